@@ -1,0 +1,1 @@
+"""mmactors: how a multi-processor machine manages memory, as Linux 6.1 does it."""

@@ -1,0 +1,1 @@
+"""Everything that awaits: CPUs, threads, kernel paths, and the serving actors."""

@@ -1,0 +1,66 @@
+"""Physical memory: frames of 512 words.
+
+The kernel writes page tables into frames and the hardware walker reads them there: the two share
+nothing but this memory. The host commits a frame when it is first written, so data frames, whose
+contents nobody reads, cost nothing.
+"""
+
+import mmap
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmactors.arch.pte import PTRS_PER_TABLE
+from mmactors.units import PAGE_SIZE
+
+_NORESERVE: Final[int] = getattr(mmap, "MAP_NORESERVE", 0)
+
+MemorySnapshot = dict[int, NDArray[np.int64]]
+
+
+class PhysicalMemory:
+    """The words of all frames, `words[pfn * 512 + index]`, as one int64 array.
+
+    Only frames that were claimed with `claim_table` are part of a snapshot.
+    """
+
+    def __init__(self, nr_frames: int) -> None:
+        self.nr_frames: Final = nr_frames
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
+        self._map: Final = mmap.mmap(-1, nr_frames * PAGE_SIZE, flags=flags)
+        self.words: Final = np.frombuffer(self._map, dtype=np.int64)
+        self.view: Final = memoryview(self._map).cast("q")
+        """The same words; indexing it from Python is twice as fast."""
+        self._tables: Final[set[int]] = set()
+
+    def claim_table(self, pfn: int) -> None:
+        """Make frame `pfn` an empty page table."""
+        assert pfn not in self._tables, f"frame {pfn:#x} is a page table already"
+        self._tables.add(pfn)
+        first = pfn * PTRS_PER_TABLE
+        self.words[first : first + PTRS_PER_TABLE] = 0
+
+    def release_table(self, pfn: int) -> None:
+        """Frame `pfn` is no page table any more; its words stay, as in real memory."""
+        self._tables.remove(pfn)
+
+    @property
+    def nr_tables(self) -> int:
+        """How many frames hold page tables."""
+        return len(self._tables)
+
+    def snapshot(self) -> MemorySnapshot:
+        """Return a copy of all page tables."""
+        return {pfn: self._frame(pfn).copy() for pfn in sorted(self._tables)}
+
+    def restore(self, snapshot: MemorySnapshot) -> None:
+        """Put back what `snapshot` returned."""
+        self._tables.clear()
+        self._tables.update(snapshot)
+        for pfn, words in snapshot.items():
+            self._frame(pfn)[:] = words
+
+    def _frame(self, pfn: int) -> NDArray[np.int64]:
+        first = pfn * PTRS_PER_TABLE
+        return self.words[first : first + PTRS_PER_TABLE]

@@ -1,0 +1,1 @@
+"""The hardware: TLBs, page walks, caches, coherence, and the compiled access path."""

@@ -1,0 +1,1 @@
+"""The kernel's mechanisms, one file a noun. Nothing here awaits, logs, or reads a clock."""

@@ -1,0 +1,1 @@
+"""What a run shows: the structured log, counters as text, /proc views."""

@@ -1,0 +1,1 @@
+"""Scenarios: YAML to a schema to a wired machine."""

@@ -1,0 +1,1 @@
+"""Recordings of the real thing, run against the model."""

@@ -1,0 +1,1 @@
+"""What programs do: operations, programs, trace readers, generators."""
