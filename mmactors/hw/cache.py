@@ -1,0 +1,300 @@
+"""The one cache: sets of lines in a piece of an int64 array, and the functions that work on them.
+
+Every cache of the machine (L1I, L1D, L2, LLC, the snoop filter's tags) and every cache that a
+recording is checked against is such a piece. A cache starts at index `base` of `words`:
+
+    words[base + MASK ... LFSR]       the geometry, written once by `format_cache`
+    words[base + HEADER_WORDS ...]    the sets, `stride` words each: one word a way, and for
+                                      tree-PLRU one more with the tree's bits
+
+A way's word is `line << STATE_BITS | state`, where line = address >> line shift; the word 0 is an
+empty way. `line` may be a number of virtual or of physical lines: the caller decides, as it
+decides what a state means. A cache that knows no coherence uses EXCLUSIVE for a clean line and
+MODIFIED for a dirty one.
+
+Replacement: under LRU, FIFO and MRU the ways of a set stand in order, newest first, which is the
+true LRU of valgrind's cachegrind (cg_sim.c) and of dinero IV. Random takes the first empty way,
+then what a 16-bit linear feedback shift register says, so that equal runs stay equal. Tree-PLRU
+takes the first empty way, then follows the tree.
+
+Left out: sectors, victim caches, prefetch. How levels are put together stands in `access` for the
+machine, and in `hierarchy` for the simulators that recordings come from.
+
+Invariants: a line stands in at most one way. `fill` is called only for a line that is absent. An
+index that a function returns is good until the next fill or lookup in that set.
+"""
+
+from typing import Final
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+from mmactors.arch.jit import compiled
+from mmactors.errors import Place, Problem
+
+Words = NDArray[np.int64]
+
+STATE_BITS: Final = 2
+STATE_MASK: Final = (1 << STATE_BITS) - 1
+INVALID: Final = 0
+SHARED: Final = 1
+EXCLUSIVE: Final = 2
+MODIFIED: Final = 3
+"""MESI as numbers in this order: at least EXCLUSIVE may be written, only MODIFIED is dirty."""
+
+LRU: Final = 0
+MRU: Final = 1
+"""Only as pycachesim 0.3.1 does it, see `fill`; not offered for the machine's own caches."""
+FIFO: Final = 2
+RANDOM: Final = 3
+PLRU: Final = 4
+"""In this order: up to MRU a hit moves its line to the front, up to FIFO the ways are ordered."""
+REPLACEMENT: Final = {"lru": LRU, "mru": MRU, "fifo": FIFO, "random": RANDOM, "plru": PLRU}
+"""The name of each replacement in configurations."""
+
+MASK: Final = 0
+"""Number of sets - 1."""
+WAYS: Final = 1
+STRIDE: Final = 2
+"""Words from one set to the next."""
+LINE_SHIFT: Final = 3
+POLICY: Final = 4
+LFSR: Final = 5
+HEADER_WORDS: Final = 8
+"""So that sets of eight ways fall on the host's own lines."""
+
+_LFSR_SEED: Final = 0xACE1
+_LFSR_TAPS: Final = 0xB400
+"""x^16 + x^14 + x^13 + x^11 + 1, the maximal length polynomial in Galois form."""
+
+
+@frozen(kw_only=True)
+class Geometry:
+    """What a cache is, apart from its contents."""
+
+    nr_sets: int
+    ways: int
+    line_bytes: int
+    policy: int = LRU
+
+    @classmethod
+    def of_size(
+        cls, size_bytes: int, *, ways: int, line_bytes: int, policy: int = LRU
+    ) -> "Geometry":
+        """Return the geometry of a cache that was given by its size; it must have no problems."""
+        nr_sets = size_bytes // (ways * line_bytes)
+        return cls(nr_sets=nr_sets, ways=ways, line_bytes=line_bytes, policy=policy)
+
+    @property
+    def nr_words(self) -> int:
+        """How many words `format_cache` needs."""
+        return HEADER_WORDS + self.nr_sets * self._stride
+
+    @property
+    def _stride(self) -> int:
+        return self.ways + 1 if self.policy == PLRU else self.ways
+
+
+def geometry_problems(
+    place: Place, name: str, *, size_bytes: int, ways: int, line_bytes: int, replacement: str
+) -> list[Problem]:
+    """Return what makes this geometry impossible, all of it; an empty list: it can be built.
+
+    `name` is how the user calls the cache, such as `hardware.l1d`.
+    """
+    problems = []
+
+    def problem(found: str, legal: str, advice: str) -> None:
+        problems.append(Problem(place=place, found=f"{name}.{found}", legal=legal, advice=advice))
+
+    if replacement not in REPLACEMENT:
+        legal = f"expected one of {', '.join(REPLACEMENT)}"
+        problem(f"replacement is {replacement!r}", legal, "the usual one is lru")
+    if ways < 1:
+        problem(f"ways is {ways}", "expected at least 1", "1 is a direct-mapped cache")
+    if not _is_power_of_two(line_bytes):
+        legal = "expected a power of two"
+        problem(f"line_bytes is {line_bytes}", legal, f"try {_nearest_power_of_two(line_bytes)}")
+    if problems:
+        return problems
+    if size_bytes < ways * line_bytes or size_bytes % (ways * line_bytes):
+        legal = f"expected a multiple of ways * line_bytes = {ways * line_bytes}"
+        nearest = max(1, round(size_bytes / (ways * line_bytes))) * ways * line_bytes
+        problem(f"size_bytes is {size_bytes}", legal, f"try {nearest}")
+        return problems
+    nr_sets = size_bytes // (ways * line_bytes)
+    if not _is_power_of_two(nr_sets):
+        legal = "expected a power of two: address bits choose the set"
+        size = _nearest_power_of_two(nr_sets) * ways * line_bytes
+        problem(f"size_bytes / ways / line_bytes is {nr_sets}", legal, f"try size_bytes {size}")
+    if replacement == "plru" and not (_is_power_of_two(ways) and ways <= 64):
+        legal = "expected a power of two up to 64: tree-PLRU is a binary tree in one word"
+        problem(f"ways is {ways}", legal, f"try {min(64, _nearest_power_of_two(ways))}, or lru")
+    return problems
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number > 0 and number & (number - 1) == 0
+
+
+def _nearest_power_of_two(number: int) -> int:
+    if number < 1:
+        return 1
+    below = 1 << (number.bit_length() - 1)
+    return below if number - below <= 2 * below - number else 2 * below
+
+
+def format_cache(words: Words, base: int, geometry: Geometry) -> None:
+    """Make `words[base : base + geometry.nr_words]` an empty cache."""
+    nr_sets, ways = geometry.nr_sets, geometry.ways
+    assert _is_power_of_two(nr_sets), f"{nr_sets} sets"
+    assert _is_power_of_two(geometry.line_bytes), f"lines of {geometry.line_bytes} bytes"
+    words[base : base + geometry.nr_words] = 0
+    words[base + MASK] = nr_sets - 1
+    words[base + WAYS] = ways
+    words[base + STRIDE] = (geometry.nr_words - HEADER_WORDS) // nr_sets
+    words[base + LINE_SHIFT] = geometry.line_bytes.bit_length() - 1
+    words[base + POLICY] = geometry.policy
+    words[base + LFSR] = _LFSR_SEED
+
+
+@compiled
+def set_of(words: Words, base: int, line: int) -> int:
+    """Return the index of the first way of the set that `line` belongs to."""
+    return base + HEADER_WORDS + (line & words[base + MASK]) * words[base + STRIDE]  # type: ignore[no-any-return]
+
+
+@compiled
+def find(words: Words, base: int, line: int) -> int:
+    """Return the index of the way that holds `line`, or -1. The cache does not notice."""
+    first = set_of(words, base, line)
+    for way in range(words[base + WAYS]):
+        if words[first + way] >> STATE_BITS == line and words[first + way] != 0:
+            return first + way
+    return -1
+
+
+@compiled
+def lookup(words: Words, base: int, line: int) -> int:
+    """Use `line`: return the index of its way afterwards, or -1 when it is absent.
+
+    A hit counts for the replacement; a miss changes nothing.
+    """
+    first = set_of(words, base, line)
+    # A word of `line` in any valid state lies in (tag, tag + 3]; the empty word 0 never does.
+    tag = line << STATE_BITS
+    word = words[first]
+    if word > tag and word <= tag + STATE_MASK:
+        if words[base + POLICY] == PLRU:
+            _plru_touch(words, first, words[base + WAYS], 0)
+        return first
+    ways = words[base + WAYS]
+    for way in range(1, ways):
+        word = words[first + way]
+        if word > tag and word <= tag + STATE_MASK:
+            policy = words[base + POLICY]
+            if policy <= MRU:
+                for older in range(first + way, first, -1):
+                    words[older] = words[older - 1]
+                words[first] = word
+                return first
+            if policy == PLRU:
+                _plru_touch(words, first, ways, way)
+            return first + way
+    return -1
+
+
+@compiled
+def fill(words: Words, base: int, line: int, state: int) -> int:
+    """Bring in `line`, which is absent, in `state`; return the word that had to go, or 0.
+
+    The line counts as used now. MRU is pycachesim's, mistake included (backend.c, Cache__inject):
+    it reports the newest line as replaced but overwrites the last way and moves nothing.
+    """
+    first = set_of(words, base, line)
+    ways = words[base + WAYS]
+    policy = words[base + POLICY]
+    new = line << STATE_BITS | state
+    last = first + ways - 1
+    if policy == MRU:
+        victim = words[first]
+        words[last] = new
+        return victim  # type: ignore[no-any-return]
+    if policy <= FIFO:
+        victim = words[last]
+        for older in range(last, first, -1):
+            words[older] = words[older - 1]
+        words[first] = new
+        return victim  # type: ignore[no-any-return]
+    way = _victim_way(words, base, first)
+    victim = words[first + way]
+    words[first + way] = new
+    if policy == PLRU:
+        _plru_touch(words, first, ways, way)
+    return victim  # type: ignore[no-any-return]
+
+
+@compiled
+def invalidate(words: Words, base: int, line: int) -> int:
+    """Drop `line`; return the word it had, or 0 when it was absent.
+
+    In ordered sets the ways behind it move up, so that empty ways are always the last.
+    """
+    index = find(words, base, line)
+    if index < 0:
+        return 0
+    word = words[index]
+    policy = words[base + POLICY]
+    if policy > FIFO:
+        words[index] = 0
+        return word  # type: ignore[no-any-return]
+    last = set_of(words, base, line) + words[base + WAYS] - 1
+    for newer in range(index, last):
+        words[newer] = words[newer + 1]
+    words[last] = 0
+    return word  # type: ignore[no-any-return]
+
+
+@compiled
+def set_state(words: Words, index: int, state: int) -> None:
+    """Give the line in the way at `index` another state, not INVALID."""
+    words[index] = (words[index] & ~STATE_MASK) | state
+
+
+@compiled
+def _victim_way(words: Words, base: int, first: int) -> int:
+    """Return the way to fill when ways do not stand in order: an empty one if there is one."""
+    ways = words[base + WAYS]
+    for way in range(ways):
+        if words[first + way] == 0:
+            return way
+    if words[base + POLICY] == RANDOM:
+        bits = words[base + LFSR]
+        bits = (bits >> 1) ^ (-(bits & 1) & _LFSR_TAPS)
+        words[base + LFSR] = bits
+        return bits % ways  # type: ignore[no-any-return]
+    tree = words[first + ways]
+    node = 1
+    while node < ways:
+        node = 2 * node + ((tree >> node) & 1)
+    return node - ways  # type: ignore[no-any-return]
+
+
+@compiled
+def _plru_touch(words: Words, first: int, ways: int, way: int) -> None:
+    """Let every node of the tree on the way to `way` point to the other side.
+
+    Node 1 is the root, node n has the children 2n and 2n + 1, the leaves are ways ... 2 ways - 1;
+    bit n of the word behind the set is 1 when the older half of node n is the right one.
+    """
+    tree = words[first + ways]
+    node = ways + way
+    while node > 1:
+        parent = node >> 1
+        if node & 1:
+            tree &= ~(1 << parent)
+        else:
+            tree |= 1 << parent
+        node = parent
+    words[first + ways] = tree
