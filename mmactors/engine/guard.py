@@ -1,0 +1,109 @@
+"""Guard mode: every access to shared state is held against the declared label of the current step.
+
+A step declares what it touches and how. In guard mode the columns that several actors share are
+wrapped; an access that the step did not declare raises at the place where it happens, so that a
+search which trusts the labels is never hollow.
+"""
+
+from collections.abc import Iterator, MutableSequence
+from contextlib import contextmanager
+from enum import Enum
+from typing import Final, overload
+
+from attrs import frozen
+
+from mmactors.engine.actor import Actor
+
+
+class Mode(Enum):
+    """How a step touches an object. Adds commute with adds; reads with reads."""
+
+    READ = "r"
+    WRITE = "w"
+    ADD = "a"
+
+
+@frozen
+class Label:
+    """What a step does: its text, and the objects it touches."""
+
+    text: str
+    touches: tuple[tuple[str, Mode], ...]
+
+
+class GuardViolation(Exception):  # noqa: N818 - it names what happened
+    """Shared state was touched outside a step that declares it."""
+
+
+class Guard:
+    """Knows the step that is being taken."""
+
+    def __init__(self, *, on: bool) -> None:
+        self.on: Final = on
+        self._label: Label | None = None
+        self._actor: Actor | None = None
+
+    def begin(self, actor: Actor, label: Label) -> None:
+        """The current step is what `label` declares, until the next step or `end`."""
+        self._actor = actor
+        self._label = label
+
+    def end(self) -> None:
+        """The current step is over; local code follows."""
+        self._label = None
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Allow everything: set-up and reports, while no actor runs, are not steps."""
+        label, self._label = self._label, _EVERYTHING
+        try:
+            yield
+        finally:
+            self._label = label
+
+    def check(self, name: str, mode: Mode) -> None:
+        """Raise GuardViolation unless the current step declares this access."""
+        label = self._label
+        if label is _EVERYTHING:
+            return
+        if label is not None:
+            for touched, how in label.touches:
+                if touched == name and mode in _ALLOWS[how]:
+                    return
+        who = "nobody" if self._actor is None else self._actor.name
+        what = "outside any step" if label is None else f"in step {label.text!r} of {who}"
+        raise GuardViolation(f"{name} was touched ({mode.value}) {what}, which does not declare it")
+
+
+_ALLOWS: Final = {
+    Mode.READ: (Mode.READ,),
+    Mode.WRITE: (Mode.READ, Mode.WRITE),
+    Mode.ADD: (Mode.READ, Mode.WRITE, Mode.ADD),
+}
+"""What a declared mode lets a step do; an add reads and writes, but commutes with other adds."""
+_EVERYTHING: Final = Label("everything", ())
+
+
+class GuardedColumn:
+    """A shared column that asks the guard before each access from Python."""
+
+    def __init__(self, column: MutableSequence[int], name: str, guard: Guard) -> None:
+        self._column = column
+        self._name = name
+        self._guard = guard
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> MutableSequence[int]: ...
+
+    def __getitem__(self, index: int | slice) -> int | MutableSequence[int]:
+        self._guard.check(self._name, Mode.READ)
+        return self._column[index]
+
+    def __setitem__(self, index: int, value: int) -> None:
+        self._guard.check(self._name, Mode.WRITE)
+        self._column[index] = value
+
+    def __len__(self) -> int:
+        return len(self._column)

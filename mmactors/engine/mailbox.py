@@ -1,0 +1,117 @@
+"""Mailboxes: how actors talk. `tell` sends and goes on, `ask` sends and waits, `receive` takes.
+
+Messages of one sender to one mailbox arrive in the order in which they were sent. Queueing in the
+mailbox of a serving actor is contention on the structure it serves; its service time is hold time.
+"""
+
+from heapq import heappop, heappush
+from typing import Any, Final, Generic, TypeVar
+
+from attrs import define
+
+from mmactors.engine.actor import Actor
+from mmactors.engine.baton import Engine
+from mmactors.engine.report import EngineError
+
+M = TypeVar("M")
+R = TypeVar("R")
+
+
+class MailboxFull(EngineError):  # noqa: N818 - says what happened
+    """More messages wait than the mailbox's bound allows: somebody sends without end."""
+
+
+@define(eq=False)
+class Reply(Generic[R]):
+    """The place where the answer to one request arrives."""
+
+    engine: Engine
+    asker: Actor
+    request: str
+    server: str
+    answered: bool = False
+    value: R | None = None
+
+    def send(self, value: R, *, latency_ns: int = 0) -> None:
+        """Answer; the asker goes on `latency_ns` after the server's present time."""
+        assert not self.answered, f"{self.request} was answered twice"
+        self.answered = True
+        self.value = value
+        engine = self.engine
+        engine.make_ready(self.asker, engine.current.clock.now + latency_ns)
+
+    def describe(self) -> str:
+        """Say what is waited for."""
+        return f"the reply to {self.request} from {self.server}"
+
+
+@define(eq=False)
+class Request(Generic[R]):
+    """A message that wants an answer."""
+
+    body: Any
+    reply: Reply[R]
+
+
+class Mailbox(Generic[M]):
+    """The bounded queue of one receiver."""
+
+    def __init__(self, engine: Engine, name: str, *, capacity: int = 1 << 16) -> None:
+        self.name: Final = name
+        self._engine: Final = engine
+        self._capacity: Final = capacity
+        self._heap: list[tuple[int, int, int, M]] = []
+        self._last_arrival_ns: dict[int, int] = {}
+        self._receiver: Actor | None = None
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def tell(self, message: M, *, latency_ns: int = 0, kind: str | None = None) -> None:
+        """Send `message`; it arrives `latency_ns` after the sender's present time."""
+        engine = self._engine
+        sender = engine.current
+        heap = self._heap
+        if len(heap) >= self._capacity:
+            raise MailboxFull(f"{self.name} holds {len(heap)} messages; {sender.name} sent another")
+        index = sender.index
+        arrival_ns = sender.clock.now + latency_ns
+        arrival_ns = max(arrival_ns, self._last_arrival_ns.get(index, 0))
+        self._last_arrival_ns[index] = arrival_ns
+        tie = engine.policy.tie(index, arrival_ns)
+        heappush(heap, (arrival_ns, tie, engine.next_send_order(), message))
+        engine.messages[kind if kind is not None else type(message).__name__] += 1
+        receiver = self._receiver
+        if receiver is not None:
+            engine.make_ready(receiver, arrival_ns)
+
+    async def ask(self, body: Any, *, latency_ns: int = 0) -> Any:
+        """Send a request and spin until its answer is there; interrupts are taken if enabled."""
+        engine = self._engine
+        kind = type(body).__name__
+        reply: Reply[Any] = Reply(engine, engine.current, kind, self.name)
+        request: Any = Request(body, reply)
+        self.tell(request, latency_ns=latency_ns, kind=kind)
+        while not reply.answered:
+            await engine.wait(reply, "reply")
+        return reply.value
+
+    async def receive(self) -> M:
+        """Take the message that arrived first; wait for one if there is none."""
+        engine = self._engine
+        receiver = engine.current
+        heap = self._heap
+        clock = receiver.clock
+        while not heap or heap[0][0] > clock.now or clock.now > engine.limit:
+            self._receiver = receiver
+            if heap:
+                engine.make_ready(receiver, heap[0][0])
+            await engine.wait(self, "receive")
+            self._receiver = None
+            if heap and heap[0][0] <= clock.now:
+                break
+        return heappop(heap)[3]
+
+    def describe(self) -> str:
+        """Say what is waited for."""
+        return f"a message to {self.name}"

@@ -1,0 +1,57 @@
+"""What stops a run: deadlock, livelock, a crashed actor; each says who, when, and why."""
+
+from collections.abc import Iterable
+
+from mmactors.engine.actor import Actor
+from mmactors.units import format_ns
+
+
+class EngineError(Exception):
+    """A run cannot go on."""
+
+
+class Deadlock(EngineError):  # noqa: N818 - the field's own word
+    """Somebody still has work to do and nobody can run."""
+
+
+class StepBudgetExceeded(EngineError):  # noqa: N818 - says what happened
+    """The run took more switches than allowed; perhaps it makes no progress."""
+
+
+class ActorCrashed(EngineError):  # noqa: N818 - says what happened
+    """An actor raised; the cause is chained."""
+
+
+class ForeignAwait(EngineError):  # noqa: N818 - says what happened
+    """An actor awaited something that is not the engine's."""
+
+
+class SleepInAtomicContext(EngineError):  # noqa: N818 - Linux's own message
+    """A thread went to sleep with a spinlock held or interrupts off."""
+
+
+def describe_waiting(actors: Iterable[Actor]) -> str:
+    """Return one line for each actor that waits: who, since when, for what, and who holds it."""
+    lines = [
+        f"  {actor.name} at t={format_ns(actor.clock.now)}: waits for {actor.waits_for.describe()}"
+        for actor in actors
+        if not actor.finished and actor.waits_for is not None
+    ]
+    return "\n".join(lines)
+
+
+def deadlock(now_ns: int, actors: Iterable[Actor], recent: Iterable[str]) -> Deadlock:
+    """Return the report that nobody can run."""
+    text = f"at t={now_ns} ns nobody can run; waiting:\n{describe_waiting(actors)}"
+    return Deadlock(_with_recent(text, recent))
+
+
+def crash(actor: Actor, error: BaseException, recent: Iterable[str]) -> ActorCrashed:
+    """Return the report that `actor` raised `error`."""
+    text = f"{actor.name} raised {error!r} at t={actor.clock.now} ns"
+    return ActorCrashed(_with_recent(text, recent))
+
+
+def _with_recent(text: str, recent: Iterable[str]) -> str:
+    lines = [f"  {line}" for line in recent]
+    return "\n".join([text, "last events:", *lines]) if lines else text

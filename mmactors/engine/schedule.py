@@ -1,0 +1,138 @@
+"""A schedule: which actor got the baton, and for what, in order. It is data: printed and replayed.
+
+Entries are (actor name, label), never positions in a list of candidates, so that a schedule can be
+read, and so that a program that changed is noticed at the first entry that does not fit.
+"""
+
+import hashlib
+import zlib
+from array import array
+from base64 import b85decode, b85encode
+from collections.abc import Iterator
+
+from attrs import define, field, frozen
+
+from mmactors.engine.actor import NEVER, Actor
+from mmactors.engine.policy import Policy
+
+_MAGIC = "mmactors schedule 1"
+_LINE = 100
+
+
+class ScheduleMismatch(Exception):  # noqa: N818 - it is what happened, not a kind of error
+    """A recorded schedule does not fit the program that it is replayed against."""
+
+
+@frozen(kw_only=True)
+class Schedule:
+    """A recorded schedule."""
+
+    fingerprint: str
+    """Digest of the scenario and the program it was recorded from."""
+    names: tuple[str, ...]
+    """`actor label` of each kind of entry."""
+    entries: "array[int]"
+    """Indices into `names`, one for each time the baton was given."""
+
+    def __iter__(self) -> Iterator[str]:
+        return (self.names[entry] for entry in self.entries)
+
+    def __str__(self) -> str:
+        """Return the text form: a head for people, then the entries, compressed."""
+        packed = b85encode(zlib.compress(self.entries.tobytes(), 9)).decode()
+        lines = [_MAGIC, self.fingerprint, str(len(self.names)), *self.names]
+        lines += [packed[at : at + _LINE] for at in range(0, len(packed), _LINE)]
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def parse(cls, text: str) -> "Schedule":
+        """Return the schedule of a text form; raise ValueError if it is none."""
+        lines = text.splitlines()
+        if len(lines) < 3 or lines[0] != _MAGIC:
+            raise ValueError(f"the text does not begin with {_MAGIC!r}")
+        nr_names = int(lines[2])
+        entries = array("I")
+        try:
+            entries.frombytes(zlib.decompress(b85decode("".join(lines[3 + nr_names :]))))
+        except zlib.error as error:
+            raise ValueError(f"the entries are damaged: {error}") from error
+        names = tuple(lines[3 : 3 + nr_names])
+        if entries and max(entries) >= len(names):
+            raise ValueError("an entry names no actor")
+        return cls(fingerprint=lines[1], names=names, entries=entries)
+
+
+@define(eq=False)
+class Recorder:
+    """Takes down who got the baton."""
+
+    entries: "array[int]" = field(factory=lambda: array("I"))
+    _ids: dict[tuple[str, str], int] = field(factory=dict)
+
+    def record(self, actor: Actor) -> None:
+        """Note that `actor` got the baton to do what its label says."""
+        key = (actor.name, actor.label)
+        entry = self._ids.get(key)
+        if entry is None:
+            entry = self._ids[key] = len(self._ids)
+        self.entries.append(entry)
+
+    def schedule(self, fingerprint: str) -> Schedule:
+        """Return what was taken down so far."""
+        names = tuple(f"{actor} {label}" for actor, label in self._ids)
+        return Schedule(fingerprint=fingerprint, names=names, entries=array("I", self.entries))
+
+
+class Replay:
+    """A policy that gives the baton to whom a schedule says, and refuses what does not fit.
+
+    The base policy answers everything else, so it must be made of the same seed and options.
+    """
+
+    def __init__(self, schedule: Schedule, base: Policy) -> None:
+        self.draws_costs = base.draws_costs
+        self._base = base
+        self._names = [tuple(name.split(" ", 1)) for name in schedule.names]
+        self._entries = schedule.entries
+        self._at = 0
+        self._ready: dict[str, Actor] = {}
+        self.next_time_ns = base.next_time_ns
+        self.quantum_ns = base.quantum_ns
+        self.tie = base.tie
+        self.cost_ns = base.cost_ns
+
+    def push(self, actor: Actor, time_ns: int) -> None:
+        """Put an actor into the ready set, or move its entry there."""
+        self._ready[actor.name] = actor
+        self._base.push(actor, time_ns)
+
+    def pop(self) -> Actor | None:
+        """Take the actor that the schedule names."""
+        if self._base.next_time_ns() == NEVER:
+            return None
+        if self._at == len(self._entries):
+            raise ScheduleMismatch(
+                f"the schedule ends after {self._at} entries, but the program goes on"
+            )
+        name, label = self._names[self._entries[self._at]]
+        actor = self._ready.get(name)
+        if actor is None or actor.ready_at is None or actor.label != label:
+            can = sorted(
+                f"{other.name} {other.label}"
+                for other in self._ready.values()
+                if other.ready_at is not None
+            )
+            raise ScheduleMismatch(
+                f"entry {self._at} is {name} {label}, but only these can run: {', '.join(can)}"
+            )
+        self._at += 1
+        return actor
+
+
+def fingerprint_of(*texts: str) -> str:
+    """Return the digest under which a schedule is filed."""
+    digest = hashlib.blake2b(digest_size=12)
+    for text in texts:
+        digest.update(len(text).to_bytes(8, "little"))
+        digest.update(text.encode())
+    return digest.hexdigest()
