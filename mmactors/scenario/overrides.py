@@ -1,0 +1,96 @@
+"""`--set key=value`: what the command line changes in a scenario before it is read.
+
+The value is YAML, the key a path: `machine.cpus`, `processes[0].copies`, `processes.0.copies`. The
+place of all that comes from here is the option itself.
+"""
+
+import re
+from typing import Final
+
+from mmactors.errors import Place, Problem, UserError
+from mmactors.scenario.document import (
+    Entry,
+    MappingNode,
+    Node,
+    ScalarNode,
+    SequenceNode,
+    describe,
+    parse_document,
+    walk,
+)
+
+_FORM: Final = "expected --set KEY=VALUE"
+_EXAMPLE: Final = "write it like --set machine.cpus=8"
+_STEP = re.compile(r"[^.\[\]]+")
+_PATH = re.compile(r"[^.\[\]=]+(\.[^.\[\]=]+|\[\d+\])*")
+
+
+def apply_overrides(root: Node, overrides: tuple[str, ...], problems: list[Problem]) -> None:
+    """Change the tree as each `KEY=VALUE` says, in order; collect what is wrong."""
+    for text in overrides:
+        place = Place(f"--set {text}")
+        path, equals, value_text = text.partition("=")
+        if not equals or not _PATH.fullmatch(path.strip()):
+            problems.append(Problem(place=place, found=f"{text!r}", legal=_FORM, advice=_EXAMPLE))
+            continue
+        try:
+            value = _value(value_text, place)
+        except UserError as error:
+            problems.extend(
+                Problem(place=place, found=known.found, legal=known.legal, advice=known.advice)
+                for known in error.problems
+            )
+            continue
+        problem = _assign(root, _STEP.findall(path.strip()), value, place)
+        if problem is not None:
+            problems.append(problem)
+
+
+def _value(text: str, place: Place) -> Node:
+    if not text.strip():
+        return ScalarNode(place, "", "null")
+    value = parse_document(text, file=place.file)
+    for node in walk(value):
+        node.place = place
+        if isinstance(node, MappingNode):
+            for entry in node.entries.values():
+                entry.place = place
+    return value
+
+
+def _assign(root: Node, steps: list[str], value: Node, place: Place) -> Problem | None:
+    node = root
+    for at, step in enumerate(steps):
+        is_last = at == len(steps) - 1
+        match node:
+            case MappingNode(entries=entries):
+                child = None if step not in entries else entries[step].node
+                if is_last:
+                    entries[step] = Entry(place, value)
+                elif child is None or _is_empty(child):
+                    child = MappingNode(place)
+                    entries[step] = Entry(place, child)
+                node = child if child is not None else value
+            case SequenceNode(items=items):
+                if not step.isdecimal() or len(step) > 9 or int(step) >= len(items):
+                    return Problem(
+                        place=place,
+                        found=f"{'.'.join(steps[:at])} has no item {step}",
+                        legal=f"expected 0 to {len(items) - 1}" if items else "the list is empty",
+                        advice="items count from 0",
+                    )
+                if is_last:
+                    items[int(step)] = value
+                node = items[int(step)]
+            case _:
+                return Problem(
+                    place=place,
+                    found=f"{'.'.join(steps[:at]) or 'the scenario'} is {describe(node)}",
+                    legal="expected a mapping or a list above the key",
+                    advice=f"set {'.'.join(steps[:at])} itself",
+                )
+    return None
+
+
+def _is_empty(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and node.kind == "null"

@@ -1,0 +1,137 @@
+"""What a scenario says: the machine, the kernel, the processes, what to record, what must hold.
+
+Composes the configuration classes of the layers below; each option's meaning, unit and limits stand
+with the option. Frozen values: a run is a function of (scenario, seed, policy).
+"""
+
+import operator
+import re
+from collections.abc import Callable, Iterator
+from typing import Final, Self
+
+from attrs import frozen
+
+from mmactors.engine.config import EngineConfig
+from mmactors.hw.config import HardwareConfig
+from mmactors.mm.boot import MemoryConfig
+from mmactors.option import option
+from mmactors.scenario.structure import TextError
+
+NR_CPUS_MAX: Final = 256
+
+_COMPARISON = re.compile(r"\s*([A-Za-z_][\w./:-]*)\s*(==|!=|>=|<=|>|<)\s*(-?\d+)\s*")
+_OPERATORS: Final[dict[str, Callable[[int, int], bool]]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+@frozen
+class Expectation:
+    """A comparison of one counter with a number, checked at the end of a run."""
+
+    counter: str
+    operator: str
+    number: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return what `pgfault >= 100` says; raise TextError for anything else."""
+        match = _COMPARISON.fullmatch(text)
+        if match is None or len(match[3]) > 19:
+            raise TextError(
+                found=f"{text[:80]!r} is not a comparison",
+                legal=f"expected COUNTER OPERATOR NUMBER, the operator one of "
+                f"{' '.join(_OPERATORS)}",
+                advice="write it like `pgfault >= 100`",
+            )
+        return cls(match[1], match[2], int(match[3]))
+
+    def __str__(self) -> str:
+        return f"{self.counter} {self.operator} {self.number}"
+
+    def holds(self, value: int) -> bool:
+        """Return whether the counter's value satisfies the comparison."""
+        return _OPERATORS[self.operator](value, self.number)
+
+
+@frozen(kw_only=True)
+class MachineConfig:
+    """The simulated machine: processors, memory, caches and TLBs."""
+
+    cpus: int = option(1, doc="Number of CPUs, numbered from 0.", minimum=1, maximum=NR_CPUS_MAX)
+    memory: MemoryConfig = option(
+        factory=MemoryConfig, doc="Physical memory and what boot makes of it."
+    )
+    hardware: HardwareConfig = option(
+        factory=HardwareConfig, doc="TLBs, caches, page-table levels and costs."
+    )
+
+
+@frozen(kw_only=True)
+class ProcessConfig:
+    """One process, or several equal ones, and what each does."""
+
+    name: str = option(doc="The process's name (comm); copies are called NAME.0, NAME.1 ...")
+    cpu: int | None = option(
+        None,
+        doc="CPU on which its main thread starts; copies start on the CPUs that follow, "
+        "round robin. Empty: the CPU after that of the process before.",
+        minimum=0,
+    )
+    copies: int = option(1, doc="How many processes run this program.", minimum=1, maximum=100_000)
+    program: tuple[str, ...] = option(
+        doc="Operations, one text each, in the order in which they are executed."
+    )
+
+
+@frozen(kw_only=True)
+class RecordConfig:
+    """What goes into the event log."""
+
+    events: tuple[str, ...] = option(
+        ("*",),
+        doc="Names of events (tracepoints), * and ? match any; an empty list switches the log off.",
+    )
+
+
+@frozen(kw_only=True)
+class Scenario:
+    """Everything that decides a run."""
+
+    machine: MachineConfig = option(factory=MachineConfig, doc="The simulated machine.")
+    engine: EngineConfig = option(
+        factory=EngineConfig, doc="How the interleaving is chosen and how long a run may take."
+    )
+    processes: tuple[ProcessConfig, ...] = option(doc="What runs.")
+    record: RecordConfig = option(factory=RecordConfig, doc="What goes into the event log.")
+    expect: tuple[Expectation, ...] = option(
+        (),
+        doc="What must hold at the end: comparisons of counters, such as `pgfault >= 100`.",
+    )
+
+    def instances(self) -> Iterator["ProcessInstance"]:
+        """Yield the processes that run, copies expanded, in the order in which they start."""
+        cpu = 0
+        for process in self.processes:
+            if process.cpu is not None:
+                cpu = process.cpu
+            for copy in range(process.copies):
+                name = process.name if process.copies == 1 else f"{process.name}.{copy}"
+                yield ProcessInstance(
+                    name=name, cpu=cpu % self.machine.cpus, program=process.program
+                )
+                cpu += 1
+
+
+@frozen(kw_only=True)
+class ProcessInstance:
+    """One process that runs: its name, the CPU of its main thread, its program."""
+
+    name: str
+    cpu: int
+    program: tuple[str, ...]
