@@ -1,0 +1,217 @@
+"""An address space: areas, page tables, and the counters of both (struct mm_struct, Linux 6.1).
+
+Left out: resource limits and overcommit, arguments and environment, ioctx, MMU notifiers. Locks
+are not here: who calls holds mmap_lock, and the page-table locks where the callee says so. The
+split rss counters of threads are the caller's too; it adds their sums with `add_mm_counter`.
+
+Invariants: total_vm is the sum of the areas' pages; each rss counter is the number of entries of
+its kind in the page tables once the threads' caches are added; exec_vm + stack_vm + data_vm is at
+most total_vm.
+"""
+
+from typing import Any, Final
+
+from attrs import define, field, frozen
+
+from mmactors.arch.pte import TABLE_SHIFT
+from mmactors.mm.page_table import PageTable, PageTableSnapshot
+from mmactors.mm.vma import (
+    VM_EXEC,
+    VM_SHARED,
+    VM_STACK,
+    VM_WRITE,
+    TreeSnapshot,
+    Vma,
+    VmaTree,
+    page_align,
+)
+from mmactors.option import option
+from mmactors.units import MIB, PAGE_SHIFT, PAGE_SIZE
+
+MM_FILEPAGES: Final = 0
+MM_ANONPAGES: Final = 1
+MM_SWAPENTS: Final = 2
+MM_SHMEMPAGES: Final = 3
+NR_MM_COUNTERS: Final = 4
+
+DEFAULT_MAP_WINDOW: Final = (1 << 47) - PAGE_SIZE
+"""Without a hint above it, no mapping is placed beyond, also where there are 57-bit addresses."""
+
+
+@frozen(kw_only=True)
+class MmConfig:
+    """The settings of the machine that all address spaces obey."""
+
+    max_map_count: int = option(
+        65530, doc="vm.max_map_count: how many areas an address space may have", minimum=1
+    )
+    mmap_min_addr: int = option(
+        65536, doc="vm.mmap_min_addr: no mapping below, unless with CAP_SYS_RAWIO", unit="bytes"
+    )
+    stack_guard_gap_pages: int = option(
+        256, doc="stack_guard_gap: free pages kept below an area that grows down", minimum=0
+    )
+
+
+@frozen
+class MmSnapshot:
+    """All state of an address space."""
+
+    tree: TreeSnapshot
+    page_table: PageTableSnapshot
+    rss: tuple[int, ...]
+    scalars: dict[str, Any]
+
+
+@define(eq=False, kw_only=True)
+class MmStruct:
+    """One address space. All sizes are 4 KiB pages unless named otherwise."""
+
+    config: MmConfig
+    page_table: PageTable
+    tree: VmaTree = field(factory=VmaTree)
+    mmap_base: int = DEFAULT_MAP_WINDOW - 128 * MIB
+    """Where the search for free room begins, downwards: 128 MiB is the least room for the stack."""
+    mmap_legacy_base: int = page_align(DEFAULT_MAP_WINDOW // 3)
+    """Where the search upwards begins, when there is no room below mmap_base."""
+    cap_sys_rawio: bool = True
+    """The process may map below mmap_min_addr."""
+
+    start_brk: int = 0
+    brk: int = 0
+    """Byte addresses of the heap; the end need not be page-aligned."""
+    start_stack: int = 0
+    """Byte address inside the stack's area; /proc/pid/maps labels that area."""
+
+    total_vm: int = 0
+    exec_vm: int = 0
+    stack_vm: int = 0
+    data_vm: int = 0
+    locked_vm: int = 0
+    hiwater_vm: int = 0
+    hiwater_rss: int = 0
+    def_flags: int = 0
+    """Flags that every new area gets: VM_LOCKED after mlockall(MCL_FUTURE)."""
+    rss: list[int] = field(factory=lambda: [0] * NR_MM_COUNTERS)
+    """By MM_FILEPAGES...: what was added so far."""
+
+    mm_users: int = 1
+    """Threads that use the address space."""
+    mm_count: int = 1
+    """Holders of the structure: all users together are one, each lazy CPU is another."""
+    mm_cpumask: int = 0
+    """Bit by CPU: it may hold translations of this address space."""
+    ctx_id: int = 0
+    """context.ctx_id: unique over all address spaces of a run."""
+    tlb_gen: int = 1
+    """context.tlb_gen: raised by every flush."""
+
+    @property
+    def task_size(self) -> int:
+        """End of user addresses (TASK_SIZE_MAX): 47 bits with 4 levels of tables, 56 with 5."""
+        return (1 << (PAGE_SHIFT + TABLE_SHIFT * self.page_table.levels - 1)) - PAGE_SIZE
+
+    @property
+    def map_count(self) -> int:
+        """How many areas there are."""
+        return len(self.tree)
+
+    @property
+    def pgtables_bytes(self) -> int:
+        """The size of all page tables but the top one: VmPTE (mm_pgtables_bytes)."""
+        return self.page_table.nr_tables * PAGE_SIZE
+
+    @property
+    def stack_guard_gap_bytes(self) -> int:
+        """The room below an area that grows down."""
+        return self.config.stack_guard_gap_pages * PAGE_SIZE
+
+    def find_vma(self, address: int) -> Vma | None:
+        """Return the first area that ends after `address`."""
+        return self.tree.find_vma(address)
+
+    def add_mm_counter(self, member: int, value: int) -> None:
+        """Add pages to an rss counter."""
+        self.rss[member] += value
+
+    def get_mm_rss(self) -> int:
+        """Return the resident pages: file, anonymous and shared memory."""
+        return self.rss[MM_FILEPAGES] + self.rss[MM_ANONPAGES] + self.rss[MM_SHMEMPAGES]
+
+    def update_hiwater_rss(self) -> None:
+        """Keep the highest rss; called before pages are unmapped."""
+        self.hiwater_rss = max(self.hiwater_rss, self.get_mm_rss())
+
+    def update_hiwater_vm(self) -> None:
+        """Keep the highest total_vm; called before areas are removed."""
+        self.hiwater_vm = max(self.hiwater_vm, self.total_vm)
+
+    def vm_stat_account(self, vm_flags: int, nr_pages: int) -> None:
+        """Count pages of an area that came, or went if negative."""
+        self.total_vm += nr_pages
+        if vm_flags & (VM_EXEC | VM_WRITE | VM_STACK) == VM_EXEC:
+            self.exec_vm += nr_pages
+        elif vm_flags & VM_STACK == VM_STACK:
+            self.stack_vm += nr_pages
+        elif vm_flags & (VM_WRITE | VM_SHARED | VM_STACK) == VM_WRITE:
+            self.data_vm += nr_pages
+
+    def insert_vm_struct(self, vma: Vma) -> None:
+        """Add an area that loading a program makes: segments, stack, vdso."""
+        self.tree.insert(vma)
+        self.vm_stat_account(vma.vm_flags, vma.nr_pages)
+
+    def snapshot(self) -> MmSnapshot:
+        """Return all state; the words of the tables are PhysicalMemory's to keep."""
+        return MmSnapshot(
+            self.tree.snapshot(),
+            self.page_table.snapshot(),
+            tuple(self.rss),
+            {name: getattr(self, name) for name in _SCALARS},
+        )
+
+    def restore(self, snapshot: MmSnapshot) -> None:
+        """Put back what `snapshot` returned."""
+        self.tree.restore(snapshot.tree)
+        self.page_table.restore(snapshot.page_table)
+        self.rss[:] = snapshot.rss
+        for name, value in snapshot.scalars.items():
+            setattr(self, name, value)
+
+    def key(self) -> tuple[Any, ...]:
+        """Return a value that is equal when all state is equal; anon_vmas count by first use."""
+        numbers: dict[int, int] = {}
+        areas = tuple(
+            (
+                vma.vm_start,
+                vma.vm_end,
+                vma.vm_flags,
+                vma.vm_pgoff,
+                vma.anon_vma_chain,
+                numbers.setdefault(id(vma.anon_vma), len(numbers)) if vma.anon_vma else None,
+            )
+            for vma in self.tree
+        )
+        scalars = tuple(getattr(self, name) for name in _SCALARS)
+        return areas, self.page_table.snapshot(), tuple(self.rss), scalars
+
+
+_SCALARS: Final = (
+    "mmap_base",
+    "start_brk",
+    "brk",
+    "start_stack",
+    "total_vm",
+    "exec_vm",
+    "stack_vm",
+    "data_vm",
+    "locked_vm",
+    "hiwater_vm",
+    "hiwater_rss",
+    "def_flags",
+    "mm_users",
+    "mm_count",
+    "mm_cpumask",
+    "ctx_id",
+    "tlb_gen",
+)

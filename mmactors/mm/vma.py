@@ -1,0 +1,318 @@
+"""Virtual memory areas and their tree (mm/mmap.c and include/linux/mm.h, Linux 6.1).
+
+The kernel keeps the areas of an address space in a maple tree; here they are two parallel sorted
+lists, which answer the same questions. Left out: memory policies, userfaultfd, names given with
+PR_SET_VMA, soft-dirty tracking (merging ignores VM_SOFTDIRTY, and nothing else reads it).
+
+Invariants: areas are page-aligned, not empty, sorted, and do not overlap; `ends[i]` is
+`areas[i].vm_end`.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import Final
+
+from attrs import define, field
+
+from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+
+VM_READ: Final = 0x0000_0001
+VM_WRITE: Final = 0x0000_0002
+VM_EXEC: Final = 0x0000_0004
+VM_SHARED: Final = 0x0000_0008
+VM_MAYREAD: Final = 0x0000_0010
+VM_MAYWRITE: Final = 0x0000_0020
+VM_MAYEXEC: Final = 0x0000_0040
+VM_MAYSHARE: Final = 0x0000_0080
+VM_GROWSDOWN: Final = 0x0000_0100
+VM_PFNMAP: Final = 0x0000_0400
+VM_LOCKED: Final = 0x0000_2000
+VM_IO: Final = 0x0000_4000
+VM_DONTEXPAND: Final = 0x0004_0000
+VM_ACCOUNT: Final = 0x0010_0000
+"""Its pages count towards Committed_AS."""
+VM_NORESERVE: Final = 0x0020_0000
+VM_MIXEDMAP: Final = 0x1000_0000
+
+VM_STACK: Final = VM_GROWSDOWN
+VM_ACCESS_FLAGS: Final = VM_READ | VM_WRITE | VM_EXEC
+VM_SPECIAL: Final = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP
+"""Areas with one of these are never merged or expanded."""
+VM_DATA_DEFAULT_FLAGS: Final = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
+
+
+@define(eq=False)
+class AnonVma:
+    """What the anonymous pages of an area belong to (struct anon_vma); compared by identity."""
+
+
+@define(eq=False, kw_only=True)
+class Vma:
+    """One area of an address space (struct vm_area_struct)."""
+
+    vm_start: int = field(repr=hex)
+    """First byte."""
+    vm_end: int = field(repr=hex)
+    """First byte after it."""
+    vm_flags: int = field(repr=hex)
+    vm_pgoff: int
+    """Pages: offset in the file; of a private anonymous area, its address when it was mapped."""
+    anon_vma: AnonVma | None = None
+    """None until the first write fault."""
+    anon_vma_chain: int = 0
+    """How many anon_vmas the area is linked to: after a fork also those of its ancestors."""
+    vm_file: object | None = None
+    """The mapped file, compared by identity. None: anonymous memory."""
+    name: str | None = None
+    """What /proc/pid/maps shows beside a special mapping or a file."""
+
+    @property
+    def nr_pages(self) -> int:
+        """The size in 4 KiB pages (vma_pages)."""
+        return (self.vm_end - self.vm_start) >> PAGE_SHIFT
+
+    def dup(self) -> "Vma":
+        """Return a copy that is in no tree (vm_area_dup and anon_vma_clone)."""
+        return Vma(
+            vm_start=self.vm_start,
+            vm_end=self.vm_end,
+            vm_flags=self.vm_flags,
+            vm_pgoff=self.vm_pgoff,
+            anon_vma=self.anon_vma,
+            anon_vma_chain=self.anon_vma_chain,
+            vm_file=self.vm_file,
+            name=self.name,
+        )
+
+
+VmaState = tuple[int, int, int, int, AnonVma | None, int]
+TreeSnapshot = list[tuple[Vma, VmaState]]
+
+
+class VmaTree:
+    """The areas of one address space, sorted by address."""
+
+    def __init__(self) -> None:
+        self._ends: Final[list[int]] = []
+        self._areas: Final[list[Vma]] = []
+        self._nothing: Final = Vma(vm_start=0, vm_end=0, vm_flags=0, vm_pgoff=0)
+        self._last_hit = self._nothing
+
+    def __len__(self) -> int:
+        return len(self._areas)
+
+    def __iter__(self) -> Iterator[Vma]:
+        return iter(self._areas)
+
+    def find_vma(self, address: int) -> Vma | None:
+        """Return the first area that ends after `address`; it may begin after it, too."""
+        vma = self._last_hit
+        if vma.vm_start <= address < vma.vm_end:
+            return vma
+        index = bisect_right(self._ends, address)
+        if index == len(self._areas):
+            return None
+        vma = self._areas[index]
+        self._last_hit = vma
+        return vma
+
+    def find_prev(self, address: int) -> Vma | None:
+        """Return the last area that ends at or before `address`."""
+        index = bisect_right(self._ends, address)
+        return self._areas[index - 1] if index else None
+
+    def in_range(self, start: int, end: int) -> list[Vma]:
+        """Return the areas that intersect `[start, end)`, lowest first."""
+        found = []
+        for index in range(bisect_right(self._ends, start), len(self._areas)):
+            vma = self._areas[index]
+            if vma.vm_start >= end:
+                break
+            found.append(vma)
+        return found
+
+    def neighbours(self, vma: Vma) -> tuple[Vma | None, Vma | None]:
+        """Return the areas before and after `vma`, whatever gap lies between."""
+        index = self._index(vma)
+        before = self._areas[index - 1] if index else None
+        after = self._areas[index + 1] if index + 1 < len(self._areas) else None
+        return before, after
+
+    def insert(self, vma: Vma) -> None:
+        """Add an area where no other is."""
+        assert vma.vm_start < vma.vm_end, f"empty area at {vma.vm_start:#x}"
+        assert not (vma.vm_start | vma.vm_end) % PAGE_SIZE, f"{vma} is not page-aligned"
+        index = bisect_right(self._ends, vma.vm_start)
+        assert index == len(self._areas) or vma.vm_end <= self._areas[index].vm_start, (
+            f"{vma} overlaps {self._areas[index]}"
+        )
+        self._ends.insert(index, vma.vm_end)
+        self._areas.insert(index, vma)
+
+    def remove(self, vma: Vma) -> None:
+        """Take an area out; the object keeps its values."""
+        index = self._index(vma)
+        del self._ends[index]
+        del self._areas[index]
+        self._last_hit = self._nothing
+
+    def resize(self, vma: Vma, *, start: int, end: int) -> None:
+        """Move the limits of an area; what lies at the new place must be free."""
+        index = self._index(vma)
+        assert start < end, f"empty area at {start:#x}"
+        assert index == 0 or self._ends[index - 1] <= start, f"{start:#x} is not free"
+        assert index + 1 == len(self._areas) or end <= self._areas[index + 1].vm_start, (
+            f"{end - 1:#x} is not free"
+        )
+        self._ends[index] = end
+        vma.vm_start = start
+        vma.vm_end = end
+
+    def highest_gap(self, *, low: int, high: int, length: int) -> tuple[int, Vma | None] | None:
+        """Return the end of the highest gap of `length` bytes in `[low, high)`, and what follows.
+
+        None: there is no such gap (mas_empty_area_rev).
+        """
+        areas = self._areas
+        ends = self._ends
+        index = bisect_right(ends, high - 1)
+        gap_end = high
+        if index < len(areas):
+            gap_end = min(high, areas[index].vm_start)
+        while index and gap_end - low >= length:
+            if gap_end - ends[index - 1] >= length:
+                break
+            index -= 1
+            gap_end = areas[index].vm_start
+        if gap_end - low < length:
+            return None
+        return gap_end, areas[index] if index < len(areas) else None
+
+    def lowest_gap(self, *, low: int, high: int, length: int) -> tuple[int, Vma | None] | None:
+        """Return the start of the lowest gap of `length` bytes in `[low, high)`, and what follows.
+
+        None: there is no such gap (mas_empty_area).
+        """
+        gap_start = low
+        for index in range(bisect_right(self._ends, low), len(self._areas)):
+            vma = self._areas[index]
+            if gap_start + length > high:
+                return None
+            if gap_start + length <= vma.vm_start:
+                return gap_start, vma
+            gap_start = vma.vm_end
+        return (gap_start, None) if gap_start + length <= high else None
+
+    def snapshot(self) -> TreeSnapshot:
+        """Return all areas with their values."""
+        return [
+            (
+                vma,
+                (
+                    vma.vm_start,
+                    vma.vm_end,
+                    vma.vm_flags,
+                    vma.vm_pgoff,
+                    vma.anon_vma,
+                    vma.anon_vma_chain,
+                ),
+            )
+            for vma in self._areas
+        ]
+
+    def restore(self, snapshot: TreeSnapshot) -> None:
+        """Put back what `snapshot` returned; the objects are the same ones."""
+        self._last_hit = self._nothing
+        self._ends.clear()
+        self._areas.clear()
+        for vma, state in snapshot:
+            vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_pgoff = state[:4]
+            vma.anon_vma, vma.anon_vma_chain = state[4:]
+            self._ends.append(vma.vm_end)
+            self._areas.append(vma)
+
+    def _index(self, vma: Vma) -> int:
+        index = bisect_right(self._ends, vma.vm_start)
+        assert index < len(self._areas), f"{vma} is not in the tree"
+        assert self._areas[index] is vma, f"{vma} is not in the tree"
+        return index
+
+
+def page_align(nr_bytes: int) -> int:
+    """Round up to whole pages."""
+    return (nr_bytes + PAGE_SIZE - 1) & PAGE_MASK
+
+
+def vm_start_gap(vma: Vma, *, stack_guard_gap_bytes: int) -> int:
+    """Return where new mappings below `vma` must end: a stack wants room to grow."""
+    if vma.vm_flags & VM_GROWSDOWN:
+        return max(0, vma.vm_start - stack_guard_gap_bytes)
+    return vma.vm_start
+
+
+def can_vma_merge_before(
+    vma: Vma, *, vm_flags: int, anon_vma: AnonVma | None, vm_file: object | None, vm_pgoff: int
+) -> bool:
+    """Say whether memory of these properties that ends where `vma` begins can become part of it.
+
+    `vm_pgoff` is that of the first page after the memory.
+    """
+    return (
+        _is_mergeable_vma(vma, vm_flags=vm_flags, vm_file=vm_file)
+        and is_mergeable_anon_vma(anon_vma, vma.anon_vma, vma)
+        and vma.vm_pgoff == vm_pgoff
+    )
+
+
+def can_vma_merge_after(
+    vma: Vma, *, vm_flags: int, anon_vma: AnonVma | None, vm_file: object | None, vm_pgoff: int
+) -> bool:
+    """Say whether memory of these properties that begins where `vma` ends can become part of it."""
+    return (
+        _is_mergeable_vma(vma, vm_flags=vm_flags, vm_file=vm_file)
+        and is_mergeable_anon_vma(anon_vma, vma.anon_vma, vma)
+        and vma.vm_pgoff + vma.nr_pages == vm_pgoff
+    )
+
+
+def is_mergeable_anon_vma(anon_vma: AnonVma | None, other: AnonVma | None, vma: Vma | None) -> bool:
+    """Say whether pages of the two may belong to one area, which then is `vma`.
+
+    An area that was never written is linked to no anon_vma, so that 6.1 does not merge it with
+    one that was, while the opposite order merges.
+    """
+    if (anon_vma is None or other is None) and (vma is None or vma.anon_vma_chain == 1):
+        return True
+    return anon_vma is other
+
+
+def anon_vma_prepare(tree: VmaTree, vma: Vma) -> AnonVma:
+    """Give `vma` an anon_vma before its first anonymous page: a neighbour's, or a new one.
+
+    Taking a neighbour's lets the two areas merge when mprotect makes them alike (mm/rmap.c,
+    __anon_vma_prepare; mm/mmap.c, find_mergeable_anon_vma).
+    """
+    if vma.anon_vma is None:
+        before, after = tree.neighbours(vma)
+        anon_vma = None
+        if after is not None:
+            anon_vma = _reusable_anon_vma(after, low=vma, high=after)
+        if anon_vma is None and before is not None:
+            anon_vma = _reusable_anon_vma(before, low=before, high=vma)
+        vma.anon_vma = AnonVma() if anon_vma is None else anon_vma
+        vma.anon_vma_chain += 1
+    return vma.anon_vma
+
+
+def _reusable_anon_vma(old: Vma, *, low: Vma, high: Vma) -> AnonVma | None:
+    compatible = (
+        low.vm_end == high.vm_start
+        and low.vm_file is high.vm_file
+        and not (low.vm_flags ^ high.vm_flags) & ~VM_ACCESS_FLAGS
+        and high.vm_pgoff == low.vm_pgoff + low.nr_pages
+    )
+    return old.anon_vma if compatible and old.anon_vma_chain == 1 else None
+
+
+def _is_mergeable_vma(vma: Vma, *, vm_flags: int, vm_file: object | None) -> bool:
+    return vma.vm_flags == vm_flags and vma.vm_file is vm_file
