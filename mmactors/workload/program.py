@@ -1,0 +1,259 @@
+"""A program: a list of operations, and what can be known to be wrong with it before it runs.
+
+The check follows names through the list: a name must be bound before it is used, a process or
+thread started before it is told to do something. It knows nothing of results: a range that an
+`mmap` would have bound counts as bound although the call may fail, as the recordings do on purpose.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from attrs import define, field, frozen
+
+from mmactors.workload.address import RESERVED_NAMES, Address, Range, Region
+from mmactors.workload.grammar import OperationError, close_match
+from mmactors.workload.operation import (
+    Alias,
+    Barrier,
+    By,
+    Close,
+    Exit,
+    Fadvise,
+    Faultloop,
+    Fork,
+    Fragment,
+    Fsync,
+    Ftruncate,
+    Generate,
+    Heap,
+    Kill,
+    Mmap,
+    Mremap,
+    Open,
+    Operation,
+    PlainOperation,
+    Read,
+    Readahead,
+    Spin,
+    Stop,
+    Thread,
+    Touch,
+    Wait,
+    Write,
+    parse_operation,
+)
+
+FIRST_PROCESS: Final = "P0"
+"""What the process that runs the list is called."""
+
+_FILE_OPERATIONS: Final = (Close, Fsync, Ftruncate, Fadvise, Readahead, Read, Write)
+_ACCESSES: Final = (Touch, Faultloop, Fragment, Generate)
+
+
+@frozen
+class Program:
+    """Operations in their order, and all that is wrong with them."""
+
+    operations: tuple[Operation, ...]
+    problems: tuple[OperationError, ...]
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> "Program":
+        """Parse and check a list of texts; `index` of each problem is its place in the list."""
+        operations = []
+        problems = []
+        for index, text in enumerate(texts):
+            try:
+                operations.append(parse_operation(text))
+            except OperationError as error:
+                error.index = index
+                problems.append(error)
+        # Names that a wrong text would have bound would be reported as unknown.
+        if not problems:
+            problems = check_program(operations)
+        return cls(tuple(operations), tuple(problems))
+
+
+def check_program(operations: Sequence[Operation]) -> list[OperationError]:
+    """Return what is wrong with a program, in its order, with the index of each operation."""
+    check = _Check()
+    for index, operation in enumerate(operations):
+        check.see(index, operation)
+    return check.problems
+
+
+@define(eq=False)
+class _Check:
+    problems: list[OperationError] = field(factory=list)
+    index: int = 0
+    ranges: set[str] = field(factory=set)
+    files: set[str] = field(factory=set)
+    threads: set[str] = field(factory=set)
+    children: set[str] = field(factory=set)
+    ended: set[str] = field(factory=set)
+    spinning: dict[str, int] = field(factory=dict)
+    """Thread, and where it was told to spin."""
+    barriers: dict[str, int] = field(factory=dict)
+
+    def report(self, found: str, legal: str, advice: str) -> None:
+        self.problems.append(OperationError(found, legal, advice, index=self.index))
+
+    def see(self, index: int, operation: Operation) -> None:
+        self.index = index
+        if isinstance(operation, By):
+            self.see_actor(operation)
+            self.see_plain(operation.operation, by=operation.name)
+        else:
+            if isinstance(operation, Spin):
+                self.report(
+                    "P0 spins and nobody is left to stop it",
+                    "expected a thread that spins without being waited for",
+                    "write T& spin, after thread T cpu=N",
+                )
+            self.see_plain(operation, by=FIRST_PROCESS)
+
+    def see_actor(self, operation: By) -> None:
+        name = operation.name
+        known = self.threads | self.children | {FIRST_PROCESS}
+        if name in self.ended:
+            self.report(
+                f"{name} has ended",
+                "expected a process or thread that lives",
+                f"move the operation before the end of {name}, or start {name} again",
+            )
+        elif name not in known:
+            self.report(
+                f"{name} was never started",
+                f"expected one of {', '.join(sorted(known))}",
+                close_match(name, sorted(known), f"write fork {name} or thread {name} cpu=N first"),
+            )
+        elif name in self.spinning:
+            self.report(
+                f"{name} still spins since operation {self.spinning[name]}",
+                "expected a process or thread that is free",
+                f"write stop {name} first",
+            )
+        elif isinstance(operation.operation, Spin):
+            if operation.waits:
+                self.report(
+                    f"{name} spins and is waited for, which never ends",
+                    f"expected {name}& spin",
+                    "write & for :",
+                )
+            else:
+                self.spinning[name] = self.index
+
+    def see_plain(self, operation: PlainOperation, *, by: str) -> None:
+        self.see_uses(operation)
+        match operation:
+            case Mmap(name=name) | Heap(name=name) | Alias(name=name):
+                self.ranges.add(name)
+            case Mremap():
+                if operation.result_name is not None:
+                    self.ranges.add(operation.result_name)
+            case Open(file=file):
+                self.files.add(file)
+            case Close(file=file):
+                self.files.discard(file)
+            case Fork(child=name):
+                self.start(name, self.children)
+            case Thread(name=name):
+                self.start(name, self.threads)
+            case Stop(name=name):
+                self.stop(name)
+            case Kill(child=name):
+                self.require(name, self.children, "child", f"write fork {name} first")
+                self.end(name)
+            case Exit():
+                self.end(by)
+            case Wait():
+                for name, since in self.spinning.items():
+                    self.report(
+                        f"wait waits for {name}, which spins since operation {since}",
+                        "expected every spinning thread to be stopped before",
+                        f"write stop {name} first",
+                    )
+            case Barrier(name=name, count=count):
+                self.meet(name, count)
+            case _:
+                pass
+
+    def see_uses(self, operation: PlainOperation) -> None:
+        target: Range | None = getattr(operation, "range", None)
+        address: Address | None = getattr(operation, "address", None)
+        if isinstance(target, Region):
+            self.require_range(target.name)
+            self.see_pages(target, is_accessed=isinstance(operation, _ACCESSES))
+        elif target is not None:
+            address = address or target.address
+            self.require_address(target.address)
+        if address is not None:
+            self.require_address(address)
+        if isinstance(operation, Mmap) and operation.file is not None:
+            self.require_file(operation.file)
+        if isinstance(operation, _FILE_OPERATIONS):
+            self.require_file(operation.file)
+
+    def see_pages(self, region: Region, *, is_accessed: bool) -> None:
+        if region.pages is None:
+            return
+        first, end = region.pages
+        # A system call may be given no page, to see what it answers; an access needs one.
+        if end < first or (end == first and is_accessed):
+            self.report(
+                f"the range {region} has no page",
+                f"expected an end above {first}",
+                f"write {region.name} {first}..{first + 1} for one page",
+            )
+
+    def require(self, name: str, known: set[str], noun: str, advice: str) -> None:
+        if name in known:
+            return
+        choices = ", ".join(sorted(known))
+        self.report(
+            f"{name} is not the name of a {noun} here",
+            f"expected one of {choices}" if known else f"expected a {noun} set before",
+            close_match(name, sorted(known), advice),
+        )
+
+    def require_range(self, name: str) -> None:
+        self.require(name, self.ranges, "range", f"write mmap {name} SIZE first")
+
+    def require_address(self, address: Address) -> None:
+        if address.base is not None and address.base not in RESERVED_NAMES:
+            self.require_range(address.base)
+
+    def require_file(self, file: str) -> None:
+        self.require(file, self.files, "file", f"write open {file} PATH first")
+
+    def start(self, name: str, kind: set[str]) -> None:
+        if name in (self.threads | self.children) - self.ended or name == FIRST_PROCESS:
+            self.report(
+                f"{name} is there already",
+                "expected a name that no living process or thread has",
+                f"try {name}b",
+            )
+        self.ended.discard(name)
+        kind.add(name)
+
+    def stop(self, name: str) -> None:
+        self.require(name, self.threads, "thread", f"write thread {name} cpu=N first")
+        if name in self.threads and self.spinning.pop(name, None) is None:
+            self.report(
+                f"{name} does not spin",
+                "expected a thread that spins",
+                f"write {name}& spin first, or leave out the stop",
+            )
+
+    def end(self, name: str) -> None:
+        self.spinning.pop(name, None)
+        self.ended.add(name)
+
+    def meet(self, name: str, count: int) -> None:
+        before = self.barriers.setdefault(name, count)
+        if before != count:
+            self.report(
+                f"barrier {name} is for {count}",
+                f"expected {before}, as before",
+                "use one number for one barrier",
+            )
