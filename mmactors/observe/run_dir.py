@@ -161,10 +161,15 @@ def is_running(path: Path) -> bool:
         return False
     if meta.get("status") != "running":
         return False
+    pid = meta.get("pid")
+    if not isinstance(pid, int) or pid <= 0:
+        return False
     try:
-        os.kill(int(meta.get("pid", 0)) or -1, 0)
-    except (ProcessLookupError, PermissionError, ValueError, OverflowError) as error:
-        return isinstance(error, PermissionError)
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True  # it lives, as somebody else's
     return True
 
 

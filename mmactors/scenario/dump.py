@@ -55,7 +55,7 @@ def _item(item: Any, doc: OptionDoc, indent: str) -> Iterator[str]:
 
 
 def _is_config(value: object) -> bool:
-    return "__str__" not in vars(type(value))  # a value with a text form is written as its text
+    return type(value).__str__ is object.__str__  # what has a text form is written as its text
 
 
 def _scalar(value: object, doc: OptionDoc) -> str:

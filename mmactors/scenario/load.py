@@ -1,12 +1,16 @@
 """Scenario files: from YAML text, and what the command line changes, to a Scenario or a UserError.
 
-All problems of a file are reported at once. Traces are found relative to the scenario file.
+All problems of a file are reported at once, each at its place. Traces are found relative to the
+scenario file; the scenario that is returned has their absolute paths, so that it means the same
+wherever it is written.
 """
 
-import re
-from collections.abc import Sequence
+import os.path
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
+
+from attrs import evolve
 
 from mmactors.errors import Place, Problem, UserError
 from mmactors.option import OptionDoc
@@ -17,11 +21,18 @@ from mmactors.scenario.document import (
     SequenceNode,
     parse_document,
 )
-from mmactors.scenario.overrides import apply_overrides
+from mmactors.scenario.meaning import meaning_problems
+from mmactors.scenario.overrides import apply_overrides, find
 from mmactors.scenario.schema import Expectation, Scenario
-from mmactors.scenario.structure import INVALID, Structurer
+from mmactors.scenario.structure import Structurer, TextError
+from mmactors.workload.operation import (
+    By,
+    Operation,
+    OperationError,
+    RunTrace,
+    parse_operation,
+)
 
-_NAME = re.compile(r"[A-Za-z_][\w.-]{0,63}", re.ASCII)
 _ROOT_DOC: Final = OptionDoc(doc="a scenario")
 
 
@@ -39,36 +50,29 @@ def parse_scenario(
     Raises UserError with all problems.
     """
     root = parse_document(text, file=file)
-    structurer = Structurer(texts={Expectation: Expectation.parse})
-    apply_overrides(root, tuple(overrides), structurer.problems)
+    texts = {Expectation: Expectation.parse, Operation: _operation_parser(folder)}
+    problems: list[Problem] = []
+    apply_overrides(root, tuple(overrides), problems)
     _join_labels(root)
-    value = structurer.structure(root, Scenario, "", _ROOT_DOC)
-    if value is INVALID or structurer.problems:
-        raise UserError(sorted(structurer.problems, key=_order))
-    assert isinstance(value, Scenario), value
-    return value
+    scenario = Structurer(texts=texts, problems=problems).structure(root, Scenario, "", _ROOT_DOC)
+    problems += meaning_problems(root, texts)
+    if problems:
+        raise UserError(sorted(problems, key=_order))
+    assert isinstance(scenario, Scenario), scenario
+    return scenario
 
 
 def read_text(path: Path) -> str:
     """Return a file's text; raise UserError if it cannot be read or is not UTF-8."""
     try:
         data = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UserError(
             Problem(
-                place=Place(str(path)),
-                found=error.strerror or type(error).__name__,
+                place=Place(str(path).replace("\0", "\\0")),
+                found=getattr(error, "strerror", None) or str(error),
                 legal="expected a readable file",
                 advice="check the path; configs/ has examples",
-            )
-        ) from None
-    except ValueError as error:  # a NUL in the name
-        raise UserError(
-            Problem(
-                place=Place(repr(str(path))),
-                found=str(error),
-                legal="expected a readable file",
-                advice="check the path",
             )
         ) from None
     try:
@@ -94,7 +98,7 @@ def _order(problem: Problem) -> tuple[bool, int, int]:
 
 def _join_labels(root: Node) -> None:
     """Make texts again of program items that YAML takes for mappings: `T: touch A read`."""
-    for _, program in _programs(root):
+    for program in _programs(root):
         for index, item in enumerate(program.items):
             match item:
                 case MappingNode(entries=entries) if len(entries) == 1:
@@ -108,15 +112,39 @@ def _join_labels(root: Node) -> None:
                         program.items[index] = ScalarNode(item.place, text, "str")
 
 
-def _programs(root: Node) -> list[tuple[int, SequenceNode]]:
-    """Return the program of each process, with the process's index."""
-    found = []
-    if isinstance(root, MappingNode) and "processes" in root.entries:
-        processes = root.entries["processes"].node
-        if isinstance(processes, SequenceNode):
-            for index, process in enumerate(processes.items):
-                if isinstance(process, MappingNode) and "program" in process.entries:
-                    program = process.entries["program"].node
-                    if isinstance(program, SequenceNode):
-                        found.append((index, program))
-    return found
+def _programs(root: Node) -> Iterator[SequenceNode]:
+    processes = find(root, ("processes",))
+    if isinstance(processes, SequenceNode):
+        for process in processes.items:
+            program = find(process, ("program",))
+            if isinstance(program, SequenceNode):
+                yield program
+
+
+def _operation_parser(folder: Path) -> Callable[[str], Operation]:
+    def parse(text: str) -> Operation:
+        try:
+            operation = parse_operation(text)
+        except OperationError as error:
+            raise TextError(
+                found=error.found, legal=error.legal, advice=error.advice, column=error.column
+            ) from None
+        if isinstance(operation, By) and isinstance(operation.operation, RunTrace):
+            return evolve(operation, operation=_with_place(operation.operation, folder, text))
+        if isinstance(operation, RunTrace):
+            return _with_place(operation, folder, text)
+        return operation
+
+    return parse
+
+
+def _with_place(trace: RunTrace, folder: Path, text: str) -> RunTrace:
+    path = Path(os.path.abspath(folder / trace.path))  # noqa: PTH100 - resolve() follows links
+    if not path.is_file():
+        raise TextError(
+            found=f"trace: there is no file {path}",
+            legal="expected a trace, its path relative to the scenario file",
+            advice="check the path; tests/reference/traces has some",
+            column=text.index("trace") + 1,
+        )
+    return evolve(trace, path=str(path))

@@ -5,6 +5,7 @@ place of all that comes from here is the option itself.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from mmactors.errors import Place, Problem, UserError
@@ -90,6 +91,20 @@ def _assign(root: Node, steps: list[str], value: Node, place: Place) -> Problem 
                     advice=f"set {'.'.join(steps[:at])} itself",
                 )
     return None
+
+
+def find(root: Node, steps: Sequence[str]) -> Node | None:
+    """Return the node below `root` that keys and list positions lead to, or None."""
+    node: Node | None = root
+    for step in steps:
+        match node:
+            case MappingNode(entries=entries) if step in entries:
+                node = entries[step].node
+            case SequenceNode(items=items) if step.isdecimal() and int(step) < len(items):
+                node = items[int(step)]
+            case _:
+                return None
+    return node
 
 
 def _is_empty(node: Node) -> bool:

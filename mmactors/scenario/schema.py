@@ -12,12 +12,11 @@ from typing import Final, Self
 from attrs import frozen
 
 from mmactors.engine.config import EngineConfig
-from mmactors.hw.config import HardwareConfig
+from mmactors.hw.config import MAX_CPUS, HardwareConfig
 from mmactors.mm.boot import MemoryConfig
 from mmactors.option import option
 from mmactors.scenario.structure import TextError
-
-NR_CPUS_MAX: Final = 256
+from mmactors.workload.operation import Operation
 
 _COMPARISON = re.compile(r"\s*([A-Za-z_][\w./:-]*)\s*(==|!=|>=|<=|>|<)\s*(-?\d+)\s*")
 _OPERATORS: Final[dict[str, Callable[[int, int], bool]]] = {
@@ -63,7 +62,7 @@ class Expectation:
 class MachineConfig:
     """The simulated machine: processors, memory, caches and TLBs."""
 
-    cpus: int = option(1, doc="Number of CPUs, numbered from 0.", minimum=1, maximum=NR_CPUS_MAX)
+    cpus: int = option(1, doc="Number of CPUs, numbered from 0.", minimum=1, maximum=MAX_CPUS)
     memory: MemoryConfig = option(
         factory=MemoryConfig, doc="Physical memory and what boot makes of it."
     )
@@ -84,7 +83,7 @@ class ProcessConfig:
         minimum=0,
     )
     copies: int = option(1, doc="How many processes run this program.", minimum=1, maximum=100_000)
-    program: tuple[str, ...] = option(
+    program: tuple[Operation, ...] = option(
         doc="Operations, one text each, in the order in which they are executed."
     )
 
@@ -134,4 +133,4 @@ class ProcessInstance:
 
     name: str
     cpu: int
-    program: tuple[str, ...]
+    program: tuple[Operation, ...]

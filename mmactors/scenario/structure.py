@@ -13,7 +13,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from typing import Any, Final, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin
 
 import attrs
 from attrs import define, field, fields, frozen, has
@@ -68,15 +68,18 @@ class Field:
     """attrs.NOTHING: the key must be given."""
 
 
-def config_fields(config_class: type[Any]) -> dict[str, Field]:
-    """Return the keys of a configuration class with their resolved types, in order."""
+def config_fields(config_class: type[Any], base: object = None) -> dict[str, Field]:
+    """Return the keys of a configuration class with their resolved types, in order.
+
+    The defaults are the values of `base`, an object of that class, if there is one.
+    """
     hints = typing.get_type_hints(config_class)
     return {
         attribute.name: Field(
             name=attribute.name,
             type=hints[attribute.name],
             doc=option_doc(attribute),
-            default=_default(attribute),
+            default=_default(attribute) if base is None else getattr(base, attribute.name),
         )
         for attribute in fields(config_class)
         if attribute.init
@@ -107,31 +110,37 @@ def did_you_mean(word: str, known: Iterable[str], *, otherwise: str) -> str:
 class Structurer:
     """Turns nodes into values and collects what is wrong."""
 
-    texts: Mapping[type, Callable[[str], object]] = field(factory=dict)
+    texts: Mapping[Any, Callable[[str], object]] = field(factory=dict)
     """By type: the parser of its one-line texts; it raises TextError."""
     problems: list[Problem] = field(factory=list)
 
-    def structure(self, node: Node, annotation: Any, path: str, doc: OptionDoc) -> Any:
-        """Return the value of a node as the annotated type, or INVALID."""
+    def structure(
+        self, node: Node, annotation: Any, path: str, doc: OptionDoc, default: object = None
+    ) -> Any:
+        """Return the value of a node as the annotated type, or INVALID.
+
+        What a configuration object leaves out is taken from `default`.
+        """
+        if annotation in self.texts:
+            return self._text(node, self.texts[annotation], path)
         inner, may_be_none = optional_type(annotation)
         if isinstance(node, ScalarNode) and node.kind == "null" and may_be_none:
             return None
-        if inner in self.texts:
-            return self._text(node, self.texts[inner], path)
         if isinstance(inner, type) and has(inner):
-            return self.config(node, inner, path)
+            base = default if isinstance(default, inner) else None
+            return self.config(node, inner, path, base)
         origin = get_origin(inner)
         if origin is tuple:
             return self._tuple(node, get_args(inner), path, doc)
         if origin in (dict, Mapping):
             return self._mapping(node, get_args(inner)[1], path, doc)
-        scalar = _SCALARS.get(inner)
+        scalar = _SCALARS.get(str if origin is Literal else inner)
         assert scalar is not None, f"{path}: no rule for the type {annotation}"
         if not isinstance(node, ScalarNode):
             return self.problem(
                 node.place,
                 f"{path} is {describe(node)}",
-                f"expected {_legal(inner, doc)}",
+                f"expected {legal_text(inner, doc)}",
                 "write one value",
             )
         return scalar(self, node, path, doc)
@@ -141,9 +150,12 @@ class Structurer:
         self.problems.append(Problem(place=place, found=found, legal=legal, advice=advice))
         return INVALID
 
-    def config(self, node: Node, config_class: type[Any], path: str) -> Any:
-        """Return the configuration object that a mapping describes, or INVALID."""
-        known = config_fields(config_class)
+    def config(self, node: Node, config_class: type[Any], path: str, base: object = None) -> Any:
+        """Return the configuration object that a mapping describes, or INVALID.
+
+        What it leaves out is as in `base`, an object of that class, or else the class's default.
+        """
+        known = config_fields(config_class, base)
         if isinstance(node, ScalarNode) and node.kind == "null":
             node = MappingNode(node.place)  # `machine:` with nothing below it
         if not isinstance(node, MappingNode):
@@ -164,7 +176,11 @@ class Structurer:
         for name, known_field in known.items():
             if name in node.entries:
                 values[name] = self.structure(
-                    node.entries[name].node, known_field.type, _join(path, name), known_field.doc
+                    node.entries[name].node,
+                    known_field.type,
+                    _join(path, name),
+                    known_field.doc,
+                    known_field.default,
                 )
             elif known_field.default is attrs.NOTHING:
                 values[name] = self.problem(
@@ -173,6 +189,8 @@ class Structurer:
                     f"expected {name}: {known_field.doc.doc}",
                     f"add `{name}:`",
                 )
+            else:
+                values[name] = known_field.default
         if INVALID in values.values():
             return INVALID
         return config_class(**values)
@@ -249,7 +267,7 @@ class Structurer:
 
     def _int(self, node: ScalarNode, path: str, doc: OptionDoc) -> Any:
         found = f"{path} is {describe(node)}"
-        legal = f"expected {_legal(int, doc)}"
+        legal = f"expected {legal_text(int, doc)}"
         parse = _UNIT_PARSERS.get(doc.unit or "")
         if node.kind == "int" or (parse is not None and node.kind == "str"):
             try:
@@ -281,7 +299,7 @@ class Structurer:
 
     def _float(self, node: ScalarNode, path: str, doc: OptionDoc) -> Any:
         found = f"{path} is {describe(node)}"
-        legal = f"expected {_legal(float, doc)}"
+        legal = f"expected {legal_text(float, doc)}"
         try:
             value = float(node.text) if node.kind in ("int", "float") else math.nan
         except ValueError:
@@ -300,14 +318,14 @@ class Structurer:
             return self.problem(
                 node.place,
                 f"{path} is {describe(node)}",
-                f"expected {_legal(bool, doc)}",
+                f"expected {legal_text(bool, doc)}",
                 f"did you mean {meant}?" if meant else "write true or false, without quotes",
             )
         return node.text.lower() == "true"
 
     def _str(self, node: ScalarNode, path: str, doc: OptionDoc) -> Any:
         found = f"{path} is {describe(node)}"
-        legal = f"expected {_legal(str, doc)}"
+        legal = f"expected {legal_text(str, doc)}"
         if doc.choices is not None:
             if node.text in doc.choices and node.kind == "str":
                 return node.text
@@ -343,7 +361,8 @@ def _unit_advice(doc: OptionDoc, text: str) -> str:
     return "write a whole number"
 
 
-def _legal(scalar: type, doc: OptionDoc) -> str:
+def legal_text(scalar: Any, doc: OptionDoc) -> str:
+    """Return what a scalar of this type and option may be, for people."""
     if doc.choices is not None:
         return " or ".join(doc.choices)
     if scalar is bool:

@@ -1,0 +1,27 @@
+"""Writes the generated files of docs/: `python -m mmactors.scenario.generate docs`."""
+
+import json
+import sys
+from pathlib import Path
+
+from mmactors.scenario.event_names import events_reference
+from mmactors.scenario.json_schema import scenario_reference, scenario_schema
+
+
+def generated_files() -> dict[str, str]:
+    """Return the texts of the generated files by name."""
+    return {
+        "scenario.schema.json": json.dumps(scenario_schema(), indent=1) + "\n",
+        "scenario.md": scenario_reference(),
+        "events.md": events_reference(),
+    }
+
+
+def main() -> None:
+    """Write the generated files to the folder that the command line names."""
+    for name, text in generated_files().items():
+        (Path(sys.argv[1]) / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

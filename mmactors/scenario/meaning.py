@@ -1,0 +1,120 @@
+"""What is wrong in a scenario although each value by itself is legal.
+
+Works on each part that is legal by itself, so that an error in one part hides nothing in another.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from attrs import evolve
+
+from mmactors.errors import Place, Problem
+from mmactors.mm.boot import problems_of as memory_problems
+from mmactors.option import OptionDoc
+from mmactors.scenario.document import Node, SequenceNode
+from mmactors.scenario.event_names import event_names
+from mmactors.scenario.overrides import find
+from mmactors.scenario.schema import MachineConfig, ProcessConfig, RecordConfig
+from mmactors.scenario.structure import Invalid, Structurer, did_you_mean
+
+_NO_DOC: Final = OptionDoc(doc="")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,14}")
+_PATH_AT_START = re.compile(r"[\w.\[\]]+")
+
+
+def meaning_problems(root: Node, texts: Mapping[Any, Callable[[str], object]]) -> Iterator[Problem]:
+    """Yield the problems of all parts of a scenario's tree that are legal by themselves."""
+
+    def part(node: Node | None, part_class: type[Any]) -> Any:
+        if node is None:
+            return None
+        value = Structurer(texts=texts).structure(node, part_class, "", _NO_DOC)
+        return None if isinstance(value, Invalid) else value
+
+    machine = part(find(root, ("machine",)), MachineConfig)
+    if find(root, ("machine",)) is None:
+        machine = MachineConfig()
+    if machine is not None:
+        yield from _machine_problems(machine, root)
+    record = part(find(root, ("record",)), RecordConfig)
+    if record is not None:
+        yield from _record_problems(record, root)
+    processes = find(root, ("processes",))
+    if isinstance(processes, SequenceNode):
+        known = [part(process, ProcessConfig) for process in processes.items]
+        yield from _process_problems(known, None if machine is None else machine.cpus, root)
+
+
+def _record_problems(record: RecordConfig, root: Node) -> Iterator[Problem]:
+    known = event_names()
+    for index, glob in enumerate(record.events):
+        if not known.match(glob):
+            yield Problem(
+                place=place_of(root, f"record.events[{index}]"),
+                found=f"record.events[{index}] is {glob!r}, which no event matches",
+                legal=f"expected names or globs of {', '.join(known.names)}",
+                advice=did_you_mean(glob, known.names, otherwise="docs/events.md lists them"),
+            )
+
+
+def _machine_problems(machine: MachineConfig, root: Node) -> Iterator[Problem]:
+    somewhere = place_of(root, "machine")
+    found = machine.hardware.problems(somewhere, "machine.hardware", nr_cpus=machine.cpus)
+    for problem in memory_problems(machine.memory, machine.cpus, somewhere):
+        found.append(evolve(problem, found=f"machine.memory.{problem.found}"))
+    for problem in found:
+        path = _PATH_AT_START.match(problem.found)
+        place = somewhere if path is None else place_of(root, path[0])
+        yield evolve(problem, place=place)
+
+
+def _process_problems(
+    processes: list[ProcessConfig | None], nr_cpus: int | None, root: Node
+) -> Iterator[Problem]:
+    """`processes` has None for those that are not legal by themselves."""
+    if not processes:
+        yield Problem(
+            place=place_of(root, "processes"),
+            found="processes is empty",
+            legal="expected at least one process",
+            advice="configs/quickstart.yaml is an example",
+        )
+    seen: dict[str, int] = {}
+    for index, process in enumerate(processes):
+        if process is None:
+            continue
+        path = f"processes[{index}]"
+        if _NAME.fullmatch(process.name) is None:
+            yield Problem(
+                place=place_of(root, f"{path}.name"),
+                found=f"{path}.name is {process.name!r}",
+                legal="expected up to 15 of A-Z a-z 0-9 _ -, a letter or _ first, as comm has",
+                advice="choose a short name",
+            )
+        elif process.name in seen:
+            yield Problem(
+                place=place_of(root, f"{path}.name"),
+                found=f"{path}.name is {process.name!r}, as processes[{seen[process.name]}] is",
+                legal="expected each name once",
+                advice="choose another name, or use `copies:`",
+            )
+        seen.setdefault(process.name, index)
+        if process.cpu is not None and nr_cpus is not None and process.cpu >= nr_cpus:
+            yield Problem(
+                place=place_of(root, f"{path}.cpu"),
+                found=f"{path}.cpu is {process.cpu}",
+                legal=f"expected 0 to {nr_cpus - 1} on a machine of {nr_cpus} CPUs",
+                advice=f"did you mean {nr_cpus - 1}, or `machine: {{cpus: {process.cpu + 1}}}`?",
+            )
+
+
+def place_of(root: Node, path: str) -> Place:
+    """Return the place of the value at a path, or of the nearest one above it that is written."""
+    steps = re.findall(r"[^.\[\]]+", path)
+    while steps:
+        node = find(root, steps)
+        if node is not None:
+            return node.place
+        steps.pop()
+    return root.place
