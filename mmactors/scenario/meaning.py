@@ -4,7 +4,7 @@ Works on each part that is legal by itself, so that an error in one part hides n
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import evolve
@@ -17,6 +17,8 @@ from mmactors.scenario.event_names import event_names
 from mmactors.scenario.overrides import find
 from mmactors.scenario.schema import MachineConfig, ProcessConfig, RecordConfig
 from mmactors.scenario.structure import Invalid, Structurer, did_you_mean
+from mmactors.workload.operation import By, Cpu, Operation, OperationError, Thread
+from mmactors.workload.program import check_program
 
 _NO_DOC: Final = OptionDoc(doc="")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,14}")
@@ -85,6 +87,13 @@ def _process_problems(
         if process is None:
             continue
         path = f"processes[{index}]"
+        for error in _program_errors(process.program, nr_cpus):
+            yield Problem(
+                place=place_of(root, f"{path}.program[{error.index}]"),
+                found=f"{path}.program[{error.index}]: {error.found}",
+                legal=error.legal,
+                advice=error.advice,
+            )
         if _NAME.fullmatch(process.name) is None:
             yield Problem(
                 place=place_of(root, f"{path}.name"),
@@ -106,6 +115,19 @@ def _process_problems(
                 found=f"{path}.cpu is {process.cpu}",
                 legal=f"expected 0 to {nr_cpus - 1} on a machine of {nr_cpus} CPUs",
                 advice=f"did you mean {nr_cpus - 1}, or `machine: {{cpus: {process.cpu + 1}}}`?",
+            )
+
+
+def _program_errors(program: Sequence[Operation], nr_cpus: int | None) -> Iterator[OperationError]:
+    yield from check_program(program)
+    for index, operation in enumerate(program):
+        plain = operation.operation if isinstance(operation, By) else operation
+        if nr_cpus is not None and isinstance(plain, Thread | Cpu) and plain.cpu >= nr_cpus:
+            yield OperationError(
+                f"{plain.verb}: there is no CPU {plain.cpu}",
+                f"expected 0 to {nr_cpus - 1} on a machine of {nr_cpus} CPUs",
+                f"raise machine.cpus to {plain.cpu + 1}",
+                index=index,
             )
 
 

@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from attrs import frozen
 
+from mmactors.actors.costs import KernelCosts
 from mmactors.engine.config import EngineConfig
 from mmactors.hw.config import MAX_CPUS, HardwareConfig
 from mmactors.mm.boot import MemoryConfig
@@ -72,6 +73,15 @@ class MachineConfig:
 
 
 @frozen(kw_only=True)
+class KernelConfig:
+    """The simulated kernel."""
+
+    costs: KernelCosts = option(
+        factory=KernelCosts, doc="What the kernel's work costs, in time of a CPU."
+    )
+
+
+@frozen(kw_only=True)
 class ProcessConfig:
     """One process, or several equal ones, and what each does."""
 
@@ -103,6 +113,7 @@ class Scenario:
     """Everything that decides a run."""
 
     machine: MachineConfig = option(factory=MachineConfig, doc="The simulated machine.")
+    kernel: KernelConfig = option(factory=KernelConfig, doc="The simulated kernel.")
     engine: EngineConfig = option(
         factory=EngineConfig, doc="How the interleaving is chosen and how long a run may take."
     )
