@@ -40,9 +40,11 @@ def random_numbers(seed: int, *, first: int, count: int, end: int) -> NDArray[np
     """Return the numbers first..first+count-1, below `end`, of the generator started at `seed`."""
     assert end > 0, f"end is {end}"
     # x after n steps is a**n * x + c * (a**(n-1) + ... + 1), all modulo 2**64.
-    power = np.cumprod(np.full(count, _MULTIPLIER, np.uint64))
-    series = np.cumsum(np.concatenate([np.ones(1, np.uint64), power[:-1]]))[:count]
-    x: NDArray[np.uint64] = power * np.uint64(_x_after(seed, first)) + _INCREMENT * series
+    ones: NDArray[np.uint64] = np.ones(count, np.uint64)
+    power: NDArray[np.uint64] = np.cumprod(ones * _MULTIPLIER, dtype=np.uint64)
+    ones[1:] = power[:-1]
+    series: NDArray[np.uint64] = np.cumsum(ones, dtype=np.uint64)
+    x = power * np.uint64(_x_after(seed, first)) + series * _INCREMENT
     return ((x >> np.uint64(33)) % np.uint64(end)).astype(np.int64)
 
 
