@@ -1,0 +1,113 @@
+"""Region lists and the search for free memory."""
+
+from mmactors.mm.memblock import Memblock, Region, RegionList
+from mmactors.units import MIB, PAGE_SIZE
+
+
+def machine() -> Memblock:
+    """Return 1 MiB to 16 MiB of memory, half on each of two nodes."""
+    memblock = Memblock()
+    memblock.add(1 * MIB, 8 * MIB, node=0)
+    memblock.add(8 * MIB, 16 * MIB, node=1)
+    return memblock
+
+
+def test_touching_regions_of_a_node_become_one():
+    """Regions that touch merge if their node is the same."""
+    regions = RegionList()
+
+    regions.add(0, 10, node=0)
+    regions.add(20, 30, node=0)
+    regions.add(10, 20, node=0)
+    regions.add(30, 40, node=1)
+
+    assert [Region(0, 30, 0), Region(30, 40, 1)] == regions.regions
+    assert regions.total_bytes() == 40
+
+
+def test_an_overlapping_region_only_fills_the_gaps():
+    """What is there already keeps its node."""
+    regions = RegionList()
+    regions.add(10, 20, node=1)
+
+    regions.add(0, 30, node=0)
+
+    assert [Region(0, 10, 0), Region(10, 20, 1), Region(20, 30, 0)] == regions.regions
+
+
+def test_removing_the_middle_splits_a_region():
+    """The parts on both sides stay."""
+    regions = RegionList()
+    regions.add(0, 30)
+
+    regions.remove(10, 20)
+
+    assert [Region(0, 10), Region(20, 30)] == regions.regions
+
+
+def test_allocation_is_top_down_and_aligned_down():
+    """The highest free range is used, its end rounded down to the alignment."""
+    memblock = machine()
+    memblock.reserve(16 * MIB - 100, 16 * MIB)
+
+    at = memblock.alloc(PAGE_SIZE, align=PAGE_SIZE)
+
+    assert at == 16 * MIB - 2 * PAGE_SIZE
+
+
+def test_bottom_up_takes_the_lowest_range():
+    """The lowest free range is used, its start rounded up."""
+    memblock = machine()
+    memblock.bottom_up = True
+    memblock.reserve(1 * MIB, 1 * MIB + 100)
+
+    assert memblock.alloc(PAGE_SIZE, align=PAGE_SIZE) == 1 * MIB + PAGE_SIZE
+
+
+def test_a_full_node_falls_back_unless_exact():
+    """Any node will do, unless the caller insists."""
+    memblock = machine()
+    memblock.reserve(1 * MIB, 8 * MIB)
+
+    exact = memblock.alloc(PAGE_SIZE, align=PAGE_SIZE, node=0, exact_node=True)
+    other = memblock.alloc(PAGE_SIZE, align=PAGE_SIZE, node=0)
+
+    assert exact is None
+    assert other == 16 * MIB - PAGE_SIZE
+
+
+def test_the_lower_limit_is_a_wish():
+    """Without room above `start` the search is repeated without it."""
+    memblock = machine()
+    memblock.reserve(8 * MIB, 16 * MIB)
+
+    assert memblock.alloc(PAGE_SIZE, align=PAGE_SIZE, start=12 * MIB) == 8 * MIB - PAGE_SIZE
+
+
+def test_the_first_page_is_never_given():
+    """Address 0 means failure in the kernel, so page 0 is not used."""
+    memblock = Memblock()
+    memblock.add(0, PAGE_SIZE)
+
+    assert memblock.alloc(PAGE_SIZE, align=PAGE_SIZE) is None
+
+
+def test_trimming_drops_what_is_smaller_than_a_page():
+    """Memory ends on page borders."""
+    memblock = Memblock()
+    memblock.add(100, PAGE_SIZE * 2 + 1)
+    memblock.add(PAGE_SIZE * 3 + 1, PAGE_SIZE * 4 - 1)
+
+    memblock.trim_memory()
+
+    assert [Region(PAGE_SIZE, PAGE_SIZE * 2)] == memblock.memory.regions
+
+
+def test_memory_can_be_taken_away():
+    """What is removed is neither free nor the end of memory."""
+    memblock = machine()
+
+    memblock.remove(12 * MIB, 16 * MIB)
+
+    assert memblock.end_of_memory() == 12 * MIB
+    assert [Region(8 * MIB, 12 * MIB, 1)] == list(memblock.free_ranges(1))
