@@ -1,0 +1,327 @@
+"""The hardware of the machine, as the actors use it: run a batch, see why it stopped, flush.
+
+Nothing here knows the kernel. A page fault is a reason to stop; a flush, a context switch, or an
+access to a lock word happens when the caller says so. All state is in the arena.
+"""
+
+from typing import Final
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+from mmactors.arch.arena import Arena
+from mmactors.arch.memory import PhysicalMemory
+from mmactors.arch.trace import LOAD, SIZE_SHIFT, Trace
+from mmactors.hw import access, layout
+from mmactors.hw.cache import REPLACEMENT as CACHE_REPLACEMENT
+from mmactors.hw.cache import PLRU, Geometry, format_cache
+from mmactors.hw.coherence import MASK_BITS
+from mmactors.hw.config import MAX_CPUS, CacheConfig, HardwareConfig, TlbConfig
+from mmactors.hw.private import reference_data
+from mmactors.hw.statistics import HardwareStatistics, References, Translations
+from mmactors.hw.tlb import ALL_PCIDS, EVERYTHING, TlbGeometry, flush, flush_page, format_tlb
+from mmactors.hw.tlb import REPLACEMENT as TLB_REPLACEMENT
+
+Words = NDArray[np.int64]
+
+END: Final = access.END
+FAULT: Final = access.FAULT
+BUDGET: Final = access.BUDGET
+REASON: Final = layout.REASON
+ELAPSED_NS: Final = layout.ELAPSED_NS
+FAULT_ADDRESS: Final = layout.FAULT_ADDRESS
+ERROR_CODE: Final = layout.ERROR_CODE
+MEMORY_READS: Final = layout.MEMORY_READS
+MEMORY_WRITES: Final = layout.MEMORY_WRITES
+
+NO_LIMIT_NS: Final = 1 << 50
+"""A budget that no batch spends: 13 days."""
+
+_SNOOP_WAYS: Final = 16
+_KERNEL_REFERENCES: Final = layout.COUNTS + layout.KERNEL * layout.COUNTS_EACH + layout.REFERENCES
+
+
+def _cache_geometry(cache: CacheConfig) -> Geometry:
+    policy = CACHE_REPLACEMENT[cache.replacement]
+    return Geometry.of_size(
+        cache.size_bytes, ways=cache.ways, line_bytes=cache.line_bytes, policy=policy
+    )
+
+
+def _tlb_geometry(tlb: TlbConfig) -> TlbGeometry:
+    policy = TLB_REPLACEMENT[tlb.replacement]
+    return TlbGeometry(entries=tlb.entries, ways=tlb.ways, policy=policy)
+
+
+class Hardware:
+    """All CPUs' TLBs and caches, and what they share.
+
+    `generation` counts, by pfn, how often a page changed hands; entries of TLBs and walk caches
+    remember it. `config` must have no problems.
+
+    `stop` tells why the last `run` stopped: `stop[REASON]` is END, FAULT or BUDGET;
+    `stop[ELAPSED_NS]` is what it cost; after FAULT, `stop[FAULT_ADDRESS]` and
+    `stop[ERROR_CODE]` are CR2 and the error code (bits: 1 protection, 2 write, 4 user,
+    16 instruction); `stop[MEMORY_READS]` and `stop[MEMORY_WRITES]` count lines from and to memory.
+    """
+
+    def __init__(
+        self,
+        config: HardwareConfig,
+        *,
+        nr_cpus: int,
+        memory: PhysicalMemory,
+        arena: Arena,
+        generation: NDArray[np.signedinteger],
+    ) -> None:
+        assert 0 < nr_cpus <= MAX_CPUS, f"{nr_cpus} CPUs"
+        self.config: Final = config
+        self.nr_cpus: Final = nr_cpus
+        plan = _Plan.of_config(config, nr_cpus)
+        self._state: Final[Words] = arena.array("hardware", plan.nr_words)
+        plan.format(self._state)
+        self._view: Final = memoryview(self._state.data)
+        self.stop: Final = self._view[: layout.NR_CPUS]
+        self._memory: Final[Words] = memory.words
+        self._generation: Final = generation
+        self._rows: Final = [plan.first_row + cpu * plan.row_words for cpu in range(nr_cpus)]
+        self._one_address: Final = np.zeros(1, np.int64)
+        self._one_meta: Final = np.zeros(1, np.int64)
+        self._line_shift: Final = config.l1d.line_bytes.bit_length() - 1
+
+    def load_cr3(self, cpu: int, pgd_pfn: int, pcid: int) -> None:
+        """Let `cpu` walk from the table in frame `pgd_pfn`. Flushing is the caller's decision."""
+        assert 0 <= pcid < 1 << 12, f"PCID {pcid}"
+        row = self._rows[cpu]
+        self._view[row + layout.CR3] = pgd_pfn
+        self._view[row + layout.PCID] = pcid
+        self._view[row + layout.RETRY_PAGES] = 0
+
+    def run(
+        self, cpu: int, trace: Trace, row: int, budget_ns: int = NO_LIMIT_NS, *, now_ns: int = 0
+    ) -> int:
+        """Run a trace from `row` in user mode; return the row to run next, see `stop`.
+
+        A row that faults is the one to run next. At least one row is run if there is one and the
+        budget is not 0; the last may overdraw the budget. `now_ns` dates TLB entries.
+        """
+        return access.run(
+            self._state,
+            self._memory,
+            self._generation,
+            trace.address,
+            trace.meta,
+            self._rows[cpu],
+            row,
+            budget_ns,
+            now_ns,
+            True,
+        )
+
+    def access(self, cpu: int, address: int, size: int, kind: int, *, now_ns: int = 0) -> bool:
+        """Do one access in user mode; return whether it was done, otherwise it faulted."""
+        self._one_address[0] = address
+        self._one_meta[0] = kind | size << SIZE_SHIFT
+        return (
+            access.run(
+                self._state,
+                self._memory,
+                self._generation,
+                self._one_address,
+                self._one_meta,
+                self._rows[cpu],
+                0,
+                NO_LIMIT_NS,
+                now_ns,
+                True,
+            )
+            == 1
+        )
+
+    def kernel_access(self, cpu: int, physical_address: int, kind: int) -> int:
+        """Touch a word of the kernel's, such as a lock or a PTE; return the cost in ns."""
+        row, view = self._rows[cpu], self._view
+        view[row + _KERNEL_REFERENCES] += 1
+        if not self.config.kernel_caching:
+            return self.config.costs.walk_read_ns
+        view[layout.MEMORY_READS] = view[layout.MEMORY_WRITES] = 0
+        line = physical_address >> self._line_shift
+        cost_ps = reference_data(self._state, row, line, layout.KERNEL, kind != LOAD)
+        view[row + layout.TOTAL_MEMORY_READS] += view[layout.MEMORY_READS]
+        view[row + layout.TOTAL_MEMORY_WRITES] += view[layout.MEMORY_WRITES]
+        return int(cost_ps + 999) // 1000
+
+    def flush_page(self, cpu: int, pcid: int, address: int) -> int:
+        """Do INVLPG for `address` under `pcid`; return how many entries went."""
+        self._view[self._rows[cpu] + layout.TLB_FLUSHES] += 1
+        return int(flush_page(self._state, self._rows[cpu], pcid, address))
+
+    def flush_pcid(self, cpu: int, pcid: int) -> int:
+        """Drop what `pcid` has in TLBs and walk caches, but global entries; return how many."""
+        self._view[self._rows[cpu] + layout.TLB_FLUSHES] += 1
+        return int(flush(self._state, self._rows[cpu], pcid))
+
+    def flush_all(self, cpu: int, *, including_global: bool = False) -> int:
+        """Drop the entries of all PCIDs; return how many went."""
+        self._view[self._rows[cpu] + layout.TLB_FLUSHES] += 1
+        which = EVERYTHING if including_global else ALL_PCIDS
+        return int(flush(self._state, self._rows[cpu], which))
+
+    def statistics(self, cpu: int) -> HardwareStatistics:
+        """Return what has been counted on `cpu`."""
+        row = self._rows[cpu]
+        words = self._state[row : row + layout.REGISTERS].tolist()
+        each, tlb_each = layout.COUNTS_EACH, layout.TLB_COUNTS_EACH
+        references = [
+            References(
+                references=words[base + layout.REFERENCES],
+                l1_misses=words[base + layout.L1_MISSES],
+                l2_misses=words[base + layout.L2_MISSES],
+                llc_misses=words[base + layout.LLC_MISSES],
+            )
+            for base in range(layout.COUNTS, layout.TLB_COUNTS, each)
+        ]
+        translations = [
+            Translations(
+                lookups=references[who].references + words[base + layout.SECOND_PAGES],
+                misses=words[base + layout.TLB_MISSES],
+                walks=words[base + layout.WALKS],
+            )
+            for who, base in enumerate(range(layout.TLB_COUNTS, layout.OTHER_COUNTS, tlb_each))
+        ]
+        return HardwareStatistics(
+            fetch=references[layout.FETCH],
+            read=references[layout.READ],
+            write=references[layout.WRITE],
+            walk=references[layout.WALK],
+            kernel=references[layout.KERNEL],
+            fetch_tlb=translations[layout.FETCH],
+            read_tlb=translations[layout.READ],
+            write_tlb=translations[layout.WRITE],
+            modifies=words[layout.MODIFIES],
+            faults=words[layout.FAULTS],
+            dirty_walks=words[layout.DIRTY_WALKS],
+            snoops=words[layout.SNOOPS],
+            forwards=words[layout.FORWARDS],
+            upgrades=words[layout.UPGRADES],
+            back_invalidations=words[layout.BACK_INVALIDATIONS],
+            memory_reads=words[layout.TOTAL_MEMORY_READS],
+            memory_writes=words[layout.TOTAL_MEMORY_WRITES],
+            tlb_flushes=words[layout.TLB_FLUSHES],
+            ns=words[layout.NS],
+        )
+
+
+@frozen(kw_only=True)
+class _Plan:
+    """Where the parts of `layout` begin for one configuration."""
+
+    config: HardwareConfig
+    nr_cpus: int
+    snoop: Geometry | None
+    snoop_base: int
+    first_row: int
+    row_words: int
+
+    @classmethod
+    def of_config(cls, config: HardwareConfig, nr_cpus: int) -> "_Plan":
+        llc_end = layout.HEADER_END + _cache_geometry(config.llc).nr_words
+        snoop = None if nr_cpus == 1 else _snoop_geometry(config, nr_cpus)
+        first_row = llc_end + (0 if snoop is None else 2 * snoop.nr_words)
+        row_words = layout.REGISTERS
+        for name in ("l1i", "l1d", "l2"):
+            if name in config.caches:
+                row_words += _cache_geometry(config.caches[name]).nr_words
+        row_words += sum(_tlb_geometry(tlb).nr_words for _, tlb in config.tlbs if tlb is not None)
+        return cls(
+            config=config,
+            nr_cpus=nr_cpus,
+            snoop=snoop,
+            snoop_base=llc_end,
+            first_row=first_row,
+            row_words=row_words,
+        )
+
+    @property
+    def nr_words(self) -> int:
+        return self.first_row + self.nr_cpus * self.row_words
+
+    def format(self, state: Words) -> None:
+        """Write the header, and make all caches and TLBs empty."""
+        self._format_header(state)
+        format_cache(state, state[layout.LLC], _cache_geometry(self.config.llc))
+        if self.snoop is not None:
+            format_cache(state, self.snoop_base, self.snoop)
+        for cpu in range(self.nr_cpus):
+            self._format_row(state, self.first_row + cpu * self.row_words)
+
+    def _format_header(self, state: Words) -> None:
+        config, costs = self.config, self.config.costs
+        front_policies = (config.l1i.replacement, config.l1d.replacement)
+        lengths = [cache.line_bytes for cache in config.caches.values()]
+        is_through = config.l1d_write == "write_through"
+        is_no_allocate = config.l1d_write_miss == "no_allocate"
+        clusters = -(-self.nr_cpus // MASK_BITS)
+        values = {
+            layout.NR_CPUS: self.nr_cpus,
+            layout.FIRST_ROW: self.first_row,
+            layout.ROW_WORDS: self.row_words,
+            layout.LLC: layout.HEADER_END,
+            layout.SNOOP: 0 if self.snoop is None else self.snoop_base,
+            layout.SHARERS: 0 if self.snoop is None else self.snoop.nr_words,
+            layout.CLUSTER_SHIFT: (clusters - 1).bit_length(),
+            layout.IS_INCLUSIVE: config.llc_inclusion == "inclusive",
+            layout.IS_ONE_MISS: config.crossing == "one_miss",
+            layout.IS_VIRTUAL: config.index == "virtual",
+            layout.IS_KERNEL_CACHED: config.kernel_caching,
+            layout.IS_WRITE_THROUGH: is_through,
+            layout.IS_NO_ALLOCATE: is_no_allocate,
+            layout.IS_PLAIN_STORE: not is_through and not is_no_allocate,
+            layout.LEVELS: config.levels,
+            layout.IS_FRONT_ENOUGH: "plru" not in front_policies,
+            layout.CUT_BYTES: min(lengths),
+            layout.FETCH_PS: costs.fetch_ps,
+            layout.L1_HIT_PS: costs.l1_hit_ps,
+            layout.L2_HIT_PS: costs.l2_hit_ns * 1000,
+            layout.LLC_HIT_PS: costs.llc_hit_ns * 1000,
+            layout.SNOOP_PS: costs.snoop_ns * 1000,
+            layout.FORWARD_PS: costs.forward_ns * 1000,
+            layout.MEMORY_PS: costs.memory_ns * 1000,
+            layout.STLB_HIT_PS: costs.stlb_hit_ns * 1000,
+            layout.WALK_PS: costs.walk_ns * 1000,
+            layout.WALK_READ_PS: costs.walk_read_ns * 1000,
+        }
+        for index, value in values.items():
+            state[index] = value
+
+    def _format_row(self, state: Words, row: int) -> None:
+        base = row + layout.REGISTERS
+        registers = {"l1i": layout.L1I, "l1d": layout.L1D, "l2": layout.L2}
+        for name, register in registers.items():
+            if name in self.config.caches:
+                geometry = _cache_geometry(self.config.caches[name])
+                format_cache(state, base, geometry)
+                state[row + register] = base
+                base += geometry.nr_words
+        bases = {}
+        for register, (name, tlb) in enumerate(self.config.tlbs, start=layout.TLBS):
+            if tlb is not None:
+                tlb_geometry = _tlb_geometry(tlb)
+                format_tlb(state, base, tlb_geometry)
+                state[row + register] = bases[name] = base
+                base += tlb_geometry.nr_words
+            elif name == "stlb_2m":
+                state[row + register] = bases["stlb"]
+        assert base == row + self.row_words, f"a row of {base - row} words, not {self.row_words}"
+
+
+def _snoop_geometry(config: HardwareConfig, nr_cpus: int) -> Geometry:
+    """Return a snoop filter for the lines of all private caches, as large as asked for."""
+    private = [cache for name, cache in config.caches.items() if name != "llc"]
+    nr_lines = nr_cpus * sum(cache.size_bytes // cache.line_bytes for cache in private)
+    wanted_sets = max(1, nr_lines * config.snoop_filter_percent // 100 // _SNOOP_WAYS)
+    nr_sets = 1 << (wanted_sets - 1).bit_length()
+    return Geometry(
+        nr_sets=nr_sets, ways=_SNOOP_WAYS, line_bytes=config.llc.line_bytes, policy=PLRU
+    )

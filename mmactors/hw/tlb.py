@@ -1,0 +1,257 @@
+"""Translation lookaside buffers and walk caches: sets of page-table entries with what they are for.
+
+The file to change for another TLB replacement (`_victim`, `use`) or another page size (`SHIFTS`).
+A TLB is a piece of `state` (see `layout`) of a header and sets. A set has one word a way of tag,
+stamp, PTE, generation and fill time, in five blocks, and a last word with the tree of tree-PLRU.
+
+    tag = page number << 16 | PCID << 4 | global << 3 | code, 0: empty
+
+The page number counts pages of the entry's own size. Code 1 to 3 is a translation of a 4 KiB,
+2 MiB or 1 GiB page; 4 to 7 is an entry of a PMD, PUD, P4D or PGD table in a walk cache, which
+saves the walker the levels above (Intel SDM volume 3, 4.10.3, paging-structure caches). A global
+entry has PCID 0 in its tag and matches all (SDM 4.10.2.4).
+
+The PTE is what the walker read, with the permissions of all levels combined, and A and D as they
+were; generation is that of the page the entry points to when it was filled, so that a checker sees
+an entry that outlived its page. LRU and FIFO go by stamps, so that entries do not move.
+
+Left out: TLB prefetch, entries that map several adjacent pages, the split STLB of AMD.
+"""
+
+from typing import Final
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+from mmactors.arch.jit import compiled
+from mmactors.arch.pte import GLOBAL
+from mmactors.hw.layout import NR_TLBS, TLBS
+
+Words = NDArray[np.int64]
+
+LRU: Final = 0
+FIFO: Final = 1
+RANDOM: Final = 2
+PLRU: Final = 3
+REPLACEMENT: Final = {"lru": LRU, "fifo": FIFO, "random": RANDOM, "plru": PLRU}
+
+MASK: Final = 0
+WAYS: Final = 1
+STRIDE: Final = 2
+POLICY: Final = 3
+LFSR: Final = 4
+HEADER_WORDS: Final = 8
+
+STAMP: Final = 1
+PTE: Final = 2
+GENERATION: Final = 3
+FILL_NS: Final = 4
+BLOCKS: Final = 5
+"""Number of words of an entry; word n of the entry whose tag is at `index`: index + n * ways."""
+
+SIZE_4K: Final = 0
+SIZE_2M: Final = 1
+SIZE_1G: Final = 2
+NR_SIZES: Final = 3
+PMD_TABLE: Final = 4
+"""Code of a walk-cache entry read from a PMD table; one more for each level above."""
+
+PAGE_NUMBER_MASK: Final = (1 << 45) - 1
+TAG_SHIFT: Final = 16
+PCID_SHIFT: Final = 4
+PCID_MASK: Final = 0xFFF
+TAG_GLOBAL: Final = 1 << 3
+CODE_MASK: Final = 7
+
+ALL_PCIDS: Final = -1
+EVERYTHING: Final = -2
+
+_LFSR_SEED: Final = 0xACE1
+_LFSR_TAPS: Final = 0xB400
+
+
+@frozen(kw_only=True)
+class TlbGeometry:
+    """What a TLB is, apart from its contents."""
+
+    entries: int
+    ways: int
+    policy: int = LRU
+
+    @property
+    def nr_words(self) -> int:
+        """How many words `format_tlb` needs."""
+        return HEADER_WORDS + self.entries // self.ways * self.stride
+
+    @property
+    def stride(self) -> int:
+        """Words of a set."""
+        return BLOCKS * self.ways + 1
+
+
+def format_tlb(state: Words, base: int, geometry: TlbGeometry) -> None:
+    """Make `state[base : base + geometry.nr_words]` an empty TLB."""
+    nr_sets = geometry.entries // geometry.ways
+    assert nr_sets & (nr_sets - 1) == 0, f"{nr_sets} sets"
+    state[base : base + geometry.nr_words] = 0
+    state[base + MASK] = nr_sets - 1
+    state[base + WAYS] = geometry.ways
+    state[base + STRIDE] = geometry.stride
+    state[base + POLICY] = geometry.policy
+    state[base + LFSR] = _LFSR_SEED
+
+
+@compiled
+def shift_of(code: int) -> int:
+    """Return log2 of the bytes that an entry of `code` covers."""
+    if code < PMD_TABLE:
+        return 12 + 9 * (code - 1)
+    return 21 + 9 * (code - PMD_TABLE)
+
+
+@compiled
+def tag_of(address: int, pcid: int, code: int) -> int:
+    """Return the tag of an entry, not global, that translates `address`."""
+    page = (address >> shift_of(code)) & (PAGE_NUMBER_MASK >> (shift_of(code) - 12))
+    return (page << TAG_SHIFT) | (pcid << PCID_SHIFT) | code
+
+
+@compiled
+def find(state: Words, base: int, tag: int) -> int:
+    """Return the index of the entry for `tag` or its global twin, or -1. The TLB does not notice."""
+    first = base + HEADER_WORDS + ((tag >> TAG_SHIFT) & state[base + MASK]) * state[base + STRIDE]
+    twin = (tag & ~(PCID_MASK << PCID_SHIFT)) | TAG_GLOBAL
+    for index in range(first, first + state[base + WAYS]):
+        if state[index] == tag or state[index] == twin:  # noqa: PLR1714 - compiled: no tuple
+            return index
+    return -1
+
+
+@compiled
+def use(state: Words, base: int, index: int, tick: int) -> None:
+    """Tell the replacement that the entry at `index` was hit at time `tick`."""
+    policy = state[base + POLICY]
+    if policy == LRU:
+        state[index + state[base + WAYS]] = tick
+    elif policy == PLRU:
+        _plru_use(state, base, index)
+
+
+@compiled
+def fill(
+    state: Words, base: int, tag: int, pte: int, generation: int, now_ns: int, tick: int
+) -> int:
+    """Enter a translation that is absent; return its index. What it replaces is forgotten.
+
+    `tag` as `tag_of` gives it; it becomes global here if `pte` is.
+    """
+    ways = state[base + WAYS]
+    first = base + HEADER_WORDS + ((tag >> TAG_SHIFT) & state[base + MASK]) * state[base + STRIDE]
+    index = first + _victim(state, base, first)
+    if pte & GLOBAL and (tag & CODE_MASK) < PMD_TABLE:
+        tag = (tag & ~(PCID_MASK << PCID_SHIFT)) | TAG_GLOBAL
+    state[index] = tag
+    state[index + STAMP * ways] = tick
+    state[index + PTE * ways] = pte
+    state[index + GENERATION * ways] = generation
+    state[index + FILL_NS * ways] = now_ns
+    if state[base + POLICY] == PLRU:
+        _plru_use(state, base, index)
+    return index  # type: ignore[no-any-return]
+
+
+@compiled
+def _victim(state: Words, base: int, first: int) -> int:
+    """Return the way to fill: an empty one, else the one that the replacement gives up."""
+    ways = state[base + WAYS]
+    for way in range(ways):
+        if state[first + way] == 0:
+            return way
+    policy = state[base + POLICY]
+    if policy <= FIFO:
+        oldest = 0
+        for way in range(1, ways):
+            if state[first + ways + way] < state[first + ways + oldest]:
+                oldest = way
+        return oldest
+    if policy == RANDOM:
+        bits = state[base + LFSR]
+        bits = (bits >> 1) ^ (-(bits & 1) & _LFSR_TAPS)
+        state[base + LFSR] = bits
+        return bits % ways  # type: ignore[no-any-return]
+    tree = state[first + BLOCKS * ways]
+    node = 1
+    while node < ways:
+        node = 2 * node + ((tree >> node) & 1)
+    return node - ways  # type: ignore[no-any-return]
+
+
+@compiled
+def _plru_use(state: Words, base: int, index: int) -> None:
+    """Let every node of the set's tree above this way point away from it, as in `cache`."""
+    ways = state[base + WAYS]
+    offset = (index - base - HEADER_WORDS) % state[base + STRIDE]
+    tree_index = index - offset + BLOCKS * ways
+    tree = state[tree_index]
+    node = ways + offset
+    while node > 1:
+        parent = node >> 1
+        if node & 1:
+            tree &= ~(1 << parent)
+        else:
+            tree |= 1 << parent
+        node = parent
+    state[tree_index] = tree
+
+
+@compiled
+def flush(state: Words, row: int, pcid: int) -> int:
+    """Drop all entries of `pcid` but global ones; return how many went.
+
+    `pcid` ALL_PCIDS: of every PCID; EVERYTHING: global ones too.
+    """
+    nr_dropped = 0
+    for tlb in range(NR_TLBS):
+        base = state[row + TLBS + tlb]
+        if base == 0:
+            continue
+        for set_index in range(state[base + MASK] + 1):
+            first = base + HEADER_WORDS + set_index * state[base + STRIDE]
+            for index in range(first, first + state[base + WAYS]):
+                tag = state[index]
+                is_kept = pcid != EVERYTHING and (
+                    tag & TAG_GLOBAL != 0
+                    or (pcid != ALL_PCIDS and (tag >> PCID_SHIFT) & PCID_MASK != pcid)
+                )
+                if tag != 0 and not is_kept:
+                    state[index] = 0
+                    nr_dropped += 1
+    return nr_dropped
+
+
+@compiled
+def flush_page(state: Words, row: int, pcid: int, address: int) -> int:
+    """Drop what INVLPG and INVPCID type 0 drop (SDM 4.10.4.1); return how many entries went.
+
+    That is translations of `address` under `pcid`, global ones of it too, and all walk-cache
+    entries of `pcid`, whatever their address.
+    """
+    nr_dropped = 0
+    for tlb in range(NR_TLBS):
+        base = state[row + TLBS + tlb]
+        if base == 0:
+            continue
+        if tlb < NR_TLBS - 4:
+            index = find(state, base, tag_of(address, pcid, tlb % NR_SIZES + 1))
+            if index >= 0:
+                state[index] = 0
+                nr_dropped += 1
+            continue
+        for set_index in range(state[base + MASK] + 1):
+            first = base + HEADER_WORDS + set_index * state[base + STRIDE]
+            for index in range(first, first + state[base + WAYS]):
+                if state[index] != 0 and (state[index] >> PCID_SHIFT) & PCID_MASK == pcid:
+                    state[index] = 0
+                    nr_dropped += 1
+    return nr_dropped
