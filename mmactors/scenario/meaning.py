@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from attrs import evolve
 
+from mmactors.actors.supported import SUPPORTED, why_not
 from mmactors.errors import Place, Problem
 from mmactors.mm.boot import problems_of as memory_problems
 from mmactors.option import OptionDoc
@@ -22,6 +23,9 @@ from mmactors.workload.program import check_program
 
 _NO_DOC: Final = OptionDoc(doc="")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,14}")
+_SUPPORTED_VERBS: Final = ", ".join(
+    sorted(getattr(operation, "verb", "NAME: ...") for operation in SUPPORTED)
+)
 _PATH_AT_START = re.compile(r"[\w.\[\]]+")
 
 
@@ -121,6 +125,14 @@ def _process_problems(
 def _program_errors(program: Sequence[Operation], nr_cpus: int | None) -> Iterator[OperationError]:
     yield from check_program(program)
     for index, operation in enumerate(program):
+        lack = why_not(operation)
+        if lack is not None:
+            yield OperationError(
+                f"{operation}: {lack}",
+                f"this release runs {_SUPPORTED_VERBS}",
+                "leave it out",
+                index=index,
+            )
         plain = operation.operation if isinstance(operation, By) else operation
         if nr_cpus is not None and isinstance(plain, Thread | Cpu) and plain.cpu >= nr_cpus:
             yield OperationError(

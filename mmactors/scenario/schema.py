@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from attrs import frozen
 
-from mmactors.actors.costs import KernelCosts
+from mmactors.actors.config import KernelConfig
 from mmactors.engine.config import EngineConfig
 from mmactors.hw.config import MAX_CPUS, HardwareConfig
 from mmactors.mm.boot import MemoryConfig
@@ -69,15 +69,6 @@ class MachineConfig:
     )
     hardware: HardwareConfig = option(
         factory=HardwareConfig, doc="TLBs, caches, page-table levels and costs."
-    )
-
-
-@frozen(kw_only=True)
-class KernelConfig:
-    """The simulated kernel."""
-
-    costs: KernelCosts = option(
-        factory=KernelCosts, doc="What the kernel's work costs, in time of a CPU."
     )
 
 

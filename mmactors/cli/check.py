@@ -1,0 +1,47 @@
+"""`mmactors check SCENARIO...`: are they right? No machine is built."""
+
+import json as json_text
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from mmactors.errors import UserError
+from mmactors.scenario.load import load_scenario
+
+
+def check(
+    *scenarios: Annotated[Path, Parameter(help="Scenario files.", required=True)],
+    overrides: Annotated[
+        tuple[str, ...], Parameter(name="--set", help="KEY=VALUE, such as machine.cpus=8.")
+    ] = (),
+    json: Annotated[bool, Parameter(help="Print JSON.", negative="")] = False,
+) -> int:
+    """Check scenarios without running them."""
+    problems = []
+    files = []
+    for path in scenarios:
+        try:
+            load_scenario(path, overrides)
+        except UserError as error:
+            problems += error.problems
+            files.append({"path": str(path), "ok": False})
+        else:
+            files.append({"path": str(path), "ok": True})
+            if not json:
+                sys.stdout.write(f"{path}: ok\n")
+    if json:
+        found = [
+            {
+                "place": str(problem.place),
+                "found": problem.found,
+                "legal": problem.legal,
+                "advice": problem.advice,
+            }
+            for problem in problems
+        ]
+        sys.stdout.write(json_text.dumps({"files": files, "problems": found}, indent=1) + "\n")
+    if problems:
+        raise UserError(problems)
+    return 0

@@ -1,0 +1,98 @@
+"""`mmactors VERB ...`: the verbs, the exit codes, and errors without tracebacks.
+
+Exit codes: 0 ok, 1 something that must hold does not, 2 bad input, 130 interrupted. A verb's module
+is imported when the verb is used, so that `--help` and `check` start fast.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from cyclopts import App, CycloptsError
+
+from mmactors.errors import Place, Problem, UserError
+
+EXIT_OK: Final = 0
+EXIT_BROKEN: Final = 1
+EXIT_BAD_INPUT: Final = 2
+EXIT_INTERRUPTED: Final = 130
+
+_VERBS: Final = {
+    "run": "Run a scenario and write its run directory.",
+    "check": "Check scenarios without running them.",
+    "explain": "Say in words what a scenario will do.",
+    "logs": "Show the event log of a run, filtered.",
+    "replay": "Run a recorded run again under its schedule and compare the logs.",
+    "validate": "Run recordings of the real thing against the model.",
+}
+
+
+def make_app() -> App:
+    """Return the command line application."""
+    app = App(
+        name="mmactors",
+        help="How a multi-processor machine manages memory, as Linux 6.1 does it.",
+        help_epilogue="Exit codes: 0 ok, 1 something that must hold does not, 2 bad input.",
+        help_format="plaintext",
+        version=_version,
+        result_action="return_value",
+    )
+    for verb, text in _VERBS.items():
+        app.command(f"mmactors.cli.{verb}:{verb}", name=verb, help=text)
+    return app
+
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - 10 ms that only --version needs
+
+    return version("mmactors")
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command; return its exit code. Errors go to stderr."""
+    try:
+        code = make_app()(arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except CycloptsError as error:
+        write_problems(UserError(_usage_problem(error, arguments)))
+        return EXIT_BAD_INPUT
+    except UserError as error:
+        write_problems(error)
+        return EXIT_BAD_INPUT
+    except BrokenPipeError:
+        # The reader, such as `head`, has gone; nothing is left to say, also not at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return EXIT_INTERRUPTED
+    return code if isinstance(code, int) else EXIT_OK
+
+
+def write_problems(error: UserError) -> None:
+    """Write a user's error to stderr, one problem a line."""
+    for problem in error.problems:
+        sys.stderr.write(f"{problem}\n")
+
+
+def _usage_problem(error: CycloptsError, arguments: Sequence[str]) -> Problem:
+    verb = next((word for word in arguments if word in _VERBS), None)
+    text = " ".join(str(error).split()).rstrip(".")
+    return Problem(
+        place=Place(f"mmactors {verb}" if verb else "mmactors"),
+        found=text,
+        legal=f"expected a verb: {', '.join(_VERBS)}"
+        if verb is None
+        else "expected as --help says",
+        advice=f"see mmactors {verb + ' ' if verb else ''}--help",
+    )
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()
