@@ -1,0 +1,446 @@
+"""One zone: what a request may take from it, and what is done under its lock.
+
+Models struct zone, the watermark checks and the sections of mm/page_alloc.c (v6.1) that hold
+zone->lock. Such a section is one request value, named after the kernel's function; `Zone.serve`
+executes it completely. In a running machine the zone actor's mailbox is the lock.
+
+Left out: CMA, deferred struct pages, node reclaim, compaction's own work (its scanner positions
+are kept as they were loaded).
+
+Invariants: only `serve` changes the buddy lists and the pageblocks; the global NR_FREE_PAGES plus
+all CPUs' deltas equals the pages on the buddy lists, isolated pageblocks apart.
+"""
+
+from typing import Final, assert_never
+
+import numpy as np
+
+from mmactors.arch.page import PageColumns
+from mmactors.mm import buddy
+from mmactors.mm.buddy import (
+    FREE_LISTS,
+    LOWMEM_RESERVE,
+    MANAGED_PAGES,
+    MAX_NR_ZONES,
+    MAX_ORDER,
+    NOTHING,
+    NR_FREE_LISTS,
+    NR_ISOLATE_PAGEBLOCK,
+    NR_RESERVED_HIGHATOMIC,
+    PAGEBLOCK_ORDER,
+    PAGEBLOCK_PAGES,
+    PAGEBLOCK_TYPE_MASK,
+    WATERMARK_BOOST,
+    WMARK_MIN,
+    ZONE_END,
+    ZONE_ID,
+    ZONE_START,
+    Bytes,
+)
+from mmactors.mm.gfp import (
+    ALLOC_HIGHATOMIC,
+    ALLOC_MIN_RESERVE,
+    ALLOC_NON_BLOCK,
+    ALLOC_OOM,
+    ALLOC_RESERVES,
+    ALLOC_WMARK_MASK,
+    ALLOC_WMARK_MIN,
+    GFP_ATOMIC_BIT,
+    MIGRATE_HIGHATOMIC,
+    MIGRATE_ISOLATE,
+    MIGRATE_MOVABLE,
+    MIGRATE_PCPTYPES,
+    MIGRATE_TYPES,
+)
+from mmactors.mm.layout import ZoneLayout
+from mmactors.mm.pcp import PerCpuPages, free_pcppages_bulk
+from mmactors.mm.vmstat import NR_FREE_PAGES, VmStat, Words, mod_page_state
+from mmactors.mm.zone_request import (
+    FreeOnePage,
+    FreePcppagesBulk,
+    ReserveHighatomicPageblock,
+    RmqueueBuddy,
+    RmqueueBulk,
+    UnreserveHighatomicPageblock,
+    WakeupKswapd,
+    ZoneAnswer,
+    ZoneRequest,
+    events_of,
+)
+
+_DONE: Final = ZoneAnswer(nr_moved=1)
+
+
+class Zone:
+    """One populated zone on arrays that all zones share."""
+
+    def __init__(
+        self,
+        *,
+        number: int,
+        node: int,
+        index: int,
+        name: str,
+        words: Words,
+        pages: PageColumns,
+        pageblocks: Bytes,
+        vmstat: VmStat,
+        pcps: list[PerCpuPages],
+    ) -> None:
+        self.number: Final = number
+        """Position among all zones of the machine; requests name the zone by it."""
+        self.node: Final = node
+        self.index: Final = index
+        """Linux's zone index: 0 DMA, 1 DMA32, 2 Normal, 3 Movable."""
+        self.name: Final = name
+        self.words: Final = words
+        self.view: Final = words.data
+        """The words of struct zone, indexed by the constants of mm/buddy.py."""
+        self.pages: Final = pages
+        self.pageblocks: Final = pageblocks
+        self.pcps: Final = pcps
+        """By CPU."""
+        self._stat: Final = vmstat.zone_words[number]
+        self._stat_view: Final = vmstat.zones[number]
+        self._cpu_stats: Final = [rows[number] for rows in vmstat.cpu_zone_words]
+        self._cpu_stat_views: Final = [rows[number] for rows in vmstat.cpu_zones]
+        self._trace = buddy.no_trace()
+        self.present_pages = 0
+        self.percpu_drift_mark = 0
+        words[ZONE_ID] = number + 1
+        words[FREE_LISTS] = pages.claim_list_heads(NR_FREE_LISTS)
+
+    @property
+    def trace_events(self) -> bool:
+        """Whether answers carry the events of what happened under the lock."""
+        return len(self._trace) > 1
+
+    @trace_events.setter
+    def trace_events(self, wanted: bool) -> None:
+        if not wanted:
+            self._trace = buddy.no_trace()
+            return
+        # The longest section drains one CPU's lists, which hold little more than `high` pages.
+        most = max(int(pcp.words[1]) for pcp in self.pcps) + 4 * PAGEBLOCK_PAGES
+        self._trace = np.zeros(1 + most * buddy.TRACE_WORDS, np.int64)
+
+    @property
+    def nr_free(self) -> int:
+        """The exact number of free pages."""
+        return sum(int(self.view[order]) << order for order in range(MAX_ORDER))
+
+    def free_list_head(self, order: int, migratetype: int) -> int:
+        """Return the number of the head of a free list, for `PageColumns.list_pfns`."""
+        return int(self.view[FREE_LISTS]) + order * MIGRATE_TYPES + migratetype
+
+    def set_span(self, *, start_pfn: int, spanned_pages: int) -> None:
+        """Say which page frames are the zone's; their struct pages begin to exist."""
+        self.words[ZONE_START] = start_pfn
+        self.words[ZONE_END] = start_pfn + spanned_pages
+        self.pages.zone[start_pfn : start_pfn + spanned_pages] = self.number + 1
+
+    def set_limits(
+        self,
+        *,
+        present_pages: int,
+        managed_pages: int,
+        watermarks: tuple[int, int, int, int],
+        lowmem_reserve_pages: tuple[int, ...],
+        percpu_drift_mark_pages: int,
+    ) -> None:
+        """Set sizes and limits; `watermarks` are min, low, high and promo, in pages."""
+        reserve = lowmem_reserve_pages + (0,) * (MAX_NR_ZONES - len(lowmem_reserve_pages))
+        self.words[MANAGED_PAGES] = managed_pages
+        self.words[WMARK_MIN : WMARK_MIN + 4] = watermarks
+        self.words[LOWMEM_RESERVE : LOWMEM_RESERVE + MAX_NR_ZONES] = reserve
+        self.present_pages = present_pages
+        self.percpu_drift_mark = percpu_drift_mark_pages
+
+    def boot(self, layout: ZoneLayout) -> None:
+        """Fill the empty zone as boot does.
+
+        Models memmap_init (all pageblocks movable) and __free_pages_memory: each range is cut into
+        the largest aligned blocks, ascending, each put at the tail. There are no thresholds yet,
+        so no delta is left behind.
+        """
+        start_pfn, spanned_pages = layout.start_pfn, layout.spanned_pages
+        self.set_span(start_pfn=start_pfn, spanned_pages=spanned_pages)
+        self.set_limits(
+            present_pages=layout.present_pages,
+            managed_pages=layout.managed_pages,
+            watermarks=(
+                layout.watermark_min_pages,
+                layout.watermark_low_pages,
+                layout.watermark_high_pages,
+                layout.watermark_promo_pages,
+            ),
+            lowmem_reserve_pages=layout.lowmem_reserve_pages,
+            percpu_drift_mark_pages=layout.percpu_drift_mark_pages,
+        )
+        first_block = start_pfn >> PAGEBLOCK_ORDER
+        end_block = -(-(start_pfn + spanned_pages) // PAGEBLOCK_PAGES)
+        self.pageblocks[first_block:end_block] = MIGRATE_MOVABLE
+        for start, end in layout.free_ranges:
+            pfn = start
+            while pfn < end:
+                order = min(MAX_ORDER - 1, (pfn & -pfn).bit_length() - 1 if pfn else MAX_ORDER - 1)
+                while pfn + (1 << order) > end:
+                    order -= 1
+                self._free_one_page(pfn, order, MIGRATE_MOVABLE, cpu=0, to_tail=1)
+                pfn += 1 << order
+
+    def pageblock_migratetype(self, pfn: int) -> int:
+        """Return the type of the pageblock of `pfn`."""
+        return int(self.pageblocks[pfn >> PAGEBLOCK_ORDER]) & PAGEBLOCK_TYPE_MASK
+
+    # What is read without the lock.
+
+    def watermark_ok(
+        self,
+        order: int,
+        *,
+        mark: int,
+        highest_zoneidx: int,
+        alloc_flags: int,
+        free_pages: int,
+    ) -> bool:
+        """Return whether `free_pages` suffice for a request (__zone_watermark_ok)."""
+        view = self.view
+        free_pages -= (1 << order) - 1
+        if alloc_flags & ALLOC_RESERVES:
+            if alloc_flags & ALLOC_MIN_RESERVE:
+                mark -= mark // 2
+                if alloc_flags & ALLOC_NON_BLOCK:
+                    mark -= mark // 4
+            if alloc_flags & ALLOC_OOM:
+                mark -= mark // 2
+        else:
+            free_pages -= view[NR_RESERVED_HIGHATOMIC]
+        if free_pages <= mark + view[LOWMEM_RESERVE + highest_zoneidx]:
+            return False
+        return order == 0 or self.has_block(order, alloc_flags)
+
+    def watermark_fast(
+        self, order: int, *, highest_zoneidx: int, alloc_flags: int, gfp: int
+    ) -> bool:
+        """Return whether the zone's lagging free count allows a request (zone_watermark_fast)."""
+        view = self.view
+        wmark = alloc_flags & ALLOC_WMARK_MASK
+        free_pages = max(0, self._stat_view[NR_FREE_PAGES])
+        boost = view[WATERMARK_BOOST]
+        mark = view[WMARK_MIN + wmark]
+        if order == 0:
+            reserved = 0 if alloc_flags & ALLOC_RESERVES else view[NR_RESERVED_HIGHATOMIC]
+            usable = free_pages - min(free_pages, reserved)
+            if usable > mark + boost + view[LOWMEM_RESERVE + highest_zoneidx]:
+                return True
+        if self.watermark_ok(
+            order,
+            mark=mark + boost,
+            highest_zoneidx=highest_zoneidx,
+            alloc_flags=alloc_flags,
+            free_pages=free_pages,
+        ):
+            return True
+        # The boost keeps memory for reclaim; a request that can neither wait nor fail ignores it.
+        if order == 0 and gfp & GFP_ATOMIC_BIT and boost and wmark == ALLOC_WMARK_MIN:
+            return self.watermark_ok(
+                order,
+                mark=mark,
+                highest_zoneidx=highest_zoneidx,
+                alloc_flags=alloc_flags,
+                free_pages=free_pages,
+            )
+        return False
+
+    def has_block(self, order: int, alloc_flags: int) -> bool:
+        """Return whether a list that the request may use has a large enough block."""
+        links, view = self.pages.next_view, self.view
+        nr_types = MIGRATE_PCPTYPES
+        if alloc_flags & (ALLOC_HIGHATOMIC | ALLOC_OOM):
+            nr_types = MIGRATE_HIGHATOMIC + 1
+        for current in range(order, MAX_ORDER):
+            if view[current]:
+                first = view[FREE_LISTS] + current * MIGRATE_TYPES
+                for head in range(first, first + nr_types):
+                    if links[head] != head:
+                        return True
+        return False
+
+    def highatomic_limit(self) -> int:
+        """Return the reserve (pages) from which on no pageblock is added: 1 % and a pageblock."""
+        return int(self.view[MANAGED_PAGES]) // 100 + PAGEBLOCK_PAGES
+
+    # What needs the lock.
+
+    def serve(self, request: ZoneRequest) -> ZoneAnswer:
+        """Execute one request under the lock."""
+        assert request.zone == self.number, f"{request} came to zone {self.number}"
+        match request:
+            case RmqueueBulk():
+                return self._answer(None, self._rmqueue_bulk(request))
+            case RmqueueBuddy():
+                pfn = self._rmqueue_buddy(request)
+                return self._answer(pfn, int(pfn is not None))
+            case FreePcppagesBulk():
+                return self._answer(None, self._free_pcppages_bulk(request))
+            case FreeOnePage():
+                migratetype = request.migratetype
+                if self.view[NR_ISOLATE_PAGEBLOCK] or migratetype == MIGRATE_ISOLATE:
+                    migratetype = self.pageblock_migratetype(request.pfn)
+                self._free_one_page(request.pfn, request.order, migratetype, cpu=request.cpu)
+                return _DONE
+            case ReserveHighatomicPageblock():
+                self._reserve_highatomic_pageblock(request.pfn)
+                return _DONE
+            case UnreserveHighatomicPageblock():
+                return self._answer(None, self._unreserve_highatomic_pageblock(request.migratetype))
+            case WakeupKswapd():
+                # There is no kswapd yet; who has one does not bring this here.
+                return _DONE
+            case _:
+                assert_never(request)
+
+    def _answer(self, pfn: int | None, nr_moved: int) -> ZoneAnswer:
+        trace = self._trace
+        happened = events_of(buddy.trace_rows(trace)) if len(trace) > 1 else ()
+        return ZoneAnswer(pfn=pfn, nr_moved=nr_moved, events=happened)
+
+    def _free_one_page(
+        self, pfn: int, order: int, migratetype: int, *, cpu: int, to_tail: int = 0
+    ) -> None:
+        pages = self.pages
+        assert pfn % (1 << order) == 0, f"pfn {pfn:#x} is not aligned to order {order}"
+        assert pages.buddy_view[pfn] == 0, f"pfn {pfn:#x} is free already"
+        buddy.free_one_page(
+            pages.next,
+            pages.prev,
+            pages.buddy,
+            pages.zone,
+            self.pageblocks,
+            self.words,
+            self._stat,
+            self._cpu_stats[cpu],
+            pfn,
+            order,
+            migratetype,
+            to_tail,
+        )
+
+    def _free_pcppages_bulk(self, request: FreePcppagesBulk) -> int:
+        pages, pcp = self.pages, self.pcps[request.cpu]
+        return free_pcppages_bulk(
+            pages.next,
+            pages.prev,
+            pages.buddy,
+            pages.zone,
+            pages.index,
+            self.pageblocks,
+            self.words,
+            self._stat,
+            self._cpu_stats[request.cpu],
+            self._trace,
+            pcp.words,
+            pcp.heads,
+            request.count,
+            request.pindex,
+        )
+
+    def _rmqueue_bulk(self, request: RmqueueBulk) -> int:
+        pages = self.pages
+        return buddy.rmqueue_bulk(
+            pages.next,
+            pages.prev,
+            pages.buddy,
+            pages.flags,
+            pages.index,
+            self.pageblocks,
+            self.words,
+            self._stat,
+            self._cpu_stats[request.cpu],
+            self._trace,
+            request.order,
+            request.count,
+            request.migratetype,
+            request.alloc_flags,
+            self.pcps[request.cpu].heads + request.pindex,
+        )
+
+    def _rmqueue_buddy(self, request: RmqueueBuddy) -> int | None:
+        """Take a block; highatomic ones first or last, as the request's flags allow."""
+        pages, order, alloc_flags = self.pages, request.order, request.alloc_flags
+        pfn = NOTHING
+        if alloc_flags & ALLOC_HIGHATOMIC:
+            pfn = self._rmqueue_smallest(order, MIGRATE_HIGHATOMIC)
+        if pfn == NOTHING:
+            pfn = buddy.rmqueue(
+                pages.next,
+                pages.prev,
+                pages.buddy,
+                pages.flags,
+                pages.index,
+                self.pageblocks,
+                self.words,
+                self._trace,
+                order,
+                request.migratetype,
+                alloc_flags,
+            )
+            if pfn == NOTHING and alloc_flags & (ALLOC_OOM | ALLOC_NON_BLOCK):
+                # Failing now is worse than failing a high-order atomic request later.
+                pfn = self._rmqueue_smallest(order, MIGRATE_HIGHATOMIC)
+            if pfn == NOTHING:
+                return None
+        mod_page_state(
+            self._stat_view, self._cpu_stat_views[request.cpu], NR_FREE_PAGES, -(1 << order)
+        )
+        return pfn
+
+    def _rmqueue_smallest(self, order: int, migratetype: int) -> int:
+        pages = self.pages
+        return buddy.rmqueue_smallest(
+            pages.next,
+            pages.prev,
+            pages.buddy,
+            pages.index,
+            self.words,
+            self._trace,
+            order,
+            migratetype,
+        )
+
+    def _move_freepages_block(self, pfn: int, migratetype: int) -> int:
+        pages = self.pages
+        return buddy.move_freepages_block(
+            pages.next, pages.prev, pages.buddy, pages.flags, self.words, pfn, migratetype
+        )[0]
+
+    def _reserve_highatomic_pageblock(self, pfn: int) -> None:
+        view = self.view
+        if view[NR_RESERVED_HIGHATOMIC] >= self.highatomic_limit():
+            return
+        if self.pageblock_migratetype(pfn) < MIGRATE_PCPTYPES:
+            view[NR_RESERVED_HIGHATOMIC] += PAGEBLOCK_PAGES
+            buddy.set_pageblock_migratetype(self.pageblocks, pfn, MIGRATE_HIGHATOMIC)
+            self._move_freepages_block(pfn, MIGRATE_HIGHATOMIC)
+
+    def _unreserve_highatomic_pageblock(self, migratetype: int) -> int:
+        """Give back the pageblock of the first free highatomic block; return the pages moved."""
+        links, view = self.pages.next_view, self.view
+        for order in range(MAX_ORDER):
+            head = self.free_list_head(order, MIGRATE_HIGHATOMIC)
+            pfn = links[head]
+            if pfn == head:
+                continue
+            if self.pageblock_migratetype(pfn) == MIGRATE_HIGHATOMIC:
+                view[NR_RESERVED_HIGHATOMIC] -= min(PAGEBLOCK_PAGES, view[NR_RESERVED_HIGHATOMIC])
+            buddy.set_pageblock_migratetype(self.pageblocks, pfn, migratetype)
+            nr_moved = self._move_freepages_block(pfn, migratetype)
+            if nr_moved:
+                return nr_moved
+        return 0
+
+
+def nr_pages_moved(request: ZoneRequest, answer: ZoneAnswer) -> int:
+    """Return how many blocks changed lists: what the hold time of the lock grows with."""
+    return 0 if isinstance(request, WakeupKswapd) else answer.nr_moved
