@@ -266,6 +266,8 @@ class PageTable:
                     assert not address & (size - 1), f"{address:#x} is inside a larger page"
                     assert following <= end, f"{end:#x} is inside a larger page"
                     yield LeafRange(level, address, index, 1)
+                else:
+                    following += self._nr_absent_after(index) * size
             address = following
 
     def clear(self, leaves: LeafRange) -> Entries:
@@ -325,6 +327,14 @@ class PageTable:
         pgd_pfn, self.nr_ptes, self.nr_pmds, self.nr_puds = snapshot
         assert pgd_pfn == self.pgd_pfn, "the snapshot is of another address space"
         self._pte_tables.clear()
+
+    def _nr_absent_after(self, index: int) -> int:
+        """Return how many entries from `index + 1` on are not present, to the table's end."""
+        rest = _LAST_INDEX - (index & _LAST_INDEX)
+        found = take_present(
+            self.memory.words, index + 1, rest, self._found_indices, self._found_entries, 0
+        )
+        return int(self._found_indices[0]) - index - 1 if found else rest
 
     def _take(self, leaves: LeafRange, *, clear: int) -> Entries:
         indices, entries = self._found_indices, self._found_entries
