@@ -137,6 +137,20 @@ class MmPageAllocExtfrag:
 
 
 @define(kw_only=True)
+class MmVmscanWakeupKswapd:
+    """An allocation found too few free pages and wakes kswapd (mm/vmscan.c)."""
+
+    name: ClassVar[str] = "mm_vmscan_wakeup_kswapd"
+    subsystem: ClassVar[str] = "vmscan"
+
+    nid: int
+    zid: int
+    """Highest zone index of the request."""
+    order: int
+    gfp_flags: int
+
+
+@define(kw_only=True)
 class VmUnmappedArea:
     """A place for a new mapping was searched (mm/mmap.c)."""
 
@@ -182,6 +196,20 @@ class SchedProcessExit:
     subsystem: ClassVar[str] = "sched"
 
     comm: str
+
+
+@define(kw_only=True)
+class SignalGenerate:
+    """A thread was sent a signal (kernel/signal.c)."""
+
+    name: ClassVar[str] = "signal_generate"
+    subsystem: ClassVar[str] = "signal"
+
+    sig: int
+    code: int
+    """si_code."""
+    address: int
+    """si_addr; the kernel's tracepoint leaves it out."""
 
 
 @define(kw_only=True)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from attrs import define, field, frozen
 
 from mmactors.arch.pte import TABLE_SHIFT
+from mmactors.mm.mm_config import MmConfig
 from mmactors.mm.page_table import PageTable, PageTableSnapshot
 from mmactors.mm.vma import (
     VM_EXEC,
@@ -25,7 +26,6 @@ from mmactors.mm.vma import (
     VmaTree,
     page_align,
 )
-from mmactors.option import option
 from mmactors.units import MIB, PAGE_SHIFT, PAGE_SIZE
 
 MM_FILEPAGES: Final = 0
@@ -36,21 +36,6 @@ NR_MM_COUNTERS: Final = 4
 
 DEFAULT_MAP_WINDOW: Final = (1 << 47) - PAGE_SIZE
 """Without a hint above it, no mapping is placed beyond, also where there are 57-bit addresses."""
-
-
-@frozen(kw_only=True)
-class MmConfig:
-    """The settings of the machine that all address spaces obey."""
-
-    max_map_count: int = option(
-        65530, doc="vm.max_map_count: how many areas an address space may have", minimum=1
-    )
-    mmap_min_addr: int = option(
-        65536, doc="vm.mmap_min_addr: no mapping below, unless with CAP_SYS_RAWIO", unit="bytes"
-    )
-    stack_guard_gap_pages: int = option(
-        256, doc="stack_guard_gap: free pages kept below an area that grows down", minimum=0
-    )
 
 
 @frozen

@@ -1,0 +1,139 @@
+"""The interpreter: runs the operations of programs, one `case` a verb."""
+
+from typing import Final
+
+from attrs import define, field
+
+from mmactors.actors.kernel import Kernel
+from mmactors.actors.memory_calls import MemoryCalls
+from mmactors.actors.thread import UserThread
+from mmactors.engine.cpu import WaitQueue
+from mmactors.engine.timer import Timer
+from mmactors.units import MS
+from mmactors.workload import operation as op
+
+_SPIN_NS: Final = 10_000
+
+
+@define(eq=False)
+class _Meeting:
+    """A barrier that threads have come to."""
+
+    queue: WaitQueue
+    arrived: int = 0
+
+
+@define(eq=False, kw_only=True)
+class Interpreter:
+    """Runs operations for all threads of a machine."""
+
+    kernel: Kernel
+    timer: Timer
+    memory: MemoryCalls
+    _meetings: dict[str, _Meeting] = field(factory=dict, init=False)
+
+    async def perform(self, thread: UserThread, operation: op.Operation) -> None:
+        """Do one operation as `thread`."""
+        match operation:
+            case op.Mmap():
+                await self.memory.mmap(thread, operation)
+            case op.Munmap():
+                await self.memory.munmap(thread, operation)
+            case op.Brk():
+                await self.memory.brk(thread, operation)
+            case op.Churn():
+                await self.memory.churn(thread, operation)
+            case op.Touch():
+                await self.memory.touch(thread, operation)
+            case op.Generate():
+                await self.memory.generate(thread, operation)
+            case op.RunTrace():
+                await self.memory.trace(thread, operation)
+            case _:
+                await self._perform_other(thread, operation)
+
+    async def _perform_other(self, thread: UserThread, operation: op.Operation) -> None:
+        """Do what touches no memory: time, names, threads."""
+        bindings = thread.process.bindings
+        cpus = self.kernel.cpus
+        match operation:
+            case op.Nop():
+                await self.kernel.engine.spend(0)
+            case op.Compute(duration_ns=duration_ns):
+                await self._compute(thread, duration_ns)
+            case op.Sleep(duration_ms=duration_ms):
+                await self.timer.sleep_ns(thread.cpu, duration_ms * MS)
+                thread.announce()
+            case op.Alias(name=name, address=address, length=length):
+                start = address.resolve(bindings)
+                if start is not None:
+                    bindings[name] = (start, length)
+            case op.Heap(name=name, length=length):
+                bindings[name] = (bindings["brk"][0] - length, length)
+            case op.Cpu(cpu=cpu):
+                await thread.migrate(cpus[cpu])
+            case op.Thread(name=name, cpu=cpu):
+                self._start_thread(thread, name, cpu)
+            case op.By():
+                await self._tell(thread, operation)
+            case op.Spin():
+                while not thread.is_stopping:
+                    await self._compute(thread, _SPIN_NS)
+            case op.Stop(name=name):
+                await self._stop(thread, thread.process.threads[name])
+            case op.Wait():
+                for other in thread.process.threads.values():
+                    if other is not thread:
+                        await self._wait_for(thread, other)
+            case op.Exit():
+                thread.is_stopping = True
+            case op.Barrier():
+                await self._meet(thread, operation)
+            case _:
+                raise AssertionError(f"{operation} is not simulated: supported.py refuses it")
+
+    async def _compute(self, thread: UserThread, ns: int) -> None:
+        thread.process.user_ns += ns
+        thread.cpu.times.user_ns += ns
+        await self.kernel.engine.spend(ns)
+
+    def _start_thread(self, thread: UserThread, name: str, cpu: int) -> None:
+        UserThread(
+            process=thread.process,
+            name=name,
+            cpu=self.kernel.cpus[cpu],
+            program=(),
+            is_leader=False,
+        ).start(thread.cpu.clock.now)
+
+    async def _tell(self, thread: UserThread, call: op.By) -> None:
+        """Give another thread something to do; wait for it unless it was `NAME&`."""
+        other = thread.process.threads[call.name]
+        other.inbox.append(call.operation)
+        other.is_busy = True
+        other.work.wake_all(at_ns=thread.cpu.clock.now)
+        if call.waits:
+            await self._wait_for(thread, other)
+
+    async def _stop(self, thread: UserThread, other: UserThread) -> None:
+        other.is_stopping = True
+        other.work.wake_all(at_ns=thread.cpu.clock.now)
+        await self._wait_for(thread, other)
+
+    async def _wait_for(self, thread: UserThread, other: UserThread) -> None:
+        while other.is_busy:
+            await other.idle.sleep()
+            thread.announce()
+
+    async def _meet(self, thread: UserThread, call: op.Barrier) -> None:
+        meeting = self._meetings.get(call.name)
+        if meeting is None:
+            queue = WaitQueue(self.kernel.engine, f"barrier {call.name} of {call.count} threads")
+            meeting = self._meetings[call.name] = _Meeting(queue)
+        meeting.arrived += 1
+        if meeting.arrived == call.count:
+            del self._meetings[call.name]
+            meeting.queue.wake_all(at_ns=thread.cpu.clock.now)
+        else:
+            await meeting.queue.sleep()
+            thread.announce()

@@ -1,0 +1,61 @@
+"""The kernel as its paths see it: one object that holds what all CPUs share.
+
+Everything here is wired once by scenario/machine.py. `ask` edges, which must stay free of cycles:
+a thread asks a zone actor, a thread asks the memory actor; nobody else asks.
+"""
+
+from typing import Any
+
+from attrs import define, field
+
+from mmactors.actors.costs import KernelCosts
+from mmactors.arch.memory import PhysicalMemory
+from mmactors.arch.page import PageColumns
+from mmactors.engine.baton import Engine
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.lock_stat import LockClass, LockStatistics
+from mmactors.engine.mailbox import Mailbox
+from mmactors.engine.probe import EngineProbe
+from mmactors.hw.hardware import Hardware
+from mmactors.mm.mm_config import MmConfig
+from mmactors.mm.page_alloc import PageAllocator
+from mmactors.mm.tlb_state import TlbState
+from mmactors.mm.vmstat import VmStat
+
+
+@define(eq=False, kw_only=True)
+class Kernel:
+    """What the kernel paths work on."""
+
+    engine: Engine
+    probe: EngineProbe
+    costs: KernelCosts
+    hardware: Hardware
+    memory: PhysicalMemory
+    pages: PageColumns
+    allocator: PageAllocator
+    vmstat: VmStat
+    mm_config: MmConfig
+    locks: LockStatistics
+    cpu_node: tuple[int, ...]
+    """By CPU: its node."""
+    zone_mailboxes: list[Mailbox[Any]] = field(factory=list)
+    """By the allocator's zone number: each mailbox is that zone's zone->lock."""
+    dram: Mailbox[Any] = field(init=False)
+    cpus: list[Cpu] = field(factory=list)
+    tlb_states: list[TlbState] = field(factory=list)
+    """By CPU."""
+    zero_pfn: int = field(init=False)
+    """The frame that read faults of anonymous memory map (empty_zero_page)."""
+    mmap_lock_class: LockClass = field(init=False)
+    ptl_class: LockClass = field(init=False)
+    _last_ctx_id: int = 0
+
+    def new_ctx_id(self) -> int:
+        """Return an id that no address space of this run had (init_new_context)."""
+        self._last_ctx_id += 1
+        return self._last_ctx_id
+
+    def count_node(self, cpu: Cpu, item: int, delta: int) -> None:
+        """Add to an item of the node that `cpu` belongs to."""
+        self.vmstat.mod_node_page_state(cpu.index, self.cpu_node[cpu.index], item, delta)

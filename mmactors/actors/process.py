@@ -1,0 +1,74 @@
+"""Processes: what their threads share, and their end."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from mmactors.actors.address_space import AddressSpace
+from mmactors.actors.kernel import Kernel
+from mmactors.actors.mmap import exit_mm
+from mmactors.engine.cpu import Cpu
+from mmactors.events import SchedProcessExit
+from mmactors.mm.mm_struct import MmStruct
+from mmactors.mm.page_table import PageTable
+
+if TYPE_CHECKING:
+    from mmactors.actors.interpreter import Interpreter
+    from mmactors.actors.switch import Switcher
+    from mmactors.actors.thread import UserThread
+
+
+@define(eq=False)
+class Image:
+    """What a recorded program had in memory: stands for its mapped files (vm_file)."""
+
+    path: str
+
+
+@define(eq=False, kw_only=True)
+class Process:
+    """One process (struct task_struct of its leader, struct signal_struct)."""
+
+    kernel: Kernel
+    pid: int
+    comm: str
+    interpreter: "Interpreter"
+    switcher: "Switcher"
+    before_exit: "Callable[[Process], None]"
+    """Called when the last thread has ended and the address space still stands."""
+    space: AddressSpace | None = field(default=None, init=False)
+    """None before the first thread runs and after the last has ended."""
+    bindings: dict[str, tuple[int, int]] = field(factory=dict, init=False)
+    """Names of the program: (address, bytes)."""
+    threads: "dict[str, UserThread]" = field(factory=dict, init=False)
+    nr_live_threads: int = field(default=0, init=False)
+    minor_faults: int = field(default=0, init=False)
+    user_ns: int = field(default=0, init=False)
+    started_ns: int = field(default=0, init=False)
+    killed_by: int | None = field(default=None, init=False)
+    """The fatal signal."""
+
+    def exec(self, pgd_pfn: int) -> AddressSpace:
+        """Give the process an empty address space, its top table in frame `pgd_pfn`."""
+        kernel = self.kernel
+        levels = kernel.hardware.config.levels
+        mm = MmStruct(
+            config=kernel.mm_config,
+            page_table=PageTable(kernel.memory, pgd_pfn=pgd_pfn, levels=levels),
+            ctx_id=kernel.new_ctx_id(),
+        )
+        self.space = AddressSpace(kernel, mm)
+        self.bindings["brk"] = (mm.brk, 0)
+        return self.space
+
+    async def end_thread(self, cpu: Cpu) -> None:
+        """Note that a thread has ended; the last one gives the address space back (do_exit)."""
+        self.nr_live_threads -= 1
+        if self.nr_live_threads or self.space is None:
+            return
+        self.before_exit(self)
+        await exit_mm(self.kernel, cpu, self.space)
+        self.space = None
+        if self.kernel.probe.on:
+            self.kernel.probe.emit(SchedProcessExit(comm=self.comm))

@@ -1,0 +1,64 @@
+"""Context switches: which address space a CPU's TLB and page walker work on.
+
+Going idle keeps the address space loaded (lazy TLB): the next thread is often of the same process.
+"""
+
+from collections.abc import Coroutine
+from typing import Any
+
+from attrs import define, field
+
+from mmactors.actors.kernel import Kernel
+from mmactors.actors.process import Process
+from mmactors.engine.actor import Actor
+from mmactors.engine.cpu import Cpu
+
+
+@define(eq=False)
+class Switcher:
+    """Knows whose thread an actor is, and loads its address space when it gets a CPU."""
+
+    kernel: Kernel
+    previous_comm: list[str] = field(init=False)
+    """By CPU: the thread before the present one, for sched_switch."""
+    _comm: list[str] = field(init=False)
+    _processes: dict[int, Process] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        nr_cpus = len(self.kernel.tlb_states)
+        self.previous_comm = [f"swapper/{cpu}" for cpu in range(nr_cpus)]
+        self._comm = list(self.previous_comm)
+
+    def spawn(
+        self,
+        process: Process,
+        cpu: Cpu,
+        *,
+        name: str,
+        coro: Coroutine[Any, Any, None],
+        at_ns: int,
+    ) -> Actor:
+        """Make a thread of `process` that runs on `cpu`."""
+        actor = cpu.spawn_thread(name, coro, pid=process.pid, at_ns=at_ns)
+        self._processes[actor.index] = process
+        self.on_switch(cpu, cpu.current if cpu.current is actor else None)
+        return actor
+
+    def on_switch(self, cpu: Cpu, thread: Actor | None) -> None:
+        """Note that `thread`, or nobody, has been put on `cpu`."""
+        if thread is None or thread.index not in self._processes:
+            return
+        self.previous_comm[cpu.index] = self._comm[cpu.index]
+        self._comm[cpu.index] = thread.name
+        self.load_mm(cpu, self._processes[thread.index])
+
+    def load_mm(self, cpu: Cpu, process: Process) -> None:
+        """Make the hardware of `cpu` translate through the process's page tables (switch_mm)."""
+        space = process.space
+        if space is None:
+            return
+        switched = self.kernel.tlb_states[cpu.index].switch_mm(space.mm)
+        hardware = self.kernel.hardware
+        if switched.needs_flush:
+            hardware.flush_pcid(cpu.index, switched.pcid)
+        hardware.load_cr3(cpu.index, space.mm.page_table.pgd_pfn, switched.pcid)

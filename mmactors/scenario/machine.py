@@ -1,0 +1,189 @@
+"""The machine: a scenario wired, to be moved from anyone's trio program.
+
+    async with Machine(scenario) as machine:
+        await machine.run()
+
+It moves only while somebody awaits `run`. Cancelling leaves nothing running.
+"""
+
+from types import TracebackType
+from typing import Final, Self
+
+import trio
+from attrs import frozen
+
+from mmactors.actors.process import Process
+from mmactors.engine.actor import NEVER
+from mmactors.engine.driver import Driver, InlineDriver, TrioDriver
+from mmactors.engine.probe import EventSink
+from mmactors.engine.schedule import Schedule, fingerprint_of
+from mmactors.mm.vmstat import NR_FREE_PAGES, PGFAULT
+from mmactors.observe.proc.machine_view import machine_texts
+from mmactors.observe.proc.process_view import process_texts
+from mmactors.scenario.dump import dump_scenario
+from mmactors.scenario.schema import Expectation, Scenario
+from mmactors.scenario.wiring import Wired, wire
+
+
+@frozen(kw_only=True)
+class Progress:
+    """How far a machine has come."""
+
+    now_ns: int
+    events: int
+    accesses: int
+    faults: int
+    free_pages: int
+
+
+@frozen(kw_only=True)
+class Summary:
+    """What came of a run."""
+
+    verdict: str
+    """`ok`, or what does not hold."""
+    seed: int
+    now_ns: int
+    nr_cpus: int
+    accesses: int
+    faults: int
+    switches: int
+    messages: int
+    failed_expectations: tuple[str, ...]
+    counters: dict[str, int]
+
+
+class Machine:
+    """A simulated machine. Use it as an async context manager."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        sink: EventSink | None = None,
+        schedule: Schedule | None = None,
+    ) -> None:
+        self.scenario: Final = scenario
+        self._exited: Final[dict[int, dict[str, str]]] = {}
+        self._fingerprint: Final = fingerprint_of(dump_scenario(scenario))
+        if schedule is not None:
+            schedule.must_fit(self._fingerprint)
+        self._wired: Final[Wired] = wire(
+            scenario, sink=sink, schedule=schedule, before_exit=self._keep_process
+        )
+        self._engine: Final = self._wired.kernel.engine
+        self._driver: Driver | None = None
+        self._nursery_manager: trio.abc.AsyncResource | None = None
+
+    async def __aenter__(self) -> Self:
+        if self.scenario.engine.driver == "inline":
+            self._driver = InlineDriver(self._engine)
+        else:
+            self._manager = trio.open_nursery()
+            nursery = await self._manager.__aenter__()
+            self._driver = TrioDriver(self._engine, nursery)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._driver is not None, "the machine was never entered"
+        await self._driver.close()
+        if isinstance(self._driver, TrioDriver):
+            await self._manager.__aexit__(kind, error, traceback)
+
+    async def run(self, *, until_ns: int | None = None) -> None:
+        """Move the machine to its end, or to a time; raise the engine's error if it is stuck."""
+        assert self._driver is not None, "enter the machine first: async with Machine(...)"
+        self._engine.until_ns = NEVER if until_ns is None else until_ns
+        await self._driver.run()
+
+    @property
+    def now_ns(self) -> int:
+        """Virtual time."""
+        return self._engine.now_ns
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all programs have ended."""
+        return self._engine.is_complete
+
+    def progress(self) -> Progress:
+        """Return how far the machine has come."""
+        kernel = self._wired.kernel
+        vmstat = kernel.vmstat
+        return Progress(
+            now_ns=self.now_ns,
+            events=kernel.probe.nr_events,
+            accesses=kernel.hardware.nr_references(),
+            faults=vmstat.event(PGFAULT),
+            free_pages=sum(
+                vmstat.zone_page_state(zone.number, NR_FREE_PAGES)
+                for zone in kernel.allocator.zones
+            ),
+        )
+
+    def counters(self) -> dict[str, int]:
+        """Return every counter by name: /proc/vmstat's, the hardware's, the processes'."""
+        kernel = self._wired.kernel
+        counters = dict(kernel.vmstat.vmstat())
+        counters |= hardware_counters(kernel.hardware)
+        counters["tlb_shootdowns"] = sum(cpu.interrupts["TLB"] for cpu in kernel.cpus)
+        counters["context_switches"] = sum(cpu.context_switches for cpu in kernel.cpus)
+        counters["memory_lines"] = self._wired.dram.nr_lines
+        counters["memory_queued_ns"] = self._wired.dram.queued_ns
+        counters["processes_killed"] = sum(
+            process.killed_by is not None for process in self._wired.processes
+        )
+        return counters
+
+    def summary(self) -> Summary:
+        """Return what came of the run so far."""
+        counters = self.counters()
+        progress = self.progress()
+        statistics = self._engine.statistics()
+        failed = tuple(
+            f"{expectation}, but it is {counters.get(expectation.counter, 'not a counter')}"
+            for expectation in self.scenario.expect
+            if not _holds(expectation, counters)
+        )
+        return Summary(
+            verdict="ok" if not failed else "expectation failed",
+            seed=self.scenario.engine.seed,
+            now_ns=progress.now_ns,
+            nr_cpus=self.scenario.machine.cpus,
+            accesses=progress.accesses,
+            faults=progress.faults,
+            switches=statistics.switches,
+            messages=sum(statistics.messages.values()),
+            failed_expectations=failed,
+            counters=counters,
+        )
+
+    def messages(self) -> dict[str, int]:
+        """Return how many messages were sent, by kind."""
+        return self._engine.statistics().messages
+
+    def schedule(self) -> Schedule:
+        """Return the interleaving so far."""
+        return self._engine.recorder.schedule(self._fingerprint)
+
+    def proc(self) -> dict[str, str]:
+        """Return /proc: relative path to text. Processes that have ended are as just before."""
+        texts = machine_texts(self._wired)
+        for process in self._wired.processes:
+            kept = self._exited.get(process.pid)
+            own = process_texts(process) if kept is None else kept
+            texts |= {f"{process.pid}/{name}": text for name, text in own.items()}
+        return texts
+
+    def _keep_process(self, process: Process) -> None:
+        self._exited[process.pid] = process_texts(process)
+
+
+def _holds(expectation: Expectation, counters: dict[str, int]) -> bool:
+    value = counters.get(expectation.counter)
+    return value is not None and expectation.holds(value)

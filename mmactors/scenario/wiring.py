@@ -1,0 +1,174 @@
+"""Wiring: from a scenario to the actors of a machine, once, before anything runs."""
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from attrs import frozen
+
+from mmactors.actors.interpreter import Interpreter
+from mmactors.actors.kernel import Kernel
+from mmactors.actors.memory import MemoryActor
+from mmactors.actors.memory_calls import MemoryCalls
+from mmactors.actors.process import Process
+from mmactors.actors.switch import Switcher
+from mmactors.actors.thread import UserThread
+from mmactors.actors.zone import ZoneActor
+from mmactors.arch.arena import Arena
+from mmactors.arch.memory import PhysicalMemory
+from mmactors.arch.page import PG_RESERVED, PageColumns
+from mmactors.engine.baton import Engine
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.guard import GuardedColumn
+from mmactors.engine.lock_stat import LockStatistics
+from mmactors.engine.mailbox import Mailbox
+from mmactors.engine.policy import make_policy
+from mmactors.engine.probe import EngineProbe, EventSink
+from mmactors.engine.schedule import Replay, Schedule
+from mmactors.engine.timer import Timer
+from mmactors.hw.hardware import Hardware
+from mmactors.mm.boot import boot_memory
+from mmactors.mm.gfp import GFP_KERNEL
+from mmactors.mm.layout import MemoryLayout
+from mmactors.mm.page_alloc import PageAllocator
+from mmactors.mm.tlb_state import TlbState
+from mmactors.scenario.schema import Scenario
+
+
+@frozen(kw_only=True)
+class Wired:
+    """All parts of a machine."""
+
+    kernel: Kernel
+    layout: MemoryLayout
+    arena: Arena
+    processes: tuple[Process, ...]
+    dram: MemoryActor
+
+
+def wire(
+    scenario: Scenario,
+    *,
+    sink: EventSink | None,
+    schedule: Schedule | None,
+    before_exit: Callable[[Process], None],
+) -> Wired:
+    """Make the machine of a scenario; with `schedule` it will replay that interleaving."""
+    config = scenario.machine
+    policy = make_policy(scenario.engine)
+    engine = Engine(
+        scenario.engine, policy=policy if schedule is None else Replay(schedule, policy)
+    )
+    arena = Arena()
+    layout = boot_memory(config.memory, config.cpus)
+    pages = PageColumns(
+        arena,
+        layout.nr_frames,
+        nr_list_heads=PageAllocator.nr_list_heads(nr_zones=len(layout.zones), nr_cpus=config.cpus),
+    )
+    allocator = PageAllocator.of_layout(layout, config.cpus, arena, pages)
+    memory = PhysicalMemory(layout.nr_frames)
+    locks = LockStatistics()
+    kernel = Kernel(
+        engine=engine,
+        probe=EngineProbe(engine, sink),
+        costs=scenario.kernel.costs,
+        hardware=Hardware(
+            config.hardware,
+            nr_cpus=config.cpus,
+            memory=memory,
+            arena=arena,
+            generation=pages.generation,
+        ),
+        memory=memory,
+        pages=pages,
+        allocator=allocator,
+        vmstat=allocator.vmstat,
+        mm_config=scenario.kernel.vm,
+        locks=locks,
+        cpu_node=layout.cpu_node,
+        tlb_states=[TlbState(cpu) for cpu in range(config.cpus)],
+    )
+    kernel.mmap_lock_class = locks.of("&mm->mmap_lock")
+    kernel.ptl_class = locks.of("ptlock_ptr(page)")
+    kernel.zero_pfn = _boot_alloc(kernel)
+    pages.flags_view[kernel.zero_pfn] |= PG_RESERVED
+    switcher = Switcher(kernel)
+    _wire_cpus(kernel, switcher, config.cpus)
+    dram = _wire_services(kernel)
+    interpreter = Interpreter(
+        kernel=kernel,
+        timer=Timer(engine),
+        memory=MemoryCalls(kernel=kernel, line_bytes=config.hardware.l1i.line_bytes),
+    )
+    processes = []
+    for number, instance in enumerate(scenario.instances()):
+        process = Process(
+            kernel=kernel,
+            pid=number + 1,
+            comm=instance.name,
+            interpreter=interpreter,
+            switcher=switcher,
+            before_exit=before_exit,
+        )
+        leader = UserThread(
+            process=process,
+            name=instance.name,
+            cpu=kernel.cpus[instance.cpu],
+            program=instance.program,
+            is_leader=True,
+        )
+        leader.start(0)
+        processes.append(process)
+    if engine.guard.on:
+        guarded: Any = GuardedColumn(memory.view, "page_tables", engine.guard)
+        memory.view = guarded
+    return Wired(kernel=kernel, layout=layout, arena=arena, processes=tuple(processes), dram=dram)
+
+
+def _wire_cpus(kernel: Kernel, switcher: Switcher, nr_cpus: int) -> None:
+    for index in range(nr_cpus):
+        kernel.cpus.append(
+            Cpu(
+                kernel.engine,
+                index,
+                switch_ns=kernel.costs.context_switch_ns,
+                slice_ns=kernel.costs.slice_ns,
+                on_switch=switcher.on_switch,
+            )
+        )
+
+
+def _wire_services(kernel: Kernel) -> MemoryActor:
+    engine = kernel.engine
+    zone_lock_class = kernel.locks.of("&zone->lock")
+    for zone in kernel.allocator.zones:
+        name = f"zone {zone.node} {zone.name}"
+        mailbox: Mailbox[Any] = Mailbox(engine, name)
+        kernel.zone_mailboxes.append(mailbox)
+        zone.trace_events = kernel.probe.on
+        zone_actor = ZoneActor(
+            engine=engine,
+            mailbox=mailbox,
+            zone=zone,
+            costs=kernel.costs,
+            lock_class=zone_lock_class,
+            probe=kernel.probe,
+        )
+        engine.spawn(name, zone_actor.serve())
+    kernel.dram = Mailbox(engine, "memory")
+    dram = MemoryActor(engine=engine, mailbox=kernel.dram, line_ns=kernel.costs.dram_line_ns)
+    engine.spawn("memory", dram.serve())
+    return dram
+
+
+def _boot_alloc(kernel: Kernel) -> int:
+    """Allocate a page before there are actors."""
+    steps: Generator[Any, Any, int | None] = kernel.allocator.alloc_pages(0, 0, GFP_KERNEL)
+    answer = None
+    pfn: int | None = None
+    while pfn is None:
+        try:
+            answer = kernel.allocator.serve(steps.send(answer))
+        except StopIteration as done:
+            pfn = done.value
+    return pfn
