@@ -77,6 +77,7 @@ def validate_dinero(
 ) -> Iterator[CaseResult]:
     """Compare every number of every geometry; a geometry that is not modelled is its own case."""
     result = CaseResult(topic="traces", case=case, path=path)
+    is_modelled = False
     for index, geometry in enumerate(recorded):
         place = f"dinero[{index}]"
         try:
@@ -86,11 +87,12 @@ def validate_dinero(
                 topic="traces", case=f"{case}[{index}]", path=path, not_validated=str(reason)
             )
             continue
+        is_modelled = True
         hierarchy = Hierarchy(levels)
         hierarchy.run(trace)
         hierarchy.flush()
         _compare(result, place, geometry.result, _report(hierarchy, levels))
-    if result.compared or not recorded:
+    if is_modelled:
         yield result
 
 

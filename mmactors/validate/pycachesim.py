@@ -68,6 +68,7 @@ def validate_pycachesim(
 ) -> Iterator[CaseResult]:
     """Compare every number of every geometry; a geometry that is not modelled is its own case."""
     result = CaseResult(topic="traces", case=case, path=path)
+    is_modelled = False
     is_data = trace.meta & KIND_MASK != FETCH
     data = Trace(address=trace.address[is_data] & _ADDRESS_MASK, meta=trace.meta[is_data])
     for index, geometry in enumerate(recorded):
@@ -83,6 +84,7 @@ def validate_pycachesim(
                 not_validated=f"{place} has random replacement, which draws from the C library",
             )
             continue
+        is_modelled = True
         hierarchy = Hierarchy(pycachesim_levels(geometry))
         hierarchy.run(data)
         ours = _stats(geometry, hierarchy)
@@ -90,7 +92,7 @@ def validate_pycachesim(
             for name, value in values.items():
                 where = f"{place}.{level}.{name}"
                 result.compare(where, value, ours.get(level, {}).get(name))
-    if result.compared or not recorded:
+    if is_modelled:
         yield result
 
 
