@@ -14,6 +14,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -74,9 +75,9 @@ class _Column:
     position: int = 0
 
     @classmethod
-    def open(cls, path: Path, archive: zipfile.ZipFile, name: str) -> "_Column":
+    def open(cls, path: Path, archive: zipfile.ZipFile, name: str, streams: ExitStack) -> "_Column":
         try:
-            stream = archive.open(f"{name}.npy")
+            stream = streams.enter_context(archive.open(f"{name}.npy"))
         except KeyError:
             raise _not_npz(path, f"the archive has no array {name}") from None
         head = stream.read(10)
@@ -123,8 +124,9 @@ def read_npz_chunks(path: Path, *, chunk_rows: int = CHUNK_ROWS) -> Iterator[Tra
     """
     assert chunk_rows > 0, f"chunk_rows is {chunk_rows}"
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield from _read(path, archive, chunk_rows)
+        with zipfile.ZipFile(path) as archive, ExitStack() as streams:
+            columns = {name: _Column.open(path, archive, name, streams) for name in _DTYPES}
+            yield from _read(path, columns, chunk_rows)
     except UserError:
         raise
     except FileNotFoundError as error:
@@ -140,8 +142,7 @@ def read_npz_chunks(path: Path, *, chunk_rows: int = CHUNK_ROWS) -> Iterator[Tra
         ) from error
 
 
-def _read(path: Path, archive: zipfile.ZipFile, chunk_rows: int) -> Iterator[Trace]:
-    columns = {name: _Column.open(path, archive, name) for name in _DTYPES}
+def _read(path: Path, columns: dict[str, _Column], chunk_rows: int) -> Iterator[Trace]:
     length = columns["kind"].length
     if length != columns["size"].length:
         raise _not_npz(path, f"kind has {length} entries, size has {columns['size'].length}")

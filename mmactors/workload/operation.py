@@ -1,6 +1,6 @@
 """The operations of a program: parsed from, and written as, one line of text each.
 
-The language is that of the recordings (tests/reference/linux-6.1/userland/README.md), so that an
+The language is that of the recordings (tests/reference/linux-6.1/userland/operations), so that an
 `op_list` is a program as it stands; `trace`, `generate`, `compute` and `barrier` are ours. An
 operation says what is called, never what comes of it: addresses and ranges are resolved when it
 runs. `str` gives the canonical text, which parses to an equal operation.
