@@ -117,7 +117,7 @@ async def _map_zero_page(
         await lock.release()
 
 
-async def _map_new_page(
+async def _map_new_page(  # noqa: PLR0917 - the fault's whole context
     kernel: Kernel, cpu: Cpu, space: AddressSpace, vma: Vma, address: int, index: int, seen: int
 ) -> Signal | None:
     """Map a zeroed page where `seen` stands: nothing (do_anonymous_page) or the zero page (wp)."""

@@ -106,15 +106,10 @@ class MemoryCalls:
         self._finish(call, result)
 
     async def _map_anonymous(self, thread: UserThread, length: int) -> int:
+        prot = PROT_READ | PROT_WRITE
+        flags = MAP_PRIVATE | MAP_ANONYMOUS
         return await self._change(
-            thread,
-            lambda mm: do_mmap(
-                mm,
-                address=0,
-                length=length,
-                prot=PROT_READ | PROT_WRITE,
-                flags=MAP_PRIVATE | MAP_ANONYMOUS,
-            ),
+            thread, lambda mm: do_mmap(mm, address=0, length=length, prot=prot, flags=flags)
         )
 
     async def _unmap(self, thread: UserThread, start: int, length: int) -> int:

@@ -18,6 +18,7 @@ from mmactors.engine.driver import Driver, InlineDriver, TrioDriver
 from mmactors.engine.probe import EventSink
 from mmactors.engine.schedule import Schedule, fingerprint_of
 from mmactors.mm.vmstat import NR_FREE_PAGES, PGFAULT
+from mmactors.observe.hardware_counters import hardware_counters, nr_accesses
 from mmactors.observe.proc.machine_view import machine_texts
 from mmactors.observe.proc.process_view import process_texts
 from mmactors.scenario.dump import dump_scenario
@@ -118,7 +119,7 @@ class Machine:
         return Progress(
             now_ns=self.now_ns,
             events=kernel.probe.nr_events,
-            accesses=kernel.hardware.nr_references(),
+            accesses=nr_accesses(kernel.hardware),
             faults=vmstat.event(PGFAULT),
             free_pages=sum(
                 vmstat.zone_page_state(zone.number, NR_FREE_PAGES)
