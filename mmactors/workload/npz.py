@@ -124,16 +124,16 @@ def read_npz_chunks(path: Path, *, chunk_rows: int = CHUNK_ROWS) -> Iterator[Tra
     """
     assert chunk_rows > 0, f"chunk_rows is {chunk_rows}"
     try:
-        with zipfile.ZipFile(path) as archive, ExitStack() as streams:
+        file = path.open("rb")
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    try:
+        with file, zipfile.ZipFile(file) as archive, ExitStack() as streams:
             columns = {name: _Column.open(path, archive, name, streams) for name in _DTYPES}
             yield from _read(path, columns, chunk_rows)
     except UserError:
         raise
-    except FileNotFoundError as error:
-        raise unreadable(path, error) from error
     except _ARCHIVE_ERRORS as error:
-        if isinstance(error, OSError) and error.filename is not None:
-            raise unreadable(path, error) from error
         raise bad_trace(
             path,
             f"the archive cannot be read: {error}",

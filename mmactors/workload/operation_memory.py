@@ -1,7 +1,5 @@
 """Operations on memory: mappings, the heap, accesses; and the accesses of traces and patterns."""
 
-# ruff: noqa: RUF009 - `positional` and `keyword` declare attrs fields.
-
 from typing import ClassVar, Final
 
 import attrs

@@ -1,7 +1,5 @@
 """Operations on files, processes, CPUs, limits, cgroups and settings, and between programs."""
 
-# ruff: noqa: RUF009 - `positional` and `keyword` declare attrs fields.
-
 from typing import ClassVar, Final
 
 from attrs import frozen

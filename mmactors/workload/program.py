@@ -185,7 +185,6 @@ class _Check:
             self.require_range(target.name)
             self.see_pages(target, is_accessed=isinstance(operation, _ACCESSES))
         elif target is not None:
-            address = address or target.address
             self.require_address(target.address)
         if address is not None:
             self.require_address(address)
