@@ -82,8 +82,9 @@ def test_a_wrong_record_is_named_by_its_place(tmp_path, data, found):
 
 
 def test_records_are_recognised_by_their_flags():
-    """Text and zeros are no records."""
-    assert is_champsim(record(0x1000) * 3)
+    """Text, zeros, and numbers that are no running code are no records."""
+    assert is_champsim(record(0x1000) + record(0x1004) + record(0x1007))
     assert not is_champsim(b"some text, longer than a record of 64 bytes" * 3)
     assert not is_champsim(bytes(128))
+    assert not is_champsim(record(0x1000) * 3)
     assert not is_champsim(b"short")
