@@ -1,0 +1,166 @@
+"""What the /proc texts of one process are made of: plain values, taken at one moment.
+
+Nothing here knows where the numbers come from. Amounts are bytes unless the name says pages or
+ticks (1/100 s). Source of the fields: fs/proc/array.c and fs/proc/task_mmu.c, v6.1.
+"""
+
+from typing import Final
+
+from attrs import field, frozen
+
+from mmactors.units import PAGE_SIZE
+
+PSS_SHIFT: Final = 12
+"""Proportional sizes are bytes with so many fractional bits."""
+RLIM_INFINITY: Final = (1 << 64) - 1
+ALL_CAPABILITIES: Final = (1 << 41) - 1
+PF_RANDOMIZE: Final = 0x0040_0000
+
+
+def pss_of(nr_bytes: int, mapcount: int) -> int:
+    """Return the share, in 1/4096 bytes, of a process in a piece that `mapcount` map.
+
+    The kernel divides piece by piece and cuts off each time: do not pass several pieces at once.
+    """
+    return (nr_bytes << PSS_SHIFT) // max(mapcount, 1)
+
+
+@frozen(kw_only=True)
+class SmapsNumbers:
+    """What is resident and swapped in an area, or in a whole address space. Bytes.
+
+    Fields that begin with `pss`, and `swap_pss`, are in 1/4096 bytes (`pss_of`).
+    """
+
+    resident: int = 0
+    pss: int = 0
+    pss_dirty: int = 0
+    pss_anon: int = 0
+    pss_file: int = 0
+    pss_shmem: int = 0
+    shared_clean: int = 0
+    shared_dirty: int = 0
+    private_clean: int = 0
+    private_dirty: int = 0
+    referenced: int = 0
+    anonymous: int = 0
+    lazyfree: int = 0
+    anonymous_thp: int = 0
+    shmem_thp: int = 0
+    file_thp: int = 0
+    shared_hugetlb: int = 0
+    private_hugetlb: int = 0
+    swap: int = 0
+    swap_pss: int = 0
+    pss_locked: int = 0
+
+
+@frozen(kw_only=True)
+class VmaView:
+    """One area of an address space, `[start, end)`."""
+
+    start: int
+    end: int
+    vm_flags: int
+    """Bits as in include/linux/mm.h."""
+    offset: int = 0
+    """Of the first byte in the file; 0 without a file."""
+    dev: tuple[int, int] = (0, 0)
+    """Major and minor number."""
+    inode: int = 0
+    name: str | None = None
+    """Path of the file, or a name such as `[heap]`."""
+    numbers: SmapsNumbers = field(factory=SmapsNumbers)
+    page_size: int = PAGE_SIZE
+    """2 MiB in hugetlb areas."""
+    is_thp_eligible: bool = False
+
+
+@frozen(kw_only=True)
+class MmView:
+    """An address space (struct mm_struct); sizes in pages, addresses in bytes."""
+
+    total_vm_pages: int
+    hiwater_vm_pages: int = 0
+    locked_vm_pages: int = 0
+    pinned_vm_pages: int = 0
+    hiwater_rss_pages: int = 0
+    rss_anon_pages: int = 0
+    rss_file_pages: int = 0
+    rss_shmem_pages: int = 0
+    swap_pages: int = 0
+    data_vm_pages: int = 0
+    stack_vm_pages: int = 0
+    exec_vm_pages: int = 0
+    pgtables_bytes: int = 0
+    hugetlb_bytes: int = 0
+    start_code: int = 0
+    end_code: int = 0
+    start_data: int = 0
+    end_data: int = 0
+    start_brk: int = 0
+    start_stack: int = 0
+    arg_start: int = 0
+    arg_end: int = 0
+    env_start: int = 0
+    env_end: int = 0
+    is_thp_enabled: bool = True
+    vmas: tuple[VmaView, ...] = ()
+    """Rising addresses."""
+
+    @property
+    def rss_pages(self) -> int:
+        """Resident pages of all kinds."""
+        return self.rss_anon_pages + self.rss_file_pages + self.rss_shmem_pages
+
+
+@frozen(kw_only=True)
+class ProcessView:
+    """A process: its identity, its times and counts, and its address space."""
+
+    pid: int
+    comm: str
+    """At most 15 bytes, as the kernel keeps it."""
+    state: str = "S"
+    """One letter: R, S, D, T, t, X, Z, P or I."""
+    ppid: int = 0
+    pgrp: int = 0
+    session: int = 0
+    nr_threads: int = 1
+    cmdline: tuple[str, ...] = ()
+    minflt: int = 0
+    cminflt: int = 0
+    majflt: int = 0
+    cmajflt: int = 0
+    utime_ticks: int = 0
+    stime_ticks: int = 0
+    cutime_ticks: int = 0
+    cstime_ticks: int = 0
+    start_time_ticks: int = 0
+    """Since boot."""
+    flags: int = PF_RANDOMIZE
+    priority: int = 20
+    nice: int = 0
+    cpu: int = 0
+    """Where it ran last."""
+    uid: int = 0
+    gid: int = 0
+    umask: int = 0o022
+    fd_size: int = 64
+    sig_queued: int = 0
+    sig_queue_max: int = 0
+    sig_pending: int = 0
+    sig_blocked: int = 0
+    sig_ignored: int = 0
+    sig_caught: int = 0
+    capabilities: int = ALL_CAPABILITIES
+    nr_cpus: int = 1
+    cpus_allowed: int = 1
+    """Bit by CPU."""
+    mems_allowed: int = 1
+    """Bit by node."""
+    nvcsw: int = 0
+    """Voluntary context switches."""
+    nivcsw: int = 0
+    mm: MmView | None = None
+    """None: a kernel thread."""
