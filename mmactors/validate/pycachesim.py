@@ -6,10 +6,11 @@ replacement; a store that misses and allocates loads the whole line, and is coun
 too; a store that is passed on is not cut at the end of the line it starts in; dirty lines are not
 written back at the end. `MRU` is what `hw.cache` says at its `fill`.
 
-`Cache.load` and `Cache.store` parse the address as an unsigned int (format "I"): they see its low
-32 bits.
+`Cache.load` and `Cache.store` parse the address as an unsigned int (format "I") into a long that
+was never written: lines are told apart by its low 32 bits, and the high ones are any.
 
-Left out, and reported as not validated: random replacement, which draws from the C library.
+Left out, and reported as not validated: random replacement, which draws from the C library, and
+numbers of sets that are no power of two, where the high bits of the address choose the set.
 """
 
 from collections.abc import Iterator, Sequence
@@ -76,12 +77,10 @@ def validate_pycachesim(
         problems = _problems(Place(path), place, geometry)
         if problems:
             raise UserError(problems)
-        if any(level.policy == _RANDOM for level in geometry.levels):
+        reason = _not_modelled(place, geometry)
+        if reason is not None:
             yield CaseResult(
-                topic="traces",
-                case=f"{case}[{index}]",
-                path=path,
-                not_validated=f"{place} has random replacement, which draws from the C library",
+                topic="traces", case=f"{case}[{index}]", path=path, not_validated=reason
             )
             continue
         is_modelled = True
@@ -113,6 +112,19 @@ def pycachesim_levels(geometry: PycachesimCase) -> list[Level]:
         )
         for level in geometry.levels
     ]
+
+
+def _not_modelled(name: str, geometry: PycachesimCase) -> str | None:
+    """Return why a geometry that pycachesim accepts is not modelled, or None."""
+    for level in geometry.levels:
+        if level.policy == _RANDOM:
+            return f"{name}.{level.name} has random replacement, which draws from the C library"
+        if level.sets & (level.sets - 1):
+            return (
+                f"{name}.{level.name} has {level.sets} sets, no power of two: they are chosen by"
+                " address bits that pycachesim never wrote"
+            )
+    return None
 
 
 def _problems(place: Place, name: str, geometry: PycachesimCase) -> list[Problem]:

@@ -112,16 +112,24 @@ def test_level_that_pycachesim_refuses_is_refused(recording, level, expected):
     assert expected == problem.found
 
 
-def test_random_replacement_is_listed_as_not_validated(recording):
+@pytest.mark.parametrize(
+    ("field", "value", "reason"), [("policy", "RR", "random"), ("sets", 48, "no power of two")]
+)
+def test_level_that_is_not_modelled_is_listed_as_not_validated(recording, field, value, reason):
     """A geometry that is the tool's but not ours is a case of its own that never passes."""
-    level = {"name": "L1", "sets": 64, "ways": 8, "line": 64, "policy": "RR"}
-    geometry = {"levels": [level], "write_back": True, "write_allocate": True, "stats": {}}
+    usual = {"name": "L1", "sets": 64, "ways": 8, "line": 64, "policy": "LRU"}
+    geometry = {
+        "levels": [usual | {field: value}],
+        "write_back": True,
+        "write_allocate": True,
+        "stats": {},
+    }
 
     results = list(validate_trace(recording(pycachesim=[geometry])))
 
     assert ["true/trace", "true/pycachesim[0]"] == [result.case for result in results]
     assert [True, False] == [result.passed for result in results]
-    assert "random" in results[1].not_validated
+    assert reason in results[1].not_validated
 
 
 def test_cache_that_cannot_be_built_is_refused(recording):
