@@ -32,6 +32,8 @@ GFP_NOMEMALLOC: Final = 0x80000
 GFP_HARDWALL: Final = 0x100000
 GFP_THISNODE: Final = 0x200000
 GFP_ACCOUNT: Final = 0x400000
+GFP_BITS: Final = 0xFFFFFF
+"""All bits that a request may have."""
 
 GFP_RECLAIM: Final = GFP_DIRECT_RECLAIM | GFP_KSWAPD_RECLAIM
 GFP_ATOMIC: Final = GFP_HIGH | GFP_ATOMIC_BIT | GFP_KSWAPD_RECLAIM
@@ -78,6 +80,7 @@ ALLOC_RESERVES: Final = ALLOC_NON_BLOCK | ALLOC_MIN_RESERVE | ALLOC_HIGHATOMIC |
 """Any of these: the request may go below the min watermark."""
 
 _MIGRATETYPE_SHIFT: Final = 3
+_ZONE_BITS: Final = GFP_DMA | GFP_HIGHMEM | GFP_DMA32 | GFP_MOVABLE
 _ZONE_OF_BITS: Final = {
     0: ZONE_NORMAL,
     GFP_DMA: ZONE_DMA,
@@ -99,11 +102,15 @@ def gfp_migratetype(gfp: int) -> int:
     return (gfp & (GFP_MOVABLE | GFP_RECLAIMABLE)) >> _MIGRATETYPE_SHIFT
 
 
+def is_gfp_zone_bad(gfp: int) -> bool:
+    """Return whether a mask asks for two zones at once (GFP_ZONE_BAD)."""
+    return gfp & _ZONE_BITS not in _ZONE_OF_BITS
+
+
 def gfp_zone(gfp: int) -> int:
     """Return the highest zone index that may serve a request."""
-    bits = gfp & (GFP_DMA | GFP_HIGHMEM | GFP_DMA32 | GFP_MOVABLE)
-    assert bits in _ZONE_OF_BITS, f"gfp {gfp:#x} asks for two zones"
-    return _ZONE_OF_BITS[bits]
+    assert not is_gfp_zone_bad(gfp), f"gfp {gfp:#x} asks for two zones"
+    return _ZONE_OF_BITS[gfp & _ZONE_BITS]
 
 
 def gfp_to_alloc_flags(gfp: int, order: int) -> int:

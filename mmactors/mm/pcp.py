@@ -52,6 +52,14 @@ def order_to_pindex(migratetype: int, order: int) -> int:
     return MIGRATE_PCPTYPES * order + migratetype
 
 
+def pindex_to_order(pindex: int) -> int:
+    """Return the order of the blocks on list `pindex`."""
+    return PAGEBLOCK_ORDER if pindex >= NR_LOWORDER_PCP_LISTS else pindex // MIGRATE_PCPTYPES
+
+
+_pindex_to_order = compiled(pindex_to_order)
+
+
 class PerCpuPages:
     """The lists of one CPU for one zone."""
 
@@ -159,7 +167,7 @@ def free_pcppages_bulk(
                 last -= 1
             if pindex == first:
                 first += 1
-        order = PAGEBLOCK_ORDER if pindex >= NR_LOWORDER_PCP_LISTS else pindex // MIGRATE_PCPTYPES
+        order = _pindex_to_order(pindex)
         while True:
             pfn = int(back[head])
             migratetype = index[pfn]

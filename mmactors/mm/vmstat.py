@@ -4,16 +4,20 @@ An event is a number a CPU, summed when read. A zone or node item is a global nu
 CPU keeps a delta and folds it in when it exceeds the CPU's stat_threshold. Watermark checks read
 the lagging number, so the deltas are part of the mechanism, not of its reporting.
 
+A percpu_counter (lib/percpu_counter.c) is one such number of its own, with a batch for threshold. A
+thread's rss changes wait in the thread and reach the mm with every 66th fault (mm/memory.c).
+
 Left out: numa_interleave's policy, memory hot-plug, the s8 width of a delta (no threshold exceeds
-125). `percpu_counter` and split rss are in counter.py.
+125).
 
 Invariant: the exact value of an item is the global number plus the deltas of all CPUs.
 """
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
+from attrs import define, field
 from numpy.typing import NDArray
 
 from mmactors.arch.arena import Arena
@@ -268,6 +272,95 @@ class VmStat:
         yield from zip(VM_EVENT_NAMES, self._events.sum(axis=0).tolist(), strict=True)
         # Kept by Linux for old readers; it is always 0.
         yield "nr_unstable", 0
+
+
+class PercpuCounter:
+    """A number that each CPU changes for itself until its part reaches the batch."""
+
+    def __init__(self, arena: Arena, name: str, *, nr_cpus: int, batch: int) -> None:
+        assert batch > 0, f"batch of {name} is {batch}"
+        self._batch: Final = batch
+        self._words: Final[Words] = arena.array(f"percpu_counter.{name}", 1 + nr_cpus)
+        self._view: Final = self._words.data
+        """The shared count, then the CPUs' parts."""
+
+    def add(self, cpu: int, amount: int) -> None:
+        """Add on a CPU (percpu_counter_add_batch)."""
+        view = self._view
+        part = view[1 + cpu] + amount
+        if abs(part) >= self._batch:
+            view[0] += part
+            part = 0
+        view[1 + cpu] = part
+
+    def read(self) -> int:
+        """Return the shared count, off by less than the batch for each CPU."""
+        return int(self._view[0])
+
+    def read_positive(self) -> int:
+        """Return the shared count, or 0 while it is negative."""
+        return max(0, self.read())
+
+    def snapshot(self) -> int:
+        """Return the exact number (percpu_counter_sum)."""
+        return int(self._words.sum())
+
+    def fold(self, cpu: int) -> None:
+        """Bring a CPU's part into the shared count (percpu_counter_sync)."""
+        view = self._view
+        view[0] += view[1 + cpu]
+        view[1 + cpu] = 0
+
+    def set(self, amount: int) -> None:
+        """Forget all parts and set the count."""
+        self._words[:] = 0
+        self._view[0] = amount
+
+
+NR_MM_COUNTERS: Final = 4
+TASK_RSS_EVENTS_THRESH: Final = 64
+
+
+class MmCounters(Protocol):
+    """The rss of an mm, which its threads' changes are folded into."""
+
+    def add_mm_counter(self, member: int, value: int) -> None:
+        """Add pages to one of its counters."""
+
+
+@define(eq=False)
+class TaskRssStat:
+    """What one thread has changed of its mm's rss and not yet told it (struct task_rss_stat)."""
+
+    events: int = 0
+    count: list[int] = field(factory=lambda: [0] * NR_MM_COUNTERS)
+
+    def add_mm_counter_fast(self, member: int, value: int) -> None:
+        """Change a counter of the thread's own mm."""
+        self.count[member] += value
+
+    def check_sync_rss_stat(self, mm: MmCounters) -> None:
+        """Count a page fault; every 66th brings what has gathered to the mm."""
+        events = self.events
+        self.events = events + 1
+        if events > TASK_RSS_EVENTS_THRESH:
+            self.fold(mm)
+
+    def fold(self, mm: MmCounters) -> None:
+        """Bring everything to the mm (sync_mm_rss); a thread does it when it leaves the mm."""
+        for member, value in enumerate(self.count):
+            if value:
+                mm.add_mm_counter(member, value)
+                self.count[member] = 0
+        self.events = 0
+
+    def snapshot(self) -> tuple[int, ...]:
+        """Return a copy of the state."""
+        return (self.events, *self.count)
+
+    def restore(self, snapshot: tuple[int, ...]) -> None:
+        """Put back what `snapshot` returned."""
+        self.events, *self.count = snapshot
 
 
 def _not_negative(sums: Words) -> list[int]:
