@@ -7,19 +7,20 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from mmactors.errors import UserError
+from mmactors.errors import Problem, UserError
 from mmactors.scenario.load import load_scenario
 
 
 def check(
     *scenarios: Annotated[Path, Parameter(help="Scenario files.", required=True)],
     overrides: Annotated[
-        tuple[str, ...], Parameter(name="--set", help="KEY=VALUE, such as machine.cpus=8.")
+        tuple[str, ...],
+        Parameter(name="--set", help="KEY=VALUE, such as machine.cpus=8.", show_default=False),
     ] = (),
     json: Annotated[bool, Parameter(help="Print JSON.", negative="")] = False,
 ) -> int:
     """Check scenarios without running them."""
-    problems = []
+    problems: list[Problem] = []
     files = []
     for path in scenarios:
         try:

@@ -14,7 +14,8 @@ def explain(
     scenario: Annotated[Path, Parameter(help="Scenario file.")],
     *,
     overrides: Annotated[
-        tuple[str, ...], Parameter(name="--set", help="KEY=VALUE, such as machine.cpus=8.")
+        tuple[str, ...],
+        Parameter(name="--set", help="KEY=VALUE, such as machine.cpus=8.", show_default=False),
     ] = (),
 ) -> int:
     """Say in words what a scenario will do."""

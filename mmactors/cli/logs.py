@@ -18,22 +18,34 @@ def logs(
     run_dir: Annotated[Path, Parameter(help="Run directory, or an events.jsonl.")],
     *,
     event: Annotated[
-        tuple[str, ...], Parameter(help="Names of events; * and ? match any.", negative="")
+        tuple[str, ...],
+        Parameter(help="Names of events; * and ? match any.", negative="", show_default=False),
     ] = (),
     actor: Annotated[
-        tuple[str, ...], Parameter(help="Names of actors; * and ? match any.", negative="")
+        tuple[str, ...],
+        Parameter(help="Names of actors; * and ? match any.", negative="", show_default=False),
     ] = (),
-    cpu: Annotated[tuple[int, ...], Parameter(help="CPU numbers.", negative="")] = (),
-    pid: Annotated[tuple[int, ...], Parameter(help="Process ids.", negative="")] = (),
+    cpu: Annotated[
+        tuple[int, ...], Parameter(help="CPU numbers.", negative="", show_default=False)
+    ] = (),
+    pid: Annotated[
+        tuple[int, ...], Parameter(help="Process ids.", negative="", show_default=False)
+    ] = (),
     from_: Annotated[
         str | None, Parameter(name="--from", help="Virtual time, such as 1200us.")
     ] = None,
     to: Annotated[str | None, Parameter(help="Virtual time, such as 3ms.")] = None,
     where: Annotated[
         tuple[str, ...],
-        Parameter(help="Comparisons of fields, such as 'pfn>100'; all must hold.", negative=""),
+        Parameter(
+            help="Comparisons of fields, such as 'pfn>100'; all must hold.",
+            negative="",
+            show_default=False,
+        ),
     ] = (),
-    follow: Annotated[bool, Parameter(help="Wait for more while it runs.", negative="")] = False,
+    follow: Annotated[
+        bool, Parameter(help="Wait for more while it runs.", negative="", show_default=False)
+    ] = False,
     format: Annotated[  # noqa: A002 - the option's name
         Literal["table", "json", "ftrace"], Parameter(help="How to show records.")
     ] = "table",

@@ -7,9 +7,10 @@ is imported when the verb is used, so that `--help` and `check` start fast.
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Final
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownCommandError
 
 from mmactors.errors import Place, Problem, UserError
 
@@ -54,6 +55,9 @@ def run_command(arguments: Sequence[str]) -> int:
     try:
         code = make_app()(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
+    except UnknownCommandError:
+        write_problems(UserError(_unknown_verb(arguments)))
+        return EXIT_BAD_INPUT
     except CycloptsError as error:
         write_problems(UserError(_usage_problem(error, arguments)))
         return EXIT_BAD_INPUT
@@ -74,6 +78,17 @@ def write_problems(error: UserError) -> None:
     """Write a user's error to stderr, one problem a line."""
     for problem in error.problems:
         sys.stderr.write(f"{problem}\n")
+
+
+def _unknown_verb(arguments: Sequence[str]) -> Problem:
+    word = next((word for word in arguments if not word.startswith("-")), arguments[0])
+    near = get_close_matches(word, _VERBS, n=1)
+    return Problem(
+        place=Place("mmactors"),
+        found=f"{word!r} is not a verb",
+        legal=f"expected {', '.join(_VERBS)}",
+        advice=f"did you mean {near[0]}?" if near else "see mmactors --help",
+    )
 
 
 def _usage_problem(error: CycloptsError, arguments: Sequence[str]) -> Problem:

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, BinaryIO, Final, Protocol, Self
 
 import orjson
 import structlog
@@ -24,16 +24,32 @@ from mmactors.events import SCHEMA, SCHEMA_VERSION, Event, event_fields
 BUFFER_BYTES: Final = 1 << 18
 
 
+class LineSink(Protocol):
+    """Where the lines of a log go; structlog calls `flush` after every line."""
+
+    def write(self, line: bytes, /) -> object:
+        """Take one line with its end."""
+
+    def flush(self) -> None:
+        """Keep what was taken from waiting too long."""
+
+    def close(self) -> None:
+        """Take no more; closing twice is allowed."""
+
+
 class LineFile:
-    """A file of complete lines behind a buffer of its own; `flush` is the logger's, and lazy."""
+    """A file of complete lines behind a buffer of its own."""
 
     def __init__(self, path: Path) -> None:
         self._file: BinaryIO = path.open("wb", buffering=0)
         self._lines: list[bytes] = []
         self._nr_bytes_waiting = 0
         self._nr_bytes_written = 0
-        self.nr_bytes_buffered = BUFFER_BYTES
-        """Write out beyond this. Another thread may set it to 0: the next line writes out."""
+        self._nr_bytes_buffered = BUFFER_BYTES
+
+    def flush_soon(self) -> None:
+        """Write out with the next line; the one method that another thread may call."""
+        self._nr_bytes_buffered = 0
 
     def write(self, line: bytes) -> None:
         """Take one line with its end."""
@@ -41,10 +57,10 @@ class LineFile:
         self._nr_bytes_waiting += len(line)
 
     def flush(self) -> None:
-        """Write out what waits if it is much; structlog calls this after every line."""
-        if self._nr_bytes_waiting >= self.nr_bytes_buffered:
+        """Write out what waits if it is much."""
+        if self._nr_bytes_waiting >= self._nr_bytes_buffered:
             self.write_out()
-            self.nr_bytes_buffered = BUFFER_BYTES
+            self._nr_bytes_buffered = BUFFER_BYTES
 
     def write_out(self) -> None:
         """Write out what waits. If that fails, cut the file to its complete lines and raise."""
@@ -80,24 +96,22 @@ class _EventLogger(structlog.BoundLoggerBase):
 class EventLog:
     """Writes the events whose names match one of the globs; a context manager."""
 
-    path: Path
+    file: "LineSink"
     globs: tuple[str, ...] = ("*",)
     nr_recorded: int = field(default=0, init=False)
-    _file: LineFile = field(init=False)
     _record: Callable[..., None] = field(init=False)
     _is_wanted: dict[type, bool] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._file = LineFile(self.path)
         logger: _EventLogger = structlog.wrap_logger(
-            structlog.BytesLogger(self._file),  # type: ignore[arg-type]  # it writes and flushes
+            structlog.BytesLogger(self.file),  # type: ignore[arg-type]  # it writes and flushes
             processors=[spread_fields, render],
             wrapper_class=_EventLogger,
             context_class=dict,
         ).bind()
         self._record = logger.record
         version = ".".join(map(str, SCHEMA_VERSION))
-        self._file.write(orjson.dumps({"schema": SCHEMA, "version": version}) + b"\n")
+        self.file.write(orjson.dumps({"schema": SCHEMA, "version": version}) + b"\n")
 
     def record(
         self, event: Event, *, seq: int, t_ns: int, actor: str, cpu: int | None, pid: int | None
@@ -111,17 +125,9 @@ class EventLog:
             self.nr_recorded += 1
             self._record(seq=seq, t=t_ns, actor=actor, cpu=cpu, pid=pid, what=event)
 
-    def flush(self) -> None:
-        """Make everything recorded so far readable in the file."""
-        self._file.write_out()
-
-    def flush_soon(self) -> None:
-        """Flush with the next event; the one method that another thread may call."""
-        self._file.nr_bytes_buffered = 0
-
     def close(self) -> None:
-        """Write out what waits and close the file; closing twice is allowed."""
-        self._file.close()
+        """Close the file; closing twice is allowed."""
+        self.file.close()
 
     def __enter__(self) -> Self:
         return self

@@ -106,6 +106,11 @@ class RunDir:
         self._meta |= {"status": status, "reached": figures, "wall_s": wall_s, "error": error}
         self._write_json(META, self._meta)
 
+    def try_set_status(self, status: Status, *, error: str) -> None:
+        """Write how the run stands, if that is still possible."""
+        with contextlib.suppress(OSError):
+            self.set_status(status, error=error)
+
     def _write_json(self, name: str, value: object) -> None:
         options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
         self.write(name, orjson.dumps(value, option=options).decode())

@@ -1,0 +1,83 @@
+"""`mmactors replay RUN_DIR`: run it again under its schedule; is it the same log?"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from mmactors.cli.execute import Outcome, execute
+from mmactors.cli.logs import parse_time
+from mmactors.engine.schedule import Schedule, ScheduleMismatch
+from mmactors.errors import Place, Problem, UserError
+from mmactors.observe.log import EventLog
+from mmactors.observe.log_compare import LogComparison
+from mmactors.observe.log_filter import read_log
+from mmactors.observe.run_dir import EVENTS, SCENARIO, SCHEDULE, read_meta
+from mmactors.scenario.load import load_scenario, read_text
+from mmactors.scenario.schema import Scenario
+from mmactors.units import format_ns
+
+
+def replay(
+    run_dir: Annotated[Path, Parameter(help="Run directory.")],
+    *,
+    until: Annotated[
+        str | None, Parameter(help="Stop at this virtual time, such as 1200us.")
+    ] = None,
+) -> int:
+    """Run a recorded run again under its schedule and compare the logs."""
+    until_ns = None if until is None else parse_time("--until", until)
+    read_meta(run_dir)
+    scenario = load_scenario(run_dir / SCENARIO)
+    schedule = _schedule(run_dir / SCHEDULE)
+    recorded = (line for line, _ in read_log(run_dir / EVENTS) if scenario.record.events)
+    comparison = LogComparison(recorded)
+    outcome = _execute(scenario, schedule, comparison, until_ns)
+    if outcome is None:
+        return 1
+    if until_ns is None and outcome.status != "interrupted":
+        comparison.finish()
+    sys.stdout.write("".join(f"{line}\n" for line in _lines(run_dir, outcome, comparison)))
+    if outcome.status == "interrupted":
+        return 130
+    return 0 if comparison.difference is None else 1
+
+
+def _execute(
+    scenario: Scenario, schedule: Schedule, comparison: LogComparison, until_ns: int | None
+) -> Outcome | None:
+    log = EventLog(comparison, scenario.record.events) if scenario.record.events else None
+    try:
+        return execute(scenario, sink=log, schedule=schedule, until_ns=until_ns)
+    except ScheduleMismatch as error:
+        sys.stderr.write(f"the schedule does not fit: {error}\n")
+        return None
+
+
+def _schedule(path: Path) -> Schedule:
+    try:
+        return Schedule.parse(read_text(path))
+    except (ValueError, EOFError) as error:
+        raise UserError(
+            Problem(
+                place=Place(str(path)),
+                found=str(error),
+                legal="expected a schedule that `mmactors run` wrote",
+                advice="run the scenario again",
+            )
+        ) from None
+
+
+def _lines(run_dir: Path, outcome: Outcome, comparison: LogComparison) -> list[str]:
+    came = f"{outcome.verdict} at {format_ns(outcome.summary.now_ns)}"
+    if comparison.difference is None:
+        lines = [f"same log: {comparison.nr_equal} events, {came}"]
+    else:
+        lines = [
+            f"another log after {comparison.nr_equal} equal events, {came}",
+            *comparison.report(),
+        ]
+    if outcome.failure is not None:
+        lines += [str(outcome.failure)]
+    return [*lines, f"run     {run_dir}"]

@@ -1,0 +1,188 @@
+"""`mmactors run SCENARIO`: run it, keep everything in a run directory, end with a few lines."""
+
+import json as json_text
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import attrs
+from attrs import frozen
+from cyclopts import Parameter
+
+from mmactors.cli.execute import Outcome, execute
+from mmactors.cli.progress import compact, progress_line
+from mmactors.errors import Place, Problem, UserError
+from mmactors.observe.log import EventLog, LineFile
+from mmactors.observe.run_dir import EVENTS, RunDir, create_run_dir
+from mmactors.scenario.dump import dump_scenario
+from mmactors.scenario.load import load_scenario
+from mmactors.scenario.machine import Machine
+from mmactors.scenario.schema import Scenario
+from mmactors.units import format_ns
+
+_KEY_COUNTERS = (
+    "pgfault",
+    "pgmajfault",
+    "pgfree",
+    "nr_free_pages",
+    "tlb_shootdowns",
+    "dtlb_walks",
+    "llc_misses",
+)
+_EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 130}
+
+
+def run(
+    scenario: Annotated[Path, Parameter(help="Scenario file.")],
+    *,
+    overrides: Annotated[
+        tuple[str, ...],
+        Parameter(name="--set", help="KEY=VALUE, such as machine.cpus=8.", show_default=False),
+    ] = (),
+    seed: Annotated[int | None, Parameter(help="The same as --set engine.seed=N.")] = None,
+    out: Annotated[
+        Path | None, Parameter(help="Run directory; without it runs/NAME-N and runs/latest.")
+    ] = None,
+    json: Annotated[bool, Parameter(help="Print JSON.", negative="")] = False,
+    quiet: Annotated[
+        bool, Parameter(name=("--quiet", "-q"), help="No progress, no summary.", negative="")
+    ] = False,
+    no_log: Annotated[bool, Parameter(help="Record no events.", negative="")] = False,
+) -> int:
+    """Run a scenario and write its run directory."""
+    if seed is not None:
+        overrides += (f"engine.seed={seed}",)
+    if no_log:
+        overrides += ("record.events=[]",)
+    loaded = load_scenario(scenario, overrides)
+    name = re.sub(r"[^\w.-]", "-", scenario.name.partition(".")[0]) or "run"
+    run_dir = create_run_dir(out=out, name=name)
+    report = _run(loaded, run_dir, shows_progress=not quiet and not json)
+    code = _exit_code(report.outcome)
+    if report.outcome.failure is not None:
+        sys.stderr.write(f"{report.outcome.failure}\n")
+    if json:
+        sys.stdout.write(json_text.dumps(_as_json(report, code), indent=1) + "\n")
+    elif not quiet:
+        sys.stdout.write("".join(f"{line}\n" for line in final_lines(report)))
+    return code
+
+
+@frozen(kw_only=True)
+class Report:
+    """A run that has ended, for its last lines."""
+
+    scenario: Scenario
+    outcome: Outcome
+    run_dir: RunDir
+    nr_logged: int | None
+    """None: nothing was to be recorded."""
+
+
+def _run(scenario: Scenario, run_dir: RunDir, *, shows_progress: bool) -> Report:
+    log: EventLog | None = None
+    file: LineFile | None = None
+    try:
+        run_dir.start(
+            scenario=dump_scenario(scenario), seed=scenario.engine.seed, command=sys.argv[1:]
+        )
+        if scenario.record.events:
+            file = LineFile(run_dir.path / EVENTS)
+            log = EventLog(file, scenario.record.events)
+        try:
+            outcome = _execute(scenario, log, file, shows_progress=shows_progress)
+        finally:
+            if log is not None:
+                log.close()
+        run_dir.finish(
+            outcome.status,
+            summary={**attrs.asdict(outcome.summary), "verdict": outcome.verdict},
+            schedule=str(outcome.schedule),
+            proc=outcome.proc,
+            wall_s=outcome.wall_s,
+            error=None if outcome.failure is None else str(outcome.failure),
+        )
+    except OSError as error:
+        run_dir.try_set_status("failed", error=str(error))
+        raise UserError(_unwritable(run_dir.path, error)) from None
+    except BaseException as error:
+        run_dir.try_set_status("failed", error=str(error) or type(error).__name__)
+        raise
+    return Report(
+        scenario=scenario,
+        outcome=outcome,
+        run_dir=run_dir,
+        nr_logged=None if log is None else log.nr_recorded,
+    )
+
+
+def _execute(
+    scenario: Scenario, log: EventLog | None, file: LineFile | None, *, shows_progress: bool
+) -> Outcome:
+    with progress_line(wanted=shows_progress) as line:
+
+        def on_tick(machine: Machine) -> None:
+            if file is not None:
+                file.flush_soon()
+            if line is not None:
+                line.update(machine)
+
+        return execute(scenario, sink=log, on_tick=on_tick)
+
+
+def _unwritable(path: Path, error: OSError) -> Problem:
+    return Problem(
+        place=Place(str(error.filename or path)),
+        found=error.strerror or type(error).__name__,
+        legal="expected to be able to write the run directory and to read its inputs",
+        advice="make room, or name another directory with --out DIR",
+    )
+
+
+def _exit_code(outcome: Outcome) -> int:
+    if outcome.status == "complete" and outcome.summary.failed_expectations:
+        return 1
+    return _EXIT_CODES[outcome.status]
+
+
+def final_lines(report: Report) -> list[str]:
+    """Return what a run ends with: verdict, seed, key figures, paths; at most 12 lines."""
+    outcome, summary = report.outcome, report.outcome.summary
+    rate = compact(summary.accesses / max(outcome.wall_s, 1e-9))
+    came = f"{format_ns(summary.now_ns)} of virtual time in {outcome.wall_s:.2f} s"
+    work = f"{summary.switches} switches, {summary.messages} messages"
+    lines = [
+        f"{outcome.verdict}: seed {summary.seed}, {summary.nr_cpus} CPUs, {came}",
+        f"  {summary.accesses} accesses ({rate}/s), {summary.faults} faults, {work}",
+    ]
+    known = [name for name in _KEY_COUNTERS if name in summary.counters]
+    if known:
+        lines.append("  " + ", ".join(f"{name} {summary.counters[name]}" for name in known))
+    nr_expected, nr_failed = len(report.scenario.expect), len(summary.failed_expectations)
+    if nr_expected and outcome.status == "complete":
+        lines.append(f"  {nr_expected - nr_failed} of {nr_expected} expectations hold")
+        lines += [f"  does not hold: {text}" for text in summary.failed_expectations[:3]]
+        if nr_failed > 3:
+            lines.append(f"  and {nr_failed - 3} more do not hold, see summary.json")
+    path = report.run_dir.path
+    if report.nr_logged is not None:
+        lines.append(f"log     {path / EVENTS} ({report.nr_logged} events)")
+    lines.append(f"run     {path}")
+    if outcome.status != "complete" or nr_failed:
+        lines.append(f"replay  mmactors replay {path}")
+    return lines
+
+
+def _as_json(report: Report, code: int) -> dict[str, Any]:
+    path = report.run_dir.path
+    return {
+        **attrs.asdict(report.outcome.summary),
+        "verdict": report.outcome.verdict,
+        "status": report.outcome.status,
+        "exit_code": code,
+        "wall_s": report.outcome.wall_s,
+        "error": None if report.outcome.failure is None else str(report.outcome.failure),
+        "run_dir": str(path),
+        "log": None if report.nr_logged is None else str(path / EVENTS),
+    }
