@@ -18,8 +18,6 @@ from mmactors.units import MIB, PAGE_SHIFT, PAGE_SIZE
 ZONE_DMA: Final = 0
 ZONE_DMA32: Final = 1
 ZONE_NORMAL: Final = 2
-ZONE_MOVABLE: Final = 3
-ZONE_DEVICE: Final = 4
 MAX_NR_ZONES: Final = 5
 ZONE_NAMES: Final = ("DMA", "DMA32", "Normal", "Movable", "Device")
 
@@ -109,7 +107,7 @@ def lowmem_reserve_of(
 ) -> tuple[int, ...]:
     """Return the pages kept from requests that could use a higher zone, by their highest zone.
 
-    Source: setup_per_zone_lowmem_reserve; zones of the same node count.
+    Only zones of the same node count. Source: setup_per_zone_lowmem_reserve.
     """
     if zone.index >= len(ratios) or not ratios[zone.index] or not zone.managed:
         return (0,) * MAX_NR_ZONES

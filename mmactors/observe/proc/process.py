@@ -40,8 +40,8 @@ _SIGNAL_WORD: Final = 0x7FFF_FFFF
 _SIGCHLD: Final = 17
 
 _VM_FLAG_NAMES: Final = (
-    "rd wr ex sh mr mw me ms gd um pf ?? uw lo io sr rr dc de lf ac nr ht sf ar wf dd sd mm hg nh mg"
-    " - - - - ?? ui"
+    "rd wr ex sh mr mw me ms gd um pf ?? uw lo io sr rr dc de lf ac nr ht sf ar wf dd sd mm hg nh"
+    " mg - - - - ?? ui"
 )
 """What VmFlags of smaps shows, by bit of vm_flags; ?? is a bit it has no name for."""
 _PROTECTION_KEY_NAME: Final = "-"
