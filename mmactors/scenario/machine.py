@@ -9,18 +9,18 @@ It moves only while somebody awaits `run`. Cancelling leaves nothing running.
 from types import TracebackType
 from typing import Final, Self
 
-import trio
 from attrs import frozen
 
 from mmactors.actors.process import Process
 from mmactors.engine.actor import NEVER
-from mmactors.engine.driver import Driver, InlineDriver, TrioDriver
+from mmactors.engine.driver import Driver
 from mmactors.engine.probe import EventSink
 from mmactors.engine.schedule import Schedule, fingerprint_of
+from mmactors.engine.scope import DriverScope
 from mmactors.mm.vmstat import NR_FREE_PAGES, PGFAULT
 from mmactors.observe.hardware_counters import hardware_counters, nr_accesses
-from mmactors.observe.proc.machine_view import machine_texts
-from mmactors.observe.proc.process_view import process_texts
+from mmactors.observe.proc.of_machine import machine_texts
+from mmactors.observe.proc.of_process import process_texts
 from mmactors.scenario.dump import dump_scenario
 from mmactors.scenario.schema import Expectation, Scenario
 from mmactors.scenario.wiring import Wired, wire
@@ -73,16 +73,11 @@ class Machine:
             scenario, sink=sink, schedule=schedule, before_exit=self._keep_process
         )
         self._engine: Final = self._wired.kernel.engine
+        self._scope: Final = DriverScope(self._engine)
         self._driver: Driver | None = None
-        self._nursery_manager: trio.abc.AsyncResource | None = None
 
     async def __aenter__(self) -> Self:
-        if self.scenario.engine.driver == "inline":
-            self._driver = InlineDriver(self._engine)
-        else:
-            self._manager = trio.open_nursery()
-            nursery = await self._manager.__aenter__()
-            self._driver = TrioDriver(self._engine, nursery)
+        self._driver = await self._scope.__aenter__()
         return self
 
     async def __aexit__(
@@ -91,10 +86,8 @@ class Machine:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._driver is not None, "the machine was never entered"
-        await self._driver.close()
-        if isinstance(self._driver, TrioDriver):
-            await self._manager.__aexit__(kind, error, traceback)
+        self._driver = None
+        await self._scope.__aexit__(kind, error, traceback)
 
     async def run(self, *, until_ns: int | None = None) -> None:
         """Move the machine to its end, or to a time; raise the engine's error if it is stuck."""

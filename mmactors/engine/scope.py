@@ -1,0 +1,40 @@
+"""Where a machine's actors live: inside it they can run, after it nothing is left running."""
+
+from types import TracebackType
+from typing import Final
+
+import trio
+
+from mmactors.engine.baton import Engine
+from mmactors.engine.driver import Driver, InlineDriver, TrioDriver
+
+
+class DriverScope:
+    """An async context manager that gives the driver which the engine's options name.
+
+    What its body raises passes through as it is, not wrapped into the group of a nursery.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine: Final = engine
+        self._nursery_manager = trio.open_nursery() if engine.config.driver == "trio" else None
+        self._driver: Driver | None = None
+
+    async def __aenter__(self) -> Driver:
+        if self._nursery_manager is None:
+            self._driver = InlineDriver(self._engine)
+        else:
+            nursery = await self._nursery_manager.__aenter__()
+            self._driver = TrioDriver(self._engine, nursery)
+        return self._driver
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._driver is not None, "the scope was never entered"
+        await self._driver.close()
+        if self._nursery_manager is not None:
+            await self._nursery_manager.__aexit__(None, None, None)
