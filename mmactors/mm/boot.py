@@ -29,11 +29,11 @@ from mmactors.mm.e820 import (
     last_usable_below_4g,
     ram_below_4g,
 )
+from mmactors.mm.gfp import ZONE_DMA
 from mmactors.mm.layout import MemoryLayout, ZoneLayout
 from mmactors.mm.watermark import (
     DEFAULT_LOWMEM_RESERVE_RATIO,
     DEFAULT_WATERMARK_SCALE_FACTOR,
-    ZONE_DMA,
     ZONE_NAMES,
 )
 from mmactors.mm.zone_init import (

@@ -13,11 +13,9 @@ from typing import Final
 
 from attrs import frozen
 
+from mmactors.mm.gfp import ZONE_NORMAL
 from mmactors.units import MIB, PAGE_SHIFT, PAGE_SIZE
 
-ZONE_DMA: Final = 0
-ZONE_DMA32: Final = 1
-ZONE_NORMAL: Final = 2
 MAX_NR_ZONES: Final = 5
 ZONE_NAMES: Final = ("DMA", "DMA32", "Normal", "Movable", "Device")
 

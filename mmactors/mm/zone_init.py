@@ -14,13 +14,11 @@ from typing import Final
 
 from attrs import frozen
 
+from mmactors.mm.gfp import ZONE_DMA, ZONE_DMA32, ZONE_NORMAL
 from mmactors.mm.memblock import Memblock
 from mmactors.mm.watermark import (
     DEFAULT_LOWMEM_RESERVE_RATIO,
     DEFAULT_WATERMARK_SCALE_FACTOR,
-    ZONE_DMA,
-    ZONE_DMA32,
-    ZONE_NORMAL,
     Watermarks,
     ZonePages,
     drift_mark,
