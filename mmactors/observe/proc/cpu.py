@@ -1,4 +1,4 @@
-"""The machine-wide files of /proc about CPUs in the kernel's exact text formats (Linux 6.1, x86-64).
+"""The machine-wide files of /proc about CPUs in the kernel's exact formats (Linux 6.1, x86-64).
 
 interrupts (kernel/irq/proc.c and arch/x86/kernel/irq.c) and stat (fs/proc/stat.c). Left out: rows
 of hypervisors, machines with 1000 interrupt lines or more.
@@ -22,7 +22,8 @@ class DeviceInterrupt:
     """By CPU."""
     chip: str
     hwirq: int
-    is_level: bool
+    flow: str
+    """How the line is handled: `edge` or `fasteoi`."""
     action: str
     """Name of the device."""
 
@@ -62,9 +63,8 @@ def interrupts(
     assert not unknown, f"no rows of /proc/interrupts: {sorted(unknown)}"
     parts = [" " * (_IRQ_WIDTH + 8), *(f"CPU{cpu:<8}" for cpu in range(nr_cpus)), "\n"]
     for device in devices:
-        trigger = "Level" if device.is_level else "Edge"
         parts.append(_interrupt_counts(str(device.irq), device.counts))
-        parts.append(f" {device.chip:>8} {device.hwirq:{_IRQ_WIDTH}} {trigger:<8}")
+        parts.append(f" {device.chip:>8} {device.hwirq:{_IRQ_WIDTH}}-{device.flow:<8}")
         parts.append(f"  {device.action}\n")
     for label, description in ARCH_INTERRUPTS:
         if description is None:

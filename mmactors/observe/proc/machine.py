@@ -1,4 +1,4 @@
-"""The machine-wide files of /proc about memory in the kernel's exact text formats (Linux 6.1, x86-64).
+"""The machine-wide files of /proc about memory in the kernel's exact formats (Linux 6.1, x86-64).
 
 Each function turns values into the text of one file: meminfo (fs/proc/meminfo.c), vmstat,
 buddyinfo, zoneinfo and pagetypeinfo (mm/vmstat.c). Values are pages unless their name says
@@ -87,8 +87,7 @@ class MemInfo:
 
 def meminfo(info: MemInfo) -> str:
     """Return the text of /proc/meminfo."""
-    lines = _meminfo_pages(info)
-    text = "".join(f"{label + ':':<16}{kib:8} kB\n" for label, kib in lines)
+    text = "".join(_meminfo_line(label, kib) for label, kib in _meminfo_pages(info))
     text += (
         f"HugePages_Total:   {info.nr_hugepages:5}\n"
         f"HugePages_Free:    {info.nr_hugepages_free:5}\n"
@@ -102,6 +101,12 @@ def meminfo(info: MemInfo) -> str:
     if info.direct_map_1g_kb is not None:
         text += f"DirectMap1G:    {info.direct_map_1g_kb:8} kB\n"
     return text
+
+
+def _meminfo_line(label: str, kib: int) -> str:
+    """Return a line; a label too long for its column narrows the number's."""
+    column = max(16, len(label) + 2)
+    return f"{label + ':':<{column}}{kib:{24 - column}} kB\n"
 
 
 def _meminfo_pages(info: MemInfo) -> list[tuple[str, int]]:
