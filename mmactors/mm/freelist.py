@@ -42,7 +42,7 @@ from mmactors.mm.gfp import (
     gfp_to_alloc_flags,
     gfp_zone,
 )
-from mmactors.mm.pcp import COUNT, FREE_FACTOR, order_to_pindex, pcp_allowed_order
+from mmactors.mm.pcp import COUNT, FREE_FACTOR, order_to_pindex, pcp_allowed_order, wipe_page
 from mmactors.mm.vmstat import (
     NUMA_FOREIGN,
     NUMA_HIT,
@@ -296,11 +296,14 @@ def prep_new_page(pages: PageColumns, pfn: int, order: int, gfp: int) -> None:
 def free_pages_prepare(pages: PageColumns, pfn: int, order: int) -> None:
     """Wipe what the last user left in the struct pages of a block."""
     if order == 0:
-        pages.refcount_view[pfn] = 0
-        pages.flags_view[pfn] = 0
-        pages.mapping_view[pfn] = 0
-        pages.private_view[pfn] = 0
-        pages.generation_view[pfn] += 1
+        wipe_page(
+            pages.refcount_view,
+            pages.flags_view,
+            pages.mapping_view,
+            pages.private_view,
+            pages.generation_view,
+            pfn,
+        )
         return
     pages.order_view[pfn] = 0
     end = pfn + (1 << order)

@@ -45,8 +45,10 @@ from mmactors.mm.pcp import (
     NR_PCP_WORDS,
     PCP_BATCH_SCALE_MAX,
     PerCpuPages,
+    free_unref_page_prepare,
     order_to_pindex,
     pcp_allowed_order,
+    push_until_drain,
 )
 from mmactors.mm.vmstat import (
     NR_FREE_PAGES,
@@ -347,26 +349,58 @@ class PageAllocator:
         if not pcp_allowed_order(order):
             self._events[cpu][PGFREE] += 1 << order
 
-    def free_page_list(self, cpu: int, pfns: Iterable[int]) -> Steps:
+    def free_page_list(self, cpu: int, pfns: Sequence[int]) -> Steps:
         """Give single pages back whose last references are gone (free_unref_page_list).
 
         All pages get their migratetype before the first one is put on a list.
         """
-        batch = []
-        for pfn in pfns:
-            free_pages_prepare(self.pages, pfn, 0)
-            migratetype = self._pageblock_view[pfn >> PAGEBLOCK_ORDER] & PAGEBLOCK_TYPE_MASK
-            zone = self.zones[self._page_zone[pfn] - 1]
-            if migratetype == MIGRATE_ISOLATE:
+        pages = self.pages
+        freed = np.array(pfns, np.int64)
+        nr_isolated = free_unref_page_prepare(
+            pages.refcount,
+            pages.flags,
+            pages.mapping,
+            pages.private,
+            pages.generation,
+            pages.index,
+            self.pageblocks,
+            freed,
+        )
+        if nr_isolated:
+            is_isolated = pages.index[freed] == MIGRATE_ISOLATE
+            for pfn in freed[is_isolated].tolist():
                 yield FreeOnePage(
-                    zone=zone.number, cpu=cpu, pfn=pfn, order=0, migratetype=migratetype
+                    zone=self._page_zone[pfn] - 1,
+                    cpu=cpu,
+                    pfn=pfn,
+                    order=0,
+                    migratetype=MIGRATE_ISOLATE,
                 )
-            else:
-                batch.append((zone, pfn, migratetype))
-        for zone, pfn, migratetype in batch:
-            request = self._free_unref_page_commit(cpu, zone, pfn, 0, migratetype)
-            if request is not None:
-                yield request
+            freed = freed[~is_isolated]
+        nth = 0
+        while nth < len(freed):
+            zone = self.zones[self._page_zone[freed[nth]] - 1]
+            pcp = zone.pcps[cpu]
+            reclaim_active = bool(zone.view[ZONE_FLAGS] & ZONE_RECLAIM_ACTIVE)
+            end = push_until_drain(
+                pages.next,
+                pages.prev,
+                pages.index,
+                pages.zone,
+                pcp.words,
+                pcp.heads,
+                pcp.high(reclaim_active=reclaim_active),
+                freed,
+                nth,
+            )
+            self._events[cpu][PGFREE] += end - nth
+            nth = end
+            count = pcp.nr_to_drain(0, reclaim_active=reclaim_active)
+            if count:
+                last = pages.index_view[freed[end - 1]]
+                yield FreePcppagesBulk(
+                    zone=zone.number, cpu=cpu, count=count, pindex=_freed_pindex(last, 0)
+                )
 
     def _free_unref_page_commit(
         self, cpu: int, zone: Zone, pfn: int, order: int, migratetype: int

@@ -10,10 +10,10 @@ Invariant: `count` is the number of pages, not blocks, on the 14 lists.
 """
 
 # ruff: noqa: PLR0917  compiled functions take single arrays, by position
-from typing import Final
+from typing import Any, Final
 
 from mmactors.arch.jit import compiled
-from mmactors.arch.page import Links, PageColumns, list_del
+from mmactors.arch.page import Links, PageColumns, list_add, list_del
 from mmactors.mm.buddy import (
     NR_ISOLATE_PAGEBLOCK,
     PAGE_ALLOC_COSTLY_ORDER,
@@ -24,7 +24,7 @@ from mmactors.mm.buddy import (
     free_one_page,
     trace_fact,
 )
-from mmactors.mm.gfp import MIGRATE_MOVABLE, MIGRATE_PCPTYPES
+from mmactors.mm.gfp import MIGRATE_ISOLATE, MIGRATE_MOVABLE, MIGRATE_PCPTYPES
 from mmactors.mm.vmstat import Words
 
 NR_LOWORDER_PCP_LISTS: Final = MIGRATE_PCPTYPES * (PAGE_ALLOC_COSTLY_ORDER + 1)
@@ -101,6 +101,11 @@ class PerCpuPages:
         batch = self.view[BATCH]
         return max(batch >> order, 2) if batch > 1 else batch
 
+    def high(self, *, reclaim_active: bool) -> int:
+        """Return how many pages the lists may hold; few while the zone is reclaimed."""
+        high: int = self.view[HIGH]
+        return min(self.view[BATCH] << 2, high) if reclaim_active else high
+
     def nr_to_drain(self, order: int, *, reclaim_active: bool) -> int:
         """Return how many pages must go back now that a block was put here; adapt free_factor.
 
@@ -108,13 +113,9 @@ class PerCpuPages:
         nothing keeps none of them, since they would fragment memory.
         """
         view = self.view
-        count, high, batch = view[COUNT], view[HIGH], view[BATCH]
-        factor = view[FREE_FACTOR]
+        count, batch, factor = view[COUNT], view[BATCH], view[FREE_FACTOR]
         free_high = bool(factor and order and order <= PAGE_ALLOC_COSTLY_ORDER)
-        if not high or free_high:
-            high = 0
-        elif reclaim_active:
-            high = min(batch << 2, high)
+        high = 0 if free_high else self.high(reclaim_active=reclaim_active)
         if count < high:
             return 0
         if free_high:
@@ -195,3 +196,70 @@ def free_pcppages_bulk(
             if count <= 0 or links[head] == head:
                 break
     return nr_blocks
+
+
+def wipe_page(
+    refcount: Any, flags: Any, mapping: Any, private: Any, generation: Any, pfn: int
+) -> None:
+    """Take from a struct page what its last user left there (free_pages_prepare)."""
+    refcount[pfn] = 0
+    flags[pfn] = 0
+    mapping[pfn] = 0
+    private[pfn] = 0
+    generation[pfn] += 1
+
+
+_wipe_page = compiled(wipe_page)
+
+
+@compiled
+def free_unref_page_prepare(
+    refcount: Links,
+    flags: Links,
+    mapping: Words,
+    private: Words,
+    generation: Links,
+    index: Words,
+    pageblock: Bytes,
+    pfns: Words,
+) -> int:
+    """Wipe single pages and note their pageblocks' types; return how many are isolated."""
+    nr_isolated = 0
+    for pfn in pfns:
+        _wipe_page(refcount, flags, mapping, private, generation, pfn)
+        migratetype = pageblock[pfn >> PAGEBLOCK_ORDER] & PAGEBLOCK_TYPE_MASK
+        index[pfn] = migratetype
+        nr_isolated += migratetype == MIGRATE_ISOLATE
+    return nr_isolated
+
+
+@compiled
+def push_until_drain(
+    links: Links,
+    back: Links,
+    index: Words,
+    page_zone: Bytes,
+    pcp: Words,
+    heads: int,
+    high: int,
+    pfns: Words,
+    nth: int,
+) -> int:
+    """Put prepared single pages on a CPU's lists, from `pfns[nth]` on; return where it stopped.
+
+    It stops before a page of another zone, and after the page with which `high` was reached.
+    """
+    zone = page_zone[pfns[nth]]
+    while nth < len(pfns):
+        pfn = pfns[nth]
+        if page_zone[pfn] != zone:
+            break
+        migratetype = index[pfn]
+        if migratetype >= MIGRATE_PCPTYPES:
+            migratetype = MIGRATE_MOVABLE
+        list_add(links, back, pfn, heads + migratetype)
+        pcp[COUNT] += 1
+        nth += 1
+        if pcp[COUNT] >= high:
+            break
+    return nth
