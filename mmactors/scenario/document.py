@@ -31,7 +31,10 @@ _KINDS: Final = {
     "tag:yaml.org,2002:bool": "bool",
     "tag:yaml.org,2002:null": "null",
 }
-_PLAIN: Final = "tag:yaml.org,2002:"
+_TAGS: Final = frozenset(
+    f"tag:yaml.org,2002:{name}"
+    for name in ("int", "float", "bool", "null", "str", "seq", "map", "timestamp", "merge", "value")
+)
 _READABLE: Final = "expected a YAML document (https://yaml.org/spec/1.2.2)"
 
 
@@ -186,7 +189,7 @@ class _Builder:
                 )
             )
         tag = "" if yaml.ctag is None else str(yaml.ctag)
-        if tag and not tag.startswith(_PLAIN):
+        if tag and tag not in _TAGS:
             self._problem(place, f"the tag {tag}", "expected no tag", "remove it")
         match yaml:
             case YamlMapping():

@@ -11,13 +11,15 @@ from attrs import evolve
 
 from mmactors.actors.supported import SUPPORTED, why_not
 from mmactors.errors import Place, Problem
+from mmactors.hw.config import HardwareConfig
+from mmactors.mm.boot import MemoryConfig
 from mmactors.mm.boot import problems_of as memory_problems
 from mmactors.option import OptionDoc
 from mmactors.scenario.document import Node, SequenceNode
 from mmactors.scenario.event_names import event_names
 from mmactors.scenario.overrides import find
 from mmactors.scenario.schema import MachineConfig, ProcessConfig, RecordConfig
-from mmactors.scenario.structure import Invalid, Structurer, did_you_mean
+from mmactors.scenario.structure import Invalid, Structurer, config_fields, did_you_mean
 from mmactors.workload.operation import By, Cpu, Operation, OperationError, Thread
 from mmactors.workload.program import check_program
 
@@ -32,24 +34,29 @@ _PATH_AT_START = re.compile(r"[\w.\[\]]+")
 def meaning_problems(root: Node, texts: Mapping[Any, Callable[[str], object]]) -> Iterator[Problem]:
     """Yield the problems of all parts of a scenario's tree that are legal by themselves."""
 
-    def part(node: Node | None, part_class: type[Any]) -> Any:
+    def part(node: Node | None, part_class: Any, doc: OptionDoc = _NO_DOC) -> Any:
         if node is None:
             return None
-        value = Structurer(texts=texts).structure(node, part_class, "", _NO_DOC)
+        value = Structurer(texts=texts).structure(node, part_class, "", doc, default=None)
         return None if isinstance(value, Invalid) else value
 
-    machine = part(find(root, ("machine",)), MachineConfig)
-    if find(root, ("machine",)) is None:
-        machine = MachineConfig()
-    if machine is not None:
-        yield from _machine_problems(machine, root)
+    known = config_fields(MachineConfig)
+    machine_parts: dict[str, Any] = {
+        name: known_field.default
+        if (node := find(root, ("machine", name))) is None
+        else part(node, known_field.type, known_field.doc)
+        for name, known_field in known.items()
+    }
+    nr_cpus = machine_parts["cpus"]
+    yield from _hardware_problems(machine_parts["hardware"], nr_cpus or 1, root)
+    yield from _memory_problems(machine_parts["memory"], nr_cpus or 1, root)
     record = part(find(root, ("record",)), RecordConfig)
     if record is not None:
         yield from _record_problems(record, root)
     processes = find(root, ("processes",))
     if isinstance(processes, SequenceNode):
-        known = [part(process, ProcessConfig) for process in processes.items]
-        yield from _process_problems(known, None if machine is None else machine.cpus, root)
+        legal = [part(process, ProcessConfig) for process in processes.items]
+        yield from _process_problems(legal, nr_cpus, root)
 
 
 def _record_problems(record: RecordConfig, root: Node) -> Iterator[Problem]:
@@ -64,15 +71,25 @@ def _record_problems(record: RecordConfig, root: Node) -> Iterator[Problem]:
             )
 
 
-def _machine_problems(machine: MachineConfig, root: Node) -> Iterator[Problem]:
-    somewhere = place_of(root, "machine")
-    found = machine.hardware.problems(somewhere, "machine.hardware", nr_cpus=machine.cpus)
-    for problem in memory_problems(machine.memory, machine.cpus, somewhere):
-        found.append(evolve(problem, found=f"machine.memory.{problem.found}"))
-    for problem in found:
-        path = _PATH_AT_START.match(problem.found)
-        place = somewhere if path is None else place_of(root, path[0])
-        yield evolve(problem, place=place)
+def _hardware_problems(
+    hardware: HardwareConfig | None, nr_cpus: int, root: Node
+) -> Iterator[Problem]:
+    if hardware is not None:
+        for problem in hardware.problems(root.place, "machine.hardware", nr_cpus=nr_cpus):
+            yield _at_its_place(problem, root)
+
+
+def _memory_problems(memory: MemoryConfig | None, nr_cpus: int, root: Node) -> Iterator[Problem]:
+    if memory is not None:
+        for problem in memory_problems(memory, nr_cpus, root.place):
+            found = f"machine.memory.{problem.found}"
+            yield _at_its_place(evolve(problem, found=found), root)
+
+
+def _at_its_place(problem: Problem, root: Node) -> Problem:
+    path = _PATH_AT_START.match(problem.found)
+    assert path is not None, f"{problem.found} does not begin with a path"
+    return evolve(problem, place=place_of(root, path[0]))
 
 
 def _process_problems(

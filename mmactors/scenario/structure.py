@@ -313,7 +313,7 @@ class Structurer:
         return value
 
     def _bool(self, node: ScalarNode, path: str, doc: OptionDoc) -> Any:
-        if node.kind != "bool":
+        if node.kind != "bool" or node.text.lower() not in ("true", "false"):
             meant = _YES_NO.get(node.text.lower())
             return self.problem(
                 node.place,

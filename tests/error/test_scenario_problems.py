@@ -1,0 +1,373 @@
+"""Bad scenarios: each problem has its place, what was found, what is legal, and advice."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmactors.errors import UserError
+from mmactors.scenario.load import load_scenario, parse_scenario
+from mmactors.scenario.schema import Scenario
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def problems_of(text: str, **options) -> list[str]:
+    with pytest.raises(UserError) as caught:
+        parse_scenario(text, file="bad.yaml", folder=CONFIGS, **options)
+    for problem in caught.value.problems:
+        assert problem.found
+        assert problem.legal
+        assert problem.advice
+    return [str(problem) for problem in caught.value.problems]
+
+
+def program_of(*operations: str) -> str:
+    items = "".join(f"\n      - {operation}" for operation in operations)
+    return f"processes:\n  - name: a\n    program:{items}\n"
+
+
+GOOD = program_of("nop")
+
+
+def test_all_problems_of_a_file_are_reported_in_its_order():
+    """One look at the file is enough: unknown keys, types, units, limits, operations, meaning."""
+    text = """
+machine:
+  cpu: 2
+  cpus: "4"
+  memory: {size: 64 potatoes}
+  hardware: {levels: 7}
+engine: {guard: yes, policy: seded, jitter_percent: 2.5}
+processes:
+  - {name: a, program: [munmap, touch A reed]}
+record: {events: [pagefault]}
+expect: [pgfault]
+"""
+
+    places = [problem.split(": ")[0] for problem in problems_of(text)]
+
+    expected = [
+        "3:3",
+        "4:9",
+        "5:18",
+        "6:22",
+        "7:17",
+        "7:30",
+        "7:53",
+        "9:31",
+        "9:41",
+        "10:19",
+        "11:10",
+    ]
+    assert [f"bad.yaml:{place}" for place in expected] == places
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "machin: {}\n" + GOOD,
+            (
+                "bad.yaml:1:1: unknown key machin; "
+                "expected machine, kernel, engine, processes, record, expect "
+                "(did you mean machine?)"
+            ),
+        ),
+        (
+            "machine: {memory: {size: 3 apples}}\n" + GOOD,
+            (
+                "bad.yaml:1:26: machine.memory.size is the text '3 apples'; expected a size: "
+                "bytes, or a number with K, M, G or T, as in 64K, from 16M to 32T (write it like 64M)"
+            ),
+        ),
+        (
+            "engine: {quantum_ns: 3 weeks}\n" + GOOD,
+            (
+                "bad.yaml:1:22: engine.quantum_ns is the text '3 weeks'; expected a time: ns, or a "
+                "number with ns, us, ms or s, as in 3us, at least 0 (write it like 250us)"
+            ),
+        ),
+        (
+            "engine: {guard: yes}\n" + GOOD,
+            (
+                "bad.yaml:1:17: engine.guard is the text 'yes'; expected true or false "
+                "(did you mean true?)"
+            ),
+        ),
+        (
+            "machine: {cpus: 2.0}\n" + GOOD,
+            (
+                "bad.yaml:1:17: machine.cpus is 2.0; expected a whole number, from 1 to 1024 "
+                "(write a whole number)"
+            ),
+        ),
+        (
+            program_of("mmap A 4K", "touch A reed"),
+            (
+                "bad.yaml:5:17: processes[0].program[1]: touch: access is 'reed'; "
+                "expected one of read, write (did you mean 'read'?)"
+            ),
+        ),
+        (
+            program_of("touch A read"),
+            (
+                "bad.yaml:4:9: processes[0].program[0]: A is not the name of a range here; "
+                "expected a range set before (write mmap A SIZE first)"
+            ),
+        ),
+        (
+            program_of("thread T cpu=1"),
+            (
+                "bad.yaml:4:9: processes[0].program[0]: thread: there is no CPU 1; "
+                "expected 0 to 0 on a machine of 1 CPUs (raise machine.cpus to 2)"
+            ),
+        ),
+        (
+            GOOD + "expect: [pgfault > many]\n",
+            (
+                "bad.yaml:5:10: expect[0]: 'pgfault > many' is not a comparison; expected COUNTER "
+                "OPERATOR NUMBER, the operator one of == != >= <= > < "
+                "(write it like `pgfault >= 100`)"
+            ),
+        ),
+        (
+            "processes: []\n",
+            (
+                "bad.yaml:1:12: processes is empty; expected at least one process "
+                "(configs/quickstart.yaml is an example)"
+            ),
+        ),
+        (
+            "a: 1\na: 2\n" + GOOD,
+            (
+                "bad.yaml:2:1: the key a a second time; expected each key once; the first is in line "
+                "1 (remove one)"
+            ),
+        ),
+    ],
+)
+def test_a_problem_says_place_found_legal_and_advice(text, expected):
+    """The four parts, word for word."""
+    assert expected in problems_of(text)
+
+
+def test_impossible_hardware_is_reported_where_it_is_written():
+    """Geometry that no hardware has: ways that do not divide, sets that are no power of two."""
+    text = (
+        "machine:\n  hardware:\n    l1d: {size_bytes: 5000}\n    dtlb: {ways: 3}\n"
+        "    llc: {size_bytes: 3M}\n" + GOOD
+    )
+
+    found = problems_of(text)
+
+    assert ["bad.yaml:3:23", "bad.yaml:4:11", "bad.yaml:5:23"] == [
+        problem.split(": ")[0] for problem in found
+    ]
+
+
+def test_memory_too_small_to_boot_is_reported():
+    """The kernel does not fit into 16 MiB; the problem says how much it needs."""
+    (problem,) = problems_of("machine: {memory: {size: 16M}}\n" + GOOD)
+
+    assert problem.startswith("bad.yaml:1:26: machine.memory.size is 16M")
+    assert "or more" in problem
+
+
+def test_a_missing_trace_is_reported_at_its_operation():
+    """The file is looked for when the scenario is read, not when the program gets there."""
+    (problem,) = problems_of(program_of("trace nowhere.npz"))
+
+    assert problem.startswith("bad.yaml:4:9: processes[0].program[0]: trace: there is no file")
+
+
+def test_two_processes_of_one_name_are_refused():
+    """Actors are told apart by name."""
+    (problem,) = problems_of("processes: [{name: a, program: [nop]}, {name: a, program: [nop]}]\n")
+
+    assert "as processes[0] is" in problem
+
+
+@pytest.mark.parametrize(
+    ("override", "found"),
+    [
+        ("machine.cpus", "'machine.cpus'; expected --set KEY=VALUE"),
+        ("machine.cpu=3", "unknown key machine.cpu"),
+        ("machine.cpus=[", "not YAML"),
+        ("engine.seed=7x", "engine.seed is the text '7x'"),
+        ("processes.3.cpu=1", "processes has no item 3"),
+        ("processes.0.name.x=1", "processes.0.name is the text 'a'"),
+        ("=3", "'=3'; expected --set KEY=VALUE"),
+    ],
+)
+def test_the_place_of_a_wrong_override_is_the_option(override, found):
+    """What came from the command line is blamed on the command line."""
+    (problem,) = problems_of(GOOD, overrides=[override])
+
+    assert problem.startswith(f"--set {override}: ")
+    assert found in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("a: b: c", "bad.yaml:1:5"),
+        ("a: [1", "bad.yaml:1:6"),
+        ("- a\nb: 1", "bad.yaml:2:1"),
+        ("a: *x", "bad.yaml:1:4"),
+        ("a: &x [*x]", "bad.yaml:1:4"),
+        ("\n\nab\x00c", "bad.yaml:3:3"),
+        ("--- a\n--- b", "bad.yaml:2:1"),
+        ("a: !!python/object:os.system {}", "bad.yaml:1:4"),
+        ("[" * 5000, "bad.yaml"),
+        ("", "bad.yaml"),
+        ("{[a]: 1}", "bad.yaml:1:2"),
+        ("a: {<<: {b: 1}}", "bad.yaml:1:5"),
+    ],
+)
+def test_malformed_yaml_has_a_place(text, place):
+    """Also what is no YAML at all, cyclic, or nested without end."""
+    assert place == problems_of(text)[0].split(": ")[0]
+
+
+def test_aliases_of_aliases_do_not_exhaust_the_host():
+    """A billion laughs are refused when they become too many."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+
+    (problem,) = problems_of("\n".join(lines))
+
+    assert "more than 200000 values" in problem
+
+
+def test_unreadable_files_are_the_users_problem(tmp_path):
+    """Missing, a directory, not UTF-8: no traceback, but a place."""
+    (tmp_path / "latin.yaml").write_bytes(b"processes:\n- name: caf\xe9\n")
+
+    for path, expected in [
+        (tmp_path / "none.yaml", "none.yaml: No such file"),
+        (tmp_path, "Is a directory"),
+        (tmp_path / "latin.yaml", "latin.yaml:2:12: the byte 0xe9 is not UTF-8"),
+        (Path("a\0b"), "null byte"),
+    ]:
+        with pytest.raises(UserError) as caught:
+            load_scenario(path)
+        assert expected in str(caught.value)
+
+
+YAML_PIECES = st.sampled_from(
+    [
+        "machine:",
+        "cpus",
+        "memory",
+        "size",
+        "64M",
+        "processes:",
+        "-",
+        "name",
+        "a",
+        "program",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "nop",
+        "'mmap",
+        "A",
+        "4K'",
+        "\n",
+        "\n\n",
+        "",
+        "",
+        ":",
+        "#",
+        "&",
+        "*",
+        "!",
+        "|",
+        ">",
+        "'",
+        '"',
+        "%",
+        "@",
+        "`",
+        "1",
+        "0x10",
+        "1e3",
+        "~",
+        "null",
+        "true",
+        "---",
+        "...",
+        "<<:",
+        "expect",
+        "record",
+        "events",
+        "engine:",
+        "\t",
+    ]
+)
+
+
+def outcome_of(text: str, **options) -> Scenario | UserError:
+    try:
+        return parse_scenario(text, file="fuzz.yaml", folder=CONFIGS, **options)
+    except UserError as error:
+        return error
+
+
+@given(
+    st.one_of(st.text(), st.lists(YAML_PIECES).map(" ".join), st.lists(YAML_PIECES).map("".join))
+)
+def test_any_text_is_a_scenario_or_a_users_error(text):
+    """The loader never fails in another way."""
+    outcome = outcome_of(text)
+
+    assert isinstance(outcome, Scenario) or all(map(str, outcome.problems))
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(
+    [
+        "machine.cpus",
+        "machine.memory",
+        "machine.memory.size",
+        "machine.hardware.l1d",
+        "machine.hardware.l2",
+        "machine.hardware.l1d.ways",
+        "kernel.costs",
+        "engine.seed",
+        "engine.policy",
+        "engine.guard",
+        "processes",
+        "processes[0]",
+        "processes[0].program",
+        "processes[0].copies",
+        "record.events",
+        "expect",
+        "kernel",
+    ]
+)
+
+
+@given(key=KEYS, value=JSON_VALUES)
+def test_any_value_at_any_key_is_legal_or_a_users_error(key, value):
+    """No value of any type gets through to the machine, or breaks the loader."""
+    outcome = outcome_of(GOOD, overrides=[f"{key}={json.dumps(value)}"])
+
+    assert isinstance(outcome, Scenario) or all(map(str, outcome.problems))
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_any_override_is_legal_or_a_users_error(key, value):
+    """Whatever stands behind --set."""
+    outcome = outcome_of(GOOD, overrides=[f"{key}={value}"])
+
+    assert isinstance(outcome, Scenario) or all(map(str, outcome.problems))
