@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmactors.arch.jit import compiled
-from mmactors.arch.pte import DIRTY, PFN_MASK, RW
+from mmactors.arch.pte import DIRTY, PFN_MASK, RW, USER
 from mmactors.arch.trace import COUNT_SHIFT, KIND_MASK, SIZE_MASK, SIZE_SHIFT, STORE
 from mmactors.arch.trace import FETCH as FETCH_KIND
 from mmactors.hw.cache import (
@@ -30,21 +30,25 @@ from mmactors.hw.cache import (
     STATE_BITS,
     STATE_MASK,
     STRIDE,
+    lookup,
 )
 from mmactors.hw.layout import (
     CARRY_PS,
+    CODE_HINTS,
     COUNTS,
     COUNTS_EACH,
     CUT_BYTES,
+    DATA_HINTS,
     DISTURBED,
     DIRTY_WALKS,
     ELAPSED_NS,
+    ENTRY,
     ERROR_CODE,
     FAULT_ADDRESS,
     FAULTS,
     FETCH,
     FETCH_PS,
-    IS_FRONT_ENOUGH,
+    IS_TREELESS,
     IS_ONE_MISS,
     IS_PLAIN_STORE,
     IS_VIRTUAL,
@@ -54,6 +58,7 @@ from mmactors.hw.layout import (
     MEMORY_READS,
     MEMORY_WRITES,
     MODIFIES,
+    NR_HINTS,
     NS,
     PAGE_BITS,
     PAGE_SIZES,
@@ -77,8 +82,9 @@ from mmactors.hw.layout import (
     WRITE,
 )
 from mmactors.hw.private import reference_code, reference_data, reference_one_miss
-from mmactors.hw.tlb import FILL_NS, GENERATION, NR_SIZES, WAYS, fill, find, shift_of, tag_of, use
+from mmactors.hw.tlb import CODE_MASK, FILL_NS, GENERATION, NR_SIZES, PCID_MASK, PCID_SHIFT, TAG_SHIFT, fill, find, shift_of, tag_of, use
 from mmactors.hw.tlb import PTE as TLB_PTE
+from mmactors.hw.tlb import USED as TLB_USED
 from mmactors.hw.walk import (
     ERROR_INSTRUCTION,
     ERROR_USER,
@@ -98,6 +104,7 @@ _ITLB: Final = 0
 _DTLB: Final = 1
 _STLB: Final = 2
 
+ADDRESS_MASK: Final = (1 << 57) - 1
 _NOWHERE: Final = 1 << 62
 """A line or page number that no address has."""
 
@@ -127,7 +134,9 @@ def _fill_tlb(
     born = generation[pfn] if pfn < len(generation) else 0
     base = state[row + TLBS + tlb * NR_SIZES + size]
     tag = tag_of(address, state[row + PCID], size + 1)
-    fill(state, base, tag, pte, born, now_ns, state[row + TICK])
+    index = fill(state, base, tag, pte, born, now_ns, state[row + TICK])
+    if tlb != _STLB:
+        state[row + ENTRY] = index
     state[row + PAGE_SIZES + tlb] |= 1 << size
 
 
@@ -148,7 +157,7 @@ def _renew(state: Words, row: int, tlb: int, address: int) -> None:
     code = (state[row + PAGE_BITS] - 12) // 9 + 1
     index = find(state, base, tag_of(address, state[row + PCID], code))
     if index >= 0:
-        state[index + TLB_PTE * state[base + WAYS]] = state[row + PTE]
+        state[index + TLB_PTE] = state[row + PTE]
 
 
 @compiled
@@ -182,8 +191,7 @@ def translate(
     if found >= 0:
         size = found & 3
         index = found >> 2
-        ways = state[state[row + TLBS + tlb * NR_SIZES + size] + WAYS]
-        pte = state[index + TLB_PTE * ways]
+        pte = state[index + TLB_PTE]
         if pte & needs == needs and is_allowed(pte, kind_bits):
             state[row + PTE] = pte
             state[row + PAGE_BITS] = shift_of(size + 1)
@@ -191,23 +199,16 @@ def translate(
                 if is_counted:
                     state[counts + TLB_MISSES] += 1
                 base = state[row + TLBS + first * NR_SIZES + size]
-                copy = fill(
-                    state,
-                    base,
-                    tag_of(address, state[row + PCID], size + 1),
-                    pte,
-                    0,
-                    0,
-                    state[row + TICK],
-                )
-                copy_ways = state[base + WAYS]
-                state[copy + GENERATION * copy_ways] = state[index + GENERATION * ways]
-                state[copy + FILL_NS * copy_ways] = state[index + FILL_NS * ways]
+                tag = tag_of(address, state[row + PCID], size + 1)
+                born, filled_ns = state[index + GENERATION], state[index + FILL_NS]
+                index = fill(state, base, tag, pte, born, filled_ns, state[row + TICK])
                 state[row + PAGE_SIZES + first] |= 1 << size
+            state[row + ENTRY] = index
             return cost  # type: ignore[no-any-return]
     walked = walk(state, memory, generation, row, address, kind_bits, now_ns)
     if found >= 0:
         state[row + DIRTY_WALKS] += walked >= 0
+        state[row + ENTRY] = index
         if walked < 0 or state[row + PAGE_BITS] != shift_of((found & 3) + 1):
             _forget(state, row, first, address)
             _forget(state, row, _STLB, address)
@@ -347,7 +348,7 @@ def run(
     data_first, data_mask = l1d + HEADER_WORDS, state[l1d + MASK]
     data_stride, data_shift = state[l1d + STRIDE], state[l1d + LINE_SHIFT]
     fetch_ps, hit_ps = state[FETCH_PS], state[L1_HIT_PS]
-    is_front_enough = state[IS_FRONT_ENOUGH] != 0
+    is_treeless = state[IS_TREELESS] != 0
     is_plain_store = state[IS_PLAIN_STORE] != 0
     fetch_line = data_line = store_line = _NOWHERE
     fetch_page = data_page = _NOWHERE
@@ -360,6 +361,9 @@ def run(
     reason = BUDGET
     state[MEMORY_READS] = 0
     state[MEMORY_WRITES] = 0
+    pcid_bits = state[row + PCID] << 1
+    is_virtual = state[IS_VIRTUAL] != 0
+    data_needs = USER if is_user else 0
     at = begin
     while elapsed < budget:
         if at >= len(addresses):
@@ -372,18 +376,113 @@ def run(
         if kind == FETCH_KIND:
             count = (meta >> COUNT_SHIFT) + 1
             line = address >> code_shift
-            is_same = line == last >> code_shift
-            if (
-                is_same
-                and line != fetch_line
-                and address >> fetch_bits == fetch_page
-                and is_front_enough
-            ):
-                physical = (address + fetch_delta) >> code_shift
-                word = state[code_first + (physical & code_mask) * code_stride]
-                if word >> STATE_BITS == physical and word != 0:
-                    fetch_line = line
-            if not (is_same and line == fetch_line):
+            if line != fetch_line or line != last >> code_shift:
+                is_hit = False
+                is_single = line == last >> code_shift
+                if is_single and is_treeless:
+                    if address >> fetch_bits != fetch_page:
+                        entry = state[row + CODE_HINTS + ((address >> 12) & (NR_HINTS - 1))]
+                        tag = state[entry]
+                        bits = shift_of(tag & CODE_MASK)
+                        pte = state[entry + TLB_PTE]
+                        if (
+                            tag >> TAG_SHIFT == (address & ADDRESS_MASK) >> bits
+                            and (tag >> PCID_SHIFT - 1) & (PCID_MASK << 1 | 1) == pcid_bits
+                            and tag & CODE_MASK != 0
+                            and pte & data_needs == data_needs
+                            and pte >= 0
+                        ):
+                            state[row + TICK] += 1
+                            state[entry + TLB_USED] = state[row + TICK]
+                            fetch_bits = bits
+                            fetch_page = address >> bits
+                            fetch_delta = (
+                                0
+                                if is_virtual
+                                else ((pte & PFN_MASK) >> bits << bits) - (fetch_page << bits)
+                            )
+                    if address >> fetch_bits == fetch_page:
+                        physical = (address + fetch_delta) >> code_shift
+                        word = state[code_first + (physical & code_mask) * code_stride]
+                        is_hit = word >> STATE_BITS == physical and word != 0
+                        if not is_hit:
+                            is_hit = lookup(state, l1i, physical) >= 0
+                if not is_hit:
+                    state[row + DISTURBED] = 0
+                    cost = access(
+                        state,
+                        memory,
+                        generation,
+                        row,
+                        address,
+                        last - address + 1,
+                        kind,
+                        now_ns + elapsed // 1000,
+                        is_user,
+                    )
+                    if state[row + DISTURBED]:
+                        data_line = store_line = _NOWHERE
+                    fetch_page = _NOWHERE
+                    if cost < 0:
+                        reason = FAULT
+                        break
+                    elapsed += cost
+                    if address >> 12 == last >> 12:
+                        fetch_bits = state[row + PAGE_BITS]
+                        fetch_page = address >> fetch_bits
+                        fetch_delta = _key(state, row, address) - address
+                        slot = row + CODE_HINTS + ((address >> 12) & (NR_HINTS - 1))
+                        state[slot] = state[row + ENTRY]
+                fetch_line = line if is_single else _NOWHERE
+            nr_fetches += count
+            elapsed += count * fetch_ps
+            at += 1
+            continue
+        line = address >> data_shift
+        is_store = kind >= STORE
+        if line == (store_line if is_store else data_line) and line == last >> data_shift:
+            elapsed += hit_ps
+        else:
+            is_hit = False
+            is_single = line == last >> data_shift
+            if is_single and is_treeless:
+                if address >> data_bits != data_page or (is_store and not is_store_page):
+                    entry = state[row + DATA_HINTS + ((address >> 12) & (NR_HINTS - 1))]
+                    tag = state[entry]
+                    bits = shift_of(tag & CODE_MASK)
+                    pte = state[entry + TLB_PTE]
+                    needs = data_needs | (RW | DIRTY if is_store else 0)
+                    if (
+                        tag >> TAG_SHIFT == (address & ADDRESS_MASK) >> bits
+                        and (tag >> PCID_SHIFT - 1) & (PCID_MASK << 1 | 1) == pcid_bits
+                        and tag & CODE_MASK != 0
+                        and pte & needs == needs
+                    ):
+                        state[row + TICK] += 1
+                        state[entry + TLB_USED] = state[row + TICK]
+                        data_bits = bits
+                        data_page = address >> bits
+                        data_delta = (
+                            0
+                            if is_virtual
+                            else ((pte & PFN_MASK) >> bits << bits) - (data_page << bits)
+                        )
+                        is_store_page = pte & (RW | DIRTY) == RW | DIRTY and is_plain_store
+                if address >> data_bits == data_page and (is_store_page or not is_store):
+                    physical = (address + data_delta) >> data_shift
+                    index = data_first + (physical & data_mask) * data_stride
+                    word = state[index]
+                    if word >> STATE_BITS != physical or word == 0:
+                        index = lookup(state, l1d, physical)
+                        word = 0 if index < 0 else state[index]
+                    if word & STATE_MASK > is_store:
+                        is_hit = True
+                        elapsed += hit_ps
+                        if is_store:
+                            state[index] = word | MODIFIED
+                        elif line != data_line:
+                            store_line = _NOWHERE
+            if not is_hit:
                 state[row + DISTURBED] = 0
                 cost = access(
                     state,
@@ -394,76 +493,28 @@ def run(
                     last - address + 1,
                     kind,
                     now_ns + elapsed // 1000,
-                    is_user=is_user,
+                    is_user,
                 )
                 if state[row + DISTURBED]:
-                    data_line = store_line = _NOWHERE
-                fetch_line = fetch_page = _NOWHERE
+                    fetch_line = _NOWHERE
+                store_line = data_page = _NOWHERE
                 if cost < 0:
+                    data_line = _NOWHERE
                     reason = FAULT
                     break
                 elapsed += cost
                 if address >> 12 == last >> 12:
-                    fetch_bits = state[row + PAGE_BITS]
-                    fetch_page = address >> fetch_bits
-                    fetch_delta = _key(state, row, address) - address
-                    if is_same:
-                        fetch_line = line
-            nr_fetches += count
-            elapsed += count * fetch_ps
-            at += 1
-            continue
-        line = address >> data_shift
-        is_same = line == last >> data_shift
-        is_store = kind >= STORE
-        if (
-            is_same
-            and line != (store_line if is_store else data_line)
-            and (address >> data_bits == data_page)
-            and is_front_enough
-            and (not is_store or is_store_page)
-        ):
-            physical = (address + data_delta) >> data_shift
-            index = data_first + (physical & data_mask) * data_stride
-            word = state[index]
-            if word >> STATE_BITS == physical and word & STATE_MASK >= is_store + 1:
-                data_line = line
-                store_line = _NOWHERE
-                if is_store:
-                    state[index] = word | MODIFIED
-                    store_line = line
-        if is_same and line == (store_line if is_store else data_line):
-            elapsed += hit_ps
-        else:
-            state[row + DISTURBED] = 0
-            cost = access(
-                state,
-                memory,
-                generation,
-                row,
-                address,
-                last - address + 1,
-                kind,
-                now_ns + elapsed // 1000,
-                is_user=is_user,
-            )
-            if state[row + DISTURBED]:
-                fetch_line = _NOWHERE
-            data_line = store_line = data_page = _NOWHERE
-            if cost < 0:
-                reason = FAULT
-                break
-            elapsed += cost
-            if address >> 12 == last >> 12:
-                pte = state[row + PTE]
-                data_bits = state[row + PAGE_BITS]
-                data_page = address >> data_bits
-                data_delta = _key(state, row, address) - address
-                is_store_page = pte & (RW | DIRTY) == RW | DIRTY and is_plain_store
-                if is_same and (is_plain_store or not is_store):
-                    data_line = line
-                    if is_store:
-                        store_line = line
+                    data_bits = state[row + PAGE_BITS]
+                    data_page = address >> data_bits
+                    data_delta = _key(state, row, address) - address
+                    is_store_page = state[row + PTE] & (RW | DIRTY) == RW | DIRTY and is_plain_store
+                    slot = row + DATA_HINTS + ((address >> 12) & (NR_HINTS - 1))
+                    state[slot] = state[row + ENTRY]
+                if is_store and not is_plain_store:
+                    is_single = False
+            data_line = line if is_single else _NOWHERE
+            if is_store:
+                store_line = data_line
         if kind == STORE:
             nr_writes += 1
         else:

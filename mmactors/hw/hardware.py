@@ -258,7 +258,8 @@ class _Plan:
 
     def _format_header(self, state: Words) -> None:
         config, costs = self.config, self.config.costs
-        front_policies = (config.l1i.replacement, config.l1d.replacement)
+        first_level: list[CacheConfig | TlbConfig] = [config.l1i, config.l1d]
+        first_level += [tlb for name, tlb in config.tlbs if tlb and name[:4] in ("itlb", "dtlb")]
         lengths = [cache.line_bytes for cache in config.caches.values()]
         is_through = config.l1d_write == "write_through"
         is_no_allocate = config.l1d_write_miss == "no_allocate"
@@ -279,7 +280,7 @@ class _Plan:
             layout.IS_NO_ALLOCATE: is_no_allocate,
             layout.IS_PLAIN_STORE: not is_through and not is_no_allocate,
             layout.LEVELS: config.levels,
-            layout.IS_FRONT_ENOUGH: "plru" not in front_policies,
+            layout.IS_TREELESS: all(part.replacement != "plru" for part in first_level),
             layout.CUT_BYTES: min(lengths),
             layout.FETCH_PS: costs.fetch_ps,
             layout.L1_HIT_PS: costs.l1_hit_ps,

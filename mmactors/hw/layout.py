@@ -12,13 +12,13 @@ found through registers that hold the index where a part starts, 0 for a part th
 
 from typing import Final
 
-# What the last batch stopped for.
-REASON: Final = 0
-ELAPSED_NS: Final = 1
-FAULT_ADDRESS: Final = 2
-ERROR_CODE: Final = 3
-MEMORY_READS: Final = 4
-MEMORY_WRITES: Final = 5
+# What the last batch stopped for. Word 0 stays 0: a hint that points to it finds an empty entry.
+REASON: Final = 1
+ELAPSED_NS: Final = 2
+FAULT_ADDRESS: Final = 3
+ERROR_CODE: Final = 4
+MEMORY_READS: Final = 5
+MEMORY_WRITES: Final = 6
 
 # The machine.
 NR_CPUS: Final = 8
@@ -38,8 +38,8 @@ IS_KERNEL_CACHED: Final = 18
 IS_WRITE_THROUGH: Final = 19
 IS_NO_ALLOCATE: Final = 20
 LEVELS: Final = 21
-IS_FRONT_ENOUGH: Final = 22
-"""A hit in the first way of an L1 changes nothing: true for all replacements but tree-PLRU."""
+IS_TREELESS: Final = 22
+"""No first-level TLB or cache has tree-PLRU replacement, whose trees the loop does not keep."""
 CUT_BYTES: Final = 23
 """One-miss rule: a data access is cut to this length."""
 FETCH_PS: Final = 24
@@ -115,6 +115,12 @@ TOTAL_MEMORY_READS: Final = OTHER_COUNTS + 7
 TOTAL_MEMORY_WRITES: Final = OTHER_COUNTS + 8
 TLB_FLUSHES: Final = OTHER_COUNTS + 9
 NS: Final = OTHER_COUNTS + 10
-REGISTERS: Final = 72
+ENTRY: Final = 71
+"""The entry of the first-level TLB that the last translation came from or went to."""
+CODE_HINTS: Final = 72
+DATA_HINTS: Final = 72 + 64
+NR_HINTS: Final = 64
+"""By page number: where in the first-level TLB a translation was seen last."""
+REGISTERS: Final = 72 + 128
 
-assert NS < REGISTERS, "the registers overflow into the TLBs"
+assert NS < ENTRY, "the registers overflow into the hints"

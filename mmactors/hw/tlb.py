@@ -1,8 +1,8 @@
 """Translation lookaside buffers and walk caches: sets of page-table entries with what they are for.
 
 The file to change for another TLB replacement (`_victim`, `use`) or another page size (`SHIFTS`).
-A TLB is a piece of `state` (see `layout`) of a header and sets. A set has one word a way of tag,
-stamp, PTE, generation and fill time, in five blocks, and a last word with the tree of tree-PLRU.
+A TLB is a piece of `state` (see `layout`) of a header and sets. A set has ENTRY_WORDS words a way
+and a last word with the tree of tree-PLRU.
 
     tag = page number << 16 | PCID << 4 | global << 3 | code, 0: empty
 
@@ -13,7 +13,7 @@ entry has PCID 0 in its tag and matches all (SDM 4.10.2.4).
 
 The PTE is what the walker read, with the permissions of all levels combined, and A and D as they
 were; generation is that of the page the entry points to when it was filled, so that a checker sees
-an entry that outlived its page. LRU and FIFO go by stamps, so that entries do not move.
+an entry that outlived its page. LRU and FIFO go by ticks, so that entries do not move.
 
 Left out: TLB prefetch, entries that map several adjacent pages, the split STLB of AMD.
 """
@@ -43,12 +43,14 @@ POLICY: Final = 3
 LFSR: Final = 4
 HEADER_WORDS: Final = 8
 
-STAMP: Final = 1
-PTE: Final = 2
-GENERATION: Final = 3
-FILL_NS: Final = 4
-BLOCKS: Final = 5
-"""Number of words of an entry; word n of the entry whose tag is at `index`: index + n * ways."""
+FILLED: Final = 1
+USED: Final = 2
+"""When it was filled and used last, on the clock TICK of its CPU."""
+PTE: Final = 3
+GENERATION: Final = 4
+FILL_NS: Final = 5
+ENTRY_WORDS: Final = 6
+"""The word of an entry's tag is the entry's index; the others are index + these."""
 
 SIZE_4K: Final = 0
 SIZE_2M: Final = 1
@@ -87,7 +89,7 @@ class TlbGeometry:
     @property
     def stride(self) -> int:
         """Words of a set."""
-        return BLOCKS * self.ways + 1
+        return ENTRY_WORDS * self.ways + 1
 
 
 def format_tlb(state: Words, base: int, geometry: TlbGeometry) -> None:
@@ -120,21 +122,20 @@ def tag_of(address: int, pcid: int, code: int) -> int:
 @compiled
 def find(state: Words, base: int, tag: int) -> int:
     """Return the index of the entry for `tag` or its global twin, or -1. The TLB does not notice."""
-    first = base + HEADER_WORDS + ((tag >> TAG_SHIFT) & state[base + MASK]) * state[base + STRIDE]
+    index = base + HEADER_WORDS + ((tag >> TAG_SHIFT) & state[base + MASK]) * state[base + STRIDE]
     twin = (tag & ~(PCID_MASK << PCID_SHIFT)) | TAG_GLOBAL
-    for index in range(first, first + state[base + WAYS]):
-        if state[index] == tag or state[index] == twin:  # noqa: PLR1714 - compiled: no tuple
-            return index
+    for _ in range(state[base + WAYS]):
+        if state[index] == tag or state[index] == twin:
+            return index  # type: ignore[no-any-return]
+        index += ENTRY_WORDS
     return -1
 
 
 @compiled
 def use(state: Words, base: int, index: int, tick: int) -> None:
     """Tell the replacement that the entry at `index` was hit at time `tick`."""
-    policy = state[base + POLICY]
-    if policy == LRU:
-        state[index + state[base + WAYS]] = tick
-    elif policy == PLRU:
+    state[index + USED] = tick
+    if state[base + POLICY] == PLRU:
         _plru_use(state, base, index)
 
 
@@ -146,18 +147,16 @@ def fill(
 
     `tag` as `tag_of` gives it; it becomes global here if `pte` is.
     """
-    ways = state[base + WAYS]
     first = base + HEADER_WORDS + ((tag >> TAG_SHIFT) & state[base + MASK]) * state[base + STRIDE]
-    index = first + _victim(state, base, first)
+    index = first + _victim(state, base, first) * ENTRY_WORDS
     if pte & GLOBAL and (tag & CODE_MASK) < PMD_TABLE:
         tag = (tag & ~(PCID_MASK << PCID_SHIFT)) | TAG_GLOBAL
     state[index] = tag
-    state[index + STAMP * ways] = tick
-    state[index + PTE * ways] = pte
-    state[index + GENERATION * ways] = generation
-    state[index + FILL_NS * ways] = now_ns
-    if state[base + POLICY] == PLRU:
-        _plru_use(state, base, index)
+    state[index + FILLED] = tick
+    state[index + PTE] = pte
+    state[index + GENERATION] = generation
+    state[index + FILL_NS] = now_ns
+    use(state, base, index, tick)
     return index  # type: ignore[no-any-return]
 
 
@@ -165,22 +164,22 @@ def fill(
 def _victim(state: Words, base: int, first: int) -> int:
     """Return the way to fill: an empty one, else the one that the replacement gives up."""
     ways = state[base + WAYS]
-    for way in range(ways):
-        if state[first + way] == 0:
-            return way
     policy = state[base + POLICY]
+    tick = first + (FILLED if policy == FIFO else USED)
+    oldest = 0
+    for way in range(ways):
+        if state[first + way * ENTRY_WORDS] == 0:
+            return way
+        if state[tick + way * ENTRY_WORDS] < state[tick + oldest * ENTRY_WORDS]:
+            oldest = way
     if policy <= FIFO:
-        oldest = 0
-        for way in range(1, ways):
-            if state[first + ways + way] < state[first + ways + oldest]:
-                oldest = way
         return oldest
     if policy == RANDOM:
         bits = state[base + LFSR]
         bits = (bits >> 1) ^ (-(bits & 1) & _LFSR_TAPS)
         state[base + LFSR] = bits
         return bits % ways  # type: ignore[no-any-return]
-    tree = state[first + BLOCKS * ways]
+    tree = state[first + ENTRY_WORDS * ways]
     node = 1
     while node < ways:
         node = 2 * node + ((tree >> node) & 1)
@@ -192,9 +191,9 @@ def _plru_use(state: Words, base: int, index: int) -> None:
     """Let every node of the set's tree above this way point away from it, as in `cache`."""
     ways = state[base + WAYS]
     offset = (index - base - HEADER_WORDS) % state[base + STRIDE]
-    tree_index = index - offset + BLOCKS * ways
+    tree_index = index - offset + ENTRY_WORDS * ways
     tree = state[tree_index]
-    node = ways + offset
+    node = ways + offset // ENTRY_WORDS
     while node > 1:
         parent = node >> 1
         if node & 1:
@@ -218,7 +217,7 @@ def flush(state: Words, row: int, pcid: int) -> int:
             continue
         for set_index in range(state[base + MASK] + 1):
             first = base + HEADER_WORDS + set_index * state[base + STRIDE]
-            for index in range(first, first + state[base + WAYS]):
+            for index in range(first, first + state[base + WAYS] * ENTRY_WORDS, ENTRY_WORDS):
                 tag = state[index]
                 is_kept = pcid != EVERYTHING and (
                     tag & TAG_GLOBAL != 0
@@ -250,7 +249,7 @@ def flush_page(state: Words, row: int, pcid: int, address: int) -> int:
             continue
         for set_index in range(state[base + MASK] + 1):
             first = base + HEADER_WORDS + set_index * state[base + STRIDE]
-            for index in range(first, first + state[base + WAYS]):
+            for index in range(first, first + state[base + WAYS] * ENTRY_WORDS, ENTRY_WORDS):
                 if state[index] != 0 and (state[index] >> PCID_SHIFT) & PCID_MASK == pcid:
                     state[index] = 0
                     nr_dropped += 1

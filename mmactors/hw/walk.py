@@ -44,7 +44,6 @@ from mmactors.hw.layout import (
 from mmactors.hw.private import reference_data
 from mmactors.hw.tlb import (
     PMD_TABLE,
-    WAYS,
     fill,
     find,
     tag_of,
@@ -101,7 +100,7 @@ def walk(
         index = find(state, base, tag_of(address, pcid, PMD_TABLE + cached - 2))
         if index >= 0:
             use(state, base, index, state[row + TICK])
-            entry = state[index + TLB_PTE * state[base + WAYS]]
+            entry = state[index + TLB_PTE]
             table = (entry & PFN_MASK) >> 12
             allowed &= entry
             forbidden |= entry & NX
