@@ -285,7 +285,12 @@ def parse_node(text):
                 **pages,
             )
         )
-    return NodeInfo(node=0, counters=node_counters, zones=tuple(zones))
+    return NodeInfo(
+        node=0,
+        counters=node_counters,
+        zones=tuple(zones),
+        is_unreclaimable="node_unreclaimable:  1" in text,
+    )
 
 
 def counters(text):

@@ -73,6 +73,9 @@ class VmaTreeMachine(RuleBasedStateMachine):
         for place in gone:
             del self.held[place]
             self.written.pop(place, None)
+            vma = self.mm.find_vma(place * PAGE_SIZE)
+
+            assert vma is None or vma.vm_start > place * PAGE_SIZE
         for request in requests:
             below = [place for place in self.held if place < page]
             above = [place for place in self.held if place >= page + length]
@@ -190,4 +193,4 @@ def finish(steps):
 
 
 TestVmaTree = VmaTreeMachine.TestCase
-TestVmaTree.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestVmaTree.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
