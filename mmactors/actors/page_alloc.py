@@ -11,7 +11,7 @@ from mmactors.actors.kernel import Kernel
 from mmactors.engine.cpu import Cpu
 from mmactors.events import MmPageAlloc, MmPageFree, MmPageFreeBatched, MmVmscanWakeupKswapd
 from mmactors.mm.gfp import gfp_migratetype
-from mmactors.mm.page_alloc import WakeupKswapd
+from mmactors.mm.zone_request import WakeupKswapd
 
 
 async def alloc_pages(kernel: Kernel, cpu: Cpu, order: int, gfp: int) -> int | None:

@@ -50,5 +50,5 @@ class ZoneActor:
 
     def _hold_ns(self, request: ZoneRequest, answer: ZoneAnswer) -> int:
         """Return how long the lock is held: a fixed part, and one for each block that moves."""
-        nr_blocks = request.count if isinstance(request, FreePcppagesBulk) else answer.nr_blocks
-        return self.costs.zone_lock_ns + max(nr_blocks, 1) * self.costs.zone_page_ns
+        nr_moved = request.count if isinstance(request, FreePcppagesBulk) else answer.nr_moved
+        return self.costs.zone_lock_ns + max(nr_moved, 1) * self.costs.zone_page_ns
