@@ -80,7 +80,8 @@ expect: [pgfault]
             "machine: {memory: {size: 3 apples}}\n" + GOOD,
             (
                 "bad.yaml:1:26: machine.memory.size is the text '3 apples'; expected a size: "
-                "bytes, or a number with K, M, G or T, as in 64K, from 16M to 32T (write it like 64M)"
+                "bytes, or a number with K, M, G or T, as in 64K, from 16M to 32T "
+                "(write it like 64M)"
             ),
         ),
         (
@@ -143,8 +144,8 @@ expect: [pgfault]
         (
             "a: 1\na: 2\n" + GOOD,
             (
-                "bad.yaml:2:1: the key a a second time; expected each key once; the first is in line "
-                "1 (remove one)"
+                "bad.yaml:2:1: the key a a second time; expected each key once; the first is "
+                "in line 1 (remove one)"
             ),
         ),
     ],

@@ -1,0 +1,262 @@
+"""The event log: one JSON line an event, in order, filtered, read again, compared."""
+
+import time
+
+import orjson
+import pytest
+from attrs import fields
+
+from mmactors.errors import UserError
+from mmactors.events import MmPageAlloc, PageFaultUser, SchedSwitch
+from mmactors.observe.log import EventLog, LineFile
+from mmactors.observe.log_compare import LogComparison
+from mmactors.observe.log_filter import LogFilter, Where, read_log
+from mmactors.observe.log_text import ftrace_line, table_line
+from mmactors.scenario.event_names import event_classes
+
+FAULT = PageFaultUser(address=0x7F00_0000_1000, error_code=6)
+ALLOC = MmPageAlloc(pfn=None, order=0, gfp_flags=0x100CCA, migratetype=1)
+
+
+def write_log(path, *, globs=("*",)):
+    with EventLog(LineFile(path), globs) as log:
+        log.record(FAULT, seq=0, t_ns=1200, actor="app.0", cpu=1, pid=10)
+        log.record(ALLOC, seq=1, t_ns=1500, actor="app.0", cpu=1, pid=10)
+        log.record(
+            SchedSwitch(prev_comm="a", next_comm="b"),
+            seq=2,
+            t_ns=2000,
+            actor="cpu0",
+            cpu=0,
+            pid=None,
+        )
+    return path
+
+
+def names_of(path, **restrictions):
+    wanted = LogFilter(**restrictions)
+    return [record["event"] for _, record in read_log(path) if wanted.wants(record)]
+
+
+def test_the_log_is_a_head_and_one_line_an_event(tmp_path):
+    """Keys stand in their documented order, the event's own fields last."""
+    lines = write_log(tmp_path / "events.jsonl").read_bytes().splitlines()
+
+    assert b'{"schema":"mmactors.events","version":"1.0"}' == lines[0]
+    assert (
+        b'{"seq":0,"t":1200,"actor":"app.0","cpu":1,"pid":10,"event":"page_fault_user",'
+        b'"address":139637976731648,"error_code":6}'
+    ) == lines[1]
+    assert b'"pfn":null' in lines[2]
+
+
+def test_only_what_the_globs_match_is_recorded(tmp_path):
+    """Events that nobody wants leave a gap in the sequence numbers."""
+    path = write_log(tmp_path / "events.jsonl", globs=("mm_*", "sched_switch"))
+
+    assert [1, 2] == [record["seq"] for _, record in read_log(path)]
+
+
+def test_no_event_field_hides_a_field_of_the_envelope():
+    """seq, t, actor, cpu, pid and event mean the same in every line."""
+    envelope = {"seq", "t", "actor", "cpu", "pid", "event"}
+
+    clashes = {
+        name: envelope & {attribute.name for attribute in fields(event_class)}
+        for name, event_class in event_classes().items()
+    }
+
+    assert {name: set() for name in clashes} == clashes
+
+
+@pytest.mark.parametrize(
+    ("restrictions", "expected"),
+    [
+        ({"events": ("mm_*", "sched_*")}, ["mm_page_alloc", "sched_switch"]),
+        ({"actors": ("cpu?",)}, ["sched_switch"]),
+        ({"cpus": (1,)}, ["page_fault_user", "mm_page_alloc"]),
+        ({"pids": (10,), "from_ns": 1300}, ["mm_page_alloc"]),
+        ({"from_ns": 1200, "to_ns": 1500}, ["page_fault_user", "mm_page_alloc"]),
+        ({"where": (Where.parse("address>=0x7f0000000000"),)}, ["page_fault_user"]),
+        ({"where": (Where.parse("pfn=null"),)}, ["mm_page_alloc"]),
+        ({"where": (Where.parse("next_comm == b"),)}, ["sched_switch"]),
+        ({"where": (Where.parse("pfn>100"),)}, []),
+        ({"where": (Where.parse("order<1"), Where.parse("migratetype!=1"))}, []),
+    ],
+)
+def test_records_are_selected_by_every_restriction(tmp_path, restrictions, expected):
+    """Globs, actor, cpu, pid, a closed time range, and comparisons of fields, all together."""
+    path = write_log(tmp_path / "events.jsonl")
+
+    assert expected == names_of(path, **restrictions)
+
+
+def test_a_comparison_that_is_none_is_the_users_problem():
+    """`--where pfn` compares nothing."""
+    with pytest.raises(UserError, match="'pfn' is not a comparison"):
+        Where.parse("pfn")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'{"schema":"mmactors.events","version":"2.0"}\n', "version 2.0 of the log"),
+        (b'{"schema":"else","version":"1.0"}\n', "no head of an event log"),
+        (b"\xff\n", "no head of an event log"),
+        (b'{"schema":"mmactors.events","version":"1.3"}\n[1]\n', "jsonl:2: no event"),
+        (b'{"schema":"mmactors.events","version":"1.3"}\n{"seq":1\n', "jsonl:2: no event"),
+    ],
+)
+def test_what_is_no_log_of_ours_is_refused(tmp_path, content, expected):
+    """Another schema, an unknown major version, lines that are no events."""
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(content)
+
+    with pytest.raises(UserError, match=expected):
+        list(read_log(path))
+
+
+def test_a_newer_minor_version_is_read(tmp_path):
+    """Fields were added; readers need not know them."""
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(
+        b'{"schema":"mmactors.events","version":"1.9"}\n'
+        b'{"seq":0,"t":0,"actor":"a","cpu":0,"pid":1,"event":"new","what":1}\n'
+    )
+
+    assert ["new"] == names_of(path)
+
+
+def test_a_line_without_its_end_waits(tmp_path):
+    """A run that was killed leaves complete lines; what follows them is not read."""
+    path = write_log(tmp_path / "events.jsonl")
+    with path.open("ab") as file:
+        file.write(b'{"seq":3,"t":')
+
+    assert 3 == len(names_of(path))
+
+
+def test_following_reads_on_while_the_run_is_alive(tmp_path):
+    """Lines that are added later are shown as soon as they are complete."""
+    path = write_log(tmp_path / "events.jsonl")
+    later = [path.read_bytes().splitlines(keepends=True)[1]]
+
+    def is_running() -> bool:
+        if later:
+            with path.open("ab") as file:
+                file.write(later.pop())
+            return True
+        return False
+
+    assert 4 == len(list(read_log(path, is_running=is_running)))
+
+
+def test_the_file_has_complete_lines_at_every_moment(tmp_path):
+    """What is written out early, on demand of another thread, ends with a line."""
+    path = tmp_path / "events.jsonl"
+    file = LineFile(path)
+    with EventLog(file, ("*",)) as log:
+        for seq in range(10):
+            log.record(FAULT, seq=seq, t_ns=seq, actor="a", cpu=0, pid=1)
+            if seq == 4:
+                before = path.read_bytes()
+                file.flush_soon()
+        waiting = path.read_bytes()
+
+    assert b"" == before
+    assert waiting.endswith(b"}\n")
+    assert 7 == waiting.count(b"\n")
+    assert 11 == path.read_bytes().count(b"\n")
+
+
+def test_a_full_disk_leaves_complete_lines(tmp_path):
+    """A write that fails half way is cut back to the last line that was whole."""
+    path = tmp_path / "events.jsonl"
+    file = LineFile(path)
+    file.write(b"first\n")
+    file.write_out()
+    real = file._file
+
+    class Full:
+        def write(self, data):
+            if len(data) > 3:
+                return real.write(bytes(data[:3]))
+            raise OSError(28, "No space left on device")
+
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+    file._file = Full()
+    file.write(b"second\n")
+    with pytest.raises(OSError, match="No space"):
+        file.write_out()
+    real.close()
+
+    assert b"first\n" == path.read_bytes()
+
+
+def test_a_record_is_shown_as_ftrace_shows_it(tmp_path):
+    """Task, pid, CPU, seconds, name, fields; addresses in hexadecimal."""
+    records = [record for _, record in read_log(write_log(tmp_path / "events.jsonl"))]
+
+    assert (
+        "           app.0-10      [001] .....     0.000001200: page_fault_user: "
+        "address=0x7f0000001000 error_code=0x6"
+    ) == ftrace_line(records[0])
+    assert (
+        "       0           1200 app.0              1    10  page_fault_user "
+        "address=0x7f0000001000 error_code=0x6"
+    ) == table_line(records[0])
+
+
+def comparison_of(path, *events):
+    comparison = LogComparison(line for line, _ in read_log(path))
+    with EventLog(comparison, ("*",)) as log:
+        for seq, event in enumerate(events):
+            log.record(event, seq=seq, t_ns=1200 + 300 * seq, actor="app.0", cpu=1, pid=10)
+    comparison.finish()
+    return comparison
+
+
+def test_an_equal_run_gives_the_same_log(tmp_path):
+    """The bytes that would be written are compared, none is written."""
+    path = tmp_path / "events.jsonl"
+    with EventLog(LineFile(path), ("*",)) as log:
+        for seq in range(3):
+            log.record(FAULT, seq=seq, t_ns=1200 + 300 * seq, actor="app.0", cpu=1, pid=10)
+
+    comparison = comparison_of(path, FAULT, FAULT, FAULT)
+
+    assert (None, 3, []) == (comparison.difference, comparison.nr_equal, comparison.report())
+
+
+def test_the_first_difference_is_shown_with_what_came_before(tmp_path):
+    """Two equal events, then another one, and a log that ends early."""
+    path = write_log(tmp_path / "events.jsonl")
+
+    other = comparison_of(path, FAULT, FAULT).report()
+    shorter = comparison_of(path, FAULT, ALLOC).report()
+
+    assert ["both", "recorded", "now"] == [line.split()[0] for line in other]
+    assert "mm_page_alloc" in other[1]
+    assert "page_fault_user" in other[2]
+    assert shorter[-1].endswith("(the log ends)")
+
+
+def test_an_event_costs_a_few_microseconds(tmp_path):
+    """Logging 30,000 faults a second must be possible beside everything else."""
+    nr_events = 20_000
+    with EventLog(LineFile(tmp_path / "events.jsonl"), ("*",)) as log:
+        started = time.process_time()
+        for seq in range(nr_events):
+            log.record(ALLOC, seq=seq, t_ns=seq * 100, actor="app.0", cpu=1, pid=10)
+        spent_s = time.process_time() - started
+
+    assert spent_s / nr_events < 15e-6, f"{spent_s / nr_events * 1e6:.1f} us an event"
+
+
+def test_every_line_is_json(tmp_path):
+    """Any JSON reader can read the log."""
+    lines = write_log(tmp_path / "events.jsonl").read_bytes().splitlines()
+
+    assert 4 == len([orjson.loads(line) for line in lines])
