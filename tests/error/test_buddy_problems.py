@@ -1,0 +1,146 @@
+"""What is wrong with a recording of the page allocator is said, never replayed."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mmactors.errors import UserError
+from mmactors.validate.buddy import validate_buddy
+
+THP = (
+    Path(__file__).parent.parent / "reference/linux-6.1/kernel/buddy/256M-c1-thp-s1.json"
+).read_text()
+
+
+def problems_of(path):
+    with pytest.raises(UserError) as caught:
+        list(validate_buddy(path))
+    return [problem.found for problem in caught.value.problems]
+
+
+def changed(tmp_path, change):
+    """Write a recording that `change` has damaged."""
+    content = json.loads(THP)
+    change(content)
+    path = tmp_path / "damaged.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def zone(content, nth=1):
+    return content["initial"]["zones"][nth]
+
+
+DAMAGES = {
+    "ops[1] is ['x', 0]": lambda c: c["ops"].__setitem__(1, ["x", 0]),
+    "ops[0] is ['a', 7, 9, 1, 33280]": lambda c: c["ops"][0].__setitem__(1, 7),
+    "ops[0] is ['a', 0, 9, 99, 33280]": lambda c: c["ops"][0].__setitem__(3, 99),
+    "ops[0] is ['a', 0, 9, 1, 33281], a block that cannot be": (
+        lambda c: c["ops"][0].__setitem__(4, 33281)
+    ),
+    "initial.zones is empty": lambda c: c["initial"].__setitem__("zones", []),
+    "initial.zones[1].pcp[0].count is 61, but the lists have 60 pages": (
+        lambda c: zone(c)["pcp"][0].__setitem__("count", 61)
+    ),
+    "initial.zones[1].pcp[0].free_factor is 99": (
+        lambda c: zone(c)["pcp"][0].__setitem__("free_factor", 99)
+    ),
+    "initial.zones[0].start_pfn is -1 and spanned 4095, on node 0": (
+        lambda c: zone(c, 0).__setitem__("start_pfn", -1)
+    ),
+    "initial.zones[0].pageblocks has 3 digits for 8 pageblocks": (
+        lambda c: zone(c, 0).__setitem__("pageblocks", "000")
+    ),
+    "gfp_flags[0] is 0x3": lambda c: c["gfp_flags"].__setitem__(0, 3),
+    "topic is 'slub'": lambda c: c.__setitem__("topic", "slub"),
+}
+
+
+@pytest.mark.parametrize("found", DAMAGES)
+def test_a_damaged_recording_is_refused_with_its_place(tmp_path, found):
+    """The error names the first thing that is wrong, by its path in the file."""
+    path = changed(tmp_path, DAMAGES[found])
+
+    assert found in problems_of(path)
+
+
+def test_a_page_that_is_freed_twice_is_refused(tmp_path):
+    """A free of a page that is free is an error of the recording."""
+    path = changed(tmp_path, lambda content: content["ops"].append(content["ops"][-1]))
+
+    assert "but pages of it are free" in problems_of(path)[0]
+
+
+def test_all_errors_of_form_are_given_at_once(tmp_path):
+    """A missing field and a wrong type are both reported."""
+
+    def damage(content):
+        del zone(content)["managed"]
+        zone(content, 0)["present"] = "many"
+
+    assert 2 == len(problems_of(changed(tmp_path, damage)))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    {
+        "cut.json.gz": gzip.compress(THP.encode())[:2000],
+        "cut.json": THP[:500].encode(),
+        "plain.json.gz": THP.encode(),
+        "empty.json": b"",
+        "bytes.json": b"\xff\xfe\x00",
+        "list.json": b"[]",
+    }.items(),
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_unreadable_file_is_an_error_with_four_parts(tmp_path, name, data):
+    """Whatever the bytes are, the user gets place, found, legal and advice."""
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(UserError) as caught:
+        list(validate_buddy(path))
+
+    assert all(
+        (problem.place.file, problem.found, problem.legal, problem.advice)
+        for problem in caught.value.problems
+    )
+
+
+def paths_into(value, path=()):
+    """Give the places of all numbers of a recording."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from paths_into(inner, (*path, key))
+    elif isinstance(value, list):
+        for nth, inner in enumerate(value[:3]):
+            yield from paths_into(inner, (*path, nth))
+    elif isinstance(value, int):
+        yield path
+
+
+PATHS = list(paths_into(json.loads(THP)))
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(place=st.sampled_from(PATHS), value=st.sampled_from([-1, 0, 1, 7, 1 << 40, 1 << 80, None, "x"]))
+def test_any_number_may_be_wrong(tmp_path, place, value):
+    """A recording with one wrong number is refused, or fails, or still passes; it never crashes."""
+
+    def damage(content):
+        for key in place[:-1]:
+            content = content[key]
+        content[place[-1]] = value
+
+    path = changed(tmp_path, damage)
+    try:
+        results = list(validate_buddy(path))
+    except UserError as error:
+        results = error.problems
+
+    assert results
