@@ -76,6 +76,9 @@ def find_recordings(paths: Sequence[Path]) -> tuple[list[Recording], list[Proble
     found: dict[Path, Recording] = {}
     problems: list[Problem] = []
     for path in paths:
+        if not path.exists():
+            problems.append(_no_recording(path, "no such file or folder"))
+            continue
         is_folder = path.is_dir()
         files = sorted(path.rglob("*")) if is_folder else [path]
         nr_found = 0
