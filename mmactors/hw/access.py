@@ -342,11 +342,13 @@ def run(
 
     What it stopped for, and what it cost, stands in the header of `state`.
     """
-    l1i, l1d = state[row + L1I], state[row + L1D]
-    code_first, code_mask = l1i + HEADER_WORDS, state[l1i + MASK]
-    code_stride, code_shift = state[l1i + STRIDE], state[l1i + LINE_SHIFT]
-    data_first, data_mask = l1d + HEADER_WORDS, state[l1d + MASK]
-    data_stride, data_shift = state[l1d + STRIDE], state[l1d + LINE_SHIFT]
+    # Indexes known not to be negative spare the wrap-around that Python's negative ones need.
+    row = max(row, 0)
+    l1i, l1d = max(state[row + L1I], 0), max(state[row + L1D], 0)
+    code_first, code_mask = l1i + HEADER_WORDS, max(state[l1i + MASK], 0)
+    code_stride, code_shift = max(state[l1i + STRIDE], 0), state[l1i + LINE_SHIFT]
+    data_first, data_mask = l1d + HEADER_WORDS, max(state[l1d + MASK], 0)
+    data_stride, data_shift = max(state[l1d + STRIDE], 0), state[l1d + LINE_SHIFT]
     fetch_ps, hit_ps = state[FETCH_PS], state[L1_HIT_PS]
     is_treeless = state[IS_TREELESS] != 0
     is_plain_store = state[IS_PLAIN_STORE] != 0
@@ -363,8 +365,9 @@ def run(
     state[MEMORY_WRITES] = 0
     pcid_bits = state[row + PCID] << 1
     is_virtual = state[IS_VIRTUAL] != 0
+    is_one_miss = state[IS_ONE_MISS] != 0
     data_needs = USER if is_user else 0
-    at = begin
+    at = max(begin, 0)
     while elapsed < budget:
         if at >= len(addresses):
             reason = END
@@ -381,7 +384,7 @@ def run(
                 is_single = line == last >> code_shift
                 if is_single and is_treeless:
                     if address >> fetch_bits != fetch_page:
-                        entry = state[row + CODE_HINTS + ((address >> 12) & (NR_HINTS - 1))]
+                        entry = max(state[row + CODE_HINTS + ((address >> 12) & (NR_HINTS - 1))], 0)
                         tag = state[entry]
                         bits = shift_of(tag & CODE_MASK)
                         pte = state[entry + TLB_PTE]
@@ -407,6 +410,10 @@ def run(
                         is_hit = word >> STATE_BITS == physical and word != 0
                         if not is_hit:
                             is_hit = lookup(state, l1i, physical) >= 0
+                            if not is_hit and not is_one_miss:
+                                elapsed += reference_code(state, row, physical)
+                                data_line = store_line = _NOWHERE
+                                is_hit = True
                 if not is_hit:
                     state[row + DISTURBED] = 0
                     cost = access(
@@ -447,7 +454,7 @@ def run(
             is_single = line == last >> data_shift
             if is_single and is_treeless:
                 if address >> data_bits != data_page or (is_store and not is_store_page):
-                    entry = state[row + DATA_HINTS + ((address >> 12) & (NR_HINTS - 1))]
+                    entry = max(state[row + DATA_HINTS + ((address >> 12) & (NR_HINTS - 1))], 0)
                     tag = state[entry]
                     bits = shift_of(tag & CODE_MASK)
                     pte = state[entry + TLB_PTE]
@@ -482,6 +489,11 @@ def run(
                             state[index] = word | MODIFIED
                         elif line != data_line:
                             store_line = _NOWHERE
+                    elif not is_one_miss:
+                        is_hit = True
+                        who = WRITE if kind == STORE else READ
+                        elapsed += reference_data(state, row, physical, who, is_store)
+                        fetch_line = store_line = _NOWHERE
             if not is_hit:
                 state[row + DISTURBED] = 0
                 cost = access(

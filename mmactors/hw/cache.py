@@ -162,12 +162,15 @@ def format_cache(words: Words, base: int, geometry: Geometry) -> None:
 @compiled
 def set_of(words: Words, base: int, line: int) -> int:
     """Return the index of the first way of the set that `line` belongs to."""
-    return base + HEADER_WORDS + (line & words[base + MASK]) * words[base + STRIDE]  # type: ignore[no-any-return]
+    base = max(base, 0)
+    # Known not to be negative: the compiled code skips what Python's negative indexes need.
+    return max(base + HEADER_WORDS + (line & words[base + MASK]) * words[base + STRIDE], 0)  # type: ignore[no-any-return]
 
 
 @compiled
 def find(words: Words, base: int, line: int) -> int:
     """Return the index of the way that holds `line`, or -1. The cache does not notice."""
+    base = max(base, 0)
     first = set_of(words, base, line)
     for way in range(words[base + WAYS]):
         if words[first + way] >> STATE_BITS == line and words[first + way] != 0:
@@ -181,6 +184,7 @@ def lookup(words: Words, base: int, line: int) -> int:
 
     A hit counts for the replacement; a miss changes nothing.
     """
+    base = max(base, 0)
     first = set_of(words, base, line)
     # A word of `line` in any valid state lies in (tag, tag + 3]; the empty word 0 never does.
     tag = line << STATE_BITS
@@ -212,6 +216,7 @@ def fill(words: Words, base: int, line: int, state: int) -> int:
     The line counts as used now. MRU is pycachesim's, mistake included (backend.c, Cache__inject):
     it reports the newest line as replaced but overwrites the last way and moves nothing.
     """
+    base = max(base, 0)
     first = set_of(words, base, line)
     ways = words[base + WAYS]
     policy = words[base + POLICY]
