@@ -167,7 +167,7 @@ class Machine:
 
     def proc(self) -> dict[str, str]:
         """Return /proc: relative path to text. Processes that have ended are as just before."""
-        texts = machine_texts(self._wired)
+        texts = machine_texts(self._wired.kernel, self._wired.layout, self._wired.processes)
         for process in self._wired.processes:
             kept = self._exited.get(process.pid)
             own = process_texts(process) if kept is None else kept
