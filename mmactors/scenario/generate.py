@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from mmactors.scenario.event_names import events_reference
-from mmactors.scenario.json_schema import scenario_reference, scenario_schema
+from mmactors.scenario.json_schema import scenario_schema
+from mmactors.scenario.reference import scenario_reference
 
 
 def generated_files() -> dict[str, str]:
