@@ -32,6 +32,7 @@ from mmactors.workload.operation import (
     RunTrace,
     parse_operation,
 )
+from mmactors.workload.trace_file import trace_format
 
 _ROOT_DOC: Final = OptionDoc(doc="a scenario")
 
@@ -147,4 +148,14 @@ def _with_place(trace: RunTrace, folder: Path, text: str) -> RunTrace:
             advice="check the path; tests/reference/traces has some",
             column=text.index("trace") + 1,
         )
+    try:
+        trace_format(path)
+    except UserError as error:
+        (problem,) = error.problems
+        raise TextError(
+            found=f"trace: {path}: {problem.found}",
+            legal=problem.legal,
+            advice=problem.advice,
+            column=text.index("trace") + 1,
+        ) from None
     return evolve(trace, path=str(path))

@@ -130,17 +130,15 @@ with *later* is understood and refused: it is not simulated yet.
 """
 
 
+_GENERATE: Final = "generate PATTERN RANGE key=value ..."
+
+
 def _operations() -> Iterator[str]:
     yield _OPERATIONS_INTRODUCTION
     yield "| operation | meaning |"
     yield "|---|---|"
     for verb, operation in OPERATIONS.items():
-        arguments = {} if operation is Generate else arguments_of(operation)
-        line = (
-            "generate PATTERN RANGE key=value ..."
-            if operation is Generate
-            else usage(verb, arguments)
-        )
+        line = usage(verb, arguments_of(operation)) if operation is not Generate else _GENERATE
         later = "" if operation in SUPPORTED else " *later*"
         yield f"| `{_cell(line)}` | {_summary(operation)}{later} |"
     yield ""

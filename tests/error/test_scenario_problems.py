@@ -184,6 +184,16 @@ def test_a_missing_trace_is_reported_at_its_operation():
     assert problem.startswith("bad.yaml:4:9: processes[0].program[0]: trace: there is no file")
 
 
+def test_a_trace_of_no_known_form_is_reported_at_its_operation(tmp_path):
+    """Empty and foreign files are seen by `check` already; only their first bytes are read."""
+    (tmp_path / "empty.npz").write_bytes(b"")
+    (tmp_path / "cat.jpg").write_bytes(b"\xff\xd8\xff" * 100)
+
+    found = problems_of(program_of(f"trace {tmp_path}/empty.npz", f"trace {tmp_path}/cat.jpg"))
+
+    assert ["bad.yaml:4:9", "bad.yaml:5:9"] == [problem.split(": ")[0] for problem in found]
+
+
 def test_two_processes_of_one_name_are_refused():
     """Actors are told apart by name."""
     (problem,) = problems_of("processes: [{name: a, program: [nop]}, {name: a, program: [nop]}]\n")
