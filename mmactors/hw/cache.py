@@ -172,9 +172,9 @@ def find(words: Words, base: int, line: int) -> int:
     """Return the index of the way that holds `line`, or -1. The cache does not notice."""
     base = max(base, 0)
     first = set_of(words, base, line)
-    for way in range(words[base + WAYS]):
-        if words[first + way] >> STATE_BITS == line and words[first + way] != 0:
-            return first + way
+    for index in range(first, first + words[base + WAYS]):
+        if words[index] >> STATE_BITS == line and words[index] != 0:
+            return index
     return -1
 
 
@@ -186,26 +186,25 @@ def lookup(words: Words, base: int, line: int) -> int:
     """
     base = max(base, 0)
     first = set_of(words, base, line)
-    # A word of `line` in any valid state lies in (tag, tag + 3]; the empty word 0 never does.
-    tag = line << STATE_BITS
     word = words[first]
-    if word > tag and word <= tag + STATE_MASK:
+    # Line 0 and an empty way differ in the state alone.
+    if word >> STATE_BITS == line and word != 0:
         if words[base + POLICY] == PLRU:
             _plru_touch(words, first, words[base + WAYS], 0)
         return first
     ways = words[base + WAYS]
-    for way in range(1, ways):
-        word = words[first + way]
-        if word > tag and word <= tag + STATE_MASK:
+    for index in range(first + 1, first + ways):
+        word = words[index]
+        if word >> STATE_BITS == line and word != 0:
             policy = words[base + POLICY]
             if policy <= MRU:
-                for older in range(first + way, first, -1):
+                for older in range(index, first, -1):
                     words[older] = words[older - 1]
                 words[first] = word
                 return first
             if policy == PLRU:
-                _plru_touch(words, first, ways, way)
-            return first + way
+                _plru_touch(words, first, ways, index - first)
+            return index
     return -1
 
 
