@@ -420,6 +420,8 @@ def _is_only_user(start: int, end: int, shift: int, floor: int, ceiling: int) ->
 
 
 def _join(parts: list[Entries]) -> Entries:
+    if len(parts) == 1:
+        return parts[0]
     if not parts:
         nothing = np.zeros(0, np.int64)
         return Entries(nothing, nothing)

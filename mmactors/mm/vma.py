@@ -97,6 +97,9 @@ class VmaTree:
         self._areas: Final[list[Vma]] = []
         self._nothing: Final = Vma(vm_start=0, vm_end=0, vm_flags=0, vm_pgoff=0)
         self._last_hit = self._nothing
+        # No byte of [low, high) is free: the search for a place need not look there again.
+        self._full_low = 0
+        self._full_high = 0
 
     def __len__(self) -> int:
         return len(self._areas)
@@ -155,6 +158,7 @@ class VmaTree:
         del self._ends[index]
         del self._areas[index]
         self._last_hit = self._nothing
+        self._uncover(vma.vm_start, vma.vm_end)
 
     def resize(self, vma: Vma, *, start: int, end: int) -> None:
         """Move the limits of an area; what lies at the new place must be free."""
@@ -164,6 +168,8 @@ class VmaTree:
         assert index + 1 == len(self._areas) or end <= self._areas[index + 1].vm_start, (
             f"{end - 1:#x} is not free"
         )
+        self._uncover(vma.vm_start, start)
+        self._uncover(end, vma.vm_end)
         self._ends[index] = end
         vma.vm_start = start
         vma.vm_end = end
@@ -175,10 +181,14 @@ class VmaTree:
         """
         areas = self._areas
         ends = self._ends
-        index = bisect_right(ends, high - 1)
-        gap_end = high
+        gap_end = self._full_low if high == self._full_high else high
+        index = bisect_right(ends, gap_end - 1)
         if index < len(areas):
-            gap_end = min(high, areas[index].vm_start)
+            gap_end = min(gap_end, areas[index].vm_start)
+        while index and ends[index - 1] == gap_end:
+            index -= 1
+            gap_end = areas[index].vm_start
+        self._full_low, self._full_high = gap_end, high
         while index and gap_end - low >= length:
             if gap_end - ends[index - 1] >= length:
                 break
@@ -223,6 +233,7 @@ class VmaTree:
     def restore(self, snapshot: TreeSnapshot) -> None:
         """Put back what `snapshot` returned; the objects are the same ones."""
         self._last_hit = self._nothing
+        self._full_low = self._full_high = 0
         self._ends.clear()
         self._areas.clear()
         for vma, state in snapshot:
@@ -230,6 +241,11 @@ class VmaTree:
             vma.anon_vma, vma.anon_vma_chain = state[4:]
             self._ends.append(vma.vm_end)
             self._areas.append(vma)
+
+    def _uncover(self, start: int, end: int) -> None:
+        """Note that `[start, end)` is free now; nothing to note if it is empty."""
+        if start < end and start < self._full_high and end > self._full_low:
+            self._full_low = min(end, self._full_high)
 
     def _index(self, vma: Vma) -> int:
         index = bisect_right(self._ends, vma.vm_start)

@@ -2,12 +2,12 @@
 
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.mm import mmap
+from mmactors.mm.mm_config import MmConfig
 from mmactors.mm.mm_struct import (
     MM_ANONPAGES,
     MM_FILEPAGES,
     MM_SHMEMPAGES,
     MM_SWAPENTS,
-    MmConfig,
     MmStruct,
 )
 from mmactors.mm.page_table import PageTable

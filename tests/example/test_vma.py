@@ -4,9 +4,17 @@ import pytest
 
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.mm import mmap
-from mmactors.mm.mm_struct import MmConfig, MmStruct
+from mmactors.mm.mm_config import MmConfig
+from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.page_table import PageTable
-from mmactors.mm.vma import VM_LOCKED, VM_READ, VM_SHARED, anon_vma_prepare
+from mmactors.mm.vma import (
+    VM_ACCOUNT,
+    VM_LOCKED,
+    VM_NORESERVE,
+    VM_READ,
+    VM_SHARED,
+    anon_vma_prepare,
+)
 from mmactors.units import GIB, MIB, PAGE_SIZE
 
 BASE = 0x7FFF_F7FF_F000
@@ -78,6 +86,40 @@ def test_neighbours_that_differ_in_permissions_share_an_anon_vma(mm):
     lower, upper = mm.tree
 
     assert lower.anon_vma is upper.anon_vma
+
+
+def test_an_anon_vma_shared_with_a_forked_child_is_not_taken_over(mm):
+    """A neighbour linked to more than its own anon_vma shares none."""
+    map_at(mm, 0, 4, prot=mmap.PROT_READ)
+    map_at(mm, 4, 4)
+    write(mm, 4)
+    mm.find_vma(PLACE + 4 * PAGE_SIZE).anon_vma_chain = 2
+
+    write(mm, 0)
+    lower, upper = mm.tree
+
+    assert lower.anon_vma is not upper.anon_vma
+
+
+def test_memory_that_is_not_reserved_stays_apart(mm):
+    """Private writable memory counts towards Committed_AS unless mapped with MAP_NORESERVE."""
+    map_at(mm, 0, 4)
+    flags = mmap.MAP_FIXED | mmap.MAP_NORESERVE
+    finish_map(mm, address=PLACE + 4 * PAGE_SIZE, length=PAGE_SIZE, flags=flags)
+
+    reserved, unreserved = (vma.vm_flags & (VM_ACCOUNT | VM_NORESERVE) for vma in mm.tree)
+
+    assert (VM_ACCOUNT, VM_NORESERVE) == (reserved, unreserved)
+
+
+def test_an_unmapped_area_is_found_no_more(mm):
+    """The last hit is forgotten when its area goes."""
+    map_at(mm, 0, 4)
+    mm.find_vma(PLACE)
+
+    finish(mmap.do_munmap(mm, start=PLACE, length=4 * PAGE_SIZE))
+
+    assert mm.find_vma(PLACE) is None
 
 
 def test_memory_moved_apart_does_not_merge(mm):

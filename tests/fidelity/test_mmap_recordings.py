@@ -9,7 +9,8 @@ from attrs import define
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.pte import PRESENT, RW, SPECIAL
 from mmactors.mm import mmap
-from mmactors.mm.mm_struct import MM_ANONPAGES, MmConfig, MmStruct
+from mmactors.mm.mm_config import MmConfig
+from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
 from mmactors.mm.page_table import (
     AllocTable,
     PageTable,

@@ -6,7 +6,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.mm import mmap
-from mmactors.mm.mm_struct import MmConfig, MmStruct
+from mmactors.mm.mm_config import MmConfig
+from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.page_table import PageTable
 from mmactors.mm.vma import VM_ACCESS_FLAGS, VM_EXEC, VM_STACK, VM_WRITE, anon_vma_prepare
 from mmactors.units import PAGE_SIZE
