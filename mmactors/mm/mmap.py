@@ -17,6 +17,12 @@ from typing import Final
 from attrs import frozen
 
 from mmactors.mm.mm_struct import DEFAULT_MAP_WINDOW, MmStruct
+from mmactors.mm.unmapped_area import (
+    is_room_below_next,
+    is_valid_hint,
+    unmapped_area,
+    unmapped_area_topdown,
+)
 from mmactors.mm.vma import (
     VM_ACCOUNT,
     VM_DATA_DEFAULT_FLAGS,
@@ -272,21 +278,7 @@ def _arch_get_unmapped_area_topdown(mm: MmStruct, hint: int, length: int, flags:
 
 
 def _is_free_hint(mm: MmStruct, hint: int, length: int) -> bool:
-    return _is_valid_hint(mm, hint, length) and _is_room_below_next(mm, hint, length)
-
-
-def _is_valid_hint(mm: MmStruct, hint: int, length: int) -> bool:
-    """Say whether hint and end lie on the same side of the 47-bit limit."""
-    if hint > mm.task_size - length:
-        return False
-    return (hint > DEFAULT_MAP_WINDOW) == (hint + length > DEFAULT_MAP_WINDOW)
-
-
-def _is_room_below_next(mm: MmStruct, address: int, length: int) -> bool:
-    vma = mm.tree.find_vma(address)
-    if vma is None:
-        return True
-    return address + length <= vm_start_gap(vma, stack_guard_gap_bytes=mm.stack_guard_gap_bytes)
+    return is_valid_hint(mm, hint, length) and is_room_below_next(mm, hint, length)
 
 
 def _arch_get_unmapped_area(mm: MmStruct, hint: int, length: int, flags: int) -> MmapSteps:
@@ -298,44 +290,11 @@ def _arch_get_unmapped_area(mm: MmStruct, hint: int, length: int, flags: int) ->
         high = mm.task_size
     if length > high:
         return -errno.ENOMEM
-    if hint and hint <= high - length and _is_room_below_next(mm, hint, length):
+    if hint and hint <= high - length and is_room_below_next(mm, hint, length):
         return hint
     address = unmapped_area(mm, low=low, high=high, length=length)
     yield AreaSearched(address=address, length=length, flags=0)
     return address
-
-
-def unmapped_area_topdown(mm: MmStruct, *, low: int, high: int, length: int) -> int:
-    """Return the highest free place in `[low, high)` that leaves the stack guard gap, or -ENOMEM.
-
-    The gap above an area that grows upwards is not a question on x86-64.
-    """
-    while True:
-        gap = mm.tree.highest_gap(low=low, high=high, length=length)
-        if gap is None:
-            return -errno.ENOMEM
-        end, above = gap
-        if above is None or not above.vm_flags & VM_GROWSDOWN:
-            return end - length
-        limit = vm_start_gap(above, stack_guard_gap_bytes=mm.stack_guard_gap_bytes)
-        if limit >= end:
-            return end - length
-        high = limit
-
-
-def unmapped_area(mm: MmStruct, *, low: int, high: int, length: int) -> int:
-    """Return the lowest free place in `[low, high)` that leaves the stack guard gap, or -ENOMEM."""
-    while True:
-        gap = mm.tree.lowest_gap(low=low, high=high, length=length)
-        if gap is None:
-            return -errno.ENOMEM
-        start, above = gap
-        if above is None or not above.vm_flags & VM_GROWSDOWN:
-            return start
-        limit = vm_start_gap(above, stack_guard_gap_bytes=mm.stack_guard_gap_bytes)
-        if limit >= start + length - 1:
-            return start
-        low = above.vm_end
 
 
 def _expand_neighbour(mm: MmStruct, *, address: int, end: int, vm_flags: int, pgoff: int) -> bool:
