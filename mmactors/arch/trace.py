@@ -32,7 +32,7 @@ class Trace:
     address: NDArray[np.int64]
     meta: NDArray[np.int64]
     line_bytes: int | None = None
-    """None: one row an access. Otherwise fetch runs inside lines of this many bytes are one row."""
+    """None: one row an access. Otherwise a row may be a run of fetches in a line of this length."""
 
     @classmethod
     def of_columns(
@@ -52,3 +52,32 @@ class Trace:
     def nr_accesses(self) -> int:
         """How many accesses the rows stand for."""
         return len(self.meta) + int((self.meta >> COUNT_SHIFT).sum())
+
+    def collapse(self, line_bytes: int) -> "Trace":
+        """Return the same accesses with runs of fetches in one line as one row each.
+
+        A fetch joins the row before it if that is a fetch too and it lies wholly in the line of
+        that row's last byte. Such a fetch hits the newest line of its set and the newest entry of
+        the instruction TLB, and changes neither, whatever the geometry and the replacement; so
+        counts and costs stay equal, for every L1I whose lines are a multiple of `line_bytes`.
+        A batch can end only between rows.
+        """
+        assert line_bytes & (line_bytes - 1) == 0, f"lines of {line_bytes} bytes"
+        shift = line_bytes.bit_length() - 1
+        is_fetch = (self.meta & KIND_MASK) == FETCH
+        size = (self.meta >> SIZE_SHIFT) & SIZE_MASK
+        first_line = self.address >> shift
+        last_line = (self.address + size - 1) >> shift
+        starts_row = np.ones(len(self), bool)
+        starts_row[1:] = ~(
+            is_fetch[1:]
+            & is_fetch[:-1]
+            & (first_line[1:] == last_line[1:])
+            & (first_line[1:] == last_line[:-1])
+        )
+        rows = np.flatnonzero(starts_row)
+        extra = self.meta >> COUNT_SHIFT
+        counts = np.add.reduceat(extra + 1, rows) if len(rows) else extra
+        meta = (self.meta[rows] & ((1 << COUNT_SHIFT) - 1)) | ((counts - 1) << COUNT_SHIFT)
+        finest = line_bytes if self.line_bytes is None else min(line_bytes, self.line_bytes)
+        return Trace(address=self.address[rows], meta=meta, line_bytes=finest)

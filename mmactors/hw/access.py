@@ -39,8 +39,8 @@ from mmactors.hw.layout import (
     COUNTS_EACH,
     CUT_BYTES,
     DATA_HINTS,
-    DISTURBED,
     DIRTY_WALKS,
+    DISTURBED,
     ELAPSED_NS,
     ENTRY,
     ERROR_CODE,
@@ -48,9 +48,9 @@ from mmactors.hw.layout import (
     FAULTS,
     FETCH,
     FETCH_PS,
-    IS_TREELESS,
     IS_ONE_MISS,
     IS_PLAIN_STORE,
+    IS_TREELESS,
     IS_VIRTUAL,
     L1_HIT_PS,
     L1D,
@@ -82,7 +82,20 @@ from mmactors.hw.layout import (
     WRITE,
 )
 from mmactors.hw.private import reference_code, reference_data, reference_one_miss
-from mmactors.hw.tlb import CODE_MASK, FILL_NS, GENERATION, NR_SIZES, PCID_MASK, PCID_SHIFT, TAG_SHIFT, fill, find, shift_of, tag_of, use
+from mmactors.hw.tlb import (
+    CODE_MASK,
+    FILL_NS,
+    GENERATION,
+    NR_SIZES,
+    PCID_MASK,
+    PCID_SHIFT,
+    TAG_SHIFT,
+    fill,
+    find,
+    shift_of,
+    tag_of,
+    use,
+)
 from mmactors.hw.tlb import PTE as TLB_PTE
 from mmactors.hw.tlb import USED as TLB_USED
 from mmactors.hw.walk import (
@@ -119,12 +132,12 @@ def _lookup_tlb(state: Words, row: int, tlb: int, address: int) -> int:
             index = find(state, base, tag_of(address, state[row + PCID], size + 1))
             if index >= 0:
                 use(state, base, index, state[row + TICK])
-                return index << 2 | size  # type: ignore[no-any-return]
+                return index << 2 | size
     return -1
 
 
 @compiled
-def _fill_tlb(
+def _fill_tlb(  # noqa: PLR0917 - compiled: arguments go by position
     state: Words, generation: Words, row: int, tlb: int, address: int, now_ns: int
 ) -> None:
     """Enter the translation that the registers PTE and PAGE_BITS hold."""
@@ -161,7 +174,7 @@ def _renew(state: Words, row: int, tlb: int, address: int) -> None:
 
 
 @compiled
-def translate(
+def translate(  # noqa: PLR0917 - compiled: arguments go by position
     state: Words,
     memory: Words,
     generation: Words,
@@ -204,7 +217,7 @@ def translate(
                 index = fill(state, base, tag, pte, born, filled_ns, state[row + TICK])
                 state[row + PAGE_SIZES + first] |= 1 << size
             state[row + ENTRY] = index
-            return cost  # type: ignore[no-any-return]
+            return cost
     walked = walk(state, memory, generation, row, address, kind_bits, now_ns)
     if found >= 0:
         state[row + DIRTY_WALKS] += walked >= 0
@@ -219,7 +232,7 @@ def translate(
             _renew(state, row, first, address)
             _renew(state, row, _STLB, address)
     if walked < 0:
-        return walked  # type: ignore[no-any-return]
+        return walked
     if is_counted and tlb == _STLB:
         state[counts + TLB_MISSES] += 1
         state[counts + WALKS] += found < 0
@@ -227,7 +240,7 @@ def translate(
         _fill_tlb(state, generation, row, first, address, now_ns)
     if found < 0:
         _fill_tlb(state, generation, row, _STLB, address, now_ns)
-    return cost + walked  # type: ignore[no-any-return]
+    return cost + walked
 
 
 @compiled
@@ -240,7 +253,7 @@ def _key(state: Words, row: int, address: int) -> int:
 
 
 @compiled
-def access(
+def access(  # noqa: PLR0917 - compiled: arguments go by position
     state: Words,
     memory: Words,
     generation: Words,
@@ -304,7 +317,7 @@ def access(
         if who != FETCH and size > state[CUT_BYTES]:
             cut = address + state[CUT_BYTES] - 1
             last_key = key + (cut - address) if cut < second else last_key - (last - cut)
-        return cost + reference_one_miss(state, row, l1, key, last_key, who)  # type: ignore[no-any-return]
+        return cost + reference_one_miss(state, row, l1, key, last_key, who)
     line_shift = state[l1 + LINE_SHIFT]
     for line in range(address >> line_shift, (last >> line_shift) + 1):
         begin = max(line << line_shift, address)
@@ -322,11 +335,11 @@ def access(
         else:
             is_store = kind != FETCH_KIND + 1
             cost += reference_data(state, row, here >> line_shift, who, is_store=is_store)
-    return cost  # type: ignore[no-any-return]
+    return cost
 
 
 @compiled
-def run(
+def run(  # noqa: PLR0917 - compiled: arguments go by position
     state: Words,
     memory: Words,
     generation: Words,

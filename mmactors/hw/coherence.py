@@ -193,7 +193,7 @@ def _drop_holders(state: Words, entry: int, line: int, keeper: int) -> int:
     holders = state[entry + state[SHARERS]]
     first_row = state[FIRST_ROW]
     if state[entry] & STATE_MASK == EXCLUSIVE:
-        return _drop_private(state, first_row + holders * state[ROW_WORDS], line)  # type: ignore[no-any-return]
+        return _drop_private(state, first_row + holders * state[ROW_WORDS], line)
     strongest = 0
     shift = state[CLUSTER_SHIFT]
     for cpu in range(state[NR_CPUS]):
@@ -210,7 +210,7 @@ def _drop_private(state: Words, row: int, line: int) -> int:
     strongest = invalidate(state, state[row + L1D], line) & STATE_MASK
     if state[row + L2] != 0:
         strongest = max(strongest, invalidate(state, state[row + L2], line) & STATE_MASK)
-    return strongest  # type: ignore[no-any-return]
+    return strongest
 
 
 @compiled

@@ -1,12 +1,13 @@
 """Options of the hardware. The defaults are one real machine, Intel's Haswell client (i7-4770).
 
-Sources: Intel 248966, Optimization Reference Manual, tables 2-19 (caches) and 2-20 (TLBs), for the
-walk caches, which Intel does not publish, Barr, Cox and Rixner, ISCA 2010, and van Schaik,
-Razavi, Gras, Bos and Giuffrida, EuroSec 2017. Departures: the LLC is not inclusive by default, as one of 8
-MiB could not include the L2s of 64 CPUs, and its slices are one.
+Sources: Intel 248966, Optimization Reference Manual, Haswell microarchitecture, the tables of cache
+parameters and of TLB parameters. Intel does not publish its walk caches; their sizes are as
+van Schaik, Razavi, Gras, Bos and Giuffrida measured (RevAnC, EuroSec 2017), their ways assumed.
+Departures: the LLC is not inclusive by default, as one of 8 MiB could not include the L2s of 64
+CPUs, and it is in one piece.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 from attrs import evolve, frozen
 
@@ -16,7 +17,7 @@ from mmactors.hw.costs import HardwareCosts
 from mmactors.option import option
 from mmactors.units import KIB, MIB
 
-_MACHINE_REPLACEMENT = ("lru", "fifo", "random", "plru")
+_MACHINE_REPLACEMENT: Final = ("lru", "fifo", "random", "plru")
 
 
 @frozen(kw_only=True)
@@ -237,5 +238,5 @@ class HardwareConfig:
         return problems
 
 
-MAX_CPUS = 1024
+MAX_CPUS: Final = 1024
 """A sharer mask has 64 bits, each for up to 16 CPUs."""

@@ -16,19 +16,20 @@ class HardwareCosts:
     fetch_ps: int = option(
         250,
         doc="an instruction fetched from the L1I: one a cycle at 4 GHz (range 60 to 1000: four a"
-        " cycle at 4 GHz to one at 1 GHz; Intel 248966, Optimization Reference Manual, 2.4)",
+        " cycle at 4 GHz to one at 1 GHz; Intel 248966, Optimization Reference Manual)",
         minimum=0,
         maximum=1_000_000,
     )
     l1_hit_ps: int = option(
         1000,
-        doc="a load or store that hits the L1D: 4 cycles (range 0 to 1250; 248966, table 2-19)",
+        doc="a load or store that hits the L1D: 4 cycles (range 0 to 1250; 248966, cache"
+        " parameters of Haswell)",
         minimum=0,
         maximum=1_000_000,
     )
     l2_hit_ns: int = option(
         3,
-        doc="an L1 miss that hits the L2: 11 to 12 cycles (range 3 to 5; 248966, table 2-19)",
+        doc="an L1 miss that hits the L2: 11 to 12 cycles (range 3 to 5; 248966, as above)",
         unit="ns",
         minimum=0,
         maximum=1_000,
@@ -36,7 +37,7 @@ class HardwareCosts:
     llc_hit_ns: int = option(
         11,
         doc="an L2 miss that hits the LLC: 34 to 44 cycles on a client part (range 9 to 22, larger"
-        " on a server's mesh; 248966, table 2-19)",
+        " on a server's mesh; 248966, cache parameters of Haswell)",
         unit="ns",
         minimum=0,
         maximum=10_000,
@@ -44,8 +45,8 @@ class HardwareCosts:
     snoop_ns: int = option(
         16,
         doc="asking other private caches and awaiting their answers, in addition to the LLC"
-        " (range 5 to 60; Molka, Hackenberg, Schoene, Nagel, ICPP 2015, table II, Haswell-EP:"
-        " 18.0 ns to 44.4 ns for a line of another core)",
+        " (range 5 to 60; order of magnitude from Molka, Hackenberg, Schoene and Nagel, Cache"
+        " Coherence Protocol and Memory Performance of the Intel Haswell-EP, ICPP 2015)",
         unit="ns",
         minimum=0,
         maximum=10_000,
@@ -53,16 +54,16 @@ class HardwareCosts:
     forward_ns: int = option(
         10,
         doc="a dirty line that another core hands over, in addition to the snoop (range 5 to 30;"
-        " the same table)",
+        " the same paper)",
         unit="ns",
         minimum=0,
         maximum=10_000,
     )
     memory_ns: int = option(
         60,
-        doc="an LLC miss served by idle DRAM, beyond the LLC's own time (range 50 to 100; the same"
-        " table: 96 ns for local memory; client parts have 60 to 70). Queueing is added by"
-        " the memory actor",
+        doc="an LLC miss served by idle DRAM, beyond the LLC's own time (range 50 to 100; the"
+        " same paper measures about 96 ns on a server; client parts have 60 to 70); queueing is"
+        " added by the memory actor",
         unit="ns",
         minimum=0,
         maximum=100_000,
@@ -70,15 +71,14 @@ class HardwareCosts:
     stlb_hit_ns: int = option(
         2,
         doc="a first-level TLB miss that hits the second level: 7 to 8 cycles (range 1 to 3;"
-        " 248966, 2.4.4.3, load penalty for an STLB hit)",
+        " 248966, penalty of an STLB hit)",
         unit="ns",
         minimum=0,
         maximum=1_000,
     )
     walk_ns: int = option(
         2,
-        doc="starting a page walk, beyond what its reads cost (range 0 to 8; Bhattacharjee,"
-        " ASPLOS 2013, section 2)",
+        doc="starting a page walk, beyond what its reads cost (range 0 to 8, assumed)",
         unit="ns",
         minimum=0,
         maximum=1_000,

@@ -14,8 +14,8 @@ from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.trace import LOAD, SIZE_SHIFT, Trace
 from mmactors.hw import access, layout
-from mmactors.hw.cache import REPLACEMENT as CACHE_REPLACEMENT
 from mmactors.hw.cache import PLRU, Geometry, format_cache
+from mmactors.hw.cache import REPLACEMENT as CACHE_REPLACEMENT
 from mmactors.hw.coherence import MASK_BITS
 from mmactors.hw.config import MAX_CPUS, CacheConfig, HardwareConfig, TlbConfig
 from mmactors.hw.private import reference_data

@@ -77,7 +77,7 @@ TLBS: Final = 11
 WALK_CACHES: Final = 20
 """Four registers: entries of PMD, PUD, P4D (or PGD) and PGD tables."""
 PAGE_SIZES: Final = 24
-"""Three registers: which page sizes ITLB, DTLB and STLB have held since they were empty, as bits."""
+"""Three registers: which page sizes ITLB, DTLB and STLB have ever held, as bits."""
 NR_TLBS: Final = 13
 DISTURBED: Final = 27
 """Set when something may have left an L1 or may have come into one."""

@@ -97,7 +97,7 @@ def reference_code(state: Words, row: int, line: int) -> int:
     state[row + COUNTS + FETCH * COUNTS_EACH + L1_MISSES] += 1
     answer = _reference_l2(state, row, line, FETCH, exclusive=False)
     fill(state, l1i, line, SHARED)
-    return answer >> STATE_BITS  # type: ignore[no-any-return]
+    return answer >> STATE_BITS
 
 
 @compiled
@@ -105,7 +105,7 @@ def _reference_l2(state: Words, row: int, line: int, who: int, exclusive: int) -
     """Get a line that an L1 misses; return its cost << 2 | its state, at most EXCLUSIVE."""
     l2 = state[row + L2]
     if l2 == 0:
-        return request(state, row, line, who, exclusive=exclusive)  # type: ignore[no-any-return]
+        return request(state, row, line, who, exclusive=exclusive)
     index = lookup(state, l2, line)
     cost = state[L2_HIT_PS]
     if index >= 0:
@@ -140,7 +140,9 @@ def _write_next(state: Words, row: int, line: int) -> None:
 
 
 @compiled
-def reference_one_miss(state: Words, row: int, l1: int, first: int, last: int, who: int) -> int:
+def reference_one_miss(  # noqa: PLR0917 - compiled: arguments go by position
+    state: Words, row: int, l1: int, first: int, last: int, who: int
+) -> int:
     """Refer to the bytes `first` to `last` as cachegrind does; return the cost in ps.
 
     The lines of both are looked up, lower first, and count one miss if either missed; only then
@@ -148,7 +150,7 @@ def reference_one_miss(state: Words, row: int, l1: int, first: int, last: int, w
     """
     cost = 0 if who == FETCH else state[L1_HIT_PS]
     if not _misses(state, l1, first, last):
-        return cost  # type: ignore[no-any-return]
+        return cost
     state[row + DISTURBED] = 1
     state[row + COUNTS + who * COUNTS_EACH + L1_MISSES] += 1
     state[row + COUNTS + who * COUNTS_EACH + L2_MISSES] += 1

@@ -121,7 +121,7 @@ def tag_of(address: int, pcid: int, code: int) -> int:
 
 @compiled
 def find(state: Words, base: int, tag: int) -> int:
-    """Return the index of the entry for `tag` or its global twin, or -1. The TLB does not notice."""
+    """Return the index of the entry for `tag` or its global twin, or -1; change nothing."""
     index = base + HEADER_WORDS + ((tag >> TAG_SHIFT) & state[base + MASK]) * state[base + STRIDE]
     twin = (tag & ~(PCID_MASK << PCID_SHIFT)) | TAG_GLOBAL
     for _ in range(state[base + WAYS]):
@@ -140,7 +140,7 @@ def use(state: Words, base: int, index: int, tick: int) -> None:
 
 
 @compiled
-def fill(
+def fill(  # noqa: PLR0917 - compiled: arguments go by position
     state: Words, base: int, tag: int, pte: int, generation: int, now_ns: int, tick: int
 ) -> int:
     """Enter a translation that is absent; return its index. What it replaces is forgotten.

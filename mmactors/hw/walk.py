@@ -27,14 +27,14 @@ from mmactors.hw.cache import LINE_SHIFT
 from mmactors.hw.layout import (
     COUNTS,
     COUNTS_EACH,
-    L1D,
-    REFERENCES,
     CR3,
     IS_KERNEL_CACHED,
+    L1D,
     LEVELS,
     PAGE_BITS,
     PCID,
     PTE,
+    REFERENCES,
     TICK,
     WALK,
     WALK_CACHES,
@@ -73,7 +73,7 @@ def is_allowed(pte: int, kind_bits: int) -> bool:
 
 
 @compiled
-def walk(
+def walk(  # noqa: PLR0917 - compiled: arguments go by position
     state: Words,
     memory: Words,
     generation: Words,
@@ -111,7 +111,7 @@ def walk(
         cost += _touch(state, row, word, is_store=False)
         entry = memory[word]
         if not entry & PRESENT:
-            return -1 - kind_bits  # type: ignore[no-any-return]
+            return -1 - kind_bits
         combined = (entry & ~_FLAGS_ANDED) | (entry & allowed) | forbidden
         is_leaf = level == 1 or (level <= 3 and entry & PSE)
         if is_leaf:
@@ -130,7 +130,7 @@ def walk(
                 fill(state, base, tag, combined, born, now_ns, state[row + TICK])
         level -= 1
     if not is_allowed(combined, kind_bits):
-        return -1 - (kind_bits | ERROR_PROTECTION)  # type: ignore[no-any-return]
+        return -1 - (kind_bits | ERROR_PROTECTION)
     wanted = ACCESSED | (DIRTY if kind_bits & ERROR_WRITE else 0)
     if entry & wanted != wanted:
         memory[word] = entry | wanted
@@ -148,4 +148,4 @@ def _touch(state: Words, row: int, word: int, is_store: int) -> int:
     if not state[IS_KERNEL_CACHED]:
         return state[WALK_READ_PS]  # type: ignore[no-any-return]
     line = (word << 3) >> state[state[row + L1D] + LINE_SHIFT]
-    return reference_data(state, row, line, WALK, is_store=is_store)  # type: ignore[no-any-return]
+    return reference_data(state, row, line, WALK, is_store=is_store)
