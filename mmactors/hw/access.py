@@ -39,7 +39,6 @@ from mmactors.hw.layout import (
     COUNTS_EACH,
     CUT_BYTES,
     DATA_HINTS,
-    DIRTY_WALKS,
     DISTURBED,
     ELAPSED_NS,
     ENTRY,
@@ -61,7 +60,6 @@ from mmactors.hw.layout import (
     NR_HINTS,
     NS,
     PAGE_BITS,
-    PAGE_SIZES,
     PCID,
     PTE,
     READ,
@@ -70,40 +68,28 @@ from mmactors.hw.layout import (
     RETRY_ADDRESS,
     RETRY_PAGES,
     SECOND_PAGES,
-    STLB_HIT_PS,
     TICK,
     TLB_COUNTS,
     TLB_COUNTS_EACH,
-    TLB_MISSES,
-    TLBS,
     TOTAL_MEMORY_READS,
     TOTAL_MEMORY_WRITES,
-    WALKS,
     WRITE,
 )
 from mmactors.hw.private import reference_code, reference_data, reference_one_miss
 from mmactors.hw.tlb import (
     CODE_MASK,
-    FILL_NS,
-    GENERATION,
-    NR_SIZES,
     PCID_MASK,
     PCID_SHIFT,
     TAG_SHIFT,
-    fill,
-    find,
     shift_of,
-    tag_of,
-    use,
 )
 from mmactors.hw.tlb import PTE as TLB_PTE
 from mmactors.hw.tlb import USED as TLB_USED
+from mmactors.hw.translate import key_of, translate
 from mmactors.hw.walk import (
     ERROR_INSTRUCTION,
     ERROR_USER,
     ERROR_WRITE,
-    is_allowed,
-    walk,
 )
 
 Words = NDArray[np.int64]
@@ -113,143 +99,9 @@ FAULT: Final = 1
 BUDGET: Final = 2
 """Why a batch stopped."""
 
-_ITLB: Final = 0
-_DTLB: Final = 1
-_STLB: Final = 2
-
 ADDRESS_MASK: Final = (1 << 57) - 1
 _NOWHERE: Final = 1 << 62
 """A line or page number that no address has."""
-
-
-@compiled
-def _lookup_tlb(state: Words, row: int, tlb: int, address: int) -> int:
-    """Look up a translation of any page size; return `index << 2 | size`, or -1."""
-    sizes = state[row + PAGE_SIZES + tlb]
-    for size in range(NR_SIZES):
-        if (sizes >> size) & 1:
-            base = state[row + TLBS + tlb * NR_SIZES + size]
-            index = find(state, base, tag_of(address, state[row + PCID], size + 1))
-            if index >= 0:
-                use(state, base, index, state[row + TICK])
-                return index << 2 | size
-    return -1
-
-
-@compiled
-def _fill_tlb(  # noqa: PLR0917 - compiled: arguments go by position
-    state: Words, generation: Words, row: int, tlb: int, address: int, now_ns: int
-) -> None:
-    """Enter the translation that the registers PTE and PAGE_BITS hold."""
-    size = (state[row + PAGE_BITS] - 12) // 9
-    pte = state[row + PTE]
-    pfn = (pte & PFN_MASK) >> 12
-    born = generation[pfn] if pfn < len(generation) else 0
-    base = state[row + TLBS + tlb * NR_SIZES + size]
-    tag = tag_of(address, state[row + PCID], size + 1)
-    index = fill(state, base, tag, pte, born, now_ns, state[row + TICK])
-    if tlb != _STLB:
-        state[row + ENTRY] = index
-    state[row + PAGE_SIZES + tlb] |= 1 << size
-
-
-@compiled
-def _forget(state: Words, row: int, tlb: int, address: int) -> None:
-    """Drop the translations of `address` from one TLB."""
-    for size in range(NR_SIZES):
-        base = state[row + TLBS + tlb * NR_SIZES + size]
-        index = find(state, base, tag_of(address, state[row + PCID], size + 1))
-        if index >= 0:
-            state[index] = 0
-
-
-@compiled
-def _renew(state: Words, row: int, tlb: int, address: int) -> None:
-    """Give an entry, if there is one, the PTE of the register, where it stands."""
-    base = state[row + TLBS + tlb * NR_SIZES + (state[row + PAGE_BITS] - 12) // 9]
-    code = (state[row + PAGE_BITS] - 12) // 9 + 1
-    index = find(state, base, tag_of(address, state[row + PCID], code))
-    if index >= 0:
-        state[index + TLB_PTE] = state[row + PTE]
-
-
-@compiled
-def translate(  # noqa: PLR0917 - compiled: arguments go by position
-    state: Words,
-    memory: Words,
-    generation: Words,
-    row: int,
-    address: int,
-    who: int,
-    kind_bits: int,
-    now_ns: int,
-    is_counted: int,
-) -> int:
-    """Translate `address`: leave entry and page shift in the registers PTE and PAGE_BITS.
-
-    Returns the cost in ps; or, if the access may not pass, -1 - its error code: then nothing
-    is counted, and the TLBs hold no translation of the page any more (SDM volume 3, 4.10.4.1).
-    """
-    state[row + TICK] += 1
-    needs = RW | DIRTY if kind_bits & ERROR_WRITE else 0
-    first = _ITLB if who == FETCH else _DTLB
-    counts = row + TLB_COUNTS + who * TLB_COUNTS_EACH
-    tlb = first
-    cost = 0
-    found = _lookup_tlb(state, row, first, address)
-    if found < 0:
-        tlb = _STLB
-        cost = state[STLB_HIT_PS]
-        found = _lookup_tlb(state, row, _STLB, address)
-    if found >= 0:
-        size = found & 3
-        index = found >> 2
-        pte = state[index + TLB_PTE]
-        if pte & needs == needs and is_allowed(pte, kind_bits):
-            state[row + PTE] = pte
-            state[row + PAGE_BITS] = shift_of(size + 1)
-            if tlb == _STLB:
-                if is_counted:
-                    state[counts + TLB_MISSES] += 1
-                base = state[row + TLBS + first * NR_SIZES + size]
-                tag = tag_of(address, state[row + PCID], size + 1)
-                born, filled_ns = state[index + GENERATION], state[index + FILL_NS]
-                index = fill(state, base, tag, pte, born, filled_ns, state[row + TICK])
-                state[row + PAGE_SIZES + first] |= 1 << size
-            state[row + ENTRY] = index
-            return cost
-    walked = walk(state, memory, generation, row, address, kind_bits, now_ns)
-    if found >= 0:
-        state[row + DIRTY_WALKS] += walked >= 0
-        state[row + ENTRY] = index
-        if walked < 0 or state[row + PAGE_BITS] != shift_of((found & 3) + 1):
-            _forget(state, row, first, address)
-            _forget(state, row, _STLB, address)
-            if walked >= 0:
-                _fill_tlb(state, generation, row, _STLB, address, now_ns)
-                tlb = _STLB
-        else:
-            _renew(state, row, first, address)
-            _renew(state, row, _STLB, address)
-    if walked < 0:
-        return walked
-    if is_counted and tlb == _STLB:
-        state[counts + TLB_MISSES] += 1
-        state[counts + WALKS] += found < 0
-    if tlb == _STLB:
-        _fill_tlb(state, generation, row, first, address, now_ns)
-    if found < 0:
-        _fill_tlb(state, generation, row, _STLB, address, now_ns)
-    return cost + walked
-
-
-@compiled
-def _key(state: Words, row: int, address: int) -> int:
-    """Return the address that caches see, from the translation in PTE and PAGE_BITS."""
-    if state[IS_VIRTUAL]:
-        return address
-    offset = (1 << state[row + PAGE_BITS]) - 1
-    return (state[row + PTE] & PFN_MASK & ~offset) | (address & offset)  # type: ignore[no-any-return]
 
 
 @compiled
@@ -303,10 +155,10 @@ def access(  # noqa: PLR0917 - compiled: arguments go by position
             return -1
         cost += step
         if nr_pages == 0:
-            key = _key(state, row, address)
+            key = key_of(state, row, address)
         elif nr_pages >= nr_counted:
             state[row + TLB_COUNTS + who * TLB_COUNTS_EACH + SECOND_PAGES] += 1
-        last_key = _key(state, row, last)
+        last_key = key_of(state, row, last)
         nr_pages += 1
         bits = state[row + PAGE_BITS]
         page = ((page >> bits) + 1) << bits
@@ -329,7 +181,7 @@ def access(  # noqa: PLR0917 - compiled: arguments go by position
             translate(
                 state, memory, generation, row, begin, who, kind_bits, now_ns, is_counted=False
             )
-            here = _key(state, row, begin)
+            here = key_of(state, row, begin)
         if who == FETCH:
             cost += reference_code(state, row, here >> line_shift)
         else:
@@ -450,7 +302,7 @@ def run(  # noqa: PLR0917 - compiled: arguments go by position
                     if address >> 12 == last >> 12:
                         fetch_bits = state[row + PAGE_BITS]
                         fetch_page = address >> fetch_bits
-                        fetch_delta = _key(state, row, address) - address
+                        fetch_delta = key_of(state, row, address) - address
                         slot = row + CODE_HINTS + ((address >> 12) & (NR_HINTS - 1))
                         state[slot] = state[row + ENTRY]
                 fetch_line = line if is_single else _NOWHERE
@@ -531,7 +383,7 @@ def run(  # noqa: PLR0917 - compiled: arguments go by position
                 if address >> 12 == last >> 12:
                     data_bits = state[row + PAGE_BITS]
                     data_page = address >> data_bits
-                    data_delta = _key(state, row, address) - address
+                    data_delta = key_of(state, row, address) - address
                     is_store_page = state[row + PTE] & (RW | DIRTY) == RW | DIRTY and is_plain_store
                     slot = row + DATA_HINTS + ((address >> 12) & (NR_HINTS - 1))
                     state[slot] = state[row + ENTRY]
