@@ -51,7 +51,7 @@ DEFAULT_LIST_HEADS: Final = 1 << 15
 class PageColumns:
     """All struct pages of a machine: numpy arrays, and memoryviews of them for use from Python.
 
-    A memoryview is three times as fast as the array when one element is read. 55 bytes a page;
+    A memoryview is three times as fast as the array when one element is read. 51 bytes a page;
     the host gives memory only to the parts that were written.
     """
 

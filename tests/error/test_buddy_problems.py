@@ -128,7 +128,9 @@ PATHS = list(paths_into(json.loads(THP)))
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(place=st.sampled_from(PATHS), value=st.sampled_from([-1, 0, 1, 7, 1 << 40, 1 << 80, None, "x"]))
+@given(
+    place=st.sampled_from(PATHS), value=st.sampled_from([-1, 0, 1, 7, 1 << 40, 1 << 80, None, "x"])
+)
 def test_any_number_may_be_wrong(tmp_path, place, value):
     """A recording with one wrong number is refused, or fails, or still passes; it never crashes."""
 
