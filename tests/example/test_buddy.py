@@ -1,12 +1,16 @@
 """The rules of the buddy lists, one by one (mm/buddy.py), through what a zone serves."""
 
+import pytest
+
 from mmactors.arch.arena import Arena
 from mmactors.arch.page import PG_LRU, PageColumns
 from mmactors.mm.buddy import (
+    MANAGED_PAGES,
     MAX_ORDER,
     NR_RESERVED_HIGHATOMIC,
     PAGEBLOCK_PAGES,
     WATERMARK_BOOST,
+    WMARK_HIGH,
     ZONE_BOOSTED_WATERMARK,
     ZONE_FLAGS,
 )
@@ -206,6 +210,17 @@ def test_mixing_types_boosts_the_watermark():
     rmqueue(zone, 2, MIGRATE_UNMOVABLE, ALLOC_KSWAPD)
 
     assert (600, ZONE_BOOSTED_WATERMARK) == (zone.view[WATERMARK_BOOST], zone.view[ZONE_FLAGS])
+
+
+@pytest.mark.parametrize(("word", "value"), [(WMARK_HIGH, 0), (MANAGED_PAGES, 2047)])
+def test_small_or_unset_zones_are_not_boosted(word, value):
+    """Below four pageblocks, or before the watermarks are set, mixing has no price."""
+    zone = zone_of((1024, 1028))
+    zone.view[word] = value
+
+    rmqueue(zone, 2, MIGRATE_UNMOVABLE, ALLOC_KSWAPD)
+
+    assert (0, 0) == (zone.view[WATERMARK_BOOST], zone.view[ZONE_FLAGS])
 
 
 def test_fallback_prefers_reclaimable_over_movable():

@@ -26,7 +26,9 @@ from mmactors.mm.gfp import (
     GFP_NOWARN,
     GFP_RECLAIMABLE,
     GFP_THISNODE,
+    MIGRATE_HIGHATOMIC,
     MIGRATE_ISOLATE,
+    MIGRATE_MOVABLE,
     gfp_migratetype,
     gfp_zone,
 )
@@ -237,6 +239,34 @@ def test_normal_spills_before_it_mixes_types():
     ]
 
     assert [ALLOC_NOFRAGMENT, 0] == flags
+
+
+@pytest.mark.parametrize("has_dma32", [True, False])
+def test_a_mixed_local_pageblock_is_better_than_a_remote_page(has_dma32):
+    """With several nodes, Normal mixes types before a remote node is asked.
+
+    Only a node that has DMA32 avoids mixing at first.
+    """
+    zones = [zone_layout(2, 4096, 2048), zone_layout(2, 6144, 2048, node=1)]
+    order = ((0, 2), (1, 2))
+    if has_dma32:
+        zones.insert(0, zone_layout(1, 0, 1024))
+        order = ((0, 2), (0, 1), (1, 2))
+    allocator = machine(*zones, zonelists=(order, ((1, 2), (0, 2))), cpu_node=(0,))
+    flags = allocator._search.context(0, GFP_KERNEL).alloc_flags & ALLOC_NOFRAGMENT
+    small = [allocate(allocator, 8, GFP_HIGHUSER_MOVABLE) for _ in range(7)]
+    local_dma32 = allocator.zones[0].nr_free if has_dma32 else 0
+    while has_dma32 and allocate(allocator, 0, GFP_DMA32 | GFP_MEMALLOC) is not None:
+        pass
+
+    pfn = allocate(allocator)
+
+    assert (has_dma32, 0, True, True) == (
+        bool(flags),
+        allocator.zones[allocator.pages.zone_view[pfn] - 1].node,
+        local_dma32 == 512 * has_dma32,
+        None not in small,
+    )
 
 
 @pytest.mark.parametrize(
@@ -471,18 +501,20 @@ def test_a_list_of_pages_is_freed_as_the_pages_are():
 
 
 def test_isolated_pages_of_a_list_go_first():
-    """They bypass the per-CPU lists; the others are batched."""
+    """They bypass the per-CPU lists; the others are batched, highatomic ones among the movable."""
     allocator = one_zone()
-    pfns = [allocate(allocator) for _ in range(600)]
-    allocator.pageblocks[1] = MIGRATE_ISOLATE
+    pfns = [allocate(allocator, gfp=GFP_HIGHUSER_MOVABLE) for _ in range(600)]
+    allocator.pageblocks[1:3] = MIGRATE_ISOLATE, MIGRATE_HIGHATOMIC
 
     requests = requests_of(allocator, allocator.free_page_list(0, pfns))
 
     nr_isolated = sum(pfn >> 9 == 1 for pfn in pfns)
     kinds = [type(request) for request in requests]
-    assert ([FreeOnePage] * nr_isolated, {FreePcppagesBulk}) == (
+    assert (512, [FreeOnePage] * 512, {FreePcppagesBulk}, {MIGRATE_MOVABLE}) == (
+        nr_isolated,
         kinds[:nr_isolated],
         set(kinds[nr_isolated:]),
+        {request.pindex for request in requests[nr_isolated:]},
     )
 
 

@@ -269,3 +269,28 @@ def test_the_fast_path_leaves_drains_to_the_slow_one():
     before = allocator.dump()
 
     assert (False, before) == (allocator.free_pcp(0, pfns[0], 0), allocator.dump())
+
+
+def test_lists_that_are_switched_off_keep_nothing():
+    """With `high` 0 every freed page goes on at once, one at a time."""
+    allocator = machine(high=0, batch=1)
+    pfn = allocate(allocator)
+
+    (request,) = free(allocator, pfn)
+
+    assert (1, 0) == (request.count, allocator.zones[0].pcps[0].view[COUNT])
+
+
+def test_a_drain_sees_that_a_pageblock_was_isolated_meanwhile():
+    """Pages go back with the type that their pageblock has by then."""
+    allocator = machine()
+    pfn = allocate(allocator)
+    free(allocator, pfn)
+    allocator.pageblocks[pfn >> 9] = MIGRATE_ISOLATE
+    zone = allocator.zones[0]
+    zone.view[NR_ISOLATE_PAGEBLOCK] = 1
+
+    allocator.serve(FreePcppagesBulk(zone=0, cpu=0, count=1, pindex=1))
+
+    head = zone.free_list_head(0, MIGRATE_ISOLATE)
+    assert 1 == len(allocator.pages.list_pfns(head))

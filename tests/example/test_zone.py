@@ -10,7 +10,7 @@ from mmactors.arch.arena import Arena
 from mmactors.arch.page import PageColumns, list_del
 from mmactors.events import MmPageAllocExtfrag, MmPageAllocZoneLocked, MmPagePcpuDrain
 from mmactors.mm.boot import MemoryConfig, boot_memory
-from mmactors.mm.buddy import MAX_ORDER
+from mmactors.mm.buddy import MAX_ORDER, NR_ISOLATE_PAGEBLOCK
 from mmactors.mm.gfp import (
     ALLOC_HIGHATOMIC,
     ALLOC_MIN_RESERVE,
@@ -147,6 +147,16 @@ def test_a_state_is_dumped_as_it_was_loaded():
     for zone in recorded["zones"]:
         del zone["compact"]
     assert (recorded["zones"], recorded["zonelists"]) == (dumped["zones"], dumped["zonelists"])
+
+
+def test_isolated_pageblocks_are_counted_when_loaded():
+    """A state with an isolated pageblock frees by pageblock, as the kernel would."""
+    recorded = json.loads(THP.read_text())["initial"]
+    recorded["zones"][0]["pageblocks"] = "4" + recorded["zones"][0]["pageblocks"][1:]
+
+    allocator = PageAllocator.load(recorded)
+
+    assert [1, 0] == [zone.view[NR_ISOLATE_PAGEBLOCK] for zone in allocator.zones]
 
 
 def test_answers_tell_what_happened_under_the_lock():
