@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.trace import LOAD, SIZE_SHIFT, Trace
-from mmactors.hw import access, layout
+from mmactors.hw import access, layout, tlb
 from mmactors.hw.cache import PLRU, Geometry, format_cache
 from mmactors.hw.cache import REPLACEMENT as CACHE_REPLACEMENT
 from mmactors.hw.coherence import MASK_BITS
@@ -42,6 +42,19 @@ _SNOOP_WAYS: Final = 16
 _KERNEL_REFERENCES: Final = layout.COUNTS + layout.KERNEL * layout.COUNTS_EACH + layout.REFERENCES
 
 
+@frozen(kw_only=True)
+class Translation:
+    """One entry of a TLB, for looking at."""
+
+    tlb: str
+    """The name of its option, such as `dtlb` or `stlb`."""
+    pte: int
+    """The entry as it was read, with the permissions of all levels combined."""
+    generation: int
+    """The generation of the page it points to, when it was read."""
+    fill_ns: int
+
+
 def _cache_geometry(cache: CacheConfig) -> Geometry:
     policy = CACHE_REPLACEMENT[cache.replacement]
     return Geometry.of_size(
@@ -49,9 +62,9 @@ def _cache_geometry(cache: CacheConfig) -> Geometry:
     )
 
 
-def _tlb_geometry(tlb: TlbConfig) -> TlbGeometry:
-    policy = TLB_REPLACEMENT[tlb.replacement]
-    return TlbGeometry(entries=tlb.entries, ways=tlb.ways, policy=policy)
+def _tlb_geometry(config: TlbConfig) -> TlbGeometry:
+    policy = TLB_REPLACEMENT[config.replacement]
+    return TlbGeometry(entries=config.entries, ways=config.ways, policy=policy)
 
 
 class Hardware:
@@ -168,6 +181,25 @@ class Hardware:
         which = EVERYTHING if including_global else ALL_PCIDS
         return int(flush(self._state, self._rows[cpu], which))
 
+    def translations(self, cpu: int, pcid: int, address: int) -> list[Translation]:
+        """Return what the TLBs of `cpu` hold for `address` under `pcid`; they do not notice."""
+        row, state = self._rows[cpu], self._state
+        found = []
+        for register, (name, _) in enumerate(self.config.tlbs[: -layout.NR_WALK_CACHES]):
+            code = register % tlb.NR_SIZES + 1
+            base = int(state[row + layout.TLBS + register])
+            index = tlb.find(state, base, tlb.tag_of(address, pcid, code))
+            if index >= 0:
+                found.append(
+                    Translation(
+                        tlb=name,
+                        pte=int(state[index + tlb.PTE]),
+                        generation=int(state[index + tlb.GENERATION]),
+                        fill_ns=int(state[index + tlb.FILL_NS]),
+                    )
+                )
+        return found
+
     def statistics(self, cpu: int) -> HardwareStatistics:
         """Return what has been counted on `cpu`."""
         row = self._rows[cpu]
@@ -233,7 +265,9 @@ class _Plan:
         for name in ("l1i", "l1d", "l2"):
             if name in config.caches:
                 row_words += _cache_geometry(config.caches[name]).nr_words
-        row_words += sum(_tlb_geometry(tlb).nr_words for _, tlb in config.tlbs if tlb is not None)
+        row_words += sum(
+            _tlb_geometry(each).nr_words for _, each in config.tlbs if each is not None
+        )
         return cls(
             config=config,
             nr_cpus=nr_cpus,
@@ -259,7 +293,7 @@ class _Plan:
     def _format_header(self, state: Words) -> None:
         config, costs = self.config, self.config.costs
         first_level: list[CacheConfig | TlbConfig] = [config.l1i, config.l1d]
-        first_level += [tlb for name, tlb in config.tlbs if tlb and name[:4] in ("itlb", "dtlb")]
+        first_level += [each for name, each in config.tlbs if each and name[:4] in ("itlb", "dtlb")]
         lengths = [cache.line_bytes for cache in config.caches.values()]
         is_through = config.l1d_write == "write_through"
         is_no_allocate = config.l1d_write_miss == "no_allocate"
@@ -306,9 +340,9 @@ class _Plan:
                 state[row + register] = base
                 base += geometry.nr_words
         bases = {}
-        for register, (name, tlb) in enumerate(self.config.tlbs, start=layout.TLBS):
-            if tlb is not None:
-                tlb_geometry = _tlb_geometry(tlb)
+        for register, (name, each) in enumerate(self.config.tlbs, start=layout.TLBS):
+            if each is not None:
+                tlb_geometry = _tlb_geometry(each)
                 format_tlb(state, base, tlb_geometry)
                 state[row + register] = bases[name] = base
                 base += tlb_geometry.nr_words

@@ -79,6 +79,7 @@ WALK_CACHES: Final = 20
 PAGE_SIZES: Final = 24
 """Three registers: which page sizes ITLB, DTLB and STLB have ever held, as bits."""
 NR_TLBS: Final = 13
+NR_WALK_CACHES: Final = 4
 DISTURBED: Final = 27
 """Set when something may have left an L1 or may have come into one."""
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from mmactors.arch.jit import compiled
 from mmactors.arch.pte import GLOBAL
-from mmactors.hw.layout import NR_TLBS, TLBS
+from mmactors.hw.layout import NR_TLBS, NR_WALK_CACHES, TLBS
 
 Words = NDArray[np.int64]
 
@@ -241,7 +241,7 @@ def flush_page(state: Words, row: int, pcid: int, address: int) -> int:
         base = state[row + TLBS + tlb]
         if base == 0:
             continue
-        if tlb < NR_TLBS - 4:
+        if tlb < NR_TLBS - NR_WALK_CACHES:
             index = find(state, base, tag_of(address, pcid, tlb % NR_SIZES + 1))
             if index >= 0:
                 state[index] = 0
