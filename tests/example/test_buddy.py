@@ -223,6 +223,21 @@ def test_small_or_unset_zones_are_not_boosted(word, value):
     assert (0, 0) == (zone.view[WATERMARK_BOOST], zone.view[ZONE_FLAGS])
 
 
+def test_a_block_in_a_reserved_pageblock_is_taken_alone():
+    """A block that is on another list while its pageblock is highatomic leaves the reserve as is."""
+    zone = zone_of((1024, 1028), (1032, 1033))
+    zone.pageblocks[2] = MIGRATE_HIGHATOMIC
+
+    pfn = rmqueue(zone, 2, MIGRATE_UNMOVABLE, ALLOC_KSWAPD)
+
+    assert (1024, MIGRATE_HIGHATOMIC, {0: [1032]}, 0) == (
+        pfn,
+        types(zone)[2],
+        lists(zone),
+        zone.view[WATERMARK_BOOST],
+    )
+
+
 def test_fallback_prefers_reclaimable_over_movable():
     """Unmovable requests go to reclaimable memory before movable."""
     zone = zone_of((1024, 1028), (2048, 2052))

@@ -336,6 +336,17 @@ def test_kswapd_is_woken_when_the_low_watermark_is_missed():
     )
 
 
+def test_mixing_types_does_not_lower_the_watermark():
+    """Without NOFRAGMENT the zones are tried again, but still above the low watermark."""
+    allocator = three_zones()
+    for zone in range(3):
+        set_free_pages(allocator, 20, zone)
+
+    requests = requests_of(allocator, allocator.alloc_pages(0, 0, GFP_KERNEL))
+
+    assert WakeupKswapd is type(requests[0])
+
+
 def test_kswapd_is_woken_when_the_watermark_was_boosted():
     """The allocation that mixed types clears the flag and wakes kswapd of the zone."""
     allocator = one_zone()

@@ -163,6 +163,17 @@ def test_drains_double_while_nothing_is_allocated():
     assert [4, 8, 16, 28, 28] == counts[:5]
 
 
+def test_a_drain_never_exceeds_what_high_leaves_above_a_batch():
+    """When `high` is less than two batches, high - batch is the limit, not the batch."""
+    allocator = machine(high=6, batch=4)
+    pfns = [allocate(allocator) for _ in range(12)]
+    allocator.zones[0].pcps[0].view[FREE_FACTOR] = 0
+
+    counts = [request.count for pfn in pfns for request in free(allocator, pfn)]
+
+    assert {2} == set(counts)
+
+
 def test_an_allocation_halves_the_drain():
     """free_factor is halved by each allocation through the lists."""
     allocator = machine()
