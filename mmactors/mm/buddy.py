@@ -35,6 +35,7 @@ from mmactors.mm.gfp import (
 from mmactors.mm.vmstat import NR_FREE_PAGES, Words, mod_page_state
 
 Bytes = NDArray[np.int8]
+ZoneNumbers = NDArray[np.int16]
 
 MAX_ORDER: Final = 11
 """Orders are 0 to MAX_ORDER - 1."""
@@ -104,7 +105,7 @@ def free_one_page(
     links: Links,
     back: Links,
     buddy: Bytes,
-    page_zone: Bytes,
+    page_zone: ZoneNumbers,
     pageblock: Bytes,
     zone: Words,
     stat: Words,

@@ -56,6 +56,45 @@ DAMAGES = {
         lambda c: zone(c, 0).__setitem__("pageblocks", "000")
     ),
     "gfp_flags[0] is 0x3": lambda c: c["gfp_flags"].__setitem__(0, 3),
+    "ops[0] is ['a', 0, 11, 1, 33280]": lambda c: c["ops"][0].__setitem__(2, 11),
+    "ops[1] is ['a', 0, 0]": lambda c: c["ops"].__setitem__(1, ["a", 0, 0]),
+    "initial.zones has a zone twice: [(0, 0), (0, 0)]": lambda c: zone(c).__setitem__("idx", 0),
+    "final.zones has zones [(0, 0)], initial.zones [(0, 0), (0, 1)]": (
+        lambda c: c["final"]["zones"].pop()
+    ),
+    "initial.zones[0].pcp has 0 CPUs": lambda c: zone(c, 0).__setitem__("pcp", []),
+    "initial.zonelists has no list of node 3": lambda c: c.__setitem__("cpu_node", {"0": 3}),
+    "initial.zonelists[0] is [(0, 4)], but the zones are [(0, 0), (0, 1)]": (
+        lambda c: c["initial"]["zonelists"].__setitem__("0", [[0, 4]])
+    ),
+    "initial.zones[1].idx is 9": lambda c: (
+        zone(c).__setitem__("idx", 9),
+        c["final"]["zones"][1].__setitem__("idx", 9),
+    ),
+    "initial.zones[1].lowmem_reserve has 0 numbers": (
+        lambda c: zone(c).__setitem__("lowmem_reserve", [])
+    ),
+    "initial.zones[0].pageblocks has a type that does not exist": (
+        lambda c: zone(c, 0).__setitem__("pageblocks", "77777777")
+    ),
+    "initial.zones[1].free[0] is of order 11 and type 1": (
+        lambda c: zone(c)["free"][0].__setitem__("order", 11)
+    ),
+    "initial.zones[1].free[0].pfns has 3: not aligned, outside the zone, or free twice": (
+        lambda c: zone(c)["free"][0].__setitem__("pfns", [3])
+    ),
+    "initial.zones[1].movable has 9 pages at 1, outside the zone": (
+        lambda c: zone(c).__setitem__("movable", [[1, 9]])
+    ),
+    "initial.zones[1].pcp is of CPUs [5], not of the 1": (
+        lambda c: zone(c)["pcp"][0].__setitem__("cpu", 5)
+    ),
+    "initial.zones[1].pcp[0].batch is 0, high 517, stat_threshold 4": (
+        lambda c: zone(c)["pcp"][0].__setitem__("batch", 0)
+    ),
+    "initial.zones[1].pcp[0].lists has a list '14'": (
+        lambda c: zone(c)["pcp"][0]["lists"].__setitem__("14", [])
+    ),
     "topic is 'slub'": lambda c: c.__setitem__("topic", "slub"),
 }
 

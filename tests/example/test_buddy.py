@@ -224,7 +224,7 @@ def test_small_or_unset_zones_are_not_boosted(word, value):
 
 
 def test_a_block_in_a_reserved_pageblock_is_taken_alone():
-    """A block that is on another list while its pageblock is highatomic leaves the reserve as is."""
+    """On a movable list while its pageblock is highatomic: the reserve stays as it is."""
     zone = zone_of((1024, 1028), (1032, 1033))
     zone.pageblocks[2] = MIGRATE_HIGHATOMIC
 

@@ -559,6 +559,7 @@ def test_local_lists_are_kept():
     """The CPU's own node is never drained by the refresh, and the deltas are folded."""
     allocator = one_zone()
     allocate(allocator)
+    allocator.vmstat.inc_zone_page_state(0, 0, NR_FREE_PAGES + 1)
 
     requests = requests_of(allocator, allocator.refresh_cpu_vm_stats(0))
 
