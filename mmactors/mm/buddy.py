@@ -87,9 +87,9 @@ _mod_page_state = compiled(mod_page_state)
 
 @compiled
 def trace_fact(trace: Words, kind: int, pfn: int, a: int, b: int, c: int, d: int, e: int) -> None:
-    """Append one fact to the trace, if it takes any."""
-    if len(trace) > 1:
-        used = trace[0]
+    """Append one fact to the trace, if it takes any; `trace_rows` sees when it was full."""
+    used = trace[0]
+    if used + TRACE_WORDS < len(trace):
         trace[used + 1] = kind
         trace[used + 2] = pfn
         trace[used + 3] = a
@@ -429,6 +429,7 @@ def rmqueue_bulk(
 def trace_rows(trace: Words) -> list[list[int]]:
     """Return the facts that a trace took, oldest first, and empty it."""
     used = int(trace[0])
+    assert used + TRACE_WORDS < len(trace), f"a trace of {len(trace)} words was too short"
     rows: list[list[int]] = trace[1 : used + 1].reshape(-1, TRACE_WORDS).tolist()
     trace[0] = 0
     return rows
