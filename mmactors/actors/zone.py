@@ -13,8 +13,8 @@ from mmactors.engine.baton import Engine
 from mmactors.engine.lock_stat import LockClass
 from mmactors.engine.mailbox import Mailbox, Request
 from mmactors.events import Probe
-from mmactors.mm.zone import Zone, ZoneAnswer, ZoneRequest
-from mmactors.mm.zone_request import FreePcppagesBulk
+from mmactors.mm.zone import Zone
+from mmactors.mm.zone_request import FreePcppagesBulk, ZoneAnswer, ZoneRequest
 
 
 @define(eq=False, kw_only=True)

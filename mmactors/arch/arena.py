@@ -1,4 +1,4 @@
-"""The arena: every array of the machine under its name, so that all state can be kept and put back."""
+"""The arena: all arrays of the machine by name, so that its state can be kept and put back."""
 
 import hashlib
 from collections.abc import Iterator

@@ -6,7 +6,7 @@ contents nobody reads, cost nothing.
 """
 
 import mmap
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,14 @@ from mmactors.arch.pte import PTRS_PER_TABLE
 from mmactors.units import PAGE_SIZE
 
 _NORESERVE: Final[int] = getattr(mmap, "MAP_NORESERVE", 0)
+
+
+class Words(Protocol):
+    """What Python code reads and writes page-table entries through."""
+
+    def __getitem__(self, index: int, /) -> int: ...
+    def __setitem__(self, index: int, value: int, /) -> None: ...
+
 
 MemorySnapshot = dict[int, NDArray[np.int64]]
 
@@ -30,8 +38,8 @@ class PhysicalMemory:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
         self._map: Final = mmap.mmap(-1, nr_frames * PAGE_SIZE, flags=flags)
         self.words: Final = np.frombuffer(self._map, dtype=np.int64)
-        self.view: Final = memoryview(self._map).cast("q")
-        """The same words; indexing it from Python is twice as fast."""
+        self.view: Words = memoryview(self._map).cast("q")
+        """The same words; indexing it from Python is twice as fast. Guard mode replaces it."""
         self._tables: Final[set[int]] = set()
 
     def claim_table(self, pfn: int) -> None:

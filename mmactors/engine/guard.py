@@ -5,10 +5,10 @@ wrapped; an access that the step did not declare raises at the place where it ha
 search which trusts the labels is never hollow.
 """
 
-from collections.abc import Iterator, MutableSequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
-from typing import Final, overload
+from typing import Final, Protocol
 
 from attrs import frozen
 
@@ -84,26 +84,25 @@ _ALLOWS: Final = {
 _EVERYTHING: Final = Label("everything", ())
 
 
+class Column(Protocol):
+    """Shared words, one by index."""
+
+    def __getitem__(self, index: int, /) -> int: ...
+    def __setitem__(self, index: int, value: int, /) -> None: ...
+
+
 class GuardedColumn:
     """A shared column that asks the guard before each access from Python."""
 
-    def __init__(self, column: MutableSequence[int], name: str, guard: Guard) -> None:
-        self._column = column
-        self._name = name
-        self._guard = guard
+    def __init__(self, column: Column, name: str, guard: Guard) -> None:
+        self._column: Final = column
+        self._name: Final = name
+        self._guard: Final = guard
 
-    @overload
-    def __getitem__(self, index: int) -> int: ...
-    @overload
-    def __getitem__(self, index: slice) -> MutableSequence[int]: ...
-
-    def __getitem__(self, index: int | slice) -> int | MutableSequence[int]:
+    def __getitem__(self, index: int, /) -> int:
         self._guard.check(self._name, Mode.READ)
         return self._column[index]
 
-    def __setitem__(self, index: int, value: int) -> None:
+    def __setitem__(self, index: int, value: int, /) -> None:
         self._guard.check(self._name, Mode.WRITE)
         self._column[index] = value
-
-    def __len__(self) -> int:
-        return len(self._column)

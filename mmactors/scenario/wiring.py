@@ -120,8 +120,7 @@ def wire(
         leader.start(0)
         processes.append(process)
     if engine.guard.on:
-        guarded: Any = GuardedColumn(memory.view, "page_tables", engine.guard)
-        memory.view = guarded
+        memory.view = GuardedColumn(memory.view, "page_tables", engine.guard)
     return Wired(kernel=kernel, layout=layout, arena=arena, processes=tuple(processes), dram=dram)
 
 

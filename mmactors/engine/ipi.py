@@ -1,0 +1,81 @@
+"""Calling functions on other CPUs (kernel/smp.c, v6.1): an interrupt to each, and a spin for all.
+
+The caller spins until every target has run the handler; it takes interrupts itself meanwhile, so two
+CPUs that call each other both get on. Calling with interrupts off could hang two CPUs for ever
+and is an error, as the kernel warns. A handler runs with interrupts off and asks nobody.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from attrs import define, field
+
+from mmactors.engine.actor import NEVER, Actor
+from mmactors.engine.cpu import Cpu, Interrupt
+from mmactors.engine.guard import Label, Mode
+from mmactors.engine.report import EngineError
+
+
+class CallWithInterruptsOff(EngineError):  # noqa: N818 - says what happened
+    """A CPU called others while it could not have been called itself."""
+
+
+@define(eq=False)
+class _Call:
+    """One call, until all targets have run it."""
+
+    vector: str
+    caller: Actor
+    pending: dict[int, Cpu]
+    """Targets that have not run the handler yet, by number."""
+    at_ns: int = NEVER
+    """When the last of them had."""
+    _last_ns: int = field(default=0, init=False)
+
+    def acknowledge(self, cpu: Cpu) -> None:
+        del self.pending[cpu.index]
+        self._last_ns = max(self._last_ns, cpu.clock.now)
+        if not self.pending:
+            self.at_ns = self._last_ns
+            cpu.engine.make_ready(self.caller, self.at_ns)
+
+    def describe(self) -> str:
+        waiting = ", ".join(
+            f"cpu{cpu.index} (interrupts {'on' if cpu.irqs_enabled else 'off'}, runs {cpu.current})"
+            for cpu in self.pending.values()
+        )
+        return f"interrupt {self.vector} to be handled by {waiting}"
+
+
+async def call_on(
+    cpu: Cpu,
+    targets: Sequence[Cpu],
+    handler: Callable[[Cpu], Awaitable[None]],
+    *,
+    vector: str,
+    latency_ns: int,
+) -> None:
+    """Run `handler` on every target; return when all have (smp_call_function_many).
+
+    `cpu` is the CPU of the caller and no target. Each target is interrupted `latency_ns` after now.
+    """
+    engine = cpu.engine
+    caller = engine.current
+    assert cpu not in targets, f"cpu{cpu.index} calls itself"
+    if not cpu.irqs_enabled:
+        raise CallWithInterruptsOff(
+            f"{caller} calls {', '.join(f'cpu{target.index}' for target in targets)} ({vector}) "
+            "with interrupts off: should one of them do the same, both would hang"
+        )
+    if not targets:
+        return
+    touches = tuple((f"cpu{target.index}", Mode.WRITE) for target in targets)
+    await engine.step(Label(f"call {vector}", touches))
+    call = _Call(vector, caller, {target.index: target for target in targets})
+
+    async def handle_and_acknowledge(target: Cpu) -> None:
+        await handler(target)
+        call.acknowledge(target)
+
+    for target in targets:
+        target.raise_interrupt(Interrupt(vector, handle_and_acknowledge), latency_ns=latency_ns)
+    await engine.wait_for(call, f"called {vector}")
