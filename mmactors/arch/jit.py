@@ -16,6 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _OPTIONS: Final[dict[str, Any]] = {
     "cache": True,
     "_nrt": False,
+    "no_cfunc_wrapper": True,
     "boundscheck": False,
     "error_model": "numpy",
 }
