@@ -1,4 +1,10 @@
-"""An address space with its locks: what threads of a process share."""
+"""An address space with its locks: what threads of a process share.
+
+The labels of the steps on its shared state stand here too: what guard mode knows are the words of
+all page tables, the columns of struct page that mapping changes, and the rss counters.
+"""
+
+from typing import Final
 
 from attrs import define, field
 
@@ -6,6 +12,7 @@ from mmactors.actors.kernel import Kernel
 from mmactors.actors.page_alloc import alloc_pages, free_pages
 from mmactors.arch.page import PG_TABLE
 from mmactors.engine.cpu import Cpu
+from mmactors.engine.guard import Label, Mode
 from mmactors.engine.lock import Spinlock
 from mmactors.engine.rwsem import RwSem
 from mmactors.mm.gfp import GFP_PGTABLE_USER
@@ -13,6 +20,16 @@ from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.page_table import PTE_LEVEL, AllocTable, FreeTable
 from mmactors.mm.vmstat import NR_PAGETABLE
 from mmactors.units import PAGE_SHIFT
+
+PAGE_TABLES: Final = "page_tables"
+PAGES: Final = "pages"
+RSS: Final = "rss"
+
+READ_PTE: Final = Label("read pte", ((PAGE_TABLES, Mode.READ),))
+SET_PTE: Final = Label("set pte", ((PAGE_TABLES, Mode.WRITE), (PAGES, Mode.WRITE), (RSS, Mode.ADD)))
+INSTALL_TABLE: Final = Label("install table", ((PAGE_TABLES, Mode.WRITE),))
+FREE_TABLES: Final = Label("free tables", ((PAGE_TABLES, Mode.WRITE),))
+CHANGE_AREAS: Final = Label("change areas", ((RSS, Mode.READ),))
 
 
 @define(eq=False)
@@ -50,6 +67,8 @@ class AddressSpace:
         answer: int | None = None
         while True:
             async with self.page_table_lock:
+                if self.kernel.engine.wants_step():
+                    await self.kernel.engine.step(INSTALL_TABLE)
                 try:
                     request = steps.send(answer)
                 except StopIteration as done:

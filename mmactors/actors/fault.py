@@ -11,19 +11,19 @@ from typing import Final
 
 from attrs import frozen
 
-from mmactors.actors.address_space import AddressSpace
+from mmactors.actors.address_space import READ_PTE, SET_PTE, AddressSpace
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.page_alloc import alloc_pages, free_pages
 from mmactors.actors.tlb import flush_tlb_page
 from mmactors.arch.pte import PRESENT, RW
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Label, Mode
 from mmactors.events import PageFaultUser
 from mmactors.mm.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from mmactors.mm.mm_struct import MM_ANONPAGES
 from mmactors.mm.page_table import access_error, anonymous_pte, zero_page_pte
 from mmactors.mm.vma import Vma, anon_vma_prepare
 from mmactors.mm.vmstat import NR_ANON_MAPPED, PGFAULT
+from mmactors.units import PAGE_SHIFT
 
 PF_PROT: Final = 1
 PF_WRITE: Final = 2
@@ -35,8 +35,6 @@ SIGSEGV: Final = 11
 SIGKILL: Final = 9
 
 _GFP: Final = GFP_HIGHUSER_MOVABLE | GFP_ZERO
-READ_PTE: Final = Label("read pte", (("page_tables", Mode.READ),))
-SET_PTE: Final = Label("set pte", (("page_tables", Mode.WRITE),))
 
 
 class SiCode(IntEnum):
@@ -117,10 +115,14 @@ async def _map_zero_page(
         await lock.release()
 
 
-async def _map_new_page(  # noqa: PLR0917 - the fault's whole context
+async def _map_new_page(
     kernel: Kernel, cpu: Cpu, space: AddressSpace, vma: Vma, address: int, index: int, seen: int
 ) -> Signal | None:
-    """Map a zeroed page where `seen` stands: nothing (do_anonymous_page) or the zero page (wp)."""
+    """Map a zeroed page where `seen` stands: nothing (do_anonymous_page) or the zero page.
+
+    The zero page goes from all TLBs before the new page can be written (wp_page_copy,
+    ptep_clear_flush), or a CPU might still read zeros that another has overwritten.
+    """
     if vma.anon_vma is None:
         anon_vma_prepare(space.mm.tree, vma)
     pfn = await alloc_pages(kernel, cpu, 0, _GFP)
@@ -135,17 +137,19 @@ async def _map_new_page(  # noqa: PLR0917 - the fault's whole context
         await engine.step(SET_PTE)
     view = kernel.memory.view
     is_ours = view[index] == seen
+    if is_ours and seen & PRESENT:
+        view[index] = 0
+        await flush_tlb_page(kernel, cpu, space.mm, address)
+        if engine.wants_step():
+            await engine.step(SET_PTE)
     if is_ours:
         view[index] = anonymous_pte(pfn, vma.vm_flags)
-        pages = kernel.pages
-        pages.mapcount_view[pfn] = 1
-        pages.index_view[pfn] = address >> 12
+        kernel.page_mapcount[pfn] = 1
+        kernel.page_index[pfn] = address >> PAGE_SHIFT
         space.mm.add_mm_counter(MM_ANONPAGES, 1)
         kernel.count_node(cpu, NR_ANON_MAPPED, 1)
     if not lock.release_nowait():
         await lock.release()
     if not is_ours:
         await free_pages(kernel, cpu, pfn, 0)
-    elif seen & PRESENT:
-        await flush_tlb_page(kernel, cpu, space.mm, address)
     return None

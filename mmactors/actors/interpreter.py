@@ -1,5 +1,6 @@
 """The interpreter: runs the operations of programs, one `case` a verb."""
 
+import errno
 from typing import Final
 
 from attrs import define, field
@@ -9,6 +10,7 @@ from mmactors.actors.memory_calls import MemoryCalls
 from mmactors.actors.thread import UserThread
 from mmactors.engine.cpu import WaitQueue
 from mmactors.engine.timer import Timer
+from mmactors.events import SysExit
 from mmactors.units import MS
 from mmactors.workload import operation as op
 
@@ -21,6 +23,7 @@ class _Meeting:
 
     queue: WaitQueue
     arrived: int = 0
+    is_over: bool = False
 
 
 @define(eq=False, kw_only=True)
@@ -77,8 +80,9 @@ class Interpreter:
             case op.By():
                 await self._tell(thread, operation)
             case op.Spin():
-                while not thread.is_stopping:
+                while not thread.is_stopping and not thread.must_end:
                     await self._compute(thread, _SPIN_NS)
+                thread.is_stopping = False
             case op.Stop(name=name):
                 await self._stop(thread, thread.process.threads[name])
             case op.Wait():
@@ -86,7 +90,7 @@ class Interpreter:
                     if other is not thread:
                         await self._wait_for(thread, other)
             case op.Exit():
-                thread.is_stopping = True
+                thread.is_exiting = True
             case op.Barrier():
                 await self._meet(thread, operation)
             case _:
@@ -109,6 +113,10 @@ class Interpreter:
     async def _tell(self, thread: UserThread, call: op.By) -> None:
         """Give another thread something to do; wait for it unless it was `NAME&`."""
         other = thread.process.threads[call.name]
+        if other.is_exiting:
+            if self.kernel.probe.on:
+                self.kernel.probe.emit(SysExit(call=str(call), ret=-errno.ESRCH))
+            return
         other.inbox.append(call.operation)
         other.is_busy = True
         other.work.wake_all(at_ns=thread.cpu.clock.now)
@@ -116,9 +124,10 @@ class Interpreter:
             await self._wait_for(thread, other)
 
     async def _stop(self, thread: UserThread, other: UserThread) -> None:
-        other.is_stopping = True
-        other.work.wake_all(at_ns=thread.cpu.clock.now)
-        await self._wait_for(thread, other)
+        if other.is_busy:
+            other.is_stopping = True
+            await self._wait_for(thread, other)
+            other.is_stopping = False
 
     async def _wait_for(self, thread: UserThread, other: UserThread) -> None:
         while other.is_busy:
@@ -133,7 +142,15 @@ class Interpreter:
         meeting.arrived += 1
         if meeting.arrived == call.count:
             del self._meetings[call.name]
+            meeting.is_over = True
             meeting.queue.wake_all(at_ns=thread.cpu.clock.now)
-        else:
+        while not meeting.is_over and not thread.must_end:
             await meeting.queue.sleep()
             thread.announce()
+        if not meeting.is_over:
+            meeting.arrived -= 1
+
+    def wake_meetings(self, at_ns: int) -> None:
+        """Let all who wait at a barrier look whether they have to end."""
+        for meeting in self._meetings.values():
+            meeting.queue.wake_all(at_ns=at_ns)

@@ -7,8 +7,14 @@ batches; the tables that no area needs any more go the same way.
 
 from collections.abc import Callable
 
-from mmactors.actors.address_space import AddressSpace, free_table
-from mmactors.actors.fault import SET_PTE
+from mmactors.actors.address_space import (
+    CHANGE_AREAS,
+    FREE_TABLES,
+    READ_PTE,
+    SET_PTE,
+    AddressSpace,
+    free_table,
+)
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.page_alloc import free_page_list
 from mmactors.actors.tlb import flush_tlb_mm_range
@@ -42,6 +48,7 @@ async def exit_mm(kernel: Kernel, cpu: Cpu, space: AddressSpace) -> None:
 
 async def _perform(kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: MmapSteps) -> int:
     while True:
+        await kernel.engine.step(CHANGE_AREAS)
         try:
             request = next(steps)
         except StopIteration as done:
@@ -62,15 +69,18 @@ async def _unmap_region(kernel: Kernel, cpu: Cpu, space: AddressSpace, region: U
     pfns: list[int] = []
     zapped = False
     for vma in region.areas:
-        for leaves in mm.page_table.leaf_ranges(vma.vm_start, vma.vm_end):
+        await engine.step(READ_PTE)
+        # Nobody adds or frees tables here meanwhile: mmap_lock is held for writing.
+        for leaves in list(mm.page_table.leaf_ranges(vma.vm_start, vma.vm_end)):
             async with space.pte_lockptr(leaves.index):
                 await engine.step(SET_PTE)
                 entries = mm.page_table.clear(leaves)
+                owned = entries.pfns[(entries.entries & SPECIAL) == 0].tolist()
+                _drop_rmap(kernel, cpu, mm, owned)
+                await engine.spend(kernel.costs.zap_page_ns * len(entries))
             zapped = zapped or len(entries) > 0
-            owned = entries.pfns[(entries.entries & SPECIAL) == 0].tolist()
-            await engine.spend(kernel.costs.zap_page_ns * len(entries))
             pfns += owned
-            _drop_rmap(kernel, cpu, mm, owned)
+    await engine.step(FREE_TABLES)
     tables = mm.page_table.free_pgtables(region.areas, floor=region.floor, ceiling=region.ceiling)
     if zapped or tables:
         await flush_tlb_mm_range(kernel, cpu, mm, start=region.start, end=region.end)
@@ -83,9 +93,8 @@ async def _unmap_region(kernel: Kernel, cpu: Cpu, space: AddressSpace, region: U
 
 
 def _drop_rmap(kernel: Kernel, cpu: Cpu, mm: MmStruct, pfns: list[int]) -> None:
-    pages = kernel.pages
     for pfn in pfns:
-        pages.mapcount_view[pfn] = 0
+        kernel.page_mapcount[pfn] = 0
     mm.update_hiwater_rss()
     mm.add_mm_counter(MM_ANONPAGES, -len(pfns))
     kernel.count_node(cpu, NR_ANON_MAPPED, -len(pfns))

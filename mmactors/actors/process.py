@@ -1,14 +1,15 @@
 """Processes: what their threads share, and their end."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from mmactors.actors.address_space import AddressSpace
+from mmactors.actors.address_space import RSS, AddressSpace
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.mmap import exit_mm
 from mmactors.engine.cpu import Cpu
+from mmactors.engine.guard import GuardedColumn
 from mmactors.events import SchedProcessExit
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.page_table import PageTable
@@ -58,9 +59,19 @@ class Process:
             page_table=PageTable(kernel.memory, pgd_pfn=pgd_pfn, levels=levels),
             ctx_id=kernel.new_ctx_id(),
         )
+        guard = kernel.engine.guard
+        if guard.on:
+            rss: Any = GuardedColumn(mm.rss, RSS, guard)
+            mm.rss = rss
         self.space = AddressSpace(kernel, mm)
         self.bindings["brk"] = (mm.brk, 0)
         return self.space
+
+    def exit_group(self, at_ns: int) -> None:
+        """Let all threads end: the leader has, or a fatal signal came."""
+        for thread in self.threads.values():
+            thread.end(at_ns)
+        self.interpreter.wake_meetings(at_ns)
 
     async def end_thread(self, cpu: Cpu) -> None:
         """Note that a thread has ended; the last one gives the address space back (do_exit)."""

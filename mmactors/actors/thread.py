@@ -5,7 +5,6 @@ page fault, at the end of what the CPU may run ahead, or with the trace. A hit i
 """
 
 from collections import deque
-from collections.abc import Iterable
 from typing import Final
 
 from attrs import define, field
@@ -53,6 +52,8 @@ class UserThread:
     is_busy: bool = field(default=False, init=False)
     is_stopping: bool = field(default=False, init=False)
     """A `spin` ends."""
+    is_exiting: bool = field(default=False, init=False)
+    """It ends before its next operation."""
     _batch_began_ns: int = field(default=0, init=False)
     _lines: int = field(default=0, init=False)
 
@@ -83,28 +84,44 @@ class UserThread:
             else:
                 process.exec(pgd_pfn)
                 process.switcher.load_mm(self.cpu, process)
-            await self._run_program(self.program)
+            for operation in self.program:
+                if self.must_end:
+                    break
+                await process.interpreter.perform(self, operation)
+            process.exit_group(self.cpu.clock.now)
         else:
             await self._serve()
+        if self._lines:
+            await self.yield_cpu()
         await process.end_thread(self.cpu)
         self.cpu.exit_thread()
 
-    async def _run_program(self, program: Iterable[Operation]) -> None:
-        for operation in program:
-            if self.process.killed_by is not None:
-                return
-            await self.process.interpreter.perform(self, operation)
+    @property
+    def must_end(self) -> bool:
+        """Whether the thread has nothing more to do in user mode: exit, or a fatal signal."""
+        return self.is_exiting or self.process.killed_by is not None
 
     async def _serve(self) -> None:
-        """Do what the inbox says until the leader has ended."""
-        while not self.is_stopping:
-            while not self.inbox and not self.is_stopping:
+        """Do what the inbox says until the thread has to end."""
+        while not self.must_end:
+            if self.inbox:
+                await self.process.interpreter.perform(self, self.inbox.popleft())
+            else:
+                self._become_idle()
                 await self.work.sleep()
                 self.announce()
-            await self._run_program(tuple(self.inbox))
-            self.inbox.clear()
-            self.is_busy = False
-            self.idle.wake_all(at_ns=self.cpu.clock.now)
+        self.is_exiting = True
+        self.inbox.clear()
+        self._become_idle()
+
+    def _become_idle(self) -> None:
+        self.is_busy = False
+        self.idle.wake_all(at_ns=self.cpu.clock.now)
+
+    def end(self, at_ns: int) -> None:
+        """Let the thread end at its next return to user mode, awake or asleep."""
+        self.is_exiting = True
+        self.work.wake_all(at_ns=at_ns)
 
     def announce(self) -> None:
         """Emit sched_switch: the thread has just been put on its CPU."""
@@ -139,6 +156,7 @@ class UserThread:
             )
         if signal.number == SIGKILL:
             self.process.killed_by = signal.number
+            self.process.exit_group(self.cpu.clock.now)
 
     async def access(self, trace: Trace) -> Signal | None:
         """Run all accesses of a trace; return the signal that stopped them, None: none did."""
@@ -151,10 +169,14 @@ class UserThread:
         clock = cpu.clock
         space = process.space
         assert space is not None, f"{self.name} has no address space"
+        if clock.now > engine.limit:
+            await self.yield_cpu()
+        if not self._lines:
+            self._batch_began_ns = clock.now
         row = 0
-        while True:
+        while not self.must_end:
             budget_ns = min(engine.limit - clock.now, BATCH_NS)
-            row = hardware.run(cpu.index, trace, row, max(budget_ns, 1))
+            row = hardware.run(cpu.index, trace, row, max(budget_ns, 1), now_ns=clock.now)
             elapsed_ns = stop[ELAPSED_NS]
             clock.now += elapsed_ns
             cpu.times.user_ns += elapsed_ns
@@ -162,17 +184,18 @@ class UserThread:
             self._lines += stop[MEMORY_READS] + stop[MEMORY_WRITES]
             reason = stop[REASON]
             if reason == FAULT:
-                process.minor_faults += 1
                 signal = await handle_page_fault(
                     kernel, cpu, space, stop[FAULT_ADDRESS], stop[ERROR_CODE]
                 )
                 if signal is not None:
                     self.receive_signal(signal)
                     return signal
+                process.minor_faults += 1
             elif reason == END:
                 return None
             else:
                 await self.yield_cpu()
+        return Signal(SIGKILL, 0, 0)
 
     async def yield_cpu(self) -> None:
         """Let the others catch up: account the batch's memory transfers, then take turns."""

@@ -1,8 +1,9 @@
 """TLB flushes and shootdowns (arch/x86/mm/tlb.c, Linux 6.1).
 
 Whoever takes a translation away raises the address space's tlb_gen, flushes its own TLB, sends an
-interrupt to every other CPU in mm_cpumask and spins until all have flushed. Left out so far: lazy
-mode, batching across address spaces, kernel mappings.
+interrupt to every other CPU in mm_cpumask and spins until all have flushed. A CPU that missed an
+earlier flush of the address space forgets all of it, and one that is up to date already nothing
+(flush_tlb_func). Left out so far: lazy mode, batching across address spaces, kernel mappings.
 """
 
 from typing import Final
@@ -32,6 +33,8 @@ class FlushTlbInfo:
     start: int
     end: int
     """Bytes; the whole address space if the range is longer than the ceiling."""
+    new_tlb_gen: int
+    """The address space's tlb_gen that this flush made."""
 
     @property
     def nr_pages(self) -> int:
@@ -51,7 +54,7 @@ async def flush_tlb_mm_range(
 ) -> None:
     """Make all CPUs forget a range of an address space; return when they have."""
     mm.tlb_gen += 1
-    info = FlushTlbInfo(mm=mm, start=start, end=end)
+    info = FlushTlbInfo(mm=mm, start=start, end=end, new_tlb_gen=mm.tlb_gen)
     others = [
         other for other in kernel.cpus if other is not cpu and mm.mm_cpumask >> other.index & 1
     ]
@@ -67,11 +70,19 @@ async def flush_tlb_mm_range(
 
 
 async def _flush_here(kernel: Kernel, cpu: Cpu, info: FlushTlbInfo, reason: int) -> None:
+    """Do what is left to do on this CPU (flush_tlb_func)."""
     state = kernel.tlb_states[cpu.index]
-    if state.loaded_mm is not info.mm:
+    mm = info.mm
+    if state.loaded_mm is not mm:
+        return  # coming back, the CPU sees by tlb_gen what it missed
+    slot = state.slots[state.loaded_asid]
+    assert slot is not None, "the loaded address space has a slot"
+    local_tlb_gen = slot.tlb_gen
+    if local_tlb_gen >= mm.tlb_gen:
         return
-    pcid = state.catch_up(info.mm)
-    nr_pages = info.nr_pages
+    is_next = info.new_tlb_gen == local_tlb_gen + 1 == mm.tlb_gen
+    nr_pages = info.nr_pages if is_next else TLB_FLUSH_ALL
+    pcid = state.catch_up(mm)
     costs = kernel.costs
     if nr_pages == TLB_FLUSH_ALL:
         kernel.hardware.flush_pcid(cpu.index, pcid)

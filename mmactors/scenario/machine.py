@@ -167,15 +167,17 @@ class Machine:
 
     def proc(self) -> dict[str, str]:
         """Return /proc: relative path to text. Processes that have ended are as just before."""
-        texts = machine_texts(self._wired.kernel, self._wired.layout, self._wired.processes)
-        for process in self._wired.processes:
-            kept = self._exited.get(process.pid)
-            own = process_texts(process) if kept is None else kept
-            texts |= {f"{process.pid}/{name}": text for name, text in own.items()}
+        with self._engine.guard.suspended():
+            texts = machine_texts(self._wired.kernel, self._wired.layout, self._wired.processes)
+            for process in self._wired.processes:
+                kept = self._exited.get(process.pid)
+                own = process_texts(process) if kept is None else kept
+                texts |= {f"{process.pid}/{name}": text for name, text in own.items()}
         return texts
 
     def _keep_process(self, process: Process) -> None:
-        self._exited[process.pid] = process_texts(process)
+        with self._engine.guard.suspended():
+            self._exited[process.pid] = process_texts(process)
 
 
 def _holds(expectation: Expectation, counters: dict[str, int]) -> bool:

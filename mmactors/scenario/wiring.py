@@ -5,6 +5,7 @@ from typing import Any
 
 from attrs import frozen
 
+from mmactors.actors.address_space import PAGE_TABLES, PAGES
 from mmactors.actors.interpreter import Interpreter
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.memory import MemoryActor
@@ -18,7 +19,7 @@ from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PG_RESERVED, PageColumns
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import GuardedColumn
+from mmactors.engine.guard import Column, GuardedColumn
 from mmactors.engine.lock_stat import LockStatistics
 from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.policy import make_policy
@@ -81,6 +82,8 @@ def wire(
         ),
         memory=memory,
         pages=pages,
+        page_mapcount=_shared(engine, pages.mapcount_view, PAGES),
+        page_index=_shared(engine, pages.index_view, PAGES),
         allocator=allocator,
         vmstat=allocator.vmstat,
         mm_config=scenario.kernel.vm,
@@ -119,9 +122,13 @@ def wire(
         )
         leader.start(0)
         processes.append(process)
-    if engine.guard.on:
-        memory.view = GuardedColumn(memory.view, "page_tables", engine.guard)
+    memory.view = _shared(engine, memory.view, PAGE_TABLES)
     return Wired(kernel=kernel, layout=layout, arena=arena, processes=tuple(processes), dram=dram)
+
+
+def _shared(engine: Engine, column: Column, name: str) -> Column:
+    """Return a column that several actors touch; in guard mode one that checks each access."""
+    return GuardedColumn(column, name, engine.guard) if engine.guard.on else column
 
 
 def _wire_cpus(kernel: Kernel, switcher: Switcher, nr_cpus: int) -> None:
