@@ -5,6 +5,7 @@ wrapped; an access that the step did not declare raises at the place where it ha
 search which trusts the labels is never hollow.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -35,11 +36,18 @@ class GuardViolation(Exception):  # noqa: N818 - it names what happened
     """Shared state was touched outside a step that declares it."""
 
 
+GUARD_VARIABLE: Final = "MMACTORS_GUARD"
+"""Environment: 1 guards every engine of the process, so that a whole test suite runs guarded.
+
+What a run does never depends on it: guard mode checks and changes nothing.
+"""
+
+
 class Guard:
     """Knows the step that is being taken."""
 
     def __init__(self, *, on: bool) -> None:
-        self.on: Final = on
+        self.on: Final = on or os.environ.get(GUARD_VARIABLE) == "1"
         self._label: Label | None = None
         self._actor: Actor | None = None
 
