@@ -3,6 +3,7 @@
 import json as json_text
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,15 +22,15 @@ from mmactors.scenario.machine import Machine
 from mmactors.scenario.schema import Scenario
 from mmactors.units import format_ns
 
-_KEY_COUNTERS = (
-    "pgfault",
-    "pgmajfault",
-    "pgfree",
-    "nr_free_pages",
-    "tlb_shootdowns",
-    "dtlb_walks",
-    "llc_misses",
+_FIGURES = (
+    ("L1 misses", ".l1_misses"),
+    ("L2 misses", ".l2_misses"),
+    ("LLC misses", ".llc_misses"),
+    ("page walks", "_tlb.walks"),
+    ("shootdowns", "tlb_shootdowns"),
+    ("free pages", "nr_free_pages"),
 )
+"""What each figure of the last lines adds up: all counters whose names end so."""
 _EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 130}
 
 
@@ -156,9 +157,7 @@ def final_lines(report: Report) -> list[str]:
         f"{outcome.verdict}: seed {summary.seed}, {summary.nr_cpus} CPUs, {came}",
         f"  {summary.accesses} accesses ({rate}/s), {summary.faults} faults, {work}",
     ]
-    known = [name for name in _KEY_COUNTERS if name in summary.counters]
-    if known:
-        lines.append("  " + ", ".join(f"{name} {summary.counters[name]}" for name in known))
+    lines.append("  " + ", ".join(key_figures(summary.counters)))
     nr_expected, nr_failed = len(report.scenario.expect), len(summary.failed_expectations)
     if nr_expected and outcome.status == "complete":
         lines.append(f"  {nr_expected - nr_failed} of {nr_expected} expectations hold")
@@ -172,6 +171,14 @@ def final_lines(report: Report) -> list[str]:
     if outcome.status != "complete" or nr_failed:
         lines.append(f"replay  mmactors replay {path}")
     return lines
+
+
+def key_figures(counters: Mapping[str, int]) -> list[str]:
+    """Return the figures of a run that are shown on the terminal, each as a text."""
+    return [
+        f"{label} {sum(count for name, count in counters.items() if name.endswith(suffix))}"
+        for label, suffix in _FIGURES
+    ]
 
 
 def _as_json(report: Report, code: int) -> dict[str, Any]:

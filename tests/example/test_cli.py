@@ -256,7 +256,7 @@ def test_logs_shows_what_was_asked_for(scenario, tmp_path, capsys):
     assert faults == as_json
     assert len(faults) + 1 == len(as_table)
     assert "# tracer: nop" == as_ftrace[0]
-    assert all("page_fault_user: address=0x" in line for line in as_ftrace[9:])
+    assert all("page_fault_user: address=0x" in line for line in as_ftrace[10:])
 
 
 def test_validate_lists_what_it_cannot_validate(tmp_path, capsys):
