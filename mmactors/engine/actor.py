@@ -1,10 +1,9 @@
 """An actor as the engine sees it: a coroutine, a clock, and what it waits for."""
 
-from collections.abc import Coroutine, Generator
-from types import coroutine
+from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from attrs import define
+from attrs import define, field
 
 if TYPE_CHECKING:
     from mmactors.engine.cpu import Cpu
@@ -16,10 +15,17 @@ PARK: Final = object()
 """What an actor's coroutine yields to its driver; anything else is a foreign await."""
 
 
-@coroutine
-def park() -> Generator[object, None, None]:
-    """Give the baton back; the one primitive through which all waiting goes."""
-    yield PARK
+class _Parking:
+    """Gives the baton back; the one primitive through which all waiting goes."""
+
+    def __await__(self) -> "Generator[object, None, None]":
+        # An iterator is all that is needed, and a tuple's is cheaper than a generator.
+        return iter(_TRAPS)  # type: ignore[return-value]
+
+
+_TRAPS: Final = (PARK,)
+PARKING: Final = _Parking()
+"""`await PARKING` parks the running actor."""
 
 
 @define(eq=False)
@@ -35,6 +41,13 @@ class Waitable(Protocol):
 
     def describe(self) -> str:
         """Say what is waited for, and who could end it."""
+
+
+class Awaited(Waitable, Protocol):
+    """Something that will have happened at a time which is not known before."""
+
+    at_ns: int
+    """When it happens for who waits; NEVER as long as nobody knows."""
 
 
 @define(eq=False, kw_only=True)
@@ -56,7 +69,24 @@ class Actor:
     ready_at: int | None = None
     """When the actor could run; None: it waits for somebody else."""
     ready_order: int = 0
-    """Which of the actor's entries in the ready set is the valid one."""
+    """Which of the actor's entries in the ready set is the valid one; 0: none."""
+    entry_of_label: dict[str, int] = field(factory=dict)
+    """What the recorder calls this actor with each of its labels."""
     finished: bool = False
     task: Any = None
     """The driver's handle."""
+    send: Callable[[None], Any] = field(init=False)
+    """The coroutine's own, found faster."""
+
+    def __attrs_post_init__(self) -> None:
+        self.send = self.coro.send
+
+    def withdraw(self) -> None:
+        """Leave the ready set: somebody else does what this actor was to be woken for."""
+        self.ready_at = None
+        self.ready_order = 0
+
+    def __str__(self) -> str:
+        """Return who this is, and where, as reports name it."""
+        cpu = self.cpu
+        return self.name if cpu is None or cpu.idle is self else f"cpu{cpu.index}/{self.name}"

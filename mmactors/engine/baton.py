@@ -6,24 +6,32 @@ then asks `pick` who gets the baton. `limit` is the time up to which the actor t
 on without asking: the earliest time of any other plus the quantum, cut by the next interrupt of
 its CPU. An operation that ends within the limit costs no switch.
 
+With quantum 0 every step happens in the order of virtual time. With a larger one a CPU may run
+ahead of the others by so much: what it does then is seen by them late, at its own time, if it is a
+message, an interrupt or a lock, whose times are compared; a shared cell just has its newest value.
+
+Pausing at a time changes nothing: an actor is stopped only where it would have parked anyway.
+
 Invariants: one actor runs; virtual time is monotone per clock; an actor has at most one valid entry
 in the ready set; whoever parks without such an entry has set `waits_for`.
 """
 
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from attrs import frozen
 
-from mmactors.engine.actor import NEVER, Actor, Clock, Waitable, park
+from mmactors.engine.actor import NEVER, PARKING, Actor, Awaited, Clock, Waitable
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.guard import Guard, Label
 from mmactors.engine.policy import Policy, make_policy
-from mmactors.engine.report import EngineError, StepBudgetExceeded, deadlock
-from mmactors.engine.schedule import Recorder
+from mmactors.engine.report import EngineError, StepBudgetExceeded, deadlock, last_events
+from mmactors.engine.schedule import SEPARATOR, Recorder
 
 _NR_RECENT: Final = 12
+_ALONE_NS: Final = 10_000
+"""How far an actor goes on without asking when nobody else is ready."""
 
 
 @frozen(kw_only=True)
@@ -47,17 +55,27 @@ class Engine:
         self.guard: Final = Guard(on=config.guard)
         self.messages: Final[Counter[str]] = Counter()
         self.actors: Final[list[Actor]] = []
+        self.outside_waits: Final[list[Waitable]] = []
+        """What tasks outside the machine wait for."""
         self.limit = -1
         """The running actor goes on without asking up to this time, in ns."""
         self.until_ns = NEVER
         """Nobody gets the baton for something later than this."""
         self.stop_requested = False
         self.failure: EngineError | None = None
-        self._current: Actor | None = None
-        self._names: set[str] = set()
+        self.recent_events: Callable[[], list[str]] | None = None
+        """Names the last events for reports; without it, who got the baton last is named."""
+        self.running: Actor | None = None
+        """The actor that runs; `current` for callers that know that one does."""
+        self._names: Final[set[str]] = set()
         self._nr_unfinished = 0
         self._switches = 0
+        self._step_budget: Final = config.step_budget
         self._send_order = 0
+        self._alone_ns: Final = max(_ALONE_NS, config.quantum_ns)
+        self._record: Final = self.recorder.entries.append
+        self._push: Final = self.policy.push
+        self._draws_costs: Final = self.policy.draws_costs
 
     # -- actors ------------------------------------------------------------------------------
 
@@ -73,37 +91,34 @@ class Engine:
     ) -> Actor:
         """Make an actor of a coroutine; it gets the baton first at its clock's time.
 
-        A daemon serves others: the run is over when all actors that are none have ended.
+        Without a clock it gets one of its own that shows the present time. A daemon serves others:
+        the run is over when all actors that are none have ended.
         """
         assert name not in self._names, f"two actors are named {name}"
+        assert SEPARATOR not in name, f"{name!r} contains {SEPARATOR!r}"
         self._names.add(name)
+        if clock is None:
+            clock = Clock(0 if self.running is None else self.running.clock.now)
         actor = Actor(
-            index=len(self.actors),
-            name=name,
-            coro=coro,
-            clock=clock if clock is not None else Clock(),
-            daemon=daemon,
-            pid=pid,
+            index=len(self.actors), name=name, coro=coro, clock=clock, daemon=daemon, pid=pid
         )
         self.actors.append(actor)
         self._nr_unfinished += not daemon
         if is_ready:
-            self.policy.push(actor, actor.clock.now)
-        if self._current is not None:
-            self.refresh_limit()
+            self.make_ready(actor, clock.now)
         return actor
 
     @property
     def current(self) -> Actor:
         """The actor that runs."""
-        assert self._current is not None, "no actor runs"
-        return self._current
+        assert self.running is not None, "no actor runs"
+        return self.running
 
     @property
     def now_ns(self) -> int:
         """The virtual time of the actor that runs, or the latest of all when none does."""
-        if self._current is not None:
-            return self._current.clock.now
+        if self.running is not None:
+            return self.running.clock.now
         return max((actor.clock.now for actor in self.actors), default=0)
 
     def statistics(self) -> EngineStatistics:
@@ -113,10 +128,10 @@ class Engine:
         )
 
     def recent(self) -> list[str]:
-        """Return who got the baton last, for reports."""
-        recorder = self.recorder
-        names = recorder.schedule("").names
-        return [names[entry] for entry in recorder.entries[-_NR_RECENT:]]
+        """Return what happened last, for reports."""
+        if self.recent_events is not None:
+            return self.recent_events()
+        return self.recorder.last(_NR_RECENT)
 
     def next_send_order(self) -> int:
         """Return a number that orders messages by when they were sent."""
@@ -127,104 +142,150 @@ class Engine:
 
     def pick(self) -> Actor | None:
         """Give the baton to who goes next; None: the run is over or has to pause."""
-        self._current = None
-        if self._nr_unfinished == 0 or self.stop_requested or self.failure is not None:
+        if self.is_complete or self.stop_requested or self.failure is not None:
+            self.running = None
             return None
         policy = self.policy
-        next_ns = policy.next_time_ns()
-        if next_ns > self.until_ns:
-            if next_ns == NEVER:
-                self.failure = deadlock(self.now_ns, self.actors, self.recent())
+        actor = policy.pop(self.until_ns)
+        if actor is None:
+            self.running = None
+            if policy.next_ns == NEVER:
+                self.failure = deadlock(self.now_ns, self.actors, self.outside_waits, self.recent())
             return None
-        actor = policy.pop()
-        assert actor is not None, "the ready set lost its earliest entry"
-        self._switches += 1
-        if self._switches > self.config.step_budget:
-            self.failure = StepBudgetExceeded(
-                f"more than {self.config.step_budget} switches at t={actor.clock.now} ns; "
-                f"the last: {', '.join(self.recent())}; "
-                "raise engine.step_budget if the run does make progress"
-            )
+        self._switches = switches = self._switches + 1
+        if switches > self._step_budget:
+            self._give_up(actor)
             return None
-        ready_at = actor.ready_at
-        assert ready_at is not None, f"{actor.name} was picked but is not ready"
         clock = actor.clock
-        clock.now = max(clock.now, ready_at)
+        ready_at = actor.ready_at
+        assert ready_at is not None, f"{actor} was picked but is not ready"
+        if ready_at > clock.now:  # noqa: PLR1730 - faster than max()
+            clock.now = ready_at
         actor.ready_at = None
         actor.waits_for = None
-        self.recorder.record(actor)
-        self._current = actor
-        self.refresh_limit()
+        entry = actor.entry_of_label.get(actor.label)
+        self._record(self.recorder.new_entry(actor) if entry is None else entry)
+        self.running = actor
+        # refresh_limit(), without the call.
+        limit = clock.now + self._alone_ns
+        if policy.next_ns + policy.quantum_ns < limit:  # noqa: PLR1730 - faster than min()
+            limit = policy.next_ns + policy.quantum_ns
+        cpu = actor.cpu
+        if cpu is not None and cpu.interrupt_ns <= limit:
+            limit = cpu.interrupt_ns - 1
+        self.limit = limit
+        if self.guard.on:
+            self.guard.end()
         return actor
 
     def finish(self, actor: Actor) -> None:
         """Note that an actor's coroutine has returned."""
         actor.finished = True
         self._nr_unfinished -= not actor.daemon
+        if actor.cpu is not None and actor.cpu.current is actor:
+            actor.cpu.exit_thread()
 
     def fail(self, error: EngineError) -> None:
         """Stop the run with a report; the first one counts."""
         if self.failure is None:
             self.failure = error
 
+    def _give_up(self, actor: Actor) -> None:
+        self.running = None
+        self.failure = StepBudgetExceeded(
+            f"more than {self._step_budget} switches at t={actor.clock.now} ns: "
+            "perhaps nobody makes progress; raise engine.step_budget if somebody does\n"
+            + last_events(self.recent())
+        )
+
     @property
     def is_complete(self) -> bool:
-        """Whether all actors that are no daemons have ended."""
-        return self._nr_unfinished == 0
+        """Whether all actors that are no daemons have ended, and nobody outside waits."""
+        return self._nr_unfinished == 0 and not self.outside_waits
 
     # -- what actors call ----------------------------------------------------------------------
 
     def refresh_limit(self) -> None:
         """Compute anew how far the running actor may go: what could come next has changed."""
+        actor = self.running
+        if actor is None:
+            return
         policy = self.policy
-        next_ns = policy.next_time_ns()
-        limit = next_ns if next_ns == NEVER else next_ns + policy.quantum_ns()
-        actor = self._current
-        if actor is not None and actor.cpu is not None:
-            limit = min(limit, actor.cpu.next_interrupt_ns() - 1)
-        self.limit = min(limit, self.until_ns)
+        limit = min(actor.clock.now + self._alone_ns, policy.next_ns + policy.quantum_ns)
+        if actor.cpu is not None:
+            limit = min(limit, actor.cpu.interrupt_ns - 1)
+        self.limit = limit
 
     def make_ready(self, actor: Actor, time_ns: int) -> None:
         """Let an actor that waits go on at `time_ns`, but not before its own time."""
-        ready_at = max(time_ns, actor.clock.now)
+        ready_at = actor.clock.now
+        if time_ns > ready_at:  # noqa: PLR1730 - faster than max()
+            ready_at = time_ns
         if actor.ready_at is None or ready_at < actor.ready_at:
-            self.policy.push(actor, ready_at)
-            self.refresh_limit()
+            self._push(actor, ready_at)
+            limit = ready_at + self.policy.quantum_ns
+            if limit < self.limit:  # noqa: PLR1730 - faster than min()
+                self.limit = limit
 
     async def spend(self, ns: int) -> None:
         """Let `ns` nanoseconds of the running actor's time pass.
 
         Interrupts of its CPU are taken inside, if they are enabled; the rest is spent afterwards.
         """
-        if self.policy.draws_costs:
+        if self._draws_costs:
             ns = self.policy.cost_ns(ns)
-        actor = self._current
+        actor = self.running
         assert actor is not None, "only an actor spends time"
         clock = actor.clock
         end = clock.now + ns
         if end <= self.limit:
             clock.now = end
-        else:
-            await self._spend_beyond_limit(actor, end)
-
-    async def _spend_beyond_limit(self, actor: Actor, end: int) -> None:
-        clock = actor.clock
-        while True:
-            interrupt_ns = NEVER if actor.cpu is None else actor.cpu.next_interrupt_ns()
-            stop = min(end, max(interrupt_ns, clock.now))
-            actor.label = "spend"
-            self.policy.push(actor, stop)
-            await park()
-            if actor.cpu is not None and actor.cpu.has_interrupt():
-                begun = clock.now
-                await actor.cpu.take_interrupts()
-                end += clock.now - begun
-            if clock.now >= end:
+            return
+        cpu = actor.cpu
+        actor.label = "spend"
+        if cpu is None or cpu.interrupt_ns > end:
+            self._push(actor, end)
+            await PARKING
+            if cpu is None or (clock.now == end and cpu.interrupt_ns > end):
                 return
+        await self._spend_interrupted(actor, end)
+
+    async def _spend_interrupted(self, actor: Actor, end: int) -> None:
+        """Spend until `end`, which every interrupt taken meanwhile puts off by its length."""
+        clock = actor.clock
+        cpu = actor.cpu
+        assert cpu is not None, f"{actor} has no CPU that could be interrupted"
+        while True:
+            if cpu.interrupt_ns <= clock.now:
+                began_ns = clock.now
+                await cpu.take_interrupts()
+                end += clock.now - began_ns
+            elif clock.now >= end:
+                return
+            actor.label = "spend"
+            self._push(actor, min(end, max(cpu.interrupt_ns, clock.now)))
+            await PARKING
+
+    def spend_nowait(self, ns: int) -> bool:
+        """Let `ns` nanoseconds pass if that needs no switch; return whether they have passed."""
+        actor = self.running
+        assert actor is not None, "only an actor spends time"
+        clock = actor.clock
+        end = clock.now + ns
+        if end > self.limit or self._draws_costs:
+            return False
+        clock.now = end
+        return True
+
+    def wants_step(self) -> bool:
+        """Whether `step` has something to do; asking first saves a coroutine."""
+        actor = self.running
+        assert actor is not None, "only an actor takes steps"
+        return actor.clock.now > self.limit or self.guard.on
 
     async def step(self, label: Label) -> None:
         """Wait for the turn to do what `label` says to shared state; then do it at once."""
-        actor = self._current
+        actor = self.running
         assert actor is not None, "only an actor takes steps"
         if actor.clock.now > self.limit:
             await self.pause(label.text)
@@ -232,24 +293,44 @@ class Engine:
             self.guard.begin(actor, label)
 
     async def pause(self, label: str) -> None:
-        """Let those go first whose time has come; then take pending interrupts of this CPU."""
-        actor = self._current
+        """Let those go first whose time has come; take pending interrupts of this CPU."""
+        actor = self.running
         assert actor is not None, "only an actor pauses"
-        actor.label = label
-        self.policy.push(actor, actor.clock.now)
-        await park()
-        if actor.cpu is not None and actor.cpu.has_interrupt():
-            await actor.cpu.take_interrupts()
+        cpu = actor.cpu
+        while True:
+            actor.label = label
+            self._push(actor, actor.clock.now)
+            await PARKING
+            if cpu is None or cpu.interrupt_ns > actor.clock.now:
+                return
+            await cpu.take_interrupts()  # Time has passed: others may be due again.
 
     async def wait(self, waitable: Waitable, label: str) -> None:
         """Park until somebody calls `make_ready`.
 
         The caller checks its condition again: an interrupt of its CPU also ends the wait.
         """
-        actor = self._current
+        actor = self.running
         assert actor is not None, "only an actor waits"
+        cpu = actor.cpu
+        if cpu is not None and cpu.current is actor and cpu.interrupt_ns < NEVER:
+            self.make_ready(actor, cpu.interrupt_ns)
         actor.label = label
         actor.waits_for = waitable
-        await park()
-        if actor.cpu is not None and actor.cpu.has_interrupt():
-            await actor.cpu.take_interrupts()
+        await PARKING
+        cpu = actor.cpu
+        if cpu is not None and cpu.interrupt_ns <= actor.clock.now:
+            await cpu.take_interrupts()
+
+    async def wait_for(self, awaited: Awaited, label: str) -> None:
+        """Spin until the running actor's time reaches `awaited.at_ns`, which others set.
+
+        Who sets it calls `make_ready` too. Interrupts are taken meanwhile, if they are enabled.
+        """
+        actor = self.running
+        assert actor is not None, "only an actor waits"
+        clock = actor.clock
+        while clock.now < awaited.at_ns:
+            if awaited.at_ns < NEVER:
+                self.make_ready(actor, awaited.at_ns)
+            await self.wait(awaited, label)

@@ -5,7 +5,12 @@ runs: a thread or the idle loop at the bottom, interrupt handlers above it. A ha
 stack of whom it interrupts, so "only the top one runs" holds by construction. Interrupts are taken
 at the boundaries the engine names: between steps, inside `spend`, while spinning.
 
-A thread keeps its CPU while it runs or spins and gives it away when it sleeps.
+A thread keeps its CPU while it runs or spins and gives it away when it sleeps. A woken thread runs
+at once if the CPU is idle and the time has come, else from the run queue, in order of wake time.
+
+Invariants: `current` is the one actor of the CPU that others may make ready; the run queue holds
+threads only, none of them `current`; a CPU that runs idle has nothing in its run queue whose time
+has come.
 """
 
 from collections import Counter, deque
@@ -16,7 +21,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from mmactors.engine.actor import NEVER, Actor, Clock, Waitable
+from mmactors.engine.actor import NEVER, Actor, Awaited, Clock, Waitable
 from mmactors.engine.baton import Engine
 from mmactors.engine.report import SleepInAtomicContext
 
@@ -71,11 +76,15 @@ class Cpu:
     current: Actor = field(init=False)
     """Who is on the CPU: a thread, or the idle actor."""
     idle: Actor = field(init=False)
+    interrupt_ns: int = field(default=NEVER, init=False)
+    """When the next interrupt can be taken; NEVER if none is pending or they are off."""
     _irqs_off: int = field(default=0, init=False)
     _pending: list[tuple[int, int, Interrupt]] = field(factory=list, init=False)
-    _run_queue: deque[tuple[int, Actor]] = field(factory=deque, init=False)
+    _run_queue: list[tuple[int, int, Actor]] = field(factory=list, init=False)
+    """A heap: when the thread may run, order of arrival, thread."""
     _idle_since_ns: int = field(default=0, init=False)
-    _slice_began_ns: int = field(default=0, init=False)
+    _starts_ns: int = field(default=0, init=False)
+    """When `current` runs its first instruction; its slice begins then."""
     _last_thread: Actor | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -89,6 +98,8 @@ class Cpu:
         waitable = _Idle(self.index)
         while True:
             await self.engine.wait(waitable, "idle")
+            if self.current is self.idle:
+                self._put_next()
 
     # -- interrupts ----------------------------------------------------------------------------
 
@@ -97,13 +108,17 @@ class Cpu:
         """Whether interrupts are taken."""
         return self._irqs_off == 0
 
-    def next_interrupt_ns(self) -> int:
-        """Return when the next interrupt can be taken; NEVER if none is pending or they are off."""
-        return NEVER if self._irqs_off or not self._pending else self._pending[0][0]
-
     def has_interrupt(self) -> bool:
         """Whether an interrupt can be taken now."""
-        return not self._irqs_off and bool(self._pending) and self._pending[0][0] <= self.clock.now
+        return self.interrupt_ns <= self.clock.now
+
+    def _interrupts_changed(self) -> None:
+        """Note that what is pending, or whether it may be taken, has changed."""
+        if self._irqs_off or not self._pending:
+            self.interrupt_ns = NEVER
+        else:
+            # The switch to a thread runs with interrupts off.
+            self.interrupt_ns = max(self._pending[0][0], self._starts_ns)
 
     def raise_interrupt(self, interrupt: Interrupt, *, latency_ns: int) -> None:
         """Queue an interrupt that arrives `latency_ns` after the sender's present time."""
@@ -111,8 +126,9 @@ class Cpu:
         arrival_ns = engine.current.clock.now + latency_ns
         heappush(self._pending, (arrival_ns, engine.next_send_order(), interrupt))
         engine.messages[f"interrupt {interrupt.vector}"] += 1
-        if self.irqs_enabled and self.current is not engine.current:
-            engine.make_ready(self.current, arrival_ns)
+        self._interrupts_changed()
+        if self.interrupt_ns < NEVER and self.current is not engine.running:
+            engine.make_ready(self.current, self.interrupt_ns)
         engine.refresh_limit()
 
     async def take_interrupts(self) -> None:
@@ -126,20 +142,33 @@ class Cpu:
             self.contexts.append(interrupt.vector)
             with self.irqs_off():
                 await interrupt.handler(self)
-            self.contexts.pop()
+                self.contexts.pop()
             self.times.irq_ns += self.clock.now - began_ns
             self._idle_since_ns = self.clock.now
 
     @contextmanager
     def irqs_off(self) -> Iterator[None]:
         """local_irq_save ... local_irq_restore; nests."""
-        self._irqs_off += 1
+        self.disable_irqs()
         try:
             yield
         finally:
-            self._irqs_off -= 1
-            if not self._irqs_off and self._pending:
-                self.engine.refresh_limit()
+            self.enable_irqs()
+
+    def disable_irqs(self) -> None:
+        """Take no interrupts until `enable_irqs` was called as often."""
+        self._irqs_off += 1
+        if self.interrupt_ns < NEVER:
+            self.interrupt_ns = NEVER
+            self.engine.refresh_limit()
+
+    def enable_irqs(self) -> None:
+        """Undo one `disable_irqs`; what arrived meanwhile is taken at the next boundary."""
+        assert self._irqs_off > 0, f"cpu{self.index}: interrupts are on already"
+        self._irqs_off -= 1
+        if self._pending:
+            self._interrupts_changed()
+            self.engine.refresh_limit()
 
     # -- threads -------------------------------------------------------------------------------
 
@@ -157,25 +186,30 @@ class Cpu:
             name, coro, clock=self.clock, daemon=daemon, pid=pid, is_ready=False
         )
         thread.cpu = self
-        self._enqueue(thread, at_ns)
+        self._schedule(thread, at_ns)
         return thread
 
     async def sleep(self, waitable: Waitable, label: str) -> None:
         """Give the CPU away until `wake` is called for the running thread."""
-        thread = self.current
-        if self.spinlocks_held or self._irqs_off or self.contexts:
-            raise SleepInAtomicContext(
-                f"{thread.name} went to sleep on {waitable.describe()} with "
-                f"{self.spinlocks_held} spinlocks held, interrupts "
-                f"{'on' if self.irqs_enabled else 'off'}, contexts {self.contexts}"
-            )
+        self.assert_may_sleep(waitable)
         self._put_next()
         await self.engine.wait(waitable, label)
+
+    def assert_may_sleep(self, waitable: Waitable) -> None:
+        """Raise SleepInAtomicContext unless the running thread may give its CPU away."""
+        if self.spinlocks_held or self._irqs_off or self.contexts:
+            raise SleepInAtomicContext(
+                f"{self.engine.running} went to sleep waiting for {waitable.describe()}, with "
+                f"{self.spinlocks_held} spinlocks held, interrupts "
+                f"{'off' if self._irqs_off else 'on'}, in "
+                f"{'interrupt ' + ' > '.join(self.contexts) if self.contexts else 'no interrupt'}"
+            )
+        assert self.current is self.engine.running, f"{self.engine.running} is not on {self.index}"
 
     def wake(self, thread: Actor, at_ns: int) -> None:
         """Let a thread that sleeps run again, from `at_ns` or as soon as the CPU is free."""
         assert thread.cpu is self, f"{thread.name} belongs to another CPU"
-        self._enqueue(thread, at_ns)
+        self._schedule(thread, at_ns)
 
     def exit_thread(self) -> None:
         """Give the CPU away for good; the running thread's coroutine returns next."""
@@ -183,11 +217,14 @@ class Cpu:
 
     async def cond_resched(self) -> None:
         """Let the next thread of the run queue have the CPU if the slice is used up."""
-        if self._run_queue and self.clock.now - self._slice_began_ns >= self.slice_ns:
-            thread = self.current
-            self._run_queue.append((self.clock.now, thread))
+        queue = self._run_queue
+        now = self.clock.now
+        if queue and queue[0][0] <= now and now - self._starts_ns >= self.slice_ns:
+            waitable = _Preempted(self.index)
+            self.assert_may_sleep(waitable)
+            self._enqueue(self.current, now)
             self._put_next()
-            await self.engine.wait(_Preempted(self.index), "preempted")
+            await self.engine.wait(waitable, "preempted")
 
     @property
     def nr_running(self) -> int:
@@ -195,32 +232,46 @@ class Cpu:
         return len(self._run_queue) + (self.current is not self.idle)
 
     def _enqueue(self, thread: Actor, at_ns: int) -> None:
-        if self.current is self.idle:
+        heappush(self._run_queue, (at_ns, self.engine.next_send_order(), thread))
+
+    def _schedule(self, thread: Actor, at_ns: int) -> None:
+        """Let `thread` run from `at_ns`, or as soon as the CPU is free after that."""
+        if self.current is not self.idle or self.contexts:
+            self._enqueue(thread, at_ns)  # A handler on idle's stack ends before idle looks.
+        elif at_ns <= self.clock.now or at_ns <= self.engine.now_ns:
             self._put(thread, at_ns)
         else:
-            self._run_queue.append((at_ns, thread))
+            self._enqueue(thread, at_ns)
+            self.engine.make_ready(self.idle, at_ns)
 
     def _put_next(self) -> None:
-        if self._run_queue:
-            at_ns, thread = self._run_queue.popleft()
+        """Put the next thread on the CPU whose time has come, or else nobody."""
+        queue = self._run_queue
+        if queue and queue[0][0] <= self.clock.now:
+            at_ns, _, thread = heappop(queue)
             self._put(thread, at_ns)
-        else:
+            return
+        if self.current is not self.idle:
             self.current = self.idle
-            self._idle_since_ns = self.clock.now
-            if self.next_interrupt_ns() < NEVER:
-                self.engine.make_ready(self.idle, self.next_interrupt_ns())
+            self._idle_since_ns = self._starts_ns = self.clock.now
+            self._interrupts_changed()
             self.on_switch(self, None)
+        wake_ns = min(self.interrupt_ns, queue[0][0] if queue else NEVER)
+        if wake_ns < NEVER:
+            self.engine.make_ready(self.idle, wake_ns)
 
     def _put(self, thread: Actor, at_ns: int) -> None:
         start_ns = max(at_ns, self.clock.now)
         if self.current is self.idle:
-            self.times.idle_ns += start_ns - self._idle_since_ns
+            self.times.idle_ns += max(start_ns - self._idle_since_ns, 0)
         if self._last_thread is not None and self._last_thread is not thread:
             start_ns += self.switch_ns
             self.context_switches += 1
         self._last_thread = thread
         self.current = thread
-        self._slice_began_ns = start_ns
+        self._starts_ns = start_ns
+        self._interrupts_changed()
+        self.idle.withdraw()  # An interrupt that idle was to take is the thread's now.
         self.engine.make_ready(thread, start_ns)
         self.on_switch(self, thread)
 
@@ -268,3 +319,20 @@ class WaitQueue:
     def describe(self) -> str:
         """Say what is waited for."""
         return f"{self.name}"
+
+
+async def sleep_for(engine: Engine, awaited: Awaited, label: str) -> None:
+    """Sleep until `wake_at` sets `awaited.at_ns`; who has no CPU to give away just waits."""
+    actor = engine.current
+    if actor.cpu is None:
+        await engine.wait_for(awaited, label)
+    else:
+        await actor.cpu.sleep(awaited, label)
+
+
+def wake_at(engine: Engine, actor: Actor, at_ns: int) -> None:
+    """Let an actor that is in `sleep_for` go on at `at_ns`."""
+    if actor.cpu is None:
+        engine.make_ready(actor, at_ns)
+    else:
+        actor.cpu.wake(actor, at_ns)

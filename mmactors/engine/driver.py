@@ -2,15 +2,20 @@
 
 `TrioDriver` makes each actor a trio task, for runs that live among other trio code. `InlineDriver`
 steps all actors in one task. A schedule and its log are the same under both.
+
+The machine moves only while a task awaits `run`. If that task is cancelled, the actor that runs
+comes to its next parking place first, and a later `run` goes on from there.
 """
 
-from typing import Final, Protocol
+from collections.abc import Callable
+from inspect import CORO_CLOSED, getcoroutinestate
+from typing import Final, NoReturn, Protocol
 
 import trio
 
 from mmactors.engine.actor import PARK, Actor
 from mmactors.engine.baton import Engine
-from mmactors.engine.report import EngineError, ForeignAwait, crash
+from mmactors.engine.report import ActorCrashed, EngineError, ForeignAwait, crash
 
 _SWITCHES_BETWEEN_CHECKPOINTS: Final = 2048
 
@@ -22,30 +27,39 @@ class Driver(Protocol):
         """Move the machine until `pick` gives the baton to nobody; raise the engine's failure."""
 
     async def close(self) -> None:
-        """Leave nothing running."""
+        """Leave nothing running; raise what an actor raised while it was closed."""
 
 
 def advance(engine: Engine, actor: Actor) -> None:
     """Let `actor` run until it parks or ends. What it raises becomes the engine's failure."""
     try:
-        trap = actor.coro.send(None)
+        trap = actor.send(None)
     except StopIteration:
         engine.finish(actor)
     except EngineError as error:
+        actor.finished = True
         engine.fail(error)
     except Exception as error:  # noqa: BLE001 - the one place where an actor's error is caught
+        actor.finished = True
         failure = crash(actor, error, engine.recent())
         failure.__cause__ = error
         engine.fail(failure)
     else:
         if trap is not PARK:
-            engine.fail(
-                ForeignAwait(
-                    f"{actor.name} awaited {trap!r}, which is not the engine's: "
-                    "an actor may only await engine operations; let a task outside the machine "
-                    "await it and tell the actor"
-                )
-            )
+            _refuse(engine, actor, trap)
+
+
+def _refuse(engine: Engine, actor: Actor, trap: object) -> None:
+    """Stop the run because `actor` awaited what is not the engine's."""
+    engine.fail(
+        ForeignAwait(
+            f"{actor} awaited {trap!r} at t={actor.clock.now} ns, which is not the engine's: an "
+            "actor may only await engine operations; let a task outside the machine await it and "
+            "tell the actor"
+        )
+    )
+    # At once and in this task: what the coroutine entered, such as a cancel scope, belongs to it.
+    _close(actor)
 
 
 class InlineDriver:
@@ -53,6 +67,7 @@ class InlineDriver:
 
     def __init__(self, engine: Engine) -> None:
         self._engine: Final = engine
+        self._is_moving = False
 
     def run_some(self, nr_switches: int) -> bool:
         """Give the baton at most `nr_switches` times; return whether the machine can go on."""
@@ -67,14 +82,23 @@ class InlineDriver:
 
     def run_to_end(self) -> None:
         """Move the machine without any event loop; raise the engine's failure."""
+        self._engine.stop_requested = False
         while self.run_some(_SWITCHES_BETWEEN_CHECKPOINTS):
             pass
         _raise_failure(self._engine)
 
     async def run(self) -> None:
         """Move the machine; other tasks of the trio program get their turn now and then."""
-        while self.run_some(_SWITCHES_BETWEEN_CHECKPOINTS):
+        assert not self._is_moving, "two tasks move the machine"
+        self._is_moving = True
+        try:
             await trio.lowlevel.checkpoint()
+            self._engine.stop_requested = False
+            while self.run_some(_SWITCHES_BETWEEN_CHECKPOINTS):
+                await trio.lowlevel.checkpoint()
+        finally:
+            self._is_moving = False
+            self._engine.running = None
         _raise_failure(self._engine)
 
     async def close(self) -> None:
@@ -89,24 +113,44 @@ class TrioDriver:
         self._engine: Final = engine
         self._nursery: Final = nursery
         self._host: trio.lowlevel.Task | None = None
+        self._raise_cancel: Callable[[], NoReturn] | None = None
+        """Raises what the host was cancelled with, once the machine stands still."""
+        self._error: BaseException | None = None
+        """What came out of an actor's task and is the host's: KeyboardInterrupt, a mismatch."""
+        self._is_closed = False
 
     async def run(self) -> None:
         """Move the machine while the calling task waits here."""
         assert self._host is None, "two tasks move the machine"
         await trio.lowlevel.checkpoint()
-        actor = self._engine.pick()
+        assert not self._is_closed, "the machine was closed, or its tasks were cancelled"
+        engine = self._engine
+        engine.stop_requested = False
+        actor = engine.pick()
         if actor is not None:
             self._host = trio.lowlevel.current_task()
             self._wake(actor)
             try:
-                await trio.lowlevel.wait_task_rescheduled(self._abort_host)
+                await trio.lowlevel.wait_task_rescheduled(self._stop)
             finally:
                 self._host = None
-        _raise_failure(self._engine)
+                engine.running = None
+            error, self._error = self._error, None
+            if error is not None:
+                raise error
+            raise_cancel, self._raise_cancel = self._raise_cancel, None
+            if raise_cancel is not None:
+                raise_cancel()
+        _raise_failure(engine)
 
     async def close(self) -> None:
-        """Cancel all actor tasks and close all coroutines."""
-        self._nursery.cancel_scope.cancel()
+        """Close all coroutines and let all actor tasks end."""
+        assert self._host is None, "the machine is moving"
+        if not self._is_closed:
+            self._is_closed = True
+            for actor in self._engine.actors:
+                if actor.task is not None and not actor.finished:
+                    trio.lowlevel.reschedule(actor.task)
         close_actors(self._engine)
 
     def _wake(self, actor: Actor) -> None:
@@ -116,37 +160,66 @@ class TrioDriver:
             trio.lowlevel.reschedule(actor.task)
 
     async def _drive(self, actor: Actor) -> None:
+        """Be the task of `actor`: let it run, pass the baton on, and wait to get it back."""
         engine = self._engine
         actor.task = trio.lowlevel.current_task()
+        wait = trio.lowlevel.wait_task_rescheduled
         while True:
-            advance(engine, actor)
-            successor = engine.pick()
-            while successor is actor:
+            try:
                 advance(engine, actor)
                 successor = engine.pick()
+                while successor is actor:
+                    advance(engine, actor)
+                    successor = engine.pick()
+            except BaseException as error:  # noqa: BLE001 - it is raised again, where run is awaited
+                actor.finished = getcoroutinestate(actor.coro) == CORO_CLOSED
+                self._error = error
+                successor = None
             if successor is not None:
                 self._wake(successor)
             elif self._host is not None:
                 trio.lowlevel.reschedule(self._host)
             if actor.finished:
                 return
-            await trio.lowlevel.wait_task_rescheduled(_abort)
+            await wait(self._abort)
+            if self._is_closed:
+                return
 
-    def _abort_host(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+    def _stop(self, raise_cancel: Callable[[], NoReturn]) -> trio.lowlevel.Abort:
         self._engine.stop_requested = True
+        self._raise_cancel = raise_cancel
+        return trio.lowlevel.Abort.FAILED
+
+    def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        """Let an actor's task be cancelled only while the machine stands still."""
+        if self._host is not None:
+            return trio.lowlevel.Abort.FAILED
+        self._is_closed = True
         return trio.lowlevel.Abort.SUCCEEDED
 
 
-def _abort(_raise_cancel: object) -> trio.lowlevel.Abort:
-    return trio.lowlevel.Abort.SUCCEEDED
-
-
 def close_actors(engine: Engine) -> None:
-    """Close every coroutine that has not ended."""
-    for actor in engine.actors:
-        if not actor.finished:
-            actor.coro.close()
-            actor.finished = True
+    """Close every coroutine that has not ended; raise the first error that one raised at that."""
+    errors = [
+        (actor, error)
+        for actor in engine.actors
+        if not actor.finished and (error := _close(actor)) is not None
+    ]
+    engine.running = None
+    if errors and engine.failure is None:
+        actor, error = errors[0]
+        failure = ActorCrashed(f"{actor} raised {error!r} while it was being closed")
+        engine.fail(failure)
+        raise failure from error
+
+
+def _close(actor: Actor) -> Exception | None:
+    actor.finished = True
+    try:
+        actor.coro.close()
+    except Exception as error:  # noqa: BLE001 - the others have to be closed first
+        return error
+    return None
 
 
 def _raise_failure(engine: Engine) -> None:

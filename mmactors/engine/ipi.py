@@ -1,7 +1,7 @@
 """Calling functions on other CPUs (kernel/smp.c, v6.1): an interrupt to each, and a spin for all.
 
-The caller spins until every target has run the handler; it takes interrupts itself meanwhile, so two
-CPUs that call each other both get on. Calling with interrupts off could hang two CPUs for ever
+The caller spins until every target has run the handler; it takes interrupts itself meanwhile, so
+two CPUs that call each other both get on. Calling with interrupts off could hang two CPUs for ever
 and is an error, as the kernel warns. A handler runs with interrupts off and asks nobody.
 """
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from attrs import define
 
-from mmactors.engine.actor import Actor
+from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.baton import Engine
 from mmactors.engine.report import EngineError
 
@@ -21,6 +21,10 @@ class MailboxFull(EngineError):  # noqa: N818 - says what happened
     """More messages wait than the mailbox's bound allows: somebody sends without end."""
 
 
+class AskInInterrupt(EngineError):  # noqa: N818 - says what happened
+    """An interrupt handler asked somebody and would have waited for the reply."""
+
+
 @define(eq=False)
 class Reply(Generic[R]):
     """The place where the answer to one request arrives."""
@@ -29,16 +33,17 @@ class Reply(Generic[R]):
     asker: Actor
     request: str
     server: str
-    answered: bool = False
+    at_ns: int = NEVER
+    """When the answer is there for the asker."""
     value: R | None = None
 
     def send(self, value: R, *, latency_ns: int = 0) -> None:
         """Answer; the asker goes on `latency_ns` after the server's present time."""
-        assert not self.answered, f"{self.request} was answered twice"
-        self.answered = True
+        assert self.at_ns == NEVER, f"{self.request} was answered twice"
         self.value = value
         engine = self.engine
-        engine.make_ready(self.asker, engine.current.clock.now + latency_ns)
+        self.at_ns = engine.current.clock.now + latency_ns
+        engine.make_ready(self.asker, self.at_ns)
 
     def describe(self) -> str:
         """Say what is waited for."""
@@ -88,12 +93,17 @@ class Mailbox(Generic[M]):
     async def ask(self, body: Any, *, latency_ns: int = 0) -> Any:
         """Send a request and spin until its answer is there; interrupts are taken if enabled."""
         engine = self._engine
+        asker = engine.current
         kind = type(body).__name__
-        reply: Reply[Any] = Reply(engine, engine.current, kind, self.name)
+        if asker.cpu is not None and asker.cpu.contexts:
+            raise AskInInterrupt(
+                f"{asker} asked {self.name} for {kind} in interrupt {asker.cpu.contexts[-1]}: "
+                "who answers interrupts never asks, else two CPUs could wait for each other"
+            )
+        reply: Reply[Any] = Reply(engine, asker, kind, self.name)
         request: Any = Request(body, reply)
         self.tell(request, latency_ns=latency_ns, kind=kind)
-        while not reply.answered:
-            await engine.wait(reply, "reply")
+        await engine.wait_for(reply, "reply")
         return reply.value
 
     async def receive(self) -> M:
@@ -102,14 +112,16 @@ class Mailbox(Generic[M]):
         receiver = engine.current
         heap = self._heap
         clock = receiver.clock
-        while not heap or heap[0][0] > clock.now or clock.now > engine.limit:
+        if not heap or heap[0][0] > clock.now or clock.now > engine.limit:
+            assert self._receiver is None, f"{receiver} and {self._receiver} read {self.name}"
             self._receiver = receiver
-            if heap:
-                engine.make_ready(receiver, heap[0][0])
-            await engine.wait(self, "receive")
+            while True:
+                if heap:
+                    engine.make_ready(receiver, heap[0][0])
+                await engine.wait(self, "receive")
+                if heap and heap[0][0] <= clock.now:
+                    break
             self._receiver = None
-            if heap and heap[0][0] <= clock.now:
-                break
         return heappop(heap)[3]
 
     def describe(self) -> str:

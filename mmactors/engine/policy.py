@@ -28,18 +28,16 @@ class Policy(Protocol):
 
     draws_costs: bool
     """Whether `cost_ns` may change a cost; False saves the question."""
+    next_ns: int
+    """A time before which nobody in the ready set can run; NEVER if it is empty."""
+    quantum_ns: int
+    """How far the actor that runs now may run ahead of the earliest other; -1: not even to it."""
 
     def push(self, actor: Actor, time_ns: int) -> None:
         """Put an actor into the ready set, or move its entry there."""
 
-    def pop(self) -> Actor | None:
-        """Take the actor that goes next; None: nobody can run."""
-
-    def next_time_ns(self) -> int:
-        """Return the earliest time in the ready set, NEVER if it is empty."""
-
-    def quantum_ns(self) -> int:
-        """Return how far the actor that runs now may run ahead of the earliest other; -1: not."""
+    def pop(self, until_ns: int) -> Actor | None:
+        """Take the actor that goes next; None: nobody can run by then."""
 
     def tie(self, sender: int, time_ns: int) -> int:
         """Return what orders messages that arrive at one time; equal for one sender and time."""
@@ -54,39 +52,47 @@ class Fifo:
     draws_costs: bool = False
 
     def __init__(self, config: EngineConfig) -> None:
-        self._quantum_ns: Final = config.quantum_ns or -1
-        self._heap: list[tuple[int, int, int, Actor]] = []
+        self.next_ns: int = NEVER
+        self.quantum_ns: int = config.quantum_ns or -1
+        self._heap: Final[list[tuple[int, int, Actor]]] = []
+        """Time, order among equal times, actor. Entries are valid by `Actor.ready_order`."""
         self._order = 0
 
     def push(self, actor: Actor, time_ns: int) -> None:
         """Put an actor into the ready set, or move its entry there."""
         self._order = order = self._order + 1
-        actor.ready_at = time_ns
-        actor.ready_order = order
-        heappush(self._heap, (time_ns, self._rank(order), order, actor))
+        self._push(actor, time_ns, order)
 
-    def pop(self) -> Actor | None:
+    def pop(self, until_ns: int) -> Actor | None:
         """Take the earliest actor."""
         heap = self._heap
         while heap:
-            _, _, order, actor = heappop(heap)
-            if actor.ready_order == order and actor.ready_at is not None:
-                return actor
-        return None
+            time_ns, order, actor = heappop(heap)
+            if actor.ready_order == order:
+                break
+        else:
+            self.next_ns = NEVER
+            return None
+        if time_ns > until_ns:
+            heappush(heap, (time_ns, order, actor))
+            self.next_ns = time_ns
+            return None
+        self.trim()
+        return actor
 
-    def next_time_ns(self) -> int:
-        """Return the earliest time in the ready set, NEVER if it is empty."""
+    def trim(self) -> None:
+        """Drop void entries at the head of the ready set, so that `next_ns` is exact."""
         heap = self._heap
         while heap:
-            time_ns, _, order, actor = heap[0]
-            if actor.ready_order == order and actor.ready_at is not None:
-                return time_ns
+            time_ns, order, actor = heap[0]
+            if actor.ready_order == order:
+                self.next_ns = time_ns
+                return
             heappop(heap)
-        return NEVER
+        self.next_ns = NEVER
 
-    def quantum_ns(self) -> int:
-        """Return the configured quantum."""
-        return self._quantum_ns
+    def draw_quantum(self) -> None:
+        """Decide how much of the quantum the actor that runs now may use: all of it."""
 
     def tie(self, sender: int, time_ns: int) -> int:  # noqa: ARG002 - FIFO: nothing to permute
         """Return 0: messages of one time are taken in the order in which they were sent."""
@@ -96,8 +102,12 @@ class Fifo:
         """Return `ns`."""
         return ns
 
-    def _rank(self, order: int) -> int:  # noqa: ARG002 - FIFO: the order itself decides
-        return 0
+    def _push(self, actor: Actor, time_ns: int, order: int) -> None:
+        actor.ready_at = time_ns
+        actor.ready_order = order
+        heappush(self._heap, (time_ns, order, actor))
+        if time_ns < self.next_ns:  # noqa: PLR1730 - faster than min()
+            self.next_ns = time_ns
 
 
 class Seeded(Fifo):
@@ -107,14 +117,27 @@ class Seeded(Fifo):
         super().__init__(config)
         self._seed: Final = mix(config.seed)
         self._jitter_percent: Final = config.jitter_percent
+        self._quantum_max_ns: Final = config.quantum_ns
         self._draws = 0
         self.draws_costs = config.jitter_percent > 0
 
-    def quantum_ns(self) -> int:
-        """Return a part of the configured quantum, drawn anew each time."""
-        if self._quantum_ns < 0:
-            return -1
-        return self._draw() % (self._quantum_ns + 1)
+    def push(self, actor: Actor, time_ns: int) -> None:
+        """Put an actor into the ready set, at a place among its equals that the seed decides."""
+        self._order = order = self._order + 1
+        # mix is one to one, so these are unique as the numbers they come from are.
+        self._push(actor, time_ns, mix(self._seed ^ order))
+
+    def pop(self, until_ns: int) -> Actor | None:
+        """Take the earliest actor."""
+        actor = super().pop(until_ns)
+        if actor is not None:
+            self.draw_quantum()
+        return actor
+
+    def draw_quantum(self) -> None:
+        """Decide how much of the quantum the actor that runs now may use, anew each time."""
+        if self._quantum_max_ns:
+            self.quantum_ns = self._draw() % (self._quantum_max_ns + 1)
 
     def tie(self, sender: int, time_ns: int) -> int:
         """Return a rank that depends on sender and time only, so that one sender stays in order."""
@@ -125,14 +148,11 @@ class Seeded(Fifo):
         spread = ns * self._jitter_percent // 100
         return ns - spread + self._draw() % (2 * spread + 1)
 
-    def _rank(self, order: int) -> int:
-        return mix(self._seed ^ order)
-
     def _draw(self) -> int:
         self._draws += 1
         return mix(self._seed + self._draws)
 
 
-def make_policy(config: EngineConfig) -> Policy:
+def make_policy(config: EngineConfig) -> Fifo:
     """Return the policy that `config` names."""
     return Seeded(config) if config.policy == "seeded" else Fifo(config)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mmactors.engine.actor import Actor
+from mmactors.engine.actor import Actor, Waitable
 from mmactors.units import format_ns
 
 
@@ -31,27 +31,37 @@ class SleepInAtomicContext(EngineError):  # noqa: N818 - Linux's own message
 
 
 def describe_waiting(actors: Iterable[Actor]) -> str:
-    """Return one line for each actor that waits: who, since when, for what, and who holds it."""
+    """Return one line for each actor that waits: who, since when, for what, and who holds it.
+
+    Those whose end the run waits for come first.
+    """
+    waiting = [actor for actor in actors if not actor.finished and actor.waits_for is not None]
     lines = [
-        f"  {actor.name} at t={format_ns(actor.clock.now)}: waits for {actor.waits_for.describe()}"
-        for actor in actors
-        if not actor.finished and actor.waits_for is not None
+        f"  {actor} at t={format_ns(actor.clock.now)}: waits for {actor.waits_for.describe()}"
+        for actor in sorted(waiting, key=lambda actor: actor.daemon)
+        if actor.waits_for is not None
     ]
     return "\n".join(lines)
 
 
-def deadlock(now_ns: int, actors: Iterable[Actor], recent: Iterable[str]) -> Deadlock:
-    """Return the report that nobody can run."""
-    text = f"at t={now_ns} ns nobody can run; waiting:\n{describe_waiting(actors)}"
-    return Deadlock(_with_recent(text, recent))
+def deadlock(
+    now_ns: int, actors: Iterable[Actor], outside: Iterable[Waitable], recent: Iterable[str]
+) -> Deadlock:
+    """Return the report that nobody can run; `outside` is what others wait for."""
+    lines = [f"at t={now_ns} ns nobody can run; waiting:"]
+    lines += [f"  a task outside: waits for {waitable.describe()}" for waitable in outside]
+    lines += [describe_waiting(actors), last_events(recent)]
+    return Deadlock("\n".join(line for line in lines if line))
 
 
 def crash(actor: Actor, error: BaseException, recent: Iterable[str]) -> ActorCrashed:
     """Return the report that `actor` raised `error`."""
-    text = f"{actor.name} raised {error!r} at t={actor.clock.now} ns"
-    return ActorCrashed(_with_recent(text, recent))
+    text = f"{actor} raised {error!r} at t={actor.clock.now} ns"
+    events = last_events(recent)
+    return ActorCrashed(f"{text}\n{events}" if events else text)
 
 
-def _with_recent(text: str, recent: Iterable[str]) -> str:
+def last_events(recent: Iterable[str]) -> str:
+    """Return what happened last, one line each below a heading; empty if nothing did."""
     lines = [f"  {line}" for line in recent]
-    return "\n".join([text, "last events:", *lines]) if lines else text
+    return "\n".join(["last events:", *lines]) if lines else ""

@@ -9,14 +9,17 @@ import zlib
 from array import array
 from base64 import b85decode, b85encode
 from collections.abc import Iterator
+from typing import Final
 
 from attrs import define, field, frozen
 
 from mmactors.engine.actor import NEVER, Actor
-from mmactors.engine.policy import Policy
+from mmactors.engine.policy import Fifo
 
-_MAGIC = "mmactors schedule 1"
-_LINE = 100
+SEPARATOR: Final = ": "
+"""Stands between the name and the label of an entry; names never contain it."""
+_MAGIC: Final = "mmactors schedule 1"
+_LINE: Final = 100
 
 
 class ScheduleMismatch(Exception):  # noqa: N818 - it is what happened, not a kind of error
@@ -30,9 +33,17 @@ class Schedule:
     fingerprint: str
     """Digest of the scenario and the program it was recorded from."""
     names: tuple[str, ...]
-    """`actor label` of each kind of entry."""
+    """`actor: label` of each kind of entry."""
     entries: "array[int]"
     """Indices into `names`, one for each time the baton was given."""
+
+    def must_fit(self, fingerprint: str) -> None:
+        """Raise ScheduleMismatch unless the schedule was recorded from this very program."""
+        if fingerprint != self.fingerprint:
+            raise ScheduleMismatch(
+                f"the schedule was recorded from {self.fingerprint}, this is {fingerprint}: "
+                "replay it with the scenario and the version it was recorded with"
+            )
 
     def __iter__(self) -> Iterator[str]:
         return (self.names[entry] for entry in self.entries)
@@ -64,23 +75,26 @@ class Schedule:
 
 @define(eq=False)
 class Recorder:
-    """Takes down who got the baton."""
+    """Takes down who got the baton, and for what."""
 
     entries: "array[int]" = field(factory=lambda: array("I"))
-    _ids: dict[tuple[str, str], int] = field(factory=dict)
+    _names: list[str] = field(factory=list)
 
-    def record(self, actor: Actor) -> None:
-        """Note that `actor` got the baton to do what its label says."""
-        key = (actor.name, actor.label)
-        entry = self._ids.get(key)
-        if entry is None:
-            entry = self._ids[key] = len(self._ids)
-        self.entries.append(entry)
+    def new_entry(self, actor: Actor) -> int:
+        """Return the number under which `actor` with its present label goes from now on."""
+        entry = actor.entry_of_label[actor.label] = len(self._names)
+        self._names.append(f"{actor.name}{SEPARATOR}{actor.label}")
+        return entry
+
+    def last(self, nr_entries: int) -> list[str]:
+        """Return the last entries, as text."""
+        return [self._names[entry] for entry in self.entries[-nr_entries:]]
 
     def schedule(self, fingerprint: str) -> Schedule:
         """Return what was taken down so far."""
-        names = tuple(f"{actor} {label}" for actor, label in self._ids)
-        return Schedule(fingerprint=fingerprint, names=names, entries=array("I", self.entries))
+        return Schedule(
+            fingerprint=fingerprint, names=tuple(self._names), entries=array("I", self.entries)
+        )
 
 
 class Replay:
@@ -89,26 +103,30 @@ class Replay:
     The base policy answers everything else, so it must be made of the same seed and options.
     """
 
-    def __init__(self, schedule: Schedule, base: Policy) -> None:
+    def __init__(self, schedule: Schedule, base: Fifo) -> None:
         self.draws_costs = base.draws_costs
-        self._base = base
-        self._names = [tuple(name.split(" ", 1)) for name in schedule.names]
-        self._entries = schedule.entries
-        self._at = 0
-        self._ready: dict[str, Actor] = {}
-        self.next_time_ns = base.next_time_ns
-        self.quantum_ns = base.quantum_ns
+        self.next_ns: int = base.next_ns
+        self.quantum_ns: int = base.quantum_ns
         self.tie = base.tie
         self.cost_ns = base.cost_ns
+        self._base: Final = base
+        self._names: Final = [tuple(name.split(SEPARATOR, 1)) for name in schedule.names]
+        self._entries: Final = schedule.entries
+        self._at = 0
+        self._ready: Final[dict[str, Actor]] = {}
 
     def push(self, actor: Actor, time_ns: int) -> None:
         """Put an actor into the ready set, or move its entry there."""
         self._ready[actor.name] = actor
         self._base.push(actor, time_ns)
+        self.next_ns = self._base.next_ns
 
-    def pop(self) -> Actor | None:
+    def pop(self, until_ns: int) -> Actor | None:
         """Take the actor that the schedule names."""
-        if self._base.next_time_ns() == NEVER:
+        base = self._base
+        base.trim()
+        self.next_ns = base.next_ns
+        if base.next_ns == NEVER:
             return None
         if self._at == len(self._entries):
             raise ScheduleMismatch(
@@ -118,14 +136,22 @@ class Replay:
         actor = self._ready.get(name)
         if actor is None or actor.ready_at is None or actor.label != label:
             can = sorted(
-                f"{other.name} {other.label}"
+                f"{other.name}{SEPARATOR}{other.label}"
                 for other in self._ready.values()
                 if other.ready_at is not None
             )
             raise ScheduleMismatch(
-                f"entry {self._at} is {name} {label}, but only these can run: {', '.join(can)}"
+                f"entry {self._at} is {name}{SEPARATOR}{label}, "
+                f"but only these can run: {', '.join(can)}"
             )
+        if actor.ready_at > until_ns:
+            return None
         self._at += 1
+        actor.ready_order = 0  # Its entry in the base's ready set is void.
+        base.trim()
+        base.draw_quantum()
+        self.next_ns = base.next_ns
+        self.quantum_ns = base.quantum_ns
         return actor
 
 

@@ -1,0 +1,276 @@
+"""Spinlocks and mutexes (kernel/locking/{qspinlock,mutex}.c, v6.1).
+
+Theory of operation. Acquiring and releasing are steps: they wait for their turn, then act at once.
+Who finds the lock taken queues; a release hands the lock to the first of the queue, whose time is
+then at least that of the release. A CPU that is behind may find a lock free that was held at its
+own time, because the holder ran ahead: it spins until the time of that release, so that critical
+sections never overlap in virtual time.
+
+A spinlock's waiter keeps its CPU and takes interrupts if they are enabled; a mutex's waiter
+sleeps. Left out: the pending bit and lock stealing of qspinlocks, optimistic spinning of mutexes;
+both are strictly first come, first served here.
+
+Invariants: at most one holder; a lock with waiters has a holder; a CPU's `spinlocks_held` is the
+number of spinlocks that it holds or spins for.
+"""
+
+from collections import deque
+from types import TracebackType
+from typing import Final
+
+from attrs import define
+
+from mmactors.engine.actor import NEVER, Actor
+from mmactors.engine.baton import Engine
+from mmactors.engine.cpu import Cpu, sleep_for, wake_at
+from mmactors.engine.guard import Label, Mode
+from mmactors.engine.lock_stat import LockClass
+
+
+@define(eq=False)
+class _Waiter:
+    """One who queues for a lock."""
+
+    lock: "_ExclusiveLock"
+    actor: Actor
+    asked_ns: int
+    at_ns: int = NEVER
+    """When the lock is its own."""
+
+    def describe(self) -> str:
+        return self.lock.describe()
+
+
+class _ExclusiveLock:
+    """What a spinlock and a mutex have in common: one holder, a queue, the counts."""
+
+    def __init__(self, engine: Engine, lock_class: LockClass, *, name: str) -> None:
+        self.name: Final = name
+        self.holder: Actor | None = None
+        self._engine: Final = engine
+        self._side: Final = lock_class.write
+        self._hold: Final = lock_class.write.hold
+        self._is_guarded: Final = engine.guard.on
+        self._waiters: Final[deque[_Waiter]] = deque()
+        self._last_cpu: Cpu | None = None
+        self._acquired_ns = 0
+        self._released_ns = 0
+
+    def describe(self) -> str:
+        """Say which lock this is, and who holds it."""
+        holder = "nobody" if self.holder is None else str(self.holder)
+        return f"{self.name}, held by {holder}"
+
+    def _try(self) -> Actor | None:
+        """Take the lock for the running actor if that needs no waiting at all, or return None."""
+        engine = self._engine
+        actor = engine.running
+        assert actor is not None, "only an actor takes locks"
+        now = actor.clock.now
+        if (
+            self.holder is not None
+            or now > engine.limit
+            or now < self._released_ns
+            or self._is_guarded
+        ):
+            return None
+        self.holder = actor
+        self._acquired_ns = now
+        if self._last_cpu is not actor.cpu:
+            self._bounce(actor.cpu)
+        return actor
+
+    async def _queue(self) -> _Waiter | None:
+        """Take a step to acquire; return None if the lock was free, else the place in the queue."""
+        engine = self._engine
+        await engine.step(Label(f"lock {self.name}", ((self.name, Mode.WRITE),)))
+        actor = engine.current
+        now = actor.clock.now
+        waiter = _Waiter(self, actor, now)
+        if self.holder is not None:
+            self._waiters.append(waiter)
+            if self._last_cpu is not actor.cpu:
+                self._side.con_bounces += 1
+            return waiter
+        was_held_now = self._acquired_ns <= now < self._released_ns
+        if was_held_now and self._last_cpu is not actor.cpu:
+            self._side.con_bounces += 1
+        self._grant(waiter, max(now, self._released_ns), is_contended=was_held_now)
+        return waiter if waiter.at_ns > now else None
+
+    def _grant(self, waiter: _Waiter, at_ns: int, *, is_contended: bool) -> None:
+        waiter.at_ns = at_ns
+        self.holder = waiter.actor
+        self._acquired_ns = at_ns
+        if is_contended:
+            self._side.wait.add(at_ns - waiter.asked_ns)
+        if self._last_cpu is not waiter.actor.cpu:
+            self._bounce(waiter.actor.cpu)
+
+    def _bounce(self, cpu: Cpu | None) -> None:
+        if self._last_cpu is not None:
+            self._side.acq_bounces += 1
+        self._last_cpu = cpu
+
+    def _give_back(self, actor: Actor) -> _Waiter | None:
+        """Release; return the waiter who has the lock now, if there is one."""
+        assert self.holder is actor, f"{actor} releases {self.describe()}"
+        now = actor.clock.now
+        self._released_ns = now
+        held_ns = now - self._acquired_ns
+        hold = self._hold
+        # LockTime.add, without the call: this is the hottest count of all.
+        if held_ns < hold.min_ns or not hold.nr:
+            hold.min_ns = held_ns
+        if held_ns > hold.max_ns:  # noqa: PLR1730 - faster than max()
+            hold.max_ns = held_ns
+        hold.nr += 1
+        hold.total_ns += held_ns
+        if not self._waiters:
+            self.holder = None
+            return None
+        waiter = self._waiters.popleft()
+        self._grant(waiter, max(now, waiter.asked_ns), is_contended=True)
+        return waiter
+
+    def _unlock_label(self) -> Label:
+        return Label(f"unlock {self.name}", ((self.name, Mode.WRITE),))
+
+
+class Spinlock(_ExclusiveLock):
+    """A lock whose waiters keep their CPUs."""
+
+    def acquire_nowait(self) -> bool:
+        """Take the lock if it is free and no step has to be waited for; return whether it was."""
+        actor = self._try()
+        if actor is None:
+            return False
+        if actor.cpu is not None:
+            actor.cpu.spinlocks_held += 1
+        return True
+
+    async def acquire(self) -> None:
+        """Take the lock; spin while others hold it."""
+        waiter = await self._queue()
+        cpu = self._engine.current.cpu
+        if cpu is not None:
+            cpu.spinlocks_held += 1
+        if waiter is not None:
+            await self._engine.wait_for(waiter, f"spin {self.name}")
+
+    def release_nowait(self) -> bool:
+        """Give the lock back if no step has to be waited for; return whether it was."""
+        engine = self._engine
+        actor = engine.running
+        assert actor is not None, "only an actor holds locks"
+        if actor.clock.now > engine.limit or self._is_guarded:
+            return False
+        self._release(actor)
+        return True
+
+    async def release(self) -> None:
+        """Give the lock back; the first of the queue has it next."""
+        await self._engine.step(self._unlock_label())
+        self._release(self._engine.current)
+
+    def _release(self, actor: Actor) -> None:
+        if actor.cpu is not None:
+            actor.cpu.spinlocks_held -= 1
+        waiter = self._give_back(actor)
+        if waiter is not None:
+            self._engine.make_ready(waiter.actor, waiter.at_ns)
+
+    def irqsave(self) -> "_IrqSave":
+        """Return a context in which the lock is held with interrupts off (spin_lock_irqsave)."""
+        return _IrqSave(self)
+
+    async def __aenter__(self) -> None:
+        if not self.acquire_nowait():
+            await self.acquire()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            if not self.release_nowait():
+                await self.release()
+        elif issubclass(kind, Exception):
+            self._release(self._engine.current)  # no step: the body's own steps are over
+
+
+@define(eq=False)
+class _IrqSave:
+    """A spinlock, to be held with interrupts off."""
+
+    lock: Spinlock
+    _cpu: Cpu | None = None
+
+    async def __aenter__(self) -> None:
+        lock = self.lock
+        self._cpu = lock._engine.current.cpu  # noqa: SLF001 - one mechanism
+        if self._cpu is not None:
+            self._cpu.disable_irqs()
+        await lock.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.lock.__aexit__(kind, error, traceback)
+        if self._cpu is not None:
+            self._cpu.enable_irqs()
+
+
+class Mutex(_ExclusiveLock):
+    """A lock whose waiters give their CPUs away."""
+
+    def acquire_nowait(self) -> bool:
+        """Take the lock if it is free and no step has to be waited for; return whether it was."""
+        return self._try() is not None
+
+    async def acquire(self) -> None:
+        """Take the lock; sleep while others hold it."""
+        waiter = await self._queue()
+        if waiter is not None:
+            await sleep_for(self._engine, waiter, f"sleep {self.name}")
+
+    def release_nowait(self) -> bool:
+        """Give the lock back if no step has to be waited for; return whether it was."""
+        engine = self._engine
+        actor = engine.running
+        assert actor is not None, "only an actor holds locks"
+        if actor.clock.now > engine.limit or self._is_guarded:
+            return False
+        self._release(actor)
+        return True
+
+    async def release(self) -> None:
+        """Give the lock back; the first of the queue has it next."""
+        await self._engine.step(self._unlock_label())
+        self._release(self._engine.current)
+
+    def _release(self, actor: Actor) -> None:
+        waiter = self._give_back(actor)
+        if waiter is not None:
+            wake_at(self._engine, waiter.actor, waiter.at_ns)
+
+    async def __aenter__(self) -> None:
+        if not self.acquire_nowait():
+            await self.acquire()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            if not self.release_nowait():
+                await self.release()
+        elif issubclass(kind, Exception):
+            self._release(self._engine.current)  # no step: the body's own steps are over
