@@ -70,7 +70,7 @@ async def _execute(
     started = time.perf_counter()
     failure: Exception | None = None
     async with Machine(scenario, sink=sink, schedule=schedule) as machine:
-        with trio.CancelScope() as scope, _interrupting(scope), _ticking(machine, on_tick):
+        with _interruptible(machine) as interrupt, _ticking(machine, interrupt, on_tick):
             try:
                 await machine.run(until_ns=until_ns)
             except (EngineError, GuardViolation, ScheduleMismatch) as error:
@@ -81,7 +81,7 @@ async def _execute(
         verdict = summary.verdict
         if failure is not None:
             status, verdict = "failed", verdict_of(failure)
-        elif scope.cancelled_caught:
+        elif interrupt.has_come and not machine.is_complete:
             status, verdict = "interrupted", "interrupted"
         return Outcome(
             status=status,
@@ -108,45 +108,46 @@ def _raise_input_error(error: BaseException) -> None:
 
 @define(eq=False)
 class _Interrupt:
-    """Cancels at the first signal; the second one is Python's own."""
+    """Stops the machine at the first signal; the second one is Python's own."""
 
-    scope: trio.CancelScope
-    token: trio.lowlevel.TrioToken
+    machine: Machine
     has_come: bool = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.has_come:
             signal.default_int_handler(number, frame)
         self.has_come = True
-        self.token.run_sync_soon(self.scope.cancel)
+        self.machine.stop()
 
 
 @contextmanager
-def _interrupting(scope: trio.CancelScope) -> Iterator[None]:
+def _interruptible(machine: Machine) -> Iterator[_Interrupt]:
+    interrupt = _Interrupt(machine)
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals belong to the main thread
+        yield interrupt  # signals belong to the main thread
         return
-    interrupt = _Interrupt(scope, trio.lowlevel.current_trio_token())
     previous = {
         number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        yield
+        yield interrupt
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 @contextmanager
-def _ticking(machine: Machine, on_tick: Callable[[Machine], None] | None) -> Iterator[None]:
-    if on_tick is None:
-        yield
-        return
+def _ticking(
+    machine: Machine, interrupt: _Interrupt, on_tick: Callable[[Machine], None] | None
+) -> Iterator[None]:
     done = threading.Event()
 
     def tick() -> None:
         while not done.wait(TICK_S):
-            on_tick(machine)
+            if interrupt.has_come:
+                machine.stop()  # again: the machine may have been about to compute its limit
+            elif on_tick is not None:
+                on_tick(machine)
 
     thread = threading.Thread(target=tick, name="mmactors ticker", daemon=True)
     thread.start()

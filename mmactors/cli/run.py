@@ -3,6 +3,7 @@
 import json as json_text
 import re
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ from mmactors.cli.execute import Outcome, execute
 from mmactors.cli.progress import compact, progress_line
 from mmactors.errors import Place, Problem, UserError
 from mmactors.observe.log import EventLog, LineFile
-from mmactors.observe.run_dir import EVENTS, RunDir, create_run_dir
+from mmactors.observe.run_dir import EVENTS, TRACEBACK, RunDir, create_run_dir
 from mmactors.scenario.dump import dump_scenario
 from mmactors.scenario.load import load_scenario
 from mmactors.scenario.machine import Machine
@@ -96,6 +97,8 @@ def _run(scenario: Scenario, run_dir: RunDir, *, shows_progress: bool) -> Report
         finally:
             if log is not None:
                 log.close()
+        if outcome.failure is not None and outcome.failure.__cause__ is not None:
+            run_dir.write(TRACEBACK, "".join(traceback.format_exception(outcome.failure)))
         run_dir.finish(
             outcome.status,
             summary={**attrs.asdict(outcome.summary), "verdict": outcome.verdict},
@@ -168,6 +171,8 @@ def final_lines(report: Report) -> list[str]:
     if report.nr_logged is not None:
         lines.append(f"log     {path / EVENTS} ({report.nr_logged} events)")
     lines.append(f"run     {path}")
+    if (path / TRACEBACK).exists():
+        lines.append(f"crash   {path / TRACEBACK}")
     if outcome.status != "complete" or nr_failed:
         lines.append(f"replay  mmactors replay {path}")
     return lines

@@ -29,6 +29,8 @@ COUNTERS: Final = "counters.json"
 SUMMARY: Final = "summary.json"
 SCHEDULE: Final = "schedule.txt"
 PROC: Final = "proc"
+TRACEBACK: Final = "traceback.txt"
+"""Only there if an actor crashed: where in mmactors."""
 
 _SCHEMA: Final = {"schema": "mmactors.run", "version": "1.0"}
 _PACKAGES: Final = ("mmactors", "attrs", "numba", "numpy", "orjson", "structlog", "trio")
@@ -223,7 +225,7 @@ def _clear(path: Path) -> None:
                 )
             ) from None
         # The status goes first: what is half removed must not look whole.
-        for name in (META, SUMMARY, COUNTERS, SCHEDULE, SCENARIO, EVENTS):
+        for name in (META, SUMMARY, COUNTERS, SCHEDULE, SCENARIO, EVENTS, TRACEBACK):
             (path / name).unlink(missing_ok=True)
         _remove_tree(path / PROC)
 
