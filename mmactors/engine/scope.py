@@ -1,5 +1,6 @@
 """Where a machine's actors live: inside it they can run, after it nothing is left running."""
 
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Final
 
@@ -17,13 +18,14 @@ class DriverScope:
 
     def __init__(self, engine: Engine) -> None:
         self._engine: Final = engine
-        self._nursery_manager = trio.open_nursery() if engine.config.driver == "trio" else None
+        self._nursery_manager: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._driver: Driver | None = None
 
     async def __aenter__(self) -> Driver:
-        if self._nursery_manager is None:
+        if self._engine.config.driver == "inline":
             self._driver = InlineDriver(self._engine)
         else:
+            self._nursery_manager = trio.open_nursery()
             nursery = await self._nursery_manager.__aenter__()
             self._driver = TrioDriver(self._engine, nursery)
         return self._driver
