@@ -73,6 +73,9 @@ class Cpu:
     contexts: list[str] = field(factory=list, init=False)
     """Names of the interrupt contexts above the thread, innermost last."""
     spinlocks_held: int = field(default=0, init=False)
+    """Held or spun for."""
+    rcu_nesting: int = field(default=0, init=False)
+    """Open RCU read sections."""
     current: Actor = field(init=False)
     """Who is on the CPU: a thread, or the idle actor."""
     idle: Actor = field(init=False)
@@ -197,10 +200,11 @@ class Cpu:
 
     def assert_may_sleep(self, waitable: Waitable) -> None:
         """Raise SleepInAtomicContext unless the running thread may give its CPU away."""
-        if self.spinlocks_held or self._irqs_off or self.contexts:
+        if self.spinlocks_held or self._irqs_off or self.contexts or self.rcu_nesting:
             raise SleepInAtomicContext(
                 f"{self.engine.running} went to sleep waiting for {waitable.describe()}, with "
-                f"{self.spinlocks_held} spinlocks held, interrupts "
+                f"{self.spinlocks_held} spinlocks held, {self.rcu_nesting} RCU read sections, "
+                "interrupts "
                 f"{'off' if self._irqs_off else 'on'}, in "
                 f"{'interrupt ' + ' > '.join(self.contexts) if self.contexts else 'no interrupt'}"
             )

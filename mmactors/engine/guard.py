@@ -69,18 +69,28 @@ class Guard:
         finally:
             self._label = label
 
-    def check(self, name: str, mode: Mode) -> None:
-        """Raise GuardViolation unless the current step declares this access."""
+    def column(self, column: "Column", name: str) -> "Column":
+        """Return `column`, guarded if the guard is on."""
+        return GuardedColumn(column, name, self) if self.on else column
+
+    def check(self, name: str, index: int, mode: Mode) -> None:
+        """Raise GuardViolation unless the current step declares this access.
+
+        A step may declare a whole column by its name, or one element as `name[index]`.
+        """
         label = self._label
         if label is _EVERYTHING:
             return
+        element = f"{name}[{index}]"
         if label is not None:
             for touched, how in label.touches:
-                if touched == name and mode in _ALLOWS[how]:
+                if touched in (name, element) and mode in _ALLOWS[how]:
                     return
         who = "nobody" if self._actor is None else self._actor.name
         what = "outside any step" if label is None else f"in step {label.text!r} of {who}"
-        raise GuardViolation(f"{name} was touched ({mode.value}) {what}, which does not declare it")
+        raise GuardViolation(
+            f"{element} was touched ({mode.value}) {what}, which does not declare it"
+        )
 
 
 _ALLOWS: Final = {
@@ -108,9 +118,9 @@ class GuardedColumn:
         self._guard: Final = guard
 
     def __getitem__(self, index: int, /) -> int:
-        self._guard.check(self._name, Mode.READ)
+        self._guard.check(self._name, index, Mode.READ)
         return self._column[index]
 
     def __setitem__(self, index: int, value: int, /) -> None:
-        self._guard.check(self._name, Mode.WRITE)
+        self._guard.check(self._name, index, Mode.WRITE)
         self._column[index] = value

@@ -5,7 +5,7 @@ mailbox of a serving actor is contention on the structure it serves; its service
 """
 
 from heapq import heappop, heappush
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from attrs import define
 
@@ -15,6 +15,7 @@ from mmactors.engine.report import EngineError
 
 M = TypeVar("M")
 R = TypeVar("R")
+R_contra = TypeVar("R_contra", contravariant=True)
 
 
 class MailboxFull(EngineError):  # noqa: N818 - says what happened
@@ -50,12 +51,21 @@ class Reply(Generic[R]):
         return f"the reply to {self.request} from {self.server}"
 
 
+class Answerable(Protocol[R_contra]):
+    """What a server needs to know of a request's reply."""
+
+    asker: Actor
+
+    def send(self, value: R_contra, *, latency_ns: int = 0) -> None:
+        """Answer."""
+
+
 @define(eq=False)
 class Request(Generic[R]):
     """A message that wants an answer."""
 
     body: Any
-    reply: Reply[R]
+    reply: Answerable[R]
 
 
 class Mailbox(Generic[M]):
@@ -63,7 +73,7 @@ class Mailbox(Generic[M]):
 
     def __init__(self, engine: Engine, name: str, *, capacity: int = 1 << 16) -> None:
         self.name: Final = name
-        self._engine: Final = engine
+        self.engine: Final = engine
         self._capacity: Final = capacity
         self._heap: list[tuple[int, int, int, M]] = []
         self._last_arrival_ns: dict[int, int] = {}
@@ -72,10 +82,21 @@ class Mailbox(Generic[M]):
     def __len__(self) -> int:
         return len(self._heap)
 
-    def tell(self, message: M, *, latency_ns: int = 0, kind: str | None = None) -> None:
-        """Send `message`; it arrives `latency_ns` after the sender's present time."""
-        engine = self._engine
-        sender = engine.current
+    def tell(
+        self,
+        message: M,
+        *,
+        latency_ns: int = 0,
+        kind: str | None = None,
+        sender: Actor | None = None,
+    ) -> None:
+        """Send `message`; it arrives `latency_ns` after the sender's present time.
+
+        The sender is the running actor, unless it is one that stands for a task outside.
+        """
+        engine = self.engine
+        if sender is None:
+            sender = engine.current
         heap = self._heap
         if len(heap) >= self._capacity:
             raise MailboxFull(f"{self.name} holds {len(heap)} messages; {sender.name} sent another")
@@ -92,7 +113,7 @@ class Mailbox(Generic[M]):
 
     async def ask(self, body: Any, *, latency_ns: int = 0) -> Any:
         """Send a request and spin until its answer is there; interrupts are taken if enabled."""
-        engine = self._engine
+        engine = self.engine
         asker = engine.current
         kind = type(body).__name__
         if asker.cpu is not None and asker.cpu.contexts:
@@ -108,7 +129,7 @@ class Mailbox(Generic[M]):
 
     async def receive(self) -> M:
         """Take the message that arrived first; wait for one if there is none."""
-        engine = self._engine
+        engine = self.engine
         receiver = engine.current
         heap = self._heap
         clock = receiver.clock
