@@ -55,12 +55,12 @@ class LineFile:
         """Take one line with its end."""
         self._lines.append(line)
         self._nr_bytes_waiting += len(line)
+        if self._nr_bytes_waiting >= self._nr_bytes_buffered:
+            self._nr_bytes_buffered = BUFFER_BYTES
+            self.write_out()
 
     def flush(self) -> None:
-        """Write out what waits if it is much."""
-        if self._nr_bytes_waiting >= self._nr_bytes_buffered:
-            self.write_out()
-            self._nr_bytes_buffered = BUFFER_BYTES
+        """Do nothing: `write` knows when much waits, and `close` writes out the rest."""
 
     def write_out(self) -> None:
         """Write out what waits. If that fails, cut the file to its complete lines and raise."""
@@ -88,8 +88,12 @@ class LineFile:
 class _EventLogger(structlog.BoundLoggerBase):
     """structlog's bound logger with the one method that the log needs."""
 
-    def record(self, **envelope: Any) -> None:
-        self._proxy_to_logger("msg", **envelope)
+    def record(self, event_dict: Any) -> None:
+        # What _proxy_to_logger does, without a context to copy and keywords to pass on: half of it.
+        logger = self._logger
+        for processor in self._processors:
+            event_dict = processor(logger, "msg", event_dict)
+        logger.msg(event_dict)
 
 
 @define(eq=False)
@@ -123,7 +127,9 @@ class EventLog:
             self._is_wanted[type(event)] = is_wanted
         if is_wanted:
             self.nr_recorded += 1
-            self._record(seq=seq, t=t_ns, actor=actor, cpu=cpu, pid=pid, what=event)
+            self._record(
+                {"seq": seq, "t": t_ns, "actor": actor, "cpu": cpu, "pid": pid, "event": event}
+            )
 
     def close(self) -> None:
         """Close the file; closing twice is allowed."""
@@ -148,13 +154,12 @@ def spread_fields(
     _logger: object, _method: str, event_dict: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     """Put the event's name and fields in the place of the event (a structlog processor)."""
-    event = event_dict.pop("what")
-    event_dict["event"] = event.name
+    event = event_dict["event"]
     known = _field_getters.get(type(event))
     if known is None:
-        names = event_fields(type(event))
-        # attrgetter of one name gives the value, of several a tuple; two makes it a tuple always.
-        known = _field_getters[type(event)] = (names, attrgetter(*names, "name", "name"))
+        names = ("event", *event_fields(type(event)))
+        # attrgetter gives a tuple if it has more than one name, so the last one is there twice.
+        known = _field_getters[type(event)] = (names, attrgetter("name", *names[1:], "name"))
     event_dict.update(zip(known[0], known[1](event), strict=False))
     return event_dict
 
