@@ -9,7 +9,7 @@ It moves only while somebody awaits `run`. Cancelling leaves nothing running.
 from types import TracebackType
 from typing import Final, Self
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from mmactors.actors.process import Process
 from mmactors.engine.actor import NEVER
@@ -22,7 +22,7 @@ from mmactors.observe.hardware_counters import hardware_counters, nr_accesses
 from mmactors.observe.proc.of_machine import machine_texts
 from mmactors.observe.proc.of_process import process_texts
 from mmactors.scenario.dump import dump_scenario
-from mmactors.scenario.schema import Expectation, Scenario
+from mmactors.scenario.schema import Expectation, RecordConfig, Scenario
 from mmactors.scenario.wiring import Wired, wire
 
 
@@ -66,7 +66,7 @@ class Machine:
     ) -> None:
         self.scenario: Final = scenario
         self._exited: Final[dict[int, dict[str, str]]] = {}
-        self._fingerprint: Final = fingerprint_of(dump_scenario(scenario))
+        self._fingerprint: Final = fingerprint_of(dump_scenario(_decisive(scenario)))
         if schedule is not None:
             schedule.must_fit(self._fingerprint)
         self._wired: Final[Wired] = wire(
@@ -178,6 +178,16 @@ class Machine:
     def _keep_process(self, process: Process) -> None:
         with self._engine.guard.suspended():
             self._exited[process.pid] = process_texts(process)
+
+
+def _decisive(scenario: Scenario) -> Scenario:
+    """Return the scenario without what has no influence on the interleaving."""
+    return evolve(
+        scenario,
+        engine=evolve(scenario.engine, driver="trio", guard=False),
+        record=RecordConfig(),
+        expect=(),
+    )
 
 
 def _holds(expectation: Expectation, counters: dict[str, int]) -> bool:

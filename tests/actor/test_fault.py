@@ -1,0 +1,168 @@
+"""Page faults: what is mapped, what is counted, what is a signal, and what memory's end does."""
+
+import pytest
+from machines import final_status, run, run_to_nothing, scenario_of
+
+from mmactors.actors.fault import PF_INSTR, PF_PROT, PF_USER, PF_WRITE, SIGKILL, SIGSEGV, SiCode
+from mmactors.units import MIB
+
+
+def signals(ran):
+    return [(event["sig"], event["code"]) for event in ran.events("signal_generate")]
+
+
+def allocated(ran):
+    return ran.events("mm_page_alloc")
+
+
+def test_a_first_write_takes_a_page():
+    """Each page of a region faults once and is resident afterwards."""
+    ran = run_to_nothing(scenario_of(["mmap A 64K", "touch A write passes=3"]))
+
+    assert 16 == ran.counters["pgfault"]
+    assert "64 kB" == final_status(ran)["VmRSS"]
+    assert [PF_USER | PF_WRITE] * 16 == [
+        event["error_code"] for event in ran.events("page_fault_user")
+    ]
+
+
+def test_reads_map_the_zero_page():
+    """No page is taken but for tables; nothing is resident."""
+    ran = run_to_nothing(scenario_of(["mmap A 64K", "touch A read passes=3"]))
+    tables = int(final_status(ran)["VmPTE"].split()[0]) // 4
+
+    assert 16 == ran.counters["pgfault"]
+    assert tables + 1 == len(allocated(ran))
+    assert "0 kB" == final_status(ran)["VmRSS"]
+
+
+def test_a_write_replaces_the_zero_page():
+    """A second fault, on protection, takes a page; the stale translation is flushed first."""
+    ran = run_to_nothing(
+        scenario_of(["mmap A 64K", "touch A read", "touch A write", "touch A read"])
+    )
+
+    assert 32 == ran.counters["pgfault"]
+    assert "64 kB" == final_status(ran)["VmRSS"]
+    assert [PF_USER | PF_WRITE | PF_PROT] * 16 == [
+        event["error_code"] for event in ran.events("page_fault_user")[16:]
+    ]
+    assert [1] * 16 == [event["pages"] for event in ran.events("tlb_flush") if event["pages"] == 1]
+
+
+def test_an_access_outside_all_areas_is_a_segmentation_fault():
+    """SIGSEGV with MAPERR ends the operation, not the process; it is no minor fault."""
+    ran = run_to_nothing(
+        scenario_of(["mmap A 64K", "munmap A", "touch A write", "mmap B 8K", "touch B write"])
+    )
+
+    assert [(SIGSEGV, SiCode.SEGV_MAPERR)] == signals(ran)
+    assert "8 kB" == final_status(ran)["VmRSS"]
+    assert 2 == ran.machine._wired.processes[0].minor_faults
+
+
+@pytest.mark.parametrize(
+    ("prot", "access", "is_allowed"),
+    [
+        ("rw", "write", True),
+        ("r", "read", True),
+        ("r", "write", False),
+        ("none", "read", False),
+        ("none", "write", False),
+        ("rx", "write", False),
+    ],
+)
+def test_an_access_that_the_area_forbids_is_a_segmentation_fault(prot, access, is_allowed):
+    """SIGSEGV with ACCERR, at the first page."""
+    ran = run_to_nothing(scenario_of([f"mmap A 16K prot={prot}", f"touch A {access}"]))
+
+    assert ([] if is_allowed else [(SIGSEGV, SiCode.SEGV_ACCERR)]) == signals(ran)
+
+
+def test_a_forbidden_write_to_a_page_that_was_read_is_a_segmentation_fault():
+    """The entry is present; the area decides."""
+    ran = run_to_nothing(scenario_of(["mmap A 4K prot=r", "touch A read", "touch A write"]))
+
+    assert [(SIGSEGV, SiCode.SEGV_ACCERR)] == signals(ran)
+    assert [PF_USER, PF_USER | PF_WRITE | PF_PROT] == [
+        event["error_code"] for event in ran.events("page_fault_user")
+    ]
+
+
+def test_instructions_fault_as_such():
+    """The first instruction of a recorded program traps with the bit for fetches."""
+    from machines import TRACES
+
+    ran = run_to_nothing(scenario_of([f"trace {TRACES}/true.npz limit=1000"]))
+
+    assert PF_USER | PF_INSTR == ran.events("page_fault_user")[0]["error_code"]
+
+
+@pytest.mark.parametrize("quantum_ns", [0, 10_000])
+def test_the_end_of_memory_kills_the_process_and_the_machine_goes_on(quantum_ns):
+    """A failed allocation is an event and a signal; the other process never notices."""
+    ran = run_to_nothing(
+        scenario_of(
+            ["mmap A 1G", "touch A write", "touch A write"],
+            ["mmap A 1M", "touch A write passes=2", "munmap A", "mmap B 4K", "touch B write"],
+            cpus=2,
+            size=48 * MIB,
+            quantum_ns=quantum_ns,
+        )
+    )
+
+    assert [(SIGKILL, 0)] == signals(ran)
+    assert [None] == [event["pfn"] for event in allocated(ran) if event["pfn"] is None]
+    assert 1 == ran.counters["processes_killed"]
+    assert "4 kB" == final_status(ran, 2)["VmRSS"]
+    assert ran.machine.is_complete
+
+
+def test_a_process_that_gets_no_page_table_is_killed():
+    """Memory may end with a table as with a page: far apart, each page needs one."""
+    ran = run(
+        scenario_of(["mmap A 1G", "touch A write order=rand:1 count=20000"], size=48 * MIB),
+        is_logged=False,
+    )
+
+    assert ran.machine.is_complete
+    assert 1 == ran.counters["processes_killed"]
+    assert 0 == ran.machine._wired.kernel.memory.nr_tables
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_two_threads_that_fault_on_one_page_map_it_once(seed):
+    """At quantum 0 both take a page; who comes second gives it back."""
+    ran = run_to_nothing(
+        scenario_of(
+            ["mmap A 256K", "thread T cpu=1", "T& touch A write", "touch A write", "wait"],
+            cpus=2,
+            quantum_ns=0,
+            policy="seeded",
+            seed=seed,
+        )
+    )
+    # Given back one by one are pages that came too late, and the tables at exit.
+    given_back = len(ran.events("mm_page_free"))
+    tables = int(final_status(ran)["VmPTE"].split()[0]) // 4 + 1
+
+    assert "256 kB" == final_status(ran)["VmRSS"]
+    assert 64 + given_back == len(allocated(ran))
+    assert given_back > tables
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_readers_and_writers_of_one_page_end_with_one_page(seed):
+    """One maps the zero page where the other writes; whoever wins, the writes stay mapped."""
+    ran = run_to_nothing(
+        scenario_of(
+            ["mmap A 256K", "thread T cpu=1", "T& touch A read", "touch A write", "wait"],
+            cpus=2,
+            quantum_ns=0,
+            policy="seeded",
+            seed=seed,
+        )
+    )
+
+    assert "256 kB" == final_status(ran)["VmRSS"]
+    assert [] == signals(ran)

@@ -1,0 +1,158 @@
+"""Machines for tests: scenarios from a few words, and runs with all that came of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import trio
+from attrs import define, field, frozen
+
+from mmactors.engine.config import EngineConfig
+from mmactors.engine.schedule import Schedule
+from mmactors.hw.config import HardwareConfig
+from mmactors.mm.boot import MemoryConfig
+from mmactors.mm.pcp import COUNT
+from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FREE_PAGES, NR_PAGETABLE
+from mmactors.observe.log import EventLog
+from mmactors.scenario.machine import Machine
+from mmactors.scenario.schema import MachineConfig, ProcessConfig, Scenario
+from mmactors.units import MIB
+from mmactors.workload.operation import parse_operation
+
+TRACES = Path(__file__).parent / "reference" / "traces"
+EXACT = {"quantum_ns": 0}
+"""Options of the engine: no CPU runs ahead of another."""
+
+
+def scenario_of(
+    *programs: list[str],
+    cpus: int = 1,
+    size: int = 64 * MIB,
+    nr_nodes: int = 1,
+    hardware: HardwareConfig | None = None,
+    **engine: Any,
+) -> Scenario:
+    """Return a scenario in which process `p0` runs the first program on CPU 0, and so on.
+
+    What is named besides goes to EngineConfig.
+    """
+    return Scenario(
+        machine=MachineConfig(
+            cpus=cpus,
+            memory=MemoryConfig(
+                size=size, nr_nodes=nr_nodes, kernel_image=4 * MIB, initramfs=4 * MIB
+            ),
+            hardware=hardware if hardware is not None else HardwareConfig(),
+        ),
+        engine=EngineConfig(**engine),
+        processes=tuple(
+            ProcessConfig(
+                name=f"p{number}", cpu=number % cpus, program=tuple(map(parse_operation, program))
+            )
+            for number, program in enumerate(programs)
+        ),
+    )
+
+
+@define(eq=False)
+class Lines:
+    """A file of the log in memory."""
+
+    lines: list[bytes] = field(factory=list)
+
+    def write(self, line: bytes) -> None:
+        self.lines.append(line)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+@frozen(eq=False)
+class Ran:
+    """A machine that has run, and its log."""
+
+    machine: Machine
+    log: bytes
+    """events.jsonl."""
+
+    @property
+    def counters(self) -> dict[str, int]:
+        return self.machine.counters()
+
+    @property
+    def messages(self) -> dict[str, int]:
+        return self.machine.messages()
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.machine.schedule()
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the events of one name, in order."""
+        events = map(orjson.loads, self.log.splitlines()[1:])
+        return [event for event in events if event["event"] == name]
+
+    def results(self) -> dict[str, int]:
+        """Return the result of each system call by its text; of equal ones the last."""
+        return {event["call"]: event["ret"] for event in self.events("sys_exit")}
+
+
+def run(
+    scenario: Scenario,
+    *,
+    schedule: Schedule | None = None,
+    until_ns: int | None = None,
+    is_logged: bool = True,
+    before: Callable[[Machine], None] | None = None,
+) -> Ran:
+    """Run a scenario to its end, or to a time; `before` sees the machine before it moves."""
+    file = Lines()
+    machine = Machine(scenario, sink=EventLog(file) if is_logged else None, schedule=schedule)
+
+    async def move() -> None:
+        async with machine:
+            if before is not None:
+                before(machine)
+            await machine.run(until_ns=until_ns)
+
+    trio.run(move)
+    return Ran(machine, b"".join(file.lines))
+
+
+def nr_free(machine: Machine) -> int:
+    """Return all free pages, those on the CPUs' own lists included, as the lists have them."""
+    zones = machine._wired.kernel.allocator.zones
+    return sum(zone.nr_free + sum(pcp.view[COUNT] for pcp in zone.pcps) for zone in zones)
+
+
+def assert_nothing_is_left(ran: Ran, nr_free_before: int) -> None:
+    """All processes have ended: every page and table is back, and every counter says so."""
+    kernel = ran.machine._wired.kernel
+    nodes = range(len(set(kernel.cpu_node)))
+
+    assert nr_free_before == nr_free(ran.machine)
+    assert 0 == kernel.memory.nr_tables
+    assert not kernel.pages.mapcount.any()
+    for item in (NR_ANON_MAPPED, NR_PAGETABLE):
+        assert 0 == sum(kernel.vmstat.node_page_state_snapshot(node, item) for node in nodes)
+    for zone in kernel.allocator.zones:
+        counted = kernel.vmstat.zone_page_state_snapshot(zone.number, NR_FREE_PAGES)
+        assert zone.nr_free == counted
+
+
+def run_to_nothing(scenario: Scenario, **options: Any) -> Ran:
+    """Run a scenario to its end; assert that nothing is left of its processes."""
+    before: list[int] = []
+    ran = run(scenario, before=lambda machine: before.append(nr_free(machine)), **options)
+    assert_nothing_is_left(ran, before[0])
+    return ran
+
+
+def final_status(ran: Ran, pid: int = 1) -> dict[str, str]:
+    """Return /proc/PID/status as it was before the process gave its address space back."""
+    lines = ran.machine.proc()[f"{pid}/status"].splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
