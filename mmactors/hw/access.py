@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mmactors.arch.jit import compiled
 from mmactors.arch.pte import DIRTY, PFN_MASK, RW, USER
-from mmactors.arch.trace import COUNT_SHIFT, KIND_MASK, SIZE_MASK, SIZE_SHIFT, STORE
+from mmactors.arch.trace import COUNT_SHIFT, KIND_MASK, MODIFY, SIZE_MASK, SIZE_SHIFT, STORE
 from mmactors.arch.trace import FETCH as FETCH_KIND
 from mmactors.hw.cache import (
     HEADER_WORDS,
@@ -58,6 +58,7 @@ from mmactors.hw.layout import (
     MEMORY_WRITES,
     MODIFIES,
     NR_HINTS,
+    NR_TOUCHED,
     NS,
     PAGE_BITS,
     PCID,
@@ -73,6 +74,8 @@ from mmactors.hw.layout import (
     TLB_COUNTS_EACH,
     TOTAL_MEMORY_READS,
     TOTAL_MEMORY_WRITES,
+    TOUCHED,
+    WALK,
     WRITE,
 )
 from mmactors.hw.private import reference_code, reference_data, reference_one_miss
@@ -105,7 +108,18 @@ _NOWHERE: Final = 1 << 62
 
 
 @compiled
-def access(  # noqa: PLR0917 - compiled: arguments go by position
+def _charge_walk(state: Words, row: int) -> int:
+    """Take what a page walk touched to the caches, in order; return the cost in ps."""
+    cost = 0
+    for index in range(row + TOUCHED, row + TOUCHED + state[row + NR_TOUCHED]):
+        touched = state[index]
+        cost += reference_data(state, row, touched >> 1, WALK, touched & 1 != 0)
+    state[row + NR_TOUCHED] = 0
+    return cost
+
+
+@compiled
+def access(
     state: Words,
     memory: Words,
     generation: Words,
@@ -146,6 +160,8 @@ def access(  # noqa: PLR0917 - compiled: arguments go by position
             now_ns,
             is_counted=nr_pages >= nr_counted,
         )
+        if state[row + NR_TOUCHED]:
+            cost += _charge_walk(state, row)
         if step < 0:
             state[FAULT_ADDRESS] = page
             state[ERROR_CODE] = -1 - step
@@ -181,6 +197,7 @@ def access(  # noqa: PLR0917 - compiled: arguments go by position
             translate(
                 state, memory, generation, row, begin, who, kind_bits, now_ns, is_counted=False
             )
+            cost += _charge_walk(state, row)
             here = key_of(state, row, begin)
         if who == FETCH:
             cost += reference_code(state, row, here >> line_shift)
@@ -191,7 +208,7 @@ def access(  # noqa: PLR0917 - compiled: arguments go by position
 
 
 @compiled
-def run(  # noqa: PLR0917 - compiled: arguments go by position
+def run(
     state: Words,
     memory: Words,
     generation: Words,
@@ -222,7 +239,7 @@ def run(  # noqa: PLR0917 - compiled: arguments go by position
     fetch_bits = data_bits = 12
     fetch_delta = data_delta = 0
     is_store_page = False
-    nr_fetches = nr_reads = nr_writes = nr_modifies = 0
+    nr_fetches = nr_data = nr_writes = nr_modifies = 0
     elapsed = state[row + CARRY_PS]
     budget = budget_ns * 1000
     reason = BUDGET
@@ -244,7 +261,7 @@ def run(  # noqa: PLR0917 - compiled: arguments go by position
         if kind == FETCH_KIND:
             count = (meta >> COUNT_SHIFT) + 1
             line = address >> code_shift
-            if line != fetch_line or line != last >> code_shift:
+            if (line ^ fetch_line) | (line ^ (last >> code_shift)):
                 is_hit = False
                 is_single = line == last >> code_shift
                 if is_single and is_treeless:
@@ -312,7 +329,8 @@ def run(  # noqa: PLR0917 - compiled: arguments go by position
             continue
         line = address >> data_shift
         is_store = kind >= STORE
-        if line == (store_line if is_store else data_line) and line == last >> data_shift:
+        known = store_line if is_store else data_line
+        if (line ^ known) | (line ^ (last >> data_shift)) == 0:
             elapsed += hit_ps
         else:
             is_hit = False
@@ -392,14 +410,12 @@ def run(  # noqa: PLR0917 - compiled: arguments go by position
             data_line = line if is_single else _NOWHERE
             if is_store:
                 store_line = data_line
-        if kind == STORE:
-            nr_writes += 1
-        else:
-            nr_reads += 1
-            nr_modifies += is_store
+        nr_data += 1
+        nr_writes += kind == STORE
+        nr_modifies += kind == MODIFY
         at += 1
     state[row + COUNTS + FETCH * COUNTS_EACH + REFERENCES] += nr_fetches
-    state[row + COUNTS + READ * COUNTS_EACH + REFERENCES] += nr_reads
+    state[row + COUNTS + READ * COUNTS_EACH + REFERENCES] += nr_data - nr_writes
     state[row + COUNTS + WRITE * COUNTS_EACH + REFERENCES] += nr_writes
     state[row + MODIFIES] += nr_modifies
     state[row + TOTAL_MEMORY_READS] += state[MEMORY_READS]

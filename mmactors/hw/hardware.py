@@ -14,10 +14,11 @@ from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.trace import LOAD, SIZE_SHIFT, Trace
 from mmactors.hw import access, layout, tlb
-from mmactors.hw.cache import PLRU, Geometry, format_cache
-from mmactors.hw.cache import REPLACEMENT as CACHE_REPLACEMENT
+from mmactors.hw.cache import Geometry, format_cache
 from mmactors.hw.coherence import MASK_BITS
 from mmactors.hw.config import MAX_CPUS, CacheConfig, HardwareConfig, TlbConfig
+from mmactors.hw.geometry import PLRU
+from mmactors.hw.geometry import REPLACEMENT as CACHE_REPLACEMENT
 from mmactors.hw.private import reference_data
 from mmactors.hw.statistics import HardwareStatistics, References, Translations
 from mmactors.hw.tlb import ALL_PCIDS, EVERYTHING, TlbGeometry, flush, flush_page, format_tlb
@@ -101,6 +102,7 @@ class Hardware:
         self._rows: Final = [plan.first_row + cpu * plan.row_words for cpu in range(nr_cpus)]
         self._one_address: Final = np.zeros(1, np.int64)
         self._one_meta: Final = np.zeros(1, np.int64)
+        self._code_line_bytes: Final = config.l1i.line_bytes
         self._line_shift: Final = config.l1d.line_bytes.bit_length() - 1
 
     def load_cr3(self, cpu: int, pgd_pfn: int, pcid: int) -> None:
@@ -119,6 +121,10 @@ class Hardware:
         A row that faults is the one to run next. At least one row is run if there is one and the
         budget is not 0; the last may overdraw the budget. `now_ns` dates TLB entries.
         """
+        collapsed = trace.line_bytes
+        assert collapsed is None or collapsed <= self._code_line_bytes, (
+            f"the trace is collapsed to lines of {collapsed} bytes, the L1I's are shorter"
+        )
         return access.run(
             self._state,
             self._memory,

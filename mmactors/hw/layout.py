@@ -122,6 +122,9 @@ CODE_HINTS: Final = 72
 DATA_HINTS: Final = 72 + 64
 NR_HINTS: Final = 64
 """By page number: where in the first-level TLB a translation was seen last."""
-REGISTERS: Final = 72 + 128
+NR_TOUCHED: Final = 200
+TOUCHED: Final = 201
+"""What the last page walk read and wrote and the caches do not know yet: line << 1 | is a write."""
+REGISTERS: Final = 216
 
 assert NS < ENTRY, "the registers overflow into the hints"

@@ -31,17 +31,18 @@ from mmactors.hw.layout import (
     IS_KERNEL_CACHED,
     L1D,
     LEVELS,
+    NR_TOUCHED,
     PAGE_BITS,
     PCID,
     PTE,
     REFERENCES,
     TICK,
+    TOUCHED,
     WALK,
     WALK_CACHES,
     WALK_PS,
     WALK_READ_PS,
 )
-from mmactors.hw.private import reference_data
 from mmactors.hw.tlb import (
     PMD_TABLE,
     fill,
@@ -73,7 +74,7 @@ def is_allowed(pte: int, kind_bits: int) -> bool:
 
 
 @compiled
-def walk(  # noqa: PLR0917 - compiled: arguments go by position
+def walk(
     state: Words,
     memory: Words,
     generation: Words,
@@ -84,8 +85,8 @@ def walk(  # noqa: PLR0917 - compiled: arguments go by position
 ) -> int:
     """Translate `address`: leave entry and page shift in the registers PTE and PAGE_BITS.
 
-    Returns the cost in ps; or, if the access may not pass, -1 - its error code, and then no
-    leaf entry was changed.
+    Returns the cost in ps, but for what it touched in TOUCHED; or, if the access may not
+    pass, -1 - its error code, and then no leaf entry was changed.
     """
     cost = state[WALK_PS]
     level = state[LEVELS]
@@ -108,7 +109,7 @@ def walk(  # noqa: PLR0917 - compiled: arguments go by position
             break
     while True:
         word = table * 512 + ((address >> (12 + 9 * (level - 1))) & 511)
-        cost += _touch(state, row, word, is_store=False)
+        cost += _touch(state, row, word, 0)
         entry = memory[word]
         if not entry & PRESENT:
             return -1 - kind_bits
@@ -118,7 +119,7 @@ def walk(  # noqa: PLR0917 - compiled: arguments go by position
             break
         if not entry & ACCESSED:
             memory[word] = entry | ACCESSED
-            cost += _touch(state, row, word, is_store=True)
+            cost += _touch(state, row, word, 1)
         table = (entry & PFN_MASK) >> 12
         allowed = combined & _FLAGS_ANDED
         forbidden = combined & NX
@@ -135,7 +136,7 @@ def walk(  # noqa: PLR0917 - compiled: arguments go by position
     if entry & wanted != wanted:
         memory[word] = entry | wanted
         combined |= wanted
-        cost += _touch(state, row, word, is_store=True)
+        cost += _touch(state, row, word, 1)
     state[row + PTE] = combined
     state[row + PAGE_BITS] = 12 + 9 * (level - 1)
     return cost  # type: ignore[no-any-return]
@@ -143,9 +144,14 @@ def walk(  # noqa: PLR0917 - compiled: arguments go by position
 
 @compiled
 def _touch(state: Words, row: int, word: int, is_store: int) -> int:
-    """Charge for reading a word of a page table, or for setting a bit in it."""
+    """Note that a word of a page table is read, or a bit set in it; return the cost in ps.
+
+    When page tables are cached, `access` takes the note to the caches and learns the cost.
+    """
     state[row + COUNTS + WALK * COUNTS_EACH + REFERENCES] += 1
     if not state[IS_KERNEL_CACHED]:
         return state[WALK_READ_PS]  # type: ignore[no-any-return]
     line = (word << 3) >> state[state[row + L1D] + LINE_SHIFT]
-    return reference_data(state, row, line, WALK, is_store=is_store)
+    state[row + TOUCHED + state[row + NR_TOUCHED]] = line << 1 | is_store
+    state[row + NR_TOUCHED] += 1
+    return 0
