@@ -31,7 +31,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from mmactors.arch.jit import compiled
-from mmactors.errors import Place, Problem
+from mmactors.hw.geometry import FIFO, LRU, MRU, PLRU, RANDOM, is_power_of_two
 
 Words = NDArray[np.int64]
 
@@ -42,16 +42,6 @@ SHARED: Final = 1
 EXCLUSIVE: Final = 2
 MODIFIED: Final = 3
 """MESI as numbers in this order: at least EXCLUSIVE may be written, only MODIFIED is dirty."""
-
-LRU: Final = 0
-MRU: Final = 1
-"""Only as pycachesim 0.3.1 does it, see `fill`; not offered for the machine's own caches."""
-FIFO: Final = 2
-RANDOM: Final = 3
-PLRU: Final = 4
-"""In this order: up to MRU a hit moves its line to the front, up to FIFO the ways are ordered."""
-REPLACEMENT: Final = {"lru": LRU, "mru": MRU, "fifo": FIFO, "random": RANDOM, "plru": PLRU}
-"""The name of each replacement in configurations."""
 
 MASK: Final = 0
 """Number of sets - 1."""
@@ -96,60 +86,11 @@ class Geometry:
         return self.ways + 1 if self.policy == PLRU else self.ways
 
 
-def geometry_problems(
-    place: Place, name: str, *, size_bytes: int, ways: int, line_bytes: int, replacement: str
-) -> list[Problem]:
-    """Return what makes this geometry impossible, all of it; an empty list: it can be built.
-
-    `name` is how the user calls the cache, such as `hardware.l1d`.
-    """
-    problems = []
-
-    def problem(found: str, legal: str, advice: str) -> None:
-        problems.append(Problem(place=place, found=f"{name}.{found}", legal=legal, advice=advice))
-
-    if replacement not in REPLACEMENT:
-        legal = f"expected one of {', '.join(REPLACEMENT)}"
-        problem(f"replacement is {replacement!r}", legal, "the usual one is lru")
-    if ways < 1:
-        problem(f"ways is {ways}", "expected at least 1", "1 is a direct-mapped cache")
-    if not _is_power_of_two(line_bytes):
-        legal = "expected a power of two"
-        problem(f"line_bytes is {line_bytes}", legal, f"try {_nearest_power_of_two(line_bytes)}")
-    if problems:
-        return problems
-    if size_bytes < ways * line_bytes or size_bytes % (ways * line_bytes):
-        legal = f"expected a multiple of ways * line_bytes = {ways * line_bytes}"
-        nearest = max(1, round(size_bytes / (ways * line_bytes))) * ways * line_bytes
-        problem(f"size_bytes is {size_bytes}", legal, f"try {nearest}")
-        return problems
-    nr_sets = size_bytes // (ways * line_bytes)
-    if not _is_power_of_two(nr_sets):
-        legal = "expected a power of two: address bits choose the set"
-        size = _nearest_power_of_two(nr_sets) * ways * line_bytes
-        problem(f"size_bytes / ways / line_bytes is {nr_sets}", legal, f"try size_bytes {size}")
-    if replacement == "plru" and not (_is_power_of_two(ways) and ways <= 64):
-        legal = "expected a power of two up to 64: tree-PLRU is a binary tree in one word"
-        problem(f"ways is {ways}", legal, f"try {min(64, _nearest_power_of_two(ways))}, or lru")
-    return problems
-
-
-def _is_power_of_two(number: int) -> bool:
-    return number > 0 and number & (number - 1) == 0
-
-
-def _nearest_power_of_two(number: int) -> int:
-    if number < 1:
-        return 1
-    below = 1 << (number.bit_length() - 1)
-    return below if number - below <= 2 * below - number else 2 * below
-
-
 def format_cache(words: Words, base: int, geometry: Geometry) -> None:
     """Make `words[base : base + geometry.nr_words]` an empty cache."""
     nr_sets, ways = geometry.nr_sets, geometry.ways
-    assert _is_power_of_two(nr_sets), f"{nr_sets} sets"
-    assert _is_power_of_two(geometry.line_bytes), f"lines of {geometry.line_bytes} bytes"
+    assert is_power_of_two(nr_sets), f"{nr_sets} sets"
+    assert is_power_of_two(geometry.line_bytes), f"lines of {geometry.line_bytes} bytes"
     words[base : base + geometry.nr_words] = 0
     words[base + MASK] = nr_sets - 1
     words[base + WAYS] = ways

@@ -12,8 +12,8 @@ from typing import Final, Literal
 from attrs import evolve, frozen
 
 from mmactors.errors import Place, Problem
-from mmactors.hw.cache import geometry_problems
 from mmactors.hw.costs import HardwareCosts
+from mmactors.hw.geometry import geometry_problems
 from mmactors.option import option
 from mmactors.units import KIB, MIB
 

@@ -37,13 +37,13 @@ from mmactors.hw.cache import (
     HEADER_WORDS,
     MASK,
     MODIFIED,
-    REPLACEMENT,
     STATE_BITS,
     STATE_MASK,
     STRIDE,
     Geometry,
     format_cache,
 )
+from mmactors.hw.geometry import REPLACEMENT
 from mmactors.hw.level import (
     ALLOCATE,
     BASE,

@@ -5,7 +5,7 @@ of data, or one for both; what is known of a cache is at `which * NR_OPTIONS` of
 `which * NR_COUNTERS` of `counters`, where `which` is 1 for the data cache of a split level.
 """
 
-# ruff: noqa: FBT001, PLR0917 -- compiled functions take their arguments by place.
+# ruff: noqa: FBT001 -- compiled functions take their arguments by place.
 
 from typing import Final
 

@@ -140,9 +140,7 @@ def _write_next(state: Words, row: int, line: int) -> None:
 
 
 @compiled
-def reference_one_miss(  # noqa: PLR0917 - compiled: arguments go by position
-    state: Words, row: int, l1: int, first: int, last: int, who: int
-) -> int:
+def reference_one_miss(state: Words, row: int, l1: int, first: int, last: int, who: int) -> int:
     """Refer to the bytes `first` to `last` as cachegrind does; return the cost in ps.
 
     The lines of both are looked up, lower first, and count one miss if either missed; only then

@@ -140,7 +140,7 @@ def use(state: Words, base: int, index: int, tick: int) -> None:
 
 
 @compiled
-def fill(  # noqa: PLR0917 - compiled: arguments go by position
+def fill(
     state: Words, base: int, tag: int, pte: int, generation: int, now_ns: int, tick: int
 ) -> int:
     """Enter a translation that is absent; return its index. What it replaces is forgotten.

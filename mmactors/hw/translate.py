@@ -70,7 +70,7 @@ def _lookup_tlb(state: Words, row: int, tlb: int, address: int) -> int:
 
 
 @compiled
-def _fill_tlb(  # noqa: PLR0917 - compiled: arguments go by position
+def _fill_tlb(
     state: Words, generation: Words, row: int, tlb: int, address: int, now_ns: int
 ) -> None:
     """Enter the translation that the registers PTE and PAGE_BITS hold."""
@@ -107,7 +107,7 @@ def _renew(state: Words, row: int, tlb: int, address: int) -> None:
 
 
 @compiled
-def translate(  # noqa: PLR0917 - compiled: arguments go by position
+def translate(
     state: Words,
     memory: Words,
     generation: Words,

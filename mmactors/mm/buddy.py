@@ -13,7 +13,7 @@ of types that must not mix).
 A trace is an int64 array whose first word counts the words used; one of length 1 takes nothing.
 """
 
-# ruff: noqa: PLR0917  compiled functions take single arrays, by position
+
 from typing import Final
 
 import numpy as np

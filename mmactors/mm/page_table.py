@@ -432,7 +432,7 @@ def _join(parts: list[Entries]) -> Entries:
 
 
 @compiled
-def take_present(  # noqa: PLR0917 - compiled functions are called by position
+def take_present(
     words: Words, first: int, count: int, indices: Words, entries: Words, clear: int
 ) -> int:
     """Copy the present ones of `count` entries from `first` on; return how many there are.

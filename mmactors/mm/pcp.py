@@ -9,7 +9,7 @@ Left out: the boot pageset (high 0, batch 1 exists only before the lists are siz
 Invariant: `count` is the number of pages, not blocks, on the 14 lists.
 """
 
-# ruff: noqa: PLR0917  compiled functions take single arrays, by position
+
 from typing import Any, Final
 
 from mmactors.arch.jit import compiled

@@ -95,6 +95,11 @@ class Machine:
         self._engine.until_ns = NEVER if until_ns is None else until_ns
         await self._driver.run()
 
+    def stop(self) -> None:
+        """Let `run` return between two steps; callable from a signal handler or another thread."""
+        self._engine.stop_requested = True
+        self._engine.limit = -1
+
     @property
     def now_ns(self) -> int:
         """Virtual time."""

@@ -51,7 +51,7 @@ _HEX: Final = _hex_digits()
 
 
 @compiled
-def _scan(  # noqa: PLR0917 - compiled functions are called by position
+def _scan(
     text: NDArray[np.uint8],
     end: int,
     digits: NDArray[np.int64],

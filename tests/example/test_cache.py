@@ -8,23 +8,25 @@ from hypothesis import strategies as st
 from mmactors.errors import Place
 from mmactors.hw.cache import (
     EXCLUSIVE,
-    FIFO,
-    LRU,
     MODIFIED,
-    MRU,
-    PLRU,
-    RANDOM,
-    REPLACEMENT,
     STATE_BITS,
     STATE_MASK,
     Geometry,
     fill,
     find,
     format_cache,
-    geometry_problems,
     invalidate,
     lookup,
     set_state,
+)
+from mmactors.hw.geometry import (
+    FIFO,
+    LRU,
+    MRU,
+    PLRU,
+    RANDOM,
+    REPLACEMENT,
+    geometry_problems,
 )
 
 BASE = 5
