@@ -84,6 +84,8 @@ def read_truth(path: Path) -> TraceTruth:
     """Read NAME.json; raise UserError with all that is wrong with its form."""
     try:
         content = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise _bad_truth(path, f"this is JSON, but a {type(content).__name__}, not an object")
         truth = _CONVERTER.structure(content, TraceTruth)
     except OSError as error:
         raise _bad_truth(path, f"the file cannot be read: {error.strerror}") from None
