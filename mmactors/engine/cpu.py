@@ -100,9 +100,9 @@ class Cpu:
     async def _idle_loop(self) -> None:
         waitable = _Idle(self.index)
         while True:
-            await self.engine.wait(waitable, "idle")
             if self.current is self.idle:
                 self._put_next()
+            await self.engine.wait(waitable, "idle")
 
     # -- interrupts ----------------------------------------------------------------------------
 

@@ -67,13 +67,10 @@ class _ExclusiveLock:
         actor = engine.running
         assert actor is not None, "only an actor takes locks"
         now = actor.clock.now
-        if (
-            self.holder is not None
-            or now > engine.limit
-            or now < self._released_ns
-            or self._is_guarded
-        ):
+        if self.holder is not None or now > engine.limit or now < self._released_ns:
             return None
+        if self._is_guarded:
+            engine.guard.begin(actor, self._label("lock"))
         self.holder = actor
         self._acquired_ns = now
         if self._last_cpu is not actor.cpu:
@@ -83,7 +80,7 @@ class _ExclusiveLock:
     async def _queue(self) -> _Waiter | None:
         """Take a step to acquire; return None if the lock was free, else the place in the queue."""
         engine = self._engine
-        await engine.step(Label(f"lock {self.name}", ((self.name, Mode.WRITE),)))
+        await engine.step(self._label("lock"))
         actor = engine.current
         now = actor.clock.now
         waiter = _Waiter(self, actor, now)
@@ -133,8 +130,8 @@ class _ExclusiveLock:
         self._grant(waiter, max(now, waiter.asked_ns), is_contended=True)
         return waiter
 
-    def _unlock_label(self) -> Label:
-        return Label(f"unlock {self.name}", ((self.name, Mode.WRITE),))
+    def _label(self, what: str) -> Label:
+        return Label(f"{what} {self.name}", ((self.name, Mode.WRITE),))
 
 
 class Spinlock(_ExclusiveLock):
@@ -163,14 +160,16 @@ class Spinlock(_ExclusiveLock):
         engine = self._engine
         actor = engine.running
         assert actor is not None, "only an actor holds locks"
-        if actor.clock.now > engine.limit or self._is_guarded:
+        if actor.clock.now > engine.limit:
             return False
+        if self._is_guarded:
+            engine.guard.begin(actor, self._label("unlock"))
         self._release(actor)
         return True
 
     async def release(self) -> None:
         """Give the lock back; the first of the queue has it next."""
-        await self._engine.step(self._unlock_label())
+        await self._engine.step(self._label("unlock"))
         self._release(self._engine.current)
 
     def _release(self, actor: Actor) -> None:
@@ -244,14 +243,16 @@ class Mutex(_ExclusiveLock):
         engine = self._engine
         actor = engine.running
         assert actor is not None, "only an actor holds locks"
-        if actor.clock.now > engine.limit or self._is_guarded:
+        if actor.clock.now > engine.limit:
             return False
+        if self._is_guarded:
+            engine.guard.begin(actor, self._label("unlock"))
         self._release(actor)
         return True
 
     async def release(self) -> None:
         """Give the lock back; the first of the queue has it next."""
-        await self._engine.step(self._unlock_label())
+        await self._engine.step(self._label("unlock"))
         self._release(self._engine.current)
 
     def _release(self, actor: Actor) -> None:

@@ -74,9 +74,10 @@ class RwSem:
             or self._waiters
             or now > engine.limit
             or now < self._write_released_ns
-            or self._is_guarded
         ):
             return False
+        if self._is_guarded:
+            engine.guard.begin(actor, self._label("read lock"))
         self._add_reader(actor, now)
         return True
 
@@ -100,8 +101,10 @@ class RwSem:
         engine = self._engine
         actor = engine.running
         assert actor is not None, "only an actor holds locks"
-        if actor.clock.now > engine.limit or self._is_guarded:
+        if actor.clock.now > engine.limit:
             return False
+        if self._is_guarded:
+            engine.guard.begin(actor, self._label("read unlock"))
         self._release_read(actor)
         return True
 
@@ -128,9 +131,10 @@ class RwSem:
             or self._waiters
             or now > engine.limit
             or now < self._released_ns
-            or self._is_guarded
         ):
             return False
+        if self._is_guarded:
+            engine.guard.begin(actor, self._label("write lock"))
         self._set_writer(actor, now)
         return True
 
@@ -154,8 +158,10 @@ class RwSem:
         engine = self._engine
         actor = engine.running
         assert actor is not None, "only an actor holds locks"
-        if actor.clock.now > engine.limit or self._is_guarded:
+        if actor.clock.now > engine.limit:
             return False
+        if self._is_guarded:
+            engine.guard.begin(actor, self._label("write unlock"))
         self._release_write(actor)
         return True
 

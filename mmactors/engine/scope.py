@@ -37,6 +37,8 @@ class DriverScope:
         traceback: TracebackType | None,
     ) -> None:
         assert self._driver is not None, "the scope was never entered"
-        await self._driver.close()
-        if self._nursery_manager is not None:
-            await self._nursery_manager.__aexit__(None, None, None)
+        try:
+            await self._driver.close()
+        finally:
+            if self._nursery_manager is not None:
+                await self._nursery_manager.__aexit__(None, None, None)
