@@ -111,7 +111,11 @@ def run(
 ) -> Ran:
     """Run a scenario to its end, or to a time; `before` sees the machine before it moves."""
     file = Lines()
-    machine = Machine(scenario, sink=EventLog(file) if is_logged else None, schedule=schedule)
+    machine = Machine(
+        scenario,
+        sink=EventLog(file, scenario.record.events) if is_logged else None,
+        schedule=schedule,
+    )
 
     async def move() -> None:
         async with machine:

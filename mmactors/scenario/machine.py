@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 
 from mmactors.actors.process import Process
 from mmactors.engine.actor import NEVER
-from mmactors.engine.driver import Driver
+from mmactors.engine.driver import Driver, close_actors
 from mmactors.engine.probe import EventSink
 from mmactors.engine.schedule import Schedule, fingerprint_of
 from mmactors.engine.scope import DriverScope
@@ -94,6 +94,10 @@ class Machine:
         assert self._driver is not None, "enter the machine first: async with Machine(...)"
         self._engine.until_ns = NEVER if until_ns is None else until_ns
         await self._driver.run()
+
+    def close(self) -> None:
+        """Let go of a machine that was never entered."""
+        close_actors(self._engine)
 
     def stop(self) -> None:
         """Let `run` return between two steps; callable from a signal handler or another thread."""

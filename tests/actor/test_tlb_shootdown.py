@@ -100,8 +100,14 @@ def test_more_pages_than_the_ceiling_are_one_flush_of_everything():
     """33 pages go one by one; 34 as a whole."""
     ran = run_to_nothing(
         scenario_of(
-            ["mmap A 132K", "touch A write", "munmap A"]
-            + ["mmap B 136K", "touch B write", "munmap B"]
+            [
+                "mmap A 132K",
+                "touch A write",
+                "munmap A",
+                "mmap B 136K",
+                "touch B write",
+                "munmap B",
+            ]
         )
     )
     pages = [pages for _, pages in flushes(ran, TLB_LOCAL_MM_SHOOTDOWN)]

@@ -1,0 +1,78 @@
+"""psutil on the proc/ of a run: what it reads are the model's numbers."""
+
+import psutil
+import pytest
+from machines import run, scenario_of
+
+from mmactors.mm.vmstat import NR_FREE_PAGES
+from mmactors.units import MIB, PAGE_SIZE
+
+PROGRAM = [
+    "mmap A 4M",
+    "touch A 0..300 write",
+    "mmap B 1M prot=r",
+    "touch B read",
+    "brk +128K",
+    "heap H 128K",
+    "touch H write",
+]
+
+
+@pytest.fixture
+def stopped(tmp_path, monkeypatch):
+    """A machine in the middle of a run, its /proc where psutil reads it."""
+    ran = run(
+        scenario_of([*PROGRAM, "compute 10000us"], [*PROGRAM, "munmap A 0..100"], cpus=2),
+        until_ns=5_000_000,
+        is_logged=False,
+    )
+    for name, text in ran.machine.proc().items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    return ran.machine
+
+
+def test_virtual_memory_is_that_of_the_machine(stopped):
+    """Total is what the zones manage, free what their counters say, which lag as the kernel's."""
+    memory = psutil.virtual_memory()
+    layout, vmstat = stopped._wired.layout, stopped._wired.kernel.vmstat
+
+    assert sum(zone.managed_pages for zone in layout.zones) * PAGE_SIZE == memory.total
+    assert memory.free == PAGE_SIZE * sum(
+        vmstat.zone_page_state(number, NR_FREE_PAGES) for number in range(len(layout.zones))
+    )
+    assert 0 < memory.available <= memory.free
+
+
+def test_memory_info_is_that_of_each_process(stopped):
+    """One runs still, one has ended: rss and size of both."""
+    running, ended = psutil.Process(1), psutil.Process(2)
+
+    assert (300 + 32) * PAGE_SIZE == running.memory_info().rss
+    assert (200 + 32) * PAGE_SIZE == ended.memory_info().rss
+    assert 5 * MIB + 128 * 1024 == running.memory_info().vms
+    space = stopped._wired.processes[0].space
+    assert space is not None
+    assert space.mm.get_mm_rss() * PAGE_SIZE == running.memory_info().rss
+    assert ["p0", "p1"] == [running.name(), ended.name()]
+
+
+def test_memory_maps_are_the_areas_of_each_process(stopped):
+    """Each area with its addresses and what of it is resident."""
+    maps = psutil.Process(1).memory_maps(grouped=False)
+    space = stopped._wired.processes[0].space
+
+    assert [f"{vma.vm_start:x}-{vma.vm_end:x}" for vma in space.mm.tree] == [
+        "-".join(f"{int(part, 16):x}" for part in one.addr.split("-")) for one in maps
+    ]
+    assert (300 + 32) * PAGE_SIZE == sum(one.rss for one in maps)
+    assert (200 + 32) * PAGE_SIZE == sum(
+        one.rss for one in psutil.Process(2).memory_maps(grouped=False)
+    )
+
+
+def test_pids_are_those_of_the_machine(stopped):
+    """psutil sees the processes of the run and nobody else."""
+    assert [1, 2] == sorted(psutil.pids())
