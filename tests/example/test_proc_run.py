@@ -55,7 +55,8 @@ def test_memory_info_is_that_of_each_process(stopped):
     assert 5 * MIB + 128 * 1024 == running.memory_info().vms
     space = stopped._wired.processes[0].space
     assert space is not None
-    assert space.mm.get_mm_rss() * PAGE_SIZE == running.memory_info().rss
+    with stopped._wired.kernel.engine.guard.suspended():
+        assert space.mm.get_mm_rss() * PAGE_SIZE == running.memory_info().rss
     assert ["p0", "p1"] == [running.name(), ended.name()]
 
 
