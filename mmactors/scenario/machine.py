@@ -17,6 +17,7 @@ from mmactors.engine.driver import Driver, close_actors
 from mmactors.engine.probe import EventSink
 from mmactors.engine.schedule import Schedule, fingerprint_of
 from mmactors.engine.scope import DriverScope
+from mmactors.hw.precompile import precompiling
 from mmactors.mm.vmstat import NR_FREE_PAGES, PGFAULT
 from mmactors.observe.hardware_counters import hardware_counters, nr_accesses
 from mmactors.observe.proc.of_machine import machine_texts
@@ -69,9 +70,10 @@ class Machine:
         self._fingerprint: Final = fingerprint_of(dump_scenario(_decisive(scenario)))
         if schedule is not None:
             schedule.must_fit(self._fingerprint)
-        self._wired: Final[Wired] = wire(
-            scenario, sink=sink, schedule=schedule, before_exit=self._keep_process
-        )
+        with precompiling():
+            self._wired: Final[Wired] = wire(
+                scenario, sink=sink, schedule=schedule, before_exit=self._keep_process
+            )
         self._engine: Final = self._wired.kernel.engine
         self._scope: Final = DriverScope(self._engine)
         self._driver: Driver | None = None
