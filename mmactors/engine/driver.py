@@ -58,6 +58,10 @@ def _refuse(engine: Engine, actor: Actor, trap: object) -> None:
             "tell the actor"
         )
     )
+    # trio's own traps that park a task carry the function that takes it off where it queues.
+    give_up = getattr(trap, "abort_func", None)
+    if give_up is not None:
+        give_up(lambda: None)
     # At once and in this task: what the coroutine entered, such as a cancel scope, belongs to it.
     _close(actor)
 
@@ -117,31 +121,39 @@ class TrioDriver:
         """Raises what the host was cancelled with, once the machine stands still."""
         self._error: BaseException | None = None
         """What came out of an actor's task and is the host's: KeyboardInterrupt, a mismatch."""
+        self._is_moving = False
         self._is_closed = False
 
     async def run(self) -> None:
         """Move the machine while the calling task waits here."""
-        assert self._host is None, "two tasks move the machine"
-        await trio.lowlevel.checkpoint()
-        assert not self._is_closed, "the machine was closed, or its tasks were cancelled"
-        engine = self._engine
-        engine.stop_requested = False
-        actor = engine.pick()
-        if actor is not None:
-            self._host = trio.lowlevel.current_task()
-            self._wake(actor)
-            try:
-                await trio.lowlevel.wait_task_rescheduled(self._stop)
-            finally:
-                self._host = None
-                engine.running = None
-            error, self._error = self._error, None
-            if error is not None:
-                raise error
-            raise_cancel, self._raise_cancel = self._raise_cancel, None
-            if raise_cancel is not None:
-                raise_cancel()
-        _raise_failure(engine)
+        assert not self._is_moving, "two tasks move the machine"
+        self._is_moving = True
+        try:
+            await trio.lowlevel.checkpoint()
+            assert not self._is_closed, "the machine was closed, or its tasks were cancelled"
+            self._engine.stop_requested = False
+            actor = self._engine.pick()
+            if actor is not None:
+                await self._host_until_still(actor)
+        finally:
+            self._is_moving = False
+        _raise_failure(self._engine)
+
+    async def _host_until_still(self, actor: Actor) -> None:
+        """Let `actor` run, and all who get the baton from it; raise what is the host's to raise."""
+        self._host = trio.lowlevel.current_task()
+        self._wake(actor)
+        try:
+            await trio.lowlevel.wait_task_rescheduled(self._stop)
+        finally:
+            self._host = None
+            self._engine.running = None
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        raise_cancel, self._raise_cancel = self._raise_cancel, None
+        if raise_cancel is not None:
+            raise_cancel()
 
     async def close(self) -> None:
         """Close all coroutines and let all actor tasks end."""

@@ -1,7 +1,7 @@
 """CPUs: threads that borrow them, interrupts, sleeping and waking."""
 
 import pytest
-from engines import Log, cpu_of, engine_of, run, spawn, thread
+from engines import Log, cpu_of, engine_of, run, thread
 
 from mmactors.engine.cpu import Interrupt, WaitQueue
 from mmactors.engine.guard import Label, Mode
