@@ -6,6 +6,7 @@ contents nobody reads, cost nothing.
 """
 
 import mmap
+import sys
 from typing import Final, Protocol
 
 import numpy as np
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from mmactors.arch.pte import PTRS_PER_TABLE
 from mmactors.units import PAGE_SIZE
 
-_NORESERVE: Final[int] = getattr(mmap, "MAP_NORESERVE", 0)
+_NORESERVE: Final = 0x4000 if sys.platform == "linux" else 0
+"""MAP_NORESERVE, which the mmap module names from Python 3.13 on only."""
 
 
 class Words(Protocol):
