@@ -75,6 +75,7 @@ class Engine:
         self._alone_ns: Final = max(_ALONE_NS, config.quantum_ns)
         self._record: Final = self.recorder.entries.append
         self._push: Final = self.policy.push
+        self._is_guarded: Final = self.guard.on
         self._draws_costs: Final = self.policy.draws_costs
 
     # -- actors ------------------------------------------------------------------------------
@@ -142,7 +143,11 @@ class Engine:
 
     def pick(self) -> Actor | None:
         """Give the baton to who goes next; None: the run is over or has to pause."""
-        if self.is_complete or self.stop_requested or self.failure is not None:
+        if (
+            (self._nr_unfinished == 0 and not self.outside_waits)
+            or self.stop_requested
+            or self.failure is not None
+        ):
             self.running = None
             return None
         policy = self.policy
@@ -174,7 +179,7 @@ class Engine:
         if cpu is not None and cpu.interrupt_ns <= limit:
             limit = cpu.interrupt_ns - 1
         self.limit = limit
-        if self.guard.on:
+        if self._is_guarded:
             self.guard.end()
         return actor
 

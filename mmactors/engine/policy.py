@@ -6,6 +6,7 @@ differ in.
 """
 
 from heapq import heappop, heappush
+from random import Random
 from typing import Final, Protocol
 
 from mmactors.engine.actor import NEVER, Actor
@@ -61,35 +62,31 @@ class Fifo:
     def push(self, actor: Actor, time_ns: int) -> None:
         """Put an actor into the ready set, or move its entry there."""
         self._order = order = self._order + 1
-        self._push(actor, time_ns, order)
+        actor.ready_at = time_ns
+        actor.ready_order = order
+        heappush(self._heap, (time_ns, order, actor))
+        if time_ns < self.next_ns:  # noqa: PLR1730 - faster than min()
+            self.next_ns = time_ns
 
     def pop(self, until_ns: int) -> Actor | None:
         """Take the earliest actor."""
+        # One visit of the heap: it takes the first valid entry and looks at the second.
         heap = self._heap
-        while heap:
-            time_ns, order, actor = heappop(heap)
-            if actor.ready_order == order:
-                break
-        else:
-            self.next_ns = NEVER
-            return None
-        if time_ns > until_ns:
-            heappush(heap, (time_ns, order, actor))
-            self.next_ns = time_ns
-            return None
-        self.trim()
-        return actor
-
-    def trim(self) -> None:
-        """Drop void entries at the head of the ready set, so that `next_ns` is exact."""
-        heap = self._heap
+        found = None
         while heap:
             time_ns, order, actor = heap[0]
             if actor.ready_order == order:
-                self.next_ns = time_ns
-                return
+                if found is not None or time_ns > until_ns:
+                    self.next_ns = time_ns
+                    return found
+                found = actor
             heappop(heap)
         self.next_ns = NEVER
+        return found
+
+    def trim(self) -> None:
+        """Drop void entries at the head of the ready set, so that `next_ns` is exact."""
+        self.pop(until_ns=-1)
 
     def draw_quantum(self) -> None:
         """Decide how much of the quantum the actor that runs now may use: all of it."""
@@ -102,13 +99,6 @@ class Fifo:
         """Return `ns`."""
         return ns
 
-    def _push(self, actor: Actor, time_ns: int, order: int) -> None:
-        actor.ready_at = time_ns
-        actor.ready_order = order
-        heappush(self._heap, (time_ns, order, actor))
-        if time_ns < self.next_ns:  # noqa: PLR1730 - faster than min()
-            self.next_ns = time_ns
-
 
 class Seeded(Fifo):
     """The seed permutes equal times, shortens run-aheads, and jitters costs if asked to."""
@@ -118,26 +108,31 @@ class Seeded(Fifo):
         self._seed: Final = mix(config.seed)
         self._jitter_percent: Final = config.jitter_percent
         self._quantum_max_ns: Final = config.quantum_ns
-        self._draws = 0
+        self._getrandbits: Final = Random(config.seed).getrandbits
+        self._pushes = 0
         self.draws_costs = config.jitter_percent > 0
 
     def push(self, actor: Actor, time_ns: int) -> None:
         """Put an actor into the ready set, at a place among its equals that the seed decides."""
-        self._order = order = self._order + 1
-        # mix is one to one, so these are unique as the numbers they come from are.
-        self._push(actor, time_ns, mix(self._seed ^ order))
+        self._pushes = pushes = self._pushes + 1
+        order = self._getrandbits(31) << 40 | pushes  # The low bits make it unique.
+        actor.ready_at = time_ns
+        actor.ready_order = order
+        heappush(self._heap, (time_ns, order, actor))
+        if time_ns < self.next_ns:  # noqa: PLR1730 - faster than min()
+            self.next_ns = time_ns
 
     def pop(self, until_ns: int) -> Actor | None:
         """Take the earliest actor."""
         actor = super().pop(until_ns)
-        if actor is not None:
+        if self._quantum_max_ns and actor is not None:
             self.draw_quantum()
         return actor
 
     def draw_quantum(self) -> None:
         """Decide how much of the quantum the actor that runs now may use, anew each time."""
         if self._quantum_max_ns:
-            self.quantum_ns = self._draw() % (self._quantum_max_ns + 1)
+            self.quantum_ns = self._getrandbits(62) % (self._quantum_max_ns + 1)
 
     def tie(self, sender: int, time_ns: int) -> int:
         """Return a rank that depends on sender and time only, so that one sender stays in order."""
@@ -146,11 +141,7 @@ class Seeded(Fifo):
     def cost_ns(self, ns: int) -> int:
         """Return `ns` more or less up to the configured percentage."""
         spread = ns * self._jitter_percent // 100
-        return ns - spread + self._draw() % (2 * spread + 1)
-
-    def _draw(self) -> int:
-        self._draws += 1
-        return mix(self._seed + self._draws)
+        return ns - spread + self._getrandbits(62) % (2 * spread + 1)
 
 
 def make_policy(config: EngineConfig) -> Fifo:
