@@ -326,9 +326,12 @@ class WaitQueue:
 
 
 async def sleep_for(engine: Engine, awaited: Awaited, label: str) -> None:
-    """Sleep until `wake_at` sets `awaited.at_ns`; who has no CPU to give away just waits."""
+    """Sleep until `awaited.at_ns` is set and `wake_at` called.
+
+    Who has no CPU to give away, or knows the time already, just waits for it.
+    """
     actor = engine.current
-    if actor.cpu is None:
+    if actor.cpu is None or awaited.at_ns < NEVER:
         await engine.wait_for(awaited, label)
     else:
         await actor.cpu.sleep(awaited, label)
