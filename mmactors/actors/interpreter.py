@@ -97,9 +97,13 @@ class Interpreter:
                 raise AssertionError(f"{operation} is not simulated: supported.py refuses it")
 
     async def _compute(self, thread: UserThread, ns: int) -> None:
-        thread.process.user_ns += ns
-        thread.cpu.times.user_ns += ns
-        await self.kernel.engine.spend(ns)
+        while ns > 0:
+            piece_ns = min(ns, thread.cpu.slice_ns)
+            ns -= piece_ns
+            thread.process.user_ns += piece_ns
+            thread.cpu.times.user_ns += piece_ns
+            await self.kernel.engine.spend(piece_ns)
+            await thread.give_turn()
 
     def _start_thread(self, thread: UserThread, name: str, cpu: int) -> None:
         UserThread(

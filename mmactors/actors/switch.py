@@ -12,6 +12,7 @@ from mmactors.actors.kernel import Kernel
 from mmactors.actors.process import Process
 from mmactors.engine.actor import Actor
 from mmactors.engine.cpu import Cpu
+from mmactors.events import SchedSwitch
 
 
 @define(eq=False)
@@ -41,16 +42,26 @@ class Switcher:
         """Make a thread of `process` that runs on `cpu`."""
         actor = cpu.spawn_thread(name, coro, pid=process.pid, at_ns=at_ns)
         self._processes[actor.index] = process
-        self.on_switch(cpu, cpu.current if cpu.current is actor else None)
+        if cpu.current is actor:
+            self.on_switch(cpu, actor)
         return actor
 
     def on_switch(self, cpu: Cpu, thread: Actor | None) -> None:
-        """Note that `thread`, or nobody, has been put on `cpu`."""
-        if thread is None or thread.index not in self._processes:
-            return
-        self.previous_comm[cpu.index] = self._comm[cpu.index]
-        self._comm[cpu.index] = thread.name
-        self.load_mm(cpu, self._processes[thread.index])
+        """Note that `thread`, or nobody, has been put on `cpu`.
+
+        Going idle is announced here; a thread announces itself when it runs.
+        """
+        index = cpu.index
+        self.previous_comm[index] = self._comm[index]
+        if thread is None:
+            self._comm[index] = f"swapper/{index}"
+            if self.kernel.probe.on:
+                self.kernel.probe.emit(
+                    SchedSwitch(prev_comm=self.previous_comm[index], next_comm=self._comm[index])
+                )
+        elif thread.index in self._processes:
+            self._comm[index] = thread.name
+            self.load_mm(cpu, self._processes[thread.index])
 
     def load_mm(self, cpu: Cpu, process: Process) -> None:
         """Make the hardware of `cpu` translate through the process's page tables (switch_mm)."""

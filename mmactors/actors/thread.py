@@ -211,8 +211,12 @@ class UserThread:
             await kernel.engine.spend(delay_ns)
         else:
             await kernel.engine.pause("run")
+        await self.give_turn()
+        self._batch_began_ns = clock.now
+
+    async def give_turn(self) -> None:
+        """Let the next thread of the CPU run if this one's slice is used up."""
         before = self.cpu.context_switches
         await self.cpu.cond_resched()
         if self.cpu.context_switches != before:
             self.announce()
-        self._batch_began_ns = clock.now

@@ -36,7 +36,7 @@ def view_of_process(process: Process) -> ProcessView:
     return ProcessView(
         pid=process.pid,
         comm=process.comm[:_COMM_MAX],
-        state="S" if process.nr_live_threads else "Z",
+        state=_state_of(process),
         nr_threads=max(process.nr_live_threads, 1),
         cmdline=(process.comm,),
         minflt=process.minor_faults,
@@ -47,6 +47,14 @@ def view_of_process(process: Process) -> ProcessView:
         mems_allowed=(1 << len(set(kernel.cpu_node))) - 1,
         mm=None if space is None else _view_of_mm(space.mm),
     )
+
+
+def _state_of(process: Process) -> str:
+    """Return R if a thread has a CPU, S if all sleep, Z if nothing is left but the number."""
+    if process.space is None and not process.nr_live_threads:
+        return "Z"
+    threads = process.threads.values()
+    return "R" if any(thread.cpu.current is thread.actor for thread in threads) else "S"
 
 
 def _view_of_mm(mm: MmStruct) -> MmView:
