@@ -1,6 +1,6 @@
 """Recordings of traces that are no recordings, or not ours to validate: said, never crashed on."""
 
-# ruff: noqa: SIM300 -- expected == actual reads in this order.
+
 
 import contextlib
 import json

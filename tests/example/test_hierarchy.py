@@ -1,6 +1,6 @@
 """Chains of caches without translation, a few accesses at a time."""
 
-# ruff: noqa: SIM300 -- expected == actual reads in this order.
+
 
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
 """Recorded traces: every number of cachegrind, a TLB simulator, dineroIV and pycachesim is ours."""
 
-# ruff: noqa: SIM300 -- expected == actual reads in this order.
+
 
 from pathlib import Path
 
