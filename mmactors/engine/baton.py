@@ -10,7 +10,8 @@ With quantum 0 every step happens in the order of virtual time. With a larger on
 ahead of the others by so much: what it does then is seen by them late, at its own time, if it is a
 message, an interrupt or a lock, whose times are compared; a shared cell just has its newest value.
 
-Pausing at a time changes nothing: an actor is stopped only where it would have parked anyway.
+Pausing at a time changes nothing: an actor is stopped only where it would have parked anyway, even
+if that is a quantum later.
 
 Invariants: one actor runs; virtual time is monotone per clock; an actor has at most one valid entry
 in the ready set; whoever parks without such an entry has set `waits_for`.
@@ -27,7 +28,7 @@ from mmactors.engine.config import EngineConfig
 from mmactors.engine.guard import Guard, Label
 from mmactors.engine.policy import Policy, make_policy
 from mmactors.engine.report import EngineError, StepBudgetExceeded, deadlock, last_events
-from mmactors.engine.schedule import SEPARATOR, Recorder
+from mmactors.engine.schedule import SEPARATOR, Recorder, Schedule
 
 _NR_RECENT: Final = 12
 _ALONE_NS: Final = 10_000
@@ -60,7 +61,7 @@ class Engine:
         self.limit = -1
         """The running actor goes on without asking up to this time, in ns."""
         self.until_ns = NEVER
-        """Nobody gets the baton for something later than this."""
+        """Nobody gets the baton for something later than this; who has it may run ahead of it."""
         self.stop_requested = False
         self.failure: EngineError | None = None
         self.recent_events: Callable[[], list[str]] | None = None
@@ -128,6 +129,10 @@ class Engine:
             switches=self._switches, messages=dict(self.messages), actors=len(self.actors)
         )
 
+    def schedule(self, fingerprint: str) -> Schedule:
+        """Return who got the baton so far, under the digest of what runs here."""
+        return self.recorder.schedule(fingerprint, is_complete=self.is_complete)
+
     def recent(self) -> list[str]:
         """Return what happened last, for reports."""
         if self.recent_events is not None:
@@ -150,6 +155,9 @@ class Engine:
         ):
             self.running = None
             return None
+        if self._switches >= self._step_budget:
+            self._give_up()
+            return None
         policy = self.policy
         actor = policy.pop(self.until_ns)
         if actor is None:
@@ -157,10 +165,7 @@ class Engine:
             if policy.next_ns == NEVER:
                 self.failure = deadlock(self.now_ns, self.actors, self.outside_waits, self.recent())
             return None
-        self._switches = switches = self._switches + 1
-        if switches > self._step_budget:
-            self._give_up(actor)
-            return None
+        self._switches += 1
         clock = actor.clock
         ready_at = actor.ready_at
         assert ready_at is not None, f"{actor} was picked but is not ready"
@@ -195,13 +200,13 @@ class Engine:
         if self.failure is None:
             self.failure = error
 
-    def _give_up(self, actor: Actor) -> None:
-        self.running = None
+    def _give_up(self) -> None:
         self.failure = StepBudgetExceeded(
-            f"more than {self._step_budget} switches at t={actor.clock.now} ns: "
+            f"more than {self._step_budget} switches at t={self.now_ns} ns: "
             "perhaps nobody makes progress; raise engine.step_budget if somebody does\n"
             + last_events(self.recent())
         )
+        self.running = None
 
     @property
     def is_complete(self) -> bool:

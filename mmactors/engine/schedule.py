@@ -19,6 +19,9 @@ from mmactors.engine.policy import Fifo
 SEPARATOR: Final = ": "
 """Stands between the name and the label of an entry; names never contain it."""
 _MAGIC: Final = "mmactors schedule 1"
+_COMPLETE: Final = "complete"
+_PARTIAL: Final = "partial"
+_NR_HEAD: Final = 4
 _LINE: Final = 100
 
 
@@ -36,6 +39,8 @@ class Schedule:
     """`actor: label` of each kind of entry."""
     entries: "array[int]"
     """Indices into `names`, one for each time the baton was given."""
+    is_complete: bool = True
+    """Whether the run was over then; a replay of one that was not stops where it stopped."""
 
     def must_fit(self, fingerprint: str) -> None:
         """Raise ScheduleMismatch unless the schedule was recorded from this very program."""
@@ -51,7 +56,8 @@ class Schedule:
     def __str__(self) -> str:
         """Return the text form: a head for people, then the entries, compressed."""
         packed = b85encode(zlib.compress(self.entries.tobytes(), 9)).decode()
-        lines = [_MAGIC, self.fingerprint, str(len(self.names)), *self.names]
+        extent = _COMPLETE if self.is_complete else _PARTIAL
+        lines = [_MAGIC, self.fingerprint, extent, str(len(self.names)), *self.names]
         lines += [packed[at : at + _LINE] for at in range(0, len(packed), _LINE)]
         return "\n".join(lines) + "\n"
 
@@ -59,18 +65,25 @@ class Schedule:
     def parse(cls, text: str) -> "Schedule":
         """Return the schedule of a text form; raise ValueError if it is none."""
         lines = text.splitlines()
-        if len(lines) < 3 or lines[0] != _MAGIC:
+        if len(lines) < _NR_HEAD or lines[0] != _MAGIC:
             raise ValueError(f"the text does not begin with {_MAGIC!r}")
-        nr_names = int(lines[2])
+        if lines[2] not in (_COMPLETE, _PARTIAL):
+            raise ValueError(f"the third line is neither {_COMPLETE!r} nor {_PARTIAL!r}")
+        nr_names = int(lines[3])
         entries = array("I")
         try:
-            entries.frombytes(zlib.decompress(b85decode("".join(lines[3 + nr_names :]))))
+            entries.frombytes(zlib.decompress(b85decode("".join(lines[_NR_HEAD + nr_names :]))))
         except zlib.error as error:
             raise ValueError(f"the entries are damaged: {error}") from error
-        names = tuple(lines[3 : 3 + nr_names])
+        names = tuple(lines[_NR_HEAD : _NR_HEAD + nr_names])
         if entries and max(entries) >= len(names):
             raise ValueError("an entry names no actor")
-        return cls(fingerprint=lines[1], names=names, entries=entries)
+        return cls(
+            fingerprint=lines[1],
+            names=names,
+            entries=entries,
+            is_complete=lines[2] == _COMPLETE,
+        )
 
 
 @define(eq=False)
@@ -90,10 +103,13 @@ class Recorder:
         """Return the last entries, as text."""
         return [self._names[entry] for entry in self.entries[-nr_entries:]]
 
-    def schedule(self, fingerprint: str) -> Schedule:
-        """Return what was taken down so far."""
+    def schedule(self, fingerprint: str, *, is_complete: bool = True) -> Schedule:
+        """Return what was taken down so far; Engine.schedule knows whether that is all."""
         return Schedule(
-            fingerprint=fingerprint, names=tuple(self._names), entries=array("I", self.entries)
+            fingerprint=fingerprint,
+            names=tuple(self._names),
+            entries=array("I", self.entries),
+            is_complete=is_complete,
         )
 
 
@@ -112,6 +128,7 @@ class Replay:
         self._base: Final = base
         self._names: Final = [tuple(name.split(SEPARATOR, 1)) for name in schedule.names]
         self._entries: Final = schedule.entries
+        self._is_complete: Final = schedule.is_complete
         self._at = 0
         self._ready: Final[dict[str, Actor]] = {}
 
@@ -129,6 +146,8 @@ class Replay:
         if base.next_ns == NEVER:
             return None
         if self._at == len(self._entries):
+            if not self._is_complete:
+                return None
             raise ScheduleMismatch(
                 f"the schedule ends after {self._at} entries, but the program goes on"
             )

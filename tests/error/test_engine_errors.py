@@ -11,6 +11,7 @@ from mmactors.engine.lock import Mutex, Spinlock
 from mmactors.engine.lock_stat import LockStatistics
 from mmactors.engine.mailbox import AskInInterrupt, Mailbox
 from mmactors.engine.probe import EngineProbe
+from mmactors.engine.rcu import Rcu
 from mmactors.engine.report import (
     ActorCrashed,
     Deadlock,
@@ -20,6 +21,8 @@ from mmactors.engine.report import (
 )
 from mmactors.engine.rwsem import RwSem
 from mmactors.engine.scope import DriverScope
+from mmactors.engine.seqcount import SeqCount
+from mmactors.engine.timer import Timer
 from mmactors.events import MmPageFree
 
 DRIVERS = pytest.mark.parametrize("driver", ["inline", "trio"])
@@ -362,3 +365,100 @@ def test_the_first_failure_counts_and_stays():
     first = text_of(engine, ActorCrashed)
 
     assert first == text_of(engine, ActorCrashed)
+
+
+def test_a_grace_period_that_never_ends_names_the_readers():
+    """The report says whose read section is open."""
+    engine = engine_of()
+    cpus = [cpu_of(engine, index) for index in range(2)]
+    rcu = Rcu(engine, cpus)
+    mailbox = Mailbox(engine, "nobody serves this")
+
+    async def reads():
+        async with rcu.read(cpus[0]):
+            await mailbox.ask("anything")
+
+    async def frees():
+        await engine.spend(50)
+        await rcu.synchronize()
+
+    thread(cpus[0], "reads", reads())
+    thread(cpus[1], "frees", frees())
+    text = text_of(engine, Deadlock)
+
+    assert (
+        "cpu1/frees at t=50ns: waits for an RCU grace period: "
+        "the read sections of cpu0 (cpu0/reads)"
+    ) in text
+    assert "rcu at t=50ns: waits for the read sections of cpu0 (cpu0/reads)" in text
+
+
+def test_a_reader_that_spins_for_a_writer_names_it():
+    """A writer that never ends is found."""
+    engine = engine_of()
+    count = SeqCount(engine, name="tlb_gen")
+
+    async def writes():
+        await count.write_begin()
+        await Mailbox(engine, "nobody serves this").ask("anything")
+
+    async def reads():
+        await engine.spend(10)
+        await count.read_begin()
+
+    spawn(engine, "writes", writes())
+    spawn(engine, "reads", reads())
+
+    assert "reads at t=10ns: waits for tlb_gen, written by writes" in text_of(engine, Deadlock)
+
+
+def test_threads_without_a_cpu_are_named():
+    """Who waits for its next slice, and idle CPUs, stand in the report."""
+    engine = engine_of()
+    cpus = [cpu_of(engine, index, slice_ns=10) for index in range(2)]
+    mailbox = Mailbox(engine, "nobody serves this")
+
+    async def is_preempted():
+        await engine.spend(20)
+        await cpus[0].cond_resched()
+
+    async def hangs():
+        await mailbox.ask("anything")
+
+    thread(cpus[0], "preempted", is_preempted())
+    thread(cpus[0], "hangs", hangs())
+    text = text_of(engine, Deadlock)
+
+    assert "cpu0/preempted at t=20ns: waits for its next slice of cpu0" in text
+    assert "cpu1 at t=0ns: waits for an interrupt or a thread for cpu1" in text
+
+
+def test_sleeping_for_a_time_with_a_spinlock_held_is_reported():
+    """The timer is no exception."""
+    engine = engine_of()
+    cpu = cpu_of(engine, 0)
+    lock = Spinlock(engine, LockStatistics().of("ptl"), name="ptl 0x1")
+
+    async def sleeps():
+        async with lock:
+            await Timer(engine).sleep_ns(cpu, 500)
+
+    thread(cpu, "init", sleeps())
+
+    assert "waiting for the time 500 ns, with 1 spinlocks held" in text_of(
+        engine, SleepInAtomicContext
+    )
+
+
+def test_a_callback_that_never_comes_is_no_deadlock():
+    """RCU's own actor does not keep a run alive, and says what it waits for."""
+    engine = engine_of()
+    cpus = [cpu_of(engine, 0)]
+    Rcu(engine, cpus)
+
+    async def hangs():
+        await Mailbox(engine, "nobody serves this").ask("anything")
+
+    thread(cpus[0], "hangs", hangs())
+
+    assert "rcu at t=0ns: waits for a callback" in text_of(engine, Deadlock)

@@ -163,3 +163,17 @@ async def test_one_outside_task_is_repeatable_under_replay_and_two_are_refused(d
             nursery.start_soon(asks)
 
         assert "their order is not in it; let one task talk for both" in refused[0]
+
+
+@DRIVERS
+async def test_a_machine_told_to_stop_says_who_still_waits(driver):
+    """A machine that may not move answers nobody."""
+    engine, mailbox = machine(driver=driver)
+    engine.until_ns = -1
+    async with DriverScope(engine) as mover:
+        sender = Edge(engine, mover).sender(mailbox)
+        with pytest.raises(Deadlock, match="stands still, and a task outside waits for the reply"):
+            await sender.ask(Double(1))
+        await sender.aclose()
+        with pytest.raises(trio.ClosedResourceError):
+            await sender.ask(Double(2))

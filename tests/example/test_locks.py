@@ -6,6 +6,7 @@ import pytest
 from engines import Log, cpu_of, engine_of, run, spawn, thread
 
 from mmactors.engine.cpu import Interrupt
+from mmactors.engine.driver import close_actors
 from mmactors.engine.lock import Mutex, Spinlock
 from mmactors.engine.lock_stat import LockStatistics
 
@@ -247,3 +248,28 @@ def test_locks_serve_actors_without_a_cpu(kind):
     run(engine)
 
     assert 300 == engine.now_ns
+
+
+def test_a_mailbox_that_is_a_lock_is_counted_too():
+    """Its server accounts each request: who asked, how long it waited and was served."""
+    statistics = LockStatistics()
+    zone_lock = statistics.of("&zone->lock")
+    engine = engine_of()
+    cpus = [cpu_of(engine, index) for index in range(2)]
+    for cpu, waited_ns, held_ns in ((cpus[0], 0, 100), (cpus[0], 0, 50), (cpus[1], 30, 60)):
+        zone_lock.account(cpu=cpu, waited_ns=waited_ns, held_ns=held_ns)
+    close_actors(engine)
+    write = statistics.statistics()[0].write
+
+    assert (3, 50, 100, 210) == (
+        write.acquisitions,
+        write.holdtime_min_ns,
+        write.holdtime_max_ns,
+        write.holdtime_total_ns,
+    )
+    assert (1, 30, 1, 1) == (
+        write.contentions,
+        write.waittime_total_ns,
+        write.con_bounces,
+        write.acq_bounces,
+    )

@@ -180,3 +180,39 @@ def test_the_holder_is_named():
         "mmap_lock 1, held for write by cpu3/thread 7",
         "mmap_lock 1, held for read by cpu3/thread 7",
     ] == said
+
+
+def test_the_short_ways_do_all_or_nothing():
+    """They refuse what would wait, and an error in a section lets others in."""
+    world = World(quantum_ns=100)
+    engine, sem = world.engine, world.sem
+    answers = []
+
+    async def body():
+        answers.append(sem.acquire_write_nowait())
+        answers.append(sem.acquire_read_nowait())
+        answers.append(sem.release_write_nowait())
+        answers.append(sem.acquire_read_nowait())
+        answers.append(sem.acquire_write_nowait())
+        answers.append(sem.release_read_nowait())
+        for section in (sem.read(), sem.write()):
+            try:
+                async with section:
+                    {}["a key that is not there"]
+            except KeyError:
+                answers.append(sem.describe())
+        async with sem.write():
+            await engine.spend(200)  # Beyond the limit: the release has to wait for its turn.
+        async with sem.read():
+            await engine.spend(200)
+
+    async def other():
+        for _ in range(100):
+            await engine.spend(10)
+
+    thread(cpu_of(engine, 0), "body", body())
+    thread(cpu_of(engine, 1), "other", other())
+    run(engine)
+
+    assert [True, False, True, True, False, True] == answers[:6]
+    assert ["mmap_lock 1, held by nobody"] * 2 == answers[6:]

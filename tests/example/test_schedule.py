@@ -4,6 +4,7 @@ import pytest
 from engines import Log, engine_of, run, spawn
 
 from mmactors.engine.guard import Label, Mode
+from mmactors.engine.report import StepBudgetExceeded
 from mmactors.engine.schedule import Schedule, ScheduleMismatch, fingerprint_of
 
 STEP = Label("step", (("thing", Mode.WRITE),))
@@ -59,8 +60,10 @@ def test_a_schedule_survives_being_printed():
         lambda text: "",
         lambda text: text.replace("mmactors schedule 1", "mmactors schedule 9"),
         lambda text: text[:-5],
-        lambda text: "\n".join([*text.splitlines()[:2], "many", *text.splitlines()[3:]]),
-        lambda text: "\n".join([*text.splitlines()[:2], "0", *text.splitlines()[3:]]),
+        lambda text: text.replace("complete", "perhaps"),
+        lambda text: "\n".join([*text.splitlines()[:3], "many", *text.splitlines()[4:]]),
+        lambda text: "\n".join([*text.splitlines()[:3], "0", *text.splitlines()[4:]]),
+        lambda text: "\n".join([*text.splitlines()[:3], "2", *text.splitlines()[3:]]),
     ],
 )
 def test_a_damaged_text_is_refused(spoil):
@@ -93,6 +96,30 @@ def test_replaying_a_longer_program_is_noticed():
 
     with pytest.raises(ScheduleMismatch, match="ends after 1 entries, but the program goes on"):
         run(longer)
+
+
+def test_replaying_a_run_that_was_stopped_stops_where_it_stopped():
+    """An interrupted run can be replayed as far as it came."""
+    engine, log = machine(policy="seeded")
+    run(engine, until_ns=30)
+    schedule = Schedule.parse(str(engine.schedule("f")))
+    again, log_again = machine(policy="seeded", schedule=schedule)
+    run(again)
+
+    assert not schedule.is_complete
+    assert not again.is_complete
+    assert log.entries == log_again.entries
+
+
+def test_replaying_a_livelock_ends_at_the_step_budget_again():
+    """What ended the run ends its replay."""
+    engine, _ = machine(step_budget=4)
+    with pytest.raises(StepBudgetExceeded):
+        run(engine)
+    again, _ = machine(step_budget=4, schedule=engine.schedule("f"))
+
+    with pytest.raises(StepBudgetExceeded):
+        run(again)
 
 
 def test_a_schedule_of_another_program_does_not_fit():
