@@ -247,3 +247,38 @@ async def test_the_machine_stands_still_while_nobody_moves_it():
         await trio.testing.wait_all_tasks_blocked()
 
         assert before == engine.now_ns == 500
+
+
+@DRIVERS
+async def test_cancelling_a_machine_at_rest_leaves_nothing_running(driver):
+    """Its tasks end, its coroutines are closed."""
+    before = await nr_tasks()
+    engine = engine_of(driver=driver)
+    log = Log(engine)
+    counters(engine, log)
+    engine.until_ns = 100
+    with trio.move_on_after(0.05) as scope:
+        async with DriverScope(engine) as mover:
+            await mover.run()
+            await trio.sleep_forever()
+
+    assert scope.cancelled_caught
+    assert ["closed", "closed"] == log.texts()
+    assert before == await nr_tasks()
+
+
+@DRIVERS
+async def test_a_shielded_mover_finishes_in_a_cancelled_scope(driver):
+    """Actors are not cancelled while the machine moves."""
+    engine = engine_of(driver=driver)
+    counters(engine, Log(engine), nr_steps=500)
+    with trio.CancelScope() as scope:
+        async with DriverScope(engine) as mover:
+            engine.until_ns = 100
+            await mover.run()
+            engine.until_ns = 1 << 62
+            with trio.CancelScope(shield=True):
+                trio.lowlevel.spawn_system_task(cancel_soon, scope)
+                await mover.run()
+
+    assert engine.is_complete
