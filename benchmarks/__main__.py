@@ -1,0 +1,325 @@
+"""`python -m benchmarks [NAME ...]`: run all benchmarks, or those named, and show them as a table.
+
+Each benchmark is a script of its own that runs in a process of its own, so that none finds
+another's memory or compiled code; it gives its figures as JSON. Everything is kept in one file of
+benchmarks/results/, with the host, the versions and the commit.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+TIMEOUT_S = 300
+WIDTH = 120
+"""Columns of the table if it does not go to a terminal."""
+BENCHMARKS = (
+    "access_path",
+    "cpus",
+    "engine",
+    "event_log",
+    "faults",
+    "memory",
+    "page_allocator",
+    "startup",
+)
+WRITES_FILE = ("engine",)
+"""These write JSON with --json FILE; the others print it."""
+PACKAGES = ("attrs", "numba", "numpy", "orjson", "pycachesim", "simpy", "structlog", "trio")
+
+
+@frozen(kw_only=True)
+class Line:
+    """A line of the table: a figure, what it should be, and who else does the like."""
+
+    key: str
+    """Names on the way to the figure in a benchmark's JSON, joined by /."""
+    unit: str
+    at_least: float | None = None
+    at_most: float | None = None
+    peer: str | None = None
+    """The same for the figure of somebody else."""
+    peer_name: str = ""
+
+    def goal(self) -> str:
+        if self.at_least is not None:
+            return f">= {_number(self.at_least)}"
+        return "" if self.at_most is None else f"<= {_number(self.at_most)}"
+
+    def is_met(self, value: float) -> bool | None:
+        if self.at_least is not None:
+            return value >= self.at_least
+        return None if self.at_most is None else value <= self.at_most
+
+
+def _switches(driver: str, depth: str, goal: int | None = None) -> Line:
+    peer = "results/timeouts, SimPy/value"
+    key = f"results/switches, {driver}, fifo, depth {depth}/value"
+    return Line(key=key, unit="1/s", at_least=goal, peer=peer, peer_name="SimPy timeouts")
+
+
+def _round_trips(driver: str, peer: str) -> Line:
+    return Line(
+        key=f"results/round trips, {driver}/value",
+        unit="1/s",
+        peer=f"results/round trips, {peer}/value",
+        peer_name=peer,
+    )
+
+
+def _against_cachegrind(program: str, way: str) -> Line:
+    return Line(
+        key=f"cachegrind/{program}/{way}",
+        unit="M refs/s",
+        peer=f"cachegrind/{program}/cachegrind",
+        peer_name="cachegrind",
+    )
+
+
+def _against_pycachesim(way: str) -> Line:
+    return Line(
+        key="pycachesim/data_only",
+        unit="M refs/s",
+        peer=f"pycachesim/{way}",
+        peer_name=f"pycachesim {way.replace('_', ' ')}",
+    )
+
+
+TABLE: dict[str, tuple[Line, ...]] = {
+    "access_path": (
+        Line(key="all", unit="M refs/s", at_least=120),
+        Line(key="all_collapsed", unit="M refs/s"),
+        _against_pycachesim("call_by_call"),
+        _against_pycachesim("list"),
+        _against_cachegrind("random", "rate"),
+        _against_cachegrind("hot_loop", "rate"),
+        _against_cachegrind("hot_loop", "collapsed"),
+        Line(key="ns_per_access_by_cpus/ratio_64_to_1", unit="times", at_most=1.5),
+    ),
+    "cpus": (
+        Line(key="local/1_cpus_ns", unit="ns"),
+        Line(key="local/64_cpus_ns", unit="ns"),
+        Line(key="local/ratio_64_to_1", unit="times", at_most=1.5),
+        Line(key="random/ratio_64_to_1", unit="times"),
+    ),
+    "engine": (
+        _switches("trio", "6", 150_000),
+        _switches("trio", "0"),
+        _switches("inline", "6", 500_000),
+        _switches("inline", "0"),
+        Line(key="results/run-ahead/value", unit="ns", at_most=300),
+        _round_trips("trio", "trio channels"),
+        _round_trips("inline", "SimPy"),
+    ),
+    "event_log": (
+        Line(
+            key="events_per_s",
+            unit="1/s",
+            peer="python_logging_per_s",
+            peer_name="Python's logging",
+        ),
+    ),
+    "faults": (
+        Line(key="faults_per_s", unit="1/s", at_least=100_000),
+        Line(key="faults_per_s_inline", unit="1/s"),
+        Line(key="faults_per_s_logged", unit="1/s", at_least=30_000),
+    ),
+    "memory": (
+        Line(key="mb_per_gib", unit="MB", at_most=60),
+        Line(key="built/64_gib/mb", unit="MB"),
+        Line(key="large/peak_mb", unit="MB", at_most=4295),
+        Line(key="large/run_s", unit="s"),
+    ),
+    "page_allocator": (
+        Line(key="alloc_pcp_ns", unit="ns"),
+        Line(key="free_pcp_ns", unit="ns"),
+        Line(key="alloc_with_refills_ns", unit="ns"),
+        Line(key="mixed_orders_ns", unit="ns"),
+        Line(key="mod_node_page_state_ns", unit="ns"),
+    ),
+    "startup": (
+        Line(key="help/wall_s", unit="s", at_most=0.3),
+        Line(key="check/wall_s", unit="s", at_most=0.5),
+        Line(key="quickstart_first/wall_s", unit="s", at_most=10),
+        Line(key="quickstart_first/cpu_s", unit="s"),
+        Line(key="quickstart_later/wall_s", unit="s", at_most=3),
+    ),
+}
+
+
+def run_benchmark(name: str) -> dict[str, Any]:
+    """Run one benchmark; return its figures, or what went wrong under `error`."""
+    command = [sys.executable, str(HERE / f"{name}.py")]
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "figures.json"
+        if name in WRITES_FILE:
+            command += ["--json", str(file)]
+        try:
+            done = subprocess.run(
+                command, check=False, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT_S
+            )
+        except subprocess.TimeoutExpired:
+            return {"error": f"took more than {TIMEOUT_S} s"}
+        text = file.read_text() if file.exists() else done.stdout
+    try:
+        figures: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return {"error": f"gave no figures; exit code {done.returncode}"}
+    if done.returncode:
+        figures["error"] = f"exit code {done.returncode}"
+    return {**figures, "took_s": time.perf_counter() - began}
+
+
+def at(figures: dict[str, Any], key: str | None) -> float | None:
+    """Return the figure of a key; None if it was not measured here."""
+    found: Any = figures
+    for name in key.split("/") if key else ():
+        if not isinstance(found, dict) or name not in found:
+            return None
+        found = found[name]
+    return float(found) if isinstance(found, int | float) else None
+
+
+def _number(value: float) -> str:
+    if value >= 10_000:
+        return f"{value:,.0f}".replace(",", "_")
+    return f"{value:.4g}"
+
+
+def judged(name: str, figures: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the table's lines of one benchmark, those that were measured."""
+    rows = []
+    for line in TABLE[name]:
+        value, theirs = at(figures, line.key), at(figures, line.peer)
+        if value is not None:
+            rows.append(
+                {
+                    "benchmark": name,
+                    "figure": line.key,
+                    "value": value,
+                    "unit": line.unit,
+                    "goal": line.goal(),
+                    "is_met": line.is_met(value),
+                    "peer": line.peer_name if theirs else None,
+                    "peer_value": theirs,
+                    "ratio_to_peer": value / theirs if theirs else None,
+                }
+            )
+    return rows
+
+
+def table_of(rows: list[dict[str, Any]], problems: dict[str, str]) -> Table:
+    """Return what is shown in the end."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("benchmark", "figure"):
+        table.add_column(title, no_wrap=True)
+    for title in ("value", "unit", "goal", ""):
+        table.add_column(title, justify="right" if title == "value" else "left")
+    table.add_column("times the peer", justify="right")
+    table.add_column("peer")
+    last = ""
+    for row in rows:
+        ratio = row["ratio_to_peer"]
+        table.add_row(
+            row["benchmark"] if row["benchmark"] != last else "",
+            row["figure"].removeprefix("results/").removesuffix("/value"),
+            _number(row["value"]),
+            row["unit"],
+            row["goal"],
+            {True: "ok", False: "[bold]MISSED[/]", None: ""}[row["is_met"]],
+            f"{ratio:.2f}" if ratio else "",
+            row["peer"] or "",
+        )
+        last = row["benchmark"]
+    for name, problem in problems.items():
+        table.add_row(name, problem)
+    return table
+
+
+def host() -> dict[str, Any]:
+    """Return what the figures depend on."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "load": os.getloadavg(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{package: _version(package) for package in PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def commit() -> str | None:
+    """Return the commit of the repository, with + if files differ from it."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"],
+        cwd=HERE,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip() or None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--out", type=Path, help="file for the results")
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    results: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    began = datetime.now(UTC)
+    for name in options.names or BENCHMARKS:
+        sys.stderr.write(f"{name} ...\n")
+        results[name] = run_benchmark(name)
+        rows += judged(name, results[name])
+    problems = {name: each["error"] for name, each in results.items() if "error" in each}
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH
+    console.print(table_of(rows, problems))
+    out = options.out or RESULTS / f"{began:%Y%m%dT%H%M%SZ}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    report = {
+        "began": began.isoformat(timespec="seconds"),
+        "commit": commit(),
+        "host": host(),
+        "rows": rows,
+        "figures": results,
+    }
+    out.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"\n{out}")
+    return 1 if problems or any(row["is_met"] is False for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
