@@ -68,7 +68,7 @@ MAX_NR_ZONES: Final = 5
 NR_ZONE_WORDS: Final = LOWMEM_RESERVE + MAX_NR_ZONES
 
 ZONE_BOOSTED_WATERMARK: Final = 1 << 0
-ZONE_RECLAIM_ACTIVE: Final = 1 << 2
+ZONE_RECLAIM_ACTIVE: Final = 1 << 1
 
 WATERMARK_BOOST_FACTOR: Final = 15_000
 """vm.watermark_boost_factor in 1/10000 of the high watermark."""
