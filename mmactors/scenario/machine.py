@@ -7,13 +7,15 @@ It moves only while somebody awaits `run`. Cancelling leaves nothing running.
 """
 
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from attrs import evolve, frozen
 
 from mmactors.actors.process import Process
 from mmactors.engine.actor import NEVER
 from mmactors.engine.driver import Driver, close_actors
+from mmactors.engine.edge import Edge
+from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.probe import EventSink
 from mmactors.engine.schedule import Schedule, fingerprint_of
 from mmactors.engine.scope import DriverScope
@@ -77,9 +79,11 @@ class Machine:
         self._engine: Final = self._wired.kernel.engine
         self._scope: Final = DriverScope(self._engine)
         self._driver: Driver | None = None
+        self._edge: Edge | None = None
 
     async def __aenter__(self) -> Self:
         self._driver = await self._scope.__aenter__()
+        self._edge = Edge(self._engine, self._driver)
         return self
 
     async def __aexit__(
@@ -105,6 +109,18 @@ class Machine:
         """Let `run` return between two steps; callable from a signal handler or another thread."""
         self._engine.stop_requested = True
         self._engine.limit = -1
+
+    @property
+    def edge(self) -> Edge:
+        """How tasks of the surrounding trio program talk to the machine's actors."""
+        assert self._edge is not None, "enter the machine first: async with Machine(...)"
+        return self._edge
+
+    @property
+    def mailboxes(self) -> dict[str, Mailbox[Any]]:
+        """The mailboxes of the serving actors by name: `memory`, `zone 0 Normal`..."""
+        kernel = self._wired.kernel
+        return {box.name: box for box in (*kernel.zone_mailboxes, kernel.dram)}
 
     @property
     def now_ns(self) -> int:
@@ -174,7 +190,7 @@ class Machine:
 
     def schedule(self) -> Schedule:
         """Return the interleaving so far."""
-        return self._engine.recorder.schedule(self._fingerprint)
+        return self._engine.schedule(self._fingerprint)
 
     def proc(self) -> dict[str, str]:
         """Return /proc: relative path to text. Processes that have ended are as just before."""

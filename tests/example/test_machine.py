@@ -8,6 +8,7 @@ from attrs import evolve
 from machines import Lines, run, scenario_of
 
 from mmactors.actors import thread
+from mmactors.actors.memory import TransferLines
 from mmactors.engine.report import ActorCrashed, Deadlock, StepBudgetExceeded
 from mmactors.observe.log import EventLog
 from mmactors.scenario.machine import Machine
@@ -260,3 +261,15 @@ def test_an_expectation_that_fails_is_the_verdict():
         "pgfault < 3, but it is 256",
         "nothing == 0, but it is not a counter",
     ) == summary.failed_expectations
+
+
+async def test_a_task_outside_asks_an_actor_of_the_machine():
+    """Through the edge a trio task sends to a serving actor, and the machine moves to its answer."""
+    scenario = scenario_of(["mmap A 64K", "touch A write"])
+    lines = TransferLines(nr_lines=10, since_ns=0, until_ns=0)
+
+    async with Machine(scenario) as machine:
+        memory = machine.edge.sender(machine.mailboxes["memory"])
+        delay_ns = await memory.ask(lines)
+
+    assert 10 * scenario.kernel.costs.dram_line_ns == delay_ns
