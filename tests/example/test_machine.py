@@ -264,7 +264,7 @@ def test_an_expectation_that_fails_is_the_verdict():
 
 
 async def test_a_task_outside_asks_an_actor_of_the_machine():
-    """Through the edge a trio task sends to a serving actor, and the machine moves to its answer."""
+    """Through the edge a trio task asks a serving actor; the machine moves to its answer."""
     scenario = scenario_of(["mmap A 64K", "touch A write"])
     lines = TransferLines(nr_lines=10, since_ns=0, until_ns=0)
 
