@@ -244,6 +244,8 @@ class PageAllocator:
         path = self._alloc_paths[cpu].get(gfp << 4 | order)
         if path is None:
             path = self._alloc_path(cpu, order, gfp)
+            if path is None:
+                return None
         view, stat, reserve, zone, pcp, head, nr_pages, events, pgalloc, numa, local = path
         if (
             stat[NR_FREE_PAGES] - view[NR_RESERVED_HIGHATOMIC]
@@ -306,9 +308,14 @@ class PageAllocator:
         self._events[cpu][PGFREE] += nr_pages
         return True
 
-    def _alloc_path(self, cpu: int, order: int, gfp: int) -> AllocPath:
-        """Return what `alloc_pcp` needs for a request, looked up once."""
+    def _alloc_path(self, cpu: int, order: int, gfp: int) -> AllocPath | None:
+        """Return what `alloc_pcp` needs for a request, looked up once.
+
+        None if no zone may serve it: GFP_THISNODE where the node has no memory of that kind.
+        """
         context = self._search.context(cpu, gfp)
+        if not context.zones:
+            return None
         zone = context.zones[0]
         assert pcp_allowed_order(order), f"order {order} has no per-CPU list"
         pcp = zone.pcps[cpu]

@@ -229,6 +229,16 @@ def test_thisnode_does_not_spill():
     assert {1} == set(allocator.pages.zone[pfns].tolist())
 
 
+def test_thisnode_fails_on_a_node_without_memory():
+    """A CPU's node may have no zones; then GFP_THISNODE has nowhere to look."""
+    allocator = machine(zone_layout(1, 0, 2048), zonelists=(((0, 1),), ((0, 1),)), cpu_node=(0, 1))
+    gfp = GFP_NOWAIT | GFP_THISNODE
+
+    pfns = [allocator.alloc_pcp(1, 0, gfp), allocate(allocator, 0, gfp, cpu=1)]
+
+    assert [None, None] == pfns
+
+
 def test_normal_spills_before_it_mixes_types():
     """The first pass of a request for Normal does not fall back below order 9."""
     allocator = three_zones()
