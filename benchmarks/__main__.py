@@ -81,9 +81,9 @@ def _round_trips(driver: str, peer: str) -> Line:
     )
 
 
-def _against_cachegrind(program: str, way: str) -> Line:
+def _against_cachegrind(program: str) -> Line:
     return Line(
-        key=f"cachegrind/{program}/{way}",
+        key=f"cachegrind/{program}/rate",
         unit="M refs/s",
         peer=f"cachegrind/{program}/cachegrind",
         peer_name="cachegrind",
@@ -105,9 +105,8 @@ TABLE: dict[str, tuple[Line, ...]] = {
         Line(key="all_collapsed", unit="M refs/s"),
         _against_pycachesim("call_by_call"),
         _against_pycachesim("list"),
-        _against_cachegrind("random", "rate"),
-        _against_cachegrind("hot_loop", "rate"),
-        _against_cachegrind("hot_loop", "collapsed"),
+        _against_cachegrind("random"),
+        _against_cachegrind("hot_loop"),
         Line(key="ns_per_access_by_cpus/ratio_64_to_1", unit="times", at_most=1.5),
     ),
     "cpus": (
