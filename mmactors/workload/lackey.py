@@ -51,7 +51,7 @@ _HEX: Final = _hex_digits()
 
 
 @compiled
-def _scan(
+def scan_lines(
     text: NDArray[np.uint8],
     end: int,
     digits: NDArray[np.int64],
@@ -148,7 +148,7 @@ def read_lackey(path: Path, *, chunk_rows: int = CHUNK_ROWS) -> Iterator[Trace]:
         text = np.frombuffer(block, np.uint8)
         state[_POSITION] = 0
         while state[_POSITION] < len(text):
-            _scan(text, len(text), _HEX, address, meta, state)
+            scan_lines(text, len(text), _HEX, address, meta, state)
             if state[_FAULT]:
                 raise _fault(path, block, state)
             if state[_ROWS] == chunk_rows:
