@@ -10,7 +10,7 @@ Three departures from Numba's defaults, all about time and trust:
   which doubles the time to compile. Here every integer is int64 and every flag a boolean; LLVM
   still propagates constants where it inlines.
 - A function whose name begins with an underscore is called by compiled functions only, so it
-  gets no entry from Python.
+  gets no entry from Python and no place on disk of its own.
 - Numba looks only at a function's own file when it decides whether the cached code is still good.
   Here a change in any module that compiles something makes all of it anew.
 """
@@ -28,7 +28,6 @@ from numba.core.dispatcher import Dispatcher
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS: Final[dict[str, Any]] = {
-    "cache": True,
     "_nrt": False,
     "no_cfunc_wrapper": True,
     "boundscheck": False,
@@ -40,12 +39,13 @@ _PACKAGES: Final = ("arch", "hw", "mm", "workload")
 def compiled(function: F) -> F:
     """Compile `function`; the result is cached beside its module."""
     is_callee = function.__name__.startswith("_")
-    options = _OPTIONS | {"no_cpython_wrapper": is_callee}
+    options = _OPTIONS | {"no_cpython_wrapper": is_callee, "cache": not is_callee}
     jitted: Any = numba.njit(**options)(function)
     if isinstance(jitted, Dispatcher):
         _widen_arguments(jitted)
         _compile_without_collector(jitted)
-        _watch_all_sources(jitted)
+        if not is_callee:
+            _watch_all_sources(jitted)
     result: F = jitted
     return result
 
@@ -55,6 +55,12 @@ def is_cached(function: Any) -> bool:
     if not isinstance(function, Dispatcher):
         return True
     return bool(_index_of(function)._load_index())  # noqa: SLF001 - Numba has no other way
+
+
+def precompile(function: Any, *examples: Any) -> None:
+    """Compile `function` for arguments of the examples' types, without calling it."""
+    if isinstance(function, Dispatcher):
+        function.compile(tuple(_widen(numba.typeof(example)) for example in examples))
 
 
 def _widen_arguments(dispatcher: Any) -> None:

@@ -23,8 +23,6 @@ from mmactors.hw.private import reference_data
 from mmactors.hw.statistics import HardwareStatistics, References, Translations
 from mmactors.hw.tlb import ALL_PCIDS, EVERYTHING, TlbGeometry, flush, flush_page, format_tlb
 from mmactors.hw.tlb import REPLACEMENT as TLB_REPLACEMENT
-from mmactors.hw.translate import translate
-from mmactors.hw.walk import ERROR_USER
 
 Words = NDArray[np.int64]
 
@@ -159,24 +157,6 @@ class Hardware:
             )
             == 1
         )
-
-    def prefill(self, cpu: int, address: int, *, now_ns: int = 0) -> bool:
-        """Translate as a load would, but load nothing: hardware may do so at any time, uncounted.
-
-        Returns whether the TLBs hold the translation now.
-        """
-        cost = translate(
-            self._state,
-            self._memory,
-            self._generation,
-            self._rows[cpu],
-            address,
-            layout.READ,
-            ERROR_USER,
-            now_ns,
-            False,
-        )
-        return cost >= 0
 
     def kernel_access(self, cpu: int, physical_address: int, kind: int) -> int:
         """Touch a word of the kernel's, such as a lock or a PTE; return the cost in ns."""

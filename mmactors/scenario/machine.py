@@ -19,12 +19,12 @@ from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.probe import EventSink
 from mmactors.engine.schedule import Schedule, fingerprint_of
 from mmactors.engine.scope import DriverScope
-from mmactors.hw.precompile import precompiling
 from mmactors.mm.vmstat import NR_FREE_PAGES, PGFAULT
 from mmactors.observe.hardware_counters import hardware_counters, nr_accesses
 from mmactors.observe.proc.of_machine import machine_texts
 from mmactors.observe.proc.of_process import process_texts
 from mmactors.scenario.dump import dump_scenario
+from mmactors.scenario.precompile import precompiling
 from mmactors.scenario.schema import Expectation, RecordConfig, Scenario
 from mmactors.scenario.wiring import Wired, wire
 

@@ -26,6 +26,7 @@ from mmactors.engine.policy import make_policy
 from mmactors.engine.probe import EngineProbe, EventSink
 from mmactors.engine.schedule import Replay, Schedule
 from mmactors.engine.timer import Timer
+from mmactors.errors import Place, Problem, UserError
 from mmactors.hw.hardware import Hardware
 from mmactors.mm.boot import boot_memory
 from mmactors.mm.gfp import GFP_KERNEL
@@ -168,13 +169,22 @@ def _wire_services(kernel: Kernel) -> MemoryActor:
 
 
 def _boot_alloc(kernel: Kernel) -> int:
-    """Allocate a page before there are actors."""
+    """Allocate a page before there are actors; raise UserError if the watermarks forbid it."""
     steps: Generator[Any, Any, int | None] = kernel.allocator.alloc_pages(0, 0, GFP_KERNEL)
     answer = None
-    pfn: int | None = None
-    while pfn is None:
+    while True:
         try:
             answer = kernel.allocator.serve(steps.send(answer))
         except StopIteration as done:
-            pfn = done.value
+            pfn: int | None = done.value
+            break
+    if pfn is None:
+        raise UserError(
+            Problem(
+                place=Place("machine.memory"),
+                found="no page is above the watermarks after boot",
+                legal="expected one page at least, for the zero page",
+                advice="raise size, or lower min_free_kbytes",
+            )
+        )
     return pfn

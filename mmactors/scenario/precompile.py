@@ -1,0 +1,79 @@
+"""The first machine ever compiles for several seconds; this lets a second process do its part.
+
+`python -m mmactors.scenario.precompile` compiles the translation of addresses and the freeing of
+pages, which then are on disk. The machine's own process meanwhile compiles allocation and
+caches, and then what joins all of it.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+from typing import Any, Final
+
+import numpy as np
+
+from mmactors.arch.arena import Arena
+from mmactors.arch.jit import is_cached, precompile
+from mmactors.arch.page import PageColumns
+from mmactors.hw.private import reference_code, reference_data, reference_one_miss
+from mmactors.hw.translate import translate
+from mmactors.mm.boot import MemoryConfig, boot_memory
+from mmactors.mm.gfp import GFP_HIGHUSER_MOVABLE
+from mmactors.mm.page_alloc import PageAllocator
+from mmactors.units import MIB
+
+_WORDS: Final = np.zeros(1, np.int64)
+_GENERATION: Final = np.zeros(1, np.int32)
+_NR_PAGES: Final = 512
+
+
+@contextmanager
+def precompiling() -> Iterator[None]:
+    """Have a part compiled beside what the body compiles, if nothing ever was."""
+    if is_cached(translate):
+        yield
+        return
+    command = [sys.executable, "-m", __name__]
+    # S603: the command is our own module under our own interpreter.
+    process = subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    yield
+    precompile(reference_data, _WORDS, 0, 0, 0, False)
+    precompile(reference_code, _WORDS, 0, 0)
+    precompile(reference_one_miss, _WORDS, 0, 0, 0, 0, 0)
+    assert process.stdout is not None, "the process was started with a pipe"
+    process.stdout.readline()
+    # It ends by itself; somebody has to notice.
+    Thread(target=process.communicate, daemon=True).start()
+
+
+def _main() -> None:
+    precompile(translate, _WORDS, _WORDS, _GENERATION, 0, 0, 0, 0, 0, False)
+    # The translation is what is waited for; the rest may take longer.
+    print("translation", flush=True)  # noqa: T201 - this is how the machine's process is told
+    _allocate_and_free()
+
+
+def _allocate_and_free() -> None:
+    layout = boot_memory(MemoryConfig(size=128 * MIB), 1)
+    arena = Arena()
+    allocator = PageAllocator.of_layout(layout, 1, arena, PageColumns(arena, layout.nr_frames))
+    steps = (allocator.alloc_pages(0, 0, GFP_HIGHUSER_MOVABLE) for _ in range(_NR_PAGES))
+    pfns = [_drive(allocator, one) for one in steps]
+    _drive(allocator, allocator.free_page_list(0, pfns))
+
+
+def _drive(allocator: PageAllocator, steps: Any) -> Any:
+    answer = None
+    while True:
+        try:
+            answer = allocator.serve(steps.send(answer))
+        except StopIteration as done:
+            return done.value
+
+
+if __name__ == "__main__":
+    _main()
