@@ -122,7 +122,7 @@ def test_explain_prints_words(capsys):
     """Exit code 0 and the text."""
     assert 0 == run_command(["explain", str(QUICKSTART)])
 
-    assert "sqlite3: 1 process on CPU 0" in capsys.readouterr().out
+    assert "grep: 1 process on CPU 0" in capsys.readouterr().out
 
 
 def test_run_ends_with_a_few_lines_and_a_whole_directory(scenario, tmp_path, capsys):

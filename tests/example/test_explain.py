@@ -17,7 +17,7 @@ def test_the_quickstart_is_explained():
         "shared: LLC 8M (16 ways, 64-byte lines, lru), non-inclusive",
         "Memory: 512M on 1 node; after boot",
         "ties are permuted by seed 1",
-        "sqlite3: 1 process on CPU 0",
+        "grep: 1 process on CPU 0",
         "Recorded: all events",
         "Checked at the end: pgfault >= 100",
     ):
