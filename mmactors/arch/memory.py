@@ -38,7 +38,10 @@ class PhysicalMemory:
     def __init__(self, nr_frames: int) -> None:
         self.nr_frames: Final = nr_frames
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
-        self._map: Final = mmap.mmap(-1, nr_frames * PAGE_SIZE, flags=flags)
+        try:
+            self._map: Final = mmap.mmap(-1, nr_frames * PAGE_SIZE, flags=flags)
+        except OSError as error:
+            raise MemoryError(f"no address space for {nr_frames} frames: {error}") from None
         self.words: Final = np.frombuffer(self._map, dtype=np.int64)
         self.view: Words = memoryview(self._map).cast("q")
         """The same words; indexing it from Python is twice as fast. Guard mode replaces it."""

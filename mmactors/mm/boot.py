@@ -50,7 +50,8 @@ from mmactors.units import GIB, KIB, MIB, PAGE_SHIFT, PAGE_SIZE, TIB, format_byt
 
 _NODE_ALIGN_BYTES: Final = 8 * MIB
 _MAX_NUMNODES: Final = 1024
-_SIZE_MAX: Final = 32 * TIB
+_SIZE_MAX: Final = 4 * TIB
+"""The links of page lists have 32 bits, and PFNs reach a little further than memory."""
 _KERNEL_RUNS_BYTES: Final = 4 * MIB
 """With less free memory than this the allocator has nothing above its watermarks to give."""
 
@@ -168,9 +169,9 @@ def problems_of(config: MemoryConfig, nr_cpus: int, place: Place) -> list[Proble
             legal="memory must hold the kernel, the initramfs and the kernel's tables"
             if smallest is None
             else f"this kernel boots with {format_bytes(smallest)} or more",
-            advice="lower kernel_image, initramfs or reserved_ranges"
+            advice=f"lower {_lowerable(config)}, or free some of reserved_ranges"
             if smallest is None
-            else f"set size to {format_bytes(smallest)}, or lower kernel_image or initramfs",
+            else f"set size to {format_bytes(smallest)}, or lower {_lowerable(config)}",
         )
     ]
 
@@ -193,7 +194,7 @@ def _size_problems(config: MemoryConfig) -> list[tuple[str, str, str]]:
             (
                 f"size is {format_bytes(config.size)}",
                 f"expected at most {format_bytes(_SIZE_MAX)}",
-                "46 address bits of physical memory are modelled; choose a smaller machine",
+                "the links of page lists have 32 bits; choose a smaller machine",
             )
         )
     for index, (start, end) in enumerate(config.reserved_ranges):
@@ -268,7 +269,19 @@ def _boot_failure(config: MemoryConfig, nr_cpus: int) -> str | None:
     free = sum(span.managed_at_init for span in spans) << PAGE_SHIFT
     if free < _KERNEL_RUNS_BYTES:
         return f"only {format_bytes(free)} left after its own tables"
+    above = free - (config.min_free_kbytes or 0) * KIB
+    if above < _KERNEL_RUNS_BYTES:
+        return f"only {format_bytes(max(above, 0))} above min_free_kbytes"
     return None
+
+
+def _lowerable(config: MemoryConfig) -> str:
+    """Return the options of which less lets a machine boot."""
+    return (
+        "kernel_image or initramfs"
+        if config.min_free_kbytes is None
+        else "min_free_kbytes, kernel_image or initramfs"
+    )
 
 
 def _smallest_size(config: MemoryConfig, nr_cpus: int) -> int | None:

@@ -6,6 +6,8 @@
 It moves only while somebody awaits `run`. Cancelling leaves nothing running.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -19,6 +21,7 @@ from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.probe import EventSink
 from mmactors.engine.schedule import Schedule, fingerprint_of
 from mmactors.engine.scope import DriverScope
+from mmactors.errors import Place, Problem, UserError
 from mmactors.mm.vmstat import NR_FREE_PAGES, PGFAULT
 from mmactors.observe.hardware_counters import hardware_counters, nr_accesses
 from mmactors.observe.proc.of_machine import machine_texts
@@ -27,6 +30,7 @@ from mmactors.scenario.dump import dump_scenario
 from mmactors.scenario.precompile import precompiling
 from mmactors.scenario.schema import Expectation, RecordConfig, Scenario
 from mmactors.scenario.wiring import Wired, wire
+from mmactors.units import format_bytes
 
 
 @frozen(kw_only=True)
@@ -72,7 +76,7 @@ class Machine:
         self._fingerprint: Final = fingerprint_of(dump_scenario(_decisive(scenario)))
         if schedule is not None:
             schedule.must_fit(self._fingerprint)
-        with precompiling():
+        with precompiling(), _host_memory(scenario):
             self._wired: Final[Wired] = wire(
                 scenario, sink=sink, schedule=schedule, before_exit=self._keep_process
             )
@@ -205,6 +209,23 @@ class Machine:
     def _keep_process(self, process: Process) -> None:
         with self._engine.guard.suspended():
             self._exited[process.pid] = process_texts(process)
+
+
+@contextmanager
+def _host_memory(scenario: Scenario) -> Iterator[None]:
+    """Turn a host that has too little memory for the machine's arrays into the user's error."""
+    try:
+        yield
+    except MemoryError:
+        size = format_bytes(scenario.machine.memory.size)
+        raise UserError(
+            Problem(
+                place=Place("machine"),
+                found=f"the host refuses the memory to simulate {size} and these caches",
+                legal="expected a machine whose page structs and cache lines fit into the host",
+                advice="lower machine.memory.size, the caches, or the number of CPUs",
+            )
+        ) from None
 
 
 def _decisive(scenario: Scenario) -> Scenario:

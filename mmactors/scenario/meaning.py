@@ -15,7 +15,7 @@ from mmactors.hw.config import HardwareConfig
 from mmactors.mm.boot import MemoryConfig
 from mmactors.mm.boot import problems_of as memory_problems
 from mmactors.option import OptionDoc
-from mmactors.scenario.document import Node, SequenceNode
+from mmactors.scenario.document import MappingNode, Node, ScalarNode, SequenceNode
 from mmactors.scenario.event_names import event_names
 from mmactors.scenario.overrides import find
 from mmactors.scenario.schema import MachineConfig, ProcessConfig, RecordConfig
@@ -40,12 +40,13 @@ def meaning_problems(root: Node, texts: Mapping[Any, Callable[[str], object]]) -
         value = Structurer(texts=texts).structure(node, part_class, "", doc, default=None)
         return None if isinstance(value, Invalid) else value
 
-    known = config_fields(MachineConfig)
+    machine = find(root, ("machine",))
+    has_machine = isinstance(machine, MappingNode) or _is_empty(machine)
     machine_parts: dict[str, Any] = {
-        name: known_field.default
+        name: (known_field.default if has_machine else None)
         if (node := find(root, ("machine", name))) is None
         else part(node, known_field.type, known_field.doc)
-        for name, known_field in known.items()
+        for name, known_field in config_fields(MachineConfig).items()
     }
     nr_cpus = machine_parts["cpus"]
     yield from _hardware_problems(machine_parts["hardware"], nr_cpus or 1, root)
@@ -57,6 +58,10 @@ def meaning_problems(root: Node, texts: Mapping[Any, Callable[[str], object]]) -
     if isinstance(processes, SequenceNode):
         legal = [part(process, ProcessConfig) for process in processes.items]
         yield from _process_problems(legal, nr_cpus, root)
+
+
+def _is_empty(node: Node | None) -> bool:
+    return node is None or (isinstance(node, ScalarNode) and node.kind == "null")
 
 
 def _record_problems(record: RecordConfig, root: Node) -> Iterator[Problem]:

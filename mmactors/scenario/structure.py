@@ -295,7 +295,8 @@ class Structurer:
             nearest = 1 << max(value, 1).bit_length()
         if nearest == value:
             return value
-        return self.problem(place, found, legal, f"did you mean {nearest}?")
+        meant = format_bytes(nearest) if doc.unit == "bytes" else str(nearest)
+        return self.problem(place, found, legal, f"did you mean {meant}?")
 
     def _float(self, node: ScalarNode, path: str, doc: OptionDoc) -> Any:
         found = f"{path} is {describe(node)}"

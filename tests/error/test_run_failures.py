@@ -99,6 +99,20 @@ def test_a_place_that_cannot_be_written_is_bad_input(tmp_path, capsys):
     assert "expected a directory that can be written" in capsys.readouterr().err
 
 
+def test_a_host_with_too_little_memory_is_named(tmp_path, capsys, monkeypatch):
+    """No traceback: which part of the scenario asks for so much, and what to lower."""
+
+    def refuse(*_arguments, **_options):
+        raise MemoryError
+
+    monkeypatch.setattr("mmactors.scenario.machine.wire", refuse)
+
+    code = run_command(["run", scenario_of(tmp_path, "nop"), "--out", str(tmp_path / "out")])
+
+    assert (2, "failed") == (code, status_of(tmp_path / "out"))
+    assert "machine: the host refuses the memory to simulate 128M" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("driver", ["trio", "inline"])
 def test_an_interrupted_run_keeps_what_was_reached(tmp_path, driver):
     """Ctrl-C: exit code 130, the summary so far, and a directory that says so."""

@@ -80,7 +80,7 @@ expect: [pgfault]
             "machine: {memory: {size: 3 apples}}\n" + GOOD,
             (
                 "bad.yaml:1:26: machine.memory.size is the text '3 apples'; expected a size: "
-                "bytes, or a number with K, M, G or T, as in 64K, from 16M to 32T "
+                "bytes, or a number with K, M, G or T, as in 64K, from 16M to 4T "
                 "(write it like 64M)"
             ),
         ),
@@ -135,6 +135,14 @@ expect: [pgfault]
             ),
         ),
         (
+            "machine: {memory: {size: 5T}}\n" + GOOD,
+            (
+                "bad.yaml:1:26: machine.memory.size is the text '5T'; expected a size: "
+                "bytes, or a number with K, M, G or T, as in 64K, from 16M to 4T "
+                "(did you mean 4T?)"
+            ),
+        ),
+        (
             "processes: []\n",
             (
                 "bad.yaml:1:12: processes is empty; expected at least one process "
@@ -153,6 +161,13 @@ expect: [pgfault]
 def test_a_problem_says_place_found_legal_and_advice(text, expected):
     """The four parts, word for word."""
     assert expected in problems_of(text)
+
+
+def test_what_follows_from_another_problem_is_not_reported():
+    """A machine that is no mapping has an unknown number of CPUs, not one."""
+    (problem,) = problems_of("machine: 8\n" + program_of("thread T cpu=1"))
+
+    assert problem.startswith("bad.yaml:1:10: machine is 8; expected a mapping")
 
 
 def test_impossible_hardware_is_reported_where_it_is_written():
