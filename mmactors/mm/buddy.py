@@ -13,7 +13,6 @@ of types that must not mix).
 A trace is an int64 array whose first word counts the words used; one of length 1 takes nothing.
 """
 
-
 from typing import Final
 
 import numpy as np

@@ -9,7 +9,6 @@ Left out: the boot pageset (high 0, batch 1 exists only before the lists are siz
 Invariant: `count` is the number of pages, not blocks, on the 14 lists.
 """
 
-
 from typing import Any, Final
 
 from mmactors.arch.jit import compiled

@@ -1,7 +1,5 @@
 """Recordings of traces that are no recordings, or not ours to validate: said, never crashed on."""
 
-
-
 import contextlib
 import json
 import shutil

@@ -1,7 +1,5 @@
 """Chains of caches without translation, a few accesses at a time."""
 
-
-
 import numpy as np
 import pytest
 

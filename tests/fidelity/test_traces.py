@@ -1,7 +1,5 @@
 """Recorded traces: every number of cachegrind, a TLB simulator, dineroIV and pycachesim is ours."""
 
-
-
 from pathlib import Path
 
 import pytest
