@@ -1,16 +1,19 @@
 """`mmactors logs RUN_DIR`: the event log, filtered, as a table, JSON lines or ftrace-like text."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from mmactors.errors import Place, Problem, UserError
-from mmactors.observe.log_filter import EventRecord, LogFilter, Where, read_log
+from mmactors.events import event_fields
+from mmactors.observe.log_filter import ENVELOPE, EventRecord, LogFilter, Where, read_log
 from mmactors.observe.log_text import FTRACE_HEAD, TABLE_HEAD, ftrace_line, table_line
 from mmactors.observe.run_dir import EVENTS, is_running
+from mmactors.scenario.event_names import event_classes, event_names
+from mmactors.scenario.structure import did_you_mean
 from mmactors.units import parse_ns
 
 
@@ -60,6 +63,9 @@ def logs(
         to_ns=None if to is None else parse_time("--to", to),
         where=tuple(map(Where.parse, where)),
     )
+    problems = [*_unknown_events(wanted.events), *_unknown_fields(wanted.where)]
+    if problems:
+        raise UserError(problems)
     path = run_dir / EVENTS if run_dir.is_dir() else run_dir
     head, line_of = _FORMATS[format]
     records = read_log(path, is_running=(lambda: is_running(path.parent)) if follow else None)
@@ -80,6 +86,32 @@ _FORMATS: dict[str, tuple[str, Callable[[EventRecord], str] | None]] = {
     "json": ("", None),
     "ftrace": (FTRACE_HEAD, ftrace_line),
 }
+
+
+def _unknown_events(globs: Iterable[str]) -> Iterator[Problem]:
+    known = event_names()
+    for glob in globs:
+        if not known.match(glob):
+            yield Problem(
+                place=Place("--event"),
+                found=f"{glob!r} matches no event",
+                legal=f"expected names or globs of {', '.join(known.names)}",
+                advice=did_you_mean(glob, known.names, otherwise="docs/events.md lists them"),
+            )
+
+
+def _unknown_fields(comparisons: Iterable[Where]) -> Iterator[Problem]:
+    known = dict.fromkeys(ENVELOPE)
+    for event_class in event_classes().values():
+        known |= dict.fromkeys(event_fields(event_class))
+    for comparison in comparisons:
+        if comparison.field not in known:
+            yield Problem(
+                place=Place("--where"),
+                found=f"no event has a field {comparison.field}",
+                legal=f"expected one of {', '.join(known)}",
+                advice=did_you_mean(comparison.field, known, otherwise="see docs/events.md"),
+            )
 
 
 def parse_time(name: str, text: str) -> int:

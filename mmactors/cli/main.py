@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Final
 
 from cyclopts import App, CycloptsError, UnknownCommandError
@@ -68,6 +69,11 @@ def run_command(arguments: Sequence[str]) -> int:
         # The reader, such as `head`, has gone; nothing is left to say, also not at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+    except OSError as error:
+        # Verbs report what they open themselves; this is mostly stdout on a full disk.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        write_problems(UserError(_output_problem(error)))
+        return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return EXIT_INTERRUPTED
@@ -78,6 +84,15 @@ def write_problems(error: UserError) -> None:
     """Write a user's error to stderr, one problem a line."""
     for problem in error.problems:
         sys.stderr.write(f"{problem}\n")
+
+
+def _output_problem(error: OSError) -> Problem:
+    return Problem(
+        place=Place(str(error.filename or "stdout")),
+        found=error.strerror or type(error).__name__,
+        legal="expected to be able to read and write it",
+        advice="make room, check its permissions, or send the output elsewhere",
+    )
 
 
 def _unknown_verb(arguments: Sequence[str]) -> Problem:
@@ -105,7 +120,9 @@ def _usage_problem(error: CycloptsError, arguments: Sequence[str]) -> Problem:
 
 
 def main() -> None:
-    """Run the command line of this process."""
+    """Run the command line of this process; a closed stdout or stderr takes everything."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - open until the end
+    sys.stderr = sys.stderr or sys.stdout
     sys.exit(run_command(sys.argv[1:]))
 
 

@@ -24,7 +24,7 @@ EventRecord = dict[str, Any]
 
 FOLLOW_INTERVAL_S: Final = 0.2
 
-_WHERE = re.compile(r"\s*([A-Za-z_]\w*)\s*(==|=|!=|>=|<=|>|<)\s*(.+?)\s*")
+_WHERE = re.compile(r"\s*([A-Za-z_]\w*)\s*(==|=|!=|>=|<=|>|<)\s*([^=<>].*?)\s*")
 _OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "==": operator.eq,
     "=": operator.eq,
@@ -34,6 +34,7 @@ _OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
+_EQUALITIES: Final = ("==", "=", "!=")
 
 
 @frozen
@@ -49,15 +50,17 @@ class Where:
         """Return what `pfn>100`, `call=munmap`, `address>=0x7f0000000000` says; raise UserError."""
         match = _WHERE.fullmatch(text)
         if match is None:
-            raise UserError(
-                Problem(
-                    place=Place("--where"),
-                    found=f"{text!r} is not a comparison",
-                    legal=f"expected FIELD OPERATOR VALUE with one of {' '.join(_OPERATORS)}",
-                    advice="write it like --where 'pfn>100'",
-                )
+            raise _where_problem(
+                f"{text!r} is not a comparison",
+                f"expected FIELD OPERATOR VALUE with one of {' '.join(_OPERATORS)}",
             )
-        return cls(match[1], match[2], _value(match[3]))
+        where = cls(match[1], match[2], _value(match[3]))
+        if where.operator not in _EQUALITIES and type(where.value) is not int:
+            raise _where_problem(
+                f"{match[3]!r} in {text!r} is not a number",
+                f"expected a number after {where.operator}; texts compare with == and !=",
+            )
+        return where
 
     def matches(self, record: EventRecord) -> bool:
         """Return whether the record has the field and it compares so."""
@@ -66,12 +69,17 @@ class Where:
             return False
         if isinstance(found, str) != isinstance(self.value, str):
             return self.operator == "!="
-        if (found is None or self.value is None) and self.operator not in ("==", "=", "!="):
+        if found is None and self.operator not in _EQUALITIES:
             return False
         return _OPERATORS[self.operator](found, self.value)
 
 
 _ABSENT: Final = object()
+
+
+def _where_problem(found: str, legal: str) -> UserError:
+    advice = "write it like --where 'pfn>100'"
+    return UserError(Problem(place=Place("--where"), found=found, legal=legal, advice=advice))
 
 
 def _value(text: str) -> int | str | bool | None:
@@ -167,20 +175,20 @@ def _parse(path: Path, number: int, line: bytes) -> EventRecord:
         found = f"version {version} of the log" if is_ours else "no head of an event log"
         legal = f'expected {{"schema":"{SCHEMA}","version":"{major}.x"}}'
         advice = "use the mmactors that wrote it" if is_ours else "name the run's events.jsonl"
-    elif _ENVELOPE.keys() <= record.keys():
+    elif ENVELOPE.keys() <= record.keys():
         return record
     else:
         found = "no event"
-        legal = f"expected a JSON object with {', '.join(_ENVELOPE)}"
+        legal = f"expected a JSON object with {', '.join(ENVELOPE)}"
         advice = "the log was changed or damaged; run the scenario again"
     raise UserError(
         Problem(place=Place(str(path), number), found=found, legal=legal, advice=advice)
     )
 
 
-_ENVELOPE: Final = dict.fromkeys(("seq", "t", "actor", "cpu", "pid", "event"))
+ENVELOPE: Final = dict.fromkeys(("seq", "t", "actor", "cpu", "pid", "event"))
 
 
 def fields_of(record: EventRecord) -> EventRecord:
     """Return the event's own fields of a record."""
-    return {name: value for name, value in record.items() if name not in _ENVELOPE}
+    return {name: value for name, value in record.items() if name not in ENVELOPE}

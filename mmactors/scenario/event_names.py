@@ -20,7 +20,7 @@ refuse a major version they do not know. Every other line has
 
 | field | meaning |
 |---|---|
-| `seq` | number of the event in the run, from 0; a filtered log leaves numbers out |
+| `seq` | number of the event in the run, from 1; a filtered log leaves numbers out |
 | `t` | virtual time, ns; never decreases for one actor |
 | `actor` | who it happened to |
 | `cpu` | its CPU, or null |

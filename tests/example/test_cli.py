@@ -101,6 +101,10 @@ def test_set_is_part_of_the_check(capsys):
         (["check", "--jsn", "x"], "mmactors check: "),
         (["logs", "x", "--format", "xml"], "mmactors logs: "),
         (["logs", "x", "--from", "soon"], "--from: 'soon' is not a time; expected"),
+        (["logs", "x", "--where", "pfm>1"], "--where: no event has a field pfm; expected one of"),
+        (["logs", "x", "--where", "pfn>many"], "--where: 'many' in 'pfn>many' is not a number;"),
+        (["logs", "x", "--where", "pfn>>1"], "--where: 'pfn>>1' is not a comparison; expected"),
+        (["logs", "x", "--event", "mm_pag"], "--event: 'mm_pag' matches no event; expected"),
         (["logs", "/nowhere"], "/nowhere: No such file or directory; expected"),
         (["replay", "/nowhere"], "/nowhere: no run directory"),
         (["validate", "/nowhere"], "/nowhere: no such file or folder; expected"),
@@ -282,6 +286,26 @@ def test_validate_reports_a_damaged_recording(tmp_path, capsys):
     captured = capsys.readouterr()
     assert "slub/a" in captured.out
     assert "b.json.gz: " in captured.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("> /dev/full", (2, "stdout: No space left on device; expected")),
+        (">&-", (0, "")),
+    ],
+)
+def test_a_full_or_closed_stdout_is_no_crash(output, expected):
+    """No traceback: what cannot be written is said in the four parts, where that is possible."""
+    command = f'"{sys.executable}" -m mmactors.cli check "{QUICKSTART}" {output}'
+
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+
+    code, start = expected
+    assert code == done.returncode
+    assert done.stderr.startswith(start)
+    assert "Traceback" not in done.stderr
 
 
 def test_a_reader_that_goes_away_is_no_error(scenario, tmp_path):
