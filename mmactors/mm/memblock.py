@@ -56,6 +56,8 @@ class RegionList:
 
     def remove(self, start: int, end: int) -> None:
         """Take `[start, end)` out, splitting regions at its ends (memblock_remove_range)."""
+        if start == end:
+            return
         self._split(start)
         self._split(end)
         self.regions = [
