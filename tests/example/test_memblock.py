@@ -111,3 +111,13 @@ def test_memory_can_be_taken_away():
 
     assert memblock.end_of_memory() == 12 * MIB
     assert [Region(8 * MIB, 12 * MIB, 1)] == list(memblock.free_ranges(1))
+
+
+def test_removing_nothing_splits_nothing():
+    """An empty range inside a region leaves it whole."""
+    regions = RegionList()
+    regions.add(0, 30)
+
+    regions.remove(10, 10)
+
+    assert [Region(0, 30)] == regions.regions
