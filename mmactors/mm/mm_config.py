@@ -13,7 +13,10 @@ class MmConfig:
         65530, doc="vm.max_map_count: how many areas an address space may have", minimum=1
     )
     mmap_min_addr: int = option(
-        65536, doc="vm.mmap_min_addr: no mapping below, unless with CAP_SYS_RAWIO", unit="bytes"
+        65536,
+        doc="vm.mmap_min_addr: no mapping below, unless with CAP_SYS_RAWIO",
+        unit="bytes",
+        minimum=0,
     )
     stack_guard_gap_pages: int = option(
         256, doc="stack_guard_gap: free pages kept below an area that grows down", minimum=0

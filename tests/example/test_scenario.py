@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from attrs import has
 from ruamel.yaml import YAML
 
 from mmactors.scenario.dump import dump_scenario
@@ -15,6 +16,7 @@ from mmactors.scenario.generate import generated_files
 from mmactors.scenario.json_schema import scenario_schema
 from mmactors.scenario.load import load_scenario, parse_scenario
 from mmactors.scenario.schema import Expectation, Scenario
+from mmactors.scenario.structure import config_fields, optional_type
 from mmactors.units import MIB
 from mmactors.workload.operation import By, RunTrace, Touch
 
@@ -164,6 +166,22 @@ def test_the_json_schema_refuses_what_the_loader_refuses(change):
     document = {"processes": [{"name": "a", "program": ["nop"]}]} | change
 
     assert not jsonschema.Draft202012Validator(scenario_schema()).is_valid(document)
+
+
+def numbers_without_minimum(config_class: type, path: str = "") -> list[str]:
+    found = []
+    for name, known in config_fields(config_class).items():
+        inner, _ = optional_type(known.type)
+        if isinstance(inner, type) and has(inner):
+            found += numbers_without_minimum(inner, f"{path}{name}.")
+        elif inner in (int, float) and known.doc.minimum is None:
+            found.append(f"{path}{name}")
+    return found
+
+
+def test_every_number_has_a_least_value():
+    """A negative cost would let time go backwards."""
+    assert [] == numbers_without_minimum(Scenario)
 
 
 def test_the_generated_documents_are_current():
