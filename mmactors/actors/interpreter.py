@@ -86,9 +86,7 @@ class Interpreter:
             case op.Stop(name=name):
                 await self._stop(thread, thread.process.threads[name])
             case op.Wait():
-                for other in thread.process.threads.values():
-                    if other is not thread:
-                        await self._wait_for(thread, other)
+                await self._wait_for_all(thread)
             case op.Exit():
                 thread.is_exiting = True
             case op.Barrier():
@@ -137,6 +135,12 @@ class Interpreter:
         while other.is_busy:
             await other.idle.sleep()
             thread.announce()
+
+    async def _wait_for_all(self, thread: UserThread) -> None:
+        """Wait until no other thread is busy; those waited for may start threads meanwhile."""
+        others = thread.process.threads
+        while busy := [each for each in others.values() if each.is_busy and each is not thread]:
+            await self._wait_for(thread, busy[0])
 
     async def _meet(self, thread: UserThread, call: op.Barrier) -> None:
         meeting = self._meetings.get(call.name)

@@ -1,6 +1,6 @@
 """The kernel as its paths see it: one object that holds what all CPUs share.
 
-Everything here is wired once by scenario/machine.py. `ask` edges, which must stay free of cycles:
+Everything here is wired once by scenario/wiring.py. `ask` edges, which must stay free of cycles:
 a thread asks a zone actor, a thread asks the memory actor; nobody else asks.
 """
 

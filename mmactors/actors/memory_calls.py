@@ -17,6 +17,7 @@ from mmactors.actors.mmap import change_mappings
 from mmactors.actors.process import Image
 from mmactors.actors.thread import UserThread
 from mmactors.arch.trace import SIZE_MASK, SIZE_SHIFT, STORE, Trace
+from mmactors.errors import Place, Problem, UserError
 from mmactors.events import SysExit
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.mmap import (
@@ -41,7 +42,8 @@ from mmactors.mm.vma import (
 )
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 from mmactors.workload import operation as op
-from mmactors.workload.generator import generate
+from mmactors.workload.generator import generate, must_suit
+from mmactors.workload.grammar import OperationError
 from mmactors.workload.touch import page_trace, touch_trace
 from mmactors.workload.trace_file import open_trace
 
@@ -140,6 +142,18 @@ class MemoryCalls:
         bound = call.range.resolve(thread.process.bindings)
         if bound is not None:
             start, length = bound
+            try:
+                must_suit(call.pattern, length)
+            except OperationError as error:
+                # Checked beforehand, but a call that failed leaves a name with what it had before.
+                raise UserError(
+                    Problem(
+                        place=Place(f"{thread.process.comm}: {call}"),
+                        found=error.found,
+                        legal=error.legal,
+                        advice=error.advice,
+                    )
+                ) from None
             await self._access_all(thread, generate(call.pattern, start=start, length=length))
 
     async def trace(self, thread: UserThread, call: op.RunTrace) -> None:

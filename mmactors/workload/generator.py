@@ -26,11 +26,14 @@ from numpy.typing import NDArray
 
 from mmactors.arch.trace import LOAD, SIZE_MASK, SIZE_SHIFT, STORE, Trace
 from mmactors.option import option
-from mmactors.units import PAGE_SIZE
+from mmactors.units import PAGE_SIZE, format_bytes
+from mmactors.workload.grammar import OperationError
 from mmactors.workload.trace_input import CHUNK_ROWS
 
 GRAINS_MAX: Final = 1 << 22
 """Grains of a range that a table is made for: 32 MiB a table."""
+
+_POINTER_BYTES: Final = 8
 
 _GOLDEN: Final = 0x9E37_79B9_7F4A_7C15
 _MASK: Final = (1 << 64) - 1
@@ -177,15 +180,6 @@ def _kinds(seed: int, write_percent: int, first: int, count: int) -> NDArray[np.
     return np.where(is_store, STORE, LOAD).astype(np.int64)
 
 
-def _at_most(nr_grains: int, grain_bytes: int) -> int:
-    if nr_grains > GRAINS_MAX:
-        raise ValueError(
-            f"the range has {nr_grains} grains of {grain_bytes} bytes; expected at most "
-            f"{GRAINS_MAX} (try a larger grain_bytes)"
-        )
-    return nr_grains
-
-
 def _plan_stride(pattern: Sequential | Stride, length: int) -> _Plan:
     step = pattern.stride_bytes if isinstance(pattern, Stride) else pattern.size_bytes
     nr_pass = (length - pattern.size_bytes) // step + 1
@@ -210,7 +204,6 @@ def _plan_uniform(pattern: Uniform, length: int) -> _Plan:
 
 def _plan_zipf(pattern: Zipf, length: int) -> _Plan:
     nr_grains = (length - pattern.size_bytes) // pattern.grain_bytes + 1
-    _at_most(nr_grains, pattern.grain_bytes)
     rank = np.arange(1, nr_grains + 1, dtype=np.float64)
     # Whole weights: a pow() that differs in its last bit on another machine changes no draw.
     weight = np.maximum(1, (_WEIGHT_ONE * rank ** (-pattern.skew_percent / 100)).astype(np.int64))
@@ -231,24 +224,26 @@ def _plan_zipf(pattern: Zipf, length: int) -> _Plan:
 
 
 def _plan_chase(pattern: PointerChase, length: int) -> _Plan:
-    nr_grains = _at_most((length - 8) // pattern.grain_bytes + 1, pattern.grain_bytes)
+    nr_grains = (length - _POINTER_BYTES) // pattern.grain_bytes + 1
     cycle = _permutation(pattern.seed, nr_grains)
 
     def rows(first: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         index = np.arange(first, first + count, dtype=np.int64) % nr_grains
         return cycle[index] * pattern.grain_bytes, np.full(count, LOAD, np.int64)
 
-    return _Plan(nr_grains, 8, rows)
+    return _Plan(nr_grains, _POINTER_BYTES, rows)
+
+
+def _order(pattern: MatrixMultiply, length: int) -> int:
+    """Return n of the n * n matrices: as configured, or what three of them fit the range with."""
+    if pattern.n is not None:
+        return pattern.n
+    return math.isqrt(length // (3 * pattern.element_bytes))
 
 
 def _plan_matmul(pattern: MatrixMultiply, length: int) -> _Plan:
     element = pattern.element_bytes
-    n = math.isqrt(length // (3 * element)) if pattern.n is None else pattern.n
-    if n == 0 or 3 * n * n * element > length:
-        raise ValueError(
-            f"three matrices of {n} * {n} elements of {element} bytes do not fit a range of "
-            f"{length} bytes (try a smaller n)"
-        )
+    n = _order(pattern, length)
     inner = pattern.loops[2]
     in_sum = inner == "k"
     width = 2 * n + 1 if in_sum else 3 * n + 1
@@ -279,10 +274,33 @@ def _plan_matmul(pattern: MatrixMultiply, length: int) -> _Plan:
     return _Plan(nr_pass, element, rows)
 
 
+def must_suit(pattern: Pattern, length: int) -> None:
+    """Raise OperationError if the pattern cannot be made in a range of `length` bytes."""
+    if isinstance(pattern, MatrixMultiply):
+        n, element = max(_order(pattern, length), 1), pattern.element_bytes
+        needed = 3 * n * n * element
+        what = f"three matrices of {n} * {n} elements of {element} bytes"
+        advice = f"map {format_bytes(-(-needed // PAGE_SIZE) * PAGE_SIZE)}, or use a smaller n"
+    else:
+        needed = _POINTER_BYTES if isinstance(pattern, PointerChase) else pattern.size_bytes
+        what = f"one access of {needed} bytes"
+        advice = "use a longer range"
+    if length < needed:
+        raise OperationError(
+            f"the range has {length} bytes", f"expected {needed} or more for {what}", advice
+        )
+    if isinstance(pattern, Zipf | PointerChase):
+        nr_grains = (length - needed) // pattern.grain_bytes + 1
+        if nr_grains > GRAINS_MAX:
+            raise OperationError(
+                f"the range has {nr_grains} grains of {pattern.grain_bytes} bytes",
+                f"expected at most {GRAINS_MAX}",
+                "use a larger grain_bytes, or a shorter range",
+            )
+
+
 def _plan(pattern: Pattern, length: int) -> _Plan:
-    size_bytes = pattern.size_bytes if hasattr(pattern, "size_bytes") else 8
-    if not isinstance(pattern, MatrixMultiply) and length < size_bytes:
-        raise ValueError(f"a range of {length} bytes is too short for one access of {size_bytes}")
+    must_suit(pattern, length)
     match pattern:
         case Sequential() | Stride():
             return _plan_stride(pattern, length)
@@ -296,21 +314,12 @@ def _plan(pattern: Pattern, length: int) -> _Plan:
             return _plan_matmul(pattern, length)
 
 
-def nr_accesses(pattern: Pattern, length: int) -> int:
-    """Return how many accesses `generate` gives for a range of `length` bytes.
-
-    Raises ValueError, as `generate` does.
-    """
-    plan = _plan(pattern, length)
-    return plan.nr_pass if pattern.count is None else pattern.count
-
-
 def generate(
     pattern: Pattern, *, start: int, length: int, chunk_rows: int = CHUNK_ROWS
 ) -> Iterator[Trace]:
     """Yield the accesses of a pattern to the bytes start..start+length-1.
 
-    Raises ValueError, with a text for people, if the range does not suit the pattern.
+    Raises OperationError if the range does not suit the pattern (`must_suit`).
     """
     assert chunk_rows > 0, f"chunk_rows is {chunk_rows}"
     plan = _plan(pattern, length)

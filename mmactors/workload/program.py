@@ -11,6 +11,7 @@ from typing import Final
 from attrs import define, field, frozen
 
 from mmactors.workload.address import RESERVED_NAMES, Address, Range, Region
+from mmactors.workload.generator import must_suit
 from mmactors.workload.grammar import OperationError, close_match
 from mmactors.workload.operation import (
     Alias,
@@ -86,7 +87,8 @@ def check_program(operations: Sequence[Operation]) -> list[OperationError]:
 class _Check:
     problems: list[OperationError] = field(factory=list)
     index: int = 0
-    ranges: set[str] = field(factory=set)
+    ranges: dict[str, int] = field(factory=dict)
+    """Names of ranges, and their bytes."""
     files: set[str] = field(factory=set)
     threads: set[str] = field(factory=set)
     children: set[str] = field(factory=set)
@@ -147,10 +149,12 @@ class _Check:
         self.see_uses(operation)
         match operation:
             case Mmap(name=name) | Heap(name=name) | Alias(name=name):
-                self.ranges.add(name)
+                self.ranges[name] = operation.length
             case Mremap():
                 if operation.result_name is not None:
-                    self.ranges.add(operation.result_name)
+                    self.ranges[operation.result_name] = operation.length
+            case Generate():
+                self.see_pattern(operation)
             case Open(file=file):
                 self.files.add(file)
             case Close(file=file):
@@ -193,6 +197,17 @@ class _Check:
         if isinstance(operation, _FILE_OPERATIONS):
             self.require_file(operation.file)
 
+    def see_pattern(self, operation: Generate) -> None:
+        """Report a pattern that its range is too short or too long for."""
+        bindings = {name: (0, length) for name, length in self.ranges.items()}
+        bound = operation.range.resolve(bindings)
+        if bound is None or bound[1] <= 0:
+            return  # reported as an unknown name, or as a range without pages
+        try:
+            must_suit(operation.pattern, bound[1])
+        except OperationError as error:
+            self.report(f"{operation.verb}: {error.found}", error.legal, error.advice)
+
     def see_pages(self, region: Region, *, is_accessed: bool) -> None:
         if region.pages is None:
             return
@@ -216,7 +231,7 @@ class _Check:
         )
 
     def require_range(self, name: str) -> None:
-        self.require(name, self.ranges, "range", f"write mmap {name} SIZE first")
+        self.require(name, set(self.ranges), "range", f"write mmap {name} SIZE first")
 
     def require_address(self, address: Address) -> None:
         if address.base is not None and address.base not in RESERVED_NAMES:

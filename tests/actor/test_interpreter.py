@@ -76,6 +76,25 @@ def test_a_barrier_holds_until_all_have_come(quantum_ns):
     assert min(ends) >= 800 * US
 
 
+def test_wait_waits_for_threads_that_start_meanwhile():
+    """Whoever is waited for may start others; all are idle when the wait is over."""
+    ran = run_to_nothing(
+        scenario_of(
+            [
+                "thread T1 cpu=0",
+                "T1& compute 1ms",
+                "thread T2 cpu=0",
+                "T2& thread T3 cpu=0",
+                "wait",
+                "T3: nop",
+            ]
+        )
+    )
+
+    assert ran.machine.now_ns >= 1 * MS
+    assert ran.machine.is_complete
+
+
 def test_wait_waits_for_what_was_not_waited_for():
     """The operations started with & are over when the leader goes on."""
     ran = run_to_nothing(

@@ -48,6 +48,8 @@ def test_a_sound_program_has_no_problem():
         (["mmap A 4K", "touch a write"], (1, "a is not the name of a range here")),
         (["mmap B 4K addr=A+4K"], (0, "A is not the name of a range here")),
         (["munmap @A:4K"], (0, "A is not the name of a range here")),
+        (["mmap A 4K", "generate matmul A n=99"], (1, "generate: the range has 4096 bytes")),
+        (["mmap A 4K", "generate chase A 0..0"], (1, "the range A 0..0 has no page")),
         (["read F 0 4K bs=4K"], (0, "F is not the name of a file here")),
         (["mmap A 4K file=F"], (0, "F is not the name of a file here")),
         (["open F /f", "close F", "fsync F"], (2, "F is not the name of a file here")),
