@@ -13,6 +13,7 @@ from mmactors.engine.timer import Timer
 from mmactors.events import SysExit
 from mmactors.units import MS
 from mmactors.workload import operation as op
+from mmactors.workload.program import FIRST_PROCESS
 
 _SPIN_NS: Final = 10_000
 
@@ -114,6 +115,9 @@ class Interpreter:
 
     async def _tell(self, thread: UserThread, call: op.By) -> None:
         """Give another thread something to do; wait for it unless it was `NAME&`."""
+        if call.name == FIRST_PROCESS:
+            await self.perform(thread, call.operation)
+            return
         other = thread.process.threads[call.name]
         if other.is_exiting:
             if self.kernel.probe.on:

@@ -43,6 +43,7 @@ class Process:
     bindings: dict[str, tuple[int, int]] = field(factory=dict, init=False)
     """Names of the program: (address, bytes)."""
     threads: "dict[str, UserThread]" = field(factory=dict, init=False)
+    """By their names in the program; the leader is FIRST_PROCESS."""
     nr_live_threads: int = field(default=0, init=False)
     minor_faults: int = field(default=0, init=False)
     user_ns: int = field(default=0, init=False)

@@ -28,6 +28,7 @@ from mmactors.hw.hardware import (
     REASON,
 )
 from mmactors.workload.operation import Operation
+from mmactors.workload.program import FIRST_PROCESS
 
 BATCH_NS: Final = 100_000
 """A batch ends after so much time even if nobody else wants to run."""
@@ -65,7 +66,7 @@ class UserThread:
     def start(self, at_ns: int) -> None:
         """Let the thread run on its CPU."""
         process = self.process
-        process.threads[self.name] = self
+        process.threads[FIRST_PROCESS if self.is_leader else self.name] = self
         process.nr_live_threads += 1
         comm = process.comm if self.is_leader else f"{process.comm}/{self.name}"
         self.actor = process.switcher.spawn(

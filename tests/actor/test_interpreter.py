@@ -76,6 +76,15 @@ def test_a_barrier_holds_until_all_have_come(quantum_ns):
     assert min(ends) >= 800 * US
 
 
+def test_the_leader_can_be_named_and_is_nobody_else():
+    """P0 is who reads the list; a thread may be called like the process."""
+    ran = run_to_nothing(
+        scenario_of(["P0: compute 1us", "thread p0 cpu=0", "p0: compute 1us", "P0& compute 1us"])
+    )
+
+    assert 3 * US == ran.machine._wired.processes[0].user_ns
+
+
 def test_wait_waits_for_threads_that_start_meanwhile():
     """Whoever is waited for may start others; all are idle when the wait is over."""
     ran = run_to_nothing(
