@@ -1,23 +1,29 @@
 """An address space: areas, page tables, and the counters of both (struct mm_struct, Linux 6.1).
 
-Left out: resource limits and overcommit, arguments and environment, ioctx, MMU notifiers. Locks
-are not here: who calls holds mmap_lock, and the page-table locks where the callee says so. The
-split rss counters of threads are the caller's too; it adds their sums with `add_mm_counter`.
+Resource limits and capabilities stand here, too, although Linux keeps them with the process: its
+threads share both. Left out: arguments and environment, ioctx, MMU notifiers. Locks are not here:
+who calls holds mmap_lock, and the page-table locks where the callee says so. The split rss counters
+of threads are the caller's too; it adds their sums with `add_mm_counter`.
 
 Invariants: total_vm is the sum of the areas' pages; each rss counter is the number of entries of
 its kind in the page tables once the threads' caches are added; exec_vm + stack_vm + data_vm is at
 most total_vm.
 """
 
+import errno
 from typing import Any, Final
 
 from attrs import define, field, frozen
 
 from mmactors.arch.pte import TABLE_SHIFT
+from mmactors.mm.mapped_file import MappedFile, Mapping
 from mmactors.mm.mm_config import MmConfig
+from mmactors.mm.overcommit import Overcommit
 from mmactors.mm.page_table import PageTable, PageTableSnapshot
+from mmactors.mm.rlimit import Rlimits
 from mmactors.mm.vma import (
     VM_EXEC,
+    VM_LOCKED,
     VM_SHARED,
     VM_STACK,
     VM_WRITE,
@@ -61,7 +67,17 @@ class MmStruct:
     """Where the search upwards begins, when there is no room below mmap_base."""
     cap_sys_rawio: bool = True
     """The process may map below mmap_min_addr."""
+    cap_ipc_lock: bool = True
+    """The process may lock more than RLIMIT_MEMLOCK."""
+    cap_sys_admin: bool = True
+    """The process may use the memory that is reserved for an administrator."""
+    rlimits: Rlimits = field(factory=Rlimits)
+    overcommit: Overcommit = field(factory=Overcommit)
+    """Shared by all address spaces of a machine."""
 
+    start_data: int = 0
+    end_data: int = 0
+    """Byte addresses of the initialised data, which RLIMIT_DATA counts with the heap."""
     start_brk: int = 0
     brk: int = 0
     """Byte addresses of the heap; the end need not be page-aligned."""
@@ -141,6 +157,53 @@ class MmStruct:
         elif vm_flags & (VM_WRITE | VM_SHARED | VM_STACK) == VM_WRITE:
             self.data_vm += nr_pages
 
+    def may_expand_vm(self, vm_flags: int, nr_pages: int) -> bool:
+        """Say whether an area of `nr_pages` pages keeps within RLIMIT_AS and RLIMIT_DATA."""
+        limits = self.rlimits
+        if self.total_vm + nr_pages > limits.address_space >> PAGE_SHIFT:
+            return False
+        is_data = vm_flags & (VM_WRITE | VM_SHARED | VM_STACK) == VM_WRITE
+        return not is_data or self.data_vm + nr_pages <= limits.data >> PAGE_SHIFT
+
+    def mlock_future_check(self, vm_flags: int, nr_bytes: int) -> int:
+        """Return 0, or -EAGAIN if an area of these flags would pass RLIMIT_MEMLOCK."""
+        if not vm_flags & VM_LOCKED or self.cap_ipc_lock:
+            return 0
+        locked = (nr_bytes >> PAGE_SHIFT) + self.locked_vm
+        return -errno.EAGAIN if locked > self.rlimits.memlock >> PAGE_SHIFT else 0
+
+    def can_do_mlock(self) -> bool:
+        """Say whether the process may lock anything."""
+        return self.cap_ipc_lock or self.rlimits.memlock != 0
+
+    def vm_enough_memory(self, nr_pages: int) -> int:
+        """Promise pages to this address space; return 0 or -ENOMEM."""
+        return self.overcommit.vm_enough_memory(
+            nr_pages, total_vm=self.total_vm, is_admin=self.cap_sys_admin
+        )
+
+    def remove_vma(self, vma: Vma) -> Mapping | None:
+        """Let go of what an area held that is in no tree; return shared memory that nobody uses."""
+        vma.anon_vma = None
+        vma.anon_vma_chain = 0
+        file = vma.vm_file
+        if not isinstance(file, MappedFile):
+            return None
+        mapping = file.mapping
+        mapping.nr_users -= 1
+        if mapping.nr_users or not mapping.is_shmem:
+            return None
+        self.overcommit.vm_acct_memory(-mapping.nr_accounted)
+        return mapping
+
+    def vma_name(self, vma: Vma) -> str | None:
+        """Return what /proc/pid/maps calls an area (show_map_vma): a path, [heap], [stack], ..."""
+        if vma.name is not None:
+            return vma.name
+        if vma.vm_start <= self.brk and vma.vm_end >= self.start_brk:
+            return "[heap]"
+        return "[stack]" if vma.vm_start <= self.start_stack <= vma.vm_end else None
+
     def insert_vm_struct(self, vma: Vma) -> None:
         """Add an area that loading a program makes: segments, stack, vdso."""
         self.tree.insert(vma)
@@ -183,6 +246,10 @@ class MmStruct:
 
 _SCALARS: Final = (
     "mmap_base",
+    "rlimits",
+    "config",
+    "start_data",
+    "end_data",
     "start_brk",
     "brk",
     "start_stack",

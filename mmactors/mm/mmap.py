@@ -1,35 +1,58 @@
-"""Mapping, unmapping and the heap (mm/mmap.c and arch/x86/kernel/sys_x86_64.c, Linux 6.1).
+"""Mapping memory and files (mm/mmap.c, Linux 6.1).
 
 What needs something halfway is a generator: it yields requests and ends with the system call's
 result, an address, 0, or minus the errno. The caller holds mmap_lock for writing and answers
 
 - `AreaSearched` with None; it is a fact, the tracepoint vm_unmapped_area;
-- `UnmapRegion` with None, after it took away the pages and tables of the range.
+- `UnmapRegion` and `EvictMapping` with None, see mm/munmap.py;
+- `Populate` with 0, after it let go of mmap_lock; see mm/populate.py.
 
-Left out: files and shared memory, huge pages, resource limits and overcommit, protection keys,
-32-bit programs, va_align (AMD family 15h).
+Left out: huge pages (there are none to map), protection keys, sealed and append-only files, file
+systems mounted noexec, 32-bit programs.
 """
 
 import errno
 from collections.abc import Generator
 from typing import Final
 
-from attrs import frozen
-
+from mmactors.mm.brk import do_brk
+from mmactors.mm.mapped_file import FMODE_READ, FMODE_WRITE, MappedFile, shmem_zero_setup
 from mmactors.mm.mm_struct import DEFAULT_MAP_WINDOW, MmStruct
-from mmactors.mm.unmapped_area import (
-    is_room_below_next,
-    is_valid_hint,
-    unmapped_area,
-    unmapped_area_topdown,
+from mmactors.mm.mman import (
+    LEGACY_MAP_MASK,
+    MAP_32BIT,
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_FIXED_NOREPLACE,
+    MAP_GROWSDOWN,
+    MAP_HUGETLB,
+    MAP_LOCKED,
+    MAP_NONBLOCK,
+    MAP_NORESERVE,
+    MAP_POPULATE,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    MAP_SHARED_VALIDATE,
+    MAP_STACK,
+    MAP_TYPE,
+    PROT_EXEC,
+    PROT_NONE,
+    PROT_READ,
+    PROT_WRITE,
 )
+from mmactors.mm.munmap import EvictMapping, UnmapRegion, do_munmap, exit_mmap, split_vma
+from mmactors.mm.overcommit import OVERCOMMIT_NEVER
+from mmactors.mm.page_table import PMD_SIZE
+from mmactors.mm.populate import Populate
+from mmactors.mm.unmapped_area import AreaSearched, get_unmapped_area
 from mmactors.mm.vma import (
     VM_ACCOUNT,
-    VM_DATA_DEFAULT_FLAGS,
     VM_GROWSDOWN,
     VM_LOCKED,
+    VM_LOCKED_CLEAR_MASK,
     VM_MAYEXEC,
     VM_MAYREAD,
+    VM_MAYSHARE,
     VM_MAYWRITE,
     VM_NORESERVE,
     VM_SHARED,
@@ -39,75 +62,108 @@ from mmactors.mm.vma import (
     can_vma_merge_after,
     can_vma_merge_before,
     page_align,
-    vm_start_gap,
 )
-from mmactors.units import GIB, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
-PROT_NONE: Final = 0
-PROT_READ: Final = 1
-PROT_WRITE: Final = 2
-PROT_EXEC: Final = 4
+__all__ = [
+    "DEFAULT_MAP_WINDOW",
+    "MAP_32BIT",
+    "MAP_ANONYMOUS",
+    "MAP_FIXED",
+    "MAP_FIXED_NOREPLACE",
+    "MAP_GROWSDOWN",
+    "MAP_HUGETLB",
+    "MAP_LOCKED",
+    "MAP_NORESERVE",
+    "MAP_POPULATE",
+    "MAP_PRIVATE",
+    "MAP_SHARED",
+    "MAP_STACK",
+    "MAP_TYPE",
+    "PROT_EXEC",
+    "PROT_NONE",
+    "PROT_READ",
+    "PROT_WRITE",
+    "AreaSearched",
+    "EvictMapping",
+    "MmapRequest",
+    "MmapSteps",
+    "Populate",
+    "UnmapRegion",
+    "calc_vm_flag_bits",
+    "calc_vm_prot_bits",
+    "do_brk",
+    "do_mmap",
+    "do_munmap",
+    "exit_mmap",
+    "get_unmapped_area",
+    "is_accountable_mapping",
+    "ksys_mmap",
+    "mmap_region",
+    "page_align",
+    "split_vma",
+]
 
-MAP_SHARED: Final = 0x01
-MAP_PRIVATE: Final = 0x02
-MAP_TYPE: Final = 0x0F
-MAP_FIXED: Final = 0x10
-MAP_ANONYMOUS: Final = 0x20
-MAP_32BIT: Final = 0x40
-MAP_GROWSDOWN: Final = 0x0100
-MAP_LOCKED: Final = 0x2000
-MAP_NORESERVE: Final = 0x4000
-MAP_POPULATE: Final = 0x8000
-MAP_STACK: Final = 0x20000
-MAP_FIXED_NOREPLACE: Final = 0x100000
-
-VM_UNMAPPED_AREA_TOPDOWN: Final = 1
-USER_PGTABLES_CEILING: Final = 0
+MmapRequest = AreaSearched | UnmapRegion | EvictMapping | Populate
+MmapSteps = Generator[MmapRequest, int | None, int]
 
 _MAX_LENGTH: Final = 1 << 64
-_MAP_32BIT_BEGIN: Final = GIB
-_MAP_32BIT_END: Final = 2 * GIB
 
 
-@frozen(kw_only=True)
-class AreaSearched:
-    """A place for a new mapping was searched: the fields of the tracepoint vm_unmapped_area."""
+def ksys_mmap(
+    mm: MmStruct,
+    *,
+    address: int,
+    length: int,
+    prot: int,
+    flags: int,
+    file: MappedFile | None = None,
+    offset: int = 0,
+) -> MmapSteps:
+    """Do the system call mmap; `file` is what the descriptor stands for, None if for nothing.
 
-    address: int
-    """The place, or minus the errno."""
-    length: int
-    """Bytes."""
-    flags: int
+    EINVAL: `offset` is not page-aligned; EBADF: no file, and not MAP_ANONYMOUS; then the errors of
+    `do_mmap`.
+    """
+    if offset % PAGE_SIZE:
+        return -errno.EINVAL
+    if flags & MAP_ANONYMOUS:
+        file = None
+        if flags & MAP_HUGETLB:
+            length = (length + PMD_SIZE - 1) & -PMD_SIZE
+    elif file is None:
+        return -errno.EBADF
+    elif flags & MAP_HUGETLB:
+        return -errno.EINVAL
+    return (
+        yield from do_mmap(
+            mm,
+            address=address,
+            length=length,
+            prot=prot,
+            flags=flags,
+            file=file,
+            pgoff=offset >> PAGE_SHIFT,
+        )
+    )
 
 
-@frozen(kw_only=True)
-class UnmapRegion:
-    """Take away the pages of `areas`, then free the tables between floor and ceiling."""
-
-    areas: tuple[Vma, ...]
-    """Not in the tree any more (except at exit); lowest first, all inside `[start, end)`."""
-    start: int
-    end: int
-    floor: int
-    """End of the area below, 0 for none."""
-    ceiling: int
-    """Start of the area above, 0 for none."""
-    may_downgrade: bool = False
-    """mmap_lock may become a read lock first: munmap and a shrinking heap."""
-    full_mm: bool = False
-    """The whole address space goes: nobody can use it any more."""
-
-
-MmapRequest = AreaSearched | UnmapRegion
-MmapSteps = Generator[MmapRequest, None, int]
-
-
-def do_mmap(mm: MmStruct, *, address: int, length: int, prot: int, flags: int) -> MmapSteps:
-    """Map private anonymous memory; end with its address, or minus the errno.
+def do_mmap(
+    mm: MmStruct,
+    *,
+    address: int,
+    length: int,
+    prot: int,
+    flags: int,
+    file: MappedFile | None = None,
+    pgoff: int = 0,
+) -> MmapSteps:
+    """Map memory or a file from page `pgoff` on; end with its address, or minus the errno.
 
     `address` is a hint, or the place if `flags` has MAP_FIXED or MAP_FIXED_NOREPLACE. Errors in
-    the order in which 6.1 finds them: EINVAL no length; ENOMEM length overflows, or too many
-    areas; then those of `get_unmapped_area`; EEXIST; EINVAL neither shared nor private.
+    the order in which 6.1 finds them: EINVAL no length; ENOMEM length overflows; EOVERFLOW offset
+    does; ENOMEM too many areas; then those of `get_unmapped_area`; EEXIST; EPERM and EAGAIN of
+    locking; those of `_file_vm_flags`, or EINVAL neither shared nor private; `mmap_region`'s.
     """
     if not length:
         return -errno.EINVAL
@@ -118,24 +174,48 @@ def do_mmap(mm: MmStruct, *, address: int, length: int, prot: int, flags: int) -
     length = page_align(length)
     if length >= _MAX_LENGTH:
         return -errno.ENOMEM
+    if pgoff + (length >> PAGE_SHIFT) >= _MAX_LENGTH:
+        return -errno.EOVERFLOW
     if mm.map_count > mm.config.max_map_count:
         return -errno.ENOMEM
-    address = yield from get_unmapped_area(mm, address=address, length=length, flags=flags)
+    address = yield from get_unmapped_area(
+        mm, address=address, length=length, flags=flags, file=file, pgoff=pgoff
+    )
     if address < 0:
         return address
+    if flags & MAP_HUGETLB and address % PMD_SIZE and flags & MAP_FIXED:
+        return -errno.EINVAL
     if flags & MAP_FIXED_NOREPLACE and mm.tree.in_range(address, address + length):
         return -errno.EEXIST
-    if flags & MAP_TYPE != MAP_PRIVATE:
-        assert flags & MAP_TYPE != MAP_SHARED, "shared anonymous memory is a file's"
-        return -errno.EINVAL
     vm_flags = calc_vm_prot_bits(prot) | calc_vm_flag_bits(flags)
     vm_flags |= mm.def_flags | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
-    if flags & MAP_NORESERVE:
+    if flags & MAP_LOCKED and not mm.can_do_mlock():
+        return -errno.EPERM
+    if mm.mlock_future_check(vm_flags, length):
+        return -errno.EAGAIN
+    if file is not None:
+        kind = _file_vm_flags(file, vm_flags, prot=prot, flags=flags, length=length, pgoff=pgoff)
+    else:
+        kind = _anonymous_vm_flags(vm_flags, flags=flags)
+        pgoff = 0 if kind >= 0 and kind & VM_SHARED else address >> PAGE_SHIFT
+    if kind < 0:
+        return kind
+    vm_flags = kind
+    if flags & MAP_NORESERVE and mm.overcommit.policy.memory != OVERCOMMIT_NEVER:
         vm_flags |= VM_NORESERVE
-    pgoff = address >> PAGE_SHIFT
-    return (
-        yield from mmap_region(mm, address=address, length=length, vm_flags=vm_flags, pgoff=pgoff)
+    result = yield from mmap_region(
+        mm,
+        address=address,
+        length=length,
+        vm_flags=vm_flags,
+        pgoff=pgoff,
+        file=file,
+        is_hugetlb=flags & MAP_HUGETLB != 0,
     )
+    is_populated = flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE
+    if result >= 0 and (vm_flags & VM_LOCKED or is_populated):
+        yield Populate(start=result, length=length)
+    return result
 
 
 def calc_vm_prot_bits(prot: int) -> int:
@@ -148,39 +228,58 @@ def calc_vm_flag_bits(flags: int) -> int:
     return (VM_GROWSDOWN if flags & MAP_GROWSDOWN else 0) | (VM_LOCKED if flags & MAP_LOCKED else 0)
 
 
-def get_unmapped_area(mm: MmStruct, *, address: int, length: int, flags: int) -> MmapSteps:
-    """Find the place of a new mapping; end with it, or minus the errno.
+def mmap_region(
+    mm: MmStruct,
+    *,
+    address: int,
+    length: int,
+    vm_flags: int,
+    pgoff: int,
+    file: MappedFile | None = None,
+    is_hugetlb: bool = False,
+) -> MmapSteps:
+    """Put a mapping at a place, over whatever is there, and merge it with neighbours.
 
-    ENOMEM: no room, or beyond TASK_SIZE; EINVAL: a fixed place that is not page-aligned; EPERM:
-    below mmap_min_addr.
+    ENOMEM: RLIMIT_AS or RLIMIT_DATA; max_map_count, when it would split an area; the promise of
+    memory. What was there is gone in the last case. There are no huge pages: ENOMEM as well.
     """
-    if length > mm.task_size:
-        return -errno.ENOMEM
-    if not flags & MAP_FIXED:
-        address = yield from _arch_get_unmapped_area_topdown(mm, address, length, flags)
-        if address < 0:
-            return address
-    if address > mm.task_size - length:
-        return -errno.ENOMEM
-    if address % PAGE_SIZE:
-        return -errno.EINVAL
-    if address < mm.config.mmap_min_addr and not mm.cap_sys_rawio:
-        return -errno.EPERM
-    return address
-
-
-def mmap_region(mm: MmStruct, *, address: int, length: int, vm_flags: int, pgoff: int) -> MmapSteps:
-    """Put an anonymous mapping at a place, over whatever is there, and merge it with neighbours."""
     end = address + length
+    nr_pages = length >> PAGE_SHIFT
+    if not mm.may_expand_vm(vm_flags, nr_pages):
+        nr_covered = sum(
+            (min(end, vma.vm_end) - max(address, vma.vm_start)) >> PAGE_SHIFT
+            for vma in mm.tree.in_range(address, end)
+        )
+        if not mm.may_expand_vm(vm_flags, nr_pages - nr_covered):
+            return -errno.ENOMEM
     if (yield from do_munmap(mm, start=address, length=length)):
         return -errno.ENOMEM
+    if is_hugetlb:
+        return -errno.ENOMEM
     if is_accountable_mapping(vm_flags):
+        if mm.vm_enough_memory(nr_pages):
+            return -errno.ENOMEM
         vm_flags |= VM_ACCOUNT
-    if not _expand_neighbour(mm, address=address, end=end, vm_flags=vm_flags, pgoff=pgoff):
-        mm.tree.insert(Vma(vm_start=address, vm_end=end, vm_flags=vm_flags, vm_pgoff=pgoff))
-    mm.vm_stat_account(vm_flags, length >> PAGE_SHIFT)
-    if vm_flags & VM_LOCKED:
-        mm.locked_vm += length >> PAGE_SHIFT
+    if not _expand_neighbour(
+        mm, address=address, end=end, vm_flags=vm_flags, pgoff=pgoff, file=file
+    ):
+        if file is None and vm_flags & VM_SHARED:
+            file = shmem_zero_setup(length)
+            if not vm_flags & VM_NORESERVE:
+                if mm.vm_enough_memory(nr_pages):
+                    return -errno.ENOMEM
+                file.mapping.nr_accounted = nr_pages
+        vma = Vma(vm_start=address, vm_end=end, vm_flags=vm_flags, vm_pgoff=pgoff)
+        if file is not None:
+            vma.vm_file = file
+            vma.name = file.path
+            file.mapping.nr_users += 1
+        if vm_flags & VM_SPECIAL:
+            vma.vm_flags &= VM_LOCKED_CLEAR_MASK
+        mm.tree.insert(vma)
+    mm.vm_stat_account(vm_flags, nr_pages)
+    if vm_flags & VM_LOCKED and not vm_flags & VM_SPECIAL:
+        mm.locked_vm += nr_pages
     return address
 
 
@@ -189,69 +288,39 @@ def is_accountable_mapping(vm_flags: int) -> bool:
     return vm_flags & (VM_NORESERVE | VM_SHARED | VM_WRITE) == VM_WRITE
 
 
-def do_munmap(mm: MmStruct, *, start: int, length: int, may_downgrade: bool = False) -> MmapSteps:
-    """Remove all mappings of a range, also if there are none; end with 0 or minus the errno.
+def _file_vm_flags(
+    file: MappedFile, vm_flags: int, *, prot: int, flags: int, length: int, pgoff: int
+) -> int:
+    """Return the area flags of a file mapping, or minus the errno.
 
-    EINVAL: start not page-aligned, no length, or beyond TASK_SIZE; ENOMEM: an area would have to
-    be split in two and there are max_map_count already.
+    EOVERFLOW: beyond the largest file; EOPNOTSUPP: MAP_SHARED_VALIDATE with a newer flag; EACCES:
+    not opened for what is asked; EINVAL: neither shared nor private, or MAP_GROWSDOWN.
     """
-    if start % PAGE_SIZE or start > mm.task_size or length > mm.task_size - start:
+    if (pgoff << PAGE_SHIFT) + length > _MAX_LENGTH >> 1:
+        return -errno.EOVERFLOW
+    kind = flags & MAP_TYPE
+    if kind in (MAP_SHARED, MAP_SHARED_VALIDATE):
+        if kind == MAP_SHARED_VALIDATE and flags & ~LEGACY_MAP_MASK:
+            return -errno.EOPNOTSUPP
+        if prot & PROT_WRITE and not file.mode & FMODE_WRITE:
+            return -errno.EACCES
+        vm_flags |= VM_SHARED | VM_MAYSHARE
+        if not file.mode & FMODE_WRITE:
+            vm_flags &= ~(VM_MAYWRITE | VM_SHARED)
+    elif kind != MAP_PRIVATE:
         return -errno.EINVAL
-    end = start + page_align(length)
-    if end == start:
+    if not file.mode & FMODE_READ:
+        return -errno.EACCES
+    return -errno.EINVAL if vm_flags & VM_GROWSDOWN else vm_flags
+
+
+def _anonymous_vm_flags(vm_flags: int, *, flags: int) -> int:
+    kind = flags & MAP_TYPE
+    if kind == MAP_PRIVATE:
+        return vm_flags
+    if kind != MAP_SHARED or vm_flags & VM_GROWSDOWN:
         return -errno.EINVAL
-    vma = mm.tree.find_vma(start)
-    if vma is None or vma.vm_start >= end:
-        return 0
-    return (yield from _align_munmap(mm, vma, start=start, end=end, may_downgrade=may_downgrade))
-
-
-def split_vma(mm: MmStruct, vma: Vma, address: int, *, new_below: bool) -> Vma:
-    """Cut an area in two at `address`; return the new object, the lower part if `new_below`."""
-    assert vma.vm_start < address < vma.vm_end, f"{address:#x} is not inside {vma}"
-    new = vma.dup()
-    if new_below:
-        new.vm_end = address
-        vma.vm_pgoff += (address - vma.vm_start) >> PAGE_SHIFT
-        mm.tree.resize(vma, start=address, end=vma.vm_end)
-    else:
-        new.vm_start = address
-        new.vm_pgoff += (address - vma.vm_start) >> PAGE_SHIFT
-        mm.tree.resize(vma, start=vma.vm_start, end=address)
-    mm.tree.insert(new)
-    return new
-
-
-def do_brk(mm: MmStruct, brk: int) -> MmapSteps:
-    """Move the end of the heap to byte `brk`; end with the new end, or the old one if refused."""
-    if brk < mm.start_brk:
-        return mm.brk
-    new_end = page_align(brk)
-    old_end = page_align(mm.brk)
-    if new_end != old_end:
-        if brk <= mm.brk:
-            return (yield from _shrink_brk(mm, brk=brk, new_end=new_end, old_end=old_end))
-        if not (yield from _grow_brk(mm, old_end=old_end, new_end=new_end)):
-            return mm.brk
-    mm.brk = brk
-    return brk
-
-
-def exit_mmap(mm: MmStruct) -> MmapSteps:
-    """Remove everything when the last user has gone; the counters of areas stay as they were."""
-    areas = tuple(mm.tree)
-    if areas:
-        yield UnmapRegion(
-            areas=areas,
-            start=0,
-            end=mm.task_size,
-            floor=0,
-            ceiling=USER_PGTABLES_CEILING,
-            full_mm=True,
-        )
-        for vma in areas:
-            mm.tree.remove(vma)
-    return 0
+    return vm_flags | VM_SHARED | VM_MAYSHARE
 
 
 def _round_hint_to_min(mm: MmStruct, hint: int) -> int:
@@ -261,44 +330,10 @@ def _round_hint_to_min(mm: MmStruct, hint: int) -> int:
     return hint
 
 
-def _arch_get_unmapped_area_topdown(mm: MmStruct, hint: int, length: int, flags: int) -> MmapSteps:
-    if flags & MAP_32BIT:
-        return (yield from _arch_get_unmapped_area(mm, hint, length, flags))
-    if hint and _is_free_hint(mm, hint, length):
-        return hint
-    high = mm.mmap_base
-    if hint > DEFAULT_MAP_WINDOW:
-        # Only who asks for it gets addresses of 57 bits, which old programs would misuse.
-        high += mm.task_size - DEFAULT_MAP_WINDOW
-    address = unmapped_area_topdown(mm, low=PAGE_SIZE, high=high, length=length)
-    yield AreaSearched(address=address, length=length, flags=VM_UNMAPPED_AREA_TOPDOWN)
-    if address >= 0:
-        return address
-    return (yield from _arch_get_unmapped_area(mm, hint, length, flags))
-
-
-def _is_free_hint(mm: MmStruct, hint: int, length: int) -> bool:
-    return is_valid_hint(mm, hint, length) and is_room_below_next(mm, hint, length)
-
-
-def _arch_get_unmapped_area(mm: MmStruct, hint: int, length: int, flags: int) -> MmapSteps:
-    """Search upwards: for MAP_32BIT, and when nothing was found downwards."""
-    low, high = mm.mmap_legacy_base, DEFAULT_MAP_WINDOW
-    if flags & MAP_32BIT:
-        low, high = _MAP_32BIT_BEGIN, _MAP_32BIT_END
-    elif hint > DEFAULT_MAP_WINDOW:
-        high = mm.task_size
-    if length > high:
-        return -errno.ENOMEM
-    if hint and hint <= high - length and is_room_below_next(mm, hint, length):
-        return hint
-    address = unmapped_area(mm, low=low, high=high, length=length)
-    yield AreaSearched(address=address, length=length, flags=0)
-    return address
-
-
-def _expand_neighbour(mm: MmStruct, *, address: int, end: int, vm_flags: int, pgoff: int) -> bool:
-    """Let the area before or after, or both as one, take in a new anonymous mapping if they can."""
+def _expand_neighbour(
+    mm: MmStruct, *, address: int, end: int, vm_flags: int, pgoff: int, file: MappedFile | None
+) -> bool:
+    """Let the area before or after, or both as one, take in a new mapping if they can."""
     if vm_flags & VM_SPECIAL:
         return False
     before = mm.tree.find_prev(address)
@@ -312,7 +347,7 @@ def _expand_neighbour(mm: MmStruct, *, address: int, end: int, vm_flags: int, pg
             after,
             vm_flags=vm_flags,
             anon_vma=None,
-            vm_file=None,
+            vm_file=file,
             vm_pgoff=pgoff + ((end - address) >> PAGE_SHIFT),
         )
     ):
@@ -325,7 +360,7 @@ def _expand_neighbour(mm: MmStruct, *, address: int, end: int, vm_flags: int, pg
             before,
             vm_flags=vm_flags,
             anon_vma=None if expanded is None else expanded.anon_vma,
-            vm_file=None,
+            vm_file=file,
             vm_pgoff=pgoff,
         )
     ):
@@ -333,91 +368,10 @@ def _expand_neighbour(mm: MmStruct, *, address: int, end: int, vm_flags: int, pg
         if expanded is not None:
             # `before` cannot lack an anon_vma that `expanded` has: then they would not merge.
             mm.tree.remove(expanded)
+            mm.remove_vma(expanded)
         expanded = before
     if expanded is None:
         return False
     expanded.vm_pgoff -= (expanded.vm_start - merge_start) >> PAGE_SHIFT
     mm.tree.resize(expanded, start=merge_start, end=merge_end)
-    return True
-
-
-def _align_munmap(
-    mm: MmStruct, vma: Vma, *, start: int, end: int, may_downgrade: bool
-) -> MmapSteps:
-    """Cut out `[start, end)`, of which `vma` is the first area."""
-    if start > vma.vm_start:
-        # The count may exceed the limit by one for a moment, but not in the end.
-        if end < vma.vm_end and mm.map_count >= mm.config.max_map_count:
-            return -errno.ENOMEM
-        split_vma(mm, vma, start, new_below=False)
-    areas = mm.tree.in_range(start, end)
-    if areas[-1].vm_end > end:
-        areas[-1] = split_vma(mm, areas[-1], end, new_below=True)
-    before = mm.tree.find_prev(start)
-    for area in areas:
-        mm.tree.remove(area)
-        if area.vm_flags & VM_LOCKED:
-            mm.locked_vm -= area.nr_pages
-    after = mm.tree.find_vma(end)
-    mm.update_hiwater_rss()
-    yield UnmapRegion(
-        areas=tuple(areas),
-        start=start,
-        end=end,
-        floor=0 if before is None else before.vm_end,
-        ceiling=USER_PGTABLES_CEILING if after is None else after.vm_start,
-        # A stack above might grow into the range while it is still being unmapped.
-        may_downgrade=may_downgrade and not (after and after.vm_flags & VM_GROWSDOWN),
-    )
-    mm.update_hiwater_vm()
-    for area in areas:
-        mm.vm_stat_account(area.vm_flags, -area.nr_pages)
-    return 0
-
-
-def _shrink_brk(mm: MmStruct, *, brk: int, new_end: int, old_end: int) -> MmapSteps:
-    old_brk = mm.brk
-    vma = mm.tree.find_vma(new_end)
-    if vma is None or vma.vm_start >= old_end:
-        return old_brk
-    # Before the unmapping, which may go on under a read lock.
-    mm.brk = brk
-    if (yield from _align_munmap(mm, vma, start=new_end, end=old_end, may_downgrade=True)):
-        mm.brk = old_brk
-    return mm.brk
-
-
-def _grow_brk(mm: MmStruct, *, old_end: int, new_end: int) -> Generator[MmapRequest, None, bool]:
-    length = new_end - old_end
-    limit = yield from get_unmapped_area(mm, address=old_end, length=length, flags=MAP_FIXED)
-    if limit < 0:
-        return False
-    after = mm.tree.find_vma(old_end)
-    if after is not None:
-        gap_bytes = mm.stack_guard_gap_bytes
-        # One page stays free between the heap and whatever follows.
-        if new_end + PAGE_SIZE > vm_start_gap(after, stack_guard_gap_bytes=gap_bytes):
-            return False
-    if mm.map_count > mm.config.max_map_count:
-        return False
-    vm_flags = VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT | mm.def_flags
-    pgoff = old_end >> PAGE_SHIFT
-    heap = mm.tree.find_prev(old_end)
-    # The data segment ends where the heap begins and is not extended.
-    if (
-        heap is not None
-        and heap.vm_end == old_end
-        and heap.vm_end > mm.start_brk
-        and can_vma_merge_after(
-            heap, vm_flags=vm_flags, anon_vma=None, vm_file=None, vm_pgoff=pgoff
-        )
-    ):
-        mm.tree.resize(heap, start=heap.vm_start, end=new_end)
-    else:
-        mm.tree.insert(Vma(vm_start=old_end, vm_end=new_end, vm_flags=vm_flags, vm_pgoff=pgoff))
-    nr_pages = length >> PAGE_SHIFT
-    mm.total_vm += nr_pages
-    mm.data_vm += nr_pages
-    if vm_flags & VM_LOCKED:
-        mm.locked_vm += nr_pages
     return True

@@ -53,6 +53,9 @@ PMD_SIZE: Final = 1 << PMD_SHIFT
 PMD_MASK: Final = -PMD_SIZE
 _LAST_INDEX: Final = PTRS_PER_TABLE - 1
 
+PROTNONE: Final = GLOBAL
+"""_PAGE_PROTNONE: the entry is not PRESENT, but the page is there; access is forbidden."""
+
 Words = NDArray[np.int64]
 PageTableSnapshot = tuple[int, int, int, int]
 
@@ -125,8 +128,7 @@ def vm_get_page_prot(vm_flags: int) -> int:
     Private areas never get RW here: the write fault adds it, so that copy-on-write works.
     """
     if not vm_flags & (VM_READ | VM_WRITE | VM_EXEC):
-        # _PAGE_PROTNONE, not present: the bit is GLOBAL's.
-        return GLOBAL | ACCESSED
+        return PROTNONE | ACCESSED
     prot = PRESENT | USER | ACCESSED
     if not vm_flags & VM_EXEC:
         prot |= NX
@@ -209,6 +211,20 @@ class PageTable:
                 return level, index
             table = pte_pfn(entry) << TABLE_SHIFT
         return PTE_LEVEL, table + table_index(address, PTE_LEVEL)
+
+    def entry_index(self, address: int, level: int) -> int:
+        """Return the word index of the entry of `level` for `address`, whose table exists."""
+        view = self.memory.view
+        table = self.pgd_pfn << TABLE_SHIFT
+        for above in range(self.levels, level, -1):
+            entry = view[table + table_index(address, above)]
+            assert entry & PRESENT, f"{address:#x} has no table of level {above - 1}"
+            table = pte_pfn(entry) << TABLE_SHIFT
+        return table + table_index(address, level)
+
+    def forget_walks(self) -> None:
+        """Walk anew from now on: a table hangs somewhere else."""
+        self._pte_tables.clear()
 
     def alloc(
         self, address: int, level: int = PTE_LEVEL
@@ -437,12 +453,13 @@ def take_present(
 ) -> int:
     """Copy the present ones of `count` entries from `first` on; return how many there are.
 
-    `clear` 1: they are set to zero.
+    Present are also those of PROT_NONE memory, which the hardware does not see: PRESENT or
+    PROTNONE (pte_present). `clear` 1: they are set to zero.
     """
     found = 0
     for index in range(first, first + count):
         entry = words[index]
-        if entry & 1:
+        if entry & 257:
             indices[found] = index
             entries[found] = entry
             found += 1

@@ -14,6 +14,7 @@ from typing import Final
 
 from attrs import define, field
 
+from mmactors.mm.mapped_file import MappedFile, SpecialMapping
 from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 VM_READ: Final = 0x0000_0001
@@ -28,16 +29,30 @@ VM_GROWSDOWN: Final = 0x0000_0100
 VM_PFNMAP: Final = 0x0000_0400
 VM_LOCKED: Final = 0x0000_2000
 VM_IO: Final = 0x0000_4000
+VM_SEQ_READ: Final = 0x0000_8000
+VM_RAND_READ: Final = 0x0001_0000
+VM_DONTCOPY: Final = 0x0002_0000
+"""A fork leaves the area out."""
 VM_DONTEXPAND: Final = 0x0004_0000
+VM_LOCKONFAULT: Final = 0x0008_0000
+"""Pages of the locked area are locked when they are touched, not before."""
 VM_ACCOUNT: Final = 0x0010_0000
 """Its pages count towards Committed_AS."""
 VM_NORESERVE: Final = 0x0020_0000
+VM_HUGETLB: Final = 0x0040_0000
+VM_WIPEONFORK: Final = 0x0200_0000
+"""A fork gives the child the area without its pages."""
+VM_DONTDUMP: Final = 0x0400_0000
 VM_MIXEDMAP: Final = 0x1000_0000
+VM_HUGEPAGE: Final = 0x2000_0000
+VM_NOHUGEPAGE: Final = 0x4000_0000
+VM_MERGEABLE: Final = 0x8000_0000
 
 VM_STACK: Final = VM_GROWSDOWN
 VM_ACCESS_FLAGS: Final = VM_READ | VM_WRITE | VM_EXEC
 VM_SPECIAL: Final = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP
 """Areas with one of these are never merged or expanded."""
+VM_LOCKED_CLEAR_MASK: Final = ~(VM_LOCKED | VM_LOCKONFAULT)
 VM_DATA_DEFAULT_FLAGS: Final = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
 
 
@@ -65,6 +80,18 @@ class Vma:
     """The mapped file, compared by identity. None: anonymous memory."""
     name: str | None = None
     """What /proc/pid/maps shows beside a special mapping or a file."""
+    special: SpecialMapping | None = None
+    """Pages of the kernel that the area maps; it cannot be split."""
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Nothing but anonymous memory backs it (vma_is_anonymous)."""
+        return self.vm_file is None and self.special is None
+
+    @property
+    def is_accessible(self) -> bool:
+        """It is not PROT_NONE (vma_is_accessible)."""
+        return self.vm_flags & VM_ACCESS_FLAGS != 0
 
     @property
     def nr_pages(self) -> int:
@@ -72,7 +99,9 @@ class Vma:
         return (self.vm_end - self.vm_start) >> PAGE_SHIFT
 
     def dup(self) -> "Vma":
-        """Return a copy that is in no tree (vm_area_dup and anon_vma_clone)."""
+        """Return a copy that is in no tree, one more user of the file (vm_area_dup, get_file)."""
+        if isinstance(self.vm_file, MappedFile):
+            self.vm_file.mapping.nr_users += 1
         return Vma(
             vm_start=self.vm_start,
             vm_end=self.vm_end,
@@ -82,6 +111,7 @@ class Vma:
             anon_vma_chain=self.anon_vma_chain,
             vm_file=self.vm_file,
             name=self.name,
+            special=self.special,
         )
 
 
@@ -252,6 +282,11 @@ class VmaTree:
         assert index < len(self._areas), f"{vma} is not in the tree"
         assert self._areas[index] is vma, f"{vma} is not in the tree"
         return index
+
+
+def linear_page_index(vma: Vma, address: int) -> int:
+    """Return the page of the file, or of anonymous memory, that lies at `address`."""
+    return vma.vm_pgoff + ((address - vma.vm_start) >> PAGE_SHIFT)
 
 
 def page_align(nr_bytes: int) -> int:
