@@ -1,0 +1,140 @@
+"""Merging an area, or a part of one, with its neighbours (mm/mmap.c, vma_merge, Linux 6.1).
+
+For mprotect, madvise, mlock and mremap: the range is a part of one area whose flags are about to
+change, or a place that is still free. Left out: memory policies, userfaultfd, names of anonymous
+memory; see mm/vma.py.
+"""
+
+from attrs import frozen
+
+from mmactors.mm.mm_struct import MmStruct
+from mmactors.mm.munmap import may_split_vma, split_vma
+from mmactors.mm.vma import (
+    VM_SPECIAL,
+    AnonVma,
+    Vma,
+    can_vma_merge_after,
+    can_vma_merge_before,
+    is_mergeable_anon_vma,
+    linear_page_index,
+)
+from mmactors.units import PAGE_SHIFT
+
+
+@frozen(kw_only=True)
+class Properties:
+    """What must be alike in two areas that become one."""
+
+    vm_flags: int
+    anon_vma: AnonVma | None
+    vm_file: object | None
+    vm_pgoff: int
+    """Of the first page of the range."""
+
+
+def vma_merge(
+    mm: MmStruct, before: Vma | None, *, start: int, end: int, properties: Properties
+) -> Vma | None:
+    """Let a neighbour of `[start, end)` take it in; return that area, or None if none can.
+
+    `before` is the last area that begins below `start`; the range may lie inside it, then it is
+    its rest. The area returned has the flags asked for.
+    """
+    if properties.vm_flags & VM_SPECIAL:
+        return None
+    tree = mm.tree
+    middle = tree.find_vma(0 if before is None else before.vm_end)
+    after = middle
+    if after is not None and after.vm_end == end:
+        after = tree.find_vma(after.vm_end)
+    pgoff_end = properties.vm_pgoff + ((end - start) >> PAGE_SHIFT)
+    flags, anon_vma, file = properties.vm_flags, properties.anon_vma, properties.vm_file
+    joins_before = (
+        before is not None
+        and before.vm_end == start
+        and can_vma_merge_after(
+            before, vm_flags=flags, anon_vma=anon_vma, vm_file=file, vm_pgoff=properties.vm_pgoff
+        )
+    )
+    joins_after = (
+        after is not None
+        and after.vm_start == end
+        and can_vma_merge_before(
+            after, vm_flags=flags, anon_vma=anon_vma, vm_file=file, vm_pgoff=pgoff_end
+        )
+    )
+    if joins_before:
+        assert before is not None, "asked above"
+        if (
+            joins_after
+            and after is not None
+            and is_mergeable_anon_vma(before.anon_vma, after.anon_vma, None)
+        ):
+            _extend_up(mm, before, after.vm_end)
+        else:
+            _extend_up(mm, before, end)
+        return before
+    if joins_after:
+        assert after is not None, "asked above"
+        _extend_down(mm, after, start)
+        return after
+    return None
+
+
+def change_vm_flags(
+    mm: MmStruct, vma: Vma, before: Vma | None, *, start: int, end: int, vm_flags: int
+) -> tuple[Vma, int]:
+    """Cut `[start, end)` out of `vma` for new flags, or merge it with a neighbour that has them.
+
+    Return the area that now holds the range, whose flags the caller sets, and 0; or `vma` and the
+    errno: -ENOMEM max_map_count, -EINVAL a special mapping. The first of two cuts is not undone.
+    """
+    properties = Properties(
+        vm_flags=vm_flags,
+        anon_vma=vma.anon_vma,
+        vm_file=vma.vm_file,
+        vm_pgoff=linear_page_index(vma, start),
+    )
+    merged = vma_merge(mm, before, start=start, end=end, properties=properties)
+    if merged is not None:
+        return merged, 0
+    for address, new_below in ((start, True), (end, False)):
+        if vma.vm_start < address < vma.vm_end:
+            error = may_split_vma(mm, vma)
+            if error:
+                return vma, error
+            split_vma(mm, vma, address, new_below=new_below)
+    return vma, 0
+
+
+def _extend_up(mm: MmStruct, vma: Vma, end: int) -> None:
+    """Let `vma` end at `end`, over what is there: whole areas, and the start of one."""
+    for covered in mm.tree.in_range(vma.vm_end, end):
+        _import_anon_vma(vma, covered)
+        if covered.vm_end <= end:
+            mm.tree.remove(covered)
+            mm.remove_vma(covered)
+        else:
+            covered.vm_pgoff = linear_page_index(covered, end)
+            mm.tree.resize(covered, start=end, end=covered.vm_end)
+    mm.tree.resize(vma, start=vma.vm_start, end=end)
+
+
+def _extend_down(mm: MmStruct, vma: Vma, start: int) -> None:
+    """Let `vma` begin at `start`, over a whole area or the end of one."""
+    for covered in mm.tree.in_range(start, vma.vm_start):
+        _import_anon_vma(vma, covered)
+        if covered.vm_start >= start:
+            mm.tree.remove(covered)
+            mm.remove_vma(covered)
+        else:
+            mm.tree.resize(covered, start=covered.vm_start, end=start)
+    vma.vm_pgoff -= (vma.vm_start - start) >> PAGE_SHIFT
+    mm.tree.resize(vma, start=start, end=vma.vm_end)
+
+
+def _import_anon_vma(vma: Vma, covered: Vma) -> None:
+    """Take over the anon_vma of pages that become part of `vma` (anon_vma_clone)."""
+    if vma.anon_vma is None and covered.anon_vma is not None:
+        vma.anon_vma = covered.anon_vma
+        vma.anon_vma_chain = covered.anon_vma_chain
