@@ -1,0 +1,119 @@
+"""A page fault from the area to the entry (arch/x86/mm/fault.c and mm/memory.c, Linux 6.1).
+
+`do_user_addr_fault` is a fault of a program: it finds the area, lets a stack grow, and decides on
+signals; the kernel's own faults (mm/populate.py) begin at `handle_mm_fault`. The requests are those
+of mm/fault.py, and `LockForWriting` and `Downgrade`, answered with None: mmap_lock is held for
+reading when a fault begins, and a stack grows only with the lock held for writing.
+"""
+
+from collections.abc import Generator
+from typing import Final
+
+from attrs import frozen
+
+from mmactors.arch.pte import RW
+from mmactors.mm.fault import (
+    VM_FAULT_OOM,
+    VM_FAULT_SIGBUS,
+    FaultContext,
+    FaultRequest,
+    FaultSteps,
+    do_anonymous_page,
+    is_none,
+)
+from mmactors.mm.file_fault import do_fault
+from mmactors.mm.mapped_file import MappedFile
+from mmactors.mm.mm_struct import MmStruct
+from mmactors.mm.page_table import access_error
+from mmactors.mm.stack import expand_stack
+from mmactors.mm.vma import VM_GROWSDOWN, Vma
+from mmactors.mm.wp_page import do_wp_page
+
+SIGBUS: Final = 7
+SIGKILL: Final = 9
+SIGSEGV: Final = 11
+SEGV_MAPERR: Final = 1
+SEGV_ACCERR: Final = 2
+BUS_ADRERR: Final = 2
+
+
+@frozen(kw_only=True)
+class FaultSignal:
+    """What a thread gets for an access that cannot be made good."""
+
+    number: int
+    code: int
+    address: int
+
+
+@frozen(kw_only=True)
+class LockForWriting:
+    """Let mmap_lock go and take it for writing."""
+
+
+@frozen(kw_only=True)
+class Downgrade:
+    """Go on with mmap_lock held for reading."""
+
+
+UserFaultSteps = Generator[
+    FaultRequest | LockForWriting | Downgrade, int | None, tuple[FaultSignal | None, int]
+]
+
+
+def do_user_addr_fault(
+    context: FaultContext, mm: MmStruct, address: int, *, is_write: bool, is_protection: bool
+) -> UserFaultSteps:
+    """Serve a fault; end with the signal or None, and the VM_FAULT_ bits, 0 if none was handled.
+
+    `is_protection`: the entry was present.
+    """
+    vma = mm.tree.find_vma(address)
+    if vma is not None and vma.vm_start > address:
+        vma = yield from _extend_vma(mm, address)
+    if vma is None:
+        return FaultSignal(number=SIGSEGV, code=SEGV_MAPERR, address=address), 0
+    if access_error(vma.vm_flags, is_write=is_write, is_protection=is_protection):
+        return FaultSignal(number=SIGSEGV, code=SEGV_ACCERR, address=address), 0
+    fault = yield from handle_mm_fault(context, mm, vma, address, is_write=is_write)
+    if fault & VM_FAULT_SIGBUS:
+        return FaultSignal(number=SIGBUS, code=BUS_ADRERR, address=address), fault
+    if fault & VM_FAULT_OOM:
+        return FaultSignal(number=SIGKILL, code=0, address=address), fault
+    return None, fault
+
+
+def handle_mm_fault(
+    context: FaultContext, mm: MmStruct, vma: Vma, address: int, *, is_write: bool
+) -> FaultSteps:
+    """Make the entry for `address` in `vma`; end with VM_FAULT_ bits."""
+    index = mm.page_table.pte_offset(address)
+    if index is None:
+        index = yield from mm.page_table.alloc(address)
+        if index is None:
+            return VM_FAULT_OOM
+    entry = mm.page_table.memory.view[index]
+    if is_none(entry):
+        if vma.special is None and not isinstance(vma.vm_file, MappedFile):
+            steps = do_anonymous_page(context, mm, vma, address, index, is_write=is_write)
+        else:
+            steps = do_fault(context, mm, vma, address, index, is_write=is_write)
+        return (yield from steps)
+    if is_write and not entry & RW:
+        return (yield from do_wp_page(context, mm, vma, address, index))
+    return 0
+
+
+def _extend_vma(
+    mm: MmStruct, address: int
+) -> Generator[LockForWriting | Downgrade, int | None, Vma | None]:
+    """Let the area above grow down to `address` (lock_mm_and_find_vma); None: it cannot."""
+    vma = mm.tree.find_vma(address)
+    if vma is None or not vma.vm_flags & VM_GROWSDOWN:
+        return None
+    yield LockForWriting()
+    vma = mm.tree.find_vma(address)
+    if vma is not None and vma.vm_start > address and expand_stack(mm, vma, address):
+        vma = None
+    yield Downgrade()
+    return vma

@@ -1,0 +1,72 @@
+"""Who maps a page: counts and the anon-exclusive mark (mm/rmap.c, include/linux/rmap.h, Linux 6.1).
+
+A page of anonymous memory has PAGE_MAPPING_ANON in its mapping. Each entry that maps a page holds
+one reference of it, the page cache another. Left out: the way from a page to its entries; huge
+pages; KSM.
+
+Invariant: mapcount is the number of entries that map the page, and at most refcount.
+"""
+
+from typing import Final
+
+from mmactors.arch.page import PG_SWAPBACKED, PageColumns
+from mmactors.mm.mm_struct import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES
+
+PG_ANON_EXCLUSIVE: Final = 1 << 17
+"""Only one process can reach the page, so that it is written without a copy (PG_mappedtodisk)."""
+PAGE_MAPPING_ANON: Final = 1
+
+
+def is_anon(pages: PageColumns, pfn: int) -> bool:
+    """Say whether the page is anonymous memory (PageAnon)."""
+    return pages.mapping_view[pfn] & PAGE_MAPPING_ANON != 0
+
+
+def mm_counter(pages: PageColumns, pfn: int) -> int:
+    """Return which rss counter the page belongs to."""
+    if is_anon(pages, pfn):
+        return MM_ANONPAGES
+    return MM_SHMEMPAGES if pages.flags_view[pfn] & PG_SWAPBACKED else MM_FILEPAGES
+
+
+def page_add_new_anon_rmap(pages: PageColumns, pfn: int, index: int) -> None:
+    """Make a new page, of which the caller has the one reference, mapped anonymous memory."""
+    pages.mapping_view[pfn] = PAGE_MAPPING_ANON
+    pages.index_view[pfn] = index
+    pages.flags_view[pfn] |= PG_SWAPBACKED | PG_ANON_EXCLUSIVE
+    pages.refcount_view[pfn] = 1
+    pages.mapcount_view[pfn] = 1
+
+
+def page_add_file_rmap(pages: PageColumns, pfn: int) -> None:
+    """Count one more entry that maps a page of a file."""
+    pages.refcount_view[pfn] += 1
+    pages.mapcount_view[pfn] += 1
+
+
+def page_dup_rmap(pages: PageColumns, pfn: int) -> None:
+    """Count the entry of a forked child; the page is nobody's own any more."""
+    pages.flags_view[pfn] &= ~PG_ANON_EXCLUSIVE
+    pages.refcount_view[pfn] += 1
+    pages.mapcount_view[pfn] += 1
+
+
+def page_move_anon_rmap(pages: PageColumns, pfn: int) -> None:
+    """Make an anonymous page its last user's own."""
+    pages.flags_view[pfn] |= PG_ANON_EXCLUSIVE
+
+
+def page_remove_rmap(pages: PageColumns, pfn: int) -> bool:
+    """Take back an entry's count and reference; say whether the page has no reference left."""
+    pages.mapcount_view[pfn] -= 1
+    left = pages.refcount_view[pfn] - 1
+    assert left >= 0, f"page {pfn:#x} had no reference"
+    pages.refcount_view[pfn] = left
+    return left == 0
+
+
+def reset_freed_page(pages: PageColumns, pfn: int) -> None:
+    """Forget what a page was that is being freed (free_pages_prepare)."""
+    assert pages.mapcount_view[pfn] == 0, f"page {pfn:#x} is still mapped"
+    pages.mapping_view[pfn] = 0
+    pages.flags_view[pfn] &= ~(PG_SWAPBACKED | PG_ANON_EXCLUSIVE)

@@ -1,0 +1,48 @@
+"""Freeing pages of shared memory, and of files that are in memory only (mm/shmem.c, Linux 6.1)."""
+
+from collections.abc import Iterable
+
+from mmactors.arch.page import PageColumns
+from mmactors.mm.mapped_file import MappedFile, Mapping
+from mmactors.mm.mm_struct import MmStruct
+from mmactors.mm.vma import Vma
+from mmactors.mm.zap import zap_range
+from mmactors.units import PAGE_SHIFT
+
+
+def mapped_range(vma: Vma, mapping: Mapping, *, first: int, end: int) -> tuple[int, int] | None:
+    """Return where an area maps pages `[first, end)` of a file; None: nowhere."""
+    file = vma.vm_file
+    if not isinstance(file, MappedFile) or file.mapping is not mapping:
+        return None
+    low = max(first, vma.vm_pgoff) - vma.vm_pgoff
+    high = min(end, vma.vm_pgoff + vma.nr_pages) - vma.vm_pgoff
+    if low >= high:
+        return None
+    return vma.vm_start + (low << PAGE_SHIFT), vma.vm_start + (high << PAGE_SHIFT)
+
+
+def unmap_mapping_range(
+    spaces: Iterable[MmStruct], pages: PageColumns, mapping: Mapping, *, first: int, end: int
+) -> list[int]:
+    """Take pages of a file out of all address spaces; return those that nobody refers to."""
+    unused: list[int] = []
+    for mm in spaces:
+        for vma in mm.tree:
+            place = mapped_range(vma, mapping, first=first, end=end)
+            if place is not None:
+                unused += zap_range(mm, pages, *place)
+    return unused
+
+
+def delete_from_page_cache(
+    pages: PageColumns, mapping: Mapping, *, first: int, end: int
+) -> list[int]:
+    """Forget pages of a file; return those that nobody refers to any more."""
+    unused = []
+    for index in sorted(index for index in mapping.pages if first <= index < end):
+        pfn = mapping.pages.pop(index)
+        pages.refcount_view[pfn] -= 1
+        if not pages.refcount_view[pfn]:
+            unused.append(pfn)
+    return unused
