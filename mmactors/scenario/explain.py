@@ -165,8 +165,8 @@ def in_words(operation: Operation) -> str:
             first = f"the first {limit} accesses of " if limit is not None else ""
             again = f", {repeat} times" if repeat > 1 else ""
             return f"executes {first}the trace {path}{again}"
-        case Generate(pattern=pattern, range=region):
-            return f"accesses {region} as {pattern}"
+        case Generate(range=region):
+            return f"accesses {region} {_pattern(operation)}"
         case Compute(duration_ns=ns):
             return f"computes for {format_ns(ns)} without touching memory"
         case Thread(name=name, cpu=cpu):
@@ -202,6 +202,12 @@ def _touch_options(touch: Touch) -> str:
     words = str(touch).split()[1:]
     options = [word for word in words if word.partition("=")[0] in _TOUCH_OPTIONS]
     return f" ({', '.join(options)})" if options else ""
+
+
+def _pattern(generate: Generate) -> str:
+    _, kind, *words = str(generate).split()
+    options = ", ".join(word for word in words if "=" in word)
+    return f"by the pattern {kind}" + (f" ({options})" if options else "")
 
 
 _TOUCH_OPTIONS = ("step", "passes", "order", "count")

@@ -32,7 +32,7 @@ def test_a_program_is_explained_operation_by_operation():
         "  - name: app\n"
         "    copies: 2\n"
         "    program: [mmap A 1M, touch A write step=2, thread T cpu=1, T& touch A read,\n"
-        "              compute 3us, compute 3us, wait, munmap A 0..16]\n",
+        "              compute 3us, compute 3us, generate zipf A 0..4 seed=2, wait, munmap A 0..16]\n",
         file="x",
         folder=ROOT,
     )
@@ -46,7 +46,8 @@ def test_a_program_is_explained_operation_by_operation():
         "    3. starts the thread T on CPU 1, which shares its memory",
         "    4. T reads one byte of each page of A, without waiting for it",
         "    5. computes for 3us without touching memory, 2 times",
-        "    6. waits for all operations under way",
-        "    7. unmaps A 0..16",
-        "    8. exits",
-    ] == lines[at + 1 : at + 9]
+        "    6. accesses A 0..4 by the pattern zipf (seed=2)",
+        "    7. waits for all operations under way",
+        "    8. unmaps A 0..16",
+        "    9. exits",
+    ] == lines[at + 1 : at + 10]
