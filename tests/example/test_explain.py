@@ -32,7 +32,8 @@ def test_a_program_is_explained_operation_by_operation():
         "  - name: app\n"
         "    copies: 2\n"
         "    program: [mmap A 1M, touch A write step=2, thread T cpu=1, T& touch A read,\n"
-        "              compute 3us, compute 3us, generate zipf A 0..4 seed=2, wait, munmap A 0..16]\n",
+        "              compute 3us, compute 3us, generate zipf A 0..4 seed=2, wait,\n"
+        "              munmap A 0..16]\n",
         file="x",
         folder=ROOT,
     )
