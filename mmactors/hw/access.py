@@ -248,6 +248,8 @@ def run(
     pcid_bits = state[row + PCID] << 1
     is_virtual = state[IS_VIRTUAL] != 0
     is_one_miss = state[IS_ONE_MISS] != 0
+    # An access of two lines is a shortcut too, but where it is cut or counts one miss.
+    reach = 0 if is_one_miss else 1
     data_needs = USER if is_user else 0
     at = max(begin, 0)
     while elapsed < budget:
@@ -261,10 +263,11 @@ def run(
         if kind == FETCH_KIND:
             count = (meta >> COUNT_SHIFT) + 1
             line = address >> code_shift
-            if (line ^ fetch_line) | (line ^ (last >> code_shift)):
+            last_line = last >> code_shift
+            if (line ^ fetch_line) | (line ^ last_line):
                 is_hit = False
-                is_single = line == last >> code_shift
-                if is_single and is_treeless:
+                is_near = 0 <= last_line - line <= reach and (address ^ last) >> 12 == 0
+                if is_near and is_treeless:
                     if address >> fetch_bits != fetch_page:
                         entry = max(state[row + CODE_HINTS + ((address >> 12) & (NR_HINTS - 1))], 0)
                         tag = state[entry]
@@ -288,14 +291,17 @@ def run(
                             )
                     if address >> fetch_bits == fetch_page:
                         physical = (address + fetch_delta) >> code_shift
-                        word = state[code_first + (physical & code_mask) * code_stride]
-                        is_hit = word >> STATE_BITS == physical and word != 0
-                        if not is_hit:
-                            is_hit = lookup(state, l1i, physical) >= 0
-                            if not is_hit and not is_one_miss:
-                                elapsed += reference_code(state, row, physical)
-                                data_line = store_line = _NOWHERE
-                                is_hit = True
+                        beyond = physical + 1 + last_line - line
+                        while physical < beyond:
+                            word = state[code_first + (physical & code_mask) * code_stride]
+                            is_hit = word >> STATE_BITS == physical and word != 0
+                            if not is_hit:
+                                is_hit = lookup(state, l1i, physical) >= 0
+                                if not is_hit and not is_one_miss:
+                                    elapsed += reference_code(state, row, physical)
+                                    data_line = store_line = _NOWHERE
+                                    is_hit = True
+                            physical += 1
                 if not is_hit:
                     state[row + DISTURBED] = 0
                     cost = access(
@@ -322,20 +328,21 @@ def run(
                         fetch_delta = key_of(state, row, address) - address
                         slot = row + CODE_HINTS + ((address >> 12) & (NR_HINTS - 1))
                         state[slot] = state[row + ENTRY]
-                fetch_line = line if is_single else _NOWHERE
+                fetch_line = last_line if is_near else _NOWHERE
             nr_fetches += count
             elapsed += count * fetch_ps
             at += 1
             continue
         line = address >> data_shift
         is_store = kind >= STORE
+        last_line = last >> data_shift
         known = store_line if is_store else data_line
-        if (line ^ known) | (line ^ (last >> data_shift)) == 0:
+        if (line ^ known) | (line ^ last_line) == 0:
             elapsed += hit_ps
         else:
             is_hit = False
-            is_single = line == last >> data_shift
-            if is_single and is_treeless:
+            is_near = 0 <= last_line - line <= reach and (address ^ last) >> 12 == 0
+            if is_near and is_treeless:
                 if address >> data_bits != data_page or (is_store and not is_store_page):
                     entry = max(state[row + DATA_HINTS + ((address >> 12) & (NR_HINTS - 1))], 0)
                     tag = state[entry]
@@ -360,23 +367,26 @@ def run(
                         is_store_page = pte & (RW | DIRTY) == RW | DIRTY and is_plain_store
                 if address >> data_bits == data_page and (is_store_page or not is_store):
                     physical = (address + data_delta) >> data_shift
-                    index = data_first + (physical & data_mask) * data_stride
-                    word = state[index]
-                    if word >> STATE_BITS != physical or word == 0:
-                        index = lookup(state, l1d, physical)
-                        word = 0 if index < 0 else state[index]
-                    if word & STATE_MASK > is_store:
-                        is_hit = True
-                        elapsed += hit_ps
-                        if is_store:
-                            state[index] = word | MODIFIED
-                        elif line != data_line:
-                            store_line = _NOWHERE
-                    elif not is_one_miss:
-                        is_hit = True
-                        who = WRITE if kind == STORE else READ
-                        elapsed += reference_data(state, row, physical, who, is_store)
-                        fetch_line = store_line = _NOWHERE
+                    beyond = physical + 1 + last_line - line
+                    while physical < beyond:
+                        index = data_first + (physical & data_mask) * data_stride
+                        word = state[index]
+                        if word >> STATE_BITS != physical or word == 0:
+                            index = lookup(state, l1d, physical)
+                            word = 0 if index < 0 else state[index]
+                        if word & STATE_MASK > is_store:
+                            is_hit = True
+                            elapsed += hit_ps
+                            if is_store:
+                                state[index] = word | MODIFIED
+                            elif last_line != data_line:
+                                store_line = _NOWHERE
+                        elif not is_one_miss:
+                            is_hit = True
+                            who = WRITE if kind == STORE else READ
+                            elapsed += reference_data(state, row, physical, who, is_store)
+                            fetch_line = store_line = _NOWHERE
+                        physical += 1
             if not is_hit:
                 state[row + DISTURBED] = 0
                 cost = access(
@@ -406,8 +416,8 @@ def run(
                     slot = row + DATA_HINTS + ((address >> 12) & (NR_HINTS - 1))
                     state[slot] = state[row + ENTRY]
                 if is_store and not is_plain_store:
-                    is_single = False
-            data_line = line if is_single else _NOWHERE
+                    is_near = False
+            data_line = last_line if is_near else _NOWHERE
             if is_store:
                 store_line = data_line
         nr_data += 1
