@@ -27,7 +27,7 @@ from mmactors.observe.hardware_counters import hardware_counters, nr_accesses
 from mmactors.observe.proc.of_machine import machine_texts
 from mmactors.observe.proc.of_process import process_texts
 from mmactors.scenario.dump import dump_scenario
-from mmactors.scenario.precompile import precompiling
+from mmactors.scenario.precompile import precompile_machine
 from mmactors.scenario.schema import Expectation, RecordConfig, Scenario
 from mmactors.scenario.wiring import Wired, wire
 from mmactors.units import format_bytes
@@ -76,7 +76,8 @@ class Machine:
         self._fingerprint: Final = fingerprint_of(dump_scenario(_decisive(scenario)))
         if schedule is not None:
             schedule.must_fit(self._fingerprint)
-        with precompiling(), _host_memory(scenario):
+        precompile_machine()
+        with _host_memory(scenario):
             self._wired: Final[Wired] = wire(
                 scenario, sink=sink, schedule=schedule, before_exit=self._keep_process
             )

@@ -1,15 +1,12 @@
-"""The first machine ever compiles for several seconds; this lets a second process do its part.
+"""The first machine ever compiles for several seconds; two processes share the work.
 
-`python -m mmactors.scenario.precompile` compiles the translation of addresses and the freeing of
-pages, which then are on disk. The machine's own process meanwhile compiles allocation and
-caches, and then what joins all of it.
+`python -m mmactors.scenario.precompile` compiles the translation of addresses and the page
+allocator, which then are on disk. The machine's own process meanwhile compiles the caches; what
+joins all of it is compiled when it first runs.
 """
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Thread
 from typing import Any, Final
 
 import numpy as np
@@ -29,31 +26,22 @@ _GENERATION: Final = np.zeros(1, np.int32)
 _NR_PAGES: Final = 512
 
 
-@contextmanager
-def precompiling() -> Iterator[None]:
-    """Have a part compiled beside what the body compiles, if nothing ever was."""
+def precompile_machine() -> None:
+    """Compile most of what a machine needs, on two processors, if that was never done here."""
     if is_cached(translate):
-        yield
         return
     command = [sys.executable, "-m", __name__]
     # S603: the command is our own module under our own interpreter.
-    process = subprocess.Popen(  # noqa: S603
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    yield
-    precompile(reference_data, _WORDS, 0, 0, 0, False)
-    precompile(reference_code, _WORDS, 0, 0)
-    precompile(reference_one_miss, _WORDS, 0, 0, 0, 0, 0)
-    assert process.stdout is not None, "the process was started with a pipe"
-    process.stdout.readline()
-    # It ends by itself; somebody has to notice.
-    Thread(target=process.communicate, daemon=True).start()
+    with subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ):
+        precompile(reference_data, _WORDS, 0, 0, 0, False)
+        precompile(reference_code, _WORDS, 0, 0)
+        precompile(reference_one_miss, _WORDS, 0, 0, 0, 0, 0)
 
 
 def _main() -> None:
     precompile(translate, _WORDS, _WORDS, _GENERATION, 0, 0, 0, 0, 0, False)
-    # The translation is what is waited for; the rest may take longer.
-    print("translation", flush=True)  # noqa: T201 - this is how the machine's process is told
     _allocate_and_free()
 
 
