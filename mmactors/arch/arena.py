@@ -28,12 +28,6 @@ class Arena:
         self._arrays[name] = array
         return array
 
-    def adopt(self, name: str, array: Array) -> Array:
-        """Take an array that was made elsewhere."""
-        assert name not in self._arrays, f"array {name} exists already"
-        self._arrays[name] = array
-        return array
-
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
 

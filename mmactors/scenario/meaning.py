@@ -15,10 +15,11 @@ from mmactors.hw.config import HardwareConfig
 from mmactors.mm.boot import MemoryConfig
 from mmactors.mm.boot import problems_of as memory_problems
 from mmactors.option import OptionDoc
+from mmactors.scenario.counter_names import counter_names
 from mmactors.scenario.document import MappingNode, Node, ScalarNode, SequenceNode
 from mmactors.scenario.event_names import event_names
 from mmactors.scenario.overrides import find
-from mmactors.scenario.schema import MachineConfig, ProcessConfig, RecordConfig
+from mmactors.scenario.schema import Expectation, MachineConfig, ProcessConfig, RecordConfig
 from mmactors.scenario.structure import Invalid, Structurer, config_fields, did_you_mean
 from mmactors.workload.operation import By, Cpu, Operation, OperationError, Thread
 from mmactors.workload.program import check_program
@@ -54,6 +55,10 @@ def meaning_problems(root: Node, texts: Mapping[Any, Callable[[str], object]]) -
     record = part(find(root, ("record",)), RecordConfig)
     if record is not None:
         yield from _record_problems(record, root)
+    expectations = find(root, ("expect",))
+    if isinstance(expectations, SequenceNode):
+        known = [part(item, Expectation) for item in expectations.items]
+        yield from _expectation_problems(known, root)
     processes = find(root, ("processes",))
     if isinstance(processes, SequenceNode):
         legal = [part(process, ProcessConfig) for process in processes.items]
@@ -73,6 +78,22 @@ def _record_problems(record: RecordConfig, root: Node) -> Iterator[Problem]:
                 found=f"record.events[{index}] is {glob!r}, which no event matches",
                 legal=f"expected names or globs of {', '.join(known.names)}",
                 advice=did_you_mean(glob, known.names, otherwise="docs/events.md lists them"),
+            )
+
+
+def _expectation_problems(
+    expectations: Sequence[Expectation | None], root: Node
+) -> Iterator[Problem]:
+    """`expectations` has None for those that are not legal by themselves."""
+    names = counter_names()
+    for index, expectation in enumerate(expectations):
+        if expectation is not None and expectation.counter not in names:
+            path = f"expect[{index}]"
+            yield Problem(
+                place=place_of(root, path),
+                found=f"{path} names the counter {expectation.counter!r}, which no run has",
+                legal="expected a name of /proc/vmstat or of counters.json of any run",
+                advice=did_you_mean(expectation.counter, names, otherwise="write pgfault"),
             )
 
 

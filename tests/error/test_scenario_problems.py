@@ -397,3 +397,11 @@ def test_any_override_is_legal_or_a_users_error(key, value):
     outcome = outcome_of(GOOD, overrides=[f"{key}={value}"])
 
     assert isinstance(outcome, Scenario) or all(map(str, outcome.problems))
+
+
+def test_an_expectation_names_a_counter_that_runs_have():
+    """A name that no run has is found before anything runs."""
+    (problem,) = problems_of(GOOD + "expect: [pgfalt >= 1]\n")
+
+    assert "names the counter 'pgfalt', which no run has" in problem
+    assert problem.endswith("(did you mean pgfault?)")

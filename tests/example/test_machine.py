@@ -11,6 +11,7 @@ from mmactors.actors import thread
 from mmactors.actors.memory import TransferLines
 from mmactors.engine.report import ActorCrashed, Deadlock, StepBudgetExceeded
 from mmactors.observe.log import EventLog
+from mmactors.scenario.counter_names import counter_names
 from mmactors.scenario.machine import Machine
 from mmactors.scenario.schema import Expectation
 from mmactors.units import MIB, PAGE_SIZE
@@ -273,3 +274,10 @@ async def test_a_task_outside_asks_an_actor_of_the_machine():
         delay_ns = await memory.ask(lines)
 
     assert 10 * scenario.kernel.costs.dram_line_ns == delay_ns
+
+
+def test_the_names_of_all_counters_are_known_without_a_machine():
+    """What `check` accepts in `expect` is what a run ends with, no more and no less."""
+    ran = run(scenario_of(["nop"]))
+
+    assert set(ran.counters) == set(counter_names())
