@@ -1,0 +1,176 @@
+"""Depth-first search over all choices: the one strategy that can prove something.
+
+Each schedule repeats the choices of the last one up to a node, makes another choice there, and
+then always takes the first. With `bound`, a schedule may leave an actor that could go on at most so
+often (iterative context bounding: Musuvathi and Qadeer, PLDI 2007). Without a bound, sleep sets
+(Godefroid 1996) leave out orders of independent steps: once a choice has been explored at a node,
+it sleeps below the node's other choices until a step that depends on it was taken. Sleep sets and a
+bound do not go together: the order that is left may need more preemptions than the one that is not.
+
+A state that was seen before is not explored again, provided that what was explored from it covers
+what would be now: it had at least as many preemptions left, or at most the choices asleep.
+
+Sleeping choices remember the step that they took when they were explored, with all it touched, so
+that labels never have to be guessed in advance.
+"""
+
+from collections.abc import Hashable
+from typing import Final
+
+from mmactors.explore.execution import INDEX_MASK, Execution
+from mmactors.explore.nondeterminism import Nondeterminism
+from mmactors.explore.step import Step
+from mmactors.explore.strategy import goes_on
+
+Sleep = dict[int, Step]
+
+
+class _Node:
+    """A state on the way of the present schedule."""
+
+    __slots__ = ("choice", "first", "left", "sleep", "step", "todo")
+
+    def __init__(self, todo: list[int], sleep: Sleep, left: int, first: int) -> None:
+        self.choice: int = todo.pop(0)
+        self.todo: Final = todo
+        """Choices that have not been made here."""
+        self.sleep: Final = sleep
+        """Choices that need not be made here, and what they did elsewhere."""
+        self.left: Final = left
+        """How many preemptions are left."""
+        self.first: Final = first
+        """The choice that is no preemption; -1: none is."""
+        self.step: Step | None = None
+        """What the choice did."""
+
+
+class DepthFirst:
+    """All schedules, or all with at most `bound` preemptions."""
+
+    def __init__(
+        self, *, bound: int | None = None, has_sleep_sets: bool = True, has_states: bool = True
+    ) -> None:
+        self.bound: Final = bound
+        self.name: Final = "all schedules" if bound is None else f"up to {bound} preemptions"
+        self.is_done = False
+        self.was_bounded = False
+        """The bound kept the search from a choice."""
+        self.max_steps = 1000
+        self._has_sleep_sets: Final = has_sleep_sets and bound is None
+        self._has_states: Final = has_states
+        self._nodes: Final[list[_Node]] = []
+        self._lefts: Final[dict[Hashable, int]] = {}
+        self._sleeps: Final[dict[Hashable, list[frozenset[int]]]] = {}
+
+    def run(self, execution: Execution) -> None:
+        """Run the next schedule."""
+        nodes = self._nodes
+        execution.begin()
+        sleep: Sleep = {}
+        left = 0 if self.bound is None else self.bound
+        if nodes:
+            self._repeat(execution)
+            last = nodes[-1]
+            sleep = self._sleep_below(last)
+            left = last.left - self._cost(last)
+        while not execution.is_over and execution.broken is None:
+            candidates = execution.candidates()
+            if not goes_on(execution, candidates, max_steps=self.max_steps):
+                break
+            node = self._node(execution, candidates, sleep, left)
+            if node is None:
+                break
+            nodes.append(node)
+            execution.advance(node.choice)
+            node.step = execution.steps[-1]
+            sleep = self._sleep_below(node) if self._has_sleep_sets else sleep
+            if self.bound is not None:
+                left = node.left - self._cost(node)
+        self._back_up()
+
+    def _repeat(self, execution: Execution) -> None:
+        """Make the choices of all nodes; the last one is new."""
+        nodes = self._nodes
+        advance = execution.advance
+        steps = execution.steps
+        for node in nodes:
+            advance(node.choice)
+            if node.step is None:
+                node.step = steps[-1]
+            elif steps[-1] is not node.step or execution.broken is not None:
+                raise Nondeterminism.at(execution, len(steps) - 1, node.step)
+
+    def _node(
+        self, execution: Execution, candidates: list[int], sleep: Sleep, left: int
+    ) -> _Node | None:
+        """Return the node of the present state; None if nothing below it has to be explored."""
+        if self.bound is None:
+            awake = (
+                [choice for choice in candidates if choice not in sleep] if sleep else candidates
+            )
+            if not awake or (
+                self._has_states and execution.is_keyed and self._is_covered(execution, sleep)
+            ):
+                return None
+            return _Node(awake, sleep, 0, -1)
+        first = candidates[0]
+        is_own = first & INDEX_MASK == execution.current and not execution.engine.nr_choosing
+        if self._has_states and execution.is_keyed and self._is_left_covered(execution, left):
+            return None
+        if is_own and left == 0 and len(candidates) > 1:
+            free = [choice for choice in candidates if choice & INDEX_MASK == execution.current]
+            self.was_bounded |= len(free) < len(candidates)
+            candidates = free
+        return _Node(candidates, sleep, left, first & INDEX_MASK if is_own else -1)
+
+    def _is_covered(self, execution: Execution, sleep: Sleep) -> bool:
+        """Return whether this state was explored before with no more asleep than now."""
+        key = execution.key()
+        known = self._sleeps.get(key)
+        asleep = frozenset(sleep)
+        if known is None:
+            self._sleeps[key] = [asleep]
+            return False
+        if any(other <= asleep for other in known):
+            return True
+        known.append(asleep)
+        return False
+
+    def _is_left_covered(self, execution: Execution, left: int) -> bool:
+        """Return whether this state was explored before with as many preemptions left."""
+        key = (execution.key(), execution.current)
+        known = self._lefts.get(key, -1)
+        if known >= left:
+            return True
+        self._lefts[key] = left
+        return False
+
+    def _cost(self, node: _Node) -> int:
+        return int(node.first >= 0 and node.choice & INDEX_MASK != node.first)
+
+    def _sleep_below(self, node: _Node) -> Sleep:
+        """Return who sleeps after the node's choice was made."""
+        step = node.step
+        if not node.sleep or step is None or not self._has_sleep_sets:
+            return {}
+        index = node.choice & INDEX_MASK
+        return {
+            choice: other
+            for choice, other in node.sleep.items()
+            if choice & INDEX_MASK != index and not other.depends_on(step)
+        }
+
+    def _back_up(self) -> None:
+        """Go back to the last node with a choice that was not made, and make it."""
+        nodes = self._nodes
+        while nodes:
+            node = nodes[-1]
+            if node.todo:
+                if self._has_sleep_sets:
+                    assert node.step is not None, "a node's choice was never made"
+                    node.sleep[node.choice] = node.step
+                node.choice = node.todo.pop(0)
+                node.step = None
+                return
+            nodes.pop()
+        self.is_done = True

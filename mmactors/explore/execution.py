@@ -1,0 +1,443 @@
+"""One schedule after another of one world: begin, who could go, advance.
+
+A strategy calls `begin`, then `candidates` and `advance` until `is_over` or `broken`. A choice is a
+number: the actor's index in the low bits, above it the option, in which way the actor takes its
+step (0: the ordinary one). The first candidate is always the actor that ran last, if it can go on,
+so that choice 0 is "no preemption".
+
+`advance` runs one step: the operation, and the local code after it, up to the next parking place.
+Steps outside the scope belong to the step before them, as long as they can be taken.
+
+What an actor is about to do is a function of the results of its steps so far. So a state is named
+by the history of each actor (what it did and what it saw of the objects it looked at) and the
+values of all shared objects; a program counter would miss the actors' locals. Equal names mean
+equal states, exactly: histories are numbered by a table, not hashed.
+
+Invariants: nobody runs between two calls; `choices` and `steps` are as long as each other.
+"""
+
+from collections.abc import Callable, Hashable
+from typing import Any, Final
+
+from mmactors.engine.actor import PARK
+from mmactors.engine.guard import Mode
+from mmactors.engine.report import EngineError, ForeignAwait
+from mmactors.explore.broken import Broken, broken_law, crashed, deadlock
+from mmactors.explore.step import Step
+from mmactors.explore.untimed import INTERRUPT, MAX_ACTORS, SearchActor, SearchEngine
+from mmactors.explore.world import Law, World
+
+Build = Callable[[World], object]
+
+INDEX_BITS: Final = 6
+INDEX_MASK: Final = MAX_ACTORS - 1
+MAX_LOCAL_STEPS: Final = 100_000
+"""How many steps outside the scope an actor may take in a row."""
+THE_END: Final = "the end"
+"""What an actor that ends looks at and each step of a daemon changes: it may come too late."""
+_SPINS: Final = 2
+"""After so many looks in a row that showed the same, an actor waits for a change."""
+
+
+class BecameVisible(Exception):  # noqa: N818 - it says what happened
+    """Code that was taken for local touched something; all that was explored so far is void."""
+
+
+class Execution:
+    """Runs schedules of the world that `build` makes."""
+
+    def __init__(
+        self, build: Build, *, scope: tuple[str, ...] | None = None, is_keyed: bool = True
+    ) -> None:
+        self.engine: Final = SearchEngine()
+        self.choices: Final[list[int]] = []
+        self.steps: Final[list[Step]] = []
+        """What was done, by choice; a step knows here what it really touched."""
+        self.broken: Broken | None = None
+        self.current = -1
+        """The index of the actor that ran last."""
+        self.is_over = False
+        self.fair_from: int | None = None
+        """From this step on everybody had a turn: somebody only span, or it grew too long."""
+        self.is_long = False
+        """It grew too long."""
+        self.world: World
+        self.is_keyed = is_keyed
+        """Whether states can be named; turned off by an object that nobody can name."""
+        self.outside: Final[dict[str, dict[str, Mode]]] = {}
+        """What steps outside the scope touched, and who."""
+        self.scope_names = scope
+        self._given_scope: Final = scope
+        self._in_scope: Final[dict[Step, bool]] = {}
+        self._build: Final = build
+        self._kept: Final[dict[str, tuple[Any, Any]]] = {}
+        self._histories: Final[dict[tuple[int, Step, Hashable], int]] = {}
+        self._loud: Final[set[str]] = set()
+        """Code between steps that touches something, and so is a step."""
+        self._always: list[Law] = []
+        self._has_finished = False
+        """An actor that is no daemon ended in the present step."""
+        self._guard: Final = self.engine.guard if self.engine.guard.on else None
+
+    # -- one schedule ------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Build the world afresh and let every actor come to its first step."""
+        engine = self.engine
+        engine.reset()
+        self.choices.clear()
+        self.steps.clear()
+        self.broken = None
+        self.fair_from = None
+        self.is_long = False
+        self.current = -1
+        world = self.world = World(engine, self._kept)
+        if self._guard is None:
+            self._build(world)
+        else:
+            with self._guard.suspended():
+                self._build(world)
+        self._always = world.always_laws
+        if self._given_scope is None:
+            self.scope_names = world.scope_names
+        assert engine.party, "the world has no actors; call world.actor(name, function)"
+        engine.extra.clear()
+        self._let_woken_go_on()
+        engine.running = None
+        self.is_over = engine.is_over()
+        if self._always:
+            self._check(self._always)
+        if self.is_over and self.broken is None:
+            self._check(world.end_laws)
+
+    def close(self) -> None:
+        """Leave no coroutine behind."""
+        self.engine.reset()
+
+    def has_ended(self) -> bool:
+        """Return whether the schedule is over, well or badly."""
+        return self.is_over or self.broken is not None
+
+    def candidates(self) -> list[int]:
+        """Return all choices; the first is to go on with the same actor, if it can.
+
+        An actor that only spins is none, unless all do: see `is_spinning`.
+        """
+        engine = self.engine
+        actors = engine.party
+        found: list[int] = []
+        if engine.nr_choosing:
+            for actor in actors:
+                if actor.branch is not None and actor.pending.is_local:
+                    return [option << INDEX_BITS | actor.index for option, _ in actor.branch()]
+        current = self.current
+        for actor in actors:
+            if actor.finished or (actor.spins >= _SPINS and self._sees_nothing_new(actor)):
+                continue
+            waits_for = actor.waits_for
+            if waits_for is None:
+                gate = actor.gate
+                is_enabled = gate is None or gate()
+            else:
+                is_enabled = actor.is_enabled()
+            if is_enabled:
+                index = actor.index
+                if actor.branch is not None:
+                    found += [option << INDEX_BITS | index for option, _ in actor.branch()]
+                elif index == current:
+                    found.insert(0, index)
+                else:
+                    found.append(index)
+            if actor.cpu is not None and actor.has_interrupt():
+                found.append(INTERRUPT << INDEX_BITS | actor.index)
+        if found and found[0] & INDEX_MASK != current:
+            own = [choice for choice in found if choice & INDEX_MASK == current]
+            if own:
+                found = own + [choice for choice in found if choice & INDEX_MASK != current]
+        return found
+
+    def is_spinning(self) -> bool:
+        """Return whether somebody could go on, but only to look again at what it just saw."""
+        return any(
+            not actor.finished and actor.spins >= _SPINS and actor.is_enabled()
+            for actor in self.engine.party
+        )
+
+    def advance(self, choice: int) -> None:
+        """Let the actor of `choice` take its step."""
+        engine = self.engine
+        actor: SearchActor = engine.party[choice & INDEX_MASK]
+        step = actor.pending
+        option = choice >> INDEX_BITS
+        if actor.branch is not None or option:
+            step = self._take_option(actor, option)
+        engine.running = actor
+        self._has_finished = False
+        self._resume(actor, step)
+        if engine.woken or self.scope_names is not None or actor.pending.is_local:
+            self._go_on_locally(actor)
+        engine.running = None
+        extra = engine.extra
+        if actor.cpu is not None and option != INTERRUPT:
+            extra.append((f"cpu{actor.cpu.index}", Mode.READ))
+        if engine.has_daemons:
+            if actor.daemon:
+                extra.append((THE_END, Mode.ADD))
+            if self._has_finished:
+                extra.append((THE_END, Mode.READ))
+        if extra:
+            step = engine.steps.also(step, tuple(extra))
+            extra.clear()
+        self.current = actor.index
+        self.choices.append(choice)
+        self.steps.append(step)
+        if self.broken is None:
+            if self._always:
+                self._check(self._always)
+            if self.is_over and self.broken is None:
+                self._check(self.world.end_laws)
+
+    def entry(self, choice: int) -> tuple[str, str]:
+        """Return who would do what by `choice`, as a schedule names it."""
+        actor: SearchActor = self.engine.party[choice & INDEX_MASK]
+        option = choice >> INDEX_BITS
+        if option == INTERRUPT:
+            assert actor.cpu is not None, f"{actor} has no CPU"
+            return actor.name, f"interrupt on cpu{actor.cpu.index}"
+        if actor.branch is not None:
+            return actor.name, next(step.text for at, step in actor.branch() if at == option)
+        return actor.name, actor.pending.text
+
+    def is_preemption(self, candidates: list[int], choice: int) -> bool:
+        """Return whether `choice` leaves an actor that could go on."""
+        first = candidates[0] & INDEX_MASK
+        return (
+            first == self.current and choice & INDEX_MASK != first and not self.engine.nr_choosing
+        )
+
+    def give_up(self) -> None:
+        """Note that nobody can go on."""
+        self.broken = deadlock(self.engine.party)
+
+    def key(self) -> Hashable:
+        """Return the name of the state; only if `is_keyed`."""
+        engine = self.engine
+        return (
+            tuple([actor.history for actor in engine.party]),
+            tuple([thing.key() for thing in engine.objects.values()]),
+        )
+
+    def histories(self) -> list[int]:
+        """Return the number of what each actor did and saw."""
+        return [actor.history for actor in self.engine.party]
+
+    # -- inside one step ---------------------------------------------------------------------------
+
+    def _take_option(self, actor: SearchActor, option: int) -> Step:
+        engine = self.engine
+        engine.chosen = option
+        if option == INTERRUPT:
+            cpu = actor.cpu
+            assert cpu is not None, f"{actor} has no CPU"
+            engine.detour = True
+            cpu.clock.now = max(cpu.clock.now, cpu.interrupt_ns)
+            name = f"cpu{cpu.index}"
+            return engine.steps.of(f"interrupt on {name}", ((name, Mode.WRITE),))
+        assert actor.branch is not None, f"{actor} has no option {option}"
+        return next(step for number, step in actor.branch() if number == option)
+
+    def _resume(self, actor: SearchActor, step: Step) -> None:
+        """Let `actor` run until it parks."""
+        engine = self.engine
+        if self.is_keyed:
+            self._remember(actor, step)
+        if actor.waits_for is not None:
+            if actor.ready_at is not None and actor.ready_at > actor.clock.now:
+                actor.clock.now = actor.ready_at
+            actor.waits_for = None
+            actor.ready_at = None
+        if actor.cpu is not None:
+            actor.clock.now = max(actor.clock.now, engine.clock.now)
+        if self._guard is not None:
+            self._guard.end()
+        try:
+            trap = actor.send(None)
+        except StopIteration as stop:
+            actor.result = stop.value
+            engine.finish(actor)
+            self.is_over = engine.is_over()
+            self._has_finished |= not actor.daemon
+        except Exception as error:  # noqa: BLE001 - the one place where an actor's error is caught
+            actor.finished = True
+            self.broken = crashed(actor, error)
+        else:
+            if trap is not PARK:
+                self._refuse(actor, trap)
+            actor.pending = engine.parked
+        if actor.cpu is not None:
+            engine.clock.now = max(actor.clock.now, engine.clock.now)
+
+    def _refuse(self, actor: SearchActor, trap: object) -> None:
+        actor.finished = True
+        give_up = getattr(trap, "abort_func", None)
+        if give_up is not None:
+            give_up(lambda: None)
+        actor.coro.close()
+        error: EngineError = ForeignAwait(
+            f"{actor} awaited {trap!r}, which is not the engine's: an explored actor may only "
+            "await operations of its world"
+        )
+        self.broken = crashed(actor, error)
+
+    def _remember(self, actor: SearchActor, step: Step) -> None:
+        """Note what the actor does, and what it sees before that."""
+        objects = self.engine.objects
+        looks = step.looks
+        seen: Hashable = None
+        try:
+            if len(looks) == 1:
+                seen = objects[looks[0]].key()
+            elif looks:
+                seen = tuple([objects[name].key() for name in looks])
+            entry = (actor.history, step, seen)
+            histories = self._histories
+            number = histories.get(entry)
+        except (KeyError, TypeError):
+            if self._find_objects(looks):
+                self._remember(actor, step)
+            else:
+                self.is_keyed = False
+            return
+        if number is None:
+            number = histories[entry] = len(histories) + 1
+        actor.history = number
+        if step.is_look:
+            saw = (step, seen)
+            if actor.saw == saw:
+                actor.spins += 1
+            else:
+                actor.spins = 0
+                actor.saw = saw
+        elif actor.saw is not None:
+            actor.spins = 0
+            actor.saw = None
+
+    def _find_objects(self, looks: tuple[str, ...]) -> bool:
+        """Let elements of a known object be known as that object; return whether all are known."""
+        objects = self.engine.objects
+        for name in looks:
+            if name in objects:
+                continue
+            column = name.partition("[")[0]
+            if column not in objects or column == name:
+                return False
+            objects[name] = objects[column]
+        return all(_is_hashable(objects[name].key()) for name in looks)
+
+    def _sees_nothing_new(self, actor: SearchActor) -> bool:
+        """Return whether looking again would show a spinning actor what it saw last."""
+        if actor.saw is None or actor.pending is not actor.saw[0]:
+            return False
+        objects = self.engine.objects
+        looks = actor.pending.looks
+        if len(looks) == 1:
+            return bool(objects[looks[0]].key() == actor.saw[1])
+        return tuple([objects[name].key() for name in looks]) == actor.saw[1]
+
+    def _go_on_locally(self, actor: SearchActor) -> None:
+        """Let those go on who need no turn for what they do next."""
+        if self.engine.woken:
+            self._let_woken_go_on()
+        self._go_on_inside(actor)
+
+    def _let_woken_go_on(self) -> None:
+        """Let those run who were woken to go on with local code."""
+        engine = self.engine
+        woken = engine.woken
+        running = engine.running
+        while woken and self.broken is None:
+            actor = woken.pop(0)
+            pending = actor.pending
+            if (
+                actor.finished
+                or not pending.is_local
+                or actor is running
+                or actor.branch is not None
+                or not actor.is_enabled()
+                or (self._loud and f"{actor.name}: {pending.text}" in self._loud)
+            ):
+                continue
+            nr_extra = len(engine.extra)
+            engine.running = actor
+            self._resume(actor, pending)
+            if len(engine.extra) > nr_extra and self.broken is None:
+                self._loud.add(f"{actor.name}: {pending.text}")
+                engine.running = None
+                raise BecameVisible
+            if self.scope_names is not None or actor.pending.is_local:
+                self._go_on_inside(actor)
+        engine.running = running
+        woken.clear()
+
+    def _go_on_inside(self, actor: SearchActor) -> None:
+        """Let `actor` take steps that are no choice points, up to the next that is one."""
+        engine = self.engine
+        for _ in range(MAX_LOCAL_STEPS):
+            step = actor.pending
+            if (
+                actor.finished
+                or self.broken is not None
+                or actor.branch is not None
+                or not (step.is_local or self._is_outside(step))
+                or not actor.is_enabled()
+                or f"{actor.name}: {step.text}" in self._loud
+            ):
+                return
+            if not step.is_local:
+                for name, mode in step.touches:
+                    touched = self.outside.setdefault(name, {})
+                    if touched.get(actor.name) is not Mode.WRITE:
+                        touched[actor.name] = mode
+            engine.running = actor
+            self._resume(actor, step)
+            if engine.woken:
+                self._let_woken_go_on()
+        self.broken = crashed(
+            actor,
+            EngineError(f"{actor} took {MAX_LOCAL_STEPS} steps outside the scope in a row"),
+        )
+
+    def _is_outside(self, step: Step) -> bool:
+        scope = self.scope_names
+        if scope is None:
+            return False
+        known = self._in_scope.get(step)
+        if known is None:
+            known = self._in_scope[step] = any(
+                name in scope or name.partition("[")[0] in scope for name, _ in step.touches
+            )
+        return not known
+
+    def _check(self, laws: list[Law]) -> None:
+        for law in laws:
+            error = None
+            try:
+                if self._guard is None:
+                    holds = law()
+                else:
+                    with self._guard.suspended():
+                        holds = law()
+            except AssertionError as found:
+                error = found
+                holds = False
+            if holds is False:
+                self.broken = broken_law(getattr(law, "__name__", repr(law)), error)
+                return
+
+
+def _is_hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True

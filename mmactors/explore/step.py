@@ -1,0 +1,80 @@
+"""What one step does, as the search sees it, and which steps commute.
+
+A `Step` is an engine `Label` made unique: one object for a text and its touches, kept through a
+whole search, so that steps are compared by identity and what is known of a pair is looked up.
+
+Two steps are dependent when they touch one object and at least one of them changes it in a way that
+the order shows: reads commute with reads, adds with adds. A step may name a whole column or one
+element of it, `name[index]`; both overlap.
+"""
+
+from typing import Final
+
+from mmactors.engine.guard import Mode
+
+Touches = tuple[tuple[str, Mode], ...]
+
+
+class Step:
+    """One kind of step. Made by `StepTable.of` only."""
+
+    __slots__ = ("_dependent", "is_local", "is_look", "looks", "text", "touches")
+
+    def __init__(self, text: str, touches: Touches) -> None:
+        self.text: Final = text
+        self.touches: Final = touches
+        self.is_local: Final = not touches
+        """It touches nothing that others see: never a choice point."""
+        self.is_look: Final = bool(touches) and all(mode is Mode.READ for _, mode in touches)
+        """It changes nothing."""
+        self.looks: Final = tuple(name for name, mode in touches if mode is not Mode.ADD)
+        """The objects whose values the actor may learn."""
+        self._dependent: Final[dict[Step, bool]] = {}
+
+    def depends_on(self, other: "Step") -> bool:
+        """Return whether the order of the two steps may matter."""
+        known = self._dependent.get(other)
+        if known is None:
+            known = self._dependent[other] = _clash(self.touches, other.touches)
+        return known
+
+    def __repr__(self) -> str:
+        return f"<{self.text}>"
+
+
+class StepTable:
+    """All steps of one search."""
+
+    def __init__(self) -> None:
+        self._steps: Final[dict[str, Step]] = {}
+        self._rare: Final[dict[tuple[str, Touches], Step]] = {}
+
+    def of(self, text: str, touches: Touches) -> Step:
+        """Return the one step with this text and these touches."""
+        step = self._steps.get(text)
+        if step is None:
+            step = self._steps[text] = Step(text, touches)
+        elif step.touches != touches:
+            step = self._rare.get((text, touches))
+            if step is None:
+                step = self._rare[text, touches] = Step(text, touches)
+        return step
+
+    def also(self, step: Step, touches: Touches) -> Step:
+        """Return `step` as it is when it touches more than it declares."""
+        more = tuple(touch for touch in dict.fromkeys(touches) if touch not in step.touches)
+        return self.of(step.text, step.touches + more) if more else step
+
+
+def _clash(touches: Touches, others: Touches) -> bool:
+    return any(
+        _overlap(name, other_name) and (mode is not other_mode or mode is Mode.WRITE)
+        for name, mode in touches
+        for other_name, other_mode in others
+    )
+
+
+def _overlap(name: str, other: str) -> bool:
+    if name == other:
+        return True
+    return name.startswith(f"{other}[") or other.startswith(f"{name}[")

@@ -1,0 +1,214 @@
+"""The world of one schedule: what a test builds, afresh each time.
+
+    def counter(world):
+        count = world.cell("count", 0)
+
+        async def increment():
+            seen = await count.read()
+            await count.write(seen + 1)
+
+        world.actor("a", increment)
+        world.actor("b", increment)
+
+        @world.at_end
+        def no_update_is_lost():
+            assert count.value == 2
+
+State that several actors touch lives in cells, locks, mailboxes and wait queues, of this module or
+of `mmactors.engine` on `world.engine`. Whatever else two actors shared would be invisible to the
+search: it would explore too little and say too much.
+"""
+
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Final, Protocol, TypeVar
+
+from attrs import define
+
+from mmactors.engine.actor import PARKING
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.guard import Mode
+from mmactors.explore.cell import SharedCell, cell_of
+from mmactors.explore.lock import SharedLock, SharedWaitQueue
+from mmactors.explore.mailbox import SharedMailbox
+from mmactors.explore.untimed import SearchActor, SearchEngine
+
+Law = Callable[[], object]
+Named = str | SharedCell[Any] | SharedLock | SharedMailbox | SharedWaitQueue
+L = TypeVar("L", bound=Law)
+T = TypeVar("T")
+
+
+class Restorable(Protocol):
+    """Something big that is put back instead of being made again, such as an arena."""
+
+    def snapshot(self) -> Any:
+        """Return a copy of all state."""
+
+    def restore(self, snapshot: Any, /) -> None:
+        """Put back what `snapshot` returned."""
+
+
+R = TypeVar("R", bound=Restorable)
+
+
+@define(eq=False)
+class _Watched:
+    """A shared object of somebody else's, whose state `key` names."""
+
+    key: Callable[[], Hashable]
+
+    def show(self) -> str:
+        """Return the state as text."""
+        return repr(self.key())
+
+
+class World:
+    """Makes actors and what they share, and knows the laws."""
+
+    __slots__ = ("_kept", "always_laws", "end_laws", "engine", "scope_names")
+
+    def __init__(self, engine: SearchEngine, kept: dict[str, tuple[Any, Any]]) -> None:
+        self.engine: Final = engine
+        """For actors and locks of `mmactors.engine`, which run under the search as they are."""
+        self.always_laws: Final[list[Law]] = []
+        self.end_laws: Final[list[Law]] = []
+        self.scope_names: tuple[str, ...] | None = None
+        self._kept: Final = kept
+
+    # -- actors ----------------------------------------------------------------------------------
+
+    def actor(
+        self,
+        name: str,
+        function: Callable[..., Coroutine[Any, Any, Any]],
+        /,
+        *args: Any,
+        daemon: bool = False,
+    ) -> SearchActor:
+        """Make an actor that runs `function(*args)`.
+
+        A schedule is over when all actors that are no daemons have ended. A daemon is how the
+        surroundings act: it may take its steps at any time, or never.
+        """
+        coro = function(*args)
+        assert hasattr(coro, "send"), f"{name}: {function} is no coroutine function (async def)"
+        return self.engine.spawn(name, coro, daemon=daemon)
+
+    def cpu(self, index: int, *, switch_ns: int = 0, slice_ns: int = 1_000_000) -> Cpu:
+        """Make a CPU; its threads are made by `spawn_thread`, its interrupts are choices."""
+        return Cpu(
+            self.engine,
+            index,
+            switch_ns=switch_ns,
+            slice_ns=slice_ns,
+            on_switch=lambda _cpu, _thread: None,
+        )
+
+    # -- what they share -------------------------------------------------------------------------
+
+    def cell(self, name: str, value: Any = 0) -> Any:
+        """Make a shared value; one that starts as an integer can count.
+
+        Its type is SharedCell, or SharedCount. The value is any hashable one.
+        """
+        assert name not in self.engine.objects, f"two objects are named {name}"
+        return cell_of(self.engine, name, value)
+
+    def lock(self, name: str) -> SharedLock:
+        """Make a lock with one holder."""
+        assert name not in self.engine.objects, f"two objects are named {name}"
+        return SharedLock(self.engine, name)
+
+    def mailbox(self, name: str, *, capacity: int = 1 << 10) -> SharedMailbox:
+        """Make a mailbox."""
+        assert name not in self.engine.objects, f"two objects are named {name}"
+        return SharedMailbox(self.engine, name, capacity=capacity)
+
+    def wait_queue(self, name: str) -> SharedWaitQueue:
+        """Make a queue in which actors sleep until they are woken."""
+        assert name not in self.engine.objects, f"two objects are named {name}"
+        return SharedWaitQueue(self.engine, name)
+
+    def once(self, name: str, make: Callable[[], R]) -> R:
+        """Return what `make` makes, once a search; later schedules get it back as it was new."""
+        kept = self._kept.get(name)
+        if kept is None:
+            thing = make()
+            self._kept[name] = (thing, thing.snapshot())
+            return thing
+        found: R = kept[0]
+        found.restore(kept[1])
+        return found
+
+    def watch(self, name: str, key: Callable[[], Hashable]) -> None:
+        """Let `key()` name the state of the shared object `name` that is not made here.
+
+        If every object that steps touch can be named, states that were seen before are not
+        explored again.
+        """
+        assert name not in self.engine.objects, f"two objects are named {name}"
+        self.engine.objects[name] = _Watched(key)
+
+    async def step(
+        self,
+        what: str,
+        *,
+        reads: tuple[Named, ...] = (),
+        writes: tuple[Named, ...] = (),
+        adds: tuple[Named, ...] = (),
+    ) -> None:
+        """Wait for the turn to touch several objects at once; until the next await it is yours.
+
+        What is read or written through `cell.value` has to be declared here.
+        """
+        engine = self.engine
+        key = (what, reads, writes, adds)
+        step = engine.combined.get(key)
+        if step is None:
+            touches = [(_name(thing), Mode.READ) for thing in reads]
+            touches += [(_name(thing), Mode.WRITE) for thing in writes]
+            touches += [(_name(thing), Mode.ADD) for thing in adds]
+            step = engine.combined[key] = engine.steps.of(what, tuple(touches))
+        engine.parked = step
+        await PARKING
+        if engine.detour:
+            await engine.take_interrupts(step)
+
+    # -- choices ---------------------------------------------------------------------------------
+
+    async def choose(self, what: str, *options: T) -> T:
+        """Return one of `options`; the search tries them all. The first is the ordinary one."""
+        engine = self.engine
+        actor = engine.current
+        assert isinstance(actor, SearchActor), f"{actor} is no actor of this search"
+        assert options, f"{what}: nothing to choose from"
+        steps = [
+            (at, engine.steps.of(f"{what}: {option}", ())) for at, option in enumerate(options)
+        ]
+        actor.branch = lambda: steps
+        engine.parked = engine.steps.of(f"choose {what}", ())
+        engine.nr_choosing += 1
+        await PARKING
+        engine.nr_choosing -= 1
+        actor.branch = None
+        return options[engine.chosen]
+
+    # -- laws ------------------------------------------------------------------------------------
+
+    def always(self, law: L) -> L:
+        """Let `law()` hold after each step; it asserts, or returns False when it is broken."""
+        self.always_laws.append(law)
+        return law
+
+    def at_end(self, law: L) -> L:
+        """Let `law()` hold when all actors have ended."""
+        self.end_laws.append(law)
+        return law
+
+    def scope(self, *objects: Named) -> None:
+        """Let only steps on these objects be choice points; without a scope all steps are."""
+        self.scope_names = tuple(map(_name, objects))
+
+
+def _name(thing: Named) -> str:
+    return thing if isinstance(thing, str) else thing.name

@@ -1,0 +1,115 @@
+"""The pytest plugin: options for explored tests, their verdicts at the end, and what they refuse.
+
+An explored test is a plain function; it builds its world anew for each schedule. Trio fixtures
+live in one run of one event loop, so they cannot be part of a world; a test that asks for one is
+refused.
+"""
+
+import inspect
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+_EXPLORED: Final = "mmactors_explored"
+_PROPERTY: Final = "mmactors"
+_DIRECTORY: Final = ".mmactors"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of explored tests."""
+    group = parser.getgroup("mmactors", "mmactors: tests that explore interleavings")
+    group.addoption(
+        "--mmactors-seed", type=int, metavar="N", help="seed of all strategies that draw choices"
+    )
+    group.addoption(
+        "--mmactors-budget",
+        metavar="BUDGET",
+        help="schedules (20000) or time (10s, 2min) for each explored test",
+    )
+    group.addoption(
+        "--mmactors-replay", metavar="TEXT", help="run only the schedule that a failure printed"
+    )
+    group.addoption(
+        "--mmactors-exhaustive",
+        action="store_true",
+        help="go on, whatever the budget, until every schedule was tried",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a budget that is none before anything runs."""
+    budget = config.getoption("--mmactors-budget")
+    if budget is not None:
+        from mmactors.errors import UserError  # noqa: PLC0415 - imported only when it is used
+        from mmactors.explore.budget import Budget  # noqa: PLC0415
+
+        try:
+            Budget.parse(budget)
+        except UserError as error:
+            raise pytest.UsageError(f"--mmactors-budget: {error}") from None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Refuse fixtures that live in an event loop."""
+    function = _explored(item)
+    if function is None:
+        return
+    for name, definitions in item._fixtureinfo.name2fixturedefs.items():  # type: ignore[attr-defined]  # noqa: SLF001 - pytest has no public way
+        made_by = definitions[-1].func
+        is_async = inspect.iscoroutinefunction(made_by) or inspect.isasyncgenfunction(made_by)
+        if is_async or getattr(made_by, "__module__", "").startswith("pytest_trio"):
+            pytest.fail(
+                f"{item.nodeid} uses the trio fixture {name!r}: an explored test builds its world "
+                "anew for each schedule, and a fixture of an event loop would be set up only once; "
+                f"build what {name!r} gives inside the test, or make it a plain fixture",
+                pytrace=False,
+            )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Let an explored test know the options."""
+    __tracebackhide__ = True
+    if _explored(item) is None:
+        return (yield)
+    from mmactors.explore.budget import Budget  # noqa: PLC0415 - imported only when it is used
+    from mmactors.explore.session import Session, using  # noqa: PLC0415
+
+    config = item.config
+    budget = config.getoption("--mmactors-budget")
+    session = Session(
+        name=item.nodeid,
+        seed=config.getoption("--mmactors-seed"),
+        budget=None if budget is None else Budget.parse(budget),
+        replay=config.getoption("--mmactors-replay"),
+        is_exhaustive=config.getoption("--mmactors-exhaustive"),
+        store=Path(config.rootpath) / _DIRECTORY,
+        on_verdict=lambda verdict: item.user_properties.append((_PROPERTY, str(verdict))),
+    )
+    with using(session):
+        return (yield)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say of each explored test how sure its result is."""
+    if terminalreporter.verbosity < 0:
+        return
+    lines = [
+        f"{report.nodeid}: {text}"
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, text in getattr(report, "user_properties", ())
+        if name == _PROPERTY
+    ]
+    if lines:
+        terminalreporter.section("mmactors")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+def _explored(item: pytest.Item) -> Any:
+    return getattr(getattr(item, "obj", None), _EXPLORED, None)
