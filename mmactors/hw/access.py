@@ -19,18 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmactors.arch.jit import compiled
-from mmactors.arch.pte import DIRTY, PFN_MASK, RW, USER
+from mmactors.arch.pte import DIRTY, NX, PFN_MASK, RW, USER
 from mmactors.arch.trace import COUNT_SHIFT, KIND_MASK, MODIFY, SIZE_MASK, SIZE_SHIFT, STORE
 from mmactors.arch.trace import FETCH as FETCH_KIND
 from mmactors.hw.cache import (
+    EXCLUSIVE,
     HEADER_WORDS,
     LINE_SHIFT,
     MASK,
     MODIFIED,
+    SHARED,
     STATE_BITS,
     STATE_MASK,
     STRIDE,
-    lookup,
+    lookup_older,
 )
 from mmactors.hw.layout import (
     CARRY_PS,
@@ -62,7 +64,6 @@ from mmactors.hw.layout import (
     NS,
     PAGE_BITS,
     PCID,
-    PTE,
     READ,
     REASON,
     REFERENCES,
@@ -81,10 +82,8 @@ from mmactors.hw.layout import (
 from mmactors.hw.private import reference_code, reference_data, reference_one_miss
 from mmactors.hw.tlb import (
     CODE_MASK,
-    PCID_MASK,
+    PCID_BITS,
     PCID_SHIFT,
-    TAG_SHIFT,
-    shift_of,
 )
 from mmactors.hw.tlb import PTE as TLB_PTE
 from mmactors.hw.tlb import USED as TLB_USED
@@ -102,7 +101,6 @@ FAULT: Final = 1
 BUDGET: Final = 2
 """Why a batch stopped."""
 
-ADDRESS_MASK: Final = (1 << 57) - 1
 _NOWHERE: Final = 1 << 62
 """A line or page number that no address has."""
 
@@ -208,6 +206,27 @@ def access(
 
 
 @compiled
+def _recall(
+    state: Words, entry: int, address: int, pcid_bits: int, mask: int, needs: int, unmapped: int
+) -> int:
+    """Return what the TLB entry at `entry` translates `address` to, or -1 if it does not.
+
+    Global entries, which have no PCID, are left to the full path. `unmapped` has the bits set
+    that caches take from the virtual address even above the page.
+    """
+    entry = max(entry, 0)
+    tag = state[entry]
+    pte = state[entry + TLB_PTE]
+    code = tag & CODE_MASK
+    bits = 9 * code + 3
+    page = (address >> bits << PCID_BITS + 1) | pcid_bits
+    if ((tag >> PCID_SHIFT - 1) ^ page) | ((pte & mask) ^ needs) | (code == 0):
+        return -1
+    offset = ((1 << bits) - 1) | unmapped
+    return (pte & PFN_MASK & ~offset) | (address & offset)  # type: ignore[no-any-return]
+
+
+@compiled
 def run(
     state: Words,
     memory: Words,
@@ -233,24 +252,24 @@ def run(
     data_stride, data_shift = max(state[l1d + STRIDE], 0), state[l1d + LINE_SHIFT]
     fetch_ps, hit_ps = state[FETCH_PS], state[L1_HIT_PS]
     is_treeless = state[IS_TREELESS] != 0
-    is_plain_store = state[IS_PLAIN_STORE] != 0
-    fetch_line = data_line = store_line = _NOWHERE
-    fetch_page = data_page = _NOWHERE
-    fetch_bits = data_bits = 12
-    fetch_delta = data_delta = 0
-    is_store_page = False
+    is_one_miss = state[IS_ONE_MISS] != 0
+    # An access of two lines is a shortcut too, but where it is cut or counts one miss.
+    reach = 0 if is_one_miss else 1
+    pcid_bits = state[row + PCID] << 1
+    unmapped = -1 if state[IS_VIRTUAL] else 0
+    load_bits = USER if is_user else 0
+    store_bits = load_bits | RW | DIRTY
+    # The least state of a line that a shortcut may take; none is above MODIFIED.
+    load_state = SHARED if is_treeless else MODIFIED + 1
+    store_state = EXCLUSIVE if is_treeless and state[IS_PLAIN_STORE] else MODIFIED + 1
+    fetch_line = _NOWHERE
     nr_fetches = nr_data = nr_writes = nr_modifies = 0
     elapsed = state[row + CARRY_PS]
     budget = budget_ns * 1000
     reason = BUDGET
     state[MEMORY_READS] = 0
     state[MEMORY_WRITES] = 0
-    pcid_bits = state[row + PCID] << 1
-    is_virtual = state[IS_VIRTUAL] != 0
-    is_one_miss = state[IS_ONE_MISS] != 0
-    # An access of two lines is a shortcut too, but where it is cut or counts one miss.
-    reach = 0 if is_one_miss else 1
-    data_needs = USER if is_user else 0
+    tick = state[row + TICK]
     at = max(begin, 0)
     while elapsed < budget:
         if at >= len(addresses):
@@ -261,49 +280,30 @@ def run(
         kind = meta & KIND_MASK
         last = address + ((meta >> SIZE_SHIFT) & SIZE_MASK) - 1
         if kind == FETCH_KIND:
-            count = (meta >> COUNT_SHIFT) + 1
-            line = address >> code_shift
-            last_line = last >> code_shift
+            line, last_line = address >> code_shift, last >> code_shift
             if (line ^ fetch_line) | (line ^ last_line):
-                is_hit = False
+                slot = row + CODE_HINTS + ((address >> 12) & (NR_HINTS - 1))
+                entry = max(state[slot], 0)
+                key = _recall(state, entry, address, pcid_bits, NX | load_bits, load_bits, unmapped)
                 is_near = 0 <= last_line - line <= reach and (address ^ last) >> 12 == 0
-                if is_near and is_treeless:
-                    if address >> fetch_bits != fetch_page:
-                        entry = max(state[row + CODE_HINTS + ((address >> 12) & (NR_HINTS - 1))], 0)
-                        tag = state[entry]
-                        bits = shift_of(tag & CODE_MASK)
-                        pte = state[entry + TLB_PTE]
-                        if (
-                            tag >> TAG_SHIFT == (address & ADDRESS_MASK) >> bits
-                            and (tag >> PCID_SHIFT - 1) & (PCID_MASK << 1 | 1) == pcid_bits
-                            and tag & CODE_MASK != 0
-                            and pte & data_needs == data_needs
-                            and pte >= 0
-                        ):
-                            state[row + TICK] += 1
-                            state[entry + TLB_USED] = state[row + TICK]
-                            fetch_bits = bits
-                            fetch_page = address >> bits
-                            fetch_delta = (
-                                0
-                                if is_virtual
-                                else ((pte & PFN_MASK) >> bits << bits) - (fetch_page << bits)
-                            )
-                    if address >> fetch_bits == fetch_page:
-                        physical = (address + fetch_delta) >> code_shift
-                        beyond = physical + 1 + last_line - line
-                        while physical < beyond:
-                            word = state[code_first + (physical & code_mask) * code_stride]
-                            is_hit = word >> STATE_BITS == physical and word != 0
-                            if not is_hit:
-                                is_hit = lookup(state, l1i, physical) >= 0
-                                if not is_hit and not is_one_miss:
-                                    elapsed += reference_code(state, row, physical)
-                                    data_line = store_line = _NOWHERE
-                                    is_hit = True
-                            physical += 1
+                is_hit = False
+                if is_near and key >= 0 and is_treeless:
+                    tick += 1
+                    state[entry + TLB_USED] = tick
+                    physical = key >> code_shift
+                    beyond = physical + 1 + last_line - line
+                    while physical < beyond:
+                        index = code_first + (physical & code_mask) * code_stride
+                        word = state[index]
+                        is_hit = word >> STATE_BITS == physical and word != 0
+                        if not is_hit:
+                            is_hit = lookup_older(state, l1i, index, physical) >= 0
+                            if not is_hit and not is_one_miss:
+                                elapsed += reference_code(state, row, physical)
+                                is_hit = True
+                        physical += 1
                 if not is_hit:
-                    state[row + DISTURBED] = 0
+                    state[row + TICK] = tick
                     cost = access(
                         state,
                         memory,
@@ -315,80 +315,64 @@ def run(
                         now_ns + elapsed // 1000,
                         is_user,
                     )
-                    if state[row + DISTURBED]:
-                        data_line = store_line = _NOWHERE
-                    fetch_page = _NOWHERE
+                    tick = state[row + TICK]
                     if cost < 0:
                         reason = FAULT
                         break
                     elapsed += cost
-                    if address >> 12 == last >> 12:
-                        fetch_bits = state[row + PAGE_BITS]
-                        fetch_page = address >> fetch_bits
-                        fetch_delta = key_of(state, row, address) - address
-                        slot = row + CODE_HINTS + ((address >> 12) & (NR_HINTS - 1))
+                    if (address ^ last) >> 12 == 0:
                         state[slot] = state[row + ENTRY]
                 fetch_line = last_line if is_near else _NOWHERE
+            count = (meta >> COUNT_SHIFT) + 1
             nr_fetches += count
             elapsed += count * fetch_ps
             at += 1
             continue
-        line = address >> data_shift
         is_store = kind >= STORE
-        last_line = last >> data_shift
-        known = store_line if is_store else data_line
-        if (line ^ known) | (line ^ last_line) == 0:
+        line, last_line = address >> data_shift, last >> data_shift
+        slot = row + DATA_HINTS + ((address >> 12) & (NR_HINTS - 1))
+        entry = max(state[slot], 0)
+        needs = store_bits if is_store else load_bits
+        least = store_state if is_store else load_state
+        key = _recall(state, entry, address, pcid_bits, needs, needs, unmapped)
+        physical = key >> data_shift
+        index = data_first + (physical & data_mask) * data_stride
+        word = state[index]
+        # One branch that is hard to foresee instead of many.
+        if (line ^ last_line) | ((word >> STATE_BITS) ^ physical) | (
+            word & STATE_MASK < least
+        ) == 0:
+            tick += 1
+            state[entry + TLB_USED] = tick
+            state[index] = word | (MODIFIED if is_store else 0)
             elapsed += hit_ps
         else:
-            is_hit = False
             is_near = 0 <= last_line - line <= reach and (address ^ last) >> 12 == 0
-            if is_near and is_treeless:
-                if address >> data_bits != data_page or (is_store and not is_store_page):
-                    entry = max(state[row + DATA_HINTS + ((address >> 12) & (NR_HINTS - 1))], 0)
-                    tag = state[entry]
-                    bits = shift_of(tag & CODE_MASK)
-                    pte = state[entry + TLB_PTE]
-                    needs = data_needs | (RW | DIRTY if is_store else 0)
-                    if (
-                        tag >> TAG_SHIFT == (address & ADDRESS_MASK) >> bits
-                        and (tag >> PCID_SHIFT - 1) & (PCID_MASK << 1 | 1) == pcid_bits
-                        and tag & CODE_MASK != 0
-                        and pte & needs == needs
-                    ):
-                        state[row + TICK] += 1
-                        state[entry + TLB_USED] = state[row + TICK]
-                        data_bits = bits
-                        data_page = address >> bits
-                        data_delta = (
-                            0
-                            if is_virtual
-                            else ((pte & PFN_MASK) >> bits << bits) - (data_page << bits)
-                        )
-                        is_store_page = pte & (RW | DIRTY) == RW | DIRTY and is_plain_store
-                if address >> data_bits == data_page and (is_store_page or not is_store):
-                    physical = (address + data_delta) >> data_shift
-                    beyond = physical + 1 + last_line - line
-                    while physical < beyond:
-                        index = data_first + (physical & data_mask) * data_stride
-                        word = state[index]
-                        if word >> STATE_BITS != physical or word == 0:
-                            index = lookup(state, l1d, physical)
-                            word = 0 if index < 0 else state[index]
-                        if word & STATE_MASK > is_store:
-                            is_hit = True
-                            elapsed += hit_ps
-                            if is_store:
-                                state[index] = word | MODIFIED
-                            elif last_line != data_line:
-                                store_line = _NOWHERE
-                        elif not is_one_miss:
-                            is_hit = True
-                            who = WRITE if kind == STORE else READ
-                            elapsed += reference_data(state, row, physical, who, is_store)
-                            fetch_line = store_line = _NOWHERE
-                        physical += 1
+            is_hit = False
+            if is_near and key >= 0 and least <= MODIFIED:
+                tick += 1
+                state[entry + TLB_USED] = tick
+                beyond = physical + 1 + last_line - line
+                while physical < beyond:
+                    index = data_first + (physical & data_mask) * data_stride
+                    word = state[index]
+                    if word >> STATE_BITS != physical or word == 0:
+                        index = lookup_older(state, l1d, index, physical)
+                        word = 0 if index < 0 else state[index]
+                    if word & STATE_MASK >= least:
+                        is_hit = True
+                        elapsed += hit_ps
+                        if is_store:
+                            state[index] = word | MODIFIED
+                    elif not is_one_miss:
+                        is_hit = True
+                        who = WRITE if kind == STORE else READ
+                        elapsed += reference_data(state, row, physical, who, is_store)
+                        fetch_line = _NOWHERE
+                    physical += 1
             if not is_hit:
                 state[row + DISTURBED] = 0
+                state[row + TICK] = tick
                 cost = access(
                     state,
                     memory,
@@ -400,30 +384,20 @@ def run(
                     now_ns + elapsed // 1000,
                     is_user,
                 )
+                tick = state[row + TICK]
                 if state[row + DISTURBED]:
                     fetch_line = _NOWHERE
-                store_line = data_page = _NOWHERE
                 if cost < 0:
-                    data_line = _NOWHERE
                     reason = FAULT
                     break
                 elapsed += cost
-                if address >> 12 == last >> 12:
-                    data_bits = state[row + PAGE_BITS]
-                    data_page = address >> data_bits
-                    data_delta = key_of(state, row, address) - address
-                    is_store_page = state[row + PTE] & (RW | DIRTY) == RW | DIRTY and is_plain_store
-                    slot = row + DATA_HINTS + ((address >> 12) & (NR_HINTS - 1))
+                if (address ^ last) >> 12 == 0:
                     state[slot] = state[row + ENTRY]
-                if is_store and not is_plain_store:
-                    is_near = False
-            data_line = last_line if is_near else _NOWHERE
-            if is_store:
-                store_line = data_line
         nr_data += 1
         nr_writes += kind == STORE
         nr_modifies += kind == MODIFY
         at += 1
+    state[row + TICK] = tick
     state[row + COUNTS + FETCH * COUNTS_EACH + REFERENCES] += nr_fetches
     state[row + COUNTS + READ * COUNTS_EACH + REFERENCES] += nr_data - nr_writes
     state[row + COUNTS + WRITE * COUNTS_EACH + REFERENCES] += nr_writes

@@ -133,19 +133,26 @@ def lookup(words: Words, base: int, line: int) -> int:
         if words[base + POLICY] == PLRU:
             _plru_touch(words, first, words[base + WAYS], 0)
         return first
+    return lookup_older(words, base, first, line)
+
+
+@compiled
+def lookup_older(words: Words, base: int, first: int, line: int) -> int:
+    """Do what `lookup` does when the way at `first`, where its set begins, is another line's."""
+    base, first = max(base, 0), max(first, 0)
     ways = words[base + WAYS]
-    for index in range(first + 1, first + ways):
-        word = words[index]
+    for way in range(1, ways):
+        word = words[np.uint64(first + way)]
         if word >> STATE_BITS == line and word != 0:
             policy = words[base + POLICY]
             if policy <= MRU:
-                for older in range(index, first, -1):
-                    words[older] = words[older - 1]
+                for older in range(way, 0, -1):
+                    words[np.uint64(first + older)] = words[np.uint64(first + older - 1)]
                 words[first] = word
                 return first
             if policy == PLRU:
-                _plru_touch(words, first, ways, index - first)
-            return index
+                _plru_touch(words, first, ways, way)
+            return first + way
     return -1
 
 

@@ -62,7 +62,8 @@ PMD_TABLE: Final = 4
 PAGE_NUMBER_MASK: Final = (1 << 45) - 1
 TAG_SHIFT: Final = 16
 PCID_SHIFT: Final = 4
-PCID_MASK: Final = 0xFFF
+PCID_BITS: Final = 12
+PCID_MASK: Final = (1 << PCID_BITS) - 1
 TAG_GLOBAL: Final = 1 << 3
 CODE_MASK: Final = 7
 
