@@ -231,6 +231,10 @@ class Execution:
         """Return the number of what each actor did and saw."""
         return [actor.history for actor in self.engine.party]
 
+    def history_entries(self) -> dict[int, tuple[int, Step, Hashable]]:
+        """Return what each history consists of: the one before, the last step, what it saw."""
+        return {number: entry for entry, number in self._histories.items()}
+
     # -- inside one step ---------------------------------------------------------------------------
 
     def _take_option(self, actor: SearchActor, option: int) -> Step:

@@ -15,6 +15,11 @@ from mmactors.explore.step import Step
 from mmactors.explore.untimed import SearchEngine
 
 
+def _value_of(message: Any) -> Hashable:
+    """Return what is equal for equal messages; whom a reply goes to is known by the sender."""
+    return ("request", message.body) if isinstance(message, Request) else message
+
+
 class SharedMailbox:
     """The bounded queues of one receiver, one for each sender."""
 
@@ -33,7 +38,9 @@ class SharedMailbox:
 
     def key(self) -> Hashable:
         """Return what waits, by sender."""
-        return tuple(sorted((index, tuple(queue)) for index, queue in self._queues.items()))
+        return tuple(
+            (index, tuple(map(_value_of, queue))) for index, queue in sorted(self._queues.items())
+        )
 
     def show(self) -> str:
         """Return how many messages wait."""
