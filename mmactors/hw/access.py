@@ -1,9 +1,9 @@
 """The access path: one compiled loop from virtual addresses to DRAM, for a batch of one CPU.
 
-For each row of a trace: TLBs, page walk, L1, L2, LLC with coherence. `run` handles what repeats
-(the same line again, the same page and the newest line of a set) on values it keeps in
-registers, and gives the rest to `access`. A shortcut is taken only where the full path would
-change nothing but the counts, so that the counts do not depend on where a batch ends.
+For each row of a trace: TLBs, page walk, L1, L2, LLC with coherence. `run` handles what is frequent
+(a fetch from the line of the last one; one or two lines of a page whose TLB entry stands where a
+hint says) and gives the rest to `access`. A shortcut changes what the full path would change, so
+that the counts do not depend on where a batch ends.
 
 A batch ends at the end of the trace, at a fault, or when its budget is spent. An access that
 faults has counted nothing and, but for recency in the TLBs, changed nothing; its row is run again
@@ -32,7 +32,7 @@ from mmactors.hw.cache import (
     STATE_BITS,
     STATE_MASK,
     STRIDE,
-    lookup_older,
+    lookup,
 )
 from mmactors.hw.layout import (
     CARRY_PS,
@@ -79,7 +79,12 @@ from mmactors.hw.layout import (
     WALK,
     WRITE,
 )
-from mmactors.hw.private import reference_code, reference_data, reference_one_miss
+from mmactors.hw.private import (
+    miss_data,
+    reference_code,
+    reference_data,
+    reference_one_miss,
+)
 from mmactors.hw.tlb import (
     CODE_MASK,
     PCID_BITS,
@@ -297,7 +302,7 @@ def run(
                         word = state[index]
                         is_hit = word >> STATE_BITS == physical and word != 0
                         if not is_hit:
-                            is_hit = lookup_older(state, l1i, index, physical) >= 0
+                            is_hit = lookup(state, l1i, physical) >= 0
                             if not is_hit and not is_one_miss:
                                 elapsed += reference_code(state, row, physical)
                                 is_hit = True
@@ -357,7 +362,7 @@ def run(
                     index = data_first + (physical & data_mask) * data_stride
                     word = state[index]
                     if word >> STATE_BITS != physical or word == 0:
-                        index = lookup_older(state, l1d, index, physical)
+                        index = lookup(state, l1d, physical)
                         word = 0 if index < 0 else state[index]
                     if word & STATE_MASK >= least:
                         is_hit = True
@@ -367,7 +372,10 @@ def run(
                     elif not is_one_miss:
                         is_hit = True
                         who = WRITE if kind == STORE else READ
-                        elapsed += reference_data(state, row, physical, who, is_store)
+                        if index < 0:
+                            elapsed += hit_ps + miss_data(state, row, physical, who, is_store)
+                        else:
+                            elapsed += reference_data(state, row, physical, who, is_store)
                         fetch_line = _NOWHERE
                     physical += 1
             if not is_hit:

@@ -104,8 +104,7 @@ def format_cache(words: Words, base: int, geometry: Geometry) -> None:
 def set_of(words: Words, base: int, line: int) -> int:
     """Return the index of the first way of the set that `line` belongs to."""
     base = max(base, 0)
-    # Known not to be negative: the compiled code skips what Python's negative indexes need.
-    return max(base + HEADER_WORDS + (line & words[base + MASK]) * words[base + STRIDE], 0)  # type: ignore[no-any-return]
+    return base + HEADER_WORDS + (line & words[base + MASK]) * words[base + STRIDE]  # type: ignore[no-any-return]
 
 
 @compiled
@@ -114,7 +113,9 @@ def find(words: Words, base: int, line: int) -> int:
     base = max(base, 0)
     first = set_of(words, base, line)
     for index in range(first, first + words[base + WAYS]):
-        if words[index] >> STATE_BITS == line and words[index] != 0:
+        # Unsigned indexes spare what Python's negative ones need. Line 0 and an empty way differ
+        # in the state alone.
+        if 0 < words[np.uint64(index)] ^ (line << STATE_BITS) <= STATE_MASK:
             return index
     return -1
 
@@ -127,32 +128,19 @@ def lookup(words: Words, base: int, line: int) -> int:
     """
     base = max(base, 0)
     first = set_of(words, base, line)
-    word = words[first]
-    # Line 0 and an empty way differ in the state alone.
-    if word >> STATE_BITS == line and word != 0:
-        if words[base + POLICY] == PLRU:
-            _plru_touch(words, first, words[base + WAYS], 0)
-        return first
-    return lookup_older(words, base, first, line)
-
-
-@compiled
-def lookup_older(words: Words, base: int, first: int, line: int) -> int:
-    """Do what `lookup` does when the way at `first`, where its set begins, is another line's."""
-    base, first = max(base, 0), max(first, 0)
     ways = words[base + WAYS]
-    for way in range(1, ways):
-        word = words[np.uint64(first + way)]
-        if word >> STATE_BITS == line and word != 0:
+    for index in range(first, first + ways):
+        word = words[np.uint64(index)]
+        if 0 < word ^ (line << STATE_BITS) <= STATE_MASK:
             policy = words[base + POLICY]
             if policy <= MRU:
-                for older in range(way, 0, -1):
-                    words[np.uint64(first + older)] = words[np.uint64(first + older - 1)]
-                words[first] = word
+                for older in range(index, first, -1):
+                    words[np.uint64(older)] = words[np.uint64(older - 1)]
+                words[np.uint64(first)] = word
                 return first
             if policy == PLRU:
-                _plru_touch(words, first, ways, way)
-            return first + way
+                _plru_touch(words, first, ways, index - first)
+            return index
     return -1
 
 
@@ -170,18 +158,18 @@ def fill(words: Words, base: int, line: int, state: int) -> int:
     new = line << STATE_BITS | state
     last = first + ways - 1
     if policy == MRU:
-        victim = words[first]
-        words[last] = new
+        victim = words[np.uint64(first)]
+        words[np.uint64(last)] = new
         return victim  # type: ignore[no-any-return]
     if policy <= FIFO:
-        victim = words[last]
+        victim = words[np.uint64(last)]
         for older in range(last, first, -1):
-            words[older] = words[older - 1]
-        words[first] = new
+            words[np.uint64(older)] = words[np.uint64(older - 1)]
+        words[np.uint64(first)] = new
         return victim  # type: ignore[no-any-return]
     way = _victim_way(words, base, first)
-    victim = words[first + way]
-    words[first + way] = new
+    victim = words[np.uint64(first + way)]
+    words[np.uint64(first + way)] = new
     if policy == PLRU:
         _plru_touch(words, first, ways, way)
     return victim  # type: ignore[no-any-return]

@@ -68,15 +68,22 @@ def reference_data(state: Words, row: int, line: int, who: int, is_store: int) -
         else:
             set_state(state, index, MODIFIED)
         return cost  # type: ignore[no-any-return]
+    return cost + miss_data(state, row, line, who, is_store)  # type: ignore[no-any-return]
+
+
+@compiled
+def miss_data(state: Words, row: int, line: int, who: int, is_store: int) -> int:
+    """Bring in a line that the L1D misses, as `reference_data` does; return what that costs."""
+    l1d = state[row + L1D]
     state[row + DISTURBED] = 1
     state[row + COUNTS + who * COUNTS_EACH + L1_MISSES] += 1
     answer = _reference_l2(state, row, line, who, exclusive=is_store)
-    cost += answer >> STATE_BITS
+    cost = answer >> STATE_BITS
     mesi = answer & STATE_MASK
     if is_store:
         if state[IS_NO_ALLOCATE]:
             _write_next(state, row, line)
-            return cost  # type: ignore[no-any-return]
+            return cost
         if state[IS_WRITE_THROUGH]:
             _write_next(state, row, line)
         else:
@@ -84,7 +91,7 @@ def reference_data(state: Words, row: int, line: int, who: int, is_store: int) -
     victim = fill(state, l1d, line, mesi)
     if victim & STATE_MASK == MODIFIED:
         _write_next(state, row, victim >> STATE_BITS)
-    return cost  # type: ignore[no-any-return]
+    return cost
 
 
 @compiled
