@@ -184,7 +184,7 @@ def test_an_expectation_that_does_not_hold_ends_with_1(scenario, tmp_path, capsy
     out = tmp_path / "out"
 
     code = run_command(
-        ["run", str(scenario), "--set", "expect=[pgfault < 10, nothing == 1]", "--out", str(out)]
+        ["run", str(scenario), "--set", "expect=[pgfault < 10, pgmajfault == 1]", "--out", str(out)]
     )
 
     text = capsys.readouterr().out
@@ -266,14 +266,14 @@ def test_logs_shows_what_was_asked_for(scenario, tmp_path, capsys):
 def test_validate_lists_what_it_cannot_validate(tmp_path, capsys):
     """A topic without a model never counts as passed, and never fails either."""
     (tmp_path / "a.json").write_text('{"topic":"slub","scenario":"x"}')
-    (tmp_path / "b.json").write_text('{"case":"y","topic":"vma"}')
+    (tmp_path / "b.json").write_text('{"case":"y","topic":"thp"}')
     (tmp_path / "README.md").write_text("no recording")
 
     assert 0 == run_command(["validate", str(tmp_path)])
 
     out = capsys.readouterr().out
     assert "not validated  slub/a: the topic slub is not modelled yet" in out
-    assert "userland/vma: 1 not validated" in out
+    assert "userland/thp: 1 not validated" in out
 
 
 def test_validate_reports_a_damaged_recording(tmp_path, capsys):
