@@ -17,8 +17,12 @@ _PROPERTY: Final = "mmactors"
 _DIRECTORY: Final = ".mmactors"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """Add the options of explored tests."""
+    # pytest rewrites the asserts of every package that brings a plugin. That would slow the engine
+    # down, and make other functions than the compiled ones in the cache of the machine code.
+    hook = getattr(pluginmanager, "rewrite_hook", None)
+    getattr(hook, "_must_rewrite", set()).discard("mmactors")
     group = parser.getgroup("mmactors", "mmactors: tests that explore interleavings")
     group.addoption(
         "--mmactors-seed", type=int, metavar="N", help="seed of all strategies that draw choices"

@@ -115,19 +115,26 @@ def _test_of(function: F, options: Options) -> F:
 
     @wraps(function)
     def test(*args: Any, **kwargs: Any) -> None:
-        __tracebackhide__ = True
-        session = current()
-        name = session.name if session.name is not None else function.__qualname__
-        world_of = partial(function, *args, **kwargs) if args or kwargs else function
-        verdict = _run(world_of, name, options, session)
-        if session.on_verdict is not None:
-            session.on_verdict(verdict)
-        _raise_failure(verdict)
+        _check(function, options, args, kwargs)
 
     rest = [*parameters[:is_method], *parameters[1 + is_method :]]
     test.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
     setattr(test, EXPLORED, function)
     return test  # type: ignore[return-value]
+
+
+def _check(
+    function: Callable[..., Any], options: Options, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """Search, and raise what was found."""
+    __tracebackhide__ = True
+    session = current()
+    name = session.name if session.name is not None else function.__qualname__
+    world_of = partial(function, *args, **kwargs) if args or kwargs else function
+    verdict = _run(world_of, name, options, session)
+    if session.on_verdict is not None:
+        session.on_verdict(verdict)
+    _raise_failure(verdict)
 
 
 def _run(world_of: Callable[..., Any], name: str, options: Options, session: Session) -> Verdict:

@@ -51,7 +51,8 @@ class DepthFirst:
         self, *, bound: int | None = None, has_sleep_sets: bool = True, has_states: bool = True
     ) -> None:
         self.bound: Final = bound
-        self.name: Final = "all schedules" if bound is None else f"up to {bound} preemptions"
+        plural = "" if bound == 1 else "s"
+        self.name: Final = "all schedules" if bound is None else f"up to {bound} preemption{plural}"
         self.is_done = False
         self.was_bounded = False
         """The bound kept the search from a choice."""

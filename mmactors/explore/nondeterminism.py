@@ -3,6 +3,7 @@
 from collections.abc import Hashable
 from typing import Final
 
+from mmactors.explore.broken import Broken
 from mmactors.explore.execution import Execution
 from mmactors.explore.step import Step
 
@@ -27,6 +28,11 @@ class Nondeterminism(Exception):  # noqa: N818 - it says what happened
             f"the same choices, run again, differ first at step {index + 1} ({name}): {what}; "
             f"{_ADVICE}"
         )
+
+    @classmethod
+    def unrepeatable(cls, broken: Broken) -> "Nondeterminism":
+        """Return the report that a failure did not come again with the same choices."""
+        return cls(f"the same choices, run again, no longer break {broken.law!r}; {_ADVICE}")
 
 
 def run_again(execution: Execution) -> None:

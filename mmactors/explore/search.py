@@ -19,7 +19,7 @@ from mmactors.explore.broken import Broken
 from mmactors.explore.budget import Budget, Meter
 from mmactors.explore.dfs import DepthFirst
 from mmactors.explore.execution import THE_END, BecameVisible, Build, Execution
-from mmactors.explore.nondeterminism import run_again
+from mmactors.explore.nondeterminism import Nondeterminism, run_again
 from mmactors.explore.pct import Pct
 from mmactors.explore.pos import PartialOrderSampling
 from mmactors.explore.random_walk import RandomWalk
@@ -262,7 +262,8 @@ class Search:
         rows = rows_of(execution, found.script, max_steps=self._options.max_steps)
         actors = [actor.name for actor in execution.engine.party]
         broken = execution.broken
-        assert broken is not None, "the schedule that was found breaks nothing when it is played"
+        if broken is None:
+            raise Nondeterminism.unrepeatable(found.broken)
         return Failure(
             broken=broken,
             script=found.script,

@@ -15,6 +15,7 @@ from attrs import frozen
 from mmactors.explore.broken import Broken
 from mmactors.explore.dfs import DepthFirst
 from mmactors.explore.execution import INDEX_BITS, Execution
+from mmactors.explore.nondeterminism import Nondeterminism
 from mmactors.explore.script import Script, entries, guide
 
 MAX_ATTEMPTS: Final = 600
@@ -45,7 +46,8 @@ class Shrinker:
     def shrink(self, script: Script, broken: Broken) -> Shrunk:
         """Return the simplest schedule found that breaks what `script` breaks."""
         best = self._attempt(script, broken)
-        assert best is not None, f"{broken.law} cannot be repeated with {script}"
+        if best is None:
+            raise Nondeterminism.unrepeatable(broken)
         best = self._simplify(best)
         while best.nr_preemptions > 0:
             fewer, is_done = self._search(best)
