@@ -9,7 +9,7 @@ Invariant: mapcount is the number of entries that map the page, and at most refc
 
 from typing import Final
 
-from mmactors.arch.page import PG_SWAPBACKED, PageColumns
+from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PG_UPTODATE, PageColumns
 from mmactors.mm.mm_struct import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES
 
 PG_ANON_EXCLUSIVE: Final = 1 << 17
@@ -69,4 +69,4 @@ def reset_freed_page(pages: PageColumns, pfn: int) -> None:
     """Forget what a page was that is being freed (free_pages_prepare)."""
     assert pages.mapcount_view[pfn] == 0, f"page {pfn:#x} is still mapped"
     pages.mapping_view[pfn] = 0
-    pages.flags_view[pfn] &= ~(PG_SWAPBACKED | PG_ANON_EXCLUSIVE)
+    pages.flags_view[pfn] &= ~(PG_SWAPBACKED | PG_ANON_EXCLUSIVE | PG_DIRTY | PG_UPTODATE)

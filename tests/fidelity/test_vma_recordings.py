@@ -1,0 +1,55 @@
+"""Recorded address spaces: what the mechanisms give is what Linux 6.1 gave."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mmactors.errors import UserError
+from mmactors.validate.vma import validate_vma
+
+REFERENCE = Path(__file__).parents[1] / "reference/linux-6.1/userland"
+RECORDINGS = sorted([*REFERENCE.glob("vma/*.json"), *REFERENCE.glob("faults/*.json")])
+
+
+@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_determined_value_is_the_recorded_one(path):
+    """Results, faults, signals, maps texts, sizes and resident pages equal the recorded ones."""
+    (result,) = validate_vma(path)
+
+    assert (None, None, True) == (result.not_validated, result.first_difference, result.passed)
+
+
+def test_a_changed_recording_is_told_with_its_place(tmp_path):
+    """The first value that differs is named, and the case has not passed."""
+    case = json.loads((REFERENCE / "vma/brk.json").read_text())
+    case["ops"][1]["ret"] = 8192
+    (tmp_path / "brk.json").write_text(json.dumps(case))
+
+    (result,) = validate_vma(tmp_path / "brk.json")
+
+    assert (False, "ops[1].ret: recorded 8192, ours 4096") == (
+        result.passed,
+        result.first_difference,
+    )
+
+
+def test_a_case_that_needs_more_is_listed_with_the_reason(tmp_path):
+    """An operation that is not modelled makes the case not validated, never passed."""
+    case = json.loads((REFERENCE / "vma/brk.json").read_text())
+    case["op_list"][0] = "cgcreate g"
+    (tmp_path / "brk.json").write_text(json.dumps(case))
+
+    (result,) = validate_vma(tmp_path / "brk.json")
+
+    assert ("cgcreate g is not modelled yet", False) == (result.not_validated, result.passed)
+
+
+def test_what_is_no_case_is_a_users_error(tmp_path):
+    """A JSON object without the fields of a case names the first that is missing."""
+    (tmp_path / "x.json").write_text('{"case": "x"}')
+
+    with pytest.raises(UserError) as error:
+        list(validate_vma(tmp_path / "x.json"))
+
+    assert ["it has no 'guest'"] == [problem.found for problem in error.value.problems]
