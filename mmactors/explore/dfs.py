@@ -109,14 +109,12 @@ class DepthFirst:
             awake = (
                 [choice for choice in candidates if choice not in sleep] if sleep else candidates
             )
-            if not awake or (
-                self._has_states and execution.is_keyed and self._is_covered(execution, sleep)
-            ):
+            if not awake or self._was_seen(execution, sleep, left):
                 return None
             return _Node(awake, sleep, 0, -1)
         first = candidates[0]
         is_own = first & INDEX_MASK == execution.current and not execution.engine.nr_choosing
-        if self._has_states and execution.is_keyed and self._is_left_covered(execution, left):
+        if self._was_seen(execution, sleep, left):
             return None
         if is_own and left == 0 and len(candidates) > 1:
             free = [choice for choice in candidates if choice & INDEX_MASK == execution.current]
@@ -124,9 +122,21 @@ class DepthFirst:
             candidates = free
         return _Node(candidates, sleep, left, first & INDEX_MASK if is_own else -1)
 
+    def _was_seen(self, execution: Execution, sleep: Sleep, left: int) -> bool:
+        """Return whether what is left to explore from this state was explored before."""
+        if not self._has_states or not execution.is_keyed:
+            return False
+        try:
+            if self.bound is None:
+                return self._is_covered(execution, sleep)
+            return self._is_left_covered(execution, left)
+        except TypeError:
+            execution.is_keyed = False  # Some object has a state without a hash.
+            return False
+
     def _is_covered(self, execution: Execution, sleep: Sleep) -> bool:
         """Return whether this state was explored before with no more asleep than now."""
-        key = execution.key()
+        key = execution.histories.key()
         known = self._sleeps.get(key)
         asleep = frozenset(sleep)
         if known is None:
@@ -139,7 +149,7 @@ class DepthFirst:
 
     def _is_left_covered(self, execution: Execution, left: int) -> bool:
         """Return whether this state was explored before with as many preemptions left."""
-        key = (execution.key(), execution.current)
+        key = (execution.histories.key(), execution.current)
         known = self._lefts.get(key, -1)
         if known >= left:
             return True

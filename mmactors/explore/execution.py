@@ -8,21 +8,17 @@ so that choice 0 is "no preemption".
 `advance` runs one step: the operation, and the local code after it, up to the next parking place.
 Steps outside the scope belong to the step before them, as long as they can be taken.
 
-What an actor is about to do is a function of the results of its steps so far. So a state is named
-by the history of each actor (what it did and what it saw of the objects it looked at) and the
-values of all shared objects; a program counter would miss the actors' locals. Equal names mean
-equal states, exactly: histories are numbered by a table, not hashed.
-
 Invariants: nobody runs between two calls; `choices` and `steps` are as long as each other.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any, Final
 
 from mmactors.engine.actor import PARK
 from mmactors.engine.guard import Mode
 from mmactors.engine.report import EngineError, ForeignAwait
 from mmactors.explore.broken import Broken, broken_law, crashed, deadlock
+from mmactors.explore.history import MAX_SPINS, Histories
 from mmactors.explore.step import Step
 from mmactors.explore.untimed import INTERRUPT, MAX_ACTORS, SearchActor, SearchEngine
 from mmactors.explore.world import Law, World
@@ -35,8 +31,6 @@ MAX_LOCAL_STEPS: Final = 100_000
 """How many steps outside the scope an actor may take in a row."""
 THE_END: Final = "the end"
 """What an actor that ends looks at and each step of a daemon changes: it may come too late."""
-_SPINS: Final = 2
-"""After so many looks in a row that showed the same, an actor waits for a change."""
 
 
 class BecameVisible(Exception):  # noqa: N818 - it says what happened
@@ -62,6 +56,7 @@ class Execution:
         self.is_long = False
         """It grew too long."""
         self.world: World
+        self.histories: Final = Histories(self.engine)
         self.is_keyed = is_keyed
         """Whether states can be named; turned off by an object that nobody can name."""
         self.outside: Final[dict[str, dict[str, Mode]]] = {}
@@ -71,7 +66,6 @@ class Execution:
         self._in_scope: Final[dict[Step, bool]] = {}
         self._build: Final = build
         self._kept: Final[dict[str, tuple[Any, Any]]] = {}
-        self._histories: Final[dict[tuple[int, Step, Hashable], int]] = {}
         self._loud: Final[set[str]] = set()
         """Code between steps that touches something, and so is a step."""
         self._always: list[Law] = []
@@ -91,6 +85,7 @@ class Execution:
         self.fair_from = None
         self.is_long = False
         self.current = -1
+        self._has_finished = False
         world = self.world = World(engine, self._kept)
         if self._guard is None:
             self._build(world)
@@ -125,41 +120,41 @@ class Execution:
         """
         engine = self.engine
         actors = engine.party
+        sees_nothing_new = self.histories.sees_nothing_new
         found: list[int] = []
         if engine.nr_choosing:
             for actor in actors:
                 if actor.branch is not None and actor.pending.is_local:
                     return [option << INDEX_BITS | actor.index for option, _ in actor.branch()]
         current = self.current
-        for actor in actors:
-            if actor.finished or (actor.spins >= _SPINS and self._sees_nothing_new(actor)):
+        has_ways = False
+        for index, actor in enumerate(actors):
+            if actor.finished or (actor.spins >= MAX_SPINS and sees_nothing_new(actor)):
                 continue
-            waits_for = actor.waits_for
-            if waits_for is None:
+            if actor.waits_for is None:
                 gate = actor.gate
                 is_enabled = gate is None or gate()
             else:
                 is_enabled = actor.is_enabled()
             if is_enabled:
-                index = actor.index
                 if actor.branch is not None:
                     found += [option << INDEX_BITS | index for option, _ in actor.branch()]
+                    has_ways = True
                 elif index == current:
                     found.insert(0, index)
                 else:
                     found.append(index)
             if actor.cpu is not None and actor.has_interrupt():
-                found.append(INTERRUPT << INDEX_BITS | actor.index)
-        if found and found[0] & INDEX_MASK != current:
-            own = [choice for choice in found if choice & INDEX_MASK == current]
-            if own:
-                found = own + [choice for choice in found if choice & INDEX_MASK != current]
+                found.append(INTERRUPT << INDEX_BITS | index)
+                has_ways = True
+        if has_ways:
+            found.sort(key=lambda choice: choice & INDEX_MASK != current)  # It keeps the rest.
         return found
 
     def is_spinning(self) -> bool:
         """Return whether somebody could go on, but only to look again at what it just saw."""
         return any(
-            not actor.finished and actor.spins >= _SPINS and actor.is_enabled()
+            not actor.finished and actor.spins >= MAX_SPINS and actor.is_enabled()
             for actor in self.engine.party
         )
 
@@ -172,7 +167,6 @@ class Execution:
         if actor.branch is not None or option:
             step = self._take_option(actor, option)
         engine.running = actor
-        self._has_finished = False
         self._resume(actor, step)
         if engine.woken or self.scope_names is not None or actor.pending.is_local:
             self._go_on_locally(actor)
@@ -185,6 +179,7 @@ class Execution:
                 extra.append((THE_END, Mode.ADD))
             if self._has_finished:
                 extra.append((THE_END, Mode.READ))
+                self._has_finished = False
         if extra:
             step = engine.steps.also(step, tuple(extra))
             extra.clear()
@@ -219,22 +214,6 @@ class Execution:
         """Note that nobody can go on."""
         self.broken = deadlock(self.engine.party)
 
-    def key(self) -> Hashable:
-        """Return the name of the state; only if `is_keyed`."""
-        engine = self.engine
-        return (
-            tuple([actor.history for actor in engine.party]),
-            tuple([thing.key() for thing in engine.objects.values()]),
-        )
-
-    def histories(self) -> list[int]:
-        """Return the number of what each actor did and saw."""
-        return [actor.history for actor in self.engine.party]
-
-    def history_entries(self) -> dict[int, tuple[int, Step, Hashable]]:
-        """Return what each history consists of: the one before, the last step, what it saw."""
-        return {number: entry for entry, number in self._histories.items()}
-
     # -- inside one step ---------------------------------------------------------------------------
 
     def _take_option(self, actor: SearchActor, option: int) -> Step:
@@ -253,8 +232,8 @@ class Execution:
     def _resume(self, actor: SearchActor, step: Step) -> None:
         """Let `actor` run until it parks."""
         engine = self.engine
-        if self.is_keyed:
-            self._remember(actor, step)
+        if self.is_keyed and not self.histories.note(actor, step):
+            self.is_keyed = False
         if actor.waits_for is not None:
             if actor.ready_at is not None and actor.ready_at > actor.clock.now:
                 actor.clock.now = actor.ready_at
@@ -292,61 +271,6 @@ class Execution:
             "await operations of its world"
         )
         self.broken = crashed(actor, error)
-
-    def _remember(self, actor: SearchActor, step: Step) -> None:
-        """Note what the actor does, and what it sees before that."""
-        objects = self.engine.objects
-        looks = step.looks
-        seen: Hashable = None
-        try:
-            if len(looks) == 1:
-                seen = objects[looks[0]].key()
-            elif looks:
-                seen = tuple([objects[name].key() for name in looks])
-            entry = (actor.history, step, seen)
-            histories = self._histories
-            number = histories.get(entry)
-        except (KeyError, TypeError):
-            if self._find_objects(looks):
-                self._remember(actor, step)
-            else:
-                self.is_keyed = False
-            return
-        if number is None:
-            number = histories[entry] = len(histories) + 1
-        actor.history = number
-        if step.is_look:
-            saw = (step, seen)
-            if actor.saw == saw:
-                actor.spins += 1
-            else:
-                actor.spins = 0
-                actor.saw = saw
-        elif actor.saw is not None:
-            actor.spins = 0
-            actor.saw = None
-
-    def _find_objects(self, looks: tuple[str, ...]) -> bool:
-        """Let elements of a known object be known as that object; return whether all are known."""
-        objects = self.engine.objects
-        for name in looks:
-            if name in objects:
-                continue
-            column = name.partition("[")[0]
-            if column not in objects or column == name:
-                return False
-            objects[name] = objects[column]
-        return all(_is_hashable(objects[name].key()) for name in looks)
-
-    def _sees_nothing_new(self, actor: SearchActor) -> bool:
-        """Return whether looking again would show a spinning actor what it saw last."""
-        if actor.saw is None or actor.pending is not actor.saw[0]:
-            return False
-        objects = self.engine.objects
-        looks = actor.pending.looks
-        if len(looks) == 1:
-            return bool(objects[looks[0]].key() == actor.saw[1])
-        return tuple([objects[name].key() for name in looks]) == actor.saw[1]
 
     def _go_on_locally(self, actor: SearchActor) -> None:
         """Let those go on who need no turn for what they do next."""
@@ -437,11 +361,3 @@ class Execution:
             if holds is False:
                 self.broken = broken_law(getattr(law, "__name__", repr(law)), error)
                 return
-
-
-def _is_hashable(value: object) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True

@@ -39,7 +39,7 @@ def run_again(execution: Execution) -> None:
     """Run the schedule that just ended once more; raise Nondeterminism unless all is the same."""
     choices = list(execution.choices)
     steps = list(execution.steps)
-    histories = execution.histories()
+    histories = execution.histories.present()
     was_broken = execution.broken is not None
     was_over = execution.is_over
     execution.begin()
@@ -61,13 +61,13 @@ def run_again(execution: Execution) -> None:
         raise Nondeterminism(
             f"the same {len(choices)} steps, run again, came to another end; {_ADVICE}"
         )
-    if execution.is_keyed and histories != execution.histories():
+    if execution.is_keyed and histories != execution.histories.present():
         _compare(execution, histories)
 
 
 def _compare(execution: Execution, histories: list[int]) -> None:
     """Raise Nondeterminism if an actor saw another value; objects compared by identity differ."""
-    entries = execution.history_entries()
+    entries = execution.histories.entries()
     for actor, before in zip(execution.engine.party, histories, strict=True):
         differing = None
         first, second = before, actor.history

@@ -386,6 +386,25 @@ def test_states_of_watched_objects_are_not_explored_twice():
     assert watched.nr_schedules < unknown.nr_schedules
 
 
+@pytest.mark.parametrize("is_looked_at", [False, True])
+def test_a_value_without_a_hash_is_explored_without_names_for_states(is_looked_at):
+    """It takes more schedules, and is as sure."""
+
+    def build(world):
+        pages = world.cell("pages", [1, 2])
+        count = world.cell("count", 0)
+
+        async def works():
+            await count.add_return(1)
+            if is_looked_at:
+                await pages.write([*await pages.read(), 3])
+
+        world.actor("a", works)
+        world.actor("b", works)
+
+    assert Outcome.EXHAUSTED is search(build).outcome
+
+
 # -- actors of the engine --------------------------------------------------------------------------
 
 
