@@ -20,7 +20,7 @@ from mmactors.engine.cpu import Cpu
 from mmactors.events import PageFaultUser
 from mmactors.mm.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from mmactors.mm.mm_struct import MM_ANONPAGES
-from mmactors.mm.page_table import access_error, anonymous_pte, zero_page_pte
+from mmactors.mm.pgprot import access_error, anonymous_pte, zero_page_pte
 from mmactors.mm.vma import Vma, anon_vma_prepare
 from mmactors.mm.vmstat import NR_ANON_MAPPED, PGFAULT
 from mmactors.units import PAGE_SHIFT

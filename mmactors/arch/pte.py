@@ -16,6 +16,8 @@ DIRTY: Final = 1 << 6
 PSE: Final = 1 << 7
 """In a PMD or PUD entry: it maps a 2 MiB or 1 GiB page."""
 GLOBAL: Final = 1 << 8
+PROTNONE: Final = GLOBAL
+"""_PAGE_PROTNONE: the entry is not PRESENT, but the page is there; access is forbidden."""
 SPECIAL: Final = 1 << 9
 """_PAGE_BIT_SOFTW1: no struct page behind it for rmap (the zero page)."""
 NX: Final = -(1 << 63)

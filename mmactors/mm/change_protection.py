@@ -5,10 +5,10 @@ huge pages, soft-dirty, userfaultfd.
 """
 
 from mmactors.arch.page import PageColumns
-from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, PRESENT, RW, SPECIAL
+from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, PRESENT, PROTNONE, RW, SPECIAL
 from mmactors.mm.fault import vma_page_prot
 from mmactors.mm.mm_struct import MmStruct
-from mmactors.mm.page_table import PROTNONE, LeafRange
+from mmactors.mm.page_table import LeafRange
 from mmactors.mm.rmap import PG_ANON_EXCLUSIVE
 from mmactors.mm.vma import VM_SHARED, VM_WRITE, Vma
 

@@ -7,9 +7,9 @@ parent has one, also if it is empty. Left out: swap, huge pages, pinned pages.
 from collections.abc import Generator
 
 from mmactors.arch.page import PageColumns
-from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, PRESENT, RW, SPECIAL
+from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, PRESENT, PROTNONE, RW, SPECIAL
 from mmactors.mm.mm_struct import MmStruct
-from mmactors.mm.page_table import PMD_MASK, PMD_SIZE, PROTNONE, PTE_LEVEL, TableRequest
+from mmactors.mm.page_table import PMD_MASK, PMD_SIZE, PTE_LEVEL, TableRequest
 from mmactors.mm.rmap import mm_counter, page_dup_rmap
 from mmactors.mm.vma import VM_MAYWRITE, VM_SHARED, Vma
 from mmactors.units import PAGE_SHIFT

@@ -13,16 +13,11 @@ from typing import Final
 from attrs import frozen
 
 from mmactors.arch.page import PageColumns
-from mmactors.arch.pte import PRESENT, RW
+from mmactors.arch.pte import PRESENT, PROTNONE, RW
 from mmactors.mm.mapped_file import MappedFile
 from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
-from mmactors.mm.page_table import (
-    PROTNONE,
-    TableRequest,
-    anonymous_pte,
-    vm_get_page_prot,
-    zero_page_pte,
-)
+from mmactors.mm.page_table import TableRequest
+from mmactors.mm.pgprot import anonymous_pte, vm_get_page_prot, zero_page_pte
 from mmactors.mm.rmap import page_add_new_anon_rmap
 from mmactors.mm.vma import VM_SHARED, Vma, anon_vma_prepare, linear_page_index
 from mmactors.units import KIB

@@ -24,7 +24,7 @@ from mmactors.mm.fault import (
 from mmactors.mm.file_fault import do_fault
 from mmactors.mm.mapped_file import MappedFile
 from mmactors.mm.mm_struct import MmStruct
-from mmactors.mm.page_table import access_error
+from mmactors.mm.pgprot import access_error
 from mmactors.mm.stack import expand_stack
 from mmactors.mm.vma import VM_GROWSDOWN, Vma
 from mmactors.mm.wp_page import do_wp_page

@@ -23,25 +23,17 @@ from numpy.typing import NDArray
 from mmactors.arch.jit import compiled
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.pte import (
-    ACCESSED,
-    DIRTY,
-    GLOBAL,
-    NX,
     PFN_MASK,
     PFN_SHIFT,
     PRESENT,
     PSE,
     PTRS_PER_TABLE,
-    RW,
-    SPECIAL,
     TABLE_FLAGS,
     TABLE_SHIFT,
-    USER,
     make_pte,
     pte_pfn,
     table_index,
 )
-from mmactors.mm.vma import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
 from mmactors.units import PAGE_SIZE
 
 PTE_LEVEL: Final = 1
@@ -52,9 +44,6 @@ PMD_SHIFT: Final = PFN_SHIFT + TABLE_SHIFT
 PMD_SIZE: Final = 1 << PMD_SHIFT
 PMD_MASK: Final = -PMD_SIZE
 _LAST_INDEX: Final = PTRS_PER_TABLE - 1
-
-PROTNONE: Final = GLOBAL
-"""_PAGE_PROTNONE: the entry is not PRESENT, but the page is there; access is forbidden."""
 
 Words = NDArray[np.int64]
 PageTableSnapshot = tuple[int, int, int, int]
@@ -120,47 +109,6 @@ class Range(Protocol):
 
     vm_start: int
     vm_end: int
-
-
-def vm_get_page_prot(vm_flags: int) -> int:
-    """Return the flags of a new entry of an area, before it is made writable (protection_map).
-
-    Private areas never get RW here: the write fault adds it, so that copy-on-write works.
-    """
-    if not vm_flags & (VM_READ | VM_WRITE | VM_EXEC):
-        return PROTNONE | ACCESSED
-    prot = PRESENT | USER | ACCESSED
-    if not vm_flags & VM_EXEC:
-        prot |= NX
-    if vm_flags & VM_SHARED and vm_flags & VM_WRITE:
-        prot |= RW
-    return prot
-
-
-def anonymous_pte(pfn: int, vm_flags: int) -> int:
-    """Return the entry of a new anonymous page (do_anonymous_page): dirty and writable at once."""
-    prot = vm_get_page_prot(vm_flags)
-    if vm_flags & VM_WRITE:
-        prot |= DIRTY | RW
-    return make_pte(pfn, prot)
-
-
-def zero_page_pte(zero_pfn: int, vm_flags: int) -> int:
-    """Return the entry that a read fault puts where nothing was written yet: never writable."""
-    return make_pte(zero_pfn, vm_get_page_prot(vm_flags) | SPECIAL)
-
-
-def access_error(vm_flags: int, *, is_write: bool, is_protection: bool) -> bool:
-    """Say whether a fault in an area is SEGV_ACCERR (arch/x86/mm/fault.c, access_error).
-
-    `is_protection`: the entry was present. An instruction fetch from an area without VM_EXEC is
-    refused only then; the first time its page is mapped, and the fetch faults again.
-    """
-    if is_write:
-        return not vm_flags & VM_WRITE
-    if is_protection:
-        return True
-    return not vm_flags & (VM_READ | VM_WRITE | VM_EXEC)
 
 
 class PageTable:

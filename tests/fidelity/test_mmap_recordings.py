@@ -11,13 +11,8 @@ from mmactors.arch.pte import PRESENT, RW, SPECIAL
 from mmactors.mm import mmap
 from mmactors.mm.mm_config import MmConfig
 from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
-from mmactors.mm.page_table import (
-    AllocTable,
-    PageTable,
-    access_error,
-    anonymous_pte,
-    zero_page_pte,
-)
+from mmactors.mm.page_table import AllocTable, PageTable
+from mmactors.mm.pgprot import access_error, anonymous_pte, zero_page_pte
 from mmactors.mm.vma import (
     VM_ACCOUNT,
     VM_DONTEXPAND,
