@@ -11,7 +11,6 @@ import json
 import random
 import time
 from collections.abc import Callable
-from typing import Any
 
 from mmactors.arch.arena import Arena
 from mmactors.arch.page import PageColumns
@@ -33,26 +32,17 @@ def boot(size: int, nr_cpus: int) -> tuple[PageAllocator, Arena]:
     return PageAllocator.of_layout(layout, nr_cpus, arena, pages), arena
 
 
-def drive(allocator: PageAllocator, steps: Any) -> Any:
-    try:
-        request = next(steps)
-        while True:
-            request = steps.send(allocator.serve(request))
-    except StopIteration as done:
-        return done.value
-
-
 def allocate(allocator: PageAllocator, order: int, gfp: int) -> int:
     pfn = allocator.alloc_pcp(0, order, gfp) if pcp_allowed_order(order) else None
     if pfn is None:
-        pfn = drive(allocator, allocator.alloc_pages(0, order, gfp))
+        pfn = allocator.perform(allocator.alloc_pages(0, order, gfp))
     assert pfn is not None, "the machine is too small for this benchmark"
     return pfn
 
 
 def free(allocator: PageAllocator, pfn: int, order: int) -> None:
     if not allocator.free_pcp(0, pfn, order):
-        drive(allocator, allocator.free_pages(0, pfn, order))
+        allocator.perform(allocator.free_pages(0, pfn, order))
 
 
 def ns_per_op(step: Callable[[], tuple[int, float]], seconds: float) -> float:
@@ -78,7 +68,7 @@ def fast_paths(allocator: PageAllocator, seconds: float) -> dict[str, float]:
         began = time.perf_counter()
         pfns = [allocator.alloc_pcp(0, 0, gfp) for _ in range(BATCH)]
         taken = time.perf_counter() - began
-        drive(allocator, allocator.free_page_list(0, pfns))
+        allocator.perform(allocator.free_page_list(0, pfns))
         return BATCH, taken
 
     def free_step() -> tuple[int, float]:
@@ -105,7 +95,7 @@ def bulk(allocator: PageAllocator, seconds: float) -> dict[str, float]:
         pfns = [allocate(allocator, 0, gfp) for _ in range(nr_pages)]
         middle = time.perf_counter()
         for first in range(0, nr_pages, LIST):
-            drive(allocator, allocator.free_page_list(0, pfns[first : first + LIST]))
+            allocator.perform(allocator.free_page_list(0, pfns[first : first + LIST]))
         taken["free"] = time.perf_counter() - middle
         return nr_pages, middle - began
 
@@ -176,8 +166,8 @@ def main() -> None:
     options = parser.parse_args()
     began = time.perf_counter()
     allocator, arena = boot(options.memory, options.cpus)
-    drive(allocator, allocator.free_pages(0, allocate(allocator, 0, GFP_KERNEL), 0))
-    drive(allocator, allocator.drain_pages(0))
+    allocator.perform(allocator.free_pages(0, allocate(allocator, 0, GFP_KERNEL), 0))
+    allocator.perform(allocator.drain_pages(0))
     figures: dict[str, float] = {"first_use_s": time.perf_counter() - began}
     for measure in (fast_paths, bulk, mixed, counters):
         figures |= measure(allocator, options.seconds)

@@ -19,18 +19,12 @@ from mmactors.actors.thread import UserThread
 from mmactors.arch.trace import SIZE_MASK, SIZE_SHIFT, STORE, Trace
 from mmactors.errors import Place, Problem, UserError
 from mmactors.events import SysExit
+from mmactors.mm.brk import do_brk
 from mmactors.mm.mm_struct import MmStruct
-from mmactors.mm.mmap import (
-    MAP_ANONYMOUS,
-    MAP_PRIVATE,
-    PROT_READ,
-    PROT_WRITE,
-    AreaSearched,
-    MmapSteps,
-    do_brk,
-    do_mmap,
-    do_munmap,
-)
+from mmactors.mm.mman import MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE
+from mmactors.mm.mmap import MmapSteps, do_mmap
+from mmactors.mm.munmap import do_munmap
+from mmactors.mm.unmapped_area import AreaSearched
 from mmactors.mm.vma import (
     VM_EXEC,
     VM_MAYEXEC,

@@ -22,7 +22,9 @@ from mmactors.arch.pte import SPECIAL
 from mmactors.engine.cpu import Cpu
 from mmactors.events import VmUnmappedArea
 from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
-from mmactors.mm.mmap import AreaSearched, MmapSteps, UnmapRegion, exit_mmap
+from mmactors.mm.mmap import MmapSteps
+from mmactors.mm.munmap import UnmapRegion, exit_mmap
+from mmactors.mm.unmapped_area import AreaSearched
 from mmactors.mm.vmstat import NR_ANON_MAPPED
 
 

@@ -15,12 +15,10 @@ import errno
 from collections.abc import Generator
 from typing import Final
 
-from mmactors.mm.brk import do_brk
 from mmactors.mm.mapped_file import FMODE_READ, FMODE_WRITE, MappedFile, shmem_zero_setup
-from mmactors.mm.mm_struct import DEFAULT_MAP_WINDOW, MmStruct
+from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.mman import (
     LEGACY_MAP_MASK,
-    MAP_32BIT,
     MAP_ANONYMOUS,
     MAP_FIXED,
     MAP_FIXED_NOREPLACE,
@@ -33,14 +31,12 @@ from mmactors.mm.mman import (
     MAP_PRIVATE,
     MAP_SHARED,
     MAP_SHARED_VALIDATE,
-    MAP_STACK,
     MAP_TYPE,
     PROT_EXEC,
-    PROT_NONE,
     PROT_READ,
     PROT_WRITE,
 )
-from mmactors.mm.munmap import EvictMapping, UnmapRegion, do_munmap, exit_mmap, split_vma
+from mmactors.mm.munmap import EvictMapping, UnmapRegion, do_munmap
 from mmactors.mm.overcommit import OVERCOMMIT_NEVER
 from mmactors.mm.page_table import PMD_SIZE
 from mmactors.mm.populate import Populate
@@ -64,45 +60,6 @@ from mmactors.mm.vma import (
     page_align,
 )
 from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
-
-__all__ = [
-    "DEFAULT_MAP_WINDOW",
-    "MAP_32BIT",
-    "MAP_ANONYMOUS",
-    "MAP_FIXED",
-    "MAP_FIXED_NOREPLACE",
-    "MAP_GROWSDOWN",
-    "MAP_HUGETLB",
-    "MAP_LOCKED",
-    "MAP_NORESERVE",
-    "MAP_POPULATE",
-    "MAP_PRIVATE",
-    "MAP_SHARED",
-    "MAP_STACK",
-    "MAP_TYPE",
-    "PROT_EXEC",
-    "PROT_NONE",
-    "PROT_READ",
-    "PROT_WRITE",
-    "AreaSearched",
-    "EvictMapping",
-    "MmapRequest",
-    "MmapSteps",
-    "Populate",
-    "UnmapRegion",
-    "calc_vm_flag_bits",
-    "calc_vm_prot_bits",
-    "do_brk",
-    "do_mmap",
-    "do_munmap",
-    "exit_mmap",
-    "get_unmapped_area",
-    "is_accountable_mapping",
-    "ksys_mmap",
-    "mmap_region",
-    "page_align",
-    "split_vma",
-]
 
 MmapRequest = AreaSearched | UnmapRegion | EvictMapping | Populate
 MmapSteps = Generator[MmapRequest, int | None, int]

@@ -233,6 +233,16 @@ class PageAllocator:
         """Execute a request at once, for drivers that have no zone actors."""
         return self.zones[request.zone].serve(request)
 
+    def perform(self, steps: AllocSteps | Steps) -> int | None:
+        """Drive an operation to its end, its requests served at once."""
+        try:
+            request = next(steps)
+            while True:
+                request = steps.send(self.serve(request))
+        except StopIteration as done:
+            pfn: int | None = done.value
+            return pfn
+
     # Fast paths.
 
     def alloc_pcp(self, cpu: int, order: int, gfp: int) -> int | None:

@@ -7,7 +7,7 @@ joins all of it is compiled when it first runs.
 
 import subprocess
 import sys
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -49,18 +49,10 @@ def _allocate_and_free() -> None:
     layout = boot_memory(MemoryConfig(size=128 * MIB), 1)
     arena = Arena()
     allocator = PageAllocator.of_layout(layout, 1, arena, PageColumns(arena, layout.nr_frames))
+    # So many that freeing them drains the CPU's list.
     steps = (allocator.alloc_pages(0, 0, GFP_HIGHUSER_MOVABLE) for _ in range(_NR_PAGES))
-    pfns = [_drive(allocator, one) for one in steps]
-    _drive(allocator, allocator.free_page_list(0, pfns))
-
-
-def _drive(allocator: PageAllocator, steps: Any) -> Any:
-    answer = None
-    while True:
-        try:
-            answer = allocator.serve(steps.send(answer))
-        except StopIteration as done:
-            return done.value
+    pfns = [pfn for pfn in map(allocator.perform, steps) if pfn is not None]
+    allocator.perform(allocator.free_page_list(0, pfns))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Wiring: from a scenario to the actors of a machine, once, before anything runs."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 from attrs import frozen
@@ -170,14 +170,8 @@ def _wire_services(kernel: Kernel) -> MemoryActor:
 
 def _boot_alloc(kernel: Kernel) -> int:
     """Allocate a page before there are actors; raise UserError if the watermarks forbid it."""
-    steps: Generator[Any, Any, int | None] = kernel.allocator.alloc_pages(0, 0, GFP_KERNEL)
-    answer = None
-    while True:
-        try:
-            answer = kernel.allocator.serve(steps.send(answer))
-        except StopIteration as done:
-            pfn: int | None = done.value
-            break
+    allocator = kernel.allocator
+    pfn = allocator.perform(allocator.alloc_pages(0, 0, GFP_KERNEL))
     if pfn is None:
         raise UserError(
             Problem(

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from mmactors.mm.page_alloc import PageAllocator
 from mmactors.mm.pcp import pcp_allowed_order
-from mmactors.mm.zone_request import AllocSteps, Steps
 from mmactors.validate.buddy_recording import BuddyRecording, read_recording
 from mmactors.validate.result import CaseResult
 
@@ -32,17 +31,6 @@ def validate_buddy(path: Path) -> Iterator[CaseResult]:
     yield result
 
 
-def perform(allocator: PageAllocator, steps: AllocSteps | Steps) -> int | None:
-    """Drive an operation to its end, its requests served at once."""
-    try:
-        request = next(steps)
-        while True:
-            request = steps.send(allocator.serve(request))
-    except StopIteration as done:
-        pfn: int | None = done.value
-        return pfn
-
-
 def _replay(allocator: PageAllocator, recording: BuddyRecording, result: CaseResult) -> bool:
     """Replay all operations; return whether every PFN was the recorded one."""
     gfp_flags = recording.gfp_flags
@@ -50,13 +38,13 @@ def _replay(allocator: PageAllocator, recording: BuddyRecording, result: CaseRes
         if op[0] == "f":
             _, cpu, order, pfn = op
             if not allocator.free_pcp(cpu, pfn, order):
-                perform(allocator, allocator.free_pages(cpu, pfn, order))
+                allocator.perform(allocator.free_pages(cpu, pfn, order))
             continue
         _, cpu, order, gfp_index, recorded = op
         gfp = gfp_flags[gfp_index]
         ours = allocator.alloc_pcp(cpu, order, gfp) if pcp_allowed_order(order) else None
         if ours is None:
-            ours = perform(allocator, allocator.alloc_pages(cpu, order, gfp))
+            ours = allocator.perform(allocator.alloc_pages(cpu, order, gfp))
         if not result.compare(f"ops[{nth}]", recorded, _FAILED if ours is None else ours):
             return False
     return True

@@ -1,7 +1,7 @@
 """The address space's own counters and its snapshots."""
 
 from mmactors.arch.memory import PhysicalMemory
-from mmactors.mm import mmap
+from mmactors.mm import mman, mmap
 from mmactors.mm.mm_config import MmConfig
 from mmactors.mm.mm_struct import (
     MM_ANONPAGES,
@@ -10,6 +10,7 @@ from mmactors.mm.mm_struct import (
     MM_SWAPENTS,
     MmStruct,
 )
+from mmactors.mm.munmap import do_munmap
 from mmactors.mm.page_table import PageTable
 from mmactors.mm.vma import anon_vma_prepare
 from mmactors.units import MIB, PAGE_SIZE
@@ -36,7 +37,7 @@ def test_unmapping_keeps_the_peak_size():
     """hiwater_vm is the size before areas went."""
     mm = new_mm()
     address = map_anonymous(mm, MIB)
-    for _request in mmap.do_munmap(mm, start=address, length=MIB // 2):
+    for _request in do_munmap(mm, start=address, length=MIB // 2):
         pass
 
     assert (256, 128) == (mm.hiwater_vm, mm.total_vm)
@@ -49,7 +50,7 @@ def test_a_snapshot_brings_back_areas_and_counters():
     (vma,) = mm.tree
     snapshot, key = mm.snapshot(), mm.key()
     anon_vma_prepare(mm.tree, vma)
-    for _request in mmap.do_munmap(mm, start=address, length=MIB // 2):
+    for _request in do_munmap(mm, start=address, length=MIB // 2):
         pass
     mm.mm_cpumask = 5
     mm.add_mm_counter(MM_ANONPAGES, 1)
@@ -87,7 +88,7 @@ def new_mm(*, levels=4):
 
 
 def map_anonymous(mm, length):
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    flags = mman.MAP_PRIVATE | mman.MAP_ANONYMOUS
     steps = mmap.do_mmap(mm, address=0, length=length, prot=3, flags=flags)
     try:
         while True:

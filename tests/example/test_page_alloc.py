@@ -51,7 +51,6 @@ from mmactors.mm.zone_request import (
     UnreserveHighatomicPageblock,
     WakeupKswapd,
 )
-from mmactors.validate.buddy import perform
 
 NAMES = ("DMA", "DMA32", "Normal", "Movable")
 
@@ -117,7 +116,7 @@ def two_nodes():
 
 
 def allocate(allocator, order=0, gfp=GFP_KERNEL, cpu=0):
-    return perform(allocator, allocator.alloc_pages(cpu, order, gfp))
+    return allocator.perform(allocator.alloc_pages(cpu, order, gfp))
 
 
 def requests_of(allocator, steps):
@@ -323,8 +322,8 @@ def test_a_high_order_needs_a_block():
     allocator = one_zone()
     pfns = exhaust(allocator, GFP_NOWAIT | GFP_MEMALLOC)
     for pfn in pfns[::2]:
-        perform(allocator, allocator.free_pages(0, pfn, 0))
-    perform(allocator, allocator.drain_pages(0))
+        allocator.perform(allocator.free_pages(0, pfn, 0))
+    allocator.perform(allocator.drain_pages(0))
 
     assert (None, True) == (allocate(allocator, 1), allocate(allocator) is not None)
 
@@ -377,8 +376,8 @@ def test_a_failed_request_is_a_result():
     before = allocator.zones[0].nr_free
 
     pfns = exhaust(allocator)
-    perform(allocator, allocator.free_page_list(0, pfns))
-    perform(allocator, allocator.drain_pages(0))
+    allocator.perform(allocator.free_page_list(0, pfns))
+    allocator.perform(allocator.drain_pages(0))
 
     assert before == allocator.zones[0].nr_free
 
@@ -488,7 +487,7 @@ def test_a_page_is_born_and_dies(order):
     pages.flags_view[pfn] |= PG_LRU
     pages.mapping_view[pfn] = 7
 
-    perform(allocator, allocator.free_pages(0, pfn, order))
+    allocator.perform(allocator.free_pages(0, pfn, order))
 
     assert ((1, PG_HEAD if order else 0, order), (0, 0, 0), [2] * (1 << order)) == (
         born,
@@ -501,7 +500,7 @@ def test_events_count_pages():
     """pgalloc of the zone and pgfree count pages, not blocks."""
     allocator = one_zone()
     for order in (0, 3, 5):
-        perform(allocator, allocator.free_pages(0, allocate(allocator, order), order))
+        allocator.perform(allocator.free_pages(0, allocate(allocator, order), order))
 
     counted = [allocator.vmstat.event(item) for item in (PGALLOC_DMA + 1, PGFREE)]
 
@@ -514,9 +513,9 @@ def test_a_list_of_pages_is_freed_as_the_pages_are():
     pfns = [[allocate(allocator, cpu=0) for _ in range(2300)] for allocator in (listed, single)]
     assert pfns[0] == pfns[1]
 
-    perform(listed, listed.free_page_list(1, pfns[0][100:]))
+    listed.perform(listed.free_page_list(1, pfns[0][100:]))
     for pfn in pfns[1][100:]:
-        perform(single, single.free_pages(1, pfn, 0))
+        single.perform(single.free_pages(1, pfn, 0))
 
     assert single.arena.key() == listed.arena.key()
 
@@ -543,9 +542,9 @@ def test_draining_empties_the_lists():
     """drain_pages gives back all pages of a CPU."""
     allocator = one_zone()
     pfn = allocate(allocator)
-    perform(allocator, allocator.free_pages(0, pfn, 0))
+    allocator.perform(allocator.free_pages(0, pfn, 0))
 
-    perform(allocator, allocator.drain_pages(0))
+    allocator.perform(allocator.drain_pages(0))
 
     assert (0, 4096 - 512) == (allocator.zones[0].pcps[0].view[COUNT], allocator.zones[0].nr_free)
 
@@ -554,7 +553,7 @@ def test_remote_lists_are_drained_after_three_idle_rounds():
     """A CPU that holds pages of another node and no longer uses them gives a batch back."""
     allocator = two_nodes()
     pfns = [allocate(allocator, gfp=GFP_KERNEL, cpu=1) for _ in range(4)]
-    perform(allocator, allocator.free_page_list(0, pfns))  # remote for CPU 0
+    allocator.perform(allocator.free_page_list(0, pfns))  # remote for CPU 0
     allocator.vmstat.mod_zone_page_state(0, 1, NR_FREE_PAGES + 1, 1)
 
     rounds = [requests_of(allocator, allocator.refresh_cpu_vm_stats(0)) for _ in range(4)]

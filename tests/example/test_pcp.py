@@ -18,7 +18,6 @@ from mmactors.mm.layout import MemoryLayout, ZoneLayout
 from mmactors.mm.page_alloc import PageAllocator
 from mmactors.mm.pcp import COUNT, FREE_FACTOR, order_to_pindex, pcp_allowed_order, pindex_to_order
 from mmactors.mm.zone_request import FreeOnePage, FreePcppagesBulk, RmqueueBulk
-from mmactors.validate.buddy import perform
 
 
 def machine(*, high=32, batch=4):
@@ -61,7 +60,7 @@ def requests_of(allocator, steps):
 
 
 def allocate(allocator, order=0, gfp=GFP_HIGHUSER_MOVABLE, cpu=0):
-    return perform(allocator, allocator.alloc_pages(cpu, order, gfp))
+    return allocator.perform(allocator.alloc_pages(cpu, order, gfp))
 
 
 def free(allocator, pfn, order=0, cpu=0):

@@ -3,10 +3,13 @@
 import pytest
 
 from mmactors.arch.memory import PhysicalMemory
-from mmactors.mm import mmap
+from mmactors.mm import mman, mmap
+from mmactors.mm.brk import do_brk
 from mmactors.mm.mm_config import MmConfig
-from mmactors.mm.mm_struct import MmStruct
+from mmactors.mm.mm_struct import DEFAULT_MAP_WINDOW, MmStruct
+from mmactors.mm.munmap import UnmapRegion, do_munmap, exit_mmap
 from mmactors.mm.page_table import PageTable
+from mmactors.mm.unmapped_area import AreaSearched
 from mmactors.mm.vma import (
     VM_ACCOUNT,
     VM_LOCKED,
@@ -18,7 +21,7 @@ from mmactors.mm.vma import (
 from mmactors.units import GIB, MIB, PAGE_SIZE
 
 BASE = 0x7FFF_F7FF_F000
-RW = mmap.PROT_READ | mmap.PROT_WRITE
+RW = mman.PROT_READ | mman.PROT_WRITE
 PLACE = 0x70_0000_0000
 
 
@@ -79,7 +82,7 @@ def test_an_area_shared_with_a_forked_child_is_not_extended(mm):
 def test_neighbours_that_differ_in_permissions_share_an_anon_vma(mm):
     """The second of two adjacent areas takes the first one's, so that mprotect can merge them."""
     map_at(mm, 0, 4)
-    map_at(mm, 4, 4, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    map_at(mm, 4, 4, prot=mman.PROT_READ | mman.PROT_WRITE | mman.PROT_EXEC)
     write(mm, 4)
     write(mm, 0)
 
@@ -90,7 +93,7 @@ def test_neighbours_that_differ_in_permissions_share_an_anon_vma(mm):
 
 def test_an_anon_vma_shared_with_a_forked_child_is_not_taken_over(mm):
     """A neighbour linked to more than its own anon_vma shares none."""
-    map_at(mm, 0, 4, prot=mmap.PROT_READ)
+    map_at(mm, 0, 4, prot=mman.PROT_READ)
     map_at(mm, 4, 4)
     write(mm, 4)
     mm.find_vma(PLACE + 4 * PAGE_SIZE).anon_vma_chain = 2
@@ -104,7 +107,7 @@ def test_an_anon_vma_shared_with_a_forked_child_is_not_taken_over(mm):
 def test_memory_that_is_not_reserved_stays_apart(mm):
     """Private writable memory counts towards Committed_AS unless mapped with MAP_NORESERVE."""
     map_at(mm, 0, 4)
-    flags = mmap.MAP_FIXED | mmap.MAP_NORESERVE
+    flags = mman.MAP_FIXED | mman.MAP_NORESERVE
     finish_map(mm, address=PLACE + 4 * PAGE_SIZE, length=PAGE_SIZE, flags=flags)
 
     reserved, unreserved = (vma.vm_flags & (VM_ACCOUNT | VM_NORESERVE) for vma in mm.tree)
@@ -117,7 +120,7 @@ def test_an_unmapped_area_is_found_no_more(mm):
     map_at(mm, 0, 4)
     mm.find_vma(PLACE)
 
-    finish(mmap.do_munmap(mm, start=PLACE, length=4 * PAGE_SIZE))
+    finish(do_munmap(mm, start=PLACE, length=4 * PAGE_SIZE))
 
     assert mm.find_vma(PLACE) is None
 
@@ -136,7 +139,7 @@ def test_a_split_keeps_page_offsets(mm):
     """Both parts of an area number their pages as before."""
     map_at(mm, 0, 8)
 
-    finish(mmap.do_munmap(mm, start=PLACE + 3 * PAGE_SIZE, length=2 * PAGE_SIZE))
+    finish(do_munmap(mm, start=PLACE + 3 * PAGE_SIZE, length=2 * PAGE_SIZE))
 
     assert [PLACE // PAGE_SIZE, PLACE // PAGE_SIZE + 5] == [vma.vm_pgoff for vma in mm.tree]
 
@@ -146,8 +149,8 @@ def test_a_hole_that_would_exceed_the_limit_of_areas_is_refused():
     mm = new_mm(max_map_count=1)
     map_at(mm, 0, 8)
 
-    middle = finish(mmap.do_munmap(mm, start=PLACE + PAGE_SIZE, length=PAGE_SIZE))
-    end = finish(mmap.do_munmap(mm, start=PLACE + 6 * PAGE_SIZE, length=2 * PAGE_SIZE))
+    middle = finish(do_munmap(mm, start=PLACE + PAGE_SIZE, length=PAGE_SIZE))
+    end = finish(do_munmap(mm, start=PLACE + 6 * PAGE_SIZE, length=2 * PAGE_SIZE))
 
     assert (-12, 0) == (middle, end)
     assert [(0, 6)] == limits(mm)
@@ -165,7 +168,7 @@ def test_mmap_goes_one_beyond_the_limit_of_areas():
 def test_places_are_taken_from_the_top_down(mm):
     """The first mapping ends at mmap_base, the next below it."""
     first = finish_map(mm, length=MIB)
-    second = finish_map(mm, length=5000, prot=mmap.PROT_READ)
+    second = finish_map(mm, length=5000, prot=mman.PROT_READ)
 
     assert (BASE - MIB, BASE - MIB - 2 * PAGE_SIZE) == (first, second)
 
@@ -176,9 +179,9 @@ def test_a_stack_keeps_a_mebibyte_free_below_it(mm):
     A place refused for the guard gap ends the search above the gap's start, so that the free room
     between another area inside the gap and the gap's start is found, but none above.
     """
-    stack = finish_map(mm, length=PAGE_SIZE, flags=mmap.MAP_GROWSDOWN)
+    stack = finish_map(mm, length=PAGE_SIZE, flags=mman.MAP_GROWSDOWN)
     fixed = stack - 250 * PAGE_SIZE
-    finish_map(mm, address=fixed, length=PAGE_SIZE, prot=0, flags=mmap.MAP_FIXED)
+    finish_map(mm, address=fixed, length=PAGE_SIZE, prot=0, flags=mman.MAP_FIXED)
 
     below = finish_map(mm, length=PAGE_SIZE)
 
@@ -187,14 +190,14 @@ def test_a_stack_keeps_a_mebibyte_free_below_it(mm):
 
 def test_without_room_below_the_base_the_search_goes_up(mm):
     """The fallback starts at a third of the address space and leaves stacks their gap."""
-    finish_map(mm, address=2 * PAGE_SIZE, length=BASE - 2 * PAGE_SIZE, flags=mmap.MAP_FIXED)
+    finish_map(mm, address=2 * PAGE_SIZE, length=BASE - 2 * PAGE_SIZE, flags=mman.MAP_FIXED)
     start = mm.mmap_legacy_base
-    finish(mmap.do_munmap(mm, start=start, length=GIB))
+    finish(do_munmap(mm, start=start, length=GIB))
     stack = start + 300 * PAGE_SIZE
-    flags = mmap.MAP_FIXED | mmap.MAP_GROWSDOWN
+    flags = mman.MAP_FIXED | mman.MAP_GROWSDOWN
     finish_map(mm, address=stack, length=PAGE_SIZE, flags=flags)
     end = start + 400 * PAGE_SIZE
-    finish_map(mm, address=end, length=GIB - 400 * PAGE_SIZE, flags=mmap.MAP_FIXED)
+    finish_map(mm, address=end, length=GIB - 400 * PAGE_SIZE, flags=mman.MAP_FIXED)
     mm.mmap_base = start
 
     results = [finish_map(mm, length=pages * PAGE_SIZE, prot=0) for pages in (45, 44)]
@@ -204,10 +207,10 @@ def test_without_room_below_the_base_the_search_goes_up(mm):
 
 def test_map_32bit_searches_the_second_gibibyte_upwards(mm):
     """MAP_32BIT gives addresses from 1 GiB to 2 GiB, or ENOMEM."""
-    first = finish_map(mm, length=GIB // 2, flags=mmap.MAP_32BIT)
-    second = finish_map(mm, length=GIB // 2, flags=mmap.MAP_32BIT, prot=0)
-    third = finish_map(mm, length=PAGE_SIZE, flags=mmap.MAP_32BIT)
-    hinted = finish_map(mm, address=GIB // 4, length=PAGE_SIZE, flags=mmap.MAP_32BIT)
+    first = finish_map(mm, length=GIB // 2, flags=mman.MAP_32BIT)
+    second = finish_map(mm, length=GIB // 2, flags=mman.MAP_32BIT, prot=0)
+    third = finish_map(mm, length=PAGE_SIZE, flags=mman.MAP_32BIT)
+    hinted = finish_map(mm, address=GIB // 4, length=PAGE_SIZE, flags=mman.MAP_32BIT)
 
     assert [GIB, GIB + GIB // 2, -12, GIB // 4] == [first, second, third, hinted]
 
@@ -220,7 +223,7 @@ def test_addresses_of_57_bits_come_only_with_a_hint():
     plain = finish_map(mm, length=PAGE_SIZE)
     hinted = finish_map(mm, address=high, length=PAGE_SIZE)
     taken = finish_map(mm, address=high, length=PAGE_SIZE)
-    across = finish_map(mm, address=mmap.DEFAULT_MAP_WINDOW - PAGE_SIZE, length=2 * PAGE_SIZE)
+    across = finish_map(mm, address=DEFAULT_MAP_WINDOW - PAGE_SIZE, length=2 * PAGE_SIZE)
 
     assert BASE - PAGE_SIZE == plain
     assert high == hinted
@@ -233,7 +236,7 @@ def test_low_addresses_need_a_privilege():
     mm = new_mm()
     mm.cap_sys_rawio = False
 
-    fixed = finish_map(mm, address=PAGE_SIZE, length=PAGE_SIZE, flags=mmap.MAP_FIXED)
+    fixed = finish_map(mm, address=PAGE_SIZE, length=PAGE_SIZE, flags=mman.MAP_FIXED)
     hinted = finish_map(mm, address=PAGE_SIZE, length=PAGE_SIZE)
 
     assert (-1, 65536) == (fixed, hinted)
@@ -246,9 +249,9 @@ def test_a_length_that_overflows_is_refused(mm):
 
 def test_locked_mappings_are_counted(mm):
     """locked_vm follows mapping and unmapping."""
-    address = finish_map(mm, length=4 * PAGE_SIZE, flags=mmap.MAP_LOCKED)
+    address = finish_map(mm, length=4 * PAGE_SIZE, flags=mman.MAP_LOCKED)
     locked = mm.locked_vm
-    finish(mmap.do_munmap(mm, start=address + PAGE_SIZE, length=PAGE_SIZE))
+    finish(do_munmap(mm, start=address + PAGE_SIZE, length=PAGE_SIZE))
 
     assert (4, 3) == (locked, mm.locked_vm)
     assert next(iter(mm.tree)).vm_flags & VM_LOCKED
@@ -261,11 +264,11 @@ def test_unmapping_below_a_stack_keeps_the_write_lock(mm):
         mm,
         address=PLACE + 8 * PAGE_SIZE,
         length=PAGE_SIZE,
-        flags=mmap.MAP_FIXED | mmap.MAP_GROWSDOWN,
+        flags=mman.MAP_FIXED | mman.MAP_GROWSDOWN,
     )
 
     requests = [
-        next(mmap.do_munmap(mm, start=start, length=PAGE_SIZE, may_downgrade=True))
+        next(do_munmap(mm, start=start, length=PAGE_SIZE, may_downgrade=True))
         for start in (PLACE, PLACE + 3 * PAGE_SIZE)
     ]
 
@@ -275,9 +278,9 @@ def test_unmapping_below_a_stack_keeps_the_write_lock(mm):
 def test_the_heap_keeps_a_page_from_what_follows(mm):
     """brk stops one page before the next area, and a refused change changes nothing."""
     mm.start_brk = mm.brk = PLACE
-    finish_map(mm, address=PLACE + 4 * PAGE_SIZE, length=PAGE_SIZE, flags=mmap.MAP_FIXED)
+    finish_map(mm, address=PLACE + 4 * PAGE_SIZE, length=PAGE_SIZE, flags=mman.MAP_FIXED)
 
-    results = [finish(mmap.do_brk(mm, PLACE + pages * PAGE_SIZE)) for pages in (4, 3, -1)]
+    results = [finish(do_brk(mm, PLACE + pages * PAGE_SIZE)) for pages in (4, 3, -1)]
 
     assert [PLACE, PLACE + 3 * PAGE_SIZE, PLACE + 3 * PAGE_SIZE] == results
 
@@ -285,12 +288,12 @@ def test_the_heap_keeps_a_page_from_what_follows(mm):
 def test_the_heap_gives_back_what_it_shrinks_by(mm):
     """Moving the break down unmaps whole pages; a part of a page stays."""
     mm.start_brk = mm.brk = PLACE
-    finish(mmap.do_brk(mm, PLACE + 8 * PAGE_SIZE))
+    finish(do_brk(mm, PLACE + 8 * PAGE_SIZE))
 
     (request,) = [
         request
-        for request in mmap.do_brk(mm, PLACE + 2 * PAGE_SIZE + 1)
-        if isinstance(request, mmap.UnmapRegion)
+        for request in do_brk(mm, PLACE + 2 * PAGE_SIZE + 1)
+        if isinstance(request, UnmapRegion)
     ]
 
     assert (PLACE + 3 * PAGE_SIZE, PLACE + 8 * PAGE_SIZE) == (request.start, request.end)
@@ -302,7 +305,7 @@ def test_exit_hands_over_everything_at_once(mm):
     map_at(mm, 0, 4)
     map_at(mm, 8, 4)
 
-    (request,) = mmap.exit_mmap(mm)
+    (request,) = exit_mmap(mm)
 
     assert (2, 0, 0, True) == (
         len(request.areas),
@@ -311,21 +314,21 @@ def test_exit_hands_over_everything_at_once(mm):
         request.full_mm,
     )
     assert 0 == mm.map_count
-    assert [] == list(mmap.exit_mmap(mm))
+    assert [] == list(exit_mmap(mm))
 
 
 def test_a_search_is_told_as_the_tracepoint_shows_it(mm):
     """A mapping without a fixed place tells where the search ended."""
     steps = mmap.do_mmap(
-        mm, address=0, length=5000, prot=RW, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        mm, address=0, length=5000, prot=RW, flags=mman.MAP_PRIVATE | mman.MAP_ANONYMOUS
     )
 
-    assert mmap.AreaSearched(address=BASE - 8192, length=8192, flags=1) == next(steps)
+    assert AreaSearched(address=BASE - 8192, length=8192, flags=1) == next(steps)
 
 
 def test_shared_flags_are_no_part_of_private_areas(mm):
     """A private mapping has the three MAY bits and no VM_SHARED."""
-    finish_map(mm, length=PAGE_SIZE, prot=mmap.PROT_READ)
+    finish_map(mm, length=PAGE_SIZE, prot=mman.PROT_READ)
 
     (vma,) = mm.tree
 
@@ -340,11 +343,11 @@ def new_mm(*, levels=4, **settings):
 
 def map_at(mm, page, length, *, prot=RW):
     address = PLACE + page * PAGE_SIZE
-    finish_map(mm, address=address, length=length * PAGE_SIZE, prot=prot, flags=mmap.MAP_FIXED)
+    finish_map(mm, address=address, length=length * PAGE_SIZE, prot=prot, flags=mman.MAP_FIXED)
 
 
 def finish_map(mm, *, address=0, length, prot=RW, flags=0):
-    flags |= mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    flags |= mman.MAP_PRIVATE | mman.MAP_ANONYMOUS
     return finish(mmap.do_mmap(mm, address=address, length=length, prot=prot, flags=flags))
 
 

@@ -8,9 +8,11 @@ from attrs import define
 
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.pte import PRESENT, RW, SPECIAL
-from mmactors.mm import mmap
+from mmactors.mm import mman, mmap
+from mmactors.mm.brk import do_brk
 from mmactors.mm.mm_config import MmConfig
 from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
+from mmactors.mm.munmap import UnmapRegion, do_munmap
 from mmactors.mm.page_table import AllocTable, PageTable
 from mmactors.mm.pgprot import access_error, anonymous_pte, zero_page_pte
 from mmactors.mm.vma import (
@@ -29,6 +31,7 @@ from mmactors.mm.vma import (
     VM_WRITE,
     Vma,
     anon_vma_prepare,
+    page_align,
 )
 from mmactors.units import PAGE_SIZE, parse_bytes
 
@@ -36,13 +39,13 @@ CASES = Path(__file__).parents[1] / "reference/linux-6.1/userland/mmap"
 ZERO_PFN = 1
 PGD_PFN = 2
 FLAGS = {
-    "private": mmap.MAP_PRIVATE,
-    "shared": mmap.MAP_SHARED,
-    "anon": mmap.MAP_ANONYMOUS,
-    "fixed": mmap.MAP_FIXED,
-    "noreplace": mmap.MAP_FIXED_NOREPLACE,
+    "private": mman.MAP_PRIVATE,
+    "shared": mman.MAP_SHARED,
+    "anon": mman.MAP_ANONYMOUS,
+    "fixed": mman.MAP_FIXED,
+    "noreplace": mman.MAP_FIXED_NOREPLACE,
 }
-PROTS = {"r": mmap.PROT_READ, "w": mmap.PROT_WRITE, "x": mmap.PROT_EXEC}
+PROTS = {"r": mman.PROT_READ, "w": mman.PROT_WRITE, "x": mman.PROT_EXEC}
 
 
 @pytest.mark.parametrize("path", sorted(CASES.glob("*.json")), ids=lambda path: path.stem)
@@ -140,21 +143,21 @@ class Process:
             )
         )
         if ret >= 0:
-            self.names[name] = (ret, mmap.page_align(parse_bytes(length)))
+            self.names[name] = (ret, page_align(parse_bytes(length)))
         return ret
 
     def munmap(self, *region):
         if region[0][0] != "@" and region[0] not in self.names:
             return -22
         start, length = self.region(*region)
-        return self.perform(mmap.do_munmap(self.mm, start=start, length=length, may_downgrade=True))
+        return self.perform(do_munmap(self.mm, start=start, length=length, may_downgrade=True))
 
     def brk(self, change):
         if change == "0":
             return self.mm.brk
         before = self.mm.brk
         size = parse_bytes(change[1:])
-        self.perform(mmap.do_brk(self.mm, before + (size if change[0] == "+" else -size)))
+        self.perform(do_brk(self.mm, before + (size if change[0] == "+" else -size)))
         return self.mm.brk - before
 
     def alias(self, name, place, length):
@@ -208,7 +211,7 @@ class Process:
             answer = None
             if isinstance(request, AllocTable):
                 answer = self.new_page()
-            elif isinstance(request, mmap.UnmapRegion):
+            elif isinstance(request, UnmapRegion):
                 self.unmap_region(request)
 
     def unmap_region(self, request):

@@ -27,7 +27,6 @@ from mmactors.mm.layout import MemoryLayout, ZoneLayout
 from mmactors.mm.page_alloc import PageAllocator
 from mmactors.mm.pcp import COUNT, NR_PCP_LISTS, pcp_allowed_order, pindex_to_order
 from mmactors.mm.vmstat import NR_FREE_PAGES
-from mmactors.validate.buddy import perform
 
 NR_CPUS = 2
 NR_FRAMES = 6 * 1024
@@ -100,7 +99,7 @@ class AllocatorMachine(RuleBasedStateMachine):
             if pcp_allowed_order(order):
                 pfn = self.allocator.alloc_pcp(cpu, order, gfp)
             if pfn is None:
-                pfn = perform(self.allocator, self.allocator.alloc_pages(cpu, order, gfp))
+                pfn = self.allocator.perform(self.allocator.alloc_pages(cpu, order, gfp))
             if pfn is not None:
                 assert pfn not in self.held, f"{pfn} was handed out twice"
                 self.held[pfn] = order
@@ -112,19 +111,19 @@ class AllocatorMachine(RuleBasedStateMachine):
             pfn = data.draw(st.sampled_from(sorted(self.held)))
             order = self.held.pop(pfn)
             if not self.allocator.free_pcp(cpu, pfn, order):
-                perform(self.allocator, self.allocator.free_pages(cpu, pfn, order))
+                self.allocator.perform(self.allocator.free_pages(cpu, pfn, order))
 
     @rule(cpu=st.integers(0, NR_CPUS - 1))
     def free_all_single_pages(self, cpu):
         pfns = [pfn for pfn, order in self.held.items() if order == 0]
-        perform(self.allocator, self.allocator.free_page_list(cpu, pfns))
+        self.allocator.perform(self.allocator.free_page_list(cpu, pfns))
         for pfn in pfns:
             del self.held[pfn]
 
     @rule(cpu=st.integers(0, NR_CPUS - 1))
     def drain(self, cpu):
-        perform(self.allocator, self.allocator.drain_pages(cpu))
-        perform(self.allocator, self.allocator.refresh_cpu_vm_stats(cpu))
+        self.allocator.perform(self.allocator.drain_pages(cpu))
+        self.allocator.perform(self.allocator.refresh_cpu_vm_stats(cpu))
 
     @rule()
     def save(self):

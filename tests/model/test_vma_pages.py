@@ -5,9 +5,10 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mmactors.arch.memory import PhysicalMemory
-from mmactors.mm import mmap
+from mmactors.mm import mman, mmap
 from mmactors.mm.mm_config import MmConfig
 from mmactors.mm.mm_struct import MmStruct
+from mmactors.mm.munmap import UnmapRegion, do_munmap
 from mmactors.mm.page_table import PageTable
 from mmactors.mm.vma import VM_ACCESS_FLAGS, VM_EXEC, VM_STACK, VM_WRITE, anon_vma_prepare
 from mmactors.units import PAGE_SIZE
@@ -20,7 +21,7 @@ GUARD_PAGES = 4
 pages = st.integers(1, BASE_PAGE + 8)
 lengths = st.integers(1, 12)
 prots = st.sampled_from([0, 1, 3, 5])
-kinds = st.sampled_from([mmap.MAP_PRIVATE, mmap.MAP_PRIVATE | mmap.MAP_GROWSDOWN])
+kinds = st.sampled_from([mman.MAP_PRIVATE, mman.MAP_PRIVATE | mman.MAP_GROWSDOWN])
 
 
 class VmaTreeMachine(RuleBasedStateMachine):
@@ -48,7 +49,7 @@ class VmaTreeMachine(RuleBasedStateMachine):
 
     @rule(page=pages, length=lengths, prot=prots, kind=kinds)
     def mmap_fixed(self, page, length, prot, kind):
-        found = self.map_anonymous(page, length, prot, kind | mmap.MAP_FIXED)
+        found = self.map_anonymous(page, length, prot, kind | mman.MAP_FIXED)
 
         assert page * PAGE_SIZE == found
         self.hold(page, length, prot, kind)
@@ -56,17 +57,17 @@ class VmaTreeMachine(RuleBasedStateMachine):
     @rule(page=pages, length=lengths, prot=prots)
     def mmap_noreplace(self, page, length, prot):
         is_taken = any(place in self.held for place in range(page, page + length))
-        kind = mmap.MAP_PRIVATE | mmap.MAP_FIXED_NOREPLACE
+        kind = mman.MAP_PRIVATE | mman.MAP_FIXED_NOREPLACE
         found = self.map_anonymous(page, length, prot, kind)
 
         assert (-17 if is_taken else page * PAGE_SIZE) == found
         if not is_taken:
-            self.hold(page, length, prot, mmap.MAP_PRIVATE)
+            self.hold(page, length, prot, mman.MAP_PRIVATE)
 
     @rule(page=pages, length=lengths)
     def munmap(self, page, length):
         gone = {place for place in range(page, page + length) if place in self.held}
-        steps = mmap.do_munmap(self.mm, start=page * PAGE_SIZE, length=length * PAGE_SIZE)
+        steps = do_munmap(self.mm, start=page * PAGE_SIZE, length=length * PAGE_SIZE)
         requests, ret = finish(steps)
 
         assert ret == 0
@@ -142,7 +143,7 @@ class VmaTreeMachine(RuleBasedStateMachine):
 
     def hold(self, page, length, prot, kind):
         for place in range(page, page + length):
-            self.held[place] = prot | (VM_STACK if kind & mmap.MAP_GROWSDOWN else 0)
+            self.held[place] = prot | (VM_STACK if kind & mman.MAP_GROWSDOWN else 0)
             self.written.pop(place, None)
 
     def is_room(self, page, length):
@@ -187,7 +188,7 @@ def finish(steps):
     try:
         while True:
             request = next(steps)
-            if isinstance(request, mmap.UnmapRegion):
+            if isinstance(request, UnmapRegion):
                 requests.append(request)
     except StopIteration as stop:
         return requests, stop.value
