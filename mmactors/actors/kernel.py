@@ -22,6 +22,7 @@ from mmactors.mm.mm_config import MmConfig
 from mmactors.mm.page_alloc import PageAllocator
 from mmactors.mm.tlb_state import TlbState
 from mmactors.mm.vmstat import VmStat
+from mmactors.rules import Rules
 
 
 @define(eq=False, kw_only=True)
@@ -40,6 +41,7 @@ class Kernel:
     allocator: PageAllocator
     vmstat: VmStat
     mm_config: MmConfig
+    rules: Rules
     locks: LockStatistics
     cpu_node: tuple[int, ...]
     """By CPU: its node."""

@@ -88,6 +88,7 @@ def wire(
         allocator=allocator,
         vmstat=allocator.vmstat,
         mm_config=scenario.kernel.vm,
+        rules=scenario.kernel.rules,
         locks=locks,
         cpu_node=layout.cpu_node,
         tlb_states=[TlbState(cpu) for cpu in range(config.cpus)],
