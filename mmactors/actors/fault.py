@@ -21,6 +21,7 @@ from mmactors.events import PageFaultUser
 from mmactors.mm.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from mmactors.mm.mm_struct import MM_ANONPAGES
 from mmactors.mm.pgprot import access_error, anonymous_pte, zero_page_pte
+from mmactors.mm.rmap import page_add_new_anon_rmap
 from mmactors.mm.vma import Vma, anon_vma_prepare
 from mmactors.mm.vmstat import NR_ANON_MAPPED, PGFAULT
 from mmactors.units import PAGE_SHIFT
@@ -144,8 +145,7 @@ async def _map_new_page(
             await engine.step(SET_PTE)
     if is_ours:
         view[index] = anonymous_pte(pfn, vma.vm_flags)
-        kernel.page_mapcount[pfn] = 1
-        kernel.page_index[pfn] = address >> PAGE_SHIFT
+        page_add_new_anon_rmap(kernel.pages, pfn, address >> PAGE_SHIFT)
         space.mm.add_mm_counter(MM_ANONPAGES, 1)
         kernel.count_node(cpu, NR_ANON_MAPPED, 1)
     if not lock.release_nowait():

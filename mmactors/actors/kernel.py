@@ -13,7 +13,6 @@ from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PageColumns
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Column
 from mmactors.engine.lock_stat import LockClass, LockStatistics
 from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.probe import EngineProbe
@@ -35,9 +34,6 @@ class Kernel:
     hardware: Hardware
     memory: PhysicalMemory
     pages: PageColumns
-    page_mapcount: Column
-    page_index: Column
-    """The columns of struct page that mapping a page changes, guarded in guard mode."""
     allocator: PageAllocator
     vmstat: VmStat
     mm_config: MmConfig

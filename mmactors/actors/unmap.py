@@ -5,9 +5,15 @@ CPUs forget them, then the pages are given back, in batches; the tables that no 
 more go the same way.
 """
 
+from typing import Final
+
+import numpy as np
+
 from mmactors.actors.address_space import (
     FREE_TABLES,
-    READ_PTE,
+    PAGE_TABLES,
+    PAGES,
+    RSS,
     SET_PTE,
     AddressSpace,
     free_table,
@@ -15,46 +21,82 @@ from mmactors.actors.address_space import (
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.page_alloc import free_page_list
 from mmactors.actors.tlb import flush_tlb_mm_range
-from mmactors.arch.pte import SPECIAL
 from mmactors.engine.cpu import Cpu
-from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
+from mmactors.engine.guard import Guard, Label, Mode
 from mmactors.mm.munmap import UnmapRegion
-from mmactors.mm.vmstat import NR_ANON_MAPPED
+from mmactors.mm.page_table import LeafRange
+from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED
+from mmactors.mm.zap import Words, Zapped, release_pages, zap_pte_range
+
+BEGIN_ZAP: Final = Label("begin zap", ((PAGE_TABLES, Mode.READ), (RSS, Mode.READ)))
 
 
 async def unmap_region(kernel: Kernel, cpu: Cpu, space: AddressSpace, region: UnmapRegion) -> None:
     """Take away pages and tables (unmap_region: unmap_vmas, free_pgtables, tlb_finish_mmu)."""
-    engine = kernel.engine
     mm = space.mm
-    pfns: list[int] = []
+    held: list[Words] = []
     zapped = False
     for vma in region.areas:
-        await engine.step(READ_PTE)
-        # Nobody adds or frees tables here meanwhile: mmap_lock is held for writing.
-        for leaves in list(mm.page_table.leaf_ranges(vma.vm_start, vma.vm_end)):
-            async with space.pte_lockptr(leaves.index):
-                await engine.step(SET_PTE)
-                entries = mm.page_table.clear(leaves)
-                owned = entries.pfns[(entries.entries & SPECIAL) == 0].tolist()
-                _drop_rmap(kernel, cpu, mm, owned)
-                await engine.spend(kernel.costs.zap_page_ns * len(entries))
-            zapped = zapped or len(entries) > 0
-            pfns += owned
-    await engine.step(FREE_TABLES)
+        zapped |= await _zap(kernel, cpu, space, vma.vm_start, vma.vm_end, held)
+    await kernel.engine.step(FREE_TABLES)
     tables = mm.page_table.free_pgtables(region.areas, floor=region.floor, ceiling=region.ceiling)
     if zapped or tables:
         await flush_tlb_mm_range(kernel, cpu, mm, start=region.start, end=region.end)
-    if pfns:
-        await free_page_list(kernel, cpu, pfns)
+    await _release(kernel, cpu, held)
     for table in tables:
         space.forget_table(table.level, table.pfn)
         mm.page_table.release(table)
         await free_table(kernel, cpu, table.pfn)
 
 
-def _drop_rmap(kernel: Kernel, cpu: Cpu, mm: MmStruct, pfns: list[int]) -> None:
-    for pfn in pfns:
-        kernel.page_mapcount[pfn] = 0
+async def zap_page_range(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, start: int, end: int
+) -> None:
+    """Take away the pages of `[start, end)`, which areas go on mapping (MADV_DONTNEED).
+
+    The caller holds mmap_lock, for reading at least. Return when no CPU can reach the pages.
+    """
+    held: list[Words] = []
+    if await _zap(kernel, cpu, space, start, end, held):
+        await flush_tlb_mm_range(kernel, cpu, space.mm, start=start, end=end)
+    await _release(kernel, cpu, held)
+
+
+async def _zap(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, start: int, end: int, held: list[Words]
+) -> bool:
+    """Clear the entries of `[start, end)`; return whether any was present."""
+    engine = kernel.engine
+    mm = space.mm
+    await engine.step(BEGIN_ZAP)
     mm.update_hiwater_rss()
-    mm.add_mm_counter(MM_ANONPAGES, -len(pfns))
-    kernel.count_node(cpu, NR_ANON_MAPPED, -len(pfns))
+    zapped = False
+    # Nobody frees tables here meanwhile: mmap_lock is held.
+    for leaves in list(mm.page_table.leaf_ranges(start, end)):
+        async with space.pte_lockptr(leaves.index):
+            await engine.step(SET_PTE)
+            done = zap_pte_range(mm, kernel.pages, leaves)
+            if engine.guard.on:
+                _check(engine.guard, leaves, done)
+            kernel.count_node(cpu, NR_ANON_MAPPED, -done.anon_unmapped)
+            kernel.count_node(cpu, NR_FILE_MAPPED, -done.file_unmapped)
+            await engine.spend(kernel.costs.zap_page_ns * done.nr_cleared)
+        zapped = zapped or done.nr_cleared > 0
+        held.append(done.pfns)
+    return zapped
+
+
+def _check(guard: Guard, leaves: LeafRange, done: Zapped) -> None:
+    """Hold what compiled code touched against the step's declaration."""
+    for index in range(leaves.index, leaves.index + leaves.count):
+        guard.check(PAGE_TABLES, index, Mode.WRITE)
+    for pfn in done.pfns.tolist():
+        guard.check(PAGES, pfn, Mode.WRITE)
+
+
+async def _release(kernel: Kernel, cpu: Cpu, held: list[Words]) -> None:
+    if not held:
+        return
+    unused = release_pages(kernel.pages, np.concatenate(held)).tolist()
+    if unused:
+        await free_page_list(kernel, cpu, unused)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mmactors.arch.arena import Arena
 from mmactors.arch.jit import compiled
+from mmactors.arch.memory import Words
 
 Links = NDArray[np.int32]
 
@@ -85,7 +86,8 @@ class PageColumns:
         self.prev_view: Final = self.prev.data
         self.flags_view: Final = self.flags.data
         self.refcount_view: Final = self.refcount.data
-        self.mapcount_view: Final = self.mapcount.data
+        self.mapcount_view: Words = self.mapcount.data
+        """Guard mode replaces it."""
         self.generation_view: Final = self.generation.data
         self.private_view: Final = self.private.data
         self.mapping_view: Final = self.mapping.data

@@ -83,8 +83,6 @@ def wire(
         ),
         memory=memory,
         pages=pages,
-        page_mapcount=_shared(engine, pages.mapcount_view, PAGES),
-        page_index=_shared(engine, pages.index_view, PAGES),
         allocator=allocator,
         vmstat=allocator.vmstat,
         mm_config=scenario.kernel.vm,
@@ -125,6 +123,7 @@ def wire(
         leader.start(0)
         processes.append(process)
     memory.view = _shared(engine, memory.view, PAGE_TABLES)
+    pages.mapcount_view = _shared(engine, pages.mapcount_view, PAGES)
     return Wired(kernel=kernel, layout=layout, arena=arena, processes=tuple(processes), dram=dram)
 
 

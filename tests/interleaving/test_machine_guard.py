@@ -4,7 +4,7 @@ import pytest
 from attrs import evolve
 from machines import run, run_to_nothing, scenario_of
 
-from mmactors.actors import address_space, fault, mmap
+from mmactors.actors import address_space, fault, mmap, unmap
 from mmactors.engine.guard import GuardViolation
 from mmactors.engine.report import ActorCrashed
 
@@ -28,10 +28,12 @@ def test_what_is_declared_passes():
         (fault, "SET_PTE", "pages"),
         (fault, "SET_PTE", "rss"),
         (address_space, "INSTALL_TABLE", "page_tables"),
-        (mmap, "READ_PTE", "page_tables"),
-        (mmap, "SET_PTE", "pages"),
-        (mmap, "SET_PTE", "rss"),
-        (mmap, "FREE_TABLES", "page_tables"),
+        (unmap, "BEGIN_ZAP", "page_tables"),
+        (unmap, "BEGIN_ZAP", "rss"),
+        (unmap, "SET_PTE", "page_tables"),
+        (unmap, "SET_PTE", "pages"),
+        (unmap, "SET_PTE", "rss"),
+        (unmap, "FREE_TABLES", "page_tables"),
         (mmap, "CHANGE_AREAS", "rss"),
     ],
 )
