@@ -47,9 +47,9 @@ class AddressSpace:
     def __attrs_post_init__(self) -> None:
         kernel = self.kernel
         ctx_id = self.mm.ctx_id
-        self.mmap_lock = RwSem(kernel.engine, kernel.mmap_lock_class, name=f"mmap_lock {ctx_id}")
+        self.mmap_lock = RwSem(kernel.engine, kernel.mmap_lock_class, name=f"mmap_lock[{ctx_id}]")
         self.page_table_lock = Spinlock(
-            kernel.engine, kernel.ptl_class, name=f"page_table_lock {ctx_id}"
+            kernel.engine, kernel.ptl_class, name=f"page_table_lock[{ctx_id}]"
         )
 
     def pte_lockptr(self, index: int) -> Spinlock:
@@ -57,7 +57,7 @@ class AddressSpace:
         pfn = index >> (PAGE_SHIFT - 3)
         lock = self._ptls.get(pfn)
         if lock is None:
-            lock = Spinlock(self.kernel.engine, self.kernel.ptl_class, name=f"ptl {pfn:#x}")
+            lock = Spinlock(self.kernel.engine, self.kernel.ptl_class, name=f"ptl[{pfn:#x}]")
             self._ptls[pfn] = lock
         return lock
 

@@ -34,6 +34,8 @@ class Interpreter:
     kernel: Kernel
     timer: Timer
     memory: MemoryCalls
+    race_gate: WaitQueue | None = None
+    """Where programs stop when they come to `race`; None: they go on."""
     _meetings: dict[str, _Meeting] = field(factory=dict, init=False)
 
     async def perform(self, thread: UserThread, operation: op.Operation) -> None:
@@ -92,6 +94,9 @@ class Interpreter:
                 thread.is_exiting = True
             case op.Barrier():
                 await self._meet(thread, operation)
+            case op.Race():
+                if self.race_gate is not None:
+                    await self.race_gate.sleep()
             case _:
                 raise AssertionError(f"{operation} is not simulated: supported.py refuses it")
 

@@ -13,6 +13,7 @@ from mmactors.engine.guard import GuardedColumn
 from mmactors.events import SchedProcessExit
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.page_table import PageTable
+from mmactors.workload.operation import By
 
 if TYPE_CHECKING:
     from mmactors.actors.interpreter import Interpreter
@@ -38,6 +39,8 @@ class Process:
     switcher: "Switcher"
     before_exit: "Callable[[Process], None]"
     """Called when the last thread has ended and the address space still stands."""
+    leader: "UserThread" = field(init=False)
+    """Runs the program; when it ends, all threads do."""
     space: AddressSpace | None = field(default=None, init=False)
     """None before the first thread runs and after the last has ended."""
     bindings: dict[str, tuple[int, int]] = field(factory=dict, init=False)
@@ -50,6 +53,8 @@ class Process:
     started_ns: int = field(default=0, init=False)
     killed_by: int | None = field(default=None, init=False)
     """The fatal signal."""
+    outlives_threads: bool = field(default=False, init=False)
+    """The address space stays when all have done their work: an explored race looks at it then."""
 
     def exec(self, pgd_pfn: int) -> AddressSpace:
         """Give the process an empty address space, its top table in frame `pgd_pfn`."""
@@ -73,6 +78,14 @@ class Process:
         for thread in self.threads.values():
             thread.end(at_ns)
         self.interpreter.wake_meetings(at_ns)
+
+    def has_work_for(self, thread: "UserThread") -> bool:
+        """Return whether the leader's program still gives `thread` something to do."""
+        leader = self.leader
+        return any(
+            isinstance(operation, By) and operation.name == thread.name
+            for operation in leader.program[leader.next_operation :]
+        )
 
     async def end_thread(self, cpu: Cpu) -> None:
         """Note that a thread has ended; the last one gives the address space back (do_exit)."""

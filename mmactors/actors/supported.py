@@ -17,6 +17,7 @@ from mmactors.workload.operation import (
     Munmap,
     Nop,
     Operation,
+    Race,
     RunTrace,
     Sleep,
     Spin,
@@ -29,7 +30,7 @@ from mmactors.workload.operation import By as ByOther
 
 SUPPORTED: Final = (
     Alias, Barrier, Brk, ByOther, Churn, Compute, Cpu, Exit, Generate, Heap, Mmap, Munmap, Nop,
-    RunTrace, Sleep, Spin, Stop, Thread, Touch, Wait,
+    Race, RunTrace, Sleep, Spin, Stop, Thread, Touch, Wait,
 )  # fmt: skip
 
 _REFUSED_FLAGS: Final = MapFlag.SHARED | MapFlag.POPULATE | MapFlag.LOCKED | MapFlag.HUGETLB

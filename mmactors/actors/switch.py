@@ -46,6 +46,10 @@ class Switcher:
             self.on_switch(cpu, actor)
         return actor
 
+    def forget_actors(self) -> None:
+        """Note that all threads' actors are gone."""
+        self._processes.clear()
+
     def on_switch(self, cpu: Cpu, thread: Actor | None) -> None:
         """Note that `thread`, or nobody, has been put on `cpu`.
 

@@ -13,6 +13,7 @@ from mmactors.actors.address_space import alloc_table
 from mmactors.actors.fault import SIGKILL, Signal, handle_page_fault
 from mmactors.actors.memory import TransferLines
 from mmactors.actors.process import Process
+from mmactors.actors.user_access import run_access
 from mmactors.arch.trace import Trace
 from mmactors.engine.actor import Actor
 from mmactors.engine.cpu import Cpu, WaitQueue
@@ -55,6 +56,8 @@ class UserThread:
     """A `spin` ends."""
     is_exiting: bool = field(default=False, init=False)
     """It ends before its next operation."""
+    next_operation: int = field(default=0, init=False)
+    """The place in its program: where a leader goes on."""
     _batch_began_ns: int = field(default=0, init=False)
     _lines: int = field(default=0, init=False)
 
@@ -68,6 +71,11 @@ class UserThread:
         process = self.process
         process.threads[FIRST_PROCESS if self.is_leader else self.name] = self
         process.nr_live_threads += 1
+        self.resume(at_ns)
+
+    def resume(self, at_ns: int) -> None:
+        """Let an actor do what the thread has left to do."""
+        process = self.process
         comm = process.comm if self.is_leader else f"{process.comm}/{self.name}"
         self.actor = process.switcher.spawn(
             process, self.cpu, name=comm, coro=self._run(), at_ns=at_ns
@@ -75,27 +83,38 @@ class UserThread:
 
     async def _run(self) -> None:
         process = self.process
-        kernel = process.kernel
         self.announce()
         if self.is_leader:
-            process.started_ns = self.cpu.clock.now
-            pgd_pfn = await alloc_table(kernel, self.cpu)
-            if pgd_pfn is None:
-                self.receive_signal(Signal(SIGKILL, 0, 0))
-            else:
-                process.exec(pgd_pfn)
-                process.switcher.load_mm(self.cpu, process)
-            for operation in self.program:
-                if self.must_end:
-                    break
-                await process.interpreter.perform(self, operation)
-            process.exit_group(self.cpu.clock.now)
+            await self._lead()
         else:
             await self._serve()
         if self._lines:
             await self.yield_cpu()
-        await process.end_thread(self.cpu)
+        if not process.outlives_threads:
+            await process.end_thread(self.cpu)
         self.cpu.exit_thread()
+
+    async def _lead(self) -> None:
+        """Do the program, then let the process end."""
+        process = self.process
+        if process.space is None:
+            await self._exec()
+        while self.next_operation < len(self.program) and not self.must_end:
+            operation = self.program[self.next_operation]
+            self.next_operation += 1
+            await process.interpreter.perform(self, operation)
+        if not process.outlives_threads:
+            process.exit_group(self.cpu.clock.now)
+
+    async def _exec(self) -> None:
+        process = self.process
+        process.started_ns = self.cpu.clock.now
+        pgd_pfn = await alloc_table(process.kernel, self.cpu)
+        if pgd_pfn is None:
+            self.receive_signal(Signal(SIGKILL, 0, 0))
+        else:
+            process.exec(pgd_pfn)
+            process.switcher.load_mm(self.cpu, process)
 
     @property
     def must_end(self) -> bool:
@@ -103,10 +122,13 @@ class UserThread:
         return self.is_exiting or self.process.killed_by is not None
 
     async def _serve(self) -> None:
-        """Do what the inbox says until the thread has to end."""
+        """Do what the inbox says until the thread has to end, or nothing more can come."""
+        process = self.process
         while not self.must_end:
             if self.inbox:
-                await self.process.interpreter.perform(self, self.inbox.popleft())
+                await process.interpreter.perform(self, self.inbox.popleft())
+            elif process.outlives_threads and not process.has_work_for(self):
+                break
             else:
                 self._become_idle()
                 await self.work.sleep()
@@ -176,8 +198,11 @@ class UserThread:
             self._batch_began_ns = clock.now
         row = 0
         while not self.must_end:
-            budget_ns = min(engine.limit - clock.now, BATCH_NS)
-            row = hardware.run(cpu.index, trace, row, max(budget_ns, 1), now_ns=clock.now)
+            if engine.is_exploring:
+                row = await run_access(space, cpu, trace, row)
+            else:
+                budget_ns = min(engine.limit - clock.now, BATCH_NS)
+                row = hardware.run(cpu.index, trace, row, max(budget_ns, 1), now_ns=clock.now)
             elapsed_ns = stop[ELAPSED_NS]
             clock.now += elapsed_ns
             cpu.times.user_ns += elapsed_ns

@@ -18,14 +18,14 @@ in the ready set; whoever parks without such an entry has set `waits_for`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, ClassVar, Final
 
 from attrs import frozen
 
 from mmactors.engine.actor import NEVER, PARKING, Actor, Awaited, Clock, Waitable
 from mmactors.engine.config import EngineConfig
-from mmactors.engine.guard import Guard, Label
+from mmactors.engine.guard import Guard, Label, Mode
 from mmactors.engine.policy import Policy, make_policy
 from mmactors.engine.report import EngineError, StepBudgetExceeded, deadlock, last_events
 from mmactors.engine.schedule import SEPARATOR, Recorder, Schedule
@@ -48,6 +48,9 @@ class EngineStatistics:
 
 class Engine:
     """Holds the baton, virtual time, and all actors of one machine."""
+
+    is_exploring: ClassVar[bool] = False
+    """Every step is a choice point: actors do one access a step, and say what it touched."""
 
     def __init__(self, config: EngineConfig, *, policy: Policy | None = None) -> None:
         self.config: Final = config
@@ -301,6 +304,12 @@ class Engine:
             await self.pause(label.text)
         if self.guard.on:
             self.guard.begin(actor, label)
+
+    def touch(self, name: str, mode: Mode) -> None:
+        """Say what the running step touched and could not declare; asked for while exploring."""
+
+    def observe(self, value: Hashable) -> None:
+        """Say what the running step saw and no label tells; asked for while exploring."""
 
     async def pause(self, label: str) -> None:
         """Let those go first whose time has come; take pending interrupts of this CPU."""

@@ -91,11 +91,14 @@ class Cpu:
     _last_thread: Actor | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        engine = self.engine
-        name = f"cpu{self.index}"
-        self.idle = engine.spawn(name, self._idle_loop(), clock=self.clock)
+        self.start()
+
+    def start(self) -> None:
+        """Give the CPU its idle actor; once more if the actors before are gone and it was idle."""
+        self.idle = self.engine.spawn(f"cpu{self.index}", self._idle_loop(), clock=self.clock)
         self.idle.cpu = self
         self.current = self.idle
+        self._last_thread = None
 
     async def _idle_loop(self) -> None:
         waitable = _Idle(self.index)
@@ -319,6 +322,10 @@ class WaitQueue:
     def wake_all(self, *, at_ns: int) -> None:
         """Wake every sleeper."""
         self.wake(len(self._sleepers), at_ns=at_ns)
+
+    def forget_actors(self) -> None:
+        """Note that the actors which slept here are gone."""
+        self._sleepers.clear()
 
     def describe(self) -> str:
         """Say what is waited for."""

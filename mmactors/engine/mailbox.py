@@ -145,6 +145,12 @@ class Mailbox(Generic[M]):
             self._receiver = None
         return heappop(heap)[3]
 
+    def forget_actors(self) -> None:
+        """Note that the actor which received here is gone; nothing may wait to be received."""
+        assert not self._heap, f"{self.name} holds {len(self._heap)} messages"
+        self._receiver = None
+        self._last_arrival_ns.clear()
+
     def describe(self) -> str:
         """Say what is waited for."""
         return f"a message to {self.name}"

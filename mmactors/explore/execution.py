@@ -257,6 +257,9 @@ class Execution:
             if trap is not PARK:
                 self._refuse(actor, trap)
             actor.pending = engine.parked
+        if engine.observed is not None:
+            self.histories.add(actor, engine.observed)
+            engine.observed = None
         if actor.cpu is not None:
             engine.clock.now = max(actor.clock.now, engine.clock.now)
 

@@ -18,6 +18,7 @@ from mmactors.explore.untimed import SearchActor, SearchEngine
 MAX_SPINS: Final = 2
 """After so many looks in a row that showed the same, an actor waits for a change."""
 
+_OBSERVED: Final = Step("observed", ())
 Entry = tuple[int, Step, Hashable]
 """The history before, the step, what it saw."""
 
@@ -73,6 +74,11 @@ class Histories:
             actor.spins = 0
             actor.saw = None
         return True
+
+    def add(self, actor: SearchActor, value: Hashable) -> None:
+        """Add what the step that `actor` took last showed besides the values of its objects."""
+        entry = (actor.history, _OBSERVED, value)
+        actor.history = self._numbers.setdefault(entry, len(self._numbers) + 1)
 
     def sees_nothing_new(self, actor: SearchActor) -> bool:
         """Return whether looking again would show a spinning actor what it saw last."""

@@ -17,7 +17,7 @@ Invariants: `parked` is set by whoever parks; an actor that is not finished has 
 """
 
 from collections.abc import Callable, Coroutine, Hashable, Sequence
-from typing import Any, Final, Protocol, cast
+from typing import Any, ClassVar, Final, Protocol, cast
 
 from attrs import define
 
@@ -112,6 +112,8 @@ class SearchActor(Actor):
 class SearchEngine(Engine):
     """The baton is given by whoever holds this engine."""
 
+    is_exploring: ClassVar[bool] = True
+
     def __init__(self) -> None:
         super().__init__(EngineConfig(quantum_ns=0, driver="inline"))
         self.steps: Final = StepTable()
@@ -129,6 +131,8 @@ class SearchEngine(Engine):
         """How many actors wait for a choice that concerns nobody else."""
         self.extra: Final[list[tuple[str, Mode]]] = []
         """What the running step touched and had not declared."""
+        self.observed: Hashable = None
+        """What the running step saw and no label tells."""
         self.party: Final = cast("list[SearchActor]", self.actors)
         """All actors, as what they are here."""
         self.woken: Final[list[SearchActor]] = []
@@ -161,6 +165,7 @@ class SearchEngine(Engine):
         self.clock.now = 0
         self.detour = False
         self.nr_choosing = 0
+        self.observed = None
         self.has_daemons = False
         self.limit = -1
         if self.messages:
@@ -238,6 +243,10 @@ class SearchEngine(Engine):
     def touch(self, name: str, mode: Mode) -> None:
         """Let the running step touch what it has not declared."""
         self.extra.append((name, mode))
+
+    def observe(self, value: Hashable) -> None:
+        """Let what the running actor saw be a part of its history."""
+        self.observed = (self.observed, value) if self.observed is not None else value
 
     async def spend(self, ns: int) -> None:
         """Let time pass; nobody else gets a turn for that."""

@@ -40,6 +40,7 @@ NO_LIMIT_NS: Final = 1 << 50
 """A budget that no batch spends: 13 days."""
 
 _SNOOP_WAYS: Final = 16
+_WALK_REFERENCES: Final = layout.COUNTS + layout.WALK * layout.COUNTS_EACH + layout.REFERENCES
 _KERNEL_REFERENCES: Final = layout.COUNTS + layout.KERNEL * layout.COUNTS_EACH + layout.REFERENCES
 
 
@@ -186,6 +187,14 @@ class Hardware:
         self._view[self._rows[cpu] + layout.TLB_FLUSHES] += 1
         which = EVERYTHING if including_global else ALL_PCIDS
         return int(flush(self._state, self._rows[cpu], which))
+
+    def nr_walked_entries(self, cpu: int) -> int:
+        """Return how many page-table entries the walker of `cpu` has touched so far."""
+        return self._view[self._rows[cpu] + _WALK_REFERENCES]
+
+    def last_translation(self, cpu: int) -> int:
+        """Return the entry through which `cpu` did its last access, of all levels combined."""
+        return self._view[self._rows[cpu] + layout.PTE]
 
     def translations(self, cpu: int, pcid: int, address: int) -> list[Translation]:
         """Return what the TLBs of `cpu` hold for `address` under `pcid`; they do not notice."""

@@ -160,6 +160,20 @@ class PageTable:
             table = pte_pfn(entry) << TABLE_SHIFT
         return PTE_LEVEL, table + table_index(address, PTE_LEVEL)
 
+    def path(self, address: int) -> list[int]:
+        """Return the word indices that a walk to `address` reads, the top one first."""
+        view = self.memory.view
+        table = self.pgd_pfn << TABLE_SHIFT
+        path = []
+        for level in range(self.levels, 0, -1):
+            index = table + table_index(address, level)
+            path.append(index)
+            entry = view[index]
+            if not entry & PRESENT or entry & PSE:
+                break
+            table = pte_pfn(entry) << TABLE_SHIFT
+        return path
+
     def entry_index(self, address: int, level: int) -> int:
         """Return the word index of the entry of `level` for `address`, whose table exists."""
         view = self.memory.view

@@ -26,6 +26,7 @@ from mmactors.workload.operation import (
     Mprotect,
     Munmap,
     Operation,
+    Race,
     RunTrace,
     Sleep,
     Spin,
@@ -182,6 +183,8 @@ def in_words(operation: Operation) -> str:
             return f"moves the program break by {change} bytes"
         case Barrier():
             return f"waits at {operation}"
+        case Race():
+            return "has set everything up: what follows is the race"
         case Cpu(cpu=cpu):
             return f"moves to CPU {cpu}"
         case Spin():

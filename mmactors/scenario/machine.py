@@ -29,7 +29,7 @@ from mmactors.observe.proc.of_process import process_texts
 from mmactors.scenario.dump import dump_scenario
 from mmactors.scenario.precompile import precompile_machine
 from mmactors.scenario.schema import Expectation, RecordConfig, Scenario
-from mmactors.scenario.wiring import Wired, wire
+from mmactors.scenario.wiring import Wired, make_engine, wire
 from mmactors.units import format_bytes
 
 
@@ -79,7 +79,10 @@ class Machine:
         precompile_machine()
         with _host_memory(scenario):
             self._wired: Final[Wired] = wire(
-                scenario, sink=sink, schedule=schedule, before_exit=self._keep_process
+                scenario,
+                engine=make_engine(scenario, schedule),
+                sink=sink,
+                before_exit=self._keep_process,
             )
         self._engine: Final = self._wired.kernel.engine
         self._scope: Final = DriverScope(self._engine)

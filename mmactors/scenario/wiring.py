@@ -44,22 +44,34 @@ class Wired:
     layout: MemoryLayout
     arena: Arena
     processes: tuple[Process, ...]
+    switcher: Switcher
+    interpreter: Interpreter
+    zones: tuple[ZoneActor, ...]
     dram: MemoryActor
+
+    def start_services(self) -> None:
+        """Give each serving actor its coroutine."""
+        engine = self.kernel.engine
+        for zone in self.zones:
+            engine.spawn(zone.mailbox.name, zone.serve())
+        engine.spawn(self.dram.mailbox.name, self.dram.serve())
+
+
+def make_engine(scenario: Scenario, schedule: Schedule | None) -> Engine:
+    """Make the engine of a scenario; with `schedule` it will replay that interleaving."""
+    policy = make_policy(scenario.engine)
+    return Engine(scenario.engine, policy=policy if schedule is None else Replay(schedule, policy))
 
 
 def wire(
     scenario: Scenario,
     *,
+    engine: Engine,
     sink: EventSink | None,
-    schedule: Schedule | None,
     before_exit: Callable[[Process], None],
 ) -> Wired:
-    """Make the machine of a scenario; with `schedule` it will replay that interleaving."""
+    """Make the machine of a scenario; its programs are ready to run on `engine`."""
     config = scenario.machine
-    policy = make_policy(scenario.engine)
-    engine = Engine(
-        scenario.engine, policy=policy if schedule is None else Replay(schedule, policy)
-    )
     arena = Arena()
     layout = boot_memory(config.memory, config.cpus)
     pages = PageColumns(
@@ -97,12 +109,39 @@ def wire(
     pages.flags_view[kernel.zero_pfn] |= PG_RESERVED
     switcher = Switcher(kernel)
     _wire_cpus(kernel, switcher, config.cpus)
-    dram = _wire_services(kernel)
+    zones = _wire_zones(kernel)
+    kernel.dram = Mailbox(engine, "memory")
+    dram = MemoryActor(engine=engine, mailbox=kernel.dram, line_ns=kernel.costs.dram_line_ns)
     interpreter = Interpreter(
         kernel=kernel,
         timer=Timer(engine),
         memory=MemoryCalls(kernel=kernel, line_bytes=config.hardware.l1i.line_bytes),
     )
+    wired = Wired(
+        kernel=kernel,
+        layout=layout,
+        arena=arena,
+        processes=_make_processes(scenario, kernel, interpreter, switcher, before_exit),
+        switcher=switcher,
+        interpreter=interpreter,
+        zones=zones,
+        dram=dram,
+    )
+    wired.start_services()
+    for process in wired.processes:
+        process.leader.start(0)
+    memory.view = _shared(engine, memory.view, PAGE_TABLES)
+    pages.mapcount_view = _shared(engine, pages.mapcount_view, PAGES)
+    return wired
+
+
+def _make_processes(
+    scenario: Scenario,
+    kernel: Kernel,
+    interpreter: Interpreter,
+    switcher: Switcher,
+    before_exit: Callable[[Process], None],
+) -> tuple[Process, ...]:
     processes = []
     for number, instance in enumerate(scenario.instances()):
         process = Process(
@@ -113,18 +152,15 @@ def wire(
             switcher=switcher,
             before_exit=before_exit,
         )
-        leader = UserThread(
+        process.leader = UserThread(
             process=process,
             name=instance.name,
             cpu=kernel.cpus[instance.cpu],
             program=instance.program,
             is_leader=True,
         )
-        leader.start(0)
         processes.append(process)
-    memory.view = _shared(engine, memory.view, PAGE_TABLES)
-    pages.mapcount_view = _shared(engine, pages.mapcount_view, PAGES)
-    return Wired(kernel=kernel, layout=layout, arena=arena, processes=tuple(processes), dram=dram)
+    return tuple(processes)
 
 
 def _shared(engine: Engine, column: Column, name: str) -> Column:
@@ -145,27 +181,26 @@ def _wire_cpus(kernel: Kernel, switcher: Switcher, nr_cpus: int) -> None:
         )
 
 
-def _wire_services(kernel: Kernel) -> MemoryActor:
+def _wire_zones(kernel: Kernel) -> tuple[ZoneActor, ...]:
     engine = kernel.engine
+    actors = []
     zone_lock_class = kernel.locks.of("&zone->lock")
     for zone in kernel.allocator.zones:
         name = f"zone {zone.node} {zone.name}"
         mailbox: Mailbox[Any] = Mailbox(engine, name)
         kernel.zone_mailboxes.append(mailbox)
         zone.trace_events = kernel.probe.on
-        zone_actor = ZoneActor(
-            engine=engine,
-            mailbox=mailbox,
-            zone=zone,
-            costs=kernel.costs,
-            lock_class=zone_lock_class,
-            probe=kernel.probe,
+        actors.append(
+            ZoneActor(
+                engine=engine,
+                mailbox=mailbox,
+                zone=zone,
+                costs=kernel.costs,
+                lock_class=zone_lock_class,
+                probe=kernel.probe,
+            )
         )
-        engine.spawn(name, zone_actor.serve())
-    kernel.dram = Mailbox(engine, "memory")
-    dram = MemoryActor(engine=engine, mailbox=kernel.dram, line_ns=kernel.costs.dram_line_ns)
-    engine.spawn("memory", dram.serve())
-    return dram
+    return tuple(actors)
 
 
 def _boot_alloc(kernel: Kernel) -> int:

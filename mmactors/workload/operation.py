@@ -65,6 +65,7 @@ from mmactors.workload.operation_system import (
     Oomadj,
     Open,
     Put,
+    Race,
     Read,
     Readahead,
     Reap,
@@ -131,6 +132,7 @@ __all__ = [
     "PlainOperation",
     "Prot",
     "Put",
+    "Race",
     "Range",
     "Read",
     "Readahead",
@@ -195,6 +197,7 @@ PlainOperation = (
     | Kill
     | Cpu
     | Barrier
+    | Race
     | Sleep
     | Nop
     | Oomadj

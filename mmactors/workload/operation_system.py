@@ -221,6 +221,13 @@ class Barrier(Written):
 
 
 @frozen(kw_only=True)
+class Race(Written):
+    """Mark the end of set-up: `mmactors explore` tries every order of what comes after it."""
+
+    verb: ClassVar[str] = "race"
+
+
+@frozen(kw_only=True)
 class Sleep(Written):
     """Give the CPU away for a time."""
 
