@@ -142,7 +142,7 @@ class Interpreter:
 
     async def _wait_for(self, thread: UserThread, other: UserThread) -> None:
         while other.is_busy:
-            await other.idle.sleep()
+            await other.idle.sleep(unless=lambda: not other.is_busy)
             thread.announce()
 
     async def _wait_for_all(self, thread: UserThread) -> None:
@@ -162,7 +162,7 @@ class Interpreter:
             meeting.is_over = True
             meeting.queue.wake_all(at_ns=thread.cpu.clock.now)
         while not meeting.is_over and not thread.must_end:
-            await meeting.queue.sleep()
+            await meeting.queue.sleep(unless=lambda: meeting.is_over or thread.must_end)
             thread.announce()
         if not meeting.is_over:
             meeting.arrived -= 1

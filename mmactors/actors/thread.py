@@ -131,7 +131,7 @@ class UserThread:
                 break
             else:
                 self._become_idle()
-                await self.work.sleep()
+                await self.work.sleep(unless=lambda: bool(self.inbox) or self.must_end)
                 self.announce()
         self.is_exiting = True
         self.inbox.clear()

@@ -142,8 +142,8 @@ class Engine:
             return self.recent_events()
         return self.recorder.last(_NR_RECENT)
 
-    def next_send_order(self) -> int:
-        """Return a number that orders messages by when they were sent."""
+    def next_send_order(self, to: str) -> int:  # noqa: ARG002 - searches want to know
+        """Return a number that orders what is sent to `to` by when it was sent."""
         self._send_order += 1
         return self._send_order
 

@@ -17,12 +17,14 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from heapq import heappop, heappush
+from operator import itemgetter
 from typing import Any
 
 from attrs import define, field, frozen
 
 from mmactors.engine.actor import NEVER, Actor, Awaited, Clock, Waitable
 from mmactors.engine.baton import Engine
+from mmactors.engine.guard import Label, Mode
 from mmactors.engine.report import SleepInAtomicContext
 
 
@@ -65,6 +67,8 @@ class Cpu:
     """How long a thread runs while another waits for the CPU."""
     on_switch: "Callable[[Cpu, Actor | None], None]" = field(kw_only=True)
     """Called when a thread, or nobody (None: idle), is put on the CPU."""
+    name: str = field(init=False)
+    """What steps that touch this CPU call it."""
     clock: Clock = field(factory=Clock, init=False)
     times: CpuTimes = field(factory=CpuTimes, init=False)
     interrupts: Counter[str] = field(factory=Counter, init=False)
@@ -91,11 +95,12 @@ class Cpu:
     _last_thread: Actor | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.name = f"cpu{self.index}"
         self.start()
 
     def start(self) -> None:
         """Give the CPU its idle actor; once more if the actors before are gone and it was idle."""
-        self.idle = self.engine.spawn(f"cpu{self.index}", self._idle_loop(), clock=self.clock)
+        self.idle = self.engine.spawn(self.name, self._idle_loop(), clock=self.clock)
         self.idle.cpu = self
         self.current = self.idle
         self._last_thread = None
@@ -130,7 +135,7 @@ class Cpu:
         """Queue an interrupt that arrives `latency_ns` after the sender's present time."""
         engine = self.engine
         arrival_ns = engine.current.clock.now + latency_ns
-        heappush(self._pending, (arrival_ns, engine.next_send_order(), interrupt))
+        heappush(self._pending, (arrival_ns, engine.next_send_order(self.name), interrupt))
         engine.messages[f"interrupt {interrupt.vector}"] += 1
         self._interrupts_changed()
         if self.interrupt_ns < NEVER and self.current is not engine.running:
@@ -238,8 +243,17 @@ class Cpu:
         """How many threads run or want to run here."""
         return len(self._run_queue) + (self.current is not self.idle)
 
+    def queued(self) -> list[Actor]:
+        """Return the threads of the run queue, in their order."""
+        return [thread for _, _, thread in sorted(self._run_queue, key=itemgetter(0, 1))]
+
+    def pending_vectors(self) -> list[str]:
+        """Return the vectors of the interrupts that have not been taken, in their order."""
+        pending = sorted(self._pending, key=itemgetter(0, 1))
+        return [interrupt.vector for _, _, interrupt in pending]
+
     def _enqueue(self, thread: Actor, at_ns: int) -> None:
-        heappush(self._run_queue, (at_ns, self.engine.next_send_order(), thread))
+        heappush(self._run_queue, (at_ns, self.engine.next_send_order(self.name), thread))
 
     def _schedule(self, thread: Actor, at_ns: int) -> None:
         """Let `thread` run from `at_ns`, or as soon as the CPU is free after that."""
@@ -298,38 +312,83 @@ class _Preempted:
 
 
 @define(eq=False)
+class _Sleeper:
+    """A thread that sleeps in a wait queue."""
+
+    queue: "WaitQueue"
+    thread: Actor
+    missed: Actor | None
+    """Who woke the queue between this thread's look and its sleep: it sleeps for nothing."""
+    at_ns: int = NEVER
+
+    def describe(self) -> str:
+        if self.missed is None:
+            return self.queue.name
+        return (
+            f"{self.queue.name}: {self.missed} woke it between the look and the sleep, "
+            "a lost wake-up"
+        )
+
+
+@define(eq=False)
 class WaitQueue:
-    """Threads that sleep until they are woken, in order of arrival (kernel/sched/wait.c)."""
+    """Threads that sleep until they are woken, in order of arrival (kernel/sched/wait.c).
+
+    Going to sleep is a step of its own while exploring, so that a wake-up can come between the look
+    and the sleep, and is lost.
+    """
 
     engine: Engine
     name: str
-    _sleepers: deque[Actor] = field(factory=deque, init=False)
+    _sleepers: deque[_Sleeper] = field(factory=deque, init=False)
+    _nr_wakes: int = field(default=0, init=False)
+    _waker: Actor | None = field(default=None, init=False)
+    """Who woke the queue last."""
 
-    async def sleep(self) -> None:
-        """Sleep until woken; the caller checks its condition again."""
-        thread = self.engine.current
+    async def sleep(self, *, unless: Callable[[], bool] | None = None) -> None:
+        """Sleep until woken; the caller looks at its condition before and after.
+
+        `unless` is that condition: it is looked at once more from inside the queue, so that no
+        wake-up is lost (wait_event); if it holds, the thread does not sleep.
+        """
+        engine = self.engine
+        missed = None
+        if engine.is_exploring:
+            nr_wakes = self._nr_wakes
+            await engine.step(Label(f"sleep on {self.name}", ((self.name, Mode.WRITE),)))
+            if unless is not None and unless():
+                return
+            if nr_wakes != self._nr_wakes and unless is None:
+                missed = self._waker
+        thread = engine.current
         assert thread.cpu is not None, f"{thread.name} has no CPU that it could give away"
-        self._sleepers.append(thread)
-        await thread.cpu.sleep(self, "sleep")
+        sleeper = _Sleeper(self, thread, missed)
+        self._sleepers.append(sleeper)
+        await thread.cpu.sleep(sleeper, "sleep")
 
     def wake(self, nr_threads: int, *, at_ns: int) -> None:
-        """Wake the first `nr_threads` sleepers."""
+        """Wake the first `nr_threads` sleepers, as a part of the running step."""
+        self.engine.touch(self.name, Mode.WRITE)
+        self._nr_wakes += 1
+        self._waker = self.engine.running
         for _ in range(min(nr_threads, len(self._sleepers))):
-            thread = self._sleepers.popleft()
+            sleeper = self._sleepers.popleft()
+            thread = sleeper.thread
             assert thread.cpu is not None, f"{thread.name} sleeps but has no CPU"
+            sleeper.at_ns = at_ns
             thread.cpu.wake(thread, at_ns)
 
     def wake_all(self, *, at_ns: int) -> None:
-        """Wake every sleeper."""
+        """Wake every sleeper, as a part of the running step."""
         self.wake(len(self._sleepers), at_ns=at_ns)
 
     def forget_actors(self) -> None:
         """Note that the actors which slept here are gone."""
         self._sleepers.clear()
 
-    def describe(self) -> str:
-        """Say what is waited for."""
-        return f"{self.name}"
+    def sleepers(self) -> list[Actor]:
+        """Return who sleeps, in order."""
+        return [sleeper.thread for sleeper in self._sleepers]
 
 
 async def sleep_for(engine: Engine, awaited: Awaited, label: str) -> None:

@@ -105,7 +105,7 @@ class Mailbox(Generic[M]):
         arrival_ns = max(arrival_ns, self._last_arrival_ns.get(index, 0))
         self._last_arrival_ns[index] = arrival_ns
         tie = engine.policy.tie(index, arrival_ns)
-        heappush(heap, (arrival_ns, tie, engine.next_send_order(), message))
+        heappush(heap, (arrival_ns, tie, engine.next_send_order(self.name), message))
         engine.messages[kind if kind is not None else type(message).__name__] += 1
         receiver = self._receiver
         if receiver is not None:

@@ -12,6 +12,7 @@ Invariants: nobody runs between two calls; `choices` and `steps` are as long as 
 """
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final
 
 from mmactors.engine.actor import PARK
@@ -19,8 +20,9 @@ from mmactors.engine.guard import Mode
 from mmactors.engine.report import EngineError, ForeignAwait
 from mmactors.explore.broken import Broken, broken_law, crashed, deadlock
 from mmactors.explore.history import MAX_SPINS, Histories
-from mmactors.explore.step import Step
+from mmactors.explore.step import Step, Touches
 from mmactors.explore.untimed import INTERRUPT, MAX_ACTORS, SearchActor, SearchEngine
+from mmactors.explore.view import is_cpu
 from mmactors.explore.world import Law, World
 
 Build = Callable[[World], object]
@@ -56,6 +58,10 @@ class Execution:
         self.is_long = False
         """It grew too long."""
         self.world: World
+        self.nr_cast = 0
+        """How many actors the world began with; they are the first."""
+        self._nr_named = 0
+        """How many objects it began with; others show up when they are touched."""
         self.histories: Final = Histories(self.engine)
         self.is_keyed = is_keyed
         """Whether states can be named; turned off by an object that nobody can name."""
@@ -96,8 +102,11 @@ class Execution:
         if self._given_scope is None:
             self.scope_names = world.scope_names
         assert engine.party, "the world has no actors; call world.actor(name, function)"
+        self._nr_named = len(engine.objects)
+        self.nr_cast = len(engine.party)
+        self.histories.begin()
         engine.extra.clear()
-        self._let_woken_go_on()
+        self._go_on()
         engine.running = None
         self.is_over = engine.is_over()
         if self._always:
@@ -108,6 +117,11 @@ class Execution:
     def close(self) -> None:
         """Leave no coroutine behind."""
         self.engine.reset()
+
+    @property
+    def named(self) -> list[str]:
+        """The objects that the world began with."""
+        return list(islice(self.engine.objects, self._nr_named))
 
     def has_ended(self) -> bool:
         """Return whether the schedule is over, well or badly."""
@@ -169,11 +183,16 @@ class Execution:
         engine.running = actor
         self._resume(actor, step)
         if engine.woken or self.scope_names is not None or actor.pending.is_local:
-            self._go_on_locally(actor)
+            self._go_on(actor)
         engine.running = None
         extra = engine.extra
+        if extra:
+            if self.scope_names is not None:
+                self._note_outside(actor, tuple(extra))
+            if self.is_keyed and not self.histories.note_more(actor, step, tuple(extra)):
+                self.is_keyed = False
         if actor.cpu is not None and option != INTERRUPT:
-            extra.append((f"cpu{actor.cpu.index}", Mode.READ))
+            extra.append((actor.cpu.name, Mode.READ))
         if engine.has_daemons:
             if actor.daemon:
                 extra.append((THE_END, Mode.ADD))
@@ -198,7 +217,7 @@ class Execution:
         option = choice >> INDEX_BITS
         if option == INTERRUPT:
             assert actor.cpu is not None, f"{actor} has no CPU"
-            return actor.name, f"interrupt on cpu{actor.cpu.index}"
+            return actor.name, f"interrupt on {actor.cpu.name}"
         if actor.branch is not None:
             return actor.name, next(step.text for at, step in actor.branch() if at == option)
         return actor.name, actor.pending.text
@@ -224,7 +243,7 @@ class Execution:
             assert cpu is not None, f"{actor} has no CPU"
             engine.detour = True
             cpu.clock.now = max(cpu.clock.now, cpu.interrupt_ns)
-            name = f"cpu{cpu.index}"
+            name = cpu.name
             return engine.steps.of(f"interrupt on {name}", ((name, Mode.WRITE),))
         assert actor.branch is not None, f"{actor} has no option {option}"
         return next(step for number, step in actor.branch() if number == option)
@@ -275,68 +294,79 @@ class Execution:
         )
         self.broken = crashed(actor, error)
 
-    def _go_on_locally(self, actor: SearchActor) -> None:
-        """Let those go on who need no turn for what they do next."""
-        if self.engine.woken:
-            self._let_woken_go_on()
-        self._go_on_inside(actor)
+    def _go_on(self, first: SearchActor | None = None) -> None:
+        """Let those go on who need no turn for what they do next: who was woken, and `first`.
 
-    def _let_woken_go_on(self) -> None:
-        """Let those run who were woken to go on with local code."""
+        They do one step each, in turns. Outside the scope nobody is offered a choice, so that
+        services that nobody looks at answer as a part of the step that asks them.
+        """
         engine = self.engine
-        woken = engine.woken
-        running = engine.running
-        while woken and self.broken is None:
-            actor = woken.pop(0)
-            pending = actor.pending
-            if (
-                actor.finished
-                or not pending.is_local
-                or actor is running
-                or actor.branch is not None
-                or not actor.is_enabled()
-                or (self._loud and f"{actor.name}: {pending.text}" in self._loud)
-            ):
+        ready = engine.woken
+        if first is not None:
+            ready.append(first)
+        for _ in range(MAX_LOCAL_STEPS):
+            if self.scope_names is not None and not ready:
+                ready += self._let_in()
+            if not ready or self.broken is not None:
+                ready.clear()
+                return
+            actor = ready.pop(0)
+            if not self._needs_no_turn(actor):
                 continue
+            step = actor.pending
+            if not step.is_local:
+                self._note_outside(actor, step.touches)
             nr_extra = len(engine.extra)
             engine.running = actor
-            self._resume(actor, pending)
-            if len(engine.extra) > nr_extra and self.broken is None:
-                self._loud.add(f"{actor.name}: {pending.text}")
-                engine.running = None
-                raise BecameVisible
-            if self.scope_names is not None or actor.pending.is_local:
-                self._go_on_inside(actor)
-        engine.running = running
-        woken.clear()
-
-    def _go_on_inside(self, actor: SearchActor) -> None:
-        """Let `actor` take steps that are no choice points, up to the next that is one."""
-        engine = self.engine
-        for _ in range(MAX_LOCAL_STEPS):
-            step = actor.pending
-            if (
-                actor.finished
-                or self.broken is not None
-                or actor.branch is not None
-                or not (step.is_local or self._is_outside(step))
-                or not actor.is_enabled()
-                or f"{actor.name}: {step.text}" in self._loud
-            ):
-                return
-            if not step.is_local:
-                for name, mode in step.touches:
-                    touched = self.outside.setdefault(name, {})
-                    if touched.get(actor.name) is not Mode.WRITE:
-                        touched[actor.name] = mode
-            engine.running = actor
             self._resume(actor, step)
-            if engine.woken:
-                self._let_woken_go_on()
+            if len(engine.extra) > nr_extra and self.broken is None:
+                self._must_be_quiet(actor, step, nr_extra)
+            ready.append(actor)
         self.broken = crashed(
             actor,
             EngineError(f"{actor} took {MAX_LOCAL_STEPS} steps outside the scope in a row"),
         )
+
+    def _needs_no_turn(self, actor: SearchActor) -> bool:
+        """Return whether an actor can go on with what is no choice point."""
+        step = actor.pending
+        return (
+            not actor.finished
+            and actor.branch is None
+            and (step.is_local or self._is_outside(step))
+            and actor.is_enabled()
+            and not (self._loud and f"{actor.name}: {step.text}" in self._loud)
+            and not (actor.spins >= MAX_SPINS and self.histories.sees_nothing_new(actor))
+        )
+
+    def _let_in(self) -> list[SearchActor]:
+        """Return who stood before a gate outside the scope that is open now."""
+        return [
+            actor
+            for actor in self.engine.party
+            if actor.gate is not None and self._needs_no_turn(actor)
+        ]
+
+    def _must_be_quiet(self, actor: SearchActor, step: Step, nr_extra: int) -> None:
+        """Raise BecameVisible if what was taken for local touched what others may see."""
+        engine = self.engine
+        touched = engine.extra[nr_extra:]
+        if self.scope_names is not None:
+            self._note_outside(actor, tuple(touched))
+            if not any(self._is_named(name) for name, _ in touched):
+                return
+        self._loud.add(f"{actor.name}: {step.text}")
+        engine.running = None
+        raise BecameVisible
+
+    def _note_outside(self, actor: SearchActor, touches: Touches) -> None:
+        """Note who touched what is outside the scope."""
+        for name, mode in touches:
+            if is_cpu(name) or self._is_named(name):
+                continue
+            touched = self.outside.setdefault(name, {})
+            if touched.get(actor.name) is not Mode.WRITE:
+                touched[actor.name] = mode
 
     def _is_outside(self, step: Step) -> bool:
         scope = self.scope_names
@@ -344,10 +374,13 @@ class Execution:
             return False
         known = self._in_scope.get(step)
         if known is None:
-            known = self._in_scope[step] = any(
-                name in scope or name.partition("[")[0] in scope for name, _ in step.touches
-            )
+            known = self._in_scope[step] = any(self._is_named(name) for name, _ in step.touches)
         return not known
+
+    def _is_named(self, name: str) -> bool:
+        """Return whether the scope names an object, or the column that it is of."""
+        scope = self.scope_names
+        return scope is None or name in scope or name.partition("[")[0] in scope
 
     def _check(self, laws: list[Law]) -> None:
         for law in laws:

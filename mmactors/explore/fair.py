@@ -74,7 +74,7 @@ def _seen(execution: Execution, index: int) -> Hashable:
 def _state(execution: Execution) -> Hashable:
     if not execution.is_keyed:
         return None
-    return tuple(thing.key() for thing in execution.engine.objects.values())
+    return execution.histories.values()
 
 
 def _period(rounds: list[Round]) -> int | None:

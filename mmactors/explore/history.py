@@ -5,6 +5,11 @@ by the history of each actor and the values of all shared objects; a program cou
 actors' locals. Equal names mean equal states, exactly: a history is the number, in a table, of the
 history before it, the step, and what the step looked at.
 
+Objects that the world began with are part of the name of a state. Others show up when they are
+touched, in one schedule and not in the next: what they hold follows from the histories, which know
+what every step that reads or writes them found there, so they are no part of the name. What a step
+wrote without having declared it becomes a part of all names from then on.
+
 An object that nobody can name, or that has no value to be named by, ends that: states can then not
 be told apart, and every one is taken for new.
 """
@@ -12,8 +17,10 @@ be told apart, and every one is taken for new.
 from collections.abc import Hashable
 from typing import Final
 
-from mmactors.explore.step import Step
-from mmactors.explore.untimed import SearchActor, SearchEngine
+from mmactors.engine.guard import Mode
+from mmactors.explore.step import Step, Touches
+from mmactors.explore.untimed import Keyed, SearchActor, SearchEngine
+from mmactors.explore.view import CpuView, is_cpu
 
 MAX_SPINS: Final = 2
 """After so many looks in a row that showed the same, an actor waits for a change."""
@@ -27,16 +34,39 @@ class Histories:
     """The histories of one search."""
 
     def __init__(self, engine: SearchEngine) -> None:
-        self._objects: Final = engine.objects
+        self._engine: Final = engine
+        self._objects: dict[str, Keyed] = engine.objects
+        self._named: list[Keyed] = []
+        self._loose: Final[dict[str, Keyed | None]] = {}
+        """What steps have written without declaring it, in any schedule so far."""
         self._party: Final = engine.party
         self._numbers: Final[dict[Entry, int]] = {}
+
+    def begin(self) -> None:
+        """Name states by the objects that there are now: the world has just been built."""
+        self._objects = self._engine.objects
+        self._named = list(self._objects.values())
+        for name in self._loose:
+            self._loose[name] = None
 
     def key(self) -> Hashable:
         """Return the name of the state."""
         return (
             tuple([actor.history for actor in self._party]),
-            tuple([thing.key() for thing in self._objects.values()]),
+            tuple([thing.key() for thing in self._named]),
+            self._loose_values() if self._loose else (),
         )
+
+    def values(self) -> Hashable:
+        """Return what the objects hold that the world began with, or that nobody declared."""
+        return tuple([thing.key() for thing in self._named]), self._loose_values()
+
+    def _loose_values(self) -> Hashable:
+        loose = self._loose
+        for name, thing in loose.items():
+            if thing is None:
+                loose[name] = self.find(name)
+        return tuple([None if thing is None else thing.key() for thing in loose.values()])
 
     def present(self) -> list[int]:
         """Return each actor's history."""
@@ -80,6 +110,30 @@ class Histories:
         entry = (actor.history, _OBSERVED, value)
         actor.history = self._numbers.setdefault(entry, len(self._numbers) + 1)
 
+    def note_more(self, actor: SearchActor, step: Step, extra: Touches) -> bool:
+        """Note that the step touched more than it declared; return whether that can be named."""
+        seen = []
+        for name, mode in extra:
+            if mode is Mode.ADD:
+                continue
+            thing = self._loose.get(name)
+            if thing is None:
+                thing = self.find(name)
+                if thing is None:
+                    return False
+                if mode is Mode.WRITE:
+                    self._loose[name] = thing
+            seen.append((name, thing.key()))
+        entry = (actor.history, step, tuple(seen))
+        try:
+            number = self._numbers.get(entry)
+        except TypeError:
+            return False
+        if number is None:
+            number = self._numbers[entry] = len(self._numbers) + 1
+        actor.history = number
+        return True
+
     def sees_nothing_new(self, actor: SearchActor) -> bool:
         """Return whether looking again would show a spinning actor what it saw last."""
         if actor.saw is None or actor.pending is not actor.saw[0]:
@@ -98,8 +152,21 @@ class Histories:
         objects = self._objects
         missing = [name for name in looks if name not in objects]
         for name in missing:
-            column = name.partition("[")[0]
-            if column not in objects:
+            found = self.find(name)
+            if found is None:
                 return False
-            objects[name] = objects[column]
+            objects[name] = found
         return bool(missing)
+
+    def find(self, name: str) -> Keyed | None:
+        """Return the object, or the column that it is an element of; None: nobody knows it."""
+        objects = self._objects
+        if is_cpu(name) and name not in objects:
+            cpus = (actor.cpu for actor in self._party if actor.cpu is not None)
+            return next((CpuView(cpu) for cpu in cpus if cpu.name == name), None)
+        for known in (name, name.partition("[")[0]):
+            try:
+                return objects[known]
+            except KeyError:
+                continue
+        return None

@@ -9,7 +9,6 @@ from mmactors.engine.schedule import SEPARATOR
 from mmactors.explore.broken import Broken, Kind
 from mmactors.explore.execution import INDEX_MASK, Execution
 from mmactors.explore.script import Script, play
-from mmactors.explore.untimed import SearchEngine
 
 _MAX_WIDTH: Final = 40
 _NR_FAIR_ROWS: Final = 12
@@ -32,14 +31,17 @@ def rows_of(execution: Execution, script: Script, *, max_steps: int) -> list[Row
     preemptions: list[bool] = []
     times: list[int] = []
     engine = execution.engine
+    play(execution, script, max_steps=max_steps)
+    touched = [name for step in execution.steps for name, _ in step.touches]
+    names = list(dict.fromkeys([*execution.named, *touched]))
 
     def on_step(choice: int) -> None:
-        shows.append(_shown(engine))
+        shows.append(_shown(execution, names))
         preemptions.append(execution.is_preemption(execution.candidates(), choice))
         times.append(engine.clock.now)
 
     play(execution, script, max_steps=max_steps, on_step=on_step)
-    shows.append(_shown(engine))
+    shows.append(_shown(execution, names))
     rows = []
     for at, (choice, step) in enumerate(zip(execution.choices, execution.steps, strict=True)):
         is_scripted = at < len(script)
@@ -67,8 +69,10 @@ def rows_of(execution: Execution, script: Script, *, max_steps: int) -> list[Row
     return rows
 
 
-def _shown(engine: SearchEngine) -> dict[str, str]:
-    return {name: thing.show() for name, thing in engine.objects.items()}
+def _shown(execution: Execution, names: Sequence[str]) -> dict[str, str]:
+    """Return what the objects of these names hold, as far as they can be shown."""
+    found = ((name, execution.histories.find(name)) for name in names)
+    return {name: thing.show() for name, thing in found if thing is not None}
 
 
 def table(rows: Sequence[Row], actors: Sequence[str]) -> str:

@@ -89,12 +89,12 @@ def _unreadable(text: str, legal: str) -> UserError:
 
 def fingerprint(build: Build, execution: Execution) -> str:
     """Return the digest of the program that `build` makes; `execution` has begun."""
-    engine = execution.engine
-    codes = dict.fromkeys(getattr(actor.coro, "cr_code", None) for actor in engine.party)
+    cast = execution.engine.party[: execution.nr_cast]
+    codes = dict.fromkeys(getattr(actor.coro, "cr_code", None) for actor in cast)
     texts = [_source(build), *(_source(code) for code in codes)]
     texts += [*arguments(build), repr(execution.scope_names)]
-    texts += [actor.name for actor in engine.party]
-    texts += list(engine.objects)
+    texts += [actor.name for actor in cast]
+    texts += execution.named
     return fingerprint_of(*texts)[:_NR_DIGITS]
 
 

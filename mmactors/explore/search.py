@@ -38,7 +38,6 @@ from mmactors.explore.script import (
 from mmactors.explore.shrink import Shrinker, Shrunk
 from mmactors.explore.store import Store
 from mmactors.explore.strategy import Strategy
-from mmactors.explore.untimed import ORDER_OF_SENDS
 from mmactors.explore.verdict import Failure, Outcome, Verdict
 
 BOUNDS: Final = (0, 1, 2)
@@ -234,7 +233,7 @@ class Search:
 
     def _note(self) -> None:
         """Take down which objects there are."""
-        self._names.update(dict.fromkeys(self._execution.engine.objects))
+        self._names.update(dict.fromkeys(self._execution.named))
         for step in self._execution.steps:
             self._names.update(dict.fromkeys(name for name, _ in step.touches))
 
@@ -285,11 +284,7 @@ class Search:
     def _verdict(self, outcome: Outcome, failure: Failure | None) -> Verdict:
         execution = self._execution
         given = execution.scope_names
-        names = (
-            [name for name in self._names if name not in (ORDER_OF_SENDS, THE_END)]
-            if given is None
-            else given
-        )
+        names = [name for name in self._names if name != THE_END] if given is None else given
         outside = tuple(
             name
             for name, touched in execution.outside.items()

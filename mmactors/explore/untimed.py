@@ -31,8 +31,6 @@ from mmactors.explore.step import Step, StepTable
 MAX_ACTORS: Final = 64
 INTERRUPT: Final = 1 << 20
 """The option of an actor that takes the interrupts of its CPU before it goes on."""
-ORDER_OF_SENDS: Final = "order of sends"
-"""What every message changes, as long as nobody says which mailbox it goes to."""
 
 
 class Keyed(Protocol):
@@ -137,8 +135,12 @@ class SearchEngine(Engine):
         """All actors, as what they are here."""
         self.woken: Final[list[SearchActor]] = []
         """Who may have local code to go on with."""
-        self.objects: Final[dict[str, Keyed]] = {}
-        """Shared objects by name; a state can be named if all that is touched is in here."""
+        self.objects: dict[str, Keyed] = {}
+        """Shared objects by name; a state can be named if all that is touched is in here.
+
+        Who builds a world may put another dict here, one that makes objects when they are asked
+        for (`__missing__`).
+        """
         self.labels: Final[dict[str, Any]] = {}
         """The steps of locks by name, made once a search."""
         self.cells: Final[dict[str, Any]] = {}
@@ -228,17 +230,17 @@ class SearchEngine(Engine):
         assert isinstance(actor, SearchActor), f"{actor} is no actor of this search"
         cpu = actor.cpu
         if cpu is not None:
-            self.extra.append((f"cpu{cpu.index}", Mode.WRITE))
+            self.extra.append((cpu.name, Mode.WRITE))
             if actor is cpu.idle and time_ns == cpu.interrupt_ns:
                 return  # Taking the interrupt is a choice of its own.
         if actor.ready_at is None or time_ns < actor.ready_at:
             actor.ready_at = time_ns
         self.woken.append(actor)
 
-    def next_send_order(self) -> int:
-        """Return a number that orders messages by when they were sent; all of them are ordered."""
-        self.extra.append((ORDER_OF_SENDS, Mode.WRITE))
-        return super().next_send_order()
+    def next_send_order(self, to: str) -> int:
+        """Return a number that orders what is sent to `to`; the running step touches that."""
+        self.extra.append((to, Mode.WRITE))
+        return super().next_send_order(to)
 
     def touch(self, name: str, mode: Mode) -> None:
         """Let the running step touch what it has not declared."""
@@ -310,5 +312,5 @@ class SearchEngine(Engine):
         if getattr(waitable, "at_ns", None) is not None:
             return self.steps.of(label, ())  # What it waited for is its own.
         if name is None:
-            name = f"cpu{actor.cpu.index}" if actor.cpu is not None else waitable.describe()
+            name = actor.cpu.name if actor.cpu is not None else waitable.describe()
         return self.steps.of(f"{label} {name}", ((name, Mode.WRITE),))

@@ -1,0 +1,47 @@
+"""What names the state of things of `mmactors.engine` that have no value of their own."""
+
+from collections.abc import Hashable
+from typing import Final
+
+from attrs import frozen
+
+from mmactors.engine.cpu import Cpu
+
+_CPU: Final = "cpu"
+
+
+def is_cpu(name: str) -> bool:
+    """Return whether an object is a CPU: what makes its threads ready, or interrupts it."""
+    return name.startswith(_CPU) and name[len(_CPU) :].isdecimal()
+
+
+@frozen(eq=False)
+class CpuView:
+    """Who runs on a CPU, who wants to, and which interrupts are pending."""
+
+    cpu: Cpu
+
+    def key(self) -> Hashable:
+        """Return the state; times are no part of it."""
+        cpu = self.cpu
+        return (
+            cpu.current.index,
+            tuple(thread.index for thread in cpu.queued()),
+            tuple(cpu.pending_vectors()),
+            cpu.irqs_enabled,
+            tuple(cpu.contexts),
+        )
+
+    def show(self) -> str:
+        """Return the state as text."""
+        cpu = self.cpu
+        parts = ["idle" if cpu.current is cpu.idle else f"runs {cpu.current.name}"]
+        if queued := [thread.name for thread in cpu.queued()]:
+            parts.append(f"queued {' '.join(queued)}")
+        if vectors := cpu.pending_vectors():
+            parts.append(f"pending {' '.join(vectors)}")
+        if cpu.contexts:
+            parts.append(f"in {' > '.join(cpu.contexts)}")
+        elif not cpu.irqs_enabled:
+            parts.append("interrupts off")
+        return ", ".join(parts)
