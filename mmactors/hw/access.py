@@ -10,6 +10,10 @@ faults has counted nothing and, but for recency in the TLBs, changed nothing; it
 when the kernel is done. If it was the second page that faulted, the first has been
 counted, which `RETRY_PAGES` remembers.
 
+With `watched`, the generation column again, a batch also stops (STALE) before an access through a
+translation that outlived its page. None compiles the same functions without the question, so that
+an unchecked batch does not pay for it; the counts are the same.
+
 The cost of the loop's turns is measured by benchmarks/access_path.py.
 """
 
@@ -89,6 +93,7 @@ from mmactors.hw.tlb import (
     CODE_MASK,
     PCID_BITS,
     PCID_SHIFT,
+    is_stale,
 )
 from mmactors.hw.tlb import PTE as TLB_PTE
 from mmactors.hw.tlb import USED as TLB_USED
@@ -98,12 +103,14 @@ from mmactors.hw.walk import (
     ERROR_USER,
     ERROR_WRITE,
 )
+from mmactors.hw.walk import STALE as STALE_ACCESS
 
 Words = NDArray[np.int64]
 
 END: Final = 0
 FAULT: Final = 1
 BUDGET: Final = 2
+STALE: Final = 3
 """Why a batch stopped."""
 
 _NOWHERE: Final = 1 << 62
@@ -126,6 +133,7 @@ def access(
     state: Words,
     memory: Words,
     generation: Words,
+    watched: Words | None,
     row: int,
     address: int,
     size: int,
@@ -133,7 +141,7 @@ def access(
     now_ns: int,
     is_user: int,
 ) -> int:
-    """Do one access in full; return its cost in ps, or -1 when it faults.
+    """Do one access in full; return its cost in ps, or -1 when it stops: see ERROR_CODE.
 
     The access itself is counted by the caller, all that follows from it here.
     """
@@ -156,6 +164,7 @@ def access(
             state,
             memory,
             generation,
+            watched,
             row,
             page,
             who,
@@ -170,7 +179,8 @@ def access(
             state[ERROR_CODE] = -1 - step
             state[row + RETRY_ADDRESS] = address
             state[row + RETRY_PAGES] = max(nr_pages, nr_counted)
-            state[row + FAULTS] += 1
+            if step != -1 - STALE_ACCESS:
+                state[row + FAULTS] += 1
             return -1
         cost += step
         if nr_pages == 0:
@@ -198,7 +208,16 @@ def access(
             here = last_key - (last - begin)
         else:
             translate(
-                state, memory, generation, row, begin, who, kind_bits, now_ns, is_counted=False
+                state,
+                memory,
+                generation,
+                watched,
+                row,
+                begin,
+                who,
+                kind_bits,
+                now_ns,
+                is_counted=False,
             )
             cost += _charge_walk(state, row)
             here = key_of(state, row, begin)
@@ -236,6 +255,7 @@ def run(
     state: Words,
     memory: Words,
     generation: Words,
+    watched: Words | None,
     addresses: Words,
     metas: Words,
     row: int,
@@ -290,6 +310,9 @@ def run(
                 slot = row + CODE_HINTS + ((address >> 12) & (NR_HINTS - 1))
                 entry = max(state[slot], 0)
                 key = _recall(state, entry, address, pcid_bits, NX | load_bits, load_bits, unmapped)
+                if watched is not None:
+                    if key >= 0 and is_stale(state, watched, entry, 0):
+                        key = -1
                 is_near = 0 <= last_line - line <= reach and (address ^ last) >> 12 == 0
                 is_hit = False
                 if is_near and key >= 0 and is_treeless:
@@ -313,6 +336,7 @@ def run(
                         state,
                         memory,
                         generation,
+                        watched,
                         row,
                         address,
                         last - address + 1,
@@ -340,6 +364,9 @@ def run(
         needs = store_bits if is_store else load_bits
         least = store_state if is_store else load_state
         key = _recall(state, entry, address, pcid_bits, needs, needs, unmapped)
+        if watched is not None:
+            if key >= 0 and is_stale(state, watched, entry, is_store):
+                key = -1
         physical = key >> data_shift
         index = data_first + (physical & data_mask) * data_stride
         word = state[index]
@@ -385,6 +412,7 @@ def run(
                     state,
                     memory,
                     generation,
+                    watched,
                     row,
                     address,
                     last - address + 1,
@@ -415,5 +443,7 @@ def run(
     state[row + CARRY_PS] = elapsed % 1000
     state[row + NS] += elapsed // 1000
     state[ELAPSED_NS] = elapsed // 1000
+    if reason == FAULT and state[ERROR_CODE] == STALE_ACCESS:
+        reason = STALE
     state[REASON] = reason
     return at

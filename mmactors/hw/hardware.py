@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.trace import LOAD, SIZE_SHIFT, Trace
-from mmactors.hw import access, layout, tlb
+from mmactors.hw import access, layout, tlb, watch
 from mmactors.hw.cache import Geometry, format_cache
 from mmactors.hw.coherence import MASK_BITS
 from mmactors.hw.config import MAX_CPUS, CacheConfig, HardwareConfig, TlbConfig
@@ -29,6 +29,7 @@ Words = NDArray[np.int64]
 END: Final = access.END
 FAULT: Final = access.FAULT
 BUDGET: Final = access.BUDGET
+STALE: Final = access.STALE
 REASON: Final = layout.REASON
 ELAPSED_NS: Final = layout.ELAPSED_NS
 FAULT_ADDRESS: Final = layout.FAULT_ADDRESS
@@ -41,6 +42,8 @@ NO_LIMIT_NS: Final = 1 << 50
 
 _SNOOP_WAYS: Final = 16
 _WALK_REFERENCES: Final = layout.COUNTS + layout.WALK * layout.COUNTS_EACH + layout.REFERENCES
+_FOUND_MAX: Final = 1 << 12
+"""More translations than the TLBs of a CPU hold."""
 _KERNEL_REFERENCES: Final = layout.COUNTS + layout.KERNEL * layout.COUNTS_EACH + layout.REFERENCES
 
 
@@ -78,7 +81,7 @@ class Hardware:
     `stop` tells why the last `run` stopped: `stop[REASON]` is END, FAULT or BUDGET;
     `stop[ELAPSED_NS]` is what it cost; after FAULT, `stop[FAULT_ADDRESS]` and
     `stop[ERROR_CODE]` are CR2 and the error code (bits: 1 protection, 2 write, 4 user,
-    16 instruction); `stop[MEMORY_READS]` and `stop[MEMORY_WRITES]` count lines from and to memory.
+    16 instruction); STALE: see `watch_translations`; `stop[MEMORY_READS]` and `stop[MEMORY_WRITES]` count lines from and to memory.
     """
 
     def __init__(
@@ -100,6 +103,8 @@ class Hardware:
         self.stop: Final = self._view[: layout.NR_CPUS]
         self._memory: Final[Words] = memory.words
         self._generation: Final = generation
+        self._found_entries: Final = np.zeros(_FOUND_MAX, np.int64)
+        self._watched: NDArray[np.signedinteger] | None = None
         self._rows: Final = [plan.first_row + cpu * plan.row_words for cpu in range(nr_cpus)]
         self._one_address: Final = np.zeros(1, np.int64)
         self._one_meta: Final = np.zeros(1, np.int64)
@@ -113,6 +118,41 @@ class Hardware:
         self._view[row + layout.CR3] = pgd_pfn
         self._view[row + layout.PCID] = pcid
         self._view[row + layout.RETRY_PAGES] = 0
+
+    def watch_translations(self) -> None:
+        """From now on stop (STALE) before an access through an entry that outlived its page.
+
+        `stale_entry` returns the entry, `acknowledge` lets the access pass when it comes again.
+        """
+        self._watched = self._generation
+
+    def stale_entry(self) -> watch.CachedEntry:
+        """Return the entry for which the last batch stopped."""
+        return watch.stale_entry(self._state)
+
+    def acknowledge(self, cpu: int) -> None:
+        """Let accesses of `cpu` pass through the entry for which the last batch stopped."""
+        watch.acknowledge(self._state, self._generation, self._rows[cpu])
+
+    def entries_within(
+        self, cpu: int, pcid: int, start: int, end: int
+    ) -> list[watch.CachedEntry]:
+        """Return what the TLBs of `cpu` hold for the range under `pcid`; they do not notice."""
+        count = watch.entries_within(
+            self._state, self._rows[cpu], pcid, start, end, self._found_entries
+        )
+        return [
+            watch.entry_at(self._state, index) for index in self._found_entries[:count].tolist()
+        ]
+
+    def mark_revoked(self, entry: watch.CachedEntry, *, is_write_only: bool) -> bool:
+        """Let accesses through `entry` stop, if it still stands where it stood; return whether."""
+        state, index = self._view, entry.index
+        now = watch.entry_at(self._state, index)
+        if (now.filled, now.start, now.pte) != (entry.filled, entry.start, entry.pte):
+            return False
+        state[index + tlb.GENERATION] |= tlb.REVOKED_WRITE if is_write_only else tlb.REVOKED_ALL
+        return True
 
     def run(
         self, cpu: int, trace: Trace, row: int, budget_ns: int = NO_LIMIT_NS, *, now_ns: int = 0
@@ -130,6 +170,7 @@ class Hardware:
             self._state,
             self._memory,
             self._generation,
+            self._watched,
             trace.address,
             trace.meta,
             self._rows[cpu],
@@ -148,6 +189,7 @@ class Hardware:
                 self._state,
                 self._memory,
                 self._generation,
+                self._watched,
                 self._one_address,
                 self._one_meta,
                 self._rows[cpu],

@@ -54,6 +54,8 @@ WALK_PS: Final = 32
 WALK_READ_PS: Final = 33
 IS_PLAIN_STORE: Final = 34
 """A store that hits a line of state EXCLUSIVE or MODIFIED only makes it MODIFIED."""
+STALE_ENTRY: Final = 35
+"""The entry of a TLB or walk cache that a checked access was stopped at."""
 HEADER_END: Final = 64
 
 # Registers of a CPU.

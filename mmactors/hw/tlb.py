@@ -13,7 +13,8 @@ entry has PCID 0 in its tag and matches all (SDM 4.10.2.4).
 
 The PTE is what the walker read, with the permissions of all levels combined, and A and D as they
 were; generation is that of the page the entry points to when it was filled, so that a checker sees
-an entry that outlived its page. LRU and FIFO go by ticks, so that entries do not move.
+an entry that outlived its page (`is_stale`). A checker may add the bits REVOKED to it; nothing
+else reads it. LRU and FIFO go by ticks, so that entries do not move.
 
 Left out: TLB prefetch, entries that map several adjacent pages, the split STLB of AMD.
 """
@@ -25,7 +26,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from mmactors.arch.jit import compiled
-from mmactors.arch.pte import GLOBAL
+from mmactors.arch.pte import GLOBAL, PFN_MASK
 from mmactors.hw.layout import NR_TLBS, NR_WALK_CACHES, TLBS
 
 Words = NDArray[np.int64]
@@ -66,6 +67,12 @@ PCID_BITS: Final = 12
 PCID_MASK: Final = (1 << PCID_BITS) - 1
 TAG_GLOBAL: Final = 1 << 3
 CODE_MASK: Final = 7
+
+REVOKED_SHIFT: Final = 32
+REVOKED_WRITE: Final = 1 << REVOKED_SHIFT
+REVOKED_ALL: Final = 2 << REVOKED_SHIFT
+"""In GENERATION: a checker knows that this entry should be gone, for stores or for everybody."""
+GENERATION_MASK: Final = (1 << REVOKED_SHIFT) - 1
 
 ALL_PCIDS: Final = -1
 EVERYTHING: Final = -2
@@ -130,6 +137,16 @@ def find(state: Words, base: int, tag: int) -> int:
             return index  # type: ignore[no-any-return]
         index += ENTRY_WORDS
     return -1
+
+
+@compiled
+def is_stale(state: Words, generation: Words, index: int, is_store: int) -> bool:
+    """Return whether the entry at `index` outlived its page, or was revoked for this access."""
+    born = state[index + GENERATION]
+    if born > GENERATION_MASK and (is_store != 0 or born & REVOKED_ALL):
+        return True
+    pfn = (state[index + PTE] & PFN_MASK) >> 12
+    return pfn < len(generation) and born & GENERATION_MASK != generation[pfn]
 
 
 @compiled

@@ -5,6 +5,8 @@ knows, or the walker finds, is entered in the first level too; levels are neithe
 exclusive. A store through an entry that is not dirty, and any access that an entry does not
 permit, walks again, since the kernel may have changed the PTE meanwhile (Intel SDM volume 3,
 4.10.2.3 and 4.10.4.3): the entry is renewed where it stands.
+
+With `watched` (see `walk`) an access stops at a translation that outlived its page.
 """
 
 from typing import Final
@@ -23,6 +25,7 @@ from mmactors.hw.layout import (
     PAGE_SIZES,
     PCID,
     PTE,
+    STALE_ENTRY,
     STLB_HIT_PS,
     TICK,
     TLB_COUNTS,
@@ -37,6 +40,7 @@ from mmactors.hw.tlb import (
     NR_SIZES,
     fill,
     find,
+    is_stale,
     shift_of,
     tag_of,
     use,
@@ -44,6 +48,7 @@ from mmactors.hw.tlb import (
 from mmactors.hw.tlb import PTE as TLB_PTE
 from mmactors.hw.walk import (
     ERROR_WRITE,
+    STALE,
     is_allowed,
     walk,
 )
@@ -97,13 +102,18 @@ def _forget(state: Words, row: int, tlb: int, address: int) -> None:
 
 
 @compiled
-def _renew(state: Words, row: int, tlb: int, address: int) -> None:
+def _renew(
+    state: Words, generation: Words, row: int, tlb: int, address: int, now_ns: int
+) -> None:
     """Give an entry, if there is one, the PTE of the register, where it stands."""
     base = state[row + TLBS + tlb * NR_SIZES + (state[row + PAGE_BITS] - 12) // 9]
     code = (state[row + PAGE_BITS] - 12) // 9 + 1
     index = find(state, base, tag_of(address, state[row + PCID], code))
     if index >= 0:
+        pfn = (state[row + PTE] & PFN_MASK) >> 12
         state[index + TLB_PTE] = state[row + PTE]
+        state[index + GENERATION] = generation[pfn] if pfn < len(generation) else 0
+        state[index + FILL_NS] = now_ns
 
 
 @compiled
@@ -111,6 +121,7 @@ def translate(
     state: Words,
     memory: Words,
     generation: Words,
+    watched: Words | None,
     row: int,
     address: int,
     who: int,
@@ -121,7 +132,8 @@ def translate(
     """Translate `address`: leave entry and page shift in the registers PTE and PAGE_BITS.
 
     Returns the cost in ps; or, if the access may not pass, -1 - its error code: then nothing
-    is counted, and the TLBs hold no translation of the page any more (SDM volume 3, 4.10.4.1).
+    is counted, and the TLBs hold no translation of the page any more (SDM volume 3, 4.10.4.1);
+    or -1 - STALE: then nothing is counted or changed but recency.
     """
     state[row + TICK] += 1
     needs = RW | DIRTY if kind_bits & ERROR_WRITE else 0
@@ -139,6 +151,10 @@ def translate(
         index = found >> 2
         pte = state[index + TLB_PTE]
         if pte & needs == needs and is_allowed(pte, kind_bits):
+            if watched is not None:
+                if is_stale(state, watched, index, needs):
+                    state[STALE_ENTRY] = index
+                    return -1 - STALE
             state[row + PTE] = pte
             state[row + PAGE_BITS] = shift_of(size + 1)
             if tlb == _STLB:
@@ -151,7 +167,10 @@ def translate(
                 state[row + PAGE_SIZES + first] |= 1 << size
             state[row + ENTRY] = index
             return cost
-    walked = walk(state, memory, generation, row, address, kind_bits, now_ns)
+    walked = walk(state, memory, generation, watched, row, address, kind_bits, now_ns)
+    if watched is not None:
+        if walked == -1 - STALE:
+            return walked
     if found >= 0:
         state[row + DIRTY_WALKS] += walked >= 0
         state[row + ENTRY] = index
@@ -162,8 +181,8 @@ def translate(
                 _fill_tlb(state, generation, row, _STLB, address, now_ns)
                 tlb = _STLB
         else:
-            _renew(state, row, first, address)
-            _renew(state, row, _STLB, address)
+            _renew(state, generation, row, first, address, now_ns)
+            _renew(state, generation, row, _STLB, address, now_ns)
     if walked < 0:
         return walked
     if is_counted and tlb == _STLB:

@@ -4,6 +4,9 @@ Intel SDM volume 3, 4.5 (4-level and 5-level paging), 4.6 (access rights), 4.7 (
 (accessed and dirty), 4.10.3 (paging-structure caches). The walker and the kernel share nothing
 but the words of physical memory.
 
+`watched` is the generation column again if a walk is to stop (STALE) at a walk-cache entry that
+outlived its table, and None if not: each is compiled for itself.
+
 Left out: protection keys, SMEP and SMAP, reserved bits, memory types. CR0.WP is set, EFER.NXE too.
 """
 
@@ -36,6 +39,7 @@ from mmactors.hw.layout import (
     PCID,
     PTE,
     REFERENCES,
+    STALE_ENTRY,
     TICK,
     TOUCHED,
     WALK,
@@ -47,6 +51,7 @@ from mmactors.hw.tlb import (
     PMD_TABLE,
     fill,
     find,
+    is_stale,
     tag_of,
     use,
 )
@@ -59,6 +64,9 @@ ERROR_WRITE: Final = 2
 ERROR_USER: Final = 4
 ERROR_INSTRUCTION: Final = 16
 """Bits of the page-fault error code (SDM volume 3, 4.7)."""
+
+STALE: Final = 1 << 32
+"""Ours, instead of an error code: the access needs a translation that should be gone."""
 
 _FLAGS_ANDED: Final = RW | USER
 
@@ -78,6 +86,7 @@ def walk(
     state: Words,
     memory: Words,
     generation: Words,
+    watched: Words | None,
     row: int,
     address: int,
     kind_bits: int,
@@ -86,7 +95,7 @@ def walk(
     """Translate `address`: leave entry and page shift in the registers PTE and PAGE_BITS.
 
     Returns the cost in ps, but for what it touched in TOUCHED; or, if the access may not
-    pass, -1 - its error code, and then no leaf entry was changed.
+    pass, -1 - its error code, and then no leaf entry was changed; or -1 - STALE.
     """
     cost = state[WALK_PS]
     level = state[LEVELS]
@@ -100,6 +109,10 @@ def walk(
             continue
         index = find(state, base, tag_of(address, pcid, PMD_TABLE + cached - 2))
         if index >= 0:
+            if watched is not None:
+                if is_stale(state, watched, index, kind_bits & ERROR_WRITE):
+                    state[STALE_ENTRY] = index
+                    return -1 - STALE
             use(state, base, index, state[row + TICK])
             entry = state[index + TLB_PTE]
             table = (entry & PFN_MASK) >> 12

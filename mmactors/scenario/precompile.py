@@ -41,7 +41,7 @@ def precompile_machine() -> None:
 
 
 def _main() -> None:
-    precompile(translate, _WORDS, _WORDS, _GENERATION, 0, 0, 0, 0, 0, False)
+    precompile(translate, _WORDS, _WORDS, _GENERATION, None, 0, 0, 0, 0, 0, False)
     _allocate_and_free()
 
 
