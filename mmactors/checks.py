@@ -11,7 +11,7 @@ anything there. `revoke_completed` is its promise: the call that did it returns,
 access goes through a translation that `revoke` found.
 """
 
-from typing import Final, Protocol
+from typing import Final
 
 REVOKE_ALL: Final = "all"
 """The pages are gone or others: no old translation may serve any access (munmap, DONTNEED)."""
@@ -19,16 +19,19 @@ REVOKE_WRITE: Final = "write"
 """Old translations may serve reads, no writes (mprotect, COW of fork, MADV_FREE, page_mkclean)."""
 
 
-class Checks(Protocol):
-    """Takes the moments; all addresses are bytes, all ranges half open."""
+class Checks:
+    """Takes the moments and does nothing; a checker has methods for those it listens to.
 
-    wants_accesses: bool
+    All addresses are bytes, all ranges half open.
+    """
+
+    wants_accesses: bool = False
     """Whether each access has to be told to `access`, one by one; it is slow."""
 
     def access(self, cpu: int, ctx_id: int, address: int, *, is_write: bool) -> None:
         """A user access was done; its translation is still in the TLB."""
 
-    def stale_translation(self, cpu: int, ctx_id: int) -> None:
+    def stale_translation(self, cpu: int) -> None:
         """The hardware stopped at an access through a translation that should be gone."""
 
     def pages_allocated(self, pfn: int, order: int) -> None:

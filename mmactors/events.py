@@ -213,6 +213,19 @@ class SignalGenerate:
 
 
 @define(kw_only=True)
+class ErrorReportEnd:
+    """A sanitizer found a broken law (include/trace/events/error_report.h)."""
+
+    name: ClassVar[str] = "error_report_end"
+    subsystem: ClassVar[str] = "error_report"
+
+    error_detector: str
+    """Which law, such as `stale translation`; the kernel's tracepoint has `kasan` or `kfence`."""
+    finding: str
+    """What happened, in one line; the kernel's tracepoint has an address instead."""
+
+
+@define(kw_only=True)
 class SysExit:
     """A system call returned (kernel/entry/common.c)."""
 

@@ -11,6 +11,7 @@ from attrs import define, field
 from mmactors.actors.costs import KernelCosts
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PageColumns
+from mmactors.checks import Checks
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock_stat import LockClass, LockStatistics
@@ -41,6 +42,8 @@ class Kernel:
     locks: LockStatistics
     cpu_node: tuple[int, ...]
     """By CPU: its node."""
+    checks: Checks | None = None
+    """Who is told at what moments a law could be broken; None: nobody."""
     zone_mailboxes: list[Mailbox[Any]] = field(factory=list)
     """By the allocator's zone number: each mailbox is that zone's zone->lock."""
     dram: Mailbox[Any] = field(init=False)

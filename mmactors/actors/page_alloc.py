@@ -19,6 +19,8 @@ async def alloc_pages(kernel: Kernel, cpu: Cpu, order: int, gfp: int) -> int | N
     pfn = kernel.allocator.alloc_pcp(cpu.index, order, gfp)
     if pfn is None:
         pfn = await perform(kernel, cpu, kernel.allocator.alloc_pages(cpu.index, order, gfp))
+    if kernel.checks is not None and pfn is not None:
+        kernel.checks.pages_allocated(pfn, order)
     await kernel.engine.spend(kernel.costs.pcp_ns)
     probe = kernel.probe
     if probe.on:
@@ -32,6 +34,8 @@ async def free_pages(kernel: Kernel, cpu: Cpu, pfn: int, order: int) -> None:
     """Give 2**order pages back (__free_pages)."""
     if kernel.probe.on:
         kernel.probe.emit(MmPageFree(pfn=pfn, order=order))
+    if kernel.checks is not None:
+        kernel.checks.pages_freed(pfn, order)
     await kernel.engine.spend(kernel.costs.pcp_ns)
     if not kernel.allocator.free_pcp(cpu.index, pfn, order):
         await perform(kernel, cpu, kernel.allocator.free_pages(cpu.index, pfn, order))
@@ -42,6 +46,9 @@ async def free_page_list(kernel: Kernel, cpu: Cpu, pfns: list[int]) -> None:
     if kernel.probe.on:
         for pfn in pfns:
             kernel.probe.emit(MmPageFreeBatched(pfn=pfn))
+    if kernel.checks is not None:
+        for pfn in pfns:
+            kernel.checks.pages_freed(pfn, 0)
     await kernel.engine.spend(kernel.costs.pcp_ns * len(pfns))
     await perform(kernel, cpu, kernel.allocator.free_page_list(cpu.index, pfns))
 

@@ -27,6 +27,7 @@ from mmactors.hw.hardware import (
     MEMORY_READS,
     MEMORY_WRITES,
     REASON,
+    STALE,
 )
 from mmactors.workload.operation import Operation
 from mmactors.workload.program import FIRST_PROCESS
@@ -219,6 +220,9 @@ class UserThread:
                 process.minor_faults += 1
             elif reason == END:
                 return None
+            elif reason == STALE:
+                assert kernel.checks is not None, "somebody watches translations"
+                kernel.checks.stale_translation(cpu.index)
             else:
                 await self.yield_cpu()
         return Signal(SIGKILL, 0, 0)

@@ -12,7 +12,7 @@ from mmactors.arch.pte import pte_pfn
 from mmactors.arch.trace import KIND_MASK, MODIFY, STORE, Trace
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Label, Mode
-from mmactors.hw.hardware import FAULT, REASON
+from mmactors.hw.hardware import FAULT, REASON, STALE
 from mmactors.units import PAGE_MASK
 
 TLB: Final = "tlb"
@@ -45,7 +45,7 @@ async def run_access(space: AddressSpace, cpu: Cpu, trace: Trace, row: int) -> i
         if nr_walked < len(path):  # A walk cache led it, perhaps through a table that is no more.
             engine.touch(PAGE_TABLES, Mode.READ)
     reason = hardware.stop[REASON]
-    if reason != FAULT:
+    if reason not in (FAULT, STALE):
         pfn = pte_pfn(hardware.last_translation(cpu.index))
         engine.touch(f"{DATA}[{pfn}]", Mode.WRITE if is_store else Mode.READ)
     engine.observe((reason, row))

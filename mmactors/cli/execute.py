@@ -17,6 +17,7 @@ from mmactors.engine.report import ActorCrashed, Deadlock, EngineError, StepBudg
 from mmactors.engine.schedule import Schedule, ScheduleMismatch
 from mmactors.errors import UserError
 from mmactors.observe.run_dir import Status
+from mmactors.sanitize.finding import SanitizerError
 from mmactors.scenario.machine import Machine, Summary
 from mmactors.scenario.schema import Scenario
 
@@ -40,6 +41,8 @@ class Outcome:
     summary: Summary
     schedule: Schedule
     proc: dict[str, str]
+    findings: str
+    """What sanitizers found, in full; empty if nothing."""
     failure: Exception | None
     wall_s: float
 
@@ -89,6 +92,7 @@ async def _execute(
             summary=summary,
             schedule=machine.schedule(),
             proc=machine.proc(),
+            findings="\n\n".join(map(str, machine.findings())),
             failure=failure,
             wall_s=time.perf_counter() - started,
         )
@@ -96,6 +100,8 @@ async def _execute(
 
 def verdict_of(failure: Exception) -> str:
     """Return the word for what stopped a machine."""
+    if isinstance(failure, SanitizerError):
+        return str(failure.finding.law)
     return next((word for kind, word in _VERDICTS if isinstance(failure, kind)), "failed")
 
 

@@ -16,7 +16,7 @@ from mmactors.cli.execute import Outcome, execute
 from mmactors.cli.progress import compact, progress_line
 from mmactors.errors import Place, Problem, UserError
 from mmactors.observe.log import EventLog, LineFile
-from mmactors.observe.run_dir import EVENTS, TRACEBACK, RunDir, create_run_dir
+from mmactors.observe.run_dir import EVENTS, FINDINGS, TRACEBACK, RunDir, create_run_dir
 from mmactors.scenario.dump import dump_scenario
 from mmactors.scenario.load import load_scenario
 from mmactors.scenario.machine import Machine
@@ -99,6 +99,8 @@ def _run(scenario: Scenario, run_dir: RunDir, *, shows_progress: bool) -> Report
                 log.close()
         if outcome.failure is not None and outcome.failure.__cause__ is not None:
             run_dir.write(TRACEBACK, "".join(traceback.format_exception(outcome.failure)))
+        if outcome.findings:
+            run_dir.write(FINDINGS, f"{outcome.findings}\n")
         run_dir.finish(
             outcome.status,
             summary={**attrs.asdict(outcome.summary), "verdict": outcome.verdict},
@@ -145,7 +147,8 @@ def _unwritable(path: Path, error: OSError) -> Problem:
 
 
 def _exit_code(outcome: Outcome) -> int:
-    if outcome.status == "complete" and outcome.summary.failed_expectations:
+    summary = outcome.summary
+    if outcome.status == "complete" and (summary.failed_expectations or summary.nr_findings):
         return 1
     return _EXIT_CODES[outcome.status]
 
@@ -167,13 +170,17 @@ def final_lines(report: Report) -> list[str]:
         lines += [f"  does not hold: {text}" for text in summary.failed_expectations[:3]]
         if nr_failed > 3:
             lines.append(f"  and {nr_failed - 3} more do not hold, see summary.json")
+    if summary.nr_findings:
+        lines.append(f"  {summary.nr_findings} findings: {summary.findings[0]}")
     path = report.run_dir.path
+    if (path / FINDINGS).exists():
+        lines.append(f"found   {path / FINDINGS}")
     if report.nr_logged is not None:
         lines.append(f"log     {path / EVENTS} ({report.nr_logged} events)")
     lines.append(f"run     {path}")
     if (path / TRACEBACK).exists():
         lines.append(f"crash   {path / TRACEBACK}")
-    if outcome.status != "complete" or nr_failed:
+    if outcome.status != "complete" or nr_failed or summary.nr_findings:
         lines.append(f"replay  mmactors replay {path}")
     return lines
 

@@ -310,9 +310,8 @@ def run(
                 slot = row + CODE_HINTS + ((address >> 12) & (NR_HINTS - 1))
                 entry = max(state[slot], 0)
                 key = _recall(state, entry, address, pcid_bits, NX | load_bits, load_bits, unmapped)
-                if watched is not None:
-                    if key >= 0 and is_stale(state, watched, entry, 0):
-                        key = -1
+                if watched is not None and key >= 0 and is_stale(state, watched, entry, 0):
+                    key = -1
                 is_near = 0 <= last_line - line <= reach and (address ^ last) >> 12 == 0
                 is_hit = False
                 if is_near and key >= 0 and is_treeless:
@@ -364,9 +363,8 @@ def run(
         needs = store_bits if is_store else load_bits
         least = store_state if is_store else load_state
         key = _recall(state, entry, address, pcid_bits, needs, needs, unmapped)
-        if watched is not None:
-            if key >= 0 and is_stale(state, watched, entry, is_store):
-                key = -1
+        if watched is not None and key >= 0 and is_stale(state, watched, entry, is_store):
+            key = -1
         physical = key >> data_shift
         index = data_first + (physical & data_mask) * data_stride
         word = state[index]

@@ -81,7 +81,8 @@ class Hardware:
     `stop` tells why the last `run` stopped: `stop[REASON]` is END, FAULT or BUDGET;
     `stop[ELAPSED_NS]` is what it cost; after FAULT, `stop[FAULT_ADDRESS]` and
     `stop[ERROR_CODE]` are CR2 and the error code (bits: 1 protection, 2 write, 4 user,
-    16 instruction); STALE: see `watch_translations`; `stop[MEMORY_READS]` and `stop[MEMORY_WRITES]` count lines from and to memory.
+    16 instruction); STALE: see `watch_translations`; `stop[MEMORY_READS]` and
+    `stop[MEMORY_WRITES]` count lines from and to memory.
     """
 
     def __init__(
@@ -126,6 +127,10 @@ class Hardware:
         """
         self._watched = self._generation
 
+    def generation_of(self, pfn: int) -> int:
+        """Return how often a page changed hands."""
+        return int(self._generation[pfn])
+
     def stale_entry(self) -> watch.CachedEntry:
         """Return the entry for which the last batch stopped."""
         return watch.stale_entry(self._state)
@@ -134,9 +139,7 @@ class Hardware:
         """Let accesses of `cpu` pass through the entry for which the last batch stopped."""
         watch.acknowledge(self._state, self._generation, self._rows[cpu])
 
-    def entries_within(
-        self, cpu: int, pcid: int, start: int, end: int
-    ) -> list[watch.CachedEntry]:
+    def entries_within(self, cpu: int, pcid: int, start: int, end: int) -> list[watch.CachedEntry]:
         """Return what the TLBs of `cpu` hold for the range under `pcid`; they do not notice."""
         count = watch.entries_within(
             self._state, self._rows[cpu], pcid, start, end, self._found_entries

@@ -146,7 +146,7 @@ def is_stale(state: Words, generation: Words, index: int, is_store: int) -> bool
     if born > GENERATION_MASK and (is_store != 0 or born & REVOKED_ALL):
         return True
     pfn = (state[index + PTE] & PFN_MASK) >> 12
-    return pfn < len(generation) and born & GENERATION_MASK != generation[pfn]
+    return pfn < len(generation) and (born & GENERATION_MASK) != generation[pfn]  # type: ignore[no-any-return]
 
 
 @compiled

@@ -102,9 +102,7 @@ def _forget(state: Words, row: int, tlb: int, address: int) -> None:
 
 
 @compiled
-def _renew(
-    state: Words, generation: Words, row: int, tlb: int, address: int, now_ns: int
-) -> None:
+def _renew(state: Words, generation: Words, row: int, tlb: int, address: int, now_ns: int) -> None:
     """Give an entry, if there is one, the PTE of the register, where it stands."""
     base = state[row + TLBS + tlb * NR_SIZES + (state[row + PAGE_BITS] - 12) // 9]
     code = (state[row + PAGE_BITS] - 12) // 9 + 1
@@ -151,10 +149,9 @@ def translate(
         index = found >> 2
         pte = state[index + TLB_PTE]
         if pte & needs == needs and is_allowed(pte, kind_bits):
-            if watched is not None:
-                if is_stale(state, watched, index, needs):
-                    state[STALE_ENTRY] = index
-                    return -1 - STALE
+            if watched is not None and is_stale(state, watched, index, needs):
+                state[STALE_ENTRY] = index
+                return -1 - STALE
             state[row + PTE] = pte
             state[row + PAGE_BITS] = shift_of(size + 1)
             if tlb == _STLB:
@@ -168,9 +165,8 @@ def translate(
             state[row + ENTRY] = index
             return cost
     walked = walk(state, memory, generation, watched, row, address, kind_bits, now_ns)
-    if watched is not None:
-        if walked == -1 - STALE:
-            return walked
+    if watched is not None and walked == -1 - STALE:
+        return walked
     if found >= 0:
         state[row + DIRTY_WALKS] += walked >= 0
         state[row + ENTRY] = index

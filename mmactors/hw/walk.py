@@ -109,10 +109,9 @@ def walk(
             continue
         index = find(state, base, tag_of(address, pcid, PMD_TABLE + cached - 2))
         if index >= 0:
-            if watched is not None:
-                if is_stale(state, watched, index, kind_bits & ERROR_WRITE):
-                    state[STALE_ENTRY] = index
-                    return -1 - STALE
+            if watched is not None and is_stale(state, watched, index, kind_bits & ERROR_WRITE):
+                state[STALE_ENTRY] = index
+                return -1 - STALE
             use(state, base, index, state[row + TICK])
             entry = state[index + TLB_PTE]
             table = (entry & PFN_MASK) >> 12

@@ -39,7 +39,12 @@ from mmactors.hw.tlb import (
 Words = NDArray[np.int64]
 
 _NR_TRANSLATING: Final = NR_TLBS - NR_WALK_CACHES
-_TABLES: Final = {PMD_TABLE: "PMD", PMD_TABLE + 1: "PUD", PMD_TABLE + 2: "P4D", PMD_TABLE + 3: "PGD"}
+_TABLES: Final = {
+    PMD_TABLE: "PMD",
+    PMD_TABLE + 1: "PUD",
+    PMD_TABLE + 2: "P4D",
+    PMD_TABLE + 3: "PGD",
+}
 """What table an entry of a walk cache was read from, by its code."""
 
 
@@ -108,9 +113,7 @@ def acknowledge(state: Words, generation: Words, row: int) -> None:
 
 
 @compiled
-def entries_within(
-    state: Words, row: int, pcid: int, start: int, end: int, found: Words
-) -> int:
+def entries_within(state: Words, row: int, pcid: int, start: int, end: int, found: Words) -> int:
     """Note in `found` where translations under `pcid` of any page of a range stand; count them."""
     count = 0
     for tlb in range(_NR_TRANSLATING):

@@ -29,6 +29,8 @@ COUNTERS: Final = "counters.json"
 SUMMARY: Final = "summary.json"
 SCHEDULE: Final = "schedule.txt"
 PROC: Final = "proc"
+FINDINGS: Final = "findings.txt"
+"""Only there if sanitizers found something: all of it, with what to know about it."""
 TRACEBACK: Final = "traceback.txt"
 """Only there if an actor crashed: where in mmactors."""
 
@@ -225,7 +227,7 @@ def _clear(path: Path) -> None:
                 )
             ) from None
         # The status goes first: what is half removed must not look whole.
-        for name in (META, SUMMARY, COUNTERS, SCHEDULE, SCENARIO, EVENTS, TRACEBACK):
+        for name in (META, SUMMARY, COUNTERS, SCHEDULE, SCENARIO, EVENTS, FINDINGS, TRACEBACK):
             (path / name).unlink(missing_ok=True)
         _remove_tree(path / PROC)
 

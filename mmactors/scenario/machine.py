@@ -26,6 +26,8 @@ from mmactors.mm.vmstat import NR_FREE_PAGES, PGFAULT
 from mmactors.observe.hardware_counters import hardware_counters, nr_accesses
 from mmactors.observe.proc.of_machine import machine_texts
 from mmactors.observe.proc.of_process import process_texts
+from mmactors.sanitize.config import SanitizeConfig
+from mmactors.sanitize.finding import Finding
 from mmactors.scenario.dump import dump_scenario
 from mmactors.scenario.precompile import precompile_machine
 from mmactors.scenario.schema import Expectation, RecordConfig, Scenario
@@ -58,6 +60,9 @@ class Summary:
     switches: int
     messages: int
     failed_expectations: tuple[str, ...]
+    nr_findings: int
+    findings: tuple[str, ...]
+    """What sanitizers found, one line each; the first hundred."""
     counters: dict[str, int]
 
 
@@ -173,6 +178,7 @@ class Machine:
         """Return what came of the run so far."""
         counters = self.counters()
         progress = self.progress()
+        sanitizer = self._wired.sanitizer
         statistics = self._engine.statistics()
         failed = tuple(
             f"{expectation}, but it is {counters.get(expectation.counter, 'not a counter')}"
@@ -180,7 +186,7 @@ class Machine:
             if not _holds(expectation, counters)
         )
         return Summary(
-            verdict="ok" if not failed else "expectation failed",
+            verdict=self._verdict(failed),
             seed=self.scenario.engine.seed,
             now_ns=progress.now_ns,
             nr_cpus=self.scenario.machine.cpus,
@@ -189,8 +195,20 @@ class Machine:
             switches=statistics.switches,
             messages=sum(statistics.messages.values()),
             failed_expectations=failed,
+            nr_findings=0 if sanitizer is None else sanitizer.nr_findings,
+            findings=tuple(finding.head for finding in self.findings()),
             counters=counters,
         )
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what the sanitizers have found."""
+        sanitizer = self._wired.sanitizer
+        return () if sanitizer is None else tuple(sanitizer.findings)
+
+    def _verdict(self, failed_expectations: tuple[str, ...]) -> str:
+        if findings := self.findings():
+            return str(findings[0].law)
+        return "ok" if not failed_expectations else "expectation failed"
 
     def messages(self) -> dict[str, int]:
         """Return how many messages were sent, by kind."""
@@ -238,6 +256,7 @@ def _decisive(scenario: Scenario) -> Scenario:
         scenario,
         engine=evolve(scenario.engine, driver="trio", guard=False),
         record=RecordConfig(),
+        sanitize=SanitizeConfig(),
         expect=(),
     )
 

@@ -16,6 +16,7 @@ from mmactors.engine.config import EngineConfig
 from mmactors.hw.config import MAX_CPUS, HardwareConfig
 from mmactors.mm.boot import MemoryConfig
 from mmactors.option import option
+from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.structure import TextError
 from mmactors.workload.operation import Operation
 
@@ -110,6 +111,9 @@ class Scenario:
     )
     processes: tuple[ProcessConfig, ...] = option(doc="What runs.")
     record: RecordConfig = option(factory=RecordConfig, doc="What goes into the event log.")
+    sanitize: SanitizeConfig = option(
+        factory=SanitizeConfig, doc="Which laws of the kernel are checked while it runs."
+    )
     expect: tuple[Expectation, ...] = option(
         (),
         doc="What must hold at the end: comparisons of counters, such as `pgfault >= 100`.",

@@ -33,6 +33,7 @@ from mmactors.mm.gfp import GFP_KERNEL
 from mmactors.mm.layout import MemoryLayout
 from mmactors.mm.page_alloc import PageAllocator
 from mmactors.mm.tlb_state import TlbState
+from mmactors.sanitize.sanitizer import Sanitizer, attach
 from mmactors.scenario.schema import Scenario
 
 
@@ -48,6 +49,7 @@ class Wired:
     interpreter: Interpreter
     zones: tuple[ZoneActor, ...]
     dram: MemoryActor
+    sanitizer: Sanitizer | None
 
     def start_services(self) -> None:
         """Give each serving actor its coroutine."""
@@ -107,6 +109,7 @@ def wire(
     kernel.ptl_class = locks.of("ptlock_ptr(page)")
     kernel.zero_pfn = _boot_alloc(kernel)
     pages.flags_view[kernel.zero_pfn] |= PG_RESERVED
+    sanitizer = attach(kernel, scenario.sanitize)
     switcher = Switcher(kernel)
     _wire_cpus(kernel, switcher, config.cpus)
     zones = _wire_zones(kernel)
@@ -126,6 +129,7 @@ def wire(
         interpreter=interpreter,
         zones=zones,
         dram=dram,
+        sanitizer=sanitizer,
     )
     wired.start_services()
     for process in wired.processes:

@@ -1,0 +1,1 @@
+"""Sanitizers: checkers that find out when a law of the kernel is broken, and say which and why."""

@@ -1,0 +1,32 @@
+"""Options of the sanitizers: each checker by its name, all off."""
+
+from typing import Self
+
+from attrs import fields, frozen
+
+from mmactors.option import option
+
+
+@frozen(kw_only=True)
+class SanitizeConfig:
+    """What is checked while the machine runs; docs/sanitizers.md says what each finds and costs."""
+
+    stale_tlb: bool = option(
+        False,
+        doc="Stop an access through a TLB or walk-cache entry whose page or table was freed since.",
+    )
+    panic: bool = option(
+        False, doc="The first finding ends the run (panic_on_warn); otherwise it goes on."
+    )
+
+    @classmethod
+    def everything(cls, *, panic: bool = False) -> Self:
+        """Return the options with every checker on."""
+        names = (attribute.name for attribute in fields(cls))
+        return cls(**dict.fromkeys(names, True) | {"panic": panic})
+
+    @property
+    def is_on(self) -> bool:
+        """Whether any checker is on."""
+        names = (attribute.name for attribute in fields(type(self)))
+        return any(getattr(self, name) for name in names if name != "panic")

@@ -1,0 +1,76 @@
+"""Translations that outlive their pages are found, in batches and one by one."""
+
+from typing import Any
+
+import pytest
+from attrs import evolve
+from machines import Ran, run, scenario_of
+
+from mmactors.actors import unmap
+from mmactors.sanitize.config import SanitizeConfig
+from mmactors.scenario.schema import Scenario
+
+PROGRAM = [
+    "thread T1 cpu=1",
+    "mmap A 16K",
+    "touch A write",
+    "T1: touch A read",
+    "munmap A",
+    "mmap B 16K",
+    "touch B write",
+    "T1: touch B read",
+]
+"""B lies where A lay."""
+
+
+def checked(program: list[str], **options: Any) -> Scenario:
+    """Return a scenario with every sanitizer on."""
+    return evolve(scenario_of(program, cpus=2, **options), sanitize=SanitizeConfig.everything())
+
+
+def run_without_flush(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Ran:
+    """Run the program on a kernel that frees without flushing."""
+
+    async def forget_to_flush(*_: object, **__: object) -> None:
+        pass
+
+    monkeypatch.setattr(unmap, "flush_tlb_mm_range", forget_to_flush)
+    return run(checked(PROGRAM, **options))
+
+
+def test_a_page_that_is_freed_before_the_flush_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each CPU whose TLB still knows a freed page is stopped when it goes there."""
+    ran = run_without_flush(monkeypatch)
+
+    heads = [finding.head for finding in ran.machine.findings()]
+    assert any(head.startswith("stale translation: cpu0") for head in heads)
+    assert any(head.startswith("stale translation: cpu1") for head in heads)
+    assert "stale translation" == ran.machine.summary().verdict
+
+
+def test_each_finding_is_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log has a line for each finding, where it happened."""
+    ran = run_without_flush(monkeypatch)
+
+    events = ran.events("error_report_end")
+    assert [finding.head.partition(": ")[2] for finding in ran.machine.findings()] == [
+        event["finding"] for event in events
+    ]
+
+
+def test_a_kernel_that_flushes_is_not_blamed() -> None:
+    """The same program on the right kernel gives no finding."""
+    ran = run(checked(PROGRAM))
+
+    assert () == ran.machine.findings()
+    assert "ok" == ran.machine.summary().verdict
+
+
+def test_checks_change_no_count() -> None:
+    """A run with all sanitizers has the counters, the schedule and the log of one without."""
+    plain = run(scenario_of(PROGRAM, cpus=2))
+    watched = run(checked(PROGRAM))
+
+    assert plain.counters == watched.counters
+    assert plain.log == watched.log
+    assert str(plain.schedule) == str(watched.schedule)
