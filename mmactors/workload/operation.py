@@ -21,6 +21,7 @@ from mmactors.workload.grammar import (
     read_arguments,
     tokens_of,
 )
+from mmactors.workload.operation_gup import Dma, Memwrite, Pin, Unpin
 from mmactors.workload.operation_memory import (
     Alias,
     Brk,
@@ -98,6 +99,7 @@ __all__ = [
     "Close",
     "Compute",
     "Cpu",
+    "Dma",
     "Exit",
     "Fadvise",
     "Faultloop",
@@ -111,6 +113,7 @@ __all__ = [
     "Kill",
     "Madvise",
     "MapFlag",
+    "Memwrite",
     "Mincore",
     "Mlock",
     "Mlock2",
@@ -129,6 +132,7 @@ __all__ = [
     "Operation",
     "OperationError",
     "Order",
+    "Pin",
     "PlainOperation",
     "Prot",
     "Put",
@@ -149,6 +153,7 @@ __all__ = [
     "Thread",
     "Touch",
     "Unlink",
+    "Unpin",
     "Wait",
     "Write",
     "parse_operation",
@@ -177,6 +182,10 @@ PlainOperation = (
     | RunTrace
     | Generate
     | Compute
+    | Pin
+    | Dma
+    | Unpin
+    | Memwrite
     | Open
     | Close
     | Unlink

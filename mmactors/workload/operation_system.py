@@ -5,10 +5,12 @@ from typing import ClassVar, Final
 from attrs import frozen
 
 from mmactors.units import KIB
+from mmactors.workload.address import Range
 from mmactors.workload.grammar import (
     FILE,
     NAME_WORD,
     PATH,
+    RANGE,
     REST,
     SIZE,
     WORD,
@@ -129,7 +131,7 @@ class Read(Written):
 
 @frozen(kw_only=True)
 class Write(Written):
-    """pwrite a range of a file in blocks."""
+    """pwrite a range of a file in blocks, each from the start of `source` in memory."""
 
     verb: ClassVar[str] = "write"
     file: str = positional(FILE)
@@ -137,6 +139,8 @@ class Write(Written):
     length: int = positional(SIZE)
     block_bytes: int = keyword("bs", _BLOCK)
     order: Order = keyword("order", BLOCK_ORDER, ASCENDING)
+    source: Range | None = keyword("from", RANGE, None)
+    """None: a buffer of the interpreter's that is always present."""
 
 
 # Processes, threads, CPUs.

@@ -18,6 +18,7 @@ from mmactors.workload.operation import (
     Barrier,
     By,
     Close,
+    Dma,
     Exit,
     Fadvise,
     Faultloop,
@@ -32,6 +33,7 @@ from mmactors.workload.operation import (
     Mremap,
     Open,
     Operation,
+    Pin,
     PlainOperation,
     Read,
     Readahead,
@@ -39,6 +41,7 @@ from mmactors.workload.operation import (
     Stop,
     Thread,
     Touch,
+    Unpin,
     Wait,
     Write,
     parse_operation,
@@ -90,6 +93,8 @@ class _Check:
     ranges: dict[str, int] = field(factory=dict)
     """Names of ranges, and their bytes."""
     files: set[str] = field(factory=set)
+    devices: set[str] = field(factory=set)
+    """Which have pages pinned."""
     threads: set[str] = field(factory=set)
     children: set[str] = field(factory=set)
     ended: set[str] = field(factory=set)
@@ -159,6 +164,10 @@ class _Check:
                 self.files.add(file)
             case Close(file=file):
                 self.files.discard(file)
+            case Pin(device=device):
+                self.devices.add(device)
+            case Unpin(device=device):
+                self.devices.discard(device)
             case Fork(child=name):
                 self.start(name, self.children)
             case Thread(name=name):
@@ -196,6 +205,10 @@ class _Check:
             self.require_file(operation.file)
         if isinstance(operation, _FILE_OPERATIONS):
             self.require_file(operation.file)
+        if isinstance(operation, Write) and operation.source is not None:
+            self.require_bound(operation.source)
+        if isinstance(operation, Dma | Unpin):
+            self.require_device(operation.device)
 
     def see_pattern(self, operation: Generate) -> None:
         """Report a pattern that its range is too short or too long for."""
@@ -236,6 +249,15 @@ class _Check:
     def require_address(self, address: Address) -> None:
         if address.base is not None and address.base not in RESERVED_NAMES:
             self.require_range(address.base)
+
+    def require_bound(self, target: Range) -> None:
+        if isinstance(target, Region):
+            self.require_range(target.name)
+        else:
+            self.require_address(target.address)
+
+    def require_device(self, device: str) -> None:
+        self.require(device, self.devices, "device", f"write pin RANGE as={device} first")
 
     def require_file(self, file: str) -> None:
         self.require(file, self.files, "file", f"write open {file} PATH first")
