@@ -47,6 +47,7 @@ class AddressSpace:
     def __attrs_post_init__(self) -> None:
         kernel = self.kernel
         ctx_id = self.mm.ctx_id
+        kernel.spaces[ctx_id] = self
         self.mmap_lock = RwSem(kernel.engine, kernel.mmap_lock_class, name=f"mmap_lock[{ctx_id}]")
         self.page_table_lock = Spinlock(
             kernel.engine, kernel.ptl_class, name=f"page_table_lock[{ctx_id}]"

@@ -39,6 +39,10 @@ class KernelCosts:
         100,
         doc="Zeroing 4 KiB with rep stosb; 60 (cached) to 250 (missing everywhere).",
     )
+    copy_user_page_ns: int = _cost(
+        150,
+        doc="Copying 4 KiB between a program and the page cache; 80 (cached) to 400.",
+    )
     pcp_ns: int = _cost(
         20,
         doc="Taking or giving a page from or to the CPU's own list; 10 to 40.",

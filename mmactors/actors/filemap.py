@@ -62,9 +62,7 @@ async def is_cached(kernel: Kernel, inode: Inode, index: int, pfn: int) -> bool:
 async def put_and_free_page(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
     """Drop a reference, and with the last one the page (put_page)."""
     if kernel.engine.wants_step():
-        await kernel.engine.step(
-            Label(f"put page {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.WRITE),))
-        )
+        await kernel.engine.step(Label(f"put page {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.WRITE),)))
     if put_page(kernel.pages, pfn):
         reset_freed_page(kernel.pages, pfn)
         await free_pages(kernel, cpu, pfn, 0)

@@ -5,8 +5,8 @@ when they are written back and from where they are read again; what that takes i
 store answers at once. Left out: directories, permissions, times, invalidate_lock, i_lock and the
 lock of the page cache's tree: adding and removing a page is one step.
 
-The labels of the steps on a file stand here too: `page_cache[<inode>:<index>]` is one place of its
-page cache, `i_size[<inode>]` its length, `store[<inode>:<index>]` a page on disk.
+The labels of the steps on a file stand here too: `page_cache[<inode>][<index>]` is one place of
+its page cache, `i_size[<inode>]` its length, `store[<inode>][<index>]` a page on disk.
 """
 
 from typing import Final
@@ -19,6 +19,7 @@ from mmactors.engine.rwsem import RwSem
 from mmactors.mm.mapped_file import MappedFile, Mapping
 
 I_RWSEM_CLASS: Final = "&sb->s_type->i_mutex_key"
+I_MMAP_RWSEM_CLASS: Final = "&mapping->i_mmap_rwsem"
 STORE_ROOT: Final = "/mnt/"
 """Where a file system on disk is mounted, as in the recordings' guest; all else is tmpfs."""
 _TMPFS_DEV: Final = (0, 22)
@@ -37,14 +38,20 @@ class Inode:
     """Names the inode in labels; no other of the run has it."""
     i_rwsem: RwSem = field(init=False)
     """Held for writing by who writes, truncates or punches holes."""
+    i_mmap_rwsem: RwSem = field(init=False)
+    """Held for reading by who looks for the areas that map a page."""
     stored: set[int] = field(factory=set, init=False)
     """Indices of the pages that are on disk; others read as zeros."""
-    nr_links: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         kernel = self.kernel
-        lock_class = kernel.locks.of(I_RWSEM_CLASS)
-        self.i_rwsem = RwSem(kernel.engine, lock_class, name=f"i_rwsem[{self.number}]")
+        number = self.number
+        self.i_rwsem = RwSem(
+            kernel.engine, kernel.locks.of(I_RWSEM_CLASS), name=f"i_rwsem[{number}]"
+        )
+        self.i_mmap_rwsem = RwSem(
+            kernel.engine, kernel.locks.of(I_MMAP_RWSEM_CLASS), name=f"i_mmap_rwsem[{number}]"
+        )
 
     def size_label(self, text: str, mode: Mode) -> Label:
         """Return the label of a step on the length."""
@@ -52,11 +59,11 @@ class Inode:
 
     def cache_touch(self, index: int, mode: Mode) -> tuple[str, Mode]:
         """Return what a step on one place of the page cache touches."""
-        return (f"page_cache[{self.number}:{index}]", mode)
+        return (f"page_cache[{self.number}][{index}]", mode)
 
     def store_touch(self, index: int, mode: Mode) -> tuple[str, Mode]:
         """Return what a step on one page on disk touches."""
-        return (f"store[{self.number}:{index}]", mode)
+        return (f"store[{self.number}][{index}]", mode)
 
 
 @define(eq=False)
@@ -89,7 +96,7 @@ class FileSystem:
         """Remove a name; return its inode, None: there was no such name."""
         inode = self._by_path.pop(path, None)
         if inode is not None:
-            inode.nr_links -= 1
+            inode.mapping.nr_users -= 1
         return inode
 
     def inode_of(self, mapping: Mapping) -> Inode:
@@ -113,8 +120,8 @@ class FileSystem:
             size_bytes=0,
             is_shmem=not on_disk,
         )
+        mapping.nr_users = 1  # its name
         inode = Inode(self.kernel, mapping, number)
-        inode.nr_links = 1
         self._by_path[path] = inode
         self._by_mapping[mapping] = inode
         return inode

@@ -5,6 +5,7 @@ from typing import Final
 
 from attrs import define, field
 
+from mmactors.actors.file_calls import FileCalls
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.memory_calls import MemoryCalls
 from mmactors.actors.thread import UserThread
@@ -34,6 +35,7 @@ class Interpreter:
     kernel: Kernel
     timer: Timer
     memory: MemoryCalls
+    files: FileCalls
     race_gate: WaitQueue | None = None
     """Where programs stop when they come to `race`; None: they go on."""
     _meetings: dict[str, _Meeting] = field(factory=dict, init=False)
@@ -55,6 +57,17 @@ class Interpreter:
                 await self.memory.generate(thread, operation)
             case op.RunTrace():
                 await self.memory.trace(thread, operation)
+            case (
+                op.Open()
+                | op.Close()
+                | op.Unlink()
+                | op.Ftruncate()
+                | op.Read()
+                | op.Write()
+                | op.Fsync()
+                | op.Fadvise()
+            ):
+                await self.files.perform(thread, operation)
             case _:
                 await self._perform_other(thread, operation)
 

@@ -4,7 +4,7 @@ Everything here is wired once by scenario/wiring.py. `ask` edges, which must sta
 a thread asks a zone actor, a thread asks the memory actor; nobody else asks.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
@@ -23,6 +23,11 @@ from mmactors.mm.page_alloc import PageAllocator
 from mmactors.mm.tlb_state import TlbState
 from mmactors.mm.vmstat import VmStat
 from mmactors.rules import Rules
+
+if TYPE_CHECKING:
+    from mmactors.actors.address_space import AddressSpace
+    from mmactors.actors.inode import FileSystem
+    from mmactors.engine.lock import Mutex
 
 
 @define(eq=False, kw_only=True)
@@ -52,6 +57,11 @@ class Kernel:
     """By CPU."""
     zero_pfn: int = field(init=False)
     """The frame that read faults of anonymous memory map (empty_zero_page)."""
+    spaces: "dict[int, AddressSpace]" = field(factory=dict)
+    """All address spaces, by ctx_id."""
+    file_system: "FileSystem" = field(init=False)
+    page_locks: "dict[int, Mutex]" = field(factory=dict)
+    """By PFN: locks of pages of files."""
     mmap_lock_class: LockClass = field(init=False)
     ptl_class: LockClass = field(init=False)
     _last_ctx_id: int = 0

@@ -31,6 +31,7 @@ async def exit_mm(kernel: Kernel, cpu: Cpu, space: AddressSpace) -> None:
     await change_mappings(kernel, cpu, space, exit_mmap)
     for state in kernel.tlb_states:
         state.leave_mm(mm)
+    del kernel.spaces[mm.ctx_id]
     pgd = mm.page_table.free_pgd()
     mm.page_table.release(pgd)
     await free_table(kernel, cpu, pgd.pfn)

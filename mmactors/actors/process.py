@@ -11,6 +11,7 @@ from mmactors.actors.mmap import exit_mm
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import GuardedColumn
 from mmactors.events import SchedProcessExit
+from mmactors.mm.mapped_file import MappedFile
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.page_table import PageTable
 from mmactors.workload.operation import By
@@ -45,6 +46,8 @@ class Process:
     """None before the first thread runs and after the last has ended."""
     bindings: dict[str, tuple[int, int]] = field(factory=dict, init=False)
     """Names of the program: (address, bytes)."""
+    files: dict[str, MappedFile] = field(factory=dict, init=False)
+    """Open files, by their names in the program."""
     threads: "dict[str, UserThread]" = field(factory=dict, init=False)
     """By their names in the program; the leader is FIRST_PROCESS."""
     nr_live_threads: int = field(default=0, init=False)
@@ -94,6 +97,7 @@ class Process:
             return
         self.before_exit(self)
         await exit_mm(self.kernel, cpu, self.space)
+        await self.interpreter.files.exit_files(cpu, self)
         self.space = None
         if self.kernel.probe.on:
             self.kernel.probe.emit(SchedProcessExit(comm=self.comm))

@@ -7,30 +7,39 @@ from mmactors.workload.operation import (
     Barrier,
     Brk,
     Churn,
+    Close,
     Compute,
     Cpu,
     Exit,
+    Fadvise,
+    Fsync,
+    Ftruncate,
     Generate,
     Heap,
     MapFlag,
     Mmap,
     Munmap,
     Nop,
+    Open,
     Operation,
     Race,
+    Read,
     RunTrace,
     Sleep,
     Spin,
     Stop,
     Thread,
     Touch,
+    Unlink,
     Wait,
+    Write,
 )
 from mmactors.workload.operation import By as ByOther
 
 SUPPORTED: Final = (
-    Alias, Barrier, Brk, ByOther, Churn, Compute, Cpu, Exit, Generate, Heap, Mmap, Munmap, Nop,
-    Race, RunTrace, Sleep, Spin, Stop, Thread, Touch, Wait,
+    Alias, Barrier, Brk, ByOther, Churn, Close, Compute, Cpu, Exit, Fadvise, Fsync, Ftruncate,
+    Generate, Heap, Mmap, Munmap, Nop, Open, Race, Read, RunTrace, Sleep, Spin, Stop, Thread, Touch,
+    Unlink, Wait, Write,
 )  # fmt: skip
 
 _REFUSED_FLAGS: Final = MapFlag.SHARED | MapFlag.POPULATE | MapFlag.LOCKED | MapFlag.HUGETLB

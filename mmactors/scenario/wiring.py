@@ -6,6 +6,8 @@ from typing import Any
 from attrs import frozen
 
 from mmactors.actors.address_space import PAGE_TABLES, PAGES
+from mmactors.actors.file_calls import FileCalls
+from mmactors.actors.inode import FileSystem
 from mmactors.actors.interpreter import Interpreter
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.memory import MemoryActor
@@ -115,9 +117,11 @@ def wire(
     zones = _wire_zones(kernel)
     kernel.dram = Mailbox(engine, "memory")
     dram = MemoryActor(engine=engine, mailbox=kernel.dram, line_ns=kernel.costs.dram_line_ns)
+    kernel.file_system = FileSystem(kernel)
     interpreter = Interpreter(
         kernel=kernel,
         timer=Timer(engine),
+        files=FileCalls(kernel=kernel),
         memory=MemoryCalls(kernel=kernel, line_bytes=config.hardware.l1i.line_bytes),
     )
     wired = Wired(

@@ -1,0 +1,111 @@
+"""Taking pages away from a file (mm/truncate.c and mm/memory.c, unmap_mapping_pages, Linux 6.1).
+
+All areas that map the range lose their entries first, then the pages leave the page cache. The
+caller holds the inode's i_rwsem for writing where the length changes or a hole is punched. Left
+out: partial pages, which stay; shadow entries; the first pass of truncate_inode_pages_range, which
+passes over pages that are locked: here each page is waited for in turn.
+"""
+
+from mmactors.actors.address_space import PAGES
+from mmactors.actors.filemap import count_cached, find_lock_page, put_and_free_page
+from mmactors.actors.inode import Inode
+from mmactors.actors.kernel import Kernel
+from mmactors.actors.page_lock import unlock_page
+from mmactors.actors.rmap import areas_of
+from mmactors.actors.unmap import zap_page_range
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.guard import Label, Mode
+from mmactors.mm.page_cache import filemap_remove_folio, indices_from, is_evictable
+from mmactors.units import PAGE_SHIFT
+
+
+async def truncate_setsize(kernel: Kernel, cpu: Cpu, inode: Inode, size_bytes: int) -> None:
+    """Set a file's length and drop what lies behind (truncate_setsize, truncate_pagecache)."""
+    engine = kernel.engine
+    mapping = inode.mapping
+    if engine.wants_step():
+        await engine.step(inode.size_label("set i_size", Mode.WRITE))
+    old_bytes, mapping.size_bytes = mapping.size_bytes, size_bytes
+    if size_bytes > old_bytes:
+        return
+    first = -(-size_bytes >> PAGE_SHIFT)
+    await unmap_mapping_pages(kernel, cpu, inode, first, None)
+    await truncate_inode_pages(kernel, cpu, inode, first, None)
+    # Private copies may have been made of pages that were on their way out: they go, too.
+    await unmap_mapping_pages(kernel, cpu, inode, first, None)
+
+
+async def punch_hole(kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: int) -> None:
+    """Free pages `[first, end)` of a file (fallocate, FALLOC_FL_PUNCH_HOLE)."""
+    async with inode.i_rwsem.write():
+        await unmap_mapping_pages(kernel, cpu, inode, first, end)
+        await truncate_inode_pages(kernel, cpu, inode, first, end)
+
+
+async def unmap_mapping_pages(
+    kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: int | None
+) -> None:
+    """Take pages `[first, end)` of a file out of all areas that map them; None: to the end."""
+    async with inode.i_mmap_rwsem.read():
+        for space, start, stop in areas_of(kernel, inode, first, end):
+            await zap_page_range(kernel, cpu, space, start, stop)
+
+
+async def truncate_inode_pages(
+    kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: int | None
+) -> None:
+    """Take pages `[first, end)` out of the page cache; what is dirty in them is lost."""
+    engine = kernel.engine
+    if engine.wants_step():
+        await engine.step(Label("find pages", ((f"page_cache[{inode.number}]", Mode.READ),)))
+    for index in indices_from(inode.mapping, first, end):
+        pfn = await find_lock_page(kernel, cpu, inode, index)
+        if pfn is None:
+            continue
+        if engine.wants_step():
+            await engine.step(Label(f"is {pfn:#x} mapped", ((f"{PAGES}[{pfn}]", Mode.READ),)))
+        if kernel.pages.mapcount_view[pfn]:
+            await unmap_mapping_pages(kernel, cpu, inode, index, index + 1)
+        if engine.wants_step():
+            await engine.step(_removal(inode, index, pfn))
+        _forget_page(kernel, cpu, inode, index)
+        await put_and_free_page(kernel, cpu, pfn)
+        await unlock_page(kernel, pfn)
+        await put_and_free_page(kernel, cpu, pfn)
+    for index in [stored for stored in inode.stored if stored >= first]:
+        if end is None or index < end:
+            inode.stored.discard(index)
+
+
+async def invalidate_mapping_pages(
+    kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: int | None
+) -> int:
+    """Drop those pages of `[first, end)` that are clean and not in use; return how many."""
+    engine = kernel.engine
+    nr_dropped = 0
+    if engine.wants_step():
+        await engine.step(Label("find pages", ((f"page_cache[{inode.number}]", Mode.READ),)))
+    for index in indices_from(inode.mapping, first, end):
+        pfn = await find_lock_page(kernel, cpu, inode, index)
+        if pfn is None:
+            continue
+        # One step, as the kernel freezes the references: whoever finds the page now finds none.
+        if engine.wants_step():
+            await engine.step(_removal(inode, index, pfn))
+        if is_evictable(kernel.pages, pfn):
+            _forget_page(kernel, cpu, inode, index)
+            nr_dropped += 1
+            await put_and_free_page(kernel, cpu, pfn)
+        await unlock_page(kernel, pfn)
+        await put_and_free_page(kernel, cpu, pfn)
+    return nr_dropped
+
+
+def _removal(inode: Inode, index: int, pfn: int) -> Label:
+    touches = (inode.cache_touch(index, Mode.WRITE), (f"{PAGES}[{pfn}]", Mode.WRITE))
+    return Label(f"remove page {pfn:#x}", touches)
+
+
+def _forget_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> None:
+    filemap_remove_folio(kernel.pages, inode.mapping, index)
+    count_cached(kernel, cpu, inode, -1)

@@ -1,0 +1,106 @@
+"""System calls on files: results, page cache, lengths, and who waits for whom."""
+
+from machines import run, run_to_nothing, scenario_of
+
+from mmactors.actors.inode import I_RWSEM_CLASS
+from mmactors.mm.vmstat import NR_FILE_PAGES, NR_SHMEM
+
+ENOENT, EBADF, EFAULT = 2, 9, 14
+A = "/shm/a"
+
+
+def inode_of(ran, path):
+    return ran.machine._wired.kernel.file_system._by_path[path]
+
+
+def counted(ran, item):
+    return ran.machine._wired.kernel.vmstat.node_page_state_snapshot(0, item)
+
+
+def test_a_file_must_be_there_or_be_made():
+    """open without create of a path that nothing has is ENOENT, and the name then means nothing."""
+    ran = run(scenario_of(["open F /shm/a", "fsync F", "open G /shm/a create"]))
+
+    assert {"open F /shm/a": -ENOENT, "fsync F": -EBADF, "open G /shm/a create": 0} == ran.results()
+
+
+def test_writing_makes_a_file_longer_and_reading_ends_at_its_end():
+    """Two pages and a half are written: three pages are cached, as shared memory."""
+    ran = run(
+        scenario_of(
+            [
+                "open F /shm/a create",
+                "write F 0 10K bs=4K",
+                "read F 0 64K bs=4K",
+                "read F 8K 4K bs=1K",
+            ]
+        )
+    )
+    inode = inode_of(ran, A)
+
+    assert [0, 10240, 10240, 2048] == list(ran.results().values())
+    assert [0, 1, 2] == sorted(inode.mapping.pages)
+    assert 10240 == inode.mapping.size_bytes
+    assert 3 == counted(ran, NR_SHMEM) == counted(ran, NR_FILE_PAGES)
+
+
+def test_truncation_frees_the_pages_behind_the_new_end():
+    """A page of which a part is left stays."""
+    ran = run(scenario_of(["open F /shm/a create", "write F 0 16K bs=4K", "ftruncate F 5000"]))
+
+    assert [0, 1] == sorted(inode_of(ran, A).mapping.pages)
+    assert 2 == counted(ran, NR_SHMEM)
+
+
+def test_a_file_goes_when_name_and_last_user_have_gone():
+    """unlink of an open file keeps it until it is closed."""
+    kept = run(scenario_of(["open F /shm/a create", "write F 0 8K bs=4K", "unlink /shm/a"]))
+    gone = run_to_nothing(
+        scenario_of(["open F /shm/a create", "write F 0 8K bs=4K", "unlink /shm/a", "close F"])
+    )
+
+    assert 2 == counted(kept, NR_SHMEM)
+    assert 0 == counted(gone, NR_SHMEM)
+
+
+def test_only_clean_pages_of_a_disk_can_be_dropped():
+    """fadvise DONTNEED passes over dirty pages; after fsync they are clean."""
+    ran = run(
+        scenario_of(
+            [
+                "open F /mnt/a create",
+                "write F 0 8K bs=4K",
+                "fadvise F 0 4K DONTNEED",
+                "fsync F",
+                "fadvise F 4K 0 DONTNEED",
+                "read F 4K 4K bs=4K",
+                "fadvise F 0 0 DONTNEED",
+            ]
+        )
+    )
+    inode = inode_of(ran, "/mnt/a")
+
+    assert {0, 1} == inode.stored
+    assert {} == inode.mapping.pages
+    assert 0 == counted(ran, NR_SHMEM) == counted(ran, NR_FILE_PAGES)
+
+
+def test_a_write_faults_in_what_it_copies_from_with_i_rwsem_held():
+    """The page of the buffer is touched for the first time; both locks are counted."""
+    ran = run(scenario_of(["open F /shm/a create", "mmap A 8K", "write F 0 8K bs=8K from=A"]))
+    taken = {each.name: each for each in ran.machine._wired.kernel.locks.statistics()}
+
+    assert 8192 == ran.results()["write F 0 8192 bs=8192 from=A"]
+    assert 2 == ran.counters["pgfault"]
+    assert 1 == taken[I_RWSEM_CLASS].write.acquisitions
+
+
+def test_a_buffer_that_cannot_be_read_is_efault():
+    """No signal is sent, and nothing was written."""
+    ran = run(
+        scenario_of(["open F /shm/a create", "mmap A 4K prot=none", "write F 0 4K bs=4K from=A"])
+    )
+
+    assert -EFAULT == ran.results()["write F 0 4096 bs=4096 from=A"]
+    assert [] == ran.events("signal_generate")
+    assert 0 == inode_of(ran, A).mapping.size_bytes
