@@ -199,7 +199,7 @@ class UserThread:
             self._batch_began_ns = clock.now
         row = 0
         while not self.must_end:
-            if engine.is_exploring:
+            if engine.is_exploring and row < len(trace):
                 row = await run_access(space, cpu, trace, row)
             else:
                 budget_ns = min(engine.limit - clock.now, BATCH_NS)

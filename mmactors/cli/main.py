@@ -26,6 +26,7 @@ _VERBS: Final = {
     "explain": "Say in words what a scenario will do.",
     "logs": "Show the event log of a run, filtered.",
     "replay": "Run a recorded run again under its schedule and compare the logs.",
+    "explore": "Try every order of what races in a scenario, and say how sure that is.",
     "validate": "Run recordings of the real thing against the model.",
 }
 

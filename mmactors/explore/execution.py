@@ -43,9 +43,14 @@ class Execution:
     """Runs schedules of the world that `build` makes."""
 
     def __init__(
-        self, build: Build, *, scope: tuple[str, ...] | None = None, is_keyed: bool = True
+        self,
+        build: Build,
+        *,
+        scope: tuple[str, ...] | None = None,
+        is_keyed: bool = True,
+        engine: SearchEngine | None = None,
     ) -> None:
-        self.engine: Final = SearchEngine()
+        self.engine: Final = SearchEngine() if engine is None else engine
         self.choices: Final[list[int]] = []
         self.steps: Final[list[Step]] = []
         """What was done, by choice; a step knows here what it really touched."""

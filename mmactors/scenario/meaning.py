@@ -15,13 +15,15 @@ from mmactors.hw.config import HardwareConfig
 from mmactors.mm.boot import MemoryConfig
 from mmactors.mm.boot import problems_of as memory_problems
 from mmactors.option import OptionDoc
+from mmactors.rules import Rules
 from mmactors.scenario.counter_names import counter_names
 from mmactors.scenario.document import MappingNode, Node, ScalarNode, SequenceNode
 from mmactors.scenario.event_names import event_names
 from mmactors.scenario.overrides import find
+from mmactors.scenario.race_config import RaceConfig
 from mmactors.scenario.schema import Expectation, MachineConfig, ProcessConfig, RecordConfig
 from mmactors.scenario.structure import Invalid, Structurer, config_fields, did_you_mean
-from mmactors.workload.operation import By, Cpu, Operation, OperationError, Thread
+from mmactors.workload.operation import By, Cpu, Operation, OperationError, Race, Thread
 from mmactors.workload.program import check_program
 
 _NO_DOC: Final = OptionDoc(doc="")
@@ -63,6 +65,34 @@ def meaning_problems(root: Node, texts: Mapping[Any, Callable[[str], object]]) -
     if isinstance(processes, SequenceNode):
         legal = [part(process, ProcessConfig) for process in processes.items]
         yield from _process_problems(legal, nr_cpus, root)
+        race_node = find(root, ("race",))
+        race = None if _is_empty(race_node) else part(race_node, RaceConfig)
+        if race is not None:
+            yield from _race_problems(race, legal, root)
+
+
+def _race_problems(
+    race: RaceConfig, processes: Sequence[ProcessConfig | None], root: Node
+) -> Iterator[Problem]:
+    rules = tuple(config_fields(Rules))
+    for index, name in enumerate(race.broken):
+        if name not in rules:
+            path = f"race.broken[{index}]"
+            yield Problem(
+                place=place_of(root, path),
+                found=f"{path} is {name!r}, which is no rule",
+                legal=f"expected names of kernel.rules: {', '.join(rules)}",
+                advice=did_you_mean(name, rules, otherwise="docs/scenario.md lists them"),
+            )
+    known = [process for process in processes if process is not None]
+    has_marks = [any(isinstance(step, Race) for step in process.program) for process in known]
+    if known and len(known) == len(processes) and not all(has_marks):
+        yield Problem(
+            place=place_of(root, "race"),
+            found=f"the program of {known[has_marks.index(False)].name} has no operation `race`",
+            legal="expected one in each program: what stands before it is set-up",
+            advice="write `- race` behind the set-up",
+        )
 
 
 def _is_empty(node: Node | None) -> bool:

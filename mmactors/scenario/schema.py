@@ -17,6 +17,7 @@ from mmactors.hw.config import MAX_CPUS, HardwareConfig
 from mmactors.mm.boot import MemoryConfig
 from mmactors.option import option
 from mmactors.sanitize.config import SanitizeConfig
+from mmactors.scenario.race_config import RaceConfig
 from mmactors.scenario.structure import TextError
 from mmactors.workload.operation import Operation
 
@@ -113,6 +114,9 @@ class Scenario:
     record: RecordConfig = option(factory=RecordConfig, doc="What goes into the event log.")
     sanitize: SanitizeConfig = option(
         factory=SanitizeConfig, doc="Which laws of the kernel are checked while it runs."
+    )
+    race: RaceConfig | None = option(
+        None, doc="What `mmactors explore` searches for; a run takes no notice of it."
     )
     expect: tuple[Expectation, ...] = option(
         (),

@@ -72,7 +72,7 @@ expect: [pgfault]
             "machin: {}\n" + GOOD,
             (
                 "bad.yaml:1:1: unknown key machin; "
-                "expected machine, kernel, engine, processes, record, expect "
+                "expected machine, kernel, engine, processes, record, sanitize, race, expect "
                 "(did you mean machine?)"
             ),
         ),

@@ -1,0 +1,122 @@
+"""`mmactors explore SCENARIO...`: try every order of what races, and say how sure that is."""
+
+import json as json_text
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from mmactors.errors import Place, Problem, UserError
+from mmactors.explore.budget import Budget
+from mmactors.explore.search import Options, replay
+from mmactors.explore.verdict import Verdict
+from mmactors.races.machine import ExploredMachine
+from mmactors.races.pair import PairResult, explore_pair, with_rules
+from mmactors.races.table import COLUMNS, as_json, line, markdown, row
+from mmactors.scenario.load import load_scenario
+from mmactors.scenario.schema import Scenario
+
+_STORE = Path(".mmactors")
+
+
+def explore(
+    *scenarios: Annotated[Path, Parameter(help="Scenario files with a race.", required=True)],
+    overrides: Annotated[
+        tuple[str, ...],
+        Parameter(name="--set", help="KEY=VALUE, such as machine.cpus=8.", show_default=False),
+    ] = (),
+    budget: Annotated[
+        str, Parameter(help="Schedules, or a time such as 10s, for a race that is sampled.")
+    ] = "20000",
+    seed: Annotated[int, Parameter(help="Seed of strategies that draw their choices.")] = 0,
+    replayed: Annotated[
+        str | None, Parameter(name="--replay", help="Run only the schedule a failure printed.")
+    ] = None,
+    json: Annotated[bool, Parameter(help="Print JSON.", negative="")] = False,
+    as_markdown: Annotated[
+        bool, Parameter(name="--markdown", help="Print docs/gallery.md.", negative="")
+    ] = False,
+) -> int:
+    """Explore races; exit 1 if one is found that should not be, or not found that should."""
+    options = Options(budget=Budget.parse(budget), seed=seed, store=_STORE)
+    loaded = [(path, _load(path, overrides)) for path in scenarios]
+    if replayed is not None:
+        return _replay(loaded, replayed, options)
+    results: list[tuple[str, PairResult]] = []
+    for path, scenario in loaded:
+        result = explore_pair(scenario, name=str(path), options=options)
+        results.append((str(path), result))
+        if not (json or as_markdown):
+            sys.stdout.write(f"{line(str(path), result)}\n")
+            sys.stdout.flush()
+    if json:
+        found = [as_json(path, result) for path, result in results]
+        sys.stdout.write(json_text.dumps({"races": found}, indent=1) + "\n")
+    elif as_markdown:
+        sys.stdout.write(markdown(results))
+    elif len(results) == 1:
+        _write_report(*results[0])
+    else:
+        _write_table(results)
+    return 1 if any(result.problems() for _, result in results) else 0
+
+
+def _load(path: Path, overrides: tuple[str, ...]) -> Scenario:
+    scenario = load_scenario(path, overrides)
+    if scenario.race is None:
+        raise UserError(
+            Problem(
+                place=Place(str(path)),
+                found="the scenario has no race",
+                legal="expected a section `race:`, and the operation `race` in its programs",
+                advice="write `race: {}` to let every step be a choice; configs/races has examples",
+            )
+        )
+    return scenario
+
+
+def _replay(loaded: list[tuple[Path, Scenario]], text: str, options: Options) -> int:
+    if len(loaded) != 1:
+        raise UserError(
+            Problem(
+                place=Place("--replay"),
+                found=f"{len(loaded)} scenarios are named",
+                legal="expected the one whose schedule it is",
+                advice="name the file that the failure named",
+            )
+        )
+    path, scenario = loaded[0]
+    assert scenario.race is not None, f"{path} was loaded without a race"
+    machine = ExploredMachine(with_rules(scenario, broken=scenario.race.broken))
+    verdict = replay(machine, text, name=str(path), options=options)
+    sys.stdout.write(f"{verdict}\n")
+    if verdict.failure is not None:
+        sys.stdout.write(f"\n{verdict.failure.report}\n")
+    return 0 if verdict.is_good else 1
+
+
+def _write_report(path: str, result: PairResult) -> None:
+    for half in (result.broken, result.right):
+        if half is not None and half.verdict.failure is not None:
+            _write_failure(path, half.verdict)
+
+
+def _write_failure(path: str, verdict: Verdict) -> None:
+    failure = verdict.failure
+    assert failure is not None, "nothing failed"
+    sys.stdout.write(
+        f"\n{failure.report}\nfound by {failure.found_by} in schedule {failure.at_schedule:,}\n\n"
+        f"to run this schedule again:\n  mmactors explore {path} --replay {failure.replay}\n"
+    )
+
+
+def _write_table(results: list[tuple[str, PairResult]]) -> None:
+    table = Table(*COLUMNS)
+    for _, result in results:
+        table.add_row(*row(result))
+    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
+    Console(width=width).print(table)

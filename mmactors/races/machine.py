@@ -1,0 +1,125 @@
+"""A machine whose interleavings are searched: set up once, then every schedule of its race.
+
+The machine is the one that `mmactors run` makes, actors and kernel paths unchanged, on an engine
+that leaves every step to the search. What its programs do before `race` is set-up: it is done once,
+without choices. The state at rest is kept, and each schedule begins with it: serving actors, CPUs
+and threads get new coroutines for what they have left to do.
+
+A schedule is over when every thread has done its operations; the processes still stand then, so
+that laws can look at what came of it.
+"""
+
+from typing import Final
+
+from mmactors.engine.cpu import WaitQueue
+from mmactors.engine.mailbox import Mailbox
+from mmactors.errors import Place, Problem, UserError
+from mmactors.explore.execution import BecameVisible, Execution
+from mmactors.explore.untimed import SearchEngine
+from mmactors.explore.world import World
+from mmactors.races.checkpoint import Checkpoint
+from mmactors.scenario.precompile import precompile_machine
+from mmactors.scenario.schema import Scenario
+from mmactors.scenario.wiring import Wired, wire
+from mmactors.workload.operation import Race
+
+_MAX_SETUP_STEPS: Final = 1_000_000
+
+
+class ExploredMachine:
+    """Builds the world of each schedule of one scenario."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario: Final = scenario
+        self._engine: SearchEngine | None = None
+        self._wired: Wired
+        self._checkpoint: Checkpoint
+
+    def __call__(self, world: World) -> None:
+        """Build the world of one schedule."""
+        if self._engine is not world.engine:
+            self._set_up(world.engine)
+            self._engine = world.engine
+        self._checkpoint.restore()
+        wired = self._wired
+        for cpu in wired.kernel.cpus:
+            cpu.start()
+        wired.start_services()
+        for process in wired.processes:
+            for thread in process.threads.values():
+                thread.resume(0)
+        race = self.scenario.race
+        if race is not None and race.scope:
+            world.scope(*race.scope)
+
+    # -- once a search ---------------------------------------------------------------------------
+
+    def _set_up(self, engine: SearchEngine) -> None:
+        """Run all programs up to `race`, and keep the state."""
+        precompile_machine()
+        self._run_to_race(engine)
+        engine.reset()
+        wired = self._wired
+        wired.interpreter.race_gate = None
+        wired.switcher.forget_actors()
+        for process in wired.processes:
+            process.outlives_threads = True
+        for thing in Checkpoint(wired).objects:
+            if isinstance(thing, Mailbox | WaitQueue):
+                thing.forget_actors()
+        self._checkpoint = Checkpoint(wired)
+
+    def _run_to_race(self, engine: SearchEngine) -> None:
+        setup = Execution(self._build_for_setup, engine=engine, scope=(), is_keyed=False)
+        while True:
+            try:
+                setup.begin()
+                for _ in range(_MAX_SETUP_STEPS):
+                    candidates = setup.candidates()
+                    if not candidates or setup.has_ended():
+                        break
+                    setup.advance(candidates[0])
+                break
+            except BecameVisible:
+                continue  # Nothing was explored that could be void.
+        if setup.broken is not None:
+            raise UserError(
+                Problem(
+                    place=Place("race"),
+                    found=f"the set-up before the race fails: {setup.broken}",
+                    legal="expected every program to come to its `race`",
+                    advice="run the scenario with `mmactors run`, and look at its log",
+                )
+            )
+        self._must_be_at_race()
+
+    def _build_for_setup(self, world: World) -> None:
+        self._wired = wire(
+            self.scenario, engine=world.engine, sink=None, before_exit=lambda _process: None
+        )
+        self._wired.interpreter.race_gate = WaitQueue(world.engine, "race")
+
+    def _must_be_at_race(self) -> None:
+        """Raise UserError unless every program with a race has come to it, and nobody is busy."""
+        for process in self._wired.processes:
+            leader = process.leader
+            done = leader.program[: leader.next_operation]
+            if not done or not isinstance(done[-1], Race):
+                raise UserError(
+                    Problem(
+                        place=Place(f"race: process {process.comm}"),
+                        found=f"its program came to {done[-1] if done else 'nothing'} and stopped",
+                        legal="expected every program to come to its `race` by itself",
+                        advice="let what it waits for happen before the `race`, or write one",
+                    )
+                )
+            busy = [thread.name for thread in process.threads.values() if thread.is_busy]
+            if busy:
+                raise UserError(
+                    Problem(
+                        place=Place(f"race: process {process.comm}"),
+                        found=f"{', '.join(busy)} still has something to do when the race begins",
+                        legal="expected every thread to be idle then",
+                        advice="write `wait` before `race`",
+                    )
+                )

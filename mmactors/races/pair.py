@@ -1,0 +1,111 @@
+"""A race and its fix: the kernel that does not keep a rule fails, the one that keeps all does not.
+
+An entry of the gallery is one scenario and the names of the rules that the buggy kernel breaks.
+Both kernels run the same code, within the same scope. The buggy one must fail, and its shrunk
+schedule must fail again whenever it is replayed; the right one must have no schedule that fails.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from attrs import evolve, frozen
+
+from mmactors.explore.broken import Broken
+from mmactors.explore.budget import Budget
+from mmactors.explore.execution import BecameVisible, Execution
+from mmactors.explore.script import Script, play
+from mmactors.explore.search import Options, search
+from mmactors.explore.verdict import Outcome, Verdict
+from mmactors.races.machine import ExploredMachine
+from mmactors.scenario.race_config import RaceConfig
+from mmactors.scenario.schema import Scenario
+
+NR_REPLAYS: Final = 100
+
+
+@frozen(kw_only=True)
+class Half:
+    """What came of one of the two kernels."""
+
+    verdict: Verdict
+    cpu_seconds: float
+    """Processor time of the search, set-up and shrinking included."""
+
+
+@frozen(kw_only=True)
+class PairResult:
+    """What came of an entry."""
+
+    race: RaceConfig
+    broken: Half | None
+    """With the broken rules; None: the entry names none."""
+    nr_replayed: int
+    """How often the shrunk schedule failed in the same way, of NR_REPLAYS."""
+    right: Half
+    """With all rules."""
+
+    def problems(self) -> list[str]:
+        """Return what is not as the entry says; nothing if all is well."""
+        race = self.race
+        found = []
+        if self.broken is not None:
+            failure = self.broken.verdict.failure
+            if failure is None:
+                found.append(f"the broken rules {', '.join(race.broken)} break nothing")
+            elif race.finds is not None and race.finds not in str(failure.broken):
+                found.append(f"it fails otherwise than by {race.finds!r}: {failure.broken}")
+            elif self.nr_replayed < NR_REPLAYS:
+                found.append(f"only {self.nr_replayed} of {NR_REPLAYS} replays fail")
+        verdict = self.right.verdict
+        if verdict.outcome is Outcome.FAILED:
+            found.append(f"the right kernel fails: {verdict}")
+        elif race.exhausts and verdict.outcome is not Outcome.EXHAUSTED:
+            found.append(f"the right kernel is not exhausted: {verdict}")
+        return found
+
+
+def with_rules(scenario: Scenario, *, broken: tuple[str, ...]) -> Scenario:
+    """Return the scenario with all rules kept but these."""
+    kernel = scenario.kernel
+    rules = evolve(kernel.rules, **dict.fromkeys(broken, False))
+    return evolve(scenario, kernel=evolve(kernel, rules=rules))
+
+
+def explore_pair(scenario: Scenario, *, name: str, options: Options) -> PairResult:
+    """Explore a scenario with its broken rules, if it names any, and with all rules."""
+    race = scenario.race
+    assert race is not None, f"{name} has no race"
+    broken = None
+    nr_replayed = 0
+    if race.broken:
+        machine = ExploredMachine(with_rules(scenario, broken=race.broken))
+        broken = _explore(machine, name, evolve(options, budget=Budget(schedules=race.budget)))
+        if broken.verdict.failure is not None:
+            failure = broken.verdict.failure
+            nr_replayed = replays(machine, failure.script, failure.broken, options.max_steps)
+    right_options = evolve(options, is_exhaustive=race.exhausts, store=None)
+    right = _explore(ExploredMachine(scenario), name, right_options)
+    return PairResult(race=race, broken=broken, nr_replayed=nr_replayed, right=right)
+
+
+def replays(machine: ExploredMachine, script: Script, broken: Broken, max_steps: int) -> int:
+    """Play a schedule NR_REPLAYS times; return how often it broke the same thing."""
+    execution = Execution(machine)
+    nr_same = 0
+    for _ in range(NR_REPLAYS):
+        while True:
+            try:
+                play(execution, script, max_steps=max_steps)
+                break
+            except BecameVisible:
+                continue
+        nr_same += str(execution.broken) == str(broken)
+    execution.close()
+    return nr_same
+
+
+def _explore(build: Callable[..., object], name: str, options: Options) -> Half:
+    began = time.process_time()
+    verdict = search(build, name=name, options=options)
+    return Half(verdict=verdict, cpu_seconds=time.process_time() - began)

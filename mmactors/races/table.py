@@ -1,0 +1,142 @@
+"""The gallery as text: a line an entry, the table at the end, and a page for docs/."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmactors.explore.verdict import Verdict
+from mmactors.races.pair import NR_REPLAYS, Half, PairResult
+
+COLUMNS = ("id", "title", "buggy kernel", "shrunk to", "replayed", "right kernel")
+
+
+def row(result: PairResult) -> tuple[str, ...]:
+    """Return the cells of an entry."""
+    return (
+        result.race.id or "",
+        result.race.title or "",
+        _found(result.broken),
+        _shrunk(result.broken),
+        f"{result.nr_replayed} of {NR_REPLAYS}" if result.broken is not None else "",
+        _right(result.right),
+    )
+
+
+def line(path: str, result: PairResult) -> str:
+    """Return an entry as one line."""
+    problems = result.problems()
+    what = [f"right: {_right(result.right)}"]
+    if result.broken is not None:
+        what.insert(0, f"buggy: {_found(result.broken)}, {_shrunk(result.broken)}")
+    verdict = "DIFFERS" if problems else "ok"
+    return "; ".join([f"{verdict:<8} {path}: {what[0]}", *what[1:], *problems])
+
+
+def markdown(results: Sequence[tuple[str, PairResult]]) -> str:
+    """Return the gallery as a page: the table, then each entry's story and schedule."""
+    lines = ["# A gallery of real races", ""]
+    lines += [_INTRODUCTION, ""]
+    lines += [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+    for _, result in results:
+        cells = list(row(result))
+        cells[0] = f"[{cells[0]}](#{_anchor(result)})"
+        lines.append(f"| {' | '.join(cells)} |")
+    for path, result in results:
+        lines += ["", *_entry(path, result)]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(path: str, result: PairResult) -> dict[str, Any]:
+    """Return an entry as an object of JSON."""
+    return {
+        "path": path,
+        "id": result.race.id,
+        "title": result.race.title,
+        "problems": result.problems(),
+        "broken": None if result.broken is None else _half_as_json(result.broken),
+        "replayed": result.nr_replayed,
+        "right": _half_as_json(result.right),
+    }
+
+
+_INTRODUCTION = """\
+Each entry is a published bug: a rule of `mmactors/rules.py` that the kernel of the time did not
+keep, and a scenario in `configs/races/`. `mmactors explore configs/races/*.yaml` finds every bug,
+replays it, and tries all schedules of the right kernel within the same scope; this page is what
+it prints with `--markdown`. Times are processor seconds on one core, with set-up and shrinking. A
+schedule is read from top to bottom; a star marks a preemption."""
+
+
+def _entry(path: str, result: PairResult) -> list[str]:
+    race = result.race
+    lines = [f"## {race.id}: {race.title}", "", (race.story or "").strip(), ""]
+    if race.bug:
+        lines.append(f"- Bug: {race.bug}")
+    if race.fix:
+        lines.append(f"- Fix: {race.fix}")
+    if race.broken:
+        lines.append(f"- Rule: `{'`, `'.join(race.broken)}`")
+    scope = ", ".join(f"`{name}`" for name in race.scope) or "every step"
+    lines.append(f"- Scope: {scope}")
+    if race.look_at:
+        lines.append(f"- Look at: {race.look_at}")
+    if not race.exhausts:
+        lines.append(f"- Right kernel sampled: {race.why_sampled}")
+    lines += [f"- Scenario: `{path}`"]
+    if result.broken is not None and result.broken.verdict.failure is not None:
+        lines += ["", "```", result.broken.verdict.failure.report, "```"]
+    return lines
+
+
+def _anchor(result: PairResult) -> str:
+    text = f"{result.race.id}: {result.race.title}".lower()
+    return "".join(letter for letter in text if letter.isalnum() or letter in " -_").replace(
+        " ", "-"
+    )
+
+
+def _found(half: Half | None) -> str:
+    if half is None:
+        return ""
+    failure = half.verdict.failure
+    if failure is None:
+        return f"nothing found in {_schedules(half.verdict)}"
+    return f"{failure.broken.kind.value} in {failure.at_schedule:,}, {half.cpu_seconds:.1f} s"
+
+
+def _shrunk(half: Half | None) -> str:
+    failure = None if half is None else half.verdict.failure
+    if failure is None:
+        return ""
+    plural = "" if failure.nr_preemptions == 1 else "s"
+    return f"{failure.nr_preemptions} preemption{plural}"
+
+
+def _right(half: Half) -> str:
+    verdict = half.verdict
+    return f"{verdict.outcome.value}: {_schedules(verdict)}, {half.cpu_seconds:.1f} s"
+
+
+def _schedules(verdict: Verdict) -> str:
+    return f"{verdict.nr_schedules:,} schedule{'' if verdict.nr_schedules == 1 else 's'}"
+
+
+def _half_as_json(half: Half) -> dict[str, Any]:
+    verdict = half.verdict
+    failure = verdict.failure
+    return {
+        "outcome": verdict.outcome.value,
+        "schedules": verdict.nr_schedules,
+        "cpu_seconds": round(half.cpu_seconds, 3),
+        "scope": list(verdict.scope),
+        "outside": list(verdict.outside),
+        "failure": None
+        if failure is None
+        else {
+            "kind": failure.broken.kind.value,
+            "law": failure.broken.law,
+            "at_schedule": failure.at_schedule,
+            "preemptions": failure.nr_preemptions,
+            "replay": failure.replay,
+            "schedule": [list(entry) for entry in failure.script],
+        },
+    }

@@ -1,0 +1,112 @@
+"""A whole machine under the search: set up once, then every order of what races."""
+
+from pathlib import Path
+
+import pytest
+from explored import explore, scenario_of
+
+from mmactors.errors import UserError
+from mmactors.explore.execution import Execution
+from mmactors.explore.verdict import Outcome
+from mmactors.races.checkpoint import Checkpoint
+from mmactors.races.machine import ExploredMachine
+from mmactors.scenario.load import parse_scenario
+
+UNMAPS = [
+    "thread T1 cpu=1",
+    "mmap A 8K",
+    "touch A write",
+    "T1: touch A read",
+    "race",
+    "T1& touch A read",
+    "munmap A",
+]
+
+
+def run_one(machine, execution):
+    """Run one schedule without preemptions; return what was done."""
+    execution.begin()
+    while not execution.has_ended():
+        execution.advance(execution.candidates()[0])
+    assert execution.broken is None, execution.broken
+    return [*zip(execution.choices, [step.text for step in execution.steps], strict=True)]
+
+
+def test_a_race_of_the_machine_is_exhausted():
+    """Accesses of one thread against munmap by another: all orders, within the scope."""
+    _, verdict = explore(scenario_of(UNMAPS, scope=("page_tables", "tlb")), is_exhaustive=True)
+
+    assert Outcome.EXHAUSTED is verdict.outcome
+    assert verdict.nr_schedules > 10
+    assert "mmap_lock[1]" in verdict.outside
+
+
+def test_every_schedule_begins_with_the_same_state():
+    """What a schedule did to the machine is undone, all of it."""
+    machine = ExploredMachine(scenario_of(UNMAPS, scope=("page_tables", "tlb")))
+    execution = Execution(machine)
+
+    runs = [run_one(machine, execution) for _ in range(3)]
+    execution.close()
+
+    assert runs[0] == runs[1] == runs[2]
+    assert any("store" in text or "load" in text for _, text in runs[0])
+
+
+def test_what_stands_before_the_race_is_no_choice():
+    """Set-up takes no step of a schedule: the page is mapped when the race begins."""
+    program = ["thread T1 cpu=1", "mmap A 1M", "touch A write", "race", "T1& touch A 0..1 read"]
+    machine = ExploredMachine(scenario_of(program, scope=("page_tables", "tlb")))
+    execution = Execution(machine)
+
+    steps = run_one(machine, execution)
+    execution.close()
+
+    assert 1 == sum("load" in text for _, text in steps)
+
+
+def test_a_checkpoint_undoes_what_changed():
+    """Attributes, lists, dicts, and arrays are as they were; objects stay the same ones."""
+    machine = ExploredMachine(scenario_of(UNMAPS, scope=("tlb",)))
+    execution = Execution(machine)
+    execution.begin()
+    kernel = machine._wired.kernel
+    checkpoint = Checkpoint(kernel)
+    free_before = dict(kernel.vmstat.vmstat())
+    flags = kernel.pages.flags.copy()
+    bindings = machine._wired.processes[0].bindings
+
+    kernel.pages.flags[:] = 7
+    bindings["B"] = (0, 0)
+    machine._wired.processes[0].minor_faults = -1
+    checkpoint.restore()
+    execution.close()
+
+    assert free_before == dict(kernel.vmstat.vmstat())
+    assert (flags == kernel.pages.flags).all()
+    assert "B" not in bindings
+
+
+@pytest.mark.parametrize(
+    ("program", "found"),
+    [
+        (["thread T1 cpu=1", "T1& compute 1s", "barrier B 2", "race"], "barrier B 2 and stopped"),
+        (["thread T1 cpu=1", "T1& barrier B 2", "race"], "T1 still has something to do"),
+    ],
+)
+def test_a_program_that_does_not_come_to_its_race_is_the_users_error(program, found):
+    """What keeps it is named."""
+    with pytest.raises(UserError, match=found):
+        explore(scenario_of(program))
+
+
+def test_a_race_needs_its_mark_and_known_rules():
+    """Both are found before anything runs, with their places."""
+    text = "race: {broken: [no_such_rule]}\nprocesses:\n  - name: a\n    program: [nop]\n"
+
+    with pytest.raises(UserError) as caught:
+        parse_scenario(text, file="r.yaml", folder=Path())
+
+    lines = [str(problem) for problem in caught.value.problems]
+    assert any("r.yaml:1:17: race.broken[0] is 'no_such_rule'" in line for line in lines)
+    assert any("the program of a has no operation `race`" in line for line in lines)
