@@ -20,3 +20,18 @@ class Rules:
         doc="Collecting pages for device memory flushes the TLBs before it lets go of the "
         "page-table lock (60bae7370896, v6.1).",
     )
+    free_pages_frees_tails: bool = option(
+        True,
+        doc="__free_pages gives the tail pages of a block that is not compound back itself when "
+        "somebody else still holds its first page (e320d3012d25, v5.10).",
+    )
+    free_pcppages_rereads_isolated_type: bool = option(
+        True,
+        doc="Draining a CPU's list looks at the pageblock's type again, under zone->lock, while "
+        "any pageblock is isolated (51bb1a4093cc, v3.18).",
+    )
+    offline_disables_pcp: bool = option(
+        True,
+        doc="Taking memory offline keeps pages off the CPUs' lists meanwhile (ec6e8c7e0314, "
+        "v5.11; before, 968318261221, v5.9, drained them again and again).",
+    )

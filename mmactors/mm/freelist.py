@@ -42,7 +42,7 @@ from mmactors.mm.gfp import (
     gfp_to_alloc_flags,
     gfp_zone,
 )
-from mmactors.mm.pcp import COUNT, FREE_FACTOR, order_to_pindex, pcp_allowed_order, wipe_page
+from mmactors.mm.pcp import FREE_FACTOR, order_to_pindex, pcp_allowed_order, wipe_page
 from mmactors.mm.vmstat import (
     NUMA_FOREIGN,
     NUMA_HIT,
@@ -257,7 +257,7 @@ class FreelistSearch:
         pindex = order_to_pindex(migratetype, order)
         pfn = pcp.pop(pindex, order)
         if pfn is None:
-            answer = yield RmqueueBulk(
+            yield RmqueueBulk(
                 zone=zone.number,
                 cpu=cpu,
                 order=order,
@@ -266,7 +266,6 @@ class FreelistSearch:
                 alloc_flags=alloc_flags,
                 pindex=pindex,
             )
-            pcp.view[COUNT] += nr_moved(answer) << order
             pfn = pcp.pop(pindex, order)
         return pfn
 

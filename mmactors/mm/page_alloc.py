@@ -32,23 +32,20 @@ from mmactors.mm.buddy import (
     ZONE_FLAGS,
     ZONE_RECLAIM_ACTIVE,
 )
+from mmactors.mm.free_unref import FreeUnref, freed_pindex
 from mmactors.mm.freelist import FreelistSearch, free_pages_prepare, prep_new_page
-from mmactors.mm.gfp import MIGRATE_ISOLATE, MIGRATE_MOVABLE, MIGRATE_PCPTYPES, MIGRATE_TYPES
+from mmactors.mm.gfp import MIGRATE_ISOLATE, MIGRATE_TYPES
 from mmactors.mm.layout import MemoryLayout
 from mmactors.mm.pcp import (
     BATCH,
     COUNT,
-    EXPIRE,
     FREE_FACTOR,
     HIGH,
     NR_PCP_LISTS,
     NR_PCP_WORDS,
-    PCP_BATCH_SCALE_MAX,
     PerCpuPages,
-    free_unref_page_prepare,
     order_to_pindex,
     pcp_allowed_order,
-    push_until_drain,
 )
 from mmactors.mm.vmstat import (
     NR_FREE_PAGES,
@@ -62,13 +59,12 @@ from mmactors.mm.vmstat import (
 from mmactors.mm.zone import Zone
 from mmactors.mm.zone_request import (
     AllocSteps,
-    FreeOnePage,
-    FreePcppagesBulk,
     Steps,
     ZoneAnswer,
     ZoneRequest,
 )
 from mmactors.mm.zone_state import dump_zone, load_zone
+from mmactors.rules import Rules
 
 AllocPath = tuple[Any, ...]
 """What `alloc_pcp` needs for one request, see `PageAllocator._alloc_path`."""
@@ -96,6 +92,7 @@ class PageAllocator:
         zones: Sequence[ZoneSpec],
         zonelists: Sequence[Sequence[tuple[int, int]]],
         cpu_node: Sequence[int],
+        rules: Rules | None = None,
     ) -> None:
         nr_cpus, nr_zones = len(cpu_node), len(zones)
         nr_nodes = 1 + max(spec.node for spec in zones)
@@ -118,6 +115,7 @@ class PageAllocator:
                 pageblocks=self.pageblocks,
                 vmstat=self.vmstat,
                 pcps=[PerCpuPages(pages, pcp_words[cpu, number]) for cpu in range(nr_cpus)],
+                rules=Rules() if rules is None else rules,
             )
             for number, spec in enumerate(zones)
         )
@@ -125,6 +123,13 @@ class PageAllocator:
         self._zonelists: Final = [tuple(at[place] for place in order) for order in zonelists]
         self._search: Final = FreelistSearch(
             pages=pages, vmstat=self.vmstat, zonelists=self._zonelists, cpu_node=self.cpu_node
+        )
+        self.free_unref: Final = FreeUnref(
+            pages=pages,
+            pageblocks=self.pageblocks,
+            vmstat=self.vmstat,
+            zones=self.zones,
+            cpu_node=self.cpu_node,
         )
         self._alloc_paths: Final[list[dict[int, AllocPath]]] = [{} for _ in cpu_node]
         self._free_paths: Final = [self._free_paths_of(cpu) for cpu in range(nr_cpus)]
@@ -143,7 +148,7 @@ class PageAllocator:
     def _free_paths_of(self, cpu: int) -> list[FreePath]:
         """Return what `free_pcp` needs on a CPU, by the zone number that struct page has."""
         pindexes = {
-            order << 3 | migratetype: _freed_pindex(migratetype, order)
+            order << 3 | migratetype: freed_pindex(migratetype, order)
             for order in (*range(PAGE_ALLOC_COSTLY_ORDER + 1), PAGEBLOCK_ORDER)
             for migratetype in range(MIGRATE_TYPES)
             if migratetype != MIGRATE_ISOLATE
@@ -161,7 +166,12 @@ class PageAllocator:
 
     @classmethod
     def of_layout(
-        cls, layout: MemoryLayout, nr_cpus: int, arena: Arena, pages: PageColumns
+        cls,
+        layout: MemoryLayout,
+        nr_cpus: int,
+        arena: Arena,
+        pages: PageColumns,
+        rules: Rules | None = None,
     ) -> Self:
         """Make the allocator as it is when boot has handed all free memory over."""
         assert nr_cpus == len(layout.cpu_node), f"{nr_cpus} CPUs, nodes of {layout.cpu_node}"
@@ -173,6 +183,7 @@ class PageAllocator:
             ],
             zonelists=layout.zonelists,
             cpu_node=layout.cpu_node,
+            rules=rules,
         )
         for zone, zone_layout in zip(allocator.zones, layout.zones, strict=True):
             zone.boot(zone_layout)
@@ -354,122 +365,21 @@ class PageAllocator:
 
     def free_pages(self, cpu: int, pfn: int, order: int) -> Steps:
         """Give a block back whose last reference is gone (free_the_page)."""
-        free_pages_prepare(self.pages, pfn, order)
-        migratetype = self._pageblock_view[pfn >> PAGEBLOCK_ORDER] & PAGEBLOCK_TYPE_MASK
-        zone = self.zones[self._page_zone[pfn] - 1]
-        if pcp_allowed_order(order) and migratetype != MIGRATE_ISOLATE:
-            request = self._free_unref_page_commit(cpu, zone, pfn, order, migratetype)
-            if request is not None:
-                yield request
-            return
-        yield FreeOnePage(zone=zone.number, cpu=cpu, pfn=pfn, order=order, migratetype=migratetype)
-        if not pcp_allowed_order(order):
-            self._events[cpu][PGFREE] += 1 << order
+        migratetype = self.free_unref.prepare(pfn, order)
+        return self.free_unref.commit(cpu, pfn, order, migratetype)
 
     def free_page_list(self, cpu: int, pfns: Sequence[int]) -> Steps:
         """Give single pages back whose last references are gone (free_unref_page_list).
 
         All pages get their migratetype before the first one is put on a list.
         """
-        pages = self.pages
-        freed = np.array(pfns, np.int64)
-        nr_isolated = free_unref_page_prepare(
-            pages.refcount,
-            pages.flags,
-            pages.mapping,
-            pages.private,
-            pages.generation,
-            pages.index,
-            self.pageblocks,
-            freed,
-        )
-        if nr_isolated:
-            is_isolated = pages.index[freed] == MIGRATE_ISOLATE
-            for pfn in freed[is_isolated].tolist():
-                yield FreeOnePage(
-                    zone=self._page_zone[pfn] - 1,
-                    cpu=cpu,
-                    pfn=pfn,
-                    order=0,
-                    migratetype=MIGRATE_ISOLATE,
-                )
-            freed = freed[~is_isolated]
-        nth = 0
-        while nth < len(freed):
-            zone = self.zones[self._page_zone[freed[nth]] - 1]
-            pcp = zone.pcps[cpu]
-            reclaim_active = bool(zone.view[ZONE_FLAGS] & ZONE_RECLAIM_ACTIVE)
-            end = push_until_drain(
-                pages.next,
-                pages.prev,
-                pages.index,
-                pages.zone,
-                pcp.words,
-                pcp.heads,
-                pcp.high(reclaim_active=reclaim_active),
-                freed,
-                nth,
-            )
-            self._events[cpu][PGFREE] += end - nth
-            nth = end
-            count = pcp.nr_to_drain(0, reclaim_active=reclaim_active)
-            if count:
-                last = pages.index_view[freed[end - 1]]
-                yield FreePcppagesBulk(
-                    zone=zone.number, cpu=cpu, count=count, pindex=_freed_pindex(last, 0)
-                )
-
-    def _free_unref_page_commit(
-        self, cpu: int, zone: Zone, pfn: int, order: int, migratetype: int
-    ) -> FreePcppagesBulk | None:
-        """Put a block on the CPU's list; return the drain that is due then."""
-        self._events[cpu][PGFREE] += 1 << order
-        self._index[pfn] = migratetype
-        pindex = _freed_pindex(migratetype, order)
-        pcp = zone.pcps[cpu]
-        pcp.push(pfn, pindex, order)
-        reclaim_active = bool(zone.view[ZONE_FLAGS] & ZONE_RECLAIM_ACTIVE)
-        count = pcp.nr_to_drain(order, reclaim_active=reclaim_active)
-        if not count:
-            return None
-        return FreePcppagesBulk(zone=zone.number, cpu=cpu, count=count, pindex=pindex)
-
-    # Draining.
+        freed, nr_isolated = self.free_unref.prepare_list(pfns)
+        return self.free_unref.commit_list(cpu, freed, nr_isolated)
 
     def drain_pages(self, cpu: int, zones: Iterable[Zone] | None = None) -> Steps:
-        """Give all pages of a CPU's lists back, of all zones or some (drain_pages_zone)."""
-        for zone in self.zones if zones is None else zones:
-            pcp = zone.pcps[cpu]
-            while pcp.view[COUNT]:
-                count = min(pcp.view[COUNT], pcp.view[BATCH] << PCP_BATCH_SCALE_MAX)
-                yield FreePcppagesBulk(zone=zone.number, cpu=cpu, count=count, pindex=0)
+        """Give all pages of a CPU's lists back, of all zones or some (drain_pages)."""
+        return self.free_unref.drain_pages(cpu, zones)
 
     def refresh_cpu_vm_stats(self, cpu: int) -> Steps:
-        """Fold a CPU's deltas, and drain its lists of remote zones that it no longer uses.
-
-        What vmstat_update does on each CPU once a second; three idle rounds until a drain.
-        """
-        changed = self.vmstat.fold(cpu)
-        for zone in self.zones:
-            view = zone.pcps[cpu].view
-            if zone.number in changed:
-                view[EXPIRE] = 3
-            if not view[EXPIRE] or not view[COUNT]:
-                continue
-            if zone.node == self.cpu_node[cpu]:
-                view[EXPIRE] = 0
-                continue
-            view[EXPIRE] -= 1
-            if not view[EXPIRE]:
-                count = min(view[COUNT], view[BATCH])
-                yield FreePcppagesBulk(zone=zone.number, cpu=cpu, count=count, pindex=0)
-
-
-def _freed_pindex(migratetype: int, order: int) -> int:
-    """Return the list that a freed block waits on.
-
-    Highatomic pages keep their type but wait among the movable ones, so that they are drained.
-    """
-    return order_to_pindex(
-        migratetype if migratetype < MIGRATE_PCPTYPES else MIGRATE_MOVABLE, order
-    )
+        """Fold a CPU's deltas, and drain its lists of remote zones (vmstat_update)."""
+        return self.free_unref.refresh_cpu_vm_stats(cpu)

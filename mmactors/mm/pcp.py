@@ -145,11 +145,13 @@ def free_pcppages_bulk(
     heads: int,
     count: int,
     pindex: int,
+    rereads_type: bool,  # noqa: FBT001  compiled functions take no keywords
 ) -> int:
     """Give up to `count` pages of a CPU back to the buddy lists; return how many blocks they were.
 
     Empties list `pindex` from its tail, then the next higher one, and so on around; the range of
-    lists shrinks at ends that are found empty.
+    lists shrinks at ends that are found empty. A page goes back with the type that its pageblock
+    had when it was freed; with `rereads_type`, with the present one if any pageblock is isolated.
     """
     count = min(pcp[COUNT], count)
     nr_blocks = 0
@@ -176,7 +178,7 @@ def free_pcppages_bulk(
             nr_blocks += 1
             count -= 1 << order
             pcp[COUNT] -= 1 << order
-            if zone[NR_ISOLATE_PAGEBLOCK]:
+            if rereads_type and zone[NR_ISOLATE_PAGEBLOCK]:
                 migratetype = pageblock[pfn >> PAGEBLOCK_ORDER] & PAGEBLOCK_TYPE_MASK
             free_one_page(
                 links,

@@ -15,7 +15,7 @@ from typing import Final, assert_never
 
 import numpy as np
 
-from mmactors.arch.page import PageColumns
+from mmactors.arch.page import PageColumns, list_del
 from mmactors.mm import buddy
 from mmactors.mm.buddy import (
     FREE_LISTS,
@@ -52,21 +52,29 @@ from mmactors.mm.gfp import (
     MIGRATE_PCPTYPES,
     MIGRATE_TYPES,
 )
+from mmactors.mm.highatomic import reserve_highatomic_pageblock, unreserve_highatomic_pageblock
 from mmactors.mm.layout import ZoneLayout
-from mmactors.mm.pcp import PerCpuPages, free_pcppages_bulk
+from mmactors.mm.page_isolation import serve_isolation
+from mmactors.mm.pcp import COUNT, PerCpuPages, free_pcppages_bulk
 from mmactors.mm.vmstat import NR_FREE_PAGES, VmStat, Words, mod_page_state
 from mmactors.mm.zone_request import (
     FreeOnePage,
     FreePcppagesBulk,
+    OfflineIsolatedPages,
     ReserveHighatomicPageblock,
     RmqueueBuddy,
     RmqueueBulk,
+    SetMigratetypeIsolate,
+    SplitFreePage,
+    TestPagesIsolated,
     UnreserveHighatomicPageblock,
+    UnsetMigratetypeIsolate,
     WakeupKswapd,
     ZoneAnswer,
     ZoneRequest,
     events_of,
 )
+from mmactors.rules import Rules
 
 _DONE: Final = ZoneAnswer(nr_moved=1)
 
@@ -86,6 +94,7 @@ class Zone:
         pageblocks: Bytes,
         vmstat: VmStat,
         pcps: list[PerCpuPages],
+        rules: Rules,
     ) -> None:
         self.number: Final = number
         """Position among all zones of the machine; requests name the zone by it."""
@@ -100,6 +109,7 @@ class Zone:
         self.pageblocks: Final = pageblocks
         self.pcps: Final = pcps
         """By CPU."""
+        self._rules: Final = rules
         self._stat: Final = vmstat.zone_words[number]
         self._stat_view: Final = vmstat.zones[number]
         self._cpu_stats: Final = [rows[number] for rows in vmstat.cpu_zone_words]
@@ -186,7 +196,7 @@ class Zone:
                 order = min(MAX_ORDER - 1, (pfn & -pfn).bit_length() - 1 if pfn else MAX_ORDER - 1)
                 while pfn + (1 << order) > end:
                     order -= 1
-                self._free_one_page(pfn, order, MIGRATE_MOVABLE, cpu=0, to_tail=1)
+                self.free_one_page(pfn, order, MIGRATE_MOVABLE, cpu=0, to_tail=1)
                 pfn += 1 << order
 
     def pageblock_migratetype(self, pfn: int) -> int:
@@ -288,13 +298,22 @@ class Zone:
                 migratetype = request.migratetype
                 if self.view[NR_ISOLATE_PAGEBLOCK] or migratetype == MIGRATE_ISOLATE:
                     migratetype = self.pageblock_migratetype(request.pfn)
-                self._free_one_page(request.pfn, request.order, migratetype, cpu=request.cpu)
+                self.free_one_page(request.pfn, request.order, migratetype, cpu=request.cpu)
                 return _DONE
             case ReserveHighatomicPageblock():
-                self._reserve_highatomic_pageblock(request.pfn)
+                reserve_highatomic_pageblock(self, request.pfn)
                 return _DONE
             case UnreserveHighatomicPageblock():
-                return self._answer(None, self._unreserve_highatomic_pageblock(request.migratetype))
+                nr_moved = unreserve_highatomic_pageblock(self, request.migratetype)
+                return self._answer(None, nr_moved)
+            case (
+                SetMigratetypeIsolate()
+                | UnsetMigratetypeIsolate()
+                | SplitFreePage()
+                | TestPagesIsolated()
+                | OfflineIsolatedPages()
+            ):
+                return serve_isolation(self, request)
             case WakeupKswapd():
                 # There is no kswapd yet; who has one does not bring this here.
                 return _DONE
@@ -306,9 +325,10 @@ class Zone:
         happened = events_of(buddy.trace_rows(trace)) if len(trace) > 1 else ()
         return ZoneAnswer(pfn=pfn, nr_moved=nr_moved, events=happened)
 
-    def _free_one_page(
+    def free_one_page(
         self, pfn: int, order: int, migratetype: int, *, cpu: int, to_tail: int = 0
     ) -> None:
+        """Put a block on the buddy lists and merge it (__free_one_page)."""
         pages = self.pages
         assert pfn % (1 << order) == 0, f"pfn {pfn:#x} is not aligned to order {order}"
         assert pages.buddy_view[pfn] == 0, f"pfn {pfn:#x} is free already"
@@ -328,7 +348,8 @@ class Zone:
         )
 
     def _free_pcppages_bulk(self, request: FreePcppagesBulk) -> int:
-        pages, pcp = self.pages, self.pcps[request.cpu]
+        pages = self.pages
+        pcp = self.pcps[request.cpu if request.pcp_cpu is None else request.pcp_cpu]
         return free_pcppages_bulk(
             pages.next,
             pages.prev,
@@ -344,11 +365,12 @@ class Zone:
             pcp.heads,
             request.count,
             request.pindex,
+            self._rules.free_pcppages_rereads_isolated_type,
         )
 
     def _rmqueue_bulk(self, request: RmqueueBulk) -> int:
-        pages = self.pages
-        return buddy.rmqueue_bulk(
+        pages, pcp = self.pages, self.pcps[request.cpu]
+        nr_blocks: int = buddy.rmqueue_bulk(
             pages.next,
             pages.prev,
             pages.buddy,
@@ -363,8 +385,10 @@ class Zone:
             request.count,
             request.migratetype,
             request.alloc_flags,
-            self.pcps[request.cpu].heads + request.pindex,
+            pcp.heads + request.pindex,
         )
+        pcp.view[COUNT] += nr_blocks << request.order
+        return nr_blocks
 
     def _rmqueue_buddy(self, request: RmqueueBuddy) -> int | None:
         """Take a block; highatomic ones first or last, as the request's flags allow."""
@@ -391,9 +415,7 @@ class Zone:
                 pfn = self._rmqueue_smallest(order, MIGRATE_HIGHATOMIC)
             if pfn == NOTHING:
                 return None
-        mod_page_state(
-            self._stat_view, self._cpu_stat_views[request.cpu], NR_FREE_PAGES, -(1 << order)
-        )
+        self.mod_freepage_state(request.cpu, -(1 << order))
         return pfn
 
     def _rmqueue_smallest(self, order: int, migratetype: int) -> int:
@@ -409,36 +431,23 @@ class Zone:
             migratetype,
         )
 
-    def _move_freepages_block(self, pfn: int, migratetype: int) -> int:
+    def move_freepages_block(self, pfn: int, migratetype: int) -> int:
+        """Move the free blocks of a pageblock to another type's lists; return how many pages."""
         pages = self.pages
         return buddy.move_freepages_block(
             pages.next, pages.prev, pages.buddy, pages.flags, self.words, pfn, migratetype
         )[0]
 
-    def _reserve_highatomic_pageblock(self, pfn: int) -> None:
-        view = self.view
-        if view[NR_RESERVED_HIGHATOMIC] >= self.highatomic_limit():
-            return
-        if self.pageblock_migratetype(pfn) < MIGRATE_PCPTYPES:
-            view[NR_RESERVED_HIGHATOMIC] += PAGEBLOCK_PAGES
-            buddy.set_pageblock_migratetype(self.pageblocks, pfn, MIGRATE_HIGHATOMIC)
-            self._move_freepages_block(pfn, MIGRATE_HIGHATOMIC)
+    def del_page_from_free_list(self, pfn: int, order: int) -> None:
+        """Take a free block off its list."""
+        pages = self.pages
+        list_del(pages.next, pages.prev, pfn)
+        pages.buddy_view[pfn] = 0
+        self.view[order] -= 1
 
-    def _unreserve_highatomic_pageblock(self, migratetype: int) -> int:
-        """Give back the pageblock of the first free highatomic block; return the pages moved."""
-        links, view = self.pages.next_view, self.view
-        for order in range(MAX_ORDER):
-            head = self.free_list_head(order, MIGRATE_HIGHATOMIC)
-            pfn = links[head]
-            if pfn == head:
-                continue
-            if self.pageblock_migratetype(pfn) == MIGRATE_HIGHATOMIC:
-                view[NR_RESERVED_HIGHATOMIC] -= min(PAGEBLOCK_PAGES, view[NR_RESERVED_HIGHATOMIC])
-            buddy.set_pageblock_migratetype(self.pageblocks, pfn, migratetype)
-            nr_moved = self._move_freepages_block(pfn, migratetype)
-            if nr_moved:
-                return nr_moved
-        return 0
+    def mod_freepage_state(self, cpu: int, nr_pages: int) -> None:
+        """Count free pages on behalf of a CPU (__mod_zone_freepage_state)."""
+        mod_page_state(self._stat_view, self._cpu_stat_views[cpu], NR_FREE_PAGES, nr_pages)
 
 
 def nr_pages_moved(request: ZoneRequest, answer: ZoneAnswer) -> int:

@@ -46,6 +46,8 @@ class FreePcppagesBulk:
     cpu: int
     count: int
     pindex: int
+    pcp_cpu: int | None = None
+    """Whose lists; None: those of `cpu`. Another CPU's are drained by drain_pages_zone."""
 
 
 @frozen(kw_only=True)
@@ -78,6 +80,72 @@ class UnreserveHighatomicPageblock:
 
 
 @frozen(kw_only=True)
+class SetMigratetypeIsolate:
+    """Isolate the pageblock of `pfn`; the answer's `is_done` is False for -EBUSY.
+
+    Only what of it lies in `[start_pfn, end_pfn)` must be free or movable.
+    """
+
+    zone: int
+    cpu: int
+    pfn: int
+    start_pfn: int
+    end_pfn: int
+
+
+@frozen(kw_only=True)
+class UnsetMigratetypeIsolate:
+    """Give an isolated pageblock back to `migratetype`."""
+
+    zone: int
+    cpu: int
+    pfn: int
+    migratetype: int
+
+
+@frozen(kw_only=True)
+class SplitFreePage:
+    """Cut the free block that reaches over `boundary_pfn`, if there is one, in two.
+
+    The answer's `is_done` is False if there is none.
+    """
+
+    zone: int
+    cpu: int
+    pfn: int
+    boundary_pfn: int
+
+
+@frozen(kw_only=True)
+class TestPagesIsolated:
+    """Look for the first page of a range that is not free; the answer's `pfn` is None for none."""
+
+    zone: int
+    cpu: int
+    start_pfn: int
+    end_pfn: int
+
+
+@frozen(kw_only=True)
+class OfflineIsolatedPages:
+    """Take all free blocks of an isolated range off the buddy lists for good."""
+
+    zone: int
+    cpu: int
+    start_pfn: int
+    end_pfn: int
+
+
+IsolationRequest = (
+    SetMigratetypeIsolate
+    | UnsetMigratetypeIsolate
+    | SplitFreePage
+    | TestPagesIsolated
+    | OfflineIsolatedPages
+)
+
+
+@frozen(kw_only=True)
 class WakeupKswapd:
     """kswapd of `node` should look at its zones (wakeup_kswapd, mm/vmscan.c).
 
@@ -99,6 +167,7 @@ ZoneRequest = (
     | FreeOnePage
     | ReserveHighatomicPageblock
     | UnreserveHighatomicPageblock
+    | IsolationRequest
     | WakeupKswapd
 )
 
@@ -108,6 +177,7 @@ class ZoneAnswer:
     """What a section under zone->lock gave."""
 
     pfn: int | None = None
+    is_done: bool = True
     nr_moved: int = 0
     """How many blocks came or went; of UnreserveHighatomicPageblock, pages."""
     events: tuple[LockedEvent, ...] = ()

@@ -83,7 +83,8 @@ def wire(
         layout.nr_frames,
         nr_list_heads=PageAllocator.nr_list_heads(nr_zones=len(layout.zones), nr_cpus=config.cpus),
     )
-    allocator = PageAllocator.of_layout(layout, config.cpus, arena, pages)
+    rules = scenario.kernel.rules
+    allocator = PageAllocator.of_layout(layout, config.cpus, arena, pages, rules)
     memory = PhysicalMemory(layout.nr_frames)
     locks = LockStatistics()
     kernel = Kernel(
@@ -102,7 +103,7 @@ def wire(
         allocator=allocator,
         vmstat=allocator.vmstat,
         mm_config=scenario.kernel.vm,
-        rules=scenario.kernel.rules,
+        rules=rules,
         locks=locks,
         cpu_node=layout.cpu_node,
         tlb_states=[TlbState(cpu) for cpu in range(config.cpus)],

@@ -193,7 +193,6 @@ def test_a_drain_tells_of_each_page():
         zone=0, cpu=0, order=0, count=2, migratetype=MIGRATE_MOVABLE, alloc_flags=0, pindex=1
     )
     zone.serve(refill)
-    zone.pcps[0].view[0] = 2
     zone.trace_events = True
 
     answer = zone.serve(FreePcppagesBulk(zone=0, cpu=0, count=2, pindex=1))
@@ -236,7 +235,7 @@ def test_a_page_that_is_free_cannot_be_freed():
     zone = machine((512, 1024)).zones[0]
 
     with pytest.raises(AssertionError, match="free already"):
-        zone._free_one_page(512, 0, MIGRATE_MOVABLE, cpu=0)
+        zone.free_one_page(512, 0, MIGRATE_MOVABLE, cpu=0)
 
 
 def test_lists_can_be_taken_apart():
