@@ -30,6 +30,12 @@ class SleepInAtomicContext(EngineError):  # noqa: N818 - Linux's own message
     """A thread went to sleep with a spinlock held or interrupts off."""
 
 
+class LawBroken(EngineError):  # noqa: N818 - says what happened
+    """A checker saw that a law does not hold; `law` names it."""
+
+    law: str
+
+
 def describe_waiting(actors: Iterable[Actor]) -> str:
     """Return one line for each actor that waits: who, since when, for what, and who holds it.
 

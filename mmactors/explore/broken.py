@@ -7,7 +7,7 @@ from typing import Final
 from attrs import frozen
 
 from mmactors.engine.actor import Actor
-from mmactors.engine.report import describe_waiting
+from mmactors.engine.report import LawBroken, describe_waiting
 
 
 class Kind(Enum):
@@ -67,7 +67,9 @@ def broken_law(name: str, error: AssertionError | None) -> Broken:
 
 
 def crashed(actor: Actor, error: Exception) -> Broken:
-    """Return the report that `actor` raised `error`."""
+    """Return the report that `actor` raised `error`; a checker that raises found a broken law."""
+    if isinstance(error, LawBroken):
+        return Broken(kind=Kind.LAW, law=error.law, text=str(error), cause=error)
     return Broken(
         kind=Kind.CRASH,
         law=f"{actor.name}: {type(error).__name__}",

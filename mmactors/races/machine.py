@@ -11,6 +11,8 @@ that laws can look at what came of it.
 
 from typing import Final
 
+from attrs import evolve
+
 from mmactors.engine.cpu import WaitQueue
 from mmactors.engine.mailbox import Mailbox
 from mmactors.errors import Place, Problem, UserError
@@ -18,6 +20,7 @@ from mmactors.explore.execution import BecameVisible, Execution
 from mmactors.explore.untimed import SearchEngine
 from mmactors.explore.world import World
 from mmactors.races.checkpoint import Checkpoint
+from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.precompile import precompile_machine
 from mmactors.scenario.schema import Scenario
 from mmactors.scenario.wiring import Wired, wire
@@ -95,7 +98,10 @@ class ExploredMachine:
 
     def _build_for_setup(self, world: World) -> None:
         self._wired = wire(
-            self.scenario, engine=world.engine, sink=None, before_exit=lambda _process: None
+            evolve(self.scenario, sanitize=SanitizeConfig.everything(panic=True)),
+            engine=world.engine,
+            sink=None,
+            before_exit=lambda _process: None,
         )
         self._wired.interpreter.race_gate = WaitQueue(world.engine, "race")
 

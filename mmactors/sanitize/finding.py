@@ -5,7 +5,7 @@ from typing import Final
 
 from attrs import frozen
 
-from mmactors.engine.report import EngineError
+from mmactors.engine.report import LawBroken
 
 
 class Law(StrEnum):
@@ -62,9 +62,10 @@ class Finding:
         return "\n".join(lines)
 
 
-class SanitizerError(EngineError):
+class SanitizerError(LawBroken):
     """A checker found a broken law, and the run was to end with it."""
 
     def __init__(self, finding: Finding) -> None:
         self.finding = finding
+        self.law = str(finding.law)
         super().__init__(str(finding))
