@@ -8,6 +8,7 @@ from collections.abc import Generator
 from typing import Any
 
 from mmactors.actors.kernel import Kernel
+from mmactors.engine.chance import ALLOCATION_FAILS
 from mmactors.engine.cpu import Cpu
 from mmactors.events import MmPageAlloc, MmPageFree, MmPageFreeBatched, MmVmscanWakeupKswapd
 from mmactors.mm.gfp import gfp_migratetype
@@ -16,6 +17,8 @@ from mmactors.mm.zone_request import WakeupKswapd
 
 async def alloc_pages(kernel: Kernel, cpu: Cpu, order: int, gfp: int) -> int | None:
     """Return the first frame of 2**order free pages, or None."""
+    if kernel.engine.allowed and await kernel.engine.may(ALLOCATION_FAILS):
+        return None
     pfn = kernel.allocator.alloc_pcp(cpu.index, order, gfp)
     if pfn is None:
         pfn = await perform(kernel, cpu, kernel.allocator.alloc_pages(cpu.index, order, gfp))

@@ -18,8 +18,9 @@ in the ready set; whoever parks without such an entry has set `waits_for`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Coroutine, Hashable
-from typing import Any, ClassVar, Final
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 from attrs import frozen
 
@@ -30,9 +31,25 @@ from mmactors.engine.policy import Policy, make_policy
 from mmactors.engine.report import EngineError, StepBudgetExceeded, deadlock, last_events
 from mmactors.engine.schedule import SEPARATOR, Recorder, Schedule
 
+T = TypeVar("T")
+
 _NR_RECENT: Final = 12
 _ALONE_NS: Final = 10_000
 """How far an actor goes on without asking when nobody else is ready."""
+
+
+class Sleepers(Protocol):
+    """A queue of sleepers, as a spurious wake-up sees it."""
+
+    @property
+    def name(self) -> str:
+        """What steps call the queue."""
+
+    def sleepers(self) -> Sequence[Actor]:
+        """Return who sleeps, in order."""
+
+    def wake_spuriously(self) -> None:
+        """Wake the first sleeper though nobody has."""
 
 
 @frozen(kw_only=True)
@@ -49,6 +66,8 @@ class EngineStatistics:
 class Engine:
     """Holds the baton, virtual time, and all actors of one machine."""
 
+    allowed: Mapping[str, int] = MappingProxyType({})
+    """What may happen by itself, and how often (engine/chance.py)."""
     is_exploring: ClassVar[bool] = False
     """Every step is a choice point: actors do one access a step, and say what it touched."""
 
@@ -310,6 +329,33 @@ class Engine:
 
     def observe(self, value: Hashable) -> None:
         """Say what the running step saw and no label tells; asked for while exploring."""
+
+    # -- what may happen by itself: engine/chance.py -----------------------------------------------
+
+    async def may(self, what: str) -> bool:  # noqa: ARG002 - nothing happens by itself here
+        """Return whether `what` happens now; ask only if anything is `allowed`."""
+        return False
+
+    async def choose(self, what: str, options: Sequence[T]) -> T:  # noqa: ARG002
+        """Return one of `options`, here the first: the ordinary one."""
+        return options[0]
+
+    def store(self, name: str, apply: Callable[[], object]) -> None:  # noqa: ARG002
+        """Do a plain store to the object `name`: at once, or late if stores may be.
+
+        The running step declares it. What the storing CPU itself reads of it meanwhile is up to
+        the caller: only cells of a world forward what is in the store buffer.
+        """
+        apply()
+
+    async def fence(self) -> None:
+        """Wait until others see all that this CPU has stored (smp_mb, and all locked operations).
+
+        Nothing is late here.
+        """
+
+    def sleeping(self, queue: "Sleepers") -> None:
+        """Say that an actor sleeps in `queue`; asked for while exploring."""
 
     async def pause(self, label: str) -> None:
         """Let those go first whose time has come; take pending interrupts of this CPU."""

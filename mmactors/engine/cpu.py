@@ -364,6 +364,8 @@ class WaitQueue:
         assert thread.cpu is not None, f"{thread.name} has no CPU that it could give away"
         sleeper = _Sleeper(self, thread, missed)
         self._sleepers.append(sleeper)
+        if engine.is_exploring:
+            engine.sleeping(self)
         await thread.cpu.sleep(sleeper, "sleep")
 
     def wake(self, nr_threads: int, *, at_ns: int) -> None:
@@ -372,11 +374,18 @@ class WaitQueue:
         self._nr_wakes += 1
         self._waker = self.engine.running
         for _ in range(min(nr_threads, len(self._sleepers))):
-            sleeper = self._sleepers.popleft()
-            thread = sleeper.thread
-            assert thread.cpu is not None, f"{thread.name} sleeps but has no CPU"
-            sleeper.at_ns = at_ns
-            thread.cpu.wake(thread, at_ns)
+            self._wake_first(at_ns)
+
+    def wake_spuriously(self) -> None:
+        """Wake the first sleeper though nobody has."""
+        self._wake_first(self._sleepers[0].thread.clock.now)
+
+    def _wake_first(self, at_ns: int) -> None:
+        sleeper = self._sleepers.popleft()
+        thread = sleeper.thread
+        assert thread.cpu is not None, f"{thread.name} sleeps but has no CPU"
+        sleeper.at_ns = at_ns
+        thread.cpu.wake(thread, at_ns)
 
     def wake_all(self, *, at_ns: int) -> None:
         """Wake every sleeper, as a part of the running step."""

@@ -48,7 +48,8 @@ def deadlock(actors: Iterable[Actor]) -> Broken:
         lines.append(text)
     for actor in actors:
         gate = getattr(actor, "gate", None)
-        if actor.finished or actor.waits_for is not None:
+        is_idle = getattr(actor, "serves", False)
+        if actor.finished or actor.waits_for is not None or is_idle:
             continue
         owner = getattr(gate, "__self__", None)
         pending = actor.pending.text  # type: ignore[attr-defined]

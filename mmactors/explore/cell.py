@@ -5,12 +5,13 @@ turn, acts at once, and says what it touches and how.
 """
 
 from collections.abc import Callable, Hashable
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from mmactors.engine.actor import PARKING
 from mmactors.engine.guard import GuardViolation, Mode
+from mmactors.explore.search_actor import SearchActor
 from mmactors.explore.step import Step, StepTable
-from mmactors.explore.untimed import SearchActor, SearchEngine
+from mmactors.explore.untimed import SearchEngine
 
 V = TypeVar("V", bound=Hashable)
 
@@ -185,15 +186,3 @@ class SharedCount(SharedCell[int]):
         before = self._value
         self._value = 0
         return before
-
-
-def cell_of(engine: SearchEngine, name: str, value: Any) -> SharedCell[Any]:
-    """Return a cell; one that holds an integer can count."""
-    kind = SharedCount if type(value) is int else SharedCell
-    cell = engine.cells.get(name)
-    if cell is None or type(cell) is not kind:
-        cell = engine.cells[name] = kind(engine, name, value)
-    else:
-        cell.renew(value)
-    engine.objects[name] = cell
-    return cell

@@ -20,8 +20,9 @@ from mmactors.engine.guard import Mode
 from mmactors.engine.report import EngineError, ForeignAwait
 from mmactors.explore.broken import Broken, broken_law, crashed, deadlock
 from mmactors.explore.history import MAX_SPINS, Histories
+from mmactors.explore.search_actor import SearchActor
 from mmactors.explore.step import Step, Touches
-from mmactors.explore.untimed import INTERRUPT, MAX_ACTORS, SearchActor, SearchEngine
+from mmactors.explore.untimed import INTERRUPT, MAX_ACTORS, SearchEngine
 from mmactors.explore.view import is_cpu
 from mmactors.explore.world import Law, World
 
@@ -189,6 +190,8 @@ class Execution:
         self._resume(actor, step)
         if engine.woken or self.scope_names is not None or actor.pending.is_local:
             self._go_on(actor)
+        if engine.buffers and self.broken is None:
+            self.is_over = engine.is_over()
         engine.running = None
         extra = engine.extra
         if extra:

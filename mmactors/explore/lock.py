@@ -10,12 +10,14 @@ names those.
 """
 
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
 from attrs import define
 
 from mmactors.engine.actor import NEVER, PARKING, Actor
+from mmactors.engine.chance import TRYLOCK_FAILS
 from mmactors.engine.guard import Mode
 from mmactors.explore.step import Step
 from mmactors.explore.untimed import SearchEngine
@@ -72,8 +74,9 @@ class SharedLock:
 
     async def acquire_nowait(self) -> bool:
         """Take the lock if it is free now; return whether it was (spin_trylock)."""
+        engine = self._engine
         await self._turn(self._trylock)
-        if self.holder is not None:
+        if self.holder is not None or (engine.allowed and await engine.may(TRYLOCK_FAILS)):
             return False
         self.holder = self._engine.current
         return True
@@ -148,12 +151,18 @@ class SharedWaitQueue:
         """Return who sleeps."""
         return ", ".join(sleeper.actor.name for sleeper in self._sleepers) or "nobody"
 
-    async def sleep(self) -> None:
-        """Sleep until woken; the caller checks its condition again."""
+    async def sleep(self, *, unless: Callable[[], bool] | None = None) -> None:
+        """Sleep until woken; the caller looks at its condition before and after.
+
+        `unless` is that condition, looked at once more from inside the queue (wait_event).
+        """
         engine = self._engine
         await self._turn(self._sleep)
+        if unless is not None and unless():
+            return
         sleeper = Sleeper(self, engine.current)
         self._sleepers.append(sleeper)
+        engine.sleeping(self)
         await engine.wait_for(sleeper, f"woken by {self.name}")
 
     async def wake(self, nr_actors: int = 1) -> None:
@@ -164,9 +173,17 @@ class SharedWaitQueue:
         if not self._sleepers:
             self.lost.append(actor.name)
         for _ in range(min(nr_actors, len(self._sleepers))):
-            sleeper = self._sleepers.popleft()
-            sleeper.at_ns = actor.clock.now
-            engine.make_ready(sleeper.actor, sleeper.at_ns)
+            self.wake_spuriously()
+
+    def wake_spuriously(self) -> None:
+        """Wake the first sleeper, as a part of the running step."""
+        sleeper = self._sleepers.popleft()
+        sleeper.at_ns = self._engine.current.clock.now
+        self._engine.make_ready(sleeper.actor, sleeper.at_ns)
+
+    def sleepers(self) -> list[Actor]:
+        """Return who sleeps, in order."""
+        return [sleeper.actor for sleeper in self._sleepers]
 
     async def wake_all(self) -> None:
         """Wake every sleeper."""

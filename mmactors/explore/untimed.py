@@ -17,30 +17,25 @@ Invariants: `parked` is set by whoever parks; an actor that is not finished has 
 """
 
 from collections.abc import Callable, Coroutine, Hashable, Sequence
-from typing import Any, ClassVar, Final, Protocol, cast
+from operator import itemgetter
+from typing import Any, ClassVar, Final, TypeVar, cast
 
 from attrs import define
 
 from mmactors.engine.actor import NEVER, PARKING, Actor, Awaited, Clock, Waitable
-from mmactors.engine.baton import Engine
+from mmactors.engine.baton import Engine, Sleepers
+from mmactors.engine.chance import STORE_IS_LATE, WAKE_UP_IS_SPURIOUS
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.guard import Label, Mode
 from mmactors.engine.schedule import SEPARATOR
+from mmactors.explore.search_actor import START, SearchActor
 from mmactors.explore.step import Step, StepTable
+from mmactors.explore.store_buffer import BUFFER_NAME, StoreBuffer, buffer_name
+from mmactors.explore.view import Keyed
 
 MAX_ACTORS: Final = 64
 INTERRUPT: Final = 1 << 20
 """The option of an actor that takes the interrupts of its CPU before it goes on."""
-
-
-class Keyed(Protocol):
-    """A shared object whose whole state can be named by a value."""
-
-    def key(self) -> Hashable:
-        """Return a value that is equal when the state is equal."""
-
-    def show(self) -> str:
-        """Return the state as text."""
 
 
 @define(eq=False)
@@ -52,59 +47,9 @@ class _NotOnCpu:
 
 
 _NOT_ON_CPU: Final = _NotOnCpu()
-_START: Final = Step("start", ())
-
-
-@define(eq=False, kw_only=True)
-class SearchActor(Actor):
-    """An actor, and what it is about to do."""
-
-    pending: Step = _START
-    gate: Callable[[], bool] | None = None
-    """Tells whether the pending step can be taken now; None: always."""
-    branch: Callable[[], Sequence[tuple[int, Step]]] | None = None
-    """Returns the ways in which the pending step can be taken now; None: one."""
-    history: int = 0
-    """The number of all that the actor did and saw, in the table of the execution."""
-    spins: int = 0
-    """How often in a row it looked and saw the same."""
-    saw: tuple[Step, Hashable] | None = None
-    """Its last step and what that showed, if it only looked."""
-    result: object = None
-    """What the coroutine returned."""
-
-    def renew(self, coro: Coroutine[Any, Any, Any], *, daemon: bool, pid: int | None) -> None:
-        """Be the actor of this name in the next schedule."""
-        self.coro = coro
-        self.send = coro.send
-        self.daemon = daemon
-        self.pid = pid
-        self.cpu = None
-        self.waits_for = None
-        self.ready_at = None
-        self.finished = False
-        self.pending = _START
-        self.gate = None
-        self.branch = None
-        self.history = 0
-        self.spins = 0
-        self.saw = None
-        self.result = None
-
-    def is_enabled(self) -> bool:
-        """Return whether the pending step can be taken now."""
-        waits_for = self.waits_for
-        if waits_for is None:
-            return self.gate is None or self.gate()
-        at_ns = getattr(waits_for, "at_ns", None)
-        if at_ns is None:
-            return self.ready_at is not None
-        return at_ns < NEVER and (self.cpu is None or self.cpu.current is self)
-
-    def has_interrupt(self) -> bool:
-        """Return whether the actor could take an interrupt before its pending step."""
-        cpu = self.cpu
-        return cpu is not None and cpu.interrupt_ns < NEVER and cpu.current is self
+_SPURIOUS: Final = "spurious wake-ups"
+"""The actor that wakes sleepers and is nobody."""
+T = TypeVar("T")
 
 
 class SearchEngine(Engine):
@@ -117,7 +62,7 @@ class SearchEngine(Engine):
         self.steps: Final = StepTable()
         self.clock: Final = Clock()
         """The clock of all actors that run on no CPU."""
-        self.parked: Step = _START
+        self.parked: Step = START
         """What the actor that parked last will do next."""
         self.detour = False
         """The actor that gets the baton takes interrupts first."""
@@ -147,6 +92,14 @@ class SearchEngine(Engine):
         """Cells by name, made once a search."""
         self.combined: Final[dict[Any, Step]] = {}
         """Steps on several objects, by what they are called and touch."""
+        self.allowed: dict[str, int] = {}
+        """What may still happen by itself in this schedule, and how often."""
+        self.buffers: Final[dict[str, StoreBuffer]] = {}
+        """What each CPU, or actor, has stored and others do not see yet."""
+        self._queues: Final[dict[int, Sleepers]] = {}
+        """Where somebody slept, for spurious wake-ups."""
+        self._queue_numbers: Final[dict[str, int]] = {}
+        """The numbers of queues, the same in all schedules."""
         self._pool: Final[list[SearchActor]] = []
         self._is_guarding: Final = self.guard.on
 
@@ -168,6 +121,10 @@ class SearchEngine(Engine):
         self.detour = False
         self.nr_choosing = 0
         self.observed = None
+        if self.allowed:
+            self.allowed.clear()
+            self.buffers.clear()
+            self._queues.clear()
         self.has_daemons = False
         self.limit = -1
         if self.messages:
@@ -212,6 +169,8 @@ class SearchEngine(Engine):
             self._nr_unfinished += 1
         if is_ready:
             self.woken.append(actor)
+            if STORE_IS_LATE in self.allowed and not name.startswith((BUFFER_NAME, _SPURIOUS)):
+                self.buffer_of(actor)
         else:
             actor.waits_for = _NOT_ON_CPU
         return actor
@@ -249,6 +208,101 @@ class SearchEngine(Engine):
     def observe(self, value: Hashable) -> None:
         """Let what the running actor saw be a part of its history."""
         self.observed = (self.observed, value) if self.observed is not None else value
+
+    # -- what may happen by itself ---------------------------------------------------------------
+
+    def allow(self, what: str, times: int) -> None:
+        """Let something happen by itself, at most so often in a schedule."""
+        self.allowed[what] = times
+        if what == WAKE_UP_IS_SPURIOUS:
+            self.spawn(_SPURIOUS, self._wake_spuriously())
+
+    async def may(self, what: str) -> bool:
+        """Return whether `what` happens now: a choice, if the world allows it and some are left."""
+        allowed = self.allowed
+        if not allowed.get(what):
+            return False
+
+        def ways() -> Sequence[tuple[int, Step]]:
+            return steps if allowed[what] else steps[:1]  # Others may have been faster.
+
+        steps = self._options(what, (False, True))
+        await self._choose(what, ways)
+        if not self.chosen:
+            return False
+        allowed[what] -= 1
+        return True
+
+    async def choose(self, what: str, options: Sequence[T]) -> T:
+        """Return one of `options`; the search tries them all. The first is the ordinary one."""
+        assert options, f"{what}: nothing to choose from"
+        steps = self._options(what, options)
+        await self._choose(what, lambda: steps)
+        return options[self.chosen]
+
+    def _options(self, what: str, options: Sequence[object]) -> list[tuple[int, Step]]:
+        return [
+            (at, self.steps.of(_option_text(what, option), ())) for at, option in enumerate(options)
+        ]
+
+    async def _choose(self, what: str, ways: Callable[[], Sequence[tuple[int, Step]]]) -> None:
+        """Let the search choose; nobody else has a turn before it has."""
+        actor = cast("SearchActor", self.current)
+        actor.branch = ways
+        self.parked = self.steps.of(f"choose {what}", ())
+        self.nr_choosing += 1
+        await PARKING
+        self.nr_choosing -= 1
+        actor.branch = None
+
+    def store(self, name: str, apply: Callable[[], object]) -> None:
+        """Do a store at once, or put it into the store buffer if stores may be late."""
+        if STORE_IS_LATE in self.allowed:
+            self.buffer_of(self.current).push(name, apply)
+        else:
+            apply()
+
+    async def fence(self) -> None:
+        """Wait until others see all that this CPU has stored."""
+        buffer = self.buffers.get(buffer_name(self.current))
+        if buffer is not None:
+            await buffer.fence()
+
+    def buffer_of(self, actor: Actor) -> StoreBuffer:
+        """Return the store buffer of an actor, or of the CPU it runs on."""
+        name = buffer_name(actor)
+        buffer = self.buffers.get(name)
+        if buffer is None:
+            buffer = self.buffers[name] = StoreBuffer(self, name)
+        return buffer
+
+    def hold(self, number: int) -> None:
+        """Note that `number` more (or fewer) things have to happen before all is over."""
+        self._nr_unfinished += number
+
+    def sleeping(self, queue: Sleepers) -> None:
+        """Let a spurious wake-up end the sleep of somebody in `queue`, if those are allowed."""
+        if WAKE_UP_IS_SPURIOUS not in self.allowed:
+            return
+        self._queues[self._queue_numbers.setdefault(queue.name, len(self._queue_numbers))] = queue
+
+    async def _wake_spuriously(self) -> None:
+        """Wake sleepers, as often as it is allowed."""
+        actor = cast("SearchActor", self.current)
+        while self.allowed[WAKE_UP_IS_SPURIOUS]:
+            actor.branch = self._sleeping_queues
+            self.parked = self.steps.of(_SPURIOUS, ((_SPURIOUS, Mode.WRITE),))
+            await PARKING
+            actor.branch = None
+            self.allowed[WAKE_UP_IS_SPURIOUS] -= 1
+            self._queues[self.chosen].wake_spuriously()
+
+    def _sleeping_queues(self) -> list[tuple[int, Step]]:
+        return [
+            (at, self.steps.of(f"wake {queue.name} for nothing", ((queue.name, Mode.WRITE),)))
+            for at, queue in sorted(self._queues.items(), key=itemgetter(0))
+            if queue.sleepers()
+        ]
 
     async def spend(self, ns: int) -> None:
         """Let time pass; nobody else gets a turn for that."""
@@ -314,3 +368,9 @@ class SearchEngine(Engine):
         if name is None:
             name = actor.cpu.name if actor.cpu is not None else waitable.describe()
         return self.steps.of(f"{label} {name}", ((name, Mode.WRITE),))
+
+
+def _option_text(what: str, option: object) -> str:
+    if option is True:
+        return what
+    return f"{what}: {'no' if option is False else option}"

@@ -1,13 +1,23 @@
-"""What names the state of things of `mmactors.engine` that have no value of their own."""
+"""Shared objects as the search sees them: a state that can be named, and shown."""
 
 from collections.abc import Hashable
-from typing import Final
+from typing import Final, Protocol
 
 from attrs import frozen
 
 from mmactors.engine.cpu import Cpu
 
 _CPU: Final = "cpu"
+
+
+class Keyed(Protocol):
+    """A shared object whose whole state can be named by a value."""
+
+    def key(self) -> Hashable:
+        """Return a value that is equal when the state is equal."""
+
+    def show(self) -> str:
+        """Return the state as text."""
 
 
 def is_cpu(name: str) -> bool:

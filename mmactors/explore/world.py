@@ -24,13 +24,16 @@ from typing import Any, Final, Protocol, TypeVar
 
 from attrs import define
 
+from mmactors.engine import chance
 from mmactors.engine.actor import PARKING
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Mode
-from mmactors.explore.cell import SharedCell, cell_of
+from mmactors.explore.cell import SharedCell, SharedCount
+from mmactors.explore.late import LateCell, LateCount, LateLock
 from mmactors.explore.lock import SharedLock, SharedWaitQueue
 from mmactors.explore.mailbox import SharedMailbox
-from mmactors.explore.untimed import SearchActor, SearchEngine
+from mmactors.explore.search_actor import SearchActor
+from mmactors.explore.untimed import SearchEngine
 
 Law = Callable[[], object]
 Named = str | SharedCell[Any] | SharedLock | SharedMailbox | SharedWaitQueue
@@ -49,6 +52,13 @@ class Restorable(Protocol):
 
 
 R = TypeVar("R", bound=Restorable)
+_KINDS: Final[dict[tuple[bool, bool], type[SharedCell[Any]]]] = {
+    (False, False): SharedCell,
+    (False, True): SharedCount,
+    (True, False): LateCell,
+    (True, True): LateCount,
+}
+"""Kinds of cells: whether stores are late, whether the value is an integer."""
 
 
 @define(eq=False)
@@ -111,12 +121,23 @@ class World:
 
         Its type is SharedCell, or SharedCount. The value is any hashable one.
         """
-        assert name not in self.engine.objects, f"two objects are named {name}"
-        return cell_of(self.engine, name, value)
+        engine = self.engine
+        assert name not in engine.objects, f"two objects are named {name}"
+        is_late = chance.STORE_IS_LATE in engine.allowed
+        kind = _KINDS[is_late, type(value) is int]
+        cell = engine.cells.get(name)
+        if cell is None or type(cell) is not kind:
+            cell = engine.cells[name] = kind(engine, name, value)
+        else:
+            cell.renew(value)
+        engine.objects[name] = cell
+        return cell
 
     def lock(self, name: str) -> SharedLock:
         """Make a lock with one holder."""
         assert name not in self.engine.objects, f"two objects are named {name}"
+        if chance.STORE_IS_LATE in self.engine.allowed:
+            return LateLock(self.engine, name)
         return SharedLock(self.engine, name)
 
     def mailbox(self, name: str, *, capacity: int = 1 << 10) -> SharedMailbox:
@@ -149,6 +170,10 @@ class World:
         assert name not in self.engine.objects, f"two objects are named {name}"
         self.engine.objects[name] = _Watched(key)
 
+    async def fence(self) -> None:
+        """Wait until all others see what the running actor has stored (mfence)."""
+        await self.engine.fence()
+
     async def step(
         self,
         what: str,
@@ -178,20 +203,43 @@ class World:
 
     async def choose(self, what: str, *options: T) -> T:
         """Return one of `options`; the search tries them all. The first is the ordinary one."""
-        engine = self.engine
-        actor = engine.current
-        assert isinstance(actor, SearchActor), f"{actor} is no actor of this search"
-        assert options, f"{what}: nothing to choose from"
-        steps = [
-            (at, engine.steps.of(f"{what}: {option}", ())) for at, option in enumerate(options)
-        ]
-        actor.branch = lambda: steps
-        engine.parked = engine.steps.of(f"choose {what}", ())
-        engine.nr_choosing += 1
-        await PARKING
-        engine.nr_choosing -= 1
-        actor.branch = None
-        return options[engine.chosen]
+        return await self.engine.choose(what, options)
+
+    async def may(self, what: str) -> bool:
+        """Return whether `what` happens: no, which is the ordinary way, or yes.
+
+        What `allow` names happens at most as often in a schedule as it says.
+        """
+        if what in self.engine.allowed:
+            return await self.engine.may(what)
+        return await self.engine.choose(what, (False, True))
+
+    def allow(self, *what: str, times: int = 1) -> None:
+        """Let the machine do what real ones do by themselves, see mmactors.engine.chance.
+
+        Each happens at most `times` times in a schedule; that stores are late has no number.
+        Say it before actors and cells are made.
+        """
+        is_late = all(actor.daemon for actor in self.engine.party) and not self.engine.objects
+        assert is_late, "world.allow comes before actors and cells are made"
+        for name in what:
+            assert name in chance.ALL, f"{name!r} is none of {', '.join(chance.ALL)}"
+            self.engine.allow(name, times)
+
+    def any_time(
+        self, name: str, action: Callable[[], object], *writes: Named, times: int = 1
+    ) -> SearchActor:
+        """Let `action()`, which writes the objects `writes`, happen at any time or never.
+
+        It happens at most `times` times in a schedule.
+        """
+
+        async def acts() -> None:
+            for _ in range(times):
+                await self.step(name, writes=writes)
+                action()
+
+        return self.actor(name, acts, daemon=True)
 
     # -- laws ------------------------------------------------------------------------------------
 

@@ -1,0 +1,66 @@
+"""An actor as the search sees it: what it is about to do, whether it can, and what it saw."""
+
+from collections.abc import Callable, Coroutine, Hashable, Sequence
+from typing import Any, Final
+
+from attrs import define
+
+from mmactors.engine.actor import NEVER, Actor
+from mmactors.explore.step import Step
+
+START: Final = Step("start", ())
+
+
+@define(eq=False, kw_only=True)
+class SearchActor(Actor):
+    """An actor, and what it is about to do."""
+
+    pending: Step = START
+    gate: Callable[[], bool] | None = None
+    """Tells whether the pending step can be taken now; None: always."""
+    branch: Callable[[], Sequence[tuple[int, Step]]] | None = None
+    """Returns the ways in which the pending step can be taken now; None: one."""
+    history: int = 0
+    """The number of all that the actor did and saw, in the table of the execution."""
+    spins: int = 0
+    """How often in a row it looked and saw the same."""
+    saw: tuple[Step, Hashable] | None = None
+    """Its last step and what that showed, if it only looked."""
+    result: object = None
+    """What the coroutine returned."""
+    serves: bool = False
+    """It is a part of the machine, and waits for ever when there is nothing to do."""
+
+    def renew(self, coro: Coroutine[Any, Any, Any], *, daemon: bool, pid: int | None) -> None:
+        """Be the actor of this name in the next schedule."""
+        self.coro = coro
+        self.send = coro.send
+        self.daemon = daemon
+        self.pid = pid
+        self.cpu = None
+        self.waits_for = None
+        self.ready_at = None
+        self.finished = False
+        self.pending = START
+        self.gate = None
+        self.branch = None
+        self.history = 0
+        self.spins = 0
+        self.saw = None
+        self.result = None
+        self.serves = False
+
+    def is_enabled(self) -> bool:
+        """Return whether the pending step can be taken now."""
+        waits_for = self.waits_for
+        if waits_for is None:
+            return self.gate is None or self.gate()
+        at_ns = getattr(waits_for, "at_ns", None)
+        if at_ns is None:
+            return self.ready_at is not None
+        return at_ns < NEVER and (self.cpu is None or self.cpu.current is self)
+
+    def has_interrupt(self) -> bool:
+        """Return whether the actor could take an interrupt before its pending step."""
+        cpu = self.cpu
+        return cpu is not None and cpu.interrupt_ns < NEVER and cpu.current is self
