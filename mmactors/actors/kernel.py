@@ -4,7 +4,7 @@ Everything here is wired once by scenario/wiring.py. `ask` edges, which must sta
 a thread asks a zone actor, a thread asks the memory actor; nobody else asks.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 
@@ -19,6 +19,7 @@ from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.probe import EngineProbe
 from mmactors.hw.hardware import Hardware
 from mmactors.mm.mm_config import MmConfig
+from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.page_alloc import PageAllocator
 from mmactors.mm.tlb_state import TlbState
 from mmactors.mm.vmstat import VmStat
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from mmactors.actors.address_space import AddressSpace
     from mmactors.actors.inode import FileSystem
     from mmactors.engine.lock import Mutex
+
+INIT_MM_CTX_ID: Final = 1
+"""context.ctx_id of init_mm."""
 
 
 @define(eq=False, kw_only=True)
@@ -53,6 +57,8 @@ class Kernel:
     """By the allocator's zone number: each mailbox is that zone's zone->lock."""
     dram: Mailbox[Any] = field(init=False)
     cpus: list[Cpu] = field(factory=list)
+    init_mm: MmStruct
+    """The kernel's own address space: what a CPU translates through that has no other."""
     tlb_states: list[TlbState] = field(factory=list)
     """By CPU."""
     zero_pfn: int = field(init=False)
@@ -64,7 +70,7 @@ class Kernel:
     """By PFN: locks of pages of files."""
     mmap_lock_class: LockClass = field(init=False)
     ptl_class: LockClass = field(init=False)
-    _last_ctx_id: int = 0
+    _last_ctx_id: int = INIT_MM_CTX_ID
 
     def new_ctx_id(self) -> int:
         """Return an id that no address space of this run had (init_new_context)."""

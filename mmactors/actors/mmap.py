@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from mmactors.actors.address_space import CHANGE_AREAS, AddressSpace, free_table
 from mmactors.actors.kernel import Kernel
+from mmactors.actors.tlb import shoot_lazy_tlbs
 from mmactors.actors.unmap import unmap_region
 from mmactors.engine.cpu import Cpu
 from mmactors.events import VmUnmappedArea
@@ -29,8 +30,7 @@ async def exit_mm(kernel: Kernel, cpu: Cpu, space: AddressSpace) -> None:
     """Give everything back when the last thread has ended (exit_mmap, mmdrop)."""
     mm = space.mm
     await change_mappings(kernel, cpu, space, exit_mmap)
-    for state in kernel.tlb_states:
-        state.leave_mm(mm)
+    await shoot_lazy_tlbs(kernel, cpu, mm)
     del kernel.spaces[mm.ctx_id]
     pgd = mm.page_table.free_pgd()
     mm.page_table.release(pgd)

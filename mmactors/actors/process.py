@@ -8,6 +8,7 @@ from attrs import define, field
 from mmactors.actors.address_space import RSS, AddressSpace
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.mmap import exit_mm
+from mmactors.actors.switch_mm import GuardedFlushing
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import GuardedColumn
 from mmactors.events import SchedProcessExit
@@ -72,6 +73,7 @@ class Process:
         if guard.on:
             rss: Any = GuardedColumn(mm.rss, RSS, guard)
             mm.rss = rss
+            mm.flushing = GuardedFlushing(mm.flushing, mm.ctx_id, guard)
         self.space = AddressSpace(kernel, mm)
         self.bindings["brk"] = (mm.brk, 0)
         return self.space

@@ -1,6 +1,7 @@
 """Context switches: which address space a CPU's TLB and page walker work on.
 
 Going idle keeps the address space loaded (lazy TLB): the next thread is often of the same process.
+A thread that has got the CPU loads its own address space itself, before it does anything else.
 """
 
 from collections.abc import Coroutine
@@ -10,20 +11,24 @@ from attrs import define, field
 
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.process import Process
+from mmactors.actors.switch_mm import enter_lazy_tlb, switch_mm
 from mmactors.engine.actor import Actor
 from mmactors.engine.cpu import Cpu
+from mmactors.engine.guard import Mode
 from mmactors.events import SchedSwitch
 
 
 @define(eq=False)
 class Switcher:
-    """Knows whose thread an actor is, and loads its address space when it gets a CPU."""
+    """Knows whose thread an actor is, and loads its address space when it has got a CPU."""
 
     kernel: Kernel
     previous_comm: list[str] = field(init=False)
     """By CPU: the thread before the present one, for sched_switch."""
     _comm: list[str] = field(init=False)
     _processes: dict[int, Process] = field(factory=dict, init=False)
+    _exiting: set[int] = field(factory=set, init=False)
+    """Threads that have let go of their address space."""
 
     def __attrs_post_init__(self) -> None:
         nr_cpus = len(self.kernel.tlb_states)
@@ -49,6 +54,7 @@ class Switcher:
     def forget_actors(self) -> None:
         """Note that all threads' actors are gone."""
         self._processes.clear()
+        self._exiting.clear()
 
     def on_switch(self, cpu: Cpu, thread: Actor | None) -> None:
         """Note that `thread`, or nobody, has been put on `cpu`.
@@ -59,21 +65,24 @@ class Switcher:
         self.previous_comm[index] = self._comm[index]
         if thread is None:
             self._comm[index] = f"swapper/{index}"
+            self.kernel.engine.touch(f"cpu{index}", Mode.WRITE)
+            enter_lazy_tlb(self.kernel, cpu)
             if self.kernel.probe.on:
                 self.kernel.probe.emit(
                     SchedSwitch(prev_comm=self.previous_comm[index], next_comm=self._comm[index])
                 )
         elif thread.index in self._processes:
             self._comm[index] = thread.name
-            self.load_mm(cpu, self._processes[thread.index])
 
-    def load_mm(self, cpu: Cpu, process: Process) -> None:
-        """Make the hardware of `cpu` translate through the process's page tables (switch_mm)."""
-        space = process.space
-        if space is None:
+    async def on_run(self, cpu: Cpu, thread: Actor) -> None:
+        """Load the address space of a thread that has got its CPU (context_switch)."""
+        process = self._processes.get(thread.index)
+        if process is None or thread.index in self._exiting:
             return
-        switched = self.kernel.tlb_states[cpu.index].switch_mm(space.mm)
-        hardware = self.kernel.hardware
-        if switched.needs_flush:
-            hardware.flush_pcid(cpu.index, switched.pcid)
-        hardware.load_cr3(cpu.index, space.mm.page_table.pgd_pfn, switched.pcid)
+        if process.space is not None:
+            await switch_mm(self.kernel, cpu, process.space.mm)
+
+    def exit_mm(self, cpu: Cpu, thread: Actor) -> None:
+        """Let what is left of a thread borrow the address space that is loaded, as idle does."""
+        self._exiting.add(thread.index)
+        enter_lazy_tlb(self.kernel, cpu)

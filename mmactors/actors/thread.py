@@ -84,7 +84,7 @@ class UserThread:
 
     async def _run(self) -> None:
         process = self.process
-        self.announce()
+        await self._begin()
         if self.is_leader:
             await self._lead()
         else:
@@ -92,6 +92,7 @@ class UserThread:
         if self._lines:
             await self.yield_cpu()
         if not process.outlives_threads:
+            process.switcher.exit_mm(self.cpu, self.actor)
             await process.end_thread(self.cpu)
         self.cpu.exit_thread()
 
@@ -115,7 +116,7 @@ class UserThread:
             self.receive_signal(Signal(SIGKILL, 0, 0))
         else:
             process.exec(pgd_pfn)
-            process.switcher.load_mm(self.cpu, process)
+            await process.switcher.on_run(self.cpu, self.actor)
 
     @property
     def must_end(self) -> bool:
@@ -147,6 +148,11 @@ class UserThread:
         self.is_exiting = True
         self.work.wake_all(at_ns=at_ns)
 
+    async def _begin(self) -> None:
+        """Do what every thread does first on a CPU that is new to it."""
+        await self.process.switcher.on_run(self.cpu, self.actor)
+        self.announce()
+
     def announce(self) -> None:
         """Emit sched_switch: the thread has just been put on its CPU."""
         kernel = self.process.kernel
@@ -165,7 +171,7 @@ class UserThread:
         self.actor.clock = cpu.clock
         cpu.wake(self.actor, old.clock.now)
         await self.process.kernel.engine.wait(self, "migrate")
-        self.announce()
+        await self._begin()
 
     def describe(self) -> str:
         """Say what a migrating thread waits for."""

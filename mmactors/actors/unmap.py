@@ -25,6 +25,7 @@ from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Guard, Label, Mode
 from mmactors.mm.munmap import UnmapRegion
 from mmactors.mm.page_table import LeafRange
+from mmactors.mm.tlb_state import TLB_FLUSH_ALL
 from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED
 from mmactors.mm.zap import Words, Zapped, release_pages, zap_pte_range
 
@@ -41,7 +42,14 @@ async def unmap_region(kernel: Kernel, cpu: Cpu, space: AddressSpace, region: Un
     await kernel.engine.step(FREE_TABLES)
     tables = mm.page_table.free_pgtables(region.areas, floor=region.floor, ceiling=region.ceiling)
     if zapped or tables:
-        await flush_tlb_mm_range(kernel, cpu, mm, start=region.start, end=region.end)
+        await flush_tlb_mm_range(
+            kernel,
+            cpu,
+            mm,
+            start=region.start,
+            end=TLB_FLUSH_ALL if region.full_mm else region.end,
+            freed_tables=bool(tables),
+        )
     await _release(kernel, cpu, held)
     for table in tables:
         space.forget_table(table.level, table.pfn)
@@ -58,7 +66,7 @@ async def zap_page_range(
     """
     held: list[Words] = []
     if await _zap(kernel, cpu, space, start, end, held):
-        await flush_tlb_mm_range(kernel, cpu, space.mm, start=start, end=end)
+        await flush_tlb_mm_range(kernel, cpu, space.mm, start=start, end=end, freed_tables=False)
     await _release(kernel, cpu, held)
 
 

@@ -67,6 +67,8 @@ class Cpu:
     """How long a thread runs while another waits for the CPU."""
     on_switch: "Callable[[Cpu, Actor | None], None]" = field(kw_only=True)
     """Called when a thread, or nobody (None: idle), is put on the CPU."""
+    on_run: "Callable[[Cpu, Actor], Awaitable[None]] | None" = field(default=None, kw_only=True)
+    """Awaited by a thread that has the CPU again, before it does anything else."""
     name: str = field(init=False)
     """What steps that touch this CPU call it."""
     clock: Clock = field(factory=Clock, init=False)
@@ -205,6 +207,8 @@ class Cpu:
         self.assert_may_sleep(waitable)
         self._put_next()
         await self.engine.wait(waitable, label)
+        if self.on_run is not None:
+            await self.on_run(self, self.engine.current)
 
     def assert_may_sleep(self, waitable: Waitable) -> None:
         """Raise SleepInAtomicContext unless the running thread may give its CPU away."""
@@ -237,6 +241,8 @@ class Cpu:
             self._enqueue(self.current, now)
             self._put_next()
             await self.engine.wait(waitable, "preempted")
+            if self.on_run is not None:
+                await self.on_run(self, self.engine.current)
 
     @property
     def nr_running(self) -> int:

@@ -53,10 +53,14 @@ async def call_on(
     *,
     vector: str,
     latency_ns: int,
+    condition: Callable[[Cpu], bool] | None = None,
+    meanwhile: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Run `handler` on every target; return when all have (smp_call_function_many).
+    """Run `handler` on every target; return when all have (smp_call_function_many_cond).
 
-    `cpu` is the CPU of the caller and no target. Each target is interrupted `latency_ns` after now.
+    `cpu` is the CPU of the caller and no target. Each target is interrupted `latency_ns` after now,
+    unless `condition` says, when the interrupts are sent, that it need not be. `meanwhile` is what
+    the caller does between sending and waiting.
     """
     engine = cpu.engine
     caller = engine.current
@@ -66,10 +70,11 @@ async def call_on(
             f"{caller} calls {', '.join(f'cpu{target.index}' for target in targets)} ({vector}) "
             "with interrupts off: should one of them do the same, both would hang"
         )
-    if not targets:
-        return
-    touches = tuple((f"cpu{target.index}", Mode.WRITE) for target in targets)
-    await engine.step(Label(f"call {vector}", touches))
+    if targets:
+        touches = tuple((f"cpu{target.index}", Mode.WRITE) for target in targets)
+        await engine.step(Label(f"call {vector}", touches))
+    if condition is not None:
+        targets = [target for target in targets if condition(target)]
     call = _Call(vector, caller, {target.index: target for target in targets})
 
     async def handle_and_acknowledge(target: Cpu) -> None:
@@ -78,4 +83,7 @@ async def call_on(
 
     for target in targets:
         target.raise_interrupt(Interrupt(vector, handle_and_acknowledge), latency_ns=latency_ns)
-    await engine.wait_for(call, f"called {vector}")
+    if meanwhile is not None:
+        await meanwhile()
+    if targets:
+        await engine.wait_for(call, f"called {vector}")

@@ -142,6 +142,12 @@ class HardwareConfig:
     )
     levels: int = option(4, doc="levels of the page tables: 4 or 5 (la57)", minimum=4, maximum=5)
 
+    pcid: bool = option(
+        default=True,
+        doc="TLBs tell address spaces apart (process-context identifiers); false: every switch to"
+        " another address space flushes",
+    )
+
     itlb: TlbConfig = option(
         factory=lambda: TlbConfig(entries=128, ways=4), doc="instruction TLB, 4 KiB pages"
     )

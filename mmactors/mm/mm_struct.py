@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
+from mmactors.arch.memory import Words
 from mmactors.arch.pte import TABLE_SHIFT
 from mmactors.mm.mapped_file import MappedFile, Mapping
 from mmactors.mm.mm_config import MmConfig
@@ -39,6 +40,11 @@ MM_ANONPAGES: Final = 1
 MM_SWAPENTS: Final = 2
 MM_SHMEMPAGES: Final = 3
 NR_MM_COUNTERS: Final = 4
+
+MM_CPUMASK: Final = 0
+TLB_GEN: Final = 1
+TLB_FLUSH_PENDING: Final = 2
+"""What makes flushes right; several CPUs touch each."""
 
 DEFAULT_MAP_WINDOW: Final = (1 << 47) - PAGE_SIZE
 """Without a hint above it, no mapping is placed beyond, also where there are 57-bit addresses."""
@@ -100,12 +106,37 @@ class MmStruct:
     """Threads that use the address space."""
     mm_count: int = 1
     """Holders of the structure: all users together are one, each lazy CPU is another."""
-    mm_cpumask: int = 0
-    """Bit by CPU: it may hold translations of this address space."""
     ctx_id: int = 0
     """context.ctx_id: unique over all address spaces of a run."""
-    tlb_gen: int = 1
-    """context.tlb_gen: raised by every flush."""
+    flushing: Words = field(factory=lambda: [0, 1, 0])
+    """By MM_CPUMASK, TLB_GEN, TLB_FLUSH_PENDING. Guard mode replaces it."""
+
+    @property
+    def mm_cpumask(self) -> int:
+        """Bit by CPU: it may hold translations of this address space."""
+        return self.flushing[MM_CPUMASK]
+
+    @mm_cpumask.setter
+    def mm_cpumask(self, mask: int) -> None:
+        self.flushing[MM_CPUMASK] = mask
+
+    @property
+    def tlb_gen(self) -> int:
+        """context.tlb_gen: raised by every flush."""
+        return self.flushing[TLB_GEN]
+
+    @tlb_gen.setter
+    def tlb_gen(self, generation: int) -> None:
+        self.flushing[TLB_GEN] = generation
+
+    @property
+    def tlb_flush_pending(self) -> int:
+        """How many threads changed entries, or are about to, and have not flushed yet."""
+        return self.flushing[TLB_FLUSH_PENDING]
+
+    @tlb_flush_pending.setter
+    def tlb_flush_pending(self, nr_threads: int) -> None:
+        self.flushing[TLB_FLUSH_PENDING] = nr_threads
 
     @property
     def task_size(self) -> int:
@@ -266,4 +297,5 @@ _SCALARS: Final = (
     "mm_cpumask",
     "ctx_id",
     "tlb_gen",
+    "tlb_flush_pending",
 )

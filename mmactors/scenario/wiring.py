@@ -1,7 +1,7 @@
 """Wiring: from a scenario to the actors of a machine, once, before anything runs."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -9,7 +9,7 @@ from mmactors.actors.address_space import PAGE_TABLES, PAGES
 from mmactors.actors.file_calls import FileCalls
 from mmactors.actors.inode import FileSystem
 from mmactors.actors.interpreter import Interpreter
-from mmactors.actors.kernel import Kernel
+from mmactors.actors.kernel import INIT_MM_CTX_ID, Kernel
 from mmactors.actors.memory import MemoryActor
 from mmactors.actors.memory_calls import MemoryCalls
 from mmactors.actors.process import Process
@@ -33,10 +33,15 @@ from mmactors.hw.hardware import Hardware
 from mmactors.mm.boot import boot_memory
 from mmactors.mm.gfp import GFP_KERNEL
 from mmactors.mm.layout import MemoryLayout
+from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.page_alloc import PageAllocator
+from mmactors.mm.page_table import PageTable
 from mmactors.mm.tlb_state import TlbState
 from mmactors.sanitize.sanitizer import Sanitizer, attach
 from mmactors.scenario.schema import Scenario
+
+_SWAPPER_PG_DIR: Final = 0
+"""The frame of the kernel's top table; boot never hands out the first 64 KiB."""
 
 
 @frozen(kw_only=True)
@@ -86,6 +91,11 @@ def wire(
     rules = scenario.kernel.rules
     allocator = PageAllocator.of_layout(layout, config.cpus, arena, pages, rules)
     memory = PhysicalMemory(layout.nr_frames)
+    init_mm = MmStruct(
+        config=scenario.kernel.vm,
+        page_table=PageTable(memory, pgd_pfn=_SWAPPER_PG_DIR, levels=config.hardware.levels),
+        ctx_id=INIT_MM_CTX_ID,
+    )
     locks = LockStatistics()
     kernel = Kernel(
         engine=engine,
@@ -106,7 +116,8 @@ def wire(
         rules=rules,
         locks=locks,
         cpu_node=layout.cpu_node,
-        tlb_states=[TlbState(cpu) for cpu in range(config.cpus)],
+        init_mm=init_mm,
+        tlb_states=[TlbState(init_mm, has_pcid=config.hardware.pcid) for _ in range(config.cpus)],
     )
     kernel.mmap_lock_class = locks.of("&mm->mmap_lock")
     kernel.ptl_class = locks.of("ptlock_ptr(page)")
@@ -186,6 +197,7 @@ def _wire_cpus(kernel: Kernel, switcher: Switcher, nr_cpus: int) -> None:
                 switch_ns=kernel.costs.context_switch_ns,
                 slice_ns=kernel.costs.slice_ns,
                 on_switch=switcher.on_switch,
+                on_run=switcher.on_run,
             )
         )
 

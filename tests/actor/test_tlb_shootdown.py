@@ -4,12 +4,14 @@ import pytest
 from machines import run_to_nothing, scenario_of
 
 from mmactors.actors.fault import SIGSEGV, SiCode
-from mmactors.actors.tlb import (
-    TLB_FLUSH_ALL,
+from mmactors.actors.switch_mm import (
+    TLB_FLUSH_ON_TASK_SWITCH,
     TLB_LOCAL_MM_SHOOTDOWN,
     TLB_REMOTE_SEND_IPI,
     TLB_REMOTE_SHOOTDOWN,
 )
+from mmactors.hw.config import HardwareConfig
+from mmactors.mm.tlb_state import TLB_FLUSH_ALL
 
 
 def flushes(ran, reason):
@@ -20,28 +22,67 @@ def flushes(ran, reason):
     ]
 
 
-def shared_by(nr_threads, *more):
-    """Return a program whose region A all of `nr_threads` more CPUs have in their TLBs."""
+def shared_by(nr_threads, *more, then=()):
+    """Return a program whose region A all of `nr_threads` more CPUs have in their TLBs.
+
+    `then` is what each thread does after that, such as `spin`.
+    """
     threads = range(1, nr_threads + 1)
     return [
         "mmap A 64K",
         "touch A write",
         *(f"thread T{number} cpu={number}" for number in threads),
         *(f"T{number}: touch A read" for number in threads),
+        *(f"T{number}& {what}" for what in then for number in threads),
         *more,
     ]
 
 
 @pytest.mark.parametrize("quantum_ns", [0, 10_000])
 def test_munmap_interrupts_every_cpu_that_runs_the_process(quantum_ns):
-    """Three threads elsewhere: three interrupts, and a local flush; then exit does it again."""
-    ran = run_to_nothing(scenario_of(shared_by(3, "munmap A"), cpus=6, quantum_ns=quantum_ns))
+    """Three threads that run elsewhere: three interrupts, and a local flush."""
+    stop = [f"stop T{number}" for number in (1, 2, 3)]
+    program = shared_by(3, "compute 50us", "munmap A", *stop, then=["spin"])
+    ran = run_to_nothing(scenario_of(program, cpus=6, quantum_ns=quantum_ns))
 
     assert [(0, 16)] == flushes(ran, TLB_REMOTE_SEND_IPI)
     assert [(1, 16), (2, 16), (3, 16)] == sorted(flushes(ran, TLB_REMOTE_SHOOTDOWN))
     assert (0, 16) == flushes(ran, TLB_LOCAL_MM_SHOOTDOWN)[0]
     assert 3 == ran.counters["tlb_shootdowns"]
     assert 3 == ran.messages["interrupt TLB"]
+
+
+def test_a_lazy_cpu_is_spared_the_interrupt_and_flushes_when_it_goes_on():
+    """Its threads sleep: entries go, tables stay; when one wakes, its CPU has missed a flush."""
+    program = shared_by(2, "munmap A 0..4", "T1: touch A 8..9 read")
+    ran = run_to_nothing(scenario_of(program, cpus=3))
+
+    assert [(0, 4)] == flushes(ran, TLB_REMOTE_SEND_IPI)[:1]
+    assert [] == flushes(ran, TLB_REMOTE_SHOOTDOWN)
+    woken = [flush for flush in flushes(ran, TLB_FLUSH_ON_TASK_SWITCH) if flush[0] == 1]
+    assert [(1, TLB_FLUSH_ALL), (1, TLB_FLUSH_ALL)] == woken[:2], "at its start, and when it woke"
+
+
+def test_a_lazy_cpu_lets_go_of_an_address_space_whose_tables_are_freed():
+    """Its walker would read them: it is interrupted once, and not again as long as it sleeps."""
+    program = shared_by(2, "munmap A", "mmap B 64K", "touch B write", "munmap B 0..4")
+    ran = run_to_nothing(scenario_of(program, cpus=3))
+
+    assert [(0, 16), (0, TLB_FLUSH_ALL)] == flushes(ran, TLB_REMOTE_SEND_IPI), "munmap A, and exit"
+    assert [] == flushes(ran, TLB_REMOTE_SHOOTDOWN)
+
+
+def test_without_pcids_every_switch_to_another_address_space_flushes():
+    """Two processes take turns on a CPU, and keep nothing in its TLB from turn to turn."""
+    program = ["mmap A 4K", "touch A write", *["sleep 1", "touch A write"] * 3]
+    turns = {}
+    for pcid in (False, True):
+        ran = run_to_nothing(scenario_of(program, program, hardware=HardwareConfig(pcid=pcid)))
+        turns[pcid] = [pages for _, pages in flushes(ran, TLB_FLUSH_ON_TASK_SWITCH)]
+
+    assert {TLB_FLUSH_ALL} == set(turns[False])
+    assert 0 in turns[True]
+    assert len(turns[False]) == len(turns[True])
 
 
 @pytest.mark.parametrize("quantum_ns", [0, 10_000])
@@ -119,7 +160,8 @@ def test_a_mapping_that_was_never_touched_needs_no_flush():
     """No entry was present, so no TLB can have it."""
     ran = run_to_nothing(scenario_of(["mmap A 64K", "munmap A"]))
 
-    assert [] == ran.events("tlb_flush")
+    reasons = [event["reason"] for event in ran.events("tlb_flush")]
+    assert {TLB_FLUSH_ON_TASK_SWITCH} == set(reasons)
 
 
 def test_a_cpu_that_comes_back_forgets_what_it_missed():
@@ -165,7 +207,7 @@ def test_two_threads_that_shoot_each_other_down_both_get_on(seed):
         )
     )
 
-    assert ran.counters["tlb_shootdowns"] >= 40
+    assert ran.counters["tlb_shootdowns"] >= 20
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -178,7 +220,10 @@ def test_a_write_to_the_zero_page_is_seen_by_all(seed):
                 "thread T cpu=1",
                 "T: touch A read",
                 "touch A read",
+                "T& spin",
+                "compute 50us",
                 "touch A write",
+                "stop T",
                 "T: touch A read",
             ],
             cpus=2,
