@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from mmactors.actors.inode import FileSystem
     from mmactors.engine.lock import Mutex
 
-INIT_MM_CTX_ID: Final = 1
-"""context.ctx_id of init_mm."""
+INIT_MM_CTX_ID: Final = 0
+"""context.ctx_id of init_mm; processes count from 1."""
 
 
 @define(eq=False, kw_only=True)

@@ -62,7 +62,7 @@ async def switch_mm_irqs_off(kernel: Kernel, cpu: Cpu, mm: MmStruct) -> None:
     engine = kernel.engine
     state = kernel.tlb_states[cpu.index]
     if engine.wants_step():
-        await engine.step(Label("begin switch_mm", ((f"cpu{cpu.index}", Mode.WRITE),)))
+        await engine.step(Label("begin switch_mm", ((cpu.name, Mode.WRITE),)))
     before = state.loaded_mm
     assert before is not LOADED_MM_SWITCHING, f"cpu{cpu.index} is switching already"
     was_lazy, state.is_lazy = state.is_lazy, False
@@ -89,7 +89,7 @@ async def switch_mm_irqs_off(kernel: Kernel, cpu: Cpu, mm: MmStruct) -> None:
     kernel.hardware.load_cr3(cpu.index, mm.page_table.pgd_pfn, pcid)
     emit_tlb_flush(kernel, TLB_FLUSH_ON_TASK_SWITCH, TLB_FLUSH_ALL if switched.needs_flush else 0)
     if engine.wants_step():
-        await engine.step(Label("end switch_mm", ((f"cpu{cpu.index}", Mode.WRITE),)))
+        await engine.step(Label("end switch_mm", ((cpu.name, Mode.WRITE),)))
     state.loaded_mm = mm
     state.loaded_asid = switched.asid
 
