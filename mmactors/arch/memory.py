@@ -5,6 +5,7 @@ nothing but this memory. The host commits a frame when it is first written, so d
 contents nobody reads, cost nothing.
 """
 
+import hashlib
 import mmap
 import sys
 from typing import Final, Protocol
@@ -73,6 +74,14 @@ class PhysicalMemory:
         self._tables.update(snapshot)
         for pfn, words in snapshot.items():
             self._frame(pfn)[:] = words
+
+    def key(self) -> bytes:
+        """Return a digest that is equal when all page tables are equal."""
+        digest = hashlib.blake2b(digest_size=16)
+        for pfn in sorted(self._tables):
+            digest.update(pfn.to_bytes(8, "little"))
+            digest.update(self._frame(pfn).data)
+        return digest.digest()
 
     def _frame(self, pfn: int) -> NDArray[np.int64]:
         first = pfn * PTRS_PER_TABLE

@@ -52,6 +52,16 @@ class Sleepers(Protocol):
         """Wake the first sleeper though nobody has."""
 
 
+class Keyed(Protocol):
+    """A shared object whose whole state can be named by a value."""
+
+    def key(self) -> Hashable:
+        """Return a value that is equal when the state is equal."""
+
+    def show(self) -> str:
+        """Return the state as text."""
+
+
 @frozen(kw_only=True)
 class EngineStatistics:
     """What the engine did so far."""
@@ -323,6 +333,9 @@ class Engine:
             await self.pause(label.text)
         if self.guard.on:
             self.guard.begin(actor, label)
+
+    def register(self, name: str, thing: Keyed) -> None:
+        """Say that a shared object exists; asked for while exploring."""
 
     def touch(self, name: str, mode: Mode) -> None:
         """Say what the running step touched and could not declare; asked for while exploring."""

@@ -14,7 +14,7 @@ has come.
 """
 
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
 from contextlib import contextmanager
 from heapq import heappop, heappush
 from operator import itemgetter
@@ -350,6 +350,17 @@ class WaitQueue:
     _nr_wakes: int = field(default=0, init=False)
     _waker: Actor | None = field(default=None, init=False)
     """Who woke the queue last."""
+
+    def __attrs_post_init__(self) -> None:
+        self.engine.register(self.name, self)
+
+    def key(self) -> Hashable:
+        """Return who sleeps, as numbers, and how often the queue was woken."""
+        return tuple(sleeper.thread.index for sleeper in self._sleepers), self._nr_wakes
+
+    def show(self) -> str:
+        """Return who sleeps."""
+        return ", ".join(sleeper.thread.name for sleeper in self._sleepers) or "nobody"
 
     async def sleep(self, *, unless: Callable[[], bool] | None = None) -> None:
         """Sleep until woken; the caller looks at its condition before and after.

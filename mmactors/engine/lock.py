@@ -15,6 +15,7 @@ number of spinlocks that it holds or spins for.
 """
 
 from collections import deque
+from collections.abc import Hashable
 from types import TracebackType
 from typing import Final
 
@@ -55,6 +56,19 @@ class _ExclusiveLock:
         self._last_cpu: Cpu | None = None
         self._acquired_ns = 0
         self._released_ns = 0
+        engine.register(name, self)
+
+    def key(self) -> Hashable:
+        """Return who holds the lock and who waits for it, as numbers."""
+        holder = None if self.holder is None else self.holder.index
+        return holder, tuple(waiter.actor.index for waiter in self._waiters)
+
+    def show(self) -> str:
+        """Return who holds the lock and who waits for it."""
+        if self.holder is None:
+            return "free"
+        waiting = ", ".join(waiter.actor.name for waiter in self._waiters)
+        return f"held by {self.holder.name}" + (f", awaited by {waiting}" if waiting else "")
 
     def describe(self) -> str:
         """Say which lock this is, and who holds it."""

@@ -4,6 +4,7 @@ Messages of one sender to one mailbox arrive in the order in which they were sen
 mailbox of a serving actor is contention on the structure it serves; its service time is hold time.
 """
 
+from collections.abc import Hashable
 from heapq import heappop, heappush
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -68,6 +69,17 @@ class Request(Generic[R]):
     reply: Answerable[R]
 
 
+def _arrival(entry: tuple[int, int, int, object]) -> tuple[int, int, int]:
+    return entry[:3]
+
+
+def _value_of(message: Any) -> Hashable:
+    if isinstance(message, Request):
+        return message.reply.asker.index, message.body
+    value: Hashable = message
+    return value
+
+
 class Mailbox(Generic[M]):
     """The bounded queue of one receiver."""
 
@@ -78,6 +90,15 @@ class Mailbox(Generic[M]):
         self._heap: list[tuple[int, int, int, M]] = []
         self._last_arrival_ns: dict[int, int] = {}
         self._receiver: Actor | None = None
+        engine.register(name, self)
+
+    def key(self) -> Hashable:
+        """Return what waits, in the order in which it came; requests by who asks for what."""
+        return tuple(map(_value_of, [entry[3] for entry in sorted(self._heap, key=_arrival)]))
+
+    def show(self) -> str:
+        """Return how much waits."""
+        return f"{len(self)} messages"
 
     def __len__(self) -> int:
         return len(self._heap)

@@ -13,6 +13,7 @@ Invariants: a writer excludes everybody; a semaphore with waiters is held.
 """
 
 from collections import deque
+from collections.abc import Hashable
 from types import TracebackType
 from typing import Final
 
@@ -60,6 +61,24 @@ class RwSem:
         self._read_acquired_ns = 0
         self._released_ns = 0
         """When the last reader or writer left; readers need not wait for readers."""
+        engine.register(name, self)
+
+    def key(self) -> Hashable:
+        """Return who holds the semaphore and who waits for it, as numbers."""
+        return (
+            None if self.writer is None else self.writer.index,
+            frozenset(reader.index for reader in self.readers),
+            tuple((waiter.actor.index, waiter.is_writer) for waiter in self._waiters),
+        )
+
+    def show(self) -> str:
+        """Return who holds the semaphore and who waits for it."""
+        if self.writer is None and not self.readers:
+            return "free"
+        readers = ", ".join(reader.name for reader in self.readers)
+        held = f"written by {self.writer.name}" if self.writer else f"read by {readers}"
+        waiting = ", ".join(waiter.actor.name for waiter in self._waiters)
+        return held + (f", awaited by {waiting}" if waiting else "")
 
     # -- reading -------------------------------------------------------------------------------
 

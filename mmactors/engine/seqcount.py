@@ -39,6 +39,15 @@ class SeqCount:
         self._spinning: Final[list[_EvenAgain]] = []
         self._read: Final = Label(f"read {name}", ((name, Mode.READ),))
         self._write: Final = Label(f"write {name}", ((name, Mode.WRITE),))
+        engine.register(name, self)
+
+    def key(self) -> int:
+        """Return the count."""
+        return self.sequence
+
+    def show(self) -> str:
+        """Return the count."""
+        return str(self.sequence)
 
     async def read_begin(self) -> int:
         """Return the count to give to `read_retry`; spin while a writer is inside."""

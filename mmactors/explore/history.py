@@ -17,11 +17,12 @@ be told apart, and every one is taken for new.
 from collections.abc import Hashable
 from typing import Final
 
+from mmactors.engine.baton import Keyed
 from mmactors.engine.guard import Mode
 from mmactors.explore.search_actor import SearchActor
 from mmactors.explore.step import Step, Touches
 from mmactors.explore.untimed import SearchEngine
-from mmactors.explore.view import CpuView, Keyed, is_cpu
+from mmactors.explore.view import CpuView, is_cpu
 
 MAX_SPINS: Final = 2
 """After so many looks in a row that showed the same, an actor waits for a change."""

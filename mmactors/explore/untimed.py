@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Final, TypeVar, cast
 from attrs import define
 
 from mmactors.engine.actor import NEVER, PARKING, Actor, Awaited, Clock, Waitable
-from mmactors.engine.baton import Engine, Sleepers
+from mmactors.engine.baton import Engine, Keyed, Sleepers
 from mmactors.engine.chance import STORE_IS_LATE, WAKE_UP_IS_SPURIOUS
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.guard import Label, Mode
@@ -31,7 +31,6 @@ from mmactors.engine.schedule import SEPARATOR
 from mmactors.explore.search_actor import START, SearchActor
 from mmactors.explore.step import Step, StepTable
 from mmactors.explore.store_buffer import BUFFER_NAME, StoreBuffer, buffer_name
-from mmactors.explore.view import Keyed
 
 MAX_ACTORS: Final = 64
 INTERRUPT: Final = 1 << 20
@@ -90,6 +89,8 @@ class SearchEngine(Engine):
         """The steps of locks by name, made once a search."""
         self.cells: Final[dict[str, Any]] = {}
         """Cells by name, made once a search."""
+        self.registered: Final[dict[str, Keyed]] = {}
+        """Locks and mailboxes by name, the latest of each."""
         self.combined: Final[dict[Any, Step]] = {}
         """Steps on several objects, by what they are called and touch."""
         self.allowed: dict[str, int] = {}
@@ -200,6 +201,10 @@ class SearchEngine(Engine):
         """Return a number that orders what is sent to `to`; the running step touches that."""
         self.extra.append((to, Mode.WRITE))
         return super().next_send_order(to)
+
+    def register(self, name: str, thing: Keyed) -> None:
+        """Keep the object, for who looks for it by name."""
+        self.registered[name] = thing
 
     def touch(self, name: str, mode: Mode) -> None:
         """Let the running step touch what it has not declared."""

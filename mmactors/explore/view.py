@@ -1,23 +1,13 @@
 """Shared objects as the search sees them: a state that can be named, and shown."""
 
 from collections.abc import Hashable
-from typing import Final, Protocol
+from typing import Final
 
 from attrs import frozen
 
 from mmactors.engine.cpu import Cpu
 
 _CPU: Final = "cpu"
-
-
-class Keyed(Protocol):
-    """A shared object whose whole state can be named by a value."""
-
-    def key(self) -> Hashable:
-        """Return a value that is equal when the state is equal."""
-
-    def show(self) -> str:
-        """Return the state as text."""
 
 
 def is_cpu(name: str) -> bool:
