@@ -121,8 +121,8 @@ class MachineObjects(dict[str, Keyed]):
 
         def key() -> tuple[Hashable, ...]:
             found = []
-            for asid, slot in enumerate(state.slots):
-                if slot is not None:
+            for asid, context in enumerate(state.contexts):
+                if context is not None:
                     entries = hardware.entries_within(cpu, asid + 1, 0, 1 << 57)
                     found += [(asid, entry.place, entry.start, entry.pte) for entry in entries]
             return tuple(found)
