@@ -42,6 +42,7 @@ class Interpreter:
 
     async def perform(self, thread: UserThread, operation: op.Operation) -> None:
         """Do one operation as `thread`."""
+        thread.actor.doing = operation
         match operation:
             case op.Mmap():
                 await self.memory.mmap(thread, operation)

@@ -65,6 +65,8 @@ class Actor:
     """The CPU this actor runs on; None for a service with a clock of its own."""
     label: str = "start"
     """What the actor does when it gets the baton next."""
+    doing: object = None
+    """What it was told to do, such as an operation of a program; reports show it as text."""
     waits_for: Waitable | None = None
     ready_at: int | None = None
     """When the actor could run; None: it waits for somebody else."""

@@ -27,6 +27,7 @@ from attrs import frozen
 from mmactors.engine.actor import NEVER, PARKING, Actor, Awaited, Clock, Waitable
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.guard import Guard, Label, Mode
+from mmactors.engine.lock_observer import LockObserver
 from mmactors.engine.policy import Policy, make_policy
 from mmactors.engine.report import EngineError, StepBudgetExceeded, deadlock, last_events
 from mmactors.engine.schedule import SEPARATOR, Recorder, Schedule
@@ -98,6 +99,8 @@ class Engine:
         self.failure: EngineError | None = None
         self.recent_events: Callable[[], list[str]] | None = None
         """Names the last events for reports; without it, who got the baton last is named."""
+        self.lock_observer: LockObserver | None = None
+        """Told of everything that locks do; None: nobody watches."""
         self.running: Actor | None = None
         """The actor that runs; `current` for callers that know that one does."""
         self._names: Final[set[str]] = set()

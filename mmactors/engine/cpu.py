@@ -171,6 +171,8 @@ class Cpu:
     def disable_irqs(self) -> None:
         """Take no interrupts until `enable_irqs` was called as often."""
         self._irqs_off += 1
+        if self._irqs_off == 1 and self.engine.lock_observer is not None:
+            self.engine.lock_observer.irqs_disabled(self)
         if self.interrupt_ns < NEVER:
             self.interrupt_ns = NEVER
             self.engine.refresh_limit()
@@ -179,6 +181,8 @@ class Cpu:
         """Undo one `disable_irqs`; what arrived meanwhile is taken at the next boundary."""
         assert self._irqs_off > 0, f"cpu{self.index}: interrupts are on already"
         self._irqs_off -= 1
+        if not self._irqs_off and self.engine.lock_observer is not None:
+            self.engine.lock_observer.irqs_enabled(self)
         if self._pending:
             self._interrupts_changed()
             self.engine.refresh_limit()

@@ -73,6 +73,8 @@ async def call_on(
     if targets:
         touches = tuple((f"cpu{target.index}", Mode.WRITE) for target in targets)
         await engine.step(Label(f"call {vector}", touches))
+        if engine.lock_observer is not None:
+            engine.lock_observer.wait_for_ipi(vector, tuple(targets))
     if condition is not None:
         targets = [target for target in targets if condition(target)]
     call = _Call(vector, caller, {target.index: target for target in targets})

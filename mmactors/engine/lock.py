@@ -17,7 +17,7 @@ number of spinlocks that it holds or spins for.
 from collections import deque
 from collections.abc import Hashable
 from types import TracebackType
-from typing import Final
+from typing import ClassVar, Final
 
 from attrs import define
 
@@ -25,6 +25,7 @@ from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu import Cpu, sleep_for, wake_at
 from mmactors.engine.guard import Label, Mode
+from mmactors.engine.lock_observer import TOP_LEVEL, Hold, Nesting
 from mmactors.engine.lock_stat import LockClass
 
 
@@ -45,8 +46,12 @@ class _Waiter:
 class _ExclusiveLock:
     """What a spinlock and a mutex have in common: one holder, a queue, the counts."""
 
+    sleeps: ClassVar[bool]
+    """Whether waiters give their CPUs away."""
+
     def __init__(self, engine: Engine, lock_class: LockClass, *, name: str) -> None:
         self.name: Final = name
+        self.lock_class: Final = lock_class
         self.holder: Actor | None = None
         self._engine: Final = engine
         self._side: Final = lock_class.write
@@ -75,7 +80,7 @@ class _ExclusiveLock:
         holder = "nobody" if self.holder is None else str(self.holder)
         return f"{self.name}, held by {holder}"
 
-    def _try(self) -> Actor | None:
+    def _try(self, nesting: Nesting) -> Actor | None:
         """Take the lock for the running actor if that needs no waiting at all, or return None."""
         engine = self._engine
         actor = engine.running
@@ -85,15 +90,20 @@ class _ExclusiveLock:
             return None
         if self._is_guarded:
             engine.guard.begin(actor, self._label("lock"))
+        if engine.lock_observer is not None:
+            engine.lock_observer.acquire(self, Hold.WRITE, nesting)
+            engine.lock_observer.acquired(self)
         self.holder = actor
         self._acquired_ns = now
         if self._last_cpu is not actor.cpu:
             self._bounce(actor.cpu)
         return actor
 
-    async def _queue(self) -> _Waiter | None:
+    async def _queue(self, nesting: Nesting) -> _Waiter | None:
         """Take a step to acquire; return None if the lock was free, else the place in the queue."""
         engine = self._engine
+        if engine.lock_observer is not None:
+            engine.lock_observer.acquire(self, Hold.WRITE, nesting)
         await engine.step(self._label("lock"))
         actor = engine.current
         now = actor.clock.now
@@ -108,6 +118,21 @@ class _ExclusiveLock:
             self._side.con_bounces += 1
         self._grant(waiter, max(now, self._released_ns), is_contended=was_held_now)
         return waiter if waiter.at_ns > now else None
+
+    async def trylock(self, nesting: Nesting = TOP_LEVEL) -> bool:
+        """Take the lock if it is free; return whether it was."""
+        engine = self._engine
+        await engine.step(self._label("trylock"))
+        actor = engine.current
+        now = actor.clock.now
+        if self.holder is not None or now < self._released_ns:
+            return False
+        if engine.lock_observer is not None:
+            engine.lock_observer.tried(self, Hold.WRITE, nesting)
+        self._grant(_Waiter(self, actor, now), now, is_contended=False)
+        if actor.cpu is not None:
+            actor.cpu.spinlocks_held += not self.sleeps
+        return True
 
     def _grant(self, waiter: _Waiter, at_ns: int, *, is_contended: bool) -> None:
         waiter.at_ns = at_ns
@@ -126,6 +151,8 @@ class _ExclusiveLock:
     def _give_back(self, actor: Actor) -> _Waiter | None:
         """Release; return the waiter who has the lock now, if there is one."""
         assert self.holder is actor, f"{actor} releases {self.describe()}"
+        if self._engine.lock_observer is not None:
+            self._engine.lock_observer.release(self)
         now = actor.clock.now
         self._released_ns = now
         held_ns = now - self._acquired_ns
@@ -151,23 +178,28 @@ class _ExclusiveLock:
 class Spinlock(_ExclusiveLock):
     """A lock whose waiters keep their CPUs."""
 
-    def acquire_nowait(self) -> bool:
+    sleeps = False
+
+    def acquire_nowait(self, nesting: Nesting = TOP_LEVEL) -> bool:
         """Take the lock if it is free and no step has to be waited for; return whether it was."""
-        actor = self._try()
+        actor = self._try(nesting)
         if actor is None:
             return False
         if actor.cpu is not None:
             actor.cpu.spinlocks_held += 1
         return True
 
-    async def acquire(self) -> None:
+    async def acquire(self, nesting: Nesting = TOP_LEVEL) -> None:
         """Take the lock; spin while others hold it."""
-        waiter = await self._queue()
-        cpu = self._engine.current.cpu
+        engine = self._engine
+        waiter = await self._queue(nesting)
+        cpu = engine.current.cpu
         if cpu is not None:
             cpu.spinlocks_held += 1
         if waiter is not None:
-            await self._engine.wait_for(waiter, f"spin {self.name}")
+            await engine.wait_for(waiter, f"spin {self.name}")
+        if engine.lock_observer is not None:
+            engine.lock_observer.acquired(self)
 
     def release_nowait(self) -> bool:
         """Give the lock back if no step has to be waited for; return whether it was."""
@@ -193,6 +225,10 @@ class Spinlock(_ExclusiveLock):
         if waiter is not None:
             self._engine.make_ready(waiter.actor, waiter.at_ns)
 
+    def nested(self, nesting: Nesting) -> "_Nested":
+        """Return a context in which the lock is held inside others of its class."""
+        return _Nested(self, nesting)
+
     def irqsave(self) -> "_IrqSave":
         """Return a context in which the lock is held with interrupts off (spin_lock_irqsave)."""
         return _IrqSave(self)
@@ -212,6 +248,26 @@ class Spinlock(_ExclusiveLock):
                 await self.release()
         elif issubclass(kind, Exception):
             self._release(self._engine.current)  # no step: the body's own steps are over
+
+
+@define(eq=False)
+class _Nested:
+    """A spinlock, to be held inside others of its class."""
+
+    lock: Spinlock
+    nesting: Nesting
+
+    async def __aenter__(self) -> None:
+        if not self.lock.acquire_nowait(self.nesting):
+            await self.lock.acquire(self.nesting)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.lock.__aexit__(kind, error, traceback)
 
 
 @define(eq=False)
@@ -242,15 +298,20 @@ class _IrqSave:
 class Mutex(_ExclusiveLock):
     """A lock whose waiters give their CPUs away."""
 
-    def acquire_nowait(self) -> bool:
-        """Take the lock if it is free and no step has to be waited for; return whether it was."""
-        return self._try() is not None
+    sleeps = True
 
-    async def acquire(self) -> None:
+    def acquire_nowait(self, nesting: Nesting = TOP_LEVEL) -> bool:
+        """Take the lock if it is free and no step has to be waited for; return whether it was."""
+        return self._try(nesting) is not None
+
+    async def acquire(self, nesting: Nesting = TOP_LEVEL) -> None:
         """Take the lock; sleep while others hold it."""
-        waiter = await self._queue()
+        engine = self._engine
+        waiter = await self._queue(nesting)
         if waiter is not None:
-            await sleep_for(self._engine, waiter, f"sleep {self.name}")
+            await sleep_for(engine, waiter, f"sleep {self.name}")
+        if engine.lock_observer is not None:
+            engine.lock_observer.acquired(self)
 
     def release_nowait(self) -> bool:
         """Give the lock back if no step has to be waited for; return whether it was."""

@@ -55,6 +55,8 @@ class LockClass:
     """Exclusive use; the only one of a spinlock or a mutex."""
     read: LockSide = field(factory=LockSide)
     """Shared use."""
+    may_nest: bool = False
+    """Who holds one may wait for another, in an order that is not the class's business."""
     _last_cpu: "Cpu | None" = field(default=None, init=False)
 
     def account(self, *, cpu: "Cpu | None", waited_ns: int, held_ns: int) -> None:

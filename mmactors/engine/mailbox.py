@@ -2,16 +2,20 @@
 
 Messages of one sender to one mailbox arrive in the order in which they were sent. Queueing in the
 mailbox of a serving actor is contention on the structure it serves; its service time is hold time.
+A mailbox that stands for a lock has the lock's class: asking it is taking a spinlock, and having
+the answer is giving it back.
 """
 
 from collections.abc import Hashable
 from heapq import heappop, heappush
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from attrs import define
+from attrs import define, frozen
 
 from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.baton import Engine
+from mmactors.engine.lock_observer import TOP_LEVEL, Hold
+from mmactors.engine.lock_stat import LockClass
 from mmactors.engine.report import EngineError
 
 M = TypeVar("M")
@@ -80,12 +84,29 @@ def _value_of(message: Any) -> Hashable:
     return value
 
 
+@frozen(eq=False)
+class _MailboxLock:
+    """The lock that a mailbox stands for."""
+
+    name: str
+    lock_class: LockClass
+    sleeps: bool = False
+
+
 class Mailbox(Generic[M]):
     """The bounded queue of one receiver."""
 
-    def __init__(self, engine: Engine, name: str, *, capacity: int = 1 << 16) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        *,
+        capacity: int = 1 << 16,
+        lock_class: LockClass | None = None,
+    ) -> None:
         self.name: Final = name
         self.engine: Final = engine
+        self._lock: Final = None if lock_class is None else _MailboxLock(name, lock_class)
         self._capacity: Final = capacity
         self._heap: list[tuple[int, int, int, M]] = []
         self._last_arrival_ns: dict[int, int] = {}
@@ -144,8 +165,14 @@ class Mailbox(Generic[M]):
             )
         reply: Reply[Any] = Reply(engine, asker, kind, self.name)
         request: Any = Request(body, reply)
+        lock = self._lock
+        if lock is not None and engine.lock_observer is not None:
+            engine.lock_observer.acquire(lock, Hold.WRITE, TOP_LEVEL)
         self.tell(request, latency_ns=latency_ns, kind=kind)
         await engine.wait_for(reply, "reply")
+        if lock is not None and engine.lock_observer is not None:
+            engine.lock_observer.acquired(lock)
+            engine.lock_observer.release(lock)
         return reply.value
 
     async def receive(self) -> M:

@@ -119,6 +119,8 @@ class Rcu:
     async def synchronize(self) -> None:
         """Sleep until all read sections that are open now have been left (synchronize_rcu)."""
         engine = self._engine
+        if engine.lock_observer is not None:
+            engine.lock_observer.might_sleep("synchronize_rcu")
         synchronized = _Synchronized(self, engine.current)
 
         def callback() -> None:

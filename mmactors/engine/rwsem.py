@@ -15,7 +15,7 @@ Invariants: a writer excludes everybody; a semaphore with waiters is held.
 from collections import deque
 from collections.abc import Hashable
 from types import TracebackType
-from typing import Final
+from typing import ClassVar, Final
 
 from attrs import define
 
@@ -23,6 +23,7 @@ from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu import Cpu, sleep_for, wake_at
 from mmactors.engine.guard import Label, Mode
+from mmactors.engine.lock_observer import TOP_LEVEL, Hold, Nesting
 from mmactors.engine.lock_stat import LockClass, LockSide
 
 MAX_READERS_WAKEUP: Final = 0x100
@@ -46,13 +47,15 @@ class _Waiter:
 class RwSem:
     """A reader-writer semaphore."""
 
+    sleeps: ClassVar[bool] = True
+
     def __init__(self, engine: Engine, lock_class: LockClass, *, name: str) -> None:
         self.name: Final = name
         self.writer: Actor | None = None
         self.readers: Final[dict[Actor, int]] = {}
         """Who reads, and since when."""
         self._engine: Final = engine
-        self._class: Final = lock_class
+        self.lock_class: Final = lock_class
         self._is_guarded: Final = engine.guard.on
         self._waiters: Final[deque[_Waiter]] = deque()
         self._last_cpu: Cpu | None = None
@@ -82,7 +85,7 @@ class RwSem:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def acquire_read_nowait(self) -> bool:
+    def acquire_read_nowait(self, nesting: Nesting = TOP_LEVEL) -> bool:
         """Share the semaphore if no waiting of any kind is needed; return whether it was."""
         engine = self._engine
         actor = engine.running
@@ -97,23 +100,43 @@ class RwSem:
             return False
         if self._is_guarded:
             engine.guard.begin(actor, self._label("read lock"))
+        if engine.lock_observer is not None:
+            engine.lock_observer.acquire(self, Hold.READ, nesting)
+            engine.lock_observer.acquired(self)
         self._add_reader(actor, now)
         return True
 
-    async def acquire_read(self) -> None:
+    async def acquire_read(self, nesting: Nesting = TOP_LEVEL) -> None:
         """Share the semaphore; sleep while a writer has it, or somebody waits already."""
         engine = self._engine
+        if engine.lock_observer is not None:
+            engine.lock_observer.acquire(self, Hold.READ, nesting)
         await engine.step(self._label("read lock"))
         actor = engine.current
         now = actor.clock.now
         waiter = _Waiter(self, actor, is_writer=False, asked_ns=now)
         if self.writer is not None or self._waiters:
             await self._sleep(waiter)
-            return
-        at_ns = max(now, self._write_released_ns)
-        was_held_now = self._write_acquired_ns <= now < at_ns
-        self._grant(waiter, at_ns, is_contended=was_held_now)
-        await engine.wait_for(waiter, f"spin {self.name}")
+        else:
+            at_ns = max(now, self._write_released_ns)
+            was_held_now = self._write_acquired_ns <= now < at_ns
+            self._grant(waiter, at_ns, is_contended=was_held_now)
+            await engine.wait_for(waiter, f"spin {self.name}")
+        if engine.lock_observer is not None:
+            engine.lock_observer.acquired(self)
+
+    async def trylock_read(self, nesting: Nesting = TOP_LEVEL) -> bool:
+        """Share the semaphore if that needs no waiting; return whether (down_read_trylock)."""
+        engine = self._engine
+        await engine.step(self._label("read trylock"))
+        actor = engine.current
+        now = actor.clock.now
+        if self.writer is not None or self._waiters or now < self._write_released_ns:
+            return False
+        if engine.lock_observer is not None:
+            engine.lock_observer.tried(self, Hold.READ, nesting)
+        self._add_reader(actor, now)
+        return True
 
     def release_read_nowait(self) -> bool:
         """Leave if no step has to be waited for; return whether it was."""
@@ -132,13 +155,13 @@ class RwSem:
         await self._engine.step(self._label("read unlock"))
         self._release_read(self._engine.current)
 
-    def read(self) -> "_ReadSection":
+    def read(self, nesting: Nesting = TOP_LEVEL) -> "_ReadSection":
         """Return a context in which the semaphore is shared."""
-        return _ReadSection(self)
+        return _ReadSection(self, nesting)
 
     # -- writing -------------------------------------------------------------------------------
 
-    def acquire_write_nowait(self) -> bool:
+    def acquire_write_nowait(self, nesting: Nesting = TOP_LEVEL) -> bool:
         """Have the semaphore alone if no waiting of any kind is needed; return whether it was."""
         engine = self._engine
         actor = engine.running
@@ -154,23 +177,43 @@ class RwSem:
             return False
         if self._is_guarded:
             engine.guard.begin(actor, self._label("write lock"))
+        if engine.lock_observer is not None:
+            engine.lock_observer.acquire(self, Hold.WRITE, nesting)
+            engine.lock_observer.acquired(self)
         self._set_writer(actor, now)
         return True
 
-    async def acquire_write(self) -> None:
+    async def acquire_write(self, nesting: Nesting = TOP_LEVEL) -> None:
         """Have the semaphore alone; sleep while others have it, or somebody waits already."""
         engine = self._engine
+        if engine.lock_observer is not None:
+            engine.lock_observer.acquire(self, Hold.WRITE, nesting)
         await engine.step(self._label("write lock"))
         actor = engine.current
         now = actor.clock.now
         waiter = _Waiter(self, actor, is_writer=True, asked_ns=now)
         if self.writer is not None or self.readers or self._waiters:
             await self._sleep(waiter)
-            return
-        at_ns = max(now, self._released_ns)
-        was_held_now = min(self._write_acquired_ns, self._read_acquired_ns) <= now < at_ns
-        self._grant(waiter, at_ns, is_contended=was_held_now)
-        await engine.wait_for(waiter, f"spin {self.name}")
+        else:
+            at_ns = max(now, self._released_ns)
+            was_held_now = min(self._write_acquired_ns, self._read_acquired_ns) <= now < at_ns
+            self._grant(waiter, at_ns, is_contended=was_held_now)
+            await engine.wait_for(waiter, f"spin {self.name}")
+        if engine.lock_observer is not None:
+            engine.lock_observer.acquired(self)
+
+    async def trylock_write(self, nesting: Nesting = TOP_LEVEL) -> bool:
+        """Have the semaphore alone if nobody has it; return whether that was so."""
+        engine = self._engine
+        await engine.step(self._label("write trylock"))
+        actor = engine.current
+        now = actor.clock.now
+        if self.writer is not None or self.readers or now < self._released_ns:
+            return False
+        if engine.lock_observer is not None:
+            engine.lock_observer.tried(self, Hold.WRITE, nesting)
+        self._set_writer(actor, now)
+        return True
 
     def release_write_nowait(self) -> bool:
         """Leave if no step has to be waited for; return whether it was."""
@@ -195,14 +238,16 @@ class RwSem:
         await engine.step(self._label("downgrade"))
         actor = engine.current
         now = actor.clock.now
+        if engine.lock_observer is not None:
+            engine.lock_observer.downgrade(self)
         self._leave_write(actor)
         self._add_reader(actor, now)
         if self._waiters and not self._waiters[0].is_writer:
             self._wake_readers(now)
 
-    def write(self) -> "_WriteSection":
+    def write(self, nesting: Nesting = TOP_LEVEL) -> "_WriteSection":
         """Return a context in which the semaphore is had alone; it may be downgraded inside."""
-        return _WriteSection(self)
+        return _WriteSection(self, nesting)
 
     async def leave(self, kind: type[BaseException] | None) -> None:
         """Give back whatever the running actor holds, at the end of a context."""
@@ -231,7 +276,7 @@ class RwSem:
         return Label(f"{what} {self.name}", ((self.name, Mode.WRITE),))
 
     async def _sleep(self, waiter: _Waiter) -> None:
-        side = self._class.write if waiter.is_writer else self._class.read
+        side = self.lock_class.write if waiter.is_writer else self.lock_class.read
         side.con_bounces += self._last_cpu is not waiter.actor.cpu
         self._waiters.append(waiter)
         await sleep_for(self._engine, waiter, f"sleep {self.name}")
@@ -242,13 +287,13 @@ class RwSem:
             self._read_acquired_ns = at_ns
         self.readers[actor] = at_ns
         if self._last_cpu is not actor.cpu:
-            self._bounce(actor.cpu, self._class.read)
+            self._bounce(actor.cpu, self.lock_class.read)
 
     def _set_writer(self, actor: Actor, at_ns: int) -> None:
         self.writer = actor
         self._write_acquired_ns = at_ns
         if self._last_cpu is not actor.cpu:
-            self._bounce(actor.cpu, self._class.write)
+            self._bounce(actor.cpu, self.lock_class.write)
 
     def _bounce(self, cpu: Cpu | None, side: LockSide) -> None:
         if self._last_cpu is not None:
@@ -257,7 +302,7 @@ class RwSem:
 
     def _grant(self, waiter: _Waiter, at_ns: int, *, is_contended: bool) -> None:
         waiter.at_ns = at_ns
-        side = self._class.write if waiter.is_writer else self._class.read
+        side = self.lock_class.write if waiter.is_writer else self.lock_class.read
         if is_contended:
             side.wait.add(at_ns - waiter.asked_ns)
         if waiter.is_writer:
@@ -268,8 +313,10 @@ class RwSem:
     def _release_read(self, actor: Actor) -> None:
         acquired_ns = self.readers.pop(actor, None)
         assert acquired_ns is not None, f"{actor} releases {self.describe()}"
+        if self._engine.lock_observer is not None:
+            self._engine.lock_observer.release(self)
         now = actor.clock.now
-        self._class.read.hold.add(now - acquired_ns)
+        self.lock_class.read.hold.add(now - acquired_ns)
         # Another reader may have left earlier in this order, but later in virtual time.
         self._released_ns = max(now, self._released_ns)
         if not self.readers and self._waiters:
@@ -278,12 +325,14 @@ class RwSem:
     def _leave_write(self, actor: Actor) -> None:
         assert self.writer is actor, f"{actor} releases {self.describe()}"
         now = actor.clock.now
-        self._class.write.hold.add(now - self._write_acquired_ns)
+        self.lock_class.write.hold.add(now - self._write_acquired_ns)
         self._write_released_ns = self._released_ns = now
         self.writer = None
 
     def _release_write(self, actor: Actor) -> None:
         self._leave_write(actor)
+        if self._engine.lock_observer is not None:
+            self._engine.lock_observer.release(self)
         if self._waiters:
             self._hand_over(self._released_ns)
 
@@ -309,10 +358,11 @@ class _ReadSection:
     """`async with sem.read()`."""
 
     sem: RwSem
+    nesting: Nesting
 
     async def __aenter__(self) -> None:
-        if not self.sem.acquire_read_nowait():
-            await self.sem.acquire_read()
+        if not self.sem.acquire_read_nowait(self.nesting):
+            await self.sem.acquire_read(self.nesting)
 
     async def __aexit__(
         self,
@@ -328,10 +378,11 @@ class _WriteSection:
     """`async with sem.write()`."""
 
     sem: RwSem
+    nesting: Nesting
 
     async def __aenter__(self) -> None:
-        if not self.sem.acquire_write_nowait():
-            await self.sem.acquire_write()
+        if not self.sem.acquire_write_nowait(self.nesting):
+            await self.sem.acquire_write(self.nesting)
 
     async def __aexit__(
         self,

@@ -6,13 +6,15 @@ one at its end reads again. Writers exclude each other by a lock that is theirs 
 Left out: latches (seqcount_latch_t).
 """
 
-from typing import Final
+from typing import ClassVar, Final
 
 from attrs import define
 
 from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.baton import Engine
 from mmactors.engine.guard import Label, Mode
+from mmactors.engine.lock_observer import TOP_LEVEL, Hold
+from mmactors.engine.lock_stat import LockClass
 
 
 @define(eq=False)
@@ -28,10 +30,16 @@ class _EvenAgain:
 
 
 class SeqCount:
-    """A sequence counter."""
+    """A sequence counter.
 
-    def __init__(self, engine: Engine, *, name: str) -> None:
+    For who watches locks, a writer holds it and a reader takes it for a moment, recursively.
+    """
+
+    sleeps: ClassVar[bool] = False
+
+    def __init__(self, engine: Engine, *, name: str, lock_class: LockClass | None = None) -> None:
         self.name: Final = name
+        self.lock_class: Final = LockClass(name) if lock_class is None else lock_class
         self.sequence = 0
         self.nr_retries = 0
         self.writer: Actor | None = None
@@ -52,6 +60,10 @@ class SeqCount:
     async def read_begin(self) -> int:
         """Return the count to give to `read_retry`; spin while a writer is inside."""
         engine = self._engine
+        observer = engine.lock_observer
+        if observer is not None:
+            observer.acquire(self, Hold.RECURSIVE_READ, TOP_LEVEL)
+            observer.release(self)
         await engine.step(self._read)
         while self.sequence & 1:
             even = _EvenAgain(self, engine.current)
@@ -69,16 +81,22 @@ class SeqCount:
 
     async def write_begin(self) -> None:
         """Let readers know that a change has begun; the caller excludes other writers."""
-        await self._engine.step(self._write)
-        assert not self.sequence & 1, f"{self._engine.current} and {self.writer} write {self.name}"
+        engine = self._engine
+        if engine.lock_observer is not None:
+            engine.lock_observer.acquire(self, Hold.WRITE, TOP_LEVEL)
+            engine.lock_observer.acquired(self)
+        await engine.step(self._write)
+        assert not self.sequence & 1, f"{engine.current} and {self.writer} write {self.name}"
         self.sequence += 1
-        self.writer = self._engine.current
+        self.writer = engine.current
 
     async def write_end(self) -> None:
         """Let readers know that the change is over."""
         engine = self._engine
         await engine.step(self._write)
         assert self.writer is engine.current, f"{engine.current} does not write {self.name}"
+        if engine.lock_observer is not None:
+            engine.lock_observer.release(self)
         self.sequence += 1
         self.writer = None
         now = engine.current.clock.now

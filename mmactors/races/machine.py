@@ -104,8 +104,12 @@ class ExploredMachine:
         self._must_be_at_race()
 
     def _build_for_setup(self, world: World) -> None:
+        # The search finds deadlocks; what only could become one is of interest if one asks for it.
+        sanitize = evolve(
+            SanitizeConfig.everything(panic=True), lockdep=self.scenario.sanitize.lockdep
+        )
         self._wired = wire(
-            evolve(self.scenario, sanitize=SanitizeConfig.everything(panic=True)),
+            evolve(self.scenario, sanitize=sanitize),
             engine=world.engine,
             sink=None,
             before_exit=lambda _process: None,

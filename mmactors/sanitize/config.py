@@ -15,6 +15,11 @@ class SanitizeConfig:
         False,
         doc="Stop an access through a TLB or walk-cache entry whose page or table was freed since.",
     )
+    lockdep: bool = option(
+        False,
+        doc="Report lock orders that could deadlock, also when none did, and sleeping locks in "
+        "atomic context (lockdep, might_sleep).",
+    )
     panic: bool = option(
         False, doc="The first finding ends the run (panic_on_warn); otherwise it goes on."
     )

@@ -12,6 +12,8 @@ class Law(StrEnum):
     """What was broken, as the first words of a finding."""
 
     STALE_TRANSLATION = "stale translation"
+    LOCK_ORDER = "possible deadlock"
+    ATOMIC_SLEEP = "sleep in atomic context"
 
 
 @frozen(kw_only=True)
@@ -44,6 +46,8 @@ class Finding:
     """What happened, in one line."""
     facts: tuple[str, ...] = ()
     """Who did what when before, one line each."""
+    report: str | None = None
+    """The whole text of a checker that has a form of its own (lockdep)."""
 
     @property
     def head(self) -> str:
@@ -51,6 +55,8 @@ class Finding:
         return f"{self.law}: {self.what}"
 
     def __str__(self) -> str:
+        if self.report is not None:
+            return self.report
         lesson = _LESSONS[self.law]
         lines = [
             self.head,

@@ -12,6 +12,7 @@ from mmactors.events import ErrorReportEnd
 from mmactors.hw.hardware import FAULT_ADDRESS
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.finding import Finding, Law, SanitizerError
+from mmactors.sanitize.lockdep import Lockdep
 from mmactors.sanitize.page_history import Moment, PageHistory
 from mmactors.sanitize.stale_tlb import StaleTlb
 
@@ -30,12 +31,16 @@ class Sanitizer(Checks):
     wants_accesses: bool = field(default=False, init=False)
     history: PageHistory = field(factory=PageHistory, init=False)
     _stale_tlb: StaleTlb = field(init=False)
+    _lockdep: Lockdep | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         hardware = self.kernel.hardware
         self._stale_tlb = StaleTlb(hardware, self.history)
         if self.config.stale_tlb:
             hardware.watch_translations()
+        if self.config.lockdep:
+            engine = self.kernel.engine
+            engine.lock_observer = self._lockdep = Lockdep(engine, on_finding=self.take)
 
     # -- the moments ---------------------------------------------------------------------------
 
@@ -58,17 +63,20 @@ class Sanitizer(Checks):
     # -- findings ------------------------------------------------------------------------------
 
     def report(self, law: Law, what: str, facts: list[str]) -> None:
-        """Keep a finding, emit it, and raise SanitizerError if the first one ends the run."""
+        """Make a finding of what was found now, and take it."""
         moment = self._moment()
-        finding = Finding(
-            law=law, actor=moment.actor, t_ns=moment.t_ns, what=what, facts=tuple(facts)
+        self.take(
+            Finding(law=law, actor=moment.actor, t_ns=moment.t_ns, what=what, facts=tuple(facts))
         )
+
+    def take(self, finding: Finding) -> None:
+        """Keep a finding, emit it, and raise SanitizerError if the first one ends the run."""
         self.nr_findings += 1
         if len(self.findings) < FINDINGS_MAX:
             self.findings.append(finding)
         probe = self.kernel.probe
         if probe.on and self.kernel.engine.running is not None:
-            probe.emit(ErrorReportEnd(error_detector=law, finding=what))
+            probe.emit(ErrorReportEnd(error_detector=finding.law, finding=finding.what))
         if self.config.panic:
             raise SanitizerError(finding)
 

@@ -208,7 +208,7 @@ def _wire_zones(kernel: Kernel) -> tuple[ZoneActor, ...]:
     zone_lock_class = kernel.locks.of("&zone->lock")
     for zone in kernel.allocator.zones:
         name = f"zone {zone.node} {zone.name}"
-        mailbox: Mailbox[Any] = Mailbox(engine, name)
+        mailbox: Mailbox[Any] = Mailbox(engine, name, lock_class=zone_lock_class)
         kernel.zone_mailboxes.append(mailbox)
         zone.trace_events = kernel.probe.on
         actors.append(
