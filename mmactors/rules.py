@@ -15,6 +15,16 @@ from mmactors.option import option
 class Rules:
     """What the right kernel does."""
 
+    anon_vma_counts_areas_apart: bool = option(
+        True,
+        doc="An anon_vma counts the areas that use it apart from its children, so that none is "
+        "taken over that still has an area (2555283eb40d, v6.1).",
+    )
+    anon_vma_prepare_locks_new: bool = option(
+        True,
+        doc="Linking the first area to a new anon_vma takes its lock, as a walk may have found the "
+        "object by a page of its last user (d9d332e0874f, v2.6.28).",
+    )
     migrate_collect_flushes_under_ptl: bool = option(
         True,
         doc="Collecting pages for device memory flushes the TLBs before it lets go of the "

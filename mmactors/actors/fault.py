@@ -14,17 +14,18 @@ from attrs import frozen
 from mmactors.actors.address_space import READ_PTE, SET_PTE, AddressSpace
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.page_alloc import alloc_pages, free_pages
+from mmactors.actors.rmap_locks import perform_rmap
 from mmactors.actors.tlb import flush_tlb_page
 from mmactors.arch.pte import PRESENT, RW
 from mmactors.engine.cpu import Cpu
 from mmactors.events import PageFaultUser
+from mmactors.mm.anon_vma_chain import anon_vma_prepare
 from mmactors.mm.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from mmactors.mm.mm_struct import MM_ANONPAGES
 from mmactors.mm.pgprot import access_error, anonymous_pte, zero_page_pte
 from mmactors.mm.rmap import page_add_new_anon_rmap
-from mmactors.mm.vma import Vma, anon_vma_prepare
+from mmactors.mm.vma import Vma
 from mmactors.mm.vmstat import NR_ANON_MAPPED, PGFAULT
-from mmactors.units import PAGE_SHIFT
 
 PF_PROT: Final = 1
 PF_WRITE: Final = 2
@@ -125,7 +126,7 @@ async def _map_new_page(
     ptep_clear_flush), or a CPU might still read zeros that another has overwritten.
     """
     if vma.anon_vma is None:
-        anon_vma_prepare(space.mm.tree, vma)
+        await perform_rmap(kernel, space, anon_vma_prepare(space.mm, vma))
     pfn = await alloc_pages(kernel, cpu, 0, _GFP)
     if pfn is None:
         return Signal(SIGKILL, 0, address)
@@ -145,7 +146,7 @@ async def _map_new_page(
             await engine.step(SET_PTE)
     if is_ours:
         view[index] = anonymous_pte(pfn, vma.vm_flags)
-        page_add_new_anon_rmap(kernel.pages, pfn, address >> PAGE_SHIFT)
+        page_add_new_anon_rmap(kernel.pages, pfn, vma, address)
         space.mm.add_mm_counter(MM_ANONPAGES, 1)
         kernel.count_node(cpu, NR_ANON_MAPPED, 1)
     if not lock.release_nowait():

@@ -18,6 +18,7 @@ from mmactors.engine.lock_stat import LockClass, LockStatistics
 from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.probe import EngineProbe
 from mmactors.hw.hardware import Hardware
+from mmactors.mm.anon_vma import AnonVmaCache
 from mmactors.mm.mm_config import MmConfig
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.page_alloc import PageAllocator
@@ -47,6 +48,7 @@ class Kernel:
     allocator: PageAllocator
     vmstat: VmStat
     mm_config: MmConfig
+    anon_vma_cache: AnonVmaCache = field(init=False)
     rules: Rules
     locks: LockStatistics
     cpu_node: tuple[int, ...]
@@ -70,6 +72,7 @@ class Kernel:
     """By PFN: locks of pages of files."""
     mmap_lock_class: LockClass = field(init=False)
     ptl_class: LockClass = field(init=False)
+    anon_vma_class: LockClass = field(init=False)
     _last_ctx_id: int = INIT_MM_CTX_ID
 
     def new_ctx_id(self) -> int:

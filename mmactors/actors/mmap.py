@@ -7,14 +7,16 @@ from collections.abc import Callable
 
 from mmactors.actors.address_space import CHANGE_AREAS, AddressSpace, free_table
 from mmactors.actors.kernel import Kernel
+from mmactors.actors.rmap_locks import answer_rmap, rmap_label
 from mmactors.actors.tlb import shoot_lazy_tlbs
 from mmactors.actors.unmap import unmap_region
 from mmactors.engine.cpu import Cpu
 from mmactors.events import VmUnmappedArea
 from mmactors.mm.mm_struct import MmStruct
-from mmactors.mm.mmap import MmapSteps
+from mmactors.mm.mmap import MmapRequest, MmapSteps
 from mmactors.mm.munmap import UnmapRegion, exit_mmap
 from mmactors.mm.unmapped_area import AreaSearched
+from mmactors.mm.vma_adjust import RmapRequest
 
 
 async def change_mappings(
@@ -38,8 +40,14 @@ async def exit_mm(kernel: Kernel, cpu: Cpu, space: AddressSpace) -> None:
 
 
 async def _perform(kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: MmapSteps) -> int:
+    engine = kernel.engine
+    request: MmapRequest | None = None
     while True:
-        await kernel.engine.step(CHANGE_AREAS)
+        if engine.wants_step():
+            label = CHANGE_AREAS
+            if isinstance(request, RmapRequest):
+                label = rmap_label(space, request, CHANGE_AREAS)
+            await engine.step(label)
         try:
             request = next(steps)
         except StopIteration as done:
@@ -51,3 +59,5 @@ async def _perform(kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: MmapSte
                     kernel.probe.emit(VmUnmappedArea(address=address, length=length, flags=flags))
             case UnmapRegion():
                 await unmap_region(kernel, cpu, space, request)
+            case _ if isinstance(request, RmapRequest):
+                await answer_rmap(kernel, space, request)

@@ -67,6 +67,8 @@ class Process:
         mm = MmStruct(
             config=kernel.mm_config,
             page_table=PageTable(kernel.memory, pgd_pfn=pgd_pfn, levels=levels),
+            anon_vma_cache=kernel.anon_vma_cache,
+            rules=kernel.rules,
             ctx_id=kernel.new_ctx_id(),
         )
         guard = kernel.engine.guard

@@ -20,12 +20,14 @@ from mmactors.actors.address_space import (
 )
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.page_alloc import free_page_list
+from mmactors.actors.rmap_locks import perform_rmap
 from mmactors.actors.tlb import flush_tlb_mm_range
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Guard, Label, Mode
 from mmactors.mm.munmap import UnmapRegion
 from mmactors.mm.page_table import LeafRange
 from mmactors.mm.tlb_state import TLB_FLUSH_ALL
+from mmactors.mm.vma_adjust import unlink_vma
 from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED
 from mmactors.mm.zap import Words, Zapped, release_pages, zap_pte_range
 
@@ -39,6 +41,8 @@ async def unmap_region(kernel: Kernel, cpu: Cpu, space: AddressSpace, region: Un
     zapped = False
     for vma in region.areas:
         zapped |= await _zap(kernel, cpu, space, vma.vm_start, vma.vm_end, held)
+    for vma in region.areas:
+        await perform_rmap(kernel, space, unlink_vma(vma))
     await kernel.engine.step(FREE_TABLES)
     tables = mm.page_table.free_pgtables(region.areas, floor=region.floor, ceiling=region.ceiling)
     if zapped or tables:

@@ -83,6 +83,11 @@ class RwSem:
         waiting = ", ".join(waiter.actor.name for waiter in self._waiters)
         return held + (f", awaited by {waiting}" if waiting else "")
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether anybody has the semaphore (rwsem_is_locked)."""
+        return self.writer is not None or bool(self.readers)
+
     # -- reading -------------------------------------------------------------------------------
 
     def acquire_read_nowait(self, nesting: Nesting = TOP_LEVEL) -> bool:

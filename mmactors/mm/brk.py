@@ -1,13 +1,14 @@
 """The heap: brk (mm/mmap.c, Linux 6.1).
 
-Requests are those of munmap, of the search for a place, and `Populate` of a locked heap.
+Requests are those of munmap and of mm/vma_adjust.py, of the search for a place, and `Populate` of a
+locked heap.
 """
 
 from collections.abc import Generator
 
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.mman import MAP_FIXED
-from mmactors.mm.munmap import EvictMapping, MunmapSteps, UnmapRegion, align_munmap
+from mmactors.mm.munmap import MunmapRequest, MunmapSteps, align_munmap
 from mmactors.mm.populate import Populate
 from mmactors.mm.rlimit import check_data_rlimit
 from mmactors.mm.unmapped_area import AreaSearched, get_unmapped_area
@@ -20,9 +21,10 @@ from mmactors.mm.vma import (
     page_align,
     vm_start_gap,
 )
+from mmactors.mm.vma_adjust import lock_rmap, unlock_rmap
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
-BrkRequest = AreaSearched | UnmapRegion | EvictMapping | Populate
+BrkRequest = AreaSearched | MunmapRequest | Populate
 BrkSteps = Generator[BrkRequest, int | None, int]
 
 
@@ -75,10 +77,12 @@ def _grow_brk(
         # One page stays free between the heap and whatever follows.
         if new_end + PAGE_SIZE > vm_start_gap(after, stack_guard_gap_bytes=gap_bytes):
             return False
-    return _do_brk_flags(mm, address=old_end, length=length)
+    return (yield from _do_brk_flags(mm, address=old_end, length=length))
 
 
-def _do_brk_flags(mm: MmStruct, *, address: int, length: int) -> bool:
+def _do_brk_flags(
+    mm: MmStruct, *, address: int, length: int
+) -> Generator[BrkRequest, int | None, bool]:
     vm_flags = VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT | mm.def_flags
     nr_pages = length >> PAGE_SHIFT
     if not mm.may_expand_vm(vm_flags, nr_pages):
@@ -97,7 +101,9 @@ def _do_brk_flags(mm: MmStruct, *, address: int, length: int) -> bool:
             heap, vm_flags=vm_flags, anon_vma=None, vm_file=None, vm_pgoff=pgoff
         )
     ):
+        yield from lock_rmap(heap, heap.anon_vma)
         mm.tree.resize(heap, start=heap.vm_start, end=end)
+        yield from unlock_rmap(heap, heap.anon_vma)
     else:
         mm.tree.insert(Vma(vm_start=address, vm_end=end, vm_flags=vm_flags, vm_pgoff=pgoff))
     mm.total_vm += nr_pages

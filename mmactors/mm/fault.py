@@ -1,10 +1,11 @@
 """What a page fault makes of an area and an entry (mm/memory.c, Linux 6.1).
 
 Generators: they ask for tables (`AllocTable`, `FreeTable`), pages (`AllocPage`), contents
-(`ReadPage`) and flushes (`FlushPage`), and look at the entry again after each answer. The caller
-holds mmap_lock, and the table's lock from the last answer to the end. Entries without RW of pages
-that a write reaches are served in mm/wp_page.py, pages of files in mm/file_fault.py. Left out:
-swap, huge pages, userfaultfd, NUMA hints.
+(`ReadPage`) and flushes (`FlushPage`), and look at the entry again after each answer; before the
+first page of an area they also make the requests of mm/anon_vma.py. The caller holds mmap_lock, and
+the table's lock from the last answer to the end. Entries without RW of pages that a write reaches
+are served in mm/wp_page.py, pages of files in mm/file_fault.py. Left out: swap, huge pages,
+userfaultfd, NUMA hints.
 """
 
 from collections.abc import Generator
@@ -14,12 +15,14 @@ from attrs import frozen
 
 from mmactors.arch.page import PageColumns
 from mmactors.arch.pte import PRESENT, PROTNONE, RW
+from mmactors.mm.anon_vma import AnonVmaRequest
+from mmactors.mm.anon_vma_chain import anon_vma_prepare
 from mmactors.mm.mapped_file import MappedFile
 from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
 from mmactors.mm.page_table import TableRequest
 from mmactors.mm.pgprot import anonymous_pte, vm_get_page_prot, zero_page_pte
 from mmactors.mm.rmap import page_add_new_anon_rmap
-from mmactors.mm.vma import VM_SHARED, Vma, anon_vma_prepare, linear_page_index
+from mmactors.mm.vma import VM_SHARED, Vma
 from mmactors.units import KIB
 
 VM_FAULT_OOM: Final = 0x01
@@ -69,7 +72,7 @@ class ReadPage:
     index: int
 
 
-FaultRequest = TableRequest | AllocPage | FreePage | FlushPage | ReadPage
+FaultRequest = TableRequest | AllocPage | FreePage | FlushPage | ReadPage | AnonVmaRequest
 FaultSteps = Generator[FaultRequest, int | None, int]
 
 
@@ -93,14 +96,15 @@ def do_anonymous_page(
         if not view[index]:
             view[index] = zero_page_pte(context.zero_pfn, vma.vm_flags)
         return 0
-    anon_vma_prepare(mm.tree, vma)
+    if vma.anon_vma is None:
+        yield from anon_vma_prepare(mm, vma)
     pfn = yield AllocPage()
     if pfn is None:
         return VM_FAULT_OOM
     if view[index]:
         yield FreePage(pfn=pfn)
         return 0
-    page_add_new_anon_rmap(context.pages, pfn, linear_page_index(vma, address))
+    page_add_new_anon_rmap(context.pages, pfn, vma, address)
     mm.add_mm_counter(MM_ANONPAGES, 1)
     view[index] = anonymous_pte(pfn, vma.vm_flags)
     return 0

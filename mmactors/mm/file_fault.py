@@ -8,6 +8,7 @@ from collections.abc import Generator
 
 from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PG_UPTODATE
 from mmactors.arch.pte import DIRTY, PTRS_PER_TABLE, RW, make_pte
+from mmactors.mm.anon_vma_chain import anon_vma_prepare
 from mmactors.mm.fault import (
     VM_FAULT_MAJOR,
     VM_FAULT_OOM,
@@ -24,7 +25,7 @@ from mmactors.mm.fault import (
 from mmactors.mm.mapped_file import MappedFile
 from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
 from mmactors.mm.rmap import mm_counter, page_add_file_rmap, page_add_new_anon_rmap
-from mmactors.mm.vma import VM_SHARED, VM_WRITE, Vma, anon_vma_prepare, linear_page_index
+from mmactors.mm.vma import VM_SHARED, VM_WRITE, Vma, linear_page_index
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 
@@ -50,7 +51,8 @@ def do_fault(
 def _do_cow_fault(
     context: FaultContext, mm: MmStruct, vma: Vma, address: int, index: int
 ) -> FaultSteps:
-    anon_vma_prepare(mm.tree, vma)
+    if vma.anon_vma is None:
+        yield from anon_vma_prepare(mm, vma)
     original, fault = yield from _fault_page(context, vma, address)
     if original is None:
         return fault
@@ -61,7 +63,7 @@ def _do_cow_fault(
     if not is_none(view[index]):
         yield FreePage(pfn=pfn)
         return fault
-    page_add_new_anon_rmap(context.pages, pfn, linear_page_index(vma, address))
+    page_add_new_anon_rmap(context.pages, pfn, vma, address)
     mm.add_mm_counter(MM_ANONPAGES, 1)
     flags = vma_page_prot(vma) | DIRTY | (RW if vma.vm_flags & VM_WRITE else 0)
     view[index] = make_pte(pfn, flags)

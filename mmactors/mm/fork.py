@@ -1,10 +1,10 @@
 """Copying an address space for a child (kernel/fork.c, dup_mmap; mm/rmap.c; Linux 6.1).
 
 The caller holds both mmap_locks for writing and answers `CopyPageRange` with 0, or -ENOMEM if
-there was no memory for a table. At the end all CPUs forget the parent's writable entries.
+there was no memory for a table, and the requests of mm/vma_adjust.py with None. At the end all CPUs
+forget the parent's writable entries.
 
-Left out: that a child's area may take over an ancestor's anon_vma which no area uses any more;
-userfaultfd, huge pages.
+Left out: userfaultfd, huge pages.
 """
 
 import errno
@@ -12,6 +12,8 @@ from collections.abc import Generator
 
 from attrs import frozen
 
+from mmactors.mm.anon_vma_chain import anon_vma_fork
+from mmactors.mm.i_mmap import link_file_vma
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.vma import (
     VM_ACCOUNT,
@@ -20,9 +22,9 @@ from mmactors.mm.vma import (
     VM_MIXEDMAP,
     VM_PFNMAP,
     VM_WIPEONFORK,
-    AnonVma,
     Vma,
 )
+from mmactors.mm.vma_adjust import RmapRequest
 
 
 @frozen(kw_only=True)
@@ -33,7 +35,7 @@ class CopyPageRange:
     parent: Vma
 
 
-ForkSteps = Generator[CopyPageRange, int | None, int]
+ForkSteps = Generator[CopyPageRange | RmapRequest, int | None, int]
 
 
 def dup_mmap(mm: MmStruct, parent: MmStruct) -> ForkSteps:
@@ -50,12 +52,12 @@ def dup_mmap(mm: MmStruct, parent: MmStruct) -> ForkSteps:
         if vma.vm_flags & VM_ACCOUNT and parent.vm_enough_memory(vma.nr_pages):
             return -errno.ENOMEM
         copy = vma.dup()
-        if vma.vm_flags & VM_WIPEONFORK:
-            copy.anon_vma, copy.anon_vma_chain = None, 0
-        elif vma.anon_vma is not None:
-            copy.anon_vma = AnonVma()
-            copy.anon_vma_chain = vma.anon_vma_chain + 1
+        copy.vm_mm = mm
+        copy.anon_vma = None
+        if not vma.vm_flags & VM_WIPEONFORK:
+            yield from anon_vma_fork(copy, vma, mm.anon_vma_cache)
         copy.vm_flags &= VM_LOCKED_CLEAR_MASK
+        yield from link_file_vma(copy)
         mm.tree.insert(copy)
         if vma_needs_copy(vma) and not vma.vm_flags & VM_WIPEONFORK:
             error = yield CopyPageRange(child=copy, parent=vma)
@@ -75,6 +77,8 @@ def _dup_settings(mm: MmStruct, parent: MmStruct) -> None:
     mm.config = parent.config
     mm.rlimits = parent.rlimits
     mm.overcommit = parent.overcommit
+    mm.anon_vma_cache = parent.anon_vma_cache
+    mm.rules = parent.rules
     mm.cap_sys_rawio = parent.cap_sys_rawio
     mm.cap_ipc_lock = parent.cap_ipc_lock
     mm.cap_sys_admin = parent.cap_sys_admin

@@ -27,6 +27,7 @@ from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.pgprot import access_error
 from mmactors.mm.stack import expand_stack
 from mmactors.mm.vma import VM_GROWSDOWN, Vma
+from mmactors.mm.vma_adjust import RmapRequest
 from mmactors.mm.wp_page import do_wp_page
 
 SIGBUS: Final = 7
@@ -56,9 +57,8 @@ class Downgrade:
     """Go on with mmap_lock held for reading."""
 
 
-UserFaultSteps = Generator[
-    FaultRequest | LockForWriting | Downgrade, int | None, tuple[FaultSignal | None, int]
-]
+UserFaultRequest = FaultRequest | LockForWriting | Downgrade | RmapRequest
+UserFaultSteps = Generator[UserFaultRequest, int | None, tuple[FaultSignal | None, int]]
 
 
 def do_user_addr_fault(
@@ -104,16 +104,14 @@ def handle_mm_fault(
     return 0
 
 
-def _extend_vma(
-    mm: MmStruct, address: int
-) -> Generator[LockForWriting | Downgrade, int | None, Vma | None]:
+def _extend_vma(mm: MmStruct, address: int) -> Generator[UserFaultRequest, int | None, Vma | None]:
     """Let the area above grow down to `address` (lock_mm_and_find_vma); None: it cannot."""
     vma = mm.tree.find_vma(address)
     if vma is None or not vma.vm_flags & VM_GROWSDOWN:
         return None
     yield LockForWriting()
     vma = mm.tree.find_vma(address)
-    if vma is not None and vma.vm_start > address and expand_stack(mm, vma, address):
+    if vma is not None and vma.vm_start > address and (yield from expand_stack(mm, vma, address)):
         vma = None
     yield Downgrade()
     return vma

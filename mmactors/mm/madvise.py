@@ -4,6 +4,7 @@ The caller holds mmap_lock, for writing where `needs_write_lock` says so, and an
 
 - `ZapRange`, `LazyFree`, `Deactivate`, `SwapIn` and `ReadAhead` with None;
 - `FaultInPages` with 0 or minus the errno, see mm/populate.py;
+- the requests of mm/vma_adjust.py with None;
 - `PunchHole` with 0 or minus the errno; mmap_lock is let go meanwhile;
 - `CollapseHugePages` with 0 or minus the errno.
 
@@ -43,6 +44,7 @@ from mmactors.mm.vma import (
     linear_page_index,
     page_align,
 )
+from mmactors.mm.vma_adjust import RmapRequest
 from mmactors.mm.vma_merge import change_vm_flags
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -106,6 +108,7 @@ MadviseRequest = (
     | PunchHole
     | CollapseHugePages
     | FaultInPages
+    | RmapRequest
 )
 MadviseSteps = Generator[MadviseRequest, int | None, int]
 _AreaSteps = Generator[MadviseRequest, int | None, tuple[Vma, int]]
@@ -210,7 +213,9 @@ def _madvise_area(
         vm_flags = vm_flags & ~to_clear | to_set
     if vm_flags == vma.vm_flags:
         return vma, 0
-    vma, error = change_vm_flags(mm, vma, before, start=start, end=end, vm_flags=vm_flags)
+    vma, error = yield from change_vm_flags(
+        mm, vma, before, start=start, end=end, vm_flags=vm_flags
+    )
     if error:
         return vma, -errno.EAGAIN if error == -errno.ENOMEM else error
     vma.vm_flags = vm_flags

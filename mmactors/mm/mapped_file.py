@@ -9,11 +9,14 @@ Two opens of one file are two MappedFiles with one Mapping: areas merge only wit
 pages are shared between both.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import define, field, frozen
 
 from mmactors.units import PAGE_SHIFT
+
+if TYPE_CHECKING:
+    from mmactors.mm.vma import Vma
 
 FMODE_READ: Final = 1
 FMODE_WRITE: Final = 2
@@ -35,6 +38,8 @@ class Mapping:
     """Areas and open files of it."""
     pages: dict[int, int] = field(factory=dict)
     """The page cache: PFN by index."""
+    i_mmap: "dict[Vma, None]" = field(factory=dict, repr=False)
+    """The areas that map it; see mm/i_mmap.py."""
 
     @property
     def nr_pages(self) -> int:

@@ -3,6 +3,7 @@
 The caller holds mmap_lock for writing and answers
 
 - `LockPages` with None, after the pages that are present count as locked, or no more;
+- the requests of mm/vma_adjust.py with None;
 - `Populate` with its result, after it let go of mmap_lock; see mm/populate.py.
 
 Left out: secret memory, DAX; shared memory locked with SHM_LOCK.
@@ -25,6 +26,7 @@ from mmactors.mm.vma import (
     Vma,
     page_align,
 )
+from mmactors.mm.vma_adjust import RmapRequest
 from mmactors.mm.vma_merge import change_vm_flags
 from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
@@ -39,7 +41,8 @@ class LockPages:
     is_locked: bool
 
 
-MlockSteps = Generator[LockPages | Populate, int | None, int]
+MlockRequest = LockPages | RmapRequest | Populate
+MlockSteps = Generator[MlockRequest, int | None, int]
 
 
 def do_mlock(mm: MmStruct, *, start: int, length: int, flags: int = 0) -> MlockSteps:
@@ -166,7 +169,7 @@ def _apply_mlockall_flags(mm: MmStruct, flags: int) -> MlockSteps:
 
 def _mlock_fixup(
     mm: MmStruct, vma: Vma, before: Vma | None, *, start: int, end: int, vm_flags: int
-) -> Generator[LockPages | Populate, int | None, tuple[Vma, int]]:
+) -> Generator[MlockRequest, int | None, tuple[Vma, int]]:
     """Lock or unlock one area or a part of it; end with the area it is now, and 0 or -errno.
 
     Special areas and huge pages never count as locked.
@@ -174,7 +177,9 @@ def _mlock_fixup(
     old_flags = vma.vm_flags
     if vm_flags == old_flags or old_flags & (VM_SPECIAL | VM_HUGETLB):
         return vma, 0
-    vma, error = change_vm_flags(mm, vma, before, start=start, end=end, vm_flags=vm_flags)
+    vma, error = yield from change_vm_flags(
+        mm, vma, before, start=start, end=end, vm_flags=vm_flags
+    )
     if error:
         return vma, error
     nr_pages = (end - start) >> PAGE_SHIFT

@@ -17,6 +17,7 @@ from attrs import define, field, frozen
 
 from mmactors.arch.memory import Words
 from mmactors.arch.pte import TABLE_SHIFT
+from mmactors.mm.anon_vma import AnonVmaCache, anon_vma_cache
 from mmactors.mm.mapped_file import MappedFile, Mapping
 from mmactors.mm.mm_config import MmConfig
 from mmactors.mm.overcommit import Overcommit
@@ -33,6 +34,7 @@ from mmactors.mm.vma import (
     VmaTree,
     page_align,
 )
+from mmactors.rules import Rules
 from mmactors.units import MIB, PAGE_SHIFT, PAGE_SIZE
 
 MM_FILEPAGES: Final = 0
@@ -66,7 +68,7 @@ class MmStruct:
 
     config: MmConfig
     page_table: PageTable
-    tree: VmaTree = field(factory=VmaTree)
+    tree: VmaTree = field(init=False)
     mmap_base: int = DEFAULT_MAP_WINDOW - 128 * MIB
     """Where the search for free room begins, downwards: 128 MiB is the least room for the stack."""
     mmap_legacy_base: int = page_align(DEFAULT_MAP_WINDOW // 3)
@@ -80,6 +82,9 @@ class MmStruct:
     rlimits: Rlimits = field(factory=Rlimits)
     overcommit: Overcommit = field(factory=Overcommit)
     """Shared by all address spaces of a machine."""
+    anon_vma_cache: AnonVmaCache = field(factory=anon_vma_cache)
+    """Shared by all address spaces of a machine, too."""
+    rules: Rules = field(factory=Rules)
 
     start_data: int = 0
     end_data: int = 0
@@ -137,6 +142,9 @@ class MmStruct:
     @tlb_flush_pending.setter
     def tlb_flush_pending(self, nr_threads: int) -> None:
         self.flushing[TLB_FLUSH_PENDING] = nr_threads
+
+    def __attrs_post_init__(self) -> None:
+        self.tree = VmaTree(self)
 
     @property
     def task_size(self) -> int:
@@ -214,9 +222,8 @@ class MmStruct:
         )
 
     def remove_vma(self, vma: Vma) -> Mapping | None:
-        """Let go of what an area held that is in no tree; return shared memory that nobody uses."""
-        vma.anon_vma = None
-        vma.anon_vma_chain = 0
+        """Let go of the file of an area that is in no tree; return shared memory nobody uses."""
+        assert not vma.anon_vma_chain, f"{vma} is still linked to its anon_vmas"
         file = vma.vm_file
         if not isinstance(file, MappedFile):
             return None
@@ -238,10 +245,15 @@ class MmStruct:
     def insert_vm_struct(self, vma: Vma) -> None:
         """Add an area that loading a program makes: segments, stack, vdso."""
         self.tree.insert(vma)
+        if isinstance(vma.vm_file, MappedFile):
+            vma.vm_file.mapping.i_mmap[vma] = None
         self.vm_stat_account(vma.vm_flags, vma.nr_pages)
 
     def snapshot(self) -> MmSnapshot:
-        """Return all state; the words of the tables are PhysicalMemory's to keep."""
+        """Return all state; the words of the tables are PhysicalMemory's to keep.
+
+        So are the anon_vmas their cache's: what is kept here is how areas are linked to them.
+        """
         return MmSnapshot(
             self.tree.snapshot(),
             self.page_table.snapshot(),
@@ -266,7 +278,10 @@ class MmStruct:
                 vma.vm_end,
                 vma.vm_flags,
                 vma.vm_pgoff,
-                vma.anon_vma_chain,
+                tuple(
+                    numbers.setdefault(id(link.anon_vma), len(numbers))
+                    for link in vma.anon_vma_chain
+                ),
                 numbers.setdefault(id(vma.anon_vma), len(numbers)) if vma.anon_vma else None,
             )
             for vma in self.tree

@@ -5,6 +5,7 @@ result, an address, 0, or minus the errno. The caller holds mmap_lock for writin
 
 - `AreaSearched` with None; it is a fact, the tracepoint vm_unmapped_area;
 - `UnmapRegion` and `EvictMapping` with None, see mm/munmap.py;
+- the requests of mm/vma_adjust.py with None;
 - `Populate` with 0, after it let go of mmap_lock; see mm/populate.py.
 
 Left out: huge pages (there are none to map), protection keys, sealed and append-only files, file
@@ -15,6 +16,8 @@ import errno
 from collections.abc import Generator
 from typing import Final
 
+from mmactors.mm.anon_vma_chain import unlink_anon_vmas
+from mmactors.mm.i_mmap import link_file_vma, mapping_of
 from mmactors.mm.mapped_file import FMODE_READ, FMODE_WRITE, MappedFile, shmem_zero_setup
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.mman import (
@@ -36,7 +39,7 @@ from mmactors.mm.mman import (
     PROT_READ,
     PROT_WRITE,
 )
-from mmactors.mm.munmap import EvictMapping, UnmapRegion, do_munmap
+from mmactors.mm.munmap import MunmapRequest, do_munmap
 from mmactors.mm.overcommit import OVERCOMMIT_NEVER
 from mmactors.mm.page_table import PMD_SIZE
 from mmactors.mm.populate import Populate
@@ -59,9 +62,10 @@ from mmactors.mm.vma import (
     can_vma_merge_before,
     page_align,
 )
+from mmactors.mm.vma_adjust import RmapRequest, lock_rmap, unlock_rmap
 from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
-MmapRequest = AreaSearched | UnmapRegion | EvictMapping | Populate
+MmapRequest = AreaSearched | MunmapRequest | Populate
 MmapSteps = Generator[MmapRequest, int | None, int]
 
 _MAX_LENGTH: Final = 1 << 64
@@ -217,9 +221,10 @@ def mmap_region(
         if mm.vm_enough_memory(nr_pages):
             return -errno.ENOMEM
         vm_flags |= VM_ACCOUNT
-    if not _expand_neighbour(
+    is_expanded = yield from _expand_neighbour(
         mm, address=address, end=end, vm_flags=vm_flags, pgoff=pgoff, file=file
-    ):
+    )
+    if not is_expanded:
         if file is None and vm_flags & VM_SHARED:
             file = shmem_zero_setup(length)
             if not vm_flags & VM_NORESERVE:
@@ -234,6 +239,7 @@ def mmap_region(
         if vm_flags & VM_SPECIAL:
             vma.vm_flags &= VM_LOCKED_CLEAR_MASK
         mm.tree.insert(vma)
+        yield from link_file_vma(vma)
     mm.vm_stat_account(vm_flags, nr_pages)
     if vm_flags & VM_LOCKED and not vm_flags & VM_SPECIAL:
         mm.locked_vm += nr_pages
@@ -289,13 +295,13 @@ def _round_hint_to_min(mm: MmStruct, hint: int) -> int:
 
 def _expand_neighbour(
     mm: MmStruct, *, address: int, end: int, vm_flags: int, pgoff: int, file: MappedFile | None
-) -> bool:
+) -> Generator[RmapRequest, int | None, bool]:
     """Let the area before or after, or both as one, take in a new mapping if they can."""
     if vm_flags & VM_SPECIAL:
         return False
     before = mm.tree.find_prev(address)
     after = mm.tree.find_vma(end)
-    expanded = None
+    expanded = removed = None
     merge_start, merge_end = address, end
     if (
         after is not None
@@ -322,13 +328,28 @@ def _expand_neighbour(
         )
     ):
         merge_start = before.vm_start
-        if expanded is not None:
-            # `before` cannot lack an anon_vma that `expanded` has: then they would not merge.
-            mm.tree.remove(expanded)
-            mm.remove_vma(expanded)
+        # `before` cannot lack an anon_vma that the other has: then they would not merge.
+        removed = expanded
         expanded = before
     if expanded is None:
         return False
-    expanded.vm_pgoff -= (expanded.vm_start - merge_start) >> PAGE_SHIFT
-    mm.tree.resize(expanded, start=merge_start, end=merge_end)
+    yield from _vma_expand(mm, expanded, removed, start=merge_start, end=merge_end)
     return True
+
+
+def _vma_expand(
+    mm: MmStruct, vma: Vma, removed: Vma | None, *, start: int, end: int
+) -> Generator[RmapRequest, int | None, None]:
+    """Give `vma` wider limits, over the area `removed` if there is one (vma_expand)."""
+    yield from lock_rmap(vma, vma.anon_vma)
+    if removed is not None:
+        mm.tree.remove(removed)
+        mapping = mapping_of(removed)
+        if mapping is not None:
+            del mapping.i_mmap[removed]
+    vma.vm_pgoff -= (vma.vm_start - start) >> PAGE_SHIFT
+    mm.tree.resize(vma, start=start, end=end)
+    yield from unlock_rmap(vma, vma.anon_vma)
+    if removed is not None:
+        yield from unlink_anon_vmas(removed)
+        mm.remove_vma(removed)

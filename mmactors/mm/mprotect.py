@@ -3,6 +3,7 @@
 The caller holds mmap_lock for writing and answers
 
 - `ChangeProtection` with None, after the entries of the range are those of the new protection;
+- the requests of mm/vma_adjust.py with None;
 - `FaultInPages` with 0 or minus the errno, see mm/populate.py.
 
 Left out: protection keys, READ_IMPLIES_EXEC.
@@ -36,6 +37,7 @@ from mmactors.mm.vma import (
     Vma,
     page_align,
 )
+from mmactors.mm.vma_adjust import RmapRequest
 from mmactors.mm.vma_merge import change_vm_flags
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -53,7 +55,8 @@ class ChangeProtection:
     end: int
 
 
-MprotectSteps = Generator[ChangeProtection | FaultInPages, int | None, int]
+MprotectRequest = ChangeProtection | FaultInPages | RmapRequest
+MprotectSteps = Generator[MprotectRequest, int | None, int]
 
 
 def do_mprotect(mm: MmStruct, *, start: int, length: int, prot: int) -> MprotectSteps:
@@ -93,7 +96,7 @@ def do_mprotect(mm: MmStruct, *, start: int, length: int, prot: int) -> Mprotect
 
 def mprotect_fixup(
     mm: MmStruct, vma: Vma, before: Vma | None, *, start: int, end: int, vm_flags: int
-) -> Generator[ChangeProtection | FaultInPages, int | None, tuple[Vma, int]]:
+) -> Generator[MprotectRequest, int | None, tuple[Vma, int]]:
     """Give one area, or a part of it, new flags; end with the area it is now, and 0 or -errno."""
     old_flags = vma.vm_flags
     if vm_flags == old_flags:
@@ -110,7 +113,9 @@ def mprotect_fixup(
             if mm.vm_enough_memory(charged):
                 return vma, -errno.ENOMEM
             vm_flags |= VM_ACCOUNT
-    vma, error = change_vm_flags(mm, vma, before, start=start, end=end, vm_flags=vm_flags)
+    vma, error = yield from change_vm_flags(
+        mm, vma, before, start=start, end=end, vm_flags=vm_flags
+    )
     if error:
         mm.overcommit.vm_acct_memory(-charged)
         return vma, error

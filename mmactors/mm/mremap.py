@@ -14,6 +14,8 @@ from typing import Final
 
 from attrs import frozen
 
+from mmactors.mm.anon_vma_chain import anon_vma_clone, unlink_anon_vmas
+from mmactors.mm.i_mmap import link_file_vma
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.mman import (
     MAP_FIXED,
@@ -22,7 +24,7 @@ from mmactors.mm.mman import (
     MREMAP_FIXED,
     MREMAP_MAYMOVE,
 )
-from mmactors.mm.munmap import EvictMapping, UnmapRegion, do_munmap, may_split_vma, split_vma
+from mmactors.mm.munmap import MunmapRequest, do_munmap, may_split_vma, split_vma
 from mmactors.mm.populate import Populate
 from mmactors.mm.unmapped_area import AreaSearched, get_unmapped_area
 from mmactors.mm.vma import (
@@ -37,6 +39,7 @@ from mmactors.mm.vma import (
     linear_page_index,
     page_align,
 )
+from mmactors.mm.vma_adjust import RmapRequest
 from mmactors.mm.vma_merge import Properties, vma_merge
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -55,7 +58,7 @@ class MovePageTables:
     length: int
 
 
-MremapRequest = AreaSearched | UnmapRegion | EvictMapping | MovePageTables | Populate
+MremapRequest = AreaSearched | MunmapRequest | MovePageTables | Populate
 MremapSteps = Generator[MremapRequest, int | None, int]
 
 
@@ -138,7 +141,7 @@ def _grow(call: _Call) -> MremapSteps:
         return error
     grown = call.new_length - call.old_length
     if call.old_length == vma.vm_end - address and (yield from _is_expandable(mm, vma, grown)):
-        return _expand_in_place(mm, vma, address=address, grown=grown)
+        return (yield from _expand_in_place(mm, vma, address=address, grown=grown))
     if not call.flags & MREMAP_MAYMOVE:
         return -errno.ENOMEM
     new_address = yield from get_unmapped_area(
@@ -242,7 +245,7 @@ def _is_expandable(mm: MmStruct, vma: Vma, grown: int) -> Generator[AreaSearched
     return place >= 0
 
 
-def _expand_in_place(mm: MmStruct, vma: Vma, *, address: int, grown: int) -> int:
+def _expand_in_place(mm: MmStruct, vma: Vma, *, address: int, grown: int) -> MremapSteps:
     nr_pages = grown >> PAGE_SHIFT
     is_accounted = vma.vm_flags & VM_ACCOUNT != 0
     if is_accounted and mm.vm_enough_memory(nr_pages):
@@ -254,7 +257,7 @@ def _expand_in_place(mm: MmStruct, vma: Vma, *, address: int, grown: int) -> int
         vm_pgoff=linear_page_index(vma, vma.vm_end),
     )
     start = vma.vm_end
-    expanded = vma_merge(mm, vma, start=start, end=start + grown, properties=properties)
+    expanded = yield from vma_merge(mm, vma, start=start, end=start + grown, properties=properties)
     if expanded is None:
         if is_accounted:
             mm.overcommit.vm_acct_memory(-nr_pages)
@@ -272,14 +275,14 @@ def _move_vma(call: _Call, vma: Vma, *, old_length: int, new_address: int) -> Mr
     vm_flags = vma.vm_flags
     if mm.map_count >= mm.config.max_map_count - _SPARE_AREAS:
         return -errno.ENOMEM
-    error = _prepare_source(mm, vma, old_address, old_length, keeps_source=keeps_source)
+    error = yield from _prepare_source(mm, vma, old_address, old_length, keeps_source=keeps_source)
     if error:
         return error
     if vm_flags & VM_ACCOUNT:
         charged = (new_length if keeps_source else new_length - old_length) >> PAGE_SHIFT
         if mm.vm_enough_memory(charged):
             return -errno.ENOMEM
-    vma, new = _copy_vma(
+    vma, new = yield from _copy_vma(
         mm,
         vma,
         address=new_address,
@@ -313,8 +316,8 @@ def _move_vma(call: _Call, vma: Vma, *, old_length: int, new_address: int) -> Mr
 
 def _prepare_source(
     mm: MmStruct, vma: Vma, address: int, length: int, *, keeps_source: bool
-) -> int:
-    """Return 0 or why the area cannot be moved; cut a locked area out that is kept."""
+) -> MremapSteps:
+    """End with 0 or why the area cannot be moved; cut a locked area out that is kept."""
     end = address + length
     is_split = vma.vm_start != address or vma.vm_end != end
     if vma.special is not None and is_split:
@@ -325,14 +328,14 @@ def _prepare_source(
                 error = may_split_vma(mm, vma)
                 if error:
                     return error
-                split_vma(mm, vma, position, new_below=new_below)
+                yield from split_vma(mm, vma, position, new_below=new_below)
     return 0
 
 
 def _copy_vma(
     mm: MmStruct, vma: Vma, *, address: int, length: int, pgoff: int, keeps_source: bool
-) -> tuple[Vma, Vma]:
-    """Make the area at the new place; return the source, which may have become part of it, too.
+) -> Generator[RmapRequest, int | None, tuple[Vma, Vma]]:
+    """Make the area at the new place; end with the source, which may have become part of it, too.
 
     Memory that was never written takes the offset of its new place, so that it merges there.
     """
@@ -347,12 +350,16 @@ def _copy_vma(
             vm_flags=vma.vm_flags, anon_vma=vma.anon_vma, vm_file=vma.vm_file, vm_pgoff=pgoff
         )
         before = mm.tree.find_prev(address)
-        new = vma_merge(mm, before, start=address, end=address + length, properties=properties)
+        new = yield from vma_merge(
+            mm, before, start=address, end=address + length, properties=properties
+        )
     if new is not None:
         return (new if new.vm_start <= source_start < new.vm_end else vma), new
     new = vma.dup()
     new.vm_start, new.vm_end, new.vm_pgoff = address, address + length, pgoff
+    yield from anon_vma_clone(new, vma)
     mm.tree.insert(new)
+    yield from link_file_vma(new)
     return vma, new
 
 
@@ -380,7 +387,7 @@ def _drop_source(
     if keeps_source and result >= 0:
         vma.vm_flags &= VM_LOCKED_CLEAR_MASK
         if vma.vm_start == old_address and vma.vm_end == old_end:
-            vma.anon_vma, vma.anon_vma_chain = None, 0
+            yield from unlink_anon_vmas(vma)
             if vma.is_anonymous:
                 vma.vm_pgoff = vma.vm_start >> PAGE_SHIFT
         return result

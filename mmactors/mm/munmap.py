@@ -2,7 +2,9 @@
 
 The caller holds mmap_lock for writing and answers
 
-- `UnmapRegion` with None, after it took away the pages and tables of the range;
+- `UnmapRegion` with None, after it took away the pages of the range, drove `unlink_vma` for each
+  area, and took away the tables;
+- the requests of mm/vma_adjust.py, when areas are cut;
 - `EvictMapping` with None, after it gave the pages of shared memory back.
 
 Left out: huge pages, userfaultfd.
@@ -14,6 +16,8 @@ from typing import Final
 
 from attrs import frozen
 
+from mmactors.mm.anon_vma_chain import anon_vma_clone
+from mmactors.mm.i_mmap import mapping_of
 from mmactors.mm.mapped_file import Mapping
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.vma import (
@@ -24,6 +28,7 @@ from mmactors.mm.vma import (
     linear_page_index,
     page_align,
 )
+from mmactors.mm.vma_adjust import RmapRequest, lock_rmap, unlock_rmap
 from mmactors.units import PAGE_SIZE
 
 USER_PGTABLES_CEILING: Final = 0
@@ -31,7 +36,7 @@ USER_PGTABLES_CEILING: Final = 0
 
 @frozen(kw_only=True)
 class UnmapRegion:
-    """Take away the pages of `areas`, then free the tables between floor and ceiling."""
+    """Take away the pages of `areas`, unlink them, free the tables between floor and ceiling."""
 
     areas: tuple[Vma, ...]
     """Not in the tree any more (except at exit); lowest first, all inside `[start, end)`."""
@@ -54,7 +59,8 @@ class EvictMapping:
     mapping: Mapping
 
 
-MunmapSteps = Generator[UnmapRegion | EvictMapping, int | None, int]
+MunmapRequest = UnmapRegion | EvictMapping | RmapRequest
+MunmapSteps = Generator[MunmapRequest, int | None, int]
 
 
 def do_munmap(mm: MmStruct, *, start: int, length: int, may_downgrade: bool = False) -> MunmapSteps:
@@ -84,12 +90,12 @@ def align_munmap(
             return -errno.ENOMEM
         if vma.special is not None:
             return -errno.EINVAL
-        split_vma(mm, vma, start, new_below=False)
+        yield from split_vma(mm, vma, start, new_below=False)
     areas = mm.tree.in_range(start, end)
     if areas[-1].vm_end > end:
         if areas[-1].special is not None:
             return -errno.EINVAL
-        areas[-1] = split_vma(mm, areas[-1], end, new_below=True)
+        areas[-1] = yield from split_vma(mm, areas[-1], end, new_below=True)
     before = mm.tree.find_prev(start)
     for area in areas:
         mm.tree.remove(area)
@@ -131,13 +137,20 @@ def exit_mmap(mm: MmStruct) -> MunmapSteps:
     return 0
 
 
-def split_vma(mm: MmStruct, vma: Vma, address: int, *, new_below: bool) -> Vma:
-    """Cut an area in two at `address`; return the new object, the lower part if `new_below`.
+def split_vma(
+    mm: MmStruct, vma: Vma, address: int, *, new_below: bool
+) -> Generator[RmapRequest, int | None, Vma]:
+    """Cut an area in two at `address`; end with the new object, the lower part if `new_below`.
 
     Whether there may be one more area, and whether this one may be split, was asked before.
     """
     assert vma.vm_start < address < vma.vm_end, f"{address:#x} is not inside {vma}"
     new = vma.dup()
+    yield from anon_vma_clone(new, vma)
+    yield from lock_rmap(vma, vma.anon_vma)
+    mapping = mapping_of(vma)
+    if mapping is not None:
+        mapping.i_mmap[new] = None
     if new_below:
         new.vm_end = address
         vma.vm_pgoff = linear_page_index(vma, address)
@@ -147,6 +160,7 @@ def split_vma(mm: MmStruct, vma: Vma, address: int, *, new_below: bool) -> Vma:
         new.vm_pgoff = linear_page_index(vma, address)
         mm.tree.resize(vma, start=vma.vm_start, end=address)
     mm.tree.insert(new)
+    yield from unlock_rmap(vma, vma.anon_vma)
     return new
 
 

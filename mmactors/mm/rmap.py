@@ -1,8 +1,8 @@
 """Who maps a page: counts and the anon-exclusive mark (mm/rmap.c, include/linux/rmap.h, Linux 6.1).
 
-A page of anonymous memory has PAGE_MAPPING_ANON in its mapping. Each entry that maps a page holds
-one reference of it, the page cache another. Left out: the way from a page to its entries; huge
-pages; KSM.
+The mapping of a page of anonymous memory is the number of its anon_vma above two bits, of which
+PAGE_MAPPING_ANON is set; its index is its place in that anon_vma's areas. Each entry that maps a
+page holds one reference of it, the page cache another. Left out: huge pages; KSM.
 
 Invariant: mapcount is the number of entries that map the page, and at most refcount.
 """
@@ -11,10 +11,12 @@ from typing import Final
 
 from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PG_UPTODATE, PageColumns
 from mmactors.mm.mm_struct import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES
+from mmactors.mm.vma import Vma, linear_page_index
 
 PG_ANON_EXCLUSIVE: Final = 1 << 17
 """Only one process can reach the page, so that it is written without a copy (PG_mappedtodisk)."""
 PAGE_MAPPING_ANON: Final = 1
+_ANON_VMA_SHIFT: Final = 2
 
 
 def is_anon(pages: PageColumns, pfn: int) -> bool:
@@ -29,10 +31,21 @@ def mm_counter(pages: PageColumns, pfn: int) -> int:
     return MM_SHMEMPAGES if pages.flags_view[pfn] & PG_SWAPBACKED else MM_FILEPAGES
 
 
-def page_add_new_anon_rmap(pages: PageColumns, pfn: int, index: int) -> None:
+def anon_mapping(vma: Vma) -> int:
+    """Return the mapping of a page that belongs to the area's anon_vma."""
+    assert vma.anon_vma is not None, f"{vma} has pages before it has an anon_vma"
+    return vma.anon_vma.number << _ANON_VMA_SHIFT | PAGE_MAPPING_ANON
+
+
+def anon_vma_number(mapping: int) -> int:
+    """Return the number of the anon_vma in the mapping of an anonymous page."""
+    return mapping >> _ANON_VMA_SHIFT
+
+
+def page_add_new_anon_rmap(pages: PageColumns, pfn: int, vma: Vma, address: int) -> None:
     """Make a new page, of which the caller has the one reference, mapped anonymous memory."""
-    pages.mapping_view[pfn] = PAGE_MAPPING_ANON
-    pages.index_view[pfn] = index
+    pages.mapping_view[pfn] = anon_mapping(vma)
+    pages.index_view[pfn] = linear_page_index(vma, address)
     pages.flags_view[pfn] |= PG_SWAPBACKED | PG_ANON_EXCLUSIVE
     pages.refcount_view[pfn] = 1
     pages.mapcount_view[pfn] = 1
@@ -51,8 +64,9 @@ def page_dup_rmap(pages: PageColumns, pfn: int) -> None:
     pages.mapcount_view[pfn] += 1
 
 
-def page_move_anon_rmap(pages: PageColumns, pfn: int) -> None:
-    """Make an anonymous page its last user's own."""
+def page_move_anon_rmap(pages: PageColumns, pfn: int, vma: Vma) -> None:
+    """Make an anonymous page its last user's own: walks begin there, not at an ancestor's."""
+    pages.mapping_view[pfn] = anon_mapping(vma)
     pages.flags_view[pfn] |= PG_ANON_EXCLUSIVE
 
 

@@ -1,17 +1,22 @@
 """Growth of areas that grow down (mm/mmap.c, expand_downwards, Linux 6.1).
 
-The caller holds mmap_lock for writing. Left out: areas that grow up, which x86-64 has none of.
+A generator with the requests of mm/vma_adjust.py; the caller holds mmap_lock for writing. Left out:
+areas that grow up, which x86-64 has none of.
 """
 
 import errno
+from collections.abc import Generator
 
+from mmactors.mm.anon_vma import LockAnonVma, LockPageTables, UnlockAnonVma, UnlockPageTables
+from mmactors.mm.anon_vma_chain import anon_vma_prepare
 from mmactors.mm.mm_struct import MmStruct
-from mmactors.mm.vma import VM_GROWSDOWN, VM_LOCKED, Vma, anon_vma_prepare
+from mmactors.mm.vma import VM_GROWSDOWN, VM_LOCKED, Vma
+from mmactors.mm.vma_adjust import RmapRequest
 from mmactors.units import PAGE_MASK, PAGE_SHIFT
 
 
-def expand_stack(mm: MmStruct, vma: Vma, address: int) -> int:
-    """Let `vma`, the area above, grow down to `address`; return 0 or minus the errno.
+def expand_stack(mm: MmStruct, vma: Vma, address: int) -> Generator[RmapRequest, int | None, int]:
+    """Let `vma`, the area above, grow down to `address`; end with 0 or minus the errno.
 
     EINVAL: it does not grow; EPERM: below mmap_min_addr; ENOMEM: the guard gap to an accessible
     area below, RLIMIT_AS, RLIMIT_STACK, RLIMIT_MEMLOCK, or the promise of memory.
@@ -29,9 +34,20 @@ def expand_stack(mm: MmStruct, vma: Vma, address: int) -> int:
         and address - before.vm_end < mm.stack_guard_gap_bytes
     ):
         return -errno.ENOMEM
-    anon_vma_prepare(mm.tree, vma)
-    if address >= vma.vm_start:
-        return 0
+    yield from anon_vma_prepare(mm, vma)
+    anon_vma = vma.anon_vma
+    assert anon_vma is not None, "prepared above"
+    yield LockAnonVma(root=anon_vma.root, anon_vmas=(anon_vma,))
+    error = 0
+    if address < vma.vm_start:
+        yield LockPageTables(anon_vma=anon_vma)
+        error = _grow_down(mm, vma, address)
+        yield UnlockPageTables()
+    yield UnlockAnonVma(root=anon_vma.root)
+    return error
+
+
+def _grow_down(mm: MmStruct, vma: Vma, address: int) -> int:
     grown_pages = (vma.vm_start - address) >> PAGE_SHIFT
     if grown_pages > vma.vm_pgoff:
         return -errno.ENOMEM

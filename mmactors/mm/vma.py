@@ -10,12 +10,16 @@ Invariants: areas are page-aligned, not empty, sorted, and do not overlap; `ends
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
+from mmactors.mm.anon_vma import AnonVma, AnonVmaChain
 from mmactors.mm.mapped_file import MappedFile, SpecialMapping
 from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+
+if TYPE_CHECKING:
+    from mmactors.mm.mm_struct import MmStruct
 
 VM_READ: Final = 0x0000_0001
 VM_WRITE: Final = 0x0000_0002
@@ -56,11 +60,6 @@ VM_LOCKED_CLEAR_MASK: Final = ~(VM_LOCKED | VM_LOCKONFAULT)
 VM_DATA_DEFAULT_FLAGS: Final = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
 
 
-@define(eq=False)
-class AnonVma:
-    """What the anonymous pages of an area belong to (struct anon_vma); compared by identity."""
-
-
 @define(eq=False, kw_only=True)
 class Vma:
     """One area of an address space (struct vm_area_struct)."""
@@ -72,10 +71,12 @@ class Vma:
     vm_flags: int = field(repr=hex)
     vm_pgoff: int
     """Pages: offset in the file; of a private anonymous area, its address when it was mapped."""
+    vm_mm: "MmStruct | None" = field(default=None, repr=False)
+    """Whose area it is, or was last."""
     anon_vma: AnonVma | None = None
     """None until the first write fault."""
-    anon_vma_chain: int = 0
-    """How many anon_vmas the area is linked to: after a fork also those of its ancestors."""
+    anon_vma_chain: list[AnonVmaChain] = field(factory=list, repr=False)
+    """To which anon_vmas the area is linked, the oldest first: after a fork the ancestors', too."""
     vm_file: object | None = None
     """The mapped file, compared by identity. None: anonymous memory."""
     name: str | None = None
@@ -99,7 +100,10 @@ class Vma:
         return (self.vm_end - self.vm_start) >> PAGE_SHIFT
 
     def dup(self) -> "Vma":
-        """Return a copy that is in no tree, one more user of the file (vm_area_dup, get_file)."""
+        """Return a copy that is in no tree, one more user of the file (vm_area_dup, get_file).
+
+        It has the same anon_vma, but is not linked to it: anon_vma_clone does that.
+        """
         if isinstance(self.vm_file, MappedFile):
             self.vm_file.mapping.nr_users += 1
         return Vma(
@@ -108,21 +112,22 @@ class Vma:
             vm_flags=self.vm_flags,
             vm_pgoff=self.vm_pgoff,
             anon_vma=self.anon_vma,
-            anon_vma_chain=self.anon_vma_chain,
+            vm_mm=self.vm_mm,
             vm_file=self.vm_file,
             name=self.name,
             special=self.special,
         )
 
 
-VmaState = tuple[int, int, int, int, AnonVma | None, int]
+VmaState = tuple[int, int, int, int, AnonVma | None, tuple[AnonVmaChain, ...]]
 TreeSnapshot = list[tuple[Vma, VmaState]]
 
 
 class VmaTree:
     """The areas of one address space, sorted by address."""
 
-    def __init__(self) -> None:
+    def __init__(self, mm: "MmStruct | None" = None) -> None:
+        self._mm: Final = mm
         self._ends: Final[list[int]] = []
         self._areas: Final[list[Vma]] = []
         self._nothing: Final = Vma(vm_start=0, vm_end=0, vm_flags=0, vm_pgoff=0)
@@ -179,6 +184,7 @@ class VmaTree:
         assert index == len(self._areas) or vma.vm_end <= self._areas[index].vm_start, (
             f"{vma} overlaps {self._areas[index]}"
         )
+        vma.vm_mm = self._mm
         self._ends.insert(index, vma.vm_end)
         self._areas.insert(index, vma)
 
@@ -254,7 +260,7 @@ class VmaTree:
                     vma.vm_flags,
                     vma.vm_pgoff,
                     vma.anon_vma,
-                    vma.anon_vma_chain,
+                    tuple(vma.anon_vma_chain),
                 ),
             )
             for vma in self._areas
@@ -268,7 +274,8 @@ class VmaTree:
         self._areas.clear()
         for vma, state in snapshot:
             vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_pgoff = state[:4]
-            vma.anon_vma, vma.anon_vma_chain = state[4:]
+            vma.anon_vma = state[4]
+            vma.anon_vma_chain[:] = state[5]
             self._ends.append(vma.vm_end)
             self._areas.append(vma)
 
@@ -332,37 +339,9 @@ def is_mergeable_anon_vma(anon_vma: AnonVma | None, other: AnonVma | None, vma: 
     An area that was never written is linked to no anon_vma, so that 6.1 does not merge it with
     one that was, while the opposite order merges.
     """
-    if (anon_vma is None or other is None) and (vma is None or vma.anon_vma_chain == 1):
+    if (anon_vma is None or other is None) and (vma is None or len(vma.anon_vma_chain) == 1):
         return True
     return anon_vma is other
-
-
-def anon_vma_prepare(tree: VmaTree, vma: Vma) -> AnonVma:
-    """Give `vma` an anon_vma before its first anonymous page: a neighbour's, or a new one.
-
-    Taking a neighbour's lets the two areas merge when mprotect makes them alike (mm/rmap.c,
-    __anon_vma_prepare; mm/mmap.c, find_mergeable_anon_vma).
-    """
-    if vma.anon_vma is None:
-        before, after = tree.neighbours(vma)
-        anon_vma = None
-        if after is not None:
-            anon_vma = _reusable_anon_vma(after, low=vma, high=after)
-        if anon_vma is None and before is not None:
-            anon_vma = _reusable_anon_vma(before, low=before, high=vma)
-        vma.anon_vma = AnonVma() if anon_vma is None else anon_vma
-        vma.anon_vma_chain += 1
-    return vma.anon_vma
-
-
-def _reusable_anon_vma(old: Vma, *, low: Vma, high: Vma) -> AnonVma | None:
-    compatible = (
-        low.vm_end == high.vm_start
-        and low.vm_file is high.vm_file
-        and not (low.vm_flags ^ high.vm_flags) & ~VM_ACCESS_FLAGS
-        and high.vm_pgoff == low.vm_pgoff + low.nr_pages
-    )
-    return old.anon_vma if compatible and old.anon_vma_chain == 1 else None
 
 
 def _is_mergeable_vma(vma: Vma, *, vm_flags: int, vm_file: object | None) -> bool:

@@ -1,24 +1,31 @@
 """Merging an area, or a part of one, with its neighbours (mm/mmap.c, vma_merge, Linux 6.1).
 
 For mprotect, madvise, mlock and mremap: the range is a part of one area whose flags are about to
-change, or a place that is still free. Left out: memory policies, userfaultfd, names of anonymous
-memory; see mm/vma.py.
+change, or a place that is still free. Generators, with the requests of mm/vma_adjust.py. Left out:
+memory policies, userfaultfd, names of anonymous memory; see mm/vma.py.
 """
+
+from collections.abc import Generator
 
 from attrs import frozen
 
+from mmactors.mm.anon_vma import AnonVma
+from mmactors.mm.anon_vma_chain import anon_vma_clone, unlink_anon_vmas
+from mmactors.mm.i_mmap import mapping_of
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.munmap import may_split_vma, split_vma
 from mmactors.mm.vma import (
     VM_SPECIAL,
-    AnonVma,
     Vma,
     can_vma_merge_after,
     can_vma_merge_before,
     is_mergeable_anon_vma,
     linear_page_index,
 )
+from mmactors.mm.vma_adjust import RmapRequest, RmapSteps, lock_rmap, unlock_rmap
 from mmactors.units import PAGE_SHIFT
+
+MergeSteps = Generator[RmapRequest, int | None, Vma | None]
 
 
 @frozen(kw_only=True)
@@ -34,11 +41,11 @@ class Properties:
 
 def vma_merge(
     mm: MmStruct, before: Vma | None, *, start: int, end: int, properties: Properties
-) -> Vma | None:
-    """Let a neighbour of `[start, end)` take it in; return that area, or None if none can.
+) -> MergeSteps:
+    """Let a neighbour of `[start, end)` take it in; end with that area, or None if none can.
 
     `before` is the last area that begins below `start`; the range may lie inside it, then it is
-    its rest. The area returned has the flags asked for.
+    its rest. The area has the flags asked for.
     """
     if properties.vm_flags & VM_SPECIAL:
         return None
@@ -70,23 +77,23 @@ def vma_merge(
             and after is not None
             and is_mergeable_anon_vma(before.anon_vma, after.anon_vma, None)
         ):
-            _extend_up(mm, before, after.vm_end)
+            yield from _extend_up(mm, before, after.vm_end)
         else:
-            _extend_up(mm, before, end)
+            yield from _extend_up(mm, before, end)
         return before
     if joins_after:
         assert after is not None, "asked above"
-        _extend_down(mm, after, start)
+        yield from _extend_down(mm, after, start)
         return after
     return None
 
 
 def change_vm_flags(
     mm: MmStruct, vma: Vma, before: Vma | None, *, start: int, end: int, vm_flags: int
-) -> tuple[Vma, int]:
+) -> Generator[RmapRequest, int | None, tuple[Vma, int]]:
     """Cut `[start, end)` out of `vma` for new flags, or merge it with a neighbour that has them.
 
-    Return the area that now holds the range, whose flags the caller sets, and 0; or `vma` and the
+    End with the area that now holds the range, whose flags the caller sets, and 0; or `vma` and the
     errno: -ENOMEM max_map_count, -EINVAL a special mapping. The first of two cuts is not undone.
     """
     properties = Properties(
@@ -95,7 +102,7 @@ def change_vm_flags(
         vm_file=vma.vm_file,
         vm_pgoff=linear_page_index(vma, start),
     )
-    merged = vma_merge(mm, before, start=start, end=end, properties=properties)
+    merged = yield from vma_merge(mm, before, start=start, end=end, properties=properties)
     if merged is not None:
         return merged, 0
     for address, new_below in ((start, True), (end, False)):
@@ -103,38 +110,72 @@ def change_vm_flags(
             error = may_split_vma(mm, vma)
             if error:
                 return vma, error
-            split_vma(mm, vma, address, new_below=new_below)
+            yield from split_vma(mm, vma, address, new_below=new_below)
     return vma, 0
 
 
-def _extend_up(mm: MmStruct, vma: Vma, end: int) -> None:
+def _extend_up(mm: MmStruct, vma: Vma, end: int) -> RmapSteps:
     """Let `vma` end at `end`, over what is there: whole areas, and the start of one."""
-    for covered in mm.tree.in_range(vma.vm_end, end):
-        _import_anon_vma(vma, covered)
-        if covered.vm_end <= end:
-            mm.tree.remove(covered)
-            mm.remove_vma(covered)
+    covered = mm.tree.in_range(vma.vm_end, end)
+    yield from _import_anon_vma(vma, covered)
+    anon_vma = _anon_vma_of(vma, covered)
+    yield from lock_rmap(vma, anon_vma)
+    gone = []
+    for area in covered:
+        if area.vm_end <= end:
+            _take_out(mm, area)
+            gone.append(area)
         else:
-            covered.vm_pgoff = linear_page_index(covered, end)
-            mm.tree.resize(covered, start=end, end=covered.vm_end)
+            area.vm_pgoff = linear_page_index(area, end)
+            mm.tree.resize(area, start=end, end=area.vm_end)
     mm.tree.resize(vma, start=vma.vm_start, end=end)
+    yield from unlock_rmap(vma, anon_vma)
+    yield from _free_areas(mm, gone)
 
 
-def _extend_down(mm: MmStruct, vma: Vma, start: int) -> None:
+def _extend_down(mm: MmStruct, vma: Vma, start: int) -> RmapSteps:
     """Let `vma` begin at `start`, over a whole area or the end of one."""
-    for covered in mm.tree.in_range(start, vma.vm_start):
-        _import_anon_vma(vma, covered)
-        if covered.vm_start >= start:
-            mm.tree.remove(covered)
-            mm.remove_vma(covered)
+    covered = mm.tree.in_range(start, vma.vm_start)
+    yield from _import_anon_vma(vma, covered)
+    anon_vma = _anon_vma_of(vma, covered)
+    yield from lock_rmap(vma, anon_vma)
+    gone = []
+    for area in covered:
+        if area.vm_start >= start:
+            _take_out(mm, area)
+            gone.append(area)
         else:
-            mm.tree.resize(covered, start=covered.vm_start, end=start)
+            mm.tree.resize(area, start=area.vm_start, end=start)
     vma.vm_pgoff -= (vma.vm_start - start) >> PAGE_SHIFT
     mm.tree.resize(vma, start=start, end=vma.vm_end)
+    yield from unlock_rmap(vma, anon_vma)
+    yield from _free_areas(mm, gone)
 
 
-def _import_anon_vma(vma: Vma, covered: Vma) -> None:
-    """Take over the anon_vma of pages that become part of `vma` (anon_vma_clone)."""
-    if vma.anon_vma is None and covered.anon_vma is not None:
-        vma.anon_vma = covered.anon_vma
-        vma.anon_vma_chain = covered.anon_vma_chain
+def _import_anon_vma(vma: Vma, covered: list[Vma]) -> RmapSteps:
+    """Link `vma` to the anon_vmas of pages that become part of it."""
+    if vma.anon_vma is not None:
+        return
+    exporter = next((area for area in covered if area.anon_vma is not None), None)
+    if exporter is not None:
+        vma.anon_vma = exporter.anon_vma
+        yield from anon_vma_clone(vma, exporter)
+
+
+def _anon_vma_of(vma: Vma, covered: list[Vma]) -> AnonVma | None:
+    """Return the anon_vma whose lock keeps walks out of all these areas; all share one root."""
+    return next((area.anon_vma for area in (vma, *covered) if area.anon_vma is not None), None)
+
+
+def _take_out(mm: MmStruct, area: Vma) -> None:
+    mm.tree.remove(area)
+    mapping = mapping_of(area)
+    if mapping is not None:
+        del mapping.i_mmap[area]
+
+
+def _free_areas(mm: MmStruct, areas: list[Vma]) -> RmapSteps:
+    """Let go of areas whose pages have become another's (anon_vma_merge, vm_area_free)."""
+    for area in areas:
+        yield from unlink_anon_vmas(area)
+        mm.remove_vma(area)

@@ -1,6 +1,7 @@
 """A write to a page that is mapped without RW (mm/memory.c, do_wp_page, Linux 6.1)."""
 
 from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, RW, SPECIAL, make_pte
+from mmactors.mm.anon_vma_chain import anon_vma_prepare
 from mmactors.mm.fault import (
     VM_FAULT_OOM,
     VM_FAULT_REUSED,
@@ -20,7 +21,7 @@ from mmactors.mm.rmap import (
     page_move_anon_rmap,
     page_remove_rmap,
 )
-from mmactors.mm.vma import VM_SHARED, VM_WRITE, Vma, anon_vma_prepare, linear_page_index
+from mmactors.mm.vma import VM_SHARED, VM_WRITE, Vma
 
 
 def do_wp_page(
@@ -32,7 +33,7 @@ def do_wp_page(
     if not entry & SPECIAL:
         pfn = (entry & PFN_MASK) >> PFN_SHIFT
         if is_anon(context.pages, pfn):
-            if _is_reusable(context, pfn):
+            if _is_reusable(context, vma, pfn):
                 view[index] = _writable(entry, vma)
                 return VM_FAULT_REUSED
         elif vma.vm_flags & (VM_SHARED | VM_WRITE) == VM_SHARED | VM_WRITE:
@@ -41,14 +42,14 @@ def do_wp_page(
     return (yield from _wp_page_copy(context, mm, vma, address, index))
 
 
-def _is_reusable(context: FaultContext, pfn: int) -> bool:
+def _is_reusable(context: FaultContext, vma: Vma, pfn: int) -> bool:
     """Say whether nobody else has a reference; an exclusive page is not asked."""
     pages = context.pages
     if pages.flags_view[pfn] & PG_ANON_EXCLUSIVE:
         return True
     if pages.refcount_view[pfn] != 1:
         return False
-    page_move_anon_rmap(pages, pfn)
+    page_move_anon_rmap(pages, pfn, vma)
     return True
 
 
@@ -59,7 +60,8 @@ def _wp_page_copy(
     pages = context.pages
     seen = view[index]
     old = None if seen & SPECIAL else (seen & PFN_MASK) >> PFN_SHIFT
-    anon_vma_prepare(mm.tree, vma)
+    if vma.anon_vma is None:
+        yield from anon_vma_prepare(mm, vma)
     pfn = yield AllocPage(copy_of=old)
     if pfn is None:
         return VM_FAULT_OOM
@@ -69,7 +71,7 @@ def _wp_page_copy(
     # Cleared and flushed before the new page can be written, or a CPU might go on reading the old.
     view[index] = 0
     yield FlushPage(address=address)
-    page_add_new_anon_rmap(pages, pfn, linear_page_index(vma, address))
+    page_add_new_anon_rmap(pages, pfn, vma, address)
     mm.add_mm_counter(MM_ANONPAGES, 1)
     view[index] = _writable(make_pte(pfn, vma_page_prot(vma)), vma)
     if old is not None:

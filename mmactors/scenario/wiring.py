@@ -13,6 +13,7 @@ from mmactors.actors.kernel import INIT_MM_CTX_ID, Kernel
 from mmactors.actors.memory import MemoryActor
 from mmactors.actors.memory_calls import MemoryCalls
 from mmactors.actors.process import Process
+from mmactors.actors.rmap_locks import locked_anon_vma_cache
 from mmactors.actors.switch import Switcher
 from mmactors.actors.thread import UserThread
 from mmactors.actors.zone import ZoneActor
@@ -121,6 +122,8 @@ def wire(
     )
     kernel.mmap_lock_class = locks.of("&mm->mmap_lock")
     kernel.ptl_class = locks.of("ptlock_ptr(page)")
+    kernel.anon_vma_class = locks.of("&anon_vma->rwsem")
+    kernel.anon_vma_cache = locked_anon_vma_cache(kernel)
     kernel.zero_pfn = _boot_alloc(kernel)
     pages.flags_view[kernel.zero_pfn] |= PG_RESERVED
     sanitizer = attach(kernel, scenario.sanitize)

@@ -16,6 +16,7 @@ from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PageColumns
 from mmactors.arch.pte import ACCESSED, DIRTY, PRESENT
 from mmactors.mm import madvise
+from mmactors.mm.anon_vma import AnonVmaCache, anon_vma_cache
 from mmactors.mm.change_protection import change_protection
 from mmactors.mm.copy_page_range import copy_page_range
 from mmactors.mm.fault import (
@@ -55,7 +56,9 @@ from mmactors.mm.rmap import reset_freed_page
 from mmactors.mm.shmem import delete_from_page_cache, unmap_mapping_range
 from mmactors.mm.sysctl import VmSysctls
 from mmactors.mm.unmapped_area import AreaSearched
+from mmactors.mm.vma_adjust import RmapRequest, unlink_vma
 from mmactors.mm.zap import zap_range
+from mmactors.rules import Rules
 from mmactors.units import PAGE_MASK, PAGE_SIZE
 
 Steps = Generator[Any, int | None, Any]
@@ -90,6 +93,8 @@ class UserlandMachine:
     memory: PhysicalMemory = field(init=False)
     pages: PageColumns = field(init=False)
     context: FaultContext = field(init=False)
+    anon_vma_cache: AnonVmaCache = field(factory=anon_vma_cache)
+    rules: Rules = field(factory=Rules)
     tasks: list[Task] = field(factory=list, init=False)
     _free: list[int] = field(factory=list, init=False)
     _next_pfn: int = field(default=_FIRST_FREE_PFN, init=False)
@@ -102,7 +107,15 @@ class UserlandMachine:
     def new_task(self) -> Task:
         """Make a process with an empty address space."""
         table = PageTable(self.memory, pgd_pfn=self.alloc_page())
-        task = Task(MmStruct(config=self.config, page_table=table, overcommit=self.overcommit))
+        task = Task(
+            MmStruct(
+                config=self.config,
+                page_table=table,
+                overcommit=self.overcommit,
+                anon_vma_cache=self.anon_vma_cache,
+                rules=self.rules,
+            )
+        )
         self.tasks.append(task)
         return task
 
@@ -193,7 +206,7 @@ class UserlandMachine:
             case FreePage(pfn=pfn):
                 self.free_pages([pfn])
             case UnmapRegion():
-                self._unmap_region(mm, request)
+                self._unmap_region(task, request)
             case EvictMapping(mapping=mapping):
                 self._free_cached(mapping, first=0, end=mapping.nr_pages)
             case ChangeProtection(vma=vma, start=start, end=end):
@@ -240,14 +253,19 @@ class UserlandMachine:
                 madvise_cold_range(mm, self.pages, start, end)
             case LockPages() | madvise.Deactivate() | madvise.SwapIn():
                 pass
+            case _ if isinstance(request, RmapRequest):
+                pass  # Nobody else wants the locks.
             case _:
                 raise AssertionError(f"{request} has no answer")
         return None
 
-    def _unmap_region(self, mm: MmStruct, region: UnmapRegion) -> None:
+    def _unmap_region(self, task: Task, region: UnmapRegion) -> None:
+        mm = task.mm
         table = mm.page_table
         for vma in region.areas:
             self.free_pages(zap_range(mm, self.pages, vma.vm_start, vma.vm_end))
+        for vma in region.areas:
+            self.perform(task, unlink_vma(vma))
         for freed in table.free_pgtables(region.areas, floor=region.floor, ceiling=region.ceiling):
             table.release(freed)
             self._free.append(freed.pfn)

@@ -137,6 +137,6 @@ def test_an_area_that_does_not_grow_says_so(areas):
     plain, stack = areas.mm.tree
 
     assert (-errno.EINVAL, -errno.EPERM) == (
-        expand_stack(areas.mm, plain, PLACE - PAGE_SIZE),
-        expand_stack(areas.mm, stack, PAGE_SIZE),
+        areas.call(expand_stack(areas.mm, plain, PLACE - PAGE_SIZE)),
+        areas.call(expand_stack(areas.mm, stack, PAGE_SIZE)),
     )

@@ -2,6 +2,7 @@
 
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.mm import mman, mmap
+from mmactors.mm.anon_vma_chain import anon_vma_prepare, unlink_anon_vmas
 from mmactors.mm.mm_config import MmConfig
 from mmactors.mm.mm_struct import (
     MM_ANONPAGES,
@@ -10,9 +11,8 @@ from mmactors.mm.mm_struct import (
     MM_SWAPENTS,
     MmStruct,
 )
-from mmactors.mm.munmap import do_munmap
+from mmactors.mm.munmap import UnmapRegion, do_munmap
 from mmactors.mm.page_table import PageTable
-from mmactors.mm.vma import anon_vma_prepare
 from mmactors.units import MIB, PAGE_SIZE
 
 
@@ -37,8 +37,7 @@ def test_unmapping_keeps_the_peak_size():
     """hiwater_vm is the size before areas went."""
     mm = new_mm()
     address = map_anonymous(mm, MIB)
-    for _request in do_munmap(mm, start=address, length=MIB // 2):
-        pass
+    finish(do_munmap(mm, start=address, length=MIB // 2))
 
     assert (256, 128) == (mm.hiwater_vm, mm.total_vm)
 
@@ -49,9 +48,8 @@ def test_a_snapshot_brings_back_areas_and_counters():
     address = map_anonymous(mm, MIB)
     (vma,) = mm.tree
     snapshot, key = mm.snapshot(), mm.key()
-    anon_vma_prepare(mm.tree, vma)
-    for _request in do_munmap(mm, start=address, length=MIB // 2):
-        pass
+    finish(anon_vma_prepare(mm, vma))
+    finish(do_munmap(mm, start=address, length=MIB // 2))
     mm.mm_cpumask = 5
     mm.add_mm_counter(MM_ANONPAGES, 1)
     other_key = mm.key()
@@ -69,7 +67,7 @@ def test_the_key_does_not_know_identities():
     """Two address spaces with the same history have equal keys."""
     spaces = [new_mm(), new_mm()]
     for mm in spaces:
-        anon_vma_prepare(mm.tree, mm.find_vma(map_anonymous(mm, MIB)))
+        finish(anon_vma_prepare(mm, mm.find_vma(map_anonymous(mm, MIB))))
 
     assert spaces[0].key() == spaces[1].key()
 
@@ -89,9 +87,15 @@ def new_mm(*, levels=4):
 
 def map_anonymous(mm, length):
     flags = mman.MAP_PRIVATE | mman.MAP_ANONYMOUS
-    steps = mmap.do_mmap(mm, address=0, length=length, prot=3, flags=flags)
+    return finish(mmap.do_mmap(mm, address=0, length=length, prot=3, flags=flags))
+
+
+def finish(steps):
     try:
         while True:
-            next(steps)
+            request = next(steps)
+            if isinstance(request, UnmapRegion):
+                for vma in request.areas:
+                    finish(unlink_anon_vmas(vma))
     except StopIteration as stop:
         return stop.value

@@ -4,6 +4,12 @@ import pytest
 
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.mm import mman, mmap
+from mmactors.mm.anon_vma_chain import (
+    anon_vma_alloc,
+    anon_vma_chain_link,
+    anon_vma_prepare,
+    unlink_anon_vmas,
+)
 from mmactors.mm.brk import do_brk
 from mmactors.mm.mm_config import MmConfig
 from mmactors.mm.mm_struct import DEFAULT_MAP_WINDOW, MmStruct
@@ -16,7 +22,6 @@ from mmactors.mm.vma import (
     VM_NORESERVE,
     VM_READ,
     VM_SHARED,
-    anon_vma_prepare,
 )
 from mmactors.units import GIB, MIB, PAGE_SIZE
 
@@ -72,7 +77,7 @@ def test_an_area_shared_with_a_forked_child_is_not_extended(mm):
     """An area linked to more than its own anon_vma takes in no unwritten memory."""
     map_at(mm, 0, 4)
     write(mm, 0)
-    next(iter(mm.tree)).anon_vma_chain = 2
+    link_to_an_ancestor(mm, next(iter(mm.tree)))
 
     map_at(mm, 4, 4)
 
@@ -96,7 +101,7 @@ def test_an_anon_vma_shared_with_a_forked_child_is_not_taken_over(mm):
     map_at(mm, 0, 4, prot=mman.PROT_READ)
     map_at(mm, 4, 4)
     write(mm, 4)
-    mm.find_vma(PLACE + 4 * PAGE_SIZE).anon_vma_chain = 2
+    link_to_an_ancestor(mm, mm.find_vma(PLACE + 4 * PAGE_SIZE))
 
     write(mm, 0)
     lower, upper = mm.tree
@@ -352,7 +357,11 @@ def finish_map(mm, *, address=0, length, prot=RW, flags=0):
 
 
 def write(mm, page):
-    anon_vma_prepare(mm.tree, mm.find_vma(PLACE + page * PAGE_SIZE))
+    finish(anon_vma_prepare(mm, mm.find_vma(PLACE + page * PAGE_SIZE)))
+
+
+def link_to_an_ancestor(mm, vma):
+    anon_vma_chain_link(vma, anon_vma_alloc(mm.anon_vma_cache))
 
 
 def limits(mm):
@@ -366,6 +375,9 @@ def limits(mm):
 def finish(steps):
     try:
         while True:
-            next(steps)
+            request = next(steps)
+            if isinstance(request, UnmapRegion):
+                for vma in request.areas:
+                    finish(unlink_anon_vmas(vma))
     except StopIteration as stop:
         return stop.value

@@ -9,6 +9,7 @@ from attrs import define
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.pte import PRESENT, RW, SPECIAL
 from mmactors.mm import mman, mmap
+from mmactors.mm.anon_vma_chain import anon_vma_prepare, unlink_anon_vmas
 from mmactors.mm.brk import do_brk
 from mmactors.mm.mm_config import MmConfig
 from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
@@ -30,7 +31,6 @@ from mmactors.mm.vma import (
     VM_SHARED,
     VM_WRITE,
     Vma,
-    anon_vma_prepare,
     page_align,
 )
 from mmactors.units import PAGE_SIZE, parse_bytes
@@ -190,7 +190,7 @@ class Process:
         assert not access_error(vma.vm_flags, is_write=is_write, is_protection=False)
         index = self.perform(self.mm.page_table.alloc(address))
         if is_write and not vma.vm_flags & VM_SHARED:
-            anon_vma_prepare(self.mm.tree, vma)
+            self.perform(anon_vma_prepare(self.mm, vma))
             self.memory.view[index] = anonymous_pte(self.new_page(), vma.vm_flags)
             self.mm.add_mm_counter(MM_ANONPAGES, 1)
         else:
@@ -219,6 +219,8 @@ class Process:
         entries = table.clear_range(request.start, request.end).entries
         nr_pages = int(((entries & SPECIAL) == 0).sum())
         self.mm.add_mm_counter(MM_ANONPAGES, -nr_pages)
+        for vma in request.areas:
+            self.perform(unlink_anon_vmas(vma))
         areas, floor, ceiling = request.areas, request.floor, request.ceiling
         for freed in table.free_pgtables(areas, floor=floor, ceiling=ceiling):
             table.release(freed)

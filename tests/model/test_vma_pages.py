@@ -6,11 +6,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.mm import mman, mmap
+from mmactors.mm.anon_vma_chain import anon_vma_prepare, unlink_anon_vmas
 from mmactors.mm.mm_config import MmConfig
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.munmap import UnmapRegion, do_munmap
 from mmactors.mm.page_table import PageTable
-from mmactors.mm.vma import VM_ACCESS_FLAGS, VM_EXEC, VM_STACK, VM_WRITE, anon_vma_prepare
+from mmactors.mm.vma import VM_ACCESS_FLAGS, VM_EXEC, VM_STACK, VM_WRITE
 from mmactors.units import PAGE_SIZE
 
 BASE_PAGE = 48
@@ -89,7 +90,8 @@ class VmaTreeMachine(RuleBasedStateMachine):
     def write(self, page):
         vma = self.mm.find_vma(page * PAGE_SIZE)
         if page in self.held:
-            self.written[page] = anon_vma_prepare(self.mm.tree, vma)
+            finish(anon_vma_prepare(self.mm, vma))
+            self.written[page] = vma.anon_vma
 
     @invariant()
     def areas_hold_the_pages(self):
@@ -190,6 +192,8 @@ def finish(steps):
             request = next(steps)
             if isinstance(request, UnmapRegion):
                 requests.append(request)
+                for vma in request.areas:
+                    finish(unlink_anon_vmas(vma))
     except StopIteration as stop:
         return requests, stop.value
 

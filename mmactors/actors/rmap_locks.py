@@ -1,0 +1,145 @@
+"""The locks of rmap, as the mechanisms ask for them (mm/rmap.c, Linux 6.1).
+
+The lock of an anon_vma is part of the object: its cache's constructor makes it, and whoever gets
+the object from the cache finds the lock as the last user left it. i_mmap_rwsem is the inode's.
+
+What a mechanism does between two requests is one step; `rmap_label` says what it touches: the
+anon_vmas by number, or all of them where an object comes from the cache or goes there; the i_mmap
+of a file by its inode; the areas of an address space.
+"""
+
+from collections.abc import Generator
+from typing import Final, assert_never
+
+from mmactors.actors.address_space import AddressSpace
+from mmactors.actors.kernel import Kernel
+from mmactors.engine.guard import Label, Mode
+from mmactors.engine.rwsem import RwSem
+from mmactors.mm.anon_vma import (
+    OBJECTS_PER_SLAB,
+    AnonVma,
+    AnonVmaCache,
+    ChangeAnonVma,
+    LockAnonVma,
+    LockPageTables,
+    SynchronizeAnonVma,
+    UnlockAnonVma,
+    UnlockPageTables,
+)
+from mmactors.mm.i_mmap import LockMapping, UnlockMapping
+from mmactors.mm.kmem_cache import KmemCache
+from mmactors.mm.vma_adjust import RmapRequest
+
+ANON_VMA: Final = "anon_vma"
+I_MMAP: Final = "i_mmap"
+VMAS: Final = "vmas"
+
+
+def locked_anon_vma_cache(kernel: Kernel) -> AnonVmaCache:
+    """Return the machine's cache of anon_vmas, each with its lock (anon_vma_init)."""
+
+    def anon_vma_ctor(number: int) -> AnonVma:
+        name = f"anon_vma->rwsem {number}"
+        return AnonVma(number=number, rwsem=RwSem(kernel.engine, kernel.anon_vma_class, name=name))
+
+    return KmemCache(
+        name="anon_vma",
+        objects_per_slab=OBJECTS_PER_SLAB,
+        ctor=anon_vma_ctor,
+        typesafe_by_rcu=True,
+    )
+
+
+def lock_of(root: AnonVma) -> RwSem:
+    """Return the lock of a tree of anon_vmas."""
+    lock = root.rwsem
+    assert isinstance(lock, RwSem), f"{root} comes from another machine"
+    return lock
+
+
+async def perform_rmap(
+    kernel: Kernel, space: AddressSpace, steps: Generator[RmapRequest, int | None, None]
+) -> None:
+    """Drive a mechanism that makes no other requests to its end.
+
+    What it does before its first request is still part of the caller's step.
+    """
+    engine = kernel.engine
+    request = next(steps, None)
+    while request is not None:
+        await answer_rmap(kernel, space, request)
+        if engine.wants_step():
+            await engine.step(rmap_label(space, request))
+        request = next(steps, None)
+
+
+async def answer_rmap(kernel: Kernel, space: AddressSpace, request: RmapRequest) -> None:
+    """Do what a mechanism asks for."""
+    match request:
+        case LockAnonVma(root=root):
+            await _down_write(lock_of(root))
+        case UnlockAnonVma(root=root):
+            await _up_write(lock_of(root))
+        case LockMapping(mapping=mapping):
+            await _down_write(kernel.file_system.inode_of(mapping).i_mmap_rwsem)
+        case UnlockMapping(mapping=mapping):
+            await _up_write(kernel.file_system.inode_of(mapping).i_mmap_rwsem)
+        case SynchronizeAnonVma(root=root):
+            lock = lock_of(root)
+            if kernel.engine.wants_step():
+                await kernel.engine.step(Label(f"look at {lock.name}", ((lock.name, Mode.READ),)))
+            if lock.is_locked:
+                await _down_write(lock)
+                await _up_write(lock)
+        case LockPageTables():
+            if not space.page_table_lock.acquire_nowait():
+                await space.page_table_lock.acquire()
+        case UnlockPageTables():
+            if not space.page_table_lock.release_nowait():
+                await space.page_table_lock.release()
+        case ChangeAnonVma():
+            pass
+        case _:
+            assert_never(request)
+
+
+def rmap_label(space: AddressSpace, request: RmapRequest, also: Label | None = None) -> Label:
+    """Return what a mechanism touches after `request` was answered, and what `also` says."""
+    write = Mode.WRITE
+    areas = f"{VMAS}[{space.mm.ctx_id}]"
+    touches: tuple[tuple[str, Mode], ...] = ((areas, write),)
+    match request:
+        case LockAnonVma(root=root, anon_vmas=anon_vmas):
+            numbers = dict.fromkeys(anon_vma.number for anon_vma in (root, *anon_vmas))
+            touches += tuple((f"{ANON_VMA}[{number}]", write) for number in numbers)
+            text = "change anon_vmas"
+        case LockPageTables(anon_vma=anon_vma):
+            touches += ((f"{ANON_VMA}[{anon_vma.number}]", write),)
+            text = "change area"
+        case ChangeAnonVma(what=text, anon_vmas=anon_vmas):
+            touches = tuple((f"{ANON_VMA}[{anon_vma.number}]", write) for anon_vma in anon_vmas)
+            if not anon_vmas:
+                touches = ((ANON_VMA, write), (areas, Mode.READ))
+        case SynchronizeAnonVma():
+            touches = ((ANON_VMA, write),)
+            text = "kmem_cache_free anon_vma"
+        case LockMapping(mapping=mapping):
+            number = space.kernel.file_system.inode_of(mapping).number
+            touches += ((f"{I_MMAP}[{number}]", write),)
+            text = "change i_mmap"
+        case UnlockAnonVma() | UnlockMapping() | UnlockPageTables():
+            text = "go on"
+            touches = () if also is None else touches
+        case _:
+            assert_never(request)
+    return Label(text, touches if also is None else touches + also.touches)
+
+
+async def _down_write(lock: RwSem) -> None:
+    if not lock.acquire_write_nowait():
+        await lock.acquire_write()
+
+
+async def _up_write(lock: RwSem) -> None:
+    if not lock.release_write_nowait():
+        await lock.release_write()
