@@ -8,15 +8,9 @@ listens is in mmactors/sanitize/.
 Two moments belong together. `revoke` is the moment of taking something away: the running actor has
 just changed the entries of a range, still under the page-table lock, whether or not it found
 anything there. `revoke_completed` is its promise: the call that did it returns, and from now on no
-access goes through a translation that `revoke` found.
+access goes through a translation that was there at `revoke` and grants more than the page tables.
+Address spaces are passed as the kernel's own objects, which this layer does not know.
 """
-
-from typing import Final
-
-REVOKE_ALL: Final = "all"
-"""The pages are gone or others: no old translation may serve any access (munmap, DONTNEED)."""
-REVOKE_WRITE: Final = "write"
-"""Old translations may serve reads, no writes (mprotect, COW of fork, MADV_FREE, page_mkclean)."""
 
 
 class Checks:
@@ -28,7 +22,7 @@ class Checks:
     wants_accesses: bool = False
     """Whether each access has to be told to `access`, one by one; it is slow."""
 
-    def access(self, cpu: int, ctx_id: int, address: int, *, is_write: bool) -> None:
+    def access(self, cpu: int, mm: object, address: int, *, is_write: bool) -> None:
         """A user access was done; its translation is still in the TLB."""
 
     def stale_translation(self, cpu: int) -> None:
@@ -40,10 +34,10 @@ class Checks:
     def pages_freed(self, pfn: int, order: int) -> None:
         """2**order pages are about to be given back; their struct pages are as the user left."""
 
-    def revoke(self, ctx_id: int, start: int, end: int, rights: str) -> None:
+    def revoke(self, mm: object, start: int, end: int) -> None:
         """The running actor has just changed the entries of a range, and holds their lock."""
 
-    def revoke_completed(self, ctx_id: int) -> None:
+    def revoke_completed(self, mm: object) -> None:
         """The call in which the running actor revoked returns."""
 
     def page_zeroed(self, pfn: int) -> None:
@@ -58,20 +52,20 @@ class Checks:
     def page_written(self, pfn: int, file: object, index: int) -> None:
         """A page became page `index` of a file on disk."""
 
-    def kernel_access(self, ctx_id: int, address: int, pfn: int, *, is_write: bool) -> None:
+    def kernel_access(self, mm: object, address: int, pfn: int, *, is_write: bool) -> None:
         """The kernel read or wrote a user's page for a process (GUP, ptrace, a pipe)."""
 
-    def pages_dropped(self, ctx_id: int, start: int, end: int) -> None:
+    def pages_dropped(self, mm: object, start: int, end: int) -> None:
         """The contents of a range are given up: reads see what a new mapping would show."""
 
-    def pages_may_drop(self, ctx_id: int, start: int, end: int) -> None:
+    def pages_may_drop(self, mm: object, start: int, end: int) -> None:
         """The contents of a range may be given up until they are written again (MADV_FREE)."""
 
-    def pages_moved(self, ctx_id: int, old: int, new: int, nr_bytes: int) -> None:
+    def pages_moved(self, mm: object, old: int, new: int, nr_bytes: int) -> None:
         """The contents of a range are found at another address from now on (mremap)."""
 
-    def pages_forked(self, parent: int, child: int, start: int, end: int) -> None:
-        """A child sees in a range what its parent has there now (both by ctx_id)."""
+    def pages_forked(self, parent: object, child: object, start: int, end: int) -> None:
+        """A child sees in a range what its parent has there now."""
 
     def object_allocated(self, kind: str, number: int) -> None:
         """An object, such as a `vma` or an `anon_vma`, came to life."""

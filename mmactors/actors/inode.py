@@ -107,6 +107,11 @@ class FileSystem:
             self._by_mapping[mapping] = inode
         return inode
 
+    def mappings(self) -> list[Mapping]:
+        """Return what all files and all shared memory with an inode hold."""
+        named = (inode.mapping for inode in self._by_path.values())
+        return list(dict.fromkeys([*named, *self._by_mapping]))
+
     def forget(self, mapping: Mapping) -> None:
         """Drop an inode that nobody can reach any more."""
         self._by_mapping.pop(mapping, None)

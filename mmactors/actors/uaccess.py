@@ -14,7 +14,7 @@ from mmactors.actors.fault import handle_page_fault
 from mmactors.actors.thread import UserThread
 from mmactors.actors.user_access import run_access
 from mmactors.arch.trace import LOAD
-from mmactors.hw.hardware import ELAPSED_NS, ERROR_CODE, FAULT, FAULT_ADDRESS, REASON
+from mmactors.hw.hardware import ELAPSED_NS, ERROR_CODE, FAULT, FAULT_ADDRESS, REASON, STALE
 from mmactors.workload.touch import page_trace
 
 _ONE_PAGE: Final = np.zeros(1, np.int64)
@@ -43,10 +43,15 @@ async def copy_from_user_atomic(thread: UserThread, address: int) -> bool:
     kernel = space.kernel
     cpu = thread.cpu
     trace = page_trace(address, _ONE_PAGE, LOAD)
-    if kernel.engine.is_exploring:
-        await run_access(space, cpu, trace, 0)
-    else:
-        kernel.hardware.run(cpu.index, trace, 0, now_ns=cpu.clock.now)
     stop = kernel.hardware.stop
+    while True:
+        if kernel.engine.is_exploring:
+            await run_access(space, cpu, trace, 0)
+        else:
+            kernel.hardware.run(cpu.index, trace, 0, now_ns=cpu.clock.now)
+        if stop[REASON] != STALE:
+            break
+        assert kernel.checks is not None, "somebody watches translations"
+        kernel.checks.stale_translation(cpu.index)
     cpu.clock.now += stop[ELAPSED_NS]
     return stop[REASON] != FAULT

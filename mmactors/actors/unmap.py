@@ -59,6 +59,8 @@ async def unmap_region(kernel: Kernel, cpu: Cpu, space: AddressSpace, region: Un
         space.forget_table(table.level, table.pfn)
         mm.page_table.release(table)
         await free_table(kernel, cpu, table.pfn)
+    if kernel.checks is not None:
+        kernel.checks.revoke_completed(mm)
 
 
 async def zap_page_range(
@@ -72,6 +74,8 @@ async def zap_page_range(
     if await _zap(kernel, cpu, space, start, end, held):
         await flush_tlb_mm_range(kernel, cpu, space.mm, start=start, end=end, freed_tables=False)
     await _release(kernel, cpu, held)
+    if kernel.checks is not None:
+        kernel.checks.revoke_completed(space.mm)
 
 
 async def _zap(
@@ -88,6 +92,8 @@ async def _zap(
         async with space.pte_lockptr(leaves.index):
             await engine.step(SET_PTE)
             done = zap_pte_range(mm, kernel.pages, leaves)
+            if kernel.checks is not None:
+                kernel.checks.revoke(mm, leaves.address, leaves.end)
             if engine.guard.on:
                 _check(engine.guard, leaves, done)
             kernel.count_node(cpu, NR_ANON_MAPPED, -done.anon_unmapped)

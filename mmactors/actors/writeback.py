@@ -17,6 +17,7 @@ from mmactors.arch.pte import DIRTY, PRESENT, RW, pte_pfn
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Label, Mode
 from mmactors.mm.page_cache import folio_test_clear_dirty, indices_from
+from mmactors.units import PAGE_SIZE
 
 
 async def file_write_and_wait(kernel: Kernel, cpu: Cpu, inode: Inode) -> None:
@@ -79,10 +80,14 @@ async def _page_mkclean_one(
             return
         # The entry goes away until all CPUs have forgotten it, so that none sets its dirty bit.
         view[index] = 0
+        if kernel.checks is not None:
+            kernel.checks.revoke(space.mm, address, address + PAGE_SIZE)
         await flush_tlb_page(kernel, cpu, space.mm, address)
         if engine.wants_step():
             await engine.step(set_pte)
         view[index] = entry & ~(DIRTY | RW)
+    if kernel.checks is not None:
+        kernel.checks.revoke_completed(space.mm)
 
 
 READ_TABLES = Label("walk tables", (("page_tables", Mode.READ),))

@@ -87,6 +87,11 @@ class LeafRange:
     """Word index of the first entry."""
     count: int
 
+    @property
+    def end(self) -> int:
+        """End of the addresses that the entries map."""
+        return self.address + (self.count << (PFN_SHIFT + TABLE_SHIFT * (self.level - 1)))
+
 
 @frozen(eq=False)
 class Entries:

@@ -15,6 +15,23 @@ class SanitizeConfig:
         False,
         doc="Stop an access through a TLB or walk-cache entry whose page or table was freed since.",
     )
+    revoked: bool = option(
+        False,
+        doc="Stop an access through a translation that munmap, mprotect, madvise or a copy on "
+        "write took away, when that call has returned.",
+    )
+    page_state: bool = option(
+        False,
+        doc="Look at each page that is handed out or freed: double free, free while mapped, flags "
+        "and references that must not be.",
+    )
+    leaks: bool = option(
+        False, doc="At the end, look for pages that are not free and that nobody can reach."
+    )
+    counters: bool = option(
+        False,
+        doc="At the end, compare counters with what page tables and free lists really hold.",
+    )
     lockdep: bool = option(
         False,
         doc="Report lock orders that could deadlock, also when none did, and sleeping locks in "

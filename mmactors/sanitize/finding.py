@@ -1,37 +1,9 @@
 """What a checker finds: which law was broken, by whom, when, and where to look."""
 
-from enum import StrEnum
-from typing import Final
-
 from attrs import frozen
 
 from mmactors.engine.report import LawBroken
-
-
-class Law(StrEnum):
-    """What was broken, as the first words of a finding."""
-
-    STALE_TRANSLATION = "stale translation"
-    LOCK_ORDER = "possible deadlock"
-    ATOMIC_SLEEP = "sleep in atomic context"
-
-
-@frozen(kw_only=True)
-class _Lesson:
-    """What the kernel promises, and where to look if it does not keep it."""
-
-    law: str
-    look: str
-
-
-_LESSONS: Final = {
-    Law.STALE_TRANSLATION: _Lesson(
-        law="a page goes back to the allocator only when no CPU can reach it any more: entries "
-        "are cleared, then every CPU in mm_cpumask forgets them, then the page is freed",
-        look="who cleared the entry of this address, and which flush should have reached this CPU "
-        "before the page was freed (mm/mmu_gather.c, arch/x86/mm/tlb.c)",
-    ),
-}
+from mmactors.sanitize.law import LESSONS, Law
 
 
 @frozen(kw_only=True)
@@ -57,7 +29,7 @@ class Finding:
     def __str__(self) -> str:
         if self.report is not None:
             return self.report
-        lesson = _LESSONS[self.law]
+        lesson = LESSONS[self.law]
         lines = [
             self.head,
             f"  by {self.actor} at t={self.t_ns} ns",

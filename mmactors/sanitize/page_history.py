@@ -1,15 +1,14 @@
 """Who had a page when: the last allocation and the last free of each block, for all messages."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from mmactors.mm.buddy import MAX_ORDER
 
 
-@frozen
-class Moment:
-    """Somebody did something."""
+class Moment(NamedTuple):
+    """Somebody did something. A tuple, of which a checkpoint need not keep the contents."""
 
     actor: str
     t_ns: int
@@ -18,27 +17,24 @@ class Moment:
         return f"by {self.actor} at t={self.t_ns} ns"
 
 
-@frozen
-class _Block:
-    order: int
-    moment: Moment
+_Blocks = dict[int, tuple[int, Moment]]
+"""By first page: the order, and what happened."""
 
 
 @define(eq=False)
 class PageHistory:
     """Remembers of each page who was handed it and who gave it back last."""
 
-    allocated: Final[dict[int, _Block]] = field(factory=dict)
-    freed: Final[dict[int, _Block]] = field(factory=dict)
-    """By first page."""
+    allocated: Final[_Blocks] = field(factory=dict)
+    freed: Final[_Blocks] = field(factory=dict)
 
     def note_allocated(self, pfn: int, order: int, moment: Moment) -> None:
         """Note that a block was handed out."""
-        self.allocated[pfn] = _Block(order, moment)
+        self.allocated[pfn] = (order, moment)
 
     def note_freed(self, pfn: int, order: int, moment: Moment) -> None:
         """Note that a block was given back."""
-        self.freed[pfn] = _Block(order, moment)
+        self.freed[pfn] = (order, moment)
 
     def last_allocated(self, pfn: int) -> Moment | None:
         """Return who was handed the page last; None: nobody since boot."""
@@ -62,12 +58,12 @@ class PageHistory:
         return [f"page {pfn:#x} was {what} {moment}" for _, what, moment in moments]
 
 
-def _find(blocks: dict[int, _Block], pfn: int) -> Moment | None:
-    """Return the newest block that the page belongs to."""
-    heads = {pfn & -(1 << order): order for order in range(MAX_ORDER)}
-    found = [
-        blocks[head].moment
-        for head in heads
-        if head in blocks and pfn < head + (1 << blocks[head].order)
-    ]
+def _find(blocks: _Blocks, pfn: int) -> Moment | None:
+    """Return the newest event of a block that the page belongs to."""
+    found = []
+    for order in range(MAX_ORDER):
+        head = pfn & -(1 << order)
+        block = blocks.get(head)
+        if block is not None and pfn < head + (1 << block[0]):
+            found.append(block[1])
     return max(found, key=lambda moment: moment.t_ns, default=None)

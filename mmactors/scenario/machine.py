@@ -113,6 +113,8 @@ class Machine:
         assert self._driver is not None, "enter the machine first: async with Machine(...)"
         self._engine.until_ns = NEVER if until_ns is None else until_ns
         await self._driver.run()
+        if self.is_complete and self._wired.sanitizer is not None:
+            self._wired.sanitizer.at_rest()
 
     def close(self) -> None:
         """Let go of a machine that was never entered."""

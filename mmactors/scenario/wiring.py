@@ -126,7 +126,6 @@ def wire(
     kernel.anon_vma_cache = locked_anon_vma_cache(kernel)
     kernel.zero_pfn = _boot_alloc(kernel)
     pages.flags_view[kernel.zero_pfn] |= PG_RESERVED
-    sanitizer = attach(kernel, scenario.sanitize)
     switcher = Switcher(kernel)
     _wire_cpus(kernel, switcher, config.cpus)
     zones = _wire_zones(kernel)
@@ -139,6 +138,7 @@ def wire(
         files=FileCalls(kernel=kernel),
         memory=MemoryCalls(kernel=kernel, line_bytes=config.hardware.l1i.line_bytes),
     )
+    sanitizer = attach(kernel, scenario.sanitize)
     wired = Wired(
         kernel=kernel,
         layout=layout,

@@ -7,7 +7,12 @@ from attrs import evolve
 from machines import Ran, run, scenario_of
 
 from mmactors.actors import unmap
+from mmactors.actors.kernel import Kernel
+from mmactors.actors.tlb import flush_tlb_mm_range
+from mmactors.engine.cpu import Cpu
+from mmactors.mm.mm_struct import MmStruct
 from mmactors.sanitize.config import SanitizeConfig
+from mmactors.sanitize.law import Law
 from mmactors.scenario.schema import Scenario
 
 PROGRAM = [
@@ -46,6 +51,42 @@ def test_a_page_that_is_freed_before_the_flush_is_found(monkeypatch: pytest.Monk
     assert any(head.startswith("stale translation: cpu0") for head in heads)
     assert any(head.startswith("stale translation: cpu1") for head in heads)
     assert "stale translation" == ran.machine.summary().verdict
+
+
+def test_an_access_after_the_call_returned_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a page that somebody else still holds may not be reached after munmap returned."""
+
+    async def forget(*_: object, **__: object) -> None:
+        pass
+
+    monkeypatch.setattr(unmap, "flush_tlb_mm_range", forget)
+    monkeypatch.setattr(unmap, "_release", forget)
+    ran = run(checked(PROGRAM))
+
+    finding = ran.machine.findings()[0]
+    assert Law.STALE_AFTER_REVOKE == finding.law
+    assert any("the entry in memory was changed by cpu0/p0" in fact for fact in finding.facts)
+
+
+def test_nobody_is_blamed_while_the_call_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until munmap returns, other CPUs may still use what it takes away."""
+
+    async def flush_late(kernel: Kernel, cpu: Cpu, mm: MmStruct, **span: int) -> None:
+        await kernel.engine.spend(20_000)
+        await flush_tlb_mm_range(kernel, cpu, mm, **span)
+
+    monkeypatch.setattr(unmap, "flush_tlb_mm_range", flush_late)
+    program = [
+        "thread T1 cpu=1",
+        "mmap A 16K",
+        "touch A write",
+        "T1: touch A read",
+        "T1& touch A read passes=40",
+        "munmap A",
+    ]
+    ran = run(checked(program, quantum_ns=0))
+
+    assert () == ran.machine.findings()
 
 
 def test_each_finding_is_an_event(monkeypatch: pytest.MonkeyPatch) -> None:

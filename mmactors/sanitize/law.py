@@ -1,0 +1,88 @@
+"""The laws that sanitizers hold a kernel to: what each says, where to look when it is broken."""
+
+from enum import StrEnum
+from typing import Final
+
+from attrs import frozen
+
+
+class Law(StrEnum):
+    """What was broken, as the first words of a finding."""
+
+    STALE_TRANSLATION = "stale translation"
+    STALE_AFTER_REVOKE = "stale translation after revoke"
+    DOUBLE_FREE = "double free"
+    TWICE_ALLOCATED = "page handed out twice"
+    FREED_WHILE_MAPPED = "page free and mapped"
+    BAD_PAGE_STATE = "bad page state"
+    TWO_LISTS = "broken free list"
+    LEAK = "leak"
+    COUNTER = "wrong counter"
+    LOCK_ORDER = "possible deadlock"
+    ATOMIC_SLEEP = "sleep in atomic context"
+
+
+@frozen(kw_only=True)
+class Lesson:
+    """What the kernel promises, and where to look if it does not keep it."""
+
+    law: str
+    look: str
+
+
+LESSONS: Final = {
+    Law.STALE_TRANSLATION: Lesson(
+        law="a page goes back to the allocator only when no CPU can reach it any more: entries "
+        "are cleared, then every CPU in mm_cpumask forgets them, then the page is freed",
+        look="who cleared the entry of this address, and which flush should have reached this CPU "
+        "before the page was freed (mm/mmu_gather.c, arch/x86/mm/tlb.c)",
+    ),
+    Law.STALE_AFTER_REVOKE: Lesson(
+        law="when a call that takes rights away returns, no access goes through what it took, "
+        "also if another CPU had changed the entry before it and has not flushed yet",
+        look="whether the flush happens before the page-table lock is released, or whoever finds "
+        "the entry changed flushes too (mm_tlb_flush_pending, tlb_finish_mmu)",
+    ),
+    Law.DOUBLE_FREE: Lesson(
+        law="each reference is dropped once, and only who drops the last one frees the page",
+        look="who dropped references without holding one (put_page, __free_pages)",
+    ),
+    Law.TWICE_ALLOCATED: Lesson(
+        law="a free page is on exactly one list, and leaves it when it is handed out",
+        look="list operations of the page without the lock of its list (zone->lock; interrupts "
+        "off for per-CPU lists)",
+    ),
+    Law.FREED_WHILE_MAPPED: Lesson(
+        law="each entry that maps a page holds a reference of it, so a free page has no mapping",
+        look="who counted the mapping without taking a reference, or did not count it back "
+        "(mm/rmap.c, zap_pte_range)",
+    ),
+    Law.BAD_PAGE_STATE: Lesson(
+        law="a page is freed with none of PAGE_FLAGS_CHECK_AT_FREE and at most the reference "
+        "that is being dropped",
+        look="what still works on the page: its flags say who (include/linux/page-flags.h)",
+    ),
+    Law.TWO_LISTS: Lesson(
+        law="a page is on at most one list, and links lead forth and back",
+        look="list operations of these pages without the lock of their list",
+    ),
+    Law.LEAK: Lesson(
+        law="what is neither free nor mapped, cached nor a table is lost for ever",
+        look="the path that dropped its last use without freeing it: errors, races lost, tails of "
+        "blocks (__free_pages)",
+    ),
+    Law.COUNTER: Lesson(
+        law="when nobody runs, the sum of a counter and its per-CPU deltas is the truth",
+        look="a change of the structure without one of the counter, with another amount, zone or "
+        "type, or twice",
+    ),
+    Law.LOCK_ORDER: Lesson(
+        law="all take locks in one order, and none that an interrupt takes with interrupts on",
+        look="the two chains of the report: the shortest of them can be broken "
+        "(Documentation/locking/lockdep-design.rst)",
+    ),
+    Law.ATOMIC_SLEEP: Lesson(
+        law="who holds a spinlock or has interrupts off does not wait for a lock that sleeps",
+        look="what the report says is held (might_sleep, kernel/sched/core.c)",
+    ),
+}
