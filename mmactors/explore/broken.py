@@ -67,10 +67,15 @@ def broken_law(name: str, error: AssertionError | None) -> Broken:
     return Broken(kind=Kind.LAW, law=name, text=text, cause=error)
 
 
+def found_by_checker(error: LawBroken) -> Broken:
+    """Return the report of a checker that raised `error`."""
+    return Broken(kind=Kind.LAW, law=error.law, text=str(error), cause=error)
+
+
 def crashed(actor: Actor, error: Exception) -> Broken:
     """Return the report that `actor` raised `error`; a checker that raises found a broken law."""
     if isinstance(error, LawBroken):
-        return Broken(kind=Kind.LAW, law=error.law, text=str(error), cause=error)
+        return found_by_checker(error)
     return Broken(
         kind=Kind.CRASH,
         law=f"{actor.name}: {type(error).__name__}",

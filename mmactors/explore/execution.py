@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from mmactors.engine.actor import PARK
 from mmactors.engine.guard import Mode
-from mmactors.engine.report import EngineError, ForeignAwait
-from mmactors.explore.broken import Broken, broken_law, crashed, deadlock
+from mmactors.engine.report import EngineError, ForeignAwait, LawBroken
+from mmactors.explore.broken import Broken, broken_law, crashed, deadlock, found_by_checker
 from mmactors.explore.history import MAX_SPINS, Histories
 from mmactors.explore.search_actor import SearchActor
 from mmactors.explore.step import Step, Touches
@@ -399,6 +399,9 @@ class Execution:
                 else:
                     with self._guard.suspended():
                         holds = law()
+            except LawBroken as found:
+                self.broken = found_by_checker(found)
+                return
             except AssertionError as found:
                 error = found
                 holds = False

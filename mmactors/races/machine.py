@@ -53,6 +53,8 @@ class ExploredMachine:
         for process in wired.processes:
             for thread in process.threads.values():
                 thread.resume(0)
+        if wired.sanitizer is not None:
+            world.at_end(wired.sanitizer.at_rest)
         race = self.scenario.race
         if race is not None and race.scope:
             world.scope(*race.scope)

@@ -103,6 +103,10 @@ class Sanitizer(Checks):
 
     def at_rest(self) -> None:
         """Hold the machine to the laws that hold when no kernel path is under way."""
+        with self.kernel.engine.guard.suspended():
+            self._look_at_rest()
+
+    def _look_at_rest(self) -> None:
         kernel = self.kernel
         if self.config.counters:
             for law, what, facts in counter_problems(kernel):
