@@ -123,7 +123,7 @@ class MachineObjects(dict[str, Keyed]):
             found = []
             for asid, context in enumerate(state.contexts):
                 if context is not None:
-                    entries = hardware.entries_within(cpu, asid + 1, 0, 1 << 57)
+                    entries = hardware.entries_within(cpu, state.pcid_of(asid), 0, 1 << 57)
                     found += [(asid, entry.place, entry.start, entry.pte) for entry in entries]
             return tuple(found)
 

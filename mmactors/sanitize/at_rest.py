@@ -18,6 +18,7 @@ from mmactors.mm.mapped_file import MappedFile
 from mmactors.mm.mm_struct import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
 from mmactors.mm.pcp import COUNT
 from mmactors.mm.rmap import PAGE_MAPPING_ANON
+from mmactors.mm.tlb_state import LOADED_MM_SWITCHING
 from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED, NR_FREE_PAGES, NR_PAGETABLE
 from mmactors.sanitize.free_lists import FreeLists
 from mmactors.sanitize.law import Law
@@ -159,7 +160,9 @@ def _mm_differences(kernel: Kernel, mapped: Mapped, mm: MmStruct) -> Iterable[Di
 def _cpumask_problems(kernel: Kernel) -> Iterable[str]:
     for cpu, state in enumerate(kernel.tlb_states):
         mm = state.loaded_mm
-        if mm is not None and not mm.mm_cpumask >> cpu & 1:
+        if mm is LOADED_MM_SWITCHING or mm is kernel.init_mm:
+            continue
+        if not mm.mm_cpumask >> cpu & 1:
             yield f"cpu{cpu} has address space {mm.ctx_id} loaded and is not in its mm_cpumask"
 
 

@@ -58,9 +58,10 @@ class Revoked:
         """Note which translations of a range are there while its entries are changed."""
         seen = self._seen.setdefault((now.actor, mm.ctx_id), [])
         for cpu, state in enumerate(self.tlb_states):
-            for asid, slot in enumerate(state.slots):
-                if slot is not None and slot.ctx_id == mm.ctx_id:
-                    entries = self.hardware.entries_within(cpu, asid + 1, start, end)
+            for asid, context in enumerate(state.contexts):
+                if context is not None and context.ctx_id == mm.ctx_id:
+                    pcid = state.pcid_of(asid)
+                    entries = self.hardware.entries_within(cpu, pcid, start, end)
                     seen += [_Seen(cpu, entry, now) for entry in entries]
 
     def completed(self, mm: MmStruct, now: Moment) -> None:
