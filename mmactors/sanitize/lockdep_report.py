@@ -13,7 +13,8 @@ from attrs import define, frozen
 
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock_observer import Hold, Observed
-from mmactors.sanitize.finding import Finding, Law
+from mmactors.sanitize.finding import Finding
+from mmactors.sanitize.law import Law
 from mmactors.sanitize.lock_graph import (
     IN_IRQ,
     IRQ_ON,

@@ -11,7 +11,7 @@ from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.rcu import Rcu
 from mmactors.engine.rwsem import RwSem
 from mmactors.engine.seqcount import SeqCount
-from mmactors.sanitize.finding import Law
+from mmactors.sanitize.law import Law
 from mmactors.sanitize.lockdep import Lockdep
 
 MMAP_LOCK = LockClass("&mm->mmap_lock")
