@@ -9,7 +9,7 @@ from typing import Final
 from attrs import define, field
 
 from mmactors.actors.kernel import Kernel
-from mmactors.actors.page_alloc import alloc_pages, free_pages
+from mmactors.actors.page_alloc import PAGES, alloc_pages, free_pages
 from mmactors.arch.page import PG_TABLE
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Label, Mode
@@ -22,7 +22,6 @@ from mmactors.mm.vmstat import NR_PAGETABLE
 from mmactors.units import PAGE_SHIFT
 
 PAGE_TABLES: Final = "page_tables"
-PAGES: Final = "pages"
 RSS: Final = "rss"
 
 READ_PTE: Final = Label("read pte", ((PAGE_TABLES, Mode.READ),))

@@ -4,10 +4,15 @@ Who finds a page takes a reference before it looks again whether the page is sti
 it before it relies on that. Left out: read-ahead, partial pages, moving pages to the active list.
 """
 
-from mmactors.actors.address_space import PAGES
 from mmactors.actors.inode import Inode
 from mmactors.actors.kernel import Kernel
-from mmactors.actors.page_alloc import alloc_pages, free_pages
+from mmactors.actors.page_alloc import (
+    PAGES,
+    alloc_pages,
+    compound_order,
+    free_pages,
+    free_unref_page,
+)
 from mmactors.actors.page_lock import lock_page, unlock_page
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Label, Mode
@@ -64,8 +69,9 @@ async def put_and_free_page(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
     if kernel.engine.wants_step():
         await kernel.engine.step(Label(f"put page {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.WRITE),)))
     if put_page(kernel.pages, pfn):
+        order = compound_order(kernel, pfn)
         reset_freed_page(kernel.pages, pfn)
-        await free_pages(kernel, cpu, pfn, 0)
+        await free_unref_page(kernel, cpu, pfn, order)
 
 
 async def find_or_create_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> int | None:

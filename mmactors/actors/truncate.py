@@ -6,10 +6,10 @@ out: partial pages, which stay; shadow entries; the first pass of truncate_inode
 passes over pages that are locked: here each page is waited for in turn.
 """
 
-from mmactors.actors.address_space import PAGES
 from mmactors.actors.filemap import count_cached, find_lock_page, put_and_free_page
 from mmactors.actors.inode import Inode
 from mmactors.actors.kernel import Kernel
+from mmactors.actors.page_alloc import PAGES
 from mmactors.actors.page_lock import unlock_page
 from mmactors.actors.rmap import areas_of
 from mmactors.actors.unmap import zap_page_range

@@ -12,14 +12,13 @@ import numpy as np
 from mmactors.actors.address_space import (
     FREE_TABLES,
     PAGE_TABLES,
-    PAGES,
     RSS,
     SET_PTE,
     AddressSpace,
     free_table,
 )
 from mmactors.actors.kernel import Kernel
-from mmactors.actors.page_alloc import free_page_list
+from mmactors.actors.page_alloc import PAGES, free_page_list
 from mmactors.actors.rmap_locks import perform_rmap
 from mmactors.actors.tlb import flush_tlb_mm_range
 from mmactors.engine.cpu import Cpu

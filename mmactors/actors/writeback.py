@@ -5,10 +5,11 @@ written: who writes to it afterwards faults and makes it dirty again. Left out: 
 throttling of writers, waiting for disks: a page is on disk when it has been written.
 """
 
-from mmactors.actors.address_space import PAGES, AddressSpace
+from mmactors.actors.address_space import AddressSpace
 from mmactors.actors.filemap import find_lock_page, put_and_free_page
 from mmactors.actors.inode import Inode
 from mmactors.actors.kernel import Kernel
+from mmactors.actors.page_alloc import PAGES
 from mmactors.actors.page_lock import unlock_page
 from mmactors.actors.rmap import areas_of
 from mmactors.actors.tlb import flush_tlb_page

@@ -9,12 +9,22 @@ from typing import Any
 from attrs import define
 
 from mmactors.actors.costs import KernelCosts
+from mmactors.actors.page_alloc import PAGEBLOCK, PAGES, PCP, VMSTAT
 from mmactors.engine.baton import Engine
+from mmactors.engine.guard import Label, Mode
 from mmactors.engine.lock_stat import LockClass
 from mmactors.engine.mailbox import Mailbox, Request
 from mmactors.events import Probe
+from mmactors.mm.buddy import PAGEBLOCK_ORDER
 from mmactors.mm.zone import Zone
-from mmactors.mm.zone_request import FreePcppagesBulk, ZoneAnswer, ZoneRequest
+from mmactors.mm.zone_request import (
+    FreePcppagesBulk,
+    RmqueueBulk,
+    SetMigratetypeIsolate,
+    UnsetMigratetypeIsolate,
+    ZoneAnswer,
+    ZoneRequest,
+)
 
 
 @define(eq=False, kw_only=True)
@@ -37,6 +47,7 @@ class ZoneActor:
             request = await self.mailbox.receive()
             asker = request.reply.asker
             began_ns = clock.now
+            self._declare(request.body)
             answer = self.zone.serve(request.body)
             for event in answer.events:
                 self.probe.emit(event)
@@ -48,7 +59,39 @@ class ZoneActor:
             )
             request.reply.send(answer)
 
+    def _declare(self, request: ZoneRequest) -> None:
+        """Say what the section touches, for guard mode and for searches."""
+        engine = self.engine
+        if not engine.guard.on and not engine.is_exploring:
+            return
+        label = zone_label(request)
+        if engine.guard.on:
+            engine.guard.begin(engine.current, label)
+        for name, mode in label.touches if engine.is_exploring else ():
+            engine.touch(name, mode)
+
     def _hold_ns(self, request: ZoneRequest, answer: ZoneAnswer) -> int:
         """Return how long the lock is held: a fixed part, and one for each block that moves."""
         nr_moved = request.count if isinstance(request, FreePcppagesBulk) else answer.nr_moved
         return self.costs.zone_lock_ns + max(nr_moved, 1) * self.costs.zone_page_ns
+
+
+def zone_label(request: ZoneRequest) -> Label:
+    """Return what a section under zone->lock touches besides the free lists, which are the lock's.
+
+    Counters of free pages change in the zone and on the asking CPU; lists of CPUs where the request
+    names them. Types of pageblocks change only when one is isolated: stealing one, or reserving it,
+    matters to nobody who reads the type without the lock.
+    """
+    touches = [(f"{VMSTAT}[{request.zone}]", Mode.WRITE)]
+    match request:
+        case RmqueueBulk(cpu=cpu):
+            touches.append((f"{PCP}[{cpu}]", Mode.WRITE))
+        case FreePcppagesBulk(cpu=cpu, pcp_cpu=pcp_cpu):
+            touches.append((f"{PCP}[{cpu if pcp_cpu is None else pcp_cpu}]", Mode.WRITE))
+        case SetMigratetypeIsolate(pfn=pfn) | UnsetMigratetypeIsolate(pfn=pfn):
+            touches.append((f"{PAGEBLOCK}[{pfn >> PAGEBLOCK_ORDER}]", Mode.WRITE))
+            touches.append((PAGES, Mode.READ))
+        case _:
+            pass
+    return Label(type(request).__name__, tuple(touches))

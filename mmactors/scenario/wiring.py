@@ -5,13 +5,14 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from mmactors.actors.address_space import PAGE_TABLES, PAGES
+from mmactors.actors.address_space import PAGE_TABLES
 from mmactors.actors.file_calls import FileCalls
 from mmactors.actors.inode import FileSystem
 from mmactors.actors.interpreter import Interpreter
 from mmactors.actors.kernel import INIT_MM_CTX_ID, Kernel
 from mmactors.actors.memory import MemoryActor
 from mmactors.actors.memory_calls import MemoryCalls
+from mmactors.actors.page_alloc import PAGES
 from mmactors.actors.process import Process
 from mmactors.actors.rmap_locks import locked_anon_vma_cache
 from mmactors.actors.switch import Switcher
