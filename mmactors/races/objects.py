@@ -9,16 +9,22 @@ An object that nobody can name (KeyError) is no error: states are then not told 
 
 import hashlib
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any, Final
 
 from attrs import frozen
 
-from mmactors.actors.address_space import PAGE_TABLES, PAGES, RSS
+from mmactors.actors.address_space import PAGE_TABLES, RSS
 from mmactors.actors.kernel import Kernel
+from mmactors.actors.page_alloc import PAGEBLOCK, PAGES, PCP, VMSTAT
 from mmactors.actors.user_access import DATA, TLB
 from mmactors.arch import pte
 from mmactors.engine.baton import Keyed
+from mmactors.mm.buddy import MAX_ORDER, PAGEBLOCK_TYPE_MASK
 from mmactors.mm.mm_struct import MmStruct
+from mmactors.mm.pcp import NR_PCP_LISTS
+from mmactors.mm.vmstat import NR_FREE_PAGES
+from mmactors.mm.zone import Zone
 
 _PTE_FLAGS: Final = (
     ("RW", pte.RW),
@@ -27,6 +33,10 @@ _PTE_FLAGS: Final = (
     ("D", pte.DIRTY),
     ("SPECIAL", pte.SPECIAL),
 )
+
+_MIGRATETYPES: Final = ("unmovable", "movable", "reclaimable", "highatomic", "isolated")
+_FEW: Final = 3
+"""So many pages of a list are named."""
 
 
 @frozen(eq=False)
@@ -60,15 +70,23 @@ class MachineObjects(dict[str, Keyed]):
             PAGES: self._page,
             DATA: self._data,
             TLB: self._tlb,
+            PAGEBLOCK: self._pageblock,
+            PCP: self._pcp,
+            VMSTAT: self._vmstat,
             RSS: lambda ctx_id: self._of_mm(ctx_id, lambda mm: tuple(mm.rss)),
             "vmas": lambda ctx_id: self._of_mm(ctx_id, _areas),
             "mm_cpumask": lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.mm_cpumask, bin),
             "tlb_gen": lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.tlb_gen),
         }
 
+        self._zones: Final = {
+            mailbox.name: zone
+            for mailbox, zone in zip(kernel.zone_mailboxes, kernel.allocator.zones, strict=True)
+        }
         self._whole: Final[dict[str, Callable[[], Hashable]]] = {
             PAGE_TABLES: kernel.memory.key,
             PAGES: self._all_pages,
+            VMSTAT: self._all_vmstat,
             RSS: lambda: tuple([tuple(mm.rss) for mm in mms()]),
             "vmas": lambda: tuple(map(_areas, mms())),
         }
@@ -82,7 +100,8 @@ class MachineObjects(dict[str, Keyed]):
     def _find(self, name: str) -> Keyed:
         thing = self._registered.get(name)
         if thing is not None:
-            return thing
+            zone = self._zones.get(name)
+            return thing if zone is None else View(partial(_zone_key, zone, thing), _zone_text)
         column, bracket, index = name.partition("[")
         if not bracket and column in self._whole:
             return View(self._whole[column], lambda _key: "...")
@@ -110,6 +129,39 @@ class MachineObjects(dict[str, Keyed]):
         for column in (pages.flags, pages.refcount, pages.mapcount, pages.mapping, pages.index):
             digest.update(column.data)
         return digest.digest()
+
+    def _pageblock(self, block: int) -> View:
+        pageblocks = self._kernel.allocator.pageblocks
+        return View(lambda: int(pageblocks[block]) & PAGEBLOCK_TYPE_MASK, _MIGRATETYPES.__getitem__)
+
+    def _pcp(self, cpu: int) -> View:
+        kernel = self._kernel
+
+        def key() -> tuple[Hashable, ...]:
+            return tuple(
+                [
+                    (zone.number, pindex, tuple(pfns))
+                    for zone in kernel.allocator.zones
+                    for pindex in range(NR_PCP_LISTS)
+                    if (pfns := kernel.pages.list_pfns(zone.pcps[cpu].heads + pindex))
+                ]
+            ) + tuple([zone.pcps[cpu].words.tobytes() for zone in kernel.allocator.zones])
+
+        return View(key, _pcp_text)
+
+    def _vmstat(self, zone: int) -> View:
+        vmstat = self._kernel.vmstat
+
+        def key() -> tuple[int, ...]:
+            deltas = vmstat.cpu_zone_words[:, zone, NR_FREE_PAGES].tolist()
+            return (vmstat.zones[zone][NR_FREE_PAGES], *deltas)
+
+        return View(key, lambda key: f"free {key[0]}, not yet counted {list(key[1:])}")
+
+    def _all_vmstat(self) -> Hashable:
+        return (
+            self._kernel.vmstat.cpu_zone_words.tobytes() + self._kernel.vmstat.zone_words.tobytes()
+        )
 
     def _data(self, pfn: int) -> View:
         generation = self._kernel.pages.generation_view
@@ -156,3 +208,26 @@ def _tlb_text(entries: tuple[Any, ...]) -> str:
 
 def _areas(mm: MmStruct) -> Hashable:
     return tuple((vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_pgoff) for vma in mm.tree)
+
+
+def _zone_key(zone: Zone, mailbox: Keyed) -> Hashable:
+    """Return the value of what zone->lock guards, and of who queues for it."""
+    digest = hashlib.blake2b(digest_size=16)
+    for array in (zone.words, zone.pages.next, zone.pages.buddy, zone.pageblocks):
+        digest.update(array.data)
+    blocks = tuple([zone.view[order] for order in range(MAX_ORDER)])
+    return (blocks, digest.digest(), mailbox.key())
+
+
+def _zone_text(key: tuple[Any, ...]) -> str:
+    return "free blocks by order " + " ".join(map(str, key[0]))
+
+
+def _pcp_text(key: tuple[Any, ...]) -> str:
+    lists = [part for part in key if isinstance(part, tuple)]
+    texts = [
+        f"list {pindex}: {' '.join(f'{pfn:#x}' for pfn in pfns[:_FEW])}"
+        f"{f' and {len(pfns) - _FEW} more' if len(pfns) > _FEW else ''}"
+        for _, pindex, pfns in lists
+    ]
+    return ", ".join(texts) or "empty"
