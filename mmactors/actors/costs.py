@@ -43,6 +43,10 @@ class KernelCosts:
         150,
         doc="Copying 4 KiB between a program and the page cache; 80 (cached) to 400.",
     )
+    copy_page_ns: int = _cost(
+        200,
+        doc="Copying 4 KiB to a new page; 120 (cached) to 500 (missing everywhere).",
+    )
     pcp_ns: int = _cost(
         20,
         doc="Taking or giving a page from or to the CPU's own list; 10 to 40.",
@@ -56,6 +60,9 @@ class KernelCosts:
     )
     mmap_ns: int = _cost(400, doc="The area work of one mmap or munmap, without pages; 250 to 800.")
     zap_page_ns: int = _cost(25, doc="Clearing one entry and dropping its page at unmap; 15 to 50.")
+    change_pte_ns: int = _cost(
+        10, doc="Changing one entry that stays: mprotect, mremap, fork; 5 to 30."
+    )
     ipi_ns: int = _cost(
         500,
         doc="From sending an interrupt to its handler running elsewhere; 300 to 1500 by distance "

@@ -4,6 +4,7 @@ Everything here is wired once by scenario/wiring.py. `ask` edges, which must sta
 a thread asks a zone actor, a thread asks the memory actor; nobody else asks.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
@@ -14,17 +15,22 @@ from mmactors.arch.page import PageColumns
 from mmactors.checks import Checks
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu import Cpu
+from mmactors.engine.lock import Spinlock
 from mmactors.engine.lock_stat import LockClass, LockStatistics
 from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.probe import EngineProbe
 from mmactors.hw.hardware import Hardware
 from mmactors.mm.anon_vma import AnonVmaCache
+from mmactors.mm.fault import FaultContext
 from mmactors.mm.mm_config import MmConfig
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.page_alloc import PageAllocator
+from mmactors.mm.page_table import PTE_LEVEL
+from mmactors.mm.task import Task
 from mmactors.mm.tlb_state import TlbState
 from mmactors.mm.vmstat import VmStat
 from mmactors.rules import Rules
+from mmactors.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
     from mmactors.actors.address_space import AddressSpace
@@ -70,15 +76,54 @@ class Kernel:
     file_system: "FileSystem" = field(init=False)
     page_locks: "dict[int, Mutex]" = field(factory=dict)
     """By PFN: locks of pages of files."""
+    fault_contexts: dict[int, FaultContext] = field(factory=dict)
+    """By the number of a thread's actor: what its faults work with."""
+    shared_pages: PageColumns = field(init=False)
+    """`pages` as mechanisms see it that several actors drive: guarded in guard mode."""
     mmap_lock_class: LockClass = field(init=False)
     ptl_class: LockClass = field(init=False)
     anon_vma_class: LockClass = field(init=False)
     _last_ctx_id: int = INIT_MM_CTX_ID
+    _ptls: dict[int, Spinlock] = field(factory=dict, init=False)
+    """By frame of the PTE table: its own lock (split page-table locks)."""
 
     def new_ctx_id(self) -> int:
         """Return an id that no address space of this run had (init_new_context)."""
         self._last_ctx_id += 1
         return self._last_ctx_id
+
+    def pte_lockptr(self, index: int) -> Spinlock:
+        """Return the lock of the PTE table in which word `index` lies."""
+        pfn = index >> (PAGE_SHIFT - 3)
+        lock = self._ptls.get(pfn)
+        if lock is None:
+            lock = Spinlock(self.engine, self.ptl_class, name=f"ptl[{pfn:#x}]")
+            self._ptls[pfn] = lock
+        return lock
+
+    def forget_table(self, level: int, pfn: int) -> None:
+        """The frame of a freed table may become something else: drop its lock."""
+        if level == PTE_LEVEL:
+            self._ptls.pop(pfn, None)
+
+    def fault_context(self, cpu: Cpu) -> FaultContext:
+        """Return what faults of the thread on `cpu` work with."""
+        return self.fault_contexts[cpu.current.index]
+
+    def new_fault_context(self, cpu: Cpu, task: Task) -> FaultContext:
+        """Return what faults of `task` work with while it runs on `cpu`."""
+        index, node = cpu.index, self.cpu_node[cpu.index]
+        return FaultContext(
+            pages=self.shared_pages,
+            zero_pfn=self.zero_pfn,
+            count_event=partial(self.vmstat.count_vm_events, index),
+            count_node=partial(self.vmstat.mod_node_page_state, index, node),
+            task=task,
+        )
+
+    def count_event(self, cpu: Cpu, item: int, delta: int = 1) -> None:
+        """Count an event on `cpu`."""
+        self.vmstat.events[cpu.index][item] += delta
 
     def count_node(self, cpu: Cpu, item: int, delta: int) -> None:
         """Add to an item of the node that `cpu` belongs to."""

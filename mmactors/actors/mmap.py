@@ -1,31 +1,91 @@
-"""System calls on the address space: mmap, munmap, brk, and exit (mm/mmap.c, Linux 6.1).
+"""System calls on the address space: areas first, then pages (mm/mmap.c and its like, Linux 6.1).
 
-mmap_lock is held for writing. Taking pages away is actors/unmap.py.
+What a call decides is a generator of mm/, which runs with mmap_lock held, for writing where areas
+change; here its requests are done. munmap and a shrinking heap go on as readers once the areas are
+gone; making pages present begins when the lock is free again. Taking pages away is
+actors/unmap.py, changing entries actors/change_ptes.py.
+
+Left out: files on disk, swap, huge pages.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any
 
-from mmactors.actors.address_space import CHANGE_AREAS, AddressSpace, free_table
+from attrs import frozen
+
+from mmactors.actors.address_space import AddressSpace, free_table
+from mmactors.actors.change_ptes import change_ptes
+from mmactors.actors.fault import fault_in_pages
 from mmactors.actors.kernel import Kernel
+from mmactors.actors.page_work import label_of, perform_page_work
 from mmactors.actors.rmap_locks import answer_rmap, rmap_label
 from mmactors.actors.tlb import shoot_lazy_tlbs
-from mmactors.actors.unmap import unmap_region
+from mmactors.actors.truncate import punch_hole, truncate_inode_pages
+from mmactors.actors.unmap import unmap_region, zap_page_range
 from mmactors.engine.cpu import Cpu
 from mmactors.events import VmUnmappedArea
+from mmactors.mm import madvise
+from mmactors.mm.change_protection import change_pte_range
+from mmactors.mm.madvise_pages import madvise_cold_pte_range, madvise_free_pte_range
+from mmactors.mm.mlock import LockPages
 from mmactors.mm.mm_struct import MmStruct
-from mmactors.mm.mmap import MmapRequest, MmapSteps
-from mmactors.mm.munmap import UnmapRegion, exit_mmap
+from mmactors.mm.move_page_tables import move_page_tables
+from mmactors.mm.mprotect import ChangeProtection
+from mmactors.mm.mremap import MovePageTables
+from mmactors.mm.msync import SyncFileRange
+from mmactors.mm.munmap import EvictMapping, UnmapRegion, exit_mmap
+from mmactors.mm.populate import FaultInPages, Populate, mm_populate
+from mmactors.mm.step import Step, areas, rss
 from mmactors.mm.unmapped_area import AreaSearched
 from mmactors.mm.vma_adjust import RmapRequest
 
+CallSteps = Generator[Any, int | None, int]
+
+
+@frozen
+class _Unfinished:
+    """A call that lets go of mmap_lock before it makes pages present, which ends it."""
+
+    steps: CallSteps
+    populate: Populate
+
+    def finish(self, error: int) -> int:
+        """Return the call's result."""
+        try:
+            self.steps.send(error)
+        except StopIteration as done:
+            result: int = done.value
+            return result
+        raise AssertionError("nothing is asked for after pages were made present")
+
 
 async def change_mappings(
-    kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: Callable[[MmStruct], MmapSteps]
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: Callable[[MmStruct], CallSteps]
 ) -> int:
     """Do what `steps` says with mmap_lock held for writing; return its result."""
     async with space.mmap_lock.write():
         await kernel.engine.spend(kernel.costs.mmap_ns)
-        return await _perform(kernel, cpu, space, steps(space.mm))
+        done = await _perform(kernel, cpu, space, steps(space.mm), mode="w")
+    if isinstance(done, int):
+        return done
+    populate = done.populate
+    error = 0
+    if populate.length:
+        async with space.mmap_lock.read():
+            error = await _populate(kernel, cpu, space, populate)
+    return done.finish(error)
+
+
+async def read_mappings(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: Callable[[MmStruct], CallSteps]
+) -> int:
+    """Do what `steps` says with mmap_lock held for reading; return its result."""
+    async with space.mmap_lock.read():
+        await kernel.engine.spend(kernel.costs.mmap_ns)
+        done = await _perform(kernel, cpu, space, steps(space.mm), mode="r")
+    assert isinstance(done, int), "a call that only reads areas keeps mmap_lock"
+    return done
 
 
 async def exit_mm(kernel: Kernel, cpu: Cpu, space: AddressSpace) -> None:
@@ -39,25 +99,101 @@ async def exit_mm(kernel: Kernel, cpu: Cpu, space: AddressSpace) -> None:
     await free_table(kernel, cpu, pgd.pfn)
 
 
-async def _perform(kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: MmapSteps) -> int:
+async def _populate(kernel: Kernel, cpu: Cpu, space: AddressSpace, populate: Populate) -> int:
+    steps = mm_populate(
+        space.mm,
+        start=populate.start,
+        length=populate.length,
+        ignores_errors=populate.ignores_errors,
+    )
+    done = await _perform(kernel, cpu, space, steps, mode="r")
+    assert isinstance(done, int), "mmap_lock is held already"
+    return done
+
+
+async def _perform(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: CallSteps, *, mode: str
+) -> int | _Unfinished:
+    """Drive a call; `mode`: how it touches areas, r or w."""
     engine = kernel.engine
-    request: MmapRequest | None = None
+    ctx_id = space.mm.ctx_id
+    what = "change areas" if mode == "w" else "read areas"
+    request: object = None
+    answer: int | None = None
     while True:
         if engine.wants_step():
-            label = CHANGE_AREAS
+            label = label_of(Step(what, ((areas(ctx_id), mode), (rss(ctx_id), "r"))))
             if isinstance(request, RmapRequest):
-                label = rmap_label(space, request, CHANGE_AREAS)
+                label = rmap_label(space, request, label)
             await engine.step(label)
         try:
-            request = next(steps)
+            request = steps.send(answer)
         except StopIteration as done:
             result: int = done.value
             return result
-        match request:
-            case AreaSearched(address=address, length=length, flags=flags):
-                if kernel.probe.on:
-                    kernel.probe.emit(VmUnmappedArea(address=address, length=length, flags=flags))
-            case UnmapRegion():
-                await unmap_region(kernel, cpu, space, request)
-            case _ if isinstance(request, RmapRequest):
-                await answer_rmap(kernel, space, request)
+        if isinstance(request, Populate):
+            return _Unfinished(steps, request)
+        answer = await _answer(kernel, cpu, space, request)
+
+
+async def _answer(kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object) -> int | None:
+    match request:
+        case AreaSearched(address=address, length=length, flags=flags):
+            if kernel.probe.on:
+                kernel.probe.emit(VmUnmappedArea(address=address, length=length, flags=flags))
+        case UnmapRegion():
+            if request.may_downgrade:
+                await space.mmap_lock.downgrade()
+            await unmap_region(kernel, cpu, space, request)
+        case EvictMapping(mapping=mapping):
+            await truncate_inode_pages(kernel, cpu, kernel.file_system.inode_of(mapping), 0, None)
+            kernel.file_system.forget(mapping)
+        case ChangeProtection() | madvise.LazyFree() | madvise.Deactivate():
+            await _change_entries(kernel, cpu, space, request)
+        case MovePageTables(old_address=old, new_address=new, length=length):
+            steps = move_page_tables(space.mm, old_address=old, new_address=new, length=length)
+            return int(await perform_page_work(kernel, cpu, space, steps))
+        case FaultInPages():
+            return await fault_in_pages(kernel, cpu, space, request)
+        case madvise.ZapRange(start=start, end=end):
+            await zap_page_range(kernel, cpu, space, start, end)
+        case madvise.PunchHole(file=file, first=first, end=end):
+            # The hole waits for the inode: nobody shall wait for this address space meanwhile.
+            await space.mmap_lock.release_read()
+            await punch_hole(kernel, cpu, kernel.file_system.inode_of(file.mapping), first, end)
+            await space.mmap_lock.acquire_read()
+            return 0
+        case SyncFileRange():
+            return 0
+        case LockPages() | madvise.SwapIn():
+            pass
+        case _ if isinstance(request, RmapRequest):
+            await answer_rmap(kernel, space, request)
+        case _:
+            raise AssertionError(f"{request} has no answer: supported.py refuses what needs it")
+    return None
+
+
+async def _change_entries(
+    kernel: Kernel,
+    cpu: Cpu,
+    space: AddressSpace,
+    request: ChangeProtection | madvise.LazyFree | madvise.Deactivate,
+) -> None:
+    mm = space.mm
+    pages = kernel.shared_pages
+    match request:
+        case ChangeProtection(vma=vma):
+            text = "change protection"
+            change = partial(change_pte_range, mm, pages, vma)
+        case madvise.LazyFree():
+            text = "free lazily"
+            change = partial(madvise_free_pte_range, mm, pages)
+        case madvise.Deactivate():
+            if request.pageout:
+                return  # There is no swap that pages could be written to.
+            text = "make old"
+            change = partial(madvise_cold_pte_range, mm, pages)
+    await change_ptes(
+        kernel, cpu, space, start=request.start, end=request.end, text=text, change=change
+    )

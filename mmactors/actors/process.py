@@ -8,13 +8,15 @@ from attrs import define, field
 from mmactors.actors.address_space import RSS, AddressSpace
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.mmap import exit_mm
+from mmactors.actors.page_work import take_step
 from mmactors.actors.switch_mm import GuardedFlushing
-from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import GuardedColumn
+from mmactors.engine.guard import GuardedElement
 from mmactors.events import SchedProcessExit
 from mmactors.mm.mapped_file import MappedFile
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.page_table import PageTable
+from mmactors.mm.step import Step, rss
+from mmactors.mm.task import Task
 from mmactors.workload.operation import By
 
 if TYPE_CHECKING:
@@ -52,7 +54,8 @@ class Process:
     threads: "dict[str, UserThread]" = field(factory=dict, init=False)
     """By their names in the program; the leader is FIRST_PROCESS."""
     nr_live_threads: int = field(default=0, init=False)
-    minor_faults: int = field(default=0, init=False)
+    tasks: list[Task] = field(factory=list, init=False)
+    """What faults noted, by thread that ever was."""
     user_ns: int = field(default=0, init=False)
     started_ns: int = field(default=0, init=False)
     killed_by: int | None = field(default=None, init=False)
@@ -66,14 +69,19 @@ class Process:
         levels = kernel.hardware.config.levels
         mm = MmStruct(
             config=kernel.mm_config,
-            page_table=PageTable(kernel.memory, pgd_pfn=pgd_pfn, levels=levels),
+            page_table=PageTable(
+                kernel.memory,
+                pgd_pfn=pgd_pfn,
+                levels=levels,
+                wants_step=kernel.engine.wants_step,
+            ),
             anon_vma_cache=kernel.anon_vma_cache,
             rules=kernel.rules,
             ctx_id=kernel.new_ctx_id(),
         )
         guard = kernel.engine.guard
         if guard.on:
-            rss: Any = GuardedColumn(mm.rss, RSS, guard)
+            rss: Any = GuardedElement(mm.rss, RSS, mm.ctx_id, guard)
             mm.rss = rss
             mm.flushing = GuardedFlushing(mm.flushing, mm.ctx_id, guard)
         self.space = AddressSpace(kernel, mm)
@@ -94,8 +102,24 @@ class Process:
             for operation in leader.program[leader.next_operation :]
         )
 
-    async def end_thread(self, cpu: Cpu) -> None:
+    @property
+    def min_flt(self) -> int:
+        """Faults without waiting for a disk, of all threads."""
+        return sum(task.min_flt for task in self.tasks)
+
+    @property
+    def maj_flt(self) -> int:
+        """Faults with waiting for a disk, of all threads."""
+        return sum(task.maj_flt for task in self.tasks)
+
+    async def end_thread(self, thread: "UserThread") -> None:
         """Note that a thread has ended; the last one gives the address space back (do_exit)."""
+        cpu = thread.cpu
+        task = thread.task
+        if task.mm is not None:
+            if self.kernel.engine.wants_step():
+                await take_step(self.kernel, Step("sync rss", ((rss(task.mm.ctx_id), "a"),)))
+            task.rss.fold(task.mm)
         self.nr_live_threads -= 1
         if self.nr_live_threads or self.space is None:
             return

@@ -10,7 +10,7 @@ from typing import Final
 from attrs import define, field
 
 from mmactors.actors.address_space import alloc_table
-from mmactors.actors.fault import SIGKILL, Signal, handle_page_fault
+from mmactors.actors.fault import handle_page_fault
 from mmactors.actors.memory import TransferLines
 from mmactors.actors.process import Process
 from mmactors.actors.user_access import run_access
@@ -29,6 +29,8 @@ from mmactors.hw.hardware import (
     REASON,
     STALE,
 )
+from mmactors.mm.handle_mm_fault import SIGKILL, FaultSignal
+from mmactors.mm.task import Task
 from mmactors.workload.operation import Operation
 from mmactors.workload.program import FIRST_PROCESS
 
@@ -43,6 +45,7 @@ class UserThread:
     process: Process
     name: str
     cpu: Cpu
+    task: Task = field(factory=Task, init=False)
     program: tuple[Operation, ...]
     """What it does on its own; a thread without a program takes operations from `inbox`."""
     is_leader: bool
@@ -71,7 +74,10 @@ class UserThread:
         """Let the thread run on its CPU."""
         process = self.process
         process.threads[FIRST_PROCESS if self.is_leader else self.name] = self
+        process.tasks.append(self.task)
         process.nr_live_threads += 1
+        if process.space is not None:
+            self.task.mm = process.space.mm
         self.resume(at_ns)
 
     def resume(self, at_ns: int) -> None:
@@ -81,6 +87,12 @@ class UserThread:
         self.actor = process.switcher.spawn(
             process, self.cpu, name=comm, coro=self._run(), at_ns=at_ns
         )
+        self._enter_cpu()
+
+    def _enter_cpu(self) -> None:
+        """Let faults count on the CPU that the thread is on now."""
+        kernel = self.process.kernel
+        kernel.fault_contexts[self.actor.index] = kernel.new_fault_context(self.cpu, self.task)
 
     async def _run(self) -> None:
         process = self.process
@@ -93,7 +105,7 @@ class UserThread:
             await self.yield_cpu()
         if not process.outlives_threads:
             process.switcher.exit_mm(self.cpu, self.actor)
-            await process.end_thread(self.cpu)
+            await process.end_thread(self)
         self.cpu.exit_thread()
 
     async def _lead(self) -> None:
@@ -113,9 +125,9 @@ class UserThread:
         process.started_ns = self.cpu.clock.now
         pgd_pfn = await alloc_table(process.kernel, self.cpu)
         if pgd_pfn is None:
-            self.receive_signal(Signal(SIGKILL, 0, 0))
+            self.receive_signal(FaultSignal(number=SIGKILL, code=0, address=0))
         else:
-            process.exec(pgd_pfn)
+            self.task.mm = process.exec(pgd_pfn).mm
             await process.switcher.on_run(self.cpu, self.actor)
 
     @property
@@ -169,6 +181,7 @@ class UserThread:
         self.cpu = cpu
         self.actor.cpu = cpu
         self.actor.clock = cpu.clock
+        self._enter_cpu()
         cpu.wake(self.actor, old.clock.now)
         await self.process.kernel.engine.wait(self, "migrate")
         await self._begin()
@@ -177,7 +190,7 @@ class UserThread:
         """Say what a migrating thread waits for."""
         return f"its turn on cpu{self.cpu.index}"
 
-    def receive_signal(self, signal: Signal) -> None:
+    def receive_signal(self, signal: FaultSignal) -> None:
         """Take a signal: SIGKILL ends the process, others end the operation that caused them."""
         kernel = self.process.kernel
         if kernel.probe.on:
@@ -188,7 +201,7 @@ class UserThread:
             self.process.killed_by = signal.number
             self.process.exit_group(self.cpu.clock.now)
 
-    async def access(self, trace: Trace) -> Signal | None:
+    async def access(self, trace: Trace) -> FaultSignal | None:
         """Run all accesses of a trace; return the signal that stopped them, None: none did."""
         process = self.process
         kernel = process.kernel
@@ -223,7 +236,6 @@ class UserThread:
                 if signal is not None:
                     self.receive_signal(signal)
                     return signal
-                process.minor_faults += 1
             elif reason == END:
                 return None
             elif reason == STALE:
@@ -231,7 +243,7 @@ class UserThread:
                 kernel.checks.stale_translation(cpu.index)
             else:
                 await self.yield_cpu()
-        return Signal(SIGKILL, 0, 0)
+        return FaultSignal(number=SIGKILL, code=0, address=0)
 
     async def yield_cpu(self) -> None:
         """Let the others catch up: account the batch's memory transfers, then take turns."""

@@ -32,7 +32,6 @@ async def fault_in_readable(thread: UserThread, address: int) -> bool:
         )
         if signal is not None:
             return False
-        process.minor_faults += 1
     return True
 
 

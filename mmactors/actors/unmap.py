@@ -90,6 +90,7 @@ async def _zap(
     for leaves in list(mm.page_table.leaf_ranges(start, end)):
         async with space.pte_lockptr(leaves.index):
             await engine.step(SET_PTE)
+            kernel.fault_context(cpu).sync_mm_rss(mm)
             done = zap_pte_range(mm, kernel.pages, leaves)
             if kernel.checks is not None:
                 kernel.checks.revoke(mm, leaves.address, leaves.end)

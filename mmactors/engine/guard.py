@@ -124,3 +124,21 @@ class GuardedColumn:
     def __setitem__(self, index: int, value: int, /) -> None:
         self._guard.check(self._name, index, Mode.WRITE)
         self._column[index] = value
+
+
+class GuardedElement:
+    """Shared words that are one object together, and ask the guard as one."""
+
+    def __init__(self, column: Column, name: str, element: int, guard: Guard) -> None:
+        self._column: Final = column
+        self._name: Final = name
+        self._element: Final = element
+        self._guard: Final = guard
+
+    def __getitem__(self, index: int, /) -> int:
+        self._guard.check(self._name, self._element, Mode.READ)
+        return self._column[index]
+
+    def __setitem__(self, index: int, value: int, /) -> None:
+        self._guard.check(self._name, self._element, Mode.WRITE)
+        self._column[index] = value

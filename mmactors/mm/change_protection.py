@@ -4,20 +4,45 @@ The entries of one table at a time, under its lock; the flush follows. Left out:
 huge pages, soft-dirty, userfaultfd.
 """
 
+from attrs import frozen
+
 from mmactors.arch.page import PageColumns
-from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, PRESENT, PROTNONE, RW, SPECIAL
+from mmactors.arch.pte import (
+    ACCESSED,
+    DIRTY,
+    NX,
+    PFN_MASK,
+    PFN_SHIFT,
+    PRESENT,
+    PROTNONE,
+    RW,
+    SPECIAL,
+    USER,
+)
 from mmactors.mm.fault import vma_page_prot
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.page_table import LeafRange
 from mmactors.mm.rmap import PG_ANON_EXCLUSIVE
 from mmactors.mm.vma import VM_SHARED, VM_WRITE, Vma
+from mmactors.units import PAGE_SIZE
 
 _KEPT: int = PFN_MASK | SPECIAL | ACCESSED | DIRTY
 """What an entry keeps of itself (_PAGE_CHG_MASK)."""
 
 
-def change_pte_range(mm: MmStruct, pages: PageColumns, vma: Vma, leaves: LeafRange) -> int:
-    """Give present entries the protection of `vma`; return how many there are.
+@frozen(kw_only=True)
+class Changed:
+    """What became of the entries of one table."""
+
+    nr_changed: int
+    first: int | None
+    """Address of the first page that some CPU may know otherwise; None: there is none."""
+    end: int
+    """End of the last one."""
+
+
+def change_pte_range(mm: MmStruct, pages: PageColumns, vma: Vma, leaves: LeafRange) -> Changed:
+    """Give present entries the protection of `vma`.
 
     A dirty page that would only be marked writable again by a fault is marked at once: private
     memory if it is exclusive, shared memory always.
@@ -26,8 +51,9 @@ def change_pte_range(mm: MmStruct, pages: PageColumns, vma: Vma, leaves: LeafRan
     prot = vma_page_prot(vma)
     tries_writable = vma.vm_flags & VM_WRITE != 0
     changed = 0
-    for index in range(leaves.index, leaves.index + leaves.count):
-        entry = view[index]
+    first, end = None, 0
+    for offset in range(leaves.count):
+        entry = view[leaves.index + offset]
         if not entry & (PRESENT | PROTNONE):
             continue
         new = entry & _KEPT | prot
@@ -37,17 +63,31 @@ def change_pte_range(mm: MmStruct, pages: PageColumns, vma: Vma, leaves: LeafRan
             and _can_change_writable(pages, vma, new)
         ):
             new |= RW
-        view[index] = new
+        view[leaves.index + offset] = new
         changed += 1
-    return changed
+        if pte_needs_flush(entry, new):
+            address = leaves.address + offset * PAGE_SIZE
+            first = address if first is None else first
+            end = address + PAGE_SIZE
+    return Changed(nr_changed=changed, first=first, end=end)
 
 
-def change_protection(mm: MmStruct, pages: PageColumns, vma: Vma, start: int, end: int) -> int:
-    """Give the entries of `[start, end)` the protection of `vma`; return how many there are."""
-    return sum(
+def change_protection(mm: MmStruct, pages: PageColumns, vma: Vma, start: int, end: int) -> None:
+    """Give the entries of `[start, end)` the protection of `vma`."""
+    for leaves in list(mm.page_table.leaf_ranges(start, end)):
         change_pte_range(mm, pages, vma, leaves)
-        for leaves in list(mm.page_table.leaf_ranges(start, end))
-    )
+
+
+def pte_needs_flush(old: int, new: int) -> bool:
+    """Say whether a CPU may know an entry in a way that its new flags forbid or do not show.
+
+    (arch/x86/include/asm/tlbflush.h.) The frame is the same; one that was not present is in no
+    TLB; a lost DIRTY or PRESENT matters, and every change of what is allowed.
+    """
+    if not old & PRESENT:
+        return False
+    changed = old ^ new
+    return changed & old & (DIRTY | PRESENT) != 0 or changed & (RW | USER | NX) != 0
 
 
 def _can_change_writable(pages: PageColumns, vma: Vma, entry: int) -> bool:

@@ -1,53 +1,85 @@
 """What a page fault makes of an area and an entry (mm/memory.c, Linux 6.1).
 
 Generators: they ask for tables (`AllocTable`, `FreeTable`), pages (`AllocPage`), contents
-(`ReadPage`) and flushes (`FlushPage`), and look at the entry again after each answer; before the
-first page of an area they also make the requests of mm/anon_vma.py. The caller holds mmap_lock, and
-the table's lock from the last answer to the end. Entries without RW of pages that a write reaches
-are served in mm/wp_page.py, pages of files in mm/file_fault.py. Left out: swap, huge pages,
-userfaultfd, NUMA hints.
+(`ReadPage`) and flushes (`FlushPage`), for the locks of tables, and for steps (mm/step.py); before
+the first page of an area they also make the requests of mm/anon_vma.py. The caller holds mmap_lock.
+An entry is read without its table's lock and looked at again under it. Entries without RW of pages
+that a write reaches are served in mm/wp_page.py, pages of files in mm/file_fault.py. Left out:
+swap, huge pages, userfaultfd, NUMA hints.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Final
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from mmactors.arch.page import PageColumns
 from mmactors.arch.pte import PRESENT, PROTNONE, RW
 from mmactors.mm.anon_vma import AnonVmaRequest
 from mmactors.mm.anon_vma_chain import anon_vma_prepare
+from mmactors.mm.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from mmactors.mm.mapped_file import MappedFile
 from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
 from mmactors.mm.page_table import TableRequest
 from mmactors.mm.pgprot import anonymous_pte, vm_get_page_prot, zero_page_pte
 from mmactors.mm.rmap import page_add_new_anon_rmap
+from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, StepRequest, page, pte, rss
+from mmactors.mm.task import Task
 from mmactors.mm.vma import VM_SHARED, Vma
+from mmactors.mm.vmstat import NR_ANON_MAPPED
 from mmactors.units import KIB
 
 VM_FAULT_OOM: Final = 0x01
 VM_FAULT_SIGBUS: Final = 0x02
 VM_FAULT_MAJOR: Final = 0x04
-VM_FAULT_REUSED: Final = 0x10_0000
-"""Ours: the event PGREUSE, an entry was made writable without a copy."""
 VM_FAULT_ERROR: Final = VM_FAULT_OOM | VM_FAULT_SIGBUS
 
 
-@frozen(kw_only=True)
+def _not_counted(item: int, delta: int = 1) -> None:
+    """Count nothing: nobody reads the machine's counters."""
+
+
+@define(eq=False, kw_only=True)
 class FaultContext:
-    """What all faults of a machine share."""
+    """What faults work with on one CPU: struct pages, counters, and who runs there."""
 
     pages: PageColumns
     zero_pfn: int
     """The page of zeros that reads of untouched memory see."""
     fault_around_bytes: int = 64 * KIB
+    count_event: Callable[[int], None] = _not_counted
+    """Called with an event of /proc/vmstat."""
+    count_node: Callable[[int, int], None] = _not_counted
+    """Called with an item of the node and what it changes by."""
+    task: Task = field(factory=Task)
+    """The thread that runs (current)."""
+
+    def add_mm_counter_fast(self, mm: MmStruct, member: int, value: int) -> None:
+        """Add pages to an rss counter; the running thread's own are told later."""
+        task = self.task
+        if mm is task.mm:
+            task.rss.add_mm_counter_fast(member, value)
+        else:
+            mm.add_mm_counter(member, value)
+
+    def sync_mm_rss(self, mm: MmStruct) -> None:
+        """Bring what the running thread has counted to `mm`, if that is its address space."""
+        if mm is self.task.mm:
+            self.task.rss.fold(mm)
 
 
 @frozen(kw_only=True)
 class AllocPage:
-    """A page is needed, zeroed or a copy of `copy_of`; answered with its PFN, None: no memory."""
+    """A page is needed; answered with its PFN, None: no memory."""
 
-    copy_of: int | None = None
+    gfp: int = GFP_HIGHUSER_MOVABLE
+    """With GFP_ZERO, the page is cleared."""
+    is_copy: bool = False
+    """Another page is copied to it."""
+
+
+ALLOC_ZEROED: Final = AllocPage(gfp=GFP_HIGHUSER_MOVABLE | GFP_ZERO)
+ALLOC_COPY: Final = AllocPage(is_copy=True)
 
 
 @frozen(kw_only=True)
@@ -72,7 +104,9 @@ class ReadPage:
     index: int
 
 
-FaultRequest = TableRequest | AllocPage | FreePage | FlushPage | ReadPage | AnonVmaRequest
+FaultRequest = (
+    TableRequest | AllocPage | FreePage | FlushPage | ReadPage | StepRequest | AnonVmaRequest
+)
 FaultSteps = Generator[FaultRequest, int | None, int]
 
 
@@ -92,21 +126,32 @@ def do_anonymous_page(
 ) -> FaultSteps:
     """Map untouched anonymous memory: the zero page for a read, a page of its own for a write."""
     view = mm.page_table.memory.view
+    wants_step = mm.page_table.wants_step
     if not is_write:
+        yield LockPtes(index)
+        if wants_step():
+            yield Step("map the zero page", ((pte(index), "w"),))
         if not view[index]:
             view[index] = zero_page_pte(context.zero_pfn, vma.vm_flags)
+        yield UNLOCK_PTES
         return 0
     if vma.anon_vma is None:
         yield from anon_vma_prepare(mm, vma)
-    pfn = yield AllocPage()
+    pfn = yield ALLOC_ZEROED
     if pfn is None:
         return VM_FAULT_OOM
+    yield LockPtes(index)
+    if wants_step():
+        touches = ((pte(index), "w"), (page(pfn), "w"), (rss(mm.ctx_id), "a"))
+        yield Step("map a page", touches)
     if view[index]:
         yield FreePage(pfn=pfn)
-        return 0
-    page_add_new_anon_rmap(context.pages, pfn, vma, address)
-    mm.add_mm_counter(MM_ANONPAGES, 1)
-    view[index] = anonymous_pte(pfn, vma.vm_flags)
+    else:
+        page_add_new_anon_rmap(context.pages, pfn, vma, address)
+        context.count_node(NR_ANON_MAPPED, 1)
+        context.add_mm_counter_fast(mm, MM_ANONPAGES, 1)
+        view[index] = anonymous_pte(pfn, vma.vm_flags)
+    yield UNLOCK_PTES
     return 0
 
 

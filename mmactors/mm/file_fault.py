@@ -1,15 +1,18 @@
 """Faults on files and shared memory (mm/memory.c, do_fault; mm/filemap.c; mm/shmem.c; Linux 6.1).
 
 A page of shared memory is made when it is first touched. Pages of other files come into the page
-cache by `ReadPage`. Left out: what reading a file takes (read-ahead, waiting).
+cache by `ReadPage`. Left out: what reading a file takes (read-ahead, waiting); the page lock;
+telling a file system of the first write (page_mkwrite).
 """
 
 from collections.abc import Generator
+from typing import Final
 
 from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PG_UPTODATE
 from mmactors.arch.pte import DIRTY, PTRS_PER_TABLE, RW, make_pte
 from mmactors.mm.anon_vma_chain import anon_vma_prepare
 from mmactors.mm.fault import (
+    ALLOC_COPY,
     VM_FAULT_MAJOR,
     VM_FAULT_OOM,
     VM_FAULT_SIGBUS,
@@ -24,9 +27,14 @@ from mmactors.mm.fault import (
 )
 from mmactors.mm.mapped_file import MappedFile
 from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
-from mmactors.mm.rmap import mm_counter, page_add_file_rmap, page_add_new_anon_rmap
+from mmactors.mm.rmap import mm_counter, page_add_file_rmap, page_add_new_anon_rmap, put_page
+from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, Touch, page, pte, rss
 from mmactors.mm.vma import VM_SHARED, VM_WRITE, Vma, linear_page_index
+from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED, NR_FILE_PAGES, NR_SHMEM
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+
+PAGE_CACHE: Final = "page_cache"
+"""The pages of all files, as steps declare them."""
 
 
 def do_fault(
@@ -35,16 +43,24 @@ def do_fault(
     """Map a page of what backs the area; a write to private memory maps a copy at once."""
     if is_write and not vma.vm_flags & VM_SHARED:
         return (yield from _do_cow_fault(context, mm, vma, address, index))
-    if not is_write and _do_fault_around(context, mm, vma, address, index):
+    if not is_write and (yield from _do_fault_around(context, mm, vma, address, index)):
         return 0
-    pfn, fault = yield from _fault_page(context, vma, address)
-    if pfn is None or not is_none(mm.page_table.memory.view[index]):
+    pfn, fault = yield from _fault_page(context, mm, vma, address)
+    if pfn is None:
         return fault
     entry = make_pte(pfn, vma_page_prot(vma))
     if is_write:
         entry |= DIRTY | (RW if vma.vm_flags & VM_WRITE else 0)
-        context.pages.flags_view[pfn] |= PG_DIRTY
-    _set_pte(context, mm, index, pfn, entry)
+    yield LockPtes(index)
+    if mm.page_table.wants_step():
+        touches = ((pte(index), "w"), (page(pfn), "w"), (rss(mm.ctx_id), "a"))
+        yield Step("map a page of a file", touches)
+    if is_none(mm.page_table.memory.view[index]):
+        if is_write:
+            context.pages.flags_view[pfn] |= PG_DIRTY
+        _set_pte(context, mm, index, pfn, entry)
+    yield UNLOCK_PTES
+    yield from _put_page(context, mm, pfn)
     return fault
 
 
@@ -53,60 +69,102 @@ def _do_cow_fault(
 ) -> FaultSteps:
     if vma.anon_vma is None:
         yield from anon_vma_prepare(mm, vma)
-    original, fault = yield from _fault_page(context, vma, address)
-    if original is None:
-        return fault
-    pfn = yield AllocPage(copy_of=original)
+    pfn = yield ALLOC_COPY
     if pfn is None:
         return VM_FAULT_OOM
-    view = mm.page_table.memory.view
-    if not is_none(view[index]):
+    original, fault = yield from _fault_page(context, mm, vma, address)
+    if original is None:
         yield FreePage(pfn=pfn)
         return fault
-    page_add_new_anon_rmap(context.pages, pfn, vma, address)
-    mm.add_mm_counter(MM_ANONPAGES, 1)
-    flags = vma_page_prot(vma) | DIRTY | (RW if vma.vm_flags & VM_WRITE else 0)
-    view[index] = make_pte(pfn, flags)
+    view = mm.page_table.memory.view
+    yield LockPtes(index)
+    if mm.page_table.wants_step():
+        touches = ((pte(index), "w"), (page(pfn), "w"), (rss(mm.ctx_id), "a"))
+        yield Step("map a copy of a file's page", touches)
+    is_ours = is_none(view[index])
+    if is_ours:
+        page_add_new_anon_rmap(context.pages, pfn, vma, address)
+        context.count_node(NR_ANON_MAPPED, 1)
+        context.add_mm_counter_fast(mm, MM_ANONPAGES, 1)
+        flags = vma_page_prot(vma) | DIRTY | (RW if vma.vm_flags & VM_WRITE else 0)
+        view[index] = make_pte(pfn, flags)
+    yield UNLOCK_PTES
+    yield from _put_page(context, mm, original)
+    if not is_ours:
+        yield FreePage(pfn=pfn)
     return fault
 
 
 def _do_fault_around(
     context: FaultContext, mm: MmStruct, vma: Vma, address: int, index: int
-) -> bool:
+) -> Generator[FaultRequest, int | None, bool]:
     """Map the cached pages around an address, within its aligned window, area and table.
 
-    Return whether the address itself is mapped now.
+    End with whether the address itself is mapped now.
     """
     file = vma.vm_file
     if not isinstance(file, MappedFile) or not file.has_map_pages:
         return False
-    page = address & -PAGE_SIZE
-    start = max(page & -context.fault_around_bytes, vma.vm_start)
+    start = max(address & -PAGE_SIZE & -context.fault_around_bytes, vma.vm_start)
     end = min(start + context.fault_around_bytes, vma.vm_end)
-    first_word = index - ((page - start) >> PAGE_SHIFT)
+    first_word = index - (((address & -PAGE_SIZE) - start) >> PAGE_SHIFT)
     nr_in_table = PTRS_PER_TABLE - first_word % PTRS_PER_TABLE
     count = min((end - start) >> PAGE_SHIFT, nr_in_table)
     first = linear_page_index(vma, start)
+    cached, nr_pages = file.mapping.pages, file.mapping.nr_pages
+    offsets = range(min(count, max(0, nr_pages - first)))
+    yield LockPtes(index)
+    if mm.page_table.wants_step():
+        touches: list[Touch] = [(PAGE_CACHE, "r"), (rss(mm.ctx_id), "a"), (pte(index), "r")]
+        for offset in offsets:
+            if first + offset in cached:
+                touches += [(pte(first_word + offset), "w"), (page(cached[first + offset]), "w")]
+        yield Step("map pages around", tuple(touches))
     view = mm.page_table.memory.view
     prot = vma_page_prot(vma)
-    cached, nr_pages = file.mapping.pages, file.mapping.nr_pages
-    for offset in range(min(count, max(0, nr_pages - first))):
+    for offset in offsets:
         pfn = cached.get(first + offset)
         if pfn is not None and is_none(view[first_word + offset]):
             _set_pte(context, mm, first_word + offset, pfn, make_pte(pfn, prot))
-    return not is_none(view[index])
+    is_mapped = not is_none(view[index])
+    yield UNLOCK_PTES
+    return is_mapped
 
 
 def _set_pte(context: FaultContext, mm: MmStruct, index: int, pfn: int, entry: int) -> None:
-    page_add_file_rmap(context.pages, pfn)
-    mm.add_mm_counter(mm_counter(context.pages, pfn), 1)
+    if page_add_file_rmap(context.pages, pfn):
+        context.count_node(NR_FILE_MAPPED, 1)
+    context.add_mm_counter_fast(mm, mm_counter(context.pages, pfn), 1)
     mm.page_table.memory.view[index] = entry
 
 
+def _put_page(context: FaultContext, mm: MmStruct, pfn: int) -> FaultSteps:
+    """Let go of the fault's reference."""
+    if mm.page_table.wants_step():
+        yield Step("put the page", ((page(pfn), "w"),))
+    if put_page(context.pages, pfn):
+        yield FreePage(pfn=pfn)
+    return 0
+
+
 def _fault_page(
-    context: FaultContext, vma: Vma, address: int
+    context: FaultContext, mm: MmStruct, vma: Vma, address: int
 ) -> Generator[FaultRequest, int | None, tuple[int | None, int]]:
-    """Find the page that backs an address; end with its PFN, or None, and the VM_FAULT_ bits."""
+    """Find the page that backs an address; end with its PFN, or None, and the VM_FAULT_ bits.
+
+    The caller lets go of the reference that the page has then for it.
+    """
+    pfn, fault = yield from _find_page(context, mm, vma, address)
+    if pfn is not None:
+        if mm.page_table.wants_step():
+            yield Step("get the page", ((page(pfn), "w"),))
+        context.pages.refcount_view[pfn] += 1
+    return pfn, fault
+
+
+def _find_page(
+    context: FaultContext, mm: MmStruct, vma: Vma, address: int
+) -> Generator[FaultRequest, int | None, tuple[int | None, int]]:
     index = linear_page_index(vma, address)
     if vma.special is not None:
         if index >= len(vma.special.pages):
@@ -115,6 +173,8 @@ def _fault_page(
     file = vma.vm_file
     assert isinstance(file, MappedFile), f"{vma} maps no file"
     mapping = file.mapping
+    if mm.page_table.wants_step():
+        yield Step("look into the page cache", ((PAGE_CACHE, "r"),))
     if index >= mapping.nr_pages:
         return None, VM_FAULT_SIGBUS
     pfn = mapping.pages.get(index)
@@ -127,6 +187,8 @@ def _fault_page(
     pfn = yield AllocPage()
     if pfn is None:
         return None, VM_FAULT_OOM
+    if mm.page_table.wants_step():
+        yield Step("add to the page cache", ((PAGE_CACHE, "w"), (page(pfn), "w")))
     if index in mapping.pages:
         yield FreePage(pfn=pfn)
     else:
@@ -142,3 +204,5 @@ def shmem_add_to_page_cache(context: FaultContext, file: MappedFile, index: int,
     pages.index_view[pfn] = index
     pages.refcount_view[pfn] = 1
     file.mapping.pages[index] = pfn
+    context.count_node(NR_FILE_PAGES, 1)
+    context.count_node(NR_SHMEM, 1)

@@ -11,8 +11,10 @@ from typing import Final
 
 from attrs import frozen
 
-from mmactors.arch.pte import RW
+from mmactors.arch.pte import ACCESSED, DIRTY, RW, pte_pfn
 from mmactors.mm.fault import (
+    VM_FAULT_ERROR,
+    VM_FAULT_MAJOR,
     VM_FAULT_OOM,
     VM_FAULT_SIGBUS,
     FaultContext,
@@ -26,8 +28,10 @@ from mmactors.mm.mapped_file import MappedFile
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.pgprot import access_error
 from mmactors.mm.stack import expand_stack
+from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, areas, page, pte, rss
 from mmactors.mm.vma import VM_GROWSDOWN, Vma
 from mmactors.mm.vma_adjust import RmapRequest
+from mmactors.mm.vmstat import PGFAULT, TASK_RSS_EVENTS_THRESH
 from mmactors.mm.wp_page import do_wp_page
 
 SIGBUS: Final = 7
@@ -68,6 +72,8 @@ def do_user_addr_fault(
 
     `is_protection`: the entry was present.
     """
+    if mm.page_table.wants_step():
+        yield Step("find the area", ((areas(mm.ctx_id), "r"),))
     vma = mm.tree.find_vma(address)
     if vma is not None and vma.vm_start > address:
         vma = yield from _extend_vma(mm, address)
@@ -87,20 +93,63 @@ def handle_mm_fault(
     context: FaultContext, mm: MmStruct, vma: Vma, address: int, *, is_write: bool
 ) -> FaultSteps:
     """Make the entry for `address` in `vma`; end with VM_FAULT_ bits."""
-    index = mm.page_table.pte_offset(address)
+    context.count_event(PGFAULT)
+    task = context.task
+    table = mm.page_table
+    if mm is task.mm:
+        if task.rss.events > TASK_RSS_EVENTS_THRESH and table.wants_step():
+            yield Step("sync rss", ((rss(mm.ctx_id), "a"),))
+        task.rss.check_sync_rss_stat(mm)
+    if table.wants_step():
+        yield from table.read_step(address)
+    index = table.pte_offset(address)
     if index is None:
-        index = yield from mm.page_table.alloc(address)
+        entry = 0
+        index = yield from table.alloc(address)
         if index is None:
             return VM_FAULT_OOM
-    entry = mm.page_table.memory.view[index]
+    else:
+        entry = table.memory.view[index]
     if is_none(entry):
         if vma.special is None and not isinstance(vma.vm_file, MappedFile):
             steps = do_anonymous_page(context, mm, vma, address, index, is_write=is_write)
         else:
             steps = do_fault(context, mm, vma, address, index, is_write=is_write)
-        return (yield from steps)
+    else:
+        steps = _handle_present(context, mm, vma, address, index, entry, is_write=is_write)
+    fault = yield from steps
+    if fault & VM_FAULT_MAJOR:
+        task.maj_flt += 1
+    elif not fault & VM_FAULT_ERROR:
+        task.min_flt += 1
+    return fault
+
+
+def _handle_present(
+    context: FaultContext,
+    mm: MmStruct,
+    vma: Vma,
+    address: int,
+    index: int,
+    entry: int,
+    *,
+    is_write: bool,
+) -> FaultSteps:
+    """Serve a fault on an entry that was there: a write to a read-only one, or a spurious fault."""
+    view = mm.page_table.memory.view
+    yield LockPtes(index)
+    if mm.page_table.wants_step():
+        touches = ((pte(index), "w"), (page(pte_pfn(entry)), "w"))
+        yield Step("look again", touches)
+    if view[index] != entry:
+        yield UNLOCK_PTES
+        return 0
     if is_write and not entry & RW:
         return (yield from do_wp_page(context, mm, vma, address, index))
+    young = entry | ACCESSED | (DIRTY if is_write else 0)
+    if young != entry:
+        view[index] = young
+    yield UNLOCK_PTES
     return 0
 
 
@@ -110,6 +159,8 @@ def _extend_vma(mm: MmStruct, address: int) -> Generator[UserFaultRequest, int |
     if vma is None or not vma.vm_flags & VM_GROWSDOWN:
         return None
     yield LockForWriting()
+    if mm.page_table.wants_step():
+        yield Step("expand the stack", ((areas(mm.ctx_id), "w"),))
     vma = mm.tree.find_vma(address)
     if vma is not None and vma.vm_start > address and (yield from expand_stack(mm, vma, address)):
         vma = None

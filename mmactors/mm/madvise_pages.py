@@ -7,35 +7,53 @@ freed waits in a batch of the CPU.
 
 from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
 from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, SPECIAL
+from mmactors.mm.change_protection import Changed
 from mmactors.mm.fault import is_none
 from mmactors.mm.mm_struct import MmStruct
+from mmactors.mm.page_table import LeafRange
+from mmactors.units import PAGE_SIZE
 
 
-def madvise_free_range(mm: MmStruct, pages: PageColumns, start: int, end: int) -> None:
+def madvise_free_pte_range(mm: MmStruct, pages: PageColumns, leaves: LeafRange) -> Changed:
     """Make entries of anonymous memory clean and old; a page mapped once may be freed lazily."""
     view = mm.page_table.memory.view
-    for leaves in mm.page_table.leaf_ranges(start, end):
-        for index in range(leaves.index, leaves.index + leaves.count):
-            entry = view[index]
-            if is_none(entry) or entry & SPECIAL:
+    changed = 0
+    first, end = None, 0
+    for offset in range(leaves.count):
+        index = leaves.index + offset
+        entry = view[index]
+        if is_none(entry) or entry & SPECIAL:
+            continue
+        pfn = (entry & PFN_MASK) >> PFN_SHIFT
+        if pages.flags_view[pfn] & PG_DIRTY:
+            if pages.mapcount_view[pfn] != 1:
                 continue
-            pfn = (entry & PFN_MASK) >> PFN_SHIFT
-            if pages.flags_view[pfn] & PG_DIRTY:
-                if pages.mapcount_view[pfn] != 1:
-                    continue
-                pages.flags_view[pfn] &= ~PG_DIRTY
+            pages.flags_view[pfn] &= ~PG_DIRTY
+        if entry & (ACCESSED | DIRTY):
             view[index] = entry & ~(ACCESSED | DIRTY)
-            pages.flags_view[pfn] &= ~PG_SWAPBACKED
+            changed += 1
+            address = leaves.address + offset * PAGE_SIZE
+            first = address if first is None else first
+            end = address + PAGE_SIZE
+        pages.flags_view[pfn] &= ~PG_SWAPBACKED
+    return Changed(nr_changed=changed, first=first, end=end)
 
 
-def madvise_cold_range(mm: MmStruct, pages: PageColumns, start: int, end: int) -> None:
+def madvise_cold_pte_range(mm: MmStruct, pages: PageColumns, leaves: LeafRange) -> Changed:
     """Make the entries of pages that are mapped once old (MADV_COLD)."""
     view = mm.page_table.memory.view
-    for leaves in mm.page_table.leaf_ranges(start, end):
-        for index in range(leaves.index, leaves.index + leaves.count):
-            entry = view[index]
-            if is_none(entry) or entry & SPECIAL:
-                continue
-            pfn = (entry & PFN_MASK) >> PFN_SHIFT
-            if pages.mapcount_view[pfn] == 1:
-                view[index] = entry & ~ACCESSED
+    changed = 0
+    first, end = None, 0
+    for offset in range(leaves.count):
+        index = leaves.index + offset
+        entry = view[index]
+        if is_none(entry) or entry & SPECIAL or not entry & ACCESSED:
+            continue
+        pfn = (entry & PFN_MASK) >> PFN_SHIFT
+        if pages.mapcount_view[pfn] == 1:
+            view[index] = entry & ~ACCESSED
+            changed += 1
+            address = leaves.address + offset * PAGE_SIZE
+            first = address if first is None else first
+            end = address + PAGE_SIZE
+    return Changed(nr_changed=changed, first=first, end=end)

@@ -1,8 +1,8 @@
 """Moving entries within an address space (mm/mremap.c, move_page_tables, Linux 6.1).
 
-A generator that asks for tables (`AllocTable`) and for flushes (`FlushRange`, answered with None).
-Where a whole table is moved, only the entry that points to it is. Left out: huge pages, the rmap
-locks.
+A generator that asks for tables (`AllocTable`), flushes (`FlushRange`, answered with None), the
+locks of both places' tables, and steps. Where a whole table is moved, only the entry that points
+to it is; `LockTables` asks for page_table_lock then. Left out: huge pages, the rmap locks.
 """
 
 from collections.abc import Generator
@@ -18,6 +18,7 @@ from mmactors.mm.page_table import (
     PUD_LEVEL,
     TableRequest,
 )
+from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, StepRequest, pte
 from mmactors.units import PAGE_SHIFT
 
 _PUD_SHIFT = PMD_SHIFT + PTRS_PER_TABLE.bit_length() - 1
@@ -31,7 +32,18 @@ class FlushRange:
     end: int
 
 
-MoveSteps = Generator[TableRequest | FlushRange, int | None, int]
+@frozen
+class LockTables:
+    """Take page_table_lock, which guards entries that point to tables."""
+
+
+@frozen
+class UnlockTables:
+    """Let go of page_table_lock."""
+
+
+MoveRequest = TableRequest | FlushRange | LockTables | UnlockTables | StepRequest
+MoveSteps = Generator[MoveRequest, int | None, int]
 
 
 def move_page_tables(mm: MmStruct, *, old_address: int, new_address: int, length: int) -> MoveSteps:
@@ -40,6 +52,8 @@ def move_page_tables(mm: MmStruct, *, old_address: int, new_address: int, length
     old, new = old_address, new_address
     end = old_address + length
     while old < end:
+        if table.wants_step():
+            yield from table.read_step(old)
         level, _ = table.walk(old)
         extent = _extent(_PUD_SHIFT, old, end, new)
         # Without a table at the old place there is nothing to move as far as it would reach.
@@ -47,9 +61,8 @@ def move_page_tables(mm: MmStruct, *, old_address: int, new_address: int, length
             target = yield from table.alloc(new, PUD_LEVEL)
             if target is None:
                 break
-            if extent == 1 << _PUD_SHIFT and _move_table(mm, old, target, level=PUD_LEVEL):
-                yield FlushRange(start=old, end=old + extent)
-            else:
+            is_whole = extent == 1 << _PUD_SHIFT
+            if not is_whole or not (yield from _move_table(mm, old, target, level=PUD_LEVEL)):
                 extent = _extent(PMD_SHIFT, old, end, new)
                 if level == PTE_LEVEL and not (yield from _move_pmd(mm, old, new, extent)):
                     break
@@ -60,43 +73,67 @@ def move_page_tables(mm: MmStruct, *, old_address: int, new_address: int, length
 
 def _move_pmd(
     mm: MmStruct, old: int, new: int, extent: int
-) -> Generator[TableRequest | FlushRange, int | None, bool]:
+) -> Generator[MoveRequest, int | None, bool]:
     """Move what lies in one PTE table; end with False if a table was refused."""
     table = mm.page_table
     target = yield from table.alloc(new, PMD_LEVEL)
     if target is None:
         return False
-    if extent == 1 << PMD_SHIFT and _move_table(mm, old, target, level=PMD_LEVEL):
-        yield FlushRange(start=old, end=old + extent)
+    if extent == 1 << PMD_SHIFT and (yield from _move_table(mm, old, target, level=PMD_LEVEL)):
         return True
     target = yield from table.alloc(new)
     if target is None:
         return False
     source = table.pte_offset(old)
     assert source is not None, f"the table of {old:#x} has gone"
-    view = table.memory.view
+    yield from _move_ptes(mm, source, target, count=extent >> PAGE_SHIFT, old=old)
+    return True
+
+
+def _move_ptes(
+    mm: MmStruct, source: int, target: int, *, count: int, old: int
+) -> Generator[MoveRequest, int | None, None]:
+    """Move entries under the locks of both tables; the flush of the old place is under them, too.
+
+    A CPU that still knew the old translation could write to a page that has been reclaimed from
+    the new place (eb66ae030829, v4.19).
+    """
+    view = mm.page_table.memory.view
+    yield LockPtes(source, target)
+    if mm.page_table.wants_step():
+        words = (*range(source, source + count), *range(target, target + count))
+        yield Step("move ptes", tuple((pte(index), "w") for index in words))
     moved = False
-    for offset in range(extent >> PAGE_SHIFT):
+    for offset in range(count):
         entry = view[source + offset]
         if entry:
             view[source + offset] = 0
             view[target + offset] = entry
             moved = moved or entry & PRESENT != 0
     if moved:
-        yield FlushRange(start=old, end=old + extent)
-    return True
+        yield FlushRange(start=old, end=old + (count << PAGE_SHIFT))
+    yield UNLOCK_PTES
 
 
-def _move_table(mm: MmStruct, old: int, target: int, *, level: int) -> bool:
+def _move_table(
+    mm: MmStruct, old: int, target: int, *, level: int
+) -> Generator[MoveRequest, int | None, bool]:
     """Let the entry at word `target` point to the table below that of `old`; False: it is taken."""
-    view = mm.page_table.memory.view
-    if view[target] & PRESENT:
-        return False
-    source = mm.page_table.entry_index(old, level)
-    view[target] = view[source]
-    view[source] = 0
-    mm.page_table.forget_walks()
-    return True
+    table = mm.page_table
+    view = table.memory.view
+    yield LockTables()
+    source = table.path(old)[table.levels - level]
+    if table.wants_step():
+        touches = ((pte(source), "w"), (pte(target), "w"))
+        yield Step("move a table", touches)
+    is_free = not view[target] & PRESENT
+    if is_free:
+        view[target] = view[source]
+        view[source] = 0
+        table.forget_walks()
+        yield FlushRange(start=old, end=old + (1 << PMD_SHIFT + 9 * (level - PMD_LEVEL)))
+    yield UnlockTables()
+    return is_free
 
 
 def _extent(shift: int, old: int, end: int, new: int) -> int:

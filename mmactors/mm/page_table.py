@@ -34,6 +34,7 @@ from mmactors.arch.pte import (
     pte_pfn,
     table_index,
 )
+from mmactors.mm.step import Step, WantsStep, never, pte
 from mmactors.units import PAGE_SIZE
 
 PTE_LEVEL: Final = 1
@@ -51,7 +52,10 @@ PageTableSnapshot = tuple[int, int, int, int]
 
 @frozen
 class AllocTable:
-    """A table of `level` is missing; the answer is the PFN of a zeroed page, or None."""
+    """A table of `level` is missing; the answer is the PFN of a zeroed page, or None.
+
+    It comes with page_table_lock held up to the next request that is no step.
+    """
 
     level: int
 
@@ -119,11 +123,20 @@ class Range(Protocol):
 class PageTable:
     """The tables of one address space."""
 
-    def __init__(self, memory: PhysicalMemory, *, pgd_pfn: int, levels: int = 4) -> None:
+    def __init__(
+        self,
+        memory: PhysicalMemory,
+        *,
+        pgd_pfn: int,
+        levels: int = 4,
+        wants_step: WantsStep = never,
+    ) -> None:
         assert levels in (4, 5), f"x86-64 has 4 or 5 levels, not {levels}"
         self.memory: Final = memory
         self.pgd_pfn: Final = pgd_pfn
         self.levels: Final = levels
+        self.wants_step: Final = wants_step
+        """Asked before each access to shared state whether it has to be a step."""
         self.nr_ptes = 0
         self.nr_pmds = 0
         self.nr_puds = 0
@@ -166,18 +179,30 @@ class PageTable:
         return PTE_LEVEL, table + table_index(address, PTE_LEVEL)
 
     def path(self, address: int) -> list[int]:
-        """Return the word indices that a walk to `address` reads, the top one first."""
-        view = self.memory.view
+        """Return the word indices that a walk to `address` reads, the top one first.
+
+        No step is needed for it: who then takes one looks again.
+        """
+        words = self.memory.words
         table = self.pgd_pfn << TABLE_SHIFT
         path = []
         for level in range(self.levels, 0, -1):
             index = table + table_index(address, level)
             path.append(index)
-            entry = view[index]
+            entry = int(words[index])
             if not entry & PRESENT or entry & PSE:
                 break
             table = pte_pfn(entry) << TABLE_SHIFT
         return path
+
+    def read_step(self, address: int) -> Generator[Step, int | None, None]:
+        """Ask for the step in which the entries on the way to `address` are read."""
+        path = self.path(address)
+        while True:
+            yield Step("read pte", tuple((pte(index), "r") for index in path))
+            seen, path = path, self.path(address)
+            if seen == path:
+                return
 
     def entry_index(self, address: int, level: int) -> int:
         """Return the word index of the entry of `level` for `address`, whose table exists."""
@@ -195,7 +220,7 @@ class PageTable:
 
     def alloc(
         self, address: int, level: int = PTE_LEVEL
-    ) -> Generator[TableRequest, int | None, int | None]:
+    ) -> Generator[TableRequest | Step, int | None, int | None]:
         """Add the tables missing above the entry of `level`; end with its word index.
 
         None: a table was refused, VM_FAULT_OOM. Whether somebody else added the table meanwhile
@@ -205,13 +230,19 @@ class PageTable:
         table = self.pgd_pfn << TABLE_SHIFT
         for above in range(self.levels, level, -1):
             index = table + table_index(address, above)
-            if not view[index] & PRESENT:
+            if self.wants_step():
+                yield Step("read a table", ((pte(index), "r"),))
+            entry = view[index]
+            if not entry & PRESENT:
                 pfn = yield AllocTable(above - 1)
                 if pfn is None:
                     return None
-                if not self.install(index, level=above - 1, pfn=pfn):
+                if self.wants_step():
+                    yield Step("install a table", ((pte(index), "w"),))
+                is_ours = self.install(index, level=above - 1, pfn=pfn)
+                entry = view[index]
+                if not is_ours:
                     yield FreeTable(above - 1, pfn)
-            entry = view[index]
             assert not entry & PSE, f"{address:#x} is mapped by a page of level {above}"
             table = pte_pfn(entry) << TABLE_SHIFT
         return table + table_index(address, level)

@@ -51,10 +51,12 @@ def page_add_new_anon_rmap(pages: PageColumns, pfn: int, vma: Vma, address: int)
     pages.mapcount_view[pfn] = 1
 
 
-def page_add_file_rmap(pages: PageColumns, pfn: int) -> None:
-    """Count one more entry that maps a page of a file."""
+def page_add_file_rmap(pages: PageColumns, pfn: int) -> bool:
+    """Count one more entry that maps a page of a file; say whether it is the first one."""
     pages.refcount_view[pfn] += 1
-    pages.mapcount_view[pfn] += 1
+    mapcount = pages.mapcount_view[pfn]
+    pages.mapcount_view[pfn] = mapcount + 1
+    return mapcount == 0
 
 
 def page_dup_rmap(pages: PageColumns, pfn: int) -> None:
@@ -71,8 +73,14 @@ def page_move_anon_rmap(pages: PageColumns, pfn: int, vma: Vma) -> None:
 
 
 def page_remove_rmap(pages: PageColumns, pfn: int) -> bool:
-    """Take back an entry's count and reference; say whether the page has no reference left."""
-    pages.mapcount_view[pfn] -= 1
+    """Take back an entry's count, not its reference; say whether nobody maps the page any more."""
+    mapcount = pages.mapcount_view[pfn] - 1
+    pages.mapcount_view[pfn] = mapcount
+    return mapcount == 0
+
+
+def put_page(pages: PageColumns, pfn: int) -> bool:
+    """Let go of a reference; say whether that was the last one, so that the page can be freed."""
     left = pages.refcount_view[pfn] - 1
     assert left >= 0, f"page {pfn:#x} had no reference"
     pages.refcount_view[pfn] = left

@@ -1,11 +1,15 @@
-"""A write to a page that is mapped without RW (mm/memory.c, do_wp_page, Linux 6.1)."""
+"""A write to a page that is mapped without RW (mm/memory.c, do_wp_page, Linux 6.1).
 
+Left out: that the page is locked while its references are counted; page_mkwrite.
+"""
+
+from mmactors.arch.page import PG_DIRTY
 from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, RW, SPECIAL, make_pte
 from mmactors.mm.anon_vma_chain import anon_vma_prepare
 from mmactors.mm.fault import (
+    ALLOC_COPY,
+    ALLOC_ZEROED,
     VM_FAULT_OOM,
-    VM_FAULT_REUSED,
-    AllocPage,
     FaultContext,
     FaultSteps,
     FlushPage,
@@ -20,26 +24,42 @@ from mmactors.mm.rmap import (
     page_add_new_anon_rmap,
     page_move_anon_rmap,
     page_remove_rmap,
+    put_page,
 )
+from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, Touch, page, pte, rss
 from mmactors.mm.vma import VM_SHARED, VM_WRITE, Vma
+from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED, PGREUSE
 
 
 def do_wp_page(
     context: FaultContext, mm: MmStruct, vma: Vma, address: int, index: int
 ) -> FaultSteps:
-    """Make the page writable where it is if nobody else has it, or map a copy."""
+    """Make the page writable where it is if nobody else has it, or map a copy.
+
+    The table's lock is held at the beginning and let go of at the end.
+    """
     view = mm.page_table.memory.view
-    entry = view[index]
-    if not entry & SPECIAL:
-        pfn = (entry & PFN_MASK) >> PFN_SHIFT
-        if is_anon(context.pages, pfn):
-            if _is_reusable(context, vma, pfn):
-                view[index] = _writable(entry, vma)
-                return VM_FAULT_REUSED
-        elif vma.vm_flags & (VM_SHARED | VM_WRITE) == VM_SHARED | VM_WRITE:
-            view[index] = _writable(entry, vma)
-            return VM_FAULT_REUSED
-    return (yield from _wp_page_copy(context, mm, vma, address, index))
+    pages = context.pages
+    seen = view[index]
+    if seen & SPECIAL:
+        yield UNLOCK_PTES
+        return (yield from _wp_page_copy(context, mm, vma, address, index, seen, None))
+    pfn = (seen & PFN_MASK) >> PFN_SHIFT
+    if is_anon(pages, pfn):
+        is_reused = _is_reusable(context, vma, pfn)
+    else:
+        is_reused = vma.vm_flags & (VM_SHARED | VM_WRITE) == VM_SHARED | VM_WRITE
+        if is_reused:
+            pages.flags_view[pfn] |= PG_DIRTY
+    if is_reused:
+        view[index] = _writable(seen, vma)
+        yield UNLOCK_PTES
+        context.count_event(PGREUSE)
+        return 0
+    # A reference of its own, or the page might be freed and used anew while it is copied.
+    pages.refcount_view[pfn] += 1
+    yield UNLOCK_PTES
+    return (yield from _wp_page_copy(context, mm, vma, address, index, seen, pfn))
 
 
 def _is_reusable(context: FaultContext, vma: Vma, pfn: int) -> bool:
@@ -54,29 +74,60 @@ def _is_reusable(context: FaultContext, vma: Vma, pfn: int) -> bool:
 
 
 def _wp_page_copy(
-    context: FaultContext, mm: MmStruct, vma: Vma, address: int, index: int
+    context: FaultContext,
+    mm: MmStruct,
+    vma: Vma,
+    address: int,
+    index: int,
+    seen: int,
+    old: int | None,
 ) -> FaultSteps:
+    """Map a copy where `seen` stands; the caller's reference of `old` is let go of."""
     view = mm.page_table.memory.view
     pages = context.pages
-    seen = view[index]
-    old = None if seen & SPECIAL else (seen & PFN_MASK) >> PFN_SHIFT
+    wants_step = mm.page_table.wants_step
     if vma.anon_vma is None:
         yield from anon_vma_prepare(mm, vma)
-    pfn = yield AllocPage(copy_of=old)
+    pfn = yield ALLOC_ZEROED if old is None else ALLOC_COPY
     if pfn is None:
+        yield from _put_old(context, mm, old)
         return VM_FAULT_OOM
+    touches: tuple[Touch, ...] = ((pte(index), "w"), (page(pfn), "w"), (rss(mm.ctx_id), "a"))
+    if old is not None:
+        touches = (*touches, (page(old), "w"))
+    yield LockPtes(index)
+    if wants_step():
+        yield Step("clear pte", touches)
     if view[index] != seen:
         yield FreePage(pfn=pfn)
+        yield UNLOCK_PTES
+        yield from _put_old(context, mm, old)
         return 0
     # Cleared and flushed before the new page can be written, or a CPU might go on reading the old.
     view[index] = 0
     yield FlushPage(address=address)
+    if wants_step():
+        yield Step("map a copy", touches)
     page_add_new_anon_rmap(pages, pfn, vma, address)
-    mm.add_mm_counter(MM_ANONPAGES, 1)
+    context.count_node(NR_ANON_MAPPED, 1)
+    context.add_mm_counter_fast(mm, MM_ANONPAGES, 1)
     view[index] = _writable(make_pte(pfn, vma_page_prot(vma)), vma)
     if old is not None:
-        mm.add_mm_counter(mm_counter(pages, old), -1)
+        context.add_mm_counter_fast(mm, mm_counter(pages, old), -1)
         if page_remove_rmap(pages, old):
+            context.count_node(NR_ANON_MAPPED if is_anon(pages, old) else NR_FILE_MAPPED, -1)
+        # Not the last one: the fault's own is let go of below.
+        pages.refcount_view[old] -= 1
+    yield UNLOCK_PTES
+    yield from _put_old(context, mm, old)
+    return 0
+
+
+def _put_old(context: FaultContext, mm: MmStruct, old: int | None) -> FaultSteps:
+    if old is not None:
+        if mm.page_table.wants_step():
+            yield Step("put the old page", ((page(old), "w"),))
+        if put_page(context.pages, old):
             yield FreePage(pfn=old)
     return 0
 

@@ -1,6 +1,7 @@
 """Wiring: from a scenario to the actors of a machine, once, before anything runs."""
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any, Final
 
 from attrs import frozen
@@ -127,6 +128,7 @@ def wire(
     kernel.anon_vma_cache = locked_anon_vma_cache(kernel)
     kernel.zero_pfn = _boot_alloc(kernel)
     pages.flags_view[kernel.zero_pfn] |= PG_RESERVED
+    kernel.shared_pages = _shared_pages(engine, pages)
     switcher = Switcher(kernel)
     _wire_cpus(kernel, switcher, config.cpus)
     zones = _wire_zones(kernel)
@@ -190,6 +192,17 @@ def _make_processes(
 def _shared(engine: Engine, column: Column, name: str) -> Column:
     """Return a column that several actors touch; in guard mode one that checks each access."""
     return GuardedColumn(column, name, engine.guard) if engine.guard.on else column
+
+
+def _shared_pages(engine: Engine, pages: PageColumns) -> PageColumns:
+    """Return the struct pages as several actors reach them: guarded in guard mode."""
+    if not engine.guard.on:
+        return pages
+    shared = copy(pages)
+    for name in ("flags", "refcount", "mapcount", "mapping", "index"):
+        column = GuardedColumn(getattr(pages, name).data, PAGES, engine.guard)
+        setattr(shared, f"{name}_view", column)
+    return shared
 
 
 def _wire_cpus(kernel: Kernel, switcher: Switcher, nr_cpus: int) -> None:

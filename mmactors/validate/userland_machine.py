@@ -6,6 +6,7 @@ that is all in mm/. Left out, and refused by NotModelled: reading files, huge pa
 memory.
 """
 
+from collections import Counter
 from collections.abc import Generator
 from typing import Any, Final
 
@@ -21,9 +22,7 @@ from mmactors.mm.change_protection import change_protection
 from mmactors.mm.copy_page_range import copy_page_range
 from mmactors.mm.fault import (
     VM_FAULT_ERROR,
-    VM_FAULT_MAJOR,
     VM_FAULT_OOM,
-    VM_FAULT_REUSED,
     AllocPage,
     FaultContext,
     FlushPage,
@@ -39,12 +38,17 @@ from mmactors.mm.handle_mm_fault import (
     do_user_addr_fault,
     handle_mm_fault,
 )
-from mmactors.mm.madvise_pages import madvise_cold_range, madvise_free_range
+from mmactors.mm.madvise_pages import madvise_cold_pte_range, madvise_free_pte_range
 from mmactors.mm.mapped_file import Mapping
 from mmactors.mm.mlock import LockPages
 from mmactors.mm.mm_config import MmConfig
 from mmactors.mm.mm_struct import MmStruct
-from mmactors.mm.move_page_tables import FlushRange, move_page_tables
+from mmactors.mm.move_page_tables import (
+    FlushRange,
+    LockTables,
+    UnlockTables,
+    move_page_tables,
+)
 from mmactors.mm.mprotect import ChangeProtection
 from mmactors.mm.mremap import MovePageTables
 from mmactors.mm.msync import SyncFileRange
@@ -54,7 +58,9 @@ from mmactors.mm.page_table import AllocTable, FreeTable, PageTable
 from mmactors.mm.populate import FaultInPages, Populate, mm_populate
 from mmactors.mm.rmap import reset_freed_page
 from mmactors.mm.shmem import delete_from_page_cache, unmap_mapping_range
+from mmactors.mm.step import LockPtes, UnlockPtes
 from mmactors.mm.sysctl import VmSysctls
+from mmactors.mm.task import Task as FaultTask
 from mmactors.mm.unmapped_area import AreaSearched
 from mmactors.mm.vma_adjust import RmapRequest, unlink_vma
 from mmactors.mm.zap import zap_range
@@ -78,9 +84,18 @@ class Task:
     """A process with one thread: its address space and its fault counts."""
 
     mm: MmStruct
-    minflt: int = 0
-    majflt: int = 0
-    pgreuse: int = 0
+    faults: FaultTask = field(factory=FaultTask)
+    """Counts of its faults; what it counts of rss is told at once."""
+
+    @property
+    def minflt(self) -> int:
+        """Faults that were made good without waiting for a disk."""
+        return self.faults.min_flt
+
+    @property
+    def majflt(self) -> int:
+        """Faults that waited for a disk."""
+        return self.faults.maj_flt
 
 
 @define(eq=False, kw_only=True)
@@ -95,6 +110,8 @@ class UserlandMachine:
     context: FaultContext = field(init=False)
     anon_vma_cache: AnonVmaCache = field(factory=anon_vma_cache)
     rules: Rules = field(factory=Rules)
+    events: Counter[int] = field(factory=Counter, init=False)
+    """By item of mm/vmstat.py, the events that faults count."""
     tasks: list[Task] = field(factory=list, init=False)
     _free: list[int] = field(factory=list, init=False)
     _next_pfn: int = field(default=_FIRST_FREE_PFN, init=False)
@@ -102,7 +119,12 @@ class UserlandMachine:
     def __attrs_post_init__(self) -> None:
         self.memory = PhysicalMemory(self.nr_frames)
         self.pages = PageColumns(Arena(), self.nr_frames, nr_list_heads=1)
-        self.context = FaultContext(pages=self.pages, zero_pfn=_ZERO_PFN)
+        self.context = FaultContext(
+            pages=self.pages, zero_pfn=_ZERO_PFN, count_event=self._count_event
+        )
+
+    def _count_event(self, item: int) -> None:
+        self.events[item] += 1
 
     def new_task(self) -> Task:
         """Make a process with an empty address space."""
@@ -186,12 +208,12 @@ class UserlandMachine:
             if signal is not None:
                 found: FaultSignal = signal
                 return found
-            self._account(task, fault)
 
     def perform(self, task: Task, steps: Steps, *, parent: Task | None = None) -> Any:
         """Drive a mechanism to its end."""
         answer: int | None = None
         while True:
+            self.context.task = task.faults
             try:
                 request = steps.send(answer)
             except StopIteration as done:
@@ -245,12 +267,16 @@ class UserlandMachine:
                 return 0
             case AreaSearched() | FlushPage() | FlushRange() | LockForWriting() | Downgrade():
                 pass
+            case LockPtes() | UnlockPtes() | LockTables() | UnlockTables():
+                pass
             case madvise.Deactivate(pageout=True) if self.overcommit.total_swap_pages:
                 raise NotModelled("pages are written to swap")
             case madvise.LazyFree(start=start, end=end):
-                madvise_free_range(mm, self.pages, start, end)
+                for leaves in mm.page_table.leaf_ranges(start, end):
+                    madvise_free_pte_range(mm, self.pages, leaves)
             case madvise.Deactivate(start=start, end=end, pageout=False):
-                madvise_cold_range(mm, self.pages, start, end)
+                for leaves in mm.page_table.leaf_ranges(start, end):
+                    madvise_cold_pte_range(mm, self.pages, leaves)
             case LockPages() | madvise.Deactivate() | madvise.SwapIn():
                 pass
             case _ if isinstance(request, RmapRequest):
@@ -290,14 +316,4 @@ class UserlandMachine:
             fault = self.perform(task, steps)
             if fault & VM_FAULT_ERROR:
                 return _ENOMEM if fault & VM_FAULT_OOM else _EFAULT
-            self._account(task, fault)
         return 0
-
-    @staticmethod
-    def _account(task: Task, fault: int) -> None:
-        if fault & VM_FAULT_MAJOR:
-            task.majflt += 1
-        else:
-            task.minflt += 1
-        if fault & VM_FAULT_REUSED:
-            task.pgreuse += 1

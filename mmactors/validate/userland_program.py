@@ -13,6 +13,7 @@ from attrs import frozen
 from mmactors.arch.page import PG_DIRTY
 from mmactors.mm.file_fault import shmem_add_to_page_cache
 from mmactors.mm.mapped_file import MappedFile, Mapping, SpecialMapping
+from mmactors.mm.task import Task as FaultTask
 from mmactors.mm.vma import (
     VM_ACCOUNT,
     VM_DATA_DEFAULT_FLAGS,
@@ -129,7 +130,7 @@ def begin_interpreter(machine: UserlandMachine, maps: str) -> tuple[Task, Interp
         stack_top=stack.end,
     )
     layout.start_up(machine, task)
-    task.minflt = task.majflt = task.pgreuse = 0
+    task.faults = FaultTask()
     return task, layout
 
 

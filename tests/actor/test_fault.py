@@ -3,7 +3,8 @@
 import pytest
 from machines import final_status, run, run_to_nothing, scenario_of
 
-from mmactors.actors.fault import PF_INSTR, PF_PROT, PF_USER, PF_WRITE, SIGKILL, SIGSEGV, SiCode
+from mmactors.actors.fault import PF_INSTR, PF_PROT, PF_USER, PF_WRITE
+from mmactors.mm.handle_mm_fault import SEGV_ACCERR, SEGV_MAPERR, SIGKILL, SIGSEGV
 from mmactors.units import MIB
 
 
@@ -56,9 +57,9 @@ def test_an_access_outside_all_areas_is_a_segmentation_fault():
         scenario_of(["mmap A 64K", "munmap A", "touch A write", "mmap B 8K", "touch B write"])
     )
 
-    assert [(SIGSEGV, SiCode.SEGV_MAPERR)] == signals(ran)
+    assert [(SIGSEGV, SEGV_MAPERR)] == signals(ran)
     assert "8 kB" == final_status(ran)["VmRSS"]
-    assert 2 == ran.machine._wired.processes[0].minor_faults
+    assert 2 == ran.machine._wired.processes[0].min_flt
 
 
 @pytest.mark.parametrize(
@@ -76,14 +77,14 @@ def test_an_access_that_the_area_forbids_is_a_segmentation_fault(prot, access, i
     """SIGSEGV with ACCERR, at the first page."""
     ran = run_to_nothing(scenario_of([f"mmap A 16K prot={prot}", f"touch A {access}"]))
 
-    assert ([] if is_allowed else [(SIGSEGV, SiCode.SEGV_ACCERR)]) == signals(ran)
+    assert ([] if is_allowed else [(SIGSEGV, SEGV_ACCERR)]) == signals(ran)
 
 
 def test_a_forbidden_write_to_a_page_that_was_read_is_a_segmentation_fault():
     """The entry is present; the area decides."""
     ran = run_to_nothing(scenario_of(["mmap A 4K prot=r", "touch A read", "touch A write"]))
 
-    assert [(SIGSEGV, SiCode.SEGV_ACCERR)] == signals(ran)
+    assert [(SIGSEGV, SEGV_ACCERR)] == signals(ran)
     assert [PF_USER, PF_USER | PF_WRITE | PF_PROT] == [
         event["error_code"] for event in ran.events("page_fault_user")
     ]

@@ -3,7 +3,6 @@
 import pytest
 from machines import run_to_nothing, scenario_of
 
-from mmactors.actors.fault import SIGSEGV, SiCode
 from mmactors.actors.switch_mm import (
     TLB_FLUSH_ON_TASK_SWITCH,
     TLB_LOCAL_MM_SHOOTDOWN,
@@ -11,6 +10,7 @@ from mmactors.actors.switch_mm import (
     TLB_REMOTE_SHOOTDOWN,
 )
 from mmactors.hw.config import HardwareConfig
+from mmactors.mm.handle_mm_fault import SEGV_MAPERR, SIGSEGV
 from mmactors.mm.tlb_state import TLB_FLUSH_ALL
 
 
@@ -97,7 +97,7 @@ def test_no_stale_translation_is_left(quantum_ns, number):
     (signal,) = ran.events("signal_generate")
     address = ran.results()["mmap A 64K"]
 
-    assert (SIGSEGV, SiCode.SEGV_MAPERR) == (signal["sig"], signal["code"])
+    assert (SIGSEGV, SEGV_MAPERR) == (signal["sig"], signal["code"])
     assert (number, address) == (signal["cpu"], signal["address"])
 
 
@@ -115,7 +115,7 @@ def test_a_thread_that_is_reading_is_stopped_by_munmap(seed):
     (signal,) = ran.events("signal_generate")
     (unmapped,) = [event for event in ran.events("sys_exit") if event["call"] == "munmap A"]
 
-    assert (SIGSEGV, SiCode.SEGV_MAPERR, 1) == (signal["sig"], signal["code"], signal["cpu"])
+    assert (SIGSEGV, SEGV_MAPERR, 1) == (signal["sig"], signal["code"], signal["cpu"])
     assert signal["t"] >= flush_time(ran, cpu=1)
     assert unmapped["t"] >= flush_time(ran, cpu=1)
 
@@ -184,7 +184,7 @@ def test_a_cpu_that_comes_back_forgets_what_it_missed():
         )
     )
 
-    assert [(SIGSEGV, SiCode.SEGV_MAPERR)] == [
+    assert [(SIGSEGV, SEGV_MAPERR)] == [
         (event["sig"], event["code"]) for event in ran.events("signal_generate")
     ]
 

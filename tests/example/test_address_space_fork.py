@@ -12,6 +12,7 @@ from mmactors.mm.mlock import do_mlock, do_mlockall
 from mmactors.mm.overcommit import OVERCOMMIT_NEVER, Overcommit, OvercommitPolicy
 from mmactors.mm.rlimit import Rlimits
 from mmactors.mm.stack import expand_stack
+from mmactors.mm.vmstat import PGREUSE
 from mmactors.units import PAGE_SIZE
 
 GROWS = mman.MAP_PRIVATE | mman.MAP_GROWSDOWN
@@ -27,14 +28,16 @@ def test_a_page_is_copied_by_the_first_who_writes_it(areas):
     areas.map(0, 2)
     areas.write(0, 1)
     child = areas.machine.fork(areas.task)
-    before = areas.task.pgreuse
+    reused = areas.machine.events
 
     areas.machine.access(child, PLACE, is_write=True)
+    after_copy = reused[PGREUSE]
     areas.write(0)
+    after_parent = reused[PGREUSE]
     areas.write(1)
     areas.machine.access(child, PLACE + PAGE_SIZE, is_write=True)
 
-    assert (2, 1, 1) == (child.minflt, areas.task.pgreuse - before, child.pgreuse)
+    assert (2, 0, 1, 2) == (child.minflt, after_copy, after_parent, reused[PGREUSE])
 
 
 def test_a_child_has_no_pages_of_areas_that_faults_bring_back(areas):

@@ -110,13 +110,14 @@ def test_a_schedule_of_another_scenario_is_refused():
 
 @pytest.mark.parametrize("driver", ["trio", "inline"])
 def test_a_schedule_that_does_not_fit_is_refused_where_it_fails(driver):
-    """Two entries have changed places: who was to run, and who could, are named."""
+    """An entry names one who has ended by then: who was to run, and who could, are named."""
     scenario = mixed(driver=driver, quantum_ns=0)
     schedule = run(scenario).schedule
     entries = schedule.entries[:]
     names = list(schedule)
-    nth = next(n for n in range(200, len(names) - 1) if names[n] != names[n + 1])
-    entries[nth], entries[nth + 1] = entries[nth + 1], entries[nth]
+    last = {name: nth for nth, name in enumerate(names)}
+    ended = min(last, key=lambda name: last[name])
+    entries[last[ended] + 1] = entries[last[ended]]
 
     with pytest.raises(ScheduleMismatch, match=r"entry \d+ is .*, but only these can run: "):
         run(scenario, schedule=evolve(schedule, entries=entries))

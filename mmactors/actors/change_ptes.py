@@ -1,0 +1,64 @@
+"""Changing entries that stay: mprotect, MADV_FREE, MADV_COLD (mm/mprotect.c, mm/madvise.c, 6.1).
+
+The entries of one table at a time, under its lock; then all CPUs forget from the first to the last
+page that one of them may know otherwise (tlb_finish_mmu). The caller holds mmap_lock.
+"""
+
+from collections.abc import Callable
+
+from mmactors.actors.address_space import AddressSpace
+from mmactors.actors.kernel import Kernel
+from mmactors.actors.page_work import take_step
+from mmactors.actors.tlb import flush_tlb_mm_range
+from mmactors.arch.pte import SPECIAL, pte_pfn
+from mmactors.engine.cpu import Cpu
+from mmactors.mm.change_protection import Changed
+from mmactors.mm.fault import is_none
+from mmactors.mm.page_table import LeafRange
+from mmactors.mm.step import Step, Touch, page, pte
+
+
+async def change_ptes(
+    kernel: Kernel,
+    cpu: Cpu,
+    space: AddressSpace,
+    *,
+    start: int,
+    end: int,
+    text: str,
+    change: Callable[[LeafRange], Changed],
+) -> None:
+    """Let `change` work on the tables of `[start, end)` one after another, then flush.
+
+    `text` says what a step does.
+    """
+    engine = kernel.engine
+    table = space.mm.page_table
+    if engine.wants_step():
+        await take_step(kernel, Step("find tables", (("page_tables", "r"),)))
+    first: int | None = None
+    last = 0
+    for leaves in list(table.leaf_ranges(start, end)):
+        async with space.pte_lockptr(leaves.index):
+            if engine.wants_step():
+                await take_step(kernel, Step(text, _touches(kernel, leaves)))
+            changed = change(leaves)
+            if changed.nr_changed:
+                await engine.spend(kernel.costs.change_pte_ns * changed.nr_changed)
+        if changed.first is not None:
+            first = changed.first if first is None else first
+            last = changed.end
+    if first is not None:
+        await flush_tlb_mm_range(kernel, cpu, space.mm, start=first, end=last, freed_tables=False)
+
+
+def _touches(kernel: Kernel, leaves: LeafRange) -> tuple[Touch, ...]:
+    """Return the entries of a table, and the pages that they map."""
+    words = kernel.memory.words[leaves.index : leaves.index + leaves.count].tolist()
+    touches: list[Touch] = [
+        (pte(index), "w") for index in range(leaves.index, leaves.index + leaves.count)
+    ]
+    touches += [
+        (page(pte_pfn(entry)), "w") for entry in words if not is_none(entry) and not entry & SPECIAL
+    ]
+    return tuple(touches)
