@@ -45,3 +45,28 @@ class Rules:
         doc="Taking memory offline keeps pages off the CPUs' lists meanwhile (ec6e8c7e0314, "
         "v5.11; before, 968318261221, v5.9, drained them again and again).",
     )
+    move_ptes_flushes_clean_under_ptl: bool = option(
+        True,
+        doc="mremap flushes the TLBs of clean entries that it moved before it lets go of either "
+        "page-table lock (eb66ae030829, v4.19, CVE-2018-18281).",
+    )
+    move_ptes_flushes_dirty_under_ptl: bool = option(
+        True,
+        doc="mremap flushes the TLBs of dirty entries that it moved before it lets go of either "
+        "page-table lock (5d1904204c99, v4.9).",
+    )
+    fork_raises_write_protect_seq: bool = option(
+        True,
+        doc="fork lets pinning without locks know that it write-protects entries, by "
+        "mm->write_protect_seq (57efa1fe5957, v5.11).",
+    )
+    gup_keeps_foll_write: bool = option(
+        True,
+        doc="A forced write to a page looks for the private copy that its fault made, instead of "
+        "taking whatever is mapped after the fault (19be0eaffa3a, v4.9, CVE-2016-5195).",
+    )
+    madvise_remove_drops_mmap_lock: bool = option(
+        True,
+        doc="MADV_REMOVE lets go of mmap_lock before it takes the inode's lock; before, madvise "
+        "had it for writing all the time (90ed52ebe481, v2.6.21).",
+    )

@@ -15,6 +15,7 @@ from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Label, Mode
 from mmactors.engine.lock import Spinlock
 from mmactors.engine.rwsem import RwSem
+from mmactors.engine.seqcount import SeqCount
 from mmactors.mm.gfp import GFP_PGTABLE_USER
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.vmstat import NR_PAGETABLE
@@ -35,12 +36,15 @@ class AddressSpace:
     mmap_lock: RwSem = field(init=False)
     page_table_lock: Spinlock = field(init=False)
     """Guards the tables above the PTE tables."""
+    write_protect_seq: SeqCount = field(init=False)
+    """Odd while a fork write-protects entries."""
 
     def __attrs_post_init__(self) -> None:
         kernel = self.kernel
         ctx_id = self.mm.ctx_id
         kernel.spaces[ctx_id] = self
         self.mmap_lock = RwSem(kernel.engine, kernel.mmap_lock_class, name=f"mmap_lock[{ctx_id}]")
+        self.write_protect_seq = SeqCount(kernel.engine, name=f"write_protect_seq[{ctx_id}]")
         self.page_table_lock = Spinlock(
             kernel.engine, kernel.ptl_class, name=f"page_table_lock[{ctx_id}]"
         )

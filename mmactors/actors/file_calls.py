@@ -205,6 +205,6 @@ class FileCalls:
                 (f"i_size[{inode.number}]", Mode.WRITE),
             )
             await kernel.engine.step(Label(f"write {pfn:#x}", touches))
-        kernel.pages.flags_view[pfn] |= PG_DIRTY
+        kernel.shared_pages.flags_view[pfn] |= PG_DIRTY
         inode.mapping.size_bytes = max(inode.mapping.size_bytes, end)
         await kernel.engine.spend(kernel.costs.copy_user_page_ns)

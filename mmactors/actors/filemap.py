@@ -17,8 +17,8 @@ from mmactors.actors.page_lock import lock_page, unlock_page
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Label, Mode
 from mmactors.mm.gfp import GFP_HIGHUSER_MOVABLE
-from mmactors.mm.page_cache import filemap_add_folio, get_page, put_page
-from mmactors.mm.rmap import reset_freed_page
+from mmactors.mm.page_cache import filemap_add_folio, get_page
+from mmactors.mm.rmap import put_page, reset_freed_page
 from mmactors.mm.vmstat import NR_FILE_PAGES, NR_SHMEM
 
 
@@ -34,9 +34,9 @@ async def find_get_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> i
             return None
         if engine.wants_step():
             await engine.step(Label(f"get page {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.WRITE),)))
-        if not kernel.pages.refcount_view[pfn]:
+        if not kernel.shared_pages.refcount_view[pfn]:
             continue
-        get_page(kernel.pages, pfn)
+        get_page(kernel.shared_pages, pfn)
         if engine.wants_step():
             await engine.step(_look(inode, index))
         if cached.get(index) == pfn:
@@ -68,9 +68,9 @@ async def put_and_free_page(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
     """Drop a reference, and with the last one the page (put_page)."""
     if kernel.engine.wants_step():
         await kernel.engine.step(Label(f"put page {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.WRITE),)))
-    if put_page(kernel.pages, pfn):
+    if put_page(kernel.shared_pages, pfn):
         order = compound_order(kernel, pfn)
-        reset_freed_page(kernel.pages, pfn)
+        reset_freed_page(kernel.shared_pages, pfn)
         await free_unref_page(kernel, cpu, pfn, order)
 
 
@@ -104,7 +104,7 @@ async def add_new_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> bo
     if index in inode.mapping.pages:
         await free_pages(kernel, cpu, pfn, 0)
         return True
-    filemap_add_folio(kernel.pages, inode.mapping, index, pfn)
+    filemap_add_folio(kernel.shared_pages, inode.mapping, index, pfn)
     count_cached(kernel, cpu, inode, 1)
     return True
 

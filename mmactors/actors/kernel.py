@@ -118,8 +118,14 @@ class Kernel:
             zero_pfn=self.zero_pfn,
             count_event=partial(self.vmstat.count_vm_events, index),
             count_node=partial(self.vmstat.mod_node_page_state, index, node),
+            is_page_locked=self.is_page_locked,
             task=task,
         )
+
+    def is_page_locked(self, pfn: int) -> bool:
+        """Say whether somebody has the page locked (PageLocked)."""
+        lock = self.page_locks.get(pfn)
+        return lock is not None and lock.holder is not None
 
     def count_event(self, cpu: Cpu, item: int, delta: int = 1) -> None:
         """Count an event on `cpu`."""

@@ -151,7 +151,9 @@ async def _answer(kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object
         case ChangeProtection() | madvise.LazyFree() | madvise.Deactivate():
             await _change_entries(kernel, cpu, space, request)
         case MovePageTables(old_address=old, new_address=new, length=length):
-            steps = move_page_tables(space.mm, old_address=old, new_address=new, length=length)
+            steps = move_page_tables(
+                space.mm, kernel.rules, old_address=old, new_address=new, length=length
+            )
             return int(await perform_page_work(kernel, cpu, space, steps))
         case FaultInPages():
             return await fault_in_pages(kernel, cpu, space, request)

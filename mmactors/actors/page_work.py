@@ -16,12 +16,13 @@ from mmactors.actors.address_space import AddressSpace, alloc_table, free_table
 from mmactors.actors.filemap import add_new_page
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.page_alloc import alloc_pages, free_pages
+from mmactors.actors.page_lock import lock_page, unlock_page
 from mmactors.actors.rmap_locks import answer_rmap, rmap_label
 from mmactors.actors.tlb import flush_tlb_page, flush_tlb_range
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Label, Mode
 from mmactors.engine.lock import Spinlock
-from mmactors.mm.fault import AllocPage, FlushPage, FreePage, ReadPage
+from mmactors.mm.fault import AllocPage, FlushPage, FreePage, LockPage, ReadPage, UnlockPage
 from mmactors.mm.gfp import GFP_ZERO
 from mmactors.mm.handle_mm_fault import Downgrade, LockForWriting
 from mmactors.mm.move_page_tables import FlushRange, LockTables, UnlockTables
@@ -155,6 +156,10 @@ async def _answer_seldom(
             await space.mmap_lock.acquire_write()
         case Downgrade():
             await space.mmap_lock.downgrade()
+        case LockPage(pfn=pfn):
+            await lock_page(kernel, pfn)
+        case UnlockPage(pfn=pfn):
+            await unlock_page(kernel, pfn)
         case ReadPage(file=file, index=index):
             inode = kernel.file_system.inode_of(file.mapping)
             return 1 if await add_new_page(kernel, cpu, inode, index) else None

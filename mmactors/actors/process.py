@@ -9,6 +9,7 @@ from mmactors.actors.address_space import RSS, AddressSpace
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.mmap import exit_mm
 from mmactors.actors.page_work import take_step
+from mmactors.actors.pinned import Pinned
 from mmactors.actors.switch_mm import GuardedFlushing
 from mmactors.engine.guard import GuardedElement
 from mmactors.events import SchedProcessExit
@@ -51,6 +52,8 @@ class Process:
     """Names of the program: (address, bytes)."""
     files: dict[str, MappedFile] = field(factory=dict, init=False)
     """Open files, by their names in the program."""
+    devices: dict[str, list[Pinned]] = field(factory=dict, init=False)
+    """By name: the pages that a device has pinned."""
     threads: "dict[str, UserThread]" = field(factory=dict, init=False)
     """By their names in the program; the leader is FIRST_PROCESS."""
     nr_live_threads: int = field(default=0, init=False)

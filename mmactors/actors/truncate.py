@@ -64,7 +64,7 @@ async def truncate_inode_pages(
             continue
         if engine.wants_step():
             await engine.step(Label(f"is {pfn:#x} mapped", ((f"{PAGES}[{pfn}]", Mode.READ),)))
-        if kernel.pages.mapcount_view[pfn]:
+        if kernel.shared_pages.mapcount_view[pfn]:
             await unmap_mapping_pages(kernel, cpu, inode, index, index + 1)
         if engine.wants_step():
             await engine.step(_removal(inode, index, pfn))
@@ -92,7 +92,7 @@ async def invalidate_mapping_pages(
         # One step, as the kernel freezes the references: whoever finds the page now finds none.
         if engine.wants_step():
             await engine.step(_removal(inode, index, pfn))
-        if is_evictable(kernel.pages, pfn):
+        if is_evictable(kernel.shared_pages, pfn):
             _forget_page(kernel, cpu, inode, index)
             nr_dropped += 1
             await put_and_free_page(kernel, cpu, pfn)
@@ -107,5 +107,5 @@ def _removal(inode: Inode, index: int, pfn: int) -> Label:
 
 
 def _forget_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> None:
-    filemap_remove_folio(kernel.pages, inode.mapping, index)
+    filemap_remove_folio(kernel.shared_pages, inode.mapping, index)
     count_cached(kernel, cpu, inode, -1)

@@ -34,7 +34,7 @@ async def file_write_and_wait(kernel: Kernel, cpu: Cpu, inode: Inode) -> None:
             continue
         if engine.wants_step():
             await engine.step(Label(f"is {pfn:#x} dirty", ((f"{PAGES}[{pfn}]", Mode.READ),)))
-        if kernel.pages.flags_view[pfn] & PG_DIRTY:
+        if kernel.shared_pages.flags_view[pfn] & PG_DIRTY:
             await _write_page(kernel, cpu, inode, index, pfn)
         await unlock_page(kernel, pfn)
         await put_and_free_page(kernel, cpu, pfn)
@@ -46,7 +46,7 @@ async def _write_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int, pfn: i
     await page_mkclean(kernel, cpu, inode, index, pfn)
     if engine.wants_step():
         await engine.step(Label(f"clear dirty {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.WRITE),)))
-    if not folio_test_clear_dirty(kernel.pages, pfn):
+    if not folio_test_clear_dirty(kernel.shared_pages, pfn):
         return
     if engine.wants_step():
         touches = ((f"{PAGES}[{pfn}]", Mode.READ), inode.store_touch(index, Mode.WRITE))

@@ -72,6 +72,11 @@ class SeqCount:
             await engine.step(self._read)
         return self.sequence
 
+    async def raw_read(self) -> int:
+        """Return the count as it is, odd while a writer is inside (raw_read_seqcount)."""
+        await self._engine.step(self._read)
+        return self.sequence
+
     async def read_retry(self, sequence: int) -> bool:
         """Return whether a writer came between: what was read since `read_begin` is void."""
         await self._engine.step(self._read)

@@ -1,28 +1,42 @@
 """Copying entries to a forked child (mm/memory.c, copy_page_range, Linux 6.1).
 
-A generator that asks for the child's tables (`AllocTable`), the locks of both tables, and steps.
-The child gets a table wherever the parent has one, also if it is empty. Left out: swap, huge
-pages, pinned pages.
+A generator that asks for the child's tables (`AllocTable`) and for pages, the locks of both tables,
+and steps. The child gets a table wherever the parent has one, also if it is empty. A page that a
+device may have pinned stays the parent's alone: the child gets a copy at once. Who pins without
+locks must know that entries are write-protected meanwhile; the caller sees to that
+(mm->write_protect_seq). Left out: swap, huge pages.
 """
 
 from collections.abc import Generator
 
 from mmactors.arch.page import PageColumns
-from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, PRESENT, PROTNONE, RW, SPECIAL
-from mmactors.mm.mm_struct import MmStruct
-from mmactors.mm.page_table import PMD_MASK, PMD_SIZE, PTE_LEVEL, TableRequest
-from mmactors.mm.rmap import mm_counter, page_dup_rmap
-from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, StepRequest, Touch, page, pte, rss
-from mmactors.mm.vma import VM_MAYWRITE, VM_SHARED, Vma
+from mmactors.arch.pte import ACCESSED, DIRTY, PRESENT, PROTNONE, RW, SPECIAL, make_pte, pte_pfn
+from mmactors.mm.fault import ALLOC_COPY, FaultRequest, FreePage, vma_page_prot
+from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
+from mmactors.mm.page_table import PMD_MASK, PMD_SIZE, PTE_LEVEL
+from mmactors.mm.rmap import (
+    is_anon,
+    mm_counter,
+    page_add_new_anon_rmap,
+    page_dup_file_rmap,
+    page_try_dup_anon_rmap,
+)
+from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, Touch, mm_flags, page, pte, rss
+from mmactors.mm.vma import VM_MAYWRITE, VM_SHARED, VM_WRITE, Vma
 from mmactors.units import PAGE_SHIFT
 
-CopySteps = Generator[TableRequest | StepRequest, int | None, bool]
+CopySteps = Generator[FaultRequest, int | None, bool]
+
+
+def is_cow_mapping(vma: Vma) -> bool:
+    """Say whether a write to the area can make private copies."""
+    return vma.vm_flags & (VM_SHARED | VM_MAYWRITE) == VM_MAYWRITE
 
 
 def copy_page_range(
     child: MmStruct, parent: MmStruct, pages: PageColumns, *, child_vma: Vma, parent_vma: Vma
 ) -> CopySteps:
-    """Copy the entries of an area; end with False if there was no memory for a table."""
+    """Copy the entries of an area; end with False if there was no memory for a table or a page."""
     address, end = parent_vma.vm_start, parent_vma.vm_end
     assert (child_vma.vm_start, child_vma.vm_end) == (address, end), "the areas differ"
     while address < end:
@@ -34,14 +48,18 @@ def copy_page_range(
             return False
         if level == PTE_LEVEL:
             following = min(end, (address & PMD_MASK) + PMD_SIZE)
-            count = (following - address) >> PAGE_SHIFT
-            yield LockPtes(target, source)
-            if parent.page_table.wants_step():
-                yield _copy_step(child, parent, source=source, target=target, count=count)
-            _copy_pte_range(
-                child, parent, pages, parent_vma, source=source, target=target, count=count
+            is_done = yield from _copy_pte_range(
+                child,
+                parent,
+                pages,
+                parent_vma,
+                address,
+                source=source,
+                target=target,
+                count=(following - address) >> PAGE_SHIFT,
             )
-            yield UNLOCK_PTES
+            if not is_done:
+                return False
         else:
             size = PMD_SIZE << 9 * (level - 2)
             following = (address & -size) + size
@@ -49,41 +67,95 @@ def copy_page_range(
     return True
 
 
-def _copy_step(child: MmStruct, parent: MmStruct, *, source: int, target: int, count: int) -> Step:
-    """Return the step in which entries are copied, with the pages that they map."""
-    touches: list[Touch] = [(rss(child.ctx_id), "a")]
-    words = parent.page_table.memory.words[source : source + count].tolist()
-    for offset, entry in enumerate(words):
-        touches += [(pte(source + offset), "w"), (pte(target + offset), "w")]
-        if entry & (PRESENT | PROTNONE) and not entry & SPECIAL:
-            touches.append((page((entry & PFN_MASK) >> PFN_SHIFT), "w"))
-    return Step("copy ptes", tuple(touches))
-
-
 def _copy_pte_range(
     child: MmStruct,
     parent: MmStruct,
     pages: PageColumns,
     vma: Vma,
+    address: int,
     *,
     source: int,
     target: int,
     count: int,
-) -> None:
-    """Copy entries; those of private memory lose RW in both, those of shared memory DIRTY."""
+) -> CopySteps:
+    """Copy entries with both tables' locks held; end with False if there was no page for a copy."""
     view = parent.page_table.memory.view
-    is_cow = vma.vm_flags & (VM_SHARED | VM_MAYWRITE) == VM_MAYWRITE
-    for offset in range(count):
+    wants_step = parent.page_table.wants_step
+    spare: int | None = None
+    offset = 0
+    yield LockPtes(target, source)
+    while offset < count:
+        if wants_step():
+            yield Step("read pte", ((pte(source + offset), "r"),))
         entry = view[source + offset]
-        if not entry & (PRESENT | PROTNONE):
-            continue
-        if not entry & SPECIAL:
-            pfn = (entry & PFN_MASK) >> PFN_SHIFT
-            page_dup_rmap(pages, pfn)
-            child.add_mm_counter(mm_counter(pages, pfn), 1)
-        if is_cow and entry & RW:
-            entry &= ~RW
-            view[source + offset] = entry
-        if vma.vm_flags & VM_SHARED:
-            entry &= ~DIRTY
-        view[target + offset] = entry & ~ACCESSED
+        if entry & (PRESENT | PROTNONE):
+            place = address + (offset << PAGE_SHIFT)
+            words = (source + offset, target + offset)
+            if not (
+                yield from _copy_present_pte(child, parent, pages, vma, place, entry, words, spare)
+            ):
+                yield UNLOCK_PTES
+                spare = yield ALLOC_COPY
+                if spare is None:
+                    return False
+                yield LockPtes(target, source)
+                continue
+            if spare is not None and pte_pfn(view[target + offset]) != spare:
+                yield FreePage(pfn=spare)  # The page was given back by its device meanwhile.
+            spare = None
+        offset += 1
+    yield UNLOCK_PTES
+    return True
+
+
+def _copy_present_pte(
+    child: MmStruct,
+    parent: MmStruct,
+    pages: PageColumns,
+    vma: Vma,
+    address: int,
+    entry: int,
+    words: tuple[int, int],
+    spare: int | None,
+) -> CopySteps:
+    """Copy one entry, or its page to `spare`; end with False if the page has to be copied, but how.
+
+    An entry of private memory loses RW in both, one of shared memory DIRTY in the child's.
+    """
+    view = parent.page_table.memory.view
+    wants_step = parent.page_table.wants_step
+    source, target = words
+    if not entry & SPECIAL:
+        pfn = pte_pfn(entry)
+        if wants_step():
+            touches: tuple[Touch, ...] = ((page(pfn), "w"), (mm_flags(parent.ctx_id), "r"))
+            yield Step("duplicate rmap", (*touches, (rss(child.ctx_id), "a")))
+        if not is_anon(pages, pfn):
+            page_dup_file_rmap(pages, pfn)
+        elif not page_try_dup_anon_rmap(pages, pfn, has_pinned=parent.has_pinned):
+            if spare is None:
+                return False
+            if wants_step():
+                touches = ((pte(target), "w"), (page(spare), "w"), (page(pfn), "r"))
+                yield Step("map a copy", (*touches, (rss(child.ctx_id), "a")))
+            view[target] = _copy_present_page(child, pages, vma, address, spare)
+            return True
+        child.add_mm_counter(mm_counter(pages, pfn), 1)
+    if wants_step():
+        yield Step("copy pte", ((pte(source), "w"), (pte(target), "w")))
+    if is_cow_mapping(vma) and entry & RW:
+        view[source] &= ~RW
+        entry &= ~RW
+    if vma.vm_flags & VM_SHARED:
+        entry &= ~DIRTY
+    view[target] = entry & ~ACCESSED
+    return True
+
+
+def _copy_present_page(
+    child: MmStruct, pages: PageColumns, vma: Vma, address: int, pfn: int
+) -> int:
+    """Make a copy of a page the child's own; return its entry."""
+    page_add_new_anon_rmap(pages, pfn, vma, address)
+    child.add_mm_counter(MM_ANONPAGES, 1)
+    return make_pte(pfn, vma_page_prot(vma) | DIRTY | (RW if vma.vm_flags & VM_WRITE else 0))

@@ -32,11 +32,18 @@ from mmactors.units import KIB
 VM_FAULT_OOM: Final = 0x01
 VM_FAULT_SIGBUS: Final = 0x02
 VM_FAULT_MAJOR: Final = 0x04
+VM_FAULT_WRITE: Final = 0x08
+"""A write to a read-only entry was served: what it maps now is the private copy, if it is one."""
 VM_FAULT_ERROR: Final = VM_FAULT_OOM | VM_FAULT_SIGBUS
 
 
 def _not_counted(item: int, delta: int = 1) -> None:
     """Count nothing: nobody reads the machine's counters."""
+
+
+def _never_locked(_pfn: int) -> bool:
+    """Answer for machines on which nobody locks pages."""
+    return False
 
 
 @define(eq=False, kw_only=True)
@@ -51,6 +58,8 @@ class FaultContext:
     """Called with an event of /proc/vmstat."""
     count_node: Callable[[int, int], None] = _not_counted
     """Called with an item of the node and what it changes by."""
+    is_page_locked: Callable[[int], bool] = _never_locked
+    """Called with a page of a file."""
     task: Task = field(factory=Task)
     """The thread that runs (current)."""
 
@@ -104,8 +113,30 @@ class ReadPage:
     index: int
 
 
+@frozen(kw_only=True)
+class LockPage:
+    """Lock a page of a file, of which the asker has a reference; answered with None."""
+
+    pfn: int
+
+
+@frozen(kw_only=True)
+class UnlockPage:
+    """Unlock a page; answered with None."""
+
+    pfn: int
+
+
 FaultRequest = (
-    TableRequest | AllocPage | FreePage | FlushPage | ReadPage | StepRequest | AnonVmaRequest
+    TableRequest
+    | AllocPage
+    | FreePage
+    | FlushPage
+    | ReadPage
+    | LockPage
+    | UnlockPage
+    | StepRequest
+    | AnonVmaRequest
 )
 FaultSteps = Generator[FaultRequest, int | None, int]
 

@@ -1,8 +1,8 @@
 """Faults on files and shared memory (mm/memory.c, do_fault; mm/filemap.c; mm/shmem.c; Linux 6.1).
 
 A page of shared memory is made when it is first touched. Pages of other files come into the page
-cache by `ReadPage`. Left out: what reading a file takes (read-ahead, waiting); the page lock;
-telling a file system of the first write (page_mkwrite).
+cache by `ReadPage`. Left out: what reading a file takes (read-ahead, waiting). A page that
+is mapped by itself is locked meanwhile, so that it stays in its file.
 """
 
 from collections.abc import Generator
@@ -21,20 +21,23 @@ from mmactors.mm.fault import (
     FaultRequest,
     FaultSteps,
     FreePage,
+    LockPage,
     ReadPage,
+    UnlockPage,
     is_none,
     vma_page_prot,
 )
 from mmactors.mm.mapped_file import MappedFile
 from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
 from mmactors.mm.rmap import mm_counter, page_add_file_rmap, page_add_new_anon_rmap, put_page
-from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, Touch, page, pte, rss
+from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, Touch, page, page_lock, pte, rss
 from mmactors.mm.vma import VM_SHARED, VM_WRITE, Vma, linear_page_index
 from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED, NR_FILE_PAGES, NR_SHMEM
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 PAGE_CACHE: Final = "page_cache"
-"""The pages of all files, as steps declare them."""
+I_SIZE: Final = "i_size"
+"""The pages, and the lengths, of all files, as steps declare them."""
 
 
 def do_fault(
@@ -60,7 +63,7 @@ def do_fault(
             context.pages.flags_view[pfn] |= PG_DIRTY
         _set_pte(context, mm, index, pfn, entry)
     yield UNLOCK_PTES
-    yield from _put_page(context, mm, pfn)
+    yield from _put_page(context, mm, vma, pfn)
     return fault
 
 
@@ -89,7 +92,7 @@ def _do_cow_fault(
         flags = vma_page_prot(vma) | DIRTY | (RW if vma.vm_flags & VM_WRITE else 0)
         view[index] = make_pte(pfn, flags)
     yield UNLOCK_PTES
-    yield from _put_page(context, mm, original)
+    yield from _put_page(context, mm, vma, original)
     if not is_ours:
         yield FreePage(pfn=pfn)
     return fault
@@ -115,17 +118,25 @@ def _do_fault_around(
     offsets = range(min(count, max(0, nr_pages - first)))
     yield LockPtes(index)
     if mm.page_table.wants_step():
-        touches: list[Touch] = [(PAGE_CACHE, "r"), (rss(mm.ctx_id), "a"), (pte(index), "r")]
+        touches: list[Touch] = [(PAGE_CACHE, "r"), (I_SIZE, "r")]
+        touches += [(rss(mm.ctx_id), "a"), (pte(index), "r")]
         for offset in offsets:
             if first + offset in cached:
-                touches += [(pte(first_word + offset), "w"), (page(cached[first + offset]), "w")]
+                pfn = cached[first + offset]
+                touches += [
+                    (pte(first_word + offset), "w"),
+                    (page(pfn), "w"),
+                    (page_lock(pfn), "r"),
+                ]
         yield Step("map pages around", tuple(touches))
     view = mm.page_table.memory.view
     prot = vma_page_prot(vma)
     for offset in offsets:
-        pfn = cached.get(first + offset)
-        if pfn is not None and is_none(view[first_word + offset]):
-            _set_pte(context, mm, first_word + offset, pfn, make_pte(pfn, prot))
+        around = cached.get(first + offset)
+        if around is None or context.is_page_locked(around):
+            continue  # Who has it locked may be taking it away.
+        if is_none(view[first_word + offset]):
+            _set_pte(context, mm, first_word + offset, around, make_pte(around, prot))
     is_mapped = not is_none(view[index])
     yield UNLOCK_PTES
     return is_mapped
@@ -138,8 +149,10 @@ def _set_pte(context: FaultContext, mm: MmStruct, index: int, pfn: int, entry: i
     mm.page_table.memory.view[index] = entry
 
 
-def _put_page(context: FaultContext, mm: MmStruct, pfn: int) -> FaultSteps:
-    """Let go of the fault's reference."""
+def _put_page(context: FaultContext, mm: MmStruct, vma: Vma, pfn: int) -> FaultSteps:
+    """Let go of the lock and the reference that a fault has of a page."""
+    if vma.special is None:
+        yield UnlockPage(pfn=pfn)
     if mm.page_table.wants_step():
         yield Step("put the page", ((page(pfn), "w"),))
     if put_page(context.pages, pfn):
@@ -152,29 +165,53 @@ def _fault_page(
 ) -> Generator[FaultRequest, int | None, tuple[int | None, int]]:
     """Find the page that backs an address; end with its PFN, or None, and the VM_FAULT_ bits.
 
-    The caller lets go of the reference that the page has then for it.
+    The page has a reference for the fault then, and is locked if it is a file's, so that it stays
+    in the file. The caller lets go of both.
     """
-    pfn, fault = yield from _find_page(context, mm, vma, address)
-    if pfn is not None:
-        if mm.page_table.wants_step():
-            yield Step("get the page", ((page(pfn), "w"),))
-        context.pages.refcount_view[pfn] += 1
-    return pfn, fault
-
-
-def _find_page(
-    context: FaultContext, mm: MmStruct, vma: Vma, address: int
-) -> Generator[FaultRequest, int | None, tuple[int | None, int]]:
     index = linear_page_index(vma, address)
+    wants_step = mm.page_table.wants_step
+    refcount = context.pages.refcount_view
     if vma.special is not None:
         if index >= len(vma.special.pages):
             return None, VM_FAULT_SIGBUS
-        return vma.special.pages[index], 0
+        pfn = vma.special.pages[index]
+        if wants_step():
+            yield Step("get the page", ((page(pfn), "w"),))
+        refcount[pfn] += 1
+        return pfn, 0
     file = vma.vm_file
     assert isinstance(file, MappedFile), f"{vma} maps no file"
     mapping = file.mapping
-    if mm.page_table.wants_step():
-        yield Step("look into the page cache", ((PAGE_CACHE, "r"),))
+    fault = 0
+    while True:
+        found, added = yield from _find_page(context, mm, file, index)
+        fault |= added
+        if found is None:
+            return None, fault
+        if wants_step():
+            yield Step("get the page", ((page(found), "w"),))
+        if not refcount[found]:
+            continue
+        refcount[found] += 1
+        yield LockPage(pfn=found)
+        if wants_step():
+            yield Step("is it still there", ((PAGE_CACHE, "r"), (I_SIZE, "r")))
+        is_beyond = index >= mapping.nr_pages
+        if mapping.pages.get(index) == found and not is_beyond:
+            return found, fault
+        yield from _put_page(context, mm, vma, found)
+        if is_beyond:
+            return None, VM_FAULT_SIGBUS
+
+
+def _find_page(
+    context: FaultContext, mm: MmStruct, file: MappedFile, index: int
+) -> Generator[FaultRequest, int | None, tuple[int | None, int]]:
+    """Look a page up, and bring it into the cache if it is not there; end as `_fault_page`."""
+    mapping = file.mapping
+    wants_step = mm.page_table.wants_step
+    if wants_step():
+        yield Step("look into the page cache", ((PAGE_CACHE, "r"), (I_SIZE, "r")))
     if index >= mapping.nr_pages:
         return None, VM_FAULT_SIGBUS
     pfn = mapping.pages.get(index)
@@ -187,7 +224,7 @@ def _find_page(
     pfn = yield AllocPage()
     if pfn is None:
         return None, VM_FAULT_OOM
-    if mm.page_table.wants_step():
+    if wants_step():
         yield Step("add to the page cache", ((PAGE_CACHE, "w"), (page(pfn), "w")))
     if index in mapping.pages:
         yield FreePage(pfn=pfn)

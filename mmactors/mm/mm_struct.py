@@ -107,6 +107,8 @@ class MmStruct:
     rss: list[int] = field(factory=lambda: [0] * NR_MM_COUNTERS)
     """By MM_FILEPAGES...: what was added so far."""
 
+    has_pinned: bool = False
+    """It ever pinned pages for a device (MMF_HAS_PINNED)."""
     mm_users: int = 1
     """Threads that use the address space."""
     mm_count: int = 1

@@ -9,7 +9,7 @@ from collections.abc import Generator
 
 from attrs import frozen
 
-from mmactors.arch.pte import PRESENT, PTRS_PER_TABLE
+from mmactors.arch.pte import DIRTY, PRESENT, PTRS_PER_TABLE
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.page_table import (
     PMD_LEVEL,
@@ -19,6 +19,7 @@ from mmactors.mm.page_table import (
     TableRequest,
 )
 from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, StepRequest, pte
+from mmactors.rules import Rules
 from mmactors.units import PAGE_SHIFT
 
 _PUD_SHIFT = PMD_SHIFT + PTRS_PER_TABLE.bit_length() - 1
@@ -46,7 +47,9 @@ MoveRequest = TableRequest | FlushRange | LockTables | UnlockTables | StepReques
 MoveSteps = Generator[MoveRequest, int | None, int]
 
 
-def move_page_tables(mm: MmStruct, *, old_address: int, new_address: int, length: int) -> MoveSteps:
+def move_page_tables(
+    mm: MmStruct, rules: Rules, *, old_address: int, new_address: int, length: int
+) -> MoveSteps:
     """Move the entries of `length` bytes; end with the bytes done: fewer if a table was refused."""
     table = mm.page_table
     old, new = old_address, new_address
@@ -64,7 +67,7 @@ def move_page_tables(mm: MmStruct, *, old_address: int, new_address: int, length
             is_whole = extent == 1 << _PUD_SHIFT
             if not is_whole or not (yield from _move_table(mm, old, target, level=PUD_LEVEL)):
                 extent = _extent(PMD_SHIFT, old, end, new)
-                if level == PTE_LEVEL and not (yield from _move_pmd(mm, old, new, extent)):
+                if level == PTE_LEVEL and not (yield from _move_pmd(mm, rules, old, new, extent)):
                     break
         old += extent
         new += extent
@@ -72,7 +75,7 @@ def move_page_tables(mm: MmStruct, *, old_address: int, new_address: int, length
 
 
 def _move_pmd(
-    mm: MmStruct, old: int, new: int, extent: int
+    mm: MmStruct, rules: Rules, old: int, new: int, extent: int
 ) -> Generator[MoveRequest, int | None, bool]:
     """Move what lies in one PTE table; end with False if a table was refused."""
     table = mm.page_table
@@ -86,33 +89,42 @@ def _move_pmd(
         return False
     source = table.pte_offset(old)
     assert source is not None, f"the table of {old:#x} has gone"
-    yield from _move_ptes(mm, source, target, count=extent >> PAGE_SHIFT, old=old)
+    yield from _move_ptes(mm, rules, source, target, count=extent >> PAGE_SHIFT, old=old)
     return True
 
 
 def _move_ptes(
-    mm: MmStruct, source: int, target: int, *, count: int, old: int
+    mm: MmStruct, rules: Rules, source: int, target: int, *, count: int, old: int
 ) -> Generator[MoveRequest, int | None, None]:
     """Move entries under the locks of both tables; the flush of the old place is under them, too.
 
-    A CPU that still knew the old translation could write to a page that has been reclaimed from
-    the new place (eb66ae030829, v4.19).
+    Later is too late: a CPU that still knows the old place could use a page that was freed at the
+    new one, or write to a page that was found clean there.
     """
     view = mm.page_table.memory.view
     yield LockPtes(source, target)
     if mm.page_table.wants_step():
         words = (*range(source, source + count), *range(target, target + count))
         yield Step("move ptes", tuple((pte(index), "w") for index in words))
-    moved = False
+    force_flush = need_flush = False
     for offset in range(count):
         entry = view[source + offset]
         if entry:
             view[source + offset] = 0
             view[target + offset] = entry
-            moved = moved or entry & PRESENT != 0
-    if moved:
-        yield FlushRange(start=old, end=old + (count << PAGE_SHIFT))
+        if entry & PRESENT:
+            force_flush |= (
+                rules.move_ptes_flushes_dirty_under_ptl
+                if entry & DIRTY
+                else rules.move_ptes_flushes_clean_under_ptl
+            )
+            need_flush = True
+    flush = FlushRange(start=old, end=old + (count << PAGE_SHIFT))
+    if force_flush:
+        yield flush
     yield UNLOCK_PTES
+    if need_flush and not force_flush:
+        yield flush
 
 
 def _move_table(

@@ -39,14 +39,6 @@ def get_page(pages: PageColumns, pfn: int) -> None:
     pages.refcount_view[pfn] += 1
 
 
-def put_page(pages: PageColumns, pfn: int) -> bool:
-    """Drop a reference; say whether it was the last and the page is the caller's to free."""
-    left = pages.refcount_view[pfn] - 1
-    assert left >= 0, f"page {pfn:#x} had no reference"
-    pages.refcount_view[pfn] = left
-    return left == 0
-
-
 def indices_from(mapping: Mapping, first: int, end: int | None) -> Sequence[int]:
     """Return where pages are cached in `[first, end)`, lowest first; None: to the end."""
     return sorted(

@@ -17,6 +17,8 @@ PG_ANON_EXCLUSIVE: Final = 1 << 17
 """Only one process can reach the page, so that it is written without a copy (PG_mappedtodisk)."""
 PAGE_MAPPING_ANON: Final = 1
 _ANON_VMA_SHIFT: Final = 2
+GUP_PIN_COUNTING_BIAS: Final = 1 << 10
+"""How many references one pin of a device is."""
 
 
 def is_anon(pages: PageColumns, pfn: int) -> bool:
@@ -59,11 +61,28 @@ def page_add_file_rmap(pages: PageColumns, pfn: int) -> bool:
     return mapcount == 0
 
 
-def page_dup_rmap(pages: PageColumns, pfn: int) -> None:
-    """Count the entry of a forked child; the page is nobody's own any more."""
-    pages.flags_view[pfn] &= ~PG_ANON_EXCLUSIVE
+def page_dup_file_rmap(pages: PageColumns, pfn: int) -> None:
+    """Count the entry of a forked child."""
     pages.refcount_view[pfn] += 1
     pages.mapcount_view[pfn] += 1
+
+
+def page_try_dup_anon_rmap(pages: PageColumns, pfn: int, *, has_pinned: bool) -> bool:
+    """Count the entry of a forked child, to whom the page then belongs, too; False: it must not.
+
+    What a device may have pinned stays the parent's own. `has_pinned`: the parent ever pinned.
+    """
+    if pages.flags_view[pfn] & PG_ANON_EXCLUSIVE:
+        if has_pinned and page_maybe_dma_pinned(pages, pfn):
+            return False
+        pages.flags_view[pfn] &= ~PG_ANON_EXCLUSIVE
+    page_dup_file_rmap(pages, pfn)
+    return True
+
+
+def page_maybe_dma_pinned(pages: PageColumns, pfn: int) -> bool:
+    """Say whether a device may have the page pinned; many references look like a pin."""
+    return pages.refcount_view[pfn] >= GUP_PIN_COUNTING_BIAS
 
 
 def page_move_anon_rmap(pages: PageColumns, pfn: int, vma: Vma) -> None:

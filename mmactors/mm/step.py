@@ -65,6 +65,16 @@ def rss(ctx_id: int) -> str:
     return f"rss[{ctx_id}]"
 
 
+def mm_flags(ctx_id: int) -> str:
+    """Return the name of an address space's flags (mm->flags)."""
+    return f"mm_flags[{ctx_id}]"
+
+
+def page_lock(pfn: int) -> str:
+    """Return the name of a page's lock."""
+    return f"page_lock[{pfn:#x}]"
+
+
 def areas(ctx_id: int) -> str:
     """Return the name of an address space's areas."""
     return f"vmas[{ctx_id}]"

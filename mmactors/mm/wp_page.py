@@ -1,6 +1,6 @@
 """A write to a page that is mapped without RW (mm/memory.c, do_wp_page, Linux 6.1).
 
-Left out: that the page is locked while its references are counted; page_mkwrite.
+Left out: that the page is locked while its references are counted.
 """
 
 from mmactors.arch.page import PG_DIRTY
@@ -10,12 +10,16 @@ from mmactors.mm.fault import (
     ALLOC_COPY,
     ALLOC_ZEROED,
     VM_FAULT_OOM,
+    VM_FAULT_WRITE,
     FaultContext,
     FaultSteps,
     FlushPage,
     FreePage,
+    LockPage,
+    UnlockPage,
     vma_page_prot,
 )
+from mmactors.mm.mapped_file import MappedFile
 from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
 from mmactors.mm.rmap import (
     PG_ANON_EXCLUSIVE,
@@ -27,7 +31,7 @@ from mmactors.mm.rmap import (
     put_page,
 )
 from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, Touch, page, pte, rss
-from mmactors.mm.vma import VM_SHARED, VM_WRITE, Vma
+from mmactors.mm.vma import VM_SHARED, VM_WRITE, Vma, linear_page_index
 from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED, PGREUSE
 
 
@@ -50,16 +54,51 @@ def do_wp_page(
     else:
         is_reused = vma.vm_flags & (VM_SHARED | VM_WRITE) == VM_SHARED | VM_WRITE
         if is_reused:
+            if isinstance(vma.vm_file, MappedFile) and vma.vm_file.wants_writenotify:
+                return (yield from _wp_page_shared(context, mm, vma, address, index, seen))
             pages.flags_view[pfn] |= PG_DIRTY
     if is_reused:
         view[index] = _writable(seen, vma)
         yield UNLOCK_PTES
         context.count_event(PGREUSE)
-        return 0
+        return VM_FAULT_WRITE
     # A reference of its own, or the page might be freed and used anew while it is copied.
     pages.refcount_view[pfn] += 1
     yield UNLOCK_PTES
     return (yield from _wp_page_copy(context, mm, vma, address, index, seen, pfn))
+
+
+def _wp_page_shared(
+    context: FaultContext, mm: MmStruct, vma: Vma, address: int, index: int, seen: int
+) -> FaultSteps:
+    """Tell the file system of the first write (page_mkwrite), then let the entry be writable.
+
+    The page is locked and dirty before, so that it cannot be written back in between.
+    """
+    assert isinstance(vma.vm_file, MappedFile), f"{vma} maps no file"
+    view = mm.page_table.memory.view
+    pages = context.pages
+    wants_step = mm.page_table.wants_step
+    pfn = (seen & PFN_MASK) >> PFN_SHIFT
+    pages.refcount_view[pfn] += 1
+    yield UNLOCK_PTES
+    yield LockPage(pfn=pfn)
+    if wants_step():
+        yield Step("mark the page dirty", (("page_cache", "r"), (page(pfn), "w")))
+    is_same = vma.vm_file.mapping.pages.get(linear_page_index(vma, address)) == pfn
+    if is_same:
+        pages.flags_view[pfn] |= PG_DIRTY
+        yield LockPtes(index)
+        if wants_step():
+            yield Step("make the pte writable", ((pte(index), "w"),))
+        is_same = view[index] == seen
+        if is_same:
+            view[index] = _writable(seen, vma)
+            context.count_event(PGREUSE)
+        yield UNLOCK_PTES
+    yield UnlockPage(pfn=pfn)
+    yield from _put_old(context, mm, pfn)
+    return VM_FAULT_WRITE if is_same else 0
 
 
 def _is_reusable(context: FaultContext, vma: Vma, pfn: int) -> bool:

@@ -27,7 +27,9 @@ from mmactors.mm.fault import (
     FaultContext,
     FlushPage,
     FreePage,
+    LockPage,
     ReadPage,
+    UnlockPage,
     is_access_allowed,
 )
 from mmactors.mm.fork import CopyPageRange, dup_mmap
@@ -234,7 +236,9 @@ class UserlandMachine:
             case ChangeProtection(vma=vma, start=start, end=end):
                 change_protection(mm, self.pages, vma, start, end)
             case MovePageTables(old_address=old, new_address=new, length=length):
-                steps = move_page_tables(mm, old_address=old, new_address=new, length=length)
+                steps = move_page_tables(
+                    mm, Rules(), old_address=old, new_address=new, length=length
+                )
                 return int(self.perform(task, steps))
             case CopyPageRange(child=child, parent=source):
                 assert parent is not None, "only a fork copies entries"
@@ -268,6 +272,8 @@ class UserlandMachine:
             case AreaSearched() | FlushPage() | FlushRange() | LockForWriting() | Downgrade():
                 pass
             case LockPtes() | UnlockPtes() | LockTables() | UnlockTables():
+                pass
+            case LockPage() | UnlockPage():
                 pass
             case madvise.Deactivate(pageout=True) if self.overcommit.total_swap_pages:
                 raise NotModelled("pages are written to swap")
