@@ -37,6 +37,16 @@ class Broken:
         return f"{self.kind.value}: {self.law}" + (f"\n{self.text}" if self.text else "")
 
 
+def too_hot(name: str, nr_steps: int, *, is_end: bool) -> Broken:
+    """Return the report that what a monitor waits for did not come."""
+    text = (
+        "it is still hot and nothing can happen any more"
+        if is_end
+        else f"it was hot for {nr_steps} steps in a row although everybody had a turn"
+    )
+    return Broken(kind=Kind.LIVELOCK, law=name, text=text)
+
+
 DEADLOCK: Final = "nobody can go on"
 
 
@@ -53,8 +63,8 @@ def deadlock(actors: Iterable[Actor]) -> Broken:
             continue
         owner = getattr(gate, "__self__", None)
         pending = actor.pending.text  # type: ignore[attr-defined]
-        what = owner.describe() if owner is not None else pending
-        lines.append(f"  {actor}: waits for {what}")
+        what = f"waits for {owner.describe()}" if owner is not None else f"cannot {pending}"
+        lines.append(f"  {actor}: {what}")
     is_lost = any("lost wake-up" in line for line in lines)
     return Broken(
         kind=Kind.DEADLOCK, law="lost wake-up" if is_lost else DEADLOCK, text="\n".join(lines)

@@ -18,7 +18,14 @@ from typing import Any, Final
 from mmactors.engine.actor import PARK
 from mmactors.engine.guard import Mode
 from mmactors.engine.report import EngineError, ForeignAwait, LawBroken
-from mmactors.explore.broken import Broken, broken_law, crashed, deadlock, found_by_checker
+from mmactors.explore.broken import (
+    Broken,
+    broken_law,
+    crashed,
+    deadlock,
+    found_by_checker,
+    too_hot,
+)
 from mmactors.explore.history import MAX_SPINS, Histories
 from mmactors.explore.search_actor import SearchActor
 from mmactors.explore.step import Step, Touches
@@ -73,6 +80,8 @@ class Execution:
         """Whether states can be named; turned off by an object that nobody can name."""
         self.outside: Final[dict[str, dict[str, Mode]]] = {}
         """What steps outside the scope touched, and who."""
+        self.met: Final[set[str]] = set()
+        """The goals that any schedule so far has met."""
         self.scope_names = scope
         self._given_scope: Final = scope
         self._in_scope: Final[dict[Step, bool]] = {}
@@ -98,7 +107,7 @@ class Execution:
         self.is_long = False
         self.current = -1
         self._has_finished = False
-        world = self.world = World(engine, self._kept)
+        world = self.world = World(engine, self._kept, self.met)
         if self._guard is None:
             self._build(world)
         else:
@@ -115,10 +124,7 @@ class Execution:
         self._go_on()
         engine.running = None
         self.is_over = engine.is_over()
-        if self._always:
-            self._check(self._always)
-        if self.is_over and self.broken is None:
-            self._check(world.end_laws)
+        self._look()
 
     def close(self) -> None:
         """Leave no coroutine behind."""
@@ -214,10 +220,16 @@ class Execution:
         self.choices.append(choice)
         self.steps.append(step)
         if self.broken is None:
-            if self._always:
-                self._check(self._always)
-            if self.is_over and self.broken is None:
-                self._check(self.world.end_laws)
+            self._look()
+
+    def take_temperatures(self) -> None:
+        """Let monitors look: everybody has turns now."""
+        for monitor in self.world.monitors:
+            if self.broken is None:
+                is_hot = self._ask(monitor.hot)
+                monitor.temperature = monitor.temperature + 1 if is_hot else 0
+                if monitor.temperature > monitor.limit:
+                    self.broken = too_hot(monitor.name, monitor.temperature, is_end=False)
 
     def entry(self, choice: int) -> tuple[str, str]:
         """Return who would do what by `choice`, as a schedule names it."""
@@ -240,6 +252,10 @@ class Execution:
     def give_up(self) -> None:
         """Note that nobody can go on."""
         self.broken = deadlock(self.engine.party)
+
+    def goals_missed(self) -> tuple[str, ...]:
+        """Return the goals that no schedule so far has met."""
+        return tuple(name for name in self.world.goals if name not in self.met)
 
     # -- inside one step ---------------------------------------------------------------------------
 
@@ -389,6 +405,27 @@ class Execution:
         """Return whether the scope names an object, or the column that it is of."""
         scope = self.scope_names
         return scope is None or name in scope or name.partition("[")[0] in scope
+
+    def _look(self) -> None:
+        """Let laws, goals and monitors look at the state."""
+        world = self.world
+        if self._always:
+            self._check(self._always)
+        if world.goals:
+            for name, holds in world.goals.items():
+                if holds is not None and name not in self.met and self._ask(holds):
+                    self.met.add(name)
+        if self.is_over and self.broken is None:
+            self._check(world.end_laws)
+            hot = [each.name for each in world.monitors if self._ask(each.hot)]
+            if hot and self.broken is None:
+                self.broken = too_hot(hot[0], 0, is_end=True)
+
+    def _ask(self, question: Callable[[], bool]) -> bool:
+        if self._guard is None:
+            return question()
+        with self._guard.suspended():
+            return question()
 
     def _check(self, laws: list[Law]) -> None:
         for law in laws:

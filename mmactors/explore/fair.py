@@ -2,11 +2,13 @@
 
 A schedule that does not end may only be unfair: somebody spins for a value that nobody had a turn
 to write. So a long schedule goes on in turns. If the same turns with the same results come round
-again and again, and the shared state comes back to what it was, that is a livelock.
+again and again, every actor stands where it stood with the same values in its variables, and the
+shared state comes back to what it was, that is a livelock. Where states have no names, only a
+schedule that is much too long is one. A monitor that is hot all the time breaks before that.
 """
 
 from collections.abc import Hashable
-from typing import Final
+from typing import Any, Final
 
 from mmactors.explore.broken import Broken, Kind
 from mmactors.explore.execution import INDEX_MASK, Execution
@@ -16,7 +18,7 @@ _MAX_PERIOD: Final = 16
 _NR_ROUNDS: Final = 24
 """So often must a cycle come round to be believed."""
 
-Turn = tuple[int, Step, Hashable]
+Turn = tuple[int, Step, Hashable, Hashable]
 Round = tuple[tuple[Turn, ...], Hashable]
 
 
@@ -36,13 +38,16 @@ def finish_fairly(execution: Execution, *, max_steps: int) -> None:
             choice = _turns(execution).get(index)
             if choice is None:
                 continue
-            turns.append((index, execution.engine.party[index].pending, _seen(execution, index)))
+            actor = execution.engine.party[index]
+            place = _place(actor.coro)
+            turns.append((index, actor.pending, _seen(execution, index), place))
             execution.advance(choice)
+            execution.take_temperatures()
             last = index
             if execution.has_ended():
                 return
         rounds.append((tuple(turns), _state(execution)))
-        period = _period(rounds)
+        period = _period(rounds) if execution.is_keyed else None
         if period is not None:
             execution.broken = _livelock(execution, rounds[-period:])
         elif len(execution.steps) - nr_before >= max_steps:
@@ -72,9 +77,24 @@ def _seen(execution: Execution, index: int) -> Hashable:
 
 
 def _state(execution: Execution) -> Hashable:
-    if not execution.is_keyed:
-        return None
-    return execution.histories.values()
+    return execution.histories.values() if execution.is_keyed else None
+
+
+def _place(coro: Any) -> Hashable:
+    """Return where a coroutine stands, and the plain values of its variables: a loop's count."""
+    places: list[Hashable] = []
+    while coro is not None:
+        frame = getattr(coro, "cr_frame", None)
+        if frame is None:
+            break
+        values = [
+            (name, value)
+            for name, value in frame.f_locals.items()
+            if isinstance(value, int | str | bytes | float | None)
+        ]
+        places.append((frame.f_lasti, tuple(values)))
+        coro = coro.cr_await
+    return tuple(places)
 
 
 def _period(rounds: list[Round]) -> int | None:
@@ -93,7 +113,7 @@ def _livelock(execution: Execution, cycle: list[Round]) -> Broken:
     actors = execution.engine.party
     lines = ["everybody has a turn, again and again, and nothing changes:"]
     for turns, _ in cycle:
-        lines += [f"  {actors[index].name}: {step.text}" for index, step, _ in turns]
+        lines += [f"  {actors[index].name}: {step.text}" for index, step, _, _ in turns]
     return Broken(kind=Kind.LIVELOCK, law="no progress", text="\n".join(lines))
 
 

@@ -300,6 +300,7 @@ class Search:
             outside=outside,
             bound=self._bound,
             max_steps=self._options.max_steps if self._was_long else None,
+            missed=execution.goals_missed(),
             was_unfair=self._was_unfair,
             failure=failure,
         )

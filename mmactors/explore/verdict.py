@@ -58,6 +58,8 @@ class Verdict:
     """All schedules with at most so many preemptions were tried; None: not even those with none."""
     max_steps: int | None
     """Schedules were looked at up to so many steps; None: all of them ended before."""
+    missed: tuple[str, ...]
+    """What was wanted to happen sometimes and never did."""
     was_unfair: bool
     """Some schedules were ended in turns: somebody span, or they grew too long."""
     failure: Failure | None
@@ -81,6 +83,8 @@ class Verdict:
             notes += "; looks that showed nothing new were not repeated for ever"
         if self.outside:
             notes += f"; shared outside the scope: {', '.join(self.outside)}"
+        if self.missed:
+            notes += f"; never happened: {', '.join(self.missed)}"
         if self.outcome is Outcome.EXHAUSTED:
             return f"exhausted {where}: {number}{notes}"
         sampled = f"sampled {number} {where}"

@@ -62,6 +62,17 @@ _KINDS: Final[dict[tuple[bool, bool], type[SharedCell[Any]]]] = {
 
 
 @define(eq=False)
+class Monitor:
+    """Something that must come again and again."""
+
+    name: str
+    hot: Callable[[], bool]
+    limit: int
+    temperature: int = 0
+    """For how many steps in a row it was hot."""
+
+
+@define(eq=False)
 class _Watched:
     """A shared object of somebody else's, whose state `key` names."""
 
@@ -75,14 +86,29 @@ class _Watched:
 class World:
     """Makes actors and what they share, and knows the laws."""
 
-    __slots__ = ("_kept", "always_laws", "end_laws", "engine", "scope_names")
+    __slots__ = (
+        "_kept",
+        "always_laws",
+        "end_laws",
+        "engine",
+        "goals",
+        "met",
+        "monitors",
+        "scope_names",
+    )
 
-    def __init__(self, engine: SearchEngine, kept: dict[str, tuple[Any, Any]]) -> None:
+    def __init__(
+        self, engine: SearchEngine, kept: dict[str, tuple[Any, Any]], met: set[str]
+    ) -> None:
         self.engine: Final = engine
         """For actors and locks of `mmactors.engine`, which run under the search as they are."""
         self.always_laws: Final[list[Law]] = []
         self.end_laws: Final[list[Law]] = []
         self.scope_names: tuple[str, ...] | None = None
+        self.monitors: Final[list[Monitor]] = []
+        self.goals: Final[dict[str, Callable[[], bool] | None]] = {}
+        self.met: Final = met
+        """The goals that any schedule has met."""
         self._kept: Final = kept
 
     # -- actors ----------------------------------------------------------------------------------
@@ -252,6 +278,28 @@ class World:
         """Let `law()` hold when all actors have ended."""
         self.end_laws.append(law)
         return law
+
+    def monitor(self, name: str, hot: Callable[[], bool], *, limit: int = 200) -> None:
+        """Let something good happen again and again: `hot()` says that it is due.
+
+        A monitor that is hot at the end, or for more than `limit` steps in a row of a schedule in
+        which everybody gets turns, is broken. A schedule gets there when it is longer than
+        `max_steps`, or when all who can go on only spin.
+        """
+        self.monitors.append(Monitor(name, hot, limit))
+
+    def sometimes(self, name: str, holds: Callable[[], bool] | None = None) -> None:
+        """Want `holds()` to be true after some step of some schedule; the verdict says if not.
+
+        Without `holds`, an actor says so by `reached(name)`. A window that no schedule enters is
+        no bug, but a test that never enters it proves less than it seems to.
+        """
+        self.goals[name] = holds
+
+    def reached(self, name: str) -> None:
+        """Say that the running schedule has got to where `sometimes(name)` wants it."""
+        assert name in self.goals, f"world.sometimes({name!r}) was never said"
+        self.met.add(name)
 
     def scope(self, *objects: Named) -> None:
         """Let only steps on these objects be choice points; without a scope all steps are."""
