@@ -14,27 +14,30 @@ Sleeping choices remember the step that they took when they were explored, with 
 that labels never have to be guessed in advance.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from types import MappingProxyType
 from typing import Final
 
-from mmactors.explore.execution import INDEX_MASK, Execution
+from mmactors.explore.execution import INDEX_MASK, Execution, Memory
 from mmactors.explore.nondeterminism import Nondeterminism
 from mmactors.explore.step import Step
 from mmactors.explore.strategy import goes_on
 
-Sleep = dict[int, Step]
+Sleep = Mapping[int, Step]
+_NOBODY: Final[Sleep] = MappingProxyType({})
+_NONE: Final[frozenset[int]] = frozenset()
 
 
 class _Node:
     """A state on the way of the present schedule."""
 
-    __slots__ = ("choice", "first", "left", "sleep", "step", "todo")
+    __slots__ = ("choice", "first", "left", "memory", "sleep", "step", "todo")
 
     def __init__(self, todo: list[int], sleep: Sleep, left: int, first: int) -> None:
         self.choice: int = todo.pop(0)
         self.todo: Final = todo
         """Choices that have not been made here."""
-        self.sleep: Final = sleep
+        self.sleep: Sleep = sleep
         """Choices that need not be made here, and what they did elsewhere."""
         self.left: Final = left
         """How many preemptions are left."""
@@ -42,6 +45,8 @@ class _Node:
         """The choice that is no preemption; -1: none is."""
         self.step: Step | None = None
         """What the choice did."""
+        self.memory: Memory | None = None
+        """How to do it again; None: as if it were new."""
 
 
 class DepthFirst:
@@ -67,60 +72,72 @@ class DepthFirst:
         """Run the next schedule."""
         nodes = self._nodes
         execution.begin()
-        sleep: Sleep = {}
+        sleep = _NOBODY
         left = 0 if self.bound is None else self.bound
         if nodes:
             self._repeat(execution)
             last = nodes[-1]
             sleep = self._sleep_below(last)
             left = last.left - self._cost(last)
+        party = execution.engine.party
+        is_fork = True
         while not execution.is_over and execution.broken is None:
             candidates = execution.candidates()
-            if not goes_on(execution, candidates, max_steps=self.max_steps):
+            if not candidates or len(execution.steps) >= self.max_steps:
+                goes_on(execution, candidates, max_steps=self.max_steps)
                 break
-            node = self._node(execution, candidates, sleep, left)
-            if node is None:
+            was_fork, is_fork = is_fork, len(candidates) > 1
+            # What only one can go on from need not be known: what it leads to will be.
+            if (was_fork or is_fork) and self._was_seen(execution, sleep, left):
                 break
+            if self.bound is not None:
+                node = self._bounded(execution, candidates, left)
+            elif sleep:
+                awake = [choice for choice in candidates if choice not in sleep]
+                if not awake:
+                    break
+                node = _Node(awake, sleep, 0, -1)
+            else:
+                node = _Node(candidates, sleep, 0, -1)
             nodes.append(node)
+            actor = party[node.choice & INDEX_MASK]
+            pending = actor.pending
             execution.advance(node.choice)
             node.step = execution.steps[-1]
-            sleep = self._sleep_below(node) if self._has_sleep_sets else sleep
+            if execution.was_plain:
+                node.memory = pending, actor.history, actor.saw, actor.spins
+            if sleep:
+                sleep = self._sleep_below(node)
             if self.bound is not None:
                 left = node.left - self._cost(node)
         self._back_up()
 
     def _repeat(self, execution: Execution) -> None:
         """Make the choices of all nodes; the last one is new."""
-        nodes = self._nodes
-        advance = execution.advance
         steps = execution.steps
-        for node in nodes:
-            advance(node.choice)
-            if node.step is None:
+        for node in self._nodes:
+            step = node.step
+            if step is None:
+                actor = execution.engine.party[node.choice & INDEX_MASK]
+                pending = actor.pending
+                execution.advance(node.choice)
                 node.step = steps[-1]
-            elif steps[-1] is not node.step or execution.broken is not None:
-                raise Nondeterminism.at(execution, len(steps) - 1, node.step)
+                if execution.was_plain:
+                    node.memory = pending, actor.history, actor.saw, actor.spins
+            elif node.memory is None or not execution.repeat(node.choice, step, node.memory):
+                execution.advance(node.choice)
+                if steps[-1] is not step or execution.broken is not None:
+                    raise Nondeterminism.at(execution, len(steps) - 1, step)
 
-    def _node(
-        self, execution: Execution, candidates: list[int], sleep: Sleep, left: int
-    ) -> _Node | None:
-        """Return the node of the present state; None if nothing below it has to be explored."""
-        if self.bound is None:
-            awake = (
-                [choice for choice in candidates if choice not in sleep] if sleep else candidates
-            )
-            if not awake or self._was_seen(execution, sleep, left):
-                return None
-            return _Node(awake, sleep, 0, -1)
-        first = candidates[0]
-        is_own = first & INDEX_MASK == execution.current and not execution.engine.nr_choosing
-        if self._was_seen(execution, sleep, left):
-            return None
+    def _bounded(self, execution: Execution, candidates: list[int], left: int) -> _Node:
+        """Return the node of the present state, with the choices that the bound leaves."""
+        first = candidates[0] & INDEX_MASK
+        is_own = first == execution.current and not execution.engine.nr_choosing
         if is_own and left == 0 and len(candidates) > 1:
             free = [choice for choice in candidates if choice & INDEX_MASK == execution.current]
             self.was_bounded |= len(free) < len(candidates)
             candidates = free
-        return _Node(candidates, sleep, left, first & INDEX_MASK if is_own else -1)
+        return _Node(candidates, _NOBODY, left, first if is_own else -1)
 
     def _was_seen(self, execution: Execution, sleep: Sleep, left: int) -> bool:
         """Return whether what is left to explore from this state was explored before."""
@@ -138,7 +155,7 @@ class DepthFirst:
         """Return whether this state was explored before with no more asleep than now."""
         key = execution.histories.key()
         known = self._sleeps.get(key)
-        asleep = frozenset(sleep)
+        asleep = frozenset(sleep) if sleep else _NONE
         if known is None:
             self._sleeps[key] = [asleep]
             return False
@@ -163,7 +180,7 @@ class DepthFirst:
         """Return who sleeps after the node's choice was made."""
         step = node.step
         if not node.sleep or step is None or not self._has_sleep_sets:
-            return {}
+            return _NOBODY
         index = node.choice & INDEX_MASK
         return {
             choice: other
@@ -179,9 +196,10 @@ class DepthFirst:
             if node.todo:
                 if self._has_sleep_sets:
                     assert node.step is not None, "a node's choice was never made"
-                    node.sleep[node.choice] = node.step
+                    node.sleep = {**node.sleep, node.choice: node.step}
                 node.choice = node.todo.pop(0)
                 node.step = None
+                node.memory = None
                 return
             nodes.pop()
         self.is_done = True

@@ -11,11 +11,11 @@ Steps outside the scope belong to the step before them, as long as they can be t
 Invariants: nobody runs between two calls; `choices` and `steps` are as long as each other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from itertools import islice
 from typing import Any, Final
 
-from mmactors.engine.actor import PARK
+from mmactors.engine.actor import NEVER, PARK
 from mmactors.engine.guard import Mode
 from mmactors.engine.report import EngineError, ForeignAwait, LawBroken
 from mmactors.explore.broken import (
@@ -27,13 +27,15 @@ from mmactors.explore.broken import (
     too_hot,
 )
 from mmactors.explore.history import MAX_SPINS, Histories
-from mmactors.explore.search_actor import SearchActor
-from mmactors.explore.step import Step, Touches
+from mmactors.explore.scope import Scope
+from mmactors.explore.search_actor import START, SearchActor
+from mmactors.explore.step import Step
 from mmactors.explore.untimed import INTERRUPT, MAX_ACTORS, SearchEngine
-from mmactors.explore.view import is_cpu
 from mmactors.explore.world import Law, World
 
 Build = Callable[[World], object]
+Memory = tuple[Step, int, tuple[Step, Hashable] | None, int]
+"""What a plain step began with, and what its actor knew afterwards."""
 
 INDEX_BITS: Final = 6
 INDEX_MASK: Final = MAX_ACTORS - 1
@@ -78,18 +80,20 @@ class Execution:
         self.histories: Final = Histories(self.engine)
         self.is_keyed = is_keyed
         """Whether states can be named; turned off by an object that nobody can name."""
-        self.outside: Final[dict[str, dict[str, Mode]]] = {}
-        """What steps outside the scope touched, and who."""
         self.met: Final[set[str]] = set()
         """The goals that any schedule so far has met."""
-        self.scope_names = scope
-        self._given_scope: Final = scope
-        self._in_scope: Final[dict[Step, bool]] = {}
+        self.scope: Final = Scope(scope)
         self._build: Final = build
         self._kept: Final[dict[str, tuple[Any, Any]]] = {}
         self._loud: Final[set[str]] = set()
         """Code between steps that touches something, and so is a step."""
         self._always: list[Law] = []
+        self._is_watched = False
+        """Somebody looks at the state after each step."""
+        self._is_plain = False
+        """There is no scope, no guard, no store buffer: a step may be all that happens."""
+        self.was_plain = False
+        """The last step was all that happened; it can be taken again by `repeat`."""
         self._has_finished = False
         """An actor that is no daemon ended in the present step."""
         self._guard: Final = self.engine.guard if self.engine.guard.on else None
@@ -114,17 +118,19 @@ class Execution:
             with self._guard.suspended():
                 self._build(world)
         self._always = world.always_laws
-        if self._given_scope is None:
-            self.scope_names = world.scope_names
+        self._is_watched = bool(world.always_laws or world.goals)
+        self.scope.begin(world.scope_names)
         assert engine.party, "the world has no actors; call world.actor(name, function)"
         self._nr_named = len(engine.objects)
         self.nr_cast = len(engine.party)
         self.histories.begin()
         engine.extra.clear()
-        self._go_on()
+        self._is_plain = self.scope.names is None and self._guard is None and not engine.buffers
+        self._start()
         engine.running = None
         self.is_over = engine.is_over()
-        self._look()
+        if self._is_watched or self.is_over:
+            self._look()
 
     def close(self) -> None:
         """Leave no coroutine behind."""
@@ -157,11 +163,18 @@ class Execution:
         for index, actor in enumerate(actors):
             if actor.finished or (actor.spins >= MAX_SPINS and sees_nothing_new(actor)):
                 continue
-            if actor.waits_for is None:
+            waits_for = actor.waits_for
+            cpu = actor.cpu
+            if waits_for is None:
                 gate = actor.gate
                 is_enabled = gate is None or gate()
             else:
-                is_enabled = actor.is_enabled()
+                # actor.is_enabled(), without the call: most actors of a machine only wait.
+                at_ns = getattr(waits_for, "at_ns", None)
+                if at_ns is None:
+                    is_enabled = actor.ready_at is not None
+                else:
+                    is_enabled = at_ns < NEVER and (cpu is None or cpu.current is actor)
             if is_enabled:
                 if actor.branch is not None:
                     found += [option << INDEX_BITS | index for option, _ in actor.branch()]
@@ -170,7 +183,7 @@ class Execution:
                     found.insert(0, index)
                 else:
                     found.append(index)
-            if actor.cpu is not None and actor.has_interrupt():
+            if cpu is not None and cpu.interrupt_ns < NEVER and cpu.current is actor:
                 found.append(INTERRUPT << INDEX_BITS | index)
                 has_ways = True
         if has_ways:
@@ -187,23 +200,77 @@ class Execution:
     def advance(self, choice: int) -> None:
         """Let the actor of `choice` take its step."""
         engine = self.engine
-        actor: SearchActor = engine.party[choice & INDEX_MASK]
+        actor = engine.party[choice & INDEX_MASK]
         step = actor.pending
         option = choice >> INDEX_BITS
-        if actor.branch is not None or option:
-            step = self._take_option(actor, option)
         engine.running = actor
-        self._resume(actor, step)
-        if engine.woken or self.scope_names is not None or actor.pending.is_local:
+        if (
+            self._is_plain
+            and option == 0
+            and actor.branch is None
+            and actor.cpu is None
+            and actor.waits_for is None
+        ):
+            if self.is_keyed and not self.histories.note(actor, step):
+                self.is_keyed = False
+            self._send(actor)
+            self.was_plain = not (engine.woken or actor.pending.is_local)
+        else:
+            self.was_plain = False
+            if actor.branch is not None or option:
+                step = self._take_option(actor, option)
+            self._resume(actor, step)
+        if not self.was_plain:
             self._go_on(actor)
-        if engine.buffers and self.broken is None:
-            self.is_over = engine.is_over()
+            if engine.buffers and self.broken is None:
+                self.is_over = engine.is_over()
         engine.running = None
+        if engine.extra or engine.has_daemons or actor.cpu is not None:
+            step = self._with_extra(actor, step, option)
+        self.current = actor.index
+        self.choices.append(choice)
+        self.steps.append(step)
+        if (self._is_watched or self.is_over) and self.broken is None:
+            self._look()
+
+    def repeat(self, choice: int, step: Step, memory: Memory) -> bool:
+        """Take a step again that was plain and did `step`; return whether it begins as it did.
+
+        Nothing is noted or looked at: that was done the first time.
+        """
+        engine = self.engine
+        actor = engine.party[choice]
+        pending, actor.history, actor.saw, actor.spins = memory
+        if actor.pending is not pending:
+            return False
+        engine.running = actor
+        try:
+            actor.send(None)
+        except StopIteration as stop:
+            actor.result = stop.value
+            engine.finish(actor)
+            self.is_over = engine.is_over()
+        except Exception as error:  # noqa: BLE001 - it did not the first time: nothing repeats
+            actor.finished = True
+            self.broken = crashed(actor, error)
+        else:
+            actor.pending = engine.parked
+        engine.running = None
+        engine.extra.clear()
+        self.current = choice
+        self.choices.append(choice)
+        self.steps.append(step)
+        return True
+
+    def _with_extra(self, actor: SearchActor, step: Step, option: int) -> Step:
+        """Return the step as it is with all that it touched and had not declared."""
+        engine = self.engine
         extra = engine.extra
         if extra:
-            if self.scope_names is not None:
-                self._note_outside(actor, tuple(extra))
-            if self.is_keyed and not self.histories.note_more(actor, step, tuple(extra)):
+            touched = tuple(extra)
+            if self.scope.names is not None:
+                self.scope.note(actor, touched)
+            if self.is_keyed and not self.histories.note_more(actor, step, touched):
                 self.is_keyed = False
         if actor.cpu is not None and option != INTERRUPT:
             extra.append((actor.cpu.name, Mode.READ))
@@ -213,14 +280,11 @@ class Execution:
             if self._has_finished:
                 extra.append((THE_END, Mode.READ))
                 self._has_finished = False
-        if extra:
-            step = engine.steps.also(step, tuple(extra))
-            extra.clear()
-        self.current = actor.index
-        self.choices.append(choice)
-        self.steps.append(step)
-        if self.broken is None:
-            self._look()
+        if not extra:
+            return step
+        step = engine.steps.also(step, tuple(extra))
+        extra.clear()
+        return step
 
     def take_temperatures(self) -> None:
         """Let monitors look: everybody has turns now."""
@@ -257,6 +321,23 @@ class Execution:
         """Return the goals that no schedule so far has met."""
         return tuple(name for name in self.world.goals if name not in self.met)
 
+    def _start(self) -> None:
+        """Let every actor come to its first step."""
+        engine = self.engine
+        woken = engine.woken
+        if self._is_plain and not self._loud:
+            starting = woken.copy()
+            woken.clear()
+            for actor in starting:
+                engine.running = actor
+                self._send(actor)
+                if engine.extra:
+                    self._must_be_quiet(actor, START, 0)
+                if actor.pending.is_local:
+                    woken.append(actor)
+        if woken:
+            self._go_on()
+
     # -- inside one step ---------------------------------------------------------------------------
 
     def _take_option(self, actor: SearchActor, option: int) -> Step:
@@ -286,12 +367,21 @@ class Execution:
             actor.clock.now = max(actor.clock.now, engine.clock.now)
         if self._guard is not None:
             self._guard.end()
+        self._send(actor)
+        if engine.observed is not None:
+            self.histories.add(actor, engine.observed)
+            engine.observed = None
+        if actor.cpu is not None:
+            engine.clock.now = max(actor.clock.now, engine.clock.now)
+
+    def _send(self, actor: SearchActor) -> None:
+        """Let the coroutine run."""
         try:
             trap = actor.send(None)
         except StopIteration as stop:
             actor.result = stop.value
-            engine.finish(actor)
-            self.is_over = engine.is_over()
+            self.engine.finish(actor)
+            self.is_over = self.engine.is_over()
             self._has_finished |= not actor.daemon
         except Exception as error:  # noqa: BLE001 - the one place where an actor's error is caught
             actor.finished = True
@@ -299,12 +389,7 @@ class Execution:
         else:
             if trap is not PARK:
                 self._refuse(actor, trap)
-            actor.pending = engine.parked
-        if engine.observed is not None:
-            self.histories.add(actor, engine.observed)
-            engine.observed = None
-        if actor.cpu is not None:
-            engine.clock.now = max(actor.clock.now, engine.clock.now)
+            actor.pending = self.engine.parked
 
     def _refuse(self, actor: SearchActor, trap: object) -> None:
         actor.finished = True
@@ -329,7 +414,7 @@ class Execution:
         if first is not None:
             ready.append(first)
         for _ in range(MAX_LOCAL_STEPS):
-            if self.scope_names is not None and not ready:
+            if self.scope.names is not None and not ready:
                 ready += self._let_in()
             if not ready or self.broken is not None:
                 ready.clear()
@@ -339,7 +424,7 @@ class Execution:
                 continue
             step = actor.pending
             if not step.is_local:
-                self._note_outside(actor, step.touches)
+                self.scope.note(actor, step.touches)
             nr_extra = len(engine.extra)
             engine.running = actor
             self._resume(actor, step)
@@ -357,7 +442,7 @@ class Execution:
         return (
             not actor.finished
             and actor.branch is None
-            and (step.is_local or self._is_outside(step))
+            and (step.is_local or self.scope.is_outside(step))
             and actor.is_enabled()
             and not (self._loud and f"{actor.name}: {step.text}" in self._loud)
             and not (actor.spins >= MAX_SPINS and self.histories.sees_nothing_new(actor))
@@ -375,36 +460,13 @@ class Execution:
         """Raise BecameVisible if what was taken for local touched what others may see."""
         engine = self.engine
         touched = engine.extra[nr_extra:]
-        if self.scope_names is not None:
-            self._note_outside(actor, tuple(touched))
-            if not any(self._is_named(name) for name, _ in touched):
+        if self.scope.names is not None:
+            self.scope.note(actor, tuple(touched))
+            if not any(map(self.scope.is_named, (name for name, _ in touched))):
                 return
         self._loud.add(f"{actor.name}: {step.text}")
         engine.running = None
         raise BecameVisible
-
-    def _note_outside(self, actor: SearchActor, touches: Touches) -> None:
-        """Note who touched what is outside the scope."""
-        for name, mode in touches:
-            if is_cpu(name) or self._is_named(name):
-                continue
-            touched = self.outside.setdefault(name, {})
-            if touched.get(actor.name) is not Mode.WRITE:
-                touched[actor.name] = mode
-
-    def _is_outside(self, step: Step) -> bool:
-        scope = self.scope_names
-        if scope is None:
-            return False
-        known = self._in_scope.get(step)
-        if known is None:
-            known = self._in_scope[step] = any(self._is_named(name) for name, _ in step.touches)
-        return not known
-
-    def _is_named(self, name: str) -> bool:
-        """Return whether the scope names an object, or the column that it is of."""
-        scope = self.scope_names
-        return scope is None or name in scope or name.partition("[")[0] in scope
 
     def _look(self) -> None:
         """Let laws, goals and monitors look at the state."""

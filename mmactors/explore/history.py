@@ -1,14 +1,14 @@
-"""What each actor did and saw; with the values of all shared objects it names a state.
+"""What each actor did and saw: the name of a state.
 
-What an actor is about to do is a function of the results of its steps so far. So a state is named
-by the history of each actor and the values of all shared objects; a program counter would miss the
-actors' locals. Equal names mean equal states, exactly: a history is the number, in a table, of the
-history before it, the step, and what the step looked at.
+What an actor is about to do is a function of the results of its steps so far; a program counter
+would miss its locals. Equal names mean equal states, exactly: a history is the number, in a table,
+of the history before it, the step, and what the step looked at.
 
-Objects that the world began with are part of the name of a state. Others show up when they are
-touched, in one schedule and not in the next: what they hold follows from the histories, which know
-what every step that reads or writes them found there, so they are no part of the name. What a step
-wrote without having declared it becomes a part of all names from then on.
+What shared objects hold follows from the histories. Each write knows what it found; so the writes
+of one object form a path from its first value, and where the path ends depends on which writes
+there were, not on their order (adds commute). This needs every write to be declared: what a step
+wrote without declaring it, a message or who runs on a CPU, becomes a part of all names from then
+on.
 
 An object that nobody can name, or that has no value to be named by, ends that: states can then not
 be told apart, and every one is taken for new.
@@ -45,7 +45,7 @@ class Histories:
         self._numbers: Final[dict[Entry, int]] = {}
 
     def begin(self) -> None:
-        """Name states by the objects that there are now: the world has just been built."""
+        """Take note of the objects that there are now: the world has just been built."""
         self._objects = self._engine.objects
         self._named = list(self._objects.values())
         for name in self._loose:
@@ -53,11 +53,8 @@ class Histories:
 
     def key(self) -> Hashable:
         """Return the name of the state."""
-        return (
-            tuple([actor.history for actor in self._party]),
-            tuple([thing.key() for thing in self._named]),
-            self._loose_values() if self._loose else (),
-        )
+        histories = tuple([actor.history for actor in self._party])
+        return (histories, self._loose_values()) if self._loose else histories
 
     def values(self) -> Hashable:
         """Return what the objects hold that the world began with, or that nobody declared."""

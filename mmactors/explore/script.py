@@ -92,7 +92,7 @@ def fingerprint(build: Build, execution: Execution) -> str:
     cast = execution.engine.party[: execution.nr_cast]
     codes = dict.fromkeys(getattr(actor.coro, "cr_code", None) for actor in cast)
     texts = [_source(build), *(_source(code) for code in codes)]
-    texts += [*arguments(build), repr(execution.scope_names)]
+    texts += [*arguments(build), repr(execution.scope.names)]
     texts += [actor.name for actor in cast]
     texts += execution.named
     return fingerprint_of(*texts)[:_NR_DIGITS]

@@ -14,7 +14,6 @@ from typing import Final
 
 from attrs import frozen
 
-from mmactors.engine.guard import Mode
 from mmactors.explore.broken import Broken
 from mmactors.explore.budget import Budget, Meter
 from mmactors.explore.dfs import DepthFirst
@@ -283,13 +282,8 @@ class Search:
 
     def _verdict(self, outcome: Outcome, failure: Failure | None) -> Verdict:
         execution = self._execution
-        given = execution.scope_names
+        given = execution.scope.names
         names = [name for name in self._names if name != THE_END] if given is None else given
-        outside = tuple(
-            name
-            for name, touched in execution.outside.items()
-            if len(touched) > 1 and any(mode is not Mode.READ for mode in touched.values())
-        )
         return Verdict(
             name=self._name,
             outcome=outcome,
@@ -297,7 +291,7 @@ class Search:
             nr_by_strategy=dict(self._by_strategy),
             seconds=self._meter.seconds,
             scope=tuple(name for name in names if f"{name}[" not in "".join(names)),
-            outside=outside,
+            outside=execution.scope.shared_outside(),
             bound=self._bound,
             max_steps=self._options.max_steps if self._was_long else None,
             missed=execution.goals_missed(),

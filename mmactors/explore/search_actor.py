@@ -59,8 +59,3 @@ class SearchActor(Actor):
         if at_ns is None:
             return self.ready_at is not None
         return at_ns < NEVER and (self.cpu is None or self.cpu.current is self)
-
-    def has_interrupt(self) -> bool:
-        """Return whether the actor could take an interrupt before its pending step."""
-        cpu = self.cpu
-        return cpu is not None and cpu.interrupt_ns < NEVER and cpu.current is self
