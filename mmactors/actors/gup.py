@@ -15,6 +15,7 @@ from mmactors.actors.page_alloc import PAGES
 from mmactors.actors.page_lock import lock_page, unlock_page
 from mmactors.actors.page_work import perform_page_work
 from mmactors.actors.pinned import Pinned
+from mmactors.actors.process import Process
 from mmactors.actors.thread import UserThread
 from mmactors.actors.user_access import DATA
 from mmactors.arch.page import PG_DIRTY
@@ -34,16 +35,17 @@ from mmactors.units import PAGE_MASK, PAGE_SIZE
 from mmactors.workload import operation as op
 
 
+GupOperation = op.Pin | op.Dma | op.Unpin | op.Memwrite
+
+
 @define(eq=False, kw_only=True)
 class GupCalls:
     """Runs the operations of devices and debuggers for all threads of a machine."""
 
     kernel: Kernel
 
-    async def perform(
-        self, thread: UserThread, call: op.Pin | op.Dma | op.Unpin | op.Memwrite
-    ) -> None:
-        """Do one operation, and log how many pages it was about, or minus the errno."""
+    async def perform(self, thread: UserThread, call: GupOperation) -> int:
+        """Do one operation; log and return how many pages it was about, or minus the errno."""
         kernel = self.kernel
         await kernel.engine.spend(kernel.costs.syscall_ns)
         devices = thread.process.devices
@@ -63,6 +65,14 @@ class GupCalls:
                     await unpin_user_page_dirty(kernel, thread.cpu, page.pfn)
         if kernel.probe.on:
             kernel.probe.emit(SysExit(call=str(call), ret=result))
+        return result
+
+    async def exit_devices(self, cpu: Cpu, process: Process) -> None:
+        """Give back what the devices of a process hold that ends: closing them does that."""
+        while process.devices:
+            _, pages = process.devices.popitem()
+            for page in pages:
+                await unpin_user_page_dirty(self.kernel, cpu, page.pfn)
 
     async def _pin(self, thread: UserThread, call: op.Pin) -> int:
         bound = call.range.resolve(thread.process.bindings)

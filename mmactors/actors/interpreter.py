@@ -6,6 +6,7 @@ from typing import Final
 from attrs import define, field
 
 from mmactors.actors.file_calls import FileCalls
+from mmactors.actors.gup import GupCalls
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.memory_calls import MemoryCalls
 from mmactors.actors.thread import UserThread
@@ -36,6 +37,7 @@ class Interpreter:
     timer: Timer
     memory: MemoryCalls
     files: FileCalls
+    gup: GupCalls
     race_gate: WaitQueue | None = None
     """Where programs stop when they come to `race`; None: they go on."""
     _meetings: dict[str, _Meeting] = field(factory=dict, init=False)
@@ -69,6 +71,8 @@ class Interpreter:
                 | op.Fadvise()
             ):
                 await self.files.perform(thread, operation)
+            case op.Pin() | op.Dma() | op.Unpin() | op.Memwrite():
+                await self.gup.perform(thread, operation)
             case _:
                 await self._perform_other(thread, operation)
 

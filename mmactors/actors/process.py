@@ -129,6 +129,7 @@ class Process:
         self.before_exit(self)
         await exit_mm(self.kernel, cpu, self.space)
         await self.interpreter.files.exit_files(cpu, self)
+        await self.interpreter.gup.exit_devices(cpu, self)
         self.space = None
         if self.kernel.probe.on:
             self.kernel.probe.emit(SchedProcessExit(comm=self.comm))

@@ -10,6 +10,7 @@ from mmactors.workload.operation import (
     Close,
     Compute,
     Cpu,
+    Dma,
     Exit,
     Fadvise,
     Fsync,
@@ -17,11 +18,13 @@ from mmactors.workload.operation import (
     Generate,
     Heap,
     MapFlag,
+    Memwrite,
     Mmap,
     Munmap,
     Nop,
     Open,
     Operation,
+    Pin,
     Race,
     Read,
     RunTrace,
@@ -31,15 +34,16 @@ from mmactors.workload.operation import (
     Thread,
     Touch,
     Unlink,
+    Unpin,
     Wait,
     Write,
 )
 from mmactors.workload.operation import By as ByOther
 
 SUPPORTED: Final = (
-    Alias, Barrier, Brk, ByOther, Churn, Close, Compute, Cpu, Exit, Fadvise, Fsync, Ftruncate,
-    Generate, Heap, Mmap, Munmap, Nop, Open, Race, Read, RunTrace, Sleep, Spin, Stop, Thread, Touch,
-    Unlink, Wait, Write,
+    Alias, Barrier, Brk, ByOther, Churn, Close, Compute, Cpu, Dma, Exit, Fadvise, Fsync, Ftruncate,
+    Generate, Heap, Memwrite, Mmap, Munmap, Nop, Open, Pin, Race, Read, RunTrace, Sleep, Spin, Stop,
+    Thread, Touch, Unlink, Unpin, Wait, Write,
 )  # fmt: skip
 
 _REFUSED_FLAGS: Final = MapFlag.SHARED | MapFlag.POPULATE | MapFlag.LOCKED | MapFlag.HUGETLB

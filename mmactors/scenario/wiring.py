@@ -8,6 +8,7 @@ from attrs import frozen
 
 from mmactors.actors.address_space import PAGE_TABLES
 from mmactors.actors.file_calls import FileCalls
+from mmactors.actors.gup import GupCalls
 from mmactors.actors.inode import FileSystem
 from mmactors.actors.interpreter import Interpreter
 from mmactors.actors.kernel import INIT_MM_CTX_ID, Kernel
@@ -139,6 +140,7 @@ def wire(
         kernel=kernel,
         timer=Timer(engine),
         files=FileCalls(kernel=kernel),
+        gup=GupCalls(kernel=kernel),
         memory=MemoryCalls(kernel=kernel, line_bytes=config.hardware.l1i.line_bytes),
     )
     sanitizer = attach(kernel, scenario.sanitize)
