@@ -69,7 +69,12 @@ async def alloc_table(kernel: Kernel, cpu: Cpu) -> int | None:
 
 
 async def free_table(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
-    """Give the frame of a page table back."""
+    """Give the frame of a page table back that no walker can have seen."""
+    page_table_dtor(kernel, cpu, pfn)
+    await free_pages(kernel, cpu, pfn, 0)
+
+
+def page_table_dtor(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
+    """Count a page table no more; its frame is given back later (pgtable_pte_page_dtor)."""
     kernel.pages.flags_view[pfn] &= ~PG_TABLE
     kernel.count_node(cpu, NR_PAGETABLE, -1)
-    await free_pages(kernel, cpu, pfn, 0)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from mmactors.actors.address_space import AddressSpace
 from mmactors.actors.kernel import Kernel
+from mmactors.actors.mmu_gather import tlb_finish_mmu, tlb_gather_mmu
 from mmactors.actors.page_work import take_step
-from mmactors.actors.tlb import flush_tlb_mm_range
 from mmactors.arch.pte import SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
 from mmactors.mm.change_protection import Changed
@@ -36,8 +36,7 @@ async def change_ptes(
     table = space.mm.page_table
     if engine.wants_step():
         await take_step(kernel, Step("find tables", (("page_tables", "r"),)))
-    first: int | None = None
-    last = 0
+    gather = await tlb_gather_mmu(kernel, space.mm, start=start, end=end)
     for leaves in list(table.leaf_ranges(start, end)):
         async with space.pte_lockptr(leaves.index):
             if engine.wants_step():
@@ -46,10 +45,8 @@ async def change_ptes(
             if changed.nr_changed:
                 await engine.spend(kernel.costs.change_pte_ns * changed.nr_changed)
         if changed.first is not None:
-            first = changed.first if first is None else first
-            last = changed.end
-    if first is not None:
-        await flush_tlb_mm_range(kernel, cpu, space.mm, start=first, end=last, freed_tables=False)
+            gather.flush_pte_range(changed.first, changed.end)
+    await tlb_finish_mmu(kernel, cpu, gather)
 
 
 def _touches(kernel: Kernel, leaves: LeafRange) -> tuple[Touch, ...]:

@@ -19,6 +19,7 @@ from mmactors.engine.lock import Spinlock
 from mmactors.engine.lock_stat import LockClass, LockStatistics
 from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.probe import EngineProbe
+from mmactors.engine.rcu import Rcu
 from mmactors.hw.hardware import Hardware
 from mmactors.mm.anon_vma import AnonVmaCache
 from mmactors.mm.fault import FaultContext
@@ -55,6 +56,9 @@ class Kernel:
     vmstat: VmStat
     mm_config: MmConfig
     anon_vma_cache: AnonVmaCache = field(init=False)
+    tables_by_rcu: bool
+    fail_page_alloc: bool
+    """As KernelConfig has them."""
     rules: Rules
     locks: LockStatistics
     cpu_node: tuple[int, ...]
@@ -74,6 +78,7 @@ class Kernel:
     spaces: "dict[int, AddressSpace]" = field(factory=dict)
     """All address spaces, by ctx_id."""
     file_system: "FileSystem" = field(init=False)
+    rcu: Rcu = field(init=False)
     page_locks: "dict[int, Mutex]" = field(factory=dict)
     """By PFN: locks of pages of files."""
     fault_contexts: dict[int, FaultContext] = field(factory=dict)

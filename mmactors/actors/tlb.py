@@ -203,7 +203,7 @@ async def _on_each_cpu(
 
 async def _flush_tlb_multi(kernel: Kernel, cpu: Cpu, mask: int, info: FlushTlbInfo) -> None:
     """Flush on all CPUs of `mask` that need it, on this one while the others do (on_each_cpu)."""
-    emit_tlb_flush(kernel, TLB_REMOTE_SEND_IPI, info.nr_entries << info.stride_shift >> PAGE_SHIFT)
+    emit_tlb_flush(kernel, TLB_REMOTE_SEND_IPI, info.nr_pages)
     states = kernel.tlb_states
 
     def is_needed(target: Cpu) -> bool:

@@ -77,6 +77,8 @@ class FreedTable:
 
     level: int
     pfn: int
+    address: int
+    """What a flush has to begin with: where the table begins, or the range that made it go."""
 
 
 @frozen
@@ -330,7 +332,7 @@ class PageTable:
     def free_pgd(self) -> FreedTable:
         """Return the top table at the very end (mm_free_pgd); all others must be gone."""
         assert self.nr_tables == 0, f"{self.nr_tables} tables are left"
-        return FreedTable(self.levels, self.pgd_pfn)
+        return FreedTable(self.levels, self.pgd_pfn, 0)
 
     def snapshot(self) -> PageTableSnapshot:
         """Return what is not in the tables' words."""
@@ -414,7 +416,8 @@ class PageTable:
                 if is_only_user:
                     view[index] = 0
                     self._count(level - 1, -1)
-                    freed.append(FreedTable(level - 1, below))
+                    first = address if level == PMD_LEVEL else address >> shift << shift
+                    freed.append(FreedTable(level - 1, below, first))
                     if level == PMD_LEVEL:
                         self._pte_tables.pop(address >> PMD_SHIFT, None)
             address = following

@@ -20,6 +20,7 @@ from typing import Final, Literal
 from attrs import define, field, frozen
 
 from mmactors.mm.mm_struct import MmStruct
+from mmactors.units import PAGE_SHIFT
 
 TLB_NR_DYN_ASIDS: Final = 6
 TLB_SINGLE_PAGE_FLUSH_CEILING: Final = 33
@@ -80,6 +81,11 @@ class FlushTlbInfo:
         if self.end == TLB_FLUSH_ALL:
             return TLB_FLUSH_ALL
         return (self.end - self.start) >> self.stride_shift
+
+    @property
+    def nr_pages(self) -> int:
+        """The length in 4 KiB pages, or TLB_FLUSH_ALL."""
+        return TLB_FLUSH_ALL if self.end == TLB_FLUSH_ALL else (self.end - self.start) >> PAGE_SHIFT
 
     def is_partial(self, *, local_tlb_gen: int, mm_tlb_gen: int) -> bool:
         """Say whether the range is all that a CPU at `local_tlb_gen` has missed."""

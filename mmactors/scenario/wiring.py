@@ -30,6 +30,7 @@ from mmactors.engine.lock_stat import LockStatistics
 from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.policy import make_policy
 from mmactors.engine.probe import EngineProbe, EventSink
+from mmactors.engine.rcu import Rcu
 from mmactors.engine.schedule import Replay, Schedule
 from mmactors.engine.timer import Timer
 from mmactors.errors import Place, Problem, UserError
@@ -68,6 +69,7 @@ class Wired:
         for zone in self.zones:
             engine.spawn(zone.mailbox.name, zone.serve())
         engine.spawn(self.dram.mailbox.name, self.dram.serve())
+        self.kernel.rcu = Rcu(engine, self.kernel.cpus)
 
 
 def make_engine(scenario: Scenario, schedule: Schedule | None) -> Engine:
@@ -117,6 +119,8 @@ def wire(
         allocator=allocator,
         vmstat=allocator.vmstat,
         mm_config=scenario.kernel.vm,
+        tables_by_rcu=scenario.kernel.tables_by_rcu,
+        fail_page_alloc=scenario.kernel.fail_page_alloc,
         rules=rules,
         locks=locks,
         cpu_node=layout.cpu_node,

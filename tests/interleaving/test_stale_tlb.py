@@ -6,7 +6,7 @@ import pytest
 from attrs import evolve
 from machines import Ran, run, scenario_of
 
-from mmactors.actors import unmap
+from mmactors.actors import mmu_gather
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.tlb import flush_tlb_mm_range
 from mmactors.engine.cpu import Cpu
@@ -39,7 +39,7 @@ def run_without_flush(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Ran:
     async def forget_to_flush(*_: object, **__: object) -> None:
         pass
 
-    monkeypatch.setattr(unmap, "flush_tlb_mm_range", forget_to_flush)
+    monkeypatch.setattr(mmu_gather, "flush_tlb_mm_range", forget_to_flush)
     return run(checked(PROGRAM, **options))
 
 
@@ -59,8 +59,8 @@ def test_an_access_after_the_call_returned_is_found(monkeypatch: pytest.MonkeyPa
     async def forget(*_: object, **__: object) -> None:
         pass
 
-    monkeypatch.setattr(unmap, "flush_tlb_mm_range", forget)
-    monkeypatch.setattr(unmap, "_release", forget)
+    monkeypatch.setattr(mmu_gather, "flush_tlb_mm_range", forget)
+    monkeypatch.setattr(mmu_gather, "_release_pages", forget)
     ran = run(checked(PROGRAM))
 
     finding = ran.machine.findings()[0]
@@ -75,7 +75,7 @@ def test_nobody_is_blamed_while_the_call_is_under_way(monkeypatch: pytest.Monkey
         await kernel.engine.spend(20_000)
         await flush_tlb_mm_range(kernel, cpu, mm, **span)
 
-    monkeypatch.setattr(unmap, "flush_tlb_mm_range", flush_late)
+    monkeypatch.setattr(mmu_gather, "flush_tlb_mm_range", flush_late)
     program = [
         "thread T1 cpu=1",
         "mmap A 16K",
