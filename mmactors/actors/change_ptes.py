@@ -13,7 +13,7 @@ from mmactors.actors.page_work import take_step
 from mmactors.arch.pte import SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
 from mmactors.mm.change_protection import Changed
-from mmactors.mm.fault import is_none
+from mmactors.mm.fault import is_present
 from mmactors.mm.page_table import LeafRange
 from mmactors.mm.step import Step, Touch, page, pte
 
@@ -56,6 +56,6 @@ def _touches(kernel: Kernel, leaves: LeafRange) -> tuple[Touch, ...]:
         (pte(index), "w") for index in range(leaves.index, leaves.index + leaves.count)
     ]
     touches += [
-        (page(pte_pfn(entry)), "w") for entry in words if not is_none(entry) and not entry & SPECIAL
+        (page(pte_pfn(entry)), "w") for entry in words if is_present(entry) and not entry & SPECIAL
     ]
     return tuple(touches)

@@ -34,7 +34,6 @@ from mmactors.mm.rmap import GUP_PIN_COUNTING_BIAS
 from mmactors.units import PAGE_MASK, PAGE_SIZE
 from mmactors.workload import operation as op
 
-
 GupOperation = op.Pin | op.Dma | op.Unpin | op.Memwrite
 
 

@@ -60,6 +60,8 @@ class Interpreter:
                 await self.memory.generate(thread, operation)
             case op.RunTrace():
                 await self.memory.trace(thread, operation)
+            case op.Migrate():
+                await self.memory.migrate(thread, operation)
             case (
                 op.Open()
                 | op.Close()

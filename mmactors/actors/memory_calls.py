@@ -13,6 +13,7 @@ import numpy as np
 from attrs import define
 
 from mmactors.actors.kernel import Kernel
+from mmactors.actors.migrate_device import migrate_range
 from mmactors.actors.mmap import change_mappings
 from mmactors.actors.process import Image
 from mmactors.actors.thread import UserThread
@@ -99,6 +100,18 @@ class MemoryCalls:
                 pages = np.arange(-(-call.length // PAGE_SIZE), dtype=np.int64)
                 await thread.access(page_trace(result, pages, STORE))
             result = await self._unmap(thread, result, call.length)
+        self._finish(call, result)
+
+    async def migrate(self, thread: UserThread, call: op.Migrate) -> None:
+        """Offer the pages of a range to a device."""
+        space = thread.process.space
+        bound = call.range.resolve(thread.process.bindings)
+        if bound is None or space is None:
+            self._finish(call, -errno.EINVAL)
+            return
+        start, length = bound
+        await self.kernel.engine.spend(self.kernel.costs.syscall_ns)
+        result = await migrate_range(self.kernel, thread.cpu, space, start, start + length)
         self._finish(call, result)
 
     async def _map_anonymous(self, thread: UserThread, length: int) -> int:

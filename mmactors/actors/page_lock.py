@@ -17,6 +17,11 @@ async def lock_page(kernel: Kernel, pfn: int) -> None:
         await lock.acquire()
 
 
+async def trylock_page(kernel: Kernel, pfn: int) -> bool:
+    """Lock a page if nobody has it locked; return whether it was."""
+    return await _lock_of(kernel, pfn).trylock()
+
+
 async def unlock_page(kernel: Kernel, pfn: int) -> None:
     """Unlock a page."""
     lock = _lock_of(kernel, pfn)

@@ -16,13 +16,21 @@ from mmactors.actors.address_space import AddressSpace, alloc_table, free_table
 from mmactors.actors.filemap import add_new_page
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.page_alloc import alloc_pages, free_pages
-from mmactors.actors.page_lock import lock_page, unlock_page
+from mmactors.actors.page_lock import lock_page, trylock_page, unlock_page
 from mmactors.actors.rmap_locks import answer_rmap, rmap_label
 from mmactors.actors.tlb import flush_tlb_page, flush_tlb_range
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Label, Mode
 from mmactors.engine.lock import Spinlock
-from mmactors.mm.fault import AllocPage, FlushPage, FreePage, LockPage, ReadPage, UnlockPage
+from mmactors.mm.fault import (
+    AllocPage,
+    FlushPage,
+    FreePage,
+    LockPage,
+    ReadPage,
+    TryLockPage,
+    UnlockPage,
+)
 from mmactors.mm.gfp import GFP_ZERO
 from mmactors.mm.handle_mm_fault import Downgrade, LockForWriting
 from mmactors.mm.move_page_tables import FlushRange, LockTables, UnlockTables
@@ -143,6 +151,10 @@ async def _answer_seldom(
     kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object
 ) -> int | None:
     match request:
+        case TryLockPage(pfn=pfn):
+            return await trylock_page(kernel, pfn)
+        case UnlockPage(pfn=pfn):
+            await unlock_page(kernel, pfn)
         case FlushPage(address=address):
             await flush_tlb_page(kernel, cpu, space.mm, address)
         case FlushRange(start=start, end=end):

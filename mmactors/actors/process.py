@@ -123,6 +123,8 @@ class Process:
             if self.kernel.engine.wants_step():
                 await take_step(self.kernel, Step("sync rss", ((rss(task.mm.ctx_id), "a"),)))
             task.rss.fold(task.mm)
+        if self.outlives_threads:
+            return
         self.nr_live_threads -= 1
         if self.nr_live_threads or self.space is None:
             return

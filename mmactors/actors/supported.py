@@ -19,6 +19,7 @@ from mmactors.workload.operation import (
     Heap,
     MapFlag,
     Memwrite,
+    Migrate,
     Mmap,
     Munmap,
     Nop,
@@ -42,8 +43,8 @@ from mmactors.workload.operation import By as ByOther
 
 SUPPORTED: Final = (
     Alias, Barrier, Brk, ByOther, Churn, Close, Compute, Cpu, Dma, Exit, Fadvise, Fsync, Ftruncate,
-    Generate, Heap, Memwrite, Mmap, Munmap, Nop, Open, Pin, Race, Read, RunTrace, Sleep, Spin, Stop,
-    Thread, Touch, Unlink, Unpin, Wait, Write,
+    Generate, Heap, Memwrite, Migrate, Mmap, Munmap, Nop, Open, Pin, Race, Read, RunTrace, Sleep,
+    Spin, Stop, Thread, Touch, Unlink, Unpin, Wait, Write,
 )  # fmt: skip
 
 _REFUSED_FLAGS: Final = MapFlag.SHARED | MapFlag.POPULATE | MapFlag.LOCKED | MapFlag.HUGETLB

@@ -105,7 +105,7 @@ class UserThread:
             await self.yield_cpu()
         if not process.outlives_threads:
             process.switcher.exit_mm(self.cpu, self.actor)
-            await process.end_thread(self)
+        await process.end_thread(self)
         self.cpu.exit_thread()
 
     async def _lead(self) -> None:

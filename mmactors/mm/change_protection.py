@@ -22,7 +22,13 @@ from mmactors.arch.pte import (
 from mmactors.mm.fault import vma_page_prot
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.page_table import LeafRange
-from mmactors.mm.rmap import PG_ANON_EXCLUSIVE
+from mmactors.mm.rmap import PG_ANON_EXCLUSIVE, is_anon
+from mmactors.mm.swapops import (
+    is_migration_entry,
+    is_writable_migration_entry,
+    make_readable_migration_entry,
+    migration_entry_pfn,
+)
 from mmactors.mm.vma import VM_SHARED, VM_WRITE, Vma
 from mmactors.units import PAGE_SIZE
 
@@ -55,6 +61,11 @@ def change_pte_range(mm: MmStruct, pages: PageColumns, vma: Vma, leaves: LeafRan
     for offset in range(leaves.count):
         entry = view[leaves.index + offset]
         if not entry & (PRESENT | PROTNONE):
+            if is_migration_entry(entry) and is_writable_migration_entry(entry):
+                is_own = is_anon(pages, migration_entry_pfn(entry))
+                readable = make_readable_migration_entry(entry, is_exclusive=is_own)
+                view[leaves.index + offset] = readable
+                changed += 1
             continue
         new = entry & _KEPT | prot
         if (

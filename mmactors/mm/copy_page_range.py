@@ -22,6 +22,12 @@ from mmactors.mm.rmap import (
     page_try_dup_anon_rmap,
 )
 from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, Touch, mm_flags, page, pte, rss
+from mmactors.mm.swapops import (
+    is_migration_entry,
+    is_readable_migration_entry,
+    make_readable_migration_entry,
+    migration_entry_pfn,
+)
 from mmactors.mm.vma import VM_MAYWRITE, VM_SHARED, VM_WRITE, Vma
 from mmactors.units import PAGE_SHIFT
 
@@ -103,9 +109,29 @@ def _copy_pte_range(
             if spare is not None and pte_pfn(view[target + offset]) != spare:
                 yield FreePage(pfn=spare)  # The page was given back by its device meanwhile.
             spare = None
+        elif is_migration_entry(entry):
+            yield from _copy_migration_entry(
+                child, parent, pages, vma, source=source + offset, target=target + offset
+            )
         offset += 1
     yield UNLOCK_PTES
     return True
+
+
+def _copy_migration_entry(
+    child: MmStruct, parent: MmStruct, pages: PageColumns, vma: Vma, *, source: int, target: int
+) -> Generator[Step, int | None, None]:
+    """Copy the entry of a page that is being moved; it will be writable to neither."""
+    view = parent.page_table.memory.view
+    if parent.page_table.wants_step():
+        touches = ((pte(source), "w"), (pte(target), "w"), (rss(child.ctx_id), "a"))
+        yield Step("copy migration entry", touches)
+    entry = view[source]
+    child.add_mm_counter(mm_counter(pages, migration_entry_pfn(entry)), 1)
+    if is_cow_mapping(vma) and not is_readable_migration_entry(entry):
+        entry = make_readable_migration_entry(entry, is_exclusive=False)
+        view[source] = entry
+    view[target] = entry
 
 
 def _copy_present_pte(

@@ -121,6 +121,13 @@ class LockPage:
 
 
 @frozen(kw_only=True)
+class TryLockPage:
+    """Lock a page if nobody has it locked; answered with whether it is locked now."""
+
+    pfn: int
+
+
+@frozen(kw_only=True)
 class UnlockPage:
     """Unlock a page; answered with None."""
 
@@ -134,6 +141,7 @@ FaultRequest = (
     | FlushPage
     | ReadPage
     | LockPage
+    | TryLockPage
     | UnlockPage
     | StepRequest
     | AnonVmaRequest
@@ -192,5 +200,10 @@ def is_access_allowed(entry: int, *, is_write: bool) -> bool:
 
 
 def is_none(entry: int) -> bool:
-    """Say whether nothing is mapped (pte_none, without swap)."""
-    return not entry & (PRESENT | PROTNONE)
+    """Say whether nothing is there (pte_none); a swap entry is something."""
+    return entry == 0
+
+
+def is_present(entry: int) -> bool:
+    """Say whether a page is mapped, accessible or not (pte_present)."""
+    return entry & (PRESENT | PROTNONE) != 0

@@ -29,6 +29,8 @@ from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.pgprot import access_error
 from mmactors.mm.stack import expand_stack
 from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, areas, page, pte, rss
+from mmactors.mm.swap_fault import do_swap_page
+from mmactors.mm.swapops import is_swap_pte
 from mmactors.mm.vma import VM_GROWSDOWN, Vma
 from mmactors.mm.vma_adjust import RmapRequest
 from mmactors.mm.vmstat import PGFAULT, TASK_RSS_EVENTS_THRESH
@@ -115,6 +117,8 @@ def handle_mm_fault(
             steps = do_anonymous_page(context, mm, vma, address, index, is_write=is_write)
         else:
             steps = do_fault(context, mm, vma, address, index, is_write=is_write)
+    elif is_swap_pte(entry):
+        steps = do_swap_page(mm, index)
     else:
         steps = _handle_present(context, mm, vma, address, index, entry, is_write=is_write)
     fault = yield from steps

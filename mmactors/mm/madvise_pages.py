@@ -8,7 +8,7 @@ freed waits in a batch of the CPU.
 from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
 from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, SPECIAL
 from mmactors.mm.change_protection import Changed
-from mmactors.mm.fault import is_none
+from mmactors.mm.fault import is_present
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.page_table import LeafRange
 from mmactors.units import PAGE_SIZE
@@ -22,7 +22,7 @@ def madvise_free_pte_range(mm: MmStruct, pages: PageColumns, leaves: LeafRange) 
     for offset in range(leaves.count):
         index = leaves.index + offset
         entry = view[index]
-        if is_none(entry) or entry & SPECIAL:
+        if not is_present(entry) or entry & SPECIAL:
             continue
         pfn = (entry & PFN_MASK) >> PFN_SHIFT
         if pages.flags_view[pfn] & PG_DIRTY:
@@ -47,7 +47,7 @@ def madvise_cold_pte_range(mm: MmStruct, pages: PageColumns, leaves: LeafRange) 
     for offset in range(leaves.count):
         index = leaves.index + offset
         entry = view[index]
-        if is_none(entry) or entry & SPECIAL or not entry & ACCESSED:
+        if not is_present(entry) or entry & SPECIAL or not entry & ACCESSED:
             continue
         pfn = (entry & PFN_MASK) >> PFN_SHIFT
         if pages.mapcount_view[pfn] == 1:

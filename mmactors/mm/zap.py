@@ -25,6 +25,14 @@ from mmactors.mm.mm_struct import (
 )
 from mmactors.mm.page_table import LeafRange
 from mmactors.mm.rmap import PAGE_MAPPING_ANON
+from mmactors.mm.swapops import (
+    OFFSET_SHIFT,
+    PFN_OFFSET_MASK,
+    SWP_MIGRATION_READ,
+    SWP_MIGRATION_WRITE,
+    TYPE_MASK,
+    TYPE_SHIFT,
+)
 
 Words = NDArray[np.int64]
 Columns = NDArray[np.int32]
@@ -128,6 +136,14 @@ def zap_entries(
     while index < first + count and nr_taken < len(taken):
         entry = words[index]
         if not entry & _PTE_PRESENT:
+            if SWP_MIGRATION_READ <= (entry >> TYPE_SHIFT & TYPE_MASK) <= SWP_MIGRATION_WRITE:
+                # A page that is being moved: it lost its mapping and its reference before.
+                pfn = ~entry >> OFFSET_SHIFT & PFN_OFFSET_MASK
+                words[index] = 0
+                if mapping[pfn] & PAGE_MAPPING_ANON:
+                    report[MM_ANONPAGES] += 1
+                else:
+                    report[MM_SHMEMPAGES if flags[pfn] & PG_SWAPBACKED else MM_FILEPAGES] += 1
             index += 1
             continue
         words[index] = 0

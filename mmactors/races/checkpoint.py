@@ -11,7 +11,7 @@ frames that are no page tables.
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from operator import attrgetter
+from operator import attrgetter, is_not
 from types import FunctionType, MethodType
 from typing import Any, Final
 
@@ -48,7 +48,7 @@ class Checkpoint:
         """Put everything back."""
         for thing, getter, names, values in self._fields:
             now = getter(thing)
-            if any(map(_is_not, now, values)):
+            if any(map(is_not, now, values)):
                 for name, value in zip(names, values, strict=True):
                     object.__setattr__(thing, name, value)
         for undo in self._undo:
@@ -91,12 +91,14 @@ class Checkpoint:
         # With one name attrgetter returns no tuple; any second one does.
         getter = attrgetter(*names, "__class__")
         values = getter(thing)[:-1]
-        self._fields.append((thing, getter, names, values))
+        if not _is_frozen(type(thing)):
+            self._fields.append((thing, getter, names, values))
         return values
 
 
-def _is_not(now: object, kept: object) -> bool:
-    return now is not kept
+def _is_frozen(cls: type[object]) -> bool:
+    """Return whether attrs makes objects of the class refuse changes: nothing can be undone."""
+    return cls.__setattr__.__name__ == "_frozen_setattrs"
 
 
 def _names_of(thing: object) -> list[str]:

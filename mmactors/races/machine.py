@@ -19,7 +19,6 @@ from mmactors.errors import Place, Problem, UserError
 from mmactors.explore.execution import BecameVisible, Execution
 from mmactors.explore.untimed import SearchEngine
 from mmactors.explore.world import World
-from mmactors.mm.mm_struct import MmStruct
 from mmactors.races.checkpoint import Checkpoint
 from mmactors.races.objects import MachineObjects
 from mmactors.sanitize.config import SanitizeConfig
@@ -75,11 +74,7 @@ class ExploredMachine:
             if isinstance(thing, Mailbox | WaitQueue):
                 thing.forget_actors()
         self._checkpoint = Checkpoint((wired, engine.registered))
-        engine.objects = MachineObjects(wired.kernel, self._mms, engine.registered)
-
-    def _mms(self) -> list[MmStruct]:
-        spaces = [process.space for process in self._wired.processes]
-        return [space.mm for space in spaces if space is not None]
+        engine.objects = MachineObjects(wired.kernel, engine.registered)
 
     def _run_to_race(self, engine: SearchEngine) -> None:
         setup = Execution(self._build_for_setup, engine=engine, scope=(), is_keyed=False)

@@ -23,6 +23,7 @@ from mmactors.engine.baton import Keyed
 from mmactors.mm.buddy import MAX_ORDER, PAGEBLOCK_TYPE_MASK
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.pcp import NR_PCP_LISTS
+from mmactors.mm.swapops import is_migration_entry, migration_entry_pfn
 from mmactors.mm.vmstat import NR_FREE_PAGES
 from mmactors.mm.zone import Zone
 
@@ -54,17 +55,11 @@ class View:
 class MachineObjects(dict[str, Keyed]):
     """Finds objects by name; what was found stays until the next schedule."""
 
-    def __init__(
-        self,
-        kernel: Kernel,
-        mms: Callable[[], list[MmStruct]],
-        registered: dict[str, Keyed],
-    ) -> None:
+    def __init__(self, kernel: Kernel, registered: dict[str, Keyed]) -> None:
         """`registered`: locks and mailboxes by name, the latest of each."""
         super().__init__()
         self._registered: Final = registered
         self._kernel: Final = kernel
-        self._mms: Final = mms
         self._columns: Final[dict[str, Callable[[int], View]]] = {
             PAGE_TABLES: self._entry,
             PAGES: self._page,
@@ -87,8 +82,8 @@ class MachineObjects(dict[str, Keyed]):
             PAGE_TABLES: kernel.memory.key,
             PAGES: self._all_pages,
             VMSTAT: self._all_vmstat,
-            RSS: lambda: tuple([tuple(mm.rss) for mm in mms()]),
-            "vmas": lambda: tuple(map(_areas, mms())),
+            RSS: lambda: tuple([tuple(mm.rss) for mm in self._mms()]),
+            "vmas": lambda: tuple(map(_areas, self._mms())),
         }
         """What steps declare as a whole that touch many elements."""
 
@@ -96,6 +91,10 @@ class MachineObjects(dict[str, Keyed]):
         found = self._find(name)
         self[name] = found
         return found
+
+    def _mms(self) -> list[MmStruct]:
+        kernel = self._kernel
+        return [kernel.init_mm, *[space.mm for space in kernel.spaces.values()]]
 
     def _find(self, name: str) -> Keyed:
         thing = self._registered.get(name)
@@ -193,7 +192,9 @@ class MachineObjects(dict[str, Keyed]):
 def entry_text(entry: int) -> str:
     """Return a page-table entry for people: `page 0x123 RW A D`."""
     if not entry & (pte.PRESENT | pte.PROTNONE):
-        return "none" if not entry else f"not present {entry & (1 << 64) - 1:#x}"
+        if is_migration_entry(entry):
+            return f"migration entry of page {migration_entry_pfn(entry):#x}"
+        return "none" if not entry else f"swap entry {entry & (1 << 64) - 1:#x}"
     flags = " ".join(name for name, flag in _PTE_FLAGS[:1] + _PTE_FLAGS[2:] if entry & flag)
     kind = "page" if entry & pte.PRESENT else "PROT_NONE page"
     return f"{kind} {pte.pte_pfn(entry):#x} {flags}".rstrip()

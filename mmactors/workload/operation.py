@@ -21,7 +21,7 @@ from mmactors.workload.grammar import (
     read_arguments,
     tokens_of,
 )
-from mmactors.workload.operation_gup import Dma, Memwrite, Pin, Unpin
+from mmactors.workload.operation_gup import Dma, Memwrite, Migrate, Pin, Unpin
 from mmactors.workload.operation_memory import (
     Alias,
     Brk,
@@ -114,6 +114,7 @@ __all__ = [
     "Madvise",
     "MapFlag",
     "Memwrite",
+    "Migrate",
     "Mincore",
     "Mlock",
     "Mlock2",
@@ -186,6 +187,7 @@ PlainOperation = (
     | Dma
     | Unpin
     | Memwrite
+    | Migrate
     | Open
     | Close
     | Unlink

@@ -39,6 +39,14 @@ class Unpin(Written):
 
 
 @frozen(kw_only=True)
+class Migrate(Written):
+    """Offer the pages of a range to a device, which takes none (migrate_vma_setup, finalize)."""
+
+    verb: ClassVar[str] = "migrate"
+    range: Range = positional(RANGE)
+
+
+@frozen(kw_only=True)
 class Memwrite(Written):
     """Write one byte a page through /proc/self/mem: what may not be written is forced."""
 

@@ -78,13 +78,14 @@ def test_a_checkpoint_undoes_what_changed():
 
     kernel.pages.flags[:] = 7
     bindings["B"] = (0, 0)
-    machine._wired.processes[0].minor_faults = -1
+    machine._wired.processes[0].user_ns = -1
     checkpoint.restore()
     execution.close()
 
     assert free_before == dict(kernel.vmstat.vmstat())
     assert (flags == kernel.pages.flags).all()
     assert "B" not in bindings
+    assert machine._wired.processes[0].user_ns >= 0
 
 
 @pytest.mark.parametrize(
