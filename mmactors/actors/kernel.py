@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import define, field
 
 from mmactors.actors.costs import KernelCosts
+from mmactors.actors.page_lock import PageLocks
 from mmactors.arch.memory import PhysicalMemory
-from mmactors.arch.page import PageColumns
+from mmactors.arch.page import PG_LOCKED, PageColumns
 from mmactors.checks import Checks
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu import Cpu
@@ -36,7 +37,6 @@ from mmactors.units import PAGE_SHIFT
 if TYPE_CHECKING:
     from mmactors.actors.address_space import AddressSpace
     from mmactors.actors.inode import FileSystem
-    from mmactors.engine.lock import Mutex
 
 INIT_MM_CTX_ID: Final = 0
 """context.ctx_id of init_mm; processes count from 1."""
@@ -79,12 +79,11 @@ class Kernel:
     """All address spaces, by ctx_id."""
     file_system: "FileSystem" = field(init=False)
     rcu: Rcu = field(init=False)
-    page_locks: "dict[int, Mutex]" = field(factory=dict)
-    """By PFN: locks of pages of files."""
     fault_contexts: dict[int, FaultContext] = field(factory=dict)
     """By the number of a thread's actor: what its faults work with."""
     shared_pages: PageColumns = field(init=False)
     """`pages` as mechanisms see it that several actors drive: guarded in guard mode."""
+    page_locks: PageLocks = field(init=False)
     mmap_lock_class: LockClass = field(init=False)
     ptl_class: LockClass = field(init=False)
     anon_vma_class: LockClass = field(init=False)
@@ -129,8 +128,7 @@ class Kernel:
 
     def is_page_locked(self, pfn: int) -> bool:
         """Say whether somebody has the page locked (PageLocked)."""
-        lock = self.page_locks.get(pfn)
-        return lock is not None and lock.holder is not None
+        return self.pages.flags_view[pfn] & PG_LOCKED != 0
 
     def count_event(self, cpu: Cpu, item: int, delta: int = 1) -> None:
         """Count an event on `cpu`."""

@@ -30,6 +30,7 @@ PG_DIRTY: Final = 1 << 3
 PG_LRU: Final = 1 << 4
 PG_ACTIVE: Final = 1 << 5
 PG_WORKINGSET: Final = 1 << 6
+PG_WAITERS: Final = 1 << 7
 PG_SLAB: Final = 1 << 9
 PG_RESERVED: Final = 1 << 12
 PG_PRIVATE: Final = 1 << 13

@@ -23,6 +23,7 @@ from attrs import define
 
 from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.baton import Engine
+from mmactors.engine.chance import TRYLOCK_FAILS
 from mmactors.engine.cpu import Cpu, sleep_for, wake_at
 from mmactors.engine.guard import Label, Mode
 from mmactors.engine.lock_observer import TOP_LEVEL, Hold, Nesting
@@ -126,6 +127,8 @@ class _ExclusiveLock:
         actor = engine.current
         now = actor.clock.now
         if self.holder is not None or now < self._released_ns:
+            return False
+        if engine.allowed and await engine.may(TRYLOCK_FAILS):
             return False
         if engine.lock_observer is not None:
             engine.lock_observer.tried(self, Hold.WRITE, nesting)

@@ -21,6 +21,7 @@ from attrs import define
 
 from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.baton import Engine
+from mmactors.engine.chance import TRYLOCK_FAILS
 from mmactors.engine.cpu import Cpu, sleep_for, wake_at
 from mmactors.engine.guard import Label, Mode
 from mmactors.engine.lock_observer import TOP_LEVEL, Hold, Nesting
@@ -138,6 +139,8 @@ class RwSem:
         now = actor.clock.now
         if self.writer is not None or self._waiters or now < self._write_released_ns:
             return False
+        if engine.allowed and await engine.may(TRYLOCK_FAILS):
+            return False
         if engine.lock_observer is not None:
             engine.lock_observer.tried(self, Hold.READ, nesting)
         self._add_reader(actor, now)
@@ -214,6 +217,8 @@ class RwSem:
         actor = engine.current
         now = actor.clock.now
         if self.writer is not None or self.readers or now < self._released_ns:
+            return False
+        if engine.allowed and await engine.may(TRYLOCK_FAILS):
             return False
         if engine.lock_observer is not None:
             engine.lock_observer.tried(self, Hold.WRITE, nesting)

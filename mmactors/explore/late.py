@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from mmactors.engine.actor import PARKING
 from mmactors.engine.guard import Mode
+from mmactors.engine.lock_observer import TOP_LEVEL, Hold
 from mmactors.explore.cell import SharedCell, SharedCount
 from mmactors.explore.lock import SharedLock
 from mmactors.explore.step import Step
@@ -93,6 +94,8 @@ class LateLock(SharedLock):
         """Take the lock as soon as it is free and all stores of this CPU are in memory."""
         engine = self._engine
         actor: Any = engine.current
+        if engine.lock_observer is not None:
+            engine.lock_observer.acquire(self, Hold.WRITE, TOP_LEVEL)
         actor.gate = _Acquire(self, engine.buffer_of(actor)).is_open
         engine.parked = self._lock
         await PARKING
@@ -100,6 +103,8 @@ class LateLock(SharedLock):
             await engine.take_interrupts(self._lock)
         actor.gate = None
         self.holder = actor
+        if engine.lock_observer is not None:
+            engine.lock_observer.acquired(self)
 
     async def release(self) -> None:
         """Put the store that gives the lock back into the buffer of this CPU."""
@@ -109,6 +114,8 @@ class LateLock(SharedLock):
         step = engine.steps.of(f"unlock {self.name}", ((buffer.name, Mode.ADD),))
         await self._turn(step)
         assert self.holder is actor, f"{actor} releases {self.describe()}"
+        if engine.lock_observer is not None:
+            engine.lock_observer.release(self)
         buffer.push(self.name, self._free, "free")
 
     def _free(self) -> None:

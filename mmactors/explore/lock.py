@@ -12,21 +12,27 @@ names those.
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final
+from typing import ClassVar, Final
 
 from attrs import define
 
 from mmactors.engine.actor import NEVER, PARKING, Actor
 from mmactors.engine.chance import TRYLOCK_FAILS
 from mmactors.engine.guard import Mode
+from mmactors.engine.lock_observer import TOP_LEVEL, Hold
+from mmactors.engine.lock_stat import LockClass
 from mmactors.explore.step import Step
 from mmactors.explore.untimed import SearchEngine
 
 
 class SharedLock:
-    """A lock with one holder."""
+    """A lock with one holder.
 
-    __slots__ = ("_engine", "_lock", "_trylock", "_unlock", "holder", "name")
+    For who watches locks it is a class of its own, and all `name[...]` of one name are one class.
+    """
+
+    __slots__ = ("_engine", "_lock", "_trylock", "_unlock", "holder", "lock_class", "name")
+    sleeps: ClassVar[bool] = False
 
     def __init__(self, engine: SearchEngine, name: str) -> None:
         self.name: Final = name
@@ -36,10 +42,13 @@ class SharedLock:
         if steps is None:
             touches = ((name, Mode.WRITE),)
             steps = engine.labels[name] = [
-                engine.steps.of(f"{operation} {name}", touches)
-                for operation in ("lock", "unlock", "trylock")
+                *(
+                    engine.steps.of(f"{operation} {name}", touches)
+                    for operation in ("lock", "unlock", "trylock")
+                ),
+                _class_of(engine, name.partition("[")[0]),
             ]
-        self._lock, self._unlock, self._trylock = steps
+        self._lock, self._unlock, self._trylock, self.lock_class = steps
         engine.objects[name] = self
 
     def key(self) -> int | None:
@@ -64,6 +73,8 @@ class SharedLock:
         actor = engine.running
         assert actor is not None, "only an actor takes locks"
         assert self.holder is not actor, f"{actor} takes {self.name} twice"
+        if engine.lock_observer is not None:
+            engine.lock_observer.acquire(self, Hold.WRITE, TOP_LEVEL)
         actor.gate = self.is_free  # type: ignore[attr-defined]
         engine.parked = self._lock
         await PARKING
@@ -71,6 +82,8 @@ class SharedLock:
             await engine.take_interrupts(self._lock)
         actor.gate = None  # type: ignore[attr-defined]
         self.holder = actor
+        if engine.lock_observer is not None:
+            engine.lock_observer.acquired(self)
 
     async def acquire_nowait(self) -> bool:
         """Take the lock if it is free now; return whether it was (spin_trylock)."""
@@ -78,7 +91,9 @@ class SharedLock:
         await self._turn(self._trylock)
         if self.holder is not None or (engine.allowed and await engine.may(TRYLOCK_FAILS)):
             return False
-        self.holder = self._engine.current
+        self.holder = engine.current
+        if engine.lock_observer is not None:
+            engine.lock_observer.tried(self, Hold.WRITE, TOP_LEVEL)
         return True
 
     async def release(self) -> None:
@@ -87,6 +102,8 @@ class SharedLock:
         actor = self._engine.running
         assert self.holder is actor, f"{actor} releases {self.describe()}"
         self.holder = None
+        if self._engine.lock_observer is not None:
+            self._engine.lock_observer.release(self)
 
     async def _turn(self, step: Step) -> None:
         engine = self._engine
@@ -106,6 +123,14 @@ class SharedLock:
     ) -> None:
         if kind is None:
             await self.release()
+
+
+def _class_of(engine: SearchEngine, name: str) -> LockClass:
+    key = f"class {name}"
+    lock_class: LockClass | None = engine.labels.get(key)
+    if lock_class is None:
+        lock_class = engine.labels[key] = LockClass(name)
+    return lock_class
 
 
 @define(eq=False)

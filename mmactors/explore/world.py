@@ -34,6 +34,8 @@ from mmactors.explore.lock import SharedLock, SharedWaitQueue
 from mmactors.explore.mailbox import SharedMailbox
 from mmactors.explore.search_actor import SearchActor
 from mmactors.explore.untimed import SearchEngine
+from mmactors.sanitize.finding import raise_finding
+from mmactors.sanitize.lockdep import Lockdep
 
 Law = Callable[[], object]
 Named = str | SharedCell[Any] | SharedLock | SharedMailbox | SharedWaitQueue
@@ -300,6 +302,13 @@ class World:
         """Say that the running schedule has got to where `sometimes(name)` wants it."""
         assert name in self.goals, f"world.sometimes({name!r}) was never said"
         self.met.add(name)
+
+    def lockdep(self) -> None:
+        """Let every order of locks that could deadlock be a broken law, also where none does.
+
+        Sleeping locks in atomic context are, too. Locks of one name up to a `[` are one class.
+        """
+        self.engine.lock_observer = Lockdep(self.engine, on_finding=raise_finding)
 
     def scope(self, *objects: Named) -> None:
         """Let only steps on these objects be choice points; without a scope all steps are."""

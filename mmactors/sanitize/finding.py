@@ -47,3 +47,8 @@ class SanitizerError(LawBroken):
         self.finding = finding
         self.law = str(finding.law)
         super().__init__(str(finding))
+
+
+def raise_finding(finding: Finding) -> None:
+    """Stop with the first finding."""
+    raise SanitizerError(finding)

@@ -15,6 +15,7 @@ from mmactors.actors.kernel import INIT_MM_CTX_ID, Kernel
 from mmactors.actors.memory import MemoryActor
 from mmactors.actors.memory_calls import MemoryCalls
 from mmactors.actors.page_alloc import PAGES
+from mmactors.actors.page_lock import PageLocks
 from mmactors.actors.process import Process
 from mmactors.actors.rmap_locks import locked_anon_vma_cache
 from mmactors.actors.switch import Switcher
@@ -127,6 +128,7 @@ def wire(
         init_mm=init_mm,
         tlb_states=[TlbState(init_mm, has_pcid=config.hardware.pcid) for _ in range(config.cpus)],
     )
+    kernel.page_locks = PageLocks(engine, pages)
     kernel.mmap_lock_class = locks.of("&mm->mmap_lock")
     kernel.ptl_class = locks.of("ptlock_ptr(page)")
     kernel.anon_vma_class = locks.of("&anon_vma->rwsem")

@@ -273,3 +273,31 @@ def test_a_mailbox_that_is_a_lock_is_counted_too():
         write.con_bounces,
         write.acq_bounces,
     )
+
+
+@pytest.mark.parametrize("kind", [Spinlock, Mutex])
+def test_a_trylock_takes_what_is_free_and_never_waits(kind):
+    """It fails while the lock is held; taken by it, the lock is held like any other."""
+    engine = engine_of()
+    cpus = [cpu_of(engine, index) for index in range(2)]
+    lock, statistics = lock_of(engine, kind)
+    got = []
+
+    async def holds():
+        async with lock:
+            await engine.spend(100)
+
+    async def tries():
+        for _ in range(2):
+            await engine.spend(60)
+            got.append((engine.now_ns, await lock.trylock()))
+        got.append((cpus[1].spinlocks_held, lock.holder.name))
+        await lock.release()
+
+    thread(cpus[0], "holds", holds())
+    thread(cpus[1], "tries", tries())
+    run(engine)
+
+    assert [(60, False), (120, True), (int(kind is Spinlock), "tries")] == got
+    assert 0 == cpus[1].spinlocks_held
+    assert 2 == statistics.statistics()[0].write.acquisitions

@@ -216,3 +216,43 @@ def test_the_short_ways_do_all_or_nothing():
 
     assert [True, False, True, True, False, True] == answers[:6]
     assert ["mmap_lock 1, held by nobody"] * 2 == answers[6:]
+
+
+def test_a_trylock_for_reading_fails_for_a_writer_and_for_who_waits():
+    """down_read_trylock gives way to those who queue; down_write_trylock needs it free."""
+    engine = engine_of()
+    cpus = [cpu_of(engine, index) for index in range(3)]
+    sem = RwSem(engine, LockStatistics().of("class"), name="sem")
+    got = []
+
+    async def reads():
+        async with sem.read():
+            await engine.spend(100)
+
+    async def writes():
+        await engine.spend(50)
+        async with sem.write():
+            await engine.spend(100)
+
+    async def tries():
+        for _ in range(3):
+            await engine.spend(20)
+            read = await sem.trylock_read()
+            if read:
+                await sem.release_read()
+            got.append((engine.now_ns, read, await sem.trylock_write()))
+        await engine.spend(200)
+        got.append((engine.now_ns, await sem.trylock_write(), await sem.trylock_read()))
+        await sem.release_write()
+
+    thread(cpus[0], "reads", reads())
+    thread(cpus[1], "writes", writes())
+    thread(cpus[2], "tries", tries())
+    run(engine)
+
+    assert [
+        (20, True, False),
+        (40, True, False),
+        (60, False, False),
+        (260, True, False),
+    ] == got
