@@ -25,6 +25,11 @@ class Rules:
         doc="Linking the first area to a new anon_vma takes its lock, as a walk may have found the "
         "object by a page of its last user (d9d332e0874f, v2.6.28).",
     )
+    page_lock_anon_vma_rechecks_mapped: bool = option(
+        True,
+        doc="An rmap walk that has locked the anon_vma of a page asks again whether the page is "
+        "mapped: else the anon_vma may be another's by now (f18194275c39, v2.6.36).",
+    )
     migrate_collect_flushes_under_ptl: bool = option(
         True,
         doc="Collecting pages for device memory flushes the TLBs before it lets go of the "

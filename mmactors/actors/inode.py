@@ -112,6 +112,13 @@ class FileSystem:
         named = (inode.mapping for inode in self._by_path.values())
         return list(dict.fromkeys([*named, *self._by_mapping]))
 
+    def inode_numbered(self, number: int) -> Inode:
+        """Return the inode of a number; KeyError: there is none."""
+        for inode in self._by_mapping.values():
+            if inode.number == number:
+                return inode
+        raise KeyError(number)
+
     def forget(self, mapping: Mapping) -> None:
         """Drop an inode that nobody can reach any more."""
         self._by_mapping.pop(mapping, None)

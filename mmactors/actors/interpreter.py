@@ -56,6 +56,8 @@ class Interpreter:
                 await self.memory.churn(thread, operation)
             case op.Touch():
                 await self.memory.touch(thread, operation)
+            case op.Idle():
+                await self.memory.idle(thread, operation)
             case op.Generate():
                 await self.memory.generate(thread, operation)
             case op.RunTrace():

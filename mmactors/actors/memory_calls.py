@@ -15,6 +15,7 @@ from attrs import define
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.migrate_device import migrate_range
 from mmactors.actors.mmap import change_mappings
+from mmactors.actors.page_idle import mark_idle
 from mmactors.actors.process import Image
 from mmactors.actors.thread import UserThread
 from mmactors.arch.trace import SIZE_MASK, SIZE_SHIFT, STORE, Trace
@@ -132,6 +133,18 @@ class MemoryCalls:
         assert space is not None, f"{thread.name} has no address space"
         await kernel.engine.spend(kernel.costs.syscall_ns)
         return await change_mappings(kernel, thread.cpu, space, steps)
+
+    async def idle(self, thread: UserThread, call: op.Idle) -> None:
+        """Mark the pages of a range idle."""
+        space = thread.process.space
+        assert space is not None, f"{thread.name} has no address space"
+        await self.kernel.engine.spend(self.kernel.costs.syscall_ns)
+        bound = call.range.resolve(thread.process.bindings)
+        result = -errno.EINVAL
+        if bound is not None:
+            start, length = bound
+            result = await mark_idle(self.kernel, thread.cpu, space, start, start + length)
+        self._finish(call, result)
 
     def _finish(self, call: op.Operation, result: int) -> None:
         if self.kernel.probe.on:

@@ -33,6 +33,7 @@ from mmactors.mm.vma_adjust import RmapRequest
 ANON_VMA: Final = "anon_vma"
 I_MMAP: Final = "i_mmap"
 VMAS: Final = "vmas"
+Touches = tuple[tuple[str, Mode], ...]
 
 
 def locked_anon_vma_cache(kernel: Kernel) -> AnonVmaCache:
@@ -58,11 +59,12 @@ def lock_of(root: AnonVma) -> RwSem:
 
 
 async def perform_rmap(
-    kernel: Kernel, space: AddressSpace, steps: Generator[RmapRequest, int | None, None]
+    kernel: Kernel, space: AddressSpace | None, steps: Generator[RmapRequest, int | None, None]
 ) -> None:
     """Drive a mechanism that makes no other requests to its end.
 
-    What it does before its first request is still part of the caller's step.
+    What it does before its first request is still part of the caller's step. `space` is the one
+    whose areas it changes, None: it changes none.
     """
     engine = kernel.engine
     request = next(steps, None)
@@ -73,7 +75,7 @@ async def perform_rmap(
         request = next(steps, None)
 
 
-async def answer_rmap(kernel: Kernel, space: AddressSpace, request: RmapRequest) -> None:
+async def answer_rmap(kernel: Kernel, space: AddressSpace | None, request: RmapRequest) -> None:
     """Do what a mechanism asks for."""
     match request:
         case LockAnonVma(root=root):
@@ -92,9 +94,11 @@ async def answer_rmap(kernel: Kernel, space: AddressSpace, request: RmapRequest)
                 await _down_write(lock)
                 await _up_write(lock)
         case LockPageTables():
+            assert space is not None, "only areas have page tables"
             if not space.page_table_lock.acquire_nowait():
                 await space.page_table_lock.acquire()
         case UnlockPageTables():
+            assert space is not None, "only areas have page tables"
             if not space.page_table_lock.release_nowait():
                 await space.page_table_lock.release()
         case ChangeAnonVma():
@@ -103,36 +107,41 @@ async def answer_rmap(kernel: Kernel, space: AddressSpace, request: RmapRequest)
             assert_never(request)
 
 
-def rmap_label(space: AddressSpace, request: RmapRequest, also: Label | None = None) -> Label:
+def rmap_label(
+    space: AddressSpace | None, request: RmapRequest, also: Label | None = None
+) -> Label:
     """Return what a mechanism touches after `request` was answered, and what `also` says."""
     write = Mode.WRITE
-    areas = f"{VMAS}[{space.mm.ctx_id}]"
-    touches: tuple[tuple[str, Mode], ...] = ((areas, write),)
+    areas = () if space is None else ((f"{VMAS}[{space.mm.ctx_id}]", write),)
+    touches: Touches = areas
     match request:
         case LockAnonVma(root=root, anon_vmas=anon_vmas):
-            numbers = dict.fromkeys(anon_vma.number for anon_vma in (root, *anon_vmas))
-            touches += tuple((f"{ANON_VMA}[{number}]", write) for number in numbers)
             text = "change anon_vmas"
+            touches += _touches((root, *anon_vmas))
         case LockPageTables(anon_vma=anon_vma):
-            touches += ((f"{ANON_VMA}[{anon_vma.number}]", write),)
             text = "change area"
+            touches += _touches((anon_vma,))
         case ChangeAnonVma(what=text, anon_vmas=anon_vmas):
-            touches = tuple((f"{ANON_VMA}[{anon_vma.number}]", write) for anon_vma in anon_vmas)
-            if not anon_vmas:
-                touches = ((ANON_VMA, write), (areas, Mode.READ))
+            touches = _touches(anon_vmas) if anon_vmas else ((ANON_VMA, write), *areas)
         case SynchronizeAnonVma():
-            touches = ((ANON_VMA, write),)
             text = "kmem_cache_free anon_vma"
+            touches = ((ANON_VMA, write),)
         case LockMapping(mapping=mapping):
-            number = space.kernel.file_system.inode_of(mapping).number
-            touches += ((f"{I_MMAP}[{number}]", write),)
             text = "change i_mmap"
+            assert space is not None, "only areas map files"
+            inode = space.kernel.file_system.inode_of(mapping)
+            touches += ((f"{I_MMAP}[{inode.number}]", write),)
         case UnlockAnonVma() | UnlockMapping() | UnlockPageTables():
             text = "go on"
-            touches = () if also is None else touches
+            touches = () if also is None else areas
         case _:
             assert_never(request)
     return Label(text, touches if also is None else touches + also.touches)
+
+
+def _touches(anon_vmas: tuple[AnonVma, ...]) -> Touches:
+    numbers = dict.fromkeys(anon_vma.number for anon_vma in anon_vmas)
+    return tuple((f"{ANON_VMA}[{number}]", Mode.WRITE) for number in numbers)
 
 
 async def _down_write(lock: RwSem) -> None:

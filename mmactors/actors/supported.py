@@ -17,6 +17,7 @@ from mmactors.workload.operation import (
     Ftruncate,
     Generate,
     Heap,
+    Idle,
     MapFlag,
     Memwrite,
     Migrate,
@@ -43,8 +44,8 @@ from mmactors.workload.operation import By as ByOther
 
 SUPPORTED: Final = (
     Alias, Barrier, Brk, ByOther, Churn, Close, Compute, Cpu, Dma, Exit, Fadvise, Fsync, Ftruncate,
-    Generate, Heap, Memwrite, Migrate, Mmap, Munmap, Nop, Open, Pin, Race, Read, RunTrace, Sleep,
-    Spin, Stop, Thread, Touch, Unlink, Unpin, Wait, Write,
+    Generate, Heap, Idle, Memwrite, Migrate, Mmap, Munmap, Nop, Open, Pin, Race, Read, RunTrace,
+    Sleep, Spin, Stop, Thread, Touch, Unlink, Unpin, Wait, Write,
 )  # fmt: skip
 
 _REFUSED_FLAGS: Final = MapFlag.SHARED | MapFlag.POPULATE | MapFlag.LOCKED | MapFlag.HUGETLB

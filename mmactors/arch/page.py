@@ -40,6 +40,8 @@ PG_RECLAIM: Final = 1 << 18
 PG_SWAPBACKED: Final = 1 << 19
 PG_UNEVICTABLE: Final = 1 << 20
 PG_MLOCKED: Final = 1 << 21
+PG_YOUNG: Final = 1 << 24
+PG_IDLE: Final = 1 << 25
 PG_TABLE: Final = 1 << 29
 """PageTable(): the page is a page table (a page_type in Linux)."""
 PG_MOVABLE_OPS: Final = 1 << 30

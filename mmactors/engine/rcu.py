@@ -22,6 +22,9 @@ from mmactors.engine.baton import Engine
 from mmactors.engine.cpu import Cpu, sleep_for, wake_at
 from mmactors.engine.guard import Label, Mode
 
+RCU: Final = "rcu"
+"""Whether a CPU is in a read section: `rcu[<cpu>]`."""
+
 
 @define(eq=False)
 class _GracePeriod:
@@ -71,11 +74,11 @@ class Rcu:
         self._request = _Request()
         self._actor: Final = engine.spawn("rcu", self._run())
         self._labels: Final = [
-            Label(f"rcu read section of cpu{cpu.index}", ((f"rcu cpu{cpu.index}", Mode.WRITE),))
+            Label(f"rcu read section of cpu{cpu.index}", ((f"{RCU}[{cpu.index}]", Mode.WRITE),))
             for cpu in cpus
         ]
         self._begin: Final = Label(
-            "rcu grace period", tuple((f"rcu cpu{cpu.index}", Mode.READ) for cpu in cpus)
+            "rcu grace period", tuple((f"{RCU}[{cpu.index}]", Mode.READ) for cpu in cpus)
         )
 
     async def read_lock(self, cpu: Cpu) -> None:

@@ -239,7 +239,6 @@ def shmem_add_to_page_cache(context: FaultContext, file: MappedFile, index: int,
     pages.flags_view[pfn] |= PG_SWAPBACKED | PG_UPTODATE
     pages.mapping_view[pfn] = 0
     pages.index_view[pfn] = index
-    pages.refcount_view[pfn] = 1
     file.mapping.pages[index] = pfn
     context.count_node(NR_FILE_PAGES, 1)
     context.count_node(NR_SHMEM, 1)

@@ -88,6 +88,10 @@ class KmemCache(Generic[T]):
             if self._nr_empty > MIN_PARTIAL:
                 self._discard_slab(slab)
 
+    def free_numbers(self) -> tuple[int, ...]:
+        """Return the numbers of the free objects, the next one to be handed out last."""
+        return tuple([thing.number for thing in self._free])
+
     def _new_slab(self) -> None:
         slab = self._nr_slabs_made
         self._nr_slabs_made += 1

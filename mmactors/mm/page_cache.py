@@ -14,15 +14,14 @@ from mmactors.mm.mapped_file import Mapping
 
 
 def filemap_add_folio(pages: PageColumns, mapping: Mapping, index: int, pfn: int) -> None:
-    """Put a new, filled page, of which the caller has the one reference, into the cache.
+    """Put a new, filled page into the cache; the caller's reference becomes the cache's.
 
-    The reference becomes the cache's. Pages of shared memory are those that can be swapped out.
+    Pages of shared memory are those that can be swapped out.
     """
     assert index not in mapping.pages, f"page {index} of {mapping.inode} is cached already"
     pages.flags_view[pfn] |= PG_UPTODATE | (PG_SWAPBACKED if mapping.is_shmem else 0)
     pages.mapping_view[pfn] = 0
     pages.index_view[pfn] = index
-    pages.refcount_view[pfn] = 1
     mapping.pages[index] = pfn
 
 

@@ -9,9 +9,10 @@ Invariant: mapcount is the number of entries that map the page, and at most refc
 
 from typing import Final
 
-from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PG_UPTODATE, PageColumns
+from mmactors.arch.page import PG_DIRTY, PG_IDLE, PG_SWAPBACKED, PG_UPTODATE, PG_YOUNG, PageColumns
 from mmactors.mm.mm_struct import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES
 from mmactors.mm.vma import Vma, linear_page_index
+from mmactors.units import PAGE_SHIFT
 
 PG_ANON_EXCLUSIVE: Final = 1 << 17
 """Only one process can reach the page, so that it is written without a copy (PG_mappedtodisk)."""
@@ -44,12 +45,19 @@ def anon_vma_number(mapping: int) -> int:
     return mapping >> _ANON_VMA_SHIFT
 
 
+def vma_address(pages: PageColumns, pfn: int, vma: Vma) -> int | None:
+    """Return where an area of the page's anon_vma or file maps it; None: it does not."""
+    offset = pages.index_view[pfn] - vma.vm_pgoff
+    if 0 <= offset < vma.nr_pages:
+        return vma.vm_start + (offset << PAGE_SHIFT)
+    return None
+
+
 def page_add_new_anon_rmap(pages: PageColumns, pfn: int, vma: Vma, address: int) -> None:
-    """Make a new page, of which the caller has the one reference, mapped anonymous memory."""
+    """Make a new page mapped anonymous memory; the caller's reference becomes the entry's."""
     pages.mapping_view[pfn] = anon_mapping(vma)
     pages.index_view[pfn] = linear_page_index(vma, address)
     pages.flags_view[pfn] |= PG_SWAPBACKED | PG_ANON_EXCLUSIVE
-    pages.refcount_view[pfn] = 1
     pages.mapcount_view[pfn] = 1
 
 
@@ -110,4 +118,6 @@ def reset_freed_page(pages: PageColumns, pfn: int) -> None:
     """Forget what a page was that is being freed (free_pages_prepare)."""
     assert pages.mapcount_view[pfn] == 0, f"page {pfn:#x} is still mapped"
     pages.mapping_view[pfn] = 0
-    pages.flags_view[pfn] &= ~(PG_SWAPBACKED | PG_ANON_EXCLUSIVE | PG_DIRTY | PG_UPTODATE)
+    pages.flags_view[pfn] &= ~(
+        PG_SWAPBACKED | PG_ANON_EXCLUSIVE | PG_DIRTY | PG_UPTODATE | PG_YOUNG | PG_IDLE
+    )

@@ -17,13 +17,17 @@ from attrs import frozen
 from mmactors.actors.address_space import PAGE_TABLES, RSS
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.page_alloc import PAGEBLOCK, PAGES, PCP, VMSTAT
+from mmactors.actors.rmap_locks import ANON_VMA, I_MMAP, VMAS
 from mmactors.actors.user_access import DATA, TLB
 from mmactors.arch import pte
 from mmactors.engine.baton import Keyed
+from mmactors.engine.rcu import RCU
+from mmactors.mm.anon_vma import AnonVma
 from mmactors.mm.buddy import MAX_ORDER, PAGEBLOCK_TYPE_MASK
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.pcp import NR_PCP_LISTS
 from mmactors.mm.swapops import is_migration_entry, migration_entry_pfn
+from mmactors.mm.vma import Vma
 from mmactors.mm.vmstat import NR_FREE_PAGES
 from mmactors.mm.zone import Zone
 
@@ -69,8 +73,11 @@ class MachineObjects(dict[str, Keyed]):
             PCP: self._pcp,
             VMSTAT: self._vmstat,
             RSS: lambda ctx_id: self._of_mm(ctx_id, lambda mm: tuple(mm.rss)),
-            "vmas": lambda ctx_id: self._of_mm(ctx_id, _areas),
+            VMAS: lambda ctx_id: self._of_mm(ctx_id, _areas, _areas_text),
+            I_MMAP: self._i_mmap,
+            RCU: self._rcu,
             "mm_cpumask": lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.mm_cpumask, bin),
+            ANON_VMA: self._anon_vma,
             "tlb_gen": lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.tlb_gen),
         }
 
@@ -83,7 +90,8 @@ class MachineObjects(dict[str, Keyed]):
             PAGES: self._all_pages,
             VMSTAT: self._all_vmstat,
             RSS: lambda: tuple([tuple(mm.rss) for mm in self._mms()]),
-            "vmas": lambda: tuple(map(_areas, self._mms())),
+            ANON_VMA: self._all_anon_vmas,
+            VMAS: lambda: tuple(map(_areas, self._mms())),
         }
         """What steps declare as a whole that touch many elements."""
 
@@ -180,6 +188,29 @@ class MachineObjects(dict[str, Keyed]):
 
         return View(key, _tlb_text)
 
+    def _anon_vma(self, number: int) -> View:
+        anon_vma = self._kernel.anon_vma_cache.objects[number]
+        return View(lambda: _anon_vma_key(anon_vma), _anon_vma_text)
+
+    def _all_anon_vmas(self) -> Hashable:
+        cache = self._kernel.anon_vma_cache
+        live = [anon_vma for anon_vma in cache.objects.values() if anon_vma.is_live]
+        numbers = tuple([(anon_vma.number, _anon_vma_key(anon_vma)) for anon_vma in live])
+        return (cache.free_numbers(), numbers)
+
+    def _i_mmap(self, number: int) -> View:
+        inode = self._kernel.file_system.inode_numbered(number)
+        return View(lambda: tuple([_place(vma) for vma in inode.mapping.i_mmap]))
+
+    def _rcu(self, cpu: int) -> View:
+        kernel = self._kernel
+
+        def key() -> Hashable:
+            period = kernel.rcu.period
+            return (kernel.cpus[cpu].rcu_nesting, period is not None and cpu in period.readers)
+
+        return View(key, lambda key: f"nesting {key[0]}{', waited for' if key[1] else ''}")
+
     def _of_mm(
         self, ctx_id: int, key: Callable[[MmStruct], Hashable], text: Callable[[Any], str] = str
     ) -> View:
@@ -208,7 +239,37 @@ def _tlb_text(entries: tuple[Any, ...]) -> str:
 
 
 def _areas(mm: MmStruct) -> Hashable:
-    return tuple((vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_pgoff) for vma in mm.tree)
+    return tuple([_area(vma) for vma in mm.tree])
+
+
+def _area(vma: Vma) -> Hashable:
+    chain = tuple([link.anon_vma.number for link in vma.anon_vma_chain])
+    own = None if vma.anon_vma is None else vma.anon_vma.number
+    return (vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_pgoff, own, chain)
+
+
+def _areas_text(key: tuple[Any, ...]) -> str:
+    return ", ".join(f"{area[0]:#x}-{area[1]:#x}" for area in key) or "none"
+
+
+def _place(vma: Vma) -> tuple[int, int]:
+    return (0 if vma.vm_mm is None else vma.vm_mm.ctx_id, vma.vm_start)
+
+
+def _anon_vma_key(anon_vma: AnonVma) -> tuple[Any, ...]:
+    links = tuple([_place(link.vma) for link in anon_vma.rb_root])
+    counts = (anon_vma.refcount, anon_vma.num_children, anon_vma.num_active_vmas)
+    root, parent = anon_vma.root.number, anon_vma.parent.number
+    return (anon_vma.is_live, root, parent, counts, links, anon_vma.nr_walkers)
+
+
+def _anon_vma_text(key: tuple[Any, ...]) -> str:
+    is_live, root, parent, counts, links, nr_walkers = key
+    if not is_live:
+        return f"free, {nr_walkers} walk it" if nr_walkers else "free"
+    areas = ", ".join(f"{start:#x} of {ctx_id}" for ctx_id, start in links)
+    walked = f", {nr_walkers} walk it" if nr_walkers else ""
+    return f"root {root}, parent {parent}, refcount {counts[0]}, areas {areas or 'none'}{walked}"
 
 
 def _zone_key(zone: Zone, mailbox: Keyed) -> Hashable:

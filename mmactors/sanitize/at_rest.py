@@ -147,14 +147,22 @@ def _mm_differences(kernel: Kernel, mapped: Mapped, mm: MmStruct) -> Iterable[Di
     is_shmem = ~is_anon & (pages.flags[pfns] & PG_SWAPBACKED != 0)
     place = f"of address space {mm.ctx_id}"
     nr_anon, nr_shmem = int(is_anon.sum()), int(is_shmem.sum())
-    yield f"MM_ANONPAGES {place}", mm.rss[MM_ANONPAGES], nr_anon
-    yield f"MM_SHMEMPAGES {place}", mm.rss[MM_SHMEMPAGES], nr_shmem
-    yield f"MM_FILEPAGES {place}", mm.rss[MM_FILEPAGES], len(pfns) - nr_anon - nr_shmem
+    rss = _rss_with_threads(kernel, mm)
+    yield f"MM_ANONPAGES {place}", rss[MM_ANONPAGES], nr_anon
+    yield f"MM_SHMEMPAGES {place}", rss[MM_SHMEMPAGES], nr_shmem
+    yield f"MM_FILEPAGES {place}", rss[MM_FILEPAGES], len(pfns) - nr_anon - nr_shmem
     table = mm.page_table
     levels = [level for level, _ in mapped.tables[mm.ctx_id]]
     yield f"PTE tables {place}", table.nr_ptes, levels.count(1)
     yield f"PMD tables {place}", table.nr_pmds, levels.count(2)
     yield f"PUD tables {place}", table.nr_puds, levels.count(3)
+
+
+def _rss_with_threads(kernel: Kernel, mm: MmStruct) -> list[int]:
+    """Return the rss counters with what threads have counted and not told their mm yet."""
+    tasks = {id(context.task): context.task for context in kernel.fault_contexts.values()}
+    pending = [task.rss.count for task in tasks.values() if task.mm is mm]
+    return [sum(counts) for counts in zip(mm.rss, *pending, strict=True)]
 
 
 def _cpumask_problems(kernel: Kernel) -> Iterable[str]:

@@ -154,11 +154,13 @@ class UserlandMachine:
     def alloc_page(self) -> int:
         """Take a free frame."""
         if self._free:
-            return self._free.pop()
-        pfn = self._next_pfn
-        if pfn == self.nr_frames:
-            raise NotModelled("the guest runs out of memory")
-        self._next_pfn += 1
+            pfn = self._free.pop()
+        else:
+            pfn = self._next_pfn
+            if pfn == self.nr_frames:
+                raise NotModelled("the guest runs out of memory")
+            self._next_pfn += 1
+        self.pages.refcount_view[pfn] = 1
         return pfn
 
     def free_pages(self, pfns: list[int]) -> None:

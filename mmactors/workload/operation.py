@@ -21,7 +21,7 @@ from mmactors.workload.grammar import (
     read_arguments,
     tokens_of,
 )
-from mmactors.workload.operation_gup import Dma, Memwrite, Migrate, Pin, Unpin
+from mmactors.workload.operation_gup import Dma, Idle, Memwrite, Migrate, Pin, Unpin
 from mmactors.workload.operation_memory import (
     Alias,
     Brk,
@@ -110,6 +110,7 @@ __all__ = [
     "Generate",
     "Get",
     "Heap",
+    "Idle",
     "Kill",
     "Madvise",
     "MapFlag",
@@ -188,6 +189,7 @@ PlainOperation = (
     | Unpin
     | Memwrite
     | Migrate
+    | Idle
     | Open
     | Close
     | Unlink

@@ -1,7 +1,8 @@
-"""Operations that reach memory behind the program's back: devices, and other programs.
+"""Operations that reach memory behind the program's back: devices, and other programs' tools.
 
 These are ours, not the recordings'. A device that was given pages (O_DIRECT, RDMA) pins them and
-then writes to physical memory; a debugger writes through /proc/PID/mem.
+then writes to physical memory; a debugger writes through /proc/PID/mem; who wants to know which
+pages are in use marks them idle.
 """
 
 from typing import ClassVar
@@ -51,4 +52,15 @@ class Memwrite(Written):
     """Write one byte a page through /proc/self/mem: what may not be written is forced."""
 
     verb: ClassVar[str] = "memwrite"
+    range: Range = positional(RANGE)
+
+
+@frozen(kw_only=True)
+class Idle(Written):
+    """Mark the pages of a range idle (/proc/self/pagemap, /sys/kernel/mm/page_idle/bitmap).
+
+    All entries that map them lose their accessed bit.
+    """
+
+    verb: ClassVar[str] = "idle"
     range: Range = positional(RANGE)
