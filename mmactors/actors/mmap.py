@@ -27,6 +27,7 @@ from mmactors.engine.cpu import Cpu
 from mmactors.events import VmUnmappedArea
 from mmactors.mm import madvise
 from mmactors.mm.change_protection import change_pte_range
+from mmactors.mm.lazyfree import reclaim_lazyfree_pages
 from mmactors.mm.madvise_pages import madvise_cold_pte_range, madvise_free_pte_range
 from mmactors.mm.mlock import LockPages
 from mmactors.mm.mm_struct import MmStruct
@@ -192,10 +193,13 @@ async def _change_entries(
             text = "free lazily"
             change = partial(madvise_free_pte_range, mm, pages)
         case madvise.Deactivate():
-            if request.pageout:
-                return  # There is no swap that pages could be written to.
             text = "make old"
             change = partial(madvise_cold_pte_range, mm, pages)
     await change_ptes(
         kernel, cpu, space, start=request.start, end=request.end, text=text, change=change
     )
+    if isinstance(request, madvise.Deactivate) and request.pageout:
+        # There is no swap that other pages could be written to.
+        context = kernel.fault_context(cpu)
+        steps = reclaim_lazyfree_pages(context, mm, start=request.start, end=request.end)
+        await perform_page_work(kernel, cpu, space, steps)

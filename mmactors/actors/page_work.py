@@ -18,7 +18,7 @@ from mmactors.actors.kernel import Kernel
 from mmactors.actors.page_alloc import alloc_pages, free_pages
 from mmactors.actors.page_lock import lock_page, trylock_page, unlock_page
 from mmactors.actors.rmap_locks import answer_rmap, rmap_label
-from mmactors.actors.tlb import flush_tlb_page, flush_tlb_range
+from mmactors.actors.tlb import TlbBatch, flush_tlb_page, flush_tlb_range, read_cpumask
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Label, Mode
 from mmactors.engine.lock import Spinlock
@@ -33,6 +33,7 @@ from mmactors.mm.fault import (
 )
 from mmactors.mm.gfp import GFP_ZERO
 from mmactors.mm.handle_mm_fault import Downgrade, LockForWriting
+from mmactors.mm.lazyfree import DeferFlush, FlushDeferred
 from mmactors.mm.move_page_tables import FlushRange, LockTables, UnlockTables
 from mmactors.mm.page_table import AllocTable, FreeTable
 from mmactors.mm.step import LockPtes, Step, UnlockPtes
@@ -50,6 +51,8 @@ class _Held:
 
     ptes: list[Spinlock] = field(factory=list)
     tables: bool = False
+    tlb_ubc: TlbBatch = field(factory=TlbBatch)
+    """Flushes that are deferred."""
 
 
 async def perform_page_work(
@@ -130,6 +133,13 @@ async def _answer(
             return await _alloc_page(kernel, cpu, request)
         case FreePage(pfn=freed):
             await free_pages(kernel, cpu, freed, 0)
+        case DeferFlush(address=address):
+            if await read_cpumask(kernel, space.mm) & ~(1 << cpu.index):
+                await held.tlb_ubc.add_mm(kernel, space.mm)
+            else:
+                await flush_tlb_page(kernel, cpu, space.mm, address)
+        case FlushDeferred():
+            await held.tlb_ubc.flush(kernel, cpu)
         case AllocTable():
             pfn = await alloc_table(kernel, cpu)
             if pfn is not None:

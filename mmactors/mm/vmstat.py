@@ -99,6 +99,7 @@ PGFREE: Final = EVENT_ITEM["pgfree"]
 PGFAULT: Final = EVENT_ITEM["pgfault"]
 PGMAJFAULT: Final = EVENT_ITEM["pgmajfault"]
 PGREUSE: Final = EVENT_ITEM["pgreuse"]
+PGLAZYFREED: Final = EVENT_ITEM["pglazyfreed"]
 
 # Words of struct per_cpu_zonestat: the deltas of all items, the threshold, the NUMA events.
 STAT_THRESHOLD: Final = NR_VM_ZONE_STAT_ITEMS
