@@ -3,15 +3,22 @@
 import json as json_text
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+from attrs import evolve
 from cyclopts import Parameter
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from mmactors.engine.schedule import ScheduleMismatch
 from mmactors.errors import Place, Problem, UserError
 from mmactors.explore.budget import Budget
+from mmactors.explore.progress import Progress
 from mmactors.explore.search import Options, replay
 from mmactors.explore.verdict import Verdict
 from mmactors.races.machine import ExploredMachine
@@ -48,7 +55,9 @@ def explore(
         return _replay(loaded, replayed, options)
     results: list[tuple[str, PairResult]] = []
     for path, scenario in loaded:
-        result = explore_pair(scenario, name=str(path), options=options)
+        with _progress(path, wanted=not (json or as_markdown)) as on_progress:
+            told = evolve(options, on_progress=on_progress)
+            result = explore_pair(scenario, name=str(path), options=told)
         results.append((str(path), result))
         if not (json or as_markdown):
             sys.stdout.write(f"{line(str(path), result)}\n")
@@ -63,6 +72,24 @@ def explore(
     else:
         _write_table(results)
     return 1 if any(result.problems() for _, result in results) else 0
+
+
+@contextmanager
+def _progress(path: Path, *, wanted: bool) -> Iterator[Callable[[Progress], None] | None]:
+    """Show on stderr how far the search is while the block runs, if that is a terminal."""
+    if not wanted or not sys.stderr.isatty():
+        yield None
+        return
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+
+        def tell(progress: Progress) -> None:
+            text = (
+                f"{path}: {progress.nr_schedules:,} schedules in {progress.seconds:.0f} s "
+                f"({progress.strategy})"
+            )
+            live.update(Text(text, no_wrap=True), refresh=True)
+
+        yield tell
 
 
 def _load(path: Path, overrides: tuple[str, ...]) -> Scenario:
@@ -92,7 +119,17 @@ def _replay(loaded: list[tuple[Path, Scenario]], text: str, options: Options) ->
     path, scenario = loaded[0]
     assert scenario.race is not None, f"{path} was loaded without a race"
     machine = ExploredMachine(with_rules(scenario, broken=scenario.race.broken))
-    verdict = replay(machine, text, name=str(path), options=options)
+    try:
+        verdict = replay(machine, text, name=str(path), options=options)
+    except ScheduleMismatch as mismatch:
+        raise UserError(
+            Problem(
+                place=Place(str(path)),
+                found=str(mismatch),
+                legal="expected the scenario, the rules and the version that it was found with",
+                advice="explore the scenario anew",
+            )
+        ) from None
     sys.stdout.write(f"{verdict}\n")
     if verdict.failure is not None:
         sys.stdout.write(f"\n{verdict.failure.report}\n")

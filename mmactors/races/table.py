@@ -121,22 +121,4 @@ def _schedules(verdict: Verdict) -> str:
 
 
 def _half_as_json(half: Half) -> dict[str, Any]:
-    verdict = half.verdict
-    failure = verdict.failure
-    return {
-        "outcome": verdict.outcome.value,
-        "schedules": verdict.nr_schedules,
-        "cpu_seconds": round(half.cpu_seconds, 3),
-        "scope": list(verdict.scope),
-        "outside": list(verdict.outside),
-        "failure": None
-        if failure is None
-        else {
-            "kind": failure.broken.kind.value,
-            "law": failure.broken.law,
-            "at_schedule": failure.at_schedule,
-            "preemptions": failure.nr_preemptions,
-            "replay": failure.replay,
-            "schedule": [list(entry) for entry in failure.script],
-        },
-    }
+    return {"cpu_seconds": round(half.cpu_seconds, 3), **half.verdict.as_json()}

@@ -1,0 +1,103 @@
+"""`mmactors explore`: races of scenario files, from the shell."""
+
+import json
+
+import pytest
+from explored import MACHINE
+
+from mmactors.cli.main import run_command
+
+RACE = (
+    MACHINE.format(cpus=2)
+    + """
+race: {scope: [page_tables, tlb], title: Loads against munmap, id: X1}
+processes:
+  - name: app
+    program:
+      - thread T1 cpu=1
+      - mmap A 4K
+      - touch A write
+      - T1: touch A read
+      - race
+      - T1& touch A read
+      - munmap A
+"""
+)
+
+
+@pytest.fixture
+def race(tmp_path, monkeypatch):
+    """Return a scenario file with a race that breaks nothing."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "race.yaml"
+    path.write_text(RACE)
+    return path
+
+
+def test_a_race_without_broken_rules_is_explored_as_it_is(race, capsys):
+    """One line says how sure the result is."""
+    assert 0 == run_command(["explore", str(race)])
+
+    out = capsys.readouterr().out
+    assert out.startswith(f"ok       {race}: right: exhausted: ")
+
+
+def test_the_result_is_there_as_json(race, capsys):
+    """With what was explored, and how."""
+    assert 0 == run_command(["explore", "--json", str(race)])
+
+    (found,) = json.loads(capsys.readouterr().out)["races"]
+    assert ("X1", [], None) == (found["id"], found["problems"], found["broken"])
+    assert "exhausted" == found["right"]["outcome"]
+    assert ["page_tables", "tlb"] == found["right"]["scope"]
+
+
+def test_several_races_end_with_a_table(race, capsys):
+    """A row an entry."""
+    assert 0 == run_command(["explore", str(race), str(race)])
+
+    table = capsys.readouterr().out
+    assert 2 == table.count("│ Loads against munmap")
+    assert "buggy kernel" in table
+
+
+def test_the_gallery_is_a_page(race, capsys):
+    """Markdown: the table, then each entry with its scope."""
+    assert 0 == run_command(["explore", "--markdown", str(race)])
+
+    page = capsys.readouterr().out
+    assert "| [X1](#x1-loads-against-munmap) | Loads against munmap |" in page
+    assert "## X1: Loads against munmap" in page
+    assert "- Scope: `page_tables`, `tlb`" in page
+
+
+def test_a_rule_that_breaks_nothing_is_a_problem(race, capsys):
+    """The entry says that its rule matters; if it does not, the command fails."""
+    race.write_text(RACE.replace("id: X1", "broken: [migrate_collect_flushes_under_ptl]"))
+
+    assert 1 == run_command(["explore", str(race)])
+
+    out = capsys.readouterr().out
+    assert "DIFFERS" in out
+    assert "the broken rules migrate_collect_flushes_under_ptl break nothing" in out
+
+
+def test_a_scenario_without_a_race_is_the_users_error(tmp_path, capsys):
+    """It says what to write."""
+    path = tmp_path / "plain.yaml"
+    path.write_text("processes:\n  - name: app\n    program: [nop]\n")
+
+    assert 2 == run_command(["explore", str(path)])
+
+    assert (
+        f"{path}: the scenario has no race; expected a section `race:`" in capsys.readouterr().err
+    )
+
+
+def test_a_replay_is_of_one_scenario(race, capsys):
+    """And of a schedule that can be read."""
+    assert 2 == run_command(["explore", str(race), str(race), "--replay", "mm1.0.0"])
+    assert "--replay: 2 scenarios are named" in capsys.readouterr().err
+
+    assert 2 == run_command(["explore", str(race), "--replay", "nonsense"])
+    assert "'nonsense' is no schedule" in capsys.readouterr().err
