@@ -44,9 +44,15 @@ class AddressSpace:
         ctx_id = self.mm.ctx_id
         kernel.spaces[ctx_id] = self
         self.mmap_lock = RwSem(kernel.engine, kernel.mmap_lock_class, name=f"mmap_lock[{ctx_id}]")
-        self.write_protect_seq = SeqCount(kernel.engine, name=f"write_protect_seq[{ctx_id}]")
+        self.write_protect_seq = SeqCount(
+            kernel.engine,
+            name=f"write_protect_seq[{ctx_id}]",
+            lock_class=kernel.locks.of("&mm->write_protect_seq"),
+        )
         self.page_table_lock = Spinlock(
-            kernel.engine, kernel.ptl_class, name=f"page_table_lock[{ctx_id}]"
+            kernel.engine,
+            kernel.locks.of("&mm->page_table_lock"),
+            name=f"page_table_lock[{ctx_id}]",
         )
 
     def pte_lockptr(self, index: int) -> Spinlock:

@@ -22,6 +22,7 @@ from mmactors.actors.tlb import TlbBatch, flush_tlb_page, flush_tlb_range, read_
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Label, Mode
 from mmactors.engine.lock import Spinlock
+from mmactors.engine.lock_observer import SINGLE_DEPTH_NESTING
 from mmactors.mm.fault import (
     AllocPage,
     FlushPage,
@@ -197,5 +198,5 @@ async def _lock_ptes(kernel: Kernel, request: LockPtes, held: _Held) -> None:
     held.ptes.append(ptl)
     if request.second is not None and request.second >> _PTES_SHIFT != request.index >> _PTES_SHIFT:
         second = kernel.pte_lockptr(request.second)
-        await second.acquire()
+        await second.acquire(SINGLE_DEPTH_NESTING)
         held.ptes.append(second)
