@@ -9,6 +9,7 @@ from mmactors.engine.schedule import SEPARATOR
 from mmactors.explore.broken import Broken, Kind
 from mmactors.explore.execution import INDEX_MASK, Execution
 from mmactors.explore.script import Script, play
+from mmactors.explore.untimed import NOTHING_HAPPENS
 
 _MAX_WIDTH: Final = 40
 _NR_FAIR_ROWS: Final = 12
@@ -89,6 +90,8 @@ def table(rows: Sequence[Row], actors: Sequence[str]) -> str:
     lines = [" | ".join([*head, "what is seen and changed"])]
     lines.append("-+-".join("-" * len(cell) for cell in [*head, "what is seen and changed"]))
     for at, row in enumerate(rows, 1):
+        if row.label.endswith(NOTHING_HAPPENS):
+            continue
         cells = [f"{'*' if row.is_preemption else ' '}{at:3}"]
         if has_time:
             cells.append(f"{row.t_ns:8}")

@@ -5,8 +5,9 @@ so that one that no longer fits is noticed at its first entry that does not.
 
 The text form is `mm1.<fingerprint>.<entries>`, the entries compressed. The fingerprint is of the
 world's program: the source of the function that builds it and of its actors (comments and layout do
-not count), the arguments, and the names of actors and objects. A schedule is never played against
-another program: see `fit`.
+not count), the arguments, the names of actors and objects, and the version of this package. What
+builds a world and is no function says with a method `program()` what it builds, such as a scenario
+with all its rules. A schedule is never played against another program: see `fit`.
 """
 
 import ast
@@ -16,7 +17,8 @@ import textwrap
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
+from importlib.metadata import version
 from typing import Any, Final
 
 from mmactors.engine.schedule import SEPARATOR, ScheduleMismatch, fingerprint_of
@@ -91,7 +93,7 @@ def fingerprint(build: Build, execution: Execution) -> str:
     """Return the digest of the program that `build` makes; `execution` has begun."""
     cast = execution.engine.party[: execution.nr_cast]
     codes = dict.fromkeys(getattr(actor.coro, "cr_code", None) for actor in cast)
-    texts = [_source(build), *(_source(code) for code in codes)]
+    texts = [_version(), _source(build), *(_source(code) for code in codes)]
     texts += [*arguments(build), repr(execution.scope.names)]
     texts += [actor.name for actor in cast]
     texts += execution.named
@@ -103,19 +105,30 @@ def fit(given: str, fingerprint: str) -> None:
     if given != fingerprint:
         raise ScheduleMismatch(
             f"the schedule is of program {given}, this is program {fingerprint}: the test, its "
-            "arguments or its actors have changed since; search anew"
+            "arguments, its actors, the rules or the version of mmactors have changed since; "
+            "search anew"
         )
+
+
+@cache
+def _version() -> str:
+    return version("mmactors")
 
 
 def _source(function: Any) -> str:
     if isinstance(function, partial):
         function = function.func
+    program = getattr(function, "program", None)
+    if program is not None:
+        text: str = program()
+        return text
     function = inspect.unwrap(function) if callable(function) else function
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):
         code = getattr(function, "__code__", function)
-        return repr(getattr(code, "co_code", code))
+        kind = type(function)
+        return repr(getattr(code, "co_code", f"{kind.__module__}.{kind.__qualname__}"))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             node.decorator_list = []  # Options of the search are no part of what is searched.

@@ -8,7 +8,7 @@ Every so many schedules one is run twice and must do the same.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from mmactors.explore.execution import THE_END, BecameVisible, Build, Execution
 from mmactors.explore.nondeterminism import Nondeterminism, run_again
 from mmactors.explore.pct import Pct
 from mmactors.explore.pos import PartialOrderSampling
+from mmactors.explore.progress import Progress, Reporter
 from mmactors.explore.random_walk import RandomWalk
 from mmactors.explore.report import explain, rows_of, scripted_test
 from mmactors.explore.script import (
@@ -67,6 +68,8 @@ class Options:
     """Every so many schedules one is run twice."""
     store: Path | None = None
     """Where failing schedules are kept; None: nowhere."""
+    on_progress: Callable[[Progress], None] | None = None
+    """Called now and then while schedules are run."""
 
 
 def search(build: Build, *, name: str | None = None, options: Options | None = None) -> Verdict:
@@ -97,6 +100,7 @@ class Search:
         self._execution = Execution(build, scope=options.scope)
         self._build: Final = build
         self._meter: Final = Meter(options.budget)
+        self._reporter: Final = Reporter(options.on_progress)
         self._by_strategy: Final[Counter[str]] = Counter()
         self._store: Final = None if options.store is None else Store(options.store, name)
         self._was_unfair = False
@@ -229,6 +233,7 @@ class Search:
     def _count(self, strategy: str) -> None:
         self._meter.nr_schedules += 1
         self._by_strategy[strategy] += 1
+        self._reporter.note(self._meter.nr_schedules, strategy)
 
     def _note(self) -> None:
         """Take down which objects there are."""

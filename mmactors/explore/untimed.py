@@ -46,6 +46,8 @@ class _NotOnCpu:
 
 
 _NOT_ON_CPU: Final = _NotOnCpu()
+NOTHING_HAPPENS: Final = ": no"
+"""How the label of a choice ends by which nothing happens: reports pass over it."""
 _SPURIOUS: Final = "spurious wake-ups"
 """The actor that wakes sleepers and is nobody."""
 T = TypeVar("T")
@@ -377,5 +379,5 @@ class SearchEngine(Engine):
 
 def _option_text(what: str, option: object) -> str:
     if option is True:
-        return what
-    return f"{what}: {'no' if option is False else option}"
+        return f"{what}: yes"
+    return f"{what}{NOTHING_HAPPENS}" if option is False else f"{what}: {option}"

@@ -69,6 +69,39 @@ class Verdict:
         """Whether nothing broke."""
         return self.outcome is not Outcome.FAILED
 
+    def as_json(self) -> dict[str, object]:
+        """Return what JSON can hold of it."""
+        failure = self.failure
+        found = None
+        if failure is not None:
+            found = {
+                "kind": failure.broken.kind.value,
+                "law": failure.broken.law,
+                "text": failure.broken.text,
+                "schedule": [list(entry) for entry in failure.script],
+                "nr_preemptions": failure.nr_preemptions,
+                "is_least": failure.is_least,
+                "found_by": failure.found_by,
+                "at_schedule": failure.at_schedule,
+                "replay": failure.replay,
+                "report": failure.report,
+            }
+        return {
+            "name": self.name,
+            "outcome": self.outcome.name.lower(),
+            "nr_schedules": self.nr_schedules,
+            "nr_by_strategy": self.nr_by_strategy,
+            "seconds": round(self.seconds, 3),
+            "scope": list(self.scope),
+            "outside": list(self.outside),
+            "bound": self.bound,
+            "max_steps": self.max_steps,
+            "missed": list(self.missed),
+            "was_unfair": self.was_unfair,
+            "text": str(self),
+            "failure": found,
+        }
+
     def __str__(self) -> str:
         number = f"{self.nr_schedules:,} schedule{'s' if self.nr_schedules != 1 else ''}"
         where = f"within scope {{{', '.join(self.scope)}}}"

@@ -22,6 +22,7 @@ from mmactors.explore.world import World
 from mmactors.races.checkpoint import Checkpoint
 from mmactors.races.objects import MachineObjects
 from mmactors.sanitize.config import SanitizeConfig
+from mmactors.scenario.dump import dump_scenario
 from mmactors.scenario.precompile import precompile_machine
 from mmactors.scenario.schema import Scenario
 from mmactors.scenario.wiring import Wired, wire
@@ -57,6 +58,10 @@ class ExploredMachine:
         race = self.scenario.race
         if race is not None and race.scope:
             world.scope(*race.scope)
+
+    def program(self) -> str:
+        """Return what is built, for the fingerprint of schedules: the scenario with its rules."""
+        return dump_scenario(self.scenario)
 
     # -- once a search ---------------------------------------------------------------------------
 
