@@ -70,6 +70,11 @@ class Rules:
         doc="A forced write to a page looks for the private copy that its fault made, instead of "
         "taking whatever is mapped after the fault (19be0eaffa3a, v4.9, CVE-2016-5195).",
     )
+    tlb_finish_flushes_when_nested: bool = option(
+        True,
+        doc="Whoever has cleared entries flushes at the end also what others have cleared and not "
+        "flushed yet (99baac21e458, v4.13).",
+    )
     madvise_remove_drops_mmap_lock: bool = option(
         True,
         doc="MADV_REMOVE lets go of mmap_lock before it takes the inode's lock; before, madvise "

@@ -41,7 +41,7 @@ async def tlb_finish_mmu(kernel: Kernel, cpu: Cpu, gather: MmuGather) -> None:
     if kernel.engine.wants_step():
         label = Label("read tlb_flush_pending", ((_pending(mm), Mode.READ),))
         await kernel.engine.step(label)
-    if mm.tlb_flush_pending > 1:
+    if mm.tlb_flush_pending > 1 and kernel.rules.tlb_finish_flushes_when_nested:
         gather.flush_everything()
     await tlb_flush_mmu(kernel, cpu, gather)
     for pfn in gather.take_batches():

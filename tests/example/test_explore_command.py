@@ -6,6 +6,7 @@ import pytest
 from explored import MACHINE
 
 from mmactors.cli.main import run_command
+from mmactors.explore.script import encode
 
 RACE = (
     MACHINE.format(cpus=2)
@@ -101,3 +102,7 @@ def test_a_replay_is_of_one_scenario(race, capsys):
 
     assert 2 == run_command(["explore", str(race), "--replay", "nonsense"])
     assert "'nonsense' is no schedule" in capsys.readouterr().err
+
+    other = encode((("app", "load"),), "0" * 12)
+    assert 2 == run_command(["explore", str(race), "--replay", other])
+    assert "is of program 000000000000, this is program" in capsys.readouterr().err
