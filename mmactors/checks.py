@@ -9,7 +9,10 @@ Two moments belong together. `revoke` is the moment of taking something away: th
 just changed the entries of a range, still under the page-table lock, whether or not it found
 anything there. `revoke_completed` is its promise: the call that did it returns, and from now on no
 access goes through a translation that was there at `revoke` and grants more than the page tables.
-Address spaces are passed as the kernel's own objects, which this layer does not know.
+What calls do to the contents of a range is told at the same moment as `revoke`.
+
+Address spaces and files (their mapping) are passed as the kernel's own objects, which this layer
+does not know.
 """
 
 
@@ -22,17 +25,10 @@ class Checks:
     wants_accesses: bool = False
     """Whether each access has to be told to `access`, one by one; it is slow."""
 
-    def access(self, cpu: int, mm: object, address: int, *, is_write: bool) -> None:
-        """A user access was done; its translation is still in the TLB."""
+    # -- translations --------------------------------------------------------------------------
 
     def stale_translation(self, cpu: int) -> None:
         """The hardware stopped at an access through a translation that should be gone."""
-
-    def pages_allocated(self, pfn: int, order: int) -> None:
-        """2**order pages were handed out."""
-
-    def pages_freed(self, pfn: int, order: int) -> None:
-        """2**order pages are about to be given back; their struct pages are as the user left."""
 
     def revoke(self, mm: object, start: int, end: int) -> None:
         """The running actor has just changed the entries of a range, and holds their lock."""
@@ -40,32 +36,50 @@ class Checks:
     def revoke_completed(self, mm: object) -> None:
         """The call in which the running actor revoked returns."""
 
-    def page_zeroed(self, pfn: int) -> None:
-        """A page was filled with zeros."""
+    # -- pages ---------------------------------------------------------------------------------
+
+    def pages_allocated(self, pfn: int, order: int, gfp: int) -> None:
+        """2**order pages were handed out, cleared if `gfp` says so."""
+
+    def pages_freed(self, pfn: int, order: int) -> None:
+        """2**order pages are about to be given back; their struct pages are as the user left."""
+
+    # -- contents ------------------------------------------------------------------------------
+
+    def access(self, mm: object, address: int, pfn: int, *, is_write: bool) -> None:
+        """A program, or the kernel for it, read or wrote a page at an address."""
+
+    def file_access(self, mapping: object, index: int, pfn: int, *, is_write: bool) -> None:
+        """read() or write() touched a page of a file."""
 
     def page_copied(self, source: int, target: int) -> None:
         """A page was copied."""
 
-    def page_read(self, pfn: int, file: object, index: int) -> None:
-        """A page was filled from page `index` of what is on disk of a file."""
+    def page_made_private(self, mm: object, address: int, pfn: int) -> None:
+        """A copy was mapped, which is the address space's own from now on."""
 
-    def page_written(self, pfn: int, file: object, index: int) -> None:
-        """A page became page `index` of a file on disk."""
+    def page_read(self, pfn: int, mapping: object, index: int) -> None:
+        """A page was filled with what a file has on disk, zeros if nothing."""
 
-    def kernel_access(self, mm: object, address: int, pfn: int, *, is_write: bool) -> None:
-        """The kernel read or wrote a user's page for a process (GUP, ptrace, a pipe)."""
+    def page_written(self, pfn: int, mapping: object, index: int) -> None:
+        """A page of a file was written to disk."""
 
     def pages_dropped(self, mm: object, start: int, end: int) -> None:
-        """The contents of a range are given up: reads see what a new mapping would show."""
+        """The private contents of a range are given up: reads see what a new mapping shows."""
 
     def pages_may_drop(self, mm: object, start: int, end: int) -> None:
-        """The contents of a range may be given up until they are written again (MADV_FREE)."""
+        """The private contents of a range may go until they are written again (MADV_FREE)."""
 
     def pages_moved(self, mm: object, old: int, new: int, nr_bytes: int) -> None:
-        """The contents of a range are found at another address from now on (mremap)."""
+        """The private contents of a range are found at another address from now on (mremap)."""
 
     def pages_forked(self, parent: object, child: object, start: int, end: int) -> None:
-        """A child sees in a range what its parent has there now."""
+        """A child sees in a range what is private to its parent and there now."""
+
+    def file_dropped(self, mapping: object, first: int, end: int | None) -> None:
+        """Pages `[first, end)` of a file are given up, on disk too; None: to its end."""
+
+    # -- objects -------------------------------------------------------------------------------
 
     def object_allocated(self, kind: str, number: int) -> None:
         """An object, such as a `vma` or an `anon_vma`, came to life."""

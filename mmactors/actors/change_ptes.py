@@ -42,11 +42,15 @@ async def change_ptes(
             if engine.wants_step():
                 await take_step(kernel, Step(text, _touches(kernel, leaves)))
             changed = change(leaves)
+            if kernel.checks is not None:
+                kernel.checks.revoke(space.mm, leaves.address, leaves.end)
             if changed.nr_changed:
                 await engine.spend(kernel.costs.change_pte_ns * changed.nr_changed)
         if changed.first is not None:
             gather.flush_pte_range(changed.first, changed.end)
     await tlb_finish_mmu(kernel, cpu, gather)
+    if kernel.checks is not None:
+        kernel.checks.revoke_completed(space.mm)
 
 
 def _touches(kernel: Kernel, leaves: LeafRange) -> tuple[Touch, ...]:

@@ -146,6 +146,8 @@ class FileCalls:
             await unlock_page(kernel, pfn)
         if kernel.engine.wants_step():
             await kernel.engine.step(Label(f"read {pfn:#x}", ((f"{DATA}[{pfn}]", Mode.READ),)))
+        if kernel.checks is not None:
+            kernel.checks.file_access(inode.mapping, index, pfn, is_write=False)
         await kernel.engine.spend(kernel.costs.copy_user_page_ns)
         await put_and_free_page(kernel, cpu, pfn)
         return True
@@ -205,6 +207,9 @@ class FileCalls:
                 (f"i_size[{inode.number}]", Mode.WRITE),
             )
             await kernel.engine.step(Label(f"write {pfn:#x}", touches))
+        if kernel.checks is not None:
+            index = (end - 1) >> PAGE_SHIFT
+            kernel.checks.file_access(inode.mapping, index, pfn, is_write=True)
         kernel.shared_pages.flags_view[pfn] |= PG_DIRTY
         inode.mapping.size_bytes = max(inode.mapping.size_bytes, end)
         await kernel.engine.spend(kernel.costs.copy_user_page_ns)

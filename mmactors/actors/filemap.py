@@ -118,6 +118,8 @@ def count_cached(kernel: Kernel, cpu: Cpu, inode: Inode, nr_pages: int) -> None:
 
 def _fill(kernel: Kernel, inode: Inode, index: int, pfn: int) -> None:
     """Let a new page hold what the file has there."""
+    if kernel.checks is not None:
+        kernel.checks.page_read(pfn, inode.mapping, index)
 
 
 def _look(inode: Inode, index: int) -> Label:

@@ -123,6 +123,7 @@ class Kernel:
             count_event=partial(self.vmstat.count_vm_events, index),
             count_node=partial(self.vmstat.mod_node_page_state, index, node),
             is_page_locked=self.is_page_locked,
+            checks=self.checks,
             task=task,
         )
 

@@ -26,7 +26,7 @@ from mmactors.actors.unmap import unmap_region, zap_page_range
 from mmactors.engine.cpu import Cpu
 from mmactors.events import VmUnmappedArea
 from mmactors.mm import madvise
-from mmactors.mm.change_protection import change_pte_range
+from mmactors.mm.change_protection import Changed, change_pte_range
 from mmactors.mm.lazyfree import reclaim_lazyfree_pages
 from mmactors.mm.madvise_pages import madvise_cold_pte_range, madvise_free_pte_range
 from mmactors.mm.mlock import LockPages
@@ -36,6 +36,7 @@ from mmactors.mm.mprotect import ChangeProtection
 from mmactors.mm.mremap import MovePageTables
 from mmactors.mm.msync import SyncFileRange
 from mmactors.mm.munmap import EvictMapping, UnmapRegion, exit_mmap
+from mmactors.mm.page_table import LeafRange
 from mmactors.mm.populate import FaultInPages, Populate, mm_populate
 from mmactors.mm.step import Step, areas, rss
 from mmactors.mm.unmapped_area import AreaSearched
@@ -191,7 +192,7 @@ async def _change_entries(
             change = partial(change_pte_range, mm, pages, vma)
         case madvise.LazyFree():
             text = "free lazily"
-            change = partial(madvise_free_pte_range, mm, pages)
+            change = partial(_free_lazily, kernel, mm)
         case madvise.Deactivate():
             text = "make old"
             change = partial(madvise_cold_pte_range, mm, pages)
@@ -203,3 +204,10 @@ async def _change_entries(
         context = kernel.fault_context(cpu)
         steps = reclaim_lazyfree_pages(context, mm, start=request.start, end=request.end)
         await perform_page_work(kernel, cpu, space, steps)
+
+
+def _free_lazily(kernel: Kernel, mm: MmStruct, leaves: LeafRange) -> Changed:
+    changed = madvise_free_pte_range(mm, kernel.shared_pages, leaves)
+    if kernel.checks is not None:
+        kernel.checks.pages_may_drop(mm, leaves.address, leaves.end)
+    return changed

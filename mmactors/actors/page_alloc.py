@@ -75,7 +75,7 @@ async def alloc_pages(kernel: Kernel, cpu: Cpu, order: int, gfp: int) -> int | N
         for name, mode in touch_pages(pfn, order, Mode.WRITE):
             engine.touch(name, mode)
     if kernel.checks is not None and pfn is not None:
-        kernel.checks.pages_allocated(pfn, order)
+        kernel.checks.pages_allocated(pfn, order, gfp)
     await engine.spend(kernel.costs.pcp_ns)
     probe = kernel.probe
     if probe.on:

@@ -35,11 +35,11 @@ from mmactors.mm.fault import (
 from mmactors.mm.gfp import GFP_ZERO
 from mmactors.mm.handle_mm_fault import Downgrade, LockForWriting
 from mmactors.mm.lazyfree import DeferFlush, FlushDeferred
-from mmactors.mm.move_page_tables import FlushRange, LockTables, UnlockTables
+from mmactors.mm.move_page_tables import EntriesMoved, FlushRange, LockTables, UnlockTables
 from mmactors.mm.page_table import AllocTable, FreeTable
 from mmactors.mm.step import LockPtes, Step, UnlockPtes
 from mmactors.mm.vma_adjust import RmapRequest
-from mmactors.units import PAGE_SHIFT
+from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 _MODE: Final = {mode.value: mode for mode in Mode}
 _PTES_SHIFT: Final = PAGE_SHIFT - 3
@@ -70,6 +70,8 @@ async def perform_page_work(
         except StopIteration as done:
             if held is not None and held.tables:
                 await space.page_table_lock.release()
+            if kernel.checks is not None:
+                kernel.checks.revoke_completed(space.mm)
             return done.value
         kind = type(request)
         answer = None
@@ -135,6 +137,8 @@ async def _answer(
         case FreePage(pfn=freed):
             await free_pages(kernel, cpu, freed, 0)
         case DeferFlush(address=address):
+            if kernel.checks is not None:
+                kernel.checks.revoke(space.mm, address, address + PAGE_SIZE)
             if await read_cpumask(kernel, space.mm) & ~(1 << cpu.index):
                 await held.tlb_ubc.add_mm(kernel, space.mm)
             else:
@@ -167,7 +171,15 @@ async def _answer_seldom(
         case UnlockPage(pfn=pfn):
             await unlock_page(kernel, pfn)
         case FlushPage(address=address):
+            if kernel.checks is not None:
+                kernel.checks.revoke(
+                    space.mm, address & PAGE_MASK, (address & PAGE_MASK) + PAGE_SIZE
+                )
             await flush_tlb_page(kernel, cpu, space.mm, address)
+        case EntriesMoved(old=old, new=new, nr_bytes=nr_bytes):
+            if kernel.checks is not None:
+                kernel.checks.pages_moved(space.mm, old, new, nr_bytes)
+                kernel.checks.revoke(space.mm, old, old + nr_bytes)
         case FlushRange(start=start, end=end):
             await flush_tlb_range(kernel, cpu, space.mm, start=start, end=end)
         case LockTables():

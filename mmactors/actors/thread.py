@@ -13,7 +13,7 @@ from mmactors.actors.address_space import alloc_table
 from mmactors.actors.fault import handle_page_fault
 from mmactors.actors.memory import TransferLines
 from mmactors.actors.process import Process
-from mmactors.actors.user_access import run_access
+from mmactors.actors.user_access import run_access, run_and_tell
 from mmactors.arch.trace import Trace
 from mmactors.engine.actor import Actor
 from mmactors.engine.cpu import Cpu, WaitQueue
@@ -221,8 +221,11 @@ class UserThread:
             if engine.is_exploring and row < len(trace):
                 row = await run_access(space, cpu, trace, row)
             else:
-                budget_ns = min(engine.limit - clock.now, BATCH_NS)
-                row = hardware.run(cpu.index, trace, row, max(budget_ns, 1), now_ns=clock.now)
+                budget_ns = max(min(engine.limit - clock.now, BATCH_NS), 1)
+                if kernel.checks is not None and kernel.checks.wants_accesses:
+                    row = run_and_tell(space, cpu, trace, row, budget_ns)
+                else:
+                    row = hardware.run(cpu.index, trace, row, budget_ns, now_ns=clock.now)
             elapsed_ns = stop[ELAPSED_NS]
             clock.now += elapsed_ns
             cpu.times.user_ns += elapsed_ns

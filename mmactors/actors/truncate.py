@@ -69,12 +69,16 @@ async def truncate_inode_pages(
         if engine.wants_step():
             await engine.step(_removal(inode, index, pfn))
         _forget_page(kernel, cpu, inode, index)
+        if kernel.checks is not None:
+            kernel.checks.file_dropped(inode.mapping, index, index + 1)
         await put_and_free_page(kernel, cpu, pfn)
         await unlock_page(kernel, pfn)
         await put_and_free_page(kernel, cpu, pfn)
     for index in [stored for stored in inode.stored if stored >= first]:
         if end is None or index < end:
             inode.stored.discard(index)
+            if kernel.checks is not None and index not in inode.mapping.pages:
+                kernel.checks.file_dropped(inode.mapping, index, index + 1)
 
 
 async def invalidate_mapping_pages(

@@ -12,9 +12,17 @@ import numpy as np
 
 from mmactors.actors.fault import handle_page_fault
 from mmactors.actors.thread import UserThread
-from mmactors.actors.user_access import run_access
+from mmactors.actors.user_access import run_access, run_and_tell
 from mmactors.arch.trace import LOAD
-from mmactors.hw.hardware import ELAPSED_NS, ERROR_CODE, FAULT, FAULT_ADDRESS, REASON, STALE
+from mmactors.hw.hardware import (
+    ELAPSED_NS,
+    ERROR_CODE,
+    FAULT,
+    FAULT_ADDRESS,
+    NO_LIMIT_NS,
+    REASON,
+    STALE,
+)
 from mmactors.workload.touch import page_trace
 
 _ONE_PAGE: Final = np.zeros(1, np.int64)
@@ -46,6 +54,8 @@ async def copy_from_user_atomic(thread: UserThread, address: int) -> bool:
     while True:
         if kernel.engine.is_exploring:
             await run_access(space, cpu, trace, 0)
+        elif kernel.checks is not None and kernel.checks.wants_accesses:
+            run_and_tell(space, cpu, trace, 0, NO_LIMIT_NS)
         else:
             kernel.hardware.run(cpu.index, trace, 0, now_ns=cpu.clock.now)
         if stop[REASON] != STALE:

@@ -128,6 +128,7 @@ async def _zap_entries(
     if kernel.checks is not None:
         stop = leaves.address + (done.stopped - leaves.index) * PAGE_SIZE
         kernel.checks.revoke(space.mm, leaves.address, stop)
+        kernel.checks.pages_dropped(space.mm, leaves.address, stop)
     if engine.guard.on:
         _check(engine.guard, leaves, done)
     kernel.count_node(cpu, NR_ANON_MAPPED, -done.anon_unmapped)

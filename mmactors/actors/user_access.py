@@ -12,8 +12,17 @@ from mmactors.arch.pte import pte_pfn
 from mmactors.arch.trace import KIND_MASK, MODIFY, STORE, Trace
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Label, Mode
-from mmactors.hw.hardware import FAULT, REASON, STALE
-from mmactors.units import PAGE_MASK
+from mmactors.hw.hardware import (
+    BUDGET,
+    ELAPSED_NS,
+    END,
+    FAULT,
+    MEMORY_READS,
+    MEMORY_WRITES,
+    REASON,
+    STALE,
+)
+from mmactors.units import PAGE_MASK, PAGE_SHIFT
 
 TLB: Final = "tlb"
 """All translations that a CPU holds, those of its walk caches too: `tlb[cpu]`."""
@@ -34,7 +43,7 @@ async def run_access(space: AddressSpace, cpu: Cpu, trace: Trace, row: int) -> i
         view = kernel.memory.view
         before = view[path[-1]]
         nr_before = hardware.nr_walked_entries(cpu.index)
-        row = hardware.run(cpu.index, trace, row, 1, now_ns=cpu.clock.now)
+        row = hardware.run_row(cpu.index, trace, row, now_ns=cpu.clock.now)
         after = view[path[-1]]
     nr_walked = hardware.nr_walked_entries(cpu.index) - nr_before
     if nr_walked:
@@ -46,7 +55,39 @@ async def run_access(space: AddressSpace, cpu: Cpu, trace: Trace, row: int) -> i
             engine.touch(PAGE_TABLES, Mode.READ)
     reason = hardware.stop[REASON]
     if reason not in (FAULT, STALE):
-        pfn = pte_pfn(hardware.last_translation(cpu.index))
+        pfn = pte_pfn(hardware.last_translation(cpu.index, address))
         engine.touch(f"{DATA}[{pfn}]", Mode.WRITE if is_store else Mode.READ)
+        if kernel.checks is not None and kernel.checks.wants_accesses:
+            # What an address should hold is compared with what its page holds, whichever it is.
+            value = f"value[{space.mm.ctx_id}][{address >> PAGE_SHIFT:#x}]"
+            engine.touch(value, Mode.WRITE if is_store else Mode.READ)
+            kernel.checks.access(space.mm, address, pfn, is_write=is_store)
     engine.observe((reason, row))
+    return row
+
+
+def run_and_tell(space: AddressSpace, cpu: Cpu, trace: Trace, row: int, budget_ns: int) -> int:
+    """Do what `Hardware.run` does, and tell `kernel.checks` of each access."""
+    kernel = space.kernel
+    hardware, checks = kernel.hardware, kernel.checks
+    assert checks is not None, "somebody wants to be told"
+    stop = hardware.stop
+    elapsed_ns = nr_reads = nr_writes = 0
+    stop[REASON] = END
+    while row < len(trace):
+        before = row
+        row = hardware.run_row(cpu.index, trace, row, now_ns=cpu.clock.now + elapsed_ns)
+        elapsed_ns += stop[ELAPSED_NS]
+        nr_reads += stop[MEMORY_READS]
+        nr_writes += stop[MEMORY_WRITES]
+        if row == before:
+            break
+        address = int(trace.address[before])
+        is_write = int(trace.meta[before]) & KIND_MASK in (STORE, MODIFY)
+        pfn = pte_pfn(hardware.last_translation(cpu.index, address))
+        checks.access(space.mm, address, pfn, is_write=is_write)
+        if elapsed_ns >= budget_ns:
+            stop[REASON] = BUDGET
+            break
+    stop[ELAPSED_NS], stop[MEMORY_READS], stop[MEMORY_WRITES] = elapsed_ns, nr_reads, nr_writes
     return row

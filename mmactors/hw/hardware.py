@@ -183,25 +183,32 @@ class Hardware:
             True,
         )
 
+    def run_row(self, cpu: int, trace: Trace, row: int, *, now_ns: int = 0) -> int:
+        """Run one row of a trace, whatever it costs; return the row to run next, see `stop`."""
+        done = self._run_one(cpu, int(trace.address[row]), int(trace.meta[row]), now_ns)
+        if done and row + done < len(trace):
+            self.stop[REASON] = BUDGET
+        return row + done
+
     def access(self, cpu: int, address: int, size: int, kind: int, *, now_ns: int = 0) -> bool:
         """Do one access in user mode; return whether it was done, otherwise it faulted."""
+        return self._run_one(cpu, address, kind | size << SIZE_SHIFT, now_ns) == 1
+
+    def _run_one(self, cpu: int, address: int, meta: int, now_ns: int) -> int:
         self._one_address[0] = address
-        self._one_meta[0] = kind | size << SIZE_SHIFT
-        return (
-            access.run(
-                self._state,
-                self._memory,
-                self._generation,
-                self._watched,
-                self._one_address,
-                self._one_meta,
-                self._rows[cpu],
-                0,
-                NO_LIMIT_NS,
-                now_ns,
-                True,
-            )
-            == 1
+        self._one_meta[0] = meta
+        return access.run(
+            self._state,
+            self._memory,
+            self._generation,
+            self._watched,
+            self._one_address,
+            self._one_meta,
+            self._rows[cpu],
+            0,
+            NO_LIMIT_NS,
+            now_ns,
+            True,
         )
 
     def kernel_access(self, cpu: int, physical_address: int, kind: int) -> int:
@@ -237,9 +244,21 @@ class Hardware:
         """Return how many page-table entries the walker of `cpu` has touched so far."""
         return self._view[self._rows[cpu] + _WALK_REFERENCES]
 
-    def last_translation(self, cpu: int) -> int:
-        """Return the entry through which `cpu` did its last access, of all levels combined."""
-        return self._view[self._rows[cpu] + layout.PTE]
+    def last_translation(self, cpu: int, address: int) -> int:
+        """Return the entry through which `cpu` did its last access, of data at `address`.
+
+        All levels' permissions are combined in it.
+        """
+        row, view = self._rows[cpu], self._view
+        index = view[row + layout.DATA_HINTS + ((address >> 12) & (layout.NR_HINTS - 1))]
+        pcid = view[row + layout.PCID]
+        for size in range(tlb.NR_SIZES):
+            if index and view[index] == tlb.tag_of(address, pcid, size + 1):
+                return view[index + tlb.PTE]
+        # Two pages at once, a fetch, or a global entry: what is seldom leaves no hint.
+        found = self.translations(cpu, pcid, address)
+        assert found, f"cpu{cpu} has not just been at {address:#x}"
+        return found[0].pte
 
     def translations(self, cpu: int, pcid: int, address: int) -> list[Translation]:
         """Return what the TLBs of `cpu` hold for `address` under `pcid`; they do not notice."""

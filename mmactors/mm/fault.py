@@ -15,6 +15,7 @@ from attrs import define, field, frozen
 
 from mmactors.arch.page import PageColumns
 from mmactors.arch.pte import PRESENT, PROTNONE, RW
+from mmactors.checks import Checks
 from mmactors.mm.anon_vma import AnonVmaRequest
 from mmactors.mm.anon_vma_chain import anon_vma_prepare
 from mmactors.mm.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
@@ -23,7 +24,7 @@ from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
 from mmactors.mm.page_table import TableRequest
 from mmactors.mm.pgprot import anonymous_pte, vm_get_page_prot, zero_page_pte
 from mmactors.mm.rmap import page_add_new_anon_rmap
-from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, StepRequest, page, pte, rss
+from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, StepRequest, data, page, pte, rss
 from mmactors.mm.task import Task
 from mmactors.mm.vma import VM_SHARED, Vma
 from mmactors.mm.vmstat import NR_ANON_MAPPED
@@ -60,6 +61,8 @@ class FaultContext:
     """Called with an item of the node and what it changes by."""
     is_page_locked: Callable[[int], bool] = _never_locked
     """Called with a page of a file."""
+    checks: Checks | None = None
+    """Who is told what happens to contents; None: nobody."""
     task: Task = field(factory=Task)
     """The thread that runs (current)."""
 
@@ -147,6 +150,16 @@ FaultRequest = (
     | AnonVmaRequest
 )
 FaultSteps = Generator[FaultRequest, int | None, int]
+
+
+def copy_page(
+    context: FaultContext, mm: MmStruct, source: int, target: int
+) -> Generator[StepRequest, None, None]:
+    """Copy what a page contains, as it is at this moment (copy_user_highpage)."""
+    if mm.page_table.wants_step():
+        yield Step(f"copy page {source:#x}", ((data(source), "r"), (data(target), "w")))
+    if context.checks is not None:
+        context.checks.page_copied(source, target)
 
 
 def vma_page_prot(vma: Vma) -> int:

@@ -24,6 +24,7 @@ from mmactors.mm.fault import (
     LockPage,
     ReadPage,
     UnlockPage,
+    copy_page,
     is_none,
     vma_page_prot,
 )
@@ -79,6 +80,7 @@ def _do_cow_fault(
     if original is None:
         yield FreePage(pfn=pfn)
         return fault
+    yield from copy_page(context, mm, original, pfn)
     view = mm.page_table.memory.view
     yield LockPtes(index)
     if mm.page_table.wants_step():
@@ -91,6 +93,8 @@ def _do_cow_fault(
         context.add_mm_counter_fast(mm, MM_ANONPAGES, 1)
         flags = vma_page_prot(vma) | DIRTY | (RW if vma.vm_flags & VM_WRITE else 0)
         view[index] = make_pte(pfn, flags)
+        if context.checks is not None:
+            context.checks.page_made_private(mm, address, pfn)
     yield UNLOCK_PTES
     yield from _put_page(context, mm, vma, original)
     if not is_ours:

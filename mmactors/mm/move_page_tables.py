@@ -33,6 +33,15 @@ class FlushRange:
     end: int
 
 
+@frozen(kw_only=True)
+class EntriesMoved:
+    """Whoever follows contents be told: they are at another address now; answered with None."""
+
+    old: int
+    new: int
+    nr_bytes: int
+
+
 @frozen
 class LockTables:
     """Take page_table_lock, which guards entries that point to tables."""
@@ -43,7 +52,7 @@ class UnlockTables:
     """Let go of page_table_lock."""
 
 
-MoveRequest = TableRequest | FlushRange | LockTables | UnlockTables | StepRequest
+MoveRequest = TableRequest | FlushRange | EntriesMoved | LockTables | UnlockTables | StepRequest
 MoveSteps = Generator[MoveRequest, int | None, int]
 
 
@@ -65,7 +74,7 @@ def move_page_tables(
             if target is None:
                 break
             is_whole = extent == 1 << _PUD_SHIFT
-            if not is_whole or not (yield from _move_table(mm, old, target, level=PUD_LEVEL)):
+            if not is_whole or not (yield from _move_table(mm, old, new, target, level=PUD_LEVEL)):
                 extent = _extent(PMD_SHIFT, old, end, new)
                 if level == PTE_LEVEL and not (yield from _move_pmd(mm, rules, old, new, extent)):
                     break
@@ -82,19 +91,19 @@ def _move_pmd(
     target = yield from table.alloc(new, PMD_LEVEL)
     if target is None:
         return False
-    if extent == 1 << PMD_SHIFT and (yield from _move_table(mm, old, target, level=PMD_LEVEL)):
+    if extent == 1 << PMD_SHIFT and (yield from _move_table(mm, old, new, target, level=PMD_LEVEL)):
         return True
     target = yield from table.alloc(new)
     if target is None:
         return False
     source = table.pte_offset(old)
     assert source is not None, f"the table of {old:#x} has gone"
-    yield from _move_ptes(mm, rules, source, target, count=extent >> PAGE_SHIFT, old=old)
+    yield from _move_ptes(mm, rules, source, target, extent=extent, old=old, new=new)
     return True
 
 
 def _move_ptes(
-    mm: MmStruct, rules: Rules, source: int, target: int, *, count: int, old: int
+    mm: MmStruct, rules: Rules, source: int, target: int, *, extent: int, old: int, new: int
 ) -> Generator[MoveRequest, int | None, None]:
     """Move entries under the locks of both tables; the flush of the old place is under them, too.
 
@@ -102,6 +111,7 @@ def _move_ptes(
     new one, or write to a page that was found clean there.
     """
     view = mm.page_table.memory.view
+    count = extent >> PAGE_SHIFT
     yield LockPtes(source, target)
     if mm.page_table.wants_step():
         words = (*range(source, source + count), *range(target, target + count))
@@ -119,7 +129,8 @@ def _move_ptes(
                 else rules.move_ptes_flushes_clean_under_ptl
             )
             need_flush = True
-    flush = FlushRange(start=old, end=old + (count << PAGE_SHIFT))
+    yield EntriesMoved(old=old, new=new, nr_bytes=extent)
+    flush = FlushRange(start=old, end=old + extent)
     if force_flush:
         yield flush
     yield UNLOCK_PTES
@@ -128,7 +139,7 @@ def _move_ptes(
 
 
 def _move_table(
-    mm: MmStruct, old: int, target: int, *, level: int
+    mm: MmStruct, old: int, new: int, target: int, *, level: int
 ) -> Generator[MoveRequest, int | None, bool]:
     """Let the entry at word `target` point to the table below that of `old`; False: it is taken."""
     table = mm.page_table
@@ -143,7 +154,9 @@ def _move_table(
         view[target] = view[source]
         view[source] = 0
         table.forget_walks()
-        yield FlushRange(start=old, end=old + (1 << PMD_SHIFT + 9 * (level - PMD_LEVEL)))
+        nr_bytes = 1 << PMD_SHIFT + 9 * (level - PMD_LEVEL)
+        yield EntriesMoved(old=old, new=new, nr_bytes=nr_bytes)
+        yield FlushRange(start=old, end=old + nr_bytes)
     yield UnlockTables()
     return is_free
 

@@ -60,6 +60,11 @@ def page(pfn: int) -> str:
     return f"pages[{pfn}]"
 
 
+def data(pfn: int) -> str:
+    """Return the name of what a page contains."""
+    return f"data[{pfn}]"
+
+
 def rss(ctx_id: int) -> str:
     """Return the name of an address space's rss counters."""
     return f"rss[{ctx_id}]"

@@ -17,6 +17,7 @@ from mmactors.mm.fault import (
     FreePage,
     LockPage,
     UnlockPage,
+    copy_page,
     vma_page_prot,
 )
 from mmactors.mm.mapped_file import MappedFile
@@ -131,6 +132,8 @@ def _wp_page_copy(
     if pfn is None:
         yield from _put_old(context, mm, old)
         return VM_FAULT_OOM
+    if old is not None:
+        yield from copy_page(context, mm, old, pfn)
     touches: tuple[Touch, ...] = ((pte(index), "w"), (page(pfn), "w"), (rss(mm.ctx_id), "a"))
     if old is not None:
         touches = (*touches, (page(old), "w"))
@@ -151,6 +154,8 @@ def _wp_page_copy(
     context.count_node(NR_ANON_MAPPED, 1)
     context.add_mm_counter_fast(mm, MM_ANONPAGES, 1)
     view[index] = _writable(make_pte(pfn, vma_page_prot(vma)), vma)
+    if context.checks is not None:
+        context.checks.page_made_private(mm, address, pfn)
     if old is not None:
         context.add_mm_counter_fast(mm, mm_counter(pages, old), -1)
         if page_remove_rmap(pages, old):

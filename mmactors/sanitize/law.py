@@ -11,6 +11,9 @@ class Law(StrEnum):
 
     STALE_TRANSLATION = "stale translation"
     STALE_AFTER_REVOKE = "stale translation after revoke"
+    LOST_WRITE = "lost write"
+    ISOLATION = "isolation broken"
+    USE_AFTER_FREE = "use after free"
     DOUBLE_FREE = "double free"
     TWICE_ALLOCATED = "page handed out twice"
     FREED_WHILE_MAPPED = "page free and mapped"
@@ -42,6 +45,22 @@ LESSONS: Final = {
         "also if another CPU had changed the entry before it and has not flushed yet",
         look="whether the flush happens before the page-table lock is released, or whoever finds "
         "the entry changed flushes too (mm_tlb_flush_pending, tlb_finish_mmu)",
+    ),
+    Law.LOST_WRITE: Lesson(
+        law="a load finds all stores that came before it, whatever page it finds them in, but for "
+        "those that a call such as madvise was asked to drop and dropped after them",
+        look="which CPU could still write to the old page when it was copied, written to disk or "
+        "dropped, and by what flush it should have been stopped (ptep_clear_flush, page_mkclean)",
+    ),
+    Law.ISOLATION: Lesson(
+        law="a private write is seen by nobody else, and nobody sees a page before it is cleared",
+        look="who was given this page while another still used it: copies on write that were left "
+        "out (do_wp_page, gup), pages freed too early",
+    ),
+    Law.USE_AFTER_FREE: Lesson(
+        law="who uses an object holds a lock or a reference that keeps it, or looks again whether "
+        "it is still the same one",
+        look="what was to keep the object alive: its lock, its reference, an RCU grace period",
     ),
     Law.DOUBLE_FREE: Lesson(
         law="each reference is dropped once, and only who drops the last one frees the page",

@@ -13,12 +13,16 @@ from mmactors.actors.kernel import Kernel
 from mmactors.checks import Checks
 from mmactors.events import ErrorReportEnd
 from mmactors.hw.hardware import FAULT_ADDRESS
+from mmactors.mm.gfp import GFP_ZERO
+from mmactors.mm.mapped_file import Mapping
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.sanitize.at_rest import counter_problems, leak_problems
 from mmactors.sanitize.config import SanitizeConfig
+from mmactors.sanitize.contents import Contents
 from mmactors.sanitize.finding import Finding, SanitizerError
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.lockdep import Lockdep
+from mmactors.sanitize.objects import Objects
 from mmactors.sanitize.page_history import Moment, PageHistory
 from mmactors.sanitize.page_state import PageState
 from mmactors.sanitize.revoked import Revoked
@@ -26,6 +30,8 @@ from mmactors.sanitize.stale_tlb import StaleTlb
 
 FINDINGS_MAX: Final = 100
 """So many are kept; a broken machine may break the same law at every access."""
+
+Problem = tuple[Law, str, list[str]]
 
 
 @define(eq=False)
@@ -40,6 +46,8 @@ class Sanitizer(Checks):
     _stale_tlb: StaleTlb = field(init=False)
     _revoked: Revoked | None = field(default=None, init=False)
     _page_state: PageState | None = field(default=None, init=False)
+    _contents: Contents | None = field(default=None, init=False)
+    _objects: Objects | None = field(default=None, init=False)
     _lockdep: Lockdep | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -51,6 +59,11 @@ class Sanitizer(Checks):
             kernel.hardware.watch_translations()
         if config.page_state or config.leaks:
             self._page_state = PageState(kernel.pages)
+        if config.contents:
+            self._contents = Contents()
+            self.wants_accesses = True
+        if config.objects:
+            self._objects = Objects()
         if config.lockdep:
             engine = kernel.engine
             engine.lock_observer = self._lockdep = Lockdep(engine, on_finding=self.take)
@@ -69,17 +82,20 @@ class Sanitizer(Checks):
     def revoke(self, mm: object, start: int, end: int) -> None:
         """Note what TLBs know of the range whose entries were just changed."""
         if self._revoked is not None:
-            assert isinstance(mm, MmStruct), f"{mm!r} is no address space"
-            self._revoked.revoke(mm, start, end, self._moment())
+            self._revoked.revoke(_mm(mm), start, end, self._moment())
 
     def revoke_completed(self, mm: object) -> None:
         """Mark what TLBs still know of it."""
         if self._revoked is not None:
-            assert isinstance(mm, MmStruct), f"{mm!r} is no address space"
-            self._revoked.completed(mm, self._moment())
+            self._revoked.completed(_mm(mm), self._moment())
+        if self._contents is not None:
+            self._contents.completed(_mm(mm), self._moment())
 
-    def pages_allocated(self, pfn: int, order: int) -> None:
+    def pages_allocated(self, pfn: int, order: int, gfp: int) -> None:
         """Look at pages that are handed out, and note who has them."""
+        if self._contents is not None and gfp & GFP_ZERO:
+            for page in range(pfn, pfn + (1 << order)):
+                self._contents.page_zeroed(page)
         self._look_at_pages(PageState.allocated, pfn, order)
         self.history.note_allocated(pfn, order, self._moment())
 
@@ -98,6 +114,88 @@ class Sanitizer(Checks):
             for law, what in look(self._page_state, pfn, order):
                 if self.config.page_state:
                     self.report(law, what, self.history.describe(pfn))
+
+    # -- contents ------------------------------------------------------------------------------
+
+    def access(self, mm: object, address: int, pfn: int, *, is_write: bool) -> None:
+        """Compare what the page holds with what the address should."""
+        if self._contents is not None:
+            now = self._moment()
+            self._take_problem(self._contents.access(_mm(mm), address, pfn, now, is_write=is_write))
+
+    def file_access(self, mapping: object, index: int, pfn: int, *, is_write: bool) -> None:
+        """Compare what the page holds with what the file should."""
+        if self._contents is not None:
+            now = self._moment()
+            self._take_problem(
+                self._contents.access_file(_mapping(mapping), index, pfn, now, is_write=is_write)
+            )
+
+    def page_copied(self, source: int, target: int) -> None:
+        """Let the copy hold the same."""
+        if self._contents is not None:
+            self._contents.page_copied(source, target)
+
+    def page_made_private(self, mm: object, address: int, pfn: int) -> None:
+        """Let the address have a content of its own."""
+        if self._contents is not None:
+            self._contents.page_made_private(_mm(mm), address, pfn)
+
+    def page_read(self, pfn: int, mapping: object, index: int) -> None:
+        """Let the page hold what is on disk."""
+        if self._contents is not None:
+            self._contents.page_read(pfn, _mapping(mapping), index)
+
+    def page_written(self, pfn: int, mapping: object, index: int) -> None:
+        """Let the disk hold what is in the page."""
+        if self._contents is not None:
+            self._contents.page_written(pfn, _mapping(mapping), index)
+
+    def pages_dropped(self, mm: object, start: int, end: int) -> None:
+        """Let a range show what a new mapping does."""
+        if self._contents is not None:
+            self._contents.dropped(_mm(mm), start, end, self._moment())
+
+    def pages_may_drop(self, mm: object, start: int, end: int) -> None:
+        """Let a range show its content or zeros."""
+        if self._contents is not None:
+            self._contents.may_drop(_mm(mm), start, end, self._moment())
+
+    def pages_moved(self, mm: object, old: int, new: int, nr_bytes: int) -> None:
+        """Let contents be found at another address."""
+        if self._contents is not None:
+            self._contents.moved(_mm(mm), old, new, nr_bytes, self._moment())
+
+    def pages_forked(self, parent: object, child: object, start: int, end: int) -> None:
+        """Let a child have its parent's contents."""
+        if self._contents is not None:
+            self._contents.forked(_mm(parent), _mm(child), start, end, self._moment())
+
+    def file_dropped(self, mapping: object, first: int, end: int | None) -> None:
+        """Let pages of a file be zeros."""
+        if self._contents is not None:
+            self._contents.file_dropped(_mapping(mapping), first, end)
+
+    # -- objects -------------------------------------------------------------------------------
+
+    def object_allocated(self, kind: str, number: int) -> None:
+        """Note that an object lives."""
+        if self._objects is not None:
+            self._take_problem(self._objects.allocated(kind, number, self._moment()))
+
+    def object_freed(self, kind: str, number: int) -> None:
+        """Note that an object does not live any more."""
+        if self._objects is not None:
+            self._take_problem(self._objects.freed(kind, number, self._moment()))
+
+    def object_used(self, kind: str, number: int) -> None:
+        """Look whether an object that is used lives."""
+        if self._objects is not None:
+            self._take_problem(self._objects.used(kind, number))
+
+    def _take_problem(self, problem: Problem | None) -> None:
+        if problem is not None:
+            self.report(*problem)
 
     # -- when nobody runs ----------------------------------------------------------------------
 
@@ -142,6 +240,16 @@ class Sanitizer(Checks):
         if actor is None:
             return Moment("nobody", engine.now_ns)
         return Moment(str(actor), actor.clock.now)
+
+
+def _mm(mm: object) -> MmStruct:
+    assert isinstance(mm, MmStruct), f"{mm!r} is no address space"
+    return mm
+
+
+def _mapping(mapping: object) -> Mapping:
+    assert isinstance(mapping, Mapping), f"{mapping!r} holds no pages of a file"
+    return mapping
 
 
 def attach(kernel: Kernel, config: SanitizeConfig) -> Sanitizer | None:

@@ -46,6 +46,7 @@ from mmactors.mm.mlock import LockPages
 from mmactors.mm.mm_config import MmConfig
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.move_page_tables import (
+    EntriesMoved,
     FlushRange,
     LockTables,
     UnlockTables,
@@ -271,7 +272,14 @@ class UserlandMachine:
                 raise NotModelled(f"{type(request).__name__} is not served")
             case SyncFileRange():
                 return 0
-            case AreaSearched() | FlushPage() | FlushRange() | LockForWriting() | Downgrade():
+            case (
+                AreaSearched()
+                | FlushPage()
+                | EntriesMoved()
+                | FlushRange()
+                | LockForWriting()
+                | Downgrade()
+            ):
                 pass
             case LockPtes() | UnlockPtes() | LockTables() | UnlockTables():
                 pass

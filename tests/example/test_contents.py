@@ -1,0 +1,225 @@
+"""Lost writes and broken isolation: what is legal at a place, whatever page stands for it.
+
+The moments are told by hand, as kernel paths tell them, so that right and wrong orders can be
+compared. Addresses are those of a running process's private memory.
+"""
+
+from copy import copy
+from typing import Final
+
+import pytest
+from attrs import evolve
+from machines import run, scenario_of
+
+from mmactors.mm.mapped_file import Mapping
+from mmactors.mm.mm_struct import MmStruct
+from mmactors.sanitize.config import SanitizeConfig
+from mmactors.sanitize.law import Law
+from mmactors.sanitize.sanitizer import Sanitizer
+from mmactors.units import PAGE_SIZE
+
+P: Final = 0x2000
+Q: Final = 0x2001
+"""Two frames."""
+
+
+@pytest.fixture
+def sanitizer() -> Sanitizer:
+    """Return a sanitizer that follows contents, of a machine with memory that was not touched."""
+    scenario = scenario_of(["mmap A 64K", "spin"])
+    scenario = evolve(scenario, sanitize=SanitizeConfig(contents=True))
+    found = run(scenario, until_ns=50_000).machine._wired.sanitizer
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def mm(sanitizer: Sanitizer) -> MmStruct:
+    """Return the address space."""
+    return next(iter(sanitizer.kernel.spaces.values())).mm
+
+
+@pytest.fixture
+def x(mm: MmStruct) -> int:
+    """Return the address of a page."""
+    return next(iter(mm.tree)).vm_start
+
+
+def laws(sanitizer: Sanitizer) -> list[Law]:
+    """Return the laws that were found broken, in order."""
+    return [finding.law for finding in sanitizer.findings]
+
+
+def test_a_load_finds_the_stores_before_it(sanitizer: Sanitizer, mm: MmStruct, x: int) -> None:
+    """Also in a copy, and after the page was copied back."""
+    sanitizer.access(mm, x, P, is_write=True)
+    sanitizer.page_copied(P, Q)
+    sanitizer.access(mm, x, Q, is_write=True)
+    sanitizer.access(mm, x, Q, is_write=False)
+
+    assert [] == laws(sanitizer)
+
+
+def test_a_store_after_the_copy_was_made_is_lost(
+    sanitizer: Sanitizer, mm: MmStruct, x: int
+) -> None:
+    """A CPU that could still write to the old page while it was copied: the story of A9."""
+    sanitizer.access(mm, x, P, is_write=True)
+    sanitizer.page_copied(P, Q)
+    sanitizer.access(mm, x, P, is_write=True)
+    sanitizer.access(mm, x, Q, is_write=False)
+
+    assert [Law.LOST_WRITE] == laws(sanitizer)
+    assert f"the last store here went to page {P:#x}" in sanitizer.findings[0].facts[0]
+
+
+def test_a_later_store_does_not_hide_a_lost_one(sanitizer: Sanitizer, mm: MmStruct, x: int) -> None:
+    """The content is a running hash of all stores."""
+    sanitizer.access(mm, x, P, is_write=True)
+    sanitizer.page_copied(P, Q)
+    sanitizer.access(mm, x, P, is_write=True)
+    sanitizer.access(mm, x, Q, is_write=True)
+
+    assert [Law.LOST_WRITE] == laws(sanitizer)
+
+
+def test_dropped_memory_reads_as_zeros(sanitizer: Sanitizer, mm: MmStruct, x: int) -> None:
+    """After MADV_DONTNEED returned, what was there must not be seen."""
+    sanitizer.access(mm, x, P, is_write=True)
+    sanitizer.pages_dropped(mm, x, x + PAGE_SIZE)
+    sanitizer.revoke_completed(mm)
+    sanitizer.access(mm, x, P, is_write=False)
+
+    assert [Law.LOST_WRITE] == laws(sanitizer)
+
+
+def test_until_the_call_returns_the_old_page_may_be_used(
+    sanitizer: Sanitizer, mm: MmStruct, x: int
+) -> None:
+    """What another CPU stores there meanwhile may be lost, and what it loads may be old."""
+    sanitizer.access(mm, x, P, is_write=True)
+    sanitizer.pages_dropped(mm, x, x + PAGE_SIZE)
+    sanitizer.access(mm, x, P, is_write=True)
+    sanitizer.access(mm, x, P, is_write=False)
+    sanitizer.access(mm, x, Q, is_write=False)
+    sanitizer.revoke_completed(mm)
+    sanitizer.access(mm, x, Q, is_write=True)
+    sanitizer.access(mm, x, Q, is_write=False)
+
+    assert [] == laws(sanitizer)
+
+
+def test_lazily_freed_memory_keeps_its_content_or_loses_it(
+    sanitizer: Sanitizer, mm: MmStruct, x: int
+) -> None:
+    """After MADV_FREE both are legal, whatever was seen before, until the next store."""
+    sanitizer.access(mm, x, P, is_write=True)
+    sanitizer.pages_may_drop(mm, x, x + PAGE_SIZE)
+    sanitizer.revoke_completed(mm)
+    sanitizer.access(mm, x, P, is_write=False)
+    sanitizer.access(mm, x, Q, is_write=False)
+    sanitizer.access(mm, x, P, is_write=True)
+
+    assert [] == laws(sanitizer)
+
+    sanitizer.access(mm, x, Q, is_write=False)
+
+    assert [Law.LOST_WRITE] == laws(sanitizer)
+
+
+def test_moved_memory_is_found_at_its_new_address(
+    sanitizer: Sanitizer, mm: MmStruct, x: int
+) -> None:
+    """A store by the old translation, while mremap is under way, may be seen at the new address."""
+    y = x + 8 * PAGE_SIZE
+    sanitizer.access(mm, x, P, is_write=True)
+    sanitizer.pages_moved(mm, x, y, PAGE_SIZE)
+    sanitizer.access(mm, x, P, is_write=True)
+    sanitizer.revoke_completed(mm)
+    sanitizer.access(mm, y, P, is_write=False)
+
+    assert [] == laws(sanitizer)
+
+    sanitizer.access(mm, y, Q, is_write=False)
+
+    assert [Law.LOST_WRITE] == laws(sanitizer)
+
+
+def test_a_childs_write_must_not_reach_its_parent(
+    sanitizer: Sanitizer, mm: MmStruct, x: int
+) -> None:
+    """A copy on write that was left out: both still have page P (C7)."""
+    child = copy(mm)
+    child.ctx_id = 99
+    sanitizer.access(mm, x, P, is_write=True)
+    sanitizer.pages_forked(mm, child, x, x + PAGE_SIZE)
+    sanitizer.revoke_completed(mm)
+    sanitizer.access(child, x, P, is_write=False)
+    sanitizer.access(child, x, P, is_write=True)
+
+    assert [] == laws(sanitizer)
+
+    sanitizer.access(mm, x, P, is_write=False)
+
+    assert [Law.ISOLATION] == laws(sanitizer)
+
+
+def test_memory_that_was_another_ones_is_seen(sanitizer: Sanitizer, mm: MmStruct, x: int) -> None:
+    """A page that is handed out without being cleared shows what its last owner stored."""
+    sanitizer.access(mm, x, P, is_write=True)
+    sanitizer.access(mm, x + PAGE_SIZE, P, is_write=False)
+
+    assert [Law.ISOLATION] == laws(sanitizer)
+
+
+def test_what_was_written_back_is_found_on_disk(sanitizer: Sanitizer) -> None:
+    """A clean page may be dropped and read again."""
+    mapping = Mapping(dev=(254, 0), inode=12, size_bytes=PAGE_SIZE)
+    sanitizer.page_read(P, mapping, 0)
+    sanitizer.file_access(mapping, 0, P, is_write=True)
+    sanitizer.page_written(P, mapping, 0)
+    sanitizer.page_read(Q, mapping, 0)
+    sanitizer.file_access(mapping, 0, Q, is_write=False)
+
+    assert [] == laws(sanitizer)
+
+
+def test_a_write_after_writeback_that_left_the_page_clean_is_lost(sanitizer: Sanitizer) -> None:
+    """The story of A2: the page is dropped as clean, and comes back as it is on disk."""
+    mapping = Mapping(dev=(254, 0), inode=12, size_bytes=PAGE_SIZE)
+    sanitizer.page_read(P, mapping, 0)
+    sanitizer.file_access(mapping, 0, P, is_write=True)
+    sanitizer.page_written(P, mapping, 0)
+    sanitizer.file_access(mapping, 0, P, is_write=True)
+    sanitizer.page_read(Q, mapping, 0)
+    sanitizer.file_access(mapping, 0, Q, is_write=False)
+
+    assert [Law.LOST_WRITE] == laws(sanitizer)
+
+
+def test_a_truncated_file_reads_as_zeros(sanitizer: Sanitizer) -> None:
+    """Nothing of it comes back when the file grows again."""
+    mapping = Mapping(dev=(254, 0), inode=12, size_bytes=PAGE_SIZE)
+    sanitizer.file_access(mapping, 0, P, is_write=True)
+    sanitizer.page_written(P, mapping, 0)
+    sanitizer.file_dropped(mapping, 0, None)
+    sanitizer.page_read(Q, mapping, 0)
+    sanitizer.file_access(mapping, 0, Q, is_write=False)
+
+    assert [] == laws(sanitizer)
+
+
+def test_an_object_that_was_freed_must_not_be_used(sanitizer: Sanitizer) -> None:
+    """Use after free, double free, and a new life under the same number."""
+    checked = Sanitizer(sanitizer.kernel, SanitizeConfig(objects=True))
+    checked.object_used("vma", 7)
+    checked.object_allocated("vma", 7)
+    checked.object_used("vma", 7)
+    checked.object_freed("vma", 7)
+    checked.object_used("vma", 7)
+    checked.object_freed("vma", 7)
+    checked.object_allocated("vma", 7)
+    checked.object_used("vma", 7)
+
+    assert [Law.USE_AFTER_FREE, Law.DOUBLE_FREE] == laws(checked)
+    assert "vma 7 is used and was freed" == checked.findings[0].what
