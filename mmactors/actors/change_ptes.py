@@ -34,9 +34,9 @@ async def change_ptes(
     """
     engine = kernel.engine
     table = space.mm.page_table
+    gather = await tlb_gather_mmu(kernel, space.mm, start=start, end=end)
     if engine.wants_step():
         await take_step(kernel, Step("find tables", (("page_tables", "r"),)))
-    gather = await tlb_gather_mmu(kernel, space.mm, start=start, end=end)
     for leaves in list(table.leaf_ranges(start, end)):
         async with space.pte_lockptr(leaves.index):
             if engine.wants_step():

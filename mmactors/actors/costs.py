@@ -59,6 +59,11 @@ class KernelCosts:
         doc="Each page moved between buddy and per-CPU lists under zone->lock; 8 to 30.",
     )
     mmap_ns: int = _cost(400, doc="The area work of one mmap or munmap, without pages; 250 to 800.")
+    fork_ns: int = _cost(
+        20_000,
+        doc="fork without areas and entries: the task, its tables of files and signals; 10000 to "
+        "60000 (lmbench lat_proc).",
+    )
     zap_page_ns: int = _cost(25, doc="Clearing one entry and dropping its page at unmap; 15 to 50.")
     change_pte_ns: int = _cost(
         10, doc="Changing one entry that stays: mprotect, mremap, fork; 5 to 30."

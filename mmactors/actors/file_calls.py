@@ -44,12 +44,13 @@ class FileCalls:
 
     kernel: Kernel
 
-    async def perform(self, thread: UserThread, call: FileOperation) -> None:
-        """Do one operation, and log its result."""
+    async def perform(self, thread: UserThread, call: FileOperation) -> int:
+        """Do one operation, log its result and return it."""
         await self.kernel.engine.spend(self.kernel.costs.syscall_ns)
         result = await self._do(thread, call)
         if self.kernel.probe.on:
             self.kernel.probe.emit(SysExit(call=str(call), ret=result))
+        return result
 
     async def _do(self, thread: UserThread, call: FileOperation) -> int:
         files = thread.process.files

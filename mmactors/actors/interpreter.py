@@ -5,10 +5,12 @@ from typing import Final
 
 from attrs import define, field
 
-from mmactors.actors.file_calls import FileCalls
-from mmactors.actors.gup import GupCalls
+from mmactors.actors.access_calls import AccessCalls, AccessOperation
+from mmactors.actors.area_calls import AreaCalls, AreaOperation
+from mmactors.actors.file_calls import FileCalls, FileOperation
+from mmactors.actors.gup import GupCalls, GupOperation
 from mmactors.actors.kernel import Kernel
-from mmactors.actors.memory_calls import MemoryCalls
+from mmactors.actors.process_calls import perform_process_call
 from mmactors.actors.thread import UserThread
 from mmactors.engine.cpu import WaitQueue
 from mmactors.engine.timer import Timer
@@ -35,55 +37,31 @@ class Interpreter:
 
     kernel: Kernel
     timer: Timer
-    memory: MemoryCalls
+    areas: AreaCalls
+    accesses: AccessCalls
     files: FileCalls
     gup: GupCalls
     race_gate: WaitQueue | None = None
     """Where programs stop when they come to `race`; None: they go on."""
     _meetings: dict[str, _Meeting] = field(factory=dict, init=False)
 
-    async def perform(self, thread: UserThread, operation: op.Operation) -> None:
-        """Do one operation as `thread`."""
+    async def perform(self, thread: UserThread, operation: op.Operation) -> int:
+        """Do one operation as `thread`; return what came of it."""
+        if isinstance(operation, op.By):
+            return await self._tell(thread, operation)
         thread.actor.doing = operation
-        match operation:
-            case op.Mmap():
-                await self.memory.mmap(thread, operation)
-            case op.Munmap():
-                await self.memory.munmap(thread, operation)
-            case op.Brk():
-                await self.memory.brk(thread, operation)
-            case op.Churn():
-                await self.memory.churn(thread, operation)
-            case op.Touch():
-                await self.memory.touch(thread, operation)
-            case op.Idle():
-                await self.memory.idle(thread, operation)
-            case op.Generate():
-                await self.memory.generate(thread, operation)
-            case op.RunTrace():
-                await self.memory.trace(thread, operation)
-            case op.Migrate():
-                await self.memory.migrate(thread, operation)
-            case (
-                op.Open()
-                | op.Close()
-                | op.Unlink()
-                | op.Ftruncate()
-                | op.Read()
-                | op.Write()
-                | op.Fsync()
-                | op.Fadvise()
-            ):
-                await self.files.perform(thread, operation)
-            case op.Pin() | op.Dma() | op.Unpin() | op.Memwrite():
-                await self.gup.perform(thread, operation)
-            case _:
-                await self._perform_other(thread, operation)
+        if isinstance(operation, AreaOperation):
+            return await self.areas.perform(thread, operation)
+        if isinstance(operation, AccessOperation):
+            return await self.accesses.perform(thread, operation)
+        if isinstance(operation, FileOperation):
+            return await self.files.perform(thread, operation)
+        if isinstance(operation, GupOperation):
+            return await self.gup.perform(thread, operation)
+        return await self._perform_other(thread, operation) or 0
 
-    async def _perform_other(self, thread: UserThread, operation: op.Operation) -> None:
-        """Do what touches no memory: time, names, threads."""
-        bindings = thread.process.bindings
-        cpus = self.kernel.cpus
+    async def _perform_other(self, thread: UserThread, operation: op.PlainOperation) -> int | None:
+        """Do what touches no memory: time, names, threads, processes."""
         match operation:
             case op.Nop():
                 await self.kernel.engine.spend(0)
@@ -93,23 +71,26 @@ class Interpreter:
                 await self.timer.sleep_ns(thread.cpu, duration_ms * MS)
                 thread.announce()
             case op.Alias(name=name, address=address, length=length):
-                start = address.resolve(bindings)
+                start = address.resolve(thread.process.bindings)
                 if start is not None:
-                    bindings[name] = (start, length)
+                    thread.process.names[name] = (start, length)
+                return start
             case op.Heap(name=name, length=length):
-                bindings[name] = (bindings["brk"][0] - length, length)
+                start = thread.space.mm.brk - length
+                thread.process.names[name] = (start, length)
+                return start
             case op.Cpu(cpu=cpu):
-                await thread.migrate(cpus[cpu])
+                await thread.migrate(self.kernel.cpus[cpu])
+            case op.Fork() | op.Kill() | op.Reap() | op.Rlimit():
+                return await perform_process_call(thread, operation)
             case op.Thread(name=name, cpu=cpu):
                 self._start_thread(thread, name, cpu)
-            case op.By():
-                await self._tell(thread, operation)
             case op.Spin():
                 while not thread.is_stopping and not thread.must_end:
                     await self._compute(thread, _SPIN_NS)
                 thread.is_stopping = False
             case op.Stop(name=name):
-                await self._stop(thread, thread.process.threads[name])
+                await self._stop(thread, thread.process.family.members[name])
             case op.Wait():
                 await self._wait_for_all(thread)
             case op.Exit():
@@ -121,6 +102,7 @@ class Interpreter:
                     await self.race_gate.sleep()
             case _:
                 raise AssertionError(f"{operation} is not simulated: supported.py refuses it")
+        return None
 
     async def _compute(self, thread: UserThread, ns: int) -> None:
         while ns > 0:
@@ -140,21 +122,22 @@ class Interpreter:
             is_leader=False,
         ).start(thread.cpu.clock.now)
 
-    async def _tell(self, thread: UserThread, call: op.By) -> None:
-        """Give another thread something to do; wait for it unless it was `NAME&`."""
+    async def _tell(self, thread: UserThread, call: op.By) -> int:
+        """Give another thread or process something to do; wait for it unless it was `NAME&`."""
         if call.name == FIRST_PROCESS:
-            await self.perform(thread, call.operation)
-            return
-        other = thread.process.threads[call.name]
-        if other.is_exiting:
+            return await self.perform(thread, call.operation)
+        other = thread.process.family.members[call.name]
+        if other.must_end:
             if self.kernel.probe.on:
                 self.kernel.probe.emit(SysExit(call=str(call), ret=-errno.ESRCH))
-            return
+            return -errno.ESRCH
         other.inbox.append(call.operation)
         other.is_busy = True
         other.work.wake_all(at_ns=thread.cpu.clock.now)
-        if call.waits:
-            await self._wait_for(thread, other)
+        if not call.waits:
+            return 0
+        await self._wait_for(thread, other)
+        return other.result
 
     async def _stop(self, thread: UserThread, other: UserThread) -> None:
         if other.is_busy:
@@ -169,7 +152,7 @@ class Interpreter:
 
     async def _wait_for_all(self, thread: UserThread) -> None:
         """Wait until no other thread is busy; those waited for may start threads meanwhile."""
-        others = thread.process.threads
+        others = thread.process.family.members
         while busy := [each for each in others.values() if each.is_busy and each is not thread]:
             await self._wait_for(thread, busy[0])
 

@@ -37,6 +37,7 @@ from mmactors.units import PAGE_SHIFT
 if TYPE_CHECKING:
     from mmactors.actors.address_space import AddressSpace
     from mmactors.actors.inode import FileSystem
+    from mmactors.actors.process import Process
 
 INIT_MM_CTX_ID: Final = 0
 """context.ctx_id of init_mm; processes count from 1."""
@@ -69,6 +70,8 @@ class Kernel:
     """By the allocator's zone number: each mailbox is that zone's zone->lock."""
     dram: Mailbox[Any] = field(init=False)
     cpus: list[Cpu] = field(factory=list)
+    processes: "list[Process]" = field(factory=list)
+    """All processes that ever were, those that ended too, in the order in which they began."""
     init_mm: MmStruct
     """The kernel's own address space: what a CPU translates through that has no other."""
     tlb_states: list[TlbState] = field(factory=list)

@@ -6,18 +6,22 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from mmactors.actors.address_space import RSS, AddressSpace
+from mmactors.actors.family import Family
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.mmap import exit_mm
 from mmactors.actors.page_work import take_step
 from mmactors.actors.pinned import Pinned
 from mmactors.actors.switch_mm import GuardedFlushing
+from mmactors.engine.cpu import WaitQueue
 from mmactors.engine.guard import GuardedElement
 from mmactors.events import SchedProcessExit
+from mmactors.mm.exec import begin_program
 from mmactors.mm.mapped_file import MappedFile
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.page_table import PageTable
 from mmactors.mm.step import Step, rss
 from mmactors.mm.task import Task
+from mmactors.mm.vma import page_align
 from mmactors.workload.operation import By
 
 if TYPE_CHECKING:
@@ -44,18 +48,20 @@ class Process:
     switcher: "Switcher"
     before_exit: "Callable[[Process], None]"
     """Called when the last thread has ended and the address space still stands."""
+    parent: "Process | None" = None
+    family: Family = field(init=False)
     leader: "UserThread" = field(init=False)
-    """Runs the program; when it ends, all threads do."""
+    """Runs the program, or what a child is told; when it ends, all threads do."""
     space: AddressSpace | None = field(default=None, init=False)
     """None before the first thread runs and after the last has ended."""
-    bindings: dict[str, tuple[int, int]] = field(factory=dict, init=False)
-    """Names of the program: (address, bytes)."""
     files: dict[str, MappedFile] = field(factory=dict, init=False)
     """Open files, by their names in the program."""
     devices: dict[str, list[Pinned]] = field(factory=dict, init=False)
     """By name: the pages that a device has pinned."""
     threads: "dict[str, UserThread]" = field(factory=dict, init=False)
     """By their names in the program; the leader is FIRST_PROCESS."""
+    gone: WaitQueue = field(init=False)
+    """Where others sleep until the address space has been given back."""
     nr_live_threads: int = field(default=0, init=False)
     tasks: list[Task] = field(factory=list, init=False)
     """What faults noted, by thread that ever was."""
@@ -66,8 +72,54 @@ class Process:
     outlives_threads: bool = field(default=False, init=False)
     """The address space stays when all have done their work: an explored race looks at it then."""
 
+    def __attrs_post_init__(self) -> None:
+        self.gone = WaitQueue(self.kernel.engine, f"the end of process {self.pid}")
+        self.family = Family(self) if self.parent is None else self.parent.family
+
+    @property
+    def names(self) -> dict[str, tuple[int, int]]:
+        """Names of ranges: (address, bytes)."""
+        return self.family.names
+
+    @property
+    def bindings(self) -> dict[str, tuple[int, int]]:
+        """What the names in an operation stand for: (address, bytes)."""
+        if self.space is None:
+            return self.names
+        mm = self.space.mm
+        stack_top = page_align(mm.start_stack + 1) if mm.start_stack else None
+        stack = {} if stack_top is None else {"stack": (stack_top, 0)}
+        return {**self.names, "brk": (mm.brk, 0), **stack}
+
+    def new_child(self) -> "Process":
+        """Return a process that has no address space and no thread yet."""
+        child = Process(
+            kernel=self.kernel,
+            pid=self.kernel.processes[-1].pid + 1,
+            comm=self.comm,
+            interpreter=self.interpreter,
+            switcher=self.switcher,
+            before_exit=self.before_exit,
+            parent=self,
+        )
+        child.files = dict(self.files)
+        for file in child.files.values():
+            file.mapping.nr_users += 1
+        return child
+
+    def adopt(self, space: AddressSpace) -> None:
+        """Run in `space` from now on."""
+        self.space = space
+        self.family.children.append(self)
+
     def exec(self, pgd_pfn: int) -> AddressSpace:
-        """Give the process an empty address space, its top table in frame `pgd_pfn`."""
+        """Give the process the address space of a program that begins."""
+        self.space = self.new_space(pgd_pfn)
+        begin_program(self.space.mm)
+        return self.space
+
+    def new_space(self, pgd_pfn: int) -> AddressSpace:
+        """Return an empty address space, its top table in frame `pgd_pfn`."""
         kernel = self.kernel
         levels = kernel.hardware.config.levels
         mm = MmStruct(
@@ -87,19 +139,20 @@ class Process:
             rss: Any = GuardedElement(mm.rss, RSS, mm.ctx_id, guard)
             mm.rss = rss
             mm.flushing = GuardedFlushing(mm.flushing, mm.ctx_id, guard)
-        self.space = AddressSpace(kernel, mm)
-        self.bindings["brk"] = (mm.brk, 0)
-        return self.space
+        return AddressSpace(kernel, mm)
 
     def exit_group(self, at_ns: int) -> None:
         """Let all threads end: the leader has, or a fatal signal came."""
         for thread in self.threads.values():
             thread.end(at_ns)
+        if self.parent is None:
+            for child in self.family.children:
+                child.exit_group(at_ns)
         self.interpreter.wake_meetings(at_ns)
 
     def has_work_for(self, thread: "UserThread") -> bool:
         """Return whether the leader's program still gives `thread` something to do."""
-        leader = self.leader
+        leader = self.family.root.leader
         return any(
             isinstance(operation, By) and operation.name == thread.name
             for operation in leader.program[leader.next_operation :]
@@ -135,3 +188,4 @@ class Process:
         self.space = None
         if self.kernel.probe.on:
             self.kernel.probe.emit(SchedProcessExit(comm=self.comm))
+        self.gone.wake_all(at_ns=cpu.clock.now)

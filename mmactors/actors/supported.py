@@ -13,15 +13,29 @@ from mmactors.workload.operation import (
     Dma,
     Exit,
     Fadvise,
+    Faultloop,
+    Fork,
+    Fragment,
     Fsync,
     Ftruncate,
     Generate,
     Heap,
     Idle,
+    Kill,
+    Madvise,
     MapFlag,
     Memwrite,
     Migrate,
+    Mincore,
+    Mlock,
+    Mlock2,
+    Mlockall,
     Mmap,
+    Mprotect,
+    Mremap,
+    Msync,
+    Munlock,
+    Munlockall,
     Munmap,
     Nop,
     Open,
@@ -29,6 +43,8 @@ from mmactors.workload.operation import (
     Pin,
     Race,
     Read,
+    Reap,
+    Rlimit,
     RunTrace,
     Sleep,
     Spin,
@@ -43,12 +59,15 @@ from mmactors.workload.operation import (
 from mmactors.workload.operation import By as ByOther
 
 SUPPORTED: Final = (
-    Alias, Barrier, Brk, ByOther, Churn, Close, Compute, Cpu, Dma, Exit, Fadvise, Fsync, Ftruncate,
-    Generate, Heap, Idle, Memwrite, Migrate, Mmap, Munmap, Nop, Open, Pin, Race, Read, RunTrace,
-    Sleep, Spin, Stop, Thread, Touch, Unlink, Unpin, Wait, Write,
+    Alias, Barrier, Brk, ByOther, Churn, Close, Compute, Cpu, Dma, Exit, Fadvise, Faultloop,
+    Fork, Fragment, Fsync, Ftruncate, Generate, Heap, Idle, Kill, Madvise, Memwrite, Migrate,
+    Mincore, Mlock, Mlock2, Mlockall, Mmap, Mprotect, Mremap, Msync, Munlock, Munlockall,
+    Munmap, Nop, Open, Pin, Race, Read, Reap, Rlimit, RunTrace, Sleep, Spin, Stop, Thread,
+    Touch, Unlink, Unpin, Wait, Write,
 )  # fmt: skip
 
-_REFUSED_FLAGS: Final = MapFlag.SHARED | MapFlag.POPULATE | MapFlag.LOCKED | MapFlag.HUGETLB
+_NO_HUGE_PAGES: Final = ("COLLAPSE",)
+_NO_SWAP: Final = ("PAGEOUT",)
 
 
 def why_not(operation: Operation) -> str | None:
@@ -57,10 +76,11 @@ def why_not(operation: Operation) -> str | None:
         return why_not(operation.operation)
     if not isinstance(operation, SUPPORTED):
         return f"{operation.verb} is not simulated yet"
-    if isinstance(operation, Mmap):
-        if operation.file is not None:
-            return "mapping files is not simulated yet"
-        refused = operation.flags & _REFUSED_FLAGS
-        if refused:
-            return f"mmap with {refused.name} is not simulated yet"
+    if isinstance(operation, Mmap) and operation.flags & MapFlag.HUGETLB:
+        return "mmap with HUGETLB is not simulated yet: there are no huge pages"
+    if isinstance(operation, Madvise):
+        if operation.advice in _NO_HUGE_PAGES:
+            return f"madvise {operation.advice} is not simulated yet: there are no huge pages"
+        if operation.advice in _NO_SWAP:
+            return f"madvise {operation.advice} is not simulated yet: nothing is reclaimed"
     return None

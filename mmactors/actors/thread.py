@@ -9,7 +9,7 @@ from typing import Final
 
 from attrs import define, field
 
-from mmactors.actors.address_space import alloc_table
+from mmactors.actors.address_space import AddressSpace, alloc_table
 from mmactors.actors.fault import handle_page_fault
 from mmactors.actors.memory import TransferLines
 from mmactors.actors.process import Process
@@ -62,6 +62,10 @@ class UserThread:
     """It ends before its next operation."""
     next_operation: int = field(default=0, init=False)
     """The place in its program: where a leader goes on."""
+    result: int = field(default=0, init=False)
+    """What came of the last operation that it was told to do."""
+    accesses_done: int = field(default=0, init=False)
+    """How many accesses of the last trace were done."""
     _batch_began_ns: int = field(default=0, init=False)
     _lines: int = field(default=0, init=False)
 
@@ -73,7 +77,8 @@ class UserThread:
     def start(self, at_ns: int) -> None:
         """Let the thread run on its CPU."""
         process = self.process
-        process.threads[FIRST_PROCESS if self.is_leader else self.name] = self
+        name = FIRST_PROCESS if self.is_leader else self.name
+        process.threads[name] = process.family.members[name] = self
         process.tasks.append(self.task)
         process.nr_live_threads += 1
         if process.space is not None:
@@ -101,6 +106,8 @@ class UserThread:
             await self._lead()
         else:
             await self._serve()
+            if process.leader is self and not process.outlives_threads:
+                process.exit_group(self.cpu.clock.now)
         if self._lines:
             await self.yield_cpu()
         if not process.outlives_threads:
@@ -131,6 +138,13 @@ class UserThread:
             await process.switcher.on_run(self.cpu, self.actor)
 
     @property
+    def space(self) -> AddressSpace:
+        """The address space, which the thread's process has while the thread runs operations."""
+        space = self.process.space
+        assert space is not None, f"{self.name} has no address space"
+        return space
+
+    @property
     def must_end(self) -> bool:
         """Whether the thread has nothing more to do in user mode: exit, or a fatal signal."""
         return self.is_exiting or self.process.killed_by is not None
@@ -140,7 +154,7 @@ class UserThread:
         process = self.process
         while not self.must_end:
             if self.inbox:
-                await process.interpreter.perform(self, self.inbox.popleft())
+                self.result = await process.interpreter.perform(self, self.inbox.popleft())
             elif process.outlives_threads and not process.has_work_for(self):
                 break
             else:
@@ -210,13 +224,13 @@ class UserThread:
         stop = hardware.stop
         cpu = self.cpu
         clock = cpu.clock
-        space = process.space
-        assert space is not None, f"{self.name} has no address space"
+        space = self.space
         if clock.now > engine.limit:
             await self.yield_cpu()
         if not self._lines:
             self._batch_began_ns = clock.now
         row = 0
+        self.accesses_done = 0
         while not self.must_end:
             if engine.is_exploring and row < len(trace):
                 row = await run_access(space, cpu, trace, row)
@@ -226,6 +240,7 @@ class UserThread:
                     row = run_and_tell(space, cpu, trace, row, budget_ns)
                 else:
                     row = hardware.run(cpu.index, trace, row, budget_ns, now_ns=clock.now)
+            self.accesses_done = row
             elapsed_ns = stop[ELAPSED_NS]
             clock.now += elapsed_ns
             cpu.times.user_ns += elapsed_ns

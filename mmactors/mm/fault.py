@@ -96,7 +96,7 @@ ALLOC_COPY: Final = AllocPage(is_copy=True)
 
 @frozen(kw_only=True)
 class FreePage:
-    """Give a page back that nobody refers to; answered with None."""
+    """Let go of a reference of a page, which is freed with the last one; answered with None."""
 
     pfn: int
 

@@ -30,7 +30,7 @@ from mmactors.mm.fault import (
 )
 from mmactors.mm.mapped_file import MappedFile
 from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
-from mmactors.mm.rmap import mm_counter, page_add_file_rmap, page_add_new_anon_rmap, put_page
+from mmactors.mm.rmap import mm_counter, page_add_file_rmap, page_add_new_anon_rmap
 from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, Touch, page, page_lock, pte, rss
 from mmactors.mm.vma import VM_SHARED, VM_WRITE, Vma, linear_page_index
 from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED, NR_FILE_PAGES, NR_SHMEM
@@ -64,7 +64,7 @@ def do_fault(
             context.pages.flags_view[pfn] |= PG_DIRTY
         _set_pte(context, mm, index, pfn, entry)
     yield UNLOCK_PTES
-    yield from _put_page(context, mm, vma, pfn)
+    yield from _put_page(vma, pfn)
     return fault
 
 
@@ -96,7 +96,7 @@ def _do_cow_fault(
         if context.checks is not None:
             context.checks.page_made_private(mm, address, pfn)
     yield UNLOCK_PTES
-    yield from _put_page(context, mm, vma, original)
+    yield from _put_page(vma, original)
     if not is_ours:
         yield FreePage(pfn=pfn)
     return fault
@@ -153,14 +153,11 @@ def _set_pte(context: FaultContext, mm: MmStruct, index: int, pfn: int, entry: i
     mm.page_table.memory.view[index] = entry
 
 
-def _put_page(context: FaultContext, mm: MmStruct, vma: Vma, pfn: int) -> FaultSteps:
+def _put_page(vma: Vma, pfn: int) -> FaultSteps:
     """Let go of the lock and the reference that a fault has of a page."""
     if vma.special is None:
         yield UnlockPage(pfn=pfn)
-    if mm.page_table.wants_step():
-        yield Step("put the page", ((page(pfn), "w"),))
-    if put_page(context.pages, pfn):
-        yield FreePage(pfn=pfn)
+    yield FreePage(pfn=pfn)
     return 0
 
 
@@ -203,7 +200,7 @@ def _fault_page(
         is_beyond = index >= mapping.nr_pages
         if mapping.pages.get(index) == found and not is_beyond:
             return found, fault
-        yield from _put_page(context, mm, vma, found)
+        yield from _put_page(vma, found)
         if is_beyond:
             return None, VM_FAULT_SIGBUS
 

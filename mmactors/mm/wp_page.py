@@ -29,7 +29,6 @@ from mmactors.mm.rmap import (
     page_add_new_anon_rmap,
     page_move_anon_rmap,
     page_remove_rmap,
-    put_page,
 )
 from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, Touch, page, pte, rss
 from mmactors.mm.vma import VM_SHARED, VM_WRITE, Vma, linear_page_index
@@ -98,7 +97,7 @@ def _wp_page_shared(
             context.count_event(PGREUSE)
         yield UNLOCK_PTES
     yield UnlockPage(pfn=pfn)
-    yield from _put_old(context, mm, pfn)
+    yield FreePage(pfn=pfn)
     return VM_FAULT_WRITE if is_same else 0
 
 
@@ -130,7 +129,8 @@ def _wp_page_copy(
         yield from anon_vma_prepare(mm, vma)
     pfn = yield ALLOC_ZEROED if old is None else ALLOC_COPY
     if pfn is None:
-        yield from _put_old(context, mm, old)
+        if old is not None:
+            yield FreePage(pfn=old)
         return VM_FAULT_OOM
     if old is not None:
         yield from copy_page(context, mm, old, pfn)
@@ -143,7 +143,8 @@ def _wp_page_copy(
     if view[index] != seen:
         yield FreePage(pfn=pfn)
         yield UNLOCK_PTES
-        yield from _put_old(context, mm, old)
+        if old is not None:
+            yield FreePage(pfn=old)
         return 0
     # Cleared and flushed before the new page can be written, or a CPU might go on reading the old.
     view[index] = 0
@@ -163,16 +164,8 @@ def _wp_page_copy(
         # Not the last one: the fault's own is let go of below.
         pages.refcount_view[old] -= 1
     yield UNLOCK_PTES
-    yield from _put_old(context, mm, old)
-    return 0
-
-
-def _put_old(context: FaultContext, mm: MmStruct, old: int | None) -> FaultSteps:
     if old is not None:
-        if mm.page_table.wants_step():
-            yield Step("put the old page", ((page(old), "w"),))
-        if put_page(context.pages, old):
-            yield FreePage(pfn=old)
+        yield FreePage(pfn=old)
     return 0
 
 

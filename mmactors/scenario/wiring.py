@@ -6,14 +6,15 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from mmactors.actors.access_calls import AccessCalls
 from mmactors.actors.address_space import PAGE_TABLES
+from mmactors.actors.area_calls import AreaCalls
 from mmactors.actors.file_calls import FileCalls
 from mmactors.actors.gup import GupCalls
 from mmactors.actors.inode import FileSystem
 from mmactors.actors.interpreter import Interpreter
 from mmactors.actors.kernel import INIT_MM_CTX_ID, Kernel
 from mmactors.actors.memory import MemoryActor
-from mmactors.actors.memory_calls import MemoryCalls
 from mmactors.actors.page_alloc import PAGES
 from mmactors.actors.page_lock import PageLocks
 from mmactors.actors.process import Process
@@ -57,12 +58,16 @@ class Wired:
     kernel: Kernel
     layout: MemoryLayout
     arena: Arena
-    processes: tuple[Process, ...]
     switcher: Switcher
     interpreter: Interpreter
     zones: tuple[ZoneActor, ...]
     dram: MemoryActor
     sanitizer: Sanitizer | None
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        """All processes that ever were, children of programs too."""
+        return tuple(self.kernel.processes)
 
     def start_services(self) -> None:
         """Give each serving actor its coroutine."""
@@ -142,19 +147,21 @@ def wire(
     kernel.dram = Mailbox(engine, "memory")
     dram = MemoryActor(engine=engine, mailbox=kernel.dram, line_ns=kernel.costs.dram_line_ns)
     kernel.file_system = FileSystem(kernel)
+    areas = AreaCalls(kernel=kernel)
     interpreter = Interpreter(
         kernel=kernel,
         timer=Timer(engine),
         files=FileCalls(kernel=kernel),
         gup=GupCalls(kernel=kernel),
-        memory=MemoryCalls(kernel=kernel, line_bytes=config.hardware.l1i.line_bytes),
+        areas=areas,
+        accesses=AccessCalls(kernel=kernel, areas=areas, line_bytes=config.hardware.l1i.line_bytes),
     )
     sanitizer = attach(kernel, scenario.sanitize)
+    kernel.processes += _make_processes(scenario, kernel, interpreter, switcher, before_exit)
     wired = Wired(
         kernel=kernel,
         layout=layout,
         arena=arena,
-        processes=_make_processes(scenario, kernel, interpreter, switcher, before_exit),
         switcher=switcher,
         interpreter=interpreter,
         zones=zones,

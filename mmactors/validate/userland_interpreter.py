@@ -151,7 +151,9 @@ class Interpreter:
             case op.Munmap():
                 return self._call(worker, lambda mm: do_munmap(mm, **place, may_downgrade=True))
             case op.Mprotect(prot=prot):
-                return self._call(worker, lambda mm: do_mprotect(mm, **place, prot=_prot(prot)))
+                return self._call(
+                    worker, lambda mm: do_mprotect(mm, **place, prot=prot.value_of_call)
+                )
             case op.Mremap():
                 return self._mremap(worker, operation, start, length)
             case op.Msync():
@@ -233,7 +235,7 @@ class Interpreter:
                 mm,
                 address=hint,
                 length=call.length,
-                prot=_prot(call.prot),
+                prot=call.prot.value_of_call,
                 flags=int(call.flags),
                 file=file,
                 offset=call.offset,
@@ -378,8 +380,3 @@ class Interpreter:
             return changed
         machine.set_sysctls(changed)
         return 0
-
-
-def _prot(prot: op.Prot) -> int:
-    """Return the PROT_ value: the word `growsdown` stands for PROT_GROWSDOWN and read and write."""
-    return int(prot) | (_READ_WRITE if op.Prot.GROWSDOWN in prot else 0)

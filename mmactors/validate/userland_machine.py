@@ -59,7 +59,7 @@ from mmactors.mm.munmap import EvictMapping, UnmapRegion, exit_mmap
 from mmactors.mm.overcommit import Overcommit
 from mmactors.mm.page_table import AllocTable, FreeTable, PageTable
 from mmactors.mm.populate import FaultInPages, Populate, mm_populate
-from mmactors.mm.rmap import reset_freed_page
+from mmactors.mm.rmap import put_page, reset_freed_page
 from mmactors.mm.shmem import delete_from_page_cache, unmap_mapping_range
 from mmactors.mm.step import LockPtes, UnlockPtes
 from mmactors.mm.sysctl import VmSysctls
@@ -231,7 +231,8 @@ class UserlandMachine:
             case AllocPage() | AllocTable():
                 return self.alloc_page()
             case FreePage(pfn=pfn):
-                self.free_pages([pfn])
+                if put_page(self.pages, pfn):
+                    self.free_pages([pfn])
             case UnmapRegion():
                 self._unmap_region(task, request)
             case EvictMapping(mapping=mapping):

@@ -21,6 +21,11 @@ class Prot(IntFlag):
     GROWSDOWN = 0x0100_0000
     GROWSUP = 0x0200_0000
 
+    @property
+    def value_of_call(self) -> int:
+        """The call's argument: the word `growsdown` stands for reading and writing, too."""
+        return int(self) | (int(Prot.READ | Prot.WRITE) if Prot.GROWSDOWN in self else 0)
+
 
 class MapFlag(IntFlag):
     """MAP_* of mmap, x86 (include/uapi/asm-generic/mman-common.h, arch/x86's 32BIT)."""

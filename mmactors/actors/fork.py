@@ -1,0 +1,95 @@
+"""Forking a process: a copy of its address space (kernel/fork.c, dup_mmap, Linux 6.1).
+
+Both mmap_locks are held for writing, the child's inside the parent's. Entries of private memory
+lose the right to write in both, and at the end, with the parent's lock still held, all CPUs forget
+what they know of the parent. Left out: everything that is not memory.
+"""
+
+import errno
+
+from mmactors.actors.address_space import AddressSpace, alloc_table
+from mmactors.actors.kernel import Kernel
+from mmactors.actors.mmap import exit_mm
+from mmactors.actors.page_work import label_of, perform_page_work
+from mmactors.actors.rmap_locks import answer_rmap, rmap_label
+from mmactors.actors.thread import UserThread
+from mmactors.actors.tlb import flush_tlb_mm
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.lock_observer import SINGLE_DEPTH_NESTING
+from mmactors.mm.copy_page_range import copy_page_range
+from mmactors.mm.fork import CopyPageRange, dup_mmap
+from mmactors.mm.step import Step, areas, rss
+from mmactors.mm.vma_adjust import RmapRequest
+
+_ENOMEM = -errno.ENOMEM
+
+
+async def fork(thread: UserThread, name: str) -> int:
+    """Make a child process known as `name`; return 0 or minus the errno.
+
+    ENOMEM: no page for a table, or the promise of memory. The child begins on the parent's CPU and
+    waits for operations.
+    """
+    process = thread.process
+    kernel = process.kernel
+    cpu = thread.cpu
+    await kernel.engine.spend(kernel.costs.syscall_ns + kernel.costs.fork_ns)
+    pgd_pfn = await alloc_table(kernel, cpu)
+    if pgd_pfn is None:
+        return _ENOMEM
+    child = process.new_child()
+    space = child.new_space(pgd_pfn)
+    error = await _dup_mm(kernel, cpu, space, thread.space)
+    if error:
+        await exit_mm(kernel, cpu, space)
+        return error
+    child.adopt(space)
+    child.leader = UserThread(process=child, name=name, cpu=cpu, program=(), is_leader=False)
+    kernel.processes.append(child)
+    child.leader.start(cpu.clock.now)
+    return 0
+
+
+async def _dup_mm(kernel: Kernel, cpu: Cpu, space: AddressSpace, parent: AddressSpace) -> int:
+    async with parent.mmap_lock.write():
+        async with space.mmap_lock.write(SINGLE_DEPTH_NESTING):
+            error = await _copy(kernel, cpu, space, parent)
+        await flush_tlb_mm(kernel, cpu, parent.mm)
+    return error
+
+
+async def _copy(kernel: Kernel, cpu: Cpu, space: AddressSpace, parent: AddressSpace) -> int:
+    engine = kernel.engine
+    mm, old = space.mm, parent.mm
+    touches = (
+        (areas(mm.ctx_id), "w"),
+        (areas(old.ctx_id), "w"),
+        (rss(mm.ctx_id), "r"),
+    )
+    steps = dup_mmap(mm, old)
+    request: object = None
+    answer: int | None = None
+    while True:
+        if engine.wants_step():
+            label = label_of(Step("copy areas", touches))
+            if isinstance(request, RmapRequest):
+                label = rmap_label(space, request, label)
+            await engine.step(label)
+        try:
+            request = steps.send(answer)
+        except StopIteration as done:
+            result: int = done.value
+            return result
+        answer = None
+        if isinstance(request, CopyPageRange):
+            await engine.spend(kernel.costs.mmap_ns)
+            copy = copy_page_range(
+                mm,
+                old,
+                kernel.shared_pages,
+                child_vma=request.child,
+                parent_vma=request.parent,
+            )
+            answer = 0 if await perform_page_work(kernel, cpu, space, copy) else _ENOMEM
+        else:
+            await answer_rmap(kernel, space, request)

@@ -1,0 +1,272 @@
+"""Every call on areas through a whole run: results, what is mapped, what is counted."""
+
+import errno
+
+import pytest
+from machines import final_status, run_to_nothing, scenario_of
+
+from mmactors.mm.handle_mm_fault import BUS_ADRERR, SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGSEGV
+
+
+def signals(ran):
+    return [(event["sig"], event["code"]) for event in ran.events("signal_generate")]
+
+
+def rss_of(ran, pid=1):
+    return int(final_status(ran, pid)["VmRSS"].split()[0])
+
+
+def test_mprotect_takes_the_right_to_write_from_all_cpus():
+    """The translations of written pages go, so that the next write is refused."""
+    ran = run_to_nothing(
+        scenario_of(
+            [
+                "mmap A 64K",
+                "touch A write",
+                "mprotect A 0..8 prot=r",
+                "touch A read",
+                "touch A write",
+            ]
+        )
+    )
+
+    assert 0 == ran.results()["mprotect A 0..8 prot=r"]
+    assert [(SIGSEGV, SEGV_ACCERR)] == signals(ran)
+    assert 16 == ran.counters["pgfault"]
+
+
+def test_memory_that_becomes_writable_again_needs_no_fault_where_it_is_exclusive():
+    """Dirty pages of one's own are marked writable by mprotect itself."""
+    ran = run_to_nothing(
+        scenario_of(
+            [
+                "mmap A 64K",
+                "touch A write",
+                "mprotect A prot=r",
+                "mprotect A prot=rw",
+                "touch A write",
+            ]
+        )
+    )
+
+    assert 16 == ran.counters["pgfault"]
+
+
+def test_memory_without_permissions_keeps_its_pages():
+    """PROT_NONE and back: nothing is lost, no fault is needed to read again."""
+    ran = run_to_nothing(
+        scenario_of(
+            [
+                "mmap A 64K",
+                "touch A write",
+                "mprotect A prot=none",
+                "mprotect A prot=rw",
+                "touch A read",
+            ]
+        )
+    )
+
+    assert 16 == ran.counters["pgfault"]
+    assert 64 == rss_of(ran)
+
+
+def test_pages_move_with_their_mapping():
+    """mremap moves entries: nothing is faulted in anew, the old place is empty."""
+    ran = run_to_nothing(
+        scenario_of(
+            [
+                "mmap A 64K",
+                "mmap B 64K",
+                "touch B write",
+                "alias OLD B 4K",
+                "mremap B len=4M flags=maymove as=C",
+                "touch C 0..16 read",
+                "touch OLD read",
+            ]
+        )
+    )
+
+    assert ran.results()["mremap B len=4M flags=maymove as=C"] > 0
+    assert 16 == ran.counters["pgfault"]
+    assert [(SIGSEGV, SEGV_MAPERR)] == signals(ran)
+
+
+def test_a_whole_table_moves_by_one_entry():
+    """2 MiB that are aligned at both places: their PTE table hangs elsewhere afterwards."""
+    ran = run_to_nothing(
+        scenario_of(
+            [
+                "mmap A 8M addr=0x10000000 flags=private,anon,fixed",
+                "touch A write",
+                "mremap A len=8M flags=maymove,fixed addr=0x40000000 as=B",
+                "touch B read",
+                "munmap B",
+            ]
+        )
+    )
+
+    assert 0x40000000 == ran.results()["mremap A len=8M flags=maymove,fixed addr=0x40000000 as=B"]
+    assert 2048 == ran.counters["pgfault"]
+
+
+def test_dontneed_gives_pages_back_and_leaves_the_area():
+    """The next access finds zeros again."""
+    ran = run_to_nothing(
+        scenario_of(["mmap A 64K", "touch A write", "madvise A 0..8 DONTNEED", "touch A read"])
+    )
+
+    assert 16 + 8 == ran.counters["pgfault"]
+    assert 32 == rss_of(ran)
+
+
+def test_lazily_freed_pages_stay_until_memory_is_short():
+    """MADV_FREE makes entries clean and old; nothing reclaims here."""
+    ran = run_to_nothing(
+        scenario_of(["mmap A 64K", "touch A write", "madvise A FREE", "mincore A", "touch A write"])
+    )
+
+    assert 16 == ran.results()["mincore A"]
+    assert 16 == ran.counters["pgfault"]
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        ["mmap A 64K flags=private,anon,populate"],
+        ["mmap A 64K flags=private,anon,locked"],
+        ["mmap A 64K", "mlock A"],
+        ["mmap A 64K", "madvise A POPULATE_WRITE"],
+        ["mlockall 2", "mmap A 64K"],
+        ["mmap A 4K", "mlock A", "mremap A len=64K flags=maymove"],
+    ],
+)
+def test_what_is_made_present_does_not_fault_later(program):
+    """Populate, mlock, MADV_POPULATE: all pages are there, and count as minor faults."""
+    ran = run_to_nothing(scenario_of([*program, "touch A write"]))
+
+    assert 16 == ran.counters["pgfault"]
+    assert 64 == rss_of(ran)
+    assert 16 == ran.machine._wired.processes[0].min_flt
+    assert [] == ran.events("page_fault_user")
+
+
+def test_memory_locked_on_fault_waits_for_the_fault():
+    """mlock2 with MLOCK_ONFAULT makes nothing present."""
+    ran = run_to_nothing(scenario_of(["mmap A 64K", "mlock2 A", "mincore A", "touch A 0..4 write"]))
+
+    assert 0 == ran.results()["mincore A"]
+    assert "64 kB" == final_status(ran)["VmLck"]
+    assert 16 == rss_of(ran)
+
+
+def test_shared_memory_is_one_for_all_who_map_it():
+    """A child finds what its parent wrote: no page of its own."""
+    ran = run_to_nothing(
+        scenario_of(
+            [
+                "mmap A 64K flags=shared,anon",
+                "touch A write",
+                "fork C",
+                "C: touch A write",
+                "C: mincore A",
+                "C: exit",
+                "reap",
+            ]
+        )
+    )
+
+    assert 16 == ran.results()["mincore A"]
+    assert 0 == ran.counters["nr_shmem"]
+    assert 64 == rss_of(ran, 1)
+
+
+def test_a_hole_in_shared_memory_takes_pages_from_all():
+    """MADV_REMOVE: who touches them next gets new ones."""
+    ran = run_to_nothing(
+        scenario_of(
+            [
+                "mmap A 64K flags=shared,anon",
+                "touch A write",
+                "madvise A 0..8 REMOVE",
+                "mincore A",
+                "touch A write",
+            ]
+        )
+    )
+
+    assert 8 == ran.results()["mincore A"]
+    assert 16 + 8 == ran.counters["pgfault"]
+
+
+def test_the_stack_grows_where_it_is_touched_and_no_further_than_its_limit():
+    """Below the limit is SIGSEGV."""
+    ran = run_to_nothing(
+        scenario_of(
+            [
+                "rlimit STACK 1M",
+                "alias S stack-512K 4K",
+                "touch S write",
+                "alias T stack-2M 4K",
+                "touch T write",
+            ]
+        )
+    )
+
+    assert [(SIGSEGV, SEGV_MAPERR)] == signals(ran)
+    assert "512 kB" == final_status(ran)["VmStk"]
+
+
+def test_behind_the_end_of_a_file_is_a_bus_error():
+    """A file that is cut short loses its pages; an access there gets SIGBUS."""
+    ran = run_to_nothing(
+        scenario_of(
+            [
+                "open f /tmp/data create",
+                "ftruncate f 64K",
+                "mmap A 64K flags=shared file=f",
+                "touch A write",
+                "ftruncate f 16K",
+                "touch A 0..4 read",
+                "touch A 4..5 read",
+                "close f",
+                "munmap A",
+                "unlink /tmp/data",
+            ]
+        )
+    )
+
+    assert [(SIGBUS, BUS_ADRERR)] == signals(ran)
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        ("mprotect @A+0x1:4K prot=r", errno.EINVAL),
+        ("mprotect A 8..64 prot=r", errno.ENOMEM),
+        ("mremap A len=0", errno.EINVAL),
+        ("mremap A 0..64 len=1M flags=maymove", errno.EFAULT),
+        ("madvise A 0..64 DONTNEED", errno.ENOMEM),
+        ("mlock A 0..64", errno.ENOMEM),
+        ("mlockall 8", errno.EINVAL),
+        ("msync @A+0x1:4K", errno.EINVAL),
+        ("mincore A 0..64", errno.ENOMEM),
+        ("munmap Q", errno.EINVAL),
+    ],
+)
+def test_a_refused_call_says_why_and_the_program_goes_on(call, error):
+    """The errno stands in the log; the next operation is done."""
+    ran = run_to_nothing(scenario_of(["mmap A 64K", call, "mmap B 4K", "touch B write"]))
+
+    assert -error == list(ran.results().values())[1]
+    assert "4 kB" == final_status(ran)["VmRSS"]
+
+
+def test_faultloop_and_fragment_write_and_give_back():
+    """Each round faults every page; what is kept stays resident."""
+    ran = run_to_nothing(scenario_of(["mmap A 64K", "faultloop A 0..16 5", "fragment A 0..16 4"]))
+
+    assert {"faultloop A 0..16 5": 5, "fragment A 0..16 4": 0} == {
+        call: ret for call, ret in ran.results().items() if not call.startswith("mmap")
+    }
+    assert 6 * 16 == ran.counters["pgfault"]
+    assert 16 == rss_of(ran)
