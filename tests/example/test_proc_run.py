@@ -47,12 +47,15 @@ def test_virtual_memory_is_that_of_the_machine(stopped):
 
 
 def test_memory_info_is_that_of_each_process(stopped):
-    """One runs still, one has ended: rss and size of both."""
+    """One runs still, one has ended: rss and size of both.
+
+    The one that runs has not told of its last faults yet.
+    """
     running, ended = psutil.Process(1), psutil.Process(2)
 
-    assert (300 + 32) * PAGE_SIZE == running.memory_info().rss
+    assert 0 < (300 + 32) * PAGE_SIZE - running.memory_info().rss <= 65 * PAGE_SIZE
     assert (200 + 32) * PAGE_SIZE == ended.memory_info().rss
-    assert 5 * MIB + 128 * 1024 == running.memory_info().vms
+    assert 5 * MIB + (128 + 132) * 1024 == running.memory_info().vms
     space = stopped._wired.processes[0].space
     assert space is not None
     with stopped._wired.kernel.engine.guard.suspended():

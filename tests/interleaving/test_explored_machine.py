@@ -74,17 +74,17 @@ def test_a_checkpoint_undoes_what_changed():
     checkpoint = Checkpoint(kernel)
     free_before = dict(kernel.vmstat.vmstat())
     flags = kernel.pages.flags.copy()
-    bindings = machine._wired.processes[0].bindings
+    names = machine._wired.processes[0].names
 
     kernel.pages.flags[:] = 7
-    bindings["B"] = (0, 0)
+    names["B"] = (0, 0)
     machine._wired.processes[0].user_ns = -1
     checkpoint.restore()
     execution.close()
 
     assert free_before == dict(kernel.vmstat.vmstat())
     assert (flags == kernel.pages.flags).all()
-    assert "B" not in bindings
+    assert "B" not in names
     assert machine._wired.processes[0].user_ns >= 0
 
 
