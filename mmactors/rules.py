@@ -80,3 +80,28 @@ class Rules:
         doc="MADV_REMOVE lets go of mmap_lock before it takes the inode's lock; before, madvise "
         "had it for writing all the time (90ed52ebe481, v2.6.21).",
     )
+    nested_flush_frees_tables: bool = option(
+        True,
+        doc="Who finishes taking pages away and finds others at it flushes everything, page tables "
+        "too, for lazy CPUs as well (7a30df49f63a, v5.2).",
+    )
+    switch_mm_orders_cpumask: bool = option(
+        True,
+        doc="A CPU that loads an address space is seen in mm_cpumask by all before it can fill its "
+        "TLB (71b3c126e611, v4.5).",
+    )
+    should_flush_counts_switching_cpus: bool = option(
+        True,
+        doc="A flush interrupts a CPU that is just loading another address space "
+        "(fea4e317f9e7, v6.15; v6.14 skipped it, 6.1.192 has the fix).",
+    )
+    remove_table_flushes_first: bool = option(
+        True,
+        doc="A page table for which there is no batch is freed after the TLBs were flushed "
+        "(d86564a2f085, v4.19).",
+    )
+    pgd_lock_keeps_interrupts_on: bool = option(
+        True,
+        doc="Interrupts stay on while pgd_lock is held and page_table_lock waited for "
+        "(a79e53d85683, v2.6.38).",
+    )

@@ -43,6 +43,15 @@ INIT_MM_CTX_ID: Final = 0
 """context.ctx_id of init_mm; processes count from 1."""
 
 
+@define(eq=False)
+class LateStore:
+    """A CPU's bit that it has set in an mm_cpumask, and that others do not see yet."""
+
+    cpu: int
+    mm: MmStruct
+    is_done: bool = False
+
+
 @define(eq=False, kw_only=True)
 class Kernel:
     """What the kernel paths work on."""
@@ -90,6 +99,8 @@ class Kernel:
     mmap_lock_class: LockClass = field(init=False)
     ptl_class: LockClass = field(init=False)
     anon_vma_class: LockClass = field(init=False)
+    late_stores: list[LateStore] = field(factory=list)
+    """Stores that no barrier ordered: each waited, or waits, in the store buffer of its CPU."""
     _last_ctx_id: int = INIT_MM_CTX_ID
     _ptls: dict[int, Spinlock] = field(factory=dict, init=False)
     """By frame of the PTE table: its own lock (split page-table locks)."""

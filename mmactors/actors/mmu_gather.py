@@ -42,7 +42,10 @@ async def tlb_finish_mmu(kernel: Kernel, cpu: Cpu, gather: MmuGather) -> None:
         label = Label("read tlb_flush_pending", ((_pending(mm), Mode.READ),))
         await kernel.engine.step(label)
     if mm.tlb_flush_pending > 1 and kernel.rules.tlb_finish_flushes_when_nested:
-        gather.flush_everything()
+        if kernel.rules.nested_flush_frees_tables:
+            gather.flush_everything()
+        else:
+            gather.forget_levels()
     await tlb_flush_mmu(kernel, cpu, gather)
     for pfn in gather.take_batches():
         await free_pages(kernel, cpu, pfn, 0)
@@ -96,7 +99,8 @@ async def _remove_table(kernel: Kernel, cpu: Cpu, gather: MmuGather, pfn: int) -
     if gather.table_batch is None:
         gather.table_batch = await _alloc_nowait(kernel, cpu)
         if gather.table_batch is None:
-            await tlb_flush_mmu_tlbonly(kernel, cpu, gather)
+            if kernel.rules.remove_table_flushes_first:
+                await tlb_flush_mmu_tlbonly(kernel, cpu, gather)
             await _remove_table_sync_one(kernel, cpu)
             kernel.memory.release_table(pfn)
             await free_pages(kernel, cpu, pfn, 0)

@@ -10,7 +10,7 @@ it is lazy (struct tlb_state) belongs to the object `cpu<n>`, as its interrupts 
 
 from typing import Final
 
-from mmactors.actors.kernel import Kernel
+from mmactors.actors.kernel import Kernel, LateStore
 from mmactors.actors.user_access import TLB
 from mmactors.arch.memory import Words
 from mmactors.engine.cpu import Cpu
@@ -76,9 +76,9 @@ async def switch_mm_irqs_off(kernel: Kernel, cpu: Cpu, mm: MmStruct) -> None:
     else:
         state.loaded_mm = LOADED_MM_SWITCHING
         if before is not kernel.init_mm:
-            await _change_cpumask(kernel, before, clear=1 << cpu.index)
+            await _leave_cpumask(kernel, cpu, before)
         if mm is not kernel.init_mm:
-            await _change_cpumask(kernel, mm, add=1 << cpu.index)
+            await _enter_cpumask(kernel, cpu, mm)
         mm_tlb_gen = await _read_tlb_gen(kernel, mm)
         switched = state.choose_new_asid(mm, mm_tlb_gen)
     if engine.wants_step():
@@ -114,9 +114,37 @@ async def _read_tlb_gen(kernel: Kernel, mm: MmStruct) -> int:
     return mm.tlb_gen
 
 
-async def _change_cpumask(kernel: Kernel, mm: MmStruct, *, clear: int = 0, add: int = 0) -> None:
+async def _enter_cpumask(kernel: Kernel, cpu: Cpu, mm: MmStruct) -> None:
+    """Set this CPU's bit; a store that no barrier orders waits in the CPU's store buffer."""
+    store = LateStore(cpu.index, mm)
+    if kernel.rules.switch_mm_orders_cpumask:
+        await _commit(kernel, store)
+    else:
+        kernel.late_stores.append(store)
+        name = f"store {len(kernel.late_stores)} of {cpu.name}"
+        kernel.engine.spawn(name, _commit(kernel, store), daemon=False)
+
+
+async def _leave_cpumask(kernel: Kernel, cpu: Cpu, mm: MmStruct) -> None:
+    """Clear this CPU's bit; being locked, the instruction commits all stores before it."""
+    for store in kernel.late_stores:
+        if store.cpu == cpu.index:
+            await _commit(kernel, store)
+    await _step_cpumask(kernel, mm, "leave")
+    mm.mm_cpumask &= ~(1 << cpu.index)
+
+
+async def _commit(kernel: Kernel, store: LateStore) -> None:
+    """Let all CPUs see a bit of mm_cpumask."""
+    if store.is_done:
+        return
+    await _step_cpumask(kernel, store.mm, "enter")
+    if not store.is_done:
+        store.is_done = True
+        store.mm.mm_cpumask |= 1 << store.cpu
+
+
+async def _step_cpumask(kernel: Kernel, mm: MmStruct, what: str) -> None:
     if kernel.engine.wants_step():
-        what = "enter" if add else "leave"
         label = Label(f"{what} mm_cpumask", ((f"{MM_CPUMASK}[{mm.ctx_id}]", Mode.WRITE),))
         await kernel.engine.step(label)
-    mm.mm_cpumask = mm.mm_cpumask & ~clear | add

@@ -207,7 +207,7 @@ async def _flush_tlb_multi(kernel: Kernel, cpu: Cpu, mask: int, info: FlushTlbIn
     states = kernel.tlb_states
 
     def is_needed(target: Cpu) -> bool:
-        return info.freed_tables or states[target.index].should_flush(info)
+        return info.freed_tables or states[target.index].should_flush(info, kernel.rules)
 
     async def handler(target: Cpu) -> None:
         await _flush_tlb_func(kernel, target, info)

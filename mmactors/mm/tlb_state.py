@@ -20,6 +20,7 @@ from typing import Final, Literal
 from attrs import define, field, frozen
 
 from mmactors.mm.mm_struct import MmStruct
+from mmactors.rules import Rules
 from mmactors.units import PAGE_SHIFT
 
 TLB_NR_DYN_ASIDS: Final = 6
@@ -139,7 +140,7 @@ class TlbState:
         """Return what CR3 says for an ASID (kern_pcid): PCID 0 is for those who have none."""
         return asid + 1 if self.has_pcid else 0
 
-    def should_flush(self, info: FlushTlbInfo) -> bool:
+    def should_flush(self, info: FlushTlbInfo, rules: Rules) -> bool:
         """Say whether a flush needs an interrupt of this CPU (should_flush_tlb).
 
         A lazy CPU looks at tlb_gen when it goes on. One that is switching may have entries of
@@ -147,4 +148,6 @@ class TlbState:
         """
         if self.is_lazy:
             return False
-        return info.mm is None or self.loaded_mm is LOADED_MM_SWITCHING or self.loaded_mm is info.mm
+        if self.loaded_mm is LOADED_MM_SWITCHING and rules.should_flush_counts_switching_cpus:
+            return True
+        return info.mm is None or self.loaded_mm is info.mm
