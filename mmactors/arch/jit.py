@@ -33,7 +33,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "boundscheck": False,
     "error_model": "numpy",
 }
-_PACKAGES: Final = ("arch", "hw", "mm", "workload")
+_PACKAGES: Final = ("arch", "hw", "mm", "sanitize", "workload")
 
 
 def compiled(function: F) -> F:

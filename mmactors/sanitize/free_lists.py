@@ -11,12 +11,11 @@ from attrs import define, field
 from numpy.typing import NDArray
 
 from mmactors.arch.page import PageColumns
-from mmactors.mm.buddy import MAX_ORDER, PAGEBLOCK_ORDER, PAGEBLOCK_TYPE_MASK
-from mmactors.mm.gfp import MIGRATE_ISOLATE
 from mmactors.mm.pcp import NR_PCP_LISTS, PerCpuPages, pindex_to_order
 from mmactors.mm.zone import Zone
+from mmactors.sanitize.count import count_buddies, count_list
 
-_OFFSETS: Final = [np.arange(1 << order) for order in range(MAX_ORDER)]
+_SIZES: Final = [1 << pindex_to_order(pindex) for pindex in range(NR_PCP_LISTS)]
 
 
 @define(eq=False)
@@ -37,45 +36,36 @@ class FreeLists:
     """Lists whose links do not fit."""
 
     def __attrs_post_init__(self) -> None:
-        self.listed = np.zeros(self.pages.nr_frames, np.int8)
-        self._count_buddies()
+        pages = self.pages
+        self.listed = np.zeros(pages.nr_frames, np.int8)
+        free = np.zeros(len(self.zones), np.int64)
+        isolated = np.zeros(len(self.zones), np.int64)
+        count_buddies(
+            pages.buddy,
+            pages.zone,
+            self.zones[0].pageblocks,
+            pages.nr_frames,
+            self.listed,
+            free,
+            isolated,
+        )
+        self.nr_buddy, self.nr_isolated = free.tolist(), isolated.tolist()
         for zone in self.zones:
             for cpu, pcp in enumerate(zone.pcps):
-                self.nr_pcp[zone.number, cpu] = self._walk(zone, cpu, pcp)
+                self.nr_pcp[zone.number, cpu] = self._count(zone, cpu, pcp)
 
-    def _count_buddies(self) -> None:
-        heads = np.flatnonzero(self.pages.buddy[: self.pages.nr_frames])
-        orders = self.pages.buddy[heads] - 1
-        zones = self.pages.zone[heads] - 1
-        blocks = self.zones[0].pageblocks[heads >> PAGEBLOCK_ORDER] & PAGEBLOCK_TYPE_MASK
-        isolated = blocks == MIGRATE_ISOLATE
-        sizes = np.left_shift(1, orders.astype(np.int64))
-        nr_zones = len(self.zones)
-        self.nr_buddy = _sums(zones, sizes, nr_zones)
-        self.nr_isolated = _sums(zones[isolated], sizes[isolated], nr_zones)
-        for order in np.unique(orders).tolist():
-            of_order = heads[orders == order]
-            self.listed[(of_order[:, None] + _OFFSETS[order]).ravel()] += 1
-
-    def _walk(self, zone: Zone, cpu: int, pcp: PerCpuPages) -> int:
+    def _count(self, zone: Zone, cpu: int, pcp: PerCpuPages) -> int:
         """Count the pages of one CPU's lists of one zone."""
-        links, back = self.pages.next_view, self.pages.prev_view
+        pages = self.pages
         nr_pages = 0
-        for pindex in range(NR_PCP_LISTS):
+        for pindex, size in enumerate(_SIZES):
             head = pcp.heads + pindex
-            pfn, before = links[head], head
-            size = 1 << pindex_to_order(pindex)
-            while pfn != head:
-                if back[pfn] != before or pfn >= self.pages.nr_frames or self.listed[pfn] > 1:
-                    self.broken.append(
-                        f"list {pindex} of cpu{cpu} in zone {zone.name} breaks at page {pfn:#x}"
-                    )
-                    break
-                self.listed[pfn : pfn + size] += 1
-                nr_pages += size
-                before, pfn = pfn, links[pfn]
+            if pages.next_view[head] == head == pages.prev_view[head]:
+                continue
+            found = count_list(pages.next, pages.prev, head, size, pages.nr_frames, self.listed)
+            if found < 0:
+                place = f"cpu{cpu} in zone {zone.name}"
+                self.broken.append(f"list {pindex} of {place} breaks at page {-1 - found:#x}")
+            else:
+                nr_pages += found
         return nr_pages
-
-
-def _sums(zones: NDArray[np.int16], sizes: NDArray[np.int64], nr_zones: int) -> list[int]:
-    return [int(count) for count in np.bincount(zones, sizes, minlength=nr_zones)]

@@ -16,7 +16,7 @@ from mmactors.hw.hardware import FAULT_ADDRESS
 from mmactors.mm.gfp import GFP_ZERO
 from mmactors.mm.mapped_file import Mapping
 from mmactors.mm.mm_struct import MmStruct
-from mmactors.sanitize.at_rest import counter_problems, leak_problems
+from mmactors.sanitize.at_rest import Mapped, counter_problems, leak_problems
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.contents import Contents
 from mmactors.sanitize.finding import Finding, SanitizerError
@@ -205,13 +205,18 @@ class Sanitizer(Checks):
             self._look_at_rest()
 
     def _look_at_rest(self) -> None:
-        kernel = self.kernel
-        if self.config.counters:
-            for law, what, facts in counter_problems(kernel):
+        kernel, config = self.kernel, self.config
+        if not config.counters and not config.leaks:
+            return
+        mapped = Mapped(kernel)
+        if config.counters:
+            for law, what, facts in counter_problems(kernel, mapped):
                 self.report(law, what, facts)
-        if self.config.leaks:
+        if config.leaks:
             assert self._page_state is not None, "leaks need the state of pages"
-            for law, what, facts in leak_problems(kernel, self._page_state.state, self.history):
+            for law, what, facts in leak_problems(
+                kernel, mapped, self._page_state.state, self.history
+            ):
                 self.report(law, what, facts)
 
     # -- findings ------------------------------------------------------------------------------

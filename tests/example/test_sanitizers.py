@@ -143,7 +143,7 @@ def break_cpumask(kernel: Kernel) -> None:
     ("corrupt", "name"),
     [
         (break_nr_free, "nr_free_pages of zone"),
-        (break_nr_anon, "nr_anon_pages is 15, but there are 16"),
+        (break_nr_anon, "nr_anon_pages of all nodes is 15, but there are 16"),
         (break_pcp_count, "pcp count of cpu0"),
         (break_rss, "MM_ANONPAGES of address space 1 is 17, but there are 16"),
         (break_mapcount, "mapcount of page"),
