@@ -4,6 +4,9 @@ import re
 
 import pytest
 
+import mmactors.explore
+
+assert mmactors.explore  # Runs inside this process share the modules that it has imported.
 pytest_plugins = ["pytester"]
 
 RACE = """
