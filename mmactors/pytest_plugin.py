@@ -33,6 +33,9 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         help="schedules (20000) or time (10s, 2min) for each explored test",
     )
     group.addoption(
+        "--mmactors-jobs", type=int, metavar="N", help="processes that search each explored test"
+    )
+    group.addoption(
         "--mmactors-replay", metavar="TEXT", help="run only the schedule that a failure printed"
     )
     group.addoption(
@@ -88,6 +91,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         name=item.nodeid,
         seed=config.getoption("--mmactors-seed"),
         budget=None if budget is None else Budget.parse(budget),
+        jobs=config.getoption("--mmactors-jobs"),
         replay=config.getoption("--mmactors-replay"),
         is_exhaustive=config.getoption("--mmactors-exhaustive"),
         store=Path(config.rootpath) / _DIRECTORY,

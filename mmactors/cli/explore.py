@@ -18,8 +18,9 @@ from rich.text import Text
 from mmactors.engine.schedule import ScheduleMismatch
 from mmactors.errors import Place, Problem, UserError
 from mmactors.explore.budget import Budget
+from mmactors.explore.options import Options
 from mmactors.explore.progress import Progress
-from mmactors.explore.search import Options, replay
+from mmactors.explore.search import replay
 from mmactors.explore.verdict import Verdict
 from mmactors.races.machine import ExploredMachine
 from mmactors.races.pair import PairResult, explore_pair, with_rules

@@ -19,7 +19,8 @@ from mmactors.explore.broken import Broken, Kind
 from mmactors.explore.budget import Budget
 from mmactors.explore.decorator import RaceFound, explore, play
 from mmactors.explore.nondeterminism import Nondeterminism
-from mmactors.explore.search import Options, replay, search
+from mmactors.explore.options import Options
+from mmactors.explore.search import replay, search
 from mmactors.explore.verdict import Failure, Outcome, Verdict
 from mmactors.explore.world import World
 

@@ -9,10 +9,13 @@ from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import Any, TypeVar, overload
 
+from attrs import evolve
+
 from mmactors.errors import Place, Problem, UserError
 from mmactors.explore.budget import Budget
+from mmactors.explore.options import Options
 from mmactors.explore.script import script_of
-from mmactors.explore.search import Options, play_script, replay, search
+from mmactors.explore.search import play_script, replay, search
 from mmactors.explore.session import Session, current
 from mmactors.explore.verdict import Verdict
 
@@ -43,6 +46,7 @@ def explore(
     seed: int = 0,
     exhaustive: bool = False,
     max_steps: int = 1000,
+    jobs: int = 1,
 ) -> Callable[[F], F]: ...
 
 
@@ -56,13 +60,14 @@ def explore(
     seed: int = 0,
     exhaustive: bool = False,
     max_steps: int = 1000,
+    jobs: int = 1,
 ) -> Any:
     """Make a test of a function that builds a world.
 
     `scope` names the objects whose steps are choice points (all, if it is not given). `bound` looks
     at schedules with at most so many preemptions only. `budget` is a number of schedules or a time
     such as "10s"; `exhaustive` goes on until every schedule was tried. A schedule of more than
-    `max_steps` steps is ended in turns.
+    `max_steps` steps is ended in turns. `jobs` host processes search.
     """
     options = Options(
         scope=None if scope is None else tuple(scope),
@@ -71,6 +76,7 @@ def explore(
         seed=seed,
         is_exhaustive=exhaustive,
         max_steps=max_steps,
+        jobs=jobs,
     )
 
     def decorate(function: F) -> F:
@@ -138,13 +144,12 @@ def _check(
 
 
 def _run(world_of: Callable[..., Any], name: str, options: Options, session: Session) -> Verdict:
-    options = Options(
-        scope=options.scope,
-        bound=options.bound,
+    options = evolve(
+        options,
         budget=options.budget if session.budget is None else session.budget,
         seed=options.seed if session.seed is None else session.seed,
         is_exhaustive=options.is_exhaustive or session.is_exhaustive,
-        max_steps=options.max_steps,
+        jobs=options.jobs if session.jobs is None else session.jobs,
         store=session.store,
     )
     if session.replay is not None:

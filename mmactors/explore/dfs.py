@@ -18,6 +18,8 @@ from collections.abc import Hashable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from attrs import frozen
+
 from mmactors.explore.execution import INDEX_MASK, Execution, Memory
 from mmactors.explore.nondeterminism import Nondeterminism
 from mmactors.explore.step import Step
@@ -26,6 +28,15 @@ from mmactors.explore.strategy import goes_on
 Sleep = Mapping[int, Step]
 _NOBODY: Final[Sleep] = MappingProxyType({})
 _NONE: Final[frozenset[int]] = frozenset()
+
+
+@frozen(kw_only=True)
+class Part:
+    """The branches at a depth of the tree that are number `index` modulo `of`; -1: none."""
+
+    index: int
+    of: int
+    depth: int
 
 
 class _Node:
@@ -53,7 +64,12 @@ class DepthFirst:
     """All schedules, or all with at most `bound` preemptions."""
 
     def __init__(
-        self, *, bound: int | None = None, has_sleep_sets: bool = True, has_states: bool = True
+        self,
+        *,
+        bound: int | None = None,
+        has_sleep_sets: bool = True,
+        has_states: bool = True,
+        part: Part | None = None,
     ) -> None:
         self.bound: Final = bound
         plural = "" if bound == 1 else "s"
@@ -61,7 +77,12 @@ class DepthFirst:
         self.is_done = False
         self.was_bounded = False
         """The bound kept the search from a choice."""
+        self.was_elsewhere = False
+        """The last schedule led into a branch that is not of this part."""
+        self.nr_branches = 0
+        """Branches at the depth of the cut, so far."""
         self.max_steps = 1000
+        self._part: Final = part
         self._has_sleep_sets: Final = has_sleep_sets and bound is None
         self._has_states: Final = has_states
         self._nodes: Final[list[_Node]] = []
@@ -72,6 +93,7 @@ class DepthFirst:
         """Run the next schedule."""
         nodes = self._nodes
         execution.begin()
+        self.was_elsewhere = False
         sleep = _NOBODY
         left = 0 if self.bound is None else self.bound
         if nodes:
@@ -85,6 +107,8 @@ class DepthFirst:
             candidates = execution.candidates()
             if not candidates or len(execution.steps) >= self.max_steps:
                 goes_on(execution, candidates, max_steps=self.max_steps)
+                break
+            if self._part is not None and self._is_elsewhere():
                 break
             was_fork, is_fork = is_fork, len(candidates) > 1
             # What only one can go on from need not be known: what it leads to will be.
@@ -110,7 +134,18 @@ class DepthFirst:
                 sleep = self._sleep_below(node)
             if self.bound is not None:
                 left = node.left - self._cost(node)
+        if self._part is not None and len(nodes) < self._part.depth:
+            self.was_elsewhere = self._part.index != 0  # It ended before the cut.
         self._back_up()
+
+    def _is_elsewhere(self) -> bool:
+        """Return whether the present state is above the cut, or in another part's branch."""
+        part = self._part
+        assert part is not None, "nothing is cut"
+        if len(self._nodes) == part.depth:
+            self.was_elsewhere = self.nr_branches % part.of != part.index
+            self.nr_branches += 1
+        return self.was_elsewhere
 
     def _repeat(self, execution: Execution) -> None:
         """Make the choices of all nodes; the last one is new."""
@@ -141,8 +176,11 @@ class DepthFirst:
 
     def _was_seen(self, execution: Execution, sleep: Sleep, left: int) -> bool:
         """Return whether what is left to explore from this state was explored before."""
+        part = self._part
         if not self._has_states or not execution.is_keyed:
             return False
+        if part is not None and len(self._nodes) < part.depth:
+            return False  # All parts have to see the same branches.
         try:
             if self.bound is None:
                 return self._is_covered(execution, sleep)

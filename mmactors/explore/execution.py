@@ -13,7 +13,7 @@ Invariants: nobody runs between two calls; `choices` and `steps` are as long as 
 
 from collections.abc import Callable, Hashable
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from mmactors.engine.actor import NEVER, PARK
 from mmactors.engine.guard import Mode
@@ -337,6 +337,15 @@ class Execution:
                     woken.append(actor)
         if woken:
             self._go_on()
+
+    def loud(self) -> frozenset[str]:
+        """Return which code between steps touches something, and so is a step."""
+        return frozenset(self._loud)
+
+    def become_visible(self, loud: frozenset[str]) -> NoReturn:
+        """Take what another process found out; all that was explored so far is void."""
+        self._loud.update(loud)
+        raise BecameVisible
 
     # -- inside one step ---------------------------------------------------------------------------
 

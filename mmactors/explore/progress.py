@@ -30,7 +30,12 @@ class Reporter:
 
     def note(self, nr_schedules: int, strategy: str) -> None:
         """Note that a schedule has ended."""
-        if self._tell is None or nr_schedules % _EVERY_SCHEDULES:
+        if self._tell is not None and nr_schedules % _EVERY_SCHEDULES == 0:
+            self.tell(nr_schedules, strategy)
+
+    def tell(self, nr_schedules: int, strategy: str) -> None:
+        """Say how far the search is, if that was not said just now."""
+        if self._tell is None:
             return
         seconds = time.monotonic() - self._began
         if seconds >= self._next:

@@ -21,7 +21,8 @@ class Scope:
         self.names = given
         self._given: Final = given
         self._known: Final[dict[Step, bool]] = {}
-        self._outside: Final[dict[str, dict[str, Mode]]] = {}
+        self.outside: Final[dict[str, dict[str, Mode]]] = {}
+        """What steps outside the scope touched, and who."""
 
     def begin(self, names: tuple[str, ...] | None) -> None:
         """Use what the world says unless the search was given something."""
@@ -47,14 +48,22 @@ class Scope:
         for name, mode in touches:
             if is_cpu(name) or self.is_named(name):
                 continue
-            touched = self._outside.setdefault(name, {})
+            touched = self.outside.setdefault(name, {})
             if touched.get(actor.name) is not Mode.WRITE:
                 touched[actor.name] = mode
+
+    def merge(self, outside: dict[str, dict[str, Mode]]) -> None:
+        """Add what another process noted."""
+        for name, touched in outside.items():
+            ours = self.outside.setdefault(name, {})
+            for actor, mode in touched.items():
+                if ours.get(actor) is not Mode.WRITE:
+                    ours[actor] = mode
 
     def shared_outside(self) -> tuple[str, ...]:
         """Return what two actors touched outside the scope and one of them wrote."""
         return tuple(
             name
-            for name, touched in self._outside.items()
+            for name, touched in self.outside.items()
             if len(touched) > 1 and any(mode is not Mode.READ for mode in touched.values())
         )

@@ -1,28 +1,20 @@
 """The search: several strategies under one budget, and one verdict.
 
-What failed before is tried first. Then come all schedules without preemption, with one, with two;
-then all schedules, with sleep sets; and if the budget does not seem to suffice for those, samples.
-What of the budget remains goes to the depth-first search again, which continues where it was.
-
-Every so many schedules one is run twice and must do the same.
+What failed before is tried first. Then the strategies explore (`explorer`), in several processes if
+that is wanted (`jobs`). What fails is shrunk, printed and kept.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Final
 
-from attrs import frozen
-
 from mmactors.explore.broken import Broken
-from mmactors.explore.budget import Budget, Meter
+from mmactors.explore.budget import Meter
 from mmactors.explore.dfs import DepthFirst
 from mmactors.explore.execution import THE_END, BecameVisible, Build, Execution
-from mmactors.explore.nondeterminism import Nondeterminism, run_again
-from mmactors.explore.pct import Pct
-from mmactors.explore.pos import PartialOrderSampling
-from mmactors.explore.progress import Progress, Reporter
-from mmactors.explore.random_walk import RandomWalk
+from mmactors.explore.explorer import Explorer, bounded_plan, rest_plan
+from mmactors.explore.jobs import run_parts
+from mmactors.explore.nondeterminism import Nondeterminism
+from mmactors.explore.options import Options
+from mmactors.explore.progress import Reporter
 from mmactors.explore.report import explain, rows_of, scripted_test
 from mmactors.explore.script import (
     Script,
@@ -37,39 +29,7 @@ from mmactors.explore.script import (
 )
 from mmactors.explore.shrink import Shrinker, Shrunk
 from mmactors.explore.store import Store
-from mmactors.explore.strategy import Strategy
 from mmactors.explore.verdict import Failure, Outcome, Verdict
-
-BOUNDS: Final = (0, 1, 2)
-_BOUNDED_SHARE: Final = (0.05, 0.1, 0.2)
-"""When the search with each bound gives up, as a part of the budget."""
-_DEPTH_FIRST_SHARE: Final = 0.5
-_SAMPLE_SHARE: Final = 0.75
-_NR_BOUNDED_EXHAUSTIVE: Final = 1000
-"""With no budget at all, each bound gets so many schedules."""
-_SAMPLES_A_TURN: Final = 20
-
-
-@frozen(kw_only=True)
-class Options:
-    """How a search is done."""
-
-    scope: tuple[str, ...] | None = None
-    """Only steps on these objects are choice points; None: what the world says, else all."""
-    budget: Budget = Budget(schedules=20_000)
-    bound: int | None = None
-    """Look only at schedules with at most so many preemptions, then sample."""
-    seed: int = 0
-    is_exhaustive: bool = False
-    """Go on, whatever the budget, until every schedule was tried."""
-    max_steps: int = 1000
-    """A schedule that is longer is ended in turns."""
-    twice_every: int = 100
-    """Every so many schedules one is run twice."""
-    store: Path | None = None
-    """Where failing schedules are kept; None: nowhere."""
-    on_progress: Callable[[Progress], None] | None = None
-    """Called now and then while schedules are run."""
 
 
 def search(build: Build, *, name: str | None = None, options: Options | None = None) -> Verdict:
@@ -100,13 +60,9 @@ class Search:
         self._execution = Execution(build, scope=options.scope)
         self._build: Final = build
         self._meter: Final = Meter(options.budget)
-        self._reporter: Final = Reporter(options.on_progress)
-        self._by_strategy: Final[Counter[str]] = Counter()
+        reporter = Reporter(options.on_progress)
+        self._explorer: Final = Explorer(self._execution, options, self._meter, reporter)
         self._store: Final = None if options.store is None else Store(options.store, name)
-        self._was_unfair = False
-        self._was_long = False
-        self._bound: int | None = None
-        self._names: Final[dict[str, None]] = {}
 
     def run(self) -> Verdict:
         """Search until something breaks, all is explored, or the budget is used up."""
@@ -115,7 +71,7 @@ class Search:
                 try:
                     return self._run()
                 except BecameVisible:
-                    self._bound = None  # What was explored so far is void.
+                    self._explorer.bound = None  # What was explored so far is void.
         finally:
             self._execution.close()
 
@@ -135,8 +91,8 @@ class Search:
                 break
             except BecameVisible:
                 continue
-        self._count("the given schedule")
-        self._note()
+        self._explorer.count("the given schedule")
+        self._explorer.note()
         broken = execution.broken
         if broken is None:
             return self._verdict(Outcome.SAMPLED, None)
@@ -152,67 +108,36 @@ class Search:
         kept = self._try_kept()
         if kept is not None:
             return self._failed(kept, "kept from an earlier search")
-        everything = DepthFirst()
-        for strategy, until in self._plan(everything):
-            strategy.max_steps = self._options.max_steps
-            broken = self._explore(strategy, until)
-            if broken is not None:
-                return self._failed(broken, strategy.name)
-            if isinstance(strategy, DepthFirst) and strategy.is_done:
-                if strategy.bound is None or not strategy.was_bounded:
-                    outcome = Outcome.BOUNDED if self._was_long else Outcome.EXHAUSTED
-                    return self._verdict(outcome, None)
-                self._bound = strategy.bound
-        return self._verdict(Outcome.SAMPLED if self._bound is None else Outcome.BOUNDED, None)
-
-    def _plan(self, everything: DepthFirst) -> Iterator[tuple[Strategy, float]]:
-        """Return who explores next, and until which part of the budget is used up."""
+        explorer = self._explorer
         options = self._options
-        bounds = BOUNDS if options.bound is None else range(options.bound + 1)
-        for bound in bounds:
-            share = 0.9
-            if options.bound is None:
-                share = _BOUNDED_SHARE[bound]
-            yield DepthFirst(bound=bound), share
-        if options.bound is None:
-            yield everything, _DEPTH_FIRST_SHARE
-        seed = options.seed
-        samplers: list[Strategy] = [PartialOrderSampling(seed), RandomWalk(seed)]
-        samplers += [Pct(seed, depth=depth) for depth in (1, 2, 3)]
-        last = _SAMPLE_SHARE if options.bound is None else 1.0
-        while self._meter.used() < last:
-            for sampler in samplers:
-                yield sampler, last
-        if options.bound is None:
-            yield everything, 1.0
+        found_by = explorer.run(bounded_plan(options))
+        is_split = options.jobs > 1 and options.bound is None
+        if found_by is None and not explorer.is_exhausted:
+            if is_split:
+                return self._run_parts()
+            found_by = explorer.run(rest_plan(options, self._meter, DepthFirst()))
+        if found_by is not None:
+            broken = self._execution.broken
+            assert broken is not None, f"{found_by} found nothing"
+            return self._failed(broken, found_by)
+        return self._verdict(self._outcome(is_exhausted=explorer.is_exhausted), None)
 
-    def _explore(self, strategy: Strategy, until: float) -> Broken | None:
-        """Let `strategy` run until it is done, something breaks, or its share is used up."""
-        execution = self._execution
-        meter = self._meter
-        options = self._options
-        is_sampler = not isinstance(strategy, DepthFirst)
-        nr_here = 0
-        while not strategy.is_done:
-            if options.is_exhaustive:
-                is_bounded = isinstance(strategy, DepthFirst) and strategy.bound is not None
-                if is_sampler or (is_bounded and nr_here >= _NR_BOUNDED_EXHAUSTIVE):
-                    break
-            elif meter.used() >= until or (is_sampler and nr_here >= _SAMPLES_A_TURN):
-                break
-            strategy.run(execution)
-            nr_here += 1
-            self._count(strategy.name)
-            if execution.broken is not None:
-                self._note()
-                return execution.broken
-            if execution.fair_from is not None:
-                self._was_unfair = True
-                self._was_long |= execution.is_long
-            elif meter.nr_schedules % options.twice_every == 1 or options.twice_every == 1:
-                self._note()
-                run_again(execution)
-        return None
+    def _run_parts(self) -> Verdict:
+        """Let several processes search the rest."""
+        found = run_parts(self._explorer)
+        if found is None:
+            return self._verdict(self._outcome(is_exhausted=self._explorer.is_exhausted), None)
+        guide(self._execution, found.script, max_steps=self._options.max_steps)
+        broken = self._execution.broken
+        if broken is None or not broken.is_like(found.broken):
+            raise Nondeterminism.unrepeatable(found.broken)
+        return self._failed(broken, found.found_by)
+
+    def _outcome(self, *, is_exhausted: bool) -> Outcome:
+        explorer = self._explorer
+        if is_exhausted:
+            return Outcome.BOUNDED if explorer.was_long else Outcome.EXHAUSTED
+        return Outcome.SAMPLED if explorer.bound is None else Outcome.BOUNDED
 
     def _try_kept(self) -> Broken | None:
         """Try what failed before; forget what is of another program and fails no more."""
@@ -222,24 +147,13 @@ class Search:
         fingerprint = self._fingerprint()
         for kept in self._store.load():
             guide(execution, kept.script, max_steps=self._options.max_steps)
-            self._count("kept schedules")
+            self._explorer.count("kept schedules")
             if execution.broken is not None:
-                self._note()
+                self._explorer.note()
                 return execution.broken
             if kept.fingerprint != fingerprint:
                 self._store.drop(kept)
         return None
-
-    def _count(self, strategy: str) -> None:
-        self._meter.nr_schedules += 1
-        self._by_strategy[strategy] += 1
-        self._reporter.note(self._meter.nr_schedules, strategy)
-
-    def _note(self) -> None:
-        """Take down which objects there are."""
-        self._names.update(dict.fromkeys(self._execution.named))
-        for step in self._execution.steps:
-            self._names.update(dict.fromkeys(name for name, _ in step.touches))
 
     def _fingerprint(self) -> str:
         while True:
@@ -288,18 +202,20 @@ class Search:
     def _verdict(self, outcome: Outcome, failure: Failure | None) -> Verdict:
         execution = self._execution
         given = execution.scope.names
-        names = [name for name in self._names if name != THE_END] if given is None else given
+        names = (
+            [name for name in self._explorer.names if name != THE_END] if given is None else given
+        )
         return Verdict(
             name=self._name,
             outcome=outcome,
             nr_schedules=self._meter.nr_schedules,
-            nr_by_strategy=dict(self._by_strategy),
+            nr_by_strategy=dict(self._explorer.by_strategy),
             seconds=self._meter.seconds,
             scope=tuple(name for name in names if f"{name}[" not in "".join(names)),
             outside=execution.scope.shared_outside(),
-            bound=self._bound,
-            max_steps=self._options.max_steps if self._was_long else None,
+            bound=self._explorer.bound,
+            max_steps=self._options.max_steps if self._explorer.was_long else None,
             missed=execution.goals_missed(),
-            was_unfair=self._was_unfair,
+            was_unfair=self._explorer.was_unfair,
             failure=failure,
         )

@@ -18,6 +18,7 @@ class Session:
     """How the test is called from the shell."""
     seed: int | None = None
     budget: Budget | None = None
+    jobs: int | None = None
     replay: str | None = None
     is_exhaustive: bool = False
     store: Path | None = None

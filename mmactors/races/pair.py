@@ -14,8 +14,9 @@ from attrs import evolve, frozen
 from mmactors.explore.broken import Broken
 from mmactors.explore.budget import Budget
 from mmactors.explore.execution import BecameVisible, Execution
+from mmactors.explore.options import Options
 from mmactors.explore.script import Script, play
-from mmactors.explore.search import Options, search
+from mmactors.explore.search import search
 from mmactors.explore.verdict import Outcome, Verdict
 from mmactors.races.machine import ExploredMachine
 from mmactors.scenario.race_config import RaceConfig
