@@ -25,6 +25,16 @@ class Rules:
         doc="Linking the first area to a new anon_vma takes its lock, as a walk may have found the "
         "object by a page of its last user (d9d332e0874f, v2.6.28).",
     )
+    expand_stack_locks_for_writing: bool = option(
+        True,
+        doc="An area that grows down takes mmap_lock for writing, as its tree changes "
+        "(9471f1f2f502, v6.5 and v6.1.37).",
+    )
+    vmacache_seqnum_never_wraps: bool = option(
+        True,
+        doc="The sequence number of the threads' caches of areas has 64 bits and never comes back "
+        "(7a9cdebdcc17, v4.19).",
+    )
     page_lock_anon_vma_rechecks_mapped: bool = option(
         True,
         doc="An rmap walk that has locked the anon_vma of a page asks again whether the page is "

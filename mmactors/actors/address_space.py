@@ -4,6 +4,7 @@ The labels of the steps on its shared state stand here too: what guard mode know
 all page tables, the columns of struct page that mapping changes, and the rss counters.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from attrs import define, field
@@ -18,6 +19,7 @@ from mmactors.engine.rwsem import RwSem
 from mmactors.engine.seqcount import SeqCount
 from mmactors.mm.gfp import GFP_PGTABLE_USER
 from mmactors.mm.mm_struct import MmStruct
+from mmactors.mm.step import areas
 from mmactors.mm.vmstat import NR_PAGETABLE
 
 PAGE_TABLES: Final = "page_tables"
@@ -43,6 +45,7 @@ class AddressSpace:
         kernel = self.kernel
         ctx_id = self.mm.ctx_id
         kernel.spaces[ctx_id] = self
+        self.mm.tree.call_rcu = self.call_rcu
         self.mmap_lock = RwSem(kernel.engine, kernel.mmap_lock_class, name=f"mmap_lock[{ctx_id}]")
         self.write_protect_seq = SeqCount(
             kernel.engine,
@@ -54,6 +57,17 @@ class AddressSpace:
             kernel.locks.of("&mm->page_table_lock"),
             name=f"page_table_lock[{ctx_id}]",
         )
+
+    def call_rcu(self, callback: Callable[[], None]) -> None:
+        """Free a node of the tree of areas when no RCU reader can be in it any more."""
+        engine = self.kernel.engine
+        name = areas(self.mm.ctx_id)
+
+        def free() -> None:
+            engine.touch(name, Mode.WRITE)
+            callback()
+
+        self.kernel.rcu.call(free)
 
     def pte_lockptr(self, index: int) -> Spinlock:
         """Return the lock of the PTE table in which word `index` lies."""

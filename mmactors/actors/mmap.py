@@ -24,6 +24,7 @@ from mmactors.actors.tlb import shoot_lazy_tlbs
 from mmactors.actors.truncate import punch_hole, truncate_inode_pages
 from mmactors.actors.unmap import unmap_region, zap_page_range
 from mmactors.engine.cpu import Cpu
+from mmactors.engine.guard import Label
 from mmactors.events import VmUnmappedArea
 from mmactors.mm import madvise
 from mmactors.mm.change_protection import Changed, change_pte_range
@@ -127,6 +128,8 @@ async def _perform(
             label = label_of(Step(what, ((areas(ctx_id), mode), (rss(ctx_id), "r"))))
             if isinstance(request, RmapRequest):
                 label = rmap_label(space, request, label)
+            elif isinstance(request, Step):
+                label = Label(request.text, label.touches)
             await engine.step(label)
         try:
             request = steps.send(answer)
@@ -169,7 +172,7 @@ async def _answer(kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object
             return 0
         case SyncFileRange():
             return 0
-        case LockPages() | madvise.SwapIn():
+        case LockPages() | madvise.SwapIn() | Step():
             pass
         case _ if isinstance(request, RmapRequest):
             await answer_rmap(kernel, space, request)

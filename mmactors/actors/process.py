@@ -178,6 +178,8 @@ class Process:
             task.rss.fold(task.mm)
         if self.outlives_threads:
             return
+        if task.mm is not None:
+            task.mm.mm_users -= 1
         self.nr_live_threads -= 1
         if self.nr_live_threads or self.space is None:
             return

@@ -82,7 +82,9 @@ class UserThread:
         process.tasks.append(self.task)
         process.nr_live_threads += 1
         if process.space is not None:
-            self.task.mm = process.space.mm
+            self.task.enter_mm(process.space.mm)
+            if not self.is_leader:
+                process.space.mm.mm_users += 1
         self.resume(at_ns)
 
     def resume(self, at_ns: int) -> None:
@@ -134,7 +136,7 @@ class UserThread:
         if pgd_pfn is None:
             self.receive_signal(FaultSignal(number=SIGKILL, code=0, address=0))
         else:
-            self.task.mm = process.exec(pgd_pfn).mm
+            self.task.enter_mm(process.exec(pgd_pfn).mm)
             await process.switcher.on_run(self.cpu, self.actor)
 
     @property

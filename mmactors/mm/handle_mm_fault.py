@@ -33,6 +33,7 @@ from mmactors.mm.swap_fault import do_swap_page
 from mmactors.mm.swapops import is_swap_pte
 from mmactors.mm.vma import VM_GROWSDOWN, Vma
 from mmactors.mm.vma_adjust import RmapRequest
+from mmactors.mm.vmacache import find_vma
 from mmactors.mm.vmstat import PGFAULT, TASK_RSS_EVENTS_THRESH
 from mmactors.mm.wp_page import do_wp_page
 
@@ -75,8 +76,10 @@ def do_user_addr_fault(
     `is_protection`: the entry was present.
     """
     if mm.page_table.wants_step():
-        yield Step("find the area", ((areas(mm.ctx_id), "r"),))
-    vma = mm.tree.find_vma(address)
+        is_noted = context.task.vmacache is not None
+        yield Step("find the area", ((areas(mm.ctx_id), "w" if is_noted else "r"),))
+    cache = context.task.vmacache
+    vma = mm.tree.find_vma(address) if cache is None else find_vma(mm, cache, address)
     if vma is not None and vma.vm_start > address:
         vma = yield from _extend_vma(mm, address)
     if vma is None:
@@ -162,11 +165,15 @@ def _extend_vma(mm: MmStruct, address: int) -> Generator[UserFaultRequest, int |
     vma = mm.tree.find_vma(address)
     if vma is None or not vma.vm_flags & VM_GROWSDOWN:
         return None
-    yield LockForWriting()
+    # Growing changes the tree of areas; others that read it rely on it as they hold mmap_lock.
+    locks = mm.rules.expand_stack_locks_for_writing
+    if locks:
+        yield LockForWriting()
     if mm.page_table.wants_step():
         yield Step("expand the stack", ((areas(mm.ctx_id), "w"),))
     vma = mm.tree.find_vma(address)
     if vma is not None and vma.vm_start > address and (yield from expand_stack(mm, vma, address)):
         vma = None
-    yield Downgrade()
+    if locks:
+        yield Downgrade()
     return vma

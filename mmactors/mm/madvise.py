@@ -18,9 +18,11 @@ from typing import Final
 from attrs import frozen
 
 from mmactors.mm import mman
+from mmactors.mm.find_vma_prev import find_vma_prev
 from mmactors.mm.mapped_file import MappedFile
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.populate import FaultInPages, check_vma_flags
+from mmactors.mm.step import Step
 from mmactors.mm.vma import (
     VM_DONTCOPY,
     VM_DONTDUMP,
@@ -109,6 +111,7 @@ MadviseRequest = (
     | CollapseHugePages
     | FaultInPages
     | RmapRequest
+    | Step
 )
 MadviseSteps = Generator[MadviseRequest, int | None, int]
 _AreaSteps = Generator[MadviseRequest, int | None, tuple[Vma, int]]
@@ -174,11 +177,9 @@ def do_madvise(mm: MmStruct, *, start: int, length: int, advice: int) -> Madvise
 
 def _madvise_areas(mm: MmStruct, *, start: int, end: int, advice: int) -> MadviseSteps:
     unmapped_error = 0
-    vma = mm.tree.find_vma(start)
+    vma, before = yield from find_vma_prev(mm, start)
     if vma is not None and start > vma.vm_start:
-        before: Vma | None = vma
-    else:
-        before = mm.tree.find_prev(start)
+        before = vma
     while True:
         if vma is None:
             return -errno.ENOMEM

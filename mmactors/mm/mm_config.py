@@ -18,6 +18,13 @@ class MmConfig:
         unit="bytes",
         minimum=0,
     )
+    vmacache_seqnum_bits: int = option(
+        0,
+        doc="Width of the sequence number of the threads' caches of areas: 32 in Linux 4.18; 0, as "
+        "in 6.1: there are none",
+        minimum=0,
+        maximum=32,
+    )
     stack_guard_gap_pages: int = option(
         256, doc="stack_guard_gap: free pages kept below an area that grows down", minimum=0
     )

@@ -11,7 +11,7 @@ most total_vm.
 """
 
 import errno
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field, frozen
 
@@ -36,6 +36,9 @@ from mmactors.mm.vma import (
 )
 from mmactors.rules import Rules
 from mmactors.units import MIB, PAGE_SHIFT, PAGE_SIZE
+
+if TYPE_CHECKING:
+    from mmactors.mm.vmacache import VmaCache
 
 MM_FILEPAGES: Final = 0
 MM_ANONPAGES: Final = 1
@@ -109,6 +112,10 @@ class MmStruct:
 
     has_pinned: bool = False
     """It ever pinned pages for a device (MMF_HAS_PINNED)."""
+    vmacache_seqnum: int = 0
+    """Grows whenever an area goes, if threads have caches of areas; see mm/vmacache.py."""
+    vmacaches: "list[VmaCache]" = field(factory=list)
+    """Those of its threads."""
     mm_users: int = 1
     """Threads that use the address space."""
     mm_count: int = 1
@@ -226,6 +233,7 @@ class MmStruct:
     def remove_vma(self, vma: Vma) -> Mapping | None:
         """Let go of the file of an area that is in no tree; return shared memory nobody uses."""
         assert not vma.anon_vma_chain, f"{vma} is still linked to its anon_vmas"
+        vma.is_freed = True
         file = vma.vm_file
         if not isinstance(file, MappedFile):
             return None
@@ -309,6 +317,7 @@ _SCALARS: Final = (
     "hiwater_vm",
     "hiwater_rss",
     "def_flags",
+    "vmacache_seqnum",
     "mm_users",
     "mm_count",
     "mm_cpumask",

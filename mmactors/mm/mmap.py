@@ -63,6 +63,7 @@ from mmactors.mm.vma import (
     page_align,
 )
 from mmactors.mm.vma_adjust import RmapRequest, lock_rmap, unlock_rmap
+from mmactors.mm.vmacache import vmacache_invalidate
 from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 MmapRequest = AreaSearched | MunmapRequest | Populate
@@ -344,6 +345,7 @@ def _vma_expand(
     yield from lock_rmap(vma, vma.anon_vma)
     if removed is not None:
         mm.tree.remove(removed)
+        vmacache_invalidate(mm)
         mapping = mapping_of(removed)
         if mapping is not None:
             del mapping.i_mmap[removed]

@@ -29,6 +29,7 @@ from mmactors.mm.vma import (
     page_align,
 )
 from mmactors.mm.vma_adjust import RmapRequest, lock_rmap, unlock_rmap
+from mmactors.mm.vmacache import vmacache_invalidate
 from mmactors.units import PAGE_SIZE
 
 USER_PGTABLES_CEILING: Final = 0
@@ -101,6 +102,7 @@ def align_munmap(
         mm.tree.remove(area)
         if area.vm_flags & VM_LOCKED:
             mm.locked_vm -= area.nr_pages
+    vmacache_invalidate(mm)
     after = mm.tree.find_vma(end)
     mm.update_hiwater_rss()
     yield UnmapRegion(

@@ -3,6 +3,7 @@
 from attrs import define, field
 
 from mmactors.mm.mm_struct import MmStruct
+from mmactors.mm.vmacache import VmaCache, new_vmacache
 from mmactors.mm.vmstat import TaskRssStat
 
 
@@ -17,3 +18,10 @@ class Task:
     """Faults that were made good, without and with waiting for a disk (getrusage)."""
     rss: TaskRssStat = field(factory=TaskRssStat)
     """Resident pages it has counted and not yet told its address space."""
+    vmacache: VmaCache | None = None
+    """The areas it found last; None: the kernel has no such caches."""
+
+    def enter_mm(self, mm: MmStruct) -> None:
+        """Run in an address space, whose users the caller counts."""
+        self.mm = mm
+        self.vmacache = new_vmacache(mm)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, field
 
 from mmactors.mm.anon_vma import AnonVma, AnonVmaChain
+from mmactors.mm.maple_node import CallRcu, MapleNode, free_at_once
 from mmactors.mm.mapped_file import MappedFile, SpecialMapping
 from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
@@ -83,6 +84,8 @@ class Vma:
     """What /proc/pid/maps shows beside a special mapping or a file."""
     special: SpecialMapping | None = None
     """Pages of the kernel that the area maps; it cannot be split."""
+    is_freed: bool = False
+    """Its memory was given back (vm_area_free)."""
 
     @property
     def is_anonymous(self) -> bool:
@@ -135,6 +138,9 @@ class VmaTree:
         # No byte of [low, high) is free: the search for a place need not look there again.
         self._full_low = 0
         self._full_high = 0
+        self.node = MapleNode()
+        self.call_rcu: CallRcu = free_at_once
+        """Frees a node that was replaced when nobody can be reading it under RCU."""
 
     def __len__(self) -> int:
         return len(self._areas)
@@ -185,12 +191,18 @@ class VmaTree:
             f"{vma} overlaps {self._areas[index]}"
         )
         vma.vm_mm = self._mm
+        if self.node.nr_readers and not self._is_between(index, index, vma.vm_start, vma.vm_end):
+            self._replace_node()
         self._ends.insert(index, vma.vm_end)
         self._areas.insert(index, vma)
 
     def remove(self, vma: Vma) -> None:
         """Take an area out; the object keeps its values."""
         index = self._index(vma)
+        if self.node.nr_readers and not self._is_between(
+            index, index + 1, vma.vm_start, vma.vm_end
+        ):
+            self._replace_node()
         del self._ends[index]
         del self._areas[index]
         self._last_hit = self._nothing
@@ -204,6 +216,8 @@ class VmaTree:
         assert index + 1 == len(self._areas) or end <= self._areas[index + 1].vm_start, (
             f"{end - 1:#x} is not free"
         )
+        if self.node.nr_readers and self._changes_ranges(index, start, end):
+            self._replace_node()
         self._uncover(vma.vm_start, start)
         self._uncover(end, vma.vm_end)
         self._ends[index] = end
@@ -278,6 +292,28 @@ class VmaTree:
             vma.anon_vma_chain[:] = state[5]
             self._ends.append(vma.vm_end)
             self._areas.append(vma)
+
+    def _is_between(self, index: int, following: int, start: int, end: int) -> bool:
+        """Say whether areas end at `start` and begin at `end`: no gap comes or goes there."""
+        return (
+            index > 0
+            and self._ends[index - 1] == start
+            and following < len(self._areas)
+            and self._areas[following].vm_start == end
+        )
+
+    def _changes_ranges(self, index: int, start: int, end: int) -> bool:
+        """Say whether gaps come or go when an area moves its limits."""
+        vma = self._areas[index]
+        before = self._ends[index - 1] if index else 0
+        after = self._areas[index + 1].vm_start if index + 1 < len(self._areas) else None
+        return (before == vma.vm_start) != (before == start) or (after == vma.vm_end) != (
+            after == end
+        )
+
+    def _replace_node(self) -> None:
+        old, self.node = self.node, MapleNode()
+        self.call_rcu(old.free)
 
     def _uncover(self, start: int, end: int) -> None:
         """Note that `[start, end)` is free now; nothing to note if it is empty."""

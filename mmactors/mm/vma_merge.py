@@ -23,6 +23,7 @@ from mmactors.mm.vma import (
     linear_page_index,
 )
 from mmactors.mm.vma_adjust import RmapRequest, RmapSteps, lock_rmap, unlock_rmap
+from mmactors.mm.vmacache import vmacache_invalidate
 from mmactors.units import PAGE_SHIFT
 
 MergeSteps = Generator[RmapRequest, int | None, Vma | None]
@@ -169,6 +170,7 @@ def _anon_vma_of(vma: Vma, covered: list[Vma]) -> AnonVma | None:
 
 def _take_out(mm: MmStruct, area: Vma) -> None:
     mm.tree.remove(area)
+    vmacache_invalidate(mm)
     mapping = mapping_of(area)
     if mapping is not None:
         del mapping.i_mmap[area]

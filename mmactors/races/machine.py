@@ -51,8 +51,9 @@ class ExploredMachine:
             cpu.start()
         wired.start_services()
         for process in wired.processes:
-            for thread in process.threads.values():
-                thread.resume(0)
+            if process.space is not None:
+                for thread in process.threads.values():
+                    thread.resume(0)
         if wired.sanitizer is not None:
             world.at_end(wired.sanitizer.at_rest)
         race = self.scenario.race
@@ -123,7 +124,8 @@ class ExploredMachine:
         for process in self._wired.processes:
             leader = process.leader
             done = leader.program[: leader.next_operation]
-            if not done or not isinstance(done[-1], Race):
+            has_come = done and isinstance(done[-1], Race)
+            if process.parent is None and not has_come:  # Children have no program of their own.
                 raise UserError(
                     Problem(
                         place=Place(f"race: process {process.comm}"),

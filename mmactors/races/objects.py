@@ -239,7 +239,12 @@ def _tlb_text(entries: tuple[Any, ...]) -> str:
 
 
 def _areas(mm: MmStruct) -> Hashable:
-    return tuple([_area(vma) for vma in mm.tree])
+    caches = [(cache.seqnum, *map(_cached, cache.vmas)) for cache in mm.vmacaches]
+    return (tuple([_area(vma) for vma in mm.tree]), mm.vmacache_seqnum, tuple(caches))
+
+
+def _cached(vma: Vma | None) -> Hashable:
+    return None if vma is None else (vma.vm_start, vma.vm_end, vma.is_freed)
 
 
 def _area(vma: Vma) -> Hashable:
@@ -249,7 +254,9 @@ def _area(vma: Vma) -> Hashable:
 
 
 def _areas_text(key: tuple[Any, ...]) -> str:
-    return ", ".join(f"{area[0]:#x}-{area[1]:#x}" for area in key) or "none"
+    areas, seqnum, caches = key
+    text = ", ".join(f"{area[0]:#x}-{area[1]:#x}" for area in areas) or "none"
+    return f"{text}; vmacache at {seqnum}" if caches else text
 
 
 def _place(vma: Vma) -> tuple[int, int]:
