@@ -1,12 +1,13 @@
 """Machines for tests: scenarios from a few words, and runs with all that came of them."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.schedule import Schedule
@@ -15,12 +16,14 @@ from mmactors.mm.boot import MemoryConfig
 from mmactors.mm.pcp import COUNT
 from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FREE_PAGES, NR_PAGETABLE
 from mmactors.observe.log import EventLog
+from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.machine import Machine
 from mmactors.scenario.schema import MachineConfig, ProcessConfig, Scenario
 from mmactors.units import MIB
 from mmactors.workload.operation import parse_operation
 
 TRACES = Path(__file__).parent / "reference" / "traces"
+SANITIZE_VARIABLE = "MMACTORS_SANITIZE"
 EXACT = {"quantum_ns": 0}
 """Options of the engine: no CPU runs ahead of another."""
 
@@ -109,7 +112,12 @@ def run(
     is_logged: bool = True,
     before: Callable[[Machine], None] | None = None,
 ) -> Ran:
-    """Run a scenario to its end, or to a time; `before` sees the machine before it moves."""
+    """Run a scenario to its end, or to a time; `before` sees the machine before it moves.
+
+    With MMACTORS_SANITIZE=1 in the environment, all sanitizers are on, and have to be silent.
+    """
+    if is_sanitized := os.environ.get(SANITIZE_VARIABLE) == "1" and not scenario.sanitize.is_on:
+        scenario = evolve(scenario, sanitize=SanitizeConfig.everything())
     file = Lines()
     machine = Machine(
         scenario,
@@ -124,6 +132,8 @@ def run(
             await machine.run(until_ns=until_ns)
 
     trio.run(move)
+    if is_sanitized:
+        assert () == machine.findings()
     return Ran(machine, b"".join(file.lines))
 
 

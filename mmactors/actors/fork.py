@@ -55,6 +55,8 @@ async def _dup_mm(kernel: Kernel, cpu: Cpu, space: AddressSpace, parent: Address
         async with space.mmap_lock.write(SINGLE_DEPTH_NESTING):
             error = await _copy(kernel, cpu, space, parent)
         await flush_tlb_mm(kernel, cpu, parent.mm)
+    if kernel.checks is not None:
+        kernel.checks.revoke_completed(parent.mm)
     return error
 
 

@@ -23,6 +23,7 @@ from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Label, Mode
 from mmactors.engine.lock import Spinlock
 from mmactors.engine.lock_observer import SINGLE_DEPTH_NESTING
+from mmactors.mm.copy_page_range import EntriesCopied, PageCopied
 from mmactors.mm.fault import (
     AllocPage,
     FlushPage,
@@ -176,6 +177,15 @@ async def _answer_seldom(
                     space.mm, address & PAGE_MASK, (address & PAGE_MASK) + PAGE_SIZE
                 )
             await flush_tlb_page(kernel, cpu, space.mm, address)
+        case EntriesCopied():
+            if kernel.checks is not None:
+                start, end = request.start, request.end
+                kernel.checks.pages_forked(request.parent, request.child, start, end)
+                kernel.checks.revoke(request.parent, start, end)
+        case PageCopied():
+            if kernel.checks is not None:
+                kernel.checks.page_copied(request.source, request.target)
+                kernel.checks.page_made_private(request.child, request.address, request.target)
         case EntriesMoved(old=old, new=new, nr_bytes=nr_bytes):
             if kernel.checks is not None:
                 kernel.checks.pages_moved(space.mm, old, new, nr_bytes)

@@ -9,6 +9,8 @@ locks must know that entries are write-protected meanwhile; the caller sees to t
 
 from collections.abc import Generator
 
+from attrs import frozen
+
 from mmactors.arch.page import PageColumns
 from mmactors.arch.pte import ACCESSED, DIRTY, PRESENT, PROTNONE, RW, SPECIAL, make_pte, pte_pfn
 from mmactors.mm.fault import ALLOC_COPY, FaultRequest, FreePage, vma_page_prot
@@ -21,7 +23,7 @@ from mmactors.mm.rmap import (
     page_dup_file_rmap,
     page_try_dup_anon_rmap,
 )
-from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, Touch, mm_flags, page, pte, rss
+from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, Touch, data, mm_flags, page, pte, rss
 from mmactors.mm.swapops import (
     is_migration_entry,
     is_readable_migration_entry,
@@ -31,7 +33,28 @@ from mmactors.mm.swapops import (
 from mmactors.mm.vma import VM_MAYWRITE, VM_SHARED, VM_WRITE, Vma
 from mmactors.units import PAGE_SHIFT
 
-CopySteps = Generator[FaultRequest, int | None, bool]
+
+@frozen(kw_only=True)
+class EntriesCopied:
+    """Whoever follows contents be told: a child sees these of its parent; answered with None."""
+
+    parent: MmStruct
+    child: MmStruct
+    start: int
+    end: int
+
+
+@frozen(kw_only=True)
+class PageCopied:
+    """Whoever follows contents be told: a child has a copy of a page; answered with None."""
+
+    child: MmStruct
+    address: int
+    source: int
+    target: int
+
+
+CopySteps = Generator[FaultRequest | EntriesCopied | PageCopied, int | None, bool]
 
 
 def is_cow_mapping(vma: Vma) -> bool:
@@ -114,6 +137,8 @@ def _copy_pte_range(
                 child, parent, pages, vma, source=source + offset, target=target + offset
             )
         offset += 1
+    end = address + (count << PAGE_SHIFT)
+    yield EntriesCopied(parent=parent, child=child, start=address, end=end)
     yield UNLOCK_PTES
     return True
 
@@ -163,7 +188,9 @@ def _copy_present_pte(
                 return False
             if wants_step():
                 touches = ((pte(target), "w"), (page(spare), "w"), (page(pfn), "r"))
+                touches = (*touches, (data(pfn), "r"), (data(spare), "w"))
                 yield Step("map a copy", (*touches, (rss(child.ctx_id), "a")))
+            yield PageCopied(child=child, address=address, source=pfn, target=spare)
             view[target] = _copy_present_page(child, pages, vma, address, spare)
             return True
         child.add_mm_counter(mm_counter(pages, pfn), 1)

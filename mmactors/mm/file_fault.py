@@ -241,5 +241,7 @@ def shmem_add_to_page_cache(context: FaultContext, file: MappedFile, index: int,
     pages.mapping_view[pfn] = 0
     pages.index_view[pfn] = index
     file.mapping.pages[index] = pfn
+    if context.checks is not None:
+        context.checks.page_read(pfn, file.mapping, index)
     context.count_node(NR_FILE_PAGES, 1)
     context.count_node(NR_SHMEM, 1)

@@ -210,6 +210,8 @@ class Contents:
         call = self._call(parent, now)
         for place in self._private_places(parent, start, end):
             there = (child.ctx_id, place[1])
+            if there in self.legal:
+                continue  # It was copied at once, and is the child's own.
             self.legal[there] = self._legal_at(place)
             call.twins[place] = there
             if place in self._lazy:

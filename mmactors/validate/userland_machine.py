@@ -19,7 +19,7 @@ from mmactors.arch.pte import ACCESSED, DIRTY, PRESENT
 from mmactors.mm import madvise
 from mmactors.mm.anon_vma import AnonVmaCache, anon_vma_cache
 from mmactors.mm.change_protection import change_protection
-from mmactors.mm.copy_page_range import copy_page_range
+from mmactors.mm.copy_page_range import EntriesCopied, PageCopied, copy_page_range
 from mmactors.mm.fault import (
     VM_FAULT_ERROR,
     VM_FAULT_OOM,
@@ -276,6 +276,8 @@ class UserlandMachine:
             case (
                 AreaSearched()
                 | FlushPage()
+                | EntriesCopied()
+                | PageCopied()
                 | EntriesMoved()
                 | FlushRange()
                 | LockForWriting()
