@@ -10,6 +10,7 @@ from mmactors.actors.area_calls import AreaCalls, AreaOperation
 from mmactors.actors.file_calls import FileCalls, FileOperation
 from mmactors.actors.gup import GupCalls, GupOperation
 from mmactors.actors.kernel import Kernel
+from mmactors.actors.page_calls import PageCalls, PageOperation
 from mmactors.actors.process_calls import perform_process_call
 from mmactors.actors.thread import UserThread
 from mmactors.engine.cpu import WaitQueue
@@ -41,6 +42,7 @@ class Interpreter:
     accesses: AccessCalls
     files: FileCalls
     gup: GupCalls
+    pages: PageCalls
     race_gate: WaitQueue | None = None
     """Where programs stop when they come to `race`; None: they go on."""
     _meetings: dict[str, _Meeting] = field(factory=dict, init=False)
@@ -58,6 +60,8 @@ class Interpreter:
             return await self.files.perform(thread, operation)
         if isinstance(operation, GupOperation):
             return await self.gup.perform(thread, operation)
+        if isinstance(operation, PageOperation):
+            return await self.pages.perform(thread, operation)
         return await self._perform_other(thread, operation) or 0
 
     async def _perform_other(self, thread: UserThread, operation: op.PlainOperation) -> int | None:

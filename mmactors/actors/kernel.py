@@ -52,6 +52,15 @@ class LateStore:
     is_done: bool = False
 
 
+@define(eq=False)
+class ModulePages:
+    """A block that a kernel module has allocated, or had."""
+
+    pfn: int
+    order: int
+    is_held: bool = True
+
+
 @define(eq=False, kw_only=True)
 class Kernel:
     """What the kernel paths work on."""
@@ -101,6 +110,8 @@ class Kernel:
     anon_vma_class: LockClass = field(init=False)
     late_stores: list[LateStore] = field(factory=list)
     """Stores that no barrier ordered: each waited, or waits, in the store buffer of its CPU."""
+    module_pages: dict[tuple[int, str], ModulePages] = field(factory=dict)
+    """By the pid of the program that told a module to allocate them, and their names."""
     _last_ctx_id: int = INIT_MM_CTX_ID
     _ptls: dict[int, Spinlock] = field(factory=dict, init=False)
     """By frame of the PTE table: its own lock (split page-table locks)."""

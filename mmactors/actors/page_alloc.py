@@ -26,7 +26,7 @@ from mmactors.events import MmPageAlloc, MmPageFree, MmPageFreeBatched, MmVmscan
 from mmactors.mm.buddy import PAGE_ALLOC_COSTLY_ORDER, PAGEBLOCK_ORDER
 from mmactors.mm.gfp import gfp_migratetype
 from mmactors.mm.pcp import COUNT
-from mmactors.mm.zone_request import WakeupKswapd
+from mmactors.mm.zone_request import WakeupKswapd, ZoneAnswer, ZoneRequest
 
 PAGES: Final = "pages"
 PAGEBLOCK: Final = "pageblock"
@@ -197,6 +197,13 @@ def _count_label(cpu: int) -> Label:
 @cache
 def _drain_label(cpu: int) -> Label:
     return Label(f"drain lists of cpu{cpu}", ((f"{PCP}[{cpu}]", Mode.WRITE),))
+
+
+async def ask_zone(kernel: Kernel, cpu: Cpu, request: ZoneRequest) -> ZoneAnswer:
+    """Let a section run under the lock of the zone that it names, with interrupts off."""
+    with cpu.irqs_off():
+        answer: ZoneAnswer = await kernel.zone_mailboxes[request.zone].ask(request)
+        return answer
 
 
 async def perform(kernel: Kernel, cpu: Cpu, steps: Generator[Any, Any, Any], label: Label) -> Any:

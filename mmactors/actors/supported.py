@@ -4,6 +4,7 @@ from typing import Final
 
 from mmactors.workload.operation import (
     Alias,
+    AllocPages,
     Barrier,
     Brk,
     Churn,
@@ -11,11 +12,13 @@ from mmactors.workload.operation import (
     Compute,
     Cpu,
     Dma,
+    DrainAllPages,
     Exit,
     Fadvise,
     Faultloop,
     Fork,
     Fragment,
+    FreePages,
     Fsync,
     Ftruncate,
     Generate,
@@ -38,6 +41,7 @@ from mmactors.workload.operation import (
     Munlockall,
     Munmap,
     Nop,
+    OfflinePages,
     Open,
     Operation,
     Pin,
@@ -48,9 +52,11 @@ from mmactors.workload.operation import (
     RunTrace,
     Sleep,
     Spin,
+    StartIsolatePageRange,
     Stop,
     Thread,
     Touch,
+    UndoIsolatePageRange,
     Unlink,
     Unpin,
     Wait,
@@ -59,6 +65,8 @@ from mmactors.workload.operation import (
 from mmactors.workload.operation import By as ByOther
 
 SUPPORTED: Final = (
+    AllocPages, DrainAllPages, FreePages, OfflinePages, StartIsolatePageRange,
+    UndoIsolatePageRange,
     Alias, Barrier, Brk, ByOther, Churn, Close, Compute, Cpu, Dma, Exit, Fadvise, Faultloop,
     Fork, Fragment, Fsync, Ftruncate, Generate, Heap, Idle, Kill, Madvise, Memwrite, Migrate,
     Mincore, Mlock, Mlock2, Mlockall, Mmap, Mprotect, Mremap, Msync, Munlock, Munlockall,

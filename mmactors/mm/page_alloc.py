@@ -361,6 +361,10 @@ class PageAllocator:
         """Allocate a block of 2**order pages; give its PFN, or None."""
         return self._search.alloc_pages(cpu, order, gfp)
 
+    def zone_of(self, pfn: int) -> Zone:
+        """Return the zone of a page (page_zone)."""
+        return self.zones[self._page_zone[pfn] - 1]
+
     # Freeing.
 
     def free_pages(self, cpu: int, pfn: int, order: int) -> Steps:

@@ -48,7 +48,7 @@ def serve_isolation(zone: "Zone", request: IsolationRequest) -> ZoneAnswer:
         case SplitFreePage():
             return _split_free_page(zone, request)
         case TestPagesIsolated():
-            pfn = _first_in_use(zone, request.start_pfn, request.end_pfn)
+            pfn = first_in_use(zone, request.start_pfn, request.end_pfn)
             return ZoneAnswer(pfn=pfn, is_done=pfn is None)
         case OfflineIsolatedPages():
             return ZoneAnswer(nr_moved=_offline_isolated_pages(zone, request))
@@ -149,7 +149,7 @@ def _split_free_page(zone: "Zone", request: SplitFreePage) -> ZoneAnswer:
     return ZoneAnswer(nr_moved=nr_blocks)
 
 
-def _first_in_use(zone: "Zone", start_pfn: int, end_pfn: int) -> int | None:
+def first_in_use(zone: "Zone", start_pfn: int, end_pfn: int) -> int | None:
     """Return the first page that is on no buddy list (__test_page_isolated_in_pageblock)."""
     buddy = zone.pages.buddy_view
     pfn = start_pfn

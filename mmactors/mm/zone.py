@@ -11,11 +11,12 @@ Invariants: only `serve` changes the buddy lists and the pageblocks; the global 
 all CPUs' deltas equals the pages on the buddy lists, isolated pageblocks apart.
 """
 
+from collections.abc import Iterable
 from typing import Final, assert_never
 
 import numpy as np
 
-from mmactors.arch.page import PageColumns, list_del
+from mmactors.arch.page import PG_RESERVED, PageColumns, list_del
 from mmactors.mm import buddy
 from mmactors.mm.buddy import (
     FREE_LISTS,
@@ -190,6 +191,7 @@ class Zone:
         first_block = start_pfn >> PAGEBLOCK_ORDER
         end_block = -(-(start_pfn + spanned_pages) // PAGEBLOCK_PAGES)
         self.pageblocks[first_block:end_block] = MIGRATE_MOVABLE
+        self._reserve_all_but(layout.free_ranges)
         for start, end in layout.free_ranges:
             pfn = start
             while pfn < end:
@@ -198,6 +200,15 @@ class Zone:
                     order -= 1
                 self.free_one_page(pfn, order, MIGRATE_MOVABLE, cpu=0, to_tail=1)
                 pfn += 1 << order
+
+    def _reserve_all_but(self, free_ranges: Iterable[tuple[int, int]]) -> None:
+        """Mark what boot keeps (reserve_bootmem_region): in use for ever, and unmovable."""
+        pages = self.pages
+        kept_from = int(self.words[ZONE_START])
+        for start, end in (*sorted(free_ranges), (int(self.words[ZONE_END]),) * 2):
+            pages.flags[kept_from:start] |= PG_RESERVED
+            pages.refcount[kept_from:start] = 1
+            kept_from = end
 
     def pageblock_migratetype(self, pfn: int) -> int:
         """Return the type of the pageblock of `pfn`."""
@@ -276,6 +287,11 @@ class Zone:
                     if links[head] != head:
                         return True
         return False
+
+    def adjust_managed_pages(self, nr_pages: int) -> None:
+        """Count pages that the zone got, or lost if negative (adjust_managed_page_count)."""
+        self.view[MANAGED_PAGES] += nr_pages
+        self.present_pages += nr_pages
 
     def highatomic_limit(self) -> int:
         """Return the reserve (pages) from which on no pageblock is added: 1 % and a pageblock."""

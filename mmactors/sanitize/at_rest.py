@@ -101,6 +101,9 @@ def leak_problems(
     pages = kernel.pages
     for cached in _page_caches(kernel, mapped.mms):
         mapped.is_reached[cached] = 1
+    for block in kernel.module_pages.values():
+        if block.is_held:
+            mapped.is_reached[block.pfn : block.pfn + (1 << block.order)] = 1
     found = np.zeros(_NAMED_MAX, np.int64)
     count = find_lost(
         state, mapped.mapcount, mapped.is_reached, pages.flags, pages.nr_frames, found

@@ -16,6 +16,7 @@ from mmactors.actors.interpreter import Interpreter
 from mmactors.actors.kernel import INIT_MM_CTX_ID, Kernel
 from mmactors.actors.memory import MemoryActor
 from mmactors.actors.page_alloc import PAGES
+from mmactors.actors.page_calls import PageCalls
 from mmactors.actors.page_lock import PageLocks
 from mmactors.actors.process import Process
 from mmactors.actors.rmap_locks import locked_anon_vma_cache
@@ -153,6 +154,7 @@ def wire(
         timer=Timer(engine),
         files=FileCalls(kernel=kernel),
         gup=GupCalls(kernel=kernel),
+        pages=PageCalls(kernel=kernel),
         areas=areas,
         accesses=AccessCalls(kernel=kernel, areas=areas, line_bytes=config.hardware.l1i.line_bytes),
     )

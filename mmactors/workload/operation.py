@@ -47,6 +47,14 @@ from mmactors.workload.operation_memory import (
     Touch,
     pattern_arguments,
 )
+from mmactors.workload.operation_page import (
+    AllocPages,
+    DrainAllPages,
+    FreePages,
+    OfflinePages,
+    StartIsolatePageRange,
+    UndoIsolatePageRange,
+)
 from mmactors.workload.operation_system import (
     Barrier,
     Cgcreate,
@@ -87,6 +95,7 @@ __all__ = [
     "OPERATIONS",
     "Address",
     "Alias",
+    "AllocPages",
     "Barrier",
     "Bindings",
     "Brk",
@@ -100,11 +109,13 @@ __all__ = [
     "Compute",
     "Cpu",
     "Dma",
+    "DrainAllPages",
     "Exit",
     "Fadvise",
     "Faultloop",
     "Fork",
     "Fragment",
+    "FreePages",
     "Fsync",
     "Ftruncate",
     "Generate",
@@ -129,6 +140,7 @@ __all__ = [
     "Munlockall",
     "Munmap",
     "Nop",
+    "OfflinePages",
     "Oomadj",
     "Open",
     "Operation",
@@ -150,10 +162,12 @@ __all__ = [
     "Snap",
     "Span",
     "Spin",
+    "StartIsolatePageRange",
     "Stop",
     "Sync",
     "Thread",
     "Touch",
+    "UndoIsolatePageRange",
     "Unlink",
     "Unpin",
     "Wait",
@@ -190,6 +204,12 @@ PlainOperation = (
     | Memwrite
     | Migrate
     | Idle
+    | AllocPages
+    | FreePages
+    | DrainAllPages
+    | StartIsolatePageRange
+    | UndoIsolatePageRange
+    | OfflinePages
     | Open
     | Close
     | Unlink

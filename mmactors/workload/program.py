@@ -15,6 +15,7 @@ from mmactors.workload.generator import must_suit
 from mmactors.workload.grammar import OperationError, close_match
 from mmactors.workload.operation import (
     Alias,
+    AllocPages,
     Barrier,
     By,
     Close,
@@ -24,6 +25,7 @@ from mmactors.workload.operation import (
     Faultloop,
     Fork,
     Fragment,
+    FreePages,
     Fsync,
     Ftruncate,
     Generate,
@@ -31,6 +33,7 @@ from mmactors.workload.operation import (
     Kill,
     Mmap,
     Mremap,
+    OfflinePages,
     Open,
     Operation,
     Pin,
@@ -38,9 +41,11 @@ from mmactors.workload.operation import (
     Read,
     Readahead,
     Spin,
+    StartIsolatePageRange,
     Stop,
     Thread,
     Touch,
+    UndoIsolatePageRange,
     Unpin,
     Wait,
     Write,
@@ -51,6 +56,12 @@ FIRST_PROCESS: Final = "P0"
 """What the process that runs the list is called."""
 
 _FILE_OPERATIONS: Final = (Close, Fsync, Ftruncate, Fadvise, Readahead, Read, Write)
+_BLOCK_OPERATIONS: Final = (
+    FreePages,
+    StartIsolatePageRange,
+    UndoIsolatePageRange,
+    OfflinePages,
+)
 _ACCESSES: Final = (Touch, Faultloop, Fragment, Generate)
 
 
@@ -95,6 +106,8 @@ class _Check:
     files: set[str] = field(factory=set)
     devices: set[str] = field(factory=set)
     """Which have pages pinned."""
+    blocks: set[str] = field(factory=set)
+    """Pages that a kernel module allocated, also when it freed them again."""
     threads: set[str] = field(factory=set)
     children: set[str] = field(factory=set)
     ended: set[str] = field(factory=set)
@@ -164,6 +177,8 @@ class _Check:
                 self.files.add(file)
             case Close(file=file):
                 self.files.discard(file)
+            case AllocPages(name=name):
+                self.blocks.add(name)
             case Pin(device=device):
                 self.devices.add(device)
             case Unpin(device=device):
@@ -207,6 +222,9 @@ class _Check:
             self.require_file(operation.file)
         if isinstance(operation, Write) and operation.source is not None:
             self.require_bound(operation.source)
+        if isinstance(operation, _BLOCK_OPERATIONS):
+            block = operation.block
+            self.require(block, self.blocks, "block", f"write alloc_pages {block} first")
         if isinstance(operation, Dma | Unpin):
             self.require_device(operation.device)
 
