@@ -457,6 +457,16 @@ class Execution:
             and not (actor.spins >= MAX_SPINS and self.histories.sees_nothing_new(actor))
         )
 
+    def make_visible(self, entry: tuple[str, str]) -> None:
+        """Let what a schedule names be a step: raise BecameVisible, unless it is one already.
+
+        Whether code between steps touches something may depend on what others did before.
+        """
+        name = ": ".join(entry)
+        if name not in self._loud:
+            self._loud.add(name)
+            raise BecameVisible
+
     def _let_in(self) -> list[SearchActor]:
         """Return who stood before a gate outside the scope that is open now."""
         return [

@@ -167,12 +167,15 @@ def play(
 ) -> None:
     """Run exactly this schedule; raise ScheduleMismatch at the first entry that does not fit.
 
+    Raise BecameVisible if it has to be run once more, with more steps.
+
     What the schedule leaves open is done in turns. `on_step` is called before each step.
     """
     execution.begin()
     for at, entry in enumerate(script):
         found = _find(execution, entry)
         if execution.is_over or execution.broken is not None or found is None:
+            execution.make_visible(entry)
             raise _mismatch(execution, at, entry)
         if on_step is not None:
             on_step(found)

@@ -1,0 +1,118 @@
+"""Operations on pages, as a kernel module does them for a program."""
+
+import errno
+
+import pytest
+from machines import EXACT, nr_free, run, scenario_of
+
+from mmactors.mm.buddy import PAGEBLOCK_PAGES
+from mmactors.mm.pcp import HIGH
+from mmactors.races.pair import with_rules
+from mmactors.workload.program import Program
+
+
+def results(*program, **options):
+    """Run a program; return what its operations gave, and the machine."""
+    ran = run(scenario_of(list(program), size=32 << 20, **options))
+    return ran.results(), ran.machine
+
+
+def test_a_block_is_allocated_and_given_back():
+    """The result is its first frame; the pages are free again."""
+    found, machine = results("alloc_pages A order=3", "free_pages A")
+    _, idle = results("nop")
+
+    assert (0, 0) == (found["alloc_pages A order=3"] % 8, found["free_pages A"])
+    assert nr_free(idle) == nr_free(machine)
+
+
+def test_a_block_is_given_back_once():
+    """The second time is an error of the module's."""
+    found, _ = results("alloc_pages A", "free_pages A", "free_pages A")
+
+    assert -errno.EINVAL == found["free_pages A"]
+
+
+def test_a_compound_block_is_given_back_whole():
+    """Its first page knows the order."""
+    found, machine = results("alloc_pages A order=2 comp", "free_pages A")
+    _, idle = results("nop")
+
+    assert 0 == found["free_pages A"]
+    assert nr_free(idle) == nr_free(machine)
+
+
+def test_draining_empties_all_cpus_lists():
+    """Those of the CPU that asks and of the others."""
+    program = (
+        "thread T cpu=1",
+        "alloc_pages A",
+        "alloc_pages B",
+        "T: free_pages A",
+        "free_pages B",
+    )
+    _, before = results(*program, cpus=2)
+    _, after = results(*program, "drain_all_pages", cpus=2)
+
+    def counts(machine):
+        zones = machine._wired.kernel.allocator.zones
+        return [sum(zone.pcps[cpu].view[0] for zone in zones) for cpu in range(2)]
+
+    assert all(counts(before))
+    assert counts(before)[0] > counts(after)[0]
+    assert counts(before)[1] > counts(after)[1]
+
+
+def test_a_pageblock_with_an_unmovable_page_is_not_isolated():
+    """-EBUSY; with a page that its owner can move it is."""
+    busy, _ = results("alloc_pages A gfp=RECLAIMABLE", "start_isolate_page_range A")
+    done, _ = results("alloc_pages A gfp=RECLAIMABLE movable", "start_isolate_page_range A")
+
+    assert -errno.EBUSY == busy["start_isolate_page_range A"]
+    assert 0 == done["start_isolate_page_range A"]
+
+
+def test_isolation_is_undone():
+    """All pages are free for everybody again."""
+    _, machine = results(
+        "alloc_pages A gfp=RECLAIMABLE movable",
+        "start_isolate_page_range A",
+        "undo_isolate_page_range A",
+        "free_pages A",
+    )
+    _, idle = results("nop")
+
+    assert nr_free(idle) == nr_free(machine)
+
+
+@pytest.mark.parametrize("broken", [(), ("offline_disables_pcp",)])
+def test_a_pageblock_goes_offline_when_its_last_page_is_free(broken):
+    """Also as v5.8 did it, as long as nobody is in the middle of freeing."""
+    program = [
+        "thread T cpu=1",
+        "alloc_pages A gfp=RECLAIMABLE movable",
+        "T& offline_pages A",
+        "compute 50us",
+        "free_pages A",
+        "wait",
+    ]
+    ran = run(with_rules(scenario_of(program, cpus=2, size=32 << 20, **EXACT), broken=broken))
+    _, idle = results("nop", cpus=2)
+
+    assert 0 == ran.results()["offline_pages A"]
+    assert nr_free(idle) - PAGEBLOCK_PAGES == nr_free(ran.machine)
+
+
+def test_lists_are_as_long_as_before_when_memory_is_offline():
+    """zone_pcp_disable is undone."""
+    _, machine = results("alloc_pages A gfp=RECLAIMABLE", "free_pages A", "offline_pages A", cpus=2)
+    zone = machine._wired.kernel.allocator.zones[1]
+
+    assert all(pcp.view[HIGH] > 0 for pcp in zone.pcps)
+
+
+def test_a_block_that_was_never_allocated_is_an_error_of_the_program():
+    """Found before anything runs."""
+    (problem,) = Program.parse(["free_pages A"]).problems
+
+    assert "A is not the name of a block here" == problem.found
