@@ -74,8 +74,10 @@ class AreaCalls:
         )
 
     async def advise(self, thread: UserThread, start: int, length: int, advice: int) -> int:
-        """Do madvise."""
-        do = self.change if needs_write_lock(advice) else self.read
+        """Do madvise, with mmap_lock as the advice needs it."""
+        drops_lock = self.kernel.rules.madvise_remove_drops_mmap_lock
+        is_old_remove = advice == mman.MADV_REMOVE and not drops_lock
+        do = self.change if needs_write_lock(advice) or is_old_remove else self.read
         return await do(
             thread, lambda mm: do_madvise(mm, start=start, length=length, advice=advice)
         )

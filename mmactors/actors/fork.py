@@ -16,7 +16,7 @@ from mmactors.actors.thread import UserThread
 from mmactors.actors.tlb import flush_tlb_mm
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock_observer import SINGLE_DEPTH_NESTING
-from mmactors.mm.copy_page_range import copy_page_range
+from mmactors.mm.copy_page_range import copy_page_range, is_cow_mapping
 from mmactors.mm.fork import CopyPageRange, dup_mmap
 from mmactors.mm.step import Step, areas, rss
 from mmactors.mm.vma_adjust import RmapRequest
@@ -85,13 +85,31 @@ async def _copy(kernel: Kernel, cpu: Cpu, space: AddressSpace, parent: AddressSp
         answer = None
         if isinstance(request, CopyPageRange):
             await engine.spend(kernel.costs.mmap_ns)
-            copy = copy_page_range(
-                mm,
-                old,
-                kernel.shared_pages,
-                child_vma=request.child,
-                parent_vma=request.parent,
-            )
-            answer = 0 if await perform_page_work(kernel, cpu, space, copy) else _ENOMEM
+            is_done = await _copy_pages(kernel, cpu, space, parent, request)
+            answer = 0 if is_done else _ENOMEM
         else:
             await answer_rmap(kernel, space, request)
+
+
+async def _copy_pages(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, parent: AddressSpace, request: CopyPageRange
+) -> bool:
+    """Copy the entries of an area (copy_page_range); False: no memory.
+
+    Who pins pages without locks meanwhile sees by write_protect_seq that it may be too late.
+    """
+    copy = copy_page_range(
+        space.mm,
+        parent.mm,
+        kernel.fault_context(cpu),
+        child_vma=request.child,
+        parent_vma=request.parent,
+    )
+    is_cow = is_cow_mapping(request.parent)
+    is_raised = is_cow and kernel.rules.fork_raises_write_protect_seq
+    if is_raised:
+        await parent.write_protect_seq.write_begin()
+    is_done: bool = await perform_page_work(kernel, cpu, space, copy)
+    if is_raised:
+        await parent.write_protect_seq.write_end()
+    return is_done

@@ -166,9 +166,12 @@ async def _answer(kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object
             await zap_page_range(kernel, cpu, space, start, end)
         case madvise.PunchHole(file=file, first=first, end=end):
             # The hole waits for the inode: nobody shall wait for this address space meanwhile.
-            await space.mmap_lock.release_read()
+            is_dropped = space.mmap_lock.writer is None
+            if is_dropped:
+                await space.mmap_lock.release_read()
             await punch_hole(kernel, cpu, kernel.file_system.inode_of(file.mapping), first, end)
-            await space.mmap_lock.acquire_read()
+            if is_dropped:
+                await space.mmap_lock.acquire_read()
             return 0
         case SyncFileRange():
             return 0

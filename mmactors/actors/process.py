@@ -102,6 +102,7 @@ class Process:
             before_exit=self.before_exit,
             parent=self,
         )
+        child.outlives_threads = self.outlives_threads
         child.files = dict(self.files)
         for file in child.files.values():
             file.mapping.nr_users += 1

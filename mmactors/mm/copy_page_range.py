@@ -11,9 +11,8 @@ from collections.abc import Generator
 
 from attrs import frozen
 
-from mmactors.arch.page import PageColumns
 from mmactors.arch.pte import ACCESSED, DIRTY, PRESENT, PROTNONE, RW, SPECIAL, make_pte, pte_pfn
-from mmactors.mm.fault import ALLOC_COPY, FaultRequest, FreePage, vma_page_prot
+from mmactors.mm.fault import ALLOC_COPY, FaultContext, FaultRequest, FreePage, vma_page_prot
 from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
 from mmactors.mm.page_table import PMD_MASK, PMD_SIZE, PTE_LEVEL
 from mmactors.mm.rmap import (
@@ -31,6 +30,7 @@ from mmactors.mm.swapops import (
     migration_entry_pfn,
 )
 from mmactors.mm.vma import VM_MAYWRITE, VM_SHARED, VM_WRITE, Vma
+from mmactors.mm.vmstat import NR_ANON_MAPPED
 from mmactors.units import PAGE_SHIFT
 
 
@@ -63,7 +63,7 @@ def is_cow_mapping(vma: Vma) -> bool:
 
 
 def copy_page_range(
-    child: MmStruct, parent: MmStruct, pages: PageColumns, *, child_vma: Vma, parent_vma: Vma
+    child: MmStruct, parent: MmStruct, context: FaultContext, *, child_vma: Vma, parent_vma: Vma
 ) -> CopySteps:
     """Copy the entries of an area; end with False if there was no memory for a table or a page."""
     address, end = parent_vma.vm_start, parent_vma.vm_end
@@ -80,7 +80,7 @@ def copy_page_range(
             is_done = yield from _copy_pte_range(
                 child,
                 parent,
-                pages,
+                context,
                 parent_vma,
                 address,
                 source=source,
@@ -99,7 +99,7 @@ def copy_page_range(
 def _copy_pte_range(
     child: MmStruct,
     parent: MmStruct,
-    pages: PageColumns,
+    context: FaultContext,
     vma: Vma,
     address: int,
     *,
@@ -121,7 +121,9 @@ def _copy_pte_range(
             place = address + (offset << PAGE_SHIFT)
             words = (source + offset, target + offset)
             if not (
-                yield from _copy_present_pte(child, parent, pages, vma, place, entry, words, spare)
+                yield from _copy_present_pte(
+                    child, parent, context, vma, place, entry, words, spare
+                )
             ):
                 yield UNLOCK_PTES
                 spare = yield ALLOC_COPY
@@ -134,7 +136,7 @@ def _copy_pte_range(
             spare = None
         elif is_migration_entry(entry):
             yield from _copy_migration_entry(
-                child, parent, pages, vma, source=source + offset, target=target + offset
+                child, parent, context, vma, source=source + offset, target=target + offset
             )
         offset += 1
     end = address + (count << PAGE_SHIFT)
@@ -144,7 +146,7 @@ def _copy_pte_range(
 
 
 def _copy_migration_entry(
-    child: MmStruct, parent: MmStruct, pages: PageColumns, vma: Vma, *, source: int, target: int
+    child: MmStruct, parent: MmStruct, context: FaultContext, vma: Vma, *, source: int, target: int
 ) -> Generator[Step, int | None, None]:
     """Copy the entry of a page that is being moved; it will be writable to neither."""
     view = parent.page_table.memory.view
@@ -152,7 +154,7 @@ def _copy_migration_entry(
         touches = ((pte(source), "w"), (pte(target), "w"), (rss(child.ctx_id), "a"))
         yield Step("copy migration entry", touches)
     entry = view[source]
-    child.add_mm_counter(mm_counter(pages, migration_entry_pfn(entry)), 1)
+    child.add_mm_counter(mm_counter(context.pages, migration_entry_pfn(entry)), 1)
     if is_cow_mapping(vma) and not is_readable_migration_entry(entry):
         entry = make_readable_migration_entry(entry, is_exclusive=False)
         view[source] = entry
@@ -162,7 +164,7 @@ def _copy_migration_entry(
 def _copy_present_pte(
     child: MmStruct,
     parent: MmStruct,
-    pages: PageColumns,
+    context: FaultContext,
     vma: Vma,
     address: int,
     entry: int,
@@ -175,6 +177,7 @@ def _copy_present_pte(
     """
     view = parent.page_table.memory.view
     wants_step = parent.page_table.wants_step
+    pages = context.pages
     source, target = words
     if not entry & SPECIAL:
         pfn = pte_pfn(entry)
@@ -191,7 +194,7 @@ def _copy_present_pte(
                 touches = (*touches, (data(pfn), "r"), (data(spare), "w"))
                 yield Step("map a copy", (*touches, (rss(child.ctx_id), "a")))
             yield PageCopied(child=child, address=address, source=pfn, target=spare)
-            view[target] = _copy_present_page(child, pages, vma, address, spare)
+            view[target] = _copy_present_page(child, context, vma, address, spare)
             return True
         child.add_mm_counter(mm_counter(pages, pfn), 1)
     if wants_step():
@@ -206,9 +209,10 @@ def _copy_present_pte(
 
 
 def _copy_present_page(
-    child: MmStruct, pages: PageColumns, vma: Vma, address: int, pfn: int
+    child: MmStruct, context: FaultContext, vma: Vma, address: int, pfn: int
 ) -> int:
     """Make a copy of a page the child's own; return its entry."""
-    page_add_new_anon_rmap(pages, pfn, vma, address)
+    page_add_new_anon_rmap(context.pages, pfn, vma, address)
+    context.count_node(NR_ANON_MAPPED, 1)
     child.add_mm_counter(MM_ANONPAGES, 1)
     return make_pte(pfn, vma_page_prot(vma) | DIRTY | (RW if vma.vm_flags & VM_WRITE else 0))

@@ -247,7 +247,7 @@ class UserlandMachine:
             case CopyPageRange(child=child, parent=source):
                 assert parent is not None, "only a fork copies entries"
                 copy = copy_page_range(
-                    mm, parent.mm, self.pages, child_vma=child, parent_vma=source
+                    mm, parent.mm, self.context, child_vma=child, parent_vma=source
                 )
                 return 0 if self.perform(task, copy) else _ENOMEM
             case _:
