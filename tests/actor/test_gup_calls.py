@@ -2,8 +2,6 @@
 
 from machines import run_to_nothing, scenario_of
 
-from mmactors.mm.rmap import GUP_PIN_COUNTING_BIAS
-
 EFAULT, EIO = 14, 5
 
 
@@ -47,8 +45,3 @@ def test_a_debugger_writes_where_the_program_may_not():
 
     assert 2 == ran.results()["memwrite A"]
     assert -EIO == ran.results()["memwrite B"]
-
-
-def test_a_pin_is_many_references():
-    """It looks like nothing else (GUP_PIN_COUNTING_BIAS)."""
-    assert 1024 == GUP_PIN_COUNTING_BIAS
