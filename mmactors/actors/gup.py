@@ -205,4 +205,6 @@ async def transfer(kernel: Kernel, page: Pinned, *, is_write: bool) -> None:
     if engine.wants_step():
         verb = "write" if is_write else "read"
         await engine.step(Label(f"{verb} {page.pfn:#x}", ((f"{DATA}[{page.pfn}]", mode),)))
+    if kernel.checks is not None:
+        kernel.checks.access(page.space.mm, page.address, page.pfn, is_write=is_write)
     await engine.spend(kernel.costs.copy_user_page_ns)
