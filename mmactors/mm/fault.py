@@ -196,15 +196,24 @@ def do_anonymous_page(
     if wants_step():
         touches = ((pte(index), "w"), (page(pfn), "w"), (rss(mm.ctx_id), "a"))
         yield Step("map a page", touches)
-    if view[index]:
+    if not map_anonymous_page(context, mm, vma, address, index, pfn):
         yield FreePage(pfn=pfn)
-    else:
-        page_add_new_anon_rmap(context.pages, pfn, vma, address)
-        context.count_node(NR_ANON_MAPPED, 1)
-        context.add_mm_counter_fast(mm, MM_ANONPAGES, 1)
-        view[index] = anonymous_pte(pfn, vma.vm_flags)
     yield UNLOCK_PTES
     return 0
+
+
+def map_anonymous_page(
+    context: FaultContext, mm: MmStruct, vma: Vma, address: int, index: int, pfn: int
+) -> bool:
+    """Map a new page, with the table's lock held; False: something is mapped there by now."""
+    view = mm.page_table.memory.view
+    if view[index]:
+        return False
+    page_add_new_anon_rmap(context.pages, pfn, vma, address)
+    context.count_node(NR_ANON_MAPPED, 1)
+    context.add_mm_counter_fast(mm, MM_ANONPAGES, 1)
+    view[index] = anonymous_pte(pfn, vma.vm_flags)
+    return True
 
 
 def is_access_allowed(entry: int, *, is_write: bool) -> bool:

@@ -98,13 +98,11 @@ def handle_mm_fault(
     context: FaultContext, mm: MmStruct, vma: Vma, address: int, *, is_write: bool
 ) -> FaultSteps:
     """Make the entry for `address` in `vma`; end with VM_FAULT_ bits."""
-    context.count_event(PGFAULT)
     task = context.task
     table = mm.page_table
-    if mm is task.mm:
-        if task.rss.events > TASK_RSS_EVENTS_THRESH and table.wants_step():
-            yield Step("sync rss", ((rss(mm.ctx_id), "a"),))
-        task.rss.check_sync_rss_stat(mm)
+    if task.rss.events > TASK_RSS_EVENTS_THRESH and mm is task.mm and table.wants_step():
+        yield Step("sync rss", ((rss(mm.ctx_id), "a"),))
+    begin_fault(context, mm)
     if table.wants_step():
         yield from table.read_step(address)
     index = table.pte_offset(address)
@@ -116,7 +114,7 @@ def handle_mm_fault(
     else:
         entry = table.memory.view[index]
     if is_none(entry):
-        if vma.special is None and not isinstance(vma.vm_file, MappedFile):
+        if is_anonymous(vma):
             steps = do_anonymous_page(context, mm, vma, address, index, is_write=is_write)
         else:
             steps = do_fault(context, mm, vma, address, index, is_write=is_write)
@@ -130,6 +128,40 @@ def handle_mm_fault(
     elif not fault & VM_FAULT_ERROR:
         task.min_flt += 1
     return fault
+
+
+def begin_fault(context: FaultContext, mm: MmStruct) -> None:
+    """Count a fault that is going to be handled."""
+    context.count_event(PGFAULT)
+    task = context.task
+    if mm is task.mm:
+        task.rss.check_sync_rss_stat(mm)
+
+
+def is_anonymous(vma: Vma) -> bool:
+    """Say whether new pages of an area are zeros; a recorded program's image counts as such."""
+    return vma.special is None and not isinstance(vma.vm_file, MappedFile)
+
+
+def find_untouched(mm: MmStruct, address: int) -> tuple[Vma, int] | None:
+    """Return the area of `address` and its word index, if a write there just needs a new page.
+
+    None: ask `do_user_addr_fault`. This is what nearly all faults of a program are, and here they
+    are told apart before anything is asked for.
+    """
+    vma = mm.tree.find_vma(address)
+    if (
+        vma is None
+        or vma.vm_start > address
+        or vma.anon_vma is None
+        or access_error(vma.vm_flags, is_write=True, is_protection=False)
+        or not is_anonymous(vma)
+    ):
+        return None
+    index = mm.page_table.pte_offset(address)
+    if index is None or mm.page_table.memory.view[index]:
+        return None
+    return vma, index
 
 
 def _handle_present(
