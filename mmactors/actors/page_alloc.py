@@ -65,7 +65,7 @@ async def alloc_pages(kernel: Kernel, cpu: Cpu, order: int, gfp: int) -> int | N
     engine = kernel.engine
     if engine.allowed and await engine.may(ALLOCATION_FAILS):
         return None
-    if _is_stepping(engine):
+    if engine.is_exploring or engine.guard.on:
         await _step(engine, _alloc_label(cpu.index))
     pfn = kernel.allocator.alloc_pcp(cpu.index, order, gfp)
     if pfn is None:
@@ -76,7 +76,8 @@ async def alloc_pages(kernel: Kernel, cpu: Cpu, order: int, gfp: int) -> int | N
             engine.touch(name, mode)
     if kernel.checks is not None and pfn is not None:
         kernel.checks.pages_allocated(pfn, order, gfp)
-    await engine.spend(kernel.costs.pcp_ns)
+    if not engine.spend_nowait(kernel.costs.pcp_ns):
+        await engine.spend(kernel.costs.pcp_ns)
     probe = kernel.probe
     if probe.on:
         probe.emit(
