@@ -18,6 +18,7 @@ from mmactors.arch.pte import PRESENT, PROTNONE, RW
 from mmactors.checks import Checks
 from mmactors.mm.anon_vma import AnonVmaRequest
 from mmactors.mm.anon_vma_chain import anon_vma_prepare
+from mmactors.mm.folio_batch import FolioBatches
 from mmactors.mm.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from mmactors.mm.mapped_file import MappedFile
 from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
@@ -63,6 +64,8 @@ class FaultContext:
     """Called with a page of a file."""
     checks: Checks | None = None
     """Who is told what happens to contents; None: nobody."""
+    lru: FolioBatches | None = None
+    """Where new pages wait for their LRU list; None: none is kept."""
     task: Task = field(factory=Task)
     """The thread that runs (current)."""
 
@@ -212,6 +215,8 @@ def map_anonymous_page(
     page_add_new_anon_rmap(context.pages, pfn, vma, address)
     context.count_node(NR_ANON_MAPPED, 1)
     context.add_mm_counter_fast(mm, MM_ANONPAGES, 1)
+    if context.lru is not None:
+        context.lru.add_page(pfn, vma.vm_flags)
     view[index] = anonymous_pte(pfn, vma.vm_flags)
     return True
 

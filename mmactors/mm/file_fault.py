@@ -28,6 +28,7 @@ from mmactors.mm.fault import (
     is_none,
     vma_page_prot,
 )
+from mmactors.mm.folio_batch import is_lockable
 from mmactors.mm.mapped_file import MappedFile
 from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
 from mmactors.mm.rmap import mm_counter, page_add_file_rmap, page_add_new_anon_rmap
@@ -62,7 +63,7 @@ def do_fault(
     if is_none(mm.page_table.memory.view[index]):
         if is_write:
             context.pages.flags_view[pfn] |= PG_DIRTY
-        _set_pte(context, mm, index, pfn, entry)
+        _set_pte(context, mm, vma, index, pfn, entry)
     yield UNLOCK_PTES
     yield from _put_page(vma, pfn)
     return fault
@@ -91,6 +92,8 @@ def _do_cow_fault(
         page_add_new_anon_rmap(context.pages, pfn, vma, address)
         context.count_node(NR_ANON_MAPPED, 1)
         context.add_mm_counter_fast(mm, MM_ANONPAGES, 1)
+        if context.lru is not None:
+            context.lru.add_page(pfn, vma.vm_flags)
         flags = vma_page_prot(vma) | DIRTY | (RW if vma.vm_flags & VM_WRITE else 0)
         view[index] = make_pte(pfn, flags)
         if context.checks is not None:
@@ -140,15 +143,19 @@ def _do_fault_around(
         if around is None or context.is_page_locked(around):
             continue  # Who has it locked may be taking it away.
         if is_none(view[first_word + offset]):
-            _set_pte(context, mm, first_word + offset, around, make_pte(around, prot))
+            _set_pte(context, mm, vma, first_word + offset, around, make_pte(around, prot))
     is_mapped = not is_none(view[index])
     yield UNLOCK_PTES
     return is_mapped
 
 
-def _set_pte(context: FaultContext, mm: MmStruct, index: int, pfn: int, entry: int) -> None:
+def _set_pte(
+    context: FaultContext, mm: MmStruct, vma: Vma, index: int, pfn: int, entry: int
+) -> None:
     if page_add_file_rmap(context.pages, pfn):
         context.count_node(NR_FILE_MAPPED, 1)
+    if context.lru is not None and is_lockable(vma.vm_flags):
+        context.lru.mlock_page(pfn)
     context.add_mm_counter_fast(mm, mm_counter(context.pages, pfn), 1)
     mm.page_table.memory.view[index] = entry
 
@@ -245,3 +252,5 @@ def shmem_add_to_page_cache(context: FaultContext, file: MappedFile, index: int,
         context.checks.page_read(pfn, file.mapping, index)
     context.count_node(NR_FILE_PAGES, 1)
     context.count_node(NR_SHMEM, 1)
+    if context.lru is not None:
+        context.lru.add_page(pfn, 0)

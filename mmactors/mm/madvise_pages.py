@@ -9,13 +9,19 @@ from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
 from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, SPECIAL
 from mmactors.mm.change_protection import Changed
 from mmactors.mm.fault import is_present
+from mmactors.mm.folio_batch import FolioBatches
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.page_table import LeafRange
 from mmactors.units import PAGE_SIZE
 
 
-def madvise_free_pte_range(mm: MmStruct, pages: PageColumns, leaves: LeafRange) -> Changed:
-    """Make entries of anonymous memory clean and old; a page mapped once may be freed lazily."""
+def madvise_free_pte_range(
+    mm: MmStruct, pages: PageColumns, leaves: LeafRange, lru: FolioBatches | None = None
+) -> Changed:
+    """Make entries of anonymous memory clean and old; a page mapped once may be freed lazily.
+
+    With `lru`, marking the pages waits in a batch; without, they are marked at once.
+    """
     view = mm.page_table.memory.view
     changed = 0
     first, end = None, 0
@@ -35,7 +41,10 @@ def madvise_free_pte_range(mm: MmStruct, pages: PageColumns, leaves: LeafRange) 
             address = leaves.address + offset * PAGE_SIZE
             first = address if first is None else first
             end = address + PAGE_SIZE
-        pages.flags_view[pfn] &= ~PG_SWAPBACKED
+        if lru is None:
+            pages.flags_view[pfn] &= ~PG_SWAPBACKED
+        else:
+            lru.mark_lazyfree(pfn)
     return Changed(nr_changed=changed, first=first, end=end)
 
 

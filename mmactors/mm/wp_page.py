@@ -3,7 +3,7 @@
 Left out: that the page is locked while its references are counted.
 """
 
-from mmactors.arch.page import PG_DIRTY
+from mmactors.arch.page import PG_DIRTY, PG_LRU
 from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, RW, SPECIAL, make_pte
 from mmactors.mm.anon_vma_chain import anon_vma_prepare
 from mmactors.mm.fault import (
@@ -106,6 +106,8 @@ def _is_reusable(context: FaultContext, vma: Vma, pfn: int) -> bool:
     pages = context.pages
     if pages.flags_view[pfn] & PG_ANON_EXCLUSIVE:
         return True
+    if context.lru is not None and not pages.flags_view[pfn] & PG_LRU:
+        context.lru.drain()  # Its batch holds a reference.
     if pages.refcount_view[pfn] != 1:
         return False
     page_move_anon_rmap(pages, pfn, vma)
@@ -154,6 +156,8 @@ def _wp_page_copy(
     page_add_new_anon_rmap(pages, pfn, vma, address)
     context.count_node(NR_ANON_MAPPED, 1)
     context.add_mm_counter_fast(mm, MM_ANONPAGES, 1)
+    if context.lru is not None:
+        context.lru.add_page(pfn, vma.vm_flags)
     view[index] = _writable(make_pte(pfn, vma_page_prot(vma)), vma)
     if context.checks is not None:
         context.checks.page_made_private(mm, address, pfn)

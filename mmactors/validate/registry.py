@@ -25,6 +25,7 @@ Validator = Callable[[Path], Iterator[CaseResult]]
 VALIDATORS: Final = {
     "traces": "mmactors.validate.traces:validate_trace",
     "buddy": "mmactors.validate.buddy:validate_buddy",
+    "userland/faults": "mmactors.validate.faults:validate_faults",
     "userland/vma": "mmactors.validate.vma:validate_vma",
 }
 """By topic: `module:function`, imported when the first recording of the topic is found."""

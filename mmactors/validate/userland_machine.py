@@ -14,8 +14,8 @@ from attrs import define, field
 
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
-from mmactors.arch.page import PageColumns
-from mmactors.arch.pte import ACCESSED, DIRTY, PRESENT
+from mmactors.arch.page import PG_REFERENCED, PG_SWAPBACKED, PageColumns
+from mmactors.arch.pte import ACCESSED, DIRTY, PRESENT, SPECIAL, pte_pfn
 from mmactors.mm import madvise
 from mmactors.mm.anon_vma import AnonVmaCache, anon_vma_cache
 from mmactors.mm.change_protection import change_protection
@@ -32,6 +32,7 @@ from mmactors.mm.fault import (
     UnlockPage,
     is_access_allowed,
 )
+from mmactors.mm.folio_batch import FolioBatches, is_lockable
 from mmactors.mm.fork import CopyPageRange, dup_mmap
 from mmactors.mm.handle_mm_fault import (
     Downgrade,
@@ -59,14 +60,24 @@ from mmactors.mm.munmap import EvictMapping, UnmapRegion, exit_mmap
 from mmactors.mm.overcommit import Overcommit
 from mmactors.mm.page_table import AllocTable, FreeTable, PageTable
 from mmactors.mm.populate import FaultInPages, Populate, mm_populate
-from mmactors.mm.rmap import put_page, reset_freed_page
-from mmactors.mm.shmem import delete_from_page_cache, unmap_mapping_range
+from mmactors.mm.rmap import is_anon, put_page, reset_freed_page
+from mmactors.mm.shmem import delete_from_page_cache, mapped_range
 from mmactors.mm.step import LockPtes, UnlockPtes
 from mmactors.mm.sysctl import VmSysctls
 from mmactors.mm.task import Task as FaultTask
 from mmactors.mm.unmapped_area import AreaSearched
+from mmactors.mm.vma import VM_SEQ_READ, Vma
 from mmactors.mm.vma_adjust import RmapRequest, unlink_vma
-from mmactors.mm.zap import zap_range
+from mmactors.mm.vmstat import (
+    NODE_STAT_NAMES,
+    NR_ANON_MAPPED,
+    NR_FILE_MAPPED,
+    NR_FILE_PAGES,
+    NR_SHMEM,
+    VM_EVENT_NAMES,
+    ZONE_STAT_NAMES,
+)
+from mmactors.mm.zap import release_pages, zap_pte_range
 from mmactors.rules import Rules
 from mmactors.units import PAGE_MASK, PAGE_SIZE
 
@@ -115,6 +126,10 @@ class UserlandMachine:
     rules: Rules = field(factory=Rules)
     events: Counter[int] = field(factory=Counter, init=False)
     """By item of mm/vmstat.py, the events that faults count."""
+    node_items: Counter[int] = field(factory=Counter, init=False)
+    zone_items: Counter[int] = field(factory=Counter, init=False)
+    """By item of mm/vmstat.py."""
+    lru: FolioBatches = field(init=False)
     tasks: list[Task] = field(factory=list, init=False)
     _free: list[int] = field(factory=list, init=False)
     _next_pfn: int = field(default=_FIRST_FREE_PFN, init=False)
@@ -122,12 +137,39 @@ class UserlandMachine:
     def __attrs_post_init__(self) -> None:
         self.memory = PhysicalMemory(self.nr_frames)
         self.pages = PageColumns(Arena(), self.nr_frames, nr_list_heads=1)
-        self.context = FaultContext(
-            pages=self.pages, zero_pfn=_ZERO_PFN, count_event=self._count_event
+        self.lru = FolioBatches(
+            pages=self.pages,
+            count_event=self._count_event,
+            count_node=self._count_node,
+            count_zone=self._count_zone,
+            free_page=lambda pfn: self.free_pages([pfn]),
         )
+        self.context = FaultContext(
+            pages=self.pages,
+            zero_pfn=_ZERO_PFN,
+            count_event=self._count_event,
+            count_node=self._count_node,
+            lru=self.lru,
+        )
+
+    def vmstat(self) -> dict[str, int]:
+        """Return the counters by their names in /proc/vmstat."""
+        found = {NODE_STAT_NAMES[item]: value for item, value in self.node_items.items()}
+        found |= {ZONE_STAT_NAMES[item]: value for item, value in self.zone_items.items()}
+        found |= {VM_EVENT_NAMES[item]: value for item, value in self.events.items()}
+        tables = [task.mm.page_table for task in self.tasks]
+        # Tables of higher levels have no constructor that would count them.
+        found["nr_page_table_pages"] = sum(table.nr_ptes + table.nr_pmds for table in tables)
+        return found
 
     def _count_event(self, item: int) -> None:
         self.events[item] += 1
+
+    def _count_node(self, item: int, change: int) -> None:
+        self.node_items[item] += change
+
+    def _count_zone(self, item: int, change: int) -> None:
+        self.zone_items[item] += change
 
     def new_task(self) -> Task:
         """Make a process with an empty address space."""
@@ -167,6 +209,7 @@ class UserlandMachine:
     def free_pages(self, pfns: list[int]) -> None:
         """Give frames back."""
         for pfn in pfns:
+            self.lru.forget_page(pfn)
             reset_freed_page(self.pages, pfn)
             self._free.append(pfn)
 
@@ -263,7 +306,7 @@ class UserlandMachine:
             case FaultInPages():
                 return self._fault_in(task, request)
             case madvise.ZapRange(start=start, end=end):
-                self.free_pages(zap_range(mm, self.pages, start, end))
+                self._zap(mm, start, end)
             case madvise.PunchHole(file=file, first=first, end=end):
                 if not file.mapping.is_shmem:
                     raise NotModelled("a hole is punched into a file on disk")
@@ -291,12 +334,14 @@ class UserlandMachine:
             case madvise.Deactivate(pageout=True) if self.overcommit.total_swap_pages:
                 raise NotModelled("pages are written to swap")
             case madvise.LazyFree(start=start, end=end):
+                self.lru.drain()
                 for leaves in mm.page_table.leaf_ranges(start, end):
-                    madvise_free_pte_range(mm, self.pages, leaves)
-            case madvise.Deactivate(start=start, end=end, pageout=False):
-                for leaves in mm.page_table.leaf_ranges(start, end):
-                    madvise_cold_pte_range(mm, self.pages, leaves)
-            case LockPages() | madvise.Deactivate() | madvise.SwapIn():
+                    madvise_free_pte_range(mm, self.pages, leaves, self.lru)
+            case madvise.Deactivate():
+                self._deactivate(mm, request)
+            case LockPages():
+                self._lock_pages(mm, request)
+            case madvise.SwapIn():
                 pass
             case _ if isinstance(request, RmapRequest):
                 pass  # Nobody else wants the locks.
@@ -308,18 +353,80 @@ class UserlandMachine:
         mm = task.mm
         table = mm.page_table
         for vma in region.areas:
-            self.free_pages(zap_range(mm, self.pages, vma.vm_start, vma.vm_end))
+            self._zap(mm, vma.vm_start, vma.vm_end, vma)
         for vma in region.areas:
             self.perform(task, unlink_vma(vma))
         for freed in table.free_pgtables(region.areas, floor=region.floor, ceiling=region.ceiling):
             table.release(freed)
             self._free.append(freed.pfn)
 
+    def _zap(self, mm: MmStruct, start: int, end: int, vma: Vma | None = None) -> None:
+        """Take pages of one area away; what becomes of their lists is mm/memory.c's."""
+        self.lru.drain()
+        area = mm.tree.find_vma(start) if vma is None else vma
+        assert area is not None, f"{start:#x} is in no area"
+        for leaves in list(mm.page_table.leaf_ranges(start, end)):
+            entries = mm.page_table.read(leaves).entries.tolist()
+            done = zap_pte_range(mm, self.pages, leaves)
+            self._count_node(NR_ANON_MAPPED, -done.anon_unmapped)
+            self._count_node(NR_FILE_MAPPED, -done.file_unmapped)
+            for entry in entries:
+                if entry & SPECIAL:
+                    continue
+                pfn = pte_pfn(entry)
+                is_used = entry & ACCESSED and not area.vm_flags & VM_SEQ_READ
+                if is_used and not is_anon(self.pages, pfn):
+                    self.lru.mark_accessed(pfn)
+                if is_lockable(area.vm_flags):
+                    self.lru.munlock_page(pfn)
+            if len(done.pfns):
+                self.lru.drain()  # free_pages_and_swap_cache
+            self.free_pages(release_pages(self.pages, done.pfns).tolist())
+
+    def _lock_pages(self, mm: MmStruct, request: LockPages) -> None:
+        """Lock or unlock the pages that are present (mlock_vma_pages_range)."""
+        self.lru.drain()
+        for pfn in self._mapped_pages(mm, request.start, request.end):
+            if request.is_locked:
+                self.lru.mlock_page(pfn)
+            else:
+                self.lru.munlock_page(pfn)
+        self.lru.drain()
+
+    def _deactivate(self, mm: MmStruct, request: madvise.Deactivate) -> None:
+        """Make pages old; those to be written to swap become active where there is none."""
+        self.lru.drain()
+        for leaves in mm.page_table.leaf_ranges(request.start, request.end):
+            madvise_cold_pte_range(mm, self.pages, leaves)
+        for pfn in self._mapped_pages(mm, request.start, request.end):
+            if self.pages.mapcount_view[pfn] != 1:
+                continue
+            self.pages.flags_view[pfn] &= ~PG_REFERENCED
+            if not request.pageout:
+                self.lru.deactivate_page(pfn)
+            elif is_anon(self.pages, pfn) and self.pages.flags_view[pfn] & PG_SWAPBACKED:
+                self.lru.activate_unswappable(pfn)
+            else:
+                raise NotModelled("pages are written back or freed lazily")
+
+    @staticmethod
+    def _mapped_pages(mm: MmStruct, start: int, end: int) -> list[int]:
+        entries = mm.page_table.read_range(start, end).entries.tolist()
+        return [pte_pfn(entry) for entry in entries if not entry & SPECIAL]
+
     def _free_cached(self, mapping: Mapping, *, first: int, end: int) -> None:
-        spaces = [task.mm for task in self.tasks]
-        place = {"first": first, "end": end}
-        self.free_pages(unmap_mapping_range(spaces, self.pages, mapping, **place))
-        self.free_pages(delete_from_page_cache(self.pages, mapping, **place))
+        for task in self.tasks:
+            for vma in task.mm.tree:
+                place = mapped_range(vma, mapping, first=first, end=end)
+                if place is not None:
+                    self._zap(task.mm, *place, vma)
+        self.lru.drain()  # __pagevec_release
+        nr_before = len(mapping.pages)
+        unused = delete_from_page_cache(self.pages, mapping, first=first, end=end)
+        nr_deleted = nr_before - len(mapping.pages)
+        self._count_node(NR_FILE_PAGES, -nr_deleted)
+        self._count_node(NR_SHMEM, -nr_deleted)
+        self.free_pages(unused)
 
     def _fault_in(self, task: Task, request: FaultInPages) -> int:
         """Fault pages in as the kernel does for itself; return 0 or minus the errno."""
@@ -335,4 +442,5 @@ class UserlandMachine:
             fault = self.perform(task, steps)
             if fault & VM_FAULT_ERROR:
                 return _ENOMEM if fault & VM_FAULT_OOM else _EFAULT
+        self.lru.drain()
         return 0

@@ -120,9 +120,12 @@ def begin_interpreter(machine: UserlandMachine, maps: str) -> tuple[Task, Interp
     # The recorder's first process maps the control memory, too.
     shared = files[control.name].mapping
     shared.nr_users += 1
+    machine.lru.drain()
     for pfn in shared.pages.values():
         machine.pages.refcount_view[pfn] += 1
         machine.pages.mapcount_view[pfn] += 1
+        machine.lru.mlock_page(pfn)
+    machine.lru.drain()
     layout = InterpreterLayout(
         text=(lines[0].start, data.start),
         data=(data.start, bss.end),

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from attrs import define
+
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.overcommit import Overcommit, OvercommitPolicy
 from mmactors.units import KIB, PAGE_SIZE
@@ -23,7 +25,7 @@ from mmactors.validate.userland_compare import (
     compare_status,
 )
 from mmactors.validate.userland_interpreter import Interpreter
-from mmactors.validate.userland_machine import NotModelled, UserlandMachine
+from mmactors.validate.userland_machine import NotModelled, Task, UserlandMachine
 from mmactors.validate.userland_program import begin_interpreter
 from mmactors.workload.program import FIRST_PROCESS, Program
 
@@ -61,28 +63,64 @@ def validate_vma(path: Path) -> Iterator[CaseResult]:
     yield result
 
 
-def _run(case: UserlandCase, program: Program, result: CaseResult) -> None:
-    machine = UserlandMachine(
-        nr_frames=case.memory_mib * KIB * KIB // PAGE_SIZE, overcommit=_overcommit(case)
-    )
-    task, layout = begin_interpreter(machine, case.begin["maps"])
-    interpreter = Interpreter(machine=machine, layout=layout)
-    interpreter.begin(FIRST_PROCESS, task)
-    texts: dict[int, list[dict[str, Any]]] = {}
-    for text in case.texts:
-        texts.setdefault(text["after_op"], []).append(text)
-    for recorded in case.ops:
+@define(eq=False, kw_only=True)
+class CaseRun:
+    """A case that is being run on the mechanisms, operation by operation."""
+
+    case: UserlandCase
+    program: Program
+    machine: UserlandMachine
+    interpreter: Interpreter
+    first: Task
+    """The process that runs the list."""
+    texts: dict[int, list[dict[str, Any]]]
+    """By operation: what it read."""
+
+    @classmethod
+    def begin(cls, case: UserlandCase, program: Program) -> "CaseRun":
+        """Make the machine and the address space with which the case begins."""
+        machine = UserlandMachine(
+            nr_frames=case.memory_mib * KIB * KIB // PAGE_SIZE, overcommit=_overcommit(case)
+        )
+        task, layout = begin_interpreter(machine, case.begin["maps"])
+        interpreter = Interpreter(machine=machine, layout=layout)
+        interpreter.begin(FIRST_PROCESS, task)
+        texts: dict[int, list[dict[str, Any]]] = {}
+        for text in case.texts:
+            texts.setdefault(text["after_op"], []).append(text)
+        return cls(
+            case=case,
+            program=program,
+            machine=machine,
+            interpreter=interpreter,
+            first=task,
+            texts=texts,
+        )
+
+    def step(self, result: CaseResult, recorded: dict[str, Any]) -> None:
+        """Do one operation and compare what it gave, sizes, and texts."""
         place = f"ops[{recorded['i']}]"
-        ours = interpreter.run(program.operations[recorded["i"]], by=FIRST_PROCESS)
+        operation = self.program.operations[recorded["i"]]
+        ours = self.interpreter.run(operation, by=FIRST_PROCESS)
         compare_op(result, place, recorded, ours)
-        worker = interpreter.workers.get(recorded.get("by", FIRST_PROCESS))
+        worker = self.interpreter.workers.get(recorded.get("by", FIRST_PROCESS))
         if worker is None or not worker.is_alive:
-            continue
+            return
         mm = worker.task.mm
-        compare_sizes(result, place, recorded, mm, machine.pages)
-        for text in texts.get(recorded["i"], []):
-            _compare_text(result, place, text, machine, mm)
-    _compare_end(result, case, task.mm)
+        compare_sizes(result, place, recorded, mm, self.machine.pages)
+        for text in self.texts.get(recorded["i"], []):
+            _compare_text(result, place, text, self.machine, mm)
+
+    def finish(self, result: CaseResult) -> None:
+        """Compare the state at the end."""
+        _compare_end(result, self.case, self.first.mm)
+
+
+def _run(case: UserlandCase, program: Program, result: CaseResult) -> None:
+    run = CaseRun.begin(case, program)
+    for recorded in case.ops:
+        run.step(result, recorded)
+    run.finish(result)
 
 
 def _overcommit(case: UserlandCase) -> Overcommit:

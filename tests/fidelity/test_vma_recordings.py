@@ -9,10 +9,10 @@ from mmactors.errors import UserError
 from mmactors.validate.vma import validate_vma
 
 REFERENCE = Path(__file__).parents[1] / "reference/linux-6.1/userland"
-RECORDINGS = sorted([*REFERENCE.glob("vma/*.json"), *REFERENCE.glob("faults/*.json")])
+RECORDINGS = sorted(REFERENCE.glob("vma/*.json"))
 
 
-@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
 def test_every_determined_value_is_the_recorded_one(path):
     """Results, faults, signals, maps texts, sizes and resident pages equal the recorded ones."""
     (result,) = validate_vma(path)

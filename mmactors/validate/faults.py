@@ -1,0 +1,143 @@
+"""Recorded page faults: the cases of userland/faults on the mechanisms that `run` uses.
+
+Besides what userland/vma compares, the counters of /proc/vmstat after each operation. Determined
+ones must be equal where all runs gave the same number. How many pages already waited in the CPU's
+batch for the LRU lists when a case began is its phase, one number below 15: the one that explains
+the case is looked for, and with it all sizes of LRU lists have to be equal, too.
+
+Not compared, listed: what also depends on the fill of per-CPU page lists (nr_free_pages, pgalloc,
+pgfree) and what the recorder does itself. Left out: cases with files on disk, swap, huge pages.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from mmactors.arch.page import PG_SWAPBACKED
+from mmactors.mm.folio_batch import PAGEVEC_SIZE
+from mmactors.validate.result import CaseResult
+from mmactors.validate.userland_case import UserlandCase, exact, read_case
+from mmactors.validate.userland_machine import NotModelled, UserlandMachine
+from mmactors.validate.vma import CaseRun
+from mmactors.workload import operation as op
+from mmactors.workload.program import Program
+
+_DETERMINED: Final = (
+    "pgfault",
+    "pgmajfault",
+    "pgreuse",
+    "nr_anon_pages",
+    "nr_mapped",
+    "nr_shmem",
+    "nr_page_table_pages",
+    "nr_mlock",
+    "unevictable_pgs_culled",
+    "unevictable_pgs_scanned",
+    "unevictable_pgs_rescued",
+    "unevictable_pgs_mlocked",
+    "unevictable_pgs_munlocked",
+    "unevictable_pgs_cleared",
+    "unevictable_pgs_stranded",
+    "drop_pagecache",
+    "drop_slab",
+    "pswpin",
+    "pswpout",
+)
+_LISTS: Final = ("inactive_anon", "active_anon", "unevictable")
+_PHASE: Final = (
+    *(f"nr_{name}" for name in _LISTS),
+    *(f"nr_zone_{name}" for name in _LISTS),
+    "pgactivate",
+    "pgdeactivate",
+    "pglazyfree",
+)
+_ON_DISK: Final = op.Open | op.Read | op.Write | op.Fadvise | op.Readahead
+
+
+def validate_faults(path: Path) -> Iterator[CaseResult]:
+    """Run one case; raise UserError for a file that is none."""
+    case = read_case(path)
+    program = Program.parse(case.op_list)
+    best: CaseResult | None = None
+    for phase in range(PAGEVEC_SIZE):
+        result = CaseResult(topic=f"userland/{case.topic}", case=case.name, path=str(path))
+        result.not_validated = _why_not(program)
+        if result.not_validated is None:
+            try:
+                _run(case, program, result, phase)
+            except NotModelled as reason:
+                result.not_validated = str(reason)
+        if best is None or result.equal > best.equal:
+            best = result
+        if result.not_validated is not None or result.passed:
+            break
+    assert best is not None, "there is a phase"
+    yield best
+
+
+def _why_not(program: Program) -> str | None:
+    if program.problems:
+        return f"an operation is not known: {program.problems[0]}"
+    for operation in program.operations:
+        if isinstance(operation, _ON_DISK):
+            return f"files on disk are not supported yet: {operation}"
+    return None
+
+
+def _run(case: UserlandCase, program: Program, result: CaseResult, phase: int) -> None:
+    run = CaseRun.begin(case, program)
+    machine = run.machine
+    _fill_batch(machine, phase)
+    before = machine.vmstat()
+    for recorded in case.ops:
+        run.step(result, recorded)
+        now = machine.vmstat()
+        change = {name: now[name] - before.get(name, 0) for name in now}
+        before = now
+        operation = program.operations[recorded["i"]]
+        plain = operation.operation if isinstance(operation, op.By) else operation
+        is_end = isinstance(plain, op.Exit | op.Kill)
+        _compare_counters(result, recorded, change, is_end=is_end)
+    run.finish(result)
+
+
+def _fill_batch(machine: UserlandMachine, nr_pages: int) -> None:
+    """Let pages of somebody else wait in the batch; they are freed much later."""
+    machine.lru.drain()
+    for _ in range(nr_pages):
+        pfn = machine.alloc_page()
+        machine.pages.flags_view[pfn] |= PG_SWAPBACKED
+        machine.lru.add_page(pfn, 0)
+
+
+def _with_sums(counters: dict[str, Any]) -> dict[str, Any]:
+    """Count active pages as inactive ones, and activations not at all.
+
+    When a process ends, pages of its program become active that were used once before: which ones
+    is up to the cases before this one.
+    """
+    changed = dict(counters)
+    changed.pop("pgactivate", None)
+    for prefix in ("nr_", "nr_zone_"):
+        active = exact(changed.pop(f"{prefix}active_anon", 0)) or 0
+        inactive = exact(changed.get(f"{prefix}inactive_anon", 0))
+        if inactive is not None:
+            changed[f"{prefix}inactive_anon"] = inactive + active
+    return changed
+
+
+def _compare_counters(
+    result: CaseResult, recorded: dict[str, Any], change: dict[str, int], *, is_end: bool
+) -> None:
+    counted = recorded.get("vmstat", {})
+    if is_end:
+        counted, change = _with_sums(counted), _with_sums(change)
+    place = f"ops[{recorded['i']}].vmstat"
+    for name in (*_DETERMINED, *_PHASE):
+        number = exact(counted.get(name, 0))
+        if number is None:
+            result.listed += 1
+        else:
+            result.compare(f"{place} {name}", number, change.get(name, 0))
+    result.listed -= "vmstat" in recorded  # It was listed as a whole.
+    result.listed += len(counted.keys() - {*_DETERMINED, *_PHASE})
