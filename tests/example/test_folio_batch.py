@@ -1,4 +1,4 @@
-"""Batches of pages on their way to the LRU lists: when they move, what is counted, who holds them."""
+"""Batches of pages on their way to the LRU lists: when they move, what counts, who holds them."""
 
 from collections import Counter
 
