@@ -23,6 +23,8 @@ class Mode(Enum):
     WRITE = "w"
     ADD = "a"
 
+    __hash__ = object.__hash__  # That of Enum is Python; touches are looked up all the time.
+
 
 @frozen
 class Label:

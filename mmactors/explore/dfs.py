@@ -114,6 +114,8 @@ class DepthFirst:
             # What only one can go on from need not be known: what it leads to will be.
             if (was_fork or is_fork) and self._was_seen(execution, sleep, left):
                 break
+            if not is_fork and not sleep and self._finish_alone(execution, candidates[0], left):
+                continue
             if self.bound is not None:
                 node = self._bounded(execution, candidates, left)
             elif sleep:
@@ -137,6 +139,23 @@ class DepthFirst:
         if self._part is not None and len(nodes) < self._part.depth:
             self.was_elsewhere = self._part.index != 0  # It ended before the cut.
         self._back_up()
+
+    def _finish_alone(self, execution: Execution, choice: int, left: int) -> bool:
+        """Let the last actor go on, if it is the last; return whether it took a step.
+
+        Only if that is not the end of the schedule its steps become nodes.
+        """
+        if not execution.is_alone(choice):
+            return False
+        steps = execution.steps
+        nr_before = len(steps)
+        execution.finish_alone(choice, self.max_steps)
+        if not execution.has_ended():
+            for step in steps[nr_before:]:
+                node = _Node([choice], _NOBODY, left, choice)
+                node.step = step
+                self._nodes.append(node)
+        return len(steps) > nr_before
 
     def _is_elsewhere(self) -> bool:
         """Return whether the present state is above the cut, or in another part's branch."""

@@ -233,6 +233,28 @@ class Execution:
         if (self._is_watched or self.is_over) and self.broken is None:
             self._look()
 
+    def is_alone(self, choice: int) -> bool:
+        """Return whether nobody but the actor of `choice` has anything left to do."""
+        engine = self.engine
+        return (
+            self._is_plain and not engine.has_daemons and engine.is_last() and choice < MAX_ACTORS
+        )
+
+    def finish_alone(self, choice: int, max_steps: int) -> None:
+        """Let the one actor that is left go on, as long as there is nothing to choose."""
+        actor = self.engine.party[choice]
+        steps = self.steps
+        while (
+            not actor.finished
+            and self.broken is None
+            and actor.gate is None
+            and actor.branch is None
+            and actor.waits_for is None
+            and actor.spins < MAX_SPINS
+            and len(steps) < max_steps
+        ):
+            self.advance(choice)
+
     def repeat(self, choice: int, step: Step, memory: Memory) -> bool:
         """Take a step again that was plain and did `step`; return whether it begins as it did.
 

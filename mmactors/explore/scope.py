@@ -5,12 +5,11 @@ to the step before them, and what several actors touched there is named in the v
 order of that nothing was found out.
 """
 
-from collections.abc import Iterable
 from typing import Final
 
 from mmactors.engine.guard import Mode
 from mmactors.explore.search_actor import SearchActor
-from mmactors.explore.step import Step
+from mmactors.explore.step import Step, Touches
 from mmactors.explore.view import is_cpu
 
 
@@ -23,11 +22,14 @@ class Scope:
         self._known: Final[dict[Step, bool]] = {}
         self.outside: Final[dict[str, dict[str, Mode]]] = {}
         """What steps outside the scope touched, and who."""
+        self._noted: Final[set[tuple[str, Touches]]] = set()
 
     def begin(self, names: tuple[str, ...] | None) -> None:
         """Use what the world says unless the search was given something."""
-        if self._given is None:
+        if self._given is None and names != self.names:
             self.names = names
+            self._known.clear()
+            self._noted.clear()
 
     def is_named(self, name: str) -> bool:
         """Return whether the scope names an object, or the column that it is of."""
@@ -43,8 +45,12 @@ class Scope:
             known = self._known[step] = any(self.is_named(name) for name, _ in step.touches)
         return not known
 
-    def note(self, actor: SearchActor, touches: Iterable[tuple[str, Mode]]) -> None:
+    def note(self, actor: SearchActor, touches: Touches) -> None:
         """Note that an actor touched what may be outside the scope."""
+        key = (actor.name, touches)
+        if key in self._noted:
+            return
+        self._noted.add(key)
         for name, mode in touches:
             if is_cpu(name) or self.is_named(name):
                 continue

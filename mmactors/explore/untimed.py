@@ -182,6 +182,10 @@ class SearchEngine(Engine):
         """Return whether all actors that are no daemons have ended."""
         return self._nr_unfinished == 0
 
+    def is_last(self) -> bool:
+        """Return whether one actor that is no daemon has not ended."""
+        return self._nr_unfinished == 1
+
     # -- what actors call ------------------------------------------------------------------------
 
     def refresh_limit(self) -> None:
