@@ -41,6 +41,9 @@ class Checks:
     def pages_allocated(self, pfn: int, order: int, gfp: int) -> None:
         """2**order pages were handed out, cleared if `gfp` says so."""
 
+    def watermark_passed(self, zone: int, order: int) -> None:
+        """A request that has no right to the reserve of zone number `zone` may take pages there."""
+
     def pages_freed(self, pfn: int, order: int) -> None:
         """2**order pages are about to be given back; their struct pages are as the user left."""
 

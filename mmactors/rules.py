@@ -55,6 +55,11 @@ class Rules:
         doc="Draining a CPU's list looks at the pageblock's type again, under zone->lock, while "
         "any pageblock is isolated (51bb1a4093cc, v3.18).",
     )
+    watermarks_see_percpu_drift: bool = option(
+        True,
+        doc="Below percpu_drift_mark a watermark check sums up what the CPUs have not counted yet "
+        "(aa45484031dd, v2.6.36; since v2.6.38 kswapd lets them count sooner instead).",
+    )
     offline_disables_pcp: bool = option(
         True,
         doc="Taking memory offline keeps pages off the CPUs' lists meanwhile (ec6e8c7e0314, "

@@ -24,9 +24,15 @@ from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Label, Mode
 from mmactors.events import MmPageAlloc, MmPageFree, MmPageFreeBatched, MmVmscanWakeupKswapd
 from mmactors.mm.buddy import PAGE_ALLOC_COSTLY_ORDER, PAGEBLOCK_ORDER
-from mmactors.mm.gfp import gfp_migratetype
-from mmactors.mm.pcp import COUNT
-from mmactors.mm.zone_request import WakeupKswapd, ZoneAnswer, ZoneRequest
+from mmactors.mm.gfp import ALLOC_NO_WATERMARKS, ALLOC_RESERVES, gfp_migratetype
+from mmactors.mm.pcp import COUNT, pcp_allowed_order
+from mmactors.mm.zone_request import (
+    RmqueueBuddy,
+    RmqueueBulk,
+    WakeupKswapd,
+    ZoneAnswer,
+    ZoneRequest,
+)
 
 PAGES: Final = "pages"
 PAGEBLOCK: Final = "pageblock"
@@ -200,6 +206,15 @@ def _drain_label(cpu: int) -> Label:
     return Label(f"drain lists of cpu{cpu}", ((f"{PCP}[{cpu}]", Mode.WRITE),))
 
 
+def _tell_watermark(kernel: Kernel, request: RmqueueBulk | RmqueueBuddy) -> None:
+    """Tell checkers that an ordinary request has just passed a watermark of a zone."""
+    is_second_try = isinstance(request, RmqueueBuddy) and pcp_allowed_order(request.order)
+    if is_second_try or request.alloc_flags & (ALLOC_RESERVES | ALLOC_NO_WATERMARKS):
+        return
+    assert kernel.checks is not None, "nobody listens"
+    kernel.checks.watermark_passed(request.zone, request.order)
+
+
 async def ask_zone(kernel: Kernel, cpu: Cpu, request: ZoneRequest) -> ZoneAnswer:
     """Let a section run under the lock of the zone that it names, with interrupts off."""
     with cpu.irqs_off():
@@ -222,6 +237,8 @@ async def perform(kernel: Kernel, cpu: Cpu, steps: Generator[Any, Any, Any], lab
                 request = steps.send(answer)
             except StopIteration as done:
                 return done.value
+            if kernel.checks is not None and isinstance(request, RmqueueBulk | RmqueueBuddy):
+                _tell_watermark(kernel, request)
             if isinstance(request, WakeupKswapd):
                 answer = None
                 if kernel.probe.on:

@@ -332,15 +332,16 @@ class PageAllocator:
     def _alloc_path(self, cpu: int, order: int, gfp: int) -> AllocPath | None:
         """Return what `alloc_pcp` needs for a request, looked up once.
 
-        None if no zone may serve it: GFP_THISNODE where the node has no memory of that kind.
+        None if no list has such blocks, or no zone may serve it (GFP_THISNODE, none of that kind).
         """
         context = self._search.context(cpu, gfp)
-        if not context.zones:
+        if not context.zones or not pcp_allowed_order(order):
             return None
         zone = context.zones[0]
-        assert pcp_allowed_order(order), f"order {order} has no per-CPU list"
         pcp = zone.pcps[cpu]
         reserve = zone.view[LOWMEM_RESERVE + context.highest_zoneidx] + (1 << order) - 1
+        # Below the drift mark the lagging number does not say enough: that is for the slow path.
+        reserve += max(0, zone.percpu_drift_mark - zone.view[WMARK_LOW])
         path = (
             zone.view,
             self.vmstat.zones[zone.number],

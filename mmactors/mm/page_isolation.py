@@ -180,7 +180,7 @@ def free_page_before(zone: "Zone", boundary_pfn: int) -> int | None:
     """
     buddy = zone.pages.buddy_view
     start = boundary_pfn & ~(MAX_ORDER_NR_PAGES - 1)
-    pfn = max(start, zone.view[ZONE_START])
+    pfn = max(start, int(zone.view[ZONE_START]))
     while pfn < boundary_pfn:
         if buddy[pfn]:
             end = pfn + (1 << (buddy[pfn] - 1))

@@ -27,11 +27,9 @@ from mmactors.mm.buddy import (
     NOTHING,
     NR_FREE_LISTS,
     NR_ISOLATE_PAGEBLOCK,
-    NR_RESERVED_HIGHATOMIC,
     PAGEBLOCK_ORDER,
     PAGEBLOCK_PAGES,
     PAGEBLOCK_TYPE_MASK,
-    WATERMARK_BOOST,
     WMARK_MIN,
     ZONE_END,
     ZONE_ID,
@@ -40,17 +38,11 @@ from mmactors.mm.buddy import (
 )
 from mmactors.mm.gfp import (
     ALLOC_HIGHATOMIC,
-    ALLOC_MIN_RESERVE,
     ALLOC_NON_BLOCK,
     ALLOC_OOM,
-    ALLOC_RESERVES,
-    ALLOC_WMARK_MASK,
-    ALLOC_WMARK_MIN,
-    GFP_ATOMIC_BIT,
     MIGRATE_HIGHATOMIC,
     MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
-    MIGRATE_PCPTYPES,
     MIGRATE_TYPES,
 )
 from mmactors.mm.highatomic import reserve_highatomic_pageblock, unreserve_highatomic_pageblock
@@ -75,12 +67,13 @@ from mmactors.mm.zone_request import (
     ZoneRequest,
     events_of,
 )
+from mmactors.mm.zone_watermark import ZoneWatermarks
 from mmactors.rules import Rules
 
 _DONE: Final = ZoneAnswer(nr_moved=1)
 
 
-class Zone:
+class Zone(ZoneWatermarks):
     """One populated zone on arrays that all zones share."""
 
     def __init__(
@@ -97,6 +90,13 @@ class Zone:
         pcps: list[PerCpuPages],
         rules: Rules,
     ) -> None:
+        super().__init__(
+            view=words.data,
+            pages=pages,
+            number=number,
+            vmstat=vmstat,
+            rules=rules,
+        )
         self.number: Final = number
         """Position among all zones of the machine; requests name the zone by it."""
         self.node: Final = node
@@ -104,9 +104,6 @@ class Zone:
         """Linux's zone index: 0 DMA, 1 DMA32, 2 Normal, 3 Movable."""
         self.name: Final = name
         self.words: Final = words
-        self.view: Final = words.data
-        """The words of struct zone, indexed by the constants of mm/buddy.py."""
-        self.pages: Final = pages
         self.pageblocks: Final = pageblocks
         self.pcps: Final = pcps
         """By CPU."""
@@ -117,7 +114,6 @@ class Zone:
         self._cpu_stat_views: Final = [rows[number] for rows in vmstat.cpu_zones]
         self._trace = buddy.no_trace()
         self.present_pages = 0
-        self.percpu_drift_mark = 0
         words[ZONE_ID] = number + 1
         words[FREE_LISTS] = pages.claim_list_heads(NR_FREE_LISTS)
 
@@ -213,80 +209,6 @@ class Zone:
     def pageblock_migratetype(self, pfn: int) -> int:
         """Return the type of the pageblock of `pfn`."""
         return int(self.pageblocks[pfn >> PAGEBLOCK_ORDER]) & PAGEBLOCK_TYPE_MASK
-
-    # What is read without the lock.
-
-    def watermark_ok(
-        self,
-        order: int,
-        *,
-        mark: int,
-        highest_zoneidx: int,
-        alloc_flags: int,
-        free_pages: int,
-    ) -> bool:
-        """Return whether `free_pages` suffice for a request (__zone_watermark_ok)."""
-        view = self.view
-        free_pages -= (1 << order) - 1
-        if alloc_flags & ALLOC_RESERVES:
-            if alloc_flags & ALLOC_MIN_RESERVE:
-                mark -= mark // 2
-                if alloc_flags & ALLOC_NON_BLOCK:
-                    mark -= mark // 4
-            if alloc_flags & ALLOC_OOM:
-                mark -= mark // 2
-        else:
-            free_pages -= view[NR_RESERVED_HIGHATOMIC]
-        if free_pages <= mark + view[LOWMEM_RESERVE + highest_zoneidx]:
-            return False
-        return order == 0 or self.has_block(order, alloc_flags)
-
-    def watermark_fast(
-        self, order: int, *, highest_zoneidx: int, alloc_flags: int, gfp: int
-    ) -> bool:
-        """Return whether the zone's lagging free count allows a request (zone_watermark_fast)."""
-        view = self.view
-        wmark = alloc_flags & ALLOC_WMARK_MASK
-        free_pages = max(0, self._stat_view[NR_FREE_PAGES])
-        boost = view[WATERMARK_BOOST]
-        mark = view[WMARK_MIN + wmark]
-        if order == 0:
-            reserved = 0 if alloc_flags & ALLOC_RESERVES else view[NR_RESERVED_HIGHATOMIC]
-            usable = free_pages - min(free_pages, reserved)
-            if usable > mark + boost + view[LOWMEM_RESERVE + highest_zoneidx]:
-                return True
-        if self.watermark_ok(
-            order,
-            mark=mark + boost,
-            highest_zoneidx=highest_zoneidx,
-            alloc_flags=alloc_flags,
-            free_pages=free_pages,
-        ):
-            return True
-        # The boost keeps memory for reclaim; a request that can neither wait nor fail ignores it.
-        if order == 0 and gfp & GFP_ATOMIC_BIT and boost and wmark == ALLOC_WMARK_MIN:
-            return self.watermark_ok(
-                order,
-                mark=mark,
-                highest_zoneidx=highest_zoneidx,
-                alloc_flags=alloc_flags,
-                free_pages=free_pages,
-            )
-        return False
-
-    def has_block(self, order: int, alloc_flags: int) -> bool:
-        """Return whether a list that the request may use has a large enough block."""
-        links, view = self.pages.next_view, self.view
-        nr_types = MIGRATE_PCPTYPES
-        if alloc_flags & (ALLOC_HIGHATOMIC | ALLOC_OOM):
-            nr_types = MIGRATE_HIGHATOMIC + 1
-        for current in range(order, MAX_ORDER):
-            if view[current]:
-                first = view[FREE_LISTS] + current * MIGRATE_TYPES
-                for head in range(first, first + nr_types):
-                    if links[head] != head:
-                        return True
-        return False
 
     def adjust_managed_pages(self, nr_pages: int) -> None:
         """Count pages that the zone got, or lost if negative (adjust_managed_page_count)."""

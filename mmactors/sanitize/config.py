@@ -33,6 +33,10 @@ class SanitizeConfig:
         doc="Look at each page that is handed out or freed: double free, free while mapped, flags "
         "and references that must not be.",
     )
+    reserves: bool = option(
+        False,
+        doc="Hold each passed watermark against the pages that are really free.",
+    )
     leaks: bool = option(
         False, doc="At the end, look for pages that are not free and that nobody can reach."
     )

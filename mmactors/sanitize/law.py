@@ -20,6 +20,7 @@ class Law(StrEnum):
     BAD_PAGE_STATE = "bad page state"
     TWO_LISTS = "broken free list"
     LEAK = "leak"
+    RESERVE = "reserve touched"
     COUNTER = "wrong counter"
     LOCK_ORDER = "possible deadlock"
     ATOMIC_SLEEP = "sleep in atomic context"
@@ -89,6 +90,12 @@ LESSONS: Final = {
         law="what is neither free nor mapped, cached nor a table is lost for ever",
         look="the path that dropped its last use without freeing it: errors, races lost, tails of "
         "blocks (__free_pages)",
+    ),
+    Law.RESERVE: Lesson(
+        law="an ordinary request leaves the pages below the min watermark to those that free "
+        "memory: reclaim, and processes that are killed",
+        look="what the check went by, and how much the CPUs have not counted yet: the global "
+        "number of free pages lags (percpu_drift_mark, zone_page_state_snapshot)",
     ),
     Law.COUNTER: Lesson(
         law="when nobody runs, the sum of a counter and its per-CPU deltas is the truth",

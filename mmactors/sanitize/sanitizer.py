@@ -25,6 +25,7 @@ from mmactors.sanitize.lockdep import Lockdep
 from mmactors.sanitize.objects import Objects
 from mmactors.sanitize.page_history import Moment, PageHistory
 from mmactors.sanitize.page_state import PageState
+from mmactors.sanitize.reserve import reserve_problem
 from mmactors.sanitize.revoked import Revoked
 from mmactors.sanitize.stale_tlb import StaleTlb
 
@@ -98,6 +99,13 @@ class Sanitizer(Checks):
                 self._contents.page_zeroed(page)
         self._look_at_pages(PageState.allocated, pfn, order)
         self.history.note_allocated(pfn, order, self._moment())
+
+    def watermark_passed(self, zone: int, order: int) -> None:
+        """Hold the zone's free pages, as its lists have them, against the min watermark."""
+        if self.config.reserves:
+            problem = reserve_problem(self.kernel.allocator.zones[zone], order)
+            if problem is not None:
+                self.report(Law.RESERVE, problem)
 
     def pages_freed(self, pfn: int, order: int) -> None:
         """Look at pages that are given back, and note who gave them."""
