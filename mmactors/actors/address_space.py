@@ -19,6 +19,7 @@ from mmactors.engine.rwsem import RwSem
 from mmactors.engine.seqcount import SeqCount
 from mmactors.mm.gfp import GFP_PGTABLE_USER
 from mmactors.mm.mm_struct import MmStruct
+from mmactors.mm.page_table import PMD_LEVEL
 from mmactors.mm.step import areas
 from mmactors.mm.vmstat import NR_PAGETABLE
 
@@ -78,23 +79,28 @@ class AddressSpace:
         self.kernel.forget_table(level, pfn)
 
 
-async def alloc_table(kernel: Kernel, cpu: Cpu) -> int | None:
+async def alloc_table(kernel: Kernel, cpu: Cpu, level: int) -> int | None:
     """Allocate and zero the frame of a page table."""
     pfn = await alloc_pages(kernel, cpu, 0, GFP_PGTABLE_USER)
     if pfn is not None:
         await kernel.engine.spend(kernel.costs.clear_page_ns)
         kernel.pages.flags_view[pfn] |= PG_TABLE
-        kernel.count_node(cpu, NR_PAGETABLE, 1)
+        if level <= PMD_LEVEL:
+            kernel.count_node(cpu, NR_PAGETABLE, 1)
     return pfn
 
 
-async def free_table(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
+async def free_table(kernel: Kernel, cpu: Cpu, pfn: int, level: int) -> None:
     """Give the frame of a page table back that no walker can have seen."""
-    page_table_dtor(kernel, cpu, pfn)
+    page_table_dtor(kernel, cpu, pfn, level)
     await free_pages(kernel, cpu, pfn, 0)
 
 
-def page_table_dtor(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
-    """Count a page table no more; its frame is given back later (pgtable_pte_page_dtor)."""
+def page_table_dtor(kernel: Kernel, cpu: Cpu, pfn: int, level: int) -> None:
+    """Count a page table no more; its frame is given back later (pgtable_pte_page_dtor).
+
+    Only PTE and PMD tables are counted: those above have no constructor.
+    """
     kernel.pages.flags_view[pfn] &= ~PG_TABLE
-    kernel.count_node(cpu, NR_PAGETABLE, -1)
+    if level <= PMD_LEVEL:
+        kernel.count_node(cpu, NR_PAGETABLE, -1)

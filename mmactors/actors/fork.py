@@ -34,7 +34,7 @@ async def fork(thread: UserThread, name: str) -> int:
     kernel = process.kernel
     cpu = thread.cpu
     await kernel.engine.spend(kernel.costs.syscall_ns + kernel.costs.fork_ns)
-    pgd_pfn = await alloc_table(kernel, cpu)
+    pgd_pfn = await alloc_table(kernel, cpu, kernel.hardware.config.levels)
     if pgd_pfn is None:
         return _ENOMEM
     child = process.new_child()

@@ -99,7 +99,7 @@ async def exit_mm(kernel: Kernel, cpu: Cpu, space: AddressSpace) -> None:
     del kernel.spaces[mm.ctx_id]
     pgd = mm.page_table.free_pgd()
     mm.page_table.release(pgd)
-    await free_table(kernel, cpu, pgd.pfn)
+    await free_table(kernel, cpu, pgd.pfn, pgd.level)
 
 
 async def _populate(kernel: Kernel, cpu: Cpu, space: AddressSpace, populate: Populate) -> int:

@@ -85,7 +85,7 @@ async def tlb_remove_pages(kernel: Kernel, cpu: Cpu, gather: MmuGather, pfns: Wo
 async def free_table_tlb(kernel: Kernel, cpu: Cpu, gather: MmuGather, table: FreedTable) -> None:
     """Let a page table wait for the flush (pte_free_tlb, pmd_free_tlb, pud_free_tlb)."""
     gather.free_table(table)
-    page_table_dtor(kernel, cpu, table.pfn)
+    page_table_dtor(kernel, cpu, table.pfn, table.level)
     if gather.tables_by_rcu:
         await _remove_table(kernel, cpu, gather, table.pfn)
         return

@@ -146,14 +146,14 @@ async def _answer(
                 await flush_tlb_page(kernel, cpu, space.mm, address)
         case FlushDeferred():
             await held.tlb_ubc.flush(kernel, cpu)
-        case AllocTable():
-            pfn = await alloc_table(kernel, cpu)
+        case AllocTable(level=level):
+            pfn = await alloc_table(kernel, cpu, level)
             if pfn is not None:
                 await space.page_table_lock.acquire()
                 held.tables = True
             return pfn
-        case FreeTable(pfn=freed):
-            await free_table(kernel, cpu, freed)
+        case FreeTable(pfn=freed, level=level):
+            await free_table(kernel, cpu, freed, level)
         case _ if isinstance(request, RmapRequest):
             await answer_rmap(kernel, space, request)
             if kernel.engine.wants_step():

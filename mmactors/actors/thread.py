@@ -131,8 +131,9 @@ class UserThread:
 
     async def _exec(self) -> None:
         process = self.process
+        kernel = process.kernel
         process.started_ns = self.cpu.clock.now
-        pgd_pfn = await alloc_table(process.kernel, self.cpu)
+        pgd_pfn = await alloc_table(kernel, self.cpu, kernel.hardware.config.levels)
         if pgd_pfn is None:
             self.receive_signal(FaultSignal(number=SIGKILL, code=0, address=0))
         else:

@@ -4,18 +4,19 @@ What is resident is read from the page tables and the columns of struct page. Le
 pages.
 """
 
-from typing import Final
+import numpy as np
+from numpy.typing import NDArray
 
 from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
-from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, SPECIAL
+from mmactors.arch.pte import ACCESSED, DIRTY, SPECIAL
 from mmactors.mm.mapped_file import MappedFile
-from mmactors.mm.mm_struct import MM_ANONPAGES, MM_SHMEMPAGES, MmStruct
-from mmactors.mm.rmap import is_anon, mm_counter
+from mmactors.mm.mm_struct import MmStruct
+from mmactors.mm.rmap import PAGE_MAPPING_ANON
 from mmactors.mm.vma import VM_LOCKED, VM_PFNMAP, Vma
-from mmactors.observe.proc.process_view import SmapsNumbers, VmaView, pss_of
+from mmactors.observe.proc.process_view import PSS_SHIFT, SmapsNumbers, VmaView
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
-_PSS_FIELD: Final = {MM_ANONPAGES: "pss_anon", MM_SHMEMPAGES: "pss_shmem"}
+Flags = NDArray[np.bool_]
 
 
 def view_of_vma(mm: MmStruct, vma: Vma, numbers: SmapsNumbers | None = None) -> VmaView:
@@ -26,7 +27,7 @@ def view_of_vma(mm: MmStruct, vma: Vma, numbers: SmapsNumbers | None = None) -> 
         end=vma.vm_end,
         vm_flags=vma.vm_flags,
         name=mm.vma_name(vma),
-        offset=0 if file is None else vma.vm_pgoff << PAGE_SHIFT,
+        offset=0 if vma.vm_file is None else vma.vm_pgoff << PAGE_SHIFT,
         dev=(0, 0) if file is None else file.mapping.dev,
         inode=0 if file is None else file.mapping.inode,
         numbers=SmapsNumbers() if numbers is None else numbers,
@@ -35,38 +36,40 @@ def view_of_vma(mm: MmStruct, vma: Vma, numbers: SmapsNumbers | None = None) -> 
 
 def smaps_of_vma(mm: MmStruct, vma: Vma, pages: PageColumns) -> SmapsNumbers:
     """Return what of an area is resident, by kind (smaps_pte_range)."""
-    sums: dict[str, int] = {}
+    if vma.vm_flags & VM_PFNMAP:
+        return SmapsNumbers()
+    found = mm.page_table.read_range(vma.vm_start, vma.vm_end)
+    # The zero page belongs to nobody: it is in no process's rss (vm_normal_page).
+    is_normal = (found.entries & SPECIAL) == 0
+    entries, pfns = found.entries[is_normal], found.pfns[is_normal]
+    flags, mapcount = pages.flags[pfns], pages.mapcount[pfns]
+    is_anon = (pages.mapping[pfns] & PAGE_MAPPING_ANON) != 0
+    is_swapbacked = (flags & PG_SWAPBACKED) != 0
+    is_dirty = ((entries & DIRTY) != 0) | ((flags & PG_DIRTY) != 0)
+    is_shared = mapcount > 1
+    # The share of each page is cut off on its own, as the kernel divides page by page.
+    pss = (PAGE_SIZE << PSS_SHIFT) // np.maximum(mapcount, 1).astype(np.int64)
 
-    def add(name: str, amount: int) -> None:
-        sums[name] = sums.get(name, 0) + amount
+    def size(which: Flags) -> int:
+        return int(np.count_nonzero(which)) * PAGE_SIZE
 
-    entries = [] if vma.vm_flags & VM_PFNMAP else _entries(mm, vma)
-    for entry in entries:
-        if entry & SPECIAL:
-            continue
-        pfn = (entry & PFN_MASK) >> PFN_SHIFT
-        flags = pages.flags_view[pfn]
-        is_dirty = (entry & DIRTY) != 0 or flags & PG_DIRTY != 0
-        mapcount = pages.mapcount_view[pfn]
-        pss = pss_of(PAGE_SIZE, mapcount)
-        add("resident", PAGE_SIZE)
-        add("pss", pss)
-        add(_PSS_FIELD.get(mm_counter(pages, pfn), "pss_file"), pss)
-        sharing = "shared" if mapcount > 1 else "private"
-        add(f"{sharing}_{'dirty' if is_dirty else 'clean'}", PAGE_SIZE)
-        if is_dirty:
-            add("pss_dirty", pss)
-        if entry & ACCESSED:
-            add("referenced", PAGE_SIZE)
-        if is_anon(pages, pfn):
-            add("anonymous", PAGE_SIZE)
-            if not flags & PG_SWAPBACKED and not is_dirty:
-                add("lazyfree", PAGE_SIZE)
-        if vma.vm_flags & VM_LOCKED:
-            add("pss_locked", pss)
-    return SmapsNumbers(**sums)
+    def share(which: Flags) -> int:
+        return int(pss[which].sum())
 
-
-def _entries(mm: MmStruct, vma: Vma) -> list[int]:
-    found: list[int] = mm.page_table.read_range(vma.vm_start, vma.vm_end).entries.tolist()
-    return found
+    everything = np.ones(len(entries), np.bool_)
+    return SmapsNumbers(
+        resident=size(everything),
+        pss=share(everything),
+        pss_dirty=share(is_dirty),
+        pss_anon=share(is_anon),
+        pss_shmem=share(~is_anon & is_swapbacked),
+        pss_file=share(~is_anon & ~is_swapbacked),
+        shared_clean=size(is_shared & ~is_dirty),
+        shared_dirty=size(is_shared & is_dirty),
+        private_clean=size(~is_shared & ~is_dirty),
+        private_dirty=size(~is_shared & is_dirty),
+        referenced=size((entries & ACCESSED) != 0),
+        anonymous=size(is_anon),
+        lazyfree=size(is_anon & ~is_swapbacked & ~is_dirty),
+        pss_locked=share(everything) if vma.vm_flags & VM_LOCKED else 0,
+    )
