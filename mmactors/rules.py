@@ -35,6 +35,11 @@ class Rules:
         doc="The sequence number of the threads' caches of areas has 64 bits and never comes back "
         "(7a9cdebdcc17, v4.19).",
     )
+    vma_adjust_locks_i_mmap: bool = option(
+        True,
+        doc="The limits and the offset of an area that maps a file change together, with the lock "
+        "of the file's areas held (fd031e89b374 of the history before git, v2.5).",
+    )
     page_lock_anon_vma_rechecks_mapped: bool = option(
         True,
         doc="An rmap walk that has locked the anon_vma of a page asks again whether the page is "

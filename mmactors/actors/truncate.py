@@ -6,17 +6,19 @@ out: partial pages, which stay; shadow entries; the first pass of truncate_inode
 passes over pages that are locked: here each page is waited for in turn.
 """
 
+from mmactors.actors.address_space import PAGE_TABLES, AddressSpace
 from mmactors.actors.filemap import count_cached, find_lock_page, put_and_free_page
 from mmactors.actors.inode import Inode
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.page_alloc import PAGES
 from mmactors.actors.page_lock import unlock_page
-from mmactors.actors.rmap import areas_of
+from mmactors.actors.rmap import areas_of, place_of
 from mmactors.actors.unmap import zap_page_range
+from mmactors.arch.pte import PRESENT, SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Label, Mode
 from mmactors.mm.page_cache import filemap_remove_folio, indices_from, is_evictable
-from mmactors.units import PAGE_SHIFT
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 
 async def truncate_setsize(kernel: Kernel, cpu: Cpu, inode: Inode, size_bytes: int) -> None:
@@ -47,8 +49,32 @@ async def unmap_mapping_pages(
 ) -> None:
     """Take pages `[first, end)` of a file out of all areas that map them; None: to the end."""
     async with inode.i_mmap_rwsem.read():
-        for space, start, stop in areas_of(kernel, inode, first, end):
-            await zap_page_range(kernel, cpu, space, start, stop)
+        for vma in await areas_of(kernel, inode):
+            place = await place_of(kernel, vma, first, end)
+            if place is not None:
+                if kernel.checks is not None:
+                    await _check_place(kernel, *place, first, end)
+                await zap_page_range(kernel, cpu, *place)
+
+
+async def _check_place(
+    kernel: Kernel, space: AddressSpace, start: int, stop: int, first: int, end: int | None
+) -> None:
+    """Assert that only pages `[first, end)` of the file, or private copies of them, go."""
+    if kernel.engine.wants_step():
+        touches = ((PAGE_TABLES, Mode.READ), (PAGES, Mode.READ))
+        await kernel.engine.step(Label("look at what will go", touches))
+    table = space.mm.page_table
+    for address in range(start, stop, PAGE_SIZE):
+        index = table.pte_offset(address)
+        entry = 0 if index is None else table.memory.view[index]
+        if entry & PRESENT and not entry & SPECIAL:
+            page = kernel.pages.index_view[pte_pfn(entry)]
+            is_meant = first <= page and (end is None or page < end)
+            assert is_meant, (
+                f"taking away the pages of a file from {first} on, {address:#x} goes, which has "
+                f"page {page}: what was written there is lost"
+            )
 
 
 async def truncate_inode_pages(

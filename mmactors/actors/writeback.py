@@ -11,7 +11,7 @@ from mmactors.actors.inode import Inode
 from mmactors.actors.kernel import Kernel
 from mmactors.actors.page_alloc import PAGES
 from mmactors.actors.page_lock import unlock_page
-from mmactors.actors.rmap import areas_of
+from mmactors.actors.rmap import areas_of, place_of
 from mmactors.actors.tlb import flush_tlb_page
 from mmactors.arch.page import PG_DIRTY
 from mmactors.arch.pte import DIRTY, PRESENT, RW, pte_pfn
@@ -59,8 +59,10 @@ async def _write_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int, pfn: i
 async def page_mkclean(kernel: Kernel, cpu: Cpu, inode: Inode, index: int, pfn: int) -> None:
     """Make all entries of a locked page clean and read-only, in all address spaces."""
     async with inode.i_mmap_rwsem.read():
-        for space, start, _ in areas_of(kernel, inode, index, index + 1):
-            await _page_mkclean_one(kernel, cpu, space, start, pfn)
+        for vma in await areas_of(kernel, inode):
+            place = await place_of(kernel, vma, index, index + 1)
+            if place is not None:
+                await _page_mkclean_one(kernel, cpu, *place[:2], pfn)
 
 
 async def _page_mkclean_one(

@@ -15,11 +15,18 @@ def mapped_range(vma: Vma, mapping: Mapping, *, first: int, end: int) -> tuple[i
     file = vma.vm_file
     if not isinstance(file, MappedFile) or file.mapping is not mapping:
         return None
-    low = max(first, vma.vm_pgoff) - vma.vm_pgoff
-    high = min(end, vma.vm_pgoff + vma.nr_pages) - vma.vm_pgoff
+    return vma_range(vma.vm_start, vma.vm_end, vma.vm_pgoff, first=first, end=end)
+
+
+def vma_range(
+    vm_start: int, vm_end: int, vm_pgoff: int, *, first: int, end: int
+) -> tuple[int, int] | None:
+    """Return where an area of these limits maps pages `[first, end)` of its file; None: nowhere."""
+    low = max(first, vm_pgoff) - vm_pgoff
+    high = min(end - vm_pgoff, (vm_end - vm_start) >> PAGE_SHIFT)
     if low >= high:
         return None
-    return vma.vm_start + (low << PAGE_SHIFT), vma.vm_start + (high << PAGE_SHIFT)
+    return vm_start + (low << PAGE_SHIFT), vm_start + (high << PAGE_SHIFT)
 
 
 def unmap_mapping_range(

@@ -16,6 +16,7 @@ from mmactors.mm.i_mmap import (
     mapping_of,
     unlink_file_vma,
 )
+from mmactors.mm.mapped_file import Mapping
 from mmactors.mm.vma import Vma
 
 RmapRequest = AnonVmaRequest | IMmapRequest
@@ -24,7 +25,7 @@ RmapSteps = Generator[RmapRequest, int | None, None]
 
 def lock_rmap(vma: Vma, anon_vma: AnonVma | None) -> RmapSteps:
     """Take the locks of walks that could find `vma`, whose pages belong to `anon_vma`."""
-    mapping = mapping_of(vma)
+    mapping = _mapping_to_lock(vma)
     if mapping is not None:
         yield LockMapping(mapping=mapping)
     if anon_vma is not None:
@@ -35,7 +36,7 @@ def unlock_rmap(vma: Vma, anon_vma: AnonVma | None) -> RmapSteps:
     """Let go what `lock_rmap` took."""
     if anon_vma is not None:
         yield UnlockAnonVma(root=anon_vma.root)
-    mapping = mapping_of(vma)
+    mapping = _mapping_to_lock(vma)
     if mapping is not None:
         yield UnlockMapping(mapping=mapping)
 
@@ -44,3 +45,11 @@ def unlink_vma(vma: Vma) -> RmapSteps:
     """Let no walk find an area any more whose pages are gone; its tables may go now."""
     yield from unlink_anon_vmas(vma)
     yield from unlink_file_vma(vma)
+
+
+def _mapping_to_lock(vma: Vma) -> Mapping | None:
+    mapping = mapping_of(vma)
+    mm = vma.vm_mm
+    if mapping is None or (mm is not None and not mm.rules.vma_adjust_locks_i_mmap):
+        return None
+    return mapping
