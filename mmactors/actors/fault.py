@@ -55,7 +55,7 @@ async def handle_page_fault(
     if kernel.probe.on:
         kernel.probe.emit(PageFaultUser(address=address, error_code=error_code))
     lock = space.mmap_lock
-    if not lock.acquire_read_nowait():
+    if not lock.acquire_read_nowait() and not await lock.trylock_read():
         await lock.acquire_read()
     if not engine.spend_nowait(costs.handle_mm_fault_ns):
         await engine.spend(costs.handle_mm_fault_ns)

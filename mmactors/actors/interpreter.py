@@ -21,6 +21,7 @@ from mmactors.workload import operation as op
 from mmactors.workload.program import FIRST_PROCESS
 
 _SPIN_NS: Final = 10_000
+_LOOK_NS: Final = 1_000
 
 
 @define(eq=False)
@@ -90,9 +91,10 @@ class Interpreter:
             case op.Thread(name=name, cpu=cpu):
                 self._start_thread(thread, name, cpu)
             case op.Spin():
+                thread.is_spinning = True
                 while not thread.is_stopping and not thread.must_end:
                     await self._compute(thread, _SPIN_NS)
-                thread.is_stopping = False
+                thread.is_stopping = thread.is_spinning = False
             case op.Stop(name=name):
                 await self._stop(thread, thread.process.family.members[name])
             case op.Wait():
@@ -139,9 +141,16 @@ class Interpreter:
         other.is_busy = True
         other.work.wake_all(at_ns=thread.cpu.clock.now)
         if not call.waits:
+            if isinstance(call.operation, op.Spin):
+                await self._see_spinning(thread, other)
             return 0
         await self._wait_for(thread, other)
         return other.result
+
+    async def _see_spinning(self, thread: UserThread, other: UserThread) -> None:
+        """Look again and again, without sleeping, until `other` spins."""
+        while other.is_busy and not other.is_spinning and not other.must_end:
+            await self._compute(thread, _LOOK_NS)
 
     async def _stop(self, thread: UserThread, other: UserThread) -> None:
         if other.is_busy:

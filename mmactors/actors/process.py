@@ -48,6 +48,8 @@ class Process:
     switcher: "Switcher"
     before_exit: "Callable[[Process], None]"
     """Called when the last thread has ended and the address space still stands."""
+    before_operation: "Callable[[int], None] | None" = field(default=None, init=False)
+    """Called with the place in its program of each operation that the leader begins."""
     parent: "Process | None" = None
     family: Family = field(init=False)
     leader: "UserThread" = field(init=False)

@@ -56,6 +56,7 @@ class UserThread:
     idle: WaitQueue = field(init=False)
     """Where others sleep until it has done its operations."""
     is_busy: bool = field(default=False, init=False)
+    is_spinning: bool = field(default=False, init=False)
     is_stopping: bool = field(default=False, init=False)
     """A `spin` ends."""
     is_exiting: bool = field(default=False, init=False)
@@ -124,6 +125,8 @@ class UserThread:
             await self._exec()
         while self.next_operation < len(self.program) and not self.must_end:
             operation = self.program[self.next_operation]
+            if process.before_operation is not None:
+                process.before_operation(self.next_operation)
             self.next_operation += 1
             await process.interpreter.perform(self, operation)
         if not process.outlives_threads:

@@ -55,6 +55,9 @@ class LockClass:
     """Exclusive use; the only one of a spinlock or a mutex."""
     read: LockSide = field(factory=LockSide)
     """Shared use."""
+    downgrades: int = 0
+    """Exclusive uses that became shared ones; each is a hold of both modes."""
+    trylocks_failed: int = 0
     may_nest: bool = False
     """Who holds one may wait for another, in an order that is not the class's business."""
     _last_cpu: "Cpu | None" = field(default=None, init=False)

@@ -137,9 +137,9 @@ class RwSem:
         await engine.step(self._label("read trylock"))
         actor = engine.current
         now = actor.clock.now
-        if self.writer is not None or self._waiters or now < self._write_released_ns:
-            return False
-        if engine.allowed and await engine.may(TRYLOCK_FAILS):
+        is_free = self.writer is None and not self._waiters and now >= self._write_released_ns
+        if not is_free or (engine.allowed and await engine.may(TRYLOCK_FAILS)):
+            self.lock_class.trylocks_failed += 1
             return False
         if engine.lock_observer is not None:
             engine.lock_observer.tried(self, Hold.READ, nesting)
@@ -250,6 +250,7 @@ class RwSem:
         now = actor.clock.now
         if engine.lock_observer is not None:
             engine.lock_observer.downgrade(self)
+        self.lock_class.downgrades += 1
         self._leave_write(actor)
         self._add_reader(actor, now)
         if self._waiters and not self._waiters[0].is_writer:

@@ -26,6 +26,8 @@ VALIDATORS: Final = {
     "traces": "mmactors.validate.traces:validate_trace",
     "buddy": "mmactors.validate.buddy:validate_buddy",
     "userland/faults": "mmactors.validate.faults:validate_faults",
+    "userland/mmap_lock": "mmactors.validate.tlb:validate_tlb",
+    "userland/tlb": "mmactors.validate.tlb:validate_tlb",
     "userland/vma": "mmactors.validate.vma:validate_vma",
 }
 """By topic: `module:function`, imported when the first recording of the topic is found."""

@@ -30,6 +30,12 @@ class UserlandCase:
     memory_mib: int
     mem_total_kb: int
     vcpus: int
+    settings: list[str]
+    """`path value`: what was written before the case."""
+    totals: dict[str, Any]
+    """Changes of /proc/vmstat and hits of tracepoints over the whole case, by name."""
+    events: dict[int, list[str]]
+    """By operation: `task cpu event: arguments` of one more run, which was traced."""
 
 
 def read_case(path: Path) -> UserlandCase:
@@ -56,6 +62,13 @@ def read_case(path: Path) -> UserlandCase:
         memory_mib=guest["memory_mib"],
         mem_total_kb=guest["mem_total_kb"],
         vcpus=guest["vcpus"],
+        settings=guest.get("settings", []),
+        totals=content.get("delta_vmstat", {}) | content.get("delta_tracepoints", {}),
+        events={
+            int(of_op["op"].split()[1]): of_op["events"]
+            for of_op in content.get("event_sequence", {}).get("ops", [])
+            if of_op["op"].startswith("op ")
+        },
     )
 
 
