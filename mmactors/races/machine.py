@@ -21,6 +21,7 @@ from mmactors.explore.untimed import SearchEngine
 from mmactors.explore.world import World
 from mmactors.races.checkpoint import Checkpoint
 from mmactors.races.objects import MachineObjects
+from mmactors.races.surroundings import allow
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.dump import dump_scenario
 from mmactors.scenario.precompile import precompile_machine
@@ -47,6 +48,9 @@ class ExploredMachine:
             self._engine = world.engine
         self._checkpoint.restore()
         wired = self._wired
+        race = self.scenario.race
+        if race is not None and race.may:
+            allow(world, wired.kernel, wired.processes, race.may)
         for cpu in wired.kernel.cpus:
             cpu.start()
         wired.start_services()
@@ -56,7 +60,6 @@ class ExploredMachine:
                     thread.resume(0)
         if wired.sanitizer is not None:
             world.at_end(wired.sanitizer.at_rest)
-        race = self.scenario.race
         if race is not None and race.scope:
             world.scope(*race.scope)
 

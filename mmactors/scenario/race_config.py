@@ -2,6 +2,7 @@
 
 from attrs import frozen
 
+from mmactors.engine import chance
 from mmactors.option import option
 
 
@@ -24,6 +25,9 @@ class RaceConfig:
         (),
         doc="Objects whose steps are choice points, such as page_tables, tlb, ptl; "
         "empty: every step is one.",
+    )
+    may: tuple[str, ...] = option(
+        (), doc="What may happen by itself, once in a schedule each.", choices=chance.ALL
     )
     budget: int = option(
         20_000, doc="Schedules that may be tried to find the bug.", minimum=1, maximum=1 << 30
