@@ -75,7 +75,6 @@ SUPPORTED: Final = (
 )  # fmt: skip
 
 _NO_HUGE_PAGES: Final = ("COLLAPSE",)
-_NO_SWAP: Final = ("PAGEOUT",)
 
 
 def why_not(operation: Operation) -> str | None:
@@ -86,9 +85,6 @@ def why_not(operation: Operation) -> str | None:
         return f"{operation.verb} is not simulated yet"
     if isinstance(operation, Mmap) and operation.flags & MapFlag.HUGETLB:
         return "mmap with HUGETLB is not simulated yet: there are no huge pages"
-    if isinstance(operation, Madvise):
-        if operation.advice in _NO_HUGE_PAGES:
-            return f"madvise {operation.advice} is not simulated yet: there are no huge pages"
-        if operation.advice in _NO_SWAP:
-            return f"madvise {operation.advice} is not simulated yet: nothing is reclaimed"
+    if isinstance(operation, Madvise) and operation.advice in _NO_HUGE_PAGES:
+        return f"madvise {operation.advice} is not simulated yet: there are no huge pages"
     return None

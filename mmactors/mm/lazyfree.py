@@ -60,10 +60,7 @@ def reclaim_lazyfree_pages(
         if unmapped:
             yield FlushDeferred()
         for _, _, pfn in isolated:
-            if mm.page_table.wants_step():
-                yield Step("put page", ((page(pfn), "w"),))
-            if put_page(context.pages, pfn):
-                yield FreePage(pfn=pfn)
+            yield FreePage(pfn=pfn)
         for _ in unmapped:
             context.count_event(PGLAZYFREED)
         nr_reclaimed += len(unmapped)

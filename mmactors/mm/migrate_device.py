@@ -30,7 +30,6 @@ from mmactors.mm.rmap import (
     is_anon,
     page_maybe_dma_pinned,
     page_remove_rmap,
-    put_page,
 )
 from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, StepRequest, Touch, page, pte
 from mmactors.mm.swapops import (
@@ -75,10 +74,7 @@ def migrate_vma(
             yield UNLOCK_PTES
     for pfn in collected:
         yield UnlockPage(pfn=pfn)
-        if mm.page_table.wants_step():
-            yield Step("put page", ((page(pfn), "w"),))
-        if put_page(context.pages, pfn):
-            yield FreePage(pfn=pfn)
+        yield FreePage(pfn=pfn)
     return len(collected)
 
 

@@ -126,6 +126,8 @@ class ExploredMachine:
         """Raise UserError unless every program with a race has come to it, and nobody is busy."""
         for process in self._wired.processes:
             leader = process.leader
+            if not leader.is_leader:
+                continue  # A child does what its program tells it.
             done = leader.program[: leader.next_operation]
             has_come = done and isinstance(done[-1], Race)
             if process.parent is None and not has_come:  # Children have no program of their own.
