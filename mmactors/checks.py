@@ -15,6 +15,12 @@ Address spaces and files (their mapping) are passed as the kernel's own objects,
 does not know.
 """
 
+from collections.abc import Hashable
+from typing import Final
+
+VALUE: Final = "value"
+"""What addresses should hold: `value[ctx_id][page]`, as steps name it."""
+
 
 class Checks:
     """Takes the moments and does nothing; a checker has methods for those it listens to.
@@ -26,6 +32,12 @@ class Checks:
     """Whether each access has to be told to `access`, one by one; it is slow."""
 
     # -- translations --------------------------------------------------------------------------
+
+    def content_key(self, pfn: int) -> Hashable:
+        """Return what a page holds, as a value that tells states apart."""
+
+    def value_key(self, ctx_id: int, page: int | None) -> Hashable:
+        """Return what a page of an address space, or all of it (None), should hold."""
 
     def stale_translation(self, cpu: int) -> None:
         """The hardware stopped at an access through a translation that should be gone."""

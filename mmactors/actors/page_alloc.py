@@ -26,6 +26,7 @@ from mmactors.events import MmPageAlloc, MmPageFree, MmPageFreeBatched, MmVmscan
 from mmactors.mm.buddy import PAGE_ALLOC_COSTLY_ORDER, PAGEBLOCK_ORDER
 from mmactors.mm.gfp import ALLOC_NO_WATERMARKS, ALLOC_RESERVES, gfp_migratetype
 from mmactors.mm.pcp import COUNT, pcp_allowed_order
+from mmactors.mm.step import data
 from mmactors.mm.zone_request import (
     RmqueueBuddy,
     RmqueueBulk,
@@ -47,6 +48,13 @@ def touch_pages(pfn: int, order: int, mode: Mode) -> Touches:
     if order > PAGE_ALLOC_COSTLY_ORDER:
         return ((PAGES, mode),)
     return tuple((f"{PAGES}[{page}]", mode) for page in range(pfn, pfn + (1 << order)))
+
+
+def _touch_data(pfn: int, order: int) -> Touches:
+    """Return that pages become another's: who still reaches them sees it."""
+    if order > PAGE_ALLOC_COSTLY_ORDER:
+        return (("data", Mode.WRITE),)
+    return tuple((data(page), Mode.WRITE) for page in range(pfn, pfn + (1 << order)))
 
 
 def _is_stepping(engine: Engine) -> bool:
@@ -78,7 +86,7 @@ async def alloc_pages(kernel: Kernel, cpu: Cpu, order: int, gfp: int) -> int | N
         steps = kernel.allocator.alloc_pages(cpu.index, order, gfp)
         pfn = await perform(kernel, cpu, steps, _alloc_label(cpu.index))
     if engine.is_exploring and pfn is not None:
-        for name, mode in touch_pages(pfn, order, Mode.WRITE):
+        for name, mode in (*touch_pages(pfn, order, Mode.WRITE), *_touch_data(pfn, order)):
             engine.touch(name, mode)
     if kernel.checks is not None and pfn is not None:
         kernel.checks.pages_allocated(pfn, order, gfp)
@@ -133,7 +141,7 @@ async def free_unref_page(kernel: Kernel, cpu: Cpu, pfn: int, order: int) -> Non
     allocator = kernel.allocator
     if _is_stepping(engine):
         block = (f"{PAGEBLOCK}[{pfn >> PAGEBLOCK_ORDER}]", Mode.READ)
-        touches = (block, *touch_pages(pfn, order, Mode.WRITE))
+        touches = (block, *touch_pages(pfn, order, Mode.WRITE), *_touch_data(pfn, order))
         await _step(engine, Label(f"prepare to free {pfn:#x}", touches))
     if not engine.is_exploring and allocator.free_pcp(cpu.index, pfn, order):
         return
@@ -156,6 +164,7 @@ async def free_page_list(kernel: Kernel, cpu: Cpu, pfns: list[int]) -> None:
         blocks = dict.fromkeys(pfn >> PAGEBLOCK_ORDER for pfn in pfns)
         touches = [(f"{PAGEBLOCK}[{block}]", Mode.READ) for block in blocks]
         touches += [(f"{PAGES}[{pfn}]", Mode.WRITE) for pfn in pfns]
+        touches += [(data(pfn), Mode.WRITE) for pfn in pfns]
         await _step(engine, Label(f"prepare to free {len(pfns)} pages", tuple(touches)))
     freed, nr_isolated = kernel.allocator.free_unref.prepare_list(pfns)
     steps = kernel.allocator.free_unref.commit_list(cpu.index, freed, nr_isolated)

@@ -10,6 +10,7 @@ from typing import Final
 from mmactors.actors.address_space import PAGE_TABLES, AddressSpace
 from mmactors.arch.pte import pte_pfn
 from mmactors.arch.trace import KIND_MASK, MODIFY, STORE, Trace
+from mmactors.checks import VALUE
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Label, Mode
 from mmactors.hw.hardware import (
@@ -59,7 +60,7 @@ async def run_access(space: AddressSpace, cpu: Cpu, trace: Trace, row: int) -> i
         engine.touch(f"{DATA}[{pfn}]", Mode.WRITE if is_store else Mode.READ)
         if kernel.checks is not None and kernel.checks.wants_accesses:
             # What an address should hold is compared with what its page holds, whichever it is.
-            value = f"value[{space.mm.ctx_id}][{address >> PAGE_SHIFT:#x}]"
+            value = f"{VALUE}[{space.mm.ctx_id}][{address >> PAGE_SHIFT:#x}]"
             engine.touch(value, Mode.WRITE if is_store else Mode.READ)
             kernel.checks.access(space.mm, address, pfn, is_write=is_store)
     engine.observe((reason, row))

@@ -20,8 +20,10 @@ from mmactors.actors.page_alloc import PAGEBLOCK, PAGES, PCP, VMSTAT
 from mmactors.actors.rmap_locks import ANON_VMA, I_MMAP, VMAS
 from mmactors.actors.user_access import DATA, TLB
 from mmactors.arch import pte
+from mmactors.checks import VALUE
 from mmactors.engine.baton import Keyed
 from mmactors.engine.rcu import RCU
+from mmactors.hw.watch import CachedEntry
 from mmactors.mm.anon_vma import AnonVma
 from mmactors.mm.buddy import MAX_ORDER, PAGEBLOCK_TYPE_MASK
 from mmactors.mm.mm_struct import MmStruct
@@ -78,6 +80,9 @@ class MachineObjects(dict[str, Keyed]):
             RCU: self._rcu,
             "mm_cpumask": lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.mm_cpumask, bin),
             ANON_VMA: self._anon_vma,
+            "tlb_flush_pending": lambda ctx_id: self._of_mm(
+                ctx_id, lambda mm: mm.tlb_flush_pending
+            ),
             "tlb_gen": lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.tlb_gen),
         }
 
@@ -110,6 +115,10 @@ class MachineObjects(dict[str, Keyed]):
             zone = self._zones.get(name)
             return thing if zone is None else View(partial(_zone_key, zone, thing), _zone_text)
         column, bracket, index = name.partition("[")
+        checks = self._kernel.checks
+        if column == VALUE and checks is not None:
+            ctx_id, _, page = index[:-1].partition("][")
+            return View(partial(checks.value_key, int(ctx_id), int(page, 0) if page else None))
         if not bracket and column in self._whole:
             return View(self._whole[column], lambda _key: "...")
         if not bracket or column not in self._columns:
@@ -172,7 +181,12 @@ class MachineObjects(dict[str, Keyed]):
 
     def _data(self, pfn: int) -> View:
         generation = self._kernel.pages.generation_view
-        return View(lambda: generation[pfn], lambda number: f"generation {number}")
+        checks = self._kernel.checks
+
+        def key() -> tuple[int, Hashable]:
+            return generation[pfn], None if checks is None else checks.content_key(pfn)
+
+        return View(key, _data_text)
 
     def _tlb(self, cpu: int) -> View:
         hardware = self._kernel.hardware
@@ -183,7 +197,7 @@ class MachineObjects(dict[str, Keyed]):
             for asid, context in enumerate(state.contexts):
                 if context is not None:
                     entries = hardware.entries_within(cpu, state.pcid_of(asid), 0, 1 << 57)
-                    found += [(asid, entry.place, entry.start, entry.pte) for entry in entries]
+                    found += [(asid, *_entry_key(entry)) for entry in entries]
             return tuple(found)
 
         return View(key, _tlb_text)
@@ -231,9 +245,22 @@ def entry_text(entry: int) -> str:
     return f"{kind} {pte.pte_pfn(entry):#x} {flags}".rstrip()
 
 
+def _entry_key(entry: CachedEntry) -> tuple[str, int, int, int, bool, bool]:
+    marks = entry.is_revoked_all, entry.is_revoked_write
+    return entry.place, entry.start, entry.pte, entry.generation, *marks
+
+
+def _data_text(key: tuple[int, int | None]) -> str:
+    generation, content = key
+    written = "" if content is None else f", content {content & 0xFFFF:04x}"
+    return f"generation {generation}{written}"
+
+
 def _tlb_text(entries: tuple[Any, ...]) -> str:
     texts = [
-        f"{start:#x}: {entry_text(entry)}" for _, place, start, entry in entries if place == "TLB"
+        f"{start:#x}: {entry_text(entry)}"
+        for _, place, start, entry, *_ in entries
+        if place == "TLB"
     ]
     return ", ".join(dict.fromkeys(texts)) or "empty"
 

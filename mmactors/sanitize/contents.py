@@ -16,8 +16,10 @@ Not seen: order of stores to one page by different paths, parts of pages: a stor
 page. Instruction fetches are loads.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Hashable, Iterable
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from attrs import define, field
 
@@ -82,7 +84,8 @@ class Contents:
     """By actor and address space."""
     _last_on_page: dict[int, _Store] = field(factory=dict)
     _last_at_place: dict[Place, _Store] = field(factory=dict)
-    _nr_stores: int = 0
+    _nr_stores: Counter[str] = field(factory=Counter)
+    """By actor: stores that nobody orders have the same numbers in every order."""
 
     # -- accesses ------------------------------------------------------------------------------
 
@@ -124,8 +127,8 @@ class Contents:
     def _store(self, access: _Access, legal: Legal | None, calls: list[_Call], now: Moment) -> None:
         """Let a store happen; `legal` None: it went where only old translations lead."""
         place, pfn = access.place, access.pfn
-        self._nr_stores += 1
-        number = self._nr_stores
+        self._nr_stores[now.actor] += 1
+        number = crc32(now.actor.encode()) << 32 | self._nr_stores[now.actor]
         self.content[pfn] = _mix(self.content.get(pfn, ZEROS), number)
         self._last_on_page[pfn] = self._last_at_place[place] = _Store(place, pfn, now)
         if legal is not None:
@@ -259,6 +262,22 @@ class Contents:
     def _legal_at(self, place: Place) -> Legal:
         legal = self.legal.get(place)
         return frozenset((self.disk.get(place, ZEROS),)) if legal is None else legal
+
+    # -- what tells states apart -----------------------------------------------------------------
+
+    def value_key(self, ctx_id: int, page: int | None) -> Hashable:
+        """Return what may be seen at a page, or at all of an address space, in any way."""
+        if page is None:
+            places = [place for place in self.legal if place[0] == ctx_id]
+        else:
+            places = [(ctx_id, page)]
+        return (
+            frozenset((place[1], self.legal.get(place), place in self._lazy) for place in places),
+            tuple(
+                (who, frozenset((place[1], call.fading.get(place)) for place in places))
+                for who, call in sorted(self._calls.items())
+            ),
+        )
 
     # -- messages ------------------------------------------------------------------------------
 

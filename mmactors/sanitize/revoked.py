@@ -13,9 +13,12 @@ clean one is as good as one without RW. Not seen: execution (NX), and what a wal
 long as the table is not freed.
 """
 
+from collections.abc import Callable
+
 from attrs import define, field, frozen
 
 from mmactors.arch.pte import DIRTY, PFN_MASK, PRESENT, RW
+from mmactors.engine.guard import Mode
 from mmactors.hw.hardware import Hardware
 from mmactors.hw.watch import CachedEntry
 from mmactors.mm.mm_struct import MmStruct
@@ -49,6 +52,8 @@ class Revoked:
 
     hardware: Hardware
     tlb_states: list[TlbState]
+    touch: Callable[[str, Mode], None]
+    """Told of the TLBs whose entries are marked."""
     _seen: dict[tuple[str, int], list[_Seen]] = field(factory=dict)
     """By actor and address space: what it revoked in the call that it is in."""
     _promises: dict[tuple[int, int, int], _Promise] = field(factory=dict)
@@ -76,6 +81,7 @@ class Revoked:
             ):
                 key = (seen.cpu, entry.start, entry.pte)
                 self._promises[key] = _Promise(seen.changed, now)
+                self.touch(f"tlb[{seen.cpu}]", Mode.WRITE)
 
     def describe(self, cpu: int, entry: CachedEntry) -> list[str]:
         """Return who promised that this entry would be gone."""

@@ -4,13 +4,14 @@ What is found is kept, emitted as the event error_report_end, and ends the run i
 All state stands in plain objects below `kernel.checks`, so that a search can put it back.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 from attrs import define, field
 
 from mmactors.actors.kernel import Kernel
-from mmactors.checks import Checks
+from mmactors.checks import VALUE, Checks
+from mmactors.engine.guard import Mode
 from mmactors.events import ErrorReportEnd
 from mmactors.hw.hardware import FAULT_ADDRESS
 from mmactors.mm.gfp import GFP_ZERO
@@ -54,7 +55,7 @@ class Sanitizer(Checks):
     def __attrs_post_init__(self) -> None:
         kernel, config = self.kernel, self.config
         if config.revoked:
-            self._revoked = Revoked(kernel.hardware, kernel.tlb_states)
+            self._revoked = Revoked(kernel.hardware, kernel.tlb_states, kernel.engine.touch)
         self._stale_tlb = StaleTlb(kernel.hardware, self.history, self._revoked)
         if config.stale_tlb or config.revoked:
             kernel.hardware.watch_translations()
@@ -90,6 +91,7 @@ class Sanitizer(Checks):
         if self._revoked is not None:
             self._revoked.completed(_mm(mm), self._moment())
         if self._contents is not None:
+            self._touch_values(mm)
             self._contents.completed(_mm(mm), self._moment())
 
     def pages_allocated(self, pfn: int, order: int, gfp: int) -> None:
@@ -147,6 +149,7 @@ class Sanitizer(Checks):
     def page_made_private(self, mm: object, address: int, pfn: int) -> None:
         """Let the address have a content of its own."""
         if self._contents is not None:
+            self._touch_values(mm)
             self._contents.page_made_private(_mm(mm), address, pfn)
 
     def page_read(self, pfn: int, mapping: object, index: int) -> None:
@@ -162,22 +165,39 @@ class Sanitizer(Checks):
     def pages_dropped(self, mm: object, start: int, end: int) -> None:
         """Let a range show what a new mapping does."""
         if self._contents is not None:
+            self._touch_values(mm)
             self._contents.dropped(_mm(mm), start, end, self._moment())
 
     def pages_may_drop(self, mm: object, start: int, end: int) -> None:
         """Let a range show its content or zeros."""
         if self._contents is not None:
+            self._touch_values(mm)
             self._contents.may_drop(_mm(mm), start, end, self._moment())
 
     def pages_moved(self, mm: object, old: int, new: int, nr_bytes: int) -> None:
         """Let contents be found at another address."""
         if self._contents is not None:
+            self._touch_values(mm)
             self._contents.moved(_mm(mm), old, new, nr_bytes, self._moment())
 
     def pages_forked(self, parent: object, child: object, start: int, end: int) -> None:
         """Let a child have its parent's contents."""
         if self._contents is not None:
+            self._touch_values(parent)
+            self._touch_values(child)
             self._contents.forked(_mm(parent), _mm(child), start, end, self._moment())
+
+    def _touch_values(self, mm: object) -> None:
+        """Say that what addresses should hold depends on when this happens."""
+        self.kernel.engine.touch(f"{VALUE}[{_mm(mm).ctx_id}]", Mode.WRITE)
+
+    def content_key(self, pfn: int) -> Hashable:
+        """Return what a page holds, as a value."""
+        return None if self._contents is None else self._contents.content.get(pfn)
+
+    def value_key(self, ctx_id: int, page: int | None) -> Hashable:
+        """Return what an address should hold, or all of an address space (None), as a value."""
+        return None if self._contents is None else self._contents.value_key(ctx_id, page)
 
     def file_dropped(self, mapping: object, first: int, end: int | None) -> None:
         """Let pages of a file be zeros."""

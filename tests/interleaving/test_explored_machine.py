@@ -6,7 +6,7 @@ import pytest
 from explored import explore, scenario_of
 
 from mmactors.errors import UserError
-from mmactors.explore.execution import Execution
+from mmactors.explore.execution import BecameVisible, Execution
 from mmactors.explore.verdict import Outcome
 from mmactors.races.checkpoint import Checkpoint
 from mmactors.races.machine import ExploredMachine
@@ -25,9 +25,14 @@ UNMAPS = [
 
 def run_one(machine, execution):
     """Run one schedule without preemptions; return what was done."""
-    execution.begin()
-    while not execution.has_ended():
-        execution.advance(execution.candidates()[0])
+    while True:
+        try:
+            execution.begin()
+            while not execution.has_ended():
+                execution.advance(execution.candidates()[0])
+            break
+        except BecameVisible:
+            continue  # What was taken for local is a step from now on.
     assert execution.broken is None, execution.broken
     return [*zip(execution.choices, [step.text for step in execution.steps], strict=True)]
 
