@@ -50,6 +50,8 @@ def reclaim_lazyfree_pages(
 ) -> ReclaimSteps:
     """Discard the pages of `[start, end)` that may be freed lazily; end with how many."""
     nr_reclaimed = 0
+    if mm.page_table.wants_step():
+        yield Step("find tables", (("page_tables", "r"),))
     for leaves in list(mm.page_table.leaf_ranges(start, end)):
         isolated = yield from _isolate(context.pages, mm, leaves)
         unmapped: list[int] = []
