@@ -16,7 +16,7 @@ PROGRAM = [
     *("touch B 0..32 write", "T1: touch B 0..32 read", "fsync F", "madvise B 0..4 REMOVE"),
     *("write F 0 64K bs=4K from=A", "read F 0 64K bs=4K", "ftruncate F 8K", "msync B"),
     *("munmap B", "close F", "pin A 0..4 as=D", "fork C2", "C2: touch A 0..4 write", "dma D write"),
-    *("unpin D", "memwrite A 0..4", "migrate A 8..16", "munmap A", "churn 20 64K touch"),
+    *("unpin D", "memwrite A 0..4", "munmap A", "churn 20 64K touch"),
 ]
 """A little of everything that programs do to memory."""
 
