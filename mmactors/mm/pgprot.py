@@ -3,6 +3,8 @@
 Left out: protection keys, encryption bits, write-combining.
 """
 
+from functools import cache
+
 from mmactors.arch.pte import ACCESSED, DIRTY, NX, PRESENT, PROTNONE, RW, SPECIAL, USER, make_pte
 from mmactors.mm.vma import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
 
@@ -24,10 +26,13 @@ def vm_get_page_prot(vm_flags: int) -> int:
 
 def anonymous_pte(pfn: int, vm_flags: int) -> int:
     """Return the entry of a new anonymous page (do_anonymous_page): dirty and writable at once."""
+    return make_pte(pfn, _anonymous_prot(vm_flags))
+
+
+@cache
+def _anonymous_prot(vm_flags: int) -> int:
     prot = vm_get_page_prot(vm_flags)
-    if vm_flags & VM_WRITE:
-        prot |= DIRTY | RW
-    return make_pte(pfn, prot)
+    return prot | DIRTY | RW if vm_flags & VM_WRITE else prot
 
 
 def zero_page_pte(zero_pfn: int, vm_flags: int) -> int:
