@@ -93,14 +93,3 @@ class Checks:
 
     def file_dropped(self, mapping: object, first: int, end: int | None) -> None:
         """Pages `[first, end)` of a file are given up, on disk too; None: to its end."""
-
-    # -- objects -------------------------------------------------------------------------------
-
-    def object_allocated(self, kind: str, number: int) -> None:
-        """An object, such as a `vma` or an `anon_vma`, came to life."""
-
-    def object_freed(self, kind: str, number: int) -> None:
-        """An object's memory was given back."""
-
-    def object_used(self, kind: str, number: int) -> None:
-        """Somebody looked into an object."""

@@ -25,9 +25,6 @@ class SanitizeConfig:
         doc="Follow what each page holds, store by store: lost writes, and data that is seen where "
         "it must not be. Takes each access by itself, which is slow.",
     )
-    objects: bool = option(
-        False, doc="Look at each use of an area, anon_vma or other object: was it freed since?"
-    )
     page_state: bool = option(
         False,
         doc="Look at each page that is handed out or freed: double free, free while mapped, flags "

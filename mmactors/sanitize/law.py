@@ -13,7 +13,6 @@ class Law(StrEnum):
     STALE_AFTER_REVOKE = "stale translation after revoke"
     LOST_WRITE = "lost write"
     ISOLATION = "isolation broken"
-    USE_AFTER_FREE = "use after free"
     DOUBLE_FREE = "double free"
     TWICE_ALLOCATED = "page handed out twice"
     FREED_WHILE_MAPPED = "page free and mapped"
@@ -57,11 +56,6 @@ LESSONS: Final = {
         law="a private write is seen by nobody else, and nobody sees a page before it is cleared",
         look="who was given this page while another still used it: copies on write that were left "
         "out (do_wp_page, gup), pages freed too early",
-    ),
-    Law.USE_AFTER_FREE: Lesson(
-        law="who uses an object holds a lock or a reference that keeps it, or looks again whether "
-        "it is still the same one",
-        look="what was to keep the object alive: its lock, its reference, an RCU grace period",
     ),
     Law.DOUBLE_FREE: Lesson(
         law="each reference is dropped once, and only who drops the last one frees the page",

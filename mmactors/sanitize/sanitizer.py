@@ -23,7 +23,6 @@ from mmactors.sanitize.contents import Contents
 from mmactors.sanitize.finding import Finding, SanitizerError
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.lockdep import Lockdep
-from mmactors.sanitize.objects import Objects
 from mmactors.sanitize.page_history import Moment, PageHistory
 from mmactors.sanitize.page_state import PageState
 from mmactors.sanitize.reserve import reserve_problem
@@ -49,7 +48,6 @@ class Sanitizer(Checks):
     _revoked: Revoked | None = field(default=None, init=False)
     _page_state: PageState | None = field(default=None, init=False)
     _contents: Contents | None = field(default=None, init=False)
-    _objects: Objects | None = field(default=None, init=False)
     _lockdep: Lockdep | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -64,8 +62,6 @@ class Sanitizer(Checks):
         if config.contents:
             self._contents = Contents()
             self.wants_accesses = True
-        if config.objects:
-            self._objects = Objects()
         if config.lockdep:
             engine = kernel.engine
             engine.lock_observer = self._lockdep = Lockdep(engine, on_finding=self.take)
@@ -204,23 +200,6 @@ class Sanitizer(Checks):
         if self._contents is not None:
             self._contents.file_dropped(_mapping(mapping), first, end)
 
-    # -- objects -------------------------------------------------------------------------------
-
-    def object_allocated(self, kind: str, number: int) -> None:
-        """Note that an object lives."""
-        if self._objects is not None:
-            self._take_problem(self._objects.allocated(kind, number, self._moment()))
-
-    def object_freed(self, kind: str, number: int) -> None:
-        """Note that an object does not live any more."""
-        if self._objects is not None:
-            self._take_problem(self._objects.freed(kind, number, self._moment()))
-
-    def object_used(self, kind: str, number: int) -> None:
-        """Look whether an object that is used lives."""
-        if self._objects is not None:
-            self._take_problem(self._objects.used(kind, number))
-
     def _take_problem(self, problem: Problem | None) -> None:
         if problem is not None:
             self.report(*problem)
@@ -271,7 +250,7 @@ class Sanitizer(Checks):
         engine = self.kernel.engine
         actor = engine.running
         if actor is None:
-            return Moment("nobody", engine.now_ns)
+            return Moment("the check at rest", engine.now_ns)
         return Moment(str(actor), actor.clock.now)
 
 

@@ -207,19 +207,3 @@ def test_a_truncated_file_reads_as_zeros(sanitizer: Sanitizer) -> None:
     sanitizer.file_access(mapping, 0, Q, is_write=False)
 
     assert [] == laws(sanitizer)
-
-
-def test_an_object_that_was_freed_must_not_be_used(sanitizer: Sanitizer) -> None:
-    """Use after free, double free, and a new life under the same number."""
-    checked = Sanitizer(sanitizer.kernel, SanitizeConfig(objects=True))
-    checked.object_used("vma", 7)
-    checked.object_allocated("vma", 7)
-    checked.object_used("vma", 7)
-    checked.object_freed("vma", 7)
-    checked.object_used("vma", 7)
-    checked.object_freed("vma", 7)
-    checked.object_allocated("vma", 7)
-    checked.object_used("vma", 7)
-
-    assert [Law.USE_AFTER_FREE, Law.DOUBLE_FREE] == laws(checked)
-    assert "vma 7 is used and was freed" == checked.findings[0].what
