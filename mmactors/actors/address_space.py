@@ -48,11 +48,7 @@ class AddressSpace:
         kernel.spaces[ctx_id] = self
         self.mm.tree.call_rcu = self.call_rcu
         self.mmap_lock = RwSem(kernel.engine, kernel.mmap_lock_class, name=f"mmap_lock[{ctx_id}]")
-        self.write_protect_seq = SeqCount(
-            kernel.engine,
-            name=f"write_protect_seq[{ctx_id}]",
-            lock_class=kernel.locks.of("&mm->write_protect_seq"),
-        )
+        self.write_protect_seq = SeqCount(kernel.engine, name=f"write_protect_seq[{ctx_id}]")
         self.page_table_lock = Spinlock(
             kernel.engine,
             kernel.locks.of("&mm->page_table_lock"),

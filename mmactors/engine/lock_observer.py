@@ -43,6 +43,15 @@ class Observed(Protocol):
         """Whether waiters give their CPUs away."""
 
 
+@frozen(eq=False)
+class StandIn:
+    """A lock that something is which is no lock by itself, a mailbox or a counter; it spins."""
+
+    name: str
+    lock_class: LockClass
+    sleeps: bool = False
+
+
 @frozen
 class Nesting:
     """What the taker of a lock says about locks of the same class that it holds already."""

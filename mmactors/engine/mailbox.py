@@ -10,11 +10,11 @@ from collections.abc import Hashable
 from heapq import heappop, heappush
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from attrs import define, frozen
+from attrs import define
 
 from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.baton import Engine
-from mmactors.engine.lock_observer import TOP_LEVEL, Hold
+from mmactors.engine.lock_observer import TOP_LEVEL, Hold, StandIn
 from mmactors.engine.lock_stat import LockClass
 from mmactors.engine.report import EngineError
 
@@ -84,15 +84,6 @@ def _value_of(message: Any) -> Hashable:
     return value
 
 
-@frozen(eq=False)
-class _MailboxLock:
-    """The lock that a mailbox stands for."""
-
-    name: str
-    lock_class: LockClass
-    sleeps: bool = False
-
-
 class Mailbox(Generic[M]):
     """The bounded queue of one receiver."""
 
@@ -106,7 +97,7 @@ class Mailbox(Generic[M]):
     ) -> None:
         self.name: Final = name
         self.engine: Final = engine
-        self._lock: Final = None if lock_class is None else _MailboxLock(name, lock_class)
+        self._lock: Final = None if lock_class is None else StandIn(name, lock_class)
         self._capacity: Final = capacity
         self._heap: list[tuple[int, int, int, M]] = []
         self._last_arrival_ns: dict[int, int] = {}

@@ -6,14 +6,14 @@ one at its end reads again. Writers exclude each other by a lock that is theirs 
 Left out: latches (seqcount_latch_t).
 """
 
-from typing import ClassVar, Final
+from typing import Final
 
 from attrs import define
 
 from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.baton import Engine
 from mmactors.engine.guard import Label, Mode
-from mmactors.engine.lock_observer import TOP_LEVEL, Hold
+from mmactors.engine.lock_observer import TOP_LEVEL, Hold, StandIn
 from mmactors.engine.lock_stat import LockClass
 
 
@@ -32,14 +32,13 @@ class _EvenAgain:
 class SeqCount:
     """A sequence counter.
 
-    For who watches locks, a writer holds it and a reader takes it for a moment, recursively.
+    With a lock class it is a lock for who watches locks: a writer holds it, and a reader takes it
+    for a moment, recursively. Without one it is raw (raw_write_seqcount_begin).
     """
-
-    sleeps: ClassVar[bool] = False
 
     def __init__(self, engine: Engine, *, name: str, lock_class: LockClass | None = None) -> None:
         self.name: Final = name
-        self.lock_class: Final = LockClass(name) if lock_class is None else lock_class
+        self._lock: Final = None if lock_class is None else StandIn(name, lock_class)
         self.sequence = 0
         self.nr_retries = 0
         self.writer: Actor | None = None
@@ -60,10 +59,10 @@ class SeqCount:
     async def read_begin(self) -> int:
         """Return the count to give to `read_retry`; spin while a writer is inside."""
         engine = self._engine
-        observer = engine.lock_observer
-        if observer is not None:
-            observer.acquire(self, Hold.RECURSIVE_READ, TOP_LEVEL)
-            observer.release(self)
+        lock = self._lock
+        if lock is not None and engine.lock_observer is not None:
+            engine.lock_observer.acquire(lock, Hold.RECURSIVE_READ, TOP_LEVEL)
+            engine.lock_observer.release(lock)
         await engine.step(self._read)
         while self.sequence & 1:
             even = _EvenAgain(self, engine.current)
@@ -87,9 +86,10 @@ class SeqCount:
     async def write_begin(self) -> None:
         """Let readers know that a change has begun; the caller excludes other writers."""
         engine = self._engine
-        if engine.lock_observer is not None:
-            engine.lock_observer.acquire(self, Hold.WRITE, TOP_LEVEL)
-            engine.lock_observer.acquired(self)
+        lock = self._lock
+        if lock is not None and engine.lock_observer is not None:
+            engine.lock_observer.acquire(lock, Hold.WRITE, TOP_LEVEL)
+            engine.lock_observer.acquired(lock)
         await engine.step(self._write)
         assert not self.sequence & 1, f"{engine.current} and {self.writer} write {self.name}"
         self.sequence += 1
@@ -100,8 +100,8 @@ class SeqCount:
         engine = self._engine
         await engine.step(self._write)
         assert self.writer is engine.current, f"{engine.current} does not write {self.name}"
-        if engine.lock_observer is not None:
-            engine.lock_observer.release(self)
+        if self._lock is not None and engine.lock_observer is not None:
+            engine.lock_observer.release(self._lock)
         self.sequence += 1
         self.writer = None
         now = engine.current.clock.now

@@ -245,7 +245,7 @@ def test_a_recursive_reader_meets_no_reader():
     """A seqcount is read inside and outside a lock that its writer takes; only writers matter."""
     world = Watched()
     lock = world.lock(Spinlock, LockClass("lock"))
-    seqcount = SeqCount(world.engine, name="seqcount")
+    seqcount = SeqCount(world.engine, name="seqcount", lock_class=LockClass("seqcount"))
 
     async def reads_inside():
         async with lock:
