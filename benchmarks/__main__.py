@@ -32,14 +32,25 @@ BENCHMARKS = (
     "cpus",
     "engine",
     "event_log",
+    "explore",
     "faults",
     "memory",
     "page_allocator",
     "startup",
 )
-WRITES_FILE = ("engine",)
+WRITES_FILE = ("engine", "explore")
 """These write JSON with --json FILE; the others print it."""
-PACKAGES = ("attrs", "numba", "numpy", "orjson", "pycachesim", "simpy", "structlog", "trio")
+PACKAGES = (
+    "attrs",
+    "frontrun",
+    "numba",
+    "numpy",
+    "orjson",
+    "pycachesim",
+    "simpy",
+    "structlog",
+    "trio",
+)
 
 
 @frozen(kw_only=True)
@@ -130,6 +141,27 @@ TABLE: dict[str, tuple[Line, ...]] = {
             unit="1/s",
             peer="python_logging_per_s",
             peer_name="Python's logging",
+        ),
+    ),
+    "explore": (
+        *(
+            Line(key=f"rates/{toy}/all orders", unit="1/s", at_least=40_000)
+            for toy in ("lost update", "order", "ABA", "stale TLB")
+        ),
+        *(
+            Line(
+                key=f"own/{program}/per_s",
+                unit="1/s",
+                peer=f"frontrun/{program}/per_s",
+                peer_name="frontrun",
+            )
+            for program in ("lost update", "lock order", "3 counters, all")
+        ),
+        Line(
+            key="own/3 counters, all/schedules",
+            unit="runs",
+            peer="frontrun/3 counters, all/schedules",
+            peer_name="frontrun",
         ),
     ),
     "faults": (

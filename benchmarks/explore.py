@@ -1,5 +1,6 @@
 """The search for races: schedules a second, schedules needed, and frontrun beside it.
 
+    python -m benchmarks explore
     python benchmarks/explore.py [--repeat N] [--json FILE]
 
 Models are the four toys of the tests (2 to 3 actors, 4 to 16 steps). A rate is schedules run, from
@@ -121,6 +122,11 @@ class Locks:
             pass
 
 
+def figure(nr_schedules: int, seconds: float) -> dict[str, Any]:
+    """Return schedules, seconds, and the rate."""
+    return {"schedules": nr_schedules, "seconds": seconds, "per_s": nr_schedules / seconds}
+
+
 def frontrun_figures() -> dict[str, Any]:
     """Return what frontrun needs; called under its launcher."""
     import frontrun  # noqa: PLC0415 - it patches the interpreter
@@ -129,7 +135,7 @@ def frontrun_figures() -> dict[str, Any]:
         began = time.perf_counter()
         result = frontrun.explore(reproduce_on_failure=0, **how)
         seconds = time.perf_counter() - began
-        return {"schedules": result.num_explored, "seconds": seconds}
+        return figure(result.num_explored, seconds)
 
     def counters(number: int, *, first: bool) -> dict[str, Any]:
         return explore(
@@ -157,7 +163,8 @@ def own_figures() -> dict[str, Any]:
     def timed(run: Callable[[], int]) -> dict[str, Any]:
         run()
         began = time.perf_counter()
-        return {"schedules": run(), "seconds": time.perf_counter() - began}
+        nr_schedules = run()
+        return figure(nr_schedules, time.perf_counter() - began)
 
     def found(build: Build) -> int:
         verdict = search(build)
