@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from machines import run, scenario_of
+from machines import SANITIZE_VARIABLE, run, scenario_of
 
 from mmactors.scenario.schema import RecordConfig
 from mmactors.units import MIB
@@ -75,6 +75,16 @@ def test_the_log_is_the_one_we_know(name, seed):
     if digest != digests[case]:
         golden = lzma.decompress((GOLDEN / f"{case}.jsonl.xz").read_bytes())
         pytest.fail(first_difference(golden, log))
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_sanitizers_are_silent_and_change_no_event(name, monkeypatch):
+    """With all of them on, the log stays the one we know."""
+    monkeypatch.setenv(SANITIZE_VARIABLE, "1")
+    log = run(SCENARIOS[name](SEEDS[0])).log
+    digest = hashlib.blake2b(log, digest_size=16).hexdigest()
+
+    assert json.loads(DIGESTS.read_text())[f"{name}-{SEEDS[0]}"] == digest
 
 
 def first_difference(golden, log):
