@@ -60,6 +60,11 @@ class Rules:
         doc="Draining a CPU's list looks at the pageblock's type again, under zone->lock, while "
         "any pageblock is isolated (51bb1a4093cc, v3.18).",
     )
+    online_sets_up_pageset_first: bool = option(
+        True,
+        doc="A zone that comes online has CPU lists of its own before requests find it in their "
+        "zonelists (4eaf3f64397c, v2.6.35).",
+    )
     watermarks_see_percpu_drift: bool = option(
         True,
         doc="Below percpu_drift_mark a watermark check sums up what the CPUs have not counted yet "

@@ -1,4 +1,4 @@
-"""Taking memory offline while the machine runs (mm/memory_hotplug.c, Linux 6.1).
+"""Taking memory offline, and bringing it online, while the machine runs (mm/memory_hotplug.c, 6.1).
 
 The range's pageblocks are isolated, and who does it waits until all pages there are free. No page
 of them may wait on a CPU's list then, because nothing would ever drain it: the lists are switched
@@ -13,15 +13,23 @@ Left out: moving pages that are in use (it is waited until their owners free the
 notifiers, page-cache pages on pagevecs, and what is done when a whole zone is gone.
 """
 
+import errno
+
 from mmactors.actors.kernel import Kernel
-from mmactors.actors.page_alloc import PAGES, PCP, ask_zone, drain_all_pages
-from mmactors.actors.page_isolation import start_isolate_page_range, test_pages_isolated
+from mmactors.actors.page_alloc import PAGES, PCP, ZONELISTS, ask_zone, drain_all_pages
+from mmactors.actors.page_isolation import (
+    start_isolate_page_range,
+    test_pages_isolated,
+    undo_isolate_page_range,
+)
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Label, Mode
+from mmactors.mm.buddy import ZONE_END, ZONE_START
+from mmactors.mm.online import pageset_size, set_zone_limits
 from mmactors.mm.page_isolation import first_in_use
 from mmactors.mm.pcp import BATCH, HIGH
 from mmactors.mm.zone import Zone
-from mmactors.mm.zone_request import OfflineIsolatedPages
+from mmactors.mm.zone_request import OfflineIsolatedPages, OnlinePages
 
 Sizes = list[tuple[int, int]]
 """Of each CPU's lists: high and batch."""
@@ -106,3 +114,38 @@ async def _offline_isolated_pages(
     )
     await ask_zone(kernel, cpu, request)
     zone.adjust_managed_pages(start_pfn - end_pfn)
+
+
+async def online_pages(kernel: Kernel, cpu: Cpu, zone: Zone) -> int:
+    """Let requests have the memory of a zone that has none yet; return 0, or -EEXIST.
+
+    With the rule off as in v2.6.34: the zone's lists, which are still those that it shares with
+    other such zones, are sized for it (zone_pcp_update), requests find it, and only then it gets
+    lists of its own.
+    """
+    if zone.present_pages:
+        return -errno.EEXIST
+    start_pfn, end_pfn = int(zone.view[ZONE_START]), int(zone.view[ZONE_END])
+    is_first = kernel.rules.online_sets_up_pageset_first
+    if is_first:
+        await _setup_zone_pageset(kernel, zone)
+    await ask_zone(kernel, cpu, OnlinePages(zone=zone.number, cpu=cpu.index))
+    sizes = [pageset_size(kernel.allocator, zone)] * len(kernel.cpus)
+    if not is_first:
+        await _set_pageset_high_and_batch(kernel, zone, sizes)
+    if kernel.engine.wants_step():
+        await kernel.engine.step(Label("build zonelists", ((ZONELISTS, Mode.WRITE),)))
+    kernel.allocator.build_all_zonelists()
+    await undo_isolate_page_range(kernel, cpu, zone, start_pfn, end_pfn)
+    if not is_first:
+        await _setup_zone_pageset(kernel, zone)
+    set_zone_limits(kernel.allocator, zone)
+    await _set_pageset_high_and_batch(kernel, zone, sizes)
+    return 0
+
+
+async def _setup_zone_pageset(kernel: Kernel, zone: Zone) -> None:
+    if kernel.engine.wants_step():
+        label = Label(f"set up lists of zone {zone.name}", ((PCP, Mode.WRITE),))
+        await kernel.engine.step(label)
+    kernel.allocator.setup_zone_pageset(zone)

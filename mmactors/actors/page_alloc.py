@@ -6,7 +6,8 @@ interrupts off. A failed allocation is a result, None.
 Where others may come between, a path is cut into steps, which do the same: the lagging counters are
 looked at, a list is changed, a reference is dropped, the pageblock's type is read. The labels of
 these steps stand here: `pages[pfn]` is a struct page, `pageblock[n]` the type of a pageblock,
-`pcp[cpu]` a CPU's lists of all zones, `vmstat[n]` the counters of zone number n. A section under
+`pcp[cpu]` a CPU's lists of all zones, `vmstat[n]` the counters of zone number n, `zonelists` the
+order in which zones are tried. A section under
 zone->lock says in the zone actor what it touches.
 
 Left out: pcp->lock (mm/free_unref.py).
@@ -39,6 +40,7 @@ PAGES: Final = "pages"
 PAGEBLOCK: Final = "pageblock"
 PCP: Final = "pcp"
 VMSTAT: Final = "vmstat"
+ZONELISTS: Final = "zonelists"
 
 Touches = tuple[tuple[str, Mode], ...]
 
@@ -196,7 +198,7 @@ async def drain_all_pages(
 @cache
 def _alloc_label(cpu: int) -> Label:
     """Return what looking for a page touches besides the page: the CPU's lists and watermarks."""
-    touches = ((f"{PCP}[{cpu}]", Mode.WRITE), (VMSTAT, Mode.READ))
+    touches = ((f"{PCP}[{cpu}]", Mode.WRITE), (VMSTAT, Mode.READ), (ZONELISTS, Mode.READ))
     return Label(f"look for pages on cpu{cpu}", touches)
 
 

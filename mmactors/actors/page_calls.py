@@ -10,7 +10,7 @@ from typing import Final, assert_never
 from attrs import define
 
 from mmactors.actors.kernel import Kernel, ModulePages
-from mmactors.actors.memory_hotplug import offline_pages
+from mmactors.actors.memory_hotplug import offline_pages, online_pages
 from mmactors.actors.page_alloc import (
     PAGES,
     alloc_pages,
@@ -24,6 +24,7 @@ from mmactors.engine.guard import Label, Mode
 from mmactors.events import SysExit
 from mmactors.mm import gfp
 from mmactors.mm.buddy import PAGEBLOCK_PAGES
+from mmactors.mm.gfp import ZONE_MOVABLE
 from mmactors.workload import operation as op
 
 PageOperation = (
@@ -33,6 +34,7 @@ PageOperation = (
     | op.StartIsolatePageRange
     | op.UndoIsolatePageRange
     | op.OfflinePages
+    | op.OnlinePages
 )
 
 _GFP: Final = {
@@ -69,6 +71,11 @@ class PageCalls:
             case op.DrainAllPages():
                 await drain_all_pages(kernel, cpu)
                 return 0
+            case op.OnlinePages():
+                zone = kernel.allocator.zones[-1]
+                if zone.index != ZONE_MOVABLE:
+                    return -errno.ENODEV  # No memory was plugged in.
+                return await online_pages(kernel, cpu, zone)
         block = kernel.module_pages.get((pid, call.block))
         if block is None:
             return -errno.EINVAL  # Its allocation failed.

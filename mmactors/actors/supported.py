@@ -42,6 +42,7 @@ from mmactors.workload.operation import (
     Munmap,
     Nop,
     OfflinePages,
+    OnlinePages,
     Open,
     Operation,
     Pin,
@@ -65,7 +66,7 @@ from mmactors.workload.operation import (
 from mmactors.workload.operation import By as ByOther
 
 SUPPORTED: Final = (
-    AllocPages, DrainAllPages, FreePages, OfflinePages, StartIsolatePageRange,
+    AllocPages, DrainAllPages, FreePages, OfflinePages, OnlinePages, StartIsolatePageRange,
     UndoIsolatePageRange,
     Alias, Barrier, Brk, ByOther, Churn, Close, Compute, Cpu, Dma, Exit, Fadvise, Faultloop,
     Fork, Fragment, Fsync, Ftruncate, Generate, Heap, Idle, Kill, Madvise, Memwrite, Migrate,

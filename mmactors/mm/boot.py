@@ -30,7 +30,7 @@ from mmactors.mm.e820 import (
     ram_below_4g,
 )
 from mmactors.mm.gfp import ZONE_DMA
-from mmactors.mm.layout import MemoryLayout, ZoneLayout
+from mmactors.mm.layout import MemoryLayout, ZoneLayout, with_hotplug
 from mmactors.mm.watermark import (
     DEFAULT_LOWMEM_RESERVE_RATIO,
     DEFAULT_WATERMARK_SCALE_FACTOR,
@@ -71,6 +71,14 @@ class MemoryConfig:
     )
     cpu_nodes: tuple[int, ...] | None = option(
         None, doc="By CPU: its node. Default: consecutive CPUs fill one node after the other."
+    )
+    hotplug: int = option(
+        0,
+        doc="RAM behind `size` that boot does not see; online_pages makes it zone Movable of the "
+        "last node.",
+        unit="bytes",
+        minimum=0,
+        maximum=_SIZE_MAX,
     )
     machine: str = option(
         "pc", doc="Where the PCI hole lies: at 3 GiB (pc) or 2 GiB (q35).", choices=MACHINES
@@ -130,7 +138,7 @@ def boot_memory(config: MemoryConfig, nr_cpus: int) -> MemoryLayout:
         is_transparent_hugepage=config.transparent_hugepage != "never",
     )
     limits = zone_limits(spans, cpu_node=cpu_node, settings=settings)
-    return MemoryLayout(
+    layout = MemoryLayout(
         nr_frames=max(span.start_pfn + span.spanned for span in spans),
         zones=tuple(_layout_of(*pair) for pair in zip(spans, limits, strict=True)),
         zonelists=build_zonelists(
@@ -140,6 +148,7 @@ def boot_memory(config: MemoryConfig, nr_cpus: int) -> MemoryLayout:
         ),
         cpu_node=cpu_node,
     )
+    return with_hotplug(layout, config.hotplug >> PAGE_SHIFT) if config.hotplug else layout
 
 
 def cpu_nodes_of(config: MemoryConfig, nr_cpus: int) -> tuple[int, ...]:

@@ -98,6 +98,10 @@ class FreelistSearch:
         self._nr_online_nodes: Final = len({node for node, _ in self._populated})
         self._contexts: Final[dict[tuple[int, int], AllocContext]] = {}
 
+    def forget_contexts(self) -> None:
+        """Note that the zonelists have changed."""
+        self._contexts.clear()
+
     def context(self, cpu: int, gfp: int) -> AllocContext:
         """Return what a GFP mask means on a CPU (prepare_alloc_pages)."""
         node = self._cpu_node[cpu]

@@ -4,7 +4,14 @@ Values only; mm/boot.py computes them from a memory size, the page allocator is 
 All amounts are 4 KiB pages. Zone indices are Linux's: 0 DMA, 1 DMA32, 2 Normal, 3 Movable.
 """
 
-from attrs import frozen
+from typing import Final
+
+from attrs import evolve, frozen
+
+from mmactors.mm.gfp import ZONE_MOVABLE
+
+_MAX_ORDER_NR_PAGES: Final = 1 << 10
+_MAX_NR_ZONES: Final = 5
 
 
 @frozen(kw_only=True)
@@ -44,3 +51,32 @@ class MemoryLayout:
     """By node: `(node, zone index)` in the order in which they are tried."""
     cpu_node: tuple[int, ...]
     """By CPU: its node."""
+
+
+def with_hotplug(layout: MemoryLayout, nr_pages: int) -> MemoryLayout:
+    """Add a zone Movable to the last node whose memory is not there yet.
+
+    It begins behind all other memory, at a whole block of the highest order, and is such blocks.
+    """
+    start_pfn = -(-layout.nr_frames // _MAX_ORDER_NR_PAGES) * _MAX_ORDER_NR_PAGES
+    nr_pages = -(-nr_pages // _MAX_ORDER_NR_PAGES) * _MAX_ORDER_NR_PAGES
+    zone = ZoneLayout(
+        node=max(zone.node for zone in layout.zones),
+        index=ZONE_MOVABLE,
+        name="Movable",
+        start_pfn=start_pfn,
+        spanned_pages=nr_pages,
+        present_pages=0,
+        managed_pages=0,
+        watermark_min_pages=0,
+        watermark_low_pages=0,
+        watermark_high_pages=0,
+        watermark_promo_pages=0,
+        lowmem_reserve_pages=(0,) * _MAX_NR_ZONES,
+        stat_threshold=0,
+        percpu_drift_mark_pages=0,
+        pcp_high=0,
+        pcp_batch=1,
+        free_ranges=(),
+    )
+    return evolve(layout, nr_frames=start_pfn + nr_pages, zones=(*layout.zones, zone))

@@ -64,6 +64,7 @@ from mmactors.mm.zone_request import (
     ZoneRequest,
 )
 from mmactors.mm.zone_state import dump_zone, load_zone
+from mmactors.mm.zonelist import build_zonelists
 from mmactors.rules import Rules
 
 AllocPath = tuple[Any, ...]
@@ -104,6 +105,9 @@ class PageAllocator:
         self._pageblock_view: Final = self.pageblocks.data
         words = arena.array("zone", (nr_zones, NR_ZONE_WORDS))
         pcp_words = arena.array("pcp", (nr_cpus, nr_zones, NR_PCP_WORDS))
+        boot_words = arena.array("pcp.boot", (nr_cpus, NR_PCP_WORDS))
+        self.boot_pageset: Final = [PerCpuPages(pages, words) for words in boot_words]
+        """By CPU: the lists of all zones that have none of their own yet."""
         self.zones: Final = tuple(
             Zone(
                 number=number,
@@ -120,6 +124,9 @@ class PageAllocator:
             for number, spec in enumerate(zones)
         )
         at = {(zone.node, zone.index): zone for zone in self.zones}
+        populated = {place for order in zonelists for place in order}
+        for place in at.keys() - populated:
+            at[place].pcps[:] = self.boot_pageset
         self._zonelists: Final = [tuple(at[place] for place in order) for order in zonelists]
         self._search: Final = FreelistSearch(
             pages=pages, vmstat=self.vmstat, zonelists=self._zonelists, cpu_node=self.cpu_node
@@ -162,7 +169,7 @@ class PageAllocator:
     @staticmethod
     def nr_list_heads(*, nr_zones: int, nr_cpus: int) -> int:
         """Return how many list heads the allocator claims of the page columns."""
-        return nr_zones * (NR_FREE_LISTS + nr_cpus * NR_PCP_LISTS)
+        return nr_zones * (NR_FREE_LISTS + nr_cpus * NR_PCP_LISTS) + nr_cpus * NR_PCP_LISTS
 
     @classmethod
     def of_layout(
@@ -365,6 +372,33 @@ class PageAllocator:
     def zone_of(self, pfn: int) -> Zone:
         """Return the zone of a page (page_zone)."""
         return self.zones[self._page_zone[pfn] - 1]
+
+    # Zones that come and go.
+
+    def setup_zone_pageset(self, zone: Zone) -> None:
+        """Give a zone lists of its own, empty and without room (setup_zone_pageset)."""
+        for pcp in zone.own_pcps:
+            pcp.words[:] = 0
+            pcp.view[BATCH] = 1
+        zone.pcps[:] = zone.own_pcps
+        self._forget_paths()
+
+    def build_all_zonelists(self) -> None:
+        """Let requests try all zones that have pages now."""
+        at = {(zone.node, zone.index): zone for zone in self.zones if zone.present_pages}
+        orders = build_zonelists(list(at), nr_nodes=len(self._zonelists), cpu_node=self.cpu_node)
+        self._zonelists[:] = [tuple(at[place] for place in order) for order in orders]
+        self._search.forget_contexts()
+        self._forget_paths()
+
+    def zonelists_key(self) -> tuple[tuple[int, ...], ...]:
+        """Return the order in which each node's requests try zones, by zone number."""
+        return tuple(tuple(zone.number for zone in order) for order in self._zonelists)
+
+    def _forget_paths(self) -> None:
+        for cpu, paths in enumerate(self._alloc_paths):
+            paths.clear()
+            self._free_paths[cpu][:] = self._free_paths_of(cpu)
 
     # Freeing.
 

@@ -161,7 +161,10 @@ def first_in_use(zone: "Zone", start_pfn: int, end_pfn: int) -> int | None:
 
 
 def _offline_isolated_pages(zone: "Zone", request: OfflineIsolatedPages) -> int:
-    """Take the blocks of the range off their lists; return how many pages they were."""
+    """Take the blocks of the range off their lists; return how many pages they were.
+
+    Their struct pages are nobody's then, as those that boot keeps.
+    """
     buddy = zone.pages.buddy_view
     pfn = request.start_pfn
     while pfn < request.end_pfn:
@@ -169,6 +172,9 @@ def _offline_isolated_pages(zone: "Zone", request: OfflineIsolatedPages) -> int:
         assert order >= 0, f"page {pfn:#x} is not free"
         zone.del_page_from_free_list(pfn, order)
         pfn += 1 << order
+    span = slice(request.start_pfn, request.end_pfn)
+    zone.pages.flags[span] = PG_RESERVED
+    zone.pages.refcount[span] = 1
     zone.view[NR_ISOLATE_PAGEBLOCK] -= (request.end_pfn - request.start_pfn) >> PAGEBLOCK_ORDER
     return request.end_pfn - request.start_pfn
 

@@ -54,6 +54,7 @@ from mmactors.mm.zone_request import (
     FreeOnePage,
     FreePcppagesBulk,
     OfflineIsolatedPages,
+    OnlinePages,
     ReserveHighatomicPageblock,
     RmqueueBuddy,
     RmqueueBulk,
@@ -105,8 +106,9 @@ class Zone(ZoneWatermarks):
         self.name: Final = name
         self.words: Final = words
         self.pageblocks: Final = pageblocks
+        self.own_pcps: Final = tuple(pcps)
         self.pcps: Final = pcps
-        """By CPU."""
+        """By CPU: its own lists, or those that all zones share which have none yet."""
         self._rules: Final = rules
         self._stat: Final = vmstat.zone_words[number]
         self._stat_view: Final = vmstat.zones[number]
@@ -116,6 +118,21 @@ class Zone(ZoneWatermarks):
         self.present_pages = 0
         words[ZONE_ID] = number + 1
         words[FREE_LISTS] = pages.claim_list_heads(NR_FREE_LISTS)
+
+    def online(self, *, cpu: int) -> int:
+        """Let the zone's memory come into being, isolated; return how many pages it is.
+
+        Models move_pfn_range_to_zone and online_pages_range (mm/memory_hotplug.c).
+        """
+        start, end = int(self.words[ZONE_START]), int(self.words[ZONE_END])
+        self.pages.flags[start:end] = 0
+        self.pages.refcount[start:end] = 0
+        self.pageblocks[start >> PAGEBLOCK_ORDER : end >> PAGEBLOCK_ORDER] = MIGRATE_ISOLATE
+        self.view[NR_ISOLATE_PAGEBLOCK] += (end - start) >> PAGEBLOCK_ORDER
+        for pfn in range(start, end, 1 << (MAX_ORDER - 1)):
+            self.free_one_page(pfn, MAX_ORDER - 1, MIGRATE_ISOLATE, cpu=cpu, to_tail=1)
+        self.adjust_managed_pages(end - start)
+        return end - start
 
     @property
     def trace_events(self) -> bool:
@@ -244,6 +261,8 @@ class Zone(ZoneWatermarks):
             case UnreserveHighatomicPageblock():
                 nr_moved = unreserve_highatomic_pageblock(self, request.migratetype)
                 return self._answer(None, nr_moved)
+            case OnlinePages():
+                return ZoneAnswer(nr_moved=self.online(cpu=request.cpu))
             case (
                 SetMigratetypeIsolate()
                 | UnsetMigratetypeIsolate()

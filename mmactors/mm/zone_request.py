@@ -136,6 +136,14 @@ class OfflineIsolatedPages:
     end_pfn: int
 
 
+@frozen(kw_only=True)
+class OnlinePages:
+    """Let all memory of a zone that has none come into being, isolated."""
+
+    zone: int
+    cpu: int
+
+
 IsolationRequest = (
     SetMigratetypeIsolate
     | UnsetMigratetypeIsolate
@@ -168,6 +176,7 @@ ZoneRequest = (
     | ReserveHighatomicPageblock
     | UnreserveHighatomicPageblock
     | IsolationRequest
+    | OnlinePages
     | WakeupKswapd
 )
 

@@ -16,7 +16,7 @@ from attrs import frozen
 
 from mmactors.actors.address_space import PAGE_TABLES, RSS
 from mmactors.actors.kernel import Kernel
-from mmactors.actors.page_alloc import PAGEBLOCK, PAGES, PCP, VMSTAT
+from mmactors.actors.page_alloc import PAGEBLOCK, PAGES, PCP, VMSTAT, ZONELISTS
 from mmactors.actors.rmap_locks import ANON_VMA, I_MMAP, VMAS
 from mmactors.actors.user_access import DATA, TLB
 from mmactors.arch import pte
@@ -94,6 +94,8 @@ class MachineObjects(dict[str, Keyed]):
             PAGE_TABLES: kernel.memory.key,
             PAGES: self._all_pages,
             VMSTAT: self._all_vmstat,
+            PCP: lambda: tuple([self._pcp(cpu).key() for cpu in range(len(kernel.cpus))]),
+            ZONELISTS: kernel.allocator.zonelists_key,
             RSS: lambda: tuple([tuple(mm.rss) for mm in self._mms()]),
             ANON_VMA: self._all_anon_vmas,
             VMAS: lambda: tuple(map(_areas, self._mms())),

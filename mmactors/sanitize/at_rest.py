@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mmactors.actors.kernel import Kernel
 from mmactors.mm.mapped_file import MappedFile
 from mmactors.mm.mm_struct import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
-from mmactors.mm.pcp import COUNT
+from mmactors.mm.pcp import COUNT, NR_PCP_LISTS
 from mmactors.mm.tlb_state import LOADED_MM_SWITCHING
 from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED, NR_FREE_PAGES, NR_PAGETABLE
 from mmactors.sanitize.count import (
@@ -114,7 +114,19 @@ def leak_problems(
     ]
     if count > _NAMED_MAX:
         problems.append((Law.LEAK, f"and {count - _NAMED_MAX} more pages", []))
-    return problems
+    return problems + _forgotten(kernel)
+
+
+def _forgotten(kernel: Kernel) -> Problems:
+    """Return the pages on lists that no zone uses any more, or should ever have filled."""
+    allocator = kernel.allocator
+    return [
+        (Law.LEAK, f"page {pfn:#x} waits on the boot_pageset of cpu{cpu}, which nobody drains", [])
+        for cpu, pcp in enumerate(allocator.boot_pageset)
+        if pcp.view[COUNT]
+        for pindex in range(NR_PCP_LISTS)
+        for pfn in kernel.pages.list_pfns(pcp.heads + pindex)[:_NAMED_MAX]
+    ]
 
 
 Difference = tuple[str, str, int, int]

@@ -52,6 +52,7 @@ from mmactors.workload.operation_page import (
     DrainAllPages,
     FreePages,
     OfflinePages,
+    OnlinePages,
     StartIsolatePageRange,
     UndoIsolatePageRange,
 )
@@ -141,6 +142,7 @@ __all__ = [
     "Munmap",
     "Nop",
     "OfflinePages",
+    "OnlinePages",
     "Oomadj",
     "Open",
     "Operation",
@@ -210,6 +212,7 @@ PlainOperation = (
     | StartIsolatePageRange
     | UndoIsolatePageRange
     | OfflinePages
+    | OnlinePages
     | Open
     | Close
     | Unlink

@@ -84,3 +84,10 @@ class OfflinePages(Written):
 
     verb: ClassVar[str] = "offline_pages"
     block: str = positional(NAME_WORD)
+
+
+@frozen(kw_only=True)
+class OnlinePages(Written):
+    """Bring the memory of `hotplug` online, as zone Movable of the last node."""
+
+    verb: ClassVar[str] = "online_pages"
