@@ -8,6 +8,7 @@ from mmactors.actors.kernel import Kernel
 from mmactors.actors.process import Process
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock_stat import LockSideStatistics
+from mmactors.mm.buddy import MANAGED_PAGES, WMARK_HIGH
 from mmactors.mm.layout import MemoryLayout, ZoneLayout
 from mmactors.mm.vma import VM_ACCOUNT
 from mmactors.mm.vmstat import NODE_STAT_NAMES, NUMA_EVENT_NAMES, ZONE_STAT_NAMES
@@ -64,12 +65,13 @@ def machine_texts(
 def _meminfo_of(kernel: Kernel, layout: MemoryLayout, processes: Sequence[Process]) -> MemInfo:
     counters = dict(kernel.vmstat.vmstat())
     free = counters["nr_free_pages"]
+    managed = [int(zone.view[MANAGED_PAGES]) for zone in kernel.allocator.zones]
     reserve = sum(
-        min(zone.managed_pages, max(zone.lowmem_reserve_pages) + zone.watermark_high_pages)
-        for zone in layout.zones
+        min(pages, max(at_boot.lowmem_reserve_pages) + int(zone.view[WMARK_HIGH]))
+        for zone, at_boot, pages in zip(kernel.allocator.zones, layout.zones, managed, strict=True)
     )
     return MemInfo(
-        total=sum(zone.managed_pages for zone in layout.zones),
+        total=sum(managed),
         free=free,
         available=max(0, free - reserve),
         active_anon=counters["nr_active_anon"],
@@ -77,7 +79,7 @@ def _meminfo_of(kernel: Kernel, layout: MemoryLayout, processes: Sequence[Proces
         anon=counters["nr_anon_pages"],
         page_tables=counters["nr_page_table_pages"],
         kernel_stack_kb=counters["nr_kernel_stack"],
-        commit_limit=sum(zone.managed_pages for zone in layout.zones) // 2,
+        commit_limit=sum(managed) // 2,
         committed=sum(
             vma.nr_pages
             for process in processes
@@ -117,12 +119,12 @@ def _zone_of(kernel: Kernel, zone: ZoneLayout, dump: ZoneDump, number: int) -> Z
         name=zone.name,
         free=dict(counters)["nr_free_pages"],
         watermark_boost=dump["watermark"]["boost"],
-        watermark_min=zone.watermark_min_pages,
-        watermark_low=zone.watermark_low_pages,
-        watermark_high=zone.watermark_high_pages,
+        watermark_min=dump["watermark"]["min"],
+        watermark_low=dump["watermark"]["low"],
+        watermark_high=dump["watermark"]["high"],
         spanned=zone.spanned_pages,
-        present=zone.present_pages,
-        managed=zone.managed_pages,
+        present=dump["present"],
+        managed=dump["managed"],
         protection=zone.lowmem_reserve_pages,
         counters=(*counters, *numa),
         pagesets=tuple(
