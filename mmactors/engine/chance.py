@@ -11,9 +11,9 @@ Interrupts need no permission: a pending one may always be taken late.
 from typing import Final
 
 TLB_EVICTS: Final = "a TLB evicts a translation"
-"""A CPU drops a translation it could have kept; asked before an access looks it up."""
+"""A CPU drops a translation that it could have kept, at any time."""
 TLB_PREFETCHES: Final = "a TLB prefetches a translation"
-"""A CPU walks for a translation that no instruction asked for, whenever the entry is there."""
+"""A CPU walks for a translation that no instruction asked for, at any time."""
 TRYLOCK_FAILS: Final = "a trylock fails"
 """As if somebody else had held the lock just then."""
 ALLOCATION_FAILS: Final = "an allocation fails"
