@@ -2,18 +2,31 @@
 
 The operations are those of `mmactors.engine.cell.Cell`, and so are the labels: each waits for its
 turn, acts at once, and says what it touches and how.
+
+The hottest ones are generators that yield PARK themselves: one object a step instead of three.
 """
 
-from collections.abc import Callable, Hashable
-from typing import Final, Generic, TypeVar
+from collections.abc import Callable, Coroutine, Generator, Hashable
+from types import coroutine
+from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
-from mmactors.engine.actor import PARKING
+from mmactors.engine.actor import PARK, PARKING
 from mmactors.engine.guard import GuardViolation, Mode
 from mmactors.explore.search_actor import SearchActor
 from mmactors.explore.step import Step, StepTable
 from mmactors.explore.untimed import SearchEngine
 
+P = ParamSpec("P")
+R = TypeVar("R")
 V = TypeVar("V", bound=Hashable)
+
+
+def _operation(
+    function: Callable[P, Generator[object, None, R]],
+) -> Callable[P, Coroutine[Any, Any, R]]:
+    """Make of a generator what can be awaited, as a coroutine function would be."""
+    made: Any = coroutine(function)
+    return cast("Callable[P, Coroutine[Any, Any, R]]", made)
 
 
 class _CellSteps:
@@ -96,22 +109,24 @@ class SharedCell(Generic[V]):
         """Return the value as text."""
         return repr(self._value)
 
-    async def read(self) -> V:
+    @_operation
+    def read(self) -> Generator[object, None, V]:
         """Return the value (READ_ONCE, atomic_read)."""
         engine = self._engine
         engine.parked = self._steps.read
-        await PARKING
+        yield PARK
         if engine.detour:
-            await engine.take_interrupts(self._steps.read)
+            yield from engine.take_interrupts(self._steps.read).__await__()
         return self._value
 
-    async def write(self, value: V) -> None:
+    @_operation
+    def write(self, value: V) -> Generator[object, None, None]:
         """Set the value (WRITE_ONCE, atomic_set)."""
         engine = self._engine
         engine.parked = self._steps.write
-        await PARKING
+        yield PARK
         if engine.detour:
-            await engine.take_interrupts(self._steps.write)
+            yield from engine.take_interrupts(self._steps.write).__await__()
         self._value = value
 
     async def until(self, is_good: Callable[[V], bool]) -> V:
@@ -146,12 +161,13 @@ class SharedCell(Generic[V]):
         self._value = value
         return True
 
-    async def _turn(self, step: Step) -> None:
+    @_operation
+    def _turn(self, step: Step) -> Generator[object, None, None]:
         engine = self._engine
         engine.parked = step
-        await PARKING
+        yield PARK
         if engine.detour:
-            await engine.take_interrupts(step)
+            yield from engine.take_interrupts(step).__await__()
 
 
 class SharedCount(SharedCell[int]):

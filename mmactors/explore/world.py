@@ -54,13 +54,6 @@ class Restorable(Protocol):
 
 
 R = TypeVar("R", bound=Restorable)
-_KINDS: Final[dict[tuple[bool, bool], type[SharedCell[Any]]]] = {
-    (False, False): SharedCell,
-    (False, True): SharedCount,
-    (True, False): LateCell,
-    (True, True): LateCount,
-}
-"""Kinds of cells: whether stores are late, whether the value is an integer."""
 
 
 @define(eq=False)
@@ -151,8 +144,9 @@ class World:
         """
         engine = self.engine
         assert name not in engine.objects, f"two objects are named {name}"
-        is_late = chance.STORE_IS_LATE in engine.allowed
-        kind = _KINDS[is_late, type(value) is int]
+        kind: type[SharedCell[Any]] = SharedCount if type(value) is int else SharedCell
+        if engine.allowed and chance.STORE_IS_LATE in engine.allowed:
+            kind = LateCount if kind is SharedCount else LateCell
         cell = engine.cells.get(name)
         if cell is None or type(cell) is not kind:
             cell = engine.cells[name] = kind(engine, name, value)
