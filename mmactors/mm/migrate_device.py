@@ -121,6 +121,8 @@ def _collect_pmd(
         if page_remove_rmap(pages, pfn):
             context.count_node(_mapped_item(pages, pfn), -1)
         collected.append(pfn)
+    if context.checks is not None:
+        context.checks.revoke(mm, flush.start, flush.end)
     if collected and flushes_under_ptl:
         yield flush
     yield UNLOCK_PTES

@@ -88,7 +88,14 @@ class Revoked:
         promise = self._promises.get((cpu, entry.start, entry.pte))
         if promise is None:
             return []
+        under_way = dict.fromkeys(
+            seen.changed
+            for of_call in self._seen.values()
+            for seen in of_call
+            if seen.cpu == cpu and seen.entry.start == entry.start
+        )
         return [
+            *(f"the entry in memory was changed {each}, who is still at it" for each in under_way),
             f"the entry in memory was changed {promise.changed}",
-            f"the call that did it returned at t={promise.returned.t_ns} ns",
+            f"that call returned at t={promise.returned.t_ns} ns",
         ]
