@@ -16,7 +16,7 @@ notifiers, page-cache pages on pagevecs, and what is done when a whole zone is g
 import errno
 
 from mmactors.actors.kernel import Kernel
-from mmactors.actors.page_alloc import PAGES, PCP, ZONELISTS, ask_zone, drain_all_pages
+from mmactors.actors.page_alloc import PAGES, PCP, VMSTAT, ZONELISTS, ask_zone, drain_all_pages
 from mmactors.actors.page_isolation import (
     start_isolate_page_range,
     test_pages_isolated,
@@ -61,6 +61,8 @@ async def _offline_as_v5_8(
 
 async def zone_pcp_disable(kernel: Kernel, cpu: Cpu, zone: Zone) -> Sizes:
     """Let CPUs' lists keep no pages of the zone; return how long they were."""
+    if kernel.engine.wants_step():
+        await kernel.engine.step(Label("look how long lists are", ((PCP, Mode.READ),)))
     sizes = [(pcp.view[HIGH], pcp.view[BATCH]) for pcp in zone.pcps]
     await _set_pageset_high_and_batch(kernel, zone, [(0, 1)] * len(sizes))
     await drain_all_pages(kernel, cpu, zone.number, force_all_cpus=True)
@@ -139,6 +141,9 @@ async def online_pages(kernel: Kernel, cpu: Cpu, zone: Zone) -> int:
     await undo_isolate_page_range(kernel, cpu, zone, start_pfn, end_pfn)
     if not is_first:
         await _setup_zone_pageset(kernel, zone)
+    if kernel.engine.wants_step():
+        touches = ((f"{VMSTAT}[{zone.number}]", Mode.WRITE),)
+        await kernel.engine.step(Label(f"set watermarks of zone {zone.name}", touches))
     set_zone_limits(kernel.allocator, zone)
     await _set_pageset_high_and_batch(kernel, zone, sizes)
     return 0

@@ -144,6 +144,8 @@ async def free_unref_page(kernel: Kernel, cpu: Cpu, pfn: int, order: int) -> Non
     if _is_stepping(engine):
         block = (f"{PAGEBLOCK}[{pfn >> PAGEBLOCK_ORDER}]", Mode.READ)
         touches = (block, *touch_pages(pfn, order, Mode.WRITE), *_touch_data(pfn, order))
+        if not engine.is_exploring:
+            touches += _free_label(cpu.index).touches  # Both halves are one step then.
         await _step(engine, Label(f"prepare to free {pfn:#x}", touches))
     if not engine.is_exploring and allocator.free_pcp(cpu.index, pfn, order):
         return

@@ -144,3 +144,21 @@ class GuardedElement:
     def __setitem__(self, index: int, value: int, /) -> None:
         self._guard.check(self._name, self._element, Mode.WRITE)
         self._column[index] = value
+
+
+class GuardedWords:
+    """All words of one element of a column, guarded as that element: `name[element]`."""
+
+    def __init__(self, words: Column, name: str, element: int, guard: Guard) -> None:
+        self._words: Final = words
+        self._name: Final = name
+        self._element: Final = element
+        self._guard: Final = guard
+
+    def __getitem__(self, index: int, /) -> int:
+        self._guard.check(self._name, self._element, Mode.READ)
+        return self._words[index]
+
+    def __setitem__(self, index: int, value: int, /) -> None:
+        self._guard.check(self._name, self._element, Mode.WRITE)
+        self._words[index] = value

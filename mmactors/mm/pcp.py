@@ -69,7 +69,7 @@ class PerCpuPages:
         self._next: Final = pages.next_view
         self._prev: Final = pages.prev_view
         self.words: Final = words
-        self.view: Final = words.data
+        self.view: Any = words.data
         self.heads: Final = pages.claim_list_heads(NR_PCP_LISTS)
         """The head of list `pindex` is this plus pindex."""
 
@@ -98,13 +98,14 @@ class PerCpuPages:
 
     def refill_count(self, order: int) -> int:
         """Return how many blocks a refill asks for."""
-        batch = self.view[BATCH]
+        batch: int = self.view[BATCH]
         return max(batch >> order, 2) if batch > 1 else batch
 
     def high(self, *, reclaim_active: bool) -> int:
         """Return how many pages the lists may hold; few while the zone is reclaimed."""
         high: int = self.view[HIGH]
-        return min(self.view[BATCH] << 2, high) if reclaim_active else high
+        batch: int = self.view[BATCH]
+        return min(batch << 2, high) if reclaim_active else high
 
     def nr_to_drain(self, order: int, *, reclaim_active: bool) -> int:
         """Return how many pages must go back now that a block was put here; adapt free_factor.
@@ -113,7 +114,9 @@ class PerCpuPages:
         nothing keeps none of them, since they would fragment memory.
         """
         view = self.view
-        count, batch, factor = view[COUNT], view[BATCH], view[FREE_FACTOR]
+        count: int = view[COUNT]
+        batch: int = view[BATCH]
+        factor: int = view[FREE_FACTOR]
         free_high = bool(factor and order and order <= PAGE_ALLOC_COSTLY_ORDER)
         high = 0 if free_high else self.high(reclaim_active=reclaim_active)
         if count < high:

@@ -111,7 +111,6 @@ class Zone(ZoneWatermarks):
         """By CPU: its own lists, or those that all zones share which have none yet."""
         self._rules: Final = rules
         self._stat: Final = vmstat.zone_words[number]
-        self._stat_view: Final = vmstat.zones[number]
         self._cpu_stats: Final = [rows[number] for rows in vmstat.cpu_zone_words]
         self._cpu_stat_views: Final = [rows[number] for rows in vmstat.cpu_zones]
         self._trace = buddy.no_trace()
@@ -404,7 +403,7 @@ class Zone(ZoneWatermarks):
 
     def mod_freepage_state(self, cpu: int, nr_pages: int) -> None:
         """Count free pages on behalf of a CPU (__mod_zone_freepage_state)."""
-        mod_page_state(self._stat_view, self._cpu_stat_views[cpu], NR_FREE_PAGES, nr_pages)
+        mod_page_state(self.stat_view, self._cpu_stat_views[cpu], NR_FREE_PAGES, nr_pages)
 
 
 def nr_pages_moved(request: ZoneRequest, answer: ZoneAnswer) -> int:

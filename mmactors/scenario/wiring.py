@@ -15,7 +15,7 @@ from mmactors.actors.inode import FileSystem
 from mmactors.actors.interpreter import Interpreter
 from mmactors.actors.kernel import INIT_MM_CTX_ID, Kernel
 from mmactors.actors.memory import MemoryActor
-from mmactors.actors.page_alloc import PAGES
+from mmactors.actors.page_alloc import PAGES, PCP, VMSTAT
 from mmactors.actors.page_calls import PageCalls
 from mmactors.actors.page_lock import PageLocks
 from mmactors.actors.process import Process
@@ -28,7 +28,7 @@ from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PG_RESERVED, PageColumns
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Column, GuardedColumn
+from mmactors.engine.guard import Column, GuardedColumn, GuardedWords
 from mmactors.engine.lock_stat import LockStatistics
 from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.policy import make_policy
@@ -174,6 +174,8 @@ def wire(
     for process in wired.processes:
         process.leader.start(0)
     memory.view = _shared(engine, memory.view, PAGE_TABLES)
+    if engine.guard.on:
+        _guard_allocator(kernel)
     pages.mapcount_view = _shared(engine, pages.mapcount_view, PAGES)
     return wired
 
@@ -204,6 +206,18 @@ def _make_processes(
         )
         processes.append(process)
     return tuple(processes)
+
+
+def _guard_allocator(kernel: Kernel) -> None:
+    """Hold what several CPUs touch of the allocator against what steps declare."""
+    guard = kernel.engine.guard
+    allocator = kernel.allocator
+    for zone in allocator.zones:
+        zone.stat_view = GuardedWords(zone.stat_view, VMSTAT, zone.number, guard)
+        for cpu, pcp in enumerate(zone.own_pcps):
+            pcp.view = GuardedWords(pcp.view, PCP, cpu, guard)
+    for cpu, pcp in enumerate(allocator.boot_pageset):
+        pcp.view = GuardedWords(pcp.view, PCP, cpu, guard)
 
 
 def _shared(engine: Engine, column: Column, name: str) -> Column:
