@@ -94,12 +94,34 @@ async def alloc_pages(kernel: Kernel, cpu: Cpu, order: int, gfp: int) -> int | N
         kernel.checks.pages_allocated(pfn, order, gfp)
     if not engine.spend_nowait(kernel.costs.pcp_ns):
         await engine.spend(kernel.costs.pcp_ns)
-    probe = kernel.probe
-    if probe.on:
-        probe.emit(
-            MmPageAlloc(pfn=pfn, order=order, gfp_flags=gfp, migratetype=gfp_migratetype(gfp))
-        )
+    if kernel.probe.on:
+        _emit_alloc(kernel, pfn, order, gfp)
     return pfn
+
+
+def alloc_page_at_once(kernel: Kernel, cpu: Cpu, gfp: int) -> int | None:
+    """Take a page off the CPU's own list if nobody has to be waited for, or asked.
+
+    None changes nothing and means: ask `alloc_pages`.
+    """
+    engine = kernel.engine
+    costs = kernel.costs
+    if kernel.checks is not None or engine.is_exploring or engine.guard.on:
+        return None
+    if not engine.may_spend(costs.pcp_ns):
+        return None
+    pfn = kernel.allocator.alloc_pcp(cpu.index, 0, gfp)
+    if pfn is not None:
+        engine.spend_nowait(costs.pcp_ns)
+        if kernel.probe.on:
+            _emit_alloc(kernel, pfn, 0, gfp)
+    return pfn
+
+
+def _emit_alloc(kernel: Kernel, pfn: int | None, order: int, gfp: int) -> None:
+    kernel.probe.emit(
+        MmPageAlloc(pfn=pfn, order=order, gfp_flags=gfp, migratetype=gfp_migratetype(gfp))
+    )
 
 
 async def free_pages(kernel: Kernel, cpu: Cpu, pfn: int, order: int) -> None:

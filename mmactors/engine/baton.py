@@ -322,6 +322,12 @@ class Engine:
         clock.now = end
         return True
 
+    def may_spend(self, ns: int) -> bool:
+        """Whether `spend_nowait` would let `ns` nanoseconds pass."""
+        actor = self.running
+        assert actor is not None, "only an actor spends time"
+        return actor.clock.now + ns <= self.limit and not self._draws_costs
+
     def wants_step(self) -> bool:
         """Whether `step` has something to do; asking first saves a coroutine."""
         actor = self.running

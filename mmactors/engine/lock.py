@@ -81,6 +81,10 @@ class _ExclusiveLock:
         holder = "nobody" if self.holder is None else str(self.holder)
         return f"{self.name}, held by {holder}"
 
+    def is_free_at(self, at_ns: int) -> bool:
+        """Whether the lock can be taken at `at_ns` without waiting, as things are now."""
+        return self.holder is None and at_ns >= self._released_ns
+
     def _try(self, nesting: Nesting) -> Actor | None:
         """Take the lock for the running actor if that needs no waiting at all, or return None."""
         engine = self._engine
