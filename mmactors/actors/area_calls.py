@@ -19,6 +19,7 @@ from mmactors.actors.thread import UserThread
 from mmactors.events import SysExit
 from mmactors.mm import mman
 from mmactors.mm.brk import do_brk
+from mmactors.mm.file_fault import PAGE_CACHE
 from mmactors.mm.madvise import do_madvise, needs_write_lock
 from mmactors.mm.mincore import do_mincore
 from mmactors.mm.mlock import do_mlock, do_mlockall, do_munlock, do_munlockall
@@ -28,6 +29,7 @@ from mmactors.mm.mprotect import do_mprotect
 from mmactors.mm.mremap import do_mremap
 from mmactors.mm.msync import do_msync
 from mmactors.mm.munmap import do_munmap
+from mmactors.mm.step import Step
 from mmactors.mm.vma import page_align
 from mmactors.units import PAGE_SHIFT
 from mmactors.workload import operation as op
@@ -184,7 +186,8 @@ class AreaCalls:
         found: list[int] = []
 
         def steps(mm: MmStruct) -> CallSteps:
-            yield from ()
+            touches = (("page_tables", "r"), (PAGE_CACHE, "r"))
+            yield Step("look what is resident", touches)
             error, resident = do_mincore(mm, start=start, length=whole)
             found.append(int(resident.sum()))
             return error

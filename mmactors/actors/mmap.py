@@ -125,9 +125,12 @@ async def _perform(
     answer: int | None = None
     while True:
         if engine.wants_step():
-            label = label_of(Step(what, ((areas(ctx_id), mode), (rss(ctx_id), "r"))))
+            own = ((areas(ctx_id), mode), (rss(ctx_id), "r"))
+            label = label_of(Step(what, own))
             if isinstance(request, RmapRequest):
                 label = rmap_label(space, request, label)
+            elif isinstance(request, Step):
+                label = label_of(Step(request.text, (*request.touches, *own)))
             elif isinstance(request, Step):
                 label = Label(request.text, label.touches)
             await engine.step(label)
