@@ -24,7 +24,6 @@ from mmactors.actors.tlb import shoot_lazy_tlbs
 from mmactors.actors.truncate import punch_hole, truncate_inode_pages
 from mmactors.actors.unmap import unmap_region, zap_page_range
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Label
 from mmactors.events import VmUnmappedArea
 from mmactors.mm import madvise
 from mmactors.mm.change_protection import Changed, change_pte_range
@@ -131,8 +130,6 @@ async def _perform(
                 label = rmap_label(space, request, label)
             elif isinstance(request, Step):
                 label = label_of(Step(request.text, (*request.touches, *own)))
-            elif isinstance(request, Step):
-                label = Label(request.text, label.touches)
             await engine.step(label)
         try:
             request = steps.send(answer)
