@@ -36,6 +36,7 @@ class ExploredMachine:
     """Builds the world of each schedule of one scenario."""
 
     def __init__(self, scenario: Scenario) -> None:
+        precompile_machine()
         self.scenario: Final = scenario
         self._engine: SearchEngine | None = None
         self._wired: Wired
@@ -71,7 +72,6 @@ class ExploredMachine:
 
     def _set_up(self, engine: SearchEngine) -> None:
         """Run all programs up to `race`, and keep the state."""
-        precompile_machine()
         self._run_to_race(engine)
         engine.reset()
         wired = self._wired
