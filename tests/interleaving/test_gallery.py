@@ -41,7 +41,7 @@ def test_a_rule_is_read_in_one_statement(rule):
     reads = [
         path.name
         for path in SOURCES
-        for _ in re.finditer(rf"\brules\.{rule}\b", path.read_text(encoding="utf-8"))
+        for _ in re.finditer(rf"\.{rule}\b", path.read_text(encoding="utf-8"))
     ]
 
     assert 1 == len(reads), reads
