@@ -18,6 +18,7 @@ from mmactors.engine.lock import Spinlock
 from mmactors.engine.rwsem import RwSem
 from mmactors.engine.seqcount import SeqCount
 from mmactors.mm.gfp import GFP_PGTABLE_USER
+from mmactors.mm.kernel_mapping import clone_kernel_pgd
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.page_table import PMD_LEVEL
 from mmactors.mm.step import areas
@@ -45,6 +46,7 @@ class AddressSpace:
     def __attrs_post_init__(self) -> None:
         kernel = self.kernel
         ctx_id = self.mm.ctx_id
+        clone_kernel_pgd(self.mm.page_table, kernel.init_mm.page_table)
         kernel.spaces[ctx_id] = self
         self.mm.tree.call_rcu = self.call_rcu
         self.mmap_lock = RwSem(kernel.engine, kernel.mmap_lock_class, name=f"mmap_lock[{ctx_id}]")

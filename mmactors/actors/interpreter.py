@@ -10,6 +10,7 @@ from mmactors.actors.area_calls import AreaCalls, AreaOperation
 from mmactors.actors.file_calls import FileCalls, FileOperation
 from mmactors.actors.gup import GupCalls, GupOperation
 from mmactors.actors.kernel import Kernel
+from mmactors.actors.kernel_calls import KernelOperation, perform_kernel
 from mmactors.actors.page_calls import PageCalls, PageOperation
 from mmactors.actors.process_calls import perform_process_call
 from mmactors.actors.thread import UserThread
@@ -63,6 +64,8 @@ class Interpreter:
             return await self.gup.perform(thread, operation)
         if isinstance(operation, PageOperation):
             return await self.pages.perform(thread, operation)
+        if isinstance(operation, KernelOperation):
+            return await perform_kernel(self.kernel, thread, operation)
         return await self._perform_other(thread, operation) or 0
 
     async def _perform_other(self, thread: UserThread, operation: op.PlainOperation) -> int | None:

@@ -108,6 +108,12 @@ class Kernel:
     mmap_lock_class: LockClass = field(init=False)
     ptl_class: LockClass = field(init=False)
     anon_vma_class: LockClass = field(init=False)
+    pgd_lock: Spinlock = field(init=False)
+    """Guards which top tables there are, and their kernel halves."""
+    init_mm_lock: Spinlock = field(init=False)
+    """init_mm's page_table_lock."""
+    vmalloc_bytes: int = 0
+    """How much of the vmalloc area is mapped."""
     late_stores: list[LateStore] = field(factory=list)
     """Stores that no barrier ordered: each waited, or waits, in the store buffer of its CPU."""
     module_pages: dict[tuple[int, str], ModulePages] = field(factory=dict)

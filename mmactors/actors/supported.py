@@ -46,6 +46,7 @@ from mmactors.workload.operation import (
     Open,
     Operation,
     Pin,
+    Prefetch,
     Race,
     Read,
     Reap,
@@ -60,6 +61,7 @@ from mmactors.workload.operation import (
     UndoIsolatePageRange,
     Unlink,
     Unpin,
+    Vmalloc,
     Wait,
     Write,
 )
@@ -71,8 +73,8 @@ SUPPORTED: Final = (
     Alias, Barrier, Brk, ByOther, Churn, Close, Compute, Cpu, Dma, Exit, Fadvise, Faultloop,
     Fork, Fragment, Fsync, Ftruncate, Generate, Heap, Idle, Kill, Madvise, Memwrite, Migrate,
     Mincore, Mlock, Mlock2, Mlockall, Mmap, Mprotect, Mremap, Msync, Munlock, Munlockall,
-    Munmap, Nop, Open, Pin, Race, Read, Reap, Rlimit, RunTrace, Sleep, Spin, Stop, Thread,
-    Touch, Unlink, Unpin, Wait, Write,
+    Munmap, Nop, Open, Pin, Prefetch, Race, Read, Reap, Rlimit, RunTrace, Sleep, Spin, Stop, Thread,
+    Touch, Unlink, Unpin, Vmalloc, Wait, Write,
 )  # fmt: skip
 
 _NO_HUGE_PAGES: Final = ("COLLAPSE",)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmactors.actors.kernel import Kernel
+from mmactors.arch.pte import PTRS_PER_TABLE
 from mmactors.mm.mapped_file import MappedFile
 from mmactors.mm.mm_struct import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
 from mmactors.mm.pcp import COUNT, NR_PCP_LISTS
@@ -41,6 +42,10 @@ _PATH_WORDS: Final = 12
 """Two for each of five levels, which count from 1."""
 
 
+_KERNEL_PGD_BOUNDARY: Final = PTRS_PER_TABLE // 2
+"""In the top table, what lies behind is the kernel's."""
+
+
 class Mapped:
     """What the page tables of all address spaces say."""
 
@@ -53,21 +58,34 @@ class Mapped:
         """By page: 1 if it is a table."""
         self.counts: Final[dict[int, list[int]]] = {}
         """By ctx_id: what `count_mapped` counts."""
-        path = np.zeros(_PATH_WORDS, np.int64)
         for mm in self.mms:
-            counts = np.zeros(NR_COUNTS, np.int64)
-            count_mapped(
-                kernel.memory.words,
-                mm.page_table.pgd_pfn,
-                mm.page_table.levels,
-                pages.mapping,
-                pages.flags,
-                self.mapcount,
-                self.is_reached,
-                counts,
-                path,
-            )
+            counts = self._walk(kernel, mm, self.mapcount, first=0, end=_KERNEL_PGD_BOUNDARY)
             self.counts[mm.ctx_id] = counts.tolist()
+        if kernel.vmalloc_bytes:
+            # The kernel's own pages are mapped, but not counted as mapped.
+            of_kernel = np.zeros(pages.nr_frames, np.int32)
+            boundary, end = _KERNEL_PGD_BOUNDARY, PTRS_PER_TABLE
+            self._walk(kernel, kernel.init_mm, of_kernel, first=boundary, end=end)
+            self.is_reached[of_kernel > 0] = 1
+
+    def _walk(
+        self, kernel: Kernel, mm: MmStruct, mapcount: Columns, *, first: int, end: int
+    ) -> NDArray[np.int64]:
+        counts = np.zeros(NR_COUNTS, np.int64)
+        count_mapped(
+            kernel.memory.words,
+            mm.page_table.pgd_pfn,
+            mm.page_table.levels,
+            kernel.pages.mapping,
+            kernel.pages.flags,
+            mapcount,
+            self.is_reached,
+            counts,
+            np.zeros(_PATH_WORDS, np.int64),
+            first,
+            end,
+        )
+        return counts
 
 
 def counter_problems(kernel: Kernel, mapped: Mapped) -> Problems:

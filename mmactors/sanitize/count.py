@@ -70,19 +70,21 @@ def count_mapped(
     is_table: Any,
     counts: Any,
     path: Any,
+    first: int,
+    end: int,
 ) -> None:
-    """Walk an address space's tables; `path` has room for two words a level.
+    """Walk the tables below entries `[first, end)` of a top table; `path` has two words a level.
 
     Each entry of a page is counted in `mapcount` and by its kind in `counts`, special ones apart;
     each table is noted in `is_table` and counted by its level.
     """
     level = levels
-    path[2 * level], path[2 * level + 1] = pgd, 0
+    path[2 * level], path[2 * level + 1] = pgd, first
     is_table[pgd] = 1
     counts[TABLES + level] += 1
     while level <= levels:
         index = path[2 * level + 1]
-        if index == PTRS_PER_TABLE:
+        if index == (end if level == levels else PTRS_PER_TABLE):
             level += 1
             continue
         path[2 * level + 1] = index + 1

@@ -29,6 +29,7 @@ from mmactors.arch.page import PG_RESERVED, PageColumns
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Column, GuardedColumn, GuardedWords
+from mmactors.engine.lock import Spinlock
 from mmactors.engine.lock_stat import LockStatistics
 from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.policy import make_policy
@@ -137,6 +138,10 @@ def wire(
     kernel.page_locks = PageLocks(engine, pages)
     kernel.mmap_lock_class = locks.of("&mm->mmap_lock")
     kernel.ptl_class = locks.of("ptlock_ptr(page)")
+    kernel.pgd_lock = Spinlock(engine, locks.of("pgd_lock"), name="pgd_lock")
+    kernel.init_mm_lock = Spinlock(
+        engine, locks.of("init_mm.page_table_lock"), name="init_mm.page_table_lock"
+    )
     kernel.anon_vma_class = locks.of("&anon_vma->rwsem")
     kernel.anon_vma_cache = locked_anon_vma_cache(kernel)
     kernel.zero_pfn = _boot_alloc(kernel)

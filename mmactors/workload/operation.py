@@ -22,6 +22,7 @@ from mmactors.workload.grammar import (
     tokens_of,
 )
 from mmactors.workload.operation_gup import Dma, Idle, Memwrite, Migrate, Pin, Unpin
+from mmactors.workload.operation_kernel import Prefetch, Vmalloc
 from mmactors.workload.operation_memory import (
     Alias,
     Brk,
@@ -150,6 +151,7 @@ __all__ = [
     "Order",
     "Pin",
     "PlainOperation",
+    "Prefetch",
     "Prot",
     "Put",
     "Race",
@@ -172,6 +174,7 @@ __all__ = [
     "UndoIsolatePageRange",
     "Unlink",
     "Unpin",
+    "Vmalloc",
     "Wait",
     "Write",
     "parse_operation",
@@ -206,6 +209,8 @@ PlainOperation = (
     | Memwrite
     | Migrate
     | Idle
+    | Prefetch
+    | Vmalloc
     | AllocPages
     | FreePages
     | DrainAllPages
