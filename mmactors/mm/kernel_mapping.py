@@ -24,7 +24,8 @@ from mmactors.arch.pte import (
 )
 from mmactors.mm.page_table import PageTable
 
-VMALLOC_START: Final = 0xFFFF_C900_0000_0000
+VMALLOC_START: Final = 0xFFFF_C900_0000_0000 - (1 << 64)
+"""Addresses are signed words, as entries are."""
 PAGE_KERNEL: Final = PRESENT | RW | ACCESSED | DIRTY | GLOBAL | NX
 _KERNEL_PGD_BOUNDARY: Final = PTRS_PER_TABLE // 2
 
