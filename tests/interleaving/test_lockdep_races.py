@@ -45,3 +45,46 @@ def test_hole_punching_under_mmap_lock_and_a_write_that_faults(tmp_path, is_turn
 def test_hole_punching_without_mmap_lock_is_in_order(tmp_path):
     """The right kernel drops mmap_lock first: nothing is reported."""
     assert (0, "") == run_watched(C16, tmp_path / "out")
+
+
+A15 = """
+machine: {cpus: 2, memory: {size: 128M}}
+processes:
+  - name: app
+    cpu: 0
+    program:
+      - mmap A 2M addr=0x7d00000000
+      - touch A 0..1 write
+      - thread T1 cpu=1
+      - "T1: touch A 0..1 read"
+      - mremap A len=2M flags=maymove,fixed addr=0x7d40000000
+      - "T1: vmalloc 4K"
+"""
+
+
+def test_a_flush_under_page_table_lock_and_pgd_lock_with_interrupts_off(tmp_path):
+    """A15: the move of a page table is over when the other CPU turns its interrupts off."""
+    scenario = tmp_path / "a15.yaml"
+    scenario.write_text(A15)
+    code, report = run_watched(
+        scenario,
+        tmp_path / "out",
+        "sanitize.lockdep=true",
+        "kernel.rules.pgd_lock_keeps_interrupts_on=false",
+    )
+
+    assert 1 == code
+    assert 1 == report.count("WARNING: possible deadlock: an IPI is waited for")
+    assert "IPI, waited for with (&mm->page_table_lock)" in report
+    assert "(&mm->page_table_lock){+.+.}-{2:2}, wanted with interrupts off:" in report
+    assert "doing `mremap A len=2M flags=maymove,fixed addr=0x7d40000000`" in report
+    assert "doing `vmalloc 4K`" in report
+    assert "sync_global_pgds (actors/kernel_calls.py:" in report
+
+
+def test_pgd_lock_with_interrupts_on_is_no_danger(tmp_path):
+    """The right kernel answers the IPI while it waits: nothing is reported."""
+    scenario = tmp_path / "a15.yaml"
+    scenario.write_text(A15)
+
+    assert (0, "") == run_watched(scenario, tmp_path / "out", "sanitize.lockdep=true")
