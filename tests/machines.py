@@ -140,7 +140,7 @@ def run(
 def nr_free(machine: Machine) -> int:
     """Return all free pages, those on the CPUs' own lists included, as the lists have them."""
     zones = machine._wired.kernel.allocator.zones
-    return sum(zone.nr_free + sum(pcp.view[COUNT] for pcp in zone.pcps) for zone in zones)
+    return sum(zone.nr_free + sum(int(pcp.words[COUNT]) for pcp in zone.pcps) for zone in zones)
 
 
 def assert_nothing_is_left(ran: Ran, nr_free_before: int) -> None:

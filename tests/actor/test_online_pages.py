@@ -66,9 +66,9 @@ def test_the_zone_has_lists_and_limits_of_its_own(broken):
     zone = movable(ran)
 
     assert list(zone.own_pcps) == zone.pcps
-    assert all((pcp.view[HIGH], pcp.view[BATCH]) != (0, 0) for pcp in zone.pcps)
+    assert all((pcp.words[HIGH], pcp.words[BATCH]) != (0, 0) for pcp in zone.pcps)
     assert (1024, 1024) == (zone.nr_free, zone.present_pages)
-    assert not any(pcp.view[0] for pcp in allocator.boot_pageset)
+    assert not any(pcp.words[0] for pcp in allocator.boot_pageset)
 
 
 def test_memory_comes_online_once():

@@ -56,7 +56,7 @@ def test_draining_empties_all_cpus_lists():
 
     def counts(machine):
         zones = machine._wired.kernel.allocator.zones
-        return [sum(zone.pcps[cpu].view[0] for zone in zones) for cpu in range(2)]
+        return [sum(zone.pcps[cpu].words[0] for zone in zones) for cpu in range(2)]
 
     assert all(counts(before))
     assert counts(before)[0] > counts(after)[0]
@@ -108,7 +108,7 @@ def test_lists_are_as_long_as_before_when_memory_is_offline():
     _, machine = results("alloc_pages A gfp=RECLAIMABLE", "free_pages A", "offline_pages A", cpus=2)
     zone = machine._wired.kernel.allocator.zones[1]
 
-    assert all(pcp.view[HIGH] > 0 for pcp in zone.pcps)
+    assert all(pcp.words[HIGH] > 0 for pcp in zone.pcps)
 
 
 def test_a_block_that_was_never_allocated_is_an_error_of_the_program():

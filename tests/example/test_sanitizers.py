@@ -120,7 +120,7 @@ def break_nr_anon(kernel: Kernel) -> None:
 
 
 def break_pcp_count(kernel: Kernel) -> None:
-    kernel.allocator.zones[0].pcps[0].view[COUNT] += 1
+    kernel.allocator.zones[0].pcps[0].words[COUNT] += 1
 
 
 def break_rss(kernel: Kernel) -> None:
