@@ -22,6 +22,7 @@ from mmactors.actors.user_access import DATA, TLB
 from mmactors.arch import pte
 from mmactors.checks import VALUE
 from mmactors.engine.baton import Keyed
+from mmactors.engine.guard import Guard
 from mmactors.engine.rcu import RCU
 from mmactors.hw.watch import CachedEntry
 from mmactors.mm.anon_vma import AnonVma
@@ -56,6 +57,24 @@ class View:
     def show(self) -> str:
         """Return the value as text."""
         return self.text(self.key())
+
+
+@frozen(eq=False)
+class _Unguarded:
+    """An object in guard mode: to look what it holds is no step of anybody's."""
+
+    thing: Keyed
+    guard: Guard
+
+    def key(self) -> Hashable:
+        """Return the object's value."""
+        with self.guard.suspended():
+            return self.thing.key()
+
+    def show(self) -> str:
+        """Return the value as text."""
+        with self.guard.suspended():
+            return self.thing.show()
 
 
 class MachineObjects(dict[str, Keyed]):
@@ -104,6 +123,9 @@ class MachineObjects(dict[str, Keyed]):
 
     def __missing__(self, name: str) -> Keyed:
         found = self._find(name)
+        guard = self._kernel.engine.guard
+        if guard.on:
+            found = _Unguarded(found, guard)
         self[name] = found
         return found
 

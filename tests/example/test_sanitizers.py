@@ -169,7 +169,8 @@ def test_a_page_on_two_lists_is_found(sanitizer: Sanitizer) -> None:
     kernel = sanitizer.kernel
     pages, zone = kernel.pages, kernel.allocator.zones[-1]
     pfn = int(pages.buddy[: pages.nr_frames].argmax())
-    zone.pcps[0].push(pfn + 1, 0, 0)
+    with kernel.engine.guard.suspended():
+        zone.pcps[0].push(pfn + 1, 0, 0)
 
     sanitizer.at_rest()
 
