@@ -26,7 +26,7 @@ from mmactors.explore.broken import (
     found_by_checker,
     too_hot,
 )
-from mmactors.explore.history import MAX_SPINS, Histories
+from mmactors.explore.history import MAX_SPINS, GuardedHistories, Histories
 from mmactors.explore.scope import Scope
 from mmactors.explore.search_actor import START, SearchActor
 from mmactors.explore.step import Step
@@ -77,7 +77,8 @@ class Execution:
         """How many actors the world began with; they are the first."""
         self._nr_named = 0
         """How many objects it began with; others show up when they are touched."""
-        self.histories: Final = Histories(self.engine)
+        histories = GuardedHistories if self.engine.guard.on else Histories
+        self.histories: Final = histories(self.engine)
         self.is_keyed = is_keyed
         """Whether states can be named; turned off by an object that nobody can name."""
         self.met: Final[set[str]] = set()

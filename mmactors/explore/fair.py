@@ -73,7 +73,8 @@ def _seen(execution: Execution, index: int) -> Hashable:
         return None
     objects = execution.engine.objects
     looks = execution.engine.party[index].pending.looks
-    return tuple(objects[name].key() for name in looks if name in objects)
+    with execution.engine.guard.suspended():
+        return tuple(objects[name].key() for name in looks if name in objects)
 
 
 def _state(execution: Execution) -> Hashable:

@@ -169,3 +169,32 @@ class Histories:
             except KeyError:
                 continue
         return None
+
+
+class GuardedHistories(Histories):
+    """In guard mode: to name what a step finds is no access of the step's."""
+
+    def key(self) -> Hashable:
+        """Return the name of the state."""
+        with self._engine.guard.suspended():
+            return super().key()
+
+    def values(self) -> Hashable:
+        """Return what the objects hold that the world began with, or that nobody declared."""
+        with self._engine.guard.suspended():
+            return super().values()
+
+    def note(self, actor: SearchActor, step: Step) -> bool:
+        """Note that `actor` takes `step` now; return whether what it sees can be named."""
+        with self._engine.guard.suspended():
+            return super().note(actor, step)
+
+    def note_more(self, actor: SearchActor, step: Step, extra: Touches) -> bool:
+        """Note that the step touched more than it declared; return whether that can be named."""
+        with self._engine.guard.suspended():
+            return super().note_more(actor, step, extra)
+
+    def sees_nothing_new(self, actor: SearchActor) -> bool:
+        """Return whether looking again would show a spinning actor what it saw last."""
+        with self._engine.guard.suspended():
+            return super().sees_nothing_new(actor)

@@ -72,8 +72,9 @@ def rows_of(execution: Execution, script: Script, *, max_steps: int) -> list[Row
 
 def _shown(execution: Execution, names: Sequence[str]) -> dict[str, str]:
     """Return what the objects of these names hold, as far as they can be shown."""
-    found = ((name, execution.histories.find(name)) for name in names)
-    return {name: thing.show() for name, thing in found if thing is not None}
+    with execution.engine.guard.suspended():
+        found = ((name, execution.histories.find(name)) for name in names)
+        return {name: thing.show() for name, thing in found if thing is not None}
 
 
 def table(rows: Sequence[Row], actors: Sequence[str]) -> str:

@@ -192,13 +192,15 @@ def sleeping(world, *, fixed):
     engine = world.engine
     queue = WaitQueue(engine, "work")
     has_work = Cell(engine, 0, name="has work")
+    work = []
 
     async def waits():
         while not await has_work.read():
-            await queue.sleep(unless=(lambda: has_work._column[0] == 1) if fixed else None)
+            await queue.sleep(unless=(lambda: bool(work)) if fixed else None)
 
     async def wakes():
         await has_work.write(1)
+        work.append(1)
         queue.wake_all(at_ns=world.engine.clock.now)
 
     world.cpu(0).spawn_thread("worker", waits())
