@@ -115,7 +115,9 @@ def handle_mm_fault(
         entry = table.memory.view[index]
     if is_none(entry):
         if is_anonymous(vma):
-            steps = do_anonymous_page(context, mm, vma, address, index, is_write=is_write)
+            # A recorded program's pages are private copies from the first touch on.
+            is_new = is_write or vma.vm_file is not None
+            steps = do_anonymous_page(context, mm, vma, address, index, is_write=is_new)
         else:
             steps = do_fault(context, mm, vma, address, index, is_write=is_write)
     elif is_swap_pte(entry):
