@@ -14,6 +14,7 @@ from mmactors.arch.pte import SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
 from mmactors.mm.change_protection import Changed
 from mmactors.mm.fault import is_present
+from mmactors.mm.mmu_gather import MmuGather
 from mmactors.mm.page_table import LeafRange
 from mmactors.mm.step import Step, Touch, page, pte
 
@@ -32,9 +33,31 @@ async def change_ptes(
 
     `text` says what a step does.
     """
+    gather = await tlb_gather_mmu(kernel, space.mm, start=start, end=end)
+    await gather_changes(kernel, space, gather, start=start, end=end, text=text, change=change)
+    await finish_changes(kernel, cpu, gather)
+
+
+async def finish_changes(kernel: Kernel, cpu: Cpu, gather: MmuGather) -> None:
+    """Make all CPUs forget what was changed."""
+    await tlb_finish_mmu(kernel, cpu, gather)
+    if kernel.checks is not None:
+        kernel.checks.revoke_completed(gather.mm)
+
+
+async def gather_changes(
+    kernel: Kernel,
+    space: AddressSpace,
+    gather: MmuGather,
+    *,
+    start: int,
+    end: int,
+    text: str,
+    change: Callable[[LeafRange], Changed],
+) -> None:
+    """Let `change` work on the tables of `[start, end)`; the flush is owed to `gather`."""
     engine = kernel.engine
     table = space.mm.page_table
-    gather = await tlb_gather_mmu(kernel, space.mm, start=start, end=end)
     if engine.wants_step():
         await take_step(kernel, Step("find tables", (("page_tables", "r"),)))
     for leaves in list(table.leaf_ranges(start, end)):
@@ -48,9 +71,6 @@ async def change_ptes(
                 await engine.spend(kernel.costs.change_pte_ns * changed.nr_changed)
         if changed.first is not None:
             gather.flush_pte_range(changed.first, changed.end)
-    await tlb_finish_mmu(kernel, cpu, gather)
-    if kernel.checks is not None:
-        kernel.checks.revoke_completed(space.mm)
 
 
 def _touches(kernel: Kernel, leaves: LeafRange) -> tuple[Touch, ...]:

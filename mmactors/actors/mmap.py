@@ -15,9 +15,10 @@ from typing import Any
 from attrs import frozen
 
 from mmactors.actors.address_space import AddressSpace, free_table
-from mmactors.actors.change_ptes import change_ptes
+from mmactors.actors.change_ptes import change_ptes, finish_changes, gather_changes
 from mmactors.actors.fault import fault_in_pages
 from mmactors.actors.kernel import Kernel
+from mmactors.actors.mmu_gather import tlb_gather_mmu
 from mmactors.actors.page_work import label_of, perform_page_work
 from mmactors.actors.rmap_locks import answer_rmap, rmap_label
 from mmactors.actors.tlb import shoot_lazy_tlbs
@@ -31,6 +32,7 @@ from mmactors.mm.lazyfree import reclaim_lazyfree_pages
 from mmactors.mm.madvise_pages import madvise_cold_pte_range, madvise_free_pte_range
 from mmactors.mm.mlock import LockPages
 from mmactors.mm.mm_struct import MmStruct
+from mmactors.mm.mmu_gather import MmuGather
 from mmactors.mm.move_page_tables import move_page_tables
 from mmactors.mm.mprotect import ChangeProtection
 from mmactors.mm.mremap import MovePageTables
@@ -122,6 +124,7 @@ async def _perform(
     what = "change areas" if mode == "w" else "read areas"
     request: object = None
     answer: int | None = None
+    gather: MmuGather | None = None
     while True:
         if engine.wants_step():
             own = ((areas(ctx_id), mode), (rss(ctx_id), "r"))
@@ -134,11 +137,30 @@ async def _perform(
         try:
             request = steps.send(answer)
         except StopIteration as done:
+            if gather is not None:
+                await finish_changes(kernel, cpu, gather)
             result: int = done.value
             return result
         if isinstance(request, Populate):
             return _Unfinished(steps, request)
-        answer = await _answer(kernel, cpu, space, request)
+        if isinstance(request, ChangeProtection):
+            # One gather for all areas of a call: they are flushed together (do_mprotect_pkey).
+            start, end = request.start, request.end
+            if gather is None:
+                gather = await tlb_gather_mmu(kernel, space.mm, start=start, end=end)
+            change = partial(change_pte_range, space.mm, kernel.shared_pages, request.vma)
+            await gather_changes(
+                kernel,
+                space,
+                gather,
+                start=start,
+                end=end,
+                text="change protection",
+                change=change,
+            )
+            answer = None
+        else:
+            answer = await _answer(kernel, cpu, space, request)
 
 
 async def _answer(kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object) -> int | None:
@@ -153,7 +175,7 @@ async def _answer(kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object
         case EvictMapping(mapping=mapping):
             await truncate_inode_pages(kernel, cpu, kernel.file_system.inode_of(mapping), 0, None)
             kernel.file_system.forget(mapping)
-        case ChangeProtection() | madvise.LazyFree() | madvise.Deactivate():
+        case madvise.LazyFree() | madvise.Deactivate():
             await _change_entries(kernel, cpu, space, request)
         case MovePageTables(old_address=old, new_address=new, length=length):
             steps = move_page_tables(
@@ -188,14 +210,11 @@ async def _change_entries(
     kernel: Kernel,
     cpu: Cpu,
     space: AddressSpace,
-    request: ChangeProtection | madvise.LazyFree | madvise.Deactivate,
+    request: madvise.LazyFree | madvise.Deactivate,
 ) -> None:
     mm = space.mm
     pages = kernel.shared_pages
     match request:
-        case ChangeProtection(vma=vma):
-            text = "change protection"
-            change = partial(change_pte_range, mm, pages, vma)
         case madvise.LazyFree():
             text = "free lazily"
             change = partial(_free_lazily, kernel, mm)

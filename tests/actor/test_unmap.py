@@ -93,3 +93,12 @@ def test_a_table_freed_alone_is_flushed_first():
 
     assert any(seq < frees[0] for seq in flushes)
     assert any(frees[0] < seq < frees[1] for seq in flushes)
+
+
+def test_a_call_that_changes_several_areas_flushes_once():
+    """mprotect over three areas, two of which it changes: from the first page to the last."""
+    ran = ran_with(
+        ["mmap A 64K", "touch A write", "mprotect A 4..8 prot=r", "mprotect A 2..12 prot=r"]
+    )
+
+    assert [4, 10] == local_flushes(ran)[:2]
