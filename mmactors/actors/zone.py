@@ -18,7 +18,10 @@ from mmactors.events import Probe
 from mmactors.mm.buddy import PAGEBLOCK_ORDER
 from mmactors.mm.zone import Zone
 from mmactors.mm.zone_request import (
+    FreeOnePage,
     FreePcppagesBulk,
+    OfflineIsolatedPages,
+    OnlinePages,
     RmqueueBulk,
     SetMigratetypeIsolate,
     UnsetMigratetypeIsolate,
@@ -89,9 +92,14 @@ def zone_label(request: ZoneRequest) -> Label:
             touches.append((f"{PCP}[{cpu}]", Mode.WRITE))
         case FreePcppagesBulk(cpu=cpu, pcp_cpu=pcp_cpu):
             touches.append((f"{PCP}[{cpu if pcp_cpu is None else pcp_cpu}]", Mode.WRITE))
+            touches.append((PAGEBLOCK, Mode.READ))
+        case FreeOnePage(pfn=pfn):
+            touches.append((f"{PAGEBLOCK}[{pfn >> PAGEBLOCK_ORDER}]", Mode.READ))
         case SetMigratetypeIsolate(pfn=pfn) | UnsetMigratetypeIsolate(pfn=pfn):
             touches.append((f"{PAGEBLOCK}[{pfn >> PAGEBLOCK_ORDER}]", Mode.WRITE))
             touches.append((PAGES, Mode.READ))
+        case OfflineIsolatedPages() | OnlinePages():
+            touches += [(PAGEBLOCK, Mode.WRITE), (PAGES, Mode.WRITE)]
         case _:
             pass
     return Label(type(request).__name__, tuple(touches))

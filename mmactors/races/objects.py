@@ -113,6 +113,7 @@ class MachineObjects(dict[str, Keyed]):
             PAGE_TABLES: kernel.memory.key,
             PAGES: self._all_pages,
             VMSTAT: self._all_vmstat,
+            PAGEBLOCK: kernel.allocator.pageblocks.tobytes,
             PCP: lambda: tuple([self._pcp(cpu).key() for cpu in range(len(kernel.cpus))]),
             ZONELISTS: kernel.allocator.zonelists_key,
             RSS: lambda: tuple([tuple(mm.rss) for mm in self._mms()]),
