@@ -114,9 +114,9 @@ async def test_run_stops_at_a_time_and_goes_on(driver):
 async def test_cancelling_leaves_nothing_running(driver):
     """However far it came."""
     tasks = nr_tasks()
+    machine = Machine(scenario_of(*[ENDLESS] * 4, cpus=4, driver=driver, quantum_ns=100))
     with trio.move_on_after(0.05) as scope:
-        scenario = scenario_of(*[ENDLESS] * 4, cpus=4, driver=driver, quantum_ns=100)
-        async with Machine(scenario) as machine:
+        async with machine:
             await machine.run()
 
     assert scope.cancelled_caught
