@@ -59,7 +59,8 @@ async def gather_changes(
     engine = kernel.engine
     table = space.mm.page_table
     if engine.wants_step():
-        await take_step(kernel, Step("find tables", (("page_tables", "r"),)))
+        for step in table.find_tables_step(start, end):
+            await take_step(kernel, step)
     for leaves in list(table.leaf_ranges(start, end)):
         async with space.pte_lockptr(leaves.index):
             if engine.wants_step():

@@ -18,6 +18,7 @@ from mmactors.actors.mmu_gather import (
     tlb_remove_pages,
 )
 from mmactors.actors.page_alloc import PAGES
+from mmactors.actors.page_work import take_step
 from mmactors.actors.rmap_locks import perform_rmap
 from mmactors.arch.pte import SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
@@ -81,7 +82,13 @@ async def _unmap_page_range(
     kernel: Kernel, cpu: Cpu, space: AddressSpace, gather: MmuGather, start: int, end: int
 ) -> None:
     """Clear the entries of `[start, end)`."""
-    await kernel.engine.step(BEGIN_ZAP)
+    engine = kernel.engine
+    if engine.is_exploring:
+        counters = (f"{RSS}[{space.mm.ctx_id}]", "r")
+        for step in space.mm.page_table.find_tables_step(start, end, counters):
+            await take_step(kernel, step)
+    else:
+        await engine.step(BEGIN_ZAP)
     space.mm.update_hiwater_rss()
     # Nobody frees tables here meanwhile: mmap_lock is held.
     for leaves in list(space.mm.page_table.leaf_ranges(start, end)):

@@ -51,7 +51,7 @@ def reclaim_lazyfree_pages(
     """Discard the pages of `[start, end)` that may be freed lazily; end with how many."""
     nr_reclaimed = 0
     if mm.page_table.wants_step():
-        yield Step("find tables", (("page_tables", "r"),))
+        yield from mm.page_table.find_tables_step(start, end)
     for leaves in list(mm.page_table.leaf_ranges(start, end)):
         isolated = yield from _isolate(context.pages, mm, leaves)
         unmapped: list[int] = []

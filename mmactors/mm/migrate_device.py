@@ -62,10 +62,14 @@ def migrate_vma(
     `flushes_under_ptl`: no CPU knows the old entries any more when a table's lock is released.
     """
     collected: list[int] = []
+    if mm.page_table.wants_step():
+        yield from mm.page_table.find_tables_step(start, end)
     for leaves in list(mm.page_table.leaf_ranges(start, end)):
         pfns = yield from _collect_pmd(context, mm, leaves, flushes_under_ptl=flushes_under_ptl)
         collected += pfns
     if collected:
+        if mm.page_table.wants_step():
+            yield from mm.page_table.find_tables_step(start, end)
         for leaves in list(mm.page_table.leaf_ranges(start, end)):
             yield LockPtes(leaves.index)
             if mm.page_table.wants_step():

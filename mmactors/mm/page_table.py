@@ -206,6 +206,26 @@ class PageTable:
             if seen == path:
                 return
 
+    def find_tables_step(
+        self, start: int, end: int, *also: tuple[str, str]
+    ) -> Generator[Step, int | None, None]:
+        """Ask for the step in which the PTE tables of `[start, end)` are found, `also` touched."""
+        touches = self._above_ptes(start, end)
+        while True:
+            yield Step("find tables", (*touches, *also))
+            seen, touches = touches, self._above_ptes(start, end)
+            if seen == touches:
+                return
+
+    def _above_ptes(self, start: int, end: int) -> tuple[tuple[str, str], ...]:
+        """Return the entries above the PTEs of a range; all tables if it has more than one."""
+        if start >> PMD_SHIFT != end - 1 >> PMD_SHIFT:
+            return (("page_tables", "r"),)
+        path = self.path(start)
+        if len(path) == self.levels:
+            del path[-1]
+        return tuple((pte(index), "r") for index in path)
+
     def entry_index(self, address: int, level: int) -> int:
         """Return the word index of the entry of `level` for `address`, whose table exists."""
         view = self.memory.view
