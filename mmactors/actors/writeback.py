@@ -5,6 +5,8 @@ written: who writes to it afterwards faults and makes it dirty again. Left out: 
 throttling of writers, waiting for disks: a page is on disk when it has been written.
 """
 
+from typing import Final
+
 from mmactors.actors.address_space import AddressSpace
 from mmactors.actors.filemap import find_lock_page, put_and_free_page
 from mmactors.actors.inode import Inode
@@ -13,6 +15,7 @@ from mmactors.actors.page_alloc import PAGES
 from mmactors.actors.page_lock import unlock_page
 from mmactors.actors.rmap import areas_of, place_of
 from mmactors.actors.tlb import flush_tlb_page
+from mmactors.actors.user_access import DATA
 from mmactors.arch.page import PG_DIRTY
 from mmactors.arch.pte import DIRTY, PRESENT, RW, pte_pfn
 from mmactors.engine.cpu import Cpu
@@ -20,15 +23,21 @@ from mmactors.engine.guard import Label, Mode
 from mmactors.mm.page_cache import folio_test_clear_dirty, indices_from
 from mmactors.units import PAGE_SIZE
 
+_READ_TABLES: Final = Label("walk tables", (("page_tables", Mode.READ),))
+
 
 async def file_write_and_wait(kernel: Kernel, cpu: Cpu, inode: Inode) -> None:
-    """Write all dirty pages of a file; return when they are on disk (fsync)."""
+    """Write all dirty pages of a file, up to its end; return when they are on disk (fsync)."""
     if inode.mapping.is_shmem:
         return  # noop_fsync: tmpfs has no store
     engine = kernel.engine
     if engine.wants_step():
-        await engine.step(Label("find pages", ((f"page_cache[{inode.number}]", Mode.READ),)))
-    for index in indices_from(inode.mapping, 0, None):
+        touches = (
+            (f"page_cache[{inode.number}]", Mode.READ),
+            (f"i_size[{inode.number}]", Mode.READ),
+        )
+        await engine.step(Label("find pages", touches))
+    for index in indices_from(inode.mapping, 0, inode.mapping.nr_pages):
         pfn = await find_lock_page(kernel, cpu, inode, index)
         if pfn is None:
             continue
@@ -49,7 +58,7 @@ async def _write_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int, pfn: i
     if not folio_test_clear_dirty(kernel.shared_pages, pfn):
         return
     if engine.wants_step():
-        touches = ((f"{PAGES}[{pfn}]", Mode.READ), inode.store_touch(index, Mode.WRITE))
+        touches = ((f"{DATA}[{pfn}]", Mode.READ), inode.store_touch(index, Mode.WRITE))
         await engine.step(Label(f"write page {pfn:#x}", touches))
     if kernel.checks is not None:
         kernel.checks.page_written(pfn, inode.mapping, index)
@@ -71,7 +80,7 @@ async def _page_mkclean_one(
     engine = kernel.engine
     view = kernel.memory.view
     if engine.wants_step():
-        await engine.step(READ_TABLES)
+        await engine.step(_READ_TABLES)
     index = space.mm.page_table.pte_offset(address)
     if index is None:
         return
@@ -81,18 +90,16 @@ async def _page_mkclean_one(
         if engine.wants_step():
             await engine.step(set_pte)
         entry = view[index]
-        if not entry & PRESENT or pte_pfn(entry) != pfn or not entry & (DIRTY | RW):
-            return
-        # The entry goes away until all CPUs have forgotten it, so that none sets its dirty bit.
-        view[index] = 0
+        is_writable = entry & PRESENT and pte_pfn(entry) == pfn and entry & (DIRTY | RW)
+        if is_writable:
+            # It goes away until all CPUs have forgotten it, so that none sets its dirty bit.
+            view[index] = 0
         if kernel.checks is not None:
             kernel.checks.revoke(space.mm, address, address + PAGE_SIZE)
-        await flush_tlb_page(kernel, cpu, space.mm, address)
-        if engine.wants_step():
-            await engine.step(set_pte)
-        view[index] = entry & ~(DIRTY | RW)
+        if is_writable:
+            await flush_tlb_page(kernel, cpu, space.mm, address)
+            if engine.wants_step():
+                await engine.step(set_pte)
+            view[index] = entry & ~(DIRTY | RW)
     if kernel.checks is not None:
         kernel.checks.revoke_completed(space.mm)
-
-
-READ_TABLES = Label("walk tables", (("page_tables", Mode.READ),))
