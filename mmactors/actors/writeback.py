@@ -32,10 +32,8 @@ async def file_write_and_wait(kernel: Kernel, cpu: Cpu, inode: Inode) -> None:
         return  # noop_fsync: tmpfs has no store
     engine = kernel.engine
     if engine.wants_step():
-        touches = (
-            (f"page_cache[{inode.number}]", Mode.READ),
-            (f"i_size[{inode.number}]", Mode.READ),
-        )
+        number = inode.number
+        touches = ((f"page_cache[{number}]", Mode.READ), (f"i_size[{number}]", Mode.READ))
         await engine.step(Label("find pages", touches))
     for index in indices_from(inode.mapping, 0, inode.mapping.nr_pages):
         pfn = await find_lock_page(kernel, cpu, inode, index)
