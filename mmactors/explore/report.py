@@ -74,7 +74,8 @@ def _shown(execution: Execution, names: Sequence[str]) -> dict[str, str]:
     """Return what the objects of these names hold, as far as they can be shown."""
     with execution.engine.guard.suspended():
         found = ((name, execution.histories.find(name)) for name in names)
-        return {name: thing.show() for name, thing in found if thing is not None}
+        shown = ((name, thing.show()) for name, thing in found if thing is not None)
+        return {name: text for name, text in shown if text}
 
 
 def table(rows: Sequence[Row], actors: Sequence[str]) -> str:

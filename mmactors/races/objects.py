@@ -143,7 +143,8 @@ class MachineObjects(dict[str, Keyed]):
         checks = self._kernel.checks
         if column == VALUE and checks is not None:
             ctx_id, _, page = index[:-1].partition("][")
-            return View(partial(checks.value_key, int(ctx_id), int(page, 0) if page else None))
+            key = partial(checks.value_key, int(ctx_id), int(page, 0) if page else None)
+            return View(key, _not_shown)
         if not bracket and column in self._whole:
             return View(self._whole[column], lambda _key: "...")
         if not bracket or column not in self._columns:
@@ -338,6 +339,10 @@ def _zone_key(zone: Zone, mailbox: Keyed) -> Hashable:
         digest.update(array.data)
     blocks = tuple([zone.view[order] for order in range(MAX_ORDER)])
     return (blocks, digest.digest(), mailbox.key())
+
+
+def _not_shown(_key: Hashable) -> str:
+    return ""
 
 
 def _zone_text(key: tuple[Any, ...]) -> str:
