@@ -1,8 +1,9 @@
 """Runs strategies one after the other, each for its share of the budget, and counts.
 
-The order: all schedules without preemption, with one, with two; then all, with sleep sets; and if
-the budget does not seem to suffice for those, samples. What of the budget remains goes to the
-depth-first search again, which continues where it was.
+The order: all schedules without preemption, with one, with two, each followed by a few samples if
+there are too many of them; then all, with sleep sets; and if the budget does not seem to suffice for
+those, samples. What of the budget remains goes to the depth-first search again, which continues
+where it was.
 
 Every so many schedules one is run twice and must do the same.
 """
@@ -23,7 +24,7 @@ from mmactors.explore.random_walk import RandomWalk
 from mmactors.explore.strategy import Strategy
 
 BOUNDS: Final = (0, 1, 2)
-_BOUNDED_SHARE: Final = (0.05, 0.1, 0.2)
+_BOUNDED_SHARE: Final = (0.02, 0.05, 0.15)
 """When the search with each bound gives up, as a part of the budget."""
 _DEPTH_FIRST_SHARE: Final = 0.5
 _SAMPLE_SHARE: Final = 0.75
@@ -43,9 +44,18 @@ class Whistle(Protocol):
 
 
 def bounded_plan(options: Options) -> Plan:
-    """Return the searches with few preemptions."""
-    for bound in BOUNDS if options.bound is None else range(options.bound + 1):
-        yield DepthFirst(bound=bound), 0.9 if options.bound is not None else _BOUNDED_SHARE[bound]
+    """Return the searches with few preemptions; samples after those that did not come to an end."""
+    if options.bound is not None:
+        for bound in range(options.bound + 1):
+            yield DepthFirst(bound=bound), 0.9
+        return
+    samplers = _samplers(-1 - options.seed)
+    for bound, share in zip(BOUNDS, _BOUNDED_SHARE, strict=True):
+        bounded = DepthFirst(bound=bound)
+        yield bounded, share
+        if not bounded.is_done:
+            for sampler in samplers:
+                yield sampler, _SAMPLE_SHARE
 
 
 def rest_plan(
@@ -54,15 +64,18 @@ def rest_plan(
     """Return what comes after: all schedules, and samples; other samples for each part."""
     if options.bound is None:
         yield everything, _DEPTH_FIRST_SHARE
-    seed = options.seed * options.jobs + part
-    samplers: list[Strategy] = [PartialOrderSampling(seed), RandomWalk(seed)]
-    samplers += [Pct(seed, depth=depth) for depth in (1, 2, 3)]
+    samplers = _samplers(options.seed * options.jobs + part)
     last = _SAMPLE_SHARE if options.bound is None else 1.0
     while meter.used() < last:
         for sampler in samplers:
             yield sampler, last
     if options.bound is None:
         yield everything, 1.0
+
+
+def _samplers(seed: int) -> list[Strategy]:
+    pct = [Pct(seed, depth=depth) for depth in (1, 2, 3)]
+    return [PartialOrderSampling(seed), RandomWalk(seed), *pct]
 
 
 class Explorer:
