@@ -14,8 +14,8 @@ from mmactors.arch.pte import SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
 from mmactors.mm.change_protection import Changed
 from mmactors.mm.fault import is_present
+from mmactors.mm.leaf_entries import LeafRange
 from mmactors.mm.mmu_gather import MmuGather
-from mmactors.mm.page_table import LeafRange
 from mmactors.mm.step import Step, Touch, page, pte
 
 

@@ -29,6 +29,7 @@ from mmactors.events import VmUnmappedArea
 from mmactors.mm import madvise
 from mmactors.mm.change_protection import Changed, change_pte_range
 from mmactors.mm.lazyfree import reclaim_lazyfree_pages
+from mmactors.mm.leaf_entries import LeafRange
 from mmactors.mm.madvise_pages import madvise_cold_pte_range, madvise_free_pte_range
 from mmactors.mm.mlock import LockPages
 from mmactors.mm.mm_struct import MmStruct
@@ -38,7 +39,6 @@ from mmactors.mm.mprotect import ChangeProtection
 from mmactors.mm.mremap import MovePageTables
 from mmactors.mm.msync import SyncFileRange
 from mmactors.mm.munmap import EvictMapping, UnmapRegion, exit_mmap
-from mmactors.mm.page_table import LeafRange
 from mmactors.mm.populate import FaultInPages, Populate, mm_populate
 from mmactors.mm.step import Step, areas, rss
 from mmactors.mm.unmapped_area import AreaSearched

@@ -23,9 +23,9 @@ from mmactors.actors.rmap_locks import perform_rmap
 from mmactors.arch.pte import SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Guard, Label, Mode
+from mmactors.mm.leaf_entries import LeafRange
 from mmactors.mm.mmu_gather import MmuGather
 from mmactors.mm.munmap import UnmapRegion
-from mmactors.mm.page_table import LeafRange
 from mmactors.mm.vma_adjust import unlink_vma
 from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED
 from mmactors.mm.zap import Zapped, zap_pte_range

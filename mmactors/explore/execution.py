@@ -13,25 +13,20 @@ Invariants: nobody runs between two calls; `choices` and `steps` are as long as 
 
 from collections.abc import Callable, Hashable
 from itertools import islice
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from mmactors.engine.actor import NEVER, PARK
 from mmactors.engine.guard import Mode
-from mmactors.engine.report import EngineError, ForeignAwait, LawBroken
-from mmactors.explore.broken import (
-    Broken,
-    broken_law,
-    crashed,
-    deadlock,
-    found_by_checker,
-    too_hot,
-)
+from mmactors.engine.report import EngineError
+from mmactors.explore.broken import Broken, crashed, deadlock
 from mmactors.explore.history import MAX_SPINS, GuardedHistories, Histories
+from mmactors.explore.loud import Loud
 from mmactors.explore.scope import Scope
-from mmactors.explore.search_actor import START, SearchActor
+from mmactors.explore.search_actor import START, SearchActor, refuse
 from mmactors.explore.step import Step
 from mmactors.explore.untimed import INTERRUPT, MAX_ACTORS, SearchEngine
-from mmactors.explore.world import Law, World
+from mmactors.explore.watch import Watch
+from mmactors.explore.world import World
 
 Build = Callable[[World], object]
 Memory = tuple[Step, int, tuple[Step, Hashable] | None, int]
@@ -43,10 +38,6 @@ MAX_LOCAL_STEPS: Final = 100_000
 """How many steps outside the scope an actor may take in a row."""
 THE_END: Final = "the end"
 """What an actor that ends looks at and each step of a daemon changes: it may come too late."""
-
-
-class BecameVisible(Exception):  # noqa: N818 - it says what happened
-    """Code that was taken for local touched something; all that was explored so far is void."""
 
 
 class Execution:
@@ -86,11 +77,8 @@ class Execution:
         self.scope: Final = Scope(scope)
         self._build: Final = build
         self._kept: Final[dict[str, tuple[Any, Any]]] = {}
-        self._loud: Final[set[str]] = set()
-        """Code between steps that touches something, and so is a step."""
-        self._always: list[Law] = []
-        self._is_watched = False
-        """Somebody looks at the state after each step."""
+        self.loud: Final = Loud()
+        self._watch: Watch
         self._is_plain = False
         """There is no scope, no guard, no store buffer: a step may be all that happens."""
         self.was_plain = False
@@ -118,8 +106,7 @@ class Execution:
         else:
             with self._guard.suspended():
                 self._build(world)
-        self._always = world.always_laws
-        self._is_watched = bool(world.always_laws or world.goals)
+        watch = self._watch = Watch(world, self._guard)
         self.scope.begin(world.scope_names)
         assert engine.party, "the world has no actors; call world.actor(name, function)"
         self._nr_named = len(engine.objects)
@@ -130,8 +117,8 @@ class Execution:
         self._start()
         engine.running = None
         self.is_over = engine.is_over()
-        if self._is_watched or self.is_over:
-            self._look()
+        if watch.is_eager or self.is_over:
+            self.broken = watch.look(is_over=self.is_over)
 
     def close(self) -> None:
         """Leave no coroutine behind."""
@@ -231,8 +218,8 @@ class Execution:
         self.current = actor.index
         self.choices.append(choice)
         self.steps.append(step)
-        if (self._is_watched or self.is_over) and self.broken is None:
-            self._look()
+        if (self._watch.is_eager or self.is_over) and self.broken is None:
+            self.broken = self._watch.look(is_over=self.is_over)
 
     def is_alone(self, choice: int) -> bool:
         """Return whether nobody but the actor of `choice` has anything left to do."""
@@ -311,12 +298,8 @@ class Execution:
 
     def take_temperatures(self) -> None:
         """Let monitors look: everybody has turns now."""
-        for monitor in self.world.monitors:
-            if self.broken is None:
-                is_hot = self._ask(monitor.hot)
-                monitor.temperature = monitor.temperature + 1 if is_hot else 0
-                if monitor.temperature > monitor.limit:
-                    self.broken = too_hot(monitor.name, monitor.temperature, is_end=False)
+        if self.broken is None:
+            self.broken = self._watch.take_temperatures()
 
     def entry(self, choice: int) -> tuple[str, str]:
         """Return who would do what by `choice`, as a schedule names it."""
@@ -340,15 +323,11 @@ class Execution:
         """Note that nobody can go on."""
         self.broken = deadlock(self.engine.party)
 
-    def goals_missed(self) -> tuple[str, ...]:
-        """Return the goals that no schedule so far has met."""
-        return tuple(name for name in self.world.goals if name not in self.met)
-
     def _start(self) -> None:
         """Let every actor come to its first step."""
         engine = self.engine
         woken = engine.woken
-        if self._is_plain and not self._loud:
+        if self._is_plain and not self.loud.names:
             starting = woken.copy()
             woken.clear()
             for actor in starting:
@@ -360,15 +339,6 @@ class Execution:
                     woken.append(actor)
         if woken:
             self._go_on()
-
-    def loud(self) -> frozenset[str]:
-        """Return which code between steps touches something, and so is a step."""
-        return frozenset(self._loud)
-
-    def become_visible(self, loud: frozenset[str]) -> NoReturn:
-        """Take what another process found out; all that was explored so far is void."""
-        self._loud.update(loud)
-        raise BecameVisible
 
     # -- inside one step ---------------------------------------------------------------------------
 
@@ -420,20 +390,8 @@ class Execution:
             self.broken = crashed(actor, error)
         else:
             if trap is not PARK:
-                self._refuse(actor, trap)
+                self.broken = crashed(actor, refuse(actor, trap))
             actor.pending = self.engine.parked
-
-    def _refuse(self, actor: SearchActor, trap: object) -> None:
-        actor.finished = True
-        give_up = getattr(trap, "abort_func", None)
-        if give_up is not None:
-            give_up(lambda: None)
-        actor.coro.close()
-        error: EngineError = ForeignAwait(
-            f"{actor} awaited {trap!r}, which is not the engine's: an explored actor may only "
-            "await operations of its world"
-        )
-        self.broken = crashed(actor, error)
 
     def _go_on(self, first: SearchActor | None = None) -> None:
         """Let those go on who need no turn for what they do next: who was woken, and `first`.
@@ -476,19 +434,9 @@ class Execution:
             and actor.branch is None
             and (step.is_local or self.scope.is_outside(step))
             and actor.is_enabled()
-            and not (self._loud and f"{actor.name}: {step.text}" in self._loud)
+            and not self.loud.is_loud(actor, step)
             and not (actor.spins >= MAX_SPINS and self.histories.sees_nothing_new(actor))
         )
-
-    def make_visible(self, entry: tuple[str, str]) -> None:
-        """Let what a schedule names be a step: raise BecameVisible, unless it is one already.
-
-        Whether code between steps touches something may depend on what others did before.
-        """
-        name = ": ".join(entry)
-        if name not in self._loud:
-            self._loud.add(name)
-            raise BecameVisible
 
     def _let_in(self) -> list[SearchActor]:
         """Return who stood before a gate outside the scope that is open now."""
@@ -506,46 +454,5 @@ class Execution:
             self.scope.note(actor, tuple(touched))
             if not any(map(self.scope.is_named, (name for name, _ in touched))):
                 return
-        self._loud.add(f"{actor.name}: {step.text}")
         engine.running = None
-        raise BecameVisible
-
-    def _look(self) -> None:
-        """Let laws, goals and monitors look at the state."""
-        world = self.world
-        if self._always:
-            self._check(self._always)
-        if world.goals:
-            for name, holds in world.goals.items():
-                if holds is not None and name not in self.met and self._ask(holds):
-                    self.met.add(name)
-        if self.is_over and self.broken is None:
-            self._check(world.end_laws)
-            hot = [each.name for each in world.monitors if self._ask(each.hot)]
-            if hot and self.broken is None:
-                self.broken = too_hot(hot[0], 0, is_end=True)
-
-    def _ask(self, question: Callable[[], bool]) -> bool:
-        if self._guard is None:
-            return question()
-        with self._guard.suspended():
-            return question()
-
-    def _check(self, laws: list[Law]) -> None:
-        for law in laws:
-            error = None
-            try:
-                if self._guard is None:
-                    holds = law()
-                else:
-                    with self._guard.suspended():
-                        holds = law()
-            except LawBroken as found:
-                self.broken = found_by_checker(found)
-                return
-            except AssertionError as found:
-                error = found
-                holds = False
-            if holds is False:
-                self.broken = broken_law(getattr(law, "__name__", repr(law)), error)
-                return
+        self.loud.add(actor.name, step.text)

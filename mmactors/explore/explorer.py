@@ -1,9 +1,9 @@
 """Runs strategies one after the other, each for its share of the budget, and counts.
 
-The order: all schedules without preemption, with one, with two, each followed by a few samples if
-there are too many of them; then all, with sleep sets; and if the budget does not seem to suffice for
-those, samples. What of the budget remains goes to the depth-first search again, which continues
-where it was.
+The order: all schedules without preemption, with one, with two, and a few samples after each of
+these that did not come to an end; then all, with sleep sets; and if the budget does not seem to
+suffice for those, samples. What of the budget remains goes to the depth-first search again, which
+continues where it was.
 
 Every so many schedules one is run twice and must do the same.
 """

@@ -23,8 +23,8 @@ from mmactors.engine.report import EngineError
 from mmactors.explore.broken import Broken
 from mmactors.explore.budget import Budget, Meter
 from mmactors.explore.dfs import DepthFirst, Part
-from mmactors.explore.execution import BecameVisible
 from mmactors.explore.explorer import Explorer, rest_plan
+from mmactors.explore.loud import BecameVisible
 from mmactors.explore.nondeterminism import Nondeterminism
 from mmactors.explore.progress import Reporter
 from mmactors.explore.script import Script, entries
@@ -58,7 +58,7 @@ class _Result:
     names: tuple[str, ...] = ()
     met: frozenset[str] = frozenset()
     outside: Any = None
-    loud: frozenset[str] = frozenset()
+    loud: frozenset[tuple[str, str]] = frozenset()
     """Code that became visible: all has to begin again."""
     unrepeatable: str | None = None
     error: str | None = None
@@ -159,12 +159,12 @@ def _explore_part(explorer: Explorer, part: Part, whistle: _Whistle) -> _Result:
         Reporter(None),
         whistle=whistle,
     )
-    known = execution.loud()
+    known = execution.loud.names.copy()
     try:
         everything = DepthFirst(part=part)
         found_by = own.run(rest_plan(options, own.meter, everything, part=part.index))
     except BecameVisible:
-        return _Result(nr_by_strategy=(), loud=execution.loud() - known)
+        return _Result(nr_by_strategy=(), loud=frozenset(execution.loud.names - known))
     except Nondeterminism as error:
         return _Result(nr_by_strategy=(), unrepeatable=str(error))
     except Exception:  # noqa: BLE001 - it is raised again where somebody sees it
@@ -204,9 +204,9 @@ def _share(meter: Meter, budget: Budget, jobs: int) -> Budget:
 def _merge(explorer: Explorer, results: list[_Result]) -> FoundInPart | None:
     """Note what came of all parts; return the failure that counts."""
     execution = explorer.execution
-    loud = frozenset[str]().union(*(result.loud for result in results))
+    loud = frozenset[tuple[str, str]]().union(*(result.loud for result in results))
     if loud:
-        execution.become_visible(loud)
+        execution.loud.take_over(loud)
     for index, result in enumerate(results):
         if result.error is not None:
             raise EngineError(f"search process {index} failed: {result.error}")

@@ -175,7 +175,7 @@ def play(
     for at, entry in enumerate(script):
         found = _find(execution, entry)
         if execution.is_over or execution.broken is not None or found is None:
-            execution.make_visible(entry)
+            execution.loud.require(entry)
             raise _mismatch(execution, at, entry)
         if on_step is not None:
             on_step(found)

@@ -9,9 +9,10 @@ from typing import Final
 from mmactors.explore.broken import Broken
 from mmactors.explore.budget import Meter
 from mmactors.explore.dfs import DepthFirst
-from mmactors.explore.execution import THE_END, BecameVisible, Build, Execution
+from mmactors.explore.execution import THE_END, Build, Execution
 from mmactors.explore.explorer import Explorer, bounded_plan, rest_plan
 from mmactors.explore.jobs import run_parts
+from mmactors.explore.loud import BecameVisible
 from mmactors.explore.nondeterminism import Nondeterminism
 from mmactors.explore.options import Options
 from mmactors.explore.progress import Reporter
@@ -215,7 +216,7 @@ class Search:
             outside=execution.scope.shared_outside(),
             bound=self._explorer.bound,
             max_steps=self._options.max_steps if self._explorer.was_long else None,
-            missed=execution.goals_missed(),
+            missed=tuple(goal for goal in execution.world.goals if goal not in execution.met),
             was_unfair=self._explorer.was_unfair,
             failure=failure,
         )

@@ -6,6 +6,7 @@ from typing import Any, Final
 from attrs import define
 
 from mmactors.engine.actor import NEVER, Actor
+from mmactors.engine.report import ForeignAwait
 from mmactors.explore.step import Step
 
 START: Final = Step("start", ())
@@ -59,3 +60,16 @@ class SearchActor(Actor):
         if at_ns is None:
             return self.ready_at is not None
         return at_ns < NEVER and (self.cpu is None or self.cpu.current is self)
+
+
+def refuse(actor: SearchActor, trap: object) -> ForeignAwait:
+    """End an actor that awaited what is not the engine's; return what to say about it."""
+    actor.finished = True
+    give_up = getattr(trap, "abort_func", None)
+    if give_up is not None:
+        give_up(lambda: None)
+    actor.coro.close()
+    return ForeignAwait(
+        f"{actor} awaited {trap!r}, which is not the engine's: an explored actor may only "
+        "await operations of its world"
+    )

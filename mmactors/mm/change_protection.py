@@ -20,8 +20,8 @@ from mmactors.arch.pte import (
     USER,
 )
 from mmactors.mm.fault import vma_page_prot
+from mmactors.mm.leaf_entries import LeafRange
 from mmactors.mm.mm_struct import MmStruct
-from mmactors.mm.page_table import LeafRange
 from mmactors.mm.rmap import PG_ANON_EXCLUSIVE, is_anon
 from mmactors.mm.swapops import (
     is_migration_entry,

@@ -16,8 +16,8 @@ from attrs import frozen
 from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
 from mmactors.arch.pte import DIRTY, SPECIAL, pte_pfn
 from mmactors.mm.fault import FaultContext, FreePage, TryLockPage, UnlockPage, is_present
+from mmactors.mm.leaf_entries import LeafRange
 from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
-from mmactors.mm.page_table import LeafRange
 from mmactors.mm.rmap import is_anon, page_remove_rmap, put_page
 from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, StepRequest, page, pte, rss
 from mmactors.mm.vmstat import NR_ANON_MAPPED, PGLAZYFREED

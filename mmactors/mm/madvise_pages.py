@@ -10,8 +10,8 @@ from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, SPECIAL
 from mmactors.mm.change_protection import Changed
 from mmactors.mm.fault import is_present
 from mmactors.mm.folio_batch import FolioBatches
+from mmactors.mm.leaf_entries import LeafRange
 from mmactors.mm.mm_struct import MmStruct
-from mmactors.mm.page_table import LeafRange
 from mmactors.units import PAGE_SIZE
 
 

@@ -22,9 +22,9 @@ from mmactors.mm.fault import (
     is_present,
     vma_page_prot,
 )
+from mmactors.mm.leaf_entries import LeafRange
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.move_page_tables import FlushRange
-from mmactors.mm.page_table import LeafRange
 from mmactors.mm.rmap import (
     PG_ANON_EXCLUSIVE,
     is_anon,

@@ -18,12 +18,9 @@ from typing import Final, Protocol
 
 import numpy as np
 from attrs import frozen
-from numpy.typing import NDArray
 
-from mmactors.arch.jit import compiled
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.pte import (
-    PFN_MASK,
     PFN_SHIFT,
     PRESENT,
     PSE,
@@ -34,6 +31,7 @@ from mmactors.arch.pte import (
     pte_pfn,
     table_index,
 )
+from mmactors.mm.leaf_entries import Entries, LeafRange, join, take_present
 from mmactors.mm.step import Step, WantsStep, never, pte
 from mmactors.units import PAGE_SIZE
 
@@ -46,7 +44,6 @@ PMD_SIZE: Final = 1 << PMD_SHIFT
 PMD_MASK: Final = -PMD_SIZE
 _LAST_INDEX: Final = PTRS_PER_TABLE - 1
 
-Words = NDArray[np.int64]
 PageTableSnapshot = tuple[int, int, int, int]
 
 
@@ -79,40 +76,6 @@ class FreedTable:
     pfn: int
     address: int
     """What a flush has to begin with: where the table begins, or the range that made it go."""
-
-
-@frozen
-class LeafRange:
-    """Neighbouring entries of one table that may map pages, all inside the range asked for."""
-
-    level: int
-    """1: up to 512 entries. 2 or 3: one entry that maps 2 MiB or 1 GiB."""
-    address: int
-    """Of the first entry's page."""
-    index: int
-    """Word index of the first entry."""
-    count: int
-
-    @property
-    def end(self) -> int:
-        """End of the addresses that the entries map."""
-        return self.address + (self.count << (PFN_SHIFT + TABLE_SHIFT * (self.level - 1)))
-
-
-@frozen(eq=False)
-class Entries:
-    """Present entries with the addresses they map, lowest first."""
-
-    addresses: Words
-    entries: Words
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    @property
-    def pfns(self) -> Words:
-        """The frames."""
-        return (self.entries & PFN_MASK) >> PFN_SHIFT
 
 
 class Range(Protocol):
@@ -316,11 +279,11 @@ class PageTable:
 
     def clear_range(self, start: int, end: int) -> Entries:
         """Set all present entries of `[start, end)` to zero and return what they were."""
-        return _join([self.clear(leaves) for leaves in self.leaf_ranges(start, end)])
+        return join([self.clear(leaves) for leaves in self.leaf_ranges(start, end)])
 
     def read_range(self, start: int, end: int) -> Entries:
         """Return all present entries of `[start, end)`."""
-        return _join([self.read(leaves) for leaves in self.leaf_ranges(start, end)])
+        return join([self.read(leaves) for leaves in self.leaf_ranges(start, end)])
 
     def free_pgtables(
         self, areas: Sequence[Range], *, floor: int, ceiling: int
@@ -454,36 +417,3 @@ def _is_only_user(start: int, end: int, shift: int, floor: int, ceiling: int) ->
         ceiling = ceiling >> shift << shift
         return ceiling != 0 and end <= ceiling
     return True
-
-
-def _join(parts: list[Entries]) -> Entries:
-    if len(parts) == 1:
-        return parts[0]
-    if not parts:
-        nothing = np.zeros(0, np.int64)
-        return Entries(nothing, nothing)
-    return Entries(
-        np.concatenate([part.addresses for part in parts]),
-        np.concatenate([part.entries for part in parts]),
-    )
-
-
-@compiled
-def take_present(
-    words: Words, first: int, count: int, indices: Words, entries: Words, clear: int
-) -> int:
-    """Copy the present ones of `count` entries from `first` on; return how many there are.
-
-    Present are also those of PROT_NONE memory, which the hardware does not see: PRESENT or
-    PROTNONE (pte_present). `clear` 1: they are set to zero.
-    """
-    found = 0
-    for index in range(first, first + count):
-        entry = words[index]
-        if entry & 257:
-            indices[found] = index
-            entries[found] = entry
-            found += 1
-            if clear:
-                words[index] = 0
-    return found

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mmactors.arch.jit import compiled
 from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
 from mmactors.arch.pte import DIRTY, PFN_MASK, PFN_SHIFT, PRESENT, PROTNONE, SPECIAL
+from mmactors.mm.leaf_entries import LeafRange
 from mmactors.mm.mm_struct import (
     MM_ANONPAGES,
     MM_FILEPAGES,
@@ -23,7 +24,6 @@ from mmactors.mm.mm_struct import (
     NR_MM_COUNTERS,
     MmStruct,
 )
-from mmactors.mm.page_table import LeafRange
 from mmactors.mm.rmap import PAGE_MAPPING_ANON
 from mmactors.mm.swapops import (
     OFFSET_SHIFT,

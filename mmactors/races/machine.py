@@ -16,7 +16,8 @@ from attrs import evolve
 from mmactors.engine.cpu import WaitQueue
 from mmactors.engine.mailbox import Mailbox
 from mmactors.errors import Place, Problem, UserError
-from mmactors.explore.execution import BecameVisible, Execution
+from mmactors.explore.execution import Execution
+from mmactors.explore.loud import BecameVisible
 from mmactors.explore.untimed import SearchEngine
 from mmactors.explore.world import World
 from mmactors.races.checkpoint import Checkpoint

@@ -13,7 +13,8 @@ from attrs import evolve, frozen
 
 from mmactors.explore.broken import Broken
 from mmactors.explore.budget import Budget
-from mmactors.explore.execution import BecameVisible, Execution
+from mmactors.explore.execution import Execution
+from mmactors.explore.loud import BecameVisible
 from mmactors.explore.options import Options
 from mmactors.explore.script import Script, play
 from mmactors.explore.search import search

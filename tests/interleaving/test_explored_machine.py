@@ -6,7 +6,8 @@ import pytest
 from explored import explore, scenario_of
 
 from mmactors.errors import UserError
-from mmactors.explore.execution import BecameVisible, Execution
+from mmactors.explore.execution import Execution
+from mmactors.explore.loud import BecameVisible
 from mmactors.explore.verdict import Outcome
 from mmactors.races.checkpoint import Checkpoint
 from mmactors.races.machine import ExploredMachine

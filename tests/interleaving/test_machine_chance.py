@@ -4,7 +4,8 @@ from explored import scenario_of
 
 from mmactors.engine.chance import ALLOCATION_FAILS
 from mmactors.explore.dfs import DepthFirst
-from mmactors.explore.execution import BecameVisible, Execution
+from mmactors.explore.execution import Execution
+from mmactors.explore.loud import BecameVisible
 from mmactors.races.machine import ExploredMachine
 
 

@@ -6,7 +6,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mmactors.explore.dfs import DepthFirst
-from mmactors.explore.execution import BecameVisible, Execution
+from mmactors.explore.execution import Execution
+from mmactors.explore.loud import BecameVisible
 
 CELLS = ("x", "y")
 MAX_SCHEDULES = 1500
