@@ -10,6 +10,7 @@ from typing import Annotated
 
 from attrs import evolve
 from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -41,6 +42,9 @@ def explore(
         str, Parameter(help="Schedules, or a time such as 10s, for a race that is sampled.")
     ] = "20000",
     seed: Annotated[int, Parameter(help="Seed of strategies that draw their choices.")] = 0,
+    jobs: Annotated[
+        int, Parameter(help="Host processes that search.", validator=Number(gte=1))
+    ] = 1,
     replayed: Annotated[
         str | None, Parameter(name="--replay", help="Run only the schedule a failure printed.")
     ] = None,
@@ -50,7 +54,7 @@ def explore(
     ] = False,
 ) -> int:
     """Explore races; exit 1 if one is found that should not be, or not found that should."""
-    options = Options(budget=Budget.parse(budget), seed=seed, store=_STORE)
+    options = Options(budget=Budget.parse(budget), seed=seed, jobs=jobs, store=_STORE)
     loaded = [(path, _load(path, overrides)) for path in scenarios]
     if replayed is not None:
         return _replay(loaded, replayed, options)
