@@ -58,7 +58,7 @@ from mmactors.mm.mremap import MovePageTables
 from mmactors.mm.msync import SyncFileRange
 from mmactors.mm.munmap import EvictMapping, UnmapRegion, exit_mmap
 from mmactors.mm.overcommit import Overcommit
-from mmactors.mm.page_table import AllocTable, FreeTable, PageTable
+from mmactors.mm.page_table import AllocTable, FreedTable, FreeTable, PageTable
 from mmactors.mm.populate import FaultInPages, Populate, mm_populate
 from mmactors.mm.rmap import is_anon, put_page, reset_freed_page
 from mmactors.mm.shmem import delete_from_page_cache, mapped_range
@@ -225,10 +225,13 @@ class UserlandMachine:
     def exit(self, task: Task) -> None:
         """End a process."""
         self.perform(task, exit_mmap(task.mm))
-        pgd = task.mm.page_table.free_pgd()
-        task.mm.page_table.release(pgd)
-        self._free.append(pgd.pfn)
+        self._free_table(task.mm.page_table, task.mm.page_table.free_pgd())
         self.tasks.remove(task)
+
+    def _free_table(self, table: PageTable, freed: FreedTable) -> None:
+        table.release(freed)
+        self.pages.refcount_view[freed.pfn] = 0
+        self._free.append(freed.pfn)
 
     def access(self, task: Task, address: int, *, is_write: bool) -> FaultSignal | None:
         """Read or write a byte as a program does; return the signal it gets."""
@@ -357,8 +360,7 @@ class UserlandMachine:
         for vma in region.areas:
             self.perform(task, unlink_vma(vma))
         for freed in table.free_pgtables(region.areas, floor=region.floor, ceiling=region.ceiling):
-            table.release(freed)
-            self._free.append(freed.pfn)
+            self._free_table(table, freed)
 
     def _zap(self, mm: MmStruct, start: int, end: int, vma: Vma | None = None) -> None:
         """Take pages of one area away; what becomes of their lists is mm/memory.c's."""
