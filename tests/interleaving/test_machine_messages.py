@@ -82,7 +82,7 @@ def test_hits_of_one_cpu_are_no_switches():
 
 
 def test_an_interrupt_is_a_message():
-    """One for each flush and CPU: of munmap, and at exit; none when nobody else runs the process."""
+    """One for each CPU at munmap, and at exit; none when nobody else runs the process."""
     program = ["mmap A 64K", "touch A write", "munmap A"]
     alone = run(scenario_of(program, cpus=4))
     shared = run(scenario_of(["thread T cpu=1", *program], cpus=4))
