@@ -65,7 +65,8 @@ async def handle_page_fault(
         untouched = find_untouched(mm, address)
     if untouched is not None:
         signal = None
-        pfn = alloc_page_at_once(kernel, cpu, ALLOC_ZEROED.gfp)
+        clear_page_ns = costs.clear_page_ns
+        pfn = alloc_page_at_once(kernel, cpu, ALLOC_ZEROED.gfp, then_ns=clear_page_ns)
         if pfn is None or not _map_at_once(kernel, cpu, mm, address, *untouched, pfn):
             signal = await _map_untouched(kernel, cpu, mm, address, *untouched, pfn)
     else:
@@ -87,26 +88,21 @@ async def handle_page_fault(
 def _map_at_once(
     kernel: Kernel, cpu: Cpu, mm: MmStruct, address: int, vma: Vma, index: int, pfn: int
 ) -> bool:
-    """Do what `do_anonymous_page` does for a write if nobody has to be waited for.
+    """Do what `do_anonymous_page` does for a write if nobody has to be waited for; time suffices.
 
     False changes nothing. Guarded and explored runs take the other way, by the generator; that
     both give the same log is tested.
     """
     engine = kernel.engine
     clear_page_ns = kernel.costs.clear_page_ns
-    if not engine.may_spend(clear_page_ns):
-        return False
-    ptl = kernel.pte_lockptr(index)
-    if not ptl.is_free_at(cpu.clock.now + clear_page_ns):
+    if not kernel.pte_lockptr(index).hold_no_time(cpu.clock.now + clear_page_ns):
         return False
     context = kernel.fault_context(cpu)
     begin_fault(context, mm)
     engine.spend_nowait(clear_page_ns)
-    ptl.acquire_nowait()
     is_mapped = map_anonymous_page(context, mm, vma, address, index, pfn)
     assert is_mapped, "nobody was there since the entry was read"
     context.task.min_flt += 1
-    ptl.release_nowait()
     return True
 
 

@@ -99,16 +99,17 @@ async def alloc_pages(kernel: Kernel, cpu: Cpu, order: int, gfp: int) -> int | N
     return pfn
 
 
-def alloc_page_at_once(kernel: Kernel, cpu: Cpu, gfp: int) -> int | None:
+def alloc_page_at_once(kernel: Kernel, cpu: Cpu, gfp: int, *, then_ns: int) -> int | None:
     """Take a page off the CPU's own list if nobody has to be waited for, or asked.
 
-    None changes nothing and means: ask `alloc_pages`.
+    `then_ns`: what else must fit before others have their turn. None changes nothing and means:
+    ask `alloc_pages`.
     """
     engine = kernel.engine
     costs = kernel.costs
     if kernel.checks is not None or engine.is_exploring or engine.guard.on:
         return None
-    if not engine.may_spend(costs.pcp_ns):
+    if not engine.may_spend(costs.pcp_ns + then_ns):
         return None
     pfn = kernel.allocator.alloc_pcp(cpu.index, 0, gfp)
     if pfn is not None:

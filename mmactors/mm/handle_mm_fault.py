@@ -31,7 +31,7 @@ from mmactors.mm.stack import expand_stack
 from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, areas, page, pte, rss
 from mmactors.mm.swap_fault import do_swap_page
 from mmactors.mm.swapops import is_swap_pte
-from mmactors.mm.vma import VM_GROWSDOWN, Vma
+from mmactors.mm.vma import VM_GROWSDOWN, VM_WRITE, Vma
 from mmactors.mm.vma_adjust import RmapRequest
 from mmactors.mm.vmacache import find_vma
 from mmactors.mm.vmstat import PGFAULT, TASK_RSS_EVENTS_THRESH
@@ -156,7 +156,7 @@ def find_untouched(mm: MmStruct, address: int) -> tuple[Vma, int] | None:
         vma is None
         or vma.vm_start > address
         or vma.anon_vma is None
-        or access_error(vma.vm_flags, is_write=True, is_protection=False)
+        or not vma.vm_flags & VM_WRITE
         or not is_anonymous(vma)
     ):
         return None
