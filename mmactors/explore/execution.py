@@ -79,6 +79,8 @@ class Execution:
         self._kept: Final[dict[str, tuple[Any, Any]]] = {}
         self.loud: Final = Loud()
         self._watch: Watch
+        self._is_watched = False
+        """Somebody looks at the state after each step."""
         self._is_plain = False
         """There is no scope, no guard, no store buffer: a step may be all that happens."""
         self.was_plain = False
@@ -106,7 +108,8 @@ class Execution:
         else:
             with self._guard.suspended():
                 self._build(world)
-        watch = self._watch = Watch(world, self._guard)
+        self._watch = Watch(world, self._guard)
+        self._is_watched = self._watch.is_eager
         self.scope.begin(world.scope_names)
         assert engine.party, "the world has no actors; call world.actor(name, function)"
         self._nr_named = len(engine.objects)
@@ -117,8 +120,8 @@ class Execution:
         self._start()
         engine.running = None
         self.is_over = engine.is_over()
-        if watch.is_eager or self.is_over:
-            self.broken = watch.look(is_over=self.is_over)
+        if self._is_watched or self.is_over:
+            self.broken = self._watch.look(is_over=self.is_over)
 
     def close(self) -> None:
         """Leave no coroutine behind."""
@@ -218,7 +221,7 @@ class Execution:
         self.current = actor.index
         self.choices.append(choice)
         self.steps.append(step)
-        if (self._watch.is_eager or self.is_over) and self.broken is None:
+        if (self._is_watched or self.is_over) and self.broken is None:
             self.broken = self._watch.look(is_over=self.is_over)
 
     def is_alone(self, choice: int) -> bool:

@@ -23,16 +23,17 @@ class Watch:
     def look(self, *, is_over: bool) -> Broken | None:
         """Let all look at the state; return what is broken first."""
         world = self._world
-        broken = self._check(world.always_laws)
-        for name, holds in world.goals.items():
-            if holds is not None and name not in world.met and self._ask(holds):
-                world.met.add(name)
-        if not is_over or broken is not None:
-            return broken
-        broken = self._check(world.end_laws)
-        hot = [each.name for each in world.monitors if self._ask(each.hot)]
-        if hot and broken is None:
-            return too_hot(hot[0], 0, is_end=True)
+        broken = None
+        if self.is_eager:
+            broken = self._check(world.always_laws)
+            for name, holds in world.goals.items():
+                if holds is not None and name not in world.met and self._ask(holds):
+                    world.met.add(name)
+        if is_over and broken is None:
+            broken = self._check(world.end_laws)
+            if world.monitors and broken is None:
+                hot = [each.name for each in world.monitors if self._ask(each.hot)]
+                return too_hot(hot[0], 0, is_end=True) if hot else None
         return broken
 
     def take_temperatures(self) -> Broken | None:
@@ -53,7 +54,7 @@ class Watch:
         for law in laws:
             error = None
             try:
-                holds = self._ask(law)
+                holds = law() if self._guard is None else self._ask(law)
             except LawBroken as found:
                 return found_by_checker(found)
             except AssertionError as found:
