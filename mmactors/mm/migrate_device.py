@@ -104,9 +104,9 @@ def _collect_pmd(
         pfn = pte_pfn(entry)
         if not (yield TryLockPage(pfn=pfn)):
             continue
-        is_exclusive = is_anon(pages, pfn) and pages.flags_view[pfn] & PG_ANON_EXCLUSIVE != 0
         if table.wants_step():
-            yield Step("clear pte", ((pte(index), "w"),))
+            yield Step("clear pte", ((pte(index), "w"), (page(pfn), "r")))
+        is_exclusive = is_anon(pages, pfn) and pages.flags_view[pfn] & PG_ANON_EXCLUSIVE != 0
         entry, view[index] = view[index], 0
         if is_exclusive:
             yield FlushPage(address=leaves.address + (index - leaves.index) * PAGE_SIZE)

@@ -96,6 +96,8 @@ def _move_pmd(
     target = yield from table.alloc(new)
     if target is None:
         return False
+    if table.wants_step():
+        yield from table.find_tables_step(old, old + extent)
     source = table.pte_offset(old)
     assert source is not None, f"the table of {old:#x} has gone"
     yield from _move_ptes(mm, rules, source, target, extent=extent, old=old, new=new)

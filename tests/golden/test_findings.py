@@ -11,6 +11,7 @@ from attrs import evolve, frozen
 from machines import run, scenario_of
 
 from mmactors.actors import fault, mmu_gather, unmap, writeback
+from mmactors.mm import fault as mm_fault
 from mmactors.mm import wp_page
 from mmactors.mm.fault import AllocPage
 from mmactors.mm.vmstat import NR_FILE_MAPPED
@@ -38,8 +39,8 @@ class Case:
     """A broken kernel, and a program that shows it."""
 
     program: tuple[str, ...]
-    broken: Any
-    """The module in which something is replaced."""
+    broken: tuple[Any, ...]
+    """The modules in which something is replaced."""
     name: str
     by: object
     only: str | None = None
@@ -57,7 +58,7 @@ CASES = {
             "mmap B 4K",
             "T1: touch B read",
         ),
-        mmu_gather,
+        (mmu_gather,),
         "flush_tlb_mm_range",
         forget,
     ),
@@ -71,7 +72,7 @@ CASES = {
             "mmap B 8K",
             "T1: touch B 1..2 read",
         ),
-        mmu_gather,
+        (mmu_gather,),
         "flush_tlb_mm_range",
         forget,
     ),
@@ -84,7 +85,7 @@ CASES = {
             "T1: touch A read",
             "T1: touch A write",
         ),
-        mmu_gather,
+        (mmu_gather,),
         "flush_tlb_mm_range",
         forget,
     ),
@@ -101,7 +102,7 @@ CASES = {
             "read f 0 4K bs=4K",
             "close f",
         ),
-        writeback,
+        (writeback,),
         "flush_tlb_page",
         forget,
         only="contents",
@@ -116,7 +117,7 @@ CASES = {
             "C: exit",
             "reap",
         ),
-        wp_page,
+        (wp_page,),
         "_is_reusable",
         lambda *_: True,
     ),
@@ -130,18 +131,18 @@ CASES = {
             "mmap B 64K",
             "touch B write",
         ),
-        fault,
+        (fault, mm_fault),  # Both ways through a fault.
         "ALLOC_ZEROED",
         AllocPage(),
     ),
     "pages-are-freed-twice": Case(
-        ("mmap A 4K", "touch A write", "munmap A"), mmu_gather, "free_page_list", free_twice
+        ("mmap A 4K", "touch A write", "munmap A"), (mmu_gather,), "free_page_list", free_twice
     ),
     "pages-are-not-freed": Case(
-        ("mmap A 4K", "touch A write", "munmap A"), mmu_gather, "_release_pages", forget
+        ("mmap A 4K", "touch A write", "munmap A"), (mmu_gather,), "_release_pages", forget
     ),
     "unmapping-counts-another-item": Case(
-        ("mmap A 4K", "touch A write", "munmap A"), unmap, "NR_ANON_MAPPED", NR_FILE_MAPPED
+        ("mmap A 4K", "touch A write", "munmap A"), (unmap,), "NR_ANON_MAPPED", NR_FILE_MAPPED
     ),
 }
 
@@ -150,7 +151,12 @@ CASES = {
 def test_what_is_found_is_explained(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first finding, as a user reads it."""
     case = CASES[name]
-    found = first_finding(case, lambda: monkeypatch.setattr(case.broken, case.name, case.by))
+
+    def break_it() -> None:
+        for module in case.broken:
+            monkeypatch.setattr(module, case.name, case.by)
+
+    found = first_finding(case, break_it)
 
     path = FINDINGS / f"{name}.txt"
     if os.environ.get("MMACTORS_RENEW_GOLDEN") == "1":
