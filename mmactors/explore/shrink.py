@@ -19,7 +19,7 @@ from mmactors.explore.nondeterminism import Nondeterminism
 from mmactors.explore.script import Script, entries, guide
 
 MAX_ATTEMPTS: Final = 600
-MAX_SEARCH: Final = 3000
+MAX_SEARCH: Final = 2000
 """How many schedules may be tried to find one with fewer preemptions."""
 
 
