@@ -97,6 +97,7 @@ class FileSystem:
         inode = self._by_path.pop(path, None)
         if inode is not None:
             inode.mapping.nr_users -= 1
+            inode.mapping.is_unlinked = True
         return inode
 
     def inode_of(self, mapping: Mapping) -> Inode:

@@ -35,6 +35,7 @@ VM_FAULT_OOM: Final = 0x01
 VM_FAULT_SIGBUS: Final = 0x02
 VM_FAULT_MAJOR: Final = 0x04
 VM_FAULT_WRITE: Final = 0x08
+VM_FAULT_RETRY: Final = 0x400
 """A write to a read-only entry was served: what it maps now is the private copy, if it is one."""
 VM_FAULT_ERROR: Final = VM_FAULT_OOM | VM_FAULT_SIGBUS
 
@@ -111,9 +112,16 @@ class FlushPage:
     address: int
 
 
+READ_UNLOCKED: Final = 2
+
+
 @frozen(kw_only=True)
 class ReadPage:
-    """Bring page `index` into the page cache; answered with 1, or None if it cannot be read."""
+    """Bring page `index` into the page cache.
+
+    Answered with 1, with READ_UNLOCKED if mmap_lock was let go of meanwhile, so that the fault
+    begins anew, or None if the page cannot be read.
+    """
 
     file: MappedFile
     index: int

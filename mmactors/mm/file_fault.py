@@ -13,8 +13,10 @@ from mmactors.arch.pte import DIRTY, PTRS_PER_TABLE, RW, make_pte
 from mmactors.mm.anon_vma_chain import anon_vma_prepare
 from mmactors.mm.fault import (
     ALLOC_COPY,
+    READ_UNLOCKED,
     VM_FAULT_MAJOR,
     VM_FAULT_OOM,
+    VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
     AllocPage,
     FaultContext,
@@ -34,7 +36,7 @@ from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
 from mmactors.mm.rmap import mm_counter, page_add_file_rmap, page_add_new_anon_rmap
 from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, Touch, page, page_lock, pte, rss
 from mmactors.mm.vma import VM_SHARED, VM_WRITE, Vma, linear_page_index
-from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED, NR_FILE_PAGES, NR_SHMEM
+from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED, NR_FILE_PAGES, NR_SHMEM, PGMAJFAULT
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 PAGE_CACHE: Final = "page_cache"
@@ -227,6 +229,10 @@ def _find_page(
         return pfn, 0
     if not mapping.is_shmem:
         is_read = yield ReadPage(file=file, index=index)
+        if is_read:
+            context.count_event(PGMAJFAULT)
+        if is_read == READ_UNLOCKED:
+            return None, VM_FAULT_RETRY | VM_FAULT_MAJOR
         pfn = mapping.pages.get(index) if is_read else None
         return pfn, VM_FAULT_SIGBUS if pfn is None else VM_FAULT_MAJOR
     pfn = yield AllocPage()

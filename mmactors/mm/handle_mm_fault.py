@@ -16,6 +16,7 @@ from mmactors.mm.fault import (
     VM_FAULT_ERROR,
     VM_FAULT_MAJOR,
     VM_FAULT_OOM,
+    VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
     FaultContext,
     FaultRequest,
@@ -69,11 +70,17 @@ UserFaultSteps = Generator[UserFaultRequest, int | None, tuple[FaultSignal | Non
 
 
 def do_user_addr_fault(
-    context: FaultContext, mm: MmStruct, address: int, *, is_write: bool, is_protection: bool
+    context: FaultContext,
+    mm: MmStruct,
+    address: int,
+    *,
+    is_write: bool,
+    is_protection: bool,
+    is_tried: bool = False,
 ) -> UserFaultSteps:
     """Serve a fault; end with the signal or None, and the VM_FAULT_ bits, 0 if none was handled.
 
-    `is_protection`: the entry was present.
+    `is_protection`: the entry was present. `is_tried`: for the second time, after a page was read.
     """
     if mm.page_table.wants_step():
         is_noted = context.task.vmacache is not None
@@ -86,7 +93,14 @@ def do_user_addr_fault(
         return FaultSignal(number=SIGSEGV, code=SEGV_MAPERR, address=address), 0
     if access_error(vma.vm_flags, is_write=is_write, is_protection=is_protection):
         return FaultSignal(number=SIGSEGV, code=SEGV_ACCERR, address=address), 0
-    fault = yield from handle_mm_fault(context, mm, vma, address, is_write=is_write)
+    fault = yield from handle_mm_fault(
+        context, mm, vma, address, is_write=is_write, is_tried=is_tried
+    )
+    if fault & VM_FAULT_RETRY:
+        again = do_user_addr_fault(
+            context, mm, address, is_write=is_write, is_protection=is_protection, is_tried=True
+        )
+        return (yield from again)
     if fault & VM_FAULT_SIGBUS:
         return FaultSignal(number=SIGBUS, code=BUS_ADRERR, address=address), fault
     if fault & VM_FAULT_OOM:
@@ -95,7 +109,13 @@ def do_user_addr_fault(
 
 
 def handle_mm_fault(
-    context: FaultContext, mm: MmStruct, vma: Vma, address: int, *, is_write: bool
+    context: FaultContext,
+    mm: MmStruct,
+    vma: Vma,
+    address: int,
+    *,
+    is_write: bool,
+    is_tried: bool = False,
 ) -> FaultSteps:
     """Make the entry for `address` in `vma`; end with VM_FAULT_ bits."""
     task = context.task
@@ -125,7 +145,9 @@ def handle_mm_fault(
     else:
         steps = _handle_present(context, mm, vma, address, index, entry, is_write=is_write)
     fault = yield from steps
-    if fault & VM_FAULT_MAJOR:
+    if fault & VM_FAULT_RETRY:
+        return fault  # It counts when it is done.
+    if fault & VM_FAULT_MAJOR or is_tried:
         task.maj_flt += 1
     elif not fault & VM_FAULT_ERROR:
         task.min_flt += 1

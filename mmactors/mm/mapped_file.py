@@ -32,6 +32,8 @@ class Mapping:
     size_bytes: int
     is_shmem: bool = False
     """Memory is all it has: its pages are shared memory, made when they are first touched."""
+    is_unlinked: bool = False
+    """It had a name that was removed."""
     nr_accounted: int = 0
     """Pages of it that count towards Committed_AS as long as it exists."""
     nr_users: int = 0

@@ -247,7 +247,9 @@ class MmStruct:
     def vma_name(self, vma: Vma) -> str | None:
         """Return what /proc/pid/maps calls an area (show_map_vma): a path, [heap], [stack], ..."""
         if vma.name is not None:
-            return vma.name
+            file = vma.vm_file
+            is_unlinked = isinstance(file, MappedFile) and file.mapping.is_unlinked
+            return f"{vma.name} (deleted)" if is_unlinked else vma.name
         if vma.vm_start <= self.brk and vma.vm_end >= self.start_brk:
             return "[heap]"
         return "[stack]" if vma.vm_start <= self.start_stack <= vma.vm_end else None

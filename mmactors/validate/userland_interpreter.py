@@ -80,6 +80,7 @@ class Interpreter:
     ranges: dict[str, tuple[int, int]] = field(factory=dict)
     descriptors: dict[str, int] = field(factory=dict)
     disk: dict[str, Mapping] = field(factory=dict, init=False)
+    next_inode: int = field(default=_FIRST_NEW_INODE, init=False)
 
     def __attrs_post_init__(self) -> None:
         for path, (inode, size_mib) in _DISK_FILES.items():
@@ -196,6 +197,10 @@ class Interpreter:
                 number = self.descriptors.get(name)
                 found = None if number is None else worker.files.pop(number, None)
                 return -errno.EBADF if found is None else 0
+            case op.Ftruncate(file=name, length=length):
+                return self._ftruncate(worker, name, length)
+            case op.Unlink(path=path):
+                return self._unlink(path)
             case op.Exit():
                 self._end(worker)
                 return 0
@@ -349,8 +354,8 @@ class Interpreter:
             if not call.create:
                 self.descriptors[call.file] = -errno.ENOENT
                 return -errno.ENOENT
-            inode = _FIRST_NEW_INODE + len(self.disk) - len(_DISK_FILES)
-            mapping = Mapping(dev=_DISK, inode=inode, size_bytes=0)
+            mapping = Mapping(dev=_DISK, inode=self.next_inode, size_bytes=0)
+            self.next_inode += 1
             self.disk[call.path] = mapping
         mapping.nr_users += 1
         worker.files[number] = MappedFile(
@@ -361,6 +366,22 @@ class Interpreter:
             wants_writenotify=True,
         )
         self.descriptors[call.file] = number
+        return 0
+
+    def _ftruncate(self, worker: _Worker, name: str, length: int) -> int:
+        file = worker.files.get(self.descriptors.get(name, -1))
+        if file is None:
+            return -errno.EBADF
+        if not file.mode & FMODE_WRITE:
+            return -errno.EINVAL
+        self.machine.truncate(file.mapping, length)
+        return 0
+
+    def _unlink(self, path: str) -> int:
+        mapping = self.disk.pop(path, None)
+        if mapping is None:
+            return -errno.ENOENT
+        mapping.is_unlinked = True
         return 0
 
     def _put(self, path: str, value: str) -> int:

@@ -2,8 +2,8 @@
 
 Every request of a mechanism is answered where it is made: pages come from a counter, flushes have
 nobody to tell, locks are never contended. Nothing here decides anything that the kernel would;
-that is all in mm/. Left out, and refused by NotModelled: reading files, huge pages, running out of
-memory.
+that is all in mm/. Left out, and refused by NotModelled: files that are read piece by piece, huge
+pages, running out of memory.
 """
 
 from collections import Counter
@@ -21,8 +21,10 @@ from mmactors.mm.anon_vma import AnonVmaCache, anon_vma_cache
 from mmactors.mm.change_protection import change_protection
 from mmactors.mm.copy_page_range import EntriesCopied, PageCopied, copy_page_range
 from mmactors.mm.fault import (
+    READ_UNLOCKED,
     VM_FAULT_ERROR,
     VM_FAULT_OOM,
+    VM_FAULT_RETRY,
     AllocPage,
     FaultContext,
     FlushPage,
@@ -58,8 +60,10 @@ from mmactors.mm.mremap import MovePageTables
 from mmactors.mm.msync import SyncFileRange
 from mmactors.mm.munmap import EvictMapping, UnmapRegion, exit_mmap
 from mmactors.mm.overcommit import Overcommit
+from mmactors.mm.page_cache import filemap_add_folio
 from mmactors.mm.page_table import AllocTable, FreedTable, FreeTable, PageTable
 from mmactors.mm.populate import FaultInPages, Populate, mm_populate
+from mmactors.mm.readahead import sync_mmap_window
 from mmactors.mm.rmap import is_anon, put_page, reset_freed_page
 from mmactors.mm.shmem import delete_from_page_cache, mapped_range
 from mmactors.mm.step import LockPtes, UnlockPtes
@@ -315,7 +319,9 @@ class UserlandMachine:
                     raise NotModelled("a hole is punched into a file on disk")
                 self._free_cached(file.mapping, first=first, end=end)
                 return 0
-            case FreeTable() | ReadPage() | madvise.ReadAhead() | madvise.CollapseHugePages():
+            case ReadPage(file=file, index=index):
+                return self._read_around(file.mapping, index)
+            case FreeTable() | madvise.ReadAhead() | madvise.CollapseHugePages():
                 raise NotModelled(f"{type(request).__name__} is not served")
             case SyncFileRange():
                 return 0
@@ -427,8 +433,29 @@ class UserlandMachine:
         unused = delete_from_page_cache(self.pages, mapping, first=first, end=end)
         nr_deleted = nr_before - len(mapping.pages)
         self._count_node(NR_FILE_PAGES, -nr_deleted)
-        self._count_node(NR_SHMEM, -nr_deleted)
+        if mapping.is_shmem:
+            self._count_node(NR_SHMEM, -nr_deleted)
         self.free_pages(unused)
+
+    def truncate(self, mapping: Mapping, length: int) -> None:
+        """Set the length of a file; what maps or caches pages behind it lets go of them."""
+        nr_before = mapping.nr_pages
+        mapping.size_bytes = length
+        if mapping.nr_pages < nr_before:
+            self._free_cached(mapping, first=mapping.nr_pages, end=nr_before)
+
+    def _read_around(self, mapping: Mapping, index: int) -> int:
+        """Bring a file that is read as a whole into the page cache."""
+        window = sync_mmap_window(index, mapping.nr_pages)
+        if len(window) < mapping.nr_pages:
+            raise NotModelled("files that are read piece by piece are not supported yet")
+        for nth in window:
+            if nth not in mapping.pages:
+                pfn = self.alloc_page()
+                filemap_add_folio(self.pages, mapping, nth, pfn)
+                self._count_node(NR_FILE_PAGES, 1)
+                self.lru.add_page(pfn, 0)
+        return READ_UNLOCKED
 
     def _fault_in(self, task: Task, request: FaultInPages) -> int:
         """Fault pages in as the kernel does for itself; return 0 or minus the errno."""
@@ -438,10 +465,12 @@ class UserlandMachine:
             entry = 0 if index is None else self.memory.view[index]
             if is_access_allowed(entry, is_write=request.is_write):
                 continue
-            steps = handle_mm_fault(
-                self.context, task.mm, request.vma, address, is_write=request.is_write
-            )
-            fault = self.perform(task, steps)
+            fault = VM_FAULT_RETRY
+            while fault & VM_FAULT_RETRY:
+                steps = handle_mm_fault(
+                    self.context, task.mm, request.vma, address, is_write=request.is_write
+                )
+                fault = self.perform(task, steps)
             if fault & VM_FAULT_ERROR:
                 return _ENOMEM if fault & VM_FAULT_OOM else _EFAULT
         self.lru.drain()

@@ -185,6 +185,7 @@ def read_arguments(
                     f"write: {line}",
                     column=token.column,
                 )
+            token = _with_pages(arguments[name], token, rest)
             values[name] = True if not equals else _read(verb, key, arguments[name], token)
         elif places:
             name = places.pop(0)
@@ -192,8 +193,7 @@ def read_arguments(
             if argument.is_rest:
                 token = Token(text[token.column - 1 :].strip(), token.column)
                 rest.clear()
-            elif argument.kind is RANGE and rest and ".." in rest[0].text:
-                token = evolve(token, text=f"{token.text} {rest.pop(0).text}")
+            token = _with_pages(argument, token, rest)
             values[name] = _read(verb, name, argument, token)
         else:
             raise OperationError(
@@ -213,6 +213,13 @@ def read_arguments(
             column=len(text.rstrip()) + 1,
         )
     return values
+
+
+def _with_pages(argument: Argument, token: Token, rest: list[Token]) -> Token:
+    """Return a range's word joined with the pages that follow it."""
+    if argument.kind is RANGE and rest and ".." in rest[0].text:
+        return evolve(token, text=f"{token.text} {rest.pop(0).text}")
+    return token
 
 
 def _read(verb: str, name: str, argument: Argument, token: Token) -> Any:

@@ -1,4 +1,4 @@
-"""Recorded page faults: counters of each operation, and LRU lists explained by one phase."""
+"""Recorded page faults: counters of each operation, and LRU lists explained by their phase."""
 
 import json
 from pathlib import Path
@@ -31,13 +31,26 @@ def test_a_number_that_no_phase_explains_is_a_difference(tmp_path):
     assert "nr_inactive_anon" in result.first_difference
 
 
-def test_a_case_with_files_on_disk_is_listed_with_the_reason(tmp_path):
+@pytest.mark.parametrize(
+    ("operations", "reason"),
+    [
+        (
+            ["open F /mnt/f1m ro", "read F 0 4K bs=4K"],
+            "reading and writing files is not supported yet: read F 0 4K bs=4K",
+        ),
+        (
+            ["open F /mnt/f1m ro", "mmap A 1M prot=r flags=private file=F", "touch A read"],
+            "files that are read piece by piece are not supported yet",
+        ),
+    ],
+)
+def test_a_case_that_reads_files_is_listed_with_the_reason(tmp_path, operations, reason):
     """It is not validated, never passed."""
     case = json.loads((REFERENCE / "mlock.json").read_text())
-    case["op_list"][0] = "open F /mnt/f1m ro"
+    case["op_list"][: len(operations)] = operations
     (tmp_path / "mlock.json").write_text(json.dumps(case))
 
     (result,) = validate_faults(tmp_path / "mlock.json")
 
-    assert "files on disk are not supported yet: open F /mnt/f1m ro" == result.not_validated
+    assert reason == result.not_validated
     assert not result.passed
