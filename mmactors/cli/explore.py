@@ -58,6 +58,7 @@ def explore(
     loaded = [(path, _load(path, overrides)) for path in scenarios]
     if replayed is not None:
         return _replay(loaded, replayed, options)
+    ExploredMachine(loaded[0][1]).warm_up()  # Whoever is timed should not have to compile.
     results: list[tuple[str, PairResult]] = []
     for path, scenario in loaded:
         with _progress(path, wanted=not (json or as_markdown)) as on_progress:

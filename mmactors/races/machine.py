@@ -65,6 +65,12 @@ class ExploredMachine:
         if race is not None and race.scope:
             world.scope(*race.scope)
 
+    def warm_up(self) -> None:
+        """Come to the race once: what was never compiled on this host is compiled now."""
+        self._set_up(SearchEngine())
+        if self._wired.sanitizer is not None:
+            self._wired.sanitizer.at_rest()
+
     def program(self) -> str:
         """Return what is built, for the fingerprint of schedules: the scenario with its rules."""
         return dump_scenario(self.scenario)
