@@ -14,7 +14,6 @@ import pytest
 
 _EXPLORED: Final = "mmactors_explored"
 _PROPERTY: Final = "mmactors"
-_DIRECTORY: Final = ".mmactors"
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -84,6 +83,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         return (yield)
     from mmactors.explore.budget import Budget  # noqa: PLC0415 - imported only when it is used
     from mmactors.explore.session import Session, using  # noqa: PLC0415
+    from mmactors.explore.store import DIRECTORY  # noqa: PLC0415
 
     config = item.config
     budget = config.getoption("--mmactors-budget")
@@ -94,7 +94,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         jobs=config.getoption("--mmactors-jobs"),
         replay=config.getoption("--mmactors-replay"),
         is_exhaustive=config.getoption("--mmactors-exhaustive"),
-        store=Path(config.rootpath) / _DIRECTORY,
+        store=Path(config.rootpath) / DIRECTORY,
         on_verdict=lambda verdict: item.user_properties.append((_PROPERTY, str(verdict))),
     )
     with using(session):

@@ -1,7 +1,6 @@
 """An address space with its locks: what threads of a process share.
 
-The labels of the steps on its shared state stand here too: what guard mode knows are the words of
-all page tables, the columns of struct page that mapping changes, and the rss counters.
+What its steps touch by name stands here too: the words of all page tables, and the rss counters.
 """
 
 from collections.abc import Callable
@@ -10,10 +9,10 @@ from typing import Final
 from attrs import define, field
 
 from mmactors.actors.kernel import Kernel
-from mmactors.actors.page_alloc import PAGES, alloc_pages, free_pages
+from mmactors.actors.page_alloc import alloc_pages, free_pages
 from mmactors.arch.page import PG_TABLE
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Label, Mode
+from mmactors.engine.guard import Mode
 from mmactors.engine.lock import Spinlock
 from mmactors.engine.rwsem import RwSem
 from mmactors.engine.seqcount import SeqCount
@@ -26,9 +25,6 @@ from mmactors.mm.vmstat import NR_PAGETABLE
 
 PAGE_TABLES: Final = "page_tables"
 RSS: Final = "rss"
-
-SET_PTE: Final = Label("set pte", ((PAGE_TABLES, Mode.WRITE), (PAGES, Mode.WRITE), (RSS, Mode.ADD)))
-FREE_TABLES: Final = Label("free tables", ((PAGE_TABLES, Mode.WRITE),))
 
 
 @define(eq=False)

@@ -118,11 +118,7 @@ async def access_remote_page(
     if pfn is None:
         return int(error)
     await transfer(kernel, Pinned(space, address, pfn), is_write=True)
-    await lock_page(kernel, pfn)
-    if kernel.engine.wants_step():
-        await kernel.engine.step(Label(f"set dirty {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.WRITE),)))
-    kernel.shared_pages.flags_view[pfn] |= PG_DIRTY
-    await unlock_page(kernel, pfn)
+    await _set_page_dirty_lock(kernel, pfn)
     await put_and_free_page(kernel, cpu, pfn)
     return 0
 
@@ -190,12 +186,17 @@ async def unpin_user_page(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
 
 async def unpin_user_page_dirty(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
     """Give a pin back and note that the device wrote (unpin_user_pages_dirty_lock)."""
+    await _set_page_dirty_lock(kernel, pfn)
+    await unpin_user_page(kernel, cpu, pfn)
+
+
+async def _set_page_dirty_lock(kernel: Kernel, pfn: int) -> None:
+    """Note under its lock that a page was written past all entries (set_page_dirty_lock)."""
     await lock_page(kernel, pfn)
     if kernel.engine.wants_step():
         await kernel.engine.step(Label(f"set dirty {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.WRITE),)))
     kernel.shared_pages.flags_view[pfn] |= PG_DIRTY
     await unlock_page(kernel, pfn)
-    await unpin_user_page(kernel, cpu, pfn)
 
 
 async def transfer(kernel: Kernel, page: Pinned, *, is_write: bool) -> None:

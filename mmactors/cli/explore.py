@@ -22,14 +22,13 @@ from mmactors.explore.budget import Budget
 from mmactors.explore.options import Options
 from mmactors.explore.progress import Progress
 from mmactors.explore.search import replay
+from mmactors.explore.store import DIRECTORY
 from mmactors.explore.verdict import Verdict
 from mmactors.races.machine import ExploredMachine
 from mmactors.races.pair import PairResult, explore_pair, with_rules
 from mmactors.races.table import COLUMNS, as_json, line, markdown, row
 from mmactors.scenario.load import load_scenario
 from mmactors.scenario.schema import Scenario
-
-_STORE = Path(".mmactors")
 
 
 def explore(
@@ -54,7 +53,7 @@ def explore(
     ] = False,
 ) -> int:
     """Explore races; exit 1 if one is found that should not be, or not found that should."""
-    options = Options(budget=Budget.parse(budget), seed=seed, jobs=jobs, store=_STORE)
+    options = Options(budget=Budget.parse(budget), seed=seed, jobs=jobs, store=Path(DIRECTORY))
     loaded = [(path, _load(path, overrides)) for path in scenarios]
     if replayed is not None:
         return _replay(loaded, replayed, options)

@@ -61,7 +61,3 @@ class Meter:
         if budget.seconds is not None:
             used = max(used, self.seconds / budget.seconds if budget.seconds else 1.0)
         return used
-
-    def in_schedules(self) -> bool:
-        """Return whether the budget says nothing of time, so that what is done is repeatable."""
-        return self._budget.seconds is None

@@ -25,6 +25,7 @@ from mmactors.engine.schedule import SEPARATOR, ScheduleMismatch, fingerprint_of
 from mmactors.errors import Place, Problem, UserError
 from mmactors.explore.execution import INDEX_MASK, Build, Execution
 from mmactors.explore.fair import finish_fairly
+from mmactors.explore.loud import BecameVisible
 
 Script = tuple[tuple[str, str], ...]
 
@@ -182,6 +183,16 @@ def play(
         execution.advance(found)
     if not execution.is_over and execution.broken is None:
         finish_fairly(execution, max_steps=max_steps)
+
+
+def play_settled(execution: Execution, script: Script, *, max_steps: int) -> None:
+    """Play a schedule, again and again while code on the way turns out to be a step of its own."""
+    while True:
+        try:
+            play(execution, script, max_steps=max_steps)
+        except BecameVisible:
+            continue
+        return
 
 
 def guide(execution: Execution, script: Script, *, max_steps: int) -> int:

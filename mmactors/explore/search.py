@@ -26,7 +26,7 @@ from mmactors.explore.script import (
     fingerprint,
     fit,
     guide,
-    play,
+    play_settled,
 )
 from mmactors.explore.shrink import Shrinker, Shrunk
 from mmactors.explore.store import Store
@@ -86,12 +86,7 @@ class Search:
         """Play one schedule."""
         execution = self._execution
         max_steps = self._options.max_steps
-        while True:
-            try:
-                play(execution, script, max_steps=max_steps)
-                break
-            except BecameVisible:
-                continue
+        play_settled(execution, script, max_steps=max_steps)
         self._explorer.count("the given schedule")
         self._explorer.note()
         broken = execution.broken

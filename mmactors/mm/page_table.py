@@ -189,16 +189,6 @@ class PageTable:
             del path[-1]
         return tuple((pte(index), "r") for index in path)
 
-    def entry_index(self, address: int, level: int) -> int:
-        """Return the word index of the entry of `level` for `address`, whose table exists."""
-        view = self.memory.view
-        table = self.pgd_pfn << TABLE_SHIFT
-        for above in range(self.levels, level, -1):
-            entry = view[table + table_index(address, above)]
-            assert entry & PRESENT, f"{address:#x} has no table of level {above - 1}"
-            table = pte_pfn(entry) << TABLE_SHIFT
-        return table + table_index(address, level)
-
     def forget_walks(self) -> None:
         """Walk anew from now on: a table hangs somewhere else."""
         self._pte_tables.clear()

@@ -1,12 +1,8 @@
 """Freeing pages of shared memory, and of files that are in memory only (mm/shmem.c, Linux 6.1)."""
 
-from collections.abc import Iterable
-
 from mmactors.arch.page import PageColumns
 from mmactors.mm.mapped_file import MappedFile, Mapping
-from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.vma import Vma
-from mmactors.mm.zap import zap_range
 from mmactors.units import PAGE_SHIFT
 
 
@@ -27,19 +23,6 @@ def vma_range(
     if low >= high:
         return None
     return vm_start + (low << PAGE_SHIFT), vm_start + (high << PAGE_SHIFT)
-
-
-def unmap_mapping_range(
-    spaces: Iterable[MmStruct], pages: PageColumns, mapping: Mapping, *, first: int, end: int
-) -> list[int]:
-    """Take pages of a file out of all address spaces; return those that nobody refers to."""
-    unused: list[int] = []
-    for mm in spaces:
-        for vma in mm.tree:
-            place = mapped_range(vma, mapping, first=first, end=end)
-            if place is not None:
-                unused += zap_range(mm, pages, *place)
-    return unused
 
 
 def delete_from_page_cache(

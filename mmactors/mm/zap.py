@@ -111,14 +111,6 @@ def release_pages(pages: PageColumns, pfns: Words) -> Words:
     return pfns[:nr_unused]
 
 
-def zap_range(mm: MmStruct, pages: PageColumns, start: int, end: int) -> list[int]:
-    """Clear all entries of `[start, end)`; return the pages that nobody refers to."""
-    unused: list[int] = []
-    for leaves in list(mm.page_table.leaf_ranges(start, end)):
-        unused += release_pages(pages, zap_pte_range(mm, pages, leaves).pfns).tolist()
-    return unused
-
-
 @compiled
 def zap_entries(
     words: Words,

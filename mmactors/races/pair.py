@@ -15,9 +15,8 @@ from attrs import evolve, frozen
 from mmactors.explore.broken import Broken
 from mmactors.explore.budget import Budget
 from mmactors.explore.execution import Execution
-from mmactors.explore.loud import BecameVisible
 from mmactors.explore.options import Options
-from mmactors.explore.script import Script, play
+from mmactors.explore.script import Script, play_settled
 from mmactors.explore.search import search
 from mmactors.explore.verdict import Outcome, Verdict
 from mmactors.races.machine import ExploredMachine
@@ -98,12 +97,7 @@ def replays(machine: ExploredMachine, script: Script, broken: Broken, max_steps:
     first: Broken | None = None
     nr_same = 0
     for _ in range(NR_REPLAYS):
-        while True:
-            try:
-                play(execution, script, max_steps=max_steps)
-                break
-            except BecameVisible:
-                continue
+        play_settled(execution, script, max_steps=max_steps)
         found = execution.broken
         if found is not None and found.is_like(broken):
             first = first or found

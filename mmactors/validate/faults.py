@@ -18,9 +18,9 @@ from attrs import evolve, frozen
 
 from mmactors.arch.page import PG_SWAPBACKED
 from mmactors.mm.folio_batch import PAGEVEC_SIZE
-from mmactors.validate.result import CaseResult
+from mmactors.validate.result import CaseResult, NotModelled
 from mmactors.validate.userland_case import UserlandCase, exact, read_case
-from mmactors.validate.userland_machine import NotModelled, UserlandMachine
+from mmactors.validate.userland_machine import UserlandMachine
 from mmactors.validate.vma import CaseRun
 from mmactors.workload import operation as op
 from mmactors.workload.program import Program

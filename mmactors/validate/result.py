@@ -3,6 +3,10 @@
 from attrs import define
 
 
+class NotModelled(Exception):  # noqa: N818 - it is an answer, not an error of the recording
+    """The case needs something that is not modelled yet."""
+
+
 @define(kw_only=True)
 class CaseResult:
     """The outcome of one recording (one case of one topic).

@@ -28,8 +28,10 @@ from mmactors.mm.rlimit import with_rlimit
 from mmactors.mm.sysctl import VmSysctls, is_vm_sysctl, set_vm_sysctl
 from mmactors.mm.vma import page_align
 from mmactors.units import MIB, PAGE_SHIFT, PAGE_SIZE
-from mmactors.validate.userland_machine import NotModelled, Task, UserlandMachine
+from mmactors.validate.result import NotModelled
+from mmactors.validate.userland_machine import UserlandMachine
 from mmactors.validate.userland_program import InterpreterLayout
+from mmactors.validate.userland_task import Task
 from mmactors.workload import operation as op
 from mmactors.workload.touch import touch_pages
 

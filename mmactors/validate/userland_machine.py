@@ -68,7 +68,6 @@ from mmactors.mm.rmap import is_anon, put_page, reset_freed_page
 from mmactors.mm.shmem import delete_from_page_cache, mapped_range
 from mmactors.mm.step import LockPtes, UnlockPtes
 from mmactors.mm.sysctl import VmSysctls
-from mmactors.mm.task import Task as FaultTask
 from mmactors.mm.unmapped_area import AreaSearched
 from mmactors.mm.vma import VM_SEQ_READ, Vma
 from mmactors.mm.vma_adjust import RmapRequest, unlink_vma
@@ -84,6 +83,8 @@ from mmactors.mm.vmstat import (
 from mmactors.mm.zap import release_pages, zap_pte_range
 from mmactors.rules import Rules
 from mmactors.units import PAGE_MASK, PAGE_SIZE
+from mmactors.validate.result import NotModelled
+from mmactors.validate.userland_task import Task
 
 Steps = Generator[Any, int | None, Any]
 
@@ -91,29 +92,6 @@ _ZERO_PFN: Final = 1
 _FIRST_FREE_PFN: Final = 2
 _ENOMEM: Final = -12
 _EFAULT: Final = -14
-
-
-class NotModelled(Exception):  # noqa: N818 - it is an answer, not an error of the recording
-    """The case needs something that is not modelled yet."""
-
-
-@define(eq=False)
-class Task:
-    """A process with one thread: its address space and its fault counts."""
-
-    mm: MmStruct
-    faults: FaultTask = field(factory=FaultTask)
-    """Counts of its faults; what it counts of rss is told at once."""
-
-    @property
-    def minflt(self) -> int:
-        """Faults that were made good without waiting for a disk."""
-        return self.faults.min_flt
-
-    @property
-    def majflt(self) -> int:
-        """Faults that waited for a disk."""
-        return self.faults.maj_flt
 
 
 @define(eq=False, kw_only=True)

@@ -33,7 +33,8 @@ from mmactors.mm.vma import (
     Vma,
 )
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
-from mmactors.validate.userland_machine import Task, UserlandMachine
+from mmactors.validate.userland_machine import UserlandMachine
+from mmactors.validate.userland_task import Task
 
 _MAY: Final = VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
 _STACK_PAGES: Final = 3

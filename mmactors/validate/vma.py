@@ -15,7 +15,7 @@ from attrs import define
 from mmactors.mm.mm_struct import MmStruct
 from mmactors.mm.overcommit import Overcommit, OvercommitPolicy
 from mmactors.units import KIB, PAGE_SIZE
-from mmactors.validate.result import CaseResult
+from mmactors.validate.result import CaseResult, NotModelled
 from mmactors.validate.userland_case import UserlandCase, exact, read_case
 from mmactors.validate.userland_compare import (
     compare_maps,
@@ -25,8 +25,9 @@ from mmactors.validate.userland_compare import (
     compare_status,
 )
 from mmactors.validate.userland_interpreter import Interpreter
-from mmactors.validate.userland_machine import NotModelled, Task, UserlandMachine
+from mmactors.validate.userland_machine import UserlandMachine
 from mmactors.validate.userland_program import begin_interpreter
+from mmactors.validate.userland_task import Task
 from mmactors.workload.program import FIRST_PROCESS, Program
 
 _PAGE_KIB: Final = PAGE_SIZE // KIB
