@@ -35,7 +35,7 @@ from mmactors.arch.pte import PRESENT, RW, USER, make_pte, table_index
 from mmactors.arch.trace import FETCH, KIND_MASK, LOAD, SIZE_SHIFT, STORE, Trace
 from mmactors.hw.config import HardwareConfig
 from mmactors.hw.hardware import END, FAULT, FAULT_ADDRESS, NO_LIMIT_NS, REASON, Hardware
-from mmactors.workload.npz import read_npz
+from mmactors.workload.trace.npz import read_npz
 
 TRACES: Final = Path(__file__).parent.parent / "tests" / "reference" / "traces"
 LEAST_SHARE_OF_LOOP: Final = 0.19

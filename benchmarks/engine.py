@@ -25,8 +25,8 @@ import trio
 from mmactors.engine.baton import Engine
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.driver import InlineDriver, TrioDriver
-from mmactors.engine.lock import Spinlock
-from mmactors.engine.lock_stat import LockStatistics
+from mmactors.engine.lock.lock_stat import LockStatistics
+from mmactors.engine.lock.spinlock import Spinlock
 from mmactors.engine.mailbox import Mailbox
 
 NR_SWITCHES = 100_000

@@ -24,13 +24,14 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from toys import TOYS, fixed
 
-from mmactors.explore import Options, Verdict, World, search
-from mmactors.explore.dfs import DepthFirst
-from mmactors.explore.execution import Build, Execution
-from mmactors.explore.pct import Pct
-from mmactors.explore.pos import PartialOrderSampling
-from mmactors.explore.random_walk import RandomWalk
-from mmactors.explore.strategy import Strategy
+from mmactors.explore import Options, Verdict, World
+from mmactors.explore.execution.execution import Build, Execution
+from mmactors.explore.search import search
+from mmactors.explore.strategy.dfs import DepthFirst
+from mmactors.explore.strategy.pct import Pct
+from mmactors.explore.strategy.pos import PartialOrderSampling
+from mmactors.explore.strategy.random_walk import RandomWalk
+from mmactors.explore.strategy.strategy import Strategy
 
 NR_SCHEDULES = 4000
 STRATEGIES: dict[str, Callable[[], Strategy]] = {

@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 from mmactors.arch.arena import Arena
 from mmactors.arch.page import PageColumns
-from mmactors.mm.boot import MemoryConfig, boot_memory
-from mmactors.mm.gfp import GFP_HIGHUSER_MOVABLE, GFP_KERNEL, GFP_RECLAIMABLE
-from mmactors.mm.page_alloc import PageAllocator
-from mmactors.mm.pcp import pcp_allowed_order
+from mmactors.mm.boot.boot import MemoryConfig, boot_memory
+from mmactors.mm.page_alloc.allocator import PageAllocator
+from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE, GFP_KERNEL, GFP_RECLAIMABLE
+from mmactors.mm.page_alloc.pcp import pcp_allowed_order
 from mmactors.mm.vmstat import NR_ANON_MAPPED, PGFAULT
 from mmactors.units import PAGE_SHIFT, parse_bytes
 

@@ -4,10 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmactors.explore.decorator import RaceFound as RaceFound
-    from mmactors.explore.decorator import explore as explore
-    from mmactors.explore.decorator import play as play
-    from mmactors.explore.world import World as World
+    from mmactors.explore.search.decorator import RaceFound as RaceFound
+    from mmactors.explore.search.decorator import explore as explore
+    from mmactors.explore.search.decorator import play as play
+    from mmactors.explore.world.world import World as World
 
 _OF_EXPLORE = ("RaceFound", "World", "play")
 

@@ -49,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     budget = config.getoption("--mmactors-budget")
     if budget is not None:
         from mmactors.errors import UserError  # noqa: PLC0415 - imported only when it is used
-        from mmactors.explore.budget import Budget  # noqa: PLC0415
+        from mmactors.explore.search.budget import Budget  # noqa: PLC0415
 
         try:
             Budget.parse(budget)
@@ -81,9 +81,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     __tracebackhide__ = True
     if _explored(item) is None:
         return (yield)
-    from mmactors.explore.budget import Budget  # noqa: PLC0415 - imported only when it is used
-    from mmactors.explore.session import Session, using  # noqa: PLC0415
-    from mmactors.explore.store import DIRECTORY  # noqa: PLC0415
+    from mmactors.explore.search.budget import Budget  # noqa: PLC0415 - imported only when it is used
+    from mmactors.explore.search.session import Session, using  # noqa: PLC0415
+    from mmactors.explore.search.store import DIRECTORY  # noqa: PLC0415
 
     config = item.config
     budget = config.getoption("--mmactors-budget")

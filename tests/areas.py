@@ -2,13 +2,13 @@
 
 from attrs import define
 
-from mmactors.mm import mman
-from mmactors.mm.mmap import ksys_mmap
-from mmactors.mm.overcommit import Overcommit
-from mmactors.mm.vma import VM_EXEC, VM_LOCKED, VM_READ, VM_WRITE
+from mmactors.mm.area import mman
+from mmactors.mm.area.overcommit import Overcommit
+from mmactors.mm.area.vma import VM_EXEC, VM_LOCKED, VM_READ, VM_WRITE
+from mmactors.mm.syscall.mmap import ksys_mmap
 from mmactors.units import PAGE_SIZE
-from mmactors.validate.userland_machine import UserlandMachine
-from mmactors.validate.userland_task import Task
+from mmactors.validate.userland.userland_machine import UserlandMachine
+from mmactors.validate.userland.userland_task import Task
 
 PLACE = 0x70_0000_0000
 RW = mman.PROT_READ | mman.PROT_WRITE

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mmactors.explore.options import Options
-from mmactors.explore.search import search
+from mmactors.explore.search.options import Options
+from mmactors.explore.search.search import search
 from mmactors.races.machine import ExploredMachine
 from mmactors.scenario.load import parse_scenario
 

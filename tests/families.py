@@ -3,15 +3,15 @@
 from attrs import define, field
 
 from mmactors.arch.pte import PFN_MASK, PFN_SHIFT, PRESENT, SPECIAL
-from mmactors.mm import mman
-from mmactors.mm.mmap import ksys_mmap
-from mmactors.mm.mprotect import do_mprotect
-from mmactors.mm.munmap import do_munmap
-from mmactors.mm.overcommit import Overcommit
-from mmactors.mm.rmap import anon_vma_number, is_anon
+from mmactors.mm.area import mman
+from mmactors.mm.area.overcommit import Overcommit
+from mmactors.mm.rmap.rmap import anon_vma_number, is_anon
+from mmactors.mm.syscall.mmap import ksys_mmap
+from mmactors.mm.syscall.mprotect import do_mprotect
+from mmactors.mm.syscall.munmap import do_munmap
 from mmactors.rules import Rules
 from mmactors.units import PAGE_SIZE
-from mmactors.validate.userland_machine import UserlandMachine
+from mmactors.validate.userland.userland_machine import UserlandMachine
 
 PLACE = 0x70_0000_0000
 

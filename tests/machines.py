@@ -12,15 +12,15 @@ from attrs import define, evolve, field, frozen
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.schedule import Schedule
 from mmactors.hw.config import HardwareConfig
-from mmactors.mm.boot import MemoryConfig
-from mmactors.mm.pcp import COUNT
+from mmactors.mm.boot.boot import MemoryConfig
+from mmactors.mm.page_alloc.pcp import COUNT
 from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FREE_PAGES, NR_PAGETABLE
 from mmactors.observe.log import EventLog
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.machine import Machine
 from mmactors.scenario.schema import MachineConfig, ProcessConfig, Scenario
 from mmactors.units import MIB
-from mmactors.workload.operation import parse_operation
+from mmactors.workload.operation.all import parse_operation
 
 TRACES = Path(__file__).parent / "reference" / "traces"
 SANITIZE_VARIABLE = "MMACTORS_SANITIZE"

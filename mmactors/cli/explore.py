@@ -18,12 +18,12 @@ from rich.text import Text
 
 from mmactors.engine.schedule import ScheduleMismatch
 from mmactors.errors import Place, Problem, UserError
-from mmactors.explore.budget import Budget
-from mmactors.explore.options import Options
-from mmactors.explore.progress import Progress
-from mmactors.explore.search import replay
-from mmactors.explore.store import DIRECTORY
-from mmactors.explore.verdict import Verdict
+from mmactors.explore.search.budget import Budget
+from mmactors.explore.search.options import Options
+from mmactors.explore.search.progress import Progress
+from mmactors.explore.search.search import replay
+from mmactors.explore.search.store import DIRECTORY
+from mmactors.explore.search.verdict import Verdict
 from mmactors.races.machine import ExploredMachine
 from mmactors.races.pair import PairResult, explore_pair, with_rules
 from mmactors.races.table import COLUMNS, as_json, line, markdown, row

@@ -14,8 +14,8 @@ from attrs import define
 
 from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.baton import Engine
-from mmactors.engine.lock_observer import TOP_LEVEL, Hold, StandIn
-from mmactors.engine.lock_stat import LockClass
+from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold, StandIn
+from mmactors.engine.lock.lock_stat import LockClass
 from mmactors.engine.report import EngineError
 
 M = TypeVar("M")

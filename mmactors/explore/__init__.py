@@ -4,7 +4,8 @@
     def test_counter(world):
         ...
 
-The package is callable: `mmactors.explore(...)` is `mmactors.explore.decorator.explore(...)`.
+The package is callable: `mmactors.explore(...)` is
+`mmactors.explore.search.decorator.explore(...)`.
 
 The map: `world` is what a test builds; `untimed` the engine it runs on; `execution` runs one
 schedule; `dfs`, `pos`, `random_walk` and `pct` say which; `search` gives them a budget; `shrink`,
@@ -15,14 +16,14 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from mmactors.explore.broken import Broken, Kind
-from mmactors.explore.budget import Budget
-from mmactors.explore.decorator import RaceFound, explore, play
-from mmactors.explore.nondeterminism import Nondeterminism
-from mmactors.explore.options import Options
-from mmactors.explore.search import replay, search
-from mmactors.explore.verdict import Failure, Outcome, Verdict
-from mmactors.explore.world import World
+from mmactors.explore.execution.broken import Broken, Kind
+from mmactors.explore.execution.nondeterminism import Nondeterminism
+from mmactors.explore.search.budget import Budget
+from mmactors.explore.search.decorator import RaceFound, explore, play
+from mmactors.explore.search.options import Options
+from mmactors.explore.search.search import replay, search
+from mmactors.explore.search.verdict import Failure, Outcome, Verdict
+from mmactors.explore.world.world import World
 
 __all__ = [
     "Broken",

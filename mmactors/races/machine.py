@@ -16,10 +16,10 @@ from attrs import evolve
 from mmactors.engine.cpu import WaitQueue
 from mmactors.engine.mailbox import Mailbox
 from mmactors.errors import Place, Problem, UserError
-from mmactors.explore.execution import Execution
-from mmactors.explore.loud import BecameVisible
-from mmactors.explore.untimed import SearchEngine
-from mmactors.explore.world import World
+from mmactors.explore.engine.untimed import SearchEngine
+from mmactors.explore.execution.execution import Execution
+from mmactors.explore.execution.loud import BecameVisible
+from mmactors.explore.world.world import World
 from mmactors.races.checkpoint import Checkpoint
 from mmactors.races.objects import MachineObjects
 from mmactors.races.surroundings import allow
@@ -28,7 +28,7 @@ from mmactors.scenario.dump import dump_scenario
 from mmactors.scenario.precompile import precompile_machine
 from mmactors.scenario.schema import Scenario
 from mmactors.scenario.wiring import Wired, wire
-from mmactors.workload.operation import Race
+from mmactors.workload.operation.all import Race
 
 _MAX_SETUP_STEPS: Final = 1_000_000
 

@@ -14,25 +14,25 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from mmactors.actors.address_space import PAGE_TABLES, RSS
-from mmactors.actors.kernel import Kernel
-from mmactors.actors.page_alloc import PAGEBLOCK, PAGES, PCP, VMSTAT, ZONELISTS
-from mmactors.actors.rmap_locks import ANON_VMA, I_MMAP, VMAS
-from mmactors.actors.user_access import DATA, TLB
+from mmactors.actors.alloc.page_alloc import PAGEBLOCK, PAGES, PCP, VMSTAT, ZONELISTS
+from mmactors.actors.program.user_access import DATA, TLB
+from mmactors.actors.rmap.rmap_locks import ANON_VMA, I_MMAP, VMAS
+from mmactors.actors.state.address_space import PAGE_TABLES, RSS
+from mmactors.actors.state.kernel import Kernel
 from mmactors.arch import pte
 from mmactors.checks import VALUE
 from mmactors.engine.baton import Keyed
 from mmactors.engine.guard import Guard
-from mmactors.engine.rcu import RCU
+from mmactors.engine.lock.rcu import RCU
 from mmactors.hw.watch import CachedEntry
-from mmactors.mm.anon_vma import AnonVma
-from mmactors.mm.buddy import MAX_ORDER, PAGEBLOCK_TYPE_MASK
-from mmactors.mm.mm_struct import MmStruct
-from mmactors.mm.pcp import NR_PCP_LISTS
-from mmactors.mm.swapops import is_migration_entry, migration_entry_pfn
-from mmactors.mm.vma import Vma
+from mmactors.mm.area.anon_vma import AnonVma
+from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.area.vma import Vma
+from mmactors.mm.page_alloc.buddy import MAX_ORDER, PAGEBLOCK_TYPE_MASK
+from mmactors.mm.page_alloc.pcp import NR_PCP_LISTS
+from mmactors.mm.page_alloc.zone import Zone
+from mmactors.mm.page_table.swap_entry import is_migration_entry, migration_entry_pfn
 from mmactors.mm.vmstat import NR_FREE_PAGES
-from mmactors.mm.zone import Zone
 
 _PTE_FLAGS: Final = (
     ("RW", pte.RW),

@@ -12,13 +12,13 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from mmactors.explore.broken import Broken
-from mmactors.explore.budget import Budget
-from mmactors.explore.execution import Execution
-from mmactors.explore.options import Options
-from mmactors.explore.script import Script, play_settled
-from mmactors.explore.search import search
-from mmactors.explore.verdict import Outcome, Verdict
+from mmactors.explore.execution.broken import Broken
+from mmactors.explore.execution.execution import Execution
+from mmactors.explore.execution.script import Script, play_settled
+from mmactors.explore.search.budget import Budget
+from mmactors.explore.search.options import Options
+from mmactors.explore.search.search import search
+from mmactors.explore.search.verdict import Outcome, Verdict
 from mmactors.races.machine import ExploredMachine
 from mmactors.scenario.race_config import RaceConfig
 from mmactors.scenario.schema import Scenario

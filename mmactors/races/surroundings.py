@@ -9,16 +9,16 @@ programs have names. Everything else that may happen is asked for where it would
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from mmactors.actors.address_space import PAGE_TABLES
-from mmactors.actors.kernel import Kernel
-from mmactors.actors.process import Process
-from mmactors.actors.user_access import TLB
+from mmactors.actors.program.process import Process
+from mmactors.actors.program.user_access import TLB
+from mmactors.actors.state.address_space import PAGE_TABLES
+from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.trace import LOAD
 from mmactors.engine.chance import TLB_EVICTS, TLB_PREFETCHES
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Mode
 from mmactors.errors import Place, Problem, UserError
-from mmactors.explore.world import World
+from mmactors.explore.world.world import World
 from mmactors.hw.hardware import REASON, STALE
 from mmactors.units import PAGE_SIZE
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mmactors.explore.verdict import Verdict
+from mmactors.explore.search.verdict import Verdict
 from mmactors.races.pair import NR_REPLAYS, Half, PairResult
 
 COLUMNS = ("id", "title", "buggy kernel", "shrunk to", "replayed", "right kernel")

@@ -11,12 +11,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mmactors.actors.kernel import Kernel
+from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.pte import PTRS_PER_TABLE
-from mmactors.mm.mapped_file import MappedFile
-from mmactors.mm.mm_struct import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
-from mmactors.mm.pcp import COUNT, NR_PCP_LISTS
-from mmactors.mm.tlb_state import LOADED_MM_SWITCHING
+from mmactors.mm.area.mapped_file import MappedFile
+from mmactors.mm.area.mm_struct import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
+from mmactors.mm.entries.tlb_state import LOADED_MM_SWITCHING
+from mmactors.mm.page_alloc.pcp import COUNT, NR_PCP_LISTS
 from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED, NR_FREE_PAGES, NR_PAGETABLE
 from mmactors.sanitize.count import (
     ANON,

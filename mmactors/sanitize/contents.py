@@ -23,9 +23,9 @@ from zlib import crc32
 
 from attrs import define, field
 
-from mmactors.mm.mapped_file import MappedFile, Mapping
-from mmactors.mm.mm_struct import MmStruct
-from mmactors.mm.vma import VM_SHARED, Vma, linear_page_index
+from mmactors.mm.area.mapped_file import MappedFile, Mapping
+from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.area.vma import VM_SHARED, Vma, linear_page_index
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.page_history import Moment
 from mmactors.units import PAGE_MASK, PAGE_SHIFT

@@ -9,9 +9,9 @@ from typing import Any, Final
 from mmactors.arch.jit import compiled
 from mmactors.arch.page import PG_RESERVED, PG_SLAB, PG_SWAPBACKED
 from mmactors.arch.pte import PFN_MASK, PFN_SHIFT, PRESENT, PROTNONE, PSE, PTRS_PER_TABLE, SPECIAL
-from mmactors.mm.buddy import PAGEBLOCK_ORDER, PAGEBLOCK_TYPE_MASK
-from mmactors.mm.gfp import MIGRATE_ISOLATE
-from mmactors.mm.rmap import PAGE_MAPPING_ANON
+from mmactors.mm.page_alloc.buddy import PAGEBLOCK_ORDER, PAGEBLOCK_TYPE_MASK
+from mmactors.mm.page_alloc.gfp import MIGRATE_ISOLATE
+from mmactors.mm.rmap.rmap import PAGE_MAPPING_ANON
 from mmactors.sanitize.page_state import ALLOCATED
 
 ANON: Final = 0

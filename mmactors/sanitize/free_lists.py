@@ -11,8 +11,8 @@ from attrs import define, field
 from numpy.typing import NDArray
 
 from mmactors.arch.page import PageColumns
-from mmactors.mm.pcp import NR_PCP_LISTS, PerCpuPages, pindex_to_order
-from mmactors.mm.zone import Zone
+from mmactors.mm.page_alloc.pcp import NR_PCP_LISTS, PerCpuPages, pindex_to_order
+from mmactors.mm.page_alloc.zone import Zone
 from mmactors.sanitize.count import count_buddies, count_list
 
 _SIZES: Final = [1 << pindex_to_order(pindex) for pindex in range(NR_PCP_LISTS)]

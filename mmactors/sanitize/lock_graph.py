@@ -23,8 +23,8 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
-from mmactors.engine.lock_observer import Hold
-from mmactors.engine.lock_stat import LockClass
+from mmactors.engine.lock.lock_observer import Hold
+from mmactors.engine.lock.lock_stat import LockClass
 
 
 class Usage(Enum):

@@ -29,7 +29,7 @@ from attrs import define
 from mmactors.engine.actor import Actor
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.lock_observer import Hold, Nesting, Observed
+from mmactors.engine.lock.lock_observer import Hold, Nesting, Observed
 from mmactors.sanitize.finding import Finding
 from mmactors.sanitize.lock_graph import (
     IN_IRQ,

@@ -12,7 +12,7 @@ from typing import Any, Final
 from attrs import define, frozen
 
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.lock_observer import Hold, Observed
+from mmactors.engine.lock.lock_observer import Hold, Observed
 from mmactors.sanitize.finding import Finding
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.lock_graph import (

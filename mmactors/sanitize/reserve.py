@@ -5,8 +5,8 @@ between the low and the min watermark (refresh_zone_stat_thresholds, tolerate_dr
 v6.1). What is let through beyond that takes pages that killed processes need to end.
 """
 
-from mmactors.mm.buddy import NR_ISOLATE_PAGEBLOCK, WMARK_LOW, WMARK_MIN
-from mmactors.mm.zone import Zone
+from mmactors.mm.page_alloc.buddy import NR_ISOLATE_PAGEBLOCK, WMARK_LOW, WMARK_MIN
+from mmactors.mm.page_alloc.zone import Zone
 
 
 def reserve_problem(zone: Zone, order: int) -> str | None:

@@ -21,8 +21,8 @@ from mmactors.arch.pte import DIRTY, PFN_MASK, PRESENT, RW
 from mmactors.engine.guard import Mode
 from mmactors.hw.hardware import Hardware
 from mmactors.hw.watch import CachedEntry
-from mmactors.mm.mm_struct import MmStruct
-from mmactors.mm.tlb_state import TlbState
+from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.entries.tlb_state import TlbState
 from mmactors.sanitize.page_history import Moment
 from mmactors.sanitize.tables import entry_of
 

@@ -9,14 +9,14 @@ from typing import Final
 
 from attrs import define, field
 
-from mmactors.actors.kernel import Kernel
+from mmactors.actors.state.kernel import Kernel
 from mmactors.checks import VALUE, Checks
 from mmactors.engine.guard import Mode
 from mmactors.events import ErrorReportEnd
 from mmactors.hw.hardware import FAULT_ADDRESS
-from mmactors.mm.gfp import GFP_ZERO
-from mmactors.mm.mapped_file import Mapping
-from mmactors.mm.mm_struct import MmStruct
+from mmactors.mm.area.mapped_file import Mapping
+from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.page_alloc.gfp import GFP_ZERO
 from mmactors.sanitize.at_rest import Mapped, counter_problems, leak_problems
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.contents import Contents

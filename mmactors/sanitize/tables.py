@@ -2,7 +2,7 @@
 
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.pte import PRESENT, PSE, PTRS_PER_TABLE, pte_pfn, table_index
-from mmactors.mm.page_table import PTE_LEVEL, PageTable
+from mmactors.mm.page_table.page_table import PTE_LEVEL, PageTable
 
 
 def entry_of(memory: PhysicalMemory, table: PageTable, address: int) -> int:

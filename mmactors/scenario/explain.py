@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from mmactors.hw.config import CacheConfig, HardwareConfig, TlbConfig
-from mmactors.mm.boot import boot_memory
+from mmactors.mm.boot.boot import boot_memory
 from mmactors.scenario.schema import Scenario
 from mmactors.units import PAGE_SIZE, format_bytes, format_ns
-from mmactors.workload.operation import (
+from mmactors.workload.operation.all import (
     Barrier,
     Brk,
     By,

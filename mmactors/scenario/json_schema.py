@@ -11,7 +11,7 @@ from attrs import NOTHING, has
 from mmactors.option import OptionDoc
 from mmactors.scenario.schema import Expectation, Scenario
 from mmactors.scenario.structure import Field, config_fields, optional_type
-from mmactors.workload.operation import Operation
+from mmactors.workload.operation.all import Operation
 
 _UNIT_PATTERNS: Final = {
     "bytes": r"^\s*(0x[0-9a-fA-F]+|[0-9]+)\s*([KMGT](i?B)?|B)?\s*$",

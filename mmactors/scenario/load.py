@@ -25,14 +25,14 @@ from mmactors.scenario.meaning import meaning_problems
 from mmactors.scenario.overrides import apply_overrides, find
 from mmactors.scenario.schema import Expectation, Scenario
 from mmactors.scenario.structure import Structurer, TextError
-from mmactors.workload.operation import (
+from mmactors.workload.operation.all import (
     By,
     Operation,
     OperationError,
     RunTrace,
     parse_operation,
 )
-from mmactors.workload.trace_file import trace_format
+from mmactors.workload.trace.file import trace_format
 
 _ROOT_DOC: Final = OptionDoc(doc="a scenario")
 

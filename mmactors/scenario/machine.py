@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 from attrs import evolve, frozen
 
-from mmactors.actors.process import Process
+from mmactors.actors.program.process import Process
 from mmactors.engine.actor import NEVER
 from mmactors.engine.driver import Driver, close_actors
 from mmactors.engine.edge import Edge

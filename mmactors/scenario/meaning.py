@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from mmactors.actors.supported import SUPPORTED, why_not
+from mmactors.actors.program.supported import SUPPORTED, why_not
 from mmactors.errors import Place, Problem
 from mmactors.hw.config import HardwareConfig
-from mmactors.mm.boot import MemoryConfig
-from mmactors.mm.boot import problems_of as memory_problems
+from mmactors.mm.boot.boot import MemoryConfig
+from mmactors.mm.boot.boot import problems_of as memory_problems
 from mmactors.option import OptionDoc
 from mmactors.rules import Rules
 from mmactors.scenario.counter_names import counter_names
@@ -23,7 +23,7 @@ from mmactors.scenario.overrides import find
 from mmactors.scenario.race_config import RaceConfig
 from mmactors.scenario.schema import Expectation, MachineConfig, ProcessConfig, RecordConfig
 from mmactors.scenario.structure import Invalid, Structurer, config_fields, did_you_mean
-from mmactors.workload.operation import By, Cpu, Operation, OperationError, Race, Thread
+from mmactors.workload.operation.all import By, Cpu, Operation, OperationError, Race, Thread
 from mmactors.workload.program import check_program
 
 _NO_DOC: Final = OptionDoc(doc="")

@@ -16,9 +16,9 @@ from mmactors.arch.jit import is_cached, precompile
 from mmactors.arch.page import PageColumns
 from mmactors.hw.private import reference_code, reference_data, reference_one_miss
 from mmactors.hw.translate import translate
-from mmactors.mm.boot import MemoryConfig, boot_memory
-from mmactors.mm.gfp import GFP_HIGHUSER_MOVABLE
-from mmactors.mm.page_alloc import PageAllocator
+from mmactors.mm.boot.boot import MemoryConfig, boot_memory
+from mmactors.mm.page_alloc.allocator import PageAllocator
+from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE
 from mmactors.units import MIB
 
 _WORDS: Final = np.zeros(1, np.int64)

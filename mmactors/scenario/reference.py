@@ -10,14 +10,14 @@ from typing import Any, Final, get_args, get_origin
 
 from attrs import NOTHING, has
 
-from mmactors.actors.supported import SUPPORTED
+from mmactors.actors.program.supported import SUPPORTED
 from mmactors.scenario.json_schema import TEXTS
 from mmactors.scenario.schema import Scenario
 from mmactors.scenario.structure import Field, config_fields, optional_type
 from mmactors.units import format_bytes, format_ns
 from mmactors.workload.generator import PATTERNS
-from mmactors.workload.grammar import arguments_of, usage
-from mmactors.workload.operation import OPERATIONS, Generate
+from mmactors.workload.operation.all import OPERATIONS, Generate
+from mmactors.workload.operation.grammar import arguments_of, usage
 
 _INTRODUCTION: Final = """\
 A scenario is one YAML file. Unknown keys are errors. Sizes (bytes) may be written as `64K`, `2M`,

@@ -11,15 +11,15 @@ from typing import Final, Self
 
 from attrs import frozen
 
-from mmactors.actors.config import KernelConfig
+from mmactors.actors.state.config import KernelConfig
 from mmactors.engine.config import EngineConfig
 from mmactors.hw.config import MAX_CPUS, HardwareConfig
-from mmactors.mm.boot import MemoryConfig
+from mmactors.mm.boot.boot import MemoryConfig
 from mmactors.option import option
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.race_config import RaceConfig
 from mmactors.scenario.structure import TextError
-from mmactors.workload.operation import Operation
+from mmactors.workload.operation.all import Operation
 
 _COMPARISON = re.compile(r"\s*([A-Za-z_][\w./:-]*)\s*(==|!=|>=|<=|>|<)\s*(-?\d+)\s*")
 _OPERATORS: Final[dict[str, Callable[[int, int], bool]]] = {

@@ -6,46 +6,46 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from mmactors.actors.access_calls import AccessCalls
-from mmactors.actors.address_space import PAGE_TABLES
-from mmactors.actors.area_calls import AreaCalls
-from mmactors.actors.file_calls import FileCalls
-from mmactors.actors.gup import GupCalls
-from mmactors.actors.inode import FileSystem
-from mmactors.actors.interpreter import Interpreter
-from mmactors.actors.kernel import INIT_MM_CTX_ID, Kernel
-from mmactors.actors.memory import MemoryActor
-from mmactors.actors.page_alloc import PAGES, PCP, VMSTAT
-from mmactors.actors.page_calls import PageCalls
-from mmactors.actors.page_lock import PageLocks
-from mmactors.actors.process import Process
-from mmactors.actors.rmap_locks import locked_anon_vma_cache
-from mmactors.actors.switch import Switcher
-from mmactors.actors.thread import UserThread
-from mmactors.actors.zone import ZoneActor
+from mmactors.actors.alloc.page_alloc import PAGES, PCP, VMSTAT
+from mmactors.actors.alloc.zone import ZoneActor
+from mmactors.actors.program.access_calls import AccessCalls
+from mmactors.actors.program.area_calls import AreaCalls
+from mmactors.actors.program.file_calls import FileCalls
+from mmactors.actors.program.gup import GupCalls
+from mmactors.actors.program.interpreter import Interpreter
+from mmactors.actors.program.memory import MemoryActor
+from mmactors.actors.program.page_calls import PageCalls
+from mmactors.actors.program.process import Process
+from mmactors.actors.program.thread import UserThread
+from mmactors.actors.rmap.rmap_locks import locked_anon_vma_cache
+from mmactors.actors.state.address_space import PAGE_TABLES
+from mmactors.actors.state.inode import FileSystem
+from mmactors.actors.state.kernel import INIT_MM_CTX_ID, Kernel
+from mmactors.actors.state.page_lock import PageLocks
+from mmactors.actors.tlb.switch import Switcher
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PG_RESERVED, PageColumns
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Column, GuardedColumn, GuardedWords
-from mmactors.engine.lock import Spinlock
-from mmactors.engine.lock_stat import LockStatistics
+from mmactors.engine.lock.lock_stat import LockStatistics
+from mmactors.engine.lock.rcu import Rcu
+from mmactors.engine.lock.spinlock import Spinlock
 from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.policy import make_policy
 from mmactors.engine.probe import EngineProbe, EventSink
-from mmactors.engine.rcu import Rcu
 from mmactors.engine.schedule import Replay, Schedule
 from mmactors.engine.timer import Timer
 from mmactors.errors import Place, Problem, UserError
 from mmactors.hw.hardware import Hardware
-from mmactors.mm.boot import boot_memory
-from mmactors.mm.gfp import GFP_KERNEL
-from mmactors.mm.layout import MemoryLayout
-from mmactors.mm.mm_struct import MmStruct
-from mmactors.mm.page_alloc import PageAllocator
-from mmactors.mm.page_table import PageTable
-from mmactors.mm.tlb_state import TlbState
+from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.boot.boot import boot_memory
+from mmactors.mm.entries.tlb_state import TlbState
+from mmactors.mm.page_alloc.allocator import PageAllocator
+from mmactors.mm.page_alloc.gfp import GFP_KERNEL
+from mmactors.mm.page_alloc.layout import MemoryLayout
+from mmactors.mm.page_table.page_table import PageTable
 from mmactors.sanitize.sanitizer import Sanitizer, attach
 from mmactors.scenario.schema import Scenario
 

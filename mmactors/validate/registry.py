@@ -23,12 +23,12 @@ from mmactors.validate.result import CaseResult
 Validator = Callable[[Path], Iterator[CaseResult]]
 
 VALIDATORS: Final = {
-    "traces": "mmactors.validate.traces:validate_trace",
-    "buddy": "mmactors.validate.buddy:validate_buddy",
-    "userland/faults": "mmactors.validate.faults:validate_faults",
-    "userland/mmap_lock": "mmactors.validate.tlb:validate_tlb",
-    "userland/tlb": "mmactors.validate.tlb:validate_tlb",
-    "userland/vma": "mmactors.validate.vma:validate_vma",
+    "traces": "mmactors.validate.hardware.traces:validate_trace",
+    "buddy": "mmactors.validate.buddy.buddy:validate_buddy",
+    "userland/faults": "mmactors.validate.userland.faults:validate_faults",
+    "userland/mmap_lock": "mmactors.validate.userland.tlb:validate_tlb",
+    "userland/tlb": "mmactors.validate.userland.tlb:validate_tlb",
+    "userland/vma": "mmactors.validate.userland.vma:validate_vma",
 }
 """By topic: `module:function`, imported when the first recording of the topic is found."""
 

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from mmactors.arch.trace import LOAD, SIZE_MASK, SIZE_SHIFT, STORE, Trace
 from mmactors.option import option
 from mmactors.units import PAGE_SIZE, format_bytes
-from mmactors.workload.grammar import OperationError
-from mmactors.workload.trace_input import CHUNK_ROWS
+from mmactors.workload.operation.grammar import OperationError
+from mmactors.workload.trace.input import CHUNK_ROWS
 
 GRAINS_MAX: Final = 1 << 22
 """Grains of a range that a table is made for: 32 MiB a table."""

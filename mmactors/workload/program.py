@@ -10,10 +10,9 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from mmactors.workload.address import RESERVED_NAMES, Address, Range, Region
 from mmactors.workload.generator import must_suit
-from mmactors.workload.grammar import OperationError, close_match
-from mmactors.workload.operation import (
+from mmactors.workload.operation.address import RESERVED_NAMES, Address, Range, Region
+from mmactors.workload.operation.all import (
     Alias,
     AllocPages,
     Barrier,
@@ -51,6 +50,7 @@ from mmactors.workload.operation import (
     Write,
     parse_operation,
 )
+from mmactors.workload.operation.grammar import OperationError, close_match
 
 FIRST_PROCESS: Final = "P0"
 """What the process that runs the list is called."""

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from mmactors.arch.trace import LOAD, SIZE_SHIFT, STORE, Trace
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
-from mmactors.workload.operation import Read, Touch, Write
-from mmactors.workload.trace_input import CHUNK_ROWS
+from mmactors.workload.operation.all import Read, Touch, Write
+from mmactors.workload.trace.input import CHUNK_ROWS
 
 _MULTIPLIER: Final = np.uint64(6364136223846793005)
 _INCREMENT: Final = np.uint64(1442695040888963407)

@@ -5,7 +5,7 @@ import errno
 import pytest
 from machines import final_status, run_to_nothing, scenario_of
 
-from mmactors.mm.handle_mm_fault import BUS_ADRERR, SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGSEGV
+from mmactors.mm.fault.handle_mm_fault import BUS_ADRERR, SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGSEGV
 
 
 def signals(ran):

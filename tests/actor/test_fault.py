@@ -3,9 +3,9 @@
 import pytest
 from machines import final_status, run, run_to_nothing, scenario_of
 
-from mmactors.actors.fault import PF_INSTR, PF_PROT, PF_USER, PF_WRITE
-from mmactors.mm.gfp import GFP_HIGHUSER_MOVABLE, GFP_NOWAIT, GFP_ZERO
-from mmactors.mm.handle_mm_fault import SEGV_ACCERR, SEGV_MAPERR, SIGKILL, SIGSEGV
+from mmactors.actors.fault.fault import PF_INSTR, PF_PROT, PF_USER, PF_WRITE
+from mmactors.mm.fault.handle_mm_fault import SEGV_ACCERR, SEGV_MAPERR, SIGKILL, SIGSEGV
+from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE, GFP_NOWAIT, GFP_ZERO
 from mmactors.units import MIB
 
 

@@ -2,7 +2,7 @@
 
 from machines import run, run_to_nothing, scenario_of
 
-from mmactors.actors.inode import I_RWSEM_CLASS
+from mmactors.actors.state.inode import I_RWSEM_CLASS
 from mmactors.mm.vmstat import NR_FILE_PAGES, NR_SHMEM
 
 ENOENT, EBADF, EFAULT = 2, 9, 14

@@ -5,7 +5,7 @@ import errno
 import pytest
 from machines import final_status, run_to_nothing, scenario_of
 
-from mmactors.mm.handle_mm_fault import SIGKILL
+from mmactors.mm.fault.handle_mm_fault import SIGKILL
 
 
 def rss_of(ran, pid):

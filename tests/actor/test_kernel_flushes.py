@@ -2,17 +2,17 @@
 
 from machines import run, scenario_of
 
-from mmactors.actors.switch_mm import (
+from mmactors.actors.tlb.switch_mm import (
     TLB_LOCAL_SHOOTDOWN,
     TLB_REMOTE_SEND_IPI,
     TLB_REMOTE_SHOOTDOWN,
 )
-from mmactors.actors.tlb import TlbBatch, flush_tlb_all, flush_tlb_kernel_range
+from mmactors.actors.tlb.tlb import TlbBatch, flush_tlb_all, flush_tlb_kernel_range
 from mmactors.arch.pte import GLOBAL, PRESENT, pte_pfn
 from mmactors.hw import translate
 from mmactors.hw.layout import READ
-from mmactors.mm.kernel_mapping import VMALLOC_START, pgd_index
-from mmactors.mm.tlb_state import TLB_FLUSH_ALL
+from mmactors.mm.entries.tlb_state import TLB_FLUSH_ALL
+from mmactors.mm.vmalloc.kernel_mapping import VMALLOC_START, pgd_index
 from mmactors.units import PAGE_SIZE
 
 SPINNING = [

@@ -1,6 +1,6 @@
 """The memory actor: lines occupy the channels one after another."""
 
-from mmactors.actors.memory import MemoryActor, TransferLines
+from mmactors.actors.program.memory import MemoryActor, TransferLines
 from mmactors.engine.baton import Engine
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.mailbox import Mailbox

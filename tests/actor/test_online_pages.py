@@ -6,9 +6,9 @@ import pytest
 from attrs import evolve
 from machines import EXACT, run, scenario_of
 
-from mmactors.mm.boot import MemoryConfig, boot_memory
-from mmactors.mm.gfp import ZONE_MOVABLE
-from mmactors.mm.pcp import BATCH, HIGH
+from mmactors.mm.boot.boot import MemoryConfig, boot_memory
+from mmactors.mm.page_alloc.gfp import ZONE_MOVABLE
+from mmactors.mm.page_alloc.pcp import BATCH, HIGH
 from mmactors.races.pair import with_rules
 from mmactors.units import MIB
 

@@ -5,8 +5,8 @@ import errno
 import pytest
 from machines import EXACT, nr_free, run, scenario_of
 
-from mmactors.mm.buddy import PAGEBLOCK_PAGES
-from mmactors.mm.pcp import HIGH
+from mmactors.mm.page_alloc.buddy import PAGEBLOCK_PAGES
+from mmactors.mm.page_alloc.pcp import HIGH
 from mmactors.races.pair import with_rules
 from mmactors.workload.program import Program
 

@@ -3,7 +3,7 @@
 from engines import Log, cpu_of, engine_of, run, thread
 
 import mmactors
-from mmactors.actors.page_lock import PAGE_LOCK_UNFAIRNESS, PageLocks, page_waitqueue
+from mmactors.actors.state.page_lock import PAGE_LOCK_UNFAIRNESS, PageLocks, page_waitqueue
 from mmactors.arch.arena import Arena
 from mmactors.arch.page import PG_LOCKED, PG_WAITERS, PageColumns
 from mmactors.sanitize.lockdep import Lockdep

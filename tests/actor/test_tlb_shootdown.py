@@ -3,15 +3,15 @@
 import pytest
 from machines import run_to_nothing, scenario_of
 
-from mmactors.actors.switch_mm import (
+from mmactors.actors.tlb.switch_mm import (
     TLB_FLUSH_ON_TASK_SWITCH,
     TLB_LOCAL_MM_SHOOTDOWN,
     TLB_REMOTE_SEND_IPI,
     TLB_REMOTE_SHOOTDOWN,
 )
 from mmactors.hw.config import HardwareConfig
-from mmactors.mm.handle_mm_fault import SEGV_MAPERR, SIGSEGV
-from mmactors.mm.tlb_state import TLB_FLUSH_ALL
+from mmactors.mm.entries.tlb_state import TLB_FLUSH_ALL
+from mmactors.mm.fault.handle_mm_fault import SEGV_MAPERR, SIGSEGV
 
 
 def flushes(ran, reason):

@@ -4,10 +4,10 @@ import pytest
 from attrs import evolve
 from machines import run_to_nothing, scenario_of
 
-from mmactors.actors.config import KernelConfig
-from mmactors.actors.switch_mm import TLB_LOCAL_MM_SHOOTDOWN
-from mmactors.mm.gfp import GFP_NOWAIT
-from mmactors.mm.mmu_gather import MAX_GATHER_BATCH, MMU_GATHER_BUNDLE
+from mmactors.actors.state.config import KernelConfig
+from mmactors.actors.tlb.switch_mm import TLB_LOCAL_MM_SHOOTDOWN
+from mmactors.mm.entries.mmu_gather import MAX_GATHER_BATCH, MMU_GATHER_BUNDLE
+from mmactors.mm.page_alloc.gfp import GFP_NOWAIT
 
 
 def ran_with(program, *, cpus=1, **kernel):

@@ -2,15 +2,15 @@
 
 from attrs import define, field
 
-from mmactors.actors.costs import KernelCosts
-from mmactors.actors.zone import ZoneActor
+from mmactors.actors.alloc.zone import ZoneActor
+from mmactors.actors.state.costs import KernelCosts
 from mmactors.engine.baton import Engine
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.driver import InlineDriver, close_actors
-from mmactors.engine.lock_stat import LockStatistics
+from mmactors.engine.lock.lock_stat import LockStatistics
 from mmactors.engine.mailbox import Mailbox
 from mmactors.events import NullProbe
-from mmactors.mm.zone_request import RmqueueBulk, ZoneAnswer
+from mmactors.mm.page_alloc.zone_request import RmqueueBulk, ZoneAnswer
 
 COSTS = KernelCosts(zone_lock_ns=50, zone_page_ns=10)
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmactors.errors import UserError
-from mmactors.validate.buddy import validate_buddy
+from mmactors.validate.buddy.buddy import validate_buddy
 
 THP = (
     Path(__file__).parent.parent / "reference/linux-6.1/kernel/buddy/256M-c1-thp-s1.json"

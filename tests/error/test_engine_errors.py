@@ -7,11 +7,13 @@ from engines import cpu_of, engine_of, run, spawn, thread
 
 from mmactors.engine.cpu import Interrupt, WaitQueue
 from mmactors.engine.ipi import CallWithInterruptsOff, call_on
-from mmactors.engine.lock import Mutex, Spinlock
-from mmactors.engine.lock_stat import LockStatistics
+from mmactors.engine.lock.lock_stat import LockStatistics
+from mmactors.engine.lock.rcu import Rcu
+from mmactors.engine.lock.rwsem import RwSem
+from mmactors.engine.lock.seqcount import SeqCount
+from mmactors.engine.lock.spinlock import Mutex, Spinlock
 from mmactors.engine.mailbox import AskInInterrupt, Mailbox
 from mmactors.engine.probe import EngineProbe
-from mmactors.engine.rcu import Rcu
 from mmactors.engine.report import (
     ActorCrashed,
     Deadlock,
@@ -19,9 +21,7 @@ from mmactors.engine.report import (
     SleepInAtomicContext,
     StepBudgetExceeded,
 )
-from mmactors.engine.rwsem import RwSem
 from mmactors.engine.scope import DriverScope
-from mmactors.engine.seqcount import SeqCount
 from mmactors.engine.timer import Timer
 from mmactors.events import MmPageFree
 

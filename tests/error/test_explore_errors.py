@@ -10,8 +10,9 @@ import mmactors
 from mmactors.engine.guard import GuardViolation
 from mmactors.engine.schedule import ScheduleMismatch
 from mmactors.errors import UserError
-from mmactors.explore import Budget, Kind, Nondeterminism, Options, replay, search
-from mmactors.explore.store import Store
+from mmactors.explore import Budget, Kind, Nondeterminism, Options, replay
+from mmactors.explore.search import search
+from mmactors.explore.search.store import Store
 
 
 def world_of(*actors):
@@ -107,8 +108,8 @@ def build(world):
 def _fingerprint_of_text(text):
     import linecache
 
-    from mmactors.explore.execution import Execution
-    from mmactors.explore.script import fingerprint
+    from mmactors.explore.execution.execution import Execution
+    from mmactors.explore.execution.script import fingerprint
 
     name = f"<{len(text)} {text.count('read')}>"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)

@@ -6,9 +6,10 @@ import pytest
 
 from mmactors.engine.cell import Cell
 from mmactors.engine.ipi import call_on
-from mmactors.engine.lock import Spinlock
-from mmactors.engine.lock_stat import LockStatistics
-from mmactors.explore import Nondeterminism, Options, search
+from mmactors.engine.lock.lock_stat import LockStatistics
+from mmactors.engine.lock.spinlock import Spinlock
+from mmactors.explore import Nondeterminism, Options
+from mmactors.explore.search import search
 
 
 def machine(world, *, number):

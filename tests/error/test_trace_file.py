@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmactors.errors import UserError
-from mmactors.workload.champsim import read_champsim
-from mmactors.workload.lackey import read_lackey
-from mmactors.workload.npz import read_npz_chunks
-from mmactors.workload.trace_file import TraceFormat, open_trace, trace_format
-from mmactors.workload.trace_input import USER_END
+from mmactors.workload.trace.champsim import read_champsim
+from mmactors.workload.trace.file import TraceFormat, open_trace, trace_format
+from mmactors.workload.trace.input import USER_END
+from mmactors.workload.trace.lackey import read_lackey
+from mmactors.workload.trace.npz import read_npz_chunks
 
 LACKEY = b"==1== x\nI  04001000,3\n L 1ffeffe7e,8\n S 0000abcd,16\n M 10,1\n" * 20
 CHAMPSIM = b"".join(

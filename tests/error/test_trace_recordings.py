@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmactors.errors import Place, UserError
-from mmactors.validate.dinero import NotModelledError, dinero_levels
-from mmactors.validate.traces import read_truth, validate_trace
+from mmactors.validate.hardware.dinero import NotModelledError, dinero_levels
+from mmactors.validate.hardware.traces import read_truth, validate_trace
 
 TRACES = Path(__file__).parent.parent / "reference" / "traces"
 L1 = "-l1-isize 8K -l1-ibsize 32 -l1-dsize 8K -l1-dbsize 32"

@@ -5,8 +5,8 @@ import time
 
 from attrs import evolve
 
-from mmactors.mm.boot import MemoryConfig, boot_memory
-from mmactors.mm.e820 import e820_map
+from mmactors.mm.boot.boot import MemoryConfig, boot_memory
+from mmactors.mm.boot.e820 import e820_map
 from mmactors.units import GIB, MIB, PAGE_SHIFT, TIB
 
 

@@ -1,10 +1,11 @@
-"""The rules of the buddy lists, one by one (mm/buddy.py), through what a zone serves."""
+"""The rules of the buddy lists, one by one (mm/page_alloc/buddy.py), through what a zone serves."""
 
 import pytest
 
 from mmactors.arch.arena import Arena
 from mmactors.arch.page import PG_LRU, PageColumns
-from mmactors.mm.buddy import (
+from mmactors.mm.page_alloc.allocator import PageAllocator
+from mmactors.mm.page_alloc.buddy import (
     MANAGED_PAGES,
     MAX_ORDER,
     NR_RESERVED_HIGHATOMIC,
@@ -14,7 +15,7 @@ from mmactors.mm.buddy import (
     ZONE_BOOSTED_WATERMARK,
     ZONE_FLAGS,
 )
-from mmactors.mm.gfp import (
+from mmactors.mm.page_alloc.gfp import (
     ALLOC_HIGHATOMIC,
     ALLOC_KSWAPD,
     ALLOC_NOFRAGMENT,
@@ -24,9 +25,8 @@ from mmactors.mm.gfp import (
     MIGRATE_RECLAIMABLE,
     MIGRATE_UNMOVABLE,
 )
-from mmactors.mm.layout import MemoryLayout, ZoneLayout
-from mmactors.mm.page_alloc import PageAllocator
-from mmactors.mm.zone_request import (
+from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneLayout
+from mmactors.mm.page_alloc.zone_request import (
     FreeOnePage,
     ReserveHighatomicPageblock,
     RmqueueBuddy,

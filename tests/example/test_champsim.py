@@ -8,7 +8,7 @@ import pytest
 
 from mmactors.arch.trace import FETCH, KIND_MASK, LOAD, SIZE_SHIFT, STORE
 from mmactors.errors import UserError
-from mmactors.workload.champsim import is_champsim, read_champsim
+from mmactors.workload.trace.champsim import is_champsim, read_champsim
 
 
 def record(ip, *, sources=(), destinations=(), is_branch=0, branch_taken=0):

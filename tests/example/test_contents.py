@@ -11,8 +11,8 @@ import pytest
 from attrs import evolve
 from machines import run, scenario_of
 
-from mmactors.mm.mapped_file import Mapping
-from mmactors.mm.mm_struct import MmStruct
+from mmactors.mm.area.mapped_file import Mapping
+from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.sanitizer import Sanitizer

@@ -6,7 +6,7 @@ import pytest
 from explored import MACHINE
 
 from mmactors.cli.main import run_command
-from mmactors.explore.script import encode
+from mmactors.explore.execution.script import encode
 
 RACE = (
     MACHINE.format(cpus=2)

@@ -6,7 +6,8 @@ import pytest
 from toys import fixed, lost_update, stale_tlb
 
 from mmactors.engine.schedule import ScheduleMismatch
-from mmactors.explore import Options, replay, search
+from mmactors.explore import Options, replay
+from mmactors.explore.search import search
 
 
 def test_a_search_says_how_far_it_is():
@@ -58,7 +59,7 @@ def test_what_is_no_function_says_what_it_builds():
 
 def test_a_schedule_of_another_version_is_refused(monkeypatch):
     """The package is a part of the program."""
-    from mmactors.explore import script
+    from mmactors.explore.execution import script
 
     failure = search(lost_update).failure
     monkeypatch.setattr(script, "_version", lambda: "another")

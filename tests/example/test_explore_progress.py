@@ -4,7 +4,8 @@ from functools import partial
 
 import pytest
 
-from mmactors.explore import Kind, Options, search
+from mmactors.explore import Kind, Options
+from mmactors.explore.search import search
 
 
 def test_a_monitor_that_stays_hot_is_broken_though_the_state_never_repeats():

@@ -5,7 +5,8 @@ from functools import partial
 from mmactors.engine.cell import Cell
 from mmactors.engine.cpu import WaitQueue
 from mmactors.engine.mailbox import Mailbox
-from mmactors.explore import Kind, Options, Outcome, search
+from mmactors.explore import Kind, Options, Outcome
+from mmactors.explore.search import search
 
 
 class Column:

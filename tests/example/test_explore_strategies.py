@@ -3,12 +3,13 @@
 import pytest
 from toys import TOYS, fixed, lost_update, order, stale_tlb
 
-from mmactors.explore import Budget, Options, Outcome, search
-from mmactors.explore.dfs import DepthFirst
-from mmactors.explore.execution import Execution
-from mmactors.explore.pct import Pct
-from mmactors.explore.pos import PartialOrderSampling
-from mmactors.explore.random_walk import RandomWalk
+from mmactors.explore import Budget, Options, Outcome
+from mmactors.explore.execution.execution import Execution
+from mmactors.explore.search import search
+from mmactors.explore.strategy.dfs import DepthFirst
+from mmactors.explore.strategy.pct import Pct
+from mmactors.explore.strategy.pos import PartialOrderSampling
+from mmactors.explore.strategy.random_walk import RandomWalk
 
 every_toy = pytest.mark.parametrize("build", TOYS.values(), ids=TOYS)
 

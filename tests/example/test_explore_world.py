@@ -6,12 +6,13 @@ import pytest
 
 from mmactors.engine.cell import Cell
 from mmactors.engine.ipi import call_on
-from mmactors.engine.lock import Mutex, Spinlock
-from mmactors.engine.lock_stat import LockStatistics
+from mmactors.engine.lock.lock_stat import LockStatistics
+from mmactors.engine.lock.rcu import Rcu
+from mmactors.engine.lock.rwsem import RwSem
+from mmactors.engine.lock.spinlock import Mutex, Spinlock
 from mmactors.engine.mailbox import Mailbox
-from mmactors.engine.rcu import Rcu
-from mmactors.engine.rwsem import RwSem
-from mmactors.explore import Kind, Options, Outcome, search
+from mmactors.explore import Kind, Options, Outcome
+from mmactors.explore.search import search
 
 
 def results_of(build):

@@ -14,7 +14,7 @@ from mmactors.workload.generator import (
     generate,
     splitmix64,
 )
-from mmactors.workload.grammar import OperationError
+from mmactors.workload.operation.grammar import OperationError
 
 START = 0x7000_0000
 UNIFORM = [268288, 92608, 304576, 593728, 724992]

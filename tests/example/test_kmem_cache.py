@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmactors.mm.kmem_cache import MIN_PARTIAL, KmemCache, SlabObject
+from mmactors.mm.slab.kmem_cache import MIN_PARTIAL, KmemCache, SlabObject
 
 
 def test_the_last_object_freed_is_handed_out_first():

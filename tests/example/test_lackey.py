@@ -10,7 +10,7 @@ import zstandard
 
 from mmactors.arch.trace import FETCH, KIND_MASK, LOAD, MODIFY, SIZE_SHIFT, STORE
 from mmactors.errors import UserError
-from mmactors.workload.lackey import read_lackey
+from mmactors.workload.trace.lackey import read_lackey
 
 RECORDED = Path(__file__).parents[1] / "reference" / "lackey" / "true.lackey"
 

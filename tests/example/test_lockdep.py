@@ -4,13 +4,13 @@ import pytest
 from engines import cpu_of, engine_of, run, spawn, thread
 
 from mmactors.engine.ipi import call_on
-from mmactors.engine.lock import Mutex, Spinlock
-from mmactors.engine.lock_observer import SINGLE_DEPTH_NESTING, Nesting
-from mmactors.engine.lock_stat import LockClass
+from mmactors.engine.lock.lock_observer import SINGLE_DEPTH_NESTING, Nesting
+from mmactors.engine.lock.lock_stat import LockClass
+from mmactors.engine.lock.rcu import Rcu
+from mmactors.engine.lock.rwsem import RwSem
+from mmactors.engine.lock.seqcount import SeqCount
+from mmactors.engine.lock.spinlock import Mutex, Spinlock
 from mmactors.engine.mailbox import Mailbox
-from mmactors.engine.rcu import Rcu
-from mmactors.engine.rwsem import RwSem
-from mmactors.engine.seqcount import SeqCount
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.lockdep import Lockdep
 

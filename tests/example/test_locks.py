@@ -7,8 +7,8 @@ from engines import Log, cpu_of, engine_of, run, spawn, thread
 
 from mmactors.engine.cpu import Interrupt
 from mmactors.engine.driver import close_actors
-from mmactors.engine.lock import Mutex, Spinlock
-from mmactors.engine.lock_stat import LockStatistics
+from mmactors.engine.lock.lock_stat import LockStatistics
+from mmactors.engine.lock.spinlock import Mutex, Spinlock
 
 
 def lock_of(engine, kind=Spinlock, name="lock"):

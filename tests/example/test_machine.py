@@ -7,8 +7,8 @@ import trio
 from attrs import evolve
 from machines import Lines, run, scenario_of
 
-from mmactors.actors import thread
-from mmactors.actors.memory import TransferLines
+from mmactors.actors.program import thread
+from mmactors.actors.program.memory import TransferLines
 from mmactors.engine.report import ActorCrashed, Deadlock, StepBudgetExceeded
 from mmactors.observe.log import EventLog
 from mmactors.scenario.counter_names import counter_names

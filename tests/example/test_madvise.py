@@ -5,11 +5,11 @@ import errno
 import pytest
 from areas import PLACE, RW, Areas, pages
 
-from mmactors.mm import mman
-from mmactors.mm.madvise import do_madvise, needs_write_lock
-from mmactors.mm.mincore import do_mincore
-from mmactors.mm.msync import do_msync
-from mmactors.mm.vma import VM_DONTCOPY, VM_RAND_READ, VM_SEQ_READ, VM_WIPEONFORK
+from mmactors.mm.area import mman
+from mmactors.mm.area.vma import VM_DONTCOPY, VM_RAND_READ, VM_SEQ_READ, VM_WIPEONFORK
+from mmactors.mm.syscall.madvise import do_madvise, needs_write_lock
+from mmactors.mm.syscall.mincore import do_mincore
+from mmactors.mm.syscall.msync import do_msync
 from mmactors.units import PAGE_SIZE
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmactors.mm.vma import VM_READ, Vma, VmaTree
+from mmactors.mm.area.vma import VM_READ, Vma, VmaTree
 from mmactors.units import PAGE_SIZE
 
 

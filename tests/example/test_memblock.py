@@ -1,6 +1,6 @@
 """Region lists and the search for free memory."""
 
-from mmactors.mm.memblock import Memblock, Region, RegionList
+from mmactors.mm.boot.memblock import Memblock, Region, RegionList
 from mmactors.units import MIB, PAGE_SIZE
 
 

@@ -5,11 +5,11 @@ import errno
 import pytest
 from areas import PLACE, Areas, pages
 
-from mmactors.mm import mman
-from mmactors.mm.brk import do_brk
-from mmactors.mm.madvise import do_madvise
-from mmactors.mm.mlock import do_mlock, do_mlockall, do_munlock, do_munlockall
-from mmactors.mm.rlimit import Rlimits
+from mmactors.mm.area import mman
+from mmactors.mm.area.rlimit import Rlimits
+from mmactors.mm.syscall.brk import do_brk
+from mmactors.mm.syscall.madvise import do_madvise
+from mmactors.mm.syscall.mlock import do_mlock, do_mlockall, do_munlock, do_munlockall
 from mmactors.units import PAGE_SIZE
 
 

@@ -1,18 +1,19 @@
 """The address space's own counters and its snapshots."""
 
 from mmactors.arch.memory import PhysicalMemory
-from mmactors.mm import mman, mmap
-from mmactors.mm.anon_vma_chain import anon_vma_prepare, unlink_anon_vmas
-from mmactors.mm.mm_config import MmConfig
-from mmactors.mm.mm_struct import (
+from mmactors.mm.area import mman
+from mmactors.mm.area.anon_vma_chain import anon_vma_prepare, unlink_anon_vmas
+from mmactors.mm.area.mm_config import MmConfig
+from mmactors.mm.area.mm_struct import (
     MM_ANONPAGES,
     MM_FILEPAGES,
     MM_SHMEMPAGES,
     MM_SWAPENTS,
     MmStruct,
 )
-from mmactors.mm.munmap import UnmapRegion, do_munmap
-from mmactors.mm.page_table import PageTable
+from mmactors.mm.page_table.page_table import PageTable
+from mmactors.mm.syscall import mmap
+from mmactors.mm.syscall.munmap import UnmapRegion, do_munmap
 from mmactors.units import MIB, PAGE_SIZE
 
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from areas import Areas
 
-from mmactors.mm.mmu_gather import (
+from mmactors.mm.entries.mmu_gather import (
     MAX_GATHER_BATCH,
     MAX_GATHER_BATCH_COUNT,
     MMU_GATHER_BUNDLE,
     FlushRange,
     MmuGather,
 )
-from mmactors.mm.page_table import PMD_LEVEL, PMD_SHIFT, PTE_LEVEL, PUD_LEVEL, FreedTable
-from mmactors.mm.tlb_state import TLB_FLUSH_ALL
+from mmactors.mm.entries.tlb_state import TLB_FLUSH_ALL
+from mmactors.mm.page_table.page_table import PMD_LEVEL, PMD_SHIFT, PTE_LEVEL, PUD_LEVEL, FreedTable
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 BASE = 0x7D_0000_0000

@@ -5,11 +5,11 @@ import errno
 import pytest
 from areas import RW, Areas, pages
 
-from mmactors.mm import mman
-from mmactors.mm.mapped_file import FMODE_READ, MappedFile, Mapping
-from mmactors.mm.mlock import do_mlock
-from mmactors.mm.mprotect import do_mprotect
-from mmactors.mm.rlimit import Rlimits
+from mmactors.mm.area import mman
+from mmactors.mm.area.mapped_file import FMODE_READ, MappedFile, Mapping
+from mmactors.mm.area.rlimit import Rlimits
+from mmactors.mm.syscall.mlock import do_mlock
+from mmactors.mm.syscall.mprotect import do_mprotect
 from mmactors.units import PAGE_SIZE
 
 RO = mman.PROT_READ

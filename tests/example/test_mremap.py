@@ -6,10 +6,10 @@ import pytest
 from areas import PLACE, Areas, pages
 from attrs import evolve
 
-from mmactors.mm import mman
-from mmactors.mm.mlock import do_mlock
-from mmactors.mm.mremap import do_mremap
-from mmactors.mm.rlimit import Rlimits
+from mmactors.mm.area import mman
+from mmactors.mm.area.rlimit import Rlimits
+from mmactors.mm.syscall.mlock import do_mlock
+from mmactors.mm.syscall.mremap import do_mremap
 from mmactors.units import MIB, PAGE_SIZE
 
 FIXED = mman.MREMAP_MAYMOVE | mman.MREMAP_FIXED

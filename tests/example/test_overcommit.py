@@ -3,7 +3,7 @@
 import pytest
 from attrs import evolve
 
-from mmactors.mm.overcommit import (
+from mmactors.mm.area.overcommit import (
     OVERCOMMIT_ALWAYS,
     OVERCOMMIT_GUESS,
     OVERCOMMIT_NEVER,

@@ -1,16 +1,17 @@
-"""The rules of allocation across zones and passes (mm/freelist.py, mm/page_alloc.py)."""
+"""The rules of allocation across zones and passes (mm/page_alloc/allocator.py and freelist.py)."""
 
 import pytest
 
 from mmactors.arch.arena import Arena
 from mmactors.arch.page import PG_HEAD, PG_LRU, PageColumns
-from mmactors.mm.buddy import (
+from mmactors.mm.page_alloc.allocator import PageAllocator
+from mmactors.mm.page_alloc.buddy import (
     NR_RESERVED_HIGHATOMIC,
     WATERMARK_BOOST,
     ZONE_BOOSTED_WATERMARK,
     ZONE_FLAGS,
 )
-from mmactors.mm.gfp import (
+from mmactors.mm.page_alloc.gfp import (
     ALLOC_NOFRAGMENT,
     GFP_ATOMIC,
     GFP_COMP,
@@ -32,17 +33,9 @@ from mmactors.mm.gfp import (
     gfp_migratetype,
     gfp_zone,
 )
-from mmactors.mm.layout import MemoryLayout, ZoneLayout
-from mmactors.mm.page_alloc import PageAllocator
-from mmactors.mm.pcp import COUNT
-from mmactors.mm.vmstat import (
-    NR_FREE_PAGES,
-    NR_VM_ZONE_STAT_ITEMS,
-    NUMA_EVENT_NAMES,
-    PGALLOC_DMA,
-    PGFREE,
-)
-from mmactors.mm.zone_request import (
+from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneLayout
+from mmactors.mm.page_alloc.pcp import COUNT
+from mmactors.mm.page_alloc.zone_request import (
     FreeOnePage,
     FreePcppagesBulk,
     ReserveHighatomicPageblock,
@@ -50,6 +43,13 @@ from mmactors.mm.zone_request import (
     RmqueueBulk,
     UnreserveHighatomicPageblock,
     WakeupKswapd,
+)
+from mmactors.mm.vmstat import (
+    NR_FREE_PAGES,
+    NR_VM_ZONE_STAT_ITEMS,
+    NUMA_EVENT_NAMES,
+    PGALLOC_DMA,
+    PGFREE,
 )
 
 NAMES = ("DMA", "DMA32", "Normal", "Movable")

@@ -5,18 +5,18 @@ import pytest
 
 from mmactors.arch.arena import Arena
 from mmactors.arch.page import PG_MOVABLE_OPS, PG_RESERVED, PageColumns
-from mmactors.mm.boot import MemoryConfig, boot_memory
-from mmactors.mm.buddy import NR_ISOLATE_PAGEBLOCK, PAGEBLOCK_PAGES
-from mmactors.mm.gfp import GFP_KERNEL, GFP_RECLAIMABLE, MIGRATE_ISOLATE, MIGRATE_MOVABLE
-from mmactors.mm.page_alloc import PageAllocator
-from mmactors.mm.page_isolation import first_in_use, free_page_before
-from mmactors.mm.vmstat import NR_FREE_PAGES
-from mmactors.mm.zone_request import (
+from mmactors.mm.boot.boot import MemoryConfig, boot_memory
+from mmactors.mm.page_alloc.allocator import PageAllocator
+from mmactors.mm.page_alloc.buddy import NR_ISOLATE_PAGEBLOCK, PAGEBLOCK_PAGES
+from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_RECLAIMABLE, MIGRATE_ISOLATE, MIGRATE_MOVABLE
+from mmactors.mm.page_alloc.isolation import first_in_use, free_page_before
+from mmactors.mm.page_alloc.zone_request import (
     OfflineIsolatedPages,
     SetMigratetypeIsolate,
     SplitFreePage,
     UnsetMigratetypeIsolate,
 )
+from mmactors.mm.vmstat import NR_FREE_PAGES
 from mmactors.rules import Rules
 from mmactors.units import MIB
 

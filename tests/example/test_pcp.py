@@ -1,11 +1,12 @@
-"""The rules of the per-CPU lists (mm/pcp.py)."""
+"""The rules of the per-CPU lists (mm/page_alloc/pcp.py)."""
 
 import pytest
 
 from mmactors.arch.arena import Arena
 from mmactors.arch.page import PageColumns
-from mmactors.mm.buddy import NR_ISOLATE_PAGEBLOCK, ZONE_FLAGS, ZONE_RECLAIM_ACTIVE
-from mmactors.mm.gfp import (
+from mmactors.mm.page_alloc.allocator import PageAllocator
+from mmactors.mm.page_alloc.buddy import NR_ISOLATE_PAGEBLOCK, ZONE_FLAGS, ZONE_RECLAIM_ACTIVE
+from mmactors.mm.page_alloc.gfp import (
     GFP_HIGHUSER_MOVABLE,
     GFP_KERNEL,
     MIGRATE_HIGHATOMIC,
@@ -14,10 +15,15 @@ from mmactors.mm.gfp import (
     MIGRATE_RECLAIMABLE,
     MIGRATE_UNMOVABLE,
 )
-from mmactors.mm.layout import MemoryLayout, ZoneLayout
-from mmactors.mm.page_alloc import PageAllocator
-from mmactors.mm.pcp import COUNT, FREE_FACTOR, order_to_pindex, pcp_allowed_order, pindex_to_order
-from mmactors.mm.zone_request import FreeOnePage, FreePcppagesBulk, RmqueueBulk
+from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneLayout
+from mmactors.mm.page_alloc.pcp import (
+    COUNT,
+    FREE_FACTOR,
+    order_to_pindex,
+    pcp_allowed_order,
+    pindex_to_order,
+)
+from mmactors.mm.page_alloc.zone_request import FreeOnePage, FreePcppagesBulk, RmqueueBulk
 
 
 def machine(*, high=32, batch=4):

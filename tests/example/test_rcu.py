@@ -4,7 +4,7 @@ import pytest
 from engines import Log, cpu_of, engine_of, run, thread
 
 from mmactors.engine.cpu import WaitQueue
-from mmactors.engine.rcu import Rcu
+from mmactors.engine.lock.rcu import Rcu
 from mmactors.engine.report import SleepInAtomicContext
 
 

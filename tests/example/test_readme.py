@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 SECOND_SCREEN = 100
 """A screen is some fifty lines."""
 
-RAISED = "mmactors.explore.decorator.RaceFound"
+RAISED = "mmactors.explore.search.decorator.RaceFound"
 
 pytest_plugins = ["pytester"]
 

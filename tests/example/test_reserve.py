@@ -4,9 +4,9 @@ import pytest
 
 from mmactors.arch.arena import Arena
 from mmactors.arch.page import PageColumns
-from mmactors.mm.gfp import GFP_KERNEL
-from mmactors.mm.layout import MemoryLayout, ZoneLayout
-from mmactors.mm.page_alloc import PageAllocator
+from mmactors.mm.page_alloc.allocator import PageAllocator
+from mmactors.mm.page_alloc.gfp import GFP_KERNEL
+from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneLayout
 from mmactors.mm.vmstat import NR_FREE_PAGES
 from mmactors.rules import Rules
 from mmactors.sanitize.reserve import reserve_problem

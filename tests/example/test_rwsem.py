@@ -3,8 +3,8 @@
 import pytest
 from engines import Log, cpu_of, engine_of, run, thread
 
-from mmactors.engine.lock_stat import LockStatistics
-from mmactors.engine.rwsem import RwSem
+from mmactors.engine.lock.lock_stat import LockStatistics
+from mmactors.engine.lock.rwsem import RwSem
 
 
 class World:

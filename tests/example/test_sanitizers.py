@@ -6,12 +6,12 @@ import pytest
 from attrs import evolve
 from machines import Ran, run, scenario_of
 
-from mmactors.actors import mmu_gather
-from mmactors.actors.kernel import Kernel
+from mmactors.actors.entries import mmu_gather
+from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.page import PG_LOCKED
 from mmactors.engine.report import EngineError
-from mmactors.mm.mm_struct import MM_ANONPAGES
-from mmactors.mm.pcp import COUNT
+from mmactors.mm.area.mm_struct import MM_ANONPAGES
+from mmactors.mm.page_alloc.pcp import COUNT
 from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FREE_PAGES
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.finding import SanitizerError

@@ -18,7 +18,7 @@ from mmactors.scenario.load import load_scenario, parse_scenario
 from mmactors.scenario.schema import Expectation, Scenario
 from mmactors.scenario.structure import config_fields, optional_type
 from mmactors.units import MIB
-from mmactors.workload.operation import By, RunTrace, Touch
+from mmactors.workload.operation.all import By, RunTrace, Touch
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

@@ -2,7 +2,7 @@
 
 from engines import Log, engine_of, run, spawn
 
-from mmactors.engine.seqcount import SeqCount
+from mmactors.engine.lock.seqcount import SeqCount
 
 
 def test_a_disturbed_reader_reads_again():

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmactors.arch.pte import ACCESSED, DIRTY, PRESENT, PROTNONE, RW, USER, make_pte
-from mmactors.mm.swapops import (
+from mmactors.mm.page_table.swap_entry import (
     SWP_MIGRATION_READ,
     is_migration_entry,
     is_readable_migration_entry,

@@ -3,9 +3,9 @@
 import pytest
 from areas import PLACE, Areas, pages
 
-from mmactors.mm.mm_config import MmConfig
-from mmactors.mm.munmap import do_munmap
-from mmactors.mm.vmacache import find_vma, new_vmacache
+from mmactors.mm.area.mm_config import MmConfig
+from mmactors.mm.area.vmacache import find_vma, new_vmacache
+from mmactors.mm.syscall.munmap import do_munmap
 from mmactors.rules import Rules
 from mmactors.units import PAGE_SIZE
 

@@ -1,4 +1,5 @@
-"""What boot hands to a zone, what a zone says of itself, and what its answers tell (mm/zone.py)."""
+"""What boot hands to a zone, what a zone says of itself, what its answers tell
+(page_alloc/zone.py)."""
 
 import json
 from pathlib import Path
@@ -9,9 +10,10 @@ import pytest
 from mmactors.arch.arena import Arena
 from mmactors.arch.page import PageColumns, list_del
 from mmactors.events import MmPageAllocExtfrag, MmPageAllocZoneLocked, MmPagePcpuDrain
-from mmactors.mm.boot import MemoryConfig, boot_memory
-from mmactors.mm.buddy import MAX_ORDER, NR_ISOLATE_PAGEBLOCK
-from mmactors.mm.gfp import (
+from mmactors.mm.boot.boot import MemoryConfig, boot_memory
+from mmactors.mm.page_alloc.allocator import PageAllocator
+from mmactors.mm.page_alloc.buddy import MAX_ORDER, NR_ISOLATE_PAGEBLOCK
+from mmactors.mm.page_alloc.gfp import (
     ALLOC_HIGHATOMIC,
     ALLOC_MIN_RESERVE,
     ALLOC_OOM,
@@ -19,16 +21,15 @@ from mmactors.mm.gfp import (
     MIGRATE_MOVABLE,
     MIGRATE_UNMOVABLE,
 )
-from mmactors.mm.layout import MemoryLayout, ZoneLayout
-from mmactors.mm.page_alloc import PageAllocator
-from mmactors.mm.vmstat import NR_FREE_PAGES
-from mmactors.mm.zone import nr_pages_moved
-from mmactors.mm.zone_request import (
+from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneLayout
+from mmactors.mm.page_alloc.zone import nr_pages_moved
+from mmactors.mm.page_alloc.zone_request import (
     FreePcppagesBulk,
     RmqueueBuddy,
     RmqueueBulk,
     WakeupKswapd,
 )
+from mmactors.mm.vmstat import NR_FREE_PAGES
 from mmactors.units import GIB
 
 THP = Path(__file__).parent.parent / "reference/linux-6.1/kernel/buddy/256M-c1-thp-s1.json"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mmactors.mm.boot import MemoryConfig, boot_memory
-from mmactors.mm.bootmem import KERNEL_FREED
-from mmactors.mm.memblock import Memblock, RegionList
-from mmactors.mm.watermark import ZONE_NAMES
-from mmactors.mm.zone_init import ZoneSettings, ZoneSpan, zone_limits
+from mmactors.mm.boot.boot import MemoryConfig, boot_memory
+from mmactors.mm.boot.bootmem import KERNEL_FREED
+from mmactors.mm.boot.memblock import Memblock, RegionList
+from mmactors.mm.boot.zone_init import ZoneSettings, ZoneSpan, zone_limits
+from mmactors.mm.page_alloc.watermark import ZONE_NAMES
 from mmactors.units import MIB, PAGE_SHIFT, PAGE_SIZE, parse_bytes
 
 RECORDED = Path(__file__).parents[1] / "reference/linux-6.1/kernel/memblock"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mmactors.validate.buddy import validate_buddy
-from mmactors.validate.buddy_recording import read_recording
+from mmactors.validate.buddy.buddy import validate_buddy
+from mmactors.validate.buddy.buddy_recording import read_recording
 
 REFERENCE = Path(__file__).parent.parent / "reference/linux-6.1/kernel/buddy"
 RECORDINGS = sorted(REFERENCE.glob("*.json*"))
@@ -43,7 +43,7 @@ def test_the_uncompiled_functions_give_the_same():
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from mmactors.validate.buddy import validate_buddy\n"
+        "from mmactors.validate.buddy.buddy import validate_buddy\n"
         "for path in map(Path, sys.argv[1:]):\n"
         "    (result,) = validate_buddy(path)\n"
         "    print(result.passed, result.first_difference)\n"

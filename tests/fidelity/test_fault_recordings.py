@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmactors.validate.faults import validate_faults
+from mmactors.validate.userland.faults import validate_faults
 
 REFERENCE = Path(__file__).parents[1] / "reference/linux-6.1/userland/faults"
 

@@ -10,14 +10,14 @@ from machines import TRACES, Ran, nr_free, run, scenario_of
 
 from mmactors.arch.trace import Trace
 from mmactors.units import MIB
-from mmactors.validate.trace_hardware import (
+from mmactors.validate.hardware.trace_hardware import (
     CACHEGRIND_FIELDS,
     TLB_FIELDS,
     _cachegrind_config,
     _tlb_config,
 )
-from mmactors.validate.traces import read_truth
-from mmactors.workload.npz import read_npz
+from mmactors.validate.hardware.traces import read_truth
+from mmactors.workload.trace.npz import read_npz
 
 ALL_GEOMETRIES = ("true", "list_chase")
 FIRST_GEOMETRIES = ("grep", "sqlite3", "unaligned")

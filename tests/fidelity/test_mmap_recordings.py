@@ -8,15 +8,12 @@ from attrs import define
 
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.pte import PRESENT, RW, SPECIAL
-from mmactors.mm import mman, mmap
-from mmactors.mm.anon_vma_chain import anon_vma_prepare, unlink_anon_vmas
-from mmactors.mm.brk import do_brk
-from mmactors.mm.mm_config import MmConfig
-from mmactors.mm.mm_struct import MM_ANONPAGES, MmStruct
-from mmactors.mm.munmap import UnmapRegion, do_munmap
-from mmactors.mm.page_table import AllocTable, PageTable
-from mmactors.mm.pgprot import access_error, anonymous_pte, zero_page_pte
-from mmactors.mm.vma import (
+from mmactors.mm.area import mman
+from mmactors.mm.area.anon_vma_chain import anon_vma_prepare, unlink_anon_vmas
+from mmactors.mm.area.mm_config import MmConfig
+from mmactors.mm.area.mm_struct import MM_ANONPAGES, MmStruct
+from mmactors.mm.area.pgprot import access_error, anonymous_pte, zero_page_pte
+from mmactors.mm.area.vma import (
     VM_ACCOUNT,
     VM_DONTEXPAND,
     VM_EXEC,
@@ -33,6 +30,10 @@ from mmactors.mm.vma import (
     Vma,
     page_align,
 )
+from mmactors.mm.page_table.page_table import AllocTable, PageTable
+from mmactors.mm.syscall import mmap
+from mmactors.mm.syscall.brk import do_brk
+from mmactors.mm.syscall.munmap import UnmapRegion, do_munmap
 from mmactors.units import PAGE_SIZE, parse_bytes
 
 CASES = Path(__file__).parents[1] / "reference/linux-6.1/userland/mmap"

@@ -8,7 +8,7 @@ import pytest
 
 from mmactors.arch.trace import FETCH, KIND_MASK, SIZE_SHIFT
 from mmactors.errors import UserError
-from mmactors.workload.npz import read_npz, read_npz_chunks
+from mmactors.workload.trace.npz import read_npz, read_npz_chunks
 
 TRACES = Path(__file__).parents[1] / "reference" / "traces"
 

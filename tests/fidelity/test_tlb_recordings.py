@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mmactors.mm.tlb_state import TlbState
-from mmactors.validate.tlb import validate_tlb
+from mmactors.mm.entries.tlb_state import TlbState
+from mmactors.validate.userland.tlb import validate_tlb
 
 RECORDED = Path(__file__).parents[1] / "reference/linux-6.1/userland"
 TLB = [

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mmactors.validate.traces import validate_trace
+from mmactors.validate.hardware.traces import validate_trace
 
 TRACES = Path(__file__).parent.parent / "reference" / "traces"
 SMALL = ("list_chase", "matmul_avx2", "true")

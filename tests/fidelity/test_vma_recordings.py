@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mmactors.errors import UserError
-from mmactors.validate.vma import validate_vma
+from mmactors.validate.userland.vma import validate_vma
 
 REFERENCE = Path(__file__).parents[1] / "reference/linux-6.1/userland"
 RECORDINGS = sorted(REFERENCE.glob("vma/*.json"))

@@ -10,10 +10,12 @@ import pytest
 from attrs import evolve, frozen
 from machines import run, scenario_of
 
-from mmactors.actors import fault, mmu_gather, unmap, writeback
-from mmactors.mm import fault as mm_fault
-from mmactors.mm import wp_page
-from mmactors.mm.fault import AllocPage
+from mmactors.actors.entries import mmu_gather, unmap
+from mmactors.actors.fault import fault
+from mmactors.actors.file import writeback
+from mmactors.mm.fault import fault as mm_fault
+from mmactors.mm.fault import wp_page
+from mmactors.mm.fault.fault import AllocPage
 from mmactors.mm.vmstat import NR_FILE_MAPPED
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.finding import SanitizerError

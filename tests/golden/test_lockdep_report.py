@@ -8,9 +8,9 @@ import pytest
 from engines import cpu_of, engine_of, run, thread
 
 from mmactors.engine.ipi import call_on
-from mmactors.engine.lock import Spinlock
-from mmactors.engine.lock_stat import LockClass
-from mmactors.engine.rwsem import RwSem
+from mmactors.engine.lock.lock_stat import LockClass
+from mmactors.engine.lock.rwsem import RwSem
+from mmactors.engine.lock.spinlock import Spinlock
 from mmactors.sanitize.lockdep import Lockdep
 
 GOLDEN = Path(__file__).parent

@@ -4,7 +4,7 @@ import pytest
 from attrs import evolve
 from machines import EXACT, run, scenario_of
 
-from mmactors.actors import page_alloc, zone
+from mmactors.actors.alloc import page_alloc, zone
 from mmactors.engine.report import ActorCrashed
 from mmactors.units import MIB
 

@@ -7,10 +7,10 @@ from engines import Log, cpu_of, engine_of, run, spawn, thread
 from mmactors.engine.cell import Cell
 from mmactors.engine.cpu import WaitQueue
 from mmactors.engine.ipi import call_on
-from mmactors.engine.lock import Mutex, Spinlock
-from mmactors.engine.lock_stat import LockStatistics
+from mmactors.engine.lock.lock_stat import LockStatistics
+from mmactors.engine.lock.rwsem import RwSem
+from mmactors.engine.lock.spinlock import Mutex, Spinlock
 from mmactors.engine.mailbox import Mailbox
-from mmactors.engine.rwsem import RwSem
 from mmactors.engine.scope import DriverScope
 from mmactors.engine.timer import Timer
 

@@ -3,10 +3,11 @@
 import pytest
 from toys import TOYS, aba, fixed, stale_tlb
 
-from mmactors.explore import Nondeterminism, Options, Outcome, search
-from mmactors.explore.budget import Budget
-from mmactors.explore.dfs import DepthFirst, Part
-from mmactors.explore.execution import Execution
+from mmactors.explore import Nondeterminism, Options, Outcome
+from mmactors.explore.execution.execution import Execution
+from mmactors.explore.search import search
+from mmactors.explore.search.budget import Budget
+from mmactors.explore.strategy.dfs import DepthFirst, Part
 
 
 def three_preemptions(world, *, bug=True):

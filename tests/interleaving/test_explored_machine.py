@@ -6,9 +6,9 @@ import pytest
 from explored import explore, scenario_of
 
 from mmactors.errors import UserError
-from mmactors.explore.execution import Execution
-from mmactors.explore.loud import BecameVisible
-from mmactors.explore.verdict import Outcome
+from mmactors.explore.execution.execution import Execution
+from mmactors.explore.execution.loud import BecameVisible
+from mmactors.explore.search.verdict import Outcome
 from mmactors.races.checkpoint import Checkpoint
 from mmactors.races.machine import ExploredMachine
 from mmactors.scenario.load import parse_scenario

@@ -7,7 +7,7 @@ import pytest
 from attrs import fields
 
 import mmactors
-from mmactors.explore.search import Options
+from mmactors.explore.search.search import Options
 from mmactors.races.pair import explore_pair
 from mmactors.rules import Rules
 from mmactors.scenario.load import load_scenario

@@ -4,9 +4,9 @@ import pytest
 
 import mmactors
 from mmactors.engine.ipi import call_on
-from mmactors.engine.lock import Spinlock
-from mmactors.engine.lock_stat import LockStatistics
-from mmactors.explore.decorator import RaceFound
+from mmactors.engine.lock.lock_stat import LockStatistics
+from mmactors.engine.lock.spinlock import Spinlock
+from mmactors.explore.search.decorator import RaceFound
 
 
 def pgd_lock(world, keeps_interrupts_on, watched):

@@ -3,9 +3,9 @@
 from explored import scenario_of
 
 from mmactors.engine.chance import ALLOCATION_FAILS
-from mmactors.explore.dfs import DepthFirst
-from mmactors.explore.execution import Execution
-from mmactors.explore.loud import BecameVisible
+from mmactors.explore.execution.execution import Execution
+from mmactors.explore.execution.loud import BecameVisible
+from mmactors.explore.strategy.dfs import DepthFirst
 from mmactors.races.machine import ExploredMachine
 
 

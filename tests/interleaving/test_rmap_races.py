@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mmactors.explore.dfs import DepthFirst
-from mmactors.explore.execution import Execution
-from mmactors.explore.loud import BecameVisible
+from mmactors.explore.execution.execution import Execution
+from mmactors.explore.execution.loud import BecameVisible
+from mmactors.explore.strategy.dfs import DepthFirst
 from mmactors.races.machine import ExploredMachine
 from mmactors.races.pair import with_rules
 from mmactors.scenario.load import load_scenario

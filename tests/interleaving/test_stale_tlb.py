@@ -6,11 +6,11 @@ import pytest
 from attrs import evolve
 from machines import Ran, run, scenario_of
 
-from mmactors.actors import mmu_gather
-from mmactors.actors.kernel import Kernel
-from mmactors.actors.tlb import flush_tlb_mm_range
+from mmactors.actors.entries import mmu_gather
+from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.tlb.tlb import flush_tlb_mm_range
 from mmactors.engine.cpu import Cpu
-from mmactors.mm.mm_struct import MmStruct
+from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.law import Law
 from mmactors.scenario.schema import Scenario

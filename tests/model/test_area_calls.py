@@ -5,15 +5,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from mmactors.mm import mman
-from mmactors.mm.madvise import do_madvise
-from mmactors.mm.mlock import do_mlock, do_munlock
-from mmactors.mm.mmap import ksys_mmap
-from mmactors.mm.mprotect import do_mprotect
-from mmactors.mm.mremap import do_mremap
-from mmactors.mm.munmap import do_munmap
-from mmactors.mm.overcommit import Overcommit
-from mmactors.mm.vma import (
+from mmactors.mm.area import mman
+from mmactors.mm.area.overcommit import Overcommit
+from mmactors.mm.area.vma import (
     VM_ACCESS_FLAGS,
     VM_ACCOUNT,
     VM_DONTCOPY,
@@ -21,8 +15,14 @@ from mmactors.mm.vma import (
     VM_SHARED,
     VM_WRITE,
 )
+from mmactors.mm.syscall.madvise import do_madvise
+from mmactors.mm.syscall.mlock import do_mlock, do_munlock
+from mmactors.mm.syscall.mmap import ksys_mmap
+from mmactors.mm.syscall.mprotect import do_mprotect
+from mmactors.mm.syscall.mremap import do_mremap
+from mmactors.mm.syscall.munmap import do_munmap
 from mmactors.units import PAGE_SIZE
-from mmactors.validate.userland_machine import UserlandMachine
+from mmactors.validate.userland.userland_machine import UserlandMachine
 
 BASE = 0x7000_0000_0000
 NR_PAGES = 24

@@ -6,12 +6,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from mmactors.arch.arena import Arena
 from mmactors.arch.page import PageColumns
-from mmactors.mm.buddy import (
+from mmactors.mm.page_alloc.allocator import PageAllocator
+from mmactors.mm.page_alloc.buddy import (
     MAX_ORDER,
     NR_RESERVED_HIGHATOMIC,
     PAGEBLOCK_PAGES,
 )
-from mmactors.mm.gfp import (
+from mmactors.mm.page_alloc.gfp import (
     GFP_ATOMIC,
     GFP_DMA32,
     GFP_HIGHUSER_MOVABLE,
@@ -23,9 +24,8 @@ from mmactors.mm.gfp import (
     MIGRATE_PCPTYPES,
     MIGRATE_TYPES,
 )
-from mmactors.mm.layout import MemoryLayout, ZoneLayout
-from mmactors.mm.page_alloc import PageAllocator
-from mmactors.mm.pcp import COUNT, NR_PCP_LISTS, pcp_allowed_order, pindex_to_order
+from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneLayout
+from mmactors.mm.page_alloc.pcp import COUNT, NR_PCP_LISTS, pcp_allowed_order, pindex_to_order
 from mmactors.mm.vmstat import NR_FREE_PAGES
 
 NR_CPUS = 2

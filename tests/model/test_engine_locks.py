@@ -5,9 +5,9 @@ from engines import cpu_of, engine_of, run, thread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmactors.engine.lock import Mutex, Spinlock
-from mmactors.engine.lock_stat import LockStatistics
-from mmactors.engine.rwsem import RwSem
+from mmactors.engine.lock.lock_stat import LockStatistics
+from mmactors.engine.lock.rwsem import RwSem
+from mmactors.engine.lock.spinlock import Mutex, Spinlock
 
 PLANS = st.lists(
     st.tuples(st.booleans(), st.integers(0, 6), st.integers(1, 5)), min_size=1, max_size=9

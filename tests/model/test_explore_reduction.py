@@ -5,9 +5,9 @@ from functools import partial
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mmactors.explore.dfs import DepthFirst
-from mmactors.explore.execution import Execution
-from mmactors.explore.loud import BecameVisible
+from mmactors.explore.execution.execution import Execution
+from mmactors.explore.execution.loud import BecameVisible
+from mmactors.explore.strategy.dfs import DepthFirst
 
 CELLS = ("x", "y")
 MAX_SCHEDULES = 1500

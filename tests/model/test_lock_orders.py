@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 import mmactors
 from mmactors.engine.ipi import call_on
-from mmactors.engine.lock import Mutex, Spinlock
-from mmactors.engine.lock_stat import LockClass
-from mmactors.engine.rwsem import RwSem
-from mmactors.explore.decorator import RaceFound
+from mmactors.engine.lock.lock_stat import LockClass
+from mmactors.engine.lock.rwsem import RwSem
+from mmactors.engine.lock.spinlock import Mutex, Spinlock
+from mmactors.explore.search.decorator import RaceFound
 from mmactors.sanitize.lock_graph import Dependency, LockGraph
 from mmactors.sanitize.lockdep import Lockdep
 

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from mmactors.mm.memblock import Memblock, RegionList
+from mmactors.mm.boot.memblock import Memblock, RegionList
 
 UNITS = 64
 POINT = st.integers(0, UNITS)

@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmactors.option import option_doc
-from mmactors.workload.address import Address, Region, Span
 from mmactors.workload.generator import PATTERNS
-from mmactors.workload.grammar import OperationError, arguments_of
-from mmactors.workload.operation import (
+from mmactors.workload.operation.address import Address, Region, Span
+from mmactors.workload.operation.all import (
     OPERATIONS,
     By,
     Generate,
@@ -26,6 +25,7 @@ from mmactors.workload.operation import (
     Touch,
     parse_operation,
 )
+from mmactors.workload.operation.grammar import OperationError, arguments_of
 from mmactors.workload.touch import block_offsets, nr_touches, touch_pages, touch_trace
 
 RECORDED = (

@@ -14,7 +14,7 @@ from hypothesis.stateful import (
 
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.pte import PRESENT, PSE, PTRS_PER_TABLE, TABLE_SHIFT, make_pte, pte_pfn
-from mmactors.mm.page_table import AllocTable, PageTable
+from mmactors.mm.page_table.page_table import AllocTable, PageTable
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 NR_FRAMES = 4096

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from mmactors.actors.kernel import Kernel
-from mmactors.actors.process import Process
+from mmactors.actors.program.process import Process
+from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.lock_stat import LockSideStatistics
-from mmactors.mm.buddy import MANAGED_PAGES, WMARK_HIGH
-from mmactors.mm.layout import MemoryLayout, ZoneLayout
-from mmactors.mm.vma import VM_ACCOUNT
+from mmactors.engine.lock.lock_stat import LockSideStatistics
+from mmactors.mm.area.vma import VM_ACCOUNT
+from mmactors.mm.page_alloc.buddy import MANAGED_PAGES, WMARK_HIGH
+from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneLayout
 from mmactors.mm.vmstat import NODE_STAT_NAMES, NUMA_EVENT_NAMES, ZONE_STAT_NAMES
 from mmactors.observe.proc.cpu import CpuTimes, Stat, interrupts, stat
 from mmactors.observe.proc.lock_stat import LockClassStats, LockSide, LockTime, lock_stat

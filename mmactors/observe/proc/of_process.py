@@ -2,9 +2,15 @@
 
 from typing import Final
 
-from mmactors.actors.process import Process
+from mmactors.actors.program.process import Process
 from mmactors.arch.page import PageColumns
-from mmactors.mm.mm_struct import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS, MmStruct
+from mmactors.mm.area.mm_struct import (
+    MM_ANONPAGES,
+    MM_FILEPAGES,
+    MM_SHMEMPAGES,
+    MM_SWAPENTS,
+    MmStruct,
+)
 from mmactors.observe.proc.of_vma import smaps_of_vma, view_of_vma
 from mmactors.observe.proc.process import process_files
 from mmactors.observe.proc.process_view import (

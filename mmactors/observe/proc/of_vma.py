@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
 from mmactors.arch.pte import ACCESSED, DIRTY, SPECIAL
-from mmactors.mm.mapped_file import MappedFile
-from mmactors.mm.mm_struct import MmStruct
-from mmactors.mm.rmap import PAGE_MAPPING_ANON
-from mmactors.mm.vma import VM_LOCKED, VM_PFNMAP, Vma
+from mmactors.mm.area.mapped_file import MappedFile
+from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.area.vma import VM_LOCKED, VM_PFNMAP, Vma
+from mmactors.mm.rmap.rmap import PAGE_MAPPING_ANON
 from mmactors.observe.proc.process_view import PSS_SHIFT, SmapsNumbers, VmaView
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 

@@ -1,0 +1,163 @@
+"""Taking memory offline, and bringing it online, while the machine runs (mm/memory_hotplug.c, 6.1).
+
+The range's pageblocks are isolated, and who does it waits until all pages there are free. No page
+of them may wait on a CPU's list then, because nothing would ever drain it: the lists are switched
+off before (zone_pcp_disable), so that what is freed goes on to the zone at once, where its
+pageblock's type is looked at again.
+
+A page that is freed in between has its type read already and is not yet on a list. In v5.8, which
+the rule `offline_disables_pcp` off gives, all lists were drained once when the blocks were
+isolated; such a page came to its list after that.
+
+Left out: moving pages that are in use (it is waited until their owners free them), sections,
+notifiers, page-cache pages on pagevecs, and what is done when a whole zone is gone.
+"""
+
+import errno
+
+from mmactors.actors.alloc.page_alloc import (
+    PAGES,
+    PCP,
+    VMSTAT,
+    ZONELISTS,
+    ask_zone,
+    drain_all_pages,
+)
+from mmactors.actors.alloc.page_isolation import (
+    start_isolate_page_range,
+    test_pages_isolated,
+    undo_isolate_page_range,
+)
+from mmactors.actors.state.kernel import Kernel
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.guard import Label, Mode
+from mmactors.mm.page_alloc.buddy import ZONE_END, ZONE_START
+from mmactors.mm.page_alloc.isolation import first_in_use
+from mmactors.mm.page_alloc.online import pageset_size, set_zone_limits
+from mmactors.mm.page_alloc.pcp import BATCH, HIGH
+from mmactors.mm.page_alloc.zone import Zone
+from mmactors.mm.page_alloc.zone_request import OfflineIsolatedPages, OnlinePages
+
+Sizes = list[tuple[int, int]]
+"""Of each CPU's lists: high and batch."""
+
+
+async def offline_pages(kernel: Kernel, cpu: Cpu, zone: Zone, start_pfn: int, end_pfn: int) -> int:
+    """Take whole pageblocks from the allocator; return 0, or -EBUSY: they cannot be isolated."""
+    if not kernel.rules.offline_disables_pcp:
+        return await _offline_as_v5_8(kernel, cpu, zone, start_pfn, end_pfn)
+    sizes = await zone_pcp_disable(kernel, cpu, zone)
+    error = await start_isolate_page_range(kernel, cpu, zone, start_pfn, end_pfn)
+    if not error:
+        await _wait_until_free(kernel, cpu, zone, start_pfn, end_pfn)
+        await _offline_isolated_pages(kernel, cpu, zone, start_pfn, end_pfn)
+    await zone_pcp_enable(kernel, zone, sizes)
+    return error
+
+
+async def _offline_as_v5_8(
+    kernel: Kernel, cpu: Cpu, zone: Zone, start_pfn: int, end_pfn: int
+) -> int:
+    error = await start_isolate_page_range(kernel, cpu, zone, start_pfn, end_pfn)
+    if not error:
+        await drain_all_pages(kernel, cpu, zone.number)
+        await _wait_until_free(kernel, cpu, zone, start_pfn, end_pfn)
+        await _offline_isolated_pages(kernel, cpu, zone, start_pfn, end_pfn)
+    return error
+
+
+async def zone_pcp_disable(kernel: Kernel, cpu: Cpu, zone: Zone) -> Sizes:
+    """Let CPUs' lists keep no pages of the zone; return how long they were."""
+    if kernel.engine.wants_step():
+        await kernel.engine.step(Label("look how long lists are", ((PCP, Mode.READ),)))
+    sizes = [(pcp.view[HIGH], pcp.view[BATCH]) for pcp in zone.pcps]
+    await _set_pageset_high_and_batch(kernel, zone, [(0, 1)] * len(sizes))
+    await drain_all_pages(kernel, cpu, zone.number, force_all_cpus=True)
+    return sizes
+
+
+async def zone_pcp_enable(kernel: Kernel, zone: Zone, sizes: Sizes) -> None:
+    """Let CPUs' lists be as long as they were."""
+    await _set_pageset_high_and_batch(kernel, zone, sizes)
+
+
+async def _set_pageset_high_and_batch(kernel: Kernel, zone: Zone, sizes: Sizes) -> None:
+    for owner, (high, batch) in enumerate(sizes):
+        if kernel.engine.wants_step():
+            label = Label(f"size lists of cpu{owner}", ((f"{PCP}[{owner}]", Mode.WRITE),))
+            await kernel.engine.step(label)
+        pcp = zone.pcps[owner]
+        pcp.view[HIGH] = high
+        pcp.view[BATCH] = batch
+
+
+async def _wait_until_free(
+    kernel: Kernel, cpu: Cpu, zone: Zone, start_pfn: int, end_pfn: int
+) -> None:
+    """Look again and again until all pages of an isolated range are on the buddy lists.
+
+    A look without the lock comes before each that takes it, so that waiting is one step.
+    """
+    while True:
+        while await _is_in_use(kernel, zone, start_pfn, end_pfn):
+            await kernel.engine.spend(kernel.costs.zone_page_ns * (end_pfn - start_pfn))
+            await cpu.cond_resched()
+        if await test_pages_isolated(kernel, cpu, zone, start_pfn, end_pfn) is None:
+            return
+
+
+async def _is_in_use(kernel: Kernel, zone: Zone, start_pfn: int, end_pfn: int) -> bool:
+    """Return whether a page of the range is in use, or on its way to the buddy lists."""
+    if kernel.engine.wants_step():
+        lock = kernel.zone_mailboxes[zone.number].name
+        touches = ((PAGES, Mode.READ), (lock, Mode.READ))
+        await kernel.engine.step(Label(f"scan {start_pfn:#x} to {end_pfn:#x}", touches))
+    return first_in_use(zone, start_pfn, end_pfn) is not None
+
+
+async def _offline_isolated_pages(
+    kernel: Kernel, cpu: Cpu, zone: Zone, start_pfn: int, end_pfn: int
+) -> None:
+    request = OfflineIsolatedPages(
+        zone=zone.number, cpu=cpu.index, start_pfn=start_pfn, end_pfn=end_pfn
+    )
+    await ask_zone(kernel, cpu, request)
+    zone.adjust_managed_pages(start_pfn - end_pfn)
+
+
+async def online_pages(kernel: Kernel, cpu: Cpu, zone: Zone) -> int:
+    """Let requests have the memory of a zone that has none yet; return 0, or -EEXIST.
+
+    With the rule off as in v2.6.34: the zone's lists, which are still those that it shares with
+    other such zones, are sized for it (zone_pcp_update), requests find it, and only then it gets
+    lists of its own.
+    """
+    if zone.present_pages:
+        return -errno.EEXIST
+    start_pfn, end_pfn = int(zone.view[ZONE_START]), int(zone.view[ZONE_END])
+    is_first = kernel.rules.online_sets_up_pageset_first
+    if is_first:
+        await _setup_zone_pageset(kernel, zone)
+    await ask_zone(kernel, cpu, OnlinePages(zone=zone.number, cpu=cpu.index))
+    sizes = [pageset_size(kernel.allocator, zone)] * len(kernel.cpus)
+    if not is_first:
+        await _set_pageset_high_and_batch(kernel, zone, sizes)
+    if kernel.engine.wants_step():
+        await kernel.engine.step(Label("build zonelists", ((ZONELISTS, Mode.WRITE),)))
+    kernel.allocator.build_all_zonelists()
+    await undo_isolate_page_range(kernel, cpu, zone, start_pfn, end_pfn)
+    if not is_first:
+        await _setup_zone_pageset(kernel, zone)
+    if kernel.engine.wants_step():
+        touches = ((f"{VMSTAT}[{zone.number}]", Mode.WRITE),)
+        await kernel.engine.step(Label(f"set watermarks of zone {zone.name}", touches))
+    set_zone_limits(kernel.allocator, zone)
+    await _set_pageset_high_and_batch(kernel, zone, sizes)
+    return 0
+
+
+async def _setup_zone_pageset(kernel: Kernel, zone: Zone) -> None:
+    if kernel.engine.wants_step():
+        label = Label(f"set up lists of zone {zone.name}", ((PCP, Mode.WRITE),))
+        await kernel.engine.step(label)
+    kernel.allocator.setup_zone_pageset(zone)

@@ -1,0 +1,238 @@
+"""System calls on the address space: areas first, then pages (mm/mmap.c and its like, Linux 6.1).
+
+What a call decides is a generator of mm/, which runs with mmap_lock held, for writing where areas
+change; here its requests are done. munmap and a shrinking heap go on as readers once the areas are
+gone; making pages present begins when the lock is free again. Taking pages away is
+actors/entries/unmap.py, changing entries actors/entries/change_ptes.py.
+
+Left out: files on disk, swap, huge pages.
+"""
+
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any
+
+from attrs import frozen
+
+from mmactors.actors.entries.change_ptes import change_ptes, finish_changes, gather_changes
+from mmactors.actors.entries.mmu_gather import tlb_gather_mmu
+from mmactors.actors.entries.unmap import unmap_region, zap_page_range
+from mmactors.actors.fault.fault import fault_in_pages
+from mmactors.actors.fault.page_work import label_of, perform_page_work
+from mmactors.actors.file.truncate import punch_hole, truncate_inode_pages
+from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
+from mmactors.actors.state.address_space import AddressSpace, free_table
+from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.tlb.tlb import shoot_lazy_tlbs
+from mmactors.engine.cpu import Cpu
+from mmactors.events import VmUnmappedArea
+from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.area.unmapped_area import AreaSearched
+from mmactors.mm.area.vma_adjust import RmapRequest
+from mmactors.mm.entries.change_protection import Changed, change_pte_range
+from mmactors.mm.entries.mmu_gather import MmuGather
+from mmactors.mm.entries.move_page_tables import move_page_tables
+from mmactors.mm.fault.populate import FaultInPages, Populate, mm_populate
+from mmactors.mm.page_table.leaf_entries import LeafRange
+from mmactors.mm.reclaim.lazyfree import reclaim_lazyfree_pages
+from mmactors.mm.step import Step, areas, rss
+from mmactors.mm.syscall import madvise
+from mmactors.mm.syscall.madvise_pages import madvise_cold_pte_range, madvise_free_pte_range
+from mmactors.mm.syscall.mlock import LockPages
+from mmactors.mm.syscall.mprotect import ChangeProtection
+from mmactors.mm.syscall.mremap import MovePageTables
+from mmactors.mm.syscall.msync import SyncFileRange
+from mmactors.mm.syscall.munmap import EvictMapping, UnmapRegion, exit_mmap
+
+CallSteps = Generator[Any, int | None, int]
+
+
+@frozen
+class _Unfinished:
+    """A call that lets go of mmap_lock before it makes pages present, which ends it."""
+
+    steps: CallSteps
+    populate: Populate
+
+    def finish(self, error: int) -> int:
+        """Return the call's result."""
+        try:
+            self.steps.send(error)
+        except StopIteration as done:
+            result: int = done.value
+            return result
+        raise AssertionError("nothing is asked for after pages were made present")
+
+
+async def change_mappings(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: Callable[[MmStruct], CallSteps]
+) -> int:
+    """Do what `steps` says with mmap_lock held for writing; return its result."""
+    async with space.mmap_lock.write():
+        await kernel.engine.spend(kernel.costs.mmap_ns)
+        done = await _perform(kernel, cpu, space, steps(space.mm), mode="w")
+    if isinstance(done, int):
+        return done
+    populate = done.populate
+    error = 0
+    if populate.length:
+        async with space.mmap_lock.read():
+            error = await _populate(kernel, cpu, space, populate)
+    return done.finish(error)
+
+
+async def read_mappings(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: Callable[[MmStruct], CallSteps]
+) -> int:
+    """Do what `steps` says with mmap_lock held for reading; return its result."""
+    async with space.mmap_lock.read():
+        await kernel.engine.spend(kernel.costs.mmap_ns)
+        done = await _perform(kernel, cpu, space, steps(space.mm), mode="r")
+    assert isinstance(done, int), "a call that only reads areas keeps mmap_lock"
+    return done
+
+
+async def exit_mm(kernel: Kernel, cpu: Cpu, space: AddressSpace) -> None:
+    """Give everything back when the last thread has ended (exit_mmap, mmdrop)."""
+    mm = space.mm
+    await change_mappings(kernel, cpu, space, exit_mmap)
+    await shoot_lazy_tlbs(kernel, cpu, mm)
+    del kernel.spaces[mm.ctx_id]
+    pgd = mm.page_table.free_pgd()
+    mm.page_table.release(pgd)
+    await free_table(kernel, cpu, pgd.pfn, pgd.level)
+
+
+async def _populate(kernel: Kernel, cpu: Cpu, space: AddressSpace, populate: Populate) -> int:
+    steps = mm_populate(
+        space.mm,
+        start=populate.start,
+        length=populate.length,
+        ignores_errors=populate.ignores_errors,
+    )
+    done = await _perform(kernel, cpu, space, steps, mode="r")
+    assert isinstance(done, int), "mmap_lock is held already"
+    return done
+
+
+async def _perform(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: CallSteps, *, mode: str
+) -> int | _Unfinished:
+    """Drive a call; `mode`: how it touches areas, r or w."""
+    engine = kernel.engine
+    ctx_id = space.mm.ctx_id
+    what = "change areas" if mode == "w" else "read areas"
+    request: object = None
+    answer: int | None = None
+    gather: MmuGather | None = None
+    while True:
+        if engine.wants_step():
+            own = ((areas(ctx_id), mode), (rss(ctx_id), "r"))
+            label = label_of(Step(what, own))
+            if isinstance(request, RmapRequest):
+                label = rmap_label(space, request, label)
+            elif isinstance(request, Step):
+                label = label_of(Step(request.text, (*request.touches, *own)))
+            await engine.step(label)
+        try:
+            request = steps.send(answer)
+        except StopIteration as done:
+            if gather is not None:
+                await finish_changes(kernel, cpu, gather)
+            result: int = done.value
+            return result
+        if isinstance(request, Populate):
+            return _Unfinished(steps, request)
+        if isinstance(request, ChangeProtection):
+            # One gather for all areas of a call: they are flushed together (do_mprotect_pkey).
+            start, end = request.start, request.end
+            if gather is None:
+                gather = await tlb_gather_mmu(kernel, space.mm, start=start, end=end)
+            change = partial(change_pte_range, space.mm, kernel.shared_pages, request.vma)
+            await gather_changes(
+                kernel,
+                space,
+                gather,
+                start=start,
+                end=end,
+                text="change protection",
+                change=change,
+            )
+            answer = None
+        else:
+            answer = await _answer(kernel, cpu, space, request)
+
+
+async def _answer(kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object) -> int | None:
+    match request:
+        case AreaSearched(address=address, length=length, flags=flags):
+            if kernel.probe.on:
+                kernel.probe.emit(VmUnmappedArea(address=address, length=length, flags=flags))
+        case UnmapRegion():
+            if request.may_downgrade:
+                await space.mmap_lock.downgrade()
+            await unmap_region(kernel, cpu, space, request)
+        case EvictMapping(mapping=mapping):
+            await truncate_inode_pages(kernel, cpu, kernel.file_system.inode_of(mapping), 0, None)
+            kernel.file_system.forget(mapping)
+        case madvise.LazyFree() | madvise.Deactivate():
+            await _change_entries(kernel, cpu, space, request)
+        case MovePageTables(old_address=old, new_address=new, length=length):
+            steps = move_page_tables(
+                space.mm, kernel.rules, old_address=old, new_address=new, length=length
+            )
+            return int(await perform_page_work(kernel, cpu, space, steps))
+        case FaultInPages():
+            return await fault_in_pages(kernel, cpu, space, request)
+        case madvise.ZapRange(start=start, end=end):
+            await zap_page_range(kernel, cpu, space, start, end)
+        case madvise.PunchHole(file=file, first=first, end=end):
+            # The hole waits for the inode: nobody shall wait for this address space meanwhile.
+            is_dropped = space.mmap_lock.writer is None
+            if is_dropped:
+                await space.mmap_lock.release_read()
+            await punch_hole(kernel, cpu, kernel.file_system.inode_of(file.mapping), first, end)
+            if is_dropped:
+                await space.mmap_lock.acquire_read()
+            return 0
+        case SyncFileRange():
+            return 0
+        case LockPages() | madvise.SwapIn() | Step():
+            pass
+        case _ if isinstance(request, RmapRequest):
+            await answer_rmap(kernel, space, request)
+        case _:
+            raise AssertionError(f"{request} has no answer: supported.py refuses what needs it")
+    return None
+
+
+async def _change_entries(
+    kernel: Kernel,
+    cpu: Cpu,
+    space: AddressSpace,
+    request: madvise.LazyFree | madvise.Deactivate,
+) -> None:
+    mm = space.mm
+    pages = kernel.shared_pages
+    match request:
+        case madvise.LazyFree():
+            text = "free lazily"
+            change = partial(_free_lazily, kernel, mm)
+        case madvise.Deactivate():
+            text = "make old"
+            change = partial(madvise_cold_pte_range, mm, pages)
+    await change_ptes(
+        kernel, cpu, space, start=request.start, end=request.end, text=text, change=change
+    )
+    if isinstance(request, madvise.Deactivate) and request.pageout:
+        # There is no swap that other pages could be written to.
+        context = kernel.fault_context(cpu)
+        steps = reclaim_lazyfree_pages(context, mm, start=request.start, end=request.end)
+        await perform_page_work(kernel, cpu, space, steps)
+
+
+def _free_lazily(kernel: Kernel, mm: MmStruct, leaves: LeafRange) -> Changed:
+    changed = madvise_free_pte_range(mm, kernel.shared_pages, leaves)
+    if kernel.checks is not None:
+        kernel.checks.pages_may_drop(mm, leaves.address, leaves.end)
+    return changed

@@ -1,0 +1,86 @@
+"""Changing entries that stay: mprotect, MADV_FREE, MADV_COLD (mm/mprotect.c, mm/madvise.c, 6.1).
+
+The entries of one table at a time, under its lock; then all CPUs forget from the first to the last
+page that one of them may know otherwise (tlb_finish_mmu). The caller holds mmap_lock.
+"""
+
+from collections.abc import Callable
+
+from mmactors.actors.entries.mmu_gather import tlb_finish_mmu, tlb_gather_mmu
+from mmactors.actors.fault.page_work import take_step
+from mmactors.actors.state.address_space import AddressSpace
+from mmactors.actors.state.kernel import Kernel
+from mmactors.arch.pte import SPECIAL, pte_pfn
+from mmactors.engine.cpu import Cpu
+from mmactors.mm.entries.change_protection import Changed
+from mmactors.mm.entries.mmu_gather import MmuGather
+from mmactors.mm.fault.fault import is_present
+from mmactors.mm.page_table.leaf_entries import LeafRange
+from mmactors.mm.step import Step, Touch, page, pte
+
+
+async def change_ptes(
+    kernel: Kernel,
+    cpu: Cpu,
+    space: AddressSpace,
+    *,
+    start: int,
+    end: int,
+    text: str,
+    change: Callable[[LeafRange], Changed],
+) -> None:
+    """Let `change` work on the tables of `[start, end)` one after another, then flush.
+
+    `text` says what a step does.
+    """
+    gather = await tlb_gather_mmu(kernel, space.mm, start=start, end=end)
+    await gather_changes(kernel, space, gather, start=start, end=end, text=text, change=change)
+    await finish_changes(kernel, cpu, gather)
+
+
+async def finish_changes(kernel: Kernel, cpu: Cpu, gather: MmuGather) -> None:
+    """Make all CPUs forget what was changed."""
+    await tlb_finish_mmu(kernel, cpu, gather)
+    if kernel.checks is not None:
+        kernel.checks.revoke_completed(gather.mm)
+
+
+async def gather_changes(
+    kernel: Kernel,
+    space: AddressSpace,
+    gather: MmuGather,
+    *,
+    start: int,
+    end: int,
+    text: str,
+    change: Callable[[LeafRange], Changed],
+) -> None:
+    """Let `change` work on the tables of `[start, end)`; the flush is owed to `gather`."""
+    engine = kernel.engine
+    table = space.mm.page_table
+    if engine.wants_step():
+        for step in table.find_tables_step(start, end):
+            await take_step(kernel, step)
+    for leaves in list(table.leaf_ranges(start, end)):
+        async with space.pte_lockptr(leaves.index):
+            if engine.wants_step():
+                await take_step(kernel, Step(text, _touches(kernel, leaves)))
+            changed = change(leaves)
+            if kernel.checks is not None:
+                kernel.checks.revoke(space.mm, leaves.address, leaves.end)
+            if changed.nr_changed:
+                await engine.spend(kernel.costs.change_pte_ns * changed.nr_changed)
+        if changed.first is not None:
+            gather.flush_pte_range(changed.first, changed.end)
+
+
+def _touches(kernel: Kernel, leaves: LeafRange) -> tuple[Touch, ...]:
+    """Return the entries of a table, and the pages that they map."""
+    words = kernel.memory.words[leaves.index : leaves.index + leaves.count].tolist()
+    touches: list[Touch] = [
+        (pte(index), "w") for index in range(leaves.index, leaves.index + leaves.count)
+    ]
+    touches += [
+        (page(pte_pfn(entry)), "w") for entry in words if is_present(entry) and not entry & SPECIAL
+    ]
+    return tuple(touches)

@@ -1,0 +1,175 @@
+"""The page fault, from trap to return (arch/x86/mm/fault.c, Linux 6.1).
+
+What the fault decides and does is mm/fault/handle_mm_fault.py and what it calls; here is what it
+costs, and that mmap_lock is held for reading meanwhile. The kernel's own faults, which make pages
+present before they are touched (mm/gup.c), go the same way.
+"""
+
+import errno
+from typing import Final
+
+from mmactors.actors.alloc.page_alloc import alloc_page_at_once, alloc_pages, free_pages
+from mmactors.actors.fault.page_work import perform_page_work, take_step
+from mmactors.actors.state.address_space import AddressSpace
+from mmactors.actors.state.kernel import Kernel
+from mmactors.arch.pte import PRESENT
+from mmactors.engine.cpu import Cpu
+from mmactors.events import PageFaultUser
+from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.area.vma import Vma
+from mmactors.mm.fault.fault import (
+    ALLOC_ZEROED,
+    VM_FAULT_ERROR,
+    VM_FAULT_OOM,
+    is_access_allowed,
+    map_anonymous_page,
+)
+from mmactors.mm.fault.handle_mm_fault import (
+    SIGKILL,
+    FaultSignal,
+    begin_fault,
+    do_user_addr_fault,
+    find_untouched,
+    handle_mm_fault,
+)
+from mmactors.mm.fault.populate import FaultInPages
+from mmactors.mm.step import Step, page, pte, rss
+from mmactors.units import PAGE_MASK, PAGE_SIZE
+
+PF_PROT: Final = 1
+PF_WRITE: Final = 2
+PF_USER: Final = 4
+PF_INSTR: Final = 16
+"""Bits of the error code (arch/x86/include/asm/trap_pf.h)."""
+
+
+async def handle_page_fault(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, address: int, error_code: int
+) -> FaultSignal | None:
+    """Make the access that trapped possible, or return the signal it earns."""
+    engine = kernel.engine
+    costs = kernel.costs
+    signal: FaultSignal | None
+    if not engine.spend_nowait(costs.exception_ns):
+        await engine.spend(costs.exception_ns)
+    if kernel.probe.on:
+        kernel.probe.emit(PageFaultUser(address=address, error_code=error_code))
+    lock = space.mmap_lock
+    if not lock.acquire_read_nowait() and not await lock.trylock_read():
+        await lock.acquire_read()
+    if not engine.spend_nowait(costs.handle_mm_fault_ns):
+        await engine.spend(costs.handle_mm_fault_ns)
+    mm = space.mm
+    untouched = None
+    if error_code & (PF_PROT | PF_WRITE) == PF_WRITE and not engine.wants_step():
+        untouched = find_untouched(mm, address)
+    if untouched is not None:
+        signal = None
+        clear_page_ns = costs.clear_page_ns
+        pfn = alloc_page_at_once(kernel, cpu, ALLOC_ZEROED.gfp, then_ns=clear_page_ns)
+        if pfn is None or not _map_at_once(kernel, cpu, mm, address, *untouched, pfn):
+            signal = await _map_untouched(kernel, cpu, mm, address, *untouched, pfn)
+    else:
+        context = kernel.fault_context(cpu)
+        is_write, is_protection = error_code & PF_WRITE != 0, error_code & PF_PROT != 0
+        signal, _ = await perform_page_work(
+            kernel,
+            cpu,
+            space,
+            do_user_addr_fault(
+                context, mm, address, is_write=is_write, is_protection=is_protection
+            ),
+        )
+    if not lock.release_read_nowait():
+        await lock.release_read()
+    return signal
+
+
+def _map_at_once(
+    kernel: Kernel, cpu: Cpu, mm: MmStruct, address: int, vma: Vma, index: int, pfn: int
+) -> bool:
+    """Do what `do_anonymous_page` does for a write if nobody has to be waited for; time suffices.
+
+    False changes nothing. Guarded and explored runs take the other way, by the generator; that
+    both give the same log is tested.
+    """
+    engine = kernel.engine
+    clear_page_ns = kernel.costs.clear_page_ns
+    if not kernel.pte_lockptr(index).hold_no_time(cpu.clock.now + clear_page_ns):
+        return False
+    context = kernel.fault_context(cpu)
+    begin_fault(context, mm)
+    engine.spend_nowait(clear_page_ns)
+    is_mapped = map_anonymous_page(context, mm, vma, address, index, pfn)
+    assert is_mapped, "nobody was there since the entry was read"
+    context.task.min_flt += 1
+    return True
+
+
+async def _map_untouched(
+    kernel: Kernel,
+    cpu: Cpu,
+    mm: MmStruct,
+    address: int,
+    vma: Vma,
+    index: int,
+    pfn: int | None,
+) -> FaultSignal | None:
+    """Do the same and wait where need be; `pfn`: the page, if it is there already."""
+    engine = kernel.engine
+    context = kernel.fault_context(cpu)
+    begin_fault(context, mm)
+    if pfn is None:
+        pfn = await alloc_pages(kernel, cpu, 0, ALLOC_ZEROED.gfp)
+    if pfn is None:
+        return FaultSignal(number=SIGKILL, code=0, address=address)
+    if not engine.spend_nowait(kernel.costs.clear_page_ns):
+        await engine.spend(kernel.costs.clear_page_ns)
+    ptl = kernel.pte_lockptr(index)
+    if not ptl.acquire_nowait():
+        await ptl.acquire()
+    if engine.wants_step():
+        touches = ((pte(index), "w"), (page(pfn), "w"), (rss(mm.ctx_id), "a"))
+        await take_step(kernel, Step("map a page", touches))
+    if not map_anonymous_page(context, mm, vma, address, index, pfn):
+        await free_pages(kernel, cpu, pfn, 0)
+    context.task.min_flt += 1
+    if not ptl.release_nowait():
+        await ptl.release()
+    return None
+
+
+async def fault_in_pages(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, request: FaultInPages
+) -> int:
+    """Make pages of an area present, with mmap_lock held; return 0 or minus the errno.
+
+    ENOMEM: there is no memory; EFAULT: nothing backs a page.
+    """
+    mm = space.mm
+    table = mm.page_table
+    view = kernel.memory.view
+    for address in range(request.start & PAGE_MASK, request.end, PAGE_SIZE):
+        if table.wants_step():
+            for step in table.read_step(address):
+                await take_step(kernel, step)
+        index = table.pte_offset(address)
+        entry = 0 if index is None else view[index]
+        if entry & PRESENT and is_access_allowed(entry, is_write=request.is_write):
+            continue
+        await kernel.engine.spend(kernel.costs.handle_mm_fault_ns)
+        fault = await perform_page_work(
+            kernel,
+            cpu,
+            space,
+            handle_mm_fault(
+                kernel.fault_context(cpu),
+                mm,
+                request.vma,
+                address,
+                is_write=request.is_write,
+            ),
+        )
+        if fault & VM_FAULT_ERROR:
+            return -errno.ENOMEM if fault & VM_FAULT_OOM else -errno.EFAULT
+    return 0

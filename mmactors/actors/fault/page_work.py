@@ -1,0 +1,224 @@
+"""Answers to what mechanisms ask for while they work on pages and tables (mm/memory.c, Linux 6.1).
+
+Faults, moves and copies of entries are generators of mm/: they decide, and ask for pages, tables,
+locks, flushes and steps as values. Here each request is done by the CPU that runs them. A request
+for a table is answered with page_table_lock held, which is let go of at the next request but steps.
+
+Left out: locks of their own for tables of higher levels (split PMD locks).
+"""
+
+from collections.abc import Generator
+from typing import Any, Final
+
+from attrs import define, field
+
+from mmactors.actors.alloc.page_alloc import alloc_pages, free_pages
+from mmactors.actors.file.filemap import add_new_page
+from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
+from mmactors.actors.state.address_space import AddressSpace, alloc_table, free_table
+from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.state.page_lock import lock_page, trylock_page, unlock_page
+from mmactors.actors.tlb.tlb import TlbBatch, flush_tlb_page, flush_tlb_range, read_cpumask
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.guard import Label, Mode
+from mmactors.engine.lock.lock_observer import SINGLE_DEPTH_NESTING
+from mmactors.engine.lock.spinlock import Spinlock
+from mmactors.mm.area.vma_adjust import RmapRequest
+from mmactors.mm.entries.copy_page_range import EntriesCopied, PageCopied
+from mmactors.mm.entries.move_page_tables import EntriesMoved, FlushRange, LockTables, UnlockTables
+from mmactors.mm.fault.fault import (
+    AllocPage,
+    FlushPage,
+    FreePage,
+    LockPage,
+    ReadPage,
+    TryLockPage,
+    UnlockPage,
+)
+from mmactors.mm.fault.handle_mm_fault import Downgrade, LockForWriting
+from mmactors.mm.page_alloc.gfp import GFP_ZERO
+from mmactors.mm.page_table.page_table import AllocTable, FreeTable
+from mmactors.mm.reclaim.lazyfree import DeferFlush, FlushDeferred
+from mmactors.mm.step import LockPtes, Step, UnlockPtes
+from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+
+_MODE: Final = {mode.value: mode for mode in Mode}
+_PTES_SHIFT: Final = PAGE_SHIFT - 3
+"""A table of 512 words is a page."""
+
+
+@define(eq=False)
+class _Held:
+    """The locks that a mechanism has at the moment."""
+
+    ptes: list[Spinlock] = field(factory=list)
+    tables: bool = False
+    tlb_ubc: TlbBatch = field(factory=TlbBatch)
+    """Flushes that are deferred."""
+
+
+async def perform_page_work(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: Generator[Any, int | None, Any]
+) -> Any:
+    """Drive a mechanism to its end on `cpu`; return its result. `space` is whose tables it adds."""
+    answer: int | None = None
+    held: _Held | None = None
+    ptl: Spinlock | None = None
+    send = steps.send
+    while True:
+        try:
+            request = send(answer)
+        except StopIteration as done:
+            if held is not None and held.tables:
+                await space.page_table_lock.release()
+            if kernel.checks is not None:
+                kernel.checks.revoke_completed(space.mm)
+            return done.value
+        kind = type(request)
+        answer = None
+        if held is not None:
+            answer = await _answer(kernel, cpu, space, request, held)
+        elif kind is LockPtes and request.second is None:
+            # One lock, as nearly every fault takes it: without more than it needs.
+            ptl = kernel.pte_lockptr(request.index)
+            if not ptl.acquire_nowait():
+                await ptl.acquire()
+        elif kind is UnlockPtes:
+            assert ptl is not None, "a table's lock is held"
+            if not ptl.release_nowait():
+                await ptl.release()
+            ptl = None
+        elif kind is AllocPage:
+            answer = await _alloc_page(kernel, cpu, request)
+        elif kind is Step:
+            await take_step(kernel, request)
+        else:
+            held = _Held([] if ptl is None else [ptl])
+            answer = await _answer(kernel, cpu, space, request, held)
+
+
+def label_of(step: Step) -> Label:
+    """Return what a mechanism announces as a label."""
+    return Label(step.text, tuple((name, _MODE[mode]) for name, mode in step.touches))
+
+
+async def take_step(kernel: Kernel, step: Step) -> None:
+    """Wait for the turn to do what a mechanism announces."""
+    await kernel.engine.step(label_of(step))
+
+
+async def _alloc_page(kernel: Kernel, cpu: Cpu, request: AllocPage) -> int | None:
+    pfn = await alloc_pages(kernel, cpu, 0, request.gfp)
+    if pfn is not None:
+        costs = kernel.costs
+        if request.gfp & GFP_ZERO:
+            await kernel.engine.spend(costs.clear_page_ns)
+        elif request.is_copy:
+            await kernel.engine.spend(costs.copy_page_ns)
+    return pfn
+
+
+async def _answer(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object, held: _Held
+) -> int | None:
+    """Do what is asked for; return the answer."""
+    if held.tables and not isinstance(request, Step):
+        held.tables = False
+        await space.page_table_lock.release()
+    match request:
+        case Step():
+            await take_step(kernel, request)
+        case LockPtes():
+            await _lock_ptes(kernel, request, held)
+        case UnlockPtes():
+            while held.ptes:
+                await held.ptes.pop().release()
+        case AllocPage():
+            return await _alloc_page(kernel, cpu, request)
+        case FreePage(pfn=freed):
+            await free_pages(kernel, cpu, freed, 0)
+        case DeferFlush(address=address):
+            if kernel.checks is not None:
+                kernel.checks.revoke(space.mm, address, address + PAGE_SIZE)
+            if await read_cpumask(kernel, space.mm) & ~(1 << cpu.index):
+                await held.tlb_ubc.add_mm(kernel, space.mm)
+            else:
+                await flush_tlb_page(kernel, cpu, space.mm, address)
+        case FlushDeferred():
+            await held.tlb_ubc.flush(kernel, cpu)
+        case AllocTable(level=level):
+            pfn = await alloc_table(kernel, cpu, level)
+            if pfn is not None:
+                await space.page_table_lock.acquire()
+                held.tables = True
+            return pfn
+        case FreeTable(pfn=freed, level=level):
+            await free_table(kernel, cpu, freed, level)
+        case _ if isinstance(request, RmapRequest):
+            await answer_rmap(kernel, space, request)
+            if kernel.engine.wants_step():
+                await kernel.engine.step(rmap_label(space, request))
+        case _:
+            return await _answer_seldom(kernel, cpu, space, request)
+    return None
+
+
+async def _answer_seldom(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object
+) -> int | None:
+    match request:
+        case TryLockPage(pfn=pfn):
+            return await trylock_page(kernel, pfn)
+        case UnlockPage(pfn=pfn):
+            await unlock_page(kernel, pfn)
+        case FlushPage(address=address):
+            if kernel.checks is not None:
+                kernel.checks.revoke(
+                    space.mm, address & PAGE_MASK, (address & PAGE_MASK) + PAGE_SIZE
+                )
+            await flush_tlb_page(kernel, cpu, space.mm, address)
+        case EntriesCopied():
+            if kernel.checks is not None:
+                start, end = request.start, request.end
+                kernel.checks.pages_forked(request.parent, request.child, start, end)
+                kernel.checks.revoke(request.parent, start, end)
+        case PageCopied():
+            if kernel.checks is not None:
+                kernel.checks.page_copied(request.source, request.target)
+                kernel.checks.page_made_private(request.child, request.address, request.target)
+        case EntriesMoved(old=old, new=new, nr_bytes=nr_bytes):
+            if kernel.checks is not None:
+                kernel.checks.pages_moved(space.mm, old, new, nr_bytes)
+                kernel.checks.revoke(space.mm, old, old + nr_bytes)
+        case FlushRange(start=start, end=end):
+            await flush_tlb_range(kernel, cpu, space.mm, start=start, end=end)
+        case LockTables():
+            await space.page_table_lock.acquire()
+        case UnlockTables():
+            await space.page_table_lock.release()
+        case LockForWriting():
+            await space.mmap_lock.release_read()
+            await space.mmap_lock.acquire_write()
+        case Downgrade():
+            await space.mmap_lock.downgrade()
+        case LockPage(pfn=pfn):
+            await lock_page(kernel, pfn)
+        case UnlockPage(pfn=pfn):
+            await unlock_page(kernel, pfn)
+        case ReadPage(file=file, index=index):
+            inode = kernel.file_system.inode_of(file.mapping)
+            return 1 if await add_new_page(kernel, cpu, inode, index) else None
+        case _:
+            raise AssertionError(f"{request} has no answer")
+    return None
+
+
+async def _lock_ptes(kernel: Kernel, request: LockPtes, held: _Held) -> None:
+    assert not held.ptes, "the lock of a table is held already"
+    ptl = kernel.pte_lockptr(request.index)
+    await ptl.acquire()
+    held.ptes.append(ptl)
+    if request.second is not None and request.second >> _PTES_SHIFT != request.index >> _PTES_SHIFT:
+        second = kernel.pte_lockptr(request.second)
+        await second.acquire(SINGLE_DEPTH_NESTING)
+        held.ptes.append(second)

@@ -1,0 +1,126 @@
+"""Finding, adding and reading pages of a file (mm/filemap.c and mm/shmem.c, Linux 6.1).
+
+Who finds a page takes a reference before it looks again whether the page is still there, and locks
+it before it relies on that. Left out: read-ahead, partial pages, moving pages to the active list.
+"""
+
+from mmactors.actors.alloc.page_alloc import (
+    PAGES,
+    alloc_pages,
+    compound_order,
+    free_pages,
+    free_unref_page,
+)
+from mmactors.actors.state.inode import Inode
+from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.state.page_lock import lock_page, unlock_page
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.guard import Label, Mode
+from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE
+from mmactors.mm.page_cache.page_cache import filemap_add_folio, get_page
+from mmactors.mm.rmap.rmap import put_page, reset_freed_page
+from mmactors.mm.vmstat import NR_FILE_PAGES, NR_SHMEM
+
+
+async def find_get_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> int | None:
+    """Return a cached page with one more reference; None: it is not cached (mapping_get_entry)."""
+    engine = kernel.engine
+    cached = inode.mapping.pages
+    while True:
+        if engine.wants_step():
+            await engine.step(_look(inode, index))
+        pfn = cached.get(index)
+        if pfn is None:
+            return None
+        if engine.wants_step():
+            await engine.step(Label(f"get page {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.WRITE),)))
+        if not kernel.shared_pages.refcount_view[pfn]:
+            continue
+        get_page(kernel.shared_pages, pfn)
+        if engine.wants_step():
+            await engine.step(_look(inode, index))
+        if cached.get(index) == pfn:
+            return pfn
+        await put_and_free_page(kernel, cpu, pfn)
+
+
+async def find_lock_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> int | None:
+    """Return a cached page, referenced and locked; None: it is not cached (FGP_LOCK)."""
+    while True:
+        pfn = await find_get_page(kernel, cpu, inode, index)
+        if pfn is None:
+            return None
+        await lock_page(kernel, pfn)
+        if await is_cached(kernel, inode, index, pfn):
+            return pfn
+        await unlock_page(kernel, pfn)
+        await put_and_free_page(kernel, cpu, pfn)
+
+
+async def is_cached(kernel: Kernel, inode: Inode, index: int, pfn: int) -> bool:
+    """Say whether a page, which the caller has locked, is still in its place."""
+    if kernel.engine.wants_step():
+        await kernel.engine.step(_look(inode, index))
+    return inode.mapping.pages.get(index) == pfn
+
+
+async def put_and_free_page(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
+    """Drop a reference, and with the last one the page (put_page)."""
+    if kernel.engine.wants_step():
+        await kernel.engine.step(Label(f"put page {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.WRITE),)))
+    if put_page(kernel.shared_pages, pfn):
+        order = compound_order(kernel, pfn)
+        reset_freed_page(kernel.shared_pages, pfn)
+        await free_unref_page(kernel, cpu, pfn, order)
+
+
+async def find_or_create_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> int | None:
+    """Return a page of a file, referenced and locked, filled if it is new; None: no memory."""
+    while True:
+        pfn = await find_lock_page(kernel, cpu, inode, index)
+        if pfn is not None:
+            return pfn
+        if not await add_new_page(kernel, cpu, inode, index):
+            return None
+
+
+async def add_new_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> bool:
+    """Bring a page into the cache, unless somebody was faster; False: no memory.
+
+    It comes from disk, or is zeroed.
+    """
+    engine = kernel.engine
+    pfn = await alloc_pages(kernel, cpu, 0, GFP_HIGHUSER_MOVABLE)
+    if pfn is None:
+        return False
+    await engine.spend(kernel.costs.clear_page_ns)
+    if engine.wants_step():
+        touches = (inode.store_touch(index, Mode.READ), (f"{PAGES}[{pfn}]", Mode.WRITE))
+        await engine.step(Label(f"fill page {pfn:#x}", touches))
+    _fill(kernel, inode, index, pfn)
+    if engine.wants_step():
+        touches = (inode.cache_touch(index, Mode.WRITE), (f"{PAGES}[{pfn}]", Mode.WRITE))
+        await engine.step(Label(f"add page {pfn:#x}", touches))
+    if index in inode.mapping.pages:
+        await free_pages(kernel, cpu, pfn, 0)
+        return True
+    filemap_add_folio(kernel.shared_pages, inode.mapping, index, pfn)
+    count_cached(kernel, cpu, inode, 1)
+    return True
+
+
+def count_cached(kernel: Kernel, cpu: Cpu, inode: Inode, nr_pages: int) -> None:
+    """Count pages that came into the page cache, or left it if negative."""
+    kernel.count_node(cpu, NR_FILE_PAGES, nr_pages)
+    if inode.mapping.is_shmem:
+        kernel.count_node(cpu, NR_SHMEM, nr_pages)
+
+
+def _fill(kernel: Kernel, inode: Inode, index: int, pfn: int) -> None:
+    """Let a new page hold what the file has there."""
+    if kernel.checks is not None:
+        kernel.checks.page_read(pfn, inode.mapping, index)
+
+
+def _look(inode: Inode, index: int) -> Label:
+    return Label(f"find page {index}", (inode.cache_touch(index, Mode.READ),))

@@ -1,0 +1,141 @@
+"""Taking pages away from a file (mm/truncate.c and mm/memory.c, unmap_mapping_pages, Linux 6.1).
+
+All areas that map the range lose their entries first, then the pages leave the page cache. The
+caller holds the inode's i_rwsem for writing where the length changes or a hole is punched. Left
+out: partial pages, which stay; shadow entries; the first pass of truncate_inode_pages_range, which
+passes over pages that are locked: here each page is waited for in turn.
+"""
+
+from mmactors.actors.alloc.page_alloc import PAGES
+from mmactors.actors.entries.unmap import zap_page_range
+from mmactors.actors.file.filemap import count_cached, find_lock_page, put_and_free_page
+from mmactors.actors.rmap.rmap import areas_of, place_of
+from mmactors.actors.state.address_space import PAGE_TABLES, AddressSpace
+from mmactors.actors.state.inode import Inode
+from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.state.page_lock import unlock_page
+from mmactors.arch.pte import PRESENT, SPECIAL, pte_pfn
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.guard import Label, Mode
+from mmactors.mm.page_cache.page_cache import filemap_remove_folio, indices_from, is_evictable
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+
+
+async def truncate_setsize(kernel: Kernel, cpu: Cpu, inode: Inode, size_bytes: int) -> None:
+    """Set a file's length and drop what lies behind (truncate_setsize, truncate_pagecache)."""
+    engine = kernel.engine
+    mapping = inode.mapping
+    if engine.wants_step():
+        await engine.step(inode.size_label("set i_size", Mode.WRITE))
+    old_bytes, mapping.size_bytes = mapping.size_bytes, size_bytes
+    if size_bytes > old_bytes:
+        return
+    first = -(-size_bytes >> PAGE_SHIFT)
+    await unmap_mapping_pages(kernel, cpu, inode, first, None)
+    await truncate_inode_pages(kernel, cpu, inode, first, None)
+    # Private copies may have been made of pages that were on their way out: they go, too.
+    await unmap_mapping_pages(kernel, cpu, inode, first, None)
+
+
+async def punch_hole(kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: int) -> None:
+    """Free pages `[first, end)` of a file (fallocate, FALLOC_FL_PUNCH_HOLE)."""
+    async with inode.i_rwsem.write():
+        await unmap_mapping_pages(kernel, cpu, inode, first, end)
+        await truncate_inode_pages(kernel, cpu, inode, first, end)
+
+
+async def unmap_mapping_pages(
+    kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: int | None
+) -> None:
+    """Take pages `[first, end)` of a file out of all areas that map them; None: to the end."""
+    async with inode.i_mmap_rwsem.read():
+        for vma in await areas_of(kernel, inode):
+            place = await place_of(kernel, vma, first, end)
+            if place is not None:
+                if kernel.checks is not None:
+                    await _check_place(kernel, *place, first, end)
+                await zap_page_range(kernel, cpu, *place)
+
+
+async def _check_place(
+    kernel: Kernel, space: AddressSpace, start: int, stop: int, first: int, end: int | None
+) -> None:
+    """Assert that only pages `[first, end)` of the file, or private copies of them, go."""
+    if kernel.engine.wants_step():
+        touches = ((PAGE_TABLES, Mode.READ), (PAGES, Mode.READ))
+        await kernel.engine.step(Label("look at what will go", touches))
+    table = space.mm.page_table
+    for address in range(start, stop, PAGE_SIZE):
+        index = table.pte_offset(address)
+        entry = 0 if index is None else table.memory.view[index]
+        if entry & PRESENT and not entry & SPECIAL:
+            page = kernel.pages.index_view[pte_pfn(entry)]
+            is_meant = first <= page and (end is None or page < end)
+            assert is_meant, (
+                f"taking away the pages of a file from {first} on, {address:#x} goes, which has "
+                f"page {page}: what was written there is lost"
+            )
+
+
+async def truncate_inode_pages(
+    kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: int | None
+) -> None:
+    """Take pages `[first, end)` out of the page cache; what is dirty in them is lost."""
+    engine = kernel.engine
+    if engine.wants_step():
+        await engine.step(Label("find pages", ((f"page_cache[{inode.number}]", Mode.READ),)))
+    for index in indices_from(inode.mapping, first, end):
+        pfn = await find_lock_page(kernel, cpu, inode, index)
+        if pfn is None:
+            continue
+        if engine.wants_step():
+            await engine.step(Label(f"is {pfn:#x} mapped", ((f"{PAGES}[{pfn}]", Mode.READ),)))
+        if kernel.shared_pages.mapcount_view[pfn]:
+            await unmap_mapping_pages(kernel, cpu, inode, index, index + 1)
+        if engine.wants_step():
+            await engine.step(_removal(inode, index, pfn))
+        _forget_page(kernel, cpu, inode, index)
+        if kernel.checks is not None:
+            kernel.checks.file_dropped(inode.mapping, index, index + 1)
+        await put_and_free_page(kernel, cpu, pfn)
+        await unlock_page(kernel, pfn)
+        await put_and_free_page(kernel, cpu, pfn)
+    for index in [stored for stored in inode.stored if stored >= first]:
+        if end is None or index < end:
+            inode.stored.discard(index)
+            if kernel.checks is not None and index not in inode.mapping.pages:
+                kernel.checks.file_dropped(inode.mapping, index, index + 1)
+
+
+async def invalidate_mapping_pages(
+    kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: int | None
+) -> int:
+    """Drop those pages of `[first, end)` that are clean and not in use; return how many."""
+    engine = kernel.engine
+    nr_dropped = 0
+    if engine.wants_step():
+        await engine.step(Label("find pages", ((f"page_cache[{inode.number}]", Mode.READ),)))
+    for index in indices_from(inode.mapping, first, end):
+        pfn = await find_lock_page(kernel, cpu, inode, index)
+        if pfn is None:
+            continue
+        # One step, as the kernel freezes the references: whoever finds the page now finds none.
+        if engine.wants_step():
+            await engine.step(_removal(inode, index, pfn))
+        if is_evictable(kernel.shared_pages, pfn):
+            _forget_page(kernel, cpu, inode, index)
+            nr_dropped += 1
+            await put_and_free_page(kernel, cpu, pfn)
+        await unlock_page(kernel, pfn)
+        await put_and_free_page(kernel, cpu, pfn)
+    return nr_dropped
+
+
+def _removal(inode: Inode, index: int, pfn: int) -> Label:
+    touches = (inode.cache_touch(index, Mode.WRITE), (f"{PAGES}[{pfn}]", Mode.WRITE))
+    return Label(f"remove page {pfn:#x}", touches)
+
+
+def _forget_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> None:
+    filemap_remove_folio(kernel.shared_pages, inode.mapping, index)
+    count_cached(kernel, cpu, inode, -1)

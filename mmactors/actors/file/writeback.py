@@ -1,0 +1,103 @@
+"""Writing dirty pages of a file to its store (mm/page-writeback.c and mm/rmap.c, Linux 6.1).
+
+A page is locked, and made clean and read-only in all entries that map it, before its contents are
+written: who writes to it afterwards faults and makes it dirty again. Left out: flusher threads,
+throttling of writers, waiting for disks: a page is on disk when it has been written.
+"""
+
+from typing import Final
+
+from mmactors.actors.alloc.page_alloc import PAGES
+from mmactors.actors.file.filemap import find_lock_page, put_and_free_page
+from mmactors.actors.program.user_access import DATA
+from mmactors.actors.rmap.rmap import areas_of, place_of
+from mmactors.actors.state.address_space import AddressSpace
+from mmactors.actors.state.inode import Inode
+from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.state.page_lock import unlock_page
+from mmactors.actors.tlb.tlb import flush_tlb_page
+from mmactors.arch.page import PG_DIRTY
+from mmactors.arch.pte import DIRTY, PRESENT, RW, pte_pfn
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.guard import Label, Mode
+from mmactors.mm.page_cache.page_cache import folio_test_clear_dirty, indices_from
+from mmactors.units import PAGE_SIZE
+
+_READ_TABLES: Final = Label("walk tables", (("page_tables", Mode.READ),))
+
+
+async def file_write_and_wait(kernel: Kernel, cpu: Cpu, inode: Inode) -> None:
+    """Write all dirty pages of a file, up to its end; return when they are on disk (fsync)."""
+    if inode.mapping.is_shmem:
+        return  # noop_fsync: tmpfs has no store
+    engine = kernel.engine
+    if engine.wants_step():
+        number = inode.number
+        touches = ((f"page_cache[{number}]", Mode.READ), (f"i_size[{number}]", Mode.READ))
+        await engine.step(Label("find pages", touches))
+    for index in indices_from(inode.mapping, 0, inode.mapping.nr_pages):
+        pfn = await find_lock_page(kernel, cpu, inode, index)
+        if pfn is None:
+            continue
+        if engine.wants_step():
+            await engine.step(Label(f"is {pfn:#x} dirty", ((f"{PAGES}[{pfn}]", Mode.READ),)))
+        if kernel.shared_pages.flags_view[pfn] & PG_DIRTY:
+            await _write_page(kernel, cpu, inode, index, pfn)
+        await unlock_page(kernel, pfn)
+        await put_and_free_page(kernel, cpu, pfn)
+
+
+async def _write_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int, pfn: int) -> None:
+    """Write a locked page, if it is still dirty."""
+    engine = kernel.engine
+    await page_mkclean(kernel, cpu, inode, index, pfn)
+    if engine.wants_step():
+        await engine.step(Label(f"clear dirty {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.WRITE),)))
+    if not folio_test_clear_dirty(kernel.shared_pages, pfn):
+        return
+    if engine.wants_step():
+        touches = ((f"{DATA}[{pfn}]", Mode.READ), inode.store_touch(index, Mode.WRITE))
+        await engine.step(Label(f"write page {pfn:#x}", touches))
+    if kernel.checks is not None:
+        kernel.checks.page_written(pfn, inode.mapping, index)
+    inode.stored.add(index)
+
+
+async def page_mkclean(kernel: Kernel, cpu: Cpu, inode: Inode, index: int, pfn: int) -> None:
+    """Make all entries of a locked page clean and read-only, in all address spaces."""
+    async with inode.i_mmap_rwsem.read():
+        for vma in await areas_of(kernel, inode):
+            place = await place_of(kernel, vma, index, index + 1)
+            if place is not None:
+                await _page_mkclean_one(kernel, cpu, *place[:2], pfn)
+
+
+async def _page_mkclean_one(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, address: int, pfn: int
+) -> None:
+    engine = kernel.engine
+    view = kernel.memory.view
+    if engine.wants_step():
+        await engine.step(_READ_TABLES)
+    index = space.mm.page_table.pte_offset(address)
+    if index is None:
+        return
+    lock = space.pte_lockptr(index)
+    async with lock:
+        set_pte = Label(f"mkclean {address:#x}", ((f"page_tables[{index}]", Mode.WRITE),))
+        if engine.wants_step():
+            await engine.step(set_pte)
+        entry = view[index]
+        is_writable = entry & PRESENT and pte_pfn(entry) == pfn and entry & (DIRTY | RW)
+        if is_writable:
+            # It goes away until all CPUs have forgotten it, so that none sets its dirty bit.
+            view[index] = 0
+        if kernel.checks is not None:
+            kernel.checks.revoke(space.mm, address, address + PAGE_SIZE)
+        if is_writable:
+            await flush_tlb_page(kernel, cpu, space.mm, address)
+            if engine.wants_step():
+                await engine.step(set_pte)
+            view[index] = entry & ~(DIRTY | RW)
+    if kernel.checks is not None:
+        kernel.checks.revoke_completed(space.mm)

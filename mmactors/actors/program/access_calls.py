@@ -1,0 +1,219 @@
+"""What a program does to memory besides system calls: accesses, traces, and loops of both.
+
+An access that the kernel cannot make good ends its operation with a signal, not the program.
+"""
+
+import errno
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from attrs import define
+
+from mmactors.actors.call.mmap import CallSteps
+from mmactors.actors.program.area_calls import AreaCalls
+from mmactors.actors.program.process import Image
+from mmactors.actors.program.thread import UserThread
+from mmactors.actors.state.kernel import Kernel
+from mmactors.arch.trace import SIZE_MASK, SIZE_SHIFT, STORE, Trace
+from mmactors.errors import Place, Problem, UserError
+from mmactors.events import SysExit
+from mmactors.mm.area import mman
+from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.area.unmapped_area import AreaSearched
+from mmactors.mm.area.vma import (
+    VM_EXEC,
+    VM_MAYEXEC,
+    VM_MAYREAD,
+    VM_MAYWRITE,
+    VM_READ,
+    VM_WRITE,
+    Vma,
+)
+from mmactors.mm.syscall.mmap import ksys_mmap
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+from mmactors.workload.generator import generate, must_suit
+from mmactors.workload.operation import all as op
+from mmactors.workload.operation.grammar import OperationError
+from mmactors.workload.touch import page_trace, touch_trace
+from mmactors.workload.trace.file import open_trace
+
+AccessOperation = op.Touch | op.Generate | op.RunTrace | op.Churn | op.Faultloop | op.Fragment
+
+_IMAGE_FLAGS: Final = VM_READ | VM_WRITE | VM_EXEC | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
+
+
+@define(eq=False, kw_only=True)
+class AccessCalls:
+    """Runs operations that access memory for all threads of a machine."""
+
+    kernel: Kernel
+    areas: AreaCalls
+    line_bytes: int
+    """Fetch runs inside lines of this many bytes are one row of a trace."""
+
+    async def perform(self, thread: UserThread, call: AccessOperation) -> int:
+        """Do one operation; return how many accesses or rounds were done, or minus an errno."""
+        match call:
+            case op.Touch():
+                return await self.touch(thread, call)
+            case op.Generate():
+                return await self.generate(thread, call)
+            case op.RunTrace():
+                return await self.trace(thread, call)
+            case op.Churn():
+                return self._finish(call, await self.churn(thread, call))
+            case op.Faultloop() | op.Fragment():
+                return self._finish(call, await self._write_and_free(thread, call))
+
+    def _finish(self, call: op.Operation, result: int) -> int:
+        if self.kernel.probe.on:
+            self.kernel.probe.emit(SysExit(call=str(call), ret=result))
+        return result
+
+    async def churn(self, thread: UserThread, call: op.Churn) -> int:
+        """Map and unmap again and again; return the rounds done, or minus the errno of a mmap."""
+        prot = mman.PROT_READ | mman.PROT_WRITE
+        flags = mman.MAP_PRIVATE | mman.MAP_ANONYMOUS
+        for _ in range(call.count):
+            start = await self.areas.change(
+                thread,
+                lambda mm: ksys_mmap(mm, address=0, length=call.length, prot=prot, flags=flags),
+            )
+            if start < 0:
+                return start
+            if thread.must_end:
+                break
+            if call.touch:
+                await self._write(thread, start, call.length)
+            # The operation's result does not depend on it.
+            await self.areas.unmap(thread, start, call.length)
+        return call.count
+
+    async def _write_and_free(self, thread: UserThread, call: op.Faultloop | op.Fragment) -> int:
+        """Write pages, then give all or some of them back (MADV_DONTNEED)."""
+        bound = call.range.resolve(thread.process.bindings)
+        if bound is None:
+            return -errno.EINVAL
+        start, length = bound
+        if isinstance(call, op.Faultloop):
+            for _ in range(call.count):
+                await self._write(thread, start, length)
+                await self.areas.advise(thread, start, length, mman.MADV_DONTNEED)
+                if thread.must_end:
+                    break
+            return call.count
+        await self._write(thread, start, length)
+        keep = call.keep * PAGE_SIZE
+        group = call.group * PAGE_SIZE
+        for position in range(start, start + length, group):
+            error = await self.areas.advise(
+                thread, position + keep, group - keep, mman.MADV_DONTNEED
+            )
+            if error:
+                return error
+        return 0
+
+    async def _write(self, thread: UserThread, start: int, length: int) -> None:
+        """Write a byte of each page."""
+        pages = np.arange(-(-length // PAGE_SIZE), dtype=np.int64)
+        await thread.access(page_trace(start, pages, STORE))
+
+    async def touch(self, thread: UserThread, call: op.Touch) -> int:
+        """Access one byte of each page of a range; return the accesses done."""
+        bound = call.range.resolve(thread.process.bindings)
+        if bound is None:
+            return -errno.EINVAL
+        start, length = bound
+        return await self._access_all(thread, touch_trace(call, start=start, length=length))
+
+    async def generate(self, thread: UserThread, call: op.Generate) -> int:
+        """Access a range by a pattern; return the accesses done."""
+        bound = call.range.resolve(thread.process.bindings)
+        if bound is None:
+            return -errno.EINVAL
+        start, length = bound
+        try:
+            must_suit(call.pattern, length)
+        except OperationError as error:
+            # Checked beforehand, but a call that failed leaves a name with what it had before.
+            raise UserError(
+                Problem(
+                    place=Place(f"{thread.process.comm}: {call}"),
+                    found=error.found,
+                    legal=error.legal,
+                    advice=error.advice,
+                )
+            ) from None
+        return await self._access_all(thread, generate(call.pattern, start=start, length=length))
+
+    async def trace(self, thread: UserThread, call: op.RunTrace) -> int:
+        """Run a recorded trace; what it touches is mapped as its loader would have.
+
+        Return the accesses done.
+        """
+        done = 0
+        image = Image(call.path)
+        for _ in range(call.repeat):
+            for piece in open_trace(Path(call.path), limit=call.limit):
+                trace = piece.collapse(self.line_bytes)
+                await self._map_image(thread, trace, image)
+                signal = await thread.access(trace)
+                done += thread.accesses_done
+                if signal is not None:
+                    return done
+        return done
+
+    async def _access_all(self, thread: UserThread, traces: Iterable[Trace]) -> int:
+        done = 0
+        for trace in traces:
+            signal = await thread.access(trace)
+            done += thread.accesses_done
+            if signal is not None:
+                break
+        return done
+
+    async def _map_image(self, thread: UserThread, trace: Trace, image: Image) -> None:
+        """Map what a recorded program touches and nothing maps yet, as its loader would have."""
+
+        def steps(mm: MmStruct) -> Iterator[AreaSearched]:
+            for start, end in _page_runs(trace):
+                position = start
+                for vma in [*mm.tree.in_range(start, end), None]:
+                    stop = end if vma is None else vma.vm_start
+                    if position < stop:
+                        mm.insert_vm_struct(
+                            Vma(
+                                vm_start=position,
+                                vm_end=stop,
+                                vm_flags=_IMAGE_FLAGS,
+                                vm_pgoff=position >> PAGE_SHIFT,
+                                vm_file=image,
+                                name=image.path,
+                            )
+                        )
+                    position = end if vma is None else vma.vm_end
+            yield from ()
+
+        await self.areas.change(thread, lambda mm: _ending_with_zero(steps(mm)))
+
+
+def _page_runs(trace: Trace) -> list[tuple[int, int]]:
+    """Return the runs `[start, end)` of neighbouring pages that a trace touches, lowest first."""
+    last = trace.address + ((trace.meta >> SIZE_SHIFT) & SIZE_MASK) - 1
+    pages = np.unique(np.concatenate([trace.address >> PAGE_SHIFT, last >> PAGE_SHIFT]))
+    if not len(pages):
+        return []
+    breaks = np.flatnonzero(np.diff(pages) != 1)
+    starts = pages[np.concatenate([[0], breaks + 1])]
+    ends = pages[np.concatenate([breaks, [len(pages) - 1]])]
+    return [
+        (int(start) * PAGE_SIZE, (int(end) + 1) * PAGE_SIZE)
+        for start, end in zip(starts, ends, strict=True)
+    ]
+
+
+def _ending_with_zero(steps: Iterator[AreaSearched]) -> CallSteps:
+    yield from steps
+    return 0

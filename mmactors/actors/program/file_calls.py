@@ -1,0 +1,216 @@
+"""System calls on files: open, close, unlink, ftruncate, read, write, fsync, fadvise (fs/, 6.1).
+
+As other system calls they end with the kernel's result in the log (sys_exit). A write holds the
+inode's i_rwsem from its first page to its last, also while it faults in what it copies from
+(mm/filemap.c, generic_perform_write). Left out: offsets inside a page (a part of a page is a page),
+O_DIRECT, advice other than DONTNEED, throttling of writers.
+"""
+
+import errno
+
+from attrs import define
+
+from mmactors.actors.file.filemap import (
+    find_get_page,
+    find_or_create_page,
+    put_and_free_page,
+)
+from mmactors.actors.file.truncate import invalidate_mapping_pages, truncate_setsize
+from mmactors.actors.file.writeback import file_write_and_wait
+from mmactors.actors.program.process import Process
+from mmactors.actors.program.thread import UserThread
+from mmactors.actors.program.uaccess import copy_from_user_atomic, fault_in_readable
+from mmactors.actors.program.user_access import DATA
+from mmactors.actors.state.inode import Inode
+from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.state.page_lock import unlock_page
+from mmactors.arch.page import PG_DIRTY
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.guard import Label, Mode
+from mmactors.events import SysExit
+from mmactors.mm.area.mapped_file import FMODE_READ, FMODE_WRITE, MappedFile
+from mmactors.units import PAGE_SHIFT
+from mmactors.workload.operation import all as op
+from mmactors.workload.touch import block_offsets
+
+FileOperation = (
+    op.Open | op.Close | op.Unlink | op.Ftruncate | op.Read | op.Write | op.Fsync | op.Fadvise
+)
+
+
+@define(eq=False, kw_only=True)
+class FileCalls:
+    """Runs operations on files for all threads of a machine."""
+
+    kernel: Kernel
+
+    async def perform(self, thread: UserThread, call: FileOperation) -> int:
+        """Do one operation, log its result and return it."""
+        await self.kernel.engine.spend(self.kernel.costs.syscall_ns)
+        result = await self._do(thread, call)
+        if self.kernel.probe.on:
+            self.kernel.probe.emit(SysExit(call=str(call), ret=result))
+        return result
+
+    async def _do(self, thread: UserThread, call: FileOperation) -> int:
+        files = thread.process.files
+        match call:
+            case op.Open():
+                return self._open(thread, call)
+            case op.Unlink(path=path):
+                inode = self.kernel.file_system.unlink(path)
+                return -errno.ENOENT if inode is None else await self._release(thread.cpu, inode)
+        file = files.get(call.file)
+        if file is None:
+            return -errno.EBADF  # its open failed
+        inode = self.kernel.file_system.inode_of(file.mapping)
+        match call:
+            case op.Close(file=name):
+                del files[name]
+                file.mapping.nr_users -= 1
+                return await self._release(thread.cpu, inode)
+            case op.Ftruncate(length=length):
+                return await self._ftruncate(thread, file, inode, length)
+            case op.Read():
+                return await self._read(thread, file, inode, call)
+            case op.Write():
+                return await self._write(thread, file, inode, call)
+            case op.Fsync():
+                await file_write_and_wait(self.kernel, thread.cpu, inode)
+                return 0
+            case op.Fadvise():
+                return await self._fadvise(thread, inode, call)
+
+    def _open(self, thread: UserThread, call: op.Open) -> int:
+        mode = FMODE_READ if call.ro else FMODE_READ | FMODE_WRITE
+        file = self.kernel.file_system.open(call.path, may_create=call.create, mode=mode)
+        if file is None:
+            return -errno.ENOENT
+        thread.process.files[call.file] = file
+        return 0
+
+    async def exit_files(self, cpu: Cpu, process: Process) -> None:
+        """Close all files of a process that ends."""
+        while process.files:
+            _, file = process.files.popitem()
+            file.mapping.nr_users -= 1
+            await self._release(cpu, self.kernel.file_system.inode_of(file.mapping))
+
+    async def _release(self, cpu: Cpu, inode: Inode) -> int:
+        """Free a file that has neither a name nor users any more (iput_final)."""
+        if not inode.mapping.nr_users:
+            await truncate_setsize(self.kernel, cpu, inode, 0)
+            self.kernel.file_system.forget(inode.mapping)
+        return 0
+
+    async def _ftruncate(
+        self, thread: UserThread, file: MappedFile, inode: Inode, length: int
+    ) -> int:
+        if not file.mode & FMODE_WRITE:
+            return -errno.EINVAL
+        async with inode.i_rwsem.write():
+            await truncate_setsize(self.kernel, thread.cpu, inode, length)
+        return 0
+
+    async def _fadvise(self, thread: UserThread, inode: Inode, call: op.Fadvise) -> int:
+        """Drop clean pages that lie wholly in the range (generic_fadvise)."""
+        if call.advice == "DONTNEED":
+            first = -(-call.offset >> PAGE_SHIFT)
+            end = (call.offset + call.length) >> PAGE_SHIFT if call.length else None
+            await invalidate_mapping_pages(self.kernel, thread.cpu, inode, first, end)
+        return 0
+
+    async def _read(self, thread: UserThread, file: MappedFile, inode: Inode, call: op.Read) -> int:
+        """Read blocks up to the end of the file (filemap_read)."""
+        nr_bytes = 0
+        for offset in block_offsets(call).tolist():
+            end = min(offset + call.block_bytes, call.offset + call.length)
+            if self.kernel.engine.wants_step():
+                await self.kernel.engine.step(inode.size_label("read i_size", Mode.READ))
+            end = min(end, file.mapping.size_bytes)
+            for index in range(offset >> PAGE_SHIFT, -(-end >> PAGE_SHIFT)):
+                if not await self._read_page(thread, inode, index):
+                    return nr_bytes or -errno.ENOMEM
+            if end <= offset:
+                break
+            nr_bytes += end - offset
+        return nr_bytes
+
+    async def _read_page(self, thread: UserThread, inode: Inode, index: int) -> bool:
+        kernel = self.kernel
+        cpu = thread.cpu
+        pfn = await find_get_page(kernel, cpu, inode, index)
+        if pfn is None:
+            pfn = await find_or_create_page(kernel, cpu, inode, index)
+            if pfn is None:
+                return False
+            await unlock_page(kernel, pfn)
+        if kernel.engine.wants_step():
+            await kernel.engine.step(Label(f"read {pfn:#x}", ((f"{DATA}[{pfn}]", Mode.READ),)))
+        if kernel.checks is not None:
+            kernel.checks.file_access(inode.mapping, index, pfn, is_write=False)
+        await kernel.engine.spend(kernel.costs.copy_user_page_ns)
+        await put_and_free_page(kernel, cpu, pfn)
+        return True
+
+    async def _write(
+        self, thread: UserThread, file: MappedFile, inode: Inode, call: op.Write
+    ) -> int:
+        """Write blocks, each with i_rwsem held (generic_file_write_iter)."""
+        if not file.mode & FMODE_WRITE:
+            return -errno.EBADF
+        source = None
+        if call.source is not None:
+            bound = call.source.resolve(thread.process.bindings)
+            if bound is None:
+                return -errno.EINVAL
+            source = bound[0]
+        nr_bytes = 0
+        for offset in block_offsets(call).tolist():
+            end = min(offset + call.block_bytes, call.offset + call.length)
+            async with inode.i_rwsem.write():
+                error = await self._perform_write(thread, inode, offset, end, source)
+            if error:
+                return nr_bytes or error
+            nr_bytes += end - offset
+        return nr_bytes
+
+    async def _perform_write(
+        self, thread: UserThread, inode: Inode, offset: int, end: int, source: int | None
+    ) -> int:
+        """Write `[offset, end)`, page after page (generic_perform_write); return 0 or -errno."""
+        while offset < end:
+            page_end = min(end, ((offset >> PAGE_SHIFT) + 1) << PAGE_SHIFT)
+            if source is not None and not await fault_in_readable(thread, source):
+                return -errno.EFAULT
+            pfn = await find_or_create_page(self.kernel, thread.cpu, inode, offset >> PAGE_SHIFT)
+            if pfn is None:
+                return -errno.ENOMEM
+            # With the page locked a fault on this very page would wait for itself: so none may be.
+            is_copied = source is None or await copy_from_user_atomic(thread, source)
+            if is_copied:
+                await self._write_end(inode, pfn, page_end)
+            await unlock_page(self.kernel, pfn)
+            await put_and_free_page(self.kernel, thread.cpu, pfn)
+            if is_copied:
+                if source is not None:
+                    source += page_end - offset
+                offset = page_end
+        return 0
+
+    async def _write_end(self, inode: Inode, pfn: int, end: int) -> None:
+        """Let a locked page hold what was written, up to byte `end` of the file."""
+        kernel = self.kernel
+        if kernel.engine.wants_step():
+            touches = (
+                (f"{DATA}[{pfn}]", Mode.WRITE),
+                (f"pages[{pfn}]", Mode.WRITE),
+                (f"i_size[{inode.number}]", Mode.WRITE),
+            )
+            await kernel.engine.step(Label(f"write {pfn:#x}", touches))
+        if kernel.checks is not None:
+            index = (end - 1) >> PAGE_SHIFT
+            kernel.checks.file_access(inode.mapping, index, pfn, is_write=True)
+        kernel.shared_pages.flags_view[pfn] |= PG_DIRTY
+        inode.mapping.size_bytes = max(inode.mapping.size_bytes, end)
+        await kernel.engine.spend(kernel.costs.copy_user_page_ns)

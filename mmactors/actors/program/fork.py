@@ -1,0 +1,115 @@
+"""Forking a process: a copy of its address space (kernel/fork.c, dup_mmap, Linux 6.1).
+
+Both mmap_locks are held for writing, the child's inside the parent's. Entries of private memory
+lose the right to write in both, and at the end, with the parent's lock still held, all CPUs forget
+what they know of the parent. Left out: everything that is not memory.
+"""
+
+import errno
+
+from mmactors.actors.call.mmap import exit_mm
+from mmactors.actors.fault.page_work import label_of, perform_page_work
+from mmactors.actors.program.thread import UserThread
+from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
+from mmactors.actors.state.address_space import AddressSpace, alloc_table
+from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.tlb.tlb import flush_tlb_mm
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.lock.lock_observer import SINGLE_DEPTH_NESTING
+from mmactors.mm.area.fork import CopyPageRange, dup_mmap
+from mmactors.mm.area.vma_adjust import RmapRequest
+from mmactors.mm.entries.copy_page_range import copy_page_range, is_cow_mapping
+from mmactors.mm.step import Step, areas, rss
+
+_ENOMEM = -errno.ENOMEM
+
+
+async def fork(thread: UserThread, name: str) -> int:
+    """Make a child process known as `name`; return 0 or minus the errno.
+
+    ENOMEM: no page for a table, or the promise of memory. The child begins on the parent's CPU and
+    waits for operations.
+    """
+    process = thread.process
+    kernel = process.kernel
+    cpu = thread.cpu
+    await kernel.engine.spend(kernel.costs.syscall_ns + kernel.costs.fork_ns)
+    pgd_pfn = await alloc_table(kernel, cpu, kernel.hardware.config.levels)
+    if pgd_pfn is None:
+        return _ENOMEM
+    child = process.new_child()
+    space = child.new_space(pgd_pfn)
+    error = await _dup_mm(kernel, cpu, space, thread.space)
+    if error:
+        await exit_mm(kernel, cpu, space)
+        return error
+    child.adopt(space)
+    child.leader = UserThread(process=child, name=name, cpu=cpu, program=(), is_leader=False)
+    kernel.processes.append(child)
+    child.leader.start(cpu.clock.now)
+    return 0
+
+
+async def _dup_mm(kernel: Kernel, cpu: Cpu, space: AddressSpace, parent: AddressSpace) -> int:
+    async with parent.mmap_lock.write():
+        async with space.mmap_lock.write(SINGLE_DEPTH_NESTING):
+            error = await _copy(kernel, cpu, space, parent)
+        await flush_tlb_mm(kernel, cpu, parent.mm)
+    if kernel.checks is not None:
+        kernel.checks.revoke_completed(parent.mm)
+    return error
+
+
+async def _copy(kernel: Kernel, cpu: Cpu, space: AddressSpace, parent: AddressSpace) -> int:
+    engine = kernel.engine
+    mm, old = space.mm, parent.mm
+    touches = (
+        (areas(mm.ctx_id), "w"),
+        (areas(old.ctx_id), "w"),
+        (rss(mm.ctx_id), "r"),
+    )
+    steps = dup_mmap(mm, old)
+    request: object = None
+    answer: int | None = None
+    while True:
+        if engine.wants_step():
+            label = label_of(Step("copy areas", touches))
+            if isinstance(request, RmapRequest):
+                label = rmap_label(space, request, label)
+            await engine.step(label)
+        try:
+            request = steps.send(answer)
+        except StopIteration as done:
+            result: int = done.value
+            return result
+        answer = None
+        if isinstance(request, CopyPageRange):
+            await engine.spend(kernel.costs.mmap_ns)
+            is_done = await _copy_pages(kernel, cpu, space, parent, request)
+            answer = 0 if is_done else _ENOMEM
+        else:
+            await answer_rmap(kernel, space, request)
+
+
+async def _copy_pages(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, parent: AddressSpace, request: CopyPageRange
+) -> bool:
+    """Copy the entries of an area (copy_page_range); False: no memory.
+
+    Who pins pages without locks meanwhile sees by write_protect_seq that it may be too late.
+    """
+    copy = copy_page_range(
+        space.mm,
+        parent.mm,
+        kernel.fault_context(cpu),
+        child_vma=request.child,
+        parent_vma=request.parent,
+    )
+    is_cow = is_cow_mapping(request.parent)
+    is_raised = is_cow and kernel.rules.fork_raises_write_protect_seq
+    if is_raised:
+        await parent.write_protect_seq.write_begin()
+    is_done: bool = await perform_page_work(kernel, cpu, space, copy)
+    if is_raised:
+        await parent.write_protect_seq.write_end()
+    return is_done

@@ -1,0 +1,194 @@
+"""The interpreter: runs the operations of programs, one `case` a verb."""
+
+import errno
+from typing import Final
+
+from attrs import define, field
+
+from mmactors.actors.program.access_calls import AccessCalls, AccessOperation
+from mmactors.actors.program.area_calls import AreaCalls, AreaOperation
+from mmactors.actors.program.file_calls import FileCalls, FileOperation
+from mmactors.actors.program.gup import GupCalls, GupOperation
+from mmactors.actors.program.kernel_calls import KernelOperation, perform_kernel
+from mmactors.actors.program.page_calls import PageCalls, PageOperation
+from mmactors.actors.program.process_calls import perform_process_call
+from mmactors.actors.program.thread import UserThread
+from mmactors.actors.state.kernel import Kernel
+from mmactors.engine.cpu import WaitQueue
+from mmactors.engine.timer import Timer
+from mmactors.events import SysExit
+from mmactors.units import MS
+from mmactors.workload.operation import all as op
+from mmactors.workload.program import FIRST_PROCESS
+
+_SPIN_NS: Final = 10_000
+_LOOK_NS: Final = 1_000
+
+
+@define(eq=False)
+class _Meeting:
+    """A barrier that threads have come to."""
+
+    queue: WaitQueue
+    arrived: int = 0
+    is_over: bool = False
+
+
+@define(eq=False, kw_only=True)
+class Interpreter:
+    """Runs operations for all threads of a machine."""
+
+    kernel: Kernel
+    timer: Timer
+    areas: AreaCalls
+    accesses: AccessCalls
+    files: FileCalls
+    gup: GupCalls
+    pages: PageCalls
+    race_gate: WaitQueue | None = None
+    """Where programs stop when they come to `race`; None: they go on."""
+    _meetings: dict[str, _Meeting] = field(factory=dict, init=False)
+
+    async def perform(self, thread: UserThread, operation: op.Operation) -> int:
+        """Do one operation as `thread`; return what came of it."""
+        if isinstance(operation, op.By):
+            return await self._tell(thread, operation)
+        thread.actor.doing = operation
+        if isinstance(operation, AreaOperation):
+            return await self.areas.perform(thread, operation)
+        if isinstance(operation, AccessOperation):
+            return await self.accesses.perform(thread, operation)
+        if isinstance(operation, FileOperation):
+            return await self.files.perform(thread, operation)
+        if isinstance(operation, GupOperation):
+            return await self.gup.perform(thread, operation)
+        if isinstance(operation, PageOperation):
+            return await self.pages.perform(thread, operation)
+        if isinstance(operation, KernelOperation):
+            return await perform_kernel(self.kernel, thread, operation)
+        return await self._perform_other(thread, operation) or 0
+
+    async def _perform_other(self, thread: UserThread, operation: op.PlainOperation) -> int | None:
+        """Do what touches no memory: time, names, threads, processes."""
+        match operation:
+            case op.Nop():
+                await self.kernel.engine.spend(0)
+            case op.Compute(duration_ns=duration_ns):
+                await self._compute(thread, duration_ns)
+            case op.Sleep(duration_ms=duration_ms):
+                await self.timer.sleep_ns(thread.cpu, duration_ms * MS)
+                thread.announce()
+            case op.Alias(name=name, address=address, length=length):
+                start = address.resolve(thread.process.bindings)
+                if start is not None:
+                    thread.process.names[name] = (start, length)
+                return start
+            case op.Heap(name=name, length=length):
+                start = thread.space.mm.brk - length
+                thread.process.names[name] = (start, length)
+                return start
+            case op.Cpu(cpu=cpu):
+                await thread.migrate(self.kernel.cpus[cpu])
+            case op.Fork() | op.Kill() | op.Reap() | op.Rlimit():
+                return await perform_process_call(thread, operation)
+            case op.Thread(name=name, cpu=cpu):
+                self._start_thread(thread, name, cpu)
+            case op.Spin():
+                thread.is_spinning = True
+                while not thread.is_stopping and not thread.must_end:
+                    await self._compute(thread, _SPIN_NS)
+                thread.is_stopping = thread.is_spinning = False
+            case op.Stop(name=name):
+                await self._stop(thread, thread.process.family.members[name])
+            case op.Wait():
+                await self._wait_for_all(thread)
+            case op.Exit():
+                thread.is_exiting = True
+            case op.Barrier():
+                await self._meet(thread, operation)
+            case op.Race():
+                if self.race_gate is not None:
+                    await self.race_gate.sleep()
+            case _:
+                raise AssertionError(f"{operation} is not simulated: supported.py refuses it")
+        return None
+
+    async def _compute(self, thread: UserThread, ns: int) -> None:
+        while ns > 0:
+            piece_ns = min(ns, thread.cpu.slice_ns)
+            ns -= piece_ns
+            thread.process.user_ns += piece_ns
+            thread.cpu.times.user_ns += piece_ns
+            await self.kernel.engine.spend(piece_ns)
+            await thread.give_turn()
+
+    def _start_thread(self, thread: UserThread, name: str, cpu: int) -> None:
+        UserThread(
+            process=thread.process,
+            name=name,
+            cpu=self.kernel.cpus[cpu],
+            program=(),
+            is_leader=False,
+        ).start(thread.cpu.clock.now)
+
+    async def _tell(self, thread: UserThread, call: op.By) -> int:
+        """Give another thread or process something to do; wait for it unless it was `NAME&`."""
+        if call.name == FIRST_PROCESS:
+            return await self.perform(thread, call.operation)
+        other = thread.process.family.members[call.name]
+        if other.must_end:
+            if self.kernel.probe.on:
+                self.kernel.probe.emit(SysExit(call=str(call), ret=-errno.ESRCH))
+            return -errno.ESRCH
+        other.inbox.append(call.operation)
+        other.is_busy = True
+        other.work.wake_all(at_ns=thread.cpu.clock.now)
+        if not call.waits:
+            if isinstance(call.operation, op.Spin):
+                await self._see_spinning(thread, other)
+            return 0
+        await self._wait_for(thread, other)
+        return other.result
+
+    async def _see_spinning(self, thread: UserThread, other: UserThread) -> None:
+        """Look again and again, without sleeping, until `other` spins."""
+        while other.is_busy and not other.is_spinning and not other.must_end:
+            await self._compute(thread, _LOOK_NS)
+
+    async def _stop(self, thread: UserThread, other: UserThread) -> None:
+        if other.is_busy:
+            other.is_stopping = True
+            await self._wait_for(thread, other)
+            other.is_stopping = False
+
+    async def _wait_for(self, thread: UserThread, other: UserThread) -> None:
+        while other.is_busy:
+            await other.idle.sleep(unless=lambda: not other.is_busy)
+            thread.announce()
+
+    async def _wait_for_all(self, thread: UserThread) -> None:
+        """Wait until no other thread is busy; those waited for may start threads meanwhile."""
+        others = thread.process.family.members
+        while busy := [each for each in others.values() if each.is_busy and each is not thread]:
+            await self._wait_for(thread, busy[0])
+
+    async def _meet(self, thread: UserThread, call: op.Barrier) -> None:
+        meeting = self._meetings.get(call.name)
+        if meeting is None:
+            queue = WaitQueue(self.kernel.engine, f"barrier {call.name} of {call.count} threads")
+            meeting = self._meetings[call.name] = _Meeting(queue)
+        meeting.arrived += 1
+        if meeting.arrived == call.count:
+            del self._meetings[call.name]
+            meeting.is_over = True
+            meeting.queue.wake_all(at_ns=thread.cpu.clock.now)
+        while not meeting.is_over and not thread.must_end:
+            await meeting.queue.sleep(unless=lambda: meeting.is_over or thread.must_end)
+            thread.announce()
+        if not meeting.is_over:
+            meeting.arrived -= 1
+
+    def wake_meetings(self, at_ns: int) -> None:
+        """Let all who wait at a barrier look whether they have to end."""
+        for meeting in self._meetings.values():
+            meeting.queue.wake_all(at_ns=at_ns)

@@ -1,0 +1,123 @@
+"""What walkers and the kernel do by themselves: speculation, and mappings of the kernel's own.
+
+A walker may translate any address at any time, for whatever address space its CPU has loaded, lazy
+or not; what it finds it keeps. The kernel's mappings are made in init_mm; a new entry of the top
+table goes to all address spaces under pgd_lock and the page_table_lock of each (sync_global_pgds,
+arch/x86/mm/init_64.c, Linux 6.1).
+"""
+
+from contextlib import nullcontext
+from typing import Final
+
+from mmactors.actors.alloc.page_alloc import alloc_pages, free_pages
+from mmactors.actors.fault.page_work import take_step
+from mmactors.actors.program.thread import UserThread
+from mmactors.actors.program.user_access import TLB
+from mmactors.actors.state.address_space import PAGE_TABLES
+from mmactors.actors.state.kernel import Kernel
+from mmactors.arch.pte import PRESENT
+from mmactors.arch.trace import LOAD
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.guard import Label, Mode
+from mmactors.hw.hardware import REASON, STALE
+from mmactors.mm.entries.tlb_state import LOADED_MM_SWITCHING
+from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_ZERO
+from mmactors.mm.page_table.page_table import AllocTable, FreeTable
+from mmactors.mm.step import Step
+from mmactors.mm.vmalloc.kernel_mapping import VMALLOC_START, pgd_index, set_kernel_pte, sync_pgd
+from mmactors.units import PAGE_SIZE
+from mmactors.workload.operation import all as op
+
+KernelOperation = op.Prefetch | op.Vmalloc
+
+_ENOMEM: Final = -12
+_WRITE_TABLES: Final = Label("map kernel page", ((PAGE_TABLES, Mode.WRITE),))
+_READ_PGD: Final = Label("read kernel pgd", ((PAGE_TABLES, Mode.READ),))
+_SYNC_PGD: Final = Label("sync pgd", ((PAGE_TABLES, Mode.WRITE),))
+
+
+async def perform_kernel(kernel: Kernel, thread: UserThread, operation: KernelOperation) -> int:
+    """Do an operation that no program can ask for; return 0, or minus the errno."""
+    match operation:
+        case op.Prefetch():
+            bound = operation.range.resolve(thread.process.bindings)
+            if bound is not None:
+                await prefetch(kernel, kernel.cpus[operation.cpu], bound[0])
+            return 0
+        case op.Vmalloc():
+            return await vmalloc(kernel, thread.cpu, operation.length)
+
+
+async def prefetch(kernel: Kernel, cpu: Cpu, address: int) -> None:
+    """Let the walker of `cpu` translate an address, and keep what it finds.
+
+    Nothing happens while the CPU is between two address spaces. Linux 6.1 takes it out of the first
+    one's mm_cpumask some instructions before it loads CR3, and relies on walkers being idle there.
+    """
+    engine = kernel.engine
+    touches = (
+        (f"{TLB}[{cpu.index}]", Mode.WRITE),
+        (PAGE_TABLES, Mode.WRITE),
+        (cpu.name, Mode.READ),
+    )
+    await engine.step(Label(f"prefetch {address:#x}", touches))
+    if kernel.tlb_states[cpu.index].loaded_mm is LOADED_MM_SWITCHING:
+        return
+    with engine.guard.suspended():
+        kernel.hardware.access(cpu.index, address, 1, LOAD, now_ns=cpu.clock.now)
+    if kernel.hardware.stop[REASON] == STALE:
+        assert kernel.checks is not None, "somebody watches translations"
+        kernel.checks.stale_translation(cpu.index)
+
+
+async def vmalloc(kernel: Kernel, cpu: Cpu, length: int) -> int:
+    """Map pages of the kernel's own; return 0, or -ENOMEM."""
+    engine = kernel.engine
+    table = kernel.init_mm.page_table
+    start = VMALLOC_START + kernel.vmalloc_bytes
+    kernel.vmalloc_bytes += length
+    for address in range(start, start + length, PAGE_SIZE):
+        await engine.step(_READ_PGD)
+        is_new = not kernel.memory.view[pgd_index(table, address)] & PRESENT
+        pfn = await alloc_pages(kernel, cpu, 0, GFP_KERNEL | GFP_ZERO)
+        index = None if pfn is None else await _alloc_kernel_tables(kernel, cpu, address)
+        if pfn is None or index is None:
+            return _ENOMEM
+        await engine.step(_WRITE_TABLES)
+        set_kernel_pte(table, index, pfn)
+        if is_new:
+            await sync_global_pgds(kernel, cpu, address)
+    return 0
+
+
+async def sync_global_pgds(kernel: Kernel, cpu: Cpu, address: int) -> None:
+    """Copy init_mm's top-level entry for `address` to all address spaces."""
+    irqs = nullcontext() if kernel.rules.pgd_lock_keeps_interrupts_on else cpu.irqs_off()
+    with irqs:
+        async with kernel.pgd_lock:
+            for space in list(kernel.spaces.values()):
+                async with space.page_table_lock:
+                    await kernel.engine.step(_SYNC_PGD)
+                    sync_pgd(space.mm.page_table, kernel.init_mm.page_table, address)
+
+
+async def _alloc_kernel_tables(kernel: Kernel, cpu: Cpu, address: int) -> int | None:
+    """Add the kernel tables missing above an address; return the index of its PTE."""
+    steps = kernel.init_mm.page_table.alloc(address)
+    answer: int | None = None
+    while True:
+        async with kernel.init_mm_lock:
+            await kernel.engine.step(_WRITE_TABLES)
+            try:
+                request = steps.send(answer)
+            except StopIteration as done:
+                index: int | None = done.value
+                return index
+        answer = None
+        match request:
+            case AllocTable():  # The kernel's own tables are in no counter.
+                answer = await alloc_pages(kernel, cpu, 0, GFP_KERNEL | GFP_ZERO)
+            case FreeTable(pfn=pfn):
+                await free_pages(kernel, cpu, pfn, 0)
+            case Step():
+                await take_step(kernel, request)

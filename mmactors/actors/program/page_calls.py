@@ -1,0 +1,117 @@
+"""Operations on pages, as a kernel module does them for a program (mm/page_alloc.c, Linux 6.1).
+
+Their results go to the log as those of system calls do. A block belongs to the program that
+allocated it, also when the program ends: a module keeps its pages.
+"""
+
+import errno
+from typing import Final, assert_never
+
+from attrs import define
+
+from mmactors.actors.alloc.memory_hotplug import offline_pages, online_pages
+from mmactors.actors.alloc.page_alloc import (
+    PAGES,
+    alloc_pages,
+    drain_all_pages,
+    free_pages,
+)
+from mmactors.actors.alloc.page_isolation import start_isolate_page_range, undo_isolate_page_range
+from mmactors.actors.program.thread import UserThread
+from mmactors.actors.state.kernel import Kernel, ModulePages
+from mmactors.arch.page import PG_MOVABLE_OPS
+from mmactors.engine.guard import Label, Mode
+from mmactors.events import SysExit
+from mmactors.mm.page_alloc import gfp
+from mmactors.mm.page_alloc.buddy import PAGEBLOCK_PAGES
+from mmactors.mm.page_alloc.gfp import ZONE_MOVABLE
+from mmactors.workload.operation import all as op
+
+PageOperation = (
+    op.AllocPages
+    | op.FreePages
+    | op.DrainAllPages
+    | op.StartIsolatePageRange
+    | op.UndoIsolatePageRange
+    | op.OfflinePages
+    | op.OnlinePages
+)
+
+_GFP: Final = {
+    "KERNEL": gfp.GFP_KERNEL,
+    "ATOMIC": gfp.GFP_ATOMIC,
+    "NOWAIT": gfp.GFP_NOWAIT,
+    "USER": gfp.GFP_USER,
+    "HIGHUSER": gfp.GFP_HIGHUSER,
+    "HIGHUSER_MOVABLE": gfp.GFP_HIGHUSER_MOVABLE,
+    "RECLAIMABLE": gfp.GFP_KERNEL | gfp.GFP_RECLAIMABLE,
+}
+
+
+@define(eq=False, kw_only=True)
+class PageCalls:
+    """Runs operations on pages for all threads of a machine."""
+
+    kernel: Kernel
+
+    async def perform(self, thread: UserThread, call: PageOperation) -> int:
+        """Do one operation, log its result and return it."""
+        kernel = self.kernel
+        await kernel.engine.spend(kernel.costs.syscall_ns)
+        result = await self._do(thread, call)
+        if kernel.probe.on:
+            kernel.probe.emit(SysExit(call=str(call), ret=result))
+        return result
+
+    async def _do(self, thread: UserThread, call: PageOperation) -> int:
+        kernel, cpu, pid = self.kernel, thread.cpu, thread.process.pid
+        match call:
+            case op.AllocPages():
+                return await self._alloc(thread, call)
+            case op.DrainAllPages():
+                await drain_all_pages(kernel, cpu)
+                return 0
+            case op.OnlinePages():
+                zone = kernel.allocator.zones[-1]
+                if zone.index != ZONE_MOVABLE:
+                    return -errno.ENODEV  # No memory was plugged in.
+                return await online_pages(kernel, cpu, zone)
+        block = kernel.module_pages.get((pid, call.block))
+        if block is None:
+            return -errno.EINVAL  # Its allocation failed.
+        zone = kernel.allocator.zone_of(block.pfn)
+        start_pfn = block.pfn & ~(PAGEBLOCK_PAGES - 1)
+        end_pfn = ((block.pfn + (1 << block.order) - 1) | (PAGEBLOCK_PAGES - 1)) + 1
+        match call:
+            case op.FreePages():
+                return await self._free(thread, block)
+            case op.StartIsolatePageRange():
+                return await start_isolate_page_range(kernel, cpu, zone, start_pfn, end_pfn)
+            case op.UndoIsolatePageRange():
+                await undo_isolate_page_range(kernel, cpu, zone, start_pfn, end_pfn)
+                return 0
+            case op.OfflinePages():
+                return await offline_pages(kernel, cpu, zone, start_pfn, end_pfn)
+            case _:
+                assert_never(call)
+
+    async def _alloc(self, thread: UserThread, call: op.AllocPages) -> int:
+        kernel = self.kernel
+        mask = _GFP[call.gfp] | (gfp.GFP_COMP if call.comp else 0)
+        pfn = await alloc_pages(kernel, thread.cpu, call.order, mask)
+        if pfn is None:
+            return -errno.ENOMEM
+        if call.movable:
+            if kernel.engine.wants_step():
+                label = Label(f"set movable {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.WRITE),))
+                await kernel.engine.step(label)
+            kernel.pages.flags_view[pfn] |= PG_MOVABLE_OPS
+        kernel.module_pages[thread.process.pid, call.name] = ModulePages(pfn, call.order)
+        return pfn
+
+    async def _free(self, thread: UserThread, block: ModulePages) -> int:
+        if not block.is_held:
+            return -errno.EINVAL  # It was freed before.
+        block.is_held = False
+        await free_pages(self.kernel, thread.cpu, block.pfn, block.order)
+        return 0

@@ -1,0 +1,64 @@
+"""System calls on processes: fork, kill, wait4, setrlimit (kernel/fork.c, kernel/exit.c, 6.1)."""
+
+import errno
+
+from mmactors.actors.program.fork import fork
+from mmactors.actors.program.process import Process
+from mmactors.actors.program.thread import UserThread
+from mmactors.events import SysExit
+from mmactors.mm.area.rlimit import with_rlimit
+from mmactors.mm.fault.handle_mm_fault import SIGKILL, FaultSignal
+from mmactors.workload.operation import all as op
+
+ProcessOperation = op.Fork | op.Kill | op.Reap | op.Rlimit
+
+
+async def perform_process_call(thread: UserThread, call: ProcessOperation) -> int:
+    """Do one call, log its result and return it."""
+    match call:
+        case op.Fork(child=name):
+            result = await fork(thread, name)
+        case op.Kill(child=name):
+            result = await _kill(thread, name)
+        case op.Reap():
+            result = await _reap(thread)
+        case op.Rlimit():
+            result = _set_rlimit(thread, call)
+    probe = thread.process.kernel.probe
+    if probe.on:
+        probe.emit(SysExit(call=str(call), ret=result))
+    return result
+
+
+async def _kill(thread: UserThread, name: str) -> int:
+    """Send SIGKILL to a child and wait for its end; ESRCH: it has ended."""
+    leader = thread.process.family.members.get(name)
+    if leader is None or leader.must_end:
+        return -errno.ESRCH
+    leader.receive_signal(FaultSignal(number=SIGKILL, code=0, address=0))
+    await _wait_for_end(thread, leader.process)
+    return 0
+
+
+async def _reap(thread: UserThread) -> int:
+    """Wait until the children that are about to end have ended."""
+    for child in thread.process.family.children:
+        if child.leader.must_end:
+            await _wait_for_end(thread, child)
+    return 0
+
+
+async def _wait_for_end(thread: UserThread, child: Process) -> None:
+    while child.space is not None:
+        await child.gone.sleep(unless=lambda: child.space is None)
+        thread.announce()
+
+
+def _set_rlimit(thread: UserThread, call: op.Rlimit) -> int:
+    """Set a limit; EINVAL: the interpreter of the recordings knows no such limit."""
+    mm = thread.space.mm
+    limits = with_rlimit(mm.rlimits, call.name, call.limit)
+    if limits is None:
+        return -errno.EINVAL
+    mm.rlimits = limits
+    return 0

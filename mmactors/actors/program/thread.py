@@ -1,0 +1,294 @@
+"""User threads: they run a program's operations on the CPU they are scheduled on.
+
+The accesses of an operation go through the hardware's access path in batches; a batch ends at a
+page fault, at the end of what the CPU may run ahead, or with the trace. A hit is never a message.
+"""
+
+from collections import deque
+from typing import Final
+
+from attrs import define, field
+
+from mmactors.actors.fault.fault import handle_page_fault
+from mmactors.actors.program.memory import TransferLines
+from mmactors.actors.program.process import Process
+from mmactors.actors.program.user_access import run_access, run_and_tell
+from mmactors.actors.state.address_space import AddressSpace, alloc_table
+from mmactors.arch.trace import Trace
+from mmactors.engine.actor import Actor
+from mmactors.engine.cpu import Cpu, WaitQueue
+from mmactors.events import SchedSwitch, SignalGenerate
+from mmactors.hw.hardware import (
+    ELAPSED_NS,
+    END,
+    ERROR_CODE,
+    FAULT,
+    FAULT_ADDRESS,
+    MEMORY_READS,
+    MEMORY_WRITES,
+    REASON,
+    STALE,
+)
+from mmactors.mm.area.task import Task
+from mmactors.mm.fault.handle_mm_fault import SIGKILL, FaultSignal
+from mmactors.workload.operation.all import Operation
+from mmactors.workload.program import FIRST_PROCESS
+
+BATCH_NS: Final = 100_000
+"""A batch ends after so much time even if nobody else wants to run."""
+
+
+@define(eq=False, kw_only=True)
+class UserThread:
+    """One thread of a process."""
+
+    process: Process
+    name: str
+    cpu: Cpu
+    task: Task = field(factory=Task, init=False)
+    program: tuple[Operation, ...]
+    """What it does on its own; a thread without a program takes operations from `inbox`."""
+    is_leader: bool
+    actor: Actor = field(init=False)
+    inbox: deque[Operation] = field(factory=deque, init=False)
+    work: WaitQueue = field(init=False)
+    """Where it sleeps when its inbox is empty."""
+    idle: WaitQueue = field(init=False)
+    """Where others sleep until it has done its operations."""
+    is_busy: bool = field(default=False, init=False)
+    is_spinning: bool = field(default=False, init=False)
+    is_stopping: bool = field(default=False, init=False)
+    """A `spin` ends."""
+    is_exiting: bool = field(default=False, init=False)
+    """It ends before its next operation."""
+    next_operation: int = field(default=0, init=False)
+    """The place in its program: where a leader goes on."""
+    result: int = field(default=0, init=False)
+    """What came of the last operation that it was told to do."""
+    accesses_done: int = field(default=0, init=False)
+    """How many accesses of the last trace were done."""
+    _batch_began_ns: int = field(default=0, init=False)
+    _lines: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        engine = self.process.kernel.engine
+        self.work = WaitQueue(engine, f"an operation for {self.name}")
+        self.idle = WaitQueue(engine, f"{self.name} to be done")
+
+    def start(self, at_ns: int) -> None:
+        """Let the thread run on its CPU."""
+        process = self.process
+        name = FIRST_PROCESS if self.is_leader else self.name
+        process.threads[name] = process.family.members[name] = self
+        process.tasks.append(self.task)
+        process.nr_live_threads += 1
+        if process.space is not None:
+            self.task.enter_mm(process.space.mm)
+            if not self.is_leader:
+                process.space.mm.mm_users += 1
+        self.resume(at_ns)
+
+    def resume(self, at_ns: int) -> None:
+        """Let an actor do what the thread has left to do."""
+        process = self.process
+        comm = process.comm if self.is_leader else f"{process.comm}/{self.name}"
+        self.actor = process.switcher.spawn(
+            process, self.cpu, name=comm, coro=self._run(), at_ns=at_ns
+        )
+        self._enter_cpu()
+
+    def _enter_cpu(self) -> None:
+        """Let faults count on the CPU that the thread is on now."""
+        kernel = self.process.kernel
+        kernel.fault_contexts[self.actor.index] = kernel.new_fault_context(self.cpu, self.task)
+
+    async def _run(self) -> None:
+        process = self.process
+        await self._begin()
+        if self.is_leader:
+            await self._lead()
+        else:
+            await self._serve()
+            if process.leader is self and not process.outlives_threads:
+                process.exit_group(self.cpu.clock.now)
+        if self._lines:
+            await self.yield_cpu()
+        if not process.outlives_threads:
+            process.switcher.exit_mm(self.cpu, self.actor)
+        await process.end_thread(self)
+        self.cpu.exit_thread()
+
+    async def _lead(self) -> None:
+        """Do the program, then let the process end."""
+        process = self.process
+        if process.space is None:
+            await self._exec()
+        while self.next_operation < len(self.program) and not self.must_end:
+            operation = self.program[self.next_operation]
+            if process.before_operation is not None:
+                process.before_operation(self.next_operation)
+            self.next_operation += 1
+            await process.interpreter.perform(self, operation)
+        if not process.outlives_threads:
+            process.exit_group(self.cpu.clock.now)
+
+    async def _exec(self) -> None:
+        process = self.process
+        kernel = process.kernel
+        process.started_ns = self.cpu.clock.now
+        pgd_pfn = await alloc_table(kernel, self.cpu, kernel.hardware.config.levels)
+        if pgd_pfn is None:
+            self.receive_signal(FaultSignal(number=SIGKILL, code=0, address=0))
+        else:
+            self.task.enter_mm(process.exec(pgd_pfn).mm)
+            await process.switcher.on_run(self.cpu, self.actor)
+
+    @property
+    def space(self) -> AddressSpace:
+        """The address space, which the thread's process has while the thread runs operations."""
+        space = self.process.space
+        assert space is not None, f"{self.name} has no address space"
+        return space
+
+    @property
+    def must_end(self) -> bool:
+        """Whether the thread has nothing more to do in user mode: exit, or a fatal signal."""
+        return self.is_exiting or self.process.killed_by is not None
+
+    async def _serve(self) -> None:
+        """Do what the inbox says until the thread has to end, or nothing more can come."""
+        process = self.process
+        while not self.must_end:
+            if self.inbox:
+                self.result = await process.interpreter.perform(self, self.inbox.popleft())
+            elif process.outlives_threads and not process.has_work_for(self):
+                break
+            else:
+                self._become_idle()
+                await self.work.sleep(unless=lambda: bool(self.inbox) or self.must_end)
+                self.announce()
+        self.is_exiting = True
+        self.inbox.clear()
+        self._become_idle()
+
+    def _become_idle(self) -> None:
+        self.is_busy = False
+        self.idle.wake_all(at_ns=self.cpu.clock.now)
+
+    def end(self, at_ns: int) -> None:
+        """Let the thread end at its next return to user mode, awake or asleep."""
+        self.is_exiting = True
+        self.work.wake_all(at_ns=at_ns)
+
+    async def _begin(self) -> None:
+        """Do what every thread does first on a CPU that is new to it."""
+        await self.process.switcher.on_run(self.cpu, self.actor)
+        self.announce()
+
+    def announce(self) -> None:
+        """Emit sched_switch: the thread has just been put on its CPU."""
+        kernel = self.process.kernel
+        if kernel.probe.on:
+            before = self.process.switcher.previous_comm[self.cpu.index]
+            kernel.probe.emit(SchedSwitch(prev_comm=before, next_comm=self.actor.name))
+
+    async def migrate(self, cpu: Cpu) -> None:
+        """Go on on another CPU (sched_setaffinity)."""
+        old = self.cpu
+        if cpu is old:
+            return
+        old.exit_thread()
+        self.cpu = cpu
+        self.actor.cpu = cpu
+        self.actor.clock = cpu.clock
+        self._enter_cpu()
+        cpu.wake(self.actor, old.clock.now)
+        await self.process.kernel.engine.wait(self, "migrate")
+        await self._begin()
+
+    def describe(self) -> str:
+        """Say what a migrating thread waits for."""
+        return f"its turn on cpu{self.cpu.index}"
+
+    def receive_signal(self, signal: FaultSignal) -> None:
+        """Take a signal: SIGKILL ends the process, others end the operation that caused them."""
+        kernel = self.process.kernel
+        if kernel.probe.on:
+            kernel.probe.emit(
+                SignalGenerate(sig=signal.number, code=signal.code, address=signal.address)
+            )
+        if signal.number == SIGKILL:
+            self.process.killed_by = signal.number
+            self.process.exit_group(self.cpu.clock.now)
+
+    async def access(self, trace: Trace) -> FaultSignal | None:
+        """Run all accesses of a trace; return the signal that stopped them, None: none did."""
+        process = self.process
+        kernel = process.kernel
+        engine = kernel.engine
+        hardware = kernel.hardware
+        stop = hardware.stop
+        cpu = self.cpu
+        clock = cpu.clock
+        space = self.space
+        if clock.now > engine.limit:
+            await self.yield_cpu()
+        if not self._lines:
+            self._batch_began_ns = clock.now
+        row = 0
+        self.accesses_done = 0
+        while not self.must_end:
+            if engine.is_exploring and row < len(trace):
+                row = await run_access(space, cpu, trace, row)
+            else:
+                budget_ns = max(min(engine.limit - clock.now, BATCH_NS), 1)
+                if kernel.checks is not None and kernel.checks.wants_accesses:
+                    row = run_and_tell(space, cpu, trace, row, budget_ns)
+                else:
+                    row = hardware.run(cpu.index, trace, row, budget_ns, now_ns=clock.now)
+            self.accesses_done = row
+            elapsed_ns = stop[ELAPSED_NS]
+            clock.now += elapsed_ns
+            cpu.times.user_ns += elapsed_ns
+            process.user_ns += elapsed_ns
+            self._lines += stop[MEMORY_READS] + stop[MEMORY_WRITES]
+            reason = stop[REASON]
+            if reason == FAULT:
+                signal = await handle_page_fault(
+                    kernel, cpu, space, stop[FAULT_ADDRESS], stop[ERROR_CODE]
+                )
+                if signal is not None:
+                    self.receive_signal(signal)
+                    return signal
+            elif reason == END:
+                return None
+            elif reason == STALE:
+                assert kernel.checks is not None, "somebody watches translations"
+                kernel.checks.stale_translation(cpu.index)
+            else:
+                await self.yield_cpu()
+        return FaultSignal(number=SIGKILL, code=0, address=0)
+
+    async def yield_cpu(self) -> None:
+        """Let the others catch up: account the batch's memory transfers, then take turns."""
+        kernel = self.process.kernel
+        clock = self.cpu.clock
+        if self._lines:
+            delay_ns = await kernel.dram.ask(
+                TransferLines(
+                    nr_lines=self._lines, since_ns=self._batch_began_ns, until_ns=clock.now
+                )
+            )
+            self._lines = 0
+            await kernel.engine.spend(delay_ns)
+        else:
+            await kernel.engine.pause("run")
+        await self.give_turn()
+        self._batch_began_ns = clock.now
+
+    async def give_turn(self) -> None:
+        """Let the next thread of the CPU run if this one's slice is used up."""
+        before = self.cpu.context_switches
+        await self.cpu.cond_resched()
+        if self.cpu.context_switches != before:
+            self.announce()

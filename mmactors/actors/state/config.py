@@ -1,0 +1,29 @@
+"""Options of the kernel: what its work costs, and its settings."""
+
+from attrs import frozen
+
+from mmactors.actors.state.costs import KernelCosts
+from mmactors.mm.area.mm_config import MmConfig
+from mmactors.option import option
+from mmactors.rules import Rules
+
+
+@frozen(kw_only=True)
+class KernelConfig:
+    """The simulated kernel."""
+
+    costs: KernelCosts = option(factory=KernelCosts, doc="What kernel paths cost.")
+    vm: MmConfig = option(factory=MmConfig, doc="Settings of address spaces (/proc/sys/vm).")
+    tables_by_rcu: bool = option(
+        default=False,
+        doc="Page tables are freed apart from pages and after an RCU grace period, as in a guest "
+        "of KVM or Xen; false: among the pages, as on bare hardware.",
+    )
+    fail_page_alloc: bool = option(
+        default=False,
+        doc="Every allocation fails that may not wait for reclaim and may fail (fault injection's "
+        "fail_page_alloc with its ignore-gfp-wait).",
+    )
+    rules: Rules = option(
+        factory=Rules, doc="What the kernel does right; switching one off brings back a real bug."
+    )

@@ -1,0 +1,145 @@
+"""Files with their locks: what all who use one file share (fs/inode.c, include/linux/fs.h, 6.1).
+
+A tmpfs file has its pages in memory only. A file below /mnt has a store behind it, where pages go
+when they are written back and from where they are read again; what that takes is left out, the
+store answers at once. Left out: directories, permissions, times, invalidate_lock, i_lock and the
+lock of the page cache's tree: adding and removing a page is one step.
+
+The labels of the steps on a file stand here too: `page_cache[<inode>][<index>]` is one place of
+its page cache, `i_size[<inode>]` its length, `store[<inode>][<index>]` a page on disk.
+"""
+
+from typing import Final
+
+from attrs import define, field
+
+from mmactors.actors.state.kernel import Kernel
+from mmactors.engine.guard import Label, Mode
+from mmactors.engine.lock.rwsem import RwSem
+from mmactors.mm.area.mapped_file import MappedFile, Mapping
+
+I_RWSEM_CLASS: Final = "&sb->s_type->i_mutex_key"
+I_MMAP_RWSEM_CLASS: Final = "&mapping->i_mmap_rwsem"
+STORE_ROOT: Final = "/mnt/"
+"""Where a file system on disk is mounted, as in the recordings' guest; all else is tmpfs."""
+_TMPFS_DEV: Final = (0, 22)
+_DISK_DEV: Final = (254, 0)
+_FIRST_INODE: Final = 12
+"""ext4 keeps the first eleven for itself."""
+
+
+@define(eq=False)
+class Inode:
+    """struct inode and its struct address_space, with their locks."""
+
+    kernel: Kernel
+    mapping: Mapping
+    number: int
+    """Names the inode in labels; no other of the run has it."""
+    i_rwsem: RwSem = field(init=False)
+    """Held for writing by who writes, truncates or punches holes."""
+    i_mmap_rwsem: RwSem = field(init=False)
+    """Held for reading by who looks for the areas that map a page."""
+    stored: set[int] = field(factory=set, init=False)
+    """Indices of the pages that are on disk; others read as zeros."""
+
+    def __attrs_post_init__(self) -> None:
+        kernel = self.kernel
+        number = self.number
+        self.i_rwsem = RwSem(
+            kernel.engine, kernel.locks.of(I_RWSEM_CLASS), name=f"i_rwsem[{number}]"
+        )
+        self.i_mmap_rwsem = RwSem(
+            kernel.engine, kernel.locks.of(I_MMAP_RWSEM_CLASS), name=f"i_mmap_rwsem[{number}]"
+        )
+
+    def size_label(self, text: str, mode: Mode) -> Label:
+        """Return the label of a step on the length."""
+        return Label(text, ((f"i_size[{self.number}]", mode),))
+
+    def cache_touch(self, index: int, mode: Mode) -> tuple[str, Mode]:
+        """Return what a step on one place of the page cache touches."""
+        return (f"page_cache[{self.number}][{index}]", mode)
+
+    def store_touch(self, index: int, mode: Mode) -> tuple[str, Mode]:
+        """Return what a step on one page on disk touches."""
+        return (f"store[{self.number}][{index}]", mode)
+
+
+@define(eq=False)
+class FileSystem:
+    """All files of a machine, by path, and the inodes of everything that is mapped."""
+
+    kernel: Kernel
+    _by_path: dict[str, Inode] = field(factory=dict, init=False)
+    _by_mapping: dict[Mapping, Inode] = field(factory=dict, init=False)
+    _next_number: int = field(default=_FIRST_INODE, init=False)
+
+    def open(self, path: str, *, may_create: bool, mode: int) -> MappedFile | None:
+        """Return a new open file; None: there is no such file and it may not be made."""
+        inode = self._by_path.get(path)
+        if inode is None:
+            if not may_create:
+                return None
+            inode = self._create(path)
+        inode.mapping.nr_users += 1
+        on_disk = not inode.mapping.is_shmem
+        return MappedFile(
+            mapping=inode.mapping,
+            path=path,
+            mode=mode,
+            aligns_huge=on_disk,
+            wants_writenotify=on_disk,
+        )
+
+    def unlink(self, path: str) -> Inode | None:
+        """Remove a name; return its inode, None: there was no such name."""
+        inode = self._by_path.pop(path, None)
+        if inode is not None:
+            inode.mapping.nr_users -= 1
+            inode.mapping.is_unlinked = True
+        return inode
+
+    def inode_of(self, mapping: Mapping) -> Inode:
+        """Return the inode of what a file or an area maps; shared anonymous memory has one, too."""
+        inode = self._by_mapping.get(mapping)
+        if inode is None:
+            inode = Inode(self.kernel, mapping, self._new_number())
+            self._by_mapping[mapping] = inode
+        return inode
+
+    def mappings(self) -> list[Mapping]:
+        """Return what all files and all shared memory with an inode hold."""
+        named = (inode.mapping for inode in self._by_path.values())
+        return list(dict.fromkeys([*named, *self._by_mapping]))
+
+    def inode_numbered(self, number: int) -> Inode:
+        """Return the inode of a number; KeyError: there is none."""
+        for inode in self._by_mapping.values():
+            if inode.number == number:
+                return inode
+        raise KeyError(number)
+
+    def forget(self, mapping: Mapping) -> None:
+        """Drop an inode that nobody can reach any more."""
+        self._by_mapping.pop(mapping, None)
+
+    def _create(self, path: str) -> Inode:
+        on_disk = path.startswith(STORE_ROOT)
+        number = self._new_number()
+        mapping = Mapping(
+            dev=_DISK_DEV if on_disk else _TMPFS_DEV,
+            inode=number,
+            size_bytes=0,
+            is_shmem=not on_disk,
+        )
+        mapping.nr_users = 1  # its name
+        inode = Inode(self.kernel, mapping, number)
+        self._by_path[path] = inode
+        self._by_mapping[mapping] = inode
+        return inode
+
+    def _new_number(self) -> int:
+        number = self._next_number
+        self._next_number += 1
+        return number

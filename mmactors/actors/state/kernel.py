@@ -1,0 +1,171 @@
+"""The kernel as its paths see it: one object that holds what all CPUs share.
+
+Everything here is wired once by scenario/wiring.py. `ask` edges, which must stay free of cycles:
+a thread asks a zone actor, a thread asks the memory actor; nobody else asks.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define, field
+
+from mmactors.actors.state.costs import KernelCosts
+from mmactors.actors.state.page_lock import PageLocks
+from mmactors.arch.memory import PhysicalMemory
+from mmactors.arch.page import PG_LOCKED, PageColumns
+from mmactors.checks import Checks
+from mmactors.engine.baton import Engine
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.lock.lock_stat import LockClass, LockStatistics
+from mmactors.engine.lock.rcu import Rcu
+from mmactors.engine.lock.spinlock import Spinlock
+from mmactors.engine.mailbox import Mailbox
+from mmactors.engine.probe import EngineProbe
+from mmactors.hw.hardware import Hardware
+from mmactors.mm.area.anon_vma import AnonVmaCache
+from mmactors.mm.area.mm_config import MmConfig
+from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.area.task import Task
+from mmactors.mm.entries.tlb_state import TlbState
+from mmactors.mm.fault.fault import FaultContext
+from mmactors.mm.page_alloc.allocator import PageAllocator
+from mmactors.mm.page_table.page_table import PTE_LEVEL
+from mmactors.mm.vmstat import VmStat
+from mmactors.rules import Rules
+from mmactors.units import PAGE_SHIFT
+
+if TYPE_CHECKING:
+    from mmactors.actors.program.process import Process
+    from mmactors.actors.state.address_space import AddressSpace
+    from mmactors.actors.state.inode import FileSystem
+
+INIT_MM_CTX_ID: Final = 0
+"""context.ctx_id of init_mm; processes count from 1."""
+
+
+@define(eq=False)
+class LateStore:
+    """A CPU's bit that it has set in an mm_cpumask, and that others do not see yet."""
+
+    cpu: int
+    mm: MmStruct
+    is_done: bool = False
+
+
+@define(eq=False)
+class ModulePages:
+    """A block that a kernel module has allocated, or had."""
+
+    pfn: int
+    order: int
+    is_held: bool = True
+
+
+@define(eq=False, kw_only=True)
+class Kernel:
+    """What the kernel paths work on."""
+
+    engine: Engine
+    probe: EngineProbe
+    costs: KernelCosts
+    hardware: Hardware
+    memory: PhysicalMemory
+    pages: PageColumns
+    allocator: PageAllocator
+    vmstat: VmStat
+    mm_config: MmConfig
+    anon_vma_cache: AnonVmaCache = field(init=False)
+    tables_by_rcu: bool
+    fail_page_alloc: bool
+    """As KernelConfig has them."""
+    rules: Rules
+    locks: LockStatistics
+    cpu_node: tuple[int, ...]
+    """By CPU: its node."""
+    checks: Checks | None = None
+    """Who is told at what moments a law could be broken; None: nobody."""
+    zone_mailboxes: list[Mailbox[Any]] = field(factory=list)
+    """By the allocator's zone number: each mailbox is that zone's zone->lock."""
+    dram: Mailbox[Any] = field(init=False)
+    cpus: list[Cpu] = field(factory=list)
+    processes: "list[Process]" = field(factory=list)
+    """All processes that ever were, those that ended too, in the order in which they began."""
+    init_mm: MmStruct
+    """The kernel's own address space: what a CPU translates through that has no other."""
+    tlb_states: list[TlbState] = field(factory=list)
+    """By CPU."""
+    zero_pfn: int = field(init=False)
+    """The frame that read faults of anonymous memory map (empty_zero_page)."""
+    spaces: "dict[int, AddressSpace]" = field(factory=dict)
+    """All address spaces, by ctx_id."""
+    file_system: "FileSystem" = field(init=False)
+    rcu: Rcu = field(init=False)
+    fault_contexts: dict[int, FaultContext] = field(factory=dict)
+    """By the number of a thread's actor: what its faults work with."""
+    shared_pages: PageColumns = field(init=False)
+    """`pages` as mechanisms see it that several actors drive: guarded in guard mode."""
+    page_locks: PageLocks = field(init=False)
+    mmap_lock_class: LockClass = field(init=False)
+    ptl_class: LockClass = field(init=False)
+    anon_vma_class: LockClass = field(init=False)
+    pgd_lock: Spinlock = field(init=False)
+    """Guards which top tables there are, and their kernel halves."""
+    init_mm_lock: Spinlock = field(init=False)
+    """init_mm's page_table_lock."""
+    vmalloc_bytes: int = 0
+    """How much of the vmalloc area is mapped."""
+    late_stores: list[LateStore] = field(factory=list)
+    """Stores that no barrier ordered: each waited, or waits, in the store buffer of its CPU."""
+    module_pages: dict[tuple[int, str], ModulePages] = field(factory=dict)
+    """By the pid of the program that told a module to allocate them, and their names."""
+    _last_ctx_id: int = INIT_MM_CTX_ID
+    _ptls: dict[int, Spinlock] = field(factory=dict, init=False)
+    """By frame of the PTE table: its own lock (split page-table locks)."""
+
+    def new_ctx_id(self) -> int:
+        """Return an id that no address space of this run had (init_new_context)."""
+        self._last_ctx_id += 1
+        return self._last_ctx_id
+
+    def pte_lockptr(self, index: int) -> Spinlock:
+        """Return the lock of the PTE table in which word `index` lies."""
+        pfn = index >> (PAGE_SHIFT - 3)
+        lock = self._ptls.get(pfn)
+        if lock is None:
+            lock = Spinlock(self.engine, self.ptl_class, name=f"ptl[{pfn:#x}]")
+            self._ptls[pfn] = lock
+        return lock
+
+    def forget_table(self, level: int, pfn: int) -> None:
+        """The frame of a freed table may become something else: drop its lock."""
+        if level == PTE_LEVEL:
+            self._ptls.pop(pfn, None)
+
+    def fault_context(self, cpu: Cpu) -> FaultContext:
+        """Return what faults of the thread on `cpu` work with."""
+        return self.fault_contexts[cpu.current.index]
+
+    def new_fault_context(self, cpu: Cpu, task: Task) -> FaultContext:
+        """Return what faults of `task` work with while it runs on `cpu`."""
+        index, node = cpu.index, self.cpu_node[cpu.index]
+        return FaultContext(
+            pages=self.shared_pages,
+            zero_pfn=self.zero_pfn,
+            count_event=partial(self.vmstat.count_vm_events, index),
+            count_node=partial(self.vmstat.mod_node_page_state, index, node),
+            is_page_locked=self.is_page_locked,
+            checks=self.checks,
+            task=task,
+        )
+
+    def is_page_locked(self, pfn: int) -> bool:
+        """Say whether somebody has the page locked (PageLocked)."""
+        return self.pages.flags_view[pfn] & PG_LOCKED != 0
+
+    def count_event(self, cpu: Cpu, item: int, delta: int = 1) -> None:
+        """Count an event on `cpu`."""
+        self.vmstat.events[cpu.index][item] += delta
+
+    def count_node(self, cpu: Cpu, item: int, delta: int) -> None:
+        """Add to an item of the node that `cpu` belongs to."""
+        self.vmstat.mod_node_page_state(cpu.index, self.cpu_node[cpu.index], item, delta)

@@ -1,0 +1,88 @@
+"""Context switches: which address space a CPU's TLB and page walker work on.
+
+Going idle keeps the address space loaded (lazy TLB): the next thread is often of the same process.
+A thread that has got the CPU loads its own address space itself, before it does anything else.
+"""
+
+from collections.abc import Coroutine
+from typing import Any
+
+from attrs import define, field
+
+from mmactors.actors.program.process import Process
+from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.tlb.switch_mm import enter_lazy_tlb, switch_mm
+from mmactors.engine.actor import Actor
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.guard import Mode
+from mmactors.events import SchedSwitch
+
+
+@define(eq=False)
+class Switcher:
+    """Knows whose thread an actor is, and loads its address space when it has got a CPU."""
+
+    kernel: Kernel
+    previous_comm: list[str] = field(init=False)
+    """By CPU: the thread before the present one, for sched_switch."""
+    _comm: list[str] = field(init=False)
+    _processes: dict[int, Process] = field(factory=dict, init=False)
+    _exiting: set[int] = field(factory=set, init=False)
+    """Threads that have let go of their address space."""
+
+    def __attrs_post_init__(self) -> None:
+        nr_cpus = len(self.kernel.tlb_states)
+        self.previous_comm = [f"swapper/{cpu}" for cpu in range(nr_cpus)]
+        self._comm = list(self.previous_comm)
+
+    def spawn(
+        self,
+        process: Process,
+        cpu: Cpu,
+        *,
+        name: str,
+        coro: Coroutine[Any, Any, None],
+        at_ns: int,
+    ) -> Actor:
+        """Make a thread of `process` that runs on `cpu`."""
+        actor = cpu.spawn_thread(name, coro, pid=process.pid, at_ns=at_ns)
+        self._processes[actor.index] = process
+        if cpu.current is actor:
+            self.on_switch(cpu, actor)
+        return actor
+
+    def forget_actors(self) -> None:
+        """Note that all threads' actors are gone."""
+        self._processes.clear()
+        self._exiting.clear()
+
+    def on_switch(self, cpu: Cpu, thread: Actor | None) -> None:
+        """Note that `thread`, or nobody, has been put on `cpu`.
+
+        Going idle is announced here; a thread announces itself when it runs.
+        """
+        index = cpu.index
+        self.previous_comm[index] = self._comm[index]
+        if thread is None:
+            self._comm[index] = f"swapper/{index}"
+            self.kernel.engine.touch(f"cpu{index}", Mode.WRITE)
+            enter_lazy_tlb(self.kernel, cpu)
+            if self.kernel.probe.on:
+                self.kernel.probe.emit(
+                    SchedSwitch(prev_comm=self.previous_comm[index], next_comm=self._comm[index])
+                )
+        elif thread.index in self._processes:
+            self._comm[index] = thread.name
+
+    async def on_run(self, cpu: Cpu, thread: Actor) -> None:
+        """Load the address space of a thread that has got its CPU (context_switch)."""
+        process = self._processes.get(thread.index)
+        if process is None or thread.index in self._exiting:
+            return
+        if process.space is not None:
+            await switch_mm(self.kernel, cpu, process.space.mm)
+
+    def exit_mm(self, cpu: Cpu, thread: Actor) -> None:
+        """Let what is left of a thread borrow the address space that is loaded, as idle does."""
+        self._exiting.add(thread.index)
+        enter_lazy_tlb(self.kernel, cpu)

@@ -1,0 +1,114 @@
+"""Store buffers as x86-TSO has them: a store is seen by others later, in the order of its CPU.
+
+Each CPU, or actor that runs on none, has a queue of stores. Its own loads see the newest of them;
+others see memory. Draining the oldest is a step of its own that may come at any time, but comes: a
+schedule is over when all buffers are empty. A fence, and each locked operation, waits until the
+buffer of its CPU is empty (Sewell et al., x86-TSO, CACM 2010).
+
+Invariants: stores of one buffer become visible in order; a buffer that is not empty holds the end
+of the schedule up.
+"""
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from mmactors.engine.actor import PARKING, Actor
+from mmactors.engine.guard import Mode
+
+if TYPE_CHECKING:
+    from mmactors.explore.engine.search_actor import SearchActor
+    from mmactors.explore.engine.step import Step
+    from mmactors.explore.engine.untimed import SearchEngine
+
+
+BUFFER_NAME: Final = "store buffer of "
+"""How the names of buffers begin."""
+
+
+class Store(NamedTuple):
+    """One store that others do not see yet."""
+
+    name: str
+    """The object that it changes."""
+    apply: Callable[[], object]
+    value: Any = None
+    """What its own CPU sees there."""
+
+
+def buffer_name(actor: Actor) -> str:
+    """Return how the buffer is called that takes an actor's stores."""
+    return BUFFER_NAME + (actor.name if actor.cpu is None else actor.cpu.name)
+
+
+class StoreBuffer:
+    """The stores of one CPU that are not in memory yet."""
+
+    def __init__(self, engine: "SearchEngine", name: str) -> None:
+        self.name: Final = name
+        self._engine: Final = engine
+        self._stores: Final[deque[Store]] = deque()
+        self._fence: Final = engine.steps.of("mfence", ((name, Mode.READ),))
+        engine.objects[name] = self
+        had_daemons = engine.has_daemons
+        drain: SearchActor = engine.spawn(name, self._drain())
+        drain.daemon = False  # It does what an actor has done: it never comes too late.
+        drain.serves = True
+        engine.has_daemons = had_daemons
+
+    def key(self) -> Hashable:
+        """Return what waits, oldest first."""
+        return tuple((store.name, store.value) for store in self._stores)
+
+    def show(self) -> str:
+        """Return what waits, oldest first."""
+        return ", ".join(f"{store.name} = {store.value!r}" for store in self._stores) or "empty"
+
+    def describe(self) -> str:
+        """Say what is waited for."""
+        return f"{self.name} to be empty"
+
+    def is_empty(self) -> bool:
+        """Return whether all stores are in memory."""
+        return not self._stores
+
+    def push(self, name: str, apply: Callable[[], object], value: Any = None) -> None:
+        """Store, behind all stores before; a part of the running step."""
+        if not self._stores:
+            self._engine.hold(1)
+        self._stores.append(Store(name, apply, value))
+        self._engine.touch(self.name, Mode.ADD)
+
+    def newest(self, name: str) -> Store | None:
+        """Return the last store to an object, which its own CPU sees."""
+        return next((store for store in reversed(self._stores) if store.name == name), None)
+
+    async def fence(self) -> None:
+        """Wait until the buffer is empty (mfence)."""
+        engine = self._engine
+        actor: Any = engine.current
+        actor.gate = self.is_empty
+        engine.parked = self._fence
+        await PARKING
+        if engine.detour:
+            await engine.take_interrupts(self._fence)
+        actor.gate = None
+
+    async def _drain(self) -> None:
+        engine = self._engine
+        actor: Any = engine.current
+        drain = engine.steps.of(f"drain {self.name}", ((self.name, Mode.ADD),))
+        while True:
+            actor.branch = self._oldest
+            engine.parked = drain
+            await PARKING
+            self._stores.popleft().apply()
+            if not self._stores:
+                engine.hold(-1)
+
+    def _oldest(self) -> "list[tuple[int, Step]]":
+        if not self._stores:
+            return []
+        name = self._stores[0].name
+        touches = ((name, Mode.WRITE), (self.name, Mode.ADD))  # It commutes with pushing.
+        return [(0, self._engine.steps.of(f"drain {name}", touches))]

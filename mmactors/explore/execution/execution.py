@@ -1,0 +1,461 @@
+"""One schedule after another of one world: begin, who could go, advance.
+
+A strategy calls `begin`, then `candidates` and `advance` until `is_over` or `broken`. A choice is a
+number: the actor's index in the low bits, above it the option, in which way the actor takes its
+step (0: the ordinary one). The first candidate is always the actor that ran last, if it can go on,
+so that choice 0 is "no preemption".
+
+`advance` runs one step: the operation, and the local code after it, up to the next parking place.
+Steps outside the scope belong to the step before them, as long as they can be taken.
+
+Invariants: nobody runs between two calls; `choices` and `steps` are as long as each other.
+"""
+
+from collections.abc import Callable, Hashable
+from itertools import islice
+from typing import Any, Final
+
+from mmactors.engine.actor import NEVER, PARK
+from mmactors.engine.guard import Mode
+from mmactors.engine.report import EngineError
+from mmactors.explore.engine.search_actor import START, SearchActor, refuse
+from mmactors.explore.engine.step import Step
+from mmactors.explore.engine.untimed import INTERRUPT, MAX_ACTORS, SearchEngine
+from mmactors.explore.execution.broken import Broken, crashed, deadlock
+from mmactors.explore.execution.history import MAX_SPINS, GuardedHistories, Histories
+from mmactors.explore.execution.loud import Loud
+from mmactors.explore.execution.scope import Scope
+from mmactors.explore.execution.watch import Watch
+from mmactors.explore.world.world import World
+
+Build = Callable[[World], object]
+Memory = tuple[Step, int, tuple[Step, Hashable] | None, int]
+"""What a plain step began with, and what its actor knew afterwards."""
+
+INDEX_BITS: Final = 6
+INDEX_MASK: Final = MAX_ACTORS - 1
+MAX_LOCAL_STEPS: Final = 100_000
+"""How many steps outside the scope an actor may take in a row."""
+THE_END: Final = "the end"
+"""What an actor that ends looks at and each step of a daemon changes: it may come too late."""
+
+
+class Execution:
+    """Runs schedules of the world that `build` makes."""
+
+    def __init__(
+        self,
+        build: Build,
+        *,
+        scope: tuple[str, ...] | None = None,
+        is_keyed: bool = True,
+        engine: SearchEngine | None = None,
+    ) -> None:
+        self.engine: Final = SearchEngine() if engine is None else engine
+        self.choices: Final[list[int]] = []
+        self.steps: Final[list[Step]] = []
+        """What was done, by choice; a step knows here what it really touched."""
+        self.broken: Broken | None = None
+        self.current = -1
+        """The index of the actor that ran last."""
+        self.is_over = False
+        self.fair_from: int | None = None
+        """From this step on everybody had a turn: somebody only span, or it grew too long."""
+        self.is_long = False
+        """It grew too long."""
+        self.world: World
+        self.nr_cast = 0
+        """How many actors the world began with; they are the first."""
+        self._nr_named = 0
+        """How many objects it began with; others show up when they are touched."""
+        histories = GuardedHistories if self.engine.guard.on else Histories
+        self.histories: Final = histories(self.engine)
+        self.is_keyed = is_keyed
+        """Whether states can be named; turned off by an object that nobody can name."""
+        self.met: Final[set[str]] = set()
+        """The goals that any schedule so far has met."""
+        self.scope: Final = Scope(scope)
+        self._build: Final = build
+        self._kept: Final[dict[str, tuple[Any, Any]]] = {}
+        self.loud: Final = Loud()
+        self._watch: Watch
+        self._is_watched = False
+        """Somebody looks at the state after each step."""
+        self._is_plain = False
+        """There is no scope, no guard, no store buffer: a step may be all that happens."""
+        self.was_plain = False
+        """The last step was all that happened; it can be taken again by `repeat`."""
+        self._has_finished = False
+        """An actor that is no daemon ended in the present step."""
+        self._guard: Final = self.engine.guard if self.engine.guard.on else None
+
+    # -- one schedule ------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Build the world afresh and let every actor come to its first step."""
+        engine = self.engine
+        engine.reset()
+        self.choices.clear()
+        self.steps.clear()
+        self.broken = None
+        self.fair_from = None
+        self.is_long = False
+        self.current = -1
+        self._has_finished = False
+        world = self.world = World(engine, self._kept, self.met)
+        if self._guard is None:
+            self._build(world)
+        else:
+            with self._guard.suspended():
+                self._build(world)
+        self._watch = Watch(world, self._guard)
+        self._is_watched = self._watch.is_eager
+        self.scope.begin(world.scope_names)
+        assert engine.party, "the world has no actors; call world.actor(name, function)"
+        self._nr_named = len(engine.objects)
+        self.nr_cast = len(engine.party)
+        self.histories.begin()
+        engine.extra.clear()
+        self._is_plain = self.scope.names is None and self._guard is None and not engine.buffers
+        self._start()
+        engine.running = None
+        self.is_over = engine.is_over()
+        if self._is_watched or self.is_over:
+            self.broken = self._watch.look(is_over=self.is_over)
+
+    def close(self) -> None:
+        """Leave no coroutine behind."""
+        self.engine.reset()
+
+    @property
+    def named(self) -> list[str]:
+        """The objects that the world began with."""
+        return list(islice(self.engine.objects, self._nr_named))
+
+    def has_ended(self) -> bool:
+        """Return whether the schedule is over, well or badly."""
+        return self.is_over or self.broken is not None
+
+    def candidates(self) -> list[int]:
+        """Return all choices; the first is to go on with the same actor, if it can.
+
+        An actor that only spins is none, unless all do: see `is_spinning`.
+        """
+        engine = self.engine
+        actors = engine.party
+        sees_nothing_new = self.histories.sees_nothing_new
+        found: list[int] = []
+        if engine.nr_choosing:
+            for actor in actors:
+                if actor.branch is not None and actor.pending.is_local:
+                    return [option << INDEX_BITS | actor.index for option, _ in actor.branch()]
+        current = self.current
+        has_ways = False
+        for index, actor in enumerate(actors):
+            if actor.finished or (actor.spins >= MAX_SPINS and sees_nothing_new(actor)):
+                continue
+            waits_for = actor.waits_for
+            cpu = actor.cpu
+            if waits_for is None:
+                gate = actor.gate
+                is_enabled = gate is None or gate()
+            else:
+                # actor.is_enabled(), without the call: most actors of a machine only wait.
+                at_ns = getattr(waits_for, "at_ns", None)
+                if at_ns is None:
+                    is_enabled = actor.ready_at is not None
+                else:
+                    is_enabled = at_ns < NEVER and (cpu is None or cpu.current is actor)
+            if is_enabled:
+                if actor.branch is not None:
+                    found += [option << INDEX_BITS | index for option, _ in actor.branch()]
+                    has_ways = True
+                elif index == current:
+                    found.insert(0, index)
+                else:
+                    found.append(index)
+            if cpu is not None and cpu.interrupt_ns < NEVER and cpu.current is actor:
+                found.append(INTERRUPT << INDEX_BITS | index)
+                has_ways = True
+        if has_ways:
+            found.sort(key=lambda choice: choice & INDEX_MASK != current)  # It keeps the rest.
+        return found
+
+    def is_spinning(self) -> bool:
+        """Return whether somebody could go on, but only to look again at what it just saw."""
+        return any(
+            not actor.finished and actor.spins >= MAX_SPINS and actor.is_enabled()
+            for actor in self.engine.party
+        )
+
+    def advance(self, choice: int) -> None:
+        """Let the actor of `choice` take its step."""
+        engine = self.engine
+        actor = engine.party[choice & INDEX_MASK]
+        step = actor.pending
+        option = choice >> INDEX_BITS
+        engine.running = actor
+        if (
+            self._is_plain
+            and option == 0
+            and actor.branch is None
+            and actor.cpu is None
+            and actor.waits_for is None
+        ):
+            if self.is_keyed and not self.histories.note(actor, step):
+                self.is_keyed = False
+            self._send(actor)
+            self.was_plain = not (engine.woken or actor.pending.is_local)
+        else:
+            self.was_plain = False
+            if actor.branch is not None or option:
+                step = self._take_option(actor, option)
+            self._resume(actor, step)
+        if not self.was_plain:
+            self._go_on(actor)
+            if engine.buffers and self.broken is None:
+                self.is_over = engine.is_over()
+        engine.running = None
+        if engine.extra or engine.has_daemons or actor.cpu is not None:
+            step = self._with_extra(actor, step, option)
+        self.current = actor.index
+        self.choices.append(choice)
+        self.steps.append(step)
+        if (self._is_watched or self.is_over) and self.broken is None:
+            self.broken = self._watch.look(is_over=self.is_over)
+
+    def is_alone(self, choice: int) -> bool:
+        """Return whether nobody but the actor of `choice` has anything left to do."""
+        engine = self.engine
+        return (
+            self._is_plain and not engine.has_daemons and engine.is_last() and choice < MAX_ACTORS
+        )
+
+    def finish_alone(self, choice: int, max_steps: int) -> None:
+        """Let the one actor that is left go on, as long as there is nothing to choose."""
+        actor = self.engine.party[choice]
+        steps = self.steps
+        while (
+            not actor.finished
+            and self.broken is None
+            and actor.gate is None
+            and actor.branch is None
+            and actor.waits_for is None
+            and actor.spins < MAX_SPINS
+            and len(steps) < max_steps
+        ):
+            self.advance(choice)
+
+    def repeat(self, choice: int, step: Step, memory: Memory) -> bool:
+        """Take a step again that was plain and did `step`; return whether it begins as it did.
+
+        Nothing is noted or looked at: that was done the first time.
+        """
+        engine = self.engine
+        actor = engine.party[choice]
+        pending, actor.history, actor.saw, actor.spins = memory
+        if actor.pending is not pending:
+            return False
+        engine.running = actor
+        try:
+            actor.send(None)
+        except StopIteration as stop:
+            actor.result = stop.value
+            engine.finish(actor)
+            self.is_over = engine.is_over()
+        except Exception as error:  # noqa: BLE001 - it did not the first time: nothing repeats
+            actor.finished = True
+            self.broken = crashed(actor, error)
+        else:
+            actor.pending = engine.parked
+        engine.running = None
+        engine.extra.clear()
+        self.current = choice
+        self.choices.append(choice)
+        self.steps.append(step)
+        return True
+
+    def _with_extra(self, actor: SearchActor, step: Step, option: int) -> Step:
+        """Return the step as it is with all that it touched and had not declared."""
+        engine = self.engine
+        extra = engine.extra
+        if extra:
+            touched = tuple(extra)
+            if self.scope.names is not None:
+                self.scope.note(actor, touched)
+            if self.is_keyed and not self.histories.note_more(actor, step, touched):
+                self.is_keyed = False
+        if actor.cpu is not None and option != INTERRUPT:
+            extra.append((actor.cpu.name, Mode.READ))
+        if engine.has_daemons:
+            if actor.daemon:
+                extra.append((THE_END, Mode.ADD))
+            if self._has_finished:
+                extra.append((THE_END, Mode.READ))
+                self._has_finished = False
+        if not extra:
+            return step
+        step = engine.steps.also(step, tuple(extra))
+        extra.clear()
+        return step
+
+    def take_temperatures(self) -> None:
+        """Let monitors look: everybody has turns now."""
+        if self.broken is None:
+            self.broken = self._watch.take_temperatures()
+
+    def entry(self, choice: int) -> tuple[str, str]:
+        """Return who would do what by `choice`, as a schedule names it."""
+        actor: SearchActor = self.engine.party[choice & INDEX_MASK]
+        option = choice >> INDEX_BITS
+        if option == INTERRUPT:
+            assert actor.cpu is not None, f"{actor} has no CPU"
+            return actor.name, f"interrupt on {actor.cpu.name}"
+        if actor.branch is not None:
+            return actor.name, next(step.text for at, step in actor.branch() if at == option)
+        return actor.name, actor.pending.text
+
+    def is_preemption(self, candidates: list[int], choice: int) -> bool:
+        """Return whether `choice` leaves an actor that could go on."""
+        first = candidates[0] & INDEX_MASK
+        return (
+            first == self.current and choice & INDEX_MASK != first and not self.engine.nr_choosing
+        )
+
+    def give_up(self) -> None:
+        """Note that nobody can go on."""
+        self.broken = deadlock(self.engine.party)
+
+    def _start(self) -> None:
+        """Let every actor come to its first step."""
+        engine = self.engine
+        woken = engine.woken
+        if self._is_plain and not self.loud.names:
+            starting = woken.copy()
+            woken.clear()
+            for actor in starting:
+                engine.running = actor
+                self._send(actor)
+                if engine.extra:
+                    self._must_be_quiet(actor, START, 0)
+                if actor.pending.is_local:
+                    woken.append(actor)
+        if woken:
+            self._go_on()
+
+    # -- inside one step ---------------------------------------------------------------------------
+
+    def _take_option(self, actor: SearchActor, option: int) -> Step:
+        engine = self.engine
+        engine.chosen = option
+        if option == INTERRUPT:
+            cpu = actor.cpu
+            assert cpu is not None, f"{actor} has no CPU"
+            engine.detour = True
+            cpu.clock.now = max(cpu.clock.now, cpu.interrupt_ns)
+            name = cpu.name
+            return engine.steps.of(f"interrupt on {name}", ((name, Mode.WRITE),))
+        assert actor.branch is not None, f"{actor} has no option {option}"
+        return next(step for number, step in actor.branch() if number == option)
+
+    def _resume(self, actor: SearchActor, step: Step) -> None:
+        """Let `actor` run until it parks."""
+        engine = self.engine
+        if self.is_keyed and not self.histories.note(actor, step):
+            self.is_keyed = False
+        if actor.waits_for is not None:
+            if actor.ready_at is not None and actor.ready_at > actor.clock.now:
+                actor.clock.now = actor.ready_at
+            actor.waits_for = None
+            actor.ready_at = None
+        if actor.cpu is not None:
+            actor.clock.now = max(actor.clock.now, engine.clock.now)
+        if self._guard is not None:
+            self._guard.end()
+        self._send(actor)
+        if engine.observed is not None:
+            self.histories.add(actor, engine.observed)
+            engine.observed = None
+        if actor.cpu is not None:
+            engine.clock.now = max(actor.clock.now, engine.clock.now)
+
+    def _send(self, actor: SearchActor) -> None:
+        """Let the coroutine run."""
+        try:
+            trap = actor.send(None)
+        except StopIteration as stop:
+            actor.result = stop.value
+            self.engine.finish(actor)
+            self.is_over = self.engine.is_over()
+            self._has_finished |= not actor.daemon
+        except Exception as error:  # noqa: BLE001 - the one place where an actor's error is caught
+            actor.finished = True
+            self.broken = crashed(actor, error)
+        else:
+            if trap is not PARK:
+                self.broken = crashed(actor, refuse(actor, trap))
+            actor.pending = self.engine.parked
+
+    def _go_on(self, first: SearchActor | None = None) -> None:
+        """Let those go on who need no turn for what they do next: who was woken, and `first`.
+
+        They do one step each, in turns. Outside the scope nobody is offered a choice, so that
+        services that nobody looks at answer as a part of the step that asks them.
+        """
+        engine = self.engine
+        ready = engine.woken
+        if first is not None:
+            ready.append(first)
+        for _ in range(MAX_LOCAL_STEPS):
+            if self.scope.names is not None and not ready:
+                ready += self._let_in()
+            if not ready or self.broken is not None:
+                ready.clear()
+                return
+            actor = ready.pop(0)
+            if not self._needs_no_turn(actor):
+                continue
+            step = actor.pending
+            if not step.is_local:
+                self.scope.note(actor, step.touches)
+            nr_extra = len(engine.extra)
+            engine.running = actor
+            self._resume(actor, step)
+            if len(engine.extra) > nr_extra and self.broken is None:
+                self._must_be_quiet(actor, step, nr_extra)
+            ready.append(actor)
+        self.broken = crashed(
+            actor,
+            EngineError(f"{actor} took {MAX_LOCAL_STEPS} steps outside the scope in a row"),
+        )
+
+    def _needs_no_turn(self, actor: SearchActor) -> bool:
+        """Return whether an actor can go on with what is no choice point."""
+        step = actor.pending
+        return (
+            not actor.finished
+            and actor.branch is None
+            and (step.is_local or self.scope.is_outside(step))
+            and actor.is_enabled()
+            and not self.loud.is_loud(actor, step)
+            and not (actor.spins >= MAX_SPINS and self.histories.sees_nothing_new(actor))
+        )
+
+    def _let_in(self) -> list[SearchActor]:
+        """Return who stood before a gate outside the scope that is open now."""
+        return [
+            actor
+            for actor in self.engine.party
+            if actor.gate is not None and self._needs_no_turn(actor)
+        ]
+
+    def _must_be_quiet(self, actor: SearchActor, step: Step, nr_extra: int) -> None:
+        """Raise BecameVisible if what was taken for local touched what others may see."""
+        engine = self.engine
+        touched = engine.extra[nr_extra:]
+        if self.scope.names is not None:
+            self.scope.note(actor, tuple(touched))
+            if not any(map(self.scope.is_named, (name for name, _ in touched))):
+                return
+        engine.running = None
+        self.loud.add(actor.name, step.text)

@@ -1,0 +1,232 @@
+"""One search in several host processes, with a result that does not depend on their speed.
+
+The tree of choices is cut at a depth at which it has enough branches; branch i belongs to process
+i modulo their number. Each process explores its branches, and then draws samples of its own, as if
+it were alone: what it finds after how many schedules is a function of the world, the options and
+its number. The failure that counts is the one found after the fewest schedules, of the process with
+the lowest number if there are several; what others did beyond that is not counted. Only a budget
+of seconds leaves anything to chance.
+
+Above the cut no state is left out for having been seen, so that all processes number the branches
+alike. Below it each knows only the states that it saw itself: the sum of the schedules is larger
+than that of one process.
+"""
+
+import multiprocessing
+import traceback
+from multiprocessing.connection import Connection, wait
+from typing import Any, Final
+
+from attrs import evolve, frozen
+
+from mmactors.engine.report import EngineError
+from mmactors.explore.execution.broken import Broken
+from mmactors.explore.execution.loud import BecameVisible
+from mmactors.explore.execution.nondeterminism import Nondeterminism
+from mmactors.explore.execution.script import Script, entries
+from mmactors.explore.search.budget import Budget, Meter
+from mmactors.explore.search.explorer import Explorer, rest_plan
+from mmactors.explore.search.progress import Reporter
+from mmactors.explore.strategy.dfs import DepthFirst, Part
+
+_BRANCHES_PER_JOB: Final = 16
+_MAX_DEPTH: Final = 12
+_NEVER: Final = 1 << 62
+_POLL_SECONDS: Final = 0.1
+
+
+@frozen(kw_only=True)
+class FoundInPart:
+    """What a process found."""
+
+    script: Script
+    broken: Broken
+    found_by: str
+
+
+@frozen(kw_only=True)
+class _Result:
+    """What came of one process."""
+
+    nr_by_strategy: tuple[tuple[str, int], ...]
+    """Who ran how many schedules, in this order."""
+    found: FoundInPart | None = None
+    is_exhausted: bool = False
+    was_unfair: bool = False
+    was_long: bool = False
+    is_keyed: bool = True
+    names: tuple[str, ...] = ()
+    met: frozenset[str] = frozenset()
+    outside: Any = None
+    loud: frozenset[tuple[str, str]] = frozenset()
+    """Code that became visible: all has to begin again."""
+    unrepeatable: str | None = None
+    error: str | None = None
+
+    @property
+    def nr_schedules(self) -> int:
+        return sum(number for _, number in self.nr_by_strategy)
+
+
+class _Whistle:
+    """Lets all processes stop at the schedule after which one has found something."""
+
+    def __init__(self, context: Any) -> None:
+        self._at: Final = context.Value("q", _NEVER)
+
+    def blow(self, nr_schedules: int) -> None:
+        """Stop those that have run so many."""
+        with self._at.get_lock():
+            self._at.value = min(self._at.value, nr_schedules)
+
+    def is_blown(self, nr_schedules: int) -> bool:
+        """Return whether others have found something by then."""
+        return bool(nr_schedules >= self._at.value)
+
+
+def run_parts(explorer: Explorer) -> FoundInPart | None:
+    """Search what `explorer` has left to search; note in it what came out."""
+    jobs = explorer.options.jobs
+    depth = _depth_of_cut(explorer)
+    context = multiprocessing.get_context("fork")
+    whistle = _Whistle(context)
+    running = {}
+    for index in range(jobs):
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(
+            target=_work,
+            args=(explorer, Part(index=index, of=jobs, depth=depth), whistle, theirs),
+            daemon=True,
+        )
+        process.start()
+        theirs.close()
+        running[ours] = (index, process)
+    try:
+        results = _gather(explorer, dict(running))
+    finally:
+        for _, process in running.values():
+            process.terminate()  # Only if something went wrong here is there one left.
+    return _merge(explorer, [results[index] for index in range(jobs)])
+
+
+def _depth_of_cut(explorer: Explorer) -> int:
+    """Return the least depth at which there are branches enough for all."""
+    depth = 0
+    nr_branches = 0
+    while nr_branches < explorer.options.jobs * _BRANCHES_PER_JOB and depth < _MAX_DEPTH:
+        depth += 1
+        probe = DepthFirst(part=Part(index=-1, of=1, depth=depth))
+        probe.max_steps = explorer.options.max_steps
+        while not probe.is_done:
+            probe.run(explorer.execution)
+        nr_branches = probe.nr_branches
+        if nr_branches == 0:
+            break  # No schedule is that long.
+    return depth
+
+
+def _gather(explorer: Explorer, running: dict[Connection, Any]) -> dict[int, _Result]:
+    results: dict[int, _Result] = {}
+    while running:
+        for connection in wait(list(running), timeout=_POLL_SECONDS):
+            assert isinstance(connection, Connection), f"{connection} is no pipe"
+            index, process = running.pop(connection)
+            try:
+                results[index] = connection.recv()
+            except EOFError:
+                results[index] = _Result(nr_by_strategy=(), error="it ended without a word")
+            process.join()
+        nr_schedules = sum(result.nr_schedules for result in results.values())
+        explorer.reporter.tell(
+            explorer.meter.nr_schedules + nr_schedules, f"{len(running)} processes"
+        )
+    return results
+
+
+def _work(explorer: Explorer, part: Part, whistle: _Whistle, connection: Connection) -> None:
+    """Do one part; this runs in a process of its own."""
+    connection.send(_explore_part(explorer, part, whistle))
+    connection.close()
+
+
+def _explore_part(explorer: Explorer, part: Part, whistle: _Whistle) -> _Result:
+    execution = explorer.execution
+    options = explorer.options
+    own = Explorer(
+        execution,
+        evolve(options, on_progress=None),
+        Meter(_share(explorer.meter, options.budget, options.jobs)),
+        Reporter(None),
+        whistle=whistle,
+    )
+    known = execution.loud.names.copy()
+    try:
+        everything = DepthFirst(part=part)
+        found_by = own.run(rest_plan(options, own.meter, everything, part=part.index))
+    except BecameVisible:
+        return _Result(nr_by_strategy=(), loud=frozenset(execution.loud.names - known))
+    except Nondeterminism as error:
+        return _Result(nr_by_strategy=(), unrepeatable=str(error))
+    except Exception:  # noqa: BLE001 - it is raised again where somebody sees it
+        return _Result(nr_by_strategy=(), error=traceback.format_exc())
+    found = None
+    if found_by is not None:
+        whistle.blow(own.meter.nr_schedules)
+        broken = execution.broken
+        assert broken is not None, f"{found_by} found nothing"
+        found = FoundInPart(
+            script=entries(execution), broken=evolve(broken, cause=None), found_by=found_by
+        )
+    return _Result(
+        nr_by_strategy=tuple(own.by_strategy.items()),
+        found=found,
+        is_exhausted=own.is_exhausted,
+        was_unfair=own.was_unfair,
+        was_long=own.was_long,
+        is_keyed=execution.is_keyed,
+        names=tuple(own.names),
+        met=frozenset(execution.met),
+        outside=execution.scope.outside,
+    )
+
+
+def _share(meter: Meter, budget: Budget, jobs: int) -> Budget:
+    """Return what is left of the budget for each process."""
+    schedules = budget.schedules
+    if schedules is not None:
+        schedules = max(schedules - meter.nr_schedules, 0) // jobs
+    seconds = budget.seconds
+    if seconds is not None:
+        seconds = max(seconds - meter.seconds, 0.0)
+    return Budget(schedules=schedules, seconds=seconds)
+
+
+def _merge(explorer: Explorer, results: list[_Result]) -> FoundInPart | None:
+    """Note what came of all parts; return the failure that counts."""
+    execution = explorer.execution
+    loud = frozenset[tuple[str, str]]().union(*(result.loud for result in results))
+    if loud:
+        execution.loud.take_over(loud)
+    for index, result in enumerate(results):
+        if result.error is not None:
+            raise EngineError(f"search process {index} failed: {result.error}")
+        if result.unrepeatable is not None:
+            raise Nondeterminism(result.unrepeatable)
+    found = [result for result in results if result.found is not None]
+    first = min(found, key=lambda result: result.nr_schedules, default=None)
+    limit = _NEVER if first is None else first.nr_schedules
+    for result in results:
+        left = limit
+        for strategy, number in result.nr_by_strategy:
+            counted = min(number, left)
+            left -= counted
+            explorer.meter.nr_schedules += counted
+            explorer.by_strategy[strategy] += counted
+        explorer.was_unfair |= result.was_unfair
+        explorer.was_long |= result.was_long
+        explorer.names.update(dict.fromkeys(result.names))
+        execution.met.update(result.met)
+        execution.scope.merge(result.outside)
+        execution.is_keyed &= result.is_keyed
+    explorer.is_exhausted = all(result.is_exhausted for result in results)
+    return None if first is None else first.found

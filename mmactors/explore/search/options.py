@@ -1,0 +1,33 @@
+"""Options of a search."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import frozen
+
+from mmactors.explore.search.budget import Budget
+from mmactors.explore.search.progress import Progress
+
+
+@frozen(kw_only=True)
+class Options:
+    """How a search is done."""
+
+    scope: tuple[str, ...] | None = None
+    """Only steps on these objects are choice points; None: what the world says, else all."""
+    budget: Budget = Budget(schedules=20_000)
+    bound: int | None = None
+    """Look only at schedules with at most so many preemptions, then sample."""
+    seed: int = 0
+    is_exhaustive: bool = False
+    """Go on, whatever the budget, until every schedule was tried."""
+    max_steps: int = 1000
+    """A schedule that is longer is ended in turns."""
+    twice_every: int = 100
+    """Every so many schedules one is run twice."""
+    jobs: int = 1
+    """Host processes that search; what comes out does not depend on which is faster."""
+    store: Path | None = None
+    """Where failing schedules are kept; None: nowhere."""
+    on_progress: Callable[[Progress], None] | None = None
+    """Called now and then while schedules are run."""

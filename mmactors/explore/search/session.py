@@ -1,0 +1,43 @@
+"""What the surroundings of a test say about its search: the options of pytest, and who listens."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attrs import frozen
+
+from mmactors.explore.search.budget import Budget
+from mmactors.explore.search.verdict import Verdict
+
+
+@frozen(kw_only=True)
+class Session:
+    """Options that stand above those of the test; None: the test's own."""
+
+    name: str | None = None
+    """How the test is called from the shell."""
+    seed: int | None = None
+    budget: Budget | None = None
+    jobs: int | None = None
+    replay: str | None = None
+    is_exhaustive: bool = False
+    store: Path | None = None
+    on_verdict: Callable[[Verdict], None] | None = None
+
+
+_sessions: list[Session] = [Session()]
+
+
+def current() -> Session:
+    """Return the options that hold now."""
+    return _sessions[-1]
+
+
+@contextmanager
+def using(session: Session) -> Iterator[None]:
+    """Let these options hold inside."""
+    _sessions.append(session)
+    try:
+        yield
+    finally:
+        _sessions.pop()

@@ -1,0 +1,262 @@
+"""Depth-first search over all choices: the one strategy that can prove something.
+
+Each schedule repeats the choices of the last one up to a node, makes another choice there, and
+then always takes the first. With `bound`, a schedule may leave an actor that could go on at most so
+often (iterative context bounding: Musuvathi and Qadeer, PLDI 2007). Without a bound, sleep sets
+(Godefroid 1996) leave out orders of independent steps: once a choice has been explored at a node,
+it sleeps below the node's other choices until a step that depends on it was taken. Sleep sets and a
+bound do not go together: the order that is left may need more preemptions than the one that is not.
+
+A state that was seen before is not explored again, provided that what was explored from it covers
+what would be now: it had at least as many preemptions left, or at most the choices asleep.
+
+Sleeping choices remember the step that they took when they were explored, with all it touched, so
+that labels never have to be guessed in advance.
+"""
+
+from collections.abc import Hashable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from attrs import frozen
+
+from mmactors.explore.engine.step import Step
+from mmactors.explore.execution.execution import INDEX_MASK, Execution, Memory
+from mmactors.explore.execution.nondeterminism import Nondeterminism
+from mmactors.explore.strategy.strategy import goes_on
+
+Sleep = Mapping[int, Step]
+_NOBODY: Final[Sleep] = MappingProxyType({})
+_NONE: Final[frozenset[int]] = frozenset()
+
+
+@frozen(kw_only=True)
+class Part:
+    """The branches at a depth of the tree that are number `index` modulo `of`; -1: none."""
+
+    index: int
+    of: int
+    depth: int
+
+
+class _Node:
+    """A state on the way of the present schedule."""
+
+    __slots__ = ("choice", "first", "left", "memory", "sleep", "step", "todo")
+
+    def __init__(self, todo: list[int], sleep: Sleep, left: int, first: int) -> None:
+        self.choice: int = todo.pop(0)
+        self.todo: Final = todo
+        """Choices that have not been made here."""
+        self.sleep: Sleep = sleep
+        """Choices that need not be made here, and what they did elsewhere."""
+        self.left: Final = left
+        """How many preemptions are left."""
+        self.first: Final = first
+        """The choice that is no preemption; -1: none is."""
+        self.step: Step | None = None
+        """What the choice did."""
+        self.memory: Memory | None = None
+        """How to do it again; None: as if it were new."""
+
+
+class DepthFirst:
+    """All schedules, or all with at most `bound` preemptions."""
+
+    def __init__(
+        self,
+        *,
+        bound: int | None = None,
+        has_sleep_sets: bool = True,
+        has_states: bool = True,
+        part: Part | None = None,
+    ) -> None:
+        self.bound: Final = bound
+        plural = "" if bound == 1 else "s"
+        self.name: Final = "all schedules" if bound is None else f"up to {bound} preemption{plural}"
+        self.is_done = False
+        self.was_bounded = False
+        """The bound kept the search from a choice."""
+        self.was_elsewhere = False
+        """The last schedule led into a branch that is not of this part."""
+        self.nr_branches = 0
+        """Branches at the depth of the cut, so far."""
+        self.max_steps = 1000
+        self._part: Final = part
+        self._has_sleep_sets: Final = has_sleep_sets and bound is None
+        self._has_states: Final = has_states
+        self._nodes: Final[list[_Node]] = []
+        self._lefts: Final[dict[Hashable, int]] = {}
+        self._sleeps: Final[dict[Hashable, list[frozenset[int]]]] = {}
+
+    def run(self, execution: Execution) -> None:
+        """Run the next schedule."""
+        nodes = self._nodes
+        execution.begin()
+        self.was_elsewhere = False
+        sleep = _NOBODY
+        left = 0 if self.bound is None else self.bound
+        if nodes:
+            self._repeat(execution)
+            last = nodes[-1]
+            sleep = self._sleep_below(last)
+            left = last.left - self._cost(last)
+        party = execution.engine.party
+        is_fork = True
+        while not execution.is_over and execution.broken is None:
+            candidates = execution.candidates()
+            if not candidates or len(execution.steps) >= self.max_steps:
+                goes_on(execution, candidates, max_steps=self.max_steps)
+                break
+            if self._part is not None and self._is_elsewhere():
+                break
+            was_fork, is_fork = is_fork, len(candidates) > 1
+            # What only one can go on from need not be known: what it leads to will be.
+            if (was_fork or is_fork) and self._was_seen(execution, sleep, left):
+                break
+            if not is_fork and not sleep and self._finish_alone(execution, candidates[0], left):
+                continue
+            if self.bound is not None:
+                node = self._bounded(execution, candidates, left)
+            elif sleep:
+                awake = [choice for choice in candidates if choice not in sleep]
+                if not awake:
+                    break
+                node = _Node(awake, sleep, 0, -1)
+            else:
+                node = _Node(candidates, sleep, 0, -1)
+            nodes.append(node)
+            actor = party[node.choice & INDEX_MASK]
+            pending = actor.pending
+            execution.advance(node.choice)
+            node.step = execution.steps[-1]
+            if execution.was_plain:
+                node.memory = pending, actor.history, actor.saw, actor.spins
+            if sleep:
+                sleep = self._sleep_below(node)
+            if self.bound is not None:
+                left = node.left - self._cost(node)
+        if self._part is not None and len(nodes) < self._part.depth:
+            self.was_elsewhere = self._part.index != 0  # It ended before the cut.
+        self._back_up()
+
+    def _finish_alone(self, execution: Execution, choice: int, left: int) -> bool:
+        """Let the last actor go on, if it is the last; return whether it took a step.
+
+        Only if that is not the end of the schedule its steps become nodes.
+        """
+        if not execution.is_alone(choice):
+            return False
+        steps = execution.steps
+        nr_before = len(steps)
+        execution.finish_alone(choice, self.max_steps)
+        if not execution.has_ended():
+            for step in steps[nr_before:]:
+                node = _Node([choice], _NOBODY, left, choice)
+                node.step = step
+                self._nodes.append(node)
+        return len(steps) > nr_before
+
+    def _is_elsewhere(self) -> bool:
+        """Return whether the present state is above the cut, or in another part's branch."""
+        part = self._part
+        assert part is not None, "nothing is cut"
+        if len(self._nodes) == part.depth:
+            self.was_elsewhere = self.nr_branches % part.of != part.index
+            self.nr_branches += 1
+        return self.was_elsewhere
+
+    def _repeat(self, execution: Execution) -> None:
+        """Make the choices of all nodes; the last one is new."""
+        steps = execution.steps
+        for node in self._nodes:
+            step = node.step
+            if step is None:
+                actor = execution.engine.party[node.choice & INDEX_MASK]
+                pending = actor.pending
+                execution.advance(node.choice)
+                node.step = steps[-1]
+                if execution.was_plain:
+                    node.memory = pending, actor.history, actor.saw, actor.spins
+            elif node.memory is None or not execution.repeat(node.choice, step, node.memory):
+                execution.advance(node.choice)
+                if steps[-1] is not step or execution.broken is not None:
+                    raise Nondeterminism.at(execution, len(steps) - 1, step)
+
+    def _bounded(self, execution: Execution, candidates: list[int], left: int) -> _Node:
+        """Return the node of the present state, with the choices that the bound leaves."""
+        first = candidates[0] & INDEX_MASK
+        is_own = first == execution.current and not execution.engine.nr_choosing
+        if is_own and left == 0 and len(candidates) > 1:
+            free = [choice for choice in candidates if choice & INDEX_MASK == execution.current]
+            self.was_bounded |= len(free) < len(candidates)
+            candidates = free
+        return _Node(candidates, _NOBODY, left, first if is_own else -1)
+
+    def _was_seen(self, execution: Execution, sleep: Sleep, left: int) -> bool:
+        """Return whether what is left to explore from this state was explored before."""
+        part = self._part
+        if not self._has_states or not execution.is_keyed:
+            return False
+        if part is not None and len(self._nodes) < part.depth:
+            return False  # All parts have to see the same branches.
+        try:
+            if self.bound is None:
+                return self._is_covered(execution, sleep)
+            return self._is_left_covered(execution, left)
+        except TypeError:
+            execution.is_keyed = False  # Some object has a state without a hash.
+            return False
+
+    def _is_covered(self, execution: Execution, sleep: Sleep) -> bool:
+        """Return whether this state was explored before with no more asleep than now."""
+        key = execution.histories.key()
+        known = self._sleeps.get(key)
+        asleep = frozenset(sleep) if sleep else _NONE
+        if known is None:
+            self._sleeps[key] = [asleep]
+            return False
+        if any(other <= asleep for other in known):
+            return True
+        known.append(asleep)
+        return False
+
+    def _is_left_covered(self, execution: Execution, left: int) -> bool:
+        """Return whether this state was explored before with as many preemptions left."""
+        key = (execution.histories.key(), execution.current)
+        known = self._lefts.get(key, -1)
+        if known >= left:
+            return True
+        self._lefts[key] = left
+        return False
+
+    def _cost(self, node: _Node) -> int:
+        return int(node.first >= 0 and node.choice & INDEX_MASK != node.first)
+
+    def _sleep_below(self, node: _Node) -> Sleep:
+        """Return who sleeps after the node's choice was made."""
+        step = node.step
+        if not node.sleep or step is None or not self._has_sleep_sets:
+            return _NOBODY
+        index = node.choice & INDEX_MASK
+        return {
+            choice: other
+            for choice, other in node.sleep.items()
+            if choice & INDEX_MASK != index and not other.depends_on(step)
+        }
+
+    def _back_up(self) -> None:
+        """Go back to the last node with a choice that was not made, and make it."""
+        nodes = self._nodes
+        while nodes:
+            node = nodes[-1]
+            if node.todo:
+                if self._has_sleep_sets:
+                    assert node.step is not None, "a node's choice was never made"
+                    node.sleep = {**node.sleep, node.choice: node.step}
+                node.choice = node.todo.pop(0)
+                node.step = None
+                node.memory = None
+                return
+            nodes.pop()
+        self.is_done = True

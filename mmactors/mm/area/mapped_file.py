@@ -1,0 +1,83 @@
+"""What areas map besides anonymous memory: files, shared memory, pages of the kernel.
+
+struct file, and the parts of struct inode and struct address_space that mappings ask for
+(include/linux/fs.h), shared anonymous memory (mm/shmem.c, shmem_zero_setup), and special mappings
+such as the vdso (mm/mmap.c, _install_special_mapping); Linux 6.1. Left out: everything that reads
+or writes a file.
+
+Two opens of one file are two MappedFiles with one Mapping: areas merge only within one of them,
+pages are shared between both.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, field, frozen
+
+from mmactors.units import PAGE_SHIFT
+
+if TYPE_CHECKING:
+    from mmactors.mm.area.vma import Vma
+
+FMODE_READ: Final = 1
+FMODE_WRITE: Final = 2
+
+
+@define(eq=False, kw_only=True)
+class Mapping:
+    """The pages of one file (struct address_space), and what its inode says."""
+
+    dev: tuple[int, int]
+    """Major and minor number of the device."""
+    inode: int
+    size_bytes: int
+    is_shmem: bool = False
+    """Memory is all it has: its pages are shared memory, made when they are first touched."""
+    is_unlinked: bool = False
+    """It had a name that was removed."""
+    nr_accounted: int = 0
+    """Pages of it that count towards Committed_AS as long as it exists."""
+    nr_users: int = 0
+    """Areas and open files of it."""
+    pages: dict[int, int] = field(factory=dict)
+    """The page cache: PFN by index."""
+    i_mmap: "dict[Vma, None]" = field(factory=dict, repr=False)
+    """The areas that map it; see mm/area/i_mmap.py."""
+
+    @property
+    def nr_pages(self) -> int:
+        """The size in pages, a started one included: beyond is SIGBUS."""
+        return -(-self.size_bytes >> PAGE_SHIFT)
+
+
+@define(eq=False, kw_only=True)
+class MappedFile:
+    """An open file (struct file), compared by identity."""
+
+    mapping: Mapping
+    path: str
+    """As /proc/pid/maps shows it."""
+    mode: int = FMODE_READ | FMODE_WRITE
+    aligns_huge: bool = False
+    """Its file system wants mappings to be aligned for huge pages (ext4: thp_get_unmapped_area)."""
+    has_map_pages: bool = True
+    """A read fault also maps pages around (vm_ops->map_pages)."""
+    wants_writenotify: bool = False
+    """Its file system wants to know when a shared page is first written (page_mkwrite)."""
+
+
+@frozen(eq=False, kw_only=True)
+class SpecialMapping:
+    """Pages of the kernel that are mapped as a whole: [vvar] and [vdso]."""
+
+    name: str
+    pages: tuple[int, ...] = ()
+    """Their frames; none: faults there are not served."""
+
+
+def shmem_zero_setup(length: int) -> MappedFile:
+    """Return the file behind `length` bytes of new shared anonymous memory.
+
+    The device is that of the kernel's own tmpfs, and it has no name any more.
+    """
+    mapping = Mapping(dev=(0, 1), inode=0, size_bytes=length, is_shmem=True)
+    return MappedFile(mapping=mapping, path="/dev/zero (deleted)")

@@ -1,0 +1,53 @@
+"""What the flags of an area allow, as flags of page-table entries (mm/mmap.c, Linux 6.1, x86-64).
+
+Left out: protection keys, encryption bits, write-combining.
+"""
+
+from functools import cache
+
+from mmactors.arch.pte import ACCESSED, DIRTY, NX, PRESENT, PROTNONE, RW, SPECIAL, USER, make_pte
+from mmactors.mm.area.vma import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
+
+
+def vm_get_page_prot(vm_flags: int) -> int:
+    """Return the flags of a new entry of an area, before it is made writable (protection_map).
+
+    Private areas never get RW here: the write fault adds it, so that copy-on-write works.
+    """
+    if not vm_flags & (VM_READ | VM_WRITE | VM_EXEC):
+        return PROTNONE | ACCESSED
+    prot = PRESENT | USER | ACCESSED
+    if not vm_flags & VM_EXEC:
+        prot |= NX
+    if vm_flags & VM_SHARED and vm_flags & VM_WRITE:
+        prot |= RW
+    return prot
+
+
+def anonymous_pte(pfn: int, vm_flags: int) -> int:
+    """Return the entry of a new anonymous page (do_anonymous_page): dirty and writable at once."""
+    return make_pte(pfn, _anonymous_prot(vm_flags))
+
+
+@cache
+def _anonymous_prot(vm_flags: int) -> int:
+    prot = vm_get_page_prot(vm_flags)
+    return prot | DIRTY | RW if vm_flags & VM_WRITE else prot
+
+
+def zero_page_pte(zero_pfn: int, vm_flags: int) -> int:
+    """Return the entry that a read fault puts where nothing was written yet: never writable."""
+    return make_pte(zero_pfn, vm_get_page_prot(vm_flags) | SPECIAL)
+
+
+def access_error(vm_flags: int, *, is_write: bool, is_protection: bool) -> bool:
+    """Say whether a fault in an area is SEGV_ACCERR (arch/x86/mm/fault.c, access_error).
+
+    `is_protection`: the entry was present. An instruction fetch from an area without VM_EXEC is
+    refused only then; the first time its page is mapped, and the fetch faults again.
+    """
+    if is_write:
+        return not vm_flags & VM_WRITE
+    if is_protection:
+        return True
+    return not vm_flags & (VM_READ | VM_WRITE | VM_EXEC)

@@ -1,0 +1,218 @@
+"""Copying entries to a forked child (mm/memory.c, copy_page_range, Linux 6.1).
+
+A generator that asks for the child's tables (`AllocTable`) and for pages, the locks of both tables,
+and steps. The child gets a table wherever the parent has one, also if it is empty. A page that a
+device may have pinned stays the parent's alone: the child gets a copy at once. Who pins without
+locks must know that entries are write-protected meanwhile; the caller sees to that
+(mm->write_protect_seq). Left out: swap, huge pages.
+"""
+
+from collections.abc import Generator
+
+from attrs import frozen
+
+from mmactors.arch.pte import ACCESSED, DIRTY, PRESENT, PROTNONE, RW, SPECIAL, make_pte, pte_pfn
+from mmactors.mm.area.mm_struct import MM_ANONPAGES, MmStruct
+from mmactors.mm.area.vma import VM_MAYWRITE, VM_SHARED, VM_WRITE, Vma
+from mmactors.mm.fault.fault import ALLOC_COPY, FaultContext, FaultRequest, FreePage, vma_page_prot
+from mmactors.mm.page_table.page_table import PMD_MASK, PMD_SIZE, PTE_LEVEL
+from mmactors.mm.page_table.swap_entry import (
+    is_migration_entry,
+    is_readable_migration_entry,
+    make_readable_migration_entry,
+    migration_entry_pfn,
+)
+from mmactors.mm.rmap.rmap import (
+    is_anon,
+    mm_counter,
+    page_add_new_anon_rmap,
+    page_dup_file_rmap,
+    page_try_dup_anon_rmap,
+)
+from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, Touch, data, mm_flags, page, pte, rss
+from mmactors.mm.vmstat import NR_ANON_MAPPED
+from mmactors.units import PAGE_SHIFT
+
+
+@frozen(kw_only=True)
+class EntriesCopied:
+    """Whoever follows contents be told: a child sees these of its parent; answered with None."""
+
+    parent: MmStruct
+    child: MmStruct
+    start: int
+    end: int
+
+
+@frozen(kw_only=True)
+class PageCopied:
+    """Whoever follows contents be told: a child has a copy of a page; answered with None."""
+
+    child: MmStruct
+    address: int
+    source: int
+    target: int
+
+
+CopySteps = Generator[FaultRequest | EntriesCopied | PageCopied, int | None, bool]
+
+
+def is_cow_mapping(vma: Vma) -> bool:
+    """Say whether a write to the area can make private copies."""
+    return vma.vm_flags & (VM_SHARED | VM_MAYWRITE) == VM_MAYWRITE
+
+
+def copy_page_range(
+    child: MmStruct, parent: MmStruct, context: FaultContext, *, child_vma: Vma, parent_vma: Vma
+) -> CopySteps:
+    """Copy the entries of an area; end with False if there was no memory for a table or a page."""
+    address, end = parent_vma.vm_start, parent_vma.vm_end
+    assert (child_vma.vm_start, child_vma.vm_end) == (address, end), "the areas differ"
+    while address < end:
+        if parent.page_table.wants_step():
+            yield from parent.page_table.read_step(address)
+        level, source = parent.page_table.walk(address)
+        target = yield from child.page_table.alloc(address, level)
+        if target is None:
+            return False
+        if level == PTE_LEVEL:
+            following = min(end, (address & PMD_MASK) + PMD_SIZE)
+            is_done = yield from _copy_pte_range(
+                child,
+                parent,
+                context,
+                parent_vma,
+                address,
+                source=source,
+                target=target,
+                count=(following - address) >> PAGE_SHIFT,
+            )
+            if not is_done:
+                return False
+        else:
+            size = PMD_SIZE << 9 * (level - 2)
+            following = (address & -size) + size
+        address = following
+    return True
+
+
+def _copy_pte_range(
+    child: MmStruct,
+    parent: MmStruct,
+    context: FaultContext,
+    vma: Vma,
+    address: int,
+    *,
+    source: int,
+    target: int,
+    count: int,
+) -> CopySteps:
+    """Copy entries with both tables' locks held; end with False if there was no page for a copy."""
+    view = parent.page_table.memory.view
+    wants_step = parent.page_table.wants_step
+    spare: int | None = None
+    offset = 0
+    yield LockPtes(target, source)
+    while offset < count:
+        if wants_step():
+            yield Step("read pte", ((pte(source + offset), "r"),))
+        entry = view[source + offset]
+        if entry & (PRESENT | PROTNONE):
+            place = address + (offset << PAGE_SHIFT)
+            words = (source + offset, target + offset)
+            if not (
+                yield from _copy_present_pte(
+                    child, parent, context, vma, place, entry, words, spare
+                )
+            ):
+                yield UNLOCK_PTES
+                spare = yield ALLOC_COPY
+                if spare is None:
+                    return False
+                yield LockPtes(target, source)
+                continue
+            if spare is not None and pte_pfn(view[target + offset]) != spare:
+                yield FreePage(pfn=spare)  # The page was given back by its device meanwhile.
+            spare = None
+        elif is_migration_entry(entry):
+            yield from _copy_migration_entry(
+                child, parent, context, vma, source=source + offset, target=target + offset
+            )
+        offset += 1
+    end = address + (count << PAGE_SHIFT)
+    yield EntriesCopied(parent=parent, child=child, start=address, end=end)
+    yield UNLOCK_PTES
+    return True
+
+
+def _copy_migration_entry(
+    child: MmStruct, parent: MmStruct, context: FaultContext, vma: Vma, *, source: int, target: int
+) -> Generator[Step, int | None, None]:
+    """Copy the entry of a page that is being moved; it will be writable to neither."""
+    view = parent.page_table.memory.view
+    if parent.page_table.wants_step():
+        touches = ((pte(source), "w"), (pte(target), "w"), (rss(child.ctx_id), "a"))
+        yield Step("copy migration entry", touches)
+    entry = view[source]
+    child.add_mm_counter(mm_counter(context.pages, migration_entry_pfn(entry)), 1)
+    if is_cow_mapping(vma) and not is_readable_migration_entry(entry):
+        entry = make_readable_migration_entry(entry, is_exclusive=False)
+        view[source] = entry
+    view[target] = entry
+
+
+def _copy_present_pte(
+    child: MmStruct,
+    parent: MmStruct,
+    context: FaultContext,
+    vma: Vma,
+    address: int,
+    entry: int,
+    words: tuple[int, int],
+    spare: int | None,
+) -> CopySteps:
+    """Copy one entry, or its page to `spare`; end with False if the page has to be copied, but how.
+
+    An entry of private memory loses RW in both, one of shared memory DIRTY in the child's.
+    """
+    view = parent.page_table.memory.view
+    wants_step = parent.page_table.wants_step
+    pages = context.pages
+    source, target = words
+    if not entry & SPECIAL:
+        pfn = pte_pfn(entry)
+        if wants_step():
+            touches: tuple[Touch, ...] = ((page(pfn), "w"), (mm_flags(parent.ctx_id), "r"))
+            yield Step("duplicate rmap", (*touches, (rss(child.ctx_id), "a")))
+        if not is_anon(pages, pfn):
+            page_dup_file_rmap(pages, pfn)
+        elif not page_try_dup_anon_rmap(pages, pfn, has_pinned=parent.has_pinned):
+            if spare is None:
+                return False
+            if wants_step():
+                touches = ((pte(target), "w"), (page(spare), "w"), (page(pfn), "r"))
+                touches = (*touches, (data(pfn), "r"), (data(spare), "w"))
+                yield Step("map a copy", (*touches, (rss(child.ctx_id), "a")))
+            yield PageCopied(child=child, address=address, source=pfn, target=spare)
+            view[target] = _copy_present_page(child, context, vma, address, spare)
+            return True
+        child.add_mm_counter(mm_counter(pages, pfn), 1)
+    if wants_step():
+        yield Step("copy pte", ((pte(source), "w"), (pte(target), "w")))
+    if is_cow_mapping(vma) and entry & RW:
+        view[source] &= ~RW
+        entry &= ~RW
+    if vma.vm_flags & VM_SHARED:
+        entry &= ~DIRTY
+    view[target] = entry & ~ACCESSED
+    return True
+
+
+def _copy_present_page(
+    child: MmStruct, context: FaultContext, vma: Vma, address: int, pfn: int
+) -> int:
+    """Make a copy of a page the child's own; return its entry."""
+    page_add_new_anon_rmap(context.pages, pfn, vma, address)
+    context.count_node(NR_ANON_MAPPED, 1)
+    child.add_mm_counter(MM_ANONPAGES, 1)
+    return make_pte(pfn, vma_page_prot(vma) | DIRTY | (RW if vma.vm_flags & VM_WRITE else 0))

@@ -1,0 +1,177 @@
+"""Taking pages away from an address space (mm/memory.c, zap_pte_range, Linux 6.1).
+
+The entries of one table at a time, under its lock. A page loses its mapping at once and keeps the
+entry's reference until the TLBs are flushed: who zaps holds it until then and lets go of it with
+`release_pages`. Left out: swap, huge pages.
+
+Invariant: each present entry that is cleared, but of special pages, hands over one reference.
+"""
+
+from typing import Final
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+from mmactors.arch.jit import compiled
+from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
+from mmactors.arch.pte import DIRTY, PFN_MASK, PFN_SHIFT, PRESENT, PROTNONE, SPECIAL
+from mmactors.mm.area.mm_struct import (
+    MM_ANONPAGES,
+    MM_FILEPAGES,
+    MM_SHMEMPAGES,
+    NR_MM_COUNTERS,
+    MmStruct,
+)
+from mmactors.mm.page_table.leaf_entries import LeafRange
+from mmactors.mm.page_table.swap_entry import (
+    OFFSET_SHIFT,
+    PFN_OFFSET_MASK,
+    SWP_MIGRATION_READ,
+    SWP_MIGRATION_WRITE,
+    TYPE_MASK,
+    TYPE_SHIFT,
+)
+from mmactors.mm.rmap.rmap import PAGE_MAPPING_ANON
+
+Words = NDArray[np.int64]
+Columns = NDArray[np.int32]
+
+_PTE_PRESENT: Final = PRESENT | PROTNONE
+
+_ANON_UNMAPPED: Final = NR_MM_COUNTERS
+_FILE_UNMAPPED: Final = NR_MM_COUNTERS + 1
+_CLEARED: Final = NR_MM_COUNTERS + 2
+_FIRST: Final = NR_MM_COUNTERS + 3
+_LAST: Final = NR_MM_COUNTERS + 4
+_TAKEN: Final = NR_MM_COUNTERS + 5
+_DIRTY: Final = NR_MM_COUNTERS + 6
+_STOPPED: Final = NR_MM_COUNTERS + 7
+_NR_WORDS: Final = NR_MM_COUNTERS + 8
+"""Words of what `zap_entries` reports; the first ones are pages by rss counter."""
+
+
+@frozen(kw_only=True)
+class Zapped:
+    """What came of the entries of one table."""
+
+    pfns: Words
+    """Pages of which the caller now holds a reference, one for each entry."""
+    nr_cleared: int
+    """Entries that were present; those of special pages count too."""
+    first: int
+    last: int
+    """Word indices of the first and the last entry that was present."""
+    anon_unmapped: int
+    file_unmapped: int
+    """Pages that nobody maps any more (NR_ANON_MAPPED, NR_FILE_MAPPED)."""
+    was_dirty: bool
+    """A page of a file could be written: no CPU may do so once the table's lock is released."""
+    stopped: int
+    """Word index of the entry to go on with."""
+
+
+def zap_pte_range(
+    mm: MmStruct, pages: PageColumns, leaves: LeafRange, *, room: int | None = None
+) -> Zapped:
+    """Clear present entries and count their pages out of rss; stop after `room` pages."""
+    if room is None:
+        room = leaves.count
+    taken = np.empty(min(room, leaves.count), np.int64)
+    report = np.zeros(_NR_WORDS, np.int64)
+    zap_entries(
+        mm.page_table.memory.words,
+        leaves.index,
+        leaves.count,
+        pages.flags,
+        pages.mapping,
+        pages.mapcount,
+        taken,
+        report,
+    )
+    words = report.tolist()
+    for member in (MM_FILEPAGES, MM_ANONPAGES, MM_SHMEMPAGES):
+        if words[member]:
+            mm.add_mm_counter(member, -words[member])
+    return Zapped(
+        pfns=taken[: words[_TAKEN]],
+        nr_cleared=words[_CLEARED],
+        first=words[_FIRST],
+        last=words[_LAST],
+        anon_unmapped=words[_ANON_UNMAPPED],
+        file_unmapped=words[_FILE_UNMAPPED],
+        was_dirty=words[_DIRTY] != 0,
+        stopped=words[_STOPPED],
+    )
+
+
+def release_pages(pages: PageColumns, pfns: Words) -> Words:
+    """Let go of one reference of each page; return those that have none left."""
+    nr_unused = put_references(pages.refcount, pfns)
+    return pfns[:nr_unused]
+
+
+@compiled
+def zap_entries(
+    words: Words,
+    first: int,
+    count: int,
+    flags: Columns,
+    mapping: Words,
+    mapcount: Columns,
+    taken: Words,
+    report: Words,
+) -> None:
+    """Clear present entries until `taken` is full of their pages; leave counts in `report`."""
+    nr_taken = 0
+    index = first
+    while index < first + count and nr_taken < len(taken):
+        entry = words[index]
+        if not entry & _PTE_PRESENT:
+            if SWP_MIGRATION_READ <= (entry >> TYPE_SHIFT & TYPE_MASK) <= SWP_MIGRATION_WRITE:
+                # A page that is being moved: it lost its mapping and its reference before.
+                pfn = ~entry >> OFFSET_SHIFT & PFN_OFFSET_MASK
+                words[index] = 0
+                if mapping[pfn] & PAGE_MAPPING_ANON:
+                    report[MM_ANONPAGES] += 1
+                else:
+                    report[MM_SHMEMPAGES if flags[pfn] & PG_SWAPBACKED else MM_FILEPAGES] += 1
+            index += 1
+            continue
+        words[index] = 0
+        if report[_CLEARED] == 0:
+            report[_FIRST] = index
+        report[_LAST] = index
+        report[_CLEARED] += 1
+        index += 1
+        if entry & SPECIAL:
+            continue
+        pfn = (entry & PFN_MASK) >> PFN_SHIFT
+        taken[nr_taken] = pfn
+        nr_taken += 1
+        mapcount[pfn] -= 1
+        is_unmapped = mapcount[pfn] == 0
+        if mapping[pfn] & PAGE_MAPPING_ANON:
+            report[MM_ANONPAGES] += 1
+            report[_ANON_UNMAPPED] += is_unmapped
+            continue
+        if entry & DIRTY:
+            flags[pfn] |= PG_DIRTY
+            report[_DIRTY] = 1
+        report[MM_SHMEMPAGES if flags[pfn] & PG_SWAPBACKED else MM_FILEPAGES] += 1
+        report[_FILE_UNMAPPED] += is_unmapped
+    report[_TAKEN] = nr_taken
+    report[_STOPPED] = index
+
+
+@compiled
+def put_references(refcount: Columns, pfns: Words) -> int:
+    """Take a reference from each page; move those without one to the front, return how many."""
+    nr_unused = 0
+    for nth in range(len(pfns)):
+        pfn = pfns[nth]
+        refcount[pfn] -= 1
+        if refcount[pfn] == 0:
+            pfns[nr_unused] = pfn
+            nr_unused += 1
+    return nr_unused

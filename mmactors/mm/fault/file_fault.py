@@ -1,0 +1,262 @@
+"""Faults on files and shared memory (mm/memory.c, do_fault; mm/filemap.c; mm/shmem.c; Linux 6.1).
+
+A page of shared memory is made when it is first touched. Pages of other files come into the page
+cache by `ReadPage`. Left out: what reading a file takes (read-ahead, waiting). A page that
+is mapped by itself is locked meanwhile, so that it stays in its file.
+"""
+
+from collections.abc import Generator
+from typing import Final
+
+from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PG_UPTODATE
+from mmactors.arch.pte import DIRTY, PTRS_PER_TABLE, RW, make_pte
+from mmactors.mm.area.anon_vma_chain import anon_vma_prepare
+from mmactors.mm.area.mapped_file import MappedFile
+from mmactors.mm.area.mm_struct import MM_ANONPAGES, MmStruct
+from mmactors.mm.area.vma import VM_SHARED, VM_WRITE, Vma, linear_page_index
+from mmactors.mm.fault.fault import (
+    ALLOC_COPY,
+    READ_UNLOCKED,
+    VM_FAULT_MAJOR,
+    VM_FAULT_OOM,
+    VM_FAULT_RETRY,
+    VM_FAULT_SIGBUS,
+    AllocPage,
+    FaultContext,
+    FaultRequest,
+    FaultSteps,
+    FreePage,
+    LockPage,
+    ReadPage,
+    UnlockPage,
+    copy_page,
+    is_none,
+    vma_page_prot,
+)
+from mmactors.mm.lru.folio_batch import is_lockable
+from mmactors.mm.rmap.rmap import mm_counter, page_add_file_rmap, page_add_new_anon_rmap
+from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, Touch, page, page_lock, pte, rss
+from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED, NR_FILE_PAGES, NR_SHMEM, PGMAJFAULT
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+
+PAGE_CACHE: Final = "page_cache"
+I_SIZE: Final = "i_size"
+"""The pages, and the lengths, of all files, as steps declare them."""
+
+
+def do_fault(
+    context: FaultContext, mm: MmStruct, vma: Vma, address: int, index: int, *, is_write: bool
+) -> FaultSteps:
+    """Map a page of what backs the area; a write to private memory maps a copy at once."""
+    if is_write and not vma.vm_flags & VM_SHARED:
+        return (yield from _do_cow_fault(context, mm, vma, address, index))
+    if not is_write and (yield from _do_fault_around(context, mm, vma, address, index)):
+        return 0
+    pfn, fault = yield from _fault_page(context, mm, vma, address)
+    if pfn is None:
+        return fault
+    entry = make_pte(pfn, vma_page_prot(vma))
+    if is_write:
+        entry |= DIRTY | (RW if vma.vm_flags & VM_WRITE else 0)
+    yield LockPtes(index)
+    if mm.page_table.wants_step():
+        touches = ((pte(index), "w"), (page(pfn), "w"), (rss(mm.ctx_id), "a"))
+        yield Step("map a page of a file", touches)
+    if is_none(mm.page_table.memory.view[index]):
+        if is_write:
+            context.pages.flags_view[pfn] |= PG_DIRTY
+        _set_pte(context, mm, vma, index, pfn, entry)
+    yield UNLOCK_PTES
+    yield from _put_page(vma, pfn)
+    return fault
+
+
+def _do_cow_fault(
+    context: FaultContext, mm: MmStruct, vma: Vma, address: int, index: int
+) -> FaultSteps:
+    if vma.anon_vma is None:
+        yield from anon_vma_prepare(mm, vma)
+    pfn = yield ALLOC_COPY
+    if pfn is None:
+        return VM_FAULT_OOM
+    original, fault = yield from _fault_page(context, mm, vma, address)
+    if original is None:
+        yield FreePage(pfn=pfn)
+        return fault
+    yield from copy_page(context, mm, original, pfn)
+    view = mm.page_table.memory.view
+    yield LockPtes(index)
+    if mm.page_table.wants_step():
+        touches = ((pte(index), "w"), (page(pfn), "w"), (rss(mm.ctx_id), "a"))
+        yield Step("map a copy of a file's page", touches)
+    is_ours = is_none(view[index])
+    if is_ours:
+        page_add_new_anon_rmap(context.pages, pfn, vma, address)
+        context.count_node(NR_ANON_MAPPED, 1)
+        context.add_mm_counter_fast(mm, MM_ANONPAGES, 1)
+        if context.lru is not None:
+            context.lru.add_page(pfn, vma.vm_flags)
+        flags = vma_page_prot(vma) | DIRTY | (RW if vma.vm_flags & VM_WRITE else 0)
+        view[index] = make_pte(pfn, flags)
+        if context.checks is not None:
+            context.checks.page_made_private(mm, address, pfn)
+    yield UNLOCK_PTES
+    yield from _put_page(vma, original)
+    if not is_ours:
+        yield FreePage(pfn=pfn)
+    return fault
+
+
+def _do_fault_around(
+    context: FaultContext, mm: MmStruct, vma: Vma, address: int, index: int
+) -> Generator[FaultRequest, int | None, bool]:
+    """Map the cached pages around an address, within its aligned window, area and table.
+
+    End with whether the address itself is mapped now.
+    """
+    file = vma.vm_file
+    if not isinstance(file, MappedFile) or not file.has_map_pages:
+        return False
+    start = max(address & -PAGE_SIZE & -context.fault_around_bytes, vma.vm_start)
+    end = min(start + context.fault_around_bytes, vma.vm_end)
+    first_word = index - (((address & -PAGE_SIZE) - start) >> PAGE_SHIFT)
+    nr_in_table = PTRS_PER_TABLE - first_word % PTRS_PER_TABLE
+    count = min((end - start) >> PAGE_SHIFT, nr_in_table)
+    first = linear_page_index(vma, start)
+    cached, nr_pages = file.mapping.pages, file.mapping.nr_pages
+    offsets = range(min(count, max(0, nr_pages - first)))
+    yield LockPtes(index)
+    if mm.page_table.wants_step():
+        touches: list[Touch] = [(PAGE_CACHE, "r"), (I_SIZE, "r")]
+        touches += [(rss(mm.ctx_id), "a"), (pte(index), "r")]
+        for offset in offsets:
+            if first + offset in cached:
+                pfn = cached[first + offset]
+                touches += [
+                    (pte(first_word + offset), "w"),
+                    (page(pfn), "w"),
+                    (page_lock(pfn), "r"),
+                ]
+        yield Step("map pages around", tuple(touches))
+    view = mm.page_table.memory.view
+    prot = vma_page_prot(vma)
+    for offset in offsets:
+        around = cached.get(first + offset)
+        if around is None or context.is_page_locked(around):
+            continue  # Who has it locked may be taking it away.
+        if is_none(view[first_word + offset]):
+            _set_pte(context, mm, vma, first_word + offset, around, make_pte(around, prot))
+    is_mapped = not is_none(view[index])
+    yield UNLOCK_PTES
+    return is_mapped
+
+
+def _set_pte(
+    context: FaultContext, mm: MmStruct, vma: Vma, index: int, pfn: int, entry: int
+) -> None:
+    if page_add_file_rmap(context.pages, pfn):
+        context.count_node(NR_FILE_MAPPED, 1)
+    if context.lru is not None and is_lockable(vma.vm_flags):
+        context.lru.mlock_page(pfn)
+    context.add_mm_counter_fast(mm, mm_counter(context.pages, pfn), 1)
+    mm.page_table.memory.view[index] = entry
+
+
+def _put_page(vma: Vma, pfn: int) -> FaultSteps:
+    """Let go of the lock and the reference that a fault has of a page."""
+    if vma.special is None:
+        yield UnlockPage(pfn=pfn)
+    yield FreePage(pfn=pfn)
+    return 0
+
+
+def _fault_page(
+    context: FaultContext, mm: MmStruct, vma: Vma, address: int
+) -> Generator[FaultRequest, int | None, tuple[int | None, int]]:
+    """Find the page that backs an address; end with its PFN, or None, and the VM_FAULT_ bits.
+
+    The page has a reference for the fault then, and is locked if it is a file's, so that it stays
+    in the file. The caller lets go of both.
+    """
+    index = linear_page_index(vma, address)
+    wants_step = mm.page_table.wants_step
+    refcount = context.pages.refcount_view
+    if vma.special is not None:
+        if index >= len(vma.special.pages):
+            return None, VM_FAULT_SIGBUS
+        pfn = vma.special.pages[index]
+        if wants_step():
+            yield Step("get the page", ((page(pfn), "w"),))
+        refcount[pfn] += 1
+        return pfn, 0
+    file = vma.vm_file
+    assert isinstance(file, MappedFile), f"{vma} maps no file"
+    mapping = file.mapping
+    fault = 0
+    while True:
+        found, added = yield from _find_page(context, mm, file, index)
+        fault |= added
+        if found is None:
+            return None, fault
+        if wants_step():
+            yield Step("get the page", ((page(found), "w"),))
+        if not refcount[found]:
+            continue
+        refcount[found] += 1
+        yield LockPage(pfn=found)
+        if wants_step():
+            yield Step("is it still there", ((PAGE_CACHE, "r"), (I_SIZE, "r")))
+        is_beyond = index >= mapping.nr_pages
+        if mapping.pages.get(index) == found and not is_beyond:
+            return found, fault
+        yield from _put_page(vma, found)
+        if is_beyond:
+            return None, VM_FAULT_SIGBUS
+
+
+def _find_page(
+    context: FaultContext, mm: MmStruct, file: MappedFile, index: int
+) -> Generator[FaultRequest, int | None, tuple[int | None, int]]:
+    """Look a page up, and bring it into the cache if it is not there; end as `_fault_page`."""
+    mapping = file.mapping
+    wants_step = mm.page_table.wants_step
+    if wants_step():
+        yield Step("look into the page cache", ((PAGE_CACHE, "r"), (I_SIZE, "r")))
+    if index >= mapping.nr_pages:
+        return None, VM_FAULT_SIGBUS
+    pfn = mapping.pages.get(index)
+    if pfn is not None:
+        return pfn, 0
+    if not mapping.is_shmem:
+        is_read = yield ReadPage(file=file, index=index)
+        if is_read:
+            context.count_event(PGMAJFAULT)
+        if is_read == READ_UNLOCKED:
+            return None, VM_FAULT_RETRY | VM_FAULT_MAJOR
+        pfn = mapping.pages.get(index) if is_read else None
+        return pfn, VM_FAULT_SIGBUS if pfn is None else VM_FAULT_MAJOR
+    pfn = yield AllocPage()
+    if pfn is None:
+        return None, VM_FAULT_OOM
+    if wants_step():
+        yield Step("add to the page cache", ((PAGE_CACHE, "w"), (page(pfn), "w")))
+    if index in mapping.pages:
+        yield FreePage(pfn=pfn)
+    else:
+        shmem_add_to_page_cache(context, file, index, pfn)
+    return mapping.pages[index], 0
+
+
+def shmem_add_to_page_cache(context: FaultContext, file: MappedFile, index: int, pfn: int) -> None:
+    """Make a new page, of which the caller has the one reference, shared memory."""
+    pages = context.pages
+    pages.flags_view[pfn] |= PG_SWAPBACKED | PG_UPTODATE
+    pages.mapping_view[pfn] = 0
+    pages.index_view[pfn] = index
+    file.mapping.pages[index] = pfn
+    if context.checks is not None:
+        context.checks.page_read(pfn, file.mapping, index)
+    context.count_node(NR_FILE_PAGES, 1)
+    context.count_node(NR_SHMEM, 1)
+    if context.lru is not None:
+        context.lru.add_page(pfn, 0)

@@ -1,0 +1,139 @@
+"""Reclaiming pages that may be freed lazily (mm/madvise.c, mm/vmscan.c, mm/rmap.c, Linux 6.1).
+
+MADV_PAGEOUT takes the pages of a range that only this process maps and reclaims them. A page that
+MADV_FREE gave up is discarded if nobody has written to it since and nobody else refers to it: its
+entry is cleared, the flush is deferred (`DeferFlush`), and before the pages are free all that was
+deferred is done (`FlushDeferred`). A generator; the caller holds mmap_lock for reading. Left out:
+pages that would have to be written to swap or to a file; the lists from which reclaim takes pages,
+so that who isolates a page only takes a reference of it; the way by the page's anon_vma to its
+entry, which is the one where it was found.
+"""
+
+from collections.abc import Generator
+
+from attrs import frozen
+
+from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
+from mmactors.arch.pte import DIRTY, SPECIAL, pte_pfn
+from mmactors.mm.area.mm_struct import MM_ANONPAGES, MmStruct
+from mmactors.mm.fault.fault import FaultContext, FreePage, TryLockPage, UnlockPage, is_present
+from mmactors.mm.page_table.leaf_entries import LeafRange
+from mmactors.mm.rmap.rmap import is_anon, page_remove_rmap, put_page
+from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, StepRequest, page, pte, rss
+from mmactors.mm.vmstat import NR_ANON_MAPPED, PGLAZYFREED
+from mmactors.units import PAGE_SIZE
+
+
+@frozen(kw_only=True)
+class DeferFlush:
+    """The entry of `address` was cleared: let other CPUs forget it at `FlushDeferred` (tlb_ubc).
+
+    If only the running CPU can know it, it forgets it now. Answered with None.
+    """
+
+    address: int
+
+
+@frozen
+class FlushDeferred:
+    """Let CPUs forget all that was deferred (try_to_unmap_flush); answered with None."""
+
+
+ReclaimRequest = StepRequest | TryLockPage | UnlockPage | FreePage | DeferFlush | FlushDeferred
+ReclaimSteps = Generator[ReclaimRequest, int | None, int]
+_Found = tuple[int, int, int]
+"""Word index of an entry, the address it maps, the page."""
+
+
+def reclaim_lazyfree_pages(
+    context: FaultContext, mm: MmStruct, *, start: int, end: int
+) -> ReclaimSteps:
+    """Discard the pages of `[start, end)` that may be freed lazily; end with how many."""
+    nr_reclaimed = 0
+    if mm.page_table.wants_step():
+        yield from mm.page_table.find_tables_step(start, end)
+    for leaves in list(mm.page_table.leaf_ranges(start, end)):
+        isolated = yield from _isolate(context.pages, mm, leaves)
+        unmapped: list[int] = []
+        for found in isolated:
+            is_unmapped = yield from _shrink_page(context, mm, found)
+            if is_unmapped:
+                unmapped.append(found[2])
+        if unmapped:
+            yield FlushDeferred()
+        for _, _, pfn in isolated:
+            yield FreePage(pfn=pfn)
+        for _ in unmapped:
+            context.count_event(PGLAZYFREED)
+        nr_reclaimed += len(unmapped)
+    return nr_reclaimed
+
+
+def _isolate(
+    pages: PageColumns, mm: MmStruct, leaves: LeafRange
+) -> Generator[StepRequest, int | None, list[_Found]]:
+    """Take a reference of each page that may be freed lazily and is mapped once."""
+    view = mm.page_table.memory.view
+    wants_step = mm.page_table.wants_step
+    isolated = []
+    yield LockPtes(leaves.index)
+    for nth in range(leaves.count):
+        index = leaves.index + nth
+        if wants_step():
+            yield Step("read pte", ((pte(index), "r"),))
+        entry = view[index]
+        if not is_present(entry) or entry & SPECIAL:
+            continue
+        pfn = pte_pfn(entry)
+        if wants_step():
+            yield Step("isolate page", ((page(pfn), "w"),))
+        is_lazyfree = is_anon(pages, pfn) and not pages.flags_view[pfn] & PG_SWAPBACKED
+        if is_lazyfree and pages.mapcount_view[pfn] == 1:
+            pages.refcount_view[pfn] += 1
+            isolated.append((index, leaves.address + nth * PAGE_SIZE, pfn))
+    yield UNLOCK_PTES
+    return isolated
+
+
+def _shrink_page(
+    context: FaultContext, mm: MmStruct, found: _Found
+) -> Generator[ReclaimRequest, int | None, bool]:
+    """Unmap a page if it can be locked and discarded; end with whether it was unmapped.
+
+    (shrink_folio_list, try_to_unmap_one.) Nobody but who isolated it and its entry may refer to it.
+    """
+    index, address, pfn = found
+    pages = context.pages
+    view = mm.page_table.memory.view
+    wants_step = mm.page_table.wants_step
+    if not (yield TryLockPage(pfn=pfn)):
+        return False
+    is_unmapped = False
+    yield LockPtes(index)
+    if wants_step():
+        yield Step("clear pte", ((pte(index), "w"),))
+    entry = view[index]
+    if is_present(entry) and pte_pfn(entry) == pfn:
+        view[index] = 0
+        yield DeferFlush(address=address)
+        if wants_step():
+            touches = ((page(pfn), "w"), (pte(index), "w"), (rss(mm.ctx_id), "a"))
+            yield Step("discard page", touches)
+        if entry & DIRTY:
+            pages.flags_view[pfn] |= PG_DIRTY
+        is_unmapped = (
+            pages.refcount_view[pfn] == 1 + pages.mapcount_view[pfn]
+            and not pages.flags_view[pfn] & PG_DIRTY
+        )
+        if is_unmapped:
+            mm.add_mm_counter(MM_ANONPAGES, -1)
+            page_remove_rmap(pages, pfn)
+            context.count_node(NR_ANON_MAPPED, -1)
+            put_page(pages, pfn)
+        else:
+            # Somebody has written to it, or has found it: it is no page to be given up any more.
+            view[index] = entry
+            pages.flags_view[pfn] |= PG_SWAPBACKED
+    yield UNLOCK_PTES
+    yield UnlockPage(pfn=pfn)
+    return is_unmapped

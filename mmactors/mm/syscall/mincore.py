@@ -1,0 +1,51 @@
+"""Which pages are resident (mm/mincore.c, Linux 6.1).
+
+A page without an entry counts as resident if the page cache has it. The caller holds mmap_lock for
+reading. Left out: swap; files that the process may not write, which look wholly resident.
+"""
+
+import errno
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmactors.mm.area.mapped_file import MappedFile
+from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.area.vma import Vma, linear_page_index, page_align
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+
+
+def do_mincore(mm: MmStruct, *, start: int, length: int) -> tuple[int, NDArray[np.bool_]]:
+    """Return 0 or minus the errno, and which pages of the range are resident, up to the error.
+
+    EINVAL: start not page-aligned; ENOMEM: beyond TASK_SIZE, or a gap.
+    """
+    nothing = np.zeros(0, np.bool_)
+    if start % PAGE_SIZE:
+        return -errno.EINVAL, nothing
+    if start + length > mm.task_size:
+        return -errno.ENOMEM, nothing
+    end = start + page_align(length)
+    parts = [nothing]
+    error = 0
+    while start < end:
+        vma = mm.tree.find_vma(start)
+        if vma is None or vma.vm_start > start:
+            error = -errno.ENOMEM
+            break
+        stop = min(end, vma.vm_end)
+        parts.append(_residency(mm, vma, start, stop))
+        start = stop
+    return error, np.concatenate(parts)
+
+
+def _residency(mm: MmStruct, vma: Vma, start: int, end: int) -> NDArray[np.bool_]:
+    found = np.zeros((end - start) >> PAGE_SHIFT, np.bool_)
+    entries = mm.page_table.read_range(start, end)
+    found[(entries.addresses - start) >> PAGE_SHIFT] = True
+    file = vma.vm_file
+    if isinstance(file, MappedFile):
+        first = linear_page_index(vma, start)
+        cached = [index - first for index in file.mapping.pages if 0 <= index - first < len(found)]
+        found[cached] = True
+    return found

@@ -1,0 +1,172 @@
+"""Recorded page faults: the cases of userland/faults on the mechanisms that `run` uses.
+
+Besides what userland/vma compares, the counters of /proc/vmstat after each operation. Determined
+ones must be equal where all runs gave the same number. How many pages already waited in the CPU's
+batches for the LRU lists when a case began is its phase, a number below 15 for each batch: the ones
+that explain the case are looked for, and with them all sizes of LRU lists have to be equal, too.
+
+Not compared, listed: what also depends on the fill of per-CPU page lists (nr_free_pages, pgalloc,
+pgfree) and what the recorder does itself. Left out: cases that read or write files, or map large
+ones; swap, huge pages.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import evolve, frozen
+
+from mmactors.arch.page import PG_SWAPBACKED
+from mmactors.mm.lru.folio_batch import PAGEVEC_SIZE
+from mmactors.validate.result import CaseResult, NotModelled
+from mmactors.validate.userland.case import UserlandCase, exact, read_case
+from mmactors.validate.userland.userland_machine import UserlandMachine
+from mmactors.validate.userland.vma import CaseRun
+from mmactors.workload.operation import all as op
+from mmactors.workload.program import Program
+
+_DETERMINED: Final = (
+    "pgfault",
+    "pgmajfault",
+    "pgreuse",
+    "nr_anon_pages",
+    "nr_mapped",
+    "nr_shmem",
+    "nr_page_table_pages",
+    "nr_mlock",
+    "unevictable_pgs_culled",
+    "unevictable_pgs_scanned",
+    "unevictable_pgs_rescued",
+    "unevictable_pgs_mlocked",
+    "unevictable_pgs_munlocked",
+    "unevictable_pgs_cleared",
+    "unevictable_pgs_stranded",
+    "drop_pagecache",
+    "drop_slab",
+    "pswpin",
+    "pswpout",
+)
+_LISTS: Final = ("inactive_anon", "active_anon", "unevictable")
+_PHASE: Final = (
+    *(f"nr_{name}" for name in _LISTS),
+    *(f"nr_zone_{name}" for name in _LISTS),
+    "pgactivate",
+    "pgdeactivate",
+    "pglazyfree",
+)
+_ON_DISK: Final = op.Read | op.Write | op.Fadvise | op.Readahead
+
+
+@frozen(kw_only=True)
+class Phase:
+    """How many pages of somebody else wait in the CPU's batches when a case begins."""
+
+    nr_added: int = 0
+    """Of anonymous memory, new."""
+    nr_activated: int = 0
+    """Of files, used for the second time."""
+
+    def fill(self, machine: UserlandMachine) -> None:
+        """Let them wait; they are freed much later."""
+        lru = machine.lru
+        files = [machine.alloc_page() for _ in range(self.nr_activated)]
+        for pfn in files:
+            lru.add_page(pfn, 0)
+        lru.drain()
+        for pfn in files:
+            lru.mark_accessed(pfn)
+            lru.mark_accessed(pfn)
+        for _ in range(self.nr_added):
+            pfn = machine.alloc_page()
+            machine.pages.flags_view[pfn] |= PG_SWAPBACKED
+            lru.add_page(pfn, 0)
+
+
+def validate_faults(path: Path) -> Iterator[CaseResult]:
+    """Run one case; raise UserError for a file that is none."""
+    case = read_case(path)
+    program = Program.parse(case.op_list)
+    best, phase = None, Phase()
+    for name in ("nr_added", "nr_activated"):
+        for number in range(PAGEVEC_SIZE):
+            tried = evolve(phase, **{name: number})
+            result = _try(case, program, tried, path)
+            if best is None or result.equal > best[0].equal:
+                best = result, tried
+            if result.not_validated is not None or result.passed:
+                yield result
+                return
+        assert best is not None, "there is a phase"
+        phase = best[1]
+    assert best is not None, "there is a phase"
+    yield best[0]
+
+
+def _try(case: UserlandCase, program: Program, phase: Phase, path: Path) -> CaseResult:
+    result = CaseResult(topic=f"userland/{case.topic}", case=case.name, path=str(path))
+    result.not_validated = _why_not(program)
+    if result.not_validated is None:
+        try:
+            _run(case, program, result, phase)
+        except NotModelled as reason:
+            result.not_validated = str(reason)
+    return result
+
+
+def _why_not(program: Program) -> str | None:
+    if program.problems:
+        return f"an operation is not known: {program.problems[0]}"
+    for operation in program.operations:
+        if isinstance(operation, _ON_DISK):
+            return f"reading and writing files is not supported yet: {operation}"
+    return None
+
+
+def _run(case: UserlandCase, program: Program, result: CaseResult, phase: Phase) -> None:
+    run = CaseRun.begin(case, program)
+    machine = run.machine
+    phase.fill(machine)
+    before = machine.vmstat()
+    for recorded in case.ops:
+        run.step(result, recorded)
+        now = machine.vmstat()
+        change = {name: now[name] - before.get(name, 0) for name in now}
+        before = now
+        operation = program.operations[recorded["i"]]
+        plain = operation.operation if isinstance(operation, op.By) else operation
+        is_end = isinstance(plain, op.Exit | op.Kill)
+        _compare_counters(result, recorded, change, is_end=is_end)
+    run.finish(result)
+
+
+def _with_sums(counters: dict[str, Any]) -> dict[str, Any]:
+    """Count active pages as inactive ones, and activations not at all.
+
+    When a process ends, pages of its program become active that were used once before: which ones
+    is up to the cases before this one.
+    """
+    changed = dict(counters)
+    changed.pop("pgactivate", None)
+    for prefix in ("nr_", "nr_zone_"):
+        active = exact(changed.pop(f"{prefix}active_anon", 0)) or 0
+        inactive = exact(changed.get(f"{prefix}inactive_anon", 0))
+        if inactive is not None:
+            changed[f"{prefix}inactive_anon"] = inactive + active
+    return changed
+
+
+def _compare_counters(
+    result: CaseResult, recorded: dict[str, Any], change: dict[str, int], *, is_end: bool
+) -> None:
+    counted = recorded.get("vmstat", {})
+    if is_end:
+        counted, change = _with_sums(counted), _with_sums(change)
+    place = f"ops[{recorded['i']}].vmstat"
+    for name in (*_DETERMINED, *_PHASE):
+        number = exact(counted.get(name, 0))
+        if number is None:
+            result.listed += 1
+        else:
+            result.compare(f"{place} {name}", number, change.get(name, 0))
+    result.listed -= "vmstat" in recorded  # It was listed as a whole.
+    result.listed += len(counted.keys() - {*_DETERMINED, *_PHASE})
