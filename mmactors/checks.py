@@ -16,10 +16,6 @@ does not know.
 """
 
 from collections.abc import Hashable
-from typing import Final
-
-VALUE: Final = "value"
-"""What addresses should hold: `value[ctx_id][page]`, as steps name it."""
 
 
 class Checks:

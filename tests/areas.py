@@ -4,7 +4,7 @@ from attrs import define
 
 from mmactors.mm.area import mman
 from mmactors.mm.area.overcommit import Overcommit
-from mmactors.mm.area.vma import VM_EXEC, VM_LOCKED, VM_READ, VM_WRITE
+from mmactors.mm.area.vm_flags import VM_EXEC, VM_LOCKED, VM_READ, VM_WRITE
 from mmactors.mm.syscall.mmap import ksys_mmap
 from mmactors.units import PAGE_SIZE
 from mmactors.validate.userland.userland_machine import UserlandMachine

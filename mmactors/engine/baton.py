@@ -26,11 +26,12 @@ from attrs import frozen
 
 from mmactors.engine.actor import NEVER, PARKING, Actor, Awaited, Clock, Waitable
 from mmactors.engine.config import EngineConfig
-from mmactors.engine.guard import Guard, Label, Mode
+from mmactors.engine.guard import Guard
 from mmactors.engine.lock.lock_observer import LockObserver
 from mmactors.engine.policy import Policy, make_policy
 from mmactors.engine.report import EngineError, StepBudgetExceeded, deadlock, last_events
 from mmactors.engine.schedule import SEPARATOR, Recorder, Schedule
+from mmactors.label import Label, Mode
 
 T = TypeVar("T")
 

@@ -8,7 +8,8 @@ value, `ColumnCell` stands for one element of a column such as the reference cou
 from typing import Final
 
 from mmactors.engine.baton import Engine
-from mmactors.engine.guard import Column, Label, Mode
+from mmactors.engine.guard import Column
+from mmactors.label import Label, Mode
 
 
 class ColumnCell:

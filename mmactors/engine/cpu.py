@@ -24,8 +24,8 @@ from attrs import define, field, frozen
 
 from mmactors.engine.actor import NEVER, Actor, Awaited, Clock, Waitable
 from mmactors.engine.baton import Engine
-from mmactors.engine.guard import Label, Mode
 from mmactors.engine.report import SleepInAtomicContext
+from mmactors.label import Label, Mode, cpu_context
 
 
 @frozen(eq=False)
@@ -97,7 +97,7 @@ class Cpu:
     _last_thread: Actor | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.name = f"cpu{self.index}"
+        self.name = cpu_context(self.index)
         self.start()
 
     def start(self) -> None:

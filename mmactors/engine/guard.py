@@ -8,30 +8,10 @@ search which trusts the labels is never hollow.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import Enum
 from typing import Final, Protocol
 
-from attrs import frozen
-
 from mmactors.engine.actor import Actor
-
-
-class Mode(Enum):
-    """How a step touches an object. Adds commute with adds; reads with reads."""
-
-    READ = "r"
-    WRITE = "w"
-    ADD = "a"
-
-    __hash__ = object.__hash__  # That of Enum is Python; touches are looked up all the time.
-
-
-@frozen
-class Label:
-    """What a step does: its text, and the objects it touches."""
-
-    text: str
-    touches: tuple[tuple[str, Mode], ...]
+from mmactors.label import Label, Mode
 
 
 class GuardViolation(Exception):  # noqa: N818 - it names what happened

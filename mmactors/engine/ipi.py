@@ -11,8 +11,8 @@ from attrs import define, field
 
 from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.cpu import Cpu, Interrupt
-from mmactors.engine.guard import Label, Mode
 from mmactors.engine.report import EngineError
+from mmactors.label import Label, Mode, cpu_context
 
 
 class CallWithInterruptsOff(EngineError):  # noqa: N818 - says what happened
@@ -71,7 +71,7 @@ async def call_on(
             "with interrupts off: should one of them do the same, both would hang"
         )
     if targets:
-        touches = tuple((f"cpu{target.index}", Mode.WRITE) for target in targets)
+        touches = tuple((cpu_context(target.index), Mode.WRITE) for target in targets)
         await engine.step(Label(f"call {vector}", touches))
         if engine.lock_observer is not None:
             engine.lock_observer.wait_for_ipi(vector, tuple(targets))

@@ -14,17 +14,30 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from mmactors.actors.alloc.page_alloc import PAGEBLOCK, PAGES, PCP, VMSTAT, ZONELISTS
-from mmactors.actors.program.user_access import DATA, TLB
-from mmactors.actors.rmap.rmap_locks import ANON_VMA, I_MMAP, VMAS
-from mmactors.actors.state.address_space import PAGE_TABLES, RSS
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch import pte
-from mmactors.checks import VALUE
 from mmactors.engine.baton import Keyed
 from mmactors.engine.guard import Guard
-from mmactors.engine.lock.rcu import RCU
 from mmactors.hw.watch import CachedEntry
+from mmactors.label import (
+    ANON_VMA,
+    DATA,
+    I_MMAP,
+    MM_CPUMASK,
+    PAGE_TABLES,
+    PAGEBLOCK,
+    PAGES,
+    PCP,
+    RCU,
+    RSS,
+    TLB,
+    TLB_FLUSH_PENDING,
+    TLB_GEN,
+    VALUE,
+    VMAS,
+    VMSTAT,
+    ZONELISTS,
+)
 from mmactors.mm.area.anon_vma import AnonVma
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vma import Vma
@@ -97,12 +110,10 @@ class MachineObjects(dict[str, Keyed]):
             VMAS: lambda ctx_id: self._of_mm(ctx_id, _areas, _areas_text),
             I_MMAP: self._i_mmap,
             RCU: self._rcu,
-            "mm_cpumask": lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.mm_cpumask, bin),
+            MM_CPUMASK: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.mm_cpumask, bin),
             ANON_VMA: self._anon_vma,
-            "tlb_flush_pending": lambda ctx_id: self._of_mm(
-                ctx_id, lambda mm: mm.tlb_flush_pending
-            ),
-            "tlb_gen": lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.tlb_gen),
+            TLB_FLUSH_PENDING: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.tlb_flush_pending),
+            TLB_GEN: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.tlb_gen),
         }
 
         self._zones: Final = {

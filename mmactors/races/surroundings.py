@@ -10,16 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from mmactors.actors.program.process import Process
-from mmactors.actors.program.user_access import TLB
-from mmactors.actors.state.address_space import PAGE_TABLES
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.trace import LOAD
 from mmactors.engine.chance import TLB_EVICTS, TLB_PREFETCHES
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Mode
 from mmactors.errors import Place, Problem, UserError
 from mmactors.explore.world.world import World
 from mmactors.hw.hardware import REASON, STALE
+from mmactors.label import PAGE_TABLES, Mode, tlb
 from mmactors.units import PAGE_SIZE
 
 _MAX_PAGES: Final = 4
@@ -34,7 +32,7 @@ def allow(world: World, kernel: Kernel, processes: Sequence[Process], may: Seque
             for cpu in kernel.cpus:
                 for address in _pages(processes):
                     name = f"cpu{cpu.index} {verb} {address:#x}"
-                    world.any_time(name, act(kernel, cpu, address), f"{TLB}[{cpu.index}]")
+                    world.any_time(name, act(kernel, cpu, address), tlb(cpu.index))
 
 
 def _evict(kernel: Kernel, cpu: Cpu, address: int) -> Callable[[], None]:

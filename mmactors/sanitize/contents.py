@@ -25,7 +25,8 @@ from attrs import define, field
 
 from mmactors.mm.area.mapped_file import MappedFile, Mapping
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.vma import VM_SHARED, Vma, linear_page_index
+from mmactors.mm.area.vm_flags import VM_SHARED
+from mmactors.mm.area.vma import Vma, linear_page_index
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.page_history import Moment
 from mmactors.units import PAGE_MASK, PAGE_SHIFT

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from attrs import define, field, frozen
 
 from mmactors.arch.pte import DIRTY, PFN_MASK, PRESENT, RW
-from mmactors.engine.guard import Mode
 from mmactors.hw.hardware import Hardware
 from mmactors.hw.watch import CachedEntry
+from mmactors.label import Mode, tlb
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.entries.tlb_state import TlbState
 from mmactors.sanitize.page_history import Moment
@@ -81,7 +81,7 @@ class Revoked:
             ):
                 key = (seen.cpu, entry.start, entry.pte)
                 self._promises[key] = _Promise(seen.changed, now)
-                self.touch(f"tlb[{seen.cpu}]", Mode.WRITE)
+                self.touch(tlb(seen.cpu), Mode.WRITE)
 
     def describe(self, cpu: int, entry: CachedEntry) -> list[str]:
         """Return who promised that this entry would be gone."""

@@ -10,10 +10,10 @@ from typing import Final
 from attrs import define, field
 
 from mmactors.actors.state.kernel import Kernel
-from mmactors.checks import VALUE, Checks
-from mmactors.engine.guard import Mode
+from mmactors.checks import Checks
 from mmactors.events import ErrorReportEnd
 from mmactors.hw.hardware import FAULT_ADDRESS
+from mmactors.label import Mode, values
 from mmactors.mm.area.mapped_file import Mapping
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.page_alloc.gfp import GFP_ZERO
@@ -185,7 +185,7 @@ class Sanitizer(Checks):
 
     def _touch_values(self, mm: object) -> None:
         """Say that what addresses should hold depends on when this happens."""
-        self.kernel.engine.touch(f"{VALUE}[{_mm(mm).ctx_id}]", Mode.WRITE)
+        self.kernel.engine.touch(values(_mm(mm).ctx_id), Mode.WRITE)
 
     def content_key(self, pfn: int) -> Hashable:
         """Return what a page holds, as a value."""

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from mmactors.actors.alloc.page_alloc import PAGES, PCP, VMSTAT
 from mmactors.actors.alloc.zone import ZoneActor
 from mmactors.actors.program.access_calls import AccessCalls
 from mmactors.actors.program.area_calls import AreaCalls
@@ -18,7 +17,6 @@ from mmactors.actors.program.page_calls import PageCalls
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.rmap.rmap_locks import locked_anon_vma_cache
-from mmactors.actors.state.address_space import PAGE_TABLES
 from mmactors.actors.state.inode import FileSystem
 from mmactors.actors.state.kernel import INIT_MM_CTX_ID, Kernel
 from mmactors.actors.state.page_lock import PageLocks
@@ -39,6 +37,7 @@ from mmactors.engine.schedule import Replay, Schedule
 from mmactors.engine.timer import Timer
 from mmactors.errors import Place, Problem, UserError
 from mmactors.hw.hardware import Hardware
+from mmactors.label import PAGE_TABLES, PAGES, PCP, VMSTAT
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.boot.boot import boot_memory
 from mmactors.mm.entries.tlb_state import TlbState

@@ -3,7 +3,7 @@
 from engines import Log, engine_of, run, spawn
 
 from mmactors.engine.actor import Clock
-from mmactors.engine.guard import Label, Mode
+from mmactors.label import Label, Mode
 
 STEP = Label("step", (("thing", Mode.WRITE),))
 

@@ -6,7 +6,7 @@ import pytest
 
 from mmactors.arch.arena import Arena
 from mmactors.arch.page import PG_ACTIVE, PG_SWAPBACKED, PageColumns
-from mmactors.mm.area.vma import VM_LOCKED
+from mmactors.mm.area.vm_flags import VM_LOCKED
 from mmactors.mm.lru.folio_batch import PAGEVEC_SIZE, FolioBatches
 from mmactors.mm.rmap.rmap import PAGE_MAPPING_ANON
 from mmactors.mm.vmstat import NODE_STAT_NAMES, VM_EVENT_NAMES, ZONE_STAT_NAMES

@@ -6,8 +6,9 @@ import pytest
 from engines import Log, engine_of, run, spawn
 
 from mmactors.engine.cell import Cell, ColumnCell
-from mmactors.engine.guard import GuardViolation, Label, Mode
+from mmactors.engine.guard import GuardViolation
 from mmactors.engine.report import ActorCrashed
+from mmactors.label import Label, Mode
 
 READ = Label("read thing", (("thing", Mode.READ),))
 WRITE = Label("write thing", (("thing", Mode.WRITE),))

@@ -6,7 +6,7 @@ import pytest
 from areas import PLACE, RW, Areas, pages
 
 from mmactors.mm.area import mman
-from mmactors.mm.area.vma import VM_DONTCOPY, VM_RAND_READ, VM_SEQ_READ, VM_WIPEONFORK
+from mmactors.mm.area.vm_flags import VM_DONTCOPY, VM_RAND_READ, VM_SEQ_READ, VM_WIPEONFORK
 from mmactors.mm.syscall.madvise import do_madvise, needs_write_lock
 from mmactors.mm.syscall.mincore import do_mincore
 from mmactors.mm.syscall.msync import do_msync

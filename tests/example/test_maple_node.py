@@ -2,7 +2,8 @@
 
 import pytest
 
-from mmactors.mm.area.vma import VM_READ, Vma, VmaTree
+from mmactors.mm.area.vm_flags import VM_READ
+from mmactors.mm.area.vma import Vma, VmaTree
 from mmactors.units import PAGE_SIZE
 
 

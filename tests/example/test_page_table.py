@@ -6,7 +6,7 @@ from attrs import frozen
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.pte import ACCESSED, DIRTY, NX, PRESENT, PSE, RW, SPECIAL, USER, make_pte
 from mmactors.mm.area.pgprot import access_error, anonymous_pte, vm_get_page_prot, zero_page_pte
-from mmactors.mm.area.vma import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
+from mmactors.mm.area.vm_flags import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
 from mmactors.mm.page_table.leaf_entries import LeafRange
 from mmactors.mm.page_table.page_table import AllocTable, FreeTable, PageTable
 from mmactors.units import GIB, MIB, PAGE_SIZE

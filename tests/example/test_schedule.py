@@ -3,9 +3,9 @@
 import pytest
 from engines import Log, engine_of, run, spawn
 
-from mmactors.engine.guard import Label, Mode
 from mmactors.engine.report import StepBudgetExceeded
 from mmactors.engine.schedule import Schedule, ScheduleMismatch, fingerprint_of
+from mmactors.label import Label, Mode
 
 STEP = Label("step", (("thing", Mode.WRITE),))
 

@@ -13,13 +13,7 @@ from mmactors.mm.area.anon_vma_chain import (
 from mmactors.mm.area.mm_config import MmConfig
 from mmactors.mm.area.mm_struct import DEFAULT_MAP_WINDOW, MmStruct
 from mmactors.mm.area.unmapped_area import AreaSearched
-from mmactors.mm.area.vma import (
-    VM_ACCOUNT,
-    VM_LOCKED,
-    VM_NORESERVE,
-    VM_READ,
-    VM_SHARED,
-)
+from mmactors.mm.area.vm_flags import VM_ACCOUNT, VM_LOCKED, VM_NORESERVE, VM_READ, VM_SHARED
 from mmactors.mm.page_table.page_table import PageTable
 from mmactors.mm.syscall import mmap
 from mmactors.mm.syscall.brk import do_brk

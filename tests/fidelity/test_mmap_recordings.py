@@ -13,7 +13,7 @@ from mmactors.mm.area.anon_vma_chain import anon_vma_prepare, unlink_anon_vmas
 from mmactors.mm.area.mm_config import MmConfig
 from mmactors.mm.area.mm_struct import MM_ANONPAGES, MmStruct
 from mmactors.mm.area.pgprot import access_error, anonymous_pte, zero_page_pte
-from mmactors.mm.area.vma import (
+from mmactors.mm.area.vm_flags import (
     VM_ACCOUNT,
     VM_DONTEXPAND,
     VM_EXEC,
@@ -27,9 +27,9 @@ from mmactors.mm.area.vma import (
     VM_READ,
     VM_SHARED,
     VM_WRITE,
-    Vma,
     page_align,
 )
+from mmactors.mm.area.vma import Vma
 from mmactors.mm.page_table.page_table import AllocTable, PageTable
 from mmactors.mm.syscall import mmap
 from mmactors.mm.syscall.brk import do_brk

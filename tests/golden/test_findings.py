@@ -15,7 +15,7 @@ from mmactors.actors.fault import fault
 from mmactors.actors.file import writeback
 from mmactors.mm.fault import fault as mm_fault
 from mmactors.mm.fault import wp_page
-from mmactors.mm.fault.fault import AllocPage
+from mmactors.mm.request import AllocPage
 from mmactors.mm.vmstat import NR_FILE_MAPPED
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.finding import SanitizerError

@@ -4,6 +4,7 @@ import pytest
 from attrs import evolve
 from machines import EXACT, run, scenario_of
 
+from mmactors import label
 from mmactors.actors.alloc import page_alloc, zone
 from mmactors.engine.report import ActorCrashed
 from mmactors.units import MIB
@@ -42,11 +43,11 @@ def test_what_is_declared_passes():
 @pytest.mark.parametrize(
     ("label", "touched"),
     [
-        ("_alloc_label", page_alloc.VMSTAT),
-        ("_alloc_label", page_alloc.PCP),
-        ("_free_label", page_alloc.PCP),
-        ("_count_label", page_alloc.PCP),
-        ("_drain_label", page_alloc.PCP),
+        ("_alloc_label", label.VMSTAT),
+        ("_alloc_label", label.PCP),
+        ("_free_label", label.PCP),
+        ("_count_label", label.PCP),
+        ("_drain_label", label.PCP),
     ],
 )
 def test_what_is_not_declared_is_caught(monkeypatch, label, touched):

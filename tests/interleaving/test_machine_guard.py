@@ -5,8 +5,9 @@ from attrs import evolve
 from machines import run, run_to_nothing, scenario_of
 
 from mmactors.engine.baton import Engine
-from mmactors.engine.guard import GuardViolation, Mode
+from mmactors.engine.guard import GuardViolation
 from mmactors.engine.report import ActorCrashed
+from mmactors.label import Mode
 
 PROGRAM = [
     "mmap A 1M",

@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mmactors.mm.area import mman
 from mmactors.mm.area.overcommit import Overcommit
-from mmactors.mm.area.vma import (
+from mmactors.mm.area.vm_flags import (
     VM_ACCESS_FLAGS,
     VM_ACCOUNT,
     VM_DONTCOPY,

@@ -15,14 +15,7 @@ notifiers, page-cache pages on pagevecs, and what is done when a whole zone is g
 
 import errno
 
-from mmactors.actors.alloc.page_alloc import (
-    PAGES,
-    PCP,
-    VMSTAT,
-    ZONELISTS,
-    ask_zone,
-    drain_all_pages,
-)
+from mmactors.actors.alloc.page_alloc import ask_zone, drain_all_pages
 from mmactors.actors.alloc.page_isolation import (
     start_isolate_page_range,
     test_pages_isolated,
@@ -30,7 +23,7 @@ from mmactors.actors.alloc.page_isolation import (
 )
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Label, Mode
+from mmactors.label import PAGES, PCP, ZONELISTS, Label, Mode, pcp, vmstat
 from mmactors.mm.page_alloc.buddy import ZONE_END, ZONE_START
 from mmactors.mm.page_alloc.isolation import first_in_use
 from mmactors.mm.page_alloc.online import pageset_size, set_zone_limits
@@ -84,11 +77,11 @@ async def zone_pcp_enable(kernel: Kernel, zone: Zone, sizes: Sizes) -> None:
 async def _set_pageset_high_and_batch(kernel: Kernel, zone: Zone, sizes: Sizes) -> None:
     for owner, (high, batch) in enumerate(sizes):
         if kernel.engine.wants_step():
-            label = Label(f"size lists of cpu{owner}", ((f"{PCP}[{owner}]", Mode.WRITE),))
+            label = Label(f"size lists of cpu{owner}", ((pcp(owner), Mode.WRITE),))
             await kernel.engine.step(label)
-        pcp = zone.pcps[owner]
-        pcp.view[HIGH] = high
-        pcp.view[BATCH] = batch
+        lists = zone.pcps[owner]
+        lists.view[HIGH] = high
+        lists.view[BATCH] = batch
 
 
 async def _wait_until_free(
@@ -149,7 +142,7 @@ async def online_pages(kernel: Kernel, cpu: Cpu, zone: Zone) -> int:
     if not is_first:
         await _setup_zone_pageset(kernel, zone)
     if kernel.engine.wants_step():
-        touches = ((f"{VMSTAT}[{zone.number}]", Mode.WRITE),)
+        touches = ((vmstat(zone.number), Mode.WRITE),)
         await kernel.engine.step(Label(f"set watermarks of zone {zone.name}", touches))
     set_zone_limits(kernel.allocator, zone)
     await _set_pageset_high_and_batch(kernel, zone, sizes)

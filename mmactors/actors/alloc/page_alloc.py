@@ -15,15 +15,27 @@ Left out: pcp->lock (mm/page_alloc/free_unref.py).
 
 from collections.abc import Generator
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.page import PG_HEAD
 from mmactors.engine.baton import Engine
 from mmactors.engine.chance import ALLOCATION_FAILS
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Label, Mode
 from mmactors.events import MmPageAlloc, MmPageFree, MmPageFreeBatched, MmVmscanWakeupKswapd
+from mmactors.label import (
+    DATA,
+    PAGES,
+    VMSTAT,
+    ZONELISTS,
+    Label,
+    Mode,
+    Touches,
+    data,
+    page,
+    pageblock,
+    pcp,
+)
 from mmactors.mm.page_alloc.buddy import PAGE_ALLOC_COSTLY_ORDER, PAGEBLOCK_ORDER
 from mmactors.mm.page_alloc.gfp import ALLOC_NO_WATERMARKS, ALLOC_RESERVES, gfp_migratetype
 from mmactors.mm.page_alloc.pcp import COUNT, pcp_allowed_order
@@ -34,29 +46,21 @@ from mmactors.mm.page_alloc.zone_request import (
     ZoneAnswer,
     ZoneRequest,
 )
-from mmactors.mm.step import data
-
-PAGES: Final = "pages"
-PAGEBLOCK: Final = "pageblock"
-PCP: Final = "pcp"
-VMSTAT: Final = "vmstat"
-ZONELISTS: Final = "zonelists"
-
-Touches = tuple[tuple[str, Mode], ...]
+from mmactors.mm.rmap.rmap import put_page, reset_freed_page
 
 
 def touch_pages(pfn: int, order: int, mode: Mode) -> Touches:
     """Return what a step on the struct pages of a block touches."""
     if order > PAGE_ALLOC_COSTLY_ORDER:
         return ((PAGES, mode),)
-    return tuple((f"{PAGES}[{page}]", mode) for page in range(pfn, pfn + (1 << order)))
+    return tuple((page(each), mode) for each in range(pfn, pfn + (1 << order)))
 
 
 def _touch_data(pfn: int, order: int) -> Touches:
     """Return that pages become another's: who still reaches them sees it."""
     if order > PAGE_ALLOC_COSTLY_ORDER:
-        return (("data", Mode.WRITE),)
-    return tuple((data(page), Mode.WRITE) for page in range(pfn, pfn + (1 << order)))
+        return ((DATA, Mode.WRITE),)
+    return tuple((data(each), Mode.WRITE) for each in range(pfn, pfn + (1 << order)))
 
 
 def _is_stepping(engine: Engine) -> bool:
@@ -165,7 +169,7 @@ async def free_unref_page(kernel: Kernel, cpu: Cpu, pfn: int, order: int) -> Non
     await engine.spend(kernel.costs.pcp_ns)
     allocator = kernel.allocator
     if _is_stepping(engine):
-        block = (f"{PAGEBLOCK}[{pfn >> PAGEBLOCK_ORDER}]", Mode.READ)
+        block = (pageblock(pfn >> PAGEBLOCK_ORDER), Mode.READ)
         touches = (block, *touch_pages(pfn, order, Mode.WRITE), *_touch_data(pfn, order))
         if not engine.is_exploring:
             touches += _free_label(cpu.index).touches  # Both halves are one step then.
@@ -189,8 +193,8 @@ async def free_page_list(kernel: Kernel, cpu: Cpu, pfns: list[int]) -> None:
     await engine.spend(kernel.costs.pcp_ns * len(pfns))
     if _is_stepping(engine):
         blocks = dict.fromkeys(pfn >> PAGEBLOCK_ORDER for pfn in pfns)
-        touches = [(f"{PAGEBLOCK}[{block}]", Mode.READ) for block in blocks]
-        touches += [(f"{PAGES}[{pfn}]", Mode.WRITE) for pfn in pfns]
+        touches = [(pageblock(block), Mode.READ) for block in blocks]
+        touches += [(page(pfn), Mode.WRITE) for pfn in pfns]
         touches += [(data(pfn), Mode.WRITE) for pfn in pfns]
         await _step(engine, Label(f"prepare to free {len(pfns)} pages", tuple(touches)))
     freed, nr_isolated = kernel.allocator.free_unref.prepare_list(pfns)
@@ -223,23 +227,23 @@ async def drain_all_pages(
 @cache
 def _alloc_label(cpu: int) -> Label:
     """Return what looking for a page touches besides the page: the CPU's lists and watermarks."""
-    touches = ((f"{PCP}[{cpu}]", Mode.WRITE), (VMSTAT, Mode.READ), (ZONELISTS, Mode.READ))
+    touches = ((pcp(cpu), Mode.WRITE), (VMSTAT, Mode.READ), (ZONELISTS, Mode.READ))
     return Label(f"look for pages on cpu{cpu}", touches)
 
 
 @cache
 def _free_label(cpu: int) -> Label:
-    return Label(f"put on list of cpu{cpu}", ((f"{PCP}[{cpu}]", Mode.WRITE),))
+    return Label(f"put on list of cpu{cpu}", ((pcp(cpu), Mode.WRITE),))
 
 
 @cache
 def _count_label(cpu: int) -> Label:
-    return Label(f"look at lists of cpu{cpu}", ((f"{PCP}[{cpu}]", Mode.READ),))
+    return Label(f"look at lists of cpu{cpu}", ((pcp(cpu), Mode.READ),))
 
 
 @cache
 def _drain_label(cpu: int) -> Label:
-    return Label(f"drain lists of cpu{cpu}", ((f"{PCP}[{cpu}]", Mode.WRITE),))
+    return Label(f"drain lists of cpu{cpu}", ((pcp(cpu), Mode.WRITE),))
 
 
 def _tell_watermark(kernel: Kernel, request: RmqueueBulk | RmqueueBuddy) -> None:
@@ -288,3 +292,13 @@ async def perform(kernel: Kernel, cpu: Cpu, steps: Generator[Any, Any, Any], lab
                     )
             else:
                 answer = await kernel.zone_mailboxes[request.zone].ask(request)
+
+
+async def put_and_free_page(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
+    """Drop a reference, and with the last one the page (put_page)."""
+    if kernel.engine.wants_step():
+        await kernel.engine.step(Label(f"put page {pfn:#x}", ((page(pfn), Mode.WRITE),)))
+    if put_page(kernel.shared_pages, pfn):
+        order = compound_order(kernel, pfn)
+        reset_freed_page(kernel.shared_pages, pfn)
+        await free_unref_page(kernel, cpu, pfn, order)

@@ -11,11 +11,11 @@ import errno
 
 import numpy as np
 
-from mmactors.actors.alloc.page_alloc import PAGEBLOCK, PAGES, ask_zone, compound_order
+from mmactors.actors.alloc.page_alloc import ask_zone, compound_order
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.page import PG_HEAD
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Label, Mode
+from mmactors.label import PAGES, Label, Mode, pageblock
 from mmactors.mm.page_alloc.buddy import PAGEBLOCK_ORDER, PAGEBLOCK_PAGES, ZONE_END, ZONE_START
 from mmactors.mm.page_alloc.gfp import MIGRATE_ISOLATE, MIGRATE_MOVABLE
 from mmactors.mm.page_alloc.isolation import MAX_ORDER_NR_PAGES, free_page_before
@@ -68,7 +68,7 @@ async def test_pages_isolated(
     """Return the first page of an isolated range that is not free; None: all are."""
     for pfn in range(start_pfn, end_pfn, PAGEBLOCK_PAGES):
         if kernel.engine.wants_step():
-            block = (f"{PAGEBLOCK}[{pfn >> PAGEBLOCK_ORDER}]", Mode.READ)
+            block = (pageblock(pfn >> PAGEBLOCK_ORDER), Mode.READ)
             await kernel.engine.step(Label(f"is pageblock of {pfn:#x} isolated", (block,)))
         if zone.pageblock_migratetype(pfn) != MIGRATE_ISOLATE:
             return pfn

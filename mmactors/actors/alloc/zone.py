@@ -8,13 +8,12 @@ from typing import Any
 
 from attrs import define
 
-from mmactors.actors.alloc.page_alloc import PAGEBLOCK, PAGES, PCP, VMSTAT
 from mmactors.actors.state.costs import KernelCosts
 from mmactors.engine.baton import Engine
-from mmactors.engine.guard import Label, Mode
 from mmactors.engine.lock.lock_stat import LockClass
 from mmactors.engine.mailbox import Mailbox, Request
 from mmactors.events import Probe
+from mmactors.label import PAGEBLOCK, PAGES, Label, Mode, pageblock, pcp, vmstat
 from mmactors.mm.page_alloc.buddy import PAGEBLOCK_ORDER
 from mmactors.mm.page_alloc.zone import Zone
 from mmactors.mm.page_alloc.zone_request import (
@@ -86,17 +85,17 @@ def zone_label(request: ZoneRequest) -> Label:
     names them. Types of pageblocks change only when one is isolated: stealing one, or reserving it,
     matters to nobody who reads the type without the lock.
     """
-    touches = [(f"{VMSTAT}[{request.zone}]", Mode.WRITE)]
+    touches = [(vmstat(request.zone), Mode.WRITE)]
     match request:
         case RmqueueBulk(cpu=cpu):
-            touches.append((f"{PCP}[{cpu}]", Mode.WRITE))
+            touches.append((pcp(cpu), Mode.WRITE))
         case FreePcppagesBulk(cpu=cpu, pcp_cpu=pcp_cpu):
-            touches.append((f"{PCP}[{cpu if pcp_cpu is None else pcp_cpu}]", Mode.WRITE))
+            touches.append((pcp(cpu if pcp_cpu is None else pcp_cpu), Mode.WRITE))
             touches.append((PAGEBLOCK, Mode.READ))
         case FreeOnePage(pfn=pfn):
-            touches.append((f"{PAGEBLOCK}[{pfn >> PAGEBLOCK_ORDER}]", Mode.READ))
+            touches.append((pageblock(pfn >> PAGEBLOCK_ORDER), Mode.READ))
         case SetMigratetypeIsolate(pfn=pfn) | UnsetMigratetypeIsolate(pfn=pfn):
-            touches.append((f"{PAGEBLOCK}[{pfn >> PAGEBLOCK_ORDER}]", Mode.WRITE))
+            touches.append((pageblock(pfn >> PAGEBLOCK_ORDER), Mode.WRITE))
             touches.append((PAGES, Mode.READ))
         case OfflineIsolatedPages() | OnlinePages():
             touches += [(PAGEBLOCK, Mode.WRITE), (PAGES, Mode.WRITE)]

@@ -1,11 +1,11 @@
 """Offering memory to a device (mm/migrate_device.c, Linux 6.1): mmap_lock around what mm/ does."""
 
-from mmactors.actors.fault.page_work import perform_page_work, take_step
+from mmactors.actors.fault.page_work import perform_page_work
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
+from mmactors.label import Label, Mode, areas
 from mmactors.mm.migrate.migrate_device import migrate_vma
-from mmactors.mm.step import Step, areas
 
 
 async def migrate_range(kernel: Kernel, cpu: Cpu, space: AddressSpace, start: int, end: int) -> int:
@@ -14,7 +14,7 @@ async def migrate_range(kernel: Kernel, cpu: Cpu, space: AddressSpace, start: in
     nr_collected = 0
     async with space.mmap_lock.read():
         if kernel.engine.wants_step():
-            await take_step(kernel, Step("read areas", ((areas(mm.ctx_id), "r"),)))
+            await kernel.engine.step(Label("read areas", ((areas(mm.ctx_id), Mode.READ),)))
         for vma in mm.tree.in_range(start, end):
             steps = migrate_vma(
                 kernel.fault_context(cpu),

@@ -14,18 +14,20 @@ from typing import Any
 
 from attrs import frozen
 
+from mmactors.actors.alloc.page_table import free_table
 from mmactors.actors.entries.change_ptes import change_ptes, finish_changes, gather_changes
 from mmactors.actors.entries.mmu_gather import tlb_gather_mmu
 from mmactors.actors.entries.unmap import unmap_region, zap_page_range
 from mmactors.actors.fault.fault import fault_in_pages
-from mmactors.actors.fault.page_work import label_of, perform_page_work
+from mmactors.actors.fault.page_work import perform_page_work
 from mmactors.actors.file.truncate import punch_hole, truncate_inode_pages
 from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
-from mmactors.actors.state.address_space import AddressSpace, free_table
+from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.tlb.tlb import shoot_lazy_tlbs
 from mmactors.engine.cpu import Cpu
 from mmactors.events import VmUnmappedArea
+from mmactors.label import Label, Mode, areas, rss
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.unmapped_area import AreaSearched
 from mmactors.mm.area.vma_adjust import RmapRequest
@@ -35,7 +37,6 @@ from mmactors.mm.entries.move_page_tables import move_page_tables
 from mmactors.mm.fault.populate import FaultInPages, Populate, mm_populate
 from mmactors.mm.page_table.leaf_entries import LeafRange
 from mmactors.mm.reclaim.lazyfree import reclaim_lazyfree_pages
-from mmactors.mm.step import Step, areas, rss
 from mmactors.mm.syscall import madvise
 from mmactors.mm.syscall.madvise_pages import madvise_cold_pte_range, madvise_free_pte_range
 from mmactors.mm.syscall.mlock import LockPages
@@ -70,7 +71,7 @@ async def change_mappings(
     """Do what `steps` says with mmap_lock held for writing; return its result."""
     async with space.mmap_lock.write():
         await kernel.engine.spend(kernel.costs.mmap_ns)
-        done = await _perform(kernel, cpu, space, steps(space.mm), mode="w")
+        done = await _perform(kernel, cpu, space, steps(space.mm), mode=Mode.WRITE)
     if isinstance(done, int):
         return done
     populate = done.populate
@@ -87,7 +88,7 @@ async def read_mappings(
     """Do what `steps` says with mmap_lock held for reading; return its result."""
     async with space.mmap_lock.read():
         await kernel.engine.spend(kernel.costs.mmap_ns)
-        done = await _perform(kernel, cpu, space, steps(space.mm), mode="r")
+        done = await _perform(kernel, cpu, space, steps(space.mm), mode=Mode.READ)
     assert isinstance(done, int), "a call that only reads areas keeps mmap_lock"
     return done
 
@@ -110,29 +111,29 @@ async def _populate(kernel: Kernel, cpu: Cpu, space: AddressSpace, populate: Pop
         length=populate.length,
         ignores_errors=populate.ignores_errors,
     )
-    done = await _perform(kernel, cpu, space, steps, mode="r")
+    done = await _perform(kernel, cpu, space, steps, mode=Mode.READ)
     assert isinstance(done, int), "mmap_lock is held already"
     return done
 
 
 async def _perform(
-    kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: CallSteps, *, mode: str
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: CallSteps, *, mode: Mode
 ) -> int | _Unfinished:
-    """Drive a call; `mode`: how it touches areas, r or w."""
+    """Drive a call; `mode`: how it touches areas."""
     engine = kernel.engine
     ctx_id = space.mm.ctx_id
-    what = "change areas" if mode == "w" else "read areas"
+    what = "change areas" if mode is Mode.WRITE else "read areas"
     request: object = None
     answer: int | None = None
     gather: MmuGather | None = None
     while True:
         if engine.wants_step():
-            own = ((areas(ctx_id), mode), (rss(ctx_id), "r"))
-            label = label_of(Step(what, own))
+            own = ((areas(ctx_id), mode), (rss(ctx_id), Mode.READ))
+            label = Label(what, own)
             if isinstance(request, RmapRequest):
                 label = rmap_label(space, request, label)
-            elif isinstance(request, Step):
-                label = label_of(Step(request.text, (*request.touches, *own)))
+            elif isinstance(request, Label):
+                label = Label(request.text, (*request.touches, *own))
             await engine.step(label)
         try:
             request = steps.send(answer)
@@ -197,7 +198,7 @@ async def _answer(kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object
             return 0
         case SyncFileRange():
             return 0
-        case LockPages() | madvise.SwapIn() | Step():
+        case LockPages() | madvise.SwapIn() | Label():
             pass
         case _ if isinstance(request, RmapRequest):
             await answer_rmap(kernel, space, request)

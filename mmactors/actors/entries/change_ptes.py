@@ -7,16 +7,15 @@ page that one of them may know otherwise (tlb_finish_mmu). The caller holds mmap
 from collections.abc import Callable
 
 from mmactors.actors.entries.mmu_gather import tlb_finish_mmu, tlb_gather_mmu
-from mmactors.actors.fault.page_work import take_step
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.pte import SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
+from mmactors.label import Label, Mode, Touch, page, pte
 from mmactors.mm.entries.change_protection import Changed
 from mmactors.mm.entries.mmu_gather import MmuGather
-from mmactors.mm.fault.fault import is_present
+from mmactors.mm.page_table.entry import is_present
 from mmactors.mm.page_table.leaf_entries import LeafRange
-from mmactors.mm.step import Step, Touch, page, pte
 
 
 async def change_ptes(
@@ -60,11 +59,11 @@ async def gather_changes(
     table = space.mm.page_table
     if engine.wants_step():
         for step in table.find_tables_step(start, end):
-            await take_step(kernel, step)
+            await kernel.engine.step(step)
     for leaves in list(table.leaf_ranges(start, end)):
         async with space.pte_lockptr(leaves.index):
             if engine.wants_step():
-                await take_step(kernel, Step(text, _touches(kernel, leaves)))
+                await kernel.engine.step(Label(text, _touches(kernel, leaves)))
             changed = change(leaves)
             if kernel.checks is not None:
                 kernel.checks.revoke(space.mm, leaves.address, leaves.end)
@@ -78,9 +77,11 @@ def _touches(kernel: Kernel, leaves: LeafRange) -> tuple[Touch, ...]:
     """Return the entries of a table, and the pages that they map."""
     words = kernel.memory.words[leaves.index : leaves.index + leaves.count].tolist()
     touches: list[Touch] = [
-        (pte(index), "w") for index in range(leaves.index, leaves.index + leaves.count)
+        (pte(index), Mode.WRITE) for index in range(leaves.index, leaves.index + leaves.count)
     ]
     touches += [
-        (page(pte_pfn(entry)), "w") for entry in words if is_present(entry) and not entry & SPECIAL
+        (page(pte_pfn(entry)), Mode.WRITE)
+        for entry in words
+        if is_present(entry) and not entry & SPECIAL
     ]
     return tuple(touches)

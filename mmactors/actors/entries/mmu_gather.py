@@ -13,13 +13,12 @@ them to a callback.
 import numpy as np
 
 from mmactors.actors.alloc.page_alloc import alloc_pages, free_page_list, free_pages
-from mmactors.actors.state.address_space import page_table_dtor
+from mmactors.actors.alloc.page_table import page_table_dtor
 from mmactors.actors.state.kernel import Kernel
-from mmactors.actors.tlb.switch_mm import TLB_FLUSH_PENDING
 from mmactors.actors.tlb.tlb import flush_tlb_mm_range
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Label, Mode
 from mmactors.engine.ipi import call_on
+from mmactors.label import Label, Mode, page, tlb_flush_pending
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.entries.mmu_gather import BatchSteps, MmuGather, Words
 from mmactors.mm.entries.zap import release_pages
@@ -139,7 +138,7 @@ async def _release_pages(kernel: Kernel, cpu: Cpu, pfns: Words) -> None:
     They are freed last one first, as mm/swap.c puts each at the head of its list.
     """
     if kernel.engine.wants_step():
-        touches = tuple((f"pages[{pfn}]", Mode.WRITE) for pfn in pfns.tolist())
+        touches = tuple((page(pfn), Mode.WRITE) for pfn in pfns.tolist())
         await kernel.engine.step(Label("put pages", touches))
     unused = release_pages(kernel.pages, pfns).tolist()
     if unused:
@@ -172,4 +171,4 @@ async def _change_pending(kernel: Kernel, mm: MmStruct, change: int) -> None:
 
 
 def _pending(mm: MmStruct) -> str:
-    return f"{TLB_FLUSH_PENDING}[{mm.ctx_id}]"
+    return tlb_flush_pending(mm.ctx_id)

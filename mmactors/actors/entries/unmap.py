@@ -8,7 +8,6 @@ dirty.
 
 from typing import Final
 
-from mmactors.actors.alloc.page_alloc import PAGES
 from mmactors.actors.entries.mmu_gather import (
     free_table_tlb,
     tlb_finish_mmu,
@@ -17,13 +16,13 @@ from mmactors.actors.entries.mmu_gather import (
     tlb_gather_mmu,
     tlb_remove_pages,
 )
-from mmactors.actors.fault.page_work import take_step
 from mmactors.actors.rmap.rmap_locks import perform_rmap
-from mmactors.actors.state.address_space import PAGE_TABLES, RSS, AddressSpace
+from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.pte import SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Guard, Label, Mode
+from mmactors.engine.guard import Guard
+from mmactors.label import PAGE_TABLES, PAGES, RSS, Label, Mode, page, pte, rss
 from mmactors.mm.area.vma_adjust import unlink_vma
 from mmactors.mm.entries.mmu_gather import MmuGather
 from mmactors.mm.entries.zap import Zapped, zap_pte_range
@@ -85,9 +84,9 @@ async def _unmap_page_range(
     """Clear the entries of `[start, end)`."""
     engine = kernel.engine
     if engine.is_exploring:
-        counters = (f"{RSS}[{space.mm.ctx_id}]", "r")
+        counters = (rss(space.mm.ctx_id), Mode.READ)
         for step in space.mm.page_table.find_tables_step(start, end, counters):
-            await take_step(kernel, step)
+            await kernel.engine.step(step)
     else:
         await engine.step(BEGIN_ZAP)
     space.mm.update_hiwater_rss()
@@ -156,13 +155,11 @@ def _zap_label(kernel: Kernel, space: AddressSpace, leaves: LeafRange) -> Label:
         return ZAP
     indices = range(leaves.index, leaves.index + leaves.count)
     entries = [int(kernel.memory.words[index]) for index in indices]
-    touches = [(f"{PAGE_TABLES}[{index}]", Mode.WRITE) for index in indices]
+    touches = [(pte(index), Mode.WRITE) for index in indices]
     touches += [
-        (f"{PAGES}[{pte_pfn(entry)}]", Mode.WRITE)
-        for entry in entries
-        if entry and not entry & SPECIAL
+        (page(pte_pfn(entry)), Mode.WRITE) for entry in entries if entry and not entry & SPECIAL
     ]
-    touches.append((f"{RSS}[{space.mm.ctx_id}]", Mode.ADD))
+    touches.append((rss(space.mm.ctx_id), Mode.ADD))
     return Label("zap", tuple(touches))
 
 

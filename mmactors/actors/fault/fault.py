@@ -9,21 +9,16 @@ import errno
 from typing import Final
 
 from mmactors.actors.alloc.page_alloc import alloc_page_at_once, alloc_pages, free_pages
-from mmactors.actors.fault.page_work import perform_page_work, take_step
+from mmactors.actors.fault.page_work import perform_page_work
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.pte import PRESENT
 from mmactors.engine.cpu import Cpu
 from mmactors.events import PageFaultUser
+from mmactors.label import Label, Mode, page, pte, rss
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vma import Vma
-from mmactors.mm.fault.fault import (
-    ALLOC_ZEROED,
-    VM_FAULT_ERROR,
-    VM_FAULT_OOM,
-    is_access_allowed,
-    map_anonymous_page,
-)
+from mmactors.mm.fault.fault import VM_FAULT_ERROR, VM_FAULT_OOM, map_anonymous_page
 from mmactors.mm.fault.handle_mm_fault import (
     SIGKILL,
     FaultSignal,
@@ -33,7 +28,8 @@ from mmactors.mm.fault.handle_mm_fault import (
     handle_mm_fault,
 )
 from mmactors.mm.fault.populate import FaultInPages
-from mmactors.mm.step import Step, page, pte, rss
+from mmactors.mm.page_table.entry import is_access_allowed
+from mmactors.mm.request import ALLOC_ZEROED
 from mmactors.units import PAGE_MASK, PAGE_SIZE
 
 PF_PROT: Final = 1
@@ -129,8 +125,8 @@ async def _map_untouched(
     if not ptl.acquire_nowait():
         await ptl.acquire()
     if engine.wants_step():
-        touches = ((pte(index), "w"), (page(pfn), "w"), (rss(mm.ctx_id), "a"))
-        await take_step(kernel, Step("map a page", touches))
+        touches = ((pte(index), Mode.WRITE), (page(pfn), Mode.WRITE), (rss(mm.ctx_id), Mode.ADD))
+        await kernel.engine.step(Label("map a page", touches))
     if not map_anonymous_page(context, mm, vma, address, index, pfn):
         await free_pages(kernel, cpu, pfn, 0)
     context.task.min_flt += 1
@@ -152,7 +148,7 @@ async def fault_in_pages(
     for address in range(request.start & PAGE_MASK, request.end, PAGE_SIZE):
         if table.wants_step():
             for step in table.read_step(address):
-                await take_step(kernel, step)
+                await kernel.engine.step(step)
         index = table.pte_offset(address)
         entry = 0 if index is None else view[index]
         if entry & PRESENT and is_access_allowed(entry, is_write=request.is_write):

@@ -13,36 +13,37 @@ from typing import Any, Final
 from attrs import define, field
 
 from mmactors.actors.alloc.page_alloc import alloc_pages, free_pages
+from mmactors.actors.alloc.page_table import alloc_table, free_table
 from mmactors.actors.file.filemap import add_new_page
 from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
-from mmactors.actors.state.address_space import AddressSpace, alloc_table, free_table
+from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.page_lock import lock_page, trylock_page, unlock_page
 from mmactors.actors.tlb.tlb import TlbBatch, flush_tlb_page, flush_tlb_range, read_cpumask
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Label, Mode
 from mmactors.engine.lock.lock_observer import SINGLE_DEPTH_NESTING
 from mmactors.engine.lock.spinlock import Spinlock
+from mmactors.label import Label
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.entries.copy_page_range import EntriesCopied, PageCopied
 from mmactors.mm.entries.move_page_tables import EntriesMoved, FlushRange, LockTables, UnlockTables
-from mmactors.mm.fault.fault import (
-    AllocPage,
-    FlushPage,
-    FreePage,
-    LockPage,
-    ReadPage,
-    TryLockPage,
-    UnlockPage,
-)
+from mmactors.mm.fault.fault import ReadPage
 from mmactors.mm.fault.handle_mm_fault import Downgrade, LockForWriting
 from mmactors.mm.page_alloc.gfp import GFP_ZERO
 from mmactors.mm.page_table.page_table import AllocTable, FreeTable
 from mmactors.mm.reclaim.lazyfree import DeferFlush, FlushDeferred
-from mmactors.mm.step import LockPtes, Step, UnlockPtes
+from mmactors.mm.request import (
+    AllocPage,
+    FlushPage,
+    FreePage,
+    LockPage,
+    LockPtes,
+    TryLockPage,
+    UnlockPage,
+    UnlockPtes,
+)
 from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
-_MODE: Final = {mode.value: mode for mode in Mode}
 _PTES_SHIFT: Final = PAGE_SHIFT - 3
 """A table of 512 words is a page."""
 
@@ -90,21 +91,11 @@ async def perform_page_work(
             ptl = None
         elif kind is AllocPage:
             answer = await _alloc_page(kernel, cpu, request)
-        elif kind is Step:
-            await take_step(kernel, request)
+        elif kind is Label:
+            await kernel.engine.step(request)
         else:
             held = _Held([] if ptl is None else [ptl])
             answer = await _answer(kernel, cpu, space, request, held)
-
-
-def label_of(step: Step) -> Label:
-    """Return what a mechanism announces as a label."""
-    return Label(step.text, tuple((name, _MODE[mode]) for name, mode in step.touches))
-
-
-async def take_step(kernel: Kernel, step: Step) -> None:
-    """Wait for the turn to do what a mechanism announces."""
-    await kernel.engine.step(label_of(step))
 
 
 async def _alloc_page(kernel: Kernel, cpu: Cpu, request: AllocPage) -> int | None:
@@ -122,12 +113,12 @@ async def _answer(
     kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object, held: _Held
 ) -> int | None:
     """Do what is asked for; return the answer."""
-    if held.tables and not isinstance(request, Step):
+    if held.tables and not isinstance(request, Label):
         held.tables = False
         await space.page_table_lock.release()
     match request:
-        case Step():
-            await take_step(kernel, request)
+        case Label():
+            await kernel.engine.step(request)
         case LockPtes():
             await _lock_ptes(kernel, request, held)
         case UnlockPtes():

@@ -5,20 +5,17 @@ it before it relies on that. Left out: read-ahead, partial pages, moving pages t
 """
 
 from mmactors.actors.alloc.page_alloc import (
-    PAGES,
     alloc_pages,
-    compound_order,
     free_pages,
-    free_unref_page,
+    put_and_free_page,
 )
 from mmactors.actors.state.inode import Inode
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.page_lock import lock_page, unlock_page
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Label, Mode
+from mmactors.label import Label, Mode, page
 from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE
 from mmactors.mm.page_cache.page_cache import filemap_add_folio, get_page
-from mmactors.mm.rmap.rmap import put_page, reset_freed_page
 from mmactors.mm.vmstat import NR_FILE_PAGES, NR_SHMEM
 
 
@@ -33,7 +30,7 @@ async def find_get_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> i
         if pfn is None:
             return None
         if engine.wants_step():
-            await engine.step(Label(f"get page {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.WRITE),)))
+            await engine.step(Label(f"get page {pfn:#x}", ((page(pfn), Mode.WRITE),)))
         if not kernel.shared_pages.refcount_view[pfn]:
             continue
         get_page(kernel.shared_pages, pfn)
@@ -64,16 +61,6 @@ async def is_cached(kernel: Kernel, inode: Inode, index: int, pfn: int) -> bool:
     return inode.mapping.pages.get(index) == pfn
 
 
-async def put_and_free_page(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
-    """Drop a reference, and with the last one the page (put_page)."""
-    if kernel.engine.wants_step():
-        await kernel.engine.step(Label(f"put page {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.WRITE),)))
-    if put_page(kernel.shared_pages, pfn):
-        order = compound_order(kernel, pfn)
-        reset_freed_page(kernel.shared_pages, pfn)
-        await free_unref_page(kernel, cpu, pfn, order)
-
-
 async def find_or_create_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> int | None:
     """Return a page of a file, referenced and locked, filled if it is new; None: no memory."""
     while True:
@@ -95,11 +82,11 @@ async def add_new_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> bo
         return False
     await engine.spend(kernel.costs.clear_page_ns)
     if engine.wants_step():
-        touches = (inode.store_touch(index, Mode.READ), (f"{PAGES}[{pfn}]", Mode.WRITE))
+        touches = (inode.store_touch(index, Mode.READ), (page(pfn), Mode.WRITE))
         await engine.step(Label(f"fill page {pfn:#x}", touches))
     _fill(kernel, inode, index, pfn)
     if engine.wants_step():
-        touches = (inode.cache_touch(index, Mode.WRITE), (f"{PAGES}[{pfn}]", Mode.WRITE))
+        touches = (inode.cache_touch(index, Mode.WRITE), (page(pfn), Mode.WRITE))
         await engine.step(Label(f"add page {pfn:#x}", touches))
     if index in inode.mapping.pages:
         await free_pages(kernel, cpu, pfn, 0)

@@ -6,17 +6,17 @@ out: partial pages, which stay; shadow entries; the first pass of truncate_inode
 passes over pages that are locked: here each page is waited for in turn.
 """
 
-from mmactors.actors.alloc.page_alloc import PAGES
+from mmactors.actors.alloc.page_alloc import put_and_free_page
 from mmactors.actors.entries.unmap import zap_page_range
-from mmactors.actors.file.filemap import count_cached, find_lock_page, put_and_free_page
+from mmactors.actors.file.filemap import count_cached, find_lock_page
 from mmactors.actors.rmap.rmap import areas_of, place_of
-from mmactors.actors.state.address_space import PAGE_TABLES, AddressSpace
+from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.inode import Inode
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.page_lock import unlock_page
 from mmactors.arch.pte import PRESENT, SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Label, Mode
+from mmactors.label import PAGE_TABLES, PAGES, Label, Mode, page, page_cache
 from mmactors.mm.page_cache.page_cache import filemap_remove_folio, indices_from, is_evictable
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -83,13 +83,13 @@ async def truncate_inode_pages(
     """Take pages `[first, end)` out of the page cache; what is dirty in them is lost."""
     engine = kernel.engine
     if engine.wants_step():
-        await engine.step(Label("find pages", ((f"page_cache[{inode.number}]", Mode.READ),)))
+        await engine.step(Label("find pages", ((page_cache(inode.number), Mode.READ),)))
     for index in indices_from(inode.mapping, first, end):
         pfn = await find_lock_page(kernel, cpu, inode, index)
         if pfn is None:
             continue
         if engine.wants_step():
-            await engine.step(Label(f"is {pfn:#x} mapped", ((f"{PAGES}[{pfn}]", Mode.READ),)))
+            await engine.step(Label(f"is {pfn:#x} mapped", ((page(pfn), Mode.READ),)))
         if kernel.shared_pages.mapcount_view[pfn]:
             await unmap_mapping_pages(kernel, cpu, inode, index, index + 1)
         if engine.wants_step():
@@ -114,7 +114,7 @@ async def invalidate_mapping_pages(
     engine = kernel.engine
     nr_dropped = 0
     if engine.wants_step():
-        await engine.step(Label("find pages", ((f"page_cache[{inode.number}]", Mode.READ),)))
+        await engine.step(Label("find pages", ((page_cache(inode.number), Mode.READ),)))
     for index in indices_from(inode.mapping, first, end):
         pfn = await find_lock_page(kernel, cpu, inode, index)
         if pfn is None:
@@ -132,7 +132,7 @@ async def invalidate_mapping_pages(
 
 
 def _removal(inode: Inode, index: int, pfn: int) -> Label:
-    touches = (inode.cache_touch(index, Mode.WRITE), (f"{PAGES}[{pfn}]", Mode.WRITE))
+    touches = (inode.cache_touch(index, Mode.WRITE), (page(pfn), Mode.WRITE))
     return Label(f"remove page {pfn:#x}", touches)
 
 

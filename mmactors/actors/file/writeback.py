@@ -7,9 +7,8 @@ throttling of writers, waiting for disks: a page is on disk when it has been wri
 
 from typing import Final
 
-from mmactors.actors.alloc.page_alloc import PAGES
-from mmactors.actors.file.filemap import find_lock_page, put_and_free_page
-from mmactors.actors.program.user_access import DATA
+from mmactors.actors.alloc.page_alloc import put_and_free_page
+from mmactors.actors.file.filemap import find_lock_page
 from mmactors.actors.rmap.rmap import areas_of, place_of
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.inode import Inode
@@ -19,11 +18,11 @@ from mmactors.actors.tlb.tlb import flush_tlb_page
 from mmactors.arch.page import PG_DIRTY
 from mmactors.arch.pte import DIRTY, PRESENT, RW, pte_pfn
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Label, Mode
+from mmactors.label import PAGE_TABLES, Label, Mode, data, i_size, page, page_cache, pte
 from mmactors.mm.page_cache.page_cache import folio_test_clear_dirty, indices_from
 from mmactors.units import PAGE_SIZE
 
-_READ_TABLES: Final = Label("walk tables", (("page_tables", Mode.READ),))
+_READ_TABLES: Final = Label("walk tables", ((PAGE_TABLES, Mode.READ),))
 
 
 async def file_write_and_wait(kernel: Kernel, cpu: Cpu, inode: Inode) -> None:
@@ -33,14 +32,14 @@ async def file_write_and_wait(kernel: Kernel, cpu: Cpu, inode: Inode) -> None:
     engine = kernel.engine
     if engine.wants_step():
         number = inode.number
-        touches = ((f"page_cache[{number}]", Mode.READ), (f"i_size[{number}]", Mode.READ))
+        touches = ((page_cache(number), Mode.READ), (i_size(number), Mode.READ))
         await engine.step(Label("find pages", touches))
     for index in indices_from(inode.mapping, 0, inode.mapping.nr_pages):
         pfn = await find_lock_page(kernel, cpu, inode, index)
         if pfn is None:
             continue
         if engine.wants_step():
-            await engine.step(Label(f"is {pfn:#x} dirty", ((f"{PAGES}[{pfn}]", Mode.READ),)))
+            await engine.step(Label(f"is {pfn:#x} dirty", ((page(pfn), Mode.READ),)))
         if kernel.shared_pages.flags_view[pfn] & PG_DIRTY:
             await _write_page(kernel, cpu, inode, index, pfn)
         await unlock_page(kernel, pfn)
@@ -52,11 +51,11 @@ async def _write_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int, pfn: i
     engine = kernel.engine
     await page_mkclean(kernel, cpu, inode, index, pfn)
     if engine.wants_step():
-        await engine.step(Label(f"clear dirty {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.WRITE),)))
+        await engine.step(Label(f"clear dirty {pfn:#x}", ((page(pfn), Mode.WRITE),)))
     if not folio_test_clear_dirty(kernel.shared_pages, pfn):
         return
     if engine.wants_step():
-        touches = ((f"{DATA}[{pfn}]", Mode.READ), inode.store_touch(index, Mode.WRITE))
+        touches = ((data(pfn), Mode.READ), inode.store_touch(index, Mode.WRITE))
         await engine.step(Label(f"write page {pfn:#x}", touches))
     if kernel.checks is not None:
         kernel.checks.page_written(pfn, inode.mapping, index)
@@ -84,7 +83,7 @@ async def _page_mkclean_one(
         return
     lock = space.pte_lockptr(index)
     async with lock:
-        set_pte = Label(f"mkclean {address:#x}", ((f"page_tables[{index}]", Mode.WRITE),))
+        set_pte = Label(f"mkclean {address:#x}", ((pte(index), Mode.WRITE),))
         if engine.wants_step():
             await engine.step(set_pte)
         entry = view[index]

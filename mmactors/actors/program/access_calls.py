@@ -22,15 +22,15 @@ from mmactors.events import SysExit
 from mmactors.mm.area import mman
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.unmapped_area import AreaSearched
-from mmactors.mm.area.vma import (
+from mmactors.mm.area.vm_flags import (
     VM_EXEC,
     VM_MAYEXEC,
     VM_MAYREAD,
     VM_MAYWRITE,
     VM_READ,
     VM_WRITE,
-    Vma,
 )
+from mmactors.mm.area.vma import Vma
 from mmactors.mm.syscall.mmap import ksys_mmap
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 from mmactors.workload.generator import generate, must_suit

@@ -17,11 +17,10 @@ from mmactors.actors.program.thread import UserThread
 from mmactors.actors.rmap.page_idle import mark_idle
 from mmactors.actors.state.kernel import Kernel
 from mmactors.events import SysExit
+from mmactors.label import PAGE_CACHE, PAGE_TABLES, Label, Mode
 from mmactors.mm.area import mman
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.vma import page_align
-from mmactors.mm.fault.file_fault import PAGE_CACHE
-from mmactors.mm.step import Step
+from mmactors.mm.area.vm_flags import page_align
 from mmactors.mm.syscall.brk import do_brk
 from mmactors.mm.syscall.madvise import do_madvise, needs_write_lock
 from mmactors.mm.syscall.mincore import do_mincore
@@ -186,8 +185,8 @@ class AreaCalls:
         found: list[int] = []
 
         def steps(mm: MmStruct) -> CallSteps:
-            touches = (("page_tables", "r"), (PAGE_CACHE, "r"))
-            yield Step("look what is resident", touches)
+            touches = ((PAGE_TABLES, Mode.READ), (PAGE_CACHE, Mode.READ))
+            yield Label("look what is resident", touches)
             error, resident = do_mincore(mm, start=start, length=whole)
             found.append(int(resident.sum()))
             return error

@@ -10,24 +10,20 @@ import errno
 
 from attrs import define
 
-from mmactors.actors.file.filemap import (
-    find_get_page,
-    find_or_create_page,
-    put_and_free_page,
-)
+from mmactors.actors.alloc.page_alloc import put_and_free_page
+from mmactors.actors.file.filemap import find_get_page, find_or_create_page
 from mmactors.actors.file.truncate import invalidate_mapping_pages, truncate_setsize
 from mmactors.actors.file.writeback import file_write_and_wait
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.program.uaccess import copy_from_user_atomic, fault_in_readable
-from mmactors.actors.program.user_access import DATA
 from mmactors.actors.state.inode import Inode
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.page_lock import unlock_page
 from mmactors.arch.page import PG_DIRTY
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Label, Mode
 from mmactors.events import SysExit
+from mmactors.label import Label, Mode, data, i_size, page
 from mmactors.mm.area.mapped_file import FMODE_READ, FMODE_WRITE, MappedFile
 from mmactors.units import PAGE_SHIFT
 from mmactors.workload.operation import all as op
@@ -146,7 +142,7 @@ class FileCalls:
                 return False
             await unlock_page(kernel, pfn)
         if kernel.engine.wants_step():
-            await kernel.engine.step(Label(f"read {pfn:#x}", ((f"{DATA}[{pfn}]", Mode.READ),)))
+            await kernel.engine.step(Label(f"read {pfn:#x}", ((data(pfn), Mode.READ),)))
         if kernel.checks is not None:
             kernel.checks.file_access(inode.mapping, index, pfn, is_write=False)
         await kernel.engine.spend(kernel.costs.copy_user_page_ns)
@@ -203,9 +199,9 @@ class FileCalls:
         kernel = self.kernel
         if kernel.engine.wants_step():
             touches = (
-                (f"{DATA}[{pfn}]", Mode.WRITE),
-                (f"pages[{pfn}]", Mode.WRITE),
-                (f"i_size[{inode.number}]", Mode.WRITE),
+                (data(pfn), Mode.WRITE),
+                (page(pfn), Mode.WRITE),
+                (i_size(inode.number), Mode.WRITE),
             )
             await kernel.engine.step(Label(f"write {pfn:#x}", touches))
         if kernel.checks is not None:

@@ -7,19 +7,20 @@ what they know of the parent. Left out: everything that is not memory.
 
 import errno
 
+from mmactors.actors.alloc.page_table import alloc_table
 from mmactors.actors.call.mmap import exit_mm
-from mmactors.actors.fault.page_work import label_of, perform_page_work
+from mmactors.actors.fault.page_work import perform_page_work
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
-from mmactors.actors.state.address_space import AddressSpace, alloc_table
+from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.tlb.tlb import flush_tlb_mm
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.lock_observer import SINGLE_DEPTH_NESTING
+from mmactors.label import Label, Mode, areas, rss
 from mmactors.mm.area.fork import CopyPageRange, dup_mmap
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.entries.copy_page_range import copy_page_range, is_cow_mapping
-from mmactors.mm.step import Step, areas, rss
 
 _ENOMEM = -errno.ENOMEM
 
@@ -64,16 +65,16 @@ async def _copy(kernel: Kernel, cpu: Cpu, space: AddressSpace, parent: AddressSp
     engine = kernel.engine
     mm, old = space.mm, parent.mm
     touches = (
-        (areas(mm.ctx_id), "w"),
-        (areas(old.ctx_id), "w"),
-        (rss(mm.ctx_id), "r"),
+        (areas(mm.ctx_id), Mode.WRITE),
+        (areas(old.ctx_id), Mode.WRITE),
+        (rss(mm.ctx_id), Mode.READ),
     )
     steps = dup_mmap(mm, old)
     request: object = None
     answer: int | None = None
     while True:
         if engine.wants_step():
-            label = label_of(Step("copy areas", touches))
+            label = Label("copy areas", touches)
             if isinstance(request, RmapRequest):
                 label = rmap_label(space, request, label)
             await engine.step(label)

@@ -8,20 +8,18 @@ import errno
 
 from attrs import define
 
-from mmactors.actors.alloc.page_alloc import PAGES
+from mmactors.actors.alloc.page_alloc import put_and_free_page
 from mmactors.actors.fault.page_work import perform_page_work
-from mmactors.actors.file.filemap import put_and_free_page
 from mmactors.actors.program.pinned import Pinned
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
-from mmactors.actors.program.user_access import DATA
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.page_lock import lock_page, unlock_page
 from mmactors.arch.page import PG_DIRTY
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Label, Mode
 from mmactors.events import SysExit
+from mmactors.label import Label, Mode, data, mm_flags, page
 from mmactors.mm.fault.gup import (
     FOLL_FORCE,
     FOLL_GET,
@@ -60,8 +58,8 @@ class GupCalls:
             case op.Unpin(device=device):
                 pages = devices.pop(device, [])
                 result = len(pages)
-                for page in pages:
-                    await unpin_user_page_dirty(kernel, thread.cpu, page.pfn)
+                for pinned in pages:
+                    await unpin_user_page_dirty(kernel, thread.cpu, pinned.pfn)
         if kernel.probe.on:
             kernel.probe.emit(SysExit(call=str(call), ret=result))
         return result
@@ -70,8 +68,8 @@ class GupCalls:
         """Give back what the devices of a process hold that ends: closing them does that."""
         while process.devices:
             _, pages = process.devices.popitem()
-            for page in pages:
-                await unpin_user_page_dirty(self.kernel, cpu, page.pfn)
+            for pinned in pages:
+                await unpin_user_page_dirty(self.kernel, cpu, pinned.pfn)
 
     async def _pin(self, thread: UserThread, call: op.Pin) -> int:
         bound = call.range.resolve(thread.process.bindings)
@@ -133,7 +131,7 @@ async def pin_user_pages_fast(
     cpu = thread.cpu
     mm = space.mm
     if engine.wants_step():
-        await engine.step(Label("set MMF_HAS_PINNED", ((f"mm_flags[{mm.ctx_id}]", Mode.WRITE),)))
+        await engine.step(Label("set MMF_HAS_PINNED", ((mm_flags(mm.ctx_id), Mode.WRITE),)))
     mm.has_pinned = True
     pinned = await _lockless_pages_from_mm(kernel, cpu, space, addresses)
     if len(pinned) == len(addresses):
@@ -171,15 +169,15 @@ async def _lockless_pages_from_mm(
             pinned.append(Pinned(space, address, pfn))
     if not await space.write_protect_seq.read_retry(sequence):
         return pinned
-    for page in pinned:
-        await unpin_user_page(kernel, cpu, page.pfn)
+    for pin in pinned:
+        await unpin_user_page(kernel, cpu, pin.pfn)
     return []
 
 
 async def unpin_user_page(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
     """Give a pin back; the last reference frees the page."""
     if kernel.engine.wants_step():
-        await kernel.engine.step(Label(f"unpin {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.WRITE),)))
+        await kernel.engine.step(Label(f"unpin {pfn:#x}", ((page(pfn), Mode.WRITE),)))
     kernel.shared_pages.refcount_view[pfn] -= GUP_PIN_COUNTING_BIAS - 1
     await put_and_free_page(kernel, cpu, pfn)
 
@@ -194,7 +192,7 @@ async def _set_page_dirty_lock(kernel: Kernel, pfn: int) -> None:
     """Note under its lock that a page was written past all entries (set_page_dirty_lock)."""
     await lock_page(kernel, pfn)
     if kernel.engine.wants_step():
-        await kernel.engine.step(Label(f"set dirty {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.WRITE),)))
+        await kernel.engine.step(Label(f"set dirty {pfn:#x}", ((page(pfn), Mode.WRITE),)))
     kernel.shared_pages.flags_view[pfn] |= PG_DIRTY
     await unlock_page(kernel, pfn)
 
@@ -205,7 +203,7 @@ async def transfer(kernel: Kernel, page: Pinned, *, is_write: bool) -> None:
     mode = Mode.WRITE if is_write else Mode.READ
     if engine.wants_step():
         verb = "write" if is_write else "read"
-        await engine.step(Label(f"{verb} {page.pfn:#x}", ((f"{DATA}[{page.pfn}]", mode),)))
+        await engine.step(Label(f"{verb} {page.pfn:#x}", ((data(page.pfn), mode),)))
     if kernel.checks is not None:
         kernel.checks.access(page.space.mm, page.address, page.pfn, is_write=is_write)
     await engine.spend(kernel.costs.copy_user_page_ns)

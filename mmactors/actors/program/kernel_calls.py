@@ -10,20 +10,16 @@ from contextlib import nullcontext
 from typing import Final
 
 from mmactors.actors.alloc.page_alloc import alloc_pages, free_pages
-from mmactors.actors.fault.page_work import take_step
 from mmactors.actors.program.thread import UserThread
-from mmactors.actors.program.user_access import TLB
-from mmactors.actors.state.address_space import PAGE_TABLES
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.pte import PRESENT
 from mmactors.arch.trace import LOAD
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Label, Mode
 from mmactors.hw.hardware import REASON, STALE
+from mmactors.label import PAGE_TABLES, Label, Mode, tlb
 from mmactors.mm.entries.tlb_state import LOADED_MM_SWITCHING
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_ZERO
 from mmactors.mm.page_table.page_table import AllocTable, FreeTable
-from mmactors.mm.step import Step
 from mmactors.mm.vmalloc.kernel_mapping import VMALLOC_START, pgd_index, set_kernel_pte, sync_pgd
 from mmactors.units import PAGE_SIZE
 from mmactors.workload.operation import all as op
@@ -56,7 +52,7 @@ async def prefetch(kernel: Kernel, cpu: Cpu, address: int) -> None:
     """
     engine = kernel.engine
     touches = (
-        (f"{TLB}[{cpu.index}]", Mode.WRITE),
+        (tlb(cpu.index), Mode.WRITE),
         (PAGE_TABLES, Mode.WRITE),
         (cpu.name, Mode.READ),
     )
@@ -119,5 +115,5 @@ async def _alloc_kernel_tables(kernel: Kernel, cpu: Cpu, address: int) -> int | 
                 answer = await alloc_pages(kernel, cpu, 0, GFP_KERNEL | GFP_ZERO)
             case FreeTable(pfn=pfn):
                 await free_pages(kernel, cpu, pfn, 0)
-            case Step():
-                await take_step(kernel, request)
+            case Label():
+                await kernel.engine.step(request)

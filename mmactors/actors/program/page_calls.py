@@ -10,18 +10,13 @@ from typing import Final, assert_never
 from attrs import define
 
 from mmactors.actors.alloc.memory_hotplug import offline_pages, online_pages
-from mmactors.actors.alloc.page_alloc import (
-    PAGES,
-    alloc_pages,
-    drain_all_pages,
-    free_pages,
-)
+from mmactors.actors.alloc.page_alloc import alloc_pages, drain_all_pages, free_pages
 from mmactors.actors.alloc.page_isolation import start_isolate_page_range, undo_isolate_page_range
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel, ModulePages
 from mmactors.arch.page import PG_MOVABLE_OPS
-from mmactors.engine.guard import Label, Mode
 from mmactors.events import SysExit
+from mmactors.label import Label, Mode, page
 from mmactors.mm.page_alloc import gfp
 from mmactors.mm.page_alloc.buddy import PAGEBLOCK_PAGES
 from mmactors.mm.page_alloc.gfp import ZONE_MOVABLE
@@ -103,7 +98,7 @@ class PageCalls:
             return -errno.ENOMEM
         if call.movable:
             if kernel.engine.wants_step():
-                label = Label(f"set movable {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.WRITE),))
+                label = Label(f"set movable {pfn:#x}", ((page(pfn), Mode.WRITE),))
                 await kernel.engine.step(label)
             kernel.pages.flags_view[pfn] |= PG_MOVABLE_OPS
         kernel.module_pages[thread.process.pid, call.name] = ModulePages(pfn, call.order)

@@ -6,22 +6,21 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from mmactors.actors.call.mmap import exit_mm
-from mmactors.actors.fault.page_work import take_step
 from mmactors.actors.program.family import Family
 from mmactors.actors.program.pinned import Pinned
-from mmactors.actors.state.address_space import RSS, AddressSpace
+from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.tlb.switch_mm import GuardedFlushing
 from mmactors.engine.cpu import WaitQueue
 from mmactors.engine.guard import GuardedElement
 from mmactors.events import SchedProcessExit
+from mmactors.label import RSS, Label, Mode, rss
 from mmactors.mm.area.exec import begin_program
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.task import Task
-from mmactors.mm.area.vma import page_align
+from mmactors.mm.area.vm_flags import page_align
 from mmactors.mm.page_table.page_table import PageTable
-from mmactors.mm.step import Step, rss
 from mmactors.workload.operation.all import By
 
 if TYPE_CHECKING:
@@ -177,7 +176,7 @@ class Process:
         task = thread.task
         if task.mm is not None:
             if self.kernel.engine.wants_step():
-                await take_step(self.kernel, Step("sync rss", ((rss(task.mm.ctx_id), "a"),)))
+                await self.kernel.engine.step(Label("sync rss", ((rss(task.mm.ctx_id), Mode.ADD),)))
             task.rss.fold(task.mm)
         if self.outlives_threads:
             return

@@ -9,11 +9,12 @@ from typing import Final
 
 from attrs import define, field
 
+from mmactors.actors.alloc.page_table import alloc_table
 from mmactors.actors.fault.fault import handle_page_fault
 from mmactors.actors.program.memory import TransferLines
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.user_access import run_access, run_and_tell
-from mmactors.actors.state.address_space import AddressSpace, alloc_table
+from mmactors.actors.state.address_space import AddressSpace
 from mmactors.arch.trace import Trace
 from mmactors.engine.actor import Actor
 from mmactors.engine.cpu import Cpu, WaitQueue

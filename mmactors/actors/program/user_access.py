@@ -5,14 +5,10 @@ translations and the page; a walk reads the entries on its way and sets accessed
 the last. So the step declares the translations, and says afterwards what else it touched.
 """
 
-from typing import Final
-
-from mmactors.actors.state.address_space import PAGE_TABLES, AddressSpace
+from mmactors.actors.state.address_space import AddressSpace
 from mmactors.arch.pte import pte_pfn
 from mmactors.arch.trace import KIND_MASK, MODIFY, STORE, Trace
-from mmactors.checks import VALUE
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Label, Mode
 from mmactors.hw.hardware import (
     BUDGET,
     ELAPSED_NS,
@@ -23,12 +19,8 @@ from mmactors.hw.hardware import (
     REASON,
     STALE,
 )
+from mmactors.label import PAGE_TABLES, Label, Mode, data, pte, tlb, value
 from mmactors.units import PAGE_MASK, PAGE_SHIFT
-
-TLB: Final = "tlb"
-"""All translations that a CPU holds, those of its walk caches too: `tlb[cpu]`."""
-DATA: Final = "data"
-"""What a page contains, and whose it is: `data[pfn]`."""
 
 
 async def run_access(space: AddressSpace, cpu: Cpu, trace: Trace, row: int) -> int:
@@ -38,7 +30,7 @@ async def run_access(space: AddressSpace, cpu: Cpu, trace: Trace, row: int) -> i
     address = int(trace.address[row])
     is_store = int(trace.meta[row]) & KIND_MASK in (STORE, MODIFY)
     what = f"{'store' if is_store else 'load'} {address & PAGE_MASK:#x}"
-    await engine.step(Label(what, ((f"{TLB}[{cpu.index}]", Mode.WRITE),)))
+    await engine.step(Label(what, ((tlb(cpu.index), Mode.WRITE),)))
     with engine.guard.suspended():
         path = space.mm.page_table.path(address)
         view = kernel.memory.view
@@ -49,19 +41,20 @@ async def run_access(space: AddressSpace, cpu: Cpu, trace: Trace, row: int) -> i
     nr_walked = hardware.nr_walked_entries(cpu.index) - nr_before
     if nr_walked:
         for index in path[:-1]:
-            engine.touch(f"{PAGE_TABLES}[{index}]", Mode.READ)
+            engine.touch(pte(index), Mode.READ)
         mode = Mode.READ if after == before else Mode.WRITE
-        engine.touch(f"{PAGE_TABLES}[{path[-1]}]", mode)
+        engine.touch(pte(path[-1]), mode)
         if nr_walked < len(path):  # A walk cache led it, perhaps through a table that is no more.
             engine.touch(PAGE_TABLES, Mode.READ)
     reason = hardware.stop[REASON]
     if reason not in (FAULT, STALE):
         pfn = pte_pfn(hardware.last_translation(cpu.index, address))
-        engine.touch(f"{DATA}[{pfn}]", Mode.WRITE if is_store else Mode.READ)
+        engine.touch(data(pfn), Mode.WRITE if is_store else Mode.READ)
         if kernel.checks is not None and kernel.checks.wants_accesses:
             # What an address should hold is compared with what its page holds, whichever it is.
-            value = f"{VALUE}[{space.mm.ctx_id}][{address >> PAGE_SHIFT:#x}]"
-            engine.touch(value, Mode.WRITE if is_store else Mode.READ)
+            engine.touch(
+                value(space.mm.ctx_id, address >> PAGE_SHIFT), Mode.WRITE if is_store else Mode.READ
+            )
             kernel.checks.access(space.mm, address, pfn, is_write=is_store)
     engine.observe((reason, row))
     return row

@@ -6,15 +6,14 @@ flush; a page that was accessed counts as young. Left out: that only pages on an
 looked at, huge pages, pages of files.
 """
 
-from mmactors.actors.alloc.page_alloc import PAGES
-from mmactors.actors.file.filemap import put_and_free_page
+from mmactors.actors.alloc.page_alloc import put_and_free_page
 from mmactors.actors.rmap.rmap_walk import rmap_walk_anon
-from mmactors.actors.state.address_space import PAGE_TABLES, AddressSpace
+from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.page import PG_IDLE, PG_YOUNG
 from mmactors.arch.pte import ACCESSED, PRESENT, SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Label, Mode
+from mmactors.label import PAGE_TABLES, Label, Mode, page, pte
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.page_cache.page_cache import get_page
 from mmactors.units import PAGE_SIZE
@@ -40,7 +39,7 @@ async def pagemap(kernel: Kernel, space: AddressSpace, start: int, end: int) -> 
 async def page_idle_bitmap_write(kernel: Kernel, cpu: Cpu, pfn: int) -> bool:
     """Mark one page idle; return False if it is free."""
     pages = kernel.pages
-    label = Label(f"get page {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.WRITE),))
+    label = Label(f"get page {pfn:#x}", ((page(pfn), Mode.WRITE),))
     if kernel.engine.wants_step():
         await kernel.engine.step(label)
     if not pages.refcount_view[pfn]:
@@ -70,7 +69,7 @@ async def _clear_young(kernel: Kernel, vma: Vma, address: int, pfn: int) -> None
     pages, view = kernel.pages, kernel.memory.view
     async with kernel.spaces[mm.ctx_id].pte_lockptr(index):
         if kernel.engine.wants_step():
-            touches = ((f"{PAGE_TABLES}[{index}]", Mode.WRITE), (f"{PAGES}[{pfn}]", Mode.WRITE))
+            touches = ((pte(index), Mode.WRITE), (page(pfn), Mode.WRITE))
             await kernel.engine.step(Label("test and clear young", touches))
         entry = view[index]
         if entry & PRESENT and pte_pfn(entry) == pfn and entry & ACCESSED:

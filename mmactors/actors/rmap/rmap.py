@@ -6,11 +6,10 @@ read one after the other, belong together only as long as nobody changes them.
 
 from typing import Final
 
-from mmactors.actors.rmap.rmap_locks import I_MMAP, VMAS
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.inode import Inode
 from mmactors.actors.state.kernel import Kernel
-from mmactors.engine.guard import Label, Mode
+from mmactors.label import VMAS, Label, Mode, areas, i_mmap
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.page_cache.shmem import vma_range
 
@@ -24,7 +23,7 @@ async def areas_of(kernel: Kernel, inode: Inode) -> list[Vma]:
     counts on its new area being found after the old one.
     """
     if kernel.engine.wants_step():
-        touches = ((f"{I_MMAP}[{inode.number}]", Mode.READ), (VMAS, Mode.READ))
+        touches = ((i_mmap(inode.number), Mode.READ), (VMAS, Mode.READ))
         await kernel.engine.step(Label("walk i_mmap", touches))
     return sorted(inode.mapping.i_mmap, key=lambda vma: vma.vm_pgoff)
 
@@ -38,7 +37,7 @@ async def place_of(
     """
     assert vma.vm_mm is not None, f"{vma} belongs to nobody"
     engine = kernel.engine
-    touches = ((f"{VMAS}[{vma.vm_mm.ctx_id}]", Mode.READ),)
+    touches = ((areas(vma.vm_mm.ctx_id), Mode.READ),)
     if engine.wants_step():
         await engine.step(Label("vm_start, vm_end", touches))
     vm_start, vm_end = vma.vm_start, vma.vm_end

@@ -9,12 +9,12 @@ of a file by its inode; the areas of an address space.
 """
 
 from collections.abc import Generator
-from typing import Final, assert_never
+from typing import assert_never
 
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
-from mmactors.engine.guard import Label, Mode
 from mmactors.engine.lock.rwsem import RwSem
+from mmactors.label import ANON_VMA, Label, Mode, anon_vma_tree, areas, i_mmap
 from mmactors.mm.area.anon_vma import (
     OBJECTS_PER_SLAB,
     AnonVma,
@@ -30,9 +30,6 @@ from mmactors.mm.area.i_mmap import LockMapping, UnlockMapping
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.slab.kmem_cache import KmemCache
 
-ANON_VMA: Final = "anon_vma"
-I_MMAP: Final = "i_mmap"
-VMAS: Final = "vmas"
 Touches = tuple[tuple[str, Mode], ...]
 
 
@@ -112,8 +109,8 @@ def rmap_label(
 ) -> Label:
     """Return what a mechanism touches after `request` was answered, and what `also` says."""
     write = Mode.WRITE
-    areas = () if space is None else ((f"{VMAS}[{space.mm.ctx_id}]", write),)
-    touches: Touches = areas
+    own: Touches = () if space is None else ((areas(space.mm.ctx_id), write),)
+    touches = own
     match request:
         case LockAnonVma(root=root, anon_vmas=anon_vmas):
             text = "change anon_vmas"
@@ -122,7 +119,7 @@ def rmap_label(
             text = "change area"
             touches += _touches((anon_vma,))
         case ChangeAnonVma(what=text, anon_vmas=anon_vmas):
-            touches = _touches(anon_vmas) if anon_vmas else ((ANON_VMA, write), *areas)
+            touches = _touches(anon_vmas) if anon_vmas else ((ANON_VMA, write), *own)
         case SynchronizeAnonVma():
             text = "kmem_cache_free anon_vma"
             touches = ((ANON_VMA, write),)
@@ -130,10 +127,10 @@ def rmap_label(
             text = "change i_mmap"
             assert space is not None, "only areas map files"
             inode = space.kernel.file_system.inode_of(mapping)
-            touches += ((f"{I_MMAP}[{inode.number}]", write),)
+            touches += ((i_mmap(inode.number), write),)
         case UnlockAnonVma() | UnlockMapping() | UnlockPageTables():
             text = "go on"
-            touches = () if also is None else areas
+            touches = () if also is None else own
         case _:
             assert_never(request)
     return Label(text, touches if also is None else touches + also.touches)
@@ -141,7 +138,7 @@ def rmap_label(
 
 def _touches(anon_vmas: tuple[AnonVma, ...]) -> Touches:
     numbers = dict.fromkeys(anon_vma.number for anon_vma in anon_vmas)
-    return tuple((f"{ANON_VMA}[{number}]", Mode.WRITE) for number in numbers)
+    return tuple((anon_vma_tree(number), Mode.WRITE) for number in numbers)
 
 
 async def _down_write(lock: RwSem) -> None:

@@ -10,11 +10,10 @@ Every look at shared state is a step of its own, as each is one load in the kern
 
 from collections.abc import Awaitable, Callable
 
-from mmactors.actors.alloc.page_alloc import PAGES
-from mmactors.actors.rmap.rmap_locks import ANON_VMA, VMAS, lock_of, perform_rmap
+from mmactors.actors.rmap.rmap_locks import lock_of, perform_rmap
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Label, Mode
+from mmactors.label import Label, Mode, anon_vma_tree, areas, page
 from mmactors.mm.area.anon_vma import AnonVma
 from mmactors.mm.area.anon_vma_chain import free_anon_vma
 from mmactors.mm.area.vma import Vma
@@ -35,8 +34,8 @@ async def rmap_walk_anon(kernel: Kernel, cpu: Cpu, pfn: int, rmap_one: RmapOne) 
         vma = link.vma
         assert vma.vm_mm is not None, f"{vma} is in no address space"
         if kernel.engine.wants_step():
-            areas = f"{VMAS}[{vma.vm_mm.ctx_id}]"
-            await kernel.engine.step(Label("vma_address", ((areas, Mode.READ),)))
+            touches = ((areas(vma.vm_mm.ctx_id), Mode.READ),)
+            await kernel.engine.step(Label("vma_address", touches))
         address = vma_address(kernel.pages, pfn, vma)
         if address is not None:
             await rmap_one(vma, address)
@@ -101,7 +100,7 @@ async def _is_still_mapped(kernel: Kernel, pfn: int, anon_vma: AnonVma) -> bool:
     """Say whether the anon_vma that was locked is still the page's."""
     if kernel.engine.wants_step():
         number = anon_vma.number
-        touches = ((f"{PAGES}[{pfn}]", Mode.READ), (f"{ANON_VMA}[{number}]", Mode.READ))
+        touches = ((page(pfn), Mode.READ), (anon_vma_tree(number), Mode.READ))
         await kernel.engine.step(Label(f"page_mapped of {pfn:#x}, anon_vma {number}", touches))
     is_mapped = kernel.pages.mapcount_view[pfn] > 0
     assert anon_vma.is_live or not is_mapped, (
@@ -112,10 +111,10 @@ async def _is_still_mapped(kernel: Kernel, pfn: int, anon_vma: AnonVma) -> bool:
 
 async def _look_at_page(kernel: Kernel, what: str, pfn: int) -> None:
     if kernel.engine.wants_step():
-        await kernel.engine.step(Label(f"{what} of {pfn:#x}", ((f"{PAGES}[{pfn}]", Mode.READ),)))
+        await kernel.engine.step(Label(f"{what} of {pfn:#x}", ((page(pfn), Mode.READ),)))
 
 
 async def _look_at(kernel: Kernel, what: str, anon_vma: AnonVma, mode: Mode = Mode.READ) -> None:
     if kernel.engine.wants_step():
         number = anon_vma.number
-        await kernel.engine.step(Label(f"{what} {number}", ((f"{ANON_VMA}[{number}]", mode),)))
+        await kernel.engine.step(Label(f"{what} {number}", ((anon_vma_tree(number), mode),)))

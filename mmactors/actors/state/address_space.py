@@ -4,27 +4,16 @@ What its steps touch by name stands here too: the words of all page tables, and 
 """
 
 from collections.abc import Callable
-from typing import Final
 
 from attrs import define, field
 
-from mmactors.actors.alloc.page_alloc import alloc_pages, free_pages
 from mmactors.actors.state.kernel import Kernel
-from mmactors.arch.page import PG_TABLE
-from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Mode
 from mmactors.engine.lock.rwsem import RwSem
 from mmactors.engine.lock.seqcount import SeqCount
 from mmactors.engine.lock.spinlock import Spinlock
+from mmactors.label import Mode, areas
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.page_alloc.gfp import GFP_PGTABLE_USER
-from mmactors.mm.page_table.page_table import PMD_LEVEL
-from mmactors.mm.step import areas
 from mmactors.mm.vmalloc.kernel_mapping import clone_kernel_pgd
-from mmactors.mm.vmstat import NR_PAGETABLE
-
-PAGE_TABLES: Final = "page_tables"
-RSS: Final = "rss"
 
 
 @define(eq=False)
@@ -71,30 +60,3 @@ class AddressSpace:
     def forget_table(self, level: int, pfn: int) -> None:
         """The frame of a freed table may become something else: drop its lock."""
         self.kernel.forget_table(level, pfn)
-
-
-async def alloc_table(kernel: Kernel, cpu: Cpu, level: int) -> int | None:
-    """Allocate and zero the frame of a page table."""
-    pfn = await alloc_pages(kernel, cpu, 0, GFP_PGTABLE_USER)
-    if pfn is not None:
-        await kernel.engine.spend(kernel.costs.clear_page_ns)
-        kernel.pages.flags_view[pfn] |= PG_TABLE
-        if level <= PMD_LEVEL:
-            kernel.count_node(cpu, NR_PAGETABLE, 1)
-    return pfn
-
-
-async def free_table(kernel: Kernel, cpu: Cpu, pfn: int, level: int) -> None:
-    """Give the frame of a page table back that no walker can have seen."""
-    page_table_dtor(kernel, cpu, pfn, level)
-    await free_pages(kernel, cpu, pfn, 0)
-
-
-def page_table_dtor(kernel: Kernel, cpu: Cpu, pfn: int, level: int) -> None:
-    """Count a page table no more; its frame is given back later (pgtable_pte_page_dtor).
-
-    Only PTE and PMD tables are counted: those above have no constructor.
-    """
-    kernel.pages.flags_view[pfn] &= ~PG_TABLE
-    if level <= PMD_LEVEL:
-        kernel.count_node(cpu, NR_PAGETABLE, -1)

@@ -14,8 +14,8 @@ from typing import Final
 from attrs import define, field
 
 from mmactors.actors.state.kernel import Kernel
-from mmactors.engine.guard import Label, Mode
 from mmactors.engine.lock.rwsem import RwSem
+from mmactors.label import Label, Mode, cached_page, i_size, stored_page
 from mmactors.mm.area.mapped_file import MappedFile, Mapping
 
 I_RWSEM_CLASS: Final = "&sb->s_type->i_mutex_key"
@@ -55,15 +55,15 @@ class Inode:
 
     def size_label(self, text: str, mode: Mode) -> Label:
         """Return the label of a step on the length."""
-        return Label(text, ((f"i_size[{self.number}]", mode),))
+        return Label(text, ((i_size(self.number), mode),))
 
     def cache_touch(self, index: int, mode: Mode) -> tuple[str, Mode]:
         """Return what a step on one place of the page cache touches."""
-        return (f"page_cache[{self.number}][{index}]", mode)
+        return (cached_page(self.number, index), mode)
 
     def store_touch(self, index: int, mode: Mode) -> tuple[str, Mode]:
         """Return what a step on one page on disk touches."""
-        return (f"store[{self.number}][{index}]", mode)
+        return (stored_page(self.number, index), mode)
 
 
 @define(eq=False)

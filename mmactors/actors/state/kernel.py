@@ -27,7 +27,7 @@ from mmactors.mm.area.mm_config import MmConfig
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.task import Task
 from mmactors.mm.entries.tlb_state import TlbState
-from mmactors.mm.fault.fault import FaultContext
+from mmactors.mm.fault.context import FaultContext
 from mmactors.mm.page_alloc.allocator import PageAllocator
 from mmactors.mm.page_table.page_table import PTE_LEVEL
 from mmactors.mm.vmstat import VmStat

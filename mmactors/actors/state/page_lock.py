@@ -27,9 +27,9 @@ from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.baton import Engine
 from mmactors.engine.chance import TRYLOCK_FAILS
 from mmactors.engine.cpu import sleep_for, wake_at
-from mmactors.engine.guard import Label, Mode
 from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold
 from mmactors.engine.lock.lock_stat import LockClass
+from mmactors.label import Label, Mode, page_lock
 
 if TYPE_CHECKING:
     from mmactors.actors.state.kernel import Kernel
@@ -212,7 +212,7 @@ class PageLocks:
         lock = self._locks.get(pfn)
         if lock is None:
             queue = self._queues.setdefault(page_waitqueue(pfn), deque())
-            lock = _PageLock(pfn, f"page_lock[{pfn:#x}]", self._lock_class, queue)
+            lock = _PageLock(pfn, page_lock(pfn), self._lock_class, queue)
             self._locks[pfn] = lock
             self._engine.register(lock.name, lock)
         return lock

@@ -14,8 +14,8 @@ from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.tlb.switch_mm import enter_lazy_tlb, switch_mm
 from mmactors.engine.actor import Actor
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Mode
 from mmactors.events import SchedSwitch
+from mmactors.label import Mode, cpu_context
 
 
 @define(eq=False)
@@ -65,7 +65,7 @@ class Switcher:
         self.previous_comm[index] = self._comm[index]
         if thread is None:
             self._comm[index] = f"swapper/{index}"
-            self.kernel.engine.touch(f"cpu{index}", Mode.WRITE)
+            self.kernel.engine.touch(cpu_context(index), Mode.WRITE)
             enter_lazy_tlb(self.kernel, cpu)
             if self.kernel.probe.on:
                 self.kernel.probe.emit(

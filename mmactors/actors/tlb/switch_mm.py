@@ -10,18 +10,23 @@ it is lazy (struct tlb_state) belongs to the object `cpu<n>`, as its interrupts 
 
 from typing import Final
 
-from mmactors.actors.program.user_access import TLB
 from mmactors.actors.state.kernel import Kernel, LateStore
 from mmactors.arch.memory import Words
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Guard, Label, Mode
+from mmactors.engine.guard import Guard
 from mmactors.events import TlbFlush
+from mmactors.label import (
+    MM_CPUMASK,
+    TLB_FLUSH_PENDING,
+    TLB_GEN,
+    Label,
+    Mode,
+    mm_cpumask,
+    tlb,
+    tlb_gen,
+)
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.entries.tlb_state import LOADED_MM_SWITCHING, TLB_FLUSH_ALL, Switched
-
-MM_CPUMASK: Final = "mm_cpumask"
-TLB_GEN: Final = "tlb_gen"
-TLB_FLUSH_PENDING: Final = "tlb_flush_pending"
 
 _NAMES: Final = (MM_CPUMASK, TLB_GEN, TLB_FLUSH_PENDING)
 """By index in MmStruct.flushing."""
@@ -82,7 +87,7 @@ async def switch_mm_irqs_off(kernel: Kernel, cpu: Cpu, mm: MmStruct) -> None:
         mm_tlb_gen = await _read_tlb_gen(kernel, mm)
         switched = state.choose_new_asid(mm, mm_tlb_gen)
     if engine.wants_step():
-        await engine.step(Label("load cr3", ((f"{TLB}[{cpu.index}]", Mode.WRITE),)))
+        await engine.step(Label("load cr3", ((tlb(cpu.index), Mode.WRITE),)))
     pcid = state.use(mm, switched, mm_tlb_gen)
     if switched.needs_flush:
         kernel.hardware.flush_pcid(cpu.index, pcid)
@@ -109,7 +114,7 @@ def emit_tlb_flush(kernel: Kernel, reason: int, pages: int) -> None:
 
 async def _read_tlb_gen(kernel: Kernel, mm: MmStruct) -> int:
     if kernel.engine.wants_step():
-        label = Label("read tlb_gen", ((f"{TLB_GEN}[{mm.ctx_id}]", Mode.READ),))
+        label = Label("read tlb_gen", ((tlb_gen(mm.ctx_id), Mode.READ),))
         await kernel.engine.step(label)
     return mm.tlb_gen
 
@@ -146,5 +151,5 @@ async def _commit(kernel: Kernel, store: LateStore) -> None:
 
 async def _step_cpumask(kernel: Kernel, mm: MmStruct, what: str) -> None:
     if kernel.engine.wants_step():
-        label = Label(f"{what} mm_cpumask", ((f"{MM_CPUMASK}[{mm.ctx_id}]", Mode.WRITE),))
+        label = Label(f"{what} mm_cpumask", ((mm_cpumask(mm.ctx_id), Mode.WRITE),))
         await kernel.engine.step(label)

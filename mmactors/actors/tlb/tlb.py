@@ -15,11 +15,8 @@ from typing import Final
 
 from attrs import define
 
-from mmactors.actors.program.user_access import TLB
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.tlb.switch_mm import (
-    MM_CPUMASK,
-    TLB_GEN,
     TLB_LOCAL_MM_SHOOTDOWN,
     TLB_LOCAL_SHOOTDOWN,
     TLB_REMOTE_SEND_IPI,
@@ -28,8 +25,8 @@ from mmactors.actors.tlb.switch_mm import (
     switch_mm_irqs_off,
 )
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Label, Mode
 from mmactors.engine.ipi import call_on
+from mmactors.label import Label, Mode, mm_cpumask, tlb, tlb_gen
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.entries.tlb_state import (
     LOADED_MM_SWITCHING,
@@ -98,7 +95,7 @@ async def flush_tlb_mm_range(
 async def inc_mm_tlb_gen(kernel: Kernel, mm: MmStruct) -> int:
     """Raise an address space's tlb_gen; return what it is then."""
     if kernel.engine.wants_step():
-        label = Label("raise tlb_gen", ((f"{TLB_GEN}[{mm.ctx_id}]", Mode.WRITE),))
+        label = Label("raise tlb_gen", ((tlb_gen(mm.ctx_id), Mode.WRITE),))
         await kernel.engine.step(label)
     mm.tlb_gen += 1
     return mm.tlb_gen
@@ -107,7 +104,7 @@ async def inc_mm_tlb_gen(kernel: Kernel, mm: MmStruct) -> int:
 async def read_cpumask(kernel: Kernel, mm: MmStruct) -> int:
     """Return which CPUs may hold translations of an address space."""
     if kernel.engine.wants_step():
-        label = Label("read mm_cpumask", ((f"{MM_CPUMASK}[{mm.ctx_id}]", Mode.READ),))
+        label = Label("read mm_cpumask", ((mm_cpumask(mm.ctx_id), Mode.READ),))
         await kernel.engine.step(label)
     return mm.mm_cpumask
 
@@ -246,7 +243,7 @@ async def _flush_tlb_func(kernel: Kernel, cpu: Cpu, info: FlushTlbInfo) -> None:
     if info.new_tlb_gen != TLB_GENERATION_INVALID and info.new_tlb_gen <= context.tlb_gen:
         return
     if kernel.engine.wants_step():
-        label = Label("read tlb_gen", ((f"{TLB_GEN}[{mm.ctx_id}]", Mode.READ),))
+        label = Label("read tlb_gen", ((tlb_gen(mm.ctx_id), Mode.READ),))
         await kernel.engine.step(label)
     mm_tlb_gen = mm.tlb_gen
     nr_entries = 0
@@ -275,4 +272,4 @@ async def _forget(kernel: Kernel, cpu: Cpu, info: FlushTlbInfo, nr_entries: int)
 
 async def _step_tlb(kernel: Kernel, cpu: Cpu) -> None:
     if kernel.engine.wants_step():
-        await kernel.engine.step(Label("flush tlb", ((f"{TLB}[{cpu.index}]", Mode.WRITE),)))
+        await kernel.engine.step(Label("flush tlb", ((tlb(cpu.index), Mode.WRITE),)))

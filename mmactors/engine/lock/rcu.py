@@ -20,10 +20,7 @@ from attrs import define
 from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu import Cpu, sleep_for, wake_at
-from mmactors.engine.guard import Label, Mode
-
-RCU: Final = "rcu"
-"""Whether a CPU is in a read section: `rcu[<cpu>]`."""
+from mmactors.label import Label, Mode, rcu
 
 
 @define(eq=False)
@@ -74,11 +71,11 @@ class Rcu:
         self._request = _Request()
         self._actor: Final = engine.spawn("rcu", self._run())
         self._labels: Final = [
-            Label(f"rcu read section of cpu{cpu.index}", ((f"{RCU}[{cpu.index}]", Mode.WRITE),))
+            Label(f"rcu read section of cpu{cpu.index}", ((rcu(cpu.index), Mode.WRITE),))
             for cpu in cpus
         ]
         self._begin: Final = Label(
-            "rcu grace period", tuple((f"{RCU}[{cpu.index}]", Mode.READ) for cpu in cpus)
+            "rcu grace period", tuple((rcu(cpu.index), Mode.READ) for cpu in cpus)
         )
 
     async def read_lock(self, cpu: Cpu) -> None:

@@ -23,9 +23,9 @@ from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.baton import Engine
 from mmactors.engine.chance import TRYLOCK_FAILS
 from mmactors.engine.cpu import Cpu, sleep_for, wake_at
-from mmactors.engine.guard import Label, Mode
 from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold, Nesting
 from mmactors.engine.lock.lock_stat import LockClass, LockSide
+from mmactors.label import Label, Mode
 
 MAX_READERS_WAKEUP: Final = 0x100
 

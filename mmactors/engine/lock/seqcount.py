@@ -12,9 +12,9 @@ from attrs import define
 
 from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.baton import Engine
-from mmactors.engine.guard import Label, Mode
 from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold, StandIn
 from mmactors.engine.lock.lock_stat import LockClass
+from mmactors.label import Label, Mode
 
 
 @define(eq=False)

@@ -10,7 +10,7 @@ element of it, `name[index]`; both overlap.
 
 from typing import Final
 
-from mmactors.engine.guard import Mode
+from mmactors.label import Mode
 
 Touches = tuple[tuple[str, Mode], ...]
 

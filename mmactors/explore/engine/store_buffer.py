@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mmactors.engine.actor import PARKING, Actor
-from mmactors.engine.guard import Mode
+from mmactors.label import Mode
 
 if TYPE_CHECKING:
     from mmactors.explore.engine.search_actor import SearchActor

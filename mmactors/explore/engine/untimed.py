@@ -26,11 +26,11 @@ from mmactors.engine.actor import NEVER, PARKING, Actor, Awaited, Clock, Waitabl
 from mmactors.engine.baton import Engine, Keyed, Sleepers
 from mmactors.engine.chance import STORE_IS_LATE, WAKE_UP_IS_SPURIOUS
 from mmactors.engine.config import EngineConfig
-from mmactors.engine.guard import Label, Mode
 from mmactors.engine.schedule import SEPARATOR
 from mmactors.explore.engine.search_actor import START, SearchActor
 from mmactors.explore.engine.step import Step, StepTable
 from mmactors.explore.engine.store_buffer import BUFFER_NAME, StoreBuffer, buffer_name
+from mmactors.label import Label, Mode
 
 MAX_ACTORS: Final = 64
 INTERRUPT: Final = 1 << 20

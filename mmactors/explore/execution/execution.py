@@ -16,7 +16,6 @@ from itertools import islice
 from typing import Any, Final
 
 from mmactors.engine.actor import NEVER, PARK
-from mmactors.engine.guard import Mode
 from mmactors.engine.report import EngineError
 from mmactors.explore.engine.search_actor import START, SearchActor, refuse
 from mmactors.explore.engine.step import Step
@@ -27,6 +26,7 @@ from mmactors.explore.execution.loud import Loud
 from mmactors.explore.execution.scope import Scope
 from mmactors.explore.execution.watch import Watch
 from mmactors.explore.world.world import World
+from mmactors.label import Mode
 
 Build = Callable[[World], object]
 Memory = tuple[Step, int, tuple[Step, Hashable] | None, int]

@@ -18,11 +18,11 @@ from collections.abc import Hashable
 from typing import Final
 
 from mmactors.engine.baton import Keyed
-from mmactors.engine.guard import Mode
 from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.step import Step, Touches
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.engine.view import CpuView, is_cpu
+from mmactors.label import Mode
 
 MAX_SPINS: Final = 2
 """After so many looks in a row that showed the same, an actor waits for a change."""

@@ -7,10 +7,10 @@ order of that nothing was found out.
 
 from typing import Final
 
-from mmactors.engine.guard import Mode
 from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.step import Step, Touches
 from mmactors.explore.engine.view import is_cpu
+from mmactors.label import Mode
 
 
 class Scope:

@@ -11,10 +11,11 @@ from types import coroutine
 from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
 from mmactors.engine.actor import PARK, PARKING
-from mmactors.engine.guard import GuardViolation, Mode
+from mmactors.engine.guard import GuardViolation
 from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.step import Step, StepTable
 from mmactors.explore.engine.untimed import SearchEngine
+from mmactors.label import Mode
 
 P = ParamSpec("P")
 R = TypeVar("R")

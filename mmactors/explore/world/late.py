@@ -9,12 +9,12 @@ from collections.abc import Callable, Hashable
 from typing import Any, Final, Generic, TypeVar
 
 from mmactors.engine.actor import PARKING
-from mmactors.engine.guard import Mode
 from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold
 from mmactors.explore.engine.step import Step
 from mmactors.explore.engine.store_buffer import StoreBuffer
 from mmactors.explore.world.cell import SharedCell, SharedCount
 from mmactors.explore.world.lock import SharedLock
+from mmactors.label import Mode
 
 V = TypeVar("V", bound=Hashable)
 

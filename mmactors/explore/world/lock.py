@@ -18,11 +18,11 @@ from attrs import define
 
 from mmactors.engine.actor import NEVER, PARKING, Actor
 from mmactors.engine.chance import TRYLOCK_FAILS
-from mmactors.engine.guard import Mode
 from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold
 from mmactors.engine.lock.lock_stat import LockClass
 from mmactors.explore.engine.step import Step
 from mmactors.explore.engine.untimed import SearchEngine
+from mmactors.label import Mode
 
 
 class SharedLock:

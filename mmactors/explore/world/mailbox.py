@@ -9,10 +9,10 @@ from collections.abc import Hashable
 from typing import Any, Final
 
 from mmactors.engine.actor import PARKING, Actor
-from mmactors.engine.guard import Mode
 from mmactors.engine.mailbox import AskInInterrupt, MailboxFull, Reply, Request
 from mmactors.explore.engine.step import Step
 from mmactors.explore.engine.untimed import SearchEngine
+from mmactors.label import Mode
 
 
 def _value_of(message: Any) -> Hashable:

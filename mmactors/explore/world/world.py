@@ -27,13 +27,13 @@ from attrs import define
 from mmactors.engine import chance
 from mmactors.engine.actor import PARKING
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Mode
 from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.world.cell import SharedCell, SharedCount
 from mmactors.explore.world.late import LateCell, LateCount, LateLock
 from mmactors.explore.world.lock import SharedLock, SharedWaitQueue
 from mmactors.explore.world.mailbox import SharedMailbox
+from mmactors.label import Mode
 from mmactors.sanitize.finding import raise_finding
 from mmactors.sanitize.lockdep import Lockdep
 

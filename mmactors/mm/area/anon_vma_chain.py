@@ -23,7 +23,8 @@ from mmactors.mm.area.anon_vma import (
     UnlockPageTables,
 )
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.vma import VM_ACCESS_FLAGS, Vma, VmaTree
+from mmactors.mm.area.vm_flags import VM_ACCESS_FLAGS
+from mmactors.mm.area.vma import Vma, VmaTree
 
 AnonVmaSteps = Generator[AnonVmaRequest, int | None, None]
 

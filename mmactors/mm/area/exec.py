@@ -7,7 +7,8 @@ no randomisation. Left out: the program's own segments, its arguments, vvar and 
 from typing import Final
 
 from mmactors.mm.area.mm_struct import DEFAULT_MAP_WINDOW, MmStruct
-from mmactors.mm.area.vma import VM_ACCOUNT, VM_DATA_DEFAULT_FLAGS, VM_GROWSDOWN, Vma
+from mmactors.mm.area.vm_flags import VM_ACCOUNT, VM_DATA_DEFAULT_FLAGS, VM_GROWSDOWN
+from mmactors.mm.area.vma import Vma
 from mmactors.units import KIB, PAGE_SHIFT, PAGE_SIZE
 
 _STACK_BYTES: Final = 132 * KIB

@@ -15,15 +15,15 @@ from attrs import frozen
 from mmactors.mm.area.anon_vma_chain import anon_vma_fork
 from mmactors.mm.area.i_mmap import link_file_vma
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.vma import (
+from mmactors.mm.area.vm_flags import (
     VM_ACCOUNT,
     VM_DONTCOPY,
     VM_LOCKED_CLEAR_MASK,
     VM_MIXEDMAP,
     VM_PFNMAP,
     VM_WIPEONFORK,
-    Vma,
 )
+from mmactors.mm.area.vma import Vma
 from mmactors.mm.area.vma_adjust import RmapRequest
 
 

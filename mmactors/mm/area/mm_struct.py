@@ -22,17 +22,8 @@ from mmactors.mm.area.mapped_file import MappedFile, Mapping
 from mmactors.mm.area.mm_config import MmConfig
 from mmactors.mm.area.overcommit import Overcommit
 from mmactors.mm.area.rlimit import Rlimits
-from mmactors.mm.area.vma import (
-    VM_EXEC,
-    VM_LOCKED,
-    VM_SHARED,
-    VM_STACK,
-    VM_WRITE,
-    TreeSnapshot,
-    Vma,
-    VmaTree,
-    page_align,
-)
+from mmactors.mm.area.vm_flags import VM_EXEC, VM_LOCKED, VM_SHARED, VM_STACK, VM_WRITE, page_align
+from mmactors.mm.area.vma import TreeSnapshot, Vma, VmaTree
 from mmactors.mm.page_table.page_table import PageTable, PageTableSnapshot
 from mmactors.rules import Rules
 from mmactors.units import MIB, PAGE_SHIFT, PAGE_SIZE

@@ -6,7 +6,7 @@ Left out: protection keys, encryption bits, write-combining.
 from functools import cache
 
 from mmactors.arch.pte import ACCESSED, DIRTY, NX, PRESENT, PROTNONE, RW, SPECIAL, USER, make_pte
-from mmactors.mm.area.vma import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
+from mmactors.mm.area.vm_flags import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
 
 
 def vm_get_page_prot(vm_flags: int) -> int:

@@ -10,7 +10,8 @@ from collections.abc import Generator
 from mmactors.mm.area.anon_vma import LockAnonVma, LockPageTables, UnlockAnonVma, UnlockPageTables
 from mmactors.mm.area.anon_vma_chain import anon_vma_prepare
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.vma import VM_GROWSDOWN, VM_LOCKED, Vma
+from mmactors.mm.area.vm_flags import VM_GROWSDOWN, VM_LOCKED
+from mmactors.mm.area.vma import Vma
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.units import PAGE_MASK, PAGE_SHIFT
 

@@ -20,8 +20,9 @@ from mmactors.arch.pte import (
     USER,
 )
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.vma import VM_SHARED, VM_WRITE, Vma
-from mmactors.mm.fault.fault import vma_page_prot
+from mmactors.mm.area.page_prot import vma_page_prot
+from mmactors.mm.area.vm_flags import VM_SHARED, VM_WRITE
+from mmactors.mm.area.vma import Vma
 from mmactors.mm.page_table.leaf_entries import LeafRange
 from mmactors.mm.page_table.swap_entry import (
     is_migration_entry,

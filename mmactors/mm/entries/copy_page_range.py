@@ -12,9 +12,13 @@ from collections.abc import Generator
 from attrs import frozen
 
 from mmactors.arch.pte import ACCESSED, DIRTY, PRESENT, PROTNONE, RW, SPECIAL, make_pte, pte_pfn
+from mmactors.label import Label, Mode, Touch, data, mm_flags, page, pte, rss
 from mmactors.mm.area.mm_struct import MM_ANONPAGES, MmStruct
-from mmactors.mm.area.vma import VM_MAYWRITE, VM_SHARED, VM_WRITE, Vma
-from mmactors.mm.fault.fault import ALLOC_COPY, FaultContext, FaultRequest, FreePage, vma_page_prot
+from mmactors.mm.area.page_prot import vma_page_prot
+from mmactors.mm.area.vm_flags import VM_MAYWRITE, VM_SHARED, VM_WRITE
+from mmactors.mm.area.vma import Vma
+from mmactors.mm.fault.context import FaultContext
+from mmactors.mm.fault.fault import FaultRequest
 from mmactors.mm.page_table.page_table import PMD_MASK, PMD_SIZE, PTE_LEVEL
 from mmactors.mm.page_table.swap_entry import (
     is_migration_entry,
@@ -22,6 +26,7 @@ from mmactors.mm.page_table.swap_entry import (
     make_readable_migration_entry,
     migration_entry_pfn,
 )
+from mmactors.mm.request import ALLOC_COPY, UNLOCK_PTES, FreePage, LockPtes
 from mmactors.mm.rmap.rmap import (
     is_anon,
     mm_counter,
@@ -29,7 +34,6 @@ from mmactors.mm.rmap.rmap import (
     page_dup_file_rmap,
     page_try_dup_anon_rmap,
 )
-from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, Touch, data, mm_flags, page, pte, rss
 from mmactors.mm.vmstat import NR_ANON_MAPPED
 from mmactors.units import PAGE_SHIFT
 
@@ -115,7 +119,7 @@ def _copy_pte_range(
     yield LockPtes(target, source)
     while offset < count:
         if wants_step():
-            yield Step("read pte", ((pte(source + offset), "r"),))
+            yield Label("read pte", ((pte(source + offset), Mode.READ),))
         entry = view[source + offset]
         if entry & (PRESENT | PROTNONE):
             place = address + (offset << PAGE_SHIFT)
@@ -147,12 +151,16 @@ def _copy_pte_range(
 
 def _copy_migration_entry(
     child: MmStruct, parent: MmStruct, context: FaultContext, vma: Vma, *, source: int, target: int
-) -> Generator[Step, int | None, None]:
+) -> Generator[Label, int | None, None]:
     """Copy the entry of a page that is being moved; it will be writable to neither."""
     view = parent.page_table.memory.view
     if parent.page_table.wants_step():
-        touches = ((pte(source), "w"), (pte(target), "w"), (rss(child.ctx_id), "a"))
-        yield Step("copy migration entry", touches)
+        touches = (
+            (pte(source), Mode.WRITE),
+            (pte(target), Mode.WRITE),
+            (rss(child.ctx_id), Mode.ADD),
+        )
+        yield Label("copy migration entry", touches)
     entry = view[source]
     child.add_mm_counter(mm_counter(context.pages, migration_entry_pfn(entry)), 1)
     if is_cow_mapping(vma) and not is_readable_migration_entry(entry):
@@ -182,23 +190,30 @@ def _copy_present_pte(
     if not entry & SPECIAL:
         pfn = pte_pfn(entry)
         if wants_step():
-            touches: tuple[Touch, ...] = ((page(pfn), "w"), (mm_flags(parent.ctx_id), "r"))
-            yield Step("duplicate rmap", (*touches, (rss(child.ctx_id), "a")))
+            touches: tuple[Touch, ...] = (
+                (page(pfn), Mode.WRITE),
+                (mm_flags(parent.ctx_id), Mode.READ),
+            )
+            yield Label("duplicate rmap", (*touches, (rss(child.ctx_id), Mode.ADD)))
         if not is_anon(pages, pfn):
             page_dup_file_rmap(pages, pfn)
         elif not page_try_dup_anon_rmap(pages, pfn, has_pinned=parent.has_pinned):
             if spare is None:
                 return False
             if wants_step():
-                touches = ((pte(target), "w"), (page(spare), "w"), (page(pfn), "r"))
-                touches = (*touches, (data(pfn), "r"), (data(spare), "w"))
-                yield Step("map a copy", (*touches, (rss(child.ctx_id), "a")))
+                touches = (
+                    (pte(target), Mode.WRITE),
+                    (page(spare), Mode.WRITE),
+                    (page(pfn), Mode.READ),
+                )
+                touches = (*touches, (data(pfn), Mode.READ), (data(spare), Mode.WRITE))
+                yield Label("map a copy", (*touches, (rss(child.ctx_id), Mode.ADD)))
             yield PageCopied(child=child, address=address, source=pfn, target=spare)
             view[target] = _copy_present_page(child, context, vma, address, spare)
             return True
         child.add_mm_counter(mm_counter(pages, pfn), 1)
     if wants_step():
-        yield Step("copy pte", ((pte(source), "w"), (pte(target), "w")))
+        yield Label("copy pte", ((pte(source), Mode.WRITE), (pte(target), Mode.WRITE)))
     if is_cow_mapping(vma) and entry & RW:
         view[source] &= ~RW
         entry &= ~RW

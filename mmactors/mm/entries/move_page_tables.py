@@ -10,6 +10,7 @@ from collections.abc import Generator
 from attrs import frozen
 
 from mmactors.arch.pte import DIRTY, PRESENT, PTRS_PER_TABLE
+from mmactors.label import Label, Mode, pte
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.page_table.page_table import (
     PMD_LEVEL,
@@ -18,7 +19,7 @@ from mmactors.mm.page_table.page_table import (
     PUD_LEVEL,
     TableRequest,
 )
-from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, StepRequest, pte
+from mmactors.mm.request import UNLOCK_PTES, LockPtes, StepRequest
 from mmactors.rules import Rules
 from mmactors.units import PAGE_SHIFT
 
@@ -117,7 +118,7 @@ def _move_ptes(
     yield LockPtes(source, target)
     if mm.page_table.wants_step():
         words = (*range(source, source + count), *range(target, target + count))
-        yield Step("move ptes", tuple((pte(index), "w") for index in words))
+        yield Label("move ptes", tuple((pte(index), Mode.WRITE) for index in words))
     force_flush = need_flush = False
     for offset in range(count):
         entry = view[source + offset]
@@ -149,8 +150,8 @@ def _move_table(
     yield LockTables()
     source = table.path(old)[table.levels - level]
     if table.wants_step():
-        touches = ((pte(source), "w"), (pte(target), "w"))
-        yield Step("move a table", touches)
+        touches = ((pte(source), Mode.WRITE), (pte(target), Mode.WRITE))
+        yield Label("move a table", touches)
     is_free = not view[target] & PRESENT
     if is_free:
         view[target] = view[source]

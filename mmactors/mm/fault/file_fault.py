@@ -6,42 +6,42 @@ is mapped by itself is locked meanwhile, so that it stays in its file.
 """
 
 from collections.abc import Generator
-from typing import Final
 
 from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PG_UPTODATE
 from mmactors.arch.pte import DIRTY, PTRS_PER_TABLE, RW, make_pte
+from mmactors.label import I_SIZE, PAGE_CACHE, Label, Mode, Touch, page, page_lock, pte, rss
 from mmactors.mm.area.anon_vma_chain import anon_vma_prepare
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MM_ANONPAGES, MmStruct
-from mmactors.mm.area.vma import VM_SHARED, VM_WRITE, Vma, linear_page_index
+from mmactors.mm.area.page_prot import vma_page_prot
+from mmactors.mm.area.vm_flags import VM_SHARED, VM_WRITE
+from mmactors.mm.area.vma import Vma, linear_page_index
+from mmactors.mm.fault.context import FaultContext
 from mmactors.mm.fault.fault import (
-    ALLOC_COPY,
     READ_UNLOCKED,
     VM_FAULT_MAJOR,
     VM_FAULT_OOM,
     VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
-    AllocPage,
-    FaultContext,
     FaultRequest,
     FaultSteps,
-    FreePage,
-    LockPage,
     ReadPage,
-    UnlockPage,
     copy_page,
-    is_none,
-    vma_page_prot,
 )
 from mmactors.mm.lru.folio_batch import is_lockable
+from mmactors.mm.page_table.entry import is_none
+from mmactors.mm.request import (
+    ALLOC_COPY,
+    UNLOCK_PTES,
+    AllocPage,
+    FreePage,
+    LockPage,
+    LockPtes,
+    UnlockPage,
+)
 from mmactors.mm.rmap.rmap import mm_counter, page_add_file_rmap, page_add_new_anon_rmap
-from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, Touch, page, page_lock, pte, rss
 from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED, NR_FILE_PAGES, NR_SHMEM, PGMAJFAULT
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
-
-PAGE_CACHE: Final = "page_cache"
-I_SIZE: Final = "i_size"
-"""The pages, and the lengths, of all files, as steps declare them."""
 
 
 def do_fault(
@@ -60,8 +60,8 @@ def do_fault(
         entry |= DIRTY | (RW if vma.vm_flags & VM_WRITE else 0)
     yield LockPtes(index)
     if mm.page_table.wants_step():
-        touches = ((pte(index), "w"), (page(pfn), "w"), (rss(mm.ctx_id), "a"))
-        yield Step("map a page of a file", touches)
+        touches = ((pte(index), Mode.WRITE), (page(pfn), Mode.WRITE), (rss(mm.ctx_id), Mode.ADD))
+        yield Label("map a page of a file", touches)
     if is_none(mm.page_table.memory.view[index]):
         if is_write:
             context.pages.flags_view[pfn] |= PG_DIRTY
@@ -87,8 +87,8 @@ def _do_cow_fault(
     view = mm.page_table.memory.view
     yield LockPtes(index)
     if mm.page_table.wants_step():
-        touches = ((pte(index), "w"), (page(pfn), "w"), (rss(mm.ctx_id), "a"))
-        yield Step("map a copy of a file's page", touches)
+        touches = ((pte(index), Mode.WRITE), (page(pfn), Mode.WRITE), (rss(mm.ctx_id), Mode.ADD))
+        yield Label("map a copy of a file's page", touches)
     is_ours = is_none(view[index])
     if is_ours:
         page_add_new_anon_rmap(context.pages, pfn, vma, address)
@@ -127,17 +127,17 @@ def _do_fault_around(
     offsets = range(min(count, max(0, nr_pages - first)))
     yield LockPtes(index)
     if mm.page_table.wants_step():
-        touches: list[Touch] = [(PAGE_CACHE, "r"), (I_SIZE, "r")]
-        touches += [(rss(mm.ctx_id), "a"), (pte(index), "r")]
+        touches: list[Touch] = [(PAGE_CACHE, Mode.READ), (I_SIZE, Mode.READ)]
+        touches += [(rss(mm.ctx_id), Mode.ADD), (pte(index), Mode.READ)]
         for offset in offsets:
             if first + offset in cached:
                 pfn = cached[first + offset]
                 touches += [
-                    (pte(first_word + offset), "w"),
-                    (page(pfn), "w"),
-                    (page_lock(pfn), "r"),
+                    (pte(first_word + offset), Mode.WRITE),
+                    (page(pfn), Mode.WRITE),
+                    (page_lock(pfn), Mode.READ),
                 ]
-        yield Step("map pages around", tuple(touches))
+        yield Label("map pages around", tuple(touches))
     view = mm.page_table.memory.view
     prot = vma_page_prot(vma)
     for offset in offsets:
@@ -186,7 +186,7 @@ def _fault_page(
             return None, VM_FAULT_SIGBUS
         pfn = vma.special.pages[index]
         if wants_step():
-            yield Step("get the page", ((page(pfn), "w"),))
+            yield Label("get the page", ((page(pfn), Mode.WRITE),))
         refcount[pfn] += 1
         return pfn, 0
     file = vma.vm_file
@@ -199,13 +199,13 @@ def _fault_page(
         if found is None:
             return None, fault
         if wants_step():
-            yield Step("get the page", ((page(found), "w"),))
+            yield Label("get the page", ((page(found), Mode.WRITE),))
         if not refcount[found]:
             continue
         refcount[found] += 1
         yield LockPage(pfn=found)
         if wants_step():
-            yield Step("is it still there", ((PAGE_CACHE, "r"), (I_SIZE, "r")))
+            yield Label("is it still there", ((PAGE_CACHE, Mode.READ), (I_SIZE, Mode.READ)))
         is_beyond = index >= mapping.nr_pages
         if mapping.pages.get(index) == found and not is_beyond:
             return found, fault
@@ -221,7 +221,7 @@ def _find_page(
     mapping = file.mapping
     wants_step = mm.page_table.wants_step
     if wants_step():
-        yield Step("look into the page cache", ((PAGE_CACHE, "r"), (I_SIZE, "r")))
+        yield Label("look into the page cache", ((PAGE_CACHE, Mode.READ), (I_SIZE, Mode.READ)))
     if index >= mapping.nr_pages:
         return None, VM_FAULT_SIGBUS
     pfn = mapping.pages.get(index)
@@ -239,7 +239,7 @@ def _find_page(
     if pfn is None:
         return None, VM_FAULT_OOM
     if wants_step():
-        yield Step("add to the page cache", ((PAGE_CACHE, "w"), (page(pfn), "w")))
+        yield Label("add to the page cache", ((PAGE_CACHE, Mode.WRITE), (page(pfn), Mode.WRITE)))
     if index in mapping.pages:
         yield FreePage(pfn=pfn)
     else:

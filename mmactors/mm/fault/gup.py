@@ -15,19 +15,16 @@ from typing import Final
 
 from mmactors.arch.page import PageColumns
 from mmactors.arch.pte import PRESENT, RW, SPECIAL, pte_pfn
+from mmactors.label import Label, Mode, areas, page, pte
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.vma import VM_MAYSHARE, VM_MAYWRITE, VM_SHARED, VM_WRITE, Vma
-from mmactors.mm.fault.fault import (
-    VM_FAULT_ERROR,
-    VM_FAULT_OOM,
-    VM_FAULT_WRITE,
-    FaultContext,
-    FaultRequest,
-)
+from mmactors.mm.area.vm_flags import VM_MAYSHARE, VM_MAYWRITE, VM_SHARED, VM_WRITE
+from mmactors.mm.area.vma import Vma
+from mmactors.mm.fault.context import FaultContext
+from mmactors.mm.fault.fault import VM_FAULT_ERROR, VM_FAULT_OOM, VM_FAULT_WRITE, FaultRequest
 from mmactors.mm.fault.handle_mm_fault import handle_mm_fault
 from mmactors.mm.fault.populate import check_vma_flags
+from mmactors.mm.request import UNLOCK_PTES, LockPtes
 from mmactors.mm.rmap.rmap import GUP_PIN_COUNTING_BIAS, PG_ANON_EXCLUSIVE, is_anon
-from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, areas, page, pte
 
 FOLL_WRITE: Final = 0x01
 FOLL_GET: Final = 0x04
@@ -51,7 +48,7 @@ def get_user_page(
     recognised as such; instead, the page is taken as for reading once the fault was served.
     """
     if mm.page_table.wants_step():
-        yield Step("find the area", ((areas(mm.ctx_id), "r"),))
+        yield Label("find the area", ((areas(mm.ctx_id), Mode.READ),))
     vma = mm.tree.find_vma(address)
     if vma is None or vma.vm_start > address:
         return None, -errno.EFAULT
@@ -97,13 +94,13 @@ def _follow_page_pte(
     return pfn if is_found else None
 
 
-def _follow_step(mm: MmStruct, index: int) -> Generator[Step, int | None, None]:
+def _follow_step(mm: MmStruct, index: int) -> Generator[Label, int | None, None]:
     """Ask for the step in which an entry and its page are looked at."""
     words = mm.page_table.memory.words
     entry = int(words[index])
     while True:
-        touches = ((pte(index), "r"), (page(pte_pfn(entry)), "w"))
-        yield Step("follow pte", touches)
+        touches = ((pte(index), Mode.READ), (page(pte_pfn(entry)), Mode.WRITE))
+        yield Label("follow pte", touches)
         seen, entry = entry, int(words[index])
         if seen == entry:
             return
@@ -126,7 +123,7 @@ def can_follow_write_pte(pages: PageColumns, entry: int, vma: Vma, flags: int) -
 
 def gup_pte(
     pages: PageColumns, mm: MmStruct, address: int
-) -> Generator[Step, int | None, int | None]:
+) -> Generator[Label, int | None, int | None]:
     """Pin the page at an address, writable, without a lock; end with its PFN, None: not this way.
 
     The caller has interrupts off (gup_pte_range).
@@ -144,15 +141,15 @@ def gup_pte(
         return None
     pfn = pte_pfn(entry)
     if wants_step():
-        yield Step("grab the page", ((page(pfn), "w"),))
+        yield Label("grab the page", ((page(pfn), Mode.WRITE),))
     if not pages.refcount_view[pfn]:
         return None
     pages.refcount_view[pfn] += GUP_PIN_COUNTING_BIAS
     if wants_step():
-        yield Step("is it still mapped", ((pte(index), "r"),))
+        yield Label("is it still mapped", ((pte(index), Mode.READ),))
     if view[index] == entry:
         return pfn
     if wants_step():
-        yield Step("let go of the page", ((page(pfn), "w"),))
+        yield Label("let go of the page", ((page(pfn), Mode.WRITE),))
     pages.refcount_view[pfn] -= GUP_PIN_COUNTING_BIAS
     return None

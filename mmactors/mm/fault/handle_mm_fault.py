@@ -12,30 +12,32 @@ from typing import Final
 from attrs import frozen
 
 from mmactors.arch.pte import ACCESSED, DIRTY, RW, pte_pfn
+from mmactors.label import Label, Mode, areas, page, pte, rss
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.pgprot import access_error
 from mmactors.mm.area.stack import expand_stack
-from mmactors.mm.area.vma import VM_GROWSDOWN, VM_WRITE, Vma
+from mmactors.mm.area.vm_flags import VM_GROWSDOWN, VM_WRITE
+from mmactors.mm.area.vma import Vma
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.area.vmacache import find_vma
+from mmactors.mm.fault.context import FaultContext
 from mmactors.mm.fault.fault import (
     VM_FAULT_ERROR,
     VM_FAULT_MAJOR,
     VM_FAULT_OOM,
     VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
-    FaultContext,
     FaultRequest,
     FaultSteps,
     do_anonymous_page,
-    is_none,
 )
 from mmactors.mm.fault.file_fault import do_fault
 from mmactors.mm.fault.swap_fault import do_swap_page
 from mmactors.mm.fault.wp_page import do_wp_page
+from mmactors.mm.page_table.entry import is_none
 from mmactors.mm.page_table.swap_entry import is_swap_pte
-from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, areas, page, pte, rss
+from mmactors.mm.request import UNLOCK_PTES, LockPtes
 from mmactors.mm.vmstat import PGFAULT, TASK_RSS_EVENTS_THRESH
 
 SIGBUS: Final = 7
@@ -84,7 +86,7 @@ def do_user_addr_fault(
     """
     if mm.page_table.wants_step():
         is_noted = context.task.vmacache is not None
-        yield Step("find the area", ((areas(mm.ctx_id), "w" if is_noted else "r"),))
+        yield Label("find the area", ((areas(mm.ctx_id), Mode.WRITE if is_noted else Mode.READ),))
     cache = context.task.vmacache
     vma = mm.tree.find_vma(address) if cache is None else find_vma(mm, cache, address)
     if vma is not None and vma.vm_start > address:
@@ -121,7 +123,7 @@ def handle_mm_fault(
     task = context.task
     table = mm.page_table
     if task.rss.events > TASK_RSS_EVENTS_THRESH and mm is task.mm and table.wants_step():
-        yield Step("sync rss", ((rss(mm.ctx_id), "a"),))
+        yield Label("sync rss", ((rss(mm.ctx_id), Mode.ADD),))
     begin_fault(context, mm)
     if table.wants_step():
         yield from table.read_step(address)
@@ -202,8 +204,8 @@ def _handle_present(
     view = mm.page_table.memory.view
     yield LockPtes(index)
     if mm.page_table.wants_step():
-        touches = ((pte(index), "w"), (page(pte_pfn(entry)), "w"))
-        yield Step("look again", touches)
+        touches = ((pte(index), Mode.WRITE), (page(pte_pfn(entry)), Mode.WRITE))
+        yield Label("look again", touches)
     if view[index] != entry:
         yield UNLOCK_PTES
         return 0
@@ -226,7 +228,7 @@ def _extend_vma(mm: MmStruct, address: int) -> Generator[UserFaultRequest, int |
     if locks:
         yield LockForWriting()
     if mm.page_table.wants_step():
-        yield Step("expand the stack", ((areas(mm.ctx_id), "w"),))
+        yield Label("expand the stack", ((areas(mm.ctx_id), Mode.WRITE),))
     vma = mm.tree.find_vma(address)
     if vma is not None and vma.vm_start > address and (yield from expand_stack(mm, vma, address)):
         vma = None

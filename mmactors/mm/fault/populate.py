@@ -11,7 +11,7 @@ from collections.abc import Generator
 from attrs import frozen
 
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.vma import (
+from mmactors.mm.area.vm_flags import (
     VM_IO,
     VM_LOCKONFAULT,
     VM_MAYREAD,
@@ -20,8 +20,8 @@ from mmactors.mm.area.vma import (
     VM_READ,
     VM_SHARED,
     VM_WRITE,
-    Vma,
 )
+from mmactors.mm.area.vma import Vma
 
 
 @frozen(kw_only=True)

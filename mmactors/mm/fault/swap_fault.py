@@ -4,17 +4,18 @@ Who touches a page that is being moved waits until it has come to its new place,
 again (mm/migrate.c, migration_entry_wait). Left out: pages in swap, on devices, poisoned.
 """
 
+from mmactors.label import Label, Mode, pte
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.fault.fault import FaultSteps, LockPage, UnlockPage
+from mmactors.mm.fault.fault import FaultSteps
 from mmactors.mm.page_table.swap_entry import is_migration_entry, migration_entry_pfn
-from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, pte
+from mmactors.mm.request import UNLOCK_PTES, LockPage, LockPtes, UnlockPage
 
 
 def do_swap_page(mm: MmStruct, index: int) -> FaultSteps:
     """Wait for the page whose migration entry stands at word `index`; end with 0."""
     yield LockPtes(index)
     if mm.page_table.wants_step():
-        yield Step("look again", ((pte(index), "r"),))
+        yield Label("look again", ((pte(index), Mode.READ),))
     entry = mm.page_table.memory.view[index]
     yield UNLOCK_PTES
     if is_migration_entry(entry):

@@ -5,23 +5,24 @@ Left out: that the page is locked while its references are counted.
 
 from mmactors.arch.page import PG_DIRTY, PG_LRU
 from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, RW, SPECIAL, make_pte
+from mmactors.label import PAGE_CACHE, Label, Mode, Touch, page, pte, rss
 from mmactors.mm.area.anon_vma_chain import anon_vma_prepare
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MM_ANONPAGES, MmStruct
-from mmactors.mm.area.vma import VM_SHARED, VM_WRITE, Vma, linear_page_index
-from mmactors.mm.fault.fault import (
+from mmactors.mm.area.page_prot import vma_page_prot
+from mmactors.mm.area.vm_flags import VM_SHARED, VM_WRITE
+from mmactors.mm.area.vma import Vma, linear_page_index
+from mmactors.mm.fault.context import FaultContext
+from mmactors.mm.fault.fault import VM_FAULT_OOM, VM_FAULT_WRITE, FaultSteps, copy_page
+from mmactors.mm.request import (
     ALLOC_COPY,
     ALLOC_ZEROED,
-    VM_FAULT_OOM,
-    VM_FAULT_WRITE,
-    FaultContext,
-    FaultSteps,
+    UNLOCK_PTES,
     FlushPage,
     FreePage,
     LockPage,
+    LockPtes,
     UnlockPage,
-    copy_page,
-    vma_page_prot,
 )
 from mmactors.mm.rmap.rmap import (
     PG_ANON_EXCLUSIVE,
@@ -31,7 +32,6 @@ from mmactors.mm.rmap.rmap import (
     page_move_anon_rmap,
     page_remove_rmap,
 )
-from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, Touch, page, pte, rss
 from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED, PGREUSE
 
 
@@ -84,13 +84,13 @@ def _wp_page_shared(
     yield UNLOCK_PTES
     yield LockPage(pfn=pfn)
     if wants_step():
-        yield Step("mark the page dirty", (("page_cache", "r"), (page(pfn), "w")))
+        yield Label("mark the page dirty", ((PAGE_CACHE, Mode.READ), (page(pfn), Mode.WRITE)))
     is_same = vma.vm_file.mapping.pages.get(linear_page_index(vma, address)) == pfn
     if is_same:
         pages.flags_view[pfn] |= PG_DIRTY
         yield LockPtes(index)
         if wants_step():
-            yield Step("make the pte writable", ((pte(index), "w"),))
+            yield Label("make the pte writable", ((pte(index), Mode.WRITE),))
         is_same = view[index] == seen
         if is_same:
             view[index] = _writable(seen, vma)
@@ -136,12 +136,16 @@ def _wp_page_copy(
         return VM_FAULT_OOM
     if old is not None:
         yield from copy_page(context, mm, old, pfn)
-    touches: tuple[Touch, ...] = ((pte(index), "w"), (page(pfn), "w"), (rss(mm.ctx_id), "a"))
+    touches: tuple[Touch, ...] = (
+        (pte(index), Mode.WRITE),
+        (page(pfn), Mode.WRITE),
+        (rss(mm.ctx_id), Mode.ADD),
+    )
     if old is not None:
-        touches = (*touches, (page(old), "w"))
+        touches = (*touches, (page(old), Mode.WRITE))
     yield LockPtes(index)
     if wants_step():
-        yield Step("clear pte", touches)
+        yield Label("clear pte", touches)
     if view[index] != seen:
         yield FreePage(pfn=pfn)
         yield UNLOCK_PTES
@@ -152,7 +156,7 @@ def _wp_page_copy(
     view[index] = 0
     yield FlushPage(address=address)
     if wants_step():
-        yield Step("map a copy", touches)
+        yield Label("map a copy", touches)
     page_add_new_anon_rmap(pages, pfn, vma, address)
     context.count_node(NR_ANON_MAPPED, 1)
     context.add_mm_counter_fast(mm, MM_ANONPAGES, 1)

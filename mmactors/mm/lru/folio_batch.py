@@ -23,7 +23,7 @@ from mmactors.arch.page import (
     PG_UNEVICTABLE,
     PageColumns,
 )
-from mmactors.mm.area.vma import VM_LOCKED, VM_SPECIAL
+from mmactors.mm.area.vm_flags import VM_LOCKED, VM_SPECIAL
 from mmactors.mm.rmap.rmap import is_anon, put_page
 from mmactors.mm.vmstat import EVENT_ITEM, NODE_ITEM, NR_MLOCK, ZONE_ITEM
 

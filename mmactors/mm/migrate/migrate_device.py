@@ -13,18 +13,14 @@ from collections.abc import Collection, Generator
 
 from mmactors.arch.page import PG_DIRTY, PageColumns
 from mmactors.arch.pte import ACCESSED, DIRTY, RW, SPECIAL, make_pte, pte_pfn
+from mmactors.label import Label, Mode, Touch, page, pte
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.vma import VM_WRITE, Vma
+from mmactors.mm.area.page_prot import vma_page_prot
+from mmactors.mm.area.vm_flags import VM_WRITE
+from mmactors.mm.area.vma import Vma
 from mmactors.mm.entries.move_page_tables import FlushRange
-from mmactors.mm.fault.fault import (
-    FaultContext,
-    FlushPage,
-    FreePage,
-    TryLockPage,
-    UnlockPage,
-    is_present,
-    vma_page_prot,
-)
+from mmactors.mm.fault.context import FaultContext
+from mmactors.mm.page_table.entry import is_present
 from mmactors.mm.page_table.leaf_entries import LeafRange
 from mmactors.mm.page_table.swap_entry import (
     is_migration_entry,
@@ -34,13 +30,21 @@ from mmactors.mm.page_table.swap_entry import (
     migration_entry_flags,
     migration_entry_pfn,
 )
+from mmactors.mm.request import (
+    UNLOCK_PTES,
+    FlushPage,
+    FreePage,
+    LockPtes,
+    StepRequest,
+    TryLockPage,
+    UnlockPage,
+)
 from mmactors.mm.rmap.rmap import (
     PG_ANON_EXCLUSIVE,
     is_anon,
     page_maybe_dma_pinned,
     page_remove_rmap,
 )
-from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, StepRequest, Touch, page, pte
 from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED
 from mmactors.units import PAGE_SIZE
 
@@ -73,7 +77,7 @@ def migrate_vma(
         for leaves in list(mm.page_table.leaf_ranges(start, end)):
             yield LockPtes(leaves.index)
             if mm.page_table.wants_step():
-                yield Step("put pages back", _touches(mm, leaves))
+                yield Label("put pages back", _touches(mm, leaves))
             _remove_migration_ptes(context, mm, vma, leaves, collected)
             yield UNLOCK_PTES
     for pfn in collected:
@@ -97,7 +101,7 @@ def _collect_pmd(
     yield LockPtes(leaves.index)
     for index in range(leaves.index, leaves.index + leaves.count):
         if table.wants_step():
-            yield Step("read pte", ((pte(index), "r"),))
+            yield Label("read pte", ((pte(index), Mode.READ),))
         entry = view[index]
         if not is_present(entry) or entry & SPECIAL:
             continue
@@ -105,13 +109,13 @@ def _collect_pmd(
         if not (yield TryLockPage(pfn=pfn)):
             continue
         if table.wants_step():
-            yield Step("clear pte", ((pte(index), "w"), (page(pfn), "r")))
+            yield Label("clear pte", ((pte(index), Mode.WRITE), (page(pfn), Mode.READ)))
         is_exclusive = is_anon(pages, pfn) and pages.flags_view[pfn] & PG_ANON_EXCLUSIVE != 0
         entry, view[index] = view[index], 0
         if is_exclusive:
             yield FlushPage(address=leaves.address + (index - leaves.index) * PAGE_SIZE)
         if table.wants_step():
-            yield Step("set migration entry", ((pte(index), "w"), (page(pfn), "w")))
+            yield Label("set migration entry", ((pte(index), Mode.WRITE), (page(pfn), Mode.WRITE)))
         if is_exclusive and page_maybe_dma_pinned(pages, pfn):
             view[index] = (
                 entry  # A device has the page: nobody may copy it (page_try_share_anon_rmap).
@@ -170,7 +174,7 @@ def _touches(mm: MmStruct, leaves: LeafRange) -> tuple[Touch, ...]:
     words = mm.page_table.memory.words[leaves.index : leaves.index + leaves.count].tolist()
     touches = []
     for nth, entry in enumerate(words):
-        touches.append((pte(leaves.index + nth), "w"))
+        touches.append((pte(leaves.index + nth), Mode.WRITE))
         if is_migration_entry(entry):
-            touches.append((page(migration_entry_pfn(entry)), "w"))
+            touches.append((page(migration_entry_pfn(entry)), Mode.WRITE))
     return tuple(touches)

@@ -31,8 +31,8 @@ from mmactors.arch.pte import (
     pte_pfn,
     table_index,
 )
+from mmactors.label import PAGE_TABLES, Label, Mode, Touch, Touches, WantsStep, never, pte
 from mmactors.mm.page_table.leaf_entries import Entries, LeafRange, join, take_present
-from mmactors.mm.step import Step, WantsStep, never, pte
 from mmactors.units import PAGE_SIZE
 
 PTE_LEVEL: Final = 1
@@ -160,34 +160,34 @@ class PageTable:
             table = pte_pfn(entry) << TABLE_SHIFT
         return path
 
-    def read_step(self, address: int) -> Generator[Step, int | None, None]:
+    def read_step(self, address: int) -> Generator[Label, int | None, None]:
         """Ask for the step in which the entries on the way to `address` are read."""
         path = self.path(address)
         while True:
-            yield Step("read pte", tuple((pte(index), "r") for index in path))
+            yield Label("read pte", tuple((pte(index), Mode.READ) for index in path))
             seen, path = path, self.path(address)
             if seen == path:
                 return
 
     def find_tables_step(
-        self, start: int, end: int, *also: tuple[str, str]
-    ) -> Generator[Step, int | None, None]:
+        self, start: int, end: int, *also: Touch
+    ) -> Generator[Label, int | None, None]:
         """Ask for the step in which the PTE tables of `[start, end)` are found, `also` touched."""
         touches = self._above_ptes(start, end)
         while True:
-            yield Step("find tables", (*touches, *also))
+            yield Label("find tables", (*touches, *also))
             seen, touches = touches, self._above_ptes(start, end)
             if seen == touches:
                 return
 
-    def _above_ptes(self, start: int, end: int) -> tuple[tuple[str, str], ...]:
+    def _above_ptes(self, start: int, end: int) -> Touches:
         """Return the entries above the PTEs of a range; all tables if it has more than one."""
         if start >> PMD_SHIFT != end - 1 >> PMD_SHIFT:
-            return (("page_tables", "r"),)
+            return ((PAGE_TABLES, Mode.READ),)
         path = self.path(start)
         if len(path) == self.levels:
             del path[-1]
-        return tuple((pte(index), "r") for index in path)
+        return tuple((pte(index), Mode.READ) for index in path)
 
     def forget_walks(self) -> None:
         """Walk anew from now on: a table hangs somewhere else."""
@@ -195,7 +195,7 @@ class PageTable:
 
     def alloc(
         self, address: int, level: int = PTE_LEVEL
-    ) -> Generator[TableRequest | Step, int | None, int | None]:
+    ) -> Generator[TableRequest | Label, int | None, int | None]:
         """Add the tables missing above the entry of `level`; end with its word index.
 
         None: a table was refused, VM_FAULT_OOM. Whether somebody else added the table meanwhile
@@ -206,14 +206,14 @@ class PageTable:
         for above in range(self.levels, level, -1):
             index = table + table_index(address, above)
             if self.wants_step():
-                yield Step("read a table", ((pte(index), "r"),))
+                yield Label("read a table", ((pte(index), Mode.READ),))
             entry = view[index]
             if not entry & PRESENT:
                 pfn = yield AllocTable(above - 1)
                 if pfn is None:
                     return None
                 if self.wants_step():
-                    yield Step("install a table", ((pte(index), "w"),))
+                    yield Label("install a table", ((pte(index), Mode.WRITE),))
                 is_ours = self.install(index, level=above - 1, pfn=pfn)
                 entry = view[index]
                 if not is_ours:

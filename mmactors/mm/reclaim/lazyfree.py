@@ -15,11 +15,20 @@ from attrs import frozen
 
 from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
 from mmactors.arch.pte import DIRTY, SPECIAL, pte_pfn
+from mmactors.label import Label, Mode, page, pte, rss
 from mmactors.mm.area.mm_struct import MM_ANONPAGES, MmStruct
-from mmactors.mm.fault.fault import FaultContext, FreePage, TryLockPage, UnlockPage, is_present
+from mmactors.mm.fault.context import FaultContext
+from mmactors.mm.page_table.entry import is_present
 from mmactors.mm.page_table.leaf_entries import LeafRange
+from mmactors.mm.request import (
+    UNLOCK_PTES,
+    FreePage,
+    LockPtes,
+    StepRequest,
+    TryLockPage,
+    UnlockPage,
+)
 from mmactors.mm.rmap.rmap import is_anon, page_remove_rmap, put_page
-from mmactors.mm.step import UNLOCK_PTES, LockPtes, Step, StepRequest, page, pte, rss
 from mmactors.mm.vmstat import NR_ANON_MAPPED, PGLAZYFREED
 from mmactors.units import PAGE_SIZE
 
@@ -80,13 +89,13 @@ def _isolate(
     for nth in range(leaves.count):
         index = leaves.index + nth
         if wants_step():
-            yield Step("read pte", ((pte(index), "r"),))
+            yield Label("read pte", ((pte(index), Mode.READ),))
         entry = view[index]
         if not is_present(entry) or entry & SPECIAL:
             continue
         pfn = pte_pfn(entry)
         if wants_step():
-            yield Step("isolate page", ((page(pfn), "w"),))
+            yield Label("isolate page", ((page(pfn), Mode.WRITE),))
         is_lazyfree = is_anon(pages, pfn) and not pages.flags_view[pfn] & PG_SWAPBACKED
         if is_lazyfree and pages.mapcount_view[pfn] == 1:
             pages.refcount_view[pfn] += 1
@@ -111,14 +120,18 @@ def _shrink_page(
     is_unmapped = False
     yield LockPtes(index)
     if wants_step():
-        yield Step("clear pte", ((pte(index), "w"),))
+        yield Label("clear pte", ((pte(index), Mode.WRITE),))
     entry = view[index]
     if is_present(entry) and pte_pfn(entry) == pfn:
         view[index] = 0
         yield DeferFlush(address=address)
         if wants_step():
-            touches = ((page(pfn), "w"), (pte(index), "w"), (rss(mm.ctx_id), "a"))
-            yield Step("discard page", touches)
+            touches = (
+                (page(pfn), Mode.WRITE),
+                (pte(index), Mode.WRITE),
+                (rss(mm.ctx_id), Mode.ADD),
+            )
+            yield Label("discard page", touches)
         if entry & DIRTY:
             pages.flags_view[pfn] |= PG_DIRTY
         is_unmapped = (

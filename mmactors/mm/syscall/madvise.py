@@ -17,11 +17,12 @@ from typing import Final
 
 from attrs import frozen
 
+from mmactors.label import Label
 from mmactors.mm.area import mman
 from mmactors.mm.area.find_vma_prev import find_vma_prev
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.vma import (
+from mmactors.mm.area.vm_flags import (
     VM_DONTCOPY,
     VM_DONTDUMP,
     VM_DONTEXPAND,
@@ -40,14 +41,12 @@ from mmactors.mm.area.vma import (
     VM_SHARED,
     VM_SPECIAL,
     VM_WIPEONFORK,
-    Vma,
-    linear_page_index,
     page_align,
 )
+from mmactors.mm.area.vma import Vma, linear_page_index
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.area.vma_merge import change_vm_flags
 from mmactors.mm.fault.populate import FaultInPages, check_vma_flags
-from mmactors.mm.step import Step
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 _ADDRESS_END: Final = 1 << 64
@@ -111,7 +110,7 @@ MadviseRequest = (
     | CollapseHugePages
     | FaultInPages
     | RmapRequest
-    | Step
+    | Label
 )
 MadviseSteps = Generator[MadviseRequest, int | None, int]
 _AreaSteps = Generator[MadviseRequest, int | None, tuple[Vma, int]]

@@ -9,8 +9,8 @@ from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
 from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, SPECIAL
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.entries.change_protection import Changed
-from mmactors.mm.fault.fault import is_present
 from mmactors.mm.lru.folio_batch import FolioBatches
+from mmactors.mm.page_table.entry import is_present
 from mmactors.mm.page_table.leaf_entries import LeafRange
 from mmactors.units import PAGE_SIZE
 

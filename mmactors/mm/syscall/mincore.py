@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.vma import Vma, linear_page_index, page_align
+from mmactors.mm.area.vm_flags import page_align
+from mmactors.mm.area.vma import Vma, linear_page_index
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 

@@ -16,15 +16,15 @@ from attrs import frozen
 
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.mman import MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT, MLOCK_ONFAULT
-from mmactors.mm.area.vma import (
+from mmactors.mm.area.vm_flags import (
     VM_HUGETLB,
     VM_LOCKED,
     VM_LOCKED_CLEAR_MASK,
     VM_LOCKONFAULT,
     VM_SPECIAL,
-    Vma,
     page_align,
 )
+from mmactors.mm.area.vma import Vma
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.area.vma_merge import change_vm_flags
 from mmactors.mm.fault.populate import Populate

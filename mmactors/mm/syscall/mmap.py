@@ -41,7 +41,7 @@ from mmactors.mm.area.mman import (
 )
 from mmactors.mm.area.overcommit import OVERCOMMIT_NEVER
 from mmactors.mm.area.unmapped_area import AreaSearched, get_unmapped_area
-from mmactors.mm.area.vma import (
+from mmactors.mm.area.vm_flags import (
     VM_ACCOUNT,
     VM_GROWSDOWN,
     VM_LOCKED,
@@ -54,11 +54,9 @@ from mmactors.mm.area.vma import (
     VM_SHARED,
     VM_SPECIAL,
     VM_WRITE,
-    Vma,
-    can_vma_merge_after,
-    can_vma_merge_before,
     page_align,
 )
+from mmactors.mm.area.vma import Vma, can_vma_merge_after, can_vma_merge_before
 from mmactors.mm.area.vma_adjust import RmapRequest, lock_rmap, unlock_rmap
 from mmactors.mm.area.vmacache import vmacache_invalidate
 from mmactors.mm.fault.populate import Populate

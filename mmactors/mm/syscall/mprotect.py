@@ -24,7 +24,7 @@ from mmactors.mm.area.mman import (
     PROT_SEM,
     PROT_WRITE,
 )
-from mmactors.mm.area.vma import (
+from mmactors.mm.area.vm_flags import (
     VM_ACCESS_FLAGS,
     VM_ACCOUNT,
     VM_GROWSDOWN,
@@ -33,9 +33,9 @@ from mmactors.mm.area.vma import (
     VM_NORESERVE,
     VM_SHARED,
     VM_WRITE,
-    Vma,
     page_align,
 )
+from mmactors.mm.area.vma import Vma
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.area.vma_merge import change_vm_flags
 from mmactors.mm.fault.populate import FaultInPages, populate_vma_page_range

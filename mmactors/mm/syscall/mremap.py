@@ -25,7 +25,7 @@ from mmactors.mm.area.mman import (
     MREMAP_MAYMOVE,
 )
 from mmactors.mm.area.unmapped_area import AreaSearched, get_unmapped_area
-from mmactors.mm.area.vma import (
+from mmactors.mm.area.vm_flags import (
     VM_ACCOUNT,
     VM_DONTEXPAND,
     VM_LOCKED,
@@ -33,14 +33,14 @@ from mmactors.mm.area.vma import (
     VM_MAYSHARE,
     VM_PFNMAP,
     VM_SHARED,
-    Vma,
-    linear_page_index,
     page_align,
 )
+from mmactors.mm.area.vma import Vma, linear_page_index
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.area.vma_merge import Properties, vma_merge
+from mmactors.mm.area.vma_split import may_split_vma, split_vma
 from mmactors.mm.fault.populate import Populate
-from mmactors.mm.syscall.munmap import MunmapRequest, do_munmap, may_split_vma, split_vma
+from mmactors.mm.syscall.munmap import MunmapRequest, do_munmap
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 _SPARE_AREAS: Final = 3

@@ -8,7 +8,7 @@ from mmactors.actors.program.process import Process
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.lock_stat import LockSideStatistics
-from mmactors.mm.area.vma import VM_ACCOUNT
+from mmactors.mm.area.vm_flags import VM_ACCOUNT
 from mmactors.mm.page_alloc.buddy import MANAGED_PAGES, WMARK_HIGH
 from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneLayout
 from mmactors.mm.vmstat import NODE_STAT_NAMES, NUMA_EVENT_NAMES, ZONE_STAT_NAMES

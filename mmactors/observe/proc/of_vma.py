@@ -11,7 +11,8 @@ from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
 from mmactors.arch.pte import ACCESSED, DIRTY, SPECIAL
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.vma import VM_LOCKED, VM_PFNMAP, Vma
+from mmactors.mm.area.vm_flags import VM_LOCKED, VM_PFNMAP
+from mmactors.mm.area.vma import Vma
 from mmactors.mm.rmap.rmap import PAGE_MAPPING_ANON
 from mmactors.observe.proc.process_view import PSS_SHIFT, SmapsNumbers, VmaView
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE

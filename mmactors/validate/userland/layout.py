@@ -13,7 +13,7 @@ from attrs import frozen
 from mmactors.arch.page import PG_DIRTY
 from mmactors.mm.area.mapped_file import MappedFile, Mapping, SpecialMapping
 from mmactors.mm.area.task import Task as FaultTask
-from mmactors.mm.area.vma import (
+from mmactors.mm.area.vm_flags import (
     VM_ACCOUNT,
     VM_DATA_DEFAULT_FLAGS,
     VM_DONTDUMP,
@@ -29,8 +29,8 @@ from mmactors.mm.area.vma import (
     VM_READ,
     VM_SHARED,
     VM_WRITE,
-    Vma,
 )
+from mmactors.mm.area.vma import Vma
 from mmactors.mm.fault.file_fault import shmem_add_to_page_cache
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 from mmactors.validate.userland.userland_machine import UserlandMachine

@@ -16,7 +16,7 @@ from mmactors.mm.area.mapped_file import FMODE_READ, FMODE_WRITE, MappedFile, Ma
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.rlimit import with_rlimit
 from mmactors.mm.area.sysctl import VmSysctls, is_vm_sysctl, set_vm_sysctl
-from mmactors.mm.area.vma import page_align
+from mmactors.mm.area.vm_flags import page_align
 from mmactors.mm.fault.handle_mm_fault import FaultSignal
 from mmactors.mm.syscall.brk import do_brk
 from mmactors.mm.syscall.madvise import do_madvise

@@ -24,7 +24,8 @@ from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.overcommit import Overcommit
 from mmactors.mm.area.sysctl import VmSysctls
 from mmactors.mm.area.unmapped_area import AreaSearched
-from mmactors.mm.area.vma import VM_SEQ_READ, Vma
+from mmactors.mm.area.vm_flags import VM_SEQ_READ
+from mmactors.mm.area.vma import Vma
 from mmactors.mm.area.vma_adjust import RmapRequest, unlink_vma
 from mmactors.mm.entries.change_protection import change_protection
 from mmactors.mm.entries.copy_page_range import EntriesCopied, PageCopied, copy_page_range
@@ -36,19 +37,13 @@ from mmactors.mm.entries.move_page_tables import (
     move_page_tables,
 )
 from mmactors.mm.entries.zap import release_pages, zap_pte_range
+from mmactors.mm.fault.context import FaultContext
 from mmactors.mm.fault.fault import (
     READ_UNLOCKED,
     VM_FAULT_ERROR,
     VM_FAULT_OOM,
     VM_FAULT_RETRY,
-    AllocPage,
-    FaultContext,
-    FlushPage,
-    FreePage,
-    LockPage,
     ReadPage,
-    UnlockPage,
-    is_access_allowed,
 )
 from mmactors.mm.fault.handle_mm_fault import (
     Downgrade,
@@ -62,9 +57,18 @@ from mmactors.mm.lru.folio_batch import FolioBatches, is_lockable
 from mmactors.mm.page_cache.page_cache import filemap_add_folio
 from mmactors.mm.page_cache.readahead import sync_mmap_window
 from mmactors.mm.page_cache.shmem import delete_from_page_cache, mapped_range
+from mmactors.mm.page_table.entry import is_access_allowed
 from mmactors.mm.page_table.page_table import AllocTable, FreedTable, FreeTable, PageTable
+from mmactors.mm.request import (
+    AllocPage,
+    FlushPage,
+    FreePage,
+    LockPage,
+    LockPtes,
+    UnlockPage,
+    UnlockPtes,
+)
 from mmactors.mm.rmap.rmap import is_anon, put_page, reset_freed_page
-from mmactors.mm.step import LockPtes, UnlockPtes
 from mmactors.mm.syscall import madvise
 from mmactors.mm.syscall.madvise_pages import madvise_cold_pte_range, madvise_free_pte_range
 from mmactors.mm.syscall.mlock import LockPages

@@ -1,0 +1,190 @@
+"""Labels: what a step does, which shared objects it touches, and how; the names of all objects.
+
+State that several actors touch is reached in steps. A step has a label; guard mode holds every
+access against it, and a search decides by it which orders of steps are the same. A mechanism that
+is driven by an actor yields the label of what it does until its next request; an actor takes a step
+with `await engine.step(label)`. Names are made here and nowhere else. `races/objects.py` says what
+an object of a machine holds.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Final
+
+from attrs import frozen
+
+
+class Mode(Enum):
+    """How a step touches an object. Adds commute with adds; reads with reads."""
+
+    READ = "r"
+    WRITE = "w"
+    ADD = "a"
+
+    __hash__ = object.__hash__  # That of Enum is Python; touches are looked up all the time.
+
+
+Touch = tuple[str, Mode]
+"""An object, and how it is touched."""
+Touches = tuple[Touch, ...]
+
+
+@frozen
+class Label:
+    """What a step does: its text, and the objects it touches."""
+
+    text: str
+    touches: Touches
+
+
+WantsStep = Callable[[], bool]
+"""Whether somebody asks for steps."""
+
+
+def never() -> bool:
+    """Answer for machines on which nobody asks for steps."""
+    return False
+
+
+PAGE_TABLES: Final = "page_tables"
+PAGES: Final = "pages"
+DATA: Final = "data"
+PAGEBLOCK: Final = "pageblock"
+PCP: Final = "pcp"
+VMSTAT: Final = "vmstat"
+ZONELISTS: Final = "zonelists"
+RSS: Final = "rss"
+VMAS: Final = "vmas"
+ANON_VMA: Final = "anon_vma"
+I_MMAP: Final = "i_mmap"
+PAGE_CACHE: Final = "page_cache"
+I_SIZE: Final = "i_size"
+STORE: Final = "store"
+TLB: Final = "tlb"
+TLB_GEN: Final = "tlb_gen"
+TLB_FLUSH_PENDING: Final = "tlb_flush_pending"
+MM_CPUMASK: Final = "mm_cpumask"
+MM_FLAGS: Final = "mm_flags"
+PAGE_LOCK: Final = "page_lock"
+VALUE: Final = "value"
+RCU: Final = "rcu"
+
+
+def pte(index: int) -> str:
+    """Name a word of a page table, by its index in memory."""
+    return f"{PAGE_TABLES}[{index}]"
+
+
+def page(pfn: int) -> str:
+    """Name a struct page."""
+    return f"{PAGES}[{pfn}]"
+
+
+def data(pfn: int) -> str:
+    """Name what a page contains."""
+    return f"{DATA}[{pfn}]"
+
+
+def pageblock(block: int) -> str:
+    """Name the type of a pageblock, by its number: PFN >> pageblock_order."""
+    return f"{PAGEBLOCK}[{block}]"
+
+
+def pcp(cpu: int) -> str:
+    """Name the page lists of a CPU."""
+    return f"{PCP}[{cpu}]"
+
+
+def vmstat(zone: int) -> str:
+    """Name the counters of a zone."""
+    return f"{VMSTAT}[{zone}]"
+
+
+def rss(ctx_id: int) -> str:
+    """Name an address space's rss counters."""
+    return f"{RSS}[{ctx_id}]"
+
+
+def areas(ctx_id: int) -> str:
+    """Name an address space's areas."""
+    return f"{VMAS}[{ctx_id}]"
+
+
+def mm_flags(ctx_id: int) -> str:
+    """Name an address space's flags (mm->flags)."""
+    return f"{MM_FLAGS}[{ctx_id}]"
+
+
+def mm_cpumask(ctx_id: int) -> str:
+    """Name the set of CPUs on which an address space has been loaded."""
+    return f"{MM_CPUMASK}[{ctx_id}]"
+
+
+def tlb_gen(ctx_id: int) -> str:
+    """Name the number of flushes of an address space."""
+    return f"{TLB_GEN}[{ctx_id}]"
+
+
+def tlb_flush_pending(ctx_id: int) -> str:
+    """Name the number of gathers that are open in an address space."""
+    return f"{TLB_FLUSH_PENDING}[{ctx_id}]"
+
+
+def tlb(cpu: int) -> str:
+    """Name the translations that a CPU knows."""
+    return f"{TLB}[{cpu}]"
+
+
+def rcu(cpu: int) -> str:
+    """Name the read sections of a CPU."""
+    return f"{RCU}[{cpu}]"
+
+
+def cpu_context(cpu: int) -> str:
+    """Name what runs on a CPU; interrupts write it."""
+    return f"cpu{cpu}"
+
+
+def anon_vma_tree(number: int) -> str:
+    """Name the tree of an anon_vma."""
+    return f"{ANON_VMA}[{number}]"
+
+
+def i_mmap(number: int) -> str:
+    """Name the areas that map an inode."""
+    return f"{I_MMAP}[{number}]"
+
+
+def page_cache(number: int) -> str:
+    """Name all of an inode's page cache."""
+    return f"{PAGE_CACHE}[{number}]"
+
+
+def cached_page(number: int, index: int) -> str:
+    """Name one slot of an inode's page cache."""
+    return f"{PAGE_CACHE}[{number}][{index}]"
+
+
+def i_size(number: int) -> str:
+    """Name the size of an inode."""
+    return f"{I_SIZE}[{number}]"
+
+
+def stored_page(number: int, index: int) -> str:
+    """Name a page of an inode on its device."""
+    return f"{STORE}[{number}][{index}]"
+
+
+def page_lock(pfn: int) -> str:
+    """Name a page's lock."""
+    return f"{PAGE_LOCK}[{pfn:#x}]"
+
+
+def value(ctx_id: int, vpn: int) -> str:
+    """Name what a process knows of a page of its memory (checkers)."""
+    return f"{VALUE}[{ctx_id}][{vpn:#x}]"
+
+
+def values(ctx_id: int) -> str:
+    """Name what a process knows of all its memory (checkers)."""
+    return f"{VALUE}[{ctx_id}]"
