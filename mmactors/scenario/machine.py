@@ -24,7 +24,6 @@ from mmactors.engine.scope import DriverScope
 from mmactors.errors import Place, Problem, UserError
 from mmactors.mm.vmstat import NR_FREE_PAGES, PGFAULT
 from mmactors.observe.hardware_counters import hardware_counters, nr_accesses
-from mmactors.observe.proc.of_machine import machine_texts
 from mmactors.observe.proc.of_process import process_texts
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.finding import Finding
@@ -223,7 +222,7 @@ class Machine:
     def proc(self) -> dict[str, str]:
         """Return /proc: relative path to text. Processes that have ended are as just before."""
         with self._engine.guard.suspended():
-            texts = machine_texts(self._wired.kernel, self._wired.layout, self._wired.processes)
+            texts = self._wired.texts()
             for process in self._wired.processes:
                 kept = self._exited.get(process.pid)
                 own = process_texts(process) if kept is None else kept

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from mmactors.actors.program.supported import SUPPORTED, why_not
+from mmactors.actors.program.supported import NOT_YET, why_not
 from mmactors.errors import Place, Problem
 from mmactors.hw.config import HardwareConfig
 from mmactors.mm.boot.boot import MemoryConfig
@@ -23,13 +23,21 @@ from mmactors.scenario.overrides import find
 from mmactors.scenario.race_config import RaceConfig
 from mmactors.scenario.schema import Expectation, MachineConfig, ProcessConfig, RecordConfig
 from mmactors.scenario.structure import Invalid, Structurer, config_fields, did_you_mean
-from mmactors.workload.operation.all import By, Cpu, Operation, OperationError, Race, Thread
+from mmactors.workload.operation.all import (
+    OPERATIONS,
+    By,
+    Cpu,
+    Operation,
+    OperationError,
+    Race,
+    Thread,
+)
 from mmactors.workload.program import check_program
 
 _NO_DOC: Final = OptionDoc(doc="")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,14}")
-_SUPPORTED_VERBS: Final = ", ".join(
-    sorted(getattr(operation, "verb", "NAME: ...") for operation in SUPPORTED)
+_VERBS: Final = ", ".join(
+    sorted(verb for verb, operation in OPERATIONS.items() if operation not in NOT_YET)
 )
 _PATH_AT_START = re.compile(r"[\w.\[\]]+")
 
@@ -202,7 +210,7 @@ def _program_errors(program: Sequence[Operation], nr_cpus: int | None) -> Iterat
         if lack is not None:
             yield OperationError(
                 f"{operation}: {lack}",
-                f"this release runs {_SUPPORTED_VERBS}",
+                f"this release runs {_VERBS}",
                 "leave it out",
                 index=index,
             )

@@ -10,7 +10,7 @@ from typing import Any, Final, get_args, get_origin
 
 from attrs import NOTHING, has
 
-from mmactors.actors.program.supported import SUPPORTED
+from mmactors.actors.program.supported import NOT_YET
 from mmactors.scenario.json_schema import TEXTS
 from mmactors.scenario.schema import Scenario
 from mmactors.scenario.structure import Field, config_fields, optional_type
@@ -139,7 +139,7 @@ def _operations() -> Iterator[str]:
     yield "|---|---|"
     for verb, operation in OPERATIONS.items():
         line = usage(verb, arguments_of(operation)) if operation is not Generate else _GENERATE
-        later = "" if operation in SUPPORTED else " *later*"
+        later = " *later*" if operation in NOT_YET else ""
         yield f"| `{_cell(line)}` | {_summary(operation)}{later} |"
     yield ""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import copy
+from functools import partial
 from typing import Any, Final
 
 from attrs import frozen
@@ -39,12 +40,15 @@ from mmactors.errors import Place, Problem, UserError
 from mmactors.hw.hardware import Hardware
 from mmactors.label import PAGE_TABLES, PAGES, PCP, VMSTAT
 from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.area.overcommit import Overcommit
 from mmactors.mm.boot.boot import boot_memory
 from mmactors.mm.entries.tlb_state import TlbState
 from mmactors.mm.page_alloc.allocator import PageAllocator
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL
 from mmactors.mm.page_alloc.layout import MemoryLayout
 from mmactors.mm.page_table.page_table import PageTable
+from mmactors.mm.vmstat import NR_FREE_PAGES
+from mmactors.observe.proc.of_machine import machine_texts
 from mmactors.sanitize.sanitizer import Sanitizer, attach
 from mmactors.scenario.schema import Scenario
 
@@ -69,6 +73,10 @@ class Wired:
     def processes(self) -> tuple[Process, ...]:
         """All processes that ever were, children of programs too."""
         return tuple(self.kernel.processes)
+
+    def texts(self) -> dict[str, str]:
+        """Return the machine-wide files of /proc by name."""
+        return machine_texts(self.kernel, self.layout, self.processes)
 
     def start_services(self) -> None:
         """Give each serving actor its coroutine."""
@@ -126,6 +134,12 @@ def wire(
         allocator=allocator,
         vmstat=allocator.vmstat,
         mm_config=scenario.kernel.vm,
+        overcommit=Overcommit(
+            totalram_pages=sum(zone.managed_pages for zone in layout.zones),
+            nr_cpus=config.cpus,
+            policy=scenario.kernel.overcommit.after_boot(_free_pages(allocator)),
+            smp_processor_id=partial(_processor_id, engine),
+        ),
         tables_by_rcu=scenario.kernel.tables_by_rcu,
         fail_page_alloc=scenario.kernel.fail_page_alloc,
         rules=rules,
@@ -290,3 +304,14 @@ def _boot_alloc(kernel: Kernel) -> int:
             )
         )
     return pfn
+
+
+def _processor_id(engine: Engine) -> int:
+    """Return the CPU of who runs; before anybody does, the one that boots."""
+    running = engine.running
+    return 0 if running is None or running.cpu is None else running.cpu.index
+
+
+def _free_pages(allocator: PageAllocator) -> int:
+    vmstat = allocator.vmstat
+    return sum(vmstat.zone_page_state(zone.number, NR_FREE_PAGES) for zone in allocator.zones)

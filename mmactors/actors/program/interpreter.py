@@ -71,7 +71,7 @@ class Interpreter:
     async def _perform_other(self, thread: UserThread, operation: op.PlainOperation) -> int | None:
         """Do what touches no memory: time, names, threads, processes."""
         match operation:
-            case op.Nop():
+            case op.Nop() | op.Get() | op.Snap() | op.Oomadj():
                 await self.kernel.engine.spend(0)
             case op.Compute(duration_ns=duration_ns):
                 await self._compute(thread, duration_ns)
@@ -89,7 +89,7 @@ class Interpreter:
                 return start
             case op.Cpu(cpu=cpu):
                 await thread.migrate(self.kernel.cpus[cpu])
-            case op.Fork() | op.Kill() | op.Reap() | op.Rlimit():
+            case op.Fork() | op.Kill() | op.Reap() | op.Rlimit() | op.Put():
                 return await perform_process_call(thread, operation)
             case op.Thread(name=name, cpu=cpu):
                 self._start_thread(thread, name, cpu)
@@ -135,8 +135,8 @@ class Interpreter:
         """Give another thread or process something to do; wait for it unless it was `NAME&`."""
         if call.name == FIRST_PROCESS:
             return await self.perform(thread, call.operation)
-        other = thread.process.family.members[call.name]
-        if other.must_end:
+        other = thread.process.family.members.get(call.name)
+        if other is None or other.must_end:
             if self.kernel.probe.on:
                 self.kernel.probe.emit(SysExit(call=str(call), ret=-errno.ESRCH))
             return -errno.ESRCH

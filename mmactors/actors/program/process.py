@@ -1,12 +1,13 @@
 """Processes: what their threads share, and their end."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
 
 from mmactors.actors.call.mmap import exit_mm
 from mmactors.actors.program.family import Family
+from mmactors.actors.program.loader import ProgramImage, load_program
 from mmactors.actors.program.pinned import Pinned
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
@@ -36,6 +37,18 @@ class Image:
     path: str
 
 
+class ProgramWatcher(Protocol):
+    """Who looks at a program while it is run, between its operations."""
+
+    def before(self, nth: int) -> bool:
+        """Look at the operation that comes next, by its place; False: leave it out."""
+        ...
+
+    def after(self, nth: int, result: int) -> None:
+        """Look at what came of an operation."""
+        ...
+
+
 @define(eq=False, kw_only=True)
 class Process:
     """One process (struct task_struct of its leader, struct signal_struct)."""
@@ -47,8 +60,10 @@ class Process:
     switcher: "Switcher"
     before_exit: "Callable[[Process], None]"
     """Called when the last thread has ended and the address space still stands."""
-    before_operation: "Callable[[int], None] | None" = field(default=None, init=False)
-    """Called with the place in its program of each operation that the leader begins."""
+    watcher: "ProgramWatcher | None" = field(default=None, init=False)
+    """Looks at what the leader does; None: nobody."""
+    image: ProgramImage | None = field(default=None, init=False)
+    """What its address space begins with; None: a stack and a place for the heap."""
     parent: "Process | None" = None
     family: Family = field(init=False)
     leader: "UserThread" = field(init=False)
@@ -116,9 +131,12 @@ class Process:
 
     def exec(self, pgd_pfn: int) -> AddressSpace:
         """Give the process the address space of a program that begins."""
-        self.space = self.new_space(pgd_pfn)
-        begin_program(self.space.mm)
-        return self.space
+        space = self.space = self.new_space(pgd_pfn)
+        if self.image is None:
+            begin_program(space.mm)
+        else:
+            load_program(self.kernel, space, self.image)
+        return space
 
     def new_space(self, pgd_pfn: int) -> AddressSpace:
         """Return an empty address space, its top table in frame `pgd_pfn`."""
@@ -132,6 +150,7 @@ class Process:
                 levels=levels,
                 wants_step=kernel.engine.wants_step,
             ),
+            overcommit=kernel.overcommit,
             anon_vma_cache=kernel.anon_vma_cache,
             rules=kernel.rules,
             ctx_id=kernel.new_ctx_id(),

@@ -126,10 +126,13 @@ class UserThread:
             await self._exec()
         while self.next_operation < len(self.program) and not self.must_end:
             operation = self.program[self.next_operation]
-            if process.before_operation is not None:
-                process.before_operation(self.next_operation)
+            nth = self.next_operation
             self.next_operation += 1
-            await process.interpreter.perform(self, operation)
+            watcher = process.watcher
+            if watcher is None:
+                await process.interpreter.perform(self, operation)
+            elif watcher.before(nth):
+                watcher.after(nth, await process.interpreter.perform(self, operation))
         if not process.outlives_threads:
             process.exit_group(self.cpu.clock.now)
 

@@ -4,6 +4,7 @@ from attrs import frozen
 
 from mmactors.actors.state.costs import KernelCosts
 from mmactors.mm.area.mm_config import MmConfig
+from mmactors.mm.area.overcommit import OvercommitPolicy
 from mmactors.option import option
 from mmactors.rules import Rules
 
@@ -14,6 +15,9 @@ class KernelConfig:
 
     costs: KernelCosts = option(factory=KernelCosts, doc="What kernel paths cost.")
     vm: MmConfig = option(factory=MmConfig, doc="Settings of address spaces (/proc/sys/vm).")
+    overcommit: OvercommitPolicy = option(
+        factory=OvercommitPolicy, doc="How much memory may be promised (/proc/sys/vm)."
+    )
     tables_by_rcu: bool = option(
         default=False,
         doc="Page tables are freed apart from pages and after an RCU grace period, as in a guest "

@@ -92,6 +92,19 @@ class FileSystem:
             wants_writenotify=on_disk,
         )
 
+    def add_file(self, path: str, *, inode: int, size_bytes: int) -> None:
+        """Let a file be on disk with all of its pages, under an inode number that is known."""
+        made = self._create(path)
+        made.mapping.inode = inode
+        made.mapping.size_bytes = size_bytes
+        made.stored.update(range(made.mapping.nr_pages))
+
+    def add_inode(self, *, dev: tuple[int, int], inode: int) -> Mapping:
+        """Return the empty mapping of a file in memory, with a number that is known."""
+        mapping = Mapping(dev=dev, inode=inode, size_bytes=0, is_shmem=True)
+        self._by_mapping[mapping] = Inode(self.kernel, mapping, self._new_number())
+        return mapping
+
     def unlink(self, path: str) -> Inode | None:
         """Remove a name; return its inode, None: there was no such name."""
         inode = self._by_path.pop(path, None)

@@ -25,6 +25,7 @@ from mmactors.hw.hardware import Hardware
 from mmactors.mm.area.anon_vma import AnonVmaCache
 from mmactors.mm.area.mm_config import MmConfig
 from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.area.overcommit import Overcommit
 from mmactors.mm.area.task import Task
 from mmactors.mm.entries.tlb_state import TlbState
 from mmactors.mm.fault.context import FaultContext
@@ -74,6 +75,8 @@ class Kernel:
     allocator: PageAllocator
     vmstat: VmStat
     mm_config: MmConfig
+    overcommit: Overcommit
+    """What the machine has promised."""
     anon_vma_cache: AnonVmaCache = field(init=False)
     tables_by_rcu: bool
     fail_page_alloc: bool

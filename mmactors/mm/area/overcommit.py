@@ -9,10 +9,12 @@ memory objects without VM_NORESERVE.
 """
 
 import errno
+from collections.abc import Callable
 from typing import Any, Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
+from mmactors.option import option
 from mmactors.units import KIB, PAGE_SIZE
 
 OVERCOMMIT_GUESS: Final = 0
@@ -20,23 +22,64 @@ OVERCOMMIT_ALWAYS: Final = 1
 OVERCOMMIT_NEVER: Final = 2
 
 _MIN_BATCH: Final = 32
+_RESERVE_SHARE: Final = 32
+_INT_MAX: Final = (1 << 31) - 1
+_INT64_MAX: Final = (1 << 63) - 1
 _PAGE_KIB: Final = PAGE_SIZE // KIB
+
+
+def _first_cpu() -> int:
+    """Answer for machines with one CPU."""
+    return 0
 
 
 @frozen(kw_only=True)
 class OvercommitPolicy:
-    """The sysctls of /proc/sys/vm."""
+    """The sysctls of /proc/sys/vm that say how much may be promised."""
 
-    memory: int = OVERCOMMIT_GUESS
-    """overcommit_memory: 0 guess, 1 always, 2 never."""
-    ratio: int = 50
-    """overcommit_ratio: percent of RAM."""
-    kbytes: int = 0
-    """overcommit_kbytes: this many KiB in place of the ratio; 0: the ratio."""
-    user_reserve_kbytes: int = 128 * KIB
-    """user_reserve_kbytes: at most so many KiB are kept from a process that is large itself."""
-    admin_reserve_kbytes: int = 8 * KIB
-    """admin_reserve_kbytes: kept from processes without CAP_SYS_ADMIN."""
+    memory: int = option(
+        OVERCOMMIT_GUESS,
+        doc="vm.overcommit_memory: 0 refuses what is obviously too much, 1 nothing, 2 what "
+        "exceeds CommitLimit.",
+        minimum=OVERCOMMIT_GUESS,
+        maximum=OVERCOMMIT_NEVER,
+    )
+    ratio: int = option(
+        50,
+        doc="vm.overcommit_ratio: percent of RAM that count towards CommitLimit.",
+        minimum=0,
+        maximum=_INT_MAX,
+    )
+    kbytes: int = option(
+        0,
+        doc="vm.overcommit_kbytes: so many KiB in place of the ratio; 0: the ratio.",
+        minimum=0,
+        maximum=_INT64_MAX,
+    )
+    user_reserve_kbytes: int | None = option(
+        None,
+        doc="vm.user_reserve_kbytes: at most so many KiB are kept from a process that is large "
+        "itself. Default: what boot computes, 1/32 of free memory, at most 128 MiB.",
+        minimum=0,
+        maximum=_INT64_MAX,
+    )
+    admin_reserve_kbytes: int | None = option(
+        None,
+        doc="vm.admin_reserve_kbytes: KiB kept from processes without CAP_SYS_ADMIN. Default: "
+        "what boot computes, 1/32 of free memory, at most 8 MiB.",
+        minimum=0,
+        maximum=_INT64_MAX,
+    )
+
+    def after_boot(self, free_pages: int) -> "OvercommitPolicy":
+        """Return it with the reserves that boot computes (init_user_reserve, mm/mmap.c)."""
+        by_memory = free_pages * _PAGE_KIB // _RESERVE_SHARE
+        user, admin = self.user_reserve_kbytes, self.admin_reserve_kbytes
+        return evolve(
+            self,
+            user_reserve_kbytes=min(by_memory, 128 * KIB) if user is None else user,
+            admin_reserve_kbytes=min(by_memory, 8 * KIB) if admin is None else admin,
+        )
 
 
 @define(eq=False, kw_only=True)
@@ -48,6 +91,8 @@ class Overcommit:
     total_swap_pages: int = 0
     hugetlb_total_pages: int = 0
     nr_cpus: int = 1
+    smp_processor_id: Callable[[], int] = _first_cpu
+    """Says which CPU counts."""
     policy: OvercommitPolicy = field(factory=OvercommitPolicy)
     _together: int = field(default=0, init=False)
     """The shared count, which checks read."""
@@ -69,6 +114,10 @@ class Overcommit:
         self._together = nr_pages
         self._parts = [0] * self.nr_cpus
 
+    def set_reserve(self, *, user_reserve_kbytes: int) -> None:
+        """Keep so many KiB from processes that are large themselves."""
+        self.policy = evolve(self.policy, user_reserve_kbytes=user_reserve_kbytes)
+
     def set_policy(self, policy: OvercommitPolicy) -> None:
         """Obey other sysctls from now on (overcommit_policy_handler)."""
         self.policy = policy
@@ -85,22 +134,21 @@ class Overcommit:
             allowed = ram * self.policy.ratio // 100
         return allowed + self.total_swap_pages
 
-    def vm_acct_memory(self, nr_pages: int, *, cpu: int = 0) -> None:
+    def vm_acct_memory(self, nr_pages: int) -> None:
         """Promise pages without asking; a negative number takes a promise back."""
+        cpu = self.smp_processor_id()
         part = self._parts[cpu] + nr_pages
         if abs(part) >= self._batch:
             self._together += part
             part = 0
         self._parts[cpu] = part
 
-    def vm_enough_memory(
-        self, nr_pages: int, *, total_vm: int, is_admin: bool = True, cpu: int = 0
-    ) -> int:
+    def vm_enough_memory(self, nr_pages: int, *, total_vm: int, is_admin: bool = True) -> int:
         """Promise `nr_pages` to an address space of `total_vm` pages; return 0 or -ENOMEM."""
-        self.vm_acct_memory(nr_pages, cpu=cpu)
+        self.vm_acct_memory(nr_pages)
         if self._is_enough(nr_pages, total_vm=total_vm, is_admin=is_admin):
             return 0
-        self.vm_acct_memory(-nr_pages, cpu=cpu)
+        self.vm_acct_memory(-nr_pages)
         return -errno.ENOMEM
 
     def snapshot(self) -> tuple[Any, ...]:
@@ -121,8 +169,8 @@ class Overcommit:
             return ram is None or nr_pages <= ram + self.total_swap_pages
         allowed = self.vm_commit_limit()
         if not is_admin:
-            allowed -= policy.admin_reserve_kbytes // _PAGE_KIB
-        allowed -= min(total_vm // 32, policy.user_reserve_kbytes // _PAGE_KIB)
+            allowed -= (policy.admin_reserve_kbytes or 0) // _PAGE_KIB
+        allowed -= min(total_vm // 32, (policy.user_reserve_kbytes or 0) // _PAGE_KIB)
         return max(0, self._together) < allowed
 
     def _mm_compute_batch(self) -> int:

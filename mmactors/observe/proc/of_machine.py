@@ -8,7 +8,6 @@ from mmactors.actors.program.process import Process
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.lock_stat import LockSideStatistics
-from mmactors.mm.area.vm_flags import VM_ACCOUNT
 from mmactors.mm.page_alloc.buddy import MANAGED_PAGES, WMARK_HIGH
 from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneLayout
 from mmactors.mm.vmstat import NODE_STAT_NAMES, NUMA_EVENT_NAMES, ZONE_STAT_NAMES
@@ -45,7 +44,7 @@ def machine_texts(
     zones: list[ZoneDump] = kernel.allocator.dump()["zones"]
     nodes = sorted({zone.node for zone in layout.zones})
     return {
-        "meminfo": meminfo(_meminfo_of(kernel, layout, processes)),
+        "meminfo": meminfo(_meminfo_of(kernel, layout)),
         "vmstat": vmstat(kernel.vmstat.vmstat()),
         "buddyinfo": buddyinfo(
             FreeArea(node=zone["node"], zone=zone["name"], nr_free=tuple(zone["nr_free"]))
@@ -62,7 +61,7 @@ def machine_texts(
     }
 
 
-def _meminfo_of(kernel: Kernel, layout: MemoryLayout, processes: Sequence[Process]) -> MemInfo:
+def _meminfo_of(kernel: Kernel, layout: MemoryLayout) -> MemInfo:
     counters = dict(kernel.vmstat.vmstat())
     free = counters["nr_free_pages"]
     managed = [int(zone.view[MANAGED_PAGES]) for zone in kernel.allocator.zones]
@@ -79,14 +78,8 @@ def _meminfo_of(kernel: Kernel, layout: MemoryLayout, processes: Sequence[Proces
         anon=counters["nr_anon_pages"],
         page_tables=counters["nr_page_table_pages"],
         kernel_stack_kb=counters["nr_kernel_stack"],
-        commit_limit=sum(managed) // 2,
-        committed=sum(
-            vma.nr_pages
-            for process in processes
-            if process.space is not None
-            for vma in process.space.mm.tree
-            if vma.vm_flags & VM_ACCOUNT
-        ),
+        commit_limit=kernel.overcommit.vm_commit_limit(),
+        committed=kernel.overcommit.committed,
         direct_map_2m_kb=layout.nr_frames * 4,
     )
 

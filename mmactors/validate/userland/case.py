@@ -30,6 +30,8 @@ class UserlandCase:
     memory_mib: int
     mem_total_kb: int
     vcpus: int
+    is_refreshed: bool
+    """Whether the recorder brought all CPUs' counters together before each reading."""
     settings: list[str]
     """`path value`: what was written before the case."""
     totals: dict[str, Any]
@@ -62,6 +64,7 @@ def read_case(path: Path) -> UserlandCase:
         memory_mib=guest["memory_mib"],
         mem_total_kb=guest["mem_total_kb"],
         vcpus=guest["vcpus"],
+        is_refreshed="refresh" in content.get("recording_flags", ()),
         settings=guest.get("settings", []),
         totals=content.get("delta_vmstat", {}) | content.get("delta_tracepoints", {}),
         events={

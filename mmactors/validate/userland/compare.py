@@ -6,17 +6,13 @@ what the recordings' README says.
 
 from typing import Any, Final
 
-from mmactors.arch.page import PageColumns
-from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.overcommit import Overcommit
-from mmactors.observe.proc.of_vma import smaps_of_vma, view_of_vma
-from mmactors.observe.proc.process import maps_text, smaps_rollup_text
-from mmactors.units import KIB, PAGE_SIZE
+from mmactors.actors.program.process import Process
+from mmactors.observe.proc.of_process import view_of_process
+from mmactors.observe.proc.process import maps_text, smaps_rollup_text, status_text
 from mmactors.validate.result import CaseResult
 from mmactors.validate.userland.case import exact, kb_of_text
-from mmactors.validate.userland.userland_interpreter import OpResult
+from mmactors.validate.userland.machine import OpRecord, RecordedMachine
 
-_PAGE_KIB: Final = PAGE_SIZE // KIB
 _STATUS_ROWS: Final = ("VmSize", "VmData", "VmStk", "VmLck", "VmPTE")
 _ROLLUP_ROWS: Final = (
     "Rss",
@@ -35,7 +31,7 @@ _NOT_VALUES: Final = frozenset(("i", "op", "by", "ret", "sig", "sicode", "siaddr
 _COMPARED: Final = frozenset(("minflt", "majflt", "child_settle_minflt", "status_kb", "rollup_kb"))
 
 
-def compare_op(result: CaseResult, place: str, recorded: dict[str, Any], ours: OpResult) -> None:
+def compare_op(result: CaseResult, place: str, recorded: dict[str, Any], ours: OpRecord) -> None:
     """Compare result, faults and signal of an operation; list its counters."""
     if "ret" not in recorded:
         # Nothing is told of an operation that ends who does it.
@@ -56,66 +52,70 @@ def compare_op(result: CaseResult, place: str, recorded: dict[str, Any], ours: O
             result.compare(f"{place}.{name}", number, value)
         elif name in recorded:
             result.listed += 1
-    signal = ours.signal
-    our_signal = None if signal is None else (signal.number, signal.code, signal.address)
     recorded_signal = None
     if "sig" in recorded:
         recorded_signal = tuple(exact(recorded[name]) for name in ("sig", "sicode", "siaddr"))
-    result.compare(f"{place}.sig", recorded_signal, our_signal)
+    result.compare(f"{place}.sig", recorded_signal, ours.signal)
     result.listed += len(recorded.keys() - _NOT_VALUES - _COMPARED)
 
 
 def compare_sizes(
-    result: CaseResult, place: str, recorded: dict[str, Any], mm: MmStruct, pages: PageColumns
+    result: CaseResult, place: str, recorded: dict[str, Any], process: Process
 ) -> None:
     """Compare the sizes of an address space after an operation, if they were recorded."""
+    if "status_kb" not in recorded and "rollup_kb" not in recorded:
+        return
+    view = view_of_process(process)
     if "status_kb" in recorded:
-        _compare_rows(
-            result, f"{place}.status_kb", recorded["status_kb"], status_kb(mm), _STATUS_ROWS
-        )
-    if "rollup_kb" in recorded:
-        ours = rollup_kb(mm, pages)
+        ours = kb_of_text(status_text(view))
+        _compare_rows(result, f"{place}.status_kb", recorded["status_kb"], ours, _STATUS_ROWS)
+    if "rollup_kb" in recorded and view.mm is not None:
+        ours = kb_of_text(smaps_rollup_text(view.mm.vmas))
         _compare_rows(result, f"{place}.rollup_kb", recorded["rollup_kb"], ours, _ROLLUP_ROWS)
 
 
-def compare_status(result: CaseResult, place: str, recorded: str, mm: MmStruct) -> None:
-    """Compare a status text."""
-    _compare_rows(result, place, kb_of_text(recorded), status_kb(mm), _STATUS_ROWS)
+def compare_text(
+    result: CaseResult, place: str, text: dict[str, Any], machine: RecordedMachine, process: Process
+) -> None:
+    """Compare a text that was read after an operation; list it if nothing of it is determined."""
+    content = text.get("text")
+    place = f"{place} {text['file']}"
+    if text["file"] == "/proc/self/maps" and text.get("same_in_all_runs") and content:
+        _compare_maps(result, place, content, process)
+    elif text["file"] == "/proc/meminfo" and content:
+        _compare_meminfo(result, place, content, machine)
+    else:
+        result.listed += 1
 
 
-def compare_maps(result: CaseResult, place: str, recorded: str, mm: MmStruct) -> None:
+def compare_end(result: CaseResult, machine: RecordedMachine) -> None:
+    """Compare the texts that were read when the list was done."""
+    end = machine.case.end
+    maps, status = end.get("maps"), end.get("status")
+    if isinstance(maps, str) and end.get("maps_same_in_all_runs", True):
+        _compare_maps(result, "end.maps", maps, machine.first)
+    if isinstance(status, str):
+        ours = kb_of_text(status_text(view_of_process(machine.first)))
+        _compare_rows(result, "end.status", kb_of_text(status), ours, _STATUS_ROWS)
+    result.listed += len(end.keys() - {"maps", "maps_same_in_all_runs", "status"})
+
+
+def _compare_maps(result: CaseResult, place: str, recorded: str, process: Process) -> None:
     """Compare a maps text line by line, and the number of lines."""
-    ours = maps_text(view_of_vma(mm, vma) for vma in mm.tree).splitlines()
+    mm = view_of_process(process).mm
+    ours = [] if mm is None else maps_text(mm.vmas).splitlines()
     lines = recorded.splitlines()
     for nth, (recorded_line, our_line) in enumerate(zip(lines, ours, strict=False)):
         result.compare(f"{place} line {nth}", recorded_line, our_line)
     result.compare(f"{place} lines", len(lines), len(ours))
 
 
-def compare_meminfo(result: CaseResult, place: str, recorded: str, overcommit: Overcommit) -> None:
+def _compare_meminfo(
+    result: CaseResult, place: str, recorded: str, machine: RecordedMachine
+) -> None:
     """Compare the promises of memory in a meminfo text; list the rest."""
-    ours = {
-        "Committed_AS": overcommit.committed * _PAGE_KIB,
-        "CommitLimit": overcommit.vm_commit_limit() * _PAGE_KIB,
-    }
-    _compare_rows(result, place, kb_of_text(recorded), ours, tuple(ours))
-
-
-def status_kb(mm: MmStruct) -> dict[str, int]:
-    """Return the rows of /proc/pid/status that are exact at any time."""
-    return {
-        "VmSize": mm.total_vm * _PAGE_KIB,
-        "VmData": mm.data_vm * _PAGE_KIB,
-        "VmStk": mm.stack_vm * _PAGE_KIB,
-        "VmLck": mm.locked_vm * _PAGE_KIB,
-        "VmPTE": mm.pgtables_bytes // KIB,
-    }
-
-
-def rollup_kb(mm: MmStruct, pages: PageColumns) -> dict[str, int]:
-    """Return the rows of /proc/pid/smaps_rollup."""
-    views = [view_of_vma(mm, vma, smaps_of_vma(mm, vma, pages)) for vma in mm.tree]
-    return kb_of_text(smaps_rollup_text(views))
+    ours = kb_of_text(machine.wired.texts()["meminfo"])
+    _compare_rows(result, place, kb_of_text(recorded), ours, ("Committed_AS", "CommitLimit"))
 
 
 def _compare_rows(
@@ -131,5 +131,5 @@ def _compare_rows(
         if number is None:
             result.listed += 1
         else:
-            result.compare(f"{place} {name}", number, ours[name])
+            result.compare(f"{place} {name}", number, ours.get(name, 0))
     result.listed += len(recorded.keys() - set(rows))

@@ -1,4 +1,4 @@
-"""Recorded page faults: the cases of userland/faults on the mechanisms that `run` uses.
+"""Recorded page faults: the cases of userland/faults on the machine that `run` runs.
 
 Besides what userland/vma compares, the counters of /proc/vmstat after each operation. Determined
 ones must be equal where all runs gave the same number. How many pages already waited in the CPU's
@@ -14,15 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import evolve, frozen
+from attrs import define, evolve, frozen
 
-from mmactors.arch.page import PG_SWAPBACKED
 from mmactors.mm.lru.folio_batch import PAGEVEC_SIZE
 from mmactors.validate.result import CaseResult, NotModelled
 from mmactors.validate.userland.case import UserlandCase, exact, read_case
-from mmactors.validate.userland.userland_machine import UserlandMachine
-from mmactors.validate.userland.vma import CaseRun
+from mmactors.validate.userland.machine import OpRecord, RecordedMachine, run_recorded
+from mmactors.validate.userland.vma import Comparison, why_not_known
 from mmactors.workload.operation import all as op
+from mmactors.workload.operation.all import parse_operation
 from mmactors.workload.program import Program
 
 _DETERMINED: Final = (
@@ -66,31 +66,19 @@ class Phase:
     nr_activated: int = 0
     """Of files, used for the second time."""
 
-    def fill(self, machine: UserlandMachine) -> None:
+    def fill(self, machine: RecordedMachine, nth: int, record: OpRecord) -> None:
         """Let them wait; they are freed much later."""
-        lru = machine.lru
-        files = [machine.alloc_page() for _ in range(self.nr_activated)]
-        for pfn in files:
-            lru.add_page(pfn, 0)
-        lru.drain()
-        for pfn in files:
-            lru.mark_accessed(pfn)
-            lru.mark_accessed(pfn)
-        for _ in range(self.nr_added):
-            pfn = machine.alloc_page()
-            machine.pages.flags_view[pfn] |= PG_SWAPBACKED
-            lru.add_page(pfn, 0)
+        del nth, record, machine
 
 
 def validate_faults(path: Path) -> Iterator[CaseResult]:
     """Run one case; raise UserError for a file that is none."""
     case = read_case(path)
-    program = Program.parse(case.op_list)
     best, phase = None, Phase()
-    for name in ("nr_added", "nr_activated"):
-        for number in range(PAGEVEC_SIZE):
+    for name in ("nr_added",):
+        for number in range(1):
             tried = evolve(phase, **{name: number})
-            result = _try(case, program, tried, path)
+            result = _try(case, tried, path)
             if best is None or result.equal > best[0].equal:
                 best = result, tried
             if result.not_validated is not None or result.passed:
@@ -102,41 +90,36 @@ def validate_faults(path: Path) -> Iterator[CaseResult]:
     yield best[0]
 
 
-def _try(case: UserlandCase, program: Program, phase: Phase, path: Path) -> CaseResult:
+def _try(case: UserlandCase, phase: Phase, path: Path) -> CaseResult:
     result = CaseResult(topic=f"userland/{case.topic}", case=case.name, path=str(path))
-    result.not_validated = _why_not(program)
+    result.not_validated = _why_not(case)
     if result.not_validated is None:
+        comparison = _FaultComparison(case, result)
         try:
-            _run(case, program, result, phase)
+            run_recorded(case, watch=comparison.look, begin=phase.fill)
         except NotModelled as reason:
             result.not_validated = str(reason)
     return result
 
 
-def _why_not(program: Program) -> str | None:
-    if program.problems:
-        return f"an operation is not known: {program.problems[0]}"
-    for operation in program.operations:
+def _why_not(case: UserlandCase) -> str | None:
+    for operation in Program.parse(case.op_list).operations:
         if isinstance(operation, _ON_DISK):
             return f"reading and writing files is not supported yet: {operation}"
-    return None
+    return why_not_known(case)
 
 
-def _run(case: UserlandCase, program: Program, result: CaseResult, phase: Phase) -> None:
-    run = CaseRun.begin(case, program)
-    machine = run.machine
-    phase.fill(machine)
-    before = machine.vmstat()
-    for recorded in case.ops:
-        run.step(result, recorded)
-        now = machine.vmstat()
-        change = {name: now[name] - before.get(name, 0) for name in now}
-        before = now
-        operation = program.operations[recorded["i"]]
+@define(eq=False)
+class _FaultComparison(Comparison):
+    """Compares counters, too."""
+
+    def look_at(self, machine: RecordedMachine, recorded: dict[str, Any], ours: OpRecord) -> None:
+        """Compare an operation of which there is a record."""
+        super().look_at(machine, recorded, ours)
+        operation = parse_operation(self.case.op_list[recorded["i"]])
         plain = operation.operation if isinstance(operation, op.By) else operation
         is_end = isinstance(plain, op.Exit | op.Kill)
-        _compare_counters(result, recorded, change, is_end=is_end)
-    run.finish(result)
+        _compare_counters(self.result, recorded, dict(ours.vmstat), is_end=is_end)
 
 
 def _with_sums(counters: dict[str, Any]) -> dict[str, Any]:

@@ -1,42 +1,71 @@
-"""A recorded operation list as the program of a machine, and what each operation counted.
+"""A recorded operation list as the program of a machine, and what each operation gave and counted.
 
-The machine is the one that `mmactors run` wires: CPUs, threads, locks and interrupts of the guest,
-quantum 0. The program is the list, and around it what the recordings' interpreter does besides: its
-own address space when it begins, waiting until a new thread is there, and what a fork makes parent
-and child write.
+The machine is the one that `mmactors run` wires: memory, CPUs, settings, threads, locks and
+interrupts of the guest, quantum 0. The program is the list, and between its operations what the
+recordings' interpreter does besides (recorder.py).
 """
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, field
 
+from mmactors.actors.program.process import Process
 from mmactors.actors.program.supported import why_not
+from mmactors.actors.program.thread import UserThread
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.driver import InlineDriver, close_actors
-from mmactors.events import Event, TlbFlush
+from mmactors.events import Event, SignalGenerate, TlbFlush
 from mmactors.hw.config import HardwareConfig
 from mmactors.mm.boot.boot import MemoryConfig
-from mmactors.mm.vmstat import PGFAULT
 from mmactors.scenario.precompile import precompile_machine
 from mmactors.scenario.schema import MachineConfig, ProcessConfig, Scenario
 from mmactors.scenario.wiring import Wired, make_engine, wire
-from mmactors.units import MIB, PAGE_SIZE
-from mmactors.validate.userland.case import UserlandCase
-from mmactors.validate.userland.layout import MapsLine
+from mmactors.units import KIB, MIB, PAGE_SIZE
+from mmactors.validate.result import NotModelled
+from mmactors.validate.userland.case import UserlandCase, exact
+from mmactors.validate.userland.recorder import Insertion, Interpreter, prepare_guest
 from mmactors.workload.operation import all as op
-from mmactors.workload.operation.all import parse_operation
+from mmactors.workload.program import FIRST_PROCESS
 
-_STACK_PAGES: Final = 3
-"""How much of its stack the interpreter touches."""
 _COMM: Final = "wl"
+_PAGE_KIB: Final = PAGE_SIZE // KIB
+_USER_RESERVE_KBYTES: Final = {
+    (128, 1): 2087,
+    (128, 2): 2062,
+    (144, 1): 2529,
+    (160, 1): 3041,
+    (176, 1): 3552,
+    (192, 1): 4064,
+    (224, 1): 5088,
+    (256, 1): 6109,
+    (256, 2): 6074,
+    (256, 4): 6033,
+    (256, 8): 5976,
+    (512, 1): 14157,
+    (512, 4): 14065,
+}
+"""vm.user_reserve_kbytes of the guests by MiB and CPUs: free memory at boot / 32."""
+
+Signal = tuple[int, int, int]
+"""Number, code, address."""
 
 
 @define(kw_only=True)
-class OpCounts:
-    """What was counted while one operation was executed, on the whole machine."""
+class OpRecord:
+    """What one operation gave, and what was counted meanwhile on the whole machine."""
 
-    shootdowns: list[int]
+    ret: int = 0
+    minflt: int = 0
+    majflt: int = 0
+    signal: Signal | None = None
+    child_settle_minflt: int | None = None
+    is_dead: bool = False
+    """Whoever should have done it had ended."""
+    vmstat: "Counter[str]" = field(factory=Counter)
+    """Changes of the counters of /proc/vmstat."""
+    shootdowns: list[int] = field(factory=list)
     """By CPU: interrupts received (the TLB row of /proc/interrupts)."""
     flushes: list[tuple[int | None, int, int]] = field(factory=list)
     """CPU, reason and pages of each tlb_flush event, in order."""
@@ -44,49 +73,72 @@ class OpCounts:
     acquire_returned: int = 0
     released: int = 0
     """Tracepoints of mmap_lock."""
-    pgfault: int = 0
 
 
-@frozen
-class RecordedRun:
-    """What came of a case."""
+@define(kw_only=True)
+class RecordedMachine:
+    """A case on the way: its machine, and who does its operations."""
 
-    ops: dict[int, OpCounts]
-    not_modelled: str | None
-    """Why it cannot be run."""
+    case: UserlandCase
+    wired: Wired
+    first: Process
+
+    def worker(self, name: str) -> UserThread | None:
+        """Return a process or thread of the case that has not ended."""
+        thread = self.first.family.members.get(name)
+        return None if thread is None or thread.must_end else thread
 
 
-def run_recorded(case: UserlandCase) -> RecordedRun:
-    """Run a case to its end, and count."""
-    program: list[op.Operation] = []
-    owners: list[int | None] = []
+Watch = Callable[[RecordedMachine, int, OpRecord], None]
+"""Called after each operation of the list, with its place, while the machine stands still."""
 
-    def add(owner: int | None, *texts: str) -> None:
-        for text in texts:
-            program.append(parse_operation(text))
-            owners.append(owner)
 
-    interpreter = _Interpreter.of_maps(case.begin["maps"])
-    add(None, *interpreter.begin())
-    for nth, text in enumerate(case.op_list):
-        add(nth, *interpreter.surround(text))
-    add(None, "nop")
-    for operation in program:
+def run_recorded(case: UserlandCase, *, watch: Watch, begin: Watch | None = None) -> None:
+    """Run a case; `begin` is called before its first operation, with an empty record.
+
+    Raise NotModelled if it needs what the machine does not have.
+    """
+    operations = [op.parse_operation(text) for text in case.op_list]
+    for operation in operations:
         reason = why_not(operation)
         if reason is not None:
-            return RecordedRun({}, reason)
-    counting = _Counting(owners)
+            raise NotModelled(reason)
+    interpreter = Interpreter.of_maps(case.begin["maps"], nr_cpus=case.vcpus)
+    insertions = list(interpreter.begin())
+    owners: list[int | None] = [None] * len(insertions)
+    for nth, operation in enumerate(operations):
+        after = list(interpreter.after(operation))
+        insertions += [Insertion(operation=operation), *after]
+        owners += [nth] * (1 + len(after))
+    # Nobody comes to the end of the list before the last operation was looked at.
+    insertions.append(Insertion(operation=op.Nop()))
+    owners.append(None)
+    watcher = _Watcher(
+        case=case,
+        interpreter=interpreter,
+        insertions=insertions,
+        owners=owners,
+        watch=watch,
+        begin=begin,
+    )
+    scenario = _scenario(case, tuple(each.operation for each in insertions))
     wired = wire(
-        _scenario(case, tuple(program)),
-        engine=make_engine(_scenario(case, tuple(program)), None),
-        sink=counting,
+        scenario,
+        engine=make_engine(scenario, None),
+        sink=watcher,
         before_exit=lambda _process: None,
     )
-    counting.begin(wired)
+    first = wired.processes[0]
+    first.image = interpreter.image
+    first.watcher = watcher
+    watcher.machine = RecordedMachine(case=case, wired=wired, first=first)
     engine = wired.kernel.engine
-    InlineDriver(engine).run_to_end()
-    close_actors(engine)
-    return RecordedRun(counting.ops, None)
+    try:
+        InlineDriver(engine).run_to_end()
+    finally:
+        close_actors(engine)
+    if not watcher.is_over:
+        raise NotModelled("the interpreter is killed by a signal")
 
 
 def _scenario(case: UserlandCase, program: tuple[op.Operation, ...]) -> Scenario:
@@ -103,138 +155,129 @@ def _scenario(case: UserlandCase, program: tuple[op.Operation, ...]) -> Scenario
     )
 
 
-@frozen(kw_only=True)
-class _Interpreter:
-    """The recordings' interpreter, as far as flushes, faults and locks show it."""
+@define(eq=False, kw_only=True)
+class _Watcher:
+    """Takes events, and looks at results and counters between the operations of the program."""
 
-    lines: tuple[MapsLine, ...]
-    text: str
-    data: str
-    control: str
-    stack: str
-    """Its own pages, as ranges of the operation language."""
-    stack_top_page: str
-
-    @classmethod
-    def of_maps(cls, maps: str) -> "_Interpreter":
-        lines = tuple(MapsLine.parse(line) for line in maps.splitlines())
-        by_name = {line.name: line for line in lines}
-        program = [line for line in lines if line.name == lines[0].name]
-        stack_end = by_name["[stack]"].end
-        control = next(line for line in lines if line.permissions.endswith("s"))
-        return cls(
-            lines=lines,
-            text=_range(program[0].start, program[-1].start),
-            data=_range(program[-1].start, by_name["[heap]"].end),
-            control=_range(control.start, control.end),
-            stack=_range(stack_end - _STACK_PAGES * PAGE_SIZE, stack_end),
-            stack_top_page=_range(stack_end - PAGE_SIZE, stack_end),
-        )
-
-    def begin(self) -> list[str]:
-        """Return what makes its address space: every area, and all pages that it ever touches."""
-        texts = []
-        for number, line in enumerate(self.lines):
-            flags = "shared,anon" if line.permissions.endswith("s") else "private,anon"
-            prot = line.permissions[:3].replace("-", "")
-            length = line.end - line.start
-            texts.append(
-                f"mmap own{number} {length:#x} addr={line.start:#x} prot={prot} flags={flags},fixed"
-            )
-        return [
-            *texts,
-            f"touch {self.text} read",
-            f"touch {self.control} write",
-            f"touch {self.data} write",
-            f"touch {self.stack} write",
-        ]
-
-    def surround(self, text: str) -> list[str]:
-        """Return an operation with what the interpreter does to bring it about."""
-        operation = parse_operation(text)
-        if isinstance(operation, op.Thread):
-            return [text, f"{operation.name}: nop"]
-        if isinstance(operation, op.Fork):
-            child = operation.child
-            return [
-                text,
-                f"touch {self.stack_top_page} write",
-                f"{child}& touch {self.control} write",
-                f"{child}& touch {self.text} read",
-                f"{child}& touch {self.data} write",
-                f"{child}& touch {self.stack} write",
-                f"{child}: nop",
-                f"touch {self.data} write",
-                f"touch {self.stack} write",
-            ]
-        return [text]
-
-
-def _range(start: int, end: int) -> str:
-    return f"@{start:#x}:{end - start:#x}"
-
-
-@define(eq=False)
-class _Counting:
-    """Takes events, and looks at the counters whenever the program comes to an operation."""
-
+    case: UserlandCase
+    interpreter: Interpreter
+    insertions: list[Insertion]
     owners: list[int | None]
-    ops: dict[int, OpCounts] = field(factory=dict, init=False)
-    _wired: Wired = field(init=False)
+    """By place in the program: to which operation of the list it belongs."""
+    watch: Watch
+    begin: Watch | None
+    machine: RecordedMachine = field(init=False)
+    is_over: bool = field(default=False, init=False)
+    _record: OpRecord | None = field(default=None, init=False)
+    """Of the operation that is being done."""
+    _worker: UserThread | None = field(default=None, init=False)
+    _faults: tuple[int, int] = field(default=(0, 0), init=False)
+    _counts: "Counter[str]" = field(factory=Counter, init=False)
     _flushes: list[tuple[int | None, int, int]] = field(factory=list, init=False)
-    _before: "Counter[str]" = field(factory=Counter, init=False)
+    _signal: Signal | None = field(default=None, init=False)
     _owner: int | None = field(default=None, init=False)
+    _is_ready: bool = field(default=False, init=False)
 
     def record(
         self, event: Event, *, seq: int, t_ns: int, actor: str, cpu: int | None, pid: int | None
     ) -> None:
-        """Keep flushes."""
+        """Keep flushes and signals."""
         del seq, t_ns, actor, pid
         if isinstance(event, TlbFlush):
             self._flushes.append((cpu, event.reason, event.pages))
+        elif isinstance(event, SignalGenerate):
+            self._signal = (event.sig, event.code, event.address)
 
-    def begin(self, wired: Wired) -> None:
-        """Count on this machine from now on."""
-        self._wired = wired
-        wired.processes[0].before_operation = self.look
+    def before(self, nth: int) -> bool:
+        """Finish the operation that was done, and begin the next one."""
+        if not self._is_ready:
+            prepare_guest(self.machine.first, self.interpreter)
+            self._is_ready = True
+        owner = self.owners[nth]
+        if owner != self._owner or nth + 1 == len(self.owners):
+            self._finish()
+            if owner is not None:
+                self._begin(owner, self.insertions[nth].operation)
+            self._owner = owner
+        self.is_over = nth + 1 == len(self.owners)
+        child = self.insertions[nth].after_fork
+        return child is None or (self._record is not None and self._record.ret >= 0)
 
-    def look(self, nth: int) -> None:
-        """Give what was counted since the last time to the operation that it belongs to."""
-        now = self._now()
-        if self._owner is not None:
-            self._add(self._owner, now - self._before)
+    def after(self, nth: int, result: int) -> None:
+        """Keep the result of an operation of the list."""
+        record, owner = self._record, self._owner
+        if record is None or owner is None:
+            return
+        insertion = self.insertions[nth]
+        if nth == 0 or self.owners[nth - 1] != owner:
+            record.ret = result
+            record.signal = self._signal
+        elif insertion.after_fork is not None and isinstance(insertion.operation, op.By):
+            child = self.machine.worker(insertion.after_fork)
+            if child is not None and insertion.operation.waits:
+                record.child_settle_minflt = child.task.min_flt
+
+    def _begin(self, owner: int, operation: op.Operation) -> None:
+        if owner == 0:
+            self._set_begin_state()
+        name = operation.name if isinstance(operation, op.By) else FIRST_PROCESS
+        worker = self._worker = self.machine.worker(name)
+        self._record = OpRecord(is_dead=worker is None)
+        self._faults = (0, 0) if worker is None else (worker.task.min_flt, worker.task.maj_flt)
         self._flushes.clear()
-        self._before = now
-        self._owner = self.owners[nth]
+        self._signal = None
+        self._counts = self._count()
 
-    def _add(self, owner: int, change: "Counter[str]") -> None:
-        nr_cpus = len(self._wired.kernel.cpus)
-        counts = self.ops.setdefault(owner, OpCounts(shootdowns=[0] * nr_cpus))
-        for cpu in range(nr_cpus):
-            counts.shootdowns[cpu] += change[f"cpu{cpu}"]
-        counts.flushes += self._flushes
-        counts.start_locking += change["acquired"] + change["trylocks_failed"]
-        counts.acquire_returned += (
-            change["acquired"] + change["trylocks_failed"] + change["downgrades"]
-        )
-        counts.released += change["released"]
-        counts.pgfault += change["pgfault"]
+    def _finish(self) -> None:
+        record, owner = self._record, self._owner
+        if record is None or owner is None:
+            return
+        change = self._count()
+        change.subtract(self._counts)
+        nr_cpus = len(self.machine.wired.kernel.cpus)
+        record.vmstat = change
+        record.shootdowns = [change.pop(f"TLB of cpu{cpu}") for cpu in range(nr_cpus)]
+        record.released = change.pop("released")
+        record.start_locking = change.pop("start_locking")
+        record.acquire_returned = record.start_locking + change.pop("downgrades")
+        record.flushes = self._flushes.copy()
+        if self._worker is not None:
+            task = self._worker.task
+            record.minflt = task.min_flt - self._faults[0]
+            record.majflt = task.maj_flt - self._faults[1]
+        self._record = None
+        self.watch(self.machine, owner, record)
 
-    def _now(self) -> "Counter[str]":
-        kernel = self._wired.kernel
+    def _set_begin_state(self) -> None:
+        """Let the machine be as it was when the case began, where that is recorded."""
+        case = self.case
+        overcommit = self.machine.wired.kernel.overcommit
+        meminfo = case.begin.get("meminfo", {})
+        overcommit.totalram_pages = case.mem_total_kb // _PAGE_KIB
+        overcommit.total_swap_pages = (exact(meminfo.get("SwapTotal", 0)) or 0) // _PAGE_KIB
+        reserve = _USER_RESERVE_KBYTES.get((case.memory_mib, case.vcpus), case.mem_total_kb // 32)
+        overcommit.set_reserve(user_reserve_kbytes=reserve)
+        committed = exact(meminfo.get("Committed_AS"))
+        if committed is not None:
+            overcommit.set_committed(committed // _PAGE_KIB)
+        if self.begin is not None:
+            self.begin(self.machine, 0, OpRecord())
+
+    def _count(self) -> "Counter[str]":
+        kernel = self.machine.wired.kernel
         lock = kernel.mmap_lock_class
         released = lock.read.hold.nr + lock.write.hold.nr - lock.downgrades
         held = sum(
             (space.mmap_lock.writer is not None) + len(space.mmap_lock.readers)
             for space in kernel.spaces.values()
         )
-        counts = Counter(
-            released=released,
-            acquired=released + held,
-            downgrades=lock.downgrades,
-            trylocks_failed=lock.trylocks_failed,
-            pgfault=kernel.vmstat.event(PGFAULT),
-        )
+        if self.case.is_refreshed:
+            for cpu in kernel.cpus:
+                kernel.vmstat.fold(cpu.index)
+        counts = Counter(dict(kernel.vmstat.vmstat()))
+        counts["released"] = released
+        counts["start_locking"] = released + held + lock.trylocks_failed
+        counts["downgrades"] = lock.downgrades
         for cpu in kernel.cpus:
-            counts[f"cpu{cpu.index}"] = cpu.interrupts["TLB"]
+            counts[f"TLB of cpu{cpu.index}"] = cpu.interrupts["TLB"]
         return counts

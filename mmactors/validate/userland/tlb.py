@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from mmactors.validate.result import CaseResult
+from mmactors.validate.result import CaseResult, NotModelled
 from mmactors.validate.userland.case import UserlandCase, exact, read_case
-from mmactors.validate.userland.machine import OpCounts, run_recorded
+from mmactors.validate.userland.machine import OpRecord, run_recorded
+from mmactors.validate.userland.vma import why_not_known
 from mmactors.workload.operation import all as op
 from mmactors.workload.operation.all import parse_operation
-from mmactors.workload.program import Program
 
 _FLUSH: Final = "tlb:tlb_flush"
 _START_LOCKING: Final = "mmap_lock:mmap_lock_start_locking"
@@ -39,24 +39,30 @@ def validate_tlb(path: Path) -> Iterator[CaseResult]:
     result = CaseResult(topic=f"userland/{case.topic}", case=case.name, path=str(path))
     result.not_validated = _why_not(case)
     if result.not_validated is None:
-        run = run_recorded(case)
-        result.not_validated = run.not_modelled
-        if run.not_modelled is None:
-            nothing = OpCounts(shootdowns=[0] * case.vcpus)
-            racing = _racing(case.op_list)
-            for recorded in case.ops:
-                nth = recorded["i"]
-                ours = run.ops.get(nth, nothing)
-                _compare_op(result, case, recorded, ours, is_racing=nth in racing)
-            if racing:
-                _compare_totals(result, case, list(run.ops.values()))
+        ours: dict[int, OpRecord] = {}
+        try:
+            run_recorded(case, watch=lambda _machine, nth, record: ours.update({nth: record}))
+        except NotModelled as reason:
+            result.not_validated = str(reason)
+        else:
+            _compare_all(result, case, ours)
     yield result
 
 
+def _compare_all(result: CaseResult, case: UserlandCase, ours: dict[int, OpRecord]) -> None:
+    nothing = OpRecord(shootdowns=[0] * case.vcpus)
+    racing = _racing(case.op_list)
+    for recorded in case.ops:
+        nth = recorded["i"]
+        _compare_op(result, case, recorded, ours.get(nth, nothing), is_racing=nth in racing)
+    if racing:
+        _compare_totals(result, case, list(ours.values()))
+
+
 def _why_not(case: UserlandCase) -> str | None:
-    program = Program.parse(case.op_list)
-    if program.problems:
-        return f"an operation is not known: {program.problems[0]}"
+    unknown = why_not_known(case)
+    if unknown is not None:
+        return unknown
     for setting in case.settings:
         name, _, value = setting.partition(" ")
         if name == _HUGE_PAGES and value != "never":
@@ -85,7 +91,7 @@ def _compare_op(
     result: CaseResult,
     case: UserlandCase,
     recorded: dict[str, Any],
-    ours: OpCounts,
+    ours: OpRecord,
     *,
     is_racing: bool,
 ) -> None:
@@ -101,7 +107,7 @@ def _compare_op(
         (_RELEASED, ours.released),
     ):
         numbers[name] = counted.get(name, 0), our_number
-    numbers["pgfault"] = recorded.get("vmstat", {}).get("pgfault", 0), ours.pgfault
+    numbers["pgfault"] = recorded.get("vmstat", {}).get("pgfault", 0), ours.vmstat["pgfault"]
     events = case.events.get(recorded["i"], [])
     if is_racing:
         result.listed += len(numbers) + len(events)
@@ -116,11 +122,11 @@ def _compare_op(
         result.listed += len(events)
 
 
-def _compare_totals(result: CaseResult, case: UserlandCase, ours: list[OpCounts]) -> None:
+def _compare_totals(result: CaseResult, case: UserlandCase, ours: list[OpRecord]) -> None:
     """Compare what a case with races counts in all."""
     totals = {
-        "pgfault": sum(counts.pgfault for counts in ours),
-        _PAGE_FAULT: sum(counts.pgfault for counts in ours),
+        "pgfault": sum(counts.vmstat["pgfault"] for counts in ours),
+        _PAGE_FAULT: sum(counts.vmstat["pgfault"] for counts in ours),
         _RELEASED: sum(counts.released for counts in ours) + _END_LOCKS,
     }
     for name, number in totals.items():

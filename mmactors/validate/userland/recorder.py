@@ -1,0 +1,155 @@
+"""The recordings' interpreter and recorder: what they do besides the operations of a case.
+
+One static program, without libc, runs every case (P0). Its address space before the first
+operation is recorded; that all of its pages are present then is a fact about the program: text,
+data, bss, the top of its stack, and a shared control mapping that is populated. A child reads all
+of them anew and writes its data and stack; then the parent does, which has written the top of its
+stack as it came back from the call. The control mapping belongs to
+the recorder, the guest's first process, which has it mapped and locked, too.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from attrs import frozen
+
+from mmactors.actors.program.loader import HEAP, STACK, ProgramImage, Segment
+from mmactors.actors.program.process import Process
+from mmactors.mm.area.mapped_file import MappedFile
+from mmactors.units import MIB, PAGE_SIZE
+from mmactors.workload.operation import all as op
+
+_STACK_PAGES: Final = 3
+"""How much of its stack the interpreter touches."""
+_DATA_BYTES: Final = 8
+"""Its initialised data."""
+DISK_FILES: Final = {
+    "/mnt/f16m": (12, 16),
+    "/mnt/f1m": (13, 1),
+    "/mnt/f256m": (14, 256),
+    "/mnt/f4m": (15, 4),
+    "/mnt/f64m": (16, 64),
+}
+"""What is on the guest's disk; path: inode number, MiB."""
+
+
+@frozen(kw_only=True)
+class Insertion:
+    """An operation of the interpreter itself, beside one of the list."""
+
+    operation: op.Operation
+    after_fork: str | None = None
+    """It is done only if the fork of this child succeeded."""
+
+
+@frozen(kw_only=True)
+class Interpreter:
+    """The program that runs the list."""
+
+    image: ProgramImage
+    text: str
+    data: str
+    control: str
+    stack: str
+    """Its own pages, as ranges of the operation language."""
+    stack_top_page: str
+    atomic_access: str
+    """How a child faults its control memory in, which it adds 0 to: the emulator of a guest with one
+    CPU loads first, that of others looks for a page that can be written."""
+
+    @classmethod
+    def of_maps(cls, maps: str, *, nr_cpus: int) -> "Interpreter":
+        """Return the program that the recorded maps text shows."""
+        image = ProgramImage(
+            segments=tuple(map(_segment, maps.splitlines())), data_bytes=_DATA_BYTES
+        )
+        program = image.program
+        control = next(each for each in image.segments if each.is_shared)
+        stack_end = image.named(STACK).end
+        return cls(
+            image=image,
+            text=_range(program[0].start, program[-1].start),
+            data=_range(program[-1].start, image.named(HEAP).end),
+            control=_range(control.start, control.end),
+            stack=_range(stack_end - _STACK_PAGES * PAGE_SIZE, stack_end),
+            stack_top_page=_range(stack_end - PAGE_SIZE, stack_end),
+            atomic_access="read" if nr_cpus == 1 else "write",
+        )
+
+    def begin(self) -> Iterator[Insertion]:
+        """Yield what makes its pages present."""
+        yield from _inserted(
+            f"touch {self.stack_top_page} write",
+            f"touch {self.control} read",
+            f"touch {self.text} read",
+            f"touch {self.data} write",
+            f"touch {self.stack} write",
+        )
+
+    def after(self, operation: op.Operation) -> Iterator[Insertion]:
+        """Yield what it does to bring an operation about, after the call itself."""
+        plain = operation.operation if isinstance(operation, op.By) else operation
+        by = f"{operation.name}: " if isinstance(operation, op.By) else ""
+        if isinstance(plain, op.Thread):
+            yield from _inserted(f"{plain.name}: nop")
+        elif isinstance(plain, op.Fork):
+            child = plain.child
+            yield from _inserted(
+                f"{by}touch {self.stack_top_page} write",
+                f"{child}& touch {self.stack_top_page} write",
+                f"{child}& touch {self.control} {self.atomic_access}",
+                f"{child}& touch {self.text} read",
+                f"{child}& touch {self.data} write",
+                f"{child}& touch {self.stack} write",
+                f"{child}: nop",
+                f"{by}touch {self.data} write",
+                f"{by}touch {self.stack} write",
+                after_fork=child,
+            )
+
+
+def prepare_guest(process: Process, interpreter: Interpreter) -> None:
+    """Let the guest have what it had before the case: its disk, and the recorder's mapping."""
+    kernel = process.kernel
+    for path, (inode, size_mib) in DISK_FILES.items():
+        kernel.file_system.add_file(path, inode=inode, size_bytes=size_mib * MIB)
+    pages = kernel.pages
+    control = next(each for each in interpreter.image.segments if each.is_shared)
+    space = process.space
+    assert space is not None, "the interpreter has begun"
+    area = space.mm.tree.find_vma(control.start)
+    assert area is not None, "its control memory is mapped"
+    assert isinstance(area.vm_file, MappedFile), "it is a file"
+    mapping = area.vm_file.mapping
+    mapping.nr_users += 1
+    for pfn in mapping.pages.values():
+        pages.refcount_view[pfn] += 1
+        pages.mapcount_view[pfn] += 1
+
+
+def _inserted(*texts: str, after_fork: str | None = None) -> Iterator[Insertion]:
+    for text in texts:
+        yield Insertion(operation=op.parse_operation(text), after_fork=after_fork)
+
+
+def _segment(line: str) -> Segment:
+    """Return what a line of /proc/PID/maps says."""
+    limits, permissions, offset, dev, inode, *name = line.split(maxsplit=5)
+    start, end = (int(limit, 16) for limit in limits.split("-"))
+    major, minor = (int(number, 16) for number in dev.split(":"))
+    return Segment(
+        start=start,
+        end=end,
+        is_readable="r" in permissions,
+        is_writable="w" in permissions,
+        is_executable="x" in permissions,
+        is_shared=permissions.endswith("s"),
+        offset=int(offset, 16),
+        dev=(major, minor),
+        inode=int(inode),
+        name=name[0].strip() if name else "",
+    )
+
+
+def _range(start: int, end: int) -> str:
+    return f"@{start:#x}:{end - start:#x}"
