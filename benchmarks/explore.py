@@ -24,9 +24,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from toys import TOYS, fixed
 
-from mmactors.explore import Options, Verdict, World
+from mmactors.explore import Options, Verdict, World, search
 from mmactors.explore.execution.execution import Build, Execution
-from mmactors.explore.search import search
 from mmactors.explore.strategy.dfs import DepthFirst
 from mmactors.explore.strategy.pct import Pct
 from mmactors.explore.strategy.pos import PartialOrderSampling

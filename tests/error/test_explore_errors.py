@@ -10,8 +10,7 @@ import mmactors
 from mmactors.engine.guard import GuardViolation
 from mmactors.engine.schedule import ScheduleMismatch
 from mmactors.errors import UserError
-from mmactors.explore import Budget, Kind, Nondeterminism, Options, replay
-from mmactors.explore.search import search
+from mmactors.explore import Budget, Kind, Nondeterminism, Options, replay, search
 from mmactors.explore.search.store import Store
 
 

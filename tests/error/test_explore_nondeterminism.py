@@ -8,8 +8,7 @@ from mmactors.engine.cell import Cell
 from mmactors.engine.ipi import call_on
 from mmactors.engine.lock.lock_stat import LockStatistics
 from mmactors.engine.lock.spinlock import Spinlock
-from mmactors.explore import Nondeterminism, Options
-from mmactors.explore.search import search
+from mmactors.explore import Nondeterminism, Options, search
 
 
 def machine(world, *, number):

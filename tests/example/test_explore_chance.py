@@ -15,8 +15,7 @@ from mmactors.engine.chance import (
 )
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.cpu import WaitQueue
-from mmactors.explore import Kind, Outcome, replay
-from mmactors.explore.search import search
+from mmactors.explore import Kind, Outcome, replay, search
 
 
 def results_of(build):

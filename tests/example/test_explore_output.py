@@ -6,8 +6,7 @@ import pytest
 from toys import fixed, lost_update, stale_tlb
 
 from mmactors.engine.schedule import ScheduleMismatch
-from mmactors.explore import Options, replay
-from mmactors.explore.search import search
+from mmactors.explore import Options, replay, search
 
 
 def test_a_search_says_how_far_it_is():

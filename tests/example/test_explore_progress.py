@@ -4,8 +4,7 @@ from functools import partial
 
 import pytest
 
-from mmactors.explore import Kind, Options
-from mmactors.explore.search import search
+from mmactors.explore import Kind, Options, search
 
 
 def test_a_monitor_that_stays_hot_is_broken_though_the_state_never_repeats():

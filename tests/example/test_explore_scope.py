@@ -5,8 +5,7 @@ from functools import partial
 from mmactors.engine.cell import Cell
 from mmactors.engine.cpu import WaitQueue
 from mmactors.engine.mailbox import Mailbox
-from mmactors.explore import Kind, Options, Outcome
-from mmactors.explore.search import search
+from mmactors.explore import Kind, Options, Outcome, search
 
 
 class Column:

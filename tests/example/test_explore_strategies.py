@@ -3,9 +3,8 @@
 import pytest
 from toys import TOYS, fixed, lost_update, order, stale_tlb
 
-from mmactors.explore import Budget, Options, Outcome
+from mmactors.explore import Budget, Options, Outcome, search
 from mmactors.explore.execution.execution import Execution
-from mmactors.explore.search import search
 from mmactors.explore.strategy.dfs import DepthFirst
 from mmactors.explore.strategy.pct import Pct
 from mmactors.explore.strategy.pos import PartialOrderSampling

@@ -11,8 +11,7 @@ from mmactors.engine.lock.rcu import Rcu
 from mmactors.engine.lock.rwsem import RwSem
 from mmactors.engine.lock.spinlock import Mutex, Spinlock
 from mmactors.engine.mailbox import Mailbox
-from mmactors.explore import Kind, Options, Outcome
-from mmactors.explore.search import search
+from mmactors.explore import Kind, Options, Outcome, search
 
 
 def results_of(build):

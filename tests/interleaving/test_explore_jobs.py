@@ -3,9 +3,8 @@
 import pytest
 from toys import TOYS, aba, fixed, stale_tlb
 
-from mmactors.explore import Nondeterminism, Options, Outcome
+from mmactors.explore import Nondeterminism, Options, Outcome, search
 from mmactors.explore.execution.execution import Execution
-from mmactors.explore.search import search
 from mmactors.explore.search.budget import Budget
 from mmactors.explore.strategy.dfs import DepthFirst, Part
 

@@ -3,9 +3,8 @@
 import pytest
 from toys import TOYS, fixed, lost_update, stale_tlb
 
-from mmactors.explore import Kind, Options, Outcome, replay
+from mmactors.explore import Kind, Options, Outcome, replay, search
 from mmactors.explore.execution.execution import Execution
-from mmactors.explore.search import search
 from mmactors.explore.strategy.dfs import DepthFirst
 
 every_toy = pytest.mark.parametrize("build", TOYS.values(), ids=TOYS)
