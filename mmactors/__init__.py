@@ -8,9 +8,9 @@
         machine.inspect().process(1).areas
 
 `run`, `machine` and `load` take the path of a scenario, a dict that says the same, or a Scenario;
-they are plain functions, also inside an event loop that runs (scenario/run/facade.py). `Machine` is the
-same machine for trio programs. `explore` and `play` search for races (docs/races.md). `UserError`
-is what is raised for bad input, with all its problems.
+they are plain functions, also inside an event loop that runs (scenario/run/facade.py). `Machine` is
+the same machine for trio programs. `explore` and `play` search for races (docs/races.md).
+`UserError` is what is raised for bad input, with all its problems.
 """
 
 from importlib import import_module

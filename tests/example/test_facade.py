@@ -218,6 +218,25 @@ def test_importing_mmactors_imports_nothing_of_it():
     assert "['mmactors']" == found.stdout.strip()
 
 
+def programs_of_the_readme():
+    """Return the programs of "In your own program"."""
+    text = (ROOT / "README.md").read_text().split("## In your own program")[1].split("\n## ")[0]
+    return [part.removeprefix("python\n") for part in text.split("```")[1::2]]
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["plain calls", "trio"])
+def test_the_programs_of_the_readme_run_as_they_stand_there(number, monkeypatch, capsys):
+    """From the top of the repository, and every line prints something to see."""
+    monkeypatch.chdir(ROOT)
+    exec(compile(programs_of_the_readme()[number], "README.md", "exec"), {})  # noqa: S102
+    shown = capsys.readouterr().out
+
+    wanted = ["ok 1024 Node 0, zone", "permissions='rw-p'", "level='PTE'", "mapcount=1", "tlb='"]
+    for text in wanted if number == 0 else ["Progress(now_ns=", "FreeList(order="]:
+        assert text in shown, shown
+    assert 2 == len(programs_of_the_readme())
+
+
 def test_a_scenario_of_ones_own_making_is_run_as_it_is():
     """Nothing is loaded again if nothing is changed."""
     scenario = scenario_of(["mmap A 64K", "touch A write"])
