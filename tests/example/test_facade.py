@@ -14,6 +14,7 @@ import attrs
 import pytest
 import trio
 from machines import scenario_of
+from ruamel.yaml import YAML
 
 import mmactors
 from mmactors.cli.main import run_command
@@ -21,6 +22,7 @@ from mmactors.engine.report import Deadlock
 from mmactors.observe.run_dir import read_meta
 
 ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 SCENARIO = {
     "machine": {"cpus": 2, "memory": {"size": "128M"}},
     "engine": {"policy": "seeded", "quantum_ns": 0},
@@ -54,6 +56,15 @@ def test_a_dict_says_what_a_file_says(path):
 
     assert loaded == mmactors.load(path) == mmactors.load(str(path)) == mmactors.load(loaded)
     assert isinstance(loaded, mmactors.Scenario)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_scenario_of_the_gallery_can_be_said_as_a_dict(path, monkeypatch):
+    """What YAML reads of the file gives the scenario that the file gives; traces lie beside it."""
+    monkeypatch.chdir(path.parent)
+    said = YAML(typ="safe", pure=True).load(path)
+
+    assert mmactors.load(path) == mmactors.load(said)
 
 
 @pytest.mark.parametrize("overrides", [{"machine.cpus": 4}, ["machine.cpus=4"], "machine.cpus=4"])
