@@ -5,6 +5,7 @@ import pytest
 from machines import run, scenario_of
 
 from mmactors.errors import UserError
+from mmactors.hw.config import HardwareConfig
 from mmactors.observe.inspection import inspection
 from mmactors.scenario.machine import Machine
 from mmactors.units import KIB, MIB, PAGE_SIZE
@@ -74,6 +75,47 @@ def test_an_address_without_a_table_has_no_pte(seen):
     assert process.entry(0x1000) is None
     assert (0, None, ()) == (last.word, last.pfn, last.flags)
     assert not last.is_present
+
+
+def test_forbidden_memory_keeps_its_page_behind_an_entry_that_is_not_present():
+    """PROT_NONE: the hardware sees nothing, the kernel still finds the page."""
+    program = ["mmap A 4K", "touch A write", "mprotect A prot=none", "spin"]
+    process = run(scenario_of(program), until_ns=1_000_000).machine.inspect().process(1)
+    start, end = process.areas[0].start, process.areas[0].end
+    entry = process.entry(start)
+
+    assert not entry.is_present
+    assert "protnone" == entry.flags[0]
+    assert entry.pfn
+    assert (entry,) == process.mapped(start, end)
+    assert "---p" == process.areas[0].permissions
+
+
+def test_a_machine_with_five_levels_shows_five():
+    """The top one is the PGD on both kinds of machine."""
+    scenario = scenario_of(["mmap A 4K", "touch A read", "spin"], hardware=HardwareConfig(levels=5))
+    process = run(scenario, until_ns=1_000_000).machine.inspect().process(1)
+    path = process.walk(process.areas[0].start)
+
+    assert ["PGD", "P4D", "PUD", "PMD", "PTE"] == [entry.level for entry in path]
+
+
+def test_a_process_that_has_ended_has_no_memory_and_keeps_its_counts():
+    """What it had open is closed, too."""
+    process = run(scenario_of(PROGRAM)).machine.inspect().process(1)
+
+    assert process.memory is None
+    assert () == process.areas == process.files == process.walk(0) == process.mapped(0, 1 << 40)
+    assert process.entry(0) is None
+    assert process.min_flt > 0
+
+
+def test_what_is_not_there_is_an_error(seen):
+    """A pid, a zone."""
+    with pytest.raises(KeyError):
+        seen.process(9)
+    with pytest.raises(KeyError):
+        seen.zone("Movable")
 
 
 def test_a_page_is_known_by_its_pfn(seen):
