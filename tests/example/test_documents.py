@@ -42,3 +42,15 @@ def test_the_readme_of_the_tests_names_what_lies_beside_it():
     assert [] == [name for name in sorted(modules) if f"`{name}`" not in text]
     for name in set(re.findall(r"`(test_\w+\.py)`", text)):
         assert list(tests.glob(f"*/{name}")), name
+
+
+def test_no_test_reaches_into_a_machine():
+    """`machine.inspect()` shows what is inside; `machines.drive` wires one by hand."""
+    private = "._" + "wired"
+
+    assert [] == [
+        str(path.relative_to(ROOT))
+        for folder in ("tests", "benchmarks")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if private in path.read_text()
+    ]
