@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from mmactors.explore.world.world import World as World
     from mmactors.observe.inspection import Inspection as Inspection
     from mmactors.scenario.machine import Machine as Machine
-    from mmactors.scenario.run.facade import load as load
     from mmactors.scenario.run.facade import machine as machine
     from mmactors.scenario.run.facade import run as run
+    from mmactors.scenario.run.source import load as load
     from mmactors.scenario.run.stepped import Result as Result
     from mmactors.scenario.run.stepped import SteppedMachine as SteppedMachine
     from mmactors.scenario.schema import Scenario as Scenario
@@ -56,7 +56,7 @@ _HOMES: Final = {
     "SteppedMachine": "mmactors.scenario.run.stepped",
     "UserError": "mmactors.errors",
     "World": "mmactors.explore",
-    "load": "mmactors.scenario.run.facade",
+    "load": "mmactors.scenario.run.source",
     "machine": "mmactors.scenario.run.facade",
     "play": "mmactors.explore",
     "run": "mmactors.scenario.run.facade",

@@ -229,6 +229,16 @@ def test_importing_mmactors_imports_nothing_of_it():
     assert "['mmactors']" == found.stdout.strip()
 
 
+def test_loading_needs_neither_compiler_nor_event_loop():
+    """A scenario is checked before anything heavy is imported."""
+    code = "import sys, mmactors; mmactors.load; print({'numba', 'trio'} & set(sys.modules))"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+
+    assert "set()" == found.stdout.strip()
+
+
 def programs_of_the_readme():
     """Return the programs of "In your own program"."""
     text = (ROOT / "README.md").read_text().split("## In your own program")[1].split("\n## ")[0]
