@@ -1,21 +1,76 @@
-"""mmactors: how a multi-processor machine manages memory, as Linux 6.1 does it."""
+"""mmactors: how a multi-processor machine manages memory, as Linux 6.1 does it.
+
+    result = mmactors.run("configs/threads.yaml", seed=7)
+    result.verdict, result.counters["pgfault"], result.proc["buddyinfo"]
+
+    with mmactors.machine({"processes": [...]}) as machine:
+        machine.run(until_ns=50_000)
+        machine.inspect().process(1).areas
+
+`run`, `machine` and `load` take the path of a scenario, a dict that says the same, or a Scenario;
+they are plain functions, also inside an event loop that runs (scenario/run/facade.py). `Machine` is
+the same machine for trio programs. `explore` and `play` search for races (docs/races.md).
+`UserError` is what is raised for bad input, with all its problems.
+"""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from mmactors.errors import UserError as UserError
     from mmactors.explore.search.decorator import RaceFound as RaceFound
     from mmactors.explore.search.decorator import explore as explore
     from mmactors.explore.search.decorator import play as play
     from mmactors.explore.world.world import World as World
+    from mmactors.observe.inspection import Inspection as Inspection
+    from mmactors.scenario.machine import Machine as Machine
+    from mmactors.scenario.run.facade import machine as machine
+    from mmactors.scenario.run.facade import run as run
+    from mmactors.scenario.run.source import load as load
+    from mmactors.scenario.run.stepped import Result as Result
+    from mmactors.scenario.run.stepped import SteppedMachine as SteppedMachine
+    from mmactors.scenario.schema import Scenario as Scenario
 
-_OF_EXPLORE = ("RaceFound", "World", "play")
+__all__ = [
+    "Inspection",
+    "Machine",
+    "RaceFound",
+    "Result",
+    "Scenario",
+    "SteppedMachine",
+    "UserError",
+    "World",
+    "explore",
+    "load",
+    "machine",
+    "play",
+    "run",
+]
+
+_HOMES: Final = {
+    "Inspection": "mmactors.observe.inspection",
+    "Machine": "mmactors.scenario.machine",
+    "RaceFound": "mmactors.explore",
+    "Result": "mmactors.scenario.run.stepped",
+    "Scenario": "mmactors.scenario.schema",
+    "SteppedMachine": "mmactors.scenario.run.stepped",
+    "UserError": "mmactors.errors",
+    "World": "mmactors.explore",
+    "load": "mmactors.scenario.run.source",
+    "machine": "mmactors.scenario.run.facade",
+    "play": "mmactors.explore",
+    "run": "mmactors.scenario.run.facade",
+}
+"""Where each name lives; it is imported when it is used, so that `mmactors --help` starts fast."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import the search only when it is used: `mmactors.explore`, `mmactors.play`."""
-    if name == "explore":
+    if name == "explore":  # The package itself is callable.
         return import_module("mmactors.explore")
-    if name in _OF_EXPLORE:
-        return getattr(import_module("mmactors.explore"), name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

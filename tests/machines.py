@@ -9,16 +9,18 @@ import orjson
 import trio
 from attrs import define, evolve, field, frozen
 
+from mmactors.actors.state.kernel import Kernel
+from mmactors.engine.actor import NEVER
 from mmactors.engine.config import EngineConfig
+from mmactors.engine.driver import InlineDriver, close_actors
 from mmactors.engine.schedule import Schedule
 from mmactors.hw.config import HardwareConfig
 from mmactors.mm.boot.boot import MemoryConfig
-from mmactors.mm.page_alloc.pcp import COUNT
-from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FREE_PAGES, NR_PAGETABLE
 from mmactors.observe.log import EventLog
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.machine import Machine
 from mmactors.scenario.schema import MachineConfig, ProcessConfig, Scenario
+from mmactors.scenario.wiring import Wired, make_engine, wire
 from mmactors.units import MIB
 from mmactors.workload.operation.all import parse_operation
 
@@ -96,8 +98,7 @@ class Ran:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return the events of one name, in order."""
-        events = map(orjson.loads, self.log.splitlines()[1:])
-        return [event for event in events if event["event"] == name]
+        return events_of(self.log, name)
 
     def results(self) -> dict[str, int]:
         """Return the result of each system call by its text; of equal ones the last."""
@@ -137,25 +138,73 @@ def run(
     return Ran(machine, b"".join(file.lines))
 
 
+@frozen(eq=False)
+class Driven:
+    """All parts of a machine that was wired and moved by hand, and its log."""
+
+    wired: Wired
+    log: bytes
+    """events.jsonl."""
+
+    @property
+    def kernel(self) -> Kernel:
+        return self.wired.kernel
+
+    @property
+    def messages(self) -> dict[str, int]:
+        return self.kernel.engine.statistics().messages
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the events of one name, in order."""
+        return events_of(self.log, name)
+
+
+def drive(
+    scenario: Scenario,
+    *,
+    until_ns: int | None = None,
+    before: Callable[[Kernel], None] | None = None,
+) -> Driven:
+    """Wire a scenario and move it to its end, or to a time, then let go of its actors.
+
+    For tests that break by hand what kernel paths keep, or bring an actor of their own: who only
+    looks at a machine runs it and inspects it.
+    """
+    file = Lines()
+    engine = make_engine(scenario, None)
+    sink = EventLog(file, scenario.record.events)
+    wired = wire(scenario, engine=engine, sink=sink, before_exit=lambda _process: None)
+    if before is not None:
+        before(wired.kernel)
+    engine.until_ns = NEVER if until_ns is None else until_ns
+    InlineDriver(engine).run_to_end()
+    close_actors(engine)
+    return Driven(wired, b"".join(file.lines))
+
+
+def events_of(log: bytes, name: str) -> list[dict[str, Any]]:
+    """Return the events of one name in an events.jsonl, in order."""
+    events = map(orjson.loads, log.splitlines()[1:])
+    return [event for event in events if event["event"] == name]
+
+
 def nr_free(machine: Machine) -> int:
     """Return all free pages, those on the CPUs' own lists included, as the lists have them."""
-    zones = machine._wired.kernel.allocator.zones
-    return sum(zone.nr_free + sum(int(pcp.words[COUNT]) for pcp in zone.pcps) for zone in zones)
+    zones = machine.inspect().zones
+    return sum(zone.free_pages + sum(pcp.count for pcp in zone.pcps) for zone in zones)
 
 
 def assert_nothing_is_left(ran: Ran, nr_free_before: int) -> None:
     """All processes have ended: every page and table is back, and every counter says so."""
-    kernel = ran.machine._wired.kernel
-    nodes = range(len(set(kernel.cpu_node)))
+    seen = ran.machine.inspect()
 
     assert nr_free_before == nr_free(ran.machine)
-    assert 1 == kernel.memory.nr_tables, "that of the kernel itself"
-    assert not kernel.pages.mapcount.any()
-    for item in (NR_ANON_MAPPED, NR_PAGETABLE):
-        assert 0 == sum(kernel.vmstat.node_page_state_snapshot(node, item) for node in nodes)
-    for zone in kernel.allocator.zones:
-        counted = kernel.vmstat.zone_page_state_snapshot(zone.number, NR_FREE_PAGES)
-        assert zone.nr_free == counted
+    assert 1 == seen.nr_page_tables, "that of the kernel itself"
+    assert () == seen.mapped_pfns
+    for name in ("nr_anon_pages", "nr_page_table_pages"):
+        assert 0 == sum(node.counters[name].snapshot for node in seen.nodes)
+    for zone in seen.zones:
+        assert zone.free_pages == zone.counters["nr_free_pages"].snapshot
 
 
 def run_to_nothing(scenario: Scenario, **options: Any) -> Ran:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from mmactors.cli.execute import Outcome, execute
+from mmactors.cli.execute import execute
 from mmactors.cli.logs import parse_time
 from mmactors.engine.schedule import Schedule, ScheduleMismatch
 from mmactors.errors import Place, Problem, UserError
@@ -15,6 +15,7 @@ from mmactors.observe.log_compare import LogComparison
 from mmactors.observe.log_filter import read_log
 from mmactors.observe.run_dir import EVENTS, SCENARIO, SCHEDULE, read_meta
 from mmactors.scenario.load import load_scenario, read_text
+from mmactors.scenario.run.outcome import Outcome
 from mmactors.scenario.schema import Scenario
 from mmactors.units import format_ns
 

@@ -3,7 +3,6 @@
 import json as json_text
 import re
 import sys
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,14 +11,13 @@ import attrs
 from attrs import frozen
 from cyclopts import Parameter
 
-from mmactors.cli.execute import Outcome, execute
+from mmactors.cli.execute import execute
 from mmactors.cli.progress import compact, progress_line
-from mmactors.errors import Place, Problem, UserError
-from mmactors.observe.log import EventLog, LineFile
 from mmactors.observe.run_dir import EVENTS, FINDINGS, TRACEBACK, RunDir, create_run_dir
-from mmactors.scenario.dump import dump_scenario
 from mmactors.scenario.load import load_scenario
 from mmactors.scenario.machine import Machine
+from mmactors.scenario.run.outcome import Outcome
+from mmactors.scenario.run.recording import Recording
 from mmactors.scenario.schema import Scenario
 from mmactors.units import format_ns
 
@@ -83,49 +81,16 @@ class Report:
 
 
 def _run(scenario: Scenario, run_dir: RunDir, *, shows_progress: bool) -> Report:
-    log: EventLog | None = None
-    file: LineFile | None = None
-    try:
-        run_dir.start(
-            scenario=dump_scenario(scenario), seed=scenario.engine.seed, command=sys.argv[1:]
-        )
-        if scenario.record.events:
-            file = LineFile(run_dir.path / EVENTS)
-            log = EventLog(file, scenario.record.events)
-        try:
-            outcome = _execute(scenario, log, file, shows_progress=shows_progress)
-        finally:
-            if log is not None:
-                log.close()
-        if outcome.failure is not None and outcome.failure.__cause__ is not None:
-            run_dir.write(TRACEBACK, "".join(traceback.format_exception(outcome.failure)))
-        if outcome.findings:
-            run_dir.write(FINDINGS, f"{outcome.findings}\n")
-        run_dir.finish(
-            outcome.status,
-            summary={**attrs.asdict(outcome.summary), "verdict": outcome.verdict},
-            schedule=str(outcome.schedule),
-            proc=outcome.proc,
-            wall_s=outcome.wall_s,
-            error=None if outcome.failure is None else str(outcome.failure),
-        )
-    except OSError as error:
-        run_dir.try_set_status("failed", error=str(error))
-        raise UserError(_unwritable(run_dir.path, error)) from None
-    except BaseException as error:
-        run_dir.try_set_status("failed", error=str(error) or type(error).__name__)
-        raise
+    with Recording(scenario, run_dir, command=sys.argv[1:]) as recording:
+        outcome = _execute(scenario, recording, shows_progress=shows_progress)
+        recording.finish(outcome)
     return Report(
-        scenario=scenario,
-        outcome=outcome,
-        run_dir=run_dir,
-        nr_logged=None if log is None else log.nr_recorded,
+        scenario=scenario, outcome=outcome, run_dir=run_dir, nr_logged=recording.nr_logged
     )
 
 
-def _execute(
-    scenario: Scenario, log: EventLog | None, file: LineFile | None, *, shows_progress: bool
-) -> Outcome:
+def _execute(scenario: Scenario, recording: Recording, *, shows_progress: bool) -> Outcome:
+    file = recording.file
     with progress_line(wanted=shows_progress) as line:
 
         def on_tick(machine: Machine) -> None:
@@ -134,16 +99,7 @@ def _execute(
             if line is not None:
                 line.update(machine)
 
-        return execute(scenario, sink=log, on_tick=on_tick)
-
-
-def _unwritable(path: Path, error: OSError) -> Problem:
-    return Problem(
-        place=Place(str(error.filename or path)),
-        found=error.strerror or type(error).__name__,
-        legal="expected to be able to write the run directory and to read its inputs",
-        advice="make room, or name another directory with --out DIR",
-    )
+        return execute(scenario, sink=recording.log, on_tick=on_tick)
 
 
 def _exit_code(outcome: Outcome) -> int:

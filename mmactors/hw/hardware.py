@@ -148,6 +148,11 @@ class Hardware:
             watch.entry_at(self._state, index) for index in self._found_entries[:count].tolist()
         ]
 
+    def cached_entries(self, cpu: int) -> list[tuple[str, watch.CachedEntry]]:
+        """Return all that TLBs and walk caches of `cpu` hold, each with the TLB's name."""
+        names = [name for name, _ in self.config.tlbs]
+        return watch.all_entries(self._state, self._rows[cpu], names)
+
     def mark_revoked(self, entry: watch.CachedEntry, *, is_write_only: bool) -> bool:
         """Let accesses through `entry` stop, if it still stands where it stood; return whether."""
         state, index = self._view, entry.index

@@ -5,6 +5,7 @@ reads, so that a machine that is looked at does what it would have done anyway. 
 still until it is replaced, so an index with the tick of its fill names it for ever.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -30,6 +31,7 @@ from mmactors.hw.tlb import (
     REVOKED_ALL,
     REVOKED_WRITE,
     STRIDE,
+    TAG_GLOBAL,
     TAG_SHIFT,
     WAYS,
     find,
@@ -61,6 +63,9 @@ class CachedEntry:
     start: int
     """First byte that it covers."""
     end: int
+    pcid: int
+    """0 if it is global."""
+    is_global: bool
     pte: int
     generation: int
     """Of the page it points to, when it was filled."""
@@ -86,6 +91,8 @@ def entry_at(state: Words, index: int) -> CachedEntry:
         place=f"{_TABLES[code]} walk cache" if code in _TABLES else "TLB",
         start=start,
         end=start + (1 << shift),
+        pcid=tag >> PCID_SHIFT & PCID_MASK,
+        is_global=tag & TAG_GLOBAL != 0,
         pte=int(state[index + PTE]),
         generation=born & GENERATION_MASK,
         fill_ns=int(state[index + FILL_NS]),
@@ -97,6 +104,31 @@ def entry_at(state: Words, index: int) -> CachedEntry:
 def stale_entry(state: Words) -> CachedEntry:
     """Return the entry that the last batch stopped at."""
     return entry_at(state, int(state[STALE_ENTRY]))
+
+
+def all_entries(state: Words, row: int, names: Sequence[str]) -> list[tuple[str, CachedEntry]]:
+    """Return all that the TLBs and walk caches of a row hold, set by set; `names` by register."""
+    bases: dict[int, str] = {}
+    for register, name in enumerate(names):
+        # A TLB for two page sizes has the name of the smaller one.
+        bases.setdefault(int(state[row + TLBS + register]), name)
+    return [
+        (name, entry_at(state, index))
+        for base, name in bases.items()
+        if base
+        for index in _filled(state, base)
+    ]
+
+
+def _filled(state: Words, base: int) -> list[int]:
+    """Return where the entries of the TLB at `base` stand."""
+    nr_sets, stride = int(state[base + MASK]) + 1, int(state[base + STRIDE])
+    first = base + HEADER_WORDS
+    sets = state[first : first + nr_sets * stride].reshape(nr_sets, stride)
+    tags = sets[:, : int(state[base + WAYS]) * ENTRY_WORDS : ENTRY_WORDS]
+    at, way = np.nonzero(tags)
+    places: list[int] = (first + at * stride + way * ENTRY_WORDS).tolist()
+    return places
 
 
 @compiled

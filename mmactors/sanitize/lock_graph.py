@@ -99,6 +99,12 @@ class LockGraph:
     def __init__(self) -> None:
         self._nodes: Final[dict[tuple[LockClass, int], LockNode]] = {}
 
+    def orders(self) -> tuple[tuple[str, str], ...]:
+        """Return the names of both locks of each edge."""
+        return tuple(
+            (str(node), str(after)) for node in self._nodes.values() for after in node.after
+        )
+
     def node(self, lock_class: LockClass, subclass: int, *, sleeps: bool) -> LockNode:
         """Return the node of a class with a subclass; the first call makes it."""
         node = self._nodes.get((lock_class, subclass))

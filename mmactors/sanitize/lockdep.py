@@ -228,6 +228,10 @@ class Lockdep:
                 return
         self._check_inversions(held, stack, occasion, is_new_order=False)
 
+    def orders(self) -> tuple[tuple[str, str], ...]:
+        """Return each order that was seen: who was held, and who was then waited for."""
+        return self._graph.orders()
+
     def _check_inversions(
         self, held: Held, stack: list[Held], occasion: Occasion, *, is_new_order: bool
     ) -> None:

@@ -204,6 +204,10 @@ class Sanitizer(Checks):
         if problem is not None:
             self.report(*problem)
 
+    def lock_orders(self) -> tuple[tuple[str, str], ...]:
+        """Return the orders of lock classes that lockdep has seen; none if it is off."""
+        return () if self._lockdep is None else self._lockdep.orders()
+
     # -- when nobody runs ----------------------------------------------------------------------
 
     def at_rest(self) -> None:

@@ -22,7 +22,7 @@ from mmactors.scenario.document import (
     parse_document,
 )
 from mmactors.scenario.meaning import meaning_problems
-from mmactors.scenario.overrides import apply_overrides, find
+from mmactors.scenario.overrides import Setting, apply_overrides, find
 from mmactors.scenario.schema import Expectation, Scenario
 from mmactors.scenario.structure import Structurer, TextError
 from mmactors.workload.operation.all import (
@@ -37,23 +37,29 @@ from mmactors.workload.trace.file import trace_format
 _ROOT_DOC: Final = OptionDoc(doc="a scenario")
 
 
-def load_scenario(path: Path, overrides: Sequence[str] = ()) -> Scenario:
+def load_scenario(path: Path, overrides: Sequence[str | Setting] = ()) -> Scenario:
     """Return the scenario of a file, changed by `KEY=VALUE` overrides; raise UserError."""
     text = read_text(path)
     return parse_scenario(text, file=str(path), folder=path.parent, overrides=overrides)
 
 
 def parse_scenario(
-    text: str, *, file: str, folder: Path, overrides: Sequence[str] = ()
+    text: str, *, file: str, folder: Path, overrides: Sequence[str | Setting] = ()
 ) -> Scenario:
     """Return the scenario of a YAML text; `folder` is where relative paths begin.
 
     Raises UserError with all problems.
     """
-    root = parse_document(text, file=file)
+    return scenario_of_tree(parse_document(text, file=file), folder=folder, overrides=overrides)
+
+
+def scenario_of_tree(
+    root: Node, *, folder: Path, overrides: Sequence[str | Setting] = ()
+) -> Scenario:
+    """Return the scenario that a tree describes; raise UserError with all problems."""
     texts = {Expectation: Expectation.parse, Operation: _operation_parser(folder)}
     problems: list[Problem] = []
-    apply_overrides(root, tuple(overrides), problems)
+    apply_overrides(root, overrides, problems)
     _join_labels(root)
     scenario = Structurer(texts=texts, problems=problems).structure(root, Scenario, "", _ROOT_DOC)
     problems += meaning_problems(root, texts)

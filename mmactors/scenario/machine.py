@@ -2,6 +2,7 @@
 
     async with Machine(scenario) as machine:
         await machine.run()
+        machine.inspect().process(1).areas
 
 It moves only while somebody awaits `run`. Cancelling leaves nothing running.
 """
@@ -15,7 +16,7 @@ from attrs import evolve, frozen
 
 from mmactors.actors.program.process import Process
 from mmactors.engine.actor import NEVER
-from mmactors.engine.driver import Driver, close_actors
+from mmactors.engine.driver import Driver, InlineDriver, close_actors
 from mmactors.engine.edge import Edge
 from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.probe import EventSink
@@ -24,6 +25,7 @@ from mmactors.engine.scope import DriverScope
 from mmactors.errors import Place, Problem, UserError
 from mmactors.mm.vmstat import NR_FREE_PAGES, PGFAULT
 from mmactors.observe.hardware_counters import hardware_counters, nr_accesses
+from mmactors.observe.inspection import Inspection, inspect_kernel
 from mmactors.observe.proc.of_process import process_texts
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.finding import Finding
@@ -112,12 +114,29 @@ class Machine:
         assert self._driver is not None, "enter the machine first: async with Machine(...)"
         self._engine.until_ns = NEVER if until_ns is None else until_ns
         await self._driver.run()
+        self._has_moved()
+
+    def run_inline(self, *, until_ns: int | None = None) -> None:
+        """Move a machine that was never entered, without any event loop; otherwise as `run`.
+
+        Whatever `engine.driver` says, the inline driver does it. Call `close` at the end.
+        """
+        assert self._driver is None, "the machine was entered: await run()"
+        self._engine.until_ns = NEVER if until_ns is None else until_ns
+        InlineDriver(self._engine).run_to_end()
+        self._has_moved()
+
+    def _has_moved(self) -> None:
         if self.is_complete and self._wired.sanitizer is not None:
             self._wired.sanitizer.at_rest()
 
     def close(self) -> None:
         """Let go of a machine that was never entered."""
         close_actors(self._engine)
+
+    def inspect(self) -> Inspection:
+        """Return the machine as it is now, to look inside; nothing is read before it is asked."""
+        return inspect_kernel(self._wired.kernel)
 
     def stop(self) -> None:
         """Let `run` return between two steps; callable from a signal handler or another thread."""
@@ -205,6 +224,11 @@ class Machine:
         """Return what the sanitizers have found."""
         sanitizer = self._wired.sanitizer
         return () if sanitizer is None else tuple(sanitizer.findings)
+
+    def lock_orders(self) -> tuple[tuple[str, str], ...]:
+        """Return the orders of lock classes that lockdep has seen; none if it is off."""
+        sanitizer = self._wired.sanitizer
+        return () if sanitizer is None else sanitizer.lock_orders()
 
     def _verdict(self, failed_expectations: tuple[str, ...]) -> str:
         if findings := self.findings():

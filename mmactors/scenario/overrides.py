@@ -1,12 +1,15 @@
-"""`--set key=value`: what the command line changes in a scenario before it is read.
+"""What the command line, or a program, changes in a scenario before it is read.
 
-The value is YAML, the key a path: `machine.cpus`, `processes[0].copies`, `processes.0.copies`. The
-place of all that comes from here is the option itself.
+`--set key=value`: the value is YAML, the key a path: `machine.cpus`, `processes[0].copies`,
+`processes.0.copies`. The place of all that comes from here is the option itself. A program gives
+the value as a tree (`Setting`).
 """
 
 import re
 from collections.abc import Sequence
 from typing import Final
+
+from attrs import frozen
 
 from mmactors.errors import Place, Problem, UserError
 from mmactors.scenario.document import (
@@ -26,9 +29,23 @@ _STEP = re.compile(r"[^.\[\]]+")
 _PATH = re.compile(r"[^.\[\]=]+(\.[^.\[\]=]+|\[\d+\])*")
 
 
-def apply_overrides(root: Node, overrides: tuple[str, ...], problems: list[Problem]) -> None:
-    """Change the tree as each `KEY=VALUE` says, in order; collect what is wrong."""
-    for text in overrides:
+@frozen
+class Setting:
+    """A value for a key, from somewhere else than the command line."""
+
+    key: str
+    value: Node
+
+
+def apply_overrides(
+    root: Node, overrides: Sequence[str | Setting], problems: list[Problem]
+) -> None:
+    """Change the tree as each `KEY=VALUE` or setting says, in order; collect what is wrong."""
+    for override in overrides:
+        if isinstance(override, Setting):
+            _set(root, override, problems)
+            continue
+        text = override
         place = Place(f"--set {text}")
         path, equals, value_text = text.partition("=")
         if not equals or not _PATH.fullmatch(path.strip()):
@@ -45,6 +62,21 @@ def apply_overrides(root: Node, overrides: tuple[str, ...], problems: list[Probl
         problem = _assign(root, _STEP.findall(path.strip()), value, place)
         if problem is not None:
             problems.append(problem)
+
+
+def _set(root: Node, setting: Setting, problems: list[Problem]) -> None:
+    place = setting.value.place
+    if not _PATH.fullmatch(setting.key):
+        problem: Problem | None = Problem(
+            place=place,
+            found=f"the key {setting.key!r}",
+            legal="expected the path of an option",
+            advice="write it like machine.cpus or processes[0].copies",
+        )
+    else:
+        problem = _assign(root, _STEP.findall(setting.key), setting.value, place)
+    if problem is not None:
+        problems.append(problem)
 
 
 def _value(text: str, place: Place) -> Node:

@@ -165,7 +165,7 @@ class Structurer:
                 f"expected a mapping with the keys {', '.join(known)}",
                 "write `key: value` lines, one level further in",
             )
-        for key in node.entries.keys() - known.keys():
+        for key in (key for key in node.entries if key not in known):
             self.problem(
                 node.entries[key].place,
                 f"unknown key {_join(path, key)}",

@@ -146,7 +146,7 @@ def test_what_is_made_present_does_not_fault_later(program):
 
     assert 16 == ran.counters["pgfault"]
     assert 64 == rss_of(ran)
-    assert 16 == ran.machine._wired.processes[0].min_flt
+    assert 16 == ran.machine.inspect().process(1).min_flt
     assert [] == ran.events("page_fault_user")
 
 

@@ -60,7 +60,7 @@ def test_an_access_outside_all_areas_is_a_segmentation_fault():
 
     assert [(SIGSEGV, SEGV_MAPERR)] == signals(ran)
     assert "8 kB" == final_status(ran)["VmRSS"]
-    assert 2 == ran.machine._wired.processes[0].min_flt
+    assert 2 == ran.machine.inspect().process(1).min_flt
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_process_that_gets_no_page_table_is_killed():
 
     assert ran.machine.is_complete
     assert 1 == ran.counters["processes_killed"]
-    assert 1 == ran.machine._wired.kernel.memory.nr_tables, "that of the kernel itself"
+    assert 1 == ran.machine.inspect().nr_page_tables, "that of the kernel itself"
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -3,18 +3,17 @@
 from machines import run, run_to_nothing, scenario_of
 
 from mmactors.actors.state.inode import I_RWSEM_CLASS
-from mmactors.mm.vmstat import NR_FILE_PAGES, NR_SHMEM
 
 ENOENT, EBADF, EFAULT = 2, 9, 14
 A = "/shm/a"
 
 
-def inode_of(ran, path):
-    return ran.machine._wired.kernel.file_system._by_path[path]
+def file_of(ran, path):
+    return ran.machine.inspect().files[path]
 
 
-def counted(ran, item):
-    return ran.machine._wired.kernel.vmstat.node_page_state_snapshot(0, item)
+def counted(ran, name):
+    return ran.machine.inspect().nodes[0].counters[name].snapshot
 
 
 def test_a_file_must_be_there_or_be_made():
@@ -36,20 +35,20 @@ def test_writing_makes_a_file_longer_and_reading_ends_at_its_end():
             ]
         )
     )
-    inode = inode_of(ran, A)
+    file = file_of(ran, A)
 
     assert [0, 10240, 10240, 2048] == list(ran.results().values())
-    assert [0, 1, 2] == sorted(inode.mapping.pages)
-    assert 10240 == inode.mapping.size_bytes
-    assert 3 == counted(ran, NR_SHMEM) == counted(ran, NR_FILE_PAGES)
+    assert [0, 1, 2] == sorted(file.pages)
+    assert 10240 == file.size_bytes
+    assert 3 == counted(ran, "nr_shmem") == counted(ran, "nr_file_pages")
 
 
 def test_truncation_frees_the_pages_behind_the_new_end():
     """A page of which a part is left stays."""
     ran = run(scenario_of(["open F /shm/a create", "write F 0 16K bs=4K", "ftruncate F 5000"]))
 
-    assert [0, 1] == sorted(inode_of(ran, A).mapping.pages)
-    assert 2 == counted(ran, NR_SHMEM)
+    assert [0, 1] == sorted(file_of(ran, A).pages)
+    assert 2 == counted(ran, "nr_shmem")
 
 
 def test_a_file_goes_when_name_and_last_user_have_gone():
@@ -61,7 +60,7 @@ def test_a_file_goes_when_name_and_last_user_have_gone():
     )
 
     assert 8192 == ran.results()["read F 0 8K bs=8K"]
-    assert 0 == counted(ran, NR_SHMEM)
+    assert 0 == counted(ran, "nr_shmem")
 
 
 def test_only_clean_pages_of_a_disk_can_be_dropped():
@@ -79,17 +78,17 @@ def test_only_clean_pages_of_a_disk_can_be_dropped():
             ]
         )
     )
-    inode = inode_of(ran, "/mnt/a")
+    file = file_of(ran, "/mnt/a")
 
-    assert {0, 1} == inode.stored
-    assert {} == inode.mapping.pages
-    assert 0 == counted(ran, NR_SHMEM) == counted(ran, NR_FILE_PAGES)
+    assert {0, 1} == set(file.stored)
+    assert {} == file.pages
+    assert 0 == counted(ran, "nr_shmem") == counted(ran, "nr_file_pages")
 
 
 def test_a_write_faults_in_what_it_copies_from_with_i_rwsem_held():
     """The page of the buffer is touched for the first time; both locks are counted."""
     ran = run(scenario_of(["open F /shm/a create", "mmap A 8K", "write F 0 8K bs=8K from=A"]))
-    taken = {each.name: each for each in ran.machine._wired.kernel.locks.statistics()}
+    taken = ran.machine.inspect().locks
 
     assert 8192 == ran.results()["write F 0 8K bs=8K from=A"]
     assert 2 == ran.counters["pgfault"]
@@ -104,4 +103,4 @@ def test_a_buffer_that_cannot_be_read_is_efault():
 
     assert -EFAULT == ran.results()["write F 0 4K bs=4K from=A"]
     assert [] == ran.events("signal_generate")
-    assert 0 == inode_of(ran, A).mapping.size_bytes
+    assert 0 == file_of(ran, A).size_bytes

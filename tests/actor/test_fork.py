@@ -29,7 +29,7 @@ def test_a_child_shares_pages_until_one_of_both_writes():
             ]
         )
     )
-    parent, child = ran.machine._wired.processes
+    parent, child = ran.machine.inspect().processes
 
     assert (16 + 16, 16) == (parent.min_flt, child.min_flt)
     assert 16 == ran.counters["pgreuse"]
@@ -101,7 +101,7 @@ def test_children_have_children():
         )
     )
 
-    assert [1, 2, 3] == [process.pid for process in ran.machine._wired.processes]
+    assert [1, 2, 3] == [process.pid for process in ran.machine.inspect().processes]
     assert 4 == ran.counters["pgreuse"]
 
 

@@ -10,7 +10,7 @@ def test_compute_takes_its_time_in_user_mode():
     """Nothing else happens meanwhile."""
     ran = run_to_nothing(scenario_of(["compute 300us"]))
 
-    assert 300 * US == ran.machine._wired.processes[0].user_ns
+    assert 300 * US == ran.machine.inspect().process(1).user_ns
     assert 300 * US <= ran.machine.now_ns < 310 * US
 
 
@@ -28,7 +28,7 @@ def test_sleep_gives_the_cpu_away():
 
     assert fault["t"] >= 2 * MS
     assert ended["p1"] < 1 * MS
-    assert 1 == ran.machine._wired.kernel.cpus[0].interrupts["LOC"]
+    assert 1 == ran.machine.inspect().cpus[0].interrupts["LOC"]
 
 
 def test_names_stand_for_ranges():
@@ -82,7 +82,7 @@ def test_the_leader_can_be_named_and_is_nobody_else():
         scenario_of(["P0: compute 1us", "thread p0 cpu=0", "p0: compute 1us", "P0& compute 1us"])
     )
 
-    assert 3 * US == ran.machine._wired.processes[0].user_ns
+    assert 3 * US == ran.machine.inspect().process(1).user_ns
 
 
 def test_wait_waits_for_threads_that_start_meanwhile():

@@ -1,6 +1,6 @@
 """Flushes that reclaim and the kernel's own mappings need, and those mappings."""
 
-from machines import run, scenario_of
+from machines import drive, scenario_of
 
 from mmactors.actors.tlb.switch_mm import (
     TLB_LOCAL_SHOOTDOWN,
@@ -32,12 +32,11 @@ SPINNING = [
 def flushing(flush, *, program=None, cpus=4):
     """Run a program; on CPU 3, whose TLB has nothing, `flush(kernel, cpu)` runs after 1 ms."""
 
-    def before(machine):
-        kernel = machine._wired.kernel
+    def before(kernel):
         cpu = kernel.cpus[3]
         cpu.spawn_thread("reclaim", flush(kernel, cpu), at_ns=1_000_000)
 
-    return run(scenario_of(program or SPINNING, cpus=cpus, quantum_ns=0), before=before)
+    return drive(scenario_of(program or SPINNING, cpus=cpus, quantum_ns=0), before=before)
 
 
 def known(kernel, cpu, address):
@@ -147,11 +146,10 @@ def test_a_kernel_mapping_is_seen_by_all_address_spaces():
         assert level == 1
         assert kernel.memory.words[leaf] & (PRESENT | GLOBAL) == PRESENT | GLOBAL
 
-    def before(machine):
-        kernel = machine._wired.kernel
+    def before(kernel):
         kernel.cpus[2].spawn_thread("look", look(kernel, None), at_ns=1_500_000)
 
-    run(scenario_of(first, second, cpus=3, quantum_ns=0), before=before)
+    drive(scenario_of(first, second, cpus=3, quantum_ns=0), before=before)
 
     assert 4 == len(entries), "init_mm, two processes, a child"
     assert 1 == len(set(entries))

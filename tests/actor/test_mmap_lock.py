@@ -11,10 +11,9 @@ BYSTANDER = "T1& faultloop B 0..64 8"
 def lock_stat_of(*program):
     """Run a program of one process on two CPUs; return what lock_stat has of mmap_lock."""
     ran = run(scenario_of(list(program), cpus=2, size=128 * MIB, **EXACT), is_logged=False)
-    classes = {one.name: one for one in ran.machine._wired.kernel.locks.statistics()}
 
     assert ran.machine.is_complete
-    return classes["&mm->mmap_lock"]
+    return ran.machine.inspect().locks["&mm->mmap_lock"]
 
 
 def test_faults_of_other_threads_go_on_while_munmap_takes_pages_away():

@@ -8,7 +8,6 @@ from machines import EXACT, run, scenario_of
 
 from mmactors.mm.boot.boot import MemoryConfig, boot_memory
 from mmactors.mm.page_alloc.gfp import ZONE_MOVABLE
-from mmactors.mm.page_alloc.pcp import BATCH, HIGH
 from mmactors.races.pair import with_rules
 from mmactors.units import MIB
 
@@ -22,7 +21,7 @@ def machine_with(*program, hotplug=4 * MIB, broken=()):
 
 
 def movable(ran):
-    return ran.machine._wired.kernel.allocator.zones[-1]
+    return ran.machine.inspect().zone("Movable")
 
 
 def test_boot_does_not_see_what_is_plugged_in_later():
@@ -43,32 +42,30 @@ def test_movable_requests_find_the_zone_when_it_is_online():
         "alloc_pages A gfp=HIGHUSER_MOVABLE", "online_pages", "alloc_pages B gfp=HIGHUSER_MOVABLE"
     )
     results = ran.results()
-    zone_of = ran.machine._wired.kernel.allocator.zone_of
+    zone_of = ran.machine.inspect().zone_of
 
     assert 0 == results["online_pages"]
-    assert movable(ran) is not zone_of(results["alloc_pages A gfp=HIGHUSER_MOVABLE"])
-    assert movable(ran) is zone_of(results["alloc_pages B gfp=HIGHUSER_MOVABLE"])
+    assert "Movable" != zone_of(results["alloc_pages A gfp=HIGHUSER_MOVABLE"]).name
+    assert "Movable" == zone_of(results["alloc_pages B gfp=HIGHUSER_MOVABLE"]).name
 
 
 def test_unmovable_requests_never_get_its_pages():
     """They have another highest zone."""
     ran = machine_with("online_pages", "alloc_pages A")
-    zone_of = ran.machine._wired.kernel.allocator.zone_of
 
-    assert movable(ran) is not zone_of(ran.results()["alloc_pages A"])
+    assert "Movable" != ran.machine.inspect().zone_of(ran.results()["alloc_pages A"]).name
 
 
 @pytest.mark.parametrize("broken", [(), ("online_sets_up_pageset_first",)])
 def test_the_zone_has_lists_and_limits_of_its_own(broken):
     """In either order, if nobody comes between."""
     ran = machine_with("online_pages", broken=broken)
-    allocator = ran.machine._wired.kernel.allocator
     zone = movable(ran)
 
-    assert list(zone.own_pcps) == zone.pcps
-    assert all((pcp.words[HIGH], pcp.words[BATCH]) != (0, 0) for pcp in zone.pcps)
-    assert (1024, 1024) == (zone.nr_free, zone.present_pages)
-    assert not any(pcp.words[0] for pcp in allocator.boot_pageset)
+    assert zone.has_own_pcps
+    assert all((pcp.high, pcp.batch) != (0, 0) for pcp in zone.pcps)
+    assert (1024, 1024) == (zone.free_pages, zone.present_pages)
+    assert not any(pcp.count for pcp in ran.machine.inspect().boot_pageset)
 
 
 def test_memory_comes_online_once():

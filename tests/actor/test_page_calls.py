@@ -6,7 +6,6 @@ import pytest
 from machines import EXACT, nr_free, run, scenario_of
 
 from mmactors.mm.page_alloc.buddy import PAGEBLOCK_PAGES
-from mmactors.mm.page_alloc.pcp import HIGH
 from mmactors.races.pair import with_rules
 from mmactors.workload.program import Program
 
@@ -55,8 +54,8 @@ def test_draining_empties_all_cpus_lists():
     _, after = results(*program, "drain_all_pages", cpus=2)
 
     def counts(machine):
-        zones = machine._wired.kernel.allocator.zones
-        return [sum(zone.pcps[cpu].words[0] for zone in zones) for cpu in range(2)]
+        zones = machine.inspect().zones
+        return [sum(zone.pcps[cpu].count for zone in zones) for cpu in range(2)]
 
     assert all(counts(before))
     assert counts(before)[0] > counts(after)[0]
@@ -106,9 +105,8 @@ def test_a_pageblock_goes_offline_when_its_last_page_is_free(broken):
 def test_lists_are_as_long_as_before_when_memory_is_offline():
     """zone_pcp_disable is undone."""
     _, machine = results("alloc_pages A gfp=RECLAIMABLE", "free_pages A", "offline_pages A", cpus=2)
-    zone = machine._wired.kernel.allocator.zones[1]
 
-    assert all(pcp.words[HIGH] > 0 for pcp in zone.pcps)
+    assert all(pcp.high > 0 for pcp in machine.inspect().zones[1].pcps)
 
 
 def test_a_block_that_was_never_allocated_is_an_error_of_the_program():

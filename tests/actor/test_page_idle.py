@@ -24,6 +24,6 @@ def test_a_range_that_was_never_mapped_is_an_error():
 def test_a_walk_takes_the_lock_of_the_tree_for_reading():
     """Once a page; linking and unlinking the area takes it for writing."""
     ran = run_to_nothing(scenario_of(["mmap A 16K", "touch A write", "idle A"]))
-    stat = ran.machine._wired.kernel.locks.of("&anon_vma->rwsem")
+    stat = ran.machine.inspect().locks["&anon_vma->rwsem"]
 
-    assert (2, 4) == (stat.write.hold.nr, stat.read.hold.nr)
+    assert (2, 4) == (stat.write.acquisitions, stat.read.acquisitions)

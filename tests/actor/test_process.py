@@ -49,18 +49,13 @@ def test_pages_come_from_the_node_of_the_cpu():
     """Two nodes with a CPU each: every page is local."""
     program = ["mmap A 4M", "touch A write"]
     ran = run_to_nothing(scenario_of(program, program, cpus=2, nr_nodes=2, size=256 * MIB))
-    layout = ran.machine._wired.layout
-    zones = ran.machine._wired.kernel.allocator.zones
+    seen = ran.machine.inspect()
 
-    assert (0, 1) == layout.cpu_node
+    assert [0, 1] == [cpu.node for cpu in seen.cpus]
     for event in ran.events("mm_page_alloc"):
-        spans = [
-            zone.node
-            for zone in layout.zones
-            if zone.start_pfn <= event["pfn"] < zone.start_pfn + zone.spanned_pages
-        ]
+        spans = [zone.node for zone in seen.zones if zone.start_pfn <= event["pfn"] < zone.end_pfn]
         assert [event["cpu"]] == spans
-    assert {0, 1} == {zone.node for zone in zones}
+    assert {0, 1} == {zone.node for zone in seen.zones}
     assert 0 == ran.counters["numa_other"]
 
 
@@ -103,7 +98,7 @@ def test_the_length_of_the_quantum_does_not_change_what_one_cpu_counts():
                 scenario_of(program, hardware=HardwareConfig(levels=levels), quantum_ns=quantum_ns),
                 is_logged=False,
             )
-            counts.append((levels, ran.machine._wired.kernel.hardware.statistics(0)))
+            counts.append((levels, ran.machine.inspect().cpus[0].hardware))
 
     assert [counts[0]] * 3 == counts[0::2]
     assert [counts[1]] * 3 == counts[1::2]

@@ -168,9 +168,9 @@ def test_threads_on_one_cpu_take_turns():
 def test_user_time_is_that_of_the_batches():
     """A process's time in user mode is what the hardware says its accesses took."""
     ran = run_to_nothing(scenario_of(["mmap A 64K", "touch A write passes=100", "compute 5us"]))
-    kernel = ran.machine._wired.kernel
+    seen = ran.machine.inspect()
 
-    assert kernel.hardware.statistics(0).ns + 5000 == ran.machine._wired.processes[0].user_ns
+    assert seen.cpus[0].hardware.ns + 5000 == seen.process(1).user_ns
 
 
 def test_all_lines_from_memory_reach_the_memory_actor():

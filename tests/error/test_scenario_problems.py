@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from mmactors.errors import UserError
 from mmactors.scenario.load import load_scenario, parse_scenario
+from mmactors.scenario.run.source import load
 from mmactors.scenario.schema import Scenario
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -389,6 +391,45 @@ def test_any_value_at_any_key_is_legal_or_a_users_error(key, value):
     outcome = outcome_of(GOOD, overrides=[f"{key}={json.dumps(value)}"])
 
     assert isinstance(outcome, Scenario) or all(map(str, outcome.problems))
+
+
+PLAIN_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(max_codepoint=0xD7FF), max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(st.characters(max_codepoint=0xD7FF), max_size=8), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@given(key=KEYS, value=PLAIN_VALUES)
+def test_a_value_of_a_program_is_legal_where_the_same_text_is(key, value):
+    """Python's value and its YAML give the same scenario, or the same problems."""
+    as_text = outcome_of(GOOD, overrides=[f"{key}={json.dumps(value)}"])
+    try:
+        as_value = load(load_as_dict(GOOD), overrides={key: value})
+    except UserError as error:
+        as_value = error
+
+    if isinstance(as_text, Scenario):
+        assert as_text == as_value
+    else:
+        assert [without_place(problem) for problem in as_text.problems] == [
+            without_place(problem) for problem in as_value.problems
+        ]
+
+
+def load_as_dict(text):
+    return YAML(typ="safe", pure=True).load(text)
+
+
+def without_place(problem):
+    return problem.found, problem.legal, problem.advice
 
 
 @given(st.text(max_size=20), st.text(max_size=20))

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 from attrs import evolve
-from machines import run, scenario_of
+from machines import drive, scenario_of
 
 from mmactors.mm.area.mapped_file import Mapping
 from mmactors.mm.area.mm_struct import MmStruct
@@ -28,7 +28,7 @@ def sanitizer() -> Sanitizer:
     """Return a sanitizer that follows contents, of a machine with memory that was not touched."""
     scenario = scenario_of(["mmap A 64K", "spin"])
     scenario = evolve(scenario, sanitize=SanitizeConfig(contents=True))
-    found = run(scenario, until_ns=50_000).machine._wired.sanitizer
+    found = drive(scenario, until_ns=50_000).wired.sanitizer
     assert found is not None
     return found
 

@@ -28,7 +28,7 @@ def nr_tasks():
 def assert_nothing_runs(machine, tasks_before):
     """No task is left, every coroutine is closed, none is collected unawaited."""
     assert tasks_before == nr_tasks()
-    assert all(actor.coro.cr_frame is None for actor in machine._wired.kernel.engine.actors)
+    assert all(actor.is_closed for actor in machine.inspect().actors)
     gc.collect()
 
 

@@ -4,7 +4,6 @@ import psutil
 import pytest
 from machines import run, scenario_of
 
-from mmactors.mm.vmstat import NR_FREE_PAGES
 from mmactors.units import MIB, PAGE_SIZE
 
 PROGRAM = [
@@ -37,12 +36,10 @@ def stopped(tmp_path, monkeypatch):
 def test_virtual_memory_is_that_of_the_machine(stopped):
     """Total is what the zones manage, free what their counters say, which lag as the kernel's."""
     memory = psutil.virtual_memory()
-    layout, vmstat = stopped._wired.layout, stopped._wired.kernel.vmstat
+    zones = stopped.inspect().zones
 
-    assert sum(zone.managed_pages for zone in layout.zones) * PAGE_SIZE == memory.total
-    assert memory.free == PAGE_SIZE * sum(
-        vmstat.zone_page_state(number, NR_FREE_PAGES) for number in range(len(layout.zones))
-    )
+    assert sum(zone.managed_pages for zone in zones) * PAGE_SIZE == memory.total
+    assert memory.free == PAGE_SIZE * sum(zone.counters["nr_free_pages"].value for zone in zones)
     assert 0 < memory.available <= memory.free
 
 
@@ -56,19 +53,15 @@ def test_memory_info_is_that_of_each_process(stopped):
     assert 0 < (300 + 32) * PAGE_SIZE - running.memory_info().rss <= 65 * PAGE_SIZE
     assert (200 + 32) * PAGE_SIZE == ended.memory_info().rss
     assert 5 * MIB + (128 + 132) * 1024 == running.memory_info().vms
-    space = stopped._wired.processes[0].space
-    assert space is not None
-    with stopped._wired.kernel.engine.guard.suspended():
-        assert space.mm.get_mm_rss() * PAGE_SIZE == running.memory_info().rss
+    assert stopped.inspect().process(1).memory.rss_pages * PAGE_SIZE == running.memory_info().rss
     assert ["p0", "p1"] == [running.name(), ended.name()]
 
 
 def test_memory_maps_are_the_areas_of_each_process(stopped):
     """Each area with its addresses and what of it is resident."""
     maps = psutil.Process(1).memory_maps(grouped=False)
-    space = stopped._wired.processes[0].space
 
-    assert [f"{vma.vm_start:x}-{vma.vm_end:x}" for vma in space.mm.tree] == [
+    assert [f"{area.start:x}-{area.end:x}" for area in stopped.inspect().process(1).areas] == [
         "-".join(f"{int(part, 16):x}" for part in one.addr.split("-")) for one in maps
     ]
     assert (300 + 32) * PAGE_SIZE == sum(one.rss for one in maps)

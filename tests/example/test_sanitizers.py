@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from attrs import evolve
-from machines import Ran, run, scenario_of
+from machines import Ran, drive, run, scenario_of
 
 from mmactors.actors.entries import mmu_gather
 from mmactors.actors.state.kernel import Kernel
@@ -17,7 +17,6 @@ from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.finding import SanitizerError
 from mmactors.sanitize.law import LESSONS, Law
 from mmactors.sanitize.sanitizer import Sanitizer
-from mmactors.scenario.machine import Machine
 
 PROGRAM = ["mmap A 64K", "touch A write"]
 
@@ -32,7 +31,7 @@ def checked(program: list[str], *, panic: bool = False) -> Ran:
 def sanitizer() -> Sanitizer:
     """Return the sanitizer of a machine whose program is at its first pages."""
     scenario = evolve(scenario_of([*PROGRAM, "spin"]), sanitize=SanitizeConfig.everything())
-    found = run(scenario, until_ns=100_000).machine._wired.sanitizer
+    found = drive(scenario, until_ns=100_000).wired.sanitizer
     assert found is not None
     return found
 
@@ -214,8 +213,5 @@ def test_every_law_has_a_lesson() -> None:
 
 def test_a_machine_without_sanitizers_has_nobody_to_tell() -> None:
     """All checkers are off unless a scenario asks for them."""
-    machine = Machine(scenario_of(PROGRAM))
-    machine.close()
-
-    assert machine._wired.kernel.checks is None
+    assert drive(scenario_of(PROGRAM), until_ns=0).kernel.checks is None
     assert not SanitizeConfig().is_on

@@ -63,7 +63,7 @@ def test_a_machine_counts_what_cachegrind_counts(name, number):
     truth = read_truth(TRACES / f"{name}.json")
     geometry = truth.cachegrind[number]
     ran = run_trace(name, _cachegrind_config(geometry))
-    statistics = ran.machine._wired.kernel.hardware.statistics(0)
+    statistics = ran.machine.inspect().cpus[0].hardware
 
     assert dict(zip(truth.cachegrind_fields, geometry.counts, strict=True)) == dict(
         zip(CACHEGRIND_FIELDS, statistics.cachegrind(), strict=True)
@@ -77,7 +77,7 @@ def test_a_machine_counts_what_the_tlb_simulator_counts(name, number):
     truth = read_truth(TRACES / f"{name}.json")
     geometry = truth.tlb[number]
     ran = run_trace(name, _tlb_config(geometry))
-    statistics = ran.machine._wired.kernel.hardware.statistics(0)
+    statistics = ran.machine.inspect().cpus[0].hardware
 
     assert dict(zip(truth.tlb_fields, geometry.counts, strict=True)) == dict(
         zip(TLB_FIELDS, statistics.tlb(), strict=True)
@@ -105,7 +105,7 @@ def test_the_length_of_batches_changes_no_count(quantum_ns):
             quantum_ns=quantum_ns,
         ),
     ):
-        statistics = run(scenario, is_logged=False).machine._wired.kernel.hardware.statistics(0)
+        statistics = run(scenario, is_logged=False).machine.inspect().cpus[0].hardware
         counts.append((statistics.tlb(), statistics.cachegrind()[:2], statistics.faults))
 
     assert counts[0] == counts[1]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from explored import explore, scenario_of
+from machines import drive
 
 from mmactors.errors import UserError
 from mmactors.explore.execution.execution import Execution
@@ -73,25 +74,22 @@ def test_what_stands_before_the_race_is_no_choice():
 
 def test_a_checkpoint_undoes_what_changed():
     """Attributes, lists, dicts, and arrays are as they were; objects stay the same ones."""
-    machine = ExploredMachine(scenario_of(UNMAPS, scope=("tlb",)))
-    execution = Execution(machine)
-    execution.begin()
-    kernel = machine._wired.kernel
+    wired = drive(scenario_of(UNMAPS, scope=("tlb",)), until_ns=50_000).wired
+    kernel, (process, *_) = wired.kernel, wired.processes
     checkpoint = Checkpoint(kernel)
     free_before = dict(kernel.vmstat.vmstat())
     flags = kernel.pages.flags.copy()
-    names = machine._wired.processes[0].names
+    names = process.names
 
     kernel.pages.flags[:] = 7
     names["B"] = (0, 0)
-    machine._wired.processes[0].user_ns = -1
+    process.user_ns = -1
     checkpoint.restore()
-    execution.close()
 
     assert free_before == dict(kernel.vmstat.vmstat())
     assert (flags == kernel.pages.flags).all()
     assert "B" not in names
-    assert machine._wired.processes[0].user_ns >= 0
+    assert process.user_ns >= 0
 
 
 @pytest.mark.parametrize(

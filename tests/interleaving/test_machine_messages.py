@@ -8,8 +8,7 @@ from mmactors.units import MIB
 
 def zone_lock(ran):
     """Return what /proc/lock_stat says of zone->lock."""
-    statistics = ran.machine._wired.kernel.locks.statistics()
-    return next(one.write for one in statistics if one.name == "&zone->lock")
+    return ran.machine.inspect().locks["&zone->lock"].write
 
 
 def storm(cpus=4, **engine):

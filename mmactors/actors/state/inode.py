@@ -113,6 +113,10 @@ class FileSystem:
             inode.mapping.is_unlinked = True
         return inode
 
+    def named(self) -> tuple[tuple[str, Inode], ...]:
+        """Return all paths with their inodes, in the order in which the files were made."""
+        return tuple(self._by_path.items())
+
     def inode_of(self, mapping: Mapping) -> Inode:
         """Return the inode of what a file or an area maps; shared anonymous memory has one, too."""
         inode = self._by_mapping.get(mapping)

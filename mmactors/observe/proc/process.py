@@ -235,13 +235,22 @@ def _text_bytes(mm: MmView) -> int:
     return (mm.end_code + PAGE_SIZE - 1 & PAGE_MASK) - (mm.start_code & PAGE_MASK)
 
 
+def permissions_text(vm_flags: int) -> str:
+    """Return what maps shows of an area's flags: `rw-p`."""
+    letters = (letter if vm_flags & 1 << bit else "-" for bit, letter in enumerate("rwx"))
+    return "".join(letters) + ("s" if vm_flags & 1 << 7 else "p")
+
+
+def vm_flag_names(vm_flags: int) -> tuple[str, ...]:
+    """Return what VmFlags of smaps shows, the lowest bit first."""
+    names = (name for bit, name in enumerate(_VM_FLAG_NAMES.split()) if vm_flags & 1 << bit)
+    return tuple(name for name in names if name != _PROTECTION_KEY_NAME)
+
+
 def _map_line(vma: VmaView) -> str:
-    flags = vma.vm_flags
-    permissions = "".join(letter if flags & 1 << bit else "-" for bit, letter in enumerate("rwx"))
-    sharing = "s" if flags & 1 << 7 else "p"
     major, minor = vma.dev
     prefix = (
-        f"{vma.start:08x}-{vma.end:08x} {permissions}{sharing} {vma.offset:08x}"
+        f"{vma.start:08x}-{vma.end:08x} {permissions_text(vma.vm_flags)} {vma.offset:08x}"
         f" {major:02x}:{minor:02x} {vma.inode} "
     )
     return _named(prefix, vma.name)
@@ -262,8 +271,7 @@ def _smap_lines(vma: VmaView) -> Iterator[str]:
     yield _kb_line("MMUPageSize", vma.page_size)
     yield from _number_lines(vma.numbers, is_rollup=False)
     yield f"THPeligible:    {int(vma.is_thp_eligible)}\n"
-    names = (name for bit, name in enumerate(_VM_FLAG_NAMES.split()) if vma.vm_flags & 1 << bit)
-    shown = "".join(f"{name} " for name in names if name != _PROTECTION_KEY_NAME)
+    shown = "".join(f"{name} " for name in vm_flag_names(vma.vm_flags))
     yield f"VmFlags: {shown}\n"
 
 

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from attrs import define, evolve, frozen
 
-from mmactors.mm.lru.folio_batch import PAGEVEC_SIZE
 from mmactors.validate.result import CaseResult, NotModelled
 from mmactors.validate.userland.case import UserlandCase, exact, read_case
 from mmactors.validate.userland.machine import OpRecord, RecordedMachine, run_recorded

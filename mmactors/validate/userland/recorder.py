@@ -54,8 +54,8 @@ class Interpreter:
     """Its own pages, as ranges of the operation language."""
     stack_top_page: str
     atomic_access: str
-    """How a child faults its control memory in, which it adds 0 to: the emulator of a guest with one
-    CPU loads first, that of others looks for a page that can be written."""
+    """How a child faults its control memory in, to which it adds 0: the emulator of a guest with
+    one CPU loads first, that of others looks for a page that can be written."""
 
     @classmethod
     def of_maps(cls, maps: str, *, nr_cpus: int) -> "Interpreter":

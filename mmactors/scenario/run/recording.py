@@ -1,0 +1,96 @@
+"""A run that writes its run directory: the log while it runs, the rest when it has ended."""
+
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import attrs
+
+from mmactors.errors import Place, Problem, UserError
+from mmactors.observe.log import EventLog, LineFile
+from mmactors.observe.run_dir import EVENTS, FINDINGS, TRACEBACK, RunDir
+from mmactors.scenario.dump import dump_scenario
+from mmactors.scenario.run.outcome import Outcome
+from mmactors.scenario.schema import Scenario
+
+
+class Recording:
+    """A context manager around one run; whoever moves the machine says `finish` inside it.
+
+    What cannot be written is the user's error. A run that is left without `finish` has failed.
+    """
+
+    def __init__(self, scenario: Scenario, run_dir: RunDir, *, command: Sequence[str]) -> None:
+        self.run_dir: Final = run_dir
+        self.file: LineFile | None = None
+        """Of the log; None: nothing is to be recorded."""
+        self.log: EventLog | None = None
+        self._scenario: Final = scenario
+        self._command: Final = command
+
+    def __enter__(self) -> Self:
+        scenario = self._scenario
+        try:
+            self.run_dir.start(
+                scenario=dump_scenario(scenario), seed=scenario.engine.seed, command=self._command
+            )
+            if scenario.record.events:
+                self.file = LineFile(self.run_dir.path / EVENTS)
+                self.log = EventLog(self.file, scenario.record.events)
+        except OSError as error:
+            self._fail(error)
+        return self
+
+    def finish(self, outcome: Outcome) -> None:
+        """Write what came of the run."""
+        if self.log is not None:
+            self.log.close()
+        run_dir, failure = self.run_dir, outcome.failure
+        if failure is not None and failure.__cause__ is not None:
+            run_dir.write(TRACEBACK, "".join(traceback.format_exception(failure)))
+        if outcome.findings:
+            run_dir.write(FINDINGS, f"{outcome.findings}\n")
+        run_dir.finish(
+            outcome.status,
+            summary={**attrs.asdict(outcome.summary), "verdict": outcome.verdict},
+            schedule=str(outcome.schedule),
+            proc=outcome.proc,
+            wall_s=outcome.wall_s,
+            error=None if failure is None else str(failure),
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        try:
+            if self.log is not None:
+                self.log.close()
+        except OSError as unwritten:
+            self._fail(unwritten)
+        if isinstance(error, OSError):
+            self._fail(error)
+        if error is not None:
+            self.run_dir.try_set_status("failed", error=str(error) or type(error).__name__)
+
+    def _fail(self, error: OSError) -> None:
+        self.run_dir.try_set_status("failed", error=str(error))
+        raise UserError(_unwritable(self.run_dir.path, error)) from None
+
+    @property
+    def nr_logged(self) -> int | None:
+        """How many events were recorded; None: nothing was to be recorded."""
+        return None if self.log is None else self.log.nr_recorded
+
+
+def _unwritable(path: Path, error: OSError) -> Problem:
+    return Problem(
+        place=Place(str(error.filename or path)),
+        found=error.strerror or type(error).__name__,
+        legal="expected to be able to write the run directory and to read its inputs",
+        advice="make room, or name another directory with --out DIR",
+    )

@@ -1,0 +1,225 @@
+"""A machine that is moved by plain calls: from a script, a notebook's cell, a debugger.
+
+It needs no event loop and starts none, so it works inside one that runs already. The inline driver
+moves it, which gives the same log as every other.
+"""
+
+import signal
+import time
+import weakref
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Final, Self
+
+from attrs import field, frozen
+
+from mmactors.observe.inspection import Inspection
+from mmactors.observe.inspection.table import html_table
+from mmactors.observe.run_dir import EVENTS, Status, create_run_dir
+from mmactors.sanitize.finding import Finding
+from mmactors.scenario.machine import Machine, Progress
+from mmactors.scenario.run.interrupt import interruptible
+from mmactors.scenario.run.outcome import FAILURES, Outcome, outcome_of, raise_input_error
+from mmactors.scenario.run.recording import Recording
+from mmactors.scenario.schema import Expectation, Scenario
+from mmactors.units import format_ns
+
+
+@frozen(kw_only=True)
+class Expected:
+    """One line of `expect`, and whether it holds."""
+
+    expectation: str
+    value: int | None
+    """None: the machine has no such counter."""
+    holds: bool
+
+
+@frozen(kw_only=True)
+class Result:
+    """What came of a run. It does not change when anything else does."""
+
+    verdict: str
+    """`ok`, or what does not hold: `expectation failed`, a law, `deadlock`, `crash`."""
+    status: Status
+    """`complete`, `interrupted` (it was stopped before its end), or `failed`."""
+    seed: int
+    now_ns: int
+    """Virtual time at the end."""
+    accesses: int
+    faults: int
+    switches: int
+    """How often the baton was given."""
+    messages: int
+    expectations: tuple[Expected, ...]
+    findings: tuple[Finding, ...] = field(repr=False)
+    """What sanitizers found."""
+    failure: Exception | None
+    """What stopped the machine, such as a Deadlock."""
+    counters: Mapping[str, int] = field(repr=False)
+    """All by name: /proc/vmstat's, the hardware's, the processes'."""
+    proc: Mapping[str, str] = field(repr=False)
+    """/proc: relative path to text."""
+    schedule: str = field(repr=False)
+    """The interleaving, as `schedule.txt` of a run directory has it."""
+    run_dir: Path | None
+    """None: nothing was to be written."""
+    events_path: Path | None
+    """The event log; None: there is none."""
+    wall_s: float
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether it came to its end and everything holds."""
+        return self.status == "complete" and self.verdict == "ok"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("seed", str(self.seed)),
+            ("virtual time", format_ns(self.now_ns)),
+            ("accesses", str(self.accesses)),
+            ("faults", str(self.faults)),
+            *((each.expectation, "holds" if each.holds else f"no: {each.value}")
+              for each in self.expectations),
+            *((finding.head, f"t={finding.t_ns} ns") for finding in self.findings),
+        ]  # fmt: skip
+        return html_table((self.verdict, ""), rows)
+
+
+class SteppedMachine:
+    """A machine that moves while `run` is called. Close it, or use it as a context manager.
+
+    After it was closed it can still be asked. What stops it, such as a Deadlock, is raised by
+    `run` and stands in `result()`.
+    """
+
+    def __init__(self, scenario: Scenario, *, out: Path | None = None) -> None:
+        self.scenario: Final = scenario
+        self._is_open = True
+        self._failure: Exception | None = None
+        self._wall_s = 0.0
+        with ExitStack() as stack:
+            recording = None if out is None else stack.enter_context(_recording(scenario, out))
+            sink = None if recording is None else recording.log
+            self._machine: Final = Machine(scenario, sink=sink)
+            self._recording: Final = recording
+            self._at_close: Final = stack.pop_all()
+        # A notebook forgets machines: their coroutines are closed with them.
+        self._let_go: Final = weakref.finalize(self, self._machine.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def run(self, *, until_ns: int | None = None) -> None:
+        """Move the machine to its end, or to a virtual time; raise what stops it.
+
+        Ctrl-C lets it stand still between two steps and is raised then: it can be moved on.
+        """
+        assert self._is_open, "the machine was closed"
+        began_s = time.perf_counter()
+        try:
+            with interruptible(self._machine, (signal.SIGINT,)) as interrupt:
+                self._machine.run_inline(until_ns=until_ns)
+        except FAILURES as error:
+            self._failure = error
+            raise_input_error(error)
+            raise
+        finally:
+            self._wall_s += time.perf_counter() - began_s
+        if interrupt.has_come:
+            raise KeyboardInterrupt
+
+    def close(self) -> None:
+        """Let go of what runs, and write the run directory, if one is wanted. Twice is allowed."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._let_go()
+        with self._at_close:
+            if self._recording is not None:
+                self._recording.finish(self._outcome())
+
+    def inspect(self) -> Inspection:
+        """Return the machine as it is now, to look inside."""
+        return self._machine.inspect()
+
+    def proc(self) -> dict[str, str]:
+        """Return /proc: relative path to text. Processes that have ended are as just before."""
+        return self._machine.proc()
+
+    def counters(self) -> dict[str, int]:
+        """Return every counter by name: /proc/vmstat's, the hardware's, the processes'."""
+        return self._machine.counters()
+
+    def progress(self) -> Progress:
+        """Return how far the machine has come."""
+        return self._machine.progress()
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what the sanitizers have found."""
+        return self._machine.findings()
+
+    @property
+    def now_ns(self) -> int:
+        """Virtual time."""
+        return self._machine.now_ns
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all programs have ended."""
+        return self._machine.is_complete
+
+    def result(self) -> Result:
+        """Return what came of the machine so far."""
+        outcome = self._outcome()
+        summary, recording = outcome.summary, self._recording
+        counters = summary.counters
+        run_dir = None if recording is None else recording.run_dir.path
+        has_log = recording is not None and recording.log is not None
+        return Result(
+            verdict=outcome.verdict,
+            status=outcome.status,
+            seed=summary.seed,
+            now_ns=summary.now_ns,
+            accesses=summary.accesses,
+            faults=summary.faults,
+            switches=summary.switches,
+            messages=summary.messages,
+            expectations=tuple(_expected(each, counters) for each in self.scenario.expect),
+            findings=self._machine.findings(),
+            failure=outcome.failure,
+            counters=MappingProxyType(counters),
+            proc=MappingProxyType(outcome.proc),
+            schedule=str(outcome.schedule),
+            run_dir=run_dir,
+            events_path=run_dir / EVENTS if run_dir is not None and has_log else None,
+            wall_s=outcome.wall_s,
+        )
+
+    def _outcome(self) -> Outcome:
+        return outcome_of(
+            self._machine,
+            failure=self._failure,
+            is_interrupted=not self._machine.is_complete,
+            wall_s=self._wall_s,
+        )
+
+
+def _expected(expectation: Expectation, counters: Mapping[str, int]) -> Expected:
+    value = counters.get(expectation.counter)
+    holds = value is not None and expectation.holds(value)
+    return Expected(expectation=str(expectation), value=value, holds=holds)
+
+
+def _recording(scenario: Scenario, out: Path) -> Recording:
+    return Recording(scenario, create_run_dir(out=out, name="run"), command=["mmactors.machine"])
