@@ -1,14 +1,12 @@
 """A process on the mechanisms, and its areas as short texts."""
 
 from attrs import define
+from guests import Guest, Task, guest
 
 from mmactors.mm.area import mman
-from mmactors.mm.area.overcommit import Overcommit
 from mmactors.mm.area.vm_flags import VM_EXEC, VM_LOCKED, VM_READ, VM_WRITE
 from mmactors.mm.syscall.mmap import ksys_mmap
 from mmactors.units import PAGE_SIZE
-from mmactors.validate.userland.userland_machine import UserlandMachine
-from mmactors.validate.userland.userland_task import Task
 
 PLACE = 0x70_0000_0000
 RW = mman.PROT_READ | mman.PROT_WRITE
@@ -18,12 +16,12 @@ RW = mman.PROT_READ | mman.PROT_WRITE
 class Areas:
     """One process; pages are counted from PLACE."""
 
-    machine: UserlandMachine
+    machine: Guest
     task: Task
 
     @classmethod
     def new(cls):
-        machine = UserlandMachine(nr_frames=1 << 14, overcommit=Overcommit())
+        machine = guest()
         return cls(machine, machine.new_task())
 
     @property

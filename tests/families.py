@@ -1,17 +1,16 @@
 """Processes that fork, write and exit, and what must hold of their anon_vmas meanwhile."""
 
 from attrs import define, field
+from guests import Guest, guest
 
 from mmactors.arch.pte import PFN_MASK, PFN_SHIFT, PRESENT, SPECIAL
 from mmactors.mm.area import mman
-from mmactors.mm.area.overcommit import Overcommit
 from mmactors.mm.rmap.rmap import anon_vma_number, is_anon
 from mmactors.mm.syscall.mmap import ksys_mmap
 from mmactors.mm.syscall.mprotect import do_mprotect
 from mmactors.mm.syscall.munmap import do_munmap
 from mmactors.rules import Rules
 from mmactors.units import PAGE_SIZE
-from mmactors.validate.userland.userland_machine import UserlandMachine
 
 PLACE = 0x70_0000_0000
 
@@ -21,12 +20,12 @@ class Family:
     """Processes by number, in the order in which they were forked; pages count from PLACE."""
 
     rules: Rules = field(factory=Rules)
-    machine: UserlandMachine = field(init=False)
+    machine: Guest = field(init=False)
     alive: dict = field(init=False)
     nr_forked: int = 0
 
     def __attrs_post_init__(self):
-        self.machine = UserlandMachine(nr_frames=1 << 12, overcommit=Overcommit(), rules=self.rules)
+        self.machine = guest() if self.rules == Rules() else Guest(self.rules)
         self.alive = {0: self.machine.new_task()}
 
     def map(self, pid, first, count):

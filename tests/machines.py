@@ -19,7 +19,7 @@ from mmactors.mm.boot.boot import MemoryConfig
 from mmactors.observe.log import EventLog
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.machine import Machine
-from mmactors.scenario.schema import MachineConfig, ProcessConfig, Scenario
+from mmactors.scenario.schema import KernelConfig, MachineConfig, ProcessConfig, Scenario
 from mmactors.scenario.wiring import Wired, make_engine, wire
 from mmactors.units import MIB
 from mmactors.workload.operation.all import parse_operation
@@ -36,6 +36,7 @@ def scenario_of(
     size: int = 64 * MIB,
     nr_nodes: int = 1,
     hardware: HardwareConfig | None = None,
+    kernel: KernelConfig | None = None,
     **engine: Any,
 ) -> Scenario:
     """Return a scenario in which process `p0` runs the first program on CPU 0, and so on.
@@ -50,6 +51,7 @@ def scenario_of(
             ),
             hardware=hardware if hardware is not None else HardwareConfig(),
         ),
+        kernel=kernel if kernel is not None else KernelConfig(),
         engine=EngineConfig(**engine),
         processes=tuple(
             ProcessConfig(

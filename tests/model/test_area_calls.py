@@ -1,12 +1,12 @@
 """System calls on areas against a plain model: a dict from page to what is known of it."""
 
 from attrs import define, evolve
+from guests import guest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mmactors.mm.area import mman
-from mmactors.mm.area.overcommit import Overcommit
 from mmactors.mm.area.vm_flags import (
     VM_ACCESS_FLAGS,
     VM_ACCOUNT,
@@ -22,7 +22,6 @@ from mmactors.mm.syscall.mprotect import do_mprotect
 from mmactors.mm.syscall.mremap import do_mremap
 from mmactors.mm.syscall.munmap import do_munmap
 from mmactors.units import PAGE_SIZE
-from mmactors.validate.userland.userland_machine import UserlandMachine
 
 BASE = 0x7000_0000_0000
 NR_PAGES = 24
@@ -48,7 +47,7 @@ class AreaCalls(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.machine = UserlandMachine(nr_frames=4096, overcommit=Overcommit())
+        self.machine = guest()
         self.task = self.machine.new_task()
         self.mm = self.task.mm
         self.pages = {}
