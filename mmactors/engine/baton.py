@@ -24,13 +24,14 @@ from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 from attrs import frozen
 
-from mmactors.engine.actor import NEVER, PARKING, Actor, Awaited, Clock, Waitable
+from mmactors.engine.actor import BREATHING, NEVER, PARKING, Actor, Awaited, Clock, Waitable
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.guard import Guard
 from mmactors.engine.lock.lock_observer import LockObserver
 from mmactors.engine.policy import Policy, make_policy
 from mmactors.engine.report import EngineError, StepBudgetExceeded, deadlock, last_events
 from mmactors.engine.schedule import SEPARATOR, Recorder, Schedule
+from mmactors.engine.turn import Turn
 from mmactors.label import Label, Mode
 
 T = TypeVar("T")
@@ -97,6 +98,7 @@ class Engine:
         self.until_ns = NEVER
         """Nobody gets the baton for something later than this; who has it may run ahead of it."""
         self.stop_requested = False
+        self.turn: Final = Turn()
         self.failure: EngineError | None = None
         self.recent_events: Callable[[], list[str]] | None = None
         """Names the last events for reports; without it, who got the baton last is named."""
@@ -328,6 +330,14 @@ class Engine:
         actor = self.running
         assert actor is not None, "only an actor spends time"
         return actor.clock.now + ns <= self.limit and not self._draws_costs
+
+    async def breathe(self) -> None:
+        """Let others have the host's thread; asked for when the turn is over (engine/turn.py).
+
+        To the machine it is nothing at all. The run may be cancelled here and go on here later, so
+        the place is one between two operations or accesses, where whoever looks finds order.
+        """
+        await BREATHING
 
     def wants_step(self) -> bool:
         """Whether `step` has something to do; asking first saves a coroutine."""

@@ -141,6 +141,7 @@ class Machine:
     def stop(self) -> None:
         """Let `run` return between two steps; callable from a signal handler or another thread."""
         self._engine.stop_requested = True
+        self._engine.turn.cut()
         self._engine.limit = -1
 
     @property

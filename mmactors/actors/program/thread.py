@@ -242,12 +242,14 @@ class UserThread:
         row = 0
         self.accesses_done = 0
         while not self.must_end:
+            if engine.turn.is_over():
+                await engine.breathe()
             if engine.is_exploring and row < len(trace):
                 row = await run_access(space, cpu, trace, row)
             else:
                 budget_ns = max(min(engine.limit - clock.now, BATCH_NS), 1)
                 if kernel.checks is not None and kernel.checks.wants_accesses:
-                    row = run_and_tell(space, cpu, trace, row, budget_ns)
+                    row = await run_and_tell(space, cpu, trace, row, budget_ns)
                 else:
                     row = hardware.run(cpu.index, trace, row, budget_ns, now_ns=clock.now)
             self.accesses_done = row
