@@ -93,6 +93,11 @@ class Engine:
         self.actors: Final[list[Actor]] = []
         self.outside_waits: Final[list[Waitable]] = []
         """What tasks outside the machine wait for."""
+        self.moves_for_outside = False
+        """Who moves the machine waits for a message out of it, not for its end."""
+        self.is_closed = False
+        """The actors are gone; nothing will run here any more."""
+        self.when_closed: Final[list[Callable[[], None]]] = []
         self.limit = -1
         """The running actor goes on without asking up to this time, in ns."""
         self.until_ns = NEVER
@@ -187,7 +192,7 @@ class Engine:
     def pick(self) -> Actor | None:
         """Give the baton to who goes next; None: the run is over or has to pause."""
         if (
-            (self._nr_unfinished == 0 and not self.outside_waits)
+            (self._nr_unfinished == 0 and not self.moves_for_outside)
             or self.stop_requested
             or self.failure is not None
         ):
@@ -200,7 +205,7 @@ class Engine:
         actor = policy.pop(self.until_ns)
         if actor is None:
             self.running = None
-            if policy.next_ns == NEVER:
+            if policy.next_ns == NEVER and not self.moves_for_outside:
                 self.failure = deadlock(self.now_ns, self.actors, self.outside_waits, self.recent())
             return None
         self._switches += 1
@@ -248,8 +253,13 @@ class Engine:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all actors that are no daemons have ended, and nobody outside waits."""
-        return self._nr_unfinished == 0 and not self.outside_waits
+        """Whether all actors that are no daemons have ended."""
+        return self._nr_unfinished == 0
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether nobody can run at any time, unless a message comes from outside."""
+        return self.policy.next_ns == NEVER
 
     # -- what actors call ----------------------------------------------------------------------
 

@@ -109,6 +109,7 @@ class InlineDriver:
     def run_to_end(self) -> None:
         """Move the machine without any event loop; raise the engine's failure."""
         self._engine.stop_requested = False
+        self._engine.turn.end()
         while self._run_some():
             pass
         _raise_failure(self._engine)
@@ -280,6 +281,9 @@ def close_actors(engine: Engine) -> None:
         if not actor.finished and (error := _close(actor)) is not None
     ]
     engine.running = None
+    engine.is_closed = True
+    for tell in engine.when_closed:
+        tell()
     if errors and engine.failure is None:
         actor, error = errors[0]
         failure = ActorCrashed(f"{actor} raised {error!r} while it was being closed")

@@ -37,6 +37,8 @@ from mmactors.workload.program import FIRST_PROCESS
 
 BATCH_NS: Final = 100_000
 """A batch ends after so much time even if nobody else wants to run."""
+_FAULTS_BETWEEN_BREATHS: Final = 16
+"""How often one trace faults before the clock on the wall is looked at."""
 
 
 @define(eq=False, kw_only=True)
@@ -239,11 +241,9 @@ class UserThread:
             await self.yield_cpu()
         if not self._lines:
             self._batch_began_ns = clock.now
-        row = 0
+        row = nr_faults = 0
         self.accesses_done = 0
         while not self.must_end:
-            if engine.turn.is_over():
-                await engine.breathe()
             if engine.is_exploring and row < len(trace):
                 row = await run_access(space, cpu, trace, row)
             else:
@@ -260,6 +260,9 @@ class UserThread:
             self._lines += stop[MEMORY_READS] + stop[MEMORY_WRITES]
             reason = stop[REASON]
             if reason == FAULT:
+                nr_faults += 1
+                if nr_faults % _FAULTS_BETWEEN_BREATHS == 0 and engine.turn.is_over():
+                    await engine.breathe()
                 signal = await handle_page_fault(
                     kernel, cpu, space, stop[FAULT_ADDRESS], stop[ERROR_CODE]
                 )
