@@ -17,7 +17,7 @@ from mmactors.engine.turn import TURN_S, Turn
 from mmactors.observe.log import EventLog
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.machine import Machine
-from mmactors.workload.operation import parse_operation
+from mmactors.workload.operation.all import parse_operation
 
 DRIVERS = pytest.mark.parametrize("driver", ["inline", "trio"])
 QUANTA = pytest.mark.parametrize("quantum_ns", [10_000, 10**9])
