@@ -12,20 +12,29 @@ NEVER: Final = 1 << 62
 """A time after all others, in nanoseconds."""
 
 PARK: Final = object()
-"""What an actor's coroutine yields to its driver; anything else is a foreign await."""
+"""What an actor's coroutine yields to its driver when it gives the baton back."""
+BREATH: Final = object()
+"""What it yields when it keeps the baton and others may have the host's thread (engine/turn.py).
+
+Anything else is a foreign await.
+"""
 
 
-class _Parking:
-    """Gives the baton back; the one primitive through which all waiting goes."""
+class _Trap:
+    """Yields one of these to the driver."""
+
+    def __init__(self, trap: object) -> None:
+        self._traps: Final = (trap,)
 
     def __await__(self) -> "Generator[object, None, None]":
         # An iterator is all that is needed, and a tuple's is cheaper than a generator.
-        return iter(_TRAPS)  # type: ignore[return-value]
+        return iter(self._traps)  # type: ignore[return-value]
 
 
-_TRAPS: Final = (PARK,)
-PARKING: Final = _Parking()
-"""`await PARKING` parks the running actor."""
+PARKING: Final = _Trap(PARK)
+"""`await PARKING` parks the running actor; the one primitive through which all waiting goes."""
+BREATHING: Final = _Trap(BREATH)
+"""`await BREATHING` parks nobody: the running actor goes on when the host's thread is back."""
 
 
 @define(eq=False)

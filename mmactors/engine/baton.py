@@ -24,13 +24,14 @@ from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 from attrs import frozen
 
-from mmactors.engine.actor import NEVER, PARKING, Actor, Awaited, Clock, Waitable
+from mmactors.engine.actor import BREATHING, NEVER, PARKING, Actor, Awaited, Clock, Waitable
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.guard import Guard
 from mmactors.engine.lock.lock_observer import LockObserver
 from mmactors.engine.policy import Policy, make_policy
 from mmactors.engine.report import EngineError, StepBudgetExceeded, deadlock, last_events
 from mmactors.engine.schedule import SEPARATOR, Recorder, Schedule
+from mmactors.engine.turn import Turn
 from mmactors.label import Label, Mode
 
 T = TypeVar("T")
@@ -92,11 +93,17 @@ class Engine:
         self.actors: Final[list[Actor]] = []
         self.outside_waits: Final[list[Waitable]] = []
         """What tasks outside the machine wait for."""
+        self.moves_for_outside = False
+        """Who moves the machine waits for a message out of it, not for its end."""
+        self.is_closed = False
+        """The actors are gone; nothing will run here any more."""
+        self.when_closed: Final[list[Callable[[], None]]] = []
         self.limit = -1
         """The running actor goes on without asking up to this time, in ns."""
         self.until_ns = NEVER
         """Nobody gets the baton for something later than this; who has it may run ahead of it."""
         self.stop_requested = False
+        self.turn: Final = Turn()
         self.failure: EngineError | None = None
         self.recent_events: Callable[[], list[str]] | None = None
         """Names the last events for reports; without it, who got the baton last is named."""
@@ -185,7 +192,7 @@ class Engine:
     def pick(self) -> Actor | None:
         """Give the baton to who goes next; None: the run is over or has to pause."""
         if (
-            (self._nr_unfinished == 0 and not self.outside_waits)
+            (self._nr_unfinished == 0 and not self.moves_for_outside)
             or self.stop_requested
             or self.failure is not None
         ):
@@ -198,7 +205,7 @@ class Engine:
         actor = policy.pop(self.until_ns)
         if actor is None:
             self.running = None
-            if policy.next_ns == NEVER:
+            if policy.next_ns == NEVER and not self.moves_for_outside:
                 self.failure = deadlock(self.now_ns, self.actors, self.outside_waits, self.recent())
             return None
         self._switches += 1
@@ -246,8 +253,13 @@ class Engine:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all actors that are no daemons have ended, and nobody outside waits."""
-        return self._nr_unfinished == 0 and not self.outside_waits
+        """Whether all actors that are no daemons have ended."""
+        return self._nr_unfinished == 0
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether nobody can run at any time, unless a message comes from outside."""
+        return self.policy.next_ns == NEVER
 
     # -- what actors call ----------------------------------------------------------------------
 
@@ -328,6 +340,14 @@ class Engine:
         actor = self.running
         assert actor is not None, "only an actor spends time"
         return actor.clock.now + ns <= self.limit and not self._draws_costs
+
+    async def breathe(self) -> None:
+        """Let others have the host's thread; asked for when the turn is over (engine/turn.py).
+
+        To the machine it is nothing at all. The run may be cancelled here and go on here later, so
+        the place is one between two operations or accesses, where whoever looks finds order.
+        """
+        await BREATHING
 
     def wants_step(self) -> bool:
         """Whether `step` has something to do; asking first saves a coroutine."""

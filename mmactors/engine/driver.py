@@ -3,21 +3,27 @@
 `TrioDriver` makes each actor a trio task, for runs that live among other trio code. `InlineDriver`
 steps all actors in one task. A schedule and its log are the same under both.
 
-The machine moves only while a task awaits `run`. If that task is cancelled, the actor that runs
-comes to its next parking place first, and a later `run` goes on from there.
+The machine moves only while a task awaits `run`. It gives the thread away by the clock on the wall
+(engine/turn.py), whether actors take turns or one of them runs alone. If the task that awaits `run`
+is cancelled, the actor that runs comes to its next parking place or breath first, and a later `run`
+goes on from there as if it had not been cancelled.
 """
 
 from collections.abc import Callable
 from inspect import CORO_CLOSED, getcoroutinestate
+from itertools import repeat
 from typing import Final, NoReturn, Protocol
 
 import trio
 
-from mmactors.engine.actor import PARK, Actor
+from mmactors.engine.actor import BREATH, PARK, Actor
 from mmactors.engine.baton import Engine
 from mmactors.engine.report import ActorCrashed, EngineError, ForeignAwait, crash
 
-_SWITCHES_BETWEEN_CHECKPOINTS: Final = 2048
+_SWITCHES_BETWEEN_LOOKS: Final = 32
+"""How often the baton is given before the clock on the wall is looked at."""
+_LOOKS_BETWEEN_CHECKPOINTS: Final = 64
+"""However fast they were."""
 
 
 class Driver(Protocol):
@@ -30,8 +36,11 @@ class Driver(Protocol):
         """Leave nothing running; raise what an actor raised while it was closed."""
 
 
-def advance(engine: Engine, actor: Actor) -> None:
-    """Let `actor` run until it parks or ends. What it raises becomes the engine's failure."""
+def advance(engine: Engine, actor: Actor) -> bool:
+    """Let `actor` run until it parks, ends or breathes; return whether it keeps the baton.
+
+    What it raises becomes the engine's failure.
+    """
     try:
         trap = actor.send(None)
     except StopIteration:
@@ -46,7 +55,10 @@ def advance(engine: Engine, actor: Actor) -> None:
         engine.fail(failure)
     else:
         if trap is not PARK:
+            if trap is BREATH:
+                return True
             _refuse(engine, actor, trap)
+    return False
 
 
 def _refuse(engine: Engine, actor: Actor, trap: object) -> None:
@@ -72,22 +84,33 @@ class InlineDriver:
     def __init__(self, engine: Engine) -> None:
         self._engine: Final = engine
         self._is_moving = False
+        self._holder: Actor | None = None
+        """Who breathes, and goes on before anybody is picked."""
 
-    def run_some(self, nr_switches: int) -> bool:
-        """Give the baton at most `nr_switches` times; return whether the machine can go on."""
+    def _run_some(self) -> bool:
+        """Give the baton some times, or until who has it breathes; return whether to go on."""
         engine = self._engine
         pick = engine.pick
-        for _ in range(nr_switches):
+        actor, self._holder = self._holder, None
+        if actor is not None:
+            engine.running = actor
+            if advance(engine, actor):
+                self._holder = actor
+                return True
+        for _ in repeat(None, _SWITCHES_BETWEEN_LOOKS):
             actor = pick()
             if actor is None:
                 return False
-            advance(engine, actor)
+            if advance(engine, actor):
+                self._holder = actor
+                return True
         return True
 
     def run_to_end(self) -> None:
         """Move the machine without any event loop; raise the engine's failure."""
         self._engine.stop_requested = False
-        while self.run_some(_SWITCHES_BETWEEN_CHECKPOINTS):
+        self._engine.turn.end()
+        while self._run_some():
             pass
         _raise_failure(self._engine)
 
@@ -95,15 +118,23 @@ class InlineDriver:
         """Move the machine; other tasks of the trio program get their turn now and then."""
         assert not self._is_moving, "two tasks move the machine"
         self._is_moving = True
+        engine, turn = self._engine, self._engine.turn
         try:
             await trio.lowlevel.checkpoint()
-            self._engine.stop_requested = False
-            while self.run_some(_SWITCHES_BETWEEN_CHECKPOINTS):
-                await trio.lowlevel.checkpoint()
+            engine.stop_requested = turn.is_cut = False
+            turn.begin()
+            nr_looks = 0
+            while self._run_some() and not turn.is_cut:
+                nr_looks += 1
+                if nr_looks == _LOOKS_BETWEEN_CHECKPOINTS or turn.is_over():
+                    await trio.lowlevel.checkpoint()
+                    turn.begin()
+                    nr_looks = 0
         finally:
+            turn.end()
             self._is_moving = False
-            self._engine.running = None
-        _raise_failure(self._engine)
+            engine.running = None
+        _raise_failure(engine)
 
     async def close(self) -> None:
         """Close all coroutines."""
@@ -121,6 +152,8 @@ class TrioDriver:
         """Raises what the host was cancelled with, once the machine stands still."""
         self._error: BaseException | None = None
         """What came out of an actor's task and is the host's: KeyboardInterrupt, a mismatch."""
+        self._holder: Actor | None = None
+        """Who had the baton when the machine was told to stand still, and goes on first."""
         self._is_moving = False
         self._is_closed = False
 
@@ -128,16 +161,23 @@ class TrioDriver:
         """Move the machine while the calling task waits here."""
         assert not self._is_moving, "two tasks move the machine"
         self._is_moving = True
+        engine, turn = self._engine, self._engine.turn
         try:
             await trio.lowlevel.checkpoint()
             assert not self._is_closed, "the machine was closed, or its tasks were cancelled"
-            self._engine.stop_requested = False
-            actor = self._engine.pick()
+            engine.stop_requested = turn.is_cut = False
+            actor, self._holder = self._holder, None
             if actor is not None:
+                engine.running = actor
+            else:
+                actor = engine.pick()
+            if actor is not None:
+                turn.begin()
                 await self._host_until_still(actor)
         finally:
+            turn.end()
             self._is_moving = False
-        _raise_failure(self._engine)
+        _raise_failure(engine)
 
     async def _host_until_still(self, actor: Actor) -> None:
         """Let `actor` run, and all who get the baton from it; raise what is the host's to raise."""
@@ -178,11 +218,9 @@ class TrioDriver:
         wait = trio.lowlevel.wait_task_rescheduled
         while True:
             try:
-                advance(engine, actor)
-                successor = engine.pick()
-                while successor is actor:
-                    advance(engine, actor)
-                    successor = engine.pick()
+                successor = actor if advance(engine, actor) else engine.pick()
+                if successor is actor:
+                    successor = await self._run_alone(actor)
             except BaseException as error:  # noqa: BLE001 - it is raised again, where run is awaited
                 actor.finished = getcoroutinestate(actor.coro) == CORO_CLOSED
                 self._error = error
@@ -197,8 +235,33 @@ class TrioDriver:
             if self._is_closed:
                 return
 
+    async def _run_alone(self, actor: Actor) -> Actor | None:
+        """Let `actor`, who has the baton, go on until another gets it; return who, if anybody."""
+        engine = self._engine
+        turn = engine.turn
+        pick = engine.pick
+        nr_looks = 0
+        while True:
+            nr_looks += 1
+            if nr_looks == _LOOKS_BETWEEN_CHECKPOINTS or turn.is_over():
+                # Nobody cancels an actor's task while the machine moves: the host is told.
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                if turn.is_cut:
+                    self._holder = actor
+                    engine.running = None
+                    return None
+                turn.begin()
+                nr_looks = 0
+            for _ in repeat(None, _SWITCHES_BETWEEN_LOOKS):
+                if advance(engine, actor):
+                    break
+                successor = pick()
+                if successor is not actor:
+                    return successor
+
     def _stop(self, raise_cancel: Callable[[], NoReturn]) -> trio.lowlevel.Abort:
         self._engine.stop_requested = True
+        self._engine.turn.cut()
         self._raise_cancel = raise_cancel
         return trio.lowlevel.Abort.FAILED
 
@@ -218,6 +281,9 @@ def close_actors(engine: Engine) -> None:
         if not actor.finished and (error := _close(actor)) is not None
     ]
     engine.running = None
+    engine.is_closed = True
+    for tell in engine.when_closed:
+        tell()
     if errors and engine.failure is None:
         actor, error = errors[0]
         failure = ActorCrashed(f"{actor} raised {error!r} while it was being closed")

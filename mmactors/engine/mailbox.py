@@ -102,6 +102,8 @@ class Mailbox(Generic[M]):
         self._heap: list[tuple[int, int, int, M]] = []
         self._last_arrival_ns: dict[int, int] = {}
         self._receiver: Actor | None = None
+        self._reader: Actor | None = None
+        """Who has called `receive` last."""
         engine.register(name, self)
 
     def key(self) -> Hashable:
@@ -169,7 +171,7 @@ class Mailbox(Generic[M]):
     async def receive(self) -> M:
         """Take the message that arrived first; wait for one if there is none."""
         engine = self.engine
-        receiver = engine.current
+        receiver = self._reader = engine.current
         heap = self._heap
         clock = receiver.clock
         if not heap or heap[0][0] > clock.now or clock.now > engine.limit:
@@ -187,8 +189,14 @@ class Mailbox(Generic[M]):
     def forget_actors(self) -> None:
         """Note that the actor which received here is gone; nothing may wait to be received."""
         assert not self._heap, f"{self.name} holds {len(self._heap)} messages"
-        self._receiver = None
+        self._receiver = self._reader = None
         self._last_arrival_ns.clear()
+
+    @property
+    def may_be_read(self) -> bool:
+        """Whether who reads here, if anybody ever did, is there still."""
+        reader = self._reader
+        return not self.engine.is_closed and (reader is None or not reader.finished)
 
     def describe(self) -> str:
         """Say what is waited for."""

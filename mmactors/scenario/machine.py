@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 
 from mmactors.actors.program.process import Process
 from mmactors.engine.actor import NEVER
-from mmactors.engine.driver import Driver, InlineDriver, close_actors
+from mmactors.engine.driver import InlineDriver, close_actors
 from mmactors.engine.edge import Edge
 from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.probe import EventSink
@@ -92,12 +92,10 @@ class Machine:
             )
         self._engine: Final = self._wired.kernel.engine
         self._scope: Final = DriverScope(self._engine)
-        self._driver: Driver | None = None
         self._edge: Edge | None = None
 
     async def __aenter__(self) -> Self:
-        self._driver = await self._scope.__aenter__()
-        self._edge = Edge(self._engine, self._driver)
+        self._edge = Edge(self._engine, await self._scope.__aenter__())
         return self
 
     async def __aexit__(
@@ -106,14 +104,13 @@ class Machine:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._driver = None
         await self._scope.__aexit__(kind, error, traceback)
 
     async def run(self, *, until_ns: int | None = None) -> None:
         """Move the machine to its end, or to a time; raise the engine's error if it is stuck."""
-        assert self._driver is not None, "enter the machine first: async with Machine(...)"
+        edge = self.edge
         self._engine.until_ns = NEVER if until_ns is None else until_ns
-        await self._driver.run()
+        await edge.run()
         self._has_moved()
 
     def run_inline(self, *, until_ns: int | None = None) -> None:
@@ -121,7 +118,7 @@ class Machine:
 
         Whatever `engine.driver` says, the inline driver does it. Call `close` at the end.
         """
-        assert self._driver is None, "the machine was entered: await run()"
+        assert self._edge is None, "the machine was entered: await run()"
         self._engine.until_ns = NEVER if until_ns is None else until_ns
         InlineDriver(self._engine).run_to_end()
         self._has_moved()
@@ -141,6 +138,7 @@ class Machine:
     def stop(self) -> None:
         """Let `run` return between two steps; callable from a signal handler or another thread."""
         self._engine.stop_requested = True
+        self._engine.turn.cut()
         self._engine.limit = -1
 
     @property

@@ -158,6 +158,8 @@ class AccessCalls:
         for _ in range(call.repeat):
             for piece in open_trace(Path(call.path), limit=call.limit):
                 trace = piece.collapse(self.line_bytes)
+                if self.kernel.engine.turn.is_over():
+                    await self.kernel.engine.breathe()
                 await self._map_image(thread, trace, image)
                 signal = await thread.access(trace)
                 done += thread.accesses_done
@@ -166,8 +168,11 @@ class AccessCalls:
         return done
 
     async def _access_all(self, thread: UserThread, traces: Iterable[Trace]) -> int:
+        engine = self.kernel.engine
         done = 0
         for trace in traces:
+            if engine.turn.is_over():
+                await engine.breathe()
             signal = await thread.access(trace)
             done += thread.accesses_done
             if signal is not None:

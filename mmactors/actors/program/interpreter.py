@@ -51,6 +51,9 @@ class Interpreter:
 
     async def perform(self, thread: UserThread, operation: op.Operation) -> int:
         """Do one operation as `thread`; return what came of it."""
+        engine = self.kernel.engine
+        if engine.turn.is_over():
+            await engine.breathe()
         if isinstance(operation, op.By):
             return await self._tell(thread, operation)
         thread.actor.doing = operation

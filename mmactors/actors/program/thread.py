@@ -37,6 +37,8 @@ from mmactors.workload.program import FIRST_PROCESS
 
 BATCH_NS: Final = 100_000
 """A batch ends after so much time even if nobody else wants to run."""
+_FAULTS_BETWEEN_BREATHS: Final = 16
+"""How often one trace faults before the clock on the wall is looked at."""
 
 
 @define(eq=False, kw_only=True)
@@ -239,7 +241,7 @@ class UserThread:
             await self.yield_cpu()
         if not self._lines:
             self._batch_began_ns = clock.now
-        row = 0
+        row = nr_faults = 0
         self.accesses_done = 0
         while not self.must_end:
             if engine.is_exploring and row < len(trace):
@@ -247,7 +249,7 @@ class UserThread:
             else:
                 budget_ns = max(min(engine.limit - clock.now, BATCH_NS), 1)
                 if kernel.checks is not None and kernel.checks.wants_accesses:
-                    row = run_and_tell(space, cpu, trace, row, budget_ns)
+                    row = await run_and_tell(space, cpu, trace, row, budget_ns)
                 else:
                     row = hardware.run(cpu.index, trace, row, budget_ns, now_ns=clock.now)
             self.accesses_done = row
@@ -258,6 +260,9 @@ class UserThread:
             self._lines += stop[MEMORY_READS] + stop[MEMORY_WRITES]
             reason = stop[REASON]
             if reason == FAULT:
+                nr_faults += 1
+                if nr_faults % _FAULTS_BETWEEN_BREATHS == 0 and engine.turn.is_over():
+                    await engine.breathe()
                 signal = await handle_page_fault(
                     kernel, cpu, space, stop[FAULT_ADDRESS], stop[ERROR_CODE]
                 )

@@ -55,7 +55,7 @@ async def copy_from_user_atomic(thread: UserThread, address: int) -> bool:
         if kernel.engine.is_exploring:
             await run_access(space, cpu, trace, 0)
         elif kernel.checks is not None and kernel.checks.wants_accesses:
-            run_and_tell(space, cpu, trace, 0, NO_LIMIT_NS)
+            await run_and_tell(space, cpu, trace, 0, NO_LIMIT_NS)
         else:
             kernel.hardware.run(cpu.index, trace, 0, now_ns=cpu.clock.now)
         if stop[REASON] != STALE:

@@ -60,15 +60,20 @@ async def run_access(space: AddressSpace, cpu: Cpu, trace: Trace, row: int) -> i
     return row
 
 
-def run_and_tell(space: AddressSpace, cpu: Cpu, trace: Trace, row: int, budget_ns: int) -> int:
+async def run_and_tell(
+    space: AddressSpace, cpu: Cpu, trace: Trace, row: int, budget_ns: int
+) -> int:
     """Do what `Hardware.run` does, and tell `kernel.checks` of each access."""
     kernel = space.kernel
     hardware, checks = kernel.hardware, kernel.checks
     assert checks is not None, "somebody wants to be told"
     stop = hardware.stop
     elapsed_ns = nr_reads = nr_writes = 0
+    turn = kernel.engine.turn
     stop[REASON] = END
     while row < len(trace):
+        if turn.is_over():
+            await kernel.engine.breathe()
         before = row
         row = hardware.run_row(cpu.index, trace, row, now_ns=cpu.clock.now + elapsed_ns)
         elapsed_ns += stop[ELAPSED_NS]
