@@ -130,7 +130,7 @@ TOUCHED: Final = 201
 NR_PAGES: Final = 215
 """How many pages the last access had that took the full path."""
 PAGES: Final = 216
-"""Of each of them: the first address there, what caches see of it, and the entry that leads there."""
+"""Of each: the first address there, what caches see of it, and the entry that leads there."""
 PAGE_START: Final = 0
 PAGE_KEY: Final = 1
 PAGE_ENTRY: Final = 2

@@ -2,7 +2,8 @@
 
 What an access touches is known only when it is done: a TLB hit touches nothing but the CPU's
 translations and the pages, of which it has up to 17; a walk reads the entries on its way and sets
-accessed and dirty bits in the last. So the step declares the translations, and says afterwards what else it touched.
+accessed and dirty bits in the last. So the step declares the translations, and says afterwards
+what else it touched.
 """
 
 from mmactors.actors.state.address_space import AddressSpace

@@ -31,14 +31,18 @@ from mmactors.mm.boot.e820 import (
 )
 from mmactors.mm.boot.zone_init import (
     PfnRange,
-    ZoneLimits,
-    ZoneSettings,
     ZoneSpan,
     zone_limits,
     zone_spans,
 )
 from mmactors.mm.page_alloc.gfp import ZONE_DMA
-from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneLayout, with_hotplug
+from mmactors.mm.page_alloc.layout import (
+    MemoryLayout,
+    ZoneLayout,
+    ZoneLimits,
+    ZoneSettings,
+    with_hotplug,
+)
 from mmactors.mm.page_alloc.watermark import (
     DEFAULT_LOWMEM_RESERVE_RATIO,
     DEFAULT_WATERMARK_SCALE_FACTOR,
@@ -140,13 +144,16 @@ def boot_memory(config: MemoryConfig, nr_cpus: int) -> MemoryLayout:
     limits = zone_limits(spans, cpu_node=cpu_node, settings=settings)
     layout = MemoryLayout(
         nr_frames=max(span.start_pfn + span.spanned for span in spans),
-        zones=tuple(_layout_of(*pair) for pair in zip(spans, limits, strict=True)),
+        zones=tuple(_layout_of(*pair) for pair in zip(spans, limits.zones, strict=True)),
         zonelists=build_zonelists(
             [(span.node, span.index) for span in spans],
             nr_nodes=config.nr_nodes,
             cpu_node=cpu_node,
         ),
         cpu_node=cpu_node,
+        settings=settings,
+        min_free_kbytes=limits.min_free_kbytes,
+        has_khugepaged=limits.has_khugepaged,
     )
     return with_hotplug(layout, config.hotplug >> PAGE_SHIFT) if config.hotplug else layout
 

@@ -1,7 +1,7 @@
 """What a line of lackey's text is, for a look at a file that does without the compiler.
 
-`workload/trace/lackey.py` reads whole files by the same rule. The form in CS:APP's cache lab has one blank
-after `I` where lackey itself writes two; both are taken.
+`workload/trace/lackey.py` reads whole files by the same rule. The form in CS:APP's cache lab has
+one blank after `I` where lackey itself writes two; both are taken.
 """
 
 import re
