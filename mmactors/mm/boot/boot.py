@@ -29,6 +29,7 @@ from mmactors.mm.boot.e820 import (
     last_usable_below_4g,
     ram_below_4g,
 )
+from mmactors.mm.boot.memblock import PHYS_ADDR_MAX
 from mmactors.mm.boot.zone_init import (
     PfnRange,
     ZoneSpan,
@@ -213,8 +214,24 @@ def _size_problems(config: MemoryConfig) -> list[tuple[str, str, str]]:
                 "the links of page lists have 32 bits; choose a smaller machine",
             )
         )
+    if config.size + config.hotplug > _SIZE_MAX >= max(config.size, config.hotplug):
+        problems.append(
+            (
+                f"size and hotplug are {format_bytes(config.size + config.hotplug)} together",
+                f"expected at most {format_bytes(_SIZE_MAX)}",
+                f"lower hotplug to {format_bytes(_SIZE_MAX - config.size)} or less",
+            )
+        )
     for index, (start, end) in enumerate(config.reserved_ranges):
-        if not 0 <= start < end:
+        if start >= 1 << 64 or end - start >= 1 << 64:
+            problems.append(
+                (
+                    f"reserved_ranges[{index}] is [{start:#x}, {end:#x}]",
+                    "expected a start and a length below 2^64",
+                    f"physical addresses have 64 bits: end it at {PHYS_ADDR_MAX:#x} or before",
+                )
+            )
+        elif not 0 <= start < end:
             problems.append(
                 (
                     f"reserved_ranges[{index}] is [{start}, {end}]",
