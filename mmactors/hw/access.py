@@ -7,8 +7,9 @@ that the counts do not depend on where a batch ends.
 
 A batch ends at the end of the trace, at a fault, or when its budget is spent. An access that
 faults has counted nothing and, but for recency in the TLBs, changed nothing; its row is run again
-when the kernel is done. If it was the second page that faulted, the first has been
-counted, which `RETRY_PAGES` remembers.
+when the kernel is done. If it was a later page that faulted, those before it have been
+counted, which `RETRY_PAGES` remembers. An access has up to 17 pages: each is translated once,
+and what it was translated to stays in the row until the next such access.
 
 With `watched`, the generation column again, a batch also stops (STALE) before an access through a
 translation that outlived its page. None compiles the same functions without the question, so that
@@ -64,10 +65,17 @@ from mmactors.hw.layout import (
     MEMORY_WRITES,
     MODIFIES,
     NR_HINTS,
+    NR_PAGES,
     NR_TOUCHED,
     NS,
     PAGE_BITS,
+    PAGE_ENTRY,
+    PAGE_KEY,
+    PAGE_START,
+    PAGE_WORDS,
+    PAGES,
     PCID,
+    PTE,
     READ,
     REASON,
     REFERENCES,
@@ -129,6 +137,15 @@ def _charge_walk(state: Words, row: int) -> int:
 
 
 @compiled
+def _key_at(state: Words, row: int, address: int) -> int:
+    """Return what caches see of an address of the access whose pages have just been translated."""
+    entry = row + PAGES + (state[row + NR_PAGES] - 1) * PAGE_WORDS
+    while state[entry + PAGE_START] > address:
+        entry -= PAGE_WORDS
+    return state[entry + PAGE_KEY] + (address - state[entry + PAGE_START])  # type: ignore[no-any-return]
+
+
+@compiled
 def access(
     state: Words,
     memory: Words,
@@ -157,8 +174,6 @@ def access(
     nr_pages = 0
     page = address
     key = address
-    last_key = address
-    second = last + 1
     while page <= last:
         step = translate(
             state,
@@ -183,44 +198,28 @@ def access(
                 state[row + FAULTS] += 1
             return -1
         cost += step
-        if nr_pages == 0:
-            key = key_of(state, row, address)
-        elif nr_pages >= nr_counted:
+        key = key_of(state, row, page)
+        if nr_pages > 0 and nr_pages >= nr_counted:
             state[row + TLB_COUNTS + who * TLB_COUNTS_EACH + SECOND_PAGES] += 1
-        last_key = key_of(state, row, last)
+        entry = row + PAGES + nr_pages * PAGE_WORDS
+        state[entry + PAGE_START] = page
+        state[entry + PAGE_KEY] = key
+        state[entry + PAGE_ENTRY] = state[row + PTE]
         nr_pages += 1
         bits = state[row + PAGE_BITS]
         page = ((page >> bits) + 1) << bits
-        second = min(second, page)
+    state[row + NR_PAGES] = nr_pages
     state[row + RETRY_PAGES] = 0
     l1 = state[row + (L1I if who == FETCH else L1D)]
     if state[IS_ONE_MISS]:
-        if who != FETCH and size > state[CUT_BYTES]:
-            cut = address + state[CUT_BYTES] - 1
-            last_key = key + (cut - address) if cut < second else last_key - (last - cut)
-        return cost + reference_one_miss(state, row, l1, key, last_key, who)
+        if who != FETCH:
+            last = min(last, address + state[CUT_BYTES] - 1)
+        first_key, last_key = _key_at(state, row, address), _key_at(state, row, last)
+        return cost + reference_one_miss(state, row, l1, first_key, last_key, who)
     line_shift = state[l1 + LINE_SHIFT]
     for line in range(address >> line_shift, (last >> line_shift) + 1):
         begin = max(line << line_shift, address)
-        if nr_pages == 1 or begin >> 12 == address >> 12:
-            here = key + (begin - address)
-        elif begin >> 12 == last >> 12:
-            here = last_key - (last - begin)
-        else:
-            translate(
-                state,
-                memory,
-                generation,
-                watched,
-                row,
-                begin,
-                who,
-                kind_bits,
-                now_ns,
-                is_counted=False,
-            )
-            cost += _charge_walk(state, row)
-            here = key_of(state, row, begin)
+        here = key + (begin - address) if nr_pages == 1 else _key_at(state, row, begin)
         if who == FETCH:
             cost += reference_code(state, row, here >> line_shift)
         else:

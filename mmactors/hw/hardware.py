@@ -249,18 +249,32 @@ class Hardware:
         """Return how many page-table entries the walker of `cpu` has touched so far."""
         return self._view[self._rows[cpu] + _WALK_REFERENCES]
 
-    def last_translation(self, cpu: int, address: int) -> int:
-        """Return the entry through which `cpu` did its last access, of data at `address`.
+    def last_translations(self, cpu: int, address: int, size: int) -> list[tuple[int, int]]:
+        """Return the pages of the last access of `cpu`: where it begins in each, and its entry.
 
-        All levels' permissions are combined in it.
+        `size` is in bytes; all levels' permissions are combined in an entry.
         """
+        last = address + max(size, 1) - 1
+        if (address ^ last) >> 12 == 0:
+            return [(address, self._last_translation(cpu, address))]
+        # What is in several pages has taken the full path, which keeps them: a small TLB does not.
+        row, view = self._rows[cpu], self._view
+        first = row + layout.PAGES
+        end = first + view[row + layout.NR_PAGES] * layout.PAGE_WORDS
+        return [
+            (view[index + layout.PAGE_START], view[index + layout.PAGE_ENTRY])
+            for index in range(first, end, layout.PAGE_WORDS)
+        ]
+
+    def _last_translation(self, cpu: int, address: int) -> int:
+        """Return the entry through which `cpu` did its last access, at `address` in one page."""
         row, view = self._rows[cpu], self._view
         index = view[row + layout.DATA_HINTS + ((address >> 12) & (layout.NR_HINTS - 1))]
         pcid = view[row + layout.PCID]
         for size in range(tlb.NR_SIZES):
             if index and view[index] == tlb.tag_of(address, pcid, size + 1):
                 return view[index + tlb.PTE]
-        # Two pages at once, a fetch, or a global entry: what is seldom leaves no hint.
+        # A fetch, or a global entry: what is seldom leaves no hint.
         found = self.translations(cpu, pcid, address)
         assert found, f"cpu{cpu} has not just been at {address:#x}"
         return found[0].pte

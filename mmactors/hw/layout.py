@@ -127,6 +127,18 @@ NR_HINTS: Final = 64
 NR_TOUCHED: Final = 200
 TOUCHED: Final = 201
 """What the last page walk read and wrote and the caches do not know yet: line << 1 | is a write."""
-REGISTERS: Final = 216
+NR_PAGES: Final = 215
+"""How many pages the last access had that took the full path."""
+PAGES: Final = 216
+"""Of each: the first address there, what caches see of it, and the entry that leads there."""
+PAGE_START: Final = 0
+PAGE_KEY: Final = 1
+PAGE_ENTRY: Final = 2
+PAGE_WORDS: Final = 3
+NR_PAGES_MAX: Final = 17
+"""65535 bytes reach over as many pages at most."""
+REGISTERS: Final = 272
+
+assert PAGES + NR_PAGES_MAX * PAGE_WORDS <= REGISTERS, "the pages of an access overflow their row"
 
 assert NS < ENTRY, "the registers overflow into the hints"

@@ -85,6 +85,19 @@ ZONE_ITEM: Final = {name: item for item, name in enumerate(ZONE_STAT_NAMES)}
 NODE_ITEM: Final = {name: item for item, name in enumerate(NODE_STAT_NAMES)}
 EVENT_ITEM: Final = {name: item for item, name in enumerate(VM_EVENT_NAMES)}
 
+_PRINTED_IN_THP: Final = frozenset(
+    NODE_ITEM[name]
+    for name in (
+        "nr_anon_transparent_hugepages",
+        "nr_file_hugepages",
+        "nr_shmem_hugepages",
+        "nr_shmem_pmdmapped",
+        "nr_file_pmdmapped",
+    )
+)
+"""Counted in pages of 4 KiB, printed in huge pages."""
+_HPAGE_PMD_NR: Final = 512
+
 NR_FREE_PAGES: Final = ZONE_ITEM["nr_free_pages"]
 NR_MLOCK: Final = ZONE_ITEM["nr_mlock"]
 NR_ANON_MAPPED: Final = NODE_ITEM["nr_anon_pages"]
@@ -114,6 +127,11 @@ NR_ZONESTAT_WORDS: Final = NUMA_EVENTS + NR_VM_NUMA_EVENT_ITEMS
 # Words of struct per_cpu_nodestat.
 NODE_STAT_THRESHOLD: Final = NR_VM_NODE_STAT_ITEMS
 NR_NODESTAT_WORDS: Final = NODE_STAT_THRESHOLD + 1
+
+
+def printed_pages(item: int, pages: int) -> int:
+    """Return a node item as vmstat and zoneinfo print it (vmstat_item_print_in_thp)."""
+    return pages // _HPAGE_PMD_NR if item in _PRINTED_IN_THP else pages
 
 
 def mod_page_state(stat: Any, cpu_stat: Any, item: int, delta: int) -> None:
@@ -231,9 +249,21 @@ class VmStat:
         exact = self.node_words[node, item] + self.cpu_node_words[:, node, item].sum()
         return max(0, int(exact))
 
+    def global_zone_page_state(self, item: int) -> int:
+        """Return the lagging number of a zone item in all zones together, never negative."""
+        return max(0, int(self.zone_words[:, item].sum()))
+
+    def global_node_page_state(self, item: int) -> int:
+        """Return the lagging number of a node item on all nodes together, never negative."""
+        return max(0, int(self.node_words[:, item].sum()))
+
     def numa_events(self, zone: int) -> tuple[int, ...]:
         """Return the NUMA events of a zone, in the order of NUMA_EVENT_NAMES."""
         return tuple(self.cpu_zone_words[:, zone, NUMA_EVENTS:].sum(axis=0).tolist())
+
+    def clear_node_thresholds(self) -> None:
+        """Let the largest of the zones' thresholds be looked for anew."""
+        self.cpu_node_words[:, :, NODE_STAT_THRESHOLD] = 0
 
     def set_thresholds(self, zone: int, node: int, stat_threshold: int) -> None:
         """Set the zone's threshold on all CPUs; a node's is the largest of its zones'."""
@@ -269,7 +299,8 @@ class VmStat:
         yield from zip(ZONE_STAT_NAMES, _not_negative(self.zone_words.sum(axis=0)), strict=True)
         numa = self.cpu_zone_words[:, :, NUMA_EVENTS:].sum(axis=(0, 1))
         yield from zip(NUMA_EVENT_NAMES, numa.tolist(), strict=True)
-        yield from zip(NODE_STAT_NAMES, _not_negative(self.node_words.sum(axis=0)), strict=True)
+        for item, pages in enumerate(_not_negative(self.node_words.sum(axis=0))):
+            yield NODE_STAT_NAMES[item], printed_pages(item, pages)
         yield "nr_dirty_threshold", dirty_threshold
         yield "nr_dirty_background_threshold", dirty_background_threshold
         yield from zip(VM_EVENT_NAMES, self._events.sum(axis=0).tolist(), strict=True)

@@ -162,10 +162,11 @@ def in_words(operation: Operation) -> str:
             return f"advises {advice} for {region}"
         case Touch(range=region, access=access):
             return f"{access}s one byte of each page of {region}{_touch_options(operation)}"
-        case RunTrace(path=path, limit=limit, repeat=repeat):
+        case RunTrace(path=path, limit=limit, repeat=repeat, format=form):
             first = f"the first {limit} accesses of " if limit is not None else ""
             again = f", {repeat} times" if repeat > 1 else ""
-            return f"executes {first}the trace {path}{again}"
+            read = f", read as {form}" if form is not None else ""
+            return f"executes {first}the trace {path}{read}{again}"
         case Generate(range=region):
             return f"accesses {region} {_pattern(operation)}"
         case Compute(duration_ns=ns):

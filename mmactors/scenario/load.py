@@ -155,11 +155,11 @@ def _with_place(trace: RunTrace, folder: Path, text: str) -> RunTrace:
             column=text.index("trace") + 1,
         )
     try:
-        trace_format(path)
+        trace_format(path, trace.format)
     except UserError as error:
         (problem,) = error.problems
         raise TextError(
-            found=f"trace: {path}: {problem.found}",
+            found=f"trace: {problem.place}: {problem.found}",
             legal=problem.legal,
             advice=problem.advice,
             column=text.index("trace") + 1,

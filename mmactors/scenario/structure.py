@@ -23,7 +23,10 @@ from mmactors.option import OptionDoc, option_doc
 from mmactors.scenario.document import MappingNode, Node, ScalarNode, SequenceNode, describe
 from mmactors.units import format_bytes, parse_bytes, parse_ns
 
-_INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+")
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+"""Whole numbers of YAML 1.2's core schema (10.3.2)."""
+_INT_BASES: Final = {"0o": 8, "0x": 16}
+_NUMBER_LENGTH_MAX: Final = 40
 _INT_MAX: Final = (1 << 63) - 1
 _YES_NO: Final = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false"}
 _UNIT_PARSERS: Final[Mapping[str, Callable[[str], int]]] = {"bytes": parse_bytes, "ns": parse_ns}
@@ -302,7 +305,10 @@ class Structurer:
         found = f"{path} is {describe(node)}"
         legal = f"expected {legal_text(float, doc)}"
         try:
-            value = float(node.text) if node.kind in ("int", "float") else math.nan
+            number = _plain_int(node.text) if node.kind == "int" else None
+            value = math.nan
+            if node.kind in ("int", "float"):
+                value = float(node.text if number is None else number)
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
@@ -348,18 +354,21 @@ _SCALARS: Final[Mapping[Any, Callable[[Structurer, ScalarNode, str, OptionDoc], 
 
 
 def _plain_int(text: str) -> int | None:
-    if len(text) > 40 or not _INT.fullmatch(text):
+    if len(text) > _NUMBER_LENGTH_MAX or not _INT.fullmatch(text):
         return None
-    return int(text, 16 if text.startswith("0x") else 10)
+    return int(text, _INT_BASES.get(text[:2], 10))
 
 
 def _unit_advice(doc: OptionDoc, text: str) -> str:
     if doc.unit in _UNIT_EXAMPLES:
         return f"write it like {_UNIT_EXAMPLES[doc.unit]}"
-    digits = re.match(r"\d+", text)
-    if digits is not None and len(digits[0]) < 20:
-        return f"did you mean {digits[0]}?"
-    return "write a whole number"
+    try:
+        # 0b101 and 1_000 are numbers in other languages.
+        meant = str(int(text, 0)) if len(text) <= _NUMBER_LENGTH_MAX else ""
+    except ValueError:
+        digits = re.match(r"(?!0[xXoObB])\d+", text)
+        meant = "" if digits is None else digits[0]
+    return f"did you mean {meant}?" if 0 < len(meant) < 20 else "write a whole number"
 
 
 def legal_text(scalar: Any, doc: OptionDoc) -> str:

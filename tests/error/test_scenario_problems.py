@@ -446,3 +446,28 @@ def test_an_expectation_names_a_counter_that_runs_have():
 
     assert "names the counter 'pgfalt', which no run has" in problem
     assert problem.endswith("(did you mean pgfault?)")
+
+
+@pytest.mark.parametrize(("text", "number"), [("0o17", 15), ("0x1F", 31), ("017", 17), ("+8", 8)])
+def test_whole_numbers_are_those_of_yaml(text, number):
+    """Octal and hexadecimal ones too (YAML 1.2, 10.3.2); a leading zero alone means nothing."""
+    scenario = parse_scenario(f"engine: {{seed: {text}}}\n{GOOD}", file="good.yaml", folder=CONFIGS)
+
+    assert number == scenario.engine.seed
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("0b101", "did you mean 5?"),
+        ("1_000", "did you mean 1000?"),
+        ("0o19", "write a whole number"),
+        ("0x1G", "write a whole number"),
+        ("12 seeds", "did you mean 12?"),
+    ],
+)
+def test_what_is_nearly_a_whole_number_is_not_read_as_its_first_digit(text, advice):
+    """The 0 of a prefix is never what was meant."""
+    (problem,) = problems_of(f"engine: {{seed: {text}}}\n{GOOD}")
+
+    assert problem.endswith(f"({advice})")

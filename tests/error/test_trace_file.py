@@ -4,6 +4,7 @@ import gzip
 import io
 import lzma
 import struct
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from mmactors.errors import UserError
 from mmactors.workload.trace.champsim import read_champsim
-from mmactors.workload.trace.file import TraceFormat, open_trace, trace_format
+from mmactors.workload.trace.file import TRACE_FORMATS, TraceFormat, open_trace, trace_format
 from mmactors.workload.trace.input import USER_END
 from mmactors.workload.trace.lackey import read_lackey
 from mmactors.workload.trace.npz import read_npz_chunks
@@ -40,13 +41,20 @@ def archive():
 
 VALID = [
     LACKEY,
+    LACKEY.replace(b"I  ", b"I "),
     CHAMPSIM,
     archive(),
     *(compress(LACKEY) for compress in (gzip.compress, lzma.compress)),
     zstandard.ZstdCompressor().compress(LACKEY),
     lzma.compress(CHAMPSIM),
 ]
-READERS = [open_trace, read_npz_chunks, read_lackey, read_champsim]
+READERS = [
+    open_trace,
+    read_npz_chunks,
+    read_lackey,
+    read_champsim,
+    *(partial(open_trace, form=form) for form in TRACE_FORMATS),
+]
 
 
 @st.composite
@@ -118,6 +126,75 @@ def test_the_content_says_which_form_it_is(tmp_path, data, expected):
     assert sum(map(len, open_trace(path, chunk_rows=10))) > 0
 
 
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        (b"L 1000,8", "did you mean ' L 1000,8'?"),
+        (b"I\t0400d7d4,8", "did you mean 'I  0400d7d4,8'?"),
+        (b" s 0x7ff0,16 ", "did you mean ' S 7ff0,16'?"),
+        (b"  M: beef , 4", "did you mean ' M beef,4'?"),
+        ("naïve program".encode(), "valgrind --log-file=FILE"),
+    ],
+)
+def test_a_first_line_that_is_nearly_an_access_is_put_right(tmp_path, line, meant):
+    """The file is known to be lackey's text; a look at it already says what is wrong, and where."""
+    path = tmp_path / "trace"
+    path.write_bytes(b"==7== Lackey\n" + line + b"\n")
+
+    for look in (trace_format, lambda path: list(open_trace(path)), read_all_lackey):
+        with pytest.raises(UserError) as caught:
+            look(path)
+
+        (problem,) = caught.value.problems
+        assert (str(path), 2) == (problem.place.file, problem.place.line)
+        assert problem.found.startswith("the line is '")
+        assert "addresses in hex" in problem.legal
+        assert meant in problem.advice
+
+
+def read_all_lackey(path):
+    return list(read_lackey(path))
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [(0x401000, 0, 0, 0x7F0000001000 + n) for n in range(64)],  # rep stos
+        [(0x401000 + 64 * n, 1, 1, 0) for n in range(64)],  # jump after jump
+        [(0x401000 + 5 * (n % 2), n % 2, n % 2, 0) for n in range(64)],  # a loop of two
+    ],
+)
+def test_records_of_any_beginning_are_known_by_their_content(tmp_path, records):
+    """Repeated string instructions and taken branches are a program's run as well."""
+    path = tmp_path / "sort-5.trace"
+    data = b"".join(
+        struct.pack("<QBB6xQQ4Q", ip, is_branch, is_taken, store, 0, 0, 0, 0, 0)
+        for ip, is_branch, is_taken, store in records
+    )
+    path.write_bytes(data)
+
+    assert TraceFormat.CHAMPSIM is trace_format(path)
+
+
+def test_a_form_that_is_named_is_the_form(tmp_path):
+    """What no rule recognises is read as the user says; what cannot be that says so at once."""
+    path = tmp_path / "t"
+    strange = b"".join(struct.pack("<Q8x6Q", 0x5000 * (9 - n % 9), *[0] * 6) for n in range(64))
+    path.write_bytes(strange)
+
+    with pytest.raises(UserError, match="format=champsim"):
+        trace_format(path)
+    assert TraceFormat.CHAMPSIM is trace_format(path, "champsim")
+    assert 64 == sum(map(len, open_trace(path, form="champsim")))
+    for form, found in (("lackey", "t:1: the line is"), ("npz", "the archive cannot be read")):
+        with pytest.raises(UserError, match=found):
+            trace_format(path, form)
+
+    path.write_bytes(LACKEY)
+    with pytest.raises(UserError, match="record 0, at byte 0"):
+        trace_format(path, "champsim")
+
+
 def test_a_limit_cuts_inside_a_chunk(tmp_path):
     """Exactly the first accesses."""
     path = tmp_path / "trace"
@@ -133,6 +210,9 @@ def test_a_limit_cuts_inside_a_chunk(tmp_path):
     [
         ("t", b"", "the trace holds no access"),
         ("t", b"\x7fELF" + bytes(100), "of no known form"),
+        ("t", b"hello\n" + LACKEY, "t:1: the line is 'hello'"),
+        ("t", b"==1== x\nhello" + LACKEY, "t:2: the line is 'hello==1== x'"),
+        ("t", b"hello", "t:1: the line is 'hello'"),
         ("t.npz", b"hello", "the archive cannot be read"),
         ("t.lackey", b"hello\n", "the line is 'hello'"),
         ("t.champsimtrace.xz", b"hello", "record 0, at byte 0, has 5 bytes"),
@@ -173,7 +253,8 @@ def test_memory_stays_bounded_for_a_file_made_to_explode(tmp_path):
     path = tmp_path / "bomb.lackey.xz"
     compressor = lzma.LZMACompressor()
     block = bytes(1 << 22)
-    path.write_bytes(b"".join(compressor.compress(block) for _ in range(16)) + compressor.flush())
+    data = [compressor.compress(LACKEY), *(compressor.compress(block) for _ in range(16))]
+    path.write_bytes(b"".join(data) + compressor.flush())
 
     with pytest.raises(UserError, match="a line has more than"):
         list(open_trace(path))

@@ -3,9 +3,11 @@
 import itertools
 import time
 
+import pytest
 from attrs import evolve
 
-from mmactors.mm.boot.boot import MemoryConfig, boot_memory
+from mmactors.errors import Place
+from mmactors.mm.boot.boot import MemoryConfig, boot_memory, problems_of
 from mmactors.mm.boot.e820 import e820_map
 from mmactors.units import GIB, MIB, PAGE_SHIFT, TIB
 
@@ -130,6 +132,16 @@ def test_a_high_fraction_replaces_the_low_watermark():
     zone = boot_memory(config, 2).zones[1]
 
     assert zone.managed_pages // 8 // 2 == zone.pcp_high
+
+
+@pytest.mark.parametrize("end", [(1 << 64) - 1, 1 << 64, (1 << 64) + 4096])
+def test_a_reserved_range_over_the_end_of_all_addresses_takes_no_memory(end):
+    """It is cut there, and there is no memory."""
+    plain = MemoryConfig(size=512 * MIB)
+    reserving = evolve(plain, reserved_ranges=(((1 << 64) - 8192, end),))
+
+    assert [] == problems_of(reserving, 1, Place("scenario.yaml"))
+    assert boot_memory(plain, 1) == boot_memory(reserving, 1)
 
 
 def test_reserved_ranges_are_never_handed_out():

@@ -1,6 +1,8 @@
 """Region lists and the search for free memory."""
 
-from mmactors.mm.boot.memblock import Memblock, Region, RegionList
+import pytest
+
+from mmactors.mm.boot.memblock import PHYS_ADDR_MAX, Memblock, Region, RegionList
 from mmactors.units import MIB, PAGE_SIZE
 
 
@@ -121,3 +123,38 @@ def test_removing_nothing_splits_nothing():
     regions.remove(10, 10)
 
     assert [Region(0, 30)] == regions.regions
+
+
+@pytest.mark.parametrize("end", [PHYS_ADDR_MAX, 1 << 64, (1 << 64) + 5000])
+def test_a_range_over_the_end_of_all_addresses_is_cut_there(end):
+    """What is added, taken, given back, removed or put on a node: its size never overflows."""
+    memblock = Memblock()
+    top = (1 << 64) - 8192
+
+    memblock.add(top - 4096, end)
+    memblock.reserve(top, end)
+    memblock.memory.set_node(top, end, node=1)
+
+    assert [
+        Region(top - 4096, top, None),
+        Region(top, PHYS_ADDR_MAX, 1),
+    ] == memblock.memory.regions
+    assert [Region(top, PHYS_ADDR_MAX)] == memblock.reserved.regions
+    assert [Region(top - 4096, top)] == list(memblock.free_ranges())
+
+    memblock.phys_free(top + 4096, end)
+    memblock.remove(top, end)
+
+    assert [Region(top, top + 4096)] == memblock.reserved.regions
+    assert [Region(top - 4096, top)] == memblock.memory.regions
+
+
+def test_the_last_byte_of_all_addresses_is_never_there():
+    """A range that is only it is empty."""
+    memblock = Memblock()
+
+    memblock.add(PHYS_ADDR_MAX, 1 << 64)
+    memblock.reserve(PHYS_ADDR_MAX, 1 << 64)
+    memblock.phys_free(PHYS_ADDR_MAX, 1 << 64)
+
+    assert [] == memblock.memory.regions == memblock.reserved.regions

@@ -9,7 +9,8 @@ import pytest
 from mmactors.mm.boot.boot import MemoryConfig, boot_memory
 from mmactors.mm.boot.bootmem import KERNEL_FREED
 from mmactors.mm.boot.memblock import Memblock, RegionList
-from mmactors.mm.boot.zone_init import ZoneSettings, ZoneSpan, zone_limits
+from mmactors.mm.boot.zone_init import ZoneSpan, zone_limits
+from mmactors.mm.page_alloc.layout import ZoneSettings
 from mmactors.mm.page_alloc.watermark import ZONE_NAMES
 from mmactors.units import MIB, PAGE_SHIFT, PAGE_SIZE, parse_bytes
 
@@ -194,7 +195,7 @@ def test_limits_follow_from_managed_pages(name):
         )
     cpu_node = tuple(range(2)) if "numa" in boot["boot"] else (0,) * boot["boot"]["cpus"]
 
-    limits = zone_limits(spans, cpu_node=cpu_node, settings=ZoneSettings())
+    limits = zone_limits(spans, cpu_node=cpu_node, settings=ZoneSettings()).zones
 
     for limit, zone in zip(limits, boot["zones"], strict=True):
         marks = limit.watermarks

@@ -95,7 +95,7 @@ class Machine:
 
 @st.composite
 def traces(draw, *, pages=7):
-    """Draw a trace with runs, loops, and accesses over lines and pages."""
+    """Draw a trace with runs, loops, and accesses over lines and up to four pages."""
     accesses = []
     fetch = draw(st.integers(0, pages * 4096))
     for _ in range(draw(st.integers(1, 60))):
@@ -110,7 +110,8 @@ def traces(draw, *, pages=7):
         else:
             line = draw(st.integers(0, pages * 64 - 1))
             offset = draw(st.sampled_from([0, 8, 60, 63]))
-            accesses.append((kind, draw(st.sampled_from([1, 8, 32, 100])), line * 64 + offset))
+            size = draw(st.sampled_from([1, 8, 32, 100, 4097, 9000]))
+            accesses.append((kind, size, line * 64 + offset))
     kind, size, address = (np.array(column) for column in zip(*accesses, strict=True))
     return Trace.of_columns(kind.astype(np.uint8), size.astype(np.uint16), address)
 
@@ -173,7 +174,7 @@ def test_plain_model_agrees(trace, is_first):
     machine = Machine(config)
     if is_first:
         # Everything is mapped beforehand, so that nothing faults and no access is restarted.
-        for page in range(9):
+        for page in range(10):
             machine.hw.access(0, page * 4096, 1, LOAD)
             machine.fault()
         machine.hw.flush_all(0)

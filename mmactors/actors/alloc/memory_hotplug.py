@@ -9,6 +9,8 @@ A page that is freed in between has its type read already and is not yet on a li
 the rule `offline_disables_pcp` off gives, all lists were drained once when the blocks were
 isolated; such a page came to its list after that.
 
+When pages have come or gone, the limits of all zones are computed anew (mm/page_alloc/online.py).
+
 Left out: moving pages that are in use (it is waited until their owners free them), sections,
 notifiers, page-cache pages on pagevecs, and what is done when a whole zone is gone.
 """
@@ -23,28 +25,32 @@ from mmactors.actors.alloc.page_isolation import (
 )
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
-from mmactors.label import PAGES, PCP, ZONELISTS, Label, Mode, pcp, vmstat
-from mmactors.mm.page_alloc.buddy import ZONE_END, ZONE_START
+from mmactors.label import PAGES, PCP, ZONELISTS, Label, Mode, vmstat
+from mmactors.mm.page_alloc.buddy import MANAGED_PAGES, ZONE_END, ZONE_START
 from mmactors.mm.page_alloc.isolation import first_in_use
-from mmactors.mm.page_alloc.online import pageset_size, set_zone_limits
+from mmactors.mm.page_alloc.online import (
+    has_threshold,
+    init_per_zone_wmark_min,
+    pageset_size,
+    set_limits,
+)
 from mmactors.mm.page_alloc.pcp import BATCH, HIGH
 from mmactors.mm.page_alloc.zone import Zone
 from mmactors.mm.page_alloc.zone_request import OfflineIsolatedPages, OnlinePages
-
-Sizes = list[tuple[int, int]]
-"""Of each CPU's lists: high and batch."""
 
 
 async def offline_pages(kernel: Kernel, cpu: Cpu, zone: Zone, start_pfn: int, end_pfn: int) -> int:
     """Take whole pageblocks from the allocator; return 0, or -EBUSY: they cannot be isolated."""
     if not kernel.rules.offline_disables_pcp:
         return await _offline_as_v5_8(kernel, cpu, zone, start_pfn, end_pfn)
-    sizes = await zone_pcp_disable(kernel, cpu, zone)
+    await zone_pcp_disable(kernel, cpu, zone)
     error = await start_isolate_page_range(kernel, cpu, zone, start_pfn, end_pfn)
     if not error:
         await _wait_until_free(kernel, cpu, zone, start_pfn, end_pfn)
         await _offline_isolated_pages(kernel, cpu, zone, start_pfn, end_pfn)
-    await zone_pcp_enable(kernel, zone, sizes)
+    await zone_pcp_enable(kernel, zone)
+    if not error:
+        await _adjust_limits(kernel, zone, start_pfn - end_pfn)
     return error
 
 
@@ -56,32 +62,36 @@ async def _offline_as_v5_8(
         await drain_all_pages(kernel, cpu, zone.number)
         await _wait_until_free(kernel, cpu, zone, start_pfn, end_pfn)
         await _offline_isolated_pages(kernel, cpu, zone, start_pfn, end_pfn)
+        await _adjust_limits(kernel, zone, start_pfn - end_pfn)
     return error
 
 
-async def zone_pcp_disable(kernel: Kernel, cpu: Cpu, zone: Zone) -> Sizes:
-    """Let CPUs' lists keep no pages of the zone; return how long they were."""
-    if kernel.engine.wants_step():
-        await kernel.engine.step(Label("look how long lists are", ((PCP, Mode.READ),)))
-    sizes = [(pcp.view[HIGH], pcp.view[BATCH]) for pcp in zone.pcps]
-    await _set_pageset_high_and_batch(kernel, zone, [(0, 1)] * len(sizes))
+async def zone_pcp_disable(kernel: Kernel, cpu: Cpu, zone: Zone) -> None:
+    """Let CPUs' lists keep no pages of the zone."""
+    await _set_pageset_high_and_batch(kernel, zone, 0, 1)
     await drain_all_pages(kernel, cpu, zone.number, force_all_cpus=True)
-    return sizes
 
 
-async def zone_pcp_enable(kernel: Kernel, zone: Zone, sizes: Sizes) -> None:
+async def zone_pcp_enable(kernel: Kernel, zone: Zone) -> None:
     """Let CPUs' lists be as long as they were."""
-    await _set_pageset_high_and_batch(kernel, zone, sizes)
+    await _set_pageset_high_and_batch(kernel, zone, zone.pageset_high, zone.pageset_batch)
 
 
-async def _set_pageset_high_and_batch(kernel: Kernel, zone: Zone, sizes: Sizes) -> None:
-    for owner, (high, batch) in enumerate(sizes):
-        if kernel.engine.wants_step():
-            label = Label(f"size lists of cpu{owner}", ((pcp(owner), Mode.WRITE),))
-            await kernel.engine.step(label)
-        lists = zone.pcps[owner]
-        lists.view[HIGH] = high
-        lists.view[BATCH] = batch
+def zone_pcp_update(zone: Zone, high: int, batch: int) -> None:
+    """Let CPUs' lists be as long as the zone's limits say."""
+    zone.pageset_high, zone.pageset_batch = high, batch
+    for pcp in zone.pcps:
+        pcp.view[HIGH] = high
+        pcp.view[BATCH] = batch
+
+
+async def _set_pageset_high_and_batch(kernel: Kernel, zone: Zone, high: int, batch: int) -> None:
+    if kernel.engine.wants_step():
+        label = Label(f"size lists of zone {zone.name}", ((PCP, Mode.WRITE),))
+        await kernel.engine.step(label)
+    for pcp in zone.pcps:
+        pcp.view[HIGH] = high
+        pcp.view[BATCH] = batch
 
 
 async def _wait_until_free(
@@ -115,7 +125,36 @@ async def _offline_isolated_pages(
         zone=zone.number, cpu=cpu.index, start_pfn=start_pfn, end_pfn=end_pfn
     )
     await ask_zone(kernel, cpu, request)
-    zone.adjust_managed_pages(start_pfn - end_pfn)
+
+
+async def _adjust_limits(kernel: Kernel, zone: Zone, nr_pages: int) -> None:
+    """Count pages that the zone lost, and give all zones the limits that follow."""
+    zone.adjust_managed_pages(nr_pages)
+    await _init_per_zone_wmark_min(kernel)
+
+
+async def _init_per_zone_wmark_min(kernel: Kernel) -> None:
+    """Give all zones the limits that follow from what they manage now (mm/page_alloc/online.py)."""
+    allocator = kernel.allocator
+    kernel.overcommit.set_totalram(sum(int(zone.view[MANAGED_PAGES]) for zone in allocator.zones))
+    limits = init_per_zone_wmark_min(allocator)
+    pairs = list(zip(allocator.zones, limits.zones, strict=True))
+    if kernel.engine.wants_step():
+        changed = [
+            (vmstat(zone.number), Mode.WRITE)
+            for zone, new in pairs
+            if zone.present_pages and not has_threshold(allocator, zone, new.stat_threshold)
+        ]
+        await kernel.engine.step(Label("set watermarks of all zones", tuple(changed)))
+    set_limits(allocator, limits)
+    is_step = kernel.engine.wants_step()
+    for zone, new in pairs:
+        size = new.pcp_high, new.pcp_batch
+        if zone.present_pages and size != (zone.pageset_high, zone.pageset_batch):
+            if is_step:
+                await kernel.engine.step(Label("size lists of all zones", ((PCP, Mode.WRITE),)))
+                is_step = False
+            zone_pcp_update(zone, *size)
 
 
 async def online_pages(kernel: Kernel, cpu: Cpu, zone: Zone) -> int:
@@ -132,20 +171,16 @@ async def online_pages(kernel: Kernel, cpu: Cpu, zone: Zone) -> int:
     if is_first:
         await _setup_zone_pageset(kernel, zone)
     await ask_zone(kernel, cpu, OnlinePages(zone=zone.number, cpu=cpu.index))
-    sizes = [pageset_size(kernel.allocator, zone)] * len(kernel.cpus)
     if not is_first:
-        await _set_pageset_high_and_batch(kernel, zone, sizes)
+        size = pageset_size(kernel.allocator, zone)
+        await _set_pageset_high_and_batch(kernel, zone, *size)
     if kernel.engine.wants_step():
         await kernel.engine.step(Label("build zonelists", ((ZONELISTS, Mode.WRITE),)))
     kernel.allocator.build_all_zonelists()
     await undo_isolate_page_range(kernel, cpu, zone, start_pfn, end_pfn)
     if not is_first:
         await _setup_zone_pageset(kernel, zone)
-    if kernel.engine.wants_step():
-        touches = ((vmstat(zone.number), Mode.WRITE),)
-        await kernel.engine.step(Label(f"set watermarks of zone {zone.name}", touches))
-    set_zone_limits(kernel.allocator, zone)
-    await _set_pageset_high_and_batch(kernel, zone, sizes)
+    await _init_per_zone_wmark_min(kernel)
     return 0
 
 

@@ -41,6 +41,8 @@ from mmactors.workload.trace.file import open_trace
 
 AccessOperation = op.Touch | op.Generate | op.RunTrace | op.Churn | op.Faultloop | op.Fragment
 
+_SPAN_BITS: Final = (SIZE_MASK >> PAGE_SHIFT).bit_length() + 1
+"""Bits that hold how many pages the last of an access lies behind its first."""
 _IMAGE_FLAGS: Final = VM_READ | VM_WRITE | VM_EXEC | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
 
 
@@ -156,7 +158,7 @@ class AccessCalls:
         done = 0
         image = Image(call.path)
         for _ in range(call.repeat):
-            for piece in open_trace(Path(call.path), limit=call.limit):
+            for piece in open_trace(Path(call.path), form=call.format, limit=call.limit):
                 trace = piece.collapse(self.line_bytes)
                 if self.kernel.engine.turn.is_over():
                     await self.kernel.engine.breathe()
@@ -206,13 +208,16 @@ class AccessCalls:
 
 def _page_runs(trace: Trace) -> list[tuple[int, int]]:
     """Return the runs `[start, end)` of neighbouring pages that a trace touches, lowest first."""
-    last = trace.address + ((trace.meta >> SIZE_SHIFT) & SIZE_MASK) - 1
-    pages = np.unique(np.concatenate([trace.address >> PAGE_SHIFT, last >> PAGE_SHIFT]))
-    if not len(pages):
+    first = trace.address >> PAGE_SHIFT
+    last = (trace.address + ((trace.meta >> SIZE_SHIFT) & SIZE_MASK) - 1) >> PAGE_SHIFT
+    spans = np.unique((first << _SPAN_BITS) | (last - first))
+    if not len(spans):
         return []
-    breaks = np.flatnonzero(np.diff(pages) != 1)
-    starts = pages[np.concatenate([[0], breaks + 1])]
-    ends = pages[np.concatenate([breaks, [len(pages) - 1]])]
+    first = spans >> _SPAN_BITS
+    reach = np.maximum.accumulate(first + (spans & ((1 << _SPAN_BITS) - 1)))
+    breaks = np.flatnonzero(first[1:] > reach[:-1] + 1)
+    starts = first[np.concatenate([[0], breaks + 1])]
+    ends = reach[np.concatenate([breaks, [len(reach) - 1]])]
     return [
         (int(start) * PAGE_SIZE, (int(end) + 1) * PAGE_SIZE)
         for start, end in zip(starts, ends, strict=True)

@@ -1,13 +1,14 @@
 """One access of a user program as a step, for engines that explore interleavings.
 
 What an access touches is known only when it is done: a TLB hit touches nothing but the CPU's
-translations and the page; a walk reads the entries on its way and sets accessed and dirty bits in
-the last. So the step declares the translations, and says afterwards what else it touched.
+translations and the pages, of which it has up to 17; a walk reads the entries on its way and sets
+accessed and dirty bits in the last. So the step declares the translations, and says afterwards
+what else it touched.
 """
 
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.arch.pte import pte_pfn
-from mmactors.arch.trace import KIND_MASK, MODIFY, STORE, Trace
+from mmactors.arch.trace import KIND_MASK, MODIFY, SIZE_MASK, SIZE_SHIFT, STORE, Trace
 from mmactors.engine.cpu import Cpu
 from mmactors.hw.hardware import (
     BUDGET,
@@ -20,42 +21,45 @@ from mmactors.hw.hardware import (
     STALE,
 )
 from mmactors.label import PAGE_TABLES, Label, Mode, data, pte, tlb, value
-from mmactors.units import PAGE_MASK, PAGE_SHIFT
+from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 
 async def run_access(space: AddressSpace, cpu: Cpu, trace: Trace, row: int) -> int:
     """Do the access at `row` in its turn; return the row to run next, see `Hardware.run`."""
     kernel = space.kernel
     engine, hardware = kernel.engine, kernel.hardware
-    address = int(trace.address[row])
-    is_store = int(trace.meta[row]) & KIND_MASK in (STORE, MODIFY)
+    address, size, is_store = _access_at(trace, row)
+    starts = _page_starts(address, size)
     what = f"{'store' if is_store else 'load'} {address & PAGE_MASK:#x}"
+    if len(starts) > 1:
+        what += f" to {starts[-1]:#x}"
     await engine.step(Label(what, ((tlb(cpu.index), Mode.WRITE),)))
     with engine.guard.suspended():
-        path = space.mm.page_table.path(address)
+        paths = [space.mm.page_table.path(start) for start in starts]
         view = kernel.memory.view
-        before = view[path[-1]]
+        before = [view[path[-1]] for path in paths]
         nr_before = hardware.nr_walked_entries(cpu.index)
         row = hardware.run_row(cpu.index, trace, row, now_ns=cpu.clock.now)
-        after = view[path[-1]]
+        after = [view[path[-1]] for path in paths]
     nr_walked = hardware.nr_walked_entries(cpu.index) - nr_before
     if nr_walked:
-        for index in path[:-1]:
-            engine.touch(pte(index), Mode.READ)
-        mode = Mode.READ if after == before else Mode.WRITE
-        engine.touch(pte(path[-1]), mode)
-        if nr_walked < len(path):  # A walk cache led it, perhaps through a table that is no more.
+        for path, old, new in zip(paths, before, after, strict=True):
+            for index in path[:-1]:
+                engine.touch(pte(index), Mode.READ)
+            engine.touch(pte(path[-1]), Mode.READ if new == old else Mode.WRITE)
+        # A walk cache may have led a walk, perhaps through a table that is no more.
+        if len(paths) > 1 or nr_walked < len(paths[0]):
             engine.touch(PAGE_TABLES, Mode.READ)
     reason = hardware.stop[REASON]
     if reason not in (FAULT, STALE):
-        pfn = pte_pfn(hardware.last_translation(cpu.index, address))
-        engine.touch(data(pfn), Mode.WRITE if is_store else Mode.READ)
-        if kernel.checks is not None and kernel.checks.wants_accesses:
-            # What an address should hold is compared with what its page holds, whichever it is.
-            engine.touch(
-                value(space.mm.ctx_id, address >> PAGE_SHIFT), Mode.WRITE if is_store else Mode.READ
-            )
-            kernel.checks.access(space.mm, address, pfn, is_write=is_store)
+        mode = Mode.WRITE if is_store else Mode.READ
+        for start, entry in hardware.last_translations(cpu.index, address, size):
+            pfn = pte_pfn(entry)
+            engine.touch(data(pfn), mode)
+            if kernel.checks is not None and kernel.checks.wants_accesses:
+                # What an address should hold is compared with what its page holds, whichever.
+                engine.touch(value(space.mm.ctx_id, start >> PAGE_SHIFT), mode)
+                kernel.checks.access(space.mm, start, pfn, is_write=is_store)
     engine.observe((reason, row))
     return row
 
@@ -81,12 +85,23 @@ async def run_and_tell(
         nr_writes += stop[MEMORY_WRITES]
         if row == before:
             break
-        address = int(trace.address[before])
-        is_write = int(trace.meta[before]) & KIND_MASK in (STORE, MODIFY)
-        pfn = pte_pfn(hardware.last_translation(cpu.index, address))
-        checks.access(space.mm, address, pfn, is_write=is_write)
+        address, size, is_write = _access_at(trace, before)
+        for start, entry in hardware.last_translations(cpu.index, address, size):
+            checks.access(space.mm, start, pte_pfn(entry), is_write=is_write)
         if elapsed_ns >= budget_ns:
             stop[REASON] = BUDGET
             break
     stop[ELAPSED_NS], stop[MEMORY_READS], stop[MEMORY_WRITES] = elapsed_ns, nr_reads, nr_writes
     return row
+
+
+def _access_at(trace: Trace, row: int) -> tuple[int, int, bool]:
+    """Return address, bytes, and whether it is a store, of one row."""
+    meta = int(trace.meta[row])
+    is_store = meta & KIND_MASK in (STORE, MODIFY)
+    return int(trace.address[row]), (meta >> SIZE_SHIFT) & SIZE_MASK, is_store
+
+
+def _page_starts(address: int, size: int) -> list[int]:
+    """Return where an access of `size` bytes begins in each of its pages."""
+    return [address, *range((address & PAGE_MASK) + PAGE_SIZE, address + size, PAGE_SIZE)]

@@ -125,6 +125,11 @@ class Overcommit:
         if policy.memory == OVERCOMMIT_NEVER:
             self.set_committed(self.committed)
 
+    def set_totalram(self, nr_pages: int) -> None:
+        """Have other memory from now on: some came online or went (mm_compute_batch_notifier)."""
+        self.totalram_pages = nr_pages
+        self._batch = self._mm_compute_batch()
+
     def vm_commit_limit(self) -> int:
         """Return CommitLimit."""
         if self.policy.kbytes:

@@ -29,16 +29,21 @@ from mmactors.mm.boot.e820 import (
     last_usable_below_4g,
     ram_below_4g,
 )
+from mmactors.mm.boot.memblock import PHYS_ADDR_MAX
 from mmactors.mm.boot.zone_init import (
     PfnRange,
-    ZoneLimits,
-    ZoneSettings,
     ZoneSpan,
     zone_limits,
     zone_spans,
 )
 from mmactors.mm.page_alloc.gfp import ZONE_DMA
-from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneLayout, with_hotplug
+from mmactors.mm.page_alloc.layout import (
+    MemoryLayout,
+    ZoneLayout,
+    ZoneLimits,
+    ZoneSettings,
+    with_hotplug,
+)
 from mmactors.mm.page_alloc.watermark import (
     DEFAULT_LOWMEM_RESERVE_RATIO,
     DEFAULT_WATERMARK_SCALE_FACTOR,
@@ -140,13 +145,16 @@ def boot_memory(config: MemoryConfig, nr_cpus: int) -> MemoryLayout:
     limits = zone_limits(spans, cpu_node=cpu_node, settings=settings)
     layout = MemoryLayout(
         nr_frames=max(span.start_pfn + span.spanned for span in spans),
-        zones=tuple(_layout_of(*pair) for pair in zip(spans, limits, strict=True)),
+        zones=tuple(_layout_of(*pair) for pair in zip(spans, limits.zones, strict=True)),
         zonelists=build_zonelists(
             [(span.node, span.index) for span in spans],
             nr_nodes=config.nr_nodes,
             cpu_node=cpu_node,
         ),
         cpu_node=cpu_node,
+        settings=settings,
+        min_free_kbytes=limits.min_free_kbytes,
+        has_khugepaged=limits.has_khugepaged,
     )
     return with_hotplug(layout, config.hotplug >> PAGE_SHIFT) if config.hotplug else layout
 
@@ -206,8 +214,24 @@ def _size_problems(config: MemoryConfig) -> list[tuple[str, str, str]]:
                 "the links of page lists have 32 bits; choose a smaller machine",
             )
         )
+    if config.size + config.hotplug > _SIZE_MAX >= max(config.size, config.hotplug):
+        problems.append(
+            (
+                f"size and hotplug are {format_bytes(config.size + config.hotplug)} together",
+                f"expected at most {format_bytes(_SIZE_MAX)}",
+                f"lower hotplug to {format_bytes(_SIZE_MAX - config.size)} or less",
+            )
+        )
     for index, (start, end) in enumerate(config.reserved_ranges):
-        if not 0 <= start < end:
+        if start >= 1 << 64 or end - start >= 1 << 64:
+            problems.append(
+                (
+                    f"reserved_ranges[{index}] is [{start:#x}, {end:#x}]",
+                    "expected a start and a length below 2^64",
+                    f"physical addresses have 64 bits: end it at {PHYS_ADDR_MAX:#x} or before",
+                )
+            )
+        elif not 0 <= start < end:
             problems.append(
                 (
                     f"reserved_ranges[{index}] is [{start}, {end}]",

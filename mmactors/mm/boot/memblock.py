@@ -2,7 +2,8 @@
 
 Before the page allocator works, the kernel knows its memory as regions of `memory`, and what it
 must not hand out as regions of `reserved`; free is what is in the first and not in the second.
-Addresses and sizes are bytes.
+Addresses and sizes are bytes. The last byte of the address space is no memory and is never taken:
+what reaches over PHYS_ADDR_MAX ends there.
 
 Left out: flags (hotplug, mirror, no-map) and doubling a region list that is full.
 
@@ -15,6 +16,8 @@ from typing import Final
 from attrs import Factory, define, frozen
 
 from mmactors.units import PAGE_SIZE
+
+PHYS_ADDR_MAX: Final = (1 << 64) - 1
 
 
 @frozen
@@ -38,6 +41,7 @@ class RegionList:
         Source: memblock_add_range.
         """
         assert 0 <= start <= end, f"[{start:#x}, {end:#x}) is not a range"
+        end = _capped(end)
         gaps: list[Region] = []
         at = start
         for region in self.regions:
@@ -56,7 +60,8 @@ class RegionList:
 
     def remove(self, start: int, end: int) -> None:
         """Take `[start, end)` out, splitting regions at its ends (memblock_remove_range)."""
-        if start == end:
+        end = _capped(end)
+        if start >= end:
             return
         self._split(start)
         self._split(end)
@@ -66,6 +71,9 @@ class RegionList:
 
     def set_node(self, start: int, end: int, *, node: int) -> None:
         """Say on which node the regions in `[start, end)` are (memblock_set_node)."""
+        end = _capped(end)
+        if start >= end:
+            return
         self._split(start)
         self._split(end)
         self.regions = [
@@ -217,6 +225,11 @@ class Memblock:
     def end_of_memory(self) -> int:
         """Return the first byte after all memory."""
         return self.memory.regions[-1].end if self.memory.regions else 0
+
+
+def _capped(end: int) -> int:
+    """Return where a range ends whose size is cut so as not to overflow (memblock_cap_size)."""
+    return min(end, PHYS_ADDR_MAX)
 
 
 def _round_up(value: int, align: int) -> int:

@@ -16,6 +16,7 @@ from attrs import frozen
 
 from mmactors.mm.boot.memblock import Memblock
 from mmactors.mm.page_alloc.gfp import ZONE_DMA, ZONE_DMA32, ZONE_NORMAL
+from mmactors.mm.page_alloc.layout import ZoneLimits, ZoneSettings
 from mmactors.mm.page_alloc.watermark import (
     DEFAULT_LOWMEM_RESERVE_RATIO,
     DEFAULT_WATERMARK_SCALE_FACTOR,
@@ -62,27 +63,14 @@ class ZoneSpan:
 
 
 @frozen(kw_only=True)
-class ZoneSettings:
-    """The sysctls that move limits; one that is not the default was written after boot."""
+class BootLimits:
+    """What the initcalls leave, and the sysctls after them."""
 
-    min_free_kbytes: int | None = None
-    watermark_scale_factor: int = DEFAULT_WATERMARK_SCALE_FACTOR
-    lowmem_reserve_ratio: tuple[int, ...] = DEFAULT_LOWMEM_RESERVE_RATIO
-    percpu_pagelist_high_fraction: int = 0
-    is_transparent_hugepage: bool = True
-    """Huge pages are enabled on the command line (always or madvise)."""
-
-
-@frozen(kw_only=True)
-class ZoneLimits:
-    """What the allocator may do in a zone. Pages."""
-
-    watermarks: Watermarks
-    lowmem_reserve: tuple[int, ...]
-    stat_threshold: int
-    percpu_drift_mark: int
-    pcp_high: int
-    pcp_batch: int
+    zones: tuple[ZoneLimits, ...]
+    min_free_kbytes: int
+    """In force."""
+    has_khugepaged: bool
+    """It runs, so that huge pages raise min_free_kbytes when memory comes or goes."""
 
 
 def zone_spans(
@@ -138,7 +126,7 @@ def zone_spans(
 
 def zone_limits(
     spans: Sequence[ZoneSpan], *, cpu_node: tuple[int, ...], settings: ZoneSettings
-) -> tuple[ZoneLimits, ...]:
+) -> BootLimits:
     """Return the limits of all zones, computed when and as the kernel does.
 
     A setting that is not its default works on what zones manage after boot, because it is
@@ -152,7 +140,12 @@ def zone_limits(
         min_free_kbytes=_first_min_free_kbytes(at_init),
         watermark_scale_factor=DEFAULT_WATERMARK_SCALE_FACTOR,
     )
-    marks, is_rewritten = _final_wmarks(at_init, now, first_marks, settings)
+    is_large = sum(zone.managed for zone in at_init) >= _THP_MIN_PAGES
+    marks, min_free_kbytes = _final_wmarks(at_init, now, first_marks, settings, is_large=is_large)
+    is_rewritten = (
+        settings.min_free_kbytes is not None
+        or settings.watermark_scale_factor != DEFAULT_WATERMARK_SCALE_FACTOR
+    )
     ratios = settings.lowmem_reserve_ratio
     reserving = at_init if ratios == DEFAULT_LOWMEM_RESERVE_RATIO else now
     fraction = settings.percpu_pagelist_high_fraction
@@ -183,7 +176,11 @@ def zone_limits(
                 pcp_batch=batch,
             )
         )
-    return tuple(limits)
+    return BootLimits(
+        zones=tuple(limits),
+        min_free_kbytes=min_free_kbytes,
+        has_khugepaged=is_large and settings.is_transparent_hugepage,
+    )
 
 
 def _first_min_free_kbytes(at_init: Sequence[ZonePages]) -> int:
@@ -195,15 +192,17 @@ def _final_wmarks(
     now: Sequence[ZonePages],
     first_marks: tuple[Watermarks, ...],
     settings: ZoneSettings,
-) -> tuple[tuple[Watermarks, ...], bool]:
-    """Return the watermarks in force, and whether they were written again after boot.
+    *,
+    is_large: bool,
+) -> tuple[tuple[Watermarks, ...], int]:
+    """Return the watermarks and the min_free_kbytes in force.
 
     khugepaged recomputes min_free_kbytes, with watermarks now in place, on machines of 512 MiB
     or more; smaller ones switch huge pages off before it starts.
     """
     marks = first_marks
     min_free_kbytes = _first_min_free_kbytes(at_init)
-    if sum(zone.managed for zone in at_init) >= _THP_MIN_PAGES:
+    if is_large:
         above_high = nr_free_buffer_pages(at_init, marks)
         if settings.is_transparent_hugepage:
             recommended = recommended_min_free_kbytes(at_init, above_high)
@@ -217,12 +216,12 @@ def _final_wmarks(
         )
     scale = settings.watermark_scale_factor
     if settings.min_free_kbytes is None and scale == DEFAULT_WATERMARK_SCALE_FACTOR:
-        return marks, False
+        return marks, min_free_kbytes
     if settings.min_free_kbytes is not None:
         min_free_kbytes = settings.min_free_kbytes
     return (
         setup_per_zone_wmarks(now, min_free_kbytes=min_free_kbytes, watermark_scale_factor=scale),
-        True,
+        min_free_kbytes,
     )
 
 

@@ -35,7 +35,7 @@ from mmactors.mm.page_alloc.buddy import (
 from mmactors.mm.page_alloc.free_unref import FreeUnref, freed_pindex
 from mmactors.mm.page_alloc.freelist import FreelistSearch, free_pages_prepare, prep_new_page
 from mmactors.mm.page_alloc.gfp import MIGRATE_ISOLATE, MIGRATE_TYPES
-from mmactors.mm.page_alloc.layout import MemoryLayout
+from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneSettings
 from mmactors.mm.page_alloc.pcp import (
     BATCH,
     COUNT,
@@ -140,6 +140,10 @@ class PageAllocator:
         )
         self._alloc_paths: Final[list[dict[int, AllocPath]]] = [{} for _ in cpu_node]
         self._free_paths: Final = [self._free_paths_of(cpu) for cpu in range(nr_cpus)]
+        self.settings = ZoneSettings()
+        """The sysctls that move limits, and below what came of them."""
+        self.min_free_kbytes = 0
+        self.has_khugepaged = False
         # The views that the fast paths use, one attribute away.
         self._next: Final = pages.next_view
         self._prev: Final = pages.prev_view
@@ -192,9 +196,13 @@ class PageAllocator:
             cpu_node=layout.cpu_node,
             rules=rules,
         )
+        allocator.settings = layout.settings
+        allocator.min_free_kbytes = layout.min_free_kbytes
+        allocator.has_khugepaged = layout.has_khugepaged
         for zone, zone_layout in zip(allocator.zones, layout.zones, strict=True):
             zone.boot(zone_layout)
             allocator.vmstat.set_thresholds(zone.number, zone.node, zone_layout.stat_threshold)
+            zone.pageset_high, zone.pageset_batch = zone_layout.pcp_high, zone_layout.pcp_batch
             for pcp in zone.pcps:
                 pcp.view[HIGH] = zone_layout.pcp_high
                 pcp.view[BATCH] = zone_layout.pcp_batch
@@ -381,7 +389,8 @@ class PageAllocator:
             pcp.words[:] = 0
             pcp.view[BATCH] = 1
         zone.pcps[:] = zone.own_pcps
-        self._forget_paths()
+        zone.pageset_high, zone.pageset_batch = 0, 1
+        self.forget_paths()
 
     def build_all_zonelists(self) -> None:
         """Let requests try all zones that have pages now."""
@@ -389,13 +398,14 @@ class PageAllocator:
         orders = build_zonelists(list(at), nr_nodes=len(self._zonelists), cpu_node=self.cpu_node)
         self._zonelists[:] = [tuple(at[place] for place in order) for order in orders]
         self._search.forget_contexts()
-        self._forget_paths()
+        self.forget_paths()
 
     def zonelists_key(self) -> tuple[tuple[int, ...], ...]:
         """Return the order in which each node's requests try zones, by zone number."""
         return tuple(tuple(zone.number for zone in order) for order in self._zonelists)
 
-    def _forget_paths(self) -> None:
+    def forget_paths(self) -> None:
+        """Look up anew what the fast paths know of zones: their lists and limits changed."""
         for cpu, paths in enumerate(self._alloc_paths):
             paths.clear()
             self._free_paths[cpu][:] = self._free_paths_of(cpu)

@@ -9,6 +9,11 @@ from typing import Final
 from attrs import evolve, frozen
 
 from mmactors.mm.page_alloc.gfp import ZONE_MOVABLE
+from mmactors.mm.page_alloc.watermark import (
+    DEFAULT_LOWMEM_RESERVE_RATIO,
+    DEFAULT_WATERMARK_SCALE_FACTOR,
+    Watermarks,
+)
 
 _MAX_ORDER_NR_PAGES: Final = 1 << 10
 _MAX_NR_ZONES: Final = 5
@@ -41,6 +46,30 @@ class ZoneLayout:
 
 
 @frozen(kw_only=True)
+class ZoneSettings:
+    """The sysctls that move limits; one that is not the default was written after boot."""
+
+    min_free_kbytes: int | None = None
+    watermark_scale_factor: int = DEFAULT_WATERMARK_SCALE_FACTOR
+    lowmem_reserve_ratio: tuple[int, ...] = DEFAULT_LOWMEM_RESERVE_RATIO
+    percpu_pagelist_high_fraction: int = 0
+    is_transparent_hugepage: bool = True
+    """Huge pages are enabled on the command line (always or madvise)."""
+
+
+@frozen(kw_only=True)
+class ZoneLimits:
+    """What the allocator may do in a zone. Pages."""
+
+    watermarks: Watermarks
+    lowmem_reserve: tuple[int, ...]
+    stat_threshold: int
+    percpu_drift_mark: int
+    pcp_high: int
+    pcp_batch: int
+
+
+@frozen(kw_only=True)
 class MemoryLayout:
     """All zones, and the order in which each node's requests try them."""
 
@@ -51,6 +80,11 @@ class MemoryLayout:
     """By node: `(node, zone index)` in the order in which they are tried."""
     cpu_node: tuple[int, ...]
     """By CPU: its node."""
+    settings: ZoneSettings = ZoneSettings()
+    min_free_kbytes: int = 0
+    """vm.min_free_kbytes after boot."""
+    has_khugepaged: bool = False
+    """It runs, so that it raises min_free_kbytes when memory comes or goes."""
 
 
 def with_hotplug(layout: MemoryLayout, nr_pages: int) -> MemoryLayout:

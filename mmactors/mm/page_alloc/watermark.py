@@ -67,6 +67,20 @@ def min_free_kbytes_of(free_buffer_pages: int) -> int:
     return min(max(isqrt(lowmem_kbytes * 16), _MIN_FREE_KBYTES_MIN), _MIN_FREE_KBYTES_MAX)
 
 
+def calculate_min_free_kbytes(
+    free_buffer_pages: int, *, min_free_kbytes: int, user_min_free_kbytes: int | None
+) -> int:
+    """Return min_free_kbytes when memory has come or gone: the user's, unless memory asks for more.
+
+    `min_free_kbytes` is the one in force.
+    """
+    if user_min_free_kbytes is not None:
+        wanted = isqrt(free_buffer_pages * (PAGE_SIZE >> 10) * 16)
+        if wanted <= user_min_free_kbytes:
+            return min_free_kbytes
+    return min_free_kbytes_of(free_buffer_pages)
+
+
 def recommended_min_free_kbytes(zones: Sequence[ZonePages], free_buffer_pages: int) -> int:
     """Return what khugepaged asks for so that huge pages stay possible, at most 5 % of memory.
 

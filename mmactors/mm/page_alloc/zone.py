@@ -118,6 +118,9 @@ class Zone(ZoneWatermarks):
         self._cpu_stat_views: Final = [rows[number] for rows in vmstat.cpu_zones]
         self._trace = buddy.no_trace()
         self.present_pages = 0
+        self.pageset_high = 0
+        """How long the CPUs' lists are, and how much they take at once, while they are not off."""
+        self.pageset_batch = 1
         words[ZONE_ID] = number + 1
         words[FREE_LISTS] = pages.claim_list_heads(NR_FREE_LISTS)
 

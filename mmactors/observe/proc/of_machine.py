@@ -1,16 +1,32 @@
 """From the parts of the model to the values that the machine-wide /proc texts are made of."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from mmactors.actors.program.process import Process
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.lock_stat import LockSideStatistics
-from mmactors.mm.page_alloc.buddy import MANAGED_PAGES, WMARK_HIGH
-from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneLayout
-from mmactors.mm.vmstat import NODE_STAT_NAMES, NUMA_EVENT_NAMES, ZONE_STAT_NAMES
+from mmactors.mm.page_alloc.buddy import (
+    LOWMEM_RESERVE,
+    MANAGED_PAGES,
+    MAX_NR_ZONES,
+    WATERMARK_BOOST,
+    WMARK_HIGH,
+    WMARK_LOW,
+)
+from mmactors.mm.page_alloc.layout import MemoryLayout
+from mmactors.mm.page_alloc.zone import Zone
+from mmactors.mm.vmstat import (
+    NODE_ITEM,
+    NODE_STAT_NAMES,
+    NR_FREE_PAGES,
+    NUMA_EVENT_NAMES,
+    ZONE_ITEM,
+    ZONE_STAT_NAMES,
+    printed_pages,
+)
 from mmactors.observe.proc.cpu import CpuTimes, Stat, interrupts, stat
 from mmactors.observe.proc.lock_stat import LockClassStats, LockSide, LockTime, lock_stat
 from mmactors.observe.proc.machine import (
@@ -27,6 +43,7 @@ from mmactors.observe.proc.machine import (
     vmstat,
     zoneinfo,
 )
+from mmactors.units import KIB, PAGE_SIZE
 
 ZONE_NAMES: Final = ("DMA", "DMA32", "Normal", "Movable", "Device")
 _PAGEBLOCK_ORDER: Final = 9
@@ -42,17 +59,18 @@ def machine_texts(
 ) -> dict[str, str]:
     """Return the machine-wide files of /proc by name."""
     zones: list[ZoneDump] = kernel.allocator.dump()["zones"]
+    populated = [zone for zone in zones if zone["present"]]
     nodes = sorted({zone.node for zone in layout.zones})
     return {
         "meminfo": meminfo(_meminfo_of(kernel, layout)),
         "vmstat": vmstat(kernel.vmstat.vmstat()),
         "buddyinfo": buddyinfo(
             FreeArea(node=zone["node"], zone=zone["name"], nr_free=tuple(zone["nr_free"]))
-            for zone in zones
+            for zone in populated
         ),
         "zoneinfo": zoneinfo(_node_of(kernel, layout, zones, node) for node in nodes),
         "pagetypeinfo": pagetypeinfo(
-            [[_page_types(zone) for zone in zones if zone["node"] == node] for node in nodes],
+            [[_page_types(zone) for zone in populated if zone["node"] == node] for node in nodes],
             pageblock_order=_PAGEBLOCK_ORDER,
         ),
         "interrupts": _interrupts_of(kernel.cpus),
@@ -62,63 +80,103 @@ def machine_texts(
 
 
 def _meminfo_of(kernel: Kernel, layout: MemoryLayout) -> MemInfo:
-    counters = dict(kernel.vmstat.vmstat())
-    free = counters["nr_free_pages"]
-    managed = [int(zone.view[MANAGED_PAGES]) for zone in kernel.allocator.zones]
-    reserve = sum(
-        min(pages, max(at_boot.lowmem_reserve_pages) + int(zone.view[WMARK_HIGH]))
-        for zone, at_boot, pages in zip(kernel.allocator.zones, layout.zones, managed, strict=True)
-    )
+    """Return what meminfo_proc_show reads (fs/proc/meminfo.c): the counters of /proc/vmstat.
+
+    There are no pages of block devices, no swap, no vmalloc and no hugetlbfs. The direct map is
+    what boot maps: all frames up to the last, but for the hole below 4 GiB.
+    """
+    vmstat = kernel.vmstat
+    nodes = {name: vmstat.global_node_page_state(item) for name, item in NODE_ITEM.items()}
+    zones = {name: vmstat.global_zone_page_state(item) for name, item in ZONE_ITEM.items()}
+    total = sum(int(zone.view[MANAGED_PAGES]) for zone in kernel.allocator.zones)
+    first_pfn = min(zone.start_pfn for zone in layout.zones)
+    spanned = sum(zone.spanned_pages for zone in layout.zones if zone.present_pages)
     return MemInfo(
-        total=sum(managed),
-        free=free,
-        available=max(0, free - reserve),
-        active_anon=counters["nr_active_anon"],
-        inactive_anon=counters["nr_inactive_anon"],
-        anon=counters["nr_anon_pages"],
-        page_tables=counters["nr_page_table_pages"],
-        kernel_stack_kb=counters["nr_kernel_stack"],
+        total=total,
+        free=zones["nr_free_pages"],
+        available=_si_mem_available(kernel.allocator.zones, nodes, zones["nr_free_pages"]),
+        file_pages=nodes["nr_file_pages"],
+        swap_cached=nodes["nr_swapcached"],
+        active_anon=nodes["nr_active_anon"],
+        inactive_anon=nodes["nr_inactive_anon"],
+        active_file=nodes["nr_active_file"],
+        inactive_file=nodes["nr_inactive_file"],
+        unevictable=nodes["nr_unevictable"],
+        mlocked=zones["nr_mlock"],
+        dirty=nodes["nr_dirty"],
+        writeback=nodes["nr_writeback"],
+        anon=nodes["nr_anon_pages"],
+        mapped=nodes["nr_mapped"],
+        shmem=nodes["nr_shmem"],
+        slab_reclaimable=nodes["nr_slab_reclaimable"],
+        slab_unreclaimable=nodes["nr_slab_unreclaimable"],
+        kernel_misc_reclaimable=nodes["nr_kernel_misc_reclaimable"],
+        kernel_stack_kb=nodes["nr_kernel_stack"],
+        page_tables=nodes["nr_page_table_pages"],
+        secondary_page_tables=nodes["nr_sec_page_table_pages"],
+        bounce=zones["nr_bounce"],
+        writeback_temp=nodes["nr_writeback_temp"],
         commit_limit=kernel.overcommit.vm_commit_limit(),
         committed=kernel.overcommit.committed,
-        direct_map_2m_kb=layout.nr_frames * 4,
+        anon_huge=nodes["nr_anon_transparent_hugepages"],
+        shmem_huge=nodes["nr_shmem_hugepages"],
+        shmem_pmd_mapped=nodes["nr_shmem_pmdmapped"],
+        file_huge=nodes["nr_file_hugepages"],
+        file_pmd_mapped=nodes["nr_file_pmdmapped"],
+        direct_map_2m_kb=(first_pfn + spanned) * (PAGE_SIZE // KIB),
     )
+
+
+def _si_mem_available(zones: Sequence[Zone], nodes: Mapping[str, int], nr_free: int) -> int:
+    """Return the pages that programs could get without swapping (si_mem_available)."""
+    nr_low = sum(int(zone.view[WMARK_LOW]) + int(zone.view[WATERMARK_BOOST]) for zone in zones)
+    cached = nodes["nr_active_file"] + nodes["nr_inactive_file"]
+    reclaimable = nodes["nr_slab_reclaimable"] + nodes["nr_kernel_misc_reclaimable"]
+    available = nr_free - sum(map(_totalreserve_pages, zones))
+    available += cached - min(cached // 2, nr_low)
+    return max(0, available + reclaimable - min(reclaimable // 2, nr_low))
+
+
+def _totalreserve_pages(zone: Zone) -> int:
+    """Return what programs never get of a zone (calculate_totalreserve_pages)."""
+    reserve = max(int(zone.view[LOWMEM_RESERVE + index]) for index in range(MAX_NR_ZONES))
+    return min(int(zone.view[MANAGED_PAGES]), reserve + int(zone.view[WMARK_HIGH]))
 
 
 def _node_of(
     kernel: Kernel, layout: MemoryLayout, dumps: Sequence[ZoneDump], node: int
 ) -> NodeInfo:
     own = {zone.index: number for number, zone in enumerate(layout.zones) if zone.node == node}
-    items = range(len(NODE_STAT_NAMES))
+    lagging = kernel.vmstat.node_page_state
     return NodeInfo(
         node=node,
         counters=tuple(
-            (NODE_STAT_NAMES[item], kernel.vmstat.node_page_state_snapshot(node, item))
-            for item in items
+            (name, printed_pages(item, lagging(node, item)))
+            for item, name in enumerate(NODE_STAT_NAMES)
         ),
         zones=tuple(
-            _zone_of(kernel, layout.zones[own[index]], dumps[own[index]], own[index])
-            if index in own
-            else ZoneInfo(name=name)
+            _zone_of(kernel, dumps[own[index]], own[index]) if index in own else ZoneInfo(name=name)
             for index, name in enumerate(ZONE_NAMES)
         ),
     )
 
 
-def _zone_of(kernel: Kernel, zone: ZoneLayout, dump: ZoneDump, number: int) -> ZoneInfo:
-    snapshot = kernel.vmstat.zone_page_state_snapshot
-    counters = [(name, snapshot(number, item)) for item, name in enumerate(ZONE_STAT_NAMES)]
+def _zone_of(kernel: Kernel, dump: ZoneDump, number: int) -> ZoneInfo:
+    """Return a zone as zoneinfo_show_print sees it: numbers without what CPUs have not told."""
+    lagging = kernel.vmstat.zone_page_state
+    counters = [(name, lagging(number, item)) for item, name in enumerate(ZONE_STAT_NAMES)]
     numa = zip(NUMA_EVENT_NAMES, kernel.vmstat.numa_events(number), strict=True)
     return ZoneInfo(
-        name=zone.name,
-        free=dict(counters)["nr_free_pages"],
+        name=dump["name"],
+        free=lagging(number, NR_FREE_PAGES),
         watermark_boost=dump["watermark"]["boost"],
         watermark_min=dump["watermark"]["min"],
         watermark_low=dump["watermark"]["low"],
         watermark_high=dump["watermark"]["high"],
-        spanned=zone.spanned_pages,
+        spanned=dump["spanned"] if dump["present"] else 0,
         present=dump["present"],
         managed=dump["managed"],
-        protection=zone.lowmem_reserve_pages,
+        protection=tuple(dump["lowmem_reserve"]),
         counters=(*counters, *numa),
         pagesets=tuple(
             Pageset(
@@ -129,7 +187,7 @@ def _zone_of(kernel: Kernel, zone: ZoneLayout, dump: ZoneDump, number: int) -> Z
             )
             for pcp in dump["pcp"]
         ),
-        start_pfn=zone.start_pfn,
+        start_pfn=dump["start_pfn"],
     )
 
 

@@ -39,6 +39,7 @@ from mmactors.workload.operation.value import (
     Order,
     Prot,
 )
+from mmactors.workload.trace.file import TRACE_FORMATS
 
 # Mappings.
 
@@ -257,12 +258,16 @@ class Fragment(Written):
 
 @frozen(kw_only=True)
 class RunTrace(Written):
-    """Run a recorded trace `repeat` times, its first `limit` accesses only if given."""
+    """Run a recorded trace `repeat` times, its first `limit` accesses only if given.
+
+    Without `format` the file's content says its form, or else its name.
+    """
 
     verb: ClassVar[str] = "trace"
     path: str = positional(PATH)
     limit: int | None = keyword("limit", COUNT, None)
     repeat: int = keyword("repeat", COUNT, 1)
+    format: str | None = keyword("format", choice(*TRACE_FORMATS), None)
 
 
 def pattern_arguments(kind: str) -> dict[str, Argument]:

@@ -29,6 +29,7 @@ from mmactors.workload.trace.input import (
 
 RECORD_BYTES: Final = 64
 ACCESS_BYTES: Final = 1
+_INSTRUCTION_BYTES_MAX: Final = 15
 _ROWS_MAX: Final = 7
 """A fetch, four loads, two stores."""
 
@@ -50,13 +51,23 @@ _META: Final = np.array(
 
 
 def is_champsim(head: bytes) -> bool:
-    """Return whether the first bytes of a file look like records: flags of 0 or 1, and code."""
+    """Return whether the first bytes of a file look like records of a program that runs.
+
+    Flags are 0 or 1, addresses of user space, and at least every other instruction follows from
+    the one before it: it is the next (1 to 15 bytes further), where a taken branch went to, or the
+    same again on other memory (a string instruction with REP).
+    """
     records = np.frombuffer(head[: len(head) // RECORD_BYTES * RECORD_BYTES], _RECORD)
     if len(records) < 2 or _is_no_record(records).any():
         return False
-    # Of an x86 program's instructions most fall through to the next, 1 to 15 bytes further.
+    addresses = np.column_stack([records["source_memory"], records["destination_memory"]])
+    if ((addresses < 0) | (addresses >= USER_END)).any() or (records["ip"] >= USER_END).any():
+        return False
     step = np.diff(records["ip"])
-    return 2 * int(np.count_nonzero((step > 0) & (step <= 15))) >= len(step)
+    is_next = (step > 0) & (step <= _INSTRUCTION_BYTES_MAX)
+    is_target = (records["is_branch"] & records["branch_taken"])[:-1] == 1
+    is_repeated = (step == 0) & (addresses[1:] != addresses[:-1]).any(axis=1)
+    return 2 * int(np.count_nonzero(is_next | is_target | is_repeated)) >= len(step)
 
 
 def _is_no_record(records: NDArray[np.void]) -> NDArray[np.bool_]:

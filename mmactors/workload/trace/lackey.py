@@ -1,6 +1,6 @@
 """The text that `valgrind --tool=lackey --trace-mem=yes` writes: one access a line.
 
-    I  0401ab70,3      fetch of 3 bytes
+    I  0401ab70,3      fetch of 3 bytes; one blank will do, as in CS:APP's cache lab
      L 1fff000778,8    load
      S 1fff000770,8    store
      M 0404a0e0,4      modify: load and store of the same bytes by one instruction
@@ -31,6 +31,7 @@ from mmactors.workload.trace.input import (
     empty_trace,
     read_pieces,
 )
+from mmactors.workload.trace.lackey_line import quoted, unknown_line
 
 _BLOCK_BYTES: Final = 1 * MIB
 _LINE_BYTES_MAX: Final = 64 * KIB
@@ -72,8 +73,10 @@ def scan_lines(
         first = text[at]
         kind = -1
         if first == 73:  # I
-            if text[at + 1] == 32 and text[at + 2] == 32:
+            if text[at + 1] == 32:
                 kind = FETCH
+                if text[at + 2] != 32:
+                    at -= 1
         elif first == 32:  # blank
             letter = text[at + 1]
             if letter == 76:  # L
@@ -193,16 +196,11 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
     if end < len(text):
         raise bad_trace(
             path,
-            f"the last line, {_quoted(text[end:])}, has no line end",
+            f"the last line, {quoted(text[end:])}, has no line end",
             "expected a line end after every access",
             "the file is truncated: trace again, or remove the last line",
             line=nr_lines + text.count(b"\n") + 1,
         )
-
-
-def _quoted(line: bytes) -> str:
-    text = line[:60].decode("latin1")
-    return repr(text) + ("..." if len(line) > 60 else "")
 
 
 def _fault(path: Path, block: bytes, state: NDArray[np.int64]) -> UserError:
@@ -210,20 +208,14 @@ def _fault(path: Path, block: bytes, state: NDArray[np.int64]) -> UserError:
     text = block[start : block.index(b"\n", start)]
     line = int(state[_LINES]) + 1
     if state[_FAULT] == _BAD_ADDRESS:
-        access = f"the access {_quoted(text)}"
+        access = f"the access {quoted(text)}"
         return bad_address(path, access, int(state[_ADDRESS]), int(state[_SIZE]), line=line)
     if state[_FAULT] == _BAD_SIZE:
         return bad_trace(
             path,
-            f"the access {_quoted(text)} has the size {state[_SIZE]}",
+            f"the access {quoted(text)} has the size {state[_SIZE]}",
             f"expected 1 to {SIZE_MASK} bytes",
             "check how the trace was written",
             line=line,
         )
-    return bad_trace(
-        path,
-        f"the line is {_quoted(text)}",
-        "expected 'I  ADDRESS,SIZE', ' L ADDRESS,SIZE', ' S ...' or ' M ...', addresses in hex",
-        "keep the program's own output out of the trace with valgrind --log-file=FILE",
-        line=line,
-    )
+    return unknown_line(path, text, line)
