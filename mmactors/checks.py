@@ -78,6 +78,15 @@ class Checks:
     def pages_dropped(self, mm: object, start: int, end: int) -> None:
         """The private contents of a range are given up: reads see what a new mapping shows."""
 
+    def file_unmapped(self, mm: object, start: int, end: int) -> None:
+        """A part of a file was taken out of a range; its private contents are not given up.
+
+        But those behind the end of the file: truncation takes them.
+        """
+
+    def mm_exits(self, mm: object) -> None:
+        """No thread is left: all that an address space has is about to be given back."""
+
     def pages_may_drop(self, mm: object, start: int, end: int) -> None:
         """The private contents of a range may go until they are written again (MADV_FREE)."""
 

@@ -17,7 +17,7 @@ page. Instruction fetches are loads.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -37,6 +37,8 @@ ZEROS: Final = 0
 Place = tuple[object, int]
 Legal = frozenset[int]
 Problem = tuple[Law, str, list[str]]
+IsThere = Callable[[int], bool]
+"""Says whether the page tables have anything at an address."""
 
 _ONLY_ZEROS: Final = frozenset((ZEROS,))
 
@@ -192,6 +194,51 @@ class Contents:
             self.legal[place] = self._legal_at(place) | _ONLY_ZEROS
             self._lazy.add(place)
 
+    def file_unmapped(
+        self, mm: MmStruct, start: int, end: int, now: Moment, is_there: IsThere
+    ) -> list[Problem]:
+        """A part of a file was taken out of a range; return what private data went with it.
+
+        Behind its end a file takes the private copies of its pages along, and only there.
+        """
+        call = self._call(mm, now)
+        problems = []
+        for place in self._private_places(mm, start, end):
+            shown = self._shown_by_file(mm, place)
+            if shown is None:
+                continue  # Its area is gone already.
+            mapping, index = shown
+            if index >= mapping.nr_pages:
+                call.fading[place] = self._legal_at(place)
+                self.legal.pop(place, None)
+            elif not is_there(place[1] << PAGE_SHIFT):
+                problems += self._lost(mm, place, "went with a part of its file")
+        return problems
+
+    def lost_private(self, mm: MmStruct, is_there: IsThere) -> list[Problem]:
+        """Return what private data of an address space at rest is nowhere any more."""
+        places = [place for place in self.legal if place[0] == mm.ctx_id]
+        return [
+            problem
+            for place in places
+            if not is_there(place[1] << PAGE_SHIFT)
+            for problem in self._lost(mm, place, "is nowhere")
+        ]
+
+    def _lost(self, mm: MmStruct, place: Place, what: str) -> list[Problem]:
+        """Return what is wrong with a place that no entry maps any more."""
+        address = place[1] << PAGE_SHIFT
+        vma = mm.find_vma(address)
+        if vma is None or address < vma.vm_start or place in self._lazy:
+            return []
+        legal = self.legal.pop(place)  # Once is enough.
+        if not legal.isdisjoint(self._legal_in(mm, address, place)):
+            return []  # A new page would show the same.
+        last = self._last_at_place.get(place)
+        text = f"what was stored at {address:#x} of address space {mm.ctx_id} {what}"
+        facts = [] if last is None else [f"the last store went to page {last.pfn:#x} {last.moment}"]
+        return [(Law.LOST_PRIVATE, text, facts)]
+
     def file_dropped(self, mapping: Mapping, first: int, end: int | None) -> None:
         """Pages of a file are given up for good (truncation, a hole)."""
         for contents in (self.legal, self.disk):
@@ -241,6 +288,14 @@ class Contents:
             (place for place in self.legal if place[0] == ctx_id and first <= place[1] < stop),
             key=lambda place: place[1],
         )
+
+    def _shown_by_file(self, mm: MmStruct, place: Place) -> tuple[Mapping, int] | None:
+        """Return the page of a file that a place of private memory was copied from."""
+        address = place[1] << PAGE_SHIFT
+        vma = mm.find_vma(address)
+        if vma is None or address < vma.vm_start:
+            return None
+        return _file_place(vma, address)
 
     def _place_of(self, mm: MmStruct, address: int) -> Place | None:
         vma = mm.find_vma(address)
@@ -296,7 +351,7 @@ class Contents:
         return Law.LOST_WRITE, f"{what} does not find in page {pfn:#x} what was stored", facts
 
 
-def _file_place(vma: Vma, address: int) -> Place | None:
+def _file_place(vma: Vma, address: int) -> tuple[Mapping, int] | None:
     file = vma.vm_file
     if not isinstance(file, MappedFile):
         return None

@@ -5,6 +5,7 @@ All state stands in plain objects below `kernel.checks`, so that a search can pu
 """
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Final
 
 from attrs import define, field
@@ -164,6 +165,28 @@ class Sanitizer(Checks):
             self._touch_values(mm)
             self._contents.dropped(_mm(mm), start, end, self._moment())
 
+    def file_unmapped(self, mm: object, start: int, end: int) -> None:
+        """Look whether private data of a range went that was not to go."""
+        if self._contents is not None:
+            self._touch_values(mm)
+            space = _mm(mm)
+            with self.kernel.engine.guard.suspended():
+                problems = self._contents.file_unmapped(
+                    space, start, end, self._moment(), partial(_is_there, space)
+                )
+            for problem in problems:
+                self.report(*problem)
+
+    def mm_exits(self, mm: object) -> None:
+        """Look whether all private data is still there."""
+        with self.kernel.engine.guard.suspended():
+            self._look_for_lost(_mm(mm))
+
+    def _look_for_lost(self, mm: MmStruct) -> None:
+        if self._contents is not None:
+            for problem in self._contents.lost_private(mm, partial(_is_there, mm)):
+                self.report(*problem)
+
     def pages_may_drop(self, mm: object, start: int, end: int) -> None:
         """Let a range show its content or zeros."""
         if self._contents is not None:
@@ -217,6 +240,8 @@ class Sanitizer(Checks):
 
     def _look_at_rest(self) -> None:
         kernel, config = self.kernel, self.config
+        for space in kernel.spaces.values():
+            self._look_for_lost(space.mm)
         if not config.counters and not config.leaks:
             return
         mapped = Mapped(kernel)
@@ -256,6 +281,13 @@ class Sanitizer(Checks):
         if actor is None:
             return Moment("the check at rest", engine.now_ns)
         return Moment(str(actor), actor.clock.now)
+
+
+def _is_there(mm: MmStruct, address: int) -> bool:
+    """Say whether the page tables have a page, or where it is now, at an address."""
+    table = mm.page_table
+    index = table.pte_offset(address)
+    return index is not None and table.memory.view[index] != 0
 
 
 def _mm(mm: object) -> MmStruct:

@@ -205,6 +205,8 @@ class Process:
         if self.nr_live_threads or self.space is None:
             return
         self.before_exit(self)
+        if self.kernel.checks is not None:
+            self.kernel.checks.mm_exits(self.space.mm)
         await exit_mm(self.kernel, cpu, self.space)
         await self.interpreter.files.exit_files(cpu, self)
         await self.interpreter.gup.exit_devices(cpu, self)
