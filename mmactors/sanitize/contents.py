@@ -27,6 +27,7 @@ from mmactors.mm.area.mapped_file import MappedFile, Mapping
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vm_flags import VM_SHARED
 from mmactors.mm.area.vma import Vma, linear_page_index
+from mmactors.sanitize.durable import Durable, Legal, Place, Promised
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.page_history import Moment
 from mmactors.units import PAGE_MASK, PAGE_SHIFT
@@ -34,8 +35,6 @@ from mmactors.units import PAGE_MASK, PAGE_SHIFT
 ZEROS: Final = 0
 """The content of a page that was cleared."""
 
-Place = tuple[object, int]
-Legal = frozenset[int]
 Problem = tuple[Law, str, list[str]]
 IsThere = Callable[[int], bool]
 """Says whether the page tables have anything at an address."""
@@ -81,6 +80,8 @@ class Contents:
     """By page of a file, what is on disk; absent: zeros."""
     legal: dict[Place, Legal] = field(factory=dict)
     """Absent: what a new mapping shows."""
+    durable: Durable = field(factory=Durable)
+    """What fsync and msync have promised."""
     _lazy: set[Place] = field(factory=set)
     """Places whose content may go at any time (MADV_FREE)."""
     _calls: dict[tuple[str, int], _Call] = field(factory=dict)
@@ -120,6 +121,7 @@ class Contents:
         if not is_current and not any(seen in call.fading[place] for call in calls):
             problem = self._explain(access)
             self.legal[place] = legal = frozenset((seen,))  # Once is enough.
+            self.durable.may_hold(place, legal)
             is_current = True
         if access.is_write:
             self._store(access, legal if is_current else None, calls, now)
@@ -141,6 +143,7 @@ class Contents:
                 self._lazy.discard(place)
         for call in calls:
             call.fading[place] |= _mix_all(call.fading[place], number)
+        self.durable.may_hold(place, self._legal_at(place))
         for call in self._calls.values():
             twin = call.twins.get(place)
             if twin is not None:
@@ -151,6 +154,7 @@ class Contents:
 
     def page_zeroed(self, pfn: int) -> None:
         """A page was cleared."""
+        self.durable.page_dirtied(pfn)
         self.content.pop(pfn, None)
         self._last_on_page.pop(pfn, None)
 
@@ -169,6 +173,7 @@ class Contents:
 
     def page_read(self, pfn: int, mapping: Mapping, index: int) -> None:
         """A page was filled from disk."""
+        self.durable.page_dirtied(pfn)
         self.content[pfn] = self.disk.get((mapping, index), ZEROS)
         self._last_on_page.pop(pfn, None)
 
@@ -245,6 +250,7 @@ class Contents:
             for place in [each for each in contents if each[0] is mapping]:
                 if place[1] >= first and (end is None or place[1] < end):
                     contents.pop(place, None)
+                    self.durable.dropped(place)
 
     def moved(self, mm: MmStruct, old: int, new: int, nr_bytes: int, now: Moment) -> None:
         """Private contents of a range are at another address from now on."""
@@ -335,7 +341,18 @@ class Contents:
             ),
         )
 
+    def not_on_disk(self, actor: str, mm: MmStruct | None) -> list[Problem]:
+        """Return what fsync or msync of an actor, which returns, has not brought to disk."""
+        pages = self.durable.ended(actor, self.disk, mm, empty=ZEROS)
+        return [self._explain_disk(page) for page in pages]
+
     # -- messages ------------------------------------------------------------------------------
+
+    def _explain_disk(self, page: Promised) -> Problem:
+        what = f"page {page.index} of inode {page.mapping.inode} is not on disk as it was stored"
+        last = self._last_at_place.get((page.mapping, page.index))
+        facts = [] if last is None else [f"the last store went to page {last.pfn:#x} {last.moment}"]
+        return Law.NOT_ON_DISK, what, facts
 
     def _explain(self, access: _Access) -> Problem:
         pfn = access.pfn

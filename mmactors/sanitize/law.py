@@ -13,6 +13,7 @@ class Law(StrEnum):
     STALE_AFTER_REVOKE = "stale translation after revoke"
     LOST_WRITE = "lost write"
     LOST_PRIVATE = "private data lost"
+    NOT_ON_DISK = "not on disk"
     ISOLATION = "isolation broken"
     DOUBLE_FREE = "double free"
     TWICE_ALLOCATED = "page handed out twice"
@@ -58,6 +59,12 @@ LESSONS: Final = {
         "(munmap, madvise, exit), or the file that it maps ends before it (ftruncate)",
         look="who cleared the entry of this address, and whether it should have passed over pages "
         "that are the process's own (even_cows of unmap_mapping_range, should_zap_page)",
+    ),
+    Law.NOT_ON_DISK: Lesson(
+        law="when fsync, or msync with MS_SYNC, returns, all that was stored to the file before it "
+        "began is on disk, through whatever mapping or by write()",
+        look="who made the page clean while a CPU could still write to it, and whether the call "
+        "looked at this page at all (page_mkclean, clear_page_dirty_for_io, vfs_fsync_range)",
     ),
     Law.ISOLATION: Lesson(
         law="a private write is seen by nobody else, and nobody sees a page before it is cleared",

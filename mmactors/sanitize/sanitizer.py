@@ -14,13 +14,14 @@ from mmactors.actors.state.kernel import Kernel
 from mmactors.checks import Checks
 from mmactors.events import ErrorReportEnd
 from mmactors.hw.hardware import FAULT_ADDRESS
-from mmactors.label import Mode, values
+from mmactors.label import Mode, data, values
 from mmactors.mm.area.mapped_file import Mapping
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.page_alloc.gfp import GFP_ZERO
 from mmactors.sanitize.at_rest import Mapped, counter_problems, leak_problems
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.contents import Contents
+from mmactors.sanitize.durable import Promised
 from mmactors.sanitize.finding import Finding, SanitizerError
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.lockdep import Lockdep
@@ -158,6 +159,48 @@ class Sanitizer(Checks):
         """Let the disk hold what is in the page."""
         if self._contents is not None:
             self._contents.page_written(pfn, _mapping(mapping), index)
+
+    def fsync_began(self, mapping: object) -> None:
+        """Note what of a file has to come to disk."""
+        if self._contents is not None:
+            actor, legal = self._moment().actor, self._contents.legal
+            self._see(self._contents.durable.fsync_began(actor, _mapping(mapping), legal))
+
+    def msync_began(self, mm: object, start: int, end: int) -> None:
+        """Note what of a range has to come to disk."""
+        if self._contents is not None:
+            actor, legal = self._moment().actor, self._contents.legal
+            self._see(self._contents.durable.msync_began(actor, _mm(mm), start, end, legal))
+
+    def _see(self, pages: list[Promised]) -> None:
+        """Say that it depends on the stores before this moment what a call has promised."""
+        engine = self.kernel.engine
+        for page in pages:
+            pfn = page.mapping.pages.get(page.index)
+            if pfn is not None:
+                engine.touch(data(pfn), Mode.READ)
+        engine.observe(tuple((page.mapping.inode, page.index, page.good) for page in pages))
+
+    def sync_ended(self, mm: object = None, *, succeeded: bool = True) -> None:
+        """Look whether it has come to disk."""
+        if self._contents is None:
+            return
+        actor = self._moment().actor
+        if not succeeded:
+            self._contents.durable.give_up(actor)
+            return
+        for problem in self._contents.not_on_disk(actor, None if mm is None else _mm(mm)):
+            self.report(*problem)
+
+    def device_stored(self, pfn: int) -> None:
+        """Note that nobody has made the page dirty for it."""
+        if self._contents is not None:
+            self._contents.durable.device_stored(pfn)
+
+    def page_dirtied(self, pfn: int) -> None:
+        """Note that somebody has."""
+        if self._contents is not None:
+            self._contents.durable.page_dirtied(pfn)
 
     def pages_dropped(self, mm: object, start: int, end: int) -> None:
         """Let a range show what a new mapping does."""

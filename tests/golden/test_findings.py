@@ -15,10 +15,12 @@ from mmactors.actors.entries import mmu_gather, unmap
 from mmactors.actors.entries.unmap import ZapDetails
 from mmactors.actors.fault import fault
 from mmactors.actors.file import truncate, writeback
+from mmactors.actors.program import file_calls
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.entries.change_protection import Changed
 from mmactors.mm.fault import fault as mm_fault
 from mmactors.mm.fault import wp_page
+from mmactors.mm.page_cache.page_cache import indices_from
 from mmactors.mm.page_table.leaf_entries import LeafRange
 from mmactors.mm.request import AllocPage
 from mmactors.mm.vmstat import NR_FILE_MAPPED
@@ -138,6 +140,40 @@ CASES = {
         (mmap,),
         "madvise_cold_pte_range",
         clear_entries,
+        only="contents",
+    ),
+    "fsync-leaves-the-last-page": Case(
+        (
+            "open f /mnt/data create",
+            "ftruncate f 8K",
+            "mmap A 8K flags=shared file=f",
+            "touch A write",
+            "fsync f",
+        ),
+        (writeback,),
+        "indices_from",
+        lambda mapping, first, end: indices_from(mapping, first, end)[:-1],
+        only="contents",
+    ),
+    "a-write-leaves-the-page-clean": Case(
+        ("open f /mnt/data create", "write f 0 4K bs=4K", "fsync f"),
+        (file_calls,),
+        "PG_DIRTY",
+        0,
+        only="contents",
+    ),
+    "msync-writes-nothing": Case(
+        (
+            "open f /mnt/data create",
+            "ftruncate f 8K",
+            "mmap A 8K flags=shared file=f",
+            "touch A write",
+            "msync A 0..1 flags=async",
+            "msync A 0..1",
+        ),
+        (mmap,),
+        "vfs_fsync_range",
+        forget,
         only="contents",
     ),
     "a-child-writes-without-a-copy": Case(

@@ -18,6 +18,7 @@ from mmactors.actors.state.page_lock import unlock_page
 from mmactors.arch.pte import PRESENT, SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
 from mmactors.label import PAGE_TABLES, PAGES, Label, Mode, page, page_cache
+from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.page_cache.page_cache import filemap_remove_folio, indices_from, is_evictable
 from mmactors.mm.rmap.rmap import is_anon
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
@@ -47,6 +48,19 @@ async def punch_hole(kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: in
     async with inode.i_rwsem.write():
         await unmap_mapping_pages(kernel, cpu, inode, first, end, even_cows=False)
         await truncate_inode_pages(kernel, cpu, inode, first, end)
+
+
+async def fput(kernel: Kernel, cpu: Cpu, file: MappedFile) -> None:
+    """Let go of an open file (struct file)."""
+    file.mapping.nr_users -= 1
+    await iput(kernel, cpu, kernel.file_system.inode_of(file.mapping))
+
+
+async def iput(kernel: Kernel, cpu: Cpu, inode: Inode) -> None:
+    """Free a file that has neither a name nor users any more (iput_final, evict)."""
+    if not inode.mapping.nr_users:
+        await truncate_setsize(kernel, cpu, inode, 0)
+        kernel.file_system.forget(inode.mapping)
 
 
 async def unmap_mapping_pages(
