@@ -65,8 +65,7 @@ class FileCalls:
         inode = self.kernel.file_system.inode_of(file.mapping)
         match call:
             case op.Close(file=name):
-                del files[name]
-                await fput(self.kernel, thread.cpu, file)
+                await fput(self.kernel, thread.cpu, files.remove(name))
                 return 0
             case op.Ftruncate(length=length):
                 return await self._ftruncate(thread, file, inode, length)
@@ -84,13 +83,12 @@ class FileCalls:
         file = self.kernel.file_system.open(call.path, may_create=call.create, mode=mode)
         if file is None:
             return -errno.ENOENT
-        thread.process.files[call.file] = file
+        thread.process.files.install(call.file, file)
         return 0
 
     async def exit_files(self, cpu: Cpu, process: Process) -> None:
         """Close all files of a process that ends."""
-        while process.files:
-            _, file = process.files.popitem()
+        for file in process.files.remove_all():
             await fput(self.kernel, cpu, file)
 
     async def _ftruncate(
