@@ -155,6 +155,21 @@ CASES = {
         lambda mapping, first, end: indices_from(mapping, first, end)[:-1],
         only="contents",
     ),
+    "fsync-leaves-entries-writable": Case(
+        (
+            "open f /mnt/data create",
+            "ftruncate f 4K",
+            "mmap A 4K flags=shared file=f",
+            "touch A write",
+            "fsync f",
+            "touch A write",
+            "msync A",
+        ),
+        (writeback,),
+        "page_mkclean",
+        forget,
+        only="contents",
+    ),
     "a-write-leaves-the-page-clean": Case(
         ("open f /mnt/data create", "write f 0 4K bs=4K", "fsync f"),
         (file_calls,),
