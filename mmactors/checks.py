@@ -75,8 +75,35 @@ class Checks:
     def page_written(self, pfn: int, mapping: object, index: int) -> None:
         """A page of a file was written to disk."""
 
+    def fsync_began(self, mapping: object) -> None:
+        """The running actor begins to write all dirty pages of a file to disk."""
+
+    def msync_began(self, mm: object, start: int, end: int) -> None:
+        """The running actor begins to write what shared files in a range hold to disk."""
+
+    def sync_ended(self, mm: object = None, *, succeeded: bool = True) -> None:
+        """That call returns: if it succeeded, what was stored before it began is on disk.
+
+        `mm`: whose memory msync was asked for.
+        """
+
+    def device_stored(self, pfn: int) -> None:
+        """A page was written past all entries; until it is made dirty nobody promises anything."""
+
+    def page_dirtied(self, pfn: int) -> None:
+        """Who wrote a page past all entries has made it dirty."""
+
     def pages_dropped(self, mm: object, start: int, end: int) -> None:
         """The private contents of a range are given up: reads see what a new mapping shows."""
+
+    def file_unmapped(self, mm: object, start: int, end: int) -> None:
+        """A part of a file was taken out of a range; its private contents are not given up.
+
+        But those behind the end of the file: truncation takes them.
+        """
+
+    def mm_exits(self, mm: object) -> None:
+        """No thread is left: all that an address space has is about to be given back."""
 
     def pages_may_drop(self, mm: object, start: int, end: int) -> None:
         """The private contents of a range may go until they are written again (MADV_FREE)."""

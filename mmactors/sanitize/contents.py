@@ -17,7 +17,7 @@ page. Instruction fetches are loads.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -27,6 +27,7 @@ from mmactors.mm.area.mapped_file import MappedFile, Mapping
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vm_flags import VM_SHARED
 from mmactors.mm.area.vma import Vma, linear_page_index
+from mmactors.sanitize.durable import Durable, Legal, Place, Promised
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.page_history import Moment
 from mmactors.units import PAGE_MASK, PAGE_SHIFT
@@ -34,9 +35,9 @@ from mmactors.units import PAGE_MASK, PAGE_SHIFT
 ZEROS: Final = 0
 """The content of a page that was cleared."""
 
-Place = tuple[object, int]
-Legal = frozenset[int]
 Problem = tuple[Law, str, list[str]]
+IsThere = Callable[[int], bool]
+"""Says whether the page tables have anything at an address."""
 
 _ONLY_ZEROS: Final = frozenset((ZEROS,))
 
@@ -79,6 +80,8 @@ class Contents:
     """By page of a file, what is on disk; absent: zeros."""
     legal: dict[Place, Legal] = field(factory=dict)
     """Absent: what a new mapping shows."""
+    durable: Durable = field(factory=Durable)
+    """What fsync and msync have promised."""
     _lazy: set[Place] = field(factory=set)
     """Places whose content may go at any time (MADV_FREE)."""
     _calls: dict[tuple[str, int], _Call] = field(factory=dict)
@@ -118,6 +121,7 @@ class Contents:
         if not is_current and not any(seen in call.fading[place] for call in calls):
             problem = self._explain(access)
             self.legal[place] = legal = frozenset((seen,))  # Once is enough.
+            self.durable.may_hold(place, legal)
             is_current = True
         if access.is_write:
             self._store(access, legal if is_current else None, calls, now)
@@ -139,6 +143,7 @@ class Contents:
                 self._lazy.discard(place)
         for call in calls:
             call.fading[place] |= _mix_all(call.fading[place], number)
+        self.durable.may_hold(place, self._legal_at(place))
         for call in self._calls.values():
             twin = call.twins.get(place)
             if twin is not None:
@@ -149,6 +154,7 @@ class Contents:
 
     def page_zeroed(self, pfn: int) -> None:
         """A page was cleared."""
+        self.durable.page_dirtied(pfn)
         self.content.pop(pfn, None)
         self._last_on_page.pop(pfn, None)
 
@@ -167,6 +173,7 @@ class Contents:
 
     def page_read(self, pfn: int, mapping: Mapping, index: int) -> None:
         """A page was filled from disk."""
+        self.durable.page_dirtied(pfn)
         self.content[pfn] = self.disk.get((mapping, index), ZEROS)
         self._last_on_page.pop(pfn, None)
 
@@ -192,12 +199,58 @@ class Contents:
             self.legal[place] = self._legal_at(place) | _ONLY_ZEROS
             self._lazy.add(place)
 
+    def file_unmapped(
+        self, mm: MmStruct, start: int, end: int, now: Moment, is_there: IsThere
+    ) -> list[Problem]:
+        """A part of a file was taken out of a range; return what private data went with it.
+
+        Behind its end a file takes the private copies of its pages along, and only there.
+        """
+        call = self._call(mm, now)
+        problems = []
+        for place in self._private_places(mm, start, end):
+            shown = self._shown_by_file(mm, place)
+            if shown is None:
+                continue  # Its area is gone already.
+            mapping, index = shown
+            if index >= mapping.nr_pages:
+                call.fading[place] = self._legal_at(place)
+                self.legal.pop(place, None)
+            elif not is_there(place[1] << PAGE_SHIFT):
+                problems += self._lost(mm, place, "went with a part of its file")
+        return problems
+
+    def lost_private(self, mm: MmStruct, is_there: IsThere) -> list[Problem]:
+        """Return what private data of an address space at rest is nowhere any more."""
+        places = [place for place in self.legal if place[0] == mm.ctx_id]
+        return [
+            problem
+            for place in places
+            if not is_there(place[1] << PAGE_SHIFT)
+            for problem in self._lost(mm, place, "is nowhere")
+        ]
+
+    def _lost(self, mm: MmStruct, place: Place, what: str) -> list[Problem]:
+        """Return what is wrong with a place that no entry maps any more."""
+        address = place[1] << PAGE_SHIFT
+        vma = mm.find_vma(address)
+        if vma is None or address < vma.vm_start or place in self._lazy:
+            return []
+        legal = self.legal.pop(place)  # Once is enough.
+        if not legal.isdisjoint(self._legal_in(mm, address, place)):
+            return []  # A new page would show the same.
+        last = self._last_at_place.get(place)
+        text = f"what was stored at {address:#x} of address space {mm.ctx_id} {what}"
+        facts = [] if last is None else [f"the last store went to page {last.pfn:#x} {last.moment}"]
+        return [(Law.LOST_PRIVATE, text, facts)]
+
     def file_dropped(self, mapping: Mapping, first: int, end: int | None) -> None:
         """Pages of a file are given up for good (truncation, a hole)."""
         for contents in (self.legal, self.disk):
             for place in [each for each in contents if each[0] is mapping]:
                 if place[1] >= first and (end is None or place[1] < end):
                     contents.pop(place, None)
+                    self.durable.dropped(place)
 
     def moved(self, mm: MmStruct, old: int, new: int, nr_bytes: int, now: Moment) -> None:
         """Private contents of a range are at another address from now on."""
@@ -242,6 +295,14 @@ class Contents:
             key=lambda place: place[1],
         )
 
+    def _shown_by_file(self, mm: MmStruct, place: Place) -> tuple[Mapping, int] | None:
+        """Return the page of a file that a place of private memory was copied from."""
+        address = place[1] << PAGE_SHIFT
+        vma = mm.find_vma(address)
+        if vma is None or address < vma.vm_start:
+            return None
+        return _file_place(vma, address)
+
     def _place_of(self, mm: MmStruct, address: int) -> Place | None:
         vma = mm.find_vma(address)
         if vma is None or address < vma.vm_start:
@@ -280,7 +341,18 @@ class Contents:
             ),
         )
 
+    def not_on_disk(self, actor: str, mm: MmStruct | None) -> list[Problem]:
+        """Return what fsync or msync of an actor, which returns, has not brought to disk."""
+        pages = self.durable.ended(actor, self.disk, mm, empty=ZEROS)
+        return [self._explain_disk(page) for page in pages]
+
     # -- messages ------------------------------------------------------------------------------
+
+    def _explain_disk(self, page: Promised) -> Problem:
+        what = f"page {page.index} of inode {page.mapping.inode} is not on disk as it was stored"
+        last = self._last_at_place.get((page.mapping, page.index))
+        facts = [] if last is None else [f"the last store went to page {last.pfn:#x} {last.moment}"]
+        return Law.NOT_ON_DISK, what, facts
 
     def _explain(self, access: _Access) -> Problem:
         pfn = access.pfn
@@ -296,7 +368,7 @@ class Contents:
         return Law.LOST_WRITE, f"{what} does not find in page {pfn:#x} what was stored", facts
 
 
-def _file_place(vma: Vma, address: int) -> Place | None:
+def _file_place(vma: Vma, address: int) -> tuple[Mapping, int] | None:
     file = vma.vm_file
     if not isinstance(file, MappedFile):
         return None

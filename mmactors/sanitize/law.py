@@ -12,6 +12,8 @@ class Law(StrEnum):
     STALE_TRANSLATION = "stale translation"
     STALE_AFTER_REVOKE = "stale translation after revoke"
     LOST_WRITE = "lost write"
+    LOST_PRIVATE = "private data lost"
+    NOT_ON_DISK = "not on disk"
     ISOLATION = "isolation broken"
     DOUBLE_FREE = "double free"
     TWICE_ALLOCATED = "page handed out twice"
@@ -51,6 +53,18 @@ LESSONS: Final = {
         "those that a call such as madvise was asked to drop and dropped after them",
         look="which CPU could still write to the old page when it was copied, written to disk or "
         "dropped, and by what flush it should have been stopped (ptep_clear_flush, page_mkclean)",
+    ),
+    Law.LOST_PRIVATE: Lesson(
+        law="what a process wrote to private memory stays there until its own call gives it up "
+        "(munmap, madvise, exit), or the file that it maps ends before it (ftruncate)",
+        look="who cleared the entry of this address, and whether it should have passed over pages "
+        "that are the process's own (even_cows of unmap_mapping_range, should_zap_page)",
+    ),
+    Law.NOT_ON_DISK: Lesson(
+        law="when fsync, or msync with MS_SYNC, returns, all that was stored to the file before it "
+        "began is on disk, through whatever mapping or by write()",
+        look="who made the page clean while a CPU could still write to it, and whether the call "
+        "looked at this page at all (page_mkclean, clear_page_dirty_for_io, vfs_fsync_range)",
     ),
     Law.ISOLATION: Lesson(
         law="a private write is seen by nobody else, and nobody sees a page before it is cleared",

@@ -5,6 +5,7 @@ All state stands in plain objects below `kernel.checks`, so that a search can pu
 """
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Final
 
 from attrs import define, field
@@ -13,13 +14,14 @@ from mmactors.actors.state.kernel import Kernel
 from mmactors.checks import Checks
 from mmactors.events import ErrorReportEnd
 from mmactors.hw.hardware import FAULT_ADDRESS
-from mmactors.label import Mode, values
+from mmactors.label import Mode, data, values
 from mmactors.mm.area.mapped_file import Mapping
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.page_alloc.gfp import GFP_ZERO
 from mmactors.sanitize.at_rest import Mapped, counter_problems, leak_problems
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.contents import Contents
+from mmactors.sanitize.durable import Promised
 from mmactors.sanitize.finding import Finding, SanitizerError
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.lockdep import Lockdep
@@ -158,11 +160,75 @@ class Sanitizer(Checks):
         if self._contents is not None:
             self._contents.page_written(pfn, _mapping(mapping), index)
 
+    def fsync_began(self, mapping: object) -> None:
+        """Note what of a file has to come to disk."""
+        if self._contents is not None:
+            actor, legal = self._moment().actor, self._contents.legal
+            self._see(self._contents.durable.fsync_began(actor, _mapping(mapping), legal))
+
+    def msync_began(self, mm: object, start: int, end: int) -> None:
+        """Note what of a range has to come to disk."""
+        if self._contents is not None:
+            actor, legal = self._moment().actor, self._contents.legal
+            self._see(self._contents.durable.msync_began(actor, _mm(mm), start, end, legal))
+
+    def _see(self, pages: list[Promised]) -> None:
+        """Say that it depends on the stores before this moment what a call has promised."""
+        engine = self.kernel.engine
+        for page in pages:
+            pfn = page.mapping.pages.get(page.index)
+            if pfn is not None:
+                engine.touch(data(pfn), Mode.READ)
+        engine.observe(tuple((page.mapping.inode, page.index, page.good) for page in pages))
+
+    def sync_ended(self, mm: object = None, *, succeeded: bool = True) -> None:
+        """Look whether it has come to disk."""
+        if self._contents is None:
+            return
+        actor = self._moment().actor
+        if not succeeded:
+            self._contents.durable.give_up(actor)
+            return
+        for problem in self._contents.not_on_disk(actor, None if mm is None else _mm(mm)):
+            self.report(*problem)
+
+    def device_stored(self, pfn: int) -> None:
+        """Note that nobody has made the page dirty for it."""
+        if self._contents is not None:
+            self._contents.durable.device_stored(pfn)
+
+    def page_dirtied(self, pfn: int) -> None:
+        """Note that somebody has."""
+        if self._contents is not None:
+            self._contents.durable.page_dirtied(pfn)
+
     def pages_dropped(self, mm: object, start: int, end: int) -> None:
         """Let a range show what a new mapping does."""
         if self._contents is not None:
             self._touch_values(mm)
             self._contents.dropped(_mm(mm), start, end, self._moment())
+
+    def file_unmapped(self, mm: object, start: int, end: int) -> None:
+        """Look whether private data of a range went that was not to go."""
+        if self._contents is not None:
+            self._touch_values(mm)
+            space = _mm(mm)
+            with self.kernel.engine.guard.suspended():
+                problems = self._contents.file_unmapped(
+                    space, start, end, self._moment(), partial(_is_there, space)
+                )
+            for problem in problems:
+                self.report(*problem)
+
+    def mm_exits(self, mm: object) -> None:
+        """Look whether all private data is still there."""
+        with self.kernel.engine.guard.suspended():
+            self._look_for_lost(_mm(mm))
+
+    def _look_for_lost(self, mm: MmStruct) -> None:
+        if self._contents is not None:
+            for problem in self._contents.lost_private(mm, partial(_is_there, mm)):
+                self.report(*problem)
 
     def pages_may_drop(self, mm: object, start: int, end: int) -> None:
         """Let a range show its content or zeros."""
@@ -217,6 +283,8 @@ class Sanitizer(Checks):
 
     def _look_at_rest(self) -> None:
         kernel, config = self.kernel, self.config
+        for space in kernel.spaces.values():
+            self._look_for_lost(space.mm)
         if not config.counters and not config.leaks:
             return
         mapped = Mapped(kernel)
@@ -256,6 +324,13 @@ class Sanitizer(Checks):
         if actor is None:
             return Moment("the check at rest", engine.now_ns)
         return Moment(str(actor), actor.clock.now)
+
+
+def _is_there(mm: MmStruct, address: int) -> bool:
+    """Say whether the page tables have a page, or where it is now, at an address."""
+    table = mm.page_table
+    index = table.pte_offset(address)
+    return index is not None and table.memory.view[index] != 0
 
 
 def _mm(mm: object) -> MmStruct:

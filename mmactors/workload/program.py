@@ -103,7 +103,10 @@ class _Check:
     index: int = 0
     ranges: dict[str, int] = field(factory=dict)
     """Names of ranges, and their bytes."""
-    files: set[str] = field(factory=set)
+    files: dict[str, set[str]] = field(factory=lambda: {FIRST_PROCESS: set()})
+    """By process: names of its open files, which a child takes over."""
+    process_of: dict[str, str] = field(factory=dict)
+    """By thread: its process."""
     devices: set[str] = field(factory=set)
     """Which have pages pinned."""
     blocks: set[str] = field(factory=set)
@@ -164,7 +167,9 @@ class _Check:
                 self.spinning[name] = self.index
 
     def see_plain(self, operation: PlainOperation, *, by: str) -> None:
-        self.see_uses(operation)
+        process = self.process_of.get(by, by)
+        files = self.files.setdefault(process, set())
+        self.see_uses(operation, files)
         match operation:
             case Mmap(name=name) | Heap(name=name) | Alias(name=name):
                 self.ranges[name] = operation.length
@@ -174,9 +179,9 @@ class _Check:
             case Generate():
                 self.see_pattern(operation)
             case Open(file=file):
-                self.files.add(file)
+                files.add(file)
             case Close(file=file):
-                self.files.discard(file)
+                files.discard(file)
             case AllocPages(name=name):
                 self.blocks.add(name)
             case Pin(device=device):
@@ -185,8 +190,11 @@ class _Check:
                 self.devices.discard(device)
             case Fork(child=name):
                 self.start(name, self.children)
+                self.process_of.pop(name, None)
+                self.files[name] = set(files)
             case Thread(name=name):
                 self.start(name, self.threads)
+                self.process_of[name] = process
             case Stop(name=name):
                 self.stop(name)
             case Kill(child=name):
@@ -206,7 +214,7 @@ class _Check:
             case _:
                 pass
 
-    def see_uses(self, operation: PlainOperation) -> None:
+    def see_uses(self, operation: PlainOperation, files: set[str]) -> None:
         target: Range | None = getattr(operation, "range", None)
         address: Address | None = getattr(operation, "address", None)
         if isinstance(target, Region):
@@ -217,9 +225,9 @@ class _Check:
         if address is not None:
             self.require_address(address)
         if isinstance(operation, Mmap) and operation.file is not None:
-            self.require_file(operation.file)
+            self.require_file(operation.file, files)
         if isinstance(operation, _FILE_OPERATIONS):
-            self.require_file(operation.file)
+            self.require_file(operation.file, files)
         if isinstance(operation, Write) and operation.source is not None:
             self.require_bound(operation.source)
         if isinstance(operation, _BLOCK_OPERATIONS):
@@ -277,8 +285,8 @@ class _Check:
     def require_device(self, device: str) -> None:
         self.require(device, self.devices, "device", f"write pin RANGE as={device} first")
 
-    def require_file(self, file: str) -> None:
-        self.require(file, self.files, "file", f"write open {file} PATH first")
+    def require_file(self, file: str, files: set[str]) -> None:
+        self.require(file, files, "file", f"write open {file} PATH first")
 
     def start(self, name: str, kind: set[str]) -> None:
         if name in (self.threads | self.children) - self.ended or name == FIRST_PROCESS:

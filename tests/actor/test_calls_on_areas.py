@@ -198,6 +198,47 @@ def test_a_hole_in_shared_memory_takes_pages_from_all():
     assert 16 + 8 == ran.counters["pgfault"]
 
 
+@pytest.mark.parametrize("path", ["/shm/f", "/mnt/f"])
+def test_a_hole_leaves_the_private_copies_of_all_processes_and_truncation_takes_them(path):
+    """even_cows: MADV_REMOVE passes over what parent and child wrote, ftruncate does not."""
+    ran = run_to_nothing(
+        scenario_of(
+            [
+                f"open F {path} create",
+                "ftruncate F 64K",
+                "mmap P 64K file=F flags=private",
+                "mmap S 64K file=F flags=shared",
+                "touch S write",
+                "touch P 0..8 write",
+                "fork C",
+                "C: touch P 2..4 write",
+                "touch P 8..16 read",
+                "madvise S 0..12 REMOVE",
+                "alias FIRST P 64K",
+                "mincore FIRST",
+                "C: mincore P",
+                "mincore S",
+                "touch P 0..8 write",
+                "ftruncate F 16K",
+                "alias AGAIN P 64K",
+                "mincore AGAIN",
+                "touch P 0..4 read",
+            ]
+        )
+    )
+    results = ran.results()
+
+    assert 8 + 4 == results["mincore FIRST"], "copies, and what the file still has"
+    assert 8 + 4 == results["mincore P"]
+    assert 4 == results["mincore S"]
+    assert 4 == results["mincore AGAIN"]
+    assert [] == [
+        event
+        for event in ran.events("page_fault_user")
+        if event["seq"] > ran.events("sys_exit")[-1]["seq"]
+    ]
+
+
 def test_the_stack_grows_where_it_is_touched_and_no_further_than_its_limit():
     """Below the limit is SIGSEGV."""
     ran = run_to_nothing(

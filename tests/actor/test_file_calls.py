@@ -1,6 +1,6 @@
 """System calls on files: results, page cache, lengths, and who waits for whom."""
 
-from machines import run, run_to_nothing, scenario_of
+from machines import EXACT, run, run_to_nothing, scenario_of
 
 from mmactors.actors.state.inode import I_RWSEM_CLASS
 
@@ -104,3 +104,81 @@ def test_a_buffer_that_cannot_be_read_is_efault():
     assert -EFAULT == ran.results()["write F 0 4K bs=4K from=A"]
     assert [] == ran.events("signal_generate")
     assert 0 == file_of(ran, A).size_bytes
+
+
+def test_msync_writes_the_part_of_the_file_that_the_area_shows():
+    """Of four dirty pages two lie in the range; with other flags nothing is written."""
+    program = [
+        "open F /mnt/a create",
+        "write F 0 16K bs=4K",
+        "mmap S 8K file=F flags=shared off=4K",
+        "touch S write",
+        "msync S flags=async",
+        "msync S flags=invalidate",
+    ]
+    before = run(scenario_of(program))
+    ran = run(scenario_of([*program, "msync S 1..2", "alias T S 8K"]))
+
+    assert () == file_of(before, "/mnt/a").stored
+    assert (2,) == file_of(ran, "/mnt/a").stored
+    assert [0, 0, 0] == list(ran.results().values())[-3:]
+
+
+def test_a_store_after_msync_faults_to_make_the_page_dirty_again():
+    """Writing back takes the right to write; memory of tmpfs is not written back and keeps it."""
+    program = [
+        "ftruncate F 4K",
+        "mmap S 4K file=F flags=shared",
+        "touch S write",
+        "msync S",
+        "touch S write",
+    ]
+    on_disk = run(scenario_of(["open F /mnt/a create", *program]))
+    in_memory = run(scenario_of(["open F /shm/a create", *program]))
+
+    assert 2 == len(on_disk.events("page_fault_user"))
+    assert 1 == len(in_memory.events("page_fault_user"))
+
+
+def test_msync_lets_go_of_mmap_lock_while_it_waits_for_the_file():
+    """Who has the page locked, on the way to the same mmap_lock, is not waited for with it held."""
+    ran = run(
+        scenario_of(
+            [
+                "open F /mnt/a create",
+                "ftruncate F 64K",
+                "mmap S 64K file=F flags=shared",
+                "thread T cpu=1",
+                "touch S write",
+                "T& write F 0 64K bs=64K from=S",
+                "msync S",
+                "wait",
+                "munmap S",
+            ],
+            cpus=2,
+            **EXACT,
+        )
+    )
+
+    assert 0 == ran.results()["msync S"]
+    assert 65536 == ran.results()["write F 0 64K bs=64K from=S"]
+
+
+def test_a_file_that_lost_its_name_goes_with_the_last_area_that_maps_it():
+    """On disk, too: nobody can reach it any more."""
+    ran = run_to_nothing(
+        scenario_of(
+            [
+                "open F /mnt/a create",
+                "write F 0 8K bs=4K",
+                "mmap S 8K file=F flags=shared",
+                "unlink /mnt/a",
+                "close F",
+                "touch S read",
+                "munmap S",
+                "nop",
+            ]
+        )
+    )
+
+    assert 0 == counted(ran, "nr_file_pages")

@@ -5,6 +5,7 @@ import errno
 import pytest
 from machines import final_status, run_to_nothing, scenario_of
 
+from mmactors.actors.program import fork
 from mmactors.mm.fault.handle_mm_fault import SIGKILL
 
 
@@ -124,6 +125,111 @@ def test_children_that_are_left_end_with_their_program():
     assert ran.machine.is_complete
 
 
+def test_fork_returns_the_childs_pid():
+    """Each child has the next one, whoever forks it."""
+    ran = run_to_nothing(
+        scenario_of(
+            ["fork C", "fork D", "C: fork E", "kill D", "fork F", "C: exit", "E: exit", "reap"]
+        )
+    )
+    forks = [
+        (event["pid"], event["call"], event["ret"])
+        for event in ran.events("sys_exit")
+        if event["call"].startswith("fork")
+    ]
+
+    assert [(1, "fork C", 2), (1, "fork D", 3), (2, "fork E", 4), (1, "fork F", 5)] == forks
+
+
+def test_a_child_has_the_files_of_its_parent_and_closes_its_own():
+    """Also by the name that the parent gave up, and when the file has lost its own."""
+    ran = run_to_nothing(
+        scenario_of(
+            [
+                "open F /shm/f create",
+                "write F 0 8K bs=4K",
+                "fork C",
+                "close F",
+                "unlink /shm/f",
+                "C: write F 8K 4K bs=4K",
+                "C: fork D",
+                "C: close F",
+                "D: mmap M 12K file=F flags=shared",
+                "D: touch M read",
+                "D: read F 0 64K bs=64K",
+                "D: exit",
+                "reap",
+                "open F /shm/f",
+                "nop",
+            ]
+        )
+    )
+
+    assert 12288 == ran.results()["read F 0 64K bs=64K"]
+    assert -errno.ENOENT == ran.results()["open F /shm/f"]
+    assert 0 == ran.counters["nr_shmem"], "the last to close it took its pages along"
+
+
+def test_a_file_whose_name_was_given_to_another_stays_open_until_the_end():
+    """And goes then: it has neither a name nor users."""
+    ran = run_to_nothing(
+        scenario_of(
+            ["open F /shm/f create", "write F 0 8K bs=4K", "unlink /shm/f", "open F /shm/g create"]
+        )
+    )
+
+    assert 0 == ran.counters["nr_shmem"]
+
+
+def test_a_fork_that_fails_gives_the_files_back(monkeypatch):
+    """A file without a name goes when its only process closes it."""
+
+    async def no_memory(*_):
+        return -errno.ENOMEM
+
+    monkeypatch.setattr(fork, "_dup_mm", no_memory)
+    ran = run_to_nothing(
+        scenario_of(
+            ["open F /shm/f create", "write F 0 8K bs=4K", "fork C", "unlink /shm/f", "close F"]
+        )
+    )
+
+    assert -errno.ENOMEM == ran.results()["fork C"]
+    assert 0 == ran.counters["nr_shmem"]
+
+
+def test_stat_tells_the_cpu_a_process_ran_on_last_and_what_its_children_used():
+    """Field 39 is the leader's CPU; 11 counts faults of children that were waited for."""
+    ran = run_to_nothing(
+        scenario_of(
+            [
+                "mmap A 16K",
+                "cpu 2",
+                "fork C",
+                "C: cpu 1",
+                "C: touch A write",
+                "C: exit",
+                "reap",
+                "thread T cpu=3",
+                "T: touch A 0..1 write",
+                "fork D",
+                "kill D",
+            ],
+            cpus=4,
+        )
+    )
+    parent, child, killed = (
+        ran.machine.proc()[f"{pid}/stat"].rpartition(")")[2].split() for pid in (1, 2, 3)
+    )
+
+    assert ["2", "1", "2"] == [fields[39 - 3] for fields in (parent, child, killed)]
+    assert ["1", "4", "4"] == [parent[10 - 3], child[10 - 3], parent[11 - 3]]
+    assert ["0", "0", str(SIGKILL)] == [fields[52 - 3] for fields in (parent, child, killed)]
+    assert ["0", "64", "64"] == [
+        str(int(fields[9 - 3]) & 0x40) for fields in (parent, child, killed)
+    ]
+
+
 def test_a_promise_too_many_is_refused_and_the_parent_goes_on():
     """fork of an address space whose pages have no tables left in memory is ENOMEM."""
     ran = run_to_nothing(
@@ -133,7 +239,7 @@ def test_a_promise_too_many_is_refused_and_the_parent_goes_on():
         )
     )
 
-    assert ran.results()["fork C"] in (0, -errno.ENOMEM)
+    assert ran.results()["fork C"] in (2, -errno.ENOMEM)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -55,6 +55,14 @@ def test_a_sound_program_has_no_problem():
         (["open F /f", "close F", "fsync F"], (2, "F is not the name of a file here")),
         (["C: nop"], (0, "C was never started")),
         (["fork C", "C: exit", "C: nop"], (2, "C has ended")),
+        (
+            ["open F /shm/f", "fork C", "C: close F", "fsync F", "C: fsync F"],
+            (4, "F is not the name of a file here"),
+        ),
+        (
+            ["fork C", "C: thread T cpu=0", "T: open F /shm/f", "C: fsync F", "fsync F"],
+            (4, "F is not the name of a file here"),
+        ),
         (["fork C", "kill C", "C: nop"], (2, "C has ended")),
         (["kill C"], (0, "C is not the name of a child here")),
         (["fork C", "fork C"], (1, "C is there already")),

@@ -207,3 +207,80 @@ def test_a_truncated_file_reads_as_zeros(sanitizer: Sanitizer) -> None:
     sanitizer.file_access(mapping, 0, Q, is_write=False)
 
     assert [] == laws(sanitizer)
+
+
+@pytest.fixture
+def mapping() -> Mapping:
+    """Return a file of two pages on disk, both cached."""
+    mapping = Mapping(dev=(254, 0), inode=12, size_bytes=2 * PAGE_SIZE)
+    mapping.pages.update({0: P, 1: Q})
+    return mapping
+
+
+def test_what_was_stored_before_fsync_began_is_on_disk_when_it_returns(
+    sanitizer: Sanitizer, mapping: Mapping
+) -> None:
+    """Page 0 was written to disk, page 1 was not."""
+    sanitizer.file_access(mapping, 0, P, is_write=True)
+    sanitizer.file_access(mapping, 1, Q, is_write=True)
+    sanitizer.fsync_began(mapping)
+    sanitizer.page_written(P, mapping, 0)
+    sanitizer.sync_ended()
+
+    assert [Law.NOT_ON_DISK] == laws(sanitizer)
+    assert "page 1 of inode 12" in sanitizer.findings[0].what
+
+
+def test_a_store_after_fsync_began_may_be_on_disk_or_not(
+    sanitizer: Sanitizer, mapping: Mapping
+) -> None:
+    """Whether it came before or after the page was written."""
+    sanitizer.file_access(mapping, 0, P, is_write=True)
+    sanitizer.file_access(mapping, 1, Q, is_write=True)
+    sanitizer.fsync_began(mapping)
+    sanitizer.file_access(mapping, 0, P, is_write=True)
+    sanitizer.page_written(P, mapping, 0)
+    sanitizer.page_written(Q, mapping, 1)
+    sanitizer.file_access(mapping, 1, Q, is_write=True)
+    sanitizer.sync_ended()
+
+    assert [] == laws(sanitizer)
+
+    sanitizer.fsync_began(mapping)
+    sanitizer.sync_ended()
+
+    assert [Law.NOT_ON_DISK] == laws(sanitizer)
+
+
+@pytest.mark.parametrize("goes", ["hole", "truncation", "truncation under way", "error"])
+def test_what_goes_meanwhile_is_not_promised(
+    sanitizer: Sanitizer, mapping: Mapping, goes: str
+) -> None:
+    """Nor is anything by a call that fails."""
+    sanitizer.file_access(mapping, 1, Q, is_write=True)
+    sanitizer.fsync_began(mapping)
+    if goes != "error":
+        mapping.size_bytes -= PAGE_SIZE if goes.startswith("truncation") else 0
+        if goes != "truncation under way":
+            sanitizer.file_dropped(mapping, 1, 2)
+    sanitizer.sync_ended(succeeded=goes != "error")
+
+    assert [] == laws(sanitizer)
+
+
+def test_what_a_device_stored_is_promised_when_its_page_was_made_dirty(
+    sanitizer: Sanitizer, mapping: Mapping
+) -> None:
+    """It may write to a pinned page at any time, and says at the end that it did."""
+    sanitizer.file_access(mapping, 0, P, is_write=True)
+    sanitizer.device_stored(P)
+    sanitizer.fsync_began(mapping)
+    sanitizer.sync_ended()
+
+    assert [] == laws(sanitizer)
+
+    sanitizer.page_dirtied(P)
+    sanitizer.fsync_began(mapping)
+    sanitizer.sync_ended()
+
+    assert [Law.NOT_ON_DISK] == laws(sanitizer)

@@ -3,13 +3,12 @@
 import errno
 
 import pytest
-from areas import PLACE, RW, Areas, pages
+from areas import PLACE, Areas, pages
 
 from mmactors.mm.area import mman
 from mmactors.mm.area.vm_flags import VM_DONTCOPY, VM_RAND_READ, VM_SEQ_READ, VM_WIPEONFORK
 from mmactors.mm.syscall.madvise import do_madvise, needs_write_lock
 from mmactors.mm.syscall.mincore import do_mincore
-from mmactors.mm.syscall.msync import do_msync
 from mmactors.units import PAGE_SIZE
 
 
@@ -147,19 +146,3 @@ def test_mincore_ends_at_a_gap(areas):
     error, resident = do_mincore(areas.mm, **pages(0, 3))
 
     assert (-errno.ENOMEM, [False, True]) == (error, resident.tolist())
-
-
-def test_msync_passes_over_a_gap_and_reports_it(areas):
-    """ENOMEM, unless MS_ASYNC alone ends there at once; locked memory is not invalidated."""
-    areas.map(0, 1, prot=RW, flags=mman.MAP_SHARED)
-    areas.map(2, 1, prot=RW, flags=mman.MAP_PRIVATE | mman.MAP_LOCKED)
-
-    def sync(first, count, flags):
-        return areas.call(do_msync(areas.mm, **pages(first, count), flags=flags))
-
-    assert (-errno.ENOMEM, 0, -errno.EINVAL, -errno.EBUSY) == (
-        sync(0, 3, mman.MS_SYNC),
-        sync(0, 1, mman.MS_SYNC),
-        sync(0, 1, mman.MS_SYNC | mman.MS_ASYNC),
-        sync(2, 1, mman.MS_INVALIDATE),
-    )

@@ -10,11 +10,18 @@ import pytest
 from attrs import evolve, frozen
 from machines import run, scenario_of
 
+from mmactors.actors.call import mmap
 from mmactors.actors.entries import mmu_gather, unmap
+from mmactors.actors.entries.unmap import ZapDetails
 from mmactors.actors.fault import fault
-from mmactors.actors.file import writeback
+from mmactors.actors.file import truncate, writeback
+from mmactors.actors.program import file_calls
+from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.entries.change_protection import Changed
 from mmactors.mm.fault import fault as mm_fault
 from mmactors.mm.fault import wp_page
+from mmactors.mm.page_cache.page_cache import indices_from
+from mmactors.mm.page_table.leaf_entries import LeafRange
 from mmactors.mm.request import AllocPage
 from mmactors.mm.vmstat import NR_FILE_MAPPED
 from mmactors.sanitize.config import SanitizeConfig
@@ -31,6 +38,12 @@ async def free_twice(*arguments: Any) -> None:
     """Give pages back, and again."""
     await _free_page_list(*arguments)
     await _free_page_list(*arguments)
+
+
+def clear_entries(mm: MmStruct, _pages: object, leaves: LeafRange) -> Changed:
+    """Clear the entries of a table, and tell nobody."""
+    mm.page_table.clear(leaves)
+    return Changed(nr_changed=0, first=None, end=0)
 
 
 _free_page_list = mmu_gather.free_page_list
@@ -106,6 +119,75 @@ CASES = {
         ),
         (writeback,),
         "flush_tlb_page",
+        forget,
+        only="contents",
+    ),
+    "a-hole-takes-private-copies": Case(
+        (
+            "open f /tmp/data create",
+            "ftruncate f 8K",
+            "mmap P 8K flags=private file=f",
+            "mmap S 8K flags=shared file=f",
+            "touch P write",
+            "madvise S 0..1 REMOVE",
+        ),
+        (truncate,),
+        "ZapDetails",
+        lambda *, even_cows: ZapDetails(even_cows=True),
+    ),
+    "making-pages-old-forgets-them": Case(
+        ("mmap A 8K", "touch A 1..2 write", "madvise A COLD"),
+        (mmap,),
+        "madvise_cold_pte_range",
+        clear_entries,
+        only="contents",
+    ),
+    "fsync-leaves-the-last-page": Case(
+        (
+            "open f /mnt/data create",
+            "ftruncate f 8K",
+            "mmap A 8K flags=shared file=f",
+            "touch A write",
+            "fsync f",
+        ),
+        (writeback,),
+        "indices_from",
+        lambda mapping, first, end: indices_from(mapping, first, end)[:-1],
+        only="contents",
+    ),
+    "fsync-leaves-entries-writable": Case(
+        (
+            "open f /mnt/data create",
+            "ftruncate f 4K",
+            "mmap A 4K flags=shared file=f",
+            "touch A write",
+            "fsync f",
+            "touch A write",
+            "msync A",
+        ),
+        (writeback,),
+        "page_mkclean",
+        forget,
+        only="contents",
+    ),
+    "a-write-leaves-the-page-clean": Case(
+        ("open f /mnt/data create", "write f 0 4K bs=4K", "fsync f"),
+        (file_calls,),
+        "PG_DIRTY",
+        0,
+        only="contents",
+    ),
+    "msync-writes-nothing": Case(
+        (
+            "open f /mnt/data create",
+            "ftruncate f 8K",
+            "mmap A 8K flags=shared file=f",
+            "touch A write",
+            "msync A 0..1 flags=async",
+            "msync A 0..1",
+        ),
+        (mmap,),
+        "vfs_fsync_range",
         forget,
         only="contents",
     ),

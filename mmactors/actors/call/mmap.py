@@ -20,7 +20,8 @@ from mmactors.actors.entries.mmu_gather import tlb_gather_mmu
 from mmactors.actors.entries.unmap import unmap_region, zap_page_range
 from mmactors.actors.fault.fault import fault_in_pages
 from mmactors.actors.fault.page_work import perform_page_work
-from mmactors.actors.file.truncate import punch_hole, truncate_inode_pages
+from mmactors.actors.file.truncate import fput, punch_hole, truncate_inode_pages
+from mmactors.actors.file.writeback import vfs_fsync_range
 from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
@@ -42,8 +43,9 @@ from mmactors.mm.syscall.madvise_pages import madvise_cold_pte_range, madvise_fr
 from mmactors.mm.syscall.mlock import LockPages
 from mmactors.mm.syscall.mprotect import ChangeProtection
 from mmactors.mm.syscall.mremap import MovePageTables
-from mmactors.mm.syscall.msync import SyncFileRange
+from mmactors.mm.syscall.msync import LockForReading, SyncFileRange
 from mmactors.mm.syscall.munmap import EvictMapping, UnmapRegion, exit_mmap
+from mmactors.units import PAGE_SHIFT
 
 CallSteps = Generator[Any, int | None, int]
 
@@ -85,11 +87,14 @@ async def change_mappings(
 async def read_mappings(
     kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: Callable[[MmStruct], CallSteps]
 ) -> int:
-    """Do what `steps` says with mmap_lock held for reading; return its result."""
+    """Do what `steps` says with mmap_lock held for reading; return its result.
+
+    It may let go of the lock and end without it (msync).
+    """
     async with space.mmap_lock.read():
         await kernel.engine.spend(kernel.costs.mmap_ns)
         done = await _perform(kernel, cpu, space, steps(space.mm), mode=Mode.READ)
-    assert isinstance(done, int), "a call that only reads areas keeps mmap_lock"
+    assert isinstance(done, int), "a call that only reads areas makes no pages present at its end"
     return done
 
 
@@ -187,17 +192,10 @@ async def _answer(kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object
             return await fault_in_pages(kernel, cpu, space, request)
         case madvise.ZapRange(start=start, end=end):
             await zap_page_range(kernel, cpu, space, start, end)
-        case madvise.PunchHole(file=file, first=first, end=end):
-            # The hole waits for the inode: nobody shall wait for this address space meanwhile.
-            is_dropped = space.mmap_lock.writer is None
-            if is_dropped:
-                await space.mmap_lock.release_read()
-            await punch_hole(kernel, cpu, kernel.file_system.inode_of(file.mapping), first, end)
-            if is_dropped:
-                await space.mmap_lock.acquire_read()
-            return 0
-        case SyncFileRange():
-            return 0
+        case madvise.PunchHole() | SyncFileRange():
+            return await _work_on_file(kernel, cpu, space, request)
+        case LockForReading():
+            await space.mmap_lock.acquire_read()
         case LockPages() | madvise.SwapIn() | Label():
             pass
         case _ if isinstance(request, RmapRequest):
@@ -205,6 +203,32 @@ async def _answer(kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object
         case _:
             raise AssertionError(f"{request} has no answer: supported.py refuses what needs it")
     return None
+
+
+async def _work_on_file(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, request: madvise.PunchHole | SyncFileRange
+) -> int:
+    """Do what waits for a file: nobody shall wait for this address space meanwhile.
+
+    The area may go with the lock, so the file gets one more user.
+    """
+    mapping = request.file.mapping
+    inode = kernel.file_system.inode_of(mapping)
+    mapping.nr_users += 1
+    is_dropped = space.mmap_lock.writer is None
+    if is_dropped:
+        await space.mmap_lock.release_read()
+    match request:
+        case madvise.PunchHole(first=first, end=end):
+            await punch_hole(kernel, cpu, inode, first, end)
+        case SyncFileRange(offset=offset, length=length):
+            first = offset >> PAGE_SHIFT
+            end = ((offset + length - 1) >> PAGE_SHIFT) + 1
+            await vfs_fsync_range(kernel, cpu, inode, first, end)
+    await fput(kernel, cpu, request.file)
+    if is_dropped and isinstance(request, madvise.PunchHole):
+        await space.mmap_lock.acquire_read()
+    return 0
 
 
 async def _change_entries(

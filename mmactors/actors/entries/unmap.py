@@ -8,6 +8,8 @@ dirty.
 
 from typing import Final
 
+from attrs import frozen
+
 from mmactors.actors.entries.mmu_gather import (
     free_table_tlb,
     tlb_finish_mmu,
@@ -39,6 +41,14 @@ _NAMED_ENTRIES: Final = 16
 """Steps that touch more entries name the columns as a whole."""
 
 
+@frozen(kw_only=True)
+class ZapDetails:
+    """What is to go when a part of a file is unmapped (struct zap_details)."""
+
+    even_cows: bool
+    """Copies that processes wrote to go, too, as where the file ends before them."""
+
+
 async def unmap_region(kernel: Kernel, cpu: Cpu, space: AddressSpace, region: UnmapRegion) -> None:
     """Take away pages and tables (unmap_region: unmap_vmas, free_pgtables, tlb_finish_mmu).
 
@@ -64,22 +74,34 @@ async def unmap_region(kernel: Kernel, cpu: Cpu, space: AddressSpace, region: Un
 
 
 async def zap_page_range(
-    kernel: Kernel, cpu: Cpu, space: AddressSpace, start: int, end: int
+    kernel: Kernel,
+    cpu: Cpu,
+    space: AddressSpace,
+    start: int,
+    end: int,
+    details: ZapDetails | None = None,
 ) -> None:
-    """Take away the pages of `[start, end)`, which areas go on mapping (MADV_DONTNEED).
+    """Take away the pages of `[start, end)`, which areas go on mapping.
 
-    The caller holds mmap_lock, for reading at least, or the file's i_mmap_rwsem. Return when no CPU
-    can reach the pages.
+    All of them, as the process itself wants (MADV_DONTNEED), or those of a file that `details`
+    names. The caller holds mmap_lock, for reading at least, or the file's i_mmap_rwsem. Return when
+    no CPU can reach the pages.
     """
     gather = await tlb_gather_mmu(kernel, space.mm, start=start, end=end)
-    await _unmap_page_range(kernel, cpu, space, gather, start, end)
+    await _unmap_page_range(kernel, cpu, space, gather, start, end, details)
     await tlb_finish_mmu(kernel, cpu, gather)
     if kernel.checks is not None:
         kernel.checks.revoke_completed(space.mm)
 
 
 async def _unmap_page_range(
-    kernel: Kernel, cpu: Cpu, space: AddressSpace, gather: MmuGather, start: int, end: int
+    kernel: Kernel,
+    cpu: Cpu,
+    space: AddressSpace,
+    gather: MmuGather,
+    start: int,
+    end: int,
+    details: ZapDetails | None = None,
 ) -> None:
     """Clear the entries of `[start, end)`."""
     engine = kernel.engine
@@ -92,11 +114,16 @@ async def _unmap_page_range(
     space.mm.update_hiwater_rss()
     # Nobody frees tables here meanwhile: mmap_lock is held.
     for leaves in list(space.mm.page_table.leaf_ranges(start, end)):
-        await _zap_pte_range(kernel, cpu, space, gather, leaves)
+        await _zap_pte_range(kernel, cpu, space, gather, leaves, details)
 
 
 async def _zap_pte_range(
-    kernel: Kernel, cpu: Cpu, space: AddressSpace, gather: MmuGather, leaves: LeafRange
+    kernel: Kernel,
+    cpu: Cpu,
+    space: AddressSpace,
+    gather: MmuGather,
+    leaves: LeafRange,
+    details: ZapDetails | None,
 ) -> None:
     """Clear the entries of one table; flush early if a batch is full or a page of a file dirty."""
     end = leaves.index + leaves.count
@@ -111,7 +138,7 @@ async def _zap_pte_range(
                     index,
                     end - index,
                 )
-                done = await _zap_entries(kernel, cpu, space, gather, rest)
+                done = await _zap_entries(kernel, cpu, space, gather, rest, details)
                 index = done.stopped
                 must_flush |= done.was_dirty
                 if len(done.pfns) and await tlb_remove_pages(kernel, cpu, gather, done.pfns):
@@ -124,18 +151,27 @@ async def _zap_pte_range(
 
 
 async def _zap_entries(
-    kernel: Kernel, cpu: Cpu, space: AddressSpace, gather: MmuGather, leaves: LeafRange
+    kernel: Kernel,
+    cpu: Cpu,
+    space: AddressSpace,
+    gather: MmuGather,
+    leaves: LeafRange,
+    details: ZapDetails | None,
 ) -> Zapped:
     """Clear entries as far as there is room for their pages."""
     engine = kernel.engine
     if engine.wants_step():
         await engine.step(_zap_label(kernel, space, leaves))
     kernel.fault_context(cpu).sync_mm_rss(space.mm)
-    done = zap_pte_range(space.mm, kernel.pages, leaves, room=gather.room)
+    even_cows = details is None or details.even_cows
+    done = zap_pte_range(space.mm, kernel.pages, leaves, room=gather.room, even_cows=even_cows)
     if kernel.checks is not None:
         stop = leaves.address + (done.stopped - leaves.index) * PAGE_SIZE
         kernel.checks.revoke(space.mm, leaves.address, stop)
-        kernel.checks.pages_dropped(space.mm, leaves.address, stop)
+        if details is None:
+            kernel.checks.pages_dropped(space.mm, leaves.address, stop)
+        else:
+            kernel.checks.file_unmapped(space.mm, leaves.address, stop)
     if engine.guard.on:
         _check(engine.guard, leaves, done)
     kernel.count_node(cpu, NR_ANON_MAPPED, -done.anon_unmapped)

@@ -1,13 +1,14 @@
 """Taking pages away from a file (mm/truncate.c and mm/memory.c, unmap_mapping_pages, Linux 6.1).
 
-All areas that map the range lose their entries first, then the pages leave the page cache. The
-caller holds the inode's i_rwsem for writing where the length changes or a hole is punched. Left
-out: partial pages, which stay; shadow entries; the first pass of truncate_inode_pages_range, which
+All areas that map the range lose their entries first, then the pages leave the page cache. Where
+the file ends now, private copies of its pages go, too (even_cows); a hole leaves them. The caller
+holds the inode's i_rwsem for writing where the length changes or a hole is punched. Left out:
+partial pages, which stay; shadow entries; the first pass of truncate_inode_pages_range, which
 passes over pages that are locked: here each page is waited for in turn.
 """
 
 from mmactors.actors.alloc.page_alloc import put_and_free_page
-from mmactors.actors.entries.unmap import zap_page_range
+from mmactors.actors.entries.unmap import ZapDetails, zap_page_range
 from mmactors.actors.file.filemap import count_cached, find_lock_page
 from mmactors.actors.rmap.rmap import areas_of, place_of
 from mmactors.actors.state.address_space import AddressSpace
@@ -17,7 +18,9 @@ from mmactors.actors.state.page_lock import unlock_page
 from mmactors.arch.pte import PRESENT, SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
 from mmactors.label import PAGE_TABLES, PAGES, Label, Mode, page, page_cache
+from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.page_cache.page_cache import filemap_remove_folio, indices_from, is_evictable
+from mmactors.mm.rmap.rmap import is_anon
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 
@@ -31,34 +34,60 @@ async def truncate_setsize(kernel: Kernel, cpu: Cpu, inode: Inode, size_bytes: i
     if size_bytes > old_bytes:
         return
     first = -(-size_bytes >> PAGE_SHIFT)
-    await unmap_mapping_pages(kernel, cpu, inode, first, None)
+    await unmap_mapping_pages(kernel, cpu, inode, first, None, even_cows=True)
     await truncate_inode_pages(kernel, cpu, inode, first, None)
     # Private copies may have been made of pages that were on their way out: they go, too.
-    await unmap_mapping_pages(kernel, cpu, inode, first, None)
+    await unmap_mapping_pages(kernel, cpu, inode, first, None, even_cows=True)
 
 
 async def punch_hole(kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: int) -> None:
-    """Free pages `[first, end)` of a file (fallocate, FALLOC_FL_PUNCH_HOLE)."""
+    """Free pages `[first, end)` of a file (fallocate, FALLOC_FL_PUNCH_HOLE).
+
+    What processes copied of them is theirs and stays (truncate_pagecache_range, shmem_fallocate).
+    """
     async with inode.i_rwsem.write():
-        await unmap_mapping_pages(kernel, cpu, inode, first, end)
+        await unmap_mapping_pages(kernel, cpu, inode, first, end, even_cows=False)
         await truncate_inode_pages(kernel, cpu, inode, first, end)
 
 
+async def fput(kernel: Kernel, cpu: Cpu, file: MappedFile) -> None:
+    """Let go of an open file (struct file)."""
+    file.mapping.nr_users -= 1
+    await iput(kernel, cpu, kernel.file_system.inode_of(file.mapping))
+
+
+async def iput(kernel: Kernel, cpu: Cpu, inode: Inode) -> None:
+    """Free a file that has neither a name nor users any more (iput_final, evict)."""
+    if not inode.mapping.nr_users:
+        await truncate_setsize(kernel, cpu, inode, 0)
+        kernel.file_system.forget(inode.mapping)
+
+
 async def unmap_mapping_pages(
-    kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: int | None
+    kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: int | None, *, even_cows: bool
 ) -> None:
-    """Take pages `[first, end)` of a file out of all areas that map them; None: to the end."""
+    """Take pages `[first, end)` of a file out of all areas that map them; None: to the end.
+
+    `even_cows`: private copies of them, too.
+    """
+    details = ZapDetails(even_cows=even_cows)
     async with inode.i_mmap_rwsem.read():
         for vma in await areas_of(kernel, inode):
             place = await place_of(kernel, vma, first, end)
             if place is not None:
                 if kernel.checks is not None:
-                    await _check_place(kernel, *place, first, end)
-                await zap_page_range(kernel, cpu, *place)
+                    await _check_place(kernel, *place, first, end, details)
+                await zap_page_range(kernel, cpu, *place, details)
 
 
 async def _check_place(
-    kernel: Kernel, space: AddressSpace, start: int, stop: int, first: int, end: int | None
+    kernel: Kernel,
+    space: AddressSpace,
+    start: int,
+    stop: int,
+    first: int,
+    end: int | None,
+    details: ZapDetails,
 ) -> None:
     """Assert that only pages `[first, end)` of the file, or private copies of them, go."""
     if kernel.engine.wants_step():
@@ -69,7 +98,10 @@ async def _check_place(
         index = table.pte_offset(address)
         entry = 0 if index is None else table.memory.view[index]
         if entry & PRESENT and not entry & SPECIAL:
-            page = kernel.pages.index_view[pte_pfn(entry)]
+            pfn = pte_pfn(entry)
+            if is_anon(kernel.pages, pfn) and not details.even_cows:
+                continue
+            page = kernel.pages.index_view[pfn]
             is_meant = first <= page and (end is None or page < end)
             assert is_meant, (
                 f"taking away the pages of a file from {first} on, {address:#x} goes, which has "
@@ -91,7 +123,7 @@ async def truncate_inode_pages(
         if engine.wants_step():
             await engine.step(Label(f"is {pfn:#x} mapped", ((page(pfn), Mode.READ),)))
         if kernel.shared_pages.mapcount_view[pfn]:
-            await unmap_mapping_pages(kernel, cpu, inode, index, index + 1)
+            await unmap_mapping_pages(kernel, cpu, inode, index, index + 1, even_cows=False)
         if engine.wants_step():
             await engine.step(_removal(inode, index, pfn))
         _forget_page(kernel, cpu, inode, index)

@@ -25,8 +25,13 @@ from mmactors.units import PAGE_SIZE
 _READ_TABLES: Final = Label("walk tables", ((PAGE_TABLES, Mode.READ),))
 
 
-async def file_write_and_wait(kernel: Kernel, cpu: Cpu, inode: Inode) -> None:
-    """Write all dirty pages of a file, up to its end; return when they are on disk (fsync)."""
+async def vfs_fsync_range(
+    kernel: Kernel, cpu: Cpu, inode: Inode, first: int = 0, end: int | None = None
+) -> None:
+    """Write the dirty pages `[first, end)` of a file, up to its end; None: all.
+
+    Return when they are on disk (file_write_and_wait_range).
+    """
     if inode.mapping.is_shmem:
         return  # noop_fsync: tmpfs has no store
     engine = kernel.engine
@@ -34,7 +39,8 @@ async def file_write_and_wait(kernel: Kernel, cpu: Cpu, inode: Inode) -> None:
         number = inode.number
         touches = ((page_cache(number), Mode.READ), (i_size(number), Mode.READ))
         await engine.step(Label("find pages", touches))
-    for index in indices_from(inode.mapping, 0, inode.mapping.nr_pages):
+    stop = inode.mapping.nr_pages if end is None else min(end, inode.mapping.nr_pages)
+    for index in indices_from(inode.mapping, first, stop):
         pfn = await find_lock_page(kernel, cpu, inode, index)
         if pfn is None:
             continue

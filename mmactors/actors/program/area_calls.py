@@ -113,7 +113,7 @@ class AreaCalls:
             case op.Mremap():
                 return await self._mremap(thread, call, start, length)
             case op.Msync():
-                return await self.read(thread, lambda mm: do_msync(mm, **place, flags=mman.MS_SYNC))
+                return await self._msync(thread, start, length, int(call.flags))
             case op.Mlock():
                 return await self.change(thread, lambda mm: do_mlock(mm, **place))
             case op.Mlock2():
@@ -178,6 +178,17 @@ class AreaCalls:
             return old
         new = await self.change(thread, lambda mm: do_brk(mm, old + call.change))
         return new - old
+
+    async def _msync(self, thread: UserThread, start: int, length: int, flags: int) -> int:
+        checks = self.kernel.checks
+        if checks is not None and flags & mman.MS_SYNC:
+            checks.msync_began(thread.space.mm, start, start + length)
+        error = await self.read(
+            thread, lambda mm: do_msync(mm, start=start, length=length, flags=flags)
+        )
+        if checks is not None and flags & mman.MS_SYNC:
+            checks.sync_ended(thread.space.mm, succeeded=error == 0)
+        return error
 
     async def _mincore(self, thread: UserThread, start: int, length: int) -> int:
         """Return how many pages of a range are resident."""

@@ -12,8 +12,8 @@ from attrs import define
 
 from mmactors.actors.alloc.page_alloc import put_and_free_page
 from mmactors.actors.file.filemap import find_get_page, find_or_create_page
-from mmactors.actors.file.truncate import invalidate_mapping_pages, truncate_setsize
-from mmactors.actors.file.writeback import file_write_and_wait
+from mmactors.actors.file.truncate import fput, invalidate_mapping_pages, iput, truncate_setsize
+from mmactors.actors.file.writeback import vfs_fsync_range
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.program.uaccess import copy_from_user_atomic, fault_in_readable
@@ -55,16 +55,18 @@ class FileCalls:
                 return self._open(thread, call)
             case op.Unlink(path=path):
                 inode = self.kernel.file_system.unlink(path)
-                return -errno.ENOENT if inode is None else await self._release(thread.cpu, inode)
+                if inode is None:
+                    return -errno.ENOENT
+                await iput(self.kernel, thread.cpu, inode)
+                return 0
         file = files.get(call.file)
         if file is None:
             return -errno.EBADF  # its open failed
         inode = self.kernel.file_system.inode_of(file.mapping)
         match call:
             case op.Close(file=name):
-                del files[name]
-                file.mapping.nr_users -= 1
-                return await self._release(thread.cpu, inode)
+                await fput(self.kernel, thread.cpu, files.remove(name))
+                return 0
             case op.Ftruncate(length=length):
                 return await self._ftruncate(thread, file, inode, length)
             case op.Read():
@@ -72,8 +74,7 @@ class FileCalls:
             case op.Write():
                 return await self._write(thread, file, inode, call)
             case op.Fsync():
-                await file_write_and_wait(self.kernel, thread.cpu, inode)
-                return 0
+                return await self._fsync(thread, inode)
             case op.Fadvise():
                 return await self._fadvise(thread, inode, call)
 
@@ -82,22 +83,13 @@ class FileCalls:
         file = self.kernel.file_system.open(call.path, may_create=call.create, mode=mode)
         if file is None:
             return -errno.ENOENT
-        thread.process.files[call.file] = file
+        thread.process.files.install(call.file, file)
         return 0
 
     async def exit_files(self, cpu: Cpu, process: Process) -> None:
         """Close all files of a process that ends."""
-        while process.files:
-            _, file = process.files.popitem()
-            file.mapping.nr_users -= 1
-            await self._release(cpu, self.kernel.file_system.inode_of(file.mapping))
-
-    async def _release(self, cpu: Cpu, inode: Inode) -> int:
-        """Free a file that has neither a name nor users any more (iput_final)."""
-        if not inode.mapping.nr_users:
-            await truncate_setsize(self.kernel, cpu, inode, 0)
-            self.kernel.file_system.forget(inode.mapping)
-        return 0
+        for file in process.files.remove_all():
+            await fput(self.kernel, cpu, file)
 
     async def _ftruncate(
         self, thread: UserThread, file: MappedFile, inode: Inode, length: int
@@ -114,6 +106,15 @@ class FileCalls:
             first = -(-call.offset >> PAGE_SHIFT)
             end = (call.offset + call.length) >> PAGE_SHIFT if call.length else None
             await invalidate_mapping_pages(self.kernel, thread.cpu, inode, first, end)
+        return 0
+
+    async def _fsync(self, thread: UserThread, inode: Inode) -> int:
+        checks = self.kernel.checks
+        if checks is not None:
+            checks.fsync_began(inode.mapping)
+        await vfs_fsync_range(self.kernel, thread.cpu, inode)
+        if checks is not None:
+            checks.sync_ended()
         return 0
 
     async def _read(self, thread: UserThread, file: MappedFile, inode: Inode, call: op.Read) -> int:

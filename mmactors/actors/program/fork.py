@@ -10,6 +10,7 @@ import errno
 from mmactors.actors.alloc.page_table import alloc_table
 from mmactors.actors.call.mmap import exit_mm
 from mmactors.actors.fault.page_work import perform_page_work
+from mmactors.actors.file.truncate import fput
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
 from mmactors.actors.state.address_space import AddressSpace
@@ -26,10 +27,11 @@ _ENOMEM = -errno.ENOMEM
 
 
 async def fork(thread: UserThread, name: str) -> int:
-    """Make a child process known as `name`; return 0 or minus the errno.
+    """Make a child process known as `name`; return its pid or minus the errno.
 
     ENOMEM: no page for a table, or the promise of memory. The child begins on the parent's CPU and
-    waits for operations.
+    waits for operations. It has the files that were open before its memory was copied, and a pid
+    when nothing can fail any more (copy_process).
     """
     process = thread.process
     kernel = process.kernel
@@ -38,17 +40,20 @@ async def fork(thread: UserThread, name: str) -> int:
     pgd_pfn = await alloc_table(kernel, cpu, kernel.hardware.config.levels)
     if pgd_pfn is None:
         return _ENOMEM
-    child = process.new_child()
-    space = child.new_space(pgd_pfn)
+    files = process.files.dup()
+    space = process.new_space(pgd_pfn)
     error = await _dup_mm(kernel, cpu, space, thread.space)
     if error:
         await exit_mm(kernel, cpu, space)
+        for file in files.remove_all():
+            await fput(kernel, cpu, file)
         return error
+    child = process.new_child(files)
     child.adopt(space)
     child.leader = UserThread(process=child, name=name, cpu=cpu, program=(), is_leader=False)
     kernel.processes.append(child)
     child.leader.start(cpu.clock.now)
-    return 0
+    return child.pid
 
 
 async def _dup_mm(kernel: Kernel, cpu: Cpu, space: AddressSpace, parent: AddressSpace) -> int:

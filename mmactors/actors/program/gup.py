@@ -194,6 +194,8 @@ async def _set_page_dirty_lock(kernel: Kernel, pfn: int) -> None:
     if kernel.engine.wants_step():
         await kernel.engine.step(Label(f"set dirty {pfn:#x}", ((page(pfn), Mode.WRITE),)))
     kernel.shared_pages.flags_view[pfn] |= PG_DIRTY
+    if kernel.checks is not None:
+        kernel.checks.page_dirtied(pfn)
     await unlock_page(kernel, pfn)
 
 
@@ -206,4 +208,6 @@ async def transfer(kernel: Kernel, page: Pinned, *, is_write: bool) -> None:
         await engine.step(Label(f"{verb} {page.pfn:#x}", ((data(page.pfn), mode),)))
     if kernel.checks is not None:
         kernel.checks.access(page.space.mm, page.address, page.pfn, is_write=is_write)
+        if is_write:
+            kernel.checks.device_stored(page.pfn)
     await engine.spend(kernel.costs.copy_user_page_ns)

@@ -7,6 +7,7 @@ from attrs import define, field
 
 from mmactors.actors.call.mmap import exit_mm
 from mmactors.actors.program.family import Family
+from mmactors.actors.program.files_struct import FilesStruct
 from mmactors.actors.program.loader import ProgramImage, load_program
 from mmactors.actors.program.pinned import Pinned
 from mmactors.actors.state.address_space import AddressSpace
@@ -17,7 +18,6 @@ from mmactors.engine.guard import GuardedElement
 from mmactors.events import SchedProcessExit
 from mmactors.label import RSS, Label, Mode, rss
 from mmactors.mm.area.exec import begin_program
-from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.task import Task
 from mmactors.mm.area.vm_flags import page_align
@@ -70,8 +70,7 @@ class Process:
     """Runs the program, or what a child is told; when it ends, all threads do."""
     space: AddressSpace | None = field(default=None, init=False)
     """None before the first thread runs and after the last has ended."""
-    files: dict[str, MappedFile] = field(factory=dict, init=False)
-    """Open files, by their names in the program."""
+    files: FilesStruct = field(factory=FilesStruct, init=False)
     devices: dict[str, list[Pinned]] = field(factory=dict, init=False)
     """By name: the pages that a device has pinned."""
     threads: "dict[str, UserThread]" = field(factory=dict, init=False)
@@ -83,6 +82,12 @@ class Process:
     """What faults noted, by thread that ever was."""
     user_ns: int = field(default=0, init=False)
     started_ns: int = field(default=0, init=False)
+    cmin_flt: int = field(default=0, init=False)
+    cmaj_flt: int = field(default=0, init=False)
+    cuser_ns: int = field(default=0, init=False)
+    """Of children that were waited for, and of theirs."""
+    is_reaped: bool = field(default=False, init=False)
+    """Its parent has waited for its end."""
     killed_by: int | None = field(default=None, init=False)
     """The fatal signal."""
     outlives_threads: bool = field(default=False, init=False)
@@ -107,8 +112,8 @@ class Process:
         stack = {} if stack_top is None else {"stack": (stack_top, 0)}
         return {**self.names, "brk": (mm.brk, 0), **stack}
 
-    def new_child(self) -> "Process":
-        """Return a process that has no address space and no thread yet."""
+    def new_child(self, files: FilesStruct) -> "Process":
+        """Return a process with these files that has no address space and no thread yet."""
         child = Process(
             kernel=self.kernel,
             pid=self.kernel.processes[-1].pid + 1,
@@ -119,9 +124,7 @@ class Process:
             parent=self,
         )
         child.outlives_threads = self.outlives_threads
-        child.files = dict(self.files)
-        for file in child.files.values():
-            file.mapping.nr_users += 1
+        child.files = files
         return child
 
     def adopt(self, space: AddressSpace) -> None:
@@ -179,6 +182,16 @@ class Process:
             for operation in leader.program[leader.next_operation :]
         )
 
+    def release(self) -> None:
+        """Count what a process that has ended used as its parent's, once (wait_task_zombie)."""
+        parent = self.parent
+        if parent is None or self.is_reaped:
+            return
+        self.is_reaped = True
+        parent.cmin_flt += self.min_flt + self.cmin_flt
+        parent.cmaj_flt += self.maj_flt + self.cmaj_flt
+        parent.cuser_ns += self.user_ns + self.cuser_ns
+
     @property
     def min_flt(self) -> int:
         """Faults without waiting for a disk, of all threads."""
@@ -205,6 +218,8 @@ class Process:
         if self.nr_live_threads or self.space is None:
             return
         self.before_exit(self)
+        if self.kernel.checks is not None:
+            self.kernel.checks.mm_exits(self.space.mm)
         await exit_mm(self.kernel, cpu, self.space)
         await self.interpreter.files.exit_files(cpu, self)
         await self.interpreter.gup.exit_devices(cpu, self)

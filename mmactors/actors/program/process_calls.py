@@ -60,6 +60,7 @@ async def _wait_for_end(thread: UserThread, child: Process) -> None:
     while child.space is not None:
         await child.gone.sleep(unless=lambda: child.space is None)
         thread.announce()
+    child.release()
 
 
 def _set_rlimit(thread: UserThread, call: op.Rlimit) -> int:

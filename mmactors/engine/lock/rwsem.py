@@ -261,17 +261,25 @@ class RwSem:
         return _WriteSection(self, nesting)
 
     async def leave(self, kind: type[BaseException] | None) -> None:
-        """Give back whatever the running actor holds, at the end of a context."""
-        is_writer = self.writer is self._engine.running
+        """Give back whatever the running actor holds, at the end of a context.
+
+        A body may have let go of it and gone on without, as msync waits for a disk.
+        """
+        if kind is not None and not issubclass(kind, Exception):
+            return  # The coroutine is thrown away.
+        actor = self._engine.current
+        is_writer = self.writer is actor
+        if not is_writer and actor not in self.readers:
+            return
         if kind is None:
             if is_writer:
                 if not self.release_write_nowait():
                     await self.release_write()
             elif not self.release_read_nowait():
                 await self.release_read()
-        elif issubclass(kind, Exception):
+        else:
             # No step: the body's own steps are over.
-            (self._release_write if is_writer else self._release_read)(self._engine.current)
+            (self._release_write if is_writer else self._release_read)(actor)
 
     # -- both ----------------------------------------------------------------------------------
 

@@ -222,7 +222,7 @@ class MmStruct:
         )
 
     def remove_vma(self, vma: Vma) -> Mapping | None:
-        """Let go of the file of an area that is in no tree; return shared memory nobody uses."""
+        """Let go of the file of an area that is in no tree; return pages that nobody can reach."""
         assert not vma.anon_vma_chain, f"{vma} is still linked to its anon_vmas"
         vma.is_freed = True
         file = vma.vm_file
@@ -230,7 +230,7 @@ class MmStruct:
             return None
         mapping = file.mapping
         mapping.nr_users -= 1
-        if mapping.nr_users or not mapping.is_shmem:
+        if mapping.nr_users or not (mapping.is_shmem or mapping.is_unlinked):
             return None
         self.overcommit.vm_acct_memory(-mapping.nr_accounted)
         return mapping

@@ -2,7 +2,8 @@
 
 The entries of one table at a time, under its lock. A page loses its mapping at once and keeps the
 entry's reference until the TLBs are flushed: who zaps holds it until then and lets go of it with
-`release_pages`. Left out: swap, huge pages.
+`release_pages`. Who unmaps a part of a file passes over the copies that a process wrote to, unless
+the file ends before them (even_cows). Left out: swap, huge pages.
 
 Invariant: each present entry that is cleared, but of special pages, hands over one reference.
 """
@@ -72,9 +73,17 @@ class Zapped:
 
 
 def zap_pte_range(
-    mm: MmStruct, pages: PageColumns, leaves: LeafRange, *, room: int | None = None
+    mm: MmStruct,
+    pages: PageColumns,
+    leaves: LeafRange,
+    *,
+    room: int | None = None,
+    even_cows: bool = True,
 ) -> Zapped:
-    """Clear present entries and count their pages out of rss; stop after `room` pages."""
+    """Clear present entries and count their pages out of rss; stop after `room` pages.
+
+    `even_cows` False: anonymous pages stay (should_zap_page).
+    """
     if room is None:
         room = leaves.count
     taken = np.empty(min(room, leaves.count), np.int64)
@@ -86,6 +95,7 @@ def zap_pte_range(
         pages.flags,
         pages.mapping,
         pages.mapcount,
+        even_cows,
         taken,
         report,
     )
@@ -119,6 +129,7 @@ def zap_entries(
     flags: Columns,
     mapping: Words,
     mapcount: Columns,
+    even_cows: bool,  # noqa: FBT001  compiled functions take no keywords
     taken: Words,
     report: Words,
 ) -> None:
@@ -131,11 +142,20 @@ def zap_entries(
             if SWP_MIGRATION_READ <= (entry >> TYPE_SHIFT & TYPE_MASK) <= SWP_MIGRATION_WRITE:
                 # A page that is being moved: it lost its mapping and its reference before.
                 pfn = ~entry >> OFFSET_SHIFT & PFN_OFFSET_MASK
+                is_anon = mapping[pfn] & PAGE_MAPPING_ANON != 0
+                if is_anon and not even_cows:
+                    index += 1
+                    continue
                 words[index] = 0
-                if mapping[pfn] & PAGE_MAPPING_ANON:
+                if is_anon:
                     report[MM_ANONPAGES] += 1
                 else:
                     report[MM_SHMEMPAGES if flags[pfn] & PG_SWAPBACKED else MM_FILEPAGES] += 1
+            index += 1
+            continue
+        pfn = (entry & PFN_MASK) >> PFN_SHIFT
+        is_anon = not entry & SPECIAL and mapping[pfn] & PAGE_MAPPING_ANON != 0
+        if is_anon and not even_cows:
             index += 1
             continue
         words[index] = 0
@@ -146,12 +166,11 @@ def zap_entries(
         index += 1
         if entry & SPECIAL:
             continue
-        pfn = (entry & PFN_MASK) >> PFN_SHIFT
         taken[nr_taken] = pfn
         nr_taken += 1
         mapcount[pfn] -= 1
         is_unmapped = mapcount[pfn] == 0
-        if mapping[pfn] & PAGE_MAPPING_ANON:
+        if is_anon:
             report[MM_ANONPAGES] += 1
             report[_ANON_UNMAPPED] += is_unmapped
             continue

@@ -1,7 +1,9 @@
 """Writing shared mappings back (mm/msync.c, Linux 6.1).
 
-The caller holds mmap_lock for reading and answers `SyncFileRange` with 0 or minus the errno, after
-it let go of the lock, waited for the file, and took the lock again.
+The caller holds mmap_lock for reading and answers
+
+- `SyncFileRange` with 0 or minus the errno: it lets go of the lock before it waits for the file;
+- `LockForReading` with None, when it has the lock again. A call that ends does not take it again.
 """
 
 import errno
@@ -26,7 +28,12 @@ class SyncFileRange:
     length: int
 
 
-MsyncSteps = Generator[SyncFileRange, int | None, int]
+@frozen
+class LockForReading:
+    """Take mmap_lock for reading again; the areas may be others now."""
+
+
+MsyncSteps = Generator[SyncFileRange | LockForReading, int | None, int]
 
 
 def do_msync(mm: MmStruct, *, start: int, length: int, flags: int) -> MsyncSteps:
@@ -64,5 +71,7 @@ def do_msync(mm: MmStruct, *, start: int, length: int, flags: int) -> MsyncSteps
             error = yield SyncFileRange(file=file, offset=offset, length=min(end, stop) - start)
             if error:
                 return error
+            if stop < end:
+                yield LockForReading()
         start = stop
     return unmapped_error

@@ -14,6 +14,8 @@ from mmactors.mm.area.mm_struct import (
 from mmactors.observe.proc.of_vma import smaps_of_vma, view_of_vma
 from mmactors.observe.proc.process import process_files
 from mmactors.observe.proc.process_view import (
+    PF_FORKNOEXEC,
+    PF_RANDOMIZE,
     MmView,
     ProcessView,
 )
@@ -42,8 +44,14 @@ def view_of_process(process: Process) -> ProcessView:
         nr_threads=max(process.nr_live_threads, 1),
         cmdline=(process.comm,),
         minflt=process.min_flt,
+        cminflt=process.cmin_flt,
         majflt=process.maj_flt,
+        cmajflt=process.cmaj_flt,
         utime_ticks=process.user_ns // _TICK_NS,
+        cutime_ticks=process.cuser_ns // _TICK_NS,
+        flags=PF_RANDOMIZE if process.parent is None else PF_RANDOMIZE | PF_FORKNOEXEC,
+        cpu=process.leader.cpu.index,
+        exit_code=process.killed_by or 0,
         start_time_ticks=process.started_ns // _TICK_NS,
         nr_cpus=nr_cpus,
         cpus_allowed=(1 << nr_cpus) - 1,
@@ -53,11 +61,14 @@ def view_of_process(process: Process) -> ProcessView:
 
 
 def _state_of(process: Process) -> str:
-    """Return R if a thread has a CPU, S if all sleep, Z if nothing is left but the number."""
+    """Return the state of the leader: R if it has a CPU or waits for one, S if it sleeps.
+
+    Z: nothing is left but the number.
+    """
     if process.space is None and not process.nr_live_threads:
         return "Z"
-    threads = process.threads.values()
-    return "R" if any(thread.cpu.current is thread.actor for thread in threads) else "S"
+    leader = process.leader
+    return "R" if leader.actor in (leader.cpu.current, *leader.cpu.queued()) else "S"
 
 
 def _view_of_mm(mm: MmStruct, pages: PageColumns) -> MmView:

@@ -1,7 +1,7 @@
 """/proc/PID: stat, statm, status, maps, smaps, smaps_rollup, cmdline and comm, byte by byte.
 
 fs/proc/array.c and fs/proc/task_mmu.c, v6.1, on x86-64 as Debian configures it. Left out: fields
-that depend on what is not modelled (tty, wait channel, accounting of block I/O, guest time) are 0;
+that depend on what is not modelled (tty, accounting of block I/O, guest time) are 0;
 ProtectionKey, which only CPUs with protection keys show.
 
 Pure functions of a ProcessView.
@@ -112,13 +112,15 @@ def stat_text(process: ProcessView) -> str:
         values += [mm.start_code, mm.end_code, mm.start_stack]
     values += [0, 0]  # stack and instruction pointer: only of a process that is being dumped
     values += [word & _SIGNAL_WORD for word in signals]
-    values += [0, 0, 0, _SIGCHLD, process.cpu, 0, 0, 0, 0, 0]
+    # Whether it waits in the kernel is told of a process with one thread only.
+    is_waiting = process.state != "R" and process.nr_threads < 2
+    values += [int(is_waiting), 0, 0, _SIGCHLD, process.cpu, 0, 0, 0, 0, 0]
     if mm is None:
         values += [0] * 7
     else:
         values += [mm.start_data, mm.end_data, mm.start_brk]
         values += [mm.arg_start, mm.arg_end, mm.env_start, mm.env_end]
-    values += [0]
+    values += [process.exit_code]
     return " ".join(map(str, values)) + "\n"
 
 

@@ -14,6 +14,7 @@ PSS_SHIFT: Final = 12
 """Proportional sizes are bytes with so many fractional bits."""
 RLIM_INFINITY: Final = (1 << 64) - 1
 ALL_CAPABILITIES: Final = (1 << 41) - 1
+PF_FORKNOEXEC: Final = 0x40
 PF_RANDOMIZE: Final = 0x0040_0000
 
 
@@ -143,6 +144,8 @@ class ProcessView:
     nice: int = 0
     cpu: int = 0
     """Where it ran last."""
+    exit_code: int = 0
+    """As wait4 tells it; a fatal signal by its number."""
     uid: int = 0
     gid: int = 0
     umask: int = 0o022

@@ -25,7 +25,12 @@ from mmactors.scenario.wiring import Wired, make_engine, wire
 from mmactors.units import KIB, MIB, PAGE_SIZE
 from mmactors.validate.result import NotModelled
 from mmactors.validate.userland.case import UserlandCase, exact
-from mmactors.validate.userland.recorder import Insertion, Interpreter, prepare_guest
+from mmactors.validate.userland.recorder import (
+    Insertion,
+    Interpreter,
+    prepare_guest,
+    written_result,
+)
 from mmactors.workload.operation import all as op
 from mmactors.workload.program import FIRST_PROCESS
 
@@ -210,7 +215,7 @@ class _Watcher:
             return
         insertion = self.insertions[nth]
         if nth == 0 or self.owners[nth - 1] != owner:
-            record.ret = result
+            record.ret = written_result(insertion.operation, result)
             record.signal = self._signal
         elif insertion.after_fork is not None and isinstance(insertion.operation, op.By):
             child = self.machine.worker(insertion.after_fork)

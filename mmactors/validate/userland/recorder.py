@@ -108,6 +108,12 @@ class Interpreter:
             )
 
 
+def written_result(operation: op.Operation, result: int) -> int:
+    """Return what the recorder wrote down for a call's result: 0 for a child's pid."""
+    plain = operation.operation if isinstance(operation, op.By) else operation
+    return min(result, 0) if isinstance(plain, op.Fork) else result
+
+
 def prepare_guest(process: Process, interpreter: Interpreter) -> None:
     """Let the guest have what it had before the case: its disk, and the recorder's mapping."""
     kernel = process.kernel

@@ -91,7 +91,7 @@ from mmactors.workload.operation.system import (
     Wait,
     Write,
 )
-from mmactors.workload.operation.value import MapFlag, MremapFlag, Order, Prot
+from mmactors.workload.operation.value import MapFlag, MremapFlag, MsyncFlag, Order, Prot
 
 __all__ = [
     "OPERATIONS",
@@ -138,6 +138,7 @@ __all__ = [
     "Mremap",
     "MremapFlag",
     "Msync",
+    "MsyncFlag",
     "Munlock",
     "Munlockall",
     "Munmap",

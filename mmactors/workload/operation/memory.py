@@ -32,10 +32,12 @@ from mmactors.workload.operation.value import (
     COUNT,
     MAP_FLAGS,
     MREMAP_FLAGS,
+    MSYNC_FLAGS,
     ORDER,
     PROT,
     MapFlag,
     MremapFlag,
+    MsyncFlag,
     Order,
     Prot,
 )
@@ -96,10 +98,11 @@ class Mremap(Written):
 
 @frozen(kw_only=True)
 class Msync(Written):
-    """Write a shared file mapping back."""
+    """Write a shared file mapping back, at once (`sync`) or when it suits the kernel."""
 
     verb: ClassVar[str] = "msync"
     range: Range = positional(RANGE)
+    flags: MsyncFlag = keyword("flags", MSYNC_FLAGS, MsyncFlag.SYNC)
 
 
 @frozen(kw_only=True)

@@ -52,6 +52,14 @@ class MremapFlag(IntFlag):
     DONTUNMAP = 4
 
 
+class MsyncFlag(IntFlag):
+    """MS_* (include/uapi/asm-generic/mman-common.h)."""
+
+    ASYNC = 1
+    INVALIDATE = 2
+    SYNC = 4
+
+
 MAP_FLAGS: Final = flags(
     MapFlag,
     {
@@ -75,6 +83,14 @@ MREMAP_FLAGS: Final = flags(
         "maymove": MremapFlag.MAYMOVE,
         "fixed": MremapFlag.FIXED,
         "dontunmap": MremapFlag.DONTUNMAP,
+    },
+)
+MSYNC_FLAGS: Final = flags(
+    MsyncFlag,
+    {
+        "async": MsyncFlag.ASYNC,
+        "invalidate": MsyncFlag.INVALIDATE,
+        "sync": MsyncFlag.SYNC,
     },
 )
 _PROT_LETTERS: Final = {"r": Prot.READ, "w": Prot.WRITE, "x": Prot.EXEC}
