@@ -305,7 +305,10 @@ def main() -> int:
     if options.compare is not None:
         base = commit_of(options.compare)
         if base is None:
-            parser.error(f"--compare: {options.compare} is no commit; `git log` and `git tag` do")
+            parser.error(
+                f"--compare: {options.compare} names no commit of this repository; expected a "
+                "tag, a branch or a commit; `git tag` and `git log` list them"
+            )
         out = options.out or RESULTS / f"compare-{began:%Y%m%dT%H%M%SZ}.json"
         return _compare(options.compare, base, options.names or compare.DEFAULT, options.pairs, out)
     out = options.out or RESULTS / f"{began:%Y%m%dT%H%M%SZ}.json"

@@ -154,6 +154,40 @@ def test_what_a_commit_lacks_is_told_in_its_place(compare, tmp_path):
     assert found.problems["event_log, events"].startswith("base: ModuleNotFoundError")
 
 
+def test_a_base_that_is_no_commit_is_told():
+    """A folder without a repository has none at all."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--compare", "no-such-commit"],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 2
+    assert "--compare: no-such-commit names no commit" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "figures", "told", "code"),
+    [
+        ("faults", {"faults_per_s": 1.0}, "not met", 0),
+        ("memory", {"mb_per_gib": 1e6}, "MISSED", 1),
+    ],
+)
+def test_only_a_goal_that_no_load_changes_can_fail(
+    benchmark, monkeypatch, tmp_path, capsys, name, figures, told, code
+):
+    """A speed says as much of the host as of the simulator."""
+    main = benchmark("__main__")
+    monkeypatch.setattr(main, "run_benchmark", lambda _: figures)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", name, "--out", str(tmp_path / "out.json")])
+
+    assert code == main.main()
+    assert told in capsys.readouterr().out
+    assert figures == json.loads((tmp_path / "out.json").read_text())["figures"][name]
+
+
 @pytest.mark.slow
 def test_every_figure_of_a_comparison_can_be_measured(benchmark, compare, tmp_path):
     here = compare.Checkout(root=ROOT, cache=tmp_path)
