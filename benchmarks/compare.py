@@ -1,18 +1,19 @@
 """Two commits compared: the figures of both, measured in turn, and their ratios with the spread.
 
-The base is exported into a folder of its own; the other is this checkout, uncommitted changes
-included. A pair is two fresh processes, one a commit, that stay alive together: after a first run
-of each, which compiles and warms up, every figure is measured with the one and at once with the
-other. So what the host does in the meantime disturbs both alike, and what differs from process to
-process (hashes, addresses) differs from pair to pair. Of each pair there is a ratio of speeds;
-the table has their median, least and greatest. Ratios are told and never judged by the exit code;
-how many schedules the gallery takes is the same on every host, so more of them than the base's is
-a failure.
+The base and this checkout, uncommitted changes included, are copied into folders of their own, so
+that both begin without compiled code and nobody has to keep his hands off a checkout. A pair is two
+fresh processes, one a commit, that stay alive together: after a first run of each, which compiles
+and warms up, every figure is measured with the one and at once with the other. So what the host
+does in the meantime disturbs both alike, and what differs from process to process (hashes,
+addresses) differs from pair to pair. Of each pair there is a ratio of speeds; the table has their
+median, least and greatest. Ratios are told and never judged by the exit code; how many schedules
+the gallery takes is the same on every host, so more of them than the base's is a failure.
 """
 
 import io
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -201,7 +202,7 @@ class Side:
 
 @contextmanager
 def checkouts(base: str) -> Iterator[tuple[Checkout, Checkout]]:
-    """Export the files of a commit; yield it and this checkout, each without compiled code."""
+    """Yield copies of a commit and of this checkout, each without compiled code."""
     with tempfile.TemporaryDirectory(prefix="compare-") as name:
         folder = Path(name)
         archive = subprocess.run(
@@ -212,10 +213,27 @@ def checkouts(base: str) -> Iterator[tuple[Checkout, Checkout]]:
         )
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
             files.extractall(folder / "base", filter="data")
+        copy_checkout(folder / "this")
         yield (
             Checkout(root=folder / "base", cache=folder / "base-cache"),
-            Checkout(root=REPOSITORY, cache=folder / "this-cache"),
+            Checkout(root=folder / "this", cache=folder / "this-cache"),
         )
+
+
+def copy_checkout(folder: Path) -> None:
+    """Copy what is a part of this checkout, committed or not, and not ignored."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for name in listed.stdout.split("\0"):
+        source, copy = REPOSITORY / name, folder / name
+        if name and source.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
 
 
 def compare(

@@ -188,6 +188,25 @@ def test_only_a_goal_that_no_load_changes_can_fail(
     assert figures == json.loads((tmp_path / "out.json").read_text())["figures"][name]
 
 
+def test_a_comparison_is_of_what_lies_in_the_checkout(compare, monkeypatch, tmp_path):
+    """Changed, new and removed files as they are; nothing that is ignored."""
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    for name, text in (("changed", "old"), ("removed", "old"), (".gitignore", "ignored")):
+        (checkout / name).write_text(text)
+    for arguments in (["init", "-q"], ["add", "."]):
+        subprocess.run(["git", *arguments], cwd=checkout, check=True)
+    (checkout / "removed").unlink()
+    for name in ("changed", "new", "ignored"):
+        (checkout / name).write_text("now")
+    monkeypatch.setattr(compare, "REPOSITORY", checkout)
+
+    compare.copy_checkout(tmp_path / "copy")
+
+    copied = {path.name: path.read_text() for path in (tmp_path / "copy").iterdir()}
+    assert {"changed": "now", "new": "now", ".gitignore": "ignored"} == copied
+
+
 @pytest.mark.slow
 def test_every_figure_of_a_comparison_can_be_measured(benchmark, compare, tmp_path):
     here = compare.Checkout(root=ROOT, cache=tmp_path)
