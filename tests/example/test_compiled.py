@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import mmactors
+from mmactors.arch import jit
 from mmactors.arch.jit import compiled, precompile
 
 PACKAGE = Path(mmactors.__file__ or "").parent
@@ -72,3 +73,18 @@ def test_nothing_is_compiled_in_another_way():
     others = [path for path in PACKAGE.rglob("*.py") if "njit" in path.read_text()]
 
     assert [PACKAGE / "arch" / "jit.py"] == others
+
+
+def test_compiled_code_is_made_anew_when_any_module_that_compiles_changes(monkeypatch):
+    """However deep in the house it lies."""
+    seen = {str(path) for path in modules()}
+    stat = Path.stat
+
+    def seeing(path, **options):
+        seen.discard(str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", seeing)
+    jit._source_stamp.__wrapped__()
+
+    assert {str(PACKAGE / "arch" / "jit.py")} >= seen
