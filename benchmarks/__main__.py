@@ -329,21 +329,28 @@ def _console() -> Console:
     return console
 
 
-def _write(out: Path, began: datetime, report: dict[str, Any]) -> None:
-    """Write results with where they come from, and say where they are."""
+def _origin() -> dict[str, Any]:
+    """Return what results come from, as it is before the first of them."""
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"began": began, "commit": commit(), "host": host()}
+
+
+def _write(out: Path, origin: dict[str, Any], report: dict[str, Any]) -> None:
+    """Write results, and say where they are."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    origin = {"began": began.isoformat(timespec="seconds"), "commit": commit(), "host": host()}
     out.write_text(json.dumps(origin | report, indent=1) + "\n")
     print(f"\n{out}")
 
 
 def _compare(revision: str, base: str, names: Sequence[str], nr_pairs: int, out: Path) -> int:
     """Compare this checkout with a commit; 1: something failed, or a search became longer."""
-    began = datetime.now(UTC)
+    origin = _origin()
     with compare.checkouts(base) as (old, new):
         found = compare.compare(old, new, names, nr_pairs=nr_pairs)
     console = _console()
-    console.print(f"{commit()} beside {base} ({revision}); speed: times the base's, above 1 better")
+    console.print(
+        f"{origin['commit']} beside {base} ({revision}); speed: times the base's, above 1 better"
+    )
     for table in (compare.ratio_table(found), compare.schedule_table(found)):
         if table.row_count:
             console.print()
@@ -351,13 +358,13 @@ def _compare(revision: str, base: str, names: Sequence[str], nr_pairs: int, out:
     for name, problem in found.problems.items():
         console.print(f"{name}: {problem}", style="bold", markup=False)
     both = {"base": {"revision": revision, "commit": base}, "pairs": nr_pairs}
-    _write(out, began, both | found.as_json())
+    _write(out, origin, both | found.as_json())
     return 0 if found.is_good() else 1
 
 
 def _run(names: Sequence[str], out: Path) -> int:
     """Run benchmarks; 1: one failed, or a stable figure misses its goal."""
-    began = datetime.now(UTC)
+    origin = _origin()
     results: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     for name in names:
@@ -366,7 +373,7 @@ def _run(names: Sequence[str], out: Path) -> int:
         rows += judged(name, results[name])
     problems = {name: each["error"] for name, each in results.items() if "error" in each}
     _console().print(table_of(rows, problems))
-    _write(out, began, {"rows": rows, "figures": results})
+    _write(out, origin, {"rows": rows, "figures": results})
     is_missed = any(row["is_met"] is False and row["is_stable"] for row in rows)
     return 1 if problems or is_missed else 0
 

@@ -262,7 +262,7 @@ def _compare_figures(
                 key = f"{name}, {figure.name}"
                 if key not in found.problems:
                     try:
-                        values[figure.name].append(_pair(old, new, figure))
+                        values[figure.name].append(_pair(old, new, figure, nth=pair))
                     except ValueError as error:
                         found.problems[key] = str(error)
     for figure in compared.figures:
@@ -272,12 +272,12 @@ def _compare_figures(
             found.ratios.append(Ratios(benchmark=name, figure=figure, base=olds, this=news))
 
 
-def _pair(old: Side, new: Side, figure: Figure) -> tuple[float, float]:
+def _pair(old: Side, new: Side, figure: Figure, *, nth: int) -> tuple[float, float]:
     """Return a value of each, measured one at once after the other."""
-    values = []
-    for _ in range(1 + figure.has_warm_up):
-        values = [_value("base", old, figure), _value("this", new, figure)]
-    return values[0], values[1]
+    if figure.warm_ups is None or nth < figure.warm_ups:
+        _value("base", old, figure)
+        _value("this", new, figure)
+    return _value("base", old, figure), _value("this", new, figure)
 
 
 def _value(who: str, side: Side, figure: Figure) -> float:
