@@ -7,9 +7,8 @@ the page faults of the first touches are in the time. Beside it: pycachesim (dat
 if installed, on the same trace, call by call and as one list; cachegrind (no TLBs), if installed,
 on programs of a hot loop and of random loads, with traces of the same shape here.
 
-Exits with 1 if the access path has become slower than a fixed share of a plain loop over the
-same trace, compiled and measured in the same run: that is how it shows when arrays are
-counted again (`_nrt`), which costs a factor of 1.6.
+`share_of_plain_loop` is the speed beside that of a plain loop over the same trace, compiled and
+measured in the same run: 0.23 to 0.28, and 0.13 to 0.15 if arrays are counted (`_nrt`).
 """
 
 import argparse
@@ -38,8 +37,6 @@ from mmactors.hw.hardware import END, FAULT, FAULT_ADDRESS, NO_LIMIT_NS, REASON,
 from mmactors.workload.trace.npz import read_npz
 
 TRACES: Final = Path(__file__).parent.parent / "tests" / "reference" / "traces"
-LEAST_SHARE_OF_LOOP: Final = 0.19
-"""Measured: 0.23 to 0.28, and 0.13 to 0.15 with reference counting."""
 QUANTUM_NS: Final = 10_000
 NR_RANDOM: Final = 2_000_000
 NR_HOT: Final = 40_000_000
@@ -266,7 +263,7 @@ def ns_per_access(trace: Trace, nr_cpus: int) -> float:
 
 
 def main() -> int:
-    """Measure, print, and judge."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description="Measure the access path.")
     parser.add_argument("folder", nargs="?", type=Path, default=TRACES)
     folder = parser.parse_args().folder
@@ -299,7 +296,7 @@ def main() -> int:
     result["cachegrind"] = _beside_cachegrind()
     result["ns_per_access_by_cpus"] = _by_cpus(min(traces.values(), key=len))
     print(json.dumps(result, indent=2))
-    return 0 if result["share_of_plain_loop"] >= LEAST_SHARE_OF_LOOP else 1
+    return 0
 
 
 def _beside_pycachesim(traces: dict[str, Trace]) -> dict[str, Any] | None:

@@ -3,23 +3,20 @@
     python benchmarks/cpus.py
 
 prints JSON: host nanoseconds an access, hardware, kernel and engine; the time in which the patterns
-of addresses are made is taken out. Every CPU does the same in its own memory. `local` reads 128 KiB
-again and again, which behaves alike however many do it; `random` draws from 1 MiB, which is the
-worst case: 64 CPUs together do not fit the simulated last-level cache, so there nearly all accesses
-miss it, and with 1 CPU nearly none. (What the hardware alone costs, on recorded traces, is in
-access_path.py.)
+of addresses are made, measured by itself, is taken out. Every CPU does the same in its own memory.
+`local` reads 128 KiB again and again, which behaves alike however many do it; `random` draws from
+1 MiB, which is the worst case: 64 CPUs together do not fit the simulated last-level cache, so there
+nearly all accesses miss it, and with 1 CPU nearly none. (What the hardware alone costs, on recorded
+traces, is in access_path.py.)
 """
 
 import json
 import time
-from collections.abc import Iterator
-from typing import Any
 
+from attrs import frozen
 from measure import median_of, run_machine, scenario_of
 
-from mmactors.actors import memory_calls
-from mmactors.arch.trace import Trace
-from mmactors.workload.generator import generate
+from mmactors.workload.generator import Pattern, Sequential, Uniform, generate
 
 NR_CPUS = (1, 4, 16, 64)
 SCENARIO = """
@@ -29,34 +26,43 @@ processes:
     copies: {cpus}
     program: [{program}]
 """
+
+
+@frozen(kw_only=True)
+class Accesses:
+    """What each CPU does: a pattern in a range, and the same as a program."""
+
+    program: str
+    pattern: Pattern
+    length: int
+
+
 PROGRAMS = {
-    "local": "mmap A 128K, generate sequential A count=1000000",
-    "random": "mmap A 1M, generate uniform A count=60000 write_percent=30",
+    "local": Accesses(
+        program="mmap A 128K, generate sequential A count=1000000",
+        pattern=Sequential(count=1_000_000),
+        length=128 << 10,
+    ),
+    "random": Accesses(
+        program="mmap A 1M, generate uniform A count=60000 write_percent=30",
+        pattern=Uniform(count=60_000, write_percent=30),
+        length=1 << 20,
+    ),
 }
 
 
-class TimedPatterns:
-    """Makes the addresses of `generate`, and knows how long that took."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self, *arguments: Any, **options: Any) -> Iterator[Trace]:
-        pieces = generate(*arguments, **options)
-        while True:
-            began = time.process_time()
-            piece = next(pieces, None)
-            self.seconds += time.process_time() - began
-            if piece is None:
-                return
-            yield piece
+def pattern_seconds(accesses: Accesses) -> float:
+    """Return how long it takes to make the addresses of one CPU."""
+    began = time.process_time()
+    for _ in generate(accesses.pattern, start=0, length=accesses.length):
+        pass
+    return time.process_time() - began
 
 
-def ns_per_access(program: str, nr_cpus: int) -> float:
-    patterns = TimedPatterns()
-    memory_calls.generate = patterns
-    run = run_machine(scenario_of(SCENARIO.format(cpus=nr_cpus, program=program)))
-    return (run.seconds - patterns.seconds) / run.summary.accesses * 1e9
+def ns_per_access(accesses: Accesses, nr_cpus: int) -> float:
+    made_s = nr_cpus * pattern_seconds(accesses)
+    run = run_machine(scenario_of(SCENARIO.format(cpus=nr_cpus, program=accesses.program)))
+    return (run.seconds - made_s) / run.summary.accesses * 1e9
 
 
 def main() -> None:

@@ -107,5 +107,5 @@ def _index_of(dispatcher: Any) -> Any:
 def _source_stamp() -> tuple[float, int]:
     """Return newest change and total size of all modules that may compile something."""
     package = Path(__file__).parent.parent
-    stats = [path.stat() for name in _PACKAGES for path in sorted((package / name).glob("*.py"))]
+    stats = [path.stat() for name in _PACKAGES for path in sorted((package / name).rglob("*.py"))]
     return max(stat.st_mtime for stat in stats), sum(stat.st_size for stat in stats)
