@@ -12,7 +12,7 @@ PLACE = 0x70_0000_0000
 RW = mman.PROT_READ | mman.PROT_WRITE
 
 
-@define
+@define(eq=False, repr=False)
 class Areas:
     """One process; pages are counted from PLACE."""
 

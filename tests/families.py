@@ -15,7 +15,7 @@ from mmactors.units import PAGE_SIZE
 PLACE = 0x70_0000_0000
 
 
-@define
+@define(eq=False, repr=False)
 class Family:
     """Processes by number, in the order in which they were forked; pages count from PLACE."""
 

@@ -7,6 +7,7 @@ test tells it, and the machine moves until that is done.
 import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from functools import cache
 from typing import Any
 
@@ -22,7 +23,7 @@ from mmactors.actors.program.interpreter import Interpreter
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.arch.trace import LOAD, STORE
-from mmactors.engine.driver import InlineDriver, close_actors
+from mmactors.engine.driver import advance, close_actors
 from mmactors.mm.fault.handle_mm_fault import FaultSignal
 from mmactors.mm.vmstat import VM_EVENT_NAMES
 from mmactors.rules import Rules
@@ -34,7 +35,7 @@ from mmactors.workload.touch import page_trace
 Job = Callable[[UserThread], Awaitable[Any]]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Told:
     """An operation that only tests know: a job, and what came of it."""
 
@@ -62,15 +63,14 @@ class _Server(UserThread):
         kernel = process.kernel
         pgd_pfn = await alloc_table(kernel, self.cpu, kernel.hardware.config.levels)
         process.space = process.new_space(pgd_pfn)
-        self.task.enter_mm(process.space.mm)
         await process.switcher.on_run(self.cpu, self.actor)
         await self._serve()
         process.exit_group(self.cpu.clock.now)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Task:
-    """A process of a guest."""
+    """A process of a guest. Its threads tell at once what they count of rss."""
 
     process: Process
 
@@ -83,13 +83,13 @@ class Task:
         return self.process.min_flt
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Guest:
     """A machine with one CPU."""
 
     rules: Rules = field(factory=Rules)
     wired: Any = field(init=False)
-    driver: Any = field(init=False)
+    _looks: ExitStack = field(factory=ExitStack, init=False)
 
     def __attrs_post_init__(self):
         scenario = scenario_of(
@@ -97,7 +97,6 @@ class Guest:
         )
         engine = make_engine(scenario, None)
         self.wired = wire(scenario, engine=engine, sink=None, before_exit=lambda _process: None)
-        self.driver = InlineDriver(engine)
         weakref.finalize(self, close_actors, engine)
 
     @property
@@ -182,9 +181,13 @@ class Guest:
     def fork(self, task):
         """Make a copy of a process; return minus the errno if that fails."""
         children = task.process.family.children
-        name = f"c{len(children)}"
+        name = f"c{len(self.kernel.processes)}"
         result = self.do(task, lambda thread: fork(thread, name))
-        return result if result < 0 else Task(children[-1])
+        if result < 0:
+            return result
+        child = children.pop()  # It outlives its parent.
+        child.leader.task.mm = None
+        return Task(child)
 
     def exit(self, task):
         """End a process."""
@@ -193,10 +196,16 @@ class Guest:
         self._move(lambda: task.process.space is None)
 
     def _move(self, is_done):
+        engine = self.kernel.engine
+        self._looks.close()
         while not is_done():
-            if not self.driver.run_some(1):
-                self.driver.run_to_end()  # Raises what went wrong.
-                raise AssertionError("the machine stands still")
+            actor = engine.pick()
+            if actor is None:
+                raise engine.failure or AssertionError("the machine stands still")
+            advance(engine, actor)
+        engine.running = None
+        # What a test looks at between its calls is no step of anybody's.
+        self._looks.enter_context(engine.guard.suspended())
 
 
 @cache
@@ -210,7 +219,7 @@ def guest():
         _guest.cache_clear()
     shared = _guest()
     for process in shared.kernel.processes:
-        if process.parent is None and process.space is not None:
+        if process.space is not None:
             shared.exit(Task(process))
     return shared
 

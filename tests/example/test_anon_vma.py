@@ -26,7 +26,9 @@ def test_a_child_is_linked_to_its_ancestors_and_itself(family):
 
     grandparent, parent, child = (vma.anon_vma for vma in family.areas())
 
-    assert [[0], [0, 1], [0, 1, 2]] == [chain(vma) for vma in family.areas()]
+    numbers = [each.number for each in (grandparent, parent, child)]
+
+    assert [numbers[:1], numbers[:2], numbers] == [chain(vma) for vma in family.areas()]
     assert (grandparent, grandparent) == (parent.root, child.root)
     assert (grandparent, parent) == (parent.parent, child.parent)
     assert (3, 1, 1) == (grandparent.refcount, parent.refcount, child.refcount)
@@ -53,8 +55,7 @@ def test_a_root_goes_after_its_children(family):
     family.map(0, 0, 1)
     family.write(0, 0)
     family.fork(0)
-    cache = family.machine.anon_vma_cache
-    root, own = (cache.objects[number] for number in (0, 1))
+    root, own = (vma.anon_vma for vma in family.areas())
 
     family.exit(0)
     live_before = (root.is_live, own.is_live)

@@ -58,8 +58,7 @@ def test_advice_passes_over_a_gap_and_reports_it(areas):
 def test_one_area_too_many_is_a_lack_of_resources(areas):
     """madvise says EAGAIN where mprotect says ENOMEM."""
     areas.map(0, 6)
-    areas.machine.config = type(areas.mm.config)(max_map_count=1)
-    areas.mm.config = areas.machine.config
+    areas.mm.config = type(areas.mm.config)(max_map_count=1)
 
     assert -errno.EAGAIN == advise(areas, 2, 2, "RANDOM")
 
