@@ -302,6 +302,79 @@ def test_a_refused_call_says_why_and_the_program_goes_on(call, error):
     assert "4 kB" == final_status(ran)["VmRSS"]
 
 
+@pytest.mark.parametrize(
+    ("call", "result"),
+    [
+        ("mlock @A:0xffffffffffffffff", 0),
+        ("mlock @A+1:0xffffffffffffffff", 0),
+        ("mlock @A:0xfffffffffffff000", -errno.EINVAL),
+        ("mlock2 @A:0xfffffffffffff001", 0),
+        ("munlock @0x7b00000000:0xffffffffffffffff", 0),
+        ("munlock @A+1:0xfffffffffffff000", 0),
+        ("munlock @A:0xfffffffffffff000", -errno.EINVAL),
+        ("msync @A:0xffffffffffffffff", 0),
+        ("msync @A:0xfffffffffffff000", -errno.ENOMEM),
+        ("munmap @A:0xffffffffffffffff", -errno.EINVAL),
+        ("mprotect @A:0xffffffffffffffff prot=r", -errno.ENOMEM),
+        ("madvise @A:0xffffffffffffffff DONTNEED", -errno.EINVAL),
+        ("madvise @A:0xfffffffffffff000 DONTNEED", -errno.EINVAL),
+        ("mincore @A:0xffffffffffffffff", -errno.ENOMEM),
+        ("mmap B 0xffffffffffffffff", -errno.ENOMEM),
+        ("mmap B 0xffffffffffffffff flags=private,anon,hugetlb", -errno.EINVAL),
+        ("mremap A len=0xffffffffffffffff flags=maymove", -errno.EINVAL),
+        ("mremap @A:0xffffffffffffffff len=4K flags=maymove as=B", -errno.EINVAL),
+        ("mremap @A:0xfffffffffffff000 len=4K flags=maymove as=B", -errno.EINVAL),
+        ("brk +0x555500000000000", 0),
+        ("brk +0xffffffffffffffff", -1),
+        ("brk +0xffffaaaaaaaaa000", 0),
+    ],
+)
+def test_lengths_near_the_end_of_64_bits_wrap_as_each_call_adds_them_up(call, result):
+    """Some calls take a length that rounds up to 2^64 for none, others refuse it."""
+    setup = ["brk +4K", "mmap A 64K addr=0x7a00000000 flags=private,anon,fixed", "touch A write"]
+    ran = run_to_nothing(scenario_of([*setup, call]))
+
+    assert (result, 64) == (list(ran.results().values())[-1], rss_of(ran))
+
+
+def test_a_refused_move_has_unmapped_the_new_place_if_the_old_end_wrapped():
+    """The old length overlaps nothing in 64 bits, and is refused after the new place is gone."""
+    move = "mremap @A:0xffffffff00000000 len=4K flags=maymove,fixed addr=0x7b00000000 as=A"
+    ran = run_to_nothing(
+        scenario_of(
+            [
+                "mmap A 64K addr=0x7a00000000 flags=private,anon,fixed",
+                "mmap B 64K addr=0x7b00000000 flags=private,anon,fixed",
+                "touch A write",
+                "touch B write",
+                move,
+            ]
+        )
+    )
+
+    assert (-errno.EINVAL, 124) == (list(ran.results().values())[-1], rss_of(ran))
+
+
+def test_pages_that_get_their_permissions_back_are_as_old_as_before():
+    """mprotect makes nothing young: MADV_COLD flushes only what was touched since the last."""
+    ran = run_to_nothing(
+        scenario_of(
+            [
+                "mmap A 64K addr=0x7d00000000",
+                "touch A write",
+                "madvise A COLD",
+                "mprotect A prot=none",
+                "mprotect A prot=rw",
+                "madvise A COLD",
+                "touch A 0..4 read",
+                "madvise A COLD",
+            ]
+        )
+    )
+
+    assert [16, 16, 4] == [event["pages"] for event in ran.events("tlb_flush")][1:4]
+
+
 def test_faultloop_and_fragment_write_and_give_back():
     """Each round faults every page; what is kept stays resident."""
     ran = run_to_nothing(scenario_of(["mmap A 64K", "faultloop A 0..16 5", "fragment A 0..16 4"]))

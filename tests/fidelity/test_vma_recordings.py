@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from mmactors.errors import UserError
+from mmactors.mm.syscall import mincore, mlock, mremap
+from mmactors.units import PAGE_SIZE
 from mmactors.validate.userland.vma import validate_vma
 
 REFERENCE = Path(__file__).parents[1] / "reference/linux-6.1/userland"
@@ -18,6 +20,29 @@ def test_every_determined_value_is_the_recorded_one(path):
     (result,) = validate_vma(path)
 
     assert (None, None, True) == (result.not_validated, result.first_difference, result.passed)
+
+
+def page_align_that_does_not_wrap(nr_bytes):
+    return -(-nr_bytes // PAGE_SIZE) * PAGE_SIZE
+
+
+@pytest.mark.parametrize(
+    ("case", "module", "name", "broken"),
+    [
+        ("wrap_munlock", mlock, "page_align", page_align_that_does_not_wrap),
+        ("wrap_mremap", mremap, "page_align", page_align_that_does_not_wrap),
+        ("mincore_vvar", mincore, "_can_do_mincore", lambda _vma: True),
+    ],
+)
+def test_a_mechanism_with_one_rule_broken_is_told_from_the_kernel(
+    monkeypatch, case, module, name, broken
+):
+    """Each of these rules is what makes its recording equal."""
+    monkeypatch.setattr(module, name, broken)
+
+    (result,) = validate_vma(REFERENCE / f"vma/{case}.json")
+
+    assert (None, False) == (result.not_validated, result.passed)
 
 
 def test_a_changed_recording_is_told_with_its_place(tmp_path):

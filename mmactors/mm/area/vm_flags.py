@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mmactors.units import PAGE_MASK, PAGE_SIZE
+from mmactors.units import PAGE_MASK, PAGE_SIZE, ULONG_MAX
 
 VM_READ: Final = 0x0000_0001
 
@@ -73,5 +73,5 @@ VM_DATA_DEFAULT_FLAGS: Final = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | V
 
 
 def page_align(nr_bytes: int) -> int:
-    """Round up to whole pages."""
-    return (nr_bytes + PAGE_SIZE - 1) & PAGE_MASK
+    """Round up to whole pages (PAGE_ALIGN): within the last page of 64 bits, that is 0."""
+    return (nr_bytes + PAGE_SIZE - 1) & PAGE_MASK & ULONG_MAX

@@ -62,12 +62,12 @@ from mmactors.mm.area.vmacache import vmacache_invalidate
 from mmactors.mm.fault.populate import Populate
 from mmactors.mm.page_table.page_table import PMD_SIZE
 from mmactors.mm.syscall.munmap import MunmapRequest, do_munmap
-from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 MmapRequest = AreaSearched | MunmapRequest | Populate
 MmapSteps = Generator[MmapRequest, int | None, int]
 
-_MAX_LENGTH: Final = 1 << 64
+_MAX_LFS_FILESIZE: Final = ULONG_MAX >> 1
 
 
 def ksys_mmap(
@@ -90,7 +90,7 @@ def ksys_mmap(
     if flags & MAP_ANONYMOUS:
         file = None
         if flags & MAP_HUGETLB:
-            length = (length + PMD_SIZE - 1) & -PMD_SIZE
+            length = (length + PMD_SIZE - 1) & -PMD_SIZE & ULONG_MAX
     elif file is None:
         return -errno.EBADF
     elif flags & MAP_HUGETLB:
@@ -132,9 +132,9 @@ def do_mmap(
     if not flags & MAP_FIXED:
         address = _round_hint_to_min(mm, address)
     length = page_align(length)
-    if length >= _MAX_LENGTH:
+    if not length:
         return -errno.ENOMEM
-    if pgoff + (length >> PAGE_SHIFT) >= _MAX_LENGTH:
+    if pgoff + (length >> PAGE_SHIFT) > ULONG_MAX:
         return -errno.EOVERFLOW
     if mm.map_count > mm.config.max_map_count:
         return -errno.ENOMEM
@@ -258,7 +258,7 @@ def _file_vm_flags(
     EOVERFLOW: beyond the largest file; EOPNOTSUPP: MAP_SHARED_VALIDATE with a newer flag; EACCES:
     not opened for what is asked; EINVAL: neither shared nor private, or MAP_GROWSDOWN.
     """
-    if (pgoff << PAGE_SHIFT) + length > _MAX_LENGTH >> 1:
+    if pgoff > (_MAX_LFS_FILESIZE - length) >> PAGE_SHIFT:
         return -errno.EOVERFLOW
     kind = flags & MAP_TYPE
     if kind in (MAP_SHARED, MAP_SHARED_VALIDATE):

@@ -39,11 +39,10 @@ from mmactors.mm.area.vma import Vma
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.area.vma_merge import change_vm_flags
 from mmactors.mm.fault.populate import FaultInPages, populate_vma_page_range
-from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 _MAY_SHIFT: Final = 4
 """VM_MAYREAD is VM_READ << 4, and so on."""
-_ADDRESS_END: Final = 1 << 64
 
 
 @frozen(kw_only=True)
@@ -63,7 +62,7 @@ def do_mprotect(mm: MmStruct, *, start: int, length: int, prot: int) -> Mprotect
     """Set the protection of a range; end with 0 or minus the errno.
 
     EINVAL: grows both ways, start not page-aligned, unknown bits, PROT_GROWSDOWN or PROT_GROWSUP
-    on an area that does not; ENOMEM: a gap, one area too many, RLIMIT_DATA, or the promise of
+    on an area that does not; ENOMEM: the range wraps, a gap, one area too many, RLIMIT_DATA, or the promise of
     memory; EACCES: what the area may never have. Areas before the one that failed are changed.
     """
     grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP)
@@ -73,7 +72,7 @@ def do_mprotect(mm: MmStruct, *, start: int, length: int, prot: int) -> Mprotect
     if not length:
         return 0
     end = start + page_align(length)
-    if end >= _ADDRESS_END:
+    if end == start or end > ULONG_MAX:
         return -errno.ENOMEM
     if prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM):
         return -errno.EINVAL
