@@ -61,6 +61,8 @@ class MappedFile:
     """Its file system wants mappings to be aligned for huge pages (ext4: thp_get_unmapped_area)."""
     has_map_pages: bool = True
     """A read fault also maps pages around (vm_ops->map_pages)."""
+    may_be_written: bool = True
+    """The process owns the file or could open it for writing, whatever it opened it for."""
     wants_writenotify: bool = False
     """Its file system wants to know when a shared page is first written (page_mkwrite)."""
 
