@@ -24,8 +24,8 @@ BrkSteps = Generator[BrkRequest, int | None, int]
 def do_brk(mm: MmStruct, brk: int) -> BrkSteps:
     """Move the end of the heap to byte `brk`; end with the new end, or the old one if refused.
 
-    The end of its last page wraps. Refused: below its start, beyond RLIMIT_DATA, RLIMIT_AS or the promise of memory, into the gap
-    below another area, or one area too many.
+    Refused: below its start, beyond RLIMIT_DATA, RLIMIT_AS or the promise of memory, into the gap
+    below another area, or one area too many. The end of the last page wraps in 64 bits.
     """
     if brk < mm.start_brk:
         return mm.brk

@@ -48,9 +48,10 @@ MlockSteps = Generator[MlockRequest, int | None, int]
 def do_mlock(mm: MmStruct, *, start: int, length: int, flags: int = 0) -> MlockSteps:
     """Do mlock, or mlock2 with its flags; end with 0 or minus the errno.
 
-    A length that rounds up to 2^64 counts as none. EINVAL: unknown flags, or the range wraps; EPERM: nothing may be locked; ENOMEM: beyond
-    RLIMIT_MEMLOCK, a gap, one area too many, or pages that cannot be made present; EAGAIN: no
-    memory for them. What was locked before an error stays locked.
+    A length that rounds up to 2^64 counts as none. EINVAL: unknown flags, or the range wraps;
+    EPERM: nothing may be locked; ENOMEM: beyond RLIMIT_MEMLOCK, a gap, one area too many, or pages
+    that cannot be made present; EAGAIN: no memory for them. What was locked before an error stays
+    locked.
     """
     if flags & ~MLOCK_ONFAULT:
         return -errno.EINVAL

@@ -61,9 +61,10 @@ MprotectSteps = Generator[MprotectRequest, int | None, int]
 def do_mprotect(mm: MmStruct, *, start: int, length: int, prot: int) -> MprotectSteps:
     """Set the protection of a range; end with 0 or minus the errno.
 
-    EINVAL: grows both ways, start not page-aligned, unknown bits, PROT_GROWSDOWN or PROT_GROWSUP
-    on an area that does not; ENOMEM: the range wraps, a gap, one area too many, RLIMIT_DATA, or the promise of
-    memory; EACCES: what the area may never have. Areas before the one that failed are changed.
+    EINVAL: grows both ways, start not page-aligned, unknown bits, PROT_GROWSDOWN or PROT_GROWSUP on
+    an area that does not; ENOMEM: the range wraps, a gap, one area too many, RLIMIT_DATA, or the
+    promise of memory; EACCES: what the area may never have. Areas before the one that failed are
+    changed.
     """
     grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP)
     prot &= ~grows

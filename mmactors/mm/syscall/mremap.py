@@ -85,9 +85,10 @@ def do_mremap(
 ) -> MremapSteps:
     """Resize or move a mapping; end with its address, or minus the errno.
 
-    Lengths that round up to 2^64 count as none. EINVAL: unknown flags, MREMAP_FIXED without MREMAP_MAYMOVE, MREMAP_DONTUNMAP with another
-    length, an address not page-aligned, no new length, places that overlap, no old length of
-    private memory; EFAULT: not one area; EAGAIN: RLIMIT_MEMLOCK; ENOMEM: no room, limits.
+    Lengths that round up to 2^64 count as none. EINVAL: unknown flags, MREMAP_FIXED without
+    MREMAP_MAYMOVE, MREMAP_DONTUNMAP with another length, an address not page-aligned, no new
+    length, places that overlap, no old length of private memory; EFAULT: not one area; EAGAIN:
+    RLIMIT_MEMLOCK; ENOMEM: no room, limits.
     """
     if flags & ~(MREMAP_FIXED | MREMAP_MAYMOVE | MREMAP_DONTUNMAP):
         return -errno.EINVAL

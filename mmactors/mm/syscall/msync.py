@@ -39,9 +39,9 @@ MsyncSteps = Generator[SyncFileRange | LockForReading, int | None, int]
 def do_msync(mm: MmStruct, *, start: int, length: int, flags: int) -> MsyncSteps:
     """Write a range back; end with 0 or minus the errno.
 
-    A length that rounds up to 2^64 counts as none. EINVAL: unknown flags, MS_ASYNC and MS_SYNC at once, start not page-aligned; ENOMEM: a gap,
-    after the areas behind it were written, too, or the range wraps; EBUSY: MS_INVALIDATE on locked
-    memory.
+    A length that rounds up to 2^64 counts as none. EINVAL: unknown flags, MS_ASYNC and MS_SYNC at
+    once, start not page-aligned; ENOMEM: a gap, after the areas behind it were written, too, or the
+    range wraps; EBUSY: MS_INVALIDATE on locked memory.
     """
     if flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) or start % PAGE_SIZE:
         return -errno.EINVAL
