@@ -280,6 +280,38 @@ def test_behind_the_end_of_a_file_is_a_bus_error():
 
 
 @pytest.mark.parametrize(
+    ("touches", "nr_tables"),
+    [
+        (["touch A 4..5 read"], 1),
+        (["touch A 4..5 write"], 1),
+        (["touch B 4..5 write"], 1),
+        (["touch A 4..5 read", "touch B 4..5 read", "touch B 5..6 write"], 2),
+        (["touch A 0..1 write"], 2),
+        (["touch A 0..1 write", "touch B 4..5 read"], 4),
+        (["touch A 0..1 write", "touch B 4..5 write"], 3),
+    ],
+)
+def test_a_bus_error_leaves_only_upper_tables(touches, nr_tables):
+    """The lowest table comes with the first page; a read maps what is cached around first."""
+
+    def nr_tables_after(operations):
+        setup = [
+            "touch @stack-4K:4K write",
+            "open f /tmp/data create",
+            "ftruncate f 4K",
+            "mmap A 64K addr=0x7a00000000 flags=shared,fixed file=f",
+            "mmap B 64K addr=0x7b00000000 flags=private,fixed file=f",
+            "mmap C 4K addr=0x7000000000 flags=private,anon,fixed",
+            "touch C write",
+        ]
+        end = ["unlink /tmp/data", "close f"]
+        ran = run_to_nothing(scenario_of([*setup, *operations, *end]))
+        return int(final_status(ran)["VmPTE"].split()[0]) // 4
+
+    assert nr_tables == nr_tables_after(touches) - nr_tables_after([])
+
+
+@pytest.mark.parametrize(
     ("call", "error"),
     [
         ("mprotect @A+0x1:4K prot=r", errno.EINVAL),

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from mmactors.errors import UserError
+from mmactors.mm.fault import file_fault
+from mmactors.mm.fault.fault import VM_FAULT_SIGBUS
 from mmactors.mm.syscall import mincore, mlock, mremap
 from mmactors.units import PAGE_SIZE
 from mmactors.validate.userland.vma import validate_vma
@@ -26,11 +28,17 @@ def page_align_that_does_not_wrap(nr_bytes):
     return -(-nr_bytes // PAGE_SIZE) * PAGE_SIZE
 
 
+def insert_no_pfn(_mm, _vma, _fault):
+    yield from ()
+    return VM_FAULT_SIGBUS
+
+
 @pytest.mark.parametrize(
     ("case", "module", "name", "broken"),
     [
         ("wrap_munlock", mlock, "page_align", page_align_that_does_not_wrap),
         ("wrap_mremap", mremap, "page_align", page_align_that_does_not_wrap),
+        ("touch_vvar", file_fault, "_insert_pfn", insert_no_pfn),
         ("mincore_vvar", mincore, "_can_do_mincore", lambda _vma: True),
     ],
 )

@@ -73,7 +73,7 @@ class SpecialMapping:
 
     name: str
     pages: tuple[int, ...] = ()
-    """Their frames; none: faults there are not served."""
+    """Their frames; behind them is SIGBUS, as in the parts of [vvar] that only some guests have."""
 
 
 def shmem_zero_setup(length: int) -> MappedFile:

@@ -34,8 +34,10 @@ from mmactors.mm.fault.fault import (
 )
 from mmactors.mm.fault.file_fault import do_fault
 from mmactors.mm.fault.swap_fault import do_swap_page
+from mmactors.mm.fault.vm_fault import VmFault
 from mmactors.mm.fault.wp_page import do_wp_page
 from mmactors.mm.page_table.entry import is_none
+from mmactors.mm.page_table.page_table import PMD_LEVEL
 from mmactors.mm.page_table.swap_entry import is_swap_pte
 from mmactors.mm.request import UNLOCK_PTES, LockPtes
 from mmactors.mm.vmstat import PGFAULT, TASK_RSS_EVENTS_THRESH
@@ -128,20 +130,12 @@ def handle_mm_fault(
     if table.wants_step():
         yield from table.read_step(address)
     index = table.pte_offset(address)
-    if index is None:
-        entry = 0
-        index = yield from table.alloc(address)
-        if index is None:
-            return VM_FAULT_OOM
-    else:
-        entry = table.memory.view[index]
-    if is_none(entry):
+    entry = 0 if index is None else table.memory.view[index]
+    if index is None or is_none(entry):
         if is_anonymous(vma):
-            # A recorded program's pages are private copies from the first touch on.
-            is_new = is_write or vma.vm_file is not None
-            steps = do_anonymous_page(context, mm, vma, address, index, is_write=is_new)
+            steps = _do_untouched(context, mm, vma, address, index, is_write=is_write)
         else:
-            steps = do_fault(context, mm, vma, address, index, is_write=is_write)
+            steps = _do_unmapped(context, mm, vma, address, index, is_write=is_write)
     elif is_swap_pte(entry):
         steps = do_swap_page(mm, index)
     else:
@@ -154,6 +148,43 @@ def handle_mm_fault(
     elif not fault & VM_FAULT_ERROR:
         task.min_flt += 1
     return fault
+
+
+def _do_untouched(
+    context: FaultContext,
+    mm: MmStruct,
+    vma: Vma,
+    address: int,
+    index: int | None,
+    *,
+    is_write: bool,
+) -> FaultSteps:
+    """Add all tables that are missing, then the page."""
+    if index is None:
+        index = yield from mm.page_table.alloc(address)
+        if index is None:
+            return VM_FAULT_OOM
+    # A recorded program's pages are private copies from the first touch on.
+    is_new = is_write or vma.vm_file is not None
+    return (yield from do_anonymous_page(context, mm, vma, address, index, is_write=is_new))
+
+
+def _do_unmapped(
+    context: FaultContext,
+    mm: MmStruct,
+    vma: Vma,
+    address: int,
+    index: int | None,
+    *,
+    is_write: bool,
+) -> FaultSteps:
+    """Add the upper tables; that of the entry comes when there is something to map."""
+    fault = VmFault(table=mm.page_table, address=address, pte=index)
+    if index is None:
+        fault.pmd = yield from mm.page_table.alloc(address, PMD_LEVEL)
+        if fault.pmd is None:
+            return VM_FAULT_OOM
+    return (yield from do_fault(context, mm, vma, fault, is_write=is_write))
 
 
 def begin_fault(context: FaultContext, mm: MmStruct) -> None:
