@@ -10,6 +10,7 @@ from collections.abc import Generator
 
 from attrs import define
 
+from mmactors.arch.pte import TABLE_SHIFT, pte_pfn, table_index
 from mmactors.label import Label, Mode, pte
 from mmactors.mm.page_table.page_table import (
     PTE_LEVEL,
@@ -52,8 +53,9 @@ class VmFault:
                 yield Label("install a table", ((pte(self.pmd), Mode.WRITE),))
             if self.table.install(self.pmd, level=PTE_LEVEL, pfn=self.prealloc_pte):
                 self.prealloc_pte = None
+            below = pte_pfn(self.table.memory.view[self.pmd])
+            self.pte = (below << TABLE_SHIFT) + table_index(self.address, PTE_LEVEL)
             yield UnlockTables()
-            self.pte = self.table.pte_offset(self.address)
         assert self.pte is not None, "the table is there now"
         return self.pte
 
