@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from mmactors.errors import UserError
+from mmactors.mm.area import pgprot
+from mmactors.mm.area.pkeys import Pkeys
 from mmactors.mm.fault import file_fault
 from mmactors.mm.fault.fault import VM_FAULT_SIGBUS
 from mmactors.mm.syscall import mincore, mlock, mremap
@@ -34,19 +36,21 @@ def insert_no_pfn(_mm, _vma, _fault):
 
 
 @pytest.mark.parametrize(
-    ("case", "module", "name", "broken"),
+    ("case", "place", "name", "broken"),
     [
         ("wrap_munlock", mlock, "page_align", page_align_that_does_not_wrap),
         ("wrap_mremap", mremap, "page_align", page_align_that_does_not_wrap),
+        ("exec_only", Pkeys, "with_execute_only", lambda keys: keys),
+        ("exec_only", pgprot, "arch_vma_access_permitted", lambda *_, **__: True),
         ("touch_vvar", file_fault, "_insert_pfn", insert_no_pfn),
         ("mincore_vvar", mincore, "_can_do_mincore", lambda _vma: True),
     ],
 )
 def test_a_mechanism_with_one_rule_broken_is_told_from_the_kernel(
-    monkeypatch, case, module, name, broken
+    monkeypatch, case, place, name, broken
 ):
     """Each of these rules is what makes its recording equal."""
-    monkeypatch.setattr(module, name, broken)
+    monkeypatch.setattr(place, name, broken)
 
     (result,) = validate_vma(REFERENCE / f"vma/{case}.json")
 

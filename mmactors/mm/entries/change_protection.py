@@ -15,6 +15,7 @@ from mmactors.arch.pte import (
     NX,
     PFN_MASK,
     PFN_SHIFT,
+    PKEY_MASK,
     PRESENT,
     PROTNONE,
     RW,
@@ -101,7 +102,7 @@ def pte_needs_flush(old: int, new: int) -> bool:
     if not old & PRESENT:
         return False
     changed = old ^ new
-    return changed & old & (DIRTY | PRESENT) != 0 or changed & (RW | USER | NX) != 0
+    return changed & old & (DIRTY | PRESENT) != 0 or changed & (RW | USER | NX | PKEY_MASK) != 0
 
 
 def _can_change_writable(pages: PageColumns, vma: Vma, entry: int) -> bool:

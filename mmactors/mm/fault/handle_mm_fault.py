@@ -16,6 +16,7 @@ from mmactors.label import Label, Mode, areas, page, pte, rss
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.pgprot import access_error
+from mmactors.mm.area.pkeys import arch_vma_access_permitted
 from mmactors.mm.area.stack import expand_stack
 from mmactors.mm.area.vm_flags import VM_GROWSDOWN, VM_WRITE
 from mmactors.mm.area.vma import Vma
@@ -47,6 +48,7 @@ SIGKILL: Final = 9
 SIGSEGV: Final = 11
 SEGV_MAPERR: Final = 1
 SEGV_ACCERR: Final = 2
+SEGV_PKUERR: Final = 4
 BUS_ADRERR: Final = 2
 
 
@@ -80,6 +82,7 @@ def do_user_addr_fault(
     *,
     is_write: bool,
     is_protection: bool,
+    is_fetch: bool = False,
     is_tried: bool = False,
 ) -> UserFaultSteps:
     """Serve a fault; end with the signal or None, and the VM_FAULT_ bits, 0 if none was handled.
@@ -95,14 +98,23 @@ def do_user_addr_fault(
         vma = yield from _extend_vma(mm, address)
     if vma is None:
         return FaultSignal(number=SIGSEGV, code=SEGV_MAPERR, address=address), 0
-    if access_error(vma.vm_flags, is_write=is_write, is_protection=is_protection):
-        return FaultSignal(number=SIGSEGV, code=SEGV_ACCERR, address=address), 0
+    vm_flags = vma.vm_flags
+    if access_error(vm_flags, is_write=is_write, is_protection=is_protection, is_fetch=is_fetch):
+        is_permitted = arch_vma_access_permitted(vm_flags, is_fetch=is_fetch)
+        code = SEGV_ACCERR if is_permitted else SEGV_PKUERR
+        return FaultSignal(number=SIGSEGV, code=code, address=address), 0
     fault = yield from handle_mm_fault(
         context, mm, vma, address, is_write=is_write, is_tried=is_tried
     )
     if fault & VM_FAULT_RETRY:
         again = do_user_addr_fault(
-            context, mm, address, is_write=is_write, is_protection=is_protection, is_tried=True
+            context,
+            mm,
+            address,
+            is_write=is_write,
+            is_protection=is_protection,
+            is_fetch=is_fetch,
+            is_tried=True,
         )
         return (yield from again)
     if fault & VM_FAULT_SIGBUS:

@@ -8,7 +8,7 @@ result, an address, 0, or minus the errno. The caller holds mmap_lock for writin
 - the requests of mm/area/vma_adjust.py with None;
 - `Populate` with 0, after it let go of mmap_lock; see mm/fault/populate.py.
 
-Left out: huge pages (there are none to map), protection keys, sealed and append-only files, file
+Left out: huge pages (there are none to map), sealed and append-only files, file
 systems mounted noexec, 32-bit programs.
 """
 
@@ -40,6 +40,7 @@ from mmactors.mm.area.mman import (
     PROT_WRITE,
 )
 from mmactors.mm.area.overcommit import OVERCOMMIT_NEVER
+from mmactors.mm.area.pkeys import ARCH_DEFAULT_PKEY, vm_pkey_flags
 from mmactors.mm.area.unmapped_area import AreaSearched, get_unmapped_area
 from mmactors.mm.area.vm_flags import (
     VM_ACCOUNT,
@@ -147,7 +148,8 @@ def do_mmap(
         return -errno.EINVAL
     if flags & MAP_FIXED_NOREPLACE and mm.tree.in_range(address, address + length):
         return -errno.EEXIST
-    vm_flags = calc_vm_prot_bits(prot) | calc_vm_flag_bits(flags)
+    pkey = mm.execute_only_pkey() if prot == PROT_EXEC else ARCH_DEFAULT_PKEY
+    vm_flags = calc_vm_prot_bits(prot) | vm_pkey_flags(pkey) | calc_vm_flag_bits(flags)
     vm_flags |= mm.def_flags | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
     if flags & MAP_LOCKED and not mm.can_do_mlock():
         return -errno.EPERM
