@@ -356,6 +356,8 @@ def test_a_refused_call_says_why_and_the_program_goes_on(call, error):
         ("mremap A len=0xffffffffffffffff flags=maymove", -errno.EINVAL),
         ("mremap @A:0xffffffffffffffff len=4K flags=maymove as=B", -errno.EINVAL),
         ("mremap @A:0xfffffffffffff000 len=4K flags=maymove as=B", -errno.EINVAL),
+        ("idle @A:0xffffffffffffffff", 16),
+        ("faultloop @A:0xffffffffffffffff 1", 1),
         ("brk +0x555500000000000", 0),
         ("brk +0xffffffffffffffff", -1),
         ("brk +0xffffaaaaaaaaa000", 0),

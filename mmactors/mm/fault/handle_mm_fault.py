@@ -145,7 +145,13 @@ def handle_mm_fault(
     entry = 0 if index is None else table.memory.view[index]
     if index is None or is_none(entry):
         if is_anonymous(vma):
-            steps = _do_untouched(context, mm, vma, address, index, is_write=is_write)
+            if index is None:
+                index = yield from table.alloc(address)
+                if index is None:
+                    return VM_FAULT_OOM
+            # A recorded program's pages are private copies from the first touch on.
+            is_new = is_write or vma.vm_file is not None
+            steps = do_anonymous_page(context, mm, vma, address, index, is_write=is_new)
         else:
             steps = _do_unmapped(context, mm, vma, address, index, is_write=is_write)
     elif is_swap_pte(entry):
@@ -160,25 +166,6 @@ def handle_mm_fault(
     elif not fault & VM_FAULT_ERROR:
         task.min_flt += 1
     return fault
-
-
-def _do_untouched(
-    context: FaultContext,
-    mm: MmStruct,
-    vma: Vma,
-    address: int,
-    index: int | None,
-    *,
-    is_write: bool,
-) -> FaultSteps:
-    """Add all tables that are missing, then the page."""
-    if index is None:
-        index = yield from mm.page_table.alloc(address)
-        if index is None:
-            return VM_FAULT_OOM
-    # A recorded program's pages are private copies from the first touch on.
-    is_new = is_write or vma.vm_file is not None
-    return (yield from do_anonymous_page(context, mm, vma, address, index, is_write=is_new))
 
 
 def _do_unmapped(
