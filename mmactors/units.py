@@ -17,6 +17,8 @@ TIB: Final = 1 << 40
 PAGE_SHIFT: Final = 12
 PAGE_SIZE: Final = 1 << PAGE_SHIFT
 PAGE_MASK: Final = ~(PAGE_SIZE - 1)
+ULONG_MAX: Final = (1 << 64) - 1
+"""The largest argument of a system call; sums of them wrap behind it, where the kernel's do."""
 
 US: Final = 1_000
 MS: Final = 1_000_000

@@ -85,7 +85,7 @@ class Task:
 
 @define(eq=False, repr=False)
 class Guest:
-    """A machine with one CPU."""
+    """A machine with one CPU, which has protection keys."""
 
     rules: Rules = field(factory=Rules)
     wired: Any = field(init=False)
@@ -93,7 +93,11 @@ class Guest:
 
     def __attrs_post_init__(self):
         scenario = scenario_of(
-            size=64 * MIB, quantum_ns=0, driver="inline", kernel=KernelConfig(rules=self.rules)
+            size=64 * MIB,
+            pku=True,
+            quantum_ns=0,
+            driver="inline",
+            kernel=KernelConfig(rules=self.rules),
         )
         engine = make_engine(scenario, None)
         self.wired = wire(scenario, engine=engine, sink=None, before_exit=lambda _process: None)

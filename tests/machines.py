@@ -35,6 +35,7 @@ def scenario_of(
     cpus: int = 1,
     size: int = 64 * MIB,
     nr_nodes: int = 1,
+    pku: bool = False,
     hardware: HardwareConfig | None = None,
     kernel: KernelConfig | None = None,
     **engine: Any,
@@ -46,6 +47,7 @@ def scenario_of(
     return Scenario(
         machine=MachineConfig(
             cpus=cpus,
+            pku=pku,
             memory=MemoryConfig(
                 size=size, nr_nodes=nr_nodes, kernel_image=4 * MIB, initramfs=4 * MIB
             ),

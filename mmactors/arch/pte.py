@@ -21,6 +21,9 @@ PROTNONE: Final = GLOBAL
 SPECIAL: Final = 1 << 9
 """_PAGE_BIT_SOFTW1: no struct page behind it for rmap (the zero page)."""
 NX: Final = -(1 << 63)
+PKEY_SHIFT: Final = 59
+PKEY_MASK: Final = 0xF << PKEY_SHIFT
+"""The protection key (_PAGE_PKEY_MASK), in entries that map pages."""
 PFN_MASK: Final = 0x000F_FFFF_FFFF_F000
 PFN_SHIFT: Final = 12
 

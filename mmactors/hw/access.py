@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmactors.arch.jit import compiled
-from mmactors.arch.pte import DIRTY, NX, PFN_MASK, RW, USER
+from mmactors.arch.pte import DIRTY, NX, PFN_MASK, PKEY_MASK, RW, USER
 from mmactors.arch.trace import COUNT_SHIFT, KIND_MASK, MODIFY, SIZE_MASK, SIZE_SHIFT, STORE
 from mmactors.arch.trace import FETCH as FETCH_KIND
 from mmactors.hw.cache import (
@@ -361,7 +361,7 @@ def run(
         entry = max(state[slot], 0)
         needs = store_bits if is_store else load_bits
         least = store_state if is_store else load_state
-        key = _recall(state, entry, address, pcid_bits, needs, needs, unmapped)
+        key = _recall(state, entry, address, pcid_bits, needs | PKEY_MASK, needs, unmapped)
         if watched is not None and key >= 0 and is_stale(state, watched, entry, is_store):
             key = -1
         physical = key >> data_shift

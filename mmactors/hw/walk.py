@@ -7,7 +7,9 @@ but the words of physical memory.
 `watched` is the generation column again if a walk is to stop (STALE) at a walk-cache entry that
 outlived its table, and None if not: each is compiled for itself.
 
-Left out: protection keys, SMEP and SMAP, reserved bits, memory types. CR0.WP is set, EFER.NXE too.
+Data accesses pass only where the page's protection key is 0: PKRU is what Linux gives a new program
+(4.6.2). Left out: other values of PKRU, SMEP and SMAP, reserved bits, memory types. CR0.WP is set,
+EFER.NXE too.
 """
 
 from typing import Final
@@ -21,6 +23,7 @@ from mmactors.arch.pte import (
     DIRTY,
     NX,
     PFN_MASK,
+    PKEY_MASK,
     PRESENT,
     PSE,
     RW,
@@ -63,6 +66,7 @@ ERROR_PROTECTION: Final = 1
 ERROR_WRITE: Final = 2
 ERROR_USER: Final = 4
 ERROR_INSTRUCTION: Final = 16
+ERROR_PKEY: Final = 32
 """Bits of the page-fault error code (SDM volume 3, 4.7)."""
 
 STALE: Final = 1 << 32
@@ -77,6 +81,8 @@ def is_allowed(pte: int, kind_bits: int) -> bool:
     if kind_bits & ERROR_WRITE and not pte & RW:
         return False
     if kind_bits & ERROR_USER and not pte & USER:
+        return False
+    if pte & PKEY_MASK and not kind_bits & ERROR_INSTRUCTION:
         return False
     return not (kind_bits & ERROR_INSTRUCTION and pte < 0)
 
@@ -143,6 +149,8 @@ def walk(
                 fill(state, base, tag, combined, born, now_ns, state[row + TICK])
         level -= 1
     if not is_allowed(combined, kind_bits):
+        if combined & PKEY_MASK and not kind_bits & ERROR_INSTRUCTION:
+            kind_bits |= ERROR_PKEY
         return -1 - (kind_bits | ERROR_PROTECTION)
     wanted = ACCESSED | (DIRTY if kind_bits & ERROR_WRITE else 0)
     if entry & wanted != wanted:

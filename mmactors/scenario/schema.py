@@ -66,6 +66,11 @@ class MachineConfig:
     """The simulated machine: processors, memory, caches and TLBs."""
 
     cpus: int = option(1, doc="Number of CPUs, numbered from 0.", minimum=1, maximum=MAX_CPUS)
+    pku: bool = option(
+        False,
+        doc="The CPUs have protection keys for user pages: memory mapped or protected with "
+        "`prot=x` alone can be executed, but not read.",
+    )
     memory: MemoryConfig = option(
         factory=MemoryConfig, doc="Physical memory and what boot makes of it."
     )

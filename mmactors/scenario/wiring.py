@@ -140,6 +140,7 @@ def wire(
             policy=scenario.kernel.overcommit.after_boot(_free_pages(allocator)),
             smp_processor_id=partial(_processor_id, engine),
         ),
+        pku=config.pku,
         tables_by_rcu=scenario.kernel.tables_by_rcu,
         fail_page_alloc=scenario.kernel.fail_page_alloc,
         rules=rules,

@@ -280,6 +280,38 @@ def test_behind_the_end_of_a_file_is_a_bus_error():
 
 
 @pytest.mark.parametrize(
+    ("touches", "nr_tables"),
+    [
+        (["touch A 4..5 read"], 1),
+        (["touch A 4..5 write"], 1),
+        (["touch B 4..5 write"], 1),
+        (["touch A 4..5 read", "touch B 4..5 read", "touch B 5..6 write"], 2),
+        (["touch A 0..1 write"], 2),
+        (["touch A 0..1 write", "touch B 4..5 read"], 4),
+        (["touch A 0..1 write", "touch B 4..5 write"], 3),
+    ],
+)
+def test_a_bus_error_leaves_only_upper_tables(touches, nr_tables):
+    """The lowest table comes with the first page; a read maps what is cached around first."""
+
+    def nr_tables_after(operations):
+        setup = [
+            "touch @stack-4K:4K write",
+            "open f /tmp/data create",
+            "ftruncate f 4K",
+            "mmap A 64K addr=0x7a00000000 flags=shared,fixed file=f",
+            "mmap B 64K addr=0x7b00000000 flags=private,fixed file=f",
+            "mmap C 4K addr=0x7000000000 flags=private,anon,fixed",
+            "touch C write",
+        ]
+        end = ["unlink /tmp/data", "close f"]
+        ran = run_to_nothing(scenario_of([*setup, *operations, *end]))
+        return int(final_status(ran)["VmPTE"].split()[0]) // 4
+
+    assert nr_tables == nr_tables_after(touches) - nr_tables_after([])
+
+
+@pytest.mark.parametrize(
     ("call", "error"),
     [
         ("mprotect @A+0x1:4K prot=r", errno.EINVAL),
@@ -300,6 +332,81 @@ def test_a_refused_call_says_why_and_the_program_goes_on(call, error):
 
     assert -error == list(ran.results().values())[1]
     assert "4 kB" == final_status(ran)["VmRSS"]
+
+
+@pytest.mark.parametrize(
+    ("call", "result"),
+    [
+        ("mlock @A:0xffffffffffffffff", 0),
+        ("mlock @A+1:0xffffffffffffffff", 0),
+        ("mlock @A:0xfffffffffffff000", -errno.EINVAL),
+        ("mlock2 @A:0xfffffffffffff001", 0),
+        ("munlock @0x7b00000000:0xffffffffffffffff", 0),
+        ("munlock @A+1:0xfffffffffffff000", 0),
+        ("munlock @A:0xfffffffffffff000", -errno.EINVAL),
+        ("msync @A:0xffffffffffffffff", 0),
+        ("msync @A:0xfffffffffffff000", -errno.ENOMEM),
+        ("munmap @A:0xffffffffffffffff", -errno.EINVAL),
+        ("mprotect @A:0xffffffffffffffff prot=r", -errno.ENOMEM),
+        ("madvise @A:0xffffffffffffffff DONTNEED", -errno.EINVAL),
+        ("madvise @A:0xfffffffffffff000 DONTNEED", -errno.EINVAL),
+        ("mincore @A:0xffffffffffffffff", -errno.ENOMEM),
+        ("mmap B 0xffffffffffffffff", -errno.ENOMEM),
+        ("mmap B 0xffffffffffffffff flags=private,anon,hugetlb", -errno.EINVAL),
+        ("mremap A len=0xffffffffffffffff flags=maymove", -errno.EINVAL),
+        ("mremap @A:0xffffffffffffffff len=4K flags=maymove as=B", -errno.EINVAL),
+        ("mremap @A:0xfffffffffffff000 len=4K flags=maymove as=B", -errno.EINVAL),
+        ("idle @A:0xffffffffffffffff", 16),
+        ("faultloop @A:0xffffffffffffffff 1", 1),
+        ("brk +0x555500000000000", 0),
+        ("brk +0xffffffffffffffff", -1),
+        ("brk +0xffffaaaaaaaaa000", 0),
+    ],
+)
+def test_lengths_near_the_end_of_64_bits_wrap_as_each_call_adds_them_up(call, result):
+    """Some calls take a length that rounds up to 2^64 for none, others refuse it."""
+    setup = ["brk +4K", "mmap A 64K addr=0x7a00000000 flags=private,anon,fixed", "touch A write"]
+    ran = run_to_nothing(scenario_of([*setup, call]))
+
+    assert (result, 64) == (list(ran.results().values())[-1], rss_of(ran))
+
+
+def test_a_refused_move_has_unmapped_the_new_place_if_the_old_end_wrapped():
+    """The old length overlaps nothing in 64 bits, and is refused after the new place is gone."""
+    move = "mremap @A:0xffffffff00000000 len=4K flags=maymove,fixed addr=0x7b00000000 as=A"
+    ran = run_to_nothing(
+        scenario_of(
+            [
+                "mmap A 64K addr=0x7a00000000 flags=private,anon,fixed",
+                "mmap B 64K addr=0x7b00000000 flags=private,anon,fixed",
+                "touch A write",
+                "touch B write",
+                move,
+            ]
+        )
+    )
+
+    assert (-errno.EINVAL, 124) == (list(ran.results().values())[-1], rss_of(ran))
+
+
+def test_pages_that_get_their_permissions_back_are_as_old_as_before():
+    """mprotect makes nothing young: MADV_COLD flushes only what was touched since the last."""
+    ran = run_to_nothing(
+        scenario_of(
+            [
+                "mmap A 64K addr=0x7d00000000",
+                "touch A write",
+                "madvise A COLD",
+                "mprotect A prot=none",
+                "mprotect A prot=rw",
+                "madvise A COLD",
+                "touch A 0..4 read",
+                "madvise A COLD",
+            ]
+        )
+    )
+
+    assert [16, 16, 4] == [event["pages"] for event in ran.events("tlb_flush")][1:4]
 
 
 def test_faultloop_and_fragment_write_and_give_back():

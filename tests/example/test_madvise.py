@@ -6,6 +6,7 @@ import pytest
 from areas import PLACE, Areas, pages
 
 from mmactors.mm.area import mman
+from mmactors.mm.area.mapped_file import MappedFile, Mapping
 from mmactors.mm.area.vm_flags import VM_DONTCOPY, VM_RAND_READ, VM_SEQ_READ, VM_WIPEONFORK
 from mmactors.mm.syscall.madvise import do_madvise, needs_write_lock
 from mmactors.mm.syscall.mincore import do_mincore
@@ -145,3 +146,15 @@ def test_mincore_ends_at_a_gap(areas):
     error, resident = do_mincore(areas.mm, **pages(0, 3))
 
     assert (-errno.ENOMEM, [False, True]) == (error, resident.tolist())
+
+
+def test_mincore_tells_nothing_of_pages_that_are_not_the_process_s_to_know(areas):
+    """Files it could not write, and pages of the kernel, look wholly resident."""
+    mapping = Mapping(dev=(8, 1), inode=7, size_bytes=2 * PAGE_SIZE)
+    areas.map(0, 2, file=MappedFile(mapping=mapping, path="/lib/libc.so", may_be_written=False))
+    areas.map(2, 2, file=MappedFile(mapping=mapping, path="/lib/libc.so"))
+    areas.map(4, 2)
+
+    error, resident = do_mincore(areas.mm, **pages(0, 6))
+
+    assert (0, [True, True, False, False, False, False]) == (error, resident.tolist())

@@ -249,6 +249,18 @@ def test_a_mapping_of_smaps():
     assert expected == text
 
 
+def test_an_area_shows_its_protection_key_where_the_cpus_have_them():
+    """The line stands before the flags, also for the key of all other memory."""
+    keys = [
+        smaps_text([VmaView(start=0, end=PAGE_SIZE, vm_flags=4, protection_key=key)])
+        for key in (0, 1)
+    ]
+
+    assert [f"ProtectionKey:         {key}\nVmFlags: ex \n" for key in (0, 1)] == [
+        text[text.index("Prot") :] for text in keys
+    ]
+
+
 def test_a_flag_without_a_name_is_shown_as_such():
     """Bit 11 means nothing in 6.1; protection keys have their own line."""
     vma = VmaView(start=0, end=PAGE_SIZE, vm_flags=1 | 1 << 11 | 1 << 33 | 1 << 37)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mmactors.mm.fault import handle_mm_fault
+from mmactors.mm.page_table.page_table import PTE_LEVEL
 from mmactors.validate.userland.faults import validate_faults
 
 REFERENCE = Path(__file__).parents[1] / "reference/linux-6.1/userland/faults"
@@ -16,6 +18,17 @@ def test_every_counter_is_the_recorded_one(path):
     (result,) = validate_faults(path)
 
     assert (None, None, True) == (result.not_validated, result.first_difference, result.passed)
+
+
+def test_a_machine_whose_faults_begin_with_the_lowest_table_does_not_pass(monkeypatch):
+    """SIGBUS would leave a table where the kernel has none."""
+    monkeypatch.setattr(handle_mm_fault, "PMD_LEVEL", PTE_LEVEL)
+
+    (result,) = validate_faults(REFERENCE / "sigbus_no_table.json")
+
+    assert not result.passed
+    assert result.first_difference is not None
+    assert "VmPTE" in result.first_difference
 
 
 def test_a_number_that_no_phase_explains_is_a_difference(tmp_path):

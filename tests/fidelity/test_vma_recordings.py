@@ -6,6 +6,12 @@ from pathlib import Path
 import pytest
 
 from mmactors.errors import UserError
+from mmactors.mm.area import pgprot
+from mmactors.mm.area.pkeys import Pkeys
+from mmactors.mm.fault import file_fault
+from mmactors.mm.fault.fault import VM_FAULT_SIGBUS
+from mmactors.mm.syscall import mincore, mlock, mremap
+from mmactors.units import PAGE_SIZE
 from mmactors.validate.userland.vma import validate_vma
 
 REFERENCE = Path(__file__).parents[1] / "reference/linux-6.1/userland"
@@ -18,6 +24,37 @@ def test_every_determined_value_is_the_recorded_one(path):
     (result,) = validate_vma(path)
 
     assert (None, None, True) == (result.not_validated, result.first_difference, result.passed)
+
+
+def page_align_that_does_not_wrap(nr_bytes):
+    return -(-nr_bytes // PAGE_SIZE) * PAGE_SIZE
+
+
+def insert_no_pfn(_mm, _vma, _fault):
+    yield from ()
+    return VM_FAULT_SIGBUS
+
+
+@pytest.mark.parametrize(
+    ("case", "place", "name", "broken"),
+    [
+        ("wrap_munlock", mlock, "page_align", page_align_that_does_not_wrap),
+        ("wrap_mremap", mremap, "page_align", page_align_that_does_not_wrap),
+        ("exec_only", Pkeys, "with_execute_only", lambda keys: keys),
+        ("exec_only", pgprot, "arch_vma_access_permitted", lambda *_, **__: True),
+        ("touch_vvar", file_fault, "_insert_pfn", insert_no_pfn),
+        ("mincore_vvar", mincore, "_can_do_mincore", lambda _vma: True),
+    ],
+)
+def test_a_mechanism_with_one_rule_broken_is_told_from_the_kernel(
+    monkeypatch, case, place, name, broken
+):
+    """Each of these rules is what makes its recording equal."""
+    monkeypatch.setattr(place, name, broken)
+
+    (result,) = validate_vma(REFERENCE / f"vma/{case}.json")
+
+    assert (None, False) == (result.not_validated, result.passed)
 
 
 def test_a_changed_recording_is_told_with_its_place(tmp_path):

@@ -10,6 +10,7 @@ from mmactors.errors import UserError
 from mmactors.explore.execution.execution import Execution
 from mmactors.explore.execution.loud import BecameVisible
 from mmactors.explore.search.verdict import Outcome
+from mmactors.mm.fault.vm_fault import VmFault
 from mmactors.races.checkpoint import Checkpoint
 from mmactors.races.machine import ExploredMachine
 from mmactors.scenario.load import parse_scenario
@@ -115,3 +116,23 @@ def test_a_race_needs_its_mark_and_known_rules():
     lines = [str(problem) for problem in caught.value.problems]
     assert any("r.yaml:1:17: race.broken[0] is 'no_such_rule'" in line for line in lines)
     assert any("the program of a has no operation `race`" in line for line in lines)
+
+
+def test_two_threads_that_miss_the_same_table_of_a_file_add_one(monkeypatch):
+    """Each has got a page for it; who comes second gives its own back, or it is lost."""
+    program = [
+        "thread T1 cpu=1",
+        "mmap A 8K addr=0x7a00000000 flags=shared,anon,fixed",
+        "mmap B 4K addr=0x7a00400000 flags=private,anon,fixed",
+        "touch B write",
+        "race",
+        "T1& touch A 0..1 write",
+        "touch A 1..2 write",
+    ]
+    scenario = scenario_of(program, scope=("page_tables",))
+    _, verdict = explore(scenario, is_exhaustive=True)
+    monkeypatch.setattr(VmFault, "put_prealloc", lambda _fault: iter(()))
+    _, broken = explore(scenario, is_exhaustive=True)
+
+    assert (Outcome.EXHAUSTED, Outcome.FAILED) == (verdict.outcome, broken.outcome)
+    assert verdict.nr_schedules > 10

@@ -7,13 +7,14 @@ from hypothesis import strategies as st
 
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
-from mmactors.arch.pte import PRESENT, RW, USER, make_pte, table_index
+from mmactors.arch.pte import PKEY_SHIFT, PRESENT, RW, USER, make_pte, table_index
 from mmactors.arch.trace import FETCH, LOAD, MODIFY, STORE, Trace
 from mmactors.hw.config import CacheConfig, HardwareConfig, TlbConfig
 from mmactors.hw.hardware import (
     BUDGET,
     ELAPSED_NS,
     END,
+    ERROR_CODE,
     FAULT,
     FAULT_ADDRESS,
     MEMORY_READS,
@@ -21,6 +22,7 @@ from mmactors.hw.hardware import (
     REASON,
     Hardware,
 )
+from mmactors.hw.walk import ERROR_PKEY, ERROR_PROTECTION, ERROR_USER, ERROR_WRITE
 
 TABLE = PRESENT | RW | USER
 NR_FRAMES = 2048
@@ -290,3 +292,26 @@ def test_snapshot_brings_everything_back():
     hw.run(0, trace, 0)
 
     assert first == hw.statistics(0)
+
+
+def test_a_protection_key_forbids_data_and_lets_code_be_fetched():
+    """Also where the TLBs know the page, and whatever else the entry allows."""
+    memory = PhysicalMemory(NR_FRAMES)
+    for table in (1, 2, 3, 4):
+        memory.claim_table(table)
+    for table in (1, 2, 3):
+        memory.words[table * 512] = make_pte(table + 1, TABLE)
+    memory.words[4 * 512] = make_pte(512, TABLE | 1 << PKEY_SHIFT)
+    generation = np.zeros(NR_FRAMES, np.int32)
+    hw = Hardware(tiny(), nr_cpus=1, memory=memory, arena=Arena(), generation=generation)
+    hw.load_cr3(0, 1, 1)
+
+    def stopped_with(kind):
+        trace = Trace.of_columns(np.array([kind]), np.array([8]), np.array([64]))
+        row = hw.run(0, trace, 0)
+        return None if row else int(hw.stop[ERROR_CODE])
+
+    codes = [stopped_with(kind) for kind in (LOAD, FETCH, LOAD, STORE, FETCH)]
+
+    data = ERROR_PROTECTION | ERROR_USER | ERROR_PKEY
+    assert [data, None, data, data | ERROR_WRITE, None] == codes

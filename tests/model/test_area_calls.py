@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mmactors.mm.area import mman
+from mmactors.mm.area.pkeys import vma_pkey
 from mmactors.mm.area.vm_flags import (
     VM_ACCESS_FLAGS,
     VM_ACCOUNT,
@@ -28,7 +29,8 @@ NR_PAGES = 24
 FIXED = mman.MAP_FIXED | mman.MAP_ANONYMOUS
 PAGES = st.integers(0, NR_PAGES - 1)
 COUNTS = st.integers(1, 8)
-PROTS = st.sampled_from([0, 1, 3, 5, 7])
+EXECUTE_ONLY = mman.PROT_EXEC
+PROTS = st.sampled_from([0, 1, 3, EXECUTE_ONLY, 5, 7])
 
 
 @define(frozen=True)
@@ -107,7 +109,7 @@ class AreaCalls(RuleBasedStateMachine):
         for page in mapped:
             self.pages[page] = evolve(self.pages[page], is_locked=True)
         for page in mapped if is_whole else ():
-            if not self.pages[page].prot:
+            if self.pages[page].prot in (0, EXECUTE_ONLY):
                 is_refused = True
                 break
             if self.pages[page].prot & 2:
@@ -179,6 +181,13 @@ class AreaCalls(RuleBasedStateMachine):
         if signal is None:
             self.pages[page] = evolve(found, is_present=True)
 
+    @rule(page=PAGES)
+    def read(self, page):
+        """A read is refused where nothing may be read; execute-only memory has a key for that."""
+        signal = self.machine.access(self.task, BASE + page * PAGE_SIZE, is_write=False)
+        found = self.pages.get(page)
+        assert (found is None or not found.prot & 3) == (signal is not None)
+
     @rule()
     def fork(self):
         """A child has the parent's pages but those it shall not have, and gives all back."""
@@ -201,11 +210,18 @@ class AreaCalls(RuleBasedStateMachine):
                 flags & VM_LOCKED != 0,
                 not flags & VM_DONTCOPY,
                 flags & VM_ACCOUNT != 0,
+                vma_pkey(flags) != 0,
             )
             for page, flags in pages_of(self.mm).items()
         }
         expected = {
-            page: (known.prot, known.is_locked, known.is_copied, known.is_accounted)
+            page: (
+                known.prot,
+                known.is_locked,
+                known.is_copied,
+                known.is_accounted,
+                known.prot == EXECUTE_ONLY,
+            )
             for page, known in self.pages.items()
         }
         assert expected == actual

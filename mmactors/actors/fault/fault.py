@@ -36,6 +36,7 @@ PF_PROT: Final = 1
 PF_WRITE: Final = 2
 PF_USER: Final = 4
 PF_INSTR: Final = 16
+PF_PK: Final = 32
 """Bits of the error code (arch/x86/include/asm/trap_pf.h)."""
 
 
@@ -73,7 +74,12 @@ async def handle_page_fault(
             cpu,
             space,
             do_user_addr_fault(
-                context, mm, address, is_write=is_write, is_protection=is_protection
+                context,
+                mm,
+                address,
+                is_write=is_write,
+                is_protection=is_protection,
+                is_fetch=error_code & PF_INSTR != 0,
             ),
         )
     if not lock.release_read_nowait():

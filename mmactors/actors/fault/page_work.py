@@ -26,11 +26,11 @@ from mmactors.engine.lock.spinlock import Spinlock
 from mmactors.label import Label
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.entries.copy_page_range import EntriesCopied, PageCopied
-from mmactors.mm.entries.move_page_tables import EntriesMoved, FlushRange, LockTables, UnlockTables
+from mmactors.mm.entries.move_page_tables import EntriesMoved, FlushRange
 from mmactors.mm.fault.fault import ReadPage
 from mmactors.mm.fault.handle_mm_fault import Downgrade, LockForWriting
 from mmactors.mm.page_alloc.gfp import GFP_ZERO
-from mmactors.mm.page_table.page_table import AllocTable, FreeTable
+from mmactors.mm.page_table.page_table import AllocTable, FreeTable, LockTables, UnlockTables
 from mmactors.mm.reclaim.lazyfree import DeferFlush, FlushDeferred
 from mmactors.mm.request import (
     AllocPage,
@@ -137,9 +137,9 @@ async def _answer(
                 await flush_tlb_page(kernel, cpu, space.mm, address)
         case FlushDeferred():
             await held.tlb_ubc.flush(kernel, cpu)
-        case AllocTable(level=level):
+        case AllocTable(level=level, is_for_later=is_for_later):
             pfn = await alloc_table(kernel, cpu, level)
-            if pfn is not None:
+            if pfn is not None and not is_for_later:
                 await space.page_table_lock.acquire()
                 held.tables = True
             return pfn

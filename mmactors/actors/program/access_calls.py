@@ -38,6 +38,7 @@ from mmactors.workload.operation import all as op
 from mmactors.workload.operation.grammar import OperationError
 from mmactors.workload.touch import page_trace, touch_trace
 from mmactors.workload.trace.file import open_trace
+from mmactors.workload.trace.input import CHUNK_ROWS
 
 AccessOperation = op.Touch | op.Generate | op.RunTrace | op.Churn | op.Faultloop | op.Fragment
 
@@ -118,9 +119,12 @@ class AccessCalls:
         return 0
 
     async def _write(self, thread: UserThread, start: int, length: int) -> None:
-        """Write a byte of each page."""
-        pages = np.arange(-(-length // PAGE_SIZE), dtype=np.int64)
-        await thread.access(page_trace(start, pages, STORE))
+        """Write a byte of each page, up to the first that cannot be written."""
+        nr_pages = -(-length // PAGE_SIZE)
+        for first in range(0, nr_pages, CHUNK_ROWS):
+            pages = np.arange(first, min(first + CHUNK_ROWS, nr_pages), dtype=np.int64)
+            if await thread.access(page_trace(start, pages, STORE)) is not None:
+                break
 
     async def touch(self, thread: UserThread, call: op.Touch) -> int:
         """Access one byte of each page of a range; return the accesses done."""

@@ -30,7 +30,7 @@ from mmactors.mm.syscall.mprotect import do_mprotect
 from mmactors.mm.syscall.mremap import do_mremap
 from mmactors.mm.syscall.msync import do_msync
 from mmactors.mm.syscall.munmap import do_munmap
-from mmactors.units import PAGE_SHIFT
+from mmactors.units import PAGE_SHIFT, ULONG_MAX
 from mmactors.workload.operation import all as op
 
 AreaOperation = (
@@ -176,7 +176,7 @@ class AreaCalls:
         old = thread.space.mm.brk
         if not call.change:
             return old
-        new = await self.change(thread, lambda mm: do_brk(mm, old + call.change))
+        new = await self.change(thread, lambda mm: do_brk(mm, (old + call.change) & ULONG_MAX))
         return new - old
 
     async def _msync(self, thread: UserThread, start: int, length: int, flags: int) -> int:
@@ -211,4 +211,4 @@ def _place(process: Process, address: op.Address | None) -> int:
         return 0
     if address.base is None:
         return address.offset
-    return process.bindings.get(address.base, (0, 0))[0] + address.offset
+    return (process.bindings.get(address.base, (0, 0))[0] + address.offset) & ULONG_MAX

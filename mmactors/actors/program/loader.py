@@ -122,9 +122,10 @@ def _area(kernel: Kernel, segment: Segment, files: dict[str, MappedFile]) -> Vma
             if segment.name == VVAR:
                 vma.vm_flags |= VM_IO | VM_PFNMAP | VM_DONTDUMP
                 vma.vm_flags &= ~(VM_MAYWRITE | VM_MAYEXEC)
-                vma.special = SpecialMapping(name=VVAR)
-            else:
-                vma.special = SpecialMapping(name=VDSO, pages=_vdso(kernel, vma.nr_pages))
+            # The rest of [vvar] is for paravirtual clocks and for time namespaces.
+            nr_pages = 1 if segment.name == VVAR else vma.nr_pages
+            frames = tuple(_alloc_page(kernel) for _ in range(nr_pages))
+            vma.special = SpecialMapping(name=segment.name, pages=frames)
         case "[heap]":
             vma.vm_flags = VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT
         case "[stack]":
@@ -162,10 +163,6 @@ def _file(kernel: Kernel, segment: Segment, files: dict[str, MappedFile]) -> Map
                 # The program was written there when the machine started.
                 kernel.pages.flags_view[pfn] |= PG_DIRTY
     return file
-
-
-def _vdso(kernel: Kernel, nr_pages: int) -> tuple[int, ...]:
-    return tuple(_alloc_page(kernel) for _ in range(nr_pages))
 
 
 def _alloc_page(kernel: Kernel) -> int:

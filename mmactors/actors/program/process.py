@@ -19,6 +19,7 @@ from mmactors.events import SchedProcessExit
 from mmactors.label import RSS, Label, Mode, rss
 from mmactors.mm.area.exec import begin_program
 from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.area.pkeys import Pkeys
 from mmactors.mm.area.task import Task
 from mmactors.mm.area.vm_flags import page_align
 from mmactors.mm.page_table.page_table import PageTable
@@ -147,6 +148,7 @@ class Process:
         levels = kernel.hardware.config.levels
         mm = MmStruct(
             config=kernel.mm_config,
+            pkeys=Pkeys() if kernel.pku else None,
             page_table=PageTable(
                 kernel.memory,
                 pgd_pfn=pgd_pfn,

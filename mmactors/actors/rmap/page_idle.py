@@ -16,7 +16,7 @@ from mmactors.engine.cpu import Cpu
 from mmactors.label import PAGE_TABLES, Label, Mode, page, pte
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.page_cache.page_cache import get_page
-from mmactors.units import PAGE_SIZE
+from mmactors.units import PAGE_MASK
 
 
 async def mark_idle(kernel: Kernel, cpu: Cpu, space: AddressSpace, start: int, end: int) -> int:
@@ -32,7 +32,8 @@ async def pagemap(kernel: Kernel, space: AddressSpace, start: int, end: int) -> 
     async with space.mmap_lock.read():
         if kernel.engine.wants_step():
             await kernel.engine.step(Label("read pagemap", ((PAGE_TABLES, Mode.READ),)))
-        entries = [_entry(space, address) for address in range(start, end, PAGE_SIZE)]
+        last = min(end, space.mm.task_size)
+        entries = space.mm.page_table.read_range(start & PAGE_MASK, last).entries.tolist()
     return [pte_pfn(entry) for entry in entries if entry & PRESENT and not entry & SPECIAL]
 
 
@@ -75,8 +76,3 @@ async def _clear_young(kernel: Kernel, vma: Vma, address: int, pfn: int) -> None
         if entry & PRESENT and pte_pfn(entry) == pfn and entry & ACCESSED:
             view[index] = entry & ~ACCESSED
             pages.flags_view[pfn] = pages.flags_view[pfn] & ~PG_IDLE | PG_YOUNG
-
-
-def _entry(space: AddressSpace, address: int) -> int:
-    index = space.mm.page_table.pte_offset(address)
-    return 0 if index is None else space.mm.page_table.memory.view[index]

@@ -77,6 +77,8 @@ class Kernel:
     mm_config: MmConfig
     overcommit: Overcommit
     """What the machine has promised."""
+    pku: bool
+    """The CPUs have protection keys."""
     anon_vma_cache: AnonVmaCache = field(init=False)
     tables_by_rcu: bool
     fail_page_alloc: bool

@@ -75,6 +75,7 @@ def vma_needs_copy(vma: Vma) -> bool:
 
 def _dup_settings(mm: MmStruct, parent: MmStruct) -> None:
     mm.config = parent.config
+    mm.pkeys = parent.pkeys
     mm.rlimits = parent.rlimits
     mm.overcommit = parent.overcommit
     mm.anon_vma_cache = parent.anon_vma_cache

@@ -61,6 +61,8 @@ class MappedFile:
     """Its file system wants mappings to be aligned for huge pages (ext4: thp_get_unmapped_area)."""
     has_map_pages: bool = True
     """A read fault also maps pages around (vm_ops->map_pages)."""
+    may_be_written: bool = True
+    """The process owns the file or could open it for writing, whatever it opened it for."""
     wants_writenotify: bool = False
     """Its file system wants to know when a shared page is first written (page_mkwrite)."""
 
@@ -71,7 +73,7 @@ class SpecialMapping:
 
     name: str
     pages: tuple[int, ...] = ()
-    """Their frames; none: faults there are not served."""
+    """Their frames; behind them is SIGBUS, as in the parts of [vvar] that only some guests have."""
 
 
 def shmem_zero_setup(length: int) -> MappedFile:

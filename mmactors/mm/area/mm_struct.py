@@ -21,6 +21,7 @@ from mmactors.mm.area.anon_vma import AnonVmaCache, anon_vma_cache
 from mmactors.mm.area.mapped_file import MappedFile, Mapping
 from mmactors.mm.area.mm_config import MmConfig
 from mmactors.mm.area.overcommit import Overcommit
+from mmactors.mm.area.pkeys import ARCH_DEFAULT_PKEY, Pkeys
 from mmactors.mm.area.rlimit import Rlimits
 from mmactors.mm.area.vm_flags import VM_EXEC, VM_LOCKED, VM_SHARED, VM_STACK, VM_WRITE, page_align
 from mmactors.mm.area.vma import TreeSnapshot, Vma, VmaTree
@@ -73,6 +74,8 @@ class MmStruct:
     """The process may lock more than RLIMIT_MEMLOCK."""
     cap_sys_admin: bool = True
     """The process may use the memory that is reserved for an administrator."""
+    pkeys: Pkeys | None = None
+    """Its protection keys; None: the CPUs have none."""
     rlimits: Rlimits = field(factory=Rlimits)
     overcommit: Overcommit = field(factory=Overcommit)
     """Shared by all address spaces of a machine."""
@@ -169,6 +172,16 @@ class MmStruct:
     def find_vma(self, address: int) -> Vma | None:
         """Return the first area that ends after `address`."""
         return self.tree.find_vma(address)
+
+    def execute_only_pkey(self) -> int:
+        """Return the key of memory that may be executed only, taken when it is first wanted.
+
+        0, the key of all other memory: there is none for it.
+        """
+        if self.pkeys is None:
+            return ARCH_DEFAULT_PKEY
+        self.pkeys = self.pkeys.with_execute_only()
+        return self.pkeys.execute_only or ARCH_DEFAULT_PKEY
 
     def add_mm_counter(self, member: int, value: int) -> None:
         """Add pages to an rss counter."""
@@ -295,6 +308,7 @@ class MmStruct:
 
 _SCALARS: Final = (
     "mmap_base",
+    "pkeys",
     "rlimits",
     "config",
     "start_data",

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mmactors.units import PAGE_MASK, PAGE_SIZE
+from mmactors.units import PAGE_MASK, PAGE_SIZE, ULONG_MAX
 
 VM_READ: Final = 0x0000_0001
 
@@ -60,6 +60,11 @@ VM_NOHUGEPAGE: Final = 0x4000_0000
 
 VM_MERGEABLE: Final = 0x8000_0000
 
+VM_PKEY_SHIFT: Final = 32
+
+ARCH_VM_PKEY_FLAGS: Final = 0xF << VM_PKEY_SHIFT
+"""The protection key."""
+
 VM_STACK: Final = VM_GROWSDOWN
 
 VM_ACCESS_FLAGS: Final = VM_READ | VM_WRITE | VM_EXEC
@@ -73,5 +78,5 @@ VM_DATA_DEFAULT_FLAGS: Final = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | V
 
 
 def page_align(nr_bytes: int) -> int:
-    """Round up to whole pages."""
-    return (nr_bytes + PAGE_SIZE - 1) & PAGE_MASK
+    """Round up to whole pages (PAGE_ALIGN): within the last page of 64 bits, that is 0."""
+    return (nr_bytes + PAGE_SIZE - 1) & PAGE_MASK & ULONG_MAX

@@ -4,6 +4,8 @@ The entries of one table at a time, under its lock; the flush follows. Left out:
 huge pages, soft-dirty, userfaultfd.
 """
 
+from typing import Final
+
 from attrs import frozen
 
 from mmactors.arch.page import PageColumns
@@ -13,6 +15,7 @@ from mmactors.arch.pte import (
     NX,
     PFN_MASK,
     PFN_SHIFT,
+    PKEY_MASK,
     PRESENT,
     PROTNONE,
     RW,
@@ -33,8 +36,8 @@ from mmactors.mm.page_table.swap_entry import (
 from mmactors.mm.rmap.rmap import PG_ANON_EXCLUSIVE, is_anon
 from mmactors.units import PAGE_SIZE
 
-_KEPT: int = PFN_MASK | SPECIAL | ACCESSED | DIRTY
-"""What an entry keeps of itself (_PAGE_CHG_MASK)."""
+_PAGE_CHG_MASK: Final = PFN_MASK | SPECIAL | ACCESSED | DIRTY
+"""What an entry keeps of itself, whatever its new protection says of these bits."""
 
 
 @frozen(kw_only=True)
@@ -55,7 +58,7 @@ def change_pte_range(mm: MmStruct, pages: PageColumns, vma: Vma, leaves: LeafRan
     memory if it is exclusive, shared memory always.
     """
     view = mm.page_table.memory.view
-    prot = vma_page_prot(vma)
+    prot = vma_page_prot(vma) & ~_PAGE_CHG_MASK
     tries_writable = vma.vm_flags & VM_WRITE != 0
     changed = 0
     first, end = None, 0
@@ -68,7 +71,7 @@ def change_pte_range(mm: MmStruct, pages: PageColumns, vma: Vma, leaves: LeafRan
                 view[leaves.index + offset] = readable
                 changed += 1
             continue
-        new = entry & _KEPT | prot
+        new = entry & _PAGE_CHG_MASK | prot
         if (
             tries_writable
             and new & (PRESENT | DIRTY | RW) == PRESENT | DIRTY
@@ -99,7 +102,7 @@ def pte_needs_flush(old: int, new: int) -> bool:
     if not old & PRESENT:
         return False
     changed = old ^ new
-    return changed & old & (DIRTY | PRESENT) != 0 or changed & (RW | USER | NX) != 0
+    return changed & old & (DIRTY | PRESENT) != 0 or changed & (RW | USER | NX | PKEY_MASK) != 0
 
 
 def _can_change_writable(pages: PageColumns, vma: Vma, entry: int) -> bool:

@@ -17,7 +17,9 @@ from mmactors.mm.page_table.page_table import (
     PMD_SHIFT,
     PTE_LEVEL,
     PUD_LEVEL,
+    LockTables,
     TableRequest,
+    UnlockTables,
 )
 from mmactors.mm.request import UNLOCK_PTES, LockPtes, StepRequest
 from mmactors.rules import Rules
@@ -43,17 +45,7 @@ class EntriesMoved:
     nr_bytes: int
 
 
-@frozen
-class LockTables:
-    """Take page_table_lock, which guards entries that point to tables."""
-
-
-@frozen
-class UnlockTables:
-    """Let go of page_table_lock."""
-
-
-MoveRequest = TableRequest | FlushRange | EntriesMoved | LockTables | UnlockTables | StepRequest
+MoveRequest = TableRequest | FlushRange | EntriesMoved | StepRequest
 MoveSteps = Generator[MoveRequest, int | None, int]
 
 

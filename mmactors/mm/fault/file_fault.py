@@ -8,13 +8,13 @@ is mapped by itself is locked meanwhile, so that it stays in its file.
 from collections.abc import Generator
 
 from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PG_UPTODATE
-from mmactors.arch.pte import DIRTY, PTRS_PER_TABLE, RW, make_pte
+from mmactors.arch.pte import DIRTY, RW, SPECIAL, make_pte
 from mmactors.label import I_SIZE, PAGE_CACHE, Label, Mode, Touch, page, page_lock, pte, rss
 from mmactors.mm.area.anon_vma_chain import anon_vma_prepare
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MM_ANONPAGES, MmStruct
 from mmactors.mm.area.page_prot import vma_page_prot
-from mmactors.mm.area.vm_flags import VM_SHARED, VM_WRITE
+from mmactors.mm.area.vm_flags import VM_PFNMAP, VM_SHARED, VM_WRITE
 from mmactors.mm.area.vma import Vma, linear_page_index
 from mmactors.mm.fault.context import FaultContext
 from mmactors.mm.fault.fault import (
@@ -28,8 +28,10 @@ from mmactors.mm.fault.fault import (
     ReadPage,
     copy_page,
 )
+from mmactors.mm.fault.vm_fault import VmFault
 from mmactors.mm.lru.folio_batch import is_lockable
 from mmactors.mm.page_table.entry import is_none
+from mmactors.mm.page_table.page_table import PMD_MASK, PMD_SIZE
 from mmactors.mm.request import (
     ALLOC_COPY,
     UNLOCK_PTES,
@@ -45,19 +47,35 @@ from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 
 def do_fault(
-    context: FaultContext, mm: MmStruct, vma: Vma, address: int, index: int, *, is_write: bool
+    context: FaultContext, mm: MmStruct, vma: Vma, vmf: VmFault, *, is_write: bool
 ) -> FaultSteps:
     """Map a page of what backs the area; a write to private memory maps a copy at once."""
     if is_write and not vma.vm_flags & VM_SHARED:
-        return (yield from _do_cow_fault(context, mm, vma, address, index))
-    if not is_write and (yield from _do_fault_around(context, mm, vma, address, index)):
-        return 0
-    pfn, fault = yield from _fault_page(context, mm, vma, address)
+        fault = yield from _do_cow_fault(context, mm, vma, vmf)
+    else:
+        fault = yield from _do_read_or_shared_fault(context, mm, vma, vmf, is_write=is_write)
+    yield from vmf.put_prealloc()
+    return fault
+
+
+def _do_read_or_shared_fault(
+    context: FaultContext, mm: MmStruct, vma: Vma, vmf: VmFault, *, is_write: bool
+) -> FaultSteps:
+    if not is_write:
+        around = yield from _do_fault_around(context, mm, vma, vmf)
+        if around is not None:
+            return around
+    if not (yield from vmf.prealloc()):
+        return VM_FAULT_OOM
+    if vma.vm_flags & VM_PFNMAP:
+        return (yield from _insert_pfn(mm, vma, vmf))
+    pfn, fault = yield from _fault_page(context, mm, vma, vmf.address)
     if pfn is None:
         return fault
     entry = make_pte(pfn, vma_page_prot(vma))
     if is_write:
         entry |= DIRTY | (RW if vma.vm_flags & VM_WRITE else 0)
+    index = yield from vmf.install()
     yield LockPtes(index)
     if mm.page_table.wants_step():
         touches = ((pte(index), Mode.WRITE), (page(pfn), Mode.WRITE), (rss(mm.ctx_id), Mode.ADD))
@@ -71,27 +89,29 @@ def do_fault(
     return fault
 
 
-def _do_cow_fault(
-    context: FaultContext, mm: MmStruct, vma: Vma, address: int, index: int
-) -> FaultSteps:
+def _do_cow_fault(context: FaultContext, mm: MmStruct, vma: Vma, vmf: VmFault) -> FaultSteps:
     if vma.anon_vma is None:
         yield from anon_vma_prepare(mm, vma)
     pfn = yield ALLOC_COPY
     if pfn is None:
         return VM_FAULT_OOM
-    original, fault = yield from _fault_page(context, mm, vma, address)
+    original: int | None = None
+    fault = VM_FAULT_OOM
+    if (yield from vmf.prealloc()):
+        original, fault = yield from _fault_page(context, mm, vma, vmf.address)
     if original is None:
         yield FreePage(pfn=pfn)
         return fault
     yield from copy_page(context, mm, original, pfn)
     view = mm.page_table.memory.view
+    index = yield from vmf.install()
     yield LockPtes(index)
     if mm.page_table.wants_step():
         touches = ((pte(index), Mode.WRITE), (page(pfn), Mode.WRITE), (rss(mm.ctx_id), Mode.ADD))
         yield Label("map a copy of a file's page", touches)
     is_ours = is_none(view[index])
     if is_ours:
-        page_add_new_anon_rmap(context.pages, pfn, vma, address)
+        page_add_new_anon_rmap(context.pages, pfn, vma, vmf.address)
         context.count_node(NR_ANON_MAPPED, 1)
         context.add_mm_counter_fast(mm, MM_ANONPAGES, 1)
         if context.lru is not None:
@@ -99,7 +119,7 @@ def _do_cow_fault(
         flags = vma_page_prot(vma) | DIRTY | (RW if vma.vm_flags & VM_WRITE else 0)
         view[index] = make_pte(pfn, flags)
         if context.checks is not None:
-            context.checks.page_made_private(mm, address, pfn)
+            context.checks.page_made_private(mm, vmf.address, pfn)
     yield UNLOCK_PTES
     yield from _put_page(vma, original)
     if not is_ours:
@@ -107,24 +127,56 @@ def _do_cow_fault(
     return fault
 
 
+def _insert_pfn(mm: MmStruct, vma: Vma, vmf: VmFault) -> FaultSteps:
+    """Map a page of the kernel that nothing counts (vvar_fault, vmf_insert_pfn)."""
+    special = vma.special
+    assert special is not None, f"{vma} maps nothing of the kernel"
+    nth = linear_page_index(vma, vmf.address)
+    if nth >= len(special.pages):
+        return VM_FAULT_SIGBUS
+    # It adds a table by itself: what was got for later is given back.
+    index = yield from mm.page_table.alloc(vmf.address)
+    if index is None:
+        return VM_FAULT_OOM
+    yield LockPtes(index)
+    if mm.page_table.wants_step():
+        yield Label("map a page of the kernel", ((pte(index), Mode.WRITE),))
+    if is_none(mm.page_table.memory.view[index]):
+        entry = make_pte(special.pages[nth], vma_page_prot(vma) | SPECIAL)
+        mm.page_table.memory.view[index] = entry
+    yield UNLOCK_PTES
+    return 0
+
+
 def _do_fault_around(
-    context: FaultContext, mm: MmStruct, vma: Vma, address: int, index: int
-) -> Generator[FaultRequest, int | None, bool]:
+    context: FaultContext, mm: MmStruct, vma: Vma, vmf: VmFault
+) -> Generator[FaultRequest, int | None, int | None]:
     """Map the cached pages around an address, within its aligned window, area and table.
 
-    End with whether the address itself is mapped now.
+    End with 0 if the address itself is mapped now, with None if it is not, with VM_FAULT_OOM.
     """
     file = vma.vm_file
     if not isinstance(file, MappedFile) or not file.has_map_pages:
-        return False
-    start = max(address & -PAGE_SIZE & -context.fault_around_bytes, vma.vm_start)
-    end = min(start + context.fault_around_bytes, vma.vm_end)
-    first_word = index - (((address & -PAGE_SIZE) - start) >> PAGE_SHIFT)
-    nr_in_table = PTRS_PER_TABLE - first_word % PTRS_PER_TABLE
-    count = min((end - start) >> PAGE_SHIFT, nr_in_table)
+        return None
+    page_address = vmf.address & -PAGE_SIZE
+    start = max(page_address & -context.fault_around_bytes, vma.vm_start, page_address & PMD_MASK)
+    end = min(start + context.fault_around_bytes, vma.vm_end, (start & PMD_MASK) + PMD_SIZE)
+    count = (end - start) >> PAGE_SHIFT
     first = linear_page_index(vma, start)
     cached, nr_pages = file.mapping.pages, file.mapping.nr_pages
     offsets = range(min(count, max(0, nr_pages - first)))
+    if not (yield from vmf.prealloc()):
+        return VM_FAULT_OOM
+    if vmf.pte is None:
+        if mm.page_table.wants_step():
+            locks = [page_lock(cached[first + nth]) for nth in offsets if first + nth in cached]
+            files = ((PAGE_CACHE, Mode.READ), (I_SIZE, Mode.READ))
+            yield Label("look around", (*files, *((lock, Mode.READ) for lock in locks)))
+        found = (cached.get(first + nth) for nth in offsets)
+        if all(pfn is None or context.is_page_locked(pfn) for pfn in found):
+            return None
+    index = yield from vmf.install()
+    first_word = index - ((page_address - start) >> PAGE_SHIFT)
     yield LockPtes(index)
     if mm.page_table.wants_step():
         touches: list[Touch] = [(PAGE_CACHE, Mode.READ), (I_SIZE, Mode.READ)]
@@ -148,7 +200,7 @@ def _do_fault_around(
             _set_pte(context, mm, vma, first_word + offset, around, make_pte(around, prot))
     is_mapped = not is_none(view[index])
     yield UNLOCK_PTES
-    return is_mapped
+    return 0 if is_mapped else None
 
 
 def _set_pte(

@@ -16,6 +16,7 @@ from mmactors.label import Label, Mode, areas, page, pte, rss
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.pgprot import access_error
+from mmactors.mm.area.pkeys import arch_vma_access_permitted
 from mmactors.mm.area.stack import expand_stack
 from mmactors.mm.area.vm_flags import VM_GROWSDOWN, VM_WRITE
 from mmactors.mm.area.vma import Vma
@@ -34,8 +35,10 @@ from mmactors.mm.fault.fault import (
 )
 from mmactors.mm.fault.file_fault import do_fault
 from mmactors.mm.fault.swap_fault import do_swap_page
+from mmactors.mm.fault.vm_fault import VmFault
 from mmactors.mm.fault.wp_page import do_wp_page
 from mmactors.mm.page_table.entry import is_none
+from mmactors.mm.page_table.page_table import PMD_LEVEL
 from mmactors.mm.page_table.swap_entry import is_swap_pte
 from mmactors.mm.request import UNLOCK_PTES, LockPtes
 from mmactors.mm.vmstat import PGFAULT, TASK_RSS_EVENTS_THRESH
@@ -45,6 +48,7 @@ SIGKILL: Final = 9
 SIGSEGV: Final = 11
 SEGV_MAPERR: Final = 1
 SEGV_ACCERR: Final = 2
+SEGV_PKUERR: Final = 4
 BUS_ADRERR: Final = 2
 
 
@@ -78,6 +82,7 @@ def do_user_addr_fault(
     *,
     is_write: bool,
     is_protection: bool,
+    is_fetch: bool = False,
     is_tried: bool = False,
 ) -> UserFaultSteps:
     """Serve a fault; end with the signal or None, and the VM_FAULT_ bits, 0 if none was handled.
@@ -93,14 +98,23 @@ def do_user_addr_fault(
         vma = yield from _extend_vma(mm, address)
     if vma is None:
         return FaultSignal(number=SIGSEGV, code=SEGV_MAPERR, address=address), 0
-    if access_error(vma.vm_flags, is_write=is_write, is_protection=is_protection):
-        return FaultSignal(number=SIGSEGV, code=SEGV_ACCERR, address=address), 0
+    vm_flags = vma.vm_flags
+    if access_error(vm_flags, is_write=is_write, is_protection=is_protection, is_fetch=is_fetch):
+        is_permitted = arch_vma_access_permitted(vm_flags, is_fetch=is_fetch)
+        code = SEGV_ACCERR if is_permitted else SEGV_PKUERR
+        return FaultSignal(number=SIGSEGV, code=code, address=address), 0
     fault = yield from handle_mm_fault(
         context, mm, vma, address, is_write=is_write, is_tried=is_tried
     )
     if fault & VM_FAULT_RETRY:
         again = do_user_addr_fault(
-            context, mm, address, is_write=is_write, is_protection=is_protection, is_tried=True
+            context,
+            mm,
+            address,
+            is_write=is_write,
+            is_protection=is_protection,
+            is_fetch=is_fetch,
+            is_tried=True,
         )
         return (yield from again)
     if fault & VM_FAULT_SIGBUS:
@@ -128,20 +142,18 @@ def handle_mm_fault(
     if table.wants_step():
         yield from table.read_step(address)
     index = table.pte_offset(address)
-    if index is None:
-        entry = 0
-        index = yield from table.alloc(address)
-        if index is None:
-            return VM_FAULT_OOM
-    else:
-        entry = table.memory.view[index]
-    if is_none(entry):
+    entry = 0 if index is None else table.memory.view[index]
+    if index is None or is_none(entry):
         if is_anonymous(vma):
+            if index is None:
+                index = yield from table.alloc(address)
+                if index is None:
+                    return VM_FAULT_OOM
             # A recorded program's pages are private copies from the first touch on.
             is_new = is_write or vma.vm_file is not None
             steps = do_anonymous_page(context, mm, vma, address, index, is_write=is_new)
         else:
-            steps = do_fault(context, mm, vma, address, index, is_write=is_write)
+            steps = _do_unmapped(context, mm, vma, address, index, is_write=is_write)
     elif is_swap_pte(entry):
         steps = do_swap_page(mm, index)
     else:
@@ -154,6 +166,24 @@ def handle_mm_fault(
     elif not fault & VM_FAULT_ERROR:
         task.min_flt += 1
     return fault
+
+
+def _do_unmapped(
+    context: FaultContext,
+    mm: MmStruct,
+    vma: Vma,
+    address: int,
+    index: int | None,
+    *,
+    is_write: bool,
+) -> FaultSteps:
+    """Add the upper tables; that of the entry comes when there is something to map."""
+    fault = VmFault(table=mm.page_table, address=address, pte=index)
+    if index is None:
+        fault.pmd = yield from mm.page_table.alloc(address, PMD_LEVEL)
+        if fault.pmd is None:
+            return VM_FAULT_OOM
+    return (yield from do_fault(context, mm, vma, fault, is_write=is_write))
 
 
 def begin_fault(context: FaultContext, mm: MmStruct) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Generator
 from attrs import frozen
 
 from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.area.pkeys import arch_vma_access_permitted
 from mmactors.mm.area.vm_flags import (
     VM_IO,
     VM_LOCKONFAULT,
@@ -70,7 +71,8 @@ def mm_populate(mm: MmStruct, *, start: int, length: int, ignores_errors: bool) 
 def populate_vma_page_range(vma: Vma, start: int, end: int) -> PopulateSteps:
     """Make pages of one area present, private writable ones as if written.
 
-    EFAULT: PROT_NONE. Pages of an area that is locked on fault wait for the fault.
+    EFAULT: PROT_NONE, or execute-only by its protection key. Pages of an area that is locked on
+    fault wait for the fault.
     """
     vm_flags = vma.vm_flags
     if vm_flags & VM_LOCKONFAULT or start == end:
@@ -95,4 +97,7 @@ def check_vma_flags(vma: Vma, *, is_write: bool, is_forced: bool) -> int:
         is_allowed = vm_flags & VM_WRITE or (is_forced and is_cow)
     else:
         is_allowed = vm_flags & VM_READ or (is_forced and vm_flags & VM_MAYREAD)
-    return 0 if is_allowed else -errno.EFAULT
+    # Not even by force: the process itself is who asks.
+    if not is_allowed or not arch_vma_access_permitted(vm_flags, is_fetch=False):
+        return -errno.EFAULT
+    return 0

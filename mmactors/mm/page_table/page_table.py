@@ -55,17 +55,29 @@ class AllocTable:
     """
 
     level: int
+    is_for_later: bool = False
+    """It comes without the lock, and is hung in under `LockTables`, or given back."""
 
 
 @frozen
 class FreeTable:
-    """Somebody else added the table first: give the page back. Answered with None."""
+    """Nobody needs the table, or somebody else added it first. Answered with None."""
 
     level: int
     pfn: int
 
 
-TableRequest = AllocTable | FreeTable
+@frozen
+class LockTables:
+    """Take page_table_lock, which guards entries that point to tables."""
+
+
+@frozen
+class UnlockTables:
+    """Let go of page_table_lock."""
+
+
+TableRequest = AllocTable | FreeTable | LockTables | UnlockTables
 
 
 @frozen

@@ -15,7 +15,7 @@ from mmactors.mm.area.vma import Vma, can_vma_merge_after, vm_start_gap
 from mmactors.mm.area.vma_adjust import lock_rmap, unlock_rmap
 from mmactors.mm.fault.populate import Populate
 from mmactors.mm.syscall.munmap import MunmapRequest, MunmapSteps, align_munmap
-from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 BrkRequest = AreaSearched | MunmapRequest | Populate
 BrkSteps = Generator[BrkRequest, int | None, int]
@@ -25,7 +25,7 @@ def do_brk(mm: MmStruct, brk: int) -> BrkSteps:
     """Move the end of the heap to byte `brk`; end with the new end, or the old one if refused.
 
     Refused: below its start, beyond RLIMIT_DATA, RLIMIT_AS or the promise of memory, into the gap
-    below another area, or one area too many.
+    below another area, or one area too many. The end of the last page wraps in 64 bits.
     """
     if brk < mm.start_brk:
         return mm.brk
@@ -60,7 +60,7 @@ def _shrink_brk(mm: MmStruct, *, brk: int, new_end: int, old_end: int) -> Munmap
 def _grow_brk(
     mm: MmStruct, *, old_end: int, new_end: int
 ) -> Generator[BrkRequest, int | None, bool]:
-    length = new_end - old_end
+    length = (new_end - old_end) & ULONG_MAX
     limit = yield from get_unmapped_area(mm, address=old_end, length=length, flags=MAP_FIXED)
     if limit < 0 or mm.mlock_future_check(mm.def_flags, length):
         return False

@@ -47,7 +47,7 @@ from mmactors.mm.area.vma import Vma, linear_page_index
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.area.vma_merge import change_vm_flags
 from mmactors.mm.fault.populate import FaultInPages, check_vma_flags
-from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 _ADDRESS_END: Final = 1 << 64
 
@@ -166,8 +166,9 @@ def do_madvise(mm: MmStruct, *, start: int, length: int, advice: int) -> Madvise
         return -errno.EINVAL
     if start % PAGE_SIZE:
         return -errno.EINVAL
-    end = start + page_align(length)
-    if end >= _ADDRESS_END:
+    aligned = page_align(length)
+    end = start + aligned
+    if (length and not aligned) or end > ULONG_MAX:
         return -errno.EINVAL
     if end == start:
         return 0

@@ -1,7 +1,8 @@
 """Which pages are resident (mm/mincore.c, Linux 6.1).
 
-A page without an entry counts as resident if the page cache has it. The caller holds mmap_lock for
-reading. Left out: swap; files that the process may not write, which look wholly resident.
+A page without an entry counts as resident if the page cache has it. What a process may not learn
+looks wholly resident: pages of the kernel, files that it could not write. The caller holds
+mmap_lock for reading. Left out: swap.
 """
 
 import errno
@@ -41,7 +42,10 @@ def do_mincore(mm: MmStruct, *, start: int, length: int) -> tuple[int, NDArray[n
 
 
 def _residency(mm: MmStruct, vma: Vma, start: int, end: int) -> NDArray[np.bool_]:
-    found = np.zeros((end - start) >> PAGE_SHIFT, np.bool_)
+    nr_pages = (end - start) >> PAGE_SHIFT
+    if not _can_do_mincore(vma):
+        return np.ones(nr_pages, np.bool_)
+    found = np.zeros(nr_pages, np.bool_)
     entries = mm.page_table.read_range(start, end)
     found[(entries.addresses - start) >> PAGE_SHIFT] = True
     file = vma.vm_file
@@ -50,3 +54,11 @@ def _residency(mm: MmStruct, vma: Vma, start: int, end: int) -> NDArray[np.bool_
         cached = [index - first for index in file.mapping.pages if 0 <= index - first < len(found)]
         found[cached] = True
     return found
+
+
+def _can_do_mincore(vma: Vma) -> bool:
+    """Say whether an area tells what is cached; else others could watch who reads what."""
+    if vma.special is not None:
+        return False
+    file = vma.vm_file
+    return not isinstance(file, MappedFile) or file.may_be_written

@@ -28,7 +28,7 @@ from mmactors.mm.area.vma import Vma
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.area.vma_merge import change_vm_flags
 from mmactors.mm.fault.populate import Populate
-from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 
 @frozen(kw_only=True)
@@ -48,9 +48,10 @@ MlockSteps = Generator[MlockRequest, int | None, int]
 def do_mlock(mm: MmStruct, *, start: int, length: int, flags: int = 0) -> MlockSteps:
     """Do mlock, or mlock2 with its flags; end with 0 or minus the errno.
 
-    EINVAL: unknown flags, or the range wraps; EPERM: nothing may be locked; ENOMEM: beyond
-    RLIMIT_MEMLOCK, a gap, one area too many, or pages that cannot be made present; EAGAIN: no
-    memory for them. What was locked before an error stays locked.
+    A length that rounds up to 2^64 counts as none. EINVAL: unknown flags, or the range wraps;
+    EPERM: nothing may be locked; ENOMEM: beyond RLIMIT_MEMLOCK, a gap, one area too many, or pages
+    that cannot be made present; EAGAIN: no memory for them. What was locked before an error stays
+    locked.
     """
     if flags & ~MLOCK_ONFAULT:
         return -errno.EINVAL
@@ -70,7 +71,11 @@ def do_mlock(mm: MmStruct, *, start: int, length: int, flags: int = 0) -> MlockS
 
 
 def do_munlock(mm: MmStruct, *, start: int, length: int) -> MlockSteps:
-    """Unlock a range; end with 0 or minus the errno: ENOMEM a gap, or one area too many."""
+    """Unlock a range; end with 0 or minus the errno.
+
+    A length that rounds up to 2^64 counts as none. EINVAL: the range wraps; ENOMEM: a gap, or one
+    area too many.
+    """
     length = page_align(length + start % PAGE_SIZE)
     return (
         yield from _apply_vma_lock_flags(mm, start=start & PAGE_MASK, length=length, vm_flags=0)
@@ -117,7 +122,7 @@ def _is_within_memlock(mm: MmStruct, *, start: int, length: int) -> bool:
 
 def _apply_vma_lock_flags(mm: MmStruct, *, start: int, length: int, vm_flags: int) -> MlockSteps:
     end = start + length
-    if end >= 1 << 64:
+    if end > ULONG_MAX:
         return -errno.EINVAL
     if end == start:
         return 0

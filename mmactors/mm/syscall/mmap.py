@@ -8,7 +8,7 @@ result, an address, 0, or minus the errno. The caller holds mmap_lock for writin
 - the requests of mm/area/vma_adjust.py with None;
 - `Populate` with 0, after it let go of mmap_lock; see mm/fault/populate.py.
 
-Left out: huge pages (there are none to map), protection keys, sealed and append-only files, file
+Left out: huge pages (there are none to map), sealed and append-only files, file
 systems mounted noexec, 32-bit programs.
 """
 
@@ -40,6 +40,7 @@ from mmactors.mm.area.mman import (
     PROT_WRITE,
 )
 from mmactors.mm.area.overcommit import OVERCOMMIT_NEVER
+from mmactors.mm.area.pkeys import ARCH_DEFAULT_PKEY, vm_pkey_flags
 from mmactors.mm.area.unmapped_area import AreaSearched, get_unmapped_area
 from mmactors.mm.area.vm_flags import (
     VM_ACCOUNT,
@@ -62,12 +63,12 @@ from mmactors.mm.area.vmacache import vmacache_invalidate
 from mmactors.mm.fault.populate import Populate
 from mmactors.mm.page_table.page_table import PMD_SIZE
 from mmactors.mm.syscall.munmap import MunmapRequest, do_munmap
-from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 MmapRequest = AreaSearched | MunmapRequest | Populate
 MmapSteps = Generator[MmapRequest, int | None, int]
 
-_MAX_LENGTH: Final = 1 << 64
+_MAX_LFS_FILESIZE: Final = ULONG_MAX >> 1
 
 
 def ksys_mmap(
@@ -90,7 +91,7 @@ def ksys_mmap(
     if flags & MAP_ANONYMOUS:
         file = None
         if flags & MAP_HUGETLB:
-            length = (length + PMD_SIZE - 1) & -PMD_SIZE
+            length = (length + PMD_SIZE - 1) & -PMD_SIZE & ULONG_MAX
     elif file is None:
         return -errno.EBADF
     elif flags & MAP_HUGETLB:
@@ -132,9 +133,9 @@ def do_mmap(
     if not flags & MAP_FIXED:
         address = _round_hint_to_min(mm, address)
     length = page_align(length)
-    if length >= _MAX_LENGTH:
+    if not length:
         return -errno.ENOMEM
-    if pgoff + (length >> PAGE_SHIFT) >= _MAX_LENGTH:
+    if pgoff + (length >> PAGE_SHIFT) > ULONG_MAX:
         return -errno.EOVERFLOW
     if mm.map_count > mm.config.max_map_count:
         return -errno.ENOMEM
@@ -147,7 +148,8 @@ def do_mmap(
         return -errno.EINVAL
     if flags & MAP_FIXED_NOREPLACE and mm.tree.in_range(address, address + length):
         return -errno.EEXIST
-    vm_flags = calc_vm_prot_bits(prot) | calc_vm_flag_bits(flags)
+    pkey = mm.execute_only_pkey() if prot == PROT_EXEC else ARCH_DEFAULT_PKEY
+    vm_flags = calc_vm_prot_bits(prot) | vm_pkey_flags(pkey) | calc_vm_flag_bits(flags)
     vm_flags |= mm.def_flags | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
     if flags & MAP_LOCKED and not mm.can_do_mlock():
         return -errno.EPERM
@@ -258,7 +260,7 @@ def _file_vm_flags(
     EOVERFLOW: beyond the largest file; EOPNOTSUPP: MAP_SHARED_VALIDATE with a newer flag; EACCES:
     not opened for what is asked; EINVAL: neither shared nor private, or MAP_GROWSDOWN.
     """
-    if (pgoff << PAGE_SHIFT) + length > _MAX_LENGTH >> 1:
+    if pgoff > (_MAX_LFS_FILESIZE - length) >> PAGE_SHIFT:
         return -errno.EOVERFLOW
     kind = flags & MAP_TYPE
     if kind in (MAP_SHARED, MAP_SHARED_VALIDATE):

@@ -6,7 +6,7 @@ The caller holds mmap_lock for writing and answers
 - the requests of mm/area/vma_adjust.py with None;
 - `FaultInPages` with 0 or minus the errno, see mm/fault/populate.py.
 
-Left out: protection keys, READ_IMPLIES_EXEC.
+Left out: pkey_mprotect, READ_IMPLIES_EXEC.
 """
 
 import errno
@@ -24,9 +24,12 @@ from mmactors.mm.area.mman import (
     PROT_SEM,
     PROT_WRITE,
 )
+from mmactors.mm.area.pkeys import ARCH_DEFAULT_PKEY, vm_pkey_flags, vma_pkey
 from mmactors.mm.area.vm_flags import (
+    ARCH_VM_PKEY_FLAGS,
     VM_ACCESS_FLAGS,
     VM_ACCOUNT,
+    VM_EXEC,
     VM_GROWSDOWN,
     VM_HUGETLB,
     VM_LOCKED,
@@ -39,11 +42,10 @@ from mmactors.mm.area.vma import Vma
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.area.vma_merge import change_vm_flags
 from mmactors.mm.fault.populate import FaultInPages, populate_vma_page_range
-from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 _MAY_SHIFT: Final = 4
 """VM_MAYREAD is VM_READ << 4, and so on."""
-_ADDRESS_END: Final = 1 << 64
 
 
 @frozen(kw_only=True)
@@ -62,9 +64,10 @@ MprotectSteps = Generator[MprotectRequest, int | None, int]
 def do_mprotect(mm: MmStruct, *, start: int, length: int, prot: int) -> MprotectSteps:
     """Set the protection of a range; end with 0 or minus the errno.
 
-    EINVAL: grows both ways, start not page-aligned, unknown bits, PROT_GROWSDOWN or PROT_GROWSUP
-    on an area that does not; ENOMEM: a gap, one area too many, RLIMIT_DATA, or the promise of
-    memory; EACCES: what the area may never have. Areas before the one that failed are changed.
+    EINVAL: grows both ways, start not page-aligned, unknown bits, PROT_GROWSDOWN or PROT_GROWSUP on
+    an area that does not; ENOMEM: the range wraps, a gap, one area too many, RLIMIT_DATA, or the
+    promise of memory; EACCES: what the area may never have. Areas before the one that failed are
+    changed.
     """
     grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP)
     prot &= ~grows
@@ -73,7 +76,7 @@ def do_mprotect(mm: MmStruct, *, start: int, length: int, prot: int) -> Mprotect
     if not length:
         return 0
     end = start + page_align(length)
-    if end >= _ADDRESS_END:
+    if end == start or end > ULONG_MAX:
         return -errno.ENOMEM
     if prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM):
         return -errno.EINVAL
@@ -133,7 +136,8 @@ def _mprotect_areas(mm: MmStruct, vma: Vma, *, start: int, end: int, prot: int) 
     before = vma if start > vma.vm_start else mm.tree.neighbours(vma)[0]
     position = start
     while True:
-        vm_flags = prot & VM_ACCESS_FLAGS | vma.vm_flags & ~VM_ACCESS_FLAGS
+        vm_flags = prot & VM_ACCESS_FLAGS | vm_pkey_flags(_new_pkey(mm, vma, prot))
+        vm_flags |= vma.vm_flags & ~(VM_ACCESS_FLAGS | ARCH_VM_PKEY_FLAGS)
         if vm_flags & ~(vm_flags >> _MAY_SHIFT) & VM_ACCESS_FLAGS:
             return -errno.EACCES
         stop = min(vma.vm_end, end)
@@ -149,3 +153,18 @@ def _mprotect_areas(mm: MmStruct, vma: Vma, *, start: int, end: int, prot: int) 
         if following is None or following.vm_start != position:
             return -errno.ENOMEM
         vma = following
+
+
+def _new_pkey(mm: MmStruct, vma: Vma, prot: int) -> int:
+    """Return the key of an area with a new protection (arch_override_mprotect_pkey).
+
+    What becomes execute-only gets the key of such memory, if there is one; what was execute-only
+    gives it back; all other areas keep theirs.
+    """
+    key = vma_pkey(vma.vm_flags)
+    if prot == PROT_EXEC:
+        return mm.execute_only_pkey() or key
+    is_execute_only = mm.pkeys is not None and key == mm.pkeys.execute_only
+    if is_execute_only and vma.vm_flags & VM_ACCESS_FLAGS == VM_EXEC:
+        return ARCH_DEFAULT_PKEY
+    return key

@@ -41,7 +41,7 @@ from mmactors.mm.area.vma_merge import Properties, vma_merge
 from mmactors.mm.area.vma_split import may_split_vma, split_vma
 from mmactors.mm.fault.populate import Populate
 from mmactors.mm.syscall.munmap import MunmapRequest, do_munmap
-from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 _SPARE_AREAS: Final = 3
 """Moving may split the area into three, which max_map_count must leave room for."""
@@ -85,9 +85,10 @@ def do_mremap(
 ) -> MremapSteps:
     """Resize or move a mapping; end with its address, or minus the errno.
 
-    EINVAL: unknown flags, MREMAP_FIXED without MREMAP_MAYMOVE, MREMAP_DONTUNMAP with another
-    length, an address not page-aligned, no new length, places that overlap, no old length of
-    private memory; EFAULT: not one area; EAGAIN: RLIMIT_MEMLOCK; ENOMEM: no room, limits.
+    Lengths that round up to 2^64 count as none. EINVAL: unknown flags, MREMAP_FIXED without
+    MREMAP_MAYMOVE, MREMAP_DONTUNMAP with another length, an address not page-aligned, no new
+    length, places that overlap, no old length of private memory; EFAULT: not one area; EAGAIN:
+    RLIMIT_MEMLOCK; ENOMEM: no room, limits.
     """
     if flags & ~(MREMAP_FIXED | MREMAP_MAYMOVE | MREMAP_DONTUNMAP):
         return -errno.EINVAL
@@ -165,7 +166,10 @@ def _mremap_to(call: _Call) -> MremapSteps:
         return -errno.EINVAL
     if new_length > mm.task_size or new_address > mm.task_size - new_length:
         return -errno.EINVAL
-    if address + old_length > new_address and new_address + new_length > address:
+    # The sum wraps: an old length that is refused below overlaps nothing, and what was at the new
+    # place is gone then.
+    old_end = (address + old_length) & ULONG_MAX
+    if old_end > new_address and new_address + new_length > address:
         return -errno.EINVAL
     # Before anything is unmapped: both places may be split in three.
     if mm.map_count + 2 >= mm.config.max_map_count - _SPARE_AREAS:

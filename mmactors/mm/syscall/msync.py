@@ -16,7 +16,7 @@ from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.mman import MS_ASYNC, MS_INVALIDATE, MS_SYNC
 from mmactors.mm.area.vm_flags import VM_LOCKED, VM_SHARED, page_align
 from mmactors.mm.area.vma import linear_page_index
-from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 
 @frozen(kw_only=True)
@@ -39,16 +39,16 @@ MsyncSteps = Generator[SyncFileRange | LockForReading, int | None, int]
 def do_msync(mm: MmStruct, *, start: int, length: int, flags: int) -> MsyncSteps:
     """Write a range back; end with 0 or minus the errno.
 
-    EINVAL: unknown flags, MS_ASYNC and MS_SYNC at once, start not page-aligned; ENOMEM: a gap,
-    after the areas behind it were written, too, or the range wraps; EBUSY: MS_INVALIDATE on locked
-    memory.
+    A length that rounds up to 2^64 counts as none. EINVAL: unknown flags, MS_ASYNC and MS_SYNC at
+    once, start not page-aligned; ENOMEM: a gap, after the areas behind it were written, too, or the
+    range wraps; EBUSY: MS_INVALIDATE on locked memory.
     """
     if flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) or start % PAGE_SIZE:
         return -errno.EINVAL
     if flags & MS_ASYNC and flags & MS_SYNC:
         return -errno.EINVAL
     end = start + page_align(length)
-    if end >= 1 << 64:
+    if end > ULONG_MAX:
         return -errno.ENOMEM
     if end == start:
         return 0

@@ -11,6 +11,7 @@ from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
 from mmactors.arch.pte import ACCESSED, DIRTY, SPECIAL
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.area.pkeys import vma_pkey
 from mmactors.mm.area.vm_flags import VM_LOCKED, VM_PFNMAP
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.rmap.rmap import PAGE_MAPPING_ANON
@@ -32,6 +33,7 @@ def view_of_vma(mm: MmStruct, vma: Vma, numbers: SmapsNumbers | None = None) -> 
         dev=(0, 0) if file is None else file.mapping.dev,
         inode=0 if file is None else file.mapping.inode,
         numbers=SmapsNumbers() if numbers is None else numbers,
+        protection_key=None if mm.pkeys is None else vma_pkey(vma.vm_flags),
     )
 
 

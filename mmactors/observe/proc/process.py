@@ -273,6 +273,8 @@ def _smap_lines(vma: VmaView) -> Iterator[str]:
     yield _kb_line("MMUPageSize", vma.page_size)
     yield from _number_lines(vma.numbers, is_rollup=False)
     yield f"THPeligible:    {int(vma.is_thp_eligible)}\n"
+    if vma.protection_key is not None:
+        yield f"ProtectionKey:  {vma.protection_key:8}\n"
     shown = "".join(f"{name} " for name in vm_flag_names(vma.vm_flags))
     yield f"VmFlags: {shown}\n"
 

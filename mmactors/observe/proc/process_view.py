@@ -75,6 +75,8 @@ class VmaView:
     page_size: int = PAGE_SIZE
     """2 MiB in hugetlb areas."""
     is_thp_eligible: bool = False
+    protection_key: int | None = None
+    """None: the CPUs have no protection keys."""
 
 
 @frozen(kw_only=True)

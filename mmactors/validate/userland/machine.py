@@ -151,6 +151,7 @@ def _scenario(case: UserlandCase, program: tuple[op.Operation, ...]) -> Scenario
     return Scenario(
         machine=MachineConfig(
             cpus=case.vcpus,
+            pku=True,  # All recorded guests have protection keys.
             memory=MemoryConfig(size=case.memory_mib * MIB, machine="q35"),
             # The guests' emulated processor has no PCIDs.
             hardware=HardwareConfig(pcid=False),

@@ -66,11 +66,11 @@ class Address:
         return f"{self.base}{'-' if self.offset < 0 else '+'}{format_bytes(abs(self.offset))}"
 
     def resolve(self, bindings: Bindings) -> int | None:
-        """Return the address, or None if the name was never bound."""
+        """Return the address, in 64 bits, or None if the name was never bound."""
         if self.base is None:
             return self.offset
         bound = bindings.get(self.base)
-        return None if bound is None else bound[0] + self.offset
+        return None if bound is None else (bound[0] + self.offset) & NUMBER_MAX
 
 
 @frozen
@@ -102,7 +102,8 @@ class Region:
         if bound is None or self.pages is None:
             return bound
         first, end = self.pages
-        return bound[0] + (first << PAGE_SHIFT), (end - first) << PAGE_SHIFT
+        start = bound[0] + (first << PAGE_SHIFT)
+        return start & NUMBER_MAX, ((end - first) << PAGE_SHIFT) & NUMBER_MAX
 
 
 @frozen
