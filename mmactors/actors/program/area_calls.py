@@ -173,9 +173,9 @@ class AreaCalls:
         return result
 
     async def _brk(self, thread: UserThread, call: op.Brk) -> int:
-        old = thread.space.mm.brk
         if not call.change:
-            return old
+            return await self.change(thread, lambda mm: do_brk(mm, 0))
+        old = thread.space.mm.brk
         new = await self.change(thread, lambda mm: do_brk(mm, (old + call.change) & ULONG_MAX))
         return new - old
 

@@ -107,6 +107,20 @@ def load_program(kernel: Kernel, space: AddressSpace, image: ProgramImage) -> No
             mm.overcommit.vm_acct_memory(vma.nr_pages)
 
 
+def map_elsewhere(space: AddressSpace, start: int) -> list[int]:
+    """Let one more process, of which nothing else is known, use what is mapped at `start`.
+
+    Return the pages, whose mapcounts and references the caller raises.
+    """
+    vma = space.mm.tree.find_vma(start)
+    assert vma is not None, f"nothing is mapped at {start:#x}"
+    if vma.special is not None:
+        return list(vma.special.pages)
+    assert isinstance(vma.vm_file, MappedFile), f"{vma} maps no file"
+    vma.vm_file.mapping.nr_users += 1
+    return list(vma.vm_file.mapping.pages.values())
+
+
 def _area(kernel: Kernel, segment: Segment, files: dict[str, MappedFile]) -> Vma:
     vma = Vma(
         vm_start=segment.start,

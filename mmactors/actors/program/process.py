@@ -23,7 +23,7 @@ from mmactors.mm.area.pkeys import Pkeys
 from mmactors.mm.area.task import Task
 from mmactors.mm.area.vm_flags import page_align
 from mmactors.mm.page_table.page_table import PageTable
-from mmactors.workload.operation.all import By
+from mmactors.workload.operation.all import By, Operation
 
 if TYPE_CHECKING:
     from mmactors.actors.program.interpreter import Interpreter
@@ -41,8 +41,8 @@ class Image:
 class ProgramWatcher(Protocol):
     """Who looks at a program while it is run, between its operations."""
 
-    def before(self, nth: int) -> bool:
-        """Look at the operation that comes next, by its place; False: leave it out."""
+    def before(self, nth: int, operation: Operation) -> Operation | None:
+        """Look at the operation that comes next; return what to do for it, None: nothing."""
         ...
 
     def after(self, nth: int, result: int) -> None:

@@ -133,8 +133,10 @@ class UserThread:
             watcher = process.watcher
             if watcher is None:
                 await process.interpreter.perform(self, operation)
-            elif watcher.before(nth):
-                watcher.after(nth, await process.interpreter.perform(self, operation))
+            else:
+                given = watcher.before(nth, operation)
+                if given is not None:
+                    watcher.after(nth, await process.interpreter.perform(self, given))
         if not process.outlives_threads:
             process.exit_group(self.cpu.clock.now)
 

@@ -74,6 +74,9 @@ class FileSystem:
     _by_path: dict[str, Inode] = field(factory=dict, init=False)
     _by_mapping: dict[Mapping, Inode] = field(factory=dict, init=False)
     _next_number: int = field(default=_FIRST_INODE, init=False)
+    """Names inodes in labels."""
+    _next_ino: int = field(default=_FIRST_INODE, init=False)
+    """What stat and maps show of the next file that is made."""
 
     def open(self, path: str, *, may_create: bool, mode: int) -> MappedFile | None:
         """Return a new open file; None: there is no such file and it may not be made."""
@@ -94,8 +97,7 @@ class FileSystem:
 
     def add_file(self, path: str, *, inode: int, size_bytes: int) -> None:
         """Let a file be on disk with all of its pages, under an inode number that is known."""
-        made = self._create(path)
-        made.mapping.inode = inode
+        made = self._create(path, inode)
         made.mapping.size_bytes = size_bytes
         made.stored.update(range(made.mapping.nr_pages))
 
@@ -141,17 +143,19 @@ class FileSystem:
         """Drop an inode that nobody can reach any more."""
         self._by_mapping.pop(mapping, None)
 
-    def _create(self, path: str) -> Inode:
+    def _create(self, path: str, ino: int | None = None) -> Inode:
         on_disk = path.startswith(STORE_ROOT)
-        number = self._new_number()
+        if ino is None:
+            ino = self._next_ino
+        self._next_ino = max(self._next_ino, ino + 1)
         mapping = Mapping(
             dev=_DISK_DEV if on_disk else _TMPFS_DEV,
-            inode=number,
+            inode=ino,
             size_bytes=0,
             is_shmem=not on_disk,
         )
         mapping.nr_users = 1  # its name
-        inode = Inode(self.kernel, mapping, number)
+        inode = Inode(self.kernel, mapping, self._new_number())
         self._by_path[path] = inode
         self._by_mapping[mapping] = inode
         return inode

@@ -29,6 +29,7 @@ from mmactors.validate.userland.recorder import (
     Insertion,
     Interpreter,
     prepare_guest,
+    with_unbound_as_zero,
     written_result,
 )
 from mmactors.workload.operation import all as op
@@ -112,9 +113,9 @@ def run_recorded(case: UserlandCase, *, watch: Watch, begin: Watch | None = None
     insertions = list(interpreter.begin())
     owners: list[int | None] = [None] * len(insertions)
     for nth, operation in enumerate(operations):
-        after = list(interpreter.after(operation))
-        insertions += [Insertion(operation=operation), *after]
-        owners += [nth] * (1 + len(after))
+        done = list(interpreter.perform(operation))
+        insertions += done
+        owners += [nth] * len(done)
     # Nobody comes to the end of the list before the last operation was looked at.
     insertions.append(Insertion(operation=op.Nop()))
     owners.append(None)
@@ -194,7 +195,7 @@ class _Watcher:
         elif isinstance(event, SignalGenerate):
             self._signal = (event.sig, event.code, event.address)
 
-    def before(self, nth: int) -> bool:
+    def before(self, nth: int, operation: op.Operation) -> op.Operation | None:
         """Finish the operation that was done, and begin the next one."""
         if not self._is_ready:
             prepare_guest(self.machine.first, self.interpreter)
@@ -207,7 +208,9 @@ class _Watcher:
             self._owner = owner
         self.is_over = nth + 1 == len(self.owners)
         child = self.insertions[nth].after_fork
-        return child is None or (self._record is not None and self._record.ret >= 0)
+        if child is not None and (self._record is None or self._record.ret < 0):
+            return None
+        return with_unbound_as_zero(operation, self.machine.first.bindings)
 
     def after(self, nth: int, result: int) -> None:
         """Keep the result of an operation of the list."""
@@ -215,7 +218,7 @@ class _Watcher:
         if record is None or owner is None:
             return
         insertion = self.insertions[nth]
-        if nth == 0 or self.owners[nth - 1] != owner:
+        if insertion.is_call:
             record.ret = written_result(insertion.operation, result)
             record.signal = self._signal
         elif insertion.after_fork is not None and isinstance(insertion.operation, op.By):

@@ -9,15 +9,22 @@ the recorder, the guest's first process, which has it mapped and locked, too.
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from mmactors.actors.program.loader import HEAP, STACK, ProgramImage, Segment
+from mmactors.actors.program.loader import (
+    HEAP,
+    STACK,
+    VDSO,
+    ProgramImage,
+    Segment,
+    map_elsewhere,
+)
 from mmactors.actors.program.process import Process
-from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.units import MIB, PAGE_SIZE
 from mmactors.workload.operation import all as op
+from mmactors.workload.operation.address import Address, Bindings, Span
 
 _STACK_PAGES: Final = 3
 """How much of its stack the interpreter touches."""
@@ -35,9 +42,11 @@ DISK_FILES: Final = {
 
 @frozen(kw_only=True)
 class Insertion:
-    """An operation of the interpreter itself, beside one of the list."""
+    """An operation of the interpreter, which does one of the list or belongs to it."""
 
     operation: op.Operation
+    is_call: bool = False
+    """It is the operation of the list itself, whose result was written down."""
     after_fork: str | None = None
     """It is done only if the fork of this child succeeded."""
 
@@ -86,10 +95,13 @@ class Interpreter:
             f"touch {self.stack} write",
         )
 
-    def after(self, operation: op.Operation) -> Iterator[Insertion]:
-        """Yield what it does to bring an operation about, after the call itself."""
+    def perform(self, operation: op.Operation) -> Iterator[Insertion]:
+        """Yield what it does to bring an operation about."""
         plain = operation.operation if isinstance(operation, op.By) else operation
         by = f"{operation.name}: " if isinstance(operation, op.By) else ""
+        if isinstance(plain, op.Brk | op.Heap) or "brk" in _bases(plain):
+            yield from _inserted(f"{by}brk 0")  # Where is it now?
+        yield Insertion(operation=operation, is_call=True)
         if isinstance(plain, op.Thread):
             yield from _inserted(f"{plain.name}: nop")
         elif isinstance(plain, op.Fork):
@@ -108,6 +120,23 @@ class Interpreter:
             )
 
 
+def with_unbound_as_zero(operation: op.Operation, bindings: Bindings) -> op.Operation:
+    """Return the operation as the interpreter reads it: a name in `@NAME` that is not set is 0."""
+    plain: Any = operation.operation if isinstance(operation, op.By) else operation
+    target = getattr(plain, "range", None)
+    if not isinstance(target, Span) or target.address.base in (None, *bindings):
+        return operation
+    plain = evolve(plain, range=Span(Address(None, target.address.offset), target.length))
+    return evolve(operation, operation=plain) if isinstance(operation, op.By) else plain
+
+
+def _bases(operation: op.PlainOperation) -> set[str | None]:
+    """Return the names in the expressions of an operation."""
+    target, address = getattr(operation, "range", None), getattr(operation, "address", None)
+    places = (target.address if isinstance(target, Span) else None, address)
+    return {place.base for place in places if isinstance(place, Address)}
+
+
 def written_result(operation: op.Operation, result: int) -> int:
     """Return what the recorder wrote down for a call's result: 0 for a child's pid."""
     plain = operation.operation if isinstance(operation, op.By) else operation
@@ -119,18 +148,14 @@ def prepare_guest(process: Process, interpreter: Interpreter) -> None:
     kernel = process.kernel
     for path, (inode, size_mib) in DISK_FILES.items():
         kernel.file_system.add_file(path, inode=inode, size_bytes=size_mib * MIB)
-    pages = kernel.pages
-    control = next(each for each in interpreter.image.segments if each.is_shared)
     space = process.space
     assert space is not None, "the interpreter has begun"
-    area = space.mm.tree.find_vma(control.start)
-    assert area is not None, "its control memory is mapped"
-    assert isinstance(area.vm_file, MappedFile), "it is a file"
-    mapping = area.vm_file.mapping
-    mapping.nr_users += 1
-    for pfn in mapping.pages.values():
-        pages.refcount_view[pfn] += 1
-        pages.mapcount_view[pfn] += 1
+    pages = kernel.pages
+    shared = [each.start for each in interpreter.image.segments if each.is_shared]
+    for start in (*shared, interpreter.image.named(VDSO).start):
+        for pfn in map_elsewhere(space, start):
+            pages.refcount_view[pfn] += 1
+            pages.mapcount_view[pfn] += 1
 
 
 def _inserted(*texts: str, after_fork: str | None = None) -> Iterator[Insertion]:
