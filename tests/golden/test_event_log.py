@@ -46,7 +46,13 @@ SCENARIOS = {
     ),
     "pressure": lambda seed: evolve(
         scenario_of(
-            ["put /proc/sys/vm/overcommit_memory 1", "mmap A 64M", "touch A write", "sleep 1", "cpu 0"],
+            [
+                "put /proc/sys/vm/overcommit_memory 1",
+                "mmap A 64M",
+                "touch A write",
+                "sleep 1",
+                "cpu 0",
+            ],
             ["cpu 0", "sleep 2", "mmap A 8M", "touch A write", "barrier b 1"],
             cpus=2,
             size=32 * MIB,

@@ -128,9 +128,13 @@ def prepare_guest(process: Process, interpreter: Interpreter) -> None:
     assert isinstance(area.vm_file, MappedFile), "it is a file"
     mapping = area.vm_file.mapping
     mapping.nr_users += 1
+    lru = kernel.lru[0]
+    lru.drain()
     for pfn in mapping.pages.values():
         pages.refcount_view[pfn] += 1
         pages.mapcount_view[pfn] += 1
+        lru.mlock_page(pfn)
+    lru.drain()
 
 
 def _inserted(*texts: str, after_fork: str | None = None) -> Iterator[Insertion]:
