@@ -86,7 +86,7 @@ class FolioBatches:
     _lru_add: Any = field(init=False)
     _refcount: Any = field(init=False)
     _flags: Any = field(init=False)
-    _columns: tuple[Any, ...] = field(init=False)
+    _columns: tuple[Any, Any, Any, Any, Any, Any, Any, Any] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         pages, vmstat = self.pages, self.vmstat
