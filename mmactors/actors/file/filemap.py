@@ -129,7 +129,6 @@ async def read_pages(kernel: Kernel, cpu: Cpu, inode: Inode, window: range) -> b
 async def mark_page_accessed(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
     """Note in the running step that a page of a file was used (folio_mark_accessed)."""
     lru = kernel.lru[cpu.index]
-    kernel.engine.touch(page(pfn), Mode.WRITE)
     lru.mark_accessed(pfn)
     if lru.released:
         await free_released(kernel, cpu, lru)

@@ -9,8 +9,7 @@ does anything else (actors/alloc/lru_add_drain.py).
 What is modelled are the flags, the references and the counters of the lists, not their order. Left
 out: lru_rotate, memcgs, the multi-gen LRU.
 
-Steps: whoever calls says at his step which pages he touches; what a batch touches besides is told
-to `touch`.
+Steps: what is touched here is told to `touch`, beside what the running step declares.
 """
 
 from collections.abc import Callable, Iterator
@@ -155,6 +154,8 @@ class FolioBatches:
 
     def mark_accessed(self, pfn: int) -> None:
         """Note that a page was used; the second time it becomes active (folio_mark_accessed)."""
+        if self.touch is not None:
+            self.touch(page(pfn), Mode.WRITE)
         flags = self._flags[pfn]
         if not flags & PG_REFERENCED:
             self._flags[pfn] |= PG_REFERENCED
@@ -167,17 +168,27 @@ class FolioBatches:
         if flags & PG_IDLE:
             self._flags[pfn] &= ~PG_IDLE
 
-    def isolate_page(self, pfn: int) -> bool:
+    def is_listed(self, pfn: int) -> bool:
+        """Say whether a page is on a list (PageLRU)."""
+        if self.touch is not None:
+            self.touch(page(pfn), Mode.READ)
+        return self._flags[pfn] & PG_LRU != 0
+
+    def isolate_page(self, pfn: int, *, takes_reference: bool = True) -> bool:
         """Take a page off its list, with a reference; False: it is on none (isolate_lru_page)."""
+        if self.touch is not None:
+            self.touch(page(pfn), Mode.WRITE)
         if not self._flags[pfn] & PG_LRU:
             return False
-        self._refcount[pfn] += 1
+        self._refcount[pfn] += takes_reference
         count_page(*self._columns, pfn, -1)
         self._flags[pfn] &= ~PG_LRU
         return True
 
     def activate_isolated(self, pfn: int) -> None:
         """Let a page that cannot be reclaimed become active (shrink_folio_list, activate)."""
+        if self.touch is not None:
+            self.touch(page(pfn), Mode.WRITE)
         if not self._flags[pfn] & PG_MLOCKED:
             self._flags[pfn] |= PG_ACTIVE
             self.vmstat.count_vm_events(self.cpu, PGACTIVATE)
