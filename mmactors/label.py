@@ -51,6 +51,7 @@ PAGES: Final = "pages"
 DATA: Final = "data"
 PAGEBLOCK: Final = "pageblock"
 PCP: Final = "pcp"
+LRU: Final = "lru"
 VMSTAT: Final = "vmstat"
 ZONELISTS: Final = "zonelists"
 RSS: Final = "rss"
@@ -93,6 +94,11 @@ def pageblock(block: int) -> str:
 def pcp(cpu: int) -> str:
     """Name the page lists of a CPU."""
     return f"{PCP}[{cpu}]"
+
+
+def lru(cpu: int) -> str:
+    """Name the batches of a CPU in which pages wait for their LRU lists."""
+    return f"{LRU}[{cpu}]"
 
 
 def vmstat(zone: int) -> str:

@@ -56,6 +56,17 @@ class FreePage:
     pfn: int
 
 
+@frozen
+class LruAddDrain:
+    """Work off what waits for the LRU lists on this CPU, or on all; answered with None."""
+
+    all_cpus: bool = False
+
+
+LRU_ADD_DRAIN: Final = LruAddDrain()
+LRU_ADD_DRAIN_ALL: Final = LruAddDrain(all_cpus=True)
+
+
 @frozen(kw_only=True)
 class FlushPage:
     """No CPU may know a translation of `address` any more; answered with None."""

@@ -13,7 +13,7 @@ Left out: numa_interleave's policy, memory hot-plug, the s8 width of a delta (no
 Invariant: the exact value of an item is the global number plus the deltas of all CPUs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -168,7 +168,7 @@ class VmStat:
         self.nr_cpus: Final = nr_cpus
         self.nr_zones: Final = nr_zones
         self.nr_nodes: Final = nr_nodes
-        self._events: Final[Words] = arena.array("vmstat.events", (nr_cpus, NR_VM_EVENT_ITEMS))
+        self.event_words: Final[Words] = arena.array("vmstat.events", (nr_cpus, NR_VM_EVENT_ITEMS))
         self.zone_words: Final[Words] = arena.array(
             "vmstat.zone", (nr_zones, NR_VM_ZONE_STAT_ITEMS)
         )
@@ -181,7 +181,7 @@ class VmStat:
         self.cpu_node_words: Final[Words] = arena.array(
             "vmstat.cpu_node", (nr_cpus, nr_nodes, NR_NODESTAT_WORDS)
         )
-        self.events: Final = [row.data for row in self._events]
+        self.events: Final = [row.data for row in self.event_words]
         """By CPU, then item."""
         self.zones: Final = [row.data for row in self.zone_words]
         """By zone number, then item: the lagging global numbers."""
@@ -196,7 +196,7 @@ class VmStat:
 
     def event(self, item: int) -> int:
         """Return how often an event happened, on all CPUs together."""
-        return int(self._events[:, item].sum())
+        return int(self.event_words[:, item].sum())
 
     def mod_zone_page_state(self, cpu: int, zone: int, item: int, delta: int) -> None:
         """Add to an item of zone number `zone`."""
@@ -220,6 +220,29 @@ class VmStat:
             self.nodes[node][item] += value
             value = 0
         words[item] = value
+
+    def event_counter(self, cpu: int) -> Callable[[int], None]:
+        """Return what counts events on a CPU, for who does nothing else all the time."""
+        events = self.events[cpu]
+
+        def count(item: int) -> None:
+            events[item] += 1
+
+        return count
+
+    def node_counter(self, cpu: int, node: int) -> Callable[[int, int], None]:
+        """Return `mod_node_page_state` of a CPU and a node."""
+        words, stat = self.cpu_nodes[cpu][node], self.nodes[node]
+
+        def count(item: int, delta: int) -> None:
+            value = words[item] + delta
+            threshold = words[NODE_STAT_THRESHOLD]
+            if not -threshold <= value <= threshold:
+                stat[item] += value
+                value = 0
+            words[item] = value
+
+        return count
 
     def inc_node_page_state(self, cpu: int, node: int, item: int) -> None:
         """Add one to a node item (__inc_node_state)."""
@@ -303,7 +326,7 @@ class VmStat:
             yield NODE_STAT_NAMES[item], printed_pages(item, pages)
         yield "nr_dirty_threshold", dirty_threshold
         yield "nr_dirty_background_threshold", dirty_background_threshold
-        yield from zip(VM_EVENT_NAMES, self._events.sum(axis=0).tolist(), strict=True)
+        yield from zip(VM_EVENT_NAMES, self.event_words.sum(axis=0).tolist(), strict=True)
         # Kept by Linux for old readers; it is always 0.
         yield "nr_unstable", 0
 
@@ -368,10 +391,6 @@ class TaskRssStat:
 
     events: int = 0
     count: list[int] = field(factory=lambda: [0] * NR_MM_COUNTERS)
-
-    def add_mm_counter_fast(self, member: int, value: int) -> None:
-        """Change a counter of the thread's own mm."""
-        self.count[member] += value
 
     def check_sync_rss_stat(self, mm: MmCounters) -> None:
         """Count a page fault; every 66th brings what has gathered to the mm."""

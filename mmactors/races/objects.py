@@ -23,6 +23,7 @@ from mmactors.label import (
     ANON_VMA,
     DATA,
     I_MMAP,
+    LRU,
     MM_CPUMASK,
     PAGE_TABLES,
     PAGEBLOCK,
@@ -41,6 +42,7 @@ from mmactors.label import (
 from mmactors.mm.area.anon_vma import AnonVma
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vma import Vma
+from mmactors.mm.lru.move_folios import PVEC_SHIFT
 from mmactors.mm.page_alloc.buddy import MAX_ORDER, PAGEBLOCK_TYPE_MASK
 from mmactors.mm.page_alloc.pcp import NR_PCP_LISTS
 from mmactors.mm.page_alloc.zone import Zone
@@ -105,6 +107,7 @@ class MachineObjects(dict[str, Keyed]):
             TLB: self._tlb,
             PAGEBLOCK: self._pageblock,
             PCP: self._pcp,
+            LRU: self._lru,
             VMSTAT: self._vmstat,
             RSS: lambda ctx_id: self._of_mm(ctx_id, lambda mm: tuple(mm.rss)),
             VMAS: lambda ctx_id: self._of_mm(ctx_id, _areas, _areas_text),
@@ -202,6 +205,9 @@ class MachineObjects(dict[str, Keyed]):
 
         return View(key, _pcp_text)
 
+    def _lru(self, cpu: int) -> View:
+        return View(self._kernel.lru[cpu].key, _lru_text)
+
     def _vmstat(self, zone: int) -> View:
         vmstat = self._kernel.vmstat
 
@@ -212,9 +218,9 @@ class MachineObjects(dict[str, Keyed]):
         return View(key, lambda key: f"free {key[0]}, not yet counted {list(key[1:])}")
 
     def _all_vmstat(self) -> Hashable:
-        return (
-            self._kernel.vmstat.cpu_zone_words.tobytes() + self._kernel.vmstat.zone_words.tobytes()
-        )
+        vmstat = self._kernel.vmstat
+        deltas = vmstat.cpu_zone_words[:, :, NR_FREE_PAGES]
+        return (deltas.tobytes(), vmstat.zone_words[:, NR_FREE_PAGES].tobytes())
 
     def _data(self, pfn: int) -> View:
         generation = self._kernel.pages.generation_view
@@ -358,6 +364,14 @@ def _not_shown(_key: Hashable) -> str:
 
 def _zone_text(key: tuple[Any, ...]) -> str:
     return "free blocks by order " + " ".join(map(str, key[0]))
+
+
+def _lru_text(key: tuple[Any, ...]) -> str:
+    _, waiting, released = key
+    pfns = [f"{word:#x}" for batch in waiting[:-1] for word in batch]
+    pfns += [f"{word >> PVEC_SHIFT:#x}" for word in waiting[-1]]
+    pfns += [f"{pfn:#x} to be freed" for pfn in released]
+    return f"waiting {' '.join(pfns) or 'none'}"
 
 
 def _pcp_text(key: tuple[Any, ...]) -> str:

@@ -16,15 +16,24 @@ from mmactors.arch.pte import PTRS_PER_TABLE
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
 from mmactors.mm.entries.tlb_state import LOADED_MM_SWITCHING
+from mmactors.mm.lru.move_folios import LISTS, NR_LRU_BASE, NR_ZONE_LRU_BASE
 from mmactors.mm.page_alloc.pcp import COUNT, NR_PCP_LISTS
-from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED, NR_FREE_PAGES, NR_PAGETABLE
+from mmactors.mm.vmstat import (
+    NR_ANON_MAPPED,
+    NR_FILE_MAPPED,
+    NR_FREE_PAGES,
+    NR_MLOCK,
+    NR_PAGETABLE,
+)
 from mmactors.sanitize.count import (
     ANON,
     FILE,
     NR_COUNTS,
+    NR_LRU_COUNTS,
     SHMEM,
     TABLES,
     compare_mapcounts,
+    count_lru,
     count_mapped,
     find_above,
     find_lost,
@@ -93,6 +102,7 @@ def counter_problems(kernel: Kernel, mapped: Mapped) -> Problems:
     lists = FreeLists(kernel.pages, list(kernel.allocator.zones))
     differences = [
         *_zone_differences(kernel, lists),
+        *_lru_differences(kernel),
         *_mapping_differences(kernel, mapped),
         *(difference for mm in mapped.mms for difference in _mm_differences(kernel, mapped, mm)),
     ]
@@ -119,6 +129,8 @@ def leak_problems(
     pages = kernel.pages
     for cached in _page_caches(kernel, mapped.mms):
         mapped.is_reached[cached] = 1
+    for batches in kernel.lru:
+        mapped.is_reached[list(batches.held_pages())] = 1
     for block in kernel.module_pages.values():
         if block.is_held:
             mapped.is_reached[block.pfn : block.pfn + (1 << block.order)] = 1
@@ -161,6 +173,27 @@ def _zone_differences(kernel: Kernel, lists: FreeLists) -> Iterable[Difference]:
         yield "free_area[].nr_free", place, zone.nr_free, free
         for cpu, pcp in enumerate(zone.pcps):
             yield f"pcp count of cpu{cpu}", place, pcp.view[COUNT], lists.nr_pcp[number, cpu]
+
+
+def _lru_differences(kernel: Kernel) -> Iterable[Difference]:
+    """Return what counters of LRU lists and locked pages say, and what pages' flags do."""
+    zones = kernel.allocator.zones
+    vmstat = kernel.vmstat
+    counts = np.zeros((len(zones), NR_LRU_COUNTS), np.int64)
+    count_lru(kernel.pages.flags, kernel.pages.zone, kernel.pages.nr_frames, counts)
+    of_nodes = np.zeros((vmstat.nr_nodes, NR_LRU_COUNTS), np.int64)
+    for zone, words in zip(zones, counts, strict=True):
+        of_nodes[zone.node] += words
+        place = f"of zone {zone.node} {zone.name}"
+        for nth, name in enumerate(LISTS):
+            counted = vmstat.zone_page_state_snapshot(zone.number, NR_ZONE_LRU_BASE + nth)
+            yield f"nr_zone_{name}", place, counted, int(words[nth])
+        locked = vmstat.zone_page_state_snapshot(zone.number, NR_MLOCK)
+        yield "nr_mlock", place, locked, int(words[len(LISTS)])
+    for node, words in enumerate(of_nodes):
+        for nth, name in enumerate(LISTS):
+            counted = vmstat.node_page_state_snapshot(node, NR_LRU_BASE + nth)
+            yield f"nr_{name}", f"of node {node}", counted, int(words[nth])
 
 
 def _mapping_differences(kernel: Kernel, mapped: Mapped) -> Iterable[Difference]:

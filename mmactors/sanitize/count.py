@@ -7,8 +7,9 @@ counters. Arrays are the machine's own, or the caller's to note things in, all b
 from typing import Any, Final
 
 from mmactors.arch.jit import compiled
-from mmactors.arch.page import PG_RESERVED, PG_SLAB, PG_SWAPBACKED
+from mmactors.arch.page import PG_LRU, PG_MLOCKED, PG_RESERVED, PG_SLAB, PG_SWAPBACKED
 from mmactors.arch.pte import PFN_MASK, PFN_SHIFT, PRESENT, PROTNONE, PSE, PTRS_PER_TABLE, SPECIAL
+from mmactors.mm.lru.move_folios import LISTS, folio_lru_list
 from mmactors.mm.page_alloc.buddy import PAGEBLOCK_ORDER, PAGEBLOCK_TYPE_MASK
 from mmactors.mm.page_alloc.gfp import MIGRATE_ISOLATE
 from mmactors.mm.rmap.rmap import PAGE_MAPPING_ANON
@@ -20,6 +21,9 @@ FILE: Final = 2
 TABLES: Final = 3
 """Words of what `count_mapped` counts: entries by kind of page; from TABLES on tables by level."""
 NR_COUNTS: Final = TABLES + 6
+
+NR_LRU_COUNTS: Final = len(LISTS) + 1
+"""Words of what `count_lru` counts: pages of each list, locked pages."""
 
 _REACHED_BY_KIND: Final = PG_SLAB | PG_RESERVED
 _PTE_PRESENT: Final = PRESENT | PROTNONE
@@ -102,6 +106,16 @@ def count_mapped(
                 counts[ANON] += 1
             else:
                 counts[SHMEM if flags[pfn] & PG_SWAPBACKED else FILE] += 1
+
+
+@compiled
+def count_lru(flags: Any, zone: Any, nr_frames: int, counts: Any) -> None:
+    """Count by zone the pages on each LRU list, as their flags name it, and the locked ones."""
+    for pfn in range(nr_frames):
+        if flags[pfn] & PG_LRU:
+            counts[zone[pfn] - 1, folio_lru_list(flags[pfn])] += 1
+        if flags[pfn] & PG_MLOCKED:
+            counts[zone[pfn] - 1, NR_LRU_COUNTS - 1] += 1
 
 
 @compiled

@@ -5,6 +5,7 @@ from copy import copy
 from functools import partial
 from typing import Any, Final
 
+import numpy as np
 from attrs import frozen
 
 from mmactors.actors.alloc.zone import ZoneActor
@@ -43,6 +44,7 @@ from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.overcommit import Overcommit
 from mmactors.mm.boot.boot import boot_memory
 from mmactors.mm.entries.tlb_state import TlbState
+from mmactors.mm.lru.folio_batch import FolioBatches
 from mmactors.mm.page_alloc.allocator import PageAllocator
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL
 from mmactors.mm.page_alloc.layout import MemoryLayout
@@ -161,6 +163,7 @@ def wire(
     kernel.zero_pfn = _boot_alloc(kernel)
     pages.flags_view[kernel.zero_pfn] |= PG_RESERVED
     kernel.shared_pages = _shared_pages(engine, pages)
+    kernel.lru = _folio_batches(kernel)
     switcher = Switcher(kernel)
     _wire_cpus(kernel, switcher, config.cpus)
     zones = _wire_zones(kernel)
@@ -225,6 +228,21 @@ def _make_processes(
         )
         processes.append(process)
     return tuple(processes)
+
+
+def _folio_batches(kernel: Kernel) -> list[FolioBatches]:
+    engine = kernel.engine
+    zone_node = np.array([zone.node for zone in kernel.allocator.zones], np.int64)
+    return [
+        FolioBatches(
+            pages=kernel.pages,
+            vmstat=kernel.vmstat,
+            zone_node=zone_node,
+            cpu=cpu,
+            touch=engine.touch if engine.is_exploring else None,
+        )
+        for cpu in range(len(kernel.cpu_node))
+    ]
 
 
 def _guard_allocator(kernel: Kernel) -> None:

@@ -119,12 +119,13 @@ def test_what_is_not_there_is_an_error(seen):
 
 
 def test_a_page_is_known_by_its_pfn(seen):
-    """Anonymous memory that was written: one reference, one entry, its anon_vma."""
+    """Anonymous memory that was written: referred to by an entry and a batch, its anon_vma."""
     process = seen.process(1)
     address, _ = process.names["A"]
     page = seen.page(process.entry(address).pfn)
 
-    assert (1, 1, 0, None) == (page.refcount, page.mapcount, page.order, page.buddy_order)
+    assert (2, 1, 0, None) == (page.refcount, page.mapcount, page.order, page.buddy_order)
+    assert page.pfn in seen.cpus[0].lru_batch_pfns
     assert process.area(address).anon_vma == page.anon_vma
     assert ("anon_exclusive", "swapbacked") == page.flag_names
     assert page.pfn in seen.mapped_pfns

@@ -52,6 +52,7 @@ def test_a_page_that_is_freed_twice_is_found(sanitizer: Sanitizer) -> None:
     """The second free names the page, and who freed it first."""
     pfn = mapped_page(sanitizer.kernel)
     sanitizer.kernel.pages.mapcount[pfn] = 0
+    sanitizer.kernel.lru[0].forget_page(pfn)
 
     sanitizer.pages_freed(pfn, 0)
     sanitizer.pages_freed(pfn, 0)
@@ -81,7 +82,9 @@ def test_a_page_that_is_handed_out_twice_is_found(sanitizer: Sanitizer) -> None:
 
 def test_a_page_that_is_freed_while_mapped_is_found(sanitizer: Sanitizer) -> None:
     """A free page must not have entries that map it."""
-    sanitizer.pages_freed(mapped_page(sanitizer.kernel), 0)
+    pfn = mapped_page(sanitizer.kernel)
+    sanitizer.kernel.lru[0].forget_page(pfn)
+    sanitizer.pages_freed(pfn, 0)
 
     assert {Law.FREED_WHILE_MAPPED} == laws(sanitizer)
 

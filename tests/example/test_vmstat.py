@@ -157,7 +157,7 @@ def test_rss_reaches_the_mm_with_the_66th_fault():
     mm, task = Mm(), TaskRssStat()
     seen = []
     for _ in range(TASK_RSS_EVENTS_THRESH + 3):
-        task.add_mm_counter_fast(1, 1)
+        task.count[1] += 1
         task.check_sync_rss_stat(mm)
         seen.append(mm.rss[1])
 
@@ -167,8 +167,8 @@ def test_rss_reaches_the_mm_with_the_66th_fault():
 def test_a_thread_that_leaves_tells_everything():
     """fold brings all counters, also falling ones; a snapshot brings them back."""
     mm, task = Mm(), TaskRssStat()
-    task.add_mm_counter_fast(0, 5)
-    task.add_mm_counter_fast(1, -2)
+    task.count[0] += 5
+    task.count[1] -= 2
     snapshot = task.snapshot()
     task.fold(mm)
     task.restore(snapshot)

@@ -12,11 +12,12 @@ isolated; such a page came to its list after that.
 When pages have come or gone, the limits of all zones are computed anew (mm/page_alloc/online.py).
 
 Left out: moving pages that are in use (it is waited until their owners free them), sections,
-notifiers, page-cache pages on pagevecs, and what is done when a whole zone is gone.
+notifiers, and what is done when a whole zone is gone.
 """
 
 import errno
 
+from mmactors.actors.alloc.lru_add_drain import lru_cache_disable, lru_cache_enable
 from mmactors.actors.alloc.page_alloc import ask_zone, drain_all_pages
 from mmactors.actors.alloc.page_isolation import (
     start_isolate_page_range,
@@ -44,10 +45,12 @@ async def offline_pages(kernel: Kernel, cpu: Cpu, zone: Zone, start_pfn: int, en
     if not kernel.rules.offline_disables_pcp:
         return await _offline_as_v5_8(kernel, cpu, zone, start_pfn, end_pfn)
     await zone_pcp_disable(kernel, cpu, zone)
+    await lru_cache_disable(kernel, cpu)
     error = await start_isolate_page_range(kernel, cpu, zone, start_pfn, end_pfn)
     if not error:
         await _wait_until_free(kernel, cpu, zone, start_pfn, end_pfn)
         await _offline_isolated_pages(kernel, cpu, zone, start_pfn, end_pfn)
+    lru_cache_enable(kernel)
     await zone_pcp_enable(kernel, zone)
     if not error:
         await _adjust_limits(kernel, zone, start_pfn - end_pfn)

@@ -162,6 +162,7 @@ def compound_order(kernel: Kernel, pfn: int) -> int:
 async def free_unref_page(kernel: Kernel, cpu: Cpu, pfn: int, order: int) -> None:
     """Give 2**order pages back to which nobody refers (free_the_page)."""
     engine = kernel.engine
+    kernel.lru[cpu.index].forget_page(pfn)
     if kernel.probe.on:
         kernel.probe.emit(MmPageFree(pfn=pfn, order=order))
     if kernel.checks is not None:
@@ -182,7 +183,7 @@ async def free_unref_page(kernel: Kernel, cpu: Cpu, pfn: int, order: int) -> Non
 
 
 async def free_page_list(kernel: Kernel, cpu: Cpu, pfns: list[int]) -> None:
-    """Give single pages back, batched as free_unref_page_list does."""
+    """Give single pages back that are on no list, batched as free_unref_page_list does."""
     engine = kernel.engine
     if kernel.probe.on:
         for pfn in pfns:
@@ -300,5 +301,6 @@ async def put_and_free_page(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
         await kernel.engine.step(Label(f"put page {pfn:#x}", ((page(pfn), Mode.WRITE),)))
     if put_page(kernel.shared_pages, pfn):
         order = compound_order(kernel, pfn)
+        kernel.lru[cpu.index].forget_page(pfn)
         reset_freed_page(kernel.shared_pages, pfn)
         await free_unref_page(kernel, cpu, pfn, order)

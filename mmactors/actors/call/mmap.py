@@ -14,8 +14,11 @@ from typing import Any
 
 from attrs import frozen
 
+from mmactors.actors.alloc.lru_add_drain import lru_add_drain
 from mmactors.actors.alloc.page_table import free_table
-from mmactors.actors.entries.change_ptes import change_ptes, finish_changes, gather_changes
+from mmactors.actors.call.madvise import age_pages, read_ahead
+from mmactors.actors.call.mlock import mlock_vma_pages_range
+from mmactors.actors.entries.change_ptes import finish_changes, gather_changes
 from mmactors.actors.entries.mmu_gather import tlb_gather_mmu
 from mmactors.actors.entries.unmap import unmap_region, zap_page_range
 from mmactors.actors.fault.fault import fault_in_pages
@@ -32,14 +35,11 @@ from mmactors.label import Label, Mode, areas, rss
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.unmapped_area import AreaSearched
 from mmactors.mm.area.vma_adjust import RmapRequest
-from mmactors.mm.entries.change_protection import Changed, change_pte_range
+from mmactors.mm.entries.change_protection import change_pte_range
 from mmactors.mm.entries.mmu_gather import MmuGather
 from mmactors.mm.entries.move_page_tables import move_page_tables
 from mmactors.mm.fault.populate import FaultInPages, Populate, mm_populate
-from mmactors.mm.page_table.leaf_entries import LeafRange
-from mmactors.mm.reclaim.lazyfree import reclaim_lazyfree_pages
 from mmactors.mm.syscall import madvise
-from mmactors.mm.syscall.madvise_pages import madvise_cold_pte_range, madvise_free_pte_range
 from mmactors.mm.syscall.mlock import LockPages
 from mmactors.mm.syscall.mprotect import ChangeProtection
 from mmactors.mm.syscall.mremap import MovePageTables
@@ -182,7 +182,13 @@ async def _answer(kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object
             await truncate_inode_pages(kernel, cpu, kernel.file_system.inode_of(mapping), 0, None)
             kernel.file_system.forget(mapping)
         case madvise.LazyFree() | madvise.Deactivate():
-            await _change_entries(kernel, cpu, space, request)
+            await age_pages(kernel, cpu, space, request)
+        case madvise.SwapIn():
+            await lru_add_drain(kernel, cpu)
+        case madvise.ReadAhead():
+            await read_ahead(kernel, cpu, space, request)
+        case LockPages():
+            await mlock_vma_pages_range(kernel, cpu, space, request)
         case MovePageTables(old_address=old, new_address=new, length=length):
             steps = move_page_tables(
                 space.mm, kernel.rules, old_address=old, new_address=new, length=length
@@ -190,13 +196,13 @@ async def _answer(kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object
             return int(await perform_page_work(kernel, cpu, space, steps))
         case FaultInPages():
             return await fault_in_pages(kernel, cpu, space, request)
-        case madvise.ZapRange(start=start, end=end):
-            await zap_page_range(kernel, cpu, space, start, end)
+        case madvise.ZapRange(vma=vma, start=start, end=end):
+            await zap_page_range(kernel, cpu, space, vma, start, end)
         case madvise.PunchHole() | SyncFileRange():
             return await _work_on_file(kernel, cpu, space, request)
         case LockForReading():
             await space.mmap_lock.acquire_read()
-        case LockPages() | madvise.SwapIn() | Label():
+        case Label():
             pass
         case _ if isinstance(request, RmapRequest):
             await answer_rmap(kernel, space, request)
@@ -229,35 +235,3 @@ async def _work_on_file(
     if is_dropped and isinstance(request, madvise.PunchHole):
         await space.mmap_lock.acquire_read()
     return 0
-
-
-async def _change_entries(
-    kernel: Kernel,
-    cpu: Cpu,
-    space: AddressSpace,
-    request: madvise.LazyFree | madvise.Deactivate,
-) -> None:
-    mm = space.mm
-    pages = kernel.shared_pages
-    match request:
-        case madvise.LazyFree():
-            text = "free lazily"
-            change = partial(_free_lazily, kernel, mm)
-        case madvise.Deactivate():
-            text = "make old"
-            change = partial(madvise_cold_pte_range, mm, pages)
-    await change_ptes(
-        kernel, cpu, space, start=request.start, end=request.end, text=text, change=change
-    )
-    if isinstance(request, madvise.Deactivate) and request.pageout:
-        # There is no swap that other pages could be written to.
-        context = kernel.fault_context(cpu)
-        steps = reclaim_lazyfree_pages(context, mm, start=request.start, end=request.end)
-        await perform_page_work(kernel, cpu, space, steps)
-
-
-def _free_lazily(kernel: Kernel, mm: MmStruct, leaves: LeafRange) -> Changed:
-    changed = madvise_free_pte_range(mm, kernel.shared_pages, leaves)
-    if kernel.checks is not None:
-        kernel.checks.pages_may_drop(mm, leaves.address, leaves.end)
-    return changed

@@ -63,7 +63,7 @@ async def gather_changes(
     for leaves in list(table.leaf_ranges(start, end)):
         async with space.pte_lockptr(leaves.index):
             if engine.wants_step():
-                await kernel.engine.step(Label(text, _touches(kernel, leaves)))
+                await kernel.engine.step(Label(text, entry_touches(kernel, leaves)))
             changed = change(leaves)
             if kernel.checks is not None:
                 kernel.checks.revoke(space.mm, leaves.address, leaves.end)
@@ -73,11 +73,11 @@ async def gather_changes(
             gather.flush_pte_range(changed.first, changed.end)
 
 
-def _touches(kernel: Kernel, leaves: LeafRange) -> tuple[Touch, ...]:
-    """Return the entries of a table, and the pages that they map."""
+def entry_touches(kernel: Kernel, leaves: LeafRange, mode: Mode = Mode.WRITE) -> tuple[Touch, ...]:
+    """Return the entries of a table, touched as `mode` says, and the pages that they map."""
     words = kernel.memory.words[leaves.index : leaves.index + leaves.count].tolist()
     touches: list[Touch] = [
-        (pte(index), Mode.WRITE) for index in range(leaves.index, leaves.index + leaves.count)
+        (pte(index), mode) for index in range(leaves.index, leaves.index + leaves.count)
     ]
     touches += [
         (page(pte_pfn(entry)), Mode.WRITE)

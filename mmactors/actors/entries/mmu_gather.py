@@ -12,6 +12,7 @@ them to a callback.
 
 import numpy as np
 
+from mmactors.actors.alloc.lru_add_drain import lru_add_drain
 from mmactors.actors.alloc.page_alloc import alloc_pages, free_page_list, free_pages
 from mmactors.actors.alloc.page_table import page_table_dtor
 from mmactors.actors.state.kernel import Kernel
@@ -58,6 +59,7 @@ async def tlb_flush_mmu(kernel: Kernel, cpu: Cpu, gather: MmuGather) -> None:
     for pfn in gather.take_noted_tables():
         kernel.memory.release_table(pfn)
     for pfns in gather.take_pages():
+        await lru_add_drain(kernel, cpu)  # free_pages_and_swap_cache
         await _release_pages(kernel, cpu, pfns)
 
 
@@ -140,10 +142,10 @@ async def _release_pages(kernel: Kernel, cpu: Cpu, pfns: Words) -> None:
     if kernel.engine.wants_step():
         touches = tuple((page(pfn), Mode.WRITE) for pfn in pfns.tolist())
         await kernel.engine.step(Label("put pages", touches))
-    unused = release_pages(kernel.pages, pfns).tolist()
-    if unused:
-        unused.reverse()
-        await free_page_list(kernel, cpu, unused)
+    unused = release_pages(kernel.pages, pfns)
+    if len(unused):
+        kernel.lru[cpu.index].forget_pages(unused)
+        await free_page_list(kernel, cpu, unused[::-1].tolist())
 
 
 async def _perform(kernel: Kernel, cpu: Cpu, steps: BatchSteps) -> bool:

@@ -10,6 +10,7 @@ from typing import Final
 
 from attrs import frozen
 
+from mmactors.actors.alloc.lru_add_drain import free_released, lru_add_drain
 from mmactors.actors.entries.mmu_gather import (
     free_table_tlb,
     tlb_finish_mmu,
@@ -25,6 +26,7 @@ from mmactors.arch.pte import SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Guard
 from mmactors.label import PAGE_TABLES, PAGES, RSS, Label, Mode, page, pte, rss
+from mmactors.mm.area.vma import Vma
 from mmactors.mm.area.vma_adjust import unlink_vma
 from mmactors.mm.entries.mmu_gather import MmuGather
 from mmactors.mm.entries.zap import Zapped, zap_pte_range
@@ -55,11 +57,12 @@ async def unmap_region(kernel: Kernel, cpu: Cpu, space: AddressSpace, region: Un
     The caller holds mmap_lock; the areas are nobody else's any more.
     """
     mm = space.mm
+    await lru_add_drain(kernel, cpu)
     gather = await tlb_gather_mmu(
         kernel, mm, start=region.start, end=region.end, full_mm=region.full_mm
     )
     for vma in region.areas:
-        await _unmap_page_range(kernel, cpu, space, gather, vma.vm_start, vma.vm_end)
+        await _unmap_page_range(kernel, cpu, space, gather, vma, vma.vm_start, vma.vm_end)
     for vma in region.areas:
         await perform_rmap(kernel, space, unlink_vma(vma))
     await kernel.engine.step(FREE_TABLES)
@@ -77,18 +80,20 @@ async def zap_page_range(
     kernel: Kernel,
     cpu: Cpu,
     space: AddressSpace,
+    vma: Vma,
     start: int,
     end: int,
     details: ZapDetails | None = None,
 ) -> None:
-    """Take away the pages of `[start, end)`, which areas go on mapping.
+    """Take away the pages of `[start, end)`, which `vma` goes on mapping.
 
     All of them, as the process itself wants (MADV_DONTNEED), or those of a file that `details`
     names. The caller holds mmap_lock, for reading at least, or the file's i_mmap_rwsem. Return when
     no CPU can reach the pages.
     """
+    await lru_add_drain(kernel, cpu)
     gather = await tlb_gather_mmu(kernel, space.mm, start=start, end=end)
-    await _unmap_page_range(kernel, cpu, space, gather, start, end, details)
+    await _unmap_page_range(kernel, cpu, space, gather, vma, start, end, details)
     await tlb_finish_mmu(kernel, cpu, gather)
     if kernel.checks is not None:
         kernel.checks.revoke_completed(space.mm)
@@ -99,11 +104,12 @@ async def _unmap_page_range(
     cpu: Cpu,
     space: AddressSpace,
     gather: MmuGather,
+    vma: Vma,
     start: int,
     end: int,
     details: ZapDetails | None = None,
 ) -> None:
-    """Clear the entries of `[start, end)`."""
+    """Clear the entries of `[start, end)` in `vma`."""
     engine = kernel.engine
     if engine.is_exploring:
         counters = (rss(space.mm.ctx_id), Mode.READ)
@@ -114,7 +120,7 @@ async def _unmap_page_range(
     space.mm.update_hiwater_rss()
     # Nobody frees tables here meanwhile: mmap_lock is held.
     for leaves in list(space.mm.page_table.leaf_ranges(start, end)):
-        await _zap_pte_range(kernel, cpu, space, gather, leaves, details)
+        await _zap_pte_range(kernel, cpu, space, gather, vma, leaves, details)
 
 
 async def _zap_pte_range(
@@ -122,6 +128,7 @@ async def _zap_pte_range(
     cpu: Cpu,
     space: AddressSpace,
     gather: MmuGather,
+    vma: Vma,
     leaves: LeafRange,
     details: ZapDetails | None,
 ) -> None:
@@ -138,7 +145,7 @@ async def _zap_pte_range(
                     index,
                     end - index,
                 )
-                done = await _zap_entries(kernel, cpu, space, gather, rest, details)
+                done = await _zap_entries(kernel, cpu, space, gather, vma, rest, details)
                 index = done.stopped
                 must_flush |= done.was_dirty
                 if len(done.pfns) and await tlb_remove_pages(kernel, cpu, gather, done.pfns):
@@ -155,6 +162,7 @@ async def _zap_entries(
     cpu: Cpu,
     space: AddressSpace,
     gather: MmuGather,
+    vma: Vma,
     leaves: LeafRange,
     details: ZapDetails | None,
 ) -> Zapped:
@@ -164,7 +172,16 @@ async def _zap_entries(
         await engine.step(_zap_label(kernel, space, leaves))
     kernel.fault_context(cpu).sync_mm_rss(space.mm)
     even_cows = details is None or details.even_cows
-    done = zap_pte_range(space.mm, kernel.pages, leaves, room=gather.room, even_cows=even_cows)
+    lru = kernel.lru[cpu.index]
+    done = zap_pte_range(
+        space.mm,
+        kernel.pages,
+        leaves,
+        room=gather.room,
+        even_cows=even_cows,
+        vm_flags=vma.vm_flags,
+        lru=lru,
+    )
     if kernel.checks is not None:
         stop = leaves.address + (done.stopped - leaves.index) * PAGE_SIZE
         kernel.checks.revoke(space.mm, leaves.address, stop)
@@ -182,6 +199,8 @@ async def _zap_entries(
             leaves.address + (done.last + 1 - leaves.index) * PAGE_SIZE,
         )
         await engine.spend(kernel.costs.zap_page_ns * done.nr_cleared)
+    if lru.released:
+        await free_released(kernel, cpu, lru)
     return done
 
 

@@ -8,17 +8,23 @@ present before they are touched (mm/gup.c), go the same way.
 import errno
 from typing import Final
 
+from mmactors.actors.alloc.lru_add_drain import free_released, lru_add_drain
 from mmactors.actors.alloc.page_alloc import alloc_page_at_once, alloc_pages, free_pages
 from mmactors.actors.fault.page_work import perform_page_work
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
-from mmactors.arch.pte import PRESENT
 from mmactors.engine.cpu import Cpu
 from mmactors.events import PageFaultUser
 from mmactors.label import Label, Mode, page, pte, rss
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vma import Vma
-from mmactors.mm.fault.fault import VM_FAULT_ERROR, VM_FAULT_OOM, map_anonymous_page
+from mmactors.mm.fault.fault import (
+    VM_FAULT_ERROR,
+    VM_FAULT_OOM,
+    VM_FAULT_RETRY,
+    map_anonymous_page,
+)
+from mmactors.mm.fault.gup import FOLL_TOUCH, FOLL_WRITE, follow_page_pte
 from mmactors.mm.fault.handle_mm_fault import (
     SIGKILL,
     FaultSignal,
@@ -28,7 +34,6 @@ from mmactors.mm.fault.handle_mm_fault import (
     handle_mm_fault,
 )
 from mmactors.mm.fault.populate import FaultInPages
-from mmactors.mm.page_table.entry import is_access_allowed
 from mmactors.mm.request import ALLOC_ZEROED
 from mmactors.units import PAGE_MASK, PAGE_SIZE
 
@@ -66,6 +71,8 @@ async def handle_page_fault(
         pfn = alloc_page_at_once(kernel, cpu, ALLOC_ZEROED.gfp, then_ns=clear_page_ns)
         if pfn is None or not _map_at_once(kernel, cpu, mm, address, *untouched, pfn):
             signal = await _map_untouched(kernel, cpu, mm, address, *untouched, pfn)
+        if kernel.lru[cpu.index].released:
+            await free_released(kernel, cpu, kernel.lru[cpu.index])
     else:
         context = kernel.fault_context(cpu)
         is_write, is_protection = error_code & PF_WRITE != 0, error_code & PF_PROT != 0
@@ -148,30 +155,29 @@ async def fault_in_pages(
 
     ENOMEM: there is no memory; EFAULT: nothing backs a page.
     """
+    error = await _fault_in_pages(kernel, cpu, space, request)
+    await lru_add_drain(kernel, cpu)
+    return error
+
+
+async def _fault_in_pages(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, request: FaultInPages
+) -> int:
     mm = space.mm
-    table = mm.page_table
-    view = kernel.memory.view
+    vma: Vma | None = request.vma
+    context = kernel.fault_context(cpu)
+    is_write = request.is_write
+    flags = FOLL_TOUCH | (FOLL_WRITE if is_write else 0)
     for address in range(request.start & PAGE_MASK, request.end, PAGE_SIZE):
-        if table.wants_step():
-            for step in table.read_step(address):
-                await kernel.engine.step(step)
-        index = table.pte_offset(address)
-        entry = 0 if index is None else view[index]
-        if entry & PRESENT and is_access_allowed(entry, is_write=request.is_write):
-            continue
-        await kernel.engine.spend(kernel.costs.handle_mm_fault_ns)
-        fault = await perform_page_work(
-            kernel,
-            cpu,
-            space,
-            handle_mm_fault(
-                kernel.fault_context(cpu),
-                mm,
-                request.vma,
-                address,
-                is_write=request.is_write,
-            ),
-        )
-        if fault & VM_FAULT_ERROR:
-            return -errno.ENOMEM if fault & VM_FAULT_OOM else -errno.EFAULT
+        while vma is not None and vma.vm_start <= address:
+            follow = follow_page_pte(context, mm, vma, address, flags)
+            if await perform_page_work(kernel, cpu, space, follow) is not None:
+                break
+            await kernel.engine.spend(kernel.costs.handle_mm_fault_ns)
+            steps = handle_mm_fault(context, mm, vma, address, is_write=is_write)
+            fault = await perform_page_work(kernel, cpu, space, steps)
+            if fault & VM_FAULT_ERROR:
+                return -errno.ENOMEM if fault & VM_FAULT_OOM else -errno.EFAULT
+            if fault & VM_FAULT_RETRY:
+                vma = mm.tree.find_vma(address)  # mmap_lock was let go of meanwhile.
     return 0

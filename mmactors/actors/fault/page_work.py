@@ -12,9 +12,11 @@ from typing import Any, Final
 
 from attrs import define, field
 
+from mmactors.actors.alloc.lru_add_drain import free_released, lru_add_drain, lru_add_drain_all
 from mmactors.actors.alloc.page_alloc import alloc_pages, free_pages
 from mmactors.actors.alloc.page_table import alloc_table, free_table
-from mmactors.actors.file.filemap import add_new_page
+from mmactors.actors.file.filemap import read_pages
+from mmactors.actors.file.truncate import fput
 from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
@@ -27,7 +29,7 @@ from mmactors.label import Label
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.entries.copy_page_range import EntriesCopied, PageCopied
 from mmactors.mm.entries.move_page_tables import EntriesMoved, FlushRange
-from mmactors.mm.fault.fault import ReadPage
+from mmactors.mm.fault.fault import READ_UNLOCKED, ReadPage
 from mmactors.mm.fault.handle_mm_fault import Downgrade, LockForWriting
 from mmactors.mm.page_alloc.gfp import GFP_ZERO
 from mmactors.mm.page_table.page_table import AllocTable, FreeTable, LockTables, UnlockTables
@@ -38,6 +40,7 @@ from mmactors.mm.request import (
     FreePage,
     LockPage,
     LockPtes,
+    LruAddDrain,
     TryLockPage,
     UnlockPage,
     UnlockPtes,
@@ -61,8 +64,13 @@ class _Held:
 async def perform_page_work(
     kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: Generator[Any, int | None, Any]
 ) -> Any:
-    """Drive a mechanism to its end on `cpu`; return its result. `space` is whose tables it adds."""
+    """Drive a mechanism to its end on `cpu`; return its result. `space` is whose tables it adds.
+
+    Pages whose last reference a batch held are freed before the mechanism goes on.
+    """
     answer: int | None = None
+    lru = kernel.lru[cpu.index]
+    released = lru.released
     held: _Held | None = None
     ptl: Spinlock | None = None
     send = steps.send
@@ -70,11 +78,15 @@ async def perform_page_work(
         try:
             request = send(answer)
         except StopIteration as done:
+            if released:
+                await free_released(kernel, cpu, lru)
             if held is not None and held.tables:
                 await space.page_table_lock.release()
             if kernel.checks is not None:
                 kernel.checks.revoke_completed(space.mm)
             return done.value
+        if released:
+            await free_released(kernel, cpu, lru)
         kind = type(request)
         answer = None
         if held is not None:
@@ -183,6 +195,8 @@ async def _answer_seldom(
                 kernel.checks.revoke(space.mm, old, old + nr_bytes)
         case FlushRange(start=start, end=end):
             await flush_tlb_range(kernel, cpu, space.mm, start=start, end=end)
+        case LruAddDrain(all_cpus=all_cpus):
+            await (lru_add_drain_all if all_cpus else lru_add_drain)(kernel, cpu)
         case LockTables():
             await space.page_table_lock.acquire()
         case UnlockTables():
@@ -196,12 +210,25 @@ async def _answer_seldom(
             await lock_page(kernel, pfn)
         case UnlockPage(pfn=pfn):
             await unlock_page(kernel, pfn)
-        case ReadPage(file=file, index=index):
-            inode = kernel.file_system.inode_of(file.mapping)
-            return 1 if await add_new_page(kernel, cpu, inode, index) else None
+        case ReadPage():
+            return await _read_page(kernel, cpu, space, request)
         case _:
             raise AssertionError(f"{request} has no answer")
     return None
+
+
+async def _read_page(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, request: ReadPage
+) -> int | None:
+    """Read a page of a file, and those around it, without mmap_lock (maybe_unlock_mmap_for_io)."""
+    inode = kernel.file_system.inode_of(request.file.mapping)
+    inode.mapping.nr_users += 1  # The area may go meanwhile.
+    await space.mmap_lock.release_read()
+    is_read = await read_pages(kernel, cpu, inode, request.window)
+    await fput(kernel, cpu, request.file)
+    await space.mmap_lock.acquire_read()
+    # What comes first is there, even if memory did not suffice for all.
+    return READ_UNLOCKED if is_read or request.index in inode.mapping.pages else None
 
 
 async def _lock_ptes(kernel: Kernel, request: LockPtes, held: _Held) -> None:

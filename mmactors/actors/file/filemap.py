@@ -1,9 +1,10 @@
 """Finding, adding and reading pages of a file (mm/filemap.c and mm/shmem.c, Linux 6.1).
 
 Who finds a page takes a reference before it looks again whether the page is still there, and locks
-it before it relies on that. Left out: read-ahead, partial pages, moving pages to the active list.
+it before it relies on that. Left out: read-ahead, partial pages.
 """
 
+from mmactors.actors.alloc.lru_add_drain import free_released
 from mmactors.actors.alloc.page_alloc import (
     alloc_pages,
     free_pages,
@@ -16,6 +17,7 @@ from mmactors.engine.cpu import Cpu
 from mmactors.label import Label, Mode, page
 from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE
 from mmactors.mm.page_cache.page_cache import filemap_add_folio, get_page
+from mmactors.mm.page_cache.readahead import forced_window
 from mmactors.mm.vmstat import NR_FILE_PAGES, NR_SHMEM
 
 
@@ -93,7 +95,43 @@ async def add_new_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> bo
         return True
     filemap_add_folio(kernel.shared_pages, inode.mapping, index, pfn)
     count_cached(kernel, cpu, inode, 1)
+    lru = kernel.lru[cpu.index]
+    lru.add_page(pfn)
+    if lru.released:
+        await free_released(kernel, cpu, lru)
     return True
+
+
+async def force_page_cache_readahead(
+    kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: int
+) -> None:
+    """Bring what is missing of pages `[first, end)` into the cache, as far as there is memory.
+
+    Shared memory has nothing that could be read.
+    """
+    if inode.mapping.is_shmem:
+        return
+    if kernel.engine.wants_step():
+        await kernel.engine.step(inode.size_label("read i_size", Mode.READ))
+    await read_pages(kernel, cpu, inode, forced_window(first, end, inode.mapping.nr_pages))
+
+
+async def read_pages(kernel: Kernel, cpu: Cpu, inode: Inode, window: range) -> bool:
+    """Bring what is missing of some pages into the cache; False: no memory for one of them."""
+    for index in window:
+        if kernel.engine.wants_step():
+            await kernel.engine.step(_look(inode, index))
+        if index not in inode.mapping.pages and not await add_new_page(kernel, cpu, inode, index):
+            return False
+    return True
+
+
+async def mark_page_accessed(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
+    """Note in the running step that a page of a file was used (folio_mark_accessed)."""
+    lru = kernel.lru[cpu.index]
+    lru.mark_accessed(pfn)
+    if lru.released:
+        await free_released(kernel, cpu, lru)
 
 
 def count_cached(kernel: Kernel, cpu: Cpu, inode: Inode, nr_pages: int) -> None:

@@ -7,6 +7,7 @@ partial pages, which stay; shadow entries; the first pass of truncate_inode_page
 passes over pages that are locked: here each page is waited for in turn.
 """
 
+from mmactors.actors.alloc.lru_add_drain import free_released, lru_add_drain
 from mmactors.actors.alloc.page_alloc import put_and_free_page
 from mmactors.actors.entries.unmap import ZapDetails, zap_page_range
 from mmactors.actors.file.filemap import count_cached, find_lock_page
@@ -77,7 +78,8 @@ async def unmap_mapping_pages(
             if place is not None:
                 if kernel.checks is not None:
                     await _check_place(kernel, *place, first, end, details)
-                await zap_page_range(kernel, cpu, *place, details)
+                space, start, stop = place
+                await zap_page_range(kernel, cpu, space, vma, start, stop, details)
 
 
 async def _check_place(
@@ -114,6 +116,7 @@ async def truncate_inode_pages(
 ) -> None:
     """Take pages `[first, end)` out of the page cache; what is dirty in them is lost."""
     engine = kernel.engine
+    is_drained = False
     if engine.wants_step():
         await engine.step(Label("find pages", ((page_cache(inode.number), Mode.READ),)))
     for index in indices_from(inode.mapping, first, end):
@@ -129,6 +132,9 @@ async def truncate_inode_pages(
         _forget_page(kernel, cpu, inode, index)
         if kernel.checks is not None:
             kernel.checks.file_dropped(inode.mapping, index, index + 1)
+        if not is_drained:
+            await lru_add_drain(kernel, cpu)  # __pagevec_release
+            is_drained = True
         await put_and_free_page(kernel, cpu, pfn)
         await unlock_page(kernel, pfn)
         await put_and_free_page(kernel, cpu, pfn)
@@ -142,9 +148,14 @@ async def truncate_inode_pages(
 async def invalidate_mapping_pages(
     kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: int | None
 ) -> int:
-    """Drop those pages of `[first, end)` that are clean and not in use; return how many."""
+    """Drop those pages of `[first, end)` that are clean and not in use; return how many were kept.
+
+    Those become the next ones to be reclaimed.
+    """
     engine = kernel.engine
-    nr_dropped = 0
+    lru = kernel.lru[cpu.index]
+    nr_kept = 0
+    is_drained = False
     if engine.wants_step():
         await engine.step(Label("find pages", ((page_cache(inode.number), Mode.READ),)))
     for index in indices_from(inode.mapping, first, end):
@@ -156,11 +167,18 @@ async def invalidate_mapping_pages(
             await engine.step(_removal(inode, index, pfn))
         if is_evictable(kernel.shared_pages, pfn):
             _forget_page(kernel, cpu, inode, index)
-            nr_dropped += 1
             await put_and_free_page(kernel, cpu, pfn)
+        else:
+            nr_kept += 1
+            lru.deactivate_file_page(pfn)
+            if lru.released:
+                await free_released(kernel, cpu, lru)
         await unlock_page(kernel, pfn)
+        if not is_drained:
+            await lru_add_drain(kernel, cpu)  # __pagevec_release
+            is_drained = True
         await put_and_free_page(kernel, cpu, pfn)
-    return nr_dropped
+    return nr_kept
 
 
 def _removal(inode: Inode, index: int, pfn: int) -> Label:

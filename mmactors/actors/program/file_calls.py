@@ -10,8 +10,9 @@ import errno
 
 from attrs import define
 
+from mmactors.actors.alloc.lru_add_drain import lru_add_drain, lru_add_drain_all
 from mmactors.actors.alloc.page_alloc import put_and_free_page
-from mmactors.actors.file.filemap import find_get_page, find_or_create_page
+from mmactors.actors.file.filemap import find_get_page, find_or_create_page, mark_page_accessed
 from mmactors.actors.file.truncate import fput, invalidate_mapping_pages, iput, truncate_setsize
 from mmactors.actors.file.writeback import vfs_fsync_range
 from mmactors.actors.program.process import Process
@@ -105,7 +106,12 @@ class FileCalls:
         if call.advice == "DONTNEED":
             first = -(-call.offset >> PAGE_SHIFT)
             end = (call.offset + call.length) >> PAGE_SHIFT if call.length else None
-            await invalidate_mapping_pages(self.kernel, thread.cpu, inode, first, end)
+            kernel, cpu = self.kernel, thread.cpu
+            await lru_add_drain(kernel, cpu)
+            if await invalidate_mapping_pages(kernel, cpu, inode, first, end):
+                # Batches of other CPUs may have held them.
+                await lru_add_drain_all(kernel, cpu)
+                await invalidate_mapping_pages(kernel, cpu, inode, first, end)
         return 0
 
     async def _fsync(self, thread: UserThread, inode: Inode) -> int:
@@ -146,6 +152,7 @@ class FileCalls:
             await kernel.engine.step(Label(f"read {pfn:#x}", ((data(pfn), Mode.READ),)))
         if kernel.checks is not None:
             kernel.checks.file_access(inode.mapping, index, pfn, is_write=False)
+        await mark_page_accessed(kernel, cpu, pfn)
         await kernel.engine.spend(kernel.costs.copy_user_page_ns)
         await put_and_free_page(kernel, cpu, pfn)
         return True
@@ -185,6 +192,8 @@ class FileCalls:
                 return -errno.ENOMEM
             # With the page locked a fault on this very page would wait for itself: so none may be.
             is_copied = source is None or await copy_from_user_atomic(thread, source)
+            if inode.mapping.is_shmem:
+                await mark_page_accessed(self.kernel, thread.cpu, pfn)  # SGP_WRITE
             if is_copied:
                 await self._write_end(inode, pfn, page_end)
             await unlock_page(self.kernel, pfn)

@@ -24,6 +24,7 @@ from mmactors.mm.fault.gup import (
     FOLL_FORCE,
     FOLL_GET,
     FOLL_PIN,
+    FOLL_TOUCH,
     FOLL_WRITE,
     get_user_page,
     gup_pte,
@@ -109,7 +110,7 @@ async def access_remote_page(
         kernel.fault_context(cpu),
         space.mm,
         address,
-        FOLL_WRITE | FOLL_FORCE | FOLL_GET,
+        FOLL_WRITE | FOLL_FORCE | FOLL_GET | FOLL_TOUCH,
         keeps_foll_write=kernel.rules.gup_keeps_foll_write,
     )
     pfn, error = await perform_page_work(kernel, cpu, space, steps)
@@ -142,7 +143,7 @@ async def pin_user_pages_fast(
                 kernel.fault_context(cpu),
                 mm,
                 address,
-                FOLL_WRITE | FOLL_PIN,
+                FOLL_WRITE | FOLL_PIN | FOLL_TOUCH,
                 keeps_foll_write=True,
             )
             pfn, _ = await perform_page_work(kernel, cpu, space, steps)

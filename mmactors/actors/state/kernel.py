@@ -4,7 +4,6 @@ Everything here is wired once by scenario/wiring.py. `ask` edges, which must sta
 a thread asks a zone actor, a thread asks the memory actor; nobody else asks.
 """
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
@@ -29,6 +28,7 @@ from mmactors.mm.area.overcommit import Overcommit
 from mmactors.mm.area.task import Task
 from mmactors.mm.entries.tlb_state import TlbState
 from mmactors.mm.fault.context import FaultContext
+from mmactors.mm.lru.folio_batch import FolioBatches
 from mmactors.mm.page_alloc.allocator import PageAllocator
 from mmactors.mm.page_table.page_table import PTE_LEVEL
 from mmactors.mm.vmstat import VmStat
@@ -99,6 +99,8 @@ class Kernel:
     """The kernel's own address space: what a CPU translates through that has no other."""
     tlb_states: list[TlbState] = field(factory=list)
     """By CPU."""
+    lru: list[FolioBatches] = field(factory=list)
+    """By CPU: pages on their way to the LRU lists."""
     zero_pfn: int = field(init=False)
     """The frame that read faults of anonymous memory map (empty_zero_page)."""
     spaces: "dict[int, AddressSpace]" = field(factory=dict)
@@ -156,10 +158,11 @@ class Kernel:
         return FaultContext(
             pages=self.shared_pages,
             zero_pfn=self.zero_pfn,
-            count_event=partial(self.vmstat.count_vm_events, index),
-            count_node=partial(self.vmstat.mod_node_page_state, index, node),
+            count_event=self.vmstat.event_counter(index),
+            count_node=self.vmstat.node_counter(index, node),
             is_page_locked=self.is_page_locked,
             checks=self.checks,
+            lru=self.lru[index],
             task=task,
         )
 

@@ -3,7 +3,8 @@
 The entries of one table at a time, under its lock. A page loses its mapping at once and keeps the
 entry's reference until the TLBs are flushed: who zaps holds it until then and lets go of it with
 `release_pages`. Who unmaps a part of a file passes over the copies that a process wrote to, unless
-the file ends before them (even_cows). Left out: swap, huge pages.
+the file ends before them (even_cows). What an entry knows of the use of a page of a file is told to
+the page's LRU list, and pages of a locked area are unlocked. Left out: swap, huge pages.
 
 Invariant: each present entry that is cleared, but of special pages, hands over one reference.
 """
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from mmactors.arch.jit import compiled
 from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
-from mmactors.arch.pte import DIRTY, PFN_MASK, PFN_SHIFT, PRESENT, PROTNONE, SPECIAL
+from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, PRESENT, PROTNONE, SPECIAL
 from mmactors.mm.area.mm_struct import (
     MM_ANONPAGES,
     MM_FILEPAGES,
@@ -24,6 +25,8 @@ from mmactors.mm.area.mm_struct import (
     NR_MM_COUNTERS,
     MmStruct,
 )
+from mmactors.mm.area.vm_flags import VM_SEQ_READ
+from mmactors.mm.lru.folio_batch import FolioBatches, is_lockable
 from mmactors.mm.page_table.leaf_entries import LeafRange
 from mmactors.mm.page_table.swap_entry import (
     OFFSET_SHIFT,
@@ -48,7 +51,8 @@ _LAST: Final = NR_MM_COUNTERS + 4
 _TAKEN: Final = NR_MM_COUNTERS + 5
 _DIRTY: Final = NR_MM_COUNTERS + 6
 _STOPPED: Final = NR_MM_COUNTERS + 7
-_NR_WORDS: Final = NR_MM_COUNTERS + 8
+_YOUNG: Final = NR_MM_COUNTERS + 8
+_NR_WORDS: Final = NR_MM_COUNTERS + 9
 """Words of what `zap_entries` reports; the first ones are pages by rss counter."""
 
 
@@ -79,14 +83,18 @@ def zap_pte_range(
     *,
     room: int | None = None,
     even_cows: bool = True,
+    vm_flags: int = 0,
+    lru: FolioBatches | None = None,
 ) -> Zapped:
     """Clear present entries and count their pages out of rss; stop after `room` pages.
 
-    `even_cows` False: anonymous pages stay (should_zap_page).
+    `even_cows` False: anonymous pages stay (should_zap_page). `vm_flags`: the area's. `lru`: where
+    pages that are used or unlocked wait; None: nowhere.
     """
     if room is None:
         room = leaves.count
     taken = np.empty(min(room, leaves.count), np.int64)
+    is_young = np.zeros(len(taken), np.int64)
     report = np.zeros(_NR_WORDS, np.int64)
     zap_entries(
         mm.page_table.memory.words,
@@ -97,12 +105,15 @@ def zap_pte_range(
         pages.mapcount,
         even_cows,
         taken,
+        is_young,
         report,
     )
     words = report.tolist()
     for member in (MM_FILEPAGES, MM_ANONPAGES, MM_SHMEMPAGES):
         if words[member]:
             mm.add_mm_counter(member, -words[member])
+    if lru is not None and (words[_YOUNG] or is_lockable(vm_flags)):
+        _tell_lists(lru, vm_flags, taken[: words[_TAKEN]], is_young)
     return Zapped(
         pfns=taken[: words[_TAKEN]],
         nr_cleared=words[_CLEARED],
@@ -113,6 +124,17 @@ def zap_pte_range(
         was_dirty=words[_DIRTY] != 0,
         stopped=words[_STOPPED],
     )
+
+
+def _tell_lists(lru: FolioBatches, vm_flags: int, pfns: Words, is_young: Words) -> None:
+    """Mark what was used as accessed (but in areas that are read once), unlock what was locked."""
+    is_marked = not vm_flags & VM_SEQ_READ
+    is_locked = is_lockable(vm_flags)
+    for pfn, young in zip(pfns.tolist(), is_young.tolist(), strict=False):
+        if young and is_marked:
+            lru.mark_accessed(pfn)
+        if is_locked:
+            lru.munlock_page(pfn)
 
 
 def release_pages(pages: PageColumns, pfns: Words) -> Words:
@@ -131,9 +153,13 @@ def zap_entries(
     mapcount: Columns,
     even_cows: bool,  # noqa: FBT001  compiled functions take no keywords
     taken: Words,
+    is_young: Words,
     report: Words,
 ) -> None:
-    """Clear present entries until `taken` is full of their pages; leave counts in `report`."""
+    """Clear present entries until `taken` is full of their pages; leave counts in `report`.
+
+    `is_young`: which of them were pages of files that were accessed through the entry.
+    """
     nr_taken = 0
     index = first
     while index < first + count and nr_taken < len(taken):
@@ -177,6 +203,9 @@ def zap_entries(
         if entry & DIRTY:
             flags[pfn] |= PG_DIRTY
             report[_DIRTY] = 1
+        if entry & ACCESSED:
+            is_young[nr_taken - 1] = 1
+            report[_YOUNG] += 1
         report[MM_SHMEMPAGES if flags[pfn] & PG_SWAPBACKED else MM_FILEPAGES] += 1
         report[_FILE_UNMAPPED] += is_unmapped
     report[_TAKEN] = nr_taken

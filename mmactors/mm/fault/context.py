@@ -46,7 +46,7 @@ class FaultContext:
         """Add pages to an rss counter; the running thread's own are told later."""
         task = self.task
         if mm is task.mm:
-            task.rss.add_mm_counter_fast(member, value)
+            task.rss.count[member] += value
         else:
             mm.add_mm_counter(member, value)
 

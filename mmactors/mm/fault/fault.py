@@ -51,14 +51,15 @@ READ_UNLOCKED: Final = 2
 
 @frozen(kw_only=True)
 class ReadPage:
-    """Bring page `index` into the page cache.
+    """Bring page `index` into the page cache, and what is missing of `window` around it.
 
-    Answered with 1, with READ_UNLOCKED if mmap_lock was let go of meanwhile, so that the fault
-    begins anew, or None if the page cannot be read.
+    Answered with READ_UNLOCKED: mmap_lock was let go of meanwhile, so that the fault begins anew;
+    with 1 if it was not, or None if the page cannot be read.
     """
 
     file: MappedFile
     index: int
+    window: range
 
 
 FaultRequest = (

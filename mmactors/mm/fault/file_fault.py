@@ -1,7 +1,7 @@
 """Faults on files and shared memory (mm/memory.c, do_fault; mm/filemap.c; mm/shmem.c; Linux 6.1).
 
 A page of shared memory is made when it is first touched. Pages of other files come into the page
-cache by `ReadPage`. Left out: what reading a file takes (read-ahead, waiting). A page that
+cache by `ReadPage`, with others around it. Left out: waiting for the disk. A page that
 is mapped by itself is locked meanwhile, so that it stays in its file.
 """
 
@@ -30,6 +30,7 @@ from mmactors.mm.fault.fault import (
 )
 from mmactors.mm.fault.vm_fault import VmFault
 from mmactors.mm.lru.folio_batch import is_lockable
+from mmactors.mm.page_cache.readahead import sync_mmap_window
 from mmactors.mm.page_table.entry import is_none
 from mmactors.mm.page_table.page_table import PMD_MASK, PMD_SIZE
 from mmactors.mm.request import (
@@ -246,7 +247,7 @@ def _fault_page(
     mapping = file.mapping
     fault = 0
     while True:
-        found, added = yield from _find_page(context, mm, file, index)
+        found, added = yield from _find_page(context, mm, vma, file, index)
         fault |= added
         if found is None:
             return None, fault
@@ -267,7 +268,7 @@ def _fault_page(
 
 
 def _find_page(
-    context: FaultContext, mm: MmStruct, file: MappedFile, index: int
+    context: FaultContext, mm: MmStruct, vma: Vma, file: MappedFile, index: int
 ) -> Generator[FaultRequest, int | None, tuple[int | None, int]]:
     """Look a page up, and bring it into the cache if it is not there; end as `_fault_page`."""
     mapping = file.mapping
@@ -280,7 +281,8 @@ def _find_page(
     if pfn is not None:
         return pfn, 0
     if not mapping.is_shmem:
-        is_read = yield ReadPage(file=file, index=index)
+        window = sync_mmap_window(index, mapping.nr_pages, vma.vm_flags)
+        is_read = yield ReadPage(file=file, index=index, window=window)
         if is_read:
             context.count_event(PGMAJFAULT)
         if is_read == READ_UNLOCKED:

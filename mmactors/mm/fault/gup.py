@@ -13,20 +13,27 @@ import errno
 from collections.abc import Generator
 from typing import Final
 
-from mmactors.arch.page import PageColumns
-from mmactors.arch.pte import PRESENT, RW, SPECIAL, pte_pfn
+from mmactors.arch.page import PG_DIRTY, PageColumns
+from mmactors.arch.pte import DIRTY, PRESENT, RW, SPECIAL, pte_pfn
 from mmactors.label import Label, Mode, areas, page, pte
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vm_flags import VM_MAYSHARE, VM_MAYWRITE, VM_SHARED, VM_WRITE
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.fault.context import FaultContext
-from mmactors.mm.fault.fault import VM_FAULT_ERROR, VM_FAULT_OOM, VM_FAULT_WRITE, FaultRequest
+from mmactors.mm.fault.fault import (
+    VM_FAULT_ERROR,
+    VM_FAULT_OOM,
+    VM_FAULT_RETRY,
+    VM_FAULT_WRITE,
+    FaultRequest,
+)
 from mmactors.mm.fault.handle_mm_fault import handle_mm_fault
 from mmactors.mm.fault.populate import check_vma_flags
 from mmactors.mm.request import UNLOCK_PTES, LockPtes
 from mmactors.mm.rmap.rmap import GUP_PIN_COUNTING_BIAS, PG_ANON_EXCLUSIVE, is_anon
 
 FOLL_WRITE: Final = 0x01
+FOLL_TOUCH: Final = 0x02
 FOLL_GET: Final = 0x04
 FOLL_FORCE: Final = 0x10
 FOLL_PIN: Final = 0x4_0000
@@ -36,7 +43,9 @@ GupSteps = Generator[FaultRequest, int | None, tuple[int | None, int]]
 
 def nr_refs(flags: int) -> int:
     """Return how many references of a page `flags` ask for."""
-    return GUP_PIN_COUNTING_BIAS if flags & FOLL_PIN else 1
+    if flags & FOLL_PIN:
+        return GUP_PIN_COUNTING_BIAS
+    return 1 if flags & FOLL_GET else 0
 
 
 def get_user_page(
@@ -58,21 +67,32 @@ def get_user_page(
         return None, error
     while True:
         follow_flags = flags if keeps_foll_write else flags & ~FOLL_FORCE
-        pfn = yield from _follow_page_pte(context, mm, vma, address, follow_flags)
+        pfn = yield from follow_page_pte(context, mm, vma, address, follow_flags)
         if pfn is not None:
             return pfn, 0
         is_write = flags & FOLL_WRITE != 0
         fault = yield from handle_mm_fault(context, mm, vma, address, is_write=is_write)
+        if fault & VM_FAULT_RETRY:
+            # mmap_lock was let go of meanwhile.
+            vma = mm.tree.find_vma(address)
+            if vma is None or vma.vm_start > address:
+                return None, -errno.EFAULT
+            error = check_vma_flags(vma, is_write=is_write, is_forced=flags & FOLL_FORCE != 0)
+            if error:
+                return None, error
         if fault & VM_FAULT_ERROR:
             return None, -errno.ENOMEM if fault & VM_FAULT_OOM else -errno.EFAULT
         if fault & VM_FAULT_WRITE and not vma.vm_flags & VM_WRITE and not keeps_foll_write:
             flags &= ~FOLL_WRITE
 
 
-def _follow_page_pte(
+def follow_page_pte(
     context: FaultContext, mm: MmStruct, vma: Vma, address: int, flags: int
 ) -> Generator[FaultRequest, int | None, int | None]:
-    """Take a reference of the page that is mapped, if it is and may be used as `flags` say."""
+    """Find the page that is mapped, if it is and may be used as `flags` say.
+
+    FOLL_GET and FOLL_PIN take references, FOLL_TOUCH counts as a use of the page.
+    """
     table = mm.page_table
     if table.wants_step():
         yield from table.read_step(address)
@@ -89,7 +109,14 @@ def _follow_page_pte(
     if is_found and flags & FOLL_WRITE:
         is_found = can_follow_write_pte(context.pages, entry, vma, flags)
     if is_found and not entry & SPECIAL:
-        context.pages.refcount_view[pfn] += nr_refs(flags)
+        nr = nr_refs(flags)
+        if nr:
+            context.pages.refcount_view[pfn] += nr
+        if flags & FOLL_TOUCH:
+            if flags & FOLL_WRITE and not entry & DIRTY:
+                context.pages.flags_view[pfn] |= PG_DIRTY
+            if context.lru is not None:
+                context.lru.mark_accessed(pfn)
     yield UNLOCK_PTES
     return pfn if is_found else None
 

@@ -14,6 +14,7 @@ from mmactors.mm.area.vm_flags import VM_SHARED, VM_WRITE
 from mmactors.mm.area.vma import Vma, linear_page_index
 from mmactors.mm.fault.context import FaultContext
 from mmactors.mm.fault.fault import VM_FAULT_OOM, VM_FAULT_WRITE, FaultSteps, copy_page
+from mmactors.mm.lru.folio_batch import is_lockable
 from mmactors.mm.request import (
     ALLOC_COPY,
     ALLOC_ZEROED,
@@ -169,6 +170,8 @@ def _wp_page_copy(
         context.add_mm_counter_fast(mm, mm_counter(pages, old), -1)
         if page_remove_rmap(pages, old):
             context.count_node(NR_ANON_MAPPED if is_anon(pages, old) else NR_FILE_MAPPED, -1)
+        if context.lru is not None and is_lockable(vma.vm_flags):
+            context.lru.munlock_page(old)
         # Not the last one: the fault's own is let go of below.
         pages.refcount_view[old] -= 1
     yield UNLOCK_PTES

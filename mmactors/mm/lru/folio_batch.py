@@ -1,21 +1,27 @@
 """Batches in which pages wait for their LRU lists, of one CPU (mm/swap.c, mm/mlock.c, Linux 6.1).
 
 A page that is added, activated, locked... waits with up to 14 others in a batch of its CPU, which
-holds a reference of it; a full batch is worked off at once, all of them when somebody drains. What
-is modelled are the flags, the references and the counters of the lists, not their order.
+holds a reference of it; a full batch is worked off at once (mm/lru/move_folios.py), all of them
+when somebody drains. Pages whose last reference a batch held are in `released` then, off their
+lists, in the order in which release_pages frees them: who works off batches frees them before he
+does anything else (actors/alloc/lru_add_drain.py).
 
-Left out: other CPUs' batches, lru_rotate and lru_deactivate_file, memcgs, the multi-gen LRU.
+What is modelled are the flags, the references and the counters of the lists, not their order. Left
+out: lru_rotate, memcgs, the multi-gen LRU.
 
-Invariant: a page with PG_LRU counts in exactly one list, which its other flags name.
+Steps: what is touched here is told to `touch`, beside what the running step declares.
 """
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
+import numpy as np
 from attrs import define, field
+from numpy.typing import NDArray
 
 from mmactors.arch.page import (
     PG_ACTIVE,
+    PG_IDLE,
     PG_LRU,
     PG_MLOCKED,
     PG_REFERENCED,
@@ -23,282 +29,257 @@ from mmactors.arch.page import (
     PG_UNEVICTABLE,
     PageColumns,
 )
+from mmactors.label import Mode, lru, page
 from mmactors.mm.area.vm_flags import VM_LOCKED, VM_SPECIAL
-from mmactors.mm.rmap.rmap import is_anon, put_page
-from mmactors.mm.vmstat import EVENT_ITEM, NODE_ITEM, NR_MLOCK, ZONE_ITEM
+from mmactors.mm.lru.move_folios import (
+    ACTIVATE,
+    DEACTIVATE,
+    DEACTIVATE_FILE,
+    LAZYFREE,
+    LRU_ADD,
+    MLOCK,
+    NEW_PAGE,
+    NR_BATCHES,
+    OLD_PAGE,
+    PGACTIVATE,
+    PVEC_SHIFT,
+    UNEVICTABLE_PGMLOCKED,
+    UNLOCKED_PAGE,
+    count_page,
+    forget_pages,
+    move_folios,
+)
+from mmactors.mm.rmap.rmap import is_anon
+from mmactors.mm.vmstat import NR_MLOCK, VmStat
+
+Words = NDArray[np.int64]
 
 PAGEVEC_SIZE: Final = 15
-
-_LISTS: Final = ("inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable")
-_NODE_ITEMS: Final = tuple(NODE_ITEM[f"nr_{name}"] for name in _LISTS)
-_ZONE_ITEMS: Final = tuple(ZONE_ITEM[f"nr_zone_{name}"] for name in _LISTS)
-_UNEVICTABLE: Final = 4
-
-PGACTIVATE: Final = EVENT_ITEM["pgactivate"]
-PGDEACTIVATE: Final = EVENT_ITEM["pgdeactivate"]
-PGLAZYFREE: Final = EVENT_ITEM["pglazyfree"]
-UNEVICTABLE_PGCULLED: Final = EVENT_ITEM["unevictable_pgs_culled"]
-UNEVICTABLE_PGRESCUED: Final = EVENT_ITEM["unevictable_pgs_rescued"]
-UNEVICTABLE_PGMLOCKED: Final = EVENT_ITEM["unevictable_pgs_mlocked"]
-UNEVICTABLE_PGMUNLOCKED: Final = EVENT_ITEM["unevictable_pgs_munlocked"]
-UNEVICTABLE_PGCLEARED: Final = EVENT_ITEM["unevictable_pgs_cleared"]
-UNEVICTABLE_PGSTRANDED: Final = EVENT_ITEM["unevictable_pgs_stranded"]
+_LOCK_MASK: Final = VM_LOCKED | VM_SPECIAL
+_ON_LIST: Final = PG_LRU | PG_ACTIVE | PG_UNEVICTABLE
 
 
 def is_lockable(vm_flags: int) -> bool:
     """Say whether pages of an area with these flags count as locked."""
-    return vm_flags & (VM_LOCKED | VM_SPECIAL) == VM_LOCKED
+    return vm_flags & _LOCK_MASK == VM_LOCKED
 
 
 @define(eq=False, kw_only=True)
 class FolioBatches:
-    """struct cpu_fbatches and mlock_pvec, and what becomes of their pages."""
+    """struct cpu_fbatches and mlock_pvec of one CPU."""
 
     pages: PageColumns
-    count_event: Callable[[int], None]
-    count_node: Callable[[int, int], None]
-    count_zone: Callable[[int, int], None]
-    free_page: Callable[[int], None]
-    """Called with a page whose last reference a batch held."""
-    lru_add: list[int] = field(factory=list, init=False)
-    lru_deactivate: list[int] = field(factory=list, init=False)
-    lru_lazyfree: list[int] = field(factory=list, init=False)
-    activate: list[int] = field(factory=list, init=False)
-    mlock_pvec: list[tuple[int, Callable[[int], None]]] = field(factory=list, init=False)
-    _mlock_count: dict[int, int] = field(factory=dict, init=False)
-    """By page on the unevictable list: how many areas have locked it (page->mlock_count)."""
+    vmstat: VmStat
+    zone_node: Words
+    """By zone number: its node."""
+    cpu: int = 0
+    touch: Callable[[str, Mode], None] | None = None
+    """Who is told what batches touch; None: nobody asks."""
+    released: list[int] = field(factory=list, init=False)
+    """Pages to be freed; the same list always."""
+    size: int = field(default=PAGEVEC_SIZE, init=False)
+    """With so many pages a batch is full; 1 while batches are switched off (lru_cache_disable)."""
+    words: Words = field(init=False)
+    """By batch: how many pages wait in it, and which."""
+    _batches: list[Any] = field(init=False)
+    _lru_add: Any = field(init=False)
+    _refcount: Any = field(init=False)
+    _flags: Any = field(init=False)
+    _columns: tuple[Any, Any, Any, Any, Any, Any, Any, Any] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        pages, vmstat = self.pages, self.vmstat
+        self.words = np.zeros((NR_BATCHES, 1 + PAGEVEC_SIZE), np.int64)
+        self._batches = [row.data for row in self.words]
+        self._lru_add = self._batches[LRU_ADD]
+        self._refcount = pages.refcount_view
+        self._flags = pages.flags_view
+        self._columns = (
+            pages.flags,
+            pages.zone,
+            self.zone_node,
+            vmstat.zone_words,
+            vmstat.cpu_zone_words[self.cpu],
+            vmstat.node_words,
+            vmstat.cpu_node_words[self.cpu],
+            vmstat.event_words[self.cpu],
+        )
 
     # -- what is asked for ---------------------------------------------------------------------
 
-    def add_page(self, pfn: int, vm_flags: int) -> None:
-        """Add a new page of an area (lru_cache_add_inactive_or_unevictable)."""
-        if is_lockable(vm_flags):
-            self._set(pfn, PG_MLOCKED)
-            self._count_locked(1, UNEVICTABLE_PGMLOCKED)
-            self._push_mlock(pfn, self._mlock_new_page)
-        else:
-            self.pages.refcount_view[pfn] += 1
-            self.lru_add.append(pfn)
-            if len(self.lru_add) == PAGEVEC_SIZE:
-                self._work_off(self.lru_add, self._lru_add)
+    def add_page(self, pfn: int, vm_flags: int = 0) -> None:
+        """Add a new page of an area (lru_cache_add_inactive_or_unevictable, folio_add_lru)."""
+        if vm_flags & _LOCK_MASK == VM_LOCKED:
+            self._flags[pfn] |= PG_MLOCKED
+            self._count_locked(pfn)
+            self._push(MLOCK, pfn, pfn << PVEC_SHIFT | NEW_PAGE)
+            return
+        # As `_push` does it: nearly all faults come here.
+        if self.touch is not None:
+            self._tell_push(pfn)
+        self._refcount[pfn] += 1
+        batch = self._lru_add
+        nr = batch[0] + 1
+        batch[0] = nr
+        batch[nr] = pfn
+        if nr >= self.size:
+            self._work_off(LRU_ADD)
 
     def mlock_page(self, pfn: int) -> None:
         """Lock a page that may be on a list (mlock_folio)."""
-        if not self.pages.flags_view[pfn] & PG_MLOCKED:
-            self._set(pfn, PG_MLOCKED)
-            self._count_locked(1, UNEVICTABLE_PGMLOCKED)
-        self._push_mlock(pfn, self._mlock_page)
+        if not self._flags[pfn] & PG_MLOCKED:
+            self._flags[pfn] |= PG_MLOCKED
+            self._count_locked(pfn)
+        self._push(MLOCK, pfn, pfn << PVEC_SHIFT | OLD_PAGE)
 
     def munlock_page(self, pfn: int) -> None:
         """Unlock a page, once (munlock_page)."""
-        self._push_mlock(pfn, self._munlock_page)
+        self._push(MLOCK, pfn, pfn << PVEC_SHIFT | UNLOCKED_PAGE)
 
     def mark_lazyfree(self, pfn: int) -> None:
         """Let a page be freed lazily (mark_page_lazyfree)."""
-        flags = self.pages.flags_view[pfn]
-        if (
-            flags & PG_LRU
-            and is_anon(self.pages, pfn)
-            and flags & PG_SWAPBACKED
-            and not flags & PG_UNEVICTABLE
-        ):
-            self._push(self.lru_lazyfree, pfn, self._lazyfree)
+        wanted = PG_LRU | PG_SWAPBACKED
+        if self._flags[pfn] & (wanted | PG_UNEVICTABLE) == wanted and is_anon(self.pages, pfn):
+            self._push(LAZYFREE, pfn, pfn)
 
     def deactivate_page(self, pfn: int) -> None:
         """Make an active page the next to be reclaimed (deactivate_page)."""
-        flags = self.pages.flags_view[pfn]
-        if flags & (PG_LRU | PG_ACTIVE | PG_UNEVICTABLE) == PG_LRU | PG_ACTIVE:
-            self._push(self.lru_deactivate, pfn, self._deactivate)
+        if self._flags[pfn] & _ON_LIST == PG_LRU | PG_ACTIVE:
+            self._push(DEACTIVATE, pfn, pfn)
 
-    def activate_unswappable(self, pfn: int) -> None:
-        """Put a page back that was to be swapped out, without swap (shrink_folio_list).
-
-        It becomes active, and waits in the batch of new pages.
-        """
-        if self.pages.flags_view[pfn] & (PG_LRU | PG_UNEVICTABLE) == PG_LRU:
-            self._count(pfn, -1)
-            self._clear(pfn, PG_LRU)
-            self._set(pfn, PG_ACTIVE)
-            self.count_event(PGACTIVATE)
-            self.add_page(pfn, 0)
+    def deactivate_file_page(self, pfn: int) -> None:
+        """Make a page of a file that could not be dropped the next one (deactivate_file_folio)."""
+        if not self._flags[pfn] & PG_UNEVICTABLE:
+            self._push(DEACTIVATE_FILE, pfn, pfn)
 
     def mark_accessed(self, pfn: int) -> None:
         """Note that a page was used; the second time it becomes active (folio_mark_accessed)."""
-        flags = self.pages.flags_view[pfn]
+        if self.touch is not None:
+            self.touch(page(pfn), Mode.WRITE)
+        flags = self._flags[pfn]
         if not flags & PG_REFERENCED:
-            self._set(pfn, PG_REFERENCED)
+            self._flags[pfn] |= PG_REFERENCED
         elif not flags & (PG_UNEVICTABLE | PG_ACTIVE):
             if flags & PG_LRU:
-                self._push(self.activate, pfn, self._activate)
-            elif pfn in self.lru_add:
-                self._set(pfn, PG_ACTIVE)
-            self._clear(pfn, PG_REFERENCED)
+                self._push(ACTIVATE, pfn, pfn)
+            elif self._is_new(pfn):
+                self._flags[pfn] |= PG_ACTIVE
+            self._flags[pfn] &= ~PG_REFERENCED
+        if flags & PG_IDLE:
+            self._flags[pfn] &= ~PG_IDLE
+
+    def is_listed(self, pfn: int) -> bool:
+        """Say whether a page is on a list (PageLRU)."""
+        if self.touch is not None:
+            self.touch(page(pfn), Mode.READ)
+        return bool(self._flags[pfn] & PG_LRU)
+
+    def isolate_page(self, pfn: int, *, takes_reference: bool = True) -> bool:
+        """Take a page off its list, with a reference; False: it is on none (isolate_lru_page)."""
+        if self.touch is not None:
+            self.touch(page(pfn), Mode.WRITE)
+        if not self._flags[pfn] & PG_LRU:
+            return False
+        self._refcount[pfn] += takes_reference
+        count_page(*self._columns, pfn, -1)
+        self._flags[pfn] &= ~PG_LRU
+        return True
+
+    def activate_isolated(self, pfn: int) -> None:
+        """Let a page that cannot be reclaimed become active (shrink_folio_list, activate)."""
+        if self.touch is not None:
+            self.touch(page(pfn), Mode.WRITE)
+        if not self._flags[pfn] & PG_MLOCKED:
+            self._flags[pfn] |= PG_ACTIVE
+            self.vmstat.count_vm_events(self.cpu, PGACTIVATE)
 
     def drain(self) -> None:
-        """Work off all batches (lru_add_drain)."""
-        self._work_off(self.lru_add, self._lru_add)
-        self._work_off(self.lru_deactivate, self._moved(self._deactivate))
-        self._work_off(self.lru_lazyfree, self._moved(self._lazyfree))
-        self._work_off(self.activate, self._moved(self._activate))
-        self._drain_mlock()
+        """Work off all batches (lru_add_drain, and with it mlock_page_drain_local)."""
+        for number, batch in enumerate(self._batches):
+            if batch[0]:
+                self._work_off(number)
+
+    def drain_mlock(self) -> None:
+        """Work off the batch of pages that are locked or unlocked (mlock_page_drain_local)."""
+        if self._batches[MLOCK][0]:
+            self._work_off(MLOCK)
 
     def forget_page(self, pfn: int) -> None:
         """Take a page off its list that is being freed (__page_cache_release)."""
-        flags = self.pages.flags_view[pfn]
-        if flags & PG_LRU:
-            self._count(pfn, -1)
-            self._clear(pfn, PG_LRU | PG_ACTIVE | PG_UNEVICTABLE)
-        if flags & PG_MLOCKED:
-            self._clear(pfn, PG_MLOCKED)
-            self._count_locked(-1, UNEVICTABLE_PGCLEARED)
+        if self._flags[pfn] & (PG_LRU | PG_MLOCKED):
+            self.forget_pages(np.array([pfn], np.int64))
+
+    def forget_pages(self, pfns: Words) -> None:
+        """Take pages off their lists that are being freed (release_pages, free_pages_prepare)."""
+        forget_pages(*self._columns, pfns)
+
+    # -- what waits ----------------------------------------------------------------------------
+
+    def is_idle(self) -> bool:
+        """Say whether no page waits (cpu_needs_drain)."""
+        return not any(batch[0] for batch in self._batches)
+
+    def held_pages(self) -> Iterator[int]:
+        """Yield each page once for each reference that a batch holds, and those to be freed."""
+        for number, batch in enumerate(self._batches):
+            shift = PVEC_SHIFT if number == MLOCK else 0
+            for nth in range(batch[0]):
+                yield batch[1 + nth] >> shift
+        yield from self.released
+
+    def key(self) -> tuple[Any, ...]:
+        """Return what waits, as a value."""
+        waiting = tuple([tuple(batch[1 : 1 + batch[0]]) for batch in self._batches])
+        return (self.size, waiting, tuple(self.released))
 
     # -- batches -------------------------------------------------------------------------------
 
-    def _push(self, batch: list[int], pfn: int, move: Callable[[int], None]) -> None:
-        self.pages.refcount_view[pfn] += 1
-        batch.append(pfn)
-        if len(batch) == PAGEVEC_SIZE:
-            self._work_off(batch, self._moved(move))
+    def _push(self, number: int, pfn: int, word: int) -> None:
+        if self.touch is not None:
+            self._tell_push(pfn)
+        self._refcount[pfn] += 1
+        batch = self._batches[number]
+        nr = batch[0] + 1
+        batch[nr] = word
+        batch[0] = nr
+        if nr >= self.size:
+            self._work_off(number)
 
-    def _moved(self, move: Callable[[int], None]) -> Callable[[int], None]:
-        """Return `move` for pages that are still on a list."""
+    def _tell_push(self, pfn: int) -> None:
+        assert self.touch is not None, "somebody asks"
+        self.touch(lru(self.cpu), Mode.WRITE)
+        self.touch(page(pfn), Mode.WRITE)
 
-        def move_if_listed(pfn: int) -> None:
-            if self.pages.flags_view[pfn] & PG_LRU:
-                move(pfn)
+    def _work_off(self, number: int) -> None:
+        pages = self.pages
+        batch = self.words[number]
+        if self.touch is not None:
+            self._tell_touches(number)
+        nr_released = move_folios(
+            *self._columns,
+            number,
+            batch,
+            pages.refcount,
+            pages.mapping,
+            pages.mapcount,
+            pages.mlock_count,
+        )
+        if nr_released:
+            self.released += batch[nr_released:0:-1].tolist()
 
-        return move_if_listed
+    def _tell_touches(self, number: int) -> None:
+        assert self.touch is not None, "somebody asks"
+        shift = PVEC_SHIFT if number == MLOCK else 0
+        batch = self._batches[number]
+        self.touch(lru(self.cpu), Mode.WRITE)
+        for nth in range(batch[0]):
+            self.touch(page(batch[1 + nth] >> shift), Mode.WRITE)
 
-    def _work_off(self, batch: list[int], move: Callable[[int], None]) -> None:
-        pfns = batch.copy()
-        batch.clear()
-        for pfn in pfns:
-            move(pfn)
-        for pfn in pfns:
-            self._put(pfn)
+    def _is_new(self, pfn: int) -> bool:
+        """Say whether a page waits to be added, on this CPU (__lru_cache_activate_folio)."""
+        batch = self._batches[LRU_ADD]
+        return pfn in batch[1 : 1 + batch[0]].tolist()
 
-    def _push_mlock(self, pfn: int, move: Callable[[int], None]) -> None:
-        self.pages.refcount_view[pfn] += 1
-        self.mlock_pvec.append((pfn, move))
-        if len(self.mlock_pvec) == PAGEVEC_SIZE:
-            self._drain_mlock()
-
-    def _drain_mlock(self) -> None:
-        waiting = self.mlock_pvec.copy()
-        self.mlock_pvec.clear()
-        for pfn, move in waiting:
-            move(pfn)
-        for pfn, _ in waiting:
-            self._put(pfn)
-
-    def _put(self, pfn: int) -> None:
-        if put_page(self.pages, pfn):
-            self.free_page(pfn)
-
-    # -- what happens to a page when its batch is worked off -----------------------------------
-
-    def _lru_add(self, pfn: int) -> None:
-        was_unevictable = self.pages.flags_view[pfn] & PG_UNEVICTABLE
-        self._clear(pfn, PG_UNEVICTABLE)
-        if not self.pages.flags_view[pfn] & PG_MLOCKED:
-            if was_unevictable:
-                self.count_event(UNEVICTABLE_PGRESCUED)
-        else:
-            self._clear(pfn, PG_ACTIVE)
-            self._set(pfn, PG_UNEVICTABLE)
-            self._mlock_count[pfn] = 0
-            if not was_unevictable:
-                self.count_event(UNEVICTABLE_PGCULLED)
-        self._add(pfn)
-
-    def _lazyfree(self, pfn: int) -> None:
-        flags = self.pages.flags_view[pfn]
-        if is_anon(self.pages, pfn) and flags & PG_SWAPBACKED and not flags & PG_UNEVICTABLE:
-            self._count(pfn, -1)
-            self._clear(pfn, PG_ACTIVE | PG_REFERENCED | PG_SWAPBACKED)
-            self._count(pfn, 1)
-            self.count_event(PGLAZYFREE)
-
-    def _deactivate(self, pfn: int) -> None:
-        if self.pages.flags_view[pfn] & (PG_ACTIVE | PG_UNEVICTABLE) == PG_ACTIVE:
-            self._count(pfn, -1)
-            self._clear(pfn, PG_ACTIVE | PG_REFERENCED)
-            self._count(pfn, 1)
-            self.count_event(PGDEACTIVATE)
-
-    def _activate(self, pfn: int) -> None:
-        if not self.pages.flags_view[pfn] & (PG_ACTIVE | PG_UNEVICTABLE):
-            self._count(pfn, -1)
-            self._set(pfn, PG_ACTIVE)
-            self._count(pfn, 1)
-            self.count_event(PGACTIVATE)
-
-    def _mlock_page(self, pfn: int) -> None:
-        flags = self.pages.flags_view[pfn]
-        if not flags & PG_LRU:
-            return
-        if not flags & PG_MLOCKED:
-            if flags & PG_UNEVICTABLE:
-                self._rescue(pfn)
-        elif flags & PG_UNEVICTABLE:
-            self._mlock_count[pfn] += 1
-        else:
-            self._count(pfn, -1)
-            self._clear(pfn, PG_ACTIVE)
-            self._set(pfn, PG_UNEVICTABLE)
-            self._mlock_count[pfn] = 1
-            self._count(pfn, 1)
-            self.count_event(UNEVICTABLE_PGCULLED)
-
-    def _mlock_new_page(self, pfn: int) -> None:
-        if self.pages.flags_view[pfn] & PG_MLOCKED:
-            self._set(pfn, PG_UNEVICTABLE)
-            self._mlock_count[pfn] = 1
-            self.count_event(UNEVICTABLE_PGCULLED)
-        self._add(pfn)
-
-    def _munlock_page(self, pfn: int) -> None:
-        flags = self.pages.flags_view[pfn]
-        is_isolated = flags & PG_LRU != 0
-        if is_isolated and flags & PG_UNEVICTABLE:
-            left = max(self._mlock_count[pfn] - 1, 0)
-            self._mlock_count[pfn] = left
-            if left:
-                return
-        if flags & PG_MLOCKED:
-            self._clear(pfn, PG_MLOCKED)
-            is_known = is_isolated or not flags & PG_UNEVICTABLE
-            self._count_locked(-1, UNEVICTABLE_PGMUNLOCKED if is_known else UNEVICTABLE_PGSTRANDED)
-        if is_isolated and flags & PG_UNEVICTABLE:
-            self._rescue(pfn)
-
-    def _rescue(self, pfn: int) -> None:
-        self._count(pfn, -1)
-        self._clear(pfn, PG_UNEVICTABLE)
-        self._count(pfn, 1)
-        self.count_event(UNEVICTABLE_PGRESCUED)
-
-    # -- flags and counters --------------------------------------------------------------------
-
-    def _add(self, pfn: int) -> None:
-        self._set(pfn, PG_LRU)
-        self._count(pfn, 1)
-
-    def _count(self, pfn: int, change: int) -> None:
-        """Count a page of the list that its flags name (folio_lru_list)."""
-        flags = self.pages.flags_view[pfn]
-        number = (0 if flags & PG_SWAPBACKED else 2) + (1 if flags & PG_ACTIVE else 0)
-        if flags & PG_UNEVICTABLE:
-            number = _UNEVICTABLE
-        self.count_node(_NODE_ITEMS[number], change)
-        self.count_zone(_ZONE_ITEMS[number], change)
-
-    def _count_locked(self, change: int, event: int) -> None:
-        self.count_zone(NR_MLOCK, change)
-        self.count_event(event)
-
-    def _set(self, pfn: int, flags: int) -> None:
-        self.pages.flags_view[pfn] |= flags
-
-    def _clear(self, pfn: int, flags: int) -> None:
-        self.pages.flags_view[pfn] &= ~flags
+    def _count_locked(self, pfn: int) -> None:
+        self.vmstat.mod_zone_page_state(self.cpu, self.pages.zone_view[pfn] - 1, NR_MLOCK, 1)
+        self.vmstat.count_vm_events(self.cpu, UNEVICTABLE_PGMLOCKED)

@@ -20,6 +20,7 @@ from mmactors.mm.area.vm_flags import VM_WRITE
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.entries.move_page_tables import FlushRange
 from mmactors.mm.fault.context import FaultContext
+from mmactors.mm.lru.folio_batch import FolioBatches, is_lockable
 from mmactors.mm.page_table.entry import is_present
 from mmactors.mm.page_table.leaf_entries import LeafRange
 from mmactors.mm.page_table.swap_entry import (
@@ -31,10 +32,13 @@ from mmactors.mm.page_table.swap_entry import (
     migration_entry_pfn,
 )
 from mmactors.mm.request import (
+    LRU_ADD_DRAIN,
+    LRU_ADD_DRAIN_ALL,
     UNLOCK_PTES,
     FlushPage,
     FreePage,
     LockPtes,
+    LruAddDrain,
     StepRequest,
     TryLockPage,
     UnlockPage,
@@ -48,7 +52,9 @@ from mmactors.mm.rmap.rmap import (
 from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED
 from mmactors.units import PAGE_SIZE
 
-MigrateRequest = StepRequest | TryLockPage | UnlockPage | FlushPage | FlushRange | FreePage
+MigrateRequest = (
+    StepRequest | TryLockPage | UnlockPage | FlushPage | FlushRange | FreePage | LruAddDrain
+)
 MigrateSteps = Generator[MigrateRequest, int | None, int]
 
 
@@ -65,12 +71,16 @@ def migrate_vma(
 
     `flushes_under_ptl`: no CPU knows the old entries any more when a table's lock is released.
     """
+    lru = context.lru
     collected: list[int] = []
     if mm.page_table.wants_step():
         yield from mm.page_table.find_tables_step(start, end)
     for leaves in list(mm.page_table.leaf_ranges(start, end)):
-        pfns = yield from _collect_pmd(context, mm, leaves, flushes_under_ptl=flushes_under_ptl)
+        pfns = yield from _collect_pmd(
+            context, mm, vma, leaves, flushes_under_ptl=flushes_under_ptl
+        )
         collected += pfns
+    isolated = [] if lru is None else (yield from _isolate(lru, collected))
     if collected:
         if mm.page_table.wants_step():
             yield from mm.page_table.find_tables_step(start, end)
@@ -82,12 +92,36 @@ def migrate_vma(
             yield UNLOCK_PTES
     for pfn in collected:
         yield UnlockPage(pfn=pfn)
+        if lru is not None and pfn in isolated:
+            lru.add_page(pfn)  # putback_lru_page
         yield FreePage(pfn=pfn)
     return len(collected)
 
 
+def _isolate(
+    lru: FolioBatches, collected: Collection[int]
+) -> Generator[MigrateRequest, int | None, list[int]]:
+    """Take pages off their lists; return which could be (migrate_device_unmap)."""
+    yield LRU_ADD_DRAIN
+    may_drain = True
+    isolated = []
+    for pfn in collected:
+        if may_drain and not lru.is_listed(pfn):
+            yield LRU_ADD_DRAIN_ALL
+            may_drain = False
+        # The reference of who collected it is enough.
+        if lru.isolate_page(pfn, takes_reference=False):
+            isolated.append(pfn)
+    return isolated
+
+
 def _collect_pmd(
-    context: FaultContext, mm: MmStruct, leaves: LeafRange, *, flushes_under_ptl: bool
+    context: FaultContext,
+    mm: MmStruct,
+    vma: Vma,
+    leaves: LeafRange,
+    *,
+    flushes_under_ptl: bool,
 ) -> Generator[MigrateRequest, int | None, list[int]]:
     """Put migration entries where pages are mapped (migrate_vma_collect_pmd).
 
@@ -128,6 +162,8 @@ def _collect_pmd(
             pages.flags_view[pfn] |= PG_DIRTY
         if page_remove_rmap(pages, pfn):
             context.count_node(_mapped_item(pages, pfn), -1)
+        if context.lru is not None and is_lockable(vma.vm_flags):
+            context.lru.munlock_page(pfn)
         collected.append(pfn)
     if context.checks is not None:
         context.checks.revoke(mm, flush.start, flush.end)
@@ -162,6 +198,9 @@ def _remove_migration_ptes(
         pages.mapcount_view[pfn] += 1
         if pages.mapcount_view[pfn] == 1:
             context.count_node(_mapped_item(pages, pfn), 1)
+        if context.lru is not None and is_lockable(vma.vm_flags):
+            context.lru.mlock_page(pfn)
+            context.lru.drain_mlock()
         view[index] = restored
 
 

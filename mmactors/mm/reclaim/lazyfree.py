@@ -1,19 +1,20 @@
-"""Reclaiming pages that may be freed lazily (mm/madvise.c, mm/vmscan.c, mm/rmap.c, Linux 6.1).
+"""Reclaiming anonymous pages of a range (mm/madvise.c, mm/vmscan.c, mm/rmap.c, Linux 6.1).
 
 MADV_PAGEOUT takes the pages of a range that only this process maps and reclaims them. A page that
 MADV_FREE gave up is discarded if nobody has written to it since and nobody else refers to it: its
 entry is cleared, the flush is deferred (`DeferFlush`), and before the pages are free all that was
-deferred is done (`FlushDeferred`). A generator; the caller holds mmap_lock for reading. Left out:
-pages that would have to be written to swap or to a file; the lists from which reclaim takes pages,
-so that who isolates a page only takes a reference of it; the way by the page's anon_vma to its
-entry, which is the one where it was found.
+deferred is done (`FlushDeferred`). Other anonymous pages would have to be written to swap, of which
+there is none: they become active. Who isolates a page takes it off its LRU list; what is not
+reclaimed waits in the CPU's batch of new pages then. A generator; the caller holds mmap_lock for
+reading. Left out: swap; pages of files; the way by the page's anon_vma to its entry, which is the
+one where it was found.
 """
 
 from collections.abc import Generator
 
 from attrs import frozen
 
-from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
+from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED
 from mmactors.arch.pte import DIRTY, SPECIAL, pte_pfn
 from mmactors.label import Label, Mode, page, pte, rss
 from mmactors.mm.area.mm_struct import MM_ANONPAGES, MmStruct
@@ -28,7 +29,7 @@ from mmactors.mm.request import (
     TryLockPage,
     UnlockPage,
 )
-from mmactors.mm.rmap.rmap import is_anon, page_remove_rmap, put_page
+from mmactors.mm.rmap.rmap import is_anon, page_maybe_dma_pinned, page_remove_rmap, put_page
 from mmactors.mm.vmstat import NR_ANON_MAPPED, PGLAZYFREED
 from mmactors.units import PAGE_SIZE
 
@@ -54,15 +55,13 @@ _Found = tuple[int, int, int]
 """Word index of an entry, the address it maps, the page."""
 
 
-def reclaim_lazyfree_pages(
-    context: FaultContext, mm: MmStruct, *, start: int, end: int
-) -> ReclaimSteps:
-    """Discard the pages of `[start, end)` that may be freed lazily; end with how many."""
+def reclaim_pages(context: FaultContext, mm: MmStruct, *, start: int, end: int) -> ReclaimSteps:
+    """Reclaim the pages of `[start, end)` that are mapped once; end with how many went."""
     nr_reclaimed = 0
     if mm.page_table.wants_step():
         yield from mm.page_table.find_tables_step(start, end)
     for leaves in list(mm.page_table.leaf_ranges(start, end)):
-        isolated = yield from _isolate(context.pages, mm, leaves)
+        isolated = yield from _isolate(context, mm, leaves)
         unmapped: list[int] = []
         for found in isolated:
             is_unmapped = yield from _shrink_page(context, mm, found)
@@ -71,6 +70,10 @@ def reclaim_lazyfree_pages(
         if unmapped:
             yield FlushDeferred()
         for _, _, pfn in isolated:
+            if mm.page_table.wants_step():
+                yield Label("put page back", ((page(pfn), Mode.WRITE),))
+            if context.lru is not None and context.pages.refcount_view[pfn] > 1:
+                context.lru.add_page(pfn)
             yield FreePage(pfn=pfn)
         for _ in unmapped:
             context.count_event(PGLAZYFREED)
@@ -79,9 +82,10 @@ def reclaim_lazyfree_pages(
 
 
 def _isolate(
-    pages: PageColumns, mm: MmStruct, leaves: LeafRange
+    context: FaultContext, mm: MmStruct, leaves: LeafRange
 ) -> Generator[StepRequest, int | None, list[_Found]]:
-    """Take a reference of each page that may be freed lazily and is mapped once."""
+    """Take each anonymous page that is mapped once off its list, with a reference."""
+    pages, lru = context.pages, context.lru
     view = mm.page_table.memory.view
     wants_step = mm.page_table.wants_step
     isolated = []
@@ -96,10 +100,13 @@ def _isolate(
         pfn = pte_pfn(entry)
         if wants_step():
             yield Label("isolate page", ((page(pfn), Mode.WRITE),))
-        is_lazyfree = is_anon(pages, pfn) and not pages.flags_view[pfn] & PG_SWAPBACKED
-        if is_lazyfree and pages.mapcount_view[pfn] == 1:
+        if not is_anon(pages, pfn) or pages.mapcount_view[pfn] != 1:
+            continue
+        if lru is None:
             pages.refcount_view[pfn] += 1
-            isolated.append((index, leaves.address + nth * PAGE_SIZE, pfn))
+        elif not lru.isolate_page(pfn):
+            continue
+        isolated.append((index, leaves.address + nth * PAGE_SIZE, pfn))
     yield UNLOCK_PTES
     return isolated
 
@@ -116,6 +123,13 @@ def _shrink_page(
     view = mm.page_table.memory.view
     wants_step = mm.page_table.wants_step
     if not (yield TryLockPage(pfn=pfn)):
+        return False
+    if wants_step():
+        yield Label("may it be discarded", ((page(pfn), Mode.WRITE),))
+    if pages.flags_view[pfn] & PG_SWAPBACKED:
+        if context.lru is not None and not page_maybe_dma_pinned(pages, pfn):
+            context.lru.activate_isolated(pfn)
+        yield UnlockPage(pfn=pfn)
         return False
     is_unmapped = False
     yield LockPtes(index)
@@ -147,6 +161,8 @@ def _shrink_page(
             # Somebody has written to it, or has found it: it is no page to be given up any more.
             view[index] = entry
             pages.flags_view[pfn] |= PG_SWAPBACKED
+            if context.lru is not None:
+                context.lru.activate_isolated(pfn)
     yield UNLOCK_PTES
     yield UnlockPage(pfn=pfn)
     return is_unmapped

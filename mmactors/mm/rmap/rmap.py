@@ -11,13 +11,14 @@ from typing import Final
 
 from mmactors.arch.page import PG_DIRTY, PG_IDLE, PG_SWAPBACKED, PG_UPTODATE, PG_YOUNG, PageColumns
 from mmactors.mm.area.mm_struct import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES
-from mmactors.mm.area.vma import Vma, linear_page_index
+from mmactors.mm.area.vma import Vma
 from mmactors.units import PAGE_SHIFT
 
 PG_ANON_EXCLUSIVE: Final = 1 << 17
 """Only one process can reach the page, so that it is written without a copy (PG_mappedtodisk)."""
 PAGE_MAPPING_ANON: Final = 1
 _ANON_VMA_SHIFT: Final = 2
+_NEW_ANON: Final = PG_SWAPBACKED | PG_ANON_EXCLUSIVE
 GUP_PIN_COUNTING_BIAS: Final = 1 << 10
 """How many references one pin of a device is."""
 
@@ -55,9 +56,12 @@ def vma_address(pages: PageColumns, pfn: int, vma: Vma) -> int | None:
 
 def page_add_new_anon_rmap(pages: PageColumns, pfn: int, vma: Vma, address: int) -> None:
     """Make a new page mapped anonymous memory; the caller's reference becomes the entry's."""
-    pages.mapping_view[pfn] = anon_mapping(vma)
-    pages.index_view[pfn] = linear_page_index(vma, address)
-    pages.flags_view[pfn] |= PG_SWAPBACKED | PG_ANON_EXCLUSIVE
+    anon_vma = vma.anon_vma
+    assert anon_vma is not None, f"{vma} has pages before it has an anon_vma"
+    # anon_mapping and linear_page_index, written out: nearly all faults come here.
+    pages.mapping_view[pfn] = anon_vma.number << _ANON_VMA_SHIFT | PAGE_MAPPING_ANON
+    pages.index_view[pfn] = vma.vm_pgoff + ((address - vma.vm_start) >> PAGE_SHIFT)
+    pages.flags_view[pfn] |= _NEW_ANON
     pages.mapcount_view[pfn] = 1
 
 

@@ -1,11 +1,9 @@
-"""Page work of MADV_FREE and MADV_COLD (mm/madvise.c and mm/swap.c, Linux 6.1).
+"""Page work of MADV_FREE, MADV_COLD and MADV_PAGEOUT (mm/madvise.c, Linux 6.1).
 
-The entries of one table at a time, under its lock; the flush follows. Left out: swap, huge pages;
-moving pages to the lists from which they are reclaimed, and with it that marking a page as lazily
-freed waits in a batch of the CPU.
+The entries of one table at a time, under its lock; the flush follows. Left out: swap, huge pages.
 """
 
-from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
+from mmactors.arch.page import PG_DIRTY, PG_LRU, PG_REFERENCED, PG_SWAPBACKED, PG_YOUNG, PageColumns
 from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, SPECIAL
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.entries.change_protection import Changed
@@ -20,7 +18,7 @@ def madvise_free_pte_range(
 ) -> Changed:
     """Make entries of anonymous memory clean and old; a page mapped once may be freed lazily.
 
-    With `lru`, marking the pages waits in a batch; without, they are marked at once.
+    Pages are marked as such in a batch of `lru`; without one they are marked at once.
     """
     view = mm.page_table.memory.view
     changed = 0
@@ -48,21 +46,38 @@ def madvise_free_pte_range(
     return Changed(nr_changed=changed, first=first, end=end)
 
 
-def madvise_cold_pte_range(mm: MmStruct, pages: PageColumns, leaves: LeafRange) -> Changed:
-    """Make the entries of pages that are mapped once old (MADV_COLD)."""
+def madvise_cold_pte_range(
+    mm: MmStruct,
+    pages: PageColumns,
+    leaves: LeafRange,
+    lru: FolioBatches | None = None,
+    *,
+    pageout: bool = False,
+) -> Changed:
+    """Make the entries of pages on an LRU list that are mapped once old; deactivate the pages.
+
+    With `pageout` they are left for who reclaims them. Without `lru`, all pages count as listed.
+    """
     view = mm.page_table.memory.view
     changed = 0
     first, end = None, 0
     for offset in range(leaves.count):
         index = leaves.index + offset
         entry = view[index]
-        if not is_present(entry) or entry & SPECIAL or not entry & ACCESSED:
+        if not is_present(entry) or entry & SPECIAL:
             continue
         pfn = (entry & PFN_MASK) >> PFN_SHIFT
-        if pages.mapcount_view[pfn] == 1:
+        is_listed = lru is None or pages.flags_view[pfn] & PG_LRU
+        if not is_listed or pages.mapcount_view[pfn] != 1:
+            continue
+        if entry & ACCESSED:
             view[index] = entry & ~ACCESSED
             changed += 1
             address = leaves.address + offset * PAGE_SIZE
             first = address if first is None else first
             end = address + PAGE_SIZE
+        if lru is not None:
+            pages.flags_view[pfn] &= ~(PG_REFERENCED | PG_YOUNG)
+            if not pageout:
+                lru.deactivate_page(pfn)
     return Changed(nr_changed=changed, first=first, end=end)

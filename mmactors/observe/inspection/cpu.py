@@ -74,6 +74,12 @@ class CpuInspection:
     """Interrupts taken, by vector: `LOC`, `TLB`, `CAL`."""
 
     @cached_property
+    def lru_batch_pfns(self) -> tuple[int, ...]:
+        """Pages that wait in its batches for their LRU lists, once for each reference."""
+        lru = self._kernel.lru[self.index]
+        return self._moment.look(lambda: tuple(lru.held_pages()))
+
+    @cached_property
     def hardware(self) -> HardwareStatistics:
         """What its caches and TLBs have counted."""
         return self._moment.look(lambda: self._kernel.hardware.statistics(self.index))

@@ -16,6 +16,10 @@ from typing import Any, Final
 
 from attrs import define, evolve, frozen
 
+from mmactors.actors.state.kernel import Kernel
+from mmactors.arch.page import PG_SWAPBACKED
+from mmactors.mm.lru.folio_batch import PAGEVEC_SIZE
+from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE
 from mmactors.validate.result import CaseResult, NotModelled
 from mmactors.validate.userland.case import UserlandCase, exact, read_case
 from mmactors.validate.userland.machine import OpRecord, RecordedMachine, run_recorded
@@ -66,16 +70,38 @@ class Phase:
     """Of files, used for the second time."""
 
     def fill(self, machine: RecordedMachine, nth: int, record: OpRecord) -> None:
-        """Let them wait; they are freed much later."""
-        del nth, record, machine
+        """Let them wait, and no others; they are freed much later."""
+        del nth, record
+        kernel = machine.wired.kernel
+        lru = kernel.lru[0]
+        lru.drain()
+        files = [_alloc_page(kernel) for _ in range(self.nr_activated)]
+        for pfn in files:
+            lru.add_page(pfn)
+        lru.drain()
+        for pfn in files:
+            lru.mark_accessed(pfn)
+            lru.mark_accessed(pfn)
+        for _ in range(self.nr_added):
+            pfn = _alloc_page(kernel)
+            kernel.pages.flags_view[pfn] |= PG_SWAPBACKED
+            lru.add_page(pfn)
+
+
+def _alloc_page(kernel: Kernel) -> int:
+    allocator = kernel.allocator
+    pfn = allocator.perform(allocator.alloc_pages(0, 0, GFP_HIGHUSER_MOVABLE))
+    if pfn is None:
+        raise NotModelled("the guest has no memory left")
+    return pfn
 
 
 def validate_faults(path: Path) -> Iterator[CaseResult]:
     """Run one case; raise UserError for a file that is none."""
     case = read_case(path)
     best, phase = None, Phase()
-    for name in ("nr_added",):
-        for number in range(1):
+    for name in ("nr_added", "nr_activated"):
+        for number in range(PAGEVEC_SIZE):
             tried = evolve(phase, **{name: number})
             result = _try(case, tried, path)
             if best is None or result.equal > best[0].equal:

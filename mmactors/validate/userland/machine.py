@@ -29,6 +29,7 @@ from mmactors.validate.userland.recorder import (
     Insertion,
     Interpreter,
     prepare_guest,
+    settle_guest,
     with_unbound_as_zero,
     written_result,
 )
@@ -269,6 +270,7 @@ class _Watcher:
         committed = exact(meminfo.get("Committed_AS"))
         if committed is not None:
             overcommit.set_committed(committed // _PAGE_KIB)
+        settle_guest(self.machine.first, self.interpreter)
         if self.begin is not None:
             self.begin(self.machine, 0, OpRecord())
 

@@ -22,6 +22,7 @@ from mmactors.actors.program.loader import (
     map_elsewhere,
 )
 from mmactors.actors.program.process import Process
+from mmactors.arch.pte import pte_pfn
 from mmactors.units import MIB, PAGE_SIZE
 from mmactors.workload.operation import all as op
 from mmactors.workload.operation.address import Address, Bindings, Span
@@ -150,12 +151,33 @@ def prepare_guest(process: Process, interpreter: Interpreter) -> None:
         kernel.file_system.add_file(path, inode=inode, size_bytes=size_mib * MIB)
     space = process.space
     assert space is not None, "the interpreter has begun"
-    pages = kernel.pages
+    pages, lru = kernel.pages, kernel.lru[0]
     shared = [each.start for each in interpreter.image.segments if each.is_shared]
+    lru.drain()
     for start in (*shared, interpreter.image.named(VDSO).start):
         for pfn in map_elsewhere(space, start):
             pages.refcount_view[pfn] += 1
             pages.mapcount_view[pfn] += 1
+            if start in shared:
+                lru.mlock_page(pfn)
+    lru.drain()
+
+
+def settle_guest(process: Process, interpreter: Interpreter) -> None:
+    """Let pages be as old as they were when the first operation began.
+
+    The top page of the stack held the program's arguments: who copied them there used it twice.
+    """
+    space = process.space
+    assert space is not None, "the interpreter has begun"
+    index = space.mm.page_table.pte_offset(interpreter.image.named(STACK).end - PAGE_SIZE)
+    assert index is not None, "the stack was touched"
+    kernel = process.kernel
+    pfn, lru = pte_pfn(kernel.memory.view[index]), kernel.lru[0]
+    lru.drain()
+    lru.mark_accessed(pfn)
+    lru.mark_accessed(pfn)
+    lru.drain()
 
 
 def _inserted(*texts: str, after_fork: str | None = None) -> Iterator[Insertion]:
