@@ -10,7 +10,7 @@ pgfree) and what the recorder does itself. Left out: cases that read or write fi
 ones; swap, huge pages.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,6 +68,8 @@ class Phase:
     """Of anonymous memory, new."""
     nr_activated: int = 0
     """Of files, used for the second time."""
+    is_child_first: bool = False
+    """After a fork the child, not the parent, is the first to write the top page of the stack."""
 
     def fill(self, machine: RecordedMachine, nth: int, record: OpRecord) -> None:
         """Let them wait, and no others; they are freed much later."""
@@ -88,6 +90,15 @@ class Phase:
             lru.add_page(pfn)
 
 
+_Vary = Callable[[Phase], list[Phase]]
+_VARIATIONS: Final[tuple[_Vary, ...]] = (
+    lambda phase: [evolve(phase, nr_added=number) for number in range(PAGEVEC_SIZE)],
+    lambda phase: [evolve(phase, nr_activated=number) for number in range(PAGEVEC_SIZE)],
+    lambda phase: [evolve(phase, is_child_first=True)],
+)
+"""What a phase says, one after the other, as it is looked for."""
+
+
 def _alloc_page(kernel: Kernel) -> int:
     allocator = kernel.allocator
     pfn = allocator.perform(allocator.alloc_pages(0, 0, GFP_HIGHUSER_MOVABLE))
@@ -99,32 +110,41 @@ def _alloc_page(kernel: Kernel) -> int:
 def validate_faults(path: Path) -> Iterator[CaseResult]:
     """Run one case; raise UserError for a file that is none."""
     case = read_case(path)
-    best, phase = None, Phase()
-    for name in ("nr_added", "nr_activated"):
-        for number in range(PAGEVEC_SIZE):
-            tried = evolve(phase, **{name: number})
-            result = _try(case, tried, path)
-            if best is None or result.equal > best[0].equal:
-                best = result, tried
-            if result.not_validated is not None or result.passed:
-                yield result
-                return
-        assert best is not None, "there is a phase"
-        phase = best[1]
-    assert best is not None, "there is a phase"
-    yield best[0]
-
-
-def _try(case: UserlandCase, phase: Phase, path: Path) -> CaseResult:
-    result = CaseResult(topic=f"userland/{case.topic}", case=case.name, path=str(path))
+    result = _result(case, path)
     result.not_validated = _why_not(case)
     if result.not_validated is None:
-        comparison = _FaultComparison(case, result)
+        phase = _find_phase(case, path)
         try:
-            run_recorded(case, watch=comparison.look, begin=phase.fill)
+            _run(case, phase, result, stops=False)
         except NotModelled as reason:
             result.not_validated = str(reason)
-    return result
+    yield result
+
+
+def _find_phase(case: UserlandCase, path: Path) -> Phase:
+    """Return the phase that explains most: with which the first difference comes last."""
+    phase, most = Phase(), -1
+    for vary in _VARIATIONS:
+        for candidate in vary(phase):
+            result = _result(case, path)
+            try:
+                _run(case, candidate, result, stops=True)
+            except NotModelled:
+                return phase
+            if result.passed:
+                return candidate
+            if result.equal > most:
+                phase, most = candidate, result.equal
+    return phase
+
+
+def _result(case: UserlandCase, path: Path) -> CaseResult:
+    return CaseResult(topic=f"userland/{case.topic}", case=case.name, path=str(path))
+
+
+def _run(case: UserlandCase, phase: Phase, result: CaseResult, *, stops: bool) -> None:
+    comparison = _FaultComparison(case, result, stops)
+    run_recorded(case, watch=comparison.look, begin=phase.fill, is_child_first=phase.is_child_first)
 
 
 def _why_not(case: UserlandCase) -> str | None:
@@ -138,6 +158,9 @@ def _why_not(case: UserlandCase) -> str | None:
 class _FaultComparison(Comparison):
     """Compares counters, too."""
 
+    stops: bool
+    """At the first difference: what comes later does not tell more."""
+
     def look_at(self, machine: RecordedMachine, recorded: dict[str, Any], ours: OpRecord) -> None:
         """Compare an operation of which there is a record."""
         super().look_at(machine, recorded, ours)
@@ -145,6 +168,8 @@ class _FaultComparison(Comparison):
         plain = operation.operation if isinstance(operation, op.By) else operation
         is_end = isinstance(plain, op.Exit | op.Kill)
         _compare_counters(self.result, recorded, dict(ours.vmstat), is_end=is_end)
+        if self.stops and self.result.equal < self.result.compared:
+            machine.stop()
 
 
 def _with_sums(counters: dict[str, Any]) -> dict[str, Any]:

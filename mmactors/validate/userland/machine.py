@@ -7,6 +7,7 @@ recordings' interpreter does besides (recorder.py).
 
 from collections import Counter
 from collections.abc import Callable
+from signal import SIGKILL
 from typing import Final
 
 from attrs import define, field
@@ -16,7 +17,7 @@ from mmactors.actors.program.supported import why_not
 from mmactors.actors.program.thread import UserThread
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.driver import InlineDriver, close_actors
-from mmactors.events import Event, SignalGenerate, TlbFlush
+from mmactors.events import Event, PageFaultUser, SignalGenerate, TlbFlush
 from mmactors.hw.config import HardwareConfig
 from mmactors.mm.boot.boot import MemoryConfig
 from mmactors.scenario.precompile import precompile_machine
@@ -80,6 +81,8 @@ class OpRecord:
     acquire_returned: int = 0
     released: int = 0
     """Tracepoints of mmap_lock."""
+    page_fault_user: int = 0
+    """Its tracepoint: faults of programs, not those that the kernel makes for them."""
 
 
 @define(kw_only=True)
@@ -89,6 +92,12 @@ class RecordedMachine:
     case: UserlandCase
     wired: Wired
     first: Process
+    is_stopped: bool = False
+
+    def stop(self) -> None:
+        """Do no further operation."""
+        self.is_stopped = True
+        self.wired.kernel.engine.stop_requested = True
 
     def worker(self, name: str) -> UserThread | None:
         """Return a process or thread of the case that has not ended."""
@@ -100,7 +109,13 @@ Watch = Callable[[RecordedMachine, int, OpRecord], None]
 """Called after each operation of the list, with its place, while the machine stands still."""
 
 
-def run_recorded(case: UserlandCase, *, watch: Watch, begin: Watch | None = None) -> None:
+def run_recorded(
+    case: UserlandCase,
+    *,
+    watch: Watch,
+    begin: Watch | None = None,
+    is_child_first: bool = False,
+) -> None:
     """Run a case; `begin` is called before its first operation, with an empty record.
 
     Raise NotModelled if it needs what the machine does not have.
@@ -110,7 +125,9 @@ def run_recorded(case: UserlandCase, *, watch: Watch, begin: Watch | None = None
         reason = why_not(operation)
         if reason is not None:
             raise NotModelled(reason)
-    interpreter = Interpreter.of_maps(case.begin["maps"], nr_cpus=case.vcpus)
+    interpreter = Interpreter.of_maps(
+        case.begin["maps"], nr_cpus=case.vcpus, is_child_first=is_child_first
+    )
     insertions = list(interpreter.begin())
     owners: list[int | None] = [None] * len(insertions)
     for nth, operation in enumerate(operations):
@@ -144,7 +161,7 @@ def run_recorded(case: UserlandCase, *, watch: Watch, begin: Watch | None = None
         InlineDriver(engine).run_to_end()
     finally:
         close_actors(engine)
-    if not watcher.is_over:
+    if not (watcher.is_over or watcher.machine.is_stopped):
         raise NotModelled("the interpreter is killed by a signal")
 
 
@@ -183,17 +200,20 @@ class _Watcher:
     _counts: "Counter[str]" = field(factory=Counter, init=False)
     _flushes: list[tuple[int | None, int, int]] = field(factory=list, init=False)
     _signal: Signal | None = field(default=None, init=False)
+    _nr_user_faults: int = field(default=0, init=False)
     _owner: int | None = field(default=None, init=False)
     _is_ready: bool = field(default=False, init=False)
 
     def record(
         self, event: Event, *, seq: int, t_ns: int, actor: str, cpu: int | None, pid: int | None
     ) -> None:
-        """Keep flushes and signals."""
+        """Keep flushes and signals, and count faults."""
         del seq, t_ns, actor, pid
         if isinstance(event, TlbFlush):
             self._flushes.append((cpu, event.reason, event.pages))
-        elif isinstance(event, SignalGenerate):
+        elif isinstance(event, PageFaultUser):
+            self._nr_user_faults += 1
+        elif isinstance(event, SignalGenerate) and event.sig != SIGKILL:
             self._signal = (event.sig, event.code, event.address)
 
     def before(self, nth: int, operation: op.Operation) -> op.Operation | None:
@@ -235,6 +255,7 @@ class _Watcher:
         self._record = OpRecord(is_dead=worker is None)
         self._faults = (0, 0) if worker is None else (worker.task.min_flt, worker.task.maj_flt)
         self._flushes.clear()
+        self._nr_user_faults = 0
         self._signal = None
         self._counts = self._count()
 
@@ -251,6 +272,7 @@ class _Watcher:
         record.start_locking = change.pop("start_locking")
         record.acquire_returned = record.start_locking + change.pop("downgrades")
         record.flushes = self._flushes.copy()
+        record.page_fault_user = self._nr_user_faults
         if self._worker is not None:
             task = self._worker.task
             record.minflt = task.min_flt - self._faults[0]

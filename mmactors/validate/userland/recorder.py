@@ -66,9 +66,11 @@ class Interpreter:
     atomic_access: str
     """How a child faults its control memory in, to which it adds 0: the emulator of a guest with
     one CPU loads first, that of others looks for a page that can be written."""
+    is_child_first: bool
+    """After a fork the child is the first to write the top page of the stack: it is a race."""
 
     @classmethod
-    def of_maps(cls, maps: str, *, nr_cpus: int) -> "Interpreter":
+    def of_maps(cls, maps: str, *, nr_cpus: int, is_child_first: bool) -> "Interpreter":
         """Return the program that the recorded maps text shows."""
         image = ProgramImage(
             segments=tuple(map(_segment, maps.splitlines())), data_bytes=_DATA_BYTES
@@ -84,6 +86,7 @@ class Interpreter:
             stack=_range(stack_end - _STACK_PAGES * PAGE_SIZE, stack_end),
             stack_top_page=_range(stack_end - PAGE_SIZE, stack_end),
             atomic_access="read" if nr_cpus == 1 else "write",
+            is_child_first=is_child_first,
         )
 
     def begin(self) -> Iterator[Insertion]:
@@ -100,7 +103,8 @@ class Interpreter:
         """Yield what it does to bring an operation about."""
         plain = operation.operation if isinstance(operation, op.By) else operation
         by = f"{operation.name}: " if isinstance(operation, op.By) else ""
-        if isinstance(plain, op.Brk | op.Heap) or "brk" in _bases(plain):
+        moves_brk = isinstance(plain, op.Brk) and plain.change
+        if moves_brk or isinstance(plain, op.Heap) or "brk" in _bases(plain):
             yield from _inserted(f"{by}brk 0")  # Where is it now?
         yield Insertion(operation=operation, is_call=True)
         if isinstance(plain, op.Thread):
@@ -108,7 +112,7 @@ class Interpreter:
         elif isinstance(plain, op.Fork):
             child = plain.child
             yield from _inserted(
-                f"{by}touch {self.stack_top_page} write",
+                *([] if self.is_child_first else [f"{by}touch {self.stack_top_page} write"]),
                 f"{child}& touch {self.stack_top_page} write",
                 f"{child}& touch {self.control} {self.atomic_access}",
                 f"{child}& touch {self.text} read",

@@ -126,7 +126,7 @@ def _compare_totals(result: CaseResult, case: UserlandCase, ours: list[OpRecord]
     """Compare what a case with races counts in all."""
     totals = {
         "pgfault": sum(counts.vmstat["pgfault"] for counts in ours),
-        _PAGE_FAULT: sum(counts.vmstat["pgfault"] for counts in ours),
+        _PAGE_FAULT: sum(counts.page_fault_user for counts in ours),
         _RELEASED: sum(counts.released for counts in ours) + _END_LOCKS,
     }
     for name, number in totals.items():
