@@ -10,11 +10,12 @@ pgfree) and what the recorder does itself. Left out: cases that read or write fi
 ones; swap, huge pages.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import define, evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.page import PG_SWAPBACKED
@@ -160,16 +161,50 @@ class _FaultComparison(Comparison):
 
     stops: bool
     """At the first difference: what comes later does not tell more."""
+    _recorded_exit: "Counter[str]" = field(factory=Counter, init=False)
+    _our_exit: "Counter[str]" = field(factory=Counter, init=False)
+    _is_exiting: bool = field(default=False, init=False)
+    """The recorder does not wait for the end of who exits: until page tables were freed, what
+    operations count is added up."""
 
     def look_at(self, machine: RecordedMachine, recorded: dict[str, Any], ours: OpRecord) -> None:
         """Compare an operation of which there is a record."""
         super().look_at(machine, recorded, ours)
         operation = parse_operation(self.case.op_list[recorded["i"]])
         plain = operation.operation if isinstance(operation, op.By) else operation
-        is_end = isinstance(plain, op.Exit | op.Kill)
-        _compare_counters(self.result, recorded, dict(ours.vmstat), is_end=is_end)
+        counted = recorded.get("vmstat", {})
+        self._is_exiting |= isinstance(plain, op.Exit)
+        is_end = isinstance(plain, op.Kill)
+        if self._is_exiting:
+            self._recorded_exit.update({name: exact(counted[name]) or 0 for name in counted})
+            self._our_exit.update(ours.vmstat)
+            if (exact(counted.get("nr_page_table_pages", 0)) or 0) >= 0:
+                self.result.listed += len(counted) - 1
+                return
+            self._is_exiting, is_end = False, True
+            counted, change = dict(self._recorded_exit), dict(self._our_exit)
+            self._recorded_exit.clear()
+            self._our_exit.clear()
+        else:
+            change = dict(ours.vmstat)
+        if is_end:
+            counted, change = _with_sums(counted), _with_sums(change)
+        self._compare_counters(f"ops[{recorded['i']}].vmstat", counted, change)
         if self.stops and self.result.equal < self.result.compared:
             machine.stop()
+
+    def _compare_counters(
+        self, place: str, counted: dict[str, Any], change: dict[str, int]
+    ) -> None:
+        result = self.result
+        for name in (*_DETERMINED, *_PHASE):
+            number = exact(counted.get(name, 0))
+            if number is None:
+                result.listed += 1
+            else:
+                result.compare(f"{place} {name}", number, change.get(name, 0))
+        result.listed += len(counted.keys() - {*_DETERMINED, *_PHASE})
+        result.listed -= bool(counted)  # It was listed as a whole.
 
 
 def _with_sums(counters: dict[str, Any]) -> dict[str, Any]:
@@ -186,20 +221,3 @@ def _with_sums(counters: dict[str, Any]) -> dict[str, Any]:
         if inactive is not None:
             changed[f"{prefix}inactive_anon"] = inactive + active
     return changed
-
-
-def _compare_counters(
-    result: CaseResult, recorded: dict[str, Any], change: dict[str, int], *, is_end: bool
-) -> None:
-    counted = recorded.get("vmstat", {})
-    if is_end:
-        counted, change = _with_sums(counted), _with_sums(change)
-    place = f"ops[{recorded['i']}].vmstat"
-    for name in (*_DETERMINED, *_PHASE):
-        number = exact(counted.get(name, 0))
-        if number is None:
-            result.listed += 1
-        else:
-            result.compare(f"{place} {name}", number, change.get(name, 0))
-    result.listed -= "vmstat" in recorded  # It was listed as a whole.
-    result.listed += len(counted.keys() - {*_DETERMINED, *_PHASE})

@@ -218,6 +218,8 @@ class _Watcher:
 
     def before(self, nth: int, operation: op.Operation) -> op.Operation | None:
         """Finish the operation that was done, and begin the next one."""
+        if self.machine.is_stopped:
+            return None
         if not self._is_ready:
             prepare_guest(self.machine.first, self.interpreter)
             self._is_ready = True
