@@ -52,6 +52,7 @@ DATA: Final = "data"
 PAGEBLOCK: Final = "pageblock"
 PCP: Final = "pcp"
 LRU: Final = "lru"
+PAGE_LRU: Final = "page_lru"
 VMSTAT: Final = "vmstat"
 ZONELISTS: Final = "zonelists"
 RSS: Final = "rss"
@@ -99,6 +100,11 @@ def pcp(cpu: int) -> str:
 def lru(cpu: int) -> str:
     """Name the batches of a CPU in which pages wait for their LRU lists."""
     return f"{LRU}[{cpu}]"
+
+
+def page_lru(pfn: int) -> str:
+    """Name what a page's flags say of its LRU list and its use."""
+    return f"{PAGE_LRU}[{pfn}]"
 
 
 def vmstat(zone: int) -> str:

@@ -2,7 +2,8 @@
 
 The machine is the one that `mmactors run` makes, actors and kernel paths unchanged, on an engine
 that leaves every step to the search. What its programs do before `race` is set-up: it is done once,
-without choices. The state at rest is kept, and each schedule begins with it: serving actors, CPUs
+without choices; no page waits in a batch then, as if somebody had drained all (lru_add_drain_all).
+The state at rest is kept, and each schedule begins with it: serving actors, CPUs
 and threads get new coroutines for what they have left to do.
 
 A schedule is over when every thread has done its operations; the processes still stand then, so
@@ -115,6 +116,9 @@ class ExploredMachine:
                 )
             )
         self._must_be_at_race()
+        for batches in self._wired.kernel.lru:
+            batches.drain()
+            assert not batches.released, "what was freed in the set-up waits in a batch"
 
     def _build_for_setup(self, world: World) -> None:
         # The search finds deadlocks; what only could become one is of interest if one asks for it.

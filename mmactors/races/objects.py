@@ -25,6 +25,7 @@ from mmactors.label import (
     I_MMAP,
     LRU,
     MM_CPUMASK,
+    PAGE_LRU,
     PAGE_TABLES,
     PAGEBLOCK,
     PAGES,
@@ -42,6 +43,7 @@ from mmactors.label import (
 from mmactors.mm.area.anon_vma import AnonVma
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vma import Vma
+from mmactors.mm.lru.folio_batch import LIST_FLAGS
 from mmactors.mm.lru.move_folios import PVEC_SHIFT
 from mmactors.mm.page_alloc.buddy import MAX_ORDER, PAGEBLOCK_TYPE_MASK
 from mmactors.mm.page_alloc.pcp import NR_PCP_LISTS
@@ -108,6 +110,7 @@ class MachineObjects(dict[str, Keyed]):
             PAGEBLOCK: self._pageblock,
             PCP: self._pcp,
             LRU: self._lru,
+            PAGE_LRU: self._page_lru,
             VMSTAT: self._vmstat,
             RSS: lambda ctx_id: self._of_mm(ctx_id, lambda mm: tuple(mm.rss)),
             VMAS: lambda ctx_id: self._of_mm(ctx_id, _areas, _areas_text),
@@ -171,18 +174,19 @@ class MachineObjects(dict[str, Keyed]):
 
     def _page(self, pfn: int) -> View:
         pages = self._kernel.pages
-        columns = (pages.flags_view, pages.refcount_view, pages.mapcount_view)
-        more = (pages.mapping_view, pages.index_view)
+        flags = pages.flags_view
+        columns = (pages.refcount_view, pages.mapcount_view, pages.mapping_view, pages.index_view)
 
         def key() -> tuple[int, ...]:
-            return tuple([column[pfn] for column in (*columns, *more)])
+            return (flags[pfn] & ~LIST_FLAGS, *[column[pfn] for column in columns])
 
         return View(key, lambda key: f"refcount {key[1]}, mapcount {key[2]}, flags {key[0]:#x}")
 
     def _all_pages(self) -> bytes:
         pages = self._kernel.pages
         digest = hashlib.blake2b(digest_size=16)
-        for column in (pages.flags, pages.refcount, pages.mapcount, pages.mapping, pages.index):
+        digest.update((pages.flags & ~LIST_FLAGS).data)
+        for column in (pages.refcount, pages.mapcount, pages.mapping, pages.index):
             digest.update(column.data)
         return digest.digest()
 
@@ -207,6 +211,14 @@ class MachineObjects(dict[str, Keyed]):
 
     def _lru(self, cpu: int) -> View:
         return View(self._kernel.lru[cpu].key, _lru_text)
+
+    def _page_lru(self, pfn: int) -> View:
+        flags, mlock_count = self._kernel.pages.flags_view, self._kernel.pages.mlock_count
+
+        def key() -> tuple[int, int]:
+            return flags[pfn] & LIST_FLAGS, int(mlock_count[pfn])
+
+        return View(key, lambda key: f"flags {key[0]:#x}, mlock_count {key[1]}")
 
     def _vmstat(self, zone: int) -> View:
         vmstat = self._kernel.vmstat

@@ -26,7 +26,7 @@ from mmactors.engine.cpu import Cpu
 from mmactors.events import SysExit
 from mmactors.label import Label, Mode, data, i_size, page
 from mmactors.mm.area.mapped_file import FMODE_READ, FMODE_WRITE, MappedFile
-from mmactors.units import PAGE_SHIFT
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 from mmactors.workload.operation import all as op
 from mmactors.workload.touch import block_offsets
 
@@ -124,22 +124,31 @@ class FileCalls:
         return 0
 
     async def _read(self, thread: UserThread, file: MappedFile, inode: Inode, call: op.Read) -> int:
-        """Read blocks up to the end of the file (filemap_read)."""
+        """Read blocks up to the end of the file (filemap_read, shmem_file_read_iter).
+
+        Who goes on in a page does not use it anew; what an earlier call read is not remembered.
+        """
         nr_bytes = 0
+        position = -1
         for offset in block_offsets(call).tolist():
             end = min(offset + call.block_bytes, call.offset + call.length)
             if self.kernel.engine.wants_step():
                 await self.kernel.engine.step(inode.size_label("read i_size", Mode.READ))
             end = min(end, file.mapping.size_bytes)
             for index in range(offset >> PAGE_SHIFT, -(-end >> PAGE_SHIFT)):
-                if not await self._read_page(thread, inode, index):
+                start = max(offset, index << PAGE_SHIFT)
+                goes_on = start % PAGE_SIZE and (inode.mapping.is_shmem or start == position)
+                if not await self._read_page(thread, inode, index, is_used=not goes_on):
                     return nr_bytes or -errno.ENOMEM
+                position = end
             if end <= offset:
                 break
             nr_bytes += end - offset
         return nr_bytes
 
-    async def _read_page(self, thread: UserThread, inode: Inode, index: int) -> bool:
+    async def _read_page(
+        self, thread: UserThread, inode: Inode, index: int, *, is_used: bool
+    ) -> bool:
         kernel = self.kernel
         cpu = thread.cpu
         pfn = await find_get_page(kernel, cpu, inode, index)
@@ -148,11 +157,12 @@ class FileCalls:
             if pfn is None:
                 return False
             await unlock_page(kernel, pfn)
+        if is_used:
+            await mark_page_accessed(kernel, cpu, pfn)
         if kernel.engine.wants_step():
             await kernel.engine.step(Label(f"read {pfn:#x}", ((data(pfn), Mode.READ),)))
         if kernel.checks is not None:
             kernel.checks.file_access(inode.mapping, index, pfn, is_write=False)
-        await mark_page_accessed(kernel, cpu, pfn)
         await kernel.engine.spend(kernel.costs.copy_user_page_ns)
         await put_and_free_page(kernel, cpu, pfn)
         return True

@@ -3,7 +3,7 @@
 Left out: that the page is locked while its references are counted.
 """
 
-from mmactors.arch.page import PG_DIRTY, PG_LRU
+from mmactors.arch.page import PG_DIRTY
 from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, RW, SPECIAL, make_pte
 from mmactors.label import PAGE_CACHE, Label, Mode, Touch, page, pte, rss
 from mmactors.mm.area.anon_vma_chain import anon_vma_prepare
@@ -107,7 +107,7 @@ def _is_reusable(context: FaultContext, vma: Vma, pfn: int) -> bool:
     pages = context.pages
     if pages.flags_view[pfn] & PG_ANON_EXCLUSIVE:
         return True
-    if context.lru is not None and not pages.flags_view[pfn] & PG_LRU:
+    if context.lru is not None and not context.lru.is_listed(pfn):
         context.lru.drain()  # Its batch holds a reference.
     if pages.refcount_view[pfn] != 1:
         return False

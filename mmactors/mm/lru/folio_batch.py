@@ -9,7 +9,9 @@ does anything else (actors/alloc/lru_add_drain.py).
 What is modelled are the flags, the references and the counters of the lists, not their order. Left
 out: lru_rotate, memcgs, the multi-gen LRU.
 
-Steps: what is touched here is told to `touch`, beside what the running step declares.
+Steps: what is touched here is told to `touch`, beside what the running step declares. Flags that
+say which list a page is on, and whether it was used, are an object of their own; they are read and
+changed here only.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,9 +29,10 @@ from mmactors.arch.page import (
     PG_REFERENCED,
     PG_SWAPBACKED,
     PG_UNEVICTABLE,
+    PG_YOUNG,
     PageColumns,
 )
-from mmactors.label import Mode, lru, page
+from mmactors.label import Mode, lru, page, page_lru
 from mmactors.mm.area.vm_flags import VM_LOCKED, VM_SPECIAL
 from mmactors.mm.lru.move_folios import (
     ACTIVATE,
@@ -57,6 +60,8 @@ Words = NDArray[np.int64]
 PAGEVEC_SIZE: Final = 15
 _LOCK_MASK: Final = VM_LOCKED | VM_SPECIAL
 _ON_LIST: Final = PG_LRU | PG_ACTIVE | PG_UNEVICTABLE
+LIST_FLAGS: Final = _ON_LIST | PG_REFERENCED | PG_MLOCKED
+"""What `page_lru` names of a page's flags; other flags are the page's."""
 
 
 def is_lockable(vm_flags: int) -> bool:
@@ -110,6 +115,8 @@ class FolioBatches:
     def add_page(self, pfn: int, vm_flags: int = 0) -> None:
         """Add a new page of an area (lru_cache_add_inactive_or_unevictable, folio_add_lru)."""
         if vm_flags & _LOCK_MASK == VM_LOCKED:
+            if self.touch is not None:
+                self._tell_flags(pfn)
             self._flags[pfn] |= PG_MLOCKED
             self._count_locked(pfn)
             self._push(MLOCK, pfn, pfn << PVEC_SHIFT | NEW_PAGE)
@@ -127,6 +134,8 @@ class FolioBatches:
 
     def mlock_page(self, pfn: int) -> None:
         """Lock a page that may be on a list (mlock_folio)."""
+        if self.touch is not None:
+            self._tell_flags(pfn)
         if not self._flags[pfn] & PG_MLOCKED:
             self._flags[pfn] |= PG_MLOCKED
             self._count_locked(pfn)
@@ -138,24 +147,30 @@ class FolioBatches:
 
     def mark_lazyfree(self, pfn: int) -> None:
         """Let a page be freed lazily (mark_page_lazyfree)."""
+        if self.touch is not None:
+            self._tell_flags(pfn)
         wanted = PG_LRU | PG_SWAPBACKED
         if self._flags[pfn] & (wanted | PG_UNEVICTABLE) == wanted and is_anon(self.pages, pfn):
             self._push(LAZYFREE, pfn, pfn)
 
     def deactivate_page(self, pfn: int) -> None:
         """Make an active page the next to be reclaimed (deactivate_page)."""
+        if self.touch is not None:
+            self._tell_flags(pfn)
         if self._flags[pfn] & _ON_LIST == PG_LRU | PG_ACTIVE:
             self._push(DEACTIVATE, pfn, pfn)
 
     def deactivate_file_page(self, pfn: int) -> None:
         """Make a page of a file that could not be dropped the next one (deactivate_file_folio)."""
+        if self.touch is not None:
+            self._tell_flags(pfn)
         if not self._flags[pfn] & PG_UNEVICTABLE:
             self._push(DEACTIVATE_FILE, pfn, pfn)
 
     def mark_accessed(self, pfn: int) -> None:
         """Note that a page was used; the second time it becomes active (folio_mark_accessed)."""
         if self.touch is not None:
-            self.touch(page(pfn), Mode.WRITE)
+            self._tell_flags(pfn)
         flags = self._flags[pfn]
         if not flags & PG_REFERENCED:
             self._flags[pfn] |= PG_REFERENCED
@@ -166,21 +181,33 @@ class FolioBatches:
                 self._flags[pfn] |= PG_ACTIVE
             self._flags[pfn] &= ~PG_REFERENCED
         if flags & PG_IDLE:
+            if self.touch is not None:
+                self.touch(page(pfn), Mode.WRITE)
             self._flags[pfn] &= ~PG_IDLE
+
+    def clear_referenced(self, pfn: int) -> None:
+        """Forget that a page was used (ClearPageReferenced, test_and_clear_page_young)."""
+        if self.touch is not None:
+            self._tell_flags(pfn)
+            self.touch(page(pfn), Mode.WRITE)
+        self._flags[pfn] &= ~(PG_REFERENCED | PG_YOUNG)
 
     def is_listed(self, pfn: int) -> bool:
         """Say whether a page is on a list (PageLRU)."""
         if self.touch is not None:
-            self.touch(page(pfn), Mode.READ)
+            self.touch(page_lru(pfn), Mode.READ)
         return bool(self._flags[pfn] & PG_LRU)
 
     def isolate_page(self, pfn: int, *, takes_reference: bool = True) -> bool:
         """Take a page off its list, with a reference; False: it is on none (isolate_lru_page)."""
         if self.touch is not None:
-            self.touch(page(pfn), Mode.WRITE)
+            self._tell_flags(pfn)
         if not self._flags[pfn] & PG_LRU:
             return False
-        self._refcount[pfn] += takes_reference
+        if takes_reference:
+            if self.touch is not None:
+                self.touch(page(pfn), Mode.WRITE)
+            self._refcount[pfn] += 1
         count_page(*self._columns, pfn, -1)
         self._flags[pfn] &= ~PG_LRU
         return True
@@ -188,7 +215,7 @@ class FolioBatches:
     def activate_isolated(self, pfn: int) -> None:
         """Let a page that cannot be reclaimed become active (shrink_folio_list, activate)."""
         if self.touch is not None:
-            self.touch(page(pfn), Mode.WRITE)
+            self._tell_flags(pfn)
         if not self._flags[pfn] & PG_MLOCKED:
             self._flags[pfn] |= PG_ACTIVE
             self.vmstat.count_vm_events(self.cpu, PGACTIVATE)
@@ -211,6 +238,9 @@ class FolioBatches:
 
     def forget_pages(self, pfns: Words) -> None:
         """Take pages off their lists that are being freed (release_pages, free_pages_prepare)."""
+        if self.touch is not None:
+            for pfn in pfns.tolist():
+                self._tell_flags(pfn)
         forget_pages(*self._columns, pfns)
 
     # -- what waits ----------------------------------------------------------------------------
@@ -245,6 +275,10 @@ class FolioBatches:
         if nr >= self.size:
             self._work_off(number)
 
+    def _tell_flags(self, pfn: int) -> None:
+        assert self.touch is not None, "somebody asks"
+        self.touch(page_lru(pfn), Mode.WRITE)
+
     def _tell_push(self, pfn: int) -> None:
         assert self.touch is not None, "somebody asks"
         self.touch(lru(self.cpu), Mode.WRITE)
@@ -273,7 +307,9 @@ class FolioBatches:
         batch = self._batches[number]
         self.touch(lru(self.cpu), Mode.WRITE)
         for nth in range(batch[0]):
-            self.touch(page(batch[1 + nth] >> shift), Mode.WRITE)
+            pfn = batch[1 + nth] >> shift
+            self.touch(page(pfn), Mode.WRITE)
+            self._tell_flags(pfn)
 
     def _is_new(self, pfn: int) -> bool:
         """Say whether a page waits to be added, on this CPU (__lru_cache_activate_folio)."""

@@ -3,7 +3,7 @@
 The entries of one table at a time, under its lock; the flush follows. Left out: swap, huge pages.
 """
 
-from mmactors.arch.page import PG_DIRTY, PG_LRU, PG_REFERENCED, PG_SWAPBACKED, PG_YOUNG, PageColumns
+from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
 from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, SPECIAL
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.entries.change_protection import Changed
@@ -67,7 +67,7 @@ def madvise_cold_pte_range(
         if not is_present(entry) or entry & SPECIAL:
             continue
         pfn = (entry & PFN_MASK) >> PFN_SHIFT
-        is_listed = lru is None or pages.flags_view[pfn] & PG_LRU
+        is_listed = lru is None or lru.is_listed(pfn)
         if not is_listed or pages.mapcount_view[pfn] != 1:
             continue
         if entry & ACCESSED:
@@ -77,7 +77,7 @@ def madvise_cold_pte_range(
             first = address if first is None else first
             end = address + PAGE_SIZE
         if lru is not None:
-            pages.flags_view[pfn] &= ~(PG_REFERENCED | PG_YOUNG)
+            lru.clear_referenced(pfn)
             if not pageout:
                 lru.deactivate_page(pfn)
     return Changed(nr_changed=changed, first=first, end=end)
