@@ -51,10 +51,6 @@ def test_a_number_that_no_phase_explains_is_a_difference(tmp_path):
             ["open F /mnt/f1m ro", "read F 0 4K bs=4K"],
             "reading and writing files is not supported yet: read F 0 4K bs=4K",
         ),
-        (
-            ["open F /mnt/f1m ro", "mmap A 1M prot=r flags=private file=F", "touch A read"],
-            "files that are read piece by piece are not supported yet",
-        ),
     ],
 )
 def test_a_case_that_reads_files_is_listed_with_the_reason(tmp_path, operations, reason):

@@ -10,7 +10,7 @@ import pytest
 from attrs import evolve, frozen
 from machines import run, scenario_of
 
-from mmactors.actors.call import mmap
+from mmactors.actors.call import madvise, mmap
 from mmactors.actors.entries import mmu_gather, unmap
 from mmactors.actors.entries.unmap import ZapDetails
 from mmactors.actors.fault import fault
@@ -40,8 +40,11 @@ async def free_twice(*arguments: Any) -> None:
     await _free_page_list(*arguments)
 
 
-def clear_entries(mm: MmStruct, _pages: object, leaves: LeafRange) -> Changed:
+def clear_entries(
+    mm: MmStruct, _pages: object, leaves: LeafRange, _lru: object, *, pageout: bool
+) -> Changed:
     """Clear the entries of a table, and tell nobody."""
+    del pageout
     mm.page_table.clear(leaves)
     return Changed(nr_changed=0, first=None, end=0)
 
@@ -137,7 +140,7 @@ CASES = {
     ),
     "making-pages-old-forgets-them": Case(
         ("mmap A 8K", "touch A 1..2 write", "madvise A COLD"),
-        (mmap,),
+        (madvise,),
         "madvise_cold_pte_range",
         clear_entries,
         only="contents",
