@@ -10,11 +10,10 @@ from mmactors.workload.operation.all import (
     Cgset,
     Madvise,
     Operation,
-    Readahead,
     Sync,
 )
 
-NOT_YET: Final = (Cgcreate, Cgget, Cgjoin, Cgset, Readahead, Sync)
+NOT_YET: Final = (Cgcreate, Cgget, Cgjoin, Cgset, Sync)
 
 
 def why_not(operation: Operation) -> str | None:
