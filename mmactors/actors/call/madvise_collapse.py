@@ -28,8 +28,8 @@ async def collapse_huge_pages(
 ) -> int:
     """Return 0 or minus the errno of 6.1 where no huge page results (madvise_collapse).
 
-    EINVAL: the area or its tables are not fit; EAGAIN: somebody else uses a page. Raise NotSimulated
-    where one would result.
+    EINVAL: the area or its tables are not fit; EAGAIN: somebody else uses a page. Raise
+    NotSimulated where one would result.
     """
     vma = request.vma
     if not hugepage_vma_check(vma):

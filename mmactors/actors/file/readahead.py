@@ -10,6 +10,7 @@ from mmactors.actors.file.truncate import fput
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.inode import Inode
 from mmactors.actors.state.kernel import Kernel
+from mmactors.arch.page import PG_READAHEAD
 from mmactors.engine.cpu import Cpu
 from mmactors.label import FILE_RA, Label, Mode, page
 from mmactors.mm.area.mapped_file import MappedFile
@@ -69,6 +70,9 @@ async def use_mark(
 
     (filemap_readahead)
     """
+    kernel.engine.touch(page(pfn), Mode.READ)
+    if not kernel.pages.flags_view[pfn] & PG_READAHEAD:
+        return
     inode = kernel.file_system.inode_of(file.mapping)
     if kernel.engine.wants_step():
         decision = _decision(inode, index)
