@@ -38,7 +38,7 @@ async def read_pages(
     if request.drops_lock:
         file.mapping.nr_users += 1
         await space.mmap_lock.release_read()
-    await _read_windows(kernel, cpu, inode, request.windows)
+    await _read_windows(kernel, cpu, inode, request.windows, request.size_bytes)
     is_there = await _is_there(kernel, inode, request.index) or await add_new_page(
         kernel, cpu, inode, request.index
     )
@@ -50,25 +50,31 @@ async def read_pages(
 
 
 async def read_ahead_of(
-    kernel: Kernel, cpu: Cpu, file: MappedFile, index: int, req_size: int
+    kernel: Kernel, cpu: Cpu, file: MappedFile, index: int, req_size: int, size_bytes: int
 ) -> None:
     """Read what is missing from page `index` on, and ahead, for a read of `req_size` pages.
 
-    (page_cache_sync_readahead)
+    The caller has seen that the file has `size_bytes`. (page_cache_sync_readahead)
     """
     inode = kernel.file_system.inode_of(file.mapping)
     if kernel.engine.wants_step():
         await kernel.engine.step(_decision(inode, index))
     windows = page_cache_sync_ra(file.f_ra, file.mapping.pages, index, req_size)
-    await _read_windows(kernel, cpu, inode, windows)
+    await _read_windows(kernel, cpu, inode, windows, size_bytes)
 
 
 async def use_mark(
-    kernel: Kernel, cpu: Cpu, file: MappedFile, index: int, pfn: int, req_size: int
+    kernel: Kernel,
+    cpu: Cpu,
+    file: MappedFile,
+    index: int,
+    pfn: int,
+    req_size: int,
+    size_bytes: int,
 ) -> None:
     """Read the next window if page `index`, of which the caller has a reference, has the mark.
 
-    (filemap_readahead)
+    The caller has seen that the file has `size_bytes`. (filemap_readahead)
     """
     kernel.engine.touch(page(pfn), Mode.READ)
     if not kernel.pages.flags_view[pfn] & PG_READAHEAD:
@@ -80,7 +86,7 @@ async def use_mark(
         await kernel.engine.step(label)
     if test_clear_readahead(kernel.shared_pages, pfn):
         windows = page_cache_async_ra(file.f_ra, file.mapping.pages, index, req_size)
-        await _read_windows(kernel, cpu, inode, windows)
+        await _read_windows(kernel, cpu, inode, windows, size_bytes)
 
 
 async def force_page_cache_readahead(
@@ -92,19 +98,27 @@ async def force_page_cache_readahead(
     """
     if not file.mapping.is_shmem:
         inode = kernel.file_system.inode_of(file.mapping)
-        await _read_windows(kernel, cpu, inode, forced_windows(file.f_ra, first, nr_pages))
+        if kernel.engine.wants_step():
+            await kernel.engine.step(inode.size_label("read i_size", Mode.READ))
+        windows = forced_windows(file.f_ra, first, nr_pages)
+        await _read_windows(kernel, cpu, inode, windows, file.mapping.size_bytes)
 
 
-async def _read_windows(kernel: Kernel, cpu: Cpu, inode: Inode, windows: Windows) -> None:
+async def _read_windows(
+    kernel: Kernel, cpu: Cpu, inode: Inode, windows: Windows, size_bytes: int
+) -> None:
     for window in windows:
-        await _read_window(kernel, cpu, inode, window)
+        await _read_window(kernel, cpu, inode, window, size_bytes)
 
 
-async def _read_window(kernel: Kernel, cpu: Cpu, inode: Inode, window: Window) -> None:
-    """Read pages that are missing, up to the end of the file or of memory (do_page_cache_ra)."""
-    if kernel.engine.wants_step():
-        await kernel.engine.step(inode.size_label("read i_size", Mode.READ))
-    inside = window.within(inode.mapping.size_bytes)
+async def _read_window(
+    kernel: Kernel, cpu: Cpu, inode: Inode, window: Window, size_bytes: int
+) -> None:
+    """Read pages that are missing, up to the end of the file or of memory (do_page_cache_ra).
+
+    The kernel looks at the length once more here.
+    """
+    inside = window.within(size_bytes)
     if inside is None:
         return
     mark = inside.mark()

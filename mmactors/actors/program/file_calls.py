@@ -126,15 +126,15 @@ class FileCalls:
             if self.kernel.engine.wants_step():
                 await self.kernel.engine.step(inode.size_label("read i_size", Mode.READ))
             nr_asked = -(-end >> PAGE_SHIFT)
-            end = min(end, file.mapping.size_bytes)
+            size_bytes = file.mapping.size_bytes
+            end = min(end, size_bytes)
             for index in range(offset >> PAGE_SHIFT, -(-end >> PAGE_SHIFT)):
                 if inode.mapping.is_shmem:
                     is_used = offset <= index << PAGE_SHIFT
                 else:
                     is_used = (file.f_ra.prev_pos - 1) >> PAGE_SHIFT != index
-                if not await self._read_page(
-                    thread, file, inode, index, nr_asked - index, is_used=is_used
-                ):
+                asked = nr_asked - index, size_bytes
+                if not await self._read_page(thread, file, inode, index, *asked, is_used=is_used):
                     return nr_bytes or -errno.ENOMEM
                 file.f_ra.prev_pos = min(end, (index + 1) << PAGE_SHIFT)
             if end <= offset:
@@ -149,6 +149,7 @@ class FileCalls:
         inode: Inode,
         index: int,
         nr_asked: int,
+        size_bytes: int,
         *,
         is_used: bool,
     ) -> bool:
@@ -158,10 +159,10 @@ class FileCalls:
         is_on_disk = not inode.mapping.is_shmem
         pfn = await find_get_page(kernel, cpu, inode, index)
         if pfn is None and is_on_disk:
-            await read_ahead_of(kernel, cpu, file, index, nr_asked)
+            await read_ahead_of(kernel, cpu, file, index, nr_asked, size_bytes)
             pfn = await find_get_page(kernel, cpu, inode, index)
         if pfn is not None and is_on_disk:
-            await use_mark(kernel, cpu, file, index, pfn, nr_asked)
+            await use_mark(kernel, cpu, file, index, pfn, nr_asked, size_bytes)
         if pfn is None:
             pfn = await find_or_create_page(kernel, cpu, inode, index)
             if pfn is None:

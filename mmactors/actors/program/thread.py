@@ -120,11 +120,16 @@ class UserThread:
             await self._lead()
         else:
             await self._serve()
+            # A process is known to end before it does, a thread when it has.
+            if process.leader is self or process.outlives_threads:
+                self._become_idle()
             if process.leader is self and not process.outlives_threads:
                 process.exit_group(self.cpu.clock.now)
         if self._lines:
             await self.yield_cpu()
         await process.end_thread(self)
+        if self.is_busy:
+            self._become_idle()
         self.cpu.exit_thread()
 
     async def _lead(self) -> None:
@@ -183,7 +188,6 @@ class UserThread:
                 self.announce()
         self.is_exiting = True
         self.inbox.clear()
-        self._become_idle()
 
     def _become_idle(self) -> None:
         self.is_busy = False

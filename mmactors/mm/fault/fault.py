@@ -65,6 +65,8 @@ class ReadPages:
     file: MappedFile
     index: int
     windows: Windows
+    size_bytes: int
+    """The length of the file, as it was seen when the page was looked for."""
     drops_lock: bool
 
 

@@ -66,7 +66,7 @@ from mmactors.mm.rmap.rmap import mm_counter, page_add_file_rmap, page_add_new_a
 from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED, NR_FILE_PAGES, NR_SHMEM, PGMAJFAULT
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
-_READ_AHEAD: Final = ((PAGE_CACHE, Mode.READ), (FILE_RA, Mode.WRITE))
+_READ_AHEAD: Final = ((PAGE_CACHE, Mode.READ), (I_SIZE, Mode.READ), (FILE_RA, Mode.WRITE))
 """What deciding on read-ahead touches."""
 
 
@@ -321,8 +321,7 @@ def _find_page(
     wants_step = mm.page_table.wants_step
     if wants_step():
         touches = ((PAGE_CACHE, Mode.READ), (I_SIZE, Mode.READ))
-        ra_touches = () if mapping.is_shmem else _READ_AHEAD
-        yield Label("look into the page cache", touches + ra_touches)
+        yield Label("look into the page cache", touches if mapping.is_shmem else _READ_AHEAD)
     if index >= mapping.nr_pages:
         return None, VM_FAULT_SIGBUS
     pfn = mapping.pages.get(index)
@@ -350,7 +349,11 @@ def _sync_mmap_readahead(
     context.count_event(PGMAJFAULT)
     windows = sync_mmap_readahead(file.f_ra, pages, index, vma.vm_flags)
     is_read = yield ReadPages(
-        file=file, index=index, windows=windows, drops_lock=allows_retry_first(flags)
+        file=file,
+        index=index,
+        windows=windows,
+        size_bytes=file.mapping.size_bytes,
+        drops_lock=allows_retry_first(flags),
     )
     if is_read == READ_UNLOCKED:
         return None, VM_FAULT_RETRY | VM_FAULT_MAJOR
@@ -374,7 +377,11 @@ def _async_mmap_readahead(
         return False
     windows = page_cache_async_ra(ra, file.mapping.pages, index, ra.ra_pages)
     is_read = yield ReadPages(
-        file=file, index=index, windows=windows, drops_lock=allows_retry_first(flags)
+        file=file,
+        index=index,
+        windows=windows,
+        size_bytes=file.mapping.size_bytes,
+        drops_lock=allows_retry_first(flags),
     )
     return is_read == READ_UNLOCKED
 
