@@ -37,6 +37,8 @@ PG_PRIVATE: Final = 1 << 13
 PG_WRITEBACK: Final = 1 << 15
 PG_HEAD: Final = 1 << 16
 PG_RECLAIM: Final = 1 << 18
+PG_READAHEAD: Final = PG_RECLAIM
+"""The page is clean and its use lets the next window be read: one bit serves both."""
 PG_SWAPBACKED: Final = 1 << 19
 PG_UNEVICTABLE: Final = 1 << 20
 PG_MLOCKED: Final = 1 << 21

@@ -22,6 +22,10 @@ class ActorCrashed(EngineError):  # noqa: N818 - says what happened
     """An actor raised; the cause is chained."""
 
 
+class NotSimulated(EngineError):  # noqa: N818 - says what happened
+    """A program asked for what only becomes known at the call, and is not simulated."""
+
+
 class ForeignAwait(EngineError):  # noqa: N818 - says what happened
     """An actor awaited something that is not the engine's."""
 

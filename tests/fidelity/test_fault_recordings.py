@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mmactors.mm.fault import handle_mm_fault
+from mmactors.mm.fault import file_fault, handle_mm_fault
+from mmactors.mm.page_cache import readahead
 from mmactors.mm.page_table.page_table import PTE_LEVEL
 from mmactors.validate.userland.faults import validate_faults
 
@@ -45,21 +46,54 @@ def test_a_number_that_no_phase_explains_is_a_difference(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("operations", "reason"),
+    ("case", "rule", "broken", "place"),
     [
-        (
-            ["open F /mnt/f1m ro", "read F 0 4K bs=4K"],
-            "reading and writing files is not supported yet: read F 0 4K bs=4K",
-        ),
+        ("file_private_cow", "sync_mmap_readahead", lambda *_: (), "majflt"),
+        ("file_private_cow", "test_clear_readahead", lambda *_: False, "minflt"),
+        ("msync_file", "allows_retry_first", lambda _flags: False, "pgfault"),
     ],
 )
-def test_a_case_that_reads_files_is_listed_with_the_reason(tmp_path, operations, reason):
-    """It is not validated, never passed."""
+def test_a_kernel_that_reads_no_file_around_its_faults_does_not_pass(
+    monkeypatch, case, rule, broken, place
+):
+    """Page by page, without marks, or with mmap_lock held: each counts other faults."""
+    monkeypatch.setattr(file_fault, rule, broken)
+
+    (result,) = validate_faults(REFERENCE / f"{case}.json")
+
+    assert not result.passed
+    assert result.first_difference is not None
+    assert place in result.first_difference
+
+
+@pytest.mark.parametrize(
+    ("rule", "broken"),
+    [
+        ("_next_size", lambda size, _max_pages: size),
+        ("_history_pages", lambda *_: 0),
+        ("_initial_size", lambda size, _max_pages: size),
+    ],
+)
+def test_a_kernel_whose_windows_grow_otherwise_does_not_pass(monkeypatch, rule, broken):
+    """How many pages a read brings into the page cache is recorded for each."""
+    monkeypatch.setattr(readahead, rule, broken)
+
+    results = [
+        result
+        for case in ("readahead_random", "readahead_seq_4k")
+        for result in validate_faults(REFERENCE / f"{case}.json")
+    ]
+
+    assert not all(result.passed for result in results)
+
+
+def test_a_name_of_two_children_is_listed_with_the_reason(tmp_path):
+    """The recordings' interpreter asks the first of a name for ever: it is not validated."""
     case = json.loads((REFERENCE / "mlock.json").read_text())
-    case["op_list"][: len(operations)] = operations
+    case["op_list"] += ["fork C", "kill C", "fork C"]
     (tmp_path / "mlock.json").write_text(json.dumps(case))
 
     (result,) = validate_faults(tmp_path / "mlock.json")
 
-    assert reason == result.not_validated
+    assert "C is the name of two: fork C" == result.not_validated
     assert not result.passed

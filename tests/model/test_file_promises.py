@@ -31,6 +31,9 @@ def pieces(draw):
     return first, draw(st.integers(first + 1, NR_PAGES))
 
 
+ADVICE = ["DONTNEED", "WILLNEED", "RANDOM", "SEQUENTIAL", "NORMAL"]
+
+
 @st.composite
 def operations(draw):
     """Draw an operation of the parent, of its thread or of its child."""
@@ -48,7 +51,10 @@ def operations(draw):
         f"madvise S {first}..{end} REMOVE",
         f"madvise {draw(AREAS)} {first}..{end} DONTNEED",
         f"ftruncate F {end * 4}K",
-        f"fadvise F {first * 4}K {size} DONTNEED",
+        f"fadvise F {first * 4}K {size} {draw(st.sampled_from(ADVICE))}",
+        f"readahead F {first * 4}K {size}",
+        f"madvise S {first}..{end} {draw(st.sampled_from(['WILLNEED', 'POPULATE_READ']))}",
+        "madvise S COLLAPSE",
         f"mprotect P {first}..{end} prot={draw(st.sampled_from(['r', 'rw']))}",
     ]
     return draw(WHO) + draw(st.sampled_from(texts))

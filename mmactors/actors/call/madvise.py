@@ -8,7 +8,7 @@ from functools import partial
 from mmactors.actors.alloc.lru_add_drain import free_released, lru_add_drain
 from mmactors.actors.entries.change_ptes import change_ptes
 from mmactors.actors.fault.page_work import perform_page_work
-from mmactors.actors.file.filemap import force_page_cache_readahead
+from mmactors.actors.file.fadvise import vfs_fadvise
 from mmactors.actors.file.truncate import fput
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
@@ -20,7 +20,6 @@ from mmactors.mm.page_table.leaf_entries import LeafRange
 from mmactors.mm.reclaim.lazyfree import reclaim_pages
 from mmactors.mm.syscall import madvise
 from mmactors.mm.syscall.madvise_pages import madvise_cold_pte_range, madvise_free_pte_range
-from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 
 async def age_pages(
@@ -71,9 +70,6 @@ async def read_ahead(
     mapping = request.file.mapping
     mapping.nr_users += 1  # The area may go meanwhile.
     await space.mmap_lock.release_read()
-    inode = kernel.file_system.inode_of(mapping)
-    first = request.offset >> PAGE_SHIFT
-    end = (request.offset + request.length + PAGE_SIZE - 1 & PAGE_MASK) >> PAGE_SHIFT
-    await force_page_cache_readahead(kernel, cpu, inode, first, end)
+    await vfs_fadvise(kernel, cpu, request.file, request.offset, request.length, "WILLNEED")
     await fput(kernel, cpu, request.file)
     await space.mmap_lock.acquire_read()

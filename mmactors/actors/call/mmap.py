@@ -17,6 +17,7 @@ from attrs import frozen
 from mmactors.actors.alloc.lru_add_drain import lru_add_drain
 from mmactors.actors.alloc.page_table import free_table
 from mmactors.actors.call.madvise import age_pages, read_ahead
+from mmactors.actors.call.madvise_collapse import collapse_huge_pages
 from mmactors.actors.call.mlock import mlock_vma_pages_range
 from mmactors.actors.entries.change_ptes import finish_changes, gather_changes
 from mmactors.actors.entries.mmu_gather import tlb_gather_mmu
@@ -98,10 +99,20 @@ async def read_mappings(
     return done
 
 
-async def exit_mm(kernel: Kernel, cpu: Cpu, space: AddressSpace) -> None:
-    """Give everything back when the last thread has ended (exit_mmap, mmdrop)."""
+async def mmput(kernel: Kernel, cpu: Cpu, space: AddressSpace) -> None:
+    """Give everything back when the last user has gone (__mmput: exit_mmap, mmdrop).
+
+    Others may still read entries while pages go (process_mrelease), but not while tables do.
+    """
     mm = space.mm
-    await change_mappings(kernel, cpu, space, exit_mmap)
+    lock = space.mmap_lock
+    await lock.acquire_read()
+    await kernel.engine.spend(kernel.costs.mmap_ns)
+    await _perform(kernel, cpu, space, exit_mmap(mm), mode=Mode.WRITE)
+    if lock.writer is None:
+        await lock.release_read()  # There was nothing.
+    else:
+        await lock.release_write()
     await shoot_lazy_tlbs(kernel, cpu, mm)
     del kernel.spaces[mm.ctx_id]
     pgd = mm.page_table.free_pgd()
@@ -196,6 +207,8 @@ async def _answer(kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object
             return int(await perform_page_work(kernel, cpu, space, steps))
         case FaultInPages():
             return await fault_in_pages(kernel, cpu, space, request)
+        case madvise.CollapseHugePages():
+            return await collapse_huge_pages(kernel, cpu, space, request)
         case madvise.ZapRange(vma=vma, start=start, end=end):
             await zap_page_range(kernel, cpu, space, vma, start, end)
         case madvise.PunchHole() | SyncFileRange():

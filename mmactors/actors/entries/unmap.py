@@ -54,7 +54,8 @@ class ZapDetails:
 async def unmap_region(kernel: Kernel, cpu: Cpu, space: AddressSpace, region: UnmapRegion) -> None:
     """Take away pages and tables (unmap_region: unmap_vmas, free_pgtables, tlb_finish_mmu).
 
-    The caller holds mmap_lock; the areas are nobody else's any more.
+    The caller holds mmap_lock; the areas are nobody else's any more. For the end of an address
+    space it is held for reading, and taken for writing before tables go.
     """
     mm = space.mm
     await lru_add_drain(kernel, cpu)
@@ -63,6 +64,9 @@ async def unmap_region(kernel: Kernel, cpu: Cpu, space: AddressSpace, region: Un
     )
     for vma in region.areas:
         await _unmap_page_range(kernel, cpu, space, gather, vma, vma.vm_start, vma.vm_end)
+    if region.full_mm:
+        await space.mmap_lock.release_read()
+        await space.mmap_lock.acquire_write()
     for vma in region.areas:
         await perform_rmap(kernel, space, unlink_vma(vma))
     await kernel.engine.step(FREE_TABLES)

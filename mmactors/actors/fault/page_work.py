@@ -15,8 +15,7 @@ from attrs import define, field
 from mmactors.actors.alloc.lru_add_drain import free_released, lru_add_drain, lru_add_drain_all
 from mmactors.actors.alloc.page_alloc import alloc_pages, free_pages
 from mmactors.actors.alloc.page_table import alloc_table, free_table
-from mmactors.actors.file.filemap import read_pages
-from mmactors.actors.file.truncate import fput
+from mmactors.actors.file.readahead import read_pages
 from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
@@ -29,7 +28,7 @@ from mmactors.label import Label
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.entries.copy_page_range import EntriesCopied, PageCopied
 from mmactors.mm.entries.move_page_tables import EntriesMoved, FlushRange
-from mmactors.mm.fault.fault import READ_UNLOCKED, ReadPage
+from mmactors.mm.fault.fault import ReadPages
 from mmactors.mm.fault.handle_mm_fault import Downgrade, LockForWriting
 from mmactors.mm.page_alloc.gfp import GFP_ZERO
 from mmactors.mm.page_table.page_table import AllocTable, FreeTable, LockTables, UnlockTables
@@ -210,25 +209,11 @@ async def _answer_seldom(
             await lock_page(kernel, pfn)
         case UnlockPage(pfn=pfn):
             await unlock_page(kernel, pfn)
-        case ReadPage():
-            return await _read_page(kernel, cpu, space, request)
+        case ReadPages():
+            return await read_pages(kernel, cpu, space, request)
         case _:
             raise AssertionError(f"{request} has no answer")
     return None
-
-
-async def _read_page(
-    kernel: Kernel, cpu: Cpu, space: AddressSpace, request: ReadPage
-) -> int | None:
-    """Read a page of a file, and those around it, without mmap_lock (maybe_unlock_mmap_for_io)."""
-    inode = kernel.file_system.inode_of(request.file.mapping)
-    inode.mapping.nr_users += 1  # The area may go meanwhile.
-    await space.mmap_lock.release_read()
-    is_read = await read_pages(kernel, cpu, inode, request.window)
-    await fput(kernel, cpu, request.file)
-    await space.mmap_lock.acquire_read()
-    # What comes first is there, even if memory did not suffice for all.
-    return READ_UNLOCKED if is_read or request.index in inode.mapping.pages else None
 
 
 async def _lock_ptes(kernel: Kernel, request: LockPtes, held: _Held) -> None:

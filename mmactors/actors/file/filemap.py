@@ -1,7 +1,7 @@
 """Finding, adding and reading pages of a file (mm/filemap.c and mm/shmem.c, Linux 6.1).
 
 Who finds a page takes a reference before it looks again whether the page is still there, and locks
-it before it relies on that. Left out: read-ahead, partial pages.
+it before it relies on that. Left out: partial pages.
 """
 
 from mmactors.actors.alloc.lru_add_drain import free_released
@@ -13,11 +13,11 @@ from mmactors.actors.alloc.page_alloc import (
 from mmactors.actors.state.inode import Inode
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.page_lock import lock_page, unlock_page
+from mmactors.arch.page import PG_READAHEAD
 from mmactors.engine.cpu import Cpu
 from mmactors.label import Label, Mode, page
 from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE
 from mmactors.mm.page_cache.page_cache import filemap_add_folio, get_page
-from mmactors.mm.page_cache.readahead import forced_window
 from mmactors.mm.vmstat import NR_FILE_PAGES, NR_SHMEM
 
 
@@ -73,13 +73,21 @@ async def find_or_create_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int
             return None
 
 
-async def add_new_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> bool:
+async def add_new_page(
+    kernel: Kernel,
+    cpu: Cpu,
+    inode: Inode,
+    index: int,
+    *,
+    gfp: int = GFP_HIGHUSER_MOVABLE,
+    is_marked: bool = False,
+) -> bool:
     """Bring a page into the cache, unless somebody was faster; False: no memory.
 
-    It comes from disk, or is zeroed.
+    It comes from disk, or is zeroed. `is_marked`: its use lets the next pages be read.
     """
     engine = kernel.engine
-    pfn = await alloc_pages(kernel, cpu, 0, GFP_HIGHUSER_MOVABLE)
+    pfn = await alloc_pages(kernel, cpu, 0, gfp)
     if pfn is None:
         return False
     await engine.spend(kernel.costs.clear_page_ns)
@@ -94,35 +102,13 @@ async def add_new_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> bo
         await free_pages(kernel, cpu, pfn, 0)
         return True
     filemap_add_folio(kernel.shared_pages, inode.mapping, index, pfn)
+    if is_marked:
+        kernel.shared_pages.flags_view[pfn] |= PG_READAHEAD
     count_cached(kernel, cpu, inode, 1)
     lru = kernel.lru[cpu.index]
     lru.add_page(pfn)
     if lru.released:
         await free_released(kernel, cpu, lru)
-    return True
-
-
-async def force_page_cache_readahead(
-    kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: int
-) -> None:
-    """Bring what is missing of pages `[first, end)` into the cache, as far as there is memory.
-
-    Shared memory has nothing that could be read.
-    """
-    if inode.mapping.is_shmem:
-        return
-    if kernel.engine.wants_step():
-        await kernel.engine.step(inode.size_label("read i_size", Mode.READ))
-    await read_pages(kernel, cpu, inode, forced_window(first, end, inode.mapping.nr_pages))
-
-
-async def read_pages(kernel: Kernel, cpu: Cpu, inode: Inode, window: range) -> bool:
-    """Bring what is missing of some pages into the cache; False: no memory for one of them."""
-    for index in window:
-        if kernel.engine.wants_step():
-            await kernel.engine.step(_look(inode, index))
-        if index not in inode.mapping.pages and not await add_new_page(kernel, cpu, inode, index):
-            return False
     return True
 
 

@@ -7,6 +7,7 @@ throttling of writers, waiting for disks: a page is on disk when it has been wri
 
 from typing import Final
 
+from mmactors.actors.alloc.lru_add_drain import lru_add_drain
 from mmactors.actors.alloc.page_alloc import put_and_free_page
 from mmactors.actors.file.filemap import find_lock_page
 from mmactors.actors.rmap.rmap import areas_of, place_of
@@ -39,6 +40,7 @@ async def vfs_fsync_range(
         number = inode.number
         touches = ((page_cache(number), Mode.READ), (i_size(number), Mode.READ))
         await engine.step(Label("find pages", touches))
+    is_written = False
     stop = inode.mapping.nr_pages if end is None else min(end, inode.mapping.nr_pages)
     for index in indices_from(inode.mapping, first, stop):
         pfn = await find_lock_page(kernel, cpu, inode, index)
@@ -48,8 +50,11 @@ async def vfs_fsync_range(
             await engine.step(Label(f"is {pfn:#x} dirty", ((page(pfn), Mode.READ),)))
         if kernel.shared_pages.flags_view[pfn] & PG_DIRTY:
             await _write_page(kernel, cpu, inode, index, pfn)
+            is_written = True
         await unlock_page(kernel, pfn)
         await put_and_free_page(kernel, cpu, pfn)
+    if is_written:
+        await lru_add_drain(kernel, cpu)  # __pagevec_release
 
 
 async def _write_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int, pfn: int) -> None:

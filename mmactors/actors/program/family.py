@@ -25,3 +25,11 @@ class Family:
     """Threads, and the first threads of children, by name; the root's is FIRST_PROCESS."""
     children: "list[Process]" = field(factory=list)
     """All that were ever forked."""
+    _nr_started: dict[str, int] = field(factory=dict)
+    """By name: how many threads and children had it."""
+
+    def enter(self, name: str, thread: "UserThread") -> str:
+        """Let `name` mean a new thread from now on; return a name that none had before."""
+        self.members[name] = thread
+        number = self._nr_started[name] = self._nr_started.get(name, 0) + 1
+        return name if number == 1 else f"{name}#{number}"

@@ -1,19 +1,20 @@
-"""System calls on files: open, close, unlink, ftruncate, read, write, fsync, fadvise (fs/, 6.1).
+"""System calls on files: open, close, unlink, ftruncate, read, write, fsync, advice (fs/, 6.1).
 
 As other system calls they end with the kernel's result in the log (sys_exit). A write holds the
 inode's i_rwsem from its first page to its last, also while it faults in what it copies from
 (mm/filemap.c, generic_perform_write). Left out: offsets inside a page (a part of a page is a page),
-O_DIRECT, advice other than DONTNEED, throttling of writers.
+O_DIRECT, throttling of writers.
 """
 
 import errno
 
 from attrs import define
 
-from mmactors.actors.alloc.lru_add_drain import lru_add_drain, lru_add_drain_all
 from mmactors.actors.alloc.page_alloc import put_and_free_page
+from mmactors.actors.file.fadvise import vfs_fadvise
 from mmactors.actors.file.filemap import find_get_page, find_or_create_page, mark_page_accessed
-from mmactors.actors.file.truncate import fput, invalidate_mapping_pages, iput, truncate_setsize
+from mmactors.actors.file.readahead import read_ahead_of, use_mark
+from mmactors.actors.file.truncate import fput, iput, truncate_setsize
 from mmactors.actors.file.writeback import vfs_fsync_range
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
@@ -26,13 +27,14 @@ from mmactors.engine.cpu import Cpu
 from mmactors.events import SysExit
 from mmactors.label import Label, Mode, data, i_size, page
 from mmactors.mm.area.mapped_file import FMODE_READ, FMODE_WRITE, MappedFile
-from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+from mmactors.units import PAGE_SHIFT
 from mmactors.workload.operation import all as op
 from mmactors.workload.touch import block_offsets
 
 FileOperation = (
-    op.Open | op.Close | op.Unlink | op.Ftruncate | op.Read | op.Write | op.Fsync | op.Fadvise
-)
+    op.Open | op.Close | op.Unlink | op.Ftruncate | op.Read | op.Write | op.Fsync
+    | op.Fadvise | op.Readahead
+)  # fmt: skip
 
 
 @define(eq=False, kw_only=True)
@@ -76,8 +78,10 @@ class FileCalls:
                 return await self._write(thread, file, inode, call)
             case op.Fsync():
                 return await self._fsync(thread, inode)
-            case op.Fadvise():
-                return await self._fadvise(thread, inode, call)
+            case op.Fadvise(offset=offset, length=length, advice=advice):
+                return await vfs_fadvise(self.kernel, thread.cpu, file, offset, length, advice)
+            case op.Readahead(offset=offset, length=length):
+                return await vfs_fadvise(self.kernel, thread.cpu, file, offset, length, "WILLNEED")
 
     def _open(self, thread: UserThread, call: op.Open) -> int:
         mode = FMODE_READ if call.ro else FMODE_READ | FMODE_WRITE
@@ -101,19 +105,6 @@ class FileCalls:
             await truncate_setsize(self.kernel, thread.cpu, inode, length)
         return 0
 
-    async def _fadvise(self, thread: UserThread, inode: Inode, call: op.Fadvise) -> int:
-        """Drop clean pages that lie wholly in the range (generic_fadvise)."""
-        if call.advice == "DONTNEED":
-            first = -(-call.offset >> PAGE_SHIFT)
-            end = (call.offset + call.length) >> PAGE_SHIFT if call.length else None
-            kernel, cpu = self.kernel, thread.cpu
-            await lru_add_drain(kernel, cpu)
-            if await invalidate_mapping_pages(kernel, cpu, inode, first, end):
-                # Batches of other CPUs may have held them.
-                await lru_add_drain_all(kernel, cpu)
-                await invalidate_mapping_pages(kernel, cpu, inode, first, end)
-        return 0
-
     async def _fsync(self, thread: UserThread, inode: Inode) -> int:
         checks = self.kernel.checks
         if checks is not None:
@@ -126,32 +117,52 @@ class FileCalls:
     async def _read(self, thread: UserThread, file: MappedFile, inode: Inode, call: op.Read) -> int:
         """Read blocks up to the end of the file (filemap_read, shmem_file_read_iter).
 
-        Who goes on in a page does not use it anew; what an earlier call read is not remembered.
+        Who goes on in a page does not use it anew: in the one that the open file was last read in,
+        or, of shared memory, in any but from its beginning.
         """
         nr_bytes = 0
-        position = -1
         for offset in block_offsets(call).tolist():
             end = min(offset + call.block_bytes, call.offset + call.length)
             if self.kernel.engine.wants_step():
                 await self.kernel.engine.step(inode.size_label("read i_size", Mode.READ))
-            end = min(end, file.mapping.size_bytes)
+            nr_asked = -(-end >> PAGE_SHIFT)
+            size_bytes = file.mapping.size_bytes
+            end = min(end, size_bytes)
             for index in range(offset >> PAGE_SHIFT, -(-end >> PAGE_SHIFT)):
-                start = max(offset, index << PAGE_SHIFT)
-                goes_on = start % PAGE_SIZE and (inode.mapping.is_shmem or start == position)
-                if not await self._read_page(thread, inode, index, is_used=not goes_on):
+                if inode.mapping.is_shmem:
+                    is_used = offset <= index << PAGE_SHIFT
+                else:
+                    is_used = (file.f_ra.prev_pos - 1) >> PAGE_SHIFT != index
+                asked = nr_asked - index, size_bytes
+                if not await self._read_page(thread, file, inode, index, *asked, is_used=is_used):
                     return nr_bytes or -errno.ENOMEM
-                position = end
+                file.f_ra.prev_pos = min(end, (index + 1) << PAGE_SHIFT)
             if end <= offset:
                 break
             nr_bytes += end - offset
         return nr_bytes
 
     async def _read_page(
-        self, thread: UserThread, inode: Inode, index: int, *, is_used: bool
+        self,
+        thread: UserThread,
+        file: MappedFile,
+        inode: Inode,
+        index: int,
+        nr_asked: int,
+        size_bytes: int,
+        *,
+        is_used: bool,
     ) -> bool:
+        """Read one page of the `nr_asked` that are wanted from it on; False: no memory."""
         kernel = self.kernel
         cpu = thread.cpu
+        is_on_disk = not inode.mapping.is_shmem
         pfn = await find_get_page(kernel, cpu, inode, index)
+        if pfn is None and is_on_disk:
+            await read_ahead_of(kernel, cpu, file, index, nr_asked, size_bytes)
+            pfn = await find_get_page(kernel, cpu, inode, index)
+        if pfn is not None and is_on_disk:
+            await use_mark(kernel, cpu, file, index, pfn, nr_asked, size_bytes)
         if pfn is None:
             pfn = await find_or_create_page(kernel, cpu, inode, index)
             if pfn is None:

@@ -8,7 +8,7 @@ what they know of the parent. Left out: everything that is not memory.
 import errno
 
 from mmactors.actors.alloc.page_table import alloc_table
-from mmactors.actors.call.mmap import exit_mm
+from mmactors.actors.call.mmap import mmput
 from mmactors.actors.fault.page_work import perform_page_work
 from mmactors.actors.file.truncate import fput
 from mmactors.actors.program.thread import UserThread
@@ -44,7 +44,7 @@ async def fork(thread: UserThread, name: str) -> int:
     space = process.new_space(pgd_pfn)
     error = await _dup_mm(kernel, cpu, space, thread.space)
     if error:
-        await exit_mm(kernel, cpu, space)
+        await mmput(kernel, cpu, space)
         for file in files.remove_all():
             await fput(kernel, cpu, file)
         return error

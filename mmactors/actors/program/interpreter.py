@@ -102,7 +102,7 @@ class Interpreter:
                     await self._compute(thread, _SPIN_NS)
                 thread.is_stopping = thread.is_spinning = False
             case op.Stop(name=name):
-                await self._stop(thread, thread.process.family.members[name])
+                return await self._stop(thread, thread.process.family.members.get(name))
             case op.Wait():
                 await self._wait_for_all(thread)
             case op.Exit():
@@ -158,21 +158,25 @@ class Interpreter:
         while other.is_busy and not other.is_spinning and not other.must_end:
             await self._compute(thread, _LOOK_NS)
 
-    async def _stop(self, thread: UserThread, other: UserThread) -> None:
+    async def _stop(self, thread: UserThread, other: UserThread | None) -> int:
+        """End a spin and wait until it has; ESRCH: nobody ever had the name."""
+        if other is None:
+            return -errno.ESRCH
         if other.is_busy:
             other.is_stopping = True
             await self._wait_for(thread, other)
             other.is_stopping = False
+        return 0
 
     async def _wait_for(self, thread: UserThread, other: UserThread) -> None:
-        while other.is_busy:
-            await other.idle.sleep(unless=lambda: not other.is_busy)
-            thread.announce()
+        await thread.wait_in(other.idle, lambda: not other.is_busy)
 
     async def _wait_for_all(self, thread: UserThread) -> None:
         """Wait until no other thread is busy; those waited for may start threads meanwhile."""
         others = thread.process.family.members
-        while busy := [each for each in others.values() if each.is_busy and each is not thread]:
+        while not thread.must_end and (
+            busy := [each for each in others.values() if each.is_busy and each is not thread]
+        ):
             await self._wait_for(thread, busy[0])
 
     async def _meet(self, thread: UserThread, call: op.Barrier) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
 
-from mmactors.actors.call.mmap import exit_mm
+from mmactors.actors.call.mmap import mmput
 from mmactors.actors.program.family import Family
 from mmactors.actors.program.files_struct import FilesStruct
 from mmactors.actors.program.loader import ProgramImage, load_program
@@ -79,6 +79,8 @@ class Process:
     gone: WaitQueue = field(init=False)
     """Where others sleep until the address space has been given back."""
     nr_live_threads: int = field(default=0, init=False)
+    nr_mm_users: int = field(default=0, init=False)
+    """Threads that have not let go of the address space."""
     tasks: list[Task] = field(factory=list, init=False)
     """What faults noted, by thread that ever was."""
     user_ns: int = field(default=0, init=False)
@@ -205,7 +207,7 @@ class Process:
         return sum(task.maj_flt for task in self.tasks)
 
     async def end_thread(self, thread: "UserThread") -> None:
-        """Note that a thread has ended; the last one gives the address space back (do_exit)."""
+        """Let a thread end; the last one gives the address space back (do_exit, exit_mm)."""
         cpu = thread.cpu
         task = thread.task
         if task.mm is not None:
@@ -214,15 +216,22 @@ class Process:
             task.rss.fold(task.mm)
         if self.outlives_threads:
             return
-        if task.mm is not None:
-            task.mm.mm_users -= 1
         self.nr_live_threads -= 1
-        if self.nr_live_threads or self.space is None:
+        space = self.space
+        if space is not None:
+            if not self.nr_live_threads:
+                async with space.mmap_lock.read():
+                    pass  # acct_collect adds up how large the areas are.
+            async with space.mmap_lock.read():
+                self.switcher.exit_mm(cpu, thread.actor)
+            space.mm.mm_users -= 1
+        self.nr_mm_users -= 1
+        if self.nr_mm_users or space is None:
             return
         self.before_exit(self)
         if self.kernel.checks is not None:
-            self.kernel.checks.mm_exits(self.space.mm)
-        await exit_mm(self.kernel, cpu, self.space)
+            self.kernel.checks.mm_exits(space.mm)
+        await mmput(self.kernel, cpu, space)
         await self.interpreter.files.exit_files(cpu, self)
         await self.interpreter.gup.exit_devices(cpu, self)
         self.space = None

@@ -57,10 +57,11 @@ async def _reap(thread: UserThread) -> int:
 
 
 async def _wait_for_end(thread: UserThread, child: Process) -> None:
-    while child.space is not None:
-        await child.gone.sleep(unless=lambda: child.space is None)
-        thread.announce()
-    child.release()
+    if child is thread.process:
+        return  # It ends before it could look.
+    await thread.wait_in(child.gone, lambda: child.space is None)
+    if child.space is None:
+        child.release()
 
 
 def _set_rlimit(thread: UserThread, call: op.Rlimit) -> int:

@@ -8,13 +8,11 @@ from mmactors.workload.operation.all import (
     Cgget,
     Cgjoin,
     Cgset,
-    Madvise,
     Operation,
-    Readahead,
     Sync,
 )
 
-NOT_YET: Final = (Cgcreate, Cgget, Cgjoin, Cgset, Readahead, Sync)
+NOT_YET: Final = (Cgcreate, Cgget, Cgjoin, Cgset, Sync)
 
 
 def why_not(operation: Operation) -> str | None:
@@ -23,6 +21,4 @@ def why_not(operation: Operation) -> str | None:
         return why_not(operation.operation)
     if isinstance(operation, NOT_YET):
         return f"{operation.verb} is not simulated yet"
-    if isinstance(operation, Madvise) and operation.advice == "COLLAPSE":
-        return f"madvise {operation.advice} is not simulated yet: there are no huge pages"
     return None

@@ -5,6 +5,7 @@ page fault, at the end of what the CPU may run ahead, or with the trace. A hit i
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from attrs import define, field
@@ -53,11 +54,15 @@ class UserThread:
     """What it does on its own; a thread without a program takes operations from `inbox`."""
     is_leader: bool
     actor: Actor = field(init=False)
+    comm: str = field(init=False)
+    """The process and its own name; no other thread of the machine ever had it."""
     inbox: deque[Operation] = field(factory=deque, init=False)
     work: WaitQueue = field(init=False)
     """Where it sleeps when its inbox is empty."""
     idle: WaitQueue = field(init=False)
     """Where others sleep until it has done its operations."""
+    _asleep_in: WaitQueue | None = field(default=None, init=False)
+    """Where it waits for others."""
     is_busy: bool = field(default=False, init=False)
     is_spinning: bool = field(default=False, init=False)
     is_stopping: bool = field(default=False, init=False)
@@ -82,9 +87,13 @@ class UserThread:
         """Let the thread run on its CPU."""
         process = self.process
         name = FIRST_PROCESS if self.is_leader else self.name
-        process.threads[name] = process.family.members[name] = self
+        process.threads[name] = self
+        self.comm = f"{process.comm}/{process.family.enter(name, self)}"
+        if self.is_leader:
+            self.comm = process.comm
         process.tasks.append(self.task)
         process.nr_live_threads += 1
+        process.nr_mm_users += 1
         if process.space is not None:
             self.task.enter_mm(process.space.mm)
             if not self.is_leader:
@@ -94,9 +103,8 @@ class UserThread:
     def resume(self, at_ns: int) -> None:
         """Let an actor do what the thread has left to do."""
         process = self.process
-        comm = process.comm if self.is_leader else f"{process.comm}/{self.name}"
         self.actor = process.switcher.spawn(
-            process, self.cpu, name=comm, coro=self._run(), at_ns=at_ns
+            process, self.cpu, name=self.comm, coro=self._run(), at_ns=at_ns
         )
         self._enter_cpu()
 
@@ -112,13 +120,16 @@ class UserThread:
             await self._lead()
         else:
             await self._serve()
+            # A process is known to end before it does, a thread when it has.
+            if process.leader is self or process.outlives_threads:
+                self._become_idle()
             if process.leader is self and not process.outlives_threads:
                 process.exit_group(self.cpu.clock.now)
         if self._lines:
             await self.yield_cpu()
-        if not process.outlives_threads:
-            process.switcher.exit_mm(self.cpu, self.actor)
         await process.end_thread(self)
+        if self.is_busy:
+            self._become_idle()
         self.cpu.exit_thread()
 
     async def _lead(self) -> None:
@@ -177,7 +188,6 @@ class UserThread:
                 self.announce()
         self.is_exiting = True
         self.inbox.clear()
-        self._become_idle()
 
     def _become_idle(self) -> None:
         self.is_busy = False
@@ -187,6 +197,16 @@ class UserThread:
         """Let the thread end at its next return to user mode, awake or asleep."""
         self.is_exiting = True
         self.work.wake_all(at_ns=at_ns)
+        if self._asleep_in is not None:
+            self._asleep_in.wake_all(at_ns=at_ns)
+
+    async def wait_in(self, queue: WaitQueue, is_over: Callable[[], bool]) -> None:
+        """Sleep until others have come so far, or the thread has to end."""
+        while not (is_over() or self.must_end):
+            self._asleep_in = queue
+            await queue.sleep(unless=lambda: is_over() or self.must_end)
+            self._asleep_in = None
+            self.announce()
 
     async def _begin(self) -> None:
         """Do what every thread does first on a CPU that is new to it."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field, frozen
 
+from mmactors.mm.page_cache.readahead import FileRaState
 from mmactors.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class MappedFile:
     """The process owns the file or could open it for writing, whatever it opened it for."""
     wants_writenotify: bool = False
     """Its file system wants to know when a shared page is first written (page_mkwrite)."""
+    f_ra: FileRaState = field(factory=FileRaState)
 
 
 @frozen(eq=False, kw_only=True)

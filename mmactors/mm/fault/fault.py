@@ -1,7 +1,7 @@
 """What a page fault makes of an area and an entry (mm/memory.c, Linux 6.1).
 
 Generators: they ask for tables (`AllocTable`, `FreeTable`), pages (`AllocPage`), contents
-(`ReadPage`) and flushes (`FlushPage`), for the locks of tables, and for steps (label.py); before
+(`ReadPages`) and flushes (`FlushPage`), for the locks of tables, and for steps (label.py); before
 the first page of an area they also make the requests of mm/area/anon_vma.py. The caller holds
 mmap_lock. An entry is read without its table's lock and looked at again under it. Entries without
 RW of pages that a write reaches are served in mm/fault/wp_page.py, pages of files in
@@ -21,6 +21,7 @@ from mmactors.mm.area.mm_struct import MM_ANONPAGES, MmStruct
 from mmactors.mm.area.pgprot import anonymous_pte, zero_page_pte
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.fault.context import FaultContext
+from mmactors.mm.page_cache.readahead import Windows
 from mmactors.mm.page_table.page_table import TableRequest
 from mmactors.mm.request import (
     ALLOC_ZEROED,
@@ -41,25 +42,37 @@ VM_FAULT_OOM: Final = 0x01
 VM_FAULT_SIGBUS: Final = 0x02
 VM_FAULT_MAJOR: Final = 0x04
 VM_FAULT_WRITE: Final = 0x08
-VM_FAULT_RETRY: Final = 0x400
 """A write to a read-only entry was served: what it maps now is the private copy, if it is one."""
+VM_FAULT_RETRY: Final = 0x400
+"""mmap_lock was let go of: the fault begins anew."""
 VM_FAULT_ERROR: Final = VM_FAULT_OOM | VM_FAULT_SIGBUS
 
+FAULT_FLAG_ALLOW_RETRY: Final = 0x04
+FAULT_FLAG_TRIED: Final = 0x20
+"""The fault begins for the second time: nothing is read ahead, nothing waits without mmap_lock."""
 
 READ_UNLOCKED: Final = 2
 
 
 @frozen(kw_only=True)
-class ReadPage:
-    """Bring page `index` into the page cache, and what is missing of `window` around it.
+class ReadPages:
+    """Read what is missing of some windows of a file, and page `index`, into the page cache.
 
-    Answered with READ_UNLOCKED: mmap_lock was let go of meanwhile, so that the fault begins anew;
-    with 1 if it was not, or None if the page cannot be read.
+    Answered with READ_UNLOCKED if `drops_lock`: mmap_lock was let go of meanwhile, and taken again,
+    so that the fault begins anew. Otherwise with 1, None: there is no memory for page `index`.
     """
 
     file: MappedFile
     index: int
-    window: range
+    windows: Windows
+    size_bytes: int
+    """The length of the file, as it was seen when the page was looked for."""
+    drops_lock: bool
+
+
+def allows_retry_first(flags: int) -> bool:
+    """Say whether a fault may let go of mmap_lock to wait (fault_flag_allow_retry_first)."""
+    return flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED) == FAULT_FLAG_ALLOW_RETRY
 
 
 FaultRequest = (
@@ -67,7 +80,7 @@ FaultRequest = (
     | AllocPage
     | FreePage
     | FlushPage
-    | ReadPage
+    | ReadPages
     | LockPage
     | TryLockPage
     | UnlockPage

@@ -1,23 +1,38 @@
 """Faults on files and shared memory (mm/memory.c, do_fault; mm/filemap.c; mm/shmem.c; Linux 6.1).
 
 A page of shared memory is made when it is first touched. Pages of other files come into the page
-cache by `ReadPage`, with others around it. Left out: waiting for the disk. A page that
-is mapped by itself is locked meanwhile, so that it stays in its file.
+cache by `ReadPages`, with others that will be wanted (mm/page_cache/readahead.py); mmap_lock is let
+go of meanwhile, and the fault begins anew. A page that is mapped by itself is locked meanwhile, so
+that it stays in its file; who finds it locked waits with mmap_lock held, as 6.1 does only the
+second time.
 """
 
 from collections.abc import Generator
+from typing import Final
 
-from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PG_UPTODATE
+from mmactors.arch.page import PG_DIRTY, PG_READAHEAD, PG_SWAPBACKED, PG_UPTODATE
 from mmactors.arch.pte import DIRTY, RW, SPECIAL, make_pte
-from mmactors.label import I_SIZE, PAGE_CACHE, Label, Mode, Touch, page, page_lock, pte, rss
+from mmactors.label import (
+    FILE_RA,
+    I_SIZE,
+    PAGE_CACHE,
+    Label,
+    Mode,
+    Touch,
+    page,
+    page_lock,
+    pte,
+    rss,
+)
 from mmactors.mm.area.anon_vma_chain import anon_vma_prepare
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MM_ANONPAGES, MmStruct
 from mmactors.mm.area.page_prot import vma_page_prot
-from mmactors.mm.area.vm_flags import VM_PFNMAP, VM_SHARED, VM_WRITE
+from mmactors.mm.area.vm_flags import VM_PFNMAP, VM_RAND_READ, VM_SHARED, VM_WRITE
 from mmactors.mm.area.vma import Vma, linear_page_index
 from mmactors.mm.fault.context import FaultContext
 from mmactors.mm.fault.fault import (
+    FAULT_FLAG_TRIED,
     READ_UNLOCKED,
     VM_FAULT_MAJOR,
     VM_FAULT_OOM,
@@ -25,12 +40,17 @@ from mmactors.mm.fault.fault import (
     VM_FAULT_SIGBUS,
     FaultRequest,
     FaultSteps,
-    ReadPage,
+    ReadPages,
+    allows_retry_first,
     copy_page,
 )
 from mmactors.mm.fault.vm_fault import VmFault
 from mmactors.mm.lru.folio_batch import is_lockable
-from mmactors.mm.page_cache.readahead import sync_mmap_window
+from mmactors.mm.page_cache.readahead import (
+    page_cache_async_ra,
+    sync_mmap_readahead,
+    test_clear_readahead,
+)
 from mmactors.mm.page_table.entry import is_none
 from mmactors.mm.page_table.page_table import PMD_MASK, PMD_SIZE
 from mmactors.mm.request import (
@@ -45,6 +65,9 @@ from mmactors.mm.request import (
 from mmactors.mm.rmap.rmap import mm_counter, page_add_file_rmap, page_add_new_anon_rmap
 from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED, NR_FILE_PAGES, NR_SHMEM, PGMAJFAULT
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+
+_READ_AHEAD: Final = ((PAGE_CACHE, Mode.READ), (I_SIZE, Mode.READ), (FILE_RA, Mode.WRITE))
+"""What deciding on read-ahead touches."""
 
 
 def do_fault(
@@ -70,7 +93,7 @@ def _do_read_or_shared_fault(
         return VM_FAULT_OOM
     if vma.vm_flags & VM_PFNMAP:
         return (yield from _insert_pfn(mm, vma, vmf))
-    pfn, fault = yield from _fault_page(context, mm, vma, vmf.address)
+    pfn, fault = yield from _fault_page(context, mm, vma, vmf)
     if pfn is None:
         return fault
     entry = make_pte(pfn, vma_page_prot(vma))
@@ -99,7 +122,7 @@ def _do_cow_fault(context: FaultContext, mm: MmStruct, vma: Vma, vmf: VmFault) -
     original: int | None = None
     fault = VM_FAULT_OOM
     if (yield from vmf.prealloc()):
-        original, fault = yield from _fault_page(context, mm, vma, vmf.address)
+        original, fault = yield from _fault_page(context, mm, vma, vmf)
     if original is None:
         yield FreePage(pfn=pfn)
         return fault
@@ -174,7 +197,7 @@ def _do_fault_around(
             files = ((PAGE_CACHE, Mode.READ), (I_SIZE, Mode.READ))
             yield Label("look around", (*files, *((lock, Mode.READ) for lock in locks)))
         found = (cached.get(first + nth) for nth in offsets)
-        if all(pfn is None or context.is_page_locked(pfn) for pfn in found):
+        if not any(_is_mappable(context, pfn) for pfn in found):
             return None
     index = yield from vmf.install()
     first_word = index - ((page_address - start) >> PAGE_SHIFT)
@@ -182,6 +205,8 @@ def _do_fault_around(
     if mm.page_table.wants_step():
         touches: list[Touch] = [(PAGE_CACHE, Mode.READ), (I_SIZE, Mode.READ)]
         touches += [(rss(mm.ctx_id), Mode.ADD), (pte(index), Mode.READ)]
+        if not file.mapping.is_shmem:
+            touches.append((FILE_RA, Mode.WRITE))
         for offset in offsets:
             if first + offset in cached:
                 pfn = cached[first + offset]
@@ -193,15 +218,28 @@ def _do_fault_around(
         yield Label("map pages around", tuple(touches))
     view = mm.page_table.memory.view
     prot = vma_page_prot(vma)
+    nr_hits = 0
     for offset in offsets:
         around = cached.get(first + offset)
-        if around is None or context.is_page_locked(around):
-            continue  # Who has it locked may be taking it away.
+        if around is None or not _is_mappable(context, around):
+            continue
+        nr_hits += 1
         if is_none(view[first_word + offset]):
             _set_pte(context, mm, vma, first_word + offset, around, make_pte(around, prot))
+    file.f_ra.note_hits(nr_hits)
     is_mapped = not is_none(view[index])
     yield UNLOCK_PTES
     return 0 if is_mapped else None
+
+
+def _is_mappable(context: FaultContext, pfn: int | None) -> bool:
+    """Say whether a page that is found may be mapped beside others (next_uptodate_page).
+
+    Who has it locked may be taking it away; the use of one with a mark shall be noticed.
+    """
+    if pfn is None or context.is_page_locked(pfn):
+        return False
+    return context.pages.flags_view[pfn] & PG_READAHEAD == 0
 
 
 def _set_pte(
@@ -224,14 +262,14 @@ def _put_page(vma: Vma, pfn: int) -> FaultSteps:
 
 
 def _fault_page(
-    context: FaultContext, mm: MmStruct, vma: Vma, address: int
+    context: FaultContext, mm: MmStruct, vma: Vma, vmf: VmFault
 ) -> Generator[FaultRequest, int | None, tuple[int | None, int]]:
     """Find the page that backs an address; end with its PFN, or None, and the VM_FAULT_ bits.
 
     The page has a reference for the fault then, and is locked if it is a file's, so that it stays
     in the file. The caller lets go of both.
     """
-    index = linear_page_index(vma, address)
+    index = linear_page_index(vma, vmf.address)
     wants_step = mm.page_table.wants_step
     refcount = context.pages.refcount_view
     if vma.special is not None:
@@ -247,15 +285,23 @@ def _fault_page(
     mapping = file.mapping
     fault = 0
     while True:
-        found, added = yield from _find_page(context, mm, vma, file, index)
+        found, added = yield from _find_page(context, mm, vma, file, index, vmf.flags)
         fault |= added
         if found is None:
             return None, fault
         if wants_step():
-            yield Label("get the page", ((page(found), Mode.WRITE),))
+            touches = ((page(found), Mode.WRITE),)
+            yield Label("get the page", touches + (() if mapping.is_shmem else _READ_AHEAD))
         if not refcount[found]:
             continue
         refcount[found] += 1
+        if (
+            not mapping.is_shmem
+            and not added
+            and (yield from _async_mmap_readahead(context, vma, file, index, found, vmf.flags))
+        ):
+            yield FreePage(pfn=found)
+            return None, fault | VM_FAULT_RETRY
         yield LockPage(pfn=found)
         if wants_step():
             yield Label("is it still there", ((PAGE_CACHE, Mode.READ), (I_SIZE, Mode.READ)))
@@ -268,27 +314,21 @@ def _fault_page(
 
 
 def _find_page(
-    context: FaultContext, mm: MmStruct, vma: Vma, file: MappedFile, index: int
+    context: FaultContext, mm: MmStruct, vma: Vma, file: MappedFile, index: int, flags: int
 ) -> Generator[FaultRequest, int | None, tuple[int | None, int]]:
     """Look a page up, and bring it into the cache if it is not there; end as `_fault_page`."""
     mapping = file.mapping
     wants_step = mm.page_table.wants_step
     if wants_step():
-        yield Label("look into the page cache", ((PAGE_CACHE, Mode.READ), (I_SIZE, Mode.READ)))
+        touches = ((PAGE_CACHE, Mode.READ), (I_SIZE, Mode.READ))
+        yield Label("look into the page cache", touches if mapping.is_shmem else _READ_AHEAD)
     if index >= mapping.nr_pages:
         return None, VM_FAULT_SIGBUS
     pfn = mapping.pages.get(index)
     if pfn is not None:
         return pfn, 0
     if not mapping.is_shmem:
-        window = sync_mmap_window(index, mapping.nr_pages, vma.vm_flags)
-        is_read = yield ReadPage(file=file, index=index, window=window)
-        if is_read:
-            context.count_event(PGMAJFAULT)
-        if is_read == READ_UNLOCKED:
-            return None, VM_FAULT_RETRY | VM_FAULT_MAJOR
-        pfn = mapping.pages.get(index) if is_read else None
-        return pfn, VM_FAULT_SIGBUS if pfn is None else VM_FAULT_MAJOR
+        return (yield from _sync_mmap_readahead(context, vma, file, index, flags))
     pfn = yield AllocPage()
     if pfn is None:
         return None, VM_FAULT_OOM
@@ -299,6 +339,51 @@ def _find_page(
     else:
         shmem_add_to_page_cache(context, file, index, pfn)
     return mapping.pages[index], 0
+
+
+def _sync_mmap_readahead(
+    context: FaultContext, vma: Vma, file: MappedFile, index: int, flags: int
+) -> Generator[FaultRequest, int | None, tuple[int | None, int]]:
+    """Read a page that is not cached, and others around it or behind it; end as `_fault_page`."""
+    pages = file.mapping.pages
+    context.count_event(PGMAJFAULT)
+    windows = sync_mmap_readahead(file.f_ra, pages, index, vma.vm_flags)
+    is_read = yield ReadPages(
+        file=file,
+        index=index,
+        windows=windows,
+        size_bytes=file.mapping.size_bytes,
+        drops_lock=allows_retry_first(flags),
+    )
+    if is_read == READ_UNLOCKED:
+        return None, VM_FAULT_RETRY | VM_FAULT_MAJOR
+    if is_read is None:
+        return None, VM_FAULT_OOM
+    return pages.get(index), VM_FAULT_MAJOR
+
+
+def _async_mmap_readahead(
+    context: FaultContext, vma: Vma, file: MappedFile, index: int, pfn: int, flags: int
+) -> Generator[FaultRequest, int | None, bool]:
+    """Read the next window if a page that was found has the mark.
+
+    End with whether mmap_lock was let go of.
+    """
+    ra = file.f_ra
+    if vma.vm_flags & VM_RAND_READ or flags & FAULT_FLAG_TRIED:
+        return False
+    ra.note_hits(1)
+    if not test_clear_readahead(context.pages, pfn):
+        return False
+    windows = page_cache_async_ra(ra, file.mapping.pages, index, ra.ra_pages)
+    is_read = yield ReadPages(
+        file=file,
+        index=index,
+        windows=windows,
+        size_bytes=file.mapping.size_bytes,
+        drops_lock=allows_retry_first(flags),
+    )
+    return is_read == READ_UNLOCKED
 
 
 def shmem_add_to_page_cache(context: FaultContext, file: MappedFile, index: int, pfn: int) -> None:

@@ -21,6 +21,8 @@ from mmactors.mm.area.vm_flags import VM_MAYSHARE, VM_MAYWRITE, VM_SHARED, VM_WR
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.fault.context import FaultContext
 from mmactors.mm.fault.fault import (
+    FAULT_FLAG_ALLOW_RETRY,
+    FAULT_FLAG_TRIED,
     VM_FAULT_ERROR,
     VM_FAULT_OOM,
     VM_FAULT_RETRY,
@@ -56,10 +58,10 @@ def get_user_page(
     Without `keeps_foll_write` it is 4.8's: a private copy that a forced write fault made is not
     recognised as such; instead, the page is taken as for reading once the fault was served.
     """
-    if mm.page_table.wants_step():
-        yield Label("find the area", ((areas(mm.ctx_id), Mode.READ),))
-    vma = mm.tree.find_vma(address)
-    if vma is None or vma.vm_start > address:
+    # Who writes for somebody else keeps the lock: it is given no way to tell that it let go.
+    fault_flags = 0 if flags & FOLL_FORCE else FAULT_FLAG_ALLOW_RETRY
+    vma = yield from _find_vma(mm, address)
+    if vma is None:
         return None, -errno.EFAULT
     is_write = flags & FOLL_WRITE != 0
     error = check_vma_flags(vma, is_write=is_write, is_forced=flags & FOLL_FORCE != 0)
@@ -71,19 +73,30 @@ def get_user_page(
         if pfn is not None:
             return pfn, 0
         is_write = flags & FOLL_WRITE != 0
-        fault = yield from handle_mm_fault(context, mm, vma, address, is_write=is_write)
+        fault = yield from handle_mm_fault(
+            context, mm, vma, address, is_write=is_write, flags=fault_flags
+        )
         if fault & VM_FAULT_RETRY:
             # mmap_lock was let go of meanwhile.
-            vma = mm.tree.find_vma(address)
-            if vma is None or vma.vm_start > address:
+            fault_flags |= FAULT_FLAG_TRIED
+            vma = yield from _find_vma(mm, address)
+            if vma is None:
                 return None, -errno.EFAULT
             error = check_vma_flags(vma, is_write=is_write, is_forced=flags & FOLL_FORCE != 0)
             if error:
                 return None, error
+            continue
         if fault & VM_FAULT_ERROR:
             return None, -errno.ENOMEM if fault & VM_FAULT_OOM else -errno.EFAULT
         if fault & VM_FAULT_WRITE and not vma.vm_flags & VM_WRITE and not keeps_foll_write:
             flags &= ~FOLL_WRITE
+
+
+def _find_vma(mm: MmStruct, address: int) -> Generator[FaultRequest, int | None, Vma | None]:
+    if mm.page_table.wants_step():
+        yield Label("find the area", ((areas(mm.ctx_id), Mode.READ),))
+    vma = mm.tree.find_vma(address)
+    return None if vma is None or vma.vm_start > address else vma
 
 
 def follow_page_pte(

@@ -24,6 +24,8 @@ from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.area.vmacache import find_vma
 from mmactors.mm.fault.context import FaultContext
 from mmactors.mm.fault.fault import (
+    FAULT_FLAG_ALLOW_RETRY,
+    FAULT_FLAG_TRIED,
     VM_FAULT_ERROR,
     VM_FAULT_MAJOR,
     VM_FAULT_OOM,
@@ -103,9 +105,8 @@ def do_user_addr_fault(
         is_permitted = arch_vma_access_permitted(vm_flags, is_fetch=is_fetch)
         code = SEGV_ACCERR if is_permitted else SEGV_PKUERR
         return FaultSignal(number=SIGSEGV, code=code, address=address), 0
-    fault = yield from handle_mm_fault(
-        context, mm, vma, address, is_write=is_write, is_tried=is_tried
-    )
+    flags = FAULT_FLAG_ALLOW_RETRY | (FAULT_FLAG_TRIED if is_tried else 0)
+    fault = yield from handle_mm_fault(context, mm, vma, address, is_write=is_write, flags=flags)
     if fault & VM_FAULT_RETRY:
         again = do_user_addr_fault(
             context,
@@ -131,9 +132,12 @@ def handle_mm_fault(
     address: int,
     *,
     is_write: bool,
-    is_tried: bool = False,
+    flags: int = FAULT_FLAG_ALLOW_RETRY,
 ) -> FaultSteps:
-    """Make the entry for `address` in `vma`; end with VM_FAULT_ bits."""
+    """Make the entry for `address` in `vma`; end with VM_FAULT_ bits.
+
+    With VM_FAULT_RETRY mmap_lock was let go of and taken again: `vma` may be gone.
+    """
     task = context.task
     table = mm.page_table
     if task.rss.events > TASK_RSS_EVENTS_THRESH and mm is task.mm and table.wants_step():
@@ -153,7 +157,8 @@ def handle_mm_fault(
             is_new = is_write or vma.vm_file is not None
             steps = do_anonymous_page(context, mm, vma, address, index, is_write=is_new)
         else:
-            steps = _do_unmapped(context, mm, vma, address, index, is_write=is_write)
+            vmf = VmFault(table=table, address=address, pte=index, flags=flags)
+            steps = _do_unmapped(context, mm, vma, vmf, is_write=is_write)
     elif is_swap_pte(entry):
         steps = do_swap_page(mm, index)
     else:
@@ -161,9 +166,11 @@ def handle_mm_fault(
     fault = yield from steps
     if fault & VM_FAULT_RETRY:
         return fault  # It counts when it is done.
-    if fault & VM_FAULT_MAJOR or is_tried:
+    if fault & VM_FAULT_ERROR:
+        return fault
+    if fault & VM_FAULT_MAJOR or flags & FAULT_FLAG_TRIED:
         task.maj_flt += 1
-    elif not fault & VM_FAULT_ERROR:
+    else:
         task.min_flt += 1
     return fault
 
@@ -172,18 +179,16 @@ def _do_unmapped(
     context: FaultContext,
     mm: MmStruct,
     vma: Vma,
-    address: int,
-    index: int | None,
+    vmf: VmFault,
     *,
     is_write: bool,
 ) -> FaultSteps:
     """Add the upper tables; that of the entry comes when there is something to map."""
-    fault = VmFault(table=mm.page_table, address=address, pte=index)
-    if index is None:
-        fault.pmd = yield from mm.page_table.alloc(address, PMD_LEVEL)
-        if fault.pmd is None:
+    if vmf.pte is None:
+        vmf.pmd = yield from mm.page_table.alloc(vmf.address, PMD_LEVEL)
+        if vmf.pmd is None:
             return VM_FAULT_OOM
-    return (yield from do_fault(context, mm, vma, fault, is_write=is_write))
+    return (yield from do_fault(context, mm, vma, vmf, is_write=is_write))
 
 
 def begin_fault(context: FaultContext, mm: MmStruct) -> None:

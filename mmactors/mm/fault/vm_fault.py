@@ -29,6 +29,8 @@ class VmFault:
 
     table: PageTable
     address: int
+    flags: int
+    """FAULT_FLAG_ bits."""
     pte: int | None
     """Word index of the entry; None: its table is missing."""
     pmd: int | None = None

@@ -9,7 +9,15 @@ Invariant: mapcount is the number of entries that map the page, and at most refc
 
 from typing import Final
 
-from mmactors.arch.page import PG_DIRTY, PG_IDLE, PG_SWAPBACKED, PG_UPTODATE, PG_YOUNG, PageColumns
+from mmactors.arch.page import (
+    PG_DIRTY,
+    PG_IDLE,
+    PG_READAHEAD,
+    PG_SWAPBACKED,
+    PG_UPTODATE,
+    PG_YOUNG,
+    PageColumns,
+)
 from mmactors.mm.area.mm_struct import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES
 from mmactors.mm.area.vma import Vma
 from mmactors.units import PAGE_SHIFT
@@ -123,5 +131,11 @@ def reset_freed_page(pages: PageColumns, pfn: int) -> None:
     assert pages.mapcount_view[pfn] == 0, f"page {pfn:#x} is still mapped"
     pages.mapping_view[pfn] = 0
     pages.flags_view[pfn] &= ~(
-        PG_SWAPBACKED | PG_ANON_EXCLUSIVE | PG_DIRTY | PG_UPTODATE | PG_YOUNG | PG_IDLE
+        PG_SWAPBACKED
+        | PG_ANON_EXCLUSIVE
+        | PG_DIRTY
+        | PG_UPTODATE
+        | PG_READAHEAD
+        | PG_YOUNG
+        | PG_IDLE
     )

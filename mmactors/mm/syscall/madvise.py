@@ -5,7 +5,7 @@ The caller holds mmap_lock, for writing where `needs_write_lock` says so, and an
 - `ZapRange`, `LazyFree`, `Deactivate`, `SwapIn` and `ReadAhead` with None;
 - `FaultInPages` with 0 or minus the errno, see mm/fault/populate.py;
 - the requests of mm/area/vma_adjust.py with None;
-- `PunchHole` with 0 or minus the errno; mmap_lock is let go meanwhile;
+- `PunchHole` with 0 or minus the errno; mmap_lock is let go meanwhile, as for `ReadAhead`;
 - `CollapseHugePages` with 0 or minus the errno.
 
 Left out: userfaultfd, hugetlb, names given with PR_SET_VMA, MADV_HWPOISON, MADV_SOFT_OFFLINE.
@@ -113,7 +113,7 @@ MadviseRequest = (
     | Label
 )
 MadviseSteps = Generator[MadviseRequest, int | None, int]
-_AreaSteps = Generator[MadviseRequest, int | None, tuple[Vma, int]]
+_AreaSteps = Generator[MadviseRequest, int | None, tuple[Vma | None, int]]
 
 _ADVICE_ON_PAGES: Final = frozenset(
     (
@@ -127,6 +127,14 @@ _ADVICE_ON_PAGES: Final = frozenset(
         mman.MADV_POPULATE_READ,
         mman.MADV_POPULATE_WRITE,
         mman.MADV_COLLAPSE,
+    )
+)
+_LETS_GO_OF_LOCK: Final = frozenset(
+    (
+        mman.MADV_REMOVE,
+        mman.MADV_WILLNEED,
+        mman.MADV_POPULATE_READ,
+        mman.MADV_POPULATE_WRITE,
     )
 )
 _FLAG_CHANGES: Final = {
@@ -194,7 +202,7 @@ def _madvise_areas(mm: MmStruct, *, start: int, end: int, advice: int) -> Madvis
         )
         if error:
             return error
-        start = max(stop, before.vm_end)
+        start = stop if before is None else max(stop, before.vm_end)
         if start >= end:
             return unmapped_error
         vma = mm.tree.find_vma(start)
@@ -203,9 +211,13 @@ def _madvise_areas(mm: MmStruct, *, start: int, end: int, advice: int) -> Madvis
 def _madvise_area(
     mm: MmStruct, vma: Vma, before: Vma | None, *, start: int, end: int, advice: int
 ) -> _AreaSteps:
-    """Apply an advice to one area or a part of it; end with the area it is now, and 0 or -errno."""
+    """Apply an advice to one area or a part of it; end with the area it is now, and 0 or -errno.
+
+    None: mmap_lock may have been let go of, so that the area may be another one's or nobody's.
+    """
     if advice in _ADVICE_ON_PAGES:
-        return vma, (yield from _advise_pages(vma, start=start, end=end, advice=advice))
+        after = None if advice in _LETS_GO_OF_LOCK else vma
+        return after, (yield from _advise_pages(vma, start=start, end=end, advice=advice))
     if _is_refused(vma, advice):
         return vma, -errno.EINVAL
     vm_flags = vma.vm_flags

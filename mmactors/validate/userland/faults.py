@@ -6,8 +6,7 @@ batches for the LRU lists when a case began is its phase, a number below 15 for 
 that explain the case are looked for, and with them all sizes of LRU lists have to be equal, too.
 
 Not compared, listed: what also depends on the fill of per-CPU page lists (nr_free_pages, pgalloc,
-pgfree) and what the recorder does itself. Left out: cases that read or write files, or map large
-ones; swap, huge pages.
+pgfree) and what the recorder and the file system do themselves. Left out: swap, huge pages.
 """
 
 from collections import Counter
@@ -27,7 +26,6 @@ from mmactors.validate.userland.machine import OpRecord, RecordedMachine, run_re
 from mmactors.validate.userland.vma import Comparison, why_not_known
 from mmactors.workload.operation import all as op
 from mmactors.workload.operation.all import parse_operation
-from mmactors.workload.program import Program
 
 _DETERMINED: Final = (
     "pgfault",
@@ -36,6 +34,7 @@ _DETERMINED: Final = (
     "nr_anon_pages",
     "nr_mapped",
     "nr_shmem",
+    "nr_file_pages",
     "nr_page_table_pages",
     "nr_mlock",
     "unevictable_pgs_culled",
@@ -58,7 +57,8 @@ _PHASE: Final = (
     "pgdeactivate",
     "pglazyfree",
 )
-_ON_DISK: Final = op.Read | op.Write | op.Fadvise | op.Readahead
+_OF_JOURNAL: Final = op.Open | op.Fsync
+"""They also bring pages of the file system's own into the page cache."""
 
 
 @frozen(kw_only=True)
@@ -112,7 +112,7 @@ def validate_faults(path: Path) -> Iterator[CaseResult]:
     """Run one case; raise UserError for a file that is none."""
     case = read_case(path)
     result = _result(case, path)
-    result.not_validated = _why_not(case)
+    result.not_validated = why_not_known(case)
     if result.not_validated is None:
         phase = _find_phase(case, path)
         try:
@@ -148,13 +148,6 @@ def _run(case: UserlandCase, phase: Phase, result: CaseResult, *, stops: bool) -
     run_recorded(case, watch=comparison.look, begin=phase.fill, is_child_first=phase.is_child_first)
 
 
-def _why_not(case: UserlandCase) -> str | None:
-    for operation in Program.parse(case.op_list).operations:
-        if isinstance(operation, _ON_DISK):
-            return f"reading and writing files is not supported yet: {operation}"
-    return why_not_known(case)
-
-
 @define(eq=False)
 class _FaultComparison(Comparison):
     """Compares counters, too."""
@@ -173,6 +166,8 @@ class _FaultComparison(Comparison):
         operation = parse_operation(self.case.op_list[recorded["i"]])
         plain = operation.operation if isinstance(operation, op.By) else operation
         counted = recorded.get("vmstat", {})
+        if isinstance(plain, _OF_JOURNAL):
+            counted = {**counted, "nr_file_pages": None}
         self._is_exiting |= isinstance(plain, op.Exit)
         is_end = isinstance(plain, op.Kill)
         if self._is_exiting:

@@ -17,6 +17,7 @@ from mmactors.actors.program.supported import why_not
 from mmactors.actors.program.thread import UserThread
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.driver import InlineDriver, close_actors
+from mmactors.engine.report import NotSimulated
 from mmactors.events import Event, PageFaultUser, SignalGenerate, TlbFlush
 from mmactors.hw.config import HardwareConfig
 from mmactors.mm.boot.boot import MemoryConfig
@@ -125,6 +126,7 @@ def run_recorded(
         reason = why_not(operation)
         if reason is not None:
             raise NotModelled(reason)
+    _refuse_used_names(operations)
     interpreter = Interpreter.of_maps(
         case.begin["maps"], nr_cpus=case.vcpus, is_child_first=is_child_first
     )
@@ -159,10 +161,27 @@ def run_recorded(
     engine = wired.kernel.engine
     try:
         InlineDriver(engine).run_to_end()
+    except NotSimulated as reason:
+        raise NotModelled(str(reason)) from reason
     finally:
         close_actors(engine)
     if not (watcher.is_over or watcher.machine.is_stopped):
         raise NotModelled("the interpreter is killed by a signal")
+
+
+def _refuse_used_names(operations: list[op.Operation]) -> None:
+    """Raise NotModelled for a second thread or child of one name.
+
+    The recordings' interpreter goes on asking the first one, also when it has ended.
+    """
+    names = set()
+    for operation in operations:
+        plain = operation.operation if isinstance(operation, op.By) else operation
+        match plain:
+            case op.Fork(child=name) | op.Thread(name=name):
+                if name in names:
+                    raise NotModelled(f"{name} is the name of two: {plain}")
+                names.add(name)
 
 
 def _scenario(case: UserlandCase, program: tuple[op.Operation, ...]) -> Scenario:
