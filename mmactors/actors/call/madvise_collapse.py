@@ -50,6 +50,7 @@ async def collapse_huge_pages(
 
 
 async def _scan_pmd(kernel: Kernel, space: AddressSpace, address: int) -> Scan:
+    await kernel.engine.step(_SCAN)
     level, index = space.mm.page_table.walk(address)
     if level != PTE_LEVEL:
         return hpage_collapse_scan_pmd(space.mm, kernel.pages, address)

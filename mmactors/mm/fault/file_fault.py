@@ -189,13 +189,16 @@ def _do_fault_around(
     first = linear_page_index(vma, start)
     cached, nr_pages = file.mapping.pages, file.mapping.nr_pages
     offsets = range(min(count, max(0, nr_pages - first)))
+    touches: list[Touch]
     if not (yield from vmf.prealloc()):
         return VM_FAULT_OOM
     if vmf.pte is None:
         if mm.page_table.wants_step():
-            locks = [page_lock(cached[first + nth]) for nth in offsets if first + nth in cached]
-            files = ((PAGE_CACHE, Mode.READ), (I_SIZE, Mode.READ))
-            yield Label("look around", (*files, *((lock, Mode.READ) for lock in locks)))
+            around = [cached[first + nth] for nth in offsets if first + nth in cached]
+            touches = [(PAGE_CACHE, Mode.READ), (I_SIZE, Mode.READ)]
+            for pfn in around:
+                touches += [(page_lock(pfn), Mode.READ), (page(pfn), Mode.READ)]
+            yield Label("look around", tuple(touches))
         found = (cached.get(first + nth) for nth in offsets)
         if not any(_is_mappable(context, pfn) for pfn in found):
             return None
@@ -203,7 +206,7 @@ def _do_fault_around(
     first_word = index - ((page_address - start) >> PAGE_SHIFT)
     yield LockPtes(index)
     if mm.page_table.wants_step():
-        touches: list[Touch] = [(PAGE_CACHE, Mode.READ), (I_SIZE, Mode.READ)]
+        touches = [(PAGE_CACHE, Mode.READ), (I_SIZE, Mode.READ)]
         touches += [(rss(mm.ctx_id), Mode.ADD), (pte(index), Mode.READ)]
         if not file.mapping.is_shmem:
             touches.append((FILE_RA, Mode.WRITE))
@@ -220,12 +223,13 @@ def _do_fault_around(
     prot = vma_page_prot(vma)
     nr_hits = 0
     for offset in offsets:
-        around = cached.get(first + offset)
-        if around is None or not _is_mappable(context, around):
+        found_pfn = cached.get(first + offset)
+        if found_pfn is None or not _is_mappable(context, found_pfn):
             continue
         nr_hits += 1
         if is_none(view[first_word + offset]):
-            _set_pte(context, mm, vma, first_word + offset, around, make_pte(around, prot))
+            entry = make_pte(found_pfn, prot)
+            _set_pte(context, mm, vma, first_word + offset, found_pfn, entry)
     file.f_ra.note_hits(nr_hits)
     is_mapped = not is_none(view[index])
     yield UNLOCK_PTES
