@@ -58,10 +58,6 @@ BROKEN = [
         *("area.unmapped_area", "is_valid_hint", lambda *_: False, "vma/hints"),
     ),
     Broken(
-        "data count against RLIMIT_DATA",
-        *("syscall.brk", "check_data_rlimit", lambda *_, **__: 0, "vma/limits_as"),
-    ),
-    Broken(
         "a promise is limited in mode 2",
         *("area.overcommit:Overcommit", "_is_enough", lambda *_, **__: True),
         "vma/overcommit_never",
@@ -84,10 +80,6 @@ BROKEN = [
         *("entries.tlb_state:TlbState", "should_flush", lambda *_: True, "tlb/idle_4cpu"),
     ),
     Broken(
-        "more than 33 pages are flushed as a whole",
-        *("entries.tlb_state", "TLB_SINGLE_PAGE_FLUSH_CEILING", 20, "tlb/spin_2cpu"),
-    ),
-    Broken(
         "new pages come to a list",
         *("lru.folio_batch:FolioBatches", "add_page", lambda *_: None, "faults/anon_basic"),
     ),
@@ -96,16 +88,8 @@ BROKEN = [
         *("area.stack", "_acct_stack_growth", lambda *_, **__: 0, "vma/stack_growth"),
     ),
     Broken(
-        "zapping tells the lists what was used",
-        *("entries.zap", "_tell_lists", lambda *_: None, "faults/mlock"),
-    ),
-    Broken(
-        "a page is mapped as often as it is",
-        *("entries.copy_page_range", "page_dup_file_rmap", lambda *_: None, "faults/shared_anon"),
-    ),
-    Broken(
-        "reads of untouched memory see the page of zeros",
-        *("fault.fault", "zero_page_pte", lambda *_: 0, "faults/anon_basic"),
+        "data count against their limit",
+        *("area.mm_struct:MmStruct", "may_expand_vm", lambda *_, **__: True, "vma/limits_as"),
     ),
 ]
 CHOSEN = random.Random(SEED).sample(BROKEN, NR_BROKEN)
