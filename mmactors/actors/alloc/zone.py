@@ -15,6 +15,7 @@ from mmactors.engine.mailbox import Mailbox, Request
 from mmactors.events import Probe
 from mmactors.label import PAGEBLOCK, PAGES, Label, Mode, pageblock, pcp, vmstat
 from mmactors.mm.page_alloc.buddy import PAGEBLOCK_ORDER
+from mmactors.mm.page_alloc.serve_zone import serve_zone
 from mmactors.mm.page_alloc.zone import Zone
 from mmactors.mm.page_alloc.zone_request import (
     FreeOnePage,
@@ -50,7 +51,7 @@ class ZoneActor:
             asker = request.reply.asker
             began_ns = clock.now
             self._declare(request.body)
-            answer = self.zone.serve(request.body)
+            answer = serve_zone(self.zone, request.body)
             for event in answer.events:
                 self.probe.emit(event)
             await engine.spend(self._hold_ns(request.body, answer))

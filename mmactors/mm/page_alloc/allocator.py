@@ -47,6 +47,7 @@ from mmactors.mm.page_alloc.pcp import (
     order_to_pindex,
     pcp_allowed_order,
 )
+from mmactors.mm.page_alloc.serve_zone import serve_zone
 from mmactors.mm.page_alloc.zone import Zone
 from mmactors.mm.page_alloc.zone_request import (
     AllocSteps,
@@ -257,7 +258,7 @@ class PageAllocator:
 
     def serve(self, request: ZoneRequest) -> ZoneAnswer:
         """Execute a request at once, for drivers that have no zone actors."""
-        return self.zones[request.zone].serve(request)
+        return serve_zone(self.zones[request.zone], request)
 
     def perform(self, steps: AllocSteps | Steps) -> int | None:
         """Drive an operation to its end, its requests served at once."""
