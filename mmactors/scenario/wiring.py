@@ -16,12 +16,13 @@ from mmactors.actors.program.gup import GupCalls
 from mmactors.actors.program.interpreter import Interpreter
 from mmactors.actors.program.memory import MemoryActor
 from mmactors.actors.program.page_calls import PageCalls
-from mmactors.actors.program.process import Process
+from mmactors.actors.program.process import Process, ProcessTable
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.rmap.rmap_locks import locked_anon_vma_cache
 from mmactors.actors.state.inode import FileSystem
 from mmactors.actors.state.kernel import INIT_MM_CTX_ID, Kernel
 from mmactors.actors.state.page_lock import PageLocks
+from mmactors.actors.state.page_table_lock import PageTableLocks
 from mmactors.actors.tlb.switch import Switcher
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
@@ -67,6 +68,7 @@ class Wired:
     arena: Arena
     switcher: Switcher
     interpreter: Interpreter
+    table: ProcessTable
     zones: tuple[ZoneActor, ...]
     dram: MemoryActor
     sanitizer: Sanitizer | None
@@ -74,7 +76,7 @@ class Wired:
     @property
     def processes(self) -> tuple[Process, ...]:
         """All processes that ever were, children of programs too."""
-        return tuple(self.kernel.processes)
+        return tuple(self.table.processes)
 
     def texts(self) -> dict[str, str]:
         """Return the machine-wide files of /proc by name."""
@@ -153,7 +155,7 @@ def wire(
     )
     kernel.page_locks = PageLocks(engine, pages)
     kernel.mmap_lock_class = locks.of("&mm->mmap_lock")
-    kernel.ptl_class = locks.of("ptlock_ptr(page)")
+    kernel.ptls = PageTableLocks(engine, locks.of("ptlock_ptr(page)"))
     kernel.pgd_lock = Spinlock(engine, locks.of("pgd_lock"), name="pgd_lock")
     kernel.init_mm_lock = Spinlock(
         engine, locks.of("init_mm.page_table_lock"), name="init_mm.page_table_lock"
@@ -169,7 +171,7 @@ def wire(
     zones = _wire_zones(kernel)
     kernel.dram = Mailbox(engine, "memory")
     dram = MemoryActor(engine=engine, mailbox=kernel.dram, line_ns=kernel.costs.dram_line_ns)
-    kernel.file_system = FileSystem(kernel)
+    kernel.file_system = FileSystem(engine, locks)
     areas = AreaCalls(kernel=kernel)
     interpreter = Interpreter(
         kernel=kernel,
@@ -181,13 +183,14 @@ def wire(
         accesses=AccessCalls(kernel=kernel, areas=areas, line_bytes=config.hardware.l1i.line_bytes),
     )
     sanitizer = attach(kernel, scenario.sanitize)
-    kernel.processes += _make_processes(scenario, kernel, interpreter, switcher, before_exit)
+    table = _make_processes(scenario, kernel, interpreter, switcher, before_exit)
     wired = Wired(
         kernel=kernel,
         layout=layout,
         arena=arena,
         switcher=switcher,
         interpreter=interpreter,
+        table=table,
         zones=zones,
         dram=dram,
         sanitizer=sanitizer,
@@ -208,26 +211,28 @@ def _make_processes(
     interpreter: Interpreter,
     switcher: Switcher,
     before_exit: Callable[[Process], None],
-) -> tuple[Process, ...]:
-    processes = []
-    for number, instance in enumerate(scenario.instances()):
+) -> ProcessTable:
+    table = ProcessTable()
+    for instance in scenario.instances():
         process = Process(
             kernel=kernel,
-            pid=number + 1,
+            table=table,
+            pid=table.new_pid(),
             comm=instance.name,
-            interpreter=interpreter,
+            closing=interpreter,
             switcher=switcher,
             before_exit=before_exit,
         )
         process.leader = UserThread(
             process=process,
+            interpreter=interpreter,
             name=instance.name,
             cpu=kernel.cpus[instance.cpu],
             program=instance.program,
             is_leader=True,
         )
-        processes.append(process)
-    return tuple(processes)
+        table.processes.append(process)
+    return table
 
 
 def _folio_batches(kernel: Kernel) -> list[FolioBatches]:

@@ -34,7 +34,6 @@ from mmactors.engine.cpu import Cpu
 from mmactors.events import VmUnmappedArea
 from mmactors.label import Label, Mode, areas, rss
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.unmapped_area import AreaSearched
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.entries.change_protection import change_pte_range
 from mmactors.mm.entries.mmu_gather import MmuGather
@@ -46,6 +45,7 @@ from mmactors.mm.syscall.mprotect import ChangeProtection
 from mmactors.mm.syscall.mremap import MovePageTables
 from mmactors.mm.syscall.msync import LockForReading, SyncFileRange
 from mmactors.mm.syscall.munmap import EvictMapping, UnmapRegion, exit_mmap
+from mmactors.mm.syscall.unmapped_area import AreaSearched
 from mmactors.units import PAGE_SHIFT
 
 CallSteps = Generator[Any, int | None, int]
@@ -147,7 +147,7 @@ async def _perform(
             own = ((areas(ctx_id), mode), (rss(ctx_id), Mode.READ))
             label = Label(what, own)
             if isinstance(request, RmapRequest):
-                label = rmap_label(space, request, label)
+                label = rmap_label(kernel, space, request, label)
             elif isinstance(request, Label):
                 label = Label(request.text, (*request.touches, *own))
             await engine.step(label)

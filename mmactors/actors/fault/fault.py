@@ -104,7 +104,7 @@ def _map_at_once(
     """
     engine = kernel.engine
     clear_page_ns = kernel.costs.clear_page_ns
-    if not kernel.pte_lockptr(index).hold_no_time(cpu.clock.now + clear_page_ns):
+    if not kernel.ptls.pte_lockptr(index).hold_no_time(cpu.clock.now + clear_page_ns):
         return False
     context = kernel.fault_context(cpu)
     begin_fault(context, mm)
@@ -134,7 +134,7 @@ async def _map_untouched(
         return FaultSignal(number=SIGKILL, code=0, address=address)
     if not engine.spend_nowait(kernel.costs.clear_page_ns):
         await engine.spend(kernel.costs.clear_page_ns)
-    ptl = kernel.pte_lockptr(index)
+    ptl = kernel.ptls.pte_lockptr(index)
     if not ptl.acquire_nowait():
         await ptl.acquire()
     if engine.wants_step():

@@ -19,7 +19,6 @@ from mmactors.actors.file.readahead import read_pages
 from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
-from mmactors.actors.state.page_lock import lock_page, trylock_page, unlock_page
 from mmactors.actors.tlb.tlb import TlbBatch, flush_tlb_page, flush_tlb_range, read_cpumask
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.lock_observer import SINGLE_DEPTH_NESTING
@@ -92,7 +91,7 @@ async def perform_page_work(
             answer = await _answer(kernel, cpu, space, request, held)
         elif kind is LockPtes and request.second is None:
             # One lock, as nearly every fault takes it: without more than it needs.
-            ptl = kernel.pte_lockptr(request.index)
+            ptl = kernel.ptls.pte_lockptr(request.index)
             if not ptl.acquire_nowait():
                 await ptl.acquire()
         elif kind is UnlockPtes:
@@ -159,7 +158,7 @@ async def _answer(
         case _ if isinstance(request, RmapRequest):
             await answer_rmap(kernel, space, request)
             if kernel.engine.wants_step():
-                await kernel.engine.step(rmap_label(space, request))
+                await kernel.engine.step(rmap_label(kernel, space, request))
         case _:
             return await _answer_seldom(kernel, cpu, space, request)
     return None
@@ -170,9 +169,9 @@ async def _answer_seldom(
 ) -> int | None:
     match request:
         case TryLockPage(pfn=pfn):
-            return await trylock_page(kernel, pfn)
+            return await kernel.page_locks.trylock(pfn)
         case UnlockPage(pfn=pfn):
-            await unlock_page(kernel, pfn)
+            await kernel.page_locks.unlock(pfn)
         case FlushPage(address=address):
             if kernel.checks is not None:
                 kernel.checks.revoke(
@@ -206,9 +205,9 @@ async def _answer_seldom(
         case Downgrade():
             await space.mmap_lock.downgrade()
         case LockPage(pfn=pfn):
-            await lock_page(kernel, pfn)
+            await kernel.page_locks.lock(pfn)
         case UnlockPage(pfn=pfn):
-            await unlock_page(kernel, pfn)
+            await kernel.page_locks.unlock(pfn)
         case ReadPages():
             return await read_pages(kernel, cpu, space, request)
         case _:
@@ -218,10 +217,10 @@ async def _answer_seldom(
 
 async def _lock_ptes(kernel: Kernel, request: LockPtes, held: _Held) -> None:
     assert not held.ptes, "the lock of a table is held already"
-    ptl = kernel.pte_lockptr(request.index)
+    ptl = kernel.ptls.pte_lockptr(request.index)
     await ptl.acquire()
     held.ptes.append(ptl)
     if request.second is not None and request.second >> _PTES_SHIFT != request.index >> _PTES_SHIFT:
-        second = kernel.pte_lockptr(request.second)
+        second = kernel.ptls.pte_lockptr(request.second)
         await second.acquire(SINGLE_DEPTH_NESTING)
         held.ptes.append(second)

@@ -19,9 +19,9 @@ from mmactors.actors.tlb.tlb import flush_tlb_mm
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.lock_observer import SINGLE_DEPTH_NESTING
 from mmactors.label import Label, Mode, areas, rss
-from mmactors.mm.area.fork import CopyPageRange, dup_mmap
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.entries.copy_page_range import copy_page_range, is_cow_mapping
+from mmactors.mm.syscall.fork import CopyPageRange, dup_mmap
 
 _ENOMEM = -errno.ENOMEM
 
@@ -50,8 +50,15 @@ async def fork(thread: UserThread, name: str) -> int:
         return error
     child = process.new_child(files)
     child.adopt(space)
-    child.leader = UserThread(process=child, name=name, cpu=cpu, program=(), is_leader=False)
-    kernel.processes.append(child)
+    child.leader = UserThread(
+        process=child,
+        interpreter=thread.interpreter,
+        name=name,
+        cpu=cpu,
+        program=(),
+        is_leader=False,
+    )
+    process.table.processes.append(child)
     child.leader.start(cpu.clock.now)
     return child.pid
 
@@ -81,7 +88,7 @@ async def _copy(kernel: Kernel, cpu: Cpu, space: AddressSpace, parent: AddressSp
         if engine.wants_step():
             label = Label("copy areas", touches)
             if isinstance(request, RmapRequest):
-                label = rmap_label(space, request, label)
+                label = rmap_label(kernel, space, request, label)
             await engine.step(label)
         try:
             request = steps.send(answer)

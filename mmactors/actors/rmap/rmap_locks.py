@@ -68,7 +68,7 @@ async def perform_rmap(
     while request is not None:
         await answer_rmap(kernel, space, request)
         if engine.wants_step():
-            await engine.step(rmap_label(space, request))
+            await engine.step(rmap_label(kernel, space, request))
         request = next(steps, None)
 
 
@@ -105,7 +105,7 @@ async def answer_rmap(kernel: Kernel, space: AddressSpace | None, request: RmapR
 
 
 def rmap_label(
-    space: AddressSpace | None, request: RmapRequest, also: Label | None = None
+    kernel: Kernel, space: AddressSpace | None, request: RmapRequest, also: Label | None = None
 ) -> Label:
     """Return what a mechanism touches after `request` was answered, and what `also` says."""
     write = Mode.WRITE
@@ -126,7 +126,7 @@ def rmap_label(
         case LockMapping(mapping=mapping):
             text = "change i_mmap"
             assert space is not None, "only areas map files"
-            inode = space.kernel.file_system.inode_of(mapping)
+            inode = kernel.file_system.inode_of(mapping)
             touches += ((i_mmap(inode.number), write),)
         case UnlockAnonVma() | UnlockMapping() | UnlockPageTables():
             text = "go on"

@@ -15,7 +15,6 @@ from collections.abc import Generator
 from attrs import frozen
 
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.mman import MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT, MLOCK_ONFAULT
 from mmactors.mm.area.vm_flags import (
     VM_HUGETLB,
     VM_LOCKED,
@@ -28,6 +27,7 @@ from mmactors.mm.area.vma import Vma
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.area.vma_merge import change_vm_flags
 from mmactors.mm.fault.populate import Populate
+from mmactors.mm.syscall.mman import MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT, MLOCK_ONFAULT
 from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 

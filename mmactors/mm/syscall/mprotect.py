@@ -16,14 +16,6 @@ from typing import Final
 from attrs import frozen
 
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.mman import (
-    PROT_EXEC,
-    PROT_GROWSDOWN,
-    PROT_GROWSUP,
-    PROT_READ,
-    PROT_SEM,
-    PROT_WRITE,
-)
 from mmactors.mm.area.pkeys import ARCH_DEFAULT_PKEY, vm_pkey_flags, vma_pkey
 from mmactors.mm.area.vm_flags import (
     ARCH_VM_PKEY_FLAGS,
@@ -42,6 +34,14 @@ from mmactors.mm.area.vma import Vma
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.area.vma_merge import change_vm_flags
 from mmactors.mm.fault.populate import FaultInPages, populate_vma_page_range
+from mmactors.mm.syscall.mman import (
+    PROT_EXEC,
+    PROT_GROWSDOWN,
+    PROT_GROWSUP,
+    PROT_READ,
+    PROT_SEM,
+    PROT_WRITE,
+)
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 _MAY_SHIFT: Final = 4
