@@ -299,6 +299,18 @@ def test_no_banned_word():
     assert [] == found
 
 
+def test_every_driver_knows_what_it_is_asked_for():
+    """A generator of requests has a type, so that who leaves one without an answer is told."""
+    untyped = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for name, (path, _) in modules().items()
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if "Generator[Any" in line
+    ]
+
+    assert [] == untyped
+
+
 def test_no_path_of_a_machine():
     """What is committed says nothing of where it was made."""
     own = Path(__file__)
