@@ -18,6 +18,7 @@ from mmactors.actors.program.memory import MemoryActor
 from mmactors.actors.program.page_calls import PageCalls
 from mmactors.actors.program.process import Process, ProcessTable
 from mmactors.actors.program.thread import UserThread
+from mmactors.actors.reclaim.slow_path import NothingToReclaim
 from mmactors.actors.rmap.rmap_locks import locked_anon_vma_cache
 from mmactors.actors.state.inode import FileSystem
 from mmactors.actors.state.kernel import INIT_MM_CTX_ID, Kernel
@@ -154,6 +155,7 @@ def wire(
         tlb_states=[TlbState(init_mm, has_pcid=config.hardware.pcid) for _ in range(config.cpus)],
     )
     kernel.page_locks = PageLocks(engine, pages)
+    kernel.slow_path = NothingToReclaim(kernel.probe)
     kernel.mmap_lock_class = locks.of("&mm->mmap_lock")
     kernel.ptls = PageTableLocks(engine, locks.of("ptlock_ptr(page)"))
     kernel.pgd_lock = Spinlock(engine, locks.of("pgd_lock"), name="pgd_lock")

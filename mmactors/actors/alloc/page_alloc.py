@@ -23,7 +23,7 @@ from mmactors.arch.page import PG_HEAD
 from mmactors.engine.baton import Engine
 from mmactors.engine.chance import ALLOCATION_FAILS
 from mmactors.engine.cpu import Cpu
-from mmactors.events import MmPageAlloc, MmPageFree, MmPageFreeBatched, MmVmscanWakeupKswapd
+from mmactors.events import MmPageAlloc, MmPageFree, MmPageFreeBatched
 from mmactors.label import (
     DATA,
     PAGES,
@@ -40,10 +40,17 @@ from mmactors.label import (
 from mmactors.mm.page_alloc.buddy import PAGE_ALLOC_COSTLY_ORDER, PAGEBLOCK_ORDER
 from mmactors.mm.page_alloc.gfp import ALLOC_NO_WATERMARKS, ALLOC_RESERVES, gfp_migratetype
 from mmactors.mm.page_alloc.pcp import COUNT, pcp_allowed_order
+from mmactors.mm.page_alloc.slow_path import (
+    DirectCompact,
+    DirectReclaim,
+    OutOfMemory,
+    WakeupKswapd,
+)
 from mmactors.mm.page_alloc.zone_request import (
+    AllocAnswer,
+    AllocRequest,
     RmqueueBuddy,
     RmqueueBulk,
-    WakeupKswapd,
     ZoneAnswer,
     ZoneRequest,
 )
@@ -267,37 +274,40 @@ async def ask_zone(kernel: Kernel, cpu: Cpu, request: ZoneRequest) -> ZoneAnswer
 
 
 async def _perform(
-    kernel: Kernel, cpu: Cpu, steps: Generator[ZoneRequest, ZoneAnswer | None, T], label: Label
+    kernel: Kernel,
+    cpu: Cpu,
+    steps: Generator[AllocRequest, AllocAnswer | None, T],
+    label: Label,
 ) -> T:
     """Drive the allocator with interrupts off; `label`: what it touches between two requests."""
     engine = kernel.engine
     with cpu.irqs_off():
         if not _is_stepping(engine):
-            return await perform(steps, partial(_answer, kernel))
+            return await perform(steps, partial(_answer, kernel, cpu))
 
-        async def before(_request: ZoneRequest | None) -> None:
+        async def before(_request: AllocRequest | None) -> None:
             await _step(engine, label)
 
-        return await perform(steps, partial(_answer, kernel), before=before)
+        return await perform(steps, partial(_answer, kernel, cpu), before=before)
 
 
-async def _answer(kernel: Kernel, request: ZoneRequest) -> ZoneAnswer | None:
-    """Wake kswapd, or ask the zone's actor for what happens under its lock."""
-    if isinstance(request, WakeupKswapd):
-        if kernel.probe.on:
-            kernel.probe.emit(
-                MmVmscanWakeupKswapd(
-                    nid=request.node,
-                    zid=request.highest_zoneidx,
-                    order=request.order,
-                    gfp_flags=request.gfp,
-                )
-            )
-        return None
-    if kernel.checks is not None and isinstance(request, RmqueueBulk | RmqueueBuddy):
-        _tell_watermark(kernel, request)
-    answer: ZoneAnswer = await kernel.zone_mailboxes[request.zone].ask(request)
-    return answer
+async def _answer(kernel: Kernel, cpu: Cpu, request: AllocRequest) -> AllocAnswer | None:
+    """Ask the zone's actor for what happens under its lock, the slow path for all else."""
+    match request:
+        case WakeupKswapd():
+            kernel.slow_path.wake_kswapd(request)
+            return None
+        case DirectReclaim():
+            return await kernel.slow_path.direct_reclaim(cpu, request)
+        case DirectCompact():
+            return await kernel.slow_path.direct_compact(cpu, request)
+        case OutOfMemory():
+            return await kernel.slow_path.out_of_memory(cpu, request)
+        case _:
+            if kernel.checks is not None and isinstance(request, RmqueueBulk | RmqueueBuddy):
+                _tell_watermark(kernel, request)
+            answer: ZoneAnswer = await kernel.zone_mailboxes[request.zone].ask(request)
+            return answer
 
 
 async def put_and_free_page(kernel: Kernel, cpu: Cpu, pfn: int) -> None:

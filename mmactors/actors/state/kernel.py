@@ -15,6 +15,7 @@ from mmactors.actors.state.costs import KernelCosts
 from mmactors.actors.state.inode import FileSystem
 from mmactors.actors.state.page_lock import PageLocks
 from mmactors.actors.state.page_table_lock import PageTableLocks
+from mmactors.actors.state.slow_path import SlowPath
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PG_LOCKED, PageColumns
 from mmactors.checks import Checks
@@ -110,6 +111,8 @@ class Kernel:
     shared_pages: PageColumns = field(init=False)
     """`pages` as mechanisms see it that several actors drive: guarded in guard mode."""
     page_locks: PageLocks = field(init=False)
+    slow_path: SlowPath = field(init=False)
+    """Whom the allocator asks when zones are short."""
     mmap_lock_class: LockClass = field(init=False)
     ptls: PageTableLocks = field(init=False)
     anon_vma_class: LockClass = field(init=False)

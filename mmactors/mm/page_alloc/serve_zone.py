@@ -35,7 +35,6 @@ from mmactors.mm.page_alloc.zone_request import (
     TestPagesIsolated,
     UnreserveHighatomicPageblock,
     UnsetMigratetypeIsolate,
-    WakeupKswapd,
     ZoneAnswer,
     ZoneRequest,
     events_of,
@@ -77,9 +76,6 @@ def serve_zone(zone: Zone, request: ZoneRequest) -> ZoneAnswer:
             | OfflineIsolatedPages()
         ):
             return serve_isolation(zone, request)
-        case WakeupKswapd():
-            # There is no kswapd yet; who has one does not bring this here.
-            return _DONE
         case _:
             assert_never(request)
 
