@@ -81,13 +81,18 @@ class _Held:
 
 
 async def perform_page_work(
-    kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: Generator[PageRequest, int | None, T]
+    kernel: Kernel,
+    cpu: Cpu,
+    space: AddressSpace,
+    steps: Generator[PageRequest, int | None, T],
+    *,
+    answer: int | None = None,
 ) -> T:
     """Drive a mechanism to its end on `cpu`; return its result. `space` is whose tables it adds.
 
-    Pages whose last reference a batch held are freed before the mechanism goes on.
+    `answer` is for what it has asked for already; None: nothing yet. Pages whose last reference a
+    batch held are freed before the mechanism goes on.
     """
-    answer: int | None = None
     lru = kernel.lru[cpu.index]
     released = lru.released
     held: _Held | None = None
