@@ -109,6 +109,57 @@ def wire(
     config = scenario.machine
     arena = Arena()
     layout = boot_memory(config.memory, config.cpus)
+    kernel = _make_kernel(scenario, layout, arena, engine, sink)
+    _wire_memory(kernel)
+    switcher = Switcher(kernel)
+    _wire_cpus(kernel, switcher, config.cpus)
+    zones = _wire_zones(kernel)
+    kernel.dram = Mailbox(engine, "memory")
+    dram = MemoryActor(engine=engine, mailbox=kernel.dram, line_ns=kernel.costs.dram_line_ns)
+    kernel.file_system = FileSystem(engine, kernel.locks)
+    areas = AreaCalls(kernel=kernel)
+    interpreter = Interpreter(
+        kernel=kernel,
+        timer=Timer(engine),
+        files=FileCalls(kernel=kernel),
+        gup=GupCalls(kernel=kernel),
+        pages=PageCalls(kernel=kernel),
+        areas=areas,
+        accesses=AccessCalls(kernel=kernel, areas=areas, line_bytes=config.hardware.l1i.line_bytes),
+    )
+    sanitizer = attach(kernel, scenario.sanitize)
+    table = _make_processes(scenario, kernel, interpreter, switcher, before_exit)
+    wired = Wired(
+        kernel=kernel,
+        layout=layout,
+        arena=arena,
+        switcher=switcher,
+        interpreter=interpreter,
+        table=table,
+        zones=zones,
+        dram=dram,
+        sanitizer=sanitizer,
+    )
+    wired.start_services()
+    for process in wired.processes:
+        process.leader.start(0)
+    memory, pages = kernel.memory, kernel.pages
+    memory.view = _shared(engine, memory.view, PAGE_TABLES)
+    if engine.guard.on:
+        _guard_allocator(kernel)
+    pages.mapcount_view = _shared(engine, pages.mapcount_view, PAGES)
+    return wired
+
+
+def _make_kernel(
+    scenario: Scenario,
+    layout: MemoryLayout,
+    arena: Arena,
+    engine: Engine,
+    sink: EventSink | None,
+) -> Kernel:
+    """Make the kernel object on the memory that boot has found."""
+    config = scenario.machine
     pages = PageColumns(
         arena,
         layout.nr_frames,
@@ -123,7 +174,7 @@ def wire(
         ctx_id=INIT_MM_CTX_ID,
     )
     locks = LockStatistics()
-    kernel = Kernel(
+    return Kernel(
         engine=engine,
         probe=EngineProbe(engine, sink),
         costs=scenario.kernel.costs,
@@ -154,6 +205,14 @@ def wire(
         init_mm=init_mm,
         tlb_states=[TlbState(init_mm, has_pcid=config.hardware.pcid) for _ in range(config.cpus)],
     )
+
+
+def _wire_memory(kernel: Kernel) -> None:
+    """Give the kernel its locks and who answers the allocator, and what boot allocates itself.
+
+    /proc/lock_stat shows classes of locks in this order.
+    """
+    engine, locks, pages = kernel.engine, kernel.locks, kernel.pages
     kernel.page_locks = PageLocks(engine, pages)
     kernel.slow_path = NothingToReclaim(kernel.probe)
     kernel.mmap_lock_class = locks.of("&mm->mmap_lock")
@@ -168,43 +227,6 @@ def wire(
     pages.flags_view[kernel.zero_pfn] |= PG_RESERVED
     kernel.shared_pages = _shared_pages(engine, pages)
     kernel.lru = _folio_batches(kernel)
-    switcher = Switcher(kernel)
-    _wire_cpus(kernel, switcher, config.cpus)
-    zones = _wire_zones(kernel)
-    kernel.dram = Mailbox(engine, "memory")
-    dram = MemoryActor(engine=engine, mailbox=kernel.dram, line_ns=kernel.costs.dram_line_ns)
-    kernel.file_system = FileSystem(engine, locks)
-    areas = AreaCalls(kernel=kernel)
-    interpreter = Interpreter(
-        kernel=kernel,
-        timer=Timer(engine),
-        files=FileCalls(kernel=kernel),
-        gup=GupCalls(kernel=kernel),
-        pages=PageCalls(kernel=kernel),
-        areas=areas,
-        accesses=AccessCalls(kernel=kernel, areas=areas, line_bytes=config.hardware.l1i.line_bytes),
-    )
-    sanitizer = attach(kernel, scenario.sanitize)
-    table = _make_processes(scenario, kernel, interpreter, switcher, before_exit)
-    wired = Wired(
-        kernel=kernel,
-        layout=layout,
-        arena=arena,
-        switcher=switcher,
-        interpreter=interpreter,
-        table=table,
-        zones=zones,
-        dram=dram,
-        sanitizer=sanitizer,
-    )
-    wired.start_services()
-    for process in wired.processes:
-        process.leader.start(0)
-    memory.view = _shared(engine, memory.view, PAGE_TABLES)
-    if engine.guard.on:
-        _guard_allocator(kernel)
-    pages.mapcount_view = _shared(engine, pages.mapcount_view, PAGES)
-    return wired
 
 
 def _make_processes(

@@ -41,6 +41,7 @@ from mmactors.mm.page_alloc.buddy import PAGE_ALLOC_COSTLY_ORDER, PAGEBLOCK_ORDE
 from mmactors.mm.page_alloc.gfp import ALLOC_NO_WATERMARKS, ALLOC_RESERVES, gfp_migratetype
 from mmactors.mm.page_alloc.pcp import COUNT, pcp_allowed_order
 from mmactors.mm.page_alloc.slow_path import (
+    FAILED_AT_ONCE,
     DirectCompact,
     DirectReclaim,
     OutOfMemory,
@@ -285,10 +286,19 @@ async def _perform(
         if not _is_stepping(engine):
             return await perform(steps, partial(_answer, kernel, cpu))
 
-        async def before(_request: AllocRequest | None) -> None:
-            await _step(engine, label)
+        goes_on = False  # What failed at once has changed nothing: the step before is not over.
 
-        return await perform(steps, partial(_answer, kernel, cpu), before=before)
+        async def before(_request: AllocRequest | None) -> None:
+            if not goes_on:
+                await _step(engine, label)
+
+        async def answer(request: AllocRequest) -> AllocAnswer | None:
+            nonlocal goes_on
+            reply = await _answer(kernel, cpu, request)
+            goes_on = reply is FAILED_AT_ONCE
+            return reply
+
+        return await perform(steps, answer, before=before)
 
 
 async def _answer(kernel: Kernel, cpu: Cpu, request: AllocRequest) -> AllocAnswer | None:
