@@ -4,6 +4,7 @@ from attrs import define, field
 from machines import drive, events_of, scenario_of
 
 from mmactors.actors.alloc.page_alloc import free_unref_page
+from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE
 from mmactors.mm.page_alloc.slow_path import FAILED_AT_ONCE, SlowPathAnswer
 from mmactors.units import MIB
 
@@ -46,8 +47,10 @@ def starve(*, nr_kept):
     def before(kernel):
         reserve = Reserve(kernel)
         allocator = kernel.allocator
-        for _ in range(nr_kept):
-            reserve.kept.append(allocator.perform(allocator.alloc_pages(0, 0, 0x100CCA)))
+        with kernel.engine.guard.suspended():
+            for _ in range(nr_kept):
+                steps = allocator.alloc_pages(0, 0, GFP_HIGHUSER_MOVABLE)
+                reserve.kept.append(allocator.perform(steps))
         kernel.slow_path = reserve
         made.append(reserve)
 
