@@ -16,7 +16,7 @@ import time
 from attrs import frozen
 from measure import median_of, run_machine, scenario_of
 
-from mmactors.workload.generator import Pattern, Sequential, Uniform, generate
+from mmactors.workload.operation.generator import Pattern, Sequential, Uniform, generate
 
 NR_CPUS = (1, 4, 16, 64)
 SCENARIO = """

@@ -3,8 +3,8 @@
 from attrs import define
 from guests import Guest, Task, guest
 
-from mmactors.mm.area import mman
 from mmactors.mm.area.vm_flags import VM_EXEC, VM_LOCKED, VM_READ, VM_WRITE
+from mmactors.mm.syscall import mman
 from mmactors.mm.syscall.mmap import ksys_mmap
 from mmactors.units import PAGE_SIZE
 

@@ -4,8 +4,8 @@ from attrs import define, field
 from guests import Guest, guest
 
 from mmactors.arch.pte import PFN_MASK, PFN_SHIFT, PRESENT, SPECIAL
-from mmactors.mm.area import mman
 from mmactors.mm.rmap.rmap import anon_vma_number, is_anon
+from mmactors.mm.syscall import mman
 from mmactors.mm.syscall.mmap import ksys_mmap
 from mmactors.mm.syscall.mprotect import do_mprotect
 from mmactors.mm.syscall.munmap import do_munmap

@@ -134,17 +134,26 @@ class Guest:
         kernel = self.kernel
         given = self.wired.interpreter
         names = ("kernel", "timer", "areas", "accesses", "files", "gup", "pages")
+        interpreter = _JobInterpreter(**{name: getattr(given, name) for name in names})
+        table = self.wired.table
+        pid = table.new_pid()
         process = Process(
             kernel=kernel,
-            pid=1 + len(kernel.processes),
-            comm=f"p{1 + len(kernel.processes)}",
-            interpreter=_JobInterpreter(**{name: getattr(given, name) for name in names}),
+            table=table,
+            pid=pid,
+            comm=f"p{pid}",
+            closing=interpreter,
             switcher=self.wired.switcher,
             before_exit=lambda _process: None,
         )
-        kernel.processes.append(process)
+        table.processes.append(process)
         process.leader = _Server(
-            process=process, name=process.comm, cpu=kernel.cpus[0], program=(), is_leader=True
+            process=process,
+            interpreter=interpreter,
+            name=process.comm,
+            cpu=kernel.cpus[0],
+            program=(),
+            is_leader=True,
         )
         process.leader.start(kernel.cpus[0].clock.now)
         self._move(lambda: process.space is not None)
@@ -185,7 +194,7 @@ class Guest:
     def fork(self, task):
         """Make a copy of a process; return minus the errno if that fails."""
         children = task.process.family.children
-        name = f"c{len(self.kernel.processes)}"
+        name = f"c{len(self.wired.processes)}"
         result = self.do(task, lambda thread: fork(thread, name))
         if result < 0:
             return result
@@ -222,7 +231,7 @@ def guest():
     if _guest().kernel.engine.failure is not None:
         _guest.cache_clear()
     shared = _guest()
-    for process in shared.kernel.processes:
+    for process in shared.wired.processes:
         if process.space is not None:
             shared.exit(Task(process))
     return shared

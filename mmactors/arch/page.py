@@ -118,10 +118,6 @@ class PageColumns:
         """Put page `pfn` at the end of list `head`."""
         add_between(self.next_view, self.prev_view, pfn, self.prev_view[head], head)
 
-    def is_list_empty(self, head: int) -> bool:
-        """Return whether list `head` has no page."""
-        return self.next_view[head] == head
-
     def list_pfns(self, head: int) -> list[int]:
         """Return the pages of list `head`, head first."""
         links = self.next_view

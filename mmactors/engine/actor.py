@@ -1,12 +1,9 @@
 """An actor as the engine sees it: a coroutine, a clock, and what it waits for."""
 
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from attrs import define, field
-
-if TYPE_CHECKING:
-    from mmactors.engine.cpu import Cpu
 
 NEVER: Final = 1 << 62
 """A time after all others, in nanoseconds."""
@@ -59,6 +56,60 @@ class Awaited(Waitable, Protocol):
     """When it happens for who waits; NEVER as long as nobody knows."""
 
 
+class Processor(Protocol):
+    """The CPU that an actor runs on, as actors, locks and their observers see it (`Cpu`)."""
+
+    index: int
+    name: str
+    """What steps that touch it call it."""
+    clock: Clock
+    contexts: list[str]
+    """Names of the interrupt contexts above the thread, innermost last."""
+    spinlocks_held: int
+    """Held or spun for."""
+    rcu_nesting: int
+    """Open RCU read sections."""
+    current: "Actor"
+    """Who is on it: a thread, or the idle actor."""
+    idle: "Actor"
+    interrupt_ns: int
+    """When the next interrupt can be taken; NEVER if none is pending or they are off."""
+
+    @property
+    def irqs_enabled(self) -> bool:
+        """Whether interrupts are taken."""
+
+    def has_interrupt(self) -> bool:
+        """Whether an interrupt can be taken now."""
+
+    async def take_interrupts(self) -> None:
+        """Run the handlers of all interrupts that have arrived."""
+
+    def disable_irqs(self) -> None:
+        """Take no interrupts until `enable_irqs` was called as often."""
+
+    def enable_irqs(self) -> None:
+        """Undo one `disable_irqs`."""
+
+    async def sleep(self, waitable: Waitable, label: str) -> None:
+        """Give it away until `wake` is called for the running thread."""
+
+    def assert_may_sleep(self, waitable: Waitable) -> None:
+        """Raise SleepInAtomicContext unless the running thread may give it away."""
+
+    def wake(self, thread: "Actor", at_ns: int) -> None:
+        """Let a thread that sleeps run again."""
+
+    def exit_thread(self) -> None:
+        """Give it away for good."""
+
+    def queued(self) -> list["Actor"]:
+        """Return the threads of the run queue, in their order."""
+
+    def pending_vectors(self) -> list[str]:
+        """Return the vectors of the interrupts that have not been taken, in their order."""
+
+
 @define(eq=False, kw_only=True)
 class Actor:
     """One actor. At most one exists per name; `index` is its place in schedules."""
@@ -70,7 +121,7 @@ class Actor:
     daemon: bool
     """A run is complete when all actors that are no daemons have ended."""
     pid: int | None = None
-    cpu: "Cpu | None" = None
+    cpu: Processor | None = None
     """The CPU this actor runs on; None for a service with a clock of its own."""
     label: str = "start"
     """What the actor does when it gets the baton next."""

@@ -331,49 +331,6 @@ class VmStat:
         yield "nr_unstable", 0
 
 
-class PercpuCounter:
-    """A number that each CPU changes for itself until its part reaches the batch."""
-
-    def __init__(self, arena: Arena, name: str, *, nr_cpus: int, batch: int) -> None:
-        assert batch > 0, f"batch of {name} is {batch}"
-        self._batch: Final = batch
-        self._words: Final[Words] = arena.array(f"percpu_counter.{name}", 1 + nr_cpus)
-        self._view: Final = self._words.data
-        """The shared count, then the CPUs' parts."""
-
-    def add(self, cpu: int, amount: int) -> None:
-        """Add on a CPU (percpu_counter_add_batch)."""
-        view = self._view
-        part = view[1 + cpu] + amount
-        if abs(part) >= self._batch:
-            view[0] += part
-            part = 0
-        view[1 + cpu] = part
-
-    def read(self) -> int:
-        """Return the shared count, off by less than the batch for each CPU."""
-        return int(self._view[0])
-
-    def read_positive(self) -> int:
-        """Return the shared count, or 0 while it is negative."""
-        return max(0, self.read())
-
-    def snapshot(self) -> int:
-        """Return the exact number (percpu_counter_sum)."""
-        return int(self._words.sum())
-
-    def fold(self, cpu: int) -> None:
-        """Bring a CPU's part into the shared count (percpu_counter_sync)."""
-        view = self._view
-        view[0] += view[1 + cpu]
-        view[1 + cpu] = 0
-
-    def set(self, amount: int) -> None:
-        """Forget all parts and set the count."""
-        self._words[:] = 0
-        self._view[0] = amount
-
-
 NR_MM_COUNTERS: Final = 4
 TASK_RSS_EVENTS_THRESH: Final = 64
 

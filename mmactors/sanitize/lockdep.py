@@ -26,9 +26,8 @@ from typing import Final
 
 from attrs import define
 
-from mmactors.engine.actor import Actor
+from mmactors.engine.actor import Actor, Processor
 from mmactors.engine.baton import Engine
-from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.lock_observer import Hold, Nesting, Observed
 from mmactors.sanitize.finding import Finding
 from mmactors.sanitize.lock_graph import (
@@ -80,7 +79,7 @@ class Lockdep:
         """Combinations of held locks and a new one that were checked."""
         self._known: Final[set[tuple[object, ...]]] = set()
         """What was reported, or belongs to what was."""
-        self._irqs_disabled: Final[dict[Cpu, Occasion]] = {}
+        self._irqs_disabled: Final[dict[Processor, Occasion]] = {}
 
     def has_found_nothing(self) -> None:
         """Assert that there is no finding: a law for `world.always`."""
@@ -153,13 +152,13 @@ class Lockdep:
             self._known.add(("sleep", what, place))
             self._report(invalid_context(what, cpu, self._held.get(actor, []), occasion_of(actor)))
 
-    def irqs_disabled(self, cpu: Cpu) -> None:
+    def irqs_disabled(self, cpu: Processor) -> None:
         """Remember where interrupts were turned off (trace_hardirqs_off)."""
         running = self._engine.running
         if running is not None:
             self._irqs_disabled[cpu] = brief_occasion_of(running)
 
-    def irqs_enabled(self, cpu: Cpu) -> None:
+    def irqs_enabled(self, cpu: Processor) -> None:
         """Mark what is held while interrupts are turned on (trace_hardirqs_on)."""
         running = self._engine.running
         if running is None or running.cpu is not cpu or cpu.contexts:
@@ -168,7 +167,7 @@ class Lockdep:
             if not held.depth and not held.is_waiting:
                 self._mark_usage(held, IRQ_ON[held.hold is not Hold.WRITE])
 
-    def wait_for_ipi(self, vector: str, targets: tuple[Cpu, ...]) -> None:
+    def wait_for_ipi(self, vector: str, targets: tuple[Processor, ...]) -> None:
         """Add orders from what is held to the answers of CPUs that might have interrupts off."""
         context = self._context()
         stack = [each for each in self._held.get(context.actor, ()) if each.depth == context.depth]

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from attrs import define, frozen
 
-from mmactors.engine.cpu import Cpu
+from mmactors.engine.actor import Processor
 from mmactors.engine.lock.lock_observer import Hold, Observed
 from mmactors.sanitize.finding import Finding
 from mmactors.sanitize.law import Law
@@ -274,7 +274,7 @@ def nested_not_taken(
     return _finding(NOT_NESTED, str(held.node), lines, _NEST_TEACHES, occasion)
 
 
-def invalid_context(what: str, cpu: Cpu, stack: list[Held], occasion: Occasion) -> Finding:
+def invalid_context(what: str, cpu: Processor, stack: list[Held], occasion: Occasion) -> Finding:
     """Report that something that may sleep was called where sleeping is forbidden."""
     in_atomic = bool(cpu.spinlocks_held or cpu.contexts or cpu.rcu_nesting)
     lines = [

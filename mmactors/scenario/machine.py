@@ -133,7 +133,7 @@ class Machine:
 
     def inspect(self) -> Inspection:
         """Return the machine as it is now, to look inside; nothing is read before it is asked."""
-        return inspect_kernel(self._wired.kernel)
+        return inspect_kernel(self._wired.kernel, self._wired.processes)
 
     def stop(self) -> None:
         """Let `run` return between two steps; callable from a signal handler or another thread."""

@@ -15,8 +15,8 @@ from mmactors.scenario.json_schema import TEXTS
 from mmactors.scenario.schema import Scenario
 from mmactors.scenario.structure import Field, config_fields, optional_type
 from mmactors.units import format_bytes, format_ns
-from mmactors.workload.generator import PATTERNS
 from mmactors.workload.operation.all import OPERATIONS, Generate
+from mmactors.workload.operation.generator import PATTERNS
 from mmactors.workload.operation.grammar import arguments_of, usage
 
 _INTRODUCTION: Final = """\

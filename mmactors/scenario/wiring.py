@@ -16,12 +16,14 @@ from mmactors.actors.program.gup import GupCalls
 from mmactors.actors.program.interpreter import Interpreter
 from mmactors.actors.program.memory import MemoryActor
 from mmactors.actors.program.page_calls import PageCalls
-from mmactors.actors.program.process import Process
+from mmactors.actors.program.process import Process, ProcessTable
 from mmactors.actors.program.thread import UserThread
+from mmactors.actors.reclaim.slow_path import NothingToReclaim
 from mmactors.actors.rmap.rmap_locks import locked_anon_vma_cache
 from mmactors.actors.state.inode import FileSystem
 from mmactors.actors.state.kernel import INIT_MM_CTX_ID, Kernel
 from mmactors.actors.state.page_lock import PageLocks
+from mmactors.actors.state.page_table_lock import PageTableLocks
 from mmactors.actors.tlb.switch import Switcher
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
@@ -67,6 +69,7 @@ class Wired:
     arena: Arena
     switcher: Switcher
     interpreter: Interpreter
+    table: ProcessTable
     zones: tuple[ZoneActor, ...]
     dram: MemoryActor
     sanitizer: Sanitizer | None
@@ -74,7 +77,7 @@ class Wired:
     @property
     def processes(self) -> tuple[Process, ...]:
         """All processes that ever were, children of programs too."""
-        return tuple(self.kernel.processes)
+        return tuple(self.table.processes)
 
     def texts(self) -> dict[str, str]:
         """Return the machine-wide files of /proc by name."""
@@ -106,6 +109,57 @@ def wire(
     config = scenario.machine
     arena = Arena()
     layout = boot_memory(config.memory, config.cpus)
+    kernel = _make_kernel(scenario, layout, arena, engine, sink)
+    _wire_memory(kernel)
+    switcher = Switcher(kernel)
+    _wire_cpus(kernel, switcher, config.cpus)
+    zones = _wire_zones(kernel)
+    kernel.dram = Mailbox(engine, "memory")
+    dram = MemoryActor(engine=engine, mailbox=kernel.dram, line_ns=kernel.costs.dram_line_ns)
+    kernel.file_system = FileSystem(engine, kernel.locks)
+    areas = AreaCalls(kernel=kernel)
+    interpreter = Interpreter(
+        kernel=kernel,
+        timer=Timer(engine),
+        files=FileCalls(kernel=kernel),
+        gup=GupCalls(kernel=kernel),
+        pages=PageCalls(kernel=kernel),
+        areas=areas,
+        accesses=AccessCalls(kernel=kernel, areas=areas, line_bytes=config.hardware.l1i.line_bytes),
+    )
+    sanitizer = attach(kernel, scenario.sanitize)
+    table = _make_processes(scenario, kernel, interpreter, switcher, before_exit)
+    wired = Wired(
+        kernel=kernel,
+        layout=layout,
+        arena=arena,
+        switcher=switcher,
+        interpreter=interpreter,
+        table=table,
+        zones=zones,
+        dram=dram,
+        sanitizer=sanitizer,
+    )
+    wired.start_services()
+    for process in wired.processes:
+        process.leader.start(0)
+    memory, pages = kernel.memory, kernel.pages
+    memory.view = _shared(engine, memory.view, PAGE_TABLES)
+    if engine.guard.on:
+        _guard_allocator(kernel)
+    pages.mapcount_view = _shared(engine, pages.mapcount_view, PAGES)
+    return wired
+
+
+def _make_kernel(
+    scenario: Scenario,
+    layout: MemoryLayout,
+    arena: Arena,
+    engine: Engine,
+    sink: EventSink | None,
+) -> Kernel:
+    """Make the kernel object on the memory that boot has found."""
+    config = scenario.machine
     pages = PageColumns(
         arena,
         layout.nr_frames,
@@ -120,7 +174,7 @@ def wire(
         ctx_id=INIT_MM_CTX_ID,
     )
     locks = LockStatistics()
-    kernel = Kernel(
+    return Kernel(
         engine=engine,
         probe=EngineProbe(engine, sink),
         costs=scenario.kernel.costs,
@@ -151,9 +205,18 @@ def wire(
         init_mm=init_mm,
         tlb_states=[TlbState(init_mm, has_pcid=config.hardware.pcid) for _ in range(config.cpus)],
     )
+
+
+def _wire_memory(kernel: Kernel) -> None:
+    """Give the kernel its locks and who answers the allocator, and what boot allocates itself.
+
+    /proc/lock_stat shows classes of locks in this order.
+    """
+    engine, locks, pages = kernel.engine, kernel.locks, kernel.pages
     kernel.page_locks = PageLocks(engine, pages)
+    kernel.slow_path = NothingToReclaim(kernel.probe)
     kernel.mmap_lock_class = locks.of("&mm->mmap_lock")
-    kernel.ptl_class = locks.of("ptlock_ptr(page)")
+    kernel.ptls = PageTableLocks(engine, locks.of("ptlock_ptr(page)"))
     kernel.pgd_lock = Spinlock(engine, locks.of("pgd_lock"), name="pgd_lock")
     kernel.init_mm_lock = Spinlock(
         engine, locks.of("init_mm.page_table_lock"), name="init_mm.page_table_lock"
@@ -164,42 +227,6 @@ def wire(
     pages.flags_view[kernel.zero_pfn] |= PG_RESERVED
     kernel.shared_pages = _shared_pages(engine, pages)
     kernel.lru = _folio_batches(kernel)
-    switcher = Switcher(kernel)
-    _wire_cpus(kernel, switcher, config.cpus)
-    zones = _wire_zones(kernel)
-    kernel.dram = Mailbox(engine, "memory")
-    dram = MemoryActor(engine=engine, mailbox=kernel.dram, line_ns=kernel.costs.dram_line_ns)
-    kernel.file_system = FileSystem(kernel)
-    areas = AreaCalls(kernel=kernel)
-    interpreter = Interpreter(
-        kernel=kernel,
-        timer=Timer(engine),
-        files=FileCalls(kernel=kernel),
-        gup=GupCalls(kernel=kernel),
-        pages=PageCalls(kernel=kernel),
-        areas=areas,
-        accesses=AccessCalls(kernel=kernel, areas=areas, line_bytes=config.hardware.l1i.line_bytes),
-    )
-    sanitizer = attach(kernel, scenario.sanitize)
-    kernel.processes += _make_processes(scenario, kernel, interpreter, switcher, before_exit)
-    wired = Wired(
-        kernel=kernel,
-        layout=layout,
-        arena=arena,
-        switcher=switcher,
-        interpreter=interpreter,
-        zones=zones,
-        dram=dram,
-        sanitizer=sanitizer,
-    )
-    wired.start_services()
-    for process in wired.processes:
-        process.leader.start(0)
-    memory.view = _shared(engine, memory.view, PAGE_TABLES)
-    if engine.guard.on:
-        _guard_allocator(kernel)
-    pages.mapcount_view = _shared(engine, pages.mapcount_view, PAGES)
-    return wired
 
 
 def _make_processes(
@@ -208,26 +235,28 @@ def _make_processes(
     interpreter: Interpreter,
     switcher: Switcher,
     before_exit: Callable[[Process], None],
-) -> tuple[Process, ...]:
-    processes = []
-    for number, instance in enumerate(scenario.instances()):
+) -> ProcessTable:
+    table = ProcessTable()
+    for instance in scenario.instances():
         process = Process(
             kernel=kernel,
-            pid=number + 1,
+            table=table,
+            pid=table.new_pid(),
             comm=instance.name,
-            interpreter=interpreter,
+            closing=interpreter,
             switcher=switcher,
             before_exit=before_exit,
         )
         process.leader = UserThread(
             process=process,
+            interpreter=interpreter,
             name=instance.name,
             cpu=kernel.cpus[instance.cpu],
             program=instance.program,
             is_leader=True,
         )
-        processes.append(process)
-    return tuple(processes)
+        table.processes.append(process)
+    return table
 
 
 def _folio_batches(kernel: Kernel) -> list[FolioBatches]:

@@ -10,7 +10,6 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from mmactors.workload.generator import must_suit
 from mmactors.workload.operation.address import RESERVED_NAMES, Address, Range, Region
 from mmactors.workload.operation.all import (
     Alias,
@@ -50,6 +49,7 @@ from mmactors.workload.operation.all import (
     Write,
     parse_operation,
 )
+from mmactors.workload.operation.generator import must_suit
 from mmactors.workload.operation.grammar import OperationError, close_match
 
 FIRST_PROCESS: Final = "P0"

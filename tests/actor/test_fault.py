@@ -3,10 +3,12 @@
 import pytest
 from machines import final_status, run, run_to_nothing, scenario_of
 
+from mmactors.actors.fault import fault as fault_path
 from mmactors.actors.fault.fault import PF_INSTR, PF_PROT, PF_USER, PF_WRITE
+from mmactors.engine.guard import GUARD_VARIABLE
 from mmactors.mm.fault.handle_mm_fault import SEGV_ACCERR, SEGV_MAPERR, SIGKILL, SIGSEGV
 from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE, GFP_NOWAIT, GFP_ZERO
-from mmactors.units import MIB
+from mmactors.units import GIB, MIB
 
 
 def signals(ran):
@@ -171,3 +173,48 @@ def test_readers_and_writers_of_one_page_end_with_one_page(seed):
 
     assert "256 kB" == final_status(ran)["VmRSS"]
     assert [] == signals(ran)
+
+
+def _with_the_way(monkeypatch, way, **options):
+    """Run a program whose faults are served in one way of three: what came of it, to the last."""
+    fault = "mmactors.actors.fault.fault"
+    with monkeypatch.context() as patch:
+        if way == "waiting":
+            patch.setattr(f"{fault}._map_at_once", lambda *_arguments: False)
+        elif way == "general":
+            patch.setattr(f"{fault}.find_untouched", lambda *_arguments: None)
+        program = [
+            "mmap A 1M",
+            "thread T cpu=1",
+            "T& touch A 0..160 write",
+            "touch A 96..255 write",
+        ]
+        ran = run(scenario_of([*program, "wait", "munmap A"], cpus=2, size=GIB, **options))
+    return ran.log, ran.counters, ran.machine.inspect().locks
+
+
+@pytest.mark.parametrize("way", ["waiting", "general"])
+@pytest.mark.parametrize("options", [{"quantum_ns": 0}, {"quantum_ns": 10_000}, {}])
+def test_the_short_way_of_a_fault_gives_the_log_of_the_long_ones(monkeypatch, way, options):
+    """To map at once, to wait for the rest, and to begin with nothing known are one mechanism."""
+    short = _with_the_way(monkeypatch, "short", **options)
+    other = _with_the_way(monkeypatch, way, **options)
+
+    assert short[0].splitlines() == other[0].splitlines()
+    assert short[1:] == other[1:]
+
+
+def test_the_short_way_is_taken_by_nearly_all_first_writes(monkeypatch):
+    """Else the test above compares nothing. Guarded runs go the long way, step by step."""
+    monkeypatch.delenv(GUARD_VARIABLE, raising=False)
+    taken = []
+    at_once = fault_path._map_at_once
+
+    def count(*arguments):
+        taken.append(at_once(*arguments))
+        return taken[-1]
+
+    monkeypatch.setattr(fault_path, "_map_at_once", count)
+    ran = run(scenario_of(["mmap A 1M", "touch A write"], size=GIB))
+
+    assert sum(taken) > 0.9 * ran.counters["pgfault"]

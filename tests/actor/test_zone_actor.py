@@ -40,6 +40,7 @@ def ask_all(asks):
         engine=engine,
         mailbox=mailbox,
         zone=zone,
+        section=FakeZone.serve,
         costs=COSTS,
         lock_class=lock_class,
         probe=NullProbe(),

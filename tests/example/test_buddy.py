@@ -26,6 +26,7 @@ from mmactors.mm.page_alloc.gfp import (
     MIGRATE_UNMOVABLE,
 )
 from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneLayout
+from mmactors.mm.page_alloc.serve_zone import serve_zone
 from mmactors.mm.page_alloc.zone_request import (
     FreeOnePage,
     ReserveHighatomicPageblock,
@@ -67,11 +68,11 @@ def rmqueue(zone, order, migratetype=MIGRATE_MOVABLE, alloc_flags=0):
     request = RmqueueBuddy(
         zone=0, cpu=0, order=order, migratetype=migratetype, alloc_flags=alloc_flags
     )
-    return zone.serve(request).pfn
+    return serve_zone(zone, request).pfn
 
 
 def free(zone, pfn, order, migratetype=MIGRATE_MOVABLE):
-    zone.serve(FreeOnePage(zone=0, cpu=0, pfn=pfn, order=order, migratetype=migratetype))
+    serve_zone(zone, FreeOnePage(zone=0, cpu=0, pfn=pfn, order=order, migratetype=migratetype))
 
 
 def lists(zone, migratetype=MIGRATE_MOVABLE):
@@ -134,7 +135,7 @@ def test_pageblocks_of_reserved_types_do_not_merge():
     """From a pageblock on, highatomic memory stays apart from the rest."""
     zone = zone_of((1024, 2048))
     low, high = rmqueue(zone, 9), rmqueue(zone, 9)
-    zone.serve(ReserveHighatomicPageblock(zone=0, cpu=0, pfn=low))
+    serve_zone(zone, ReserveHighatomicPageblock(zone=0, cpu=0, pfn=low))
     free(zone, low, 9, MIGRATE_HIGHATOMIC)
 
     free(zone, high, 9)
@@ -253,7 +254,7 @@ def test_a_reserved_pageblock_serves_atomic_requests_first():
     """Its free blocks move to the highatomic lists, which ALLOC_HIGHATOMIC tries first."""
     zone = zone_of((1024, 1032), (2048, 4096))
     pfn = rmqueue(zone, 1)
-    zone.serve(ReserveHighatomicPageblock(zone=0, cpu=0, pfn=pfn))
+    serve_zone(zone, ReserveHighatomicPageblock(zone=0, cpu=0, pfn=pfn))
 
     served = rmqueue(zone, 1, MIGRATE_UNMOVABLE, ALLOC_HIGHATOMIC)
 
@@ -267,7 +268,7 @@ def test_a_reserved_pageblock_serves_atomic_requests_first():
 def test_the_reserve_is_the_last_resort_of_who_cannot_wait():
     """Without other memory, a non-blocking request gets a highatomic page, any other fails."""
     zone = zone_of((1024, 1032))
-    zone.serve(ReserveHighatomicPageblock(zone=0, cpu=0, pfn=1024))
+    serve_zone(zone, ReserveHighatomicPageblock(zone=0, cpu=0, pfn=1024))
 
     answers = [rmqueue(zone, 0), rmqueue(zone, 0, alloc_flags=ALLOC_NON_BLOCK)]
 
@@ -279,7 +280,7 @@ def test_the_reserve_has_a_limit():
     zone = zone_of((0, 8192))
 
     for nth in range(4):
-        zone.serve(ReserveHighatomicPageblock(zone=0, cpu=0, pfn=nth * PAGEBLOCK_PAGES))
+        serve_zone(zone, ReserveHighatomicPageblock(zone=0, cpu=0, pfn=nth * PAGEBLOCK_PAGES))
 
     assert 2 * PAGEBLOCK_PAGES == zone.view[NR_RESERVED_HIGHATOMIC]
 
@@ -287,9 +288,11 @@ def test_the_reserve_has_a_limit():
 def test_unreserving_gives_a_pageblock_to_the_requester():
     """The pageblock takes the requester's type and its free pages change lists."""
     zone = zone_of((1024, 1032))
-    zone.serve(ReserveHighatomicPageblock(zone=0, cpu=0, pfn=1024))
+    serve_zone(zone, ReserveHighatomicPageblock(zone=0, cpu=0, pfn=1024))
 
-    answer = zone.serve(UnreserveHighatomicPageblock(zone=0, cpu=0, migratetype=MIGRATE_UNMOVABLE))
+    answer = serve_zone(
+        zone, UnreserveHighatomicPageblock(zone=0, cpu=0, migratetype=MIGRATE_UNMOVABLE)
+    )
 
     assert (8, 0, {3: [1024]}) == (
         answer.nr_moved,

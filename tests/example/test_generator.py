@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmactors.arch.trace import KIND_MASK, LOAD, SIZE_SHIFT, STORE
-from mmactors.workload.generator import (
+from mmactors.workload.operation.generator import (
     MatrixMultiply,
     PointerChase,
     Sequential,

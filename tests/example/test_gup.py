@@ -6,9 +6,9 @@ import pytest
 from areas import PLACE, Areas
 
 from mmactors.arch.pte import PRESENT, RW, pte_pfn
-from mmactors.mm.area import mman
 from mmactors.mm.fault.gup import FOLL_FORCE, FOLL_GET, FOLL_PIN, FOLL_WRITE, get_user_page, gup_pte
 from mmactors.mm.rmap.rmap import GUP_PIN_COUNTING_BIAS, page_maybe_dma_pinned
+from mmactors.mm.syscall import mman
 from mmactors.units import PAGE_SIZE
 
 

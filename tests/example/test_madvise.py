@@ -5,9 +5,9 @@ import errno
 import pytest
 from areas import PLACE, Areas, pages
 
-from mmactors.mm.area import mman
 from mmactors.mm.area.mapped_file import MappedFile, Mapping
 from mmactors.mm.area.vm_flags import VM_DONTCOPY, VM_RAND_READ, VM_SEQ_READ, VM_WIPEONFORK
+from mmactors.mm.syscall import mman
 from mmactors.mm.syscall.madvise import do_madvise, needs_write_lock
 from mmactors.mm.syscall.mincore import do_mincore
 from mmactors.units import PAGE_SIZE

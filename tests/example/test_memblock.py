@@ -24,7 +24,6 @@ def test_touching_regions_of_a_node_become_one():
     regions.add(30, 40, node=1)
 
     assert [Region(0, 30, 0), Region(30, 40, 1)] == regions.regions
-    assert regions.total_bytes() == 40
 
 
 def test_an_overlapping_region_only_fills_the_gaps():

@@ -5,8 +5,8 @@ import errno
 import pytest
 from areas import PLACE, Areas, pages
 
-from mmactors.mm.area import mman
 from mmactors.mm.area.rlimit import Rlimits
+from mmactors.mm.syscall import mman
 from mmactors.mm.syscall.brk import do_brk
 from mmactors.mm.syscall.madvise import do_madvise
 from mmactors.mm.syscall.mlock import do_mlock, do_mlockall, do_munlock, do_munlockall

@@ -1,7 +1,6 @@
 """The address space's own counters and its snapshots."""
 
 from mmactors.arch.memory import PhysicalMemory
-from mmactors.mm.area import mman
 from mmactors.mm.area.anon_vma_chain import anon_vma_prepare, unlink_anon_vmas
 from mmactors.mm.area.mm_config import MmConfig
 from mmactors.mm.area.mm_struct import (
@@ -12,7 +11,7 @@ from mmactors.mm.area.mm_struct import (
     MmStruct,
 )
 from mmactors.mm.page_table.page_table import PageTable
-from mmactors.mm.syscall import mmap
+from mmactors.mm.syscall import mman, mmap
 from mmactors.mm.syscall.munmap import UnmapRegion, do_munmap
 from mmactors.units import MIB, PAGE_SIZE
 

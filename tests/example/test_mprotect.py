@@ -5,9 +5,9 @@ import errno
 import pytest
 from areas import RW, Areas, pages
 
-from mmactors.mm.area import mman
 from mmactors.mm.area.mapped_file import FMODE_READ, MappedFile, Mapping
 from mmactors.mm.area.rlimit import Rlimits
+from mmactors.mm.syscall import mman
 from mmactors.mm.syscall.mlock import do_mlock
 from mmactors.mm.syscall.mprotect import do_mprotect
 from mmactors.units import PAGE_SIZE

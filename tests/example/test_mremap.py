@@ -6,8 +6,8 @@ import pytest
 from areas import PLACE, Areas, pages
 from attrs import evolve
 
-from mmactors.mm.area import mman
 from mmactors.mm.area.rlimit import Rlimits
+from mmactors.mm.syscall import mman
 from mmactors.mm.syscall.mlock import do_mlock
 from mmactors.mm.syscall.mremap import do_mremap
 from mmactors.units import MIB, PAGE_SIZE

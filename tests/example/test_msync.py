@@ -8,10 +8,10 @@ from mmactors.arch.memory import PhysicalMemory
 from mmactors.mm.area.mapped_file import MappedFile, Mapping, shmem_zero_setup
 from mmactors.mm.area.mm_config import MmConfig
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.mman import MS_ASYNC, MS_INVALIDATE, MS_SYNC
 from mmactors.mm.area.vm_flags import VM_LOCKED, VM_SHARED
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.page_table.page_table import PageTable
+from mmactors.mm.syscall.mman import MS_ASYNC, MS_INVALIDATE, MS_SYNC
 from mmactors.mm.syscall.msync import LockForReading, SyncFileRange, do_msync
 from mmactors.units import PAGE_SIZE
 

@@ -35,6 +35,7 @@ from mmactors.mm.page_alloc.gfp import (
 )
 from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneLayout
 from mmactors.mm.page_alloc.pcp import COUNT
+from mmactors.mm.page_alloc.slow_path import WakeupKswapd
 from mmactors.mm.page_alloc.zone_request import (
     FreeOnePage,
     FreePcppagesBulk,
@@ -42,7 +43,6 @@ from mmactors.mm.page_alloc.zone_request import (
     RmqueueBuddy,
     RmqueueBulk,
     UnreserveHighatomicPageblock,
-    WakeupKswapd,
 )
 from mmactors.mm.vmstat import (
     NR_FREE_PAGES,

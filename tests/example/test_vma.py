@@ -3,7 +3,6 @@
 import pytest
 
 from mmactors.arch.memory import PhysicalMemory
-from mmactors.mm.area import mman
 from mmactors.mm.area.anon_vma_chain import (
     anon_vma_alloc,
     anon_vma_chain_link,
@@ -12,12 +11,12 @@ from mmactors.mm.area.anon_vma_chain import (
 )
 from mmactors.mm.area.mm_config import MmConfig
 from mmactors.mm.area.mm_struct import DEFAULT_MAP_WINDOW, MmStruct
-from mmactors.mm.area.unmapped_area import AreaSearched
 from mmactors.mm.area.vm_flags import VM_ACCOUNT, VM_LOCKED, VM_NORESERVE, VM_READ, VM_SHARED
 from mmactors.mm.page_table.page_table import PageTable
-from mmactors.mm.syscall import mmap
+from mmactors.mm.syscall import mman, mmap
 from mmactors.mm.syscall.brk import do_brk
 from mmactors.mm.syscall.munmap import UnmapRegion, do_munmap, exit_mmap
+from mmactors.mm.syscall.unmapped_area import AreaSearched
 from mmactors.units import GIB, MIB, PAGE_SIZE
 
 BASE = 0x7FFF_F7FF_F000

@@ -8,7 +8,6 @@ from mmactors.mm.vmstat import (
     PGALLOC_DMA,
     PGFAULT,
     TASK_RSS_EVENTS_THRESH,
-    PercpuCounter,
     TaskRssStat,
     VmStat,
 )
@@ -125,31 +124,6 @@ def test_proc_vmstat_is_complete_and_in_order():
         lines["nr_dirty_threshold"],
         names.index("nr_dirty_background_threshold") + 1,
     )
-
-
-def test_a_percpu_counter_folds_at_its_batch():
-    """The shared count is off by less than the batch for each CPU."""
-    counter = PercpuCounter(Arena(), "test", nr_cpus=2, batch=4)
-    seen = []
-    for _ in range(5):
-        counter.add(0, 1)
-        seen.append(counter.read())
-    counter.add(1, -3)
-
-    assert ([0, 0, 0, 4, 4], 4, 2) == (seen, counter.read(), counter.snapshot())
-
-
-def test_a_percpu_counter_can_be_synchronised_and_set():
-    """fold brings one CPU's part in; set forgets all parts."""
-    counter = PercpuCounter(Arena(), "test", nr_cpus=2, batch=10)
-    counter.add(0, -3)
-    counter.add(1, 2)
-    counter.fold(0)
-    folded = (counter.read(), counter.read_positive(), counter.snapshot())
-
-    counter.set(7)
-
-    assert ((-3, 0, -1), 7, 7) == (folded, counter.read(), counter.snapshot())
 
 
 def test_rss_reaches_the_mm_with_the_66th_fault():

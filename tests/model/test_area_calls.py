@@ -6,7 +6,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from mmactors.mm.area import mman
 from mmactors.mm.area.pkeys import vma_pkey
 from mmactors.mm.area.vm_flags import (
     VM_ACCESS_FLAGS,
@@ -16,6 +15,7 @@ from mmactors.mm.area.vm_flags import (
     VM_SHARED,
     VM_WRITE,
 )
+from mmactors.mm.syscall import mman
 from mmactors.mm.syscall.madvise import do_madvise
 from mmactors.mm.syscall.mlock import do_mlock, do_munlock
 from mmactors.mm.syscall.mmap import ksys_mmap

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmactors.option import option_doc
-from mmactors.workload.generator import PATTERNS
 from mmactors.workload.operation.address import Address, Region, Span
 from mmactors.workload.operation.all import (
     OPERATIONS,
@@ -25,6 +24,7 @@ from mmactors.workload.operation.all import (
     Touch,
     parse_operation,
 )
+from mmactors.workload.operation.generator import PATTERNS
 from mmactors.workload.operation.grammar import OperationError, arguments_of
 from mmactors.workload.touch import block_offsets, nr_touches, touch_pages, touch_trace
 

@@ -5,13 +5,12 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mmactors.arch.memory import PhysicalMemory
-from mmactors.mm.area import mman
 from mmactors.mm.area.anon_vma_chain import anon_vma_prepare, unlink_anon_vmas
 from mmactors.mm.area.mm_config import MmConfig
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vm_flags import VM_ACCESS_FLAGS, VM_EXEC, VM_STACK, VM_WRITE
 from mmactors.mm.page_table.page_table import PageTable
-from mmactors.mm.syscall import mmap
+from mmactors.mm.syscall import mman, mmap
 from mmactors.mm.syscall.munmap import UnmapRegion, do_munmap
 from mmactors.units import PAGE_SIZE
 

@@ -14,15 +14,16 @@ Left out: pcp->lock (mm/page_alloc/free_unref.py).
 """
 
 from collections.abc import Generator
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import TypeVar
 
 from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.state.perform import perform
 from mmactors.arch.page import PG_HEAD
 from mmactors.engine.baton import Engine
 from mmactors.engine.chance import ALLOCATION_FAILS
 from mmactors.engine.cpu import Cpu
-from mmactors.events import MmPageAlloc, MmPageFree, MmPageFreeBatched, MmVmscanWakeupKswapd
+from mmactors.events import MmPageAlloc, MmPageFree, MmPageFreeBatched
 from mmactors.label import (
     DATA,
     PAGES,
@@ -39,14 +40,24 @@ from mmactors.label import (
 from mmactors.mm.page_alloc.buddy import PAGE_ALLOC_COSTLY_ORDER, PAGEBLOCK_ORDER
 from mmactors.mm.page_alloc.gfp import ALLOC_NO_WATERMARKS, ALLOC_RESERVES, gfp_migratetype
 from mmactors.mm.page_alloc.pcp import COUNT, pcp_allowed_order
+from mmactors.mm.page_alloc.slow_path import (
+    FAILED_AT_ONCE,
+    DirectCompact,
+    DirectReclaim,
+    OutOfMemory,
+    WakeupKswapd,
+)
 from mmactors.mm.page_alloc.zone_request import (
+    AllocAnswer,
+    AllocRequest,
     RmqueueBuddy,
     RmqueueBulk,
-    WakeupKswapd,
     ZoneAnswer,
     ZoneRequest,
 )
 from mmactors.mm.rmap.rmap import put_page, reset_freed_page
+
+T = TypeVar("T")
 
 
 def touch_pages(pfn: int, order: int, mode: Mode) -> Touches:
@@ -90,7 +101,7 @@ async def alloc_pages(kernel: Kernel, cpu: Cpu, order: int, gfp: int) -> int | N
     pfn = kernel.allocator.alloc_pcp(cpu.index, order, gfp)
     if pfn is None:
         steps = kernel.allocator.alloc_pages(cpu.index, order, gfp)
-        pfn = await perform(kernel, cpu, steps, _alloc_label(cpu.index))
+        pfn = await _perform(kernel, cpu, steps, _alloc_label(cpu.index))
     if engine.is_exploring and pfn is not None:
         for name, mode in (*touch_pages(pfn, order, Mode.WRITE), *_touch_data(pfn, order)):
             engine.touch(name, mode)
@@ -179,7 +190,7 @@ async def free_unref_page(kernel: Kernel, cpu: Cpu, pfn: int, order: int) -> Non
         return
     migratetype = allocator.free_unref.prepare(pfn, order)
     steps = allocator.free_unref.commit(cpu.index, pfn, order, migratetype)
-    await perform(kernel, cpu, steps, _free_label(cpu.index))
+    await _perform(kernel, cpu, steps, _free_label(cpu.index))
 
 
 async def free_page_list(kernel: Kernel, cpu: Cpu, pfns: list[int]) -> None:
@@ -200,7 +211,7 @@ async def free_page_list(kernel: Kernel, cpu: Cpu, pfns: list[int]) -> None:
         await _step(engine, Label(f"prepare to free {len(pfns)} pages", tuple(touches)))
     freed, nr_isolated = kernel.allocator.free_unref.prepare_list(pfns)
     steps = kernel.allocator.free_unref.commit_list(cpu.index, freed, nr_isolated)
-    await perform(kernel, cpu, steps, _free_label(cpu.index))
+    await _perform(kernel, cpu, steps, _free_label(cpu.index))
 
 
 async def drain_all_pages(
@@ -222,7 +233,7 @@ async def drain_all_pages(
             owners.append(owner)
     for owner in owners:
         steps = allocator.free_unref.drain_pages(cpu.index, zones, of_cpu=owner)
-        await perform(kernel, cpu, steps, _drain_label(owner))
+        await _perform(kernel, cpu, steps, _drain_label(owner))
 
 
 @cache
@@ -263,36 +274,50 @@ async def ask_zone(kernel: Kernel, cpu: Cpu, request: ZoneRequest) -> ZoneAnswer
         return answer
 
 
-async def perform(kernel: Kernel, cpu: Cpu, steps: Generator[Any, Any, Any], label: Label) -> Any:
-    """Drive a mechanism's generator: each request is asked of the zone it names.
-
-    `label` says what the generator touches between two requests.
-    """
+async def _perform(
+    kernel: Kernel,
+    cpu: Cpu,
+    steps: Generator[AllocRequest, AllocAnswer | None, T],
+    label: Label,
+) -> T:
+    """Drive the allocator with interrupts off; `label`: what it touches between two requests."""
     engine = kernel.engine
-    answer = None
     with cpu.irqs_off():
-        while True:
-            if _is_stepping(engine):
+        if not _is_stepping(engine):
+            return await perform(steps, partial(_answer, kernel, cpu))
+
+        goes_on = False  # What failed at once has changed nothing: the step before is not over.
+
+        async def before(_request: AllocRequest | None) -> None:
+            if not goes_on:
                 await _step(engine, label)
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                return done.value
+
+        async def answer(request: AllocRequest) -> AllocAnswer | None:
+            nonlocal goes_on
+            reply = await _answer(kernel, cpu, request)
+            goes_on = reply is FAILED_AT_ONCE
+            return reply
+
+        return await perform(steps, answer, before=before)
+
+
+async def _answer(kernel: Kernel, cpu: Cpu, request: AllocRequest) -> AllocAnswer | None:
+    """Ask the zone's actor for what happens under its lock, the slow path for all else."""
+    match request:
+        case WakeupKswapd():
+            kernel.slow_path.wake_kswapd(request)
+            return None
+        case DirectReclaim():
+            return await kernel.slow_path.direct_reclaim(cpu, request)
+        case DirectCompact():
+            return await kernel.slow_path.direct_compact(cpu, request)
+        case OutOfMemory():
+            return await kernel.slow_path.out_of_memory(cpu, request)
+        case _:
             if kernel.checks is not None and isinstance(request, RmqueueBulk | RmqueueBuddy):
                 _tell_watermark(kernel, request)
-            if isinstance(request, WakeupKswapd):
-                answer = None
-                if kernel.probe.on:
-                    kernel.probe.emit(
-                        MmVmscanWakeupKswapd(
-                            nid=request.node,
-                            zid=request.highest_zoneidx,
-                            order=request.order,
-                            gfp_flags=request.gfp,
-                        )
-                    )
-            else:
-                answer = await kernel.zone_mailboxes[request.zone].ask(request)
+            answer: ZoneAnswer = await kernel.zone_mailboxes[request.zone].ask(request)
+            return answer
 
 
 async def put_and_free_page(kernel: Kernel, cpu: Cpu, pfn: int) -> None:

@@ -4,6 +4,7 @@ A CPU that asks spins with interrupts off, as 6.1 takes zone->lock; queueing in 
 contention and is counted as such in lock_stat.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import define
@@ -15,6 +16,7 @@ from mmactors.engine.mailbox import Mailbox, Request
 from mmactors.events import Probe
 from mmactors.label import PAGEBLOCK, PAGES, Label, Mode, pageblock, pcp, vmstat
 from mmactors.mm.page_alloc.buddy import PAGEBLOCK_ORDER
+from mmactors.mm.page_alloc.serve_zone import serve_zone
 from mmactors.mm.page_alloc.zone import Zone
 from mmactors.mm.page_alloc.zone_request import (
     FreeOnePage,
@@ -37,6 +39,8 @@ class ZoneActor:
     mailbox: Mailbox[Request[Any]]
     zone: Zone
     """Owned: its free lists are touched here only."""
+    section: Callable[[Zone, ZoneRequest], ZoneAnswer] = serve_zone
+    """Does what is asked for, under the lock."""
     costs: KernelCosts
     lock_class: LockClass
     probe: Probe
@@ -50,7 +54,7 @@ class ZoneActor:
             asker = request.reply.asker
             began_ns = clock.now
             self._declare(request.body)
-            answer = self.zone.serve(request.body)
+            answer = self.section(self.zone, request.body)
             for event in answer.events:
                 self.probe.emit(event)
             await engine.spend(self._hold_ns(request.body, answer))

@@ -10,9 +10,9 @@ Left out: files on disk, swap, huge pages.
 
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import Any
+from typing import assert_never
 
-from attrs import frozen
+from attrs import define
 
 from mmactors.actors.alloc.lru_add_drain import lru_add_drain
 from mmactors.actors.alloc.page_table import free_table
@@ -29,12 +29,12 @@ from mmactors.actors.file.writeback import vfs_fsync_range
 from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.state.perform import perform
 from mmactors.actors.tlb.tlb import shoot_lazy_tlbs
 from mmactors.engine.cpu import Cpu
 from mmactors.events import VmUnmappedArea
 from mmactors.label import Label, Mode, areas, rss
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.unmapped_area import AreaSearched
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.entries.change_protection import change_pte_range
 from mmactors.mm.entries.mmu_gather import MmuGather
@@ -46,43 +46,23 @@ from mmactors.mm.syscall.mprotect import ChangeProtection
 from mmactors.mm.syscall.mremap import MovePageTables
 from mmactors.mm.syscall.msync import LockForReading, SyncFileRange
 from mmactors.mm.syscall.munmap import EvictMapping, UnmapRegion, exit_mmap
+from mmactors.mm.syscall.request import AdviceRequest, CallRequest
+from mmactors.mm.syscall.unmapped_area import AreaSearched
 from mmactors.units import PAGE_SHIFT
 
-CallSteps = Generator[Any, int | None, int]
-
-
-@frozen
-class _Unfinished:
-    """A call that lets go of mmap_lock before it makes pages present, which ends it."""
-
-    steps: CallSteps
-    populate: Populate
-
-    def finish(self, error: int) -> int:
-        """Return the call's result."""
-        try:
-            self.steps.send(error)
-        except StopIteration as done:
-            result: int = done.value
-            return result
-        raise AssertionError("nothing is asked for after pages were made present")
+CallSteps = Generator[CallRequest, int | None, int]
 
 
 async def change_mappings(
     kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: Callable[[MmStruct], CallSteps]
 ) -> int:
-    """Do what `steps` says with mmap_lock held for writing; return its result."""
+    """Do what `steps` says with mmap_lock held for writing; return its result.
+
+    Pages are made present when the lock has been let go of.
+    """
     async with space.mmap_lock.write():
         await kernel.engine.spend(kernel.costs.mmap_ns)
-        done = await _perform(kernel, cpu, space, steps(space.mm), mode=Mode.WRITE)
-    if isinstance(done, int):
-        return done
-    populate = done.populate
-    error = 0
-    if populate.length:
-        async with space.mmap_lock.read():
-            error = await _populate(kernel, cpu, space, populate)
-    return done.finish(error)
+        return await _perform(kernel, cpu, space, steps(space.mm), mode=Mode.WRITE)
 
 
 async def read_mappings(
@@ -94,9 +74,7 @@ async def read_mappings(
     """
     async with space.mmap_lock.read():
         await kernel.engine.spend(kernel.costs.mmap_ns)
-        done = await _perform(kernel, cpu, space, steps(space.mm), mode=Mode.READ)
-    assert isinstance(done, int), "a call that only reads areas makes no pages present at its end"
-    return done
+        return await _perform(kernel, cpu, space, steps(space.mm), mode=Mode.READ)
 
 
 async def mmput(kernel: Kernel, cpu: Cpu, space: AddressSpace) -> None:
@@ -120,78 +98,113 @@ async def mmput(kernel: Kernel, cpu: Cpu, space: AddressSpace) -> None:
     await free_table(kernel, cpu, pgd.pfn, pgd.level)
 
 
-async def _populate(kernel: Kernel, cpu: Cpu, space: AddressSpace, populate: Populate) -> int:
-    steps = mm_populate(
-        space.mm,
-        start=populate.start,
-        length=populate.length,
-        ignores_errors=populate.ignores_errors,
-    )
-    done = await _perform(kernel, cpu, space, steps, mode=Mode.READ)
-    assert isinstance(done, int), "mmap_lock is held already"
-    return done
-
-
 async def _perform(
     kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: CallSteps, *, mode: Mode
-) -> int | _Unfinished:
+) -> int:
     """Drive a call; `mode`: how it touches areas."""
-    engine = kernel.engine
-    ctx_id = space.mm.ctx_id
-    what = "change areas" if mode is Mode.WRITE else "read areas"
-    request: object = None
-    answer: int | None = None
+    call = _Call(kernel, cpu, space, mode)
+    result = await perform(steps, call.answer, before=call.before)
+    if call.gather is not None:
+        await finish_changes(kernel, cpu, call.gather)
+    return result
+
+
+@define
+class _Call:
+    """A call on the way."""
+
+    kernel: Kernel
+    cpu: Cpu
+    space: AddressSpace
+    mode: Mode
     gather: MmuGather | None = None
-    while True:
-        if engine.wants_step():
-            own = ((areas(ctx_id), mode), (rss(ctx_id), Mode.READ))
-            label = Label(what, own)
-            if isinstance(request, RmapRequest):
-                label = rmap_label(space, request, label)
-            elif isinstance(request, Label):
-                label = Label(request.text, (*request.touches, *own))
-            await engine.step(label)
-        try:
-            request = steps.send(answer)
-        except StopIteration as done:
-            if gather is not None:
-                await finish_changes(kernel, cpu, gather)
-            result: int = done.value
-            return result
-        if isinstance(request, Populate):
-            return _Unfinished(steps, request)
-        if isinstance(request, ChangeProtection):
-            # One gather for all areas of a call: they are flushed together (do_mprotect_pkey).
-            start, end = request.start, request.end
-            if gather is None:
-                gather = await tlb_gather_mmu(kernel, space.mm, start=start, end=end)
-            change = partial(change_pte_range, space.mm, kernel.shared_pages, request.vma)
-            await gather_changes(
-                kernel,
-                space,
-                gather,
-                start=start,
-                end=end,
-                text="change protection",
-                change=change,
-            )
-            answer = None
-        else:
-            answer = await _answer(kernel, cpu, space, request)
+    """What mprotect owes; one for all areas of a call: they are flushed together."""
+
+    async def before(self, request: CallRequest | None) -> None:
+        """Take the step up to the next request; what follows on `Populate` has no lock."""
+        engine, space = self.kernel.engine, self.space
+        if not engine.wants_step() or isinstance(request, Populate):
+            return
+        ctx_id = space.mm.ctx_id
+        own = ((areas(ctx_id), self.mode), (rss(ctx_id), Mode.READ))
+        label = Label("change areas" if self.mode is Mode.WRITE else "read areas", own)
+        if isinstance(request, RmapRequest):
+            label = rmap_label(self.kernel, space, request, label)
+        elif isinstance(request, Label):
+            label = Label(request.text, (*request.touches, *own))
+        await engine.step(label)
+
+    async def answer(self, request: CallRequest) -> int | None:
+        """Do what is asked for; return the answer."""
+        kernel, cpu, space = self.kernel, self.cpu, self.space
+        match request:
+            case Label():  # A part of the step that follows.
+                pass
+            case AreaSearched(address=address, length=length, flags=flags):
+                if kernel.probe.on:
+                    kernel.probe.emit(VmUnmappedArea(address=address, length=length, flags=flags))
+            case UnmapRegion():
+                if request.may_downgrade:
+                    await space.mmap_lock.downgrade()
+                await unmap_region(kernel, cpu, space, request)
+            case EvictMapping(mapping=mapping):
+                inode = kernel.file_system.inode_of(mapping)
+                await truncate_inode_pages(kernel, cpu, inode, 0, None)
+                kernel.file_system.forget(mapping)
+            case ChangeProtection():
+                await self._change_protection(request)
+            case MovePageTables(old_address=old, new_address=new, length=length):
+                steps = move_page_tables(
+                    space.mm, kernel.rules, old_address=old, new_address=new, length=length
+                )
+                return int(await perform_page_work(kernel, cpu, space, steps))
+            case Populate():
+                return await self._populate(request)
+            case FaultInPages():
+                return await fault_in_pages(kernel, cpu, space, request)
+            case _ if isinstance(request, RmapRequest):
+                await answer_rmap(kernel, space, request)
+            case _:
+                return await _answer_advice(kernel, cpu, space, request)
+        return None
+
+    async def _change_protection(self, request: ChangeProtection) -> None:
+        kernel, space = self.kernel, self.space
+        start, end = request.start, request.end
+        if self.gather is None:
+            self.gather = await tlb_gather_mmu(kernel, space.mm, start=start, end=end)
+        change = partial(change_pte_range, space.mm, kernel.shared_pages, request.vma)
+        await gather_changes(
+            kernel,
+            space,
+            self.gather,
+            start=start,
+            end=end,
+            text="change protection",
+            change=change,
+        )
+
+    async def _populate(self, request: Populate) -> int:
+        """Make pages present without the lock that the call had (mm_populate)."""
+        kernel, space = self.kernel, self.space
+        await space.mmap_lock.leave(None)
+        if not request.length:
+            return 0
+        steps = mm_populate(
+            space.mm,
+            start=request.start,
+            length=request.length,
+            ignores_errors=request.ignores_errors,
+        )
+        async with space.mmap_lock.read():
+            return await _perform(kernel, self.cpu, space, steps, mode=Mode.READ)
 
 
-async def _answer(kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object) -> int | None:
+async def _answer_advice(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, request: AdviceRequest
+) -> int | None:
+    """Do what madvise, mlock and msync want of pages."""
     match request:
-        case AreaSearched(address=address, length=length, flags=flags):
-            if kernel.probe.on:
-                kernel.probe.emit(VmUnmappedArea(address=address, length=length, flags=flags))
-        case UnmapRegion():
-            if request.may_downgrade:
-                await space.mmap_lock.downgrade()
-            await unmap_region(kernel, cpu, space, request)
-        case EvictMapping(mapping=mapping):
-            await truncate_inode_pages(kernel, cpu, kernel.file_system.inode_of(mapping), 0, None)
-            kernel.file_system.forget(mapping)
         case madvise.LazyFree() | madvise.Deactivate():
             await age_pages(kernel, cpu, space, request)
         case madvise.SwapIn():
@@ -200,13 +213,6 @@ async def _answer(kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object
             await read_ahead(kernel, cpu, space, request)
         case LockPages():
             await mlock_vma_pages_range(kernel, cpu, space, request)
-        case MovePageTables(old_address=old, new_address=new, length=length):
-            steps = move_page_tables(
-                space.mm, kernel.rules, old_address=old, new_address=new, length=length
-            )
-            return int(await perform_page_work(kernel, cpu, space, steps))
-        case FaultInPages():
-            return await fault_in_pages(kernel, cpu, space, request)
         case madvise.CollapseHugePages():
             return await collapse_huge_pages(kernel, cpu, space, request)
         case madvise.ZapRange(vma=vma, start=start, end=end):
@@ -215,12 +221,8 @@ async def _answer(kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object
             return await _work_on_file(kernel, cpu, space, request)
         case LockForReading():
             await space.mmap_lock.acquire_read()
-        case Label():
-            pass
-        case _ if isinstance(request, RmapRequest):
-            await answer_rmap(kernel, space, request)
         case _:
-            raise AssertionError(f"{request} has no answer: supported.py refuses what needs it")
+            assert_never(request)
     return None
 
 

@@ -10,18 +10,22 @@ clear. Simplified: who frees tables by RCU waits for the grace period itself, in
 them to a callback.
 """
 
+from functools import partial
+from typing import assert_never
+
 import numpy as np
 
 from mmactors.actors.alloc.lru_add_drain import lru_add_drain
 from mmactors.actors.alloc.page_alloc import alloc_pages, free_page_list, free_pages
 from mmactors.actors.alloc.page_table import page_table_dtor
 from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.state.perform import perform
 from mmactors.actors.tlb.tlb import flush_tlb_mm_range
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.ipi import call_on
 from mmactors.label import Label, Mode, page, tlb_flush_pending
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.entries.mmu_gather import BatchSteps, MmuGather, Words
+from mmactors.mm.entries.mmu_gather import AllocBatch, MmuGather, Words
 from mmactors.mm.entries.zap import release_pages
 from mmactors.mm.page_alloc.gfp import GFP_NOWAIT
 from mmactors.mm.page_table.page_table import FreedTable
@@ -80,7 +84,7 @@ async def tlb_flush_mmu_tlbonly(kernel: Kernel, cpu: Cpu, gather: MmuGather) -> 
 
 async def tlb_remove_pages(kernel: Kernel, cpu: Cpu, gather: MmuGather, pfns: Words) -> bool:
     """Let pages wait for the flush; return whether it has to come before more can wait."""
-    return await _perform(kernel, cpu, gather.add_pages(pfns))
+    return await perform(gather.add_pages(pfns), partial(_answer, kernel, cpu))
 
 
 async def free_table_tlb(kernel: Kernel, cpu: Cpu, gather: MmuGather, table: FreedTable) -> None:
@@ -148,15 +152,12 @@ async def _release_pages(kernel: Kernel, cpu: Cpu, pfns: Words) -> None:
         await free_page_list(kernel, cpu, unused[::-1].tolist())
 
 
-async def _perform(kernel: Kernel, cpu: Cpu, steps: BatchSteps) -> bool:
-    answer: int | None = None
-    while True:
-        try:
-            steps.send(answer)
-        except StopIteration as done:
-            result: bool = done.value
-            return result
-        answer = await _alloc_nowait(kernel, cpu)
+async def _answer(kernel: Kernel, cpu: Cpu, request: AllocBatch) -> int | None:
+    match request:
+        case AllocBatch():
+            return await _alloc_nowait(kernel, cpu)
+        case _:
+            assert_never(request)
 
 
 async def _alloc_nowait(kernel: Kernel, cpu: Cpu) -> int | None:

@@ -9,19 +9,20 @@ import errno
 from typing import Final
 
 from mmactors.actors.alloc.lru_add_drain import free_released, lru_add_drain
-from mmactors.actors.alloc.page_alloc import alloc_page_at_once, alloc_pages, free_pages
+from mmactors.actors.alloc.page_alloc import alloc_page_at_once
 from mmactors.actors.fault.page_work import perform_page_work
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
 from mmactors.events import PageFaultUser
-from mmactors.label import Label, Mode, areas, page, pte, rss
+from mmactors.label import Label, Mode, areas
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.fault.fault import (
     VM_FAULT_ERROR,
     VM_FAULT_OOM,
     VM_FAULT_RETRY,
+    do_anonymous_page,
     map_anonymous_page,
 )
 from mmactors.mm.fault.gup import FOLL_TOUCH, FOLL_WRITE, follow_page_pte
@@ -70,7 +71,7 @@ async def handle_page_fault(
         clear_page_ns = costs.clear_page_ns
         pfn = alloc_page_at_once(kernel, cpu, ALLOC_ZEROED.gfp, then_ns=clear_page_ns)
         if pfn is None or not _map_at_once(kernel, cpu, mm, address, *untouched, pfn):
-            signal = await _map_untouched(kernel, cpu, mm, address, *untouched, pfn)
+            signal = await _map_untouched(kernel, cpu, space, address, *untouched, pfn)
         if kernel.lru[cpu.index].released:
             await free_released(kernel, cpu, kernel.lru[cpu.index])
     else:
@@ -104,7 +105,7 @@ def _map_at_once(
     """
     engine = kernel.engine
     clear_page_ns = kernel.costs.clear_page_ns
-    if not kernel.pte_lockptr(index).hold_no_time(cpu.clock.now + clear_page_ns):
+    if not kernel.ptls.pte_lockptr(index).hold_no_time(cpu.clock.now + clear_page_ns):
         return False
     context = kernel.fault_context(cpu)
     begin_fault(context, mm)
@@ -118,33 +119,23 @@ def _map_at_once(
 async def _map_untouched(
     kernel: Kernel,
     cpu: Cpu,
-    mm: MmStruct,
+    space: AddressSpace,
     address: int,
     vma: Vma,
     index: int,
     pfn: int | None,
 ) -> FaultSignal | None:
-    """Do the same and wait where need be; `pfn`: the page, if it is there already."""
-    engine = kernel.engine
+    """Do the same by the generator, and wait where need be; `pfn`: its page, if it is there."""
     context = kernel.fault_context(cpu)
-    begin_fault(context, mm)
-    if pfn is None:
-        pfn = await alloc_pages(kernel, cpu, 0, ALLOC_ZEROED.gfp)
-    if pfn is None:
+    begin_fault(context, space.mm)
+    steps = do_anonymous_page(context, space.mm, vma, address, index, is_write=True)
+    if pfn is not None:
+        request = next(steps)
+        assert request is ALLOC_ZEROED, f"the page is there, but {request} comes first"
+        await kernel.engine.spend(kernel.costs.clear_page_ns)
+    if await perform_page_work(kernel, cpu, space, steps, answer=pfn) & VM_FAULT_OOM:
         return FaultSignal(number=SIGKILL, code=0, address=address)
-    if not engine.spend_nowait(kernel.costs.clear_page_ns):
-        await engine.spend(kernel.costs.clear_page_ns)
-    ptl = kernel.pte_lockptr(index)
-    if not ptl.acquire_nowait():
-        await ptl.acquire()
-    if engine.wants_step():
-        touches = ((pte(index), Mode.WRITE), (page(pfn), Mode.WRITE), (rss(mm.ctx_id), Mode.ADD))
-        await kernel.engine.step(Label("map a page", touches))
-    if not map_anonymous_page(context, mm, vma, address, index, pfn):
-        await free_pages(kernel, cpu, pfn, 0)
     context.task.min_flt += 1
-    if not ptl.release_nowait():
-        await ptl.release()
     return None
 
 

@@ -8,7 +8,7 @@ Left out: locks of their own for tables of higher levels (split PMD locks).
 """
 
 from collections.abc import Generator
-from typing import Any, Final
+from typing import Final, TypeVar, assert_never
 
 from attrs import define, field
 
@@ -19,20 +19,20 @@ from mmactors.actors.file.readahead import read_pages
 from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
-from mmactors.actors.state.page_lock import lock_page, trylock_page, unlock_page
 from mmactors.actors.tlb.tlb import TlbBatch, flush_tlb_page, flush_tlb_range, read_cpumask
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.lock_observer import SINGLE_DEPTH_NESTING
 from mmactors.engine.lock.spinlock import Spinlock
 from mmactors.label import Label
 from mmactors.mm.area.vma_adjust import RmapRequest
-from mmactors.mm.entries.copy_page_range import EntriesCopied, PageCopied
-from mmactors.mm.entries.move_page_tables import EntriesMoved, FlushRange
+from mmactors.mm.entries.copy_page_range import CopyRequest, EntriesCopied, PageCopied
+from mmactors.mm.entries.move_page_tables import EntriesMoved, FlushRange, MoveRequest
 from mmactors.mm.fault.fault import ReadPages
-from mmactors.mm.fault.handle_mm_fault import Downgrade, LockForWriting
+from mmactors.mm.fault.handle_mm_fault import Downgrade, LockForWriting, UserFaultRequest
+from mmactors.mm.migrate.migrate_device import MigrateRequest
 from mmactors.mm.page_alloc.gfp import GFP_ZERO
 from mmactors.mm.page_table.page_table import AllocTable, FreeTable, LockTables, UnlockTables
-from mmactors.mm.reclaim.lazyfree import DeferFlush, FlushDeferred
+from mmactors.mm.reclaim.lazyfree import DeferFlush, FlushDeferred, ReclaimRequest
 from mmactors.mm.request import (
     AllocPage,
     FlushPage,
@@ -45,6 +45,26 @@ from mmactors.mm.request import (
     UnlockPtes,
 )
 from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+
+PageRequest = UserFaultRequest | MoveRequest | CopyRequest | MigrateRequest | ReclaimRequest
+"""What mechanisms ask for that work on pages and tables."""
+SeldomRequest = (
+    TryLockPage
+    | UnlockPage
+    | LockPage
+    | ReadPages
+    | FlushPage
+    | FlushRange
+    | EntriesCopied
+    | PageCopied
+    | EntriesMoved
+    | LockTables
+    | UnlockTables
+    | LruAddDrain
+    | LockForWriting
+    | Downgrade
+)
+T = TypeVar("T")
 
 _PTES_SHIFT: Final = PAGE_SHIFT - 3
 """A table of 512 words is a page."""
@@ -61,13 +81,18 @@ class _Held:
 
 
 async def perform_page_work(
-    kernel: Kernel, cpu: Cpu, space: AddressSpace, steps: Generator[Any, int | None, Any]
-) -> Any:
+    kernel: Kernel,
+    cpu: Cpu,
+    space: AddressSpace,
+    steps: Generator[PageRequest, int | None, T],
+    *,
+    answer: int | None = None,
+) -> T:
     """Drive a mechanism to its end on `cpu`; return its result. `space` is whose tables it adds.
 
-    Pages whose last reference a batch held are freed before the mechanism goes on.
+    `answer` is for what it has asked for already; None: nothing yet. Pages whose last reference a
+    batch held are freed before the mechanism goes on.
     """
-    answer: int | None = None
     lru = kernel.lru[cpu.index]
     released = lru.released
     held: _Held | None = None
@@ -83,26 +108,26 @@ async def perform_page_work(
                 await space.page_table_lock.release()
             if kernel.checks is not None:
                 kernel.checks.revoke_completed(space.mm)
-            return done.value
+            result: T = done.value
+            return result
         if released:
             await free_released(kernel, cpu, lru)
-        kind = type(request)
         answer = None
         if held is not None:
             answer = await _answer(kernel, cpu, space, request, held)
-        elif kind is LockPtes and request.second is None:
+        elif isinstance(request, LockPtes) and request.second is None:
             # One lock, as nearly every fault takes it: without more than it needs.
-            ptl = kernel.pte_lockptr(request.index)
+            ptl = kernel.ptls.pte_lockptr(request.index)
             if not ptl.acquire_nowait():
                 await ptl.acquire()
-        elif kind is UnlockPtes:
+        elif isinstance(request, UnlockPtes):
             assert ptl is not None, "a table's lock is held"
             if not ptl.release_nowait():
                 await ptl.release()
             ptl = None
-        elif kind is AllocPage:
+        elif isinstance(request, AllocPage):
             answer = await _alloc_page(kernel, cpu, request)
-        elif kind is Label:
+        elif isinstance(request, Label):
             await kernel.engine.step(request)
         else:
             held = _Held([] if ptl is None else [ptl])
@@ -121,7 +146,7 @@ async def _alloc_page(kernel: Kernel, cpu: Cpu, request: AllocPage) -> int | Non
 
 
 async def _answer(
-    kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object, held: _Held
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, request: PageRequest, held: _Held
 ) -> int | None:
     """Do what is asked for; return the answer."""
     if held.tables and not isinstance(request, Label):
@@ -156,23 +181,23 @@ async def _answer(
             return pfn
         case FreeTable(pfn=freed, level=level):
             await free_table(kernel, cpu, freed, level)
-        case _ if isinstance(request, RmapRequest):
+        case _:
+            if not isinstance(request, RmapRequest):
+                return await _answer_seldom(kernel, cpu, space, request)
             await answer_rmap(kernel, space, request)
             if kernel.engine.wants_step():
-                await kernel.engine.step(rmap_label(space, request))
-        case _:
-            return await _answer_seldom(kernel, cpu, space, request)
+                await kernel.engine.step(rmap_label(kernel, space, request))
     return None
 
 
 async def _answer_seldom(
-    kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, request: SeldomRequest
 ) -> int | None:
     match request:
         case TryLockPage(pfn=pfn):
-            return await trylock_page(kernel, pfn)
+            return await kernel.page_locks.trylock(pfn)
         case UnlockPage(pfn=pfn):
-            await unlock_page(kernel, pfn)
+            await kernel.page_locks.unlock(pfn)
         case FlushPage(address=address):
             if kernel.checks is not None:
                 kernel.checks.revoke(
@@ -206,22 +231,20 @@ async def _answer_seldom(
         case Downgrade():
             await space.mmap_lock.downgrade()
         case LockPage(pfn=pfn):
-            await lock_page(kernel, pfn)
-        case UnlockPage(pfn=pfn):
-            await unlock_page(kernel, pfn)
+            await kernel.page_locks.lock(pfn)
         case ReadPages():
             return await read_pages(kernel, cpu, space, request)
         case _:
-            raise AssertionError(f"{request} has no answer")
+            assert_never(request)
     return None
 
 
 async def _lock_ptes(kernel: Kernel, request: LockPtes, held: _Held) -> None:
     assert not held.ptes, "the lock of a table is held already"
-    ptl = kernel.pte_lockptr(request.index)
+    ptl = kernel.ptls.pte_lockptr(request.index)
     await ptl.acquire()
     held.ptes.append(ptl)
     if request.second is not None and request.second >> _PTES_SHIFT != request.index >> _PTES_SHIFT:
-        second = kernel.pte_lockptr(request.second)
+        second = kernel.ptls.pte_lockptr(request.second)
         await second.acquire(SINGLE_DEPTH_NESTING)
         held.ptes.append(second)

@@ -1,0 +1,4 @@
+"""A file's pages: finding, reading, truncating, writing back.
+
+May import state/, alloc/, tlb/, rmap/, entries/.
+"""

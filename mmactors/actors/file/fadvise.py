@@ -11,8 +11,7 @@ from mmactors.actors.file.truncate import invalidate_mapping_pages
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
 from mmactors.label import FILE_RA, Label, Mode
-from mmactors.mm.area.mapped_file import MappedFile
-from mmactors.mm.page_cache.readahead import RA_PAGES
+from mmactors.mm.area.mapped_file import RA_PAGES, MappedFile
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 _INDEX_END: Final = 1 << (64 - PAGE_SHIFT)

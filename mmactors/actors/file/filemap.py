@@ -12,7 +12,6 @@ from mmactors.actors.alloc.page_alloc import (
 )
 from mmactors.actors.state.inode import Inode
 from mmactors.actors.state.kernel import Kernel
-from mmactors.actors.state.page_lock import lock_page, unlock_page
 from mmactors.arch.page import PG_READAHEAD
 from mmactors.engine.cpu import Cpu
 from mmactors.label import Label, Mode, page
@@ -49,10 +48,10 @@ async def find_lock_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> 
         pfn = await find_get_page(kernel, cpu, inode, index)
         if pfn is None:
             return None
-        await lock_page(kernel, pfn)
+        await kernel.page_locks.lock(pfn)
         if await is_cached(kernel, inode, index, pfn):
             return pfn
-        await unlock_page(kernel, pfn)
+        await kernel.page_locks.unlock(pfn)
         await put_and_free_page(kernel, cpu, pfn)
 
 

@@ -15,7 +15,6 @@ from mmactors.actors.rmap.rmap import areas_of, place_of
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.inode import Inode
 from mmactors.actors.state.kernel import Kernel
-from mmactors.actors.state.page_lock import unlock_page
 from mmactors.arch.pte import PRESENT, SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
 from mmactors.label import PAGE_TABLES, PAGES, Label, Mode, page, page_cache
@@ -136,7 +135,7 @@ async def truncate_inode_pages(
             await lru_add_drain(kernel, cpu)  # __pagevec_release
             is_drained = True
         await put_and_free_page(kernel, cpu, pfn)
-        await unlock_page(kernel, pfn)
+        await kernel.page_locks.unlock(pfn)
         await put_and_free_page(kernel, cpu, pfn)
     for index in [stored for stored in inode.stored if stored >= first]:
         if end is None or index < end:
@@ -173,7 +172,7 @@ async def invalidate_mapping_pages(
             lru.deactivate_file_page(pfn)
             if lru.released:
                 await free_released(kernel, cpu, lru)
-        await unlock_page(kernel, pfn)
+        await kernel.page_locks.unlock(pfn)
         if not is_drained:
             await lru_add_drain(kernel, cpu)  # __pagevec_release
             is_drained = True

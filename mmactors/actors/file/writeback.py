@@ -14,7 +14,6 @@ from mmactors.actors.rmap.rmap import areas_of, place_of
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.inode import Inode
 from mmactors.actors.state.kernel import Kernel
-from mmactors.actors.state.page_lock import unlock_page
 from mmactors.actors.tlb.tlb import flush_tlb_page
 from mmactors.arch.page import PG_DIRTY
 from mmactors.arch.pte import DIRTY, PRESENT, RW, pte_pfn
@@ -51,7 +50,7 @@ async def vfs_fsync_range(
         if kernel.shared_pages.flags_view[pfn] & PG_DIRTY:
             await _write_page(kernel, cpu, inode, index, pfn)
             is_written = True
-        await unlock_page(kernel, pfn)
+        await kernel.page_locks.unlock(pfn)
         await put_and_free_page(kernel, cpu, pfn)
     if is_written:
         await lru_add_drain(kernel, cpu)  # __pagevec_release

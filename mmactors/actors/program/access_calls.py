@@ -19,9 +19,7 @@ from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.trace import SIZE_MASK, SIZE_SHIFT, STORE, Trace
 from mmactors.errors import Place, Problem, UserError
 from mmactors.events import SysExit
-from mmactors.mm.area import mman
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.unmapped_area import AreaSearched
 from mmactors.mm.area.vm_flags import (
     VM_EXEC,
     VM_MAYEXEC,
@@ -31,10 +29,12 @@ from mmactors.mm.area.vm_flags import (
     VM_WRITE,
 )
 from mmactors.mm.area.vma import Vma
+from mmactors.mm.syscall import mman
 from mmactors.mm.syscall.mmap import ksys_mmap
+from mmactors.mm.syscall.unmapped_area import AreaSearched
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
-from mmactors.workload.generator import generate, must_suit
 from mmactors.workload.operation import all as op
+from mmactors.workload.operation.generator import generate, must_suit
 from mmactors.workload.operation.grammar import OperationError
 from mmactors.workload.touch import page_trace, touch_trace
 from mmactors.workload.trace.file import open_trace

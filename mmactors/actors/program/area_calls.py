@@ -18,9 +18,9 @@ from mmactors.actors.rmap.page_idle import mark_idle
 from mmactors.actors.state.kernel import Kernel
 from mmactors.events import SysExit
 from mmactors.label import PAGE_CACHE, PAGE_TABLES, Label, Mode
-from mmactors.mm.area import mman
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vm_flags import page_align
+from mmactors.mm.syscall import mman
 from mmactors.mm.syscall.brk import do_brk
 from mmactors.mm.syscall.madvise import do_madvise, needs_write_lock
 from mmactors.mm.syscall.mincore import do_mincore

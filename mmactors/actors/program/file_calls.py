@@ -21,7 +21,6 @@ from mmactors.actors.program.thread import UserThread
 from mmactors.actors.program.uaccess import copy_from_user_atomic, fault_in_readable
 from mmactors.actors.state.inode import Inode
 from mmactors.actors.state.kernel import Kernel
-from mmactors.actors.state.page_lock import unlock_page
 from mmactors.arch.page import PG_DIRTY
 from mmactors.engine.cpu import Cpu
 from mmactors.events import SysExit
@@ -167,7 +166,7 @@ class FileCalls:
             pfn = await find_or_create_page(kernel, cpu, inode, index)
             if pfn is None:
                 return False
-            await unlock_page(kernel, pfn)
+            await kernel.page_locks.unlock(pfn)
         if is_used:
             await mark_page_accessed(kernel, cpu, pfn)
         if kernel.engine.wants_step():
@@ -217,7 +216,7 @@ class FileCalls:
                 await mark_page_accessed(self.kernel, thread.cpu, pfn)  # SGP_WRITE
             if is_copied:
                 await self._write_end(inode, pfn, page_end)
-            await unlock_page(self.kernel, pfn)
+            await self.kernel.page_locks.unlock(pfn)
             await put_and_free_page(self.kernel, thread.cpu, pfn)
             if is_copied:
                 if source is not None:

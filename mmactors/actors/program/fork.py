@@ -15,13 +15,14 @@ from mmactors.actors.program.thread import UserThread
 from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.state.perform import perform
 from mmactors.actors.tlb.tlb import flush_tlb_mm
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.lock_observer import SINGLE_DEPTH_NESTING
 from mmactors.label import Label, Mode, areas, rss
-from mmactors.mm.area.fork import CopyPageRange, dup_mmap
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.entries.copy_page_range import copy_page_range, is_cow_mapping
+from mmactors.mm.syscall.fork import CopyPageRange, ForkRequest, dup_mmap
 
 _ENOMEM = -errno.ENOMEM
 
@@ -50,8 +51,15 @@ async def fork(thread: UserThread, name: str) -> int:
         return error
     child = process.new_child(files)
     child.adopt(space)
-    child.leader = UserThread(process=child, name=name, cpu=cpu, program=(), is_leader=False)
-    kernel.processes.append(child)
+    child.leader = UserThread(
+        process=child,
+        interpreter=thread.interpreter,
+        name=name,
+        cpu=cpu,
+        program=(),
+        is_leader=False,
+    )
+    process.table.processes.append(child)
     child.leader.start(cpu.clock.now)
     return child.pid
 
@@ -74,27 +82,23 @@ async def _copy(kernel: Kernel, cpu: Cpu, space: AddressSpace, parent: AddressSp
         (areas(old.ctx_id), Mode.WRITE),
         (rss(mm.ctx_id), Mode.READ),
     )
-    steps = dup_mmap(mm, old)
-    request: object = None
-    answer: int | None = None
-    while True:
+
+    async def before(request: ForkRequest | None) -> None:
         if engine.wants_step():
             label = Label("copy areas", touches)
             if isinstance(request, RmapRequest):
-                label = rmap_label(space, request, label)
+                label = rmap_label(kernel, space, request, label)
             await engine.step(label)
-        try:
-            request = steps.send(answer)
-        except StopIteration as done:
-            result: int = done.value
-            return result
-        answer = None
+
+    async def answer(request: ForkRequest) -> int | None:
         if isinstance(request, CopyPageRange):
             await engine.spend(kernel.costs.mmap_ns)
             is_done = await _copy_pages(kernel, cpu, space, parent, request)
-            answer = 0 if is_done else _ENOMEM
-        else:
-            await answer_rmap(kernel, space, request)
+            return 0 if is_done else _ENOMEM
+        await answer_rmap(kernel, space, request)
+        return None
+
+    return await perform(dup_mmap(mm, old), answer, before=before)
 
 
 async def _copy_pages(
@@ -115,7 +119,7 @@ async def _copy_pages(
     is_raised = is_cow and kernel.rules.fork_raises_write_protect_seq
     if is_raised:
         await parent.write_protect_seq.write_begin()
-    is_done: bool = await perform_page_work(kernel, cpu, space, copy)
+    is_done = await perform_page_work(kernel, cpu, space, copy)
     if is_raised:
         await parent.write_protect_seq.write_end()
     return is_done

@@ -15,7 +15,6 @@ from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
-from mmactors.actors.state.page_lock import lock_page, unlock_page
 from mmactors.arch.page import PG_DIRTY
 from mmactors.engine.cpu import Cpu
 from mmactors.events import SysExit
@@ -191,13 +190,13 @@ async def unpin_user_page_dirty(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
 
 async def _set_page_dirty_lock(kernel: Kernel, pfn: int) -> None:
     """Note under its lock that a page was written past all entries (set_page_dirty_lock)."""
-    await lock_page(kernel, pfn)
+    await kernel.page_locks.lock(pfn)
     if kernel.engine.wants_step():
         await kernel.engine.step(Label(f"set dirty {pfn:#x}", ((page(pfn), Mode.WRITE),)))
     kernel.shared_pages.flags_view[pfn] |= PG_DIRTY
     if kernel.checks is not None:
         kernel.checks.page_dirtied(pfn)
-    await unlock_page(kernel, pfn)
+    await kernel.page_locks.unlock(pfn)
 
 
 async def transfer(kernel: Kernel, page: Pinned, *, is_write: bool) -> None:

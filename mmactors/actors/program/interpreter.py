@@ -11,10 +11,11 @@ from mmactors.actors.program.file_calls import FileCalls, FileOperation
 from mmactors.actors.program.gup import GupCalls, GupOperation
 from mmactors.actors.program.kernel_calls import KernelOperation, perform_kernel
 from mmactors.actors.program.page_calls import PageCalls, PageOperation
+from mmactors.actors.program.process import Process, Thread
 from mmactors.actors.program.process_calls import perform_process_call
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel
-from mmactors.engine.cpu import WaitQueue
+from mmactors.engine.cpu import Cpu, WaitQueue
 from mmactors.engine.timer import Timer
 from mmactors.events import SysExit
 from mmactors.units import MS
@@ -128,6 +129,7 @@ class Interpreter:
     def _start_thread(self, thread: UserThread, name: str, cpu: int) -> None:
         UserThread(
             process=thread.process,
+            interpreter=self,
             name=name,
             cpu=self.kernel.cpus[cpu],
             program=(),
@@ -153,12 +155,12 @@ class Interpreter:
         await self._wait_for(thread, other)
         return other.result
 
-    async def _see_spinning(self, thread: UserThread, other: UserThread) -> None:
+    async def _see_spinning(self, thread: UserThread, other: Thread) -> None:
         """Look again and again, without sleeping, until `other` spins."""
         while other.is_busy and not other.is_spinning and not other.must_end:
             await self._compute(thread, _LOOK_NS)
 
-    async def _stop(self, thread: UserThread, other: UserThread | None) -> int:
+    async def _stop(self, thread: UserThread, other: Thread | None) -> int:
         """End a spin and wait until it has; ESRCH: nobody ever had the name."""
         if other is None:
             return -errno.ESRCH
@@ -168,7 +170,7 @@ class Interpreter:
             other.is_stopping = False
         return 0
 
-    async def _wait_for(self, thread: UserThread, other: UserThread) -> None:
+    async def _wait_for(self, thread: UserThread, other: Thread) -> None:
         await thread.wait_in(other.idle, lambda: not other.is_busy)
 
     async def _wait_for_all(self, thread: UserThread) -> None:
@@ -194,6 +196,11 @@ class Interpreter:
             thread.announce()
         if not meeting.is_over:
             meeting.arrived -= 1
+
+    async def close_process(self, cpu: Cpu, process: Process) -> None:
+        """Close the files of a process that ends, and let devices unpin its pages."""
+        await self.files.exit_files(cpu, process)
+        await self.gup.exit_devices(cpu, process)
 
     def wake_meetings(self, at_ns: int) -> None:
         """Let all who wait at a barrier look whether they have to end."""

@@ -7,11 +7,12 @@ arch/x86/mm/init_64.c, Linux 6.1).
 """
 
 from contextlib import nullcontext
-from typing import Final
+from typing import Final, assert_never
 
 from mmactors.actors.alloc.page_alloc import alloc_pages, free_pages
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.state.perform import perform
 from mmactors.arch.pte import PRESENT
 from mmactors.arch.trace import LOAD
 from mmactors.engine.cpu import Cpu
@@ -19,7 +20,10 @@ from mmactors.hw.hardware import REASON, STALE
 from mmactors.label import PAGE_TABLES, Label, Mode, tlb
 from mmactors.mm.entries.tlb_state import LOADED_MM_SWITCHING
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_ZERO
-from mmactors.mm.page_table.page_table import AllocTable, FreeTable
+from mmactors.mm.page_table.page_table import (
+    AllocTable,
+    FreeTable,
+)
 from mmactors.mm.vmalloc.kernel_mapping import VMALLOC_START, pgd_index, set_kernel_pte, sync_pgd
 from mmactors.units import PAGE_SIZE
 from mmactors.workload.operation import all as op
@@ -99,21 +103,25 @@ async def sync_global_pgds(kernel: Kernel, cpu: Cpu, address: int) -> None:
 
 async def _alloc_kernel_tables(kernel: Kernel, cpu: Cpu, address: int) -> int | None:
     """Add the kernel tables missing above an address; return the index of its PTE."""
-    steps = kernel.init_mm.page_table.alloc(address)
-    answer: int | None = None
-    while True:
-        async with kernel.init_mm_lock:
-            await kernel.engine.step(_WRITE_TABLES)
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                index: int | None = done.value
-                return index
-        answer = None
+    lock = kernel.init_mm_lock
+
+    async def before(_request: AllocTable | FreeTable | Label | None) -> None:
+        await lock.acquire()
+        await kernel.engine.step(_WRITE_TABLES)
+
+    async def answer(request: AllocTable | FreeTable | Label) -> int | None:
+        await lock.release()
         match request:
             case AllocTable():  # The kernel's own tables are in no counter.
-                answer = await alloc_pages(kernel, cpu, 0, GFP_KERNEL | GFP_ZERO)
+                return await alloc_pages(kernel, cpu, 0, GFP_KERNEL | GFP_ZERO)
             case FreeTable(pfn=pfn):
                 await free_pages(kernel, cpu, pfn, 0)
             case Label():
                 await kernel.engine.step(request)
+            case _:
+                assert_never(request)
+        return None
+
+    index = await perform(kernel.init_mm.page_table.alloc(address), answer, before=before)
+    await lock.release()
+    return index

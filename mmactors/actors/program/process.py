@@ -1,34 +1,32 @@
 """Processes: what their threads share, and their end."""
 
+from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from attrs import define, field
 
 from mmactors.actors.call.mmap import mmput
-from mmactors.actors.program.family import Family
 from mmactors.actors.program.files_struct import FilesStruct
 from mmactors.actors.program.loader import ProgramImage, load_program
 from mmactors.actors.program.pinned import Pinned
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.tlb.switch import Switcher
 from mmactors.actors.tlb.switch_mm import GuardedFlushing
-from mmactors.engine.cpu import WaitQueue
+from mmactors.engine.actor import Actor
+from mmactors.engine.cpu import Cpu, WaitQueue
 from mmactors.engine.guard import GuardedElement
 from mmactors.events import SchedProcessExit
 from mmactors.label import RSS, Label, Mode, rss
-from mmactors.mm.area.exec import begin_program
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.pkeys import Pkeys
 from mmactors.mm.area.task import Task
 from mmactors.mm.area.vm_flags import page_align
+from mmactors.mm.fault.handle_mm_fault import FaultSignal
 from mmactors.mm.page_table.page_table import PageTable
+from mmactors.mm.syscall.exec import begin_program
 from mmactors.workload.operation.all import By, Operation
-
-if TYPE_CHECKING:
-    from mmactors.actors.program.interpreter import Interpreter
-    from mmactors.actors.program.thread import UserThread
-    from mmactors.actors.tlb.switch import Switcher
 
 
 @define(eq=False)
@@ -50,31 +48,120 @@ class ProgramWatcher(Protocol):
         ...
 
 
+class Thread(Protocol):
+    """A thread as its process and other threads see it (`UserThread`)."""
+
+    process: "Process"
+    name: str
+    cpu: Cpu
+    actor: Actor
+    task: Task
+    program: tuple[Operation, ...]
+    is_leader: bool
+    next_operation: int
+    inbox: deque[Operation]
+    """What it is still to do."""
+    work: WaitQueue
+    """Where it sleeps when its inbox is empty."""
+    idle: WaitQueue
+    """Where others sleep until it has done its operations."""
+    is_busy: bool
+    is_spinning: bool
+    is_stopping: bool
+    result: int
+    """What came of the last operation that it was told to do."""
+
+    @property
+    def must_end(self) -> bool:
+        """Whether it has nothing more to do in user mode."""
+
+    def start(self, at_ns: int) -> None:
+        """Let it run on its CPU."""
+
+    def resume(self, at_ns: int) -> None:
+        """Let an actor do what it has left to do."""
+
+    def end(self, at_ns: int) -> None:
+        """Let it end at its next return to user mode, awake or asleep."""
+
+    def receive_signal(self, signal: FaultSignal) -> None:
+        """Take a signal."""
+
+
+class Closing(Protocol):
+    """What ends with a process besides its memory, and who has to hear of it (`Interpreter`)."""
+
+    def wake_meetings(self, at_ns: int) -> None:
+        """Let all who wait at a barrier look whether they have to end."""
+
+    async def close_process(self, cpu: Cpu, process: "Process") -> None:
+        """Close its files, and let devices unpin its pages."""
+
+
+@define(eq=False)
+class Family:
+    """A program's processes: the one that runs the list, and the children that it forks.
+
+    Names of ranges, threads and children are one set for all of them, as in the recordings'
+    interpreter: a name stands for an address, whichever process it is used in.
+    """
+
+    root: "Process"
+    """Runs the list."""
+    names: dict[str, tuple[int, int]] = field(factory=dict)
+    """Names of ranges: (address, bytes)."""
+    members: dict[str, Thread] = field(factory=dict)
+    """Threads, and the first threads of children, by name; the root's is FIRST_PROCESS."""
+    children: "list[Process]" = field(factory=list)
+    """All that were ever forked."""
+    _nr_started: dict[str, int] = field(factory=dict)
+    """By name: how many threads and children had it."""
+
+    def enter(self, name: str, thread: Thread) -> str:
+        """Let `name` mean a new thread from now on; return a name that none had before."""
+        self.members[name] = thread
+        number = self._nr_started[name] = self._nr_started.get(name, 0) + 1
+        return name if number == 1 else f"{name}#{number}"
+
+
+@define(eq=False)
+class ProcessTable:
+    """All processes of a machine."""
+
+    processes: "list[Process]" = field(factory=list)
+    """All that ever were, those that ended too, in the order in which they began."""
+
+    def new_pid(self) -> int:
+        """Return the number of the process that begins next."""
+        return self.processes[-1].pid + 1 if self.processes else 1
+
+
 @define(eq=False, kw_only=True)
 class Process:
     """One process (struct task_struct of its leader, struct signal_struct)."""
 
     kernel: Kernel
+    table: ProcessTable
     pid: int
     comm: str
-    interpreter: "Interpreter"
-    switcher: "Switcher"
+    closing: Closing
+    switcher: Switcher
     before_exit: "Callable[[Process], None]"
     """Called when the last thread has ended and the address space still stands."""
-    watcher: "ProgramWatcher | None" = field(default=None, init=False)
+    watcher: ProgramWatcher | None = field(default=None, init=False)
     """Looks at what the leader does; None: nobody."""
     image: ProgramImage | None = field(default=None, init=False)
     """What its address space begins with; None: a stack and a place for the heap."""
     parent: "Process | None" = None
     family: Family = field(init=False)
-    leader: "UserThread" = field(init=False)
+    leader: Thread = field(init=False)
     """Runs the program, or what a child is told; when it ends, all threads do."""
     space: AddressSpace | None = field(default=None, init=False)
     """None before the first thread runs and after the last has ended."""
     files: FilesStruct = field(factory=FilesStruct, init=False)
     devices: dict[str, list[Pinned]] = field(factory=dict, init=False)
     """By name: the pages that a device has pinned."""
-    threads: "dict[str, UserThread]" = field(factory=dict, init=False)
+    threads: dict[str, Thread] = field(factory=dict, init=False)
     """By their names in the program; the leader is FIRST_PROCESS."""
     gone: WaitQueue = field(init=False)
     """Where others sleep until the address space has been given back."""
@@ -119,9 +206,10 @@ class Process:
         """Return a process with these files that has no address space and no thread yet."""
         child = Process(
             kernel=self.kernel,
-            pid=self.kernel.processes[-1].pid + 1,
+            table=self.table,
+            pid=self.table.new_pid(),
             comm=self.comm,
-            interpreter=self.interpreter,
+            closing=self.closing,
             switcher=self.switcher,
             before_exit=self.before_exit,
             parent=self,
@@ -167,7 +255,7 @@ class Process:
             rss: Any = GuardedElement(mm.rss, RSS, mm.ctx_id, guard)
             mm.rss = rss
             mm.flushing = GuardedFlushing(mm.flushing, mm.ctx_id, guard)
-        return AddressSpace(kernel, mm)
+        return kernel.new_space(mm)
 
     def exit_group(self, at_ns: int) -> None:
         """Let all threads end: the leader has, or a fatal signal came."""
@@ -176,9 +264,9 @@ class Process:
         if self.parent is None:
             for child in self.family.children:
                 child.exit_group(at_ns)
-        self.interpreter.wake_meetings(at_ns)
+        self.closing.wake_meetings(at_ns)
 
-    def has_work_for(self, thread: "UserThread") -> bool:
+    def has_work_for(self, thread: Thread) -> bool:
         """Return whether the leader's program still gives `thread` something to do."""
         leader = self.family.root.leader
         return any(
@@ -206,7 +294,7 @@ class Process:
         """Faults with waiting for a disk, of all threads."""
         return sum(task.maj_flt for task in self.tasks)
 
-    async def end_thread(self, thread: "UserThread") -> None:
+    async def end_thread(self, thread: Thread) -> None:
         """Let a thread end; the last one gives the address space back (do_exit, exit_mm)."""
         cpu = thread.cpu
         task = thread.task
@@ -232,8 +320,7 @@ class Process:
         if self.kernel.checks is not None:
             self.kernel.checks.mm_exits(space.mm)
         await mmput(self.kernel, cpu, space)
-        await self.interpreter.files.exit_files(cpu, self)
-        await self.interpreter.gup.exit_devices(cpu, self)
+        await self.closing.close_process(cpu, self)
         self.space = None
         if self.kernel.probe.on:
             self.kernel.probe.emit(SchedProcessExit(comm=self.comm))

@@ -9,8 +9,8 @@ from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel
 from mmactors.events import SysExit
 from mmactors.mm.area.rlimit import with_rlimit
-from mmactors.mm.area.sysctl import VmSysctls, is_vm_sysctl, set_vm_sysctl
 from mmactors.mm.fault.handle_mm_fault import SIGKILL, FaultSignal
+from mmactors.mm.syscall.sysctl import VmSysctls, is_vm_sysctl, set_vm_sysctl
 from mmactors.workload.operation import all as op
 
 _SYSCTL: Final = "/proc/sys/vm/"

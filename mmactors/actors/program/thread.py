@@ -6,7 +6,7 @@ page fault, at the end of what the CPU may run ahead, or with the trace. A hit i
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from attrs import define, field
 
@@ -42,11 +42,19 @@ _FAULTS_BETWEEN_BREATHS: Final = 16
 """How often one trace faults before the clock on the wall is looked at."""
 
 
+class Performer(Protocol):
+    """Who does the operations of threads (`Interpreter`)."""
+
+    async def perform(self, thread: "UserThread", operation: Operation) -> int:
+        """Do one operation as `thread`; return what came of it."""
+
+
 @define(eq=False, kw_only=True)
 class UserThread:
     """One thread of a process."""
 
     process: Process
+    interpreter: Performer
     name: str
     cpu: Cpu
     task: Task = field(factory=Task, init=False)
@@ -143,11 +151,11 @@ class UserThread:
             self.next_operation += 1
             watcher = process.watcher
             if watcher is None:
-                await process.interpreter.perform(self, operation)
+                await self.interpreter.perform(self, operation)
             else:
                 given = watcher.before(nth, operation)
                 if given is not None:
-                    watcher.after(nth, await process.interpreter.perform(self, given))
+                    watcher.after(nth, await self.interpreter.perform(self, given))
         if not process.outlives_threads:
             process.exit_group(self.cpu.clock.now)
 
@@ -179,7 +187,7 @@ class UserThread:
         process = self.process
         while not self.must_end:
             if self.inbox:
-                self.result = await process.interpreter.perform(self, self.inbox.popleft())
+                self.result = await self.interpreter.perform(self, self.inbox.popleft())
             elif process.outlives_threads and not process.has_work_for(self):
                 break
             else:
@@ -267,11 +275,11 @@ class UserThread:
         self.accesses_done = 0
         while not self.must_end:
             if engine.is_exploring and row < len(trace):
-                row = await run_access(space, cpu, trace, row)
+                row = await run_access(kernel, space, cpu, trace, row)
             else:
                 budget_ns = max(min(engine.limit - clock.now, BATCH_NS), 1)
                 if kernel.checks is not None and kernel.checks.wants_accesses:
-                    row = await run_and_tell(space, cpu, trace, row, budget_ns)
+                    row = await run_and_tell(kernel, space, cpu, trace, row, budget_ns)
                 else:
                     row = hardware.run(cpu.index, trace, row, budget_ns, now_ns=clock.now)
             self.accesses_done = row

@@ -47,15 +47,15 @@ async def copy_from_user_atomic(thread: UserThread, address: int) -> bool:
     """Read a byte of a page with faults disabled; False: it is not there."""
     space = thread.process.space
     assert space is not None, f"{thread.name} has no address space"
-    kernel = space.kernel
+    kernel = thread.process.kernel
     cpu = thread.cpu
     trace = page_trace(address, _ONE_PAGE, LOAD)
     stop = kernel.hardware.stop
     while True:
         if kernel.engine.is_exploring:
-            await run_access(space, cpu, trace, 0)
+            await run_access(kernel, space, cpu, trace, 0)
         elif kernel.checks is not None and kernel.checks.wants_accesses:
-            await run_and_tell(space, cpu, trace, 0, NO_LIMIT_NS)
+            await run_and_tell(kernel, space, cpu, trace, 0, NO_LIMIT_NS)
         else:
             kernel.hardware.run(cpu.index, trace, 0, now_ns=cpu.clock.now)
         if stop[REASON] != STALE:

@@ -7,6 +7,7 @@ what else it touched.
 """
 
 from mmactors.actors.state.address_space import AddressSpace
+from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.pte import pte_pfn
 from mmactors.arch.trace import KIND_MASK, MODIFY, SIZE_MASK, SIZE_SHIFT, STORE, Trace
 from mmactors.engine.cpu import Cpu
@@ -24,9 +25,8 @@ from mmactors.label import PAGE_TABLES, Label, Mode, data, pte, tlb, value
 from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 
-async def run_access(space: AddressSpace, cpu: Cpu, trace: Trace, row: int) -> int:
+async def run_access(kernel: Kernel, space: AddressSpace, cpu: Cpu, trace: Trace, row: int) -> int:
     """Do the access at `row` in its turn; return the row to run next, see `Hardware.run`."""
-    kernel = space.kernel
     engine, hardware = kernel.engine, kernel.hardware
     address, size, is_store = _access_at(trace, row)
     starts = _page_starts(address, size)
@@ -65,10 +65,9 @@ async def run_access(space: AddressSpace, cpu: Cpu, trace: Trace, row: int) -> i
 
 
 async def run_and_tell(
-    space: AddressSpace, cpu: Cpu, trace: Trace, row: int, budget_ns: int
+    kernel: Kernel, space: AddressSpace, cpu: Cpu, trace: Trace, row: int, budget_ns: int
 ) -> int:
     """Do what `Hardware.run` does, and tell `kernel.checks` of each access."""
-    kernel = space.kernel
     hardware, checks = kernel.hardware, kernel.checks
     assert checks is not None, "somebody wants to be told"
     stop = hardware.stop

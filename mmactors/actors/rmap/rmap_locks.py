@@ -9,10 +9,12 @@ of a file by its inode; the areas of an address space.
 """
 
 from collections.abc import Generator
+from functools import partial
 from typing import assert_never
 
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.state.perform import perform
 from mmactors.engine.lock.rwsem import RwSem
 from mmactors.label import ANON_VMA, Label, Mode, anon_vma_tree, areas, i_mmap
 from mmactors.mm.area.anon_vma import (
@@ -63,13 +65,12 @@ async def perform_rmap(
     What it does before its first request is still part of the caller's step. `space` is the one
     whose areas it changes, None: it changes none.
     """
-    engine = kernel.engine
-    request = next(steps, None)
-    while request is not None:
-        await answer_rmap(kernel, space, request)
-        if engine.wants_step():
-            await engine.step(rmap_label(space, request))
-        request = next(steps, None)
+
+    async def before(request: RmapRequest | None) -> None:
+        if request is not None and kernel.engine.wants_step():
+            await kernel.engine.step(rmap_label(kernel, space, request))
+
+    await perform(steps, partial(answer_rmap, kernel, space), before=before)
 
 
 async def answer_rmap(kernel: Kernel, space: AddressSpace | None, request: RmapRequest) -> None:
@@ -105,7 +106,7 @@ async def answer_rmap(kernel: Kernel, space: AddressSpace | None, request: RmapR
 
 
 def rmap_label(
-    space: AddressSpace | None, request: RmapRequest, also: Label | None = None
+    kernel: Kernel, space: AddressSpace | None, request: RmapRequest, also: Label | None = None
 ) -> Label:
     """Return what a mechanism touches after `request` was answered, and what `also` says."""
     write = Mode.WRITE
@@ -126,7 +127,7 @@ def rmap_label(
         case LockMapping(mapping=mapping):
             text = "change i_mmap"
             assert space is not None, "only areas map files"
-            inode = space.kernel.file_system.inode_of(mapping)
+            inode = kernel.file_system.inode_of(mapping)
             touches += ((i_mmap(inode.number), write),)
         case UnlockAnonVma() | UnlockMapping() | UnlockPageTables():
             text = "go on"

@@ -13,7 +13,8 @@ from typing import Final
 
 from attrs import define, field
 
-from mmactors.actors.state.kernel import Kernel
+from mmactors.engine.baton import Engine
+from mmactors.engine.lock.lock_stat import LockStatistics
 from mmactors.engine.lock.rwsem import RwSem
 from mmactors.label import Label, Mode, cached_page, i_size, stored_page
 from mmactors.mm.area.mapped_file import MappedFile, Mapping
@@ -32,7 +33,8 @@ _FIRST_INODE: Final = 12
 class Inode:
     """struct inode and its struct address_space, with their locks."""
 
-    kernel: Kernel
+    engine: Engine
+    locks: LockStatistics
     mapping: Mapping
     number: int
     """Names the inode in labels; no other of the run has it."""
@@ -44,13 +46,10 @@ class Inode:
     """Indices of the pages that are on disk; others read as zeros."""
 
     def __attrs_post_init__(self) -> None:
-        kernel = self.kernel
-        number = self.number
-        self.i_rwsem = RwSem(
-            kernel.engine, kernel.locks.of(I_RWSEM_CLASS), name=f"i_rwsem[{number}]"
-        )
+        engine, locks, number = self.engine, self.locks, self.number
+        self.i_rwsem = RwSem(engine, locks.of(I_RWSEM_CLASS), name=f"i_rwsem[{number}]")
         self.i_mmap_rwsem = RwSem(
-            kernel.engine, kernel.locks.of(I_MMAP_RWSEM_CLASS), name=f"i_mmap_rwsem[{number}]"
+            engine, locks.of(I_MMAP_RWSEM_CLASS), name=f"i_mmap_rwsem[{number}]"
         )
 
     def size_label(self, text: str, mode: Mode) -> Label:
@@ -70,7 +69,8 @@ class Inode:
 class FileSystem:
     """All files of a machine, by path, and the inodes of everything that is mapped."""
 
-    kernel: Kernel
+    engine: Engine
+    locks: LockStatistics
     _by_path: dict[str, Inode] = field(factory=dict, init=False)
     _by_mapping: dict[Mapping, Inode] = field(factory=dict, init=False)
     _next_number: int = field(default=_FIRST_INODE, init=False)
@@ -104,7 +104,7 @@ class FileSystem:
     def add_inode(self, *, dev: tuple[int, int], inode: int) -> Mapping:
         """Return the empty mapping of a file in memory, with a number that is known."""
         mapping = Mapping(dev=dev, inode=inode, size_bytes=0, is_shmem=True)
-        self._by_mapping[mapping] = Inode(self.kernel, mapping, self._new_number())
+        self._by_mapping[mapping] = Inode(self.engine, self.locks, mapping, self._new_number())
         return mapping
 
     def unlink(self, path: str) -> Inode | None:
@@ -123,7 +123,7 @@ class FileSystem:
         """Return the inode of what a file or an area maps; shared anonymous memory has one, too."""
         inode = self._by_mapping.get(mapping)
         if inode is None:
-            inode = Inode(self.kernel, mapping, self._new_number())
+            inode = Inode(self.engine, self.locks, mapping, self._new_number())
             self._by_mapping[mapping] = inode
         return inode
 
@@ -155,7 +155,7 @@ class FileSystem:
             is_shmem=not on_disk,
         )
         mapping.nr_users = 1  # its name
-        inode = Inode(self.kernel, mapping, self._new_number())
+        inode = Inode(self.engine, self.locks, mapping, self._new_number())
         self._by_path[path] = inode
         self._by_mapping[mapping] = inode
         return inode

@@ -4,12 +4,18 @@ Everything here is wired once by scenario/wiring.py. `ask` edges, which must sta
 a thread asks a zone actor, a thread asks the memory actor; nobody else asks.
 """
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
 
 from attrs import define, field
 
+from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.costs import KernelCosts
+from mmactors.actors.state.inode import FileSystem
 from mmactors.actors.state.page_lock import PageLocks
+from mmactors.actors.state.page_table_lock import PageTableLocks
+from mmactors.actors.state.slow_path import SlowPath
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PG_LOCKED, PageColumns
 from mmactors.checks import Checks
@@ -21,6 +27,7 @@ from mmactors.engine.lock.spinlock import Spinlock
 from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.probe import EngineProbe
 from mmactors.hw.hardware import Hardware
+from mmactors.label import Mode, areas
 from mmactors.mm.area.anon_vma import AnonVmaCache
 from mmactors.mm.area.mm_config import MmConfig
 from mmactors.mm.area.mm_struct import MmStruct
@@ -30,15 +37,9 @@ from mmactors.mm.entries.tlb_state import TlbState
 from mmactors.mm.fault.context import FaultContext
 from mmactors.mm.lru.folio_batch import FolioBatches
 from mmactors.mm.page_alloc.allocator import PageAllocator
-from mmactors.mm.page_table.page_table import PTE_LEVEL
+from mmactors.mm.vmalloc.kernel_mapping import clone_kernel_pgd
 from mmactors.mm.vmstat import VmStat
 from mmactors.rules import Rules
-from mmactors.units import PAGE_SHIFT
-
-if TYPE_CHECKING:
-    from mmactors.actors.program.process import Process
-    from mmactors.actors.state.address_space import AddressSpace
-    from mmactors.actors.state.inode import FileSystem
 
 INIT_MM_CTX_ID: Final = 0
 """context.ctx_id of init_mm; processes count from 1."""
@@ -93,8 +94,6 @@ class Kernel:
     """By the allocator's zone number: each mailbox is that zone's zone->lock."""
     dram: Mailbox[Any] = field(init=False)
     cpus: list[Cpu] = field(factory=list)
-    processes: "list[Process]" = field(factory=list)
-    """All processes that ever were, those that ended too, in the order in which they began."""
     init_mm: MmStruct
     """The kernel's own address space: what a CPU translates through that has no other."""
     tlb_states: list[TlbState] = field(factory=list)
@@ -103,17 +102,19 @@ class Kernel:
     """By CPU: pages on their way to the LRU lists."""
     zero_pfn: int = field(init=False)
     """The frame that read faults of anonymous memory map (empty_zero_page)."""
-    spaces: "dict[int, AddressSpace]" = field(factory=dict)
+    spaces: dict[int, AddressSpace] = field(factory=dict)
     """All address spaces, by ctx_id."""
-    file_system: "FileSystem" = field(init=False)
+    file_system: FileSystem = field(init=False)
     rcu: Rcu = field(init=False)
     fault_contexts: dict[int, FaultContext] = field(factory=dict)
     """By the number of a thread's actor: what its faults work with."""
     shared_pages: PageColumns = field(init=False)
     """`pages` as mechanisms see it that several actors drive: guarded in guard mode."""
     page_locks: PageLocks = field(init=False)
+    slow_path: SlowPath = field(init=False)
+    """Whom the allocator asks when zones are short."""
     mmap_lock_class: LockClass = field(init=False)
-    ptl_class: LockClass = field(init=False)
+    ptls: PageTableLocks = field(init=False)
     anon_vma_class: LockClass = field(init=False)
     pgd_lock: Spinlock = field(init=False)
     """Guards which top tables there are, and their kernel halves."""
@@ -126,27 +127,28 @@ class Kernel:
     module_pages: dict[tuple[int, str], ModulePages] = field(factory=dict)
     """By the pid of the program that told a module to allocate them, and their names."""
     _last_ctx_id: int = INIT_MM_CTX_ID
-    _ptls: dict[int, Spinlock] = field(factory=dict, init=False)
-    """By frame of the PTE table: its own lock (split page-table locks)."""
 
     def new_ctx_id(self) -> int:
         """Return an id that no address space of this run had (init_new_context)."""
         self._last_ctx_id += 1
         return self._last_ctx_id
 
-    def pte_lockptr(self, index: int) -> Spinlock:
-        """Return the lock of the PTE table in which word `index` lies."""
-        pfn = index >> (PAGE_SHIFT - 3)
-        lock = self._ptls.get(pfn)
-        if lock is None:
-            lock = Spinlock(self.engine, self.ptl_class, name=f"ptl[{pfn:#x}]")
-            self._ptls[pfn] = lock
-        return lock
+    def new_space(self, mm: MmStruct) -> AddressSpace:
+        """Give a new address space its locks, and its top table the kernel's half."""
+        clone_kernel_pgd(mm.page_table, self.init_mm.page_table)
+        space = AddressSpace(mm, engine=self.engine, locks=self.locks, ptls=self.ptls)
+        self.spaces[mm.ctx_id] = space
+        mm.tree.call_rcu = partial(self._free_area_node, areas(mm.ctx_id))
+        return space
 
-    def forget_table(self, level: int, pfn: int) -> None:
-        """The frame of a freed table may become something else: drop its lock."""
-        if level == PTE_LEVEL:
-            self._ptls.pop(pfn, None)
+    def _free_area_node(self, name: str, callback: Callable[[], None]) -> None:
+        """Free a node of a tree of areas when no RCU reader can be in it any more."""
+
+        def free() -> None:
+            self.engine.touch(name, Mode.WRITE)
+            callback()
+
+        self.rcu.call(free)
 
     def fault_context(self, cpu: Cpu) -> FaultContext:
         """Return what faults of the thread on `cpu` work with."""

@@ -18,7 +18,7 @@ Invariants: a page whose waiters sleep has PG_waiters set; PG_locked is set whil
 
 from collections import deque
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
 from attrs import define
 
@@ -31,30 +31,12 @@ from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold
 from mmactors.engine.lock.lock_stat import LockClass
 from mmactors.label import Label, Mode, page_lock
 
-if TYPE_CHECKING:
-    from mmactors.actors.state.kernel import Kernel
-
 PAGE_WAIT_TABLE_BITS: Final = 8
 PAGE_LOCK_UNFAIRNESS: Final = 5
 """So often others may be faster than who waits (sysctl_page_lock_unfairness)."""
 _GOLDEN_RATIO_64: Final = 0x61C8864680B583EB
 _VMEMMAP: Final = 0xFFFFEA0000000000
 _STRUCT_PAGE_BYTES: Final = 64
-
-
-async def lock_page(kernel: "Kernel", pfn: int) -> None:
-    """Lock a page, of which the caller has a reference; sleep while others have it locked."""
-    await kernel.page_locks.lock(pfn)
-
-
-async def trylock_page(kernel: "Kernel", pfn: int) -> bool:
-    """Lock a page unless somebody has it locked; return whether it was done."""
-    return await kernel.page_locks.trylock(pfn)
-
-
-async def unlock_page(kernel: "Kernel", pfn: int) -> None:
-    """Unlock a page, and wake who waits for it."""
-    await kernel.page_locks.unlock(pfn)
 
 
 def page_waitqueue(pfn: int) -> int:

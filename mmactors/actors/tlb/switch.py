@@ -5,17 +5,29 @@ A thread that has got the CPU loads its own address space itself, before it does
 """
 
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import define, field
 
-from mmactors.actors.program.process import Process
+from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.tlb.switch_mm import enter_lazy_tlb, switch_mm
 from mmactors.engine.actor import Actor
 from mmactors.engine.cpu import Cpu
 from mmactors.events import SchedSwitch
 from mmactors.label import Mode, cpu_context
+
+
+class Owner(Protocol):
+    """Whose threads are switched to: a process."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    @property
+    def space(self) -> AddressSpace | None:
+        """What its threads run in; None: nothing yet, or no more."""
 
 
 @define(eq=False)
@@ -26,7 +38,7 @@ class Switcher:
     previous_comm: list[str] = field(init=False)
     """By CPU: the thread before the present one, for sched_switch."""
     _comm: list[str] = field(init=False)
-    _processes: dict[int, Process] = field(factory=dict, init=False)
+    _owners: dict[int, Owner] = field(factory=dict, init=False)
     _exiting: set[int] = field(factory=set, init=False)
     """Threads that have let go of their address space."""
 
@@ -37,7 +49,7 @@ class Switcher:
 
     def spawn(
         self,
-        process: Process,
+        process: Owner,
         cpu: Cpu,
         *,
         name: str,
@@ -46,14 +58,14 @@ class Switcher:
     ) -> Actor:
         """Make a thread of `process` that runs on `cpu`."""
         actor = cpu.spawn_thread(name, coro, pid=process.pid, at_ns=at_ns)
-        self._processes[actor.index] = process
+        self._owners[actor.index] = process
         if cpu.current is actor:
             self.on_switch(cpu, actor)
         return actor
 
     def forget_actors(self) -> None:
         """Note that all threads' actors are gone."""
-        self._processes.clear()
+        self._owners.clear()
         self._exiting.clear()
 
     def on_switch(self, cpu: Cpu, thread: Actor | None) -> None:
@@ -71,12 +83,12 @@ class Switcher:
                 self.kernel.probe.emit(
                     SchedSwitch(prev_comm=self.previous_comm[index], next_comm=self._comm[index])
                 )
-        elif thread.index in self._processes:
+        elif thread.index in self._owners:
             self._comm[index] = thread.name
 
     async def on_run(self, cpu: Cpu, thread: Actor) -> None:
         """Load the address space of a thread that has got its CPU (context_switch)."""
-        process = self._processes.get(thread.index)
+        process = self._owners.get(thread.index)
         if process is None or thread.index in self._exiting:
             return
         if process.space is not None:

@@ -9,14 +9,12 @@ Without an observer every operation costs the question whether there is one.
 """
 
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from attrs import frozen
 
+from mmactors.engine.actor import Processor
 from mmactors.engine.lock.lock_stat import LockClass
-
-if TYPE_CHECKING:
-    from mmactors.engine.cpu import Cpu
 
 
 class Hold(Enum):
@@ -88,11 +86,11 @@ class LockObserver(Protocol):
     def might_sleep(self, what: str) -> None:
         """The running actor does something that may give its CPU away."""
 
-    def irqs_disabled(self, cpu: "Cpu") -> None:
+    def irqs_disabled(self, cpu: Processor) -> None:
         """`cpu` has begun to take no interrupts."""
 
-    def irqs_enabled(self, cpu: "Cpu") -> None:
+    def irqs_enabled(self, cpu: Processor) -> None:
         """`cpu` takes interrupts again."""
 
-    def wait_for_ipi(self, vector: str, targets: "tuple[Cpu, ...]") -> None:
+    def wait_for_ipi(self, vector: str, targets: "tuple[Processor, ...]") -> None:
         """The running actor waits until all targets have handled an interrupt."""

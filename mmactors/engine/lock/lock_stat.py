@@ -8,12 +8,11 @@ with it.
 Left out: contention points (the callers' addresses).
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from attrs import define, field, frozen
 
-if TYPE_CHECKING:
-    from mmactors.engine.cpu import Cpu
+from mmactors.engine.actor import Processor
 
 
 @define(eq=False)
@@ -60,9 +59,9 @@ class LockClass:
     trylocks_failed: int = 0
     may_nest: bool = False
     """Who holds one may wait for another, in an order that is not the class's business."""
-    _last_cpu: "Cpu | None" = field(default=None, init=False)
+    _last_cpu: Processor | None = field(default=None, init=False)
 
-    def account(self, *, cpu: "Cpu | None", waited_ns: int, held_ns: int) -> None:
+    def account(self, *, cpu: Processor | None, waited_ns: int, held_ns: int) -> None:
         """Count one exclusive acquisition that is over; it was contended if it waited.
 
         For locks whose queue is somebody else's, a mailbox that is a lock. All of them in one class

@@ -19,10 +19,10 @@ from typing import ClassVar, Final
 
 from attrs import define
 
-from mmactors.engine.actor import NEVER, Actor
+from mmactors.engine.actor import NEVER, Actor, Processor
 from mmactors.engine.baton import Engine
 from mmactors.engine.chance import TRYLOCK_FAILS
-from mmactors.engine.cpu import Cpu, sleep_for, wake_at
+from mmactors.engine.cpu import sleep_for, wake_at
 from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold, Nesting
 from mmactors.engine.lock.lock_stat import LockClass, LockSide
 from mmactors.label import Label, Mode
@@ -59,7 +59,7 @@ class RwSem:
         self.lock_class: Final = lock_class
         self._is_guarded: Final = engine.guard.on
         self._waiters: Final[deque[_Waiter]] = deque()
-        self._last_cpu: Cpu | None = None
+        self._last_cpu: Processor | None = None
         self._write_acquired_ns = 0
         self._write_released_ns = 0
         self._read_acquired_ns = 0
@@ -314,7 +314,7 @@ class RwSem:
         if self._last_cpu is not actor.cpu:
             self._bounce(actor.cpu, self.lock_class.write)
 
-    def _bounce(self, cpu: Cpu | None, side: LockSide) -> None:
+    def _bounce(self, cpu: Processor | None, side: LockSide) -> None:
         if self._last_cpu is not None:
             side.acq_bounces += 1
         self._last_cpu = cpu

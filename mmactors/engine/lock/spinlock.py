@@ -21,10 +21,10 @@ from typing import ClassVar, Final
 
 from attrs import define
 
-from mmactors.engine.actor import NEVER, Actor
+from mmactors.engine.actor import NEVER, Actor, Processor
 from mmactors.engine.baton import Engine
 from mmactors.engine.chance import TRYLOCK_FAILS
-from mmactors.engine.cpu import Cpu, sleep_for, wake_at
+from mmactors.engine.cpu import sleep_for, wake_at
 from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold, Nesting
 from mmactors.engine.lock.lock_stat import LockClass
 from mmactors.label import Label, Mode
@@ -59,7 +59,7 @@ class _ExclusiveLock:
         self._hold: Final = lock_class.write.hold
         self._is_guarded: Final = engine.guard.on
         self._waiters: Final[deque[_Waiter]] = deque()
-        self._last_cpu: Cpu | None = None
+        self._last_cpu: Processor | None = None
         self._acquired_ns = 0
         self._released_ns = 0
         engine.register(name, self)
@@ -164,7 +164,7 @@ class _ExclusiveLock:
         if self._last_cpu is not waiter.actor.cpu:
             self._bounce(waiter.actor.cpu)
 
-    def _bounce(self, cpu: Cpu | None) -> None:
+    def _bounce(self, cpu: Processor | None) -> None:
         if self._last_cpu is not None:
             self._side.acq_bounces += 1
         self._last_cpu = cpu
@@ -296,7 +296,7 @@ class _IrqSave:
     """A spinlock, to be held with interrupts off."""
 
     lock: Spinlock
-    _cpu: Cpu | None = None
+    _cpu: Processor | None = None
 
     async def __aenter__(self) -> None:
         lock = self.lock

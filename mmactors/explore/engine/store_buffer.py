@@ -10,17 +10,14 @@ of the schedule up.
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Final, NamedTuple, Protocol
 
 from mmactors.engine.actor import PARKING, Actor
+from mmactors.engine.baton import Keyed
+from mmactors.explore.engine.search_actor import SearchActor
+from mmactors.explore.engine.step import Step, StepTable
 from mmactors.label import Mode
-
-if TYPE_CHECKING:
-    from mmactors.explore.engine.search_actor import SearchActor
-    from mmactors.explore.engine.step import Step
-    from mmactors.explore.engine.untimed import SearchEngine
-
 
 BUFFER_NAME: Final = "store buffer of "
 """How the names of buffers begin."""
@@ -36,6 +33,35 @@ class Store(NamedTuple):
     """What its own CPU sees there."""
 
 
+class Buffering(Protocol):
+    """What a store buffer needs of the engine (`SearchEngine`)."""
+
+    objects: dict[str, Keyed]
+    parked: Step
+    detour: bool
+    has_daemons: bool
+
+    @property
+    def steps(self) -> StepTable:
+        """All steps by what they are called and touch."""
+
+    @property
+    def current(self) -> Actor:
+        """The actor that runs."""
+
+    def spawn(self, name: str, coro: Coroutine[Any, Any, Any], /) -> SearchActor:
+        """Make an actor of a coroutine."""
+
+    def hold(self, number: int) -> None:
+        """Note that `number` more (or fewer) things have to happen before all is over."""
+
+    def touch(self, name: str, mode: Mode) -> None:
+        """Let the running step touch what it has not declared."""
+
+    async def take_interrupts(self, step: Step) -> None:
+        """Take the interrupts of the running actor's CPU, then wait for the turn to do `step`."""
+
+
 def buffer_name(actor: Actor) -> str:
     """Return how the buffer is called that takes an actor's stores."""
     return BUFFER_NAME + (actor.name if actor.cpu is None else actor.cpu.name)
@@ -44,14 +70,14 @@ def buffer_name(actor: Actor) -> str:
 class StoreBuffer:
     """The stores of one CPU that are not in memory yet."""
 
-    def __init__(self, engine: "SearchEngine", name: str) -> None:
+    def __init__(self, engine: Buffering, name: str) -> None:
         self.name: Final = name
         self._engine: Final = engine
         self._stores: Final[deque[Store]] = deque()
         self._fence: Final = engine.steps.of("mfence", ((name, Mode.READ),))
         engine.objects[name] = self
         had_daemons = engine.has_daemons
-        drain: SearchActor = engine.spawn(name, self._drain())
+        drain = engine.spawn(name, self._drain())
         drain.daemon = False  # It does what an actor has done: it never comes too late.
         drain.serves = True
         engine.has_daemons = had_daemons
@@ -106,7 +132,7 @@ class StoreBuffer:
             if not self._stores:
                 engine.hold(-1)
 
-    def _oldest(self) -> "list[tuple[int, Step]]":
+    def _oldest(self) -> list[tuple[int, Step]]:
         if not self._stores:
             return []
         name = self._stores[0].name

@@ -5,7 +5,7 @@ from typing import Final
 
 from attrs import frozen
 
-from mmactors.engine.cpu import Cpu
+from mmactors.engine.actor import Processor
 
 _CPU: Final = "cpu"
 
@@ -19,7 +19,7 @@ def is_cpu(name: str) -> bool:
 class CpuView:
     """Who runs on a CPU, who wants to, and which interrupts are pending."""
 
-    cpu: Cpu
+    cpu: Processor
 
     def key(self) -> Hashable:
         """Return the state; times are no part of it."""

@@ -1,9 +1,8 @@
 """One schedule after another of one world: begin, who could go, advance.
 
 A strategy calls `begin`, then `candidates` and `advance` until `is_over` or `broken`. A choice is a
-number: the actor's index in the low bits, above it the option, in which way the actor takes its
-step (0: the ordinary one). The first candidate is always the actor that ran last, if it can go on,
-so that choice 0 is "no preemption".
+number (choice.py). The first candidate is always the actor that ran last, if it can go on, so that
+choice 0 is "no preemption".
 
 `advance` runs one step: the operation, and the local code after it, up to the next parking place.
 Steps outside the scope belong to the step before them, as long as they can be taken.
@@ -21,6 +20,7 @@ from mmactors.explore.engine.search_actor import START, SearchActor, refuse
 from mmactors.explore.engine.step import Step
 from mmactors.explore.engine.untimed import INTERRUPT, MAX_ACTORS, SearchEngine
 from mmactors.explore.execution.broken import Broken, crashed, deadlock
+from mmactors.explore.execution.choice import INDEX_BITS, INDEX_MASK, take_option
 from mmactors.explore.execution.history import MAX_SPINS, GuardedHistories, Histories
 from mmactors.explore.execution.loud import Loud
 from mmactors.explore.execution.scope import Scope
@@ -32,8 +32,6 @@ Build = Callable[[World], object]
 Memory = tuple[Step, int, tuple[Step, Hashable] | None, int]
 """What a plain step began with, and what its actor knew afterwards."""
 
-INDEX_BITS: Final = 6
-INDEX_MASK: Final = MAX_ACTORS - 1
 MAX_LOCAL_STEPS: Final = 100_000
 """How many steps outside the scope an actor may take in a row."""
 THE_END: Final = "the end"
@@ -209,7 +207,7 @@ class Execution:
         else:
             self.was_plain = False
             if actor.branch is not None or option:
-                step = self._take_option(actor, option)
+                step = take_option(engine, actor, option)
             self._resume(actor, step)
         if not self.was_plain:
             self._go_on(actor)
@@ -304,17 +302,6 @@ class Execution:
         if self.broken is None:
             self.broken = self._watch.take_temperatures()
 
-    def entry(self, choice: int) -> tuple[str, str]:
-        """Return who would do what by `choice`, as a schedule names it."""
-        actor: SearchActor = self.engine.party[choice & INDEX_MASK]
-        option = choice >> INDEX_BITS
-        if option == INTERRUPT:
-            assert actor.cpu is not None, f"{actor} has no CPU"
-            return actor.name, f"interrupt on {actor.cpu.name}"
-        if actor.branch is not None:
-            return actor.name, next(step.text for at, step in actor.branch() if at == option)
-        return actor.name, actor.pending.text
-
     def is_preemption(self, candidates: list[int], choice: int) -> bool:
         """Return whether `choice` leaves an actor that could go on."""
         first = candidates[0] & INDEX_MASK
@@ -344,19 +331,6 @@ class Execution:
             self._go_on()
 
     # -- inside one step ---------------------------------------------------------------------------
-
-    def _take_option(self, actor: SearchActor, option: int) -> Step:
-        engine = self.engine
-        engine.chosen = option
-        if option == INTERRUPT:
-            cpu = actor.cpu
-            assert cpu is not None, f"{actor} has no CPU"
-            engine.detour = True
-            cpu.clock.now = max(cpu.clock.now, cpu.interrupt_ns)
-            name = cpu.name
-            return engine.steps.of(f"interrupt on {name}", ((name, Mode.WRITE),))
-        assert actor.branch is not None, f"{actor} has no option {option}"
-        return next(step for number, step in actor.branch() if number == option)
 
     def _resume(self, actor: SearchActor, step: Step) -> None:
         """Let `actor` run until it parks."""

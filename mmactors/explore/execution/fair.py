@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from mmactors.explore.engine.step import Step
 from mmactors.explore.execution.broken import Broken, Kind
-from mmactors.explore.execution.execution import INDEX_MASK, Execution
+from mmactors.explore.execution.choice import INDEX_MASK
+from mmactors.explore.execution.execution import Execution
 
 _MAX_PERIOD: Final = 16
 _NR_ROUNDS: Final = 24

@@ -5,6 +5,7 @@ from typing import Final
 
 from mmactors.explore.engine.step import Step
 from mmactors.explore.execution.broken import Broken
+from mmactors.explore.execution.choice import entry_of
 from mmactors.explore.execution.execution import Execution
 
 _ADVICE: Final = (
@@ -19,7 +20,7 @@ class Nondeterminism(Exception):  # noqa: N818 - it says what happened
     @classmethod
     def at(cls, execution: Execution, index: int, expected: Step) -> "Nondeterminism":
         """Return the report that step `index` was `expected` the first time."""
-        name, _ = execution.entry(execution.choices[index])
+        name, _ = entry_of(execution.engine, execution.choices[index])
         found = execution.steps[index]
         what = f"was {expected.text!r} and is {found.text!r} now"
         if found.text == expected.text:

@@ -23,7 +23,8 @@ from typing import Any, Final
 
 from mmactors.engine.schedule import SEPARATOR, ScheduleMismatch, fingerprint_of
 from mmactors.errors import Place, Problem, UserError
-from mmactors.explore.execution.execution import INDEX_MASK, Build, Execution
+from mmactors.explore.execution.choice import INDEX_MASK, entry_of
+from mmactors.explore.execution.execution import Build, Execution
 from mmactors.explore.execution.fair import finish_fairly
 from mmactors.explore.execution.loud import BecameVisible
 
@@ -225,7 +226,7 @@ def _find(execution: Execution, entry: tuple[str, str]) -> int | None:
     if execution.is_over or execution.broken is not None:
         return None
     for choice in execution.candidates():
-        if execution.entry(choice) == entry:
+        if entry_of(execution.engine, choice) == entry:
             return choice
     return None
 
@@ -234,7 +235,7 @@ def _mismatch(execution: Execution, at: int, entry: tuple[str, str]) -> Schedule
     wanted = SEPARATOR.join(entry)
     if execution.broken is not None:
         return ScheduleMismatch(f"entry {at + 1} is {wanted!r}, but before: {execution.broken}")
-    can = [SEPARATOR.join(execution.entry(choice)) for choice in execution.candidates()]
+    can = [SEPARATOR.join(entry_of(execution.engine, choice)) for choice in execution.candidates()]
     if execution.is_over:
         return ScheduleMismatch(f"entry {at + 1} is {wanted!r}, but all actors have ended")
     return ScheduleMismatch(

@@ -8,7 +8,8 @@ from attrs import frozen
 from mmactors.engine.schedule import SEPARATOR
 from mmactors.explore.engine.untimed import NOTHING_HAPPENS
 from mmactors.explore.execution.broken import Broken, Kind
-from mmactors.explore.execution.execution import INDEX_MASK, Execution
+from mmactors.explore.execution.choice import INDEX_MASK
+from mmactors.explore.execution.execution import Execution
 from mmactors.explore.execution.script import Script, play
 
 _MAX_WIDTH: Final = 40

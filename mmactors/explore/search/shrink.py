@@ -13,7 +13,8 @@ from typing import Final
 from attrs import frozen
 
 from mmactors.explore.execution.broken import Broken
-from mmactors.explore.execution.execution import INDEX_BITS, Execution
+from mmactors.explore.execution.choice import INDEX_BITS
+from mmactors.explore.execution.execution import Execution
 from mmactors.explore.execution.nondeterminism import Nondeterminism
 from mmactors.explore.execution.script import Script, entries, guide
 from mmactors.explore.strategy.dfs import DepthFirst

@@ -1,0 +1,4 @@
+"""Which schedule comes next: depth first, PCT, POS, a random walk.
+
+May import engine/, world/, execution/.
+"""

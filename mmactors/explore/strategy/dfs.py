@@ -21,7 +21,8 @@ from typing import Final
 from attrs import frozen
 
 from mmactors.explore.engine.step import Step
-from mmactors.explore.execution.execution import INDEX_MASK, Execution, Memory
+from mmactors.explore.execution.choice import INDEX_MASK
+from mmactors.explore.execution.execution import Execution, Memory
 from mmactors.explore.execution.nondeterminism import Nondeterminism
 from mmactors.explore.strategy.strategy import goes_on
 

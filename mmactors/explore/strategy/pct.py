@@ -8,7 +8,8 @@ chance of at least 1 / (n k^(depth - 1)), for n actors and k steps (Burckhardt e
 from random import Random
 from typing import Final
 
-from mmactors.explore.execution.execution import INDEX_MASK, Execution
+from mmactors.explore.execution.choice import INDEX_MASK
+from mmactors.explore.execution.execution import Execution
 from mmactors.explore.strategy.strategy import goes_on
 
 

@@ -8,7 +8,8 @@ between them (Yuan, Yang, Gu: Partial Order Aware Concurrency Sampling).
 from random import Random
 from typing import Final
 
-from mmactors.explore.execution.execution import INDEX_MASK, Execution
+from mmactors.explore.execution.choice import INDEX_MASK
+from mmactors.explore.execution.execution import Execution
 from mmactors.explore.strategy.strategy import goes_on
 
 

@@ -1,0 +1,4 @@
+"""What is explored: a world of actors, cells, locks, mailboxes.
+
+May import engine/.
+"""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field, frozen
 
-from mmactors.mm.page_cache.readahead import FileRaState
 from mmactors.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
@@ -21,6 +20,37 @@ if TYPE_CHECKING:
 
 FMODE_READ: Final = 1
 FMODE_WRITE: Final = 2
+
+
+RA_PAGES: Final = 32
+"""Pages that are read at once: 128 KiB (VM_READAHEAD_PAGES)."""
+
+
+@define
+class FileRaState:
+    """What an open file knows of how it is read (struct file_ra_state). Sizes are pages."""
+
+    start: int = 0
+    size: int = 0
+    async_size: int = 0
+    """So many pages before its end the window has its mark."""
+    ra_pages: int = RA_PAGES
+    """The largest window."""
+    mmap_miss: int = 0
+    """How many faults missed, less those that hit."""
+    prev_pos: int = -1
+    """Where the last read ended, in bytes."""
+    is_random: bool = False
+    """FMODE_RANDOM: only what is asked for is read (POSIX_FADV_RANDOM)."""
+
+    def note_hits(self, nr_pages: int) -> None:
+        """Note that faults found pages in the cache."""
+        self.mmap_miss = max(0, self.mmap_miss - nr_pages)
+
+    def key(self) -> tuple[int, ...]:
+        """Return the state as numbers."""
+        window = (self.start, self.size, self.async_size)
+        return (*window, self.ra_pages, self.mmap_miss, self.prev_pos, self.is_random)
 
 
 @define(eq=False, kw_only=True)

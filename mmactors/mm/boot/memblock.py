@@ -84,10 +84,6 @@ class RegionList:
         ]
         self._merge()
 
-    def total_bytes(self) -> int:
-        """Return how many bytes the regions hold."""
-        return sum(region.end - region.start for region in self.regions)
-
     def _split(self, at: int) -> None:
         for index, region in enumerate(self.regions):
             if region.start < at < region.end:

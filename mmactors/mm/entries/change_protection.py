@@ -87,12 +87,6 @@ def change_pte_range(mm: MmStruct, pages: PageColumns, vma: Vma, leaves: LeafRan
     return Changed(nr_changed=changed, first=first, end=end)
 
 
-def change_protection(mm: MmStruct, pages: PageColumns, vma: Vma, start: int, end: int) -> None:
-    """Give the entries of `[start, end)` the protection of `vma`."""
-    for leaves in list(mm.page_table.leaf_ranges(start, end)):
-        change_pte_range(mm, pages, vma, leaves)
-
-
 def pte_needs_flush(old: int, new: int) -> bool:
     """Say whether a CPU may know an entry in a way that its new flags forbid or do not show.
 

@@ -58,7 +58,8 @@ class PageCopied:
     target: int
 
 
-CopySteps = Generator[FaultRequest | EntriesCopied | PageCopied, int | None, bool]
+CopyRequest = FaultRequest | EntriesCopied | PageCopied
+CopySteps = Generator[CopyRequest, int | None, bool]
 
 
 def is_cow_mapping(vma: Vma) -> bool:

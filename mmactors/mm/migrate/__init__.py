@@ -1,0 +1,4 @@
+"""Moving pages.
+
+May import entries/, reclaim/ and what lies below them.
+"""

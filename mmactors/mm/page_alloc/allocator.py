@@ -47,12 +47,14 @@ from mmactors.mm.page_alloc.pcp import (
     order_to_pindex,
     pcp_allowed_order,
 )
+from mmactors.mm.page_alloc.serve_zone import serve_zone
+from mmactors.mm.page_alloc.slow_path import FAILED_AT_ONCE, SlowPathRequest
 from mmactors.mm.page_alloc.zone import Zone
 from mmactors.mm.page_alloc.zone_request import (
+    AllocAnswer,
+    AllocRequest,
     AllocSteps,
     Steps,
-    ZoneAnswer,
-    ZoneRequest,
 )
 from mmactors.mm.page_alloc.zone_state import dump_zone, load_zone
 from mmactors.mm.page_alloc.zonelist import build_zonelists
@@ -255,9 +257,11 @@ class PageAllocator:
             "zones": [dump_zone(zone, self.vmstat) for zone in self.zones],
         }
 
-    def serve(self, request: ZoneRequest) -> ZoneAnswer:
-        """Execute a request at once, for drivers that have no zone actors."""
-        return self.zones[request.zone].serve(request)
+    def serve(self, request: AllocRequest) -> AllocAnswer:
+        """Execute a request at once, for drivers without actors: nothing can be reclaimed."""
+        if isinstance(request, SlowPathRequest):
+            return FAILED_AT_ONCE
+        return serve_zone(self.zones[request.zone], request)
 
     def perform(self, steps: AllocSteps | Steps) -> int | None:
         """Drive an operation to its end, its requests served at once."""

@@ -4,8 +4,11 @@ Models __alloc_pages, get_page_from_freelist, __alloc_pages_slowpath and rmqueue
 (v6.1). Everything is a generator that yields the sections under zone->lock as requests; a request
 that fails is None.
 
-Left out: reclaim, compaction and the OOM killer (a request that may wait goes on as if they had
-found nothing), cpusets, memory policies, PF_MEMALLOC tasks, dirty-page spreading.
+What is asked for beside them when zones are short is in slow_path.py.
+
+Left out: draining all CPUs' lists after reclaim, retries as long as much could be reclaimed
+(should_reclaim_retry, should_compact_retry), cpusets, memory policies, PF_MEMALLOC tasks,
+dirty-page spreading.
 """
 
 from collections.abc import Generator, Sequence
@@ -31,10 +34,13 @@ from mmactors.mm.page_alloc.gfp import (
     ALLOC_WMARK_LOW,
     GFP_COMP,
     GFP_DIRECT_RECLAIM,
+    GFP_IO,
     GFP_KSWAPD_RECLAIM,
     GFP_NOFAIL,
     GFP_NORETRY,
+    GFP_RETRY_MAYFAIL,
     GFP_THISNODE,
+    MIGRATE_MOVABLE,
     ZONE_DMA32,
     ZONE_NORMAL,
     gfp_migratetype,
@@ -43,17 +49,24 @@ from mmactors.mm.page_alloc.gfp import (
     gfp_zone,
 )
 from mmactors.mm.page_alloc.pcp import FREE_FACTOR, order_to_pindex, pcp_allowed_order, wipe_page
+from mmactors.mm.page_alloc.slow_path import (
+    CompactResult,
+    DirectCompact,
+    DirectReclaim,
+    OutOfMemory,
+    SlowPathAnswer,
+    WakeupKswapd,
+)
 from mmactors.mm.page_alloc.zone import Zone
 from mmactors.mm.page_alloc.zone_request import (
+    AllocAnswer,
+    AllocRequest,
     AllocSteps,
     ReserveHighatomicPageblock,
     RmqueueBuddy,
     RmqueueBulk,
-    Steps,
     UnreserveHighatomicPageblock,
-    WakeupKswapd,
     ZoneAnswer,
-    ZoneRequest,
     nr_moved,
 )
 from mmactors.mm.vmstat import (
@@ -145,6 +158,13 @@ class FreelistSearch:
         if alloc_flags & ALLOC_KSWAPD:
             yield from self._wake_all_kswapds(cpu, order, gfp)
         pfn = yield from self._get_page_from_freelist(cpu, order, gfp, alloc_flags)
+        is_costly = order > PAGE_ALLOC_COSTLY_ORDER
+        can_compact = gfp & GFP_DIRECT_RECLAIM and gfp & GFP_IO and order > 0
+        is_movable = self.context(cpu, gfp).migratetype == MIGRATE_MOVABLE
+        if pfn is None and can_compact and (is_costly or not is_movable):
+            pfn, is_hopeless = yield from self._compact_first(cpu, order, gfp, alloc_flags)
+            if is_hopeless:
+                return None
         while pfn is None:
             if alloc_flags & ALLOC_KSWAPD:
                 yield from self._wake_all_kswapds(cpu, order, gfp)
@@ -154,16 +174,84 @@ class FreelistSearch:
             pfn = yield from self._get_page_from_freelist(cpu, order, gfp, alloc_flags)
             if pfn is not None or not gfp & GFP_DIRECT_RECLAIM:
                 return pfn
-            if gfp & GFP_NORETRY or order > PAGE_ALLOC_COSTLY_ORDER:
+            pfn, has_reclaimed = yield from self._direct_reclaim(cpu, order, gfp, alloc_flags)
+            if pfn is None and can_compact:
+                pfn, _ = yield from self._direct_compact(cpu, order, gfp, alloc_flags)
+            if pfn is not None or gfp & GFP_NORETRY or is_costly:
                 break
-            # Reclaim would have found nothing; before giving up, the reserve is opened.
-            if not (yield from self._unreserve_highatomic_pageblock(cpu, gfp)):
+            # Before giving up, the reserve is opened (should_reclaim_retry).
+            if has_reclaimed or (yield from self._unreserve_highatomic_pageblock(cpu, gfp)):
+                continue
+            if not (yield from self._may_oom(cpu, order, gfp)):
                 break
         if pfn is None and gfp & GFP_NOFAIL:
             pfn = yield from self._get_page_from_freelist(cpu, order, gfp, ALLOC_MIN_RESERVE)
         return pfn
 
-    def _wake_all_kswapds(self, cpu: int, order: int, gfp: int) -> Steps:
+    def _compact_first(
+        self, cpu: int, order: int, gfp: int, alloc_flags: int
+    ) -> Generator[AllocRequest, AllocAnswer | None, tuple[int | None, bool]]:
+        """Compact before anything is reclaimed; give the page, and whether to give up at once."""
+        if gfp_reserve_flags(gfp):
+            return None, False
+        pfn, result = yield from self._direct_compact(cpu, order, gfp, alloc_flags)
+        if pfn is not None or order <= PAGE_ALLOC_COSTLY_ORDER or not gfp & GFP_NORETRY:
+            return pfn, False
+        was_useless = result in (CompactResult.SKIPPED, CompactResult.DEFERRED)
+        return None, was_useless or gfp & GFP_THISNODE != 0
+
+    def _direct_reclaim(
+        self, cpu: int, order: int, gfp: int, alloc_flags: int
+    ) -> Generator[AllocRequest, AllocAnswer | None, tuple[int | None, bool]]:
+        """Reclaim, then look again; give the page, and whether anything was reclaimed."""
+        context = self.context(cpu, gfp)
+        answer = yield DirectReclaim(
+            order=order,
+            gfp=gfp,
+            node=context.zones[0].node,
+            highest_zoneidx=context.highest_zoneidx,
+        )
+        assert isinstance(answer, SlowPathAnswer), f"reclaim answers, not {answer}"
+        if not answer.did_some_progress:
+            return None, False
+        return (yield from self._get_page_from_freelist(cpu, order, gfp, alloc_flags)), True
+
+    def _direct_compact(
+        self, cpu: int, order: int, gfp: int, alloc_flags: int
+    ) -> Generator[AllocRequest, AllocAnswer | None, tuple[int | None, CompactResult]]:
+        """Compact, then look again; give the page, and what came of compacting."""
+        context = self.context(cpu, gfp)
+        answer = yield DirectCompact(
+            order=order,
+            gfp=gfp,
+            node=context.zones[0].node,
+            highest_zoneidx=context.highest_zoneidx,
+            alloc_flags=alloc_flags,
+        )
+        assert isinstance(answer, SlowPathAnswer), f"compaction answers, not {answer}"
+        if answer.compact_result is not CompactResult.SUCCESS:
+            return None, answer.compact_result
+        pfn = yield from self._get_page_from_freelist(cpu, order, gfp, alloc_flags)
+        return pfn, answer.compact_result
+
+    def _may_oom(
+        self, cpu: int, order: int, gfp: int
+    ) -> Generator[AllocRequest, AllocAnswer | None, bool]:
+        """Let somebody die, if that may help this request; say whether somebody does.
+
+        Left out of __alloc_pages_may_oom: oom_lock, and the last look above the high watermark,
+        which is for who finds that somebody else has just killed.
+        """
+        context = self.context(cpu, gfp)
+        if gfp & (GFP_RETRY_MAYFAIL | GFP_THISNODE) or context.highest_zoneidx < ZONE_NORMAL:
+            return False
+        answer = yield OutOfMemory(order=order, gfp=gfp, node=context.zones[0].node)
+        assert isinstance(answer, SlowPathAnswer), f"the OOM killer answers, not {answer}"
+        return answer.did_some_progress
+
+    def _wake_all_kswapds(
+        self, cpu: int, order: int, gfp: int
+    ) -> Generator[AllocRequest, AllocAnswer | None, None]:
         context = self.context(cpu, gfp)
         last_node = None
         for zone in context.zones:
@@ -179,7 +267,7 @@ class FreelistSearch:
 
     def _unreserve_highatomic_pageblock(
         self, cpu: int, gfp: int
-    ) -> Generator[ZoneRequest, ZoneAnswer | None, bool]:
+    ) -> Generator[AllocRequest, AllocAnswer | None, bool]:
         """Open one pageblock of the reserve, be it the zone's last (`force` is true)."""
         context = self.context(cpu, gfp)
         for zone in context.zones:
@@ -241,7 +329,7 @@ class FreelistSearch:
                 migratetype=migratetype,
                 alloc_flags=alloc_flags,
             )
-            if nr_moved(answer) and answer is not None:
+            if isinstance(answer, ZoneAnswer):
                 pfn = answer.pfn
         if pfn is not None:
             self._vmstat.events[cpu][PGALLOC_DMA + zone.index] += 1 << order

@@ -4,17 +4,13 @@ Whole pageblocks belong to it: who had to take a block of high order with ALLOC_
 block's pageblock for the next, up to 1 % of the zone; a request that finds nothing opens one again.
 """
 
-from typing import TYPE_CHECKING
-
 from mmactors.mm.page_alloc import buddy
 from mmactors.mm.page_alloc.buddy import MAX_ORDER, NR_RESERVED_HIGHATOMIC, PAGEBLOCK_PAGES
 from mmactors.mm.page_alloc.gfp import MIGRATE_HIGHATOMIC, MIGRATE_PCPTYPES
-
-if TYPE_CHECKING:
-    from mmactors.mm.page_alloc.zone import Zone
+from mmactors.mm.page_alloc.zone import Zone
 
 
-def reserve_highatomic_pageblock(zone: "Zone", pfn: int) -> None:
+def reserve_highatomic_pageblock(zone: Zone, pfn: int) -> None:
     """Keep the pageblock of `pfn`, if the limit allows."""
     view = zone.view
     if view[NR_RESERVED_HIGHATOMIC] >= zone.highatomic_limit():
@@ -25,7 +21,7 @@ def reserve_highatomic_pageblock(zone: "Zone", pfn: int) -> None:
         zone.move_freepages_block(pfn, MIGRATE_HIGHATOMIC)
 
 
-def unreserve_highatomic_pageblock(zone: "Zone", migratetype: int) -> int:
+def unreserve_highatomic_pageblock(zone: Zone, migratetype: int) -> int:
     """Give back the pageblock of the first free highatomic block; return the pages moved."""
     links, view = zone.pages.next_view, zone.view
     for order in range(MAX_ORDER):

@@ -10,7 +10,7 @@ Left out: CMA, hwpoisoned and offline pages, huge pages, and moving pages that a
 Invariant: NR_FREE_PAGES counts the blocks on all lists but those of MIGRATE_ISOLATE.
 """
 
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import Final, assert_never
 
 from mmactors.arch.page import PG_LRU, PG_MOVABLE_OPS, PG_RESERVED
 from mmactors.mm.page_alloc.buddy import (
@@ -22,6 +22,7 @@ from mmactors.mm.page_alloc.buddy import (
     set_pageblock_migratetype,
 )
 from mmactors.mm.page_alloc.gfp import MIGRATE_ISOLATE, ZONE_MOVABLE
+from mmactors.mm.page_alloc.zone import Zone
 from mmactors.mm.page_alloc.zone_request import (
     IsolationRequest,
     OfflineIsolatedPages,
@@ -32,13 +33,10 @@ from mmactors.mm.page_alloc.zone_request import (
     ZoneAnswer,
 )
 
-if TYPE_CHECKING:
-    from mmactors.mm.page_alloc.zone import Zone
-
 MAX_ORDER_NR_PAGES: Final = 1 << (MAX_ORDER - 1)
 
 
-def serve_isolation(zone: "Zone", request: IsolationRequest) -> ZoneAnswer:
+def serve_isolation(zone: Zone, request: IsolationRequest) -> ZoneAnswer:
     """Execute one request under the zone's lock."""
     match request:
         case SetMigratetypeIsolate():
@@ -56,7 +54,7 @@ def serve_isolation(zone: "Zone", request: IsolationRequest) -> ZoneAnswer:
             assert_never(request)
 
 
-def has_unmovable_pages(zone: "Zone", start_pfn: int, end_pfn: int) -> bool:
+def has_unmovable_pages(zone: Zone, start_pfn: int, end_pfn: int) -> bool:
     """Return whether a part of a pageblock has a page in use that cannot be moved."""
     pages = zone.pages
     pfn = start_pfn
@@ -75,7 +73,7 @@ def has_unmovable_pages(zone: "Zone", start_pfn: int, end_pfn: int) -> bool:
     return False
 
 
-def _set_migratetype_isolate(zone: "Zone", request: SetMigratetypeIsolate) -> ZoneAnswer:
+def _set_migratetype_isolate(zone: Zone, request: SetMigratetypeIsolate) -> ZoneAnswer:
     pfn = request.pfn
     migratetype = zone.pageblock_migratetype(pfn)
     if migratetype == MIGRATE_ISOLATE:
@@ -91,7 +89,7 @@ def _set_migratetype_isolate(zone: "Zone", request: SetMigratetypeIsolate) -> Zo
     return ZoneAnswer(nr_moved=nr_pages)
 
 
-def _unset_migratetype_isolate(zone: "Zone", request: UnsetMigratetypeIsolate) -> ZoneAnswer:
+def _unset_migratetype_isolate(zone: Zone, request: UnsetMigratetypeIsolate) -> ZoneAnswer:
     pfn, migratetype = request.pfn, request.migratetype
     if zone.pageblock_migratetype(pfn) != MIGRATE_ISOLATE:
         return ZoneAnswer(is_done=False)
@@ -112,7 +110,7 @@ def _unset_migratetype_isolate(zone: "Zone", request: UnsetMigratetypeIsolate) -
     return ZoneAnswer(nr_moved=nr_pages)
 
 
-def _has_other_buddy(zone: "Zone", pfn: int, order: int) -> bool:
+def _has_other_buddy(zone: Zone, pfn: int, order: int) -> bool:
     """Return whether the block's buddy is free and not isolated."""
     pages = zone.pages
     buddy_pfn = pfn ^ (1 << order)
@@ -123,7 +121,7 @@ def _has_other_buddy(zone: "Zone", pfn: int, order: int) -> bool:
     return is_buddy and zone.pageblock_migratetype(buddy_pfn) != MIGRATE_ISOLATE
 
 
-def _split_free_page(zone: "Zone", request: SplitFreePage) -> ZoneAnswer:
+def _split_free_page(zone: Zone, request: SplitFreePage) -> ZoneAnswer:
     """Free both parts of a block again, each with the type of its own pageblock."""
     pages = zone.pages
     boundary = request.boundary_pfn
@@ -149,7 +147,7 @@ def _split_free_page(zone: "Zone", request: SplitFreePage) -> ZoneAnswer:
     return ZoneAnswer(nr_moved=nr_blocks)
 
 
-def first_in_use(zone: "Zone", start_pfn: int, end_pfn: int) -> int | None:
+def first_in_use(zone: Zone, start_pfn: int, end_pfn: int) -> int | None:
     """Return the first page that is on no buddy list (__test_page_isolated_in_pageblock)."""
     buddy = zone.pages.buddy_view
     pfn = start_pfn
@@ -160,7 +158,7 @@ def first_in_use(zone: "Zone", start_pfn: int, end_pfn: int) -> int | None:
     return None
 
 
-def _offline_isolated_pages(zone: "Zone", request: OfflineIsolatedPages) -> int:
+def _offline_isolated_pages(zone: Zone, request: OfflineIsolatedPages) -> int:
     """Take the blocks of the range off their lists; return how many pages they were.
 
     Their struct pages are nobody's then, as those that boot keeps.
@@ -179,7 +177,7 @@ def _offline_isolated_pages(zone: "Zone", request: OfflineIsolatedPages) -> int:
     return request.end_pfn - request.start_pfn
 
 
-def free_page_before(zone: "Zone", boundary_pfn: int) -> int | None:
+def free_page_before(zone: Zone, boundary_pfn: int) -> int | None:
     """Return the free block below a boundary that reaches over it, None: there is none.
 
     A look without the lock, as isolate_single_pageblock scans.

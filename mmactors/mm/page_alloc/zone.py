@@ -1,18 +1,18 @@
 """One zone: what a request may take from it, and what is done under its lock.
 
 Models struct zone, the watermark checks and the sections of mm/page_alloc.c (v6.1) that hold
-zone->lock. Such a section is one request value, named after the kernel's function; `Zone.serve`
-executes it completely. In a running machine the zone actor's mailbox is the lock.
+zone->lock. Such a section is one request value, named after the kernel's function;
+`serve_zone` executes it completely. In a running machine the zone actor's mailbox is the lock.
 
 Left out: CMA, deferred struct pages, node reclaim, compaction's own work (its scanner positions
 are kept as they were loaded).
 
-Invariants: only `serve` changes the buddy lists and the pageblocks; the global NR_FREE_PAGES plus
-all CPUs' deltas equals the pages on the buddy lists, isolated pageblocks apart.
+Invariants: only `serve_zone` changes the buddy lists and the pageblocks; the global NR_FREE_PAGES
+plus all CPUs' deltas equals the pages on the buddy lists, isolated pageblocks apart.
 """
 
 from collections.abc import Iterable
-from typing import Final, assert_never
+from typing import Final
 
 import numpy as np
 
@@ -24,7 +24,6 @@ from mmactors.mm.page_alloc.buddy import (
     MANAGED_PAGES,
     MAX_NR_ZONES,
     MAX_ORDER,
-    NOTHING,
     NR_FREE_LISTS,
     NR_ISOLATE_PAGEBLOCK,
     PAGEBLOCK_ORDER,
@@ -37,44 +36,15 @@ from mmactors.mm.page_alloc.buddy import (
     Bytes,
 )
 from mmactors.mm.page_alloc.gfp import (
-    ALLOC_HIGHATOMIC,
-    ALLOC_NON_BLOCK,
-    ALLOC_OOM,
-    MIGRATE_HIGHATOMIC,
     MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
     MIGRATE_TYPES,
 )
-from mmactors.mm.page_alloc.highatomic import (
-    reserve_highatomic_pageblock,
-    unreserve_highatomic_pageblock,
-)
-from mmactors.mm.page_alloc.isolation import serve_isolation
 from mmactors.mm.page_alloc.layout import ZoneLayout
-from mmactors.mm.page_alloc.pcp import COUNT, PerCpuPages, free_pcppages_bulk
-from mmactors.mm.page_alloc.zone_request import (
-    FreeOnePage,
-    FreePcppagesBulk,
-    OfflineIsolatedPages,
-    OnlinePages,
-    ReserveHighatomicPageblock,
-    RmqueueBuddy,
-    RmqueueBulk,
-    SetMigratetypeIsolate,
-    SplitFreePage,
-    TestPagesIsolated,
-    UnreserveHighatomicPageblock,
-    UnsetMigratetypeIsolate,
-    WakeupKswapd,
-    ZoneAnswer,
-    ZoneRequest,
-    events_of,
-)
+from mmactors.mm.page_alloc.pcp import PerCpuPages
 from mmactors.mm.page_alloc.zone_watermark import ZoneWatermarks
 from mmactors.mm.vmstat import NR_FREE_PAGES, VmStat, Words, mod_page_state
 from mmactors.rules import Rules
-
-_DONE: Final = ZoneAnswer(nr_moved=1)
 
 
 class Zone(ZoneWatermarks):
@@ -112,11 +82,13 @@ class Zone(ZoneWatermarks):
         self.own_pcps: Final = tuple(pcps)
         self.pcps: Final = pcps
         """By CPU: its own lists, or those that all zones share which have none yet."""
-        self._rules: Final = rules
-        self._stat: Final = vmstat.zone_words[number]
-        self._cpu_stats: Final = [rows[number] for rows in vmstat.cpu_zone_words]
+        self.stat: Final = vmstat.zone_words[number]
+        """The zone's counters, for compiled functions."""
+        self.cpu_stats: Final = [rows[number] for rows in vmstat.cpu_zone_words]
+        """By CPU: what it has not yet added to them."""
         self._cpu_stat_views: Final = [rows[number] for rows in vmstat.cpu_zones]
-        self._trace = buddy.no_trace()
+        self.trace = buddy.no_trace()
+        """What compiled functions write down of what they do under the lock."""
         self.present_pages = 0
         self.pageset_high = 0
         """How long the CPUs' lists are, and how much they take at once, while they are not off."""
@@ -142,16 +114,16 @@ class Zone(ZoneWatermarks):
     @property
     def trace_events(self) -> bool:
         """Whether answers carry the events of what happened under the lock."""
-        return len(self._trace) > 1
+        return len(self.trace) > 1
 
     @trace_events.setter
     def trace_events(self, wanted: bool) -> None:
         if not wanted:
-            self._trace = buddy.no_trace()
+            self.trace = buddy.no_trace()
             return
         # The longest section drains one CPU's lists, which hold little more than `high` pages.
         most = max(int(pcp.words[1]) for pcp in self.pcps) + 4 * PAGEBLOCK_PAGES
-        self._trace = np.zeros(1 + most * buddy.TRACE_WORDS, np.int64)
+        self.trace = np.zeros(1 + most * buddy.TRACE_WORDS, np.int64)
 
     @property
     def nr_free(self) -> int:
@@ -241,52 +213,6 @@ class Zone(ZoneWatermarks):
         """Return the reserve (pages) from which on no pageblock is added: 1 % and a pageblock."""
         return int(self.view[MANAGED_PAGES]) // 100 + PAGEBLOCK_PAGES
 
-    # What needs the lock.
-
-    def serve(self, request: ZoneRequest) -> ZoneAnswer:
-        """Execute one request under the lock."""
-        assert request.zone == self.number, f"{request} came to zone {self.number}"
-        match request:
-            case RmqueueBulk():
-                return self._answer(None, self._rmqueue_bulk(request))
-            case RmqueueBuddy():
-                pfn = self._rmqueue_buddy(request)
-                return self._answer(pfn, int(pfn is not None))
-            case FreePcppagesBulk():
-                return self._answer(None, self._free_pcppages_bulk(request))
-            case FreeOnePage():
-                migratetype = request.migratetype
-                if self.view[NR_ISOLATE_PAGEBLOCK] or migratetype == MIGRATE_ISOLATE:
-                    migratetype = self.pageblock_migratetype(request.pfn)
-                self.free_one_page(request.pfn, request.order, migratetype, cpu=request.cpu)
-                return _DONE
-            case ReserveHighatomicPageblock():
-                reserve_highatomic_pageblock(self, request.pfn)
-                return _DONE
-            case UnreserveHighatomicPageblock():
-                nr_moved = unreserve_highatomic_pageblock(self, request.migratetype)
-                return self._answer(None, nr_moved)
-            case OnlinePages():
-                return ZoneAnswer(nr_moved=self.online(cpu=request.cpu))
-            case (
-                SetMigratetypeIsolate()
-                | UnsetMigratetypeIsolate()
-                | SplitFreePage()
-                | TestPagesIsolated()
-                | OfflineIsolatedPages()
-            ):
-                return serve_isolation(self, request)
-            case WakeupKswapd():
-                # There is no kswapd yet; who has one does not bring this here.
-                return _DONE
-            case _:
-                assert_never(request)
-
-    def _answer(self, pfn: int | None, nr_moved: int) -> ZoneAnswer:
-        trace = self._trace
-        happened = events_of(buddy.trace_rows(trace)) if len(trace) > 1 else ()
-        return ZoneAnswer(pfn=pfn, nr_moved=nr_moved, events=happened)
-
     def free_one_page(
         self, pfn: int, order: int, migratetype: int, *, cpu: int, to_tail: int = 0
     ) -> None:
@@ -301,96 +227,12 @@ class Zone(ZoneWatermarks):
             pages.zone,
             self.pageblocks,
             self.words,
-            self._stat,
-            self._cpu_stats[cpu],
+            self.stat,
+            self.cpu_stats[cpu],
             pfn,
             order,
             migratetype,
             to_tail,
-        )
-
-    def _free_pcppages_bulk(self, request: FreePcppagesBulk) -> int:
-        pages = self.pages
-        pcp = self.pcps[request.cpu if request.pcp_cpu is None else request.pcp_cpu]
-        return free_pcppages_bulk(
-            pages.next,
-            pages.prev,
-            pages.buddy,
-            pages.zone,
-            pages.index,
-            self.pageblocks,
-            self.words,
-            self._stat,
-            self._cpu_stats[request.cpu],
-            self._trace,
-            pcp.words,
-            pcp.heads,
-            request.count,
-            request.pindex,
-            self._rules.free_pcppages_rereads_isolated_type,
-        )
-
-    def _rmqueue_bulk(self, request: RmqueueBulk) -> int:
-        pages, pcp = self.pages, self.pcps[request.cpu]
-        nr_blocks: int = buddy.rmqueue_bulk(
-            pages.next,
-            pages.prev,
-            pages.buddy,
-            pages.flags,
-            pages.index,
-            self.pageblocks,
-            self.words,
-            self._stat,
-            self._cpu_stats[request.cpu],
-            self._trace,
-            request.order,
-            request.count,
-            request.migratetype,
-            request.alloc_flags,
-            pcp.heads + request.pindex,
-        )
-        pcp.view[COUNT] += nr_blocks << request.order
-        return nr_blocks
-
-    def _rmqueue_buddy(self, request: RmqueueBuddy) -> int | None:
-        """Take a block; highatomic ones first or last, as the request's flags allow."""
-        pages, order, alloc_flags = self.pages, request.order, request.alloc_flags
-        pfn = NOTHING
-        if alloc_flags & ALLOC_HIGHATOMIC:
-            pfn = self._rmqueue_smallest(order, MIGRATE_HIGHATOMIC)
-        if pfn == NOTHING:
-            pfn = buddy.rmqueue(
-                pages.next,
-                pages.prev,
-                pages.buddy,
-                pages.flags,
-                pages.index,
-                self.pageblocks,
-                self.words,
-                self._trace,
-                order,
-                request.migratetype,
-                alloc_flags,
-            )
-            if pfn == NOTHING and alloc_flags & (ALLOC_OOM | ALLOC_NON_BLOCK):
-                # Failing now is worse than failing a high-order atomic request later.
-                pfn = self._rmqueue_smallest(order, MIGRATE_HIGHATOMIC)
-            if pfn == NOTHING:
-                return None
-        self.mod_freepage_state(request.cpu, -(1 << order))
-        return pfn
-
-    def _rmqueue_smallest(self, order: int, migratetype: int) -> int:
-        pages = self.pages
-        return buddy.rmqueue_smallest(
-            pages.next,
-            pages.prev,
-            pages.buddy,
-            pages.index,
-            self.words,
-            self._trace,
-            order,
-            migratetype,
         )
 
     def move_freepages_block(self, pfn: int, migratetype: int) -> int:
@@ -410,8 +252,3 @@ class Zone(ZoneWatermarks):
     def mod_freepage_state(self, cpu: int, nr_pages: int) -> None:
         """Count free pages on behalf of a CPU (__mod_zone_freepage_state)."""
         mod_page_state(self.stat_view, self._cpu_stat_views[cpu], NR_FREE_PAGES, nr_pages)
-
-
-def nr_pages_moved(request: ZoneRequest, answer: ZoneAnswer) -> int:
-    """Return how many blocks changed lists: what the hold time of the lock grows with."""
-    return 0 if isinstance(request, WakeupKswapd) else answer.nr_moved

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from mmactors import events
 from mmactors.mm.page_alloc.buddy import TRACE_PCPU_DRAIN, TRACE_ZONE_LOCKED
+from mmactors.mm.page_alloc.slow_path import SlowPathAnswer, SlowPathRequest
 
 LockedEvent = events.MmPageAllocZoneLocked | events.MmPageAllocExtfrag | events.MmPagePcpuDrain
 
@@ -153,21 +154,6 @@ IsolationRequest = (
 )
 
 
-@frozen(kw_only=True)
-class WakeupKswapd:
-    """kswapd of `node` should look at its zones (wakeup_kswapd, mm/vmscan.c).
-
-    Not a section under the lock: tell kswapd, and go on at once with any answer.
-    """
-
-    zone: int
-    """The zone that was found short."""
-    node: int
-    order: int
-    highest_zoneidx: int
-    gfp: int
-
-
 ZoneRequest = (
     RmqueueBulk
     | RmqueueBuddy
@@ -177,7 +163,6 @@ ZoneRequest = (
     | UnreserveHighatomicPageblock
     | IsolationRequest
     | OnlinePages
-    | WakeupKswapd
 )
 
 
@@ -193,15 +178,17 @@ class ZoneAnswer:
     """Only while the zone's `trace_events` is on."""
 
 
-Steps = Generator[ZoneRequest, ZoneAnswer | None, None]
+AllocRequest = ZoneRequest | SlowPathRequest
+AllocAnswer = ZoneAnswer | SlowPathAnswer
+Steps = Generator[ZoneRequest, AllocAnswer | None, None]
 """Something that needs the lock on its way."""
-AllocSteps = Generator[ZoneRequest, ZoneAnswer | None, int | None]
+AllocSteps = Generator[AllocRequest, AllocAnswer | None, int | None]
 """An allocation on its way: gives the PFN, or None."""
 
 
-def nr_moved(answer: ZoneAnswer | None) -> int:
+def nr_moved(answer: AllocAnswer | None) -> int:
     """Return what an answer says; whoever drives the steps must send the answers in."""
-    assert answer is not None, "a section under zone->lock answers"
+    assert isinstance(answer, ZoneAnswer), f"a section under zone->lock answers, not {answer}"
     return answer.nr_moved
 
 

@@ -54,12 +54,12 @@ class ZoneWatermarks:
         self._vmstat: Final = vmstat
         self.stat_view: Any = vmstat.zones[number]
         """The zone's global numbers, which lag."""
-        self._keeps: Final = rules
+        self.rules: Final = rules
 
     def nr_free_to_check(self) -> int:
         """Return the free pages that a watermark check goes by (zone_nr_free_pages)."""
         free_pages: int = max(0, self.stat_view[NR_FREE_PAGES])
-        if free_pages < self.percpu_drift_mark and self._keeps.watermarks_see_percpu_drift:
+        if free_pages < self.percpu_drift_mark and self.rules.watermarks_see_percpu_drift:
             return self._vmstat.zone_page_state_snapshot(self._number, NR_FREE_PAGES)
         return free_pages
 

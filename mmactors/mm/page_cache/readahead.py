@@ -11,46 +11,18 @@ huge pages, large folios, errors of the disk, congestion.
 from collections.abc import Container
 from typing import Final
 
-from attrs import define, frozen
+from attrs import frozen
 
 from mmactors.arch.page import PG_READAHEAD, PG_WRITEBACK, PageColumns
+from mmactors.mm.area.mapped_file import FileRaState
 from mmactors.mm.area.vm_flags import VM_RAND_READ, VM_SEQ_READ
 from mmactors.units import MIB, PAGE_SHIFT
 
-RA_PAGES: Final = 32
-"""Pages that are read at once: 128 KiB (VM_READAHEAD_PAGES)."""
 IO_PAGES: Final = 320
 """Pages that a disk takes at once (bdi->io_pages: BLK_DEF_MAX_SECTORS, 1280 KiB)."""
 MMAP_LOTSAMISS: Final = 100
 _CHUNK_PAGES: Final = 2 * MIB >> PAGE_SHIFT
 _WORD_MASK: Final = (1 << 64) - 1
-
-
-@define
-class FileRaState:
-    """What an open file knows of how it is read (struct file_ra_state). Sizes are pages."""
-
-    start: int = 0
-    size: int = 0
-    async_size: int = 0
-    """So many pages before its end the window has its mark."""
-    ra_pages: int = RA_PAGES
-    """The largest window."""
-    mmap_miss: int = 0
-    """How many faults missed, less those that hit."""
-    prev_pos: int = -1
-    """Where the last read ended, in bytes."""
-    is_random: bool = False
-    """FMODE_RANDOM: only what is asked for is read (POSIX_FADV_RANDOM)."""
-
-    def note_hits(self, nr_pages: int) -> None:
-        """Note that faults found pages in the cache."""
-        self.mmap_miss = max(0, self.mmap_miss - nr_pages)
-
-    def key(self) -> tuple[int, ...]:
-        """Return the state as numbers."""
-        window = (self.start, self.size, self.async_size)
-        return (*window, self.ra_pages, self.mmap_miss, self.prev_pos, self.is_random)
 
 
 @frozen

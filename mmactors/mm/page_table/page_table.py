@@ -207,7 +207,7 @@ class PageTable:
 
     def alloc(
         self, address: int, level: int = PTE_LEVEL
-    ) -> Generator[TableRequest | Label, int | None, int | None]:
+    ) -> Generator[AllocTable | FreeTable | Label, int | None, int | None]:
         """Add the tables missing above the entry of `level`; end with its word index.
 
         None: a table was refused, VM_FAULT_OOM. Whether somebody else added the table meanwhile

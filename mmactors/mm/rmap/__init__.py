@@ -1,0 +1,4 @@
+"""From a page to the areas that map it.
+
+May import area/.
+"""

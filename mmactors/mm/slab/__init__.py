@@ -1,0 +1,4 @@
+"""Caches of objects.
+
+Imports no other room of mm/.
+"""

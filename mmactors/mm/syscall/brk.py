@@ -7,14 +7,14 @@ of a locked heap.
 from collections.abc import Generator
 
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.mman import MAP_FIXED
 from mmactors.mm.area.rlimit import check_data_rlimit
-from mmactors.mm.area.unmapped_area import AreaSearched, get_unmapped_area
 from mmactors.mm.area.vm_flags import VM_ACCOUNT, VM_DATA_DEFAULT_FLAGS, VM_LOCKED, page_align
 from mmactors.mm.area.vma import Vma, can_vma_merge_after, vm_start_gap
 from mmactors.mm.area.vma_adjust import lock_rmap, unlock_rmap
 from mmactors.mm.fault.populate import Populate
+from mmactors.mm.syscall.mman import MAP_FIXED
 from mmactors.mm.syscall.munmap import MunmapRequest, MunmapSteps, align_munmap
+from mmactors.mm.syscall.unmapped_area import AreaSearched, get_unmapped_area
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 BrkRequest = AreaSearched | MunmapRequest | Populate

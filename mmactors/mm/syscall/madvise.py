@@ -18,8 +18,6 @@ from typing import Final
 from attrs import frozen
 
 from mmactors.label import Label
-from mmactors.mm.area import mman
-from mmactors.mm.area.find_vma_prev import find_vma_prev
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vm_flags import (
@@ -47,6 +45,8 @@ from mmactors.mm.area.vma import Vma, linear_page_index
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.area.vma_merge import change_vm_flags
 from mmactors.mm.fault.populate import FaultInPages, check_vma_flags
+from mmactors.mm.syscall import mman
+from mmactors.mm.syscall.find_vma_prev import find_vma_prev
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 _ADDRESS_END: Final = 1 << 64

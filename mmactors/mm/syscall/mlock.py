@@ -15,7 +15,6 @@ from collections.abc import Generator
 from attrs import frozen
 
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.mman import MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT, MLOCK_ONFAULT
 from mmactors.mm.area.vm_flags import (
     VM_HUGETLB,
     VM_LOCKED,
@@ -28,6 +27,8 @@ from mmactors.mm.area.vma import Vma
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.area.vma_merge import change_vm_flags
 from mmactors.mm.fault.populate import Populate
+from mmactors.mm.syscall.change_areas import change_areas
+from mmactors.mm.syscall.mman import MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT, MLOCK_ONFAULT
 from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 
@@ -129,27 +130,14 @@ def _apply_vma_lock_flags(mm: MmStruct, *, start: int, length: int, vm_flags: in
     vma = mm.tree.find_vma(start)
     if vma is None or vma.vm_start > start:
         return -errno.ENOMEM
-    before = vma if start > vma.vm_start else mm.tree.neighbours(vma)[0]
-    position = start
-    while True:
-        stop = min(vma.vm_end, end)
-        before, error = yield from _mlock_fixup(
-            mm,
-            vma,
-            before,
-            start=position,
-            end=stop,
-            vm_flags=vma.vm_flags & VM_LOCKED_CLEAR_MASK | vm_flags,
-        )
-        if error:
-            return error
-        position = max(stop, before.vm_end)
-        if position >= end:
-            return 0
-        following = mm.tree.find_vma(before.vm_end)
-        if following is None or following.vm_start != position:
-            return -errno.ENOMEM
-        vma = following
+
+    def fixup(
+        vma: Vma, before: Vma | None, start: int, end: int
+    ) -> Generator[MlockRequest, int | None, tuple[Vma, int]]:
+        flags = vma.vm_flags & VM_LOCKED_CLEAR_MASK | vm_flags
+        return _mlock_fixup(mm, vma, before, start=start, end=end, vm_flags=flags)
+
+    return (yield from change_areas(mm, vma, start=start, end=end, fixup=fixup))
 
 
 def _apply_mlockall_flags(mm: MmStruct, flags: int) -> MlockSteps:

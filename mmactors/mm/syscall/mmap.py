@@ -20,28 +20,8 @@ from mmactors.mm.area.anon_vma_chain import unlink_anon_vmas
 from mmactors.mm.area.i_mmap import link_file_vma, mapping_of
 from mmactors.mm.area.mapped_file import FMODE_READ, FMODE_WRITE, MappedFile, shmem_zero_setup
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.mman import (
-    LEGACY_MAP_MASK,
-    MAP_ANONYMOUS,
-    MAP_FIXED,
-    MAP_FIXED_NOREPLACE,
-    MAP_GROWSDOWN,
-    MAP_HUGETLB,
-    MAP_LOCKED,
-    MAP_NONBLOCK,
-    MAP_NORESERVE,
-    MAP_POPULATE,
-    MAP_PRIVATE,
-    MAP_SHARED,
-    MAP_SHARED_VALIDATE,
-    MAP_TYPE,
-    PROT_EXEC,
-    PROT_READ,
-    PROT_WRITE,
-)
 from mmactors.mm.area.overcommit import OVERCOMMIT_NEVER
 from mmactors.mm.area.pkeys import ARCH_DEFAULT_PKEY, vm_pkey_flags
-from mmactors.mm.area.unmapped_area import AreaSearched, get_unmapped_area
 from mmactors.mm.area.vm_flags import (
     VM_ACCOUNT,
     VM_GROWSDOWN,
@@ -62,7 +42,27 @@ from mmactors.mm.area.vma_adjust import RmapRequest, lock_rmap, unlock_rmap
 from mmactors.mm.area.vmacache import vmacache_invalidate
 from mmactors.mm.fault.populate import Populate
 from mmactors.mm.page_table.page_table import PMD_SIZE
+from mmactors.mm.syscall.mman import (
+    LEGACY_MAP_MASK,
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_FIXED_NOREPLACE,
+    MAP_GROWSDOWN,
+    MAP_HUGETLB,
+    MAP_LOCKED,
+    MAP_NONBLOCK,
+    MAP_NORESERVE,
+    MAP_POPULATE,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    MAP_SHARED_VALIDATE,
+    MAP_TYPE,
+    PROT_EXEC,
+    PROT_READ,
+    PROT_WRITE,
+)
 from mmactors.mm.syscall.munmap import MunmapRequest, do_munmap
+from mmactors.mm.syscall.unmapped_area import AreaSearched, get_unmapped_area
 from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 MmapRequest = AreaSearched | MunmapRequest | Populate

@@ -16,14 +16,6 @@ from typing import Final
 from attrs import frozen
 
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.mman import (
-    PROT_EXEC,
-    PROT_GROWSDOWN,
-    PROT_GROWSUP,
-    PROT_READ,
-    PROT_SEM,
-    PROT_WRITE,
-)
 from mmactors.mm.area.pkeys import ARCH_DEFAULT_PKEY, vm_pkey_flags, vma_pkey
 from mmactors.mm.area.vm_flags import (
     ARCH_VM_PKEY_FLAGS,
@@ -42,6 +34,15 @@ from mmactors.mm.area.vma import Vma
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.area.vma_merge import change_vm_flags
 from mmactors.mm.fault.populate import FaultInPages, populate_vma_page_range
+from mmactors.mm.syscall.change_areas import change_areas
+from mmactors.mm.syscall.mman import (
+    PROT_EXEC,
+    PROT_GROWSDOWN,
+    PROT_GROWSUP,
+    PROT_READ,
+    PROT_SEM,
+    PROT_WRITE,
+)
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 _MAY_SHIFT: Final = 4
@@ -133,26 +134,16 @@ def mprotect_fixup(
 
 
 def _mprotect_areas(mm: MmStruct, vma: Vma, *, start: int, end: int, prot: int) -> MprotectSteps:
-    before = vma if start > vma.vm_start else mm.tree.neighbours(vma)[0]
-    position = start
-    while True:
+    def fixup(
+        vma: Vma, before: Vma | None, start: int, end: int
+    ) -> Generator[MprotectRequest, int | None, tuple[Vma, int]]:
         vm_flags = prot & VM_ACCESS_FLAGS | vm_pkey_flags(_new_pkey(mm, vma, prot))
         vm_flags |= vma.vm_flags & ~(VM_ACCESS_FLAGS | ARCH_VM_PKEY_FLAGS)
         if vm_flags & ~(vm_flags >> _MAY_SHIFT) & VM_ACCESS_FLAGS:
-            return -errno.EACCES
-        stop = min(vma.vm_end, end)
-        before, error = yield from mprotect_fixup(
-            mm, vma, before, start=position, end=stop, vm_flags=vm_flags
-        )
-        if error:
-            return error
-        position = max(stop, before.vm_end)
-        if position >= end:
-            return 0
-        following = mm.tree.find_vma(before.vm_end)
-        if following is None or following.vm_start != position:
-            return -errno.ENOMEM
-        vma = following
+            return vma, -errno.EACCES
+        return (yield from mprotect_fixup(mm, vma, before, start=start, end=end, vm_flags=vm_flags))
+
+    return (yield from change_areas(mm, vma, start=start, end=end, fixup=fixup))
 
 
 def _new_pkey(mm: MmStruct, vma: Vma, prot: int) -> int:

@@ -17,14 +17,6 @@ from attrs import frozen
 from mmactors.mm.area.anon_vma_chain import anon_vma_clone, unlink_anon_vmas
 from mmactors.mm.area.i_mmap import link_file_vma
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.mman import (
-    MAP_FIXED,
-    MAP_SHARED,
-    MREMAP_DONTUNMAP,
-    MREMAP_FIXED,
-    MREMAP_MAYMOVE,
-)
-from mmactors.mm.area.unmapped_area import AreaSearched, get_unmapped_area
 from mmactors.mm.area.vm_flags import (
     VM_ACCOUNT,
     VM_DONTEXPAND,
@@ -40,7 +32,15 @@ from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.area.vma_merge import Properties, vma_merge
 from mmactors.mm.area.vma_split import may_split_vma, split_vma
 from mmactors.mm.fault.populate import Populate
+from mmactors.mm.syscall.mman import (
+    MAP_FIXED,
+    MAP_SHARED,
+    MREMAP_DONTUNMAP,
+    MREMAP_FIXED,
+    MREMAP_MAYMOVE,
+)
 from mmactors.mm.syscall.munmap import MunmapRequest, do_munmap
+from mmactors.mm.syscall.unmapped_area import AreaSearched, get_unmapped_area
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 _SPARE_AREAS: Final = 3

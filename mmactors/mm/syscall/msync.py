@@ -13,9 +13,9 @@ from attrs import frozen
 
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.mman import MS_ASYNC, MS_INVALIDATE, MS_SYNC
 from mmactors.mm.area.vm_flags import VM_LOCKED, VM_SHARED, page_align
 from mmactors.mm.area.vma import linear_page_index
+from mmactors.mm.syscall.mman import MS_ASYNC, MS_INVALIDATE, MS_SYNC
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 

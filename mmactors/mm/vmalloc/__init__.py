@@ -1,0 +1,4 @@
+"""The kernel's own mappings.
+
+May import page_table/.
+"""

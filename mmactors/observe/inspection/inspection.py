@@ -16,6 +16,7 @@ from types import MappingProxyType
 import numpy as np
 from attrs import field, frozen
 
+from mmactors.actors.program.process import Process
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.actor import Actor
 from mmactors.engine.lock.lock_stat import LockClassStatistics
@@ -59,6 +60,7 @@ class Inspection:
     """A machine at one moment. Raises UserError for what is first asked for after that moment."""
 
     _kernel: Kernel = field(repr=False)
+    _processes: tuple[Process, ...] = field(repr=False)
     _moment: Moment = field(repr=False)
 
     @property
@@ -75,7 +77,7 @@ class Inspection:
     def processes(self) -> Table[ProcessInspection]:
         """All processes that ever were, in the order in which they began."""
         return self._moment.look(
-            lambda: Table(inspect_process(self._moment, each) for each in self._kernel.processes)
+            lambda: Table(inspect_process(self._moment, each) for each in self._processes)
         )
 
     @cached_property
@@ -181,9 +183,9 @@ class Inspection:
         return f"<p>a machine at t={format_ns(self.now_ns)}</p>{table}"
 
 
-def inspect_kernel(kernel: Kernel) -> Inspection:
+def inspect_kernel(kernel: Kernel, processes: tuple[Process, ...]) -> Inspection:
     """Return a machine's inspection at this moment; cheap, since nothing is read yet."""
-    return Inspection(kernel=kernel, moment=Moment(kernel.engine))
+    return Inspection(kernel=kernel, processes=processes, moment=Moment(kernel.engine))
 
 
 def _actor(actor: Actor) -> ActorView:

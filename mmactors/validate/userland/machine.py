@@ -12,9 +12,8 @@ from typing import Final
 
 from attrs import define, field
 
-from mmactors.actors.program.process import Process
+from mmactors.actors.program.process import Process, Thread
 from mmactors.actors.program.supported import why_not
-from mmactors.actors.program.thread import UserThread
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.driver import InlineDriver, close_actors
 from mmactors.engine.report import NotSimulated
@@ -100,7 +99,7 @@ class RecordedMachine:
         self.is_stopped = True
         self.wired.kernel.engine.stop_requested = True
 
-    def worker(self, name: str) -> UserThread | None:
+    def worker(self, name: str) -> Thread | None:
         """Return a process or thread of the case that has not ended."""
         thread = self.first.family.members.get(name)
         return None if thread is None or thread.must_end else thread
@@ -214,7 +213,7 @@ class _Watcher:
     is_over: bool = field(default=False, init=False)
     _record: OpRecord | None = field(default=None, init=False)
     """Of the operation that is being done."""
-    _worker: UserThread | None = field(default=None, init=False)
+    _worker: Thread | None = field(default=None, init=False)
     _faults: tuple[int, int] = field(default=(0, 0), init=False)
     _counts: "Counter[str]" = field(factory=Counter, init=False)
     _flushes: list[tuple[int | None, int, int]] = field(factory=list, init=False)

@@ -11,8 +11,8 @@ from typing import Final, get_args
 
 from attrs import frozen
 
-from mmactors.workload.generator import PATTERNS
 from mmactors.workload.operation.address import NAME, Address, Bindings, Range, Region, Span
+from mmactors.workload.operation.generator import PATTERNS
 from mmactors.workload.operation.grammar import (
     OperationError,
     Token,

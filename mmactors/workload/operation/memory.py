@@ -6,8 +6,8 @@ import attrs
 from attrs import frozen
 
 from mmactors.option import option_doc
-from mmactors.workload.generator import PATTERNS, Pattern
 from mmactors.workload.operation.address import Address, Range, Region
+from mmactors.workload.operation.generator import PATTERNS, Pattern
 from mmactors.workload.operation.grammar import (
     ADDRESS,
     CHANGE,

@@ -14,10 +14,10 @@ from attrs import frozen
 
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import DEFAULT_MAP_WINDOW, MmStruct
-from mmactors.mm.area.mman import MAP_32BIT, MAP_FIXED
 from mmactors.mm.area.vm_flags import VM_GROWSDOWN
 from mmactors.mm.area.vma import vm_start_gap
 from mmactors.mm.page_table.page_table import PMD_SIZE
+from mmactors.mm.syscall.mman import MAP_32BIT, MAP_FIXED
 from mmactors.units import GIB, PAGE_SHIFT, PAGE_SIZE
 
 VM_UNMAPPED_AREA_TOPDOWN: Final = 1

@@ -35,7 +35,8 @@ class CopyPageRange:
     parent: Vma
 
 
-ForkSteps = Generator[CopyPageRange | RmapRequest, int | None, int]
+ForkRequest = CopyPageRange | RmapRequest
+ForkSteps = Generator[ForkRequest, int | None, int]
 
 
 def dup_mmap(mm: MmStruct, parent: MmStruct) -> ForkSteps:
