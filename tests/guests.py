@@ -133,7 +133,7 @@ class Guest:
         """Make a process with an empty address space."""
         kernel = self.kernel
         given = self.wired.interpreter
-        names = ("kernel", "timer", "areas", "accesses", "files", "gup", "pages")
+        names = ("kernel", "timer", "areas", "accesses", "files", "gup", "pages", "proc")
         process = Process(
             kernel=kernel,
             pid=1 + len(kernel.processes),

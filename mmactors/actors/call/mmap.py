@@ -24,7 +24,7 @@ from mmactors.actors.entries.mmu_gather import tlb_gather_mmu
 from mmactors.actors.entries.unmap import unmap_region, zap_page_range
 from mmactors.actors.fault.fault import fault_in_pages
 from mmactors.actors.fault.page_work import perform_page_work
-from mmactors.actors.file.truncate import fput, punch_hole, truncate_inode_pages
+from mmactors.actors.file.truncate import evict_unmapped, fput, punch_hole
 from mmactors.actors.file.writeback import vfs_fsync_range
 from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
 from mmactors.actors.state.address_space import AddressSpace
@@ -190,8 +190,7 @@ async def _answer(kernel: Kernel, cpu: Cpu, space: AddressSpace, request: object
                 await space.mmap_lock.downgrade()
             await unmap_region(kernel, cpu, space, request)
         case EvictMapping(mapping=mapping):
-            await truncate_inode_pages(kernel, cpu, kernel.file_system.inode_of(mapping), 0, None)
-            kernel.file_system.forget(mapping)
+            await evict_unmapped(kernel, cpu, mapping)
         case madvise.LazyFree() | madvise.Deactivate():
             await age_pages(kernel, cpu, space, request)
         case madvise.SwapIn():

@@ -1,7 +1,9 @@
-"""Freeing pages of shared memory, and of files that are in memory only (mm/shmem.c, Linux 6.1)."""
+"""Promising and freeing pages of shared memory, and of files in memory only (mm/shmem.c, 6.1)."""
 
 from mmactors.arch.page import PageColumns
 from mmactors.mm.area.mapped_file import MappedFile, Mapping
+from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.area.overcommit import Overcommit
 from mmactors.mm.area.vma import Vma
 from mmactors.units import PAGE_SHIFT
 
@@ -36,3 +38,37 @@ def delete_from_page_cache(
         if not pages.refcount_view[pfn]:
             unused.append(pfn)
     return unused
+
+
+def shmem_inode_acct_block(mm: MmStruct, mapping: Mapping) -> bool:
+    """Promise one page of shared memory to who runs in `mm`; False: no more may be promised.
+
+    What promised all of its size promises no pages. If it is too much, pages that left the page
+    cache unnoticed are given back first.
+    """
+    if not mapping.is_noreserve or not mm.vm_enough_memory(1):
+        return True
+    shmem_recalc_inode(mm.overcommit, mapping)
+    return not mm.vm_enough_memory(1)
+
+
+def shmem_inode_unacct_block(overcommit: Overcommit, mapping: Mapping) -> None:
+    """Take the promise of a page back that was not made."""
+    if mapping.is_noreserve:
+        overcommit.vm_acct_memory(-1)
+
+
+def shmem_recalc_inode(overcommit: Overcommit, mapping: Mapping) -> None:
+    """Give back what was promised for pages that the page cache has no more."""
+    freed = mapping.alloced - len(mapping.pages)
+    if freed > 0:
+        mapping.alloced -= freed
+        if mapping.is_noreserve:
+            overcommit.vm_acct_memory(-freed)
+
+
+def shmem_unacct_size(overcommit: Overcommit, mapping: Mapping) -> None:
+    """Take back what was promised for all of the size: the inode is evicted."""
+    if mapping.is_shmem and not mapping.is_noreserve:
+        overcommit.vm_acct_memory(-mapping.nr_pages)
+        mapping.size_bytes = 0
