@@ -70,6 +70,8 @@ MM_CPUMASK: Final = "mm_cpumask"
 MM_FLAGS: Final = "mm_flags"
 PAGE_LOCK: Final = "page_lock"
 VALUE: Final = "value"
+VM_COMMITTED_AS: Final = "vm_committed_as"
+"""What the machine has promised (mm/area/overcommit.py)."""
 RCU: Final = "rcu"
 
 

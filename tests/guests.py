@@ -133,7 +133,7 @@ class Guest:
         """Make a process with an empty address space."""
         kernel = self.kernel
         given = self.wired.interpreter
-        names = ("kernel", "timer", "areas", "accesses", "files", "gup", "pages")
+        names = ("kernel", "timer", "areas", "accesses", "files", "gup", "pages", "proc")
         interpreter = _JobInterpreter(**{name: getattr(given, name) for name in names})
         table = self.wired.table
         pid = table.new_pid()

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import trio
@@ -16,6 +16,7 @@ from mmactors.engine.config import EngineConfig
 from mmactors.engine.driver import InlineDriver, close_actors
 from mmactors.engine.schedule import Schedule
 from mmactors.hw.config import HardwareConfig
+from mmactors.mm.area.overcommit import OVERCOMMIT_ALWAYS, OvercommitPolicy
 from mmactors.mm.boot.boot import MemoryConfig
 from mmactors.observe.log import EventLog
 from mmactors.sanitize.config import SanitizeConfig
@@ -29,6 +30,10 @@ TRACES = Path(__file__).parent / "reference" / "traces"
 SANITIZE_VARIABLE = "MMACTORS_SANITIZE"
 EXACT = {"quantum_ns": 0}
 """Options of the engine: no CPU runs ahead of another."""
+
+
+PROMISES_ALWAYS: Final = KernelConfig(overcommit=OvercommitPolicy(memory=OVERCOMMIT_ALWAYS))
+"""For programs that map more than the machine has."""
 
 
 def scenario_of(

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 import orjson
 from attrs import define, field
 
+from mmactors.actors.program.proc_paths import ReadText
 from mmactors.errors import Place, Problem, UserError
 
 Status = Literal["running", "complete", "interrupted", "failed"]
@@ -29,6 +30,9 @@ COUNTERS: Final = "counters.json"
 SUMMARY: Final = "summary.json"
 SCHEDULE: Final = "schedule.txt"
 PROC: Final = "proc"
+TEXTS: Final = "texts"
+"""Only there if programs read files of /proc or /sys: each as it was then; index.json says who
+read it, when, and by what operation."""
 FINDINGS: Final = "findings.txt"
 """Only there if sanitizers found something: all of it, with what to know about it."""
 TRACEBACK: Final = "traceback.txt"
@@ -95,6 +99,23 @@ class RunDir:
         self._write_json(COUNTERS, summary.get("counters", {}))
         self._write_json(SUMMARY, {"status": status, **summary})
         self.set_status(status, reached=summary, wall_s=wall_s, error=error)
+
+    def write_texts(self, texts: Sequence[ReadText]) -> None:
+        """Write what programs read, in files whose names begin with a running number."""
+        index = []
+        for number, read in enumerate(texts, start=1):
+            name = f"{number:04d}-{read.name}"
+            self.write(f"{TEXTS}/{name}", read.text)
+            index.append(
+                {
+                    "file": name,
+                    "t_ns": read.t_ns,
+                    "pid": read.pid,
+                    "call": read.call,
+                    "path": read.path,
+                }
+            )
+        self._write_json(f"{TEXTS}/index.json", index)
 
     def set_status(
         self,
@@ -230,6 +251,7 @@ def _clear(path: Path) -> None:
         for name in (META, SUMMARY, COUNTERS, SCHEDULE, SCENARIO, EVENTS, FINDINGS, TRACEBACK):
             (path / name).unlink(missing_ok=True)
         _remove_tree(path / PROC)
+        _remove_tree(path / TEXTS)
 
 
 def _remove_tree(folder: Path) -> None:

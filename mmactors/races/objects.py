@@ -36,6 +36,7 @@ from mmactors.label import (
     TLB_FLUSH_PENDING,
     TLB_GEN,
     VALUE,
+    VM_COMMITTED_AS,
     VMAS,
     VMSTAT,
     ZONELISTS,
@@ -136,6 +137,7 @@ class MachineObjects(dict[str, Keyed]):
             RSS: lambda: tuple([tuple(mm.rss) for mm in self._mms()]),
             ANON_VMA: self._all_anon_vmas,
             VMAS: lambda: tuple(map(_areas, self._mms())),
+            VM_COMMITTED_AS: kernel.overcommit.key,
         }
         """What steps declare as a whole that touch many elements."""
 

@@ -15,6 +15,7 @@ from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.pte import PTRS_PER_TABLE
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
+from mmactors.mm.area.vm_flags import VM_ACCOUNT
 from mmactors.mm.entries.tlb_state import LOADED_MM_SWITCHING
 from mmactors.mm.lru.move_folios import LISTS, NR_LRU_BASE, NR_ZONE_LRU_BASE
 from mmactors.mm.page_alloc.pcp import COUNT, NR_PCP_LISTS
@@ -104,6 +105,7 @@ def counter_problems(kernel: Kernel, mapped: Mapped) -> Problems:
         *_zone_differences(kernel, lists),
         *_lru_differences(kernel),
         *_mapping_differences(kernel, mapped),
+        ("vm_committed_as", "of the machine", kernel.overcommit.committed, _promised(kernel)),
         *(difference for mm in mapped.mms for difference in _mm_differences(kernel, mapped, mm)),
     ]
     problems: Problems = [
@@ -238,6 +240,18 @@ def _rss_with_threads(kernel: Kernel, mm: MmStruct) -> list[int]:
     tasks = {id(context.task): context.task for context in kernel.fault_contexts.values()}
     pending = [task.rss.count for task in tasks.values() if task.mm is mm]
     return [sum(counts) for counts in zip(mm.rss, *pending, strict=True)]
+
+
+def _promised(kernel: Kernel) -> int:
+    """Return what areas and shared memory have promised, and what 6.1 forgets to take back."""
+    mms = [space.mm for space in kernel.spaces.values()]
+    areas = [vma for mm in mms for vma in mm.tree]
+    files = [vma.vm_file for vma in areas]
+    mappings = dict.fromkeys(kernel.file_system.mappings())
+    mappings |= dict.fromkeys(file.mapping for file in files if isinstance(file, MappedFile))
+    of_areas = sum(vma.nr_pages for vma in areas if vma.vm_flags & VM_ACCOUNT)
+    of_memory = sum(mapping.nr_accounted for mapping in mappings)
+    return of_areas + of_memory + kernel.overcommit.nr_forgotten
 
 
 def _cpumask_problems(kernel: Kernel) -> Iterable[str]:

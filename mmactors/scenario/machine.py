@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 
 from attrs import evolve, frozen
 
+from mmactors.actors.program.proc_paths import ReadText
 from mmactors.actors.program.process import Process
 from mmactors.engine.actor import NEVER
 from mmactors.engine.driver import InlineDriver, close_actors
@@ -250,6 +251,10 @@ class Machine:
                 own = process_texts(process) if kept is None else kept
                 texts |= {f"{process.pid}/{name}": text for name, text in own.items()}
         return texts
+
+    def texts(self) -> tuple[ReadText, ...]:
+        """Return what programs have read of /proc and /sys so far (`get`, `snap`)."""
+        return tuple(self._wired.interpreter.proc.texts)
 
     def _keep_process(self, process: Process) -> None:
         with self._engine.guard.suspended():

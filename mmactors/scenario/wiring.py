@@ -16,6 +16,7 @@ from mmactors.actors.program.gup import GupCalls
 from mmactors.actors.program.interpreter import Interpreter
 from mmactors.actors.program.memory import MemoryActor
 from mmactors.actors.program.page_calls import PageCalls
+from mmactors.actors.program.proc_calls import ProcCalls
 from mmactors.actors.program.process import Process, ProcessTable
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.reclaim.slow_path import NothingToReclaim
@@ -41,7 +42,7 @@ from mmactors.engine.schedule import Replay, Schedule
 from mmactors.engine.timer import Timer
 from mmactors.errors import Place, Problem, UserError
 from mmactors.hw.hardware import Hardware
-from mmactors.label import PAGE_TABLES, PAGES, PCP, VMSTAT
+from mmactors.label import PAGE_TABLES, PAGES, PCP, VM_COMMITTED_AS, VMSTAT
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.overcommit import Overcommit
 from mmactors.mm.boot.boot import boot_memory
@@ -53,6 +54,7 @@ from mmactors.mm.page_alloc.layout import MemoryLayout
 from mmactors.mm.page_table.page_table import PageTable
 from mmactors.mm.vmstat import NR_FREE_PAGES
 from mmactors.observe.proc.of_machine import machine_texts
+from mmactors.observe.proc.proc_files import ProcFiles
 from mmactors.sanitize.sanitizer import Sanitizer, attach
 from mmactors.scenario.schema import Scenario
 
@@ -124,6 +126,7 @@ def wire(
         files=FileCalls(kernel=kernel),
         gup=GupCalls(kernel=kernel),
         pages=PageCalls(kernel=kernel),
+        proc=ProcCalls(kernel=kernel, reader=ProcFiles(kernel, layout)),
         areas=areas,
         accesses=AccessCalls(kernel=kernel, areas=areas, line_bytes=config.hardware.l1i.line_bytes),
     )
@@ -195,6 +198,7 @@ def _make_kernel(
             nr_cpus=config.cpus,
             policy=scenario.kernel.overcommit.after_boot(_free_pages(allocator)),
             smp_processor_id=partial(_processor_id, engine),
+            touch=partial(engine.touch, VM_COMMITTED_AS),
         ),
         pku=config.pku,
         tables_by_rcu=scenario.kernel.tables_by_rcu,

@@ -1,7 +1,7 @@
 """Page faults: what is mapped, what is counted, what is a signal, and what memory's end does."""
 
 import pytest
-from machines import final_status, run, run_to_nothing, scenario_of
+from machines import PROMISES_ALWAYS, final_status, run, run_to_nothing, scenario_of
 
 from mmactors.actors.fault import fault as fault_path
 from mmactors.actors.fault.fault import PF_INSTR, PF_PROT, PF_USER, PF_WRITE
@@ -111,6 +111,7 @@ def test_the_end_of_memory_kills_the_process_and_the_machine_goes_on(quantum_ns)
             ["mmap A 1M", "touch A write passes=2", "munmap A", "mmap B 4K", "touch B write"],
             cpus=2,
             size=48 * MIB,
+            kernel=PROMISES_ALWAYS,
             quantum_ns=quantum_ns,
         )
     )
@@ -127,7 +128,11 @@ def test_the_end_of_memory_kills_the_process_and_the_machine_goes_on(quantum_ns)
 def test_a_process_that_gets_no_page_table_is_killed():
     """Memory may end with a table as with a page: far apart, each page needs one."""
     ran = run(
-        scenario_of(["mmap A 1G", "touch A write order=rand:1 count=20000"], size=48 * MIB),
+        scenario_of(
+            ["mmap A 1G", "touch A write order=rand:1 count=20000"],
+            size=48 * MIB,
+            kernel=PROMISES_ALWAYS,
+        ),
         is_logged=False,
     )
 

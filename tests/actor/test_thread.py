@@ -1,7 +1,7 @@
 """Threads: what they share, what they are told, when they end, and where they run."""
 
 import pytest
-from machines import final_status, run_to_nothing, scenario_of
+from machines import PROMISES_ALWAYS, final_status, run_to_nothing, scenario_of
 
 from mmactors.mm.fault.handle_mm_fault import SIGKILL
 from mmactors.units import MIB
@@ -131,6 +131,7 @@ def test_a_killed_process_ends_on_all_cpus(quantum_ns):
             ],
             cpus=4,
             size=40 * MIB,
+            kernel=PROMISES_ALWAYS,
             quantum_ns=quantum_ns,
         )
     )

@@ -24,7 +24,7 @@ def mm():
     mm = MmStruct(config=MmConfig(), page_table=PageTable(PhysicalMemory(4), pgd_pfn=1, levels=4))
     mapping = Mapping(dev=(8, 1), inode=1, size_bytes=16 * PAGE_SIZE)
     file = MappedFile(mapping=mapping, path="/mnt/f")
-    memory = shmem_zero_setup(PAGE_SIZE)
+    memory = shmem_zero_setup(PAGE_SIZE, is_noreserve=False)
     for first, count, flags, pgoff, mapped in (
         (0, 4, VM_SHARED, 2, file),
         (4, 1, 0, 0, file),

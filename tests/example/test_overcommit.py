@@ -21,9 +21,7 @@ def promise_to(overcommit, nr_pages, *, total_vm=0, is_admin=True):
 
 def overcommit_of(memory, **fields):
     policy = OvercommitPolicy(memory=memory, user_reserve_kbytes=400, admin_reserve_kbytes=80)
-    overcommit = Overcommit(totalram_pages=RAM)
-    overcommit.set_policy(evolve(policy, **fields))
-    return overcommit
+    return Overcommit(totalram_pages=RAM, policy=evolve(policy, **fields))
 
 
 @pytest.mark.parametrize(("swap", "expected"), [(0, (0, ENOMEM)), (1, (0, 0))])
@@ -77,7 +75,7 @@ def test_a_check_lags_behind_until_mode_2_is_set():
     overcommit.set_committed(RAM // 2 - 10)
     lagging = promise_to(overcommit, RAM // 256 - 1)
 
-    overcommit.set_policy(overcommit.policy)
+    overcommit.set_mode(OVERCOMMIT_NEVER)
 
     assert (0, ENOMEM) == (lagging, promise_to(overcommit, 1))
 

@@ -7,10 +7,12 @@ import pytest
 
 from mmactors.errors import UserError
 from mmactors.mm.area import pgprot
+from mmactors.mm.area.overcommit import Overcommit
 from mmactors.mm.area.pkeys import Pkeys
+from mmactors.mm.area.vm_flags import VM_WRITE
 from mmactors.mm.fault import file_fault
 from mmactors.mm.fault.fault import VM_FAULT_SIGBUS
-from mmactors.mm.syscall import mincore, mlock, mremap
+from mmactors.mm.syscall import mincore, mlock, mmap, mremap
 from mmactors.units import PAGE_SIZE
 from mmactors.validate.userland.vma import validate_vma
 
@@ -44,6 +46,9 @@ def insert_no_pfn(_mm, _vma, _fault):
         ("exec_only", pgprot, "arch_vma_access_permitted", lambda *_, **__: True),
         ("touch_vvar", file_fault, "_insert_pfn", insert_no_pfn),
         ("mincore_vvar", mincore, "_can_do_mincore", lambda _vma: True),
+        ("overcommit_never", Overcommit, "_is_enough", lambda *_, **__: True),
+        ("overcommit_never", mmap, "OVERCOMMIT_NEVER", None),
+        ("overcommit_never", mmap, "is_accountable_mapping", lambda flags: flags & VM_WRITE != 0),
     ],
 )
 def test_a_mechanism_with_one_rule_broken_is_told_from_the_kernel(

@@ -24,7 +24,7 @@ from mmactors.actors.entries.mmu_gather import tlb_gather_mmu
 from mmactors.actors.entries.unmap import unmap_region, zap_page_range
 from mmactors.actors.fault.fault import fault_in_pages
 from mmactors.actors.fault.page_work import perform_page_work
-from mmactors.actors.file.truncate import fput, punch_hole, truncate_inode_pages
+from mmactors.actors.file.truncate import evict_unmapped, fput, punch_hole
 from mmactors.actors.file.writeback import vfs_fsync_range
 from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
 from mmactors.actors.state.address_space import AddressSpace
@@ -148,9 +148,7 @@ class _Call:
                     await space.mmap_lock.downgrade()
                 await unmap_region(kernel, cpu, space, request)
             case EvictMapping(mapping=mapping):
-                inode = kernel.file_system.inode_of(mapping)
-                await truncate_inode_pages(kernel, cpu, inode, 0, None)
-                kernel.file_system.forget(mapping)
+                await evict_unmapped(kernel, cpu, mapping)
             case ChangeProtection():
                 await self._change_protection(request)
             case MovePageTables(old_address=old, new_address=new, length=length):

@@ -4,6 +4,8 @@ Who finds a page takes a reference before it looks again whether the page is sti
 it before it relies on that. Left out: partial pages.
 """
 
+import errno
+
 from mmactors.actors.alloc.lru_add_drain import free_released
 from mmactors.actors.alloc.page_alloc import (
     alloc_pages,
@@ -17,6 +19,11 @@ from mmactors.engine.cpu import Cpu
 from mmactors.label import Label, Mode, page
 from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE
 from mmactors.mm.page_cache.page_cache import filemap_add_folio, get_page
+from mmactors.mm.page_cache.shmem import (
+    shmem_inode_acct_block,
+    shmem_inode_unacct_block,
+    shmem_recalc_inode,
+)
 from mmactors.mm.vmstat import NR_FILE_PAGES, NR_SHMEM
 
 
@@ -62,14 +69,18 @@ async def is_cached(kernel: Kernel, inode: Inode, index: int, pfn: int) -> bool:
     return inode.mapping.pages.get(index) == pfn
 
 
-async def find_or_create_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> int | None:
-    """Return a page of a file, referenced and locked, filled if it is new; None: no memory."""
+async def find_or_create_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> int:
+    """Return a page of a file, referenced and locked, filled if it is new; minus the errno: none.
+
+    The errors are those of `add_new_page`.
+    """
     while True:
         pfn = await find_lock_page(kernel, cpu, inode, index)
         if pfn is not None:
             return pfn
-        if not await add_new_page(kernel, cpu, inode, index):
-            return None
+        error = await add_new_page(kernel, cpu, inode, index)
+        if error:
+            return error
 
 
 async def add_new_page(
@@ -80,15 +91,35 @@ async def add_new_page(
     *,
     gfp: int = GFP_HIGHUSER_MOVABLE,
     is_marked: bool = False,
-) -> bool:
-    """Bring a page into the cache, unless somebody was faster; False: no memory.
+) -> int:
+    """Bring a page into the cache, unless somebody was faster; return 0 or minus the errno.
 
-    It comes from disk, or is zeroed. `is_marked`: its use lets the next pages be read.
+    It comes from disk, or is zeroed. `is_marked`: its use lets the next pages be read. ENOSPC: no
+    more shared memory may be promised; ENOMEM: there is no page.
     """
+    if not inode.mapping.is_shmem:
+        return min(0, await _add_page(kernel, cpu, inode, index, gfp, is_marked=is_marked))
+    mm, mapping = kernel.fault_context(cpu).task.mm, inode.mapping
+    assert mm is not None, "who reads or writes files has an address space"
+    if not shmem_inode_acct_block(mm, mapping):
+        return -errno.ENOSPC
+    nr_added = await _add_page(kernel, cpu, inode, index, gfp, is_marked=is_marked)
+    if nr_added > 0:
+        mapping.alloced += 1
+        shmem_recalc_inode(kernel.overcommit, mapping)
+    else:
+        shmem_inode_unacct_block(kernel.overcommit, mapping)
+    return min(0, nr_added)
+
+
+async def _add_page(
+    kernel: Kernel, cpu: Cpu, inode: Inode, index: int, gfp: int, *, is_marked: bool
+) -> int:
+    """Add a page; return 1, 0 if somebody was faster, or -ENOMEM."""
     engine = kernel.engine
     pfn = await alloc_pages(kernel, cpu, 0, gfp)
     if pfn is None:
-        return False
+        return -errno.ENOMEM
     await engine.spend(kernel.costs.clear_page_ns)
     if engine.wants_step():
         touches = (inode.store_touch(index, Mode.READ), (page(pfn), Mode.WRITE))
@@ -99,7 +130,7 @@ async def add_new_page(
         await engine.step(Label(f"add page {pfn:#x}", touches))
     if index in inode.mapping.pages:
         await free_pages(kernel, cpu, pfn, 0)
-        return True
+        return 0
     filemap_add_folio(kernel.shared_pages, inode.mapping, index, pfn)
     if is_marked:
         kernel.shared_pages.flags_view[pfn] |= PG_READAHEAD
@@ -108,7 +139,7 @@ async def add_new_page(
     lru.add_page(pfn)
     if lru.released:
         await free_released(kernel, cpu, lru)
-    return True
+    return 1
 
 
 async def mark_page_accessed(kernel: Kernel, cpu: Cpu, pfn: int) -> None:

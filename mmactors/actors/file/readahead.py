@@ -39,7 +39,7 @@ async def read_pages(
         file.mapping.nr_users += 1
         await space.mmap_lock.release_read()
     await _read_windows(kernel, cpu, inode, request.windows, request.size_bytes)
-    is_there = await _is_there(kernel, inode, request.index) or await add_new_page(
+    is_there = await _is_there(kernel, inode, request.index) or not await add_new_page(
         kernel, cpu, inode, request.index
     )
     if request.drops_lock:
@@ -125,7 +125,7 @@ async def _read_window(
     for index in range(inside.start, inside.start + inside.size):
         if await _is_there(kernel, inode, index):
             continue
-        if not await add_new_page(
+        if await add_new_page(
             kernel, cpu, inode, index, gfp=GFP_READAHEAD, is_marked=index == mark
         ):
             return

@@ -17,9 +17,10 @@ from mmactors.actors.state.inode import Inode
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.pte import PRESENT, SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
-from mmactors.label import PAGE_TABLES, PAGES, Label, Mode, page, page_cache
-from mmactors.mm.area.mapped_file import MappedFile
+from mmactors.label import PAGE_CACHE, PAGE_TABLES, PAGES, Label, Mode, page, page_cache
+from mmactors.mm.area.mapped_file import MappedFile, Mapping
 from mmactors.mm.page_cache.page_cache import filemap_remove_folio, indices_from, is_evictable
+from mmactors.mm.page_cache.shmem import shmem_recalc_inode, shmem_unacct_size
 from mmactors.mm.rmap.rmap import is_anon
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -59,8 +60,16 @@ async def fput(kernel: Kernel, cpu: Cpu, file: MappedFile) -> None:
 async def iput(kernel: Kernel, cpu: Cpu, inode: Inode) -> None:
     """Free a file that has neither a name nor users any more (iput_final, evict)."""
     if not inode.mapping.nr_users:
+        shmem_unacct_size(kernel.overcommit, inode.mapping)
         await truncate_setsize(kernel, cpu, inode, 0)
         kernel.file_system.forget(inode.mapping)
+
+
+async def evict_unmapped(kernel: Kernel, cpu: Cpu, mapping: Mapping) -> None:
+    """Free what the last area let go of: nothing maps it any more."""
+    shmem_unacct_size(kernel.overcommit, mapping)
+    await truncate_inode_pages(kernel, cpu, kernel.file_system.inode_of(mapping), 0, None)
+    kernel.file_system.forget(mapping)
 
 
 async def unmap_mapping_pages(
@@ -142,6 +151,7 @@ async def truncate_inode_pages(
             inode.stored.discard(index)
             if kernel.checks is not None and index not in inode.mapping.pages:
                 kernel.checks.file_dropped(inode.mapping, index, index + 1)
+    shmem_recalc_inode(kernel.overcommit, inode.mapping)
 
 
 async def invalidate_mapping_pages(
@@ -178,6 +188,25 @@ async def invalidate_mapping_pages(
             is_drained = True
         await put_and_free_page(kernel, cpu, pfn)
     return nr_kept
+
+
+async def drop_pagecache(kernel: Kernel, cpu: Cpu) -> None:
+    """Drop the clean pages of all files that nobody uses (drop_pagecache_sb, fs/drop_caches.c).
+
+    File systems come in the order in which they were mounted, shared anonymous memory first, and
+    the newest file of each first.
+    """
+    if kernel.engine.wants_step():
+        await kernel.engine.step(Label("find files", ((PAGE_CACHE, Mode.READ),)))
+    mappings = [mapping for mapping in kernel.file_system.mappings() if mapping.pages]
+    mappings.reverse()
+    mappings.sort(key=lambda mapping: (not mapping.is_shmem, bool(mapping.inode)))
+    for mapping in mappings:
+        inode = kernel.file_system.inode_of(mapping)
+        mapping.nr_users += 1
+        await invalidate_mapping_pages(kernel, cpu, inode, 0, None)
+        mapping.nr_users -= 1
+        await iput(kernel, cpu, inode)
 
 
 def _removal(inode: Inode, index: int, pfn: int) -> Label:

@@ -133,8 +133,9 @@ class FileCalls:
                 else:
                     is_used = (file.f_ra.prev_pos - 1) >> PAGE_SHIFT != index
                 asked = nr_asked - index, size_bytes
-                if not await self._read_page(thread, file, inode, index, *asked, is_used=is_used):
-                    return nr_bytes or -errno.ENOMEM
+                error = await self._read_page(thread, file, inode, index, *asked, is_used=is_used)
+                if error:
+                    return nr_bytes or error
                 file.f_ra.prev_pos = min(end, (index + 1) << PAGE_SHIFT)
             if end <= offset:
                 break
@@ -151,8 +152,11 @@ class FileCalls:
         size_bytes: int,
         *,
         is_used: bool,
-    ) -> bool:
-        """Read one page of the `nr_asked` that are wanted from it on; False: no memory."""
+    ) -> int:
+        """Read one page of the `nr_asked` that are wanted from it on; return 0 or minus the errno.
+
+        Where a file in memory has no page, the reader gets zeros, and no page is made (SGP_READ).
+        """
         kernel = self.kernel
         cpu = thread.cpu
         is_on_disk = not inode.mapping.is_shmem
@@ -162,10 +166,13 @@ class FileCalls:
             pfn = await find_get_page(kernel, cpu, inode, index)
         if pfn is not None and is_on_disk:
             await use_mark(kernel, cpu, file, index, pfn, nr_asked, size_bytes)
+        if pfn is None and not is_on_disk:
+            await kernel.engine.spend(kernel.costs.copy_user_page_ns)
+            return 0
         if pfn is None:
             pfn = await find_or_create_page(kernel, cpu, inode, index)
-            if pfn is None:
-                return False
+            if pfn < 0:
+                return pfn
             await kernel.page_locks.unlock(pfn)
         if is_used:
             await mark_page_accessed(kernel, cpu, pfn)
@@ -175,7 +182,7 @@ class FileCalls:
             kernel.checks.file_access(inode.mapping, index, pfn, is_write=False)
         await kernel.engine.spend(kernel.costs.copy_user_page_ns)
         await put_and_free_page(kernel, cpu, pfn)
-        return True
+        return 0
 
     async def _write(
         self, thread: UserThread, file: MappedFile, inode: Inode, call: op.Write
@@ -208,8 +215,8 @@ class FileCalls:
             if source is not None and not await fault_in_readable(thread, source):
                 return -errno.EFAULT
             pfn = await find_or_create_page(self.kernel, thread.cpu, inode, offset >> PAGE_SHIFT)
-            if pfn is None:
-                return -errno.ENOMEM
+            if pfn < 0:
+                return pfn
             # With the page locked a fault on this very page would wait for itself: so none may be.
             is_copied = source is None or await copy_from_user_atomic(thread, source)
             if inode.mapping.is_shmem:

@@ -11,6 +11,7 @@ from mmactors.actors.program.file_calls import FileCalls, FileOperation
 from mmactors.actors.program.gup import GupCalls, GupOperation
 from mmactors.actors.program.kernel_calls import KernelOperation, perform_kernel
 from mmactors.actors.program.page_calls import PageCalls, PageOperation
+from mmactors.actors.program.proc_calls import ProcCalls, ProcOperation
 from mmactors.actors.program.process import Process, Thread
 from mmactors.actors.program.process_calls import perform_process_call
 from mmactors.actors.program.thread import UserThread
@@ -46,6 +47,7 @@ class Interpreter:
     files: FileCalls
     gup: GupCalls
     pages: PageCalls
+    proc: ProcCalls
     race_gate: WaitQueue | None = None
     """Where programs stop when they come to `race`; None: they go on."""
     _meetings: dict[str, _Meeting] = field(factory=dict, init=False)
@@ -68,6 +70,8 @@ class Interpreter:
             return await self.gup.perform(thread, operation)
         if isinstance(operation, PageOperation):
             return await self.pages.perform(thread, operation)
+        if isinstance(operation, ProcOperation):
+            return await self.proc.perform(thread, operation)
         if isinstance(operation, KernelOperation):
             return await perform_kernel(self.kernel, thread, operation)
         return await self._perform_other(thread, operation) or 0
@@ -75,7 +79,7 @@ class Interpreter:
     async def _perform_other(self, thread: UserThread, operation: op.PlainOperation) -> int | None:
         """Do what touches no memory: time, names, threads, processes."""
         match operation:
-            case op.Nop() | op.Get() | op.Snap() | op.Oomadj():
+            case op.Nop():
                 await self.kernel.engine.spend(0)
             case op.Compute(duration_ns=duration_ns):
                 await self._compute(thread, duration_ns)
@@ -93,7 +97,7 @@ class Interpreter:
                 return start
             case op.Cpu(cpu=cpu):
                 await thread.migrate(self.kernel.cpus[cpu])
-            case op.Fork() | op.Kill() | op.Reap() | op.Rlimit() | op.Put():
+            case op.Fork() | op.Kill() | op.Reap() | op.Rlimit():
                 return await perform_process_call(thread, operation)
             case op.Thread(name=name, cpu=cpu):
                 self._start_thread(thread, name, cpu)

@@ -176,6 +176,8 @@ class Process:
     cmaj_flt: int = field(default=0, init=False)
     cuser_ns: int = field(default=0, init=False)
     """Of children that were waited for, and of theirs."""
+    oom_score_adj: int = field(default=0, init=False)
+    """From -1000 to 1000: how much more readily it is chosen when memory has run out."""
     is_reaped: bool = field(default=False, init=False)
     """Its parent has waited for its end."""
     killed_by: int | None = field(default=None, init=False)
@@ -215,6 +217,7 @@ class Process:
             parent=self,
         )
         child.outlives_threads = self.outlives_threads
+        child.oom_score_adj = self.oom_score_adj
         child.files = files
         return child
 

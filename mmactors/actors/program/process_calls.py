@@ -1,22 +1,16 @@
-"""System calls on processes: fork, kill, wait4, setrlimit, sysctls (kernel/, Linux 6.1)."""
+"""System calls on processes: fork, kill, wait4, setrlimit (kernel/, Linux 6.1)."""
 
 import errno
-from typing import Final
 
 from mmactors.actors.program.fork import fork
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
-from mmactors.actors.state.kernel import Kernel
 from mmactors.events import SysExit
 from mmactors.mm.area.rlimit import with_rlimit
 from mmactors.mm.fault.handle_mm_fault import SIGKILL, FaultSignal
-from mmactors.mm.syscall.sysctl import VmSysctls, is_vm_sysctl, set_vm_sysctl
 from mmactors.workload.operation import all as op
 
-_SYSCTL: Final = "/proc/sys/vm/"
-_NO_HUGE_PAGES: Final = ("/sys/kernel/mm/transparent_hugepage/enabled",)
-
-ProcessOperation = op.Fork | op.Kill | op.Reap | op.Rlimit | op.Put
+ProcessOperation = op.Fork | op.Kill | op.Reap | op.Rlimit
 
 
 async def perform_process_call(thread: UserThread, call: ProcessOperation) -> int:
@@ -30,8 +24,6 @@ async def perform_process_call(thread: UserThread, call: ProcessOperation) -> in
             result = await _reap(thread)
         case op.Rlimit():
             result = _set_rlimit(thread, call)
-        case op.Put(path=path, value=value):
-            result = _put(thread.process.kernel, path, value)
     probe = thread.process.kernel.probe
     if probe.on:
         probe.emit(SysExit(call=str(call), ret=result))
@@ -71,26 +63,4 @@ def _set_rlimit(thread: UserThread, call: op.Rlimit) -> int:
     if limits is None:
         return -errno.EINVAL
     mm.rlimits = limits
-    return 0
-
-
-def _put(kernel: Kernel, path: str, value: str) -> int:
-    """Write a setting; ENOENT: there is no such file, EINVAL: it does not take the value."""
-    name = path.removeprefix(_SYSCTL)
-    if path in _NO_HUGE_PAGES and value == "never":
-        return 0
-    if name == path or not is_vm_sysctl(name):
-        return -errno.ENOENT
-    try:
-        number = int(value)
-    except ValueError:
-        return -errno.EINVAL
-    changed = set_vm_sysctl(VmSysctls(kernel.mm_config, kernel.overcommit.policy), name, number)
-    if isinstance(changed, int):
-        return changed
-    kernel.mm_config = changed.config
-    for space in kernel.spaces.values():
-        space.mm.config = changed.config
-    if changed.policy != kernel.overcommit.policy:
-        kernel.overcommit.set_policy(changed.policy)
     return 0

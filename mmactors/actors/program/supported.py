@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from mmactors.actors.program.proc_paths import why_not_simulated
 from mmactors.workload.operation.all import (
     By,
     Cgcreate,
@@ -21,4 +22,4 @@ def why_not(operation: Operation) -> str | None:
         return why_not(operation.operation)
     if isinstance(operation, NOT_YET):
         return f"{operation.verb} is not simulated yet"
-    return None
+    return why_not_simulated(operation)

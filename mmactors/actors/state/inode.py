@@ -103,7 +103,7 @@ class FileSystem:
 
     def add_inode(self, *, dev: tuple[int, int], inode: int) -> Mapping:
         """Return the empty mapping of a file in memory, with a number that is known."""
-        mapping = Mapping(dev=dev, inode=inode, size_bytes=0, is_shmem=True)
+        mapping = Mapping(dev=dev, inode=inode, size_bytes=0, is_shmem=True, is_noreserve=True)
         self._by_mapping[mapping] = Inode(self.engine, self.locks, mapping, self._new_number())
         return mapping
 
@@ -153,6 +153,7 @@ class FileSystem:
             inode=ino,
             size_bytes=0,
             is_shmem=not on_disk,
+            is_noreserve=not on_disk,
         )
         mapping.nr_users = 1  # its name
         inode = Inode(self.engine, self.locks, mapping, self._new_number())

@@ -65,8 +65,11 @@ class Mapping:
     """Memory is all it has: its pages are shared memory, made when they are first touched."""
     is_unlinked: bool = False
     """It had a name that was removed."""
-    nr_accounted: int = 0
-    """Pages of it that count towards Committed_AS as long as it exists."""
+    is_noreserve: bool = False
+    """Shared memory that promises each page when it is made (VM_NORESERVE, as all files of a tmpfs
+    are), not all of its size at once."""
+    alloced: int = 0
+    """Pages that were made and not given back yet (shmem_inode_info)."""
     nr_users: int = 0
     """Areas and open files of it."""
     pages: dict[int, int] = field(factory=dict)
@@ -78,6 +81,13 @@ class Mapping:
     def nr_pages(self) -> int:
         """The size in pages, a started one included: beyond is SIGBUS."""
         return -(-self.size_bytes >> PAGE_SHIFT)
+
+    @property
+    def nr_accounted(self) -> int:
+        """Pages of it that count towards Committed_AS."""
+        if not self.is_shmem:
+            return 0
+        return self.alloced if self.is_noreserve else self.nr_pages
 
 
 @define(eq=False, kw_only=True)
@@ -108,10 +118,13 @@ class SpecialMapping:
     """Their frames; behind them is SIGBUS, as in the parts of [vvar] that only some guests have."""
 
 
-def shmem_zero_setup(length: int) -> MappedFile:
+def shmem_zero_setup(length: int, *, is_noreserve: bool) -> MappedFile:
     """Return the file behind `length` bytes of new shared anonymous memory.
 
-    The device is that of the kernel's own tmpfs, and it has no name any more.
+    The device is that of the kernel's own tmpfs, and it has no name any more. Unless
+    `is_noreserve`, the caller has promised all of it.
     """
-    mapping = Mapping(dev=(0, 1), inode=0, size_bytes=length, is_shmem=True)
+    mapping = Mapping(
+        dev=(0, 1), inode=0, size_bytes=length, is_shmem=True, is_noreserve=is_noreserve
+    )
     return MappedFile(mapping=mapping, path="/dev/zero (deleted)")

@@ -243,10 +243,8 @@ class MmStruct:
             return None
         mapping = file.mapping
         mapping.nr_users -= 1
-        if mapping.nr_users or not (mapping.is_shmem or mapping.is_unlinked):
-            return None
-        self.overcommit.vm_acct_memory(-mapping.nr_accounted)
-        return mapping
+        is_unused = not mapping.nr_users and (mapping.is_shmem or mapping.is_unlinked)
+        return mapping if is_unused else None
 
     def vma_name(self, vma: Vma) -> str | None:
         """Return what /proc/pid/maps calls an area (show_map_vma): a path, [heap], [stack], ..."""

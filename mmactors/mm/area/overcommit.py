@@ -4,16 +4,17 @@ Committed_AS is a counter that each CPU changes for itself, up to a batch. A che
 brought together so far, so that it lags; /proc/meminfo sums all parts. Setting mode 2 brings all
 together. Left out: memory hotplug, which adapts the reserves.
 
-Invariant: the exact sum is the number of pages of all areas with VM_ACCOUNT, and of the shared
-memory objects without VM_NORESERVE.
+Invariant: the exact sum is the number of pages of all areas with VM_ACCOUNT, of what shared memory
+has promised (`Mapping.nr_accounted`), and of what 6.1 forgets to take back (`nr_forgotten`).
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Final
 
 from attrs import define, evolve, field, frozen
 
+from mmactors.label import Mode
 from mmactors.option import option
 from mmactors.units import KIB, PAGE_SIZE
 
@@ -25,12 +26,17 @@ _MIN_BATCH: Final = 32
 _RESERVE_SHARE: Final = 32
 _INT_MAX: Final = (1 << 31) - 1
 _INT64_MAX: Final = (1 << 63) - 1
+_ULONG_MAX: Final = (1 << 64) - 1
 _PAGE_KIB: Final = PAGE_SIZE // KIB
 
 
 def _first_cpu() -> int:
     """Answer for machines with one CPU."""
     return 0
+
+
+def _nobody_asks(_mode: Mode) -> None:
+    """Answer for machines on which nobody asks who touches the count."""
 
 
 @frozen(kw_only=True)
@@ -93,11 +99,15 @@ class Overcommit:
     nr_cpus: int = 1
     smp_processor_id: Callable[[], int] = _first_cpu
     """Says which CPU counts."""
+    touch: Callable[[Mode], None] = _nobody_asks
+    """Told how the running step touches the count (label.VM_COMMITTED_AS)."""
     policy: OvercommitPolicy = field(factory=OvercommitPolicy)
     _together: int = field(default=0, init=False)
     """The shared count, which checks read."""
     _parts: list[int] = field(init=False)
     """By CPU: what was not brought together yet."""
+    nr_forgotten: int = field(default=0, init=False)
+    """Promises that nobody will take back: see `forget`."""
     _batch: int = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -109,6 +119,12 @@ class Overcommit:
         """Committed_AS, exact (vm_memory_committed)."""
         return self._together + sum(self._parts)
 
+    def key(self) -> Hashable:
+        """Return what later checks depend on: the parts only matter where somebody compares."""
+        if self.policy.memory == OVERCOMMIT_NEVER:
+            return (self.policy, self._together, tuple(self._parts))
+        return (self.policy, self.committed)
+
     def set_committed(self, nr_pages: int) -> None:
         """Begin with `nr_pages` promised, all brought together."""
         self._together = nr_pages
@@ -119,11 +135,28 @@ class Overcommit:
         self.policy = evolve(self.policy, user_reserve_kbytes=user_reserve_kbytes)
 
     def set_policy(self, policy: OvercommitPolicy) -> None:
-        """Obey other sysctls from now on (overcommit_policy_handler)."""
+        """Obey other sysctls from now on."""
+        self.touch(Mode.WRITE)
         self.policy = policy
+
+    def set_mode(self, mode: int) -> None:
+        """Do what a write to overcommit_memory does, also of the same value.
+
+        Another mode has another batch; before mode 2 all parts are brought together
+        (overcommit_policy_handler, mm_compute_batch, sync_overcommit_as).
+        """
+        self.set_policy(evolve(self.policy, memory=mode))
         self._batch = self._mm_compute_batch()
-        if policy.memory == OVERCOMMIT_NEVER:
+        if mode == OVERCOMMIT_NEVER:
             self.set_committed(self.committed)
+
+    def forget(self, nr_pages: int) -> None:
+        """Note promises that 6.1 loses sight of: they stay in Committed_AS for ever.
+
+        Growth of a stack that is not VM_ACCOUNT (acct_stack_growth asks always), and a move that
+        failed halfway, whose new area is unmapped with VM_ACCOUNT concealed (move_vma).
+        """
+        self.nr_forgotten += nr_pages
 
     def set_totalram(self, nr_pages: int) -> None:
         """Have other memory from now on: some came online or went (mm_compute_batch_notifier)."""
@@ -136,11 +169,17 @@ class Overcommit:
             allowed = self.policy.kbytes // _PAGE_KIB
         else:
             ram = (self.totalram_pages or 0) - self.hugetlb_total_pages
-            allowed = ram * self.policy.ratio // 100
+            # An unsigned long in C, which a negative ratio makes huge.
+            allowed = (ram * self.policy.ratio & _ULONG_MAX) // 100
         return allowed + self.total_swap_pages
 
     def vm_acct_memory(self, nr_pages: int) -> None:
-        """Promise pages without asking; a negative number takes a promise back."""
+        """Promise pages without asking; a negative number takes a promise back.
+
+        Adds commute, but for one thing: what stays in a part and what is brought together
+        depends on their order, which only mode 2 looks at.
+        """
+        self.touch(Mode.WRITE if self.policy.memory == OVERCOMMIT_NEVER else Mode.ADD)
         cpu = self.smp_processor_id()
         part = self._parts[cpu] + nr_pages
         if abs(part) >= self._batch:
@@ -158,11 +197,11 @@ class Overcommit:
 
     def snapshot(self) -> tuple[Any, ...]:
         """Return all state."""
-        return self.policy, self._batch, self._together, tuple(self._parts)
+        return self.policy, self._batch, self._together, self.nr_forgotten, tuple(self._parts)
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         """Put back what `snapshot` returned."""
-        self.policy, self._batch, self._together, parts = snapshot
+        self.policy, self._batch, self._together, self.nr_forgotten, parts = snapshot
         self._parts[:] = parts
 
     def _is_enough(self, nr_pages: int, *, total_vm: int, is_admin: bool) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from mmactors.mm.area.anon_vma import LockAnonVma, LockPageTables, UnlockAnonVma, UnlockPageTables
 from mmactors.mm.area.anon_vma_chain import anon_vma_prepare
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.vm_flags import VM_GROWSDOWN, VM_LOCKED
+from mmactors.mm.area.vm_flags import VM_ACCOUNT, VM_GROWSDOWN, VM_LOCKED
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.units import PAGE_MASK, PAGE_SHIFT
@@ -55,6 +55,8 @@ def _grow_down(mm: MmStruct, vma: Vma, address: int) -> int:
     error = _acct_stack_growth(mm, vma, size=vma.vm_end - address, grown_pages=grown_pages)
     if error:
         return error
+    if not vma.vm_flags & VM_ACCOUNT:
+        mm.overcommit.forget(grown_pages)
     if vma.vm_flags & VM_LOCKED:
         mm.locked_vm += grown_pages
     mm.vm_stat_account(vma.vm_flags, grown_pages)

@@ -51,6 +51,11 @@ from mmactors.mm.page_cache.readahead import (
     sync_mmap_readahead,
     test_clear_readahead,
 )
+from mmactors.mm.page_cache.shmem import (
+    shmem_inode_acct_block,
+    shmem_inode_unacct_block,
+    shmem_recalc_inode,
+)
 from mmactors.mm.page_table.entry import is_none
 from mmactors.mm.page_table.page_table import PMD_MASK, PMD_SIZE
 from mmactors.mm.request import (
@@ -333,15 +338,21 @@ def _find_page(
         return pfn, 0
     if not mapping.is_shmem:
         return (yield from _sync_mmap_readahead(context, vma, file, index, flags))
+    if not shmem_inode_acct_block(mm, mapping):
+        return None, VM_FAULT_SIGBUS
     pfn = yield AllocPage()
     if pfn is None:
+        shmem_inode_unacct_block(mm.overcommit, mapping)
         return None, VM_FAULT_OOM
     if wants_step():
         yield Label("add to the page cache", ((PAGE_CACHE, Mode.WRITE), (page(pfn), Mode.WRITE)))
     if index in mapping.pages:
+        shmem_inode_unacct_block(mm.overcommit, mapping)
         yield FreePage(pfn=pfn)
     else:
         shmem_add_to_page_cache(context, file, index, pfn)
+        mapping.alloced += 1
+        shmem_recalc_inode(mm.overcommit, mapping)
     return mapping.pages[index], 0
 
 

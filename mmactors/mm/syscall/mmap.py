@@ -227,11 +227,10 @@ def mmap_region(
     )
     if not is_expanded:
         if file is None and vm_flags & VM_SHARED:
-            file = shmem_zero_setup(length)
-            if not vm_flags & VM_NORESERVE:
-                if mm.vm_enough_memory(nr_pages):
-                    return -errno.ENOMEM
-                file.mapping.nr_accounted = nr_pages
+            is_noreserve = vm_flags & VM_NORESERVE != 0
+            if not is_noreserve and mm.vm_enough_memory(nr_pages):
+                return -errno.ENOMEM
+            file = shmem_zero_setup(length, is_noreserve=is_noreserve)
         vma = Vma(vm_start=address, vm_end=end, vm_flags=vm_flags, vm_pgoff=pgoff)
         if file is not None:
             vma.vm_file = file

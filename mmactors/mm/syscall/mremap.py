@@ -303,6 +303,8 @@ def _move_vma(call: _Call, vma: Vma, *, old_length: int, new_address: int) -> Mr
         yield MovePageTables(
             vma=new, old_address=new_address, new=vma, new_address=old_address, length=moved
         )
+        if vm_flags & VM_ACCOUNT and not keeps_source:
+            mm.overcommit.forget((new_length - old_length) >> PAGE_SHIFT)
         vma, old_length, old_address, result = new, new_length, new_address, -errno.ENOMEM
     return (
         yield from _drop_source(
@@ -398,6 +400,7 @@ def _drop_source(
     if (yield from do_munmap(mm, start=old_address, length=old_length)):
         if vm_flags & VM_ACCOUNT and not keeps_source:
             mm.overcommit.vm_acct_memory(old_length >> PAGE_SHIFT)
+            mm.overcommit.forget(old_length >> PAGE_SHIFT)
         excess = 0
     if vm_flags & VM_LOCKED:
         mm.locked_vm += new_length >> PAGE_SHIFT

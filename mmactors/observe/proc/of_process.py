@@ -52,6 +52,7 @@ def view_of_process(process: Process) -> ProcessView:
         flags=PF_RANDOMIZE if process.parent is None else PF_RANDOMIZE | PF_FORKNOEXEC,
         cpu=process.leader.cpu.index,
         exit_code=process.killed_by or 0,
+        oom_score_adj=process.oom_score_adj,
         start_time_ticks=process.started_ns // _TICK_NS,
         nr_cpus=nr_cpus,
         cpus_allowed=(1 << nr_cpus) - 1,

@@ -85,6 +85,7 @@ def process_files(process: ProcessView) -> dict[str, bytes]:
         "smaps": smaps_text(vmas),
         "smaps_rollup": smaps_rollup_text(vmas),
         "comm": process.comm + "\n",
+        "oom_score_adj": f"{process.oom_score_adj}\n",
     }
     files = {name: text.encode() for name, text in texts.items()}
     return files | {"cmdline": cmdline_bytes(process)}

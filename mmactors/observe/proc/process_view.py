@@ -147,6 +147,7 @@ class ProcessView:
     cpu: int = 0
     """Where it ran last."""
     exit_code: int = 0
+    oom_score_adj: int = 0
     """As wait4 tells it; a fatal signal by its number."""
     uid: int = 0
     gid: int = 0

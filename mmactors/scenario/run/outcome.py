@@ -4,6 +4,7 @@ from typing import Final
 
 from attrs import frozen
 
+from mmactors.actors.program.proc_paths import ReadText
 from mmactors.engine.guard import GuardViolation
 from mmactors.engine.report import ActorCrashed, Deadlock, EngineError, StepBudgetExceeded
 from mmactors.engine.schedule import Schedule, ScheduleMismatch
@@ -33,6 +34,8 @@ class Outcome:
     summary: Summary
     schedule: Schedule
     proc: dict[str, str]
+    texts: tuple[ReadText, ...]
+    """What programs read of /proc and /sys."""
     findings: str
     """What sanitizers found, in full; empty if nothing."""
     failure: Exception | None
@@ -56,6 +59,7 @@ def outcome_of(
         summary=summary,
         schedule=machine.schedule(),
         proc=machine.proc(),
+        texts=machine.texts(),
         findings="\n\n".join(map(str, machine.findings())),
         failure=failure,
         wall_s=wall_s,

@@ -52,6 +52,8 @@ class Recording:
             run_dir.write(TRACEBACK, "".join(traceback.format_exception(failure)))
         if outcome.findings:
             run_dir.write(FINDINGS, f"{outcome.findings}\n")
+        if outcome.texts:
+            run_dir.write_texts(outcome.texts)
         run_dir.finish(
             outcome.status,
             summary={**attrs.asdict(outcome.summary), "verdict": outcome.verdict},

@@ -15,6 +15,7 @@ from typing import Final, Self
 
 from attrs import field, frozen
 
+from mmactors.actors.program.proc_paths import ReadText
 from mmactors.observe.inspection import Inspection
 from mmactors.observe.inspection.table import html_table
 from mmactors.observe.run_dir import EVENTS, Status, create_run_dir
@@ -62,6 +63,8 @@ class Result:
     """All by name: /proc/vmstat's, the hardware's, the processes'."""
     proc: Mapping[str, str] = field(repr=False)
     """/proc: relative path to text."""
+    texts: tuple[ReadText, ...] = field(repr=False)
+    """What programs read of /proc and /sys (`get`, `snap`), in the order in which they did."""
     schedule: str = field(repr=False)
     """The interleaving, as `schedule.txt` of a run directory has it."""
     run_dir: Path | None
@@ -157,6 +160,10 @@ class SteppedMachine:
         """Return /proc: relative path to text. Processes that have ended are as just before."""
         return self._machine.proc()
 
+    def texts(self) -> tuple[ReadText, ...]:
+        """Return what programs have read of /proc and /sys so far (`get`, `snap`)."""
+        return self._machine.texts()
+
     def counters(self) -> dict[str, int]:
         """Return every counter by name: /proc/vmstat's, the hardware's, the processes'."""
         return self._machine.counters()
@@ -200,6 +207,7 @@ class SteppedMachine:
             failure=outcome.failure,
             counters=MappingProxyType(counters),
             proc=MappingProxyType(outcome.proc),
+            texts=outcome.texts,
             schedule=str(outcome.schedule),
             run_dir=run_dir,
             events_path=run_dir / EVENTS if run_dir is not None and has_log else None,

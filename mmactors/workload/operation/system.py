@@ -312,7 +312,7 @@ class Put(Written):
 
 @frozen(kw_only=True)
 class Get(Written):
-    """Read a file of /proc or /sys."""
+    """Read a file of /proc or /sys; its text is kept with the run (texts/)."""
 
     verb: ClassVar[str] = "get"
     path: str = positional(PATH)
@@ -320,7 +320,7 @@ class Get(Written):
 
 @frozen(kw_only=True)
 class Snap(Written):
-    """Record vmstat, meminfo, buddyinfo and interrupts under a tag."""
+    """Bring counters together and read vmstat, meminfo, buddyinfo and interrupts under a tag."""
 
     verb: ClassVar[str] = "snap"
     tag: str = positional(WORD)
