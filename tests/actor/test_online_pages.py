@@ -4,7 +4,7 @@ import errno
 
 import pytest
 from attrs import evolve
-from machines import EXACT, run, scenario_of
+from machines import EXACT, drive, run, scenario_of
 
 from mmactors.mm.boot.boot import MemoryConfig, boot_memory
 from mmactors.mm.page_alloc.gfp import ZONE_MOVABLE
@@ -13,12 +13,17 @@ from mmactors.races.pair import with_rules
 from mmactors.units import MIB
 
 
-def machine_with(*program, size=32 * MIB, hotplug=4 * MIB, broken=(), **options):
-    """Run a program on a machine with memory that boot does not see."""
+def scenario_with(*program, size=32 * MIB, hotplug=4 * MIB, broken=(), **options):
+    """Return a program on a machine with memory that boot does not see."""
     scenario = scenario_of(list(program), cpus=2, size=size, **EXACT)
     memory = evolve(scenario.machine.memory, hotplug=hotplug, **options)
     scenario = evolve(scenario, machine=evolve(scenario.machine, memory=memory))
-    return run(with_rules(scenario, broken=broken))
+    return with_rules(scenario, broken=broken)
+
+
+def machine_with(*program, **options):
+    """Run a program on such a machine."""
+    return run(scenario_with(*program, **options))
 
 
 def movable(ran):
@@ -71,7 +76,12 @@ def test_the_zone_has_lists_and_limits_of_its_own(broken):
 
 def zones_of(ran):
     """Return by name what zoneinfo says of each zone, as lists of words by their first word."""
-    sections = ran.machine.proc()["zoneinfo"].split("Node 0, zone")[1:]
+    return zones_in(ran.machine.proc()["zoneinfo"])
+
+
+def zones_in(zoneinfo):
+    """Return the same of a text."""
+    sections = zoneinfo.split("Node 0, zone")[1:]
     lines = [[line.split() for line in section.splitlines()] for section in sections]
     return {
         section[0][0]: {words[0].rstrip(":"): words[1:] for words in section[1:] if words}
@@ -112,14 +122,15 @@ def test_lower_zones_keep_a_reserve_from_requests_for_what_came_online(ratios):
 def test_all_zones_share_what_is_kept_free_by_their_size(size, hotplug, options):
     """Watermarks and lists of old zones change with the new one; none is left as boot had it."""
     assert_limits_are_of_what_is_managed(
-        machine_with("online_pages", size=size, hotplug=hotplug, **options), **options
+        scenario_with("online_pages", size=size, hotplug=hotplug, **options), **options
     )
 
 
-def assert_limits_are_of_what_is_managed(ran, *, zones=3, **options):
+def assert_limits_are_of_what_is_managed(scenario, *, zones=3, **options):
     """Hold watermarks and lists, as zoneinfo shows them, against the managed pages there."""
-    allocator = ran.machine._wired.kernel.allocator
-    shown_by_name = zones_of(ran)
+    driven = drive(scenario)
+    allocator = driven.kernel.allocator
+    shown_by_name = zones_in(driven.wired.texts()["zoneinfo"])
     managed = {
         zone.name: int(shown_by_name[zone.name]["managed"][0]) for zone in allocator.zones[:zones]
     }
@@ -143,7 +154,7 @@ def test_a_min_free_kbytes_of_the_user_stays_until_memory_asks_for_more():
     """As calculate_min_free_kbytes prefers it; huge pages ask for theirs where khugepaged runs."""
 
     def kept(**options):
-        return machine_with("online_pages", **options).machine._wired.kernel.allocator
+        return drive(scenario_with("online_pages", **options)).kernel.allocator
 
     assert 5000 == kept(min_free_kbytes=5000).min_free_kbytes
     assert 128 < kept(min_free_kbytes=200).min_free_kbytes < 1000
@@ -156,12 +167,13 @@ def test_pages_that_went_offline_are_missed_by_all_limits():
     """Watermarks, reserves and lists are those of a machine with so much less to manage."""
     program = ["alloc_pages P order=10 gfp=HIGHUSER_MOVABLE movable", "free_pages P"]
     before = machine_with(*program, size=64 * MIB)
-    after = machine_with(*program, "offline_pages P", size=64 * MIB)
+    offline = scenario_with(*program, "offline_pages P", size=64 * MIB)
+    after = run(offline)
 
     managed = int(zones_of(after)["DMA32"]["managed"][0])
     assert int(zones_of(before)["DMA32"]["managed"][0]) - 1024 == managed
     assert [0, *4 * [managed // 256]] == protection_of(zones_of(after)["DMA"])
-    assert_limits_are_of_what_is_managed(after, zones=2)
+    assert_limits_are_of_what_is_managed(offline, zones=2)
 
 
 def test_a_request_for_movable_pages_leaves_the_new_reserve_of_lower_zones():

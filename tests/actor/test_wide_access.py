@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from attrs import evolve
 from explored import scenario_of as race_of
-from machines import run, run_to_nothing, scenario_of
+from machines import drive, run_to_nothing, scenario_of
 
 from mmactors.arch.trace import SIZE_MASK
 from mmactors.explore.execution.execution import Execution
@@ -83,13 +83,12 @@ def test_a_sanitizer_sees_every_page_of_a_store(entries):
     )
     scenario = evolve(scenario, sanitize=SanitizeConfig.everything())
 
-    machine = run(scenario, until_ns=1_000_000).machine
+    sanitizer = drive(scenario, until_ns=1_000_000).wired.sanitizer
 
-    sanitizer = machine._wired.sanitizer
     assert sanitizer is not None
     assert sanitizer._contents is not None
     assert 16 == len(sanitizer._contents.content)
-    assert () == machine.findings()
+    assert [] == list(sanitizer.findings)
 
 
 @pytest.mark.parametrize(("stored", "is_reached"), [(0, True), (1, True), (2, True), (3, False)])
