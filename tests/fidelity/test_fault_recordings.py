@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mmactors.actors.file import truncate
+from mmactors.actors.program import file_calls
 from mmactors.mm.fault import file_fault, handle_mm_fault
 from mmactors.mm.page_cache import readahead
 from mmactors.mm.page_table.page_table import PTE_LEVEL
@@ -30,6 +32,25 @@ def test_a_machine_whose_faults_begin_with_the_lowest_table_does_not_pass(monkey
     assert not result.passed
     assert result.first_difference is not None
     assert "VmPTE" in result.first_difference
+
+
+def test_a_machine_that_zaps_nothing_where_a_file_grows_does_not_pass(monkeypatch):
+    """ftruncate from 1 to 4095 bytes empties the batches, as an area maps what lies behind."""
+    set_size = truncate.truncate_setsize
+
+    async def grow_quietly(kernel, cpu, inode, size_bytes):
+        if size_bytes > inode.mapping.size_bytes:
+            inode.mapping.size_bytes = size_bytes
+        else:
+            await set_size(kernel, cpu, inode, size_bytes)
+
+    monkeypatch.setattr(file_calls, "truncate_setsize", grow_quietly)
+
+    (result,) = validate_faults(REFERENCE / "ftruncate_mapped.json")
+
+    assert not result.passed
+    assert result.first_difference is not None
+    assert "nr_inactive_anon" in result.first_difference
 
 
 def test_a_number_that_no_phase_explains_is_a_difference(tmp_path):

@@ -26,19 +26,27 @@ from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 
 async def truncate_setsize(kernel: Kernel, cpu: Cpu, inode: Inode, size_bytes: int) -> None:
-    """Set a file's length and drop what lies behind (truncate_setsize, truncate_pagecache)."""
+    """Set a file's length and drop what lies behind (truncate_setsize, truncate_pagecache).
+
+    A file on disk does so also where it grows (ext4_setattr): areas that map anything behind its
+    new end have nothing there, but each is zapped, and that works off the CPU's batches first.
+    Shared memory does not, nor where only a part of its last page goes (shmem_setattr).
+    """
     engine = kernel.engine
     mapping = inode.mapping
     if engine.wants_step():
         await engine.step(inode.size_label("set i_size", Mode.WRITE))
     old_bytes, mapping.size_bytes = mapping.size_bytes, size_bytes
-    if size_bytes > old_bytes:
+    if mapping.is_shmem and size_bytes > old_bytes:
         return
     first = -(-size_bytes >> PAGE_SHIFT)
-    await unmap_mapping_pages(kernel, cpu, inode, first, None, even_cows=True)
+    is_unmapped = not mapping.is_shmem or old_bytes > first << PAGE_SHIFT
+    if is_unmapped:
+        await unmap_mapping_pages(kernel, cpu, inode, first, None, even_cows=True)
     await truncate_inode_pages(kernel, cpu, inode, first, None)
-    # Private copies may have been made of pages that were on their way out: they go, too.
-    await unmap_mapping_pages(kernel, cpu, inode, first, None, even_cows=True)
+    if is_unmapped:
+        # Private copies may have been made of pages that were on their way out: they go, too.
+        await unmap_mapping_pages(kernel, cpu, inode, first, None, even_cows=True)
 
 
 async def punch_hole(kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: int) -> None:
