@@ -1,15 +1,18 @@
 """Recorded page faults: counters of each operation, and LRU lists explained by their phase."""
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
+from mmactors.actors.call import mmap
 from mmactors.actors.file import truncate
 from mmactors.actors.program import file_calls
 from mmactors.mm.fault import file_fault, handle_mm_fault
 from mmactors.mm.page_cache import readahead
 from mmactors.mm.page_table.page_table import PTE_LEVEL
+from mmactors.units import PAGE_SIZE
 from mmactors.validate.userland.faults import validate_faults
 
 REFERENCE = Path(__file__).parents[1] / "reference/linux-6.1/userland/faults"
@@ -51,6 +54,24 @@ def test_a_machine_that_zaps_nothing_where_a_file_grows_does_not_pass(monkeypatc
     assert not result.passed
     assert result.first_difference is not None
     assert "nr_inactive_anon" in result.first_difference
+
+
+def test_a_machine_that_asks_once_for_a_page_that_fails_does_not_pass(monkeypatch):
+    """The kernel asks for it again, as the first of a new round, and counts one more fault."""
+    fault_in_pages = mmap.fault_in_pages
+
+    async def fail_at_once(kernel, cpu, space, request):
+        nr_done = await fault_in_pages(kernel, cpu, space, request)
+        nr_pages = (request.end - request.start) // PAGE_SIZE
+        return nr_done if nr_done == nr_pages else -errno.EFAULT
+
+    monkeypatch.setattr(mmap, "fault_in_pages", fail_at_once)
+
+    (result,) = validate_faults(REFERENCE / "populate_sigbus.json")
+
+    assert not result.passed
+    assert result.first_difference is not None
+    assert "ops[4].minflt: recorded 1, ours 0" in result.first_difference
 
 
 def test_a_number_that_no_phase_explains_is_a_difference(tmp_path):
