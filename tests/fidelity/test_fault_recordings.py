@@ -12,6 +12,7 @@ from mmactors.actors.program import file_calls
 from mmactors.mm.fault import file_fault, handle_mm_fault
 from mmactors.mm.page_cache import readahead
 from mmactors.mm.page_table.page_table import PTE_LEVEL
+from mmactors.mm.reclaim import vmscan
 from mmactors.units import PAGE_SIZE
 from mmactors.validate.userland.faults import validate_faults
 
@@ -72,6 +73,23 @@ def test_a_machine_that_asks_once_for_a_page_that_fails_does_not_pass(monkeypatc
     assert not result.passed
     assert result.first_difference is not None
     assert "ops[4].minflt: recorded 1, ours 0" in result.first_difference
+
+
+@pytest.mark.parametrize("case", ["pageout_shared", "pageout_free"])
+def test_a_machine_that_keeps_entries_of_pages_to_be_reclaimed_does_not_pass(case, monkeypatch):
+    """Shared pages lose them and stay for want of swap; what MADV_FREE gave up goes with them."""
+
+    def leave_mapped(*_):
+        return
+        yield
+
+    monkeypatch.setattr(vmscan, "_try_to_unmap_one", leave_mapped)
+
+    (result,) = validate_faults(REFERENCE / f"{case}.json")
+
+    assert not result.passed
+    assert result.first_difference is not None
+    assert "Rss: recorded" in result.first_difference
 
 
 def test_a_number_that_no_phase_explains_is_a_difference(tmp_path):

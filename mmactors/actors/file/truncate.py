@@ -217,6 +217,22 @@ async def drop_pagecache(kernel: Kernel, cpu: Cpu) -> None:
         await iput(kernel, cpu, inode)
 
 
+async def remove_mapping(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> bool:
+    """Take a locked, isolated page out of the cache if it is clean and nobody else refers to it.
+
+    One step, as the kernel freezes the references (__remove_mapping): whoever looks for the page
+    now finds none. Its references are the cache's and the isolation's, and gone then.
+    """
+    pfn = inode.mapping.pages[index]
+    if kernel.engine.wants_step():
+        await kernel.engine.step(_removal(inode, index, pfn))
+    if not is_evictable(kernel.shared_pages, pfn):
+        return False
+    _forget_page(kernel, cpu, inode, index)
+    kernel.shared_pages.refcount_view[pfn] = 0
+    return True
+
+
 def _removal(inode: Inode, index: int, pfn: int) -> Label:
     touches = (inode.cache_touch(index, Mode.WRITE), (page(pfn), Mode.WRITE))
     return Label(f"remove page {pfn:#x}", touches)

@@ -80,8 +80,8 @@ def mm_populate(mm: MmStruct, *, start: int, length: int, ignores_errors: bool) 
 def populate_vma_page_range(vma: Vma, start: int, end: int) -> PopulateSteps:
     """Make pages of one area present, private writable ones as if written.
 
-    End with for how many that is done, or minus the errno of the first one. EFAULT: PROT_NONE, or execute-only by its protection key. Pages of an area that is locked on
-    fault wait for the fault.
+    End with for how many that is done, or minus the errno of the first one. EFAULT: PROT_NONE, or
+    execute-only by its protection key. Pages of an area that is locked on fault wait for the fault.
     """
     vm_flags = vma.vm_flags
     if vm_flags & VM_LOCKONFAULT or start == end:
