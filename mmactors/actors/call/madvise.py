@@ -64,7 +64,11 @@ async def _pageout(
     What was made old is flushed when all is done (madvise_cold_or_pageout_pte_range).
     """
     mm = space.mm
-    for leaves in list(mm.page_table.leaf_ranges(request.start, request.end)):
+    table = mm.page_table
+    if kernel.engine.wants_step():
+        for step in table.find_tables_step(request.start, request.end):
+            await kernel.engine.step(step)
+    for leaves in list(table.leaf_ranges(request.start, request.end)):
         isolated: list[Isolated] = []
         change = partial(
             madvise_cold_pte_range,
