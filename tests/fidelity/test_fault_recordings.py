@@ -39,7 +39,7 @@ def test_a_machine_whose_faults_begin_with_the_lowest_table_does_not_pass(monkey
 
 
 def test_a_machine_that_zaps_nothing_where_a_file_grows_does_not_pass(monkeypatch):
-    """ftruncate from 1 to 4095 bytes empties the batches, as an area maps what lies behind."""
+    """ftruncate to 20000 bytes empties the batches, as an area maps what lies behind."""
     set_size = truncate.truncate_setsize
 
     async def grow_quietly(kernel, cpu, inode, size_bytes):
@@ -68,7 +68,7 @@ def test_a_machine_that_asks_once_for_a_page_that_fails_does_not_pass(monkeypatc
 
     monkeypatch.setattr(mmap, "fault_in_pages", fail_at_once)
 
-    (result,) = validate_faults(REFERENCE / "populate_sigbus.json")
+    (result,) = validate_faults(REFERENCE / "sigbus_populate.json")
 
     assert not result.passed
     assert result.first_difference is not None

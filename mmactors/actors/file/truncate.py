@@ -3,14 +3,14 @@
 All areas that map the range lose their entries first, then the pages leave the page cache. Where
 the file ends now, private copies of its pages go, too (even_cows); a hole leaves them. The caller
 holds the inode's i_rwsem for writing where the length changes or a hole is punched. Left out:
-partial pages, which stay; shadow entries; the first pass of truncate_inode_pages_range, which
+zeroing a part of a page; shadow entries; the first pass of truncate_inode_pages_range, which
 passes over pages that are locked: here each page is waited for in turn.
 """
 
 from mmactors.actors.alloc.lru_add_drain import free_released, lru_add_drain
 from mmactors.actors.alloc.page_alloc import put_and_free_page
 from mmactors.actors.entries.unmap import ZapDetails, zap_page_range
-from mmactors.actors.file.filemap import count_cached, find_lock_page
+from mmactors.actors.file.filemap import count_cached, find_lock_page, find_or_create_page
 from mmactors.actors.rmap.rmap import areas_of, place_of
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.inode import Inode
@@ -47,6 +47,19 @@ async def truncate_setsize(kernel: Kernel, cpu: Cpu, inode: Inode, size_bytes: i
     if is_unmapped:
         # Private copies may have been made of pages that were on their way out: they go, too.
         await unmap_mapping_pages(kernel, cpu, inode, first, None, even_cows=True)
+    if not mapping.is_shmem and size_bytes <= old_bytes and size_bytes % PAGE_SIZE:
+        await _block_truncate_page(kernel, cpu, inode, size_bytes >> PAGE_SHIFT)
+
+
+async def _block_truncate_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> None:
+    """Have the last page of a file in the cache, whose end is zeroed (ext4_block_truncate_page).
+
+    It comes there even if it is a hole; that there is no memory for it is ignored.
+    """
+    pfn = await find_or_create_page(kernel, cpu, inode, index)
+    if pfn >= 0:
+        await kernel.page_locks.unlock(pfn)
+        await put_and_free_page(kernel, cpu, pfn)
 
 
 async def punch_hole(kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: int) -> None:
