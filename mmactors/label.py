@@ -66,6 +66,7 @@ STORE: Final = "store"
 TLB: Final = "tlb"
 TLB_GEN: Final = "tlb_gen"
 TLB_FLUSH_PENDING: Final = "tlb_flush_pending"
+TLB_FLUSH_BATCHED: Final = "tlb_flush_batched"
 MM_CPUMASK: Final = "mm_cpumask"
 MM_FLAGS: Final = "mm_flags"
 PAGE_LOCK: Final = "page_lock"
@@ -143,6 +144,11 @@ def tlb_gen(ctx_id: int) -> str:
 def tlb_flush_pending(ctx_id: int) -> str:
     """Name the number of gathers that are open in an address space."""
     return f"{TLB_FLUSH_PENDING}[{ctx_id}]"
+
+
+def tlb_flush_batched(ctx_id: int) -> str:
+    """Name the number of flushes of an address space that reclaim has deferred."""
+    return f"{TLB_FLUSH_BATCHED}[{ctx_id}]"
 
 
 def tlb(cpu: int) -> str:

@@ -74,6 +74,14 @@ class FlushPage:
     address: int
 
 
+@frozen
+class FlushBatchedPending:
+    """Make up for flushes that reclaim has deferred, if there are any; answered with None."""
+
+
+FLUSH_BATCHED_PENDING: Final = FlushBatchedPending()
+
+
 @frozen(kw_only=True)
 class LockPage:
     """Lock a page of a file, of which the asker has a reference; answered with None."""

@@ -33,6 +33,7 @@ from mmactors.label import (
     RCU,
     RSS,
     TLB,
+    TLB_FLUSH_BATCHED,
     TLB_FLUSH_PENDING,
     TLB_GEN,
     VALUE,
@@ -120,6 +121,7 @@ class MachineObjects(dict[str, Keyed]):
             MM_CPUMASK: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.mm_cpumask, bin),
             ANON_VMA: self._anon_vma,
             TLB_FLUSH_PENDING: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.tlb_flush_pending),
+            TLB_FLUSH_BATCHED: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.tlb_flush_batched),
             TLB_GEN: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.tlb_gen),
         }
 

@@ -98,6 +98,48 @@ def test_cold_pages_are_inactive_and_pages_that_cannot_be_swapped_active(advice,
     assert (active, inactive) == counts(program, "nr_active_anon", "nr_inactive_anon")
 
 
+def test_pages_written_after_they_were_given_up_are_memory_again():
+    """MADV_PAGEOUT frees what is clean since MADV_FREE; what was written since becomes active."""
+    program = [
+        "mmap A 256K",
+        "touch A write",
+        "madvise A FREE",
+        "touch A 0..24 write",
+        "madvise A PAGEOUT",
+        "madvise A WILLNEED",
+    ]
+
+    assert (40, 24, 24) == counts(program, "pglazyfreed", "nr_anon_pages", "nr_active_anon")
+
+
+def test_shared_pages_that_nobody_wrote_are_freed_and_written_ones_become_active():
+    """Without swap shared memory that is dirty stays in the page cache, without an entry."""
+    program = [
+        "mmap A 256K flags=shared,anon",
+        "touch A 0..40 read",
+        "touch A 40..64 write",
+        "madvise A PAGEOUT",
+        "madvise A WILLNEED",
+    ]
+
+    assert (24, 0, 24) == counts(program, "nr_shmem", "nr_mapped", "nr_active_anon")
+
+
+def test_pages_of_a_file_on_disk_are_reclaimed_where_they_are_clean():
+    """Dirty ones wait for who writes them back."""
+    program = [
+        "open F /mnt/f create",
+        "ftruncate F 256K",
+        "mmap A 256K flags=shared file=F",
+        "touch A 0..40 read",
+        "touch A 40..64 write",
+        "madvise A PAGEOUT",
+        "madvise A WILLNEED",
+    ]
+
+    assert (0, 24) == counts(program, "nr_mapped", "nr_vmscan_immediate_reclaim")
+
+
 def test_a_mapped_file_is_read_ahead_by_advice():
     """MADV_WILLNEED brings all of it into the cache, without mmap_lock; faults are minor then."""
     program = [

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mmactors.actors.entries import change_ptes
+from mmactors.actors.tlb.tlb import TlbBatch
 from mmactors.arch.pte import ACCESSED
 from mmactors.mm.entries import change_protection
 from mmactors.mm.entries.tlb_state import TlbState
@@ -20,6 +22,7 @@ TLB = [
     "cow_fork_4cpu",
     "mprotect_keeps_young",
     "kill_locks",
+    "pageout_flush",
 ]
 MMAP_LOCK = ["fault_vs_churn_2cpu", "fault_vs_churn_4cpu"]
 
@@ -71,6 +74,34 @@ def test_a_machine_whose_mprotect_makes_pages_young_does_not_pass(monkeypatch):
     result = validated("tlb", "mprotect_keeps_young")
 
     assert not result.passed
+
+
+def test_a_machine_that_flushes_dirty_pages_together_does_not_pass(monkeypatch):
+    """Each dirty page of shared memory is flushed before it would be written."""
+    flush = TlbBatch.flush
+
+    async def flush_at_the_end(self, kernel, cpu):
+        if not self.writable:
+            await flush(self, kernel, cpu)
+
+    monkeypatch.setattr(TlbBatch, "flush", flush_at_the_end)
+    result = validated("tlb", "pageout_flush")
+
+    assert not result.passed
+    assert "madvise S PAGEOUT" in result.first_difference
+
+
+def test_a_machine_that_forgets_what_reclaim_deferred_does_not_pass(monkeypatch):
+    """The next one who works on entries flushes all once more."""
+
+    async def flush_nothing(kernel, cpu, mm):
+        pass
+
+    monkeypatch.setattr(change_ptes, "flush_tlb_batched_pending", flush_nothing)
+    result = validated("tlb", "pageout_flush")
+
+    assert not result.passed
+    assert "madvise A 0..8 FREE" in result.first_difference
 
 
 def test_a_number_that_was_not_recorded_is_found(tmp_path):

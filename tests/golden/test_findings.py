@@ -40,11 +40,8 @@ async def free_twice(*arguments: Any) -> None:
     await _free_page_list(*arguments)
 
 
-def clear_entries(
-    mm: MmStruct, _pages: object, leaves: LeafRange, _lru: object, *, pageout: bool
-) -> Changed:
+def clear_entries(mm: MmStruct, _pages: object, leaves: LeafRange, **_options: object) -> Changed:
     """Clear the entries of a table, and tell nobody."""
-    del pageout
     mm.page_table.clear(leaves)
     return Changed(nr_changed=0, first=None, end=0)
 

@@ -174,6 +174,7 @@ class _Call:
         change = partial(change_pte_range, space.mm, kernel.shared_pages, request.vma)
         await gather_changes(
             kernel,
+            self.cpu,
             space,
             self.gather,
             start=start,

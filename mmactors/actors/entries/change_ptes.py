@@ -1,14 +1,16 @@
 """Changing entries that stay: mprotect, MADV_FREE, MADV_COLD (mm/mprotect.c, mm/madvise.c, 6.1).
 
-The entries of one table at a time, under its lock; then all CPUs forget from the first to the last
-page that one of them may know otherwise (tlb_finish_mmu). The caller holds mmap_lock.
+The entries of one table at a time, under its lock; what reclaim deferred is flushed before. Then
+all CPUs forget from the first to the last page that one of them may know otherwise
+(tlb_finish_mmu). The caller holds mmap_lock.
 """
 
 from collections.abc import Callable
 
-from mmactors.actors.entries.mmu_gather import tlb_finish_mmu, tlb_gather_mmu
+from mmactors.actors.entries.mmu_gather import tlb_finish_mmu
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.tlb.tlb import flush_tlb_batched_pending
 from mmactors.arch.pte import SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
 from mmactors.label import Label, Mode, Touch, page, pte
@@ -16,25 +18,6 @@ from mmactors.mm.entries.change_protection import Changed
 from mmactors.mm.entries.mmu_gather import MmuGather
 from mmactors.mm.page_table.entry import is_present
 from mmactors.mm.page_table.leaf_entries import LeafRange
-
-
-async def change_ptes(
-    kernel: Kernel,
-    cpu: Cpu,
-    space: AddressSpace,
-    *,
-    start: int,
-    end: int,
-    text: str,
-    change: Callable[[LeafRange], Changed],
-) -> None:
-    """Let `change` work on the tables of `[start, end)` one after another, then flush.
-
-    `text` says what a step does.
-    """
-    gather = await tlb_gather_mmu(kernel, space.mm, start=start, end=end)
-    await gather_changes(kernel, space, gather, start=start, end=end, text=text, change=change)
-    await finish_changes(kernel, cpu, gather)
 
 
 async def finish_changes(kernel: Kernel, cpu: Cpu, gather: MmuGather) -> None:
@@ -46,6 +29,7 @@ async def finish_changes(kernel: Kernel, cpu: Cpu, gather: MmuGather) -> None:
 
 async def gather_changes(
     kernel: Kernel,
+    cpu: Cpu,
     space: AddressSpace,
     gather: MmuGather,
     *,
@@ -62,6 +46,7 @@ async def gather_changes(
             await kernel.engine.step(step)
     for leaves in list(table.leaf_ranges(start, end)):
         async with space.pte_lockptr(leaves.index):
+            await flush_tlb_batched_pending(kernel, cpu, space.mm)
             if engine.wants_step():
                 await kernel.engine.step(Label(text, entry_touches(kernel, leaves)))
             changed = change(leaves)

@@ -22,6 +22,7 @@ from mmactors.actors.entries.mmu_gather import (
 from mmactors.actors.rmap.rmap_locks import perform_rmap
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.tlb.tlb import flush_tlb_batched_pending
 from mmactors.arch.pte import SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Guard
@@ -142,6 +143,7 @@ async def _zap_pte_range(
     while index < end:
         must_flush = False
         async with space.pte_lockptr(index):
+            await flush_tlb_batched_pending(kernel, cpu, space.mm)
             while index < end:
                 rest = LeafRange(
                     leaves.level,

@@ -15,7 +15,6 @@ from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
 from mmactors.events import PageFaultUser
-from mmactors.label import Label, Mode, areas
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.fault.fault import (
@@ -142,45 +141,36 @@ async def _map_untouched(
 async def fault_in_pages(
     kernel: Kernel, cpu: Cpu, space: AddressSpace, request: FaultInPages
 ) -> int:
-    """Make pages of an area present, with mmap_lock held; return 0 or minus the errno.
+    """Make pages of an area present, with mmap_lock held, and work off the CPU's batches.
 
-    ENOMEM: there is no memory; EFAULT: nothing backs a page.
+    Return for how many that is done: up to a page that failed, or for which mmap_lock was let go
+    of (populate_vma_page_range, faultin_vma_page_range). If the first one failed, minus the errno.
+    ENOMEM: there is no memory; EFAULT: nothing backs the page.
     """
-    error = await _fault_in_pages(kernel, cpu, space, request)
+    nr_done = await _get_user_pages(kernel, cpu, space, request)
     await lru_add_drain(kernel, cpu)
-    return error
+    return nr_done
 
 
-async def _fault_in_pages(
+async def _get_user_pages(
     kernel: Kernel, cpu: Cpu, space: AddressSpace, request: FaultInPages
 ) -> int:
-    mm = space.mm
-    vma = request.vma
+    mm, vma = space.mm, request.vma
     context = kernel.fault_context(cpu)
     is_write = request.is_write
     flags = FOLL_TOUCH | (FOLL_WRITE if is_write else 0)
-    address = round_start = request.start & PAGE_MASK
-    while address < request.end:
-        follow = follow_page_pte(context, mm, vma, address, flags)
-        if await perform_page_work(kernel, cpu, space, follow) is not None:
-            address += PAGE_SIZE
-            continue
-        await kernel.engine.spend(kernel.costs.handle_mm_fault_ns)
-        steps = handle_mm_fault(context, mm, vma, address, is_write=is_write)
-        fault = await perform_page_work(kernel, cpu, space, steps)
-        if fault & VM_FAULT_ERROR:
-            if address == round_start:
-                return -errno.ENOMEM if fault & VM_FAULT_OOM else -errno.EFAULT
-            # __get_user_pages tells of the pages that are done, and is asked for this one again.
-            round_start = address
-        elif fault & VM_FAULT_RETRY:
-            round_start = address
-            # mmap_lock was let go of: the page is asked for again, in what is mapped there now.
-            if kernel.engine.wants_step():
-                label = Label("find the area", ((areas(mm.ctx_id), Mode.READ),))
-                await kernel.engine.step(label)
-            found = mm.tree.find_vma(address)
-            if found is None or found.vm_start > address:
-                return -errno.ENOMEM
-            vma = found
-    return 0
+    nr_done = 0
+    for address in range(request.start & PAGE_MASK, request.end, PAGE_SIZE):
+        while True:
+            follow = follow_page_pte(context, mm, vma, address, flags)
+            if await perform_page_work(kernel, cpu, space, follow) is not None:
+                break
+            await kernel.engine.spend(kernel.costs.handle_mm_fault_ns)
+            steps = handle_mm_fault(context, mm, vma, address, is_write=is_write)
+            fault = await perform_page_work(kernel, cpu, space, steps)
+            if fault & VM_FAULT_RETRY:
+                return nr_done  # The area may be another one now.
+            if fault & VM_FAULT_ERROR:
+                return nr_done or (-errno.ENOMEM if fault & VM_FAULT_OOM else -errno.EFAULT)
+        nr_done += 1
+    return nr_done

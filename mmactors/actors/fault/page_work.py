@@ -13,13 +13,20 @@ from typing import Final, TypeVar, assert_never
 from attrs import define, field
 
 from mmactors.actors.alloc.lru_add_drain import free_released, lru_add_drain, lru_add_drain_all
-from mmactors.actors.alloc.page_alloc import alloc_pages, free_pages
+from mmactors.actors.alloc.page_alloc import alloc_pages, free_page_list, free_pages
 from mmactors.actors.alloc.page_table import alloc_table, free_table
 from mmactors.actors.file.readahead import read_pages
+from mmactors.actors.file.truncate import remove_mapping
 from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
-from mmactors.actors.tlb.tlb import TlbBatch, flush_tlb_page, flush_tlb_range, read_cpumask
+from mmactors.actors.tlb.tlb import (
+    TlbBatch,
+    flush_tlb_batched_pending,
+    flush_tlb_page,
+    flush_tlb_range,
+    read_cpumask,
+)
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.lock_observer import SINGLE_DEPTH_NESTING
 from mmactors.engine.lock.spinlock import Spinlock
@@ -32,9 +39,16 @@ from mmactors.mm.fault.handle_mm_fault import Downgrade, LockForWriting, UserFau
 from mmactors.mm.migrate.migrate_device import MigrateRequest
 from mmactors.mm.page_alloc.gfp import GFP_ZERO
 from mmactors.mm.page_table.page_table import AllocTable, FreeTable, LockTables, UnlockTables
-from mmactors.mm.reclaim.lazyfree import DeferFlush, FlushDeferred, ReclaimRequest
+from mmactors.mm.reclaim.vmscan import (
+    DeferFlush,
+    FlushDeferred,
+    FreePages,
+    ReclaimRequest,
+    RemoveMapping,
+)
 from mmactors.mm.request import (
     AllocPage,
+    FlushBatchedPending,
     FlushPage,
     FreePage,
     LockPage,
@@ -55,6 +69,7 @@ SeldomRequest = (
     | ReadPages
     | FlushPage
     | FlushRange
+    | FlushBatchedPending
     | EntriesCopied
     | PageCopied
     | EntriesMoved
@@ -164,15 +179,21 @@ async def _answer(
             return await _alloc_page(kernel, cpu, request)
         case FreePage(pfn=freed):
             await free_pages(kernel, cpu, freed, 0)
-        case DeferFlush(address=address):
+        case DeferFlush(address=address, is_dirty=is_dirty):
             if kernel.checks is not None:
                 kernel.checks.revoke(space.mm, address, address + PAGE_SIZE)
             if await read_cpumask(kernel, space.mm) & ~(1 << cpu.index):
-                await held.tlb_ubc.add_mm(kernel, space.mm)
+                await held.tlb_ubc.add_mm(kernel, space.mm, is_dirty=is_dirty)
             else:
                 await flush_tlb_page(kernel, cpu, space.mm, address)
-        case FlushDeferred():
-            await held.tlb_ubc.flush(kernel, cpu)
+        case FlushDeferred(only_dirty=only_dirty):
+            if held.tlb_ubc.writable or not only_dirty:
+                await held.tlb_ubc.flush(kernel, cpu)
+        case RemoveMapping(mapping=mapping, index=index):
+            inode = kernel.file_system.inode_of(mapping)
+            return await remove_mapping(kernel, cpu, inode, index)
+        case FreePages(pfns=pfns):
+            await free_page_list(kernel, cpu, list(pfns))
         case AllocTable(level=level, is_for_later=is_for_later):
             pfn = await alloc_table(kernel, cpu, level)
             if pfn is not None and not is_for_later:
@@ -219,6 +240,8 @@ async def _answer_seldom(
                 kernel.checks.revoke(space.mm, old, old + nr_bytes)
         case FlushRange(start=start, end=end):
             await flush_tlb_range(kernel, cpu, space.mm, start=start, end=end)
+        case FlushBatchedPending():
+            await flush_tlb_batched_pending(kernel, cpu, space.mm)
         case LruAddDrain(all_cpus=all_cpus):
             await (lru_add_drain_all if all_cpus else lru_add_drain)(kernel, cpu)
         case LockTables():

@@ -3,14 +3,14 @@
 All areas that map the range lose their entries first, then the pages leave the page cache. Where
 the file ends now, private copies of its pages go, too (even_cows); a hole leaves them. The caller
 holds the inode's i_rwsem for writing where the length changes or a hole is punched. Left out:
-partial pages, which stay; shadow entries; the first pass of truncate_inode_pages_range, which
+zeroing a part of a page; shadow entries; the first pass of truncate_inode_pages_range, which
 passes over pages that are locked: here each page is waited for in turn.
 """
 
 from mmactors.actors.alloc.lru_add_drain import free_released, lru_add_drain
 from mmactors.actors.alloc.page_alloc import put_and_free_page
 from mmactors.actors.entries.unmap import ZapDetails, zap_page_range
-from mmactors.actors.file.filemap import count_cached, find_lock_page
+from mmactors.actors.file.filemap import count_cached, find_lock_page, find_or_create_page
 from mmactors.actors.rmap.rmap import areas_of, place_of
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.inode import Inode
@@ -26,19 +26,40 @@ from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 
 async def truncate_setsize(kernel: Kernel, cpu: Cpu, inode: Inode, size_bytes: int) -> None:
-    """Set a file's length and drop what lies behind (truncate_setsize, truncate_pagecache)."""
+    """Set a file's length and drop what lies behind (truncate_setsize, truncate_pagecache).
+
+    A file on disk does so also where it grows (ext4_setattr): areas that map anything behind its
+    new end have nothing there, but each is zapped, and that works off the CPU's batches first.
+    Shared memory does not, nor where only a part of its last page goes (shmem_setattr).
+    """
     engine = kernel.engine
     mapping = inode.mapping
     if engine.wants_step():
         await engine.step(inode.size_label("set i_size", Mode.WRITE))
     old_bytes, mapping.size_bytes = mapping.size_bytes, size_bytes
-    if size_bytes > old_bytes:
+    if mapping.is_shmem and size_bytes > old_bytes:
         return
     first = -(-size_bytes >> PAGE_SHIFT)
-    await unmap_mapping_pages(kernel, cpu, inode, first, None, even_cows=True)
+    is_unmapped = not mapping.is_shmem or old_bytes > first << PAGE_SHIFT
+    if is_unmapped:
+        await unmap_mapping_pages(kernel, cpu, inode, first, None, even_cows=True)
     await truncate_inode_pages(kernel, cpu, inode, first, None)
-    # Private copies may have been made of pages that were on their way out: they go, too.
-    await unmap_mapping_pages(kernel, cpu, inode, first, None, even_cows=True)
+    if is_unmapped:
+        # Private copies may have been made of pages that were on their way out: they go, too.
+        await unmap_mapping_pages(kernel, cpu, inode, first, None, even_cows=True)
+    if not mapping.is_shmem and size_bytes <= old_bytes and size_bytes % PAGE_SIZE:
+        await _block_truncate_page(kernel, cpu, inode, size_bytes >> PAGE_SHIFT)
+
+
+async def _block_truncate_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> None:
+    """Have the last page of a file in the cache, whose end is zeroed (ext4_block_truncate_page).
+
+    It comes there even if it is a hole; that there is no memory for it is ignored.
+    """
+    pfn = await find_or_create_page(kernel, cpu, inode, index)
+    if pfn >= 0:
+        await kernel.page_locks.unlock(pfn)
+        await put_and_free_page(kernel, cpu, pfn)
 
 
 async def punch_hole(kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: int) -> None:
@@ -207,6 +228,22 @@ async def drop_pagecache(kernel: Kernel, cpu: Cpu) -> None:
         await invalidate_mapping_pages(kernel, cpu, inode, 0, None)
         mapping.nr_users -= 1
         await iput(kernel, cpu, inode)
+
+
+async def remove_mapping(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> bool:
+    """Take a locked, isolated page out of the cache if it is clean and nobody else refers to it.
+
+    One step, as the kernel freezes the references (__remove_mapping): whoever looks for the page
+    now finds none. Its references are the cache's and the isolation's, and gone then.
+    """
+    pfn = inode.mapping.pages[index]
+    if kernel.engine.wants_step():
+        await kernel.engine.step(_removal(inode, index, pfn))
+    if not is_evictable(kernel.shared_pages, pfn):
+        return False
+    _forget_page(kernel, cpu, inode, index)
+    kernel.shared_pages.refcount_view[pfn] = 0
+    return True
 
 
 def _removal(inode: Inode, index: int, pfn: int) -> Label:

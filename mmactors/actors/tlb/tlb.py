@@ -26,7 +26,7 @@ from mmactors.actors.tlb.switch_mm import (
 )
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.ipi import call_on
-from mmactors.label import Label, Mode, mm_cpumask, tlb, tlb_gen
+from mmactors.label import Label, Mode, mm_cpumask, tlb, tlb_flush_batched, tlb_gen
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.entries.tlb_state import (
     LOADED_MM_SWITCHING,
@@ -131,15 +131,20 @@ class TlbBatch:
     """Flushes that are owed, of several address spaces (struct arch_tlbflush_unmap_batch)."""
 
     cpumask: int = 0
+    writable: bool = False
+    """An entry among them was dirty: a CPU that knows it still may write to the page."""
 
-    async def add_mm(self, kernel: Kernel, mm: MmStruct) -> None:
-        """Owe a flush of `mm`, whose entry was just cleared (arch_tlbbatch_add_mm)."""
+    async def add_mm(self, kernel: Kernel, mm: MmStruct, *, is_dirty: bool) -> None:
+        """Owe a flush of `mm`, whose entry was just cleared (set_tlb_ubc_flush_pending)."""
         await inc_mm_tlb_gen(kernel, mm)
         self.cpumask |= await read_cpumask(kernel, mm)
+        kernel.engine.touch(tlb_flush_batched(mm.ctx_id), Mode.WRITE)
+        mm.tlb_flush_batched += 1
+        self.writable |= is_dirty
 
     async def flush(self, kernel: Kernel, cpu: Cpu) -> None:
         """Make all CPUs concerned forget what they have loaded (arch_tlbbatch_flush)."""
-        mask, self.cpumask = self.cpumask, 0
+        mask, self.cpumask, self.writable = self.cpumask, 0, False
         info = FlushTlbInfo(
             mm=None,
             start=0,
@@ -154,6 +159,22 @@ class TlbBatch:
         elif mask:
             with cpu.irqs_off():
                 await _flush_tlb_func(kernel, cpu, info)
+
+
+async def flush_tlb_batched_pending(kernel: Kernel, cpu: Cpu, mm: MmStruct) -> None:
+    """Make up for flushes that reclaim has deferred, for one that works on entries (mm/rmap.c).
+
+    The caller holds a lock of page tables. It cannot tell which of them are done, so that the first
+    one after each time flushes all. Others that are deferred meanwhile stay counted.
+    """
+    kernel.engine.touch(tlb_flush_batched(mm.ctx_id), Mode.READ)
+    seen = mm.tlb_flush_batched
+    if not seen:
+        return
+    await flush_tlb_mm(kernel, cpu, mm)
+    kernel.engine.touch(tlb_flush_batched(mm.ctx_id), Mode.WRITE)
+    if mm.tlb_flush_batched == seen:
+        mm.tlb_flush_batched = 0
 
 
 async def flush_tlb_all(kernel: Kernel, cpu: Cpu) -> None:

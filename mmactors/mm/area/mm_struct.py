@@ -106,6 +106,8 @@ class MmStruct:
 
     has_pinned: bool = False
     """It ever pinned pages for a device (MMF_HAS_PINNED)."""
+    tlb_flush_batched: int = 0
+    """How often reclaim deferred a flush since somebody last made up for all of them."""
     vmacache_seqnum: int = 0
     """Grows whenever an area goes, if threads have caches of areas; see mm/area/vmacache.py."""
     vmacaches: "list[VmaCache]" = field(factory=list)
@@ -329,4 +331,5 @@ _SCALARS: Final = (
     "ctx_id",
     "tlb_gen",
     "tlb_flush_pending",
+    "tlb_flush_batched",
 )

@@ -21,7 +21,13 @@ from mmactors.mm.page_table.page_table import (
     TableRequest,
     UnlockTables,
 )
-from mmactors.mm.request import UNLOCK_PTES, LockPtes, StepRequest
+from mmactors.mm.request import (
+    FLUSH_BATCHED_PENDING,
+    UNLOCK_PTES,
+    FlushBatchedPending,
+    LockPtes,
+    StepRequest,
+)
 from mmactors.rules import Rules
 from mmactors.units import PAGE_SHIFT
 
@@ -45,7 +51,7 @@ class EntriesMoved:
     nr_bytes: int
 
 
-MoveRequest = TableRequest | FlushRange | EntriesMoved | StepRequest
+MoveRequest = TableRequest | FlushRange | FlushBatchedPending | EntriesMoved | StepRequest
 MoveSteps = Generator[MoveRequest, int | None, int]
 
 
@@ -108,6 +114,7 @@ def _move_ptes(
     view = mm.page_table.memory.view
     count = extent >> PAGE_SHIFT
     yield LockPtes(source, target)
+    yield FLUSH_BATCHED_PENDING
     if mm.page_table.wants_step():
         words = (*range(source, source + count), *range(target, target + count))
         yield Label("move ptes", tuple((pte(index), Mode.WRITE) for index in words))

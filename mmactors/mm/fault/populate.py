@@ -2,7 +2,9 @@
 
 mmap with MAP_POPULATE or MAP_LOCKED, mlock, mlockall, brk and mremap of locked areas end with it:
 they let go of mmap_lock, which is then taken for reading. `mm_populate` walks over the areas and
-yields `FaultInPages` for each, answered with 0 or minus the errno of the first page that failed.
+yields `FaultInPages` for each, in rounds: a round ends early before a page that failed or that had
+to be waited for without mmap_lock, and the next one begins with that page. So an error is only seen
+when a page has failed first in its round, and a page behind others fails twice.
 """
 
 import errno
@@ -23,6 +25,7 @@ from mmactors.mm.area.vm_flags import (
     VM_WRITE,
 )
 from mmactors.mm.area.vma import Vma
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 
 @frozen(kw_only=True)
@@ -40,7 +43,11 @@ class Populate:
 
 @frozen(kw_only=True)
 class FaultInPages:
-    """Make each page of `[start, end)`, all in `vma`, present; writable where `is_write`."""
+    """Make each page of `[start, end)`, all in `vma`, present; writable where `is_write`.
+
+    Answered with how many pages that is done for, or minus the errno if the first one failed
+    (__get_user_pages, without pages to be returned).
+    """
 
     vma: Vma
     start: int
@@ -61,9 +68,11 @@ def mm_populate(mm: MmStruct, *, start: int, length: int, ignores_errors: bool) 
         start = max(start, vma.vm_start)
         stop = min(end, vma.vm_end)
         if not vma.vm_flags & (VM_IO | VM_PFNMAP):
-            error = yield from populate_vma_page_range(vma, start, stop)
-            if error and not ignores_errors:
-                return error
+            nr_done = yield from populate_vma_page_range(vma, start, stop)
+            if nr_done >= 0:
+                stop = start + nr_done * PAGE_SIZE
+            elif not ignores_errors:
+                return nr_done
         start = stop
     return 0
 
@@ -71,17 +80,19 @@ def mm_populate(mm: MmStruct, *, start: int, length: int, ignores_errors: bool) 
 def populate_vma_page_range(vma: Vma, start: int, end: int) -> PopulateSteps:
     """Make pages of one area present, private writable ones as if written.
 
-    EFAULT: PROT_NONE, or execute-only by its protection key. Pages of an area that is locked on
-    fault wait for the fault.
+    End with for how many that is done, or minus the errno of the first one. EFAULT: PROT_NONE, or
+    execute-only by its protection key. Pages of an area that is locked on fault wait for the fault.
     """
     vm_flags = vma.vm_flags
     if vm_flags & VM_LOCKONFAULT or start == end:
-        return 0
+        return (end - start) >> PAGE_SHIFT
     is_write = vm_flags & (VM_WRITE | VM_SHARED) == VM_WRITE
     error = check_vma_flags(vma, is_write=is_write, is_forced=vma.is_accessible)
     if error:
         return error
-    return (yield FaultInPages(vma=vma, start=start, end=end, is_write=is_write)) or 0
+    nr_done = yield FaultInPages(vma=vma, start=start, end=end, is_write=is_write)
+    assert nr_done is not None, "answered with a number"
+    return nr_done
 
 
 def check_vma_flags(vma: Vma, *, is_write: bool, is_forced: bool) -> int:

@@ -212,6 +212,13 @@ class FolioBatches:
         self._flags[pfn] &= ~PG_LRU
         return True
 
+    def begin_reclaim(self, pfn: int) -> bool:
+        """Let an isolated page not be active; say whether it can be evicted (reclaim_pages)."""
+        if self.touch is not None:
+            self._tell_flags(pfn)
+        self._flags[pfn] &= ~PG_ACTIVE
+        return not self._flags[pfn] & (PG_MLOCKED | PG_UNEVICTABLE)
+
     def activate_isolated(self, pfn: int) -> None:
         """Let a page that cannot be reclaimed become active (shrink_folio_list, activate)."""
         if self.touch is not None:

@@ -3,7 +3,7 @@
 The caller holds mmap_lock, for writing where `needs_write_lock` says so, and answers
 
 - `ZapRange`, `LazyFree`, `Deactivate`, `SwapIn` and `ReadAhead` with None;
-- `FaultInPages` with 0 or minus the errno, see mm/fault/populate.py;
+- `FaultInPages` with a number of pages or minus the errno, see mm/fault/populate.py;
 - the requests of mm/area/vma_adjust.py with None;
 - `PunchHole` with 0 or minus the errno; mmap_lock is let go meanwhile, as for `ReadAhead`;
 - `CollapseHugePages` with 0 or minus the errno.
@@ -265,13 +265,33 @@ def _advise_pages(vma: Vma, *, start: int, end: int, advice: int) -> MadviseStep
             yield _will_need(vma, start=start, end=end)
         case mman.MADV_POPULATE_READ | mman.MADV_POPULATE_WRITE:
             is_write = advice == mman.MADV_POPULATE_WRITE
-            if check_vma_flags(vma, is_write=is_write, is_forced=False):
-                return -errno.EINVAL
-            return (yield FaultInPages(vma=vma, start=start, end=end, is_write=is_write)) or 0
+            assert vma.vm_mm is not None, f"{vma} belongs to nobody"
+            return (yield from _populate(vma.vm_mm, start=start, end=end, is_write=is_write))
         case mman.MADV_REMOVE:
             return (yield from _remove_pages(vma, start=start, end=end))
         case mman.MADV_COLLAPSE:
             return (yield CollapseHugePages(vma=vma, start=start, end=end)) or 0
+    return 0
+
+
+def _populate(mm: MmStruct, *, start: int, end: int, is_write: bool) -> MadviseSteps:
+    """Make pages of an area present, round after round (madvise_populate).
+
+    EINVAL: the area is not fit for it; EFAULT: nothing backs a page; ENOMEM: there is no memory, or
+    the area has gone while mmap_lock was let go of.
+    """
+    while start < end:
+        vma = mm.tree.find_vma(start)
+        if vma is None or vma.vm_start > start:
+            return -errno.ENOMEM
+        if check_vma_flags(vma, is_write=is_write, is_forced=False):
+            return -errno.EINVAL
+        stop = min(end, vma.vm_end)
+        nr_done = yield FaultInPages(vma=vma, start=start, end=stop, is_write=is_write)
+        assert nr_done is not None, "answered with a number"
+        if nr_done < 0:
+            return nr_done
+        start += nr_done * PAGE_SIZE
     return 0
 
 

@@ -10,6 +10,7 @@ from mmactors.mm.entries.change_protection import Changed
 from mmactors.mm.lru.folio_batch import FolioBatches
 from mmactors.mm.page_table.entry import is_present
 from mmactors.mm.page_table.leaf_entries import LeafRange
+from mmactors.mm.reclaim.vmscan import Isolated
 from mmactors.units import PAGE_SIZE
 
 
@@ -51,12 +52,12 @@ def madvise_cold_pte_range(
     pages: PageColumns,
     leaves: LeafRange,
     lru: FolioBatches | None = None,
-    *,
-    pageout: bool = False,
+    isolated: list[Isolated] | None = None,
 ) -> Changed:
     """Make the entries of pages on an LRU list that are mapped once old; deactivate the pages.
 
-    With `pageout` they are left for who reclaims them. Without `lru`, all pages count as listed.
+    With `isolated` they are taken off their lists instead and added there, for who reclaims them.
+    Without `lru`, all pages count as listed.
     """
     view = mm.page_table.memory.view
     changed = 0
@@ -78,6 +79,16 @@ def madvise_cold_pte_range(
             end = address + PAGE_SIZE
         if lru is not None:
             lru.clear_referenced(pfn)
-            if not pageout:
+            if isolated is None:
                 lru.deactivate_page(pfn)
+            else:
+                _isolate(lru, isolated, index, leaves.address + offset * PAGE_SIZE, pfn)
     return Changed(nr_changed=changed, first=first, end=end)
+
+
+def _isolate(
+    lru: FolioBatches, isolated: list[Isolated], index: int, address: int, pfn: int
+) -> None:
+    """Take a page that is on a list off it, with a reference (isolate_lru_page)."""
+    if lru.isolate_page(pfn):
+        isolated.append(Isolated(index=index, address=address, pfn=pfn))

@@ -4,7 +4,7 @@ The caller holds mmap_lock for writing and answers
 
 - `ChangeProtection` with None, after the entries of the range are those of the new protection;
 - the requests of mm/area/vma_adjust.py with None;
-- `FaultInPages` with 0 or minus the errno, see mm/fault/populate.py.
+- `FaultInPages` with a number of pages or minus the errno, see mm/fault/populate.py.
 
 Left out: pkey_mprotect, READ_IMPLIES_EXEC.
 """
