@@ -10,6 +10,7 @@ import orjson
 import trio
 from attrs import define, evolve, field, frozen
 
+from mmactors.actors.program.process import ProgramWatcher
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.actor import NEVER
 from mmactors.engine.config import EngineConfig
@@ -174,6 +175,7 @@ def drive(
     *,
     until_ns: int | None = None,
     before: Callable[[Kernel], None] | None = None,
+    watch: Callable[[Kernel], ProgramWatcher] | None = None,
 ) -> Driven:
     """Wire a scenario and move it to its end, or to a time, then let go of its actors.
 
@@ -186,6 +188,8 @@ def drive(
     wired = wire(scenario, engine=engine, sink=sink, before_exit=lambda _process: None)
     if before is not None:
         before(wired.kernel)
+    if watch is not None:
+        wired.processes[0].watcher = watch(wired.kernel)
     engine.until_ns = NEVER if until_ns is None else until_ns
     InlineDriver(engine).run_to_end()
     close_actors(engine)

@@ -178,7 +178,7 @@ def test_a_machine_whose_operations_cost_nothing_stops_when_it_is_told_to(driver
 
     async def main():
         async with Machine(scenario) as machine:
-            timer = threading.Timer(0.1, machine.stop)
+            timer = threading.Timer(0.02, machine.stop)
             timer.start()
             await machine.run()
             timer.join()

@@ -55,7 +55,7 @@ BROKEN = [
     ),
     Broken(
         "a hint is taken where there is room",
-        *("area.unmapped_area", "is_valid_hint", lambda *_: False, "vma/hints"),
+        *("syscall.unmapped_area", "is_valid_hint", lambda *_: False, "vma/hints"),
     ),
     Broken(
         "a promise is limited in mode 2",
@@ -64,7 +64,7 @@ BROKEN = [
     ),
     Broken(
         "a fork copies what faults could not bring back",
-        *("area.fork", "vma_needs_copy", lambda _vma: False, "faults/fork_cow"),
+        *("syscall.fork", "vma_needs_copy", lambda _vma: False, "faults/fork_cow"),
     ),
     Broken(
         "unlocking is counted",

@@ -84,7 +84,7 @@ def test_a_case_that_needs_more_is_listed_with_the_reason(tmp_path):
 
     (result,) = validate_vma(tmp_path / "brk.json")
 
-    assert ("cgcreate g is not modelled yet", False) == (result.not_validated, result.passed)
+    assert ("cgcreate is not simulated yet", False) == (result.not_validated, result.passed)
 
 
 def test_what_is_no_case_is_a_users_error(tmp_path):

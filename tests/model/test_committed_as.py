@@ -91,9 +91,9 @@ def test_each_promise_stands_for_an_area_or_a_page(policy, program):
 
     def watch(kernel):
         watchers.append(Watcher(kernel))
-        kernel.processes[0].watcher = watchers[0]
+        return watchers[0]
 
-    kernel = drive(scenario, before=watch).kernel
+    kernel = drive(scenario, watch=watch).kernel
 
     files = sum(mapping.nr_accounted for mapping in kernel.file_system.mappings())
     assert kernel.overcommit.committed == files + kernel.overcommit.nr_forgotten
