@@ -146,18 +146,21 @@ class UserThread:
         if process.space is None:
             await self._exec()
         while self.next_operation < len(self.program) and not self.must_end:
-            operation = self.program[self.next_operation]
             nth = self.next_operation
             self.next_operation += 1
-            watcher = process.watcher
-            if watcher is None:
-                await self.interpreter.perform(self, operation)
-            else:
-                given = watcher.before(nth, operation)
-                if given is not None:
-                    watcher.after(nth, await self.interpreter.perform(self, given))
+            await self._do(nth, self.program[nth])
         if not process.outlives_threads:
             process.exit_group(self.cpu.clock.now)
+
+    async def _do(self, nth: int, operation: Operation) -> None:
+        """Do an operation of the program, as its watcher wants it if there is one."""
+        watcher = self.process.watcher
+        if watcher is None:
+            await self.interpreter.perform(self, operation)
+            return
+        given = watcher.before(nth, operation)
+        if given is not None:
+            watcher.after(nth, await self.interpreter.perform(self, given))
 
     async def _exec(self) -> None:
         process = self.process
