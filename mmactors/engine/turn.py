@@ -12,8 +12,10 @@ from math import inf
 from time import perf_counter
 from typing import Final
 
-TURN_S: Final = 0.005
-"""A checkpoint takes about 20 us, so turns of this length cost less than half a percent."""
+TURN_S: Final = 0.012
+"""More than twice the interpreter's switch interval (5 ms): another thread asks for the interpreter
+after such an interval in which nobody let go of it. Turns as long as the interval would let go of it
+just before, and take it again, so that the thread would starve until the run ends."""
 
 
 class Turn:
