@@ -22,7 +22,7 @@ from mmactors.engine.report import ActorCrashed, EngineError, ForeignAwait, cras
 
 _SWITCHES_BETWEEN_LOOKS: Final = 32
 """How often the baton is given before the clock on the wall is looked at."""
-_LOOKS_BETWEEN_CHECKPOINTS: Final = 64
+_LOOKS_BETWEEN_CHECKPOINTS: Final = 4096
 """However fast they were."""
 
 

@@ -13,9 +13,9 @@ from time import perf_counter
 from typing import Final
 
 TURN_S: Final = 0.012
-"""More than twice the interpreter's switch interval (5 ms): another thread asks for the interpreter
-after such an interval in which nobody let go of it. Turns as long as the interval would let go of it
-just before, and take it again, so that the thread would starve until the run ends."""
+"""More than twice the switch interval of the interpreter (5 ms): another thread asks for it
+after such an interval in which nobody let go of it. Turns as long as that would let go of it just
+before, and take it again, so that the thread would starve until the run ends."""
 
 
 class Turn:

@@ -36,7 +36,7 @@ async def nr_tasks():
 @DRIVERS
 async def test_a_machine_goes_on_after_its_mover_was_cancelled(driver):
     """Cancelling `run` stops the machine; running again finishes it, with the same log."""
-    nr_steps = {"inline": 10_000, "trio": 100}[driver]  # some rounds of the event loop each
+    nr_steps = {"inline": 150_000, "trio": 100}[driver]  # some rounds of the event loop each
     engine = engine_of(driver=driver)
     counters(engine, Log(engine), nr_steps=nr_steps)
     async with DriverScope(engine) as mover:
@@ -219,7 +219,7 @@ async def test_two_tasks_cannot_move_one_machine(driver):
 async def test_other_tasks_get_their_turn_while_the_machine_moves(driver):
     """A machine does not keep the event loop to itself."""
     engine = engine_of(driver=driver)
-    counters(engine, Log(engine), nr_steps=20_000)
+    counters(engine, Log(engine), nr_steps={"inline": 150_000, "trio": 20_000}[driver])
     turns = []
 
     async def lives():

@@ -172,7 +172,7 @@ def test_an_interrupt_from_the_keyboard_ends_a_lone_program_soon(driver):
 
 @DRIVERS
 def test_a_machine_whose_operations_cost_nothing_stops_when_it_is_told_to(driver):
-    """`stop` from another thread needs no operation that spends time; the thread does not starve."""
+    """`stop` from another thread needs no operation that spends time; it does not starve."""
     scenario = scenario_named("one whose operations cost nothing", driver=driver)
     trio.run(warm_up, scenario)
 
