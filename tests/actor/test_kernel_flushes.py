@@ -60,7 +60,7 @@ def test_a_batch_flushes_all_its_address_spaces_on_cpus_that_run_them():
     async def flush(kernel, cpu):
         (space,) = kernel.spaces.values()
         batch = TlbBatch()
-        await batch.add_mm(kernel, space.mm)
+        await batch.add_mm(kernel, space.mm, is_dirty=False)
         await batch.flush(kernel, cpu)
         start = min(vma.vm_start for vma in space.mm.tree)
         seen.append([known(kernel, other, start) for other in (0, 1, 2)])
@@ -85,7 +85,7 @@ def test_a_batch_of_the_own_address_space_is_flushed_here():
     async def flush(kernel, cpu):
         (space,) = kernel.spaces.values()
         batch = TlbBatch()
-        await batch.add_mm(kernel, space.mm)
+        await batch.add_mm(kernel, space.mm, is_dirty=False)
         batch.cpumask = 1 << cpu.index
         kernel.tlb_states[cpu.index].loaded_mm = space.mm
         await batch.flush(kernel, cpu)
