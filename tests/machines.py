@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -193,6 +194,8 @@ def drive(
     engine.until_ns = NEVER if until_ns is None else until_ns
     InlineDriver(engine).run_to_end()
     close_actors(engine)
+    # From now on a test looks, which is no step of anybody's.
+    ExitStack().enter_context(engine.guard.suspended())
     return Driven(wired, b"".join(file.lines))
 
 

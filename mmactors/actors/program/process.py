@@ -232,7 +232,9 @@ class Process:
         if self.image is None:
             begin_program(space.mm)
         else:
-            load_program(self.kernel, space, self.image)
+            # What was in memory before it began is set up, by nobody's steps.
+            with self.kernel.engine.guard.suspended():
+                load_program(self.kernel, space, self.image)
         return space
 
     def new_space(self, pgd_pfn: int) -> AddressSpace:

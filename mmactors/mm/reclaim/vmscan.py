@@ -159,6 +159,8 @@ def _shrink_page(
             pages.flags_view[pfn] |= PG_RECLAIM
             return (yield from _keep(context, pfn, activates=True))
         yield FlushDeferred(only_dirty=True)
+        if mm.page_table.wants_step():
+            yield Label("may it be freed", ((page(pfn), Mode.WRITE),))
         # pageout: nobody but the page cache and who isolated it; shmem_writepage redirties it.
         is_freeable = pages.refcount_view[pfn] == 2
         return (yield from _keep(context, pfn, activates=is_freeable))

@@ -238,6 +238,11 @@ class _Watcher:
         """Finish the operation that was done, and begin the next one."""
         if self.machine.is_stopped:
             return None
+        # To look at a machine, or to set it up, is no step of anybody's.
+        with self.machine.wired.kernel.engine.guard.suspended():
+            return self._before(nth, operation)
+
+    def _before(self, nth: int, operation: op.Operation) -> op.Operation | None:
         if not self._is_ready:
             prepare_guest(self.machine.first, self.interpreter)
             self._is_ready = True
