@@ -157,6 +157,8 @@ class Driven:
     wired: Wired
     log: bytes
     """events.jsonl."""
+    looks: ExitStack
+    """While it stands, to look is no step of anybody's (guard mode)."""
 
     @property
     def kernel(self) -> Kernel:
@@ -194,9 +196,9 @@ def drive(
     engine.until_ns = NEVER if until_ns is None else until_ns
     InlineDriver(engine).run_to_end()
     close_actors(engine)
-    # From now on a test looks, which is no step of anybody's.
-    ExitStack().enter_context(engine.guard.suspended())
-    return Driven(wired, b"".join(file.lines))
+    looks = ExitStack()
+    looks.enter_context(engine.guard.suspended())
+    return Driven(wired, b"".join(file.lines), looks)
 
 
 def events_of(log: bytes, name: str) -> list[dict[str, Any]]:
