@@ -134,7 +134,7 @@ def run_recorded(
     for nth, operation in enumerate(operations):
         done = list(interpreter.perform(operation))
         insertions += done
-        owners += [nth] * len(done)
+        owners += [nth if each.is_counted else None for each in done]
     # Nobody comes to the end of the list before the last operation was looked at.
     insertions.append(Insertion(operation=op.Nop()))
     owners.append(None)

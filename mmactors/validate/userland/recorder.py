@@ -48,6 +48,8 @@ class Insertion:
     operation: op.Operation
     is_call: bool = False
     """It is the operation of the list itself, whose result was written down."""
+    is_counted: bool = True
+    """What it counts belongs to the operation; the recorder did not look at the rest."""
     after_fork: str | None = None
     """It is done only if the fork of this child succeeded."""
 
@@ -109,6 +111,8 @@ class Interpreter:
         yield Insertion(operation=operation, is_call=True)
         if isinstance(plain, op.Thread):
             yield from _inserted(f"{plain.name}: nop")
+        elif isinstance(plain, op.Exit):
+            yield Insertion(operation=op.parse_operation("reap"), is_counted=False)
         elif isinstance(plain, op.Fork):
             child = plain.child
             yield from _inserted(
