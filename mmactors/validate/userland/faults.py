@@ -71,9 +71,8 @@ class Phase:
     is_child_first: bool = False
     """After a fork the child, not the parent, is the first to write the top page of the stack."""
 
-    def fill(self, machine: RecordedMachine, nth: int, record: OpRecord) -> None:
+    def fill(self, machine: RecordedMachine) -> None:
         """Let them wait, and no others; they are freed much later."""
-        del nth, record
         kernel = machine.wired.kernel
         lru = kernel.lru[0]
         lru.drain()
@@ -113,16 +112,22 @@ def validate_faults(path: Path) -> Iterator[CaseResult]:
     result = _result(case, path)
     result.not_validated = why_not_known(case)
     if result.not_validated is None:
-        phase = _find_phase(case, path)
-        try:
-            _run(case, phase, result, stops=False)
-        except NotModelled as reason:
-            result.not_validated = str(reason)
+        found = _find_phase(case, path)
+        if isinstance(found, CaseResult):
+            result = found
+        else:
+            try:
+                _run(case, found, result, stops=False)
+            except NotModelled as reason:
+                result.not_validated = str(reason)
     yield result
 
 
-def _find_phase(case: UserlandCase, path: Path) -> Phase:
-    """Return the phase that explains most: with which the first difference comes last."""
+def _find_phase(case: UserlandCase, path: Path) -> Phase | CaseResult:
+    """Return the result with a phase that explains everything.
+
+    If there is none, return the phase with which the first difference comes last.
+    """
     phase, most = Phase(), -1
     for vary in _VARIATIONS:
         for candidate in vary(phase):
@@ -132,7 +137,7 @@ def _find_phase(case: UserlandCase, path: Path) -> Phase:
             except NotModelled:
                 return phase
             if result.passed:
-                return candidate
+                return result
             if result.equal > most:
                 phase, most = candidate, result.equal
     return phase

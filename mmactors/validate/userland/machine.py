@@ -107,16 +107,18 @@ class RecordedMachine:
 
 Watch = Callable[[RecordedMachine, int, OpRecord], None]
 """Called after each operation of the list, with its place, while the machine stands still."""
+Begin = Callable[[RecordedMachine], None]
+"""Called once the machine is as the first operation finds it."""
 
 
 def run_recorded(
     case: UserlandCase,
     *,
     watch: Watch,
-    begin: Watch | None = None,
+    begin: Begin | None = None,
     is_child_first: bool = False,
 ) -> None:
-    """Run a case; `begin` is called before its first operation, with an empty record.
+    """Run a case; `begin` is called before its first operation.
 
     Raise NotModelled if it needs what the machine does not have.
     """
@@ -208,7 +210,7 @@ class _Watcher:
     owners: list[int | None]
     """By place in the program: to which operation of the list it belongs."""
     watch: Watch
-    begin: Watch | None
+    begin: Begin | None
     machine: RecordedMachine = field(init=False)
     is_over: bool = field(default=False, init=False)
     _record: OpRecord | None = field(default=None, init=False)
@@ -319,7 +321,7 @@ class _Watcher:
             overcommit.set_committed(committed // _PAGE_KIB)
         settle_guest(self.machine.first, self.interpreter)
         if self.begin is not None:
-            self.begin(self.machine, 0, OpRecord())
+            self.begin(self.machine)
 
     def _count(self) -> "Counter[str]":
         kernel = self.machine.wired.kernel
