@@ -25,6 +25,13 @@ from attrs import define, field, frozen
 from mmactors.engine.actor import NEVER, Actor, Awaited, Clock, Waitable
 from mmactors.engine.baton import Engine
 from mmactors.engine.report import SleepInAtomicContext
+from mmactors.engine.span import Span
+from mmactors.engine.tracer import (
+    EXIT_DEAD,
+    TASK_INTERRUPTIBLE,
+    TASK_RUNNING,
+    TASK_UNINTERRUPTIBLE,
+)
 from mmactors.label import Label, Mode, cpu_context
 
 
@@ -34,6 +41,8 @@ class Interrupt:
 
     vector: str
     handler: "Callable[[Cpu], Awaitable[None]]"
+    span: Span | None = None
+    """What the handler does, and for whom; None: no events are recorded."""
 
 
 @define(eq=False)
@@ -111,7 +120,7 @@ class Cpu:
         waitable = _Idle(self.index)
         while True:
             if self.current is self.idle:
-                self._put_next()
+                self._put_next(TASK_RUNNING)
             await self.engine.wait(waitable, "idle")
 
     # -- interrupts ----------------------------------------------------------------------------
@@ -153,9 +162,13 @@ class Cpu:
                 self._account_idle()
             self.interrupts[interrupt.vector] += 1
             self.contexts.append(interrupt.vector)
+            # The handler is on the stack of whom it interrupts, who goes on with its own doing.
+            actor = self.engine.current
+            interrupted, actor.span = actor.span, interrupt.span
             with self.irqs_off():
                 await interrupt.handler(self)
                 self.contexts.pop()
+            actor.span = interrupted
             self.times.irq_ns += self.clock.now - began_ns
             self._idle_since_ns = self.clock.now
 
@@ -195,6 +208,7 @@ class Cpu:
         coro: Coroutine[Any, Any, None],
         *,
         pid: int | None = None,
+        tid: int | None = None,
         daemon: bool = False,
         at_ns: int = 0,
     ) -> Actor:
@@ -202,14 +216,19 @@ class Cpu:
         thread = self.engine.spawn(
             name, coro, clock=self.clock, daemon=daemon, pid=pid, is_ready=False
         )
+        thread.tid = tid
         thread.cpu = self
+        if self.engine.tracer is not None:
+            self.engine.tracer.woken_new(thread)
         self._schedule(thread, at_ns)
         return thread
 
-    async def sleep(self, waitable: Waitable, label: str) -> None:
+    async def sleep(
+        self, waitable: Waitable, label: str, *, state: int = TASK_INTERRUPTIBLE
+    ) -> None:
         """Give the CPU away until `wake` is called for the running thread."""
         self.assert_may_sleep(waitable)
-        self._put_next()
+        self._put_next(state)
         await self.engine.wait(waitable, label)
         if self.on_run is not None:
             await self.on_run(self, self.engine.current)
@@ -229,11 +248,17 @@ class Cpu:
     def wake(self, thread: Actor, at_ns: int) -> None:
         """Let a thread that sleeps run again, from `at_ns` or as soon as the CPU is free."""
         assert thread.cpu is self, f"{thread.name} belongs to another CPU"
+        if self.engine.tracer is not None:
+            self.engine.tracer.waking(thread)
         self._schedule(thread, at_ns)
 
-    def exit_thread(self) -> None:
+    def accept(self, thread: Actor, at_ns: int) -> None:
+        """Let a thread that has come from another CPU run here, from `at_ns` or when it is free."""
+        self._schedule(thread, at_ns)
+
+    def exit_thread(self, state: int = EXIT_DEAD) -> None:
         """Give the CPU away for good; the running thread's coroutine returns next."""
-        self._put_next()
+        self._put_next(state)
 
     async def cond_resched(self) -> None:
         """Let the next thread of the run queue have the CPU if the slice is used up."""
@@ -243,7 +268,7 @@ class Cpu:
             waitable = _Preempted(self.index)
             self.assert_may_sleep(waitable)
             self._enqueue(self.current, now)
-            self._put_next()
+            self._put_next(TASK_RUNNING)
             await self.engine.wait(waitable, "preempted")
             if self.on_run is not None:
                 await self.on_run(self, self.engine.current)
@@ -270,19 +295,24 @@ class Cpu:
         if self.current is not self.idle or self.contexts:
             self._enqueue(thread, at_ns)  # A handler on idle's stack ends before idle looks.
         elif at_ns <= self.clock.now or at_ns <= self.engine.now_ns:
-            self._put(thread, at_ns)
+            self._put(thread, at_ns, TASK_RUNNING)
         else:
             self._enqueue(thread, at_ns)
             self.engine.make_ready(self.idle, at_ns)
 
-    def _put_next(self) -> None:
-        """Put the next thread on the CPU whose time has come, or else nobody."""
+    def _put_next(self, state: int) -> None:
+        """Put the next thread on the CPU whose time has come, or else nobody.
+
+        `state`: what the present one becomes.
+        """
         queue = self._run_queue
         if queue and queue[0][0] <= self.clock.now:
             at_ns, _, thread = heappop(queue)
-            self._put(thread, at_ns)
+            self._put(thread, at_ns, state)
             return
         if self.current is not self.idle:
+            if self.engine.tracer is not None:
+                self.engine.tracer.switch(self, self.idle, state=state, at_ns=self.clock.now)
             self.current = self.idle
             self._idle_since_ns = self._starts_ns = self.clock.now
             self._interrupts_changed()
@@ -291,8 +321,10 @@ class Cpu:
         if wake_ns < NEVER:
             self.engine.make_ready(self.idle, wake_ns)
 
-    def _put(self, thread: Actor, at_ns: int) -> None:
+    def _put(self, thread: Actor, at_ns: int, state: int) -> None:
         start_ns = max(at_ns, self.clock.now)
+        if self.engine.tracer is not None and thread is not self.current:
+            self.engine.tracer.switch(self, thread, state=state, at_ns=start_ns)
         if self.current is self.idle:
             self.times.idle_ns += max(start_ns - self._idle_since_ns, 0)
         if self._last_thread is not None and self._last_thread is not thread:
@@ -422,7 +454,7 @@ class WaitQueue:
 
 
 async def sleep_for(engine: Engine, awaited: Awaited, label: str) -> None:
-    """Sleep until `awaited.at_ns` is set and `wake_at` called.
+    """Sleep until `awaited.at_ns` is set and `wake_at` called, whatever signals come.
 
     Who has no CPU to give away, or knows the time already, just waits for it.
     """
@@ -430,7 +462,7 @@ async def sleep_for(engine: Engine, awaited: Awaited, label: str) -> None:
     if actor.cpu is None or awaited.at_ns < NEVER:
         await engine.wait_for(awaited, label)
     else:
-        await actor.cpu.sleep(awaited, label)
+        await actor.cpu.sleep(awaited, label, state=TASK_UNINTERRUPTIBLE)
 
 
 def wake_at(engine: Engine, actor: Actor, at_ns: int) -> None:

@@ -112,7 +112,7 @@ class InlineDriver:
         self._engine.turn.end()
         while self._run_some():
             pass
-        _raise_failure(self._engine)
+        _rest(self._engine)
 
     async def run(self) -> None:
         """Move the machine; other tasks of the trio program get their turn now and then."""
@@ -134,7 +134,7 @@ class InlineDriver:
             turn.end()
             self._is_moving = False
             engine.running = None
-        _raise_failure(engine)
+        _rest(engine)
 
     async def close(self) -> None:
         """Close all coroutines."""
@@ -177,7 +177,7 @@ class TrioDriver:
         finally:
             turn.end()
             self._is_moving = False
-        _raise_failure(engine)
+        _rest(engine)
 
     async def _host_until_still(self, actor: Actor) -> None:
         """Let `actor` run, and all who get the baton from it; raise what is the host's to raise."""
@@ -300,6 +300,9 @@ def _close(actor: Actor) -> Exception | None:
     return None
 
 
-def _raise_failure(engine: Engine) -> None:
+def _rest(engine: Engine) -> None:
+    """Keep no event back while the machine stands still; raise the engine's failure."""
+    if engine.tracer is not None:
+        engine.tracer.flush()
     if engine.failure is not None:
         raise engine.failure
