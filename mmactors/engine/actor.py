@@ -5,7 +5,7 @@ from typing import Any, Final, Protocol
 
 from attrs import define, field
 
-from mmactors.engine.span import Span, Who
+from mmactors.engine.trace.span import Span, Who
 
 NEVER: Final = 1 << 62
 """A time after all others, in nanoseconds."""

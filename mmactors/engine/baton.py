@@ -31,7 +31,7 @@ from mmactors.engine.lock.lock_observer import LockObserver
 from mmactors.engine.policy import Policy, make_policy
 from mmactors.engine.report import EngineError, StepBudgetExceeded, deadlock, last_events
 from mmactors.engine.schedule import SEPARATOR, Recorder, Schedule
-from mmactors.engine.tracer import Tracer
+from mmactors.engine.trace.tracer import Tracer
 from mmactors.engine.turn import Turn
 from mmactors.label import Label, Mode
 

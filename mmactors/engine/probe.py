@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from mmactors.engine.actor import Actor, Processor
 from mmactors.engine.baton import Engine
 from mmactors.engine.lock.lock_observer import Observed
-from mmactors.engine.span import Span, Who
+from mmactors.engine.trace.span import Span, Who
 from mmactors.events import (
     ContentionBegin,
     ContentionEnd,
@@ -119,7 +119,7 @@ class EngineProbe:
         last = deque(chain(self._kept, self._batch), maxlen=NR_KEPT)
         return [f"t={t_ns} ns {who.actor}: {_text(event)}" for _, t_ns, who, _, _, event in last]
 
-    # -- what the engine's parts report: engine/tracer.py ------------------------------------------
+    # -- what the engine's parts report: engine/trace/tracer.py ------------------------------------
 
     def begin_contention(self, lock: Observed, holder: Actor | None, flags: int) -> int:
         """Record that the running actor begins to wait for a lock; return the event's number."""

@@ -62,11 +62,9 @@ __all__ = [
     "MmPageFreeBatched",
     "MmPagePcpuDrain",
     "MmVmscanWakeupKswapd",
-    "NullProbe",
     "PageFaultEnd",
     "PageFaultKernel",
     "PageFaultUser",
-    "Probe",
     "SchedMigrateTask",
     "SchedProcessExit",
     "SchedProcessFork",
@@ -112,25 +110,6 @@ class Event(Protocol):
     """The tracepoint's name."""
     subsystem: ClassVar[str]
     """The tracepoint's group, as in /sys/kernel/tracing/events."""
-
-
-class Probe(Protocol):
-    """Takes events. Callers ask `on` first, so that an event nobody takes is never made."""
-
-    on: bool
-
-    def emit(self, event: Event) -> None:
-        """Record that `event` happened now, to the actor that runs now."""
-
-
-class NullProbe:
-    """Takes nothing."""
-
-    on: bool = False
-
-    def emit(self, event: Event) -> None:
-        """Do nothing; nobody should have made the event."""
-        raise AssertionError(f"{event.name} was made although nobody listens")
 
 
 def event_fields(event_class: type[Any]) -> dict[str, str]:

@@ -27,7 +27,8 @@ class SysEnter:
     call: str
     """The call as the program wrote it; the kernel's tracepoint has the number only."""
     nr: int | None
-    """Number on x86-64, `id` of the kernel's tracepoint; null: no one call of the kernel."""
+    """Number on x86-64, `id` of the kernel's tracepoint; null: it is no one call, or not
+    with the result that the call has."""
     args: tuple[int, ...]
     """The six arguments; empty: not known, as a buffer's address of a program without one."""
 

@@ -20,7 +20,7 @@ import structlog
 from attrs import define, field
 
 from mmactors.engine.probe import Taken
-from mmactors.engine.span import Span, Who
+from mmactors.engine.trace.span import Span, Who
 from mmactors.events import SCHEMA, SCHEMA_VERSION, event_fields
 
 BUFFER_BYTES: Final = 1 << 18

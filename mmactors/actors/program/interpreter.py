@@ -14,11 +14,12 @@ from mmactors.actors.program.page_calls import PageCalls, PageOperation
 from mmactors.actors.program.proc_calls import ProcCalls, ProcOperation
 from mmactors.actors.program.process import Process, Thread
 from mmactors.actors.program.process_calls import perform_process_call
-from mmactors.actors.program.syscall import TracedOperation, call_of, kernel_result
+from mmactors.actors.program.syscall import TracedOperation, call_of
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel
-from mmactors.engine.cpu import Cpu, WaitQueue
+from mmactors.engine.cpu import Cpu
 from mmactors.engine.timer import Timer
+from mmactors.engine.wait_queue import WaitQueue
 from mmactors.events import SysEnter, SysExit
 from mmactors.units import MS
 from mmactors.workload.operation import all as op
@@ -72,8 +73,7 @@ class Interpreter:
         probe.open(SysEnter(call=call.text, nr=call.nr, args=call.args))
         result = await self._perform(thread, operation)
         if not isinstance(operation, op.Exit):  # That does not return.
-            ret = kernel_result(thread, operation, result)
-            probe.close(SysExit(call=call.text, nr=call.nr, ret=ret))
+            probe.close(SysExit(call=call.text, nr=call.nr, ret=result))
         return result
 
     async def _perform(self, thread: UserThread, operation: op.PlainOperation) -> int:

@@ -7,16 +7,16 @@ from typing import Any, Protocol
 from attrs import define, field
 
 from mmactors.actors.call.mmap import mmput
-from mmactors.actors.program.files_struct import FilesStruct
+from mmactors.actors.program.files_struct import FilesStruct, Pinned
 from mmactors.actors.program.loader import ProgramImage, load_program
-from mmactors.actors.program.pinned import Pinned
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.tlb.switch import Switcher
 from mmactors.actors.tlb.switch_mm import GuardedFlushing
 from mmactors.engine.actor import Actor
-from mmactors.engine.cpu import Cpu, WaitQueue
+from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import GuardedElement
+from mmactors.engine.wait_queue import WaitQueue
 from mmactors.events import SchedProcessExit
 from mmactors.events.thread import DEFAULT_PRIO
 from mmactors.label import RSS, Label, Mode, rss

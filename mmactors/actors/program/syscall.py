@@ -1,9 +1,10 @@
-"""Which system call an operation is: its number, its arguments, its result (x86-64, Linux 6.1).
+"""Which system call an operation is: its number, its arguments (x86-64, Linux 6.1).
 
 For sys_enter and sys_exit. Operations of programs are calls as the recordings' interpreter makes
 them, or several calls in one, as a read of many blocks, or what a module or a device does. Only
-where an operation is one call of the kernel it has a number. The arguments are known only where
-the simulator has them: it has no descriptors, and no buffers.
+where an operation is one call of the kernel, with its result, it has a number: `brk` says by how
+much the heap has grown, `mincore` how many pages are there. The arguments are known only where the
+simulator has them: it has no descriptors, and no buffers.
 """
 
 from typing import Final
@@ -36,10 +37,8 @@ _NUMBERS: Final[dict[type[op.Operation], int]] = {
     op.Mmap: 9,
     op.Mprotect: 10,
     op.Munmap: 11,
-    op.Brk: 12,
     op.Mremap: 25,
     op.Msync: 26,
-    op.Mincore: 27,
     op.Madvise: 28,
     op.Fork: 57,
     op.Fsync: 74,
@@ -80,17 +79,6 @@ def call_of(thread: UserThread, operation: TracedOperation) -> Call:
     return Call(str(operation), nr, padded)
 
 
-def kernel_result(thread: UserThread, operation: TracedOperation, result: int) -> int:
-    """Return what the kernel's call returned of which an operation has made `result`."""
-    match operation:
-        case op.Brk():
-            return thread.space.mm.brk
-        case op.Mincore():
-            return min(result, 0)
-        case _:
-            return result
-
-
 def _number_and_arguments(
     thread: UserThread, operation: TracedOperation
 ) -> tuple[int | None, tuple[int, ...]]:
@@ -100,9 +88,6 @@ def _number_and_arguments(
         case op.Mmap(address=address, length=length, prot=prot, flags=flags, file=None):
             place = place_of(thread.process, address)
             return nr, (place, length, prot.value_of_call, int(flags), _NO_FD, operation.offset)
-        case op.Brk(change=change):
-            brk = thread.space.mm.brk
-            return nr, (brk + change if change else 0,)
         case op.Mlockall(flags=flags):
             return nr, (int(flags),)
         case op.Exit():
@@ -116,7 +101,7 @@ def _number_and_arguments(
             return (number, ()) if is_one else _NO_CALL
         case (
             op.Munmap() | op.Mprotect() | op.Mremap() | op.Msync() | op.Mlock() | op.Mlock2()
-            | op.Munlock() | op.Madvise() | op.Mincore()
+            | op.Munlock() | op.Madvise()
         ):  # fmt: skip
             bound = operation.range.resolve(bindings)
             if bound is None:

@@ -18,8 +18,9 @@ from mmactors.actors.program.user_access import run_access, run_and_tell
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.arch.trace import Trace
 from mmactors.engine.actor import Actor
-from mmactors.engine.cpu import Cpu, WaitQueue
-from mmactors.engine.tracer import EXIT_DEAD, EXIT_ZOMBIE, TASK_RUNNING
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.trace.tracer import EXIT_DEAD, EXIT_ZOMBIE, TASK_RUNNING
+from mmactors.engine.wait_queue import WaitQueue
 from mmactors.events import SchedMigrateTask, SchedProcessFork, SignalGenerate, SysEnter
 from mmactors.events.thread import DEFAULT_PRIO
 from mmactors.hw.hardware import (

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from mmactors.engine.actor import Actor, Processor
 from mmactors.engine.lock.lock_observer import Observed
-from mmactors.engine.span import Span
+from mmactors.engine.trace.span import Span
 
 TASK_RUNNING: Final = 0
 TASK_INTERRUPTIBLE: Final = 1
