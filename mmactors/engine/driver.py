@@ -112,7 +112,8 @@ class InlineDriver:
         self._engine.turn.end()
         while self._run_some():
             pass
-        _rest(self._engine)
+        _flush(self._engine)
+        _raise_failure(self._engine)
 
     async def run(self) -> None:
         """Move the machine; other tasks of the trio program get their turn now and then."""
@@ -134,7 +135,8 @@ class InlineDriver:
             turn.end()
             self._is_moving = False
             engine.running = None
-        _rest(engine)
+            _flush(engine)
+        _raise_failure(engine)
 
     async def close(self) -> None:
         """Close all coroutines."""
@@ -177,7 +179,8 @@ class TrioDriver:
         finally:
             turn.end()
             self._is_moving = False
-        _rest(engine)
+            _flush(engine)
+        _raise_failure(engine)
 
     async def _host_until_still(self, actor: Actor) -> None:
         """Let `actor` run, and all who get the baton from it; raise what is the host's to raise."""
@@ -300,9 +303,12 @@ def _close(actor: Actor) -> Exception | None:
     return None
 
 
-def _rest(engine: Engine) -> None:
-    """Keep no event back while the machine stands still; raise the engine's failure."""
+def _flush(engine: Engine) -> None:
+    """Hand over the events that wait: the machine stands still."""
     if engine.tracer is not None:
         engine.tracer.flush()
+
+
+def _raise_failure(engine: Engine) -> None:
     if engine.failure is not None:
         raise engine.failure

@@ -57,7 +57,7 @@ async def handle_page_fault(
     if not engine.spend_nowait(costs.exception_ns):
         await engine.spend(costs.exception_ns)
     if kernel.probe.on:
-        open_fault(kernel, cpu, address, error_code)
+        _open_fault(kernel, cpu, address, error_code)
     lock = space.mmap_lock
     if not lock.acquire_read_nowait() and not await lock.trylock_read():
         await lock.acquire_read()
@@ -102,7 +102,14 @@ async def handle_page_fault(
     return signal
 
 
-def open_fault(kernel: Kernel, cpu: Cpu, address: int, error_code: int) -> None:
+def tell_fixup(kernel: Kernel, cpu: Cpu, address: int, error_code: int) -> None:
+    """Emit that an access of the kernel trapped where no fault is served: the kernel goes on."""
+    _open_fault(kernel, cpu, address, error_code)
+    kernel.fault_context(cpu).kind = "fixup"
+    _close_fault(kernel, cpu, address, None, 0)
+
+
+def _open_fault(kernel: Kernel, cpu: Cpu, address: int, error_code: int) -> None:
     """Emit that an access trapped (trace_page_fault_entries)."""
     context = kernel.fault_context(cpu)
     context.kind, context.pfn = "spurious", None
@@ -118,18 +125,18 @@ def _close_fault(
 ) -> None:
     """Emit what came of a fault."""
     context = kernel.fault_context(cpu)
-    kind = context.kind
+    kind, pfn = context.kind, context.pfn
     if signal is not None:
-        kind = "failed" if fault else "bad_area"
-        context.pfn = None
-    kernel.probe.close(
+        kind, pfn = "failed" if fault else "bad_area", None
+    probe = kernel.probe
+    probe.close(
         PageFaultEnd(
             address=address,
             kind=kind,
-            ns=kernel.probe.spent_ns(),
+            ns=probe.spent_ns(),
             ret=fault,
             sig=None if signal is None else signal.number,
-            pfn=context.pfn,
+            pfn=pfn,
         )
     )
 
