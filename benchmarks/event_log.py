@@ -13,6 +13,8 @@ from pathlib import Path
 
 from measure import median_of
 
+from mmactors.engine.probe import NR_BATCHED, Taken
+from mmactors.engine.trace.span import Span, Who
 from mmactors.events import MmPageAlloc
 from mmactors.observe.log import EventLog, LineFile
 
@@ -20,11 +22,17 @@ NR_EVENTS = 100_000
 
 
 def ours(folder: Path) -> float:
+    who, span = Who("toucher", 0, 1, 1, None), Span(1)
+    batch: list[Taken] = []
     began = time.process_time()
     with EventLog(LineFile(folder / "ours.jsonl")) as log:
         for seq in range(NR_EVENTS):
             event = MmPageAlloc(pfn=seq, order=0, gfp_flags=0x1100CCA, migratetype=1)
-            log.record(event, seq=seq, t_ns=seq * 400, actor="toucher", cpu=0, pid=1)
+            batch.append((seq, seq * 400, who, span, 0, event))
+            if len(batch) == NR_BATCHED:
+                log.take(batch)
+                batch = []
+        log.take(batch)
     return NR_EVENTS / (time.process_time() - began)
 
 
@@ -49,7 +57,9 @@ def python_logging(folder: Path) -> float:
                 "actor": "toucher",
                 "cpu": 0,
                 "pid": 1,
+                "tid": 1,
                 "event": "mm_page_alloc",
+                "span": 1,
                 "pfn": seq,
                 "order": 0,
                 "gfp_flags": 0x1100CCA,

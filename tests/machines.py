@@ -78,8 +78,8 @@ class Lines:
 
     lines: list[bytes] = field(factory=list)
 
-    def write(self, line: bytes) -> None:
-        self.lines.append(line)
+    def write(self, lines: bytes) -> None:
+        self.lines += lines.splitlines(keepends=True)
 
     def flush(self) -> None:
         pass

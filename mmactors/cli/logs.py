@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from mmactors.errors import Place, Problem, UserError
-from mmactors.events import event_fields
-from mmactors.observe.log_filter import ENVELOPE, EventRecord, LogFilter, Where, read_log
+from mmactors.events import ENVELOPE, ON_BEHALF, event_fields
+from mmactors.observe.log_filter import EventRecord, LogFilter, Where, read_log
 from mmactors.observe.log_text import FTRACE_HEAD, TABLE_HEAD, ftrace_line, table_line
 from mmactors.observe.run_dir import EVENTS, is_running
 from mmactors.scenario.event_names import event_classes, event_names
@@ -101,7 +101,7 @@ def _unknown_events(globs: Iterable[str]) -> Iterator[Problem]:
 
 
 def _unknown_fields(comparisons: Iterable[Where]) -> Iterator[Problem]:
-    known = dict.fromkeys(ENVELOPE)
+    known = dict.fromkeys((*ENVELOPE, *ON_BEHALF))
     for event_class in event_classes().values():
         known |= dict.fromkeys(event_fields(event_class))
     for comparison in comparisons:

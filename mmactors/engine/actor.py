@@ -5,6 +5,8 @@ from typing import Any, Final, Protocol
 
 from attrs import define, field
 
+from mmactors.engine.trace.span import Span, Who
+
 NEVER: Final = 1 << 62
 """A time after all others, in nanoseconds."""
 
@@ -91,7 +93,7 @@ class Processor(Protocol):
     def enable_irqs(self) -> None:
         """Undo one `disable_irqs`."""
 
-    async def sleep(self, waitable: Waitable, label: str) -> None:
+    async def sleep(self, waitable: Waitable, label: str, *, state: int = ...) -> None:
         """Give it away until `wake` is called for the running thread."""
 
     def assert_may_sleep(self, waitable: Waitable) -> None:
@@ -100,7 +102,7 @@ class Processor(Protocol):
     def wake(self, thread: "Actor", at_ns: int) -> None:
         """Let a thread that sleeps run again."""
 
-    def exit_thread(self) -> None:
+    def exit_thread(self, state: int = ...) -> None:
         """Give it away for good."""
 
     def queued(self) -> list["Actor"]:
@@ -121,8 +123,17 @@ class Actor:
     daemon: bool
     """A run is complete when all actors that are no daemons have ended."""
     pid: int | None = None
+    """Its process (tgid)."""
+    tid: int | None = None
+    """Its thread; None: it is none of a program's."""
     cpu: Processor | None = None
     """The CPU this actor runs on; None for a service with a clock of its own."""
+    who: Who | None = None
+    """How the probe names it; None: not yet."""
+    span: Span | None = None
+    """What it is doing, if events are recorded; None: nothing that has a beginning."""
+    woken_by: int = 0
+    """The number of the event that woke it, until it runs; 0: none."""
     label: str = "start"
     """What the actor does when it gets the baton next."""
     doing: object = None

@@ -31,6 +31,7 @@ from mmactors.engine.lock.lock_observer import LockObserver
 from mmactors.engine.policy import Policy, make_policy
 from mmactors.engine.report import EngineError, StepBudgetExceeded, deadlock, last_events
 from mmactors.engine.schedule import SEPARATOR, Recorder, Schedule
+from mmactors.engine.trace.tracer import Tracer
 from mmactors.engine.turn import Turn
 from mmactors.label import Label, Mode
 
@@ -109,6 +110,8 @@ class Engine:
         """Names the last events for reports; without it, who got the baton last is named."""
         self.lock_observer: LockObserver | None = None
         """Told of everything that locks do; None: nobody watches."""
+        self.tracer: Tracer | None = None
+        """Told of waits, switches, wake-ups and interrupts; None: no events are recorded."""
         self.running: Actor | None = None
         """The actor that runs; `current` for callers that know that one does."""
         self._names: Final[set[str]] = set()

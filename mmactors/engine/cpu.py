@@ -13,8 +13,8 @@ threads only, none of them `current`; a CPU that runs idle has nothing in its ru
 has come.
 """
 
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from heapq import heappop, heappush
 from operator import itemgetter
@@ -25,7 +25,14 @@ from attrs import define, field, frozen
 from mmactors.engine.actor import NEVER, Actor, Awaited, Clock, Waitable
 from mmactors.engine.baton import Engine
 from mmactors.engine.report import SleepInAtomicContext
-from mmactors.label import Label, Mode, cpu_context
+from mmactors.engine.trace.span import Span
+from mmactors.engine.trace.tracer import (
+    EXIT_DEAD,
+    TASK_INTERRUPTIBLE,
+    TASK_RUNNING,
+    TASK_UNINTERRUPTIBLE,
+)
+from mmactors.label import cpu_context
 
 
 @frozen(eq=False)
@@ -34,6 +41,8 @@ class Interrupt:
 
     vector: str
     handler: "Callable[[Cpu], Awaitable[None]]"
+    span: Span | None = None
+    """What the handler does, and for whom; None: no events are recorded."""
 
 
 @define(eq=False)
@@ -111,7 +120,7 @@ class Cpu:
         waitable = _Idle(self.index)
         while True:
             if self.current is self.idle:
-                self._put_next()
+                self._put_next(TASK_RUNNING)
             await self.engine.wait(waitable, "idle")
 
     # -- interrupts ----------------------------------------------------------------------------
@@ -153,9 +162,13 @@ class Cpu:
                 self._account_idle()
             self.interrupts[interrupt.vector] += 1
             self.contexts.append(interrupt.vector)
+            # The handler is on the stack of whom it interrupts, who goes on with its own doing.
+            actor = self.engine.current
+            interrupted, actor.span = actor.span, interrupt.span
             with self.irqs_off():
                 await interrupt.handler(self)
                 self.contexts.pop()
+            actor.span = interrupted
             self.times.irq_ns += self.clock.now - began_ns
             self._idle_since_ns = self.clock.now
 
@@ -195,6 +208,7 @@ class Cpu:
         coro: Coroutine[Any, Any, None],
         *,
         pid: int | None = None,
+        tid: int | None = None,
         daemon: bool = False,
         at_ns: int = 0,
     ) -> Actor:
@@ -202,14 +216,19 @@ class Cpu:
         thread = self.engine.spawn(
             name, coro, clock=self.clock, daemon=daemon, pid=pid, is_ready=False
         )
+        thread.tid = tid
         thread.cpu = self
+        if self.engine.tracer is not None:
+            self.engine.tracer.woken_new(thread)
         self._schedule(thread, at_ns)
         return thread
 
-    async def sleep(self, waitable: Waitable, label: str) -> None:
+    async def sleep(
+        self, waitable: Waitable, label: str, *, state: int = TASK_INTERRUPTIBLE
+    ) -> None:
         """Give the CPU away until `wake` is called for the running thread."""
         self.assert_may_sleep(waitable)
-        self._put_next()
+        self._put_next(state)
         await self.engine.wait(waitable, label)
         if self.on_run is not None:
             await self.on_run(self, self.engine.current)
@@ -229,11 +248,17 @@ class Cpu:
     def wake(self, thread: Actor, at_ns: int) -> None:
         """Let a thread that sleeps run again, from `at_ns` or as soon as the CPU is free."""
         assert thread.cpu is self, f"{thread.name} belongs to another CPU"
+        if self.engine.tracer is not None:
+            self.engine.tracer.waking(thread)
         self._schedule(thread, at_ns)
 
-    def exit_thread(self) -> None:
+    def accept(self, thread: Actor, at_ns: int) -> None:
+        """Let a thread that has come from another CPU run here, from `at_ns` or when it is free."""
+        self._schedule(thread, at_ns)
+
+    def exit_thread(self, state: int = EXIT_DEAD) -> None:
         """Give the CPU away for good; the running thread's coroutine returns next."""
-        self._put_next()
+        self._put_next(state)
 
     async def cond_resched(self) -> None:
         """Let the next thread of the run queue have the CPU if the slice is used up."""
@@ -243,7 +268,7 @@ class Cpu:
             waitable = _Preempted(self.index)
             self.assert_may_sleep(waitable)
             self._enqueue(self.current, now)
-            self._put_next()
+            self._put_next(TASK_RUNNING)
             await self.engine.wait(waitable, "preempted")
             if self.on_run is not None:
                 await self.on_run(self, self.engine.current)
@@ -270,19 +295,24 @@ class Cpu:
         if self.current is not self.idle or self.contexts:
             self._enqueue(thread, at_ns)  # A handler on idle's stack ends before idle looks.
         elif at_ns <= self.clock.now or at_ns <= self.engine.now_ns:
-            self._put(thread, at_ns)
+            self._put(thread, at_ns, TASK_RUNNING)
         else:
             self._enqueue(thread, at_ns)
             self.engine.make_ready(self.idle, at_ns)
 
-    def _put_next(self) -> None:
-        """Put the next thread on the CPU whose time has come, or else nobody."""
+    def _put_next(self, state: int) -> None:
+        """Put the next thread on the CPU whose time has come, or else nobody.
+
+        `state`: what the present one becomes.
+        """
         queue = self._run_queue
         if queue and queue[0][0] <= self.clock.now:
             at_ns, _, thread = heappop(queue)
-            self._put(thread, at_ns)
+            self._put(thread, at_ns, state)
             return
         if self.current is not self.idle:
+            if self.engine.tracer is not None:
+                self.engine.tracer.switch(self, self.idle, state=state, at_ns=self.clock.now)
             self.current = self.idle
             self._idle_since_ns = self._starts_ns = self.clock.now
             self._interrupts_changed()
@@ -291,8 +321,10 @@ class Cpu:
         if wake_ns < NEVER:
             self.engine.make_ready(self.idle, wake_ns)
 
-    def _put(self, thread: Actor, at_ns: int) -> None:
+    def _put(self, thread: Actor, at_ns: int, state: int) -> None:
         start_ns = max(at_ns, self.clock.now)
+        if self.engine.tracer is not None and thread is not self.current:
+            self.engine.tracer.switch(self, thread, state=state, at_ns=start_ns)
         if self.current is self.idle:
             self.times.idle_ns += max(start_ns - self._idle_since_ns, 0)
         if self._last_thread is not None and self._last_thread is not thread:
@@ -321,108 +353,8 @@ class _Preempted:
         return f"its next slice of cpu{self.cpu_index}"
 
 
-@define(eq=False)
-class _Sleeper:
-    """A thread that sleeps in a wait queue."""
-
-    queue: "WaitQueue"
-    thread: Actor
-    missed: Actor | None
-    """Who woke the queue between this thread's look and its sleep: it sleeps for nothing."""
-    at_ns: int = NEVER
-
-    def describe(self) -> str:
-        if self.missed is None:
-            return self.queue.name
-        return (
-            f"{self.queue.name}: {self.missed} woke it between the look and the sleep, "
-            "a lost wake-up"
-        )
-
-
-@define(eq=False)
-class WaitQueue:
-    """Threads that sleep until they are woken, in order of arrival (kernel/sched/wait.c).
-
-    Going to sleep is a step of its own while exploring, so that a wake-up can come between the look
-    and the sleep, and is lost.
-    """
-
-    engine: Engine
-    name: str
-    _sleepers: deque[_Sleeper] = field(factory=deque, init=False)
-    _nr_wakes: int = field(default=0, init=False)
-    _waker: Actor | None = field(default=None, init=False)
-    """Who woke the queue last."""
-
-    def __attrs_post_init__(self) -> None:
-        self.engine.register(self.name, self)
-
-    def key(self) -> Hashable:
-        """Return who sleeps, as numbers, and how often the queue was woken."""
-        return tuple(sleeper.thread.index for sleeper in self._sleepers), self._nr_wakes
-
-    def show(self) -> str:
-        """Return who sleeps."""
-        return ", ".join(sleeper.thread.name for sleeper in self._sleepers) or "nobody"
-
-    async def sleep(self, *, unless: Callable[[], bool] | None = None) -> None:
-        """Sleep until woken; the caller looks at its condition before and after.
-
-        `unless` is that condition: it is looked at once more from inside the queue, so that no
-        wake-up is lost (wait_event); if it holds, the thread does not sleep.
-        """
-        engine = self.engine
-        missed = None
-        if engine.is_exploring:
-            nr_wakes = self._nr_wakes
-            await engine.step(Label(f"sleep on {self.name}", ((self.name, Mode.WRITE),)))
-            if unless is not None and unless():
-                return
-            if nr_wakes != self._nr_wakes and unless is None:
-                missed = self._waker
-        thread = engine.current
-        assert thread.cpu is not None, f"{thread.name} has no CPU that it could give away"
-        sleeper = _Sleeper(self, thread, missed)
-        self._sleepers.append(sleeper)
-        if engine.is_exploring:
-            engine.sleeping(self)
-        await thread.cpu.sleep(sleeper, "sleep")
-
-    def wake(self, nr_threads: int, *, at_ns: int) -> None:
-        """Wake the first `nr_threads` sleepers, as a part of the running step."""
-        self.engine.touch(self.name, Mode.WRITE)
-        self._nr_wakes += 1
-        self._waker = self.engine.running
-        for _ in range(min(nr_threads, len(self._sleepers))):
-            self._wake_first(at_ns)
-
-    def wake_spuriously(self) -> None:
-        """Wake the first sleeper though nobody has."""
-        self._wake_first(self._sleepers[0].thread.clock.now)
-
-    def _wake_first(self, at_ns: int) -> None:
-        sleeper = self._sleepers.popleft()
-        thread = sleeper.thread
-        assert thread.cpu is not None, f"{thread.name} sleeps but has no CPU"
-        sleeper.at_ns = at_ns
-        thread.cpu.wake(thread, at_ns)
-
-    def wake_all(self, *, at_ns: int) -> None:
-        """Wake every sleeper, as a part of the running step."""
-        self.wake(len(self._sleepers), at_ns=at_ns)
-
-    def forget_actors(self) -> None:
-        """Note that the actors which slept here are gone."""
-        self._sleepers.clear()
-
-    def sleepers(self) -> list[Actor]:
-        """Return who sleeps, in order."""
-        return [sleeper.thread for sleeper in self._sleepers]
-
-
 async def sleep_for(engine: Engine, awaited: Awaited, label: str) -> None:
-    """Sleep until `awaited.at_ns` is set and `wake_at` called.
+    """Sleep until `awaited.at_ns` is set and `wake_at` called, whatever signals come.
 
     Who has no CPU to give away, or knows the time already, just waits for it.
     """
@@ -430,7 +362,7 @@ async def sleep_for(engine: Engine, awaited: Awaited, label: str) -> None:
     if actor.cpu is None or awaited.at_ns < NEVER:
         await engine.wait_for(awaited, label)
     else:
-        await actor.cpu.sleep(awaited, label)
+        await actor.cpu.sleep(awaited, label, state=TASK_UNINTERRUPTIBLE)
 
 
 def wake_at(engine: Engine, actor: Actor, at_ns: int) -> None:

@@ -112,6 +112,7 @@ class InlineDriver:
         self._engine.turn.end()
         while self._run_some():
             pass
+        _flush(self._engine)
         _raise_failure(self._engine)
 
     async def run(self) -> None:
@@ -134,6 +135,7 @@ class InlineDriver:
             turn.end()
             self._is_moving = False
             engine.running = None
+            _flush(engine)
         _raise_failure(engine)
 
     async def close(self) -> None:
@@ -177,6 +179,7 @@ class TrioDriver:
         finally:
             turn.end()
             self._is_moving = False
+            _flush(engine)
         _raise_failure(engine)
 
     async def _host_until_still(self, actor: Actor) -> None:
@@ -298,6 +301,12 @@ def _close(actor: Actor) -> Exception | None:
     except Exception as error:  # noqa: BLE001 - the others have to be closed first
         return error
     return None
+
+
+def _flush(engine: Engine) -> None:
+    """Hand over the events that wait: the machine stands still."""
+    if engine.tracer is not None:
+        engine.tracer.flush()
 
 
 def _raise_failure(engine: Engine) -> None:

@@ -78,13 +78,21 @@ async def call_on(
     if condition is not None:
         targets = [target for target in targets if condition(target)]
     call = _Call(vector, caller, {target.index: target for target in targets})
+    tracer = engine.tracer
+    number, span = 0, None
+    if tracer is not None and targets:
+        number, span = tracer.send_ipi(vector, targets)
 
     async def handle_and_acknowledge(target: Cpu) -> None:
+        began_ns = target.clock.now
         await handler(target)
+        if tracer is not None:
+            tracer.ipi_handled(number, vector, target.clock.now - began_ns)
         call.acknowledge(target)
 
+    interrupt = Interrupt(vector, handle_and_acknowledge, span)
     for target in targets:
-        target.raise_interrupt(Interrupt(vector, handle_and_acknowledge), latency_ns=latency_ns)
+        target.raise_interrupt(interrupt, latency_ns=latency_ns)
     if meanwhile is not None:
         await meanwhile()
     if targets:

@@ -40,7 +40,9 @@ class Timer:
         async def handler(target: Cpu) -> None:
             wake_up(target, thread)
 
-        cpu.raise_interrupt(Interrupt(LOCAL_TIMER, handler), latency_ns=ns)
+        tracer = self.engine.tracer
+        span = None if tracer is None else tracer.on_behalf_of(thread)
+        cpu.raise_interrupt(Interrupt(LOCAL_TIMER, handler, span), latency_ns=ns)
         await cpu.sleep(sleep, "sleep")
 
 

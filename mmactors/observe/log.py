@@ -1,34 +1,36 @@
 """The event log: every event as one JSON line of events.jsonl, rendered by structlog.
 
-The first line names the schema and its version. A line has seq, t (virtual ns), actor, cpu, pid,
-event (the tracepoint's name), then the tracepoint's fields. Neither paths nor host nor wall time
-get in, so that equal runs give equal bytes. One fixed processor chain, one logger, no context: an
-event costs a few microseconds (benchmarks/ has the figure). Invariant: the file always consists of
-complete lines, also after a failure, and after a full disk.
+The first line names the schema and its version. A line has the envelope (mmactors/events), then the
+event's own fields. Neither paths nor host nor wall time get in, so that equal runs give equal
+bytes. One fixed processor chain, one logger, no context, many events a call: an event costs about
+a microsecond (benchmarks/ has the figure). Invariant: the file always consists of complete lines,
+also after a failure, and after a full disk.
 """
 
 import os
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from fnmatch import fnmatchcase
-from operator import attrgetter
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Protocol, Self
+from typing import Any, BinaryIO, Final, Protocol, Self, get_type_hints
 
 import orjson
 import structlog
 from attrs import define, field
 
-from mmactors.events import SCHEMA, SCHEMA_VERSION, Event, event_fields
+from mmactors.engine.probe import Taken
+from mmactors.engine.trace.span import Span, Who
+from mmactors.events import SCHEMA, SCHEMA_VERSION, event_fields
 
 BUFFER_BYTES: Final = 1 << 18
 
 
 class LineSink(Protocol):
-    """Where the lines of a log go; structlog calls `flush` after every line."""
+    """Where the lines of a log go; structlog calls `flush` after every `write`."""
 
-    def write(self, line: bytes, /) -> object:
-        """Take one line with its end."""
+    def write(self, lines: bytes, /) -> object:
+        """Take some lines with their ends."""
 
     def flush(self) -> None:
         """Keep what was taken from waiting too long."""
@@ -48,13 +50,13 @@ class LineFile:
         self._nr_bytes_buffered = BUFFER_BYTES
 
     def flush_soon(self) -> None:
-        """Write out with the next line; the one method that another thread may call."""
+        """Write out with the next lines; the one method that another thread may call."""
         self._nr_bytes_buffered = 0
 
-    def write(self, line: bytes) -> None:
-        """Take one line with its end."""
-        self._lines.append(line)
-        self._nr_bytes_waiting += len(line)
+    def write(self, lines: bytes) -> None:
+        """Take some lines with their ends."""
+        self._lines.append(lines)
+        self._nr_bytes_waiting += len(lines)
         if self._nr_bytes_waiting >= self._nr_bytes_buffered:
             self._nr_bytes_buffered = BUFFER_BYTES
             self.write_out()
@@ -88,7 +90,7 @@ class LineFile:
 class _EventLogger(structlog.BoundLoggerBase):
     """structlog's bound logger with the one method that the log needs."""
 
-    def record(self, event_dict: Any) -> None:
+    def take(self, event_dict: Any) -> None:
         # What _proxy_to_logger does, without a context to copy and keywords to pass on: half of it.
         logger = self._logger
         for processor in self._processors:
@@ -103,33 +105,33 @@ class EventLog:
     file: "LineSink"
     globs: tuple[str, ...] = ("*",)
     nr_recorded: int = field(default=0, init=False)
-    _record: Callable[..., None] = field(init=False)
+    _logger: _EventLogger = field(init=False)
     _is_wanted: dict[type, bool] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
-        logger: _EventLogger = structlog.wrap_logger(
+        self._logger = structlog.wrap_logger(
             structlog.BytesLogger(self.file),  # type: ignore[arg-type]  # it writes and flushes
-            processors=[spread_fields, render],
+            processors=[render],
             wrapper_class=_EventLogger,
             context_class=dict,
         ).bind()
-        self._record = logger.record
         version = ".".join(map(str, SCHEMA_VERSION))
         self.file.write(orjson.dumps({"schema": SCHEMA, "version": version}) + b"\n")
 
-    def record(
-        self, event: Event, *, seq: int, t_ns: int, actor: str, cpu: int | None, pid: int | None
-    ) -> None:
-        """Write one event, unless its name matches no glob."""
-        is_wanted = self._is_wanted.get(type(event))
+    def take(self, taken: Sequence[Taken]) -> None:
+        """Write events, but those whose names match no glob."""
+        if self.globs != ("*",):
+            taken = [each for each in taken if self._wants(type(each[-1]))]
+        if taken:
+            self.nr_recorded += len(taken)
+            self._logger.take({"taken": taken})
+
+    def _wants(self, event_class: type[Any]) -> bool:
+        is_wanted = self._is_wanted.get(event_class)
         if is_wanted is None:
-            is_wanted = any(fnmatchcase(event.name, glob) for glob in self.globs)
-            self._is_wanted[type(event)] = is_wanted
-        if is_wanted:
-            self.nr_recorded += 1
-            self._record(
-                {"seq": seq, "t": t_ns, "actor": actor, "cpu": cpu, "pid": pid, "event": event}
-            )
+            is_wanted = any(fnmatchcase(event_class.name, glob) for glob in self.globs)
+            self._is_wanted[event_class] = is_wanted
+        return is_wanted
 
     def close(self) -> None:
         """Close the file; closing twice is allowed."""
@@ -147,23 +149,90 @@ class EventLog:
         self.close()
 
 
-_field_getters: dict[type, tuple[tuple[str, ...], Callable[[Any], tuple[object, ...]]]] = {}
-
-
-def spread_fields(
-    _logger: object, _method: str, event_dict: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    """Put the event's name and fields in the place of the event (a structlog processor)."""
-    event = event_dict["event"]
-    known = _field_getters.get(type(event))
-    if known is None:
-        names = ("event", *event_fields(type(event)))
-        # attrgetter gives a tuple if it has more than one name, so the last one is there twice.
-        known = _field_getters[type(event)] = (names, attrgetter("name", *names[1:], "name"))
-    event_dict.update(zip(known[0], known[1](event), strict=False))
-    return event_dict
-
-
 def render(_logger: object, _method: str, event_dict: MutableMapping[str, Any]) -> bytes:
-    """Return the line without its end (the last structlog processor)."""
-    return orjson.dumps(event_dict)
+    """Return the lines of some events without the last one's end (structlog's last processor)."""
+    writers = _writers
+    lines = []
+    for seq, t_ns, who, span, cause, event in event_dict["taken"]:
+        write = writers.get(type(event)) or _new_writer(type(event))
+        place = who.shown or _show_who(who)
+        if cause:
+            why = _show_span(span, cause)
+        elif span is None:
+            why = ""
+        else:
+            why = span.shown or _keep_span(span)
+        lines.append(write(seq, t_ns, place, why, event))
+    return "\n".join(lines).encode()
+
+
+Writer = Callable[[int, int, str, str, Any], str]
+"""Makes a line of number, time, the parts of the envelope that are kept, and an event."""
+_writers: dict[type, Writer] = {}
+
+
+def _new_writer(event_class: type[Any]) -> Writer:
+    """Make the function that writes the events of one class.
+
+    Its lines differ in values only: the names stand in the source of the function, as attrs makes
+    methods. It costs a third of what a dict of everything and its rendering would.
+    """
+    kinds = get_type_hints(event_class)
+    fields = "".join(
+        f',"{name}":{_FORMS.get(kinds[attribute], _OTHER_FORM).format(attribute)}'
+        for name, attribute in event_fields(event_class).items()
+    )
+    line = f'{{{{"seq":{{seq}},"t":{{t_ns}},{{who}},"event":"{event_class.name}"{{why}}{fields}}}}}'
+    # The names in it are those of attributes, which the source of an event class has.
+    source = f"lambda seq, t_ns, who, why, event: f{line!r}"
+    writer: Writer = eval(source, {"text": _text, "number": _number, "json": _json})  # noqa: S307
+    _writers[event_class] = writer
+    return writer
+
+
+_FORMS: Final[dict[Any, str]] = {
+    int: "{{event.{}}}",
+    int | None: "{{number(event.{})}}",
+    str: "{{text(event.{})}}",
+}
+"""How the value of an attribute is written, by its type."""
+_OTHER_FORM: Final = "{{json(event.{})}}"
+
+
+def _number(value: int | None) -> str:
+    return "null" if value is None else str(value)
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+@lru_cache(maxsize=4096)
+def _text(value: str) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _show_who(who: Who) -> str:
+    """Write who an event happened to, and keep that."""
+    names = {"actor": who.actor, "cpu": who.cpu, "pid": who.pid, "tid": who.tid}
+    who.shown = _json(names)[1:-1]
+    return who.shown
+
+
+def _keep_span(span: Span) -> str:
+    span.shown = _show_span(span, span.cause)
+    return span.shown
+
+
+def _show_span(span: Span | None, cause: int) -> str:
+    """Write what an event belongs to, with a cause if it is not 0."""
+    shown = ""
+    if span is not None and span.opener:
+        shown = f',"span":{span.opener}'
+    if cause:
+        shown += f',"cause":{cause}'
+    if span is not None and span.on_behalf_of is not None:
+        who = span.on_behalf_of
+        names = {"for_actor": who.actor, "for_cpu": who.cpu, "for_pid": who.pid}
+        shown += "," + _json({name: each for name, each in names.items() if each is not None})[1:-1]
+    return shown

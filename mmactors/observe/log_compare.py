@@ -24,8 +24,12 @@ class LogComparison:
     _before: deque[bytes] = field(factory=lambda: deque(maxlen=CONTEXT_LINES), init=False)
     _has_head: bool = field(default=False, init=False)
 
-    def write(self, line: bytes) -> None:
-        """Compare one line with its end."""
+    def write(self, lines: bytes) -> None:
+        """Compare lines with their ends."""
+        for line in lines.splitlines(keepends=True):
+            self._compare(line)
+
+    def _compare(self, line: bytes) -> None:
         if not self._has_head:
             self._has_head = True  # the reader of the recorded log checks its head
         elif self.difference is None:

@@ -17,7 +17,7 @@ import orjson
 from attrs import frozen
 
 from mmactors.errors import Place, Problem, UserError
-from mmactors.events import SCHEMA, SCHEMA_VERSION
+from mmactors.events import ENVELOPE, ON_BEHALF, SCHEMA, SCHEMA_VERSION
 
 EventRecord = dict[str, Any]
 """One line of the log."""
@@ -174,7 +174,9 @@ def _parse(path: Path, number: int, line: bytes) -> EventRecord:
             return record
         found = f"version {version} of the log" if is_ours else "no head of an event log"
         legal = f'expected {{"schema":"{SCHEMA}","version":"{major}.x"}}'
-        advice = "use the mmactors that wrote it" if is_ours else "name the run's events.jsonl"
+        advice = "name the run's events.jsonl"
+        if is_ours:
+            advice = "run its scenario.resolved.yaml again, or read it with the mmactors of the run"
     elif ENVELOPE.keys() <= record.keys():
         return record
     else:
@@ -186,9 +188,10 @@ def _parse(path: Path, number: int, line: bytes) -> EventRecord:
     )
 
 
-ENVELOPE: Final = dict.fromkeys(("seq", "t", "actor", "cpu", "pid", "event"))
-
-
 def fields_of(record: EventRecord) -> EventRecord:
     """Return the event's own fields of a record."""
-    return {name: value for name, value in record.items() if name not in ENVELOPE}
+    return {
+        name: value
+        for name, value in record.items()
+        if name not in ENVELOPE and name not in ON_BEHALF
+    }

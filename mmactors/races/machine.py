@@ -14,8 +14,8 @@ from typing import Final
 
 from attrs import evolve
 
-from mmactors.engine.cpu import WaitQueue
 from mmactors.engine.mailbox import Mailbox
+from mmactors.engine.wait_queue import WaitQueue
 from mmactors.errors import Place, Problem, UserError
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.execution.execution import Execution

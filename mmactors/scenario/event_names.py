@@ -1,8 +1,11 @@
 """The names of all events there are, read from mmactors.events; and their reference in Markdown."""
 
+import ast
 import inspect
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from itertools import pairwise
+from textwrap import dedent
+from typing import Any, Final, get_args, get_origin
 
 from attrs import fields, frozen, has
 
@@ -20,14 +23,31 @@ refuse a major version they do not know. Every other line has
 
 | field | meaning |
 |---|---|
-| `seq` | number of the event in the run, from 1; a filtered log leaves numbers out |
-| `t` | virtual time, ns; never decreases for one actor |
-| `actor` | who it happened to |
-| `cpu` | its CPU, or null |
-| `pid` | its process, or null |
-| `event` | the tracepoint's name, below |
+{envelope}
+
+then, where there is such a thing,
+
+| field | meaning |
+|---|---|
+{on_behalf}
 
 and then the event's own fields.
+
+Lines stand in the order of `seq`, in which the simulator came to them. A CPU may run ahead of
+others by `engine.quantum_ns`, and a switch away from an idle CPU is known before its time, so `t`
+may go back from one line to the next; by `t` they are in the order of the machine.
+
+A call or a fault is a span: all its events have the `seq` of the one that opened it as `span`. A
+fault inside a call is a span of its own, whose opening event has the call as `cause`; so spans are
+a tree. `sys_exit` and `page_fault_end` have the span that they close. A thread that ends by itself
+is in `exit_group` to its end, and one that is killed in no call.
+
+`cause` says why else: of `contention_end` its `contention_begin`; of all that a CPU does in an
+interrupt, `ipi_handled` too, the `ipi_send`, or for a timer the call that set it; of what a zone
+does under its lock the span of who asked; of `sched_switch` what woke the thread that runs next. An
+interrupt happens to whom it interrupted, as in ftrace; `for_actor` is who sent it.
+
+`seq` counts events that `record: events` leaves out, so `span` and `cause` may name one of them.
 """
 
 
@@ -60,7 +80,13 @@ def event_names() -> EventNames:
 def events_reference() -> str:
     """Return the reference of all events as Markdown."""
     version = ".".join(map(str, SCHEMA_VERSION))
-    parts = [_HEAD.format(schema=SCHEMA, version=version)]
+    head = _HEAD.format(
+        schema=SCHEMA,
+        version=version,
+        envelope=_rows(events.ENVELOPE),
+        on_behalf=_rows(events.ON_BEHALF),
+    )
+    parts = [head]
     for name, event_class in event_classes().items():
         doc = inspect.getdoc(event_class) or ""
         parts.append(f"## `{name}`\n\nGroup `{event_class.subsystem}`. {doc}\n")
@@ -68,22 +94,35 @@ def events_reference() -> str:
         if fields(event_class):
             parts.append("| field | type | meaning |\n|---|---|---|")
         for attribute in fields(event_class):
-            kind = getattr(attribute.type, "__name__", None) or str(attribute.type)
-            kind = kind.replace("|", "or")
-            parts.append(f"| `{attribute.name}` | {kind} | {notes.get(attribute.name, '')} |")
+            kind, note = _type_name(attribute.type), notes.get(attribute.name, "")
+            parts.append(f"| `{attribute.name.rstrip('_')}` | {kind} | {note} |")
         parts.append("")
     return "\n".join(parts)
+
+
+def _type_name(kind: Any) -> str:
+    if get_origin(kind) is tuple:
+        return f"list of {get_args(kind)[0].__name__}"
+    return (getattr(kind, "__name__", None) or str(kind)).replace("|", "or")
+
+
+def _rows(meanings: dict[str, str]) -> str:
+    return "\n".join(f"| `{name}` | {meaning} |" for name, meaning in meanings.items())
 
 
 def _attribute_docs(event_class: type[Any]) -> dict[str, str]:
     """Return the texts that stand below the fields of a class in its source."""
     docs: dict[str, str] = {}
     known = {attribute.name for attribute in fields(event_class)}
-    field = None
-    for line in inspect.getsource(event_class).splitlines():
-        text = line.strip()
-        if text.startswith('"""') and field is not None:
-            docs[field] = text.strip('"')
-        name = text.partition(":")[0]
-        field = name if name in known else None
+    (body,) = ast.parse(dedent(inspect.getsource(event_class))).body
+    assert isinstance(body, ast.ClassDef), f"{event_class} is no class"
+    for before, statement in pairwise(body.body):
+        match before, statement:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ) if name in known:
+                docs[name] = " ".join(text.split())
+            case _:
+                pass
     return docs

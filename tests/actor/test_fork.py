@@ -199,7 +199,10 @@ def test_a_fork_that_fails_gives_the_files_back(monkeypatch):
 
 
 def test_stat_tells_the_cpu_a_process_ran_on_last_and_what_its_children_used():
-    """Field 39 is the leader's CPU; 11 counts faults of children that were waited for."""
+    """Field 39 is the leader's CPU; 11 counts faults of children that were waited for.
+
+    Number 3 is the thread's: threads and processes are numbered together.
+    """
     ran = run_to_nothing(
         scenario_of(
             [
@@ -219,7 +222,7 @@ def test_stat_tells_the_cpu_a_process_ran_on_last_and_what_its_children_used():
         )
     )
     parent, child, killed = (
-        ran.machine.proc()[f"{pid}/stat"].rpartition(")")[2].split() for pid in (1, 2, 3)
+        ran.machine.proc()[f"{pid}/stat"].rpartition(")")[2].split() for pid in (1, 2, 4)
     )
 
     assert ["2", "1", "2"] == [fields[39 - 3] for fields in (parent, child, killed)]

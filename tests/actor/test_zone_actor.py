@@ -9,7 +9,7 @@ from mmactors.engine.config import EngineConfig
 from mmactors.engine.driver import InlineDriver, close_actors
 from mmactors.engine.lock.lock_stat import LockStatistics
 from mmactors.engine.mailbox import Mailbox
-from mmactors.events import NullProbe
+from mmactors.engine.probe import EngineProbe
 from mmactors.mm.page_alloc.zone_request import RmqueueBulk, ZoneAnswer
 
 COSTS = KernelCosts(zone_lock_ns=50, zone_page_ns=10)
@@ -43,7 +43,7 @@ def ask_all(asks):
         section=FakeZone.serve,
         costs=COSTS,
         lock_class=lock_class,
-        probe=NullProbe(),
+        probe=EngineProbe(engine, None),
     )
     engine.spawn("zone", actor.serve())
     answered = {}

@@ -5,7 +5,7 @@ import trio
 import trio.testing
 from engines import cpu_of, engine_of, run, spawn, thread
 
-from mmactors.engine.cpu import Interrupt, WaitQueue
+from mmactors.engine.cpu import Interrupt
 from mmactors.engine.ipi import CallWithInterruptsOff, call_on
 from mmactors.engine.lock.lock_stat import LockStatistics
 from mmactors.engine.lock.rcu import Rcu
@@ -23,6 +23,7 @@ from mmactors.engine.report import (
 )
 from mmactors.engine.scope import DriverScope
 from mmactors.engine.timer import Timer
+from mmactors.engine.wait_queue import WaitQueue
 from mmactors.events import MmPageFree
 
 DRIVERS = pytest.mark.parametrize("driver", ["inline", "trio"])
@@ -103,7 +104,7 @@ def test_a_crash_says_who_when_and_what_happened_last(driver):
     engine = engine_of(driver=driver)
 
     class Sink:
-        def record(self, event, **envelope):
+        def take(self, taken):
             pass
 
     probe = EngineProbe(engine, Sink())
@@ -122,6 +123,8 @@ def test_a_crash_says_who_when_and_what_happened_last(driver):
     assert (
         "cpu1/init raised ValueError('no such page') at t=1234 ns\n"
         "last events:\n"
+        "  t=0 ns cpu1: sched_switch prev_comm=swapper/1 prev_pid=0 prev_prio=120 prev_state=0 "
+        "next_comm=init next_pid=0 next_prio=120\n"
         "  t=1234 ns init: mm_page_free pfn=17 order=3"
     ) == str(caught.value)
 

@@ -251,9 +251,9 @@ def test_logs_shows_what_was_asked_for(scenario, tmp_path, capsys):
     recorded = (out / "events.jsonl").read_text().splitlines()[1:]
     faults = [line for line in recorded if '"page_fault_user"' in line and '"cpu":1' in line]
 
-    run_command(["logs", str(out), "--event", "page_fault_*", "--cpu", "1", "--format", "json"])
+    run_command(["logs", str(out), "--event", "page_fault_u*", "--cpu", "1", "--format", "json"])
     as_json = capsys.readouterr().out.splitlines()
-    run_command(["logs", str(out), "--event", "page_fault_*", "--cpu", "1"])
+    run_command(["logs", str(out), "--event", "page_fault_u*", "--cpu", "1"])
     as_table = capsys.readouterr().out.splitlines()
     run_command(["logs", str(out), "--format", "ftrace", "--where", "error_code=6"])
     as_ftrace = capsys.readouterr().out.splitlines()
@@ -312,8 +312,8 @@ def test_a_full_or_closed_stdout_is_no_crash(output, expected):
 def test_a_reader_that_goes_away_is_no_error(scenario, tmp_path):
     """`mmactors logs ... | head -1` ends quietly."""
     log = tmp_path / "events.jsonl"
-    line = '{"seq":0,"t":0,"actor":"a","cpu":0,"pid":1,"event":"e"}\n'
-    log.write_text('{"schema":"mmactors.events","version":"1.0"}\n' + line * 20_000)
+    line = '{"seq":0,"t":0,"actor":"a","cpu":0,"pid":1,"tid":1,"event":"e"}\n'
+    log.write_text('{"schema":"mmactors.events","version":"2.0"}\n' + line * 20_000)
 
     with subprocess.Popen(
         [sys.executable, "-m", "mmactors.cli", "logs", str(log)],

@@ -3,9 +3,10 @@
 import pytest
 from engines import Log, cpu_of, engine_of, run, thread
 
-from mmactors.engine.cpu import Interrupt, WaitQueue
+from mmactors.engine.cpu import Interrupt
 from mmactors.engine.ipi import call_on
 from mmactors.engine.timer import Timer
+from mmactors.engine.wait_queue import WaitQueue
 from mmactors.label import Label, Mode
 
 STEP = Label("step", (("thing", Mode.WRITE),))

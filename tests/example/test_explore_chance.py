@@ -14,7 +14,7 @@ from mmactors.engine.chance import (
     WAKE_UP_IS_SPURIOUS,
 )
 from mmactors.engine.config import EngineConfig
-from mmactors.engine.cpu import WaitQueue
+from mmactors.engine.wait_queue import WaitQueue
 from mmactors.explore import Kind, Outcome, replay, search
 
 

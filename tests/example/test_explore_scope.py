@@ -3,8 +3,8 @@
 from functools import partial
 
 from mmactors.engine.cell import Cell
-from mmactors.engine.cpu import WaitQueue
 from mmactors.engine.mailbox import Mailbox
+from mmactors.engine.wait_queue import WaitQueue
 from mmactors.explore import Kind, Options, Outcome, search
 
 

@@ -4,32 +4,45 @@ import time
 
 import orjson
 import pytest
-from attrs import fields
 
+from mmactors.engine.probe import NR_BATCHED
+from mmactors.engine.trace.span import Span, Who
 from mmactors.errors import UserError
-from mmactors.events import MmPageAlloc, PageFaultUser, SchedSwitch
+from mmactors.events import (
+    ENVELOPE,
+    ON_BEHALF,
+    ContentionBegin,
+    IpiSend,
+    MmPageAlloc,
+    PageFaultUser,
+    SchedSwitch,
+    SysEnter,
+    event_fields,
+)
 from mmactors.observe.log import EventLog, LineFile
 from mmactors.observe.log_compare import LogComparison
 from mmactors.observe.log_filter import LogFilter, Where, read_log
 from mmactors.observe.log_text import ftrace_line, table_line
 from mmactors.scenario.event_names import event_classes
 
-FAULT = PageFaultUser(address=0x7F00_0000_1000, error_code=6)
+FAULT = PageFaultUser(address=0x7F00_0000_1000, ip=None, error_code=6)
+SWITCH = SchedSwitch(
+    prev_comm="a",
+    prev_pid=1,
+    prev_prio=120,
+    prev_state=0,
+    next_comm="b",
+    next_pid=2,
+    next_prio=120,
+)
+APP = Who("app.0", 1, 10, 11, None)
 ALLOC = MmPageAlloc(pfn=None, order=0, gfp_flags=0x100CCA, migratetype=1)
 
 
 def write_log(path, *, globs=("*",)):
     with EventLog(LineFile(path), globs) as log:
-        log.record(FAULT, seq=0, t_ns=1200, actor="app.0", cpu=1, pid=10)
-        log.record(ALLOC, seq=1, t_ns=1500, actor="app.0", cpu=1, pid=10)
-        log.record(
-            SchedSwitch(prev_comm="a", next_comm="b"),
-            seq=2,
-            t_ns=2000,
-            actor="cpu0",
-            cpu=0,
-            pid=None,
-        )
+        log.take([(0, 1200, APP, None, 0, FAULT), (1, 1500, APP, None, 0, ALLOC)])
+        log.take([(2, 2000, Who("cpu0", 0, None, None, None), None, 0, SWITCH)])
     return path
 
 
@@ -42,12 +55,53 @@ def test_the_log_is_a_head_and_one_line_an_event(tmp_path):
     """Keys stand in their documented order, the event's own fields last."""
     lines = write_log(tmp_path / "events.jsonl").read_bytes().splitlines()
 
-    assert b'{"schema":"mmactors.events","version":"1.0"}' == lines[0]
+    assert b'{"schema":"mmactors.events","version":"2.0"}' == lines[0]
     assert (
-        b'{"seq":0,"t":1200,"actor":"app.0","cpu":1,"pid":10,"event":"page_fault_user",'
-        b'"address":139637976731648,"error_code":6}'
+        b'{"seq":0,"t":1200,"actor":"app.0","cpu":1,"pid":10,"tid":11,"event":"page_fault_user",'
+        b'"address":139637976731648,"ip":null,"error_code":6}'
     ) == lines[1]
     assert b'"pfn":null' in lines[2]
+
+
+def line_of(path, span, cause, event):
+    with EventLog(LineFile(path)) as log:
+        log.take([(7, 1200, APP, span, cause, event)])
+    return orjson.loads(path.read_bytes().splitlines()[1])
+
+
+@pytest.mark.parametrize(
+    ("span", "cause", "expected"),
+    [
+        (None, 0, {}),
+        (None, 5, {"cause": 5}),
+        (Span(3), 0, {"span": 3}),
+        (Span(3), 5, {"span": 3, "cause": 5}),
+        (
+            Span(0, 5, Who("t", 2, 4, 6, None)),
+            0,
+            {"cause": 5, "for_actor": "t", "for_cpu": 2, "for_pid": 4},
+        ),
+        (Span(0, 5, Who("t", None, None, None, None)), 6, {"cause": 6, "for_actor": "t"}),
+    ],
+)
+def test_a_line_says_what_it_is_a_part_of_and_for_whom(tmp_path, span, cause, expected):
+    """Only what there is; it stands between the event's name and its own fields."""
+    record = line_of(tmp_path / "events.jsonl", span, cause, FAULT)
+
+    assert [*ENVELOPE, *expected, "address", "ip", "error_code"] == list(record)
+    assert expected == {name: record[name] for name in expected}
+
+
+def test_every_kind_of_value_is_written_as_json(tmp_path):
+    """Texts with what JSON marks, lists, None, and a name that Python wants for itself."""
+    path = tmp_path / "events.jsonl"
+    enter = line_of(path, None, 0, SysEnter(call='a "b" \u00e4', nr=None, args=(1, 2)))
+    begin = ContentionBegin(lock="l", class_="&mm->mmap_lock", holder=None, flags=2)
+
+    assert ('a "b" \u00e4', None, [1, 2]) == (enter["call"], enter["nr"], enter["args"])
+    contention = line_of(path, None, 0, begin)
+    assert ("&mm->mmap_lock", None) == (contention["class"], contention["holder"])
+    assert [0, 3] == line_of(path, None, 0, IpiSend(id=1, vector="TLB", targets=(0, 3)))["targets"]
 
 
 def test_only_what_the_globs_match_is_recorded(tmp_path):
@@ -58,11 +112,11 @@ def test_only_what_the_globs_match_is_recorded(tmp_path):
 
 
 def test_no_event_field_hides_a_field_of_the_envelope():
-    """seq, t, actor, cpu, pid and event mean the same in every line."""
-    envelope = {"seq", "t", "actor", "cpu", "pid", "event"}
+    """seq, t, actor, cpu, pid, span and the others mean the same in every line."""
+    envelope = {*ENVELOPE, *ON_BEHALF}
 
     clashes = {
-        name: envelope & {attribute.name for attribute in fields(event_class)}
+        name: envelope & event_fields(event_class).keys()
         for name, event_class in event_classes().items()
     }
 
@@ -100,11 +154,12 @@ def test_a_comparison_that_is_none_is_the_users_problem():
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b'{"schema":"mmactors.events","version":"2.0"}\n', "version 2.0 of the log"),
+        (b'{"schema":"mmactors.events","version":"3.0"}\n', "version 3.0 of the log"),
+        (b'{"schema":"mmactors.events","version":"1.0"}\n', "resolved.yaml again, or read it with"),
         (b'{"schema":"else","version":"1.0"}\n', "no head of an event log"),
         (b"\xff\n", "no head of an event log"),
-        (b'{"schema":"mmactors.events","version":"1.3"}\n[1]\n', "jsonl:2: no event"),
-        (b'{"schema":"mmactors.events","version":"1.3"}\n{"seq":1\n', "jsonl:2: no event"),
+        (b'{"schema":"mmactors.events","version":"2.3"}\n[1]\n', "jsonl:2: no event"),
+        (b'{"schema":"mmactors.events","version":"2.3"}\n{"seq":1\n', "jsonl:2: no event"),
     ],
 )
 def test_what_is_no_log_of_ours_is_refused(tmp_path, content, expected):
@@ -120,8 +175,8 @@ def test_a_newer_minor_version_is_read(tmp_path):
     """Fields were added; readers need not know them."""
     path = tmp_path / "events.jsonl"
     path.write_bytes(
-        b'{"schema":"mmactors.events","version":"1.9"}\n'
-        b'{"seq":0,"t":0,"actor":"a","cpu":0,"pid":1,"event":"new","what":1}\n'
+        b'{"schema":"mmactors.events","version":"2.9"}\n'
+        b'{"seq":0,"t":0,"actor":"a","cpu":0,"pid":1,"tid":1,"event":"new","what":1}\n'
     )
 
     assert ["new"] == names_of(path)
@@ -157,7 +212,7 @@ def test_the_file_has_complete_lines_at_every_moment(tmp_path):
     file = LineFile(path)
     with EventLog(file, ("*",)) as log:
         for seq in range(10):
-            log.record(FAULT, seq=seq, t_ns=seq, actor="a", cpu=0, pid=1)
+            log.take([(seq, seq, APP, None, 0, FAULT)])
             if seq == 4:
                 before = path.read_bytes()
                 file.flush_soon()
@@ -201,11 +256,11 @@ def test_a_record_is_shown_as_ftrace_shows_it(tmp_path):
 
     assert (
         "           app.0-10      [001] .....     0.000001200: page_fault_user: "
-        "address=0x7f0000001000 error_code=0x6"
+        "address=0x7f0000001000 ip=(none) error_code=0x6"
     ) == ftrace_line(records[0])
     assert (
         "       0           1200 app.0              1    10  page_fault_user "
-        "address=0x7f0000001000 error_code=0x6"
+        "address=0x7f0000001000 ip=(none) error_code=0x6"
     ) == table_line(records[0])
 
 
@@ -213,7 +268,7 @@ def comparison_of(path, *events):
     comparison = LogComparison(line for line, _ in read_log(path))
     with EventLog(comparison, ("*",)) as log:
         for seq, event in enumerate(events):
-            log.record(event, seq=seq, t_ns=1200 + 300 * seq, actor="app.0", cpu=1, pid=10)
+            log.take([(seq, 1200 + 300 * seq, APP, None, 0, event)])
     comparison.finish()
     return comparison
 
@@ -223,7 +278,7 @@ def test_an_equal_run_gives_the_same_log(tmp_path):
     path = tmp_path / "events.jsonl"
     with EventLog(LineFile(path), ("*",)) as log:
         for seq in range(3):
-            log.record(FAULT, seq=seq, t_ns=1200 + 300 * seq, actor="app.0", cpu=1, pid=10)
+            log.take([(seq, 1200 + 300 * seq, APP, None, 0, FAULT)])
 
     comparison = comparison_of(path, FAULT, FAULT, FAULT)
 
@@ -248,8 +303,9 @@ def test_an_event_costs_a_few_microseconds(tmp_path):
     nr_events = 20_000
     with EventLog(LineFile(tmp_path / "events.jsonl"), ("*",)) as log:
         started = time.process_time()
-        for seq in range(nr_events):
-            log.record(ALLOC, seq=seq, t_ns=seq * 100, actor="app.0", cpu=1, pid=10)
+        for first in range(0, nr_events, NR_BATCHED):
+            batch = range(first, first + NR_BATCHED)
+            log.take([(seq, seq * 100, APP, None, 0, ALLOC) for seq in batch])
         spent_s = time.process_time() - started
 
     assert spent_s / nr_events < 15e-6, f"{spent_s / nr_events * 1e6:.1f} us an event"

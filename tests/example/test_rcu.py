@@ -3,9 +3,9 @@
 import pytest
 from engines import Log, cpu_of, engine_of, run, thread
 
-from mmactors.engine.cpu import WaitQueue
 from mmactors.engine.lock.rcu import Rcu
 from mmactors.engine.report import SleepInAtomicContext
+from mmactors.engine.wait_queue import WaitQueue
 
 
 def world_of(**options):

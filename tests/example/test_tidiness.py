@@ -50,7 +50,6 @@ UNUSED_BUT_KEPT = {
     "mmactors.engine.lock.seqcount.SeqCount.read_begin": FOR_WORLDS,
     "mmactors.engine.lock.spinlock.Mutex": FOR_WORLDS,
     "mmactors.engine.lock.spinlock.Spinlock.irqsave": FOR_WORLDS,
-    "mmactors.events.NullProbe": "what stands alone has a probe that takes nothing",
     "mmactors.explore.world.cell.SharedCount.get_and_clear": FOR_WORLDS,
     "mmactors.explore.world.cell.SharedCount.inc": FOR_WORLDS,
     "mmactors.explore.world.world.World.always": FOR_WORLDS,

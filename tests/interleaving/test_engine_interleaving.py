@@ -5,7 +5,6 @@ import trio
 from engines import Log, cpu_of, engine_of, run, spawn, thread
 
 from mmactors.engine.cell import Cell
-from mmactors.engine.cpu import WaitQueue
 from mmactors.engine.ipi import call_on
 from mmactors.engine.lock.lock_stat import LockStatistics
 from mmactors.engine.lock.rwsem import RwSem
@@ -13,6 +12,7 @@ from mmactors.engine.lock.spinlock import Mutex, Spinlock
 from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.scope import DriverScope
 from mmactors.engine.timer import Timer
+from mmactors.engine.wait_queue import WaitQueue
 
 OPTIONS = [
     {"quantum_ns": 0},

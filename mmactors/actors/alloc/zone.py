@@ -4,16 +4,20 @@ A CPU that asks spins with interrupts off, as 6.1 takes zone->lock; queueing in 
 contention and is counted as such in lock_stat.
 """
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from attrs import define
+from attrs import define, field
 
 from mmactors.actors.state.costs import KernelCosts
+from mmactors.engine.actor import Actor
 from mmactors.engine.baton import Engine
+from mmactors.engine.lock.lock_observer import StandIn
 from mmactors.engine.lock.lock_stat import LockClass
 from mmactors.engine.mailbox import Mailbox, Request
-from mmactors.events import Probe
+from mmactors.engine.probe import EngineProbe
+from mmactors.events.wait import LCB_F_SPIN
 from mmactors.label import PAGEBLOCK, PAGES, Label, Mode, pageblock, pcp, vmstat
 from mmactors.mm.page_alloc.buddy import PAGEBLOCK_ORDER
 from mmactors.mm.page_alloc.serve_zone import serve_zone
@@ -21,6 +25,7 @@ from mmactors.mm.page_alloc.zone import Zone
 from mmactors.mm.page_alloc.zone_request import (
     FreeOnePage,
     FreePcppagesBulk,
+    LockedEvent,
     OfflineIsolatedPages,
     OnlinePages,
     RmqueueBulk,
@@ -43,7 +48,9 @@ class ZoneActor:
     """Does what is asked for, under the lock."""
     costs: KernelCosts
     lock_class: LockClass
-    probe: Probe
+    probe: EngineProbe
+    _sections: deque[tuple[int, Actor]] = field(factory=deque, init=False)
+    """Until when the lock was held, and for whom; the last ones, while events are recorded."""
 
     async def serve(self) -> None:
         """Answer requests for ever."""
@@ -53,17 +60,40 @@ class ZoneActor:
             request = await self.mailbox.receive()
             asker = request.reply.asker
             began_ns = clock.now
+            if self.probe.on:
+                self._tell_wait(asker, began_ns)
             self._declare(request.body)
             answer = self.section(self.zone, request.body)
-            for event in answer.events:
-                self.probe.emit(event)
+            if answer.events:
+                self._tell(asker, answer.events)
             await engine.spend(self._hold_ns(request.body, answer))
+            if self.probe.on:
+                self._sections.append((clock.now, asker))
             self.lock_class.account(
                 cpu=asker.cpu,
                 waited_ns=began_ns - asker.clock.now,
                 held_ns=clock.now - began_ns,
             )
             request.reply.send(answer)
+
+    def _tell(self, asker: Actor, events: tuple[LockedEvent, ...]) -> None:
+        """Emit what happened under the lock: it is this actor's doing, for the asker."""
+        actor = self.engine.current
+        actor.span = self.probe.on_behalf_of(asker)
+        for event in events:
+            self.probe.emit(event)
+        actor.span = None
+
+    def _tell_wait(self, asker: Actor, began_ns: int) -> None:
+        """Emit that the asker had to wait; only now it is known for how long."""
+        asked_ns = asker.clock.now
+        sections = self._sections
+        while sections and sections[0][0] <= asked_ns:
+            sections.popleft()
+        if began_ns > asked_ns:
+            holder = sections[0][1] if sections else None
+            lock = StandIn(self.mailbox.name, self.lock_class)
+            self.probe.contended(lock, asker, holder, LCB_F_SPIN, wait_ns=began_ns - asked_ns)
 
     def _declare(self, request: ZoneRequest) -> None:
         """Say what the section touches, for guard mode and for searches."""

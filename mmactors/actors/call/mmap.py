@@ -140,9 +140,9 @@ class _Call:
         match request:
             case Label():  # A part of the step that follows.
                 pass
-            case AreaSearched(address=address, length=length, flags=flags):
+            case AreaSearched():
                 if kernel.probe.on:
-                    kernel.probe.emit(VmUnmappedArea(address=address, length=length, flags=flags))
+                    _tell_search(kernel, space.mm, request)
             case UnmapRegion():
                 if request.may_downgrade:
                     await space.mmap_lock.downgrade()
@@ -197,6 +197,23 @@ class _Call:
         )
         async with space.mmap_lock.read():
             return await _perform(kernel, self.cpu, space, steps, mode=Mode.READ)
+
+
+def _tell_search(kernel: Kernel, mm: MmStruct, search: AreaSearched) -> None:
+    """Emit where a place was looked for; only AMD's family 15h wants it aligned."""
+    kernel.probe.emit(
+        VmUnmappedArea(
+            addr=max(search.address, 0),
+            err=min(search.address, 0),
+            total_vm=mm.total_vm,
+            flags=search.flags,
+            length=search.length,
+            low_limit=search.low,
+            high_limit=search.high,
+            align_mask=0,
+            align_offset=search.pgoff << PAGE_SHIFT,
+        )
+    )
 
 
 async def _answer_advice(

@@ -14,11 +14,12 @@ from mmactors.actors.fault.page_work import perform_page_work
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
-from mmactors.events import PageFaultUser
+from mmactors.events import PageFaultEnd, PageFaultKernel, PageFaultUser
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.fault.fault import (
     VM_FAULT_ERROR,
+    VM_FAULT_MAJOR,
     VM_FAULT_OOM,
     VM_FAULT_RETRY,
     do_anonymous_page,
@@ -51,11 +52,12 @@ async def handle_page_fault(
     """Make the access that trapped possible, or return the signal it earns."""
     engine = kernel.engine
     costs = kernel.costs
-    signal: FaultSignal | None
+    signal: FaultSignal | None = None
+    fault = 0
     if not engine.spend_nowait(costs.exception_ns):
         await engine.spend(costs.exception_ns)
     if kernel.probe.on:
-        kernel.probe.emit(PageFaultUser(address=address, error_code=error_code))
+        _open_fault(kernel, cpu, address, error_code)
     lock = space.mmap_lock
     if not lock.acquire_read_nowait() and not await lock.trylock_read():
         await lock.acquire_read()
@@ -66,17 +68,19 @@ async def handle_page_fault(
     if error_code & (PF_PROT | PF_WRITE) == PF_WRITE and not engine.wants_step():
         untouched = find_untouched(mm, address)
     if untouched is not None:
-        signal = None
         clear_page_ns = costs.clear_page_ns
         pfn = alloc_page_at_once(kernel, cpu, ALLOC_ZEROED.gfp, then_ns=clear_page_ns)
         if pfn is None or not _map_at_once(kernel, cpu, mm, address, *untouched, pfn):
-            signal = await _map_untouched(kernel, cpu, space, address, *untouched, pfn)
+            fault = await _map_untouched(kernel, cpu, space, address, *untouched, pfn)
+            if fault & VM_FAULT_OOM:
+                signal = FaultSignal(number=SIGKILL, code=0, address=address)
         if kernel.lru[cpu.index].released:
             await free_released(kernel, cpu, kernel.lru[cpu.index])
     else:
         context = kernel.fault_context(cpu)
+        nr_major = context.task.maj_flt
         is_write, is_protection = error_code & PF_WRITE != 0, error_code & PF_PROT != 0
-        signal, _ = await perform_page_work(
+        signal, fault = await perform_page_work(
             kernel,
             cpu,
             space,
@@ -89,9 +93,52 @@ async def handle_page_fault(
                 is_fetch=error_code & PF_INSTR != 0,
             ),
         )
+        if context.task.maj_flt != nr_major:
+            fault |= VM_FAULT_MAJOR  # At the second try nothing was read any more.
     if not lock.release_read_nowait():
         await lock.release_read()
+    if kernel.probe.on:
+        _close_fault(kernel, cpu, address, signal, fault)
     return signal
+
+
+def tell_fixup(kernel: Kernel, cpu: Cpu, address: int, error_code: int) -> None:
+    """Emit that an access of the kernel trapped where no fault is served: the kernel goes on."""
+    _open_fault(kernel, cpu, address, error_code)
+    kernel.fault_context(cpu).kind = "fixup"
+    _close_fault(kernel, cpu, address, None, 0)
+
+
+def _open_fault(kernel: Kernel, cpu: Cpu, address: int, error_code: int) -> None:
+    """Emit that an access trapped (trace_page_fault_entries)."""
+    context = kernel.fault_context(cpu)
+    context.kind, context.pfn = "spurious", None
+    if error_code & PF_USER:
+        ip = address if error_code & PF_INSTR else None
+        kernel.probe.open(PageFaultUser(address=address, ip=ip, error_code=error_code))
+    else:
+        kernel.probe.open(PageFaultKernel(address=address, ip=None, error_code=error_code))
+
+
+def _close_fault(
+    kernel: Kernel, cpu: Cpu, address: int, signal: FaultSignal | None, fault: int
+) -> None:
+    """Emit what came of a fault."""
+    context = kernel.fault_context(cpu)
+    kind, pfn = context.kind, context.pfn
+    if signal is not None:
+        kind, pfn = "failed" if fault else "bad_area", None
+    probe = kernel.probe
+    probe.close(
+        PageFaultEnd(
+            address=address,
+            kind=kind,
+            ns=probe.spent_ns(),
+            ret=fault,
+            sig=None if signal is None else signal.number,
+            pfn=pfn,
+        )
+    )
 
 
 def _map_at_once(
@@ -112,6 +159,8 @@ def _map_at_once(
     is_mapped = map_anonymous_page(context, mm, vma, address, index, pfn)
     assert is_mapped, "nobody was there since the entry was read"
     context.task.min_flt += 1
+    if kernel.probe.on:
+        context.kind, context.pfn = "anon", pfn
     return True
 
 
@@ -123,8 +172,11 @@ async def _map_untouched(
     vma: Vma,
     index: int,
     pfn: int | None,
-) -> FaultSignal | None:
-    """Do the same by the generator, and wait where need be; `pfn`: its page, if it is there."""
+) -> int:
+    """Do the same by the generator, and wait where need be; return VM_FAULT_ bits.
+
+    `pfn`: its page, if it is there.
+    """
     context = kernel.fault_context(cpu)
     begin_fault(context, space.mm)
     steps = do_anonymous_page(context, space.mm, vma, address, index, is_write=True)
@@ -132,10 +184,10 @@ async def _map_untouched(
         request = next(steps)
         assert request is ALLOC_ZEROED, f"the page is there, but {request} comes first"
         await kernel.engine.spend(kernel.costs.clear_page_ns)
-    if await perform_page_work(kernel, cpu, space, steps, answer=pfn) & VM_FAULT_OOM:
-        return FaultSignal(number=SIGKILL, code=0, address=address)
-    context.task.min_flt += 1
-    return None
+    fault = await perform_page_work(kernel, cpu, space, steps, answer=pfn)
+    if not fault & VM_FAULT_OOM:
+        context.task.min_flt += 1
+    return fault
 
 
 async def fault_in_pages(

@@ -18,7 +18,6 @@ from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.trace import SIZE_MASK, SIZE_SHIFT, STORE, Trace
 from mmactors.errors import Place, Problem, UserError
-from mmactors.events import SysExit
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vm_flags import (
     VM_EXEC,
@@ -66,14 +65,9 @@ class AccessCalls:
             case op.RunTrace():
                 return await self.trace(thread, call)
             case op.Churn():
-                return self._finish(call, await self.churn(thread, call))
+                return await self.churn(thread, call)
             case op.Faultloop() | op.Fragment():
-                return self._finish(call, await self._write_and_free(thread, call))
-
-    def _finish(self, call: op.Operation, result: int) -> int:
-        if self.kernel.probe.on:
-            self.kernel.probe.emit(SysExit(call=str(call), ret=result))
-        return result
+                return await self._write_and_free(thread, call)
 
     async def churn(self, thread: UserThread, call: op.Churn) -> int:
         """Map and unmap again and again; return the rounds done, or minus the errno of a mmap."""

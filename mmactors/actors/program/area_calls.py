@@ -16,7 +16,6 @@ from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.rmap.page_idle import mark_idle
 from mmactors.actors.state.kernel import Kernel
-from mmactors.events import SysExit
 from mmactors.label import PAGE_CACHE, PAGE_TABLES, Label, Mode
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vm_flags import page_align
@@ -50,11 +49,21 @@ class AreaCalls:
     kernel: Kernel
 
     async def perform(self, thread: UserThread, call: AreaOperation) -> int:
-        """Do one call, log its result and return it."""
-        result = await self._do(thread, call)
-        if self.kernel.probe.on:
-            self.kernel.probe.emit(SysExit(call=str(call), ret=result))
-        return result
+        """Do one call and return its result."""
+        match call:
+            case op.Mmap():
+                return await self._mmap(thread, call)
+            case op.Brk():
+                return await self._brk(thread, call)
+            case op.Mlockall(flags=flags):
+                return await self.change(thread, lambda mm: do_mlockall(mm, flags))
+            case op.Munlockall():
+                return await self.change(thread, do_munlockall)
+            case _:
+                bound = call.range.resolve(thread.process.bindings)
+                if bound is None:
+                    return -errno.EINVAL
+                return await self._on_range(thread, call, *bound)
 
     async def change(self, thread: UserThread, steps: Callable[[MmStruct], CallSteps]) -> int:
         """Do a system call that changes areas."""
@@ -82,22 +91,6 @@ class AreaCalls:
         return await do(
             thread, lambda mm: do_madvise(mm, start=start, length=length, advice=advice)
         )
-
-    async def _do(self, thread: UserThread, call: AreaOperation) -> int:
-        match call:
-            case op.Mmap():
-                return await self._mmap(thread, call)
-            case op.Brk():
-                return await self._brk(thread, call)
-            case op.Mlockall(flags=flags):
-                return await self.change(thread, lambda mm: do_mlockall(mm, flags))
-            case op.Munlockall():
-                return await self.change(thread, do_munlockall)
-            case _:
-                bound = call.range.resolve(thread.process.bindings)
-                if bound is None:
-                    return -errno.EINVAL
-                return await self._on_range(thread, call, *bound)
 
     async def _on_range(
         self, thread: UserThread, call: _RangeOperation, start: int, length: int
@@ -136,7 +129,7 @@ class AreaCalls:
 
     async def _mmap(self, thread: UserThread, call: op.Mmap) -> int:
         process = thread.process
-        hint = _place(process, call.address)
+        hint = place_of(process, call.address)
         file = None if call.file is None else process.files.get(call.file)
         result = await self.change(
             thread,
@@ -156,7 +149,7 @@ class AreaCalls:
 
     async def _mremap(self, thread: UserThread, call: op.Mremap, start: int, length: int) -> int:
         process = thread.process
-        place = _place(process, call.address)
+        place = place_of(process, call.address)
         result = await self.change(
             thread,
             lambda mm: do_mremap(
@@ -205,7 +198,7 @@ class AreaCalls:
         return await self.read(thread, steps) or found[0]
 
 
-def _place(process: Process, address: op.Address | None) -> int:
+def place_of(process: Process, address: op.Address | None) -> int:
     """Return an address; no address, and a name that was never bound, count as 0."""
     if address is None:
         return 0

@@ -23,7 +23,6 @@ from mmactors.actors.state.inode import Inode
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.page import PG_DIRTY
 from mmactors.engine.cpu import Cpu
-from mmactors.events import SysExit
 from mmactors.label import Label, Mode, data, i_size, page
 from mmactors.mm.area.mapped_file import FMODE_READ, FMODE_WRITE, MappedFile
 from mmactors.units import PAGE_SHIFT
@@ -43,14 +42,8 @@ class FileCalls:
     kernel: Kernel
 
     async def perform(self, thread: UserThread, call: FileOperation) -> int:
-        """Do one operation, log its result and return it."""
+        """Do one operation and return its result."""
         await self.kernel.engine.spend(self.kernel.costs.syscall_ns)
-        result = await self._do(thread, call)
-        if self.kernel.probe.on:
-            self.kernel.probe.emit(SysExit(call=str(call), ret=result))
-        return result
-
-    async def _do(self, thread: UserThread, call: FileOperation) -> int:
         files = thread.process.files
         match call:
             case op.Open():

@@ -1,14 +1,26 @@
 """The open files of a process (struct files_struct; fs/file.c, kernel/fork.c; Linux 6.1).
 
+And what the devices among them hold of its pages, until they are closed (mm/gup.c).
+
 A program knows its files by names; a file whose name was given to another stays open until the
 process ends. Left out: descriptors, offsets, FD_CLOEXEC.
 
 Invariant: each file here is one user of its inode.
 """
 
-from attrs import define, field
+from attrs import define, field, frozen
 
+from mmactors.actors.state.address_space import AddressSpace
 from mmactors.mm.area.mapped_file import MappedFile
+
+
+@frozen
+class Pinned:
+    """A page that a device holds, and where it was found."""
+
+    space: AddressSpace
+    address: int
+    pfn: int
 
 
 @define(eq=False)

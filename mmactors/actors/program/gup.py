@@ -10,14 +10,13 @@ from attrs import define
 
 from mmactors.actors.alloc.page_alloc import put_and_free_page
 from mmactors.actors.fault.page_work import perform_page_work
-from mmactors.actors.program.pinned import Pinned
+from mmactors.actors.program.files_struct import Pinned
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.page import PG_DIRTY
 from mmactors.engine.cpu import Cpu
-from mmactors.events import SysExit
 from mmactors.label import Label, Mode, data, mm_flags, page
 from mmactors.mm.fault.gup import (
     FOLL_FORCE,
@@ -42,7 +41,7 @@ class GupCalls:
     kernel: Kernel
 
     async def perform(self, thread: UserThread, call: GupOperation) -> int:
-        """Do one operation; log and return how many pages it was about, or minus the errno."""
+        """Do one operation; return how many pages it was about, or minus the errno."""
         kernel = self.kernel
         await kernel.engine.spend(kernel.costs.syscall_ns)
         devices = thread.process.devices
@@ -60,8 +59,6 @@ class GupCalls:
                 result = len(pages)
                 for pinned in pages:
                     await unpin_user_page_dirty(kernel, thread.cpu, pinned.pfn)
-        if kernel.probe.on:
-            kernel.probe.emit(SysExit(call=str(call), ret=result))
         return result
 
     async def exit_devices(self, cpu: Cpu, process: Process) -> None:

@@ -14,11 +14,13 @@ from mmactors.actors.program.page_calls import PageCalls, PageOperation
 from mmactors.actors.program.proc_calls import ProcCalls, ProcOperation
 from mmactors.actors.program.process import Process, Thread
 from mmactors.actors.program.process_calls import perform_process_call
+from mmactors.actors.program.syscall import TracedOperation, call_of
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel
-from mmactors.engine.cpu import Cpu, WaitQueue
+from mmactors.engine.cpu import Cpu
 from mmactors.engine.timer import Timer
-from mmactors.events import SysExit
+from mmactors.engine.wait_queue import WaitQueue
+from mmactors.events import SysEnter, SysExit
 from mmactors.units import MS
 from mmactors.workload.operation import all as op
 from mmactors.workload.program import FIRST_PROCESS
@@ -60,6 +62,21 @@ class Interpreter:
         if isinstance(operation, op.By):
             return await self._tell(thread, operation)
         thread.actor.doing = operation
+        if self.kernel.probe.on and isinstance(operation, TracedOperation):
+            return await self._trace(thread, operation)
+        return await self._perform(thread, operation)
+
+    async def _trace(self, thread: UserThread, operation: TracedOperation) -> int:
+        """Do one operation that is a call, and tell the log when it begins and what came of it."""
+        probe = self.kernel.probe
+        call = call_of(thread, operation)
+        probe.open(SysEnter(call=call.text, nr=call.nr, args=call.args))
+        result = await self._perform(thread, operation)
+        if not isinstance(operation, op.Exit):  # That does not return.
+            probe.close(SysExit(call=call.text, nr=call.nr, ret=result))
+        return result
+
+    async def _perform(self, thread: UserThread, operation: op.PlainOperation) -> int:
         if isinstance(operation, AreaOperation):
             return await self.areas.perform(thread, operation)
         if isinstance(operation, AccessOperation):
@@ -85,7 +102,6 @@ class Interpreter:
                 await self._compute(thread, duration_ns)
             case op.Sleep(duration_ms=duration_ms):
                 await self.timer.sleep_ns(thread.cpu, duration_ms * MS)
-                thread.announce()
             case op.Alias(name=name, address=address, length=length):
                 start = address.resolve(thread.process.bindings)
                 if start is not None:
@@ -147,7 +163,8 @@ class Interpreter:
         other = thread.process.family.members.get(call.name)
         if other is None or other.must_end:
             if self.kernel.probe.on:
-                self.kernel.probe.emit(SysExit(call=str(call), ret=-errno.ESRCH))
+                self.kernel.probe.open(SysEnter(call=str(call), nr=None, args=()))
+                self.kernel.probe.close(SysExit(call=str(call), nr=None, ret=-errno.ESRCH))
             return -errno.ESRCH
         other.inbox.append(call.operation)
         other.is_busy = True
@@ -197,7 +214,6 @@ class Interpreter:
             meeting.queue.wake_all(at_ns=thread.cpu.clock.now)
         while not meeting.is_over and not thread.must_end:
             await meeting.queue.sleep(unless=lambda: meeting.is_over or thread.must_end)
-            thread.announce()
         if not meeting.is_over:
             meeting.arrived -= 1
 

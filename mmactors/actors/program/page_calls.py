@@ -15,7 +15,6 @@ from mmactors.actors.alloc.page_isolation import start_isolate_page_range, undo_
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel, ModulePages
 from mmactors.arch.page import PG_MOVABLE_OPS
-from mmactors.events import SysExit
 from mmactors.label import Label, Mode, page
 from mmactors.mm.page_alloc import gfp
 from mmactors.mm.page_alloc.buddy import PAGEBLOCK_PAGES
@@ -50,16 +49,9 @@ class PageCalls:
     kernel: Kernel
 
     async def perform(self, thread: UserThread, call: PageOperation) -> int:
-        """Do one operation, log its result and return it."""
-        kernel = self.kernel
-        await kernel.engine.spend(kernel.costs.syscall_ns)
-        result = await self._do(thread, call)
-        if kernel.probe.on:
-            kernel.probe.emit(SysExit(call=str(call), ret=result))
-        return result
-
-    async def _do(self, thread: UserThread, call: PageOperation) -> int:
+        """Do one operation and return its result."""
         kernel, cpu, pid = self.kernel, thread.cpu, thread.process.pid
+        await kernel.engine.spend(kernel.costs.syscall_ns)
         match call:
             case op.AllocPages():
                 return await self._alloc(thread, call)

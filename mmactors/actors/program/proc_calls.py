@@ -17,7 +17,6 @@ from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
-from mmactors.events import SysExit
 from mmactors.label import (
     ANON_VMA,
     PAGE_CACHE,
@@ -76,7 +75,7 @@ class ProcCalls:
     """What was read, in the order in which it was."""
 
     async def perform(self, thread: UserThread, call: ProcOperation) -> int:
-        """Do one operation, log its result and return it."""
+        """Do one operation and return its result."""
         await self.kernel.engine.spend(self.kernel.costs.syscall_ns)
         match call:
             case op.Get(path=path):
@@ -93,8 +92,6 @@ class ProcCalls:
             case op.Oomadj(score=score):
                 thread.process.oom_score_adj = score
                 result = 0
-        if self.kernel.probe.on:
-            self.kernel.probe.emit(SysExit(call=str(call), ret=result))
         return result
 
     async def _get(self, thread: UserThread, call: ProcOperation, path: str, name: str) -> int:

@@ -7,17 +7,18 @@ from typing import Any, Protocol
 from attrs import define, field
 
 from mmactors.actors.call.mmap import mmput
-from mmactors.actors.program.files_struct import FilesStruct
+from mmactors.actors.program.files_struct import FilesStruct, Pinned
 from mmactors.actors.program.loader import ProgramImage, load_program
-from mmactors.actors.program.pinned import Pinned
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.tlb.switch import Switcher
 from mmactors.actors.tlb.switch_mm import GuardedFlushing
 from mmactors.engine.actor import Actor
-from mmactors.engine.cpu import Cpu, WaitQueue
+from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import GuardedElement
+from mmactors.engine.wait_queue import WaitQueue
 from mmactors.events import SchedProcessExit
+from mmactors.events.thread import DEFAULT_PRIO
 from mmactors.label import RSS, Label, Mode, rss
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.pkeys import Pkeys
@@ -53,6 +54,8 @@ class Thread(Protocol):
 
     process: "Process"
     name: str
+    comm: str
+    tid: int
     cpu: Cpu
     actor: Actor
     task: Task
@@ -131,9 +134,12 @@ class ProcessTable:
     processes: "list[Process]" = field(factory=list)
     """All that ever were, those that ended too, in the order in which they began."""
 
+    _last_pid: int = 0
+
     def new_pid(self) -> int:
-        """Return the number of the process that begins next."""
-        return self.processes[-1].pid + 1 if self.processes else 1
+        """Return the number of the process or thread that begins next (alloc_pid)."""
+        self._last_pid += 1
+        return self._last_pid
 
 
 @define(eq=False, kw_only=True)
@@ -320,13 +326,19 @@ class Process:
             space.mm.mm_users -= 1
         self.nr_mm_users -= 1
         if self.nr_mm_users or space is None:
+            self._tell_exit(thread)
             return
         self.before_exit(self)
         if self.kernel.checks is not None:
             self.kernel.checks.mm_exits(space.mm)
         await mmput(self.kernel, cpu, space)
+        self._tell_exit(thread)
         await self.closing.close_process(cpu, self)
         self.space = None
-        if self.kernel.probe.on:
-            self.kernel.probe.emit(SchedProcessExit(comm=self.comm))
         self.gone.wake_all(at_ns=cpu.clock.now)
+
+    def _tell_exit(self, thread: Thread) -> None:
+        if self.kernel.probe.on:
+            self.kernel.probe.emit(
+                SchedProcessExit(comm=thread.comm, task_pid=thread.tid, prio=DEFAULT_PRIO)
+            )

@@ -5,7 +5,6 @@ import errno
 from mmactors.actors.program.fork import fork
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
-from mmactors.events import SysExit
 from mmactors.mm.area.rlimit import with_rlimit
 from mmactors.mm.fault.handle_mm_fault import SIGKILL, FaultSignal
 from mmactors.workload.operation import all as op
@@ -14,20 +13,16 @@ ProcessOperation = op.Fork | op.Kill | op.Reap | op.Rlimit
 
 
 async def perform_process_call(thread: UserThread, call: ProcessOperation) -> int:
-    """Do one call, log its result and return it."""
+    """Do one call and return its result."""
     match call:
         case op.Fork(child=name):
-            result = await fork(thread, name)
+            return await fork(thread, name)
         case op.Kill(child=name):
-            result = await _kill(thread, name)
+            return await _kill(thread, name)
         case op.Reap():
-            result = await _reap(thread)
+            return await _reap(thread)
         case op.Rlimit():
-            result = _set_rlimit(thread, call)
-    probe = thread.process.kernel.probe
-    if probe.on:
-        probe.emit(SysExit(call=str(call), ret=result))
-    return result
+            return _set_rlimit(thread, call)
 
 
 async def _kill(thread: UserThread, name: str) -> int:

@@ -18,8 +18,11 @@ from mmactors.actors.program.user_access import run_access, run_and_tell
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.arch.trace import Trace
 from mmactors.engine.actor import Actor
-from mmactors.engine.cpu import Cpu, WaitQueue
-from mmactors.events import SchedSwitch, SignalGenerate
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.trace.tracer import EXIT_DEAD, EXIT_ZOMBIE, TASK_RUNNING
+from mmactors.engine.wait_queue import WaitQueue
+from mmactors.events import SchedMigrateTask, SchedProcessFork, SignalGenerate, SysEnter
+from mmactors.events.thread import DEFAULT_PRIO
 from mmactors.hw.hardware import (
     ELAPSED_NS,
     END,
@@ -38,6 +41,8 @@ from mmactors.workload.program import FIRST_PROCESS
 
 BATCH_NS: Final = 100_000
 """A batch ends after so much time even if nobody else wants to run."""
+EXIT_GROUP: Final = SysEnter(call="exit_group", nr=231, args=(0,) * 6)
+"""What a program ends with that says nothing about it."""
 _FAULTS_BETWEEN_BREATHS: Final = 16
 """How often one trace faults before the clock on the wall is looked at."""
 
@@ -57,6 +62,8 @@ class UserThread:
     interpreter: Performer
     name: str
     cpu: Cpu
+    tid: int = field(init=False)
+    """The number of the thread; a process has that of its leader."""
     task: Task = field(factory=Task, init=False)
     program: tuple[Operation, ...]
     """What it does on its own; a thread without a program takes operations from `inbox`."""
@@ -94,6 +101,8 @@ class UserThread:
     def start(self, at_ns: int) -> None:
         """Let the thread run on its CPU."""
         process = self.process
+        is_first = not process.threads
+        self.tid = process.pid if is_first else process.table.new_pid()
         name = FIRST_PROCESS if self.is_leader else self.name
         process.threads[name] = self
         self.comm = f"{process.comm}/{process.family.enter(name, self)}"
@@ -111,10 +120,25 @@ class UserThread:
     def resume(self, at_ns: int) -> None:
         """Let an actor do what the thread has left to do."""
         process = self.process
+        self._tell_fork()
         self.actor = process.switcher.spawn(
-            process, self.cpu, name=self.comm, coro=self._run(), at_ns=at_ns
+            process, self.cpu, name=self.comm, tid=self.tid, coro=self._run(), at_ns=at_ns
         )
         self._enter_cpu()
+
+    def _tell_fork(self) -> None:
+        """Emit who has made the thread; those that the machine begins with nobody has."""
+        kernel = self.process.kernel
+        parent = kernel.engine.running
+        if kernel.probe.on and parent is not None:
+            kernel.probe.emit(
+                SchedProcessFork(
+                    parent_comm=parent.name,
+                    parent_pid=parent.tid or 0,
+                    child_comm=self.comm,
+                    child_pid=self.tid,
+                )
+            )
 
     def _enter_cpu(self) -> None:
         """Let faults count on the CPU that the thread is on now."""
@@ -138,7 +162,7 @@ class UserThread:
         await process.end_thread(self)
         if self.is_busy:
             self._become_idle()
-        self.cpu.exit_thread()
+        self.cpu.exit_thread(EXIT_ZOMBIE if process.leader is self else EXIT_DEAD)
 
     async def _lead(self) -> None:
         """Do the program, then let the process end."""
@@ -150,6 +174,8 @@ class UserThread:
             self.next_operation += 1
             await self._do(nth, self.program[nth])
         if not process.outlives_threads:
+            if process.kernel.probe.on and not self.must_end:
+                process.kernel.probe.open(EXIT_GROUP)
             process.exit_group(self.cpu.clock.now)
 
     async def _do(self, nth: int, operation: Operation) -> None:
@@ -196,7 +222,6 @@ class UserThread:
             else:
                 self._become_idle()
                 await self.work.sleep(unless=lambda: bool(self.inbox) or self.must_end)
-                self.announce()
         self.is_exiting = True
         self.inbox.clear()
 
@@ -217,32 +242,34 @@ class UserThread:
             self._asleep_in = queue
             await queue.sleep(unless=lambda: is_over() or self.must_end)
             self._asleep_in = None
-            self.announce()
 
     async def _begin(self) -> None:
         """Do what every thread does first on a CPU that is new to it."""
         await self.process.switcher.on_run(self.cpu, self.actor)
-        self.announce()
-
-    def announce(self) -> None:
-        """Emit sched_switch: the thread has just been put on its CPU."""
-        kernel = self.process.kernel
-        if kernel.probe.on:
-            before = self.process.switcher.previous_comm[self.cpu.index]
-            kernel.probe.emit(SchedSwitch(prev_comm=before, next_comm=self.actor.name))
 
     async def migrate(self, cpu: Cpu) -> None:
         """Go on on another CPU (sched_setaffinity)."""
         old = self.cpu
         if cpu is old:
             return
-        old.exit_thread()
+        kernel = self.process.kernel
+        if kernel.probe.on:
+            kernel.probe.emit(
+                SchedMigrateTask(
+                    comm=self.comm,
+                    task_pid=self.tid,
+                    prio=DEFAULT_PRIO,
+                    orig_cpu=old.index,
+                    dest_cpu=cpu.index,
+                )
+            )
+        old.exit_thread(TASK_RUNNING)
         self.cpu = cpu
         self.actor.cpu = cpu
         self.actor.clock = cpu.clock
         self._enter_cpu()
-        cpu.wake(self.actor, old.clock.now)
-        await self.process.kernel.engine.wait(self, "migrate")
+        cpu.accept(self.actor, old.clock.now)
+        await kernel.engine.wait(self, "migrate")
         await self._begin()
 
     def describe(self) -> str:
@@ -254,7 +281,16 @@ class UserThread:
         kernel = self.process.kernel
         if kernel.probe.on:
             kernel.probe.emit(
-                SignalGenerate(sig=signal.number, code=signal.code, address=signal.address)
+                SignalGenerate(
+                    sig=signal.number,
+                    errno=0,
+                    code=signal.code,
+                    comm=self.comm,
+                    task_pid=self.tid,
+                    group=int(signal.number == SIGKILL),
+                    result=0,
+                    address=signal.address,
+                )
             )
         if signal.number == SIGKILL:
             self.process.killed_by = signal.number
@@ -330,7 +366,4 @@ class UserThread:
 
     async def give_turn(self) -> None:
         """Let the next thread of the CPU run if this one's slice is used up."""
-        before = self.cpu.context_switches
         await self.cpu.cond_resched()
-        if self.cpu.context_switches != before:
-            self.announce()

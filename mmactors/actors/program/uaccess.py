@@ -2,15 +2,15 @@
 
 An access of the kernel goes through the TLB as one of the program does. It may fault, and then the
 fault is served like the program's own, but ends with EFAULT where the program would get a signal.
-Inside `copy_from_user_atomic` it may not fault. Left out: that these accesses are made in kernel
-mode, the bytes behind the first of each page.
+Inside `copy_from_user_atomic` no fault is served. Left out: that these accesses are made in kernel
+mode, what a trap costs whose fault is not served, the bytes behind the first of each page.
 """
 
 from typing import Final
 
 import numpy as np
 
-from mmactors.actors.fault.fault import handle_page_fault
+from mmactors.actors.fault.fault import PF_USER, handle_page_fault, tell_fixup
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.program.user_access import run_access, run_and_tell
 from mmactors.arch.trace import LOAD
@@ -34,9 +34,10 @@ async def fault_in_readable(thread: UserThread, address: int) -> bool:
     space = process.space
     assert space is not None, f"{thread.name} has no address space"
     stop = process.kernel.hardware.stop
-    while not await copy_from_user_atomic(thread, address):
+    while not await _read(thread, address):
+        error_code = stop[ERROR_CODE] & ~PF_USER
         signal = await handle_page_fault(
-            process.kernel, thread.cpu, space, stop[FAULT_ADDRESS], stop[ERROR_CODE]
+            process.kernel, thread.cpu, space, stop[FAULT_ADDRESS], error_code
         )
         if signal is not None:
             return False
@@ -45,6 +46,16 @@ async def fault_in_readable(thread: UserThread, address: int) -> bool:
 
 async def copy_from_user_atomic(thread: UserThread, address: int) -> bool:
     """Read a byte of a page with faults disabled; False: it is not there."""
+    is_read = await _read(thread, address)
+    kernel = thread.process.kernel
+    if not is_read and kernel.probe.on:
+        stop = kernel.hardware.stop
+        tell_fixup(kernel, thread.cpu, stop[FAULT_ADDRESS], stop[ERROR_CODE] & ~PF_USER)
+    return is_read
+
+
+async def _read(thread: UserThread, address: int) -> bool:
+    """Read a byte of a page; False: the access has trapped."""
     space = thread.process.space
     assert space is not None, f"{thread.name} has no address space"
     kernel = thread.process.kernel

@@ -14,7 +14,6 @@ from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.tlb.switch_mm import enter_lazy_tlb, switch_mm
 from mmactors.engine.actor import Actor
 from mmactors.engine.cpu import Cpu
-from mmactors.events import SchedSwitch
 from mmactors.label import Mode, cpu_context
 
 
@@ -35,17 +34,9 @@ class Switcher:
     """Knows whose thread an actor is, and loads its address space when it has got a CPU."""
 
     kernel: Kernel
-    previous_comm: list[str] = field(init=False)
-    """By CPU: the thread before the present one, for sched_switch."""
-    _comm: list[str] = field(init=False)
     _owners: dict[int, Owner] = field(factory=dict, init=False)
     _exiting: set[int] = field(factory=set, init=False)
     """Threads that have let go of their address space."""
-
-    def __attrs_post_init__(self) -> None:
-        nr_cpus = len(self.kernel.tlb_states)
-        self.previous_comm = [f"swapper/{cpu}" for cpu in range(nr_cpus)]
-        self._comm = list(self.previous_comm)
 
     def spawn(
         self,
@@ -53,14 +44,13 @@ class Switcher:
         cpu: Cpu,
         *,
         name: str,
+        tid: int,
         coro: Coroutine[Any, Any, None],
         at_ns: int,
     ) -> Actor:
         """Make a thread of `process` that runs on `cpu`."""
-        actor = cpu.spawn_thread(name, coro, pid=process.pid, at_ns=at_ns)
+        actor = cpu.spawn_thread(name, coro, pid=process.pid, tid=tid, at_ns=at_ns)
         self._owners[actor.index] = process
-        if cpu.current is actor:
-            self.on_switch(cpu, actor)
         return actor
 
     def forget_actors(self) -> None:
@@ -69,22 +59,10 @@ class Switcher:
         self._exiting.clear()
 
     def on_switch(self, cpu: Cpu, thread: Actor | None) -> None:
-        """Note that `thread`, or nobody, has been put on `cpu`.
-
-        Going idle is announced here; a thread announces itself when it runs.
-        """
-        index = cpu.index
-        self.previous_comm[index] = self._comm[index]
+        """Note that `thread`, or nobody, has been put on `cpu`: a thread sees to itself."""
         if thread is None:
-            self._comm[index] = f"swapper/{index}"
-            self.kernel.engine.touch(cpu_context(index), Mode.WRITE)
+            self.kernel.engine.touch(cpu_context(cpu.index), Mode.WRITE)
             enter_lazy_tlb(self.kernel, cpu)
-            if self.kernel.probe.on:
-                self.kernel.probe.emit(
-                    SchedSwitch(prev_comm=self.previous_comm[index], next_comm=self._comm[index])
-                )
-        elif thread.index in self._owners:
-            self._comm[index] = thread.name
 
     async def on_run(self, cpu: Cpu, thread: Actor) -> None:
         """Load the address space of a thread that has got its CPU (context_switch)."""

@@ -25,6 +25,7 @@ from mmactors.engine.chance import TRYLOCK_FAILS
 from mmactors.engine.cpu import sleep_for, wake_at
 from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold, Nesting
 from mmactors.engine.lock.lock_stat import LockClass, LockSide
+from mmactors.events.wait import LCB_F_READ, LCB_F_WRITE
 from mmactors.label import Label, Mode
 
 MAX_READERS_WAKEUP: Final = 0x100
@@ -40,6 +41,8 @@ class _Waiter:
     asked_ns: int
     at_ns: int = NEVER
     """When the semaphore is its own."""
+    begun: int = 0
+    """The number of the event that tells of it; 0: none does."""
 
     def describe(self) -> str:
         return self.sem.describe()
@@ -65,6 +68,9 @@ class RwSem:
         self._read_acquired_ns = 0
         self._released_ns = 0
         """When the last reader or writer left; readers need not wait for readers."""
+        self._released_by: Actor | None = None
+        self._written_by: Actor | None = None
+        """The last writer that has left."""
         engine.register(name, self)
 
     def key(self) -> Hashable:
@@ -126,8 +132,7 @@ class RwSem:
         else:
             at_ns = max(now, self._write_released_ns)
             was_held_now = self._write_acquired_ns <= now < at_ns
-            self._grant(waiter, at_ns, is_contended=was_held_now)
-            await engine.wait_for(waiter, f"spin {self.name}")
+            await self._spin(waiter, at_ns, is_contended=was_held_now)
         if engine.lock_observer is not None:
             engine.lock_observer.acquired(self)
 
@@ -205,8 +210,7 @@ class RwSem:
         else:
             at_ns = max(now, self._released_ns)
             was_held_now = min(self._write_acquired_ns, self._read_acquired_ns) <= now < at_ns
-            self._grant(waiter, at_ns, is_contended=was_held_now)
-            await engine.wait_for(waiter, f"spin {self.name}")
+            await self._spin(waiter, at_ns, is_contended=was_held_now)
         if engine.lock_observer is not None:
             engine.lock_observer.acquired(self)
 
@@ -297,8 +301,36 @@ class RwSem:
     async def _sleep(self, waiter: _Waiter) -> None:
         side = self.lock_class.write if waiter.is_writer else self.lock_class.read
         side.con_bounces += self._last_cpu is not waiter.actor.cpu
+        self._begin_wait(waiter)
         self._waiters.append(waiter)
         await sleep_for(self._engine, waiter, f"sleep {self.name}")
+        self._end_wait(waiter)
+
+    async def _spin(self, waiter: _Waiter, at_ns: int, *, is_contended: bool) -> None:
+        """Let the running actor have the semaphore from `at_ns`, by when others have left it."""
+        if is_contended:
+            self._begin_wait(waiter)
+        self._grant(waiter, at_ns, is_contended=is_contended)
+        await self._engine.wait_for(waiter, f"spin {self.name}")
+        self._end_wait(waiter)
+
+    def _begin_wait(self, waiter: _Waiter) -> None:
+        """Tell that the running actor waits, and for whom: of readers, the last who came."""
+        tracer = self._engine.tracer
+        if tracer is not None:
+            holder = self.writer
+            if holder is None and (waiter.is_writer or self._waiters):
+                holder = next(reversed(self.readers), self._released_by)
+            elif holder is None:
+                holder = self._written_by
+            flags = LCB_F_WRITE if waiter.is_writer else LCB_F_READ
+            waiter.begun = tracer.begin_contention(self, holder, flags)
+
+    def _end_wait(self, waiter: _Waiter) -> None:
+        tracer = self._engine.tracer
+        if waiter.begun and tracer is not None:
+            wait_ns = waiter.at_ns - waiter.asked_ns
+            tracer.end_contention(self, begun=waiter.begun, wait_ns=wait_ns)
 
     def _add_reader(self, actor: Actor, at_ns: int) -> None:
         assert actor not in self.readers, f"{actor} reads {self.name} already"
@@ -337,7 +369,9 @@ class RwSem:
         now = actor.clock.now
         self.lock_class.read.hold.add(now - acquired_ns)
         # Another reader may have left earlier in this order, but later in virtual time.
-        self._released_ns = max(now, self._released_ns)
+        if now >= self._released_ns:
+            self._released_ns = now
+            self._released_by = actor
         if not self.readers and self._waiters:
             self._hand_over(self._released_ns)
 
@@ -346,6 +380,7 @@ class RwSem:
         now = actor.clock.now
         self.lock_class.write.hold.add(now - self._write_acquired_ns)
         self._write_released_ns = self._released_ns = now
+        self._released_by = self._written_by = actor
         self.writer = None
 
     def _release_write(self, actor: Actor) -> None:

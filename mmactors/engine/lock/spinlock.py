@@ -27,6 +27,7 @@ from mmactors.engine.chance import TRYLOCK_FAILS
 from mmactors.engine.cpu import sleep_for, wake_at
 from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold, Nesting
 from mmactors.engine.lock.lock_stat import LockClass
+from mmactors.events.wait import LCB_F_MUTEX, LCB_F_SPIN
 from mmactors.label import Label, Mode
 
 
@@ -39,6 +40,8 @@ class _Waiter:
     asked_ns: int
     at_ns: int = NEVER
     """When the lock is its own."""
+    begun: int = 0
+    """The number of the event that tells of it; 0: none does."""
 
     def describe(self) -> str:
         return self.lock.describe()
@@ -49,6 +52,8 @@ class _ExclusiveLock:
 
     sleeps: ClassVar[bool]
     """Whether waiters give their CPUs away."""
+    contention_flags: ClassVar[int]
+    """How they wait, as the tracepoint has it."""
 
     def __init__(self, engine: Engine, lock_class: LockClass, *, name: str) -> None:
         self.name: Final = name
@@ -62,6 +67,7 @@ class _ExclusiveLock:
         self._last_cpu: Processor | None = None
         self._acquired_ns = 0
         self._released_ns = 0
+        self._released_by: Actor | None = None
         engine.register(name, self)
 
     def key(self) -> Hashable:
@@ -127,14 +133,16 @@ class _ExclusiveLock:
         actor = engine.current
         now = actor.clock.now
         waiter = _Waiter(self, actor, now)
-        if self.holder is not None:
-            self._waiters.append(waiter)
+        was_held_now = self._acquired_ns <= now < self._released_ns
+        if self.holder is not None or was_held_now:
             if self._last_cpu is not actor.cpu:
                 self._side.con_bounces += 1
+            if engine.tracer is not None:
+                holder = self._released_by if self.holder is None else self.holder
+                waiter.begun = engine.tracer.begin_contention(self, holder, self.contention_flags)
+        if self.holder is not None:
+            self._waiters.append(waiter)
             return waiter
-        was_held_now = self._acquired_ns <= now < self._released_ns
-        if was_held_now and self._last_cpu is not actor.cpu:
-            self._side.con_bounces += 1
         self._grant(waiter, max(now, self._released_ns), is_contended=was_held_now)
         return waiter if waiter.at_ns > now else None
 
@@ -176,6 +184,7 @@ class _ExclusiveLock:
             self._engine.lock_observer.release(self)
         now = actor.clock.now
         self._released_ns = now
+        self._released_by = actor
         held_ns = now - self._acquired_ns
         hold = self._hold
         # LockTime.add, without the call: this is the hottest count of all.
@@ -192,6 +201,12 @@ class _ExclusiveLock:
         self._grant(waiter, max(now, waiter.asked_ns), is_contended=True)
         return waiter
 
+    def _end_wait(self, waiter: _Waiter) -> None:
+        """Tell that the running actor's wait is over, if anybody was told of it."""
+        if waiter.begun and self._engine.tracer is not None:
+            wait_ns = waiter.at_ns - waiter.asked_ns
+            self._engine.tracer.end_contention(self, begun=waiter.begun, wait_ns=wait_ns)
+
     def _label(self, what: str) -> Label:
         return Label(f"{what} {self.name}", ((self.name, Mode.WRITE),))
 
@@ -200,6 +215,7 @@ class Spinlock(_ExclusiveLock):
     """A lock whose waiters keep their CPUs."""
 
     sleeps = False
+    contention_flags = LCB_F_SPIN
 
     def acquire_nowait(self, nesting: Nesting = TOP_LEVEL) -> bool:
         """Take the lock if it is free and no step has to be waited for; return whether it was."""
@@ -219,6 +235,7 @@ class Spinlock(_ExclusiveLock):
             cpu.spinlocks_held += 1
         if waiter is not None:
             await engine.wait_for(waiter, f"spin {self.name}")
+            self._end_wait(waiter)
         if engine.lock_observer is not None:
             engine.lock_observer.acquired(self)
 
@@ -320,6 +337,7 @@ class Mutex(_ExclusiveLock):
     """A lock whose waiters give their CPUs away."""
 
     sleeps = True
+    contention_flags = LCB_F_MUTEX
 
     def acquire_nowait(self, nesting: Nesting = TOP_LEVEL) -> bool:
         """Take the lock if it is free and no step has to be waited for; return whether it was."""
@@ -331,6 +349,7 @@ class Mutex(_ExclusiveLock):
         waiter = await self._queue(nesting)
         if waiter is not None:
             await sleep_for(engine, waiter, f"sleep {self.name}")
+            self._end_wait(waiter)
         if engine.lock_observer is not None:
             engine.lock_observer.acquired(self)
 

@@ -41,6 +41,10 @@ class FaultContext:
     """Where new pages wait for their LRU list; None: none is kept."""
     task: Task = field(factory=Task)
     """The thread that runs (current)."""
+    kind: str = field(default="", init=False)
+    """What the thread's last fault did, in a word of the event page_fault_end."""
+    pfn: int | None = field(default=None, init=False)
+    """The page that it mapped."""
 
     def add_mm_counter_fast(self, mm: MmStruct, member: int, value: int) -> None:
         """Add pages to an rss counter; the running thread's own are told later."""

@@ -114,6 +114,7 @@ def do_anonymous_page(
             yield Label("map the zero page", ((pte(index), Mode.WRITE),))
         if not view[index]:
             view[index] = zero_page_pte(context.zero_pfn, vma.vm_flags)
+        context.kind, context.pfn = "zero", context.zero_pfn
         yield UNLOCK_PTES
         return 0
     if vma.anon_vma is None:
@@ -125,7 +126,9 @@ def do_anonymous_page(
     if wants_step():
         touches = ((pte(index), Mode.WRITE), (page(pfn), Mode.WRITE), (rss(mm.ctx_id), Mode.ADD))
         yield Label("map a page", touches)
-    if not map_anonymous_page(context, mm, vma, address, index, pfn):
+    if map_anonymous_page(context, mm, vma, address, index, pfn):
+        context.kind, context.pfn = "anon", pfn
+    else:
         yield FreePage(pfn=pfn)
     yield UNLOCK_PTES
     return 0

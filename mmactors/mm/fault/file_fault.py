@@ -11,7 +11,7 @@ from collections.abc import Generator
 from typing import Final
 
 from mmactors.arch.page import PG_DIRTY, PG_READAHEAD, PG_SWAPBACKED, PG_UPTODATE
-from mmactors.arch.pte import DIRTY, RW, SPECIAL, make_pte
+from mmactors.arch.pte import DIRTY, RW, SPECIAL, make_pte, pte_pfn
 from mmactors.label import (
     FILE_RA,
     I_SIZE,
@@ -97,6 +97,7 @@ def _do_read_or_shared_fault(
     if not (yield from vmf.prealloc()):
         return VM_FAULT_OOM
     if vma.vm_flags & VM_PFNMAP:
+        context.kind = "special"
         return (yield from _insert_pfn(mm, vma, vmf))
     pfn, fault = yield from _fault_page(context, mm, vma, vmf)
     if pfn is None:
@@ -113,6 +114,7 @@ def _do_read_or_shared_fault(
         if is_write:
             context.pages.flags_view[pfn] |= PG_DIRTY
         _set_pte(context, mm, vma, index, pfn, entry)
+        context.kind, context.pfn = "shared" if is_write else "file", pfn
     yield UNLOCK_PTES
     yield from _put_page(vma, pfn)
     return fault
@@ -147,6 +149,7 @@ def _do_cow_fault(context: FaultContext, mm: MmStruct, vma: Vma, vmf: VmFault) -
             context.lru.add_page(pfn, vma.vm_flags)
         flags = vma_page_prot(vma) | DIRTY | (RW if vma.vm_flags & VM_WRITE else 0)
         view[index] = make_pte(pfn, flags)
+        context.kind, context.pfn = "cow", pfn
         if context.checks is not None:
             context.checks.page_made_private(mm, vmf.address, pfn)
     yield UNLOCK_PTES
@@ -237,6 +240,7 @@ def _do_fault_around(
             _set_pte(context, mm, vma, first_word + offset, found_pfn, entry)
     file.f_ra.note_hits(nr_hits)
     is_mapped = not is_none(view[index])
+    context.kind, context.pfn = "file", pte_pfn(view[index])
     yield UNLOCK_PTES
     return 0 if is_mapped else None
 

@@ -160,6 +160,7 @@ def handle_mm_fault(
             vmf = VmFault(table=table, address=address, pte=index, flags=flags)
             steps = _do_unmapped(context, mm, vma, vmf, is_write=is_write)
     elif is_swap_pte(entry):
+        context.kind = "swap"
         steps = do_swap_page(mm, index)
     else:
         steps = _handle_present(context, mm, vma, address, index, entry, is_write=is_write)
@@ -237,6 +238,7 @@ def _handle_present(
 ) -> FaultSteps:
     """Serve a fault on an entry that was there: a write to a read-only one, or a spurious fault."""
     view = mm.page_table.memory.view
+    context.pfn = pte_pfn(entry)
     yield LockPtes(index)
     if mm.page_table.wants_step():
         touches = ((pte(index), Mode.WRITE), (page(pte_pfn(entry)), Mode.WRITE))

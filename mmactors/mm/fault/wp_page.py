@@ -60,6 +60,7 @@ def do_wp_page(
             pages.flags_view[pfn] |= PG_DIRTY
     if is_reused:
         view[index] = _writable(seen, vma)
+        context.kind = "reuse"
         yield UNLOCK_PTES
         context.count_event(PGREUSE)
         return VM_FAULT_WRITE
@@ -95,6 +96,7 @@ def _wp_page_shared(
         is_same = view[index] == seen
         if is_same:
             view[index] = _writable(seen, vma)
+            context.kind = "mkwrite"
             context.count_event(PGREUSE)
         yield UNLOCK_PTES
     yield UnlockPage(pfn=pfn)
@@ -164,6 +166,7 @@ def _wp_page_copy(
     if context.lru is not None:
         context.lru.add_page(pfn, vma.vm_flags)
     view[index] = _writable(make_pte(pfn, vma_page_prot(vma)), vma)
+    context.kind, context.pfn = "cow", pfn
     if context.checks is not None:
         context.checks.page_made_private(mm, address, pfn)
     if old is not None:

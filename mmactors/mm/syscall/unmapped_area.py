@@ -35,6 +35,11 @@ class AreaSearched:
     length: int
     """Bytes."""
     flags: int
+    low: int
+    high: int
+    """Where the place was to be, in bytes; the end not included."""
+    pgoff: int
+    """The page of the file, of which the place would keep the alignment if that were wanted."""
 
 
 AreaSteps = Generator[AreaSearched, int | None, int]
@@ -59,7 +64,7 @@ def get_unmapped_area(
     if isinstance(file, MappedFile) and file.aligns_huge:
         address = yield from _thp_get_unmapped_area(mm, address, length, flags, pgoff=pgoff)
     else:
-        address = yield from _mm_get_unmapped_area(mm, address, length, flags)
+        address = yield from _mm_get_unmapped_area(mm, address, length, flags, pgoff=pgoff)
     if address < 0:
         return address
     if address > mm.task_size - length:
@@ -81,24 +86,27 @@ def _thp_get_unmapped_area(
     offset = pgoff << PAGE_SHIFT
     first_huge = -(-offset // PMD_SIZE) * PMD_SIZE
     if offset + length - first_huge >= PMD_SIZE:
-        address = yield from _mm_get_unmapped_area(mm, hint, length + PMD_SIZE, flags)
+        padded = length + PMD_SIZE
+        address = yield from _mm_get_unmapped_area(mm, hint, padded, flags, pgoff=pgoff)
         if address >= 0:
             if address != hint:
                 address += (offset - address) % PMD_SIZE
             # The kernel takes a place at 0 for none, and searches without alignment.
             if address:
                 return address
-    return (yield from _mm_get_unmapped_area(mm, hint, length, flags))
+    return (yield from _mm_get_unmapped_area(mm, hint, length, flags, pgoff=pgoff))
 
 
-def _mm_get_unmapped_area(mm: MmStruct, hint: int, length: int, flags: int) -> AreaSteps:
+def _mm_get_unmapped_area(
+    mm: MmStruct, hint: int, length: int, flags: int, *, pgoff: int
+) -> AreaSteps:
     """Search downwards (arch_get_unmapped_area_topdown)."""
     if length > mm.task_size:
         return -errno.ENOMEM
     if flags & MAP_FIXED:
         return hint
     if flags & MAP_32BIT:
-        return (yield from _arch_get_unmapped_area(mm, hint, length, flags))
+        return (yield from _arch_get_unmapped_area(mm, hint, length, flags, pgoff=pgoff))
     if hint and _is_free_hint(mm, hint, length):
         return hint
     high = mm.mmap_base
@@ -106,17 +114,26 @@ def _mm_get_unmapped_area(mm: MmStruct, hint: int, length: int, flags: int) -> A
         # Only who asks for it gets addresses of 57 bits, which old programs would misuse.
         high += mm.task_size - DEFAULT_MAP_WINDOW
     address = unmapped_area_topdown(mm, low=PAGE_SIZE, high=high, length=length)
-    yield AreaSearched(address=address, length=length, flags=VM_UNMAPPED_AREA_TOPDOWN)
+    yield AreaSearched(
+        address=address,
+        length=length,
+        flags=VM_UNMAPPED_AREA_TOPDOWN,
+        low=PAGE_SIZE,
+        high=high,
+        pgoff=pgoff,
+    )
     if address >= 0:
         return address
-    return (yield from _arch_get_unmapped_area(mm, hint, length, flags))
+    return (yield from _arch_get_unmapped_area(mm, hint, length, flags, pgoff=pgoff))
 
 
 def _is_free_hint(mm: MmStruct, hint: int, length: int) -> bool:
     return is_valid_hint(mm, hint, length) and is_room_below_next(mm, hint, length)
 
 
-def _arch_get_unmapped_area(mm: MmStruct, hint: int, length: int, flags: int) -> AreaSteps:
+def _arch_get_unmapped_area(
+    mm: MmStruct, hint: int, length: int, flags: int, *, pgoff: int
+) -> AreaSteps:
     """Search upwards: for MAP_32BIT, and when nothing was found downwards."""
     low, high = mm.mmap_legacy_base, DEFAULT_MAP_WINDOW
     if flags & MAP_32BIT:
@@ -128,7 +145,7 @@ def _arch_get_unmapped_area(mm: MmStruct, hint: int, length: int, flags: int) ->
     if hint and hint <= high - length and is_room_below_next(mm, hint, length):
         return hint
     address = unmapped_area(mm, low=low, high=high, length=length)
-    yield AreaSearched(address=address, length=length, flags=0)
+    yield AreaSearched(address=address, length=length, flags=0, low=low, high=high, pgoff=pgoff)
     return address
 
 

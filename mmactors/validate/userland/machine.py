@@ -6,7 +6,7 @@ recordings' interpreter does besides (recorder.py).
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from signal import SIGKILL
 from typing import Final
 
@@ -16,8 +16,9 @@ from mmactors.actors.program.process import Process, Thread
 from mmactors.actors.program.supported import why_not
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.driver import InlineDriver, close_actors
+from mmactors.engine.probe import Taken
 from mmactors.engine.report import NotSimulated
-from mmactors.events import Event, PageFaultUser, SignalGenerate, TlbFlush
+from mmactors.events import PageFaultUser, SignalGenerate, TlbFlush
 from mmactors.hw.config import HardwareConfig
 from mmactors.mm.boot.boot import MemoryConfig
 from mmactors.scenario.precompile import precompile_machine
@@ -224,22 +225,21 @@ class _Watcher:
     _owner: int | None = field(default=None, init=False)
     _is_ready: bool = field(default=False, init=False)
 
-    def record(
-        self, event: Event, *, seq: int, t_ns: int, actor: str, cpu: int | None, pid: int | None
-    ) -> None:
+    def take(self, taken: Sequence[Taken]) -> None:
         """Keep flushes and signals, and count faults."""
-        del seq, t_ns, actor, pid
-        if isinstance(event, TlbFlush):
-            self._flushes.append((cpu, event.reason, event.pages))
-        elif isinstance(event, PageFaultUser):
-            self._nr_user_faults += 1
-        elif isinstance(event, SignalGenerate) and event.sig != SIGKILL:
-            self._signal = (event.sig, event.code, event.address)
+        for _, _, who, _, _, event in taken:
+            if isinstance(event, TlbFlush):
+                self._flushes.append((who.cpu, event.reason, event.pages))
+            elif isinstance(event, PageFaultUser):
+                self._nr_user_faults += 1
+            elif isinstance(event, SignalGenerate) and event.sig != SIGKILL:
+                self._signal = (event.sig, event.code, event.address)
 
     def before(self, nth: int, operation: op.Operation) -> op.Operation | None:
         """Finish the operation that was done, and begin the next one."""
         if self.machine.is_stopped:
             return None
+        self.machine.wired.kernel.probe.flush()
         # To look at a machine, or to set it up, is no step of anybody's.
         with self.machine.wired.kernel.engine.guard.suspended():
             return self._before(nth, operation)
@@ -262,6 +262,7 @@ class _Watcher:
 
     def after(self, nth: int, result: int) -> None:
         """Keep the result of an operation of the list."""
+        self.machine.wired.kernel.probe.flush()
         record, owner = self._record, self._owner
         if record is None or owner is None:
             return

@@ -1,0 +1,128 @@
+"""Which system call an operation is: its number, its arguments (x86-64, Linux 6.1).
+
+For sys_enter and sys_exit. Operations of programs are calls as the recordings' interpreter makes
+them, or several calls in one, as a read of many blocks, or what a module or a device does. Only
+where an operation is one call of the kernel, with its result, it has a number: `brk` says by how
+much the heap has grown, `mincore` how many pages are there. The arguments are known only where the
+simulator has them: it has no descriptors, and no buffers.
+"""
+
+from typing import Final
+
+from attrs import frozen
+
+from mmactors.actors.program.area_calls import AreaOperation, place_of
+from mmactors.actors.program.file_calls import FileOperation
+from mmactors.actors.program.gup import GupOperation
+from mmactors.actors.program.page_calls import PageOperation
+from mmactors.actors.program.proc_calls import ProcOperation
+from mmactors.actors.program.process_calls import ProcessOperation
+from mmactors.actors.program.thread import UserThread
+from mmactors.mm.syscall import mman
+from mmactors.units import ULONG_MAX
+from mmactors.workload.operation import all as op
+
+TracedOperation = (
+    AreaOperation | FileOperation | GupOperation | PageOperation | ProcOperation | ProcessOperation
+    | op.Churn | op.Faultloop | op.Fragment | op.Sleep | op.Cpu | op.Exit
+)  # fmt: skip
+"""Operations that the log shows as calls; the others are a program's own doing."""
+
+_NR_EXIT_GROUP: Final = 231
+_NR_EXIT: Final = 60
+_NO_FD: Final = 0xFFFFFFFF
+"""-1 as compilers pass it."""
+_NUMBERS: Final[dict[type[op.Operation], int]] = {
+    op.Close: 3,
+    op.Mmap: 9,
+    op.Mprotect: 10,
+    op.Munmap: 11,
+    op.Mremap: 25,
+    op.Msync: 26,
+    op.Madvise: 28,
+    op.Fork: 57,
+    op.Fsync: 74,
+    op.Ftruncate: 77,
+    op.Unlink: 87,
+    op.Mlock: 149,
+    op.Munlock: 150,
+    op.Mlockall: 151,
+    op.Munlockall: 152,
+    op.Readahead: 187,
+    op.Cpu: 203,
+    op.Fadvise: 221,
+    op.Sleep: 230,
+    op.Rlimit: 302,
+    op.Mlock2: 325,
+}
+"""arch/x86/entry/syscalls/syscall_64.tbl; those that have one number whatever they say."""
+_NR_PREAD64: Final = 17
+_NR_PWRITE64: Final = 18
+_NO_CALL: Final = (None, ())
+
+
+@frozen
+class Call:
+    """An operation as the log shows it."""
+
+    text: str
+    nr: int | None
+    """None: no one call of the kernel."""
+    args: tuple[int, ...]
+    """Six, or none: not known."""
+
+
+def call_of(thread: UserThread, operation: TracedOperation) -> Call:
+    """Return what an operation calls that `thread` is about to do."""
+    nr, args = _number_and_arguments(thread, operation)
+    padded = tuple(arg & ULONG_MAX for arg in args) + (0,) * (6 - len(args)) if args else ()
+    return Call(str(operation), nr, padded)
+
+
+def _number_and_arguments(
+    thread: UserThread, operation: TracedOperation
+) -> tuple[int | None, tuple[int, ...]]:
+    bindings = thread.process.bindings
+    nr = _NUMBERS.get(type(operation))
+    match operation:
+        case op.Mmap(address=address, length=length, prot=prot, flags=flags, file=None):
+            place = place_of(thread.process, address)
+            return nr, (place, length, prot.value_of_call, int(flags), _NO_FD, operation.offset)
+        case op.Mlockall(flags=flags):
+            return nr, (int(flags),)
+        case op.Exit():
+            is_last = thread.process.leader is thread
+            return (_NR_EXIT_GROUP if is_last else _NR_EXIT), (0,) * 6
+        case op.Munlockall():
+            return nr, (0,) * 6
+        case op.Read() | op.Write():
+            is_one = operation.block_bytes >= operation.length
+            number = _NR_PREAD64 if isinstance(operation, op.Read) else _NR_PWRITE64
+            return (number, ()) if is_one else _NO_CALL
+        case (
+            op.Munmap() | op.Mprotect() | op.Mremap() | op.Msync() | op.Mlock() | op.Mlock2()
+            | op.Munlock() | op.Madvise()
+        ):  # fmt: skip
+            bound = operation.range.resolve(bindings)
+            if bound is None:
+                return _NO_CALL  # The interpreter answers by itself.
+            return nr, (*bound, *_further_arguments(thread, operation))
+        case _:
+            return nr, ()
+
+
+def _further_arguments(thread: UserThread, operation: AreaOperation) -> tuple[int, ...]:
+    """Return the arguments behind the range."""
+    match operation:
+        case op.Mprotect(prot=prot):
+            return (prot.value_of_call,)
+        case op.Mremap(length=length, flags=flags, address=address):
+            return length, int(flags), place_of(thread.process, address)
+        case op.Msync(flags=flags):
+            return (int(flags),)
+        case op.Madvise(advice=name):
+            return (int(getattr(mman, f"MADV_{name}")),)
+        case op.Mlock2():
+            return (mman.MLOCK_ONFAULT,)
+        case _:
+            return ()
