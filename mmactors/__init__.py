@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mmactors.scenario.run.stepped import Result as Result
     from mmactors.scenario.run.stepped import SteppedMachine as SteppedMachine
     from mmactors.scenario.schema import Scenario as Scenario
+    from mmactors.version import __version__ as __version__
 
 __all__ = [
     "Inspection",
@@ -40,6 +41,7 @@ __all__ = [
     "SteppedMachine",
     "UserError",
     "World",
+    "__version__",
     "explore",
     "load",
     "machine",
@@ -56,6 +58,7 @@ _HOMES: Final = {
     "SteppedMachine": "mmactors.scenario.run.stepped",
     "UserError": "mmactors.errors",
     "World": "mmactors.explore",
+    "__version__": "mmactors.version",
     "load": "mmactors.scenario.run.source",
     "machine": "mmactors.scenario.run.facade",
     "play": "mmactors.explore",

@@ -22,6 +22,11 @@ COUNT_SHIFT: Final = 18
 """meta = kind | size << 2 | (count - 1) << 18; count is 1 except for a run of fetches."""
 
 
+def as_signed(address: int) -> int:
+    """Return an address of 64 bits as a trace's column holds it: from 2^63 on it is negative."""
+    return address - (1 << 64) if address >> 63 else address
+
+
 @frozen(eq=False)
 class Trace:
     """A piece of a memory trace.

@@ -14,6 +14,7 @@ from typing import Final
 from cyclopts import App, CycloptsError, UnknownCommandError
 
 from mmactors.errors import Place, Problem, UserError
+from mmactors.version import __version__
 
 EXIT_OK: Final = 0
 EXIT_BROKEN: Final = 1
@@ -21,6 +22,8 @@ EXIT_BAD_INPUT: Final = 2
 EXIT_INTERRUPTED: Final = 130
 
 _VERBS: Final = {
+    "new": "Write a scenario of your own from an example.",
+    "examples": "List the examples, or print one.",
     "run": "Run a scenario and write its run directory.",
     "check": "Check scenarios without running them.",
     "explain": "Say in words what a scenario will do.",
@@ -28,6 +31,8 @@ _VERBS: Final = {
     "replay": "Run a recorded run again under its schedule and compare the logs.",
     "explore": "Try every order of what races in a scenario, and say how sure that is.",
     "validate": "Run recordings of the real thing against the model.",
+    "schema": "Print the JSON Schema of scenario files.",
+    "completion": "Print a completion script for bash, zsh or fish.",
 }
 
 
@@ -38,18 +43,12 @@ def make_app() -> App:
         help="How a multi-processor machine manages memory, as Linux 6.1 does it.",
         help_epilogue="Exit codes: 0 ok, 1 something that must hold does not, 2 bad input.",
         help_format="plaintext",
-        version=_version,
+        version=__version__,
         result_action="return_value",
     )
     for verb, text in _VERBS.items():
         app.command(f"mmactors.cli.{verb}:{verb}", name=verb, help=text)
     return app
-
-
-def _version() -> str:
-    from importlib.metadata import version  # noqa: PLC0415 - 10 ms that only --version needs
-
-    return version("mmactors")
 
 
 def run_command(arguments: Sequence[str]) -> int:

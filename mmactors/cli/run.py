@@ -44,6 +44,9 @@ def run(
     out: Annotated[
         Path | None, Parameter(help="Run directory; without it runs/NAME-N and runs/latest.")
     ] = None,
+    force: Annotated[
+        bool, Parameter(help="Replace an earlier run in the directory of --out.", negative="")
+    ] = False,
     json: Annotated[bool, Parameter(help="Print JSON.", negative="")] = False,
     quiet: Annotated[
         bool, Parameter(name=("--quiet", "-q"), help="No progress, no summary.", negative="")
@@ -57,7 +60,7 @@ def run(
         overrides += ("record.events=[]",)
     loaded = load_scenario(scenario, overrides)
     name = re.sub(r"[^\w.-]", "-", scenario.name.partition(".")[0]) or "run"
-    run_dir = create_run_dir(out=out, name=name)
+    run_dir = create_run_dir(out=out, name=name, force=force)
     report = _run(loaded, run_dir, shows_progress=not quiet and not json)
     code = _exit_code(report.outcome)
     if report.outcome.failure is not None:

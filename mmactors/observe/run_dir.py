@@ -20,6 +20,7 @@ from attrs import define, field
 
 from mmactors.actors.program.proc_paths import ReadText
 from mmactors.errors import Place, Problem, UserError
+from mmactors.version import __version__
 
 Status = Literal["running", "complete", "interrupted", "failed"]
 
@@ -39,7 +40,7 @@ TRACEBACK: Final = "traceback.txt"
 """Only there if an actor crashed: where in mmactors."""
 
 _SCHEMA: Final = {"schema": "mmactors.run", "version": "1.0"}
-_PACKAGES: Final = ("mmactors", "attrs", "numba", "numpy", "orjson", "structlog", "trio")
+_PACKAGES: Final = ("attrs", "numba", "numpy", "orjson", "structlog", "trio")
 _RUNS_MAX: Final = 1_000_000
 
 
@@ -141,11 +142,13 @@ class RunDir:
         self.write(name, orjson.dumps(value, option=options).decode())
 
 
-def create_run_dir(*, out: Path | None, name: str, runs: Path = Path("runs")) -> RunDir:
+def create_run_dir(
+    *, out: Path | None, name: str, force: bool = False, runs: Path = Path("runs")
+) -> RunDir:
     """Make the directory of a run: `out`, or the next `runs/NAME-N`, and point `latest` at it.
 
-    `out` may be missing, empty, or an earlier run directory, which is then replaced. Raises
-    UserError when it cannot be written or holds something else.
+    `out` may be missing or empty; with `force` an earlier run that it holds is replaced. Raises
+    UserError when it cannot be written or holds anything else.
     """
     try:
         if out is None:
@@ -154,7 +157,7 @@ def create_run_dir(*, out: Path | None, name: str, runs: Path = Path("runs")) ->
             _point_latest(path)
         else:
             path = out
-            _clear(path)
+            _clear(path, force=force)
         return RunDir(path=path)
     except OSError as error:
         raise UserError(
@@ -233,25 +236,37 @@ def _point_latest(path: Path) -> None:
         partial.replace(link)
 
 
-def _clear(path: Path) -> None:
+def _clear(path: Path, *, force: bool) -> None:
     path.mkdir(parents=True, exist_ok=True)
     if any(path.iterdir()):
         try:
-            read_meta(path)
+            meta = read_meta(path)
         except UserError:
             raise UserError(
                 Problem(
                     place=Place(str(path)),
                     found="the directory is not empty, and no run directory",
-                    legal="expected a new, an empty or an earlier run directory",
+                    legal="expected a new or an empty directory, or an earlier run with --force",
                     advice="name another with --out DIR",
                 )
             ) from None
+        if not force:
+            raise UserError(_earlier_run(path, meta))
         # The status goes first: what is half removed must not look whole.
         for name in (META, SUMMARY, COUNTERS, SCHEDULE, SCENARIO, EVENTS, FINDINGS, TRACEBACK):
             (path / name).unlink(missing_ok=True)
         _remove_tree(path / PROC)
         _remove_tree(path / TEXTS)
+
+
+def _earlier_run(path: Path, meta: Mapping[str, Any]) -> Problem:
+    known = [f"{key} {meta[key]}" for key in ("status", "seed", "started") if key in meta]
+    return Problem(
+        place=Place(str(path)),
+        found=f"an earlier run is there ({', '.join(known)})",
+        legal="expected a new or an empty directory",
+        advice="name another with --out DIR, or replace it with --force (force=True in Python)",
+    )
 
 
 def _remove_tree(folder: Path) -> None:
@@ -264,7 +279,7 @@ def _remove_tree(folder: Path) -> None:
 
 
 def _versions() -> dict[str, str]:
-    versions = {"python": sys.version.split()[0]}
+    versions = {"python": sys.version.split()[0], "mmactors": __version__}
     for package in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import attrs
 from attrs import evolve
 
-from mmactors.actors.program.supported import NOT_YET, why_not
-from mmactors.errors import Place, Problem
+from mmactors.errors import Problem
 from mmactors.hw.config import HardwareConfig
 from mmactors.mm.boot.boot import MemoryConfig
 from mmactors.mm.boot.boot import problems_of as memory_problems
@@ -20,25 +20,13 @@ from mmactors.scenario.counter_names import counter_names
 from mmactors.scenario.document import MappingNode, Node, ScalarNode, SequenceNode
 from mmactors.scenario.event_names import event_names
 from mmactors.scenario.overrides import find
+from mmactors.scenario.process_meaning import ProcessParts, place_of, process_problems
 from mmactors.scenario.race_config import RaceConfig
 from mmactors.scenario.schema import Expectation, MachineConfig, ProcessConfig, RecordConfig
 from mmactors.scenario.structure import Invalid, Structurer, config_fields, did_you_mean
-from mmactors.workload.operation.all import (
-    OPERATIONS,
-    By,
-    Cpu,
-    Operation,
-    OperationError,
-    Race,
-    Thread,
-)
-from mmactors.workload.program import check_program
+from mmactors.workload.operation.all import Operation, Race
 
 _NO_DOC: Final = OptionDoc(doc="")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,14}")
-_VERBS: Final = ", ".join(
-    sorted(verb for verb, operation in OPERATIONS.items() if operation not in NOT_YET)
-)
 _PATH_AT_START = re.compile(r"[\w.\[\]]+")
 
 
@@ -71,16 +59,38 @@ def meaning_problems(root: Node, texts: Mapping[Any, Callable[[str], object]]) -
         yield from _expectation_problems(known, root)
     processes = find(root, ("processes",))
     if isinstance(processes, SequenceNode):
-        legal = [part(process, ProcessConfig) for process in processes.items]
-        yield from _process_problems(legal, nr_cpus, root)
+        fields = config_fields(ProcessConfig)
+
+        def key(process: Node, name: str) -> Any:
+            node, known = find(process, (name,)), fields[name]
+            if node is None:
+                return None if known.default is attrs.NOTHING else known.default
+            return part(node, known.type, known.doc)
+
+        parts = [
+            ProcessParts(
+                name=key(process, "name"),
+                cpu=key(process, "cpu"),
+                copies=key(process, "copies"),
+                program=_operations(find(process, ("program",)), part),
+            )
+            for process in processes.items
+        ]
+        yield from process_problems(parts, nr_cpus, root)
         race_node = find(root, ("race",))
         race = None if _is_empty(race_node) else part(race_node, RaceConfig)
         if race is not None:
-            yield from _race_problems(race, legal, root)
+            yield from _race_problems(race, parts, root)
+
+
+def _operations(node: Node | None, part: Callable[..., Any]) -> tuple[Operation | None, ...] | None:
+    if not isinstance(node, SequenceNode):
+        return None
+    return tuple(part(item, Operation) for item in node.items)
 
 
 def _race_problems(
-    race: RaceConfig, processes: Sequence[ProcessConfig | None], root: Node
+    race: RaceConfig, processes: Sequence[ProcessParts], root: Node
 ) -> Iterator[Problem]:
     rules = tuple(config_fields(Rules))
     for index, name in enumerate(race.broken):
@@ -92,15 +102,16 @@ def _race_problems(
                 legal=f"expected names of kernel.rules: {', '.join(rules)}",
                 advice=did_you_mean(name, rules, otherwise="docs/scenario.md lists them"),
             )
-    known = [process for process in processes if process is not None]
-    has_marks = [any(isinstance(step, Race) for step in process.program) for process in known]
-    if known and len(known) == len(processes) and not all(has_marks):
-        yield Problem(
-            place=place_of(root, "race"),
-            found=f"the program of {known[has_marks.index(False)].name} has no operation `race`",
-            legal="expected one in each program: what stands before it is set-up",
-            advice="write `- race` behind the set-up",
-        )
+    for index, process in enumerate(processes):
+        program = process.program or (None,)
+        if not any(step is None or isinstance(step, Race) for step in program):
+            yield Problem(
+                place=place_of(root, "race"),
+                found=f"the program of {process.name or f'processes[{index}]'} has no operation "
+                "`race`",
+                legal="expected one in each program: what stands before it is set-up",
+                advice="write `- race` behind the set-up",
+            )
 
 
 def _is_empty(node: Node | None) -> bool:
@@ -154,82 +165,3 @@ def _at_its_place(problem: Problem, root: Node) -> Problem:
     path = _PATH_AT_START.match(problem.found)
     assert path is not None, f"{problem.found} does not begin with a path"
     return evolve(problem, place=place_of(root, path[0]))
-
-
-def _process_problems(
-    processes: list[ProcessConfig | None], nr_cpus: int | None, root: Node
-) -> Iterator[Problem]:
-    """`processes` has None for those that are not legal by themselves."""
-    if not processes:
-        yield Problem(
-            place=place_of(root, "processes"),
-            found="processes is empty",
-            legal="expected at least one process",
-            advice="configs/quickstart.yaml is an example",
-        )
-    seen: dict[str, int] = {}
-    for index, process in enumerate(processes):
-        if process is None:
-            continue
-        path = f"processes[{index}]"
-        for error in _program_errors(process.program, nr_cpus):
-            yield Problem(
-                place=place_of(root, f"{path}.program[{error.index}]"),
-                found=f"{path}.program[{error.index}]: {error.found}",
-                legal=error.legal,
-                advice=error.advice,
-            )
-        if _NAME.fullmatch(process.name) is None:
-            yield Problem(
-                place=place_of(root, f"{path}.name"),
-                found=f"{path}.name is {process.name!r}",
-                legal="expected up to 15 of A-Z a-z 0-9 _ -, a letter or _ first, as comm has",
-                advice="choose a short name",
-            )
-        elif process.name in seen:
-            yield Problem(
-                place=place_of(root, f"{path}.name"),
-                found=f"{path}.name is {process.name!r}, as processes[{seen[process.name]}] is",
-                legal="expected each name once",
-                advice="choose another name, or use `copies:`",
-            )
-        seen.setdefault(process.name, index)
-        if process.cpu is not None and nr_cpus is not None and process.cpu >= nr_cpus:
-            yield Problem(
-                place=place_of(root, f"{path}.cpu"),
-                found=f"{path}.cpu is {process.cpu}",
-                legal=f"expected 0 to {nr_cpus - 1} on a machine of {nr_cpus} CPUs",
-                advice=f"did you mean {nr_cpus - 1}, or `machine: {{cpus: {process.cpu + 1}}}`?",
-            )
-
-
-def _program_errors(program: Sequence[Operation], nr_cpus: int | None) -> Iterator[OperationError]:
-    yield from check_program(program)
-    for index, operation in enumerate(program):
-        lack = why_not(operation)
-        if lack is not None:
-            yield OperationError(
-                f"{operation}: {lack}",
-                f"this release runs {_VERBS}",
-                "leave it out",
-                index=index,
-            )
-        plain = operation.operation if isinstance(operation, By) else operation
-        if nr_cpus is not None and isinstance(plain, Thread | Cpu) and plain.cpu >= nr_cpus:
-            yield OperationError(
-                f"{plain.verb}: there is no CPU {plain.cpu}",
-                f"expected 0 to {nr_cpus - 1} on a machine of {nr_cpus} CPUs",
-                f"raise machine.cpus to {plain.cpu + 1}",
-                index=index,
-            )
-
-
-def place_of(root: Node, path: str) -> Place:
-    """Return the place of the value at a path, or of the nearest one above it that is written."""
-    steps = re.findall(r"[^.\[\]]+", path)
-    while steps:
-        node = find(root, steps)
-        if node is not None:
-            return node.place
-        steps.pop()
-    return root.place

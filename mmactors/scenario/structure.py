@@ -19,6 +19,7 @@ import attrs
 from attrs import define, field, fields, frozen, has
 
 from mmactors.errors import Place, Problem
+from mmactors.left_out import LEGAL, left_out_called
 from mmactors.option import OptionDoc, option_doc
 from mmactors.scenario.document import MappingNode, Node, ScalarNode, SequenceNode, describe
 from mmactors.units import format_bytes, parse_bytes, parse_ns
@@ -169,12 +170,7 @@ class Structurer:
                 "write `key: value` lines, one level further in",
             )
         for key in (key for key in node.entries if key not in known):
-            self.problem(
-                node.entries[key].place,
-                f"unknown key {_join(path, key)}",
-                f"expected {', '.join(known) or 'no key'}",
-                did_you_mean(key, known, otherwise="remove it"),
-            )
+            self._unknown_key(node.entries[key].place, path, key, known)
         values: dict[str, Any] = {}
         for name, known_field in known.items():
             if name in node.entries:
@@ -197,6 +193,18 @@ class Structurer:
         if INVALID in values.values():
             return INVALID
         return config_class(**values)
+
+    def _unknown_key(self, place: Place, path: str, key: str, known: Iterable[str]) -> Invalid:
+        full = _join(path, key)
+        left_out = left_out_called(key)
+        if left_out is not None:
+            return self.problem(place, f"{full}: {left_out.found}", LEGAL, left_out.instead)
+        return self.problem(
+            place,
+            f"unknown key {full}",
+            f"expected {', '.join(known) or 'no key'}",
+            did_you_mean(key, known, otherwise="remove it"),
+        )
 
     def _tuple(self, node: Node, args: tuple[Any, ...], path: str, doc: OptionDoc) -> Any:
         if not isinstance(node, SequenceNode):
@@ -236,12 +244,7 @@ class Structurer:
         values = {}
         for key, entry in node.entries.items():
             if doc.choices is not None and key not in doc.choices:
-                values[key] = self.problem(
-                    entry.place,
-                    f"unknown key {_join(path, key)}",
-                    f"expected {', '.join(doc.choices)}",
-                    did_you_mean(key, doc.choices, otherwise="remove it"),
-                )
+                values[key] = self._unknown_key(entry.place, path, key, doc.choices)
             else:
                 key_doc = attrs.evolve(doc, choices=None)
                 values[key] = self.structure(entry.node, value_type, _join(path, key), key_doc)

@@ -89,16 +89,21 @@ class Program:
         return cls(tuple(operations), tuple(problems))
 
 
-def check_program(operations: Sequence[Operation]) -> list[OperationError]:
-    """Return what is wrong with a program, in its order, with the index of each operation."""
-    check = _Check()
+def check_program(operations: Sequence[Operation | None]) -> list[OperationError]:
+    """Return what is wrong with a program, in its order, with the index of each operation.
+
+    None stands for a text that is no operation: what it may have bound or started is not missed.
+    """
+    check = _Check(knows_all=None not in operations)
     for index, operation in enumerate(operations):
-        check.see(index, operation)
+        if operation is not None:
+            check.see(index, operation)
     return check.problems
 
 
 @define(eq=False)
 class _Check:
+    knows_all: bool
     problems: list[OperationError] = field(factory=list)
     index: int = 0
     ranges: dict[str, int] = field(factory=dict)
@@ -118,8 +123,10 @@ class _Check:
     """Thread, and where it was told to spin."""
     barriers: dict[str, int] = field(factory=dict)
 
-    def report(self, found: str, legal: str, advice: str) -> None:
-        self.problems.append(OperationError(found, legal, advice, index=self.index))
+    def report(self, found: str, legal: str, advice: str, *, alone: bool = False) -> None:
+        """Remember a problem; `alone`: it does not depend on what stands before."""
+        if self.knows_all or alone:
+            self.problems.append(OperationError(found, legal, advice, index=self.index))
 
     def see(self, index: int, operation: Operation) -> None:
         self.index = index
@@ -132,6 +139,7 @@ class _Check:
                     "P0 spins and nobody is left to stop it",
                     "expected a thread that spins without being waited for",
                     "write T& spin, after thread T cpu=N",
+                    alone=True,
                 )
             self.see_plain(operation, by=FIRST_PROCESS)
 
@@ -162,6 +170,7 @@ class _Check:
                     f"{name} spins and is waited for, which never ends",
                     f"expected {name}& spin",
                     "write & for :",
+                    alone=True,
                 )
             else:
                 self.spinning[name] = self.index
@@ -257,6 +266,7 @@ class _Check:
                 f"the range {region} has no page",
                 f"expected an end above {first}",
                 f"write {region.name} {first}..{first + 1} for one page",
+                alone=True,
             )
 
     def require(self, name: str, known: set[str], noun: str, advice: str) -> None:

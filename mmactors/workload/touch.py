@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mmactors.arch.trace import LOAD, SIZE_SHIFT, STORE, Trace
+from mmactors.arch.trace import LOAD, SIZE_SHIFT, STORE, Trace, as_signed
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 from mmactors.workload.operation.all import Read, Touch, Write
 from mmactors.workload.trace.input import CHUNK_ROWS
@@ -77,7 +77,7 @@ def touch_pages(operation: Touch, nr_pages: int) -> NDArray[np.int64]:
 
 def page_trace(start: int, pages: NDArray[np.int64], kind: int) -> Trace:
     """Return one access of one byte to each page of a range that starts at `start`."""
-    address = start + (pages << PAGE_SHIFT)
+    address = as_signed(start) + (pages << PAGE_SHIFT)
     return Trace(address=address, meta=np.full(len(pages), kind | (1 << SIZE_SHIFT), np.int64))
 
 

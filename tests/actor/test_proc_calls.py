@@ -150,7 +150,8 @@ def test_what_was_read_is_in_the_result_and_in_the_run_directory(tmp_path):
 def test_a_run_in_the_same_directory_leaves_no_old_texts(tmp_path):
     """As for all other files of a run directory."""
     for program in (["get /proc/meminfo"], ["compute 1us"]):
-        mmactors.run({"processes": [{"name": "p", "program": program}]}, out=tmp_path / "run")
+        scenario = {"processes": [{"name": "p", "program": program}]}
+        mmactors.run(scenario, out=tmp_path / "run", force=True)
 
     assert not (tmp_path / "run/texts").exists()
 

@@ -96,7 +96,7 @@ def test_set_is_part_of_the_check(capsys):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["chekc"], "mmactors: 'chekc' is not a verb; expected run, check"),
+        (["chekc"], "mmactors: 'chekc' is not a verb; expected new, examples, run, check"),
         (["check"], "mmactors check: "),
         (["check", "--jsn", "x"], "mmactors check: "),
         (["logs", "x", "--format", "xml"], "mmactors logs: "),

@@ -74,7 +74,7 @@ def test_runs_are_numbered_and_the_latest_is_linked(tmp_path):
 def test_an_earlier_run_directory_is_replaced_whole(tmp_path):
     """Nothing of the run before looks as if it belonged to the new one."""
     for schedule in ("old", "new"):
-        run_dir = create_run_dir(out=tmp_path / "out", name="x")
+        run_dir = create_run_dir(out=tmp_path / "out", name="x", force=True)
         assert not (run_dir.path / "summary.json").exists()
         run_dir.start(scenario="", seed=0, command=[])
         run_dir.finish(
@@ -84,12 +84,23 @@ def test_an_earlier_run_directory_is_replaced_whole(tmp_path):
     assert "new" == (tmp_path / "out/schedule.txt").read_text()
 
 
-def test_a_directory_of_something_else_is_left_alone(tmp_path):
+def test_an_earlier_run_is_not_replaced_silently(tmp_path):
+    """It may have taken hours; the text says what to do."""
+    create_run_dir(out=tmp_path / "out", name="x").start(scenario="", seed=3, command=[])
+
+    with pytest.raises(UserError, match=r"an earlier run is there .*seed 3.*--force"):
+        create_run_dir(out=tmp_path / "out", name="x")
+
+    assert "running" == read_meta(tmp_path / "out")["status"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_directory_of_something_else_is_left_alone(tmp_path, force):
     """--out never overwrites what is no run."""
     (tmp_path / "thesis.tex").write_text("precious")
 
     with pytest.raises(UserError, match="not empty, and no run directory"):
-        create_run_dir(out=tmp_path, name="x")
+        create_run_dir(out=tmp_path, name="x", force=force)
 
     assert "precious" == (tmp_path / "thesis.tex").read_text()
 

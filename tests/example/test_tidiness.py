@@ -56,6 +56,7 @@ UNUSED_BUT_KEPT = {
     "mmactors.explore.world.world.World.once": FOR_WORLDS,
     "mmactors.explore.world.world.World.sometimes": FOR_WORLDS,
     "mmactors.explore.world.world.World.wait_queue": FOR_WORLDS,
+    "mmactors.cli.completion.completion": HOOK,
     "mmactors.hw.hardware.Hardware.kernel_access": "the cost of the kernel's own data in caches",
     "mmactors.mm.page_table.page_table.PageTable.clear_range": "entries of a range, as one",
     "mmactors.mm.vmstat.VmStat": "the counters' whole interface (include/linux/vmstat.h)",

@@ -28,10 +28,11 @@ from mmactors.mm.area.vm_flags import (
     VM_WRITE,
 )
 from mmactors.mm.area.vma import Vma
+from mmactors.mm.fault.handle_mm_fault import SEGV_MAPERR, SIGSEGV, FaultSignal
 from mmactors.mm.syscall import mman
 from mmactors.mm.syscall.mmap import ksys_mmap
 from mmactors.mm.syscall.unmapped_area import AreaSearched
-from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 from mmactors.workload.operation import all as op
 from mmactors.workload.operation.generator import generate, must_suit
 from mmactors.workload.operation.grammar import OperationError
@@ -41,6 +42,7 @@ from mmactors.workload.trace.input import CHUNK_ROWS
 
 AccessOperation = op.Touch | op.Generate | op.RunTrace | op.Churn | op.Faultloop | op.Fragment
 
+_SI_KERNEL: Final = 0x80
 _SPAN_BITS: Final = (SIZE_MASK >> PAGE_SHIFT).bit_length() + 1
 """Bits that hold how many pages the last of an access lies behind its first."""
 _IMAGE_FLAGS: Final = VM_READ | VM_WRITE | VM_EXEC | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
@@ -117,7 +119,8 @@ class AccessCalls:
         nr_pages = -(-length // PAGE_SIZE)
         for first in range(0, nr_pages, CHUNK_ROWS):
             pages = np.arange(first, min(first + CHUNK_ROWS, nr_pages), dtype=np.int64)
-            if await thread.access(page_trace(start, pages, STORE)) is not None:
+            trace = page_trace(start, pages, STORE)
+            if await self._access(thread, trace, start + length) is not None:
                 break
 
     async def touch(self, thread: UserThread, call: op.Touch) -> int:
@@ -126,7 +129,8 @@ class AccessCalls:
         if bound is None:
             return -errno.EINVAL
         start, length = bound
-        return await self._access_all(thread, touch_trace(call, start=start, length=length))
+        traces = touch_trace(call, start=start, length=length)
+        return await self._access_all(thread, traces, start + length)
 
     async def generate(self, thread: UserThread, call: op.Generate) -> int:
         """Access a range by a pattern; return the accesses done."""
@@ -146,7 +150,8 @@ class AccessCalls:
                     advice=error.advice,
                 )
             ) from None
-        return await self._access_all(thread, generate(call.pattern, start=start, length=length))
+        traces = generate(call.pattern, start=start, length=length)
+        return await self._access_all(thread, traces, start + length)
 
     async def trace(self, thread: UserThread, call: op.RunTrace) -> int:
         """Run a recorded trace; what it touches is mapped as its loader would have.
@@ -167,17 +172,37 @@ class AccessCalls:
                     return done
         return done
 
-    async def _access_all(self, thread: UserThread, traces: Iterable[Trace]) -> int:
+    async def _access_all(self, thread: UserThread, traces: Iterable[Trace], end: int) -> int:
         engine = self.kernel.engine
         done = 0
         for trace in traces:
             if engine.turn.is_over():
                 await engine.breathe()
-            signal = await thread.access(trace)
+            signal = await self._access(thread, trace, end)
             done += thread.accesses_done
             if signal is not None:
                 break
         return done
+
+    async def _access(self, thread: UserThread, trace: Trace, end: int) -> FaultSignal | None:
+        """Run accesses to a range that ends at `end`, which may be no address of programs.
+
+        Return the signal that stopped them, None: none did.
+        """
+        canonical_end = thread.space.mm.task_size + PAGE_SIZE
+        if end <= canonical_end:
+            return await thread.access(trace)
+        size = (trace.meta >> SIZE_SHIFT) & SIZE_MASK
+        # Addresses above 2^63 are negative in a trace.
+        is_beyond = (trace.address < 0) | (trace.address + size > canonical_end)
+        if not is_beyond.any():
+            return await thread.access(trace)
+        first = int(is_beyond.argmax())
+        signal = await thread.access(Trace(trace.address[:first], trace.meta[:first]))
+        if signal is None and not thread.must_end:
+            signal = _signal_beyond(int(trace.address[first]), canonical_end)
+            thread.receive_signal(signal)
+        return signal
 
     async def _map_image(self, thread: UserThread, trace: Trace, image: Image) -> None:
         """Map what a recorded program touches and nothing maps yet, as its loader would have."""
@@ -202,6 +227,17 @@ class AccessCalls:
             yield from ()
 
         await self.areas.change(thread, lambda mm: _ending_with_zero(steps(mm)))
+
+
+def _signal_beyond(address: int, canonical_end: int) -> FaultSignal:
+    """Return what a program gets for an access where it has no addresses.
+
+    A canonical one is a page fault (do_kern_addr_fault, arch/x86/mm/fault.c), any other a general
+    protection fault, which knows no address (exc_general_protection, arch/x86/kernel/traps.c).
+    """
+    if -canonical_end <= address < 0:
+        return FaultSignal(number=SIGSEGV, code=SEGV_MAPERR, address=address & ULONG_MAX)
+    return FaultSignal(number=SIGSEGV, code=_SI_KERNEL, address=0)
 
 
 def _page_runs(trace: Trace) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ RDMA, VFIO. /proc/PID/mem writes to one page after the other, forced where the p
 """
 
 import errno
+from collections.abc import Sequence
 
 from attrs import define
 
@@ -73,7 +74,9 @@ class GupCalls:
         if bound is None or bound[1] <= 0:
             return -errno.EINVAL
         start, end = bound[0] & PAGE_MASK, bound[0] + bound[1]
-        addresses = list(range(start, end, PAGE_SIZE))
+        if end > thread.space.mm.task_size:
+            return -errno.EFAULT
+        addresses = range(start, end, PAGE_SIZE)
         pages = await pin_user_pages_fast(self.kernel, thread, addresses)
         if not pages:
             return -errno.EFAULT
@@ -119,7 +122,7 @@ async def access_remote_page(
 
 
 async def pin_user_pages_fast(
-    kernel: Kernel, thread: UserThread, addresses: list[int]
+    kernel: Kernel, thread: UserThread, addresses: Sequence[int]
 ) -> list[Pinned]:
     """Pin pages for writing; return those that could be had, up to the first that could not."""
     space = thread.process.space
@@ -150,7 +153,7 @@ async def pin_user_pages_fast(
 
 
 async def _lockless_pages_from_mm(
-    kernel: Kernel, cpu: Cpu, space: AddressSpace, addresses: list[int]
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, addresses: Sequence[int]
 ) -> list[Pinned]:
     """Pin what can be had without mmap_lock; nothing if a fork write-protects entries meanwhile."""
     sequence = await space.write_protect_seq.raw_read()

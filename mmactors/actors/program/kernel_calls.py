@@ -51,8 +51,9 @@ async def perform_kernel(kernel: Kernel, thread: UserThread, operation: KernelOp
 async def prefetch(kernel: Kernel, cpu: Cpu, address: int) -> None:
     """Let the walker of `cpu` translate an address, and keep what it finds.
 
-    Nothing happens while the CPU is between two address spaces. Linux 6.1 takes it out of the first
-    one's mm_cpumask some instructions before it loads CR3, and relies on walkers being idle there.
+    Nothing happens behind the end of user addresses, nor while the CPU is between two address
+    spaces. Linux 6.1 takes it out of the first one's mm_cpumask some instructions before it loads
+    CR3, and relies on walkers being idle there.
     """
     engine = kernel.engine
     touches = (
@@ -62,6 +63,8 @@ async def prefetch(kernel: Kernel, cpu: Cpu, address: int) -> None:
     )
     await engine.step(Label(f"prefetch {address:#x}", touches))
     if kernel.tlb_states[cpu.index].loaded_mm is LOADED_MM_SWITCHING:
+        return
+    if address >= kernel.init_mm.task_size:
         return
     with engine.guard.suspended():
         kernel.hardware.access(cpu.index, address, 1, LOAD, now_ns=cpu.clock.now)

@@ -21,16 +21,18 @@ def run(
     seed: int | None = None,
     overrides: Overrides = (),
     out: str | os.PathLike[str] | None = None,
+    force: bool = False,
     until_ns: int | None = None,
 ) -> Result:
     """Run a scenario to its end, or to a virtual time, and return what came of it.
 
     `source` is the path of a scenario file, a dict that says the same, or a Scenario. `seed` and
     `overrides` change it, as `--seed` and `--set` do: `overrides={"machine.cpus": 8}`. With `out` a
-    run directory is written there, with the event log; without it nothing is written. What stops
-    the machine (a Deadlock, a crash) is in the result; UserError is raised for a bad scenario.
+    run directory is written there, with the event log, and with `force` it may replace an earlier
+    run; without `out` nothing is written. What stops the machine (a Deadlock, a crash) is in the
+    result; UserError is raised for a bad scenario, or an `out` that cannot be written.
     """
-    with machine(source, seed=seed, overrides=overrides, out=out) as stepped:
+    with machine(source, seed=seed, overrides=overrides, out=out, force=force) as stepped:
         with suppress(*FAILURES):
             stepped.run(until_ns=until_ns)
         return stepped.result()
@@ -42,10 +44,11 @@ def machine(
     seed: int | None = None,
     overrides: Overrides = (),
     out: str | os.PathLike[str] | None = None,
+    force: bool = False,
 ) -> SteppedMachine:
     """Return the machine of a scenario, to be moved by calls of `run` and looked at in between.
 
     The arguments are those of `mmactors.run`. Close it, or use it as a context manager.
     """
     scenario = load(source, seed=seed, overrides=overrides)
-    return SteppedMachine(scenario, out=None if out is None else Path(out))
+    return SteppedMachine(scenario, out=None if out is None else Path(out), force=force)

@@ -98,13 +98,15 @@ class SteppedMachine:
     `run` and stands in `result()`.
     """
 
-    def __init__(self, scenario: Scenario, *, out: Path | None = None) -> None:
+    def __init__(self, scenario: Scenario, *, out: Path | None = None, force: bool = False) -> None:
         self.scenario: Final = scenario
         self._is_open = True
         self._failure: Exception | None = None
         self._wall_s = 0.0
         with ExitStack() as stack:
-            recording = None if out is None else stack.enter_context(_recording(scenario, out))
+            recording = (
+                None if out is None else stack.enter_context(_recording(scenario, out, force=force))
+            )
             sink = None if recording is None else recording.log
             self._machine: Final = Machine(scenario, sink=sink)
             self._recording: Final = recording
@@ -229,5 +231,6 @@ def _expected(expectation: Expectation, counters: Mapping[str, int]) -> Expected
     return Expected(expectation=str(expectation), value=value, holds=holds)
 
 
-def _recording(scenario: Scenario, out: Path) -> Recording:
-    return Recording(scenario, create_run_dir(out=out, name="run"), command=["mmactors.machine"])
+def _recording(scenario: Scenario, out: Path, *, force: bool) -> Recording:
+    run_dir = create_run_dir(out=out, name="run", force=force)
+    return Recording(scenario, run_dir, command=["mmactors.machine"])

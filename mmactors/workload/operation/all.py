@@ -11,6 +11,7 @@ from typing import Final, get_args
 
 from attrs import frozen
 
+from mmactors.left_out import left_out_called
 from mmactors.workload.operation.address import NAME, Address, Bindings, Range, Region, Span
 from mmactors.workload.operation.generator import PATTERNS
 from mmactors.workload.operation.grammar import (
@@ -18,6 +19,7 @@ from mmactors.workload.operation.grammar import (
     Token,
     arguments_of,
     close_match,
+    left_out_error,
     read_arguments,
     tokens_of,
 )
@@ -307,6 +309,9 @@ def parse_operation(text: str) -> Operation:
 def _parse_plain(text: str, tokens: list[Token]) -> PlainOperation:
     verb, *rest = tokens
     if verb.text not in OPERATIONS:
+        left_out = left_out_called(verb.text)
+        if left_out is not None:
+            raise left_out_error(verb.text, left_out, column=verb.column)
         raise OperationError(
             f"{verb.text!r} is not an operation",
             f"expected one of {', '.join(OPERATIONS)}",

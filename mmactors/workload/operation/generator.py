@@ -24,7 +24,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from mmactors.arch.trace import LOAD, SIZE_MASK, SIZE_SHIFT, STORE, Trace
+from mmactors.arch.trace import LOAD, SIZE_MASK, SIZE_SHIFT, STORE, Trace, as_signed
 from mmactors.option import option
 from mmactors.units import PAGE_SIZE, format_bytes
 from mmactors.workload.operation.grammar import OperationError
@@ -326,4 +326,4 @@ def generate(
     count = plan.nr_pass if pattern.count is None else pattern.count
     for first in range(0, count, chunk_rows):
         offset, kind = plan.rows(first, min(chunk_rows, count - first))
-        yield Trace(address=start + offset, meta=kind | (plan.size_bytes << SIZE_SHIFT))
+        yield Trace(address=as_signed(start) + offset, meta=kind | (plan.size_bytes << SIZE_SHIFT))

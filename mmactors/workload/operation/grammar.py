@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final
 import attrs
 from attrs import evolve, frozen
 
+from mmactors.left_out import LEGAL, LeftOut, left_out_called
 from mmactors.option import OptionDoc
 from mmactors.units import format_bytes, parse_ns
 from mmactors.workload.operation.address import (
@@ -47,6 +48,11 @@ class OperationError(Exception):
         self.column = column
         self.index = index
         super().__init__(f"{found}; {legal} ({advice})")
+
+
+def left_out_error(verb: str, left_out: LeftOut, *, column: int = 1) -> OperationError:
+    """Return the error that says that an operation asks for what is left out."""
+    return OperationError(f"{verb}: {left_out.found}", LEGAL, left_out.instead, column=column)
 
 
 @frozen
@@ -196,6 +202,9 @@ def read_arguments(
             token = _with_pages(argument, token, rest)
             values[name] = _read(verb, name, argument, token)
         else:
+            left_out = left_out_called(key)
+            if left_out is not None:
+                raise left_out_error(verb, left_out, column=token.column)
             raise OperationError(
                 f"{verb}: {token.text!r} is not one of its arguments",
                 f"expected {line}",
@@ -232,6 +241,9 @@ def _read(verb: str, name: str, argument: Argument, token: Token) -> Any:
     except ValueError:
         kind = argument.kind
         wrong = next((part for part in word.split(",") if part not in kind.choices), word)
+        left_out = left_out_called(wrong) if kind.choices else None
+        if left_out is not None:
+            raise left_out_error(verb, left_out, column=column) from None
         advice = close_match(wrong, kind.choices, f"write {kind.symbol} there")
         raise OperationError(
             f"{verb}: {name} is {word!r}", kind.legal, advice, column=column

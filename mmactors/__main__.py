@@ -1,0 +1,5 @@
+"""`python -m mmactors` is `mmactors`."""
+
+from mmactors.cli.main import main
+
+main()

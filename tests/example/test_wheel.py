@@ -1,0 +1,75 @@
+"""The wheel: what it carries, and that a user needs nothing but it."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+from mmactors.cli.examples import all_examples
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_wheel_carries_the_examples_their_traces_and_the_types():
+    """Every example of the checkout, every trace that one runs, and py.typed."""
+    wheel = pytest.importorskip("hatchling.builders.wheel")
+
+    builder = wheel.WheelBuilder(str(ROOT))
+    places = {file.distribution_path for file in builder.recurse_included_files()}
+
+    examples = "mmactors/examples"
+    wanted = {"mmactors/py.typed", "mmactors/__main__.py"}
+    wanted |= {
+        f"{examples}/{path.relative_to(ROOT / 'configs').as_posix()}"
+        for path in (ROOT / "configs").rglob("*.yaml")
+    }
+    traces = [trace.name for each in all_examples().values() for trace in each.traces().values()]
+    wanted |= {f"{examples}/traces/{name}" for name in traces}
+    assert traces
+    assert set() == wanted - places
+
+
+@pytest.mark.slow
+def test_the_wheel_works_where_the_repository_is_not(tmp_path):
+    """Built, installed into a fresh environment, and used in an empty folder."""
+    pytest.importorskip("hatchling")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+
+    def do(*command: object) -> str:
+        done = subprocess.run(
+            list(map(str, command)),
+            cwd=empty,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert 0 == done.returncode, done.stderr
+        return done.stdout
+
+    options = ("--no-deps", "--no-build-isolation", "--quiet")
+    do(sys.executable, "-m", "pip", "wheel", ROOT, *options, "--wheel-dir", tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    venv.create(tmp_path / "venv", with_pip=False)
+    python = tmp_path / "venv/bin/python"
+    site = do(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+    do(sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", site, wheel)
+    # What it depends on is this environment's; what it is, is not.
+    (Path(site) / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+
+    mmactors = (python, "-m", "mmactors")
+    where = do(python, "-c", "import mmactors; print(mmactors.__file__)")
+    assert where.startswith(site)
+    assert "next    mmactors run demo.yaml" in do(*mmactors, "new", "demo", "--schema")
+    assert do(*mmactors, "run", "demo.yaml").startswith("ok: ")
+    assert "quickstart" in do(*mmactors, "examples")
+    assert "yaml-language-server" in (empty / "demo.yaml").read_text()
+    assert do(*mmactors, "schema") == (empty / "mmactors.schema.json").read_text()
+    assert "_mmactors()" in do(*mmactors, "completion", "bash")
+    assert (Path(site) / "mmactors/py.typed").is_file()
