@@ -97,6 +97,7 @@ def logs(
     if problems:
         raise UserError(problems)
     path = log_of(run_dir)
+    lines: Iterator[tuple[bytes, EventRecord]]
     head, show, see = _format(format)
     wants = _wants(wanted, span, see)
     if follow or by == "seq":

@@ -50,8 +50,7 @@ class Where:
         if match is None:
             raise _where_problem(
                 f"{text!r} is not a comparison",
-                "expected FIELD OPERATOR VALUE with one of "
-                f"{' '.join([*_OPERATORS, _CONTAINS])}",
+                f"expected FIELD OPERATOR VALUE with one of {' '.join([*_OPERATORS, _CONTAINS])}",
             )
         written = match[3].strip("'\"")
         where = cls(match[1], match[2], _value(written), written)
@@ -76,14 +75,14 @@ class Where:
     def _holds(self, event: str, found: object) -> bool:
         if self.operator == _CONTAINS:
             return self.text in field_text(event, self.field, found)
-        if isinstance(self.value, str) and not isinstance(found, str):
+        value = self.value
+        if isinstance(value, str):
             found = field_text(event, self.field, found)
-        elif isinstance(found, str) and not isinstance(self.value, str):
-            found, value = found, self.text  # A name that looks like a number.
-            return self.operator in _OF_TEXTS and _OPERATORS[self.operator](found, value)
-        if found is None and self.operator not in _OF_TEXTS:
+        elif isinstance(found, str):  # The value is a name that looks like a number.
+            value = self.text
+        if (found is None or isinstance(found, str)) and self.operator not in _OF_TEXTS:
             return False
-        return _OPERATORS[self.operator](found, self.value)
+        return _OPERATORS[self.operator](found, value)
 
 
 _ABSENT: Final = object()

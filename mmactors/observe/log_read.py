@@ -13,7 +13,6 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
-import numpy as np
 import orjson
 from attrs import has
 
@@ -56,7 +55,7 @@ def read_log(
     try:
         with path.open("rb") as file:
             number = 0
-            for number, line in enumerate(_lines(file, is_running), start=1):  # noqa: B007
+            for number, line in enumerate(_lines(file, is_running), start=1):
                 record = _parse(path, number, line)
                 if number > 1:
                     yield line, record
@@ -89,12 +88,14 @@ def read_in_time_order(
     the first line; of each line that is wanted only its time and its place are kept.
     """
     times, offsets = array("q"), array("q")
-    offset = _head_bytes(path)
+    offset = head_bytes(path)
     for line, record in read_log(path):
         if wants(record):
             times.append(record["t"])
             offsets.append(offset)
         offset += len(line)
+    import numpy as np  # noqa: PLC0415 - --follow and --by seq do without, and start sooner
+
     order = np.argsort(np.array(times, np.int64), kind="stable")
     with path.open("rb") as file:
         for index in order:
@@ -108,7 +109,8 @@ def line_at(file: Any, offset: int) -> tuple[bytes, EventRecord]:
     return line, orjson.loads(line)
 
 
-def _head_bytes(path: Path) -> int:
+def head_bytes(path: Path) -> int:
+    """Return the length of the first line: where the first event is."""
     with contextlib.suppress(OSError), path.open("rb") as file:  # read_log tells the user.
         return len(file.readline())
     return 0

@@ -10,7 +10,8 @@ from mmactors.observe.log_read import EventRecord
 from mmactors.observe.plain_text import plain
 
 TABLE_HEAD: Final = (
-    f"{'seq':>8} {'time (ns)':>14} {'actor':<16} {'cpu':>3} {'pid':>5} {'tid':>5} {'span':>8}  event"
+    f"{'seq':>8} {'time (ns)':>14} {'actor':<16} "
+    f"{'cpu':>3} {'pid':>5} {'tid':>5} {'span':>8}  event"
 )
 
 FTRACE_HEAD: Final = """\

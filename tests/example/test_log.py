@@ -21,7 +21,8 @@ from mmactors.events import (
 )
 from mmactors.observe.log import EventLog, LineFile
 from mmactors.observe.log_compare import LogComparison
-from mmactors.observe.log_filter import LogFilter, Where, read_log
+from mmactors.observe.log_filter import LogFilter, Where
+from mmactors.observe.log_read import read_log
 from mmactors.observe.log_text import ftrace_line, table_line
 from mmactors.scenario.event_names import event_classes
 

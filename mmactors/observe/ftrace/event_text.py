@@ -11,7 +11,6 @@ import string
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from mmactors.mm.page_alloc.buddy import PAGEBLOCK_ORDER
 from mmactors.observe.field_text import field_texts
 from mmactors.observe.ftrace.names import (
     CONTENTION_FLAGS,
@@ -28,6 +27,8 @@ from mmactors.units import ULONG_MAX
 VMEMMAP_START: Final = 0xFFFF_EA00_0000_0000
 """Where struct page of pfn 0 is (Documentation/x86/x86_64/mm.rst)."""
 SIZEOF_STRUCT_PAGE: Final = 64
+PAGEBLOCK_ORDER: Final = 9
+"""include/linux/pageblock-flags.h; the module of the buddy lists would bring Numba with it."""
 COMM_LENGTH: Final = 15
 """TASK_COMM_LEN without the end."""
 
@@ -40,7 +41,8 @@ _FORMATS: Final = {
     "mm_page_free_batched": "page={pfn:page} pfn={pfn:pfn} order=0",
     "mm_page_alloc_zone_locked": "page={pfn:page} pfn={pfn:pfn} order={order:d} "
     "migratetype={migratetype:d} percpu_refill={percpu_refill:d}",
-    "mm_page_pcpu_drain": "page={pfn:page} pfn={pfn:pfn} order={order:d} migratetype={migratetype:d}",
+    "mm_page_pcpu_drain": "page={pfn:page} pfn={pfn:pfn} order={order:d} "
+    "migratetype={migratetype:d}",
     "mm_page_alloc_extfrag": "page={pfn:page} pfn={pfn:pfn} alloc_order={alloc_order:d} "
     f"fallback_order={{fallback_order:d}} pageblock_order={PAGEBLOCK_ORDER} "
     "alloc_migratetype={alloc_migratetype:d} fallback_migratetype={fallback_migratetype:d} "
@@ -106,7 +108,7 @@ _Parts = tuple[tuple[str, str | None, Callable[[Any], str] | None], ...]
 
 def _compile(text: str) -> _Parts:
     return tuple(
-        (words, name, None if name is None else _KINDS[kind or ""])
+        (words, name, None if kind is None else _KINDS[kind])
         for words, name, kind, _ in string.Formatter().parse(text)
     )
 
@@ -125,5 +127,6 @@ def event_text(record: EventRecord) -> str:
     if parts is None or record.get("nr", 0) is None:
         return " ".join(f"{name}={text}" for name, text in field_texts(record))
     return "".join(
-        words if show is None else words + show(record[name]) for words, name, show in parts
+        words if name is None or show is None else words + show(record[name])
+        for words, name, show in parts
     )

@@ -67,6 +67,9 @@ CONTENTION_FLAGS: Final[Names] = (
     (32, "MUTEX"),
 )
 """LCB_F_ of include/trace/events/lock.h."""
+PF_WRITE: Final = 2
+PF_INSTR: Final = 16
+"""Bits of an error code of a page fault (arch/x86/include/asm/trap_pf.h)."""
 TASK_STATES: Final[Names] = (
     (0x01, "S"),
     (0x02, "D"),
