@@ -14,7 +14,12 @@ HEAD = {"schema": "mmactors.events", "version": "2.0"}
 
 def record(seq, t_ns, event, *, actor="app", cpu=0, pid=1, tid=1, **fields):
     return {
-        **{"seq": seq, "t": t_ns, "actor": actor, "cpu": cpu, "pid": pid, "tid": tid},
+        "seq": seq,
+        "t": t_ns,
+        "actor": actor,
+        "cpu": cpu,
+        "pid": pid,
+        "tid": tid,
         "event": event,
         **fields,
     }

@@ -32,7 +32,7 @@ PAGEBLOCK_ORDER: Final = 9
 COMM_LENGTH: Final = 15
 """TASK_COMM_LEN without the end."""
 
-_FORMATS: Final = {
+FORMATS: Final = {
     "page_fault_user": "address={address:ps} ip={ip:ps} error_code={error_code:x}",
     "page_fault_kernel": "address={address:ps} ip={ip:ps} error_code={error_code:x}",
     "mm_page_alloc": "page={pfn:page} pfn={pfn:pfn} order={order:d} migratetype={migratetype:d} "
@@ -70,6 +70,7 @@ _FORMATS: Final = {
     "contention_end": "{lock:text} (ret={ret:d})",
     "error_report_end": "[{error_detector:text}] {finding:text}",
 }
+"""By event; each is a tracepoint of the kernel's."""
 
 
 def _hexadecimal(value: int) -> str:
@@ -113,12 +114,7 @@ def _compile(text: str) -> _Parts:
     )
 
 
-_COMPILED: Final[dict[str, _Parts]] = {name: _compile(text) for name, text in _FORMATS.items()}
-
-
-def is_tracepoint(name: str) -> bool:
-    """Return whether the kernel prints such an event, too."""
-    return name in _FORMATS
+_COMPILED: Final[dict[str, _Parts]] = {name: _compile(text) for name, text in FORMATS.items()}
 
 
 def event_text(record: EventRecord) -> str:
