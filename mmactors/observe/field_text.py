@@ -36,6 +36,7 @@ _HEXADECIMAL: Final = dict.fromkeys(
         "address",
         "align_mask",
         "align_offset",
+        "args",
         "error_code",
         "high_limit",
         "ip",
@@ -46,7 +47,6 @@ _HEXADECIMAL: Final = dict.fromkeys(
 )
 _NAMED: Final[dict[str, Callable[[Any], str]]] = {
     **_HEXADECIMAL,
-    "args": lambda values: ",".join(_hexadecimal(value) for value in values),
     "flags": lambda flags: flag_names(flags, CONTENTION_FLAGS),
     "gfp_flags": gfp_names,
     "prev_state": task_state,
@@ -67,13 +67,13 @@ def field_text(event: str, name: str, value: object) -> str:
             return "-"
         case bool():
             return str(int(value))
-        case list() if name not in _NAMED:
-            return ",".join(map(str, value))
-        case str():
-            return plain(value)
-        case _:
+        case int():
             show = _OF_EVENTS.get((event, name)) or _NAMED.get(name)
-            return plain(str(value)) if show is None else show(value)
+            return str(value) if show is None else show(value)
+        case list():
+            return ",".join(field_text(event, name, each) for each in value)
+        case _:
+            return plain(str(value))
 
 
 def field_texts(record: EventRecord) -> Iterator[tuple[str, str]]:

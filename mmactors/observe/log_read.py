@@ -25,6 +25,9 @@ EventRecord = dict[str, Any]
 
 FOLLOW_INTERVAL_S: Final = 0.2
 
+_T_END: Final = 1 << 62
+"""No run comes so far, ns."""
+
 _Shape = tuple[tuple[str, tuple[type, ...]], ...]
 _INT_OR_NULL: Final = (int, NoneType)
 _ENVELOPE_SHAPE: Final[_Shape] = (
@@ -149,7 +152,7 @@ def _parse(path: Path, number: int, line: bytes) -> EventRecord:
         advice = "name the run's events.jsonl"
         if is_ours:
             advice = "run its scenario.resolved.yaml again, or read it with the mmactors of the run"
-    elif _misfit(record, _ENVELOPE_SHAPE) is None:
+    elif _misfit(record, _ENVELOPE_SHAPE) is None and 0 <= record["t"] < _T_END:
         wrong = _misfit(record, _shape_of(record["event"])) or _misfit(
             record, [pair for pair in _ON_BEHALF_SHAPE if pair[0] in record]
         )
@@ -168,9 +171,12 @@ def _parse(path: Path, number: int, line: bytes) -> EventRecord:
 
 
 def _misfit(record: EventRecord, shape: Iterable[tuple[str, tuple[type, ...]]]) -> str | None:
-    """Return the first field that is missing or of another type."""
+    """Return the first field that is missing or of another type; lists are of numbers."""
     for name, kinds in shape:
-        if not isinstance(record.get(name, ...), kinds):
+        value = record.get(name, ...)
+        if not isinstance(value, kinds):
+            return name
+        if isinstance(value, list) and not all(isinstance(each, int) for each in value):
             return name
     return None
 

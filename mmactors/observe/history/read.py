@@ -39,8 +39,6 @@ class LogHistory:
     events_seen: set[str] = field(factory=set)
     is_filtered: bool = False
     """Numbers are missing: the log leaves events out."""
-    _calls: dict[int, str] = field(factory=dict)
-    """What is called by the events that opened what is open."""
     _locks: dict[int, tuple[Track, int, EventRecord]] = field(factory=dict)
     """Waits for locks by the number of their beginning."""
     _answers: dict[int, _Answers] = field(factory=dict)
@@ -94,15 +92,14 @@ class LogHistory:
     def _open(self, kind: Kind, call: str, record: EventRecord, offset: int) -> None:
         track = self._track(record["actor"])
         index = track.spans.begin(kind, record["t"], offset, track.in_span())
-        track.stack.append((record["seq"], index))
-        self._calls[record["seq"]] = call
+        track.stack.append((record["seq"], index, call))
 
     def _close(self, record: EventRecord, offset: int) -> None:
         track = self._track(record["actor"])
         opener = record.get("span")
-        if any(seq == opener for seq, _ in track.stack):  # Else its beginning is left out.
+        if any(seq == opener for seq, _, _ in track.stack):  # Else its beginning is left out.
             while track.stack[-1][0] != opener:
-                self._calls.pop(track.stack.pop()[0])
+                track.stack.pop()
             self._end_innermost(track, record["t"], offset)
 
     def _exit(self, record: EventRecord, offset: int) -> None:
@@ -112,9 +109,7 @@ class LogHistory:
             self._end_innermost(track, record["t"], offset)
 
     def _end_innermost(self, track: Track, t_ns: int, offset: int) -> None:
-        seq, index = track.stack.pop()
-        self._calls.pop(seq)
-        track.spans.end(index, t_ns, offset)
+        track.spans.end(track.stack.pop()[1], t_ns, offset)
 
     def _begin_lock(self, record: EventRecord, offset: int) -> None:
         track = self._track(record["actor"])
@@ -126,14 +121,15 @@ class LogHistory:
         if begun is not None:
             track, index, first = begun
             # Who slept goes on later, when it has a CPU; the sleep is a wait of its own.
-            track.waits.end(index, first["t"] + record["wait_ns"], offset)
+            ended_ns = min(first["t"] + record["wait_ns"], record["t"])
+            track.waits.end(index, max(first["t"], ended_ns), offset)
             self.totals.add_lock(first["class"], track.actor, first["holder"], record["wait_ns"])
 
     def _send(self, record: EventRecord, offset: int) -> None:
         if record["targets"]:
             track = self._track(record["actor"])
             index = track.waits.begin(Kind.ANSWERS, record["t"], offset, track.in_span())
-            call = self._calls[track.stack[-1][0]] if track.stack else IN_NO_CALL
+            call = track.stack[-1][2] if track.stack else IN_NO_CALL
             targets = record["targets"]
             self._answers[record["id"]] = _Answers(track, index, call, set(targets), targets)
 
@@ -141,7 +137,8 @@ class LogHistory:
         track = self._track(record["actor"])
         t_ns = record["t"]
         # The interrupted was in something, and its handler's events are not its own.
-        index = track.waits.begin(Kind.INTERRUPT, t_ns - record["ns"], offset, track.in_span())
+        began_ns = max(0, t_ns - max(0, record["ns"]))
+        index = track.waits.begin(Kind.INTERRUPT, began_ns, offset, track.in_span())
         track.waits.end(index, t_ns, offset)
         answers = self._answers.get(record["id"])
         if answers is None:

@@ -76,8 +76,8 @@ class Track:
     actor: str
     spans: Intervals = field(factory=Intervals)
     waits: Intervals = field(factory=Intervals)
-    stack: list[tuple[int, int]] = field(factory=list)
-    """`seq` of the opening events of what it is in, outermost first, and their indices."""
+    stack: list[tuple[int, int, str]] = field(factory=list)
+    """What it is in, outermost first: `seq` of the opening event, index, and the call."""
 
     def in_span(self) -> int:
         """Return the index of the innermost call or fault that is open, or NONE."""
