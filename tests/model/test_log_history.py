@@ -118,7 +118,7 @@ VALUES = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
     st.sampled_from(["", "a", "sys_exit", "\x1b[2J", "swapper/0"]),
     st.lists(st.one_of(st.integers(0, 3), st.text(max_size=2)), max_size=3),
-    st.dictionaries(st.text(max_size=2), st.integers(), max_size=2),
+    st.dictionaries(st.text(max_size=2), st.integers(0, 9), max_size=2),
 )
 COMMANDS = (
     ["logs"],
