@@ -68,7 +68,8 @@ def read_log(
                         place=Place(str(path)),
                         found="an empty file",
                         legal=_LEGAL_HEAD,
-                        advice="the run was ended before its first event; run it again",
+                        advice="a run writes its log in pieces: --follow waits for the first; "
+                        "one that was ended before it has none",
                     )
                 )
     except OSError as error:
