@@ -99,7 +99,8 @@ def logs(
     path = log_of(run_dir)
     lines: Iterator[tuple[bytes, EventRecord]]
     head, show, see = _format(format)
-    wants = _wants(wanted, span, see)
+    of_span = None if span is None else SpanFilter(span)
+    wants = _wants(wanted, of_span, see)
     if follow or by == "seq":
         running = (lambda: is_running(path.parent)) if follow else None
         lines = (each for each in read_log(path, is_running=running) if wants(each[1]))
@@ -112,6 +113,8 @@ def logs(
         sys.stdout.write(line.decode() if show is None else f"{show(record)}\n")
         if follow:
             sys.stdout.flush()
+    if of_span is not None and of_span.is_empty:
+        raise UserError(_no_span(of_span.span))
     return 0
 
 
@@ -123,16 +126,24 @@ _FOLLOWED_BY_TIME: Final = Problem(
 )
 
 
+def _no_span(span: int) -> Problem:
+    return Problem(
+        place=Place("--span"),
+        found=f"no event belongs to {span}",
+        legal="expected the number of an event, such as one that begins a call or a fault",
+        advice="the column span of the table has them",
+    )
+
+
 def log_of(run_dir: Path) -> Path:
     """Return the event log that an argument names: a run directory, or the file."""
     return run_dir / EVENTS if run_dir.is_dir() else run_dir
 
 
 def _wants(
-    wanted: LogFilter, span: int | None, see: Callable[[EventRecord], None] | None
+    wanted: LogFilter, of_span: SpanFilter | None, see: Callable[[EventRecord], None] | None
 ) -> Callable[[EventRecord], bool]:
     """Return what decides on each record, in the order of numbers."""
-    of_span = None if span is None else SpanFilter(span)
 
     def wants(record: EventRecord) -> bool:
         if see is not None:

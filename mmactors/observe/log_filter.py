@@ -149,6 +149,11 @@ class SpanFilter:
     """`seq` of the event that opened it, or of any event: then what that one led to."""
     _found: set[int] = field(factory=set, init=False)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no record so far belongs to it."""
+        return not self._found
+
     def wants(self, record: EventRecord) -> bool:
         """Return whether the record belongs to it."""
         found = self._found

@@ -107,7 +107,6 @@ def test_following_is_by_number(capsys, log):
         (["--span", "5"], [5, 6]),
         (["--span", "1", "--event", "tlb_flush"], [6]),
         (["--span", "3"], [3]),
-        (["--span", "99"], []),
         (["--where", "reason=remote shootdown"], [6]),
         (["--where", "reason~shoot"], [6]),
         (["--where", "reason!=remote shootdown"], []),
@@ -132,6 +131,15 @@ def test_following_is_by_number(capsys, log):
 def test_one_command_finds(capsys, log, arguments, expected):
     """What was done for a CPU or a process, all of a call, values by the names that are shown."""
     assert expected == numbers(capsys, log, *arguments)
+
+
+def test_a_span_that_is_none_is_told(capsys, log):
+    """Nothing is shown, and not silently; what other filters leave out is another thing."""
+    assert 2 == run_command(["logs", str(log), "--span", "99"])
+    captured = capsys.readouterr()
+    assert captured.err.startswith("--span: no event belongs to 99; expected the number of an")
+    assert "" == captured.out
+    assert [] == numbers(capsys, log, "--span", "3", "--cpu", "2")
 
 
 def test_a_span_takes_what_it_led_to_and_nothing_else():
