@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from mmactors.cli.logs import log_of
 from mmactors.cli.screen import row_count, show
-from mmactors.observe.history.chain import LogQuery, open_query
+from mmactors.observe.history.chain import LogQuery, Wait, open_query
 from mmactors.observe.history.recorded import ANSWERS, CALLS, FAULTS, LOCKS, notes, require
 from mmactors.observe.history.tables import (
     classes_table,
@@ -66,7 +66,7 @@ def _answer(query: LogQuery, count: int, lacks: list[str]) -> dict[str, Any]:
     }
 
 
-def _longest(query: LogQuery, count: int, kind: Kind) -> Any:
+def _longest(query: LogQuery, count: int, kind: Kind) -> list[Wait]:
     return query.longest_waits(count, frozenset({kind}))
 
 
@@ -74,13 +74,13 @@ def _show(query: LogQuery, count: int, lacks: list[str]) -> None:
     totals = query.history.totals
     nr_locks = sum(total.count for total in totals.classes.values())
     locks_ns = sum(total.total_ns for total in totals.classes.values())
-    show(f"{nr_locks} waits for locks, {format_ns(locks_ns)} in all")
+    show(f"waits for locks: {nr_locks}, {format_ns(locks_ns)} in all")
     if nr_locks:
         show("", classes_table(totals), "", "who waited for whom", pairs_table(totals, count))
         show("", "the longest", waits_table(_longest(query, count, Kind.LOCK)), "")
     nr_sent = sum(entry.count for entry in totals.interruptions.values())
     sent_ns = sum(entry.total_ns for entry in totals.interruptions.values())
-    show(f"{nr_sent} waits for CPUs that were interrupted, {format_ns(sent_ns)} in all")
+    show(f"waits for CPUs that were interrupted: {nr_sent}, {format_ns(sent_ns)} in all")
     if nr_sent:
         show("", "who interrupted which CPUs", interruptions_table(totals, count))
         show("", "the longest", waits_table(_longest(query, count, Kind.ANSWERS)))

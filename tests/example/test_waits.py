@@ -348,6 +348,29 @@ def test_the_chain_leads_to_what_the_holder_waited_for(capsys, tmp_path):
     assert ("answers", 40) == (second["kind"], second["ns"])
 
 
+def test_the_chain_is_followed_for_the_longest_waits(capsys, tmp_path):
+    """A call may wait a million times; whose waits are short is still told of each."""
+    story = [enter(1, 0, "a", "munmap A")]
+    seq, t_ns = 2, 0
+    for ns in range(10, 40):
+        story += [
+            begin(seq, t_ns, "a", "b", span=1),
+            begin(seq + 1, t_ns + 1, "b", "c"),
+            end(seq + 2, t_ns + ns - 1, "b", seq + 1, ns - 2),
+            end(seq + 3, t_ns + ns, "a", seq, ns),
+        ]
+        seq, t_ns = seq + 4, t_ns + ns
+    story.append(leave(seq, t_ns, "a", 1, "munmap A"))
+    log = write(tmp_path / "events.jsonl", story)
+
+    (call,) = answer(capsys, "top", log, "calls")["calls"]
+
+    assert [(ns, "b") for ns in range(10, 40)] == [
+        (wait["ns"], wait["of"]) for wait in call["waits"]
+    ]
+    assert list(range(20, 40)) == [wait["ns"] for wait in call["waits"] if wait["inside"]]
+
+
 GOLDEN_CALLS = """\
 the slowest 2 of 2 calls, which took 280ns in all
 
@@ -364,7 +387,7 @@ the slowest 2 of 2 calls, which took 280ns in all
                                        idle
 """
 GOLDEN_WAITS = """\
-1 waits for locks, 60ns in all
+waits for locks: 1, 60ns in all
 
 times  total  longest  class of lock
     1   60ns     60ns  cls
@@ -379,7 +402,7 @@ time  began (ns)  who  cpu  in, and what it waited for
                               L [WRITE], held by b (mprotect B)
                                 40ns: CPUs 2, 3 to answer an interrupt, last CPU 3, which was idle
 
-1 waits for CPUs that were interrupted, 40ns in all
+waits for CPUs that were interrupted: 1, 40ns in all
 
 who interrupted which CPUs
 times  total  longest  who  in          interrupted
@@ -413,7 +436,7 @@ def test_an_empty_log_has_no_waits(capsys, tmp_path):
     """Its head is there, and nothing has happened."""
     log = write(tmp_path / "events.jsonl", ())
 
-    assert screen(capsys, "waits", log).startswith("0 waits for locks, 0ns in all\n0 waits for")
+    assert screen(capsys, "waits", log).startswith("waits for locks: 0, 0ns in all\nwaits for CPUs")
     assert "no faults\n" == screen(capsys, "top", log)
     assert "no waits\n" == screen(capsys, "top", log, "waits")
 

@@ -14,6 +14,8 @@ from mmactors.observe.log_read import EventRecord, line_at
 
 CHAIN_LENGTH: Final = 3
 """So far a chain is followed: who waited, for whom, and what for that one waited."""
+NR_FOLLOWED: Final = 20
+"""And that for so many waits of one call, those that took longest."""
 WAITS: Final = frozenset({Kind.LOCK, Kind.ANSWERS})
 """What counts as waiting for somebody; the rest is only looked at within calls and faults."""
 
@@ -134,9 +136,12 @@ class LogQuery:
         )
 
     def _waits(self, track: Track, began_ns: int, ended_ns: int, depth: int) -> tuple[Wait, ...]:
+        parts = list(track.waits_within(began_ns, ended_ns))
+        longest = heapq.nlargest(NR_FOLLOWED, parts, key=lambda part: part[2] - part[1])
+        followed = {index for index, _, _ in longest}
         return tuple(
-            self._wait(track, index, depth, from_ns, to_ns)
-            for index, from_ns, to_ns in track.waits_within(began_ns, ended_ns)
+            self._wait(track, index, depth if index in followed else 1, from_ns, to_ns)
+            for index, from_ns, to_ns in parts
         )
 
     def _record(self, offset: int) -> EventRecord:
