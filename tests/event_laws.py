@@ -4,6 +4,9 @@ from collections import Counter, defaultdict
 
 import orjson
 
+from mmactors.observe.history.read import LogHistory
+from mmactors.observe.history.track import OPEN, Kind
+
 OPENING = {"sys_enter", "page_fault_user", "page_fault_kernel"}
 CLOSING = {"sys_exit": "sys_enter", "page_fault_end": "page_fault_"}
 NEVER_RETURN = ("exit", "exit_group")
@@ -139,6 +142,30 @@ def assert_switches_are_a_chain(records):
     assert all(comm.startswith("swapper/") for comm, _ in current.values()), current
 
 
+def assert_answers_add_up(log):
+    """What `mmactors waits` and `top` say of a log: every wait ends, and lies in its call."""
+    history = LogHistory()
+    faults, offset = {}, 0
+    for line in log.splitlines(keepends=True):
+        record = orjson.loads(line)
+        if "seq" in record:
+            history.take(record, offset)
+        if record.get("event") == "page_fault_end":
+            faults[offset] = record["ns"]
+        offset += len(line)
+    history.finish()
+    assert 0 == history.totals.unended
+    for track in history.tracks.values():
+        spans = track.spans
+        for index, ended_ns in enumerate(spans.ended):
+            assert ended_ns != OPEN, f"{track.actor} does not return"
+            waits = track.waits_within(spans.began[index], ended_ns)
+            assert sum(to_ns - from_ns for _, from_ns, to_ns in waits) <= spans.spent_ns(index)
+            if spans.kind[index] == Kind.FAULT:
+                assert faults.pop(spans.last[index]) == spans.spent_ns(index)
+    assert {} == faults
+
+
 def assert_laws(ran, *, counts_faults=True):
     """All of them, of a machine that has run to its end."""
     assert ran.machine.is_complete
@@ -147,6 +174,7 @@ def assert_laws(ran, *, counts_faults=True):
     assert_numbers_and_times_go_on(records)
     assert_spans_are_a_tree(records)
     assert_causes_come_before(records)
+    assert_answers_add_up(ran.log)
     assert_contentions_end(records, ran.machine.inspect().locks)
     assert_interrupts_are_handled(records, counters["tlb_shootdowns"])
     assert_switches_are_a_chain(records)

@@ -1,16 +1,17 @@
-"""`mmactors logs RUN_DIR`: the event log, filtered, as a table, JSON lines or ftrace-like text."""
+"""`mmactors logs RUN_DIR`: the event log, filtered, as a table, JSON lines or ftrace's text."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
 from mmactors.errors import Place, Problem, UserError
 from mmactors.events import ENVELOPE, ON_BEHALF, event_fields
-from mmactors.observe.log_filter import EventRecord, LogFilter, Where, read_log
-from mmactors.observe.log_text import FTRACE_HEAD, TABLE_HEAD, ftrace_line, table_line
+from mmactors.observe.log_filter import LogFilter, SpanFilter, Where
+from mmactors.observe.log_read import EventRecord, read_in_time_order, read_log
+from mmactors.observe.log_text import FTRACE_HEAD, TABLE_HEAD, FtraceText, table_line
 from mmactors.observe.run_dir import EVENTS, is_running
 from mmactors.scenario.event_names import event_classes, event_names
 from mmactors.scenario.structure import did_you_mean
@@ -29,11 +30,28 @@ def logs(
         Parameter(help="Names of actors; * and ? match any.", negative="", show_default=False),
     ] = (),
     cpu: Annotated[
-        tuple[int, ...], Parameter(help="CPU numbers.", negative="", show_default=False)
+        tuple[int, ...],
+        Parameter(
+            help="CPU numbers: what happened on them, and for them.",
+            negative="",
+            show_default=False,
+        ),
     ] = (),
     pid: Annotated[
-        tuple[int, ...], Parameter(help="Process ids.", negative="", show_default=False)
+        tuple[int, ...],
+        Parameter(
+            help="Process ids: what they did, and what was done for them.",
+            negative="",
+            show_default=False,
+        ),
     ] = (),
+    tid: Annotated[
+        tuple[int, ...], Parameter(help="Thread ids.", negative="", show_default=False)
+    ] = (),
+    span: Annotated[
+        int | None,
+        Parameter(help="One call or fault, by its number: all of it, and what it led to."),
+    ] = None,
     from_: Annotated[
         str | None, Parameter(name="--from", help="Virtual time, such as 1200us.")
     ] = None,
@@ -41,7 +59,8 @@ def logs(
     where: Annotated[
         tuple[str, ...],
         Parameter(
-            help="Comparisons of fields, such as 'pfn>100'; all must hold.",
+            help="Comparisons of fields, such as 'pfn>100', 'call~munmap' (contains), "
+            "'reason=remote ipi send'; all must hold.",
             negative="",
             show_default=False,
         ),
@@ -49,6 +68,14 @@ def logs(
     follow: Annotated[
         bool, Parameter(help="Wait for more while it runs.", negative="", show_default=False)
     ] = False,
+    by: Annotated[
+        Literal["time", "seq"] | None,
+        Parameter(
+            help="The order: of virtual time, or in which the simulator came to them; --follow "
+            "is by seq. [default: time]",
+            show_default=False,
+        ),
+    ] = None,
     format: Annotated[  # noqa: A002 - the option's name
         Literal["table", "json", "ftrace"], Parameter(help="How to show records.")
     ] = "table",
@@ -59,33 +86,82 @@ def logs(
         actors=actor,
         cpus=cpu,
         pids=pid,
+        tids=tid,
         from_ns=None if from_ is None else parse_time("--from", from_),
         to_ns=None if to is None else parse_time("--to", to),
         where=tuple(map(Where.parse, where)),
     )
     problems = [*_unknown_events(wanted.events), *_unknown_fields(wanted.where)]
+    if follow and by == "time":
+        problems.append(_FOLLOWED_BY_TIME)
     if problems:
         raise UserError(problems)
-    path = run_dir / EVENTS if run_dir.is_dir() else run_dir
-    head, line_of = _FORMATS[format]
-    records = read_log(path, is_running=(lambda: is_running(path.parent)) if follow else None)
-    is_first = True
-    for line, record in records:
-        if wanted.wants(record):
-            if is_first and head:
-                sys.stdout.write(f"{head}\n")
-            is_first = False
-            sys.stdout.write(line.decode() if line_of is None else f"{line_of(record)}\n")
-            if follow:
-                sys.stdout.flush()
+    path = log_of(run_dir)
+    lines: Iterator[tuple[bytes, EventRecord]]
+    head, show, see = _format(format)
+    of_span = None if span is None else SpanFilter(span)
+    wants = _wants(wanted, of_span, see)
+    if follow or by == "seq":
+        running = (lambda: is_running(path.parent)) if follow else None
+        lines = (each for each in read_log(path, is_running=running) if wants(each[1]))
+    else:
+        lines = read_in_time_order(path, wants)
+    for line, record in lines:
+        if head:
+            sys.stdout.write(f"{head}\n")
+            head = ""
+        sys.stdout.write(line.decode() if show is None else f"{show(record)}\n")
+        if follow:
+            sys.stdout.flush()
+    if of_span is not None and of_span.is_empty:
+        raise UserError(_no_span(of_span.span))
     return 0
 
 
-_FORMATS: dict[str, tuple[str, Callable[[EventRecord], str] | None]] = {
-    "table": (TABLE_HEAD, table_line),
-    "json": ("", None),
-    "ftrace": (FTRACE_HEAD, ftrace_line),
-}
+_FOLLOWED_BY_TIME: Final = Problem(
+    place=Place("--by"),
+    found="time with --follow",
+    legal="expected seq: what is yet to come may be earlier",
+    advice="leave --by away, or --follow",
+)
+
+
+def _no_span(span: int) -> Problem:
+    return Problem(
+        place=Place("--span"),
+        found=f"no event belongs to {span}",
+        legal="expected the number of an event, such as one that begins a call or a fault",
+        advice="the column span of the table has them",
+    )
+
+
+def log_of(run_dir: Path) -> Path:
+    """Return the event log that an argument names: a run directory, or the file."""
+    return run_dir / EVENTS if run_dir.is_dir() else run_dir
+
+
+def _wants(
+    wanted: LogFilter, of_span: SpanFilter | None, see: Callable[[EventRecord], None] | None
+) -> Callable[[EventRecord], bool]:
+    """Return what decides on each record, in the order of numbers."""
+
+    def wants(record: EventRecord) -> bool:
+        if see is not None:
+            see(record)
+        return (of_span is None or of_span.wants(record)) and wanted.wants(record)
+
+    return wants
+
+
+_Show = Callable[[EventRecord], str]
+
+
+def _format(name: str) -> tuple[str, _Show | None, Callable[[EventRecord], None] | None]:
+    """Return a format's head, what shows a record (None: its line), and what sees all of them."""
+    if name == "ftrace":
+        text = FtraceText()
+        return FTRACE_HEAD, text.line, text.see
+    return (TABLE_HEAD, table_line, None) if name == "table" else ("", None, None)
 
 
 def _unknown_events(globs: Iterable[str]) -> Iterator[Problem]:

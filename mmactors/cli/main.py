@@ -28,6 +28,8 @@ _VERBS: Final = {
     "check": "Check scenarios without running them.",
     "explain": "Say in words what a scenario will do.",
     "logs": "Show the event log of a run, filtered.",
+    "waits": "Show who waited for whom in a run, how long, and doing what.",
+    "top": "Show the slowest page faults, waits or calls of a run, and why they took so long.",
     "replay": "Run a recorded run again under its schedule and compare the logs.",
     "explore": "Try every order of what races in a scenario, and say how sure that is.",
     "validate": "Run recordings of the real thing against the model.",

@@ -12,7 +12,7 @@ from mmactors.engine.schedule import Schedule, ScheduleMismatch
 from mmactors.errors import Place, Problem, UserError
 from mmactors.observe.log import EventLog
 from mmactors.observe.log_compare import LogComparison
-from mmactors.observe.log_filter import read_log
+from mmactors.observe.log_read import read_log
 from mmactors.observe.run_dir import EVENTS, SCENARIO, SCHEDULE, read_meta
 from mmactors.scenario.load import load_scenario, read_text
 from mmactors.scenario.run.outcome import Outcome

@@ -1,30 +1,21 @@
-"""Reading events.jsonl again, line by line, by event, actor, cpu, pid, time and fields.
+"""Which records of an event log are wanted: by event, actor, cpu, pid, tid, time, span and fields.
 
-Refuses a log of another schema or of an unknown major version. A last line without an end, as a
-killed run or a running one leaves it, is not read until it has its end.
+What was done on behalf of a CPU or a process is found with it.
 """
 
-import contextlib
 import operator
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any, Final, Self
 
-import orjson
-from attrs import frozen
+from attrs import define, field, frozen
 
 from mmactors.errors import Place, Problem, UserError
-from mmactors.events import ENVELOPE, ON_BEHALF, SCHEMA, SCHEMA_VERSION
+from mmactors.observe.field_text import field_text
+from mmactors.observe.log_read import EventRecord
 
-EventRecord = dict[str, Any]
-"""One line of the log."""
-
-FOLLOW_INTERVAL_S: Final = 0.2
-
-_WHERE = re.compile(r"\s*([A-Za-z_]\w*)\s*(==|=|!=|>=|<=|>|<)\s*([^=<>].*?)\s*")
+_WHERE = re.compile(r"\s*([A-Za-z_]\w*)\s*(==|=|!=|>=|<=|>|<|~)\s*([^=<>~].*?)\s*")
 _OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "==": operator.eq,
     "=": operator.eq,
@@ -34,31 +25,39 @@ _OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-_EQUALITIES: Final = ("==", "=", "!=")
+_CONTAINS: Final = "~"
+_OF_TEXTS: Final = ("==", "=", "!=", _CONTAINS)
 
 
 @frozen
 class Where:
-    """A comparison of one field with a value."""
+    """A comparison of one field with a value.
+
+    A text compares with what the table shows: `reason=remote ipi send`, `gfp_flags~__GFP_ZERO`. A
+    list is compared element by element.
+    """
 
     field: str
     operator: str
     value: int | str | bool | None
+    text: str
+    """The value as it was written."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return what `pfn>100`, `call=munmap`, `address>=0x7f0000000000` says; raise UserError."""
+        """Return what `pfn>100`, `call~munmap`, `address>=0x7f0000000000` says; raise UserError."""
         match = _WHERE.fullmatch(text)
         if match is None:
             raise _where_problem(
                 f"{text!r} is not a comparison",
-                f"expected FIELD OPERATOR VALUE with one of {' '.join(_OPERATORS)}",
+                f"expected FIELD OPERATOR VALUE with one of {' '.join([*_OPERATORS, _CONTAINS])}",
             )
-        where = cls(match[1], match[2], _value(match[3]))
-        if where.operator not in _EQUALITIES and type(where.value) is not int:
+        written = match[3].strip("'\"")
+        where = cls(match[1], match[2], _value(written), written)
+        if where.operator not in _OF_TEXTS and type(where.value) is not int:
             raise _where_problem(
                 f"{match[3]!r} in {text!r} is not a number",
-                f"expected a number after {where.operator}; texts compare with == and !=",
+                f"expected a number after {where.operator}; texts compare with ==, != and ~",
             )
         return where
 
@@ -67,11 +66,23 @@ class Where:
         found = record.get(self.field, _ABSENT)
         if found is _ABSENT:
             return False
-        if isinstance(found, str) != isinstance(self.value, str):
-            return self.operator == "!="
-        if found is None and self.operator not in _EQUALITIES:
+        if not isinstance(found, list):
+            return self._holds(record["event"], found)
+        if self.operator == "!=":
+            return all(self._holds(record["event"], each) for each in found)
+        return any(self._holds(record["event"], each) for each in found)
+
+    def _holds(self, event: str, found: object) -> bool:
+        if self.operator == _CONTAINS:
+            return self.text in field_text(event, self.field, found)
+        value = self.value
+        if isinstance(value, str):
+            found = field_text(event, self.field, found)
+        elif isinstance(found, str):  # The value is a name that looks like a number.
+            value = self.text
+        if (found is None or isinstance(found, str)) and self.operator not in _OF_TEXTS:
             return False
-        return _OPERATORS[self.operator](found, self.value)
+        return _OPERATORS[self.operator](found, value)
 
 
 _ABSENT: Final = object()
@@ -89,7 +100,7 @@ def _value(text: str) -> int | str | bool | None:
     try:
         return int(text, 0)
     except ValueError:
-        return text.strip("'\"")
+        return text
 
 
 @frozen(kw_only=True)
@@ -99,7 +110,9 @@ class LogFilter:
     events: tuple[str, ...] = ()
     actors: tuple[str, ...] = ()
     cpus: tuple[int, ...] = ()
+    """Theirs, and what was done for them elsewhere; as `pids`."""
     pids: tuple[int, ...] = ()
+    tids: tuple[int, ...] = ()
     from_ns: int | None = None
     to_ns: int | None = None
     where: tuple[Where, ...] = ()
@@ -115,83 +128,40 @@ class LogFilter:
             return False
         if self.actors and not any(fnmatchcase(record["actor"], glob) for glob in self.actors):
             return False
-        if self.cpus and record["cpu"] not in self.cpus:
+        if self.cpus and record["cpu"] not in self.cpus and record.get("for_cpu") not in self.cpus:
             return False
-        if self.pids and record["pid"] not in self.pids:
+        if self.pids and record["pid"] not in self.pids and record.get("for_pid") not in self.pids:
+            return False
+        if self.tids and record["tid"] not in self.tids:
             return False
         return all(where.matches(record) for where in self.where)
 
 
-def read_log(
-    path: Path, *, is_running: Callable[[], bool] | None = None
-) -> Iterator[tuple[bytes, EventRecord]]:
-    """Yield each line of a log, with its end, and its record, streaming.
+@define(eq=False)
+class SpanFilter:
+    """Takes records in the order of their numbers and finds those of one call or fault.
 
-    With `is_running`, wait for more at the end of the file as long as it says so. Raises UserError.
+    To it belong the events that have it as their span, calls and faults inside of it, and whatever
+    any of these led to: what a zone did for it, what other CPUs did when it interrupted them.
     """
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(_lines(file, is_running), start=1):
-                record = _parse(path, number, line)
-                if number > 1:
-                    yield line, record
-    except OSError as error:
-        raise UserError(
-            Problem(
-                place=Place(str(path)),
-                found=error.strerror or type(error).__name__,
-                legal="expected the event log of a run",
-                advice="name a run directory; a run with --no-log has no log",
-            )
-        ) from None
 
+    span: int
+    """`seq` of the event that opened it, or of any event: then what that one led to."""
+    _found: set[int] = field(factory=set, init=False)
 
-def _lines(file: Any, is_running: Callable[[], bool] | None) -> Iterator[bytes]:
-    partial = b""
-    while True:
-        was_running = is_running is not None and is_running()
-        for piece in file:
-            partial += piece
-            if partial.endswith(b"\n"):
-                yield partial
-                partial = b""
-        if not was_running:
-            return
-        time.sleep(FOLLOW_INTERVAL_S)
+    @property
+    def is_empty(self) -> bool:
+        """Whether no record so far belongs to it."""
+        return not self._found
 
-
-def _parse(path: Path, number: int, line: bytes) -> EventRecord:
-    record: EventRecord = {}
-    with contextlib.suppress(orjson.JSONDecodeError):
-        loaded = orjson.loads(line)
-        if isinstance(loaded, dict):
-            record = loaded
-    major = str(SCHEMA_VERSION[0])
-    if number == 1:
-        is_ours = record.get("schema") == SCHEMA
-        version = str(record.get("version")) if is_ours else ""
-        if version.split(".")[0] == major:
-            return record
-        found = f"version {version} of the log" if is_ours else "no head of an event log"
-        legal = f'expected {{"schema":"{SCHEMA}","version":"{major}.x"}}'
-        advice = "name the run's events.jsonl"
-        if is_ours:
-            advice = "run its scenario.resolved.yaml again, or read it with the mmactors of the run"
-    elif ENVELOPE.keys() <= record.keys():
-        return record
-    else:
-        found = "no event"
-        legal = f"expected a JSON object with {', '.join(ENVELOPE)}"
-        advice = "the log was changed or damaged; run the scenario again"
-    raise UserError(
-        Problem(place=Place(str(path), number), found=found, legal=legal, advice=advice)
-    )
-
-
-def fields_of(record: EventRecord) -> EventRecord:
-    """Return the event's own fields of a record."""
-    return {
-        name: value
-        for name, value in record.items()
-        if name not in ENVELOPE and name not in ON_BEHALF
-    }
+    def wants(self, record: EventRecord) -> bool:
+        """Return whether the record belongs to it."""
+        found = self._found
+        if (
+            record["seq"] == self.span
+            or record.get("span", 0) in (found or (self.span,))
+            or record.get("cause", 0) in (found or (self.span,))
+        ):
+            found.add(record["seq"])
+            return True
+        return False

@@ -21,8 +21,8 @@ from mmactors.events import (
 )
 from mmactors.observe.log import EventLog, LineFile
 from mmactors.observe.log_compare import LogComparison
-from mmactors.observe.log_filter import LogFilter, Where, read_log
-from mmactors.observe.log_text import ftrace_line, table_line
+from mmactors.observe.log_filter import LogFilter, Where
+from mmactors.observe.log_read import read_log
 from mmactors.scenario.event_names import event_classes
 
 FAULT = PageFaultUser(address=0x7F00_0000_1000, ip=None, error_code=6)
@@ -248,20 +248,6 @@ def test_a_full_disk_leaves_complete_lines(tmp_path):
     real.close()
 
     assert b"first\n" == path.read_bytes()
-
-
-def test_a_record_is_shown_as_ftrace_shows_it(tmp_path):
-    """Task, pid, CPU, seconds, name, fields; addresses in hexadecimal."""
-    records = [record for _, record in read_log(write_log(tmp_path / "events.jsonl"))]
-
-    assert (
-        "           app.0-10      [001] .....     0.000001200: page_fault_user: "
-        "address=0x7f0000001000 ip=(none) error_code=0x6"
-    ) == ftrace_line(records[0])
-    assert (
-        "       0           1200 app.0              1    10  page_fault_user "
-        "address=0x7f0000001000 ip=(none) error_code=0x6"
-    ) == table_line(records[0])
 
 
 def comparison_of(path, *events):

@@ -40,6 +40,7 @@ HOOK = "called by name: by pytest, by the command line, by the table of topics"
 UNUSED_BUT_KEPT = {
     "mmactors.actors.tlb.tlb.flush_tlb_kernel_range": "vfree comes with the vmalloc area",
     "mmactors.cli.logs.logs": HOOK,
+    "mmactors.cli.top.top": HOOK,
     "mmactors.cli.validate.validate": HOOK,
     "mmactors.engine.cell.Cell": FOR_WORLDS,
     "mmactors.engine.cell.ColumnCell.get_and_clear": FOR_WORLDS,
