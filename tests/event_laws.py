@@ -84,7 +84,8 @@ def assert_contentions_end(records, locks):
             assert begin["actor"] == record["actor"], (begin, record)
             # Who slept runs again when its CPU is free.
             assert begin["t"] + record["wait_ns"] <= record["t"], (begin, record)
-            waits[begin["class"], begin["flags"] == 2].append(record["wait_ns"])
+            if not record["ret"]:
+                waits[begin["class"], begin["flags"] == 2].append(record["wait_ns"])
     assert {} == begun
     for name, one in locks.items():
         for is_read, side in ((False, one.write), (True, one.read)):

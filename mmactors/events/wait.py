@@ -41,7 +41,7 @@ class ContentionEnd:
 
     lock: str
     ret: int
-    """0: it has the lock."""
+    """0: it has the lock; minus the errno: it gave up."""
     wait_ns: int
     """As /proc/lock_stat adds it up: until the lock was its own. Who slept goes on later. Ours."""
 

@@ -1,5 +1,6 @@
 """Random programs on four CPUs: their logs keep the laws of spans, causes, waits and counts."""
 
+import re
 from functools import cache
 
 import pytest
@@ -29,7 +30,7 @@ BEGIN = (
 )
 """The child's memory is a copy: what it and its parent write to is copied."""
 FILES = ("open F /f create", "ftruncate F 48K", "mmap B 48K file=F flags=shared")
-WHO = st.sampled_from(["", "T1& ", "T2& ", "C& ", "T1: ", "C: "])
+WHO = st.sampled_from(["", "", "T1& ", "T2& ", "C& ", "T1: ", "C: "])
 
 
 @st.composite
@@ -60,6 +61,9 @@ def operations(draw):
         "compute 20us",
         f"cpu {draw(st.integers(0, 3))}",
         "munmap @0x1001:4K",
+        "fork D",
+        "thread D cpu=3",
+        "exit",
         "get /proc/vmstat",
     ]
     return draw(WHO) + draw(st.sampled_from(texts))
@@ -96,6 +100,14 @@ ENGINES = st.sampled_from(
 )
 
 
+def with_names(program):
+    """Give each new thread and child a name of its own."""
+    return [
+        re.sub(r"(fork|thread) D", rf"\1 D{place}", operation)
+        for place, operation in enumerate(program)
+    ]
+
+
 def end_of(program):
     """Return the operations that wait for what others do, so that nobody is killed at it."""
     return ["wait", *(["C: exit", "reap"] if len(program) % 2 else [])]
@@ -106,7 +118,9 @@ def end_of(program):
 def test_logs_keep_their_laws(program, engine):
     """Spans, causes, waits, interrupts, switches, faults and flushes of random programs."""
     other = ["mmap X 64K", "touch X write", "sleep 1", "churn 2 16K touch"]
-    assert_laws(run(scenario_of([*BEGIN, *program, *end_of(program)], other, cpus=4, **engine)))
+    assert_laws(
+        run(scenario_of([*BEGIN, *with_names(program), *end_of(program)], other, cpus=4, **engine))
+    )
 
 
 @settings(max_examples=15, deadline=None)
@@ -116,7 +130,7 @@ def test_logs_keep_their_laws(program, engine):
 )
 def test_logs_of_programs_with_files_keep_them_too(program, engine):
     """But that a fault is counted once: the kernel faults for a program, and begins faults anew."""
-    whole = [*FILES, *BEGIN, *program, *end_of(program)]
+    whole = [*FILES, *BEGIN, *with_names(program), *end_of(program)]
     assert_laws(run(scenario_of(whole, cpus=4, **engine)), counts_faults=False)
 
 

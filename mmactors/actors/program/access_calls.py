@@ -4,7 +4,7 @@ An access that the kernel cannot make good ends its operation with a signal, not
 """
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,13 @@ from attrs import define
 from mmactors.actors.call.mmap import CallSteps
 from mmactors.actors.program.area_calls import AreaCalls
 from mmactors.actors.program.process import Image
+from mmactors.actors.program.syscall import (
+    Call,
+    madvise_call,
+    mmap_call,
+    munmap_call,
+    trace_call,
+)
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.trace import SIZE_MASK, SIZE_SHIFT, STORE, Trace
@@ -76,10 +83,11 @@ class AccessCalls:
         prot = mman.PROT_READ | mman.PROT_WRITE
         flags = mman.MAP_PRIVATE | mman.MAP_ANONYMOUS
         for _ in range(call.count):
-            start = await self.areas.change(
+            mapping = self.areas.change(
                 thread,
                 lambda mm: ksys_mmap(mm, address=0, length=call.length, prot=prot, flags=flags),
             )
+            start = await self._call(mmap_call(call.length, prot, flags), mapping)
             if start < 0:
                 return start
             if thread.must_end:
@@ -87,7 +95,8 @@ class AccessCalls:
             if call.touch:
                 await self._write(thread, start, call.length)
             # The operation's result does not depend on it.
-            await self.areas.unmap(thread, start, call.length)
+            unmapping = self.areas.unmap(thread, start, call.length)
+            await self._call(munmap_call(start, call.length), unmapping)
         return call.count
 
     async def _write_and_free(self, thread: UserThread, call: op.Faultloop | op.Fragment) -> int:
@@ -99,7 +108,7 @@ class AccessCalls:
         if isinstance(call, op.Faultloop):
             for _ in range(call.count):
                 await self._write(thread, start, length)
-                await self.areas.advise(thread, start, length, mman.MADV_DONTNEED)
+                await self._give_back(thread, start, length)
                 if thread.must_end:
                     break
             return call.count
@@ -107,12 +116,20 @@ class AccessCalls:
         keep = call.keep * PAGE_SIZE
         group = call.group * PAGE_SIZE
         for position in range(start, start + length, group):
-            error = await self.areas.advise(
-                thread, position + keep, group - keep, mman.MADV_DONTNEED
-            )
+            error = await self._give_back(thread, position + keep, group - keep)
             if error:
                 return error
         return 0
+
+    async def _give_back(self, thread: UserThread, start: int, length: int) -> int:
+        advising = self.areas.advise(thread, start, length, mman.MADV_DONTNEED)
+        return await self._call(madvise_call(start, length, mman.MADV_DONTNEED), advising)
+
+    async def _call(self, call: Call, work: Awaitable[int]) -> int:
+        """Do one of the calls that an operation makes; the log has each."""
+        if self.kernel.probe.on:
+            return await trace_call(self.kernel, call, work)
+        return await work
 
     async def _write(self, thread: UserThread, start: int, length: int) -> None:
         """Write a byte of each page, up to the first that cannot be written."""

@@ -14,13 +14,13 @@ from mmactors.actors.program.page_calls import PageCalls, PageOperation
 from mmactors.actors.program.proc_calls import ProcCalls, ProcOperation
 from mmactors.actors.program.process import Process, Thread
 from mmactors.actors.program.process_calls import perform_process_call
-from mmactors.actors.program.syscall import TracedOperation, call_of
+from mmactors.actors.program.syscall import Call, TracedOperation, call_of, trace_call
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.timer import Timer
 from mmactors.engine.wait_queue import WaitQueue
-from mmactors.events import SysEnter, SysExit
+from mmactors.events import SysEnter
 from mmactors.units import MS
 from mmactors.workload.operation import all as op
 from mmactors.workload.program import FIRST_PROCESS
@@ -63,18 +63,12 @@ class Interpreter:
             return await self._tell(thread, operation)
         thread.actor.doing = operation
         if self.kernel.probe.on and isinstance(operation, TracedOperation):
-            return await self._trace(thread, operation)
+            call = call_of(thread, operation)
+            if not isinstance(operation, op.Exit):
+                return await trace_call(self.kernel, call, self._perform(thread, operation))
+            # That does not return.
+            self.kernel.probe.open(SysEnter(call=call.text, nr=call.nr, args=call.args))
         return await self._perform(thread, operation)
-
-    async def _trace(self, thread: UserThread, operation: TracedOperation) -> int:
-        """Do one operation that is a call, and tell the log when it begins and what came of it."""
-        probe = self.kernel.probe
-        call = call_of(thread, operation)
-        probe.open(SysEnter(call=call.text, nr=call.nr, args=call.args))
-        result = await self._perform(thread, operation)
-        if not isinstance(operation, op.Exit):  # That does not return.
-            probe.close(SysExit(call=call.text, nr=call.nr, ret=result))
-        return result
 
     async def _perform(self, thread: UserThread, operation: op.PlainOperation) -> int:
         if isinstance(operation, AreaOperation):
@@ -163,8 +157,7 @@ class Interpreter:
         other = thread.process.family.members.get(call.name)
         if other is None or other.must_end:
             if self.kernel.probe.on:
-                self.kernel.probe.open(SysEnter(call=str(call), nr=None, args=()))
-                self.kernel.probe.close(SysExit(call=str(call), nr=None, ret=-errno.ESRCH))
+                return await trace_call(self.kernel, Call(str(call)), _refuse())
             return -errno.ESRCH
         other.inbox.append(call.operation)
         other.is_busy = True
@@ -226,3 +219,8 @@ class Interpreter:
         """Let all who wait at a barrier look whether they have to end."""
         for meeting in self._meetings.values():
             meeting.queue.wake_all(at_ns=at_ns)
+
+
+async def _refuse() -> int:
+    """Find nobody who could do it."""
+    return -errno.ESRCH

@@ -7,6 +7,7 @@ much the heap has grown, `mincore` how many pages are there. The arguments are k
 simulator has them: it has no descriptors, and no buffers.
 """
 
+from collections.abc import Awaitable
 from typing import Final
 
 from attrs import frozen
@@ -18,6 +19,8 @@ from mmactors.actors.program.page_calls import PageOperation
 from mmactors.actors.program.proc_calls import ProcOperation
 from mmactors.actors.program.process_calls import ProcessOperation
 from mmactors.actors.program.thread import UserThread
+from mmactors.actors.state.kernel import Kernel
+from mmactors.events import SysEnter, SysExit
 from mmactors.mm.syscall import mman
 from mmactors.units import ULONG_MAX
 from mmactors.workload.operation import all as op
@@ -66,17 +69,44 @@ class Call:
     """An operation as the log shows it."""
 
     text: str
-    nr: int | None
+    nr: int | None = None
     """None: no one call of the kernel."""
-    args: tuple[int, ...]
+    args: tuple[int, ...] = ()
     """Six, or none: not known."""
 
 
 def call_of(thread: UserThread, operation: TracedOperation) -> Call:
     """Return what an operation calls that `thread` is about to do."""
-    nr, args = _number_and_arguments(thread, operation)
+    return _call(str(operation), *_number_and_arguments(thread, operation))
+
+
+def mmap_call(length: int, prot: int, flags: int) -> Call:
+    """Return a call that maps anonymous memory anywhere."""
+    return _call("mmap", _NUMBERS[op.Mmap], (0, length, prot, flags, _NO_FD, 0))
+
+
+def munmap_call(start: int, length: int) -> Call:
+    """Return a call that unmaps a range."""
+    return _call("munmap", _NUMBERS[op.Munmap], (start, length))
+
+
+def madvise_call(start: int, length: int, advice: int) -> Call:
+    """Return a call that advises about a range."""
+    return _call("madvise", _NUMBERS[op.Madvise], (start, length, advice))
+
+
+async def trace_call(kernel: Kernel, call: Call, work: Awaitable[int]) -> int:
+    """Do the work of a call; tell the log when it begins and what came of it."""
+    probe = kernel.probe
+    probe.open(SysEnter(call=call.text, nr=call.nr, args=call.args))
+    result = await work
+    probe.close(SysExit(call=call.text, nr=call.nr, ret=result))
+    return result
+
+
+def _call(text: str, nr: int | None, args: tuple[int, ...]) -> Call:
     padded = tuple(arg & ULONG_MAX for arg in args) + (0,) * (6 - len(args)) if args else ()
-    return Call(str(operation), nr, padded)
+    return Call(text, nr, padded)
 
 
 def _number_and_arguments(
