@@ -106,6 +106,11 @@ NR_FILE_PAGES: Final = NODE_ITEM["nr_file_pages"]
 NR_SHMEM: Final = NODE_ITEM["nr_shmem"]
 NR_KERNEL_STACK_KB: Final = NODE_ITEM["nr_kernel_stack"]
 NR_PAGETABLE: Final = NODE_ITEM["nr_page_table_pages"]
+PGPGIN: Final = EVENT_ITEM["pgpgin"]
+PGPGOUT: Final = EVENT_ITEM["pgpgout"]
+"""What disks read and wrote: counted in sectors, printed in KiB."""
+_SECTORS_PER_KIB: Final = 2
+SECTORS_PER_PAGE: Final = 8
 PGALLOC_DMA: Final = EVENT_ITEM["pgalloc_dma"]
 """The event of the zone with index 0; the other zones' follow in order of index."""
 PGFREE: Final = EVENT_ITEM["pgfree"]
@@ -326,7 +331,9 @@ class VmStat:
             yield NODE_STAT_NAMES[item], printed_pages(item, pages)
         yield "nr_dirty_threshold", dirty_threshold
         yield "nr_dirty_background_threshold", dirty_background_threshold
-        yield from zip(VM_EVENT_NAMES, self.event_words.sum(axis=0).tolist(), strict=True)
+        events = self.event_words.sum(axis=0)
+        events[[PGPGIN, PGPGOUT]] //= _SECTORS_PER_KIB
+        yield from zip(VM_EVENT_NAMES, events.tolist(), strict=True)
         # Kept by Linux for old readers; it is always 0.
         yield "nr_unstable", 0
 
