@@ -1,6 +1,6 @@
 """How many pages may be dirty (mm/page-writeback.c, Linux 6.1). Left out: dirty_bytes, cgroups.
 
-Writers are not throttled yet: the limits are what /proc/vmstat shows.
+Writers are not throttled: the limits are what /proc/vmstat shows.
 """
 
 from typing import Final

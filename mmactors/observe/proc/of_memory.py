@@ -86,9 +86,9 @@ def memory_files(kernel: Kernel, layout: MemoryLayout) -> dict[str, Callable[[],
 def _meminfo_of(kernel: Kernel, layout: MemoryLayout) -> MemInfo:
     """Return what meminfo_proc_show reads (fs/proc/meminfo.c): the counters of /proc/vmstat.
 
-    There are no pages of block devices, no swap, no vmalloc and no hugetlbfs; of per-CPU areas there
-    is the chunk that boot takes. The direct map is what boot maps: all frames up to the last, but
-    for the hole below 4 GiB.
+    There are no pages of block devices, no swap, no vmalloc and no hugetlbfs; of per-CPU areas
+    there is the chunk that boot takes. The direct map is what boot maps: all frames up to the last,
+    but for the hole below 4 GiB.
     """
     vmstat = kernel.vmstat
     nodes = {name: vmstat.global_node_page_state(item) for name, item in NODE_ITEM.items()}

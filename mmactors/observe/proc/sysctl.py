@@ -13,7 +13,7 @@ from mmactors.mm.page_alloc.buddy import MANAGED_PAGES, WATERMARK_BOOST_FACTOR
 from mmactors.mm.syscall.sysctl import VM_SETTINGS, VmSysctls, get_vm_sysctl
 from mmactors.observe.proc.system import OSRELEASE, OSTYPE, VERSION
 
-_NOT_OBEYED: Final = {
+_NOT_OBEYED: Final[dict[str, int | str]] = {
     "compact_unevictable_allowed": 1,
     "compaction_proactiveness": 20,
     "dirty_background_bytes": 0,

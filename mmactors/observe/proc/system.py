@@ -119,7 +119,7 @@ class Disk:
 
 
 def diskstats(disks: Iterable[Disk]) -> str:
-    """Return /proc/diskstats (diskstats_show): nothing is merged, nothing takes time, no discards."""
+    """Return /proc/diskstats (diskstats_show); nothing is merged, nothing takes time."""
     return "".join(
         f"{one.major:4} {one.minor:7} {one.name} {one.reads} 0 {one.sectors_read} 0"
         f" {one.writes} 0 {one.sectors_written} 0 0 0 0 0 0 0 0 0 0\n"
