@@ -103,16 +103,17 @@ def _thread_state(thread: Thread) -> str:
 
 
 def _thread_of(thread: Thread) -> ThreadView:
-    task = thread.task
+    process, task = thread.process, thread.task
+    is_leader = thread is process.leader
     return ThreadView(
         tid=thread.tid,
-        comm=thread.comm[:_COMM_MAX],
+        comm=(process.comm if is_leader else thread.comm)[:_COMM_MAX],
         state=_thread_state(thread),
         minflt=task.min_flt,
         majflt=task.maj_flt,
         start_time_ticks=thread.started_ns // _TICK_NS,
         cpu=thread.cpu.index,
-        flags=0 if thread.is_leader else PF_FORKNOEXEC,
+        flags=0 if is_leader and process.parent is None else PF_FORKNOEXEC,
         io=_io_of([task]),
     )
 
