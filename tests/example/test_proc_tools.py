@@ -52,7 +52,7 @@ def bound(folder, *command):
 def why_not_bound(folder):
     """Return why the host does not let us show a folder at /proc; None: it does."""
     if shutil.which("unshare") is None:
-        return "there is no unshare (util-linux)"
+        return "there is no command unshare"
     tried = bound(folder, "cat", "/proc/meminfo")
     return tried.stderr.strip() or "refused" if tried.returncode else None
 
