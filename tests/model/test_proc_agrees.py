@@ -265,7 +265,8 @@ class Start:
 
     @classmethod
     def of(cls, kernel: Kernel) -> "Start":
-        return cls(dict(kernel.vmstat.vmstat()), in_use(kernel))
+        with kernel.engine.guard.suspended():
+            return cls(dict(kernel.vmstat.vmstat()), in_use(kernel))
 
 
 def in_use(kernel: Kernel) -> int:
