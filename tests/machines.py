@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from mmactors.hw.config import HardwareConfig
 from mmactors.mm.area.overcommit import OVERCOMMIT_ALWAYS, OvercommitPolicy
 from mmactors.mm.boot.boot import MemoryConfig
 from mmactors.observe.log import EventLog
+from mmactors.observe.run_dir import RunDir
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.machine import Machine
 from mmactors.scenario.schema import KernelConfig, MachineConfig, ProcessConfig, Scenario
@@ -245,3 +246,10 @@ def final_status(ran: Ran, pid: int = 1) -> dict[str, str]:
     """Return /proc/PID/status as it was before the process gave its address space back."""
     lines = ran.machine.proc()[f"{pid}/status"].splitlines()
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def write_proc(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write /proc of a machine where tools look for it, as a run does."""
+    run_dir = RunDir(path=folder)
+    for name, text in texts.items():
+        run_dir.write(name, text)

@@ -13,7 +13,7 @@ Left out: numa_interleave's policy, memory hot-plug, the s8 width of a delta (no
 Invariant: the exact value of an item is the global number plus the deltas of all CPUs.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -99,13 +99,22 @@ _PRINTED_IN_THP: Final = frozenset(
 _HPAGE_PMD_NR: Final = 512
 
 NR_FREE_PAGES: Final = ZONE_ITEM["nr_free_pages"]
+NR_ZONE_WRITE_PENDING: Final = ZONE_ITEM["nr_zone_write_pending"]
 NR_MLOCK: Final = ZONE_ITEM["nr_mlock"]
 NR_ANON_MAPPED: Final = NODE_ITEM["nr_anon_pages"]
 NR_FILE_MAPPED: Final = NODE_ITEM["nr_mapped"]
 NR_FILE_PAGES: Final = NODE_ITEM["nr_file_pages"]
+NR_FILE_DIRTY: Final = NODE_ITEM["nr_dirty"]
+NR_DIRTIED: Final = NODE_ITEM["nr_dirtied"]
+NR_WRITTEN: Final = NODE_ITEM["nr_written"]
 NR_SHMEM: Final = NODE_ITEM["nr_shmem"]
 NR_KERNEL_STACK_KB: Final = NODE_ITEM["nr_kernel_stack"]
 NR_PAGETABLE: Final = NODE_ITEM["nr_page_table_pages"]
+PGPGIN: Final = EVENT_ITEM["pgpgin"]
+PGPGOUT: Final = EVENT_ITEM["pgpgout"]
+"""What disks read and wrote: counted in sectors, printed in KiB."""
+_SECTORS_PER_KIB: Final = 2
+SECTORS_PER_PAGE: Final = 8
 PGALLOC_DMA: Final = EVENT_ITEM["pgalloc_dma"]
 """The event of the zone with index 0; the other zones' follow in order of index."""
 PGFREE: Final = EVENT_ITEM["pgfree"]
@@ -230,17 +239,59 @@ class VmStat:
 
         return count
 
-    def node_counter(self, cpu: int, node: int) -> Callable[[int, int], None]:
-        """Return `mod_node_page_state` of a CPU and a node."""
-        words, stat = self.cpu_nodes[cpu][node], self.nodes[node]
+    def mod_node_page_state_each(
+        self, cpu: int, node: int, item: int, step: int, count: int
+    ) -> None:
+        """Add `step`, 1 or -1, to an item of a node `count` times, as for one page after another.
 
-        def count(item: int, delta: int) -> None:
+        What is folded on the way goes no further than the threshold each time.
+        """
+        words = self.cpu_nodes[cpu][node]
+        length = words[NODE_STAT_THRESHOLD] + 1
+        nr_folds, rest = divmod(step * words[item] + count, length)
+        if nr_folds > 0:
+            self.nodes[node][item] += step * nr_folds * length
+            words[item] = step * rest
+        else:
+            words[item] += step * count
+
+    def page_counter(
+        self, cpu: int, zone_view: "memoryview[int]", zone_node: Sequence[int]
+    ) -> Callable[[int, int, int], None]:
+        """Return what adds to an item of a page's node on a CPU (__mod_lruvec_page_state).
+
+        `zone_view` has by page 1 + the number of its zone, `zone_node` by zone its node.
+        """
+        nodes, cpu_nodes = self.nodes, self.cpu_nodes[cpu]
+        words, stat = cpu_nodes[0], nodes[0]
+
+        def count_of_one(_pfn: int, item: int, delta: int) -> None:
             value = words[item] + delta
             threshold = words[NODE_STAT_THRESHOLD]
             if not -threshold <= value <= threshold:
                 stat[item] += value
                 value = 0
             words[item] = value
+
+        def count(pfn: int, item: int, delta: int) -> None:
+            node = zone_node[zone_view[pfn] - 1]
+            words = cpu_nodes[node]
+            value = words[item] + delta
+            threshold = words[NODE_STAT_THRESHOLD]
+            if not -threshold <= value <= threshold:
+                nodes[node][item] += value
+                value = 0
+            words[item] = value
+
+        return count_of_one if self.nr_nodes == 1 else count
+
+    def zone_page_counter(
+        self, cpu: int, zone_view: "memoryview[int]"
+    ) -> Callable[[int, int, int], None]:
+        """Return what adds to an item of a page's zone on a CPU; `zone_view` as above."""
+
+        def count(pfn: int, item: int, delta: int) -> None:
+            self.mod_zone_page_state(cpu, zone_view[pfn] - 1, item, delta)
 
         return count
 
@@ -326,7 +377,9 @@ class VmStat:
             yield NODE_STAT_NAMES[item], printed_pages(item, pages)
         yield "nr_dirty_threshold", dirty_threshold
         yield "nr_dirty_background_threshold", dirty_background_threshold
-        yield from zip(VM_EVENT_NAMES, self.event_words.sum(axis=0).tolist(), strict=True)
+        events = self.event_words.sum(axis=0)
+        events[[PGPGIN, PGPGOUT]] //= _SECTORS_PER_KIB
+        yield from zip(VM_EVENT_NAMES, events.tolist(), strict=True)
         # Kept by Linux for old readers; it is always 0.
         yield "nr_unstable", 0
 

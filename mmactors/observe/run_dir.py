@@ -20,6 +20,7 @@ from attrs import define, field
 
 from mmactors.actors.program.proc_paths import ReadText
 from mmactors.errors import Place, Problem, UserError
+from mmactors.observe.proc.link import Link
 from mmactors.version import __version__
 
 Status = Literal["running", "complete", "interrupted", "failed"]
@@ -72,7 +73,11 @@ class RunDir:
         self._write_json(META, self._meta)
 
     def write(self, name: str, text: str) -> None:
-        """Write a file of the directory, folders included, whole or not at all."""
+        """Write a file of the directory, folders included, whole or not at all.
+
+        A `Link` becomes a symbolic link, which leads nowhere on the host: it is never followed.
+        Where the file system has none, or does not take its target, there is no such file.
+        """
         parts = PurePosixPath(name).parts
         assert parts, "a file of the run directory needs a name"
         assert ".." not in parts, f"{name} leaves the run directory"
@@ -80,8 +85,13 @@ class RunDir:
         place = self.path.joinpath(*parts)
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = place.with_name(place.name + ".partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(place)
+        if isinstance(text, Link):
+            with contextlib.suppress(OSError, ValueError):
+                partial.symlink_to(text)
+                partial.replace(place)
+        else:
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(place)
 
     def finish(
         self,

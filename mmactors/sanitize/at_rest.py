@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmactors.actors.state.kernel import Kernel
+from mmactors.arch.page import PG_DIRTY
 from mmactors.arch.pte import PTRS_PER_TABLE
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MmStruct
@@ -19,9 +20,14 @@ from mmactors.mm.area.vm_flags import VM_ACCOUNT
 from mmactors.mm.entries.tlb_state import LOADED_MM_SWITCHING
 from mmactors.mm.lru.move_folios import LISTS, NR_LRU_BASE, NR_ZONE_LRU_BASE
 from mmactors.mm.page_alloc.pcp import COUNT, NR_PCP_LISTS
+from mmactors.mm.page_cache.page_cache import PAGE_MAPPING_STORE
+from mmactors.mm.rmap.rmap import PAGE_MAPPING_ANON
 from mmactors.mm.vmstat import (
+    NODE_STAT_NAMES,
     NR_ANON_MAPPED,
+    NR_FILE_DIRTY,
     NR_FILE_MAPPED,
+    NR_FILE_PAGES,
     NR_FREE_PAGES,
     NR_MLOCK,
     NR_PAGETABLE,
@@ -214,6 +220,29 @@ def _mapping_differences(kernel: Kernel, mapped: Mapped) -> Iterable[Difference]
     yield "nr_anon_pages", everywhere, _node_sum(kernel, NR_ANON_MAPPED), nr_anon
     yield "nr_mapped", everywhere, _node_sum(kernel, NR_FILE_MAPPED), nr_file
     yield "nr_page_table_pages", everywhere, _node_sum(kernel, NR_PAGETABLE), nr_tables
+    yield from _node_differences(kernel)
+
+
+def _node_differences(kernel: Kernel) -> Iterable[Difference]:
+    """Return what counters of nodes say, and what the pages that lie there do."""
+    pages = kernel.pages
+    mapped = np.flatnonzero(pages.mapcount)
+    is_anon = (pages.mapping[mapped] & PAGE_MAPPING_ANON) != 0
+    stored = np.flatnonzero(pages.mapping == PAGE_MAPPING_STORE)
+    dirty = stored[(pages.flags[stored] & PG_DIRTY) != 0]
+    cached = [pfn for mapping in kernel.file_system.mappings() for pfn in mapping.pages.values()]
+    found = {
+        NR_ANON_MAPPED: mapped[is_anon],
+        NR_FILE_MAPPED: mapped[~is_anon],
+        NR_FILE_PAGES: np.array(cached, np.int64),
+        NR_FILE_DIRTY: dirty,
+    }
+    zone_node = np.array(kernel.zone_node)
+    for item, pfns in found.items():
+        nodes = zone_node[pages.zone[pfns] - 1]
+        for node, true in enumerate(np.bincount(nodes, minlength=kernel.vmstat.nr_nodes).tolist()):
+            counted = kernel.vmstat.node_page_state_snapshot(node, item)
+            yield NODE_STAT_NAMES[item], f"of node {node}", counted, true
 
 
 def _node_sum(kernel: Kernel, item: int) -> int:

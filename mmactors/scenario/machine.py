@@ -27,6 +27,7 @@ from mmactors.errors import Place, Problem, UserError
 from mmactors.mm.vmstat import NR_FREE_PAGES, PGFAULT
 from mmactors.observe.hardware_counters import hardware_counters, nr_accesses
 from mmactors.observe.inspection import Inspection, inspect_kernel
+from mmactors.observe.proc.of_memory import vmstat_lines
 from mmactors.observe.proc.of_process import process_texts
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.finding import Finding
@@ -182,7 +183,7 @@ class Machine:
     def counters(self) -> dict[str, int]:
         """Return every counter by name: /proc/vmstat's, the hardware's, the processes'."""
         kernel = self._wired.kernel
-        counters = dict(kernel.vmstat.vmstat())
+        counters = dict(vmstat_lines(kernel))
         counters |= hardware_counters(kernel.hardware)
         counters["tlb_shootdowns"] = sum(cpu.interrupts["TLB"] for cpu in kernel.cpus)
         counters["context_switches"] = sum(cpu.context_switches for cpu in kernel.cpus)

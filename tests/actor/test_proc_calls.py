@@ -160,7 +160,9 @@ def test_a_run_in_the_same_directory_leaves_no_old_texts(tmp_path):
     "call",
     [
         "put /proc/sys/vm/swappiness 10",
-        "get /proc/sys/vm/nr_hugepages",
+        "put /proc/sys/vm/nr_hugepages 1",
+        "get /proc/self/exe",
+        "get /proc/1/fd/3",
         "put /sys/kernel/mm/transparent_hugepage/enabled always",
     ],
 )

@@ -16,7 +16,7 @@ async def alloc_table(kernel: Kernel, cpu: Cpu, level: int) -> int | None:
         await kernel.engine.spend(kernel.costs.clear_page_ns)
         kernel.pages.flags_view[pfn] |= PG_TABLE
         if level <= PMD_LEVEL:
-            kernel.count_node(cpu, NR_PAGETABLE, 1)
+            kernel.count_page(cpu, pfn, NR_PAGETABLE, 1)
     return pfn
 
 
@@ -33,4 +33,4 @@ def page_table_dtor(kernel: Kernel, cpu: Cpu, pfn: int, level: int) -> None:
     """
     kernel.pages.flags_view[pfn] &= ~PG_TABLE
     if level <= PMD_LEVEL:
-        kernel.count_node(cpu, NR_PAGETABLE, -1)
+        kernel.count_page(cpu, pfn, NR_PAGETABLE, -1)

@@ -183,6 +183,7 @@ async def _zap_entries(
         space.mm,
         kernel.pages,
         leaves,
+        zone_node=lru.zone_node,
         room=gather.room,
         even_cows=even_cows,
         vm_flags=vma.vm_flags,
@@ -197,8 +198,10 @@ async def _zap_entries(
             kernel.checks.file_unmapped(space.mm, leaves.address, stop)
     if engine.guard.on:
         _check(engine.guard, leaves, done)
-    kernel.count_node(cpu, NR_ANON_MAPPED, -done.anon_unmapped)
-    kernel.count_node(cpu, NR_FILE_MAPPED, -done.file_unmapped)
+    for node, unmapped in enumerate(done.unmapped):
+        for item, nr_pages in zip((NR_ANON_MAPPED, NR_FILE_MAPPED), unmapped, strict=True):
+            if nr_pages:
+                kernel.vmstat.mod_node_page_state_each(cpu.index, node, item, -1, nr_pages)
     if done.nr_cleared:
         gather.flush_pte_range(
             leaves.address + (done.first - leaves.index) * PAGE_SIZE,

@@ -24,7 +24,8 @@ from mmactors.mm.page_cache.shmem import (
     shmem_inode_unacct_block,
     shmem_recalc_inode,
 )
-from mmactors.mm.vmstat import NR_FILE_PAGES, NR_SHMEM
+from mmactors.mm.vmstat import NR_FILE_PAGES, NR_SHMEM, PGPGIN, SECTORS_PER_PAGE
+from mmactors.units import PAGE_SIZE
 
 
 async def find_get_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> int | None:
@@ -124,7 +125,7 @@ async def _add_page(
     if engine.wants_step():
         touches = (inode.store_touch(index, Mode.READ), (page(pfn), Mode.WRITE))
         await engine.step(Label(f"fill page {pfn:#x}", touches))
-    _fill(kernel, inode, index, pfn)
+    _fill(kernel, cpu, inode, index, pfn)
     if engine.wants_step():
         touches = (inode.cache_touch(index, Mode.WRITE), (page(pfn), Mode.WRITE))
         await engine.step(Label(f"add page {pfn:#x}", touches))
@@ -134,7 +135,7 @@ async def _add_page(
     filemap_add_folio(kernel.shared_pages, inode.mapping, index, pfn)
     if is_marked:
         kernel.shared_pages.flags_view[pfn] |= PG_READAHEAD
-    count_cached(kernel, cpu, inode, 1)
+    count_cached(kernel, cpu, inode, pfn, 1)
     lru = kernel.lru[cpu.index]
     lru.add_page(pfn)
     if lru.released:
@@ -150,15 +151,18 @@ async def mark_page_accessed(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
         await free_released(kernel, cpu, lru)
 
 
-def count_cached(kernel: Kernel, cpu: Cpu, inode: Inode, nr_pages: int) -> None:
-    """Count pages that came into the page cache, or left it if negative."""
-    kernel.count_node(cpu, NR_FILE_PAGES, nr_pages)
+def count_cached(kernel: Kernel, cpu: Cpu, inode: Inode, pfn: int, delta: int) -> None:
+    """Count a page that came into the page cache (1), or left it (-1)."""
+    kernel.count_page(cpu, pfn, NR_FILE_PAGES, delta)
     if inode.mapping.is_shmem:
-        kernel.count_node(cpu, NR_SHMEM, nr_pages)
+        kernel.count_page(cpu, pfn, NR_SHMEM, delta)
 
 
-def _fill(kernel: Kernel, inode: Inode, index: int, pfn: int) -> None:
-    """Let a new page hold what the file has there."""
+def _fill(kernel: Kernel, cpu: Cpu, inode: Inode, index: int, pfn: int) -> None:
+    """Let a new page hold what the file has there: a hole is not read (submit_bio)."""
+    if index in inode.stored:
+        kernel.count_event(cpu, PGPGIN, SECTORS_PER_PAGE)
+        kernel.fault_context(cpu).task.ioac.read_bytes += PAGE_SIZE
     if kernel.checks is not None:
         kernel.checks.page_read(pfn, inode.mapping, index)
 

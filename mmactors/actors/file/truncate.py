@@ -19,6 +19,7 @@ from mmactors.arch.pte import PRESENT, SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
 from mmactors.label import PAGE_CACHE, PAGE_TABLES, PAGES, Label, Mode, page, page_cache
 from mmactors.mm.area.mapped_file import MappedFile, Mapping
+from mmactors.mm.fault.dirty import folio_cancel_dirty
 from mmactors.mm.page_cache.page_cache import filemap_remove_folio, indices_from, is_evictable
 from mmactors.mm.page_cache.shmem import shmem_recalc_inode, shmem_unacct_size
 from mmactors.mm.rmap.rmap import is_anon
@@ -252,5 +253,7 @@ def _removal(inode: Inode, index: int, pfn: int) -> Label:
 
 
 def _forget_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> None:
-    filemap_remove_folio(kernel.shared_pages, inode.mapping, index)
-    count_cached(kernel, cpu, inode, -1)
+    """Take a page out of the cache; what is dirty in it is given up."""
+    folio_cancel_dirty(kernel.fault_context(cpu), inode.mapping.pages[index])
+    pfn = filemap_remove_folio(kernel.shared_pages, inode.mapping, index)
+    count_cached(kernel, cpu, inode, pfn, -1)

@@ -19,7 +19,9 @@ from mmactors.arch.page import PG_DIRTY
 from mmactors.arch.pte import DIRTY, PRESENT, RW, pte_pfn
 from mmactors.engine.cpu import Cpu
 from mmactors.label import PAGE_TABLES, Label, Mode, data, i_size, page, page_cache, pte
-from mmactors.mm.page_cache.page_cache import folio_test_clear_dirty, indices_from
+from mmactors.mm.fault.dirty import folio_clear_dirty_for_io, folio_end_writeback
+from mmactors.mm.page_cache.page_cache import indices_from
+from mmactors.mm.vmstat import PGPGOUT, SECTORS_PER_PAGE
 from mmactors.units import PAGE_SIZE
 
 _READ_TABLES: Final = Label("walk tables", ((PAGE_TABLES, Mode.READ),))
@@ -62,7 +64,8 @@ async def _write_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int, pfn: i
     await page_mkclean(kernel, cpu, inode, index, pfn)
     if engine.wants_step():
         await engine.step(Label(f"clear dirty {pfn:#x}", ((page(pfn), Mode.WRITE),)))
-    if not folio_test_clear_dirty(kernel.shared_pages, pfn):
+    context = kernel.fault_context(cpu)
+    if not folio_clear_dirty_for_io(context, pfn):
         return
     if engine.wants_step():
         touches = ((data(pfn), Mode.READ), inode.store_touch(index, Mode.WRITE))
@@ -70,6 +73,8 @@ async def _write_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int, pfn: i
     if kernel.checks is not None:
         kernel.checks.page_written(pfn, inode.mapping, index)
     inode.stored.add(index)
+    kernel.count_event(cpu, PGPGOUT, SECTORS_PER_PAGE)
+    folio_end_writeback(context, pfn)
 
 
 async def page_mkclean(kernel: Kernel, cpu: Cpu, inode: Inode, index: int, pfn: int) -> None:

@@ -21,10 +21,10 @@ from mmactors.actors.program.thread import UserThread
 from mmactors.actors.program.uaccess import copy_from_user_atomic, fault_in_readable
 from mmactors.actors.state.inode import Inode
 from mmactors.actors.state.kernel import Kernel
-from mmactors.arch.page import PG_DIRTY
 from mmactors.engine.cpu import Cpu
 from mmactors.label import Label, Mode, data, i_size, page
 from mmactors.mm.area.mapped_file import FMODE_READ, FMODE_WRITE, MappedFile
+from mmactors.mm.fault.dirty import folio_mark_dirty
 from mmactors.units import PAGE_SHIFT
 from mmactors.workload.operation import all as op
 from mmactors.workload.touch import block_offsets
@@ -112,9 +112,11 @@ class FileCalls:
         Who goes on in a page does not use it anew: in the one that the open file was last read in,
         or, of shared memory, in any but from its beginning.
         """
+        ioac = thread.task.ioac
         nr_bytes = 0
         for offset in block_offsets(call).tolist():
             end = min(offset + call.block_bytes, call.offset + call.length)
+            ioac.syscr += 1
             if self.kernel.engine.wants_step():
                 await self.kernel.engine.step(inode.size_label("read i_size", Mode.READ))
             nr_asked = -(-end >> PAGE_SHIFT)
@@ -133,6 +135,7 @@ class FileCalls:
             if end <= offset:
                 break
             nr_bytes += end - offset
+            ioac.rchar += end - offset
         return nr_bytes
 
     async def _read_page(
@@ -189,14 +192,17 @@ class FileCalls:
             if bound is None:
                 return -errno.EINVAL
             source = bound[0]
+        ioac = thread.task.ioac
         nr_bytes = 0
         for offset in block_offsets(call).tolist():
             end = min(offset + call.block_bytes, call.offset + call.length)
+            ioac.syscw += 1
             async with inode.i_rwsem.write():
                 error = await self._perform_write(thread, inode, offset, end, source)
             if error:
                 return nr_bytes or error
             nr_bytes += end - offset
+            ioac.wchar += end - offset
         return nr_bytes
 
     async def _perform_write(
@@ -215,7 +221,7 @@ class FileCalls:
             if inode.mapping.is_shmem:
                 await mark_page_accessed(self.kernel, thread.cpu, pfn)  # SGP_WRITE
             if is_copied:
-                await self._write_end(inode, pfn, page_end)
+                await self._write_end(thread, inode, pfn, page_end)
             await self.kernel.page_locks.unlock(pfn)
             await put_and_free_page(self.kernel, thread.cpu, pfn)
             if is_copied:
@@ -224,7 +230,7 @@ class FileCalls:
                 offset = page_end
         return 0
 
-    async def _write_end(self, inode: Inode, pfn: int, end: int) -> None:
+    async def _write_end(self, thread: UserThread, inode: Inode, pfn: int, end: int) -> None:
         """Let a locked page hold what was written, up to byte `end` of the file."""
         kernel = self.kernel
         if kernel.engine.wants_step():
@@ -237,6 +243,6 @@ class FileCalls:
         if kernel.checks is not None:
             index = (end - 1) >> PAGE_SHIFT
             kernel.checks.file_access(inode.mapping, index, pfn, is_write=True)
-        kernel.shared_pages.flags_view[pfn] |= PG_DIRTY
+        folio_mark_dirty(kernel.fault_context(thread.cpu), pfn)
         inode.mapping.size_bytes = max(inode.mapping.size_bytes, end)
         await kernel.engine.spend(kernel.costs.copy_user_page_ns)

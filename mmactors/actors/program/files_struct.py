@@ -2,16 +2,22 @@
 
 And what the devices among them hold of its pages, until they are closed (mm/gup.c).
 
-A program knows its files by names; a file whose name was given to another stays open until the
-process ends. Left out: descriptors, offsets, FD_CLOEXEC.
+A program knows its files by names, the kernel by descriptors: the lowest number that is free. A
+file whose name was given to another stays open until the process ends. Left out: offsets,
+FD_CLOEXEC, RLIMIT_NOFILE, and the three standard streams, for which the first numbers are kept.
 
 Invariant: each file here is one user of its inode.
 """
+
+from itertools import count
+from typing import Final
 
 from attrs import define, field, frozen
 
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.mm.area.mapped_file import MappedFile
+
+FIRST_FD: Final = 3
 
 
 @frozen
@@ -25,40 +31,45 @@ class Pinned:
 
 @define(eq=False)
 class FilesStruct:
-    """Open files, by their names in the program."""
+    """Open files, by their descriptors."""
 
-    _named: dict[str, MappedFile] = field(factory=dict)
-    _unnamed: list[MappedFile] = field(factory=list)
+    _files: dict[int, MappedFile] = field(factory=dict)
+    _names: dict[str, int] = field(factory=dict)
+    """By name in the program: the descriptor."""
 
     def get(self, name: str) -> MappedFile | None:
         """Return an open file; None: nothing is open under that name."""
-        return self._named.get(name)
+        fd = self._names.get(name)
+        return None if fd is None else self._files[fd]
 
     def items(self) -> list[tuple[str, MappedFile]]:
         """Return the names, and the files that they stand for."""
-        return list(self._named.items())
+        return [(name, self._files[fd]) for name, fd in self._names.items()]
+
+    def descriptors(self) -> list[tuple[int, MappedFile]]:
+        """Return all open files with their descriptors, rising."""
+        return sorted(self._files.items(), key=lambda item: item[0])
 
     def install(self, name: str, file: MappedFile) -> None:
-        """Let `name` be `file`, one user of which is handed over."""
-        before = self._named.get(name)
-        if before is not None:
-            self._unnamed.append(before)
-        self._named[name] = file
+        """Let `name` be `file`, one user of which is handed over (alloc_fd, fd_install)."""
+        fd = next(number for number in count(FIRST_FD) if number not in self._files)
+        self._files[fd] = file
+        self._names[name] = fd
 
     def remove(self, name: str) -> MappedFile:
         """Take out a file, whose user is the caller's to drop."""
-        return self._named.pop(name)
+        return self._files.pop(self._names.pop(name))
 
     def remove_all(self) -> list[MappedFile]:
-        """Take out all files, in the order in which they were opened."""
-        files = [*self._unnamed, *self._named.values()]
-        self._named.clear()
-        self._unnamed.clear()
+        """Take out all files, by descriptor (close_files)."""
+        files = [file for _, file in self.descriptors()]
+        self._files.clear()
+        self._names.clear()
         return files
 
     def dup(self) -> "FilesStruct":
         """Return the same open files for a child (dup_fd): each closes its own."""
-        files = FilesStruct(dict(self._named), list(self._unnamed))
-        for file in (*files._named.values(), *files._unnamed):
+        files = FilesStruct(dict(self._files), dict(self._names))
+        for file in files._files.values():
             file.mapping.nr_users += 1
         return files

@@ -51,6 +51,7 @@ async def fork(thread: UserThread, name: str) -> int:
         return error
     child = process.new_child(files)
     child.adopt(space)
+    child.started_ns = cpu.clock.now
     child.leader = UserThread(
         process=child,
         interpreter=thread.interpreter,

@@ -16,9 +16,9 @@ from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
-from mmactors.arch.page import PG_DIRTY
 from mmactors.engine.cpu import Cpu
 from mmactors.label import Label, Mode, data, mm_flags, page
+from mmactors.mm.fault.dirty import folio_mark_dirty
 from mmactors.mm.fault.gup import (
     FOLL_FORCE,
     FOLL_GET,
@@ -116,7 +116,7 @@ async def access_remote_page(
     if pfn is None:
         return int(error)
     await transfer(kernel, Pinned(space, address, pfn), is_write=True)
-    await _set_page_dirty_lock(kernel, pfn)
+    await _set_page_dirty_lock(kernel, cpu, pfn)
     await put_and_free_page(kernel, cpu, pfn)
     return 0
 
@@ -184,16 +184,16 @@ async def unpin_user_page(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
 
 async def unpin_user_page_dirty(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
     """Give a pin back and note that the device wrote (unpin_user_pages_dirty_lock)."""
-    await _set_page_dirty_lock(kernel, pfn)
+    await _set_page_dirty_lock(kernel, cpu, pfn)
     await unpin_user_page(kernel, cpu, pfn)
 
 
-async def _set_page_dirty_lock(kernel: Kernel, pfn: int) -> None:
+async def _set_page_dirty_lock(kernel: Kernel, cpu: Cpu, pfn: int) -> None:
     """Note under its lock that a page was written past all entries (set_page_dirty_lock)."""
     await kernel.page_locks.lock(pfn)
     if kernel.engine.wants_step():
         await kernel.engine.step(Label(f"set dirty {pfn:#x}", ((page(pfn), Mode.WRITE),)))
-    kernel.shared_pages.flags_view[pfn] |= PG_DIRTY
+    folio_mark_dirty(kernel.fault_context(cpu), pfn)
     if kernel.checks is not None:
         kernel.checks.page_dirtied(pfn)
     await kernel.page_locks.unlock(pfn)

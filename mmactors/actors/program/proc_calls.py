@@ -34,7 +34,6 @@ from mmactors.label import (
 from mmactors.mm.syscall.sysctl import (
     VM_SETTINGS,
     VmSysctls,
-    get_vm_sysctl,
     parse_number,
     set_vm_sysctl,
 )
@@ -42,6 +41,7 @@ from mmactors.mm.vmstat import EVENT_ITEM
 from mmactors.workload.operation import all as op
 
 _DROP_CACHES: Final = "drop_caches"
+_COMPACT_MEMORY: Final = "compact_memory"
 _STAT_REFRESH: Final = "stat_refresh"
 _OOM_SCORE_ADJ: Final = "/oom_score_adj"
 _OOM_SCORE_ADJ_MAX: Final = 1000
@@ -121,14 +121,12 @@ class ProcCalls:
 
     def _text_of(self, process: Process, path: str) -> str | int:
         name = path.removeprefix(SYSCTL)
-        if name == path:
-            text = NO_HUGE_PAGES.get(path) or self.reader.read(process, path)
-            return -errno.ENOENT if text is None else text
-        if name in VM_SETTINGS:
-            return f"{get_vm_sysctl(self._sysctls(), name)}\n"
-        if name == _DROP_CACHES:
+        if name != path and name == _STAT_REFRESH:
+            return ""
+        if name != path and name in (_DROP_CACHES, _COMPACT_MEMORY):
             return -errno.EACCES
-        return "" if name == _STAT_REFRESH else -errno.ENOENT
+        text = NO_HUGE_PAGES.get(path) or self.reader.read(process, path)
+        return -errno.ENOENT if text is None else text
 
     def _reading(self, path: str) -> Label:
         """Return the label of a step that may look at all that files of /proc are made of."""

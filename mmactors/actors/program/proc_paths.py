@@ -1,5 +1,6 @@
 """Files of /proc and /sys that programs may name, and what was read of them."""
 
+import re
 from typing import Final
 
 from attrs import frozen
@@ -13,19 +14,21 @@ NO_HUGE_PAGES: Final = {
     f"{_HUGE_PAGES}shmem_enabled": "always within_size advise [never] deny force\n",
 }
 
-_NOT_OBEYED: Final = """
+_VM_FILES: Final = """
     compact_memory compact_unevictable_allowed compaction_proactiveness dirty_background_bytes
     dirty_background_ratio dirty_bytes dirty_expire_centisecs dirty_ratio dirty_writeback_centisecs
     dirtytime_expire_seconds extfrag_threshold hugetlb_optimize_vmemmap hugetlb_shm_group
     laptop_mode legacy_va_layout lowmem_reserve_ratio memory_failure_early_kill
-    memory_failure_recovery min_free_kbytes min_slab_ratio min_unmapped_ratio nr_hugepages
-    nr_hugepages_mempolicy nr_overcommit_hugepages numa_stat numa_zonelist_order oom_dump_tasks
-    oom_kill_allocating_task page-cluster page_lock_unfairness panic_on_oom
-    percpu_pagelist_high_fraction stat_interval swappiness unprivileged_userfaultfd
+    memory_failure_recovery min_free_kbytes min_slab_ratio min_unmapped_ratio mmap_rnd_bits
+    mmap_rnd_compat_bits nr_hugepages nr_hugepages_mempolicy nr_overcommit_hugepages numa_stat
+    numa_zonelist_order oom_dump_tasks oom_kill_allocating_task page-cluster page_lock_unfairness
+    panic_on_oom percpu_pagelist_high_fraction stat_interval swappiness unprivileged_userfaultfd
     vfs_cache_pressure watermark_boost_factor watermark_scale_factor zone_reclaim_mode
 """
-NOT_OBEYED: Final = frozenset(SYSCTL + name for name in _NOT_OBEYED.split())
-"""Files of 6.1 that nothing here obeys: to answer ENOENT would be untrue."""
+NOT_OBEYED: Final = frozenset(SYSCTL + name for name in _VM_FILES.split())
+"""Files of 6.1 that nothing here obeys: to take a value would be untrue."""
+_LINKS: Final = re.compile(r"/proc/[^/]+/(?:exe|cwd|root|fd/.*)|/proc/(?:self|thread-self)")
+"""What leads to programs, folders and open files."""
 
 
 @frozen(kw_only=True)
@@ -46,8 +49,10 @@ class ReadText:
 def why_not_simulated(operation: op.Operation) -> str | None:
     """Return why a file that an operation reads or writes would be answered for untruly."""
     match operation:
-        case op.Get(path=path) | op.Put(path=path) if path in NOT_OBEYED:
+        case op.Put(path=path) if path in NOT_OBEYED:
             return f"{path} is not simulated yet: nothing would obey it"
+        case op.Get(path=path) | op.Put(path=path) if _LINKS.fullmatch(path):
+            return f"{path} is not simulated yet: what a link leads to is not read"
         case op.Put(path=path, value=value) if path in NO_HUGE_PAGES:
             if value.strip() in ("always", "madvise", "within_size", "advise", "force"):
                 return f"{value.strip()!r} for {path} is not simulated yet: there are no huge pages"

@@ -56,6 +56,7 @@ class Thread(Protocol):
     name: str
     comm: str
     tid: int
+    started_ns: int
     cpu: Cpu
     actor: Actor
     task: Task
@@ -141,6 +142,11 @@ class ProcessTable:
         self._last_pid += 1
         return self._last_pid
 
+    @property
+    def last_pid(self) -> int:
+        """The number of the process or thread that began last."""
+        return self._last_pid
+
 
 @define(eq=False, kw_only=True)
 class Process:
@@ -171,7 +177,8 @@ class Process:
     """By their names in the program; the leader is FIRST_PROCESS."""
     gone: WaitQueue = field(init=False)
     """Where others sleep until the address space has been given back."""
-    nr_live_threads: int = field(default=0, init=False)
+    live_threads: list[Thread] = field(factory=list, init=False)
+    """Those that have begun and not ended, in the order in which they began."""
     nr_mm_users: int = field(default=0, init=False)
     """Threads that have not let go of the address space."""
     tasks: list[Task] = field(factory=list, init=False)
@@ -296,6 +303,11 @@ class Process:
         parent.cuser_ns += self.user_ns + self.cuser_ns
 
     @property
+    def nr_live_threads(self) -> int:
+        """How many threads have begun and not ended."""
+        return len(self.live_threads)
+
+    @property
     def min_flt(self) -> int:
         """Faults without waiting for a disk, of all threads."""
         return sum(task.min_flt for task in self.tasks)
@@ -315,10 +327,10 @@ class Process:
             task.rss.fold(task.mm)
         if self.outlives_threads:
             return
-        self.nr_live_threads -= 1
+        self.live_threads.remove(thread)
         space = self.space
         if space is not None:
-            if not self.nr_live_threads:
+            if not self.live_threads:
                 async with space.mmap_lock.read():
                     pass  # acct_collect adds up how large the areas are.
             async with space.mmap_lock.read():

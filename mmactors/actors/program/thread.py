@@ -71,6 +71,7 @@ class UserThread:
     actor: Actor = field(init=False)
     comm: str = field(init=False)
     """The process and its own name; no other thread of the machine ever had it."""
+    started_ns: int = field(init=False)
     inbox: deque[Operation] = field(factory=deque, init=False)
     work: WaitQueue = field(init=False)
     """Where it sleeps when its inbox is empty."""
@@ -108,8 +109,9 @@ class UserThread:
         self.comm = f"{process.comm}/{process.family.enter(name, self)}"
         if self.is_leader:
             self.comm = process.comm
+        self.started_ns = at_ns
         process.tasks.append(self.task)
-        process.nr_live_threads += 1
+        process.live_threads.append(self)
         process.nr_mm_users += 1
         if process.space is not None:
             self.task.enter_mm(process.space.mm)

@@ -24,7 +24,8 @@ I_MMAP_RWSEM_CLASS: Final = "&mapping->i_mmap_rwsem"
 STORE_ROOT: Final = "/mnt/"
 """Where a file system on disk is mounted, as in the recordings' guest; all else is tmpfs."""
 _TMPFS_DEV: Final = (0, 22)
-_DISK_DEV: Final = (254, 0)
+DISK_DEV: Final = (254, 0)
+DISK_NAME: Final = "vda"
 _FIRST_INODE: Final = 12
 """ext4 keeps the first eleven for itself."""
 
@@ -149,7 +150,7 @@ class FileSystem:
             ino = self._next_ino
         self._next_ino = max(self._next_ino, ino + 1)
         mapping = Mapping(
-            dev=_DISK_DEV if on_disk else _TMPFS_DEV,
+            dev=DISK_DEV if on_disk else _TMPFS_DEV,
             inode=ino,
             size_bytes=0,
             is_shmem=not on_disk,

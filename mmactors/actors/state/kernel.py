@@ -88,6 +88,8 @@ class Kernel:
     locks: LockStatistics
     cpu_node: tuple[int, ...]
     """By CPU: its node."""
+    zone_node: tuple[int, ...] = field(init=False)
+    """By the allocator's zone number: its node."""
     checks: Checks | None = None
     """Who is told at what moments a law could be broken; None: nobody."""
     zone_mailboxes: list[Mailbox[Any]] = field(factory=list)
@@ -128,6 +130,9 @@ class Kernel:
     """By the pid of the program that told a module to allocate them, and their names."""
     _last_ctx_id: int = INIT_MM_CTX_ID
 
+    def __attrs_post_init__(self) -> None:
+        self.zone_node = tuple(zone.node for zone in self.allocator.zones)
+
     def new_ctx_id(self) -> int:
         """Return an id that no address space of this run had (init_new_context)."""
         self._last_ctx_id += 1
@@ -156,12 +161,14 @@ class Kernel:
 
     def new_fault_context(self, cpu: Cpu, task: Task) -> FaultContext:
         """Return what faults of `task` work with while it runs on `cpu`."""
-        index, node = cpu.index, self.cpu_node[cpu.index]
+        index = cpu.index
+        zone_view = self.pages.zone_view
         return FaultContext(
             pages=self.shared_pages,
             zero_pfn=self.zero_pfn,
             count_event=self.vmstat.event_counter(index),
-            count_node=self.vmstat.node_counter(index, node),
+            count_page=self.vmstat.page_counter(index, zone_view, self.zone_node),
+            count_page_in_zone=self.vmstat.zone_page_counter(index, zone_view),
             is_page_locked=self.is_page_locked,
             checks=self.checks,
             lru=self.lru[index],
@@ -176,6 +183,7 @@ class Kernel:
         """Count an event on `cpu`."""
         self.vmstat.events[cpu.index][item] += delta
 
-    def count_node(self, cpu: Cpu, item: int, delta: int) -> None:
-        """Add to an item of the node that `cpu` belongs to."""
-        self.vmstat.mod_node_page_state(cpu.index, self.cpu_node[cpu.index], item, delta)
+    def count_page(self, cpu: Cpu, pfn: int, item: int, delta: int) -> None:
+        """Add to an item of the node of a page, on `cpu`."""
+        node = self.zone_node[self.pages.zone_view[pfn] - 1]
+        self.vmstat.mod_node_page_state(cpu.index, node, item, delta)

@@ -1,7 +1,8 @@
 """Resource limits on address spaces (include/linux/sched/signal.h and mm/mmap.c, Linux 6.1).
 
-Left out: the hard limits, which only bound what an unprivileged process may set, and with them
-Valgrind's exception for RLIMIT_DATA 0.
+The hard limits only bound what an unprivileged process may set: of them there is that of the stack,
+the one which is not the soft one's equal from the beginning. Left out: Valgrind's exception for
+RLIMIT_DATA 0.
 """
 
 import errno
@@ -24,6 +25,8 @@ class Rlimits:
     """RLIMIT_DATA: data_vm, and the heap together with the data segment."""
     stack: int = 8 * MIB
     """RLIMIT_STACK: one growing area."""
+    stack_max: int = RLIM_INFINITY
+    """Its hard limit."""
     memlock: int = 8 * MIB
     """RLIMIT_MEMLOCK: locked_vm of a process without CAP_IPC_LOCK."""
 
@@ -32,9 +35,15 @@ _FIELDS: Final = {"AS": "address_space", "DATA": "data", "STACK": "stack", "MEML
 
 
 def with_rlimit(limits: Rlimits, name: str, value: int) -> Rlimits | None:
-    """Return `limits` with RLIMIT_`name` set to bytes; None: it limits nothing that is modelled."""
+    """Return `limits` with RLIMIT_`name` set to bytes; None: it limits nothing that is modelled.
+
+    Soft and hard limit are set together.
+    """
     field = _FIELDS.get(name)
-    return None if field is None else evolve(limits, **{field: value})
+    if field is None:
+        return None
+    hard = {"stack_max": value} if field == "stack" else {}
+    return evolve(limits, **{field: value}, **hard)
 
 
 def check_data_rlimit(limit: int, *, heap_bytes: int, data_bytes: int) -> int:

@@ -7,6 +7,24 @@ from mmactors.mm.area.vmacache import VmaCache, new_vmacache
 from mmactors.mm.vmstat import TaskRssStat
 
 
+@define(eq=False, kw_only=True)
+class TaskIoAccounting:
+    """What a thread read and wrote of files (struct task_io_accounting)."""
+
+    rchar: int = 0
+    wchar: int = 0
+    """Bytes of system calls, wherever they came from."""
+    syscr: int = 0
+    syscw: int = 0
+    """System calls."""
+    read_bytes: int = 0
+    """Read from disk."""
+    write_bytes: int = 0
+    """Made dirty, so that they will be written to disk."""
+    cancelled_write_bytes: int = 0
+    """Of what was dirty that which was dropped unwritten."""
+
+
 @define(eq=False)
 class Task:
     """One thread, as mm/ sees it."""
@@ -18,6 +36,7 @@ class Task:
     """Faults that were made good, without and with waiting for a disk (getrusage)."""
     rss: TaskRssStat = field(factory=TaskRssStat)
     """Resident pages it has counted and not yet told its address space."""
+    ioac: TaskIoAccounting = field(factory=TaskIoAccounting)
     vmacache: VmaCache | None = None
     """The areas it found last; None: the kernel has no such caches."""
 

@@ -251,6 +251,17 @@ class EarlyBoot:
         return at
 
 
+def percpu_pages(cpu_node: tuple[int, ...]) -> int:
+    """Return the pages of the first chunk of per-CPU areas, by CPU its node given.
+
+    Units without a CPU count like others (pcpu_setup_first_chunk).
+    """
+    by_node = [cpu_node.count(node) for node in dict.fromkeys(cpu_node)]
+    units_per_alloc = _units_per_alloc(by_node, nr_cpus=len(cpu_node))
+    nr_units = sum(-(-cpus // units_per_alloc) * units_per_alloc for cpus in by_node)
+    return nr_units * (_PCPU_UNIT_BYTES >> PAGE_SHIFT)
+
+
 def memmap_pages(*, spanned: int, present: int) -> int:
     """Return the pages of struct page the kernel counts for a zone (calc_memmap_size)."""
     pages = present if spanned > present + (present >> 4) else spanned

@@ -229,7 +229,7 @@ def _copy_present_page(
 ) -> int:
     """Make a copy of a page the child's own; return its entry."""
     page_add_new_anon_rmap(context.pages, pfn, vma, address)
-    context.count_node(NR_ANON_MAPPED, 1)
+    context.count_page(pfn, NR_ANON_MAPPED, 1)
     if context.lru is not None:
         context.lru.add_page(pfn, vma.vm_flags)
     child.add_mm_counter(MM_ANONPAGES, 1)

@@ -43,16 +43,14 @@ Columns = NDArray[np.int32]
 
 _PTE_PRESENT: Final = PRESENT | PROTNONE
 
-_ANON_UNMAPPED: Final = NR_MM_COUNTERS
-_FILE_UNMAPPED: Final = NR_MM_COUNTERS + 1
-_CLEARED: Final = NR_MM_COUNTERS + 2
-_FIRST: Final = NR_MM_COUNTERS + 3
-_LAST: Final = NR_MM_COUNTERS + 4
-_TAKEN: Final = NR_MM_COUNTERS + 5
-_DIRTY: Final = NR_MM_COUNTERS + 6
-_STOPPED: Final = NR_MM_COUNTERS + 7
-_YOUNG: Final = NR_MM_COUNTERS + 8
-_NR_WORDS: Final = NR_MM_COUNTERS + 9
+_CLEARED: Final = NR_MM_COUNTERS
+_FIRST: Final = NR_MM_COUNTERS + 1
+_LAST: Final = NR_MM_COUNTERS + 2
+_TAKEN: Final = NR_MM_COUNTERS + 3
+_DIRTY: Final = NR_MM_COUNTERS + 4
+_STOPPED: Final = NR_MM_COUNTERS + 5
+_YOUNG: Final = NR_MM_COUNTERS + 6
+_NR_WORDS: Final = NR_MM_COUNTERS + 7
 """Words of what `zap_entries` reports; the first ones are pages by rss counter."""
 
 
@@ -67,9 +65,9 @@ class Zapped:
     first: int
     last: int
     """Word indices of the first and the last entry that was present."""
-    anon_unmapped: int
-    file_unmapped: int
-    """Pages that nobody maps any more (NR_ANON_MAPPED, NR_FILE_MAPPED)."""
+    unmapped: tuple[tuple[int, int], ...]
+    """By node: anonymous pages and pages of files that nobody maps any more (NR_ANON_MAPPED,
+    NR_FILE_MAPPED)."""
     was_dirty: bool
     """A page of a file could be written: no CPU may do so once the table's lock is released."""
     stopped: int
@@ -81,6 +79,7 @@ def zap_pte_range(
     pages: PageColumns,
     leaves: LeafRange,
     *,
+    zone_node: Words,
     room: int | None = None,
     even_cows: bool = True,
     vm_flags: int = 0,
@@ -88,7 +87,8 @@ def zap_pte_range(
 ) -> Zapped:
     """Clear present entries and count their pages out of rss; stop after `room` pages.
 
-    `even_cows` False: anonymous pages stay (should_zap_page). `vm_flags`: the area's. `lru`: where
+    `zone_node`: by zone number its node. `even_cows` False: anonymous pages stay (should_zap_page).
+    `vm_flags`: the area's. `lru`: where
     pages that are used or unlocked wait; None: nowhere.
     """
     if room is None:
@@ -96,6 +96,7 @@ def zap_pte_range(
     taken = np.empty(min(room, leaves.count), np.int64)
     is_young = np.zeros(len(taken), np.int64)
     report = np.zeros(_NR_WORDS, np.int64)
+    unmapped = np.zeros((int(zone_node.max()) + 1, 2), np.int64)
     zap_entries(
         mm.page_table.memory.words,
         leaves.index,
@@ -104,8 +105,11 @@ def zap_pte_range(
         pages.mapping,
         pages.mapcount,
         even_cows,
+        pages.zone,
+        zone_node,
         taken,
         is_young,
+        unmapped,
         report,
     )
     words = report.tolist()
@@ -119,8 +123,7 @@ def zap_pte_range(
         nr_cleared=words[_CLEARED],
         first=words[_FIRST],
         last=words[_LAST],
-        anon_unmapped=words[_ANON_UNMAPPED],
-        file_unmapped=words[_FILE_UNMAPPED],
+        unmapped=tuple((anon, of_file) for anon, of_file in unmapped.tolist()),
         was_dirty=words[_DIRTY] != 0,
         stopped=words[_STOPPED],
     )
@@ -152,13 +155,17 @@ def zap_entries(
     mapping: Words,
     mapcount: Columns,
     even_cows: bool,  # noqa: FBT001  compiled functions take no keywords
+    zone: NDArray[np.int16],
+    zone_node: Words,
     taken: Words,
     is_young: Words,
+    unmapped: Words,
     report: Words,
 ) -> None:
     """Clear present entries until `taken` is full of their pages; leave counts in `report`.
 
-    `is_young`: which of them were pages of files that were accessed through the entry.
+    `unmapped`: by node, pages that nobody maps any more, anonymous ones and others. `is_young`:
+    which of them were pages of files that were accessed through the entry.
     """
     nr_taken = 0
     index = first
@@ -195,10 +202,10 @@ def zap_entries(
         taken[nr_taken] = pfn
         nr_taken += 1
         mapcount[pfn] -= 1
-        is_unmapped = mapcount[pfn] == 0
+        if mapcount[pfn] == 0:
+            unmapped[zone_node[zone[pfn] - 1], 0 if is_anon else 1] += 1
         if is_anon:
             report[MM_ANONPAGES] += 1
-            report[_ANON_UNMAPPED] += is_unmapped
             continue
         if entry & DIRTY:
             flags[pfn] |= PG_DIRTY
@@ -207,7 +214,6 @@ def zap_entries(
             is_young[nr_taken - 1] = 1
             report[_YOUNG] += 1
         report[MM_SHMEMPAGES if flags[pfn] & PG_SWAPBACKED else MM_FILEPAGES] += 1
-        report[_FILE_UNMAPPED] += is_unmapped
     report[_TAKEN] = nr_taken
     report[_STOPPED] = index
 

@@ -12,8 +12,12 @@ from mmactors.mm.lru.folio_batch import FolioBatches
 from mmactors.units import KIB
 
 
-def _not_counted(item: int, delta: int = 1) -> None:
+def _no_event(_item: int) -> None:
     """Count nothing: nobody reads the machine's counters."""
+
+
+def _no_page(_pfn: int, _item: int, _delta: int) -> None:
+    """Count nothing, for the same reason."""
 
 
 def _never_locked(_pfn: int) -> bool:
@@ -29,10 +33,12 @@ class FaultContext:
     zero_pfn: int
     """The page of zeros that reads of untouched memory see."""
     fault_around_bytes: int = 64 * KIB
-    count_event: Callable[[int], None] = _not_counted
+    count_event: Callable[[int], None] = _no_event
     """Called with an event of /proc/vmstat."""
-    count_node: Callable[[int, int], None] = _not_counted
-    """Called with an item of the node and what it changes by."""
+    count_page: Callable[[int, int, int], None] = _no_page
+    """Called with a page, an item of its node and what that changes by."""
+    count_page_in_zone: Callable[[int, int, int], None] = _no_page
+    """Called with a page, an item of its zone and what that changes by."""
     is_page_locked: Callable[[int], bool] = _never_locked
     """Called with a page of a file."""
     checks: Checks | None = None

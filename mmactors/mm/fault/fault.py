@@ -142,7 +142,7 @@ def map_anonymous_page(
     if view[index]:
         return False
     page_add_new_anon_rmap(context.pages, pfn, vma, address)
-    context.count_node(NR_ANON_MAPPED, 1)
+    context.count_page(pfn, NR_ANON_MAPPED, 1)
     context.add_mm_counter_fast(mm, MM_ANONPAGES, 1)
     if context.lru is not None:
         context.lru.add_page(pfn, vma.vm_flags)

@@ -10,7 +10,7 @@ second time.
 from collections.abc import Generator
 from typing import Final
 
-from mmactors.arch.page import PG_DIRTY, PG_READAHEAD, PG_SWAPBACKED, PG_UPTODATE
+from mmactors.arch.page import PG_READAHEAD, PG_SWAPBACKED, PG_UPTODATE
 from mmactors.arch.pte import DIRTY, RW, SPECIAL, make_pte, pte_pfn
 from mmactors.label import (
     FILE_RA,
@@ -31,6 +31,7 @@ from mmactors.mm.area.page_prot import vma_page_prot
 from mmactors.mm.area.vm_flags import VM_PFNMAP, VM_RAND_READ, VM_SHARED, VM_WRITE
 from mmactors.mm.area.vma import Vma, linear_page_index
 from mmactors.mm.fault.context import FaultContext
+from mmactors.mm.fault.dirty import folio_mark_dirty
 from mmactors.mm.fault.fault import (
     FAULT_FLAG_TRIED,
     READ_UNLOCKED,
@@ -112,7 +113,7 @@ def _do_read_or_shared_fault(
         yield Label("map a page of a file", touches)
     if is_none(mm.page_table.memory.view[index]):
         if is_write:
-            context.pages.flags_view[pfn] |= PG_DIRTY
+            folio_mark_dirty(context, pfn)
         _set_pte(context, mm, vma, index, pfn, entry)
         context.kind, context.pfn = "shared" if is_write else "file", pfn
     yield UNLOCK_PTES
@@ -143,7 +144,7 @@ def _do_cow_fault(context: FaultContext, mm: MmStruct, vma: Vma, vmf: VmFault) -
     is_ours = is_none(view[index])
     if is_ours:
         page_add_new_anon_rmap(context.pages, pfn, vma, vmf.address)
-        context.count_node(NR_ANON_MAPPED, 1)
+        context.count_page(pfn, NR_ANON_MAPPED, 1)
         context.add_mm_counter_fast(mm, MM_ANONPAGES, 1)
         if context.lru is not None:
             context.lru.add_page(pfn, vma.vm_flags)
@@ -259,7 +260,7 @@ def _set_pte(
     context: FaultContext, mm: MmStruct, vma: Vma, index: int, pfn: int, entry: int
 ) -> None:
     if page_add_file_rmap(context.pages, pfn):
-        context.count_node(NR_FILE_MAPPED, 1)
+        context.count_page(pfn, NR_FILE_MAPPED, 1)
     if context.lru is not None and is_lockable(vma.vm_flags):
         context.lru.mlock_page(pfn)
     context.add_mm_counter_fast(mm, mm_counter(context.pages, pfn), 1)
@@ -414,7 +415,7 @@ def shmem_add_to_page_cache(context: FaultContext, file: MappedFile, index: int,
     file.mapping.pages[index] = pfn
     if context.checks is not None:
         context.checks.page_read(pfn, file.mapping, index)
-    context.count_node(NR_FILE_PAGES, 1)
-    context.count_node(NR_SHMEM, 1)
+    context.count_page(pfn, NR_FILE_PAGES, 1)
+    context.count_page(pfn, NR_SHMEM, 1)
     if context.lru is not None:
         context.lru.add_page(pfn, 0)

@@ -13,13 +13,14 @@ import errno
 from collections.abc import Generator
 from typing import Final
 
-from mmactors.arch.page import PG_DIRTY, PageColumns
+from mmactors.arch.page import PageColumns
 from mmactors.arch.pte import DIRTY, PRESENT, RW, SPECIAL, pte_pfn
 from mmactors.label import Label, Mode, areas, page, pte
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vm_flags import VM_MAYSHARE, VM_MAYWRITE, VM_SHARED, VM_WRITE
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.fault.context import FaultContext
+from mmactors.mm.fault.dirty import folio_mark_dirty
 from mmactors.mm.fault.fault import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_TRIED,
@@ -127,7 +128,7 @@ def follow_page_pte(
             context.pages.refcount_view[pfn] += nr
         if flags & FOLL_TOUCH:
             if flags & FOLL_WRITE and not entry & DIRTY:
-                context.pages.flags_view[pfn] |= PG_DIRTY
+                folio_mark_dirty(context, pfn)
             if context.lru is not None:
                 context.lru.mark_accessed(pfn)
     yield UNLOCK_PTES

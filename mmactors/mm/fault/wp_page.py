@@ -3,7 +3,6 @@
 Left out: that the page is locked while its references are counted.
 """
 
-from mmactors.arch.page import PG_DIRTY
 from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, RW, SPECIAL, make_pte
 from mmactors.label import PAGE_CACHE, Label, Mode, Touch, page, pte, rss
 from mmactors.mm.area.anon_vma_chain import anon_vma_prepare
@@ -13,6 +12,7 @@ from mmactors.mm.area.page_prot import vma_page_prot
 from mmactors.mm.area.vm_flags import VM_SHARED, VM_WRITE
 from mmactors.mm.area.vma import Vma, linear_page_index
 from mmactors.mm.fault.context import FaultContext
+from mmactors.mm.fault.dirty import folio_mark_dirty
 from mmactors.mm.fault.fault import VM_FAULT_OOM, VM_FAULT_WRITE, FaultSteps, copy_page
 from mmactors.mm.lru.folio_batch import is_lockable
 from mmactors.mm.request import (
@@ -57,7 +57,7 @@ def do_wp_page(
         if is_reused:
             if isinstance(vma.vm_file, MappedFile) and vma.vm_file.wants_writenotify:
                 return (yield from _wp_page_shared(context, mm, vma, address, index, seen))
-            pages.flags_view[pfn] |= PG_DIRTY
+            folio_mark_dirty(context, pfn)
     if is_reused:
         view[index] = _writable(seen, vma)
         context.kind = "reuse"
@@ -89,7 +89,7 @@ def _wp_page_shared(
         yield Label("mark the page dirty", ((PAGE_CACHE, Mode.READ), (page(pfn), Mode.WRITE)))
     is_same = vma.vm_file.mapping.pages.get(linear_page_index(vma, address)) == pfn
     if is_same:
-        pages.flags_view[pfn] |= PG_DIRTY
+        folio_mark_dirty(context, pfn)
         yield LockPtes(index)
         if wants_step():
             yield Label("make the pte writable", ((pte(index), Mode.WRITE),))
@@ -161,7 +161,7 @@ def _wp_page_copy(
     if wants_step():
         yield Label("map a copy", touches)
     page_add_new_anon_rmap(pages, pfn, vma, address)
-    context.count_node(NR_ANON_MAPPED, 1)
+    context.count_page(pfn, NR_ANON_MAPPED, 1)
     context.add_mm_counter_fast(mm, MM_ANONPAGES, 1)
     if context.lru is not None:
         context.lru.add_page(pfn, vma.vm_flags)
@@ -172,7 +172,8 @@ def _wp_page_copy(
     if old is not None:
         context.add_mm_counter_fast(mm, mm_counter(pages, old), -1)
         if page_remove_rmap(pages, old):
-            context.count_node(NR_ANON_MAPPED if is_anon(pages, old) else NR_FILE_MAPPED, -1)
+            item = NR_ANON_MAPPED if is_anon(pages, old) else NR_FILE_MAPPED
+            context.count_page(old, item, -1)
         if context.lru is not None and is_lockable(vma.vm_flags):
             context.lru.munlock_page(old)
         # Not the last one: the fault's own is let go of below.

@@ -20,6 +20,7 @@ from mmactors.mm.area.vm_flags import VM_WRITE
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.entries.move_page_tables import FlushRange
 from mmactors.mm.fault.context import FaultContext
+from mmactors.mm.fault.dirty import folio_mark_dirty
 from mmactors.mm.lru.folio_batch import FolioBatches, is_lockable
 from mmactors.mm.page_table.entry import is_present
 from mmactors.mm.page_table.leaf_entries import LeafRange
@@ -159,9 +160,9 @@ def _collect_pmd(
         view[index] = make_migration_entry(pfn, entry, is_exclusive=is_exclusive)
         pages.flags_view[pfn] &= ~PG_ANON_EXCLUSIVE
         if entry & DIRTY:
-            pages.flags_view[pfn] |= PG_DIRTY
+            folio_mark_dirty(context, pfn)
         if page_remove_rmap(pages, pfn):
-            context.count_node(_mapped_item(pages, pfn), -1)
+            context.count_page(pfn, _mapped_item(pages, pfn), -1)
         if context.lru is not None and is_lockable(vma.vm_flags):
             context.lru.munlock_page(pfn)
         collected.append(pfn)
@@ -197,7 +198,7 @@ def _remove_migration_ptes(
         pages.refcount_view[pfn] += 1
         pages.mapcount_view[pfn] += 1
         if pages.mapcount_view[pfn] == 1:
-            context.count_node(_mapped_item(pages, pfn), 1)
+            context.count_page(pfn, _mapped_item(pages, pfn), 1)
         if context.lru is not None and is_lockable(vma.vm_flags):
             context.lru.mlock_page(pfn)
             context.lru.drain_mlock()

@@ -29,6 +29,7 @@ from mmactors.mm.area.mapped_file import MappedFile, Mapping
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.fault.context import FaultContext
+from mmactors.mm.fault.dirty import folio_mark_dirty
 from mmactors.mm.page_table.entry import is_present
 from mmactors.mm.request import (
     UNLOCK_PTES,
@@ -155,7 +156,7 @@ def _shrink_page(
         return (yield from _keep(context, pfn, activates=True))
     if pages.flags_view[pfn] & PG_DIRTY:
         if not is_swapbacked:
-            context.count_node(_NR_VMSCAN_IMMEDIATE, 1)
+            context.count_page(pfn, _NR_VMSCAN_IMMEDIATE, 1)
             pages.flags_view[pfn] |= PG_RECLAIM
             return (yield from _keep(context, pfn, activates=True))
         yield FlushDeferred(only_dirty=True)
@@ -217,7 +218,7 @@ def _try_to_unmap_one(
             )
             yield Label("unmap page", touches)
         if is_dirty:
-            pages.flags_view[pfn] |= PG_DIRTY
+            folio_mark_dirty(context, pfn)
         anonymous = is_anon(pages, pfn)
         is_used = (
             pages.refcount_view[pfn] != 1 + pages.mapcount_view[pfn]
@@ -230,6 +231,6 @@ def _try_to_unmap_one(
         else:
             mm.add_mm_counter(mm_counter(pages, pfn), -1)
             if page_remove_rmap(pages, pfn):
-                context.count_node(NR_ANON_MAPPED if anonymous else NR_FILE_MAPPED, -1)
+                context.count_page(pfn, NR_ANON_MAPPED if anonymous else NR_FILE_MAPPED, -1)
             put_page(pages, pfn)
     yield UNLOCK_PTES

@@ -33,6 +33,7 @@ from mmactors.observe.inspection.zone import (
     inspect_pcps,
     inspect_zone,
 )
+from mmactors.observe.proc.of_memory import vmstat_lines
 from mmactors.units import format_ns
 
 
@@ -120,7 +121,7 @@ class Inspection:
     @cached_property
     def counters(self) -> Mapping[str, int]:
         """/proc/vmstat by name."""
-        return self._moment.look(lambda: MappingProxyType(dict(self._kernel.vmstat.vmstat())))
+        return self._moment.look(lambda: MappingProxyType(dict(vmstat_lines(self._kernel))))
 
     @cached_property
     def locks(self) -> Mapping[str, LockClassStatistics]:

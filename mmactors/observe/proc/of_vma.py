@@ -1,13 +1,24 @@
-"""From an area of an address space to its lines in maps and smaps (fs/proc/task_mmu.c, v6.1).
+"""From an area of an address space to its lines in maps, smaps and numa_maps (fs/proc/task_mmu.c).
 
-What is resident is read from the page tables and the columns of struct page. Left out: swap, huge
-pages.
+v6.1. What is resident is read from the page tables and the columns of struct page. Left out: swap,
+huge pages.
 """
 
+from typing import Self
+
 import numpy as np
+from attrs import frozen
 from numpy.typing import NDArray
 
-from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
+from mmactors.arch.page import (
+    PG_ACTIVE,
+    PG_DIRTY,
+    PG_RESERVED,
+    PG_SWAPBACKED,
+    PG_UNEVICTABLE,
+    PG_WRITEBACK,
+    PageColumns,
+)
 from mmactors.arch.pte import ACCESSED, DIRTY, SPECIAL
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MmStruct
@@ -15,15 +26,35 @@ from mmactors.mm.area.pkeys import vma_pkey
 from mmactors.mm.area.vm_flags import VM_LOCKED, VM_PFNMAP
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.rmap.rmap import PAGE_MAPPING_ANON
-from mmactors.observe.proc.process_view import PSS_SHIFT, SmapsNumbers, VmaView
+from mmactors.observe.proc.process_view import PSS_SHIFT, NumaNumbers, SmapsNumbers, VmaView
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 Flags = NDArray[np.bool_]
+Words = NDArray[np.int64]
+Nodes = NDArray[np.int64]
 
 
-def view_of_vma(mm: MmStruct, vma: Vma, numbers: SmapsNumbers | None = None) -> VmaView:
-    """Return what /proc shows of an area."""
+@frozen(kw_only=True)
+class Resident:
+    """The pages of an area that entries map, but for those that belong to nobody."""
+
+    entries: Words
+    pfns: Words
+
+    @classmethod
+    def of_area(cls, mm: MmStruct, vma: Vma) -> Self:
+        """Return what is mapped (vm_normal_page): the zero page is in no process's rss."""
+        if vma.vm_flags & VM_PFNMAP:
+            return cls(entries=np.empty(0, np.int64), pfns=np.empty(0, np.int64))
+        found = mm.page_table.read_range(vma.vm_start, vma.vm_end)
+        is_normal = (found.entries & SPECIAL) == 0
+        return cls(entries=found.entries[is_normal], pfns=found.pfns[is_normal])
+
+
+def view_of_vma(mm: MmStruct, vma: Vma, pages: PageColumns, zone_node: Nodes) -> VmaView:
+    """Return what /proc shows of an area; `zone_node` is by zone number."""
     file = vma.vm_file if isinstance(vma.vm_file, MappedFile) else None
+    resident = Resident.of_area(mm, vma)
     return VmaView(
         start=vma.vm_start,
         end=vma.vm_end,
@@ -32,19 +63,40 @@ def view_of_vma(mm: MmStruct, vma: Vma, numbers: SmapsNumbers | None = None) -> 
         offset=0 if vma.vm_file is None else vma.vm_pgoff << PAGE_SHIFT,
         dev=(0, 0) if file is None else file.mapping.dev,
         inode=0 if file is None else file.mapping.inode,
-        numbers=SmapsNumbers() if numbers is None else numbers,
+        has_file=file is not None,
+        numbers=smaps_of_vma(vma, resident, pages),
+        numa=numa_of_vma(resident, pages, zone_node),
         protection_key=None if mm.pkeys is None else vma_pkey(vma.vm_flags),
     )
 
 
-def smaps_of_vma(mm: MmStruct, vma: Vma, pages: PageColumns) -> SmapsNumbers:
+def numa_of_vma(resident: Resident, pages: PageColumns, zone_node: Nodes) -> NumaNumbers:
+    """Return the pages of an area by kind and node (gather_stats); reserved ones do not count."""
+    flags = pages.flags[resident.pfns]
+    is_counted = (flags & PG_RESERVED) == 0
+    entries, pfns, flags = (
+        resident.entries[is_counted],
+        resident.pfns[is_counted],
+        flags[is_counted],
+    )
+
+    def count(which: Flags) -> int:
+        return int(np.count_nonzero(which))
+
+    return NumaNumbers(
+        pages=len(pfns),
+        anon=count((pages.mapping[pfns] & PAGE_MAPPING_ANON) != 0),
+        dirty=count(((entries & DIRTY) != 0) | ((flags & PG_DIRTY) != 0)),
+        mapcount_max=int(pages.mapcount[pfns].max(initial=0)),
+        active=count((flags & (PG_ACTIVE | PG_UNEVICTABLE)) != 0),
+        writeback=count((flags & PG_WRITEBACK) != 0),
+        nodes=tuple(np.bincount(zone_node[pages.zone[pfns] - 1]).tolist()),
+    )
+
+
+def smaps_of_vma(vma: Vma, resident: Resident, pages: PageColumns) -> SmapsNumbers:
     """Return what of an area is resident, by kind (smaps_pte_range)."""
-    if vma.vm_flags & VM_PFNMAP:
-        return SmapsNumbers()
-    found = mm.page_table.read_range(vma.vm_start, vma.vm_end)
-    # The zero page belongs to nobody: it is in no process's rss (vm_normal_page).
-    is_normal = (found.entries & SPECIAL) == 0
-    entries, pfns = found.entries[is_normal], found.pfns[is_normal]
+    entries, pfns = resident.entries, resident.pfns
     flags, mapcount = pages.flags[pfns], pages.mapcount[pfns]
     is_anon = (pages.mapping[pfns] & PAGE_MAPPING_ANON) != 0
     is_swapbacked = (flags & PG_SWAPBACKED) != 0

@@ -1,8 +1,7 @@
 """/proc/PID: stat, statm, status, maps, smaps, smaps_rollup, cmdline and comm, byte by byte.
 
-fs/proc/array.c and fs/proc/task_mmu.c, v6.1, on x86-64 as Debian configures it. Left out: fields
-that depend on what is not modelled (tty, accounting of block I/O, guest time) are 0;
-ProtectionKey, which only CPUs with protection keys show.
+fs/proc/array.c and fs/proc/task_mmu.c, v6.1, on x86-64 as Debian configures it. The other files are
+in task.py. Fields that depend on what is not modelled (tty, delays of block I/O, guest time) are 0.
 
 Pure functions of a ProcessView.
 """
@@ -10,15 +9,25 @@ Pure functions of a ProcessView.
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from attrs import fields
+from attrs import evolve, fields
 
+from mmactors.observe.proc.link import Link
 from mmactors.observe.proc.process_view import (
     PSS_SHIFT,
     RLIM_INFINITY,
     MmView,
     ProcessView,
     SmapsNumbers,
+    ThreadView,
     VmaView,
+)
+from mmactors.observe.proc.task import (
+    fdinfo_text,
+    io_text,
+    limits_text,
+    mounts_text,
+    numa_maps_text,
+    strings_text,
 )
 from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
@@ -75,7 +84,7 @@ _PSS_FIELDS: Final = frozenset(
 
 
 def process_files(process: ProcessView) -> dict[str, bytes]:
-    """Return the content of each file of /proc/PID by its name."""
+    """Return the content of each file of /proc/PID by its name; links and folders are left out."""
     vmas = process.mm.vmas if process.mm is not None else ()
     texts = {
         "stat": stat_text(process),
@@ -84,21 +93,64 @@ def process_files(process: ProcessView) -> dict[str, bytes]:
         "maps": maps_text(vmas),
         "smaps": smaps_text(vmas),
         "smaps_rollup": smaps_rollup_text(vmas),
+        "numa_maps": numa_maps_text(process.mm),
         "comm": process.comm + "\n",
+        "cmdline": strings_text(process.cmdline),
+        "environ": strings_text(process.environ),
+        "io": io_text(process.io),
+        "limits": limits_text(process.rlimits),
+        "mounts": mounts_text(process.mounts),
         "oom_score_adj": f"{process.oom_score_adj}\n",
     }
-    files = {name: text.encode() for name, text in texts.items()}
-    return files | {"cmdline": cmdline_bytes(process)}
+    return {name: text.encode() for name, text in texts.items()}
 
 
-def cmdline_bytes(process: ProcessView) -> bytes:
-    """Return the arguments, each ended by a NUL; a kernel thread has none."""
-    return b"".join(argument.encode() + b"\0" for argument in process.cmdline)
+def thread_files(process: ProcessView, thread: ThreadView) -> dict[str, str]:
+    """Return the text of each file of /proc/PID/task/TID by its name; those of its own only."""
+    view = evolve(
+        process,
+        tgid=process.pid,
+        pid=thread.tid,
+        comm=thread.comm,
+        state=thread.state,
+        minflt=thread.minflt,
+        majflt=thread.majflt,
+        utime_ticks=thread.utime_ticks,
+        stime_ticks=thread.stime_ticks,
+        start_time_ticks=thread.start_time_ticks,
+        cpu=thread.cpu,
+        flags=thread.flags,
+        nvcsw=thread.nvcsw,
+        nivcsw=thread.nivcsw,
+    )
+    return {
+        "stat": stat_text(view),
+        "statm": statm_text(view),
+        "status": status_text(view),
+        "comm": thread.comm + "\n",
+        "io": io_text(thread.io),
+    }
+
+
+def process_tree(process: ProcessView) -> dict[str, str]:
+    """Return everything below /proc/PID by its path there: texts, and links."""
+    tree = {name: content.decode() for name, content in process_files(process).items()}
+    if process.exe is not None:
+        tree["exe"] = Link(process.exe)
+    tree |= {"cwd": Link(process.cwd), "root": Link("/")}
+    for file in process.files:
+        tree[f"fd/{file.fd}"] = Link(file.path)
+        tree[f"fdinfo/{file.fd}"] = fdinfo_text(file)
+    for thread in process.threads:
+        for name, text in thread_files(process, thread).items():
+            tree[f"task/{thread.tid}/{name}"] = text
+    return tree
 
 
 def stat_text(process: ProcessView) -> str:
-    """Return the 52 fields of /proc/PID/stat (do_task_stat)."""
+    """Return the 52 fields of /proc/PID/stat, or of a thread's (do_task_stat)."""
     mm = process.mm
+    is_leader = process.tgid in (None, process.pid)
     signals = (process.sig_pending, process.sig_blocked, process.sig_ignored, process.sig_caught)
     values: list[int | str] = [process.pid, f"({process.comm})", process.state]
     values += [process.ppid, process.pgrp, process.session, 0, -1, process.flags]
@@ -113,9 +165,10 @@ def stat_text(process: ProcessView) -> str:
         values += [mm.start_code, mm.end_code, mm.start_stack]
     values += [0, 0]  # stack and instruction pointer: only of a process that is being dumped
     values += [word & _SIGNAL_WORD for word in signals]
-    # Whether it waits in the kernel is told of a process with one thread only.
-    is_waiting = process.state != "R" and process.nr_threads < 2
-    values += [int(is_waiting), 0, 0, _SIGCHLD, process.cpu, 0, 0, 0, 0, 0]
+    # Whether it waits in the kernel is told of threads, and of a process that has but one.
+    is_waiting = process.state != "R" and (process.tgid is not None or process.nr_threads < 2)
+    exit_signal = _SIGCHLD if is_leader else -1
+    values += [int(is_waiting), 0, 0, exit_signal, process.cpu, 0, 0, 0, 0, 0]
     if mm is None:
         values += [0] * 7
     else:
@@ -172,13 +225,14 @@ def _status_rows(process: ProcessView) -> Iterator[tuple[str, object]]:
     yield "Name", comm
     yield "Umask", f"{process.umask:04o}"
     yield "State", f"{process.state} ({STATES[process.state]})"
-    yield from (("Tgid", process.pid), ("Ngid", 0), ("Pid", process.pid), ("PPid", process.ppid))
+    tgid = process.pid if process.tgid is None else process.tgid
+    yield from (("Tgid", tgid), ("Ngid", 0), ("Pid", process.pid), ("PPid", process.ppid))
     yield "TracerPid", 0
     yield "Uid", "\t".join([str(process.uid)] * 4)
     yield "Gid", "\t".join([str(process.gid)] * 4)
     yield "FDSize", process.fd_size
     yield "Groups", " "
-    yield from (("NStgid", process.pid), ("NSpid", process.pid))
+    yield from (("NStgid", tgid), ("NSpid", process.pid))
     yield from (("NSpgid", process.pgrp), ("NSsid", process.session))
     if process.mm is not None:
         yield from _mm_rows(process.mm)

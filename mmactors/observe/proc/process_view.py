@@ -18,6 +18,16 @@ PF_FORKNOEXEC: Final = 0x40
 PF_RANDOMIZE: Final = 0x0040_0000
 
 
+@frozen(kw_only=True)
+class Mount:
+    """A mounted file system, as a line of mounts shows it."""
+
+    device: str
+    place: str
+    kind: str
+    options: str = "rw,relatime"
+
+
 def pss_of(nr_bytes: int, mapcount: int) -> int:
     """Return the share, in 1/4096 bytes, of a process in a piece that `mapcount` map.
 
@@ -57,6 +67,21 @@ class SmapsNumbers:
 
 
 @frozen(kw_only=True)
+class NumaNumbers:
+    """The pages of an area that entries map, as numa_maps counts them (struct numa_maps)."""
+
+    pages: int = 0
+    anon: int = 0
+    dirty: int = 0
+    mapcount_max: int = 0
+    swapcache: int = 0
+    active: int = 0
+    writeback: int = 0
+    nodes: tuple[int, ...] = ()
+    """By node."""
+
+
+@frozen(kw_only=True)
 class VmaView:
     """One area of an address space, `[start, end)`."""
 
@@ -71,7 +96,10 @@ class VmaView:
     inode: int = 0
     name: str | None = None
     """Path of the file, or a name such as `[heap]`."""
+    has_file: bool = False
+    """It maps a file; `name` is its path then."""
     numbers: SmapsNumbers = field(factory=SmapsNumbers)
+    numa: NumaNumbers = field(factory=NumaNumbers)
     page_size: int = PAGE_SIZE
     """2 MiB in hugetlb areas."""
     is_thp_eligible: bool = False
@@ -102,6 +130,7 @@ class MmView:
     start_data: int = 0
     end_data: int = 0
     start_brk: int = 0
+    brk: int = 0
     start_stack: int = 0
     arg_start: int = 0
     arg_end: int = 0
@@ -118,10 +147,62 @@ class MmView:
 
 
 @frozen(kw_only=True)
+class IoView:
+    """What threads read and wrote (struct task_io_accounting)."""
+
+    rchar: int = 0
+    wchar: int = 0
+    """Bytes of reads and writes, wherever they came from."""
+    syscr: int = 0
+    syscw: int = 0
+    """Calls."""
+    read_bytes: int = 0
+    """Read from disk."""
+    write_bytes: int = 0
+    """Made dirty, to be written to disk."""
+    cancelled_write_bytes: int = 0
+    """Of those what was dropped before it was written."""
+
+
+@frozen(kw_only=True)
+class OpenFileView:
+    """An open file of a process."""
+
+    fd: int
+    path: str
+    flags: int
+    """As open() was given them (O_RDWR ...), but those that only count then."""
+    inode: int
+    mount_id: int
+    position: int = 0
+
+
+@frozen(kw_only=True)
+class ThreadView:
+    """What a thread has of its own; all else is its process's."""
+
+    tid: int
+    comm: str
+    state: str = "S"
+    minflt: int = 0
+    majflt: int = 0
+    utime_ticks: int = 0
+    stime_ticks: int = 0
+    start_time_ticks: int = 0
+    cpu: int = 0
+    flags: int = PF_FORKNOEXEC
+    nvcsw: int = 0
+    nivcsw: int = 0
+    io: IoView = field(factory=IoView)
+
+
+@frozen(kw_only=True)
 class ProcessView:
     """A process: its identity, its times and counts, and its address space."""
 
     pid: int
+    tgid: int | None = None
+    """Of a thread, as task/TID shows it: its process. None: this is the process itself."""
     comm: str
     """At most 15 bytes, as the kernel keeps it."""
     state: str = "S"
@@ -168,5 +249,17 @@ class ProcessView:
     nvcsw: int = 0
     """Voluntary context switches."""
     nivcsw: int = 0
+    io: IoView = field(factory=IoView)
+    rlimits: tuple[tuple[str, int, int], ...] = ()
+    """Those that are not the kernel's first ones: name as in `limits`, soft and hard limit."""
+    exe: str | None = None
+    """Path of the program; None: it runs none."""
+    cwd: str = "/"
+    environ: tuple[str, ...] = ()
+    files: tuple[OpenFileView, ...] = ()
+    """Rising numbers."""
+    threads: tuple[ThreadView, ...] = ()
+    """Rising numbers."""
+    mounts: tuple[Mount, ...] = ()
     mm: MmView | None = None
     """None: a kernel thread."""
