@@ -125,9 +125,9 @@ class EngineProbe:
         """Record that the running actor begins to wait for a lock; return the event's number."""
         return self.emit(_contention(lock, holder, flags))
 
-    def end_contention(self, lock: Observed, *, begun: int, wait_ns: int) -> None:
-        """Record that the running actor has the lock."""
-        self.emit(ContentionEnd(lock=lock.name, ret=0, wait_ns=wait_ns), begun)
+    def end_contention(self, lock: Observed, *, begun: int, wait_ns: int, ret: int = 0) -> None:
+        """Record that the running actor has the lock, or has given up."""
+        self.emit(ContentionEnd(lock=lock.name, ret=ret, wait_ns=wait_ns), begun)
 
     def contended(
         self, lock: Observed, waiter: Actor, holder: Actor | None, flags: int, *, wait_ns: int

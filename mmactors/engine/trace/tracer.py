@@ -25,8 +25,11 @@ class Tracer(Protocol):
     def begin_contention(self, lock: Observed, holder: Actor | None, flags: int) -> int:
         """The running actor begins to wait for a lock; return the event's number."""
 
-    def end_contention(self, lock: Observed, *, begun: int, wait_ns: int) -> None:
-        """The running actor, which began to wait with event `begun`, has the lock."""
+    def end_contention(self, lock: Observed, *, begun: int, wait_ns: int, ret: int = 0) -> None:
+        """The running actor, which began to wait with event `begun`, has the lock.
+
+        `ret`: minus the errno if it gave up instead.
+        """
 
     def send_ipi(self, vector: str, targets: Sequence[Processor]) -> tuple[int, Span]:
         """The running actor interrupts CPUs; return the call's number, and what handlers do."""

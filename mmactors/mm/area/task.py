@@ -18,6 +18,8 @@ class Task:
     """Faults that were made good, without and with waiting for a disk (getrusage)."""
     rss: TaskRssStat = field(factory=TaskRssStat)
     """Resident pages it has counted and not yet told its address space."""
+    fatal_signal_pending: bool = False
+    """It ends when it would return to user mode."""
     vmacache: VmaCache | None = None
     """The areas it found last; None: the kernel has no such caches."""
 
