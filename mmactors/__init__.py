@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mmactors.explore.search.decorator import play as play
     from mmactors.explore.world.world import World as World
     from mmactors.observe.inspection import Inspection as Inspection
+    from mmactors.scenario.death import Death as Death
     from mmactors.scenario.machine import Machine as Machine
     from mmactors.scenario.run.facade import machine as machine
     from mmactors.scenario.run.facade import run as run
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from mmactors.version import __version__ as __version__
 
 __all__ = [
+    "Death",
     "Inspection",
     "Machine",
     "RaceFound",
@@ -50,6 +52,7 @@ __all__ = [
 ]
 
 _HOMES: Final = {
+    "Death": "mmactors.scenario.death",
     "Inspection": "mmactors.observe.inspection",
     "Machine": "mmactors.scenario.machine",
     "RaceFound": "mmactors.explore",

@@ -52,6 +52,16 @@ def option(
     return field(default=default, metadata={_KEY: option_doc})
 
 
+def filled_in(default: Any) -> Any:
+    """Declare an attrs field that no scenario says: who loads one knows it. It decides nothing."""
+    return field(default=default, eq=False, repr=False, metadata={_KEY: None})
+
+
+def is_option(attribute: "AttrsAttribute[Any]") -> bool:
+    """Return whether a scenario may say what this field is."""
+    return attribute.init and attribute.metadata.get(_KEY, attribute) is not None
+
+
 def option_doc(attribute: "AttrsAttribute[Any]") -> OptionDoc:
     """Return what `option` was told about this field."""
     doc = attribute.metadata.get(_KEY)

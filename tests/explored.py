@@ -19,11 +19,11 @@ machine:
 """
 
 
-def scenario_of(program, *, scope=(), cpus=2, more="", race=""):
+def scenario_of(program, *, scope=(), cpus=2, more="", race="", on_signal="continue"):
     """Return the scenario of one program whose race has this scope."""
     text = MACHINE.format(cpus=cpus)
     text += f"race: {{scope: [{', '.join(scope)}]{race}}}\n{more}"
-    text += "processes:\n  - name: app\n    program:\n"
+    text += f"processes:\n  - name: app\n    on_signal: {on_signal}\n    program:\n"
     text += "".join(f"      - {operation}\n" for operation in program)
     return parse_scenario(text, file="race.yaml", folder=Path())
 

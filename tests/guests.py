@@ -24,7 +24,7 @@ from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.arch.trace import LOAD, STORE
 from mmactors.engine.driver import advance, close_actors
-from mmactors.mm.fault.handle_mm_fault import FaultSignal
+from mmactors.mm.fault.siginfo import FaultSignal
 from mmactors.mm.vmstat import VM_EVENT_NAMES
 from mmactors.rules import Rules
 from mmactors.scenario.schema import KernelConfig
@@ -145,6 +145,7 @@ class Guest:
             closing=interpreter,
             switcher=self.wired.switcher,
             before_exit=lambda _process: None,
+            catches_signals=True,
         )
         table.processes.append(process)
         process.leader = _Server(

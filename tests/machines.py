@@ -47,6 +47,7 @@ def scenario_of(
     pku: bool = False,
     hardware: HardwareConfig | None = None,
     kernel: KernelConfig | None = None,
+    on_signal: str = "die",
     **engine: Any,
 ) -> Scenario:
     """Return a scenario in which process `p0` runs the first program on CPU 0, and so on.
@@ -66,7 +67,10 @@ def scenario_of(
         engine=EngineConfig(**engine),
         processes=tuple(
             ProcessConfig(
-                name=f"p{number}", cpu=number % cpus, program=tuple(map(parse_operation, program))
+                name=f"p{number}",
+                cpu=number % cpus,
+                on_signal=on_signal,
+                program=tuple(map(parse_operation, program)),
             )
             for number, program in enumerate(programs)
         ),
@@ -229,7 +233,8 @@ def assert_nothing_is_left(ran: Ran, nr_free_before: int) -> None:
     assert 1 == seen.nr_page_tables, "that of the kernel itself"
     assert () == seen.mapped_pfns
     for name in ("nr_anon_pages", "nr_page_table_pages"):
-        assert 0 == sum(node.counters[name].snapshot for node in seen.nodes)
+        counters = [node.counters[name] for node in seen.nodes]
+        assert 0 == sum(counter.value + sum(counter.deltas) for counter in counters)
     for zone in seen.zones:
         assert zone.free_pages == zone.counters["nr_free_pages"].snapshot
 

@@ -79,6 +79,7 @@ def _lines(run_dir: Path, outcome: Outcome, comparison: LogComparison) -> list[s
             f"another log after {comparison.nr_equal} equal events, {came}",
             *comparison.report(),
         ]
+    lines += [f"  {death}" for death in outcome.summary.deaths]
     if outcome.failure is not None:
         lines += [str(outcome.failure)]
     return [*lines, f"run     {run_dir}"]

@@ -14,8 +14,9 @@ from cyclopts import Parameter
 from mmactors.cli.execute import execute
 from mmactors.cli.progress import compact, progress_line
 from mmactors.observe.run_dir import EVENTS, FINDINGS, TRACEBACK, RunDir, create_run_dir
+from mmactors.scenario.death import Death
 from mmactors.scenario.load import load_scenario
-from mmactors.scenario.machine import Machine
+from mmactors.scenario.machine import DIED, Machine
 from mmactors.scenario.run.outcome import Outcome
 from mmactors.scenario.run.recording import Recording
 from mmactors.scenario.schema import Scenario
@@ -106,8 +107,7 @@ def _execute(scenario: Scenario, recording: Recording, *, shows_progress: bool) 
 
 
 def _exit_code(outcome: Outcome) -> int:
-    summary = outcome.summary
-    if outcome.status == "complete" and (summary.failed_expectations or summary.nr_findings):
+    if outcome.status == "complete" and outcome.verdict != "ok":
         return 1
     return _EXIT_CODES[outcome.status]
 
@@ -116,10 +116,13 @@ def final_lines(report: Report) -> list[str]:
     """Return what a run ends with: verdict, seed, key figures, paths; at most 12 lines."""
     outcome, summary = report.outcome, report.outcome.summary
     rate = compact(summary.accesses / max(outcome.wall_s, 1e-9))
-    came = f"{format_ns(summary.now_ns)} of virtual time in {outcome.wall_s:.2f} s"
+    came = (
+        f"seed {summary.seed}, {summary.nr_cpus} CPUs, "
+        f"{format_ns(summary.now_ns)} of virtual time in {outcome.wall_s:.2f} s"
+    )
     work = f"{summary.switches} switches, {summary.messages} messages"
     lines = [
-        f"{outcome.verdict}: seed {summary.seed}, {summary.nr_cpus} CPUs, {came}",
+        *_first_lines(outcome, came),
         f"  {summary.accesses} accesses ({rate}/s), {summary.faults} faults, {work}",
     ]
     lines.append("  " + ", ".join(key_figures(summary.counters)))
@@ -139,9 +142,30 @@ def final_lines(report: Report) -> list[str]:
     lines.append(f"run     {path}")
     if (path / TRACEBACK).exists():
         lines.append(f"crash   {path / TRACEBACK}")
-    if outcome.status != "complete" or nr_failed or summary.nr_findings:
+    if outcome.status != "complete" or outcome.verdict != "ok":
         lines.append(f"replay  mmactors replay {path}")
     return lines
+
+
+def _first_lines(outcome: Outcome, came: str) -> list[str]:
+    """Return the verdict, and if anybody died, who and why, before how far it came."""
+    deaths = sorted(outcome.summary.deaths, key=lambda death: death.is_expected)
+    told = [death for death in deaths if death.killer is None]
+    if not told:
+        return [f"{outcome.verdict}: {came}"]
+    first = told[0]
+    died = "" if outcome.verdict == DIED else "died "
+    head = f"{outcome.verdict}: {first.who} {died}{first.how}{_expected(first)}"
+    if len(told) > 1:
+        head += f"; {len(told) - 1} more died"
+    more = [f"  {death}{_expected(death)}" for death in told[1:3]]
+    if len(told) > 3:
+        more.append(f"  and {len(told) - 3} more, see summary.json")
+    return [head, *more, f"  {came}"]
+
+
+def _expected(death: Death) -> str:
+    return ", as expected" if death.is_expected else ""
 
 
 def key_figures(counters: Mapping[str, int]) -> list[str]:

@@ -16,7 +16,7 @@ has come.
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from operator import itemgetter
 from typing import Any
 
@@ -152,6 +152,13 @@ class Cpu:
         if self.interrupt_ns < NEVER and self.current is not engine.running:
             engine.make_ready(self.current, self.interrupt_ns)
         engine.refresh_limit()
+
+    def cancel_interrupt(self, interrupt: Interrupt) -> None:
+        """Take back an interrupt that has not been taken."""
+        self._pending = [each for each in self._pending if each[2] is not interrupt]
+        heapify(self._pending)
+        self._interrupts_changed()
+        self.engine.refresh_limit()
 
     async def take_interrupts(self) -> None:
         """Run the handlers of all interrupts that have arrived, with interrupts off."""

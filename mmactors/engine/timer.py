@@ -5,7 +5,7 @@ Left out: timer slack, the tick, timers that move to another CPU.
 
 from typing import Final
 
-from attrs import define
+from attrs import define, field
 
 from mmactors.engine.actor import Actor
 from mmactors.engine.baton import Engine
@@ -30,22 +30,29 @@ class Timer:
     """Wakes threads at a time."""
 
     engine: Engine
+    _asleep: dict[Actor, Interrupt] = field(factory=dict, init=False)
+    """Who sleeps, and what will wake it."""
 
     async def sleep_ns(self, cpu: Cpu, ns: int) -> None:
-        """Let the running thread of `cpu` sleep for `ns`, or a little longer."""
+        """Let the running thread of `cpu` sleep for `ns` or a little longer, or until a signal."""
         thread = self.engine.current
         sleep = _Sleep(cpu.clock.now + ns)
         cpu.assert_may_sleep(sleep)
 
         async def handler(target: Cpu) -> None:
-            wake_up(target, thread)
+            del self._asleep[thread]
+            target.wake(thread, target.clock.now)
 
         tracer = self.engine.tracer
         span = None if tracer is None else tracer.on_behalf_of(thread)
-        cpu.raise_interrupt(Interrupt(LOCAL_TIMER, handler, span), latency_ns=ns)
+        interrupt = self._asleep[thread] = Interrupt(LOCAL_TIMER, handler, span)
+        cpu.raise_interrupt(interrupt, latency_ns=ns)
         await cpu.sleep(sleep, "sleep")
 
-
-def wake_up(cpu: Cpu, thread: Actor) -> None:
-    """Wake a thread from an interrupt handler of its CPU."""
-    cpu.wake(thread, cpu.clock.now)
+    def cut_short(self, thread: Actor, at_ns: int) -> None:
+        """Wake a thread whose sleep a signal ends, if it sleeps; its timer is cancelled."""
+        interrupt = self._asleep.pop(thread, None)
+        if interrupt is not None:
+            assert isinstance(thread.cpu, Cpu), f"{thread} sleeps but has no CPU"
+            thread.cpu.cancel_interrupt(interrupt)
+            thread.cpu.wake(thread, at_ns)

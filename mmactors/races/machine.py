@@ -7,13 +7,16 @@ The state at rest is kept, and each schedule begins with it: serving actors, CPU
 and threads get new coroutines for what they have left to do.
 
 A schedule is over when every thread has done its operations; the processes still stand then, so
-that laws can look at what came of it.
+that laws can look at what came of it. A process that a signal ends breaks its schedule, unless the
+scenario expects that, or lets the process go on.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from attrs import evolve
 
+from mmactors.actors.state.fatal_signal import FatalSignal
 from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.wait_queue import WaitQueue
 from mmactors.errors import Place, Problem, UserError
@@ -21,10 +24,12 @@ from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.execution.execution import Execution
 from mmactors.explore.execution.loud import BecameVisible
 from mmactors.explore.world.world import World
+from mmactors.mm.fault.siginfo import SIGKILL
 from mmactors.races.checkpoint import Checkpoint
 from mmactors.races.objects import MachineObjects
 from mmactors.races.surroundings import allow
 from mmactors.sanitize.config import SanitizeConfig
+from mmactors.scenario.death import ExpectedDeath, UnexpectedDeath, deaths_of
 from mmactors.scenario.dump import dump_scenario
 from mmactors.scenario.precompile import precompile_machine
 from mmactors.scenario.schema import Scenario
@@ -132,6 +137,8 @@ class ExploredMachine:
             before_exit=lambda _process: None,
         )
         self._wired.interpreter.race_gate = WaitQueue(world.engine, "race")
+        for process in self._wired.processes:
+            process.on_death = _refusing_deaths(self.scenario)
 
     def _must_be_at_race(self) -> None:
         """Raise UserError unless every program with a race has come to it, and nobody is busy."""
@@ -160,3 +167,19 @@ class ExploredMachine:
                         advice="write `wait` before `race`",
                     )
                 )
+
+
+def _refusing_deaths(scenario: Scenario) -> Callable[[FatalSignal], None]:
+    """Return what breaks a schedule in which a fault ends a process that `expect` does not name.
+
+    Who gets no memory is killed where allocations may fail: that is no finding.
+    """
+    expected = [each for each in scenario.expect if isinstance(each, ExpectedDeath)]
+    places = {each.name: each.places for each in scenario.instances()}
+
+    def refuse(fatal: FatalSignal) -> None:
+        (death,) = deaths_of([fatal], expected, places)
+        if not death.is_expected and fatal.signal.number != SIGKILL:
+            raise UnexpectedDeath(death)
+
+    return refuse

@@ -121,7 +121,8 @@ def _processes(scenario: Scenario) -> Iterator[str]:
         at += process.copies
         name = process.name if process.copies == 1 else f"{process.name}.0 ... (alike)"
         where = f"CPU {cpus[0]}" if len(set(cpus)) == 1 else f"CPUs {_ranges(sorted(set(cpus)))}"
-        yield f"  {name}: {count(process.copies, 'process', 'processes')} on {where}"
+        goes_on = ", goes on after SIGSEGV and SIGBUS" * (process.on_signal == "continue")
+        yield f"  {name}: {count(process.copies, 'process', 'processes')} on {where}{goes_on}"
         yield from _program(process.program)
 
 

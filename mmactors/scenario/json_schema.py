@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 from attrs import NOTHING, has
 
 from mmactors.option import OptionDoc
-from mmactors.scenario.schema import Expectation, Scenario
+from mmactors.scenario.schema import Expected, Scenario
 from mmactors.scenario.structure import Field, config_fields, optional_type
 from mmactors.workload.operation.all import Operation
 
@@ -17,8 +17,12 @@ _UNIT_PATTERNS: Final = {
     "bytes": r"^\s*(0x[0-9a-fA-F]+|[0-9]+)\s*([KMGT](i?B)?|B)?\s*$",
     "ns": r"^\s*[0-9]+\s*(ns|us|ms|s)?\s*$",
 }
-TEXTS: Final = (Expectation, Operation)
+TEXTS: Final = (Expected, Operation)
 """Types that are written as one text."""
+_EXPECTED: Final = {
+    "type": "string",
+    "examples": ["pgfault >= 100", "a dies of SIGSEGV", "a/child may die of SEGV_MAPERR"],
+}
 _OPERATION: Final = {
     "anyOf": [
         {"type": "string"},
@@ -69,7 +73,7 @@ def _field_schema(known: Field) -> dict[str, Any]:
 
 def _type_schema(annotation: Any, doc: OptionDoc, default: object = None) -> dict[str, Any]:
     if annotation in TEXTS:
-        return _OPERATION if annotation is Operation else {"type": "string"}
+        return _OPERATION if annotation is Operation else _EXPECTED
     inner, may_be_none = optional_type(annotation)
     schema = _plain_schema(inner, doc, default)
     if may_be_none:

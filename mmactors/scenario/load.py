@@ -23,7 +23,7 @@ from mmactors.scenario.document import (
 )
 from mmactors.scenario.meaning import meaning_problems
 from mmactors.scenario.overrides import Setting, apply_overrides, find
-from mmactors.scenario.schema import Expectation, Scenario
+from mmactors.scenario.schema import Expected, Scenario, parse_expected
 from mmactors.scenario.structure import Structurer, TextError
 from mmactors.workload.operation.all import (
     By,
@@ -57,7 +57,7 @@ def scenario_of_tree(
     root: Node, *, folder: Path, overrides: Sequence[str | Setting] = ()
 ) -> Scenario:
     """Return the scenario that a tree describes; raise UserError with all problems."""
-    texts = {Expectation: Expectation.parse, Operation: _operation_parser(folder)}
+    texts = {Expected: parse_expected, Operation: _operation_parser(folder)}
     problems: list[Problem] = []
     apply_overrides(root, overrides, problems)
     _join_labels(root)
@@ -66,7 +66,15 @@ def scenario_of_tree(
     if problems:
         raise UserError(sorted(problems, key=_order))
     assert isinstance(scenario, Scenario), scenario
-    return scenario
+    return _with_places(scenario, root)
+
+
+def _with_places(scenario: Scenario, root: Node) -> Scenario:
+    """Return the scenario whose operations know where they are written."""
+    places = [tuple(item.place for item in program.items) for program in _programs(root)]
+    assert len(places) == len(scenario.processes), "each process has a program"
+    known = zip(scenario.processes, places, strict=True)
+    return evolve(scenario, processes=tuple(evolve(each, places=its) for each, its in known))
 
 
 def read_text(path: Path) -> str:

@@ -21,6 +21,7 @@ from mmactors.engine.driver import InlineDriver, close_actors
 from mmactors.engine.edge import Edge
 from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.probe import EventSink
+from mmactors.engine.report import Deadlock, StepBudgetExceeded
 from mmactors.engine.schedule import Schedule, fingerprint_of
 from mmactors.engine.scope import DriverScope
 from mmactors.errors import Place, Problem, UserError
@@ -31,11 +32,15 @@ from mmactors.observe.proc.of_memory import vmstat_lines
 from mmactors.observe.proc.of_process import process_texts
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.finding import Finding
+from mmactors.scenario.death import Death, ExpectedDeath, deaths_of
 from mmactors.scenario.dump import dump_scenario
 from mmactors.scenario.precompile import precompile_machine
-from mmactors.scenario.schema import Expectation, RecordConfig, Scenario
+from mmactors.scenario.schema import Expected, RecordConfig, Scenario
 from mmactors.scenario.wiring import Wired, make_engine, wire
 from mmactors.units import format_bytes
+
+DIED: Final = "died"
+"""The verdict on a run in which a process died that was not expected to."""
 
 
 @frozen(kw_only=True)
@@ -55,6 +60,8 @@ class Summary:
 
     verdict: str
     """`ok`, or what does not hold."""
+    deaths: tuple[Death, ...]
+    """Whom a signal ended, in order of time; those expected, too."""
     seed: int
     now_ns: int
     nr_cpus: int
@@ -112,7 +119,8 @@ class Machine:
         """Move the machine to its end, or to a time; raise the engine's error if it is stuck."""
         edge = self.edge
         self._engine.until_ns = NEVER if until_ns is None else until_ns
-        await edge.run()
+        with self._telling_of_deaths():
+            await edge.run()
         self._has_moved()
 
     def run_inline(self, *, until_ns: int | None = None) -> None:
@@ -122,8 +130,20 @@ class Machine:
         """
         assert self._edge is None, "the machine was entered: await run()"
         self._engine.until_ns = NEVER if until_ns is None else until_ns
-        InlineDriver(self._engine).run_to_end()
+        with self._telling_of_deaths():
+            InlineDriver(self._engine).run_to_end()
         self._has_moved()
+
+    @contextmanager
+    def _telling_of_deaths(self) -> Iterator[None]:
+        """Let the report of a machine that cannot go on begin with those who died before."""
+        try:
+            yield
+        except (Deadlock, StepBudgetExceeded) as stuck:
+            deaths = "".join(f"{death}\n" for death in self.deaths())
+            if not deaths:
+                raise
+            raise type(stuck)(f"{deaths}{stuck}") from None
 
     def _has_moved(self) -> None:
         if self.is_complete and self._wired.sanitizer is not None:
@@ -200,13 +220,15 @@ class Machine:
         progress = self.progress()
         sanitizer = self._wired.sanitizer
         statistics = self._engine.statistics()
+        deaths = self.deaths()
         failed = tuple(
-            f"{expectation}, but it is {counters.get(expectation.counter, 'not a counter')}"
-            for expectation in self.scenario.expect
-            if not _holds(expectation, counters)
+            f"{expected}, but {lack}"
+            for expected in self.scenario.expect
+            if (lack := self.lack(expected, counters, deaths)) is not None
         )
         return Summary(
-            verdict=self._verdict(failed),
+            verdict=self._verdict(failed, deaths),
+            deaths=deaths,
             seed=self.scenario.engine.seed,
             now_ns=progress.now_ns,
             nr_cpus=self.scenario.machine.cpus,
@@ -220,6 +242,27 @@ class Machine:
             counters=counters,
         )
 
+    def deaths(self) -> tuple[Death, ...]:
+        """Return whom a signal has ended so far, in order of time."""
+        instances = self.scenario.instances()
+        fatal = [process.fatal_signal for process in self._wired.processes]
+        return deaths_of(
+            [each for each in fatal if each is not None],
+            [each for each in self.scenario.expect if isinstance(each, ExpectedDeath)],
+            {instance.name: instance.places for instance in instances},
+        )
+
+    def lack(
+        self, expected: Expected, counters: dict[str, int], deaths: tuple[Death, ...]
+    ) -> str | None:
+        """Return what is not as expected, as a clause; None: nothing."""
+        if isinstance(expected, ExpectedDeath):
+            return expected.lack(deaths, [process.label for process in self._wired.processes])
+        value = counters.get(expected.counter)
+        if value is not None and expected.holds(value):
+            return None
+        return f"it is {'not a counter' if value is None else value}"
+
     def findings(self) -> tuple[Finding, ...]:
         """Return what the sanitizers have found."""
         sanitizer = self._wired.sanitizer
@@ -230,9 +273,11 @@ class Machine:
         sanitizer = self._wired.sanitizer
         return () if sanitizer is None else sanitizer.lock_orders()
 
-    def _verdict(self, failed_expectations: tuple[str, ...]) -> str:
+    def _verdict(self, failed_expectations: tuple[str, ...], deaths: tuple[Death, ...]) -> str:
         if findings := self.findings():
             return str(findings[0].law)
+        if not all(death.is_expected for death in deaths):
+            return DIED
         return "ok" if not failed_expectations else "expectation failed"
 
     def messages(self) -> dict[str, int]:
@@ -288,8 +333,3 @@ def _decisive(scenario: Scenario) -> Scenario:
         sanitize=SanitizeConfig(),
         expect=(),
     )
-
-
-def _holds(expectation: Expectation, counters: dict[str, int]) -> bool:
-    value = counters.get(expectation.counter)
-    return value is not None and expectation.holds(value)

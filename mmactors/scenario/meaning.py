@@ -17,12 +17,20 @@ from mmactors.mm.boot.boot import problems_of as memory_problems
 from mmactors.option import OptionDoc
 from mmactors.rules import Rules
 from mmactors.scenario.counter_names import counter_names
+from mmactors.scenario.death import ExpectedDeath, names_of_processes
 from mmactors.scenario.document import MappingNode, Node, ScalarNode, SequenceNode
 from mmactors.scenario.event_names import event_names
 from mmactors.scenario.overrides import find
 from mmactors.scenario.process_meaning import ProcessParts, place_of, process_problems
 from mmactors.scenario.race_config import RaceConfig
-from mmactors.scenario.schema import Expectation, MachineConfig, ProcessConfig, RecordConfig
+from mmactors.scenario.schema import (
+    Expectation,
+    Expected,
+    MachineConfig,
+    ProcessConfig,
+    RecordConfig,
+    instance_names,
+)
 from mmactors.scenario.structure import Invalid, Structurer, config_fields, did_you_mean
 from mmactors.workload.operation.all import Operation, Race
 
@@ -54,18 +62,20 @@ def meaning_problems(root: Node, texts: Mapping[Any, Callable[[str], object]]) -
     if record is not None:
         yield from _record_problems(record, root)
     expectations = find(root, ("expect",))
+    known: list[Expected | None] = []
     if isinstance(expectations, SequenceNode):
-        known = [part(item, Expectation) for item in expectations.items]
+        known = [part(item, Expected) for item in expectations.items]
         yield from _expectation_problems(known, root)
     processes = find(root, ("processes",))
     if isinstance(processes, SequenceNode):
         fields = config_fields(ProcessConfig)
 
         def key(process: Node, name: str) -> Any:
-            node, known = find(process, (name,)), fields[name]
+            node, known_field = find(process, (name,)), fields[name]
             if node is None:
-                return None if known.default is attrs.NOTHING else known.default
-            return part(node, known.type, known.doc)
+                default = known_field.default
+                return None if default is attrs.NOTHING else default
+            return part(node, known_field.type, known_field.doc)
 
         parts = [
             ProcessParts(
@@ -77,6 +87,7 @@ def meaning_problems(root: Node, texts: Mapping[Any, Callable[[str], object]]) -
             for process in processes.items
         ]
         yield from process_problems(parts, nr_cpus, root)
+        yield from _expected_death_problems(known, parts, root)
         race_node = find(root, ("race",))
         race = None if _is_empty(race_node) else part(race_node, RaceConfig)
         if race is not None:
@@ -130,19 +141,41 @@ def _record_problems(record: RecordConfig, root: Node) -> Iterator[Problem]:
             )
 
 
-def _expectation_problems(
-    expectations: Sequence[Expectation | None], root: Node
-) -> Iterator[Problem]:
+def _expectation_problems(expectations: Sequence[Expected | None], root: Node) -> Iterator[Problem]:
     """`expectations` has None for those that are not legal by themselves."""
     names = counter_names()
     for index, expectation in enumerate(expectations):
-        if expectation is not None and expectation.counter not in names:
+        if isinstance(expectation, Expectation) and expectation.counter not in names:
             path = f"expect[{index}]"
             yield Problem(
                 place=place_of(root, path),
                 found=f"{path} names the counter {expectation.counter!r}, which no run has",
                 legal="expected a name of /proc/vmstat or of counters.json of any run",
                 advice=did_you_mean(expectation.counter, names, otherwise="write pgfault"),
+            )
+
+
+def _expected_death_problems(
+    expectations: Sequence[Expected | None], processes: Sequence[ProcessParts], root: Node
+) -> Iterator[Problem]:
+    """`expectations` has None for those that are not legal by themselves."""
+    names: list[str] = []
+    for process in processes:
+        name, copies, program = process.name, process.copies, process.program
+        if name is None or copies is None or program is None or None in program:
+            return  # Who knows what it is called, and forks.
+        known = [operation for operation in program if operation is not None]
+        for instance in instance_names(name, copies):
+            names += names_of_processes(instance, known)
+    for index, expected in enumerate(expectations):
+        if isinstance(expected, ExpectedDeath) and not any(map(expected.names, names)):
+            path = f"expect[{index}]"
+            shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+            yield Problem(
+                place=place_of(root, path),
+                found=f"{path} names the process {expected.process!r}, which never is",
+                legal=f"expected one of {shown}; * and ? match any",
+                advice=did_you_mean(expected.process, names, otherwise="write one of them"),
             )
 
 

@@ -13,10 +13,12 @@ from attrs import frozen
 
 from mmactors.actors.state.config import KernelConfig
 from mmactors.engine.config import EngineConfig
+from mmactors.errors import Place
 from mmactors.hw.config import MAX_CPUS, HardwareConfig
 from mmactors.mm.boot.boot import MemoryConfig
-from mmactors.option import option
+from mmactors.option import filled_in, option
 from mmactors.sanitize.config import SanitizeConfig
+from mmactors.scenario.death import ExpectedDeath, is_of_death
 from mmactors.scenario.race_config import RaceConfig
 from mmactors.scenario.structure import TextError
 from mmactors.workload.operation.all import Operation
@@ -61,6 +63,14 @@ class Expectation:
         return _OPERATORS[self.operator](value, self.number)
 
 
+Expected = Expectation | ExpectedDeath
+
+
+def parse_expected(text: str) -> Expected:
+    """Return what one line of `expect` says; raise TextError."""
+    return ExpectedDeath.parse(text) if is_of_death(text) else Expectation.parse(text)
+
+
 @frozen(kw_only=True)
 class MachineConfig:
     """The simulated machine: processors, memory, caches and TLBs."""
@@ -91,9 +101,23 @@ class ProcessConfig:
         minimum=0,
     )
     copies: int = option(1, doc="How many processes run this program.", minimum=1, maximum=100_000)
+    on_signal: str = option(
+        "die",
+        doc="What SIGSEGV and SIGBUS do to it and its children: `die` ends the process, as Linux "
+        "does; `continue` ends the operation alone, as a handler would that jumps behind it.",
+        choices=("die", "continue"),
+    )
     program: tuple[Operation, ...] = option(
         doc="Operations, one text each, in the order in which they are executed."
     )
+    places: tuple[Place, ...] = filled_in(())
+    """Where each operation is written; empty: nobody knows."""
+
+
+def instance_names(name: str, copies: int) -> Iterator[str]:
+    """Yield what the copies of a process are called."""
+    for copy in range(copies):
+        yield name if copies == 1 else f"{name}.{copy}"
 
 
 @frozen(kw_only=True)
@@ -123,9 +147,10 @@ class Scenario:
     race: RaceConfig | None = option(
         None, doc="What `mmactors explore` searches for; a run takes no notice of it."
     )
-    expect: tuple[Expectation, ...] = option(
+    expect: tuple[Expected, ...] = option(
         (),
-        doc="What must hold at the end: comparisons of counters, such as `pgfault >= 100`.",
+        doc="What must hold at the end: comparisons of counters, such as `pgfault >= 100`, and who "
+        "dies: `a dies of SIGSEGV`, `a/child may die`. A death that is not expected fails the run.",
     )
 
     def instances(self) -> Iterator["ProcessInstance"]:
@@ -134,10 +159,13 @@ class Scenario:
         for process in self.processes:
             if process.cpu is not None:
                 cpu = process.cpu
-            for copy in range(process.copies):
-                name = process.name if process.copies == 1 else f"{process.name}.{copy}"
+            for name in instance_names(process.name, process.copies):
                 yield ProcessInstance(
-                    name=name, cpu=cpu % self.machine.cpus, program=process.program
+                    name=name,
+                    cpu=cpu % self.machine.cpus,
+                    program=process.program,
+                    catches_signals=process.on_signal == "continue",
+                    places=process.places,
                 )
                 cpu += 1
 
@@ -149,3 +177,5 @@ class ProcessInstance:
     name: str
     cpu: int
     program: tuple[Operation, ...]
+    catches_signals: bool
+    places: tuple[Place, ...]

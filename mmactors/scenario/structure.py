@@ -20,7 +20,7 @@ from attrs import define, field, fields, frozen, has
 
 from mmactors.errors import Place, Problem
 from mmactors.left_out import LEGAL, left_out_called
-from mmactors.option import OptionDoc, option_doc
+from mmactors.option import OptionDoc, is_option, option_doc
 from mmactors.scenario.document import MappingNode, Node, ScalarNode, SequenceNode, describe
 from mmactors.units import format_bytes, parse_bytes, parse_ns
 
@@ -86,7 +86,7 @@ def config_fields(config_class: type[Any], base: object = None) -> dict[str, Fie
             default=_default(attribute) if base is None else getattr(base, attribute.name),
         )
         for attribute in fields(config_class)
-        if attribute.init
+        if is_option(attribute)
     }
 
 

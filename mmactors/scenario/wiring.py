@@ -250,6 +250,7 @@ def _make_processes(
             closing=interpreter,
             switcher=switcher,
             before_exit=before_exit,
+            catches_signals=instance.catches_signals,
         )
         process.leader = UserThread(
             process=process,

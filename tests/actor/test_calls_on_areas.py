@@ -5,7 +5,7 @@ import errno
 import pytest
 from machines import final_status, run_to_nothing, scenario_of
 
-from mmactors.mm.fault.handle_mm_fault import BUS_ADRERR, SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGSEGV
+from mmactors.mm.fault.siginfo import BUS_ADRERR, SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGSEGV
 
 
 def signals(ran):
@@ -272,7 +272,8 @@ def test_behind_the_end_of_a_file_is_a_bus_error():
                 "close f",
                 "munmap A",
                 "unlink /tmp/data",
-            ]
+            ],
+            on_signal="continue",
         )
     )
 
@@ -305,7 +306,8 @@ def test_a_bus_error_leaves_only_upper_tables(touches, nr_tables):
             "touch C write",
         ]
         end = ["unlink /tmp/data", "close f"]
-        ran = run_to_nothing(scenario_of([*setup, *operations, *end]))
+        program = [*setup, *operations, *end]
+        ran = run_to_nothing(scenario_of(program, on_signal="continue"))
         return int(final_status(ran)["VmPTE"].split()[0]) // 4
 
     assert nr_tables == nr_tables_after(touches) - nr_tables_after([])

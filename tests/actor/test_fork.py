@@ -6,7 +6,7 @@ import pytest
 from machines import final_status, run_to_nothing, scenario_of
 
 from mmactors.actors.program import fork
-from mmactors.mm.fault.handle_mm_fault import SIGKILL
+from mmactors.mm.fault.siginfo import SIGKILL
 
 
 def rss_of(ran, pid):

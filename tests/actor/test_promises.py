@@ -7,7 +7,7 @@ from attrs import evolve
 from machines import run, run_to_nothing, scenario_of
 
 from mmactors.mm.area.overcommit import OvercommitPolicy
-from mmactors.mm.fault.handle_mm_fault import SIGBUS
+from mmactors.mm.fault.siginfo import SIGBUS
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.schema import KernelConfig
 from mmactors.units import MIB

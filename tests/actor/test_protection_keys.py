@@ -6,7 +6,7 @@ import pytest
 from machines import final_status, run_to_nothing, scenario_of
 
 from mmactors.actors.fault.fault import PF_PK, PF_PROT, PF_USER, PF_WRITE
-from mmactors.mm.fault.handle_mm_fault import SEGV_ACCERR, SEGV_PKUERR
+from mmactors.mm.fault.siginfo import SEGV_ACCERR, SEGV_PKUERR
 
 
 def codes(ran):
@@ -17,7 +17,9 @@ def test_execute_only_memory_cannot_be_read_where_the_cpus_have_keys():
     """The signal has a code of its own; without keys such memory can be read, but not written."""
     program = ["mmap A 64K prot=x", "touch A 0..1 read", "touch A 0..1 write"]
 
-    with_keys, without = (run_to_nothing(scenario_of(program, pku=pku)) for pku in (True, False))
+    with_keys, without = (
+        run_to_nothing(scenario_of(program, pku=pku, on_signal="continue")) for pku in (True, False)
+    )
 
     assert ([SEGV_PKUERR] * 2, [SEGV_ACCERR]) == (codes(with_keys), codes(without))
     assert ("0 kB", 1) == (final_status(with_keys)["VmRSS"], without.counters["pgfault"])

@@ -6,7 +6,7 @@ import pytest
 from attrs import evolve
 
 from mmactors.arch.pte import PRESENT, SPECIAL, USER
-from mmactors.mm.fault.handle_mm_fault import BUS_ADRERR, SEGV_ACCERR, SIGBUS, SIGSEGV
+from mmactors.mm.fault.siginfo import BUS_ADRERR, SEGV_ACCERR, SIGBUS, SIGSEGV
 from mmactors.units import PAGE_SIZE
 from mmactors.validate.userland.case import read_case
 from mmactors.validate.userland.machine import run_recorded

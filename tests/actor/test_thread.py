@@ -3,7 +3,7 @@
 import pytest
 from machines import PROMISES_ALWAYS, final_status, run_to_nothing, scenario_of
 
-from mmactors.mm.fault.handle_mm_fault import SIGKILL
+from mmactors.mm.fault.siginfo import SIGKILL
 from mmactors.units import MIB
 
 

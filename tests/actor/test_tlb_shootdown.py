@@ -11,7 +11,7 @@ from mmactors.actors.tlb.switch_mm import (
 )
 from mmactors.hw.config import HardwareConfig
 from mmactors.mm.entries.tlb_state import TLB_FLUSH_ALL
-from mmactors.mm.fault.handle_mm_fault import SEGV_MAPERR, SIGSEGV
+from mmactors.mm.fault.siginfo import SEGV_MAPERR, SIGSEGV
 
 
 def flushes(ran, reason):

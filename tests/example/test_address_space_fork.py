@@ -8,7 +8,7 @@ from areas import PLACE, Areas, area_text, pages
 from mmactors.mm.area.overcommit import OVERCOMMIT_NEVER, Overcommit, OvercommitPolicy
 from mmactors.mm.area.rlimit import Rlimits
 from mmactors.mm.area.stack import expand_stack
-from mmactors.mm.fault.handle_mm_fault import SEGV_MAPERR, SIGSEGV
+from mmactors.mm.fault.siginfo import SEGV_MAPERR, SIGSEGV
 from mmactors.mm.syscall import mman
 from mmactors.mm.syscall.madvise import do_madvise
 from mmactors.mm.syscall.mlock import do_mlock, do_mlockall

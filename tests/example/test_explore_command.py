@@ -14,6 +14,7 @@ RACE = (
 race: {scope: [page_tables, tlb], title: Loads against munmap, id: X1}
 processes:
   - name: app
+    on_signal: continue
     program:
       - thread T1 cpu=1
       - mmap A 4K

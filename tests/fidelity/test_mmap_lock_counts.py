@@ -62,7 +62,7 @@ def test_each_operation_takes_mmap_lock_as_often_as_recorded(case):
     # vvar and vdso lay below the stack; munmap does not downgrade when the stack comes next.
     # What follows the last operation is the end of the process.
     operations = ["mmap VDSO 24K prot=r", *(row[0] for row in recorded), "nop"]
-    scenario = scenario_of(operations, size=256 * MIB, **EXACT)
+    scenario = scenario_of(operations, size=256 * MIB, on_signal="continue", **EXACT)
     watching = []
 
     def watch(machine):

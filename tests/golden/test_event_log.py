@@ -40,6 +40,7 @@ SCENARIOS = {
             "T2: touch A read",
         ],
         cpus=3,
+        on_signal="continue",
         quantum_ns=0,
         policy="seeded",
         seed=seed,

@@ -79,13 +79,18 @@ class Watcher:
         OvercommitPolicy, memory=st.integers(0, 2), kbytes=st.sampled_from([0, 1024, 4096])
     ),
     program=st.lists(operations(), min_size=20, max_size=60),
+    on_signal=st.sampled_from(["die", "continue"]),
 )
 @settings(max_examples=30, deadline=None)
-def test_each_promise_stands_for_an_area_or_a_page(policy, program):
+def test_each_promise_stands_for_an_area_or_a_page(policy, program, on_signal):
     """Whatever is mapped, grown, moved, forked, truncated or refused: no promise is lost."""
     named = [text.replace("fork D", f"fork D{nth}") for nth, text in enumerate(program)]
     scenario = scenario_of(
-        [*BEGIN, *named], cpus=2, size=32 * MIB, kernel=KernelConfig(overcommit=policy)
+        [*BEGIN, *named],
+        cpus=2,
+        size=32 * MIB,
+        kernel=KernelConfig(overcommit=policy),
+        on_signal=on_signal,
     )
     watchers = []
 

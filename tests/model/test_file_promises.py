@@ -63,12 +63,14 @@ def operations(draw):
 @given(
     path=st.sampled_from(["/shm/f", "/mnt/f"]),
     program=st.lists(operations(), min_size=20, max_size=40),
+    on_signal=st.sampled_from(["die", "continue"]),
 )
 @settings(max_examples=15, deadline=None)
-def test_a_file_keeps_what_is_promised(path, program):
+def test_a_file_keeps_what_is_promised(path, program, on_signal):
     """Whatever parent, thread and child do with it; nothing is left at the end."""
     begin = [f"open F {path} create", *BEGIN]
-    scenario = scenario_of([*begin, *program, "wait", "fsync F", f"unlink {path}"], cpus=2)
+    done = [*begin, *program, "wait", "fsync F", f"unlink {path}"]
+    scenario = scenario_of(done, cpus=2, on_signal=on_signal)
     config = evolve(SanitizeConfig.everything(), lockdep=False)
 
     ran = run(evolve(scenario, sanitize=config), is_logged=False)

@@ -57,13 +57,19 @@ END = ("unlink /shm/g", "unlink /mnt/h")
 
 
 @settings(deadline=None, max_examples=30)
-@given(program=PROGRAMS, quantum_ns=st.sampled_from([0, 1000]), seed=st.integers(0, 3))
-def test_lists_count_what_flags_say_and_nothing_is_left(program, quantum_ns, seed):
+@given(
+    program=PROGRAMS,
+    quantum_ns=st.sampled_from([0, 1000]),
+    seed=st.integers(0, 3),
+    on_signal=st.sampled_from(["die", "continue"]),
+)
+def test_lists_count_what_flags_say_and_nothing_is_left(program, quantum_ns, seed, on_signal):
     """All sanitizers are silent, at the end and in the middle; what is left waits in a batch."""
     scenario = scenario_of(
         [*BEGIN, *program, "wait", *END],
         cpus=3,
         size=64 * MIB,
+        on_signal=on_signal,
         quantum_ns=quantum_ns,
         policy="seeded",
         seed=seed,

@@ -8,6 +8,7 @@ actors/entries/unmap.py, changing entries actors/entries/change_ptes.py.
 Left out: files on disk, swap, huge pages.
 """
 
+import errno
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import assert_never
@@ -58,9 +59,13 @@ async def change_mappings(
 ) -> int:
     """Do what `steps` says with mmap_lock held for writing; return its result.
 
-    Pages are made present when the lock has been let go of.
+    Pages are made present when the lock has been let go of. EINTR: a fatal signal came before the
+    thread had the lock (mmap_write_lock_killable).
     """
-    async with space.mmap_lock.write():
+    lock = space.mmap_lock
+    if not lock.acquire_write_nowait() and not await lock.acquire_write_killable():
+        return -errno.EINTR
+    async with lock.acquired():
         await kernel.engine.spend(kernel.costs.mmap_ns)
         return await _perform(kernel, cpu, space, steps(space.mm), mode=Mode.WRITE)
 

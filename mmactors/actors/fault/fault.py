@@ -27,14 +27,13 @@ from mmactors.mm.fault.fault import (
 )
 from mmactors.mm.fault.gup import FOLL_TOUCH, FOLL_WRITE, follow_page_pte
 from mmactors.mm.fault.handle_mm_fault import (
-    SIGKILL,
-    FaultSignal,
     begin_fault,
     do_user_addr_fault,
     find_untouched,
     handle_mm_fault,
 )
 from mmactors.mm.fault.populate import FaultInPages
+from mmactors.mm.fault.siginfo import SIGKILL, FaultSignal
 from mmactors.mm.request import ALLOC_ZEROED
 from mmactors.units import PAGE_MASK, PAGE_SIZE
 
@@ -197,7 +196,7 @@ async def fault_in_pages(
 
     Return for how many that is done: up to a page that failed, or for which mmap_lock was let go
     of (populate_vma_page_range, faultin_vma_page_range). If the first one failed, minus the errno.
-    ENOMEM: there is no memory; EFAULT: nothing backs the page.
+    ENOMEM: there is no memory; EFAULT: nothing backs the page; EINTR: the thread is to end.
     """
     nr_done = await _get_user_pages(kernel, cpu, space, request)
     await lru_add_drain(kernel, cpu)
@@ -214,6 +213,8 @@ async def _get_user_pages(
     nr_done = 0
     for address in range(request.start & PAGE_MASK, request.end, PAGE_SIZE):
         while True:
+            if context.task.fatal_signal_pending:
+                return nr_done or -errno.EINTR
             follow = follow_page_pte(context, mm, vma, address, flags)
             if await perform_page_work(kernel, cpu, space, follow) is not None:
                 break

@@ -35,7 +35,7 @@ from mmactors.mm.area.vm_flags import (
     VM_WRITE,
 )
 from mmactors.mm.area.vma import Vma
-from mmactors.mm.fault.handle_mm_fault import SEGV_MAPERR, SIGSEGV, FaultSignal
+from mmactors.mm.fault.siginfo import SEGV_MAPERR, SI_KERNEL, SIGSEGV, FaultSignal
 from mmactors.mm.syscall import mman
 from mmactors.mm.syscall.mmap import ksys_mmap
 from mmactors.mm.syscall.unmapped_area import AreaSearched
@@ -49,7 +49,6 @@ from mmactors.workload.trace.input import CHUNK_ROWS
 
 AccessOperation = op.Touch | op.Generate | op.RunTrace | op.Churn | op.Faultloop | op.Fragment
 
-_SI_KERNEL: Final = 0x80
 _SPAN_BITS: Final = (SIZE_MASK >> PAGE_SHIFT).bit_length() + 1
 """Bits that hold how many pages the last of an access lies behind its first."""
 _IMAGE_FLAGS: Final = VM_READ | VM_WRITE | VM_EXEC | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
@@ -117,7 +116,7 @@ class AccessCalls:
         group = call.group * PAGE_SIZE
         for position in range(start, start + length, group):
             error = await self._give_back(thread, position + keep, group - keep)
-            if error:
+            if error or thread.must_end:
                 return error
         return 0
 
@@ -254,7 +253,7 @@ def _signal_beyond(address: int, canonical_end: int) -> FaultSignal:
     """
     if -canonical_end <= address < 0:
         return FaultSignal(number=SIGSEGV, code=SEGV_MAPERR, address=address & ULONG_MAX)
-    return FaultSignal(number=SIGSEGV, code=_SI_KERNEL, address=0)
+    return FaultSignal(number=SIGSEGV, code=SI_KERNEL, address=0)
 
 
 def _page_runs(trace: Trace) -> list[tuple[int, int]]:

@@ -132,7 +132,7 @@ class FileCalls:
                 if error:
                     return nr_bytes or error
                 file.f_ra.prev_pos = min(end, (index + 1) << PAGE_SHIFT)
-            if end <= offset:
+            if end <= offset or thread.must_end:
                 break
             nr_bytes += end - offset
             ioac.rchar += end - offset
@@ -156,6 +156,8 @@ class FileCalls:
         kernel = self.kernel
         cpu = thread.cpu
         is_on_disk = not inode.mapping.is_shmem
+        if is_on_disk and thread.must_end:
+            return -errno.EINTR
         pfn = await find_get_page(kernel, cpu, inode, index)
         if pfn is None and is_on_disk:
             await read_ahead_of(kernel, cpu, file, index, nr_asked, size_bytes)
@@ -213,6 +215,8 @@ class FileCalls:
             page_end = min(end, ((offset >> PAGE_SHIFT) + 1) << PAGE_SHIFT)
             if source is not None and not await fault_in_readable(thread, source):
                 return -errno.EFAULT
+            if thread.must_end:
+                return -errno.EINTR
             pfn = await find_or_create_page(self.kernel, thread.cpu, inode, offset >> PAGE_SHIFT)
             if pfn < 0:
                 return pfn

@@ -30,9 +30,9 @@ _ENOMEM = -errno.ENOMEM
 async def fork(thread: UserThread, name: str) -> int:
     """Make a child process known as `name`; return its pid or minus the errno.
 
-    ENOMEM: no page for a table, or the promise of memory. The child begins on the parent's CPU and
-    waits for operations. It has the files that were open before its memory was copied, and a pid
-    when nothing can fail any more (copy_process).
+    ENOMEM: no page for a table, or the promise of memory; EINTR: the parent is to end. The child
+    begins on the parent's CPU and waits for operations. It has the files that were open before its
+    memory was copied, and a pid when nothing can fail any more (copy_process).
     """
     process = thread.process
     kernel = process.kernel
@@ -44,6 +44,8 @@ async def fork(thread: UserThread, name: str) -> int:
     files = process.files.dup()
     space = process.new_space(pgd_pfn)
     error = await _dup_mm(kernel, cpu, space, thread.space)
+    if thread.must_end:
+        error = -errno.EINTR  # copy_process looks for fatal signals when nothing else can fail.
     if error:
         await mmput(kernel, cpu, space)
         for file in files.remove_all():

@@ -1,6 +1,7 @@
 """The interpreter: runs the operations of programs, one `case` a verb."""
 
 import errno
+from collections.abc import Iterable
 from typing import Final
 
 from attrs import define, field
@@ -215,8 +216,10 @@ class Interpreter:
         await self.files.exit_files(cpu, process)
         await self.gup.exit_devices(cpu, process)
 
-    def wake_meetings(self, at_ns: int) -> None:
-        """Let all who wait at a barrier look whether they have to end."""
+    def wake_sleepers(self, threads: Iterable[Thread], at_ns: int) -> None:
+        """Let threads that sleep for a time, or wait at a barrier, look whether they must end."""
+        for thread in threads:
+            self.timer.cut_short(thread.actor, at_ns)
         for meeting in self._meetings.values():
             meeting.queue.wake_all(at_ns=at_ns)
 

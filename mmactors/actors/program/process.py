@@ -1,7 +1,7 @@
 """Processes: what their threads share, and their end."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from attrs import define, field
@@ -10,6 +10,7 @@ from mmactors.actors.call.mmap import mmput
 from mmactors.actors.program.files_struct import FilesStruct, Pinned
 from mmactors.actors.program.loader import ProgramImage, load_program
 from mmactors.actors.state.address_space import AddressSpace
+from mmactors.actors.state.fatal_signal import FatalSignal
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.tlb.switch import Switcher
 from mmactors.actors.tlb.switch_mm import GuardedFlushing
@@ -24,7 +25,7 @@ from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.pkeys import Pkeys
 from mmactors.mm.area.task import Task
 from mmactors.mm.area.vm_flags import page_align
-from mmactors.mm.fault.handle_mm_fault import FaultSignal
+from mmactors.mm.fault.siginfo import DUMPS_CORE, FaultSignal
 from mmactors.mm.page_table.page_table import PageTable
 from mmactors.mm.syscall.exec import begin_program
 from mmactors.workload.operation.all import By, Operation
@@ -88,15 +89,15 @@ class Thread(Protocol):
     def end(self, at_ns: int) -> None:
         """Let it end at its next return to user mode, awake or asleep."""
 
-    def receive_signal(self, signal: FaultSignal) -> None:
-        """Take a signal."""
+    def receive_signal(self, signal: FaultSignal, *, killer: str | None = None) -> None:
+        """Take a signal, which `killer` sent, or a fault if it is None."""
 
 
 class Closing(Protocol):
     """What ends with a process besides its memory, and who has to hear of it (`Interpreter`)."""
 
-    def wake_meetings(self, at_ns: int) -> None:
-        """Let all who wait at a barrier look whether they have to end."""
+    def wake_sleepers(self, threads: "Iterable[Thread]", at_ns: int) -> None:
+        """Let threads that sleep for a time, or wait at a barrier, look whether they must end."""
 
     async def close_process(self, cpu: Cpu, process: "Process") -> None:
         """Close its files, and let devices unpin its pages."""
@@ -165,6 +166,10 @@ class Process:
     image: ProgramImage | None = field(default=None, init=False)
     """What its address space begins with; None: a stack and a place for the heap."""
     parent: "Process | None" = None
+    catches_signals: bool = False
+    """Whether a handler takes what can be caught, and lets the operation end (sigsetjmp)."""
+    on_death: "Callable[[FatalSignal], None] | None" = field(default=None, init=False)
+    """Called when a signal ends the process; None: nobody has to know at once."""
     family: Family = field(init=False)
     leader: Thread = field(init=False)
     """Runs the program, or what a child is told; when it ends, all threads do."""
@@ -193,14 +198,34 @@ class Process:
     """From -1000 to 1000: how much more readily it is chosen when memory has run out."""
     is_reaped: bool = field(default=False, init=False)
     """Its parent has waited for its end."""
-    killed_by: int | None = field(default=None, init=False)
-    """The fatal signal."""
+    fatal_signal: FatalSignal | None = field(default=None, init=False)
+    """What ended it; None: no signal has."""
+    quick_threads: int = field(default=0, init=False)
+    """Threads that have not begun to end (signal_struct.quick_threads)."""
+    _core_startup: WaitQueue = field(init=False)
+    """Where the thread that dumps core waits until the others have come to their end."""
+    _core_finish: WaitQueue = field(init=False)
+    """Where they wait until it has."""
+    _dumper: Thread | None = field(default=None, init=False)
     outlives_threads: bool = field(default=False, init=False)
     """The address space stays when all have done their work: an explored race looks at it then."""
 
     def __attrs_post_init__(self) -> None:
-        self.gone = WaitQueue(self.kernel.engine, f"the end of process {self.pid}")
+        engine = self.kernel.engine
+        self.gone = WaitQueue(engine, f"the end of process {self.pid}")
+        self._core_startup = WaitQueue(engine, f"all threads of process {self.pid} to end")
+        self._core_finish = WaitQueue(engine, f"the core dump of process {self.pid}")
         self.family = Family(self) if self.parent is None else self.parent.family
+
+    @property
+    def label(self) -> str:
+        """What people call it: its comm, and its name in the program if it was forked."""
+        return self.comm if self.parent is None else self.leader.comm
+
+    @property
+    def killed_by(self) -> int | None:
+        """The number of the fatal signal."""
+        return None if self.fatal_signal is None else self.fatal_signal.signal.number
 
     @property
     def names(self) -> dict[str, tuple[int, int]]:
@@ -228,7 +253,9 @@ class Process:
             switcher=self.switcher,
             before_exit=self.before_exit,
             parent=self,
+            catches_signals=self.catches_signals,
         )
+        child.on_death = self.on_death
         child.outlives_threads = self.outlives_threads
         child.oom_score_adj = self.oom_score_adj
         child.files = files
@@ -279,10 +306,34 @@ class Process:
         """Let all threads end: the leader has, or a fatal signal came."""
         for thread in self.threads.values():
             thread.end(at_ns)
+            if self.space is not None:
+                self.space.mmap_lock.kill(thread.actor, at_ns)
         if self.parent is None:
             for child in self.family.children:
                 child.exit_group(at_ns)
-        self.closing.wake_meetings(at_ns)
+        self.closing.wake_sleepers(self.threads.values(), at_ns)
+
+    def die(self, fatal: FatalSignal, thread: Thread) -> None:
+        """End of a signal to `thread`; each thread ends when it would return to user mode.
+
+        Signals that dump core gather all threads at the beginning of their end (coredump_wait);
+        nothing is written (RLIMIT_CORE is 0).
+        """
+        self.fatal_signal = fatal
+        if fatal.signal.number in DUMPS_CORE and not self.outlives_threads:
+            self._dumper = thread
+        self.exit_group(fatal.t_ns)
+        if self.on_death is not None:
+            self.on_death(fatal)
+
+    def place_in_program(self, operation: object | None) -> int | None:
+        """Return where an operation stands in the program, from 0: the last one begun of equal."""
+        leader = self.family.root.leader
+        for index in range(min(leader.next_operation, len(leader.program)) - 1, -1, -1):
+            each = leader.program[index]
+            if each is operation or (isinstance(each, By) and each.operation is operation):
+                return index
+        return None
 
     def has_work_for(self, thread: Thread) -> bool:
         """Return whether the leader's program still gives `thread` something to do."""
@@ -319,6 +370,9 @@ class Process:
 
     async def end_thread(self, thread: Thread) -> None:
         """Let a thread end; the last one gives the address space back (do_exit, exit_mm)."""
+        self.quick_threads -= 1
+        if self._dumper is not None:
+            await self._dump_core(self._dumper, thread)
         cpu = thread.cpu
         task = thread.task
         if task.mm is not None:
@@ -354,3 +408,17 @@ class Process:
             self.kernel.probe.emit(
                 SchedProcessExit(comm=thread.comm, task_pid=thread.tid, prio=DEFAULT_PRIO)
             )
+
+    async def _dump_core(self, dumper: Thread, thread: Thread) -> None:
+        """Meet the other threads (coredump_wait, coredump_task_exit): who dumps goes on first."""
+        at_ns = thread.cpu.clock.now
+        if thread is dumper:
+            while self.quick_threads:
+                await self._core_startup.sleep(unless=lambda: not self.quick_threads)
+            self._dumper = None
+            self._core_finish.wake_all(at_ns=thread.cpu.clock.now)
+            return
+        if not self.quick_threads:
+            self._core_startup.wake_all(at_ns=at_ns)
+        while self._dumper is not None:
+            await self._core_finish.sleep(unless=lambda: self._dumper is None)

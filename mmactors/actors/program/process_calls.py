@@ -6,7 +6,7 @@ from mmactors.actors.program.fork import fork
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.mm.area.rlimit import with_rlimit
-from mmactors.mm.fault.handle_mm_fault import SIGKILL, FaultSignal
+from mmactors.mm.fault.siginfo import SIGKILL, FaultSignal
 from mmactors.workload.operation import all as op
 
 ProcessOperation = op.Fork | op.Kill | op.Reap | op.Rlimit
@@ -30,7 +30,8 @@ async def _kill(thread: UserThread, name: str) -> int:
     leader = thread.process.family.members.get(name)
     if leader is None or leader.must_end:
         return -errno.ESRCH
-    leader.receive_signal(FaultSignal(number=SIGKILL, code=0, address=0))
+    signal = FaultSignal(number=SIGKILL, code=0, address=0)
+    leader.receive_signal(signal, killer=thread.comm)
     await _wait_for_end(thread, leader.process)
     return 0
 

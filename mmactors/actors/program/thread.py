@@ -16,6 +16,7 @@ from mmactors.actors.program.memory import TransferLines
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.user_access import run_access, run_and_tell
 from mmactors.actors.state.address_space import AddressSpace
+from mmactors.actors.state.fatal_signal import FatalSignal
 from mmactors.arch.trace import Trace
 from mmactors.engine.actor import Actor
 from mmactors.engine.cpu import Cpu
@@ -35,7 +36,7 @@ from mmactors.hw.hardware import (
     STALE,
 )
 from mmactors.mm.area.task import Task
-from mmactors.mm.fault.handle_mm_fault import SIGKILL, FaultSignal
+from mmactors.mm.fault.siginfo import SIGKILL, FaultSignal
 from mmactors.workload.operation.all import Operation
 from mmactors.workload.program import FIRST_PROCESS
 
@@ -112,6 +113,7 @@ class UserThread:
         self.started_ns = at_ns
         process.tasks.append(self.task)
         process.live_threads.append(self)
+        process.quick_threads += 1
         process.nr_mm_users += 1
         if process.space is not None:
             self.task.enter_mm(process.space.mm)
@@ -233,7 +235,7 @@ class UserThread:
 
     def end(self, at_ns: int) -> None:
         """Let the thread end at its next return to user mode, awake or asleep."""
-        self.is_exiting = True
+        self.is_exiting = self.task.fatal_signal_pending = True
         self.work.wake_all(at_ns=at_ns)
         if self._asleep_in is not None:
             self._asleep_in.wake_all(at_ns=at_ns)
@@ -278,9 +280,13 @@ class UserThread:
         """Say what a migrating thread waits for."""
         return f"its turn on cpu{self.cpu.index}"
 
-    def receive_signal(self, signal: FaultSignal) -> None:
-        """Take a signal: SIGKILL ends the process, others end the operation that caused them."""
-        kernel = self.process.kernel
+    def receive_signal(self, signal: FaultSignal, *, killer: str | None = None) -> None:
+        """Take a signal: it ends the process, or, if it is caught, the operation that caused it.
+
+        SIGKILL is never caught. A process that is ending already takes no more (prepare_signal).
+        """
+        process = self.process
+        kernel = process.kernel
         if kernel.probe.on:
             kernel.probe.emit(
                 SignalGenerate(
@@ -294,9 +300,24 @@ class UserThread:
                     address=signal.address,
                 )
             )
-        if signal.number == SIGKILL:
-            self.process.killed_by = signal.number
-            self.process.exit_group(self.cpu.clock.now)
+        if self.must_end or (process.catches_signals and signal.number != SIGKILL):
+            return
+        cause = self.actor if killer is None else kernel.engine.current
+        process.die(
+            FatalSignal(
+                pid=process.pid,
+                process=process.label,
+                thread=self.comm,
+                cpu=self.cpu.index,
+                t_ns=cause.clock.now,
+                signal=signal,
+                program=process.family.root.comm,
+                operation=cause.doing,
+                index=process.place_in_program(cause.doing),
+                killer=killer,
+            ),
+            self,
+        )
 
     async def access(self, trace: Trace) -> FaultSignal | None:
         """Run all accesses of a trace; return the signal that stopped them, None: none did."""

@@ -12,9 +12,9 @@ overtakes the queue.
 Invariants: a writer excludes everybody; a semaphore with waiters is held.
 """
 
+import errno
 from collections import deque
 from collections.abc import Hashable
-from types import TracebackType
 from typing import ClassVar, Final
 
 from attrs import define
@@ -25,6 +25,7 @@ from mmactors.engine.chance import TRYLOCK_FAILS
 from mmactors.engine.cpu import sleep_for, wake_at
 from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold, Nesting
 from mmactors.engine.lock.lock_stat import LockClass, LockSide
+from mmactors.engine.lock.section import Held, ReadSection, WriteSection
 from mmactors.events.wait import LCB_F_READ, LCB_F_WRITE
 from mmactors.label import Label, Mode
 
@@ -40,9 +41,12 @@ class _Waiter:
     is_writer: bool
     asked_ns: int
     at_ns: int = NEVER
-    """When the semaphore is its own."""
+    """When the semaphore is its own, or it gave up."""
     begun: int = 0
     """The number of the event that tells of it; 0: none does."""
+    is_killable: bool = False
+    """A fatal signal lets it give up (TASK_KILLABLE)."""
+    is_killed: bool = False
 
     def describe(self) -> str:
         return self.sem.describe()
@@ -168,9 +172,9 @@ class RwSem:
         await self._engine.step(self._label("read unlock"))
         self._release_read(self._engine.current)
 
-    def read(self, nesting: Nesting = TOP_LEVEL) -> "_ReadSection":
+    def read(self, nesting: Nesting = TOP_LEVEL) -> ReadSection:
         """Return a context in which the semaphore is shared."""
-        return _ReadSection(self, nesting)
+        return ReadSection(self, nesting)
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -198,13 +202,20 @@ class RwSem:
 
     async def acquire_write(self, nesting: Nesting = TOP_LEVEL) -> None:
         """Have the semaphore alone; sleep while others have it, or somebody waits already."""
+        await self._down_write(nesting, is_killable=False)
+
+    async def acquire_write_killable(self) -> bool:
+        """Do the same; False: a fatal signal ended the sleep (down_write_killable)."""
+        return await self._down_write(TOP_LEVEL, is_killable=True)
+
+    async def _down_write(self, nesting: Nesting, *, is_killable: bool) -> bool:
         engine = self._engine
         if engine.lock_observer is not None:
             engine.lock_observer.acquire(self, Hold.WRITE, nesting)
         await engine.step(self._label("write lock"))
         actor = engine.current
         now = actor.clock.now
-        waiter = _Waiter(self, actor, is_writer=True, asked_ns=now)
+        waiter = _Waiter(self, actor, is_writer=True, asked_ns=now, is_killable=is_killable)
         if self.writer is not None or self.readers or self._waiters:
             await self._sleep(waiter)
         else:
@@ -212,7 +223,26 @@ class RwSem:
             was_held_now = min(self._write_acquired_ns, self._read_acquired_ns) <= now < at_ns
             await self._spin(waiter, at_ns, is_contended=was_held_now)
         if engine.lock_observer is not None:
-            engine.lock_observer.acquired(self)
+            observer = engine.lock_observer
+            (observer.release if waiter.is_killed else observer.acquired)(self)
+        return not waiter.is_killed
+
+    def kill(self, actor: Actor, at_ns: int) -> None:
+        """Let an actor that sleeps for the semaphore and can be killed give up.
+
+        Readers who stood behind it need not wait for it any more (rwsem_del_wake_waiter).
+        """
+        waiter = next((each for each in self._waiters if each.actor is actor), None)
+        if waiter is None or not waiter.is_killable:
+            return
+        self._engine.touch(self.name, Mode.WRITE)
+        is_first = waiter is self._waiters[0]
+        self._waiters.remove(waiter)
+        waiter.is_killed = True
+        waiter.at_ns = max(at_ns, waiter.asked_ns)
+        wake_at(self._engine, actor, waiter.at_ns)
+        if is_first and self.readers and self._waiters and not self._waiters[0].is_writer:
+            self._wake_readers(waiter.at_ns)
 
     async def trylock_write(self, nesting: Nesting = TOP_LEVEL) -> bool:
         """Have the semaphore alone if nobody has it; return whether that was so."""
@@ -260,9 +290,13 @@ class RwSem:
         if self._waiters and not self._waiters[0].is_writer:
             self._wake_readers(now)
 
-    def write(self, nesting: Nesting = TOP_LEVEL) -> "_WriteSection":
+    def acquired(self) -> Held:
+        """Return a context that gives back what its actor holds already."""
+        return Held(self)
+
+    def write(self, nesting: Nesting = TOP_LEVEL) -> WriteSection:
         """Return a context in which the semaphore is had alone; it may be downgraded inside."""
-        return _WriteSection(self, nesting)
+        return WriteSection(self, nesting)
 
     async def leave(self, kind: type[BaseException] | None) -> None:
         """Give back whatever the running actor holds, at the end of a context.
@@ -330,7 +364,8 @@ class RwSem:
         tracer = self._engine.tracer
         if waiter.begun and tracer is not None:
             wait_ns = waiter.at_ns - waiter.asked_ns
-            tracer.end_contention(self, begun=waiter.begun, wait_ns=wait_ns)
+            ret = -errno.EINTR if waiter.is_killed else 0
+            tracer.end_contention(self, begun=waiter.begun, wait_ns=wait_ns, ret=ret)
 
     def _add_reader(self, actor: Actor, at_ns: int) -> None:
         assert actor not in self.readers, f"{actor} reads {self.name} already"
@@ -405,43 +440,3 @@ class RwSem:
     def _wake(self, waiter: _Waiter, now: int) -> None:
         self._grant(waiter, max(now, waiter.asked_ns), is_contended=True)
         wake_at(self._engine, waiter.actor, waiter.at_ns)
-
-
-@define(eq=False)
-class _ReadSection:
-    """`async with sem.read()`."""
-
-    sem: RwSem
-    nesting: Nesting
-
-    async def __aenter__(self) -> None:
-        if not self.sem.acquire_read_nowait(self.nesting):
-            await self.sem.acquire_read(self.nesting)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.sem.leave(kind)
-
-
-@define(eq=False)
-class _WriteSection:
-    """`async with sem.write()`."""
-
-    sem: RwSem
-    nesting: Nesting
-
-    async def __aenter__(self) -> None:
-        if not self.sem.acquire_write_nowait(self.nesting):
-            await self.sem.acquire_write(self.nesting)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.sem.leave(kind)

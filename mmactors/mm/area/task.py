@@ -37,6 +37,8 @@ class Task:
     rss: TaskRssStat = field(factory=TaskRssStat)
     """Resident pages it has counted and not yet told its address space."""
     ioac: TaskIoAccounting = field(factory=TaskIoAccounting)
+    fatal_signal_pending: bool = False
+    """It ends when it would return to user mode."""
     vmacache: VmaCache | None = None
     """The areas it found last; None: the kernel has no such caches."""
 

@@ -7,7 +7,6 @@ held for reading when a fault begins, and a stack grows only with the lock held 
 """
 
 from collections.abc import Generator
-from typing import Final
 
 from attrs import frozen
 
@@ -36,6 +35,16 @@ from mmactors.mm.fault.fault import (
     do_anonymous_page,
 )
 from mmactors.mm.fault.file_fault import do_fault
+from mmactors.mm.fault.siginfo import (
+    BUS_ADRERR,
+    SEGV_ACCERR,
+    SEGV_MAPERR,
+    SEGV_PKUERR,
+    SIGBUS,
+    SIGKILL,
+    SIGSEGV,
+    FaultSignal,
+)
 from mmactors.mm.fault.swap_fault import do_swap_page
 from mmactors.mm.fault.vm_fault import VmFault
 from mmactors.mm.fault.wp_page import do_wp_page
@@ -44,23 +53,6 @@ from mmactors.mm.page_table.page_table import PMD_LEVEL
 from mmactors.mm.page_table.swap_entry import is_swap_pte
 from mmactors.mm.request import UNLOCK_PTES, LockPtes
 from mmactors.mm.vmstat import PGFAULT, TASK_RSS_EVENTS_THRESH
-
-SIGBUS: Final = 7
-SIGKILL: Final = 9
-SIGSEGV: Final = 11
-SEGV_MAPERR: Final = 1
-SEGV_ACCERR: Final = 2
-SEGV_PKUERR: Final = 4
-BUS_ADRERR: Final = 2
-
-
-@frozen(kw_only=True)
-class FaultSignal:
-    """What a thread gets for an access that cannot be made good."""
-
-    number: int
-    code: int
-    address: int
 
 
 @frozen(kw_only=True)

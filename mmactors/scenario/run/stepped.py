@@ -20,7 +20,8 @@ from mmactors.observe.inspection import Inspection
 from mmactors.observe.inspection.table import html_table
 from mmactors.observe.run_dir import EVENTS, Status, create_run_dir
 from mmactors.sanitize.finding import Finding
-from mmactors.scenario.machine import Machine, Progress
+from mmactors.scenario.death import Death, ExpectedDeath
+from mmactors.scenario.machine import Machine, Progress, Summary
 from mmactors.scenario.run.interrupt import interruptible
 from mmactors.scenario.run.outcome import FAILURES, Outcome, outcome_of, raise_input_error
 from mmactors.scenario.run.recording import Recording
@@ -34,7 +35,7 @@ class Expected:
 
     expectation: str
     value: int | None
-    """None: the machine has no such counter."""
+    """None: the machine has no such counter, or the line is not of one."""
     holds: bool
 
 
@@ -43,7 +44,7 @@ class Result:
     """What came of a run. It does not change when anything else does."""
 
     verdict: str
-    """`ok`, or what does not hold: `expectation failed`, a law, `deadlock`, `crash`."""
+    """`ok`, or what does not hold: `died`, `expectation failed`, a law, `deadlock`, `crash`."""
     status: Status
     """`complete`, `interrupted` (it was stopped before its end), or `failed`."""
     seed: int
@@ -54,6 +55,8 @@ class Result:
     switches: int
     """How often the baton was given."""
     messages: int
+    deaths: tuple[Death, ...]
+    """Whom a signal ended, in order of time; those expected, too."""
     expectations: tuple[Expected, ...]
     findings: tuple[Finding, ...] = field(repr=False)
     """What sanitizers found."""
@@ -84,7 +87,8 @@ class Result:
             ("virtual time", format_ns(self.now_ns)),
             ("accesses", str(self.accesses)),
             ("faults", str(self.faults)),
-            *((each.expectation, "holds" if each.holds else f"no: {each.value}")
+            *((death.who, f"died {death.how}") for death in self.deaths),
+            *((each.expectation, _word(each))
               for each in self.expectations),
             *((finding.head, f"t={finding.t_ns} ns") for finding in self.findings),
         ]  # fmt: skip
@@ -204,7 +208,8 @@ class SteppedMachine:
             faults=summary.faults,
             switches=summary.switches,
             messages=summary.messages,
-            expectations=tuple(_expected(each, counters) for each in self.scenario.expect),
+            deaths=summary.deaths,
+            expectations=tuple(self._expected(each, summary) for each in self.scenario.expect),
             findings=self._machine.findings(),
             failure=outcome.failure,
             counters=MappingProxyType(counters),
@@ -216,6 +221,14 @@ class SteppedMachine:
             wall_s=outcome.wall_s,
         )
 
+    def _expected(self, line: Expectation | ExpectedDeath, summary: Summary) -> Expected:
+        lack = self._machine.lack(line, summary.counters, summary.deaths)
+        return Expected(
+            expectation=str(line),
+            value=summary.counters.get(line.counter) if isinstance(line, Expectation) else None,
+            holds=lack is None,
+        )
+
     def _outcome(self) -> Outcome:
         return outcome_of(
             self._machine,
@@ -225,10 +238,10 @@ class SteppedMachine:
         )
 
 
-def _expected(expectation: Expectation, counters: Mapping[str, int]) -> Expected:
-    value = counters.get(expectation.counter)
-    holds = value is not None and expectation.holds(value)
-    return Expected(expectation=str(expectation), value=value, holds=holds)
+def _word(expected: Expected) -> str:
+    if expected.holds:
+        return "holds"
+    return "no" if expected.value is None else f"no: {expected.value}"
 
 
 def _recording(scenario: Scenario, out: Path, *, force: bool) -> Recording:

@@ -197,7 +197,8 @@ def _scenario(case: UserlandCase, program: tuple[op.Operation, ...]) -> Scenario
             hardware=HardwareConfig(pcid=False),
         ),
         engine=EngineConfig(quantum_ns=0, driver="inline"),
-        processes=(ProcessConfig(name=_COMM, cpu=0, program=program),),
+        # The recordings' interpreter catches signals, and goes on with the next operation.
+        processes=(ProcessConfig(name=_COMM, cpu=0, on_signal="continue", program=program),),
     )
 
 

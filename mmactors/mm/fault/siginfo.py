@@ -1,0 +1,40 @@
+"""Signals that faults give, and what comes with them (struct siginfo, Linux 6.1).
+
+Numbers and codes are those of include/uapi/asm-generic/{signal.h,siginfo.h}. Left out: signals that
+have nothing to do with memory.
+"""
+
+from typing import Final
+
+from attrs import frozen
+
+SIGBUS: Final = 7
+SIGKILL: Final = 9
+SIGSEGV: Final = 11
+SEGV_MAPERR: Final = 1
+SEGV_ACCERR: Final = 2
+SEGV_PKUERR: Final = 4
+BUS_ADRERR: Final = 2
+SI_KERNEL: Final = 0x80
+"""Any signal: the kernel sent it and knows no address (a general protection fault)."""
+
+SIGNAL_NAMES: Final = {SIGBUS: "SIGBUS", SIGKILL: "SIGKILL", SIGSEGV: "SIGSEGV"}
+CODE_NAMES: Final = {
+    (SIGSEGV, SEGV_MAPERR): "SEGV_MAPERR",
+    (SIGSEGV, SEGV_ACCERR): "SEGV_ACCERR",
+    (SIGSEGV, SEGV_PKUERR): "SEGV_PKUERR",
+    (SIGSEGV, SI_KERNEL): "SI_KERNEL",
+    (SIGBUS, BUS_ADRERR): "BUS_ADRERR",
+}
+"""si_code by signal."""
+DUMPS_CORE: Final = frozenset({SIGBUS, SIGSEGV})
+"""Those before whose end all threads are gathered for a core dump (SIG_KERNEL_COREDUMP_MASK)."""
+
+
+@frozen(kw_only=True)
+class FaultSignal:
+    """What a thread gets for an access that cannot be made good."""
+
+    number: int
+    code: int
+    address: int
