@@ -190,6 +190,13 @@ class _Check:
                     self.ranges[operation.result_name] = operation.length
             case Generate():
                 self.see_pattern(operation)
+            case Fragment(group=group, keep=keep) if keep >= group:
+                self.report(
+                    f"fragment: {keep} of each {group} pages are kept, so that none is given back",
+                    f"expected keep below {group}",
+                    "raise the number of pages of a group",
+                    alone=True,
+                )
             case Read() | Write():
                 self.see_blocks(operation)
             case Open(file=file):
@@ -252,12 +259,16 @@ class _Check:
 
     def see_pattern(self, operation: Generate) -> None:
         """Report a pattern that its range is too short or too long for."""
-        bindings = {name: (0, length) for name, length in self.ranges.items()}
-        bound = operation.range.resolve(bindings)
-        if bound is None or bound[1] <= 0:
-            return  # reported as an unknown name, or as a range without pages
+        if isinstance(operation.range, Region):
+            bindings = {name: (0, length) for name, length in self.ranges.items()}
+            bound = operation.range.resolve(bindings)
+            if bound is None or bound[1] <= 0:
+                return  # reported as an unknown name, or as a range without pages
+            length = bound[1]
+        else:
+            length = operation.range.length
         try:
-            must_suit(operation.pattern, bound[1])
+            must_suit(operation.pattern, length)
         except OperationError as error:
             self.report(f"{operation.verb}: {error.found}", error.legal, error.advice)
 
