@@ -214,7 +214,7 @@ LEFT_OUT: Final = (
         for_good=False,
         why="programs call the kernel themselves",
         instead="use `brk` and `heap`, or `mmap`",
-        words=("malloc", "free", "calloc", "realloc", "jemalloc", "tcmalloc", "ptmalloc"),
+        words=("malloc", "calloc", "realloc", "jemalloc", "tcmalloc", "ptmalloc"),
     ),
     LeftOut(
         name="calls for protection keys are",

@@ -1,4 +1,4 @@
-"""`mmactors check SCENARIO...`: are they right? No machine is built."""
+"""`mmactors check SCENARIO...`: are they right? No machine is built; traces are read to the end."""
 
 import json as json_text
 import sys
@@ -24,7 +24,7 @@ def check(
     files = []
     for path in scenarios:
         try:
-            load_scenario(path, overrides)
+            load_scenario(path, overrides, reads_traces=True)
         except UserError as error:
             problems += error.problems
             files.append({"path": str(path), "ok": False})

@@ -90,10 +90,11 @@ def describe(node: Node) -> str:
             return f"a mapping with {_cut(', '.join(entries)) or 'no key'}"
 
 
-def parse_document(text: str, *, file: str) -> Node:
+def parse_document(text: str, *, file: str, problems: list[Problem] | None = None) -> Node:
     """Return the tree of a YAML text; `file` names it in places.
 
-    Raises UserError with all problems that make it unusable.
+    Raises UserError with all problems that make it unusable. With `problems`, those that leave a
+    tree that is whole are added there instead.
     """
     try:
         if len(text) > MAX_CHARS:
@@ -110,8 +111,10 @@ def parse_document(text: str, *, file: str) -> Node:
         node = builder.build(root, 0)
     except RecursionError:
         raise UserError(_too_deep(Place(file))) from None
-    if builder.problems:
+    if builder.problems and (problems is None or builder.misses_keys):
         raise UserError(builder.problems)
+    if problems is not None:
+        problems += builder.problems
     return node
 
 
@@ -173,6 +176,8 @@ class _Builder:
     file: str
     problems: list[Problem] = field(factory=list)
     nr_nodes: int = 0
+    misses_keys: bool = False
+    """Something that is not understood may stand for keys; they would be missed."""
 
     def build(self, yaml: YamlNode, depth: int) -> Node:
         place = Place(self.file, yaml.start_mark.line + 1, yaml.start_mark.column + 1)
@@ -206,8 +211,10 @@ class _Builder:
             key_place = Place(self.file, key.start_mark.line + 1, key.start_mark.column + 1)
             node = self.build(value, depth + 1)
             if not isinstance(key, YamlScalar):
+                self.misses_keys = True
                 self._problem(key_place, "a key that is no text", "expected a name", "remove it")
             elif key.value == "<<" and key.style is None:
+                self.misses_keys = True
                 self._problem(
                     key_place,
                     "the merge key <<",

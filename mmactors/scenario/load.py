@@ -7,6 +7,7 @@ wherever it is written.
 
 import os.path
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -32,37 +33,67 @@ from mmactors.workload.operation.all import (
     RunTrace,
     parse_operation,
 )
-from mmactors.workload.trace.file import trace_format
+from mmactors.workload.trace.file import open_trace, trace_format
 
 _ROOT_DOC: Final = OptionDoc(doc="a scenario")
 
 
-def load_scenario(path: Path, overrides: Sequence[str | Setting] = ()) -> Scenario:
-    """Return the scenario of a file, changed by `KEY=VALUE` overrides; raise UserError."""
-    text = read_text(path)
-    return parse_scenario(text, file=str(path), folder=path.parent, overrides=overrides)
+def load_scenario(
+    path: Path, overrides: Sequence[str | Setting] = (), *, reads_traces: bool = False
+) -> Scenario:
+    """Return the scenario of a file, changed by `KEY=VALUE` overrides; raise UserError.
+
+    With `reads_traces` each trace is read to its end, to find what a run would find there.
+    """
+    return parse_scenario(
+        read_text(path),
+        file=str(path),
+        folder=path.parent,
+        overrides=overrides,
+        reads_traces=reads_traces,
+    )
 
 
 def parse_scenario(
-    text: str, *, file: str, folder: Path, overrides: Sequence[str | Setting] = ()
+    text: str,
+    *,
+    file: str,
+    folder: Path,
+    overrides: Sequence[str | Setting] = (),
+    reads_traces: bool = False,
 ) -> Scenario:
     """Return the scenario of a YAML text; `folder` is where relative paths begin.
 
     Raises UserError with all problems.
     """
-    return scenario_of_tree(parse_document(text, file=file), folder=folder, overrides=overrides)
+    problems: list[Problem] = []
+    root = parse_document(text, file=file, problems=problems)
+    return scenario_of_tree(
+        root, folder=folder, overrides=overrides, reads_traces=reads_traces, before=problems
+    )
 
 
 def scenario_of_tree(
-    root: Node, *, folder: Path, overrides: Sequence[str | Setting] = ()
+    root: Node,
+    *,
+    folder: Path,
+    overrides: Sequence[str | Setting] = (),
+    reads_traces: bool = False,
+    before: Sequence[Problem] = (),
 ) -> Scenario:
-    """Return the scenario that a tree describes; raise UserError with all problems."""
-    texts = {Expected: parse_expected, Operation: _operation_parser(folder)}
+    """Return the scenario that a tree describes; raise UserError with all problems.
+
+    `before` are those that the text had already; what else is wrong in their places follows.
+    """
+    look = _read if reads_traces else _look
+    texts = {Expected: parse_expected, Operation: _operation_parser(folder, cache(look))}
     problems: list[Problem] = []
     apply_overrides(root, overrides, problems)
     _join_labels(root)
     scenario = Structurer(texts=texts, problems=problems).structure(root, Scenario, "", _ROOT_DOC)
     problems += meaning_problems(root, texts)
+    places = {problem.place for problem in before}
+    problems = [*before, *(problem for problem in problems if problem.place not in places)]
     if problems:
         raise UserError(sorted(problems, key=_order))
     assert isinstance(scenario, Scenario), scenario
@@ -136,7 +167,9 @@ def _programs(root: Node) -> Iterator[SequenceNode]:
                 yield program
 
 
-def _operation_parser(folder: Path) -> Callable[[str], Operation]:
+def _operation_parser(
+    folder: Path, look: Callable[[RunTrace], Problem | None]
+) -> Callable[[str], Operation]:
     def parse(text: str) -> Operation:
         try:
             operation = parse_operation(text)
@@ -145,31 +178,52 @@ def _operation_parser(folder: Path) -> Callable[[str], Operation]:
                 found=error.found, legal=error.legal, advice=error.advice, column=error.column
             ) from None
         if isinstance(operation, By) and isinstance(operation.operation, RunTrace):
-            return evolve(operation, operation=_with_place(operation.operation, folder, text))
+            return evolve(operation, operation=_with_place(operation.operation, folder, text, look))
         if isinstance(operation, RunTrace):
-            return _with_place(operation, folder, text)
+            return _with_place(operation, folder, text, look)
         return operation
 
     return parse
 
 
-def _with_place(trace: RunTrace, folder: Path, text: str) -> RunTrace:
+def _with_place(
+    trace: RunTrace, folder: Path, text: str, look: Callable[[RunTrace], Problem | None]
+) -> RunTrace:
     path = Path(os.path.abspath(folder / trace.path))  # noqa: PTH100 - resolve() follows links
+    column = text.index("trace") + 1
     if not path.is_file():
         raise TextError(
             found=f"trace: there is no file {path}",
             legal="expected a trace, its path relative to the scenario file",
-            advice="check the path; tests/reference/traces has some",
-            column=text.index("trace") + 1,
+            advice="check the path; mmactors new --from quickstart copies some",
+            column=column,
         )
-    try:
-        trace_format(path, trace.format)
-    except UserError as error:
-        (problem,) = error.problems
+    placed = evolve(trace, path=str(path))
+    problem = look(placed)
+    if problem is not None:
         raise TextError(
             found=f"trace: {problem.place}: {problem.found}",
             legal=problem.legal,
             advice=problem.advice,
-            column=text.index("trace") + 1,
-        ) from None
-    return evolve(trace, path=str(path))
+            column=column,
+        )
+    return placed
+
+
+def _look(trace: RunTrace) -> Problem | None:
+    """Return what is wrong with the beginning of a trace."""
+    try:
+        trace_format(Path(trace.path), trace.format)
+    except UserError as error:
+        return error.problems[0]
+    return None
+
+
+def _read(trace: RunTrace) -> Problem | None:
+    """Return what is wrong with a trace as far as it is run."""
+    try:
+        for _ in open_trace(Path(trace.path), form=trace.format, limit=trace.limit):
+            pass
+    except UserError as error:
+        return error.problems[0]
+    return None

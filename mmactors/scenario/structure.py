@@ -22,7 +22,18 @@ from mmactors.errors import Place, Problem
 from mmactors.left_out import LEGAL, left_out_called
 from mmactors.option import OptionDoc, is_option, option_doc
 from mmactors.scenario.document import MappingNode, Node, ScalarNode, SequenceNode, describe
-from mmactors.units import format_bytes, parse_bytes, parse_ns
+from mmactors.units import (
+    GIB,
+    KIB,
+    MIB,
+    MS,
+    SECOND,
+    TIB,
+    US,
+    format_bytes,
+    parse_bytes,
+    parse_ns,
+)
 
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 """Whole numbers of YAML 1.2's core schema (10.3.2)."""
@@ -32,6 +43,20 @@ _INT_MAX: Final = (1 << 63) - 1
 _YES_NO: Final = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false"}
 _UNIT_PARSERS: Final[Mapping[str, Callable[[str], int]]] = {"bytes": parse_bytes, "ns": parse_ns}
 _UNIT_EXAMPLES: Final[Mapping[str | None, str]] = {"bytes": "64M", "ns": "250us"}
+_SCALES: Final[Mapping[str | None, Mapping[str, int]]] = {
+    "bytes": {
+        f"{letter}{rest}": size
+        for letter, size in (("", 1), ("k", KIB), ("m", MIB), ("g", GIB), ("t", TIB))
+        for rest in ("", "b", "ib")
+        if letter or rest != "ib"
+    },
+    "ns": {"": 1, "ns": 1, "us": US, "ms": MS, "s": SECOND},
+}
+_ELSEWHERE: Final = re.compile(
+    r"(?P<whole>\d[\d_]*)(?:\.(?P<decimals>[\d_]+))?(?:[eE](?P<exponent>[+-]?\d{1,2}))?"
+    r"(?P<gap>\s*)(?P<suffix>[A-Za-z]*)",
+    re.ASCII,
+)
 _UNIT_LEGAL: Final = {
     "bytes": "a size: bytes, or a number with K, M, G or T, as in 64K",
     "ns": "a time: ns, or a number with ns, us, ms or s, as in 3us",
@@ -284,9 +309,7 @@ class Structurer:
                 return self.problem(node.place, found, legal, _unit_advice(doc, node.text))
             return self._limits(node.place, value, found, legal, doc)
         advice = _unit_advice(doc, node.text)
-        if node.kind == "float":
-            advice = "write a whole number"
-        elif _INT.fullmatch(node.text):
+        if node.kind == "str" and _INT.fullmatch(node.text):
             advice = f"did you mean {node.text}, without quotes?"
         return self.problem(node.place, found, legal, advice)
 
@@ -363,15 +386,35 @@ def _plain_int(text: str) -> int | None:
 
 
 def _unit_advice(doc: OptionDoc, text: str) -> str:
-    if doc.unit in _UNIT_EXAMPLES:
-        return f"write it like {_UNIT_EXAMPLES[doc.unit]}"
+    """Return what was probably meant: the same number as it may be written, never another."""
+    meant = _meant(doc.unit, text.strip()) if len(text) <= _NUMBER_LENGTH_MAX else None
+    if meant is not None and abs(meant) <= _INT_MAX:
+        return f"did you mean {format_bytes(meant) if doc.unit == 'bytes' else meant}?"
+    example = _UNIT_EXAMPLES.get(doc.unit)
+    return f"write it like {example}" if example else "write a whole number"
+
+
+def _meant(unit: str | None, text: str) -> int | None:
+    """Return the whole number that a text means elsewhere: 0b101, 1_000, 1e3, 1.5G, 64mb."""
     try:
-        # 0b101 and 1_000 are numbers in other languages.
-        meant = str(int(text, 0)) if len(text) <= _NUMBER_LENGTH_MAX else ""
+        return int(text, 0)
     except ValueError:
-        digits = re.match(r"(?!0[xXoObB])\d+", text)
-        meant = "" if digits is None else digits[0]
-    return f"did you mean {meant}?" if 0 < len(meant) < 20 else "write a whole number"
+        pass
+    match = _ELSEWHERE.fullmatch(text)
+    if match is None:
+        return None
+    suffix = match["suffix"].lower()
+    scale = 1
+    if unit in _UNIT_PARSERS:
+        scale = _SCALES[unit].get(suffix, 0)
+    elif suffix and not match["gap"]:
+        return None  # 12 seeds, but not 12K of them.
+    decimals = match["decimals"] or ""
+    digits = int((match["whole"] + decimals).replace("_", "")) * scale
+    exponent = int(match["exponent"] or 0) - len(decimals.replace("_", ""))
+    if exponent >= 0:
+        return digits * 10**exponent or None
+    return digits // 10**-exponent if digits and digits % 10**-exponent == 0 else None
 
 
 def legal_text(scalar: Any, doc: OptionDoc) -> str:

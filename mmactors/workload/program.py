@@ -10,6 +10,7 @@ from typing import Final
 
 from attrs import define, field, frozen
 
+from mmactors.units import format_bytes
 from mmactors.workload.operation.address import RESERVED_NAMES, Address, Range, Region
 from mmactors.workload.operation.all import (
     Alias,
@@ -62,6 +63,8 @@ _BLOCK_OPERATIONS: Final = (
     UndoIsolatePageRange,
     OfflinePages,
 )
+_BLOCKS_MAX: Final = 1 << 24
+"""Of one operation that reads or writes a file: their order takes 8 bytes each."""
 _ACCESSES: Final = (Touch, Faultloop, Fragment, Generate)
 
 
@@ -187,6 +190,15 @@ class _Check:
                     self.ranges[operation.result_name] = operation.length
             case Generate():
                 self.see_pattern(operation)
+            case Fragment(group=group, keep=keep) if keep >= group:
+                self.report(
+                    f"fragment: {keep} of each {group} pages are kept, so that none is given back",
+                    f"expected keep below {group}",
+                    "raise the number of pages of a group",
+                    alone=True,
+                )
+            case Read() | Write():
+                self.see_blocks(operation)
             case Open(file=file):
                 files.add(file)
             case Close(file=file):
@@ -247,14 +259,28 @@ class _Check:
 
     def see_pattern(self, operation: Generate) -> None:
         """Report a pattern that its range is too short or too long for."""
-        bindings = {name: (0, length) for name, length in self.ranges.items()}
-        bound = operation.range.resolve(bindings)
-        if bound is None or bound[1] <= 0:
-            return  # reported as an unknown name, or as a range without pages
+        if isinstance(operation.range, Region):
+            bindings = {name: (0, length) for name, length in self.ranges.items()}
+            bound = operation.range.resolve(bindings)
+            if bound is None or bound[1] <= 0:
+                return  # reported as an unknown name, or as a range without pages
+            length = bound[1]
+        else:
+            length = operation.range.length
         try:
-            must_suit(operation.pattern, bound[1])
+            must_suit(operation.pattern, length)
         except OperationError as error:
             self.report(f"{operation.verb}: {error.found}", error.legal, error.advice)
+
+    def see_blocks(self, operation: Read | Write) -> None:
+        nr_blocks = operation.length // operation.block_bytes
+        if nr_blocks > _BLOCKS_MAX:
+            self.report(
+                f"{operation.verb}: {format_bytes(operation.length)} are {nr_blocks} blocks",
+                f"expected at most {_BLOCKS_MAX}",
+                "use a shorter range, or larger blocks: bs=64K",
+                alone=True,
+            )
 
     def see_pages(self, region: Region, *, is_accessed: bool) -> None:
         if region.pages is None:

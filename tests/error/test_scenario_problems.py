@@ -104,7 +104,7 @@ expect: [pgfault]
             "machine: {cpus: 2.0}\n" + GOOD,
             (
                 "bad.yaml:1:17: machine.cpus is 2.0; expected a whole number, from 1 to 1024 "
-                "(write a whole number)"
+                "(did you mean 2?)"
             ),
         ),
         (
@@ -257,7 +257,7 @@ def test_the_place_of_a_wrong_override_is_the_option(override, found):
 )
 def test_malformed_yaml_has_a_place(text, place):
     """Also what is no YAML at all, cyclic, or nested without end."""
-    assert place == problems_of(text)[0].split(": ")[0]
+    assert place in {problem.split(": ")[0] for problem in problems_of(text)}
 
 
 def test_aliases_of_aliases_do_not_exhaust_the_host():

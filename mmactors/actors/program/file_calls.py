@@ -7,6 +7,7 @@ O_DIRECT, throttling of writers.
 """
 
 import errno
+from typing import Final
 
 from attrs import define
 
@@ -25,9 +26,12 @@ from mmactors.engine.cpu import Cpu
 from mmactors.label import Label, Mode, data, i_size, page
 from mmactors.mm.area.mapped_file import FMODE_READ, FMODE_WRITE, MappedFile
 from mmactors.mm.fault.dirty import folio_mark_dirty
-from mmactors.units import PAGE_SHIFT
+from mmactors.units import PAGE_SHIFT, ULONG_MAX
 from mmactors.workload.operation import all as op
 from mmactors.workload.touch import block_offsets
+
+_OFFSET_MAX: Final = ULONG_MAX >> 1
+"""Of loff_t; what ends behind it is EINVAL (rw_verify_area, fs/read_write.c)."""
 
 FileOperation = (
     op.Open | op.Close | op.Unlink | op.Ftruncate | op.Read | op.Write | op.Fsync
@@ -114,6 +118,8 @@ class FileCalls:
         """
         ioac = thread.task.ioac
         nr_bytes = 0
+        if call.offset + call.length > _OFFSET_MAX:
+            return -errno.EINVAL
         for offset in block_offsets(call).tolist():
             end = min(offset + call.block_bytes, call.offset + call.length)
             ioac.syscr += 1
@@ -194,6 +200,11 @@ class FileCalls:
             if bound is None:
                 return -errno.EINVAL
             source = bound[0]
+            # Each block is written from the start (access_ok in vfs_write).
+            if source + min(call.block_bytes, call.length) > thread.space.mm.task_size:
+                return -errno.EFAULT
+        if call.offset + call.length > _OFFSET_MAX:
+            return -errno.EINVAL
         ioac = thread.task.ioac
         nr_bytes = 0
         for offset in block_offsets(call).tolist():

@@ -32,6 +32,7 @@ from mmactors.mm.fault.fault import (
 )
 from mmactors.mm.fault.handle_mm_fault import handle_mm_fault
 from mmactors.mm.fault.populate import check_vma_flags
+from mmactors.mm.page_table.entry import is_present
 from mmactors.mm.request import UNLOCK_PTES, LockPtes
 from mmactors.mm.rmap.rmap import GUP_PIN_COUNTING_BIAS, PG_ANON_EXCLUSIVE, is_anon
 
@@ -69,8 +70,9 @@ def get_user_page(
     if error:
         return None, error
     while True:
-        follow_flags = flags if keeps_foll_write else flags & ~FOLL_FORCE
-        pfn = yield from follow_page_pte(context, mm, vma, address, follow_flags)
+        pfn = yield from follow_page_pte(
+            context, mm, vma, address, flags, forces_writes=keeps_foll_write
+        )
         if pfn is not None:
             return pfn, 0
         is_write = flags & FOLL_WRITE != 0
@@ -101,11 +103,18 @@ def _find_vma(mm: MmStruct, address: int) -> Generator[FaultRequest, int | None,
 
 
 def follow_page_pte(
-    context: FaultContext, mm: MmStruct, vma: Vma, address: int, flags: int
+    context: FaultContext,
+    mm: MmStruct,
+    vma: Vma,
+    address: int,
+    flags: int,
+    *,
+    forces_writes: bool = True,
 ) -> Generator[FaultRequest, int | None, int | None]:
     """Find the page that is mapped, if it is and may be used as `flags` say.
 
-    FOLL_GET and FOLL_PIN take references, FOLL_TOUCH counts as a use of the page.
+    FOLL_GET and FOLL_PIN take references, FOLL_TOUCH counts as a use of the page. FOLL_FORCE is for
+    what the program may not access; and, with `forces_writes`, for what it may not write.
     """
     table = mm.page_table
     if table.wants_step():
@@ -119,9 +128,11 @@ def follow_page_pte(
         yield from _follow_step(mm, index)
     entry = seen[index]
     pfn = pte_pfn(entry)
-    is_found = entry & PRESENT != 0
+    # By force also what is mapped for nobody (gup_can_follow_protnone), or no fault would help.
+    is_found = is_present(entry) if flags & FOLL_FORCE else entry & PRESENT != 0
     if is_found and flags & FOLL_WRITE:
-        is_found = can_follow_write_pte(context.pages, entry, vma, flags)
+        is_forced = forces_writes and flags & FOLL_FORCE != 0
+        is_found = can_follow_write_pte(context.pages, entry, vma, is_forced=is_forced)
     if is_found and not entry & SPECIAL:
         nr = nr_refs(flags)
         if nr:
@@ -147,14 +158,14 @@ def _follow_step(mm: MmStruct, index: int) -> Generator[Label, int | None, None]
             return
 
 
-def can_follow_write_pte(pages: PageColumns, entry: int, vma: Vma, flags: int) -> bool:
+def can_follow_write_pte(pages: PageColumns, entry: int, vma: Vma, *, is_forced: bool) -> bool:
     """Say whether the page of an entry may be written.
 
     By force also that of a read-only entry, if it is the private copy that the write fault made.
     """
     if entry & RW:
         return True
-    if not flags & FOLL_FORCE or entry & SPECIAL:
+    if not is_forced or entry & SPECIAL:
         return False
     if vma.vm_flags & (VM_MAYSHARE | VM_SHARED | VM_MAYWRITE | VM_WRITE) != VM_MAYWRITE:
         return False

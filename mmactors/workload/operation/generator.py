@@ -33,6 +33,8 @@ from mmactors.workload.trace.input import CHUNK_ROWS
 GRAINS_MAX: Final = 1 << 22
 """Grains of a range that a table is made for: 32 MiB a table."""
 
+_N_MAX: Final = 1 << 20
+_DRAW_END_MAX: Final = 1 << 52
 _POINTER_BYTES: Final = 8
 
 _GOLDEN: Final = 0x9E37_79B9_7F4A_7C15
@@ -164,7 +166,7 @@ def draws(seed: int, stream: int, first: int, count: int) -> NDArray[np.uint64]:
 
 def draws_below(end: int, seed: int, stream: int, first: int, count: int) -> NDArray[np.int64]:
     """Return draws from 0 to end-1, equally likely."""
-    assert 0 < end <= 1 << 52, f"end is {end}"
+    assert 0 < end <= _DRAW_END_MAX, f"end is {end}"
     fraction = (draws(seed, stream, first, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return (fraction * end).astype(np.int64)
 
@@ -180,9 +182,15 @@ def _kinds(seed: int, write_percent: int, first: int, count: int) -> NDArray[np.
     return np.where(is_store, STORE, LOAD).astype(np.int64)
 
 
+def _distance(step: int, nr_places: int) -> int:
+    """Return how far places lie apart; a single one may have a step that columns do not hold."""
+    return step if nr_places > 1 else 0
+
+
 def _plan_stride(pattern: Sequential | Stride, length: int) -> _Plan:
     step = pattern.stride_bytes if isinstance(pattern, Stride) else pattern.size_bytes
     nr_pass = (length - pattern.size_bytes) // step + 1
+    step = _distance(step, nr_pass)
 
     def rows(first: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         index = np.arange(first, first + count, dtype=np.int64) % nr_pass
@@ -197,7 +205,7 @@ def _plan_uniform(pattern: Uniform, length: int) -> _Plan:
     def rows(first: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         grain = draws_below(nr_grains, pattern.seed, _PLACE_STREAM, first, count)
         kind = _kinds(pattern.seed, pattern.write_percent, first, count)
-        return grain * pattern.grain_bytes, kind
+        return grain * _distance(pattern.grain_bytes, nr_grains), kind
 
     return _Plan(nr_grains, pattern.size_bytes, rows)
 
@@ -218,7 +226,7 @@ def _plan_zipf(pattern: Zipf, length: int) -> _Plan:
         point = np.minimum(point, total - 1)
         grain = grain_of_rank[np.searchsorted(cumulative, point, side="right")]
         kind = _kinds(pattern.seed, pattern.write_percent, first, count)
-        return grain * pattern.grain_bytes, kind
+        return grain * _distance(pattern.grain_bytes, nr_grains), kind
 
     return _Plan(nr_grains, pattern.size_bytes, rows)
 
@@ -229,7 +237,8 @@ def _plan_chase(pattern: PointerChase, length: int) -> _Plan:
 
     def rows(first: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         index = np.arange(first, first + count, dtype=np.int64) % nr_grains
-        return cycle[index] * pattern.grain_bytes, np.full(count, LOAD, np.int64)
+        offset = cycle[index] * _distance(pattern.grain_bytes, nr_grains)
+        return offset, np.full(count, LOAD, np.int64)
 
     return _Plan(nr_grains, _POINTER_BYTES, rows)
 
@@ -278,6 +287,8 @@ def must_suit(pattern: Pattern, length: int) -> None:
     """Raise OperationError if the pattern cannot be made in a range of `length` bytes."""
     if isinstance(pattern, MatrixMultiply):
         n, element = max(_order(pattern, length), 1), pattern.element_bytes
+        if n > _N_MAX:
+            raise OperationError(f"n is {n}", f"expected at most {_N_MAX}", "choose a smaller n")
         needed = 3 * n * n * element
         what = f"three matrices of {n} * {n} elements of {element} bytes"
         advice = f"map {format_bytes(-(-needed // PAGE_SIZE) * PAGE_SIZE)}, or use a smaller n"
@@ -289,12 +300,13 @@ def must_suit(pattern: Pattern, length: int) -> None:
         raise OperationError(
             f"the range has {length} bytes", f"expected {needed} or more for {what}", advice
         )
-    if isinstance(pattern, Zipf | PointerChase):
+    if isinstance(pattern, Uniform | Zipf | PointerChase):
         nr_grains = (length - needed) // pattern.grain_bytes + 1
-        if nr_grains > GRAINS_MAX:
+        nr_grains_max = _DRAW_END_MAX if isinstance(pattern, Uniform) else GRAINS_MAX
+        if nr_grains > nr_grains_max:
             raise OperationError(
                 f"the range has {nr_grains} grains of {pattern.grain_bytes} bytes",
-                f"expected at most {GRAINS_MAX}",
+                f"expected at most {nr_grains_max}",
                 "use a larger grain_bytes, or a shorter range",
             )
 
