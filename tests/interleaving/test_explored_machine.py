@@ -84,13 +84,13 @@ def test_a_checkpoint_undoes_what_changed():
 
     kernel.pages.flags[:] = 7
     names["B"] = (0, 0)
-    process.user_ns = -1
+    process.cuser_ns = -1
     checkpoint.restore()
 
     assert free_before == dict(kernel.vmstat.vmstat())
     assert (flags == kernel.pages.flags).all()
     assert "B" not in names
-    assert process.user_ns >= 0
+    assert process.cuser_ns >= 0
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
+from mmactors.engine.cpu_times import CpuUsage, cpu_usage
 from mmactors.hw.statistics import HardwareStatistics
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.entries.tlb_state import TlbState
@@ -69,7 +70,10 @@ class CpuInspection:
     """The address space in CR3, 0 the kernel's own; None: it is just being changed."""
     is_lazy: bool
     """It has an address space loaded of which it runs nothing."""
+    usage: CpuUsage
+    """Where its time went: user, system, idle, iowait, irq."""
     context_switches: int
+    """From one thread to another, to idle and from idle."""
     interrupts: Mapping[str, int]
     """Interrupts taken, by vector: `LOC`, `TLB`, `CAL`."""
 
@@ -127,6 +131,7 @@ def inspect_cpu(moment: Moment, kernel: Kernel, cpu: Cpu) -> CpuInspection:
         contexts=tuple(cpu.contexts),
         loaded_ctx_id=loaded.ctx_id if isinstance(loaded, MmStruct) else None,
         is_lazy=state.is_lazy,
+        usage=cpu_usage(cpu, moment.now_ns),
         context_switches=cpu.context_switches,
         interrupts=MappingProxyType(dict(cpu.interrupts)),
     )

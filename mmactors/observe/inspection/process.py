@@ -100,7 +100,13 @@ class ProcessInspection:
     threads: tuple[str, ...]
     """Those that ever were, by their names in the program."""
     user_ns: int
-    """Time in user mode."""
+    """Time of its threads in user mode."""
+    system_ns: int
+    """Time of its threads in the kernel, interrupts left out."""
+    nvcsw: int
+    """Voluntary context switches: a thread slept or ended."""
+    nivcsw: int
+    """Involuntary ones: a slice was used up, or a thread moved to another CPU."""
     min_flt: int
     maj_flt: int
     killed_by: int | None
@@ -166,7 +172,7 @@ class ProcessInspection:
 
 def inspect_process(moment: Moment, process: Process) -> ProcessInspection:
     """Return the process at `moment`."""
-    parent = process.parent
+    parent, usage = process.parent, process.usage()
     return ProcessInspection(
         moment=moment,
         process=process,
@@ -175,7 +181,10 @@ def inspect_process(moment: Moment, process: Process) -> ProcessInspection:
         parent_pid=None if parent is None else parent.pid,
         comm=process.comm,
         threads=tuple(process.threads),
-        user_ns=process.user_ns,
+        user_ns=usage.user_ns,
+        system_ns=usage.system_ns,
+        nvcsw=process.nvcsw,
+        nivcsw=process.nivcsw,
         min_flt=process.min_flt,
         maj_flt=process.maj_flt,
         killed_by=process.killed_by,
