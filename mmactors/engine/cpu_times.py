@@ -33,11 +33,6 @@ class CpuUsage(Usage):
     iowait_ns: int = 0
     irq_ns: int = 0
 
-    @property
-    def uptime_ns(self) -> int:
-        """All of it: what has passed on the CPU."""
-        return self.user_ns + self.system_ns + self.idle_ns + self.iowait_ns + self.irq_ns
-
 
 @define(eq=False, kw_only=True)
 class CpuTimes:

@@ -69,7 +69,9 @@ def _field_schema(known: Field) -> dict[str, Any]:
 
 def _type_schema(annotation: Any, doc: OptionDoc, default: object = None) -> dict[str, Any]:
     if annotation in TEXTS:
-        return _OPERATION if annotation is Operation else {"type": "string"}
+        if annotation is Operation:
+            return _OPERATION
+        return {"type": "string", "pattern": Expectation.PATTERN}
     inner, may_be_none = optional_type(annotation)
     schema = _plain_schema(inner, doc, default)
     if may_be_none:

@@ -7,7 +7,7 @@ with the option. Frozen values: a run is a function of (scenario, seed, policy).
 import operator
 import re
 from collections.abc import Callable, Iterator
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from attrs import frozen
 
@@ -17,11 +17,13 @@ from mmactors.hw.config import MAX_CPUS, HardwareConfig
 from mmactors.mm.boot.boot import MemoryConfig
 from mmactors.option import option
 from mmactors.sanitize.config import SanitizeConfig
+from mmactors.scenario.counter_names import CounterNames, instance_names, process_names
 from mmactors.scenario.race_config import RaceConfig
 from mmactors.scenario.structure import TextError
 from mmactors.workload.operation.all import Operation
 
-_COMPARISON = re.compile(r"\s*([A-Za-z_][\w./:-]*)\s*(==|!=|>=|<=|>|<)\s*(-?\d+)\s*")
+_COUNTER: Final = r"[A-Za-z_][\w./:-]*(?:\[[^\[\]\s]*\][\w./:-]*)?"
+_COMPARISON = re.compile(rf"\s*({_COUNTER})\s*(==|!=|>=|<=|>|<)\s*(-?\d+)\s*")
 _OPERATORS: Final[dict[str, Callable[[int, int], bool]]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -36,6 +38,7 @@ _OPERATORS: Final[dict[str, Callable[[int, int], bool]]] = {
 class Expectation:
     """A comparison of one counter with a number, checked at the end of a run."""
 
+    PATTERN: ClassVar[str] = f"^{_COMPARISON.pattern}$"
     counter: str
     operator: str
     number: int
@@ -49,7 +52,7 @@ class Expectation:
                 found=f"{text[:80]!r} is not a comparison",
                 legal=f"expected COUNTER OPERATOR NUMBER, the operator one of "
                 f"{' '.join(_OPERATORS)}",
-                advice="write it like `pgfault >= 100`",
+                advice="write it like `pgfault >= 100` or `cpu[1].pgfault >= 100`",
             )
         return cls(match[1], match[2], int(match[3]))
 
@@ -98,11 +101,38 @@ class ProcessConfig:
 
 @frozen(kw_only=True)
 class RecordConfig:
-    """What goes into the event log."""
+    """What goes into the event log, and which counters are sampled."""
 
     events: tuple[str, ...] = option(
         ("*",),
         doc="Names of events (tracepoints), * and ? match any; an empty list switches the log off.",
+    )
+    sample: int | None = option(
+        None,
+        doc="Every so much virtual time the counters below are written to series.jsonl, with what "
+        "had happened before that time, and once more at the end. Empty: never. A series has at "
+        "most 100000 samples and ten million numbers; what comes later is left out. The run and "
+        "its log are the same with and without it.",
+        unit="ns",
+        minimum=1_000,
+    )
+    counters: tuple[str, ...] = option(
+        (
+            "pgfault",
+            "pgmajfault",
+            "nr_free_pages",
+            "nr_anon_pages",
+            "nr_file_pages",
+            "context_switches",
+            "tlb_shootdowns",
+            "*.llc_misses",
+            "*_tlb.walks",
+            "user_ns",
+            "system_ns",
+            "idle_ns",
+        ),
+        doc="What is sampled: names of counters (docs/counters.md), * and ? match any: `pg*` those "
+        "of the machine, `cpu[*].read.*` those of all CPUs, `process[a].*` those of a process.",
     )
 
 
@@ -116,7 +146,7 @@ class Scenario:
         factory=EngineConfig, doc="How the interleaving is chosen and how long a run may take."
     )
     processes: tuple[ProcessConfig, ...] = option(doc="What runs.")
-    record: RecordConfig = option(factory=RecordConfig, doc="What goes into the event log.")
+    record: RecordConfig = option(factory=RecordConfig, doc="What is written while it runs.")
     sanitize: SanitizeConfig = option(
         factory=SanitizeConfig, doc="Which laws of the kernel are checked while it runs."
     )
@@ -125,8 +155,14 @@ class Scenario:
     )
     expect: tuple[Expectation, ...] = option(
         (),
-        doc="What must hold at the end: comparisons of counters, such as `pgfault >= 100`.",
+        doc="What must hold at the end: comparisons of counters, such as `pgfault >= 100`, "
+        "`cpu[1].read.l1_misses < 50000`, `process[a].maj_flt == 0`; docs/counters.md lists them.",
     )
+
+    def counter_names(self) -> CounterNames:
+        """Return the names of all counters of its runs."""
+        instances = ((instance.name, instance.program) for instance in self.instances())
+        return CounterNames(nr_cpus=self.machine.cpus, processes=process_names(instances))
 
     def instances(self) -> Iterator["ProcessInstance"]:
         """Yield the processes that run, copies expanded, in the order in which they start."""
@@ -134,8 +170,7 @@ class Scenario:
         for process in self.processes:
             if process.cpu is not None:
                 cpu = process.cpu
-            for copy in range(process.copies):
-                name = process.name if process.copies == 1 else f"{process.name}.{copy}"
+            for name in instance_names(process.name, process.copies):
                 yield ProcessInstance(
                     name=name, cpu=cpu % self.machine.cpus, program=process.program
                 )

@@ -1,5 +1,6 @@
 """Where the time of CPUs and threads goes, and what is a context switch."""
 
+from attrs import astuple
 from engines import Log, cpu_of, engine_of, run, thread
 
 from mmactors.engine.cpu import Interrupt, WaitQueue
@@ -65,7 +66,7 @@ def test_the_times_of_a_cpu_add_up_at_every_moment():
     thread(looker_cpu, "looks", looks())
     run(engine)
 
-    assert [now_ns for now_ns, _ in seen] == [usage.uptime_ns for _, usage in seen]
+    assert [now_ns for now_ns, _ in seen] == [sum(astuple(usage)) for _, usage in seen]
     assert CpuUsage(user_ns=30, irq_ns=20) == dict(seen)[50]
     assert CpuUsage(user_ns=40, idle_ns=40, irq_ns=20) == dict(seen)[100]
     assert CpuUsage(user_ns=40, system_ns=10, idle_ns=50, irq_ns=20) == dict(seen)[120]

@@ -194,6 +194,8 @@ class Process:
     cnvcsw: int = field(default=0, init=False)
     cnivcsw: int = field(default=0, init=False)
     """Of children that were waited for, and of theirs."""
+    maxrss_pages: int = field(default=0, init=False)
+    """The most that was resident; of a process that has ended (signal_struct.maxrss)."""
     oom_score_adj: int = field(default=0, init=False)
     """From -1000 to 1000: how much more readily it is chosen when memory has run out."""
     is_reaped: bool = field(default=False, init=False)
@@ -371,6 +373,8 @@ class Process:
         if self.nr_mm_users or space is None:
             self._tell_exit(thread)
             return
+        with self.kernel.engine.guard.suspended():  # setmax_mm_hiwater_rss takes no lock
+            self.maxrss_pages = max(space.mm.hiwater_rss, space.mm.get_mm_rss())
         self.before_exit(self)
         if self.kernel.checks is not None:
             self.kernel.checks.mm_exits(space.mm)

@@ -13,6 +13,7 @@ from mmactors.hw.statistics import HardwareStatistics
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.entries.tlb_state import TlbState
 from mmactors.mm.vmstat import VM_EVENT_NAMES
+from mmactors.observe.counters.read import cpu_counters
 from mmactors.observe.inspection.entry import flag_names
 from mmactors.observe.inspection.moment import Moment
 from mmactors.observe.inspection.table import Table
@@ -76,6 +77,16 @@ class CpuInspection:
     """From one thread to another, to idle and from idle."""
     interrupts: Mapping[str, int]
     """Interrupts taken, by vector: `LOC`, `TLB`, `CAL`."""
+
+    @cached_property
+    def counters(self) -> Mapping[str, int]:
+        """Its counters by name (docs/counters.md); of zone and node items what it has not folded.
+
+        `cpu[1].pgfault` of the machine's counters is `cpus[1].counters["pgfault"]`.
+        """
+        kernel, cpu = self._kernel, self._kernel.cpus[self.index]
+        now_ns = self._moment.now_ns
+        return self._moment.look(lambda: MappingProxyType(cpu_counters(kernel, cpu, now_ns)))
 
     @cached_property
     def lru_batch_pfns(self) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from mmactors.mm.area.mm_struct import (
     MmStruct,
 )
 from mmactors.mm.area.vma import Vma
+from mmactors.observe.counters.read import process_counters
 from mmactors.observe.inspection.entry import Entry, entries_to, entry_of
 from mmactors.observe.inspection.moment import Moment
 from mmactors.observe.inspection.table import Table
@@ -111,6 +112,12 @@ class ProcessInspection:
     maj_flt: int
     killed_by: int | None
     """The fatal signal."""
+
+    @cached_property
+    def counters(self) -> Mapping[str, int]:
+        """Its counters by name (docs/counters.md), as `process[a].min_flt` of the machine's."""
+        process, now_ns = self._process, self._moment.now_ns
+        return self._moment.look(lambda: MappingProxyType(process_counters(process, now_ns)))
 
     @cached_property
     def memory(self) -> Memory | None:
