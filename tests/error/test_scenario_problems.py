@@ -413,6 +413,10 @@ YAML_PIECES = st.sampled_from(
         "expect",
         "record",
         "events",
+        "sample: 1us",
+        "counters:",
+        "cpu[*].pg*",
+        "process[a].min_flt > 1",
         "engine:",
         "\t",
     ]
@@ -458,6 +462,8 @@ KEYS = st.sampled_from(
         "processes[0].program",
         "processes[0].copies",
         "record.events",
+        "record.sample",
+        "record.counters",
         "expect",
         "kernel",
     ]

@@ -73,6 +73,16 @@ def test_what_stands_before_the_race_is_no_choice():
     assert 1 == sum("load" in text for _, text in steps)
 
 
+def test_a_search_takes_no_samples():
+    """It explores as many schedules with `record.sample` as without."""
+    verdicts = [
+        explore(scenario_of(UNMAPS, scope=("tlb",), more=more))[1]
+        for more in ("", "record: {sample: 1us, counters: ['cpu[*].*']}\n")
+    ]
+
+    assert 1 == len({(verdict.outcome, verdict.nr_schedules) for verdict in verdicts})
+
+
 def test_a_checkpoint_undoes_what_changed():
     """Attributes, lists, dicts, and arrays are as they were; objects stay the same ones."""
     wired = drive(scenario_of(UNMAPS, scope=("tlb",)), until_ns=50_000).wired
