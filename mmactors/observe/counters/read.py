@@ -1,10 +1,11 @@
 """The values of all counters, read off a machine that stands still; nothing is counted here."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Final
 
 import numpy as np
-from attrs import asdict, frozen
+from attrs import frozen
 
 from mmactors.actors.program.memory import MemoryActor
 from mmactors.actors.program.process import Process
@@ -25,13 +26,24 @@ from mmactors.mm.vmstat import (
     NUMA_EVENTS,
     PRINTED_IN_THP,
 )
-from mmactors.observe.counters.table import CPUS, HARDWARE, CounterGroup, counters_of
+from mmactors.observe.counters.table import (
+    CPUS,
+    HARDWARE,
+    MACHINE,
+    VMSTAT_GROUPS,
+    CounterGroup,
+    counters_of,
+)
 from mmactors.observe.proc.of_memory import vmstat_lines
 
 TLB: Final = "TLB"
 _UNPRINTED: Final = np.array(
     [item not in PRINTED_IN_THP for item in range(len(NODE_STAT_NAMES))], bool
 )
+
+Read = Callable[[int], dict[str, int]]
+"""Returns counters as they are at a time."""
+_HARDWARE_VALUES: Final = attrgetter(*(counter.name for counter in HARDWARE.counters))
 
 
 def nr_accesses(hardware: Hardware) -> int:
@@ -65,22 +77,52 @@ class Counted:
 
     def machine(self, now_ns: int) -> dict[str, int]:
         """Return the machine's own counters."""
-        kernel, processes = self.kernel, self.processes()
-        counters = dict(vmstat_lines(kernel))
-        counters |= _sums(HARDWARE, [_hardware(kernel, cpu) for cpu in kernel.cpus])
-        counters |= _sums(CPUS, [_cpu(cpu, now_ns) for cpu in kernel.cpus])
-        counters["memory_lines"] = self.dram.nr_lines
-        counters["memory_queued_ns"] = self.dram.queued_ns
-        counters["forks"] = sum(len(process.tasks) for process in processes)
-        counters["processes_killed"] = sum(process.killed_by is not None for process in processes)
+        counters: dict[str, int] = {}
+        for _, read in self._parts:
+            counters |= read(now_ns)
         return counters
+
+    @property
+    def _parts(self) -> tuple[tuple[tuple[CounterGroup, ...], Read], ...]:
+        """Which of the machine's counters can be read without the others, and how."""
+        return (
+            (VMSTAT_GROUPS, lambda _: dict(vmstat_lines(self.kernel))),
+            ((HARDWARE,), lambda _: self._sums(HARDWARE, _hardware)),
+            ((CPUS,), lambda now_ns: self._sums(CPUS, lambda _, cpu: _cpu(cpu, now_ns))),
+            ((MACHINE,), lambda _: self._rest()),
+        )
+
+    def _sums(
+        self, group: CounterGroup, read: Callable[[Kernel, Cpu], Sequence[int]]
+    ) -> dict[str, int]:
+        """Return the counters of a group, added up over all CPUs."""
+        names = [counter.name for counter in group.counters]
+        rows = [read(self.kernel, cpu) for cpu in self.kernel.cpus]
+        return {name: sum(column) for name, *column in zip(names, *rows, strict=True)}
+
+    def _rest(self) -> dict[str, int]:
+        processes = self.processes()
+        return {
+            "memory_lines": self.dram.nr_lines,
+            "memory_queued_ns": self.dram.queued_ns,
+            "forks": sum(len(process.tasks) for process in processes),
+            "processes_killed": sum(process.killed_by is not None for process in processes),
+        }
 
     def reader(self, names: Sequence[str]) -> Callable[[int], list[int]]:
         """Return what reads these counters at a time; a process that is not there has zeros."""
         owners = {name.rpartition("]")[0] for name in names}
+        wanted = set(names)
+        parts = [
+            read_part
+            for groups, read_part in self._parts
+            if any(counter.name in wanted for group in groups for counter in group.counters)
+        ]
 
         def read(now_ns: int) -> list[int]:
-            counters = self.machine(now_ns) if "" in owners else {}
+            counters: dict[str, int] = {}
+            for read_part in parts:
+                counters |= read_part(now_ns)
             for cpu in self.kernel.cpus:
                 if f"cpu[{cpu.index}" in owners:
                     own = cpu_counters(self.kernel, cpu, now_ns)
@@ -132,23 +174,9 @@ def process_counters(process: Process, now_ns: int) -> dict[str, int]:
     return dict(zip(counters_of("process"), values, strict=True))
 
 
-def _sums(group: CounterGroup, rows: list[list[int]]) -> dict[str, int]:
-    """Return the counters of a group, added up over all CPUs, whose values `rows` are."""
-    names = [counter.name for counter in group.counters]
-    return {name: sum(column) for name, *column in zip(names, *rows, strict=True)}
-
-
-def _hardware(kernel: Kernel, cpu: Cpu) -> list[int]:
-    statistics = asdict(kernel.hardware.statistics(cpu.index))
-    return list(_flat(statistics.values()))
-
-
-def _flat(values: Any) -> Iterator[int]:
-    for value in values:
-        if isinstance(value, dict):
-            yield from value.values()
-        else:
-            yield value
+def _hardware(kernel: Kernel, cpu: Cpu) -> tuple[int, ...]:
+    values: tuple[int, ...] = _HARDWARE_VALUES(kernel.hardware.statistics(cpu.index))
+    return values
 
 
 def _cpu(cpu: Cpu, now_ns: int) -> list[int]:
