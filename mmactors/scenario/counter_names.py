@@ -21,6 +21,8 @@ from mmactors.workload.operation.all import By, Fork, Operation
 _SCOPED: Final = re.compile(r"(cpu|process)\[([^\[\]]*)\]\.(.*)")
 _CPU_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,3}")
 _LATER_CHILD: Final = re.compile(r"(.+/.+)#[1-9]\d*")
+_SHOWN: Final = 8
+"""So many processes are named to who names none of them."""
 _DOCS: Final = "docs/counters.md lists them"
 
 _HEAD: Final = """\
@@ -126,7 +128,7 @@ class CounterNames:
             return None
         return NamingProblem(
             f"process[{owner}], which the scenario has not",
-            f"expected one of {', '.join(known)}",
+            f"expected one of {', '.join(known[:_SHOWN])}{' ...' * (len(known) > _SHOWN)}",
             did_you_mean(owner, known, otherwise="name it as `processes` does"),
         )
 

@@ -63,8 +63,8 @@ def test_what_one_looks_into_has_the_same_numbers():
         assert set(counters_of("cpu")) == set(cpu.counters)
         for name, value in cpu.counters.items():
             assert ran.counters[f"cpu[{cpu.index}].{name}"] == value
-    for pid, owner in ((1, "p0"), (2, "p0/c")):
-        for name, value in seen.process(pid).counters.items():
+    for process, owner in zip(seen.processes, ("p0", "p0/c"), strict=True):
+        for name, value in process.counters.items():
             assert ran.counters[f"process[{owner}].{name}"] == value
 
 
@@ -172,7 +172,7 @@ def test_a_run_without_samples_has_no_series(tmp_path):
     mmactors.run(source, out=tmp_path / "run")
     assert (tmp_path / "run" / "series.jsonl").exists()
 
-    assert mmactors.run(SCENARIO, out=tmp_path / "run").series is None
+    assert mmactors.run(SCENARIO, out=tmp_path / "run", force=True).series is None
     assert not (tmp_path / "run" / "series.jsonl").exists()
 
 
@@ -200,7 +200,9 @@ def test_time_in_which_nothing_happens_is_sampled_too():
 def test_a_machine_that_is_stuck_has_its_series():
     """Up to what stopped it."""
     source = {**SCENARIO, "record": {"sample": "10us"}}
-    source["processes"] = [{"name": "a", "program": ["compute 50us", "barrier B 2"]}]
+    crossed = ["T& barrier B 2", "T& barrier A 2", "barrier A 2", "barrier B 2"]
+    program = ["thread T cpu=1", "compute 50us", *crossed]
+    source["processes"] = [{"name": "a", "program": program}]
     result = mmactors.run(source)
 
     assert "deadlock" == result.verdict

@@ -3,8 +3,9 @@
 from attrs import astuple
 from engines import Log, cpu_of, engine_of, run, thread
 
-from mmactors.engine.cpu import Interrupt, WaitQueue
+from mmactors.engine.cpu import Interrupt
 from mmactors.engine.cpu_times import CpuUsage, Usage, cpu_usage, thread_usage
+from mmactors.engine.wait_queue import WaitQueue
 
 
 def test_what_a_thread_has_of_a_cpu_is_system_time_unless_it_is_in_user_mode():

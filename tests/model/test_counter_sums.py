@@ -1,5 +1,7 @@
 """Random programs on three CPUs and two nodes: what CPUs have counted adds up to the machine's."""
 
+from collections import Counter
+
 from attrs import astuple, evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -113,6 +115,9 @@ def test_samples_change_nothing_and_grow_to_what_the_run_ends_with(program, engi
     assert plain.log == sampled.log
     assert str(plain.schedule) == str(sampled.schedule)
     assert plain.counters == sampled.counters
+    switches = Counter(event["cpu"] for event in plain.events("sched_switch"))
+    for cpu in range(3):
+        assert switches[cpu] == plain.counters[f"cpu[{cpu}].context_switches"]
     series = sampled.machine.series()
     assert plain.machine.series() is None
     assert series.is_whole
