@@ -13,7 +13,8 @@ from cyclopts import Parameter
 
 from mmactors.cli.execute import execute
 from mmactors.cli.progress import compact, progress_line
-from mmactors.observe.run_dir import EVENTS, FINDINGS, TRACEBACK, RunDir, create_run_dir
+from mmactors.observe.run_dir import EVENTS, FINDINGS, SERIES, TRACEBACK, RunDir, create_run_dir
+from mmactors.scenario.counter_names import counter_names
 from mmactors.scenario.death import Death
 from mmactors.scenario.load import load_scenario
 from mmactors.scenario.machine import DIED, Machine
@@ -30,7 +31,7 @@ _FIGURES = (
     ("shootdowns", "tlb_shootdowns"),
     ("free pages", "nr_free_pages"),
 )
-"""What each figure of the last lines adds up: all counters whose names end so."""
+"""What each figure of the last lines adds up: the machine's counters whose names end so."""
 _EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 130}
 
 
@@ -139,6 +140,10 @@ def final_lines(report: Report) -> list[str]:
         lines.append(f"found   {path / FINDINGS}")
     if report.nr_logged is not None:
         lines.append(f"log     {path / EVENTS} ({report.nr_logged} events)")
+    series = outcome.series
+    if series is not None:
+        rest = "" if series.is_whole else ", then no more room: raise record.sample"
+        lines.append(f"series  {path / SERIES} ({len(series)} samples{rest})")
     lines.append(f"run     {path}")
     if (path / TRACEBACK).exists():
         lines.append(f"crash   {path / TRACEBACK}")
@@ -171,7 +176,7 @@ def _expected(death: Death) -> str:
 def key_figures(counters: Mapping[str, int]) -> list[str]:
     """Return the figures of a run that are shown on the terminal, each as a text."""
     return [
-        f"{label} {sum(count for name, count in counters.items() if name.endswith(suffix))}"
+        f"{label} {sum(counters[name] for name in counter_names() if name.endswith(suffix))}"
         for label, suffix in _FIGURES
     ]
 
@@ -186,5 +191,6 @@ def _as_json(report: Report, code: int) -> dict[str, Any]:
         "wall_s": report.outcome.wall_s,
         "error": None if report.outcome.failure is None else str(report.outcome.failure),
         "run_dir": str(path),
+        "series": None if report.outcome.series is None else str(path / SERIES),
         "log": None if report.nr_logged is None else str(path / EVENTS),
     }

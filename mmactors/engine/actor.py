@@ -76,6 +76,8 @@ class Processor(Protocol):
     idle: "Actor"
     interrupt_ns: int
     """When the next interrupt can be taken; NEVER if none is pending or they are off."""
+    nr_iowait: int
+    """Threads that sleep in io_schedule()."""
 
     @property
     def irqs_enabled(self) -> bool:
@@ -113,6 +115,20 @@ class Processor(Protocol):
 
 
 @define(eq=False, kw_only=True)
+class ThreadTimes:
+    """What a thread has had of CPUs (struct task_struct)."""
+
+    ran_ns: int = 0
+    """On a CPU, without interrupts, up to its last switch or interrupt (sum_exec_runtime)."""
+    user_ns: int = 0
+    """Of that in user mode."""
+    nvcsw: int = 0
+    """Voluntary context switches: it slept or ended."""
+    nivcsw: int = 0
+    """Involuntary ones: its slice was used up, or it moved to another CPU."""
+
+
+@define(eq=False, kw_only=True)
 class Actor:
     """One actor. At most one exists per name; `index` is its place in schedules."""
 
@@ -145,6 +161,8 @@ class Actor:
     """Which of the actor's entries in the ready set is the valid one; 0: none."""
     entry_of_label: dict[str, int] = field(factory=dict)
     """What the recorder calls this actor with each of its labels."""
+    times: ThreadTimes = field(factory=ThreadTimes)
+    """What it has had of CPUs, if it is a thread."""
     finished: bool = False
     task: Any = None
     """The driver's handle."""

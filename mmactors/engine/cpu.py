@@ -24,6 +24,7 @@ from attrs import define, field, frozen
 
 from mmactors.engine.actor import NEVER, Actor, Awaited, Clock, Waitable
 from mmactors.engine.baton import Engine
+from mmactors.engine.cpu_times import CpuTimes
 from mmactors.engine.report import SleepInAtomicContext
 from mmactors.engine.trace.span import Span
 from mmactors.engine.trace.tracer import (
@@ -55,15 +56,6 @@ class _Idle:
         return f"an interrupt or a thread for cpu{self.cpu_index}"
 
 
-@define(eq=False, kw_only=True)
-class CpuTimes:
-    """Where a CPU's time went, in ns, as the fields of /proc/stat."""
-
-    user_ns: int = 0
-    idle_ns: int = 0
-    irq_ns: int = 0
-
-
 @define(eq=False)
 class Cpu:
     """One processor: clock, contexts, interrupt queue, run queue."""
@@ -85,6 +77,9 @@ class Cpu:
     interrupts: Counter[str] = field(factory=Counter, init=False)
     """Interrupts taken, by vector."""
     context_switches: int = field(default=0, init=False)
+    """From one thread to another, to idle and from idle (rq->nr_switches)."""
+    nr_iowait: int = field(default=0, init=False)
+    """Threads that sleep in io_schedule() (rq->nr_iowait)."""
     contexts: list[str] = field(factory=list, init=False)
     """Names of the interrupt contexts above the thread, innermost last."""
     spinlocks_held: int = field(default=0, init=False)
@@ -100,7 +95,6 @@ class Cpu:
     _pending: list[tuple[int, int, Interrupt]] = field(factory=list, init=False)
     _run_queue: list[tuple[int, int, Actor]] = field(factory=list, init=False)
     """A heap: when the thread may run, order of arrival, thread."""
-    _idle_since_ns: int = field(default=0, init=False)
     _starts_ns: int = field(default=0, init=False)
     """When `current` runs its first instruction; its slice begins then."""
     _last_thread: Actor | None = field(default=None, init=False)
@@ -164,9 +158,7 @@ class Cpu:
         """Run the handlers of all interrupts that have arrived, with interrupts off."""
         while self.has_interrupt():
             _, _, interrupt = heappop(self._pending)
-            began_ns = self.clock.now
-            if self.current is self.idle:
-                self._account_idle()
+            self._account(self.clock.now, is_iowait=self.nr_iowait > 0)
             self.interrupts[interrupt.vector] += 1
             self.contexts.append(interrupt.vector)
             # The handler is on the stack of whom it interrupts, who goes on with its own doing.
@@ -176,8 +168,7 @@ class Cpu:
                 await interrupt.handler(self)
                 self.contexts.pop()
             actor.span = interrupted
-            self.times.irq_ns += self.clock.now - began_ns
-            self._idle_since_ns = self.clock.now
+            self.times.account_irq(self.clock.now)
 
     @contextmanager
     def irqs_off(self) -> Iterator[None]:
@@ -280,10 +271,10 @@ class Cpu:
             if self.on_run is not None:
                 await self.on_run(self, self.engine.current)
 
-    @property
-    def nr_running(self) -> int:
-        """How many threads run or want to run here."""
-        return len(self._run_queue) + (self.current is not self.idle)
+    def nr_running(self, now_ns: int) -> int:
+        """Return how many threads run or could run here at `now_ns` (rq->nr_running)."""
+        nr_queued = sum(at_ns <= now_ns for at_ns, _, _ in self._run_queue)
+        return nr_queued + (self.current is not self.idle)
 
     def queued(self) -> list[Actor]:
         """Return the threads of the run queue, in their order."""
@@ -318,10 +309,8 @@ class Cpu:
             self._put(thread, at_ns, state)
             return
         if self.current is not self.idle:
-            if self.engine.tracer is not None:
-                self.engine.tracer.switch(self, self.idle, state=state, at_ns=self.clock.now)
-            self.current = self.idle
-            self._idle_since_ns = self._starts_ns = self.clock.now
+            self._switch_to(self.idle, self.clock.now, state)
+            self._starts_ns = self.clock.now
             self._interrupts_changed()
             self.on_switch(self, None)
         wake_ns = min(self.interrupt_ns, queue[0][0] if queue else NEVER)
@@ -330,24 +319,38 @@ class Cpu:
 
     def _put(self, thread: Actor, at_ns: int, state: int) -> None:
         start_ns = max(at_ns, self.clock.now)
-        if self.engine.tracer is not None and thread is not self.current:
-            self.engine.tracer.switch(self, thread, state=state, at_ns=start_ns)
-        if self.current is self.idle:
-            self.times.idle_ns += max(start_ns - self._idle_since_ns, 0)
+        self._switch_to(thread, start_ns, state)
         if self._last_thread is not None and self._last_thread is not thread:
             start_ns += self.switch_ns
-            self.context_switches += 1
         self._last_thread = thread
-        self.current = thread
         self._starts_ns = start_ns
         self._interrupts_changed()
         self.idle.withdraw()  # An interrupt that idle was to take is the thread's now.
         self.engine.make_ready(thread, start_ns)
         self.on_switch(self, thread)
 
-    def _account_idle(self) -> None:
-        self.times.idle_ns += max(self.clock.now - self._idle_since_ns, 0)
-        self._idle_since_ns = self.clock.now
+    def _switch_to(self, actor: Actor, at_ns: int, state: int) -> None:
+        """Let `actor` be who is on the CPU; who was becomes `state`, and a switch is counted."""
+        before = self.current
+        self._account(at_ns)
+        if before is actor:
+            return
+        if self.engine.tracer is not None:
+            self.engine.tracer.switch(self, actor, state=state, at_ns=at_ns)
+        self.context_switches += 1
+        if before is not self.idle:
+            if state == TASK_RUNNING:
+                before.times.nivcsw += 1
+            else:
+                before.times.nvcsw += 1
+        self.current = actor
+
+    def _account(self, until_ns: int, *, is_iowait: bool = False) -> None:
+        """Account the time up to now as that of who was on the CPU."""
+        if self.current is self.idle:
+            self.times.account_idle(until_ns, is_iowait=is_iowait)
+        else:
+            self.times.account_thread(self.current.times, until_ns)
 
 
 @define(eq=False)

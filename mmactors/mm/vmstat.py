@@ -85,7 +85,7 @@ ZONE_ITEM: Final = {name: item for item, name in enumerate(ZONE_STAT_NAMES)}
 NODE_ITEM: Final = {name: item for item, name in enumerate(NODE_STAT_NAMES)}
 EVENT_ITEM: Final = {name: item for item, name in enumerate(VM_EVENT_NAMES)}
 
-_PRINTED_IN_THP: Final = frozenset(
+PRINTED_IN_THP: Final = frozenset(
     NODE_ITEM[name]
     for name in (
         "nr_anon_transparent_hugepages",
@@ -140,7 +140,7 @@ NR_NODESTAT_WORDS: Final = NODE_STAT_THRESHOLD + 1
 
 def printed_pages(item: int, pages: int) -> int:
     """Return a node item as vmstat and zoneinfo print it (vmstat_item_print_in_thp)."""
-    return pages // _HPAGE_PMD_NR if item in _PRINTED_IN_THP else pages
+    return pages // _HPAGE_PMD_NR if item in PRINTED_IN_THP else pages
 
 
 def mod_page_state(stat: Any, cpu_stat: Any, item: int, delta: int) -> None:

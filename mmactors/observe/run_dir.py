@@ -9,7 +9,7 @@ import contextlib
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
@@ -32,6 +32,8 @@ COUNTERS: Final = "counters.json"
 SUMMARY: Final = "summary.json"
 SCHEDULE: Final = "schedule.txt"
 PROC: Final = "proc"
+SERIES: Final = "series.jsonl"
+"""Only there if the scenario asks for samples of counters."""
 TEXTS: Final = "texts"
 """Only there if programs read files of /proc or /sys: each as it was then; index.json says who
 read it, when, and by what operation."""
@@ -78,6 +80,10 @@ class RunDir:
         A `Link` becomes a symbolic link, which leads nowhere on the host: it is never followed.
         Where the file system has none, or does not take its target, there is no such file.
         """
+        self.write_parts(name, text if isinstance(text, Link) else (text,))
+
+    def write_parts(self, name: str, text: Link | Iterable[str]) -> None:
+        """Write a file whose text comes in parts, as `write` does."""
         parts = PurePosixPath(name).parts
         assert parts, "a file of the run directory needs a name"
         assert ".." not in parts, f"{name} leaves the run directory"
@@ -90,7 +96,8 @@ class RunDir:
                 partial.symlink_to(text)
                 partial.replace(place)
         else:
-            partial.write_text(text, encoding="utf-8")
+            with partial.open("w", encoding="utf-8") as file:
+                file.writelines(text)
             partial.replace(place)
 
     def finish(
@@ -263,7 +270,17 @@ def _clear(path: Path, *, force: bool) -> None:
         if not force:
             raise UserError(_earlier_run(path, meta))
         # The status goes first: what is half removed must not look whole.
-        for name in (META, SUMMARY, COUNTERS, SCHEDULE, SCENARIO, EVENTS, FINDINGS, TRACEBACK):
+        for name in (
+            META,
+            SUMMARY,
+            COUNTERS,
+            SCHEDULE,
+            SCENARIO,
+            EVENTS,
+            SERIES,
+            FINDINGS,
+            TRACEBACK,
+        ):
             (path / name).unlink(missing_ok=True)
         _remove_tree(path / PROC)
         _remove_tree(path / TEXTS)

@@ -7,7 +7,7 @@ signal on purpose (the operation `kill`).
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from attrs import evolve, frozen
 
@@ -97,6 +97,8 @@ class UnexpectedDeath(LawBroken):
 @frozen
 class ExpectedDeath:
     """A process that dies, or may, checked at the end of a run."""
+
+    PATTERN: ClassVar[str] = f"^{_DEATH.pattern}$"
 
     process: str
     """Names of processes, `PROGRAM/NAME` of a child; * and ? match any."""

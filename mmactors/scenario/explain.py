@@ -142,6 +142,9 @@ def _checks(scenario: Scenario) -> Iterator[str]:
         yield "Recorded: no events"
     else:
         yield f"Recorded: {'all events' if '*' in events else 'events ' + ', '.join(events)}"
+    if scenario.record.sample is not None:
+        counters = ", ".join(scenario.record.counters)
+        yield f"Sampled every {format_ns(scenario.record.sample)}: {counters}"
     checks = ", ".join(map(str, scenario.expect))
     yield f"Checked at the end: {checks or 'nothing beyond the run itself'}"
 

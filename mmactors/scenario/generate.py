@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from mmactors.left_out import left_out_document
+from mmactors.scenario.counter_names import counters_reference
 from mmactors.scenario.event_names import events_reference
 from mmactors.scenario.json_schema import scenario_schema
 from mmactors.scenario.reference import scenario_reference
@@ -16,6 +17,7 @@ def generated_files() -> dict[str, str]:
         "scenario.schema.json": json.dumps(scenario_schema(), indent=1) + "\n",
         "scenario.md": scenario_reference(),
         "events.md": events_reference(),
+        "counters.md": counters_reference(),
         "left-out.md": left_out_document(),
     }
 

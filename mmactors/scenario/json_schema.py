@@ -9,7 +9,8 @@ from typing import Any, Final, Literal, get_args, get_origin
 from attrs import NOTHING, has
 
 from mmactors.option import OptionDoc
-from mmactors.scenario.schema import Expected, Scenario
+from mmactors.scenario.death import ExpectedDeath
+from mmactors.scenario.schema import Expectation, Expected, Scenario
 from mmactors.scenario.structure import Field, config_fields, optional_type
 from mmactors.workload.operation.all import Operation
 
@@ -21,6 +22,7 @@ TEXTS: Final = (Expected, Operation)
 """Types that are written as one text."""
 _EXPECTED: Final = {
     "type": "string",
+    "anyOf": [{"pattern": Expectation.PATTERN}, {"pattern": ExpectedDeath.PATTERN}],
     "examples": ["pgfault >= 100", "a dies of SIGSEGV", "a/child may die of SEGV_MAPERR"],
 }
 _OPERATION: Final = {

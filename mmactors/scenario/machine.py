@@ -9,6 +9,7 @@ It moves only while somebody awaits `run`. Cancelling leaves nothing running.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -26,12 +27,13 @@ from mmactors.engine.schedule import Schedule, fingerprint_of
 from mmactors.engine.scope import DriverScope
 from mmactors.errors import Place, Problem, UserError
 from mmactors.mm.vmstat import NR_FREE_PAGES, PGFAULT
-from mmactors.observe.hardware_counters import hardware_counters, nr_accesses
+from mmactors.observe.counters.read import Counted, nr_accesses
+from mmactors.observe.counters.series import Sampler, Series
 from mmactors.observe.inspection import Inspection, inspect_kernel
-from mmactors.observe.proc.of_memory import vmstat_lines
 from mmactors.observe.proc.of_process import process_texts
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.finding import Finding
+from mmactors.scenario.counter_names import unit_of
 from mmactors.scenario.death import Death, ExpectedDeath, deaths_of
 from mmactors.scenario.dump import dump_scenario
 from mmactors.scenario.precompile import precompile_machine
@@ -100,6 +102,13 @@ class Machine:
                 before_exit=self._keep_process,
             )
         self._engine: Final = self._wired.kernel.engine
+        self._counted: Final = Counted(
+            kernel=self._wired.kernel,
+            processes=lambda: self._wired.processes,
+            dram=self._wired.dram,
+        )
+        self._sampler: Final = self._make_sampler()
+        self._is_stopped = False
         self._scope: Final = DriverScope(self._engine)
         self._edge: Edge | None = None
 
@@ -118,9 +127,13 @@ class Machine:
     async def run(self, *, until_ns: int | None = None) -> None:
         """Move the machine to its end, or to a time; raise the engine's error if it is stuck."""
         edge = self.edge
-        self._engine.until_ns = NEVER if until_ns is None else until_ns
-        with self._telling_of_deaths():
-            await edge.run()
+        try:
+            with self._telling_of_deaths():
+                for stretch_ns in self._stretches(until_ns):
+                    self._engine.until_ns = stretch_ns
+                    await edge.run()
+        finally:
+            self._finish_series()
         self._has_moved()
 
     def run_inline(self, *, until_ns: int | None = None) -> None:
@@ -129,10 +142,50 @@ class Machine:
         Whatever `engine.driver` says, the inline driver does it. Call `close` at the end.
         """
         assert self._edge is None, "the machine was entered: await run()"
-        self._engine.until_ns = NEVER if until_ns is None else until_ns
-        with self._telling_of_deaths():
-            InlineDriver(self._engine).run_to_end()
+        driver = InlineDriver(self._engine)
+        try:
+            with self._telling_of_deaths():
+                for stretch_ns in self._stretches(until_ns):
+                    self._engine.until_ns = stretch_ns
+                    driver.run_to_end()
+        finally:
+            self._finish_series()
         self._has_moved()
+
+    def _stretches(self, until_ns: int | None) -> Iterator[int]:
+        """Yield the times to which the machine is to be moved, one after another.
+
+        Between two of them a sample is taken; without samples there is one stretch.
+        """
+        engine, sampler = self._engine, self._sampler
+        end_ns = NEVER if until_ns is None else until_ns
+        self._is_stopped = False
+        is_first = True
+        while sampler is not None and sampler.next_ns <= end_ns:
+            if sampler.is_full:
+                sampler.is_whole = False
+                break
+            # Somebody who was cut short may be about to go on: the first time it is always asked.
+            if is_first or engine.policy.next_ns < sampler.next_ns:
+                is_first = False
+                yield sampler.next_ns - 1
+            if self._is_stopped or engine.is_complete:
+                return
+            if engine.is_stuck:
+                break
+            with engine.guard.suspended():
+                sampler.take()
+        yield end_ns
+
+    def _finish_series(self) -> None:
+        """Take the last sample if the machine has come to its end, whatever that is."""
+        if self._sampler is not None and (self.is_complete or self._engine.failure is not None):
+            with self._engine.guard.suspended():
+                self._sampler.finish(self.now_ns)
+
+    def series(self) -> Series | None:
+        """Return the samples of counters so far; None: the scenario asks for none."""
+        return None if self._sampler is None else self._sampler.series()
 
     @contextmanager
     def _telling_of_deaths(self) -> Iterator[None]:
@@ -159,6 +212,7 @@ class Machine:
 
     def stop(self) -> None:
         """Let `run` return between two steps; callable from a signal handler or another thread."""
+        self._is_stopped = True
         self._engine.stop_requested = True
         self._engine.turn.cut()
         self._engine.limit = -1
@@ -201,18 +255,22 @@ class Machine:
         )
 
     def counters(self) -> dict[str, int]:
-        """Return every counter by name: /proc/vmstat's, the hardware's, the processes'."""
-        kernel = self._wired.kernel
-        counters = dict(vmstat_lines(kernel))
-        counters |= hardware_counters(kernel.hardware)
-        counters["tlb_shootdowns"] = sum(cpu.interrupts["TLB"] for cpu in kernel.cpus)
-        counters["context_switches"] = sum(cpu.context_switches for cpu in kernel.cpus)
-        counters["memory_lines"] = self._wired.dram.nr_lines
-        counters["memory_queued_ns"] = self._wired.dram.queued_ns
-        counters["processes_killed"] = sum(
-            process.killed_by is not None for process in self._wired.processes
-        )
-        return counters
+        """Return every counter by name (docs/counters.md).
+
+        First the machine's, then those of each CPU, `cpu[1].pgfault`, and each process,
+        `process[a].min_flt`.
+        """
+        with self._engine.guard.suspended():
+            return self._counted.all(self.now_ns)
+
+    def _make_sampler(self) -> Sampler | None:
+        record = self.scenario.record
+        if record.sample is None:
+            return None
+        known = self.scenario.counter_names()
+        names = tuple(dict.fromkeys(chain.from_iterable(map(known.match, record.counters))))
+        units = {name: unit_of(name) for name in names}
+        return Sampler(record.sample, units, self._counted.reader(names))
 
     def summary(self) -> Summary:
         """Return what came of the run so far."""

@@ -14,9 +14,10 @@ from mmactors.errors import Problem
 from mmactors.hw.config import HardwareConfig
 from mmactors.mm.boot.boot import MemoryConfig
 from mmactors.mm.boot.boot import problems_of as memory_problems
+from mmactors.observe.counters.series import COLUMNS_MAX
 from mmactors.option import OptionDoc
 from mmactors.rules import Rules
-from mmactors.scenario.counter_names import counter_names
+from mmactors.scenario.counter_names import CounterNames, instance_names, process_names
 from mmactors.scenario.death import ExpectedDeath, names_of_processes
 from mmactors.scenario.document import MappingNode, Node, ScalarNode, SequenceNode
 from mmactors.scenario.event_names import event_names
@@ -29,7 +30,6 @@ from mmactors.scenario.schema import (
     MachineConfig,
     ProcessConfig,
     RecordConfig,
-    instance_names,
 )
 from mmactors.scenario.structure import Invalid, Structurer, config_fields, did_you_mean
 from mmactors.workload.operation.all import Operation, Race
@@ -58,40 +58,43 @@ def meaning_problems(root: Node, texts: Mapping[Any, Callable[[str], object]]) -
     nr_cpus = machine_parts["cpus"]
     yield from _hardware_problems(machine_parts["hardware"], nr_cpus or 1, root)
     yield from _memory_problems(machine_parts["memory"], nr_cpus or 1, root)
+    processes = find(root, ("processes",))
+    parts = []
+    if isinstance(processes, SequenceNode):
+        parts = [_process_parts(process, part) for process in processes.items]
+    names = _counter_names(nr_cpus, parts)
     record = part(find(root, ("record",)), RecordConfig)
     if record is not None:
-        yield from _record_problems(record, root)
+        yield from _record_problems(record, names, root)
     expectations = find(root, ("expect",))
     known: list[Expected | None] = []
     if isinstance(expectations, SequenceNode):
         known = [part(item, Expected) for item in expectations.items]
-        yield from _expectation_problems(known, root)
-    processes = find(root, ("processes",))
+        yield from _expectation_problems(known, names, root)
     if isinstance(processes, SequenceNode):
-        fields = config_fields(ProcessConfig)
-
-        def key(process: Node, name: str) -> Any:
-            node, known_field = find(process, (name,)), fields[name]
-            if node is None:
-                default = known_field.default
-                return None if default is attrs.NOTHING else default
-            return part(node, known_field.type, known_field.doc)
-
-        parts = [
-            ProcessParts(
-                name=key(process, "name"),
-                cpu=key(process, "cpu"),
-                copies=key(process, "copies"),
-                program=_operations(find(process, ("program",)), part),
-            )
-            for process in processes.items
-        ]
         yield from process_problems(parts, nr_cpus, root)
         yield from _expected_death_problems(known, parts, root)
         race_node = find(root, ("race",))
         race = None if _is_empty(race_node) else part(race_node, RaceConfig)
         if race is not None:
             yield from _race_problems(race, parts, root)
+
+
+def _process_parts(process: Node, part: Callable[..., Any]) -> ProcessParts:
+    fields = config_fields(ProcessConfig)
+
+    def key(name: str) -> Any:
+        node, known = find(process, (name,)), fields[name]
+        if node is None:
+            return None if known.default is attrs.NOTHING else known.default
+        return part(node, known.type, known.doc)
+
+    return ProcessParts(
+        name=key("name"),
+        cpu=key("cpu"),
+        copies=key("copies"),
+        program=_operations(find(process, ("program",)), part),
+    )
 
 
 def _operations(node: Node | None, part: Callable[..., Any]) -> tuple[Operation | None, ...] | None:
@@ -129,7 +132,21 @@ def _is_empty(node: Node | None) -> bool:
     return node is None or (isinstance(node, ScalarNode) and node.kind == "null")
 
 
-def _record_problems(record: RecordConfig, root: Node) -> Iterator[Problem]:
+def _counter_names(nr_cpus: int | None, processes: Sequence[ProcessParts]) -> CounterNames:
+    """Return the names of counters, as far as CPUs and processes are legal by themselves."""
+    instances = []
+    for each in processes:
+        if each.name is None or each.copies is None or each.program is None:
+            return CounterNames(nr_cpus=nr_cpus)
+        program = [operation for operation in each.program if operation is not None]
+        names = instance_names(each.name, each.copies)
+        instances += [(name, program) for name in names]
+    return CounterNames(nr_cpus=nr_cpus, processes=process_names(instances) or None)
+
+
+def _record_problems(record: RecordConfig, names: CounterNames, root: Node) -> Iterator[Problem]:
+    if record.sample is not None:
+        yield from _sample_problems(record, names, root)
     known = event_names()
     for index, glob in enumerate(record.events):
         if not known.match(glob):
@@ -141,17 +158,51 @@ def _record_problems(record: RecordConfig, root: Node) -> Iterator[Problem]:
             )
 
 
-def _expectation_problems(expectations: Sequence[Expected | None], root: Node) -> Iterator[Problem]:
+def _sample_problems(record: RecordConfig, names: CounterNames, root: Node) -> Iterator[Problem]:
+    columns: dict[str, None] = {}
+    for index, glob in enumerate(record.counters):
+        matched = names.match(glob)
+        columns |= dict.fromkeys(matched)
+        path = f"record.counters[{index}]"
+        problem = names.glob_problem(glob)
+        if problem is not None:
+            yield Problem(
+                place=place_of(root, path),
+                found=f"{path} names {problem.found}",
+                legal=problem.legal,
+                advice=problem.advice,
+            )
+    if not columns and not record.counters:
+        yield Problem(
+            place=place_of(root, "record.counters"),
+            found="record.counters is empty, and record.sample asks for samples",
+            legal="expected names or globs of counters; docs/counters.md lists them",
+            advice="write `counters: [pgfault]`, or leave sample out",
+        )
+    if len(columns) > COLUMNS_MAX:
+        yield Problem(
+            place=place_of(root, "record.counters"),
+            found=f"record.counters matches {len(columns)} counters",
+            legal=f"expected at most {COLUMNS_MAX}",
+            advice="write narrower globs, such as `cpu[*].pgfault`",
+        )
+
+
+def _expectation_problems(
+    expectations: Sequence[Expected | None], names: CounterNames, root: Node
+) -> Iterator[Problem]:
     """`expectations` has None for those that are not legal by themselves."""
-    names = counter_names()
     for index, expectation in enumerate(expectations):
-        if isinstance(expectation, Expectation) and expectation.counter not in names:
+        if not isinstance(expectation, Expectation):
+            continue
+        problem = names.problem(expectation.counter)
+        if problem is not None:
             path = f"expect[{index}]"
             yield Problem(
                 place=place_of(root, path),
-                found=f"{path} names the counter {expectation.counter!r}, which no run has",
-                legal="expected a name of /proc/vmstat or of counters.json of any run",
-                advice=did_you_mean(expectation.counter, names, otherwise="write pgfault"),
+                found=f"{path} names {problem.found}",
+                legal=problem.legal,
+                advice=problem.advice,
             )
 
 

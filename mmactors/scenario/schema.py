@@ -7,7 +7,7 @@ with the option. Frozen values: a run is a function of (scenario, seed, policy).
 import operator
 import re
 from collections.abc import Callable, Iterator
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from attrs import frozen
 
@@ -18,12 +18,14 @@ from mmactors.hw.config import MAX_CPUS, HardwareConfig
 from mmactors.mm.boot.boot import MemoryConfig
 from mmactors.option import filled_in, option
 from mmactors.sanitize.config import SanitizeConfig
+from mmactors.scenario.counter_names import CounterNames, instance_names, process_names
 from mmactors.scenario.death import ExpectedDeath, is_of_death
 from mmactors.scenario.race_config import RaceConfig
 from mmactors.scenario.structure import TextError
 from mmactors.workload.operation.all import Operation
 
-_COMPARISON = re.compile(r"\s*([A-Za-z_][\w./:-]*)\s*(==|!=|>=|<=|>|<)\s*(-?\d+)\s*")
+_COUNTER: Final = r"[A-Za-z_][\w./:-]*(?:\[[^\[\]\s]*\][\w./:-]*)?"
+_COMPARISON = re.compile(rf"\s*({_COUNTER})\s*(==|!=|>=|<=|>|<)\s*(-?\d+)\s*")
 _OPERATORS: Final[dict[str, Callable[[int, int], bool]]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -38,6 +40,7 @@ _OPERATORS: Final[dict[str, Callable[[int, int], bool]]] = {
 class Expectation:
     """A comparison of one counter with a number, checked at the end of a run."""
 
+    PATTERN: ClassVar[str] = f"^{_COMPARISON.pattern}$"
     counter: str
     operator: str
     number: int
@@ -51,7 +54,7 @@ class Expectation:
                 found=f"{text[:80]!r} is not a comparison",
                 legal=f"expected COUNTER OPERATOR NUMBER, the operator one of "
                 f"{' '.join(_OPERATORS)}",
-                advice="write it like `pgfault >= 100`",
+                advice="write it like `pgfault >= 100` or `cpu[1].pgfault >= 100`",
             )
         return cls(match[1], match[2], int(match[3]))
 
@@ -114,19 +117,40 @@ class ProcessConfig:
     """Where each operation is written; empty: nobody knows."""
 
 
-def instance_names(name: str, copies: int) -> Iterator[str]:
-    """Yield what the copies of a process are called."""
-    for copy in range(copies):
-        yield name if copies == 1 else f"{name}.{copy}"
-
-
 @frozen(kw_only=True)
 class RecordConfig:
-    """What goes into the event log."""
+    """What goes into the event log, and which counters are sampled."""
 
     events: tuple[str, ...] = option(
         ("*",),
         doc="Names of events (tracepoints), * and ? match any; an empty list switches the log off.",
+    )
+    sample: int | None = option(
+        None,
+        doc="Every so much virtual time the counters below are written to series.jsonl, with what "
+        "had happened before that time, and once more at the end. Empty: never. A series has at "
+        "most 100000 samples and ten million numbers; what comes later is left out. The run and "
+        "its log are the same with and without it.",
+        unit="ns",
+        minimum=1_000,
+    )
+    counters: tuple[str, ...] = option(
+        (
+            "pgfault",
+            "pgmajfault",
+            "nr_free_pages",
+            "nr_anon_pages",
+            "nr_file_pages",
+            "context_switches",
+            "tlb_shootdowns",
+            "*.llc_misses",
+            "*_tlb.walks",
+            "user_ns",
+            "system_ns",
+            "idle_ns",
+        ),
+        doc="What is sampled: names of counters (docs/counters.md), * and ? match any: `pg*` those "
+        "of the machine, `cpu[*].read.*` those of all CPUs, `process[a].*` those of a process.",
     )
 
 
@@ -140,7 +164,7 @@ class Scenario:
         factory=EngineConfig, doc="How the interleaving is chosen and how long a run may take."
     )
     processes: tuple[ProcessConfig, ...] = option(doc="What runs.")
-    record: RecordConfig = option(factory=RecordConfig, doc="What goes into the event log.")
+    record: RecordConfig = option(factory=RecordConfig, doc="What is written while it runs.")
     sanitize: SanitizeConfig = option(
         factory=SanitizeConfig, doc="Which laws of the kernel are checked while it runs."
     )
@@ -149,9 +173,16 @@ class Scenario:
     )
     expect: tuple[Expected, ...] = option(
         (),
-        doc="What must hold at the end: comparisons of counters, such as `pgfault >= 100`, and who "
-        "dies: `a dies of SIGSEGV`, `a/child may die`. A death that is not expected fails the run.",
+        doc="What must hold at the end: comparisons of counters, such as `pgfault >= 100`, "
+        "`cpu[1].read.l1_misses < 50000`, `process[a].maj_flt == 0` (docs/counters.md lists them), "
+        "and who dies: `a dies of SIGSEGV`, `a/child may die`. A death that is not expected fails "
+        "the run.",
     )
+
+    def counter_names(self) -> CounterNames:
+        """Return the names of all counters of its runs."""
+        instances = ((instance.name, instance.program) for instance in self.instances())
+        return CounterNames(nr_cpus=self.machine.cpus, processes=process_names(instances))
 
     def instances(self) -> Iterator["ProcessInstance"]:
         """Yield the processes that run, copies expanded, in the order in which they start."""

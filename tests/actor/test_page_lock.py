@@ -6,6 +6,8 @@ import mmactors
 from mmactors.actors.state.page_lock import PAGE_LOCK_UNFAIRNESS, PageLocks, page_waitqueue
 from mmactors.arch.arena import Arena
 from mmactors.arch.page import PG_LOCKED, PG_WAITERS, PageColumns
+from mmactors.engine.cpu import Interrupt
+from mmactors.engine.cpu_times import cpu_usage
 from mmactors.sanitize.lockdep import Lockdep
 
 PAGE = 5
@@ -72,6 +74,36 @@ def test_a_waiter_gives_its_cpu_away():
     run(world.engine)
 
     assert {"works": 30, "has it": 1000} == world.log.times()
+
+
+def test_who_waits_for_a_page_waits_for_io():
+    """Its CPU's idle time is iowait as far as an interrupt ends it; who unlocks ends no idling."""
+    world = Pages(2)
+    cpu = world.cpus[1]
+    seen = []
+
+    async def nothing(_cpu):
+        pass
+
+    async def interrupts():
+        for at_ns in (200, 500):
+            await world.engine.spend(at_ns - world.cpus[0].clock.now)
+            seen.append((cpu.nr_iowait, cpu_usage(cpu, at_ns).iowait_ns))
+            if at_ns == 200:
+                cpu.raise_interrupt(Interrupt("TEST", nothing), latency_ns=0)
+        await world.locks.unlock(PAGE)
+
+    async def locks():
+        await world.locks.lock(PAGE)
+        await interrupts()
+
+    thread(world.cpus[0], "holder", locks())
+    thread(cpu, "waiter", world.hold(10, 1))
+    run(world.engine)
+
+    assert [(1, 190), (1, 490)] == seen, "while it sleeps, all of it counts"
+    assert 0 == cpu.nr_iowait
+    assert (300, 190) == (cpu.times.idle_ns, cpu.times.iowait_ns)
 
 
 def test_a_trylock_does_not_wait():

@@ -133,9 +133,88 @@ expect: [pgfault]
             (
                 "bad.yaml:5:10: expect[0]: 'pgfault > many' is not a comparison; expected COUNTER "
                 "OPERATOR NUMBER, the operator one of == != >= <= > < "
-                "(write it like `pgfault >= 100`)"
+                "(write it like `pgfault >= 100` or `cpu[1].pgfault >= 100`)"
             ),
         ),
+        (
+            "machine: {cpus: 2}\n" + GOOD + "expect: ['cpu[2].pgfault > 1']\n",
+            (
+                "bad.yaml:6:10: expect[0] names cpu[2], which the machine has not; "
+                "expected cpu[0] to cpu[1] (raise machine.cpus to 3)"
+            ),
+        ),
+        (
+            GOOD + "expect: ['cpu[x].pgfault > 1']\n",
+            (
+                "bad.yaml:5:10: expect[0] names the CPU 'x', which is no number; "
+                "expected cpu[0] and so on (write cpu[0])"
+            ),
+        ),
+        (
+            GOOD + "expect: ['cpu[0].read.l1_mises < 50000']\n",
+            (
+                "bad.yaml:5:10: expect[0] names the counter 'cpu[0].read.l1_mises', which no run "
+                "has; expected a name of counters.json of any run; docs/counters.md lists them "
+                "(did you mean cpu[0].read.l1_misses?)"
+            ),
+        ),
+        (
+            GOOD + "expect: ['cpu[0].memory_lines < 5']\n",
+            (
+                "bad.yaml:5:10: expect[0] names the counter 'cpu[0].memory_lines', which is "
+                "counted for the whole machine only; expected a counter of the CPU; "
+                "docs/counters.md lists them (write memory_lines)"
+            ),
+        ),
+        (
+            GOOD + "expect: ['min_flt < 5']\n",
+            (
+                "bad.yaml:5:10: expect[0] names the counter 'min_flt', which only processes have; "
+                "expected a counter of the machine; docs/counters.md lists them "
+                "(write process[a].min_flt)"
+            ),
+        ),
+        (
+            program_of("fork child") + "expect: ['process[a/chld].min_flt < 5']\n",
+            (
+                "bad.yaml:5:10: expect[0] names process[a/chld], which the scenario has not; "
+                "expected one of a, a/child (did you mean a/child?)"
+            ),
+        ),
+        (
+            "record: {sample: 10us, counters: [pgfalt]}\n" + GOOD,
+            (
+                "bad.yaml:1:35: record.counters[0] names the counter 'pgfalt', which no run has; "
+                "expected a name of counters.json of any run; docs/counters.md lists them "
+                "(did you mean pgfault?)"
+            ),
+        ),
+        (
+            "record: {sample: 10us, counters: ['cpu[*].pf*']}\n" + GOOD,
+            (
+                "bad.yaml:1:35: record.counters[0] names 'cpu[*].pf*', which no counter matches; "
+                "expected names or globs of counters; docs/counters.md lists them "
+                "(did you mean cpu[0].pgfree?)"
+            ),
+        ),
+        (
+            "record: {sample: 10us, counters: []}\n" + GOOD,
+            (
+                "bad.yaml:1:34: record.counters is empty, and record.sample asks for samples; "
+                "expected names or globs of counters; docs/counters.md lists them "
+                "(write `counters: [pgfault]`, or leave sample out)"
+            ),
+        ),
+        *[
+            (
+                f"record: {{sample: {sample}}}\n" + GOOD,
+                (
+                    f"bad.yaml:1:18: record.sample is {found}; expected a time: ns, or a number "
+                    "with ns, us, ms or s, as in 3us, at least 1000 (did you mean 1000?)"
+                ),
+            )
+            for sample, found in [("0", "0"), ("1ns", "the text '1ns'")]
+        ],
         (
             "machine: {memory: {size: 5T}}\n" + GOOD,
             (
@@ -334,6 +413,10 @@ YAML_PIECES = st.sampled_from(
         "expect",
         "record",
         "events",
+        "sample: 1us",
+        "counters:",
+        "cpu[*].pg*",
+        "process[a].min_flt > 1",
         "engine:",
         "\t",
     ]
@@ -379,6 +462,8 @@ KEYS = st.sampled_from(
         "processes[0].program",
         "processes[0].copies",
         "record.events",
+        "record.sample",
+        "record.counters",
         "expect",
         "kernel",
     ]

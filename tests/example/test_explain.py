@@ -52,3 +52,11 @@ def test_a_program_is_explained_operation_by_operation():
         "    8. unmaps A 0..16",
         "    9. exits",
     ] == lines[at + 1 : at + 10]
+
+
+def test_what_is_sampled_is_explained():
+    """Only if anything is."""
+    scenario = load_scenario(ROOT / "configs/quickstart.yaml", ["record.sample=20us"])
+
+    assert "Sampled every 20us: pgfault, " in explain_scenario(scenario)
+    assert "Sampled" not in explain_scenario(load_scenario(ROOT / "configs/quickstart.yaml"))

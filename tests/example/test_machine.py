@@ -281,6 +281,9 @@ async def test_a_task_outside_asks_an_actor_of_the_machine():
 
 def test_the_names_of_all_counters_are_known_without_a_machine():
     """What `check` accepts in `expect` is what a run ends with, no more and no less."""
-    ran = run(scenario_of(["nop"]))
+    scenario = scenario_of(["fork c", "c: nop"], ["nop"], cpus=2)
+    known = scenario.counter_names()
 
-    assert set(ran.counters) == set(counter_names())
+    globs = ("*", "cpu[*].*", "process[*].*")
+    assert set(run(scenario).counters) == {name for glob in globs for name in known.match(glob)}
+    assert set(known.match("*")) == set(counter_names())

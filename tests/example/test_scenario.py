@@ -43,8 +43,8 @@ processes:
       - "T& touch A 0..1 write"
   - name: other
     program: [nop]
-record: {events: ["mm_*", page_fault_user]}
-expect: [pgfault >= 1, "nr_free_pages>0"]
+record: {events: ["mm_*", page_fault_user], sample: 10us, counters: ["pg*", "cpu[*].read.*"]}
+expect: [pgfault >= 1, "nr_free_pages>0", "cpu[1].read.l1_misses < 50000"]
 """
 
 
@@ -61,6 +61,8 @@ def test_values_are_what_the_file_says():
     assert scenario.machine.hardware.l2 is None
     assert 1000 == scenario.machine.hardware.costs.memory_ns
     assert Expectation("nr_free_pages", ">", 0) == scenario.expect[1]
+    assert Expectation("cpu[1].read.l1_misses", "<", 50_000) == scenario.expect[2]
+    assert (10_000, ("pg*", "cpu[*].read.*")) == (scenario.record.sample, scenario.record.counters)
 
 
 def test_what_a_nested_option_leaves_out_keeps_its_default():
@@ -159,6 +161,8 @@ def test_the_json_schema_accepts_the_examples(path):
         {"machine": {"memory": {"size": "64 potatoes"}}},
         {"processes": []} | {"processes": [{"name": "a"}]},
         {"engine": {"policy": "chaotic"}},
+        {"record": {"sample": 0}},
+        {"expect": ["cpu[1].pgfault"]},
     ],
 )
 def test_the_json_schema_refuses_what_the_loader_refuses(change):

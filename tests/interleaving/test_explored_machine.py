@@ -73,6 +73,16 @@ def test_what_stands_before_the_race_is_no_choice():
     assert 1 == sum("load" in text for _, text in steps)
 
 
+def test_a_search_takes_no_samples():
+    """It explores as many schedules with `record.sample` as without."""
+    verdicts = [
+        explore(scenario_of(UNMAPS, scope=("tlb",), more=more))[1]
+        for more in ("", "record: {sample: 1us, counters: ['cpu[*].*']}\n")
+    ]
+
+    assert 1 == len({(verdict.outcome, verdict.nr_schedules) for verdict in verdicts})
+
+
 def test_a_checkpoint_undoes_what_changed():
     """Attributes, lists, dicts, and arrays are as they were; objects stay the same ones."""
     wired = drive(scenario_of(UNMAPS, scope=("tlb",)), until_ns=50_000).wired
@@ -84,13 +94,13 @@ def test_a_checkpoint_undoes_what_changed():
 
     kernel.pages.flags[:] = 7
     names["B"] = (0, 0)
-    process.user_ns = -1
+    process.cuser_ns = -1
     checkpoint.restore()
 
     assert free_before == dict(kernel.vmstat.vmstat())
     assert (flags == kernel.pages.flags).all()
     assert "B" not in names
-    assert process.user_ns >= 0
+    assert process.cuser_ns >= 0
 
 
 @pytest.mark.parametrize(

@@ -136,9 +136,9 @@ class Interpreter:
         while ns > 0:
             piece_ns = min(ns, thread.cpu.slice_ns)
             ns -= piece_ns
-            thread.process.user_ns += piece_ns
-            thread.cpu.times.user_ns += piece_ns
+            thread.enter_user()
             await self.kernel.engine.spend(piece_ns)
+            thread.leave_user()
             await thread.give_turn()
 
     def _start_thread(self, thread: UserThread, name: str, cpu: int) -> None:

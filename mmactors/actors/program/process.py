@@ -16,6 +16,7 @@ from mmactors.actors.tlb.switch import Switcher
 from mmactors.actors.tlb.switch_mm import GuardedFlushing
 from mmactors.engine.actor import Actor
 from mmactors.engine.cpu import Cpu
+from mmactors.engine.cpu_times import Usage, thread_usage
 from mmactors.engine.guard import GuardedElement
 from mmactors.engine.wait_queue import WaitQueue
 from mmactors.events import SchedProcessExit
@@ -188,12 +189,18 @@ class Process:
     """Threads that have not let go of the address space."""
     tasks: list[Task] = field(factory=list, init=False)
     """What faults noted, by thread that ever was."""
-    user_ns: int = field(default=0, init=False)
+    actors: list[Actor] = field(factory=list, init=False)
+    """Threads that ever were, as the engine sees them."""
     started_ns: int = field(default=0, init=False)
     cmin_flt: int = field(default=0, init=False)
     cmaj_flt: int = field(default=0, init=False)
     cuser_ns: int = field(default=0, init=False)
+    csystem_ns: int = field(default=0, init=False)
+    cnvcsw: int = field(default=0, init=False)
+    cnivcsw: int = field(default=0, init=False)
     """Of children that were waited for, and of theirs."""
+    maxrss_pages: int = field(default=0, init=False)
+    """The most that was resident; of a process that has ended (signal_struct.maxrss)."""
     oom_score_adj: int = field(default=0, init=False)
     """From -1000 to 1000: how much more readily it is chosen when memory has run out."""
     is_reaped: bool = field(default=False, init=False)
@@ -351,7 +358,11 @@ class Process:
         self.is_reaped = True
         parent.cmin_flt += self.min_flt + self.cmin_flt
         parent.cmaj_flt += self.maj_flt + self.cmaj_flt
-        parent.cuser_ns += self.user_ns + self.cuser_ns
+        usage = self.usage()
+        parent.cuser_ns += usage.user_ns + self.cuser_ns
+        parent.csystem_ns += usage.system_ns + self.csystem_ns
+        parent.cnvcsw += self.nvcsw + self.cnvcsw
+        parent.cnivcsw += self.nivcsw + self.cnivcsw
 
     @property
     def nr_live_threads(self) -> int:
@@ -367,6 +378,28 @@ class Process:
     def maj_flt(self) -> int:
         """Faults with waiting for a disk, of all threads."""
         return sum(task.maj_flt for task in self.tasks)
+
+    @property
+    def nvcsw(self) -> int:
+        """Voluntary context switches of all threads."""
+        return sum(actor.times.nvcsw for actor in self.actors)
+
+    @property
+    def nivcsw(self) -> int:
+        """Involuntary context switches of all threads."""
+        return sum(actor.times.nivcsw for actor in self.actors)
+
+    def usage(self, now_ns: int | None = None) -> Usage:
+        """Return the times of all threads, up to now or up to `now_ns` (thread_group_cputime)."""
+        if now_ns is None:
+            now_ns = self.kernel.engine.now_ns
+        user_ns = system_ns = 0
+        for actor in self.actors:
+            assert actor.cpu is not None, f"{actor.name} is no thread"
+            one = thread_usage(self.kernel.cpus[actor.cpu.index], actor, now_ns)
+            user_ns += one.user_ns
+            system_ns += one.system_ns
+        return Usage(user_ns=user_ns, system_ns=system_ns)
 
     async def end_thread(self, thread: Thread) -> None:
         """Let a thread end; the last one gives the address space back (do_exit, exit_mm)."""
@@ -394,6 +427,8 @@ class Process:
         if self.nr_mm_users or space is None:
             self._tell_exit(thread)
             return
+        with self.kernel.engine.guard.suspended():  # setmax_mm_hiwater_rss takes no lock
+            self.maxrss_pages = max(space.mm.hiwater_rss, space.mm.get_mm_rss())
         self.before_exit(self)
         if self.kernel.checks is not None:
             self.kernel.checks.mm_exits(space.mm)

@@ -128,6 +128,7 @@ class UserThread:
         self.actor = process.switcher.spawn(
             process, self.cpu, name=self.comm, tid=self.tid, coro=self._run(), at_ns=at_ns
         )
+        process.actors.append(self.actor)
         self._enter_cpu()
 
     def _tell_fork(self) -> None:
@@ -321,13 +322,13 @@ class UserThread:
 
     async def access(self, trace: Trace) -> FaultSignal | None:
         """Run all accesses of a trace; return the signal that stopped them, None: none did."""
-        process = self.process
-        kernel = process.kernel
+        kernel = self.process.kernel
         engine = kernel.engine
         hardware = kernel.hardware
         stop = hardware.stop
         cpu = self.cpu
         clock = cpu.clock
+        cpu_times, times = cpu.times, self.actor.times
         space = self.space
         if clock.now > engine.limit:
             await self.yield_cpu()
@@ -347,8 +348,8 @@ class UserThread:
             self.accesses_done = row
             elapsed_ns = stop[ELAPSED_NS]
             clock.now += elapsed_ns
-            cpu.times.user_ns += elapsed_ns
-            process.user_ns += elapsed_ns
+            cpu_times.user_ns += elapsed_ns
+            times.user_ns += elapsed_ns
             self._lines += stop[MEMORY_READS] + stop[MEMORY_WRITES]
             reason = stop[REASON]
             if reason == FAULT:
@@ -375,6 +376,7 @@ class UserThread:
         kernel = self.process.kernel
         clock = self.cpu.clock
         if self._lines:
+            self.enter_user()  # An access that waits for memory waits in user mode.
             delay_ns = await kernel.dram.ask(
                 TransferLines(
                     nr_lines=self._lines, since_ns=self._batch_began_ns, until_ns=clock.now
@@ -382,10 +384,19 @@ class UserThread:
             )
             self._lines = 0
             await kernel.engine.spend(delay_ns)
+            self.leave_user()
         else:
             await kernel.engine.pause("run")
         await self.give_turn()
         self._batch_began_ns = clock.now
+
+    def enter_user(self) -> None:
+        """Let the time that follows be user time; faults and calls come after `leave_user`."""
+        self.cpu.times.enter_user(self.cpu.clock.now)
+
+    def leave_user(self) -> None:
+        """Let the time that follows be system time."""
+        self.cpu.times.leave_user(self.actor.times, self.cpu.clock.now)
 
     async def give_turn(self) -> None:
         """Let the next thread of the CPU run if this one's slice is used up."""

@@ -134,6 +134,8 @@ class PageLocks:
             waiter = _PageWaiter(lock, engine.current, is_handed_over=unfairness < 0)
             lock.queue.append(waiter)
             self._flags[pfn] |= PG_WAITERS
+            if waiter.actor.cpu is not None:
+                waiter.actor.cpu.nr_iowait += 1  # io_schedule(), until it is woken
             await sleep_for(engine, waiter, f"sleep {lock.name}")
             if waiter.has_lock:
                 break
@@ -182,6 +184,8 @@ class PageLocks:
                 self._take(lock, waiter.actor)
                 waiter.has_lock = True
             waiter.at_ns = max(lock.released_ns, waiter.actor.clock.now)
+            if waiter.actor.cpu is not None:
+                waiter.actor.cpu.nr_iowait -= 1
             wake_at(self._engine, waiter.actor, waiter.at_ns)
         if waiter is None or not lock.queue:
             self._flags[lock.pfn] &= ~PG_WAITERS

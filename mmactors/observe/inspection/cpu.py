@@ -8,10 +8,12 @@ from attrs import field, frozen
 
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
+from mmactors.engine.cpu_times import CpuUsage, cpu_usage
 from mmactors.hw.statistics import HardwareStatistics
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.entries.tlb_state import TlbState
 from mmactors.mm.vmstat import VM_EVENT_NAMES
+from mmactors.observe.counters.read import cpu_counters
 from mmactors.observe.inspection.entry import flag_names
 from mmactors.observe.inspection.moment import Moment
 from mmactors.observe.inspection.table import Table
@@ -69,9 +71,22 @@ class CpuInspection:
     """The address space in CR3, 0 the kernel's own; None: it is just being changed."""
     is_lazy: bool
     """It has an address space loaded of which it runs nothing."""
+    usage: CpuUsage
+    """Where its time went: user, system, idle, iowait, irq."""
     context_switches: int
+    """From one thread to another, to idle and from idle."""
     interrupts: Mapping[str, int]
     """Interrupts taken, by vector: `LOC`, `TLB`, `CAL`."""
+
+    @cached_property
+    def counters(self) -> Mapping[str, int]:
+        """Its counters by name (docs/counters.md); of zone and node items what it has not folded.
+
+        `cpu[1].pgfault` of the machine's counters is `cpus[1].counters["pgfault"]`.
+        """
+        kernel, cpu = self._kernel, self._kernel.cpus[self.index]
+        now_ns = self._moment.now_ns
+        return self._moment.look(lambda: MappingProxyType(cpu_counters(kernel, cpu, now_ns)))
 
     @cached_property
     def lru_batch_pfns(self) -> tuple[int, ...]:
@@ -127,6 +142,7 @@ def inspect_cpu(moment: Moment, kernel: Kernel, cpu: Cpu) -> CpuInspection:
         contexts=tuple(cpu.contexts),
         loaded_ctx_id=loaded.ctx_id if isinstance(loaded, MmStruct) else None,
         is_lazy=state.is_lazy,
+        usage=cpu_usage(cpu, moment.now_ns),
         context_switches=cpu.context_switches,
         interrupts=MappingProxyType(dict(cpu.interrupts)),
     )

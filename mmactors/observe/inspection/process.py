@@ -17,6 +17,7 @@ from mmactors.mm.area.mm_struct import (
     MmStruct,
 )
 from mmactors.mm.area.vma import Vma
+from mmactors.observe.counters.read import process_counters
 from mmactors.observe.inspection.entry import Entry, entries_to, entry_of
 from mmactors.observe.inspection.moment import Moment
 from mmactors.observe.inspection.table import Table
@@ -100,11 +101,23 @@ class ProcessInspection:
     threads: tuple[str, ...]
     """Those that ever were, by their names in the program."""
     user_ns: int
-    """Time in user mode."""
+    """Time of its threads in user mode."""
+    system_ns: int
+    """Time of its threads in the kernel, interrupts left out."""
+    nvcsw: int
+    """Voluntary context switches: a thread slept or ended."""
+    nivcsw: int
+    """Involuntary ones: a slice was used up, or a thread moved to another CPU."""
     min_flt: int
     maj_flt: int
     killed_by: int | None
     """The fatal signal."""
+
+    @cached_property
+    def counters(self) -> Mapping[str, int]:
+        """Its counters by name (docs/counters.md), as `process[a].min_flt` of the machine's."""
+        process, now_ns = self._process, self._moment.now_ns
+        return self._moment.look(lambda: MappingProxyType(process_counters(process, now_ns)))
 
     @cached_property
     def memory(self) -> Memory | None:
@@ -166,7 +179,7 @@ class ProcessInspection:
 
 def inspect_process(moment: Moment, process: Process) -> ProcessInspection:
     """Return the process at `moment`."""
-    parent = process.parent
+    parent, usage = process.parent, process.usage()
     return ProcessInspection(
         moment=moment,
         process=process,
@@ -175,7 +188,10 @@ def inspect_process(moment: Moment, process: Process) -> ProcessInspection:
         parent_pid=None if parent is None else parent.pid,
         comm=process.comm,
         threads=tuple(process.threads),
-        user_ns=process.user_ns,
+        user_ns=usage.user_ns,
+        system_ns=usage.system_ns,
+        nvcsw=process.nvcsw,
+        nivcsw=process.nivcsw,
         min_flt=process.min_flt,
         maj_flt=process.maj_flt,
         killed_by=process.killed_by,

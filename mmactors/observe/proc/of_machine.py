@@ -6,6 +6,7 @@ from functools import partial
 from mmactors.actors.program.process import Process
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
+from mmactors.engine.cpu_times import cpu_usage
 from mmactors.engine.lock.lock_stat import LockSideStatistics
 from mmactors.mm.page_alloc.layout import MemoryLayout
 from mmactors.observe.proc.cpu import CpuTimes, Stat, interrupts, stat
@@ -53,7 +54,7 @@ def _uptime_of(kernel: Kernel) -> str:
 
 def _loadavg_of(kernel: Kernel, processes: Sequence[Process]) -> str:
     return loadavg(
-        nr_running=sum(cpu.nr_running for cpu in kernel.cpus),
+        nr_running=sum(cpu.nr_running(kernel.engine.now_ns) for cpu in kernel.cpus),
         nr_threads=sum(process.nr_live_threads for process in processes),
         last_pid=processes[0].table.last_pid if processes else 0,
     )
@@ -62,29 +63,36 @@ def _loadavg_of(kernel: Kernel, processes: Sequence[Process]) -> str:
 def _interrupts_of(cpus: Sequence[Cpu]) -> str:
     vectors = sorted({vector for cpu in cpus for vector in cpu.interrupts})
     counts = {vector: tuple(cpu.interrupts[vector] for cpu in cpus) for vector in vectors}
+    # A flush is a function that is called on the CPU: it is counted as both (irq_tlb_count).
+    counts["CAL"] = tuple(cpu.interrupts["CAL"] + cpu.interrupts["TLB"] for cpu in cpus)
     return interrupts(counts, nr_cpus=len(cpus))
 
 
 def _stat_of(kernel: Kernel, processes: Sequence[Process]) -> Stat:
-    now_ns = kernel.engine.now_ns
+    """Return what show_stat reads (fs/proc/stat.c).
+
+    Each thread was a fork (total_forks). A flush of another CPU's TLB is one call of a function on
+    it, which counts as such (arch_irq_stat_cpu).
+    """
+    cpus, now_ns = kernel.cpus, kernel.engine.now_ns
     return Stat(
-        cpus=tuple(_times_of(cpu, now_ns) for cpu in kernel.cpus),
-        nr_interrupts=sum(sum(cpu.interrupts.values()) for cpu in kernel.cpus),
-        context_switches=sum(cpu.context_switches for cpu in kernel.cpus),
-        processes=len(processes),
-        procs_running=sum(cpu.nr_running for cpu in kernel.cpus),
+        cpus=tuple(_times_of(cpu, now_ns) for cpu in cpus),
+        nr_interrupts=sum(sum(cpu.interrupts.values()) for cpu in cpus),
+        context_switches=sum(cpu.context_switches for cpu in cpus),
+        processes=sum(len(process.tasks) for process in processes),
+        procs_running=sum(cpu.nr_running(now_ns) for cpu in cpus),
+        procs_blocked=sum(cpu.nr_iowait for cpu in cpus),
     )
 
 
 def _times_of(cpu: Cpu, now_ns: int) -> CpuTimes:
-    """Return where the CPU's time went; what was neither user, idle nor interrupt is system."""
-    times = cpu.times
-    idle_ns = times.idle_ns + (now_ns - cpu.clock.now if cpu.current is cpu.idle else 0)
+    usage = cpu_usage(cpu, now_ns)
     return CpuTimes(
-        user_ns=times.user_ns,
-        idle_ns=idle_ns,
-        irq_ns=times.irq_ns,
-        system_ns=max(0, cpu.clock.now - times.user_ns - times.idle_ns - times.irq_ns),
+        user_ns=usage.user_ns,
+        system_ns=usage.system_ns,
+        idle_ns=usage.idle_ns,
+        iowait_ns=usage.iowait_ns,
+        irq_ns=usage.irq_ns,
     )
 
 

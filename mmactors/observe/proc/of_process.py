@@ -7,6 +7,7 @@ from attrs import fields
 
 from mmactors.actors.program.process import Process, Thread
 from mmactors.actors.state.kernel import Kernel
+from mmactors.engine.cpu_times import thread_usage
 from mmactors.mm.area.mapped_file import FMODE_WRITE, MappedFile
 from mmactors.mm.area.mm_struct import (
     MM_ANONPAGES,
@@ -51,6 +52,7 @@ def view_of_process(process: Process) -> ProcessView:
     max_threads = threads_max(kernel)
     # Who has just ended is shown with its first thread.
     threads = process.live_threads or [process.leader]
+    usage = process.usage()
     return ProcessView(
         pid=process.pid,
         ppid=0 if process.parent is None else process.parent.pid,
@@ -62,8 +64,12 @@ def view_of_process(process: Process) -> ProcessView:
         cminflt=process.cmin_flt,
         majflt=process.maj_flt,
         cmajflt=process.cmaj_flt,
-        utime_ticks=process.user_ns // _TICK_NS,
+        utime_ticks=usage.user_ns // _TICK_NS,
+        stime_ticks=usage.system_ns // _TICK_NS,
         cutime_ticks=process.cuser_ns // _TICK_NS,
+        cstime_ticks=process.csystem_ns // _TICK_NS,
+        nvcsw=process.leader.actor.times.nvcsw,
+        nivcsw=process.leader.actor.times.nivcsw,
         flags=0 if process.parent is None else PF_FORKNOEXEC,
         cpu=process.leader.cpu.index,
         exit_code=process.killed_by or 0,
@@ -104,6 +110,7 @@ def _thread_state(thread: Thread) -> str:
 
 def _thread_of(thread: Thread) -> ThreadView:
     process, task = thread.process, thread.task
+    usage = thread_usage(thread.cpu, thread.actor, process.kernel.engine.now_ns)
     is_leader = thread is process.leader
     return ThreadView(
         tid=thread.tid,
@@ -111,6 +118,10 @@ def _thread_of(thread: Thread) -> ThreadView:
         state=_thread_state(thread),
         minflt=task.min_flt,
         majflt=task.maj_flt,
+        utime_ticks=usage.user_ns // _TICK_NS,
+        stime_ticks=usage.system_ns // _TICK_NS,
+        nvcsw=thread.actor.times.nvcsw,
+        nivcsw=thread.actor.times.nivcsw,
         start_time_ticks=thread.started_ns // _TICK_NS,
         cpu=thread.cpu.index,
         flags=0 if is_leader and process.parent is None else PF_FORKNOEXEC,

@@ -247,7 +247,7 @@ class ProcessView:
     mems_allowed: int = 1
     """Bit by node."""
     nvcsw: int = 0
-    """Voluntary context switches."""
+    """Voluntary context switches of the first thread alone."""
     nivcsw: int = 0
     io: IoView = field(factory=IoView)
     rlimits: tuple[tuple[str, int, int], ...] = ()

@@ -9,6 +9,7 @@ from mmactors.engine.guard import GuardViolation
 from mmactors.engine.report import ActorCrashed, Deadlock, EngineError, StepBudgetExceeded
 from mmactors.engine.schedule import Schedule, ScheduleMismatch
 from mmactors.errors import UserError
+from mmactors.observe.counters.series import Series
 from mmactors.observe.run_dir import Status
 from mmactors.sanitize.finding import SanitizerError
 from mmactors.scenario.machine import Machine, Summary
@@ -36,6 +37,8 @@ class Outcome:
     proc: dict[str, str]
     texts: tuple[ReadText, ...]
     """What programs read of /proc and /sys."""
+    series: Series | None
+    """Samples of counters; None: the scenario asks for none."""
     findings: str
     """What sanitizers found, in full; empty if nothing."""
     failure: Exception | None
@@ -60,6 +63,7 @@ def outcome_of(
         schedule=machine.schedule(),
         proc=machine.proc(),
         texts=machine.texts(),
+        series=machine.series(),
         findings="\n\n".join(map(str, machine.findings())),
         failure=failure,
         wall_s=wall_s,

@@ -10,7 +10,7 @@ import attrs
 
 from mmactors.errors import Place, Problem, UserError
 from mmactors.observe.log import EventLog, LineFile
-from mmactors.observe.run_dir import EVENTS, FINDINGS, TRACEBACK, RunDir
+from mmactors.observe.run_dir import EVENTS, FINDINGS, SERIES, TRACEBACK, RunDir
 from mmactors.scenario.dump import dump_scenario
 from mmactors.scenario.run.outcome import Outcome
 from mmactors.scenario.schema import Scenario
@@ -52,6 +52,8 @@ class Recording:
             run_dir.write(TRACEBACK, "".join(traceback.format_exception(failure)))
         if outcome.findings:
             run_dir.write(FINDINGS, f"{outcome.findings}\n")
+        if outcome.series is not None:
+            run_dir.write_parts(SERIES, (f"{line}\n" for line in outcome.series.lines()))
         if outcome.texts:
             run_dir.write_texts(outcome.texts)
         run_dir.finish(

@@ -16,6 +16,7 @@ from typing import Final, Self
 from attrs import field, frozen
 
 from mmactors.actors.program.proc_paths import ReadText
+from mmactors.observe.counters.series import Series
 from mmactors.observe.inspection import Inspection
 from mmactors.observe.inspection.table import html_table
 from mmactors.observe.run_dir import EVENTS, Status, create_run_dir
@@ -63,7 +64,9 @@ class Result:
     failure: Exception | None
     """What stopped the machine, such as a Deadlock."""
     counters: Mapping[str, int] = field(repr=False)
-    """All by name: /proc/vmstat's, the hardware's, the processes'."""
+    """All by name: `pgfault`, `cpu[1].pgfault`, `process[a].min_flt` (docs/counters.md)."""
+    series: Series | None = field(repr=False)
+    """Samples of counters, if the scenario has `record: {sample: ...}`."""
     proc: Mapping[str, str] = field(repr=False)
     """/proc: relative path to text."""
     texts: tuple[ReadText, ...] = field(repr=False)
@@ -171,8 +174,12 @@ class SteppedMachine:
         return self._machine.texts()
 
     def counters(self) -> dict[str, int]:
-        """Return every counter by name: /proc/vmstat's, the hardware's, the processes'."""
+        """Return every counter by name: `pgfault`, `cpu[1].pgfault`, `process[a].min_flt`."""
         return self._machine.counters()
+
+    def series(self) -> Series | None:
+        """Return the samples of counters so far; None: the scenario asks for none."""
+        return self._machine.series()
 
     def progress(self) -> Progress:
         """Return how far the machine has come."""
@@ -213,6 +220,7 @@ class SteppedMachine:
             findings=self._machine.findings(),
             failure=outcome.failure,
             counters=MappingProxyType(counters),
+            series=outcome.series,
             proc=MappingProxyType(outcome.proc),
             texts=outcome.texts,
             schedule=str(outcome.schedule),
