@@ -234,7 +234,7 @@ def assert_nothing_is_left(ran: Ran, nr_free_before: int) -> None:
     assert () == seen.mapped_pfns
     for name in ("nr_anon_pages", "nr_page_table_pages"):
         counters = [node.counters[name] for node in seen.nodes]
-        assert 0 == sum(counter.value + sum(counter.deltas) for counter in counters)
+        assert not any(counter.value + sum(counter.deltas) for counter in counters), name
     for zone in seen.zones:
         assert zone.free_pages == zone.counters["nr_free_pages"].snapshot
 
