@@ -32,7 +32,6 @@ from mmactors.observe.proc.of_process import process_texts
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.finding import Finding
 from mmactors.scenario.dump import dump_scenario
-from mmactors.scenario.precompile import precompile_machine
 from mmactors.scenario.schema import Expectation, RecordConfig, Scenario
 from mmactors.scenario.wiring import Wired, make_engine, wire
 from mmactors.units import format_bytes
@@ -84,7 +83,6 @@ class Machine:
         self._fingerprint: Final = fingerprint_of(dump_scenario(_decisive(scenario)))
         if schedule is not None:
             schedule.must_fit(self._fingerprint)
-        precompile_machine()
         with _host_memory(scenario):
             self._wired: Final[Wired] = wire(
                 scenario,

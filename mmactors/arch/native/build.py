@@ -1,0 +1,87 @@
+"""Make native code: `python -m mmactors.arch.native.build PART DIRECTORY [MACHINE...]`.
+
+It runs as a process of its own, in which `compiled` only collects the functions. What it has done
+it says on stdout, a line a function: `done of all name`. The last line is `all of all`.
+"""
+
+import gc
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mmactors.arch import jit
+from mmactors.arch.native import store
+from mmactors.arch.native.parts import PACKAGE, modules_of, part_of
+
+Function = Callable[..., Any]
+
+
+def build(part: str, directory: Path, machines: Iterable[str], say: Callable[[str], None]) -> None:
+    """Make the code of a part for these kinds of machine, a file each in `directory`."""
+    with jit.collecting() as functions:
+        for module in modules_of(part):
+            import_module(module)
+    chosen = in_order(functions, part)
+    say(f"0 {len(chosen)}")
+    from mmactors.arch.native.numba_unit import Unit  # noqa: PLC0415 - first say how much it is
+
+    unit = Unit(part)
+    for done, function in enumerate(chosen, 1):
+        name = jit.name_of(function)
+        is_ours = part_of(function.__module__) == part
+        unit.add(function, name, has_entry=is_ours and not function.__name__.startswith("_"))
+        say(f"{done} {len(chosen)} {name}")
+    sources = _imported()
+    for machine, code in unit.emit(machines):
+        store.save(directory / store.file_name(part, machine), store.pack(code, sources))
+
+
+def in_order(functions: Iterable[Function], part: str) -> list[Function]:
+    """Return the functions of a part and all that they call, callees first."""
+    known = {id(function): function for function in functions}
+    order: dict[int, Function] = {}
+
+    def visit(function: Function, callers: tuple[Function, ...]) -> None:
+        assert function not in callers, f"{jit.name_of(function)} calls itself"
+        if id(function) in order:
+            return
+        for callee in _callees(function, known):
+            visit(callee, (*callers, function))
+        order[id(function)] = function
+
+    for function in known.values():
+        if part_of(function.__module__) == part:
+            visit(function, ())
+    return list(order.values())
+
+
+def _callees(function: Any, known: dict[int, Function]) -> Iterator[Function]:
+    for name in function.__code__.co_names:
+        value = function.__globals__.get(name)
+        if id(value) in known:
+            yield known[id(value)]
+
+
+def _imported() -> list[Path]:
+    """Return the files of all modules of mmactors in this process."""
+    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    paths = [Path(file) for file in files if file is not None]
+    return [path for path in paths if path.is_relative_to(PACKAGE)]
+
+
+def _main() -> None:
+    part, directory, *machines = sys.argv[1:]
+    # Compiling leaves next to nothing for the collector, which would take a tenth of the time.
+    gc.disable()
+    build(part, Path(directory), machines or [store.host()], _say)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _main()
