@@ -62,7 +62,7 @@ def prepare(parts: Sequence[str] = tuple(PARTS), say: "Say | None" = None) -> No
     if IS_PLAIN or _collectors or not missing:
         return
     # llvmlite and subprocess are imported where there is something to load or make.
-    from mmactors.arch.native.load import NativeCode, UnknownArraysError  # noqa: PLC0415
+    from mmactors.arch.native.load import CannotLoadError, NativeCode  # noqa: PLC0415
     from mmactors.arch.native.make import CannotMakeError, native_code  # noqa: PLC0415
     from mmactors.arch.native.report import Report  # noqa: PLC0415
 
@@ -70,9 +70,14 @@ def prepare(parts: Sequence[str] = tuple(PARTS), say: "Say | None" = None) -> No
         with Report() as report:
             codes = native_code(missing, say or report)
         _loaded.update((part, NativeCode(code)) for part, code in codes.items())
-    except (CannotMakeError, UnknownArraysError) as error:
+    except (CannotMakeError, CannotLoadError) as error:
         sys.stderr.write(f"mmactors: Numba compiles each function when it is called: {error}\n")
         _loaded.update(dict.fromkeys(missing))
+
+
+def is_native(part: str) -> bool:
+    """Return whether a part that was prepared is native code."""
+    return _loaded.get(part) is not None
 
 
 @contextmanager

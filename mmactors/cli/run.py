@@ -5,21 +5,22 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
 from attrs import frozen
 from cyclopts import Parameter
 
-from mmactors.cli.execute import execute
-from mmactors.cli.progress import compact, progress_line
+from mmactors.cli.progress import compact, prepare_code, progress_line
 from mmactors.observe.run_dir import EVENTS, FINDINGS, TRACEBACK, RunDir, create_run_dir
 from mmactors.scenario.load import load_scenario
-from mmactors.scenario.machine import Machine
-from mmactors.scenario.run.outcome import Outcome
-from mmactors.scenario.run.recording import Recording
 from mmactors.scenario.schema import Scenario
 from mmactors.units import format_ns
+
+if TYPE_CHECKING:
+    from mmactors.scenario.machine import Machine
+    from mmactors.scenario.run.outcome import Outcome
+    from mmactors.scenario.run.recording import Recording
 
 _FIGURES = (
     ("L1 misses", ".l1_misses"),
@@ -61,7 +62,9 @@ def run(
     loaded = load_scenario(scenario, overrides)
     name = re.sub(r"[^\w.-]", "-", scenario.name.partition(".")[0]) or "run"
     run_dir = create_run_dir(out=out, name=name, force=force)
-    report = _run(loaded, run_dir, shows_progress=not quiet and not json)
+    shows_progress = not quiet and not json
+    prepare_code(wanted=shows_progress)
+    report = _run(loaded, run_dir, shows_progress=shows_progress)
     code = _exit_code(report.outcome)
     if report.outcome.failure is not None:
         sys.stderr.write(f"{report.outcome.failure}\n")
@@ -77,13 +80,16 @@ class Report:
     """A run that has ended, for its last lines."""
 
     scenario: Scenario
-    outcome: Outcome
+    outcome: "Outcome"
     run_dir: RunDir
     nr_logged: int | None
     """None: nothing was to be recorded."""
 
 
 def _run(scenario: Scenario, run_dir: RunDir, *, shows_progress: bool) -> Report:
+    # What has compiled functions is imported when they are there, and the scenario is known good.
+    from mmactors.scenario.run.recording import Recording  # noqa: PLC0415
+
     with Recording(scenario, run_dir, command=sys.argv[1:]) as recording:
         outcome = _execute(scenario, recording, shows_progress=shows_progress)
         recording.finish(outcome)
@@ -92,11 +98,13 @@ def _run(scenario: Scenario, run_dir: RunDir, *, shows_progress: bool) -> Report
     )
 
 
-def _execute(scenario: Scenario, recording: Recording, *, shows_progress: bool) -> Outcome:
+def _execute(scenario: Scenario, recording: "Recording", *, shows_progress: bool) -> "Outcome":
+    from mmactors.cli.execute import execute  # noqa: PLC0415 - as above
+
     file = recording.file
     with progress_line(wanted=shows_progress) as line:
 
-        def on_tick(machine: Machine) -> None:
+        def on_tick(machine: "Machine") -> None:
             if file is not None:
                 file.flush_soon()
             if line is not None:
@@ -105,7 +113,7 @@ def _execute(scenario: Scenario, recording: Recording, *, shows_progress: bool) 
         return execute(scenario, sink=recording.log, on_tick=on_tick)
 
 
-def _exit_code(outcome: Outcome) -> int:
+def _exit_code(outcome: "Outcome") -> int:
     summary = outcome.summary
     if outcome.status == "complete" and (summary.failed_expectations or summary.nr_findings):
         return 1

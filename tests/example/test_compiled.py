@@ -100,6 +100,6 @@ def test_code_is_of_every_module_that_was_imported_to_make_it(monkeypatch):
 
     monkeypatch.setattr(store, "_is_unchanged", digest_of)
     for part in PARTS:
-        store.find_code(part)
+        store.find(part)
 
     assert set() == set(modules()) - seen

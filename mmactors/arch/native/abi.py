@@ -6,7 +6,10 @@ PyArray_Descr, the same in numpy 1 and 2): at offsets from the end of the object
 size the code was made for. The loader looks whether an array of this process lies so.
 """
 
+import platform
 from typing import Final
+
+import numpy as np
 
 FORMAT: Final = 1
 """To be counted up when anything here or in entry.py changes its meaning."""
@@ -31,15 +34,14 @@ ALIGNED: Final = 0x100
 WRITEABLE: Final = 0x400
 """Bits of an array's flags (NPY_ARRAY_*)."""
 
-TYPE_NUMS: Final = {
-    "int8": (1,),
-    "uint8": (2,),
-    "int16": (3,),
-    "int32": (5,),
-    "int64": (7, 9),
-}
-"""By dtype NPY_BYTE, NPY_UBYTE, NPY_SHORT, NPY_INT, NPY_LONG and NPY_LONGLONG, where long is 64
-bits."""
+_C_TYPES: Final = "bhilqBHILQ"
+
+
+def type_nums(dtype: str) -> list[int]:
+    """Return numpy's numbers of the C types that are of this type here: long is one of two."""
+    kinds = map(np.dtype, _C_TYPES)
+    return [kind.num for kind in kinds if kind == np.dtype(dtype)]
+
 
 FUNCTIONS: Final = (
     "PyLong_AsLongLong",
@@ -56,6 +58,12 @@ OBJECTS: Final = ("None", "TypeError", "SystemError", "ndarray")
 IMPORTS: Final = FUNCTIONS + OBJECTS
 """The words of the table: addresses of functions of the stable C interface, and of objects."""
 IMPORTS_SYMBOL: Final = "mmactors_imports"
+
+IS_X86_64: Final = platform.machine().lower() in {"x86_64", "amd64"}
+CPU: Final = "x86-64-v2" if IS_X86_64 else ""
+"""LLVM's name of the least processor that the code is for; numpy's wheels ask for as much."""
+FEATURES: Final = ("sse4.2", "popcnt") if IS_X86_64 else ()
+"""What tells such a processor from a lesser one."""
 
 ENTRY: Final = "mmactors_entry_"
 

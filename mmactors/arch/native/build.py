@@ -1,4 +1,4 @@
-"""Make native code: `python -m mmactors.arch.native.build PART DIRECTORY [MACHINE...]`.
+"""Make native code: `python -m mmactors.arch.native.build PART FOLDER`.
 
 It runs as a process of its own, in which `compiled` only collects the functions. What it has done
 it says on stdout, a line a function: `done of all name`. The last line is `all of all`.
@@ -18,8 +18,8 @@ from mmactors.arch.native.parts import PACKAGE, modules_of, part_of
 Function = Callable[..., Any]
 
 
-def build(part: str, directory: Path, machines: Iterable[str], say: Callable[[str], None]) -> None:
-    """Make the code of a part for these kinds of machine, a file each in `directory`."""
+def build(part: str, folder: Path, say: Callable[[str], None]) -> None:
+    """Make the code of a part, in a file in `folder`."""
     with jit.collecting() as functions:
         for module in modules_of(part):
             import_module(module)
@@ -33,9 +33,8 @@ def build(part: str, directory: Path, machines: Iterable[str], say: Callable[[st
         is_ours = part_of(function.__module__) == part
         unit.add(function, name, has_entry=is_ours and not function.__name__.startswith("_"))
         say(f"{done} {len(chosen)} {name}")
-    sources = _imported()
-    for machine, code in unit.emit(machines):
-        store.save(directory / store.file_name(part, machine), store.pack(code, sources))
+    content = store.pack(unit.finish(), _imported())
+    store.save(folder / store.file_name(part), content)
 
 
 def in_order(functions: Iterable[Function], part: str) -> list[Function]:
@@ -72,10 +71,10 @@ def _imported() -> list[Path]:
 
 
 def _main() -> None:
-    part, directory, *machines = sys.argv[1:]
+    part, folder = sys.argv[1:]
     # Compiling leaves next to nothing for the collector, which would take a tenth of the time.
     gc.disable()
-    build(part, Path(directory), machines or [store.host()], _say)
+    build(part, Path(folder), _say)
 
 
 def _say(line: str) -> None:

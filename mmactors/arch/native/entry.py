@@ -97,7 +97,7 @@ class _Entry:
         descr = self._load(given, abi.ARRAY_DESCR, _POINTER)
         number = self._load(descr, abi.DESCR_TYPE_NUM, _INT)
         is_kind = _FALSE
-        for type_num in abi.TYPE_NUMS[kind.dtype]:
+        for type_num in abi.type_nums(kind.dtype):
             is_kind = builder.or_(is_kind, builder.icmp_signed("==", number, _INT(type_num)))
         order = self._load(descr, abi.DESCR_BYTEORDER, _BYTE)
         is_native = builder.icmp_signed("!=", order, _BYTE(ord(">")))

@@ -26,8 +26,8 @@ class _MethodDef(ctypes.Structure):
     )
 
 
-class UnknownArraysError(Exception):
-    """Native code does not know how this numpy keeps arrays."""
+class CannotLoadError(Exception):
+    """Native code does not run on this machine, or with this numpy."""
 
 
 class NativeCode:
@@ -35,9 +35,12 @@ class NativeCode:
 
     def __init__(self, code: bytes) -> None:
         if not has_known_arrays():
-            raise UnknownArraysError(f"arrays of numpy {np.__version__} are not as they were")
+            raise CannotLoadError(f"arrays of numpy {np.__version__} are not as they were")
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
+        missing = [name for name in abi.FEATURES if not llvm.get_host_cpu_features().get(name)]
+        if missing:
+            raise CannotLoadError(f"this processor lacks {', '.join(missing)}")
         machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine()
         self._engine: Final = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))

@@ -56,8 +56,8 @@ def native_code(parts: Sequence[str], say: Say) -> dict[str, bytes]:
 
 
 def _found(parts: Sequence[str]) -> dict[str, bytes]:
-    codes = ((part, store.find_code(part)) for part in parts)
-    return {part: code for part, code in codes if code is not None}
+    places = ((part, store.find(part)) for part in parts)
+    return {part: found.code for part, found in places if found is not None}
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def _make(parts: Sequence[str], say: Say) -> dict[str, bytes]:
             builders.start(part, Path(folder))
         builders.wait()
         for part in parts:
-            name = store.file_name(part, store.host())
+            name = store.file_name(part)
             content = (Path(folder) / name).read_bytes()
             code = store.unpack(content)
             if code is None:

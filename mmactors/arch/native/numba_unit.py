@@ -14,18 +14,18 @@ functions may read and write the arrays they are given, and must not make any.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import llvmlite.binding as llvm
 from numba.core import types
-from numba.core.compiler import Flags, compile_extra
+from numba.core.compiler import compile_extra
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.core.typing.templates import AbstractTemplate
 
-from mmactors.arch.native.abi import ENTRY
+from mmactors.arch.native.abi import CPU, ENTRY
 from mmactors.arch.native.entry import emit_entry
+from mmactors.arch.native.quick import QuickCodegen, QuickFlags, prefer_whole_numbers
 from mmactors.arch.native.signature import PAIR, ArrayKind, Kind, Signature, signature_of
 
 _RESULTS: Final = {
@@ -37,14 +37,6 @@ _RESULTS: Final = {
 _ENVIRONMENT: Final = "_ZN08NumbaEnv"
 """How the names of what Numba keeps Python objects in begin; nothing here uses it."""
 
-TARGETS: Final = {
-    "x86_64-linux": ("x86_64-unknown-linux-gnu", "x86-64-v2"),
-    "aarch64-linux": ("aarch64-unknown-linux-gnu", "generic"),
-    "x86_64-darwin": ("x86_64-apple-macosx10.15.0", "x86-64-v2"),
-    "aarch64-darwin": ("arm64-apple-macosx11.0.0", "apple-m1"),
-}
-"""LLVM's names, by kind of machine: the least processor that numpy's wheels run on, too."""
-
 
 class Unit:
     """Functions, lowered one after the other, and their entries from Python."""
@@ -54,8 +46,10 @@ class Unit:
         target.refresh()
         self._typing: Final = cpu_target.typing_context
         self._typing.refresh()
-        self._context: Final = target.with_aot_codegen(name)
-        self._library: Final = self._context.codegen().create_library(name)
+        prefer_whole_numbers(self._typing)
+        codegen = QuickCodegen(name, cpu_name=CPU)
+        self._context: Final = target.subtarget(_internal_codegen=codegen, aot_mode=True)
+        self._library: Final = codegen.create_library(name)
 
     @global_compiler_lock  # type: ignore[untyped-decorator]
     def add(self, function: Callable[..., Any], name: str, *, has_entry: bool) -> None:
@@ -84,18 +78,14 @@ class Unit:
         self._library.add_ir_module(module)
 
     @global_compiler_lock  # type: ignore[untyped-decorator]
-    def emit(self, machines: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Optimise all of it; return for each kind of machine its name and an object file.
-
-        The machines have 64-bit words and pointers, laid out alike, so one front end is enough.
-        """
+    def finish(self) -> bytes:
+        """Optimise all of it; return an object file for this kind of machine."""
         module = self._library._final_module  # noqa: SLF001 - pycc takes it the same way
         _hide_all_but_entries(module)
         self._library.finalize()
         _must_be_whole(module)
-        llvm.initialize_all_targets()
-        llvm.initialize_all_asmprinters()
-        return ((machine, _object_file(module, *TARGETS[machine])) for machine in machines)
+        code: bytes = self._library.emit_native_object()
+        return code
 
 
 def _hide_all_but_entries(module: Any) -> None:
@@ -118,16 +108,6 @@ def _must_be_whole(module: Any) -> None:
     assert not missing, f"native code needs {missing}"
 
 
-def _object_file(optimised: Any, triple: str, cpu: str) -> bytes:
-    target = llvm.Target.from_triple(triple)
-    machine = target.create_target_machine(cpu=cpu, opt=3, reloc="pic", codemodel="default")
-    module = optimised.clone()
-    module.triple = triple
-    module.data_layout = str(machine.target_data)
-    code: bytes = machine.emit_object(module)
-    return code
-
-
 def _template(function: Callable[..., Any], signature: Any) -> type[AbstractTemplate]:
     """Return what tells Numba's callers of `function` its one signature, also by keyword."""
     named = signature.replace(pysig=inspect.signature(function))
@@ -143,7 +123,7 @@ def _template(function: Callable[..., Any], signature: Any) -> type[AbstractTemp
 
 
 def _flags() -> Any:
-    flags: Any = Flags()
+    flags: Any = QuickFlags()
     flags.no_compile = True
     flags.no_cpython_wrapper = True
     flags.no_cfunc_wrapper = True

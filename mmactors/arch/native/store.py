@@ -20,19 +20,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from attrs import field, frozen
+
 from mmactors.arch.native.abi import FORMAT, OBJECT_HEADER
 from mmactors.arch.native.parts import PACKAGE
 
 SHIPPED: Final = Path(__file__).parent / "built"
 CACHE_VARIABLE: Final = "MMACTORS_CACHE_DIR"
-
-_MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
-
-
-def host() -> str:
-    """Return the kind of machine that native code is made for here, such as `x86_64-linux`."""
-    machine = platform.machine().lower()
-    return f"{_MACHINES.get(machine, machine)}-{sys.platform}"
 
 
 def cache_dir() -> Path:
@@ -47,19 +41,30 @@ def cache_dir() -> Path:
     return Path(root or Path.home() / ".cache") / "mmactors" / name
 
 
-def file_name(part: str, machine: str) -> str:
-    """Return the name of the file with the code of a part for a kind of machine."""
-    return f"{part}.{machine}.native"
+def file_name(part: str) -> str:
+    """Return the name of the file with the code of a part for this kind of machine.
+
+    Such as `access.x86_64-linux.native`: several may share a home directory.
+    """
+    return f"{part}.{platform.machine().lower()}-{sys.platform}.native"
 
 
-def find_code(part: str) -> bytes | None:
-    """Return the object file of a part for this machine and source; None if it is to be made."""
-    name = file_name(part, host())
+@frozen
+class Found:
+    """The native code of a part, and where it lay."""
+
+    code: bytes = field(repr=False)
+    path: Path
+
+
+def find(part: str) -> Found | None:
+    """Return the code of a part for this machine and source; None if it is to be made."""
+    name = file_name(part)
     for path in (SHIPPED / name, cache_dir() / name):
         with suppress(OSError):
             code = unpack(path.read_bytes())
             if code is not None:
-                return code
+                return Found(code, path)
     return None
 
 
