@@ -13,6 +13,7 @@ from typing import Any
 
 from mmactors.arch import jit
 from mmactors.arch.native import store
+from mmactors.arch.native.load import NativeCode
 from mmactors.arch.native.parts import PACKAGE, modules_of, part_of
 
 Function = Callable[..., Any]
@@ -30,11 +31,28 @@ def build(part: str, folder: Path, say: Callable[[str], None]) -> None:
     unit = Unit(part)
     for done, function in enumerate(chosen, 1):
         name = jit.name_of(function)
-        is_ours = part_of(function.__module__) == part
-        unit.add(function, name, has_entry=is_ours and not function.__name__.startswith("_"))
+        unit.add(function, name, has_entry=_has_entry(function, part))
         say(f"{done} {len(chosen)} {name}")
-    content = store.pack(unit.finish(), _imported())
-    store.save(folder / store.file_name(part), content)
+    code = unit.finish()
+    _check(code, [function for function in chosen if _has_entry(function, part)])
+    store.save(folder / store.file_name(part), store.pack(code, _imported()))
+
+
+def _check(code: bytes, functions: Iterable[Function]) -> None:
+    """Load the code here, where a crash harms nobody, and call each function: too few arguments."""
+    native = NativeCode(code)
+    for function in functions:
+        entry = native.function(jit.name_of(function), function)
+        assert entry is not None, f"{jit.name_of(function)} has no entry"
+        try:
+            entry()
+        except TypeError:
+            continue
+        raise AssertionError(f"{jit.name_of(function)} takes no arguments")
+
+
+def _has_entry(function: Function, part: str) -> bool:
+    return part_of(function.__module__) == part and not function.__name__.startswith("_")
 
 
 def in_order(functions: Iterable[Function], part: str) -> list[Function]:

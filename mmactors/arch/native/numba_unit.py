@@ -47,7 +47,7 @@ class Unit:
         self._typing: Final = cpu_target.typing_context
         self._typing.refresh()
         prefer_whole_numbers(self._typing)
-        codegen = QuickCodegen(name, cpu_name=CPU)
+        codegen: Any = QuickCodegen(name, cpu_name=CPU)  # type: ignore[no-untyped-call]
         self._context: Final = target.subtarget(_internal_codegen=codegen, aot_mode=True)
         self._library: Final = codegen.create_library(name)
 
@@ -123,7 +123,7 @@ def _template(function: Callable[..., Any], signature: Any) -> type[AbstractTemp
 
 
 def _flags() -> Any:
-    flags: Any = QuickFlags()
+    flags: Any = QuickFlags()  # type: ignore[no-untyped-call]
     flags.no_compile = True
     flags.no_cpython_wrapper = True
     flags.no_cfunc_wrapper = True

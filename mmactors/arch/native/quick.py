@@ -14,8 +14,7 @@ from typing import Any, Final
 from numba.core import types
 from numba.core.codegen import AOTCodeLibrary, AOTCPUCodegen
 from numba.core.compiler import Flags
-from numba.core.typing import signature
-from numba.core.typing.templates import AbstractTemplate
+from numba.core.typing.templates import AbstractTemplate, signature
 
 _TO_NUMBER: Final = (
     *(operator.add, operator.sub, operator.mul, operator.floordiv, operator.mod),
@@ -32,14 +31,14 @@ def prefer_whole_numbers(typing: Any) -> None:
         for each in operators:
             template = _template(each, signature(result, types.int64, types.int64))
             known = typing.resolve_value_type(each)
-            typing._remove_global(each)
+            typing._remove_global(each)  # noqa: SLF001 - to be put first
             typing.insert_global(each, types.Function((template, *known.templates)))
 
 
 def _template(function: Any, on_numbers: Any) -> type[AbstractTemplate]:
     class OnNumbers(AbstractTemplate):
         key = function
-        metadata: Final = {"target": "cpu"}
+        metadata = {"target": "cpu"}  # noqa: RUF012 - as Numba's own templates have it
 
         def generic(self, args: Sequence[Any], kws: dict[str, Any]) -> Any:
             if kws or len(args) != 2 or not all(map(_is_signed, args)):
@@ -50,7 +49,8 @@ def _template(function: Any, on_numbers: Any) -> type[AbstractTemplate]:
 
 
 def _is_signed(kind: Any) -> bool:
-    return isinstance(kind, types.Integer) and kind.signed
+    number: Any = types.Integer
+    return isinstance(kind, number) and bool(kind.signed)
 
 
 class QuickFlags(Flags):
@@ -65,17 +65,16 @@ class QuickFlags(Flags):
         return len(self._values)
 
 
-class QuickCodegen(AOTCPUCodegen):
-    """Makes libraries that are optimised once, at the end."""
-
-
 class _QuickLibrary(AOTCodeLibrary):
     def _optimize_functions(self, ll_module: Any) -> None:
-        ll_module.data_layout = self._codegen._data_layout
+        ll_module.data_layout = self._codegen._data_layout  # noqa: SLF001 - as Numba's own
 
     def _optimize_final_module(self) -> None:
-        manager, builder = self._codegen._module_pass_manager()
+        manager, builder = self._codegen._module_pass_manager()  # noqa: SLF001 - as Numba's own
         manager.run(self._final_module, builder)
 
 
-QuickCodegen._library_class = _QuickLibrary
+class QuickCodegen(AOTCPUCodegen):
+    """Makes libraries that are optimised once, at the end."""
+
+    _library_class = _QuickLibrary
