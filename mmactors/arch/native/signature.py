@@ -11,6 +11,7 @@ from typing import Any, Final, Union, get_args, get_origin
 
 import numpy as np
 from attrs import frozen
+from numpy.typing import NDArray
 
 
 @frozen
@@ -28,6 +29,8 @@ class ArrayKind:
 
 
 Kind = type[int] | type[bool] | ArrayKind
+_ARRAYS: Final = (np.ndarray, NDArray)
+"""What array types come from: NDArray is a type of its own from numpy 2.5 on."""
 PAIR: Final = tuple[int, int]
 RESULTS: Final = (int, bool, None, PAIR)
 
@@ -62,10 +65,13 @@ def _kind_of(annotation: Any, place: str) -> Kind:
         kind: Kind = annotation
         return kind
     if get_origin(annotation) in {UnionType, Union}:
-        arrays = [each for each in get_args(annotation) if get_origin(each) is np.ndarray]
+        arrays = [each for each in get_args(annotation) if get_origin(each) in _ARRAYS]
         annotation = arrays[0] if len(arrays) == 1 else annotation
-    if get_origin(annotation) is not np.ndarray:
+    if get_origin(annotation) not in _ARRAYS:
         raise TypeError(f"{place} is {annotation}; expected int, bool or an array")
+    if get_origin(annotation) is NDArray:
+        (scalar,) = get_args(annotation)
+        return ArrayKind(np.dtype(scalar).name, 1)
     shape, dtype = get_args(annotation)
     dimensions = get_args(shape)
     (scalar,) = get_args(dtype)
