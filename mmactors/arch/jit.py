@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from mmactors.arch.native.parts import PARTS, part_of
+from mmactors.arch.native.parts import MACHINE_PARTS, PARTS, part_of
 
 if TYPE_CHECKING:
     from mmactors.arch.native.load import NativeCode
@@ -44,7 +44,8 @@ def compiled(function: F) -> F:
     part = part_of(function.__module__)
     if part is not None:
         if part not in _loaded:
-            prepare([part])
+            # A machine needs both of its parts, which are made side by side.
+            prepare(MACHINE_PARTS if part in MACHINE_PARTS else [part])
         code = _loaded[part]
         native: Any = None if code is None else code.function(name_of(function), function)
         if native is not None or (code is not None and function.__name__.startswith("_")):

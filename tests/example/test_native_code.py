@@ -244,8 +244,8 @@ _RUN = """
     checks = {{"sanitize.leaks": True, "sanitize.counters": True}}
     result = mmactors.run({path!r}, seed=3, overrides=checks, out={out!r})
     print(result.verdict, hashlib.sha256(Path({out!r}, "events.jsonl").read_bytes()).hexdigest())
-    print(json.dumps(result.counters, sort_keys=True))
-    print(json.dumps(result.proc, sort_keys=True))
+    print(json.dumps(dict(result.counters), sort_keys=True))
+    print(json.dumps(dict(result.proc), sort_keys=True))
 """
 
 
