@@ -33,22 +33,21 @@ class NativeCode(BuildHookInterface):
         if version == "editable" or os.environ.get("MMACTORS_PURE_WHEEL"):
             return
         self._folder = Path(tempfile.mkdtemp())
-        problem = self._make()
-        if problem is not None:
-            self.app.display_warning(f"no native code in this wheel: {problem}")
-            return
-        for path in sorted(self._folder.iterdir()):
-            build_data["force_include"][str(path)] = f"{FOLDER}/{path.name}"
-        build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-{platform()}"
+        for problem in self._make():
+            self.app.display_warning(f"not all native code is in this wheel: {problem}")
+        files = sorted(self._folder.iterdir())
+        build_data["force_include"] |= {str(file): f"{FOLDER}/{file.name}" for file in files}
+        if files:
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-{platform()}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove what was made."""
         del version, build_data, artifact_path
         shutil.rmtree(getattr(self, "_folder", ""), ignore_errors=True)
 
-    def _make(self) -> str | None:
-        """Make all parts side by side; return why it cannot be done."""
+    def _make(self) -> list[str]:
+        """Make all parts side by side; return why some cannot be made."""
         environment = dict(os.environ, PYTHONPATH=self.root, NUMBA_DISABLE_JIT="0")
         build = [sys.executable, "-m", "mmactors.arch.native.build"]
         processes = [
@@ -72,7 +71,7 @@ class NativeCode(BuildHookInterface):
                 errors = process.communicate()[1] + "\nit took too long"
             if process.returncode != 0:
                 problems.append((errors.strip().splitlines() or ["it failed"])[-1])
-        return problems[0] if problems else None
+        return problems
 
 
 def platform() -> str:
