@@ -44,7 +44,7 @@ def count_buddies(
     for pfn in range(nr_frames):
         if buddy[pfn] == 0:
             continue
-        size = 1 << (buddy[pfn] - 1)
+        size = 1 << (int(buddy[pfn]) - 1)
         number = zone[pfn] - 1
         free[number] += size
         if pageblocks[pfn >> PAGEBLOCK_ORDER] & PAGEBLOCK_TYPE_MASK == MIGRATE_ISOLATE:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mmactors.arch import jit
+from mmactors.arch.column import Column, Table, WordsView
 from mmactors.arch.native import abi, make, store
 from mmactors.arch.native.load import has_known_arrays
 from mmactors.arch.native.make import CannotMakeError, Progress
@@ -107,21 +109,23 @@ def test_what_fails_while_code_is_made_is_told_in_one_line(monkeypatch, tmp_path
 
 
 def test_a_signature_is_what_the_annotations_say():
-    assert Signature((ArrayKind("int32", 1), ArrayKind("int32", 1), int, int), None) == (
-        signature_of(list_add) if jit.IS_PLAIN else signature_of(_list_add_as_written())
-    )
+    """Of a union of an array and a memoryview it is the array; texts are read only."""
 
+    def fold(
+        column: Column, table: Table, words: WordsView, text: NDArray[np.uint8], row: int
+    ) -> tuple[int, int]:
+        return int(column[row] + table[row, 0]), int(words[row] + text[row])
 
-def _list_add_as_written():
-    with jit.collecting():
-        from importlib import util
+    def forget(is_last: bool) -> None:
+        del is_last
 
-        spec = util.spec_from_file_location("page_again", SOURCE)
-        assert spec is not None
-        assert spec.loader is not None
-        module = util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return module.list_add
+    text = ArrayKind("uint8", 1)
+    arrays = (ArrayKind("int32", 1), ArrayKind("int64", 2), ArrayKind("int64", 1), text)
+    assert [Signature((*arrays, int), tuple[int, int]), Signature((bool,), None)] == [
+        signature_of(fold),
+        signature_of(forget),
+    ]
+    assert not text.is_writable
 
 
 def test_an_argument_of_no_known_kind_is_refused():
