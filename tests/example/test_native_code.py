@@ -116,7 +116,7 @@ def test_a_signature_is_what_the_annotations_say():
     ) -> tuple[int, int]:
         return int(column[row] + table[row, 0]), int(words[row] + text[row])
 
-    def forget(is_last: bool) -> None:
+    def forget(*, is_last: bool) -> None:
         del is_last
 
     text = ArrayKind("uint8", 1)

@@ -40,6 +40,7 @@ HOOK = "called by name: by pytest, by the command line, by the table of topics"
 UNUSED_BUT_KEPT = {
     "mmactors.actors.tlb.tlb.flush_tlb_kernel_range": "vfree comes with the vmalloc area",
     "mmactors.arch.native.quick._QuickLibrary": HOOK,
+    "mmactors.cli.examples.examples": HOOK,
     "mmactors.cli.logs.logs": HOOK,
     "mmactors.cli.top.top": HOOK,
     "mmactors.cli.validate.validate": HOOK,
