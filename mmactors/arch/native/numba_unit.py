@@ -1,9 +1,9 @@
 """All compiled functions as one LLVM module, by Numba's front end.
 
-This is the only module that uses parts of Numba that are not its documented interface; they are
-those that Numba's own ahead-of-time compiler (numba.pycc, deprecated) uses. If a release of Numba
-changes them, tests/example/test_native_build.py fails, and users get each function compiled by
-Numba alone (see `compiled`).
+This module, quick.py and entry.py use parts of Numba that are not its documented interface: mostly
+those that Numba's own ahead-of-time compiler (numba.pycc, deprecated) uses, as they are from 0.62
+on. If a release changes them, tests/example/test_native_code.py fails, and users get each function
+compiled by Numba alone (see `compiled`).
 
 Numba compiles each function with all that it calls, once for itself and once more in each caller,
 which took two thirds of the time. Here the functions are lowered one by one into one module, a
