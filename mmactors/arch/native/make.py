@@ -147,7 +147,8 @@ class _Builders:
         for part, process in self._processes.items():
             errors = process.communicate()[1].strip().splitlines()
             if process.returncode != 0:
-                reason = errors[-1] if errors else f"exit code {process.returncode}"
+                named = [line for line in errors if "Error: " in line] or errors
+                reason = named[-1].strip() if named else f"exit code {process.returncode}"
                 raise CannotMakeError(f"{PARTS[part]}: {reason}")
 
 
