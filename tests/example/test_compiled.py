@@ -64,6 +64,14 @@ def test_every_module_with_compiled_functions_is_in_one_part():
 
 
 @pytest.mark.skipif(jit.IS_PLAIN, reason="nothing is compiled")
+def test_all_functions_of_the_package_can_be_native():
+    """Declared as they are used: none is left to Numba, which would say so on stderr only."""
+    jit.prepare()
+
+    assert [] == [part for part in PARTS if not jit.is_native(part)]
+
+
+@pytest.mark.skipif(jit.IS_PLAIN, reason="nothing is compiled")
 def test_functions_of_the_package_are_native_and_know_their_names():
     from mmactors.hw import access
 
