@@ -147,6 +147,7 @@ class Checkout:
     def environment(self) -> dict[str, str]:
         return os.environ | {
             "PYTHONPATH": str(self.root),
+            "MMACTORS_CACHE_DIR": str(self.cache),
             "NUMBA_CACHE_DIR": str(self.cache),
         }
 

@@ -24,7 +24,7 @@ def timed(arguments: list[str], *, cache: str | None = None) -> tuple[float, flo
     """Run mmactors; return wall seconds and processor seconds."""
     environment = dict(os.environ)
     if cache is not None:
-        environment["NUMBA_CACHE_DIR"] = cache
+        environment["MMACTORS_CACHE_DIR"] = cache
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
     subprocess.run(

@@ -12,16 +12,18 @@ Invariants: a page is on at most one list; `buddy` is set exactly for the first 
 on the buddy lists; `generation` grows by one whenever a page is handed out or given back.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmactors.arch.arena import Arena
+from mmactors.arch.column import ColumnView
 from mmactors.arch.jit import compiled
 from mmactors.arch.memory import Words
 
 Links = NDArray[np.int32]
+Generations = NDArray[np.int32]
 
 PG_LOCKED: Final = 1 << 0
 PG_REFERENCED: Final = 1 << 1
@@ -130,7 +132,7 @@ class PageColumns:
         return pfns
 
 
-def add_between(links: Any, back: Any, entry: int, before: int, after: int) -> None:
+def add_between(links: ColumnView, back: ColumnView, entry: int, before: int, after: int) -> None:
     """Put `entry` between two neighbours of a list (__list_add)."""
     back[after] = entry
     links[entry] = after

@@ -35,6 +35,7 @@ _VERBS: Final = {
     "validate": "Run recordings of the real thing against the model.",
     "schema": "Print the JSON Schema of scenario files.",
     "completion": "Print a completion script for bash, zsh or fish.",
+    "warm-up": "Compile everything now, so that no run has to.",
 }
 
 
@@ -49,7 +50,8 @@ def make_app() -> App:
         result_action="return_value",
     )
     for verb, text in _VERBS.items():
-        app.command(f"mmactors.cli.{verb}:{verb}", name=verb, help=text)
+        name = verb.replace("-", "_")
+        app.command(f"mmactors.cli.{name}:{name}", name=verb, help=text)
     return app
 
 

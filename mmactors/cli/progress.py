@@ -1,19 +1,27 @@
-"""One line while a machine runs: virtual time, events and accesses a second, free pages."""
+"""What a user reads while the verbs work: what is compiled, then how far the machine has come.
+
+The line of a machine has virtual time, events and accesses a second, free pages. Its rates are of
+the last moments, so that they have nothing of what went before.
+"""
 
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import Factory, define, field
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from mmactors.scenario.machine import Machine, Progress
+from mmactors.arch import jit
+from mmactors.arch.native.parts import MACHINE_PARTS
 from mmactors.units import format_ns
+
+if TYPE_CHECKING:
+    from mmactors.scenario.machine import Machine, Progress
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _HISTORY: Final = 12
@@ -25,11 +33,11 @@ class ProgressLine:
 
     live: Live
     started: float = Factory(time.monotonic)
-    before: Progress | None = None
+    before: "Progress | None" = None
     before_at: float = 0.0
     free_pages: deque[int] = field(factory=lambda: deque(maxlen=_HISTORY))
 
-    def update(self, machine: Machine) -> None:
+    def update(self, machine: "Machine") -> None:
         """Show how far the machine has come; called from the ticker's thread."""
         try:
             progress = machine.progress()
@@ -37,7 +45,7 @@ class ProgressLine:
             return
         self.live.update(Text(self.text(progress, time.monotonic()), no_wrap=True), refresh=True)
 
-    def text(self, progress: Progress, now: float) -> str:
+    def text(self, progress: "Progress", now: float) -> str:
         """Return the line for a machine that has come so far at the wall time `now`."""
         events_per_s = accesses_per_s = 0.0
         if self.before is not None:
@@ -67,6 +75,15 @@ def compact(number: float) -> str:
         if number >= unit:
             return f"{number / unit:.3g}{suffix}"
     return f"{number:.0f}"
+
+
+def prepare_code(*, wanted: bool) -> None:
+    """Let the code of a machine be there before its modules are imported; say so if `wanted`."""
+    jit.prepare(MACHINE_PARTS, None if wanted else _say_nothing)
+
+
+def _say_nothing(_progress: object) -> None:
+    pass
 
 
 @contextmanager

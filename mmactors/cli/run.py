@@ -5,23 +5,24 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
 from attrs import frozen
 from cyclopts import Parameter
 
-from mmactors.cli.execute import execute
-from mmactors.cli.progress import compact, progress_line
+from mmactors.cli.progress import compact, prepare_code, progress_line
 from mmactors.observe.run_dir import EVENTS, FINDINGS, SERIES, TRACEBACK, RunDir, create_run_dir
 from mmactors.scenario.counter_names import counter_names
-from mmactors.scenario.death import Death
+from mmactors.scenario.death import DIED, Death
 from mmactors.scenario.load import load_scenario
-from mmactors.scenario.machine import DIED, Machine
-from mmactors.scenario.run.outcome import Outcome
-from mmactors.scenario.run.recording import Recording
 from mmactors.scenario.schema import Scenario
 from mmactors.units import format_ns
+
+if TYPE_CHECKING:
+    from mmactors.scenario.machine import Machine
+    from mmactors.scenario.run.outcome import Outcome
+    from mmactors.scenario.run.recording import Recording
 
 _FIGURES = (
     ("L1 misses", ".l1_misses"),
@@ -63,7 +64,9 @@ def run(
     loaded = load_scenario(scenario, overrides)
     name = re.sub(r"[^\w.-]", "-", scenario.name.partition(".")[0]) or "run"
     run_dir = create_run_dir(out=out, name=name, force=force)
-    report = _run(loaded, run_dir, shows_progress=not quiet and not json)
+    shows_progress = not quiet and not json
+    prepare_code(wanted=shows_progress)
+    report = _run(loaded, run_dir, shows_progress=shows_progress)
     code = _exit_code(report.outcome)
     if report.outcome.failure is not None:
         sys.stderr.write(f"{report.outcome.failure}\n")
@@ -79,13 +82,16 @@ class Report:
     """A run that has ended, for its last lines."""
 
     scenario: Scenario
-    outcome: Outcome
+    outcome: "Outcome"
     run_dir: RunDir
     nr_logged: int | None
     """None: nothing was to be recorded."""
 
 
 def _run(scenario: Scenario, run_dir: RunDir, *, shows_progress: bool) -> Report:
+    # What has compiled functions is imported when they are there, and the scenario is known good.
+    from mmactors.scenario.run.recording import Recording  # noqa: PLC0415
+
     with Recording(scenario, run_dir, command=sys.argv[1:]) as recording:
         outcome = _execute(scenario, recording, shows_progress=shows_progress)
         recording.finish(outcome)
@@ -94,11 +100,13 @@ def _run(scenario: Scenario, run_dir: RunDir, *, shows_progress: bool) -> Report
     )
 
 
-def _execute(scenario: Scenario, recording: Recording, *, shows_progress: bool) -> Outcome:
+def _execute(scenario: Scenario, recording: "Recording", *, shows_progress: bool) -> "Outcome":
+    from mmactors.cli.execute import execute  # noqa: PLC0415 - as above
+
     file = recording.file
     with progress_line(wanted=shows_progress) as line:
 
-        def on_tick(machine: Machine) -> None:
+        def on_tick(machine: "Machine") -> None:
             if file is not None:
                 file.flush_soon()
             if line is not None:
@@ -107,7 +115,7 @@ def _execute(scenario: Scenario, recording: Recording, *, shows_progress: bool) 
         return execute(scenario, sink=recording.log, on_tick=on_tick)
 
 
-def _exit_code(outcome: Outcome) -> int:
+def _exit_code(outcome: "Outcome") -> int:
     if outcome.status == "complete" and outcome.verdict != "ok":
         return 1
     return _EXIT_CODES[outcome.status]
@@ -152,7 +160,7 @@ def final_lines(report: Report) -> list[str]:
     return lines
 
 
-def _first_lines(outcome: Outcome, came: str) -> list[str]:
+def _first_lines(outcome: "Outcome", came: str) -> list[str]:
     """Return the verdict, and if anybody died, who and why, before how far it came."""
     deaths = sorted(outcome.summary.deaths, key=lambda death: death.is_expected)
     told = [death for death in deaths if death.killer is None]

@@ -11,9 +11,8 @@ when the kernel is done. If it was a later page that faulted, those before it ha
 counted, which `RETRY_PAGES` remembers. An access has up to 17 pages: each is translated once,
 and what it was translated to stays in the row until the next such access.
 
-With `watched`, the generation column again, a batch also stops (STALE) before an access through a
-translation that outlived its page. None compiles the same functions without the question, so that
-an unchecked batch does not pay for it; the counts are the same.
+With `is_watched` a batch also stops (STALE) before an access through a translation that outlived
+its page; the counts are the same.
 
 The cost of the loop's turns is measured by benchmarks/access_path.py.
 """
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmactors.arch.jit import compiled
+from mmactors.arch.page import Generations
 from mmactors.arch.pte import DIRTY, NX, PFN_MASK, PKEY_MASK, RW, USER
 from mmactors.arch.trace import COUNT_SHIFT, KIND_MASK, MODIFY, SIZE_MASK, SIZE_SHIFT, STORE
 from mmactors.arch.trace import FETCH as FETCH_KIND
@@ -149,8 +149,8 @@ def _key_at(state: Words, row: int, address: int) -> int:
 def access(
     state: Words,
     memory: Words,
-    generation: Words,
-    watched: Words | None,
+    generation: Generations,
+    is_watched: int,
     row: int,
     address: int,
     size: int,
@@ -179,7 +179,7 @@ def access(
             state,
             memory,
             generation,
-            watched,
+            is_watched,
             row,
             page,
             who,
@@ -253,8 +253,8 @@ def _recall(
 def run(
     state: Words,
     memory: Words,
-    generation: Words,
-    watched: Words | None,
+    generation: Generations,
+    is_watched: int,
     addresses: Words,
     metas: Words,
     row: int,
@@ -309,7 +309,7 @@ def run(
                 slot = row + CODE_HINTS + ((address >> 12) & (NR_HINTS - 1))
                 entry = max(state[slot], 0)
                 key = _recall(state, entry, address, pcid_bits, NX | load_bits, load_bits, unmapped)
-                if watched is not None and key >= 0 and is_stale(state, watched, entry, 0):
+                if is_watched and key >= 0 and is_stale(state, generation, entry, 0):
                     key = -1
                 is_near = 0 <= last_line - line <= reach and (address ^ last) >> 12 == 0
                 is_hit = False
@@ -334,7 +334,7 @@ def run(
                         state,
                         memory,
                         generation,
-                        watched,
+                        is_watched,
                         row,
                         address,
                         last - address + 1,
@@ -362,7 +362,7 @@ def run(
         needs = store_bits if is_store else load_bits
         least = store_state if is_store else load_state
         key = _recall(state, entry, address, pcid_bits, needs | PKEY_MASK, needs, unmapped)
-        if watched is not None and key >= 0 and is_stale(state, watched, entry, is_store):
+        if is_watched and key >= 0 and is_stale(state, generation, entry, is_store):
             key = -1
         physical = key >> data_shift
         index = data_first + (physical & data_mask) * data_stride
@@ -409,7 +409,7 @@ def run(
                     state,
                     memory,
                     generation,
-                    watched,
+                    is_watched,
                     row,
                     address,
                     last - address + 1,

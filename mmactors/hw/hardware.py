@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
+from mmactors.arch.page import Generations
 from mmactors.arch.trace import LOAD, SIZE_SHIFT, Trace
 from mmactors.hw import access, layout, tlb, watch
 from mmactors.hw.config import MAX_CPUS, HardwareConfig
@@ -75,7 +76,7 @@ class Hardware:
         nr_cpus: int,
         memory: PhysicalMemory,
         arena: Arena,
-        generation: NDArray[np.signedinteger],
+        generation: Generations,
     ) -> None:
         assert 0 < nr_cpus <= MAX_CPUS, f"{nr_cpus} CPUs"
         self.config: Final = config
@@ -88,7 +89,7 @@ class Hardware:
         self._memory: Final[Words] = memory.words
         self._generation: Final = generation
         self._found_entries: Final = np.zeros(_FOUND_MAX, np.int64)
-        self._watched: NDArray[np.signedinteger] | None = None
+        self._is_watched = False
         self._rows: Final = [plan.first_row + cpu * plan.row_words for cpu in range(nr_cpus)]
         self._one_address: Final = np.zeros(1, np.int64)
         self._one_meta: Final = np.zeros(1, np.int64)
@@ -108,7 +109,7 @@ class Hardware:
 
         `stale_entry` returns the entry, `acknowledge` lets the access pass when it comes again.
         """
-        self._watched = self._generation
+        self._is_watched = True
 
     def generation_of(self, pfn: int) -> int:
         """Return how often a page changed hands."""
@@ -161,7 +162,7 @@ class Hardware:
             self._state,
             self._memory,
             self._generation,
-            self._watched,
+            self._is_watched,
             trace.address,
             trace.meta,
             self._rows[cpu],
@@ -189,7 +190,7 @@ class Hardware:
             self._state,
             self._memory,
             self._generation,
-            self._watched,
+            self._is_watched,
             self._one_address,
             self._one_meta,
             self._rows[cpu],

@@ -26,6 +26,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from mmactors.arch.jit import compiled
+from mmactors.arch.page import Generations
 from mmactors.arch.pte import GLOBAL, PFN_MASK
 from mmactors.hw.layout import NR_TLBS, NR_WALK_CACHES, TLBS
 
@@ -140,7 +141,7 @@ def find(state: Words, base: int, tag: int) -> int:
 
 
 @compiled
-def is_stale(state: Words, generation: Words, index: int, is_store: int) -> bool:
+def is_stale(state: Words, generation: Generations, index: int, is_store: int) -> bool:
     """Return whether the entry at `index` outlived its page, or was revoked for this access."""
     born = state[index + GENERATION]
     if born > GENERATION_MASK and (is_store != 0 or born & REVOKED_ALL):

@@ -6,7 +6,7 @@ exclusive. A store through an entry that is not dirty, and any access that an en
 permit, walks again, since the kernel may have changed the PTE meanwhile (Intel SDM volume 3,
 4.10.2.3 and 4.10.4.3): the entry is renewed where it stands.
 
-With `watched` (see `walk`) an access stops at a translation that outlived its page.
+With `is_watched` (see `walk`) an access stops at a translation that outlived its page.
 """
 
 from typing import Final
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmactors.arch.jit import compiled
+from mmactors.arch.page import Generations
 from mmactors.arch.pte import DIRTY, PFN_MASK, RW
 from mmactors.hw.layout import (
     DIRTY_WALKS,
@@ -76,7 +77,7 @@ def _lookup_tlb(state: Words, row: int, tlb: int, address: int) -> int:
 
 @compiled
 def _fill_tlb(
-    state: Words, generation: Words, row: int, tlb: int, address: int, now_ns: int
+    state: Words, generation: Generations, row: int, tlb: int, address: int, now_ns: int
 ) -> None:
     """Enter the translation that the registers PTE and PAGE_BITS hold."""
     size = (state[row + PAGE_BITS] - 12) // 9
@@ -102,7 +103,9 @@ def _forget(state: Words, row: int, tlb: int, address: int) -> None:
 
 
 @compiled
-def _renew(state: Words, generation: Words, row: int, tlb: int, address: int, now_ns: int) -> None:
+def _renew(
+    state: Words, generation: Generations, row: int, tlb: int, address: int, now_ns: int
+) -> None:
     """Give an entry, if there is one, the PTE of the register, where it stands."""
     base = state[row + TLBS + tlb * NR_SIZES + (state[row + PAGE_BITS] - 12) // 9]
     code = (state[row + PAGE_BITS] - 12) // 9 + 1
@@ -118,8 +121,8 @@ def _renew(state: Words, generation: Words, row: int, tlb: int, address: int, no
 def translate(
     state: Words,
     memory: Words,
-    generation: Words,
-    watched: Words | None,
+    generation: Generations,
+    is_watched: int,
     row: int,
     address: int,
     who: int,
@@ -149,7 +152,7 @@ def translate(
         index = found >> 2
         pte = state[index + TLB_PTE]
         if pte & needs == needs and is_allowed(pte, kind_bits):
-            if watched is not None and is_stale(state, watched, index, needs):
+            if is_watched and is_stale(state, generation, index, needs):
                 state[STALE_ENTRY] = index
                 return -1 - STALE
             state[row + PTE] = pte
@@ -164,8 +167,8 @@ def translate(
                 state[row + PAGE_SIZES + first] |= 1 << size
             state[row + ENTRY] = index
             return cost
-    walked = walk(state, memory, generation, watched, row, address, kind_bits, now_ns)
-    if watched is not None and walked == -1 - STALE:
+    walked = walk(state, memory, generation, is_watched, row, address, kind_bits, now_ns)
+    if is_watched and walked == -1 - STALE:
         return walked
     if found >= 0:
         state[row + DIRTY_WALKS] += walked >= 0

@@ -4,8 +4,7 @@ Intel SDM volume 3, 4.5 (4-level and 5-level paging), 4.6 (access rights), 4.7 (
 (accessed and dirty), 4.10.3 (paging-structure caches). The walker and the kernel share nothing
 but the words of physical memory.
 
-`watched` is the generation column again if a walk is to stop (STALE) at a walk-cache entry that
-outlived its table, and None if not: each is compiled for itself.
+With `is_watched` a walk stops (STALE) at a walk-cache entry that outlived its table.
 
 Data accesses pass only where the page's protection key is 0: PKRU is what Linux gives a new program
 (4.6.2). Left out: other values of PKRU, SMEP and SMAP, reserved bits, memory types. CR0.WP is set,
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmactors.arch.jit import compiled
+from mmactors.arch.page import Generations
 from mmactors.arch.pte import (
     ACCESSED,
     DIRTY,
@@ -91,8 +91,8 @@ def is_allowed(pte: int, kind_bits: int) -> bool:
 def walk(
     state: Words,
     memory: Words,
-    generation: Words,
-    watched: Words | None,
+    generation: Generations,
+    is_watched: int,
     row: int,
     address: int,
     kind_bits: int,
@@ -115,7 +115,7 @@ def walk(
             continue
         index = find(state, base, tag_of(address, pcid, PMD_TABLE + cached - 2))
         if index >= 0:
-            if watched is not None and is_stale(state, watched, index, kind_bits & ERROR_WRITE):
+            if is_watched and is_stale(state, generation, index, kind_bits & ERROR_WRITE):
                 state[STALE_ENTRY] = index
                 return -1 - STALE
             use(state, base, index, state[row + TICK])

@@ -13,6 +13,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from mmactors.arch.jit import compiled
+from mmactors.arch.page import Generations
 from mmactors.arch.pte import PFN_MASK, PFN_SHIFT
 from mmactors.hw.layout import NR_TLBS, NR_WALK_CACHES, STALE_ENTRY, TLBS
 from mmactors.hw.tlb import (
@@ -132,7 +133,7 @@ def _filled(state: Words, base: int) -> list[int]:
 
 
 @compiled
-def acknowledge(state: Words, generation: Words, row: int) -> None:
+def acknowledge(state: Words, generation: Generations, row: int) -> None:
     """Let accesses pass through the entry that the last batch stopped at, and through its twins."""
     tag = state[state[STALE_ENTRY]]
     for tlb in range(NR_TLBS):

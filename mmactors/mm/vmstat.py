@@ -14,13 +14,14 @@ Invariant: the exact value of an item is the global number plus the deltas of al
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
 
 from mmactors.arch.arena import Arena
+from mmactors.arch.column import WordsView
 
 Words = NDArray[np.int64]
 
@@ -143,7 +144,7 @@ def printed_pages(item: int, pages: int) -> int:
     return pages // _HPAGE_PMD_NR if item in PRINTED_IN_THP else pages
 
 
-def mod_page_state(stat: Any, cpu_stat: Any, item: int, delta: int) -> None:
+def mod_page_state(stat: WordsView, cpu_stat: WordsView, item: int, delta: int) -> None:
     """Add to a zone item: `stat` are the global words, `cpu_stat` the CPU's.
 
     Models __mod_zone_page_state. Runs on memoryviews from Python, and compiled in the buddy lists.

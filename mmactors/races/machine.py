@@ -31,7 +31,6 @@ from mmactors.races.surroundings import allow
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.death import ExpectedDeath, UnexpectedDeath, deaths_of
 from mmactors.scenario.dump import dump_scenario
-from mmactors.scenario.precompile import precompile_machine
 from mmactors.scenario.schema import Scenario
 from mmactors.scenario.wiring import Wired, wire
 from mmactors.workload.operation.all import Race
@@ -43,7 +42,6 @@ class ExploredMachine:
     """Builds the world of each schedule of one scenario."""
 
     def __init__(self, scenario: Scenario) -> None:
-        precompile_machine()
         self.scenario: Final = scenario
         self._engine: SearchEngine | None = None
         self._wired: Wired

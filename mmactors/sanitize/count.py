@@ -4,8 +4,9 @@ Each function walks a structure as the hardware or the allocator would, and trus
 counters. Arrays are the machine's own, or the caller's to note things in, all by page.
 """
 
-from typing import Any, Final
+from typing import Final
 
+from mmactors.arch.column import Bytes, Column, Shorts, Table, Words
 from mmactors.arch.jit import compiled
 from mmactors.arch.page import PG_LRU, PG_MLOCKED, PG_RESERVED, PG_SLAB, PG_SWAPBACKED
 from mmactors.arch.pte import PFN_MASK, PFN_SHIFT, PRESENT, PROTNONE, PSE, PTRS_PER_TABLE, SPECIAL
@@ -31,13 +32,19 @@ _PTE_PRESENT: Final = PRESENT | PROTNONE
 
 @compiled
 def count_buddies(
-    buddy: Any, zone: Any, pageblocks: Any, nr_frames: int, listed: Any, free: Any, isolated: Any
+    buddy: Bytes,
+    zone: Shorts,
+    pageblocks: Bytes,
+    nr_frames: int,
+    listed: Bytes,
+    free: Words,
+    isolated: Words,
 ) -> None:
     """Count the pages of all blocks on the buddy lists, by zone; note each page in `listed`."""
     for pfn in range(nr_frames):
         if buddy[pfn] == 0:
             continue
-        size = 1 << (buddy[pfn] - 1)
+        size = 1 << (int(buddy[pfn]) - 1)
         number = zone[pfn] - 1
         free[number] += size
         if pageblocks[pfn >> PAGEBLOCK_ORDER] & PAGEBLOCK_TYPE_MASK == MIGRATE_ISOLATE:
@@ -47,7 +54,9 @@ def count_buddies(
 
 
 @compiled
-def count_list(links: Any, back: Any, head: int, size: int, nr_frames: int, listed: Any) -> int:
+def count_list(
+    links: Column, back: Column, head: int, size: int, nr_frames: int, listed: Bytes
+) -> int:
     """Return how many pages a list of blocks of `size` holds; minus one minus where it breaks."""
     nr_pages = 0
     before = head
@@ -65,15 +74,15 @@ def count_list(links: Any, back: Any, head: int, size: int, nr_frames: int, list
 
 @compiled
 def count_mapped(
-    words: Any,
+    words: Words,
     pgd: int,
     levels: int,
-    mapping: Any,
-    flags: Any,
-    mapcount: Any,
-    is_table: Any,
-    counts: Any,
-    path: Any,
+    mapping: Words,
+    flags: Column,
+    mapcount: Column,
+    is_table: Bytes,
+    counts: Words,
+    path: Words,
     first: int,
     end: int,
 ) -> None:
@@ -109,7 +118,7 @@ def count_mapped(
 
 
 @compiled
-def count_lru(flags: Any, zone: Any, nr_frames: int, counts: Any) -> None:
+def count_lru(flags: Column, zone: Shorts, nr_frames: int, counts: Table) -> None:
     """Count by zone the pages on each LRU list, as their flags name it, and the locked ones."""
     for pfn in range(nr_frames):
         if flags[pfn] & PG_LRU:
@@ -120,7 +129,7 @@ def count_lru(flags: Any, zone: Any, nr_frames: int, counts: Any) -> None:
 
 @compiled
 def compare_mapcounts(
-    counted: Any, true: Any, mapping: Any, nr_frames: int, found: Any, counts: Any
+    counted: Column, true: Column, mapping: Words, nr_frames: int, found: Words, counts: Words
 ) -> int:
     """Note in `found` the pages whose mapcount is wrong; return how many there are.
 
@@ -138,7 +147,7 @@ def compare_mapcounts(
 
 
 @compiled
-def find_above(column: Any, limit: int, nr_frames: int, found: Any) -> int:
+def find_above(column: Bytes, limit: int, nr_frames: int, found: Words) -> int:
     """Note in `found` the pages for which a column is above a limit; return how many there are."""
     count = 0
     for pfn in range(nr_frames):
@@ -151,7 +160,7 @@ def find_above(column: Any, limit: int, nr_frames: int, found: Any) -> int:
 
 @compiled
 def find_lost(
-    state: Any, mapcount: Any, reached: Any, flags: Any, nr_frames: int, found: Any
+    state: Bytes, mapcount: Column, reached: Bytes, flags: Column, nr_frames: int, found: Words
 ) -> int:
     """Note in `found` the pages that were handed out and are nowhere; return how many there are."""
     count = 0

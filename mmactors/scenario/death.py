@@ -19,6 +19,8 @@ from mmactors.scenario.structure import TextError, did_you_mean
 from mmactors.units import format_ns
 from mmactors.workload.operation.all import By, Fork, Operation
 
+DIED: Final = "died"
+"""The verdict on a run in which somebody died who was not expected to."""
 CAUSES: Final = (*SIGNAL_NAMES.values(), *CODE_NAMES.values())
 _DEATH = re.compile(r"\s*(\S+)\s+(dies|may\s+die)(?:\s+of\s+(\S+))?\s*")
 _IS_OF_DEATH = re.compile(r"\b(?:die|dies|died)\b")

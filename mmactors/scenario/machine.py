@@ -34,14 +34,12 @@ from mmactors.observe.proc.of_process import process_texts
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.finding import Finding
 from mmactors.scenario.counter_names import unit_of
-from mmactors.scenario.death import Death, ExpectedDeath, deaths_of
+from mmactors.scenario.death import DIED, Death, ExpectedDeath, deaths_of
 from mmactors.scenario.dump import dump_scenario
-from mmactors.scenario.precompile import precompile_machine
 from mmactors.scenario.schema import Expected, RecordConfig, Scenario
 from mmactors.scenario.wiring import Wired, make_engine, wire
 from mmactors.units import format_bytes
 
-DIED: Final = "died"
 """The verdict on a run in which a process died that was not expected to."""
 
 
@@ -93,7 +91,6 @@ class Machine:
         self._fingerprint: Final = fingerprint_of(dump_scenario(_decisive(scenario)))
         if schedule is not None:
             schedule.must_fit(self._fingerprint)
-        precompile_machine()
         with _host_memory(scenario):
             self._wired: Final[Wired] = wire(
                 scenario,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from copy import copy
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from attrs import frozen
@@ -55,8 +55,11 @@ from mmactors.mm.page_table.page_table import PageTable
 from mmactors.mm.vmstat import NR_FREE_PAGES
 from mmactors.observe.proc.of_machine import machine_texts
 from mmactors.observe.proc.proc_files import ProcFiles
-from mmactors.sanitize.sanitizer import Sanitizer, attach
+from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.schema import Scenario
+
+if TYPE_CHECKING:
+    from mmactors.sanitize.sanitizer import Sanitizer
 
 _SWAPPER_PG_DIR: Final = 0
 """The frame of the kernel's top table; boot never hands out the first 64 KiB."""
@@ -74,7 +77,7 @@ class Wired:
     table: ProcessTable
     zones: tuple[ZoneActor, ...]
     dram: MemoryActor
-    sanitizer: Sanitizer | None
+    sanitizer: "Sanitizer | None"
 
     @property
     def processes(self) -> tuple[Process, ...]:
@@ -130,7 +133,7 @@ def wire(
         areas=areas,
         accesses=AccessCalls(kernel=kernel, areas=areas, line_bytes=config.hardware.l1i.line_bytes),
     )
-    sanitizer = attach(kernel, scenario.sanitize)
+    sanitizer = _attach_sanitizer(kernel, scenario.sanitize)
     table = _make_processes(scenario, kernel, interpreter, switcher, before_exit)
     wired = Wired(
         kernel=kernel,
@@ -152,6 +155,15 @@ def wire(
         _guard_allocator(kernel)
     pages.mapcount_view = _shared(engine, pages.mapcount_view, PAGES)
     return wired
+
+
+def _attach_sanitizer(kernel: Kernel, config: SanitizeConfig) -> "Sanitizer | None":
+    if not config.is_on:
+        return None
+    # A machine that nobody checks does without the checkers' modules, and their compiled functions.
+    from mmactors.sanitize.sanitizer import attach  # noqa: PLC0415
+
+    return attach(kernel, config)
 
 
 def _make_kernel(

@@ -50,7 +50,7 @@ def fill_global(kernel, cpu, address):
     hardware = kernel.hardware
     state, words, born = hardware._state, hardware._memory, hardware._generation
     row = hardware._rows[cpu]
-    return translate.translate(state, words, born, None, row, address, READ, 0, 0, False) >= 0
+    return translate.translate(state, words, born, False, row, address, READ, 0, 0, False) >= 0
 
 
 def test_a_batch_flushes_all_its_address_spaces_on_cpus_that_run_them():

@@ -1,16 +1,16 @@
-"""Compiled functions: which of them Python may call."""
+"""Compiled functions: which of them Python may call, and that they are compiled in one way."""
 
 import ast
 from pathlib import Path
-from typing import Any
 
-import numba
 import numpy as np
 import pytest
 
 import mmactors
 from mmactors.arch import jit
-from mmactors.arch.jit import compiled, precompile
+from mmactors.arch.jit import compiled
+from mmactors.arch.native import store
+from mmactors.arch.native.parts import PARTS, declares_compiled, modules_of
 
 PACKAGE = Path(mmactors.__file__ or "").parent
 
@@ -27,7 +27,7 @@ def is_compiled(function: ast.FunctionDef) -> bool:
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: path.stem)
 def test_python_calls_no_compiled_function_that_has_no_entry(path):
-    """A compiled function named with an underscore has no entry from Python: calling it crashes."""
+    """A compiled function named with an underscore has no entry from Python: it would be slow."""
     tree = ast.parse(path.read_text())
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     compiled = [function for function in functions if is_compiled(function)]
@@ -45,46 +45,69 @@ def test_python_calls_no_compiled_function_that_has_no_entry(path):
     assert [] == called
 
 
-def _row_of(table, at):
-    row = table[at]
-    if row[0] > 3:
-        row = table[at + 1]
-    return row[0]
-
-
-def _counts_references(dispatcher) -> bool:
-    return any("NRT_incref" in text for text in dispatcher.inspect_llvm().values())
-
-
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
-def test_compiled_code_does_not_count_references_to_arrays():
-    """Counting costs the access path a factor of 1.6 and more; Numba by itself does it here."""
-    table = np.zeros((3, 3), np.int64)
-    counting: Any = numba.njit(_row_of)
-    counting.compile((numba.typeof(table), numba.int64))
-    ours: Any = compiled(_row_of)
-    precompile(ours, table, 1)
-
-    assert _counts_references(counting)
-    assert not _counts_references(ours)
-
-
 def test_nothing_is_compiled_in_another_way():
     others = [path for path in PACKAGE.rglob("*.py") if "njit" in path.read_text()]
 
     assert [PACKAGE / "arch" / "jit.py"] == others
 
 
-def test_compiled_code_is_made_anew_when_any_module_that_compiles_changes(monkeypatch):
-    """However deep in the house it lies."""
-    seen = {str(path) for path in modules()}
-    stat = Path.stat
+def test_every_module_with_compiled_functions_is_in_one_part():
+    found = sorted(module for part in PARTS for module in modules_of(part))
+    expected = sorted(
+        ".".join(("mmactors", *path.relative_to(PACKAGE).with_suffix("").parts))
+        for path in PACKAGE.rglob("*.py")
+        if declares_compiled(path.read_text())
+    )
 
-    def seeing(path, **options):
-        seen.discard(str(path))
-        return stat(path, **options)
+    assert expected == found
+    assert len(modules()) <= len(found)
 
-    monkeypatch.setattr(Path, "stat", seeing)
-    jit._source_stamp.__wrapped__()
 
-    assert {str(PACKAGE / "arch" / "jit.py")} >= seen
+@pytest.mark.skipif(jit.IS_PLAIN, reason="nothing is compiled")
+def test_all_functions_of_the_package_can_be_native():
+    """Declared as they are used: none is left to Numba, which would say so on stderr only."""
+    jit.prepare()
+
+    assert [] == [part for part in PARTS if not jit.is_native(part)]
+
+
+@pytest.mark.skipif(jit.IS_PLAIN, reason="nothing is compiled")
+def test_functions_of_the_package_are_native_and_know_their_names():
+    from mmactors.hw import access
+
+    assert ("builtin_function_or_method", "run", "mmactors.hw.access") == (
+        type(access.run).__name__,
+        access.run.__name__,
+        access.run.__module__,
+    )
+    assert (access.run.__doc__ or "").startswith("Run the rows of a trace")
+
+
+@pytest.mark.skipif(jit.IS_PLAIN, reason="nothing is compiled")
+def test_a_function_from_elsewhere_is_compiled_by_numba_alone():
+    """As all are where native code cannot be made."""
+
+    def add_all(numbers):
+        total = 0
+        for number in numbers:
+            total += number
+        return total
+
+    assert 6 == compiled(add_all)(np.arange(4))
+
+
+@pytest.mark.skipif(jit.IS_PLAIN, reason="nothing is compiled")
+def test_code_is_of_every_module_that_was_imported_to_make_it(monkeypatch):
+    """However deep in the house it lies: a change in any of them makes all of it anew."""
+    jit.prepare()
+    seen = set()
+
+    def digest_of(name, digest):
+        seen.add(PACKAGE / name)
+        return True
+
+    monkeypatch.setattr(store, "_is_unchanged", digest_of)
+    for part in PARTS:
+        store.find(part)
+
+    assert set() == set(modules()) - seen

@@ -15,6 +15,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from mmactors.arch.column import Table
 from mmactors.arch.jit import compiled
 from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
 from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, PRESENT, PROTNONE, SPECIAL
@@ -159,7 +160,7 @@ def zap_entries(
     zone_node: Words,
     taken: Words,
     is_young: Words,
-    unmapped: Words,
+    unmapped: Table,
     report: Words,
 ) -> None:
     """Clear present entries until `taken` is full of their pages; leave counts in `report`.

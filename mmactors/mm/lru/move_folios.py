@@ -8,8 +8,9 @@ Invariant: a page with PG_LRU counts in exactly one list of its node and of its 
 other flags name.
 """
 
-from typing import Any, Final
+from typing import Final
 
+from mmactors.arch.column import Column, Shorts, Table, Words
 from mmactors.arch.jit import compiled
 from mmactors.arch.page import (
     PG_ACTIVE,
@@ -77,7 +78,9 @@ def folio_lru_list(flags: int) -> int:
 
 
 @compiled
-def _mod_state(stat: Any, row: int, cpu_stat: Any, item: int, threshold: int, delta: int) -> None:
+def _mod_state(
+    stat: Table, row: int, cpu_stat: Table, item: int, threshold: int, delta: int
+) -> None:
     """Add to an item, as mod_page_state of mm/vmstat.py does."""
     value = cpu_stat[row, item] + delta
     if abs(value) > cpu_stat[row, threshold]:
@@ -91,10 +94,10 @@ def _update_lru_size(
     flags: int,
     zone: int,
     node: int,
-    zones: Any,
-    cpu_zones: Any,
-    nodes: Any,
-    cpu_nodes: Any,
+    zones: Table,
+    cpu_zones: Table,
+    nodes: Table,
+    cpu_nodes: Table,
     delta: int,
 ) -> None:
     """Count a page of the list that `flags` name."""
@@ -105,14 +108,14 @@ def _update_lru_size(
 
 @compiled
 def count_page(
-    flags: Any,
-    page_zone: Any,
-    zone_node: Any,
-    zones: Any,
-    cpu_zones: Any,
-    nodes: Any,
-    cpu_nodes: Any,
-    events: Any,  # noqa: ARG001 - all functions take the same
+    flags: Column,
+    page_zone: Shorts,
+    zone_node: Words,
+    zones: Table,
+    cpu_zones: Table,
+    nodes: Table,
+    cpu_nodes: Table,
+    events: Words,  # noqa: ARG001 - all functions take the same
     pfn: int,
     delta: int,
 ) -> None:
@@ -123,15 +126,15 @@ def count_page(
 
 @compiled
 def forget_pages(
-    flags: Any,
-    page_zone: Any,
-    zone_node: Any,
-    zones: Any,
-    cpu_zones: Any,
-    nodes: Any,
-    cpu_nodes: Any,
-    events: Any,
-    pfns: Any,
+    flags: Column,
+    page_zone: Shorts,
+    zone_node: Words,
+    zones: Table,
+    cpu_zones: Table,
+    nodes: Table,
+    cpu_nodes: Table,
+    events: Words,
+    pfns: Words,
 ) -> None:
     """Take pages off their lists that are being freed; locked ones do not count any more."""
     for nth in range(len(pfns)):
@@ -141,14 +144,14 @@ def forget_pages(
 
 @compiled
 def _forget_page(
-    flags: Any,
-    page_zone: Any,
-    zone_node: Any,
-    zones: Any,
-    cpu_zones: Any,
-    nodes: Any,
-    cpu_nodes: Any,
-    events: Any,
+    flags: Column,
+    page_zone: Shorts,
+    zone_node: Words,
+    zones: Table,
+    cpu_zones: Table,
+    nodes: Table,
+    cpu_nodes: Table,
+    events: Words,
     pfn: int,
 ) -> None:
     zone = page_zone[pfn] - 1
@@ -163,20 +166,20 @@ def _forget_page(
 
 @compiled
 def move_folios(
-    flags: Any,
-    page_zone: Any,
-    zone_node: Any,
-    zones: Any,
-    cpu_zones: Any,
-    nodes: Any,
-    cpu_nodes: Any,
-    events: Any,
+    flags: Column,
+    page_zone: Shorts,
+    zone_node: Words,
+    zones: Table,
+    cpu_zones: Table,
+    nodes: Table,
+    cpu_nodes: Table,
+    events: Words,
     kind: int,
-    batch: Any,
-    refcount: Any,
-    mapping: Any,
-    mapcount: Any,
-    mlock_count: Any,
+    batch: Words,
+    refcount: Column,
+    mapping: Words,
+    mapcount: Column,
+    mlock_count: Column,
 ) -> int:
     """Work off a batch and empty it; return how many pages are to be freed: `batch[1:]`.
 
@@ -226,7 +229,7 @@ def move_folios(
 
 
 @compiled
-def _lru_add(flags: int, pfn: int, mlock_count: Any, events: Any) -> int:
+def _lru_add(flags: int, pfn: int, mlock_count: Column, events: Words) -> int:
     """Return the flags of a page that comes to its list (lru_add_fn)."""
     was_unevictable = flags & PG_UNEVICTABLE
     flags &= ~PG_UNEVICTABLE
@@ -242,7 +245,7 @@ def _lru_add(flags: int, pfn: int, mlock_count: Any, events: Any) -> int:
 
 
 @compiled
-def _move(flags: int, kind: int, mapping: int, mapcount: int, events: Any) -> int:
+def _move(flags: int, kind: int, mapping: int, mapcount: int, events: Words) -> int:
     """Return the flags of a page that changes its list."""
     if flags & PG_UNEVICTABLE:
         return flags
@@ -270,7 +273,7 @@ def _move(flags: int, kind: int, mapping: int, mapcount: int, events: Any) -> in
 
 
 @compiled
-def _mlock(flags: int, mark: int, pfn: int, mlock_count: Any, events: Any) -> int:
+def _mlock(flags: int, mark: int, pfn: int, mlock_count: Column, events: Words) -> int:
     """Return the flags of a page that is locked or unlocked."""
     if mark == NEW_PAGE:
         if flags & PG_MLOCKED:

@@ -11,6 +11,7 @@ Invariant: `count` is the number of pages, not blocks, on the 14 lists.
 
 from typing import Any, Final
 
+from mmactors.arch.column import ColumnView, WordsView
 from mmactors.arch.jit import compiled
 from mmactors.arch.page import Links, PageColumns, list_add, list_del
 from mmactors.mm.page_alloc.buddy import (
@@ -204,7 +205,12 @@ def free_pcppages_bulk(
 
 
 def wipe_page(
-    refcount: Any, flags: Any, mapping: Any, private: Any, generation: Any, pfn: int
+    refcount: ColumnView,
+    flags: ColumnView,
+    mapping: WordsView,
+    private: WordsView,
+    generation: ColumnView,
+    pfn: int,
 ) -> None:
     """Take from a struct page what its last user left there (free_pages_prepare)."""
     refcount[pfn] = 0

@@ -21,7 +21,6 @@ from mmactors.engine.report import NotSimulated
 from mmactors.events import PageFaultUser, SignalGenerate, TlbFlush
 from mmactors.hw.config import HardwareConfig
 from mmactors.mm.boot.boot import MemoryConfig
-from mmactors.scenario.precompile import precompile_machine
 from mmactors.scenario.schema import MachineConfig, ProcessConfig, Scenario
 from mmactors.scenario.wiring import Wired, make_engine, wire
 from mmactors.units import KIB, MIB, PAGE_SIZE
@@ -187,7 +186,6 @@ def _refuse_used_names(operations: list[op.Operation]) -> None:
 
 
 def _scenario(case: UserlandCase, program: tuple[op.Operation, ...]) -> Scenario:
-    precompile_machine()
     return Scenario(
         machine=MachineConfig(
             cpus=case.vcpus,
