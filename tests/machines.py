@@ -242,6 +242,14 @@ def run_to_nothing(scenario: Scenario, **options: Any) -> Ran:
     return ran
 
 
+def compile_all() -> None:
+    """Compile what machines need, with sanitizers and without, if that was never done here."""
+    program = ["mmap A 4M", "touch A write", "fork C", "touch A write", "munmap A"]
+    scenario = scenario_of(program, cpus=2)
+    for sanitize in (SanitizeConfig(), SanitizeConfig.everything()):
+        run(evolve(scenario, sanitize=sanitize))
+
+
 def final_status(ran: Ran, pid: int = 1) -> dict[str, str]:
     """Return /proc/PID/status as it was before the process gave its address space back."""
     lines = ran.machine.proc()[f"{pid}/status"].splitlines()

@@ -13,6 +13,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
+from functools import cache
 from typing import Any, Final, Literal, get_args, get_origin
 
 import attrs
@@ -77,7 +78,7 @@ def config_fields(config_class: type[Any], base: object = None) -> dict[str, Fie
 
     The defaults are the values of `base`, an object of that class, if there is one.
     """
-    hints = typing.get_type_hints(config_class)
+    hints = _hints(config_class)
     return {
         attribute.name: Field(
             name=attribute.name,
@@ -88,6 +89,11 @@ def config_fields(config_class: type[Any], base: object = None) -> dict[str, Fie
         for attribute in fields(config_class)
         if attribute.init
     }
+
+
+@cache  # Resolving annotations is most of what it takes to dump or load a scenario.
+def _hints(config_class: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(config_class)
 
 
 def _default(attribute: "attrs.Attribute[Any]") -> object:

@@ -64,7 +64,7 @@ def operations(draw):
     path=st.sampled_from(["/shm/f", "/mnt/f"]),
     program=st.lists(operations(), min_size=20, max_size=40),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_file_keeps_what_is_promised(path, program):
     """Whatever parent, thread and child do with it; nothing is left at the end."""
     begin = [f"open F {path} create", *BEGIN]

@@ -56,7 +56,7 @@ BEGIN = (
 END = ("unlink /shm/g", "unlink /mnt/h")
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(program=PROGRAMS, quantum_ns=st.sampled_from([0, 1000]), seed=st.integers(0, 3))
 def test_lists_count_what_flags_say_and_nothing_is_left(program, quantum_ns, seed):
     """All sanitizers are silent, at the end and in the middle; what is left waits in a batch."""
