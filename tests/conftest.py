@@ -5,6 +5,7 @@ before there are workers; they load it from the disk.
 """
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -26,7 +27,7 @@ def pytest_report_header() -> list[str]:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """One file is not worth a second process; else as many as there are processors."""
     paths = [argument.partition("::")[0] for argument in config.args]
-    return 0 if len(set(paths)) == 1 and os.path.isfile(paths[0]) else None
+    return 0 if len(set(paths)) == 1 and Path(paths[0]).is_file() else None
 
 
 def pytest_xdist_setupnodes() -> None:
