@@ -13,7 +13,6 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from functools import cache
 from typing import Any, Final, Literal, get_args, get_origin
 
 import attrs
@@ -49,6 +48,8 @@ class Invalid(Enum):
 
 
 INVALID: Final = Invalid.INVALID
+_HINTS: Final[dict[type[Any], dict[str, Any]]] = {}
+"""By class: resolving annotations is most of what it takes to load or dump a scenario."""
 
 
 class TextError(Exception):
@@ -91,9 +92,11 @@ def config_fields(config_class: type[Any], base: object = None) -> dict[str, Fie
     }
 
 
-@cache  # Resolving annotations is most of what it takes to dump or load a scenario.
 def _hints(config_class: type[Any]) -> dict[str, Any]:
-    return typing.get_type_hints(config_class)
+    hints = _HINTS.get(config_class)
+    if hints is None:
+        hints = _HINTS[config_class] = typing.get_type_hints(config_class)
+    return hints
 
 
 def _default(attribute: "attrs.Attribute[Any]") -> object:
