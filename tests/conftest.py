@@ -25,9 +25,13 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """One file is not worth a second process; else as many as there are processors."""
-    paths = [argument.partition("::")[0] for argument in config.args]
-    return 0 if len(set(paths)) == 1 and Path(paths[0]).is_file() else None
+    """As many as there are processors; but one file is not worth a second process.
+
+    Nor may two of them renew the same golden file.
+    """
+    paths = {argument.partition("::")[0] for argument in config.args}
+    is_one = len(paths) == 1 and Path(paths.pop()).is_file()
+    return 0 if is_one or os.environ.get("MMACTORS_RENEW_GOLDEN") == "1" else None
 
 
 def pytest_xdist_setupnodes() -> None:
