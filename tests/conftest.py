@@ -1,10 +1,40 @@
-"""What all tests share. Being here, it lets them import `machines`."""
+"""What all tests share. Being here, it lets them import `machines`.
+
+A session runs on all processors (pytest-xdist, `-n logical`). What is compiled is compiled once,
+before there are workers; they load it from the disk.
+"""
 
 import os
+from pathlib import Path
 
+import pytest
+from hypothesis import HealthCheck, settings
+
+from mmactors.arch.jit import prepare
 from mmactors.engine.guard import GUARD_VARIABLE
+
+# How fast the machine is decides nothing: no deadline, no check of how long drawing takes.
+settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("tests")
 
 
 def pytest_report_header() -> list[str]:
     """Say it when every engine of this session checks its actors' accesses."""
     return ["mmactors: guard mode"] if os.environ.get(GUARD_VARIABLE) == "1" else []
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """As many as there are processors; but one file is not worth a second process.
+
+    Nor may two of them renew the same golden file.
+    """
+    paths = {argument.partition("::")[0] for argument in config.args}
+    is_one = len(paths) == 1 and Path(paths.pop()).is_file()
+    return 0 if is_one or os.environ.get("MMACTORS_RENEW_GOLDEN") == "1" else None
+
+
+def pytest_xdist_setupnodes() -> None:
+    """Compile everything, if that was never done here."""
+    prepare()

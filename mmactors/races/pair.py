@@ -49,22 +49,32 @@ class PairResult:
 
     def problems(self) -> list[str]:
         """Return what is not as the entry says; nothing if all is well."""
-        race = self.race
         found = []
         if self.broken is not None:
-            failure = self.broken.verdict.failure
-            if failure is None:
-                found.append(f"the broken rules {', '.join(race.broken)} break nothing")
-            elif race.finds is not None and race.finds not in str(failure.broken):
-                found.append(f"it fails otherwise than by {race.finds!r}: {failure.broken}")
-            elif self.nr_replayed < NR_REPLAYS:
-                found.append(f"only {self.nr_replayed} of {NR_REPLAYS} replays fail")
-        verdict = self.right.verdict
-        if verdict.outcome is Outcome.FAILED:
-            found.append(f"the right kernel fails: {verdict}")
-        elif race.exhausts and verdict.outcome is not Outcome.EXHAUSTED:
-            found.append(f"the right kernel is not exhausted: {verdict}")
-        return found
+            found += broken_problems(self.race, self.broken, self.nr_replayed)
+        return found + right_problems(self.race, self.right)
+
+
+def broken_problems(race: RaceConfig, broken: Half, nr_replayed: int) -> list[str]:
+    """Return what of the kernel with broken rules is not as the entry says."""
+    failure = broken.verdict.failure
+    if failure is None:
+        return [f"the broken rules {', '.join(race.broken)} break nothing"]
+    if race.finds is not None and race.finds not in str(failure.broken):
+        return [f"it fails otherwise than by {race.finds!r}: {failure.broken}"]
+    if nr_replayed < NR_REPLAYS:
+        return [f"only {nr_replayed} of {NR_REPLAYS} replays fail"]
+    return []
+
+
+def right_problems(race: RaceConfig, right: Half) -> list[str]:
+    """Return what of the kernel with all rules is not as the entry says."""
+    verdict = right.verdict
+    if verdict.outcome is Outcome.FAILED:
+        return [f"the right kernel fails: {verdict}"]
+    if race.exhausts and verdict.outcome is not Outcome.EXHAUSTED:
+        return [f"the right kernel is not exhausted: {verdict}"]
+    return []
 
 
 def with_rules(scenario: Scenario, *, broken: tuple[str, ...]) -> Scenario:
@@ -76,19 +86,36 @@ def with_rules(scenario: Scenario, *, broken: tuple[str, ...]) -> Scenario:
 
 def explore_pair(scenario: Scenario, *, name: str, options: Options) -> PairResult:
     """Explore a scenario with its broken rules, if it names any, and with all rules."""
-    race = scenario.race
-    assert race is not None, f"{name} has no race"
+    race = _race_of(scenario, name)
     broken = None
     nr_replayed = 0
     if race.broken:
-        machine = ExploredMachine(with_rules(scenario, broken=race.broken))
-        broken = _explore(machine, name, evolve(options, budget=Budget(schedules=race.budget)))
-        if broken.verdict.failure is not None:
-            failure = broken.verdict.failure
-            nr_replayed = replays(machine, failure.script, failure.broken, options.max_steps)
-    right_options = evolve(options, is_exhaustive=race.exhausts, store=None)
-    right = _explore(ExploredMachine(scenario), name, right_options)
+        broken, nr_replayed = explore_broken(scenario, name=name, options=options)
+    right = explore_right(scenario, name=name, options=options)
     return PairResult(race=race, broken=broken, nr_replayed=nr_replayed, right=right)
+
+
+def explore_broken(scenario: Scenario, *, name: str, options: Options) -> tuple[Half, int]:
+    """Explore a scenario with its broken rules; replay what fails. Return also how often it did."""
+    race = _race_of(scenario, name)
+    machine = ExploredMachine(with_rules(scenario, broken=race.broken))
+    half = _explore(machine, name, evolve(options, budget=Budget(schedules=race.budget)))
+    failure = half.verdict.failure
+    if failure is None:
+        return half, 0
+    return half, replays(machine, failure.script, failure.broken, options.max_steps)
+
+
+def explore_right(scenario: Scenario, *, name: str, options: Options) -> Half:
+    """Explore a scenario with all rules, to the end if the entry says that there is one."""
+    race = _race_of(scenario, name)
+    options = evolve(options, is_exhaustive=race.exhausts, store=None)
+    return _explore(ExploredMachine(scenario), name, options)
+
+
+def _race_of(scenario: Scenario, name: str) -> RaceConfig:
+    assert scenario.race is not None, f"{name} has no race"
+    return scenario.race
 
 
 def replays(machine: ExploredMachine, script: Script, broken: Broken, max_steps: int) -> int:

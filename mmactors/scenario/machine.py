@@ -40,8 +40,6 @@ from mmactors.scenario.schema import Expected, RecordConfig, Scenario
 from mmactors.scenario.wiring import Wired, make_engine, wire
 from mmactors.units import format_bytes
 
-"""The verdict on a run in which a process died that was not expected to."""
-
 
 @frozen(kw_only=True)
 class Progress:
@@ -88,9 +86,8 @@ class Machine:
     ) -> None:
         self.scenario: Final = scenario
         self._exited: Final[dict[int, dict[str, str]]] = {}
-        self._fingerprint: Final = fingerprint_of(dump_scenario(_decisive(scenario)))
         if schedule is not None:
-            schedule.must_fit(self._fingerprint)
+            schedule.must_fit(_fingerprint_of(scenario))
         with _host_memory(scenario):
             self._wired: Final[Wired] = wire(
                 scenario,
@@ -341,7 +338,7 @@ class Machine:
 
     def schedule(self) -> Schedule:
         """Return the interleaving so far."""
-        return self._engine.schedule(self._fingerprint)
+        return self._engine.schedule(_fingerprint_of(self.scenario))
 
     def proc(self) -> dict[str, str]:
         """Return /proc: relative path to text. Processes that have ended are as just before."""
@@ -377,6 +374,11 @@ def _host_memory(scenario: Scenario) -> Iterator[None]:
                 advice="lower machine.memory.size, the caches, or the number of CPUs",
             )
         ) from None
+
+
+def _fingerprint_of(scenario: Scenario) -> str:
+    """Name a scenario in its schedules."""
+    return fingerprint_of(dump_scenario(_decisive(scenario)))
 
 
 def _decisive(scenario: Scenario) -> Scenario:

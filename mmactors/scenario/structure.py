@@ -73,6 +73,8 @@ class Invalid(Enum):
 
 
 INVALID: Final = Invalid.INVALID
+_HINTS: Final[dict[type[Any], dict[str, Any]]] = {}
+"""By class: resolving annotations is most of what it takes to load or dump a scenario."""
 
 
 class TextError(Exception):
@@ -102,7 +104,7 @@ def config_fields(config_class: type[Any], base: object = None) -> dict[str, Fie
 
     The defaults are the values of `base`, an object of that class, if there is one.
     """
-    hints = typing.get_type_hints(config_class)
+    hints = _hints(config_class)
     return {
         attribute.name: Field(
             name=attribute.name,
@@ -113,6 +115,13 @@ def config_fields(config_class: type[Any], base: object = None) -> dict[str, Fie
         for attribute in fields(config_class)
         if is_option(attribute)
     }
+
+
+def _hints(config_class: type[Any]) -> dict[str, Any]:
+    hints = _HINTS.get(config_class)
+    if hints is None:
+        hints = _HINTS[config_class] = typing.get_type_hints(config_class)
+    return hints
 
 
 def _default(attribute: "attrs.Attribute[Any]") -> object:

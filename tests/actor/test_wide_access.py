@@ -83,7 +83,7 @@ def test_a_sanitizer_sees_every_page_of_a_store(entries):
     )
     scenario = evolve(scenario, sanitize=SanitizeConfig.everything())
 
-    sanitizer = drive(scenario, until_ns=1_000_000).wired.sanitizer
+    sanitizer = drive(scenario, until_ns=100_000).wired.sanitizer
 
     assert sanitizer is not None
     assert sanitizer._contents is not None

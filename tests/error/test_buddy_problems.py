@@ -165,7 +165,8 @@ PATHS = list(paths_into(json.loads(THP)))
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(
     place=st.sampled_from(PATHS), value=st.sampled_from([-1, 0, 1, 7, 1 << 40, 1 << 80, None, "x"])

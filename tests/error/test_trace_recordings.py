@@ -225,7 +225,7 @@ JSON = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     field=st.sampled_from(["accesses", "counts", "cachegrind", "tlb", "dinero", "pycachesim"]),
     value=JSON,
@@ -238,7 +238,7 @@ def test_any_json_is_read_or_refused(recording, field, value):
         read_truth(path)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=40))
 def test_any_bytes_are_refused(recording, data):
     """Bytes that are no JSON object are an error with four parts."""

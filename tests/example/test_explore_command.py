@@ -31,6 +31,7 @@ processes:
 def race(tmp_path, monkeypatch):
     """Return a scenario file with a race that breaks nothing."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)  # A worker of pytest-xdist has one.
     path = tmp_path / "race.yaml"
     path.write_text(RACE)
     return path

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "mmactors"
@@ -350,3 +351,16 @@ def test_a_library_stays_where_it_belongs(library):
                 wrong.append(name)
 
     assert [] == wrong
+
+
+def test_no_drawn_example_depends_on_how_fast_the_host_is():
+    """Neither by a deadline nor by a check of how long drawing takes."""
+    own = [
+        f"{path.relative_to(ROOT)}: {line}"
+        for path in sorted((ROOT / "tests").glob("*/*.py"))
+        for line in re.findall(r"(?:deadline|suppress_health_check)=.*", path.read_text())
+    ]
+
+    assert settings.default.deadline is None
+    assert HealthCheck.too_slow in settings.default.suppress_health_check
+    assert [] == [line for line in own if "HealthCheck.too_slow" not in line]

@@ -128,7 +128,7 @@ configs = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(traces(), configs, st.lists(st.integers(1, 200), min_size=1, max_size=5))
 def test_counts_do_not_depend_on_batches(trace, config, budgets):
     """Any budgets, down to one row a batch: equal counts, equal time, equal faults."""
@@ -138,7 +138,7 @@ def test_counts_do_not_depend_on_batches(trace, config, budgets):
     assert whole.elapsed_ns == parts.elapsed_ns == whole.hw.statistics(0).ns
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(traces(), configs)
 def test_collapsed_trace_counts_the_same(trace, config):
     """One row for a run of fetches is as exact as one row a fetch."""
@@ -168,7 +168,7 @@ class Lru:
         return is_hit
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(traces(), st.booleans())
 def test_plain_model_agrees(trace, is_first):
     """TLBs, L1s, L2 and LLC as lists count the same references, misses and walks."""

@@ -81,4 +81,4 @@ class FamilyMachine(RuleBasedStateMachine):
 
 
 TestAnonVmaTrees = FamilyMachine.TestCase
-TestAnonVmaTrees.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestAnonVmaTrees.settings = settings(max_examples=60, stateful_step_count=30)

@@ -272,5 +272,5 @@ def pages_of(mm):
     }
 
 
-AreaCalls.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+AreaCalls.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestAreaCalls = AreaCalls.TestCase

@@ -216,7 +216,5 @@ class AllocatorMachine(RuleBasedStateMachine):
                         yield pfn, pindex_to_order(pindex)
 
 
-AllocatorMachine.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None
-)
+AllocatorMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
 TestAllocator = AllocatorMachine.TestCase

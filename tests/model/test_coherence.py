@@ -164,7 +164,7 @@ def test_lock_word_that_bounces_costs_more_than_one_that_stays():
     assert (2, 1) == (hw.statistics(0).kernel.references, hw.statistics(1).kernel.references)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.data())
 def test_directory_knows_who_holds_what(data):
     """One writer or many readers; what is cached privately is in the filter, and as it says."""

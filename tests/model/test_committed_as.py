@@ -81,7 +81,7 @@ class Watcher:
     program=st.lists(operations(), min_size=20, max_size=60),
     on_signal=st.sampled_from(["die", "continue"]),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_each_promise_stands_for_an_area_or_a_page(policy, program, on_signal):
     """Whatever is mapped, grown, moved, forked, truncated or refused: no promise is lost."""
     named = [text.replace("fork D", f"fork D{nth}") for nth, text in enumerate(program)]

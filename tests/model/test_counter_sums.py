@@ -90,7 +90,7 @@ def assert_times_add_up(machine: Machine) -> None:
     assert counters["context_switches"] >= sum(each.nvcsw + each.nivcsw for each in processes)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(program=PROGRAMS, engine=ENGINES, until_ns=st.integers(1_000, 3_000_000))
 def test_the_sum_over_cpus_is_the_total_for_every_additive_counter(program, engine, until_ns):
     """In the middle and at the end; what zone and node items add up to is what is not folded."""
@@ -105,7 +105,7 @@ def test_the_sum_over_cpus_is_the_total_for_every_additive_counter(program, engi
             assert {ran.machine.now_ns} == uptimes
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(program=PROGRAMS, engine=ENGINES, record=RECORDS)
 def test_samples_change_nothing_and_grow_to_what_the_run_ends_with(program, engine, record):
     """The log and the schedule are the same, byte for byte; what only counts up never falls."""

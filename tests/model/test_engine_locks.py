@@ -95,7 +95,7 @@ def assert_exclusion(visits):
 
 
 @given(plan=PLANS, driver=st.sampled_from(["inline", "trio"]))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_an_exact_rwsem_lets_in_whom_the_rules_say(plan, driver):
     """First come, first served; readers enter together when one of them is first."""
     expected = predict(visits_of(plan))
@@ -112,7 +112,7 @@ def test_an_exact_rwsem_lets_in_whom_the_rules_say(plan, driver):
 
 
 @given(plan=PLANS, options=ENGINES)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_an_rwsem_excludes_whatever_runs_ahead(plan, options):
     """Exclusion holds in virtual time for every policy and quantum; everybody gets in."""
     engine = engine_of(**options)
@@ -135,7 +135,7 @@ def test_an_rwsem_excludes_whatever_runs_ahead(plan, options):
 
 
 @given(plan=PLANS, options=ENGINES, kind=st.sampled_from([Spinlock, Mutex]))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_exclusive_locks_are_first_come_first_served(plan, options, kind):
     """Whoever takes its step to acquire first enters first, and nobody shares."""
     engine = engine_of(**options)

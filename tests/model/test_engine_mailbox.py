@@ -24,7 +24,7 @@ SENDERS = st.lists(
         }
     ),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_messages_arrive_once_in_order_and_never_early(senders, busy_ns, options):
     """For any senders and any busy receiver, under every policy."""
     engine = engine_of(**options)
@@ -59,7 +59,7 @@ def test_messages_arrive_once_in_order_and_never_early(senders, busy_ns, options
 
 
 @given(senders=SENDERS, seed=st.integers(0, 3))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_an_exact_idle_receiver_takes_each_message_when_it_arrives(senders, seed):
     """Without a queue the time of taking is the time of arrival."""
     engine = engine_of(policy="seeded", seed=seed)

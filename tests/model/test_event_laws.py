@@ -113,7 +113,7 @@ def end_of(program):
     return ["wait", *(["C: exit", "reap"] if len(program) % 2 else [])]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(operations(), min_size=4, max_size=14), ENGINES)
 def test_logs_keep_their_laws(program, engine):
     """Spans, causes, waits, interrupts, switches, faults and flushes of random programs."""
@@ -123,7 +123,7 @@ def test_logs_keep_their_laws(program, engine):
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.lists(operations() | operations_on_files_and_locked_pages(), min_size=4, max_size=14),
     ENGINES,

@@ -103,7 +103,7 @@ def explored(execution, search):
     return found, nr_schedules
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(programs, st.integers(0, 1))
 def test_sleep_sets_and_states_keep_every_outcome(programs, daemons):
     """They leave out schedules, never a way to end."""
@@ -123,7 +123,7 @@ def test_sleep_sets_and_states_keep_every_outcome(programs, daemons):
     assert nr_both <= nr_asleep <= nr_full
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(programs)
 def test_states_keep_every_outcome_within_a_bound(programs):
     """A state is left out only if it was explored with as many preemptions left."""

@@ -65,7 +65,7 @@ def operations(draw):
     program=st.lists(operations(), min_size=20, max_size=40),
     on_signal=st.sampled_from(["die", "continue"]),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_file_keeps_what_is_promised(path, program, on_signal):
     """Whatever parent, thread and child do with it; nothing is left at the end."""
     begin = [f"open F {path} create", *BEGIN]

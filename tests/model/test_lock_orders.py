@@ -58,7 +58,7 @@ def findings_of(programs, kind):
     return lockdep.findings
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(nested(nr_programs=4), st.sampled_from([Spinlock, Mutex, RwSem]))
 def test_lockdep_reports_exactly_the_programs_whose_orders_have_a_cycle(programs, kind):
     """No run deadlocks, because the programs run one after the other."""
@@ -73,7 +73,7 @@ def test_lockdep_reports_exactly_the_programs_whose_orders_have_a_cycle(programs
     assert has_cycle(orders) == bool(findings_of(programs, kind))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(nested(nr_programs=4), st.sampled_from([Spinlock, Mutex, RwSem]))
 def test_programs_that_take_locks_in_one_order_are_never_reported(programs, kind):
     """Whatever they take, and however deep."""
@@ -90,7 +90,7 @@ IRQ_SECTIONS = st.tuples(
 """Classes that are taken, whether with interrupts off, and whether an IPI is waited for inside."""
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(IRQ_SECTIONS, min_size=1, max_size=6))
 def test_waiting_for_an_ipi_is_one_more_lock_that_interrupts_off_hold(sections):
     """Brute force knows it as a node: what is held leads to it, it leads to what irqs-off takes."""
@@ -160,7 +160,7 @@ DEPENDENCIES = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), DEPENDENCIES), max_size=12))
 def test_a_cycle_counts_if_nobody_on_it_can_pass(edges):
     """A recursive reader passes a shared holder; brute force is a walk from edge to edge."""

@@ -149,7 +149,7 @@ def path(tmp_path_factory):
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_damaged_log_is_read_or_refused_with_four_parts(path, data):
     """Lines that are missing, twice, in another order; fields that are gone, or something else."""
     story = [

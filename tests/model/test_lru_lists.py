@@ -56,7 +56,7 @@ BEGIN = (
 END = ("unlink /shm/g", "unlink /mnt/h")
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     program=PROGRAMS,
     quantum_ns=st.sampled_from([0, 1000]),

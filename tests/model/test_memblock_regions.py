@@ -82,5 +82,5 @@ class RegionListMachine(RuleBasedStateMachine):
             assert expected == free
 
 
-RegionListMachine.TestCase.settings = settings(max_examples=60, deadline=None)
+RegionListMachine.TestCase.settings = settings(max_examples=60)
 TestRegionList = RegionListMachine.TestCase

@@ -203,5 +203,5 @@ def as_items(entries):
 
 TestPageTable = PageTableMachine.TestCase
 TestPageTable5 = PageTable5Machine.TestCase
-TestPageTable.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
+TestPageTable.settings = settings(max_examples=120, stateful_step_count=30)
 TestPageTable5.settings = TestPageTable.settings

@@ -326,7 +326,7 @@ def check(program, until_ns, **engine) -> None:
     quantum_ns=st.sampled_from([0, 1000]),
     seed=st.integers(0, 9),
 )
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_all_that_proc_says_agrees(program, until_ns, quantum_ns, seed):
     """At a random moment of a random program, and when all counters have been brought together."""
     check(program, until_ns, quantum_ns=quantum_ns, seed=seed)

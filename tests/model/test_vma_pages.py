@@ -199,4 +199,4 @@ def finish(steps):
 
 
 TestVmaTree = VmaTreeMachine.TestCase
-TestVmaTree.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestVmaTree.settings = settings(max_examples=120, stateful_step_count=40)

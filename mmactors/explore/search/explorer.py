@@ -103,6 +103,8 @@ class Explorer:
         """There is no schedule left to be tried."""
         self.bound: int | None = None
         """All schedules with so many preemptions were tried."""
+        self.begun: Final[dict[int, DepthFirst]] = {}
+        """By bound: the searches that found nothing, so far or at all."""
         self._whistle: Final = whistle
 
     def run(self, plan: Plan) -> str | None:
@@ -111,6 +113,8 @@ class Explorer:
             strategy.max_steps = self.options.max_steps
             if self._explore(strategy, until):
                 return strategy.name
+            if isinstance(strategy, DepthFirst) and strategy.bound is not None:
+                self.begun[strategy.bound] = strategy
             if isinstance(strategy, DepthFirst) and strategy.is_done:
                 if strategy.bound is None or not strategy.was_bounded:
                     self.is_exhausted = True
@@ -119,6 +123,11 @@ class Explorer:
             if self._is_stopped():
                 return None
         return None
+
+    def forget(self) -> None:
+        """What was explored so far is void."""
+        self.bound = None
+        self.begun.clear()
 
     def count(self, strategy: str) -> None:
         """Count a schedule."""

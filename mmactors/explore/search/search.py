@@ -72,7 +72,7 @@ class Search:
                 try:
                     return self._run()
                 except BecameVisible:
-                    self._explorer.bound = None  # What was explored so far is void.
+                    self._explorer.forget()
         finally:
             self._execution.close()
 
@@ -163,7 +163,11 @@ class Search:
 
     def _failed(self, broken: Broken, found_by: str) -> Verdict:
         at_schedule = self._meter.nr_schedules
-        shrinker = Shrinker(self._execution, max_steps=self._options.max_steps)
+        shrinker = Shrinker(
+            self._execution,
+            max_steps=self._options.max_steps,
+            begun=self._explorer.begun,
+        )
         found = shrinker.shrink(entries(self._execution), broken)
         failure = self._failure(found, found_by, at_schedule)
         if self._store is not None:

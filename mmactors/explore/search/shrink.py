@@ -2,12 +2,13 @@
 
 Simpler is: fewer preemptions, then fewer unusual choices, then fewer turns, then fewer steps.
 Blocks of one actor's steps are joined, moved and left out, and what still breaks the same is kept.
-Then a depth-first search with one preemption less says whether there is something simpler still;
-when it ends without, the number of preemptions is the least.
+Then a depth-first search with one preemption less says whether there is something simpler still,
+unless all those were tried before; when it ends without, the number of preemptions is the least.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
+from types import MappingProxyType
 from typing import Final
 
 from attrs import frozen
@@ -21,7 +22,9 @@ from mmactors.explore.strategy.dfs import DepthFirst
 
 MAX_ATTEMPTS: Final = 600
 MAX_SEARCH: Final = 2000
-"""How many schedules may be tried to find one with fewer preemptions."""
+"""How many schedules may be tried to find one with fewer preemptions, those of before included."""
+
+_NONE: Final[Mapping[int, DepthFirst]] = MappingProxyType({})
 
 
 @frozen(kw_only=True)
@@ -39,10 +42,14 @@ class Shrunk:
 class Shrinker:
     """Shrinks one schedule."""
 
-    def __init__(self, execution: Execution, *, max_steps: int) -> None:
+    def __init__(
+        self, execution: Execution, *, max_steps: int, begun: Mapping[int, DepthFirst] = _NONE
+    ) -> None:
         self.nr_schedules = 0
         self._execution: Final = execution
         self._max_steps: Final = max_steps
+        self._begun: Final = begun
+        """By bound: who searched before, and found nothing so far."""
 
     def shrink(self, script: Script, broken: Broken) -> Shrunk:
         """Return the simplest schedule found that breaks what `script` breaks."""
@@ -83,10 +90,11 @@ class Shrinker:
 
     def _search(self, best: Shrunk) -> tuple[Shrunk | None, bool]:
         """Look for a schedule with fewer preemptions; return it, and whether all were tried."""
-        search = DepthFirst(bound=best.nr_preemptions - 1)
+        bound = best.nr_preemptions - 1
+        search = self._begun.get(bound) or DepthFirst(bound=bound)
         search.max_steps = self._max_steps
         execution = self._execution
-        for _ in range(MAX_SEARCH):
+        while search.nr_schedules < MAX_SEARCH:
             if search.is_done:
                 return None, True
             search.run(execution)

@@ -76,6 +76,7 @@ class DepthFirst:
         plural = "" if bound == 1 else "s"
         self.name: Final = "all schedules" if bound is None else f"up to {bound} preemption{plural}"
         self.is_done = False
+        self.nr_schedules = 0
         self.was_bounded = False
         """The bound kept the search from a choice."""
         self.was_elsewhere = False
@@ -93,6 +94,7 @@ class DepthFirst:
     def run(self, execution: Execution) -> None:
         """Run the next schedule."""
         nodes = self._nodes
+        self.nr_schedules += 1
         execution.begin()
         self.was_elsewhere = False
         sleep = _NOBODY

@@ -6,6 +6,7 @@ left is cut into zones and handed over (mm/boot/zone_init.py).
 Left out: memory hotplug, movablecore and kernelcore, `mem=`, crashkernel, CMA.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from attrs import evolve, frozen
@@ -331,6 +332,7 @@ def _smallest_size(config: MemoryConfig, nr_cpus: int) -> int | None:
     return high * MIB
 
 
+@lru_cache(maxsize=64)  # Who checks a configuration boots it, and who runs it boots it again.
 def boot_zones(config: MemoryConfig, cpu_node: tuple[int, ...]) -> tuple[ZoneSpan, ...]:
     """Boot up to the hand-over of memory and return the zones.
 

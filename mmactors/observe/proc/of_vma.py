@@ -97,6 +97,8 @@ def numa_of_vma(resident: Resident, pages: PageColumns, zone_node: Nodes) -> Num
 def smaps_of_vma(vma: Vma, resident: Resident, pages: PageColumns) -> SmapsNumbers:
     """Return what of an area is resident, by kind (smaps_pte_range)."""
     entries, pfns = resident.entries, resident.pfns
+    if not len(entries):
+        return SmapsNumbers()
     flags, mapcount = pages.flags[pfns], pages.mapcount[pfns]
     is_anon = (pages.mapping[pfns] & PAGE_MAPPING_ANON) != 0
     is_swapbacked = (flags & PG_SWAPBACKED) != 0
