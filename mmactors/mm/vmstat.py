@@ -378,11 +378,17 @@ class VmStat:
             yield NODE_STAT_NAMES[item], printed_pages(item, pages)
         yield "nr_dirty_threshold", dirty_threshold
         yield "nr_dirty_background_threshold", dirty_background_threshold
-        events = self.event_words.sum(axis=0)
-        events[[PGPGIN, PGPGOUT]] //= _SECTORS_PER_KIB
-        yield from zip(VM_EVENT_NAMES, events.tolist(), strict=True)
+        yield from zip(VM_EVENT_NAMES, printed_events(self.event_words.sum(axis=0)), strict=True)
         # Kept by Linux for old readers; it is always 0.
         yield "nr_unstable", 0
+
+
+def printed_events(counts: Words) -> list[int]:
+    """Return what /proc/vmstat shows of counted events: pgpgin and pgpgout in KiB, not sectors."""
+    printed = counts.copy()
+    printed[[PGPGIN, PGPGOUT]] //= _SECTORS_PER_KIB
+    shown: list[int] = printed.tolist()
+    return shown
 
 
 NR_MM_COUNTERS: Final = 4

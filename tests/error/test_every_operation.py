@@ -205,5 +205,6 @@ def test_what_passes_check_can_be_run(verb, machine):
 
     result = mmactors.run(scenario_of(by_children(texts), *MACHINES[machine]))
 
-    assert ("ok", "complete") == (result.verdict, result.status), result.failure
+    assert "complete" == result.status, result.failure
+    assert result.verdict in {"ok", "died"}
     assert verb in {"cgcreate", "cgget", "cgjoin", "cgset", "spin", "sync", "kill"} or texts

@@ -139,10 +139,10 @@ def test_an_earlier_run_is_replaced_only_by_force(tmp_path):
     """Its files stay as they are."""
     out = tmp_path / "run"
     mmactors.run({"processes": PROCESSES}, seed=1, out=out)
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    before = {path: path.lstat().st_mtime_ns for path in out.rglob("*")}
 
     (found,) = problems_of({"processes": PROCESSES}, out=out)
 
     assert found.startswith(f"{out}: an earlier run is there (status complete, seed 1, started ")
-    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    assert before == {path: path.lstat().st_mtime_ns for path in out.rglob("*")}
     assert 2 == mmactors.run({"processes": PROCESSES}, seed=2, out=out, force=True).seed

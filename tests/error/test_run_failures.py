@@ -13,6 +13,8 @@ import pytest
 from mmactors.cli.main import run_command
 
 ROOT = Path(__file__).parents[2]
+STUCK = ("thread T cpu=0", "T& barrier A 2", "barrier B 2", "T& barrier B 2", "barrier A 2")
+"""Two threads come to two barriers, each to another first."""
 
 
 def scenario_of(tmp_path, *operations: str, driver: str = "inline") -> str:
@@ -39,9 +41,7 @@ def test_a_deadlock_ends_with_1_and_its_report(tmp_path, capsys, driver):
     """Who waits for what goes to stderr; the directory says failed; the replay line is there."""
     out = tmp_path / "out"
 
-    code = run_command(
-        ["run", scenario_of(tmp_path, "nop", "barrier B 2", driver=driver), "--out", str(out)]
-    )
+    code = run_command(["run", scenario_of(tmp_path, *STUCK, driver=driver), "--out", str(out)])
 
     captured = capsys.readouterr()
     assert (1, "failed") == (code, status_of(out))
@@ -66,7 +66,7 @@ def test_too_many_switches_are_a_livelock(tmp_path, capsys):
 def test_a_failed_run_can_be_replayed(tmp_path, capsys):
     """The replay fails in the same way, with the same log before it."""
     out = tmp_path / "out"
-    run_command(["run", scenario_of(tmp_path, "nop", "barrier B 2"), "--out", str(out), "-q"])
+    run_command(["run", scenario_of(tmp_path, *STUCK), "--out", str(out), "-q"])
 
     code = run_command(["replay", str(out)])
 

@@ -40,7 +40,8 @@ processes:
     program: [mmap A 64K, touch A write, munmap A]
 expect: [pgfault == 32, pgmajfault > 0]
 """
-STUCK = {"processes": [{"name": "p", "program": ["barrier B 2"]}]}
+CROSSED = ["thread T cpu=0", "T& barrier A 2", "barrier B 2", "T& barrier B 2", "barrier A 2"]
+STUCK = {"processes": [{"name": "p", "program": CROSSED}]}
 
 
 @pytest.fixture

@@ -322,7 +322,10 @@ def test_a_search_is_told_as_the_tracepoint_shows_it(mm):
         mm, address=0, length=5000, prot=RW, flags=mman.MAP_PRIVATE | mman.MAP_ANONYMOUS
     )
 
-    assert AreaSearched(address=BASE - 8192, length=8192, flags=1) == next(steps)
+    searched = AreaSearched(
+        address=BASE - 8192, length=8192, flags=1, low=PAGE_SIZE, high=BASE, pgoff=0
+    )
+    assert searched == next(steps)
 
 
 def test_shared_flags_are_no_part_of_private_areas(mm):

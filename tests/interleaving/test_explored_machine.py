@@ -106,7 +106,10 @@ def test_a_checkpoint_undoes_what_changed():
 @pytest.mark.parametrize(
     ("program", "found"),
     [
-        (["thread T1 cpu=1", "T1& compute 1s", "barrier B 2", "race"], "barrier B 2 and stopped"),
+        (
+            ["thread T1 cpu=1", "T1& compute 1s", "barrier B 2", "T1& barrier B 2", "race"],
+            "barrier B 2 and stopped",
+        ),
         (["thread T1 cpu=1", "T1& barrier B 2", "race"], "T1 still has something to do"),
     ],
 )

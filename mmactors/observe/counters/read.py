@@ -25,6 +25,7 @@ from mmactors.mm.vmstat import (
     NR_VM_ZONE_STAT_ITEMS,
     NUMA_EVENTS,
     PRINTED_IN_THP,
+    printed_events,
 )
 from mmactors.observe.counters.table import (
     CPUS,
@@ -148,7 +149,7 @@ def cpu_counters(kernel: Kernel, cpu: Cpu, now_ns: int) -> dict[str, int]:
     values: list[int] = zones[:NR_VM_ZONE_STAT_ITEMS].tolist()
     values += zones[NUMA_EVENTS:].tolist()
     values += nodes[_UNPRINTED].tolist()
-    values += vmstat.event_words[index].tolist()
+    values += printed_events(vmstat.event_words[index])
     values += _hardware(kernel, cpu)
     values += _cpu(cpu, now_ns)
     return dict(zip(counters_of("cpu"), values, strict=True))
