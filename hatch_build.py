@@ -48,7 +48,9 @@ class NativeCode(BuildHookInterface):
 
     def _make(self) -> list[str]:
         """Make all parts side by side; return why some cannot be made."""
-        environment = dict(os.environ, PYTHONPATH=self.root, NUMBA_DISABLE_JIT="0")
+        # Beside what is there: pip puts what the build requires on this path.
+        path = os.pathsep.join(filter(None, (self.root, os.environ.get("PYTHONPATH"))))
+        environment = dict(os.environ, PYTHONPATH=path, NUMBA_DISABLE_JIT="0")
         build = [sys.executable, "-m", "mmactors.arch.native.build"]
         processes = [
             # S603: the command is our own module under the interpreter that runs this.
