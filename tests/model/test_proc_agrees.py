@@ -100,7 +100,7 @@ MEMINFO = {
 }
 
 
-@frozen
+@frozen(repr=False)
 class Seen:
     """A machine that stands, and its texts."""
 
@@ -408,3 +408,20 @@ def test_each_of_it_can_be_broken(name, monkeypatch):
 
     with pytest.raises(AssertionError):
         check(SHOWS_ALL, 1_000_000, quantum_ns=0, seed=1)
+
+
+def test_a_machine_is_shown_in_few_characters():
+    """Where a law fails, its arguments are shown: not with all that hangs on them."""
+    ran = drive(scenario_of(["mmap A 4K", "touch A write", "sleep 10"]), until_ns=100_000)
+    process = ran.wired.processes[0]
+    parts = (
+        ran,
+        ran.wired,
+        ran.kernel,
+        process,
+        process.leader,
+        process.leader.actor,
+        process.gone,
+    )
+
+    assert all(len(repr(part)) < 1000 for part in parts)

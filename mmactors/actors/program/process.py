@@ -150,7 +150,7 @@ class ProcessTable:
         return self._last_pid
 
 
-@define(eq=False, kw_only=True)
+@define(eq=False, kw_only=True, repr=False)
 class Process:
     """One process (struct task_struct of its leader, struct signal_struct)."""
 

@@ -55,7 +55,7 @@ class Performer(Protocol):
         """Do one operation as `thread`; return what came of it."""
 
 
-@define(eq=False, kw_only=True)
+@define(eq=False, kw_only=True, repr=False)
 class UserThread:
     """One thread of a process."""
 
