@@ -326,6 +326,8 @@ class Process:
         Signals that dump core gather all threads at the beginning of their end (coredump_wait);
         nothing is written (RLIMIT_CORE is 0).
         """
+        for cpu in self.kernel.cpus:  # FATAL_SIGNAL_SEEN says why.
+            self.kernel.engine.touch(cpu.name, Mode.WRITE)
         self.fatal_signal = fatal
         if fatal.signal.number in DUMPS_CORE and not self.outlives_threads:
             self._dumper = thread

@@ -16,7 +16,7 @@ from mmactors.actors.program.memory import TransferLines
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.user_access import run_access, run_and_tell
 from mmactors.actors.state.address_space import AddressSpace
-from mmactors.actors.state.fatal_signal import FatalSignal
+from mmactors.actors.state.fatal_signal import FATAL_SIGNAL_SEEN, FatalSignal
 from mmactors.arch.trace import Trace
 from mmactors.engine.actor import Actor
 from mmactors.engine.cpu import Cpu
@@ -214,7 +214,10 @@ class UserThread:
     @property
     def must_end(self) -> bool:
         """Whether the thread has nothing more to do in user mode: exit, or a fatal signal."""
-        return self.is_exiting or self.process.killed_by is not None
+        if self.task.fatal_signal_pending or self.process.killed_by is not None:
+            self.process.kernel.engine.observe(FATAL_SIGNAL_SEEN)
+            return True
+        return self.is_exiting
 
     async def _serve(self) -> None:
         """Do what the inbox says until the thread has to end, or nothing more can come."""
