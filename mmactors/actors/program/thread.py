@@ -113,7 +113,7 @@ class UserThread:
         self.started_ns = at_ns
         process.tasks.append(self.task)
         process.live_threads.append(self)
-        process.quick_threads += 1
+        process.core.quick_threads += 1
         process.nr_mm_users += 1
         if process.space is not None:
             self.task.enter_mm(process.space.mm)
