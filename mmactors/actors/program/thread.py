@@ -292,6 +292,7 @@ class UserThread:
         process = self.process
         kernel = process.kernel
         if kernel.probe.on:
+            is_dying = self.task.fatal_signal_pending or process.killed_by is not None
             kernel.probe.emit(
                 SignalGenerate(
                     sig=signal.number,
@@ -300,7 +301,7 @@ class UserThread:
                     comm=self.comm,
                     task_pid=self.tid,
                     group=int(signal.number == SIGKILL),
-                    result=0,
+                    result=int(is_dying),
                     address=signal.address,
                 )
             )
