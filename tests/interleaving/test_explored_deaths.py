@@ -71,7 +71,7 @@ DIES_BESIDE_CALLS = [
 
 
 def outcomes(**reductions):
-    """Return how far the leader may come, and what it left; and what the deaths' steps wrote."""
+    """Return all steps that any schedule takes, and by schedule what its steps wrote."""
     scenario = scenario_of(
         DIES_BESIDE_CALLS,
         cpus=3,
@@ -79,18 +79,14 @@ def outcomes(**reductions):
         scope=["mmap_lock"],
         more="expect: [app may die of SIGSEGV]\n",
     )
-    machine = ExploredMachine(scenario)
-    execution = Execution(machine)
+    execution = Execution(ExploredMachine(scenario))
     search = DepthFirst(**reductions)
     found, written = set(), []
     while not search.is_done:
         search.run(execution)
         assert execution.broken is None
         if execution.is_over:
-            process = machine._wired.processes[0]
-            found.add(
-                (process.leader.next_operation, process.killed_by, process.space.mm.map_count)
-            )
+            found.update(step.text for step in execution.steps)
             written.append({name for step in execution.steps for name, mode in step.touches
                             if mode is Mode.WRITE})  # fmt: skip
     return found, written
