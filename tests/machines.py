@@ -93,7 +93,7 @@ class Lines:
         pass
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Ran:
     """A machine that has run, and its log."""
 
@@ -155,7 +155,7 @@ def run(
     return Ran(machine, b"".join(file.lines))
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Driven:
     """All parts of a machine that was wired and moved by hand, and its log."""
 

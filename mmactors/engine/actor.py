@@ -128,7 +128,7 @@ class ThreadTimes:
     """Involuntary ones: its slice was used up, or it moved to another CPU."""
 
 
-@define(eq=False, kw_only=True)
+@define(eq=False, kw_only=True, repr=False)
 class Actor:
     """One actor. At most one exists per name; `index` is its place in schedules."""
 

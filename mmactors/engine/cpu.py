@@ -56,7 +56,7 @@ class _Idle:
         return f"an interrupt or a thread for cpu{self.cpu_index}"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Cpu:
     """One processor: clock, contexts, interrupt queue, run queue."""
 

@@ -88,7 +88,7 @@ class MmPageFree:
 
 @define(kw_only=True)
 class MmPageFreeBatched:
-    """A page was given back as one of a list (mm/page_alloc.c)."""
+    """A page given back as one of a list was put on a CPU's list (mm/page_alloc.c)."""
 
     name: ClassVar[str] = "mm_page_free_batched"
     subsystem: ClassVar[str] = "kmem"

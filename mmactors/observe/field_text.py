@@ -23,10 +23,16 @@ def _hexadecimal(value: int) -> str:
     return f"0x{value:x}" if value >= 0 else str(value)
 
 
-def _result(value: int) -> str:
+def error_text(value: int) -> str | None:
+    """Return a result that is an error by its name, as -ENOMEM; None: it is none."""
     name = errno.errorcode.get(-value)
-    if name is not None:
-        return f"-{name}"
+    return None if name is None else f"-{name}"
+
+
+def _result(value: int) -> str:
+    error = error_text(value)
+    if error is not None:
+        return error
     return _hexadecimal(value) if value >= ADDRESSES_FROM else str(value)
 
 

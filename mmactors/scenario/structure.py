@@ -8,7 +8,6 @@ never INVALID.
 
 import difflib
 import math
-import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -22,41 +21,10 @@ from mmactors.errors import Place, Problem
 from mmactors.left_out import LEGAL, left_out_called
 from mmactors.option import OptionDoc, is_option, option_doc
 from mmactors.scenario.document import MappingNode, Node, ScalarNode, SequenceNode, describe
-from mmactors.units import (
-    GIB,
-    KIB,
-    MIB,
-    MS,
-    SECOND,
-    TIB,
-    US,
-    format_bytes,
-    parse_bytes,
-    parse_ns,
-)
+from mmactors.scenario.quantity import INT, INT_MAX, UNIT_PARSERS, plain_int, unit_advice
+from mmactors.units import format_bytes
 
-_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-"""Whole numbers of YAML 1.2's core schema (10.3.2)."""
-_INT_BASES: Final = {"0o": 8, "0x": 16}
-_NUMBER_LENGTH_MAX: Final = 40
-_INT_MAX: Final = (1 << 63) - 1
 _YES_NO: Final = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false"}
-_UNIT_PARSERS: Final[Mapping[str, Callable[[str], int]]] = {"bytes": parse_bytes, "ns": parse_ns}
-_UNIT_EXAMPLES: Final[Mapping[str | None, str]] = {"bytes": "64M", "ns": "250us"}
-_SCALES: Final[Mapping[str | None, Mapping[str, int]]] = {
-    "bytes": {
-        f"{letter}{rest}": size
-        for letter, size in (("", 1), ("k", KIB), ("m", MIB), ("g", GIB), ("t", TIB))
-        for rest in ("", "b", "ib")
-        if letter or rest != "ib"
-    },
-    "ns": {"": 1, "ns": 1, "us": US, "ms": MS, "s": SECOND},
-}
-_ELSEWHERE: Final = re.compile(
-    r"(?P<whole>\d[\d_]*)(?:\.(?P<decimals>[\d_]+))?(?:[eE](?P<exponent>[+-]?\d{1,2}))?"
-    r"(?P<gap>\s*)(?P<suffix>[A-Za-z]*)",
-    re.ASCII,
-)
 _UNIT_LEGAL: Final = {
     "bytes": "a size: bytes, or a number with K, M, G or T, as in 64K",
     "ns": "a time: ns, or a number with ns, us, ms or s, as in 3us",
@@ -308,17 +276,17 @@ class Structurer:
     def _int(self, node: ScalarNode, path: str, doc: OptionDoc) -> Any:
         found = f"{path} is {describe(node)}"
         legal = f"expected {legal_text(int, doc)}"
-        parse = _UNIT_PARSERS.get(doc.unit or "")
+        parse = UNIT_PARSERS.get(doc.unit or "")
         if node.kind == "int" or (parse is not None and node.kind == "str"):
             try:
-                value = _plain_int(node.text) if node.kind == "int" else parse(node.text)  # type: ignore[misc]
+                value = plain_int(node.text) if node.kind == "int" else parse(node.text)  # type: ignore[misc]
             except ValueError:
                 value = None
             if value is None:
-                return self.problem(node.place, found, legal, _unit_advice(doc, node.text))
+                return self.problem(node.place, found, legal, unit_advice(doc, node.text))
             return self._limits(node.place, value, found, legal, doc)
-        advice = _unit_advice(doc, node.text)
-        if node.kind == "str" and _INT.fullmatch(node.text):
+        advice = unit_advice(doc, node.text)
+        if node.kind == "str" and INT.fullmatch(node.text):
             advice = f"did you mean {node.text}, without quotes?"
         return self.problem(node.place, found, legal, advice)
 
@@ -328,7 +296,7 @@ class Structurer:
             nearest = max(nearest, doc.minimum)
         if doc.maximum is not None:
             nearest = min(nearest, doc.maximum)
-        nearest = max(min(nearest, _INT_MAX), -_INT_MAX)
+        nearest = max(min(nearest, INT_MAX), -INT_MAX)
         if nearest == value and doc.power_of_two and (value <= 0 or value & (value - 1)):
             nearest = 1 << max(value, 1).bit_length()
         if nearest == value:
@@ -340,7 +308,7 @@ class Structurer:
         found = f"{path} is {describe(node)}"
         legal = f"expected {legal_text(float, doc)}"
         try:
-            number = _plain_int(node.text) if node.kind == "int" else None
+            number = plain_int(node.text) if node.kind == "int" else None
             value = math.nan
             if node.kind in ("int", "float"):
                 value = float(node.text if number is None else number)
@@ -386,44 +354,6 @@ _SCALARS: Final[Mapping[Any, Callable[[Structurer, ScalarNode, str, OptionDoc], 
     bool: Structurer._bool,  # noqa: SLF001
     str: Structurer._str,  # noqa: SLF001
 }
-
-
-def _plain_int(text: str) -> int | None:
-    if len(text) > _NUMBER_LENGTH_MAX or not _INT.fullmatch(text):
-        return None
-    return int(text, _INT_BASES.get(text[:2], 10))
-
-
-def _unit_advice(doc: OptionDoc, text: str) -> str:
-    """Return what was probably meant: the same number as it may be written, never another."""
-    meant = _meant(doc.unit, text.strip()) if len(text) <= _NUMBER_LENGTH_MAX else None
-    if meant is not None and abs(meant) <= _INT_MAX:
-        return f"did you mean {format_bytes(meant) if doc.unit == 'bytes' else meant}?"
-    example = _UNIT_EXAMPLES.get(doc.unit)
-    return f"write it like {example}" if example else "write a whole number"
-
-
-def _meant(unit: str | None, text: str) -> int | None:
-    """Return the whole number that a text means elsewhere: 0b101, 1_000, 1e3, 1.5G, 64mb."""
-    try:
-        return int(text, 0)
-    except ValueError:
-        pass
-    match = _ELSEWHERE.fullmatch(text)
-    if match is None:
-        return None
-    suffix = match["suffix"].lower()
-    scale = 1
-    if unit in _UNIT_PARSERS:
-        scale = _SCALES[unit].get(suffix, 0)
-    elif suffix and not match["gap"]:
-        return None  # 12 seeds, but not 12K of them.
-    decimals = match["decimals"] or ""
-    digits = int((match["whole"] + decimals).replace("_", "")) * scale
-    exponent = int(match["exponent"] or 0) - len(decimals.replace("_", ""))
-    if exponent >= 0:
-        return digits * 10**exponent or None
-    return digits // 10**-exponent if digits and digits % 10**-exponent == 0 else None
 
 
 def legal_text(scalar: Any, doc: OptionDoc) -> str:

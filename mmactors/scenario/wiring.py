@@ -65,7 +65,7 @@ _SWAPPER_PG_DIR: Final = 0
 """The frame of the kernel's top table; boot never hands out the first 64 KiB."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, repr=False)
 class Wired:
     """All parts of a machine."""
 

@@ -111,6 +111,8 @@ def test_the_first_of_two_signals_is_the_cause():
 
     signals = ran.events("signal_generate")
     assert {SIGSEGV, SIGBUS} == {event["sig"] for event in signals}
+    # A process that is ending takes no more (prepare_signal): TRACE_SIGNAL_IGNORED.
+    assert [0, 1] == [event["result"] for event in signals]
     (death,) = ran.machine.deaths()
     assert signals[0]["actor"] == death.thread
     assert str(signals[0]["sig"]) == ran.machine.proc()["1/stat"].split()[51]

@@ -156,9 +156,10 @@ def test_two_threads_that_fault_on_one_page_map_it_once(seed):
             seed=seed,
         )
     )
-    # Given back one by one are pages that came too late, what exit gathers in, and the top table.
+    # Not of a list are pages that came too late, what exit gathers in, and the top table.
     batches = sum(event["gfp_flags"] == GFP_NOWAIT for event in allocated(ran))
-    too_late = len(ran.events("mm_page_free")) - batches - 1
+    freed, of_lists = ran.events("mm_page_free"), ran.events("mm_page_free_batched")
+    too_late = len(freed) - len(of_lists) - batches - 1
     tables = int(final_status(ran)["VmPTE"].split()[0]) // 4
 
     assert "256 kB" == final_status(ran)["VmRSS"]

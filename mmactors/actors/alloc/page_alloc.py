@@ -38,6 +38,7 @@ from mmactors.label import (
     pcp,
 )
 from mmactors.mm.page_alloc.buddy import PAGE_ALLOC_COSTLY_ORDER, PAGEBLOCK_ORDER
+from mmactors.mm.page_alloc.free_unref import Pfns
 from mmactors.mm.page_alloc.gfp import ALLOC_NO_WATERMARKS, ALLOC_RESERVES, gfp_migratetype
 from mmactors.mm.page_alloc.pcp import COUNT, pcp_allowed_order
 from mmactors.mm.page_alloc.slow_path import (
@@ -198,7 +199,7 @@ async def free_page_list(kernel: Kernel, cpu: Cpu, pfns: list[int]) -> None:
     engine = kernel.engine
     if kernel.probe.on:
         for pfn in pfns:
-            kernel.probe.emit(MmPageFreeBatched(pfn=pfn))
+            kernel.probe.emit(MmPageFree(pfn=pfn, order=0))
     if kernel.checks is not None:
         for pfn in pfns:
             kernel.checks.pages_freed(pfn, 0)
@@ -210,8 +211,14 @@ async def free_page_list(kernel: Kernel, cpu: Cpu, pfns: list[int]) -> None:
         touches += [(data(pfn), Mode.WRITE) for pfn in pfns]
         await _step(engine, Label(f"prepare to free {len(pfns)} pages", tuple(touches)))
     freed, nr_isolated = kernel.allocator.free_unref.prepare_list(pfns)
-    steps = kernel.allocator.free_unref.commit_list(cpu.index, freed, nr_isolated)
+    tell = partial(_emit_batched, kernel) if kernel.probe.on else None
+    steps = kernel.allocator.free_unref.commit_list(cpu.index, freed, nr_isolated, tell=tell)
     await _perform(kernel, cpu, steps, _free_label(cpu.index))
+
+
+def _emit_batched(kernel: Kernel, pfns: Pfns) -> None:
+    for pfn in pfns.tolist():
+        kernel.probe.emit(MmPageFreeBatched(pfn=pfn))
 
 
 async def drain_all_pages(

@@ -12,6 +12,7 @@ from mmactors.actors.alloc.lru_add_drain import free_released, lru_add_drain
 from mmactors.actors.alloc.page_alloc import alloc_page_at_once
 from mmactors.actors.fault.page_work import perform_page_work
 from mmactors.actors.state.address_space import AddressSpace
+from mmactors.actors.state.fatal_signal import FATAL_SIGNAL_SEEN
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
 from mmactors.events import PageFaultEnd, PageFaultKernel, PageFaultUser
@@ -214,6 +215,7 @@ async def _get_user_pages(
     for address in range(request.start & PAGE_MASK, request.end, PAGE_SIZE):
         while True:
             if context.task.fatal_signal_pending:
+                kernel.engine.observe(FATAL_SIGNAL_SEEN)
                 return nr_done or -errno.EINTR
             follow = follow_page_pte(context, mm, vma, address, flags)
             if await perform_page_work(kernel, cpu, space, follow) is not None:

@@ -10,6 +10,7 @@ from mmactors.actors.call.mmap import mmput
 from mmactors.actors.program.files_struct import FilesStruct, Pinned
 from mmactors.actors.program.loader import ProgramImage, load_program
 from mmactors.actors.state.address_space import AddressSpace
+from mmactors.actors.state.coredump import CoreState
 from mmactors.actors.state.fatal_signal import FatalSignal
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.tlb.switch import Switcher
@@ -150,7 +151,7 @@ class ProcessTable:
         return self._last_pid
 
 
-@define(eq=False, kw_only=True)
+@define(eq=False, kw_only=True, repr=False)
 class Process:
     """One process (struct task_struct of its leader, struct signal_struct)."""
 
@@ -207,21 +208,15 @@ class Process:
     """Its parent has waited for its end."""
     fatal_signal: FatalSignal | None = field(default=None, init=False)
     """What ended it; None: no signal has."""
-    quick_threads: int = field(default=0, init=False)
-    """Threads that have not begun to end (signal_struct.quick_threads)."""
-    _core_startup: WaitQueue = field(init=False)
-    """Where the thread that dumps core waits until the others have come to their end."""
-    _core_finish: WaitQueue = field(init=False)
-    """Where they wait until it has."""
-    _dumper: Thread | None = field(default=None, init=False)
+    core: CoreState = field(init=False)
+    """How its threads meet before a core is dumped."""
     outlives_threads: bool = field(default=False, init=False)
     """The address space stays when all have done their work: an explored race looks at it then."""
 
     def __attrs_post_init__(self) -> None:
         engine = self.kernel.engine
         self.gone = WaitQueue(engine, f"the end of process {self.pid}")
-        self._core_startup = WaitQueue(engine, f"all threads of process {self.pid} to end")
-        self._core_finish = WaitQueue(engine, f"the core dump of process {self.pid}")
+        self.core = CoreState(engine, self.pid)
         self.family = Family(self) if self.parent is None else self.parent.family
 
     @property
@@ -326,9 +321,11 @@ class Process:
         Signals that dump core gather all threads at the beginning of their end (coredump_wait);
         nothing is written (RLIMIT_CORE is 0).
         """
+        for cpu in self.kernel.cpus:  # FATAL_SIGNAL_SEEN says why.
+            self.kernel.engine.touch(cpu.name, Mode.WRITE)
         self.fatal_signal = fatal
         if fatal.signal.number in DUMPS_CORE and not self.outlives_threads:
-            self._dumper = thread
+            self.core.dumper = thread.actor
         self.exit_group(fatal.t_ns)
         if self.on_death is not None:
             self.on_death(fatal)
@@ -403,9 +400,9 @@ class Process:
 
     async def end_thread(self, thread: Thread) -> None:
         """Let a thread end; the last one gives the address space back (do_exit, exit_mm)."""
-        self.quick_threads -= 1
-        if self._dumper is not None:
-            await self._dump_core(self._dumper, thread)
+        self.core.quick_threads -= 1
+        if self.core.dumper is not None:
+            await self.core.meet(thread.actor)
         cpu = thread.cpu
         task = thread.task
         if task.mm is not None:
@@ -443,17 +440,3 @@ class Process:
             self.kernel.probe.emit(
                 SchedProcessExit(comm=thread.comm, task_pid=thread.tid, prio=DEFAULT_PRIO)
             )
-
-    async def _dump_core(self, dumper: Thread, thread: Thread) -> None:
-        """Meet the other threads (coredump_wait, coredump_task_exit): who dumps goes on first."""
-        at_ns = thread.cpu.clock.now
-        if thread is dumper:
-            while self.quick_threads:
-                await self._core_startup.sleep(unless=lambda: not self.quick_threads)
-            self._dumper = None
-            self._core_finish.wake_all(at_ns=thread.cpu.clock.now)
-            return
-        if not self.quick_threads:
-            self._core_startup.wake_all(at_ns=at_ns)
-        while self._dumper is not None:
-            await self._core_finish.sleep(unless=lambda: self._dumper is None)

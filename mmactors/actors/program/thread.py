@@ -16,7 +16,7 @@ from mmactors.actors.program.memory import TransferLines
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.user_access import run_access, run_and_tell
 from mmactors.actors.state.address_space import AddressSpace
-from mmactors.actors.state.fatal_signal import FatalSignal
+from mmactors.actors.state.fatal_signal import FATAL_SIGNAL_SEEN, FatalSignal
 from mmactors.arch.trace import Trace
 from mmactors.engine.actor import Actor
 from mmactors.engine.cpu import Cpu
@@ -55,7 +55,7 @@ class Performer(Protocol):
         """Do one operation as `thread`; return what came of it."""
 
 
-@define(eq=False, kw_only=True)
+@define(eq=False, kw_only=True, repr=False)
 class UserThread:
     """One thread of a process."""
 
@@ -113,7 +113,7 @@ class UserThread:
         self.started_ns = at_ns
         process.tasks.append(self.task)
         process.live_threads.append(self)
-        process.quick_threads += 1
+        process.core.quick_threads += 1
         process.nr_mm_users += 1
         if process.space is not None:
             self.task.enter_mm(process.space.mm)
@@ -214,7 +214,10 @@ class UserThread:
     @property
     def must_end(self) -> bool:
         """Whether the thread has nothing more to do in user mode: exit, or a fatal signal."""
-        return self.is_exiting or self.process.killed_by is not None
+        if self.task.fatal_signal_pending or self.process.killed_by is not None:
+            self.process.kernel.engine.observe(FATAL_SIGNAL_SEEN)
+            return True
+        return self.is_exiting
 
     async def _serve(self) -> None:
         """Do what the inbox says until the thread has to end, or nothing more can come."""
@@ -289,6 +292,7 @@ class UserThread:
         process = self.process
         kernel = process.kernel
         if kernel.probe.on:
+            is_dying = self.task.fatal_signal_pending or process.killed_by is not None
             kernel.probe.emit(
                 SignalGenerate(
                     sig=signal.number,
@@ -297,7 +301,7 @@ class UserThread:
                     comm=self.comm,
                     task_pid=self.tid,
                     group=int(signal.number == SIGKILL),
-                    result=0,
+                    result=int(is_dying),
                     address=signal.address,
                 )
             )

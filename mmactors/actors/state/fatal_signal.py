@@ -3,9 +3,17 @@
 Here is what is kept of such a signal; who receives it and what happens then is in actors/program.
 """
 
+from typing import Final
+
 from attrs import frozen
 
 from mmactors.mm.fault.siginfo import FaultSignal
+
+FATAL_SIGNAL_SEEN: Final = "a fatal signal"
+"""What a step observes that looks for a fatal signal and finds one (`Engine.observe`).
+
+Who sends it writes every CPU, which every step of a thread reads: a search tries both orders.
+"""
 
 
 @frozen(kw_only=True)

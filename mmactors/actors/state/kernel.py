@@ -63,7 +63,7 @@ class ModulePages:
     is_held: bool = True
 
 
-@define(eq=False, kw_only=True)
+@define(eq=False, kw_only=True, repr=False)
 class Kernel:
     """What the kernel paths work on."""
 

@@ -10,7 +10,7 @@ nobody finds the lock taken and goes past the lists for that.
 Invariant: a page on a CPU's list has in `index` the type with which it goes back.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -100,8 +100,15 @@ class FreeUnref:
         )
         return freed, nr_isolated
 
-    def commit_list(self, cpu: int, freed: Pfns, nr_isolated: int) -> Steps:
-        """Put prepared single pages where they go."""
+    def commit_list(
+        self,
+        cpu: int,
+        freed: Pfns,
+        nr_isolated: int,
+        *,
+        tell: Callable[[Pfns], None] | None = None,
+    ) -> Steps:
+        """Put prepared single pages where they go; `tell` is called with those put on lists."""
         if nr_isolated:
             is_isolated = self._pages.index[freed] == MIGRATE_ISOLATE
             for pfn in freed[is_isolated].tolist():
@@ -118,6 +125,8 @@ class FreeUnref:
             zone = self._zones[self._page_zone[freed[nth]] - 1]
             end, request = self._commit_some(cpu, zone, freed, nth)
             self._events[cpu][PGFREE] += end - nth
+            if tell is not None:
+                tell(freed[nth:end])
             nth = end
             if request is not None:
                 yield request

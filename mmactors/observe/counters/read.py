@@ -53,11 +53,6 @@ def nr_accesses(hardware: Hardware) -> int:
     return sum(one.fetch.references + one.read.references + one.write.references for one in counts)
 
 
-def process_name(process: Process) -> str:
-    """Return what `process[...]` says: its comm, behind it the name that a fork gave it."""
-    return process.leader.comm
-
-
 @frozen(kw_only=True)
 class Counted:
     """What the counters of a machine are read off."""
@@ -72,7 +67,7 @@ class Counted:
         for cpu in self.kernel.cpus:
             counters |= _prefixed(f"cpu[{cpu.index}]", cpu_counters(self.kernel, cpu, now_ns))
         for process in self.processes():
-            owner = f"process[{process_name(process)}]"
+            owner = f"process[{process.label}]"
             counters |= _prefixed(owner, process_counters(process, now_ns))
         return counters
 
@@ -129,9 +124,9 @@ class Counted:
                     own = cpu_counters(self.kernel, cpu, now_ns)
                     counters |= _prefixed(f"cpu[{cpu.index}]", own)
             for process in self.processes():
-                if f"process[{process_name(process)}" in owners:
+                if f"process[{process.label}" in owners:
                     own = process_counters(process, now_ns)
-                    counters |= _prefixed(f"process[{process_name(process)}]", own)
+                    counters |= _prefixed(f"process[{process.label}]", own)
             return [counters.get(name, 0) for name in names]
 
         return read

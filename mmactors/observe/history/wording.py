@@ -1,11 +1,11 @@
 """Calls, faults and waits in words; without control characters, whatever a program's names hold."""
 
-import errno
 from collections.abc import Iterator
 from typing import Final
 
 from attrs import frozen
 
+from mmactors.observe.field_text import error_text
 from mmactors.observe.ftrace.names import CONTENTION_FLAGS, PF_INSTR, PF_WRITE, flag_names
 from mmactors.observe.history.chain import Doing, Wait
 from mmactors.observe.plain_text import plain
@@ -26,8 +26,8 @@ class Line:
 def doing_text(doing: Doing) -> str:
     """Return what somebody did."""
     if doing.call is not None:
-        name = None if doing.ret is None else errno.errorcode.get(-doing.ret)
-        return plain(doing.call) + ("" if name is None else f" = -{name}")
+        error = None if doing.ret is None else error_text(doing.ret)
+        return plain(doing.call) + ("" if error is None else f" = {error}")
     code = doing.error_code or 0
     access = "fetch" if code & PF_INSTR else "write" if code & PF_WRITE else "read"
     text = f"{access} fault at 0x{doing.address or 0:x}"

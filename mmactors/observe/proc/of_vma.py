@@ -1,7 +1,8 @@
 """From an area of an address space to its lines in maps, smaps and numa_maps (fs/proc/task_mmu.c).
 
-v6.1. What is resident is read from the page tables and the columns of struct page. Left out: swap,
-huge pages.
+v6.1. What is resident is read from the page tables and the columns of struct page. For smaps that
+includes pages that are being moved, as mapped once, whatever the entry was; for numa_maps it does
+not. Left out: swap, huge pages.
 """
 
 from typing import Self
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 from mmactors.arch.page import (
     PG_ACTIVE,
     PG_DIRTY,
+    PG_REFERENCED,
     PG_RESERVED,
     PG_SWAPBACKED,
     PG_UNEVICTABLE,
     PG_WRITEBACK,
+    PG_YOUNG,
     PageColumns,
 )
 from mmactors.arch.pte import ACCESSED, DIRTY, SPECIAL
@@ -25,6 +28,8 @@ from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.pkeys import vma_pkey
 from mmactors.mm.area.vm_flags import VM_LOCKED, VM_PFNMAP
 from mmactors.mm.area.vma import Vma
+from mmactors.mm.page_table.page_table import PTE_LEVEL
+from mmactors.mm.page_table.swap_entry import is_migration_entry, migration_entry_pfn
 from mmactors.mm.rmap.rmap import PAGE_MAPPING_ANON
 from mmactors.observe.proc.process_view import PSS_SHIFT, NumaNumbers, SmapsNumbers, VmaView
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
@@ -51,6 +56,17 @@ class Resident:
         return cls(entries=found.entries[is_normal], pfns=found.pfns[is_normal])
 
 
+def moving_pages(mm: MmStruct, vma: Vma) -> Words:
+    """Return the pages for which migration entries stand in an area."""
+    words = mm.page_table.memory.words
+    pfns: list[int] = []
+    for leaves in mm.page_table.leaf_ranges(vma.vm_start, vma.vm_end):
+        if leaves.level == PTE_LEVEL:
+            entries = words[leaves.index : leaves.index + leaves.count].tolist()
+            pfns += [migration_entry_pfn(entry) for entry in entries if is_migration_entry(entry)]
+    return np.array(pfns, np.int64)
+
+
 def view_of_vma(mm: MmStruct, vma: Vma, pages: PageColumns, zone_node: Nodes) -> VmaView:
     """Return what /proc shows of an area; `zone_node` is by zone number."""
     file = vma.vm_file if isinstance(vma.vm_file, MappedFile) else None
@@ -64,7 +80,7 @@ def view_of_vma(mm: MmStruct, vma: Vma, pages: PageColumns, zone_node: Nodes) ->
         dev=(0, 0) if file is None else file.mapping.dev,
         inode=0 if file is None else file.mapping.inode,
         has_file=file is not None,
-        numbers=smaps_of_vma(vma, resident, pages),
+        numbers=smaps_of_vma(vma, resident, moving_pages(mm, vma), pages),
         numa=numa_of_vma(resident, pages, zone_node),
         protection_key=None if mm.pkeys is None else vma_pkey(vma.vm_flags),
     )
@@ -94,12 +110,16 @@ def numa_of_vma(resident: Resident, pages: PageColumns, zone_node: Nodes) -> Num
     )
 
 
-def smaps_of_vma(vma: Vma, resident: Resident, pages: PageColumns) -> SmapsNumbers:
-    """Return what of an area is resident, by kind (smaps_pte_range)."""
-    entries, pfns = resident.entries, resident.pfns
+def smaps_of_vma(vma: Vma, resident: Resident, moving: Words, pages: PageColumns) -> SmapsNumbers:
+    """Return what of an area is resident, by kind (smaps_pte_range, smaps_account)."""
+    entries = np.concatenate([resident.entries, np.zeros(len(moving), np.int64)])
+    pfns = np.concatenate([resident.pfns, moving])
     if not len(entries):
         return SmapsNumbers()
-    flags, mapcount = pages.flags[pfns], pages.mapcount[pfns]
+    flags = pages.flags[pfns]
+    mapcount = np.concatenate(
+        [pages.mapcount[resident.pfns], np.ones(len(moving), pages.mapcount.dtype)]
+    )
     is_anon = (pages.mapping[pfns] & PAGE_MAPPING_ANON) != 0
     is_swapbacked = (flags & PG_SWAPBACKED) != 0
     is_dirty = ((entries & DIRTY) != 0) | ((flags & PG_DIRTY) != 0)
@@ -125,7 +145,7 @@ def smaps_of_vma(vma: Vma, resident: Resident, pages: PageColumns) -> SmapsNumbe
         shared_dirty=size(is_shared & is_dirty),
         private_clean=size(~is_shared & ~is_dirty),
         private_dirty=size(~is_shared & is_dirty),
-        referenced=size((entries & ACCESSED) != 0),
+        referenced=size(((entries & ACCESSED) != 0) | ((flags & (PG_REFERENCED | PG_YOUNG)) != 0)),
         anonymous=size(is_anon),
         lazyfree=size(is_anon & ~is_swapbacked & ~is_dirty),
         pss_locked=share(everything) if vma.vm_flags & VM_LOCKED else 0,
