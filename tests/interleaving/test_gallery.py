@@ -41,8 +41,17 @@ LONG = frozenset(
     }
 )
 """Those whose right kernel takes more than half a second to exhaust."""
-SLOW = frozenset({"a1-mremap-clean", "a2-mremap-dirty"})
-"""Those whose bug takes seconds as well: a thousand schedules to find, two thousand to shrink."""
+SLOW = frozenset(
+    {
+        "a1-mremap-clean",
+        "a16-speculative-reference",
+        "a19-offline-pcp",
+        "a2-mremap-dirty",
+        "c12-anon-vma-prepare",
+        "c13-anon-vma-root",
+    }
+)
+"""Those whose bug takes more than a second as well, up to a thousand schedules and two thousand."""
 NR_FIRST = 30
 
 
