@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,7 +102,7 @@ class Ran:
     log: bytes
     """events.jsonl."""
 
-    @property
+    @cached_property
     def counters(self) -> dict[str, int]:
         return self.machine.counters()
 

@@ -14,7 +14,7 @@ from mmactors.scenario.load import load_scenario, parse_scenario
 from mmactors.scenario.run.outcome import FAILURES
 
 HEAD = """\
-machine: {cpus: 4, pku: true, memory: {size: 64M, kernel_image: 4M, initramfs: 4M}}
+machine: {cpus: 4, pku: true, memory: {size: 24M, kernel_image: 1M, initramfs: 0}}
 engine: {policy: seeded, seed: 3, quantum_ns: 0}
 sanitize:
   {stale_tlb: true, revoked: true, contents: true, page_state: true, leaks: true, counters: true,

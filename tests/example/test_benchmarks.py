@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from mmactors.arch.native.store import cache_dir
+
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py"))
 
@@ -145,9 +147,9 @@ def test_a_search_that_no_longer_ends_is_a_failure(compare):
     assert not compare.Comparison(schedules=schedules).is_good()
 
 
-def test_a_checkout_beside_itself_gives_a_ratio_for_every_pair(compare, tmp_path):
-    """The whole way: processes, values, JSON."""
-    here = compare.Checkout(root=ROOT, cache=tmp_path)
+def test_a_checkout_beside_itself_gives_a_ratio_for_every_pair(compare):
+    """The whole way: processes, values, JSON. Code is compiled where the session has its own."""
+    here = compare.Checkout(root=ROOT, cache=cache_dir().parent)
 
     found = compare.compare(here, here, ["event_log"], nr_pairs=1)
 

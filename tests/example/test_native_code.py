@@ -245,8 +245,8 @@ _RUN = """
     if {alone}:
         jit._loaded.update(dict.fromkeys({parts}))
     import mmactors
-    checks = {{"sanitize.leaks": True, "sanitize.counters": True}}
-    result = mmactors.run({path!r}, seed=3, overrides=checks, out={out!r})
+    changed = {{"sanitize.leaks": True, "sanitize.counters": True, "machine.memory.size": "128M"}}
+    result = mmactors.run({path!r}, seed=3, overrides=changed, out={out!r})
     print(result.verdict, hashlib.sha256(Path({out!r}, "events.jsonl").read_bytes()).hexdigest())
     print(json.dumps(dict(result.counters), sort_keys=True))
     print(json.dumps(dict(result.proc), sort_keys=True))

@@ -41,6 +41,17 @@ LONG = frozenset(
     }
 )
 """Those whose right kernel takes more than half a second to exhaust."""
+SLOW = frozenset(
+    {
+        "a1-mremap-clean",
+        "a16-speculative-reference",
+        "a19-offline-pcp",
+        "a2-mremap-dirty",
+        "c12-anon-vma-prepare",
+        "c13-anon-vma-root",
+    }
+)
+"""Those whose bug takes more than a second as well, up to a thousand schedules and two thousand."""
 NR_FIRST = 30
 
 
@@ -57,12 +68,12 @@ def test_an_entry_is_as_it_says(path):
     assert [] == result.problems()
 
 
-long_entries = pytest.mark.parametrize(
-    "path", [path for path in RACES if path.stem in LONG], ids=lambda path: path.stem
-)
+def each_of(names):
+    paths = [path for path in RACES if path.stem in names]
+    return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem)
 
 
-@long_entries
+@each_of(LONG - SLOW)
 def test_the_bug_of_a_long_entry_is_found_shrunk_and_replayed(path):
     """In every session; that its right kernel is exhausted is for `-m slow`."""
     scenario = load_scenario(path)
@@ -72,7 +83,7 @@ def test_the_bug_of_a_long_entry_is_found_shrunk_and_replayed(path):
     assert [] == broken_problems(scenario.race, broken, nr_replayed)
 
 
-@long_entries
+@each_of(LONG)
 def test_the_first_schedules_of_a_long_entrys_right_kernel_do_not_fail(path):
     """Its paths are walked in every session, in guard mode as well."""
     machine = ExploredMachine(load_scenario(path))

@@ -20,8 +20,8 @@ RECHECKS = "page_lock_anon_vma_rechecks_mapped"
     ("broken", "finds"),
     [
         ((LOCKS_NEW, RECHECKS), "is changed while an rmap walk is in it"),
-        ((LOCKS_NEW,), None),
-        ((RECHECKS,), None),
+        pytest.param((LOCKS_NEW,), None, marks=pytest.mark.slow),
+        pytest.param((RECHECKS,), None, marks=pytest.mark.slow),
     ],
 )
 def test_a_new_anon_vma_needs_one_of_two_rules(broken, finds):

@@ -53,7 +53,8 @@ BEGIN = (
     "thread T1 cpu=1",
     "thread T2 cpu=2",
 )
-END = ("unlink /shm/g", "unlink /mnt/h")
+OTHER = ["sleep 1000", "unlink /shm/g", "unlink /mnt/h"]
+"""Files outlive who made them, and may have died."""
 
 
 @settings(max_examples=30)
@@ -66,7 +67,8 @@ END = ("unlink /shm/g", "unlink /mnt/h")
 def test_lists_count_what_flags_say_and_nothing_is_left(program, quantum_ns, seed, on_signal):
     """All sanitizers are silent, at the end and in the middle; what is left waits in a batch."""
     scenario = scenario_of(
-        [*BEGIN, *program, "wait", *END],
+        [*BEGIN, *program, "wait"],
+        OTHER,
         cpus=3,
         size=64 * MIB,
         on_signal=on_signal,

@@ -49,8 +49,8 @@ def operation(draw):
             f"ftruncate F {4 * draw.randrange(0, 40)}K",
             f"write F 0 {4 * draw.randrange(1, 16)}K bs=4K from=A",
             "mmap B 128K flags=private,anon,populate",
-            "churn 20 32K touch",
-            "faultloop A 20",
+            "churn 5 32K touch",
+            "faultloop A 5",
             "sleep 1",
         ]
     )

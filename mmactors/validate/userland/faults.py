@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import define, evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.page import PG_SWAPBACKED
@@ -133,13 +133,15 @@ def _find_phase(case: UserlandCase, path: Path) -> Phase | CaseResult:
         for candidate in vary(phase):
             result = _result(case, path)
             try:
-                _run(case, candidate, result, stops=True)
+                comparison = _run(case, candidate, result, stops=True)
             except NotModelled:
                 return phase
             if result.passed:
                 return result
             if result.equal > most:
                 phase, most = candidate, result.equal
+            if comparison.is_determined:
+                break  # Whatever waits in the batches.
     return phase
 
 
@@ -147,9 +149,12 @@ def _result(case: UserlandCase, path: Path) -> CaseResult:
     return CaseResult(topic=f"userland/{case.topic}", case=case.name, path=str(path))
 
 
-def _run(case: UserlandCase, phase: Phase, result: CaseResult, *, stops: bool) -> None:
+def _run(
+    case: UserlandCase, phase: Phase, result: CaseResult, *, stops: bool
+) -> "_FaultComparison":
     comparison = _FaultComparison(case, result, stops)
     run_recorded(case, watch=comparison.look, begin=phase.fill, is_child_first=phase.is_child_first)
+    return comparison
 
 
 @define(eq=False)
@@ -158,6 +163,8 @@ class _FaultComparison(Comparison):
 
     stops: bool
     """At the first difference: what comes later does not tell more."""
+    is_determined: bool = field(default=False, init=False)
+    """The first difference is of something that no number of waiting pages changes."""
 
     def look_at(self, machine: RecordedMachine, recorded: dict[str, Any], ours: OpRecord) -> None:
         """Compare an operation of which there is a record."""
@@ -182,12 +189,15 @@ class _FaultComparison(Comparison):
         self, place: str, counted: dict[str, Any], change: dict[str, int]
     ) -> None:
         result = self.result
-        for name in (*_DETERMINED, *_PHASE):
-            number = exact(counted.get(name, 0))
-            if number is None:
-                result.listed += 1
-            else:
-                result.compare(f"{place} {name}", number, change.get(name, 0))
+        for names in (_DETERMINED, _PHASE):
+            for name in names:
+                number = exact(counted.get(name, 0))
+                if number is None:
+                    result.listed += 1
+                else:
+                    result.compare(f"{place} {name}", number, change.get(name, 0))
+            if names is _DETERMINED:
+                self.is_determined = result.equal < result.compared
         result.listed += len(counted.keys() - {*_DETERMINED, *_PHASE})
         result.listed -= bool(counted)  # It was listed as a whole.
 
