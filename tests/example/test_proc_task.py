@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from machines import drive, scenario_of
+from machines import run, scenario_of
 
 from mmactors.mm.page_cache.writeback import domain_dirty_limits, global_dirtyable_memory
 from mmactors.observe.proc.process import stat_text, thread_files
@@ -213,7 +213,7 @@ def test_dirty_thresholds_are_those_of_the_recorded_moment():
 @pytest.fixture(scope="module")
 def left():
     """The files that a machine of the recorded size leaves."""
-    return drive(scenario_of(["nop"], size=256 * MIB, cpus=2)).wired.texts()
+    return run(scenario_of(["nop"], size=256 * MIB, cpus=2)).machine.proc()
 
 
 def test_settings_are_those_of_the_recorded_kernel(left):
