@@ -226,17 +226,17 @@ def _mapping_differences(kernel: Kernel, mapped: Mapped) -> Iterable[Difference]
 def _node_differences(kernel: Kernel) -> Iterable[Difference]:
     """Return what counters of nodes say, and what the pages that lie there do."""
     pages = kernel.pages
-    mapped = np.flatnonzero(pages.mapcount)
-    is_anon = (pages.mapping[mapped] & PAGE_MAPPING_ANON) != 0
-    stored = np.flatnonzero(pages.mapping == PAGE_MAPPING_STORE)
-    dirty = stored[(pages.flags[stored] & PG_DIRTY) != 0]
-    cached = [pfn for mapping in kernel.file_system.mappings() for pfn in mapping.pages.values()]
+    mappings = kernel.file_system.mappings()
+    cached = np.array([pfn for each in mappings for pfn in each.pages.values()], np.int64)
+    stored = cached[pages.mapping[cached] == PAGE_MAPPING_STORE]
     found = {
-        NR_ANON_MAPPED: mapped[is_anon],
-        NR_FILE_MAPPED: mapped[~is_anon],
-        NR_FILE_PAGES: np.array(cached, np.int64),
-        NR_FILE_DIRTY: dirty,
+        NR_FILE_PAGES: cached,
+        NR_FILE_DIRTY: stored[(pages.flags[stored] & PG_DIRTY) != 0],
     }
+    if kernel.vmstat.nr_nodes > 1:  # On one they are those of all nodes, which were compared.
+        mapped = np.flatnonzero(pages.mapcount)
+        is_anon = (pages.mapping[mapped] & PAGE_MAPPING_ANON) != 0
+        found |= {NR_ANON_MAPPED: mapped[is_anon], NR_FILE_MAPPED: mapped[~is_anon]}
     zone_node = np.array(kernel.zone_node)
     for item, pfns in found.items():
         nodes = zone_node[pages.zone[pfns] - 1]
