@@ -3,43 +3,9 @@
 import pytest
 from attrs import evolve
 from machines import Driven, drive, scenario_of
+from meminfo import IN_HUGE_PAGES, PAGES
 
 from mmactors.mm.vmstat import NODE_ITEM, NODE_STAT_NAMES, ZONE_ITEM, ZONE_STAT_NAMES
-
-# fs/proc/meminfo.c: each line that is one counter, or a sum of some. KernelStack counts KiB.
-PAGES = {
-    "MemFree": ("nr_free_pages",),
-    "SwapCached": ("nr_swapcached",),
-    "Active": ("nr_active_anon", "nr_active_file"),
-    "Inactive": ("nr_inactive_anon", "nr_inactive_file"),
-    "Active(anon)": ("nr_active_anon",),
-    "Inactive(anon)": ("nr_inactive_anon",),
-    "Active(file)": ("nr_active_file",),
-    "Inactive(file)": ("nr_inactive_file",),
-    "Unevictable": ("nr_unevictable",),
-    "Mlocked": ("nr_mlock",),
-    "Dirty": ("nr_dirty",),
-    "Writeback": ("nr_writeback",),
-    "AnonPages": ("nr_anon_pages",),
-    "Mapped": ("nr_mapped",),
-    "Shmem": ("nr_shmem",),
-    "KReclaimable": ("nr_slab_reclaimable", "nr_kernel_misc_reclaimable"),
-    "Slab": ("nr_slab_reclaimable", "nr_slab_unreclaimable"),
-    "SReclaimable": ("nr_slab_reclaimable",),
-    "SUnreclaim": ("nr_slab_unreclaimable",),
-    "PageTables": ("nr_page_table_pages",),
-    "SecPageTables": ("nr_sec_page_table_pages",),
-    "Bounce": ("nr_bounce",),
-    "WritebackTmp": ("nr_writeback_temp",),
-    "AnonHugePages": ("nr_anon_transparent_hugepages",),
-    "ShmemHugePages": ("nr_shmem_hugepages",),
-    "ShmemPmdMapped": ("nr_shmem_pmdmapped",),
-    "FileHugePages": ("nr_file_hugepages",),
-    "FilePmdMapped": ("nr_file_pmdmapped",),
-}
-IN_HUGE_PAGES = tuple(
-    names[0] for label, names in PAGES.items() if "Huge" in label or "Pmd" in label
-)
 
 
 @pytest.fixture

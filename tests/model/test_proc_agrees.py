@@ -16,6 +16,7 @@ from attrs import frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import Driven, drive, events_of, scenario_of
+from meminfo import IN_HUGE_PAGES, PAGES
 
 from mmactors.actors.alloc import page_alloc, page_table
 from mmactors.actors.entries import unmap
@@ -83,24 +84,10 @@ PROGRAMS = st.lists(st.tuples(WHO, CALLS).map("".join), min_size=20, max_size=60
 MOMENTS = st.integers(2_000, 150_000)
 """When to look, in ns: longer programs are not done then, shorter ones sleep."""
 
-MEMINFO = {
-    "MemFree": ("nr_free_pages",),
-    "Cached": ("nr_file_pages",),
-    "Active(anon)": ("nr_active_anon",),
-    "Inactive(anon)": ("nr_inactive_anon",),
-    "Active(file)": ("nr_active_file",),
-    "Inactive(file)": ("nr_inactive_file",),
-    "Active": ("nr_active_anon", "nr_active_file"),
-    "Inactive": ("nr_inactive_anon", "nr_inactive_file"),
-    "Unevictable": ("nr_unevictable",),
-    "Mlocked": ("nr_mlock",),
-    "Dirty": ("nr_dirty",),
-    "Writeback": ("nr_writeback",),
-    "AnonPages": ("nr_anon_pages",),
-    "Mapped": ("nr_mapped",),
-    "Shmem": ("nr_shmem",),
-    "PageTables": ("nr_page_table_pages",),
+MEMINFO = {"Cached": ("nr_file_pages",)} | {
+    label: names for label, names in PAGES.items() if names[0] not in IN_HUGE_PAGES
 }
+"""What vmstat has in pages, too; nothing is in the swap cache, and there are no buffers."""
 
 
 @frozen(repr=False)
