@@ -5,6 +5,7 @@ first import (mmactors/arch/native/build.py), and is loaded and called there onc
 compiler and no linker, only Numba, on which mmactors depends anyway. Where it cannot be made the
 wheel is pure, and the first import makes it. The code is for one kind of machine and any Python, so
 the wheel's tag is `py3-none-PLATFORM`. An editable install gets none: its source will change.
+With MMACTORS_PURE_WHEEL set there is none, for who wants one wheel for all kinds of machines.
 """
 
 import os
