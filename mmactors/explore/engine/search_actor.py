@@ -10,6 +10,10 @@ from mmactors.engine.report import ForeignAwait
 from mmactors.explore.engine.step import Step
 
 START: Final = Step("start", ())
+Look = tuple[Step, Hashable]
+Trail = tuple[Look, ...]
+Stood = tuple[Look, Hashable]
+"""A look that was made before, and where the actor stood when it made it again."""
 
 
 @define(eq=False, kw_only=True)
@@ -23,10 +27,12 @@ class SearchActor(Actor):
     """Returns the ways in which the pending step can be taken now; None: one."""
     history: int = 0
     """The number of all that the actor did and saw, in the table of the execution."""
-    spins: int = 0
-    """How often in a row it looked and saw the same."""
-    saw: tuple[Step, Hashable] | None = None
-    """Its last step and what that showed, if it only looked."""
+    trail: Trail | None = None
+    """What it looked at since it changed something, and what each look showed."""
+    stood: Stood | None = None
+    """Where it stood when it looked again and saw the same; only while there is a trail."""
+    spins: bool = False
+    """It will look at the same again and again until something on its trail changes."""
     result: object = None
     """What the coroutine returned."""
     serves: bool = False
@@ -46,10 +52,16 @@ class SearchActor(Actor):
         self.gate = None
         self.branch = None
         self.history = 0
-        self.spins = 0
-        self.saw = None
+        self.trail = None
+        self.stood = None
+        self.spins = False
         self.result = None
         self.serves = False
+
+    def acted(self) -> None:
+        """Note that a step that might have changed nothing did change something."""
+        self.trail = None
+        self.spins = False
 
     def is_enabled(self) -> bool:
         """Return whether the pending step can be taken now."""

@@ -16,6 +16,7 @@ One engine serves all schedules of a search; `reset` makes it new.
 Invariants: `parked` is set by whoever parks; an actor that is not finished has a pending step.
 """
 
+import re
 from collections.abc import Callable, Coroutine, Hashable, Sequence
 from operator import itemgetter
 from typing import Any, ClassVar, Final, TypeVar, cast
@@ -50,6 +51,8 @@ NOTHING_HAPPENS: Final = ": no"
 """How the label of a choice ends by which nothing happens: reports pass over it."""
 _SPURIOUS: Final = "spurious wake-ups"
 """The actor that wakes sleepers and is nobody."""
+_ADDRESS: Final = re.compile(" at 0x[0-9a-f]+")
+"""What differs from schedule to schedule and says nothing."""
 T = TypeVar("T")
 
 
@@ -216,6 +219,10 @@ class SearchEngine(Engine):
         """Let the running step touch what it has not declared."""
         self.extra.append((name, mode))
 
+    def acted(self) -> None:
+        """Note that the running step, which might have changed nothing, changes something."""
+        cast("SearchActor", self.current).acted()
+
     def observe(self, value: Hashable) -> None:
         """Let what the running actor saw be a part of its history."""
         self.observed = (self.observed, value) if self.observed is not None else value
@@ -252,9 +259,11 @@ class SearchEngine(Engine):
         return options[self.chosen]
 
     def _options(self, what: str, options: Sequence[object]) -> list[tuple[int, Step]]:
-        return [
-            (at, self.steps.of(_option_text(what, option), ())) for at, option in enumerate(options)
-        ]
+        """Return the steps of all options; position tells them apart where texts do not."""
+        texts = [_ADDRESS.sub("", _option_text(what, option)) for option in options]
+        if len(set(texts)) < len(texts):
+            texts = [f"{text} (option {at})" for at, text in enumerate(texts, 1)]
+        return [(at, self.steps.of(text, ())) for at, text in enumerate(texts)]
 
     async def _choose(self, what: str, ways: Callable[[], Sequence[tuple[int, Step]]]) -> None:
         """Let the search choose; nobody else has a turn before it has."""

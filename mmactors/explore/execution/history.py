@@ -18,14 +18,15 @@ from collections.abc import Hashable
 from typing import Final
 
 from mmactors.engine.baton import Keyed
-from mmactors.explore.engine.search_actor import SearchActor
+from mmactors.explore.engine.search_actor import Look, SearchActor
 from mmactors.explore.engine.step import Step, Touches
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.engine.view import CpuView, is_cpu
+from mmactors.explore.execution.standing import standing
 from mmactors.label import Mode
 
-MAX_SPINS: Final = 2
-"""After so many looks in a row that showed the same, an actor waits for a change."""
+GENERATION: Final = 1 << 18
+"""So many entries are made before those are forgotten that were not used meanwhile."""
 
 _OBSERVED: Final = Step("observed", ())
 Entry = tuple[int, Step, Hashable]
@@ -42,7 +43,10 @@ class Histories:
         self._loose: Final[dict[str, Keyed | None]] = {}
         """What steps have written without declaring it, in any schedule so far."""
         self._party: Final = engine.party
-        self._numbers: Final[dict[Entry, int]] = {}
+        self._numbers: dict[Entry, int] = {}
+        self._older: dict[Entry, int] = {}
+        """The generation before: what is used again moves over, the rest is forgotten."""
+        self._last = 0
 
     def begin(self) -> None:
         """Take note of the objects that there are now: the world has just been built."""
@@ -72,8 +76,10 @@ class Histories:
         return [actor.history for actor in self._party]
 
     def entries(self) -> dict[int, Entry]:
-        """Return what each history consists of."""
-        return {number: entry for entry, number in self._numbers.items()}
+        """Return what each history consists of that is remembered."""
+        found = {number: entry for entry, number in self._older.items()}
+        found.update((number, entry) for entry, number in self._numbers.items())
+        return found
 
     def note(self, actor: SearchActor, step: Step) -> bool:
         """Note that `actor` takes `step` now; return whether what it sees can be named."""
@@ -90,24 +96,52 @@ class Histories:
         except (KeyError, TypeError):
             return self._find_columns(looks) and self.note(actor, step)
         if number is None:
-            number = self._numbers[entry] = len(self._numbers) + 1
+            number = self._number(entry)
         actor.history = number
-        if step.is_look:
-            saw = (step, seen)
-            if actor.saw == saw:
-                actor.spins += 1
-            else:
-                actor.spins = 0
-                actor.saw = saw
-        elif actor.saw is not None:
-            actor.spins = 0
-            actor.saw = None
+        if step.may_look:
+            self._look(actor, (step, seen))
+        elif actor.trail is not None:
+            actor.trail = None
+            actor.spins = False
         return True
+
+    def _look(self, actor: SearchActor, look: Look) -> None:
+        """Note that `actor` looks, and changes nothing; does it do what it did before?"""
+        trail = actor.trail
+        if trail is None:
+            if not look[0].is_local:
+                actor.trail = (look,)
+                actor.stood = None
+        elif look in trail:
+            stood = actor.stood
+            if stood is None or stood[0] == look:
+                where = standing(actor.coro)
+                actor.spins = stood is not None and where is not None and where == stood[1]
+                actor.stood = (look, where)
+        elif any(step is look[0] for step, _ in trail):
+            actor.trail = (look,)  # It sees something else than before.
+            actor.stood = None
+            actor.spins = False
+        else:
+            actor.trail = (*trail, look)
+            actor.spins = False
+
+    def _number(self, entry: Entry) -> int:
+        """Return the number of an entry that this generation has not seen."""
+        number = self._older.get(entry)
+        if number is None:
+            number = self._last = self._last + 1
+        if len(self._numbers) >= GENERATION:
+            self._older = self._numbers
+            self._numbers = {}
+        self._numbers[entry] = number
+        return number
 
     def add(self, actor: SearchActor, value: Hashable) -> None:
         """Add what the step that `actor` took last showed besides the values of its objects."""
         entry = (actor.history, _OBSERVED, value)
-        actor.history = self._numbers.setdefault(entry, len(self._numbers) + 1)
+        number = self._numbers.get(entry)
+        actor.history = self._number(entry) if number is None else number
 
     def note_more(self, actor: SearchActor, step: Step, extra: Touches) -> bool:
         """Note that the step touched more than it declared; return whether that can be named."""
@@ -128,20 +162,20 @@ class Histories:
             number = self._numbers.get(entry)
         except TypeError:
             return False
-        if number is None:
-            number = self._numbers[entry] = len(self._numbers) + 1
-        actor.history = number
+        actor.history = self._number(entry) if number is None else number
         return True
 
     def sees_nothing_new(self, actor: SearchActor) -> bool:
         """Return whether looking again would show a spinning actor what it saw last."""
-        if actor.saw is None or actor.pending is not actor.saw[0]:
-            return False
-        looks = actor.pending.looks
+        trail = actor.trail
+        return trail is not None and all(self._shows(step.looks, seen) for step, seen in trail)
+
+    def _shows(self, looks: tuple[str, ...], seen: Hashable) -> bool:
+        """Return whether a look would show `seen` now."""
         objects = self._objects
         if len(looks) == 1:
-            return bool(objects[looks[0]].key() == actor.saw[1])
-        return tuple([objects[name].key() for name in looks]) == actor.saw[1]
+            return bool(objects[looks[0]].key() == seen)
+        return not looks or tuple([objects[name].key() for name in looks]) == seen
 
     def _find_columns(self, looks: tuple[str, ...]) -> bool:
         """Let elements of a known object go under that object; return whether any was missing.

@@ -215,6 +215,7 @@ class Search:
             outside=execution.scope.shared_outside(),
             bound=self._explorer.bound,
             max_steps=self._options.max_steps if self._explorer.was_long else None,
+            endless=tuple(self._explorer.endless),
             missed=tuple(goal for goal in execution.world.goals if goal not in execution.met),
             was_unfair=self._explorer.was_unfair,
             failure=failure,

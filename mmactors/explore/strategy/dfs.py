@@ -20,6 +20,7 @@ from typing import Final
 
 from attrs import frozen
 
+from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.step import Step
 from mmactors.explore.execution.choice import INDEX_MASK
 from mmactors.explore.execution.execution import Execution, Memory
@@ -134,7 +135,7 @@ class DepthFirst:
             execution.advance(node.choice)
             node.step = execution.steps[-1]
             if execution.was_plain:
-                node.memory = pending, actor.history, actor.saw, actor.spins
+                node.memory = _remember(actor, pending)
             if sleep:
                 sleep = self._sleep_below(node)
             if self.bound is not None:
@@ -180,7 +181,7 @@ class DepthFirst:
                 execution.advance(node.choice)
                 node.step = steps[-1]
                 if execution.was_plain:
-                    node.memory = pending, actor.history, actor.saw, actor.spins
+                    node.memory = _remember(actor, pending)
             elif node.memory is None or not execution.repeat(node.choice, step, node.memory):
                 execution.advance(node.choice)
                 if steps[-1] is not step or execution.broken is not None:
@@ -263,3 +264,8 @@ class DepthFirst:
                 return
             nodes.pop()
         self.is_done = True
+
+
+def _remember(actor: SearchActor, pending: Step) -> Memory:
+    """Return what an actor knows after the plain step that it began as `pending`."""
+    return pending, actor.history, actor.trail, actor.stood, actor.spins

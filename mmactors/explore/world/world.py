@@ -27,6 +27,7 @@ from attrs import define
 from mmactors.engine import chance
 from mmactors.engine.actor import PARKING
 from mmactors.engine.cpu import Cpu
+from mmactors.explore.engine.exact import exact
 from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.world.cell import SharedCell, SharedCount
@@ -71,11 +72,15 @@ class Monitor:
 class _Watched:
     """A shared object of somebody else's, whose state `key` names."""
 
-    key: Callable[[], Hashable]
+    value: Callable[[], Hashable]
+
+    def key(self) -> Hashable:
+        """Return the state, by type and content."""
+        return exact(self.value())
 
     def show(self) -> str:
         """Return the state as text."""
-        return repr(self.key())
+        return repr(self.value())
 
 
 class World:
