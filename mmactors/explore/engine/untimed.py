@@ -30,6 +30,7 @@ from mmactors.engine.config import EngineConfig
 from mmactors.engine.schedule import SEPARATOR
 from mmactors.explore.engine.search_actor import START, SearchActor
 from mmactors.explore.engine.step import Step, StepTable
+from mmactors.explore.engine.virtual_time import TIME, VirtualTime, is_asked_by_a_test
 from mmactors.explore.engine.store_buffer import BUFFER_NAME, StoreBuffer, buffer_name
 from mmactors.label import Label, Mode
 
@@ -64,8 +65,10 @@ class SearchEngine(Engine):
     def __init__(self) -> None:
         super().__init__(EngineConfig(quantum_ns=0, driver="inline"))
         self.steps: Final = StepTable()
-        self.clock: Final = Clock()
+        self.clock: Final = VirtualTime(self.read_time)
         """The clock of all actors that run on no CPU."""
+        self.is_timed = False
+        """An actor has read the clock, in this schedule or in one before."""
         self.parked: Step = START
         """What the actor that parked last will do next."""
         self.detour = False
@@ -123,7 +126,7 @@ class SearchEngine(Engine):
         self.woken.clear()
         self.failure = None
         self.running = None
-        self.clock.now = 0
+        self.clock.at = 0
         self.detour = False
         self.nr_choosing = 0
         self.observed = None
@@ -330,9 +333,26 @@ class SearchEngine(Engine):
 
     def spend_nowait(self, ns: int) -> bool:
         """Let time pass; return that it has."""
-        clock = self.current.clock
-        clock.now += ns
+        actor = self.current
+        actor.clock.now += ns
+        if self.is_timed:
+            # A CPU's clock follows the others: what it shows depends on who went first.
+            self.extra.append((TIME, Mode.ADD if actor.cpu is None else Mode.WRITE))
         return True
+
+    @property
+    def now_ns(self) -> int:
+        """The present time; reading it is a part of the running step."""
+        if is_asked_by_a_test(1):
+            self.read_time()
+        return self.clock.at if self.running is None else super().now_ns
+
+    def read_time(self) -> int:
+        """Return the time, as something that the running actor sees."""
+        if self.running is not None:
+            self.is_timed = True
+            self.extra.append((TIME, Mode.READ))
+        return self.clock.at
 
     def wants_step(self) -> bool:
         """Return that each step asks for its turn."""

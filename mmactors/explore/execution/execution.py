@@ -19,6 +19,7 @@ from mmactors.engine.report import EngineError
 from mmactors.explore.engine.search_actor import START, SearchActor, Stood, Trail, refuse
 from mmactors.explore.engine.step import Step
 from mmactors.explore.engine.untimed import INTERRUPT, MAX_ACTORS, SearchEngine
+from mmactors.explore.engine.virtual_time import TIME
 from mmactors.explore.execution.broken import Broken, crashed, deadlock
 from mmactors.explore.execution.choice import INDEX_BITS, INDEX_MASK, take_option
 from mmactors.explore.execution.history import GuardedHistories, Histories
@@ -34,6 +35,8 @@ Memory = tuple[Step, int, Trail | None, Stood | None, bool]
 
 MAX_LOCAL_STEPS: Final = 100_000
 """How many steps outside the scope an actor may take in a row."""
+_CLOCK_IS_READ: Final = (TIME, "read")
+"""What is found out as soon as an actor reads the clock: spending time is something to see then."""
 THE_END: Final = "the end"
 """What an actor that ends looks at and each step of a daemon changes: it may come too late."""
 
@@ -113,6 +116,9 @@ class Execution:
         self._is_watched = self._watch.is_eager
         self.scope.begin(world.scope_names)
         assert engine.party, "the world has no actors; call world.actor(name, function)"
+        if self.loud.is_named(*_CLOCK_IS_READ):
+            engine.is_timed = True
+            engine.objects[TIME] = engine.clock
         self._nr_named = len(engine.objects)
         self.nr_cast = len(engine.party)
         self.histories.begin()
@@ -281,6 +287,8 @@ class Execution:
         engine = self.engine
         extra = engine.extra
         if extra:
+            if engine.is_timed:
+                self.loud.require(_CLOCK_IS_READ)
             touched = tuple(extra)
             if self.scope.names is not None:
                 self.scope.note(actor, touched)
