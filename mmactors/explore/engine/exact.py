@@ -8,12 +8,11 @@ What can be changed in place, such as a list, has no such name: it would hold so
 tomorrow, and nobody who looked at it yesterday would know.
 """
 
-import copyreg
 import struct
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from enum import Enum
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 PLAIN: Final = frozenset((int, str, bytes, type(None), type, FunctionType, BuiltinFunctionType))
 """Types whose values name themselves."""
@@ -23,15 +22,15 @@ _MUTABLE: Final = (list, dict, set, bytearray, memoryview)
 _REDUCE_PROTOCOL: Final = 4
 
 
-class Unnameable(TypeError):
+class Unnameable(TypeError):  # noqa: N818 - it says what the value is
     """A value that can be changed in place, or that says nothing of its content."""
 
 
 def exact(value: Any) -> Hashable:
     """Return the name of a value; raise Unnameable if it has none."""
-    kind = value.__class__
+    kind: type = value.__class__
     if kind in PLAIN:
-        return value  # type: ignore[no-any-return]
+        return cast("Hashable", value)
     if kind is bool:
         return _BOOLS[value]
     if kind is tuple:
@@ -43,7 +42,7 @@ def exact(value: Any) -> Hashable:
     if kind is complex:
         return (complex, struct.pack("dd", value.real, value.imag))
     if isinstance(value, type | ModuleType) or kind is object:
-        return value  # There is one of it.
+        return cast("Hashable", value)  # There is one of it.
     if isinstance(value, Enum):
         return (kind, value.name, exact(value.value))
     if isinstance(value, _MUTABLE):
@@ -53,27 +52,35 @@ def exact(value: Any) -> Hashable:
 
 def _of_parts(value: Any) -> Hashable:
     """Return the name of an object that is made of others and cannot be changed."""
-    kind = type(value)
+    kind = cast("Hashable", type(value))
     own = getattr(value, "__dict__", None)
     if isinstance(value, tuple):
         return (kind, *map(exact, tuple(value)), *_items(own))
     if isinstance(value, int | str | bytes | float):
-        plain = next(base for base in (int, str, bytes, float) if isinstance(value, base))
-        return (kind, exact(plain(value) if plain is not str else str.__str__(value)), *_items(own))
-    if _is_frozen(kind):
+        return (kind, exact(_plain(value)), *_items(own))
+    if _is_frozen(type(value)):
         return (kind, *_items(own), *_items(_slots(value)))
-    if _changes_in_place(kind):
-        raise Unnameable(f"a {kind.__name__} can be changed in place")
+    if _changes_in_place(type(value)):
+        raise Unnameable(f"a {type(value).__name__} can be changed in place")
     try:
         made = value.__reduce_ex__(_REDUCE_PROTOCOL)
-    except Exception as error:  # noqa: BLE001 - a class of others may raise anything
-        raise Unnameable(f"nothing is known of a {kind.__name__}") from error
+    except Exception as error:
+        raise Unnameable(f"nothing is known of a {type(value).__name__}") from error
     if isinstance(made, str):
         return (kind, made)
     parts = [part for part in made if part is not None]
     if any(callable(getattr(part, "__next__", None)) for part in parts):
-        raise Unnameable(f"a {kind.__name__} can be changed in place")
+        raise Unnameable(f"a {type(value).__name__} can be changed in place")
     return (kind, *map(exact, parts))
+
+
+def _plain(value: str | bytes | float) -> int | str | bytes | float:
+    """Return what an object of a class that was derived from one of these is without its class."""
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    return bytes(value) if isinstance(value, bytes) else float(value)
 
 
 def _is_frozen(kind: type) -> bool:

@@ -12,8 +12,8 @@ from mmactors.explore.engine.step import Step
 START: Final = Step("start", ())
 Look = tuple[Step, Hashable]
 Trail = tuple[Look, ...]
-Stood = tuple[Look, Hashable]
-"""A look that was made before, and where the actor stood when it made it again."""
+Stood = tuple[Look, Hashable, int]
+"""A look made before, where the actor stood when it made it again, and how often it has."""
 
 
 @define(eq=False, kw_only=True)

@@ -30,8 +30,8 @@ from mmactors.engine.config import EngineConfig
 from mmactors.engine.schedule import SEPARATOR
 from mmactors.explore.engine.search_actor import START, SearchActor
 from mmactors.explore.engine.step import Step, StepTable
-from mmactors.explore.engine.virtual_time import TIME, VirtualTime, is_asked_by_a_test
 from mmactors.explore.engine.store_buffer import BUFFER_NAME, StoreBuffer, buffer_name
+from mmactors.explore.engine.virtual_time import TIME, VirtualTime, is_asked_by_a_test
 from mmactors.label import Label, Mode
 
 MAX_ACTORS: Final = 64

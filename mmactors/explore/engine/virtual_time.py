@@ -30,13 +30,13 @@ class VirtualTime(Clock):
 
     __slots__ = ("_on_read", "at")
 
-    def __init__(self, on_read: Callable[[], None]) -> None:
+    def __init__(self, on_read: Callable[[], object]) -> None:
         self.at = 0
         """The time, for the engine."""
         self._on_read: Final = on_read
 
     @property
-    def now(self) -> int:  # type: ignore[override]
+    def now(self) -> int:
         """The time in nanoseconds."""
         if is_asked_by_a_test(1):
             self._on_read()

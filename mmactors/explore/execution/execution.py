@@ -191,8 +191,7 @@ class Execution:
     def is_spinning(self) -> bool:
         """Return whether somebody could go on, but only to look again at what it just saw."""
         return any(
-            not actor.finished and actor.spins and actor.is_enabled()
-            for actor in self.engine.party
+            not actor.finished and actor.spins and actor.is_enabled() for actor in self.engine.party
         )
 
     def advance(self, choice: int) -> None:

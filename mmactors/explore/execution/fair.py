@@ -67,9 +67,7 @@ def finish_fairly(execution: Execution, *, max_steps: int) -> None:
 
 def _standings(execution: Execution) -> tuple[Hashable, ...] | None:
     """Return where everybody stands; None: of somebody that cannot be told."""
-    found = tuple(
-        [standing(actor.coro) for actor in execution.engine.party if not actor.finished]
-    )
+    found = tuple([standing(actor.coro) for actor in execution.engine.party if not actor.finished])
     return None if None in found else found
 
 

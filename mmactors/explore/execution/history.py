@@ -18,7 +18,7 @@ from collections.abc import Hashable
 from typing import Final
 
 from mmactors.engine.baton import Keyed
-from mmactors.explore.engine.search_actor import Look, SearchActor
+from mmactors.explore.engine.search_actor import Look, SearchActor, Stood
 from mmactors.explore.engine.step import Step, Touches
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.engine.view import CpuView, is_cpu
@@ -114,10 +114,10 @@ class Histories:
                 actor.stood = None
         elif look in trail:
             stood = actor.stood
-            if stood is None or stood[0] == look:
-                where = standing(actor.coro)
-                actor.spins = stood is not None and where is not None and where == stood[1]
-                actor.stood = (look, where)
+            if stood is None:
+                actor.stood = (look, standing(actor.coro), 1)
+            elif stood[0] == look:
+                self._come_round(actor, stood)
         elif any(step is look[0] for step, _ in trail):
             actor.trail = (look,)  # It sees something else than before.
             actor.stood = None
@@ -125,6 +125,20 @@ class Histories:
         else:
             actor.trail = (*trail, look)
             actor.spins = False
+
+    def _come_round(self, actor: SearchActor, stood: Stood) -> None:
+        """Note that `actor` makes the look of `stood` once more: does it stand where it stood?
+
+        To find that out takes long, so it is done for the rounds 1 and 2, 2 and 3, 4 and 5, 8 and 9
+        and so on: who counts its attempts pays for few of them.
+        """
+        look, before, nr_rounds = stood
+        now = None
+        is_compared = nr_rounds & (nr_rounds - 1) == 0
+        if is_compared or (nr_rounds + 1) & nr_rounds == 0:
+            now = standing(actor.coro)
+        actor.spins = is_compared and now is not None and now == before
+        actor.stood = (look, now, nr_rounds + 1)
 
     def _number(self, entry: Entry) -> int:
         """Return the number of an entry that this generation has not seen."""

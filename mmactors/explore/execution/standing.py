@@ -84,9 +84,7 @@ def _look_into(thing: Any) -> tuple[Hashable, list[Any]]:
         return _of_cell(thing)
     if isinstance(thing, FunctionType):
         named = _values(_global_names(thing.__code__), thing.__globals__)
-        return thing.__code__, [
-            thing.__defaults__, thing.__kwdefaults__, thing.__closure__, *named
-        ]
+        return thing.__code__, [thing.__defaults__, thing.__kwdefaults__, thing.__closure__, *named]
     if isinstance(thing, MethodType):
         return thing.__func__.__code__, [thing.__self__]
     if isinstance(thing, type | ModuleType | CodeType) or kind.__module__.startswith(_PACKAGE):
@@ -114,9 +112,7 @@ def _of_coroutine(coro: Any) -> tuple[Hashable, list[Any]]:
         if part is not variables and not isinstance(part, FrameType)
     ]
     named = _global_names(frame.f_code)
-    return (frame.f_code, frame.f_lasti), [
-        dict(variables), *held, *_values(named, frame.f_globals)
-    ]
+    return (frame.f_code, frame.f_lasti), [dict(variables), *held, *_values(named, frame.f_globals)]
 
 
 @cache
@@ -160,7 +156,7 @@ def _of_object(thing: Any) -> tuple[Hashable, list[Any]]:
 
 
 def _reduced(thing: Any) -> tuple[Any, ...] | None:
-    """Return what makes a copy of an object; iterators among it are looked at without being used."""
+    """Return what makes a copy of an object."""
     reduce: Callable[[int], Any] = thing.__reduce_ex__
     try:
         made = reduce(_REDUCE_PROTOCOL)
