@@ -14,10 +14,10 @@ from enum import Enum
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final, cast
 
-PLAIN: Final = frozenset((int, str, bytes, type(None), type, FunctionType, BuiltinFunctionType))
+PLAIN: Final = frozenset((int, str, bytes, type(None), FunctionType, BuiltinFunctionType))
 """Types whose values name themselves."""
 
-_BOOLS: Final = (("False",), ("True",))
+_BOOLS: Final = ((bool, 0), (bool, 1))
 _MUTABLE: Final = (list, dict, set, bytearray, memoryview)
 _REDUCE_PROTOCOL: Final = 4
 
@@ -34,7 +34,10 @@ def exact(value: Any) -> Hashable:
     if kind is bool:
         return _BOOLS[value]
     if kind is tuple:
-        return (tuple, *[item if item.__class__ in PLAIN else exact(item) for item in value])
+        for item in value:
+            if item.__class__ not in PLAIN:
+                return (tuple, *map(exact, value))
+        return cast("Hashable", value)  # All other names that are tuples begin with a type.
     if kind is float:
         return (float, struct.pack("d", value))
     if kind is frozenset:

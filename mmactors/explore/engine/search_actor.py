@@ -1,7 +1,7 @@
 """An actor as the search sees it: what it is about to do, whether it can, and what it saw."""
 
 from collections.abc import Callable, Coroutine, Hashable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from attrs import define
 
@@ -11,9 +11,24 @@ from mmactors.explore.engine.step import Step
 
 START: Final = Step("start", ())
 Look = tuple[Step, Hashable]
-Trail = tuple[Look, ...]
-Stood = tuple[Look, Hashable, int]
-"""A look made before, where the actor stood when it made it again, and how often it has."""
+"""A step that changed nothing, and what it showed."""
+Entry = tuple[int, Step, Hashable]
+"""The history before, the step, what it showed."""
+Saw = tuple[Entry, Any]
+"""A look, and the looks before; None: there were none."""
+
+
+class Trail(NamedTuple):
+    """What an actor has looked at since it changed something, and whether it comes round."""
+
+    looks: tuple[Look, ...]
+    """Each step once, with what it showed last."""
+    mark: Look | None = None
+    """The first look that was made again, and showed the same."""
+    stood: Hashable = None
+    """Where the actor stood then; None: that was not looked at, or cannot be told."""
+    nr_rounds: int = 0
+    """How often it made that look again."""
 
 
 @define(eq=False, kw_only=True)
@@ -27,10 +42,10 @@ class SearchActor(Actor):
     """Returns the ways in which the pending step can be taken now; None: one."""
     history: int = 0
     """The number of all that the actor did and saw, in the table of the execution."""
+    saw: Saw | None = None
+    """Its looks since it changed something, as long as no step comes twice."""
     trail: Trail | None = None
-    """What it looked at since it changed something, and what each look showed."""
-    stood: Stood | None = None
-    """Where it stood when it looked again and saw the same; only while there is a trail."""
+    """The looks since then, as soon as one does."""
     spins: bool = False
     """It will look at the same again and again until something on its trail changes."""
     result: object = None
@@ -52,14 +67,15 @@ class SearchActor(Actor):
         self.gate = None
         self.branch = None
         self.history = 0
+        self.saw = None
         self.trail = None
-        self.stood = None
         self.spins = False
         self.result = None
         self.serves = False
 
     def acted(self) -> None:
-        """Note that a step that might have changed nothing did change something."""
+        """Note that a step changes something: looking once more is no repetition."""
+        self.saw = None
         self.trail = None
         self.spins = False
 

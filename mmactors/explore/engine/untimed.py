@@ -222,10 +222,6 @@ class SearchEngine(Engine):
         """Let the running step touch what it has not declared."""
         self.extra.append((name, mode))
 
-    def acted(self) -> None:
-        """Note that the running step, which might have changed nothing, changes something."""
-        cast("SearchActor", self.current).acted()
-
     def observe(self, value: Hashable) -> None:
         """Let what the running actor saw be a part of its history."""
         self.observed = (self.observed, value) if self.observed is not None else value

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from mmactors.engine.actor import NEVER, PARK
 from mmactors.engine.report import EngineError
-from mmactors.explore.engine.search_actor import START, SearchActor, Stood, Trail, refuse
+from mmactors.explore.engine.search_actor import START, Saw, SearchActor, Trail, refuse
 from mmactors.explore.engine.step import Step
 from mmactors.explore.engine.untimed import INTERRUPT, MAX_ACTORS, SearchEngine
 from mmactors.explore.engine.virtual_time import TIME
@@ -30,7 +30,7 @@ from mmactors.explore.world.world import World
 from mmactors.label import Mode
 
 Build = Callable[[World], object]
-Memory = tuple[Step, int, Trail | None, Stood | None, bool]
+Memory = tuple[Step, int, Saw | None, Trail | None, bool]
 """What a plain step began with, and what its actor knew afterwards."""
 
 MAX_LOCAL_STEPS: Final = 100_000
@@ -116,7 +116,7 @@ class Execution:
         self._is_watched = self._watch.is_eager
         self.scope.begin(world.scope_names)
         assert engine.party, "the world has no actors; call world.actor(name, function)"
-        if self.loud.is_named(*_CLOCK_IS_READ):
+        if self.loud.names and self.loud.is_named(*_CLOCK_IS_READ):
             engine.is_timed = True
             engine.objects[TIME] = engine.clock
         self._nr_named = len(engine.objects)
@@ -259,7 +259,7 @@ class Execution:
         """
         engine = self.engine
         actor = engine.party[choice]
-        pending, actor.history, actor.trail, actor.stood, actor.spins = memory
+        pending, actor.history, actor.saw, actor.trail, actor.spins = memory
         if actor.pending is not pending:
             return False
         engine.running = actor

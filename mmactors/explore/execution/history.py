@@ -14,11 +14,11 @@ An object that nobody can name, or that has no value to be named by, ends that: 
 be told apart, and every one is taken for new.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Final
 
 from mmactors.engine.baton import Keyed
-from mmactors.explore.engine.search_actor import Look, SearchActor, Stood
+from mmactors.explore.engine.search_actor import Entry, Look, SearchActor, Trail
 from mmactors.explore.engine.step import Step, Touches
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.engine.view import CpuView, is_cpu
@@ -29,8 +29,6 @@ GENERATION: Final = 1 << 18
 """So many entries are made before those are forgotten that were not used meanwhile."""
 
 _OBSERVED: Final = Step("observed", ())
-Entry = tuple[int, Step, Hashable]
-"""The history before, the step, what it saw."""
 
 
 class Histories:
@@ -99,46 +97,44 @@ class Histories:
             number = self._number(entry)
         actor.history = number
         if step.may_look:
-            self._look(actor, (step, seen))
-        elif actor.trail is not None:
-            actor.trail = None
-            actor.spins = False
+            saw = actor.saw
+            while saw is not None and saw[0][1] is not step:
+                saw = saw[1]
+            if saw is not None or actor.trail is not None:
+                actor.trail = self._follow(actor, (step, seen))
+            elif actor.saw is not None or not step.is_local:
+                actor.saw = (entry, actor.saw)
+        elif actor.saw is not None:
+            actor.acted()
         return True
 
-    def _look(self, actor: SearchActor, look: Look) -> None:
-        """Note that `actor` looks, and changes nothing; does it do what it did before?"""
+    def _follow(self, actor: SearchActor, look: Look) -> Trail:
+        """Return the trail of an actor that looks once more: does it see what it saw?"""
         trail = actor.trail
         if trail is None:
-            if not look[0].is_local:
-                actor.trail = (look,)
-                actor.stood = None
-        elif look in trail:
-            stood = actor.stood
-            if stood is None:
-                actor.stood = (look, standing(actor.coro), 1)
-            elif stood[0] == look:
-                self._come_round(actor, stood)
-        elif any(step is look[0] for step, _ in trail):
-            actor.trail = (look,)  # It sees something else than before.
-            actor.stood = None
+            trail = Trail(looks=tuple(_looks_of(actor)))
+        if look not in trail.looks:
             actor.spins = False
-        else:
-            actor.trail = (*trail, look)
-            actor.spins = False
+            if any(step is look[0] for step, _ in trail.looks):
+                return Trail(looks=(look,))  # It sees something else than before.
+            return Trail((*trail.looks, look), trail.mark, trail.stood, trail.nr_rounds)
+        if trail.mark is None:
+            return Trail(trail.looks, look, standing(actor.coro), 1)
+        return self._come_round(actor, trail) if look == trail.mark else trail
 
-    def _come_round(self, actor: SearchActor, stood: Stood) -> None:
-        """Note that `actor` makes the look of `stood` once more: does it stand where it stood?
+    def _come_round(self, actor: SearchActor, trail: Trail) -> Trail:
+        """Note that `actor` looks at its mark once more: does it stand where it stood?
 
         To find that out takes long, so it is done for the rounds 1 and 2, 2 and 3, 4 and 5, 8 and 9
         and so on: who counts its attempts pays for few of them.
         """
-        look, before, nr_rounds = stood
+        nr_rounds = trail.nr_rounds
         now = None
         is_compared = nr_rounds & (nr_rounds - 1) == 0
         if is_compared or (nr_rounds + 1) & nr_rounds == 0:
             now = standing(actor.coro)
-        actor.spins = is_compared and now is not None and now == before
-        actor.stood = (look, now, nr_rounds + 1)
+        actor.spins = is_compared and now is not None and now == trail.stood
+        return Trail(trail.looks, trail.mark, now, nr_rounds + 1)
 
     def _number(self, entry: Entry) -> int:
         """Return the number of an entry that this generation has not seen."""
@@ -182,7 +178,9 @@ class Histories:
     def sees_nothing_new(self, actor: SearchActor) -> bool:
         """Return whether looking again would show a spinning actor what it saw last."""
         trail = actor.trail
-        return trail is not None and all(self._shows(step.looks, seen) for step, seen in trail)
+        return trail is not None and all(
+            self._shows(step.looks, seen) for step, seen in trail.looks
+        )
 
     def _shows(self, looks: tuple[str, ...], seen: Hashable) -> bool:
         """Return whether a look would show `seen` now."""
@@ -217,6 +215,14 @@ class Histories:
             except KeyError:
                 continue
         return None
+
+
+def _looks_of(actor: SearchActor) -> Iterator[Look]:
+    """Return what an actor has seen of each step that it looked by, the latest first."""
+    saw = actor.saw
+    while saw is not None:
+        (_, step, seen), saw = saw
+        yield step, seen
 
 
 class GuardedHistories(Histories):

@@ -64,12 +64,15 @@ class _CellSteps:
 class SharedCell(Generic[V]):
     """A shared value with atomic operations."""
 
-    __slots__ = ("_engine", "_steps", "_value", "name")
+    __slots__ = ("_engine", "_name", "_named", "_steps", "_value", "name")
 
     def __init__(self, engine: SearchEngine, name: str, value: V) -> None:
         self.name: Final = name
         self._engine: Final = engine
         self._value = value
+        self._named: object = None
+        """The value whose name is kept."""
+        self._name: Hashable = None
         self._steps: Final = _CellSteps(engine.steps, name)
 
     def renew(self, value: V) -> None:
@@ -106,7 +109,12 @@ class SharedCell(Generic[V]):
     def key(self) -> Hashable:
         """Return the value, by type and content."""
         value = self._value
-        return value if value.__class__ in PLAIN else exact(value)
+        if value.__class__ in PLAIN:
+            return value
+        if value is not self._named:
+            self._name = exact(value)
+            self._named = value
+        return self._name
 
     def show(self) -> str:
         """Return the value as text."""
@@ -161,7 +169,8 @@ class SharedCell(Generic[V]):
         await self._turn(self._steps.cmpxchg)
         if self._value != expected:
             return False
-        self._engine.acted()
+        actor: Any = self._engine.running
+        actor.acted()
         self._value = value
         return True
 
