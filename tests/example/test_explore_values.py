@@ -296,7 +296,7 @@ def test_each_of_the_first_schedules_is_run_twice():
     def counts():
         nonlocal nr_calls
         nr_calls += 1
-        return nr_calls % 5 == 0
+        return nr_calls % 17 == 0
 
     def build(world):
         x = world.cell("x", 0)

@@ -15,6 +15,7 @@ be told apart, and every one is taken for new.
 """
 
 from collections.abc import Hashable, Iterator
+from itertools import islice
 from typing import Final
 
 from mmactors.engine.baton import Keyed
@@ -37,7 +38,8 @@ class Histories:
     def __init__(self, engine: SearchEngine) -> None:
         self._engine: Final = engine
         self._objects: dict[str, Keyed] = engine.objects
-        self._named: list[Keyed] = []
+        self._nr_named = 0
+        """So many objects there were when the world had been built; they are the first."""
         self._loose: Final[dict[str, Keyed | None]] = {}
         """What steps have written without declaring it, in any schedule so far."""
         self._party: Final = engine.party
@@ -49,7 +51,7 @@ class Histories:
     def begin(self) -> None:
         """Take note of the objects that there are now: the world has just been built."""
         self._objects = self._engine.objects
-        self._named = list(self._objects.values())
+        self._nr_named = len(self._objects)
         for name in self._loose:
             self._loose[name] = None
 
@@ -60,7 +62,8 @@ class Histories:
 
     def values(self) -> Hashable:
         """Return what the objects hold that the world began with, or that nobody declared."""
-        return tuple([thing.key() for thing in self._named]), self._loose_values()
+        named = islice(self._objects.values(), self._nr_named)
+        return tuple([thing.key() for thing in named]), self._loose_values()
 
     def _loose_values(self) -> Hashable:
         loose = self._loose

@@ -98,4 +98,4 @@ def _has_value(seen: Hashable) -> bool:
     """Return whether equal values are equal, and not only the same object."""
     if isinstance(seen, tuple):
         return all(map(_has_value, seen))
-    return seen is None or type(seen).__eq__ is not object.__eq__
+    return seen is None or isinstance(seen, type) or type(seen).__eq__ is not object.__eq__

@@ -33,8 +33,9 @@ class ExploredStates:
                 self._asleep[key] = [asleep]
                 return False
             self._asleep[key] = known
-        if any(other <= asleep for other in known):
-            return True
+        for other in known:
+            if other <= asleep:
+                return True
         known.append(asleep)
         return False
 
