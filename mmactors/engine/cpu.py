@@ -72,7 +72,7 @@ class Cpu:
     """Awaited by a thread that has the CPU again, before it does anything else."""
     name: str = field(init=False)
     """What steps that touch this CPU call it."""
-    clock: Clock = field(factory=Clock, init=False)
+    clock: Clock = field(factory=Clock, kw_only=True)
     times: CpuTimes = field(factory=CpuTimes, init=False)
     interrupts: Counter[str] = field(factory=Counter, init=False)
     """Interrupts taken, by vector."""
@@ -261,8 +261,13 @@ class Cpu:
     async def cond_resched(self) -> None:
         """Let the next thread of the run queue have the CPU if the slice is used up."""
         queue = self._run_queue
+        if not queue:
+            return
         now = self.clock.now
-        if queue and queue[0][0] <= now and now - self._starts_ns >= self.slice_ns:
+        is_over = queue[0][0] <= now and now - self._starts_ns >= self.slice_ns
+        if self.engine.is_exploring:  # Where nobody knows the time, it may be over or not.
+            is_over = await self.engine.choose(f"the slice of {self.name} is over", (False, True))
+        if is_over:
             waitable = _Preempted(self.index)
             self.assert_may_sleep(waitable)
             self._enqueue(self.current, now)

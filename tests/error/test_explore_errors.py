@@ -51,7 +51,7 @@ def test_values_that_come_from_outside_are_noticed_too():
         await cell.write(next(counter))
         await cell.read()
 
-    with pytest.raises(Nondeterminism, match="for a0 in 'read x': it saw 0, and now"):
+    with pytest.raises(Nondeterminism, match=r"for a0 in 'read x': it saw \d+, and now"):
         search(world_of(works))
 
 
@@ -64,7 +64,7 @@ def test_a_failure_that_does_not_come_again_is_reported_as_what_it_is():
         assert next(counter) != 10
 
     with pytest.raises(Nondeterminism, match=r"no longer break 'a\d: AssertionError'"):
-        search(world_of(works, works, works))
+        search(world_of(works, works, works), options=Options(twice_first=0))
 
 
 # -- schedules that do not fit ---------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """An actor as the search sees it: what it is about to do, whether it can, and what it saw."""
 
 from collections.abc import Callable, Coroutine, Hashable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from attrs import define
 
@@ -10,6 +10,25 @@ from mmactors.engine.report import ForeignAwait
 from mmactors.explore.engine.step import Step
 
 START: Final = Step("start", ())
+Look = tuple[Step, Hashable]
+"""A step that changed nothing, and what it showed."""
+Entry = tuple[int, Step, Hashable]
+"""The history before, the step, what it showed."""
+Saw = tuple[Entry, Any]
+"""A look, and the looks before; None: there were none."""
+
+
+class Trail(NamedTuple):
+    """What an actor has looked at since it changed something, and whether it comes round."""
+
+    looks: tuple[Look, ...]
+    """Each step once, with what it showed last."""
+    mark: Look | None = None
+    """The first look that was made again, and showed the same."""
+    stood: Hashable = None
+    """Where the actor stood then; None: that was not looked at, or cannot be told."""
+    nr_rounds: int = 0
+    """How often it made that look again."""
 
 
 @define(eq=False, kw_only=True)
@@ -23,10 +42,12 @@ class SearchActor(Actor):
     """Returns the ways in which the pending step can be taken now; None: one."""
     history: int = 0
     """The number of all that the actor did and saw, in the table of the execution."""
-    spins: int = 0
-    """How often in a row it looked and saw the same."""
-    saw: tuple[Step, Hashable] | None = None
-    """Its last step and what that showed, if it only looked."""
+    saw: Saw | None = None
+    """Its looks since it changed something, as long as no step comes twice."""
+    trail: Trail | None = None
+    """The looks since then, as soon as one does."""
+    spins: bool = False
+    """It will look at the same again and again until something on its trail changes."""
     result: object = None
     """What the coroutine returned."""
     serves: bool = False
@@ -46,10 +67,17 @@ class SearchActor(Actor):
         self.gate = None
         self.branch = None
         self.history = 0
-        self.spins = 0
         self.saw = None
+        self.trail = None
+        self.spins = False
         self.result = None
         self.serves = False
+
+    def acted(self) -> None:
+        """Note that a step changes something: looking once more is no repetition."""
+        self.saw = None
+        self.trail = None
+        self.spins = False
 
     def is_enabled(self) -> bool:
         """Return whether the pending step can be taken now."""

@@ -18,15 +18,17 @@ Touches = tuple[tuple[str, Mode], ...]
 class Step:
     """One kind of step. Made by `StepTable.of` only."""
 
-    __slots__ = ("_dependent", "is_local", "is_look", "looks", "text", "touches")
+    __slots__ = ("_dependent", "is_local", "is_look", "looks", "may_look", "text", "touches")
 
-    def __init__(self, text: str, touches: Touches) -> None:
+    def __init__(self, text: str, touches: Touches, *, may_fail: bool = False) -> None:
         self.text: Final = text
         self.touches: Final = touches
         self.is_local: Final = not touches
         """It touches nothing that others see: never a choice point."""
         self.is_look: Final = bool(touches) and all(mode is Mode.READ for _, mode in touches)
         """It changes nothing."""
+        self.may_look: Final = self.is_look or self.is_local or may_fail
+        """It may have changed nothing: who takes it and does change something says so (`acted`)."""
         self.looks: Final = tuple(name for name, mode in touches if mode is not Mode.ADD)
         """The objects whose values the actor may learn."""
         self._dependent: Final[dict[Step, bool]] = {}
@@ -49,11 +51,11 @@ class StepTable:
         self._steps: Final[dict[str, Step]] = {}
         self._rare: Final[dict[tuple[str, Touches], Step]] = {}
 
-    def of(self, text: str, touches: Touches) -> Step:
+    def of(self, text: str, touches: Touches, *, may_fail: bool = False) -> Step:
         """Return the one step with this text and these touches."""
         step = self._steps.get(text)
         if step is None:
-            step = self._steps[text] = Step(text, touches)
+            step = self._steps[text] = Step(text, touches, may_fail=may_fail)
         elif step.touches != touches:
             step = self._rare.get((text, touches))
             if step is None:

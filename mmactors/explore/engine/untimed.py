@@ -16,6 +16,7 @@ One engine serves all schedules of a search; `reset` makes it new.
 Invariants: `parked` is set by whoever parks; an actor that is not finished has a pending step.
 """
 
+import re
 from collections.abc import Callable, Coroutine, Hashable, Sequence
 from operator import itemgetter
 from typing import Any, ClassVar, Final, TypeVar, cast
@@ -30,6 +31,7 @@ from mmactors.engine.schedule import SEPARATOR
 from mmactors.explore.engine.search_actor import START, SearchActor
 from mmactors.explore.engine.step import Step, StepTable
 from mmactors.explore.engine.store_buffer import BUFFER_NAME, StoreBuffer, buffer_name
+from mmactors.explore.engine.virtual_time import TIME, VirtualTime, is_asked_by_a_test
 from mmactors.label import Label, Mode
 
 MAX_ACTORS: Final = 64
@@ -50,6 +52,8 @@ NOTHING_HAPPENS: Final = ": no"
 """How the label of a choice ends by which nothing happens: reports pass over it."""
 _SPURIOUS: Final = "spurious wake-ups"
 """The actor that wakes sleepers and is nobody."""
+_ADDRESS: Final = re.compile(" at 0x[0-9a-f]+")
+"""What differs from schedule to schedule and says nothing."""
 T = TypeVar("T")
 
 
@@ -61,8 +65,10 @@ class SearchEngine(Engine):
     def __init__(self) -> None:
         super().__init__(EngineConfig(quantum_ns=0, driver="inline"))
         self.steps: Final = StepTable()
-        self.clock: Final = Clock()
+        self.clock: Final = VirtualTime(self.read_time)
         """The clock of all actors that run on no CPU."""
+        self.is_timed = False
+        """An actor has read the clock, in this schedule or in one before."""
         self.parked: Step = START
         """What the actor that parked last will do next."""
         self.detour = False
@@ -120,7 +126,7 @@ class SearchEngine(Engine):
         self.woken.clear()
         self.failure = None
         self.running = None
-        self.clock.now = 0
+        self.clock.at = 0
         self.detour = False
         self.nr_choosing = 0
         self.observed = None
@@ -252,9 +258,11 @@ class SearchEngine(Engine):
         return options[self.chosen]
 
     def _options(self, what: str, options: Sequence[object]) -> list[tuple[int, Step]]:
-        return [
-            (at, self.steps.of(_option_text(what, option), ())) for at, option in enumerate(options)
-        ]
+        """Return the steps of all options; position tells them apart where texts do not."""
+        texts = [_ADDRESS.sub("", _option_text(what, option)) for option in options]
+        if len(set(texts)) < len(texts):
+            texts = [f"{text} (option {at})" for at, text in enumerate(texts, 1)]
+        return [(at, self.steps.of(text, ())) for at, text in enumerate(texts)]
 
     async def _choose(self, what: str, ways: Callable[[], Sequence[tuple[int, Step]]]) -> None:
         """Let the search choose; nobody else has a turn before it has."""
@@ -321,9 +329,26 @@ class SearchEngine(Engine):
 
     def spend_nowait(self, ns: int) -> bool:
         """Let time pass; return that it has."""
-        clock = self.current.clock
-        clock.now += ns
+        actor = self.current
+        actor.clock.now += ns
+        if self.is_timed:
+            # A CPU's clock follows the others: what it shows depends on who went first.
+            self.extra.append((TIME, Mode.ADD if actor.cpu is None else Mode.WRITE))
         return True
+
+    @property
+    def now_ns(self) -> int:
+        """The present time; reading it is a part of the running step."""
+        if is_asked_by_a_test(1):
+            self.read_time()
+        return self.clock.at if self.running is None else super().now_ns
+
+    def read_time(self) -> int:
+        """Return the time, as something that the running actor sees."""
+        if self.running is not None:
+            self.is_timed = True
+            self.extra.append((TIME, Mode.READ))
+        return self.clock.at
 
     def wants_step(self) -> bool:
         """Return that each step asks for its turn."""

@@ -10,18 +10,19 @@ Steps outside the scope belong to the step before them, as long as they can be t
 Invariants: nobody runs between two calls; `choices` and `steps` are as long as each other.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from itertools import islice
 from typing import Any, Final
 
 from mmactors.engine.actor import NEVER, PARK
 from mmactors.engine.report import EngineError
-from mmactors.explore.engine.search_actor import START, SearchActor, refuse
+from mmactors.explore.engine.search_actor import START, Saw, SearchActor, Trail, refuse
 from mmactors.explore.engine.step import Step
 from mmactors.explore.engine.untimed import INTERRUPT, MAX_ACTORS, SearchEngine
+from mmactors.explore.engine.virtual_time import TIME
 from mmactors.explore.execution.broken import Broken, crashed, deadlock
 from mmactors.explore.execution.choice import INDEX_BITS, INDEX_MASK, take_option
-from mmactors.explore.execution.history import MAX_SPINS, GuardedHistories, Histories
+from mmactors.explore.execution.history import GuardedHistories, Histories
 from mmactors.explore.execution.loud import Loud
 from mmactors.explore.execution.scope import Scope
 from mmactors.explore.execution.watch import Watch
@@ -29,11 +30,13 @@ from mmactors.explore.world.world import World
 from mmactors.label import Mode
 
 Build = Callable[[World], object]
-Memory = tuple[Step, int, tuple[Step, Hashable] | None, int]
+Memory = tuple[Step, int, Saw | None, Trail | None, bool]
 """What a plain step began with, and what its actor knew afterwards."""
 
 MAX_LOCAL_STEPS: Final = 100_000
 """How many steps outside the scope an actor may take in a row."""
+_CLOCK_IS_READ: Final = (TIME, "read")
+"""What is found out as soon as an actor reads the clock: spending time is something to see then."""
 THE_END: Final = "the end"
 """What an actor that ends looks at and each step of a daemon changes: it may come too late."""
 
@@ -61,6 +64,8 @@ class Execution:
         """From this step on everybody had a turn: somebody only span, or it grew too long."""
         self.is_long = False
         """It grew too long."""
+        self.endless: tuple[str, ...] = ()
+        """Who had not ended when everybody had had turns for too long, and nothing came back."""
         self.world: World
         self.nr_cast = 0
         """How many actors the world began with; they are the first."""
@@ -98,6 +103,7 @@ class Execution:
         self.broken = None
         self.fair_from = None
         self.is_long = False
+        self.endless = ()
         self.current = -1
         self._has_finished = False
         world = self.world = World(engine, self._kept, self.met)
@@ -110,6 +116,9 @@ class Execution:
         self._is_watched = self._watch.is_eager
         self.scope.begin(world.scope_names)
         assert engine.party, "the world has no actors; call world.actor(name, function)"
+        if self.loud.names and self.loud.is_named(*_CLOCK_IS_READ):
+            engine.is_timed = True
+            engine.objects[TIME] = engine.clock
         self._nr_named = len(engine.objects)
         self.nr_cast = len(engine.party)
         self.histories.begin()
@@ -150,7 +159,7 @@ class Execution:
         current = self.current
         has_ways = False
         for index, actor in enumerate(actors):
-            if actor.finished or (actor.spins >= MAX_SPINS and sees_nothing_new(actor)):
+            if actor.finished or (actor.spins and sees_nothing_new(actor)):
                 continue
             waits_for = actor.waits_for
             cpu = actor.cpu
@@ -182,8 +191,7 @@ class Execution:
     def is_spinning(self) -> bool:
         """Return whether somebody could go on, but only to look again at what it just saw."""
         return any(
-            not actor.finished and actor.spins >= MAX_SPINS and actor.is_enabled()
-            for actor in self.engine.party
+            not actor.finished and actor.spins and actor.is_enabled() for actor in self.engine.party
         )
 
     def advance(self, choice: int) -> None:
@@ -239,7 +247,7 @@ class Execution:
             and actor.gate is None
             and actor.branch is None
             and actor.waits_for is None
-            and actor.spins < MAX_SPINS
+            and not actor.spins
             and len(steps) < max_steps
         ):
             self.advance(choice)
@@ -251,7 +259,7 @@ class Execution:
         """
         engine = self.engine
         actor = engine.party[choice]
-        pending, actor.history, actor.saw, actor.spins = memory
+        pending, actor.history, actor.saw, actor.trail, actor.spins = memory
         if actor.pending is not pending:
             return False
         engine.running = actor
@@ -278,6 +286,8 @@ class Execution:
         engine = self.engine
         extra = engine.extra
         if extra:
+            if engine.is_timed:
+                self.loud.require(_CLOCK_IS_READ)
             touched = tuple(extra)
             if self.scope.names is not None:
                 self.scope.note(actor, touched)
@@ -412,7 +422,7 @@ class Execution:
             and (step.is_local or self.scope.is_outside(step))
             and actor.is_enabled()
             and not self.loud.is_loud(actor, step)
-            and not (actor.spins >= MAX_SPINS and self.histories.sees_nothing_new(actor))
+            and not (actor.spins and self.histories.sees_nothing_new(actor))
         )
 
     def _let_in(self) -> list[SearchActor]:

@@ -1,31 +1,34 @@
-"""Going on fairly: everybody has a turn, again and again. Who does not end then never will.
+"""Going on fairly: everybody has a turn, again and again. Who does not end then may never.
 
 A schedule that does not end may only be unfair: somebody spins for a value that nobody had a turn
 to write. So a long schedule goes on in turns. If the same turns with the same results come round
-again and again, every actor stands where it stood with the same values in its variables, and the
-shared state comes back to what it was, that is a livelock. Where states have no names, only a
-schedule that is much too long is one. A monitor that is hot all the time breaks before that.
+again and again, every actor stands where it stood (standing.py), and the shared state comes back
+to what it was, that is a livelock. What does not come back, or cannot be compared, is none: it is
+cut when it is much too long, and the verdict says so. A monitor that is hot all the time breaks
+before that.
 """
 
 from collections.abc import Hashable
-from typing import Any, Final
+from typing import Final
 
 from mmactors.explore.engine.step import Step
 from mmactors.explore.execution.broken import Broken, Kind
 from mmactors.explore.execution.choice import INDEX_MASK
 from mmactors.explore.execution.execution import Execution
+from mmactors.explore.execution.standing import standing
 
 _MAX_PERIOD: Final = 16
 _NR_ROUNDS: Final = 24
-"""So often must a cycle come round to be believed."""
+"""So often must a cycle come round before it is looked at closely."""
 
-Turn = tuple[int, Step, Hashable, Hashable]
+Turn = tuple[int, Step, Hashable]
 Round = tuple[tuple[Turn, ...], Hashable]
 
 
 def finish_fairly(execution: Execution, *, max_steps: int) -> None:
     """Go on in turns until the schedule ends, repeats itself, or takes `max_steps` more steps."""
     rounds: list[Round] = []
+    before: tuple[Hashable, ...] | None = None
     nr_before = len(execution.steps)
     execution.fair_from = nr_before
     last = execution.current
@@ -40,8 +43,7 @@ def finish_fairly(execution: Execution, *, max_steps: int) -> None:
             if choice is None:
                 continue
             actor = execution.engine.party[index]
-            place = _place(actor.coro)
-            turns.append((index, actor.pending, _seen(execution, index), place))
+            turns.append((index, actor.pending, _seen(execution, index)))
             execution.advance(choice)
             execution.take_temperatures()
             last = index
@@ -50,9 +52,23 @@ def finish_fairly(execution: Execution, *, max_steps: int) -> None:
         rounds.append((tuple(turns), _state(execution)))
         period = _period(rounds) if execution.is_keyed else None
         if period is not None:
-            execution.broken = _livelock(execution, rounds[-period:])
-        elif len(execution.steps) - nr_before >= max_steps:
-            execution.broken = _endless(execution, max_steps)
+            now = _standings(execution)
+            if now is not None and now == before:
+                execution.broken = _livelock(execution, rounds[-period:])
+                return
+            before = now
+            del rounds[: -period * (_NR_ROUNDS - 1)]  # One more period, and it is looked at again.
+        if len(execution.steps) - nr_before >= max_steps:
+            execution.endless = tuple(
+                actor.name for actor in execution.engine.party if not actor.finished
+            )
+            return
+
+
+def _standings(execution: Execution) -> tuple[Hashable, ...] | None:
+    """Return where everybody stands; None: of somebody that cannot be told."""
+    found = tuple([standing(actor.coro) for actor in execution.engine.party if not actor.finished])
+    return None if None in found else found
 
 
 def _turns(execution: Execution) -> dict[int, int]:
@@ -60,12 +76,12 @@ def _turns(execution: Execution) -> dict[int, int]:
     actors = execution.engine.party
     spins = [actor.spins for actor in actors]
     for actor in actors:
-        actor.spins = 0
+        actor.spins = False
     choices: dict[int, int] = {}
     for choice in execution.candidates():
         choices.setdefault(choice & INDEX_MASK, choice)
-    for actor, nr_spins in zip(actors, spins, strict=True):
-        actor.spins = nr_spins
+    for actor, spun in zip(actors, spins, strict=True):
+        actor.spins = spun
     return choices
 
 
@@ -80,23 +96,6 @@ def _seen(execution: Execution, index: int) -> Hashable:
 
 def _state(execution: Execution) -> Hashable:
     return execution.histories.values() if execution.is_keyed else None
-
-
-def _place(coro: Any) -> Hashable:
-    """Return where a coroutine stands, and the plain values of its variables: a loop's count."""
-    places: list[Hashable] = []
-    while coro is not None:
-        frame = getattr(coro, "cr_frame", None)
-        if frame is None:
-            break
-        values = [
-            (name, value)
-            for name, value in frame.f_locals.items()
-            if isinstance(value, int | str | bytes | float | None)
-        ]
-        places.append((frame.f_lasti, tuple(values)))
-        coro = coro.cr_await
-    return tuple(places)
 
 
 def _period(rounds: list[Round]) -> int | None:
@@ -115,14 +114,5 @@ def _livelock(execution: Execution, cycle: list[Round]) -> Broken:
     actors = execution.engine.party
     lines = ["everybody has a turn, again and again, and nothing changes:"]
     for turns, _ in cycle:
-        lines += [f"  {actors[index].name}: {step.text}" for index, step, _, _ in turns]
+        lines += [f"  {actors[index].name}: {step.text}" for index, step, _ in turns]
     return Broken(kind=Kind.LIVELOCK, law="no progress", text="\n".join(lines))
-
-
-def _endless(execution: Execution, max_steps: int) -> Broken:
-    names = [actor.name for actor in execution.engine.party if not actor.finished]
-    text = (
-        f"no end after {max_steps} more steps although everybody had a turn; not ended: "
-        f"{', '.join(names)}; raise max_steps if that is not enough"
-    )
-    return Broken(kind=Kind.LIVELOCK, law="no progress", text=text)

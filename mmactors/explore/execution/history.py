@@ -14,22 +14,22 @@ An object that nobody can name, or that has no value to be named by, ends that: 
 be told apart, and every one is taken for new.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from itertools import islice
 from typing import Final
 
 from mmactors.engine.baton import Keyed
-from mmactors.explore.engine.search_actor import SearchActor
+from mmactors.explore.engine.search_actor import Entry, Look, SearchActor, Trail
 from mmactors.explore.engine.step import Step, Touches
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.engine.view import CpuView, is_cpu
+from mmactors.explore.execution.standing import standing
 from mmactors.label import Mode
 
-MAX_SPINS: Final = 2
-"""After so many looks in a row that showed the same, an actor waits for a change."""
+GENERATION: Final = 1 << 18
+"""So many entries are made before those are forgotten that were not used meanwhile."""
 
 _OBSERVED: Final = Step("observed", ())
-Entry = tuple[int, Step, Hashable]
-"""The history before, the step, what it saw."""
 
 
 class Histories:
@@ -38,16 +38,20 @@ class Histories:
     def __init__(self, engine: SearchEngine) -> None:
         self._engine: Final = engine
         self._objects: dict[str, Keyed] = engine.objects
-        self._named: list[Keyed] = []
+        self._nr_named = 0
+        """So many objects there were when the world had been built; they are the first."""
         self._loose: Final[dict[str, Keyed | None]] = {}
         """What steps have written without declaring it, in any schedule so far."""
         self._party: Final = engine.party
-        self._numbers: Final[dict[Entry, int]] = {}
+        self._numbers: dict[Entry, int] = {}
+        self._older: dict[Entry, int] = {}
+        """The generation before: what is used again moves over, the rest is forgotten."""
+        self._last = 0
 
     def begin(self) -> None:
         """Take note of the objects that there are now: the world has just been built."""
         self._objects = self._engine.objects
-        self._named = list(self._objects.values())
+        self._nr_named = len(self._objects)
         for name in self._loose:
             self._loose[name] = None
 
@@ -58,7 +62,8 @@ class Histories:
 
     def values(self) -> Hashable:
         """Return what the objects hold that the world began with, or that nobody declared."""
-        return tuple([thing.key() for thing in self._named]), self._loose_values()
+        named = islice(self._objects.values(), self._nr_named)
+        return tuple([thing.key() for thing in named]), self._loose_values()
 
     def _loose_values(self) -> Hashable:
         loose = self._loose
@@ -72,8 +77,10 @@ class Histories:
         return [actor.history for actor in self._party]
 
     def entries(self) -> dict[int, Entry]:
-        """Return what each history consists of."""
-        return {number: entry for entry, number in self._numbers.items()}
+        """Return what each history consists of that is remembered."""
+        found = {number: entry for entry, number in self._older.items()}
+        found.update((number, entry) for entry, number in self._numbers.items())
+        return found
 
     def note(self, actor: SearchActor, step: Step) -> bool:
         """Note that `actor` takes `step` now; return whether what it sees can be named."""
@@ -90,24 +97,64 @@ class Histories:
         except (KeyError, TypeError):
             return self._find_columns(looks) and self.note(actor, step)
         if number is None:
-            number = self._numbers[entry] = len(self._numbers) + 1
+            number = self._number(entry)
         actor.history = number
-        if step.is_look:
-            saw = (step, seen)
-            if actor.saw == saw:
-                actor.spins += 1
-            else:
-                actor.spins = 0
-                actor.saw = saw
+        if step.may_look:
+            saw = actor.saw
+            while saw is not None and saw[0][1] is not step:
+                saw = saw[1]
+            if saw is not None or actor.trail is not None:
+                actor.trail = self._follow(actor, (step, seen))
+            elif actor.saw is not None or not step.is_local:
+                actor.saw = (entry, actor.saw)
         elif actor.saw is not None:
-            actor.spins = 0
-            actor.saw = None
+            actor.acted()
         return True
+
+    def _follow(self, actor: SearchActor, look: Look) -> Trail:
+        """Return the trail of an actor that looks once more: does it see what it saw?"""
+        trail = actor.trail
+        if trail is None:
+            trail = Trail(looks=tuple(_looks_of(actor)))
+        if look not in trail.looks:
+            actor.spins = False
+            if any(step is look[0] for step, _ in trail.looks):
+                return Trail(looks=(look,))  # It sees something else than before.
+            return Trail((*trail.looks, look), trail.mark, trail.stood, trail.nr_rounds)
+        if trail.mark is None:
+            return Trail(trail.looks, look, standing(actor.coro), 1)
+        return self._come_round(actor, trail) if look == trail.mark else trail
+
+    def _come_round(self, actor: SearchActor, trail: Trail) -> Trail:
+        """Note that `actor` looks at its mark once more: does it stand where it stood?
+
+        To find that out takes long, so it is done for the rounds 1 and 2, 2 and 3, 4 and 5, 8 and 9
+        and so on: who counts its attempts pays for few of them.
+        """
+        nr_rounds = trail.nr_rounds
+        now = None
+        is_compared = nr_rounds & (nr_rounds - 1) == 0
+        if is_compared or (nr_rounds + 1) & nr_rounds == 0:
+            now = standing(actor.coro)
+        actor.spins = is_compared and now is not None and now == trail.stood
+        return Trail(trail.looks, trail.mark, now, nr_rounds + 1)
+
+    def _number(self, entry: Entry) -> int:
+        """Return the number of an entry that this generation has not seen."""
+        number = self._older.get(entry)
+        if number is None:
+            number = self._last = self._last + 1
+        if len(self._numbers) >= GENERATION:
+            self._older = self._numbers
+            self._numbers = {}
+        self._numbers[entry] = number
+        return number
 
     def add(self, actor: SearchActor, value: Hashable) -> None:
         """Add what the step that `actor` took last showed besides the values of its objects."""
         entry = (actor.history, _OBSERVED, value)
-        actor.history = self._numbers.setdefault(entry, len(self._numbers) + 1)
+        number = self._numbers.get(entry)
+        actor.history = self._number(entry) if number is None else number
 
     def note_more(self, actor: SearchActor, step: Step, extra: Touches) -> bool:
         """Note that the step touched more than it declared; return whether that can be named."""
@@ -128,20 +175,22 @@ class Histories:
             number = self._numbers.get(entry)
         except TypeError:
             return False
-        if number is None:
-            number = self._numbers[entry] = len(self._numbers) + 1
-        actor.history = number
+        actor.history = self._number(entry) if number is None else number
         return True
 
     def sees_nothing_new(self, actor: SearchActor) -> bool:
         """Return whether looking again would show a spinning actor what it saw last."""
-        if actor.saw is None or actor.pending is not actor.saw[0]:
-            return False
-        looks = actor.pending.looks
+        trail = actor.trail
+        return trail is not None and all(
+            self._shows(step.looks, seen) for step, seen in trail.looks
+        )
+
+    def _shows(self, looks: tuple[str, ...], seen: Hashable) -> bool:
+        """Return whether a look would show `seen` now."""
         objects = self._objects
         if len(looks) == 1:
-            return bool(objects[looks[0]].key() == actor.saw[1])
-        return tuple([objects[name].key() for name in looks]) == actor.saw[1]
+            return bool(objects[looks[0]].key() == seen)
+        return not looks or tuple([objects[name].key() for name in looks]) == seen
 
     def _find_columns(self, looks: tuple[str, ...]) -> bool:
         """Let elements of a known object go under that object; return whether any was missing.
@@ -169,6 +218,14 @@ class Histories:
             except KeyError:
                 continue
         return None
+
+
+def _looks_of(actor: SearchActor) -> Iterator[Look]:
+    """Return what an actor has seen of each step that it looked by, the latest first."""
+    saw = actor.saw
+    while saw is not None:
+        (_, step, seen), saw = saw
+        yield step, seen
 
 
 class GuardedHistories(Histories):

@@ -29,6 +29,10 @@ class Loud:
         self.names.add((actor, what))
         raise BecameVisible
 
+    def is_named(self, actor: str, what: str) -> bool:
+        """Return whether this was found out."""
+        return (actor, what) in self.names
+
     def require(self, entry: tuple[str, str]) -> None:
         """Let what a schedule names be a step: raise BecameVisible, unless it is one already."""
         if entry not in self.names:

@@ -31,6 +31,15 @@ class Nondeterminism(Exception):  # noqa: N818 - it says what happened
         )
 
     @classmethod
+    def by_host(cls, asks: str) -> "Nondeterminism":
+        """Return the report that code asks for what differs from run to run."""
+        return cls(
+            f"{asks}: that is decided by the host and by no schedule; let world.may or "
+            "world.choose decide, read the time by world.now, or make it once, outside of actors, "
+            "with a seed"
+        )
+
+    @classmethod
     def unrepeatable(cls, broken: Broken) -> "Nondeterminism":
         """Return the report that a failure did not come again with the same choices."""
         return cls(f"the same choices, run again, no longer break {broken.law!r}; {_ADVICE}")
@@ -89,4 +98,4 @@ def _has_value(seen: Hashable) -> bool:
     """Return whether equal values are equal, and not only the same object."""
     if isinstance(seen, tuple):
         return all(map(_has_value, seen))
-    return seen is None or type(seen).__eq__ is not object.__eq__
+    return seen is None or isinstance(seen, type) or type(seen).__eq__ is not object.__eq__

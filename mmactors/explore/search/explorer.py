@@ -5,7 +5,7 @@ these that did not come to an end; then all, with sleep sets; and if the budget 
 suffice for those, samples. What of the budget remains goes to the depth-first search again, which
 continues where it was.
 
-Every so many schedules one is run twice and must do the same.
+The first schedules, and then every so many one, are run twice and must do the same.
 """
 
 from collections import Counter
@@ -99,6 +99,8 @@ class Explorer:
         """Objects that the world has, or that steps touched."""
         self.was_unfair = False
         self.was_long = False
+        self.endless: Final[dict[str, None]] = {}
+        """Who never ended in some schedule, although everybody had turns."""
         self.is_exhausted = False
         """There is no schedule left to be tried."""
         self.bound: int | None = None
@@ -165,8 +167,13 @@ class Explorer:
                 return True
             if execution.fair_from is not None:
                 self.was_unfair = True
-                self.was_long |= execution.is_long
-            elif meter.nr_schedules % options.twice_every == 1 or options.twice_every == 1:
+                self.was_long |= execution.is_long or bool(execution.endless)
+                self.endless.update(dict.fromkeys(execution.endless))
+            elif (
+                meter.nr_schedules <= options.twice_first
+                or meter.nr_schedules % options.twice_every == 1
+                or options.twice_every == 1
+            ):
                 self.note()
                 run_again(execution)
         return False

@@ -54,6 +54,7 @@ class _Result:
     is_exhausted: bool = False
     was_unfair: bool = False
     was_long: bool = False
+    endless: tuple[str, ...] = ()
     is_keyed: bool = True
     names: tuple[str, ...] = ()
     met: frozenset[str] = frozenset()
@@ -183,6 +184,7 @@ def _explore_part(explorer: Explorer, part: Part, whistle: _Whistle) -> _Result:
         is_exhausted=own.is_exhausted,
         was_unfair=own.was_unfair,
         was_long=own.was_long,
+        endless=tuple(own.endless),
         is_keyed=execution.is_keyed,
         names=tuple(own.names),
         met=frozenset(execution.met),
@@ -224,6 +226,7 @@ def _merge(explorer: Explorer, results: list[_Result]) -> FoundInPart | None:
             explorer.by_strategy[strategy] += counted
         explorer.was_unfair |= result.was_unfair
         explorer.was_long |= result.was_long
+        explorer.endless.update(dict.fromkeys(result.endless))
         explorer.names.update(dict.fromkeys(result.names))
         execution.met.update(result.met)
         execution.scope.merge(result.outside)

@@ -23,8 +23,10 @@ class Options:
     """Go on, whatever the budget, until every schedule was tried."""
     max_steps: int = 1000
     """A schedule that is longer is ended in turns."""
+    twice_first: int = 100
+    """So many schedules at the beginning are run twice, each."""
     twice_every: int = 100
-    """Every so many schedules one is run twice."""
+    """After those, every so many schedules one is run twice."""
     jobs: int = 1
     """Host processes that search; what comes out does not depend on which is faster."""
     store: Path | None = None

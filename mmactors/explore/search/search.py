@@ -8,6 +8,7 @@ from typing import Final
 
 from mmactors.explore.execution.broken import Broken
 from mmactors.explore.execution.execution import THE_END, Build, Execution
+from mmactors.explore.execution.host import asks_host
 from mmactors.explore.execution.loud import BecameVisible
 from mmactors.explore.execution.nondeterminism import Nondeterminism
 from mmactors.explore.execution.script import (
@@ -101,6 +102,7 @@ class Search:
     # -- the search --------------------------------------------------------------------------------
 
     def _run(self) -> Verdict:
+        self._refuse_host()
         kept = self._try_kept()
         if kept is not None:
             return self._failed(kept, "kept from an earlier search")
@@ -134,6 +136,13 @@ class Search:
         if is_exhausted:
             return Outcome.BOUNDED if explorer.was_long else Outcome.EXHAUSTED
         return Outcome.SAMPLED if explorer.bound is None else Outcome.BOUNDED
+
+    def _refuse_host(self) -> None:
+        """Raise Nondeterminism if the code of the world asks for what the host decides."""
+        self._execution.begin()
+        asks = asks_host(self._build, self._execution)
+        if asks is not None:
+            raise Nondeterminism.by_host(asks)
 
     def _try_kept(self) -> Broken | None:
         """Try what failed before; forget what is of another program and fails no more."""
@@ -215,6 +224,7 @@ class Search:
             outside=execution.scope.shared_outside(),
             bound=self._explorer.bound,
             max_steps=self._options.max_steps if self._explorer.was_long else None,
+            endless=tuple(self._explorer.endless),
             missed=tuple(goal for goal in execution.world.goals if goal not in execution.met),
             was_unfair=self._explorer.was_unfair,
             failure=failure,

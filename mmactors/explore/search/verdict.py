@@ -58,6 +58,8 @@ class Verdict:
     """All schedules with at most so many preemptions were tried; None: not even those with none."""
     max_steps: int | None
     """Schedules were looked at up to so many steps; None: all of them ended before."""
+    endless: tuple[str, ...]
+    """Who had not ended when a schedule was cut that went on and on, everybody having turns."""
     missed: tuple[str, ...]
     """What was wanted to happen sometimes and never did."""
     was_unfair: bool
@@ -96,6 +98,7 @@ class Verdict:
             "outside": list(self.outside),
             "bound": self.bound,
             "max_steps": self.max_steps,
+            "endless": list(self.endless),
             "missed": list(self.missed),
             "was_unfair": self.was_unfair,
             "text": str(self),
@@ -114,6 +117,11 @@ class Verdict:
         notes = ""
         if self.was_unfair:
             notes += "; looks that showed nothing new were not repeated for ever"
+        if self.endless:
+            notes += (
+                f"; a schedule was cut that may have no end ({', '.join(self.endless)} went on "
+                "although everybody had turns): raise max_steps to see more"
+            )
         if self.outside:
             notes += f"; shared outside the scope: {', '.join(self.outside)}"
         if self.missed:

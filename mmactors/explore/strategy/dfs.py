@@ -14,16 +14,18 @@ Sleeping choices remember the step that they took when they were explored, with 
 that labels never have to be guessed in advance.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
 from attrs import frozen
 
+from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.step import Step
 from mmactors.explore.execution.choice import INDEX_MASK
 from mmactors.explore.execution.execution import Execution, Memory
 from mmactors.explore.execution.nondeterminism import Nondeterminism
+from mmactors.explore.strategy.explored import ExploredStates
 from mmactors.explore.strategy.strategy import goes_on
 
 Sleep = Mapping[int, Step]
@@ -88,8 +90,7 @@ class DepthFirst:
         self._has_sleep_sets: Final = has_sleep_sets and bound is None
         self._has_states: Final = has_states
         self._nodes: Final[list[_Node]] = []
-        self._lefts: Final[dict[Hashable, int]] = {}
-        self._sleeps: Final[dict[Hashable, list[frozenset[int]]]] = {}
+        self._explored: Final = ExploredStates()
 
     def run(self, execution: Execution) -> None:
         """Run the next schedule."""
@@ -134,7 +135,7 @@ class DepthFirst:
             execution.advance(node.choice)
             node.step = execution.steps[-1]
             if execution.was_plain:
-                node.memory = pending, actor.history, actor.saw, actor.spins
+                node.memory = _remember(actor, pending)
             if sleep:
                 sleep = self._sleep_below(node)
             if self.bound is not None:
@@ -180,7 +181,7 @@ class DepthFirst:
                 execution.advance(node.choice)
                 node.step = steps[-1]
                 if execution.was_plain:
-                    node.memory = pending, actor.history, actor.saw, actor.spins
+                    node.memory = _remember(actor, pending)
             elif node.memory is None or not execution.repeat(node.choice, step, node.memory):
                 execution.advance(node.choice)
                 if steps[-1] is not step or execution.broken is not None:
@@ -204,34 +205,13 @@ class DepthFirst:
         if part is not None and len(self._nodes) < part.depth:
             return False  # All parts have to see the same branches.
         try:
+            key = execution.histories.key()
             if self.bound is None:
-                return self._is_covered(execution, sleep)
-            return self._is_left_covered(execution, left)
+                return self._explored.covers_asleep(key, frozenset(sleep) if sleep else _NONE)
+            return self._explored.covers_left((key, execution.current), left)
         except TypeError:
             execution.is_keyed = False  # Some object has a state without a hash.
             return False
-
-    def _is_covered(self, execution: Execution, sleep: Sleep) -> bool:
-        """Return whether this state was explored before with no more asleep than now."""
-        key = execution.histories.key()
-        known = self._sleeps.get(key)
-        asleep = frozenset(sleep) if sleep else _NONE
-        if known is None:
-            self._sleeps[key] = [asleep]
-            return False
-        if any(other <= asleep for other in known):
-            return True
-        known.append(asleep)
-        return False
-
-    def _is_left_covered(self, execution: Execution, left: int) -> bool:
-        """Return whether this state was explored before with as many preemptions left."""
-        key = (execution.histories.key(), execution.current)
-        known = self._lefts.get(key, -1)
-        if known >= left:
-            return True
-        self._lefts[key] = left
-        return False
 
     def _cost(self, node: _Node) -> int:
         return int(node.first >= 0 and node.choice & INDEX_MASK != node.first)
@@ -263,3 +243,8 @@ class DepthFirst:
                 return
             nodes.pop()
         self.is_done = True
+
+
+def _remember(actor: SearchActor, pending: Step) -> Memory:
+    """Return what an actor knows after the plain step that it began as `pending`."""
+    return pending, actor.history, actor.saw, actor.trail, actor.spins

@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
 from mmactors.engine.actor import PARK, PARKING
 from mmactors.engine.guard import GuardViolation
+from mmactors.explore.engine.exact import PLAIN, exact
 from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.step import Step, StepTable
 from mmactors.explore.engine.untimed import SearchEngine
@@ -46,8 +47,8 @@ class _CellSteps:
     )
 
     def __init__(self, steps: StepTable, name: str) -> None:
-        def of(operation: str, mode: Mode) -> Step:
-            return steps.of(f"{operation} {name}", ((name, mode),))
+        def of(operation: str, mode: Mode, *, may_fail: bool = False) -> Step:
+            return steps.of(f"{operation} {name}", ((name, mode),), may_fail=may_fail)
 
         self.read: Final = of("read", Mode.READ)
         self.until: Final = of("wait for", Mode.READ)
@@ -57,18 +58,21 @@ class _CellSteps:
         self.dec_and_test: Final = of("dec_and_test", Mode.WRITE)
         self.clear: Final = of("get_and_clear", Mode.WRITE)
         self.xchg: Final = of("xchg", Mode.WRITE)
-        self.cmpxchg: Final = of("cmpxchg", Mode.WRITE)
+        self.cmpxchg: Final = of("cmpxchg", Mode.WRITE, may_fail=True)
 
 
 class SharedCell(Generic[V]):
     """A shared value with atomic operations."""
 
-    __slots__ = ("_engine", "_steps", "_value", "name")
+    __slots__ = ("_engine", "_name", "_named", "_steps", "_value", "name")
 
     def __init__(self, engine: SearchEngine, name: str, value: V) -> None:
         self.name: Final = name
         self._engine: Final = engine
         self._value = value
+        self._named: object = None
+        """The value whose name is kept."""
+        self._name: Hashable = None
         self._steps: Final = _CellSteps(engine.steps, name)
 
     def renew(self, value: V) -> None:
@@ -102,9 +106,15 @@ class SharedCell(Generic[V]):
     def __repr__(self) -> str:
         return f"<{self.name}: {self._value!r}>"
 
-    def key(self) -> V:
-        """Return the value."""
-        return self._value
+    def key(self) -> Hashable:
+        """Return the value, by type and content."""
+        value = self._value
+        if value.__class__ in PLAIN:
+            return value
+        if value is not self._named:
+            self._name = exact(value)
+            self._named = value
+        return self._name
 
     def show(self) -> str:
         """Return the value as text."""
@@ -159,6 +169,8 @@ class SharedCell(Generic[V]):
         await self._turn(self._steps.cmpxchg)
         if self._value != expected:
             return False
+        actor: Any = self._engine.running
+        actor.acted()
         self._value = value
         return True
 

@@ -27,8 +27,10 @@ from attrs import define
 from mmactors.engine import chance
 from mmactors.engine.actor import PARKING
 from mmactors.engine.cpu import Cpu
+from mmactors.explore.engine.exact import exact
 from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.untimed import SearchEngine
+from mmactors.explore.engine.virtual_time import TIME, VirtualTime
 from mmactors.explore.world.cell import SharedCell, SharedCount
 from mmactors.explore.world.late import LateCell, LateCount, LateLock
 from mmactors.explore.world.lock import SharedLock, SharedWaitQueue
@@ -71,11 +73,15 @@ class Monitor:
 class _Watched:
     """A shared object of somebody else's, whose state `key` names."""
 
-    key: Callable[[], Hashable]
+    value: Callable[[], Hashable]
+
+    def key(self) -> Hashable:
+        """Return the state, by type and content."""
+        return exact(self.value())
 
     def show(self) -> str:
         """Return the state as text."""
-        return repr(self.key())
+        return repr(self.value())
 
 
 class World:
@@ -133,6 +139,7 @@ class World:
             switch_ns=switch_ns,
             slice_ns=slice_ns,
             on_switch=lambda _cpu, _thread: None,
+            clock=VirtualTime(self.engine.read_time),
         )
 
     # -- what they share -------------------------------------------------------------------------
@@ -191,6 +198,14 @@ class World:
         """
         assert name not in self.engine.objects, f"two objects are named {name}"
         self.engine.objects[name] = _Watched(key)
+
+    async def now(self) -> int:
+        """Return the virtual time in ns, which moves by what actors `engine.spend`; a step."""
+        engine = self.engine
+        if not engine.is_timed:
+            engine.read_time()  # All begins again, with spending time as a step.
+        await self.step("read the time", reads=(TIME,))
+        return engine.clock.at
 
     async def fence(self) -> None:
         """Wait until all others see what the running actor has stored (mfence)."""

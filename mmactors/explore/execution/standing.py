@@ -1,0 +1,171 @@
+"""Where an actor stands: all that decides what it does next, besides the shared objects.
+
+An actor that looks again at what it just saw, and stands where it stood when it looked before, will
+look for ever until somebody changes what it sees: looking once more need not be tried. One that
+counts its attempts, in a variable, in the iterator of a `for` loop or behind a closure, does not
+stand where it stood, and may give up.
+
+Two standings are equal only if nothing differs: the instruction in each coroutine that it awaits,
+the values of all variables and of what lies on the stack (iterators), and whatever those lead to,
+by content. World objects and those of the engine stand for themselves, as their values are a part
+of the state. If something cannot be looked into, an actor has no standing, and nothing is left out.
+"""
+
+import dis
+import gc
+from collections.abc import Callable, Hashable, Iterable
+from functools import cache
+from types import (
+    CellType,
+    CodeType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+)
+from typing import Any, Final
+
+from mmactors.explore.engine.exact import PLAIN, Unnameable, exact
+
+_MAX_PARTS: Final = 5000
+"""More than so many objects are not compared."""
+_PACKAGE: Final = "mmactors."
+_REDUCE_PROTOCOL: Final = 4
+
+
+def standing(coro: object) -> Hashable | None:
+    """Return where a parked coroutine stands, by content; None: that cannot be told."""
+    try:
+        return tuple(_Parts().of(coro))
+    except Unnameable:
+        return None
+
+
+class _Parts:
+    """The parts of one standing, in the order in which they are met; each object once."""
+
+    def __init__(self) -> None:
+        self._numbers: Final[dict[int, int]] = {}
+        self._kept: Final[list[object]] = []
+        """What was met, so that no other object gets its address meanwhile."""
+
+    def of(self, coro: object) -> Iterable[Hashable]:
+        """Return all parts."""
+        parts: list[Hashable] = []
+        todo: list[Any] = [coro]
+        while todo:
+            thing = todo.pop()
+            kind = thing.__class__
+            if kind in PLAIN and kind is not FunctionType:
+                parts.append((kind, thing))
+                continue
+            number = self._numbers.get(id(thing))
+            if number is not None:
+                parts.append(("again", number))
+                continue
+            if len(self._numbers) >= _MAX_PARTS:
+                raise Unnameable("it leads to too much")
+            self._numbers[id(thing)] = len(self._numbers)
+            self._kept.append(thing)
+            name, inner = _look_into(thing)
+            parts += (kind, name, len(inner))
+            todo += reversed(inner)
+        return parts
+
+
+def _look_into(thing: Any) -> tuple[Hashable, list[Any]]:
+    """Return what names an object, and where it leads."""
+    kind = type(thing)
+    if isinstance(thing, CoroutineType | GeneratorType):
+        return _of_coroutine(thing)
+    if kind is CellType:
+        return _of_cell(thing)
+    if isinstance(thing, FunctionType):
+        named = _values(_global_names(thing.__code__), thing.__globals__)
+        return thing.__code__, [thing.__defaults__, thing.__kwdefaults__, thing.__closure__, *named]
+    if isinstance(thing, MethodType):
+        return thing.__func__.__code__, [thing.__self__]
+    if isinstance(thing, type | ModuleType | CodeType) or kind.__module__.startswith(_PACKAGE):
+        return id(thing), []
+    if isinstance(thing, dict):
+        return None, [part for item in thing.items() for part in item]
+    if isinstance(thing, list | tuple):
+        return None, list(thing)
+    try:
+        return exact(thing), []
+    except Unnameable:
+        return _of_object(thing)
+
+
+def _of_coroutine(coro: Any) -> tuple[Hashable, list[Any]]:
+    """Return the instruction at which a coroutine or generator stands, and what its frame holds."""
+    frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
+    if frame is None:
+        return "ended", []
+    variables = frame.f_locals
+    # What lies on the stack has no names: iterators, and the coroutine that is awaited.
+    held = [
+        part
+        for part in gc.get_referents(coro)
+        if part is not variables and not isinstance(part, FrameType)
+    ]
+    named = _global_names(frame.f_code)
+    return (frame.f_code, frame.f_lasti), [dict(variables), *held, *_values(named, frame.f_globals)]
+
+
+@cache
+def _global_names(code: CodeType) -> tuple[str, ...]:
+    """Return the names of what a function may look up in its module."""
+    return tuple(
+        instruction.argval
+        for instruction in dis.get_instructions(code)
+        if instruction.opname in ("LOAD_GLOBAL", "STORE_GLOBAL")
+    )
+
+
+def _values(names: tuple[str, ...], module: dict[str, Any]) -> list[Any]:
+    """Return the globals of these names that may change, or lead to what may."""
+    found = (module[name] for name in names if name in module)
+    return [
+        value
+        for value in found
+        if not isinstance(value, type | ModuleType)
+        and not (isinstance(value, FunctionType) and value.__globals__ is not module)
+    ]
+
+
+def _of_cell(cell: CellType) -> tuple[Hashable, list[Any]]:
+    try:
+        return "full", [cell.cell_contents]
+    except ValueError:
+        return "empty", []
+
+
+def _of_object(thing: Any) -> tuple[Hashable, list[Any]]:
+    """Return what an object holds: its attributes, or what it would be pickled as."""
+    own = getattr(thing, "__dict__", None)
+    reduced = _reduced(thing)
+    if reduced is None and own is None:
+        raise Unnameable(f"nothing is known of a {type(thing).__name__}")
+    inner = [] if own is None else [own]
+    if reduced is not None:
+        inner.append(reduced)
+    return None, inner
+
+
+def _reduced(thing: Any) -> tuple[Any, ...] | None:
+    """Return what makes a copy of an object."""
+    reduce: Callable[[int], Any] = thing.__reduce_ex__
+    try:
+        made = reduce(_REDUCE_PROTOCOL)
+    except Exception:  # noqa: BLE001 - a class of others may raise anything
+        return None
+    if isinstance(made, str):
+        return (made,)
+    parts = list(made)
+    for at in (3, 4):
+        if len(parts) > at and parts[at] is not None:
+            parts[at] = tuple(parts[at])  # Made for this call: the items of a list or a dict.
+    return tuple(parts)
