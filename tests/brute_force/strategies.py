@@ -40,6 +40,7 @@ from hypothesis import strategies as st
 MAX_STEPS = 8
 """Of a program; a body that would make it longer is left out."""
 import os
+
 VALUES = (0, 1, 2) if os.environ.get("TAME") else (0, 1, True, 1.0, 0.0, -0.0, 2)
 """Some are equal and not alike."""
 
@@ -93,7 +94,10 @@ operations = st.one_of(
     st.builds(Tell, st.sampled_from(BOXES), expressions, st.one_of(st.none(), cells)),
     st.builds(Sleep, st.sampled_from(QUEUES)),
     st.builds(Wake, st.sampled_from(QUEUES), small),
-    st.builds(Choose, st.lists(constants, min_size=2, max_size=3, unique_by=lambda c: str(c.value)).map(tuple)),
+    st.builds(
+        Choose,
+        st.lists(constants, min_size=2, max_size=3, unique_by=lambda c: str(c.value)).map(tuple),
+    ),
     st.just(Choose((Const(False), Const(True)))),
     st.builds(Fence),
 )

@@ -214,5 +214,3 @@ class Doer:
         for move in step.moves:
             value = self.seen if move.source is None else objects[move.source].value
             objects[move.to].value = value if move.plus is None else value + move.plus
-
-
