@@ -109,6 +109,10 @@ class StoreBuffer:
         """Return the last store to an object, which its own CPU sees."""
         return next((store for store in reversed(self._stores) if store.name == name), None)
 
+    def nr_stores(self, name: str) -> int:
+        """Return how many stores to an object wait."""
+        return sum(store.name == name for store in self._stores)
+
     async def fence(self) -> None:
         """Wait until the buffer is empty (mfence)."""
         engine = self._engine

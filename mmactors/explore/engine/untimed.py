@@ -366,11 +366,15 @@ class SearchEngine(Engine):
 
     async def take_interrupts(self, step: Step) -> None:
         """Take the interrupts of the running actor's CPU, then wait for the turn to do `step`."""
+        actor = cast("SearchActor", self.current)
+        gate, branch = actor.gate, actor.branch
         while self.detour:
             self.detour = False
-            cpu = self.current.cpu
+            cpu = actor.cpu
             assert cpu is not None, f"{self.running} has no CPU"
+            actor.gate = actor.branch = None  # The handler does not wait for what its thread does.
             await cpu.take_interrupts()
+            actor.gate, actor.branch = gate, branch
             self.parked = step
             await PARKING
 

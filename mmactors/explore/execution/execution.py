@@ -125,6 +125,7 @@ class Execution:
         engine.extra.clear()
         self._is_plain = self.scope.names is None and self._guard is None and not engine.buffers
         self._start()
+        self._has_finished = False  # Who had nothing to do ended before the first step.
         engine.running = None
         self.is_over = engine.is_over()
         if self._is_watched or self.is_over:
@@ -221,6 +222,7 @@ class Execution:
             self._go_on(actor)
             if engine.buffers and self.broken is None:
                 self.is_over = engine.is_over()
+                self._has_finished |= actor.serves  # The last store may be what ends it all.
         engine.running = None
         if engine.extra or engine.has_daemons or actor.cpu is not None:
             step = self._with_extra(actor, step, option)

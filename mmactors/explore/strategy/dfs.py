@@ -33,6 +33,19 @@ _NOBODY: Final[Sleep] = MappingProxyType({})
 _NONE: Final[frozenset[int]] = frozenset()
 
 
+class _Unknown(Step):
+    """A step of which nobody knows what it does."""
+
+    __slots__ = ()
+
+    def depends_on(self, _other: Step) -> bool:
+        """Return that the order of the two steps may matter."""
+        return True
+
+
+_UNKNOWN: Final = _Unknown("unknown", ())
+
+
 @frozen(kw_only=True)
 class Part:
     """The branches at a depth of the tree that are number `index` modulo `of`; -1: none."""
@@ -45,7 +58,7 @@ class Part:
 class _Node:
     """A state on the way of the present schedule."""
 
-    __slots__ = ("choice", "first", "left", "memory", "sleep", "step", "todo")
+    __slots__ = ("choice", "first", "is_option", "left", "memory", "sleep", "step", "todo", "unit")
 
     def __init__(self, todo: list[int], sleep: Sleep, left: int, first: int) -> None:
         self.choice: int = todo.pop(0)
@@ -61,6 +74,10 @@ class _Node:
         """What the choice did."""
         self.memory: Memory | None = None
         """How to do it again; None: as if it were new."""
+        self.is_option = False
+        """The choices are options of an actor, which belong to the step before."""
+        self.unit: Step | None = None
+        """What the choice did together with the options that followed; None: none did."""
 
 
 class DepthFirst:
@@ -112,11 +129,15 @@ class DepthFirst:
             if not candidates or len(execution.steps) >= self.max_steps:
                 goes_on(execution, candidates, max_steps=self.max_steps)
                 break
+            is_option = execution.engine.nr_choosing > 0
             if self._part is not None and self._is_elsewhere():
+                if is_option:
+                    self._join(execution, _UNKNOWN)
                 break
             was_fork, is_fork = is_fork, len(candidates) > 1
-            # What only one can go on from need not be known: what it leads to will be.
-            if (was_fork or is_fork) and self._was_seen(execution, sleep, left):
+            # What only one can go on from need not be known: what it leads to will be. Nor what
+            # options are there: what they do is a part of the step before, each time anew.
+            if (was_fork or is_fork) and not is_option and self._was_seen(execution, sleep, left):
                 break
             if not is_fork and not sleep and self._finish_alone(execution, candidates[0], left):
                 continue
@@ -129,11 +150,14 @@ class DepthFirst:
                 node = _Node(awake, sleep, 0, -1)
             else:
                 node = _Node(candidates, sleep, 0, -1)
+            node.is_option = is_option
             nodes.append(node)
             actor = party[node.choice & INDEX_MASK]
             pending = actor.pending
             execution.advance(node.choice)
             node.step = execution.steps[-1]
+            if is_option:
+                self._join(execution, node.step)
             if execution.was_plain:
                 node.memory = _remember(actor, pending)
             if sleep:
@@ -161,6 +185,18 @@ class DepthFirst:
                 self._nodes.append(node)
         return len(steps) > nr_before
 
+    def _join(self, execution: Execution, option: Step) -> None:
+        """Let the step before an option, when it sleeps, be one that touches what the option did.
+
+        Nobody has a turn between the two, so that what depends on one depends on both.
+        """
+        head = next((node for node in reversed(self._nodes) if not node.is_option), None)
+        if head is not None and head.unit is not _UNKNOWN:
+            step = head.unit or head.step
+            assert step is not None, "an option was taken before the step that led to it"
+            is_known = option is not _UNKNOWN
+            head.unit = execution.engine.steps.also(step, option.touches) if is_known else option
+
     def _is_elsewhere(self) -> bool:
         """Return whether the present state is above the cut, or in another part's branch."""
         part = self._part
@@ -180,6 +216,8 @@ class DepthFirst:
                 pending = actor.pending
                 execution.advance(node.choice)
                 node.step = steps[-1]
+                if node.is_option:
+                    self._join(execution, node.step)
                 if execution.was_plain:
                     node.memory = _remember(actor, pending)
             elif node.memory is None or not execution.repeat(node.choice, step, node.memory):
@@ -236,9 +274,9 @@ class DepthFirst:
             if node.todo:
                 if self._has_sleep_sets:
                     assert node.step is not None, "a node's choice was never made"
-                    node.sleep = {**node.sleep, node.choice: node.step}
+                    node.sleep = {**node.sleep, node.choice: node.unit or node.step}
                 node.choice = node.todo.pop(0)
-                node.step = None
+                node.step = node.unit = None
                 node.memory = None
                 return
             nodes.pop()

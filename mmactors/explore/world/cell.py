@@ -96,7 +96,7 @@ class SharedCell(Generic[V]):
             return
         assert isinstance(actor, SearchActor), f"{actor} is no actor of this search"
         modes = [mode for name, mode in actor.pending.touches if name == self.name]
-        if not modes or (may_write and Mode.READ in modes):
+        if not modes or (may_write and set(modes) == {Mode.READ}):
             what = "written" if may_write else "read"
             raise GuardViolation(
                 f"{self.name} was {what} by {actor} in step {actor.pending.text!r}, which does not "

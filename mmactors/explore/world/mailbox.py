@@ -15,7 +15,7 @@ from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.label import Mode
 
 
-def _value_of(message: Any) -> Hashable:
+def value_of(message: Any) -> Hashable:
     """Return what is equal for equal messages; whom a reply goes to is known by the sender."""
     return ("request", message.body) if isinstance(message, Request) else message
 
@@ -39,7 +39,7 @@ class SharedMailbox:
     def key(self) -> Hashable:
         """Return what waits, by sender."""
         return tuple(
-            (index, tuple(map(_value_of, queue))) for index, queue in sorted(self._queues.items())
+            (index, tuple(map(value_of, queue))) for index, queue in sorted(self._queues.items())
         )
 
     def show(self) -> str:

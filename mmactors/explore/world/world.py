@@ -32,7 +32,14 @@ from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.engine.virtual_time import TIME, VirtualTime
 from mmactors.explore.world.cell import SharedCell, SharedCount
-from mmactors.explore.world.late import LateCell, LateCount, LateLock
+from mmactors.explore.world.late import (
+    LateCell,
+    LateCount,
+    LateLock,
+    LateMailbox,
+    LateWaitQueue,
+    late_step,
+)
 from mmactors.explore.world.lock import SharedLock, SharedWaitQueue
 from mmactors.explore.world.mailbox import SharedMailbox
 from mmactors.label import Mode
@@ -172,12 +179,14 @@ class World:
     def mailbox(self, name: str, *, capacity: int = 1 << 10) -> SharedMailbox:
         """Make a mailbox."""
         assert name not in self.engine.objects, f"two objects are named {name}"
-        return SharedMailbox(self.engine, name, capacity=capacity)
+        kind = LateMailbox if chance.STORE_IS_LATE in self.engine.allowed else SharedMailbox
+        return kind(self.engine, name, capacity=capacity)
 
     def wait_queue(self, name: str) -> SharedWaitQueue:
         """Make a queue in which actors sleep until they are woken."""
         assert name not in self.engine.objects, f"two objects are named {name}"
-        return SharedWaitQueue(self.engine, name)
+        kind = LateWaitQueue if chance.STORE_IS_LATE in self.engine.allowed else SharedWaitQueue
+        return kind(self.engine, name)
 
     def once(self, name: str, make: Callable[[], R]) -> R:
         """Return what `make` makes, once a search; later schedules get it back as it was new."""
@@ -221,9 +230,15 @@ class World:
     ) -> None:
         """Wait for the turn to touch several objects at once; until the next await it is yours.
 
-        What is read or written through `cell.value` has to be declared here.
+        What is read or written through `cell.value` has to be declared here. If stores may be
+        late, a step that only writes cells stores to each of them, and one that reads and writes,
+        or adds, is locked: it waits until all that the running actor has stored is in memory.
         """
         engine = self.engine
+        if engine.allowed and chance.STORE_IS_LATE in engine.allowed:
+            names = (tuple(map(_name, things)) for things in (reads, writes, adds))
+            await late_step(engine, what, *names)
+            return
         key = (what, reads, writes, adds)
         step = engine.combined.get(key)
         if step is None:
@@ -268,12 +283,14 @@ class World:
     ) -> SearchActor:
         """Let `action()`, which writes the objects `writes`, happen at any time or never.
 
-        It happens at most `times` times in a schedule.
+        It happens at most `times` times in a schedule. If stores may be late, this is locked: all
+        that it writes is seen at once.
         """
+        reads = writes if chance.STORE_IS_LATE in self.engine.allowed else ()
 
         async def acts() -> None:
             for _ in range(times):
-                await self.step(name, writes=writes)
+                await self.step(name, reads=reads, writes=writes)
                 action()
 
         return self.actor(name, acts, daemon=True)

@@ -1,0 +1,182 @@
+"""Random programs (hypothesis), small enough for brute force."""
+
+from brute_force.program import (
+    BOXES,
+    CELLS,
+    COUNTS,
+    LOCKS,
+    QUEUES,
+    TESTS,
+    Add,
+    AddReturn,
+    Ask,
+    Choose,
+    Cmpxchg,
+    Const,
+    DecAndTest,
+    Event,
+    Fence,
+    GetAndClear,
+    If,
+    Locked,
+    Move,
+    Program,
+    Read,
+    Receive,
+    Retry,
+    RetryAdd,
+    Seen,
+    Sleep,
+    Step,
+    Tell,
+    Try,
+    Until,
+    Wake,
+    Write,
+    Xchg,
+)
+from hypothesis import strategies as st
+
+MAX_STEPS = 8
+"""Of a program; a body that would make it longer is left out."""
+import os
+
+VALUES = (0, 1, 2) if os.environ.get("TAME") else (0, 1, True, 1.0, 0.0, -0.0, 2)
+"""Some are equal and not alike."""
+
+cells = st.sampled_from((*CELLS, *COUNTS))
+counts = st.sampled_from(COUNTS)
+constants = st.sampled_from(VALUES).map(Const)
+expressions = st.one_of(constants, st.builds(Seen, st.sampled_from((None, 1))))
+tests = st.sampled_from(sorted(TESTS))
+small = st.integers(1, 2)
+
+
+def _distinct(values):
+    return tuple(dict.fromkeys(values))
+
+
+@st.composite
+def steps(draw):
+    """A step on several cells, in one of the forms that make sense."""
+    some = st.lists(cells, min_size=1, max_size=2).map(_distinct)
+    match draw(st.sampled_from(("reads", "writes", "both", "adds"))):
+        case "reads":
+            return Step(reads=draw(some))
+        case "adds":
+            adds = draw(st.lists(counts, min_size=1, max_size=2).map(_distinct))
+            return Step(adds=adds, moves=tuple(Move(name, name, draw(small)) for name in adds))
+        case form:
+            reads = draw(some) if form == "both" else ()
+            writes = draw(some)
+            sources = st.sampled_from((None, *reads, *writes))
+            moves = tuple(
+                Move(name, draw(sources), draw(st.sampled_from((None, 1)))) for name in writes
+            )
+            return Step(reads=reads, writes=writes, moves=moves)
+
+
+operations = st.one_of(
+    st.builds(Read, cells),
+    st.builds(Write, cells, expressions),
+    st.builds(Write, cells, expressions),
+    st.builds(Read, cells),
+    st.builds(Xchg, cells, expressions),
+    st.builds(Cmpxchg, cells, expressions, expressions),
+    st.builds(Add, counts, small),
+    st.builds(AddReturn, counts, small),
+    st.builds(DecAndTest, counts),
+    st.builds(GetAndClear, counts),
+    st.builds(Until, cells, tests),
+    steps(),
+    st.builds(Receive, st.sampled_from(BOXES)),
+    st.builds(Ask, st.sampled_from(BOXES), expressions),
+    st.builds(Tell, st.sampled_from(BOXES), expressions, st.one_of(st.none(), cells)),
+    st.builds(Sleep, st.sampled_from(QUEUES)),
+    st.builds(Wake, st.sampled_from(QUEUES), small),
+    st.builds(
+        Choose,
+        st.lists(constants, min_size=2, max_size=3, unique_by=lambda c: str(c.value)).map(tuple),
+    ),
+    st.just(Choose((Const(False), Const(True)))),
+    st.builds(Fence),
+)
+bodies = st.lists(operations, min_size=1, max_size=2).map(tuple)
+statements = st.one_of(
+    operations,
+    operations,
+    operations,
+    st.builds(Locked, st.sampled_from(LOCKS), bodies),
+    st.builds(
+        lambda locks, body: Locked(locks[0], (Locked(locks[1], body),)),
+        st.permutations(LOCKS),
+        bodies,
+    ),
+    st.builds(Try, st.sampled_from(LOCKS), bodies),
+    st.builds(If, tests, bodies, bodies),
+    st.builds(Retry, st.integers(2, 2 if os.environ.get("TAME") else 4), cells, tests),
+    st.builds(RetryAdd, st.integers(1, 3), counts),
+)
+actors = st.lists(statements, min_size=1, max_size=4).map(tuple)
+
+
+@st.composite
+def events(draw):
+    """A cell is set, or counted up, at any time or never."""
+    name = draw(cells)
+    move = draw(st.sampled_from((Move(name, None), Move(name, None, 1), Move(name, name, 1))))
+    step = Step(writes=(name,), moves=(move,), is_event=True)
+    return Event(f"event {name}", step, draw(small))
+
+
+def size(body):
+    """Return how many steps a body takes, at most."""
+    return sum(map(_size, body))
+
+
+def _size(statement):
+    match statement:
+        case Locked(_, body) | Try(_, body):
+            return 2 + size(body)
+        case If(_, then, orelse):
+            return max(size(then), size(orelse))
+        case Retry(times, _, _):
+            return times
+        case RetryAdd(times, _):
+            return 2 * times
+        case Choose():
+            return 0
+    return 1
+
+
+def _short(bodies_of_all, max_steps):
+    """Leave out what is too much."""
+    left = max_steps
+    kept = []
+    for body in bodies_of_all:
+        fitting = []
+        for statement in body:
+            left -= size((statement,))
+            if left < 0:
+                break
+            fitting.append(statement)
+        kept.append(tuple(fitting))
+    return tuple(kept)
+
+
+@st.composite
+def programs(draw, *, is_late=None, max_steps=MAX_STEPS):
+    """Two or three actors on a few objects."""
+    bodies_of_all = draw(st.lists(actors, min_size=2, max_size=3))
+    late = draw(st.booleans()) if is_late is None else is_late
+    some_events = draw(st.one_of(st.just(()), st.tuples(events())))
+    return Program(
+        cells=(
+            *((name, draw(constants)) for name in CELLS),
+            *((name, Const(0)) for name in COUNTS),
+        ),
+        actors=_short(bodies_of_all, max_steps - 2 * late),
+        nr_daemons=draw(st.sampled_from((0, 0, 0, 1))),
+        events=some_events,
+        is_late=late,
+    )
