@@ -15,7 +15,6 @@ from typing import Any, Final
 from attrs import frozen
 
 from mmactors.actors.state.kernel import Kernel
-from mmactors.arch import pte
 from mmactors.engine.baton import Keyed
 from mmactors.engine.guard import Guard
 from mmactors.hw.watch import CachedEntry
@@ -46,24 +45,22 @@ from mmactors.mm.area.anon_vma import AnonVma
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.lru.folio_batch import LIST_FLAGS
-from mmactors.mm.lru.move_folios import PVEC_SHIFT
 from mmactors.mm.page_alloc.buddy import MAX_ORDER, PAGEBLOCK_TYPE_MASK
 from mmactors.mm.page_alloc.pcp import NR_PCP_LISTS
 from mmactors.mm.page_alloc.zone import Zone
-from mmactors.mm.page_table.swap_entry import is_migration_entry, migration_entry_pfn
 from mmactors.mm.vmstat import NR_FREE_PAGES
-
-_PTE_FLAGS: Final = (
-    ("RW", pte.RW),
-    ("USER", pte.USER),
-    ("A", pte.ACCESSED),
-    ("D", pte.DIRTY),
-    ("SPECIAL", pte.SPECIAL),
+from mmactors.races.object_texts import (
+    MIGRATETYPES,
+    anon_vma_text,
+    areas_text,
+    data_text,
+    entry_text,
+    lru_text,
+    not_shown,
+    pcp_text,
+    tlb_text,
+    zone_text,
 )
-
-_MIGRATETYPES: Final = ("unmovable", "movable", "reclaimable", "highatomic", "isolated")
-_FEW: Final = 3
-"""So many pages of a list are named."""
 
 
 @frozen(eq=False)
@@ -115,7 +112,7 @@ class MachineObjects(dict[str, Keyed]):
             PAGE_LRU: self._page_lru,
             VMSTAT: self._vmstat,
             RSS: lambda ctx_id: self._of_mm(ctx_id, lambda mm: tuple(mm.rss)),
-            VMAS: lambda ctx_id: self._of_mm(ctx_id, _areas, _areas_text),
+            VMAS: lambda ctx_id: self._of_mm(ctx_id, _areas, areas_text),
             I_MMAP: self._i_mmap,
             RCU: self._rcu,
             MM_CPUMASK: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.mm_cpumask, bin),
@@ -159,13 +156,13 @@ class MachineObjects(dict[str, Keyed]):
         thing = self._registered.get(name)
         if thing is not None:
             zone = self._zones.get(name)
-            return thing if zone is None else View(partial(_zone_key, zone, thing), _zone_text)
+            return thing if zone is None else View(partial(_zone_key, zone, thing), zone_text)
         column, bracket, index = name.partition("[")
         checks = self._kernel.checks
         if column == VALUE and checks is not None:
             ctx_id, _, page = index[:-1].partition("][")
             key = partial(checks.value_key, int(ctx_id), int(page, 0) if page else None)
-            return View(key, _not_shown)
+            return View(key, not_shown)
         if not bracket and column in self._whole:
             return View(self._whole[column], lambda _key: "...")
         if not bracket or column not in self._columns:
@@ -196,7 +193,7 @@ class MachineObjects(dict[str, Keyed]):
 
     def _pageblock(self, block: int) -> View:
         pageblocks = self._kernel.allocator.pageblocks
-        return View(lambda: int(pageblocks[block]) & PAGEBLOCK_TYPE_MASK, _MIGRATETYPES.__getitem__)
+        return View(lambda: int(pageblocks[block]) & PAGEBLOCK_TYPE_MASK, MIGRATETYPES.__getitem__)
 
     def _pcp(self, cpu: int) -> View:
         kernel = self._kernel
@@ -211,10 +208,10 @@ class MachineObjects(dict[str, Keyed]):
                 ]
             ) + tuple([zone.pcps[cpu].words.tobytes() for zone in kernel.allocator.zones])
 
-        return View(key, _pcp_text)
+        return View(key, pcp_text)
 
     def _lru(self, cpu: int) -> View:
-        return View(self._kernel.lru[cpu].key, _lru_text)
+        return View(self._kernel.lru[cpu].key, lru_text)
 
     def _page_lru(self, pfn: int) -> View:
         flags, mlock_count = self._kernel.pages.flags_view, self._kernel.pages.mlock_count
@@ -245,7 +242,7 @@ class MachineObjects(dict[str, Keyed]):
         def key() -> tuple[int, Hashable]:
             return generation[pfn], None if checks is None else checks.content_key(pfn)
 
-        return View(key, _data_text)
+        return View(key, data_text)
 
     def _tlb(self, cpu: int) -> View:
         hardware = self._kernel.hardware
@@ -259,11 +256,11 @@ class MachineObjects(dict[str, Keyed]):
                     found += [(asid, *_entry_key(entry)) for entry in entries]
             return tuple(found)
 
-        return View(key, _tlb_text)
+        return View(key, tlb_text)
 
     def _anon_vma(self, number: int) -> View:
         anon_vma = self._kernel.anon_vma_cache.objects[number]
-        return View(lambda: _anon_vma_key(anon_vma), _anon_vma_text)
+        return View(lambda: _anon_vma_key(anon_vma), anon_vma_text)
 
     def _all_anon_vmas(self) -> Hashable:
         cache = self._kernel.anon_vma_cache
@@ -293,35 +290,9 @@ class MachineObjects(dict[str, Keyed]):
         return View(lambda: key(found), text)
 
 
-def entry_text(entry: int) -> str:
-    """Return a page-table entry for people: `page 0x123 RW A D`."""
-    if not entry & (pte.PRESENT | pte.PROTNONE):
-        if is_migration_entry(entry):
-            return f"migration entry of page {migration_entry_pfn(entry):#x}"
-        return "none" if not entry else f"swap entry {entry & (1 << 64) - 1:#x}"
-    flags = " ".join(name for name, flag in _PTE_FLAGS[:1] + _PTE_FLAGS[2:] if entry & flag)
-    kind = "page" if entry & pte.PRESENT else "PROT_NONE page"
-    return f"{kind} {pte.pte_pfn(entry):#x} {flags}".rstrip()
-
-
 def _entry_key(entry: CachedEntry) -> tuple[str, int, int, int, bool, bool]:
     marks = entry.is_revoked_all, entry.is_revoked_write
     return entry.place, entry.start, entry.pte, entry.generation, *marks
-
-
-def _data_text(key: tuple[int, int | None]) -> str:
-    generation, content = key
-    written = "" if content is None else f", content {content & 0xFFFF:04x}"
-    return f"generation {generation}{written}"
-
-
-def _tlb_text(entries: tuple[Any, ...]) -> str:
-    texts = [
-        f"{start:#x}: {entry_text(entry)}"
-        for _, place, start, entry, *_ in entries
-        if place == "TLB"
-    ]
-    return ", ".join(dict.fromkeys(texts)) or "empty"
 
 
 def _areas(mm: MmStruct) -> Hashable:
@@ -339,12 +310,6 @@ def _area(vma: Vma) -> Hashable:
     return (vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_pgoff, own, chain)
 
 
-def _areas_text(key: tuple[Any, ...]) -> str:
-    areas, seqnum, caches = key
-    text = ", ".join(f"{area[0]:#x}-{area[1]:#x}" for area in areas) or "none"
-    return f"{text}; vmacache at {seqnum}" if caches else text
-
-
 def _place(vma: Vma) -> tuple[int, int]:
     return (0 if vma.vm_mm is None else vma.vm_mm.ctx_id, vma.vm_start)
 
@@ -356,15 +321,6 @@ def _anon_vma_key(anon_vma: AnonVma) -> tuple[Any, ...]:
     return (anon_vma.is_live, root, parent, counts, links, anon_vma.nr_walkers)
 
 
-def _anon_vma_text(key: tuple[Any, ...]) -> str:
-    is_live, root, parent, counts, links, nr_walkers = key
-    if not is_live:
-        return f"free, {nr_walkers} walk it" if nr_walkers else "free"
-    areas = ", ".join(f"{start:#x} of {ctx_id}" for ctx_id, start in links)
-    walked = f", {nr_walkers} walk it" if nr_walkers else ""
-    return f"root {root}, parent {parent}, refcount {counts[0]}, areas {areas or 'none'}{walked}"
-
-
 def _zone_key(zone: Zone, mailbox: Keyed) -> Hashable:
     """Return the value of what zone->lock guards, and of who queues for it."""
     digest = hashlib.blake2b(digest_size=16)
@@ -372,29 +328,3 @@ def _zone_key(zone: Zone, mailbox: Keyed) -> Hashable:
         digest.update(array.data)
     blocks = tuple([zone.view[order] for order in range(MAX_ORDER)])
     return (blocks, digest.digest(), mailbox.key())
-
-
-def _not_shown(_key: Hashable) -> str:
-    return ""
-
-
-def _zone_text(key: tuple[Any, ...]) -> str:
-    return "free blocks by order " + " ".join(map(str, key[0]))
-
-
-def _lru_text(key: tuple[Any, ...]) -> str:
-    _, waiting, released = key
-    pfns = [f"{word:#x}" for batch in waiting[:-1] for word in batch]
-    pfns += [f"{word >> PVEC_SHIFT:#x}" for word in waiting[-1]]
-    pfns += [f"{pfn:#x} to be freed" for pfn in released]
-    return f"waiting {' '.join(pfns) or 'none'}"
-
-
-def _pcp_text(key: tuple[Any, ...]) -> str:
-    lists = [part for part in key if isinstance(part, tuple)]
-    texts = [
-        f"list {pindex}: {' '.join(f'{pfn:#x}' for pfn in pfns[:_FEW])}"
-        f"{f' and {len(pfns) - _FEW} more' if len(pfns) > _FEW else ''}"
-        for _, pindex, pfns in lists
-    ]
-    return ", ".join(texts) or "empty"
