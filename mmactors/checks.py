@@ -35,6 +35,9 @@ class Checks:
     def value_key(self, ctx_id: int, page: int | None) -> Hashable:
         """Return what a page of an address space, or all of it (None), should hold."""
 
+    def stored_key(self, mapping: object, index: int) -> Hashable:
+        """Return what a page of a file holds on disk, as a value."""
+
     def stale_translation(self, cpu: int) -> None:
         """The hardware stopped at an access through a translation that should be gone."""
 

@@ -5,9 +5,9 @@ nothing but this memory. The host commits a frame when it is first written, so d
 contents nobody reads, cost nothing.
 """
 
-import hashlib
 import mmap
 import sys
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import numpy as np
@@ -28,6 +28,8 @@ class Words(Protocol):
 
 
 MemorySnapshot = dict[int, NDArray[np.int64]]
+Change = int | tuple[int, bytes]
+"""A page table as it was, or with other words."""
 
 
 class PhysicalMemory:
@@ -75,13 +77,21 @@ class PhysicalMemory:
         for pfn, words in snapshot.items():
             self._frame(pfn)[:] = words
 
-    def key(self) -> bytes:
-        """Return a digest that is equal when all page tables are equal."""
-        digest = hashlib.blake2b(digest_size=16)
-        for pfn in sorted(self._tables):
-            digest.update(pfn.to_bytes(8, "little"))
-            digest.update(self._frame(pfn).data)
-        return digest.digest()
+    def changes_since(self, snapshot: MemorySnapshot) -> Callable[[], tuple[Change, ...]]:
+        """Return what tells all page tables apart from those of `snapshot`, as a value.
+
+        The value names the tables that there are, with their words where these have changed.
+        """
+        before = {pfn: words.tobytes() for pfn, words in snapshot.items()}
+
+        def changes() -> tuple[Change, ...]:
+            found: list[Change] = []
+            for pfn in sorted(self._tables):
+                words = self._frame(pfn).tobytes()
+                found.append(pfn if words == before.get(pfn) else (pfn, words))
+            return tuple(found)
+
+        return changes
 
     def _frame(self, pfn: int) -> NDArray[np.int64]:
         first = pfn * PTRS_PER_TABLE

@@ -132,6 +132,13 @@ class Hardware:
             watch.entry_at(self._state, index) for index in self._found_entries[:count].tolist()
         ]
 
+    def cached_words(self, cpu: int, pcid: int) -> tuple[bytes, ...]:
+        """Return all that the TLBs of `cpu` hold under `pcid`, as a value: tag, entry, marks."""
+        found, state = self._found_entries, self._state
+        count = watch.entries_within(state, self._rows[cpu], pcid, 0, 1 << 57, found)
+        at = found[:count]
+        return tuple([state[at + part].tobytes() for part in (0, tlb.PTE, tlb.GENERATION)])
+
     def cached_entries(self, cpu: int) -> list[tuple[str, watch.CachedEntry]]:
         """Return all that TLBs and walk caches of `cpu` hold, each with the TLB's name."""
         names = [name for name, _ in self.config.tlbs]

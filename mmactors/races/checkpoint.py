@@ -10,12 +10,14 @@ frames that are no page tables.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from operator import attrgetter, is_not
+from collections.abc import Callable, Iterable, Sequence
+from ctypes import c_char
+from operator import is_not
 from types import FunctionType, MethodType
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.engine.actor import Actor
@@ -34,8 +36,11 @@ class Checkpoint:
         self.objects: Final[list[object]] = []
         """All objects of the package that were reached, so that they stay what they are."""
         self._undo: Final[list[Callable[[], None]]] = []
-        self._fields: Final[list[tuple[Any, Callable[[Any], Any], tuple[str, ...], Any]]] = []
-        """Object, getter of its attributes, their names, their values."""
+        self._empty: Final[list[Any]] = []
+        """Lists, deques, dicts and sets with nothing in them."""
+        self._slotted: Final[list[_Fields]] = []
+        self._others: Final[list[_Fields]] = []
+        """Objects with a dict; what they have in slots is among `_slotted` too."""
         seen: dict[int, object] = {}
         todo: list[object] = [root]
         while todo:
@@ -43,14 +48,16 @@ class Checkpoint:
             if not isinstance(thing, _LEAVES) and id(thing) not in seen:
                 seen[id(thing)] = thing
                 todo += self._keep(thing)
+        self._slots: Final = _Slots(self._slotted)
 
     def restore(self) -> None:
         """Put everything back."""
-        for thing, getter, names, values in self._fields:
-            now = getter(thing)
-            if any(map(is_not, now, values)):
-                for name, value in zip(names, values, strict=True):
-                    object.__setattr__(thing, name, value)
+        self._slots.restore()
+        for fields in self._others:
+            if any(map(is_not, fields.own.values(), fields.own_values)):
+                fields.restore_own()
+        for thing in filter(None, self._empty):
+            thing.clear()
         for undo in self._undo:
             undo()
 
@@ -64,11 +71,14 @@ class Checkpoint:
             snapshot = thing.snapshot()
             self._undo.append(lambda: thing.restore(snapshot))
             return ()
+        if isinstance(thing, dict | list | deque | set) and not thing:
+            self._empty.append(thing)
+            return ()
         if isinstance(thing, dict):
             self._undo.append(_undo_dict(thing))
             return (*thing.keys(), *thing.values())
         if isinstance(thing, list | deque):
-            self._undo.append(_undo_sequence(thing))
+            self._undo.append(_undo_list(thing) if isinstance(thing, list) else _undo_deque(thing))
             return tuple(thing)
         if isinstance(thing, set):
             self._undo.append(_undo_set(thing))
@@ -88,12 +98,69 @@ class Checkpoint:
         names = tuple(name for name in _names_of(thing) if hasattr(thing, name))
         if not names:
             return ()
-        # With one name attrgetter returns no tuple; any second one does.
-        getter = attrgetter(*names, "__class__")
-        values = getter(thing)[:-1]
+        fields = _Fields(thing, names)
         if not _is_frozen(type(thing)):
-            self._fields.append((thing, getter, names, values))
-        return values
+            if fields.own:
+                self._others.append(fields)
+            if len(fields.own) < len(names):
+                self._slotted.append(fields)
+        return fields.values
+
+
+class _Fields:
+    """The attributes of one object."""
+
+    def __init__(self, thing: Any, names: tuple[str, ...]) -> None:
+        self.thing: Final = thing
+        self.own: Final[dict[str, Any]] = getattr(thing, "__dict__", {})
+        self._names: Final = names
+        self._own_names: Final = tuple(self.own)
+        self.own_values: Final = tuple(self.own.values())
+        self.values: Final = tuple([getattr(thing, name) for name in names])
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """Return the names with the values."""
+        return zip(self._names, self.values, strict=True)
+
+    def restore_own(self) -> None:
+        """Put back what changed in the dict."""
+        own = self.own
+        for name, value in zip(self._own_names, self.own_values, strict=True):
+            if own[name] is not value:
+                object.__setattr__(self.thing, name, value)
+
+
+class _Slots:
+    """What stands in the slots of objects; whether it changed is told by identity.
+
+    CPython keeps slots as pointers behind the header of an object. All are looked at in one go:
+    thousands of attributes, of which a schedule changes a few hundred. What stood there is kept
+    alive by the checkpoint, so that an equal pointer is the same object.
+    """
+
+    def __init__(self, objects: Sequence[_Fields]) -> None:
+        header = object.__basicsize__
+        self._views: Final[list[NDArray[np.intp]]] = []
+        self._undo: Final[list[list[tuple[object, str, object]]]] = []
+        """By place: which attributes pointed there, which may be several, and what to put back."""
+        for fields in objects:
+            thing = fields.thing
+            words = (c_char * (type(thing).__basicsize__ - header)).from_address(id(thing) + header)
+            self._views.append(np.frombuffer(memoryview(words), np.intp))
+            for word in self._views[-1].tolist():
+                self._undo.append(
+                    [(thing, *item) for item in fields.items() if id(item[1]) == word]
+                )
+        self._now: Final = np.empty(len(self._undo), np.intp)
+        self._kept: Final = np.concatenate([self._now[:0], *self._views])
+
+    def restore(self) -> None:
+        """Put back what changed."""
+        now = np.concatenate([self._kept[:0], *self._views], out=self._now)
+        undo = self._undo
+        for place in np.flatnonzero(now != self._kept).tolist():
+            for thing, name, value in undo[place]:
+                object.__setattr__(thing, name, value)
 
 
 def _is_frozen(cls: type[object]) -> bool:
@@ -126,7 +193,16 @@ def _undo_dict(thing: dict[Any, Any]) -> Callable[[], None]:
     return undo
 
 
-def _undo_sequence(thing: Any) -> Callable[[], None]:
+def _undo_list(thing: list[Any]) -> Callable[[], None]:
+    kept = tuple(thing)
+
+    def undo() -> None:
+        thing[:] = kept
+
+    return undo
+
+
+def _undo_deque(thing: deque[Any]) -> Callable[[], None]:
     kept = tuple(thing)
 
     def undo() -> None:

@@ -94,7 +94,7 @@ class ExploredMachine:
             if isinstance(thing, Mailbox | WaitQueue):
                 thing.forget_actors()
         self._checkpoint = Checkpoint((wired, engine.registered))
-        engine.objects = MachineObjects(wired.kernel, engine.registered)
+        engine.objects = MachineObjects(wired.kernel, wired.table.processes, engine.registered)
 
     def _run_to_race(self, engine: SearchEngine) -> None:
         setup = Execution(self._build_for_setup, engine=engine, scope=(), is_keyed=False)

@@ -4,27 +4,33 @@ With a value for each object that a step touches, states that were seen before n
 again, and a schedule can be printed with what every step saw and changed. Objects are found when
 they are asked for: `page_tables[1536]`, `tlb[1]`, `pages[291]`, `mm_cpumask[1]`, `ptl[0x123]`.
 
-An object that nobody can name (KeyError) is no error: states are then not told apart.
+An object that nobody can name (KeyError) is no error: states are then not told apart. Large arrays
+are named by where they differ from the state at rest, with which every schedule begins.
 """
 
-import hashlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, Final
 
+import numpy as np
 from attrs import frozen
+from numpy.typing import NDArray
 
+from mmactors.actors.program.process import Process
 from mmactors.actors.state.kernel import Kernel
-from mmactors.arch import pte
 from mmactors.engine.baton import Keyed
 from mmactors.engine.guard import Guard
-from mmactors.hw.watch import CachedEntry
 from mmactors.label import (
     ANON_VMA,
     DATA,
+    FILE_RA,
     I_MMAP,
+    I_SIZE,
     LRU,
     MM_CPUMASK,
+    MM_FLAGS,
+    PAGE_CACHE,
+    PAGE_LOCK,
     PAGE_LRU,
     PAGE_TABLES,
     PAGEBLOCK,
@@ -32,6 +38,7 @@ from mmactors.label import (
     PCP,
     RCU,
     RSS,
+    STORE,
     TLB,
     TLB_FLUSH_BATCHED,
     TLB_FLUSH_PENDING,
@@ -41,29 +48,36 @@ from mmactors.label import (
     VMAS,
     VMSTAT,
     ZONELISTS,
+    page_lock,
 )
 from mmactors.mm.area.anon_vma import AnonVma
+from mmactors.mm.area.mapped_file import MappedFile, Mapping
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.lru.folio_batch import LIST_FLAGS
-from mmactors.mm.lru.move_folios import PVEC_SHIFT
 from mmactors.mm.page_alloc.buddy import MAX_ORDER, PAGEBLOCK_TYPE_MASK
 from mmactors.mm.page_alloc.pcp import NR_PCP_LISTS
 from mmactors.mm.page_alloc.zone import Zone
-from mmactors.mm.page_table.swap_entry import is_migration_entry, migration_entry_pfn
 from mmactors.mm.vmstat import NR_FREE_PAGES
-
-_PTE_FLAGS: Final = (
-    ("RW", pte.RW),
-    ("USER", pte.USER),
-    ("A", pte.ACCESSED),
-    ("D", pte.DIRTY),
-    ("SPECIAL", pte.SPECIAL),
+from mmactors.races.object_texts import (
+    MIGRATETYPES,
+    anon_vma_text,
+    areas_text,
+    data_text,
+    entry_text,
+    lru_text,
+    not_shown,
+    pcp_text,
+    tlb_text,
+    zone_text,
 )
 
-_MIGRATETYPES: Final = ("unmovable", "movable", "reclaimable", "highatomic", "isolated")
-_FEW: Final = 3
-"""So many pages of a list are named."""
+_LASTING: Final = frozenset(
+    (PAGE_TABLES, PAGES, DATA, TLB, PAGEBLOCK, PCP, LRU, PAGE_LRU, VMSTAT, RCU, ZONELISTS)
+)
+"""Columns whose elements are there in all schedules."""
+_PAIRS: Final = frozenset((VALUE, PAGE_CACHE, STORE))
+"""Columns of columns."""
 
 
 @frozen(eq=False)
@@ -96,14 +110,57 @@ class _Unguarded:
             return self.thing.show()
 
 
-class MachineObjects(dict[str, Keyed]):
-    """Finds objects by name; what was found stays until the next schedule."""
+@frozen(eq=False)
+class _Latest:
+    """A lock or a mailbox: the latest of its name."""
 
-    def __init__(self, kernel: Kernel, registered: dict[str, Keyed]) -> None:
-        """`registered`: locks and mailboxes by name, the latest of each."""
+    name: str
+    registered: dict[str, Keyed]
+
+    def key(self) -> Hashable:
+        """Return the object's value."""
+        return self.registered[self.name].key()
+
+    def show(self) -> str:
+        """Return the value as text."""
+        return self.registered[self.name].show()
+
+
+class _Changes:
+    """Where arrays differ from what they are now: from the state at rest."""
+
+    def __init__(self, *arrays: NDArray[Any], mask: int = -1) -> None:
+        """`mask`: the bits of integers that count."""
+        self._arrays: Final = [array.reshape(-1) for array in arrays]
+        assert all(map(np.shares_memory, self._arrays, arrays)), "a copy would not change"
+        self._mask: Final = mask
+        self._at_rest: Final = [array.copy() for array in arrays]
+
+    def key(self) -> Hashable:
+        """Return the places and their contents."""
+        found = []
+        for array, at_rest in zip(self._arrays, self._at_rest, strict=True):
+            is_other = array != at_rest if self._mask == -1 else (array ^ at_rest) & self._mask != 0
+            places = np.flatnonzero(is_other)
+            found.append((places.tobytes(), (array[places] & self._mask).tobytes()))
+        return tuple(found)
+
+
+class MachineObjects(dict[str, Keyed]):
+    """Finds objects by name. What is there in all schedules is found once a search."""
+
+    def __init__(
+        self, kernel: Kernel, processes: Sequence[Process], registered: dict[str, Keyed]
+    ) -> None:
+        """`registered`: locks and mailboxes by name, the latest of each. Nobody runs yet."""
         super().__init__()
         self._registered: Final = registered
+        self._at_rest: Final = frozenset(registered)
+        self._lasting: Final[dict[str, Keyed]] = {}
+        """What was found and is there in all schedules."""
         self._kernel: Final = kernel
+        self._processes: Final = processes
+        """All that ever were; new ones are added there."""
         self._columns: Final[dict[str, Callable[[int], View]]] = {
             PAGE_TABLES: self._entry,
             PAGES: self._page,
@@ -115,7 +172,7 @@ class MachineObjects(dict[str, Keyed]):
             PAGE_LRU: self._page_lru,
             VMSTAT: self._vmstat,
             RSS: lambda ctx_id: self._of_mm(ctx_id, lambda mm: tuple(mm.rss)),
-            VMAS: lambda ctx_id: self._of_mm(ctx_id, _areas, _areas_text),
+            VMAS: lambda ctx_id: self._of_mm(ctx_id, _areas, areas_text),
             I_MMAP: self._i_mmap,
             RCU: self._rcu,
             MM_CPUMASK: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.mm_cpumask, bin),
@@ -123,15 +180,26 @@ class MachineObjects(dict[str, Keyed]):
             TLB_FLUSH_PENDING: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.tlb_flush_pending),
             TLB_FLUSH_BATCHED: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.tlb_flush_batched),
             TLB_GEN: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.tlb_gen),
+            MM_FLAGS: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.has_pinned),
+            I_SIZE: self._i_size,
+            PAGE_LOCK: self._page_lock,
         }
-
+        """Objects by column and number."""
         self._zones: Final = {
             mailbox.name: zone
             for mailbox, zone in zip(kernel.zone_mailboxes, kernel.allocator.zones, strict=True)
         }
+        pages = kernel.pages
+        flags = _Changes(pages.flags, mask=~LIST_FLAGS)
+        counts = _Changes(pages.refcount, pages.mapcount, pages.mapping, pages.index)
+        links = _Changes(pages.next, pages.buddy, kernel.allocator.pageblocks)
+        self._zone_keys: Final = {
+            name: partial(_zone_key, zone, _Changes(zone.words), links)
+            for name, zone in self._zones.items()
+        }
         self._whole: Final[dict[str, Callable[[], Hashable]]] = {
-            PAGE_TABLES: kernel.memory.key,
-            PAGES: self._all_pages,
+            PAGE_TABLES: kernel.memory.changes_since(kernel.memory.snapshot()),
+            PAGES: lambda: (flags.key(), counts.key()),
             VMSTAT: self._all_vmstat,
             PAGEBLOCK: kernel.allocator.pageblocks.tobytes,
             PCP: lambda: tuple([self._pcp(cpu).key() for cpu in range(len(kernel.cpus))]),
@@ -140,6 +208,9 @@ class MachineObjects(dict[str, Keyed]):
             ANON_VMA: self._all_anon_vmas,
             VMAS: lambda: tuple(map(_areas, self._mms())),
             VM_COMMITTED_AS: kernel.overcommit.key,
+            PAGE_CACHE: lambda: tuple([_cached_pages(each) for each in self._mappings()]),
+            I_SIZE: lambda: tuple([each.size_bytes for each in self._mappings()]),
+            FILE_RA: self._all_file_ra,
         }
         """What steps declare as a whole that touch many elements."""
 
@@ -149,23 +220,28 @@ class MachineObjects(dict[str, Keyed]):
         if guard.on:
             found = _Unguarded(found, guard)
         self[name] = found
+        if name in self._at_rest or name.partition("[")[0] in _LASTING:
+            self._lasting[name] = found
         return found
+
+    def clear(self) -> None:
+        """Forget what the next schedule may not have."""
+        super().clear()
+        self.update(self._lasting)
 
     def _mms(self) -> list[MmStruct]:
         kernel = self._kernel
         return [kernel.init_mm, *[space.mm for space in kernel.spaces.values()]]
 
     def _find(self, name: str) -> Keyed:
-        thing = self._registered.get(name)
-        if thing is not None:
-            zone = self._zones.get(name)
-            return thing if zone is None else View(partial(_zone_key, zone, thing), _zone_text)
+        if name in self._registered:
+            latest = _Latest(name, self._registered)
+            zone_key = self._zone_keys.get(name)
+            return latest if zone_key is None else View(partial(zone_key, latest), zone_text)
         column, bracket, index = name.partition("[")
-        checks = self._kernel.checks
-        if column == VALUE and checks is not None:
-            ctx_id, _, page = index[:-1].partition("][")
-            key = partial(checks.value_key, int(ctx_id), int(page, 0) if page else None)
-            return View(key, _not_shown)
+        if bracket and column in _PAIRS:
+            first, _, second = index[:-1].partition("][")
+            return self._of_pair(column, int(first), int(second, 0) if second else None)
         if not bracket and column in self._whole:
             return View(self._whole[column], lambda _key: "...")
         if not bracket or column not in self._columns:
@@ -186,17 +262,9 @@ class MachineObjects(dict[str, Keyed]):
 
         return View(key, lambda key: f"refcount {key[1]}, mapcount {key[2]}, flags {key[0]:#x}")
 
-    def _all_pages(self) -> bytes:
-        pages = self._kernel.pages
-        digest = hashlib.blake2b(digest_size=16)
-        digest.update((pages.flags & ~LIST_FLAGS).data)
-        for column in (pages.refcount, pages.mapcount, pages.mapping, pages.index):
-            digest.update(column.data)
-        return digest.digest()
-
     def _pageblock(self, block: int) -> View:
         pageblocks = self._kernel.allocator.pageblocks
-        return View(lambda: int(pageblocks[block]) & PAGEBLOCK_TYPE_MASK, _MIGRATETYPES.__getitem__)
+        return View(lambda: int(pageblocks[block]) & PAGEBLOCK_TYPE_MASK, MIGRATETYPES.__getitem__)
 
     def _pcp(self, cpu: int) -> View:
         kernel = self._kernel
@@ -211,10 +279,10 @@ class MachineObjects(dict[str, Keyed]):
                 ]
             ) + tuple([zone.pcps[cpu].words.tobytes() for zone in kernel.allocator.zones])
 
-        return View(key, _pcp_text)
+        return View(key, pcp_text)
 
     def _lru(self, cpu: int) -> View:
-        return View(self._kernel.lru[cpu].key, _lru_text)
+        return View(self._kernel.lru[cpu].key, lru_text)
 
     def _page_lru(self, pfn: int) -> View:
         flags, mlock_count = self._kernel.pages.flags_view, self._kernel.pages.mlock_count
@@ -245,31 +313,91 @@ class MachineObjects(dict[str, Keyed]):
         def key() -> tuple[int, Hashable]:
             return generation[pfn], None if checks is None else checks.content_key(pfn)
 
-        return View(key, _data_text)
+        return View(key, data_text)
 
     def _tlb(self, cpu: int) -> View:
         hardware = self._kernel.hardware
         state = self._kernel.tlb_states[cpu]
 
-        def key() -> tuple[Hashable, ...]:
-            found = []
-            for asid, context in enumerate(state.contexts):
-                if context is not None:
-                    entries = hardware.entries_within(cpu, state.pcid_of(asid), 0, 1 << 57)
-                    found += [(asid, *_entry_key(entry)) for entry in entries]
-            return tuple(found)
+        def pcids() -> list[tuple[int, int]]:
+            return [
+                (asid, state.pcid_of(asid))
+                for asid, context in enumerate(state.contexts)
+                if context is not None
+            ]
 
-        return View(key, _tlb_text)
+        def key() -> Hashable:
+            return tuple([(asid, hardware.cached_words(cpu, pcid)) for asid, pcid in pcids()])
+
+        def text(_key: Hashable) -> str:
+            return tlb_text(
+                tuple(
+                    (asid, entry.place, entry.start, entry.pte)
+                    for asid, pcid in pcids()
+                    for entry in hardware.entries_within(cpu, pcid, 0, 1 << 57)
+                )
+            )
+
+        return View(key, text)
 
     def _anon_vma(self, number: int) -> View:
         anon_vma = self._kernel.anon_vma_cache.objects[number]
-        return View(lambda: _anon_vma_key(anon_vma), _anon_vma_text)
+        return View(lambda: _anon_vma_key(anon_vma), anon_vma_text)
 
     def _all_anon_vmas(self) -> Hashable:
         cache = self._kernel.anon_vma_cache
         live = [anon_vma for anon_vma in cache.objects.values() if anon_vma.is_live]
         numbers = tuple([(anon_vma.number, _anon_vma_key(anon_vma)) for anon_vma in live])
         return (cache.free_numbers(), numbers)
+
+    def _mappings(self) -> list[Mapping]:
+        return self._kernel.file_system.mappings()
+
+    def _i_size(self, number: int) -> View:
+        mapping = self._kernel.file_system.inode_numbered(number).mapping
+        return View(lambda: mapping.size_bytes)
+
+    def _of_pair(self, column: str, first: int, second: int | None) -> View:
+        """Return what an address space or a file has at an index; None: all that it has."""
+        kernel = self._kernel
+        checks = kernel.checks
+        if column == VALUE and checks is not None:
+            return View(partial(checks.value_key, first, second), not_shown)
+        inode = kernel.file_system.inode_numbered(first)
+        mapping = inode.mapping
+        if column == PAGE_CACHE:
+            if second is None:
+                return View(lambda: _cached_pages(mapping), not_shown)
+            return View(lambda: mapping.pages.get(second), _cached_text)
+        if column != STORE or second is None:
+            raise KeyError(column)
+
+        def key() -> Hashable:
+            content = None if checks is None else checks.stored_key(mapping, second)
+            return second in inode.stored, content
+
+        return View(key, not_shown)
+
+    def _page_lock(self, pfn: int) -> View:
+        """Return the lock of a page that nobody has locked yet."""
+        name = page_lock(pfn)
+        registered = self._registered
+
+        def key() -> Hashable:
+            lock = registered.get(name)
+            return (None, ()) if lock is None else lock.key()
+
+        return View(key, lambda _key: registered[name].show() if name in registered else "free")
+
+    def _all_file_ra(self) -> Hashable:
+        files: dict[MappedFile, None] = {}
+        for process in self._processes:
+            files.update(dict.fromkeys(file for _, file in process.files.descriptors()))
+        for mm in self._mms():
+            files.update(
+                dict.fromkeys(vma.vm_file for vma in mm.tree if isinstance(vma.vm_file, MappedFile))
+            )
+        return tuple([(file.path, file.f_ra.key()) for file in files])
 
     def _i_mmap(self, number: int) -> View:
         inode = self._kernel.file_system.inode_numbered(number)
@@ -293,37 +421,6 @@ class MachineObjects(dict[str, Keyed]):
         return View(lambda: key(found), text)
 
 
-def entry_text(entry: int) -> str:
-    """Return a page-table entry for people: `page 0x123 RW A D`."""
-    if not entry & (pte.PRESENT | pte.PROTNONE):
-        if is_migration_entry(entry):
-            return f"migration entry of page {migration_entry_pfn(entry):#x}"
-        return "none" if not entry else f"swap entry {entry & (1 << 64) - 1:#x}"
-    flags = " ".join(name for name, flag in _PTE_FLAGS[:1] + _PTE_FLAGS[2:] if entry & flag)
-    kind = "page" if entry & pte.PRESENT else "PROT_NONE page"
-    return f"{kind} {pte.pte_pfn(entry):#x} {flags}".rstrip()
-
-
-def _entry_key(entry: CachedEntry) -> tuple[str, int, int, int, bool, bool]:
-    marks = entry.is_revoked_all, entry.is_revoked_write
-    return entry.place, entry.start, entry.pte, entry.generation, *marks
-
-
-def _data_text(key: tuple[int, int | None]) -> str:
-    generation, content = key
-    written = "" if content is None else f", content {content & 0xFFFF:04x}"
-    return f"generation {generation}{written}"
-
-
-def _tlb_text(entries: tuple[Any, ...]) -> str:
-    texts = [
-        f"{start:#x}: {entry_text(entry)}"
-        for _, place, start, entry, *_ in entries
-        if place == "TLB"
-    ]
-    return ", ".join(dict.fromkeys(texts)) or "empty"
-
-
 def _areas(mm: MmStruct) -> Hashable:
     caches = [(cache.seqnum, *map(_cached, cache.vmas)) for cache in mm.vmacaches]
     return (tuple([_area(vma) for vma in mm.tree]), mm.vmacache_seqnum, tuple(caches))
@@ -339,12 +436,6 @@ def _area(vma: Vma) -> Hashable:
     return (vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_pgoff, own, chain)
 
 
-def _areas_text(key: tuple[Any, ...]) -> str:
-    areas, seqnum, caches = key
-    text = ", ".join(f"{area[0]:#x}-{area[1]:#x}" for area in areas) or "none"
-    return f"{text}; vmacache at {seqnum}" if caches else text
-
-
 def _place(vma: Vma) -> tuple[int, int]:
     return (0 if vma.vm_mm is None else vma.vm_mm.ctx_id, vma.vm_start)
 
@@ -356,45 +447,15 @@ def _anon_vma_key(anon_vma: AnonVma) -> tuple[Any, ...]:
     return (anon_vma.is_live, root, parent, counts, links, anon_vma.nr_walkers)
 
 
-def _anon_vma_text(key: tuple[Any, ...]) -> str:
-    is_live, root, parent, counts, links, nr_walkers = key
-    if not is_live:
-        return f"free, {nr_walkers} walk it" if nr_walkers else "free"
-    areas = ", ".join(f"{start:#x} of {ctx_id}" for ctx_id, start in links)
-    walked = f", {nr_walkers} walk it" if nr_walkers else ""
-    return f"root {root}, parent {parent}, refcount {counts[0]}, areas {areas or 'none'}{walked}"
+def _cached_pages(mapping: Mapping) -> Hashable:
+    return tuple(sorted(mapping.pages.items()))
 
 
-def _zone_key(zone: Zone, mailbox: Keyed) -> Hashable:
+def _cached_text(pfn: int | None) -> str:
+    return "none" if pfn is None else f"page {pfn:#x}"
+
+
+def _zone_key(zone: Zone, words: _Changes, links: _Changes, mailbox: Keyed) -> Hashable:
     """Return the value of what zone->lock guards, and of who queues for it."""
-    digest = hashlib.blake2b(digest_size=16)
-    for array in (zone.words, zone.pages.next, zone.pages.buddy, zone.pageblocks):
-        digest.update(array.data)
     blocks = tuple([zone.view[order] for order in range(MAX_ORDER)])
-    return (blocks, digest.digest(), mailbox.key())
-
-
-def _not_shown(_key: Hashable) -> str:
-    return ""
-
-
-def _zone_text(key: tuple[Any, ...]) -> str:
-    return "free blocks by order " + " ".join(map(str, key[0]))
-
-
-def _lru_text(key: tuple[Any, ...]) -> str:
-    _, waiting, released = key
-    pfns = [f"{word:#x}" for batch in waiting[:-1] for word in batch]
-    pfns += [f"{word >> PVEC_SHIFT:#x}" for word in waiting[-1]]
-    pfns += [f"{pfn:#x} to be freed" for pfn in released]
-    return f"waiting {' '.join(pfns) or 'none'}"
-
-
-def _pcp_text(key: tuple[Any, ...]) -> str:
-    lists = [part for part in key if isinstance(part, tuple)]
-    texts = [
-        f"list {pindex}: {' '.join(f'{pfn:#x}' for pfn in pfns[:_FEW])}"
-        f"{f' and {len(pfns) - _FEW} more' if len(pfns) > _FEW else ''}"
-        for _, pindex, pfns in lists
-    ]
-    return ", ".join(texts) or "empty"
+    return (blocks, words.key(), links.key(), mailbox.key())

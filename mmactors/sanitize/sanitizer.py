@@ -257,6 +257,12 @@ class Sanitizer(Checks):
         """Return what a page holds, as a value."""
         return None if self._contents is None else self._contents.content.get(pfn)
 
+    def stored_key(self, mapping: object, index: int) -> Hashable:
+        """Return what a page of a file holds on disk, as a value."""
+        return (
+            None if self._contents is None else self._contents.disk.get((_mapping(mapping), index))
+        )
+
     def value_key(self, ctx_id: int, page: int | None) -> Hashable:
         """Return what an address should hold, or all of an address space (None), as a value."""
         return None if self._contents is None else self._contents.value_key(ctx_id, page)
