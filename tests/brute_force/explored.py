@@ -22,9 +22,9 @@ def finals(program, make_strategies, *, times=None):
                     if execution.is_over or execution.broken is not None:
                         assert _is_clean(execution), str(execution.broken)
                         found.add(build.final())
-            return found
         except BecameVisible:
             continue
+        return found
         finally:
             execution.close()
 

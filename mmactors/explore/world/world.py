@@ -96,6 +96,7 @@ class World:
 
     __slots__ = (
         "_kept",
+        "_nr_kept",
         "always_laws",
         "end_laws",
         "engine",
@@ -118,6 +119,8 @@ class World:
         self.met: Final = met
         """The goals that any schedule has met."""
         self._kept: Final = kept
+        self._nr_kept: Final = len(engine.objects)
+        """Objects that a machine has kept from the schedule before."""
 
     # -- actors ----------------------------------------------------------------------------------
 
@@ -272,8 +275,9 @@ class World:
         Each happens at most `times` times in a schedule; that stores are late has no number.
         Say it before actors and cells are made.
         """
-        is_late = all(actor.daemon for actor in self.engine.party) and not self.engine.objects
-        assert is_late, "world.allow comes before actors and cells are made"
+        has_actors = not all(actor.daemon for actor in self.engine.party)
+        has_objects = len(self.engine.objects) > self._nr_kept
+        assert not (has_actors or has_objects), "world.allow comes before actors and cells"
         for name in what:
             assert name in chance.ALL, f"{name!r} is none of {', '.join(chance.ALL)}"
             self.engine.allow(name, times)
