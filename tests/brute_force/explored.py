@@ -11,22 +11,27 @@ def finals(program, make_strategies, *, times=None):
     """Return how the schedules end that strategies run, until they are done or so often."""
     build = Builder(program)
     execution = Execution(build)
-    while True:
-        try:
-            found = set()
-            for strategy in make_strategies():
-                nr_left = -1 if times is None else times
-                while not strategy.is_done and nr_left:
-                    strategy.run(execution)
-                    nr_left -= 1
-                    if execution.is_over or execution.broken is not None:
-                        assert _is_clean(execution), str(execution.broken)
-                        found.add(build.final())
-        except BecameVisible:
-            continue
-        return found
-        finally:
-            execution.close()
+    try:
+        while True:
+            try:
+                return _finals(execution, build, make_strategies, -1 if times is None else times)
+            except BecameVisible:
+                continue
+    finally:
+        execution.close()
+
+
+def _finals(execution, build, make_strategies, times):
+    found = set()
+    for strategy in make_strategies():
+        nr_left = times
+        while not strategy.is_done and nr_left:
+            strategy.run(execution)
+            nr_left -= 1
+            if execution.is_over or execution.broken is not None:
+                assert _is_clean(execution), str(execution.broken)
+                found.add(build.final())
+    return found
 
 
 def _is_clean(execution):

@@ -113,7 +113,7 @@ statements = st.one_of(
     ),
     st.builds(Try, st.sampled_from(LOCKS), bodies),
     st.builds(If, tests, bodies, bodies),
-    st.builds(Retry, st.integers(2, 2 if os.environ.get("TAME") else 4), cells, tests),
+    st.builds(Retry, st.integers(2, 4), cells, tests),
     st.builds(RetryAdd, st.integers(1, 3), counts),
 )
 actors = st.lists(statements, min_size=1, max_size=4).map(tuple)

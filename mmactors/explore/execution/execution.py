@@ -355,7 +355,7 @@ class Execution:
             actor.waits_for = None
             actor.ready_at = None
         if actor.cpu is not None:
-            actor.clock.now = max(actor.clock.now, engine.clock.now)
+            actor.clock.now = max(actor.clock.now, engine.clock.at)
         if self._guard is not None:
             self._guard.end()
         self._send(actor)
@@ -363,7 +363,7 @@ class Execution:
             self.histories.add(actor, engine.observed)
             engine.observed = None
         if actor.cpu is not None:
-            engine.clock.now = max(actor.clock.now, engine.clock.now)
+            engine.clock.at = max(actor.clock.now, engine.clock.at)
 
     def _send(self, actor: SearchActor) -> None:
         """Let the coroutine run."""

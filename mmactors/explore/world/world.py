@@ -277,7 +277,8 @@ class World:
         """
         has_actors = not all(actor.daemon for actor in self.engine.party)
         has_objects = len(self.engine.objects) > self._nr_kept
-        assert not (has_actors or has_objects), "world.allow comes before actors and cells"
+        comes_late = has_actors or has_objects
+        assert not comes_late, "world.allow comes before actors and cells are made"
         for name in what:
             assert name in chance.ALL, f"{name!r} is none of {', '.join(chance.ALL)}"
             self.engine.allow(name, times)
