@@ -39,7 +39,6 @@ from hypothesis import strategies as st
 
 MAX_STEPS = 8
 """Of a program; a body that would make it longer is left out."""
-
 VALUES = (0, 1, True, 1.0, 0.0, -0.0, 2)
 """Some are equal and not alike."""
 

@@ -1,4 +1,4 @@
-"""Every store and load of a world whose stores may be late goes through the buffer, or is locked."""
+"""If stores may be late, every store and load goes through the buffer, or is locked."""
 
 from functools import partial
 
