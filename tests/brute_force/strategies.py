@@ -120,7 +120,7 @@ nested = st.one_of(
     st.builds(RetryAdd, st.integers(1, 3), counts),
 )
 statements = one_of([(operations, 3), (nested, 1)])
-of_memory = one_of([(plain, 6), (locked, 1), (statements, 2)])
+of_memory = one_of([(plain, 6), (locked, 2), (statements, 2)])
 """What shows whether a store was late."""
 
 

@@ -24,6 +24,7 @@ from typing import Any, Final, Generic, TypeVar
 from mmactors.engine.actor import PARKING, Actor
 from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold
 from mmactors.engine.mailbox import Answerable, MailboxFull, Request
+from mmactors.explore.engine.exact import exact
 from mmactors.explore.engine.step import Step, Touches
 from mmactors.explore.engine.store_buffer import StoreBuffer, buffer_name
 from mmactors.explore.engine.untimed import SearchEngine
@@ -106,7 +107,7 @@ class LateCell(SharedCell[V], Generic[V]):
 
     __slots__ = ()
 
-    def key(self) -> Any:
+    def key(self) -> Hashable:
         """Return what memory holds, and what the running actor sees instead, if it does."""
         engine = self._engine
         actor = engine.running
@@ -114,7 +115,7 @@ class LateCell(SharedCell[V], Generic[V]):
             buffer = engine.buffers.get(buffer_name(actor))
             newest = None if buffer is None else buffer.newest(self.name)
             if newest is not None:
-                return super().key(), newest.value
+                return super().key(), exact(newest.value)
         return super().key()
 
     @property
@@ -128,7 +129,7 @@ class LateCell(SharedCell[V], Generic[V]):
         value = self._seen_by(buffer)
         if self._is_stored_by(actor, buffer):
             engine.touch(self.name, Mode.READ)
-            engine.observe((value,))  # By the end of the step there is another store.
+            engine.observe((exact(value),))  # By the end of the step there is another store.
         else:
             self._must_be_declared(may_write=False)
         return value
