@@ -9,7 +9,7 @@ from brute_force import explored
 from brute_force.machine import Machine, TooMany
 from brute_force.strategies import programs
 from brute_force.world import Builder
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mmactors.explore import Budget, Options, Outcome, search
@@ -132,7 +132,7 @@ def test_a_search_with_a_bug_is_found_out(bug, monkeypatch):
     monkeypatch.setattr(where, name, replacement)
     differ = []
 
-    @settings(max_examples=NR_WORLDS, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=NR_WORLDS, derandomize=True)
     @given(programs(is_late=where in (StoreBuffer, LateCell)))
     def compares(program):
         if not differ:
