@@ -22,6 +22,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, Final, Generic, TypeVar
 
 from mmactors.engine.actor import PARKING, Actor
+from mmactors.engine.chance import TRYLOCK_FAILS
 from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold
 from mmactors.engine.mailbox import Answerable, MailboxFull, Request
 from mmactors.explore.engine.exact import exact
@@ -237,11 +238,14 @@ class LateLock(SharedLock):
     async def acquire_nowait(self) -> bool:
         """Take the lock if it is free now; return whether it was (spin_trylock)."""
         engine = self._engine
-        actor: Any = engine.current
-        actor.gate = _Acquire(self, engine.buffer_of(actor)).can_try
-        is_taken = await super().acquire_nowait()
-        actor.gate = None
-        return is_taken
+        actor = engine.current
+        await take_turn(engine, self._trylock, _Acquire(self, engine.buffer_of(actor)).can_try)
+        if self.holder is not None or await engine.may(TRYLOCK_FAILS):
+            return False
+        self.holder = actor
+        if engine.lock_observer is not None:
+            engine.lock_observer.tried(self, Hold.WRITE, TOP_LEVEL)
+        return True
 
     async def release(self) -> None:
         """Put the store that gives the lock back into the buffer of this CPU."""
