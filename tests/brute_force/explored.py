@@ -2,6 +2,7 @@
 
 from brute_force.world import Builder
 
+from mmactors.explore import Kind
 from mmactors.explore.execution.execution import Execution
 from mmactors.explore.execution.loud import BecameVisible
 from mmactors.explore.strategy.dfs import DepthFirst, Part
@@ -11,33 +12,26 @@ def finals(program, make_strategies, *, times=None):
     """Return how the schedules end that strategies run, until they are done or so often."""
     build = Builder(program)
     execution = Execution(build)
-    try:
-        while True:
-            try:
-                return _finals(execution, build, make_strategies, -1 if times is None else times)
-            except BecameVisible:
-                continue
-    finally:
-        execution.close()
+    while True:
+        try:
+            return set(_ends(build, execution, make_strategies(), times))
+        except BecameVisible:
+            continue
+        finally:
+            execution.close()
 
 
-def _finals(execution, build, make_strategies, times):
-    found = set()
-    for strategy in make_strategies():
-        nr_left = times
+def _ends(build, execution, strategies, times):
+    """Yield how each schedule ends."""
+    for strategy in strategies:
+        nr_left = -1 if times is None else times
         while not strategy.is_done and nr_left:
             strategy.run(execution)
             nr_left -= 1
-            if execution.is_over or execution.broken is not None:
-                assert _is_clean(execution), str(execution.broken)
-                found.add(build.final())
-    return found
-
-
-def _is_clean(execution):
-    """Return whether nothing but a deadlock broke."""
-    broken = execution.broken
-    return broken is None or broken.kind.name == "DEADLOCK"
+            broken = execution.broken
+            assert broken is None or broken.kind is Kind.DEADLOCK, str(broken)
+            if execution.is_over or broken is not None:
+                yield build.final()
 
 
 def parts(nr_parts, depth):

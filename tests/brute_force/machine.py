@@ -9,9 +9,9 @@ A step of an actor is an instruction and the local ones behind it. A preemption 
 could go on; draining a buffer is the move of somebody else.
 """
 
+from brute_force.instructions import compiled, word_of
 from brute_force.program import (
     BOXES,
-    GAVE_UP,
     LOCKS,
     QUEUES,
     TESTS,
@@ -19,23 +19,16 @@ from brute_force.program import (
     Add,
     AddReturn,
     Ask,
-    Choose,
     Cmpxchg,
     DecAndTest,
     Fence,
     Final,
     GetAndClear,
-    If,
-    Locked,
     Read,
     Receive,
     Release,
-    Retry,
-    RetryAdd,
     Sleep,
     Step,
-    Tell,
-    Try,
     TryAcquire,
     Until,
     Wake,
@@ -63,85 +56,6 @@ LOCKED_OPERATIONS = (
 
 class TooMany(Exception):  # noqa: N818 - says what happened
     """The program has more states than was allowed."""
-
-
-# -- programs as lists of instructions -------------------------------------------------------------
-
-
-def compiled(body, *, is_late):
-    """Return the instructions of an actor: operations, and `(word, ...)` for what is local."""
-    code = []
-
-    def emit_all(statements):
-        for statement in statements:
-            emit(statement)
-
-    def branch(test):
-        code.append(None)
-        at = len(code) - 1
-
-        def end():
-            code[at] = ("unless", test, len(code))
-
-        return end
-
-    def jump():
-        code.append(None)
-        at = len(code) - 1
-
-        def end():
-            code[at] = ("jump", len(code))
-
-        return end
-
-    def emit(statement):
-        match statement:
-            case Locked(lock, inner):
-                code.append(Acquire(lock))
-                emit_all(inner)
-                code.append(Release(lock))
-            case Try(lock, inner):
-                code.append(TryAcquire(lock))
-                end = branch("is not zero")
-                emit_all(inner)
-                code.append(Release(lock))
-                end()
-            case Choose(options):
-                code.append(("choose", options))
-            case If(test, then, orelse):
-                other = branch(test)
-                emit_all(then)
-                end = jump()
-                other()
-                emit_all(orelse)
-                end()
-            case Tell(box, value, reads):
-                code.append(Step(writes=(box,)) if reads is None else Read(reads))
-                code.append(("tell", box, value))
-            case Retry(times, cell, test):
-                ends = []
-                for _ in range(times):
-                    code.append(Read(cell))
-                    again = branch(test)
-                    ends.append(jump())
-                    again()
-                code.append(("note", GAVE_UP))
-                for end in ends:
-                    end()
-            case RetryAdd(times, cell):
-                end = len(code) + 2 * times + 1
-                code.extend((Read(cell), ("try to add", cell, end)) * times)
-                code.append(("note", GAVE_UP))
-            case Fence() if not is_late:
-                pass
-            case _:
-                code.append(statement)
-
-    emit_all(body)
-    return tuple(code)
-
-
-# -- the machine -----------------------------------------------------------------------------------
 
 
 class Now:
@@ -308,7 +222,7 @@ class Machine:
         """Return who has to choose before anybody does anything."""
         for index, (at, _, _, waits) in enumerate(state[0]):
             code = self.codes[index]
-            if waits == NOT_WAITING and at < len(code) and _word(code[at]) == "choose":
+            if waits == NOT_WAITING and at < len(code) and word_of(code[at]) == "choose":
                 return index
         return None
 
@@ -504,7 +418,7 @@ class Machine:
             code = self.codes[index]
             while actor[WAITS] == NOT_WAITING and actor[PC] < len(code):
                 instruction = code[actor[PC]]
-                word = _word(instruction)
+                word = word_of(instruction)
                 if word is None or word in ("choose", "try to add"):
                     break
                 actor[PC] += 1
@@ -520,8 +434,3 @@ class Machine:
                         number = self.number(evaluate(value, self.values[actor[SEEN]]))
                         self.store(now, index, ("box", BOXES.index(box)), (None, number))
         return now.frozen()
-
-
-def _word(instruction):
-    """Return what an instruction says that is no operation."""
-    return instruction[0] if isinstance(instruction, tuple) else None

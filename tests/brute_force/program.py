@@ -8,10 +8,10 @@ all. What it writes, and where it branches, may depend on it.
 from attrs import field, frozen
 
 CELLS = ("x", "y")
-COUNTS = ("n", "m")
+COUNTS = ("n",)
 LOCKS = ("lock0", "lock1")
-BOXES = ("box0", "box1")
-QUEUES = ("queue0",)
+BOXES = ("box",)
+QUEUES = ("queue",)
 GAVE_UP = "gave up"
 """What who looked so often and did not see it notes."""
 

@@ -37,18 +37,26 @@ from brute_force.program import (
 )
 from hypothesis import strategies as st
 
-MAX_STEPS = 8
+MAX_STEPS = 7
 """Of a program; a body that would make it longer is left out."""
-
 VALUES = (0, 1, True, 1.0, 0.0, -0.0, 2)
 """Some are equal and not alike."""
 
-cells = st.sampled_from((*CELLS, *COUNTS))
+cells = st.sampled_from((*CELLS, *CELLS, *COUNTS))
 counts = st.sampled_from(COUNTS)
 constants = st.sampled_from(VALUES).map(Const)
 expressions = st.one_of(constants, st.builds(Seen, st.sampled_from((None, 1))))
 tests = st.sampled_from(sorted(TESTS))
 small = st.integers(1, 2)
+
+
+def one_of(weights):
+    """Return a strategy that draws from each of some as often as its weight says.
+
+    `st.one_of` would draw from all alternatives of all of them alike.
+    """
+    weighted = [strategy for strategy, weight in weights for _ in range(weight)]
+    return st.sampled_from(weighted).flatmap(lambda strategy: strategy)
 
 
 def _distinct(values):
@@ -75,36 +83,31 @@ def steps(draw):
             return Step(reads=reads, writes=writes, moves=moves)
 
 
-operations = st.one_of(
-    st.builds(Read, cells),
-    st.builds(Write, cells, expressions),
-    st.builds(Write, cells, expressions),
-    st.builds(Read, cells),
+plain = one_of([(st.builds(Write, cells, expressions), 1), (st.builds(Read, cells), 1)])
+locked = st.one_of(
     st.builds(Xchg, cells, expressions),
     st.builds(Cmpxchg, cells, expressions, expressions),
     st.builds(Add, counts, small),
     st.builds(AddReturn, counts, small),
     st.builds(DecAndTest, counts),
     st.builds(GetAndClear, counts),
+    st.builds(Fence),
+)
+waiting = st.one_of(
     st.builds(Until, cells, tests),
-    steps(),
     st.builds(Receive, st.sampled_from(BOXES)),
     st.builds(Ask, st.sampled_from(BOXES), expressions),
     st.builds(Tell, st.sampled_from(BOXES), expressions, st.one_of(st.none(), cells)),
     st.builds(Sleep, st.sampled_from(QUEUES)),
     st.builds(Wake, st.sampled_from(QUEUES), small),
-    st.builds(
-        Choose,
-        st.lists(constants, min_size=2, max_size=3, unique_by=lambda c: str(c.value)).map(tuple),
-    ),
-    st.just(Choose((Const(False), Const(True)))),
-    st.builds(Fence),
 )
+choices = st.one_of(
+    st.builds(Choose, st.lists(constants, min_size=2, max_size=3).map(tuple)),
+    st.just(Choose((Const(False), Const(True)))),
+)
+operations = one_of([(plain, 8), (locked, 2), (waiting, 3), (steps(), 2), (choices, 1)])
 bodies = st.lists(operations, min_size=1, max_size=2).map(tuple)
-statements = st.one_of(
-    operations,
-    operations,
-    operations,
+nested = st.one_of(
     st.builds(Locked, st.sampled_from(LOCKS), bodies),
     st.builds(
         lambda locks, body: Locked(locks[0], (Locked(locks[1], body),)),
@@ -116,7 +119,9 @@ statements = st.one_of(
     st.builds(Retry, st.integers(2, 4), cells, tests),
     st.builds(RetryAdd, st.integers(1, 3), counts),
 )
-actors = st.lists(statements, min_size=1, max_size=4).map(tuple)
+statements = one_of([(operations, 3), (nested, 1)])
+of_memory = one_of([(plain, 6), (locked, 2), (statements, 2)])
+"""What shows whether a store was late."""
 
 
 @st.composite
@@ -148,33 +153,31 @@ def _size(statement):
     return 1
 
 
-def _short(bodies_of_all, max_steps):
+def _short(body, max_steps):
     """Leave out what is too much."""
     left = max_steps
     kept = []
-    for body in bodies_of_all:
-        fitting = []
-        for statement in body:
+    for statement in body:
+        if size((statement,)) <= left:
             left -= size((statement,))
-            if left < 0:
-                break
-            fitting.append(statement)
-        kept.append(tuple(fitting))
+            kept.append(statement)
     return tuple(kept)
 
 
 @st.composite
 def programs(draw, *, is_late=None, max_steps=MAX_STEPS):
     """Two or three actors on a few objects."""
-    bodies_of_all = draw(st.lists(actors, min_size=2, max_size=3))
     late = draw(st.booleans()) if is_late is None else is_late
+    body = st.lists(of_memory if late else statements, min_size=2, max_size=4)
+    max_steps -= late  # Each store drains, which is a step, too.
+    bodies_of_all = draw(st.lists(body, min_size=2, max_size=3))
     some_events = draw(st.one_of(st.just(()), st.tuples(events())))
     return Program(
         cells=(
             *((name, draw(constants)) for name in CELLS),
             *((name, Const(0)) for name in COUNTS),
         ),
-        actors=_short(bodies_of_all, max_steps - 2 * late),
+        actors=tuple(_short(each, -(-max_steps // len(bodies_of_all))) for each in bodies_of_all),
         nr_daemons=draw(st.sampled_from((0, 0, 0, 1))),
         events=some_events,
         is_late=late,

@@ -43,14 +43,17 @@ class Builder:
     """Builds the world of a program, again and again, and knows how the last one ended."""
 
     def __init__(self, program):
-        self.program = program
-        self.__name__ = "random program"
+        self.written = program
         self.on_end = None
         """The law at the end, which looks at this."""
 
+    def program(self):
+        """Say what is built."""
+        return repr(self.written)
+
     def __call__(self, world):
         """Build the world."""
-        program = self.program
+        program = self.written
         if program.is_late:
             world.allow(STORE_IS_LATE)
         self.cells = {name: world.cell(name, first.value) for name, first in program.cells}
@@ -83,7 +86,7 @@ class Builder:
 
     def final(self):
         """Return how the schedule ended that just ended."""
-        nr_daemons = self.program.nr_daemons
+        nr_daemons = self.written.nr_daemons
         return Final(
             memory=tuple(repr(cell._value) for cell in self.cells.values()),
             holders=tuple(

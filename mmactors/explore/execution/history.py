@@ -181,9 +181,13 @@ class Histories:
     def sees_nothing_new(self, actor: SearchActor) -> bool:
         """Return whether looking again would show a spinning actor what it saw last."""
         trail = actor.trail
-        return trail is not None and all(
-            self._shows(step.looks, seen) for step, seen in trail.looks
-        )
+        if trail is None:
+            return False
+        engine = self._engine
+        running, engine.running = engine.running, actor  # Own stores are seen, late as they are.
+        shows = all(self._shows(step.looks, seen) for step, seen in trail.looks)
+        engine.running = running
+        return shows
 
     def _shows(self, looks: tuple[str, ...], seen: Hashable) -> bool:
         """Return whether a look would show `seen` now."""

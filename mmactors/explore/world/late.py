@@ -13,8 +13,8 @@ The rule (Sewell et al., x86-TSO, CACM 2010):
 - What is no cell has no value that could wait in a buffer: a step that writes it is locked, and one
   that reads it waits until the own stores to it (`engine.store`) are in memory.
 
-Laws look at memory. Each load says what it saw, besides what memory held: who reads its own store
-has seen something else than who reads the same cell when that store has drained.
+Laws look at memory. The name of what an actor looks at tells what memory holds and what it sees
+instead: who reads its own store has seen something else than who reads it when it has drained.
 """
 
 from collections import deque
@@ -22,10 +22,12 @@ from collections.abc import Callable, Hashable
 from typing import Any, Final, Generic, TypeVar
 
 from mmactors.engine.actor import PARKING, Actor
+from mmactors.engine.chance import TRYLOCK_FAILS
 from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold
 from mmactors.engine.mailbox import Answerable, MailboxFull, Request
+from mmactors.explore.engine.exact import exact
 from mmactors.explore.engine.step import Step, Touches
-from mmactors.explore.engine.store_buffer import StoreBuffer
+from mmactors.explore.engine.store_buffer import StoreBuffer, buffer_name
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.world.cell import SharedCell, SharedCount
 from mmactors.explore.world.lock import SharedLock, SharedWaitQueue
@@ -106,6 +108,17 @@ class LateCell(SharedCell[V], Generic[V]):
 
     __slots__ = ()
 
+    def key(self) -> Hashable:
+        """Return what memory holds, and what the running actor sees instead, if it does."""
+        engine = self._engine
+        actor = engine.running
+        if actor is not None:
+            buffer = engine.buffers.get(buffer_name(actor))
+            newest = None if buffer is None else buffer.newest(self.name)
+            if newest is not None:
+                return super().key(), exact(newest.value)
+        return super().key()
+
     @property
     def value(self) -> V:
         """What memory holds: for laws. For an actor in a step that declares it: what it loads."""
@@ -114,11 +127,13 @@ class LateCell(SharedCell[V], Generic[V]):
         if actor is None:
             return self._value
         buffer = engine.buffer_of(actor)
+        value = self._seen_by(buffer)
         if self._is_stored_by(actor, buffer):
             engine.touch(self.name, Mode.READ)
+            engine.observe((exact(value),))  # By the end of the step there is another store.
         else:
             self._must_be_declared(may_write=False)
-        return self._load(buffer)
+        return value
 
     @value.setter
     def value(self, value: V) -> None:
@@ -136,7 +151,7 @@ class LateCell(SharedCell[V], Generic[V]):
         """Return what this CPU stored last, if that is still in its buffer, else the value."""
         engine = self._engine
         await take_turn(engine, self._steps.read, None)
-        return self._load(engine.buffer_of(engine.current))
+        return self._seen_by(engine.buffer_of(engine.current))
 
     async def write(self, value: V) -> None:
         """Put a store into the buffer of this CPU."""
@@ -151,14 +166,7 @@ class LateCell(SharedCell[V], Generic[V]):
         engine = self._engine
         buffer = engine.buffer_of(engine.current)
         await take_turn(engine, self._steps.until, lambda: is_good(self._seen_by(buffer)))
-        return self._load(buffer)
-
-    def _load(self, buffer: StoreBuffer) -> V:
-        """Return what the running actor sees, and note it."""
-        value = self._seen_by(buffer)
-        if buffer.newest(self.name) is not None:
-            self._engine.observe((value,))
-        return value
+        return self._seen_by(buffer)
 
     def _seen_by(self, buffer: StoreBuffer) -> V:
         newest = buffer.newest(self.name)
@@ -230,11 +238,14 @@ class LateLock(SharedLock):
     async def acquire_nowait(self) -> bool:
         """Take the lock if it is free now; return whether it was (spin_trylock)."""
         engine = self._engine
-        actor: Any = engine.current
-        actor.gate = _Acquire(self, engine.buffer_of(actor)).can_try
-        is_taken = await super().acquire_nowait()
-        actor.gate = None
-        return is_taken
+        actor = engine.current
+        await take_turn(engine, self._trylock, _Acquire(self, engine.buffer_of(actor)).can_try)
+        if self.holder is not None or await engine.may(TRYLOCK_FAILS):
+            return False
+        self.holder = actor
+        if engine.lock_observer is not None:
+            engine.lock_observer.tried(self, Hold.WRITE, TOP_LEVEL)
+        return True
 
     async def release(self) -> None:
         """Put the store that gives the lock back into the buffer of this CPU."""

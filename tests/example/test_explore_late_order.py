@@ -1,0 +1,221 @@
+"""Messages, answers, events and locks keep the order of the stores around them."""
+
+from functools import partial
+
+import pytest
+from late_stores import BREAKS, CRASHES, HOLDS, judge, late
+
+from mmactors.engine.chance import TRYLOCK_FAILS
+from mmactors.explore import Outcome, search
+
+# -- messages, answers, events ---------------------------------------------------------------------
+
+
+def test_a_message_comes_behind_the_stores_before_it():
+    """It is a store, too: who has it sees what was stored before, and it may be late."""
+
+    def build(world, *, asks):
+        x, box = world.cell("x", 0), world.mailbox("box")
+
+        async def sends():
+            await x.write(1)
+            if asks:
+                assert 2 == await box.ask(1)
+            else:
+                box.tell(1)
+
+        async def receives():
+            message = await box.receive()
+            assert 1 == await x.read()
+            if asks:
+                message.reply.send(2)
+
+        world.actor("sends", sends)
+        world.actor("receives", receives)
+
+    assert HOLDS == judge(late(partial(build, asks=False)))
+    assert HOLDS == judge(late(partial(build, asks=True)))
+
+
+def test_an_answer_comes_behind_the_stores_of_who_answers():
+    """And who has the answer sees them."""
+
+    def build(world):
+        x, box = world.cell("x", 0), world.mailbox("box")
+
+        async def asks():
+            await box.ask("set x")
+            assert 1 == await x.read()
+
+        async def serves():
+            request = await box.receive()
+            await x.write(1)
+            request.reply.send("done")
+
+        world.actor("asks", asks)
+        world.actor("serves", serves)
+
+    assert HOLDS == judge(late(build))
+
+
+def test_who_sends_may_not_yet_be_heard():
+    """SB with messages: both may find their box empty."""
+
+    def build(world):
+        boxes = (world.mailbox("box0"), world.mailbox("box1"))
+
+        async def does(own, other):
+            await world.step("send", adds=(own,))
+            own.tell("hello")
+            await world.step("look", reads=(other,))
+            return len(other)
+
+        a = world.actor("a", does, *boxes)
+        b = world.actor("b", does, *reversed(boxes))
+
+        @world.at_end
+        def one_is_heard():
+            assert a.result + b.result > 0
+
+    assert BREAKS == judge(late(build))
+    assert HOLDS == judge(build)
+
+
+def test_what_happens_any_time_is_seen_at_once():
+    """A walker that sets two bits does so by a locked instruction; it loses no store of others."""
+
+    def build(world):
+        x, y = world.cell("x", 0), world.cell("y", 0)
+
+        def sets_both():
+            x.value += 1
+            y.value += 1
+
+        world.any_time("set", sets_both, x, y)
+
+        async def looks():
+            await x.xchg(10)
+            await world.step("look", reads=(x, y))
+            assert (x.value, y.value) in [(10, 0), (10, 1), (11, 1)]
+
+        world.actor("looks", looks)
+
+    assert HOLDS == judge(late(build))
+
+
+# -- locks -----------------------------------------------------------------------------------------
+
+
+def test_a_lock_that_was_given_back_late_is_not_held_any_more():
+    """To give it back twice, or to take it twice, is an error as ever."""
+
+    def build(world, *, program):
+        lock = world.lock("lock")
+
+        async def does():
+            for operation in program:
+                await getattr(lock, operation)()
+
+        world.actor("a", does)
+
+    for program in (("acquire", "release", "release"), ("acquire", "acquire")):
+        assert CRASHES == judge(late(partial(build, program=program))), program
+        assert CRASHES == judge(partial(build, program=program)), program
+    again = ("acquire", "release", "acquire", "release", "acquire_nowait", "release")
+    assert HOLDS == judge(late(partial(build, program=again)))
+
+
+def test_a_trylock_that_takes_or_fails_keeps_the_other_out():
+    """Critical sections do not overlap."""
+
+    def build(world):
+        world.allow(TRYLOCK_FAILS)
+        lock, count = world.lock("lock"), world.cell("count", 0)
+
+        async def tries():
+            if not await lock.acquire_nowait():
+                return 0
+            await count.write(await count.read() + 1)
+            await lock.release()
+            return 1
+
+        a = world.actor("a", tries)
+        b = world.actor("b", tries)
+
+        @world.at_end
+        def each_is_counted():
+            assert count.value == a.result + b.result
+
+    assert HOLDS == judge(late(build))
+
+
+# -- what is declared ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "names", [{"reads": ("y",)}, {"writes": ("y",)}, {"adds": ("y",)}, {"reads": ("x",)}]
+)
+def test_a_store_that_no_step_declares_is_refused(names):
+    """As without late stores."""
+
+    def build(world):
+        x = world.cell("x", 0)
+        world.cell("y", 0)
+
+        async def a():
+            await world.step("something", **names)
+            x.value = 1
+
+        world.actor("a", a)
+
+    assert CRASHES == judge(build)
+    assert CRASHES == judge(late(build))
+
+
+def test_own_stores_to_what_is_no_cell_are_waited_for():
+    """`engine.store` has no value that a load could see: who reads waits until it drains."""
+
+    def build(world):
+        mask = set()
+        world.watch("mask", lambda: tuple(mask))
+
+        async def a():
+            world.engine.store("mask", lambda: mask.add(1))
+            await world.step("look", reads=("mask",))
+            assert mask
+
+        world.actor("a", a)
+
+    assert HOLDS == judge(late(build))
+
+
+def test_laws_look_at_memory():
+    """What is in a buffer is no part of it."""
+
+    def build(world):
+        x = world.cell("x", 0)
+        seen = set()
+
+        async def a():
+            await world.step("store", writes=(x,))
+            x.value = 1
+            await world.step("store again", writes=(x,))
+            seen.add(x._value)
+            x.value = 2
+
+        world.actor("a", a)
+        world.sometimes("the first store is late", lambda: 0 in seen)
+        world.sometimes("the first store is early", lambda: 1 in seen)
+
+        @world.always
+        def a_value_that_was_stored():
+            assert x.value in (0, 1, 2)
+
+        @world.at_end
+        def the_last_one():
+            assert x.value == 2
+
+    verdict = search(late(build))
+
+    assert Outcome.EXHAUSTED is verdict.outcome
+    assert () == verdict.missed
