@@ -231,7 +231,7 @@ class Execution:
             self._go_on(actor)
             if engine.buffers and self.broken is None:
                 self.is_over = engine.is_over()
-                self._has_finished |= actor.serves  # The last store may be what ends it all.
+                self.has_finished |= actor.serves  # The last store may be what ends it all.
         engine.running = None
         if engine.extra or engine.has_daemons or actor.cpu is not None:
             step = self._with_extra(actor, step, option)
