@@ -24,6 +24,7 @@ from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.execution.execution import Execution
 from mmactors.explore.execution.loud import BecameVisible
 from mmactors.explore.world.world import World
+from mmactors.hw.config import CacheConfig, HardwareConfig
 from mmactors.mm.fault.siginfo import SIGKILL
 from mmactors.races.checkpoint import Checkpoint
 from mmactors.races.objects import MachineObjects
@@ -128,8 +129,13 @@ class ExploredMachine:
         sanitize = evolve(
             SanitizeConfig.everything(panic=True), lockdep=self.scenario.sanitize.lockdep
         )
+        machine = self.scenario.machine
         self._wired = wire(
-            evolve(self.scenario, sanitize=sanitize),
+            evolve(
+                self.scenario,
+                sanitize=sanitize,
+                machine=evolve(machine, hardware=_small(machine.hardware)),
+            ),
             engine=world.engine,
             sink=None,
             before_exit=lambda _process: None,
@@ -165,6 +171,24 @@ class ExploredMachine:
                         advice="write `wait` before `race`",
                     )
                 )
+
+
+def _small(hardware: HardwareConfig) -> HardwareConfig:
+    """Return the hardware with the least caches of data: they cost time, which is not explored.
+
+    TLBs and walk caches, whose entries may be stale, stay what they are.
+    """
+    return evolve(
+        hardware,
+        l1i=_one_set(hardware.l1i),
+        l1d=_one_set(hardware.l1d),
+        l2=None,
+        llc=_one_set(hardware.llc),
+    )
+
+
+def _one_set(cache: CacheConfig) -> CacheConfig:
+    return evolve(cache, size_bytes=cache.ways * cache.line_bytes)
 
 
 def _refusing_deaths(scenario: Scenario) -> Callable[[FatalSignal], None]:

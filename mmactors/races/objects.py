@@ -12,9 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, Final
 
-import numpy as np
 from attrs import frozen
-from numpy.typing import NDArray
 
 from mmactors.actors.program.process import Process
 from mmactors.actors.state.kernel import Kernel
@@ -59,6 +57,7 @@ from mmactors.mm.page_alloc.buddy import MAX_ORDER, PAGEBLOCK_TYPE_MASK
 from mmactors.mm.page_alloc.pcp import NR_PCP_LISTS
 from mmactors.mm.page_alloc.zone import Zone
 from mmactors.mm.vmstat import NR_FREE_PAGES
+from mmactors.races.changes import Changes
 from mmactors.races.object_texts import (
     MIGRATETYPES,
     anon_vma_text,
@@ -126,26 +125,6 @@ class _Latest:
         return self.registered[self.name].show()
 
 
-class _Changes:
-    """Where arrays differ from what they are now: from the state at rest."""
-
-    def __init__(self, *arrays: NDArray[Any], mask: int = -1) -> None:
-        """`mask`: the bits of integers that count."""
-        self._arrays: Final = [array.reshape(-1) for array in arrays]
-        assert all(map(np.shares_memory, self._arrays, arrays)), "a copy would not change"
-        self._mask: Final = mask
-        self._at_rest: Final = [array.copy() for array in arrays]
-
-    def key(self) -> Hashable:
-        """Return the places and their contents."""
-        found = []
-        for array, at_rest in zip(self._arrays, self._at_rest, strict=True):
-            is_other = array != at_rest if self._mask == -1 else (array ^ at_rest) & self._mask != 0
-            places = np.flatnonzero(is_other)
-            found.append((places.tobytes(), (array[places] & self._mask).tobytes()))
-        return tuple(found)
-
-
 class MachineObjects(dict[str, Keyed]):
     """Finds objects by name. What is there in all schedules is found once a search."""
 
@@ -190,11 +169,11 @@ class MachineObjects(dict[str, Keyed]):
             for mailbox, zone in zip(kernel.zone_mailboxes, kernel.allocator.zones, strict=True)
         }
         pages = kernel.pages
-        flags = _Changes(pages.flags, mask=~LIST_FLAGS)
-        counts = _Changes(pages.refcount, pages.mapcount, pages.mapping, pages.index)
-        links = _Changes(pages.next, pages.buddy, kernel.allocator.pageblocks)
+        flags = Changes(pages.flags, mask=~LIST_FLAGS)
+        counts = Changes(pages.refcount, pages.mapcount, pages.mapping, pages.index)
+        links = Changes(pages.next, pages.buddy, kernel.allocator.pageblocks)
         self._zone_keys: Final = {
-            name: partial(_zone_key, zone, _Changes(zone.words), links)
+            name: partial(_zone_key, zone, Changes(zone.words), links)
             for name, zone in self._zones.items()
         }
         self._whole: Final[dict[str, Callable[[], Hashable]]] = {
@@ -455,7 +434,7 @@ def _cached_text(pfn: int | None) -> str:
     return "none" if pfn is None else f"page {pfn:#x}"
 
 
-def _zone_key(zone: Zone, words: _Changes, links: _Changes, mailbox: Keyed) -> Hashable:
+def _zone_key(zone: Zone, words: Changes, links: Changes, mailbox: Keyed) -> Hashable:
     """Return the value of what zone->lock guards, and of who queues for it."""
     blocks = tuple([zone.view[order] for order in range(MAX_ORDER)])
     return (blocks, words.key(), links.key(), mailbox.key())

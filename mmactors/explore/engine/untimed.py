@@ -73,6 +73,10 @@ class SearchEngine(Engine):
         """What the actor that parked last will do next."""
         self.detour = False
         """The actor that gets the baton takes interrupts first."""
+        self.ahead = 0
+        """So many more steps the running actor may pass without giving back the baton."""
+        self.nr_labels = 0
+        """How many steps with a label anybody stood before."""
         self.chosen = 0
         """In which way the actor that gets the baton takes its step."""
         self.has_daemons = False
@@ -356,8 +360,12 @@ class SearchEngine(Engine):
 
     async def step(self, label: Label) -> None:
         """Wait for the turn to do what `label` says."""
+        if self.ahead:
+            self.ahead -= 1
+            return
         step = self.steps.of(label.text, label.touches)
         self.parked = step
+        self.nr_labels += 1
         await PARKING
         if self.detour:
             await self.take_interrupts(step)

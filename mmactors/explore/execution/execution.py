@@ -16,12 +16,13 @@ from typing import Any, Final
 
 from mmactors.engine.actor import NEVER, PARK
 from mmactors.engine.report import EngineError
-from mmactors.explore.engine.search_actor import START, Saw, SearchActor, Trail, refuse
+from mmactors.explore.engine.search_actor import START, SearchActor, refuse
 from mmactors.explore.engine.step import Step
 from mmactors.explore.engine.untimed import INTERRUPT, MAX_ACTORS, SearchEngine
 from mmactors.explore.engine.virtual_time import TIME
 from mmactors.explore.execution.broken import Broken, crashed, deadlock
 from mmactors.explore.execution.choice import INDEX_BITS, INDEX_MASK, take_option
+from mmactors.explore.execution.course import Course, Run
 from mmactors.explore.execution.history import GuardedHistories, Histories
 from mmactors.explore.execution.loud import Loud
 from mmactors.explore.execution.scope import Scope
@@ -30,8 +31,6 @@ from mmactors.explore.world.world import World
 from mmactors.label import Mode
 
 Build = Callable[[World], object]
-Memory = tuple[Step, int, Saw | None, Trail | None, bool]
-"""What a plain step began with, and what its actor knew afterwards."""
 
 MAX_LOCAL_STEPS: Final = 100_000
 """How many steps outside the scope an actor may take in a row."""
@@ -51,7 +50,9 @@ class Execution:
         scope: tuple[str, ...] | None = None,
         is_keyed: bool = True,
         engine: SearchEngine | None = None,
+        repeats: bool = True,
     ) -> None:
+        """`repeats`: False takes steps that were taken before as if they were new."""
         self.engine: Final = SearchEngine() if engine is None else engine
         self.choices: Final[list[int]] = []
         self.steps: Final[list[Step]] = []
@@ -87,10 +88,15 @@ class Execution:
         self._is_plain = False
         """There is no scope, no guard, no store buffer: a step may be all that happens."""
         self.was_plain = False
-        """The last step was all that happened; it can be taken again by `repeat`."""
-        self._has_finished = False
+        """The last step was all that happened."""
+        self.has_finished = False
         """An actor that is no daemon ended in the present step."""
         self._guard: Final = self.engine.guard if self.engine.guard.on else None
+        self._repeats: Final = repeats and self._guard is None
+        self._runs: Final[list[Run]] = []
+        """Who ran so far in the present step."""
+        self._beginning: tuple[Course, int] | None = None
+        """How actors come to their first steps, and how much was loud then."""
 
     # -- one schedule ------------------------------------------------------------------------------
 
@@ -105,7 +111,7 @@ class Execution:
         self.is_long = False
         self.endless = ()
         self.current = -1
-        self._has_finished = False
+        self.has_finished = False
         world = self.world = World(engine, self._kept, self.met)
         if self._guard is None:
             self._build(world)
@@ -125,7 +131,8 @@ class Execution:
         engine.extra.clear()
         self._is_plain = self.scope.names is None and self._guard is None and not engine.buffers
         self._start()
-        self._has_finished = False  # Who had nothing to do ended before the first step.
+        self.has_finished = False  # Who had nothing to do ended before the first step.
+        engine.extra.clear()  # No choice has been made before.
         engine.running = None
         self.is_over = engine.is_over()
         if self._is_watched or self.is_over:
@@ -202,6 +209,7 @@ class Execution:
         step = actor.pending
         option = choice >> INDEX_BITS
         engine.running = actor
+        self._runs.clear()
         if (
             self._is_plain
             and option == 0
@@ -211,6 +219,7 @@ class Execution:
         ):
             if self.is_keyed and not self.histories.note(actor, step):
                 self.is_keyed = False
+            self._runs.append((actor.index, step, engine.nr_labels))
             self._send(actor)
             self.was_plain = not (engine.woken or actor.pending.is_local)
         else:
@@ -222,7 +231,7 @@ class Execution:
             self._go_on(actor)
             if engine.buffers and self.broken is None:
                 self.is_over = engine.is_over()
-                self._has_finished |= actor.serves  # The last store may be what ends it all.
+                self.has_finished |= actor.serves  # The last store may be what ends it all.
         engine.running = None
         if engine.extra or engine.has_daemons or actor.cpu is not None:
             step = self._with_extra(actor, step, option)
@@ -254,34 +263,11 @@ class Execution:
         ):
             self.advance(choice)
 
-    def repeat(self, choice: int, step: Step, memory: Memory) -> bool:
-        """Take a step again that was plain and did `step`; return whether it begins as it did.
-
-        Nothing is noted or looked at: that was done the first time.
-        """
-        engine = self.engine
-        actor = engine.party[choice]
-        pending, actor.history, actor.saw, actor.trail, actor.spins = memory
-        if actor.pending is not pending:
-            return False
-        engine.running = actor
-        try:
-            actor.send(None)
-        except StopIteration as stop:
-            actor.result = stop.value
-            engine.finish(actor)
-            self.is_over = engine.is_over()
-        except Exception as error:  # noqa: BLE001 - it did not the first time: nothing repeats
-            actor.finished = True
-            self.broken = crashed(actor, error)
-        else:
-            actor.pending = engine.parked
-        engine.running = None
-        engine.extra.clear()
-        self.current = choice
-        self.choices.append(choice)
-        self.steps.append(step)
-        return True
+    def course(self) -> Course | None:
+        """Return how the last step went, if it was not plain and can be taken again."""
+        if not self._repeats or self.broken is not None or self.was_plain:
+            return None
+        return Course(self._runs, self.engine.party)
 
     def _with_extra(self, actor: SearchActor, step: Step, option: int) -> Step:
         """Return the step as it is with all that it touched and had not declared."""
@@ -300,9 +286,9 @@ class Execution:
         if engine.has_daemons:
             if actor.daemon:
                 extra.append((THE_END, Mode.ADD))
-            if self._has_finished:
+            if self.has_finished:
                 extra.append((THE_END, Mode.READ))
-                self._has_finished = False
+                self.has_finished = False
         if not extra:
             return step
         step = engine.steps.also(step, tuple(extra))
@@ -339,8 +325,16 @@ class Execution:
                     self._must_be_quiet(actor, START, 0)
                 if actor.pending.is_local:
                     woken.append(actor)
-        if woken:
-            self._go_on()
+        if not woken:
+            return
+        beginning = self._beginning
+        if beginning is not None and beginning[1] == len(self.loud.names):
+            beginning[0].take(engine, self.let_run)
+            return
+        self._runs.clear()
+        self._go_on()
+        if self._repeats and self.broken is None and not self._is_plain:
+            self._beginning = Course(self._runs, engine.party), len(self.loud.names)
 
     # -- inside one step ---------------------------------------------------------------------------
 
@@ -349,6 +343,17 @@ class Execution:
         engine = self.engine
         if self.is_keyed and not self.histories.note(actor, step):
             self.is_keyed = False
+        self._runs.append((actor.index, actor.pending, engine.nr_labels))
+        if self._guard is not None:
+            self._guard.end()
+        self.let_run(actor)
+        if engine.observed is not None:
+            self.histories.add(actor, engine.observed)
+            engine.observed = None
+
+    def let_run(self, actor: SearchActor) -> None:
+        """Let a running actor go on; CPUs all show the latest time."""
+        engine = self.engine
         if actor.waits_for is not None:
             if actor.ready_at is not None and actor.ready_at > actor.clock.now:
                 actor.clock.now = actor.ready_at
@@ -356,12 +361,7 @@ class Execution:
             actor.ready_at = None
         if actor.cpu is not None:
             actor.clock.now = max(actor.clock.now, engine.clock.at)
-        if self._guard is not None:
-            self._guard.end()
         self._send(actor)
-        if engine.observed is not None:
-            self.histories.add(actor, engine.observed)
-            engine.observed = None
         if actor.cpu is not None:
             engine.clock.at = max(actor.clock.now, engine.clock.at)
 
@@ -373,7 +373,7 @@ class Execution:
             actor.result = stop.value
             self.engine.finish(actor)
             self.is_over = self.engine.is_over()
-            self._has_finished |= not actor.daemon
+            self.has_finished |= not actor.daemon
         except Exception as error:  # noqa: BLE001 - the one place where an actor's error is caught
             actor.finished = True
             self.broken = crashed(actor, error)

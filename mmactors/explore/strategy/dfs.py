@@ -20,10 +20,10 @@ from typing import Final
 
 from attrs import frozen
 
-from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.step import Step
+from mmactors.explore.execution.again import Memory, memory_of, take_again
 from mmactors.explore.execution.choice import INDEX_MASK
-from mmactors.explore.execution.execution import Execution, Memory
+from mmactors.explore.execution.execution import Execution
 from mmactors.explore.execution.nondeterminism import Nondeterminism
 from mmactors.explore.strategy.explored import ExploredStates
 from mmactors.explore.strategy.strategy import goes_on
@@ -158,8 +158,7 @@ class DepthFirst:
             node.step = execution.steps[-1]
             if is_option:
                 self._join(execution, node.step)
-            if execution.was_plain:
-                node.memory = _remember(actor, pending)
+            node.memory = memory_of(execution, actor, pending)
             if sleep:
                 sleep = self._sleep_below(node)
             if self.bound is not None:
@@ -218,12 +217,11 @@ class DepthFirst:
                 node.step = steps[-1]
                 if node.is_option:
                     self._join(execution, node.step)
-                if execution.was_plain:
-                    node.memory = _remember(actor, pending)
-            elif node.memory is None or not execution.repeat(node.choice, step, node.memory):
+                node.memory = memory_of(execution, actor, pending)
+            elif node.memory is None or not take_again(execution, node.choice, step, node.memory):
                 execution.advance(node.choice)
-                if steps[-1] is not step or execution.broken is not None:
-                    raise Nondeterminism.at(execution, len(steps) - 1, step)
+            if step is not None and (steps[-1] is not step or execution.broken is not None):
+                raise Nondeterminism.at(execution, len(steps) - 1, step)
 
     def _bounded(self, execution: Execution, candidates: list[int], left: int) -> _Node:
         """Return the node of the present state, with the choices that the bound leaves."""
@@ -281,8 +279,3 @@ class DepthFirst:
                 return
             nodes.pop()
         self.is_done = True
-
-
-def _remember(actor: SearchActor, pending: Step) -> Memory:
-    """Return what an actor knows after the plain step that it began as `pending`."""
-    return pending, actor.history, actor.saw, actor.trail, actor.spins
