@@ -5,6 +5,7 @@ from typing import Any
 
 from mmactors.explore.search.verdict import Verdict
 from mmactors.races.pair import NR_REPLAYS, Half, PairResult
+from mmactors.races.provenance import measured_at
 
 COLUMNS = ("id", "title", "buggy kernel", "shrunk to", "replayed", "right kernel")
 
@@ -40,8 +41,9 @@ def markdown(results: Sequence[tuple[str, PairResult]]) -> str:
         cells = list(row(result))
         cells[0] = f"[{cells[0]}](#{_anchor(result)})"
         lines.append(f"| {' | '.join(cells)} |")
+    commit = measured_at()
     for path, result in results:
-        lines += ["", *_entry(path, result)]
+        lines += ["", *_entry(path, result, commit)]
     return "\n".join(lines) + "\n"
 
 
@@ -62,11 +64,12 @@ _INTRODUCTION = """\
 Each entry is a published bug: a rule of `mmactors/rules.py` that the kernel of the time did not
 keep, and a scenario in `configs/races/`. `mmactors explore configs/races/*.yaml` finds every bug,
 replays it, and tries all schedules of the right kernel within the same scope; this page is what
-it prints with `--markdown`. Times are processor seconds on one core, with set-up and shrinking. A
+it prints with `--markdown`. Times are processor seconds on one core, with set-up and shrinking;
+each entry names the commit whose figures they are, which the ordinary tests do not measure again. A
 schedule is read from top to bottom; a star marks a preemption."""
 
 
-def _entry(path: str, result: PairResult) -> list[str]:
+def _entry(path: str, result: PairResult, commit: str) -> list[str]:
     race = result.race
     lines = [f"## {race.id}: {race.title}", "", (race.story or "").strip(), ""]
     if race.bug:
@@ -76,9 +79,10 @@ def _entry(path: str, result: PairResult) -> list[str]:
     if race.broken:
         lines.append(f"- Rule: `{'`, `'.join(race.broken)}`")
     scope = ", ".join(f"`{name}`" for name in race.scope) or "every step"
-    lines.append(f"- Scope: {scope}")
+    lines.append(f"- Scope: {scope}; the bug is looked for in {race.budget:,} schedules")
     if race.look_at:
         lines.append(f"- Look at: {race.look_at}")
+    lines.append(f"- Right kernel, measured at {commit}: {_right(result.right)}")
     if not race.exhausts:
         lines.append(f"- Right kernel sampled: {race.why_sampled}")
     lines += [f"- Scenario: `{path}`"]

@@ -5,8 +5,11 @@ import json
 import pytest
 from explored import MACHINE
 
+import mmactors
 from mmactors.cli.main import run_command
 from mmactors.explore.execution.script import encode
+from mmactors.races import provenance
+from mmactors.races.provenance import measured_at
 
 RACE = (
     MACHINE.format(cpus=2)
@@ -72,6 +75,14 @@ def test_the_gallery_is_a_page(race, capsys):
     assert "| [X1](#x1-loads-against-munmap) | Loads against munmap |" in page
     assert "## X1: Loads against munmap" in page
     assert "- Scope: `page_tables`, `tlb`" in page
+    assert f"- Right kernel, measured at {measured_at()}: exhausted: " in page
+
+
+def test_figures_name_the_version_where_there_is_no_source(monkeypatch, tmp_path):
+    """As in an installed package."""
+    monkeypatch.setattr(provenance, "_ROOT", tmp_path)
+
+    assert f"version {mmactors.__version__}" == measured_at()
 
 
 def test_a_rule_that_breaks_nothing_is_a_problem(race, capsys):
