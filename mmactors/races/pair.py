@@ -17,6 +17,7 @@ from mmactors.explore.execution.execution import Execution
 from mmactors.explore.execution.script import Script, play_settled
 from mmactors.explore.search.budget import Budget
 from mmactors.explore.search.options import Options
+from mmactors.explore.search.outside_text import of_race, sentence
 from mmactors.explore.search.search import search
 from mmactors.explore.search.verdict import Outcome, Verdict
 from mmactors.races.machine import ExploredMachine
@@ -55,18 +56,23 @@ class PairResult:
         return found + right_problems(self.race, self.right)
 
 
-def broken_problems(
-    race: RaceConfig, broken: Half, nr_replayed: int, nr_replays: int = NR_REPLAYS
-) -> list[str]:
+def broken_problems(race: RaceConfig, broken: Half, nr_replayed: int) -> list[str]:
     """Return what of the kernel with broken rules is not as the entry says."""
     failure = broken.verdict.failure
     if failure is None:
-        return [f"the broken rules {', '.join(race.broken)} break nothing"]
+        return [f"the broken rules {', '.join(race.broken)} break nothing{_hidden(broken.verdict)}"]
     if race.finds is not None and race.finds not in str(failure.broken):
         return [f"it fails otherwise than by {race.finds!r}: {failure.broken}"]
-    if nr_replayed < nr_replays:
-        return [f"only {nr_replayed} of {nr_replays} replays fail"]
+    if nr_replayed < NR_REPLAYS:
+        return [f"only {nr_replayed} of {NR_REPLAYS} replays fail"]
     return []
+
+
+def _hidden(verdict: Verdict) -> str:
+    """Say what of the race may not have been tried, for the scope, and what to write."""
+    if not verdict.outside:
+        return ""
+    return f": {sentence(verdict.outside)}; try {of_race(verdict.wider_scope)}"
 
 
 def right_problems(race: RaceConfig, right: Half) -> list[str]:
@@ -97,9 +103,7 @@ def explore_pair(scenario: Scenario, *, name: str, options: Options) -> PairResu
     return PairResult(race=race, broken=broken, nr_replayed=nr_replayed, right=right)
 
 
-def explore_broken(
-    scenario: Scenario, *, name: str, options: Options, nr_replays: int = NR_REPLAYS
-) -> tuple[Half, int]:
+def explore_broken(scenario: Scenario, *, name: str, options: Options) -> tuple[Half, int]:
     """Explore a scenario with its broken rules; replay what fails. Return also how often it did."""
     race = _race_of(scenario, name)
     machine = ExploredMachine(with_rules(scenario, broken=race.broken))
@@ -107,9 +111,7 @@ def explore_broken(
     failure = half.verdict.failure
     if failure is None:
         return half, 0
-    return half, _replays(
-        machine, failure.script, failure.broken, max_steps=options.max_steps, times=nr_replays
-    )
+    return half, replays(machine, failure.script, failure.broken, options.max_steps)
 
 
 def explore_right(scenario: Scenario, *, name: str, options: Options) -> Half:
@@ -124,14 +126,12 @@ def _race_of(scenario: Scenario, name: str) -> RaceConfig:
     return scenario.race
 
 
-def _replays(
-    machine: ExploredMachine, script: Script, broken: Broken, *, max_steps: int, times: int
-) -> int:
-    """Play a schedule so many times; return how often it broke the same thing, the same way."""
+def replays(machine: ExploredMachine, script: Script, broken: Broken, max_steps: int) -> int:
+    """Play a schedule NR_REPLAYS times; return how often it broke the same thing, the same way."""
     execution = Execution(machine)
     first: Broken | None = None
     nr_same = 0
-    for _ in range(times):
+    for _ in range(NR_REPLAYS):
         play_settled(execution, script, max_steps=max_steps)
         found = execution.broken
         if found is not None and found.is_like(broken):

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from mmactors.explore.search.outside_text import lines as outside_lines
+from mmactors.explore.search.outside_text import names_text, of_race
 from mmactors.explore.search.verdict import Verdict
 from mmactors.races.pair import NR_REPLAYS, Half, PairResult
 from mmactors.races.provenance import measured_at
@@ -25,11 +27,20 @@ def row(result: PairResult) -> tuple[str, ...]:
 def line(path: str, result: PairResult) -> str:
     """Return an entry as one line."""
     problems = result.problems()
+    right = result.right.verdict
     what = [f"right: {_right(result.right)}"]
+    if right.outside:
+        what.append(names_text(right.outside))
     if result.broken is not None:
         what.insert(0, f"buggy: {_found(result.broken)}, {_shrunk(result.broken)}")
     verdict = "DIFFERS" if problems else "ok"
     return "; ".join([f"{verdict:<8} {path}: {what[0]}", *what[1:], *problems])
+
+
+def outside_scope(result: PairResult) -> str:
+    """Return what is shared outside the scope, who does what to it, and what to write instead."""
+    verdict = result.right.verdict
+    return "\n".join(outside_lines(verdict.outside, of_race(verdict.wider_scope)))
 
 
 def markdown(results: Sequence[tuple[str, PairResult]]) -> str:
@@ -85,6 +96,9 @@ def _entry(path: str, result: PairResult, commit: str) -> list[str]:
     lines.append(f"- Right kernel, measured at {commit}: {_right(result.right)}")
     if not race.exhausts:
         lines.append(f"- Right kernel sampled: {race.why_sampled}")
+    outside = result.right.verdict.outside
+    if outside:
+        lines.append(f"- {names_text(outside).capitalize()}")
     lines += [f"- Scenario: `{path}`"]
     if result.broken is not None and result.broken.verdict.failure is not None:
         lines += ["", "```", result.broken.verdict.failure.report, "```"]

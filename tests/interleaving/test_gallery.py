@@ -12,6 +12,7 @@ from mmactors.explore.search.budget import Budget
 from mmactors.explore.search.options import Options
 from mmactors.explore.search.search import search
 from mmactors.explore.search.verdict import Outcome
+from mmactors.races import pair
 from mmactors.races.machine import ExploredMachine
 from mmactors.races.pair import broken_problems, explore_broken, explore_pair
 from mmactors.rules import Rules
@@ -40,15 +41,15 @@ def test_an_entry_is_as_it_says(path):
 
 
 @each_entry
-def test_the_bug_of_an_entry_is_found_shrunk_and_replayed(path):
+def test_the_bug_of_an_entry_is_found_shrunk_and_replayed(path, monkeypatch):
     """By the search, within the scope and the budget that stand in the entry."""
+    monkeypatch.setattr(pair, "NR_REPLAYS", NR_REPLAYS)
     scenario = load_scenario(path)
 
-    broken, nr_replayed = explore_broken(
-        scenario, name=path.stem, options=Options(), nr_replays=NR_REPLAYS
-    )
+    broken, nr_replayed = explore_broken(scenario, name=path.stem, options=Options())
 
-    assert [] == broken_problems(scenario.race, broken, nr_replayed, NR_REPLAYS)
+    assert [] == broken_problems(scenario.race, broken, nr_replayed)
+    assert NR_REPLAYS == nr_replayed
     assert broken.verdict.failure.at_schedule <= MAX_SCHEDULES
 
 
