@@ -3,7 +3,7 @@
 import pytest
 
 from mmactors.errors import UserError
-from mmactors.explore import Options, Outcome, search
+from mmactors.explore import Budget, Options, Outcome, search
 
 
 def outside(verdict):
@@ -82,6 +82,51 @@ def test_what_a_lock_orders_needs_no_name_of_its_own(in_scope, named):
     assert [("lock",)] * (not in_scope) == [
         each.under for each in verdict.outside if each.name == "count"
     ]
+
+
+def test_elements_that_locks_of_one_column_order_need_that_column():
+    """Each has a lock of its own."""
+
+    def build(world):
+        flag = world.cell("flag", 0)
+        locks = [world.lock(f"ptl[{index}]") for index in range(2)]
+        ptes = [world.cell(f"pte[{index}]", 0) for index in range(2)]
+
+        async def writes():
+            await flag.write(1)
+            for lock, pte in zip(locks, ptes, strict=True):
+                async with lock:
+                    await pte.write(await pte.read() + 1)
+
+        two(world, writes, writes)
+        world.scope(flag)
+
+    verdict = search(build)
+
+    assert {"pte": ("ptl",), "ptl": ()} == {each.name: each.under for each in verdict.outside}
+    assert ("flag", "ptl") == verdict.wider_scope
+
+
+def test_several_processes_see_the_same_together():
+    """Each notes what it saw."""
+
+    def build(world):
+        flag, words = world.cell("flag", 0), world.cell("words", 0)
+
+        async def writes():
+            for value in range(4):
+                await flag.write(value)
+            await words.write(1)
+
+        two(world, writes, writes)
+        world.actor("c", writes)
+        world.scope(flag)
+
+    alone = search(build, options=Options(budget=Budget(schedules=200), bound=None))
+    together = search(build, options=Options(budget=Budget(schedules=200), jobs=2))
+
+    assert alone.outside == together.outside
+    assert {"words": "a, b and c write"} == outside(together)
 
 
 def test_counters_that_are_only_added_to_are_not_shared():

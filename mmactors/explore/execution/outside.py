@@ -9,9 +9,9 @@ What is taken for shared here may be ordered by something else, such as a flag; 
 shared is left out, so that a scope with nothing shared outside it finds what no scope would.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import Enum
-from itertools import combinations
+from itertools import combinations, product
 from typing import Final, NamedTuple
 
 from attrs import frozen
@@ -123,13 +123,14 @@ def _of_column(
     elements: set[str] = set()
     actors: dict[str, Mode] = {}
     guards: set[str] | None = None
-    for one, other in combinations(accesses, 2):
+    for one, other in _overlapping(accesses):
         if not _may_race(one, other):
             continue
         common = _common_locks(one.locks, other.locks)
         if any(is_named(lock, scope) for lock in common):
             continue
-        guards = set(common) if guards is None else guards & common
+        kinds = set(map(column_of, common))
+        guards = kinds if guards is None else guards & kinds
         for access in (one, other):
             if access.actor is not A_LAW:
                 elements.add(access.name)
@@ -142,7 +143,7 @@ def _of_column(
         elements=tuple(sorted(elements)),
         written_by=tuple(sorted(who for who, mode in actors.items() if mode is not Mode.READ)),
         read_by=tuple(sorted(who for who, mode in actors.items() if mode is Mode.READ)),
-        under=tuple(sorted(set(map(column_of, guards)))),
+        under=tuple(sorted(guards)),
         kind=kind_of(min(elements)),
     )
 
@@ -157,14 +158,20 @@ def _may_race(one: Access, other: Access) -> bool:
         one.actor != other.actor
         and not (one.is_choice and other.is_choice)
         and (one.mode is not other.mode or one.mode is Mode.WRITE)
-        and _overlap(one.name, other.name)
     )
 
 
-def _overlap(name: str, other: str) -> bool:
-    if name == other:
-        return True
-    return name.startswith(f"{other}[") or other.startswith(f"{name}[")
+def _overlapping(accesses: list[Access]) -> Iterator[tuple[Access, Access]]:
+    """Return pairs of accesses to one object, or to an object and one that it contains."""
+    by_name: dict[str, list[Access]] = {}
+    for access in accesses:
+        by_name.setdefault(access.name, []).append(access)
+    for name, here in by_name.items():
+        yield from combinations(here, 2)
+        at = name.find("[")
+        while at >= 0:
+            yield from product(here, by_name.get(name[:at], ()))
+            at = name.find("[", at + 1)
 
 
 def _common_locks(ours: frozenset[Lock], theirs: frozenset[Lock]) -> set[str]:

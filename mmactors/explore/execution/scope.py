@@ -151,9 +151,11 @@ class Scope:
         if key in self._noted:
             return
         self._noted.add(key)
+        names = self.names or ()
         for touched, mode in step.touches + extra:
             self._touched.add(touched)
-            if not self.is_named(touched) and not self._is_handed_over(actor, touched):
+            # An element in scope may be a part of what others touch as a whole, and that is not.
+            if column_of(touched) not in names and not self._is_handed_over(actor, touched):
                 self.outside[Access(touched, name, mode, is_choice, locks)] = None
 
     def _is_handed_over(self, actor: SearchActor, name: str) -> bool:
