@@ -349,6 +349,10 @@ class Execution:
         if engine.observed is not None:
             self.histories.add(actor, engine.observed)
             engine.observed = None
+        if self.scope.names is not None and (
+            step.touches or len(engine.extra) > nr_extra or actor.gate is not None
+        ):
+            self.scope.took(actor, step, tuple(engine.extra[nr_extra:]), is_choice=is_choice)
 
     def let_run(self, actor: SearchActor) -> None:
         """Let a running actor go on; CPUs all show the latest time."""
@@ -363,10 +367,6 @@ class Execution:
         self._send(actor)
         if actor.cpu is not None:
             engine.clock.at = max(actor.clock.now, engine.clock.at)
-        if self.scope.names is not None and (
-            step.touches or len(engine.extra) > nr_extra or actor.gate is not None
-        ):
-            self.scope.took(actor, step, tuple(engine.extra[nr_extra:]), is_choice=is_choice)
 
     def _send(self, actor: SearchActor) -> None:
         """Let the coroutine run."""

@@ -65,7 +65,7 @@ class Scope:
         for holders in self._held.values():
             holders.clear()
         self._locks_of.clear()
-        self._has_skipped = False
+        self._has_skipped = True
 
     def skip(self) -> None:
         """Note that steps are taken again of which all was noted the first time."""
