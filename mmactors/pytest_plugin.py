@@ -95,7 +95,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         replay=config.getoption("--mmactors-replay"),
         is_exhaustive=config.getoption("--mmactors-exhaustive"),
         store=Path(config.rootpath) / DIRECTORY,
-        on_verdict=lambda verdict: item.user_properties.append((_PROPERTY, str(verdict))),
+        on_verdict=lambda verdict: item.user_properties.append((_PROPERTY, verdict.for_worlds())),
     )
     with using(session):
         return (yield)

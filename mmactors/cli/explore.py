@@ -26,7 +26,7 @@ from mmactors.explore.search.store import DIRECTORY
 from mmactors.explore.search.verdict import Verdict
 from mmactors.races.machine import ExploredMachine
 from mmactors.races.pair import PairResult, explore_pair, with_rules
-from mmactors.races.table import COLUMNS, as_json, line, markdown, row
+from mmactors.races.table import COLUMNS, as_json, line, markdown, outside_scope, row
 from mmactors.scenario.load import load_scenario
 from mmactors.scenario.schema import Scenario
 
@@ -142,6 +142,9 @@ def _replay(loaded: list[tuple[Path, Scenario]], text: str, options: Options) ->
 
 
 def _write_report(path: str, result: PairResult) -> None:
+    outside = outside_scope(result)
+    if outside:
+        sys.stdout.write(f"{outside}\n")
     for half in (result.broken, result.right):
         if half is not None and half.verdict.failure is not None:
             _write_failure(path, half.verdict)

@@ -94,8 +94,11 @@ class Mailbox(Generic[M]):
         *,
         capacity: int = 1 << 16,
         lock_class: LockClass | None = None,
+        hands_over: bool = False,
     ) -> None:
+        """`hands_over`: what is answered does not depend on the order of requests, but for time."""
         self.name: Final = name
+        self.hands_over: Final = hands_over
         self.engine: Final = engine
         self._lock: Final = None if lock_class is None else StandIn(name, lock_class)
         self._capacity: Final = capacity
@@ -185,6 +188,17 @@ class Mailbox(Generic[M]):
                     break
             self._receiver = None
         return heappop(heap)[3]
+
+    def is_read_by(self, actor: Actor) -> bool:
+        """Return whether it is `actor` who has called `receive` last."""
+        return self._reader is actor
+
+    def waiting(self) -> frozenset[int]:
+        """Return who has asked and was not received yet, as numbers."""
+        messages = [entry[3] for entry in self._heap]
+        return frozenset(
+            message.reply.asker.index for message in messages if isinstance(message, Request)
+        )
 
     def forget_actors(self) -> None:
         """Note that the actor which received here is gone; nothing may wait to be received."""

@@ -39,6 +39,9 @@ class WaitQueue:
 
     engine: Engine
     name: str
+    hands_over: bool = False
+    """Whoever sleeps here looks first for what is handed over, and a wake-up only says that it is
+    there: whether sleep or wake-up comes first is all the same."""
     _sleepers: deque[_Sleeper] = field(factory=deque, init=False)
     _nr_wakes: int = field(default=0, init=False)
     _waker: Actor | None = field(default=None, init=False)

@@ -28,6 +28,7 @@ from mmactors.hw.config import CacheConfig, HardwareConfig
 from mmactors.mm.fault.siginfo import SIGKILL
 from mmactors.races.checkpoint import Checkpoint
 from mmactors.races.objects import MachineObjects
+from mmactors.races.scope_names import must_be_known
 from mmactors.races.surroundings import allow
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.death import ExpectedDeath, UnexpectedDeath, deaths_of
@@ -96,6 +97,8 @@ class ExploredMachine:
                 thing.forget_actors()
         self._checkpoint = Checkpoint((wired, engine.registered))
         engine.objects = MachineObjects(wired.kernel, wired.table.processes, engine.registered)
+        if self.scenario.race is not None:
+            must_be_known(self.scenario.race.scope, engine.registered)
 
     def _run_to_race(self, engine: SearchEngine) -> None:
         setup = Execution(self._build_for_setup, engine=engine, scope=(), is_keyed=False)

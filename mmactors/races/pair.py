@@ -17,6 +17,7 @@ from mmactors.explore.execution.execution import Execution
 from mmactors.explore.execution.script import Script, play_settled
 from mmactors.explore.search.budget import Budget
 from mmactors.explore.search.options import Options
+from mmactors.explore.search.outside_text import of_race, sentence
 from mmactors.explore.search.search import search
 from mmactors.explore.search.verdict import Outcome, Verdict
 from mmactors.races.machine import ExploredMachine
@@ -59,12 +60,19 @@ def broken_problems(race: RaceConfig, broken: Half, nr_replayed: int) -> list[st
     """Return what of the kernel with broken rules is not as the entry says."""
     failure = broken.verdict.failure
     if failure is None:
-        return [f"the broken rules {', '.join(race.broken)} break nothing"]
+        return [f"the broken rules {', '.join(race.broken)} break nothing{_hidden(broken.verdict)}"]
     if race.finds is not None and race.finds not in str(failure.broken):
         return [f"it fails otherwise than by {race.finds!r}: {failure.broken}"]
     if nr_replayed < NR_REPLAYS:
         return [f"only {nr_replayed} of {NR_REPLAYS} replays fail"]
     return []
+
+
+def _hidden(verdict: Verdict) -> str:
+    """Say what of the race may not have been tried, for the scope, and what to write."""
+    if not verdict.outside:
+        return ""
+    return f": {sentence(verdict.outside)}; try {of_race(verdict.wider_scope)}"
 
 
 def right_problems(race: RaceConfig, right: Half) -> list[str]:

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from mmactors.explore.search.outside_text import lines as outside_lines
+from mmactors.explore.search.outside_text import names_text, of_race
 from mmactors.explore.search.verdict import Verdict
 from mmactors.races.pair import NR_REPLAYS, Half, PairResult
+from mmactors.races.provenance import measured_at
 
 COLUMNS = ("id", "title", "buggy kernel", "shrunk to", "replayed", "right kernel")
 
@@ -24,11 +27,20 @@ def row(result: PairResult) -> tuple[str, ...]:
 def line(path: str, result: PairResult) -> str:
     """Return an entry as one line."""
     problems = result.problems()
+    right = result.right.verdict
     what = [f"right: {_right(result.right)}"]
+    if right.outside:
+        what.append(names_text(right.outside))
     if result.broken is not None:
         what.insert(0, f"buggy: {_found(result.broken)}, {_shrunk(result.broken)}")
     verdict = "DIFFERS" if problems else "ok"
     return "; ".join([f"{verdict:<8} {path}: {what[0]}", *what[1:], *problems])
+
+
+def outside_scope(result: PairResult) -> str:
+    """Return what is shared outside the scope, who does what to it, and what to write instead."""
+    verdict = result.right.verdict
+    return "\n".join(outside_lines(verdict.outside, of_race(verdict.wider_scope)))
 
 
 def markdown(results: Sequence[tuple[str, PairResult]]) -> str:
@@ -40,8 +52,9 @@ def markdown(results: Sequence[tuple[str, PairResult]]) -> str:
         cells = list(row(result))
         cells[0] = f"[{cells[0]}](#{_anchor(result)})"
         lines.append(f"| {' | '.join(cells)} |")
+    commit = measured_at()
     for path, result in results:
-        lines += ["", *_entry(path, result)]
+        lines += ["", *_entry(path, result, commit)]
     return "\n".join(lines) + "\n"
 
 
@@ -62,11 +75,12 @@ _INTRODUCTION = """\
 Each entry is a published bug: a rule of `mmactors/rules.py` that the kernel of the time did not
 keep, and a scenario in `configs/races/`. `mmactors explore configs/races/*.yaml` finds every bug,
 replays it, and tries all schedules of the right kernel within the same scope; this page is what
-it prints with `--markdown`. Times are processor seconds on one core, with set-up and shrinking. A
+it prints with `--markdown`. Times are processor seconds on one core, with set-up and shrinking;
+each entry names the commit whose figures they are, which the ordinary tests do not measure again. A
 schedule is read from top to bottom; a star marks a preemption."""
 
 
-def _entry(path: str, result: PairResult) -> list[str]:
+def _entry(path: str, result: PairResult, commit: str) -> list[str]:
     race = result.race
     lines = [f"## {race.id}: {race.title}", "", (race.story or "").strip(), ""]
     if race.bug:
@@ -76,11 +90,15 @@ def _entry(path: str, result: PairResult) -> list[str]:
     if race.broken:
         lines.append(f"- Rule: `{'`, `'.join(race.broken)}`")
     scope = ", ".join(f"`{name}`" for name in race.scope) or "every step"
-    lines.append(f"- Scope: {scope}")
+    lines.append(f"- Scope: {scope}; the bug is looked for in {race.budget:,} schedules")
     if race.look_at:
         lines.append(f"- Look at: {race.look_at}")
+    lines.append(f"- Right kernel, measured at {commit}: {_right(result.right)}")
     if not race.exhausts:
         lines.append(f"- Right kernel sampled: {race.why_sampled}")
+    outside = result.right.verdict.outside
+    if outside:
+        lines.append(f"- {names_text(outside).capitalize()}")
     lines += [f"- Scenario: `{path}`"]
     if result.broken is not None and result.broken.verdict.failure is not None:
         lines += ["", "```", result.broken.verdict.failure.report, "```"]

@@ -119,7 +119,7 @@ def wire(
     switcher = Switcher(kernel)
     _wire_cpus(kernel, switcher, config.cpus)
     zones = _wire_zones(kernel)
-    kernel.dram = Mailbox(engine, "memory")
+    kernel.dram = Mailbox(engine, "memory", hands_over=True)
     dram = MemoryActor(engine=engine, mailbox=kernel.dram, line_ns=kernel.costs.dram_line_ns)
     kernel.file_system = FileSystem(engine, kernel.locks)
     areas = AreaCalls(kernel=kernel)

@@ -1,12 +1,16 @@
 """`mmactors explore`: races of scenario files, from the shell."""
 
 import json
+import re
 
 import pytest
 from explored import MACHINE
 
+import mmactors
 from mmactors.cli.main import run_command
 from mmactors.explore.execution.script import encode
+from mmactors.races import provenance
+from mmactors.races.provenance import measured_at
 
 RACE = (
     MACHINE.format(cpus=2)
@@ -43,6 +47,36 @@ def test_a_race_without_broken_rules_is_explored_as_it_is(race, capsys):
 
     out = capsys.readouterr().out
     assert out.startswith(f"ok       {race}: right: exhausted: ")
+    assert "; shared outside the scope: " in out.splitlines()[0]
+
+
+def test_what_is_shared_outside_the_scope_is_told_with_who_does_what(race, capsys):
+    """And with the scope to paste; --json has it for programs."""
+    assert 0 == run_command(["explore", str(race)])
+    out = capsys.readouterr().out
+    assert 0 == run_command(["explore", "--json", str(race)])
+
+    (found,) = json.loads(capsys.readouterr().out)["races"]
+    lock = next(each for each in found["right"]["outside"] if each["name"] == "mmap_lock")
+    assert ("lock", ["app", "app/T1"]) == (lock["kind"], lock["written_by"])
+    assert re.search(r"\n  mmap_lock +app and app/T1 lock\n", out)
+    wider = found["right"]["wider_scope"]
+    assert {"page_tables", "tlb", "mmap_lock"} <= set(wider)
+    assert f"\nto try them: race: {{scope: [{', '.join(wider)}]}}\n" in out
+
+
+def test_a_scope_that_names_nothing_is_the_users_error(race, capsys):
+    """What kernel people call it is understood."""
+    race.write_text(RACE.replace("[page_tables, tlb]", "[ptes, tlbs, 'ptl[0x7]', nonsense]"))
+
+    assert 2 == run_command(["explore", str(race)])
+
+    err = capsys.readouterr().err
+    assert "race.scope: 'ptes' names no object of this machine; expected names such as " in err
+    assert "did you mean page_tables?" in err
+    assert "did you mean tlb?" in err
+    assert "'nonsense' names no object" in err
+    assert "ptl[0x7]" not in err
 
 
 def test_the_result_is_there_as_json(race, capsys):
@@ -72,6 +106,15 @@ def test_the_gallery_is_a_page(race, capsys):
     assert "| [X1](#x1-loads-against-munmap) | Loads against munmap |" in page
     assert "## X1: Loads against munmap" in page
     assert "- Scope: `page_tables`, `tlb`" in page
+    assert "- Shared outside the scope: " in page
+    assert f"- Right kernel, measured at {measured_at()}: exhausted: " in page
+
+
+def test_figures_name_the_version_where_there_is_no_source(monkeypatch, tmp_path):
+    """As in an installed package."""
+    monkeypatch.setattr(provenance, "_ROOT", tmp_path)
+
+    assert f"version {mmactors.__version__}" == measured_at()
 
 
 def test_a_rule_that_breaks_nothing_is_a_problem(race, capsys):
@@ -82,7 +125,9 @@ def test_a_rule_that_breaks_nothing_is_a_problem(race, capsys):
 
     out = capsys.readouterr().out
     assert "DIFFERS" in out
-    assert "the broken rules migrate_collect_flushes_under_ptl break nothing" in out
+    assert "the broken rules migrate_collect_flushes_under_ptl break nothing: outside " in out
+    assert "tlb_gen (app writes, app/T1 reads)" in out
+    assert "; try race: {scope: [page_tables, tlb, " in out
 
 
 def test_a_scenario_without_a_race_is_the_users_error(tmp_path, capsys):

@@ -72,7 +72,7 @@ def test_a_service_outside_the_scope_answers_within_the_step_that_asks():
 
     assert Outcome.EXHAUSTED is narrow.outcome
     assert Outcome.EXHAUSTED is wide.outcome
-    assert ("zone",) == narrow.outside
+    assert ["zone"] == [each.name for each in narrow.outside]
     assert ("pte",) == narrow.scope
     assert narrow.nr_schedules <= 12
     assert wide.nr_schedules > 3 * narrow.nr_schedules

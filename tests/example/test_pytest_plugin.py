@@ -63,6 +63,36 @@ def test_a_race_fails_with_its_schedule_and_a_fix_passes_with_its_verdict(pytest
     )
 
 
+def test_what_is_shared_outside_the_scope_stands_below_the_verdict(pytester):
+    """With the scope to paste."""
+    pytester.makepyfile(
+        """
+        import mmactors
+
+        @mmactors.explore(scope=("flag",))
+        def test_two(world):
+            flag, words = world.cell("flag", 0), world.cell("words", 0)
+
+            async def writes():
+                await flag.write(1)
+                await words.write(1)
+
+            world.actor("a", writes)
+            world.actor("b", writes)
+        """
+    )
+    result = pytester.runpytest()
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*test_two: exhausted within scope {flag}: *; shared outside the scope: words",
+            "*words  a and b write",
+            '*to try them: world.scope("flag", "words")',
+        ]
+    )
+
+
 def test_what_is_printed_to_be_pasted_is_a_test_that_fails_the_same_way(pytester):
     """And passes once the bug is mended, or says that it does not fit."""
     pytester.makepyfile(RACE)

@@ -97,8 +97,8 @@ class UserThread:
 
     def __attrs_post_init__(self) -> None:
         engine = self.process.kernel.engine
-        self.work = WaitQueue(engine, f"an operation for {self.name}")
-        self.idle = WaitQueue(engine, f"{self.name} to be done")
+        self.work = WaitQueue(engine, f"an operation for {self.name}", hands_over=True)
+        self.idle = WaitQueue(engine, f"{self.name} to be done", hands_over=True)
 
     def start(self, at_ns: int) -> None:
         """Let the thread run on its CPU."""

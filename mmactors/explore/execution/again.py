@@ -65,6 +65,7 @@ def _take_course(execution: Execution, choice: int, step: Step, course: Course) 
     if option or actor.branch is not None:
         take_option(engine, actor, option)
     other = course.take(engine, execution.let_run)
+    execution.scope.skip()
     execution.has_finished = False
     execution.is_over = engine.is_over()
     execution.current = actor.index

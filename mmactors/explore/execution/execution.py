@@ -78,7 +78,7 @@ class Execution:
         """Whether states can be named; turned off by an object that nobody can name."""
         self.met: Final[set[str]] = set()
         """The goals that any schedule so far has met."""
-        self.scope: Final = Scope(scope)
+        self.scope: Final = Scope(scope, self.engine)
         self._build: Final = build
         self._kept: Final[dict[str, tuple[Any, Any]]] = {}
         self.loud: Final = Loud()
@@ -226,7 +226,7 @@ class Execution:
             self.was_plain = False
             if actor.branch is not None or option:
                 step = take_option(engine, actor, option)
-            self._resume(actor, step)
+            self._resume(actor, step, is_choice=True)
         if not self.was_plain:
             self._go_on(actor)
             if engine.buffers and self.broken is None:
@@ -277,8 +277,6 @@ class Execution:
             if engine.is_timed:
                 self.loud.require(_CLOCK_IS_READ)
             touched = tuple(extra)
-            if self.scope.names is not None:
-                self.scope.note(actor, touched)
             if self.is_keyed and not self.histories.note_more(actor, step, touched):
                 self.is_keyed = False
         if actor.cpu is not None and option != INTERRUPT:
@@ -338,9 +336,10 @@ class Execution:
 
     # -- inside one step ---------------------------------------------------------------------------
 
-    def _resume(self, actor: SearchActor, step: Step) -> None:
+    def _resume(self, actor: SearchActor, step: Step, *, is_choice: bool = False) -> None:
         """Let `actor` run until it parks."""
         engine = self.engine
+        nr_extra = len(engine.extra)
         if self.is_keyed and not self.histories.note(actor, step):
             self.is_keyed = False
         self._runs.append((actor.index, actor.pending, engine.nr_labels))
@@ -350,6 +349,10 @@ class Execution:
         if engine.observed is not None:
             self.histories.add(actor, engine.observed)
             engine.observed = None
+        if self.scope.names is not None and (
+            step.touches or len(engine.extra) > nr_extra or actor.gate is not None
+        ):
+            self.scope.took(actor, step, tuple(engine.extra[nr_extra:]), is_choice=is_choice)
 
     def let_run(self, actor: SearchActor) -> None:
         """Let a running actor go on; CPUs all show the latest time."""
@@ -402,8 +405,6 @@ class Execution:
             if not self._needs_no_turn(actor):
                 continue
             step = actor.pending
-            if not step.is_local:
-                self.scope.note(actor, step.touches)
             nr_extra = len(engine.extra)
             engine.running = actor
             self._resume(actor, step)
@@ -439,9 +440,9 @@ class Execution:
         """Raise BecameVisible if what was taken for local touched what others may see."""
         engine = self.engine
         touched = engine.extra[nr_extra:]
-        if self.scope.names is not None:
-            self.scope.note(actor, tuple(touched))
-            if not any(map(self.scope.is_named, (name for name, _ in touched))):
-                return
+        if self.scope.names is not None and not any(
+            self.scope.is_named(name) for name, _ in touched
+        ):
+            return
         engine.running = None
         self.loud.add(actor.name, step.text)

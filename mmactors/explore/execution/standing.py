@@ -7,8 +7,9 @@ stand where it stood, and may give up.
 
 Two standings are equal only if nothing differs: the instruction in each coroutine that it awaits,
 the values of all variables and of what lies on the stack (iterators), and whatever those lead to,
-by content. World objects and those of the engine stand for themselves, as their values are a part
-of the state. If something cannot be looked into, an actor has no standing, and nothing is left out.
+by content: labels, messages and whatever else is frozen, too, which are made anew in each round.
+World objects and those of the engine stand for themselves, as their values are a part of the
+state. If something cannot be looked into, an actor has no standing, and nothing is left out.
 """
 
 import dis
@@ -22,17 +23,23 @@ from types import (
     FrameType,
     FunctionType,
     GeneratorType,
+    GenericAlias,
     MethodType,
     ModuleType,
+    UnionType,
 )
 from typing import Any, Final
 
+from mmactors.engine.actor import NEVER
+from mmactors.engine.mailbox import Reply, Request
 from mmactors.explore.engine.exact import PLAIN, Unnameable, exact
 
 _MAX_PARTS: Final = 5000
 """More than so many objects are not compared."""
 _PACKAGE: Final = "mmactors."
 _REDUCE_PROTOCOL: Final = 4
+_NEVER_CHANGE: Final = (type, ModuleType, CodeType, UnionType, GenericAlias)
+"""Names of types in code among them, such as `int | str`: they hold nothing of a schedule."""
 
 
 def standing(coro: object) -> Hashable | None:
@@ -87,7 +94,13 @@ def _look_into(thing: Any) -> tuple[Hashable, list[Any]]:
         return thing.__code__, [thing.__defaults__, thing.__kwdefaults__, thing.__closure__, *named]
     if isinstance(thing, MethodType):
         return thing.__func__.__code__, [thing.__self__]
-    if isinstance(thing, type | ModuleType | CodeType) or kind.__module__.startswith(_PACKAGE):
+    if isinstance(thing, Reply):
+        return "reply", [thing.asker, thing.request, thing.server, thing.value, thing.at_ns < NEVER]
+    if isinstance(thing, Request):
+        return "request", [thing.body, thing.reply]
+    if kind.__setattr__.__name__ == "_frozen_setattrs":
+        return kind.__qualname__, [getattr(thing, each.name) for each in kind.__attrs_attrs__]
+    if isinstance(thing, _NEVER_CHANGE) or kind.__module__.startswith((_PACKAGE, "typing")):
         return id(thing), []
     if isinstance(thing, dict):
         return None, [part for item in thing.items() for part in item]
@@ -131,7 +144,7 @@ def _values(names: tuple[str, ...], module: dict[str, Any]) -> list[Any]:
     return [
         value
         for value in found
-        if not isinstance(value, type | ModuleType)
+        if not isinstance(value, _NEVER_CHANGE)
         and not (isinstance(value, FunctionType) and value.__globals__ is not module)
     ]
 

@@ -130,6 +130,7 @@ class Explorer:
         """What was explored so far is void."""
         self.bound = None
         self.begun.clear()
+        self.execution.scope.forget()
 
     def count(self, strategy: str) -> None:
         """Count a schedule."""

@@ -9,6 +9,7 @@ from typing import Final
 from mmactors.explore.execution.broken import Broken
 from mmactors.explore.execution.execution import THE_END, Build, Execution
 from mmactors.explore.execution.host import asks_host
+from mmactors.explore.execution.law_reads import read_after_each_step
 from mmactors.explore.execution.loud import BecameVisible
 from mmactors.explore.execution.nondeterminism import Nondeterminism
 from mmactors.explore.execution.script import (
@@ -210,6 +211,9 @@ class Search:
 
     def _verdict(self, outcome: Outcome, failure: Failure | None) -> Verdict:
         execution = self._execution
+        if failure is None:
+            is_exhausted = outcome is Outcome.EXHAUSTED
+            execution.scope.must_name_objects(self._explorer.names, is_exhausted=is_exhausted)
         given = execution.scope.names
         names = (
             [name for name in self._explorer.names if name != THE_END] if given is None else given
@@ -221,7 +225,7 @@ class Search:
             nr_by_strategy=dict(self._explorer.by_strategy),
             seconds=self._meter.seconds,
             scope=tuple(name for name in names if f"{name}[" not in "".join(names)),
-            outside=execution.scope.shared_outside(),
+            outside=execution.scope.shared_outside(read_after_each_step(execution.world)),
             bound=self._explorer.bound,
             max_steps=self._options.max_steps if self._explorer.was_long else None,
             endless=tuple(self._explorer.endless),

@@ -5,7 +5,9 @@ from enum import Enum
 from attrs import frozen
 
 from mmactors.explore.execution.broken import Broken
+from mmactors.explore.execution.outside import SharedOutside, to_add, widened
 from mmactors.explore.execution.script import Script
+from mmactors.explore.search.outside_text import lines, names_text, of_world
 
 
 class Outcome(Enum):
@@ -52,8 +54,8 @@ class Verdict:
     seconds: float
     scope: tuple[str, ...]
     """The objects whose steps were choice points."""
-    outside: tuple[str, ...]
-    """Objects outside the scope that two actors touched and one wrote."""
+    outside: tuple[SharedOutside, ...]
+    """What actors share outside the scope: about its order nothing was found out."""
     bound: int | None
     """All schedules with at most so many preemptions were tried; None: not even those with none."""
     max_steps: int | None
@@ -70,6 +72,11 @@ class Verdict:
     def is_good(self) -> bool:
         """Whether nothing broke."""
         return self.outcome is not Outcome.FAILED
+
+    @property
+    def wider_scope(self) -> tuple[str, ...]:
+        """The scope outside of which nothing would be shared, as far as was seen; empty: this."""
+        return widened(self.scope, to_add(self.outside)) if self.outside else ()
 
     def as_json(self) -> dict[str, object]:
         """Return what JSON can hold of it."""
@@ -95,7 +102,8 @@ class Verdict:
             "nr_by_strategy": self.nr_by_strategy,
             "seconds": round(self.seconds, 3),
             "scope": list(self.scope),
-            "outside": list(self.outside),
+            "outside": [each.as_json() for each in self.outside],
+            "wider_scope": list(self.wider_scope),
             "bound": self.bound,
             "max_steps": self.max_steps,
             "endless": list(self.endless),
@@ -104,6 +112,13 @@ class Verdict:
             "text": str(self),
             "failure": found,
         }
+
+    def for_worlds(self) -> str:
+        """Return the verdict, and below it what a world's scope leaves out."""
+        if self.failure is not None:
+            return str(self)
+        more = lines(self.outside, of_world(self.wider_scope))
+        return "\n    ".join([str(self), *more])
 
     def __str__(self) -> str:
         number = f"{self.nr_schedules:,} schedule{'s' if self.nr_schedules != 1 else ''}"
@@ -123,7 +138,7 @@ class Verdict:
                 "although everybody had turns): raise max_steps to see more"
             )
         if self.outside:
-            notes += f"; shared outside the scope: {', '.join(self.outside)}"
+            notes += f"; {names_text(self.outside)}"
         if self.missed:
             notes += f"; never happened: {', '.join(self.missed)}"
         if self.outcome is Outcome.EXHAUSTED:
