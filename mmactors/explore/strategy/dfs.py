@@ -157,6 +157,7 @@ class DepthFirst:
             execution.advance(node.choice)
             node.step = execution.steps[-1]
             if is_option:
+                node.unit = _OPTION
                 self._join(execution, node.step)
             node.memory = memory_of(execution, actor, pending)
             if sleep:
