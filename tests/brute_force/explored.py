@@ -8,9 +8,9 @@ from mmactors.explore.execution.loud import BecameVisible
 from mmactors.explore.strategy.dfs import DepthFirst, Part
 
 
-def finals(program, make_strategies, *, times=None):
+def finals(program, make_strategies, *, times=None, cpus=None):
     """Return how the schedules end that strategies run, until they are done or so often."""
-    build = Builder(program)
+    build = Builder(program, cpus=cpus)
     execution = Execution(build)
     while True:
         try:

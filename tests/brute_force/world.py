@@ -42,8 +42,10 @@ from mmactors.engine.mailbox import Request
 class Builder:
     """Builds the world of a program, again and again, and knows how the last one ended."""
 
-    def __init__(self, program):
+    def __init__(self, program, *, cpus=None):
         self.written = program
+        self.cpus = cpus
+        """Which CPU each actor is a thread of; None: they are no threads."""
         self.on_end = None
         """The law at the end, which looks at this."""
 
@@ -64,15 +66,27 @@ class Builder:
         self.doers = [
             Doer(world, {**objects, **self.cells}, index) for index in range(len(program.actors))
         ]
-        self.actors = [
-            world.actor(f"a{doer.index}", doer.run, body, daemon=doer.index < program.nr_daemons)
-            for doer, body in zip(self.doers, program.actors, strict=True)
-        ]
+        self.actors = self.actors_of(world)
         for event in program.events:
             writes = [self.cells[name] for name in event.step.writes]
             world.any_time(event.name, self.happening(event), *writes, times=event.times)
         if self.on_end is not None:
             world.at_end(self.on_end)
+
+    def actors_of(self, world):
+        """Return the actors, or threads."""
+        doers = [(doer, f"a{doer.index}", self.written.actors[doer.index]) for doer in self.doers]
+        if self.cpus is None:
+            nr_daemons = self.written.nr_daemons
+            return [
+                world.actor(name, doer.run, body, daemon=doer.index < nr_daemons)
+                for doer, name, body in doers
+            ]
+        cpus = [world.cpu(index) for index in sorted(set(self.cpus))]
+        return [
+            cpus[self.cpus[doer.index]].spawn_thread(name, doer.run(body))
+            for doer, name, body in doers
+        ]
 
     def happening(self, event):
         """Return what an event does."""

@@ -47,3 +47,28 @@ def test_the_machine_of_the_tests_says_so_too(test):
 
     assert test.verdict == verdict(test, by_force)
     assert ends(test, is_late=True) == by_force(test, is_late=True)
+
+
+# -- on CPUs ---------------------------------------------------------------------------------------
+
+OF_TWO = [test for test in TESTS if len(test.columns) == 2]
+
+
+@pytest.mark.parametrize("test", OF_TWO, ids=lambda test: test.name)
+def test_cpus_with_a_thread_each_do_what_processors_do(test):
+    """The buffer is the CPU's; switching to a thread and from it drains nothing."""
+    program = test.program(is_late=True)
+    found = explored.finals(program, lambda: [DepthFirst()], cpus=(0, 1))
+
+    assert Machine(program).finals() == found
+
+
+def test_threads_of_one_cpu_see_each_others_stores():
+    """They share its buffer: what is relaxed on two CPUs is forbidden on one."""
+    relaxed = [test for test in OF_TWO if test.verdict == "relaxed"]
+    for test in relaxed:
+        program = test.program(is_late=True)
+        ends = explored.finals(program, lambda: [DepthFirst()], cpus=(0, 0))
+
+        assert not any(map(test.holds, ends)), test.name
+    assert relaxed

@@ -7,13 +7,14 @@ from tempfile import TemporaryDirectory
 import pytest
 from brute_force import explored
 from brute_force.machine import Machine, TooMany
+from brute_force.program import Choose, Const, Event, Move, Program, Read, Step, Write
 from brute_force.strategies import programs
 from brute_force.world import Builder
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mmactors.explore import Budget, Options, Outcome, search
-from mmactors.explore.engine.step import Step
+from mmactors.explore.engine import step
 from mmactors.explore.engine.store_buffer import Store, StoreBuffer
 from mmactors.explore.strategy.dfs import DepthFirst
 from mmactors.explore.strategy.pct import Pct
@@ -106,6 +107,47 @@ def test_a_law_against_one_end_is_broken_and_a_law_that_knows_all_is_not(program
         assert Outcome.EXHAUSTED is search(build, name="world", options=options).outcome
 
 
+# -- worlds that were once judged wrongly ----------------------------------------------------------
+
+ZERO = (("x", Const(0)), ("y", Const(0)))
+EVENT = Event("event x", Step(writes=("x",), moves=(Move("x", None, 1),), is_event=True), 1)
+CHOICE = Choose((Const(0), Const(1)))
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        Program(cells=ZERO, actors=((Read("y"), CHOICE),), events=(EVENT,)),
+        Program(cells=ZERO, actors=((Read("x"), Read("x")), ()), events=(EVENT,)),
+        Program(cells=ZERO, actors=((Read("x"), Write("y", Const(1))),), events=(EVENT,)),
+        Program(
+            cells=ZERO,
+            actors=(
+                (Write("x", Const(1)), Read("x")),
+                (Write("x", Const(2)), Write("x", Const(0))),
+            ),
+            is_late=True,
+        ),
+        Program(
+            cells=ZERO,
+            actors=((Write("y", Const(1)),), (Read("x"),)),
+            events=(EVENT,),
+            is_late=True,
+        ),
+    ],
+    ids=[
+        "an option ends it all",
+        "an actor has nothing to do",
+        "a step ends it all",
+        "who reads its own store sees another value than memory holds",
+        "the last store ends it all",
+    ],
+)
+def test_what_was_once_missed_is_found(program):
+    """What may happen at any time comes before the end or not at all; own stores are seen."""
+    assert all_ends(program) == explored.finals(program, lambda: [DepthFirst()])
+
+
 # -- a search with a bug is found out --------------------------------------------------------------
 
 
@@ -117,7 +159,7 @@ def _push_in_front(self, name, apply, value=None):
 
 
 PLANTED = {
-    "all steps commute": (Step, "depends_on", lambda _self, _other: False),
+    "all steps commute": (step.Step, "depends_on", lambda _self, _other: False),
     "each state was seen": (DepthFirst, "_was_seen", lambda self, *_: self.nr_schedules > 1),
     "the last store drains first": (StoreBuffer, "push", _push_in_front),
     "nothing waits for a buffer": (StoreBuffer, "is_empty", lambda _self: True),

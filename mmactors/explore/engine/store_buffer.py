@@ -113,6 +113,17 @@ class StoreBuffer:
         """Return how many stores to an object wait."""
         return sum(store.name == name for store in self._stores)
 
+    def flush(self) -> None:
+        """Let all stores be seen now, as a part of the running step."""
+        if not self._stores:
+            return
+        while self._stores:
+            store = self._stores.popleft()
+            self._engine.touch(store.name, Mode.WRITE)
+            store.apply()
+        self._engine.touch(self.name, Mode.WRITE)
+        self._engine.hold(-1)
+
     async def fence(self) -> None:
         """Wait until the buffer is empty (mfence)."""
         engine = self._engine

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Final, TypeVar, cast
 
 from attrs import define
 
-from mmactors.engine.actor import NEVER, PARKING, Actor, Awaited, Clock, Waitable
+from mmactors.engine.actor import NEVER, PARKING, Actor, Awaited, Clock, Processor, Waitable
 from mmactors.engine.baton import Engine, Keyed, Sleepers
 from mmactors.engine.chance import STORE_IS_LATE, WAKE_UP_IS_SPURIOUS
 from mmactors.engine.config import EngineConfig
@@ -205,6 +205,8 @@ class SearchEngine(Engine):
         """Let an actor that waits go on; its clock will show at least `time_ns`."""
         assert isinstance(actor, SearchActor), f"{actor} is no actor of this search"
         cpu = actor.cpu
+        if self.buffers:
+            self._flush(cpu)
         if cpu is not None:
             self.extra.append((cpu.name, Mode.WRITE))
             if actor is cpu.idle and time_ns == cpu.interrupt_ns:
@@ -215,8 +217,18 @@ class SearchEngine(Engine):
 
     def next_send_order(self, to: str) -> int:
         """Return a number that orders what is sent to `to`; the running step touches that."""
+        if self.buffers:
+            self._flush()
         self.extra.append((to, Mode.WRITE))
         return super().next_send_order(to)
+
+    def _flush(self, to: Processor | None = None) -> None:
+        """Let others see all that this CPU has stored before they wake or have a message."""
+        running = self.running
+        if running is not None and (to is None or to is not running.cpu):
+            buffer = self.buffers.get(buffer_name(running))
+            if buffer is not None:
+                buffer.flush()
 
     def register(self, name: str, thing: Keyed) -> None:
         """Keep the object, for who looks for it by name."""
@@ -364,11 +376,16 @@ class SearchEngine(Engine):
             self.ahead -= 1
             return
         step = self.steps.of(label.text, label.touches)
+        actor = cast("SearchActor", self.running)
+        if self.buffers and not step.is_look:
+            actor.gate = self.buffer_of(actor).is_empty  # What is no cell is locked.
         self.parked = step
         self.nr_labels += 1
         await PARKING
         if self.detour:
             await self.take_interrupts(step)
+        if self.buffers:
+            actor.gate = None
         if self._is_guarding:
             self.guard.begin(self.current, label)
 

@@ -44,6 +44,8 @@ class _Unknown(Step):
 
 
 _UNKNOWN: Final = _Unknown("unknown", ())
+_OPTION: Final = _Unknown("option", ())
+"""The unit of a node whose choices are options of an actor: they belong to the step before."""
 
 
 @frozen(kw_only=True)
@@ -58,7 +60,7 @@ class Part:
 class _Node:
     """A state on the way of the present schedule."""
 
-    __slots__ = ("choice", "first", "is_option", "left", "memory", "sleep", "step", "todo", "unit")
+    __slots__ = ("choice", "first", "left", "memory", "sleep", "step", "todo", "unit")
 
     def __init__(self, todo: list[int], sleep: Sleep, left: int, first: int) -> None:
         self.choice: int = todo.pop(0)
@@ -74,8 +76,6 @@ class _Node:
         """What the choice did."""
         self.memory: Memory | None = None
         """How to do it again; None: as if it were new."""
-        self.is_option = False
-        """The choices are options of an actor, which belong to the step before."""
         self.unit: Step | None = None
         """What the choice did together with the options that followed; None: none did."""
 
@@ -122,14 +122,15 @@ class DepthFirst:
             last = nodes[-1]
             sleep = self._sleep_below(last)
             left = last.left - self._cost(last)
-        party = execution.engine.party
+        engine = execution.engine
+        party = engine.party
         is_fork = True
         while not execution.is_over and execution.broken is None:
             candidates = execution.candidates()
             if not candidates or len(execution.steps) >= self.max_steps:
                 goes_on(execution, candidates, max_steps=self.max_steps)
                 break
-            is_option = execution.engine.nr_choosing > 0
+            is_option = engine.nr_choosing
             if self._part is not None and self._is_elsewhere():
                 if is_option:
                     self._join(execution, _UNKNOWN)
@@ -150,13 +151,13 @@ class DepthFirst:
                 node = _Node(awake, sleep, 0, -1)
             else:
                 node = _Node(candidates, sleep, 0, -1)
-            node.is_option = is_option
             nodes.append(node)
             actor = party[node.choice & INDEX_MASK]
             pending = actor.pending
             execution.advance(node.choice)
             node.step = execution.steps[-1]
             if is_option:
+                node.unit = _OPTION
                 self._join(execution, node.step)
             node.memory = memory_of(execution, actor, pending)
             if sleep:
@@ -189,7 +190,7 @@ class DepthFirst:
 
         Nobody has a turn between the two, so that what depends on one depends on both.
         """
-        head = next((node for node in reversed(self._nodes) if not node.is_option), None)
+        head = next((node for node in reversed(self._nodes) if node.unit is not _OPTION), None)
         if head is not None and head.unit is not _UNKNOWN:
             step = head.unit or head.step
             assert step is not None, "an option was taken before the step that led to it"
@@ -215,7 +216,7 @@ class DepthFirst:
                 pending = actor.pending
                 execution.advance(node.choice)
                 node.step = steps[-1]
-                if node.is_option:
+                if node.unit is _OPTION:
                     self._join(execution, node.step)
                 node.memory = memory_of(execution, actor, pending)
             elif node.memory is None or not take_again(execution, node.choice, step, node.memory):
@@ -274,7 +275,9 @@ class DepthFirst:
                     assert node.step is not None, "a node's choice was never made"
                     node.sleep = {**node.sleep, node.choice: node.unit or node.step}
                 node.choice = node.todo.pop(0)
-                node.step = node.unit = None
+                node.step = None
+                if node.unit is not _OPTION:
+                    node.unit = None
                 node.memory = None
                 return
             nodes.pop()
