@@ -75,5 +75,11 @@ class Course:
         return other
 
 
+Plain = tuple[Step, int, Saw | None, Trail | None, bool]
+"""What a plain step began with, and what its actor knew afterwards."""
+Memory = Plain | Course
+"""How to take a step again."""
+
+
 def _knowledge(actor: SearchActor) -> Knowledge:
     return actor.index, actor.history, actor.saw, actor.trail, actor.spins

@@ -24,6 +24,7 @@ from mmactors.explore.execution.broken import Broken, crashed, deadlock
 from mmactors.explore.execution.choice import INDEX_BITS, INDEX_MASK, take_option
 from mmactors.explore.execution.course import Course, Run
 from mmactors.explore.execution.history import GuardedHistories, Histories
+from mmactors.explore.execution.known import KnownSteps
 from mmactors.explore.execution.loud import Loud
 from mmactors.explore.execution.scope import Scope
 from mmactors.explore.execution.watch import Watch
@@ -92,11 +93,16 @@ class Execution:
         self.has_finished = False
         """An actor that is no daemon ended in the present step."""
         self._guard: Final = self.engine.guard if self.engine.guard.on else None
-        self._repeats: Final = repeats and self._guard is None
-        self._runs: Final[list[Run]] = []
+        self.repeats: Final = repeats and self._guard is None
+        self.runs: Final[list[Run]] = []
         """Who ran so far in the present step."""
-        self._beginning: tuple[Course, int] | None = None
-        """How actors come to their first steps, and how much was loud then."""
+        self._beginning: Course | None = None
+        """How actors come to their first steps."""
+        self.known: Final = KnownSteps()
+        self.uses_known = False
+        """Steps cost more than to name the state after each: it pays to know where they lead."""
+        self._nr_loud = 0
+        """How much was loud when that was found out."""
 
     # -- one schedule ------------------------------------------------------------------------------
 
@@ -130,6 +136,11 @@ class Execution:
         self.histories.begin()
         engine.extra.clear()
         self._is_plain = self.scope.names is None and self._guard is None and not engine.buffers
+        self.uses_known = self.repeats and not self._is_plain
+        if self._nr_loud != len(self.loud.names):
+            self._nr_loud = len(self.loud.names)
+            self._beginning = None
+            self.known.forget()
         self._start()
         self.has_finished = False  # Who had nothing to do ended before the first step.
         engine.extra.clear()  # No choice has been made before.
@@ -209,7 +220,7 @@ class Execution:
         step = actor.pending
         option = choice >> INDEX_BITS
         engine.running = actor
-        self._runs.clear()
+        self.runs.clear()
         if (
             self._is_plain
             and option == 0
@@ -219,7 +230,7 @@ class Execution:
         ):
             if self.is_keyed and not self.histories.note(actor, step):
                 self.is_keyed = False
-            self._runs.append((actor.index, step, engine.nr_labels))
+            self.runs.append((actor.index, step, engine.nr_labels))
             self._send(actor)
             self.was_plain = not (engine.woken or actor.pending.is_local)
         else:
@@ -262,12 +273,6 @@ class Execution:
             and len(steps) < max_steps
         ):
             self.advance(choice)
-
-    def course(self) -> Course | None:
-        """Return how the last step went, if it was not plain and can be taken again."""
-        if not self._repeats or self.broken is not None or self.was_plain:
-            return None
-        return Course(self._runs, self.engine.party)
 
     def _with_extra(self, actor: SearchActor, step: Step, option: int) -> Step:
         """Return the step as it is with all that it touched and had not declared."""
@@ -327,14 +332,13 @@ class Execution:
                     woken.append(actor)
         if not woken:
             return
-        beginning = self._beginning
-        if beginning is not None and beginning[1] == len(self.loud.names):
-            beginning[0].take(engine, self.let_run)
+        if self._beginning is not None:
+            self._beginning.take(engine, self.let_run)
             return
-        self._runs.clear()
+        self.runs.clear()
         self._go_on()
-        if self._repeats and self.broken is None and not self._is_plain:
-            self._beginning = Course(self._runs, engine.party), len(self.loud.names)
+        if self.uses_known and self.broken is None:
+            self._beginning = Course(self.runs, engine.party)
 
     # -- inside one step ---------------------------------------------------------------------------
 
@@ -343,7 +347,7 @@ class Execution:
         engine = self.engine
         if self.is_keyed and not self.histories.note(actor, step):
             self.is_keyed = False
-        self._runs.append((actor.index, actor.pending, engine.nr_labels))
+        self.runs.append((actor.index, actor.pending, engine.nr_labels))
         if self._guard is not None:
             self._guard.end()
         self.let_run(actor)
