@@ -96,13 +96,11 @@ class Execution:
         self.repeats: Final = repeats and self._guard is None
         self.runs: Final[list[Run]] = []
         """Who ran so far in the present step."""
-        self._beginning: Course | None = None
-        """How actors come to their first steps."""
+        self.names_states = True
+        """Not only what actors look at is noted: somebody wants to know which states were seen."""
         self.known: Final = KnownSteps()
         self.uses_known = False
-        """Steps cost more than to name the state after each: it pays to know where they lead."""
-        self._nr_loud = 0
-        """How much was loud when that was found out."""
+        """Steps cost more than to name the state after each."""
 
     # -- one schedule ------------------------------------------------------------------------------
 
@@ -137,10 +135,7 @@ class Execution:
         engine.extra.clear()
         self._is_plain = self.scope.names is None and self._guard is None and not engine.buffers
         self.uses_known = self.repeats and not self._is_plain
-        if self._nr_loud != len(self.loud.names):
-            self._nr_loud = len(self.loud.names)
-            self._beginning = None
-            self.known.forget()
+        self.known.begin(len(self.loud.names))
         self._start()
         self.has_finished = False  # Who had nothing to do ended before the first step.
         engine.extra.clear()  # No choice has been made before.
@@ -284,7 +279,8 @@ class Execution:
             touched = tuple(extra)
             if self.scope.names is not None:
                 self.scope.note(actor, touched)
-            if self.is_keyed and not self.histories.note_more(actor, step, touched):
+            is_noted = self.is_keyed and self.names_states
+            if is_noted and not self.histories.note_more(actor, step, touched):
                 self.is_keyed = False
         if actor.cpu is not None and option != INTERRUPT:
             extra.append((actor.cpu.name, Mode.READ))
@@ -332,21 +328,24 @@ class Execution:
                     woken.append(actor)
         if not woken:
             return
-        if self._beginning is not None:
-            self._beginning.take(engine, self.let_run)
+        if self.known.beginning is not None:
+            self.known.beginning.take(engine, self.let_run)
             return
         self.runs.clear()
         self._go_on()
         if self.uses_known and self.broken is None:
-            self._beginning = Course(self.runs, engine.party)
+            self.known.beginning = Course(self.runs, engine.party)
 
     # -- inside one step ---------------------------------------------------------------------------
 
     def _resume(self, actor: SearchActor, step: Step) -> None:
         """Let `actor` run until it parks."""
         engine = self.engine
-        if self.is_keyed and not self.histories.note(actor, step):
-            self.is_keyed = False
+        if self.names_states or step.may_look:
+            if self.is_keyed and not self.histories.note(actor, step):
+                self.is_keyed = False
+        elif actor.saw is not None:
+            actor.acted()
         self.runs.append((actor.index, actor.pending, engine.nr_labels))
         if self._guard is not None:
             self._guard.end()

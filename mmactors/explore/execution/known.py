@@ -10,7 +10,7 @@ from collections.abc import Hashable
 from typing import Final, NamedTuple
 
 from mmactors.explore.engine.step import Step
-from mmactors.explore.execution.course import Memory
+from mmactors.explore.execution.course import Course, Memory
 
 GENERATION: Final = 1 << 15
 """So many steps are taken down before those are forgotten that were not asked for meanwhile."""
@@ -35,6 +35,17 @@ class KnownSteps:
     def __init__(self) -> None:
         self._arrivals: dict[tuple[State, int], Arrival] = {}
         self._older: dict[tuple[State, int], Arrival] = {}
+        self.beginning: Course | None = None
+        """How all actors come to their first steps."""
+        self._nr_loud = 0
+
+    def begin(self, nr_loud: int) -> None:
+        """Forget all if more is loud now: steps are not what they were."""
+        if nr_loud != self._nr_loud:
+            self._nr_loud = nr_loud
+            self._arrivals.clear()
+            self._older.clear()
+            self.beginning = None
 
     def find(self, state: State, choice: int) -> Arrival | None:
         """Return where a choice leads; None: that is not known."""
@@ -51,8 +62,3 @@ class KnownSteps:
             self._older = self._arrivals
             self._arrivals = {}
         self._arrivals[state, choice] = arrival
-
-    def forget(self) -> None:
-        """Forget all: steps are not what they were."""
-        self._arrivals.clear()
-        self._older.clear()

@@ -123,6 +123,7 @@ class DepthFirst:
         if nodes and self._is_known(execution):
             self._back_up()
             return
+        execution.names_states = True
         execution.begin()
         sleep = _NOBODY
         left = 0 if self.bound is None else self.bound
