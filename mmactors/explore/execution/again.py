@@ -66,5 +66,7 @@ def _take_course(execution: Execution, choice: int, step: Step, course: Course) 
     execution.is_over = engine.is_over()
     execution.current = actor.index
     execution.choices.append(choice)
-    execution.steps.append(step if other is None else other.pending)
+    if other is not None:
+        step = Step(other.pending.text, other.pending.touches)  # It is no step of before.
+    execution.steps.append(step)
     return True

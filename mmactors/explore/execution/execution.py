@@ -329,7 +329,9 @@ class Execution:
         if not woken:
             return
         if self.known.beginning is not None:
-            self.known.beginning.take(engine, self.let_run)
+            if self.known.beginning.take(engine, self.let_run) is not None:
+                self.known.beginning = None
+                self.begin()  # Something else decides too: it is found out where schedules differ.
             return
         self.runs.clear()
         self._go_on()
@@ -413,10 +415,8 @@ class Execution:
             if len(engine.extra) > nr_extra and self.broken is None:
                 self._must_be_quiet(actor, step, nr_extra)
             ready.append(actor)
-        self.broken = crashed(
-            actor,
-            EngineError(f"{actor} took {MAX_LOCAL_STEPS} steps outside the scope in a row"),
-        )
+        error = EngineError(f"{actor} took {MAX_LOCAL_STEPS} steps outside the scope in a row")
+        self.broken = crashed(actor, error)
 
     def _needs_no_turn(self, actor: SearchActor) -> bool:
         """Return whether an actor can go on with what is no choice point."""
@@ -432,11 +432,8 @@ class Execution:
 
     def _let_in(self) -> list[SearchActor]:
         """Return who stood before a gate outside the scope that is open now."""
-        return [
-            actor
-            for actor in self.engine.party
-            if actor.gate is not None and self._needs_no_turn(actor)
-        ]
+        gated = [actor for actor in self.engine.party if actor.gate is not None]
+        return list(filter(self._needs_no_turn, gated))
 
     def _must_be_quiet(self, actor: SearchActor, step: Step, nr_extra: int) -> None:
         """Raise BecameVisible if what was taken for local touched what others may see."""
