@@ -69,8 +69,10 @@ class Course:
         engine.woken.clear()
         for index, pending, finished, history, saw, trail, spins in self._after:
             actor = party[index]
-            if actor.pending is not pending or actor.finished is not finished:
+            if actor.finished is not finished or (actor.pending is not pending and not finished):
                 other = other or actor
+            else:
+                actor.pending = pending  # Who has ended passed the last steps before that.
             actor.history = history
             actor.saw = saw
             actor.trail = trail
