@@ -5,6 +5,7 @@
 
 Models are the four toys of the tests (2 to 3 actors, 4 to 16 steps). A rate is schedules run, from
 building the world to checking its laws, per second of processor time: the best of N repetitions.
+The same rate of four races of whole machines follows, of searches of 1,000 schedules.
 "needed" is the number of schedules until the bug is found, "exhausted" the number that proves the
 fixed world. frontrun explores threads by tracing bytecode; the examples are the same programs
 written for threads. It wants its own launcher, so this script runs itself again under it.
@@ -24,15 +25,21 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from toys import TOYS, fixed
 
-from mmactors.explore import Options, Verdict, World, search
+import mmactors
+from mmactors.explore import Budget, Options, Verdict, World, search
 from mmactors.explore.execution.execution import Build, Execution
 from mmactors.explore.strategy.dfs import DepthFirst
 from mmactors.explore.strategy.pct import Pct
 from mmactors.explore.strategy.pos import PartialOrderSampling
 from mmactors.explore.strategy.random_walk import RandomWalk
 from mmactors.explore.strategy.strategy import Strategy
+from mmactors.races.machine import ExploredMachine
+from mmactors.scenario.load import load_scenario
 
 NR_SCHEDULES = 4000
+NR_MACHINE_SCHEDULES = 1000
+RACES = ("a1", "a5", "c13", "c7")
+"""Entries of the gallery: three of the longest, and one whose threads share files."""
 STRATEGIES: dict[str, Callable[[], Strategy]] = {
     "all orders": lambda: DepthFirst(has_sleep_sets=False, has_states=False),
     "sleep sets": lambda: DepthFirst(has_states=False),
@@ -59,6 +66,17 @@ def rate_of(build: Build, make: Callable[[], Strategy], repeat: int) -> float:
         best = max(best, nr_schedules / (time.process_time() - began))
         execution.close()
     return best
+
+
+def machine_rate(race: str) -> float:
+    """Return schedules a second of a race of the gallery, its rules kept; set-up is no part."""
+    (path,) = (Path(mmactors.__file__).parent.parent / "configs" / "races").glob(f"{race}-*.yaml")
+    machine = ExploredMachine(load_scenario(path, ()))
+    machine.warm_up()
+    budget = Budget(schedules=NR_MACHINE_SCHEDULES)
+    began = time.process_time()
+    verdict = search(machine, name=race, options=Options(budget=budget))
+    return verdict.nr_schedules / (time.process_time() - began)
 
 
 # -- the same programs for both tools --------------------------------------------------------------
@@ -218,6 +236,9 @@ def main() -> None:
         }
         figures["rates"][name] = rates
         print(f"  {name:16}" + "".join(f"{rate:12,.0f}" for rate in rates.values()))
+    figures["machines"] = {race: machine_rate(race) for race in RACES}
+    for race, rate in figures["machines"].items():
+        print(f"  machine {race:8}{rate:12,.0f}")
     for name, build in TOYS.items():
         verdicts: list[Verdict] = [search(build), search(fixed(build), options=Options())]
         failure = verdicts[0].failure

@@ -108,6 +108,11 @@ def machine_schedules(explore: ModuleType) -> float:
     return float(sum(half["nr_schedules"] for half in halves) / spent)
 
 
+def one_machine_schedules(explore: ModuleType, race: str) -> float:
+    """Return schedules a second of one race of the gallery."""
+    return float(explore.machine_rate(race))
+
+
 def explored(
     root: Path, races: tuple[str, ...] = (), environment: dict[str, str] | None = None
 ) -> list[dict[str, Any]]:
@@ -253,6 +258,15 @@ COMPARED: Final = {
                 measure=machine_schedules,
                 at_least=0.97,
                 warm_ups=1,
+            ),
+            *(
+                Figure(
+                    name=f"machine {race}",
+                    unit="1/s",
+                    measure=partial(one_machine_schedules, race=race),
+                    at_least=0.97,
+                )
+                for race in ("a1", "a5", "c13", "c7")
             ),
         ),
     ),

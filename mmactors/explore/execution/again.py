@@ -4,22 +4,19 @@ Nothing is noted, named or looked at: that was done the first time. A plain step
 nobody else did anything; any other has a course (course.py).
 """
 
-from mmactors.explore.engine.search_actor import Saw, SearchActor, Trail
+from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.step import Step
 from mmactors.explore.execution.broken import crashed
 from mmactors.explore.execution.choice import INDEX_BITS, INDEX_MASK, take_option
-from mmactors.explore.execution.course import Course
+from mmactors.explore.execution.course import Course, Memory
 from mmactors.explore.execution.execution import Execution
-
-Plain = tuple[Step, int, Saw | None, Trail | None, bool]
-"""What a plain step began with, and what its actor knew afterwards."""
-Memory = Plain | Course
 
 
 def memory_of(execution: Execution, actor: SearchActor, pending: Step) -> Memory | None:
     """Return how to take the last step again, which `actor` began before `pending`."""
     if not execution.was_plain:
-        return execution.course()
+        is_known = execution.repeats and execution.broken is None
+        return Course(execution.runs, execution.engine.party) if is_known else None
     return pending, actor.history, actor.saw, actor.trail, actor.spins
 
 
@@ -70,5 +67,7 @@ def _take_course(execution: Execution, choice: int, step: Step, course: Course) 
     execution.is_over = engine.is_over()
     execution.current = actor.index
     execution.choices.append(choice)
-    execution.steps.append(step if other is None else other.pending)
+    if other is not None:
+        step = Step(other.pending.text, other.pending.touches)  # It is no step of before.
+    execution.steps.append(step)
     return True

@@ -18,7 +18,8 @@ from mmactors.explore.engine.untimed import SearchEngine
 
 Run = tuple[int, Step, int]
 """An actor that ran: its index, the step it stood before, how many labels there had been."""
-Knowledge = tuple[int, int, Saw | None, Trail | None, bool]
+Knowledge = tuple[int, Step, bool, int, Saw | None, Trail | None, bool]
+"""An actor's index, where it stands and whether it has ended, what it did and saw."""
 
 
 class Course:
@@ -66,8 +67,12 @@ class Course:
         engine.observed = None
         engine.extra.clear()
         engine.woken.clear()
-        for index, history, saw, trail, spins in self._after:
+        for index, pending, finished, history, saw, trail, spins in self._after:
             actor = party[index]
+            if actor.finished is not finished or (actor.pending is not pending and not finished):
+                other = other or actor
+            else:
+                actor.pending = pending  # Who has ended passed the last steps before that.
             actor.history = history
             actor.saw = saw
             actor.trail = trail
@@ -75,5 +80,12 @@ class Course:
         return other
 
 
+Plain = tuple[Step, int, Saw | None, Trail | None, bool]
+"""What a plain step began with, and what its actor knew afterwards."""
+Memory = Plain | Course
+"""How to take a step again."""
+
+
 def _knowledge(actor: SearchActor) -> Knowledge:
-    return actor.index, actor.history, actor.saw, actor.trail, actor.spins
+    stands = actor.pending, actor.finished
+    return actor.index, *stands, actor.history, actor.saw, actor.trail, actor.spins

@@ -24,6 +24,7 @@ from mmactors.explore.execution.broken import Broken, crashed, deadlock
 from mmactors.explore.execution.choice import INDEX_BITS, INDEX_MASK, take_option
 from mmactors.explore.execution.course import Course, Run
 from mmactors.explore.execution.history import GuardedHistories, Histories
+from mmactors.explore.execution.known import KnownSteps
 from mmactors.explore.execution.loud import Loud
 from mmactors.explore.execution.scope import Scope
 from mmactors.explore.execution.watch import Watch
@@ -92,11 +93,14 @@ class Execution:
         self.has_finished = False
         """An actor that is no daemon ended in the present step."""
         self._guard: Final = self.engine.guard if self.engine.guard.on else None
-        self._repeats: Final = repeats and self._guard is None
-        self._runs: Final[list[Run]] = []
+        self.repeats: Final = repeats and self._guard is None
+        self.runs: Final[list[Run]] = []
         """Who ran so far in the present step."""
-        self._beginning: tuple[Course, int] | None = None
-        """How actors come to their first steps, and how much was loud then."""
+        self.names_states = True
+        """Not only what actors look at is noted: somebody wants to know which states were seen."""
+        self.known: Final = KnownSteps()
+        self.uses_known = False
+        """Steps cost more than to name the state after each."""
 
     # -- one schedule ------------------------------------------------------------------------------
 
@@ -130,6 +134,8 @@ class Execution:
         self.histories.begin()
         engine.extra.clear()
         self._is_plain = self.scope.names is None and self._guard is None and not engine.buffers
+        self.uses_known = self.repeats and not self._is_plain
+        self.known.begin(len(self.loud.names))
         self._start()
         self.has_finished = False  # Who had nothing to do ended before the first step.
         engine.extra.clear()  # No choice has been made before.
@@ -209,7 +215,7 @@ class Execution:
         step = actor.pending
         option = choice >> INDEX_BITS
         engine.running = actor
-        self._runs.clear()
+        self.runs.clear()
         if (
             self._is_plain
             and option == 0
@@ -219,7 +225,7 @@ class Execution:
         ):
             if self.is_keyed and not self.histories.note(actor, step):
                 self.is_keyed = False
-            self._runs.append((actor.index, step, engine.nr_labels))
+            self.runs.append((actor.index, step, engine.nr_labels))
             self._send(actor)
             self.was_plain = not (engine.woken or actor.pending.is_local)
         else:
@@ -263,12 +269,6 @@ class Execution:
         ):
             self.advance(choice)
 
-    def course(self) -> Course | None:
-        """Return how the last step went, if it was not plain and can be taken again."""
-        if not self._repeats or self.broken is not None or self.was_plain:
-            return None
-        return Course(self._runs, self.engine.party)
-
     def _with_extra(self, actor: SearchActor, step: Step, option: int) -> Step:
         """Return the step as it is with all that it touched and had not declared."""
         engine = self.engine
@@ -277,7 +277,8 @@ class Execution:
             if engine.is_timed:
                 self.loud.require(_CLOCK_IS_READ)
             touched = tuple(extra)
-            if self.is_keyed and not self.histories.note_more(actor, step, touched):
+            is_noted = self.is_keyed and self.names_states
+            if is_noted and not self.histories.note_more(actor, step, touched):
                 self.is_keyed = False
         if actor.cpu is not None and option != INTERRUPT:
             extra.append((actor.cpu.name, Mode.READ))
@@ -325,14 +326,15 @@ class Execution:
                     woken.append(actor)
         if not woken:
             return
-        beginning = self._beginning
-        if beginning is not None and beginning[1] == len(self.loud.names):
-            beginning[0].take(engine, self.let_run)
+        if self.known.beginning is not None:
+            if self.known.beginning.take(engine, self.let_run) is not None:
+                self.known.beginning = None
+                self.begin()  # Something else decides too: it is found out where schedules differ.
             return
-        self._runs.clear()
+        self.runs.clear()
         self._go_on()
-        if self._repeats and self.broken is None and not self._is_plain:
-            self._beginning = Course(self._runs, engine.party), len(self.loud.names)
+        if self.uses_known and self.broken is None:
+            self.known.beginning = Course(self.runs, engine.party)
 
     # -- inside one step ---------------------------------------------------------------------------
 
@@ -340,9 +342,12 @@ class Execution:
         """Let `actor` run until it parks."""
         engine = self.engine
         nr_extra = len(engine.extra)
-        if self.is_keyed and not self.histories.note(actor, step):
-            self.is_keyed = False
-        self._runs.append((actor.index, actor.pending, engine.nr_labels))
+        if self.names_states or step.may_look:
+            if self.is_keyed and not self.histories.note(actor, step):
+                self.is_keyed = False
+        elif actor.saw is not None:
+            actor.acted()
+        self.runs.append((actor.index, actor.pending, engine.nr_labels))
         if self._guard is not None:
             self._guard.end()
         self.let_run(actor)
@@ -411,10 +416,8 @@ class Execution:
             if len(engine.extra) > nr_extra and self.broken is None:
                 self._must_be_quiet(actor, step, nr_extra)
             ready.append(actor)
-        self.broken = crashed(
-            actor,
-            EngineError(f"{actor} took {MAX_LOCAL_STEPS} steps outside the scope in a row"),
-        )
+        error = EngineError(f"{actor} took {MAX_LOCAL_STEPS} steps outside the scope in a row")
+        self.broken = crashed(actor, error)
 
     def _needs_no_turn(self, actor: SearchActor) -> bool:
         """Return whether an actor can go on with what is no choice point."""
@@ -430,11 +433,8 @@ class Execution:
 
     def _let_in(self) -> list[SearchActor]:
         """Return who stood before a gate outside the scope that is open now."""
-        return [
-            actor
-            for actor in self.engine.party
-            if actor.gate is not None and self._needs_no_turn(actor)
-        ]
+        gated = [actor for actor in self.engine.party if actor.gate is not None]
+        return list(filter(self._needs_no_turn, gated))
 
     def _must_be_quiet(self, actor: SearchActor, step: Step, nr_extra: int) -> None:
         """Raise BecameVisible if what was taken for local touched what others may see."""

@@ -14,16 +14,18 @@ Sleeping choices remember the step that they took when they were explored, with 
 that labels never have to be guessed in advance.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from attrs import frozen
 
 from mmactors.explore.engine.step import Step
-from mmactors.explore.execution.again import Memory, memory_of, take_again
+from mmactors.explore.execution.again import memory_of, take_again
 from mmactors.explore.execution.choice import INDEX_MASK
+from mmactors.explore.execution.course import Memory
 from mmactors.explore.execution.execution import Execution
+from mmactors.explore.execution.known import Arrival, State
 from mmactors.explore.execution.nondeterminism import Nondeterminism
 from mmactors.explore.strategy.explored import ExploredStates
 from mmactors.explore.strategy.strategy import goes_on
@@ -60,7 +62,9 @@ class Part:
 class _Node:
     """A state on the way of the present schedule."""
 
-    __slots__ = ("choice", "first", "left", "memory", "sleep", "step", "todo", "unit")
+    __slots__ = (
+        "choice", "first", "left", "memory", "sleep", "state", "step", "todo", "unit"
+    )  # fmt: skip
 
     def __init__(self, todo: list[int], sleep: Sleep, left: int, first: int) -> None:
         self.choice: int = todo.pop(0)
@@ -76,6 +80,8 @@ class _Node:
         """What the choice did."""
         self.memory: Memory | None = None
         """How to do it again; None: as if it were new."""
+        self.state: State | None = None
+        """Its name, if it is known by it where choices lead."""
         self.unit: Step | None = None
         """What the choice did together with the options that followed; None: none did."""
 
@@ -113,8 +119,12 @@ class DepthFirst:
         """Run the next schedule."""
         nodes = self._nodes
         self.nr_schedules += 1
-        execution.begin()
         self.was_elsewhere = False
+        if nodes and self._is_known(execution):
+            self._back_up()
+            return
+        execution.names_states = True
+        execution.begin()
         sleep = _NOBODY
         left = 0 if self.bound is None else self.bound
         if nodes:
@@ -130,7 +140,8 @@ class DepthFirst:
             if not candidates or len(execution.steps) >= self.max_steps:
                 goes_on(execution, candidates, max_steps=self.max_steps)
                 break
-            is_option = engine.nr_choosing
+            is_option = engine.nr_choosing > 0
+            state = self._arrive(execution, candidates)
             if self._part is not None and self._is_elsewhere():
                 if is_option:
                     self._join(execution, _UNKNOWN)
@@ -143,7 +154,8 @@ class DepthFirst:
             if not is_fork and not sleep and self._finish_alone(execution, candidates[0], left):
                 continue
             if self.bound is not None:
-                node = self._bounded(execution, candidates, left)
+                current = -1 if is_option else execution.current
+                node = self._bounded(candidates, left, current)
             elif sleep:
                 awake = [choice for choice in candidates if choice not in sleep]
                 if not awake:
@@ -151,6 +163,7 @@ class DepthFirst:
                 node = _Node(awake, sleep, 0, -1)
             else:
                 node = _Node(candidates, sleep, 0, -1)
+            node.state = state
             nodes.append(node)
             actor = party[node.choice & INDEX_MASK]
             pending = actor.pending
@@ -164,6 +177,8 @@ class DepthFirst:
                 sleep = self._sleep_below(node)
             if self.bound is not None:
                 left = node.left - self._cost(node)
+        if execution.is_over and execution.broken is None:
+            self._arrive(execution, [])
         if self._part is not None and len(nodes) < self._part.depth:
             self.was_elsewhere = self._part.index != 0  # It ended before the cut.
         self._back_up()
@@ -224,12 +239,65 @@ class DepthFirst:
             if step is not None and (steps[-1] is not step or execution.broken is not None):
                 raise Nondeterminism.at(execution, len(steps) - 1, step)
 
-    def _bounded(self, execution: Execution, candidates: list[int], left: int) -> _Node:
-        """Return the node of the present state, with the choices that the bound leaves."""
+    def _is_known(self, execution: Execution) -> bool:
+        """Make choices as long as it is known where they lead; return whether all are made then.
+
+        If not, the last node's is new.
+        """
+        nodes = self._nodes
+        node = nodes[-1]
+        was_fork = True
+        while node.state is not None and execution.is_keyed and len(nodes) < self.max_steps:
+            arrival = execution.known.find(node.state, node.choice)
+            if arrival is None:
+                return False
+            node.step, node.memory = arrival.step, arrival.memory
+            if arrival.state is None:
+                return True
+            key, current = arrival.state
+            candidates = list(arrival.candidates)
+            sleep = self._sleep_below(node)
+            left = node.left - self._cost(node)
+            is_fork = len(candidates) > 1
+            if (was_fork or is_fork) and self._is_explored(key, current, sleep, left):
+                return True
+            was_fork = is_fork
+            if self.bound is not None:
+                node = self._bounded(candidates, left, current)
+            else:
+                awake = [choice for choice in candidates if choice not in sleep]
+                if not awake:
+                    return True
+                node = _Node(awake, sleep, 0, -1)
+            node.state = arrival.state
+            nodes.append(node)
+        return False
+
+    def _arrive(self, execution: Execution, candidates: list[int]) -> State | None:
+        """Take down where the last choice led; return the name of the present state."""
+        is_named = self._has_states and execution.uses_known and execution.is_keyed
+        if not is_named or self._part is not None:
+            return None
+        state = None
+        is_option = execution.engine.nr_choosing > 0
+        if candidates and not is_option:
+            state = execution.histories.key(), execution.current
+        if self._nodes and (state is not None or not candidates):
+            last = self._nodes[-1]
+            if last.state is not None and last.step is not None:
+                arrival = Arrival(last.step, last.memory, state, tuple(candidates))
+                execution.known.note(last.state, last.choice, arrival)
+        return state
+
+    def _bounded(self, candidates: list[int], left: int, current: int) -> _Node:
+        """Return the node of a state, with the choices that the bound leaves.
+
+        `current` is who ran last; -1: nobody is left who could have gone on.
+        """
         first = candidates[0] & INDEX_MASK
-        is_own = first == execution.current and not execution.engine.nr_choosing
+        is_own = first == current
         if is_own and left == 0 and len(candidates) > 1:
-            free = [choice for choice in candidates if choice & INDEX_MASK == execution.current]
+            free = [choice for choice in candidates if choice & INDEX_MASK == current]
             self.was_bounded |= len(free) < len(candidates)
             candidates = free
         return _Node(candidates, _NOBODY, left, first if is_own else -1)
@@ -243,12 +311,16 @@ class DepthFirst:
             return False  # All parts have to see the same branches.
         try:
             key = execution.histories.key()
-            if self.bound is None:
-                return self._explored.covers_asleep(key, frozenset(sleep) if sleep else _NONE)
-            return self._explored.covers_left((key, execution.current), left)
+            return self._is_explored(key, execution.current, sleep, left)
         except TypeError:
             execution.is_keyed = False  # Some object has a state without a hash.
             return False
+
+    def _is_explored(self, key: Hashable, current: int, sleep: Sleep, left: int) -> bool:
+        """Return whether a state was explored with as much left to do; from now on it is."""
+        if self.bound is None:
+            return self._explored.covers_asleep(key, frozenset(sleep) if sleep else _NONE)
+        return self._explored.covers_left((key, current), left)
 
     def _cost(self, node: _Node) -> int:
         return int(node.first >= 0 and node.choice & INDEX_MASK != node.first)

@@ -31,6 +31,7 @@ class Pct:
         draw = self._random.random
         changes = {int(draw() * self._nr_steps) for _ in range(self._depth - 1)}
         priorities: dict[int, float] = {}
+        execution.names_states = False
         execution.begin()
         while not execution.is_over and execution.broken is None:
             candidates = execution.candidates()

@@ -26,6 +26,7 @@ class PartialOrderSampling:
         """Run one schedule."""
         draw = self._random.random
         priorities: dict[int, float] = {}
+        execution.names_states = False
         execution.begin()
         actors = execution.engine.party
         while not execution.is_over and execution.broken is None:

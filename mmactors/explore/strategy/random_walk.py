@@ -19,6 +19,7 @@ class RandomWalk:
     def run(self, execution: Execution) -> None:
         """Run one schedule."""
         draw = self._random.random
+        execution.names_states = False
         execution.begin()
         while not execution.is_over and execution.broken is None:
             candidates = execution.candidates()
