@@ -58,6 +58,13 @@ class Scope:
             if touched.get(actor.name) is not Mode.WRITE:
                 touched[actor.name] = mode
 
+    def concerns(self, actor: SearchActor, touches: Touches) -> bool:
+        """Note that an actor touched something; return whether any of it is in scope."""
+        if self.names is None:
+            return True
+        self.note(actor, touches)
+        return any(self.is_named(name) for name, _ in touches)
+
     def merge(self, outside: dict[str, dict[str, Mode]]) -> None:
         """Add what another process noted."""
         for name, touched in outside.items():
