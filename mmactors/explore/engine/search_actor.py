@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 from attrs import define
 
 from mmactors.engine.actor import NEVER, Actor
+from mmactors.errors import Place, Problem, UserError
 from mmactors.explore.engine.step import Step
 
 START: Final = Step("start", ())
@@ -110,3 +111,16 @@ def abandon(coro: Any) -> bool:
             return True
     _UNENDING.append(coro)
     return False
+
+
+def unending(actor: SearchActor) -> UserError:
+    """Return what to say of an actor that catches even that."""
+    code = getattr(actor.coro, "cr_code", None)
+    return UserError(
+        Problem(
+            place=Place(getattr(code, "co_filename", "?"), getattr(code, "co_firstlineno", None)),
+            found=f"the actor {actor} goes on when it is closed: it catches GeneratorExit",
+            legal="expected that it ends there, after its finally",
+            advice="write except Exception: instead of except: or except BaseException:",
+        )
+    )

@@ -28,8 +28,7 @@ from mmactors.engine.baton import Engine, Keyed, Sleepers
 from mmactors.engine.chance import STORE_IS_LATE, WAKE_UP_IS_SPURIOUS
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.schedule import SEPARATOR
-from mmactors.errors import Place, Problem, UserError
-from mmactors.explore.engine.search_actor import START, SearchActor, abandon
+from mmactors.explore.engine.search_actor import START, SearchActor, abandon, unending
 from mmactors.explore.engine.step import Step, StepTable
 from mmactors.explore.engine.store_buffer import BUFFER_NAME, StoreBuffer, buffer_name
 from mmactors.explore.engine.virtual_time import TIME, VirtualTime, is_asked_by_a_test
@@ -130,7 +129,7 @@ class SearchEngine(Engine):
                     actor.coro.close()
                 except Exception:  # noqa: BLE001 - whatever its end raises, it is to end
                     if not abandon(actor.coro):
-                        raise _unending(actor) from None
+                        raise unending(actor) from None
         self.offence = None
         self.actors.clear()
         self._names.clear()
@@ -431,18 +430,6 @@ class SearchEngine(Engine):
         if name is None:
             name = actor.cpu.name if actor.cpu is not None else waitable.describe()
         return self.steps.of(f"{label} {name}", ((name, Mode.WRITE),))
-
-
-def _unending(actor: SearchActor) -> UserError:
-    code = getattr(actor.coro, "cr_code", None)
-    return UserError(
-        Problem(
-            place=Place(getattr(code, "co_filename", "?"), getattr(code, "co_firstlineno", None)),
-            found=f"the actor {actor} goes on when it is closed: it catches GeneratorExit",
-            legal="expected that every actor ends there, after its finally",
-            advice="write except Exception: instead of except: or except BaseException:",
-        )
-    )
 
 
 def _option_text(what: str, option: object) -> str:

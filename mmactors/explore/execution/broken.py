@@ -127,7 +127,7 @@ def is_of_test(error: BaseException | None, *, is_first: bool) -> bool:
     return isinstance(error, UserError) or (is_first and isinstance(error, OF_TEST))
 
 
-def crashed(actor: Actor, error: Exception, *, is_first: bool) -> Broken:
+def crashed(actor: Actor, error: Exception, *, is_first: bool = False) -> Broken:
     """Return the report that `actor` raised `error`; a checker that raises found a broken law.
 
     Raise it as it is if it is a mistake in the test.

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from mmactors.engine.actor import NEVER, PARK
 from mmactors.engine.report import EngineError
+from mmactors.explore.conduct.conduct import Conduct
 from mmactors.explore.engine.foreign import refuse
 from mmactors.explore.engine.search_actor import START, SearchActor
 from mmactors.explore.engine.step import Step
@@ -23,7 +24,6 @@ from mmactors.explore.engine.untimed import INTERRUPT, MAX_ACTORS, SearchEngine
 from mmactors.explore.engine.virtual_time import TIME
 from mmactors.explore.execution.broken import Broken, crashed, deadlock
 from mmactors.explore.execution.choice import INDEX_BITS, INDEX_MASK, take_option
-from mmactors.explore.execution.conduct import Conduct
 from mmactors.explore.execution.course import Course, Run
 from mmactors.explore.execution.history import GuardedHistories, Histories
 from mmactors.explore.execution.loud import Loud

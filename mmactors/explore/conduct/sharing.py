@@ -24,11 +24,8 @@ from typing import Any, Final
 from attrs import Factory, define
 
 from mmactors.errors import Problem, UserError
-from mmactors.explore.engine.search_actor import SearchActor
-from mmactors.explore.engine.step import Step
-from mmactors.explore.engine.untimed import SearchEngine
-from mmactors.explore.execution.caught import may_catch
-from mmactors.explore.execution.reach import (
+from mmactors.explore.conduct.caught import may_catch
+from mmactors.explore.conduct.reach import (
     GlobalVariable,
     Reach,
     Reached,
@@ -37,6 +34,9 @@ from mmactors.explore.execution.reach import (
     is_foreign,
     is_iterator,
 )
+from mmactors.explore.engine.search_actor import SearchActor
+from mmactors.explore.engine.step import Step
+from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.world.world import Watched
 from mmactors.label import Mode
 
@@ -178,6 +178,7 @@ class Sharing:
 
         def run(value: None) -> Any:
             step = actor.pending
+            is_several = engine.ahead > 0
             if actor.branch is not None:
                 step = dict(actor.branch()).get(engine.chosen, step)
             try:
@@ -190,10 +191,10 @@ class Sharing:
                         watch.before = now
                         shared = watch.shared
                         shared.changed_by.setdefault(actor.name, set()).update(changed)
-                        written = _written(engine, step)
-                        shared.written = (
-                            written if shared.written is None else shared.written & written
-                        )
+                        if not is_several:
+                            written = _written(engine, step)
+                            before = shared.written
+                            shared.written = written if before is None else before & written
 
         return run
 

@@ -2,10 +2,10 @@
 
 from typing import Final
 
+from mmactors.explore.conduct.caught import Caught
+from mmactors.explore.conduct.leftovers import Leftovers
+from mmactors.explore.conduct.sharing import Sharing
 from mmactors.explore.engine.untimed import SearchEngine
-from mmactors.explore.execution.caught import Caught
-from mmactors.explore.execution.leftovers import Leftovers
-from mmactors.explore.execution.sharing import Sharing
 
 
 class Conduct:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from attrs import define
 
 from mmactors.errors import Place
-from mmactors.explore.execution.program import (
+from mmactors.explore.conduct.program import (
     ARGUMENT,
     CALL,
     LOAD,
