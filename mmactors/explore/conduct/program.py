@@ -28,6 +28,8 @@ _CALLS: Final = ("PRECALL",) if _HAS_PRECALL else ("CALL", "CALL_KW")
 
 STORE: Final = "store"
 LOAD: Final = "load"
+UPDATE: Final = "update"
+"""Both, as `x[key] += 1` does."""
 METHOD: Final = "method"
 CALL: Final = "call"
 ARGUMENT: Final = "argument"
@@ -42,7 +44,7 @@ class Access(NamedTuple):
 
     kind: str
     key: Simple | tuple[Simple, ...] | None = None
-    """Of STORE and LOAD: which element or attribute, if that is plain to see; METHOD: its name."""
+    """Of STORE, LOAD, UPDATE: which element or attribute, if that is plain to see; METHOD: its name."""
 
 
 @frozen
@@ -155,9 +157,9 @@ def _use_of_copy(rest: list[dis.Instruction], depth: int, keys: list[dis.Instruc
     """Return what an augmented assignment does: `x.name += ...`, `x[key] += ...`."""
     names = [each.opname for each in rest[:3]]
     if depth == 0 and names[1:2] == ["LOAD_ATTR"]:
-        return Access(STORE, ("attribute", rest[1].argval))
+        return Access(UPDATE, ("attribute", rest[1].argval))
     if depth == 1 and names == ["COPY", "COPY", "BINARY_SUBSCR"]:
-        return Access(LOAD, _key(keys))
+        return Access(UPDATE, _key(keys))
     return Access(OTHER)
 
 

@@ -24,6 +24,7 @@ from mmactors.explore.conduct.program import (
     LOAD,
     METHOD,
     STORE,
+    UPDATE,
     Access,
     Facts,
     Simple,
@@ -211,7 +212,7 @@ class Reach:
         """Note that a mutable thing is reached; return whether more of it than before."""
         slots, is_write_only = _extent(uses, known)
         is_stored = any(
-            use.kind == STORE
+            use.kind in (STORE, UPDATE)
             or (use.kind == METHOD and use.key is not None and use.key[1] in _MUTATORS)
             for use in uses
         )
@@ -279,7 +280,7 @@ def _extent(uses: Any, known: Mapping[str, Any]) -> tuple[set[Hashable] | None, 
         for use in uses
     )
     for use in uses:
-        key = _slot(use, known) if use.kind in (STORE, LOAD) else None
+        key = _slot(use, known) if use.kind in (STORE, LOAD, UPDATE) else None
         if key is None:
             return None, is_write_only
         slots.add(key)
