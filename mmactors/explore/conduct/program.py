@@ -44,7 +44,7 @@ class Access(NamedTuple):
 
     kind: str
     key: Simple | tuple[Simple, ...] | None = None
-    """Of STORE, LOAD, UPDATE: which element or attribute, if that is plain to see; METHOD: its name."""
+    """Which element or attribute, if that is plain to see; of METHOD, its name."""
 
 
 @frozen

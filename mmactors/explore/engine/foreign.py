@@ -23,7 +23,7 @@ _INSTEAD: Final = (
     ("Channel", 'use world.mailbox("name"): tell and receive'),
     ("Queue", 'use world.mailbox("name"): tell and receive'),
     ("Stream", 'use world.mailbox("name"): tell and receive'),
-    ("Nursery", "use world.actor(name, function) for each task"),
+    ("nursery", "use world.actor(name, function) for each task"),
     ("TaskGroup", "use world.actor(name, function) for each task"),
     ("gather", "use world.actor(name, function) for each task"),
     ("create_task", "use world.actor(name, function) for each task"),
@@ -58,11 +58,14 @@ def refuse(actor: SearchActor, trap: object) -> ForeignAwait:
 
 
 def as_foreign(actor: Actor, error: Exception) -> ForeignAwait | None:
-    """Return what to say if `actor` failed because there is no event loop; None: it did not."""
-    if not isinstance(error, RuntimeError):
-        return None
+    """Return what to say if `actor` failed inside another library; None: it did not."""
     traceback = error.__traceback__
     kept: list[TracebackType] = []
+    last = traceback
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None or isinstance(error, ForeignAwait) or not _is_foreign(last.tb_frame):
+        return None
     while traceback is not None:
         if _is_foreign(traceback.tb_frame):
             again: TracebackType | None = None
@@ -78,7 +81,8 @@ def as_foreign(actor: Actor, error: Exception) -> ForeignAwait | None:
 
 
 def _text(actor: Actor, name: str) -> str:
-    instead = next((text for word, text in _INSTEAD if word in name), _ELSE)
+    lower = name.lower()
+    instead = next((text for word, text in _INSTEAD if word.lower() in lower), _ELSE)
     return (
         f"{actor} awaited {name}, which is not the engine's: an explored actor may only await "
         f"operations of its world; {instead}"
@@ -101,7 +105,13 @@ def _is_foreign(frame: FrameType) -> bool:
 
 
 def _name(frame: FrameType) -> str:
+    """Return what was awaited, as its users call it."""
     library = frame.f_globals.get("__name__", "").partition(".")[0]
     module = frame.f_globals.get("__name__", "").rpartition(".")[2].strip("_")
     place = f"{library}.{module}" if module in ("to_thread", "from_thread") else library
-    return f"{place}.{frame.f_code.co_qualname}"
+    method = frame.f_code.co_name
+    owner = frame.f_locals.get("self")
+    if owner is None or "." not in frame.f_code.co_qualname:
+        return f"{place}.{frame.f_code.co_qualname}"
+    what = type(owner).__name__
+    return f"{place}.{what}" if method.startswith("__") else f"{place}.{what}.{method}"

@@ -8,9 +8,10 @@ cut when it is much too long, and the verdict says so. A monitor that is hot all
 before that.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Final
 
+from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.step import Step
 from mmactors.explore.execution.broken import Broken, Kind, stuck
 from mmactors.explore.execution.choice import INDEX_MASK
@@ -113,8 +114,17 @@ def _period(rounds: list[Round]) -> int | None:
 
 
 def _waiters(execution: Execution, rounds: list[Round]) -> Broken | None:
-    """Return who waits for ever if only daemons had turns."""
-    return stuck(execution.engine.party, {turn[0] for turns, _ in rounds for turn in turns})
+    """Return who waits for ever if only daemons had turns; what those did is no part of it."""
+    party = execution.engine.party
+    found = stuck(party, {turn[0] for turns, _ in rounds for turn in turns})
+    if found is not None:
+        own = [at for at, choice in enumerate(execution.choices) if not _is_daemon(party, choice)]
+        execution.fair_from = own[-1] + 1 if own else 0
+    return found
+
+
+def _is_daemon(party: Sequence[SearchActor], choice: int) -> bool:
+    return party[choice & INDEX_MASK].daemon
 
 
 def _livelock(execution: Execution, cycle: list[Round]) -> Broken:

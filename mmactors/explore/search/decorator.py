@@ -123,13 +123,18 @@ def _test_of(function: F, options: Options) -> F:
 
     @wraps(function)
     def test(*args: Any, **kwargs: Any) -> None:
-        __tracebackhide__ = True
+        __tracebackhide__ = _is_mistake
         _check(function, options, args, kwargs)
 
     rest = [*parameters[:is_method], *parameters[1 + is_method :]]
     test.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
     setattr(test, EXPLORED, function)
     return test  # type: ignore[return-value]
+
+
+def _is_mistake(raised: Any) -> bool:
+    """Tell pytest whether the lines of the test that raised stand in the traceback already."""
+    return not isinstance(raised.value, RaceFound)
 
 
 def _is_method(parameters: Sequence[inspect.Parameter]) -> bool:
