@@ -14,6 +14,7 @@ import pytest
 
 _EXPLORED: Final = "mmactors_explored"
 _PROPERTY: Final = "mmactors"
+_REPLAY: Final = "--mmactors-replay"
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -35,7 +36,9 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         "--mmactors-jobs", type=int, metavar="N", help="processes that search each explored test"
     )
     group.addoption(
-        "--mmactors-replay", metavar="TEXT", help="run only the schedule that a failure printed"
+        _REPLAY,
+        metavar="TEXT",
+        help="run only the schedule that a failure printed; skip explored tests that it is not of",
     )
     group.addoption(
         "--mmactors-exhaustive",
@@ -86,26 +89,60 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     from mmactors.explore.search.store import DIRECTORY  # noqa: PLC0415
 
     config = item.config
+    verdicts: list[str] = []
+    others: list[str] = []
     budget = config.getoption("--mmactors-budget")
     session = Session(
         name=item.nodeid,
         seed=config.getoption("--mmactors-seed"),
         budget=None if budget is None else Budget.parse(budget),
         jobs=config.getoption("--mmactors-jobs"),
-        replay=config.getoption("--mmactors-replay"),
+        replay=config.getoption(_REPLAY),
         is_exhaustive=config.getoption("--mmactors-exhaustive"),
         store=Path(config.rootpath) / DIRECTORY,
-        on_verdict=lambda verdict: item.user_properties.append((_PROPERTY, verdict.for_worlds())),
+        on_verdict=lambda verdict: verdicts.append(verdict.for_worlds()),
+        on_other_program=others.append,
     )
-    with using(session):
-        return (yield)
+    try:
+        with using(session):
+            result = yield
+    finally:
+        # One a test, and one an example if hypothesis draws some.
+        item.user_properties += [(_PROPERTY, text) for text in dict.fromkeys(verdicts)]
+    if others and not verdicts:
+        pytest.skip(f"{_REPLAY} is not of this test: {others[0]}")
+    return result
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail if there was a schedule to be replayed, and no test that it is of."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption(_REPLAY) is None or reporter is None:
+        return
+    if session.exitstatus == pytest.ExitCode.OK and not _verdicts(reporter):
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        reporter.write_line("")
+        reporter.write_line(
+            f"ERROR: {_REPLAY}: the schedule is of none of these tests: they have changed since, "
+            "or others were collected; run the test that printed it",
+            red=True,
+        )
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say of each explored test how sure its result is."""
     if terminalreporter.verbosity < 0:
         return
-    lines = [
+    lines = _verdicts(terminalreporter)
+    if lines:
+        terminalreporter.section("mmactors")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+def _verdicts(terminalreporter: Any) -> list[str]:
+    """Return the verdicts of all tests that were explored, each after its test's name."""
+    return [
         f"{report.nodeid}: {text}"
         for reports in terminalreporter.stats.values()
         for report in reports
@@ -113,10 +150,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         for name, text in getattr(report, "user_properties", ())
         if name == _PROPERTY
     ]
-    if lines:
-        terminalreporter.section("mmactors")
-        for line in lines:
-            terminalreporter.write_line(line)
 
 
 def _explored(item: pytest.Item) -> Any:

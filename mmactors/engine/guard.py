@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 from mmactors.engine.actor import Actor
+from mmactors.engine.report import FinalError
 from mmactors.label import Label, Mode
 
 
-class GuardViolation(Exception):  # noqa: N818 - it names what happened
+class GuardViolation(FinalError):  # noqa: N818 - it names what happened
     """Shared state was touched outside a step that declares it."""
 
 

@@ -8,7 +8,7 @@ the answer is giving it back.
 
 from collections.abc import Hashable
 from heapq import heappop, heappush
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 from attrs import define
 
@@ -25,6 +25,8 @@ R_contra = TypeVar("R_contra", contravariant=True)
 
 class MailboxFull(EngineError):  # noqa: N818 - says what happened
     """More messages wait than the mailbox's bound allows: somebody sends without end."""
+
+    may_be_caught: ClassVar[bool] = True
 
 
 class AskInInterrupt(EngineError):  # noqa: N818 - says what happened

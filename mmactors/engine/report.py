@@ -1,12 +1,38 @@
 """What stops a run: deadlock, livelock, a crashed actor; each says who, when, and why."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import ClassVar, Final
 
 from mmactors.engine.actor import Actor, Waitable
 from mmactors.units import format_ns
 
+_witnesses: Final[list[Callable[[Exception], None]]] = []
 
-class EngineError(Exception):
+
+@contextmanager
+def witnessed(note: Callable[[Exception], None]) -> Iterator[None]:
+    """Let `note` see every FinalError as it is made inside, whatever becomes of it."""
+    _witnesses.append(note)
+    try:
+        yield
+    finally:
+        _witnesses.pop()
+
+
+class FinalError(Exception):
+    """An error that no actor may catch: a search remembers it when it is made (`witnessed`)."""
+
+    may_be_caught: ClassVar[bool] = False
+    """It says what an actor may well be prepared for."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        if _witnesses and not self.may_be_caught:
+            _witnesses[-1](self)
+
+
+class EngineError(FinalError):
     """A run cannot go on."""
 
 

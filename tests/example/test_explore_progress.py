@@ -118,4 +118,4 @@ def test_a_deadlock_names_who_waits_for_a_value_and_who_for_a_lock():
 
     text = search(build).failure.broken.text
 
-    assert "  isolate: cannot wait for done\n  drain: waits for lru_lock, held by isolate" == text
+    assert "  isolate: waits for done\n  drain: waits for lru_lock, held by isolate" == text

@@ -114,7 +114,7 @@ def test_what_is_printed_to_be_pasted_is_a_test_that_fails_the_same_way(pytester
 
 
 def test_the_printed_line_replays_the_schedule(pytester):
-    """One schedule, in the same test; another test's is refused."""
+    """One schedule, in the same test; others are skipped, and it must be one's."""
     pytester.makepyfile(RACE)
     output = pytester.runpytest().stdout.str()
     replay = re.search(r"--mmactors-replay=\S+", output)[0]
@@ -124,8 +124,12 @@ def test_the_printed_line_replays_the_schedule(pytester):
     result.stdout.fnmatch_lines(["*found by the given schedule in schedule 1"])
 
     result = pytester.runpytest(replay, "-k", "True")
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*ScheduleMismatch: the schedule is of program*"])
+    result.assert_outcomes(skipped=1)
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    result.stdout.fnmatch_lines(["ERROR: --mmactors-replay: the schedule is of none of these*"])
+
+    result = pytester.runpytest(replay)
+    result.assert_outcomes(failed=1, skipped=1)
 
 
 def test_failing_schedules_are_kept_beside_the_tests(pytester):

@@ -6,10 +6,14 @@ from typing import Any, Final, NamedTuple
 from attrs import define
 
 from mmactors.engine.actor import NEVER, Actor
-from mmactors.engine.report import ForeignAwait
+from mmactors.errors import Place, Problem, UserError
 from mmactors.explore.engine.step import Step
 
 START: Final = Step("start", ())
+_MAX_AWAITS: Final = 100
+"""So often may a coroutine await something while it is closed."""
+_UNENDING: Final[list[object]] = []
+"""Those that caught even that; Python would complain if they were forgotten."""
 Look = tuple[Step, Hashable]
 """A step that changed nothing, and what it showed."""
 Entry = tuple[int, Step, Hashable]
@@ -90,14 +94,33 @@ class SearchActor(Actor):
         return at_ns < NEVER and (self.cpu is None or self.cpu.current is self)
 
 
-def refuse(actor: SearchActor, trap: object) -> ForeignAwait:
-    """End an actor that awaited what is not the engine's; return what to say about it."""
-    actor.finished = True
-    give_up = getattr(trap, "abort_func", None)
-    if give_up is not None:
-        give_up(lambda: None)
-    actor.coro.close()
-    return ForeignAwait(
-        f"{actor} awaited {trap!r}, which is not the engine's: an explored actor may only "
-        "await operations of its world"
+def abandon(coro: Any) -> bool:
+    """End a coroutine for good; return whether it has ended.
+
+    What it awaits while it is closed, in `finally` or when it leaves an `async with`, ends there:
+    it has no effect, for every operation parks before it acts. What it raises does not matter.
+    """
+    for _ in range(_MAX_AWAITS):
+        try:
+            coro.close()
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001, S110 - nobody is there any more to whom it would matter
+            pass
+        if getattr(coro, "cr_frame", None) is None and getattr(coro, "gi_frame", None) is None:
+            return True
+    _UNENDING.append(coro)
+    return False
+
+
+def unending(actor: SearchActor) -> UserError:
+    """Return what to say of an actor that catches even that."""
+    code = getattr(actor.coro, "cr_code", None)
+    return UserError(
+        Problem(
+            place=Place(getattr(code, "co_filename", "?"), getattr(code, "co_firstlineno", None)),
+            found=f"the actor {actor} goes on when it is closed: it catches GeneratorExit",
+            legal="expected that it ends there, after its finally",
+            advice="write except Exception: instead of except: or except BaseException:",
+        )
     )

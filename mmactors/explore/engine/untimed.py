@@ -28,7 +28,7 @@ from mmactors.engine.baton import Engine, Keyed, Sleepers
 from mmactors.engine.chance import STORE_IS_LATE, WAKE_UP_IS_SPURIOUS
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.schedule import SEPARATOR
-from mmactors.explore.engine.search_actor import START, SearchActor
+from mmactors.explore.engine.search_actor import START, SearchActor, abandon, unending
 from mmactors.explore.engine.step import Step, StepTable
 from mmactors.explore.engine.store_buffer import BUFFER_NAME, StoreBuffer, buffer_name
 from mmactors.explore.engine.virtual_time import TIME, VirtualTime, is_asked_by_a_test
@@ -50,6 +50,7 @@ class _NotOnCpu:
 _NOT_ON_CPU: Final = _NotOnCpu()
 NOTHING_HAPPENS: Final = ": no"
 """How the label of a choice ends by which nothing happens: reports pass over it."""
+OFFENCE: Final = "what no actor may catch"
 _SPURIOUS: Final = "spurious wake-ups"
 """The actor that wakes sleepers and is nobody."""
 _ADDRESS: Final = re.compile(" at 0x[0-9a-f]+")
@@ -114,14 +115,22 @@ class SearchEngine(Engine):
         self._queue_numbers: Final[dict[str, int]] = {}
         """The numbers of queues, the same in all schedules."""
         self._pool: Final[list[SearchActor]] = []
+        self.offence: Exception | None = None
+        """The first error that no actor may catch, once there is one in this schedule."""
         self._is_guarding: Final = self.guard.on
 
     def reset(self) -> None:
         """Be a new engine, as far as actors can tell."""
-        for actor in self.actors:
+        self.running = None
+        for actor in self.party:
             if not actor.finished:
                 actor.finished = True
-                actor.coro.close()
+                try:
+                    actor.coro.close()
+                except Exception:  # noqa: BLE001 - whatever its end raises, it is to end
+                    if not abandon(actor.coro):
+                        raise unending(actor) from None
+        self.offence = None
         self.actors.clear()
         self._names.clear()
         self._nr_unfinished = 0
@@ -129,7 +138,6 @@ class SearchEngine(Engine):
         self.extra.clear()
         self.woken.clear()
         self.failure = None
-        self.running = None
         self.clock.at = 0
         self.detour = False
         self.nr_choosing = 0
@@ -142,6 +150,12 @@ class SearchEngine(Engine):
         self.limit = -1
         if self.messages:
             self.messages.clear()
+
+    def note_offence(self, error: Exception) -> None:
+        """Remember an error that ends the schedule, whoever catches it."""
+        if self.running is not None and self.offence is None:
+            self.offence = error
+            self.extra.append((OFFENCE, Mode.WRITE))  # Who looks at what was touched looks here.
 
     # -- actors ----------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ def take_again(execution: Execution, choice: int, step: Step, memory: Memory) ->
         execution.is_over = engine.is_over()
     except Exception as error:  # noqa: BLE001 - it did not the first time: nothing repeats
         actor.finished = True
-        execution.broken = crashed(actor, error)
+        execution.broken = crashed(actor, error, is_first=False)
     else:
         actor.pending = engine.parked
     engine.running = None

@@ -16,7 +16,9 @@ from typing import Any, Final
 
 from mmactors.engine.actor import NEVER, PARK
 from mmactors.engine.report import EngineError
-from mmactors.explore.engine.search_actor import START, SearchActor, refuse
+from mmactors.explore.conduct.conduct import Conduct
+from mmactors.explore.engine.foreign import refuse
+from mmactors.explore.engine.search_actor import START, SearchActor
 from mmactors.explore.engine.step import Step
 from mmactors.explore.engine.untimed import INTERRUPT, MAX_ACTORS, SearchEngine
 from mmactors.explore.engine.virtual_time import TIME
@@ -62,6 +64,7 @@ class Execution:
         self.current = -1
         """The index of the actor that ran last."""
         self.is_over = False
+        self.conduct: Final = Conduct()
         self.fair_from: int | None = None
         """From this step on everybody had a turn: somebody only span, or it grew too long."""
         self.is_long = False
@@ -122,7 +125,9 @@ class Execution:
         else:
             with self._guard.suspended():
                 self._build(world)
-        self._watch = Watch(world, self._guard)
+        if not self.conduct.is_idle:
+            self.conduct.begin(engine)
+        self._watch = Watch(world, self._guard, is_first=self.conduct.is_first)
         self._is_watched = self._watch.is_eager
         self.scope.begin(world.scope_names)
         assert engine.party, "the world has no actors; call world.actor(name, function)"
@@ -145,8 +150,9 @@ class Execution:
             self.broken = self._watch.look(is_over=self.is_over)
 
     def close(self) -> None:
-        """Leave no coroutine behind."""
+        """Leave no coroutine behind, and no world."""
         self.engine.reset()
+        vars(self).update(world=None, _watch=None)
 
     @property
     def named(self) -> list[str]:
@@ -273,7 +279,9 @@ class Execution:
         """Return the step as it is with all that it touched and had not declared."""
         engine = self.engine
         extra = engine.extra
-        if extra:
+        if engine.offence is not None:
+            self.broken = crashed(actor, engine.offence, is_first=self.conduct.is_first)
+        elif extra:
             if engine.is_timed:
                 self.loud.require(_CLOCK_IS_READ)
             touched = tuple(extra)
@@ -384,10 +392,10 @@ class Execution:
             self.has_finished |= not actor.daemon
         except Exception as error:  # noqa: BLE001 - the one place where an actor's error is caught
             actor.finished = True
-            self.broken = crashed(actor, error)
+            self.broken = crashed(actor, error, is_first=self.conduct.is_first)
         else:
             if trap is not PARK:
-                self.broken = crashed(actor, refuse(actor, trap))
+                self.broken = crashed(actor, refuse(actor, trap), is_first=self.conduct.is_first)
             actor.pending = self.engine.parked
 
     def _go_on(self, first: SearchActor | None = None) -> None:
@@ -417,7 +425,7 @@ class Execution:
                 self._must_be_quiet(actor, step, nr_extra)
             ready.append(actor)
         error = EngineError(f"{actor} took {MAX_LOCAL_STEPS} steps outside the scope in a row")
-        self.broken = crashed(actor, error)
+        self.broken = crashed(actor, error, is_first=self.conduct.is_first)
 
     def _needs_no_turn(self, actor: SearchActor) -> bool:
         """Return whether an actor can go on with what is no choice point."""
@@ -439,6 +447,9 @@ class Execution:
     def _must_be_quiet(self, actor: SearchActor, step: Step, nr_extra: int) -> None:
         """Raise BecameVisible if what was taken for local touched what others may see."""
         engine = self.engine
+        if engine.offence is not None:
+            self.broken = crashed(actor, engine.offence, is_first=self.conduct.is_first)
+            return
         touched = engine.extra[nr_extra:]
         if self.scope.names is not None and not any(
             self.scope.is_named(name) for name, _ in touched

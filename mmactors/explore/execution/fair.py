@@ -8,11 +8,12 @@ cut when it is much too long, and the verdict says so. A monitor that is hot all
 before that.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Final
 
+from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.step import Step
-from mmactors.explore.execution.broken import Broken, Kind
+from mmactors.explore.execution.broken import Broken, Kind, stuck
 from mmactors.explore.execution.choice import INDEX_MASK
 from mmactors.explore.execution.execution import Execution
 from mmactors.explore.execution.standing import standing
@@ -54,11 +55,13 @@ def finish_fairly(execution: Execution, *, max_steps: int) -> None:
         if period is not None:
             now = _standings(execution)
             if now is not None and now == before:
-                execution.broken = _livelock(execution, rounds[-period:])
+                cycle = rounds[-period:]
+                execution.broken = _waiters(execution, cycle) or _livelock(execution, cycle)
                 return
             before = now
             del rounds[: -period * (_NR_ROUNDS - 1)]  # One more period, and it is looked at again.
         if len(execution.steps) - nr_before >= max_steps:
+            execution.broken = _waiters(execution, rounds)
             execution.endless = tuple(
                 actor.name for actor in execution.engine.party if not actor.finished
             )
@@ -108,6 +111,20 @@ def _period(rounds: list[Round]) -> int | None:
         if tail[period:] == tail[:-period]:
             return period
     return None
+
+
+def _waiters(execution: Execution, rounds: list[Round]) -> Broken | None:
+    """Return who waits for ever if only daemons had turns; what those did is no part of it."""
+    party = execution.engine.party
+    found = stuck(party, {turn[0] for turns, _ in rounds for turn in turns})
+    if found is not None:
+        own = [at for at, choice in enumerate(execution.choices) if not _is_daemon(party, choice)]
+        execution.fair_from = own[-1] + 1 if own else 0
+    return found
+
+
+def _is_daemon(party: Sequence[SearchActor], choice: int) -> bool:
+    return party[choice & INDEX_MASK].daemon
 
 
 def _livelock(execution: Execution, cycle: list[Round]) -> Broken:

@@ -102,10 +102,14 @@ def fingerprint(build: Build, execution: Execution) -> str:
     return fingerprint_of(*texts)[:_NR_DIGITS]
 
 
+class OtherProgram(ScheduleMismatch):
+    """The schedule is of another test, or of this one as it was."""
+
+
 def fit(given: str, fingerprint: str) -> None:
-    """Raise ScheduleMismatch unless a schedule with the fingerprint `given` is of this program."""
+    """Raise OtherProgram unless a schedule with the fingerprint `given` is of this program."""
     if given != fingerprint:
-        raise ScheduleMismatch(
+        raise OtherProgram(
             f"the schedule is of program {given}, this is program {fingerprint}: the test, its "
             "arguments, its actors, the rules or the version of mmactors have changed since; "
             "search anew"

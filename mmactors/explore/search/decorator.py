@@ -11,18 +11,17 @@ from typing import Any, TypeVar, overload
 
 from attrs import evolve
 
-from mmactors.errors import Place, Problem, UserError
-from mmactors.explore.execution.script import script_of
+from mmactors.errors import Problem, UserError
+from mmactors.explore.execution.script import OtherProgram, script_of
 from mmactors.explore.search.budget import Budget
 from mmactors.explore.search.options import Options
 from mmactors.explore.search.search import play_script, replay, search
 from mmactors.explore.search.session import Session, current
+from mmactors.explore.search.tested import EXPLORED, lines_of_test, must_be_test
 from mmactors.explore.search.verdict import Verdict
+from mmactors.explore.world.question import place_of
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-EXPLORED = "mmactors_explored"
-"""The attribute of a decorated test that holds the function it was made of."""
 
 
 class RaceFound(AssertionError):  # noqa: N818 - the test found what it was written to find
@@ -93,26 +92,29 @@ def play(
     `schedule` is the text that a failure printed, or a list of entries such as `"cpu0: read pte"`.
     Other arguments are handed to `build`.
     """
+    __tracebackhide__ = True
+    owner = getattr(build, "__self__", None) if hasattr(build, EXPLORED) else None
     function = getattr(build, EXPLORED, build)
-    world_of = partial(function, *args, **kwargs) if args or kwargs else function
+    world_of = _world_of(function, args if owner is None else (owner, *args), kwargs)
     name = getattr(function, "__name__", "schedule")
     options = Options()
     if isinstance(schedule, str):
-        verdict = replay(world_of, schedule, name=name, options=options)
+        verdict = _plainly(lambda: replay(world_of, schedule, name=name, options=options))
     else:
-        verdict = play_script(world_of, script_of(schedule), name=name, options=options)
+        script = script_of(schedule)
+        verdict = _plainly(lambda: play_script(world_of, script, name=name, options=options))
     _raise_failure(verdict)
 
 
 def _test_of(function: F, options: Options) -> F:
-    _refuse_async(function)
+    must_be_test(function)
     signature = inspect.signature(function)
     parameters = list(signature.parameters.values())
-    is_method = bool(parameters) and parameters[0].name == "self"
+    is_method = _is_method(parameters)
     if len(parameters) < 1 + is_method:
         raise UserError(
             Problem(
-                place=_place(function),
+                place=place_of(function),
                 found=f"{function.__qualname__} takes no argument",
                 legal="expected the world as its first argument",
                 advice=f"write def {function.__name__}(world): ...",
@@ -121,12 +123,48 @@ def _test_of(function: F, options: Options) -> F:
 
     @wraps(function)
     def test(*args: Any, **kwargs: Any) -> None:
+        __tracebackhide__ = _is_mistake
         _check(function, options, args, kwargs)
 
     rest = [*parameters[:is_method], *parameters[1 + is_method :]]
     test.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
     setattr(test, EXPLORED, function)
     return test  # type: ignore[return-value]
+
+
+def _is_mistake(raised: Any) -> bool:
+    """Tell pytest whether the lines of the test that raised stand in the traceback already."""
+    return not isinstance(raised.value, RaceFound)
+
+
+def _is_method(parameters: Sequence[inspect.Parameter]) -> bool:
+    return bool(parameters) and parameters[0].name in ("self", "cls")
+
+
+def _world_of(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Callable[..., Any]:
+    """Return what builds the world when it gets it: all other arguments go by their names."""
+    if not args and not kwargs:
+        return function
+    parameters = list(inspect.signature(function).parameters.values())
+    nr_owners = int(_is_method(parameters))
+    owner, given = args[:nr_owners], args[nr_owners:]
+    rest = parameters[nr_owners + 1 :]
+    may_be_named = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    names = [parameter.name for parameter in rest if parameter.kind is may_be_named]
+    twice = [name for name in names[: len(given)] if name in kwargs]
+    if len(given) > len(names) or twice:
+        found = f"gets {twice[0]!r} twice" if twice else f"gets {len(given)} more by position"
+        raise UserError(
+            Problem(
+                place=place_of(function),
+                found=f"{function.__qualname__} {found}",
+                legal=f"expected besides the world: {', '.join(names) or 'nothing'}",
+                advice="the world comes by itself; give the others by name",
+            )
+        )
+    return partial(function, *owner, **dict(zip(names, given, strict=False)), **kwargs)
 
 
 def _check(
@@ -136,11 +174,26 @@ def _check(
     __tracebackhide__ = True
     session = current()
     name = session.name if session.name is not None else function.__qualname__
-    world_of = partial(function, *args, **kwargs) if args or kwargs else function
-    verdict = _run(world_of, name, options, session)
+    world_of = _world_of(function, args, kwargs)
+    try:
+        verdict = _plainly(lambda: _run(world_of, name, options, session))
+    except OtherProgram as error:
+        if session.on_other_program is None:
+            raise
+        session.on_other_program(str(error))
+        return
     if session.on_verdict is not None:
         session.on_verdict(verdict)
     _raise_failure(verdict)
+
+
+def _plainly(run: Callable[[], Verdict]) -> Verdict:
+    """Run; an error shows the lines of the test it comes from, and none of this package."""
+    __tracebackhide__ = True
+    try:
+        return run()
+    except Exception as error:  # noqa: BLE001 - it is raised again
+        raise error.with_traceback(lines_of_test(error.__traceback__))  # noqa: B904 - the same
 
 
 def _run(world_of: Callable[..., Any], name: str, options: Options, session: Session) -> Verdict:
@@ -177,20 +230,3 @@ def _text(verdict: Verdict) -> str:
             *(f"  {line}".rstrip() for line in failure.scripted_test.splitlines()),
         ]
     )
-
-
-def _refuse_async(function: Callable[..., Any]) -> None:
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise UserError(
-            Problem(
-                place=_place(function),
-                found=f"{function.__qualname__} is async",
-                legal="expected a plain function that builds the world",
-                advice="write def instead of async def; its actors are the async functions",
-            )
-        )
-
-
-def _place(function: Callable[..., Any]) -> Place:
-    code = getattr(function, "__code__", None)
-    return Place(getattr(code, "co_filename", "?"), getattr(code, "co_firstlineno", None))

@@ -129,6 +129,7 @@ class Explorer:
     def forget(self) -> None:
         """What was explored so far is void."""
         self.bound = None
+        self.is_exhausted = False
         self.begun.clear()
         self.execution.scope.forget()
 

@@ -4,9 +4,11 @@ What failed before is tried first. Then the strategies explore (`explorer`), in 
 that is wanted (`jobs`). What fails is shrunk, printed and kept.
 """
 
+from collections.abc import Callable
 from typing import Final
 
-from mmactors.explore.execution.broken import Broken
+from mmactors.engine.report import witnessed
+from mmactors.explore.execution.broken import Broken, is_of_test
 from mmactors.explore.execution.execution import THE_END, Build, Execution
 from mmactors.explore.execution.host import asks_host
 from mmactors.explore.execution.law_reads import read_after_each_step
@@ -33,6 +35,7 @@ from mmactors.explore.search.shrink import Shrinker, Shrunk
 from mmactors.explore.search.store import Store
 from mmactors.explore.search.verdict import Failure, Outcome, Verdict
 from mmactors.explore.strategy.dfs import DepthFirst
+from mmactors.explore.world.question import must_check_asserts
 
 
 def search(build: Build, *, name: str | None = None, options: Options | None = None) -> Verdict:
@@ -58,6 +61,7 @@ class Search:
     """One search."""
 
     def __init__(self, build: Build, name: str, options: Options) -> None:
+        must_check_asserts()
         self._name: Final = name
         self._options: Final = options
         self._execution = Execution(build, scope=options.scope)
@@ -69,23 +73,42 @@ class Search:
 
     def run(self) -> Verdict:
         """Search until something breaks, all is explored, or the budget is used up."""
-        try:
-            while True:
-                try:
-                    return self._run()
-                except BecameVisible:
-                    self._explorer.forget()
-        finally:
-            self._execution.close()
+        return self._guarded(self._run)
 
     def replay(self, text: str) -> Verdict:
         """Play one schedule of the text form."""
         given, script = decode(text)
-        fit(given, self._fingerprint())
-        return self.play(script)
+
+        def run() -> Verdict:
+            fit(given, self._fingerprint())
+            return self._play(script)
+
+        return self._guarded(run)
 
     def play(self, script: Script) -> Verdict:
         """Play one schedule."""
+        return self._guarded(lambda: self._play(script))
+
+    def _guarded(self, run: Callable[[], Verdict]) -> Verdict:
+        """Run; see every error that an actor hides, and leave nothing behind."""
+        execution = self._execution
+        execution.conduct.attend()
+        leftovers = execution.conduct.leftovers
+        with leftovers.watched(), witnessed(execution.engine.note_offence):
+            try:
+                while True:
+                    try:
+                        verdict = run()
+                        execution.close()
+                        leftovers.check_all()
+                    except BecameVisible:
+                        self._explorer.forget()
+                    else:
+                        return verdict
+            finally:
+                execution.close()
+
+    def _play(self, script: Script) -> Verdict:
         execution = self._execution
         max_steps = self._options.max_steps
         play_settled(execution, script, max_steps=max_steps)
@@ -109,6 +132,7 @@ class Search:
             return self._failed(kept, "kept from an earlier search")
         explorer = self._explorer
         options = self._options
+        self._execution.conduct.begin_search()
         found_by = explorer.run(bounded_plan(options))
         is_split = options.jobs > 1 and options.bound is None
         if found_by is None and not explorer.is_exhausted:
@@ -154,9 +178,10 @@ class Search:
         for kept in self._store.load():
             guide(execution, kept.script, max_steps=self._options.max_steps)
             self._explorer.count("kept schedules")
-            if execution.broken is not None:
+            broken = execution.broken
+            if broken is not None and not is_of_test(broken.cause, is_first=True):
                 self._explorer.note()
-                return execution.broken
+                return broken
             if kept.fingerprint != fingerprint:
                 self._store.drop(kept)
         return None
@@ -218,9 +243,13 @@ class Search:
         names = (
             [name for name in self._explorer.names if name != THE_END] if given is None else given
         )
+        shared = execution.conduct.shared()
+        if shared and outcome is not Outcome.FAILED:
+            outcome = Outcome.SAMPLED  # Every order of what it sees, and that is not all.
         return Verdict(
             name=self._name,
             outcome=outcome,
+            shared=shared,
             nr_schedules=self._meter.nr_schedules,
             nr_by_strategy=dict(self._explorer.by_strategy),
             seconds=self._meter.seconds,

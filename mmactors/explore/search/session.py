@@ -23,6 +23,8 @@ class Session:
     is_exhaustive: bool = False
     store: Path | None = None
     on_verdict: Callable[[Verdict], None] | None = None
+    on_other_program: Callable[[str], None] | None = None
+    """Told that the schedule to be replayed is of another program; None: that is an error."""
 
 
 _sessions: list[Session] = [Session()]

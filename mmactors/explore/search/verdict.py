@@ -9,6 +9,11 @@ from mmactors.explore.execution.outside import SharedOutside, to_add, widened
 from mmactors.explore.execution.script import Script
 from mmactors.explore.search.outside_text import lines, names_text, of_world
 
+_UNSEEN = (
+    "which the search cannot see; make it a world.cell, or touch it in world.step(..., "
+    'writes=("its name",)) only'
+)
+
 
 class Outcome(Enum):
     """How sure it is."""
@@ -67,6 +72,8 @@ class Verdict:
     was_unfair: bool
     """Some schedules were ended in turns: somebody span, or they grew too long."""
     failure: Failure | None
+    shared: tuple[str, ...] = ()
+    """Who shares what behind the world's back: nothing is proven of a world with such things."""
 
     @property
     def is_good(self) -> bool:
@@ -109,6 +116,7 @@ class Verdict:
             "endless": list(self.endless),
             "missed": list(self.missed),
             "was_unfair": self.was_unfair,
+            "shared": list(self.shared),
             "text": str(self),
             "failure": found,
         }
@@ -151,4 +159,6 @@ class Verdict:
             if self.max_steps is not None:
                 bounds.append(f"{self.max_steps:,} steps")
             return f"exhausted up to {' and '.join(bounds)}, {sampled}{notes}"
+        if self.shared:
+            return f"not proven: {'; '.join(self.shared)}, {_UNSEEN}; {sampled}{notes}"
         return f"{sampled}{notes}"

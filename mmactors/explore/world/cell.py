@@ -7,7 +7,7 @@ The hottest ones are generators that yield PARK themselves: one object a step in
 """
 
 from collections.abc import Callable, Coroutine, Generator, Hashable
-from types import coroutine
+from inspect import CO_COROUTINE, CO_GENERATOR
 from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
 from mmactors.engine.actor import PARK, PARKING
@@ -16,6 +16,7 @@ from mmactors.explore.engine.exact import PLAIN, exact
 from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.step import Step, StepTable
 from mmactors.explore.engine.untimed import SearchEngine
+from mmactors.explore.world.question import must_be_plain
 from mmactors.label import Mode
 
 P = ParamSpec("P")
@@ -26,8 +27,14 @@ V = TypeVar("V", bound=Hashable)
 def _operation(
     function: Callable[P, Generator[object, None, R]],
 ) -> Callable[P, Coroutine[Any, Any, R]]:
-    """Make of a generator what can be awaited, as a coroutine function would be."""
-    made: Any = coroutine(function)
+    """Make of a generator function a coroutine function, by its flags.
+
+    `types.coroutine` would leave a generator, of which Python does not notice that nobody awaits
+    it.
+    """
+    made: Any = function
+    flags = made.__code__.co_flags & ~CO_GENERATOR | CO_COROUTINE
+    made.__code__ = made.__code__.replace(co_flags=flags)
     return cast("Callable[P, Coroutine[Any, Any, R]]", made)
 
 
@@ -146,6 +153,7 @@ class SharedCell(Generic[V]):
         A loop that reads until it sees what it wants is this: the reads that see nothing new do not
         matter. `is_good` looks at the value and at nothing else.
         """
+        must_be_plain("the condition", is_good)
         engine = self._engine
         actor = engine.current
         step = self._steps.until

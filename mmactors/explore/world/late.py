@@ -32,6 +32,7 @@ from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.world.cell import SharedCell, SharedCount
 from mmactors.explore.world.lock import SharedLock, SharedWaitQueue
 from mmactors.explore.world.mailbox import SharedMailbox, value_of
+from mmactors.explore.world.question import must_be_plain
 from mmactors.label import Mode
 
 V = TypeVar("V", bound=Hashable)
@@ -163,6 +164,7 @@ class LateCell(SharedCell[V], Generic[V]):
 
     async def until(self, is_good: Callable[[V], bool]) -> V:
         """Wait, without spinning, until what this CPU sees is good; return it."""
+        must_be_plain("the condition", is_good)
         engine = self._engine
         buffer = engine.buffer_of(engine.current)
         await take_turn(engine, self._steps.until, lambda: is_good(self._seen_by(buffer)))

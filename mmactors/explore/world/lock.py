@@ -22,6 +22,7 @@ from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold
 from mmactors.engine.lock.lock_stat import LockClass
 from mmactors.explore.engine.step import Step
 from mmactors.explore.engine.untimed import SearchEngine
+from mmactors.explore.world.question import must_be_plain
 from mmactors.label import Mode
 
 
@@ -181,6 +182,8 @@ class SharedWaitQueue:
 
         `unless` is that condition, looked at once more from inside the queue (wait_event).
         """
+        if unless is not None:
+            must_be_plain("the condition", unless)
         engine = self._engine
         await self._turn(self._sleep)
         if unless is not None and unless():

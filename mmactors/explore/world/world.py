@@ -20,6 +20,7 @@ search: it would explore too little and say too much.
 """
 
 from collections.abc import Callable, Coroutine, Hashable
+from types import CoroutineType, FunctionType
 from typing import Any, Final, Protocol, TypeVar
 
 from attrs import define
@@ -42,6 +43,12 @@ from mmactors.explore.world.late import (
 )
 from mmactors.explore.world.lock import SharedLock, SharedWaitQueue
 from mmactors.explore.world.mailbox import SharedMailbox
+from mmactors.explore.world.question import (
+    NEVER_RUNS,
+    must_be_plain,
+    must_have_answered,
+    refuse_actor,
+)
 from mmactors.label import Mode
 from mmactors.sanitize.finding import raise_finding
 from mmactors.sanitize.lockdep import Lockdep
@@ -77,7 +84,7 @@ class Monitor:
 
 
 @define(eq=False)
-class _Watched:
+class Watched:
     """A shared object of somebody else's, whose state `key` names."""
 
     value: Callable[[], Hashable]
@@ -137,8 +144,14 @@ class World:
         A schedule is over when all actors that are no daemons have ended. A daemon is how the
         surroundings act: it may take its steps at any time, or never.
         """
-        coro = function(*args)
-        assert hasattr(coro, "send"), f"{name}: {function} is no coroutine function (async def)"
+        try:
+            coro = function(*args)
+        except TypeError:
+            if not callable(function):
+                refuse_actor(name, function, None)
+            raise
+        if type(coro) is not CoroutineType and not hasattr(coro, "cr_await"):
+            refuse_actor(name, function, coro)
         return self.engine.spawn(name, coro, daemon=daemon)
 
     def cpu(self, index: int, *, switch_ns: int = 0, slice_ns: int = 1_000_000) -> Cpu:
@@ -209,7 +222,7 @@ class World:
         explored again.
         """
         assert name not in self.engine.objects, f"two objects are named {name}"
-        self.engine.objects[name] = _Watched(key)
+        self.engine.objects[name] = Watched(key)
 
     async def now(self) -> int:
         """Return the virtual time in ns, which moves by what actors `engine.spend`; a step."""
@@ -293,22 +306,31 @@ class World:
         """
         reads = writes if chance.STORE_IS_LATE in self.engine.allowed else ()
 
+        must_be_plain(f"the action {name!r}", action)
+
         async def acts() -> None:
             for _ in range(times):
                 await self.step(name, reads=reads, writes=writes)
-                action()
+                must_have_answered(f"the action {name!r}", action, action())
 
         return self.actor(name, acts, daemon=True)
 
     # -- laws ------------------------------------------------------------------------------------
 
     def always(self, law: L) -> L:
-        """Let `law()` hold after each step; it asserts, or returns False when it is broken."""
+        """Let `law()` hold after each step; it asserts, or returns what is false if it is broken.
+
+        None is no answer: a law that only asserts returns it.
+        """
+        if type(law) is not FunctionType or law.__code__.co_flags & NEVER_RUNS:
+            must_be_plain("the law", law)
         self.always_laws.append(law)
         return law
 
     def at_end(self, law: L) -> L:
         """Let `law()` hold when all actors have ended."""
+        if type(law) is not FunctionType or law.__code__.co_flags & NEVER_RUNS:
+            must_be_plain("the law", law)
         self.end_laws.append(law)
         return law
 
@@ -319,6 +341,7 @@ class World:
         which everybody gets turns, is broken. A schedule gets there when it is longer than
         `max_steps`, or when all who can go on only spin.
         """
+        must_be_plain(f"the monitor {name!r}", hot)
         self.monitors.append(Monitor(name, hot, limit))
 
     def sometimes(self, name: str, holds: Callable[[], bool] | None = None) -> None:
@@ -327,6 +350,8 @@ class World:
         Without `holds`, an actor says so by `reached(name)`. A window that no schedule enters is
         no bug, but a test that never enters it proves less than it seems to.
         """
+        if holds is not None:
+            must_be_plain(f"the goal {name!r}", holds)
         self.goals[name] = holds
 
     def reached(self, name: str) -> None:

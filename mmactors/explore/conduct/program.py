@@ -1,0 +1,181 @@
+"""What a function does with the variables that come from outside of it, read from its bytecode.
+
+A variable is a free one, a global or a parameter. What each use of it does is told as far as a
+straight look at the instructions goes: an element or an attribute is stored or loaded, a method is
+called, it is called itself, it is handed on as an argument. Everything else is a use that may do
+anything. Functions inside a function are parts of it.
+"""
+
+import dis
+import sys
+import sysconfig
+from collections.abc import Iterator
+from functools import cache
+from inspect import CO_VARARGS, CO_VARKEYWORDS
+from pathlib import Path
+from types import CodeType
+from typing import Any, Final, NamedTuple
+
+from attrs import field, frozen
+
+_NOT_OURS: Final = tuple(
+    {str(Path(__file__).parents[2])}
+    | {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
+_HAS_PRECALL: Final = sys.version_info < (3, 12)
+"""PRECALL takes the arguments away before CALL."""
+_CALLS: Final = ("PRECALL",) if _HAS_PRECALL else ("CALL", "CALL_KW")
+
+STORE: Final = "store"
+LOAD: Final = "load"
+UPDATE: Final = "update"
+"""Both, as `x[key] += 1` does."""
+METHOD: Final = "method"
+CALL: Final = "call"
+ARGUMENT: Final = "argument"
+OTHER: Final = "other"
+
+Simple = tuple[str, Any]
+"""A constant with its value, or a variable with its name."""
+
+
+class Access(NamedTuple):
+    """One use of a variable."""
+
+    kind: str
+    key: Simple | tuple[Simple, ...] | None = None
+    """Which element or attribute, if that is plain to see; of METHOD, its name."""
+
+
+@frozen
+class Facts:
+    """What one code does."""
+
+    free: dict[str, list[Access]] = field(factory=dict)
+    names: dict[str, list[Access]] = field(factory=dict)
+    """Globals."""
+    parameters: dict[str, list[Access]] = field(factory=dict)
+    stored_free: set[str] = field(factory=set)
+    stored_names: set[str] = field(factory=set)
+    changed: set[str] = field(factory=set)
+    """Parameters that do not keep the value they came with."""
+    attributes: set[str] = field(factory=set)
+    """Names of attributes and methods of anything."""
+
+
+@cache
+def is_of_user(filename: str) -> bool:
+    """Return whether code of this file is a model's, not the library's, Python's or ours."""
+    return not filename.startswith((*_NOT_OURS, "<frozen"))
+
+
+@cache
+def facts_of(code: CodeType) -> Facts:
+    """Return what `code` does with what comes from outside."""
+    facts = Facts()
+    nr_parameters = code.co_argcount + code.co_kwonlyargcount
+    nr_parameters += bool(code.co_flags & CO_VARARGS) + bool(code.co_flags & CO_VARKEYWORDS)
+    parameters = set(code.co_varnames[:nr_parameters])
+    free = set(code.co_freevars)
+    instructions = [each for each in dis.get_instructions(code) if each.opname != "CACHE"]
+    for at, each in enumerate(instructions):
+        name = each.argval
+        match each.opname:
+            case "LOAD_DEREF" | "LOAD_CLASSDEREF" | "LOAD_FROM_DICT_OR_DEREF" if name in free:
+                facts.free.setdefault(name, []).append(_use(instructions, at))
+            case "LOAD_DEREF" | "LOAD_FAST" | "LOAD_FAST_CHECK" if name in parameters:
+                facts.parameters.setdefault(name, []).append(_use(instructions, at))
+            case "LOAD_GLOBAL" | "LOAD_NAME":
+                facts.names.setdefault(name, []).append(_use(instructions, at))
+            case "STORE_DEREF" | "DELETE_DEREF" if name in free:
+                facts.stored_free.add(name)
+            case "STORE_DEREF" | "STORE_FAST" | "DELETE_FAST" if name in parameters:
+                facts.changed.add(name)
+            case "STORE_GLOBAL" | "DELETE_GLOBAL":
+                facts.stored_names.add(name)
+            case "LOAD_ATTR" | "LOAD_METHOD" | "STORE_ATTR" | "DELETE_ATTR":
+                facts.attributes.add(name)
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            _add_inner(facts, facts_of(inner), free, parameters)
+    for name in (*facts.stored_free, *free):
+        facts.free.setdefault(name, [])
+    return facts
+
+
+def _add_inner(facts: Facts, inner: Facts, free: set[str], parameters: set[str]) -> None:
+    """Add what a function inside does."""
+    for name, uses in inner.free.items():
+        if name in free:
+            facts.free.setdefault(name, []).extend(uses)
+        elif name in parameters:
+            facts.parameters.setdefault(name, []).extend(uses)
+    for name, uses in inner.names.items():
+        facts.names.setdefault(name, []).extend(uses)
+    facts.stored_free.update(inner.stored_free & free)
+    facts.changed.update(inner.stored_free & parameters)
+    facts.stored_names.update(inner.stored_names)
+    facts.attributes.update(inner.attributes)
+
+
+def _use(instructions: list[dis.Instruction], at: int) -> Access:
+    """Return what becomes of the value that instruction `at` has loaded."""
+    depth = 0
+    keys: list[dis.Instruction] = []
+    for index in range(at + 1, len(instructions)):
+        each = instructions[index]
+        name = each.opname
+        if depth == 0 and name in ("LOAD_ATTR", "LOAD_METHOD"):
+            is_method = name == "LOAD_METHOD" or (not _HAS_PRECALL and bool((each.arg or 0) & 1))
+            return Access(METHOD if is_method else LOAD, ("attribute", each.argval))
+        if depth == 0 and name in ("STORE_ATTR", "DELETE_ATTR"):
+            return Access(STORE, ("attribute", each.argval))
+        if name == "COPY":
+            return _use_of_copy(instructions[index:], depth, keys)
+        if "JUMP" in name or name in ("SEND", "YIELD_VALUE", "SWAP", "RETURN_VALUE", "FOR_ITER"):
+            return Access(OTHER)
+        before = depth
+        if name in _CALLS and before < (each.arg or 0):
+            return Access(ARGUMENT)
+        if name == "CALL" and before == (0 if _HAS_PRECALL else each.arg):
+            return Access(CALL)
+        if name == "PRECALL":
+            depth -= each.arg or 0
+            continue
+        depth += dis.stack_effect(each.opcode, each.arg, jump=False)
+        if before == 1 and name in ("STORE_SUBSCR", "DELETE_SUBSCR"):
+            return Access(STORE, _key(keys))
+        if before == 1 and name == "BINARY_SUBSCR":
+            return Access(LOAD, _key(keys))
+        if depth < 0 or (depth == 0 and before > 0):
+            return Access(OTHER)
+        keys.append(each)
+    return Access(OTHER)
+
+
+def _use_of_copy(rest: list[dis.Instruction], depth: int, keys: list[dis.Instruction]) -> Access:
+    """Return what an augmented assignment does: `x.name += ...`, `x[key] += ...`."""
+    names = [each.opname for each in rest[:3]]
+    if depth == 0 and names[1:2] == ["LOAD_ATTR"]:
+        return Access(UPDATE, ("attribute", rest[1].argval))
+    if depth == 1 and names == ["COPY", "COPY", "BINARY_SUBSCR"]:
+        return Access(UPDATE, _key(keys))
+    return Access(OTHER)
+
+
+def _key(keys: list[dis.Instruction]) -> Simple | tuple[Simple, ...] | None:
+    """Return the key that these instructions load; None: that is more than a look can tell."""
+    loaded = list(_simple(keys))
+    if len(keys) == 1 == len(loaded):
+        return loaded[0]
+    if keys and keys[-1].opname == "BUILD_TUPLE" and len(loaded) == keys[-1].arg == len(keys) - 1:
+        return tuple(loaded)
+    return None
+
+
+def _simple(instructions: list[dis.Instruction]) -> Iterator[Simple]:
+    for each in instructions:
+        if each.opname == "LOAD_CONST":
+            yield "constant", each.argval
+        elif each.opname in ("LOAD_FAST", "LOAD_DEREF", "LOAD_FAST_CHECK"):
+            yield "variable", each.argval
