@@ -24,6 +24,7 @@ from mmactors.explore.execution.broken import Broken, crashed, deadlock
 from mmactors.explore.execution.choice import INDEX_BITS, INDEX_MASK, take_option
 from mmactors.explore.execution.course import Course, Run
 from mmactors.explore.execution.history import GuardedHistories, Histories
+from mmactors.explore.execution.look import LOOK_EVERY
 from mmactors.explore.execution.loud import Loud
 from mmactors.explore.execution.scope import Scope
 from mmactors.explore.execution.watch import Watch
@@ -97,6 +98,7 @@ class Execution:
         """Who ran so far in the present step."""
         self._beginning: tuple[Course, int] | None = None
         """How actors come to their first steps, and how much was loud then."""
+        self.look_up: Callable[[], None] = lambda: None
 
     # -- one schedule ------------------------------------------------------------------------------
 
@@ -224,6 +226,8 @@ class Execution:
             self.was_plain = not (engine.woken or actor.pending.is_local)
         else:
             self.was_plain = False
+            if len(self.choices) % LOOK_EVERY == LOOK_EVERY - 1:
+                self.look_up()
             if actor.branch is not None or option:
                 step = take_option(engine, actor, option)
             self._resume(actor, step)
@@ -392,7 +396,9 @@ class Execution:
         ready = engine.woken
         if first is not None:
             ready.append(first)
-        for _ in range(MAX_LOCAL_STEPS):
+        for nr_taken in range(MAX_LOCAL_STEPS):
+            if nr_taken % LOOK_EVERY == LOOK_EVERY - 1:
+                self.look_up()
             if self.scope.names is not None and not ready:
                 ready += self._let_in()
             if not ready or self.broken is not None:
@@ -429,11 +435,8 @@ class Execution:
 
     def _let_in(self) -> list[SearchActor]:
         """Return who stood before a gate outside the scope that is open now."""
-        return [
-            actor
-            for actor in self.engine.party
-            if actor.gate is not None and self._needs_no_turn(actor)
-        ]
+        party = self.engine.party
+        return [each for each in party if each.gate is not None and self._needs_no_turn(each)]
 
     def _must_be_quiet(self, actor: SearchActor, step: Step, nr_extra: int) -> None:
         """Raise BecameVisible if what was taken for local touched what others may see."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from attrs import frozen
 
 from mmactors.explore.search.budget import Budget
+from mmactors.explore.search.progress import Progress
 from mmactors.explore.search.verdict import Verdict
 
 
@@ -23,6 +24,8 @@ class Session:
     is_exhaustive: bool = False
     store: Path | None = None
     on_verdict: Callable[[Verdict], None] | None = None
+    on_progress: Callable[[Progress], None] | None = None
+    on_interrupt: Callable[[Verdict, int], None] | None = None
 
 
 _sessions: list[Session] = [Session()]

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from mmactors.explore.execution.broken import Broken
 from mmactors.explore.execution.script import Script
+from mmactors.explore.search.budget import Budget
 
 
 class Outcome(Enum):
@@ -37,8 +38,20 @@ class Failure:
     """The text that replays it."""
     report: str
     """The schedule as a table."""
+    is_kept: bool
+    """An earlier search found it; `found_by` says how."""
+    is_cut: bool
+    """There was no time to make it as simple as it can be."""
     scripted_test: str
     """A test that plays it, to be pasted."""
+
+    @property
+    def origin(self) -> str:
+        """Where the schedule comes from."""
+        text = self.found_by
+        if not self.is_kept:
+            text = f"found by {text} in schedule {self.at_schedule:,}"
+        return f"{text}; no time was left to make it as short as it can be" if self.is_cut else text
 
 
 @frozen(kw_only=True)
@@ -65,6 +78,10 @@ class Verdict:
     was_unfair: bool
     """Some schedules were ended in turns: somebody span, or they grew too long."""
     failure: Failure | None
+    interrupted_by: str | None
+    """Who ended the search before its budget: Ctrl-C, SIGTERM; None: nobody."""
+    went_beyond: Budget | None
+    """The budget that an exhaustive search did not look at, and did not suffice; None: it did."""
 
     @property
     def is_good(self) -> bool:
@@ -87,6 +104,8 @@ class Verdict:
                 "at_schedule": failure.at_schedule,
                 "replay": failure.replay,
                 "report": failure.report,
+                "is_kept": failure.is_kept,
+                "is_cut": failure.is_cut,
             }
         return {
             "name": self.name,
@@ -101,20 +120,24 @@ class Verdict:
             "endless": list(self.endless),
             "missed": list(self.missed),
             "was_unfair": self.was_unfair,
+            "interrupted_by": self.interrupted_by,
             "text": str(self),
             "failure": found,
         }
 
     def __str__(self) -> str:
         number = f"{self.nr_schedules:,} schedule{'s' if self.nr_schedules != 1 else ''}"
+        ended = "" if self.interrupted_by is None else f"; interrupted by {self.interrupted_by}"
         where = f"within scope {{{', '.join(self.scope)}}}"
         if self.failure is not None:
             failure = self.failure
             return (
                 f"failed after {failure.at_schedule:,} of {number} ({failure.found_by}): "
-                f"{failure.broken.kind.value}: {failure.broken.law}"
+                f"{failure.broken.kind.value}: {failure.broken.law}{ended}"
             )
-        notes = ""
+        notes = ended
+        if self.went_beyond is not None:
+            notes += f"; went beyond the budget of {self.went_beyond}, as exhaustive asks"
         if self.was_unfair:
             notes += "; looks that showed nothing new were not repeated for ever"
         if self.endless:

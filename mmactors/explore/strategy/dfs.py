@@ -24,6 +24,7 @@ from mmactors.explore.engine.step import Step
 from mmactors.explore.execution.again import Memory, memory_of, take_again
 from mmactors.explore.execution.choice import INDEX_MASK
 from mmactors.explore.execution.execution import Execution
+from mmactors.explore.execution.look import LOOK_EVERY
 from mmactors.explore.execution.nondeterminism import Nondeterminism
 from mmactors.explore.strategy.explored import ExploredStates
 from mmactors.explore.strategy.strategy import goes_on
@@ -123,12 +124,14 @@ class DepthFirst:
             sleep = self._sleep_below(last)
             left = last.left - self._cost(last)
         party = execution.engine.party
+        look_at = min(LOOK_EVERY, self.max_steps)
         is_fork = True
         while not execution.is_over and execution.broken is None:
             candidates = execution.candidates()
-            if not candidates or len(execution.steps) >= self.max_steps:
-                goes_on(execution, candidates, max_steps=self.max_steps)
-                break
+            if not candidates or len(execution.steps) >= look_at:
+                if not goes_on(execution, candidates, max_steps=self.max_steps):
+                    break
+                look_at = min(look_at + LOOK_EVERY, self.max_steps)
             is_option = execution.engine.nr_choosing > 0
             if self._part is not None and self._is_elsewhere():
                 if is_option:
@@ -139,7 +142,11 @@ class DepthFirst:
             # options are there: what they do is a part of the step before, each time anew.
             if (was_fork or is_fork) and not is_option and self._was_seen(execution, sleep, left):
                 break
-            if not is_fork and not sleep and self._finish_alone(execution, candidates[0], left):
+            if (
+                not is_fork
+                and not sleep
+                and self._finish_alone(execution, candidates[0], left, look_at)
+            ):
                 continue
             if self.bound is not None:
                 node = self._bounded(execution, candidates, left)
@@ -167,7 +174,7 @@ class DepthFirst:
             self.was_elsewhere = self._part.index != 0  # It ended before the cut.
         self._back_up()
 
-    def _finish_alone(self, execution: Execution, choice: int, left: int) -> bool:
+    def _finish_alone(self, execution: Execution, choice: int, left: int, max_steps: int) -> bool:
         """Let the last actor go on, if it is the last; return whether it took a step.
 
         Only if that is not the end of the schedule its steps become nodes.
@@ -176,7 +183,7 @@ class DepthFirst:
             return False
         steps = execution.steps
         nr_before = len(steps)
-        execution.finish_alone(choice, self.max_steps)
+        execution.finish_alone(choice, max_steps)
         if not execution.has_ended():
             for step in steps[nr_before:]:
                 node = _Node([choice], _NOBODY, left, choice)
