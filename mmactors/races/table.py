@@ -100,7 +100,7 @@ def _found(half: Half | None) -> str:
     failure = half.verdict.failure
     if failure is None:
         return f"nothing found in {_schedules(half.verdict)}"
-    kept = ", kept from an earlier search" if failure.is_kept else ""
+    kept = ", kept from an earlier search" if failure.earlier is not None else ""
     return f"{failure.broken.kind.value} in {failure.at_schedule:,}{kept}, {half.cpu_seconds:.1f} s"
 
 

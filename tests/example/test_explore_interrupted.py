@@ -85,7 +85,10 @@ def test_a_failure_is_kept_before_it_is_shrunk_and_reported_as_it_is(tmp_path):
     again = search(build, options=Options(store=tmp_path)).failure
     (kept,) = Store(tmp_path, "builds").load()
 
-    assert (True, False) == (again.is_kept, again.is_cut)
+    assert (f"found by up to 1 preemption in schedule {nr_schedules}", False) == (
+        again.earlier,
+        again.is_cut,
+    )
     assert again.is_least
     assert again.script == kept.script
     assert kept.figures.is_shrunk
@@ -161,14 +164,14 @@ def test_a_kept_schedule_is_said_to_be_kept_and_not_shrunk_again(tmp_path, build
     failure = verdict.failure
 
     assert f"kept from an earlier search: {first.origin}" == failure.origin
-    assert f"(kept from an earlier search: {first.origin}): " in str(verdict)
+    assert "failed after 1 of 1 schedule (kept from an earlier search): " in str(verdict)
     assert first.report == failure.report
     assert (first.script, first.nr_preemptions, first.is_least) == (
         failure.script,
         failure.nr_preemptions,
         failure.is_least,
     )
-    assert verdict.as_json()["failure"]["is_kept"]
+    assert first.origin == verdict.as_json()["failure"]["earlier"]
     assert len(built) <= 5
 
 
@@ -177,7 +180,7 @@ def test_a_kept_schedule_of_another_program_is_not_blamed(tmp_path):
     search(stale_tlb, name="t", options=Options(store=tmp_path))
 
     verdict = search(aba, name="t", options=Options(store=tmp_path))
-    assert not verdict.failure.is_kept
+    assert verdict.failure.earlier is None
     assert "earlier search" not in verdict.failure.origin
     (kept,) = Store(tmp_path, "t").load()
     assert verdict.failure.script == kept.script

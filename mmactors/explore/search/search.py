@@ -191,7 +191,7 @@ class Search:
             if execution.broken is not None:
                 self._explorer.note()
                 if is_own and entries(execution) == kept.script:
-                    return self._failed(_origin(kept), kept=kept)
+                    return self._failed("kept from an earlier search", kept=kept)
                 return self._failed("a schedule kept of another program")
         return None
 
@@ -243,7 +243,7 @@ class Search:
                 begun=self._explorer.begun,
             )
             found = shrinker.shrink(script, broken)
-        failure = self._failure(found, found_by, at_schedule, is_kept=kept is not None)
+        failure = self._failure(found, found_by, at_schedule, earlier=_earlier(kept))
         if store is not None and not figures.is_shrunk:
             figures = evolve(
                 figures,
@@ -257,7 +257,7 @@ class Search:
         return self._verdict(Outcome.FAILED, failure)
 
     def _failure(
-        self, found: Shrunk, found_by: str, at_schedule: int, *, is_kept: bool = False
+        self, found: Shrunk, found_by: str, at_schedule: int, *, earlier: str | None = None
     ) -> Failure:
         execution = self._execution
         rows = rows_of(execution, found.script, max_steps=self._options.max_steps)
@@ -281,7 +281,7 @@ class Search:
                 is_least=found.is_least,
             ),
             scripted_test=scripted_test(self._name, found.script, broken, arguments(self._build)),
-            is_kept=is_kept,
+            earlier=earlier,
             is_cut=found.is_cut,
         )
 
@@ -313,10 +313,13 @@ class Search:
         )
 
 
-def _origin(kept: Kept) -> str:
-    """Return where a schedule comes from that an earlier search kept."""
-    text = "kept from an earlier search"
+def _earlier(kept: Kept | None) -> str | None:
+    """Return how an earlier search found a schedule that it kept; empty: nobody knows any more."""
+    if kept is None:
+        return None
     figures = kept.figures
-    if figures is None:
-        return text
-    return f"{text}: found by {figures.found_by} in schedule {figures.at_schedule:,}"
+    return (
+        ""
+        if figures is None
+        else f"found by {figures.found_by} in schedule {figures.at_schedule:,}"
+    )

@@ -38,8 +38,8 @@ class Failure:
     """The text that replays it."""
     report: str
     """The schedule as a table."""
-    is_kept: bool
-    """An earlier search found it; `found_by` says how."""
+    earlier: str | None
+    """How an earlier search found it that kept it; None: this search found it."""
     is_cut: bool
     """There was no time to make it as simple as it can be."""
     scripted_test: str
@@ -48,9 +48,9 @@ class Failure:
     @property
     def origin(self) -> str:
         """Where the schedule comes from."""
-        text = self.found_by
-        if not self.is_kept:
-            text = f"found by {text} in schedule {self.at_schedule:,}"
+        text = f"found by {self.found_by} in schedule {self.at_schedule:,}"
+        if self.earlier is not None:
+            text = f"{self.found_by}: {self.earlier}" if self.earlier else self.found_by
         return f"{text}; no time was left to make it as short as it can be" if self.is_cut else text
 
 
@@ -104,7 +104,7 @@ class Verdict:
                 "at_schedule": failure.at_schedule,
                 "replay": failure.replay,
                 "report": failure.report,
-                "is_kept": failure.is_kept,
+                "earlier": failure.earlier,
                 "is_cut": failure.is_cut,
             }
         return {
