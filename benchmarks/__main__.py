@@ -32,6 +32,7 @@ WIDTH = 120
 """Columns of the table if it does not go to a terminal."""
 BENCHMARKS = (
     "access_path",
+    "budgets",
     "cpus",
     "engine",
     "event_log",
@@ -39,9 +40,10 @@ BENCHMARKS = (
     "faults",
     "memory",
     "page_allocator",
+    "sampling",
     "startup",
 )
-WRITES_FILE = ("engine", "explore")
+WRITES_FILE = ("budgets", "engine", "explore", "sampling")
 """These write JSON with --json FILE; the others print it."""
 
 
@@ -95,6 +97,13 @@ def _against_cachegrind(program: str) -> Line:
     )
 
 
+def _against_bound(toy: str, noise: int, sampler: str) -> Line:
+    key = f"{toy}, noise {noise}/{sampler}"
+    return Line(
+        key=f"{key}/rate", unit="hits", peer=f"{key}/bound", peer_name="the published bound"
+    )
+
+
 def _against_pycachesim(way: str) -> Line:
     return Line(
         key="pycachesim/data_only",
@@ -115,6 +124,7 @@ TABLE: dict[str, tuple[Line, ...]] = {
         _against_cachegrind("hot_loop"),
         Line(key="ns_per_access_by_cpus/ratio_64_to_1", unit="times", at_most=1.5),
     ),
+    "budgets": (Line(key="worst", unit="times", at_most=1.1),),
     "cpus": (
         Line(key="local/1_cpus_ns", unit="ns"),
         Line(key="local/64_cpus_ns", unit="ns"),
@@ -176,6 +186,12 @@ TABLE: dict[str, tuple[Line, ...]] = {
         Line(key="alloc_with_refills_ns", unit="ns"),
         Line(key="mixed_orders_ns", unit="ns"),
         Line(key="mod_node_page_state_ns", unit="ns"),
+    ),
+    "sampling": tuple(
+        _against_bound(toy, noise, sampler)
+        for toy, pct in (("lost update", "PCT 2"), ("ABA", "PCT 3"), ("stale TLB", "PCT 4"))
+        for noise in (0, 20)
+        for sampler in ("POS", "walk", pct)
     ),
     "startup": (
         Line(key="help/wall_s", unit="s", at_most=0.3),

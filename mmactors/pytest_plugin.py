@@ -3,10 +3,17 @@
 An explored test is a plain function; it builds its world anew for each schedule. Trio fixtures
 live in one run of one event loop, so they cannot be part of a world; a test that asks for one is
 refused.
+
+A search that takes long says how far it is: on the terminal in a line that changes, elsewhere in a
+line every ten seconds, on stderr. Ctrl-C and SIGTERM end it with the verdict reached.
 """
 
 import inspect
+import shutil
+import signal
+import sys
 from collections.abc import Generator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     group.addoption(
         "--mmactors-budget",
         metavar="BUDGET",
-        help="schedules (20000) or time (10s, 2min) for each explored test",
+        help="schedules (20000), time (10s, 2min) or both (20000,10s) for each explored test",
     )
     group.addoption(
         "--mmactors-jobs", type=int, metavar="N", help="processes that search each explored test"
@@ -91,6 +98,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     config = item.config
     verdicts: list[str] = []
     others: list[str] = []
+    screen = _Screen(item)
     budget = config.getoption("--mmactors-budget")
     session = Session(
         name=item.nodeid,
@@ -102,11 +110,14 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         store=Path(config.rootpath) / DIRECTORY,
         on_verdict=lambda verdict: verdicts.append(verdict.for_worlds()),
         on_other_program=others.append,
+        on_progress=screen.teller(),
+        on_interrupt=screen.interrupt,
     )
     try:
         with using(session):
             result = yield
     finally:
+        screen.clear()
         # One a test, and one an example if hypothesis draws some.
         item.user_properties += [(_PROPERTY, text) for text in dict.fromkeys(verdicts)]
     if others and not verdicts:
@@ -154,3 +165,69 @@ def _verdicts(terminalreporter: Any) -> list[str]:
 
 def _explored(item: pytest.Item) -> Any:
     return getattr(getattr(item, "obj", None), _EXPLORED, None)
+
+
+class _Screen:
+    """Where the search of one test says how far it is."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        plugins = item.config.pluginmanager
+        self._item: Final = item
+        self._capture: Final[Any] = plugins.get_plugin("capturemanager")
+        is_worker = hasattr(item.config, "workerinput")
+        self._reporter: Final[Any] = None if is_worker else plugins.get_plugin("terminalreporter")
+        """None: this is a worker of pytest-xdist, of which only stderr is seen."""
+        self._is_terminal: Final = self._reporter is not None and self._reporter.isatty
+        self._has_written = False
+
+    def teller(self) -> Any:
+        """Return who is told of the progress."""
+        from mmactors.explore.search import progress  # noqa: PLC0415 - imported only when it is used
+
+        every_s = progress.TERMINAL_SECONDS if self._is_terminal else progress.LOG_SECONDS
+        return progress.Teller(self._write, every_s=every_s)
+
+    def interrupt(self, verdict: Any, number: int) -> None:
+        """Print the verdict: the session ends now, as it does without a search."""
+        text = f"{self._item.nodeid}: {verdict}"
+        if verdict.failure is not None:
+            text += f"\n{verdict.failure.report}\n{verdict.failure.origin}"
+        if self._reporter is None:
+            self._write_to_stderr(text)
+            return
+        with self._uncaptured():
+            self._reporter.ensure_newline()
+            self._reporter.write_line(text)
+        if number == signal.SIGTERM:
+            pytest.exit("SIGTERM", returncode=128 + number)
+
+    def clear(self) -> None:
+        """Make room for what pytest says next."""
+        if self._has_written:
+            with self._uncaptured():
+                self._reporter.rewrite("", erase=True)
+                self._reporter.write("\r")
+
+    def _write(self, text: str) -> None:
+        line = f"{self._item.nodeid}: {text}"
+        if not self._is_terminal:
+            self._write_to_stderr(line)
+            return
+        with self._uncaptured():
+            if not self._has_written:
+                self._has_written = True
+                self._reporter.ensure_newline()
+            width = shutil.get_terminal_size().columns - 1
+            self._reporter.rewrite(line[:width], erase=True)
+            self._reporter.flush()
+
+    def _write_to_stderr(self, text: str) -> None:
+        with self._uncaptured():
+            sys.stderr.write(f"\n{text}\n")
+            sys.stderr.flush()
+
+    def _uncaptured(self) -> Any:
+        """Return what lets through what is written meanwhile."""
+        if self._capture is None:
+            return nullcontext()
+        return self._capture.global_and_fixture_disabled()

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mmactors.explore.search.budget import Budget
 from mmactors.explore.search.options import Options
 from mmactors.explore.search.search import search
 from mmactors.races.machine import ExploredMachine
@@ -29,6 +30,7 @@ def scenario_of(program, *, scope=(), cpus=2, more="", race="", on_signal="conti
 
 
 def explore(scenario, **options):
-    """Return the machine of a scenario and the verdict of its search."""
+    """Return the machine of a scenario and the verdict of its search, the same on every host."""
+    options.setdefault("budget", Budget(schedules=20_000))
     machine = ExploredMachine(scenario)
     return machine, search(machine, name="race", options=Options(**options))

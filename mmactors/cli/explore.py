@@ -1,4 +1,8 @@
-"""`mmactors explore SCENARIO...`: try every order of what races, and say how sure that is."""
+"""`mmactors explore SCENARIO...`: try every order of what races, and say how sure that is.
+
+How far it is stands on stderr: in a line that changes, if that is a terminal; else in a line every
+ten seconds. Ctrl-C and SIGTERM end it with the verdict reached; the exit codes are the shell's.
+"""
 
 import json as json_text
 import os
@@ -6,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, NoReturn
 
 from attrs import evolve
 from cyclopts import Parameter
@@ -20,7 +24,7 @@ from mmactors.engine.schedule import ScheduleMismatch
 from mmactors.errors import Place, Problem, UserError
 from mmactors.explore.search.budget import Budget
 from mmactors.explore.search.options import Options
-from mmactors.explore.search.progress import Progress
+from mmactors.explore.search.progress import LOG_SECONDS, Progress, Teller
 from mmactors.explore.search.search import replay
 from mmactors.explore.search.store import DIRECTORY
 from mmactors.explore.search.verdict import Verdict
@@ -38,8 +42,11 @@ def explore(
         Parameter(name="--set", help="KEY=VALUE, such as machine.cpus=8.", show_default=False),
     ] = (),
     budget: Annotated[
-        str, Parameter(help="Schedules, or a time such as 10s, for a race that is sampled.")
-    ] = "20000",
+        str | None,
+        Parameter(
+            help="Schedules, a time such as 10s, or both, for each kernel; else the entry's own."
+        ),
+    ] = None,
     seed: Annotated[int, Parameter(help="Seed of strategies that draw their choices.")] = 0,
     jobs: Annotated[
         int, Parameter(help="Host processes that search.", validator=Number(gte=1))
@@ -53,46 +60,80 @@ def explore(
     ] = False,
 ) -> int:
     """Explore races; exit 1 if one is found that should not be, or not found that should."""
-    options = Options(budget=Budget.parse(budget), seed=seed, jobs=jobs, store=Path(DIRECTORY))
+    limits = None if budget is None else Budget.parse(budget)
+    options = Options(seed=seed, jobs=jobs, store=Path(DIRECTORY), on_interrupt=_end)
     loaded = [(path, _load(path, overrides)) for path in scenarios]
     if replayed is not None:
         return _replay(loaded, replayed, options)
     ExploredMachine(loaded[0][1]).warm_up()  # Whoever is timed should not have to compile.
     results: list[tuple[str, PairResult]] = []
+    ended: _Ended | None = None
     for path, scenario in loaded:
-        with _progress(path, wanted=not (json or as_markdown)) as on_progress:
-            told = evolve(options, on_progress=on_progress)
-            result = explore_pair(scenario, name=str(path), options=told)
+        try:
+            with _progress(path) as on_progress:
+                told = evolve(options, on_progress=on_progress)
+                result = explore_pair(scenario, name=str(path), options=told, budget=limits)
+        except _Ended as end:
+            ended = end
+            break
         results.append((str(path), result))
         if not (json or as_markdown):
             sys.stdout.write(f"{line(str(path), result)}\n")
             sys.stdout.flush()
     if json:
-        found = [as_json(path, result) for path, result in results]
-        sys.stdout.write(json_text.dumps({"races": found}, indent=1) + "\n")
+        found: dict[str, object] = {"races": [as_json(path, result) for path, result in results]}
+        if ended is not None:
+            found["interrupted"] = ended.verdict.as_json()
+        sys.stdout.write(json_text.dumps(found, indent=1) + "\n")
     elif as_markdown:
         sys.stdout.write(markdown(results))
-    elif len(results) == 1:
-        _write_report(*results[0])
-    else:
+    elif len(loaded) == 1:
+        for each in results:
+            _write_report(*each)
+    elif results:
         _write_table(results)
+    if ended is not None:
+        return _write_interrupted(ended, quiet=json or as_markdown)
     return 1 if any(result.problems() for _, result in results) else 0
 
 
+class _Ended(Exception):  # noqa: N818 - it says what happened
+    """A signal has ended a search."""
+
+    def __init__(self, verdict: Verdict, number: int) -> None:
+        super().__init__(number)
+        self.verdict: Final = verdict
+        self.exit_code: Final = 128 + number
+
+
+def _end(verdict: Verdict, number: int) -> NoReturn:
+    raise _Ended(verdict, number)
+
+
+def _write_interrupted(ended: _Ended, *, quiet: bool) -> int:
+    """Say what the search found out that did not come to its end; return the exit code."""
+    verdict = ended.verdict
+    sys.stderr.write(f"{verdict.name}: {verdict}\n")
+    if not quiet and verdict.failure is not None:
+        _write_failure(verdict.name, verdict)
+    return ended.exit_code
+
+
 @contextmanager
-def _progress(path: Path, *, wanted: bool) -> Iterator[Callable[[Progress], None] | None]:
-    """Show on stderr how far the search is while the block runs, if that is a terminal."""
-    if not wanted or not sys.stderr.isatty():
-        yield None
+def _progress(path: Path) -> Iterator[Callable[[Progress], None]]:
+    """Show on stderr how far the search is while the block runs."""
+    if not sys.stderr.isatty():
+
+        def write(text: str) -> None:
+            sys.stderr.write(f"{path}: {text}\n")
+            sys.stderr.flush()
+
+        yield Teller(write, every_s=LOG_SECONDS)
         return
     with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
 
         def tell(progress: Progress) -> None:
-            text = (
-                f"{path}: {progress.nr_schedules:,} schedules in {progress.seconds:.0f} s "
-                f"({progress.strategy})"
-            )
-            live.update(Text(text, no_wrap=True), refresh=True)
+            live.update(Text(f"{path}: {progress}"), refresh=True)
 
         yield tell
 
@@ -154,7 +195,7 @@ def _write_failure(path: str, verdict: Verdict) -> None:
     failure = verdict.failure
     assert failure is not None, "nothing failed"
     sys.stdout.write(
-        f"\n{failure.report}\nfound by {failure.found_by} in schedule {failure.at_schedule:,}\n\n"
+        f"\n{failure.report}\n{failure.origin}\n\n"
         f"to run this schedule again:\n  mmactors explore {path} --replay {failure.replay}\n"
     )
 

@@ -51,9 +51,7 @@ class ExploredMachine:
 
     def __call__(self, world: World) -> None:
         """Build the world of one schedule."""
-        if self._engine is not world.engine:
-            self._set_up(world.engine)
-            self._engine = world.engine
+        self.prepare(world.engine)
         self._checkpoint.restore()
         wired = self._wired
         race = self.scenario.race
@@ -70,6 +68,12 @@ class ExploredMachine:
             world.at_end(wired.sanitizer.at_rest)
         if race is not None and race.scope:
             world.scope(*race.scope)
+
+    def prepare(self, engine: SearchEngine) -> None:
+        """Come to the race, once a search; no schedule has to wait for that."""
+        if self._engine is not engine:
+            self._set_up(engine)
+            self._engine = engine
 
     def warm_up(self) -> None:
         """Come to the race once: what was never compiled on this host is compiled now."""

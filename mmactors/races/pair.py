@@ -3,6 +3,9 @@
 An entry of the gallery is one scenario and the names of the rules that the buggy kernel breaks.
 Both kernels run the same code, within the same scope. The buggy one must fail, and its shrunk
 schedule must fail again whenever it is replayed; the right one must have no schedule that fails.
+
+A budget that the user says binds both kernels, the replays of the buggy one included; without one
+the buggy kernel has the entry's schedules, and the right one all that it has.
 """
 
 import os
@@ -34,6 +37,10 @@ class Half:
     verdict: Verdict
     cpu_seconds: float
     """Processor time of the search, set-up and shrinking included."""
+    is_cut_short: bool = False
+    """The user said a budget, and it did not suffice for all schedules."""
+    nr_replays: int = 0
+    """How often the shrunk schedule was played again."""
 
 
 @frozen(kw_only=True)
@@ -44,7 +51,7 @@ class PairResult:
     broken: Half | None
     """With the broken rules; None: the entry names none."""
     nr_replayed: int
-    """How often the shrunk schedule failed in the same way, of NR_REPLAYS."""
+    """How often the shrunk schedule failed in the same way when it was played again."""
     right: Half
     """With all rules."""
 
@@ -63,8 +70,8 @@ def broken_problems(race: RaceConfig, broken: Half, nr_replayed: int) -> list[st
         return [f"the broken rules {', '.join(race.broken)} break nothing{_hidden(broken.verdict)}"]
     if race.finds is not None and race.finds not in str(failure.broken):
         return [f"it fails otherwise than by {race.finds!r}: {failure.broken}"]
-    if nr_replayed < NR_REPLAYS:
-        return [f"only {nr_replayed} of {NR_REPLAYS} replays fail"]
+    if nr_replayed < max(broken.nr_replays, 1):
+        return [f"only {nr_replayed} of {broken.nr_replays} replays fail"]
     return []
 
 
@@ -80,7 +87,7 @@ def right_problems(race: RaceConfig, right: Half) -> list[str]:
     verdict = right.verdict
     if verdict.outcome is Outcome.FAILED:
         return [f"the right kernel fails: {verdict}"]
-    if race.exhausts and verdict.outcome is not Outcome.EXHAUSTED:
+    if race.exhausts and not right.is_cut_short and verdict.outcome is not Outcome.EXHAUSTED:
         return [f"the right kernel is not exhausted: {verdict}"]
     return []
 
@@ -92,33 +99,55 @@ def with_rules(scenario: Scenario, *, broken: tuple[str, ...]) -> Scenario:
     return evolve(scenario, kernel=evolve(kernel, rules=rules))
 
 
-def explore_pair(scenario: Scenario, *, name: str, options: Options) -> PairResult:
-    """Explore a scenario with its broken rules, if it names any, and with all rules."""
+def explore_pair(
+    scenario: Scenario, *, name: str, options: Options, budget: Budget | None = None
+) -> PairResult:
+    """Explore a scenario with its broken rules, if it names any, and with all rules.
+
+    `budget` is what the user said; None: the entry's own.
+    """
     race = _race_of(scenario, name)
     broken = None
     nr_replayed = 0
     if race.broken:
-        broken, nr_replayed = explore_broken(scenario, name=name, options=options)
-    right = explore_right(scenario, name=name, options=options)
+        broken, nr_replayed = explore_broken(scenario, name=name, options=options, budget=budget)
+    right = explore_right(scenario, name=name, options=options, budget=budget)
     return PairResult(race=race, broken=broken, nr_replayed=nr_replayed, right=right)
 
 
-def explore_broken(scenario: Scenario, *, name: str, options: Options) -> tuple[Half, int]:
+def explore_broken(
+    scenario: Scenario, *, name: str, options: Options, budget: Budget | None = None
+) -> tuple[Half, int]:
     """Explore a scenario with its broken rules; replay what fails. Return also how often it did."""
     race = _race_of(scenario, name)
     machine = ExploredMachine(with_rules(scenario, broken=race.broken))
-    half = _explore(machine, name, evolve(options, budget=Budget(schedules=race.budget)))
+    if budget is None:
+        budget = Budget(schedules=race.budget)
+    half = _explore(machine, name, evolve(options, budget=budget))
     failure = half.verdict.failure
     if failure is None:
         return half, 0
-    return half, replays(machine, failure.script, failure.broken, options.max_steps)
+    seconds = None if budget.seconds is None else budget.seconds - half.verdict.seconds
+    nr_same, nr_replays = replays(
+        machine, failure.script, failure.broken, options=options, seconds=seconds
+    )
+    return evolve(half, nr_replays=nr_replays), nr_same
 
 
-def explore_right(scenario: Scenario, *, name: str, options: Options) -> Half:
-    """Explore a scenario with all rules, to the end if the entry says that there is one."""
+def explore_right(
+    scenario: Scenario, *, name: str, options: Options, budget: Budget | None = None
+) -> Half:
+    """Explore a scenario with all rules.
+
+    Without a `budget` of the user it goes on to the end, if the entry says that there is one.
+    """
     race = _race_of(scenario, name)
-    options = evolve(options, is_exhaustive=race.exhausts, store=None)
-    return _explore(ExploredMachine(scenario), name, options)
+    own = Budget(schedules=race.budget) if budget is None else budget
+    is_exhaustive = budget is None and race.exhausts
+    options = evolve(options, budget=own, is_exhaustive=is_exhaustive, store=None)
+    half = _explore(ExploredMachine(scenario), name, options)
+    is_cut_short = budget is not None and half.verdict.outcome is not Outcome.EXHAUSTED
+    return evolve(half, is_cut_short=is_cut_short)
 
 
 def _race_of(scenario: Scenario, name: str) -> RaceConfig:
@@ -126,19 +155,35 @@ def _race_of(scenario: Scenario, name: str) -> RaceConfig:
     return scenario.race
 
 
-def replays(machine: ExploredMachine, script: Script, broken: Broken, max_steps: int) -> int:
-    """Play a schedule NR_REPLAYS times; return how often it broke the same thing, the same way."""
+def replays(
+    machine: ExploredMachine,
+    script: Script,
+    broken: Broken,
+    *,
+    options: Options,
+    seconds: float | None = None,
+) -> tuple[int, int]:
+    """Play a schedule NR_REPLAYS times; return how often it broke the same thing, the same way.
+
+    And how often it was played: if there are only so many seconds, once at least.
+    """
     execution = Execution(machine)
+    machine.prepare(execution.engine)
+    began = options.clock()
     first: Broken | None = None
     nr_same = 0
-    for _ in range(NR_REPLAYS):
-        play_settled(execution, script, max_steps=max_steps)
+    nr_played = 0
+    while nr_played < NR_REPLAYS:
+        nr_played += 1
+        play_settled(execution, script, max_steps=options.max_steps)
         found = execution.broken
         if found is not None and found.is_like(broken):
             first = first or found
             nr_same += str(found) == str(first)
+        if seconds is not None and options.clock() - began >= seconds:
+            break
     execution.close()
-    return nr_same
+    return nr_same, nr_played
 
 
 def _explore(build: Callable[..., object], name: str, options: Options) -> Half:

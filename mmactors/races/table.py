@@ -6,7 +6,7 @@ from typing import Any
 from mmactors.explore.search.outside_text import lines as outside_lines
 from mmactors.explore.search.outside_text import names_text, of_race
 from mmactors.explore.search.verdict import Verdict
-from mmactors.races.pair import NR_REPLAYS, Half, PairResult
+from mmactors.races.pair import Half, PairResult
 from mmactors.races.provenance import measured_at
 
 COLUMNS = ("id", "title", "buggy kernel", "shrunk to", "replayed", "right kernel")
@@ -19,7 +19,7 @@ def row(result: PairResult) -> tuple[str, ...]:
         result.race.title or "",
         _found(result.broken),
         _shrunk(result.broken),
-        f"{result.nr_replayed} of {NR_REPLAYS}" if result.broken is not None else "",
+        f"{result.nr_replayed} of {result.broken.nr_replays}" if result.broken is not None else "",
         _right(result.right),
     )
 
@@ -118,7 +118,8 @@ def _found(half: Half | None) -> str:
     failure = half.verdict.failure
     if failure is None:
         return f"nothing found in {_schedules(half.verdict)}"
-    return f"{failure.broken.kind.value} in {failure.at_schedule:,}, {half.cpu_seconds:.1f} s"
+    kept = ", kept from an earlier search" if failure.earlier is not None else ""
+    return f"{failure.broken.kind.value} in {failure.at_schedule:,}{kept}, {half.cpu_seconds:.1f} s"
 
 
 def _shrunk(half: Half | None) -> str:

@@ -193,10 +193,10 @@ def test_a_test_without_a_world_is_refused():
             pass
 
 
-@pytest.mark.parametrize("budget", ["soon", "1.5", "10 h", "-3", ""])
+@pytest.mark.parametrize("budget", ["soon", "1.5", "10 h", "-3", "", "10s,", "a,b"])
 def test_a_budget_that_is_none_is_refused(budget):
     """When the test is defined."""
-    with pytest.raises(UserError, match="expected a number of schedules, or a time such as 10s"):
+    with pytest.raises(UserError, match="expected a number of schedules, a time such as 10s"):
         mmactors.explore(budget=budget)
 
 
@@ -313,6 +313,7 @@ def test_a_failing_schedule_is_kept_and_tried_first(tmp_path):
 
     assert 1 == again.at_schedule
     assert "kept from an earlier search" == again.found_by
+    assert "found by up to 2 preemptions in schedule 39" == again.earlier
     assert again.is_least
 
 

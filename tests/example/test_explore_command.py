@@ -1,7 +1,9 @@
 """`mmactors explore`: races of scenario files, from the shell."""
 
 import json
+import os
 import re
+import signal
 
 import pytest
 from explored import MACHINE
@@ -9,7 +11,9 @@ from explored import MACHINE
 import mmactors
 from mmactors.cli.main import run_command
 from mmactors.explore.execution.script import encode
+from mmactors.explore.search import progress
 from mmactors.races import provenance
+from mmactors.races.machine import ExploredMachine
 from mmactors.races.provenance import measured_at
 
 RACE = (
@@ -153,3 +157,82 @@ def test_a_replay_is_of_one_scenario(race, capsys):
     other = encode((("app", "load"),), "0" * 12)
     assert 2 == run_command(["explore", str(race), "--replay", other])
     assert "is of program 000000000000, this is program" in capsys.readouterr().err
+
+
+BROKEN = RACE.replace("id: X1", "broken: [migrate_collect_flushes_under_ptl]")
+
+
+def test_a_budget_that_is_said_binds_both_kernels(race, capsys):
+    """Whatever the entry says; what was not tried is no fault of the right kernel's."""
+    race.write_text(BROKEN)
+    run_command(["explore", "--json", "--budget", "7", str(race)])
+    (found,) = json.loads(capsys.readouterr().out)["races"]
+
+    assert (7, 7) == (found["broken"]["nr_schedules"], found["right"]["nr_schedules"])
+    assert ["the broken rules migrate_collect_flushes_under_ptl break nothing"] == found["problems"]
+
+    race.write_text(RACE)
+    assert 0 == run_command(["explore", "--budget", "7,10s", str(race)])
+    assert "right: sampled: 7 schedules" in capsys.readouterr().out
+
+
+def test_without_a_budget_the_entrys_own_holds(race, capsys):
+    """So many schedules for the buggy kernel, all that there are for the right one."""
+    race.write_text(BROKEN.replace("race: {", "race: {budget: 9, "))
+    run_command(["explore", "--json", str(race)])
+    (found,) = json.loads(capsys.readouterr().out)["races"]
+
+    assert 9 == found["broken"]["nr_schedules"]
+    assert "exhausted" == found["right"]["outcome"]
+    assert found["right"]["nr_schedules"] > 9
+
+
+def test_a_budget_that_is_none_is_bad_input(race, capsys):
+    """With what is legal."""
+    assert 2 == run_command(["explore", "--budget", "soon", str(race)])
+    assert "budget: the budget is 'soon'; expected a number of" in capsys.readouterr().err
+
+
+def test_how_far_it_is_stands_on_stderr(race, capsys, monkeypatch):
+    """In lines, where that is no terminal; what is read by programs stays as it is."""
+    monkeypatch.setattr(progress, "SILENT_SECONDS", 0.0)
+
+    assert 0 == run_command(["explore", "--json", str(race)])
+
+    output = capsys.readouterr()
+    assert 1 == len(json.loads(output.out)["races"])
+    assert f"{race}: 1 schedule in 0 s" in output.err
+    assert "whatever the budget, until all are tried, now up to 0 preemptions" in output.err
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+)
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_a_signal_ends_it_with_the_verdict_reached(
+    race, capsys, monkeypatch, number, code, name, as_json
+):
+    """The exit code is the shell's for that signal; races that are done are told as ever."""
+    began = []
+    build = ExploredMachine.__call__
+
+    def built(machine, world):
+        began.append(machine)
+        if len({id(each) for each in began}) == 2 and began.count(machine) == 12:
+            os.kill(os.getpid(), number)
+        build(machine, world)
+
+    monkeypatch.setattr(ExploredMachine, "__call__", built)
+    options = ["--json"] if as_json else []
+
+    assert code == run_command(["explore", *options, str(race), str(race)])
+
+    output = capsys.readouterr()
+    assert f"{race}: exhausted up to 0 preemptions, sampled " in output.err
+    assert f"; interrupted by {name}" in output.err
+    if as_json:
+        found = json.loads(output.out)
+        assert 1 == len(found["races"])
+        assert name == found["interrupted"]["interrupted_by"]
+    else:
+        assert output.out.startswith(f"ok       {race}: right: exhausted: ")

@@ -5,6 +5,7 @@ from toys import TOYS, fixed, lost_update, order, stale_tlb
 
 from mmactors.explore import Budget, Options, Outcome, search
 from mmactors.explore.execution.execution import Execution
+from mmactors.explore.execution.nondeterminism import run_again
 from mmactors.explore.strategy.dfs import DepthFirst
 from mmactors.explore.strategy.pct import Pct
 from mmactors.explore.strategy.pos import PartialOrderSampling
@@ -168,3 +169,137 @@ def test_a_budget_of_seconds_ends_the_search():
 
     assert Outcome.EXHAUSTED is not verdict.outcome
     assert verdict.seconds < 5
+
+
+# -- noise -----------------------------------------------------------------------------------------
+
+every_sampler = pytest.mark.parametrize(
+    "make",
+    [PartialOrderSampling, RandomWalk, lambda seed: Pct(seed, depth=3)],
+    ids=["pos", "walk", "pct"],
+)
+
+
+def with_noise(build, nr_noise=20):
+    """Return the world in which each actor takes steps of its own before and after the others."""
+
+    class Noisy:
+        def __init__(self, world):
+            self.world = world
+
+        def __getattr__(self, name):
+            return getattr(self.world, name)
+
+        def actor(self, name, function, *args, **how):
+            own = self.world.cell(f"own of {name}", 0)
+
+            async def works(*given):
+                for _ in range(nr_noise):
+                    await own.write(1)
+                result = await function(*given)
+                for _ in range(nr_noise):
+                    await own.write(2)
+                return result
+
+            return self.world.actor(name, works, *args, **how)
+
+    return lambda world: build(Noisy(world))
+
+
+@every_sampler
+def test_noise_that_nobody_shares_does_not_hide_a_bug(make):
+    """Twenty private steps on each side of a race leave nearly the same chance to find it."""
+    without = hit_rate(lost_update, make(1))
+    noisy = hit_rate(with_noise(lost_update), make(1))
+
+    assert noisy > 0.75 * without
+
+
+@every_sampler
+def test_what_turns_out_to_be_shared_is_noise_no_longer(make):
+    """An object that somebody else touches only in a rare schedule counts from then on."""
+
+    def build(world):
+        gate, own = world.cell("gate", 0), world.cell("own", 0)
+
+        async def writes():
+            await gate.write(1)
+            await own.write(1)
+            await gate.write(2)
+            await own.write(2)
+
+        async def looks():
+            if await gate.read() == 1:
+                assert await own.read() != 1, "the gate was open, and own was 1"
+
+        world.actor("a", writes)
+        world.actor("b", looks)
+
+    assert 0 < hit_rate(build, make(1))
+
+
+@every_sampler
+def test_a_law_that_looks_after_each_step_sees_states_between_noisy_steps(make):
+    """Both objects are private, and the law speaks of both."""
+
+    def build(world):
+        cells = [world.cell(name, 0) for name in "xy"]
+
+        async def works(cell):
+            for value in (1, 0, 1, 0):
+                await cell.write(value)
+
+        for index, cell in enumerate(cells):
+            world.actor(f"a{index}", works, cell)
+
+        @world.always
+        def they_are_never_both_one():
+            assert not all(cell.value for cell in cells)
+
+    assert 0.1 < hit_rate(build, make(1))
+
+
+@every_sampler
+def test_an_actor_that_makes_noise_for_ever_does_not_keep_others_from_their_turn(make):
+    """It is a daemon that touches nothing of anybody's."""
+
+    def build(world):
+        own, flag = world.cell("own", 0), world.cell("flag", 0)
+
+        async def hums():
+            while True:
+                await own.add_return(1)
+
+        async def works():
+            await flag.write(1)
+            await flag.write(2)
+
+        world.actor("hum", hums, daemon=True)
+        world.actor("b", works)
+
+        @world.at_end
+        def b_has_worked():
+            assert flag.value == 2
+
+    assert 0 == hit_rate(build, make(1), 200)
+    execution = Execution(build)
+    strategy = make(1)
+    lengths = []
+    for _ in range(50):
+        strategy.run(execution)
+        assert execution.is_over
+        lengths.append(len(execution.steps))
+    execution.close()
+    assert min(lengths) < 110
+
+
+@every_toy
+@every_sampler
+def test_samples_with_noise_taken_at_once_are_schedules_of_the_world(build, make):
+    """Each can be played again, step by step, and ends alike."""
+    execution = Execution(with_noise(fixed(build), 3))
+    strategy = make(1)
+    for _ in range(50):
+        strategy.run(execution)
+        run_again(execution)
+    execution.close()

@@ -5,6 +5,7 @@ import re
 import pytest
 
 import mmactors.explore
+from mmactors.explore.search import progress
 
 assert mmactors.explore  # Runs inside this process share the modules that it has imported.
 pytest_plugins = ["pytester"]
@@ -142,7 +143,7 @@ def test_failing_schedules_are_kept_beside_the_tests(pytester):
     assert kept[0].read_text(encoding="utf-8").startswith("mm1.")
     assert (pytester.path / ".mmactors" / ".gitignore").exists()
     pytester.runpytest().stdout.fnmatch_lines(
-        ["*found by kept from an earlier search in schedule 1"]
+        ["*kept from an earlier search: found by up to 1 preemption in schedule 4"]
     )
 
 
@@ -303,3 +304,87 @@ def test_asserts_of_the_package_are_not_rewritten(pytester):
     )
 
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+INTERRUPTED = """
+    import os
+    import signal
+    import mmactors
+
+    built = []
+
+    @mmactors.explore
+    def test_long(world):
+        built.append(1)
+        if len(built) == 300:
+            os.kill(os.getpid(), signal.{signal})
+        cells = [world.cell(f"c{{index}}", 0) for index in range(3)]
+
+        async def works():
+            for cell in cells * 3:
+                await cell.write(await cell.read() + 1)
+
+        for name in "abc":
+            world.actor(name, works)
+
+    def test_after():
+        pass
+"""
+
+
+@pytest.mark.parametrize(("number", "name"), [("SIGINT", "Ctrl-C"), ("SIGTERM", "SIGTERM")])
+@pytest.mark.parametrize("quiet", [(), ("-q",)], ids=["", "quiet"])
+def test_a_signal_prints_the_verdict_of_the_test_and_ends_the_session(
+    pytester, number, name, quiet
+):
+    """As pytest ends without a search; exit codes are those of pytest, and of the shell."""
+    pytester.makepyfile(INTERRUPTED.format(signal=number))
+    result = pytester.runpytest_subprocess(*quiet)
+
+    result.stdout.fnmatch_lines([f"*::test_long: *sampled * schedules *; interrupted by {name}"])
+    result.stdout.no_fnmatch_line("*test_after*")
+    code = pytest.ExitCode.INTERRUPTED if number == "SIGINT" else 143
+    assert code == result.ret
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Let searches say at once how far they are."""
+    monkeypatch.setattr(progress, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
+
+
+@pytest.mark.parametrize("capture", ["fd", "sys", "no"])
+def test_a_search_that_takes_long_says_how_far_it_is(pytester, impatient, capture):
+    """On stderr, whatever is captured; what the test prints stays captured."""
+    pytester.makepyfile(LARGE)
+    result = pytester.runpytest_inprocess(f"--capture={capture}", "--mmactors-budget=3000")
+
+    result.assert_outcomes(passed=1)
+    result.stderr.fnmatch_lines(["*::test_large: * schedule* in * s (*/s), * of 3,000 schedules*"])
+
+
+def test_an_ordinary_suite_is_not_disturbed(pytester):
+    """Nothing in the first ten seconds."""
+    pytester.makepyfile(LARGE)
+    result = pytester.runpytest_inprocess("--mmactors-budget=500")
+
+    assert "" == result.stderr.str()
+    assert "/s)" not in result.stdout.str()
+
+
+def test_workers_of_xdist_explore_as_one_process_does(pytester):
+    """They have no terminal; verdicts come to the one who has."""
+    pytester.makepyfile(RACE)
+    result = pytester.runpytest_subprocess("-n1", "-p", "xdist")
+
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*test_counter[[]True[]]: exhausted within scope {count}: 2 *"])
+
+
+def test_a_budget_may_have_both_limits(pytester):
+    """Whichever comes first."""
+    pytester.makepyfile(LARGE)
+    result = pytester.runpytest("--mmactors-budget=50,60s")
+
+    result.stdout.fnmatch_lines(["*test_large: *sampled 50 schedules within scope {c0, c1, c2}"])

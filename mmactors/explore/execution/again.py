@@ -10,6 +10,7 @@ from mmactors.explore.execution.broken import crashed
 from mmactors.explore.execution.choice import INDEX_BITS, INDEX_MASK, take_option
 from mmactors.explore.execution.course import Course, Memory
 from mmactors.explore.execution.execution import Execution
+from mmactors.explore.execution.look import LOOK_EVERY
 
 
 def memory_of(execution: Execution, actor: SearchActor, pending: Step) -> Memory | None:
@@ -59,6 +60,8 @@ def _take_course(execution: Execution, choice: int, step: Step, course: Course) 
     option = choice >> INDEX_BITS
     if not course.begins(actor):
         return False
+    if len(execution.choices) % LOOK_EVERY == LOOK_EVERY - 1:
+        execution.look_up()
     if option or actor.branch is not None:
         take_option(engine, actor, option)
     other = course.take(engine, execution.let_run)

@@ -27,6 +27,7 @@ from mmactors.explore.execution.choice import INDEX_BITS, INDEX_MASK, take_optio
 from mmactors.explore.execution.course import Course, Run
 from mmactors.explore.execution.history import GuardedHistories, Histories
 from mmactors.explore.execution.known import KnownSteps
+from mmactors.explore.execution.look import LOOK_EVERY
 from mmactors.explore.execution.loud import Loud
 from mmactors.explore.execution.scope import Scope
 from mmactors.explore.execution.watch import Watch
@@ -104,6 +105,7 @@ class Execution:
         self.known: Final = KnownSteps()
         self.uses_known = False
         """Steps cost more than to name the state after each."""
+        self.look_up: Callable[[], None] = lambda: None
 
     # -- one schedule ------------------------------------------------------------------------------
 
@@ -236,6 +238,8 @@ class Execution:
             self.was_plain = not (engine.woken or actor.pending.is_local)
         else:
             self.was_plain = False
+            if len(self.choices) % LOOK_EVERY == LOOK_EVERY - 1:
+                self.look_up()
             if actor.branch is not None or option:
                 step = take_option(engine, actor, option)
             self._resume(actor, step, is_choice=True)
@@ -408,7 +412,9 @@ class Execution:
         ready = engine.woken
         if first is not None:
             ready.append(first)
-        for _ in range(MAX_LOCAL_STEPS):
+        for nr_taken in range(MAX_LOCAL_STEPS):
+            if nr_taken % LOOK_EVERY == LOOK_EVERY - 1:
+                self.look_up()
             if self.scope.names is not None and not ready:
                 ready += self._let_in()
             if not ready or self.broken is not None:

@@ -13,7 +13,7 @@ from attrs import evolve
 
 from mmactors.errors import Problem, UserError
 from mmactors.explore.execution.script import OtherProgram, script_of
-from mmactors.explore.search.budget import Budget
+from mmactors.explore.search.budget import DEFAULT_BUDGET, Budget
 from mmactors.explore.search.options import Options
 from mmactors.explore.search.search import play_script, replay, search
 from mmactors.explore.search.session import Session, current
@@ -41,7 +41,7 @@ def explore(
     *,
     scope: Sequence[str] | None = None,
     bound: int | None = None,
-    budget: int | str = 20_000,
+    budget: int | str | Budget = DEFAULT_BUDGET,
     seed: int = 0,
     exhaustive: bool = False,
     max_steps: int = 1000,
@@ -55,7 +55,7 @@ def explore(
     *,
     scope: Sequence[str] | None = None,
     bound: int | None = None,
-    budget: int | str = 20_000,
+    budget: int | str | Budget = DEFAULT_BUDGET,
     seed: int = 0,
     exhaustive: bool = False,
     max_steps: int = 1000,
@@ -64,9 +64,10 @@ def explore(
     """Make a test of a function that builds a world.
 
     `scope` names the objects whose steps are choice points (all, if it is not given). `bound` looks
-    at schedules with at most so many preemptions only. `budget` is a number of schedules or a time
-    such as "10s"; `exhaustive` goes on until every schedule was tried. A schedule of more than
-    `max_steps` steps is ended in turns. `jobs` host processes search.
+    at schedules with at most so many preemptions only. `budget` is a number of schedules, a time
+    such as "10s", or both as in "20000,10s": the first that is used up ends search and shrinking.
+    `exhaustive` goes on, whatever the budget, until every schedule was tried. A schedule of more
+    than `max_steps` steps is ended in turns. `jobs` host processes search.
     """
     options = Options(
         scope=None if scope is None else tuple(scope),
@@ -204,6 +205,8 @@ def _run(world_of: Callable[..., Any], name: str, options: Options, session: Ses
         is_exhaustive=options.is_exhaustive or session.is_exhaustive,
         jobs=options.jobs if session.jobs is None else session.jobs,
         store=session.store,
+        on_progress=session.on_progress,
+        on_interrupt=session.on_interrupt,
     )
     if session.replay is not None:
         return replay(world_of, session.replay, name=name, options=options)
@@ -222,7 +225,7 @@ def _text(verdict: Verdict) -> str:
     return "\n".join(
         [
             failure.report,
-            f"found by {failure.found_by} in schedule {failure.at_schedule:,}",
+            failure.origin,
             "",
             "to run this schedule again:",
             f"  pytest '{verdict.name}' --mmactors-replay={failure.replay}",

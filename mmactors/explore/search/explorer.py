@@ -6,6 +6,8 @@ suffice for those, samples. What of the budget remains goes to the depth-first s
 continues where it was.
 
 The first schedules, and then every so many one, are run twice and must do the same.
+
+Whoever has no time left ends within a schedule, too: that one was then not tried.
 """
 
 from collections import Counter
@@ -14,10 +16,11 @@ from typing import Final, Protocol
 
 from mmactors.explore.execution.execution import Execution
 from mmactors.explore.execution.nondeterminism import run_again
-from mmactors.explore.search.budget import Meter
+from mmactors.explore.search.budget import Meter, OutOfTime
 from mmactors.explore.search.options import Options
 from mmactors.explore.search.progress import Reporter
 from mmactors.explore.strategy.dfs import DepthFirst
+from mmactors.explore.strategy.noise import Noise
 from mmactors.explore.strategy.pct import Pct
 from mmactors.explore.strategy.pos import PartialOrderSampling
 from mmactors.explore.strategy.random_walk import RandomWalk
@@ -74,8 +77,9 @@ def rest_plan(
 
 
 def _samplers(seed: int) -> list[Strategy]:
-    pct = [Pct(seed, depth=depth) for depth in (1, 2, 3)]
-    return [PartialOrderSampling(seed), RandomWalk(seed), *pct]
+    noise = Noise()
+    pct = [Pct(seed, noise, depth=depth) for depth in (1, 2, 3, 4)]
+    return [PartialOrderSampling(seed, noise), RandomWalk(seed, noise), *pct]
 
 
 class Explorer:
@@ -108,27 +112,32 @@ class Explorer:
         self.begun: Final[dict[int, DepthFirst]] = {}
         """By bound: the searches that found nothing, so far or at all."""
         self._whistle: Final = whistle
+        execution.look_up = self._look_up
 
     def run(self, plan: Plan) -> str | None:
         """Let all strategies explore; return the name of the one that broke something."""
         for strategy, until in plan:
             strategy.max_steps = self.options.max_steps
-            if self._explore(strategy, until):
-                return strategy.name
+            self.reporter.strategy = strategy.name
+            try:
+                if self._explore(strategy, until):
+                    return strategy.name
+            except OutOfTime:
+                return None
             if isinstance(strategy, DepthFirst) and strategy.bound is not None:
                 self.begun[strategy.bound] = strategy
             if isinstance(strategy, DepthFirst) and strategy.is_done:
                 if strategy.bound is None or not strategy.was_bounded:
                     self.is_exhausted = True
                     return None
-                self.bound = strategy.bound
+                self.bound = self.reporter.bound = strategy.bound
             if self._is_stopped():
                 return None
         return None
 
     def forget(self) -> None:
         """What was explored so far is void."""
-        self.bound = None
+        self.bound = self.reporter.bound = None
         self.is_exhausted = False
         self.begun.clear()
         self.execution.scope.forget()
@@ -137,7 +146,7 @@ class Explorer:
         """Count a schedule."""
         self.meter.nr_schedules += 1
         self.by_strategy[strategy] += 1
-        self.reporter.note(self.meter.nr_schedules, strategy)
+        self.reporter.note()
 
     def note(self) -> None:
         """Take down which objects there are."""
@@ -181,4 +190,14 @@ class Explorer:
         return False
 
     def _is_stopped(self) -> bool:
-        return self._whistle is not None and self._whistle.is_blown(self.meter.nr_schedules)
+        meter = self.meter
+        return meter.stopped_by is not None or (
+            self._whistle is not None and self._whistle.is_blown(meter.nr_schedules)
+        )
+
+    def _look_up(self) -> None:
+        """Look at the clock within a schedule; raise OutOfTime if it has to end."""
+        self.meter.look_up()
+        self.reporter.note()
+        if self._whistle is not None and self._whistle.is_blown(self.meter.nr_schedules):
+            raise OutOfTime

@@ -10,10 +10,16 @@ of seconds leaves anything to chance.
 Above the cut no state is left out for having been seen, so that all processes number the branches
 alike. Below it each knows only the states that it saw itself: the sum of the schedules is larger
 than that of one process.
+
+Processes go by what is left of the budget. Ctrl-C and SIGTERM are for the first process: it lets
+the others end with what they have, and stops those that do not. None outlives it.
 """
 
 import multiprocessing
+import os
+import signal
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any, Final
 
@@ -24,15 +30,19 @@ from mmactors.explore.execution.broken import Broken
 from mmactors.explore.execution.loud import BecameVisible
 from mmactors.explore.execution.nondeterminism import Nondeterminism
 from mmactors.explore.execution.script import Script, entries
-from mmactors.explore.search.budget import Budget, Meter
+from mmactors.explore.search.budget import Budget, Meter, OutOfTime
 from mmactors.explore.search.explorer import Explorer, rest_plan
-from mmactors.explore.search.progress import Reporter
+from mmactors.explore.search.progress import Progress, Reporter
 from mmactors.explore.strategy.dfs import DepthFirst, Part
 
 _BRANCHES_PER_JOB: Final = 16
 _MAX_DEPTH: Final = 12
+_CUT_SHARE: Final = 0.1
+"""Finding out where to cut takes at most this part of the budget."""
 _NEVER: Final = 1 << 62
 _POLL_SECONDS: Final = 0.1
+_MAX_POLLS: Final = 20
+"""So often is looked whether processes that have to end have ended."""
 
 
 @frozen(kw_only=True)
@@ -89,45 +99,66 @@ def run_parts(explorer: Explorer) -> FoundInPart | None:
     """Search what `explorer` has left to search; note in it what came out."""
     jobs = explorer.options.jobs
     depth = _depth_of_cut(explorer)
+    meter = explorer.meter
+    if meter.stopped_by is not None or (not meter.is_exhaustive and meter.used() >= 1.0):
+        return None
     context = multiprocessing.get_context("fork")
     whistle = _Whistle(context)
+    counts = context.Array("q", jobs, lock=False)
+    explorer.reporter.strategy = f"{jobs} processes"
     running = {}
     for index in range(jobs):
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(
             target=_work,
-            args=(explorer, Part(index=index, of=jobs, depth=depth), whistle, theirs),
+            args=(explorer, Part(index=index, of=jobs, depth=depth), whistle, counts, theirs),
             daemon=True,
         )
         process.start()
         theirs.close()
         running[ours] = (index, process)
     try:
-        results = _gather(explorer, dict(running))
+        results = _gather(explorer, dict(running), whistle, counts)
     finally:
         for _, process in running.values():
-            process.terminate()  # Only if something went wrong here is there one left.
+            process.terminate()  # Only if one did not end, or something went wrong here.
     return _merge(explorer, [results[index] for index in range(jobs)])
 
 
 def _depth_of_cut(explorer: Explorer) -> int:
-    """Return the least depth at which there are branches enough for all."""
+    """Return the least depth at which there are branches enough for all, as far as time allows."""
+    meter = explorer.meter
+    left = meter.left()
+    nr_probes = 0
     depth = 0
     nr_branches = 0
+    ends_at = meter.seconds + _CUT_SHARE * (_NEVER if left.seconds is None else left.seconds)
+    max_probes = _CUT_SHARE * (_NEVER if left.schedules is None else left.schedules)
     while nr_branches < explorer.options.jobs * _BRANCHES_PER_JOB and depth < _MAX_DEPTH:
-        depth += 1
-        probe = DepthFirst(part=Part(index=-1, of=1, depth=depth))
+        probe = DepthFirst(part=Part(index=-1, of=1, depth=depth + 1))
         probe.max_steps = explorer.options.max_steps
         while not probe.is_done:
-            probe.run(explorer.execution)
+            nr_probes += 1
+            is_late = nr_probes > max_probes or meter.seconds > ends_at
+            if is_late and not meter.is_exhaustive:
+                return depth
+            try:
+                probe.run(explorer.execution)
+            except OutOfTime:
+                return depth
+        depth += 1
         nr_branches = probe.nr_branches
         if nr_branches == 0:
             break  # No schedule is that long.
     return depth
 
 
-def _gather(explorer: Explorer, running: dict[Connection, Any]) -> dict[int, _Result]:
+def _gather(
+    explorer: Explorer, running: dict[Connection, Any], whistle: _Whistle, counts: Any
+) -> dict[int, _Result]:
+    """Return what comes of all processes; whoever interrupts gets what they have."""
     results: dict[int, _Result] = {}
+    nr_polls = 0
     while running:
         for connection in wait(list(running), timeout=_POLL_SECONDS):
             assert isinstance(connection, Connection), f"{connection} is no pipe"
@@ -135,29 +166,49 @@ def _gather(explorer: Explorer, running: dict[Connection, Any]) -> dict[int, _Re
             try:
                 results[index] = connection.recv()
             except EOFError:
-                results[index] = _Result(nr_by_strategy=(), error="it ended without a word")
+                error = "it ended without a word" if nr_polls == 0 else None
+                results[index] = _Result(nr_by_strategy=(), error=error)
             process.join()
-        nr_schedules = sum(result.nr_schedules for result in results.values())
-        explorer.reporter.tell(
-            explorer.meter.nr_schedules + nr_schedules, f"{len(running)} processes"
-        )
+        explorer.reporter.note(sum(counts))
+        if explorer.meter.stopped_by is not None:
+            whistle.blow(0)
+            nr_polls += 1
+            if nr_polls > _MAX_POLLS:
+                cut = _Result(nr_by_strategy=())
+                results.update((index, cut) for index, _ in running.values())
+                break
     return results
 
 
-def _work(explorer: Explorer, part: Part, whistle: _Whistle, connection: Connection) -> None:
+def _work(
+    explorer: Explorer, part: Part, whistle: _Whistle, counts: Any, connection: Connection
+) -> None:
     """Do one part; this runs in a process of its own."""
-    connection.send(_explore_part(explorer, part, whistle))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The terminal sends it to all.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = os.getppid()
+
+    def tell(progress: Progress) -> None:
+        counts[part.index] = progress.nr_schedules
+        if os.getppid() != parent:
+            os._exit(1)  # Nobody waits for what is found here.
+
+    connection.send(_explore_part(explorer, part, whistle, tell))
     connection.close()
 
 
-def _explore_part(explorer: Explorer, part: Part, whistle: _Whistle) -> _Result:
+def _explore_part(
+    explorer: Explorer, part: Part, whistle: _Whistle, tell: Callable[[Progress], None]
+) -> _Result:
     execution = explorer.execution
     options = explorer.options
+    share = _share(explorer.meter, options.jobs)
+    meter = Meter(share, is_exhaustive=options.is_exhaustive, clock=options.clock)
     own = Explorer(
         execution,
-        evolve(options, on_progress=None),
-        Meter(_share(explorer.meter, options.budget, options.jobs)),
-        Reporter(None),
+        options,
+        meter,
+        Reporter(tell, meter),
         whistle=whistle,
     )
     known = execution.loud.names.copy()
@@ -192,15 +243,10 @@ def _explore_part(explorer: Explorer, part: Part, whistle: _Whistle) -> _Result:
     )
 
 
-def _share(meter: Meter, budget: Budget, jobs: int) -> Budget:
+def _share(meter: Meter, jobs: int) -> Budget:
     """Return what is left of the budget for each process."""
-    schedules = budget.schedules
-    if schedules is not None:
-        schedules = max(schedules - meter.nr_schedules, 0) // jobs
-    seconds = budget.seconds
-    if seconds is not None:
-        seconds = max(seconds - meter.seconds, 0.0)
-    return Budget(schedules=schedules, seconds=seconds)
+    left = meter.left()
+    return evolve(left, schedules=None if left.schedules is None else left.schedules // jobs)
 
 
 def _merge(explorer: Explorer, results: list[_Result]) -> FoundInPart | None:

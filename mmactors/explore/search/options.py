@@ -1,12 +1,14 @@
 """Options of a search."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from attrs import frozen
 
-from mmactors.explore.search.budget import Budget
+from mmactors.explore.search.budget import DEFAULT_BUDGET, Budget, Clock
 from mmactors.explore.search.progress import Progress
+from mmactors.explore.search.verdict import Verdict
 
 
 @frozen(kw_only=True)
@@ -15,7 +17,8 @@ class Options:
 
     scope: tuple[str, ...] | None = None
     """Only steps on these objects are choice points; None: what the world says, else all."""
-    budget: Budget = Budget(schedules=20_000)
+    budget: Budget = DEFAULT_BUDGET
+    """Binds search and shrinking together."""
     bound: int | None = None
     """Look only at schedules with at most so many preemptions, then sample."""
     seed: int = 0
@@ -33,3 +36,8 @@ class Options:
     """Where failing schedules are kept; None: nowhere."""
     on_progress: Callable[[Progress], None] | None = None
     """Called now and then while schedules are run."""
+    on_interrupt: Callable[[Verdict, int], None] | None = None
+    """Called with the verdict reached, and the number of the signal that ended the search; None:
+    the verdict is written to stderr. Unless this raises, the signal is then raised again."""
+    clock: Clock = time.monotonic
+    """Shows seconds; budgets and progress go by it."""

@@ -1,14 +1,18 @@
 """The search: several strategies under one budget, and one verdict.
 
 What failed before is tried first. Then the strategies explore (`explorer`), in several processes if
-that is wanted (`jobs`). What fails is shrunk, printed and kept.
+that is wanted (`jobs`). What fails is kept, shrunk, kept again and printed. Whoever interrupts a
+search gets the verdict reached until then.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Final
 
+from attrs import evolve
+
 from mmactors.engine.report import witnessed
-from mmactors.explore.execution.broken import Broken, is_of_test
+from mmactors.explore.execution.broken import is_of_test
 from mmactors.explore.execution.execution import THE_END, Build, Execution
 from mmactors.explore.execution.host import asks_host
 from mmactors.explore.execution.law_reads import read_after_each_step
@@ -25,21 +29,25 @@ from mmactors.explore.execution.script import (
     guide,
     play_settled,
 )
-from mmactors.explore.search.budget import Meter
+from mmactors.explore.search.budget import Meter, OutOfTime
 from mmactors.explore.search.explorer import Explorer, bounded_plan, rest_plan
+from mmactors.explore.search.interruption import Interruption, name_of
 from mmactors.explore.search.jobs import run_parts
 from mmactors.explore.search.options import Options
 from mmactors.explore.search.progress import Reporter
 from mmactors.explore.search.report import explain, rows_of, scripted_test
 from mmactors.explore.search.shrink import Shrinker, Shrunk
-from mmactors.explore.search.store import Store
+from mmactors.explore.search.store import Figures, Kept, Store
 from mmactors.explore.search.verdict import Failure, Outcome, Verdict
 from mmactors.explore.strategy.dfs import DepthFirst
 from mmactors.explore.world.question import must_check_asserts
 
 
 def search(build: Build, *, name: str | None = None, options: Options | None = None) -> Verdict:
-    """Explore the interleavings of the world that `build(world)` makes."""
+    """Explore the interleavings of the world that `build(world)` makes.
+
+    Ctrl-C and SIGTERM end it with the verdict reached; see `Options.on_interrupt`.
+    """
     if name is None:
         name = getattr(build, "__name__", None) or getattr(build, "func", build).__name__
     return Search(build, name, options if options is not None else Options()).run()
@@ -66,14 +74,36 @@ class Search:
         self._options: Final = options
         self._execution = Execution(build, scope=options.scope)
         self._build: Final = build
-        self._meter: Final = Meter(options.budget)
-        reporter = Reporter(options.on_progress)
-        self._explorer: Final = Explorer(self._execution, options, self._meter, reporter)
+        self._meter: Final = Meter(
+            options.budget, is_exhaustive=options.is_exhaustive, clock=options.clock
+        )
+        self._reporter: Final = Reporter(options.on_progress, self._meter)
+        self._explorer: Final = Explorer(self._execution, options, self._meter, self._reporter)
         self._store: Final = None if options.store is None else Store(options.store, name)
 
     def run(self) -> Verdict:
         """Search until something breaks, all is explored, or the budget is used up."""
-        return self._guarded(self._run)
+        with Interruption(self._meter.stop) as interruption:
+            try:
+                self._prepare()
+                verdict = self._guarded(self._run)
+            finally:
+                self._execution.close()
+        if interruption.caught is not None:
+            on_interrupt = self._options.on_interrupt
+            if on_interrupt is not None:
+                on_interrupt(verdict, interruption.caught)
+            else:
+                sys.stderr.write(f"{verdict.name}: {verdict}\n")
+            interruption.raise_again()
+        return verdict
+
+    def _prepare(self) -> None:
+        """Let a machine come to its race; the budget is for what comes after."""
+        prepare = getattr(self._build, "prepare", None)
+        if prepare is not None:
+            prepare(self._execution.engine)
+        self._meter.start()
 
     def replay(self, text: str) -> Verdict:
         """Play one schedule of the text form."""
@@ -126,10 +156,13 @@ class Search:
     # -- the search --------------------------------------------------------------------------------
 
     def _run(self) -> Verdict:
-        self._refuse_host()
-        kept = self._try_kept()
+        try:
+            self._refuse_host()
+            kept = self._try_kept()
+        except OutOfTime:
+            kept = None
         if kept is not None:
-            return self._failed(kept, "kept from an earlier search")
+            return kept
         explorer = self._explorer
         options = self._options
         self._execution.conduct.begin_search()
@@ -140,9 +173,7 @@ class Search:
                 return self._run_parts()
             found_by = explorer.run(rest_plan(options, self._meter, DepthFirst()))
         if found_by is not None:
-            broken = self._execution.broken
-            assert broken is not None, f"{found_by} found nothing"
-            return self._failed(broken, found_by)
+            return self._failed(found_by)
         return self._verdict(self._outcome(is_exhausted=explorer.is_exhausted), None)
 
     def _run_parts(self) -> Verdict:
@@ -150,11 +181,12 @@ class Search:
         found = run_parts(self._explorer)
         if found is None:
             return self._verdict(self._outcome(is_exhausted=self._explorer.is_exhausted), None)
+        self._execution.look_up = self._reporter.note  # What is found is never cut.
         guide(self._execution, found.script, max_steps=self._options.max_steps)
         broken = self._execution.broken
         if broken is None or not broken.is_like(found.broken):
             raise Nondeterminism.unrepeatable(found.broken)
-        return self._failed(broken, found.found_by)
+        return self._failed(found.found_by)
 
     def _outcome(self, *, is_exhausted: bool) -> Outcome:
         explorer = self._explorer
@@ -169,21 +201,28 @@ class Search:
         if asks is not None:
             raise Nondeterminism.by_host(asks)
 
-    def _try_kept(self) -> Broken | None:
-        """Try what failed before; forget what is of another program and fails no more."""
+    def _try_kept(self) -> Verdict | None:
+        """Try what failed before; forget what is of another program.
+
+        A schedule of another program is a hint at most: what fails like it is this program's.
+        """
         if self._store is None:
             return None
         execution = self._execution
-        fingerprint = self._fingerprint()
-        for kept in self._store.load():
+        all_kept = self._store.load()
+        own = self._fingerprint() if all_kept else ""
+        for kept in all_kept:
             guide(execution, kept.script, max_steps=self._options.max_steps)
             self._explorer.count("kept schedules")
+            self._explorer.note()
+            is_own = kept.fingerprint == own
+            if not is_own:
+                self._store.drop(kept.path)
             broken = execution.broken
             if broken is not None and not is_of_test(broken.cause, is_first=True):
-                self._explorer.note()
-                return broken
-            if kept.fingerprint != fingerprint:
-                self._store.drop(kept)
+                if is_own and entries(execution) == kept.script:
+                    return self._failed("kept from an earlier search", kept=kept)
+                return self._failed("a schedule kept of another program")
         return None
 
     def _fingerprint(self) -> str:
@@ -196,20 +235,60 @@ class Search:
 
     # -- what came out -----------------------------------------------------------------------------
 
-    def _failed(self, broken: Broken, found_by: str) -> Verdict:
+    def _failed(self, found_by: str, *, kept: Kept | None = None) -> Verdict:
+        """Keep what just failed, and make it as simple as it can be."""
+        execution = self._execution
+        broken = execution.broken
+        assert broken is not None, f"{found_by} found nothing"
+        script = entries(execution)
+        store = self._store
+        figures = None if kept is None else kept.figures
+        if figures is None:
+            figures = Figures(
+                nr_preemptions=0,
+                is_least=False,
+                is_shrunk=False,
+                found_by=found_by,
+                at_schedule=self._meter.nr_schedules,
+            )
+        first = None if kept is None else kept.path
+        if store is not None and kept is None:
+            text = encode(script, fingerprint(self._build, execution))
+            first = store.keep(text, figures, str(broken))
         at_schedule = self._meter.nr_schedules
-        shrinker = Shrinker(
-            self._execution,
-            max_steps=self._options.max_steps,
-            begun=self._explorer.begun,
-        )
-        found = shrinker.shrink(entries(self._execution), broken)
-        failure = self._failure(found, found_by, at_schedule)
-        if self._store is not None:
-            self._store.keep(failure.replay, failure.report)
+        if figures.is_shrunk:
+            found = Shrunk(
+                script=script,
+                broken=broken,
+                nr_preemptions=figures.nr_preemptions,
+                is_least=figures.is_least,
+                cost=(),
+            )
+        else:
+            shrinker = Shrinker(
+                execution,
+                self._meter,
+                self._reporter,
+                max_steps=self._options.max_steps,
+                begun=self._explorer.begun,
+            )
+            found = shrinker.shrink(script, broken)
+        failure = self._failure(found, found_by, at_schedule, earlier=_earlier(kept))
+        if store is not None and not figures.is_shrunk:
+            figures = evolve(
+                figures,
+                nr_preemptions=found.nr_preemptions,
+                is_least=found.is_least,
+                is_shrunk=not found.is_cut,
+            )
+            path = store.keep(failure.replay, figures, failure.report)
+            if first is not None and path != first:
+                store.drop(first)
         return self._verdict(Outcome.FAILED, failure)
 
-    def _failure(self, found: Shrunk, found_by: str, at_schedule: int) -> Failure:
+    def _failure(
+        self, found: Shrunk, found_by: str, at_schedule: int, *, earlier: str | None = None
+    ) -> Failure:
         execution = self._execution
         rows = rows_of(execution, found.script, max_steps=self._options.max_steps)
         actors = [actor.name for actor in execution.engine.party]
@@ -232,6 +311,8 @@ class Search:
                 is_least=found.is_least,
             ),
             scripted_test=scripted_test(self._name, found.script, broken, arguments(self._build)),
+            earlier=earlier,
+            is_cut=found.is_cut,
         )
 
     def _verdict(self, outcome: Outcome, failure: Failure | None) -> Verdict:
@@ -246,6 +327,9 @@ class Search:
         shared = execution.conduct.shared()
         if shared and outcome is not Outcome.FAILED:
             outcome = Outcome.SAMPLED  # Every order of what it sees, and that is not all.
+        meter = self._meter
+        has_room = not meter.is_exhaustive or meter.used_at_most() <= 1.0
+        stopped_by = meter.stopped_by
         return Verdict(
             name=self._name,
             outcome=outcome,
@@ -261,4 +345,18 @@ class Search:
             missed=tuple(goal for goal in execution.world.goals if goal not in execution.met),
             was_unfair=self._explorer.was_unfair,
             failure=failure,
+            interrupted_by=None if stopped_by is None else name_of(stopped_by),
+            went_beyond=None if has_room else meter.budget,
         )
+
+
+def _earlier(kept: Kept | None) -> str | None:
+    """Return how an earlier search found a schedule that it kept; empty: nobody knows any more."""
+    if kept is None:
+        return None
+    figures = kept.figures
+    return (
+        ""
+        if figures is None
+        else f"found by {figures.found_by} in schedule {figures.at_schedule:,}"
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from attrs import frozen
 
 from mmactors.explore.search.budget import Budget
+from mmactors.explore.search.progress import Progress
 from mmactors.explore.search.verdict import Verdict
 
 
@@ -25,6 +26,8 @@ class Session:
     on_verdict: Callable[[Verdict], None] | None = None
     on_other_program: Callable[[str], None] | None = None
     """Told that the schedule to be replayed is of another program; None: that is an error."""
+    on_progress: Callable[[Progress], None] | None = None
+    on_interrupt: Callable[[Verdict, int], None] | None = None
 
 
 _sessions: list[Session] = [Session()]

@@ -4,6 +4,9 @@ Simpler is: fewer preemptions, then fewer unusual choices, then fewer turns, the
 Blocks of one actor's steps are joined, moved and left out, and what still breaks the same is kept.
 Then a depth-first search with one preemption less says whether there is something simpler still,
 unless all those were tried before; when it ends without, the number of preemptions is the least.
+
+All that has an end: so many schedules, and what the budget leaves for it. Then the simplest found
+so far is the one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,18 +14,22 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from mmactors.explore.execution.broken import Broken
 from mmactors.explore.execution.choice import INDEX_BITS
 from mmactors.explore.execution.execution import Execution
 from mmactors.explore.execution.nondeterminism import Nondeterminism
 from mmactors.explore.execution.script import Script, entries, guide
+from mmactors.explore.search.budget import Allowance, Meter, OutOfTime
+from mmactors.explore.search.progress import Reporter
 from mmactors.explore.strategy.dfs import DepthFirst
 
 MAX_ATTEMPTS: Final = 600
 MAX_SEARCH: Final = 2000
 """How many schedules may be tried to find one with fewer preemptions, those of before included."""
+NR_REPORTED: Final = 3
+"""How often the report plays the schedule: the budget has to leave room for that."""
 
 _NONE: Final[Mapping[int, DepthFirst]] = MappingProxyType({})
 
@@ -37,32 +44,60 @@ class Shrunk:
     is_least: bool
     """Every schedule with fewer preemptions was tried."""
     cost: tuple[int, ...]
+    is_cut: bool = False
+    """There was no time to look for a simpler one."""
 
 
 class Shrinker:
     """Shrinks one schedule."""
 
     def __init__(
-        self, execution: Execution, *, max_steps: int, begun: Mapping[int, DepthFirst] = _NONE
+        self,
+        execution: Execution,
+        meter: Meter,
+        reporter: Reporter,
+        *,
+        max_steps: int,
+        begun: Mapping[int, DepthFirst] = _NONE,
     ) -> None:
-        self.nr_schedules = 0
         self._execution: Final = execution
         self._max_steps: Final = max_steps
+        self._meter: Final = meter
+        self._reporter: Final = reporter
+        self._allowance: Allowance
         self._begun: Final = begun
         """By bound: who searched before, and found nothing so far."""
+        self._best: Shrunk
 
     def shrink(self, script: Script, broken: Broken) -> Shrunk:
         """Return the simplest schedule found that breaks what `script` breaks."""
-        best = self._attempt(script, broken)
+        execution, meter = self._execution, self._meter
+        self._reporter.is_shrinking = True
+        execution.look_up = self._reporter.note  # This one is played to its end.
+        began = meter.seconds
+        nr_preemptions = guide(execution, script, max_steps=self._max_steps)
+        best = self._found(broken, nr_preemptions)
         if best is None:
             raise Nondeterminism.unrepeatable(broken)
+        self._best = best
+        reserve_s = NR_REPORTED * (meter.seconds - began)
+        self._allowance = meter.for_shrinking(reserve=NR_REPORTED, reserve_seconds=reserve_s)
+        execution.look_up = self._look_up
+        try:
+            return self._shrink(best)
+        except OutOfTime:
+            return evolve(self._best, is_cut=True)
+        finally:
+            execution.look_up = self._reporter.note
+
+    def _shrink(self, best: Shrunk) -> Shrunk:
         best = self._simplify(best)
         while best.nr_preemptions > 0:
             fewer, is_done = self._search(best)
             if fewer is None:
-                return _least(best) if is_done else best
+                return evolve(best, is_least=True) if is_done else best
             best = self._simplify(fewer)
-        return _least(best)
+        return best
 
     def _simplify(self, best: Shrunk) -> Shrunk:
         nr_attempts = 0
@@ -73,7 +108,7 @@ class Shrinker:
                 nr_attempts += 1
                 found = self._attempt(variant, best.broken)
                 if found is not None and found.cost < best.cost:
-                    best = found
+                    best = self._best = found
                     is_better = True
                     break
                 if nr_attempts >= MAX_ATTEMPTS:
@@ -81,9 +116,21 @@ class Shrinker:
         return best
 
     def _attempt(self, script: Script, broken: Broken) -> Shrunk | None:
+        self._begin()
+        nr_preemptions = guide(self._execution, script, max_steps=self._max_steps)
+        return self._found(broken, nr_preemptions)
+
+    def _begin(self) -> None:
+        self._allowance.begin()
+        self._reporter.note()
+
+    def _look_up(self) -> None:
+        self._allowance.look_up()
+        self._reporter.note()
+
+    def _found(self, broken: Broken, nr_preemptions: int) -> Shrunk | None:
+        """Return the schedule that just ended, if it breaks the same."""
         execution = self._execution
-        self.nr_schedules += 1
-        nr_preemptions = guide(execution, script, max_steps=self._max_steps)
         if execution.broken is None or not execution.broken.is_like(broken):
             return None
         return _shrunk(execution, nr_preemptions)
@@ -97,12 +144,13 @@ class Shrinker:
         while search.nr_schedules < MAX_SEARCH:
             if search.is_done:
                 return None, True
+            self._begin()
             search.run(execution)
-            self.nr_schedules += 1
             found = execution.broken
             if found is not None and found.is_like(best.broken):
                 fewer = self._attempt(entries(execution), best.broken)
                 if fewer is not None and fewer.cost < best.cost:
+                    self._best = fewer
                     return fewer, False
         return None, search.is_done
 
@@ -121,16 +169,6 @@ def _shrunk(execution: Execution, nr_preemptions: int) -> Shrunk:
         nr_preemptions=nr_preemptions,
         is_least=nr_preemptions == 0,
         cost=(nr_preemptions, nr_options, nr_turns, len(script)),
-    )
-
-
-def _least(best: Shrunk) -> Shrunk:
-    return Shrunk(
-        script=best.script,
-        broken=best.broken,
-        nr_preemptions=best.nr_preemptions,
-        is_least=True,
-        cost=best.cost,
     )
 
 

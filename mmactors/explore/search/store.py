@@ -1,14 +1,17 @@
 """Failing schedules, kept in a directory (`.mmactors/`) and tried first by the next search.
 
-One file a schedule: its text form on the first line, then the report for people.
+One file a schedule: its text form on the first line, what is known of it as JSON on the second,
+then the report for people. What fails is kept as soon as it is found, and again when it was made as
+short as it can be, so that nothing is lost if the search is ended meanwhile.
 """
 
 import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 from mmactors.errors import UserError
 from mmactors.explore.execution.script import Script, decode
@@ -19,12 +22,26 @@ _IGNORE: Final = "# Made by mmactors: schedules that failed on this computer.\n*
 
 
 @frozen(kw_only=True)
+class Figures:
+    """What was found out about a schedule, so that nobody has to find it out again."""
+
+    nr_preemptions: int
+    is_least: bool
+    is_shrunk: bool
+    """It was made as short as it can be; False: there was no time."""
+    found_by: str
+    at_schedule: int
+
+
+@frozen(kw_only=True)
 class Kept:
     """One schedule that failed once."""
 
     path: Path
     fingerprint: str
     script: Script
+    figures: Figures | None
+    """None: it was kept without."""
 
 
 class Store:
@@ -39,13 +56,15 @@ class Store:
         kept = []
         for path in sorted(self._directory.glob("*.txt")):
             try:
-                fingerprint, script = decode(path.read_text(encoding="utf-8").splitlines()[0])
-            except (UserError, IndexError, UnicodeDecodeError):
+                lines = path.read_text(encoding="utf-8").splitlines()
+                fingerprint, script = decode(lines[0])
+            except (OSError, UserError, IndexError, UnicodeDecodeError):
                 continue
-            kept.append(Kept(path=path, fingerprint=fingerprint, script=script))
+            figures = _figures("".join(lines[1:2]))
+            kept.append(Kept(path=path, fingerprint=fingerprint, script=script, figures=figures))
         return kept
 
-    def keep(self, replay: str, report: str) -> Path:
+    def keep(self, replay: str, figures: Figures, report: str) -> Path:
         """Keep a schedule; the oldest go when there are too many."""
         self._directory.mkdir(parents=True, exist_ok=True)
         ignore = self._root / ".gitignore"
@@ -53,15 +72,25 @@ class Store:
             ignore.write_text(_IGNORE, encoding="utf-8")
         digest = hashlib.blake2b(replay.encode(), digest_size=4).hexdigest()
         path = self._directory / f"{digest}.txt"
-        path.write_text(f"{replay}\n\n{report}\n", encoding="utf-8")
+        known = json.dumps(asdict(figures))
+        unfinished = path.with_suffix(".new")
+        unfinished.write_text(f"{replay}\n{known}\n\n{report}\n", encoding="utf-8")
+        unfinished.replace(path)  # Whoever is killed here leaves the file of before.
         others = sorted(self._directory.glob("*.txt"), key=lambda other: other.stat().st_mtime_ns)
         for other in others[:-_MAX_KEPT]:
-            other.unlink()
+            other.unlink(missing_ok=True)
         return path
 
-    def drop(self, kept: Kept) -> None:
-        """Forget a schedule of a program that is no more."""
-        kept.path.unlink(missing_ok=True)
+    def drop(self, path: Path) -> None:
+        """Forget a schedule: its program is no more, or a simpler one stands for it."""
+        path.unlink(missing_ok=True)
+
+
+def _figures(text: str) -> Figures | None:
+    try:
+        return Figures(**json.loads(text))
+    except (ValueError, TypeError):
+        return None
 
 
 def _slug(name: str) -> str:

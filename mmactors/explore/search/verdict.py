@@ -7,6 +7,7 @@ from attrs import frozen
 from mmactors.explore.execution.broken import Broken
 from mmactors.explore.execution.outside import SharedOutside, to_add, widened
 from mmactors.explore.execution.script import Script
+from mmactors.explore.search.budget import Budget
 from mmactors.explore.search.outside_text import lines, names_text, of_world
 
 _UNSEEN = (
@@ -44,8 +45,20 @@ class Failure:
     """The text that replays it."""
     report: str
     """The schedule as a table."""
+    earlier: str | None
+    """How an earlier search found it that kept it; None: this search found it."""
+    is_cut: bool
+    """There was no time to make it as simple as it can be."""
     scripted_test: str
     """A test that plays it, to be pasted."""
+
+    @property
+    def origin(self) -> str:
+        """Where the schedule comes from."""
+        text = f"found by {self.found_by} in schedule {self.at_schedule:,}"
+        if self.earlier is not None:
+            text = f"{self.found_by}: {self.earlier}" if self.earlier else self.found_by
+        return f"{text}; no time was left to make it as short as it can be" if self.is_cut else text
 
 
 @frozen(kw_only=True)
@@ -72,6 +85,10 @@ class Verdict:
     was_unfair: bool
     """Some schedules were ended in turns: somebody span, or they grew too long."""
     failure: Failure | None
+    interrupted_by: str | None
+    """Who ended the search before its budget: Ctrl-C, SIGTERM; None: nobody."""
+    went_beyond: Budget | None
+    """The budget that an exhaustive search did not look at, and did not suffice; None: it did."""
     shared: tuple[str, ...] = ()
     """Who shares what behind the world's back: nothing is proven of a world with such things."""
 
@@ -101,6 +118,8 @@ class Verdict:
                 "at_schedule": failure.at_schedule,
                 "replay": failure.replay,
                 "report": failure.report,
+                "earlier": failure.earlier,
+                "is_cut": failure.is_cut,
             }
         return {
             "name": self.name,
@@ -117,6 +136,7 @@ class Verdict:
             "missed": list(self.missed),
             "was_unfair": self.was_unfair,
             "shared": list(self.shared),
+            "interrupted_by": self.interrupted_by,
             "text": str(self),
             "failure": found,
         }
@@ -130,14 +150,17 @@ class Verdict:
 
     def __str__(self) -> str:
         number = f"{self.nr_schedules:,} schedule{'s' if self.nr_schedules != 1 else ''}"
+        ended = "" if self.interrupted_by is None else f"; interrupted by {self.interrupted_by}"
         where = f"within scope {{{', '.join(self.scope)}}}"
         if self.failure is not None:
             failure = self.failure
             return (
                 f"failed after {failure.at_schedule:,} of {number} ({failure.found_by}): "
-                f"{failure.broken.kind.value}: {failure.broken.law}"
+                f"{failure.broken.kind.value}: {failure.broken.law}{ended}"
             )
-        notes = ""
+        notes = ended
+        if self.went_beyond is not None:
+            notes += f"; went beyond the budget of {self.went_beyond}, as exhaustive asks"
         if self.was_unfair:
             notes += "; looks that showed nothing new were not repeated for ever"
         if self.endless:

@@ -26,6 +26,7 @@ from mmactors.explore.execution.choice import INDEX_MASK
 from mmactors.explore.execution.course import Memory
 from mmactors.explore.execution.execution import Execution
 from mmactors.explore.execution.known import Arrival, State
+from mmactors.explore.execution.look import LOOK_EVERY
 from mmactors.explore.execution.nondeterminism import Nondeterminism
 from mmactors.explore.strategy.explored import ExploredStates
 from mmactors.explore.strategy.strategy import goes_on
@@ -134,12 +135,14 @@ class DepthFirst:
             left = last.left - self._cost(last)
         engine = execution.engine
         party = engine.party
+        look_at = min(LOOK_EVERY, self.max_steps)
         is_fork = True
         while not execution.is_over and execution.broken is None:
             candidates = execution.candidates()
-            if not candidates or len(execution.steps) >= self.max_steps:
-                goes_on(execution, candidates, max_steps=self.max_steps)
-                break
+            if not candidates or len(execution.steps) >= look_at:
+                if not goes_on(execution, candidates, max_steps=self.max_steps):
+                    break
+                look_at = min(look_at + LOOK_EVERY, self.max_steps)
             is_option = engine.nr_choosing > 0
             state = self._arrive(execution, candidates)
             if self._part is not None and self._is_elsewhere():
@@ -151,7 +154,11 @@ class DepthFirst:
             # options are there: what they do is a part of the step before, each time anew.
             if (was_fork or is_fork) and not is_option and self._was_seen(execution, sleep, left):
                 break
-            if not is_fork and not sleep and self._finish_alone(execution, candidates[0], left):
+            if (
+                not is_fork
+                and not sleep
+                and self._finish_alone(execution, candidates[0], left, look_at)
+            ):
                 continue
             if self.bound is not None:
                 current = -1 if is_option else execution.current
@@ -183,7 +190,7 @@ class DepthFirst:
             self.was_elsewhere = self._part.index != 0  # It ended before the cut.
         self._back_up()
 
-    def _finish_alone(self, execution: Execution, choice: int, left: int) -> bool:
+    def _finish_alone(self, execution: Execution, choice: int, left: int, max_steps: int) -> bool:
         """Let the last actor go on, if it is the last; return whether it took a step.
 
         Only if that is not the end of the schedule its steps become nodes.
@@ -192,7 +199,7 @@ class DepthFirst:
             return False
         steps = execution.steps
         nr_before = len(steps)
-        execution.finish_alone(choice, self.max_steps)
+        execution.finish_alone(choice, max_steps)
         if not execution.has_ended():
             for step in steps[nr_before:]:
                 node = _Node([choice], _NOBODY, left, choice)
