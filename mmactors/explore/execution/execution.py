@@ -245,7 +245,11 @@ class Execution:
         """Return whether nobody but the actor of `choice` has anything left to do."""
         engine = self.engine
         return (
-            self._is_plain and not engine.has_daemons and engine.is_last() and choice < MAX_ACTORS
+            self._is_plain
+            and not engine.has_daemons
+            and engine.is_last()
+            and choice < MAX_ACTORS
+            and engine.party[choice].cpu is None  # Else there may be interrupts.
         )
 
     def finish_alone(self, choice: int, max_steps: int) -> None:
@@ -255,7 +259,7 @@ class Execution:
         while (
             not actor.finished
             and self.broken is None
-            and actor.gate is None
+            and (actor.gate is None or actor.gate())
             and actor.branch is None
             and actor.waits_for is None
             and not actor.spins

@@ -153,8 +153,8 @@ class Search:
         for kept in self._store.load():
             guide(execution, kept.script, max_steps=self._options.max_steps)
             self._explorer.count("kept schedules")
+            self._explorer.note()
             if execution.broken is not None:
-                self._explorer.note()
                 return execution.broken
             if kept.fingerprint != fingerprint:
                 self._store.drop(kept)
