@@ -19,7 +19,7 @@ from mmactors.explore.strategy.dfs import DepthFirst
 MAX_STATES = 20_000
 MAX_SCHEDULES = 4000
 MEMORY = {"x": 0, "y": 0, "event": False, "lock": None, "writer": None, "readers": 0}
-MEMORY |= {"slots": 1, "once": False, "runner": None}
+MEMORY |= {"other lock": None, "slots": 1, "once": False, "runner": None}
 
 
 # -- the machine -----------------------------------------------------------------------------------
@@ -52,8 +52,8 @@ def load(name):
     return lambda state, me: [(state, seen(state, me, name), ())]
 
 
-def store(name, value):
-    return lambda state, me: [(stored(state, me, name, value), None, ())]
+def store(name, value, result=None):
+    return lambda state, me: [(stored(state, me, name, value), result, ())]
 
 
 def locked(guard, change, result):
@@ -87,10 +87,13 @@ def call(state, me):
 
 
 def lock_timed(state, me):
-    """Take the lock, which is locked; see that somebody has it, which is a load."""
-    if state["lock"] is not None:
+    """Take a lock, which is locked, and give it back; or see that it is taken, which is a load."""
+    if state["other lock"] is not None:
         return [(state, False, ())]
-    return None if state["buffers"][me] else [({**state, "lock": me}, True, ())]
+    if state["buffers"][me]:
+        return None
+    unlocks = store("other lock", None, True)
+    return [({**state, "other lock": me}, ..., (unlocks,))]
 
 
 def anyway(state):
@@ -167,6 +170,14 @@ def world_of(programs, world):
     async def makes():
         await x.store(7, "relaxed")
 
+    other_lock = world.lock("other lock")
+
+    async def locks_in_time():
+        is_taken = await other_lock.acquire(timeout=True)
+        if is_taken:
+            await other_lock.release()
+        return is_taken
+
     does = {
         "load x": partial(x.load, "acquire"),
         "load y": partial(y.load, "relaxed"),
@@ -180,7 +191,7 @@ def world_of(programs, world):
         "wait": event.wait,
         "wait_timed": partial(event.wait, timeout=True),
         "lock": lock.acquire,
-        "lock_timed": partial(lock.acquire, timeout=True),
+        "lock_timed": locks_in_time,
         "unlock": lock.release,
         "down": slots.acquire,
         "up": slots.release,
