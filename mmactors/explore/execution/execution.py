@@ -245,11 +245,7 @@ class Execution:
         """Return whether nobody but the actor of `choice` has anything left to do."""
         engine = self.engine
         return (
-            self._is_plain
-            and not engine.has_daemons
-            and engine.is_last()
-            and choice < MAX_ACTORS
-            and engine.party[choice].cpu is None  # Else there may be interrupts.
+            self._is_plain and not engine.has_daemons and engine.is_last() and choice < MAX_ACTORS
         )
 
     def finish_alone(self, choice: int, max_steps: int) -> None:
@@ -262,6 +258,7 @@ class Execution:
             and (actor.gate is None or actor.gate())
             and actor.branch is None
             and actor.waits_for is None
+            and actor.cpu is None  # Else there may be interrupts.
             and not actor.spins
             and len(steps) < max_steps
         ):
