@@ -950,3 +950,67 @@ def test_a_finding_of_lockdep_is_what_a_rwlock_in_two_orders_is():
     assert Kind.LAW is broken.kind
     assert "rwlock" in broken.text
     assert "lock" in broken.text
+
+
+@pytest.mark.parametrize("how", ["event", "queue", "condition", "mailbox", "lock", "rwlock"])
+def test_a_loop_with_a_time_out_is_explored_to_the_end(how):
+    """If nothing changed since the time was out, nothing new can come: it waits for a change."""
+
+    def build(world):
+        lock, event, queue = world.lock("lock"), world.event("event"), world.wait_queue("queue")
+        condition, box = world.condition("condition", lock), world.mailbox("box")
+        rwlock = world.rwlock("rwlock")
+
+        async def polls():
+            if how == "event":
+                while not await event.wait(timeout=1):
+                    pass
+            elif how == "queue":
+                while not await event.is_set():
+                    await queue.sleep(timeout=1)
+            elif how == "condition":
+                async with condition:
+                    while not await event.is_set():
+                        await condition.wait(timeout=1)
+            elif how == "mailbox":
+                while await box.receive(timeout=1) is None:
+                    pass
+            elif how == "rwlock":
+                while not await rwlock.acquire_write(timeout=1):
+                    pass
+                await rwlock.release_write()
+            else:
+                while not await lock.acquire(timeout=1):
+                    pass
+                await lock.release()
+
+        async def works():
+            async with rwlock.read(), lock:
+                await event.set()
+                await condition.notify()
+            await queue.wake()
+            box.tell("done")
+
+        world.actor("poller", polls)
+        world.actor("worker", works)
+
+    assert is_exhausted(build)
+
+
+def test_a_loop_that_counts_its_time_outs_gives_up():
+    """It stands somewhere else each time: what it does then is explored, too."""
+
+    def build(world):
+        event, queue = world.event("event"), world.wait_queue("queue")
+
+        async def waits():
+            for nr_tries in range(4):
+                if await event.is_set():
+                    return nr_tries
+                await queue.sleep(timeout=1)
+            return "gave up"
+
+        world.actor("waiter", waits)
+        world.actor("setter", event.set)
+
+    assert {0, 1, 2, 3, "gave up"} == {result[0] for result in results_of(build)}

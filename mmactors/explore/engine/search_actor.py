@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine, Hashable, Sequence
 from typing import Any, Final, NamedTuple
 
-from attrs import define
+from attrs import define, field
 
 from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.report import ForeignAwait
@@ -46,6 +46,8 @@ class SearchActor(Actor):
     """Its looks since it changed something, as long as no step comes twice."""
     trail: Trail | None = None
     """The looks since then, as soon as one does."""
+    ran_out: dict[Step, Hashable] = field(factory=dict)
+    """What there was when its time was out last, of each wait that changes something."""
     spins: bool = False
     """It will look at the same again and again until something on its trail changes."""
     result: object = None
@@ -69,6 +71,7 @@ class SearchActor(Actor):
         self.history = 0
         self.saw = None
         self.trail = None
+        self.ran_out.clear()
         self.spins = False
         self.result = None
         self.serves = False

@@ -51,7 +51,7 @@ class _Waiter:
 class SharedCondition(Shared):
     """Actors that wait until what they want may be true."""
 
-    __slots__ = ("_notify", "_relock", "_wait", "_waiters", "lock", "lost")
+    __slots__ = ("_known", "_notify", "_relock", "_wait", "_waiters", "lock", "lost")
 
     def __init__(self, engine: SearchEngine, name: str, lock: SharedLock) -> None:
         super().__init__(engine, name)
@@ -59,6 +59,8 @@ class SharedCondition(Shared):
         self.lost: Final[list[str]] = []
         """Who notified nobody."""
         self._waiters: Final[deque[_Waiter]] = deque()
+        self._known: Final[dict[int, _Waiter]] = {}
+        """Who has ever waited: the same in all rounds of a loop, which may be the same."""
         touches = ((name, Mode.WRITE), (lock.name, Mode.WRITE))
         self._wait: Final = engine.steps.of(f"wait {name}", touches)
         relock = f"lock {lock.name} again"
@@ -87,7 +89,8 @@ class SharedCondition(Shared):
         observer = engine.lock_observer
         if observer is not None:
             observer.release(lock)
-        waiter = _Waiter(self, actor)
+        waiter = self._known.setdefault(actor.index, _Waiter(self, actor))
+        waiter.is_notified = False
         self._waiters.append(waiter)
         engine.sleeping(self)
         is_in_time = True
@@ -104,7 +107,8 @@ class SharedCondition(Shared):
     async def _wait_in_time(self, waiter: _Waiter) -> bool:
         engine = self._engine
         actor: Any = engine.current
-        out = engine.steps.of(f"wait {self.name} (timed out)", ((self.name, Mode.WRITE),))
+        touches = ((self.name, Mode.WRITE),)
+        out = engine.steps.of(f"wait {self.name} (timed out)", touches, runs_out=True)
 
         def ways() -> list[tuple[int, Step]]:
             found = [(_TIMED_OUT, out)]

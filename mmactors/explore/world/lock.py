@@ -74,7 +74,7 @@ class SharedLock(Shared):
             if engine.detour:
                 yield from engine.take_interrupts(self._lock).__await__()
             actor.gate = None  # type: ignore[union-attr]
-        elif not (yield from self._pass_in_time(self._lock, self._may_pass).__await__()):
+        elif not (yield from self._pass_in_time(self._lock, self._may_pass)):  # type: ignore[misc]
             if engine.lock_observer is not None:
                 engine.lock_observer.release(self)
             return False

@@ -189,7 +189,9 @@ class Shared:
         """Wait as `_pass` does, or until the time is out; return whether it was in time."""
         engine = self._engine
         actor: Any = engine.current
-        out = engine.steps.of(f"{step.text} (timed out)", ((self.name, out_mode),))
+        is_change = out_mode is Mode.WRITE
+        touches = ((self.name, out_mode),)
+        out = engine.steps.of(f"{step.text} (timed out)", touches, runs_out=is_change)
         buffer = self._buffer() if is_locked else None
 
         def ways() -> list[tuple[int, Step]]:

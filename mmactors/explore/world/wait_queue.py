@@ -45,13 +45,14 @@ def lost_by(names: list[str], how: str) -> str:
 class SharedWaitQueue(Shared):
     """Actors that sleep until they are woken, in order of arrival."""
 
-    __slots__ = ("_sleep", "_sleepers", "_wake", "lost")
+    __slots__ = ("_known", "_sleep", "_sleepers", "_wake", "lost")
 
     def __init__(self, engine: SearchEngine, name: str) -> None:
         super().__init__(engine, name)
         self.lost: Final[list[str]] = []
         """Who woke nobody."""
         self._sleepers: Final[deque[Sleeper]] = deque()
+        self._known: Final[dict[int, Sleeper]] = {}
         self._sleep: Final = self._step("sleep")
         self._wake: Final = self._step("wake")
 
@@ -80,7 +81,7 @@ class SharedWaitQueue(Shared):
         await self._locked(self._step("sleep", reads=reads) if reads else self._sleep)
         if unless is not None and unless():
             return True
-        sleeper = Sleeper(self, engine.current)
+        sleeper = self._sleeper_of(engine.current)
         self._sleepers.append(sleeper)
         engine.sleeping(self)
         if may_time_out(timeout):
@@ -88,11 +89,20 @@ class SharedWaitQueue(Shared):
         await engine.wait_for(sleeper, f"woken by {self.name}")
         return True
 
+    def _sleeper_of(self, actor: Actor) -> Sleeper:
+        """Return who an actor is here: the same in all rounds of a loop, which may be the same."""
+        sleeper = self._known.get(actor.index)
+        if sleeper is None:
+            sleeper = self._known[actor.index] = Sleeper(self, actor)
+        sleeper.at_ns = NEVER
+        return sleeper
+
     async def _sleep_in_time(self, sleeper: Sleeper) -> bool:
         engine = self._engine
         actor: Any = engine.current
         woken = self._step("woken by", Mode.READ)
-        out = engine.steps.of(f"sleep {self.name} (timed out)", ((self.name, Mode.WRITE),))
+        touches = ((self.name, Mode.WRITE),)
+        out = engine.steps.of(f"sleep {self.name} (timed out)", touches, runs_out=True)
 
         def ways() -> list[tuple[int, Step]]:
             return [(_TIMED_OUT, out)] if sleeper.at_ns == NEVER else [(_WOKEN, woken)]
