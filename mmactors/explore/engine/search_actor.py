@@ -1,15 +1,17 @@
 """An actor as the search sees it: what it is about to do, whether it can, and what it saw."""
 
-from collections.abc import Callable, Coroutine, Hashable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from attrs import define, field
+from attrs import define
 
 from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.report import ForeignAwait
 from mmactors.explore.engine.step import Step
 
 START: Final = Step("start", ())
+_NEVER: Final[Mapping[Step, Hashable]] = MappingProxyType({})
 Look = tuple[Step, Hashable]
 """A step that changed nothing, and what it showed."""
 Entry = tuple[int, Step, Hashable]
@@ -46,7 +48,7 @@ class SearchActor(Actor):
     """Its looks since it changed something, as long as no step comes twice."""
     trail: Trail | None = None
     """The looks since then, as soon as one does."""
-    ran_out: dict[Step, Hashable] = field(factory=dict)
+    ran_out: Mapping[Step, Hashable] = _NEVER
     """What there was when its time was out last, of each wait that changes something."""
     spins: bool = False
     """It will look at the same again and again until something on its trail changes."""
@@ -71,7 +73,7 @@ class SearchActor(Actor):
         self.history = 0
         self.saw = None
         self.trail = None
-        self.ran_out.clear()
+        self.ran_out = _NEVER
         self.spins = False
         self.result = None
         self.serves = False

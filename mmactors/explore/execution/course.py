@@ -9,7 +9,7 @@ It is told if a step does not go as it did: each actor that runs has to stand be
 it stood before then, and has to take as many.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Final
 
 from mmactors.explore.engine.search_actor import Saw, SearchActor, Trail
@@ -18,7 +18,7 @@ from mmactors.explore.engine.untimed import SearchEngine
 
 Run = tuple[int, Step, int]
 """An actor that ran: its index, the step it stood before, how many labels there had been."""
-Knowledge = tuple[int, int, Saw | None, Trail | None, bool]
+Knowledge = tuple[int, int, Saw | None, Trail | None, bool, Mapping[Step, Hashable]]
 
 
 class Course:
@@ -66,14 +66,15 @@ class Course:
         engine.observed = None
         engine.extra.clear()
         engine.woken.clear()
-        for index, history, saw, trail, spins in self._after:
+        for index, history, saw, trail, spins, ran_out in self._after:
             actor = party[index]
             actor.history = history
             actor.saw = saw
             actor.trail = trail
             actor.spins = spins
+            actor.ran_out = ran_out
         return other
 
 
 def _knowledge(actor: SearchActor) -> Knowledge:
-    return actor.index, actor.history, actor.saw, actor.trail, actor.spins
+    return actor.index, actor.history, actor.saw, actor.trail, actor.spins, actor.ran_out

@@ -131,7 +131,7 @@ class Histories:
             seen = [self._objects[name].key() for name in rest.looks]
             actor.trail = Trail(looks=((rest, seen[0] if len(seen) == 1 else tuple(seen)),))
             actor.spins = True
-        actor.ran_out[step] = now
+        actor.ran_out = {**actor.ran_out, step: now}
 
     def _follow(self, actor: SearchActor, look: Look) -> Trail:
         """Return the trail of an actor that looks once more: does it see what it saw?"""

@@ -87,8 +87,10 @@ def _look_into(thing: Any) -> tuple[Hashable, list[Any]]:
         return thing.__code__, [thing.__defaults__, thing.__kwdefaults__, thing.__closure__, *named]
     if isinstance(thing, MethodType):
         return thing.__func__.__code__, [thing.__self__]
-    if isinstance(thing, type | ModuleType | CodeType) or kind.__module__.startswith(_PACKAGE):
+    if isinstance(thing, type | ModuleType | CodeType):
         return id(thing), []
+    if kind.__module__.startswith(_PACKAGE):
+        return _of_world(thing), []
     if isinstance(thing, dict):
         return None, [part for item in thing.items() for part in item]
     if isinstance(thing, list | tuple):
@@ -97,6 +99,14 @@ def _look_into(thing: Any) -> tuple[Hashable, list[Any]]:
         return exact(thing), []
     except Unnameable:
         return _of_object(thing)
+
+
+def _of_world(thing: Any) -> Hashable:
+    """Return what names a world, or an object of it, in all schedules: they are made anew."""
+    name = getattr(thing, "name", None)
+    if isinstance(name, str):
+        return name
+    return None if hasattr(thing, "always_laws") else id(thing)
 
 
 def _of_coroutine(coro: Any) -> tuple[Hashable, list[Any]]:
