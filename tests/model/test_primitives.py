@@ -6,6 +6,7 @@ included, with and without what it leaves out.
 """
 
 from functools import partial
+from itertools import chain
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -158,20 +159,64 @@ def notify_all(state, me):
 
 
 def begin_sleep(*, is_timed=False, unless=lambda state: False):
+    def end(s, me):
+        if me not in s["asleep"]:
+            return [(s, True, ())]
+        if not is_timed:
+            return None
+        return [({**s, "asleep": without(s["asleep"], me)}, False, ())]
+
     def step(state, me):
         if unless(state):
             return [(state, True, ())]
-
-        def end(s, me):
-            if me not in s["asleep"]:
-                return [(s, True, ())]
-            if not is_timed:
-                return None
-            return [({**s, "asleep": without(s["asleep"], me)}, False, ())]
-
         return [({**state, "asleep": (*state["asleep"], me)}, ..., (end,))]
 
     return step
+
+
+def poll(state, me):
+    """Look at the event, and sleep for a time if it is not set, again and again."""
+    return [(state, True, ())] if state["event"] else [(state, ..., (doze,))]
+
+
+def doze(state, me):
+    return [({**state, "asleep": (*state["asleep"], me)}, ..., (wakes,))]
+
+
+def wakes(state, me):
+    asleep = state["asleep"]
+    return [({**state, "asleep": without(asleep, me) if me in asleep else asleep}, ..., (poll,))]
+
+
+def poll_locked(state, me):
+    """The same with a condition, under its lock."""
+    return None if state["lock"] is not None else [({**state, "lock": me}, ..., (look,))]
+
+
+def look(state, me):
+    return [(state, ..., (give_back,))] if state["event"] else [(state, ..., (wait_a_while,))]
+
+
+def give_back(state, me):
+    return [({**state, "lock": None}, True, ())]
+
+
+def wait_a_while(state, me):
+    return [({**state, "lock": None, "waiting": (*state["waiting"], me)}, ..., (end_wait,))]
+
+
+def end_wait(state, me):
+    """Notified, or out of time; then the lock again."""
+    waiting = tuple(each for each in state["waiting"] if each != me)
+    after = {**state, "waiting": waiting, "woken": state["woken"] - {me}}
+    found = [(after, ..., (take_again,))]
+    if me in state["woken"] and state["lock"] is None:
+        found.append(({**after, "lock": me}, ..., (look,)))
+    return found
+
+
+def take_again(state, me):
+    return None if state["lock"] is not None else [({**state, "lock": me}, ..., (look,))]
 
 
 def receive(state, me):
@@ -235,6 +280,8 @@ REFERENCE = {
     "sleep_timed": begin_sleep(is_timed=True),
     "sleep_unless": begin_sleep(unless=lambda state: state["event"]),
     "wake": lambda state, me: [({**state, "asleep": state["asleep"][1:]}, None, ())],
+    "poll": poll,
+    "poll_locked": poll_locked,
     "tell": lambda state, me: [({**state, "box": (*state["box"], (me, "m"))}, None, ())],
     "receive_timed": receive,
 }
@@ -250,11 +297,16 @@ def reference_ends(programs, *, fair):
     """Return all ends: whether all came to theirs, what each got, and what the objects hold."""
     reference = FAIR if fair else REFERENCE
     begun = tuple((tuple(map(reference.__getitem__, program)), (), 0) for program in programs)
+    is_polling = any(operation.startswith("poll") for operation in chain(*programs))
     found, seen, todo = set(), set(), [(STARTS, begun)]
     while todo:
         state, actors = todo.pop()
-        # Micro-steps are closures: where an actor stands is told by how many it took and got.
-        key = (*state.values(), *((results, nr_taken) for _, results, nr_taken in actors))
+        # Micro-steps are closures: where an actor stands is told by how many it took and got. Who
+        # polls takes any number; its micro-steps are made once.
+        key = (
+            *state.values(),
+            *((left if is_polling else nr_taken, got) for left, got, nr_taken in actors),
+        )
         if key in seen:
             continue
         seen.add(key)
@@ -382,6 +434,15 @@ def world_of(programs, fair, spurious, world):
                     return await queue.sleep(unless=lambda: event.value, reads=(event,))
                 case "wake":
                     return await queue.wake()
+                case "poll":
+                    while not await event.is_set():
+                        await queue.sleep(timeout=True)
+                    return True
+                case "poll_locked":
+                    async with condition:
+                        while not await event.is_set():
+                            await condition.wait(timeout=True)
+                    return True
                 case "tell":
                     return await tells()
                 case _:
@@ -482,3 +543,20 @@ def test_sleep_sets_and_states_leave_out_no_end_where_wake_ups_are_spurious(prog
     build = partial(world_of, programs[:2], fair, True)
 
     assert ends_of(build, has_sleep_sets=False, has_states=False) == ends_of(build)
+
+
+POLLERS = ("poll", "poll_locked", "sleep_timed", "lock fetch_add unlock", "fetch_add")
+pollers = st.lists(st.sampled_from(POLLERS), min_size=1, max_size=2)
+setters = st.lists(st.sampled_from(("wake", "notify", "lock set unlock", "fetch_add")), max_size=2)
+
+
+@settings(max_examples=12)
+@given(pollers, st.sampled_from(POLLERS), setters)
+def test_a_loop_with_a_time_out_is_followed_until_it_comes_round(poller, other, setter):
+    """All ends are found, though the loops take any number of turns before the event is set."""
+    actors = (poller, [other], [*setter, "set"])
+    programs = [" ".join(actor).split() for actor in actors]
+    build = partial(world_of, programs, False, False)
+    expected = reference_ends(programs, fair=False)
+
+    assert expected == ends_of(build)
