@@ -11,7 +11,7 @@ Each object says where it is different.
 """
 
 from collections.abc import Callable, Coroutine, Generator
-from types import coroutine
+from inspect import CO_COROUTINE, CO_GENERATOR
 from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast
 
 from mmactors.engine.actor import PARKING
@@ -36,8 +36,14 @@ _TIMED_OUT: Final = 1
 def operation(
     function: Callable[P, Generator[object, None, R]],
 ) -> Callable[P, Coroutine[Any, Any, R]]:
-    """Make of a generator what can be awaited, as a coroutine function would be."""
-    made: Any = coroutine(function)
+    """Make of a generator function a coroutine function, by its flags.
+
+    `types.coroutine` would leave a generator, of which Python does not notice that nobody awaits
+    it.
+    """
+    made: Any = function
+    flags = made.__code__.co_flags & ~CO_GENERATOR | CO_COROUTINE
+    made.__code__ = made.__code__.replace(co_flags=flags)
     return cast("Callable[P, Coroutine[Any, Any, R]]", made)
 
 
