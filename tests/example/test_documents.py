@@ -11,6 +11,8 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "docs/glossary.md",
     "docs/logs.md",
+    "docs/race-reference.md",
+    "docs/races.md",
     "tests/README.md",
 )
 

@@ -1,4 +1,4 @@
-"""The race tests in the documents are run as they stand there."""
+"""The race test of the README is run as it stands there."""
 
 import re
 from pathlib import Path
@@ -65,29 +65,3 @@ def test_its_fix_is_explored_to_the_end_with_the_verdict_that_is_promised(pytest
     result.assert_outcomes(passed=1)
     promised = re.search(r"`(exhausted within.*?)`", (ROOT / "README.md").read_text(), re.DOTALL)[1]
     assert " ".join(promised.split()) in output
-
-
-def test_a_mechanism_of_ones_own_is_explored_and_its_bug_found(pytester):
-    """The spinlock of docs/races.md looks, and then takes."""
-    source = block("docs/races.md", "python")
-    result, output = run(pytester, source)
-
-    result.assert_outcomes(failed=1)
-    assert "a law is broken: nobody_else_is_inside" in output
-    assert "6 steps, 2 preemptions (*), no schedule with fewer breaks it" in output
-
-
-def test_a_mechanism_of_ones_own_is_explored_to_the_end_when_it_is_right(pytester):
-    """The spinlock takes and looks at once."""
-    source = block("docs/races.md", "python")
-    racy = """        await self.taken.until(lambda taken: not taken)
-        await self.taken.write(True)
-"""
-    right = """        while not await self.taken.cmpxchg(expected=False, value=True):
-            await self.taken.until(lambda taken: not taken)
-"""
-    assert racy in source
-    result, output = run(pytester, source.replace(racy, right))
-
-    result.assert_outcomes(passed=1)
-    assert "exhausted within scope {lock, inside}" in output

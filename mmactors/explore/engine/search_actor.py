@@ -1,6 +1,7 @@
 """An actor as the search sees it: what it is about to do, whether it can, and what it saw."""
 
-from collections.abc import Callable, Coroutine, Hashable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from attrs import define
@@ -14,6 +15,7 @@ _MAX_AWAITS: Final = 100
 """So often may a coroutine await something while it is closed."""
 _UNENDING: Final[list[object]] = []
 """Those that caught even that; Python would complain if they were forgotten."""
+_NEVER: Final[Mapping[Step, Hashable]] = MappingProxyType({})
 Look = tuple[Step, Hashable]
 """A step that changed nothing, and what it showed."""
 Entry = tuple[int, Step, Hashable]
@@ -50,6 +52,8 @@ class SearchActor(Actor):
     """Its looks since it changed something, as long as no step comes twice."""
     trail: Trail | None = None
     """The looks since then, as soon as one does."""
+    ran_out: Mapping[Step, Hashable] = _NEVER
+    """What there was when its time was out last, of each wait that changes something."""
     spins: bool = False
     """It will look at the same again and again until something on its trail changes."""
     result: object = None
@@ -73,6 +77,7 @@ class SearchActor(Actor):
         self.history = 0
         self.saw = None
         self.trail = None
+        self.ran_out = _NEVER
         self.spins = False
         self.result = None
         self.serves = False

@@ -18,9 +18,20 @@ Touches = tuple[tuple[str, Mode], ...]
 class Step:
     """One kind of step. Made by `StepTable.of` only."""
 
-    __slots__ = ("_dependent", "is_local", "is_look", "looks", "may_look", "text", "touches")
+    __slots__ = (
+        "_dependent",
+        "is_local",
+        "is_look",
+        "looks",
+        "may_look",
+        "runs_out",
+        "text",
+        "touches",
+    )
 
-    def __init__(self, text: str, touches: Touches, *, may_fail: bool = False) -> None:
+    def __init__(
+        self, text: str, touches: Touches, *, may_fail: bool = False, runs_out: bool = False
+    ) -> None:
         self.text: Final = text
         self.touches: Final = touches
         self.is_local: Final = not touches
@@ -29,6 +40,8 @@ class Step:
         """It changes nothing."""
         self.may_look: Final = self.is_look or self.is_local or may_fail
         """It may have changed nothing: who takes it and does change something says so (`acted`)."""
+        self.runs_out: Final = runs_out
+        """It ends a wait whose time is out, and may lead back to where the wait began."""
         self.looks: Final = tuple(name for name, mode in touches if mode is not Mode.ADD)
         """The objects whose values the actor may learn."""
         self._dependent: Final[dict[Step, bool]] = {}
@@ -51,15 +64,17 @@ class StepTable:
         self._steps: Final[dict[str, Step]] = {}
         self._rare: Final[dict[tuple[str, Touches], Step]] = {}
 
-    def of(self, text: str, touches: Touches, *, may_fail: bool = False) -> Step:
+    def of(
+        self, text: str, touches: Touches, *, may_fail: bool = False, runs_out: bool = False
+    ) -> Step:
         """Return the one step with this text and these touches."""
         step = self._steps.get(text)
         if step is None:
-            step = self._steps[text] = Step(text, touches, may_fail=may_fail)
+            step = self._steps[text] = Step(text, touches, may_fail=may_fail, runs_out=runs_out)
         elif step.touches != touches:
             step = self._rare.get((text, touches))
             if step is None:
-                step = self._rare[text, touches] = Step(text, touches)
+                step = self._rare[text, touches] = Step(text, touches, runs_out=runs_out)
         return step
 
     def also(self, step: Step, touches: Touches) -> Step:

@@ -9,7 +9,7 @@ It is told if a step does not go as it did: each actor that runs has to stand be
 it stood before then, and has to take as many.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Final
 
 from mmactors.explore.engine.search_actor import Saw, SearchActor, Trail
@@ -18,7 +18,7 @@ from mmactors.explore.engine.untimed import SearchEngine
 
 Run = tuple[int, Step, int]
 """An actor that ran: its index, the step it stood before, how many labels there had been."""
-Knowledge = tuple[int, Step, bool, int, Saw | None, Trail | None, bool]
+Knowledge = tuple[int, Step, bool, int, Saw | None, Trail | None, bool, Mapping[Step, Hashable]]
 """An actor's index, where it stands and whether it has ended, what it did and saw."""
 
 
@@ -67,7 +67,7 @@ class Course:
         engine.observed = None
         engine.extra.clear()
         engine.woken.clear()
-        for index, pending, finished, history, saw, trail, spins in self._after:
+        for index, pending, finished, history, saw, trail, spins, ran_out in self._after:
             actor = party[index]
             if actor.finished is not finished or (actor.pending is not pending and not finished):
                 other = other or actor
@@ -77,6 +77,7 @@ class Course:
             actor.saw = saw
             actor.trail = trail
             actor.spins = spins
+            actor.ran_out = ran_out
         return other
 
 
@@ -88,4 +89,5 @@ Memory = Plain | Course
 
 def _knowledge(actor: SearchActor) -> Knowledge:
     stands = actor.pending, actor.finished
-    return actor.index, *stands, actor.history, actor.saw, actor.trail, actor.spins
+    looked = actor.saw, actor.trail, actor.spins, actor.ran_out
+    return actor.index, *stands, actor.history, *looked

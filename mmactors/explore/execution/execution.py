@@ -271,9 +271,10 @@ class Execution:
         while (
             not actor.finished
             and self.broken is None
-            and actor.gate is None
+            and (actor.gate is None or actor.gate())
             and actor.branch is None
             and actor.waits_for is None
+            and actor.cpu is None  # Else there may be interrupts.
             and not actor.spins
             and len(steps) < max_steps
         ):

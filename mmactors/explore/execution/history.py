@@ -107,9 +107,31 @@ class Histories:
                 actor.trail = self._follow(actor, (step, seen))
             elif actor.saw is not None or not step.is_local:
                 actor.saw = (entry, actor.saw)
+        elif step.runs_out:
+            self._run_out(actor, step)
         elif actor.saw is not None:
             actor.acted()
         return True
+
+    def _run_out(self, actor: SearchActor, step: Step) -> None:
+        """Note that the time of `actor` is out: is all as it was when it was out before?
+
+        If nobody else took a step, no object changed, and the actor stands where it stood, then all
+        that can come now could come then, and was explored from there. So it goes on only when
+        something has changed that this step does not.
+        """
+        actor.acted()
+        others = tuple([other.history for other in self._party if other is not actor])
+        now = others, self.values(), tuple(self._engine.allowed.items()), standing(actor.coro)
+        if now[-1] is not None and actor.ran_out.get(step) == now:
+            named = islice(self._objects, self._nr_named)
+            rest = Step(
+                "look", tuple((name, Mode.READ) for name in named if name not in step.looks)
+            )
+            seen = [self._objects[name].key() for name in rest.looks]
+            actor.trail = Trail(looks=((rest, seen[0] if len(seen) == 1 else tuple(seen)),))
+            actor.spins = True
+        actor.ran_out = {**actor.ran_out, step: now}
 
     def _follow(self, actor: SearchActor, look: Look) -> Trail:
         """Return the trail of an actor that looks once more: does it see what it saw?"""

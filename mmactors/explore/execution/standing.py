@@ -100,8 +100,10 @@ def _look_into(thing: Any) -> tuple[Hashable, list[Any]]:
         return "request", [thing.body, thing.reply]
     if kind.__setattr__.__name__ == "_frozen_setattrs":
         return kind.__qualname__, [getattr(thing, each.name) for each in kind.__attrs_attrs__]
-    if isinstance(thing, _NEVER_CHANGE) or kind.__module__.startswith((_PACKAGE, "typing")):
+    if isinstance(thing, _NEVER_CHANGE) or kind.__module__.startswith("typing"):
         return id(thing), []
+    if kind.__module__.startswith(_PACKAGE):
+        return _of_world(thing), []
     if isinstance(thing, dict):
         return None, [part for item in thing.items() for part in item]
     if isinstance(thing, list | tuple):
@@ -110,6 +112,14 @@ def _look_into(thing: Any) -> tuple[Hashable, list[Any]]:
         return exact(thing), []
     except Unnameable:
         return _of_object(thing)
+
+
+def _of_world(thing: Any) -> Hashable:
+    """Return what names a world, or an object of it, in all schedules: they are made anew."""
+    name = getattr(thing, "name", None)
+    if isinstance(name, str):
+        return name
+    return None if hasattr(thing, "always_laws") else id(thing)
 
 
 def _of_coroutine(coro: Any) -> tuple[Hashable, list[Any]]:

@@ -1,4 +1,4 @@
-"""What is explored: a world of actors, cells, locks, mailboxes.
+"""What is explored: a world of actors, and the objects that they share, a file each.
 
 May import engine/.
 """

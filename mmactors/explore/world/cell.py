@@ -6,36 +6,18 @@ turn, acts at once, and says what it touches and how.
 The hottest ones are generators that yield PARK themselves: one object a step instead of three.
 """
 
-from collections.abc import Callable, Coroutine, Generator, Hashable
-from inspect import CO_COROUTINE, CO_GENERATOR
-from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
+from collections.abc import Callable, Generator, Hashable
+from typing import Any, Final, Generic, TypeVar
 
 from mmactors.engine.actor import PARK, PARKING
-from mmactors.engine.guard import GuardViolation
 from mmactors.explore.engine.exact import PLAIN, exact
-from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.step import Step, StepTable
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.world.question import must_be_plain
+from mmactors.explore.world.shared import must_be_declared, operation
 from mmactors.label import Mode
 
-P = ParamSpec("P")
-R = TypeVar("R")
 V = TypeVar("V", bound=Hashable)
-
-
-def _operation(
-    function: Callable[P, Generator[object, None, R]],
-) -> Callable[P, Coroutine[Any, Any, R]]:
-    """Make of a generator function a coroutine function, by its flags.
-
-    `types.coroutine` would leave a generator, of which Python does not notice that nobody awaits
-    it.
-    """
-    made: Any = function
-    flags = made.__code__.co_flags & ~CO_GENERATOR | CO_COROUTINE
-    made.__code__ = made.__code__.replace(co_flags=flags)
-    return cast("Callable[P, Coroutine[Any, Any, R]]", made)
 
 
 class _CellSteps:
@@ -89,26 +71,13 @@ class SharedCell(Generic[V]):
     @property
     def value(self) -> V:
         """The value: for laws and reports, and for actors in a `world.step` that declares it."""
-        self._must_be_declared(may_write=False)
+        must_be_declared(self._engine, self.name, may_write=False)
         return self._value
 
     @value.setter
     def value(self, value: V) -> None:
-        self._must_be_declared(may_write=True)
+        must_be_declared(self._engine, self.name, may_write=True)
         self._value = value
-
-    def _must_be_declared(self, *, may_write: bool) -> None:
-        actor = self._engine.running
-        if actor is None:
-            return
-        assert isinstance(actor, SearchActor), f"{actor} is no actor of this search"
-        modes = [mode for name, mode in actor.pending.touches if name == self.name]
-        if not modes or (may_write and set(modes) == {Mode.READ}):
-            what = "written" if may_write else "read"
-            raise GuardViolation(
-                f"{self.name} was {what} by {actor} in step {actor.pending.text!r}, which does not "
-                "declare it; await an operation of the cell, or declare it in world.step"
-            )
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self._value!r}>"
@@ -127,7 +96,7 @@ class SharedCell(Generic[V]):
         """Return the value as text."""
         return repr(self._value)
 
-    @_operation
+    @operation
     def read(self) -> Generator[object, None, V]:
         """Return the value (READ_ONCE, atomic_read)."""
         engine = self._engine
@@ -137,7 +106,7 @@ class SharedCell(Generic[V]):
             yield from engine.take_interrupts(self._steps.read).__await__()
         return self._value
 
-    @_operation
+    @operation
     def write(self, value: V) -> Generator[object, None, None]:
         """Set the value (WRITE_ONCE, atomic_set)."""
         engine = self._engine
@@ -182,7 +151,7 @@ class SharedCell(Generic[V]):
         self._value = value
         return True
 
-    @_operation
+    @operation
     def _turn(self, step: Step) -> Generator[object, None, None]:
         engine = self._engine
         engine.parked = step

@@ -1,4 +1,4 @@
-"""Cells, locks, mailboxes and wait queues of a world whose stores may be late (x86-TSO).
+"""Cells, locks and mailboxes of a world whose stores may be late (x86-TSO).
 
 The rule (Sewell et al., x86-TSO, CACM 2010):
 
@@ -30,9 +30,10 @@ from mmactors.explore.engine.step import Step, Touches
 from mmactors.explore.engine.store_buffer import StoreBuffer, buffer_name
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.world.cell import SharedCell, SharedCount
-from mmactors.explore.world.lock import SharedLock, SharedWaitQueue
+from mmactors.explore.world.lock import SharedLock
 from mmactors.explore.world.mailbox import SharedMailbox, value_of
 from mmactors.explore.world.question import must_be_plain
+from mmactors.explore.world.shared import Timeout, may_time_out, must_be_declared
 from mmactors.label import Mode
 
 V = TypeVar("V", bound=Hashable)
@@ -133,7 +134,7 @@ class LateCell(SharedCell[V], Generic[V]):
             engine.touch(self.name, Mode.READ)
             engine.observe((exact(value),))  # By the end of the step there is another store.
         else:
-            self._must_be_declared(may_write=False)
+            must_be_declared(self._engine, self.name, may_write=False)
         return value
 
     @value.setter
@@ -145,7 +146,7 @@ class LateCell(SharedCell[V], Generic[V]):
             if self._is_stored_by(actor, buffer):
                 buffer.push(self.name, lambda: self.renew(value), value)
                 return
-            self._must_be_declared(may_write=True)
+            must_be_declared(self._engine, self.name, may_write=True)
         self._value = value
 
     async def read(self) -> V:
@@ -223,19 +224,26 @@ class LateLock(SharedLock):
 
     __slots__ = ()
 
-    async def acquire(self) -> None:
-        """Take the lock as soon as it is free and all stores of this CPU are in memory."""
+    async def acquire(self, timeout: Timeout = None) -> bool:
+        """Take the lock when it is free and all stores of this CPU are in memory."""
         engine = self._engine
         actor = engine.current
         waits = _Acquire(self, engine.buffer_of(actor))
         is_twice = self.holder is actor and not waits.is_given_back()
         assert not is_twice, f"{actor} takes {self.name} twice"
-        if engine.lock_observer is not None:
-            engine.lock_observer.acquire(self, Hold.WRITE, TOP_LEVEL)
-        await take_turn(engine, self._lock, waits.is_open)
+        observer = engine.lock_observer
+        if observer is not None:
+            observer.acquire(self, Hold.WRITE, TOP_LEVEL)
+        if not may_time_out(timeout):
+            await take_turn(engine, self._lock, waits.is_open)
+        elif not await self._pass_in_time(self._lock, self._may_pass):
+            if observer is not None:
+                observer.release(self)
+            return False
         self.holder = actor
-        if engine.lock_observer is not None:
-            engine.lock_observer.acquired(self)
+        if observer is not None:
+            observer.acquired(self)
+        return True
 
     async def acquire_nowait(self) -> bool:
         """Take the lock if it is free now; return whether it was (spin_trylock)."""
@@ -244,6 +252,7 @@ class LateLock(SharedLock):
         await take_turn(engine, self._trylock, _Acquire(self, engine.buffer_of(actor)).can_try)
         if self.holder is not None or await engine.may(TRYLOCK_FAILS):
             return False
+        self._acted()
         self.holder = actor
         if engine.lock_observer is not None:
             engine.lock_observer.tried(self, Hold.WRITE, TOP_LEVEL)
@@ -302,25 +311,15 @@ class LateMailbox(SharedMailbox):
             message = Request(message.body, _LateReply(engine, name, message.reply))
         buffer.push(name, lambda: self._arrive(sender, message), value_of(message))
 
-    async def receive(self) -> Any:
+    async def receive(self, timeout: Timeout = None) -> Any:
         """Take the oldest message of one of the senders, when all own stores are in memory."""
         engine = self._engine
         actor: Any = engine.current
         buffer = engine.buffer_of(actor)
         actor.gate = lambda: buffer.is_empty()  # noqa: PLW0108 - it waits for a message, really
-        message = await super().receive()
+        message = await super().receive(timeout)
         actor.gate = None
         return message
 
     def _arrive(self, sender: Actor, message: Any) -> None:
         self._queues.setdefault(sender.index, deque()).append(message)
-
-
-class LateWaitQueue(SharedWaitQueue):
-    """A wait queue: sleeping and waking are locked, as taking its lock is."""
-
-    __slots__ = ()
-
-    async def _turn(self, step: Step) -> None:
-        engine = self._engine
-        await take_turn(engine, step, engine.buffer_of(engine.current).is_empty)

@@ -8,11 +8,15 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Any, Final
 
-from mmactors.engine.actor import PARKING, Actor
+from mmactors.engine.actor import Actor
 from mmactors.engine.mailbox import AskInInterrupt, MailboxFull, Reply, Request
 from mmactors.explore.engine.step import Step
-from mmactors.explore.engine.untimed import SearchEngine
+from mmactors.explore.engine.untimed import MAX_ACTORS, SearchEngine
+from mmactors.explore.world.shared import Shared, Timeout, may_time_out
 from mmactors.label import Mode
+
+_NOBODY: Final = MAX_ACTORS
+"""The option of a receiver whose time is out."""
 
 
 def value_of(message: Any) -> Hashable:
@@ -20,18 +24,18 @@ def value_of(message: Any) -> Hashable:
     return ("request", message.body) if isinstance(message, Request) else message
 
 
-class SharedMailbox:
+class SharedMailbox(Shared):
     """The bounded queues of one receiver, one for each sender."""
 
-    __slots__ = ("_capacity", "_engine", "_queues", "_receive", "name")
+    __slots__ = ("_capacity", "_queues", "_receive", "_timed_out")
 
     def __init__(self, engine: SearchEngine, name: str, *, capacity: int = 1 << 10) -> None:
-        self.name: Final = name
-        self._engine: Final = engine
+        super().__init__(engine, name)
         self._capacity: Final = capacity
         self._queues: Final[dict[int, deque[Any]]] = {}
-        self._receive: Final = engine.steps.of(f"receive {name}", ((name, Mode.WRITE),))
-        engine.objects[name] = self
+        self._receive: Final = self._step("receive")
+        out = f"receive {name} (timed out)"
+        self._timed_out: Final = engine.steps.of(out, ((name, Mode.READ),))
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
@@ -70,16 +74,19 @@ class SharedMailbox:
         await engine.wait_for(reply, f"reply from {self.name}")
         return reply.value
 
-    async def receive(self) -> Any:
-        """Take the oldest message of one of the senders; wait until there is one."""
+    async def receive(self, timeout: Timeout = None) -> Any:
+        """Take the oldest message of one of the senders; wait until there is one.
+
+        Return None if the time was out before.
+        """
         engine = self._engine
         actor = engine.current
-        actor.branch = self._senders  # type: ignore[attr-defined]
-        engine.parked = self._receive
-        await PARKING
-        if engine.detour:
-            await engine.take_interrupts(self._receive)
+        is_timed = may_time_out(timeout)
+        actor.branch = self._senders_or_nobody if is_timed else self._senders  # type: ignore[attr-defined]
+        await self._turn(self._timed_out if is_timed else self._receive)
         actor.branch = None  # type: ignore[attr-defined]
+        if engine.chosen == _NOBODY:
+            return None
         queue = self._queues[engine.chosen]
         message = queue.popleft()
         if not queue:
@@ -95,12 +102,8 @@ class SharedMailbox:
             found.append((index, engine.steps.of(text, ((self._from(sender), Mode.WRITE),))))
         return found
 
+    def _senders_or_nobody(self) -> list[tuple[int, Step]]:
+        return self._senders() or [(_NOBODY, self._timed_out)]
+
     def _from(self, sender: Actor) -> str:
         return f"{self.name}[{sender.name}]"
-
-    async def _turn(self, step: Step) -> None:
-        engine = self._engine
-        engine.parked = step
-        await PARKING
-        if engine.detour:
-            await engine.take_interrupts(step)

@@ -38,23 +38,24 @@ from mmactors.explore.world.late import (
     LateCount,
     LateLock,
     LateMailbox,
-    LateWaitQueue,
     late_step,
 )
-from mmactors.explore.world.lock import SharedLock, SharedWaitQueue
+from mmactors.explore.world.lock import SharedLock
 from mmactors.explore.world.mailbox import SharedMailbox
+from mmactors.explore.world.primitives import Primitives
 from mmactors.explore.world.question import (
     NEVER_RUNS,
     must_be_plain,
     must_have_answered,
     refuse_actor,
 )
+from mmactors.explore.world.shared import Named, name_of
+from mmactors.explore.world.wait_queue import SharedWaitQueue
 from mmactors.label import Mode
 from mmactors.sanitize.finding import raise_finding
 from mmactors.sanitize.lockdep import Lockdep
 
 Law = Callable[[], object]
-Named = str | SharedCell[Any] | SharedLock | SharedMailbox | SharedWaitQueue
 L = TypeVar("L", bound=Law)
 T = TypeVar("T")
 
@@ -98,7 +99,7 @@ class Watched:
         return repr(self.value())
 
 
-class World:
+class World(Primitives):
     """Makes actors and what they share, and knows the laws."""
 
     __slots__ = (
@@ -106,7 +107,6 @@ class World:
         "_nr_kept",
         "always_laws",
         "end_laws",
-        "engine",
         "goals",
         "met",
         "monitors",
@@ -116,8 +116,7 @@ class World:
     def __init__(
         self, engine: SearchEngine, kept: dict[str, tuple[Any, Any]], met: set[str]
     ) -> None:
-        self.engine: Final = engine
-        """For actors and locks of `mmactors.engine`, which run under the search as they are."""
+        super().__init__(engine)
         self.always_laws: Final[list[Law]] = []
         self.end_laws: Final[list[Law]] = []
         self.scope_names: tuple[str, ...] | None = None
@@ -187,10 +186,14 @@ class World:
 
     def lock(self, name: str) -> SharedLock:
         """Make a lock with one holder."""
-        assert name not in self.engine.objects, f"two objects are named {name}"
-        if chance.STORE_IS_LATE in self.engine.allowed:
-            return LateLock(self.engine, name)
-        return SharedLock(self.engine, name)
+        engine = self.engine
+        kind = LateLock if chance.STORE_IS_LATE in engine.allowed else SharedLock
+        lock = engine.cells.get(name)
+        if type(lock) is not kind:
+            lock = engine.cells[name] = kind(engine, name)
+        else:
+            lock.renew()
+        return lock
 
     def mailbox(self, name: str, *, capacity: int = 1 << 10) -> SharedMailbox:
         """Make a mailbox."""
@@ -201,8 +204,7 @@ class World:
     def wait_queue(self, name: str) -> SharedWaitQueue:
         """Make a queue in which actors sleep until they are woken."""
         assert name not in self.engine.objects, f"two objects are named {name}"
-        kind = LateWaitQueue if chance.STORE_IS_LATE in self.engine.allowed else SharedWaitQueue
-        return kind(self.engine, name)
+        return SharedWaitQueue(self.engine, name)
 
     def once(self, name: str, make: Callable[[], R]) -> R:
         """Return what `make` makes, once a search; later schedules get it back as it was new."""
@@ -252,15 +254,15 @@ class World:
         """
         engine = self.engine
         if engine.allowed and chance.STORE_IS_LATE in engine.allowed:
-            names = (tuple(map(_name, things)) for things in (reads, writes, adds))
+            names = (tuple(map(name_of, things)) for things in (reads, writes, adds))
             await late_step(engine, what, *names)
             return
         key = (what, reads, writes, adds)
         step = engine.combined.get(key)
         if step is None:
-            touches = [(_name(thing), Mode.READ) for thing in reads]
-            touches += [(_name(thing), Mode.WRITE) for thing in writes]
-            touches += [(_name(thing), Mode.ADD) for thing in adds]
+            touches = [(name_of(thing), Mode.READ) for thing in reads]
+            touches += [(name_of(thing), Mode.WRITE) for thing in writes]
+            touches += [(name_of(thing), Mode.ADD) for thing in adds]
             step = engine.combined[key] = engine.steps.of(what, tuple(touches))
         engine.parked = step
         await PARKING
@@ -368,8 +370,4 @@ class World:
 
     def scope(self, *objects: Named) -> None:
         """Let only steps on these objects be choice points; without a scope all steps are."""
-        self.scope_names = tuple(map(_name, objects))
-
-
-def _name(thing: Named) -> str:
-    return thing if isinstance(thing, str) else thing.name
+        self.scope_names = tuple(map(name_of, objects))
