@@ -29,6 +29,7 @@ from mmactors.mm.fault.siginfo import SIGKILL
 from mmactors.races.checkpoint import Checkpoint
 from mmactors.races.objects import MachineObjects
 from mmactors.races.surroundings import allow
+from mmactors.races.teller import MachineTeller
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.death import ExpectedDeath, UnexpectedDeath, deaths_of
 from mmactors.scenario.dump import dump_scenario
@@ -79,6 +80,10 @@ class ExploredMachine:
     def program(self) -> str:
         """Return what is built, for the fingerprint of schedules: the scenario with its rules."""
         return dump_scenario(self.scenario)
+
+    def teller(self) -> MachineTeller:
+        """Return who tells people what its objects are."""
+        return MachineTeller(self._wired.kernel, lambda: self._wired.processes)
 
     # -- once a search ---------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from mmactors.explore.execution.broken import Broken
 from mmactors.explore.execution.script import Script
+from mmactors.explore.report.story import Story
 
 
 class Outcome(Enum):
@@ -35,10 +36,15 @@ class Failure:
     """Which schedule it was, counted from 1."""
     replay: str
     """The text that replays it."""
-    report: str
-    """The schedule as a table."""
+    story: Story
+    """What broke and every step, to be told."""
     scripted_test: str
-    """A test that plays it, to be pasted."""
+    """A test that plays it, to be pasted; or why there is none, as comments."""
+
+    @property
+    def report(self) -> str:
+        """What broke, and the schedule as a table."""
+        return self.story.told()
 
 
 @frozen(kw_only=True)
