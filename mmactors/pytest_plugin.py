@@ -6,14 +6,23 @@ refused.
 """
 
 import inspect
+import re
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+if TYPE_CHECKING:
+    from mmactors.explore.search.verdict import Verdict
+
 _EXPLORED: Final = "mmactors_explored"
 _PROPERTY: Final = "mmactors"
+_STORIES: Final = pytest.StashKey[list[tuple[str, Any]]]()
+_MARGIN: Final = 5
+"""What pytest puts before each line of an error."""
+_MAX_NAME: Final = 150
+"""Characters of a file that is named after a test."""
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -42,6 +51,11 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         action="store_true",
         help="go on, whatever the budget, until every schedule was tried",
     )
+    group.addoption(
+        "--mmactors-html",
+        metavar="FILE|DIR",
+        help="draw the schedules that fail as lanes: NAME.html holds all, a folder a file a test",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -55,6 +69,13 @@ def pytest_configure(config: pytest.Config) -> None:
             Budget.parse(budget)
         except UserError as error:
             raise pytest.UsageError(f"--mmactors-budget: {error}") from None
+    drawn = config.getoption("--mmactors-html")
+    is_split = hasattr(config, "workerinput") or config.getoption("numprocesses", None)
+    if drawn is not None and drawn.endswith(".html") and is_split:
+        raise pytest.UsageError(
+            f"--mmactors-html: {drawn} is one file, and the tests run in several processes; "
+            "expected a folder then; name one, or run with -n0"
+        )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -95,10 +116,29 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         replay=config.getoption("--mmactors-replay"),
         is_exhaustive=config.getoption("--mmactors-exhaustive"),
         store=Path(config.rootpath) / DIRECTORY,
-        on_verdict=lambda verdict: item.user_properties.append((_PROPERTY, str(verdict))),
+        width=config.get_terminal_writer().fullwidth - _MARGIN,
+        is_verbose=config.get_verbosity() > 0,
+        on_verdict=lambda verdict: _note(item, verdict),
     )
     with using(session):
         return (yield)
+
+
+def _note(item: pytest.Item, verdict: "Verdict") -> None:
+    """Keep a verdict for the summary, and draw what failed if that is wanted."""
+    item.user_properties.append((_PROPERTY, str(verdict)))
+    drawn = item.config.getoption("--mmactors-html")
+    if drawn is None or verdict.failure is None:
+        return
+    from mmactors.explore.report.lanes import write_page  # noqa: PLC0415
+
+    stories = item.config.stash.setdefault(_STORIES, [])
+    stories.append((item.nodeid, verdict.failure.story))
+    if drawn.endswith(".html"):
+        write_page(Path(drawn), stories, option="--mmactors-html")
+    else:
+        name = re.sub(r"[^\w.-]+", "_", item.nodeid)[-_MAX_NAME:]
+        write_page(Path(drawn, f"{name}.html"), stories[-1:], option="--mmactors-html")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

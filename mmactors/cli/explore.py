@@ -3,7 +3,7 @@
 import json as json_text
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -18,12 +18,13 @@ from rich.text import Text
 
 from mmactors.engine.schedule import ScheduleMismatch
 from mmactors.errors import Place, Problem, UserError
+from mmactors.explore.report.lanes import write_page
 from mmactors.explore.search.budget import Budget
 from mmactors.explore.search.options import Options
 from mmactors.explore.search.progress import Progress
 from mmactors.explore.search.search import replay
 from mmactors.explore.search.store import DIRECTORY
-from mmactors.explore.search.verdict import Verdict
+from mmactors.explore.search.verdict import Failure, Verdict
 from mmactors.races.machine import ExploredMachine
 from mmactors.races.pair import PairResult, explore_pair, with_rules
 from mmactors.races.table import COLUMNS, as_json, line, markdown, row
@@ -51,12 +52,19 @@ def explore(
     as_markdown: Annotated[
         bool, Parameter(name="--markdown", help="Print docs/gallery.md.", negative="")
     ] = False,
+    html: Annotated[
+        Path | None, Parameter(help="Draw the schedules that fail into this file, as lanes.")
+    ] = None,
+    verbose: Annotated[
+        bool,
+        Parameter(name=("--verbose", "-v"), help="Show every line of a schedule.", negative=""),
+    ] = False,
 ) -> int:
     """Explore races; exit 1 if one is found that should not be, or not found that should."""
     options = Options(budget=Budget.parse(budget), seed=seed, jobs=jobs, store=Path(DIRECTORY))
     loaded = [(path, _load(path, overrides)) for path in scenarios]
     if replayed is not None:
-        return _replay(loaded, replayed, options)
+        return _replay(loaded, replayed, options, html=html, verbose=verbose)
     ExploredMachine(loaded[0][1]).warm_up()  # Whoever is timed should not have to compile.
     results: list[tuple[str, PairResult]] = []
     for path, scenario in loaded:
@@ -73,9 +81,10 @@ def explore(
     elif as_markdown:
         sys.stdout.write(markdown(results))
     elif len(results) == 1:
-        _write_report(*results[0])
+        _write_report(*results[0], verbose=verbose)
     else:
         _write_table(results)
+    _write_page(html, [(path, half.verdict) for path, result in results for half in result.halves])
     return 1 if any(result.problems() for _, result in results) else 0
 
 
@@ -111,7 +120,14 @@ def _load(path: Path, overrides: tuple[str, ...]) -> Scenario:
     return scenario
 
 
-def _replay(loaded: list[tuple[Path, Scenario]], text: str, options: Options) -> int:
+def _replay(
+    loaded: list[tuple[Path, Scenario]],
+    text: str,
+    options: Options,
+    *,
+    html: Path | None,
+    verbose: bool,
+) -> int:
     if len(loaded) != 1:
         raise UserError(
             Problem(
@@ -137,23 +153,37 @@ def _replay(loaded: list[tuple[Path, Scenario]], text: str, options: Options) ->
         ) from None
     sys.stdout.write(f"{verdict}\n")
     if verdict.failure is not None:
-        sys.stdout.write(f"\n{verdict.failure.report}\n")
+        sys.stdout.write(f"\n{_told(verdict.failure, verbose=verbose)}\n")
+    _write_page(html, [(str(path), verdict)])
     return 0 if verdict.is_good else 1
 
 
-def _write_report(path: str, result: PairResult) -> None:
-    for half in (result.broken, result.right):
-        if half is not None and half.verdict.failure is not None:
-            _write_failure(path, half.verdict)
+def _write_report(path: str, result: PairResult, *, verbose: bool) -> None:
+    for half in result.halves:
+        failure = half.verdict.failure
+        if failure is not None:
+            told = _told(failure, verbose=verbose)
+            sys.stdout.write(
+                f"\n{told}\nfound by {failure.found_by} in schedule {failure.at_schedule:,}\n\n"
+                "to run this schedule again:\n"
+                f"  mmactors explore {path} --replay {failure.replay}\n"
+            )
 
 
-def _write_failure(path: str, verdict: Verdict) -> None:
-    failure = verdict.failure
-    assert failure is not None, "nothing failed"
-    sys.stdout.write(
-        f"\n{failure.report}\nfound by {failure.found_by} in schedule {failure.at_schedule:,}\n\n"
-        f"to run this schedule again:\n  mmactors explore {path} --replay {failure.replay}\n"
-    )
+def _told(failure: Failure, *, verbose: bool) -> str:
+    return failure.story.told(width=Console().width, is_verbose=verbose)
+
+
+def _write_page(file: Path | None, verdicts: Sequence[tuple[str, Verdict]]) -> None:
+    """Draw what failed."""
+    if file is None:
+        return
+    failures = [(path, verdict.failure) for path, verdict in verdicts]
+    stories = [(path, failure.story) for path, failure in failures if failure is not None]
+    if not stories:
+        sys.stderr.write(f"mmactors: no schedule fails, so {file} was not written\n")
+        return
+    write_page(file, stories, option="--html")
 
 
 def _write_table(results: list[tuple[str, PairResult]]) -> None:

@@ -1,11 +1,13 @@
 """The gallery as text: a line an entry, the table at the end, and a page for docs/."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from mmactors.explore.search.verdict import Verdict
 from mmactors.races.pair import NR_REPLAYS, Half, PairResult
 
+_WIDTH: Final = 110
+"""Columns of a schedule in the gallery."""
 COLUMNS = ("id", "title", "buggy kernel", "shrunk to", "replayed", "right kernel")
 
 
@@ -83,7 +85,7 @@ def _entry(path: str, result: PairResult) -> list[str]:
         lines.append(f"- Right kernel sampled: {race.why_sampled}")
     lines += [f"- Scenario: `{path}`"]
     if result.broken is not None and result.broken.verdict.failure is not None:
-        lines += ["", "```", result.broken.verdict.failure.report, "```"]
+        lines += ["", "```", result.broken.verdict.failure.story.told(width=_WIDTH), "```"]
     return lines
 
 

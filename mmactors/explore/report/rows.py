@@ -6,6 +6,7 @@ from typing import Any, Final
 from attrs import evolve, frozen
 
 from mmactors.engine.baton import Keyed
+from mmactors.engine.schedule import SEPARATOR
 from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.untimed import NOTHING_HAPPENS
 from mmactors.explore.engine.view import is_cpu
@@ -62,6 +63,8 @@ class Row:
     """Counted from 1."""
     actor: str
     label: str
+    entry: str
+    """As the schedule has it: `app: lock ptl[0x1404]`."""
     t_ns: int
     doing: str = ""
     """What the actor has begun with this step, such as a system call; empty: nothing new."""
@@ -133,6 +136,7 @@ def rows_of(
             number=at + 1,
             actor=execution.engine.party[choice & INDEX_MASK].name,
             label=labels[at],
+            entry=f"{execution.engine.party[choice & INDEX_MASK].name}{SEPARATOR}{step.text}",
             t_ns=execution.engine.clock.now,
         )
         if at < len(script):

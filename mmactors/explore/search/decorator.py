@@ -5,14 +5,17 @@ async, so that pytest-trio leaves it alone; its other arguments are fixtures and
 """
 
 import inspect
+import shlex
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
+from types import MethodType
 from typing import Any, TypeVar, overload
 
 from attrs import evolve
 
 from mmactors.errors import Place, Problem, UserError
 from mmactors.explore.execution.script import script_of
+from mmactors.explore.report.story import DEFAULT_WIDTH
 from mmactors.explore.search.budget import Budget
 from mmactors.explore.search.options import Options
 from mmactors.explore.search.search import play_script, replay, search
@@ -94,6 +97,8 @@ def play(
     Other arguments are handed to `build`.
     """
     function = getattr(build, EXPLORED, build)
+    if inspect.ismethod(build):
+        function = MethodType(function, build.__self__)
     world_of = partial(function, *args, **kwargs) if args or kwargs else function
     name = getattr(function, "__name__", "schedule")
     options = Options()
@@ -166,17 +171,27 @@ def _raise_failure(verdict: Verdict) -> None:
 def _text(verdict: Verdict) -> str:
     failure = verdict.failure
     assert failure is not None, "nothing failed"
+    session = current()
+    told = failure.story.told(
+        width=DEFAULT_WIDTH if session.width is None else session.width,
+        is_verbose=session.is_verbose,
+    )
     return "\n".join(
         [
-            failure.report,
+            told,
             f"found by {failure.found_by} in schedule {failure.at_schedule:,}",
             "",
             "to run this schedule again:",
-            f"  pytest '{verdict.name}' --mmactors-replay={failure.replay}",
+            f"  pytest {_in_shell(verdict.name)} --mmactors-replay={failure.replay}",
             "or paste:",
             *(f"  {line}".rstrip() for line in failure.scripted_test.splitlines()),
         ]
     )
+
+
+def _in_shell(name: str) -> str:
+    """Return a word of a shell, in quotes."""
+    return f"'{name}'" if "'" not in name else shlex.quote(name)
 
 
 def _refuse_async(function: Callable[..., Any]) -> None:

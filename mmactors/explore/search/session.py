@@ -22,6 +22,10 @@ class Session:
     replay: str | None = None
     is_exhaustive: bool = False
     store: Path | None = None
+    width: int | None = None
+    """Columns of a report; None: as many as it has by itself."""
+    is_verbose: bool = False
+    """Reports show every line."""
     on_verdict: Callable[[Verdict], None] | None = None
 
 
