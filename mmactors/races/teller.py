@@ -23,6 +23,8 @@ _OBJECT: Final = re.compile(r"\b[a-z_]+\[[0-9a-fx]+\](?:\[[0-9a-fx]+\])?")
 _IDLE: Final = re.compile(
     r"  .+ at t=\S+: waits for (a message to .+|an interrupt or a thread for cpu\d+|a callback)$"
 )
+_MACHINERY: Final = re.compile(r"^an operation for | to be done$")
+"""How a program hands operations to its threads."""
 _TOO_BIG: Final = "..."
 _RECEIVE: Final = "receive "
 _ADDRESS: Final = re.compile(r"\b0x[0-9a-f]{8,16}\b")
@@ -74,7 +76,9 @@ class MachineTeller:
         return self._called(name, is_brief=False)
 
     def parts(self, name: str, thing: Keyed | None) -> Parts:
-        """Return the parts of an object."""
+        """Return the parts of an object; none of what only makes the simulation go."""
+        if _MACHINERY.search(name) or name == self._kernel.dram.name:
+            return {}
         if is_cpu(name):
             return self._told.cpu(int(name.removeprefix("cpu")))
         zone = self._zones.get(name)
@@ -92,6 +96,10 @@ class MachineTeller:
         except (KeyError, IndexError):
             return {}  # There is none by now.
         return {} if thing is None else _shown(self.called(name), thing)
+
+    def is_news(self, thing: str, text: str) -> bool:
+        """Return whether it is: that a walk went on to the next table, as ever, is none."""
+        return not text.startswith("table ") and not (thing.startswith("rss of ") and text == "0")
 
     def label(self, text: str, touches: Touches) -> str:
         """Return what a step does: with what it does that to, and names instead of numbers."""

@@ -12,6 +12,7 @@ from typing import Final
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch import page as pg
 from mmactors.arch import pte
+from mmactors.arch.pte import TABLE_SHIFT
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vma import Vma
@@ -119,6 +120,8 @@ class Told:
 
     def page_tables(self, index: int) -> Parts:
         """Return an entry of a page table."""
+        if self._places.table_at(index >> TABLE_SHIFT) is None:
+            return {}  # No table yet: what stands there is of the frame's last use.
         entry = self._kernel.memory.view[index]
         if self._places.is_upper(index) and entry & pte.PRESENT and not entry & pte.PSE:
             return {self._places.entry(index): f"table {pte.pte_pfn(entry):#x}"}

@@ -299,9 +299,9 @@ def test_a_report_fits_the_terminal_and_v_shows_all_of_it(pytester, monkeypatch)
     """No line of the schedule is wider than pytest's own."""
     monkeypatch.setenv("COLUMNS", "70")
     count = 'count = world.cell("count", 0)'
-    actor = 'world.actor("b", increment)'
+    actor = 'world.actor("a", increment)'
     text = RACE.replace(count, f'{count}; note = world.cell("note of its own", 0)')
-    pytester.makepyfile(text.replace(actor, f'{actor}; world.actor("c", note.inc)'))
+    pytester.makepyfile(text.replace(actor, f'world.actor("c", note.inc); {actor}'))
 
     short, whole = pytester.runpytest(), pytester.runpytest("-v")
 

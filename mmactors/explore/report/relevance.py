@@ -82,6 +82,8 @@ class Relevance:
             if is_look:
                 return self._cpus_matter and texts[-1] in ("off", "TLB")
             return self._cpus_matter or is_others
+        if is_look and not self._teller.is_news(*texts):
+            return False
         if self._all or at == self._nr_steps - 1:
             return True
         if self._all_read or (

@@ -194,8 +194,11 @@ def _seen(
     step = execution.steps[at]
     found = []
     written = {name for name, mode in step.touches if mode is not Mode.READ}
-    if is_last:  # What broke was looked at from inside.
-        written = {name for name in written if before.parts.get(name) != after.parts.get(name)}
+    # What was written and is what it was: a lock that was not free, a value over the same one.
+    for name in sorted(written):
+        parts = before.parts.get(name, {})
+        if parts == after.parts.get(name) and (is_last or len(parts) == 1):
+            written.discard(name)  # On the last step, what broke was looked at from inside.
     for name in (name for name, _ in step.touches if name not in written):
         for thing, text in before.parts.get(name, {}).items():
             matters = relevance.of_part(at, name, thing, text, is_look=True)

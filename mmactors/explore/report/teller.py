@@ -22,6 +22,9 @@ class Teller(Protocol):
     def parts(self, name: str, thing: Keyed | None) -> dict[str, str]:
         """Return what the object holds now: by what each part is called, its value."""
 
+    def is_news(self, thing: str, text: str) -> bool:
+        """Return whether it is worth a line that a step found a part to be this."""
+
     def label(self, text: str, touches: Touches) -> str:
         """Return what a step does."""
 
@@ -43,6 +46,11 @@ class PlainTeller:
         """Return what the object shows of itself; nothing if that is empty."""
         text = "" if thing is None else thing.show()
         return {name: text} if text else {}
+
+    def is_news(self, thing: str, text: str) -> bool:
+        """Return that everything is."""
+        del thing, text
+        return True
 
     def label(self, text: str, touches: Touches) -> str:
         """Return the text."""
