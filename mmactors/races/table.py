@@ -115,7 +115,8 @@ def _shrunk(half: Half | None) -> str:
 
 def _right(half: Half) -> str:
     verdict = half.verdict
-    return f"{verdict.outcome.value}: {_schedules(verdict)}, {half.cpu_seconds:.1f} s"
+    missed = f", never happened: {', '.join(verdict.missed)}" if verdict.missed else ""
+    return f"{verdict.outcome.value}: {_schedules(verdict)}, {half.cpu_seconds:.1f} s{missed}"
 
 
 def _schedules(verdict: Verdict) -> str:
