@@ -25,7 +25,6 @@ _IDLE: Final = re.compile(
 )
 _MACHINERY: Final = re.compile(r"^an operation for | to be done$")
 """How a program hands operations to its threads."""
-_TOO_BIG: Final = "..."
 _RECEIVE: Final = "receive "
 _ADDRESS: Final = re.compile(r"\b0x[0-9a-f]{8,16}\b")
 
@@ -222,4 +221,4 @@ def _replaced(pattern: str, by: str, text: str) -> str:
 
 def _shown(called: str, thing: Keyed | None) -> Parts:
     text = "" if thing is None else thing.show()
-    return {called: text} if text not in ("", _TOO_BIG) else {}
+    return {called: text} if text else {}

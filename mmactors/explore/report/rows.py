@@ -5,10 +5,9 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
-from mmactors.engine.baton import Keyed
 from mmactors.engine.schedule import SEPARATOR
 from mmactors.explore.engine.search_actor import SearchActor
-from mmactors.explore.engine.untimed import NOTHING_HAPPENS
+from mmactors.explore.engine.untimed import NOTHING_HAPPENS, SearchEngine
 from mmactors.explore.engine.view import is_cpu
 from mmactors.explore.execution.choice import INDEX_MASK
 from mmactors.explore.execution.execution import Execution
@@ -231,8 +230,8 @@ def _look(execution: Execution, teller: Teller, names: Sequence[str]) -> _Moment
         parts = {name: teller.parts(name, thing) for name, thing in things.items()}
         holds = [
             Hold(lock=teller.called(name), actor=holder)
-            for name, thing in things.items()
-            for holder in _holders(name, thing)
+            for name in names
+            for holder in _holders(engine, name)
         ]
         able = [actor.name for actor in engine.party if _is_able(actor)]
     on_cpus = [actor for actor in engine.party if actor.cpu is not None]
@@ -253,11 +252,9 @@ def _is_able(actor: SearchActor) -> bool:
     return actor.branch is None or bool(actor.branch())
 
 
-def _holders(name: str, thing: Keyed | None) -> list[str]:
+def _holders(engine: SearchEngine, name: str) -> list[str]:
     """Return who holds the lock `name`, by name; nobody holds what is no lock."""
-    lock: Any = getattr(thing, "thing", thing)
-    if getattr(lock, "name", None) != name:
-        return []
+    lock: Any = engine.registered.get(name) or engine.objects.get(name)
     holders = [getattr(lock, "holder", None), getattr(lock, "writer", None)]
     holders += list(getattr(lock, "readers", ()) or ())
     return [each.name for each in holders if each is not None]
