@@ -64,8 +64,14 @@ _INTRODUCTION = """\
 Each entry is a published bug: a rule of `mmactors/rules.py` that the kernel of the time did not
 keep, and a scenario in `configs/races/`. `mmactors explore configs/races/*.yaml` finds every bug,
 replays it, and tries all schedules of the right kernel within the same scope; this page is what
-it prints with `--markdown`. Times are processor seconds on one core, with set-up and shrinking. A
-schedule is read from top to bottom; a star marks a preemption."""
+it prints with `--markdown`. Times are processor seconds on one core, with set-up and shrinking.
+
+A schedule is read from top to bottom. Each thread has a column; in brackets stands the call that it
+begins, below it the step that it takes; a star marks a preemption. Beside it stands what the step
+found (`is`) and what it changed (`before → after`). `A+0` is the first byte of what the program
+calls A; `rw`, `ro`, `young` and `dirty` are bits of an entry; page flags have Linux's names. Lines
+that no law, check or other actor has to do with are left out: `mmactors explore FILE -v` shows
+them, and `--html` draws the schedule."""
 
 
 def _entry(path: str, result: PairResult) -> list[str]:

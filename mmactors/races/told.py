@@ -177,7 +177,7 @@ class Told:
                 if pfns:
                     name = f"cpu{cpu}'s list of zone {zone.name} ({list_name(pindex)})"
                     parts[name] = pages_text(pfns)
-        return parts
+        return parts or {f"cpu{cpu}'s page lists": "empty"}
 
     def lru(self, cpu: int) -> Parts:
         """Return the batches in which pages of a CPU wait for their LRU lists."""

@@ -18,6 +18,8 @@ from mmactors.label import Mode
 
 NR_FAIR_ROWS: Final = 12
 """So many steps are shown of what goes on for ever."""
+_FEW: Final = 3
+"""So much is told at least of what a step that matters looked at."""
 NONE: Final = "none"
 """What a part is said to be that is not there."""
 
@@ -161,7 +163,7 @@ def _judged(rows: Sequence[Row]) -> list[Row]:
     """Return the rows, each with what is known only of all of them.
 
     What lets somebody go on whose later steps matter does, too. A step that matters shows at least
-    what it changed.
+    what it changed, or some of what it looked at.
     """
     judged: list[Row] = []
     later: set[str] = set()
@@ -171,7 +173,10 @@ def _judged(rows: Sequence[Row]) -> list[Row]:
         if matters:
             later.add(row.actor)
             if not any(each.matters for each in seen):
-                seen = tuple(evolve(each, matters=each.is_plain_change) for each in seen)
+                told = [each for each in seen if each.is_plain_change] or [
+                    each for each in seen if not each.is_of_cpu
+                ][:_FEW]
+                seen = tuple(evolve(each, matters=each in told) for each in seen)
         judged.append(evolve(row, matters=matters, seen=seen))
     return judged[::-1]
 
@@ -201,7 +206,9 @@ def _seen(
     for name in (name for name, _ in step.touches if name not in written):
         for thing, text in before.parts.get(name, {}).items():
             matters = relevance.of_part(at, name, thing, text, is_look=True)
-            found.append(Seen(thing=thing, before=text, after=None, matters=matters))
+            found.append(
+                Seen(thing=thing, before=text, after=None, matters=matters, is_of_cpu=is_cpu(name))
+            )
     for name, parts in after.parts.items():
         for thing, was, now in _changes(before.parts.get(name, {}), parts):
             matters = relevance.of_part(at, name, thing, was, now)
