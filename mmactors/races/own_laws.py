@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -134,6 +135,8 @@ def _module(path: str) -> ModuleType:
     assert spec.loader is not None, f"{path} is no file of Python"
     module = importlib.util.module_from_spec(spec)
     sys.modules[key] = module
+    folder = str(Path(path).parent)
+    sys.path.insert(0, folder)  # It may import what stands beside it.
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -148,4 +151,6 @@ def _module(path: str) -> ModuleType:
                 advice=f"try `python {path}`",
             )
         ) from error
+    finally:
+        sys.path.remove(folder)
     return module

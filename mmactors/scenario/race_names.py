@@ -106,26 +106,46 @@ def _find(module: str, folder: Path) -> Path:
     """Return the file of a module, absolute."""
     given = module if module.endswith(".py") else f"{module.replace('.', '/')}.py"
     beside = Path(os.path.abspath(folder / given))  # noqa: PTH100 - resolve() follows links
-    if beside.is_file():
-        return beside
-    try:
-        spec = None if module.endswith(".py") else importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+    places = [beside, *_places(module)]
+    found = next((place for place in places if _is_file(place)), None)
+    if found is None:
         raise TextError(
             found=f"there is no module {module}: no file {beside}",
             legal=_LEGAL,
             advice="check the name; it is looked for beside the scenario first",
         )
-    return Path(spec.origin)
+    return found
+
+
+def _places(module: str) -> list[Path]:
+    """Return where Python would look for a module, without running any package."""
+    first, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(first) if first else None
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return []
+    if not rest:
+        origin = spec.origin or ""
+        return [Path(origin)] if origin.endswith(".py") else []
+    return [
+        Path(folder, *rest).with_suffix(".py") for folder in spec.submodule_search_locations or ()
+    ]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # A name that is too long, or that no file can have.
+        return False
 
 
 def _functions(path: Path) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:
     """Return the functions that a file defines at its top."""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None)
         where = path if line is None else f"{path}:{line}:{getattr(error, 'offset', None) or 1}"
         raise TextError(

@@ -18,6 +18,8 @@ from mmactors.scenario.load import load_scenario
 LAWS = '''
 """Laws of a test."""
 
+from words import FEW
+
 
 def nothing_is_left(machine):
     """Fail if the program has an area of its own at the end."""
@@ -27,7 +29,7 @@ def nothing_is_left(machine):
 
 def always_few_areas(machine):
     """Hold as long as nothing but A and the stack is mapped."""
-    return len(machine.processes[0].areas) < 3
+    return len(machine.processes[0].areas) < FEW
 
 
 def has_no_area(machine):
@@ -45,6 +47,7 @@ def breaks(machine):
 def race(tmp_path):
     """Return what makes a machine of a race section and a program's last operations."""
     (tmp_path / "laws.py").write_text(LAWS)
+    (tmp_path / "words.py").write_text("FEW = 3\n")
 
     def make(section, *operations):
         text = f"{MACHINE.format(cpus=2)}\nrace: {{scope: [page_tables, tlb, vmas], {section}}}\n"
@@ -157,6 +160,19 @@ def test_names_that_are_wrong_have_errors_of_four_parts(race, tmp_path, section,
     assert line.startswith("race: ")
     assert problem.place.column > line.index(section[:4])
     assert problem.place.file == str(tmp_path / "race.yaml")
+
+
+def test_a_module_is_also_looked_for_where_python_looks(race, tmp_path, monkeypatch):
+    """Inside a package, too; none is run for that."""
+    package = tmp_path / "elsewhere" / "checked_laws"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit\n")
+    (package / "inner.py").write_text("def law(machine): ...\n")
+    monkeypatch.syspath_prepend(package.parent)
+
+    (name,) = race("laws: [checked_laws.inner:law]", "munmap A").race.laws
+
+    assert f"{package / 'inner.py'}:law" == str(name)
 
 
 def test_a_run_takes_no_notice_of_laws(race, tmp_path):
