@@ -286,15 +286,14 @@ class Told:
     def cpu(self, number: int) -> Parts:
         """Return who runs on a CPU, who wants to, and its interrupts."""
         cpu = self._kernel.cpus[number]
-        parts = {
-            f"cpu{number} runs": "idle" if cpu.current is cpu.idle else cpu.current.name,
-            f"queued on cpu{number}": " ".join(each.name for each in cpu.queued()) or "nobody",
-            f"interrupts pending on cpu{number}": " ".join(cpu.pending_vectors()) or NONE,
-        }
         inside = " > ".join(cpu.contexts)
         irqs = "on" if cpu.irqs_enabled else "off"
-        parts[f"interrupts of cpu{number}"] = f"in {inside}" if inside else irqs
-        return parts
+        return {
+            f"thread of cpu{number}": "idle" if cpu.current is cpu.idle else cpu.current.name,
+            f"queue of cpu{number}": " ".join(each.name for each in cpu.queued()) or NONE,
+            f"pending interrupts of cpu{number}": " ".join(cpu.pending_vectors()) or NONE,
+            f"irqs of cpu{number}": f"in {inside}" if inside else irqs,
+        }
 
     def rcu(self, cpu: int) -> Parts:
         """Return how deep a CPU is in read sections."""

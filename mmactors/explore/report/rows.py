@@ -198,10 +198,10 @@ def _seen(
     step = execution.steps[at]
     found = []
     written = {name for name, mode in step.touches if mode is not Mode.READ}
-    # What was written and is what it was: a lock that was not free, a value over the same one.
-    for name in sorted(written):
+    # What it is about and is what it was: a lock that was not free, a value over the same one.
+    for at_touch, name in enumerate(name for name, _ in step.touches):
         parts = before.parts.get(name, {})
-        if parts == after.parts.get(name) and (is_last or len(parts) == 1):
+        if parts == after.parts.get(name) and (is_last or (at_touch == 0 and len(parts) == 1)):
             written.discard(name)  # On the last step, what broke was looked at from inside.
     for name in (name for name, _ in step.touches if name not in written):
         for thing, text in before.parts.get(name, {}).items():
