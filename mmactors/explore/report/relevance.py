@@ -84,7 +84,7 @@ class Relevance:
             if is_look:
                 return self._cpus_matter and texts[-1] in ("off", "TLB")
             return self._cpus_matter or is_others
-        if is_look and not self._teller.is_news(*texts):
+        if is_look and not self.is_news(*texts):
             return False
         if self._all or at == self._nr_steps - 1:
             return True
@@ -98,6 +98,10 @@ class Relevance:
         if self._is_whole and not any(_overlap(name, touched) for touched, _ in touches):
             return True  # It changed, and no step says so: nobody knows who has to do with it.
         return any(self._numbers.intersection(_NUMBER.findall(text)) for text in texts)
+
+    def is_news(self, thing: str, text: str) -> bool:
+        """Return whether it is worth a line that a step found a part to be this."""
+        return self._teller.is_news(thing, text)
 
     def _is_shared(self, name: str) -> bool:
         if name in self._shared or (self._all_read and not is_cpu(name)):

@@ -34,13 +34,13 @@ class Seen:
     """None: it was looked at only."""
     matters: bool
     """A law, a check or another actor has to do with it."""
-    is_of_cpu: bool = False
-    """It is about who runs on a CPU, and its interrupts."""
+    is_news: bool = True
+    """It is worth a line where there is nothing better to show."""
 
     @property
     def is_plain_change(self) -> bool:
         """Whether it is a change, and none of who runs."""
-        return self.after is not None and not self.is_of_cpu
+        return self.after is not None and self.is_news
 
     def __str__(self) -> str:
         if self.after is None:
@@ -153,9 +153,9 @@ def rows_of(
                 wakes=tuple(sorted(after.able - before.able - {row.actor})),
                 holds=after.holds,
             )
-            doing[row.actor] = begun
         if not step.text.endswith(NOTHING_HAPPENS):
             rows.append(row)
+            doing[row.actor] = row.doing or doing.get(row.actor, "")
     return _judged(rows), _lanes(execution, rows, moments)
 
 
@@ -174,7 +174,7 @@ def _judged(rows: Sequence[Row]) -> list[Row]:
             later.add(row.actor)
             if not any(each.matters for each in seen):
                 told = [each for each in seen if each.is_plain_change] or [
-                    each for each in seen if not each.is_of_cpu
+                    each for each in seen if each.is_news
                 ][:_FEW]
                 seen = tuple(evolve(each, matters=each in told) for each in seen)
         judged.append(evolve(row, matters=matters, seen=seen))
@@ -206,14 +206,15 @@ def _seen(
     for name in (name for name, _ in step.touches if name not in written):
         for thing, text in before.parts.get(name, {}).items():
             matters = relevance.of_part(at, name, thing, text, is_look=True)
+            is_news = not is_cpu(name) and relevance.is_news(thing, text)
             found.append(
-                Seen(thing=thing, before=text, after=None, matters=matters, is_of_cpu=is_cpu(name))
+                Seen(thing=thing, before=text, after=None, matters=matters, is_news=is_news)
             )
     for name, parts in after.parts.items():
         for thing, was, now in _changes(before.parts.get(name, {}), parts):
             matters = relevance.of_part(at, name, thing, was, now)
             found.append(
-                Seen(thing=thing, before=was, after=now, matters=matters, is_of_cpu=is_cpu(name))
+                Seen(thing=thing, before=was, after=now, matters=matters, is_news=not is_cpu(name))
             )
     return tuple(dict.fromkeys(found))
 
