@@ -121,8 +121,9 @@ def test_keys_step_through_what_is_shown(tmp_path, machine):
     found = measure(tmp_path, machine, KEYS, width=WIDE)
 
     assert found["numbers"][:2] == [found["first"], found["second"]]
-    assert "ptl of A of app: free → held by app" in found["text"]
-    assert "'app: lock ptl[0x1404]'" in found["text"]
+    assert found["text"].startswith(f"step {found['second']} on cpu0, 'app: ")
+    assert "irqs of cpu0 is on" in found["text"]  # It is hidden above.
+    assert "app holds ptl of A of app" in found["text"]
     assert found["before"] == found["after"] < found["all"]
     assert found["none"] is None
 
