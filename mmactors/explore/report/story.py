@@ -46,7 +46,8 @@ class Story:
             if self.is_least and number
             else "the fewest that were found"
         )
-        needs = f"{self.nr_steps} steps, {number} preemption{'' if number == 1 else 's'}"
+        needs = f"{self.nr_steps} step{'' if self.nr_steps == 1 else 's'}, "
+        needs += f"{number} preemption{'' if number == 1 else 's'}"
         if number:
             needs += f" (*), {least}"
         if self.broken.kind is Kind.LIVELOCK:

@@ -42,13 +42,14 @@ def table(
     nr_hidden += sum(nr_hidden_of(row, is_verbose=is_verbose) for row in shown)
     has_time = any(row.t_ns for row in rows)
     columns = _columns(shown, lanes)
-    fixed = 4 + 3 + (9 if has_time else 0)
+    nr_digits = max(3, *(len(str(row.number)) for row in rows)) if rows else 3
+    fixed = 1 + nr_digits + 3 + (9 if has_time else 0)
     labels = [_label(row, lanes) for row in shown]
     needed = {name: _longest_word(name, shown, lanes) for name in columns}
     if fixed + sum(each + 3 for each in needed.values()) + _LEAST_SEEN > width:
         columns = []
     grid = Table(box=_BOX, show_edge=False, pad_edge=False, padding=(0, 1), header_style="")
-    grid.add_column("   #", no_wrap=True, min_width=4)
+    grid.add_column(f"{'#':>{1 + nr_digits}}", no_wrap=True)
     if has_time:
         grid.add_column("t ns", justify="right", no_wrap=True)
     for name in columns:
@@ -60,7 +61,7 @@ def table(
         grid.add_column(_STEP, overflow="fold", max_width=max(12, width // 3))
     grid.add_column(SEEN, overflow="fold")
     for row, label, lines in zip(shown, labels, cells, strict=True):
-        first = [f"{'*' if row.is_preemption else ' '}{row.number:3}"]
+        first = [f"{'*' if row.is_preemption else ' '}{row.number:{nr_digits}}"]
         if has_time:
             first.append(str(row.t_ns))
         column = _column_of(row.actor, lanes)
