@@ -9,19 +9,28 @@ line every ten seconds, on stderr. Ctrl-C and SIGTERM end it with the verdict re
 """
 
 import inspect
+import re
 import shutil
 import signal
 import sys
 from collections.abc import Generator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+
+if TYPE_CHECKING:
+    from mmactors.explore.search.verdict import Verdict
 
 _EXPLORED: Final = "mmactors_explored"
 _PROPERTY: Final = "mmactors"
 _REPLAY: Final = "--mmactors-replay"
+_STORIES: Final = pytest.StashKey[list[tuple[str, Any]]]()
+_MARGIN: Final = 5
+"""What pytest puts before each line of an error."""
+_MAX_NAME: Final = 150
+"""Characters of a file that is named after a test."""
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -52,6 +61,11 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         action="store_true",
         help="go on, whatever the budget, until every schedule was tried",
     )
+    group.addoption(
+        "--mmactors-html",
+        metavar="FILE|DIR",
+        help="draw the schedules that fail as lanes: NAME.html holds all, a folder a file a test",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -65,6 +79,13 @@ def pytest_configure(config: pytest.Config) -> None:
             Budget.parse(budget)
         except UserError as error:
             raise pytest.UsageError(f"--mmactors-budget: {error}") from None
+    drawn = config.getoption("--mmactors-html")
+    is_split = hasattr(config, "workerinput") or config.getoption("numprocesses", None)
+    if drawn is not None and drawn.endswith(".html") and is_split:
+        raise pytest.UsageError(
+            f"--mmactors-html: {drawn} is one file, and the tests run in several processes; "
+            "expected a folder then; name one, or run with -n0"
+        )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -99,6 +120,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     verdicts: list[str] = []
     others: list[str] = []
     screen = _Screen(item)
+
+    def note(verdict: "Verdict") -> None:
+        verdicts.append(verdict.for_worlds())
+        _draw(item, verdict)
+
     budget = config.getoption("--mmactors-budget")
     session = Session(
         name=item.nodeid,
@@ -108,7 +134,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         replay=config.getoption(_REPLAY),
         is_exhaustive=config.getoption("--mmactors-exhaustive"),
         store=Path(config.rootpath) / DIRECTORY,
-        on_verdict=lambda verdict: verdicts.append(verdict.for_worlds()),
+        width=config.get_terminal_writer().fullwidth - _MARGIN,
+        is_verbose=config.get_verbosity() > 0,
+        on_verdict=note,
         on_other_program=others.append,
         on_progress=screen.teller(),
         on_interrupt=screen.interrupt,
@@ -138,6 +166,22 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             "or others were collected; run the test that printed it",
             red=True,
         )
+
+
+def _draw(item: pytest.Item, verdict: "Verdict") -> None:
+    """Draw what failed, if that is wanted."""
+    drawn = item.config.getoption("--mmactors-html")
+    if drawn is None or verdict.failure is None:
+        return
+    from mmactors.explore.report.lanes import write_page  # noqa: PLC0415
+
+    stories = item.config.stash.setdefault(_STORIES, [])
+    stories.append((item.nodeid, verdict.failure.story))
+    if drawn.endswith(".html"):
+        write_page(Path(drawn), stories, option="--mmactors-html")
+    else:
+        name = re.sub(r"[^\w.-]+", "_", item.nodeid)[-_MAX_NAME:]
+        write_page(Path(drawn, f"{name}.html"), stories[-1:], option="--mmactors-html")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -4,11 +4,25 @@ A bug is a rule switched off (docs/ARCHITECTURE.md). Each rule is read in exactl
 a path that ordinary runs execute too, so that a race is a difference of rules plus a scenario. A
 rule whose code is not of Linux 6.1 names its release. All rules hold unless a scenario says
 otherwise under `kernel: {rules: ...}`.
+
+A rule that says whether something is held around a few lines is read where `held` is entered:
+
+    async with held(lock, when=kernel.rules.takes_the_lock): ...
 """
+
+from contextlib import nullcontext
+from typing import TypeVar
 
 from attrs import frozen
 
 from mmactors.option import option
+
+G = TypeVar("G")
+
+
+def held(guard: G, *, when: bool) -> G | nullcontext[None]:
+    """Return what holds `guard` inside a `with`, or nothing; so a pair stands in one place."""
+    return guard if when else nullcontext()
 
 
 @frozen(kw_only=True)

@@ -7,7 +7,7 @@ ten seconds. Ctrl-C and SIGTERM end it with the verdict reached; the exit codes 
 import json as json_text
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
@@ -22,12 +22,13 @@ from rich.text import Text
 
 from mmactors.engine.schedule import ScheduleMismatch
 from mmactors.errors import Place, Problem, UserError
+from mmactors.explore.report.lanes import write_page
 from mmactors.explore.search.budget import Budget
 from mmactors.explore.search.options import Options
 from mmactors.explore.search.progress import LOG_SECONDS, Progress, Teller
 from mmactors.explore.search.search import replay
 from mmactors.explore.search.store import DIRECTORY
-from mmactors.explore.search.verdict import Verdict
+from mmactors.explore.search.verdict import Failure, Verdict
 from mmactors.races.machine import ExploredMachine
 from mmactors.races.pair import PairResult, explore_pair, with_rules
 from mmactors.races.table import COLUMNS, as_json, line, markdown, outside_scope, row
@@ -58,13 +59,20 @@ def explore(
     as_markdown: Annotated[
         bool, Parameter(name="--markdown", help="Print docs/gallery.md.", negative="")
     ] = False,
+    html: Annotated[
+        Path | None, Parameter(help="Draw the schedules that fail into this file, as lanes.")
+    ] = None,
+    verbose: Annotated[
+        bool,
+        Parameter(name=("--verbose", "-v"), help="Show every line of a schedule.", negative=""),
+    ] = False,
 ) -> int:
     """Explore races; exit 1 if one is found that should not be, or not found that should."""
     limits = None if budget is None else Budget.parse(budget)
     options = Options(seed=seed, jobs=jobs, store=Path(DIRECTORY), on_interrupt=_end)
     loaded = [(path, _load(path, overrides)) for path in scenarios]
     if replayed is not None:
-        return _replay(loaded, replayed, options)
+        return _replay(loaded, replayed, options, html=html, verbose=verbose)
     ExploredMachine(loaded[0][1]).warm_up()  # Whoever is timed should not have to compile.
     results: list[tuple[str, PairResult]] = []
     ended: _Ended | None = None
@@ -89,11 +97,12 @@ def explore(
         sys.stdout.write(markdown(results))
     elif len(loaded) == 1:
         for each in results:
-            _write_report(*each)
+            _write_report(*each, verbose=verbose)
     elif results:
         _write_table(results)
+    _write_page(html, [(path, half.verdict) for path, result in results for half in result.halves])
     if ended is not None:
-        return _write_interrupted(ended, quiet=json or as_markdown)
+        return _write_interrupted(ended, quiet=json or as_markdown, verbose=verbose)
     return 1 if any(result.problems() for _, result in results) else 0
 
 
@@ -110,12 +119,12 @@ def _end(verdict: Verdict, number: int) -> NoReturn:
     raise _Ended(verdict, number)
 
 
-def _write_interrupted(ended: _Ended, *, quiet: bool) -> int:
+def _write_interrupted(ended: _Ended, *, quiet: bool, verbose: bool) -> int:
     """Say what the search found out that did not come to its end; return the exit code."""
     verdict = ended.verdict
     sys.stderr.write(f"{verdict.name}: {verdict}\n")
     if not quiet and verdict.failure is not None:
-        _write_failure(verdict.name, verdict)
+        _write_failure(verdict.name, verdict.failure, verbose=verbose)
     return ended.exit_code
 
 
@@ -152,7 +161,14 @@ def _load(path: Path, overrides: tuple[str, ...]) -> Scenario:
     return scenario
 
 
-def _replay(loaded: list[tuple[Path, Scenario]], text: str, options: Options) -> int:
+def _replay(
+    loaded: list[tuple[Path, Scenario]],
+    text: str,
+    options: Options,
+    *,
+    html: Path | None,
+    verbose: bool,
+) -> int:
     if len(loaded) != 1:
         raise UserError(
             Problem(
@@ -178,26 +194,41 @@ def _replay(loaded: list[tuple[Path, Scenario]], text: str, options: Options) ->
         ) from None
     sys.stdout.write(f"{verdict}\n")
     if verdict.failure is not None:
-        sys.stdout.write(f"\n{verdict.failure.report}\n")
+        sys.stdout.write(f"\n{_told(verdict.failure, verbose=verbose)}\n")
+    _write_page(html, [(str(path), verdict)])
     return 0 if verdict.is_good else 1
 
 
-def _write_report(path: str, result: PairResult) -> None:
+def _write_report(path: str, result: PairResult, *, verbose: bool) -> None:
     outside = outside_scope(result)
     if outside:
         sys.stdout.write(f"{outside}\n")
-    for half in (result.broken, result.right):
-        if half is not None and half.verdict.failure is not None:
-            _write_failure(path, half.verdict)
+    for half in result.halves:
+        if half.verdict.failure is not None:
+            _write_failure(path, half.verdict.failure, verbose=verbose)
 
 
-def _write_failure(path: str, verdict: Verdict) -> None:
-    failure = verdict.failure
-    assert failure is not None, "nothing failed"
+def _write_failure(path: str, failure: Failure, *, verbose: bool) -> None:
     sys.stdout.write(
-        f"\n{failure.report}\n{failure.origin}\n\n"
+        f"\n{_told(failure, verbose=verbose)}\n{failure.origin}\n\n"
         f"to run this schedule again:\n  mmactors explore {path} --replay {failure.replay}\n"
     )
+
+
+def _told(failure: Failure, *, verbose: bool) -> str:
+    return failure.story.told(width=Console().width, is_verbose=verbose)
+
+
+def _write_page(file: Path | None, verdicts: Sequence[tuple[str, Verdict]]) -> None:
+    """Draw what failed."""
+    if file is None:
+        return
+    failures = [(path, verdict.failure) for path, verdict in verdicts]
+    stories = [(path, failure.story) for path, failure in failures if failure is not None]
+    if not stories:
+        sys.stderr.write(f"mmactors: no schedule fails, so {file} was not written\n")
+        return
+    write_page(file, stories, option="--html")
 
 
 def _write_table(results: list[tuple[str, PairResult]]) -> None:

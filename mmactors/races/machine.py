@@ -26,10 +26,13 @@ from mmactors.explore.execution.loud import BecameVisible
 from mmactors.explore.world.world import World
 from mmactors.hw.config import CacheConfig, HardwareConfig
 from mmactors.mm.fault.siginfo import SIGKILL
+from mmactors.observe.inspection import Inspection, inspect_kernel
 from mmactors.races.checkpoint import Checkpoint
 from mmactors.races.objects import MachineObjects
+from mmactors.races.own_laws import OwnLaws
 from mmactors.races.scope_names import must_be_known
 from mmactors.races.surroundings import allow
+from mmactors.races.teller import MachineTeller
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.death import ExpectedDeath, UnexpectedDeath, deaths_of
 from mmactors.scenario.dump import dump_scenario
@@ -45,6 +48,8 @@ class ExploredMachine:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario: Final = scenario
+        race = scenario.race
+        self._own: Final = None if race is None or not race.has_own else OwnLaws(race)
         self._engine: SearchEngine | None = None
         self._wired: Wired
         self._checkpoint: Checkpoint
@@ -66,6 +71,8 @@ class ExploredMachine:
                     thread.resume(0)
         if wired.sanitizer is not None:
             world.at_end(wired.sanitizer.at_rest)
+        if self._own is not None:
+            self._own.declare(world, self._inspect, wired.kernel.probe, self.teller())
         if race is not None and race.scope:
             world.scope(*race.scope)
 
@@ -84,6 +91,13 @@ class ExploredMachine:
     def program(self) -> str:
         """Return what is built, for the fingerprint of schedules: the scenario with its rules."""
         return dump_scenario(self.scenario)
+
+    def teller(self) -> MachineTeller:
+        """Return who tells people what its objects are."""
+        return MachineTeller(self._wired.kernel, lambda: self._wired.processes)
+
+    def _inspect(self) -> Inspection:
+        return inspect_kernel(self._wired.kernel, self._wired.processes)
 
     # -- once a search ---------------------------------------------------------------------------
 
@@ -144,7 +158,7 @@ class ExploredMachine:
                 machine=evolve(machine, hardware=_small(machine.hardware)),
             ),
             engine=world.engine,
-            sink=None,
+            sink=None if self._own is None else self._own.notes,
             before_exit=lambda _process: None,
         )
         self._wired.interpreter.race_gate = WaitQueue(world.engine, "race")

@@ -1,8 +1,8 @@
 """The shared objects of a machine by the names that steps give them: what each holds, as a value.
 
 With a value for each object that a step touches, states that were seen before need not be explored
-again, and a schedule can be printed with what every step saw and changed. Objects are found when
-they are asked for: `page_tables[1536]`, `tlb[1]`, `pages[291]`, `mm_cpumask[1]`, `ptl[0x123]`.
+again. What they are called and hold, for people, says `teller.py`. Objects are found when they are
+asked for: `page_tables[1536]`, `tlb[1]`, `pages[291]`, `mm_cpumask[1]`, `ptl[0x123]`.
 
 An object that nobody can name (KeyError) is no error: states are then not told apart. Large arrays
 are named by where they differ from the state at rest, with which every schedule begins.
@@ -12,12 +12,9 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from attrs import frozen
-
 from mmactors.actors.program.process import Process
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.baton import Keyed
-from mmactors.engine.guard import Guard
 from mmactors.label import (
     ANON_VMA,
     DATA,
@@ -58,18 +55,7 @@ from mmactors.mm.page_alloc.pcp import NR_PCP_LISTS
 from mmactors.mm.page_alloc.zone import Zone
 from mmactors.mm.vmstat import NR_FREE_PAGES
 from mmactors.races.changes import Changes
-from mmactors.races.object_texts import (
-    MIGRATETYPES,
-    anon_vma_text,
-    areas_text,
-    data_text,
-    entry_text,
-    lru_text,
-    not_shown,
-    pcp_text,
-    tlb_text,
-    zone_text,
-)
+from mmactors.races.view import Latest, Unguarded, View
 
 _LASTING: Final = frozenset(
     (PAGE_TABLES, PAGES, DATA, TLB, PAGEBLOCK, PCP, LRU, PAGE_LRU, VMSTAT, RCU, ZONELISTS)
@@ -77,52 +63,6 @@ _LASTING: Final = frozenset(
 """Columns whose elements are there in all schedules."""
 _PAIRS: Final = frozenset((VALUE, PAGE_CACHE, STORE))
 """Columns of columns."""
-
-
-@frozen(eq=False)
-class View:
-    """One object: its value, and the value as text."""
-
-    key: Callable[[], Hashable]
-    text: Callable[[Any], str] = str
-
-    def show(self) -> str:
-        """Return the value as text."""
-        return self.text(self.key())
-
-
-@frozen(eq=False)
-class _Unguarded:
-    """An object in guard mode: to look what it holds is no step of anybody's."""
-
-    thing: Keyed
-    guard: Guard
-
-    def key(self) -> Hashable:
-        """Return the object's value."""
-        with self.guard.suspended():
-            return self.thing.key()
-
-    def show(self) -> str:
-        """Return the value as text."""
-        with self.guard.suspended():
-            return self.thing.show()
-
-
-@frozen(eq=False)
-class _Latest:
-    """A lock or a mailbox: the latest of its name."""
-
-    name: str
-    registered: dict[str, Keyed]
-
-    def key(self) -> Hashable:
-        """Return the object's value."""
-        return self.registered[self.name].key()
-
-    def show(self) -> str:
-        """Return the value as text."""
-        return self.registered[self.name].show()
 
 
 class MachineObjects(dict[str, Keyed]):
@@ -151,10 +91,10 @@ class MachineObjects(dict[str, Keyed]):
             PAGE_LRU: self._page_lru,
             VMSTAT: self._vmstat,
             RSS: lambda ctx_id: self._of_mm(ctx_id, lambda mm: tuple(mm.rss)),
-            VMAS: lambda ctx_id: self._of_mm(ctx_id, _areas, areas_text),
+            VMAS: lambda ctx_id: self._of_mm(ctx_id, _areas),
             I_MMAP: self._i_mmap,
             RCU: self._rcu,
-            MM_CPUMASK: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.mm_cpumask, bin),
+            MM_CPUMASK: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.mm_cpumask),
             ANON_VMA: self._anon_vma,
             TLB_FLUSH_PENDING: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.tlb_flush_pending),
             TLB_FLUSH_BATCHED: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.tlb_flush_batched),
@@ -197,7 +137,7 @@ class MachineObjects(dict[str, Keyed]):
         found = self._find(name)
         guard = self._kernel.engine.guard
         if guard.on:
-            found = _Unguarded(found, guard)
+            found = Unguarded(found, guard)
         self[name] = found
         if name in self._at_rest or name.partition("[")[0] in _LASTING:
             self._lasting[name] = found
@@ -214,22 +154,22 @@ class MachineObjects(dict[str, Keyed]):
 
     def _find(self, name: str) -> Keyed:
         if name in self._registered:
-            latest = _Latest(name, self._registered)
+            latest = Latest(name, self._registered)
             zone_key = self._zone_keys.get(name)
-            return latest if zone_key is None else View(partial(zone_key, latest), zone_text)
+            return latest if zone_key is None else View(partial(zone_key, latest))
         column, bracket, index = name.partition("[")
         if bracket and column in _PAIRS:
             first, _, second = index[:-1].partition("][")
             return self._of_pair(column, int(first), int(second, 0) if second else None)
         if not bracket and column in self._whole:
-            return View(self._whole[column], lambda _key: "...")
+            return View(self._whole[column])
         if not bracket or column not in self._columns:
             raise KeyError(name)
         return self._columns[column](int(index.rstrip("]"), 0))
 
     def _entry(self, index: int) -> View:
         view = self._kernel.memory.view
-        return View(lambda: view[index], entry_text)
+        return View(lambda: view[index])
 
     def _page(self, pfn: int) -> View:
         pages = self._kernel.pages
@@ -239,11 +179,11 @@ class MachineObjects(dict[str, Keyed]):
         def key() -> tuple[int, ...]:
             return (flags[pfn] & ~LIST_FLAGS, *[column[pfn] for column in columns])
 
-        return View(key, lambda key: f"refcount {key[1]}, mapcount {key[2]}, flags {key[0]:#x}")
+        return View(key)
 
     def _pageblock(self, block: int) -> View:
         pageblocks = self._kernel.allocator.pageblocks
-        return View(lambda: int(pageblocks[block]) & PAGEBLOCK_TYPE_MASK, MIGRATETYPES.__getitem__)
+        return View(lambda: int(pageblocks[block]) & PAGEBLOCK_TYPE_MASK)
 
     def _pcp(self, cpu: int) -> View:
         kernel = self._kernel
@@ -258,10 +198,10 @@ class MachineObjects(dict[str, Keyed]):
                 ]
             ) + tuple([zone.pcps[cpu].words.tobytes() for zone in kernel.allocator.zones])
 
-        return View(key, pcp_text)
+        return View(key)
 
     def _lru(self, cpu: int) -> View:
-        return View(self._kernel.lru[cpu].key, lru_text)
+        return View(self._kernel.lru[cpu].key)
 
     def _page_lru(self, pfn: int) -> View:
         flags, mlock_count = self._kernel.pages.flags_view, self._kernel.pages.mlock_count
@@ -269,7 +209,7 @@ class MachineObjects(dict[str, Keyed]):
         def key() -> tuple[int, int]:
             return flags[pfn] & LIST_FLAGS, int(mlock_count[pfn])
 
-        return View(key, lambda key: f"flags {key[0]:#x}, mlock_count {key[1]}")
+        return View(key)
 
     def _vmstat(self, zone: int) -> View:
         vmstat = self._kernel.vmstat
@@ -278,7 +218,7 @@ class MachineObjects(dict[str, Keyed]):
             deltas = vmstat.cpu_zone_words[:, zone, NR_FREE_PAGES].tolist()
             return (vmstat.zones[zone][NR_FREE_PAGES], *deltas)
 
-        return View(key, lambda key: f"free {key[0]}, not yet counted {list(key[1:])}")
+        return View(key)
 
     def _all_vmstat(self) -> Hashable:
         vmstat = self._kernel.vmstat
@@ -292,7 +232,7 @@ class MachineObjects(dict[str, Keyed]):
         def key() -> tuple[int, Hashable]:
             return generation[pfn], None if checks is None else checks.content_key(pfn)
 
-        return View(key, data_text)
+        return View(key)
 
     def _tlb(self, cpu: int) -> View:
         hardware = self._kernel.hardware
@@ -308,20 +248,11 @@ class MachineObjects(dict[str, Keyed]):
         def key() -> Hashable:
             return tuple([(asid, hardware.cached_words(cpu, pcid)) for asid, pcid in pcids()])
 
-        def text(_key: Hashable) -> str:
-            return tlb_text(
-                tuple(
-                    (asid, entry.place, entry.start, entry.pte)
-                    for asid, pcid in pcids()
-                    for entry in hardware.entries_within(cpu, pcid, 0, 1 << 57)
-                )
-            )
-
-        return View(key, text)
+        return View(key)
 
     def _anon_vma(self, number: int) -> View:
         anon_vma = self._kernel.anon_vma_cache.objects[number]
-        return View(lambda: _anon_vma_key(anon_vma), anon_vma_text)
+        return View(lambda: _anon_vma_key(anon_vma))
 
     def _all_anon_vmas(self) -> Hashable:
         cache = self._kernel.anon_vma_cache
@@ -341,13 +272,13 @@ class MachineObjects(dict[str, Keyed]):
         kernel = self._kernel
         checks = kernel.checks
         if column == VALUE and checks is not None:
-            return View(partial(checks.value_key, first, second), not_shown)
+            return View(partial(checks.value_key, first, second))
         inode = kernel.file_system.inode_numbered(first)
         mapping = inode.mapping
         if column == PAGE_CACHE:
             if second is None:
-                return View(lambda: _cached_pages(mapping), not_shown)
-            return View(lambda: mapping.pages.get(second), _cached_text)
+                return View(lambda: _cached_pages(mapping))
+            return View(lambda: mapping.pages.get(second))
         if column != STORE or second is None:
             raise KeyError(column)
 
@@ -355,7 +286,7 @@ class MachineObjects(dict[str, Keyed]):
             content = None if checks is None else checks.stored_key(mapping, second)
             return second in inode.stored, content
 
-        return View(key, not_shown)
+        return View(key)
 
     def _page_lock(self, pfn: int) -> View:
         """Return the lock of a page that nobody has locked yet."""
@@ -366,7 +297,7 @@ class MachineObjects(dict[str, Keyed]):
             lock = registered.get(name)
             return (None, ()) if lock is None else lock.key()
 
-        return View(key, lambda _key: registered[name].show() if name in registered else "free")
+        return View(key, "free")
 
     def _all_file_ra(self) -> Hashable:
         files: dict[MappedFile, None] = {}
@@ -389,15 +320,13 @@ class MachineObjects(dict[str, Keyed]):
             period = kernel.rcu.period
             return (kernel.cpus[cpu].rcu_nesting, period is not None and cpu in period.readers)
 
-        return View(key, lambda key: f"nesting {key[0]}{', waited for' if key[1] else ''}")
+        return View(key)
 
-    def _of_mm(
-        self, ctx_id: int, key: Callable[[MmStruct], Hashable], text: Callable[[Any], str] = str
-    ) -> View:
+    def _of_mm(self, ctx_id: int, key: Callable[[MmStruct], Hashable]) -> View:
         found = next((mm for mm in self._mms() if mm.ctx_id == ctx_id), None)
         if found is None:
             raise KeyError(f"[{ctx_id}]")
-        return View(lambda: key(found), text)
+        return View(lambda: key(found))
 
 
 def _areas(mm: MmStruct) -> Hashable:
@@ -428,10 +357,6 @@ def _anon_vma_key(anon_vma: AnonVma) -> tuple[Any, ...]:
 
 def _cached_pages(mapping: Mapping) -> Hashable:
     return tuple(sorted(mapping.pages.items()))
-
-
-def _cached_text(pfn: int | None) -> str:
-    return "none" if pfn is None else f"page {pfn:#x}"
 
 
 def _zone_key(zone: Zone, words: Changes, links: Changes, mailbox: Keyed) -> Hashable:

@@ -55,6 +55,11 @@ class PairResult:
     right: Half
     """With all rules."""
 
+    @property
+    def halves(self) -> tuple[Half, ...]:
+        """What came of either kernel, the buggy one first."""
+        return (self.right,) if self.broken is None else (self.broken, self.right)
+
     def problems(self) -> list[str]:
         """Return what is not as the entry says; nothing if all is well."""
         found = []

@@ -1,7 +1,7 @@
 """The gallery as text: a line an entry, the table at the end, and a page for docs/."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from mmactors.explore.search.outside_text import lines as outside_lines
 from mmactors.explore.search.outside_text import names_text, of_race
@@ -9,6 +9,8 @@ from mmactors.explore.search.verdict import Verdict
 from mmactors.races.pair import Half, PairResult
 from mmactors.races.provenance import measured_at
 
+_WIDTH: Final = 110
+"""Columns of a schedule in the gallery."""
 COLUMNS = ("id", "title", "buggy kernel", "shrunk to", "replayed", "right kernel")
 
 
@@ -76,8 +78,14 @@ Each entry is a published bug: a rule of `mmactors/rules.py` that the kernel of 
 keep, and a scenario in `configs/races/`. `mmactors explore configs/races/*.yaml` finds every bug,
 replays it, and tries all schedules of the right kernel within the same scope; this page is what
 it prints with `--markdown`. Times are processor seconds on one core, with set-up and shrinking;
-each entry names the commit whose figures they are, which the ordinary tests do not measure again. A
-schedule is read from top to bottom; a star marks a preemption."""
+each entry names the commit whose figures they are, which the ordinary tests do not measure again.
+
+A schedule is read from top to bottom. Each thread has a column; in brackets stands the call that it
+begins, below it the step that it takes; a star marks a preemption. Beside it stands what the step
+found (`is`) and what it changed (`before → after`). `A+0` is the first byte of what the program
+calls A; `rw`, `ro`, `young` and `dirty` are bits of an entry; page flags have Linux's names. Lines
+that no law, check or other actor has to do with are left out: `mmactors explore FILE -v` shows
+them, and `--html` draws the schedule."""
 
 
 def _entry(path: str, result: PairResult, commit: str) -> list[str]:
@@ -101,7 +109,7 @@ def _entry(path: str, result: PairResult, commit: str) -> list[str]:
         lines.append(f"- {names_text(outside).capitalize()}")
     lines += [f"- Scenario: `{path}`"]
     if result.broken is not None and result.broken.verdict.failure is not None:
-        lines += ["", "```", result.broken.verdict.failure.report, "```"]
+        lines += ["", "```", result.broken.verdict.failure.story.told(width=_WIDTH), "```"]
     return lines
 
 
@@ -132,7 +140,8 @@ def _shrunk(half: Half | None) -> str:
 
 def _right(half: Half) -> str:
     verdict = half.verdict
-    return f"{verdict.outcome.value}: {_schedules(verdict)}, {half.cpu_seconds:.1f} s"
+    missed = f", never happened: {', '.join(verdict.missed)}" if verdict.missed else ""
+    return f"{verdict.outcome.value}: {_schedules(verdict)}, {half.cpu_seconds:.1f} s{missed}"
 
 
 def _schedules(verdict: Verdict) -> str:

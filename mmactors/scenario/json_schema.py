@@ -10,6 +10,7 @@ from attrs import NOTHING, has
 
 from mmactors.option import OptionDoc
 from mmactors.scenario.death import ExpectedDeath
+from mmactors.scenario.race_names import FunctionName, Goal
 from mmactors.scenario.schema import Expectation, Expected, Scenario
 from mmactors.scenario.structure import Field, config_fields, optional_type
 from mmactors.workload.operation.all import Operation
@@ -18,7 +19,7 @@ _UNIT_PATTERNS: Final = {
     "bytes": r"^\s*(0x[0-9a-fA-F]+|[0-9]+)\s*([KMGT](i?B)?|B)?\s*$",
     "ns": r"^\s*[0-9]+\s*(ns|us|ms|s)?\s*$",
 }
-TEXTS: Final = (Expected, Operation)
+TEXTS: Final = (Expected, Operation, FunctionName, Goal)
 """Types that are written as one text."""
 _EXPECTED: Final = {
     "type": "string",
@@ -35,6 +36,23 @@ _OPERATION: Final = {
             "additionalProperties": {"type": ["string", "number"]},
         },
     ]
+}
+
+_FUNCTION: Final = {
+    "type": "string",
+    "pattern": FunctionName.PATTERN,
+    "examples": ["my_laws:no_page_is_lost", "my_laws:always_one_owner"],
+}
+_GOAL: Final = {
+    "type": "string",
+    "minLength": 1,
+    "examples": ["tlb_flush", "lock ptl of *", "my_laws:is_shared"],
+}
+_TEXT_SCHEMAS: Final[dict[Any, dict[str, Any]]] = {
+    Expected: _EXPECTED,
+    Operation: _OPERATION,
+    FunctionName: _FUNCTION,
+    Goal: _GOAL,
 }
 
 
@@ -75,7 +93,7 @@ def _field_schema(known: Field) -> dict[str, Any]:
 
 def _type_schema(annotation: Any, doc: OptionDoc, default: object = None) -> dict[str, Any]:
     if annotation in TEXTS:
-        return _OPERATION if annotation is Operation else _EXPECTED
+        return _TEXT_SCHEMAS[annotation]
     inner, may_be_none = optional_type(annotation)
     schema = _plain_schema(inner, doc, default)
     if may_be_none:

@@ -24,6 +24,7 @@ from mmactors.scenario.document import (
 )
 from mmactors.scenario.meaning import meaning_problems
 from mmactors.scenario.overrides import Setting, apply_overrides, find
+from mmactors.scenario.race_names import FunctionName, Goal, function_parser, goal_parser
 from mmactors.scenario.schema import Expected, Scenario, parse_expected
 from mmactors.scenario.structure import Structurer, TextError
 from mmactors.workload.operation.all import (
@@ -86,7 +87,12 @@ def scenario_of_tree(
     `before` are those that the text had already; what else is wrong in their places follows.
     """
     look = _read if reads_traces else _look
-    texts = {Expected: parse_expected, Operation: _operation_parser(folder, cache(look))}
+    texts = {
+        Expected: parse_expected,
+        Operation: _operation_parser(folder, cache(look)),
+        FunctionName: function_parser(folder),
+        Goal: goal_parser(folder),
+    }
     problems: list[Problem] = []
     apply_overrides(root, overrides, problems)
     _join_labels(root)

@@ -4,6 +4,7 @@ from attrs import frozen
 
 from mmactors.engine import chance
 from mmactors.option import option
+from mmactors.scenario.race_names import FunctionName, Goal
 
 
 @frozen(kw_only=True)
@@ -26,6 +27,19 @@ class RaceConfig:
         doc="Objects whose steps are choice points, such as page_tables, tlb, ptl; "
         "empty: every step is one.",
     )
+    laws: tuple[FunctionName, ...] = option(
+        (),
+        doc="Laws of your own, as `module:function`: the module beside the scenario or where "
+        "Python looks, the function given the machine as `Machine.inspect()` shows it. It asserts, "
+        "or returns False. One whose name begins with `always_` holds after each step, the others "
+        "when all threads have done their work.",
+    )
+    reaches: tuple[Goal, ...] = option(
+        (),
+        doc="What has to happen in some schedule: the name of an event (docs/events.md), the text "
+        "of a step in which * and ? match any, or a `module:function` that returns whether it "
+        "has. The verdict names what never happened.",
+    )
     may: tuple[str, ...] = option(
         (), doc="What may happen by itself, once in a schedule each.", choices=chance.ALL
     )
@@ -39,3 +53,8 @@ class RaceConfig:
         None, doc="Why not all schedules of the right kernel can be tried."
     )
     look_at: str | None = option(None, doc="What to look at in the schedule that is printed.")
+
+    @property
+    def has_own(self) -> bool:
+        """Whether it brings laws or goals of its own."""
+        return bool(self.laws or self.reaches)

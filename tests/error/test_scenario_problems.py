@@ -1,6 +1,7 @@
 """Bad scenarios: each problem has its place, what was found, what is legal, and advice."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -466,6 +467,10 @@ KEYS = st.sampled_from(
         "record.counters",
         "expect",
         "kernel",
+        "race",
+        "race.laws",
+        "race.reaches",
+        "race.scope",
     ]
 )
 
@@ -515,6 +520,16 @@ def load_as_dict(text):
 
 def without_place(problem):
     return problem.found, problem.legal, problem.advice
+
+
+@given(st.sampled_from(["laws", "reaches"]), st.text(max_size=40), st.text(max_size=8))
+def test_any_name_of_a_function_is_legal_or_a_users_error(key, module, function):
+    """Also names that no file can have; no module is run to find that out."""
+    for name in (f"{module}:f{function}", f"{module * 20}:f", f"this.{module}:f", module):
+        outcome = outcome_of(GOOD, overrides=[f"race.{key}={json.dumps([name])}"])
+
+        assert isinstance(outcome, Scenario) or all(map(str, outcome.problems))
+    assert "this" not in sys.modules
 
 
 @given(st.text(max_size=20), st.text(max_size=20))

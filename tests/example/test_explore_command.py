@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+from pathlib import Path
 
 import pytest
 from explored import MACHINE
@@ -236,3 +237,48 @@ def test_a_signal_ends_it_with_the_verdict_reached(
         assert name == found["interrupted"]["interrupted_by"]
     else:
         assert output.out.startswith(f"ok       {race}: right: exhausted: ")
+
+
+DEADLOCK = Path(__file__).parents[2] / "configs" / "races" / "c16-punch-hole-write.yaml"
+
+
+def test_a_report_is_as_wide_as_the_terminal_and_v_shows_all_of_it(race, capsys, monkeypatch):
+    """80 columns where nothing says how many; what is hidden is counted."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert 0 == run_command(["explore", str(DEADLOCK)])
+    short = capsys.readouterr().out
+    assert 0 == run_command(["explore", str(DEADLOCK), "-v"])
+    whole = capsys.readouterr().out
+
+    table = [line for line in short.splitlines() if " | " in line]
+    assert 60 < max(map(len, table)) <= 80
+    assert "lines hidden" in short
+    assert "lines hidden" not in whole
+    assert len(whole) > len(short)
+
+
+def test_what_fails_is_drawn_as_a_page(race, capsys):
+    """Also when it is replayed; where nothing fails, no file is written, and that is said."""
+    assert 0 == run_command(["explore", str(DEADLOCK), "--html", "out/lanes.html"])
+    replayed = capsys.readouterr().out.split("--replay ")[1].split()[0]
+    drawn = Path("out/lanes.html").read_text()
+    arguments = ["explore", str(DEADLOCK), "--replay", replayed, "--html", "again.html"]
+    assert 1 == run_command(arguments)
+    capsys.readouterr()
+    assert 0 == run_command(["explore", str(race), "--html", "none.html"])
+
+    assert "mmap_lock of app" in drawn
+    assert "mmap_lock of app" in Path("again.html").read_text()
+    assert not Path("none.html").exists()
+    assert "no schedule fails, so none.html was not written" in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_written_is_an_error_of_four_parts(race, capsys):
+    """The folder is a file."""
+    assert 2 == run_command(["explore", str(DEADLOCK), "--html", f"{race}/lanes.html"])
+
+    error = capsys.readouterr().err
+    assert "--html: " in error
+    assert "cannot be written" in error
+    assert "expected a file in a folder that can be written" in error
+    assert "name another file" in error

@@ -388,3 +388,44 @@ def test_a_budget_may_have_both_limits(pytester):
     result = pytester.runpytest("--mmactors-budget=50,60s")
 
     result.stdout.fnmatch_lines(["*test_large: *sampled 50 schedules within scope {c0, c1, c2}"])
+
+
+def test_failing_schedules_are_drawn_into_one_page_or_a_file_each(pytester):
+    """NAME.html holds all of them; a folder has a file named after each test."""
+    pytester.makepyfile(RACE + RACE.replace("test_counter", "test_other"))
+
+    pytester.runpytest("--mmactors-html=all.html")
+    pytester.runpytest("--mmactors-html=pages")
+
+    drawn = (pytester.path / "all.html").read_text()
+    assert "test_counter[False]" in drawn
+    assert "test_other[False]" in drawn
+    names = sorted(path.name for path in (pytester.path / "pages").iterdir())
+    assert 2 == len(names)
+    assert names[0].endswith("test_counter_False_.html")
+
+
+def test_one_page_from_several_processes_is_refused(pytester):
+    """Each would write its own."""
+    pytester.makepyfile(RACE)
+
+    result = pytester.runpytest("--mmactors-html=all.html", "-n2")
+
+    result.stderr.fnmatch_lines(["*--mmactors-html: all.html is one file*expected a folder*-n0"])
+
+
+def test_a_report_fits_the_terminal_and_v_shows_all_of_it(pytester, monkeypatch):
+    """No line of the schedule is wider than pytest's own."""
+    monkeypatch.setenv("COLUMNS", "70")
+    count = 'count = world.cell("count", 0)'
+    actor = 'world.actor("a", increment)'
+    text = RACE.replace(count, f'{count}; note = world.cell("note of its own", 0)')
+    pytester.makepyfile(text.replace(actor, f'world.actor("c", note.inc); {actor}'))
+
+    short, whole = pytester.runpytest(), pytester.runpytest("-v")
+
+    table = [line for line in short.outlines if re.match(r"E +[*]? +\d+ \|", line)]
+    assert max(map(len, table)) <= 70
+    short.stdout.fnmatch_lines(["*1 line hidden*"])
+    assert not any("note of its own" in line for line in table)
+    whole.stdout.fnmatch_lines(["*add note of its own*"])

@@ -3,6 +3,7 @@
 from engines import Log, engine_of, run, spawn
 
 from mmactors.engine.lock.seqcount import SeqCount
+from mmactors.rules import held
 
 
 def test_a_disturbed_reader_reads_again():
@@ -55,3 +56,21 @@ def test_a_reader_spins_while_a_writer_is_inside():
     run(engine)
 
     assert [(70, "reads", "begin at 2")] == log.entries
+
+
+def test_a_guard_that_a_rule_asks_for_is_held_only_where_it_is_kept():
+    """`held` stands around what a lock or a count guards; a broken rule guards nothing."""
+    engine = engine_of()
+    count = SeqCount(engine, name="write_protect_seq")
+    seen = []
+
+    async def writes():
+        for is_kept in (True, False):
+            async with held(count.writing(), when=is_kept):
+                seen.append((is_kept, count.sequence))
+
+    spawn(engine, "writes", writes())
+    run(engine)
+
+    assert [(True, 1), (False, 2)] == seen
+    assert 2 == count.sequence

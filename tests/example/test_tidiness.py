@@ -63,7 +63,6 @@ UNUSED_BUT_KEPT = {
     "mmactors.explore.world.rwlock.SharedRwLock": FOR_WORLDS,
     "mmactors.explore.world.world.World.always": FOR_WORLDS,
     "mmactors.explore.world.world.World.once": FOR_WORLDS,
-    "mmactors.explore.world.world.World.sometimes": FOR_WORLDS,
     "mmactors.explore.world.world.World.wait_queue": FOR_WORLDS,
     "mmactors.cli.completion.completion": HOOK,
     "mmactors.hw.hardware.Hardware.kernel_access": "the cost of the kernel's own data in caches",

@@ -120,12 +120,14 @@ a law is broken: nobody_reads_a_page_of_others
 user read the page of other
 
    # | user | munmap           | alloc              | what is seen and changed
------+------+------------------+--------------------+-------------------------
-   1 | walk |                  |                    | tlb1: None → 'P'
+-----+------+------------------+--------------------+---------------------------
+   1 | walk |                  |                    | pte is 'P'
+     |      |                  |                    | tlb1: None → 'P'
 *  2 |      | write pte        |                    | pte: 'P' → None
    3 |      | write owner of P |                    | owner of P: 'mm' → None
 *  4 |      |                  | cmpxchg owner of P | owner of P: None → 'other'
-   5 | load |                  |                    | tlb1 is 'P'; owner of P is 'other'
+   5 | load |                  |                    | tlb1 is 'P'
+     |      |                  |                    | owner of P is 'other'
    6 |      | write tlb1       |                    | tlb1: 'P' → None
 
 6 steps, 2 preemptions (*), no schedule with fewer breaks it"""

@@ -23,6 +23,7 @@ from mmactors.label import Label, Mode, areas, rss
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.entries.copy_page_range import copy_page_range, is_cow_mapping
 from mmactors.mm.syscall.fork import CopyPageRange, ForkRequest, dup_mmap
+from mmactors.rules import held
 
 _ENOMEM = -errno.ENOMEM
 
@@ -120,9 +121,5 @@ async def _copy_pages(
     )
     is_cow = is_cow_mapping(request.parent)
     is_raised = is_cow and kernel.rules.fork_raises_write_protect_seq
-    if is_raised:
-        await parent.write_protect_seq.write_begin()
-    is_done = await perform_page_work(kernel, cpu, space, copy)
-    if is_raised:
-        await parent.write_protect_seq.write_end()
-    return is_done
+    async with held(parent.write_protect_seq.writing(), when=is_raised):
+        return await perform_page_work(kernel, cpu, space, copy)

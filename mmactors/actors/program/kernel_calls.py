@@ -6,7 +6,6 @@ table goes to all address spaces under pgd_lock and the page_table_lock of each 
 arch/x86/mm/init_64.c, Linux 6.1).
 """
 
-from contextlib import nullcontext
 from typing import Final, assert_never
 
 from mmactors.actors.alloc.page_alloc import alloc_pages, free_pages
@@ -25,6 +24,7 @@ from mmactors.mm.page_table.page_table import (
     FreeTable,
 )
 from mmactors.mm.vmalloc.kernel_mapping import VMALLOC_START, pgd_index, set_kernel_pte, sync_pgd
+from mmactors.rules import held
 from mmactors.units import PAGE_SIZE
 from mmactors.workload.operation import all as op
 
@@ -95,8 +95,7 @@ async def vmalloc(kernel: Kernel, cpu: Cpu, length: int) -> int:
 
 async def sync_global_pgds(kernel: Kernel, cpu: Cpu, address: int) -> None:
     """Copy init_mm's top-level entry for `address` to all address spaces."""
-    irqs = nullcontext() if kernel.rules.pgd_lock_keeps_interrupts_on else cpu.irqs_off()
-    with irqs:
+    with held(cpu.irqs_off(), when=not kernel.rules.pgd_lock_keeps_interrupts_on):
         async with kernel.pgd_lock:
             for space in list(kernel.spaces.values()):
                 async with space.page_table_lock:

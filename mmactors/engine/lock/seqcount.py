@@ -6,9 +6,10 @@ one at its end reads again. Writers exclude each other by a lock that is theirs 
 Left out: latches (seqcount_latch_t).
 """
 
+from types import TracebackType
 from typing import Final
 
-from attrs import define
+from attrs import define, frozen
 
 from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.baton import Engine
@@ -27,6 +28,25 @@ class _EvenAgain:
 
     def describe(self) -> str:
         return f"{self.seqcount.name}, written by {self.seqcount.writer}"
+
+
+@frozen(eq=False)
+class _Writing:
+    """A change from its beginning to its end; who is ended inside leaves the count odd."""
+
+    seqcount: "SeqCount"
+
+    async def __aenter__(self) -> None:
+        await self.seqcount.write_begin()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            await self.seqcount.write_end()
 
 
 class SeqCount:
@@ -82,6 +102,10 @@ class SeqCount:
         is_void = self.sequence != sequence
         self.nr_retries += is_void
         return is_void
+
+    def writing(self) -> _Writing:
+        """Return what makes the count odd inside an `async with`."""
+        return _Writing(self)
 
     async def write_begin(self) -> None:
         """Let readers know that a change has begun; the caller excludes other writers."""

@@ -75,6 +75,8 @@ class Execution:
         self.world: World
         self.nr_cast = 0
         """How many actors the world began with; they are the first."""
+        self._nr_kept = 0
+        """How many objects were there before it: a builder may keep some over schedules."""
         self._nr_named = 0
         """How many objects it began with; others show up when they are touched."""
         histories = GuardedHistories if self.engine.guard.on else Histories
@@ -113,6 +115,7 @@ class Execution:
         """Build the world afresh and let every actor come to its first step."""
         engine = self.engine
         engine.reset()
+        self._nr_kept = len(engine.objects)
         self.choices.clear()
         self.steps.clear()
         self.broken = None
@@ -159,7 +162,7 @@ class Execution:
     @property
     def named(self) -> list[str]:
         """The objects that the world began with."""
-        return list(islice(self.engine.objects, self._nr_named))
+        return list(islice(self.engine.objects, self._nr_kept, self._nr_named))
 
     def has_ended(self) -> bool:
         """Return whether the schedule is over, well or badly."""

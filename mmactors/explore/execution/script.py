@@ -13,6 +13,7 @@ with all its rules. A schedule is never played against another program: see `fit
 import ast
 import binascii
 import inspect
+import re
 import textwrap
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -33,29 +34,38 @@ Script = tuple[tuple[str, str], ...]
 
 _MAGIC: Final = "mm1"
 _NR_DIGITS: Final = 12
+_ESCAPED: Final = re.compile(r"\\(.)")
+"""An end of a line, or a backslash, inside a label."""
 
 
 def encode(script: Script, fingerprint: str) -> str:
     """Return the text form."""
-    text = "\n".join(f"{name}{SEPARATOR}{label}" for name, label in script)
-    packed = urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode().rstrip("=")
+    lines = [f"{name}{SEPARATOR}{label}" for name, label in script]
+    text = "\n".join(line.replace("\\", "\\\\").replace("\n", "\\n") for line in lines)
+    raw = zlib.compress(text.encode("utf-8", "surrogatepass"), 9)
+    packed = urlsafe_b64encode(raw).decode().rstrip("=")
     return f"{_MAGIC}.{fingerprint}.{packed}"
 
 
-def decode(text: str) -> tuple[str, Script]:
+def decode(given: str) -> tuple[str, Script]:
     """Return the fingerprint and the schedule of a text form; raise UserError if it is none."""
-    parts = text.strip().split(".")
+    parts = given.strip().split(".")
     if len(parts) != 3 or parts[0] != _MAGIC:
-        raise _unreadable(text, f"expected {_MAGIC}.FINGERPRINT.ENTRIES")
+        raise _unreadable(given, f"expected {_MAGIC}.FINGERPRINT.ENTRIES")
     packed = parts[2]
     try:
         raw = urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
-        lines = zlib.decompress(raw).decode().splitlines()
+        text = zlib.decompress(raw).decode("utf-8", "surrogatepass")
     except (binascii.Error, zlib.error, UnicodeDecodeError, ValueError) as error:
         raise _unreadable(
-            text, f"expected entries that were not cut or changed ({error})"
+            given, f"expected entries that were not cut or changed ({error})"
         ) from error
+    lines = [_ESCAPED.sub(_plain, line) for line in text.split("\n")] if text else []
     return parts[1], script_of(lines)
+
+
+def _plain(match: "re.Match[str]") -> str:
+    return "\n" if match[1] == "n" else match[1]
 
 
 def script_of(entries: Sequence[str] | Script) -> Script:

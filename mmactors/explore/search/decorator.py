@@ -5,6 +5,7 @@ async, so that pytest-trio leaves it alone; its other arguments are fixtures and
 """
 
 import inspect
+import shlex
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import Any, TypeVar, overload
@@ -13,6 +14,7 @@ from attrs import evolve
 
 from mmactors.errors import Problem, UserError
 from mmactors.explore.execution.script import OtherProgram, script_of
+from mmactors.explore.report.story import DEFAULT_WIDTH
 from mmactors.explore.search.budget import DEFAULT_BUDGET, Budget
 from mmactors.explore.search.options import Options
 from mmactors.explore.search.search import play_script, replay, search
@@ -222,14 +224,24 @@ def _raise_failure(verdict: Verdict) -> None:
 def _text(verdict: Verdict) -> str:
     failure = verdict.failure
     assert failure is not None, "nothing failed"
+    session = current()
+    told = failure.story.told(
+        width=DEFAULT_WIDTH if session.width is None else session.width,
+        is_verbose=session.is_verbose,
+    )
     return "\n".join(
         [
-            failure.report,
+            told,
             failure.origin,
             "",
             "to run this schedule again:",
-            f"  pytest '{verdict.name}' --mmactors-replay={failure.replay}",
+            f"  pytest {_in_shell(verdict.name)} --mmactors-replay={failure.replay}",
             "or paste:",
             *(f"  {line}".rstrip() for line in failure.scripted_test.splitlines()),
         ]
     )
+
+
+def _in_shell(name: str) -> str:
+    """Return a word of a shell, in quotes."""
+    return f"'{name}'" if "'" not in name else shlex.quote(name)

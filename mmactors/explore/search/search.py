@@ -20,7 +20,6 @@ from mmactors.explore.execution.loud import BecameVisible
 from mmactors.explore.execution.nondeterminism import Nondeterminism
 from mmactors.explore.execution.script import (
     Script,
-    arguments,
     decode,
     encode,
     entries,
@@ -29,13 +28,16 @@ from mmactors.explore.execution.script import (
     guide,
     play_settled,
 )
+from mmactors.explore.report.pasted import pasted_test
+from mmactors.explore.report.rows import rows_of
+from mmactors.explore.report.story import Story
+from mmactors.explore.report.teller import teller_of
 from mmactors.explore.search.budget import Meter, OutOfTime
 from mmactors.explore.search.explorer import Explorer, bounded_plan, rest_plan
 from mmactors.explore.search.interruption import Interruption, name_of
 from mmactors.explore.search.jobs import run_parts
 from mmactors.explore.search.options import Options
 from mmactors.explore.search.progress import Reporter
-from mmactors.explore.search.report import explain, rows_of, scripted_test
 from mmactors.explore.search.shrink import Shrinker, Shrunk
 from mmactors.explore.search.store import Figures, Kept, Store
 from mmactors.explore.search.verdict import Failure, Outcome, Verdict
@@ -290,8 +292,8 @@ class Search:
         self, found: Shrunk, found_by: str, at_schedule: int, *, earlier: str | None = None
     ) -> Failure:
         execution = self._execution
-        rows = rows_of(execution, found.script, max_steps=self._options.max_steps)
-        actors = [actor.name for actor in execution.engine.party]
+        teller = teller_of(self._build)
+        rows, lanes = rows_of(execution, found.script, teller, max_steps=self._options.max_steps)
         broken = execution.broken
         if broken is None:
             raise Nondeterminism.unrepeatable(found.broken)
@@ -303,14 +305,15 @@ class Search:
             found_by=found_by,
             at_schedule=at_schedule,
             replay=encode(found.script, fingerprint(self._build, execution)),
-            report=explain(
-                rows,
-                actors,
-                broken,
+            story=Story(
+                broken=broken,
+                text=teller.prose(broken.text),
+                rows=tuple(rows),
+                lanes=tuple(lanes),
                 nr_preemptions=found.nr_preemptions,
                 is_least=found.is_least,
             ),
-            scripted_test=scripted_test(self._name, found.script, broken, arguments(self._build)),
+            scripted_test=pasted_test(self._build, found.script, broken),
             earlier=earlier,
             is_cut=found.is_cut,
         )

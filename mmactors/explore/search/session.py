@@ -23,6 +23,10 @@ class Session:
     replay: str | None = None
     is_exhaustive: bool = False
     store: Path | None = None
+    width: int | None = None
+    """Columns of a report; None: as many as it has by itself."""
+    is_verbose: bool = False
+    """Reports show every line."""
     on_verdict: Callable[[Verdict], None] | None = None
     on_other_program: Callable[[str], None] | None = None
     """Told that the schedule to be replayed is of another program; None: that is an error."""

@@ -7,6 +7,7 @@ from attrs import frozen
 from mmactors.explore.execution.broken import Broken
 from mmactors.explore.execution.outside import SharedOutside, to_add, widened
 from mmactors.explore.execution.script import Script
+from mmactors.explore.report.story import Story
 from mmactors.explore.search.budget import Budget
 from mmactors.explore.search.outside_text import lines, names_text, of_world
 
@@ -43,14 +44,19 @@ class Failure:
     """Which schedule it was, counted from 1."""
     replay: str
     """The text that replays it."""
-    report: str
-    """The schedule as a table."""
+    story: Story
+    """What broke and every step, to be told."""
     earlier: str | None
     """How an earlier search found it that kept it; None: this search found it."""
     is_cut: bool
     """There was no time to make it as simple as it can be."""
     scripted_test: str
-    """A test that plays it, to be pasted."""
+    """A test that plays it, to be pasted; or why there is none, as comments."""
+
+    @property
+    def report(self) -> str:
+        """What broke, and the schedule as a table."""
+        return self.story.told()
 
     @property
     def origin(self) -> str:
