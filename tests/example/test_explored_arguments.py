@@ -121,20 +121,20 @@ DRAWN = """
         world.actor("b", runs)
         world.at_end(lambda: total.value == 2 * number)
 
-    @settings(max_examples=5, deadline=None)
+    @settings(max_examples=5)
     @given(number=st.integers(0, 3))
     @mmactors.explore
     def test_by_name(world, number):
         adds(world, number)
 
-    @settings(max_examples=5, deadline=None)
+    @settings(max_examples=5)
     @given(st.integers(0, 3))
     @mmactors.explore
     def test_by_position(world, number):
         adds(world, number)
 
     class TestClass:
-        @settings(max_examples=5, deadline=None)
+        @settings(max_examples=5)
         @pytest.mark.parametrize("factor", [1, 2])
         @given(number=st.integers(0, 3))
         @mmactors.explore
