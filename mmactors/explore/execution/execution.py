@@ -215,7 +215,7 @@ class Execution:
         step = actor.pending
         option = choice >> INDEX_BITS
         engine.running = actor
-        self.runs.clear()
+        nr_labels = engine.nr_labels
         if (
             self._is_plain
             and option == 0
@@ -225,11 +225,13 @@ class Execution:
         ):
             if self.is_keyed and not self.histories.note(actor, step):
                 self.is_keyed = False
-            self.runs.append((actor.index, step, engine.nr_labels))
             self._send(actor)
             self.was_plain = not (engine.woken or actor.pending.is_local)
+            if not self.was_plain:
+                self.runs[:] = ((actor.index, step, nr_labels),)
         else:
             self.was_plain = False
+            self.runs.clear()
             if actor.branch is not None or option:
                 step = take_option(engine, actor, option)
             self._resume(actor, step)
