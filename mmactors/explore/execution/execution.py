@@ -226,7 +226,7 @@ class Execution:
         step = actor.pending
         option = choice >> INDEX_BITS
         engine.running = actor
-        self.runs.clear()
+        nr_labels = engine.nr_labels
         if (
             self._is_plain
             and option == 0
@@ -236,13 +236,15 @@ class Execution:
         ):
             if self.is_keyed and not self.histories.note(actor, step):
                 self.is_keyed = False
-            self.runs.append((actor.index, step, engine.nr_labels))
             self._send(actor)
             self.was_plain = not (engine.woken or actor.pending.is_local)
+            if not self.was_plain:
+                self.runs[:] = ((actor.index, step, nr_labels),)
         else:
             self.was_plain = False
             if len(self.choices) % LOOK_EVERY == LOOK_EVERY - 1:
                 self.look_up()
+            self.runs.clear()
             if actor.branch is not None or option:
                 step = take_option(engine, actor, option)
             self._resume(actor, step, is_choice=True)

@@ -121,7 +121,7 @@ class DepthFirst:
         nodes = self._nodes
         self.nr_schedules += 1
         self.was_elsewhere = False
-        if nodes and self._is_known(execution):
+        if nodes and nodes[-1].state is not None and self._is_known(execution):
             self._back_up()
             return
         execution.names_states = True
@@ -144,7 +144,7 @@ class DepthFirst:
                     break
                 look_at = min(look_at + LOOK_EVERY, self.max_steps)
             is_option = engine.nr_choosing > 0
-            state = self._arrive(execution, candidates)
+            state = self._arrive(execution, candidates) if execution.uses_known else None
             if self._part is not None and self._is_elsewhere():
                 if is_option:
                     self._join(execution, _UNKNOWN)
@@ -184,7 +184,7 @@ class DepthFirst:
                 sleep = self._sleep_below(node)
             if self.bound is not None:
                 left = node.left - self._cost(node)
-        if execution.is_over and execution.broken is None:
+        if execution.uses_known and execution.is_over and execution.broken is None:
             self._arrive(execution, [])
         if self._part is not None and len(nodes) < self._part.depth:
             self.was_elsewhere = self._part.index != 0  # It ended before the cut.
@@ -282,7 +282,7 @@ class DepthFirst:
 
     def _arrive(self, execution: Execution, candidates: list[int]) -> State | None:
         """Take down where the last choice led; return the name of the present state."""
-        is_named = self._has_states and execution.uses_known and execution.is_keyed
+        is_named = self._has_states and execution.is_keyed
         if not is_named or self._part is not None:
             return None
         state = None
