@@ -108,7 +108,8 @@ def test_schedules_bind_search_and_shrinking_together(schedules):
     verdict = search(build, options=Options(budget=Budget(schedules=schedules), twice_first=0))
 
     assert verdict.failure is not None
-    assert len(began) <= schedules + verdict.nr_schedules // 100 + 2, "some are run twice"
+    nr_told = 6  # What the report tells is played: the schedule, and whose turn may come first.
+    assert len(began) <= schedules + verdict.nr_schedules // 100 + nr_told, "some are run twice"
     assert len(began) - verdict.nr_schedules <= schedules // 2 + 5
 
 

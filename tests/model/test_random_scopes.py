@@ -58,25 +58,24 @@ def world_of(world, programs, finals, scope, *, is_late):
     cells = {name: world.cell(name, 0) for name in CELLS}
     locks = {name: world.lock(name) for name in LOCKS}
     box = world.mailbox(BOX)
-    saw = {name: [] for name in NAMES}
     world.watch("w", lambda: (cells["w[0]"].key(), cells["w[1]"].key()))
 
-    async def do(who, what, *arguments):
+    async def do(saw, what, *arguments):
         if what == "locked":
             name, inside = arguments
             async with locks[name]:
                 for each in inside:
-                    await do(who, *each)
+                    await do(saw, *each)
             return
         first = cells.get(arguments[0])
         if what == "read":
-            saw[who].append(await first.read())
+            saw.append(await first.read())
         elif what == "write":
             await first.write(arguments[1])
         elif what == "add":
             await first.add(1)
         elif what == "cmpxchg":
-            saw[who].append(await first.cmpxchg(expected=arguments[1], value=arguments[2]))
+            saw.append(await first.cmpxchg(expected=arguments[1], value=arguments[2]))
         elif what == "copy":
             second = cells[arguments[1]]
             if is_late:
@@ -89,21 +88,24 @@ def world_of(world, programs, finals, scope, *, is_late):
                 await cells[arguments[2]].write(arguments[1] + 1)
         elif what == "scan":
             await world.step("scan", reads=("w",))
-            saw[who].append((cells["w[0]"].key(), cells["w[1]"].key()))
+            saw.append((cells["w[0]"].key(), cells["w[1]"].key()))
         else:
-            saw[who].append(await box.ask(arguments[0]))
+            saw.append(await box.ask(arguments[0]))
 
-    async def runs(who, program):
+    async def runs(program):
+        saw = []
         for each in program:
-            await do(who, *each)
+            await do(saw, *each)
+        return tuple(saw)
 
     async def answers():
         while True:
             request = await box.receive()
             request.reply.send(await cells[request.body].add_return(2))
 
-    for who, program in zip(NAMES, programs, strict=False):
-        world.actor(who, runs, who, program)
+    actors = [
+        world.actor(who, runs, program) for who, program in zip(NAMES, programs, strict=False)
+    ]
     if any("ask" in str(program) for program in programs):
         world.actor("server", answers, daemon=True)
     if scope is not None:
@@ -112,7 +114,7 @@ def world_of(world, programs, finals, scope, *, is_late):
 
     @world.at_end
     def note():
-        seen = tuple(tuple(saw[who]) for who in NAMES)
+        seen = tuple(actor.result for actor in actors)
         finals.add((tuple(each.value for each in cells.values()), seen))
 
 

@@ -18,7 +18,6 @@ Invariants: `parked` is set by whoever parks; an actor that is not finished has 
 
 import re
 from collections.abc import Callable, Coroutine, Hashable, Sequence
-from operator import itemgetter
 from typing import Any, ClassVar, Final, TypeVar, cast
 
 from attrs import define
@@ -29,6 +28,7 @@ from mmactors.engine.chance import STORE_IS_LATE, WAKE_UP_IS_SPURIOUS
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.schedule import SEPARATOR
 from mmactors.explore.engine.search_actor import START, SearchActor, abandon, unending
+from mmactors.explore.engine.spurious import SPURIOUS, SpuriousWakeUps
 from mmactors.explore.engine.step import Step, StepTable
 from mmactors.explore.engine.store_buffer import BUFFER_NAME, StoreBuffer, buffer_name
 from mmactors.explore.engine.virtual_time import TIME, VirtualTime, is_asked_by_a_test
@@ -51,8 +51,6 @@ _NOT_ON_CPU: Final = _NotOnCpu()
 NOTHING_HAPPENS: Final = ": no"
 """How the label of a choice ends by which nothing happens: reports pass over it."""
 OFFENCE: Final = "what no actor may catch"
-_SPURIOUS: Final = "spurious wake-ups"
-"""The actor that wakes sleepers and is nobody."""
 _ADDRESS: Final = re.compile(" at 0x[0-9a-f]+")
 """What differs from schedule to schedule and says nothing."""
 T = TypeVar("T")
@@ -110,10 +108,7 @@ class SearchEngine(Engine):
         """What may still happen by itself in this schedule, and how often."""
         self.buffers: Final[dict[str, StoreBuffer]] = {}
         """What each CPU, or actor, has stored and others do not see yet."""
-        self._queues: Final[dict[int, Sleepers]] = {}
-        """Where somebody slept, for spurious wake-ups."""
-        self._queue_numbers: Final[dict[str, int]] = {}
-        """The numbers of queues, the same in all schedules."""
+        self._spurious: Final = SpuriousWakeUps(self)
         self._pool: Final[list[SearchActor]] = []
         self.offence: Exception | None = None
         """The first error that no actor may catch, once there is one in this schedule."""
@@ -145,7 +140,7 @@ class SearchEngine(Engine):
         if self.allowed:
             self.allowed.clear()
             self.buffers.clear()
-            self._queues.clear()
+            self._spurious.clear()
         self.has_daemons = False
         self.limit = -1
         if self.messages:
@@ -196,7 +191,7 @@ class SearchEngine(Engine):
             self._nr_unfinished += 1
         if is_ready:
             self.woken.append(actor)
-            if STORE_IS_LATE in self.allowed and not name.startswith((BUFFER_NAME, _SPURIOUS)):
+            if STORE_IS_LATE in self.allowed and not name.startswith((BUFFER_NAME, SPURIOUS)):
                 self.buffer_of(actor)
         else:
             actor.waits_for = _NOT_ON_CPU
@@ -262,7 +257,7 @@ class SearchEngine(Engine):
         """Let something happen by itself, at most so often in a schedule."""
         self.allowed[what] = times
         if what == WAKE_UP_IS_SPURIOUS:
-            self.spawn(_SPURIOUS, self._wake_spuriously())
+            self.spawn(SPURIOUS, self._spurious.run())
 
     async def may(self, what: str) -> bool:
         """Return whether `what` happens now: a choice, if the world allows it and some are left."""
@@ -333,25 +328,7 @@ class SearchEngine(Engine):
         """Let a spurious wake-up end the sleep of somebody in `queue`, if those are allowed."""
         if WAKE_UP_IS_SPURIOUS not in self.allowed:
             return
-        self._queues[self._queue_numbers.setdefault(queue.name, len(self._queue_numbers))] = queue
-
-    async def _wake_spuriously(self) -> None:
-        """Wake sleepers, as often as it is allowed."""
-        actor = cast("SearchActor", self.current)
-        while self.allowed[WAKE_UP_IS_SPURIOUS]:
-            actor.branch = self._sleeping_queues
-            self.parked = self.steps.of(_SPURIOUS, ((_SPURIOUS, Mode.WRITE),))
-            await PARKING
-            actor.branch = None
-            self.allowed[WAKE_UP_IS_SPURIOUS] -= 1
-            self._queues[self.chosen].wake_spuriously()
-
-    def _sleeping_queues(self) -> list[tuple[int, Step]]:
-        return [
-            (at, self.steps.of(f"wake {queue.name} for nothing", ((queue.name, Mode.WRITE),)))
-            for at, queue in sorted(self._queues.items(), key=itemgetter(0))
-            if queue.sleepers()
-        ]
+        self._spurious.note(queue)
 
     async def spend(self, ns: int) -> None:
         """Let time pass; nobody else gets a turn for that."""

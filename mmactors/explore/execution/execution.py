@@ -20,7 +20,7 @@ from mmactors.explore.conduct.conduct import Conduct
 from mmactors.explore.engine.foreign import refuse
 from mmactors.explore.engine.search_actor import START, SearchActor
 from mmactors.explore.engine.step import Step
-from mmactors.explore.engine.untimed import INTERRUPT, MAX_ACTORS, SearchEngine
+from mmactors.explore.engine.untimed import INTERRUPT, SearchEngine
 from mmactors.explore.engine.virtual_time import TIME
 from mmactors.explore.execution.broken import Broken, crashed, deadlock
 from mmactors.explore.execution.choice import INDEX_BITS, INDEX_MASK, take_option
@@ -92,7 +92,7 @@ class Execution:
         self._watch: Watch
         self._is_watched = False
         """Somebody looks at the state after each step."""
-        self._is_plain = False
+        self.is_plain = False
         """There is no scope, no guard, no store buffer: a step may be all that happens."""
         self.was_plain = False
         """The last step was all that happened."""
@@ -143,8 +143,8 @@ class Execution:
         self.nr_cast = len(engine.party)
         self.histories.begin()
         engine.extra.clear()
-        self._is_plain = self.scope.names is None and self._guard is None and not engine.buffers
-        self.uses_known = self.repeats and not self._is_plain
+        self.is_plain = self.scope.names is None and self._guard is None and not engine.buffers
+        self.uses_known = self.repeats and not self.is_plain
         self.known.begin(len(self.loud.names))
         self._start()
         self.has_finished = False  # Who had nothing to do ended before the first step.
@@ -228,7 +228,7 @@ class Execution:
         engine.running = actor
         nr_labels = engine.nr_labels
         if (
-            self._is_plain
+            self.is_plain
             and option == 0
             and actor.branch is None
             and actor.cpu is None
@@ -261,29 +261,6 @@ class Execution:
         self.steps.append(step)
         if (self._is_watched or self.is_over) and self.broken is None:
             self.broken = self._watch.look(is_over=self.is_over)
-
-    def is_alone(self, choice: int) -> bool:
-        """Return whether nobody but the actor of `choice` has anything left to do."""
-        engine = self.engine
-        return (
-            self._is_plain and not engine.has_daemons and engine.is_last() and choice < MAX_ACTORS
-        )
-
-    def finish_alone(self, choice: int, max_steps: int) -> None:
-        """Let the one actor that is left go on, as long as there is nothing to choose."""
-        actor = self.engine.party[choice]
-        steps = self.steps
-        while (
-            not actor.finished
-            and self.broken is None
-            and (actor.gate is None or actor.gate())
-            and actor.branch is None
-            and actor.waits_for is None
-            and actor.cpu is None  # Else there may be interrupts.
-            and not actor.spins
-            and len(steps) < max_steps
-        ):
-            self.advance(choice)
 
     def _with_extra(self, actor: SearchActor, step: Step, option: int) -> Step:
         """Return the step as it is with all that it touched and had not declared."""
@@ -332,7 +309,7 @@ class Execution:
         """Let every actor come to its first step."""
         engine = self.engine
         woken = engine.woken
-        if self._is_plain and not self.loud.names:
+        if self.is_plain and not self.loud.names:
             starting = woken.copy()
             woken.clear()
             for actor in starting:
@@ -433,7 +410,8 @@ class Execution:
             nr_extra = len(engine.extra)
             engine.running = actor
             self._resume(actor, step)
-            if len(engine.extra) > nr_extra and (self.broken is None or engine.offence):
+            is_offence = engine.offence is not None
+            if len(engine.extra) > nr_extra and (is_offence or self.broken is None):
                 self._must_be_quiet(actor, step, nr_extra)
             ready.append(actor)
         error = EngineError(f"{actor} took {MAX_LOCAL_STEPS} steps outside the scope in a row")

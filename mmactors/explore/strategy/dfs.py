@@ -22,6 +22,7 @@ from attrs import frozen
 
 from mmactors.explore.engine.step import Step
 from mmactors.explore.execution.again import memory_of, take_again
+from mmactors.explore.execution.alone import finish_alone, is_alone
 from mmactors.explore.execution.choice import INDEX_MASK
 from mmactors.explore.execution.course import Memory
 from mmactors.explore.execution.execution import Execution
@@ -195,11 +196,11 @@ class DepthFirst:
 
         Only if that is not the end of the schedule its steps become nodes.
         """
-        if not execution.is_alone(choice):
+        if not is_alone(execution, choice):
             return False
         steps = execution.steps
         nr_before = len(steps)
-        execution.finish_alone(choice, max_steps)
+        finish_alone(execution, choice, max_steps)
         if not execution.has_ended():
             for step in steps[nr_before:]:
                 node = _Node([choice], _NOBODY, left, choice)

@@ -1,0 +1,67 @@
+"""Wake-ups that nobody gave: somebody who sleeps in a queue wakes all the same."""
+
+from operator import itemgetter
+from typing import Any, Final, Protocol
+
+from mmactors.engine.actor import PARKING, Actor
+from mmactors.engine.baton import Sleepers
+from mmactors.engine.chance import WAKE_UP_IS_SPURIOUS
+from mmactors.explore.engine.step import Step, StepTable
+from mmactors.label import Mode
+
+SPURIOUS: Final = "spurious wake-ups"
+"""The actor that wakes sleepers and is nobody."""
+
+
+class Waking(Protocol):
+    """What spurious wake-ups need of the engine (`SearchEngine`)."""
+
+    allowed: dict[str, int]
+    chosen: int
+    parked: Step
+
+    @property
+    def steps(self) -> StepTable:
+        """All steps by what they are called and touch."""
+
+    @property
+    def current(self) -> Actor:
+        """The actor that runs."""
+
+
+class SpuriousWakeUps:
+    """The queues in which somebody slept, for the actor that wakes without a reason."""
+
+    def __init__(self, engine: Waking) -> None:
+        self._engine: Final = engine
+        self._queues: Final[dict[int, Sleepers]] = {}
+        self._numbers: Final[dict[str, int]] = {}
+        """The numbers of queues, the same in all schedules."""
+
+    def clear(self) -> None:
+        """Forget the queues of the schedule before."""
+        self._queues.clear()
+
+    def note(self, queue: Sleepers) -> None:
+        """Note that somebody sleeps in `queue`."""
+        self._queues[self._numbers.setdefault(queue.name, len(self._numbers))] = queue
+
+    async def run(self) -> None:
+        """Wake sleepers, as often as it is allowed."""
+        engine = self._engine
+        actor: Any = engine.current
+        while engine.allowed[WAKE_UP_IS_SPURIOUS]:
+            actor.branch = self._ways
+            engine.parked = engine.steps.of(SPURIOUS, ((SPURIOUS, Mode.WRITE),))
+            await PARKING
+            actor.branch = None
+            engine.allowed[WAKE_UP_IS_SPURIOUS] -= 1
+            self._queues[engine.chosen].wake_spuriously()
+
+    def _ways(self) -> list[tuple[int, Step]]:
+        of = self._engine.steps.of
+        return [
+            (at, of(f"wake {queue.name} for nothing", ((queue.name, Mode.WRITE),)))
+            for at, queue in sorted(self._queues.items(), key=itemgetter(0))
+            if queue.sleepers()
+        ]
