@@ -415,7 +415,7 @@ class Execution:
             nr_extra = len(engine.extra)
             engine.running = actor
             self._resume(actor, step)
-            if len(engine.extra) > nr_extra and (self.broken is None or engine.offence):
+            if len(engine.extra) > nr_extra and (engine.offence or self.broken is None):
                 self._must_be_quiet(actor, step, nr_extra)
             ready.append(actor)
         error = EngineError(f"{actor} took {MAX_LOCAL_STEPS} steps outside the scope in a row")
