@@ -11,6 +11,7 @@ writes the outputs anew.
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,7 @@ def printed(pytester, source):
     named = re.match(r"# (test_\w+)\.py\n", source)
     path = pytester.path / f"{named[1] if named else 'test_race'}.py"
     path.write_text(source)
+    sys.modules.pop(path.stem, None)  # Another test of this suite may be called the same.
     result = pytester.runpytest()
     lines = [re.sub(r"^E( {7}| *$)", "", line) for line in result.outlines]
     text = "\n".join(lines)

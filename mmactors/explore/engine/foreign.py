@@ -17,7 +17,7 @@ _INSTEAD: Final = (
     ("Event", 'use world.event("name")'),
     ("Semaphore", 'use world.semaphore("name", 1)'),
     ("CapacityLimiter", 'use world.semaphore("name", 1)'),
-    ("Condition", 'use world.condition("name")'),
+    ("Condition", 'use world.condition("name", lock)'),
     ("Barrier", 'use world.barrier("name", 2)'),
     ("Lock", 'use world.lock("name")'),
     ("Channel", 'use world.mailbox("name"): tell and receive'),

@@ -410,8 +410,7 @@ class Execution:
             nr_extra = len(engine.extra)
             engine.running = actor
             self._resume(actor, step)
-            is_offence = engine.offence is not None
-            if len(engine.extra) > nr_extra and (is_offence or self.broken is None):
+            if len(engine.extra) > nr_extra and (engine.offence or self.broken is None):
                 self._must_be_quiet(actor, step, nr_extra)
             ready.append(actor)
         error = EngineError(f"{actor} took {MAX_LOCAL_STEPS} steps outside the scope in a row")
