@@ -144,9 +144,6 @@ class Histories:
                 return Trail(looks=(look,))  # It sees something else than before.
             return Trail((*trail.looks, look), trail.mark, trail.stood, trail.nr_rounds)
         if trail.mark is None:
-            if actor.cpu is not None:
-                # It leads to a whole machine, and often looks twice without coming round.
-                return Trail(trail.looks, look, None, 2)
             return Trail(trail.looks, look, standing(actor.coro), 1)
         return self._come_round(actor, trail) if look == trail.mark else trail
 
@@ -159,7 +156,7 @@ class Histories:
         nr_rounds = trail.nr_rounds
         now = None
         is_compared = nr_rounds & (nr_rounds - 1) == 0
-        if (is_compared and trail.stood is not None) or (nr_rounds + 1) & nr_rounds == 0:
+        if is_compared or (nr_rounds + 1) & nr_rounds == 0:
             now = standing(actor.coro)
         actor.spins = is_compared and now is not None and now == trail.stood
         return Trail(trail.looks, trail.mark, now, nr_rounds + 1)
