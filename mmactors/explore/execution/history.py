@@ -137,14 +137,16 @@ class Histories:
         """Return the trail of an actor that looks once more: does it see what it saw?"""
         trail = actor.trail
         if trail is None:
-            trail = Trail(looks=tuple(_looks_of(actor)))
+            trail = Trail(looks=tuple(_looks_of(actor))[::-1])
         if look not in trail.looks:
             actor.spins = False
             if any(step is look[0] for step, _ in trail.looks):
                 return Trail(looks=(look,))  # It sees something else than before.
             return Trail((*trail.looks, look), trail.mark, trail.stood, trail.nr_rounds)
         if trail.mark is None:
-            return Trail(trail.looks, look, standing(actor.coro), 1)
+            # What it looked at before it came here the first time is no part of the round.
+            since = trail.looks[trail.looks.index(look) :]
+            return Trail(since, look, standing(actor.coro), 1)
         return self._come_round(actor, trail) if look == trail.mark else trail
 
     def _come_round(self, actor: SearchActor, trail: Trail) -> Trail:
