@@ -1,5 +1,6 @@
 """What is not done twice makes no difference: the same schedules, counts and failures without."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,7 @@ def scoped(nr_steps):
     return build
 
 
+@pytest.mark.skipif("MMACTORS_GUARD" in os.environ, reason="guarded steps are not taken again so")
 def test_who_passes_more_steps_than_before_is_found_out():
     numbers = iter([3, 4])
     execution = Execution(scoped(lambda: next(numbers)))

@@ -7,7 +7,7 @@ each other. Left out: banks, rows, refresh.
 
 from typing import Any
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from mmactors.engine.baton import Engine
 from mmactors.engine.mailbox import Mailbox, Request
@@ -18,8 +18,9 @@ class TransferLines:
     """Lines read from and written to memory by one CPU between two times, in ns."""
 
     nr_lines: int
-    since_ns: int
-    until_ns: int
+    since_ns: int = field(eq=False)
+    """Two messages are equal whatever their times: those name no state of a search."""
+    until_ns: int = field(eq=False)
 
 
 @define(eq=False, kw_only=True)
