@@ -1,11 +1,32 @@
-"""Contexts in which a semaphore is held (`async with sem.read()`)."""
+"""Contexts in which a lock is held (`async with sem.read()`)."""
 
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
-from attrs import define
+from attrs import define, frozen
 
 from mmactors.engine.lock.lock_observer import Nesting
+
+
+@frozen(eq=False)
+class Section:
+    """What is done between `enter` and `leave`; who is ended inside does not leave."""
+
+    enter: Callable[[], Coroutine[Any, Any, object]]
+    leave: Callable[[], Coroutine[Any, Any, None]]
+
+    async def __aenter__(self) -> None:
+        await self.enter()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            await self.leave()
 
 
 class Semaphore(Protocol):

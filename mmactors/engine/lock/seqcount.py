@@ -6,15 +6,15 @@ one at its end reads again. Writers exclude each other by a lock that is theirs 
 Left out: latches (seqcount_latch_t).
 """
 
-from types import TracebackType
 from typing import Final
 
-from attrs import define, frozen
+from attrs import define
 
 from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.baton import Engine
 from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold, StandIn
 from mmactors.engine.lock.lock_stat import LockClass
+from mmactors.engine.lock.section import Section
 from mmactors.label import Label, Mode
 
 
@@ -28,25 +28,6 @@ class _EvenAgain:
 
     def describe(self) -> str:
         return f"{self.seqcount.name}, written by {self.seqcount.writer}"
-
-
-@frozen(eq=False)
-class _Writing:
-    """A change from its beginning to its end; who is ended inside leaves the count odd."""
-
-    seqcount: "SeqCount"
-
-    async def __aenter__(self) -> None:
-        await self.seqcount.write_begin()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            await self.seqcount.write_end()
 
 
 class SeqCount:
@@ -103,9 +84,9 @@ class SeqCount:
         self.nr_retries += is_void
         return is_void
 
-    def writing(self) -> _Writing:
-        """Return what makes the count odd inside an `async with`."""
-        return _Writing(self)
+    def writing(self) -> Section:
+        """Return what makes the count odd in an `async with`; who is ended inside leaves it so."""
+        return Section(self.write_begin, self.write_end)
 
     async def write_begin(self) -> None:
         """Let readers know that a change has begun; the caller excludes other writers."""

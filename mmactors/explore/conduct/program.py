@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from inspect import CO_VARARGS, CO_VARKEYWORDS
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any, Final, NamedTuple
 
 from attrs import field, frozen
@@ -67,6 +67,17 @@ class Facts:
 def is_of_user(filename: str) -> bool:
     """Return whether code of this file is a model's, not the library's, Python's or ours."""
     return not filename.startswith((*_NOT_OURS, "<frozen"))
+
+
+def closure_of(function: FunctionType) -> dict[str, Any]:
+    """Return the variables that a function has from around it, as far as they have values."""
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:
+            continue  # It is not bound yet.
+    return found
 
 
 @cache

@@ -28,6 +28,7 @@ from mmactors.explore.conduct.program import (
     Access,
     Facts,
     Simple,
+    closure_of,
     facts_of,
     is_of_user,
 )
@@ -191,14 +192,7 @@ class Reach:
     ) -> dict[str, Any]:
         """Return the variables of a function whose values stay as they are."""
         known = {name: value for name, value in values.items() if name not in facts.changed}
-        for name, cell in zip(
-            function.__code__.co_freevars, function.__closure__ or (), strict=True
-        ):
-            try:
-                known.setdefault(name, cell.cell_contents)
-            except ValueError:
-                continue
-        return known
+        return {**closure_of(function), **known}
 
     def _add_global(self, module: dict[str, Any], name: str, *, is_stored: bool) -> None:
         """Note that a global variable is looked at, or assigned to."""

@@ -85,13 +85,14 @@ class StepTable:
 
 def _clash(touches: Touches, others: Touches) -> bool:
     return any(
-        _overlap(name, other_name) and (mode is not other_mode or mode is Mode.WRITE)
+        overlap(name, other_name) and (mode is not other_mode or mode is Mode.WRITE)
         for name, mode in touches
         for other_name, other_mode in others
     )
 
 
-def _overlap(name: str, other: str) -> bool:
+def overlap(name: str, other: str) -> bool:
+    """Return whether two names mean one object, or a column and an element of it."""
     if name == other:
         return True
     return name.startswith(f"{other}[") or other.startswith(f"{name}[")

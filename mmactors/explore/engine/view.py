@@ -1,11 +1,12 @@
 """Shared objects as the search sees them: a state that can be named, and shown."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Final
 
 from attrs import frozen
 
 from mmactors.engine.actor import Processor
+from mmactors.engine.baton import Keyed
 
 _CPU: Final = "cpu"
 
@@ -13,6 +14,16 @@ _CPU: Final = "cpu"
 def is_cpu(name: str) -> bool:
     """Return whether an object is a CPU: what makes its threads ready, or interrupts it."""
     return name.startswith(_CPU) and name[len(_CPU) :].isdecimal()
+
+
+def find_in(objects: Mapping[str, Keyed], name: str) -> Keyed | None:
+    """Return the object, or the column that it is an element of; None: neither is there."""
+    for known in (name, name.partition("[")[0]):
+        try:
+            return objects[known]
+        except KeyError:
+            continue
+    return None
 
 
 @frozen(eq=False)

@@ -267,7 +267,7 @@ class Execution:
         engine = self.engine
         extra = engine.extra
         if engine.offence is not None:
-            self.broken = crashed(actor, engine.offence, is_first=self.conduct.is_first)
+            self._break(actor, engine.offence)
         elif extra:
             if engine.is_timed:
                 self.loud.require(_CLOCK_IS_READ)
@@ -379,11 +379,15 @@ class Execution:
             self.has_finished |= not actor.daemon
         except Exception as error:  # noqa: BLE001 - the one place where an actor's error is caught
             actor.finished = True
-            self.broken = crashed(actor, error, is_first=self.conduct.is_first)
+            self._break(actor, error)
         else:
             if trap is not PARK:
-                self.broken = crashed(actor, refuse(actor, trap), is_first=self.conduct.is_first)
+                self._break(actor, refuse(actor, trap))
             actor.pending = self.engine.parked
+
+    def _break(self, actor: SearchActor, error: Exception) -> None:
+        """Note what an actor raised."""
+        self.broken = crashed(actor, error, is_first=self.conduct.is_first)
 
     def _go_on(self, first: SearchActor | None = None) -> None:
         """Let those go on who need no turn for what they do next: who was woken, and `first`.
@@ -413,8 +417,8 @@ class Execution:
             if len(engine.extra) > nr_extra and (engine.offence or self.broken is None):
                 self._must_be_quiet(actor, step, nr_extra)
             ready.append(actor)
-        error = EngineError(f"{actor} took {MAX_LOCAL_STEPS} steps outside the scope in a row")
-        self.broken = crashed(actor, error, is_first=self.conduct.is_first)
+        what = f"{actor} took {MAX_LOCAL_STEPS} steps outside the scope in a row"
+        self._break(actor, EngineError(what))
 
     def _needs_no_turn(self, actor: SearchActor) -> bool:
         """Return whether an actor can go on with what is no choice point."""
@@ -437,12 +441,8 @@ class Execution:
         """Raise BecameVisible if what was taken for local touched what others may see."""
         engine = self.engine
         if engine.offence is not None:
-            self.broken = crashed(actor, engine.offence, is_first=self.conduct.is_first)
+            self._break(actor, engine.offence)
             return
-        touched = engine.extra[nr_extra:]
-        if self.scope.names is not None and not any(
-            self.scope.is_named(name) for name, _ in touched
-        ):
-            return
-        engine.running = None
-        self.loud.add(actor.name, step.text)
+        if any(self.scope.is_named(name) for name, _ in engine.extra[nr_extra:]):
+            engine.running = None
+            self.loud.add(actor.name, step.text)

@@ -19,10 +19,11 @@ from itertools import islice
 from typing import Final
 
 from mmactors.engine.baton import Keyed
+from mmactors.explore.engine.generations import Generations
 from mmactors.explore.engine.search_actor import Entry, Look, SearchActor, Trail
 from mmactors.explore.engine.step import Step, Touches
 from mmactors.explore.engine.untimed import SearchEngine
-from mmactors.explore.engine.view import CpuView, is_cpu
+from mmactors.explore.engine.view import CpuView, find_in, is_cpu
 from mmactors.explore.execution.standing import standing
 from mmactors.label import Mode
 
@@ -43,9 +44,7 @@ class Histories:
         self._loose: Final[dict[str, Keyed | None]] = {}
         """What steps have written without declaring it, in any schedule so far."""
         self._party: Final = engine.party
-        self._numbers: dict[Entry, int] = {}
-        self._older: dict[Entry, int] = {}
-        """The generation before: what is used again moves over, the rest is forgotten."""
+        self._numbers: Final = Generations[Entry, int](GENERATION)
         self._last = 0
 
     def begin(self) -> None:
@@ -78,9 +77,8 @@ class Histories:
 
     def entries(self) -> dict[int, Entry]:
         """Return what each history consists of that is remembered."""
-        found = {number: entry for entry, number in self._older.items()}
-        found.update((number, entry) for entry, number in self._numbers.items())
-        return found
+        known = {**self._numbers.older, **self._numbers}
+        return {number: entry for entry, number in known.items()}
 
     def note(self, actor: SearchActor, step: Step) -> bool:
         """Note that `actor` takes `step` now; return whether what it sees can be named."""
@@ -165,13 +163,9 @@ class Histories:
 
     def _number(self, entry: Entry) -> int:
         """Return the number of an entry that this generation has not seen."""
-        number = self._older.get(entry)
+        number = self._numbers.renew(entry, self._last + 1)
         if number is None:
             number = self._last = self._last + 1
-        if len(self._numbers) >= GENERATION:
-            self._older = self._numbers
-            self._numbers = {}
-        self._numbers[entry] = number
         return number
 
     def add(self, actor: SearchActor, value: Hashable) -> None:
@@ -240,12 +234,7 @@ class Histories:
         if is_cpu(name) and name not in objects:
             cpus = (actor.cpu for actor in self._party if actor.cpu is not None)
             return next((CpuView(cpu) for cpu in cpus if cpu.name == name), None)
-        for known in (name, name.partition("[")[0]):
-            try:
-                return objects[known]
-            except KeyError:
-                continue
-        return None
+        return find_in(objects, name)
 
 
 def _looks_of(actor: SearchActor) -> Iterator[Look]:

@@ -23,6 +23,7 @@ from functools import partial
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, NamedTuple
 
+from mmactors.explore.conduct.program import closure_of
 from mmactors.explore.execution.execution import Build, Execution
 
 _CLOCKS: Final = tuple(
@@ -81,18 +82,8 @@ def _asked_by(function: Any) -> Iterator[Asked]:
 
 
 def _asked_in(function: FunctionType, seen: set[CodeType]) -> Iterator[Asked]:
-    names = {**function.__globals__, **_closure(function)}
+    names = {**function.__globals__, **closure_of(function)}
     yield from _asked(function.__code__, names, function.__globals__, seen)
-
-
-def _closure(function: FunctionType) -> dict[str, Any]:
-    found = {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            found[name] = cell.cell_contents
-        except ValueError:
-            continue  # It is not bound yet.
-    return found
 
 
 def _asked(

@@ -9,6 +9,7 @@ bounded, as in the table of explored states; what was forgotten is found out aga
 from collections.abc import Hashable
 from typing import Final, NamedTuple
 
+from mmactors.explore.engine.generations import Generations
 from mmactors.explore.engine.step import Step
 from mmactors.explore.execution.course import Course, Memory
 
@@ -33,8 +34,7 @@ class KnownSteps:
     """Arrivals, by state and choice."""
 
     def __init__(self) -> None:
-        self._arrivals: dict[tuple[State, int], Arrival] = {}
-        self._older: dict[tuple[State, int], Arrival] = {}
+        self._arrivals: Final = Generations[tuple[State, int], Arrival](GENERATION)
         self.beginning: Course | None = None
         """How all actors come to their first steps."""
         self._nr_loud = 0
@@ -44,21 +44,13 @@ class KnownSteps:
         if nr_loud != self._nr_loud:
             self._nr_loud = nr_loud
             self._arrivals.clear()
-            self._older.clear()
             self.beginning = None
 
     def find(self, state: State, choice: int) -> Arrival | None:
         """Return where a choice leads; None: that is not known."""
         arrival = self._arrivals.get((state, choice))
-        if arrival is None:
-            arrival = self._older.get((state, choice))
-            if arrival is not None:
-                self.note(state, choice, arrival)
-        return arrival
+        return self._arrivals.recall((state, choice)) if arrival is None else arrival
 
     def note(self, state: State, choice: int, arrival: Arrival) -> None:
         """Take down where a choice leads."""
-        if len(self._arrivals) >= GENERATION:
-            self._older = self._arrivals
-            self._arrivals = {}
-        self._arrivals[state, choice] = arrival
+        self._arrivals.put((state, choice), arrival)

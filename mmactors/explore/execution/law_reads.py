@@ -5,6 +5,7 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import Any, Final
 
+from mmactors.explore.conduct.program import closure_of
 from mmactors.explore.world.world import World
 
 _MAX_DEPTH: Final = 5
@@ -36,8 +37,7 @@ def read_after_each_step(world: World) -> tuple[str, ...]:
 
 def _refers_to(thing: Any) -> Iterable[object]:
     if isinstance(thing, FunctionType):
-        cells = [cell.cell_contents for cell in thing.__closure__ or () if _is_full(cell)]
-        return [*cells, *(thing.__defaults__ or ())]
+        return [*closure_of(thing).values(), *(thing.__defaults__ or ())]
     if isinstance(thing, MethodType):
         return (thing.__self__, thing.__func__)
     if isinstance(thing, partial):
@@ -47,10 +47,3 @@ def _refers_to(thing: Any) -> Iterable[object]:
     if isinstance(thing, list | tuple | set | frozenset):
         return thing
     return vars(thing).values() if hasattr(thing, "__dict__") else ()
-
-
-def _is_full(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is not None
-    except ValueError:  # It names something that was never assigned.
-        return False

@@ -20,7 +20,7 @@ from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.step import Step, Touches
 from mmactors.explore.engine.store_buffer import BUFFER_NAME
 from mmactors.explore.engine.untimed import SearchEngine
-from mmactors.explore.engine.view import is_cpu
+from mmactors.explore.engine.view import find_in, is_cpu
 from mmactors.explore.execution.outside import (
     Access,
     Kind,
@@ -206,13 +206,8 @@ class Scope:
 
     def _find(self, name: str) -> Keyed | None:
         engine = self._engine
-        for objects in (engine.registered, engine.objects):
-            for known in (name, name.partition("[")[0]):
-                try:
-                    return objects[known]
-                except KeyError:
-                    continue
-        return None
+        found = find_in(engine.registered, name)
+        return find_in(engine.objects, name) if found is None else found
 
 
 def _holders(thing: Any) -> dict[int, bool] | None:

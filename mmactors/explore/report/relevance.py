@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
-from mmactors.explore.engine.step import Touches
+from mmactors.explore.engine.step import Touches, overlap
 from mmactors.explore.engine.view import is_cpu
 from mmactors.explore.execution.broken import Broken, Kind
 from mmactors.explore.execution.choice import INDEX_MASK, entry_of
@@ -62,8 +62,8 @@ class Relevance:
             (actor.name, step.touches)
             for actor, step in zip(self._actors, self._steps, strict=True)
         ]
-        self._shared: Final = _shared([*done, *others], overlap=_overlap) | (read or set())
-        self._own: Final = _shared([*done, *others], overlap=str.__eq__) | (read or set())
+        self._shared: Final = _shared([*done, *others], meets=overlap) | (read or set())
+        self._own: Final = _shared([*done, *others], meets=str.__eq__) | (read or set())
 
     def of_step(self, at: int) -> bool:
         """Return whether a step matters, whatever it saw."""
@@ -96,7 +96,7 @@ class Relevance:
         if name in (self._own if is_look else self._shared):
             return True
         touches = self._steps[at].touches
-        if self._is_whole and not any(_overlap(name, touched) for touched, _ in touches):
+        if self._is_whole and not any(overlap(name, touched) for touched, _ in touches):
             return True  # It changed, and no step says so: nobody knows who has to do with it.
         return any(self._numbers.intersection(_NUMBER.findall(text)) for text in texts)
 
@@ -133,7 +133,7 @@ def touched_otherwise(execution: Execution, *, max_steps: int) -> list[Touched]:
     return list(found)
 
 
-def _shared(done: Sequence[Touched], *, overlap: Callable[[str, str], bool]) -> set[str]:
+def _shared(done: Sequence[Touched], *, meets: Callable[[str, str], bool]) -> set[str]:
     """Return what two actors touch and one of them changes in a way that order shows."""
     by_name: dict[str, dict[str, set[Mode]]] = {}
     for actor, touches in done:
@@ -143,16 +143,12 @@ def _shared(done: Sequence[Touched], *, overlap: Callable[[str, str], bool]) -> 
                 by_name.setdefault(name, {}).setdefault(actor, set()).add(mode)
     shared = set()
     for name in by_name:
-        others = [touched for other, touched in by_name.items() if overlap(name, other)]
+        others = [touched for other, touched in by_name.items() if meets(name, other)]
         actors = set().union(*others)
         kinds = set().union(*[kind for touched in others for kind in touched.values()])
         if len(actors) > 1 and (Mode.WRITE in kinds or len(kinds) > 1):
             shared.add(name)
     return shared
-
-
-def _overlap(name: str, other: str) -> bool:
-    return name == other or name.startswith(f"{other}[") or other.startswith(f"{name}[")
 
 
 def _objects(touches: Touches) -> list[str]:

@@ -6,7 +6,9 @@ as sure.
 """
 
 from collections.abc import Hashable
-from typing import Final
+from typing import Any, Final
+
+from mmactors.explore.engine.generations import Generations
 
 GENERATION: Final = 1 << 18
 """So many states are taken down before those are forgotten that did not come up meanwhile."""
@@ -16,23 +18,16 @@ class ExploredStates:
     """States by name, and what was left to be explored when they came up."""
 
     def __init__(self) -> None:
-        self._asleep: dict[Hashable, list[frozenset[int]]] = {}
-        self._older_asleep: dict[Hashable, list[frozenset[int]]] = {}
-        self._lefts: dict[Hashable, int] = {}
-        self._older_lefts: dict[Hashable, int] = {}
+        self._known: Final[Generations[Hashable, Any]] = Generations(GENERATION)
+        """Of one search, which asks in one of the two ways."""
 
     def covers_asleep(self, key: Hashable, asleep: frozenset[int]) -> bool:
         """Return whether the state was explored with no more asleep than now; from now on it is."""
-        known = self._asleep.get(key)
+        known = self._known.get(key)
         if known is None:
-            known = self._older_asleep.get(key)
-            if len(self._asleep) >= GENERATION:
-                self._older_asleep = self._asleep
-                self._asleep = {}
+            known = self._known.renew(key, [asleep])
             if known is None:
-                self._asleep[key] = [asleep]
                 return False
-            self._asleep[key] = known
         for other in known:
             if other <= asleep:
                 return True
@@ -41,15 +36,12 @@ class ExploredStates:
 
     def covers_left(self, key: Hashable, left: int) -> bool:
         """Return whether the state was explored with as many preemptions left; now it is."""
-        known = self._lefts.get(key)
+        known = self._known.get(key)
         if known is None:
-            known = self._older_lefts.get(key, -1)
-            if len(self._lefts) >= GENERATION:
-                self._older_lefts = self._lefts
-                self._lefts = {}
-            self._lefts[key] = max(known, left)
-            return known >= left
+            known = self._known.renew(key, left)
+            if known is None:
+                return False
         if known >= left:
             return True
-        self._lefts[key] = left
+        self._known[key] = left
         return False

@@ -20,12 +20,17 @@ from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold
 from mmactors.explore.engine.step import Step
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.world.lock import SharedLock
-from mmactors.explore.world.shared import Named, Shared, Timeout, may_time_out, name_of
+from mmactors.explore.world.shared import (
+    IN_TIME,
+    TIMED_OUT,
+    Named,
+    Shared,
+    Timeout,
+    may_time_out,
+    name_of,
+)
 from mmactors.explore.world.wait_queue import lost_by
 from mmactors.label import Mode
-
-_NOTIFIED: Final = 0
-_TIMED_OUT: Final = 1
 
 
 @define(eq=False)
@@ -105,19 +110,13 @@ class SharedCondition(Shared):
         return is_in_time
 
     async def _wait_in_time(self, waiter: _Waiter) -> bool:
-        engine = self._engine
-        actor: Any = engine.current
-        touches = ((self.name, Mode.WRITE),)
-        out = engine.steps.of(f"wait {self.name} (timed out)", touches, runs_out=True)
+        out = self._out_of_time(self._wait)
 
         def ways() -> list[tuple[int, Step]]:
-            found = [(_TIMED_OUT, out)]
-            return [(_NOTIFIED, self._relock), *found] if waiter.is_open() else found
+            found = [(TIMED_OUT, out)]
+            return [(IN_TIME, self._relock), *found] if waiter.is_open() else found
 
-        actor.branch = ways
-        await self._turn(out)
-        actor.branch = None
-        if engine.chosen == _NOTIFIED:
+        if await self._choose_way(ways, out) == IN_TIME:
             return True
         if not waiter.is_notified:
             self._waiters.remove(waiter)

@@ -79,18 +79,16 @@ class SharedMailbox(Shared):
 
         Return None if the time was out before.
         """
-        engine = self._engine
-        actor = engine.current
-        is_timed = may_time_out(timeout)
-        actor.branch = self._senders_or_nobody if is_timed else self._senders  # type: ignore[attr-defined]
-        await self._turn(self._timed_out if is_timed else self._receive)
-        actor.branch = None  # type: ignore[attr-defined]
-        if engine.chosen == _NOBODY:
+        if may_time_out(timeout):
+            sender = await self._choose_way(self._senders_or_nobody, self._timed_out)
+        else:
+            sender = await self._choose_way(self._senders, self._receive)
+        if sender == _NOBODY:
             return None
-        queue = self._queues[engine.chosen]
+        queue = self._queues[sender]
         message = queue.popleft()
         if not queue:
-            del self._queues[engine.chosen]
+            del self._queues[sender]
         return message
 
     def _senders(self) -> list[tuple[int, Step]]:

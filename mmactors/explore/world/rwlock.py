@@ -8,39 +8,16 @@ because each who waits may also come later.
 Where stores may be late, a writer gives back by a plain store, and all else is locked.
 """
 
-from collections.abc import Callable, Coroutine
-from types import TracebackType
-from typing import Any, ClassVar, Final
-
-from attrs import frozen
+from typing import ClassVar, Final
 
 from mmactors.engine.actor import Actor
 from mmactors.engine.chance import TRYLOCK_FAILS
 from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold
+from mmactors.engine.lock.section import Section
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.world.lock import class_of
 from mmactors.explore.world.shared import Shared, Timeout, may_time_out
 from mmactors.label import Mode
-
-
-@frozen
-class Section:
-    """What is done between taking a lock and giving it back."""
-
-    enter: Callable[[], Coroutine[Any, Any, bool]]
-    leave: Callable[[], Coroutine[Any, Any, None]]
-
-    async def __aenter__(self) -> None:
-        await self.enter()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            await self.leave()
 
 
 class SharedRwLock(Shared):

@@ -29,8 +29,9 @@ R = TypeVar("R")
 
 Timeout = float | bool | None
 """None or False: wait for ever. Anything else, a number too: the search says whether in time."""
-_IN_TIME: Final = 0
-_TIMED_OUT: Final = 1
+IN_TIME: Final = 0
+TIMED_OUT: Final = 1
+"""The two ways in which a wait ends that may be out of time."""
 
 
 def operation(
@@ -193,22 +194,30 @@ class Shared:
         out_mode: Mode = Mode.READ,
     ) -> bool:
         """Wait as `_pass` does, or until the time is out; return whether it was in time."""
-        engine = self._engine
-        actor: Any = engine.current
-        is_change = out_mode is Mode.WRITE
-        touches = ((self.name, out_mode),)
-        out = engine.steps.of(f"{step.text} (timed out)", touches, runs_out=is_change)
+        out = self._out_of_time(step, out_mode)
         buffer = self._buffer() if is_locked else None
 
         def ways() -> list[tuple[int, Step]]:
             if not is_passable():
-                return [(_TIMED_OUT, out)]
-            return [(_IN_TIME, step)] if buffer is None or buffer.is_empty() else []
+                return [(TIMED_OUT, out)]
+            return [(IN_TIME, step)] if buffer is None or buffer.is_empty() else []
 
+        return await self._choose_way(ways, out) == IN_TIME
+
+    def _out_of_time(self, step: Step, mode: Mode = Mode.WRITE) -> Step:
+        """Return what happens instead of `step` when the time is out."""
+        text = f"{step.text} (timed out)"
+        is_change = mode is Mode.WRITE
+        return self._engine.steps.of(text, ((self.name, mode),), runs_out=is_change)
+
+    async def _choose_way(self, ways: Callable[[], list[tuple[int, Step]]], pending: Step) -> int:
+        """Wait until one of `ways()` can be taken; return which the search took."""
+        engine = self._engine
+        actor: Any = engine.current
         actor.branch = ways
-        await self._turn(out)
+        await self._turn(pending)
         actor.branch = None
-        return engine.chosen == _IN_TIME
+        return engine.chosen
 
     async def _store(self, step: Step, apply: Callable[[], object], value: object) -> None:
         """Do the plain store of `step`: at once, or through the store buffer if stores are late."""

@@ -7,7 +7,7 @@ names those. To sleep and to wake are locked operations, because both take the l
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from attrs import define
 
@@ -15,11 +15,15 @@ from mmactors.engine.actor import NEVER, Actor
 from mmactors.explore.engine.step import Step
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.world.question import must_be_plain
-from mmactors.explore.world.shared import Named, Shared, Timeout, may_time_out
+from mmactors.explore.world.shared import (
+    IN_TIME,
+    TIMED_OUT,
+    Named,
+    Shared,
+    Timeout,
+    may_time_out,
+)
 from mmactors.label import Mode
-
-_WOKEN: Final = 0
-_TIMED_OUT: Final = 1
 
 
 @define(eq=False)
@@ -101,19 +105,13 @@ class SharedWaitQueue(Shared):
         return sleeper
 
     async def _sleep_in_time(self, sleeper: Sleeper) -> bool:
-        engine = self._engine
-        actor: Any = engine.current
         woken = self._step("woken by", Mode.READ)
-        touches = ((self.name, Mode.WRITE),)
-        out = engine.steps.of(f"sleep {self.name} (timed out)", touches, runs_out=True)
+        out = self._out_of_time(self._sleep)
 
         def ways() -> list[tuple[int, Step]]:
-            return [(_TIMED_OUT, out)] if sleeper.at_ns == NEVER else [(_WOKEN, woken)]
+            return [(TIMED_OUT, out)] if sleeper.at_ns == NEVER else [(IN_TIME, woken)]
 
-        actor.branch = ways
-        await self._turn(out)
-        actor.branch = None
-        if engine.chosen == _WOKEN:
+        if await self._choose_way(ways, out) == IN_TIME:
             return True
         self._sleepers.remove(sleeper)
         return False
