@@ -115,9 +115,15 @@ def compare(example, shown, actual):
 
 @pytest.fixture(autouse=True)
 def own_settings(pytester, monkeypatch):
-    """A project with the strictest settings, and a terminal of a known width."""
+    """A project with the strictest settings, and a terminal of a known width.
+
+    Where CI or BUILD_NUMBER is set, pytest shows assertions in full: a document shows them as
+    they stand on a terminal.
+    """
     pytester.makeini("[pytest]\naddopts = --strict-markers\nfilterwarnings = error\n")
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.delenv("BUILD_NUMBER", raising=False)
 
 
 @pytest.mark.parametrize("example", examples(), ids=lambda example: example.name)
