@@ -11,7 +11,9 @@ Each object says where it is different.
 """
 
 from collections.abc import Callable, Coroutine, Generator
+from functools import wraps
 from inspect import CO_COROUTINE, CO_GENERATOR
+from types import FunctionType
 from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast
 
 from mmactors.engine.actor import PARKING
@@ -42,10 +44,14 @@ def operation(
     `types.coroutine` would leave a generator, of which Python does not notice that nobody awaits
     it.
     """
-    made: Any = function
-    flags = made.__code__.co_flags & ~CO_GENERATOR | CO_COROUTINE
-    made.__code__ = made.__code__.replace(co_flags=flags)
-    return cast("Callable[P, Coroutine[Any, Any, R]]", made)
+    assert isinstance(function, FunctionType), f"{function} is no function of a class"
+    flags = function.__code__.co_flags & ~CO_GENERATOR | CO_COROUTINE
+    code = function.__code__.replace(co_flags=flags)
+    made = FunctionType(
+        code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
+    made.__kwdefaults__ = function.__kwdefaults__
+    return cast("Callable[P, Coroutine[Any, Any, R]]", wraps(function)(made))
 
 
 class Nameable(Protocol):
