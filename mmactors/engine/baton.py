@@ -386,6 +386,10 @@ class Engine:
         """Return one of `options`, here the first: the ordinary one."""
         return options[0]
 
+    async def is_preempted(self, what: str) -> bool:  # noqa: ARG002
+        """Return whether the running thread is preempted now, by `what`; here it never is."""
+        return False
+
     def store(self, name: str, apply: Callable[[], object]) -> None:  # noqa: ARG002
         """Do a plain store to the object `name`: at once, or late if stores may be.
 

@@ -266,7 +266,7 @@ class Cpu:
         now = self.clock.now
         is_over = queue[0][0] <= now and now - self._starts_ns >= self.slice_ns
         if self.engine.is_exploring:  # Where nobody knows the time, it may be over or not.
-            is_over = await self.engine.choose(f"the slice of {self.name} is over", (False, True))
+            is_over = await self.engine.is_preempted(f"the slice of {self.name} is over")
         if is_over:
             waitable = _Preempted(self.index)
             self.assert_may_sleep(waitable)

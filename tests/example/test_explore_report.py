@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from toys import stale_tlb
 
-from mmactors.explore import Options, search
+from mmactors.explore import Budget, Options, search
 from mmactors.explore.world.world import World
 from mmactors.races.machine import ExploredMachine
 from mmactors.races.pair import with_rules
@@ -20,7 +20,8 @@ def machine(name):
     (path,) = RACES.glob(f"{name}-*.yaml")
     scenario = load_scenario(path, ())
     explored = ExploredMachine(with_rules(scenario, broken=scenario.race.broken))
-    return search(explored, name=name, options=Options()).failure
+    options = Options(budget=Budget(schedules=20_000))  # However slow this host is.
+    return search(explored, name=name, options=options).failure
 
 
 class Reads:

@@ -105,6 +105,39 @@ def test_the_bound_counts_preemptions_only():
     execution.close()
 
 
+def test_the_end_of_a_slice_is_a_preemption():
+    """A thread that could go on leaves the CPU: that costs as much as any other way to leave it."""
+
+    def slices(world):
+        ended = world.cell("ended", 0)
+
+        async def runs():
+            for _ in range(3):
+                await ended.add(await world.engine.is_preempted("the slice is over"))
+
+        @world.at_end
+        def fewer_than_two_slices_end():
+            return ended.value < 2
+
+        world.actor("a", runs)
+
+    ends = {}
+    for bound in (0, 1):
+        execution = Execution(slices)
+        strategy = DepthFirst(bound=bound)
+        ends[bound] = set()
+        while not strategy.is_done:
+            strategy.run(execution)
+            ends[bound].add(execution.world.engine.objects["ended"].value)
+        assert strategy.was_bounded
+        execution.close()
+
+    assert {0: {0}, 1: {0, 1}} == ends
+    failure = search(slices).failure
+    assert failure is not None
+    assert 2 == failure.nr_preemptions
+
+
 def test_the_search_goes_from_few_preemptions_to_all_schedules():
     """So the first schedule found needs the fewest."""
     verdict = search(fixed(stale_tlb))

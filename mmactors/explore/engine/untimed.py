@@ -80,6 +80,8 @@ class SearchEngine(Engine):
         """In which way the actor that gets the baton takes its step."""
         self.has_daemons = False
         """There are actors whose steps may come too late."""
+        self.is_preempting = False
+        """The options of the actor that chooses are to go on, and to be preempted."""
         self.nr_choosing = 0
         """How many actors wait for a choice that concerns nobody else."""
         self.extra: Final[list[tuple[str, Mode]]] = []
@@ -135,6 +137,7 @@ class SearchEngine(Engine):
         self.failure = None
         self.clock.at = 0
         self.detour = False
+        self.is_preempting = False
         self.nr_choosing = 0
         self.observed = None
         if self.allowed:
@@ -281,6 +284,16 @@ class SearchEngine(Engine):
         steps = self._options(what, options)
         await self._choose(what, lambda: steps)
         return options[self.chosen]
+
+    async def is_preempted(self, what: str) -> bool:
+        """Return whether the running thread is preempted; the search tries both.
+
+        It leaves an actor that could go on, and counts as such.
+        """
+        self.is_preempting = True
+        is_preempted = await self.choose(what, (False, True))
+        self.is_preempting = False
+        return is_preempted
 
     def _options(self, what: str, options: Sequence[object]) -> list[tuple[int, Step]]:
         """Return the steps of all options; position tells them apart where texts do not."""

@@ -48,6 +48,7 @@ class _Unknown(Step):
 
 
 _UNKNOWN: Final = _Unknown("unknown", ())
+_ALL_BITS: Final = -1
 _OPTION: Final = _Unknown("option", ())
 """The unit of a node whose choices are options of an actor: they belong to the step before."""
 
@@ -65,10 +66,12 @@ class _Node:
     """A state on the way of the present schedule."""
 
     __slots__ = (
-        "choice", "first", "left", "memory", "sleep", "state", "step", "todo", "unit"
+        "choice", "first", "left", "mask", "memory", "sleep", "state", "step", "todo", "unit"
     )  # fmt: skip
 
-    def __init__(self, todo: list[int], sleep: Sleep, left: int, first: int) -> None:
+    def __init__(
+        self, todo: list[int], sleep: Sleep, left: int, first: int, mask: int = INDEX_MASK
+    ) -> None:
         self.choice: int = todo.pop(0)
         self.todo: Final = todo
         """Choices that have not been made here."""
@@ -77,7 +80,8 @@ class _Node:
         self.left: Final = left
         """How many preemptions are left."""
         self.first: Final = first
-        """The choice that is no preemption; -1: none is."""
+        """The choice that is no preemption, in the bits of `mask`; -1: none is."""
+        self.mask: Final = mask
         self.step: Step | None = None
         """What the choice did."""
         self.memory: Memory | None = None
@@ -162,8 +166,11 @@ class DepthFirst:
             ):
                 continue
             if self.bound is not None:
-                current = -1 if is_option else execution.current
-                node = self._bounded(candidates, left, current)
+                if is_option:
+                    first = candidates[0] if engine.is_preempting else -1
+                    node = self._bounded(candidates, left, first, _ALL_BITS)
+                else:
+                    node = self._bounded(candidates, left, execution.current)
             elif sleep:
                 awake = [choice for choice in candidates if choice not in sleep]
                 if not awake:
@@ -297,18 +304,21 @@ class DepthFirst:
                 execution.known.note(last.state, last.choice, arrival)
         return state
 
-    def _bounded(self, candidates: list[int], left: int, current: int) -> _Node:
+    def _bounded(
+        self, candidates: list[int], left: int, current: int, mask: int = INDEX_MASK
+    ) -> _Node:
         """Return the node of a state, with the choices that the bound leaves.
 
-        `current` is who ran last; -1: nobody is left who could have gone on.
+        `current` is who ran last, or the option by which it goes on, in the bits of `mask`; -1:
+        nobody is left who could have gone on.
         """
-        first = candidates[0] & INDEX_MASK
+        first = candidates[0] & mask
         is_own = first == current
         if is_own and left == 0 and len(candidates) > 1:
-            free = [choice for choice in candidates if choice & INDEX_MASK == current]
+            free = [choice for choice in candidates if choice & mask == current]
             self.was_bounded |= len(free) < len(candidates)
             candidates = free
-        return _Node(candidates, _NOBODY, left, first if is_own else -1)
+        return _Node(candidates, _NOBODY, left, first if is_own else -1, mask)
 
     def _was_seen(self, execution: Execution, sleep: Sleep, left: int) -> bool:
         """Return whether what is left to explore from this state was explored before."""
@@ -331,7 +341,7 @@ class DepthFirst:
         return self._explored.covers_left((key, current), left)
 
     def _cost(self, node: _Node) -> int:
-        return int(node.first >= 0 and node.choice & INDEX_MASK != node.first)
+        return int(node.first >= 0 and node.choice & node.mask != node.first)
 
     def _sleep_below(self, node: _Node) -> Sleep:
         """Return who sleeps after the node's choice was made."""
