@@ -71,6 +71,8 @@ def explore(
     `exhaustive` goes on, whatever the budget, until every schedule was tried. A schedule of more
     than `max_steps` steps is ended in turns. `jobs` host processes search.
     """
+    if isinstance(scope, str):
+        scope = (scope,)
     options = Options(
         scope=None if scope is None else tuple(scope),
         bound=bound,
