@@ -108,6 +108,8 @@ class Execution:
         self.uses_known = False
         """Steps cost more than to name the state after each."""
         self.look_up: Callable[[], None] = lambda: None
+        self.look_every = 1
+        """So many plain steps are taken between two looks; the first schedule says how slow."""
 
     # -- one schedule ------------------------------------------------------------------------------
 

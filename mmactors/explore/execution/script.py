@@ -27,7 +27,6 @@ from mmactors.errors import Place, Problem, UserError
 from mmactors.explore.execution.choice import INDEX_MASK, entry_of
 from mmactors.explore.execution.execution import Build, Execution
 from mmactors.explore.execution.fair import finish_fairly
-from mmactors.explore.execution.look import LOOK_EVERY
 from mmactors.explore.execution.loud import BecameVisible
 
 Script = tuple[tuple[str, str], ...]
@@ -233,7 +232,7 @@ def guide(execution: Execution, script: Script, *, max_steps: int) -> int:
         if choice is None:
             choice = candidates[0]
         nr_preemptions += execution.is_preemption(candidates, choice)
-        if len(execution.steps) % LOOK_EVERY == LOOK_EVERY - 1:
+        if len(execution.steps) % execution.look_every == execution.look_every - 1:
             execution.look_up()
         execution.advance(choice)
     return nr_preemptions

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, Protocol
 
 from mmactors.explore.execution.execution import Execution
+from mmactors.explore.execution.look import LOOK_EVERY, SLOW_SECONDS
 from mmactors.explore.execution.nondeterminism import run_again
 from mmactors.explore.search.budget import Meter, OutOfTime
 from mmactors.explore.search.options import Options
@@ -168,7 +169,7 @@ class Explorer:
                     break
             elif meter.used() >= until or (is_sampler and nr_here >= _SAMPLES_A_TURN):
                 break
-            strategy.run(execution)
+            self._run_one(strategy)
             if isinstance(strategy, DepthFirst) and strategy.was_elsewhere:
                 continue
             nr_here += 1
@@ -188,6 +189,18 @@ class Explorer:
                 self.note()
                 run_again(execution)
         return False
+
+    def _run_one(self, strategy: Strategy) -> None:
+        """Let `strategy` run one schedule; where steps are slow, look at the clock after each."""
+        execution = self.execution
+        if execution.look_every > 1:
+            strategy.run(execution)
+            return
+        clock = self.options.clock
+        began = clock()
+        strategy.run(execution)
+        if clock() - began < SLOW_SECONDS * len(execution.steps):
+            execution.look_every = LOOK_EVERY
 
     def _is_stopped(self) -> bool:
         meter = self.meter
