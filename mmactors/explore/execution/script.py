@@ -248,12 +248,13 @@ def _find(execution: Execution, entry: tuple[str, str]) -> int | None:
 
 
 def _mismatch(execution: Execution, at: int, entry: tuple[str, str]) -> ScheduleMismatch:
-    wanted = SEPARATOR.join(entry)
+    where = f"entry {at + 1} is {SEPARATOR.join(entry)!r}"
     if execution.broken is not None:
-        return ScheduleMismatch(f"entry {at + 1} is {wanted!r}, but before: {execution.broken}")
+        return ScheduleMismatch(f"{where}, but before: {execution.broken}")
     can = [SEPARATOR.join(entry_of(execution.engine, choice)) for choice in execution.candidates()]
+    found = f"only these can be taken: {', '.join(can) or 'none'}"
     if execution.is_over:
-        return ScheduleMismatch(f"entry {at + 1} is {wanted!r}, but all actors have ended")
+        found = "all actors have ended"
     return ScheduleMismatch(
-        f"entry {at + 1} is {wanted!r}, but only these can be taken: {', '.join(can) or 'none'}"
+        f"{where}, but {found}; the steps have changed since: search anew, and delete this schedule"
     )

@@ -42,7 +42,7 @@ def must_be_plain(what: str, function: object) -> None:
     if not callable(function):
         raise NotPlain(
             Problem(
-                place=_line_of_test(),
+                place=line_of_test(),
                 found=f"{what} is {function!r}",
                 legal="expected a function that is called again and again",
                 advice="hand over the function itself, or a lambda: ...",
@@ -112,7 +112,7 @@ def refuse_actor(name: str, function: object, made: object) -> NoReturn:
             function.close()
     raise NotPlain(
         Problem(
-            place=place_of(function) if callable(function) else _line_of_test(),
+            place=place_of(function) if callable(function) else line_of_test(),
             found=f"the actor {name!r} runs no coroutine: {found}",
             legal="expected a function that is async def, without yield, and its arguments",
             advice=f"write world.actor({name!r}, function, argument, ...)",
@@ -144,7 +144,7 @@ def _refuse(what: str, function: Callable[..., object] | object, kind: str, why:
     )
 
 
-def _line_of_test() -> Place:
+def line_of_test() -> Place:
     """Return the line outside of this package that called."""
     frame = inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").startswith("mmactors."):
