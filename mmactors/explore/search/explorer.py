@@ -35,6 +35,8 @@ _SAMPLE_SHARE: Final = 0.75
 _NR_BOUNDED_EXHAUSTIVE: Final = 1000
 """With no budget at all, each bound gets so many schedules."""
 _SAMPLES_A_TURN: Final = 20
+_SILENT_SECONDS: Final = 1.0
+"""Of the first schedule nobody is told before it takes so long."""
 
 Plan = Iterable[tuple[Strategy, float]]
 """Who explores next, and until which part of the budget is used up."""
@@ -211,6 +213,7 @@ class Explorer:
     def _look_up(self) -> None:
         """Look at the clock within a schedule; raise OutOfTime if it has to end."""
         self.meter.look_up()
-        self.reporter.note()
+        if self.by_strategy or self.meter.seconds > _SILENT_SECONDS:
+            self.reporter.note()
         if self._whistle is not None and self._whistle.is_blown(self.meter.nr_schedules):
             raise OutOfTime
