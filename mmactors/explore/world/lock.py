@@ -118,7 +118,7 @@ class SharedLock(Shared):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> Coroutine[Any, Any, None]:
-        return self.release() if gives_back(kind) else _leave()
+        return self.release() if kind is None or gives_back(kind) else _leave()
 
 
 async def _leave() -> None:
