@@ -9,6 +9,7 @@ line every ten seconds, on stderr. Ctrl-C and SIGTERM end it with the verdict re
 """
 
 import inspect
+import os
 import re
 import shutil
 import signal
@@ -128,6 +129,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     budget = config.getoption("--mmactors-budget")
     session = Session(
         name=item.nodeid,
+        shell_name=_name_in_shell(item),
         seed=config.getoption("--mmactors-seed"),
         budget=None if budget is None else Budget.parse(budget),
         jobs=config.getoption("--mmactors-jobs"),
@@ -205,6 +207,13 @@ def _verdicts(terminalreporter: Any) -> list[str]:
         for name, text in getattr(report, "user_properties", ())
         if name == _PROPERTY
     ]
+
+
+def _name_in_shell(item: pytest.Item) -> str:
+    """Return how a test is called from the folder where pytest was; its id begins at the root."""
+    path = os.path.relpath(item.path, item.config.invocation_params.dir)
+    _, separator, rest = item.nodeid.partition("::")
+    return f"{path}{separator}{rest}"
 
 
 def _explored(item: pytest.Item) -> Any:

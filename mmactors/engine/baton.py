@@ -52,8 +52,8 @@ class Sleepers(Protocol):
     def sleepers(self) -> Sequence[Actor]:
         """Return who sleeps, in order."""
 
-    def wake_spuriously(self) -> None:
-        """Wake the first sleeper though nobody has."""
+    def wake_spuriously(self, at: int) -> None:
+        """Wake one of `sleepers()` though nobody has: the one that stands there."""
 
 
 class Keyed(Protocol):

@@ -87,14 +87,15 @@ class WaitQueue:
         self._nr_wakes += 1
         self._waker = self.engine.running
         for _ in range(min(nr_threads, len(self._sleepers))):
-            self._wake_first(at_ns)
+            self._wake(0, at_ns)
 
-    def wake_spuriously(self) -> None:
-        """Wake the first sleeper though nobody has."""
-        self._wake_first(self._sleepers[0].thread.clock.now)
+    def wake_spuriously(self, at: int) -> None:
+        """Wake one of `sleepers()` though nobody has: the one that stands there."""
+        self._wake(at, self._sleepers[at].thread.clock.now)
 
-    def _wake_first(self, at_ns: int) -> None:
-        sleeper = self._sleepers.popleft()
+    def _wake(self, at: int, at_ns: int) -> None:
+        sleeper = self._sleepers[at]
+        del self._sleepers[at]
         thread = sleeper.thread
         assert thread.cpu is not None, f"{thread.name} sleeps but has no CPU"
         sleeper.at_ns = at_ns

@@ -130,7 +130,8 @@ def test_an_entry_that_does_not_fit_is_refused_with_what_would():
 
     assert (
         "entry 2 is 'cpu1: write rss', but only these can be taken: "
-        "cpu0: write rss, cpu1: read rss" == str(caught.value)
+        "cpu0: write rss, cpu1: read rss; the steps have changed since: search anew, "
+        "and delete this schedule" == str(caught.value)
     )
 
 

@@ -337,7 +337,48 @@ def test_a_spurious_wake_up_finds_who_does_not_look_again(has_cpus, fixed):
         assert Outcome.EXHAUSTED is verdict.outcome
     else:
         assert "there is no work" in verdict.failure.broken.text
-        assert "wake work for nothing" in verdict.failure.report
+        assert "wake worker for nothing" in verdict.failure.report
+
+
+@pytest.mark.parametrize("kind", ["queue", "condition"])
+def test_a_spurious_wake_up_is_for_any_of_the_sleepers_not_only_the_first(kind):
+    """Who came second wakes while the first still sleeps, and nobody has woken them."""
+
+    def build(world):
+        world.allow(WAKE_UP_IS_SPURIOUS)
+        lock, is_over = world.lock("lock"), world.cell("is over", False)
+        made = world.wait_queue if kind == "queue" else partial(world.condition, lock=lock)
+        sleepers = made("sleepers")
+
+        async def sleeps():
+            async with lock:
+                if await is_over.read():
+                    return
+                if kind == "condition":
+                    await sleepers.wait()
+            if kind == "queue":
+                await sleepers.sleep(unless=lambda: is_over.value, reads=(is_over,))
+
+        async def sleeps_second():
+            await world.step("look", reads=(sleepers,))
+            if sleepers.sleepers():
+                await sleeps()
+                await world.step("look again", reads=(sleepers, is_over))
+                assert is_over.value or not sleepers.sleepers(), "the second woke first"
+
+        async def ends():
+            async with lock:
+                await is_over.write(True)
+            await (sleepers.wake_all() if kind == "queue" else sleepers.notify_all())
+
+        world.actor("first", sleeps)
+        world.actor("second", sleeps_second)
+        world.actor("end", ends)
+
+    verdict = search(build)
+
+    assert "the second woke first" in verdict.failure.broken.text
+    assert ("spurious wake-ups", "wake second for nothing") in verdict.failure.script
 
 
 def test_what_may_happen_any_time_happens_before_and_after_each_step_or_never():

@@ -9,9 +9,18 @@ from attrs import define, frozen
 from mmactors.engine.lock.lock_observer import Nesting
 
 
+def gives_back(kind: type[BaseException] | None) -> bool:
+    """Return whether who leaves a context by an exception of this kind gives back what it holds.
+
+    As any context manager does. But an assertion is a law that is broken there and then, and what
+    is no Exception ends a coroutine that is thrown away: neither has steps any more.
+    """
+    return kind is None or (issubclass(kind, Exception) and not issubclass(kind, AssertionError))
+
+
 @frozen(eq=False)
 class Section:
-    """What is done between `enter` and `leave`; who is ended inside does not leave."""
+    """What is done between `enter` and `leave`."""
 
     enter: Callable[[], Coroutine[Any, Any, object]]
     leave: Callable[[], Coroutine[Any, Any, None]]
@@ -25,7 +34,7 @@ class Section:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is None:
+        if gives_back(kind):
             await self.leave()
 
 

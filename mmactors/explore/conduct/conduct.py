@@ -3,6 +3,7 @@
 from typing import Final
 
 from mmactors.explore.conduct.caught import Caught
+from mmactors.explore.conduct.held import HeldValues
 from mmactors.explore.conduct.leftovers import Leftovers
 from mmactors.explore.conduct.sharing import Sharing
 from mmactors.explore.engine.untimed import SearchEngine
@@ -19,6 +20,7 @@ class Conduct:
         """No schedule of the search was run before: a mistake in the test shows itself now."""
         self._is_awaited = False
         self._sharing: Sharing | None = None
+        self._held: Final = HeldValues()
 
     def wake(self) -> None:
         """Look again when the next schedule begins."""
@@ -44,10 +46,14 @@ class Conduct:
             return
         if sharing.is_needed:
             sharing.begin(engine)
+        if self._held.is_needed:
+            self._held.begin(engine)
         if sharing.catching:
             Caught(engine, sharing.catching).begin()
-        self.is_idle = not (self.is_first or sharing.is_needed or sharing.catching)
+        is_needed = sharing.is_needed or self._held.is_needed
+        self.is_idle = not (self.is_first or is_needed or sharing.catching)
 
     def shared(self) -> tuple[str, ...]:
         """Return who shares what behind the world's back."""
-        return () if self._sharing is None else self._sharing.found()
+        sharing = self._sharing
+        return () if sharing is None else (*sharing.found(), *self._held.found())

@@ -1,4 +1,7 @@
-"""Wake-ups that nobody gave: somebody who sleeps in a queue wakes all the same."""
+"""Wake-ups that nobody gave: somebody who sleeps in a queue wakes all the same.
+
+Whoever it is: who came first has no right to it, as a signal wakes whom it is for.
+"""
 
 from operator import itemgetter
 from typing import Any, Final, Protocol
@@ -11,6 +14,9 @@ from mmactors.label import Mode
 
 SPURIOUS: Final = "spurious wake-ups"
 """The actor that wakes sleepers and is nobody."""
+_PLACE_BITS: Final = 8
+"""An option is the number of a queue, and in so many low bits who of its sleepers wakes."""
+_PLACE_MASK: Final = (1 << _PLACE_BITS) - 1
 
 
 class Waking(Protocol):
@@ -56,12 +62,15 @@ class SpuriousWakeUps:
             await PARKING
             actor.branch = None
             engine.allowed[WAKE_UP_IS_SPURIOUS] -= 1
-            self._queues[engine.chosen].wake_spuriously()
+            self._queues[engine.chosen >> _PLACE_BITS].wake_spuriously(engine.chosen & _PLACE_MASK)
 
     def _ways(self) -> list[tuple[int, Step]]:
         of = self._engine.steps.of
         return [
-            (at, of(f"wake {queue.name} for nothing", ((queue.name, Mode.WRITE),)))
-            for at, queue in sorted(self._queues.items(), key=itemgetter(0))
-            if queue.sleepers()
+            (
+                number << _PLACE_BITS | at,
+                of(f"wake {actor.name} for nothing", ((queue.name, Mode.WRITE),)),
+            )
+            for number, queue in sorted(self._queues.items(), key=itemgetter(0))
+            for at, actor in enumerate(queue.sleepers())
         ]

@@ -86,6 +86,10 @@ class StoreBuffer:
         """Return what waits, oldest first."""
         return tuple((store.name, store.value) for store in self._stores)
 
+    def held(self) -> tuple[object, ...]:
+        """Return the values that wait, for who looks at whether they are changed in place."""
+        return tuple(store.value for store in self._stores)
+
     def show(self) -> str:
         """Return what waits, oldest first."""
         return ", ".join(f"{store.name} = {store.value!r}" for store in self._stores) or "empty"

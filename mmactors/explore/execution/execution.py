@@ -108,6 +108,7 @@ class Execution:
         self.uses_known = False
         """Steps cost more than to name the state after each."""
         self.look_up: Callable[[], None] = lambda: None
+        self.look_every = 1  # Until the first schedule has said how slow steps are (look.py).
 
     # -- one schedule ------------------------------------------------------------------------------
 

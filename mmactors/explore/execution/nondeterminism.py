@@ -54,6 +54,7 @@ def run_again(execution: Execution) -> None:
     was_over = execution.is_over
     execution.begin()
     for index, (choice, step) in enumerate(zip(choices, steps, strict=True)):
+        execution.look_up()
         if execution.has_ended():
             raise Nondeterminism(
                 f"the same choices, run again, end after {index} steps instead of {len(choices)}: "

@@ -27,7 +27,6 @@ from mmactors.errors import Place, Problem, UserError
 from mmactors.explore.execution.choice import INDEX_MASK, entry_of
 from mmactors.explore.execution.execution import Build, Execution
 from mmactors.explore.execution.fair import finish_fairly
-from mmactors.explore.execution.look import LOOK_EVERY
 from mmactors.explore.execution.loud import BecameVisible
 
 Script = tuple[tuple[str, str], ...]
@@ -233,7 +232,7 @@ def guide(execution: Execution, script: Script, *, max_steps: int) -> int:
         if choice is None:
             choice = candidates[0]
         nr_preemptions += execution.is_preemption(candidates, choice)
-        if len(execution.steps) % LOOK_EVERY == LOOK_EVERY - 1:
+        if len(execution.steps) % execution.look_every == execution.look_every - 1:
             execution.look_up()
         execution.advance(choice)
     return nr_preemptions
@@ -249,12 +248,13 @@ def _find(execution: Execution, entry: tuple[str, str]) -> int | None:
 
 
 def _mismatch(execution: Execution, at: int, entry: tuple[str, str]) -> ScheduleMismatch:
-    wanted = SEPARATOR.join(entry)
+    where = f"entry {at + 1} is {SEPARATOR.join(entry)!r}"
     if execution.broken is not None:
-        return ScheduleMismatch(f"entry {at + 1} is {wanted!r}, but before: {execution.broken}")
+        return ScheduleMismatch(f"{where}, but before: {execution.broken}")
     can = [SEPARATOR.join(entry_of(execution.engine, choice)) for choice in execution.candidates()]
+    found = f"only these can be taken: {', '.join(can) or 'none'}"
     if execution.is_over:
-        return ScheduleMismatch(f"entry {at + 1} is {wanted!r}, but all actors have ended")
+        found = "all actors have ended"
     return ScheduleMismatch(
-        f"entry {at + 1} is {wanted!r}, but only these can be taken: {', '.join(can) or 'none'}"
+        f"{where}, but {found}; the steps have changed since: search anew, and delete this schedule"
     )

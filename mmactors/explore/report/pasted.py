@@ -66,6 +66,8 @@ def _call_of(build: Callable[..., object]) -> tuple[str, str, Sequence[str]]:
     if inspect.ismethod(build):
         args = (build.__self__, *args)
     if len(names) > 1 and args and type(args[0]).__qualname__ == ".".join(names[:-1]):
+        if getattr(args[0], "__dict__", None):
+            raise _CannotBeWritten(f"{names[-2]}() has attributes that were set before the test")
         reference = f"{'.'.join(names[:-1])}().{names[-1]}"
         args = args[1:]
     else:

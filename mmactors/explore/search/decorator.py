@@ -12,7 +12,9 @@ from typing import Any, TypeVar, overload
 
 from attrs import evolve
 
+from mmactors.engine.schedule import ScheduleMismatch
 from mmactors.errors import Problem, UserError
+from mmactors.explore.execution.nondeterminism import Nondeterminism
 from mmactors.explore.execution.script import OtherProgram, script_of
 from mmactors.explore.report.story import DEFAULT_WIDTH
 from mmactors.explore.search.budget import DEFAULT_BUDGET, Budget
@@ -71,6 +73,8 @@ def explore(
     `exhaustive` goes on, whatever the budget, until every schedule was tried. A schedule of more
     than `max_steps` steps is ended in turns. `jobs` host processes search.
     """
+    if isinstance(scope, str):
+        scope = (scope,)
     options = Options(
         scope=None if scope is None else tuple(scope),
         bound=bound,
@@ -195,6 +199,9 @@ def _plainly(run: Callable[[], Verdict]) -> Verdict:
     __tracebackhide__ = True
     try:
         return run()
+    except (UserError, ScheduleMismatch, Nondeterminism) as error:
+        # What these say has all that there is to know; lines of this package would only be long.
+        raise error.with_traceback(lines_of_test(error.__traceback__, or_all=False))  # noqa: B904
     except Exception as error:  # noqa: BLE001 - it is raised again
         raise error.with_traceback(lines_of_test(error.__traceback__))  # noqa: B904 - the same
 
@@ -229,14 +236,19 @@ def _text(verdict: Verdict) -> str:
         width=DEFAULT_WIDTH if session.width is None else session.width,
         is_verbose=session.is_verbose,
     )
+    again = ["to run this schedule again, paste:"]
+    if session.shell_name is not None:
+        again = [
+            "to run this schedule again:",
+            f"  pytest {_in_shell(session.shell_name)} --mmactors-replay={failure.replay}",
+            "or paste:",
+        ]
     return "\n".join(
         [
             told,
             failure.origin,
             "",
-            "to run this schedule again:",
-            f"  pytest {_in_shell(verdict.name)} --mmactors-replay={failure.replay}",
-            "or paste:",
+            *again,
             *(f"  {line}".rstrip() for line in failure.scripted_test.splitlines()),
         ]
     )

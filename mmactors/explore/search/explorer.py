@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, Protocol
 
 from mmactors.explore.execution.execution import Execution
+from mmactors.explore.execution.look import LOOK_EVERY, SLOW_SECONDS
 from mmactors.explore.execution.nondeterminism import run_again
 from mmactors.explore.search.budget import Meter, OutOfTime
 from mmactors.explore.search.options import Options
@@ -34,6 +35,8 @@ _SAMPLE_SHARE: Final = 0.75
 _NR_BOUNDED_EXHAUSTIVE: Final = 1000
 """With no budget at all, each bound gets so many schedules."""
 _SAMPLES_A_TURN: Final = 20
+_SILENT_SECONDS: Final = 1.0
+"""Of the first schedule nobody is told before it takes so long."""
 
 Plan = Iterable[tuple[Strategy, float]]
 """Who explores next, and until which part of the budget is used up."""
@@ -168,7 +171,7 @@ class Explorer:
                     break
             elif meter.used() >= until or (is_sampler and nr_here >= _SAMPLES_A_TURN):
                 break
-            strategy.run(execution)
+            self._run_one(strategy)
             if isinstance(strategy, DepthFirst) and strategy.was_elsewhere:
                 continue
             nr_here += 1
@@ -189,6 +192,18 @@ class Explorer:
                 run_again(execution)
         return False
 
+    def _run_one(self, strategy: Strategy) -> None:
+        """Let `strategy` run one schedule; where steps are slow, look at the clock after each."""
+        execution = self.execution
+        if execution.look_every > 1:
+            strategy.run(execution)
+            return
+        clock = self.options.clock
+        began = clock()
+        strategy.run(execution)
+        if clock() - began < SLOW_SECONDS * len(execution.steps):
+            execution.look_every = LOOK_EVERY
+
     def _is_stopped(self) -> bool:
         meter = self.meter
         return meter.stopped_by is not None or (
@@ -198,6 +213,7 @@ class Explorer:
     def _look_up(self) -> None:
         """Look at the clock within a schedule; raise OutOfTime if it has to end."""
         self.meter.look_up()
-        self.reporter.note()
+        if self.by_strategy or self.meter.seconds > _SILENT_SECONDS:
+            self.reporter.note()
         if self._whistle is not None and self._whistle.is_blown(self.meter.nr_schedules):
             raise OutOfTime

@@ -284,7 +284,7 @@ class Search:
                 is_shrunk=not found.is_cut,
             )
             path = store.keep(failure.replay, figures, failure.report)
-            if first is not None and path != first:
+            if first is not None and path is not None and path != first:
                 store.drop(first)
         return self._verdict(Outcome.FAILED, failure)
 
@@ -314,6 +314,7 @@ class Search:
                 is_least=found.is_least,
             ),
             scripted_test=pasted_test(self._build, found.script, broken),
+            not_kept=None if self._store is None else self._store.trouble,
             earlier=earlier,
             is_cut=found.is_cut,
         )

@@ -16,7 +16,9 @@ class Session:
     """Options that stand above those of the test; None: the test's own."""
 
     name: str | None = None
-    """How the test is called from the shell."""
+    """How the test is called, wherever it is run from."""
+    shell_name: str | None = None
+    """How it is called from the shell, in the folder where this session began."""
     seed: int | None = None
     budget: Budget | None = None
     jobs: int | None = None

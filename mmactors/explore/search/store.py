@@ -50,6 +50,8 @@ class Store:
     def __init__(self, root: Path, name: str) -> None:
         self._root: Final = root
         self._directory: Final = root / _slug(name)
+        self.trouble: str | None = None
+        """Why nothing can be kept; None: it can."""
 
     def load(self) -> list[Kept]:
         """Return what was kept; what cannot be read is passed over."""
@@ -64,8 +66,18 @@ class Store:
             kept.append(Kept(path=path, fingerprint=fingerprint, script=script, figures=figures))
         return kept
 
-    def keep(self, replay: str, figures: Figures, report: str) -> Path:
-        """Keep a schedule; the oldest go when there are too many."""
+    def keep(self, replay: str, figures: Figures, report: str) -> Path | None:
+        """Keep a schedule; the oldest go when there are too many.
+
+        If that cannot be done, note why: what failed is told all the same.
+        """
+        try:
+            return self._keep(replay, figures, report)
+        except OSError as error:
+            self.trouble = str(error)
+            return None
+
+    def _keep(self, replay: str, figures: Figures, report: str) -> Path:
         self._directory.mkdir(parents=True, exist_ok=True)
         ignore = self._root / ".gitignore"
         if not ignore.exists():
@@ -83,7 +95,10 @@ class Store:
 
     def drop(self, path: Path) -> None:
         """Forget a schedule: its program is no more, or a simpler one stands for it."""
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            self.trouble = str(error)
 
 
 def _figures(text: str) -> Figures | None:

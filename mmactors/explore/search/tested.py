@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from mmactors.errors import Problem, UserError
-from mmactors.explore.world.question import kind_of, name_of, place_of
+from mmactors.explore.world.question import kind_of, line_of_test, name_of, place_of
 
 EXPLORED: Final = "mmactors_explored"
 """The attribute of a decorated test that holds the function it was made of."""
@@ -20,6 +20,10 @@ _PACKAGE: Final = str(Path(__file__).parents[2])
 def must_be_test(function: Any) -> None:
     """Raise UserError unless a world can be built by calling `function`."""
     name = getattr(function, "__qualname__", None) or name_of(function)
+    place = place_of(function)
+    if place.line is None:
+        place = line_of_test()  # It has no line of its own.
+        name = name if callable(function) else repr(function)
     if isinstance(function, classmethod | property) or not callable(function):
         kind, advice = f"is a {type(function).__name__}", "put it above @mmactors.explore"
     elif inspect.isclass(function):
@@ -36,7 +40,7 @@ def must_be_test(function: Any) -> None:
         kind, advice = f"is {makes}", "write def, without yield; its actors are the async functions"
     raise UserError(
         Problem(
-            place=place_of(function),
+            place=place,
             found=f"{name} {kind}",
             legal="expected a plain function that builds the world",
             advice=advice,
@@ -44,10 +48,10 @@ def must_be_test(function: Any) -> None:
     )
 
 
-def lines_of_test(traceback: TracebackType | None) -> TracebackType | None:
+def lines_of_test(traceback: TracebackType | None, *, or_all: bool = True) -> TracebackType | None:
     """Return the part of a traceback that begins and ends outside of this package.
 
-    All of it, if there is no such part.
+    If there is no such part: all of it, or nothing.
     """
     entries = []
     entry = traceback
@@ -56,7 +60,7 @@ def lines_of_test(traceback: TracebackType | None) -> TracebackType | None:
         entry = entry.tb_next
     outside = [at for at, entry in enumerate(entries) if not _is_ours(entry)]
     if not outside:
-        return traceback
+        return traceback if or_all else None
     entries[outside[-1]].tb_next = None
     return entries[outside[0]]
 

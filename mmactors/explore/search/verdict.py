@@ -52,6 +52,8 @@ class Failure:
     """There was no time to make it as simple as it can be."""
     scripted_test: str
     """A test that plays it, to be pasted; or why there is none, as comments."""
+    not_kept: str | None = None
+    """Why it was not kept for the next search; None: it was, or nobody wanted that."""
 
     @property
     def report(self) -> str:
@@ -64,7 +66,9 @@ class Failure:
         text = f"found by {self.found_by} in schedule {self.at_schedule:,}"
         if self.earlier is not None:
             text = f"{self.found_by}: {self.earlier}" if self.earlier else self.found_by
-        return f"{text}; no time was left to make it as short as it can be" if self.is_cut else text
+        if self.is_cut:
+            text += "; no time was left to make it as short as it can be"
+        return text if self.not_kept is None else f"{text}; it could not be kept: {self.not_kept}"
 
 
 @frozen(kw_only=True)

@@ -27,7 +27,6 @@ from mmactors.explore.execution.choice import INDEX_MASK
 from mmactors.explore.execution.course import Memory
 from mmactors.explore.execution.execution import Execution
 from mmactors.explore.execution.known import Arrival, State
-from mmactors.explore.execution.look import LOOK_EVERY
 from mmactors.explore.execution.nondeterminism import Nondeterminism
 from mmactors.explore.strategy.explored import ExploredStates
 from mmactors.explore.strategy.strategy import goes_on
@@ -140,14 +139,14 @@ class DepthFirst:
             left = last.left - self._cost(last)
         engine = execution.engine
         party = engine.party
-        look_at = min(LOOK_EVERY, self.max_steps)
+        look_at = min(execution.look_every, self.max_steps)
         is_fork = True
         while not execution.is_over and execution.broken is None:
             candidates = execution.candidates()
             if not candidates or len(execution.steps) >= look_at:
                 if not goes_on(execution, candidates, max_steps=self.max_steps):
                     break
-                look_at = min(look_at + LOOK_EVERY, self.max_steps)
+                look_at = min(look_at + execution.look_every, self.max_steps)
             is_option = engine.nr_choosing > 0
             state = self._arrive(execution, candidates) if execution.uses_known else None
             if self._part is not None and self._is_elsewhere():

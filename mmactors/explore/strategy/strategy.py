@@ -4,7 +4,6 @@ from typing import Protocol
 
 from mmactors.explore.execution.execution import Execution
 from mmactors.explore.execution.fair import finish_fairly
-from mmactors.explore.execution.look import LOOK_EVERY
 
 
 class Strategy(Protocol):
@@ -35,6 +34,6 @@ def goes_on(execution: Execution, candidates: list[int], *, max_steps: int) -> b
         execution.is_long = True
         finish_fairly(execution, max_steps=max_steps)
         return False
-    if execution.steps and len(execution.steps) % LOOK_EVERY == 0:
+    if execution.steps and len(execution.steps) % execution.look_every == 0:
         execution.look_up()
     return True

@@ -47,6 +47,10 @@ class SharedAtomic(Shared):
         """Return the value, by type and content."""
         return exact(self._value)
 
+    def held(self) -> tuple[object, ...]:
+        """Return the value, for who looks at whether it is changed in place."""
+        return (self._value,)
+
     def show(self) -> str:
         """Return the value as text."""
         return repr(self._value)

@@ -92,6 +92,10 @@ class SharedCell(Generic[V]):
             self._named = value
         return self._name
 
+    def held(self) -> tuple[object, ...]:
+        """Return the value, for who looks at whether it is changed in place."""
+        return (self._value,)
+
     def show(self) -> str:
         """Return the value as text."""
         return repr(self._value)

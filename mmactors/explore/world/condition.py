@@ -27,7 +27,7 @@ from mmactors.explore.world.shared import (
     Shared,
     Timeout,
     may_time_out,
-    name_of,
+    names_of,
 )
 from mmactors.explore.world.wait_queue import lost_by
 from mmactors.label import Mode
@@ -149,7 +149,7 @@ class SharedCondition(Shared):
         return bool(predicate())
 
     def _step_of_reads(self, reads: tuple[Named, ...]) -> Step:
-        touches = tuple((name_of(thing), Mode.READ) for thing in reads)
+        touches = tuple((name, Mode.READ) for name in names_of(reads))
         return self._engine.steps.of(f"look for {self.name}", touches)
 
     async def notify(self, nr_actors: int = 1) -> None:
@@ -163,8 +163,7 @@ class SharedCondition(Shared):
             if nr_actors < len(self._waiters):
                 names = [waiter.actor.name for waiter in self._waiters]
                 at = names.index(await engine.choose(f"notify {self.name}", names))
-            self._waiters[at].is_notified = True
-            del self._waiters[at]
+            self.wake_spuriously(at)
 
     async def notify_all(self) -> None:
         """Wake all who wait."""
@@ -174,9 +173,10 @@ class SharedCondition(Shared):
         """Return who waits, in order."""
         return [waiter.actor for waiter in self._waiters]
 
-    def wake_spuriously(self) -> None:
-        """Wake the first who waits, as a part of the running step."""
-        self._waiters.popleft().is_notified = True
+    def wake_spuriously(self, at: int) -> None:
+        """Wake one of those who wait, as a part of the running step."""
+        self._waiters[at].is_notified = True
+        del self._waiters[at]
 
     def __aenter__(self) -> Coroutine[Any, Any, bool]:
         return self.lock.acquire()

@@ -16,6 +16,7 @@ from mmactors.engine.actor import PARK, Actor
 from mmactors.engine.chance import TRYLOCK_FAILS
 from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold
 from mmactors.engine.lock.lock_stat import LockClass
+from mmactors.engine.lock.section import gives_back
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.world.shared import Shared, Timeout, may_time_out, operation
 
@@ -117,11 +118,11 @@ class SharedLock(Shared):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> Coroutine[Any, Any, None]:
-        return self.release() if kind is None else _leave()
+        return self.release() if kind is None or gives_back(kind) else _leave()
 
 
 async def _leave() -> None:
-    """Do nothing: who raised has no more turns."""
+    """Do nothing: there are no more turns."""
 
 
 def class_of(engine: SearchEngine, name: str) -> LockClass:

@@ -46,6 +46,10 @@ class SharedMailbox(Shared):
             (index, tuple(map(value_of, queue))) for index, queue in sorted(self._queues.items())
         )
 
+    def held(self) -> tuple[object, ...]:
+        """Return all messages, for who looks at whether they are changed in place."""
+        return tuple(value_of(message) for queue in self._queues.values() for message in queue)
+
     def show(self) -> str:
         """Return how many messages wait."""
         return f"{len(self)} messages"

@@ -3,11 +3,10 @@
 Each is made by its name; no two objects of a world have the same.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from mmactors.engine.actor import Processor
+from mmactors.engine.lock.section import Section
 from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.world.atomic import SharedAtomic
@@ -82,12 +81,9 @@ class Primitives:
         cpu.enable_irqs()
         await own_step(self.engine, cpu, "local_irq_enable on")
 
-    @asynccontextmanager
-    async def irqs_off(self) -> AsyncIterator[None]:
+    def irqs_off(self) -> Section:
         """Return a context without interrupts (local_irq_save ... local_irq_restore)."""
-        await self.local_irq_disable()
-        yield
-        await self.local_irq_enable()
+        return Section(self.local_irq_disable, self.local_irq_enable)
 
     def _own_cpu(self) -> Processor:
         actor = self.engine.current

@@ -7,6 +7,7 @@ run. It is refused where it is declared, or, if it cannot be told before, when i
 import inspect
 from collections.abc import Callable
 from functools import partial
+from types import FunctionType
 from typing import Final, NoReturn
 
 from mmactors.engine.report import FinalError
@@ -41,7 +42,7 @@ def must_be_plain(what: str, function: object) -> None:
     if not callable(function):
         raise NotPlain(
             Problem(
-                place=_line_of_test(),
+                place=line_of_test(),
                 found=f"{what} is {function!r}",
                 legal="expected a function that is called again and again",
                 advice="hand over the function itself, or a lambda: ...",
@@ -50,6 +51,28 @@ def must_be_plain(what: str, function: object) -> None:
     kind = kind_of(function)
     if kind is not None:
         _refuse(what, function, f"is {kind}", "a plain call never runs it")
+
+
+def must_be_question(what: str, function: Callable[..., object]) -> None:
+    """Raise UserError unless `function` is plain, and called without arguments."""
+    if type(function) is FunctionType:
+        code = function.__code__
+        if not (code.co_flags & NEVER_RUNS or code.co_argcount or code.co_kwonlyargcount):
+            return  # Nearly all are, and this is said anew in each schedule.
+    must_be_plain(what, function)
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        raise NotPlain(
+            Problem(
+                place=place_of(function),
+                found=f"{what} {name_of(function)!r} cannot be called: {error}",
+                legal="expected a function without arguments",
+                advice="let it look at the cells around it, as cell.value",
+            )
+        ) from None
+    except ValueError:
+        return  # It is of C, and does not say.
 
 
 def must_have_answered(what: str, function: object, answer: object) -> None:
@@ -89,7 +112,7 @@ def refuse_actor(name: str, function: object, made: object) -> NoReturn:
             function.close()
     raise NotPlain(
         Problem(
-            place=place_of(function) if callable(function) else _line_of_test(),
+            place=place_of(function) if callable(function) else line_of_test(),
             found=f"the actor {name!r} runs no coroutine: {found}",
             legal="expected a function that is async def, without yield, and its arguments",
             advice=f"write world.actor({name!r}, function, argument, ...)",
@@ -121,7 +144,7 @@ def _refuse(what: str, function: Callable[..., object] | object, kind: str, why:
     )
 
 
-def _line_of_test() -> Place:
+def line_of_test() -> Place:
     """Return the line outside of this package that called."""
     frame = inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").startswith("mmactors."):

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from mmactors.engine.chance import TRYLOCK_FAILS
+from mmactors.engine.lock.section import gives_back
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.world.shared import Shared, Timeout, may_time_out, must_be_declared
 
@@ -96,5 +97,5 @@ class SharedSemaphore(Shared):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is None:
+        if gives_back(kind):
             await self.release()

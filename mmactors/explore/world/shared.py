@@ -70,6 +70,17 @@ def name_of(thing: Named) -> str:
     return thing if isinstance(thing, str) else thing.name
 
 
+def names_of(things: tuple[Named, ...] | Named) -> tuple[str, ...]:
+    """Return the names of objects; raise TypeError if it is one object, which is no tuple of some.
+
+    A text would be taken for the names of its letters.
+    """
+    if not isinstance(things, tuple):
+        text = repr(things) if isinstance(things, str) else type(things).__name__
+        raise TypeError(f"expected a tuple of objects and names, found {text}: write (it,)")
+    return tuple(map(name_of, things))
+
+
 def may_time_out(timeout: Timeout) -> bool:
     """Return whether a wait with this time-out may end before it is over."""
     return timeout is not None and timeout is not False
@@ -142,7 +153,7 @@ class Shared:
         may_fail: bool = False,
     ) -> Step:
         """Return a step; one that `may_fail` says by `_acted` that it has not."""
-        touches = ((self.name, mode), *((name_of(thing), Mode.READ) for thing in reads))
+        touches = ((self.name, mode), *((name, Mode.READ) for name in names_of(reads)))
         return self._engine.steps.of(f"{what} {self.name}", touches, may_fail=may_fail)
 
     def _acted(self) -> None:

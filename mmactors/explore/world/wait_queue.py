@@ -122,11 +122,12 @@ class SharedWaitQueue(Shared):
         if not self._sleepers:
             self.lost.append(self._engine.current.name)
         for _ in range(min(nr_actors, len(self._sleepers))):
-            self.wake_spuriously()
+            self.wake_spuriously(0)
 
-    def wake_spuriously(self) -> None:
-        """Wake the first sleeper, as a part of the running step."""
-        sleeper = self._sleepers.popleft()
+    def wake_spuriously(self, at: int) -> None:
+        """Wake the sleeper that stands there, as a part of the running step."""
+        sleeper = self._sleepers[at]
+        del self._sleepers[at]
         sleeper.at_ns = self._engine.current.clock.now
         if sleeper.actor.waits_for is sleeper:  # Who may time out looks by itself.
             self._engine.make_ready(sleeper.actor, sleeper.at_ns)

@@ -20,7 +20,7 @@ search: it would explore too little and say too much.
 """
 
 from collections.abc import Callable, Coroutine, Hashable
-from types import CoroutineType, FunctionType
+from types import CoroutineType
 from typing import Any, Final, Protocol, TypeVar
 
 from attrs import define
@@ -44,12 +44,12 @@ from mmactors.explore.world.lock import SharedLock
 from mmactors.explore.world.mailbox import SharedMailbox
 from mmactors.explore.world.primitives import Primitives
 from mmactors.explore.world.question import (
-    NEVER_RUNS,
     must_be_plain,
+    must_be_question,
     must_have_answered,
     refuse_actor,
 )
-from mmactors.explore.world.shared import Named, name_of
+from mmactors.explore.world.shared import Named, name_of, names_of
 from mmactors.explore.world.wait_queue import SharedWaitQueue
 from mmactors.label import Mode
 from mmactors.sanitize.finding import raise_finding
@@ -187,6 +187,7 @@ class World(Primitives):
     def lock(self, name: str) -> SharedLock:
         """Make a lock with one holder."""
         engine = self.engine
+        assert name not in engine.objects, f"two objects are named {name}"
         kind = LateLock if chance.STORE_IS_LATE in engine.allowed else SharedLock
         lock = engine.cells.get(name)
         if type(lock) is not kind:
@@ -254,15 +255,15 @@ class World(Primitives):
         """
         engine = self.engine
         if engine.allowed and chance.STORE_IS_LATE in engine.allowed:
-            names = (tuple(map(name_of, things)) for things in (reads, writes, adds))
+            names = map(names_of, (reads, writes, adds))
             await late_step(engine, what, *names)
             return
         key = (what, reads, writes, adds)
         step = engine.combined.get(key)
         if step is None:
-            touches = [(name_of(thing), Mode.READ) for thing in reads]
-            touches += [(name_of(thing), Mode.WRITE) for thing in writes]
-            touches += [(name_of(thing), Mode.ADD) for thing in adds]
+            touches = [(name, Mode.READ) for name in names_of(reads)]
+            touches += [(name, Mode.WRITE) for name in names_of(writes)]
+            touches += [(name, Mode.ADD) for name in names_of(adds)]
             step = engine.combined[key] = engine.steps.of(what, tuple(touches))
         engine.parked = step
         await PARKING
@@ -273,6 +274,8 @@ class World(Primitives):
 
     async def choose(self, what: str, *options: T) -> T:
         """Return one of `options`; the search tries them all. The first is the ordinary one."""
+        if not options:
+            raise TypeError(f"world.choose({what!r}) has nothing to choose from: name the options")
         return await self.engine.choose(what, options)
 
     async def may(self, what: str) -> bool:
@@ -324,15 +327,13 @@ class World(Primitives):
 
         None is no answer: a law that only asserts returns it.
         """
-        if type(law) is not FunctionType or law.__code__.co_flags & NEVER_RUNS:
-            must_be_plain("the law", law)
+        must_be_question("the law", law)
         self.always_laws.append(law)
         return law
 
     def at_end(self, law: L) -> L:
         """Let `law()` hold when all actors have ended."""
-        if type(law) is not FunctionType or law.__code__.co_flags & NEVER_RUNS:
-            must_be_plain("the law", law)
+        must_be_question("the law", law)
         self.end_laws.append(law)
         return law
 
@@ -343,7 +344,7 @@ class World(Primitives):
         which everybody gets turns, is broken. A schedule gets there when it is longer than
         `max_steps`, or when all who can go on only spin.
         """
-        must_be_plain(f"the monitor {name!r}", hot)
+        must_be_question(f"the monitor {name!r}", hot)
         self.monitors.append(Monitor(name, hot, limit))
 
     def sometimes(self, name: str, holds: Callable[[], bool] | None = None) -> None:
@@ -353,7 +354,7 @@ class World(Primitives):
         no bug, but a test that never enters it proves less than it seems to.
         """
         if holds is not None:
-            must_be_plain(f"the goal {name!r}", holds)
+            must_be_question(f"the goal {name!r}", holds)
         self.goals[name] = holds
 
     def reached(self, name: str) -> None:
