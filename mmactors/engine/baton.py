@@ -393,8 +393,7 @@ class Engine:
     def store(self, name: str, apply: Callable[[], object]) -> None:  # noqa: ARG002
         """Do a plain store to the object `name`: at once, or late if stores may be.
 
-        The running step declares it. What the storing CPU itself reads of it meanwhile is up to
-        the caller: only cells of a world forward what is in the store buffer.
+        The running step declares it. Only cells of a world forward it to the CPU that stored it.
         """
         apply()
 
