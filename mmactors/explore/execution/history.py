@@ -81,6 +81,14 @@ class Histories:
                 loose[name] = self.find(name)
         return tuple([None if thing is None else thing.key() for thing in loose.values()])
 
+    def value_of(self, name: str) -> Hashable:
+        """Return what an object holds; None also if that cannot be named."""
+        thing = self.find(name)
+        try:
+            return None if thing is None else thing.key()
+        except TypeError:
+            return None
+
     def present(self) -> list[int]:
         """Return each actor's history."""
         return [actor.history for actor in self._party]
@@ -267,6 +275,11 @@ class GuardedHistories(Histories):
         """Return what the objects hold that the world began with, or that nobody declared."""
         with self._engine.guard.suspended():
             return super().values()
+
+    def value_of(self, name: str) -> Hashable:
+        """Return what an object holds; None also if that cannot be named."""
+        with self._engine.guard.suspended():
+            return super().value_of(name)
 
     def note(self, actor: SearchActor, step: Step) -> bool:
         """Note that `actor` takes `step` now; return whether what it sees can be named."""

@@ -168,6 +168,7 @@ class Explorer:
                     break
             elif meter.used() >= until or (is_sampler and nr_here >= _SAMPLES_A_TURN):
                 break
+            execution.is_run_twice = self._is_run_twice(meter.nr_schedules + 1)
             strategy.run(execution)
             if isinstance(strategy, DepthFirst) and strategy.was_elsewhere:
                 continue
@@ -180,14 +181,15 @@ class Explorer:
                 self.was_unfair = True
                 self.was_long |= execution.is_long or bool(execution.endless)
                 self.endless.update(dict.fromkeys(execution.endless))
-            elif (
-                meter.nr_schedules <= options.twice_first
-                or meter.nr_schedules % options.twice_every == 1
-                or options.twice_every == 1
-            ):
+            elif execution.is_run_twice:
                 self.note()
                 run_again(execution)
         return False
+
+    def _is_run_twice(self, nr_schedules: int) -> bool:
+        options = self.options
+        every = options.twice_every
+        return nr_schedules <= options.twice_first or every == 1 or nr_schedules % every == 1
 
     def _is_stopped(self) -> bool:
         meter = self.meter
