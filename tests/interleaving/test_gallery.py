@@ -8,10 +8,13 @@ import pytest
 from attrs import fields
 
 import mmactors
+from mmactors.explore.execution.execution import Execution
+from mmactors.explore.execution.loud import BecameVisible
 from mmactors.explore.search.budget import Budget
 from mmactors.explore.search.options import Options
 from mmactors.explore.search.search import search
 from mmactors.explore.search.verdict import Outcome
+from mmactors.explore.strategy.dfs import DepthFirst
 from mmactors.races import pair
 from mmactors.races.machine import ExploredMachine
 from mmactors.races.pair import broken_problems, explore_broken, explore_pair, with_rules
@@ -142,3 +145,24 @@ def sources():
 def rules_broken():
     """Return what entries break."""
     return {rule for path in RACES for rule in load_scenario(path).race.broken}
+
+
+@pytest.mark.parametrize("bound", [0, 1])
+def test_that_a_slice_is_over_counts_as_a_preemption(bound):
+    """The thread could go on: with none left, only the end of what it does lets others run."""
+    (path,) = (path for path in RACES if path.stem.startswith("a13-"))
+    execution = Execution(ExploredMachine(load_scenario(path)))
+    strategy = DepthFirst(bound=bound)
+    nr_over = set()
+    while not strategy.is_done:
+        try:
+            strategy.run(execution)
+        except BecameVisible:
+            strategy, nr_over = DepthFirst(bound=bound), set()
+            continue
+        texts = [step.text for step in execution.steps]
+        nr_over.add(sum(text.startswith("the slice of") and text.endswith("yes") for text in texts))
+    execution.close()
+
+    assert set(range(bound + 1)) == nr_over
+    assert strategy.was_bounded
