@@ -10,9 +10,10 @@ there were, not on their order (adds commute). This needs every write to be decl
 wrote without declaring it, a message or who runs on a CPU, becomes a part of all names from then
 on.
 
-Time is a part of no name: states that differ by their clocks alone are one, so that no value may
-hold a time. On a machine, who takes a step may have looked ahead, at page tables, to tell what the
-step touches (it looks again at its turn): there pending steps are a part of names.
+Unless a test reads the clock, time is a part of no name: states that differ by their clocks alone
+are one, so that no value may hold a time. On a machine, who takes a step may have looked ahead, at
+page tables, to tell what it will touch (it looks again at its turn): there pending steps are a part
+of names.
 
 An object that nobody can name, or that has no value to be named by, ends that: states can then not
 be told apart, and every one is taken for new.
@@ -45,6 +46,8 @@ class Histories:
         self._objects: dict[str, Keyed] = engine.objects
         self._looks_ahead = False
         """Whose objects are found when they are asked for declares what it found out before."""
+        self._has_more = False
+        """Names of states are more than the histories."""
         self._nr_named = 0
         """So many objects there were when the world had been built; they are the first."""
         self._loose: Final[dict[str, Keyed | None]] = {}
@@ -57,6 +60,7 @@ class Histories:
         """Take note of the objects that there are now: the world has just been built."""
         self._objects = self._engine.objects
         self._looks_ahead = type(self._objects) is not dict
+        self._has_more = self._looks_ahead or bool(self._loose)
         self._nr_named = len(self._objects)
         for name in self._loose:
             self._loose[name] = None
@@ -64,10 +68,10 @@ class Histories:
     def key(self) -> Hashable:
         """Return the name of the state."""
         histories = tuple([actor.history for actor in self._party])
-        if self._looks_ahead:
-            pending = tuple([actor.pending for actor in self._party])
-            return histories, pending, self._loose_values()
-        return (histories, self._loose_values()) if self._loose else histories
+        if not self._has_more:
+            return histories
+        pending = tuple([actor.pending for actor in self._party]) if self._looks_ahead else ()
+        return histories, pending, self._loose_values()
 
     def values(self) -> Hashable:
         """Return what the objects hold that the world began with, or that nobody declared."""
@@ -205,6 +209,7 @@ class Histories:
                     return False
                 if mode is Mode.WRITE:
                     self._loose[name] = thing
+                    self._has_more = True
             seen.append((name, thing.key()))
         entry = (actor.history, step, tuple(seen))
         try:

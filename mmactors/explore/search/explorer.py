@@ -168,7 +168,12 @@ class Explorer:
                     break
             elif meter.used() >= until or (is_sampler and nr_here >= _SAMPLES_A_TURN):
                 break
-            execution.is_run_twice = self._is_run_twice(meter.nr_schedules + 1)
+            number = meter.nr_schedules + 1
+            execution.is_run_twice = (
+                number <= options.twice_first
+                or number % options.twice_every == 1
+                or options.twice_every == 1
+            )
             strategy.run(execution)
             if isinstance(strategy, DepthFirst) and strategy.was_elsewhere:
                 continue
@@ -185,11 +190,6 @@ class Explorer:
                 self.note()
                 run_again(execution)
         return False
-
-    def _is_run_twice(self, nr_schedules: int) -> bool:
-        options = self.options
-        every = options.twice_every
-        return nr_schedules <= options.twice_first or every == 1 or nr_schedules % every == 1
 
     def _is_stopped(self) -> bool:
         meter = self.meter
