@@ -104,6 +104,7 @@ def test_all_that_there_is_at_the_end_is_the_same_when_steps_are_taken_again(rac
     assert_ends_are_equal(build, of_machine, bound=bound, nr_schedules=30)
 
 
+@pytest.mark.skipif("MMACTORS_GUARD" in os.environ, reason="guarded steps are not taken again so")
 @pytest.mark.parametrize("race", ["a1-mremap-clean", "c7-dirty-cow"])
 def test_a_course_that_forgets_time_is_found_out(race, monkeypatch):
     take = Course.take
