@@ -87,6 +87,7 @@ def _asking(
         return function(inspect())
 
     ask.__name__ = ask.__qualname__ = name
+    ask.__wrapped__ = function  # type: ignore[attr-defined]  # Whose code is read (host.py).
     return ask
 
 

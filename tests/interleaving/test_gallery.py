@@ -8,13 +8,16 @@ import pytest
 from attrs import fields
 
 import mmactors
+from mmactors.explore.execution.execution import Execution
+from mmactors.explore.execution.loud import BecameVisible
 from mmactors.explore.search.budget import Budget
 from mmactors.explore.search.options import Options
 from mmactors.explore.search.search import search
 from mmactors.explore.search.verdict import Outcome
+from mmactors.explore.strategy.dfs import DepthFirst
 from mmactors.races import pair
 from mmactors.races.machine import ExploredMachine
-from mmactors.races.pair import broken_problems, explore_broken, explore_pair
+from mmactors.races.pair import broken_problems, explore_broken, explore_pair, with_rules
 from mmactors.rules import Rules
 from mmactors.scenario.load import load_scenario
 
@@ -51,6 +54,23 @@ def test_the_bug_of_an_entry_is_found_shrunk_and_replayed(path, monkeypatch):
     assert [] == broken_problems(scenario.race, broken, nr_replayed)
     assert NR_REPLAYS == nr_replayed
     assert broken.verdict.failure.at_schedule <= MAX_SCHEDULES
+
+
+@pytest.mark.parametrize("race", ["a1", "a22"])
+def test_a_search_that_begins_again_while_it_shrinks_has_not_kept_what_it_found(race, tmp_path):
+    """Which steps others see may come out then only; the next search has kept it."""
+    (path,) = (path for path in RACES if path.stem.startswith(f"{race}-"))
+    scenario = load_scenario(path)
+    machine = ExploredMachine(with_rules(scenario, broken=scenario.race.broken))
+    options = Options(budget=Budget(schedules=100), store=tmp_path)
+
+    first, second = (search(machine, name=race, options=options).failure for _ in range(2))
+
+    assert first.earlier is None
+    assert first.origin.startswith(f"found by {first.found_by} in schedule {first.at_schedule}")
+    assert "kept" not in first.origin
+    assert second.origin.startswith("kept from an earlier search: found by ")
+    assert 1 == len(list(tmp_path.glob("*/*.txt")))
 
 
 @each_entry
@@ -125,3 +145,24 @@ def sources():
 def rules_broken():
     """Return what entries break."""
     return {rule for path in RACES for rule in load_scenario(path).race.broken}
+
+
+@pytest.mark.parametrize("bound", [0, 1])
+def test_that_a_slice_is_over_counts_as_a_preemption(bound):
+    """The thread could go on: with none left, only the end of what it does lets others run."""
+    (path,) = (path for path in RACES if path.stem.startswith("a13-"))
+    execution = Execution(ExploredMachine(load_scenario(path)))
+    strategy = DepthFirst(bound=bound)
+    nr_over = set()
+    while not strategy.is_done:
+        try:
+            strategy.run(execution)
+        except BecameVisible:
+            strategy, nr_over = DepthFirst(bound=bound), set()
+            continue
+        texts = [step.text for step in execution.steps]
+        nr_over.add(sum(text.startswith("the slice of") and text.endswith("yes") for text in texts))
+    execution.close()
+
+    assert set(range(bound + 1)) == nr_over
+    assert strategy.was_bounded

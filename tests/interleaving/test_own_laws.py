@@ -1,5 +1,7 @@
 """Laws and goals of a scenario's own: functions beside it that look at the machine."""
 
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -8,9 +10,15 @@ from machines import run
 
 from mmactors.errors import UserError
 from mmactors.explore.execution.broken import Kind
+from mmactors.explore.execution.execution import Execution
+from mmactors.explore.execution.loud import BecameVisible
+from mmactors.explore.execution.nondeterminism import Nondeterminism, run_again
 from mmactors.explore.search.options import Options
 from mmactors.explore.search.search import replay, search
 from mmactors.explore.search.verdict import Outcome
+from mmactors.explore.strategy.pct import Pct
+from mmactors.explore.strategy.pos import PartialOrderSampling
+from mmactors.explore.strategy.random_walk import RandomWalk
 from mmactors.races.machine import ExploredMachine
 from mmactors.scenario.dump import dump_scenario
 from mmactors.scenario.load import load_scenario
@@ -18,7 +26,9 @@ from mmactors.scenario.load import load_scenario
 LAWS = '''
 """Laws of a test."""
 
-from words import FEW
+import time
+
+from words import FEW, NUMBERS
 
 
 def nothing_is_left(machine):
@@ -40,6 +50,14 @@ def has_no_area(machine):
 
 def breaks(machine):
     raise ZeroDivisionError
+
+
+def fails_once(machine):
+    assert next(NUMBERS) != 7
+
+
+def asks_the_clock(machine):
+    return time.time() > 0
 '''
 
 
@@ -47,7 +65,7 @@ def breaks(machine):
 def race(tmp_path):
     """Return what makes a machine of a race section and a program's last operations."""
     (tmp_path / "laws.py").write_text(LAWS)
-    (tmp_path / "words.py").write_text("FEW = 3\n")
+    (tmp_path / "words.py").write_text("FEW = 3\nNUMBERS = iter(range(1 << 30))\n")
 
     def make(section, *operations):
         text = f"{MACHINE.format(cpus=2)}\nrace: {{scope: [page_tables, tlb, vmas], {section}}}\n"
@@ -115,6 +133,49 @@ def test_a_law_that_raises_breaks_the_schedule(race):
     """As any code of a test does: plainly."""
     with pytest.raises(ZeroDivisionError):
         explored(race("laws: [laws:breaks]", "munmap A"))
+
+
+@pytest.mark.parametrize("law", ["fails_once", "asks_the_clock"])
+def test_a_law_that_the_host_decides_is_no_law(race, law):
+    """Whether it holds is no matter of the schedule."""
+    with pytest.raises(Nondeterminism):
+        explored(race(f"laws: [laws:{law}]", "T1& touch A read", "munmap A"))
+
+
+def sample(execution, strategy):
+    """Run some schedules twice each."""
+    for _ in range(10):
+        try:
+            strategy.run(execution)
+        except BecameVisible:
+            continue
+        run_again(execution)
+
+
+@pytest.mark.parametrize("strategy", [RandomWalk, PartialOrderSampling, partial(Pct, depth=2)])
+@pytest.mark.parametrize("is_read", [True, False])
+def test_an_actor_beside_a_machine_that_the_host_decides_is_found_out(race, strategy, is_read):
+    """By the value that it leaves, or by what somebody sees of it, in samples as well."""
+    machine = ExploredMachine(race("", "T1& touch A read", "munmap A"))
+    numbers = count()
+
+    def build(world):
+        machine(world)
+        number, result = world.cell("number", 0), world.cell("result", 0)
+
+        async def writes():
+            await number.write(next(numbers))
+            if is_read:
+                await result.write(min(await number.read(), 0))
+                await number.write(0)
+
+        world.actor("extra", writes)
+
+    execution = Execution(build)
+    execution.is_run_twice = True
+    with pytest.raises(Nondeterminism):
+        sample(execution, strategy(1))
+    execution.close()
 
 
 def test_a_module_that_cannot_be_imported_is_an_error_with_its_line(race, tmp_path):

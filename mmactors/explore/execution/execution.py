@@ -104,6 +104,8 @@ class Execution:
         """Who ran so far in the present step."""
         self.names_states = True
         """Not only what actors look at is noted: somebody wants to know which states were seen."""
+        self.is_run_twice = False
+        """The next schedule will be run again, and compared: all that it does is noted."""
         self.known: Final = KnownSteps()
         self.uses_known = False
         """Steps cost more than to name the state after each."""
@@ -125,6 +127,7 @@ class Execution:
         self.endless = ()
         self.current = -1
         self.has_finished = False
+        self.names_states |= self.is_run_twice
         world = self.world = World(engine, self._kept, self.met)
         if self._guard is None:
             self._build(world)
@@ -435,8 +438,7 @@ class Execution:
 
     def _let_in(self) -> list[SearchActor]:
         """Return who stood before a gate outside the scope that is open now."""
-        gated = [actor for actor in self.engine.party if actor.gate is not None]
-        return list(filter(self._needs_no_turn, gated))
+        return [each for each in self.engine.party if each.gate and self._needs_no_turn(each)]
 
     def _must_be_quiet(self, actor: SearchActor, step: Step, nr_extra: int) -> None:
         """Raise BecameVisible if what was taken for local touched what others may see."""

@@ -10,6 +10,11 @@ there were, not on their order (adds commute). This needs every write to be decl
 wrote without declaring it, a message or who runs on a CPU, becomes a part of all names from then
 on.
 
+Unless a test reads the clock, time is a part of no name: states that differ by their clocks alone
+are one, so that no value may hold a time. On a machine, who takes a step may have looked ahead, at
+page tables, to tell what it will touch (it looks again at its turn): there pending steps are a part
+of names.
+
 An object that nobody can name, or that has no value to be named by, ends that: states can then not
 be told apart, and every one is taken for new.
 """
@@ -39,6 +44,10 @@ class Histories:
     def __init__(self, engine: SearchEngine) -> None:
         self._engine: Final = engine
         self._objects: dict[str, Keyed] = engine.objects
+        self._looks_ahead = False
+        """Whose objects are found when they are asked for declares what it found out before."""
+        self._has_more = False
+        """Names of states are more than the histories."""
         self._nr_named = 0
         """So many objects there were when the world had been built; they are the first."""
         self._loose: Final[dict[str, Keyed | None]] = {}
@@ -50,6 +59,8 @@ class Histories:
     def begin(self) -> None:
         """Take note of the objects that there are now: the world has just been built."""
         self._objects = self._engine.objects
+        self._looks_ahead = type(self._objects) is not dict
+        self._has_more = self._looks_ahead or bool(self._loose)
         self._nr_named = len(self._objects)
         for name in self._loose:
             self._loose[name] = None
@@ -57,7 +68,10 @@ class Histories:
     def key(self) -> Hashable:
         """Return the name of the state."""
         histories = tuple([actor.history for actor in self._party])
-        return (histories, self._loose_values()) if self._loose else histories
+        if not self._has_more:
+            return histories
+        pending = tuple([actor.pending for actor in self._party]) if self._looks_ahead else ()
+        return histories, pending, self._loose_values()
 
     def values(self) -> Hashable:
         """Return what the objects hold that the world began with, or that nobody declared."""
@@ -70,6 +84,14 @@ class Histories:
             if thing is None:
                 loose[name] = self.find(name)
         return tuple([None if thing is None else thing.key() for thing in loose.values()])
+
+    def value_of(self, name: str) -> Hashable:
+        """Return what an object holds; None also if that cannot be named."""
+        thing = self.find(name)
+        try:
+            return None if thing is None else thing.key()
+        except TypeError:
+            return None
 
     def present(self) -> list[int]:
         """Return each actor's history."""
@@ -187,6 +209,7 @@ class Histories:
                     return False
                 if mode is Mode.WRITE:
                     self._loose[name] = thing
+                    self._has_more = True
             seen.append((name, thing.key()))
         entry = (actor.history, step, tuple(seen))
         try:
@@ -257,6 +280,11 @@ class GuardedHistories(Histories):
         """Return what the objects hold that the world began with, or that nobody declared."""
         with self._engine.guard.suspended():
             return super().values()
+
+    def value_of(self, name: str) -> Hashable:
+        """Return what an object holds; None also if that cannot be named."""
+        with self._engine.guard.suspended():
+            return super().value_of(name)
 
     def note(self, actor: SearchActor, step: Step) -> bool:
         """Note that `actor` takes `step` now; return whether what it sees can be named."""

@@ -77,6 +77,7 @@ def asks_host(build: Build, execution: Execution) -> str | None:
 def _asked_by(function: Any) -> Iterator[Asked]:
     while isinstance(function, partial | MethodType):
         function = function.func if isinstance(function, partial) else function.__func__
+    function = getattr(function, "__wrapped__", function)
     if isinstance(function, FunctionType):
         yield from _asked_in(function, set())
 

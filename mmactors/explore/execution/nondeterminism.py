@@ -46,12 +46,19 @@ class Nondeterminism(Exception):  # noqa: N818 - it says what happened
 
 
 def run_again(execution: Execution) -> None:
-    """Run the schedule that just ended once more; raise Nondeterminism unless all is the same."""
+    """Run the schedule that just ended once more; raise Nondeterminism unless all is the same.
+
+    All is what each step touched, what each actor saw, what the objects that were touched hold at
+    the end, and how it ends. If the schedule was begun without `Execution.is_run_twice`, what is
+    known of an actor is only what it looked at.
+    """
     choices = list(execution.choices)
     steps = list(execution.steps)
     histories = execution.histories.present()
+    values = _values(execution)
     was_broken = execution.broken is not None
     was_over = execution.is_over
+    execution.known.beginning = None  # Nothing is taken for known now, not even that.
     execution.begin()
     for index, (choice, step) in enumerate(zip(choices, steps, strict=True)):
         execution.look_up()
@@ -74,6 +81,20 @@ def run_again(execution: Execution) -> None:
         )
     if execution.is_keyed and histories != execution.histories.present():
         _compare(execution, histories)
+    for name, value in _values(execution).items():
+        before = values.get(name)
+        if value != before and _has_value(value) and _has_value(before):
+            raise Nondeterminism(
+                f"the same {len(choices)} steps, run again, leave {value!r} in {name}, and left "
+                f"{before!r} the first time; {_ADVICE}"
+            )
+
+
+def _values(execution: Execution) -> dict[str, Hashable]:
+    """Return what all objects hold, by name, that steps touched, outside the scope as well."""
+    names = {name for step in execution.steps for name, _ in step.touches}
+    names |= execution.scope.touched
+    return {name: execution.histories.value_of(name) for name in sorted(names)}
 
 
 def _compare(execution: Execution, histories: list[int]) -> None:

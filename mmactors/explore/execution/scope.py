@@ -54,7 +54,7 @@ class Scope:
         self._has_skipped = False
         """Steps were taken of which nobody told."""
         self._locks_of: Final[dict[int, frozenset[Lock]]] = {}
-        self._touched: Final[set[str]] = set()
+        self.touched: Final[set[str]] = set()
         """All that any step touched, by name."""
 
     def begin(self, names: tuple[str, ...] | None) -> None:
@@ -89,7 +89,7 @@ class Scope:
         known = self._known.get(step)
         if known is None:
             known = self._known[step] = any(self.is_named(name) for name, _ in step.touches)
-            self._touched.update(name for name, _ in step.touches)
+            self.touched.update(name for name, _ in step.touches)
         return not known
 
     # -- what is done ------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ class Scope:
         """
         if self.names is None or type(self._engine.objects) is not dict:
             return
-        known = {*self._touched, *objects}
+        known = {*self.touched, *objects}
         columns = sorted({column for column in map(column_of, known) if not is_cpu(column)})
         for name in self.names:
             if name in known or column_of(name) in columns:
@@ -153,7 +153,7 @@ class Scope:
         self._noted.add(key)
         names = self.names or ()
         for touched, mode in step.touches + extra:
-            self._touched.add(touched)
+            self.touched.add(touched)
             # An element in scope may be a part of what others touch as a whole, and that is not.
             if column_of(touched) not in names and not self._is_handed_over(actor, touched):
                 self.outside[Access(touched, name, mode, is_choice, locks)] = None

@@ -183,25 +183,24 @@ class Explorer:
                 self.was_unfair = True
                 self.was_long |= execution.is_long or bool(execution.endless)
                 self.endless.update(dict.fromkeys(execution.endless))
-            elif (
-                meter.nr_schedules <= options.twice_first
-                or meter.nr_schedules % options.twice_every == 1
-                or options.twice_every == 1
-            ):
+            elif execution.is_run_twice:
                 self.note()
                 run_again(execution)
         return False
 
     def _run_one(self, strategy: Strategy) -> None:
         """Let `strategy` run one schedule; where steps are slow, look at the clock after each."""
-        execution = self.execution
+        execution, options = self.execution, self.options
+        number = self.meter.nr_schedules + 1
+        execution.is_run_twice = (
+            number <= options.twice_first or number % options.twice_every == 1 % options.twice_every
+        )
         if execution.look_every > 1:
             strategy.run(execution)
             return
-        clock = self.options.clock
-        began = clock()
+        began = options.clock()
         strategy.run(execution)
-        if clock() - began < SLOW_SECONDS * len(execution.steps):
+        if options.clock() - began < SLOW_SECONDS * len(execution.steps):
             execution.look_every = LOOK_EVERY
 
     def _is_stopped(self) -> bool:

@@ -7,6 +7,7 @@ search gets the verdict reached until then.
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from attrs import evolve
@@ -82,6 +83,8 @@ class Search:
         self._reporter: Final = Reporter(options.on_progress, self._meter)
         self._explorer: Final = Explorer(self._execution, options, self._meter, self._reporter)
         self._store: Final = None if options.store is None else Store(options.store, name)
+        self._written: Final[set[Path]] = set()
+        """What this search has kept itself: it may begin again while it makes that simpler."""
 
     def run(self) -> Verdict:
         """Search until something breaks, all is explored, or the budget is used up."""
@@ -215,16 +218,24 @@ class Search:
         own = self._fingerprint() if all_kept else ""
         for kept in all_kept:
             guide(execution, kept.script, max_steps=self._options.max_steps)
-            self._explorer.count("kept schedules")
+            found_here = kept.figures if kept.path in self._written else None
+            self._explorer.count(found_here.found_by if found_here else "kept schedules")
             self._explorer.note()
             is_own = kept.fingerprint == own
             if not is_own:
                 self._store.drop(kept.path)
             broken = execution.broken
             if broken is not None and not is_of_test(broken.cause, is_first=True):
-                if is_own and entries(execution) == kept.script:
-                    return self._failed("kept from an earlier search", kept=kept)
-                return self._failed("a schedule kept of another program")
+                if found_here is not None:
+                    return self._failed(found_here.found_by, at_schedule=found_here.at_schedule)
+                if not is_own:
+                    return self._failed("a schedule kept of another program")
+                figures = kept.figures
+                if figures is not None and entries(execution) != kept.script:
+                    # Not all is known yet that is a step: what was made simple is so no more.
+                    figures = evolve(figures, is_shrunk=False)
+                kept_so = evolve(kept, figures=figures)
+                return self._failed("kept from an earlier search", kept=kept_so)
         return None
 
     def _fingerprint(self) -> str:
@@ -237,27 +248,36 @@ class Search:
 
     # -- what came out -----------------------------------------------------------------------------
 
-    def _failed(self, found_by: str, *, kept: Kept | None = None) -> Verdict:
-        """Keep what just failed, and make it as simple as it can be."""
+    def _failed(
+        self, found_by: str, *, kept: Kept | None = None, at_schedule: int | None = None
+    ) -> Verdict:
+        """Keep what just failed, and make it as simple as it can be.
+
+        `at_schedule`: None says that it was the last one.
+        """
         execution = self._execution
         broken = execution.broken
         assert broken is not None, f"{found_by} found nothing"
         script = entries(execution)
         store = self._store
         figures = None if kept is None else kept.figures
+        if at_schedule is None:
+            at_schedule = self._meter.nr_schedules
         if figures is None:
             figures = Figures(
                 nr_preemptions=0,
                 is_least=False,
                 is_shrunk=False,
                 found_by=found_by,
-                at_schedule=self._meter.nr_schedules,
+                at_schedule=at_schedule,
             )
         first = None if kept is None else kept.path
         if store is not None and kept is None:
             text = encode(script, fingerprint(self._build, execution))
             first = store.keep(text, figures, str(broken))
-        at_schedule = self._meter.nr_schedules
+            for path in self._written - {first}:
+                store.drop(path)
+            self._written.add(first)
         if figures.is_shrunk:
             found = Shrunk(
                 script=script,
