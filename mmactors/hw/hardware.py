@@ -136,6 +136,8 @@ class Hardware:
         """Return all that the TLBs of `cpu` hold under `pcid`, as a value: tag, entry, marks."""
         found, state = self._found_entries, self._state
         count = watch.entries_within(state, self._rows[cpu], pcid, 0, 1 << 57, found)
+        if count == 0:
+            return ()
         at = found[:count]
         return tuple([state[at + part].tobytes() for part in (0, tlb.PTE, tlb.GENERATION)])
 

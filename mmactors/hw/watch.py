@@ -157,12 +157,12 @@ def entries_within(state: Words, row: int, pcid: int, start: int, end: int, foun
             first = base + HEADER_WORDS + set_index * state[base + STRIDE]
             for index in range(first, first + state[base + WAYS] * ENTRY_WORDS, ENTRY_WORDS):
                 tag = state[index]
+                if tag == 0 or (tag >> PCID_SHIFT) & PCID_MASK != pcid:
+                    continue
                 shift = shift_of(tag & CODE_MASK)
                 begin = tag >> TAG_SHIFT << shift
                 if (
-                    tag != 0
-                    and (tag >> PCID_SHIFT) & PCID_MASK == pcid
-                    and begin < end
+                    begin < end
                     and begin + (1 << shift) > start
                     and count < len(found)
                 ):

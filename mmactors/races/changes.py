@@ -22,6 +22,6 @@ class Changes:
         found = []
         for array, at_rest in zip(self._arrays, self._at_rest, strict=True):
             is_other = array != at_rest if self._mask == -1 else (array ^ at_rest) & self._mask != 0
-            places = np.flatnonzero(is_other)
+            places = is_other.nonzero()[0]
             found.append((places.tobytes(), (array[places] & self._mask).tobytes()))
         return tuple(found)

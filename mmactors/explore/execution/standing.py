@@ -149,7 +149,12 @@ def _global_names(code: CodeType) -> tuple[str, ...]:
 
 
 def _values(names: tuple[str, ...], module: dict[str, Any]) -> list[Any]:
-    """Return the globals of these names that may change, or lead to what may."""
+    """Return the globals of these names that may change, or lead to what may.
+
+    Modules of this package hold nothing of a schedule: what a machine knows, its objects know.
+    """
+    if module.get("__name__", "").startswith(_PACKAGE):
+        return []
     found = (module[name] for name in names if name in module)
     return [
         value
