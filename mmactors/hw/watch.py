@@ -161,11 +161,7 @@ def entries_within(state: Words, row: int, pcid: int, start: int, end: int, foun
                     continue
                 shift = shift_of(tag & CODE_MASK)
                 begin = tag >> TAG_SHIFT << shift
-                if (
-                    begin < end
-                    and begin + (1 << shift) > start
-                    and count < len(found)
-                ):
+                if begin < end and begin + (1 << shift) > start and count < len(found):
                     found[count] = index
                     count += 1
     return count

@@ -157,7 +157,8 @@ class DepthFirst:
             was_fork, is_fork = is_fork, len(candidates) > 1
             # What only one can go on from need not be known: what it leads to will be. Nor what
             # options are there: what they do is a part of the step before, each time anew.
-            if (was_fork or is_fork) and not is_option and self._was_seen(execution, state, sleep, left):
+            is_told = (was_fork or is_fork) and not is_option
+            if is_told and self._was_seen(execution, state, sleep, left):
                 break
             if (
                 not is_fork
@@ -320,9 +321,7 @@ class DepthFirst:
             candidates = free
         return _Node(candidates, _NOBODY, left, first if is_own else -1, mask)
 
-    def _was_seen(
-        self, execution: Execution, state: State | None, sleep: Sleep, left: int
-    ) -> bool:
+    def _was_seen(self, execution: Execution, state: State | None, sleep: Sleep, left: int) -> bool:
         """Return whether what is left to explore from here was explored before.
 
         `state`: the name of where the execution stands, if it was asked for already.
