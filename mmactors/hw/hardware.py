@@ -128,9 +128,9 @@ class Hardware:
         count = watch.entries_within(
             self._state, self._rows[cpu], pcid, start, end, self._found_entries
         )
-        return [
-            watch.entry_at(self._state, index) for index in self._found_entries[:count].tolist()
-        ]
+        if count == 0:
+            return []
+        return [watch.entry_at(self._view, index) for index in self._found_entries[:count].tolist()]
 
     def cached_words(self, cpu: int, pcid: int) -> tuple[bytes, ...]:
         """Return all that the TLBs of `cpu` hold under `pcid`, as a value: tag, entry, marks."""

@@ -12,6 +12,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from mmactors.arch.column import WordsView
 from mmactors.arch.jit import compiled
 from mmactors.arch.page import Generations
 from mmactors.arch.pte import PFN_MASK, PFN_SHIFT
@@ -80,7 +81,7 @@ class CachedEntry:
         return (self.pte & PFN_MASK) >> PFN_SHIFT
 
 
-def entry_at(state: Words, index: int) -> CachedEntry:
+def entry_at(state: Words | WordsView, index: int) -> CachedEntry:
     """Return the entry that stands at `index`."""
     tag, born = int(state[index]), int(state[index + GENERATION])
     code = tag & CODE_MASK

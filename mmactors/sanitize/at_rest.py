@@ -172,11 +172,12 @@ Difference = tuple[str, str, int, int]
 
 
 def _zone_differences(kernel: Kernel, lists: FreeLists) -> Iterable[Difference]:
+    by_zone = kernel.vmstat.zone_page_states()
     for zone in kernel.allocator.zones:
         number = zone.number
         place = f"of zone {zone.node} {zone.name}"
         free = lists.nr_buddy[number]
-        counted = kernel.vmstat.zone_page_state_snapshot(number, NR_FREE_PAGES)
+        counted = by_zone[number][NR_FREE_PAGES]
         yield "nr_free_pages", place, counted, free - lists.nr_isolated[number]
         yield "free_area[].nr_free", place, zone.nr_free, free
         for cpu, pcp in enumerate(zone.pcps):
