@@ -123,8 +123,10 @@ class PageColumns:
     def list_pfns(self, head: int) -> list[int]:
         """Return the pages of list `head`, head first."""
         links = self.next_view
-        pfns = []
         pfn = links[head]
+        if pfn == head:
+            return []
+        pfns = []
         while pfn != head:
             pfns.append(pfn)
             assert len(pfns) <= self._first_head, f"list {head} does not come back to its head"

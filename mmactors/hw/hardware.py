@@ -128,14 +128,16 @@ class Hardware:
         count = watch.entries_within(
             self._state, self._rows[cpu], pcid, start, end, self._found_entries
         )
-        return [
-            watch.entry_at(self._state, index) for index in self._found_entries[:count].tolist()
-        ]
+        if count == 0:
+            return []
+        return [watch.entry_at(self._view, index) for index in self._found_entries[:count].tolist()]
 
     def cached_words(self, cpu: int, pcid: int) -> tuple[bytes, ...]:
         """Return all that the TLBs of `cpu` hold under `pcid`, as a value: tag, entry, marks."""
         found, state = self._found_entries, self._state
         count = watch.entries_within(state, self._rows[cpu], pcid, 0, 1 << 57, found)
+        if count == 0:
+            return ()
         at = found[:count]
         return tuple([state[at + part].tobytes() for part in (0, tlb.PTE, tlb.GENERATION)])
 

@@ -12,6 +12,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from mmactors.arch.column import WordsView
 from mmactors.arch.jit import compiled
 from mmactors.arch.page import Generations
 from mmactors.arch.pte import PFN_MASK, PFN_SHIFT
@@ -80,7 +81,7 @@ class CachedEntry:
         return (self.pte & PFN_MASK) >> PFN_SHIFT
 
 
-def entry_at(state: Words, index: int) -> CachedEntry:
+def entry_at(state: Words | WordsView, index: int) -> CachedEntry:
     """Return the entry that stands at `index`."""
     tag, born = int(state[index]), int(state[index + GENERATION])
     code = tag & CODE_MASK
@@ -157,15 +158,11 @@ def entries_within(state: Words, row: int, pcid: int, start: int, end: int, foun
             first = base + HEADER_WORDS + set_index * state[base + STRIDE]
             for index in range(first, first + state[base + WAYS] * ENTRY_WORDS, ENTRY_WORDS):
                 tag = state[index]
+                if tag == 0 or (tag >> PCID_SHIFT) & PCID_MASK != pcid:
+                    continue
                 shift = shift_of(tag & CODE_MASK)
                 begin = tag >> TAG_SHIFT << shift
-                if (
-                    tag != 0
-                    and (tag >> PCID_SHIFT) & PCID_MASK == pcid
-                    and begin < end
-                    and begin + (1 << shift) > start
-                    and count < len(found)
-                ):
+                if begin < end and begin + (1 << shift) > start and count < len(found):
                     found[count] = index
                     count += 1
     return count

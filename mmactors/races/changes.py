@@ -21,7 +21,8 @@ class Changes:
         """Return the places and their contents."""
         found = []
         for array, at_rest in zip(self._arrays, self._at_rest, strict=True):
-            is_other = array != at_rest if self._mask == -1 else (array ^ at_rest) & self._mask != 0
-            places = np.flatnonzero(is_other)
+            places = (array != at_rest).nonzero()[0]
+            if self._mask != -1:
+                places = places[(array[places] ^ at_rest[places]) & self._mask != 0]
             found.append((places.tobytes(), (array[places] & self._mask).tobytes()))
         return tuple(found)

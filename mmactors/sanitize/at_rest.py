@@ -172,11 +172,12 @@ Difference = tuple[str, str, int, int]
 
 
 def _zone_differences(kernel: Kernel, lists: FreeLists) -> Iterable[Difference]:
+    by_zone = kernel.vmstat.zone_page_states()
     for zone in kernel.allocator.zones:
         number = zone.number
         place = f"of zone {zone.node} {zone.name}"
         free = lists.nr_buddy[number]
-        counted = kernel.vmstat.zone_page_state_snapshot(number, NR_FREE_PAGES)
+        counted = by_zone[number][NR_FREE_PAGES]
         yield "nr_free_pages", place, counted, free - lists.nr_isolated[number]
         yield "free_area[].nr_free", place, zone.nr_free, free
         for cpu, pcp in enumerate(zone.pcps):
@@ -190,17 +191,18 @@ def _lru_differences(kernel: Kernel) -> Iterable[Difference]:
     counts = np.zeros((len(zones), NR_LRU_COUNTS), np.int64)
     count_lru(kernel.pages.flags, kernel.pages.zone, kernel.pages.nr_frames, counts)
     of_nodes = np.zeros((vmstat.nr_nodes, NR_LRU_COUNTS), np.int64)
+    by_zone, by_node = vmstat.zone_page_states(), vmstat.node_page_states()
     for zone, words in zip(zones, counts, strict=True):
         of_nodes[zone.node] += words
         place = f"of zone {zone.node} {zone.name}"
         for nth, name in enumerate(LISTS):
-            counted = vmstat.zone_page_state_snapshot(zone.number, NR_ZONE_LRU_BASE + nth)
+            counted = by_zone[zone.number][NR_ZONE_LRU_BASE + nth]
             yield f"nr_zone_{name}", place, counted, int(words[nth])
-        locked = vmstat.zone_page_state_snapshot(zone.number, NR_MLOCK)
+        locked = by_zone[zone.number][NR_MLOCK]
         yield "nr_mlock", place, locked, int(words[len(LISTS)])
     for node, words in enumerate(of_nodes):
         for nth, name in enumerate(LISTS):
-            counted = vmstat.node_page_state_snapshot(node, NR_LRU_BASE + nth)
+            counted = by_node[node][NR_LRU_BASE + nth]
             yield f"nr_{name}", f"of node {node}", counted, int(words[nth])
 
 

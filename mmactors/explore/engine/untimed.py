@@ -380,8 +380,8 @@ class SearchEngine(Engine):
             self.ahead -= 1
             return
         step = self.steps.of(label.text, label.touches)
-        actor = cast("SearchActor", self.running)
         if self.buffers and not step.is_look:
+            actor = cast("SearchActor", self.running)
             actor.gate = self.buffer_of(actor).is_empty  # What is no cell is locked.
         self.parked = step
         self.nr_labels += 1
@@ -389,7 +389,7 @@ class SearchEngine(Engine):
         if self.detour:
             await self.take_interrupts(step)
         if self.buffers:
-            actor.gate = None
+            cast("SearchActor", self.running).gate = None
         if self._is_guarding:
             self.guard.begin(self.current, label)
 

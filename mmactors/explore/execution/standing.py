@@ -14,8 +14,8 @@ state. If something cannot be looked into, an actor has no standing, and nothing
 
 import dis
 import gc
-from collections.abc import Callable, Hashable, Iterable
-from functools import cache
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import cache, lru_cache
 from types import (
     CellType,
     CodeType,
@@ -62,71 +62,106 @@ class _Parts:
         """Return all parts."""
         parts: list[Hashable] = []
         todo: list[Any] = [coro]
+        numbers = self._numbers
         while todo:
             thing = todo.pop()
             kind = thing.__class__
             if kind in PLAIN and kind is not FunctionType:
                 parts.append((kind, thing))
                 continue
-            number = self._numbers.get(id(thing))
+            number = numbers.get(id(thing))
             if number is not None:
                 parts.append(("again", number))
                 continue
-            if len(self._numbers) >= _MAX_PARTS:
+            if len(numbers) >= _MAX_PARTS:
                 raise Unnameable("it leads to too much")
-            self._numbers[id(thing)] = len(self._numbers)
+            numbers[id(thing)] = len(numbers)
             self._kept.append(thing)
-            name, inner = _look_into(thing)
+            name, inner = _way(kind)(thing)
             parts += (kind, name, len(inner))
             todo += reversed(inner)
         return parts
 
 
-def _look_into(thing: Any) -> tuple[Hashable, list[Any]]:
-    """Return what names an object, and where it leads."""
+Inside = tuple[Hashable, Sequence[Any]]
+"""What names an object, and where it leads."""
+
+
+@lru_cache(1024)
+def _way(kind: type[Any]) -> Callable[[Any], Inside]:
+    """Return how to look into objects of a class."""
+    ways: tuple[tuple[bool, Callable[[Any], Inside]], ...] = (
+        (issubclass(kind, CoroutineType | GeneratorType), _of_coroutine),
+        (kind is CellType, _of_cell),
+        (issubclass(kind, FunctionType), _of_function),
+        (issubclass(kind, MethodType), _of_method),
+        (issubclass(kind, Reply), _of_reply),
+        (issubclass(kind, Request), _of_request),
+        (kind.__setattr__.__name__ == "_frozen_setattrs", _of_frozen),
+        (issubclass(kind, _NEVER_CHANGE) or kind.__module__.startswith("typing"), _of_constant),
+        (kind.__module__.startswith(_PACKAGE), _of_world),
+        (issubclass(kind, dict), _of_dict),
+        (issubclass(kind, list | tuple), _of_items),
+    )
+    return next((way for is_meant, way in ways if is_meant), _of_any)
+
+
+def _of_function(function: FunctionType) -> Inside:
+    code = function.__code__
+    named = _values(_global_names(code), function.__globals__)
+    return code, [function.__defaults__, function.__kwdefaults__, function.__closure__, *named]
+
+
+def _of_method(method: MethodType) -> Inside:
+    return method.__func__.__code__, (method.__self__,)
+
+
+def _of_reply(reply: Reply[Any]) -> Inside:
+    is_there = reply.at_ns < NEVER
+    return "reply", (reply.asker, reply.request, reply.server, reply.value, is_there)
+
+
+def _of_request(request: Request[Any]) -> Inside:
+    return "request", (request.body, request.reply)
+
+
+def _of_frozen(thing: Any) -> Inside:
     kind = type(thing)
-    if isinstance(thing, CoroutineType | GeneratorType):
-        return _of_coroutine(thing)
-    if kind is CellType:
-        return _of_cell(thing)
-    if isinstance(thing, FunctionType):
-        named = _values(_global_names(thing.__code__), thing.__globals__)
-        return thing.__code__, [thing.__defaults__, thing.__kwdefaults__, thing.__closure__, *named]
-    if isinstance(thing, MethodType):
-        return thing.__func__.__code__, [thing.__self__]
-    if isinstance(thing, Reply):
-        return "reply", [thing.asker, thing.request, thing.server, thing.value, thing.at_ns < NEVER]
-    if isinstance(thing, Request):
-        return "request", [thing.body, thing.reply]
-    if kind.__setattr__.__name__ == "_frozen_setattrs":
-        return kind.__qualname__, [getattr(thing, each.name) for each in kind.__attrs_attrs__]
-    if isinstance(thing, _NEVER_CHANGE) or kind.__module__.startswith("typing"):
-        return id(thing), []
-    if kind.__module__.startswith(_PACKAGE):
-        return _of_world(thing), []
-    if isinstance(thing, dict):
-        return None, [part for item in thing.items() for part in item]
-    if isinstance(thing, list | tuple):
-        return None, list(thing)
+    return kind.__qualname__, [getattr(thing, each.name) for each in kind.__attrs_attrs__]
+
+
+def _of_constant(thing: object) -> Inside:
+    return id(thing), ()
+
+
+def _of_dict(thing: dict[Any, Any]) -> Inside:
+    return None, [part for item in thing.items() for part in item]
+
+
+def _of_items(thing: list[Any] | tuple[Any, ...]) -> Inside:
+    return None, thing
+
+
+def _of_any(thing: Any) -> Inside:
     try:
-        return exact(thing), []
+        return exact(thing), ()
     except Unnameable:
         return _of_object(thing)
 
 
-def _of_world(thing: Any) -> Hashable:
+def _of_world(thing: Any) -> Inside:
     """Return what names a world, or an object of it, in all schedules: they are made anew."""
     name = getattr(thing, "name", None)
     if isinstance(name, str):
-        return name
-    return None if hasattr(thing, "always_laws") else id(thing)
+        return name, ()
+    return (None if hasattr(thing, "always_laws") else id(thing)), ()
 
 
-def _of_coroutine(coro: Any) -> tuple[Hashable, list[Any]]:
+def _of_coroutine(coro: Any) -> Inside:
     """Return the instruction at which a coroutine or generator stands, and what its frame holds."""
     frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
     if frame is None:
-        return "ended", []
+        return "ended", ()
     variables = frame.f_locals
     # What lies on the stack has no names: iterators, and the coroutine that is awaited.
     held = [
@@ -134,8 +169,9 @@ def _of_coroutine(coro: Any) -> tuple[Hashable, list[Any]]:
         for part in gc.get_referents(coro)
         if part is not variables and not isinstance(part, FrameType)
     ]
-    named = _global_names(frame.f_code)
-    return (frame.f_code, frame.f_lasti), [dict(variables), *held, *_values(named, frame.f_globals)]
+    code = frame.f_code
+    named = _values(_global_names(code), frame.f_globals)
+    return (code, frame.f_lasti, *variables), [*variables.values(), *held, *named]
 
 
 @cache
@@ -149,7 +185,12 @@ def _global_names(code: CodeType) -> tuple[str, ...]:
 
 
 def _values(names: tuple[str, ...], module: dict[str, Any]) -> list[Any]:
-    """Return the globals of these names that may change, or lead to what may."""
+    """Return the globals of these names that may change, or lead to what may.
+
+    Modules of this package hold nothing of a schedule: what a machine knows, its objects know.
+    """
+    if not names or module.get("__name__", "").startswith(_PACKAGE):
+        return []
     found = (module[name] for name in names if name in module)
     return [
         value
@@ -159,14 +200,14 @@ def _values(names: tuple[str, ...], module: dict[str, Any]) -> list[Any]:
     ]
 
 
-def _of_cell(cell: CellType) -> tuple[Hashable, list[Any]]:
+def _of_cell(cell: CellType) -> Inside:
     try:
-        return "full", [cell.cell_contents]
+        return "full", (cell.cell_contents,)
     except ValueError:
-        return "empty", []
+        return "empty", ()
 
 
-def _of_object(thing: Any) -> tuple[Hashable, list[Any]]:
+def _of_object(thing: Any) -> Inside:
     """Return what an object holds: its attributes, or what it would be pickled as."""
     own = getattr(thing, "__dict__", None)
     reduced = _reduced(thing)

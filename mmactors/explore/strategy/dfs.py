@@ -156,7 +156,8 @@ class DepthFirst:
             was_fork, is_fork = is_fork, len(candidates) > 1
             # What only one can go on from need not be known: what it leads to will be. Nor what
             # options are there: what they do is a part of the step before, each time anew.
-            if (was_fork or is_fork) and not is_option and self._was_seen(execution, sleep, left):
+            is_told = (was_fork or is_fork) and not is_option
+            if is_told and self._was_seen(execution, state, sleep, left):
                 break
             if (
                 not is_fork
@@ -319,15 +320,18 @@ class DepthFirst:
             candidates = free
         return _Node(candidates, _NOBODY, left, first if is_own else -1, mask)
 
-    def _was_seen(self, execution: Execution, sleep: Sleep, left: int) -> bool:
-        """Return whether what is left to explore from this state was explored before."""
+    def _was_seen(self, execution: Execution, state: State | None, sleep: Sleep, left: int) -> bool:
+        """Return whether what is left to explore from here was explored before.
+
+        `state`: the name of where the execution stands, if it was asked for already.
+        """
         part = self._part
         if not self._has_states or not execution.is_keyed:
             return False
         if part is not None and len(self._nodes) < part.depth:
             return False  # All parts have to see the same branches.
         try:
-            key = execution.histories.key()
+            key = execution.histories.key() if state is None else state[0]
             return self._is_explored(key, execution.current, sleep, left)
         except TypeError:
             execution.is_keyed = False  # Some object has a state without a hash.
