@@ -275,9 +275,10 @@ class Search:
         if store is not None and kept is None:
             text = encode(script, fingerprint(self._build, execution))
             first = store.keep(text, figures, str(broken))
-            for path in self._written - {first}:
-                store.drop(path)
-            self._written.add(first)
+            if first is not None:
+                for path in self._written - {first}:
+                    store.drop(path)
+                self._written.add(first)
         if figures.is_shrunk:
             found = Shrunk(
                 script=script,
