@@ -15,9 +15,8 @@ What it does not see: a change that none of the schedules looked at makes; in wh
 into a dict; what libraries do with what they are given.
 """
 
-from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from operator import length_hint
+from collections.abc import Set as AbstractSet
 from types import CellType, CodeType, FunctionType
 from typing import Any, Final
 
@@ -25,14 +24,15 @@ from attrs import Factory, define
 
 from mmactors.errors import Problem, UserError
 from mmactors.explore.conduct.caught import may_catch
-from mmactors.explore.conduct.reach import (
+from mmactors.explore.conduct.extent import Reached
+from mmactors.explore.conduct.reach import Reach
+from mmactors.explore.conduct.things import (
+    ADDED,
+    ALL,
     GlobalVariable,
-    Reach,
-    Reached,
-    attributes_of,
-    is_container,
+    changes,
+    held_by,
     is_foreign,
-    is_iterator,
 )
 from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.step import Step
@@ -46,11 +46,7 @@ _EVERY: Final = 100
 _MAX_THINGS: Final = 64
 _A_FEW: Final = 2
 _MANY: Final = 4
-_NOTHING: Final = object()
-_BLOCKING: Final = ("threading", "_thread", "queue", "multiprocessing")
-_ALL: Final = "all of it"
-_ADDED: Final = "added"
-"""What changed in a set that only grew."""
+_BLOCKING: Final = ("threading", "_thread", "queue", "_queue", "multiprocessing")
 
 
 @define(eq=False)
@@ -84,10 +80,10 @@ class _Shared:
             # Whoever runs it has changed it; alone, unless others reach the thing or run it, too.
             return writer in self.reached_by or len(self.changed_by) > 1
         if reached.slots is not None:
-            return _ALL in changed or bool(changed & reached.slots)
+            return ALL in changed or bool(changed & reached.slots)
         if reached.is_write_only:
             others = self.changed_by.get(other, set())
-            return bool(others) and (_ALL in changed | others or bool(changed & others - {_ADDED}))
+            return bool(others) and (ALL in changed | others or bool(changed & others - {ADDED}))
         return True
 
 
@@ -155,12 +151,12 @@ class Sharing:
                 continue
             thing, name = users[0][1].thing, users[0][1].name
             shared = self._note(f"{_kind(thing)} `{name}`", users)
-            self._watches.append(_Watch(thing, shared, _held_by(thing)))
+            self._watches.append(_Watch(thing, shared, held_by(thing)))
             if type(thing).__module__.partition(".")[0] in _BLOCKING:
                 raise _would_block(users)
             if is_foreign(thing):
                 shared.written = set()
-                shared.changed_by = {reach.name: {_ALL} for reach, _ in users}
+                shared.changed_by = {reach.name: {ALL} for reach, _ in users}
 
     def _note(self, what: str, users: list[tuple[Reach, Reached]]) -> _Shared:
         shared = self._shared.get(what)
@@ -185,8 +181,8 @@ class Sharing:
                 return send(value)
             finally:
                 for watch in self._watches:
-                    now = _held_by(watch.thing)
-                    changed = _changes(watch.before, now)
+                    now = held_by(watch.thing)
+                    changed = changes(watch.before, now)
                     if changed:
                         watch.before = now
                         shared = watch.shared
@@ -199,19 +195,24 @@ class Sharing:
         return run
 
 
-def _reaches(party: Sequence[SearchActor]) -> list[Reach]:
+def _reaches(
+    party: Sequence[SearchActor], varying: AbstractSet[Hashable] = frozenset()
+) -> list[Reach]:
     """Return what each actor reaches, and each function that one of them hands on."""
     found = []
     handed: dict[int, FunctionType] = {}
     for actor in party:
-        reach = Reach(actor.name)
+        reach = Reach(actor.name, varying=varying)
         reach.follow_coroutine(actor.coro)
         found.append(reach)
         handed |= reach.handed
     for function in handed.values():
-        reach = Reach(f"{function.__name__}()", is_handed=True)
+        reach = Reach(f"{function.__name__}()", varying=varying, is_handed=True)
         reach.follow_function(function)
         found.append(reach)
+    rebound = set[Hashable]().union(*(reach.rebound for reach in found))
+    if not rebound <= varying and any(reach.relied & rebound for reach in found):
+        return _reaches(party, varying | rebound)
     return found
 
 
@@ -225,45 +226,6 @@ def _overlap(users: list[tuple[Reach, Reached]]) -> bool:
             return True
         seen |= reached.slots
     return False
-
-
-def _held_by(thing: Any) -> dict[Hashable, Any]:
-    """Return what a thing holds, by part."""
-    if isinstance(thing, CellType):
-        try:
-            return {_ALL: thing.cell_contents}
-        except ValueError:
-            return {}
-    if isinstance(thing, GlobalVariable):
-        return {_ALL: thing.module.get(thing.name)}
-    if isinstance(thing, dict):
-        return {("item", key): value for key, value in thing.items()}
-    if isinstance(thing, set):
-        return {_ADDED: thing.copy()}
-    if isinstance(thing, list | deque):
-        held: dict[Hashable, Any] = {("item", at): value for at, value in enumerate(thing)}
-        held[_ALL] = len(thing)
-        return held
-    if is_container(thing):
-        return {_ALL: bytes(memoryview(thing).cast("B")) if len(thing) else b""}
-    if is_iterator(thing):
-        return {_ALL: (length_hint(thing, -1), repr(thing))}
-    return {("attribute", name): value for name, value in attributes_of(thing).items()}
-
-
-def _changes(before: dict[Hashable, Any], now: dict[Hashable, Any]) -> set[Hashable]:
-    """Return which parts differ."""
-    changed: set[Hashable] = set()
-    for key in before.keys() | now.keys():
-        old, new = before.get(key, _NOTHING), now.get(key, _NOTHING)
-        if old is new:
-            continue
-        if key in (_ALL, _ADDED):
-            if old != new:
-                changed.add(_ADDED if key == _ADDED and old <= new else _ALL)
-        else:
-            changed.add(key)
-    return {_ALL} if _ALL in changed else changed
 
 
 def _written(engine: SearchEngine, step: Step) -> set[str]:
