@@ -255,7 +255,7 @@ class Reach:
             self._visit_function(value, name, uses, known)
         elif kind is MethodType:
             self._visit(value.__self__, f"{name}.__self__", _ANYTHING, known)
-            self._follow(value.__func__, {})
+            self._visit(value.__func__, name, _CALLED, known)
         elif kind in (BuiltinFunctionType, MethodWrapperType):
             if not isinstance(value.__self__, ModuleType):
                 self._visit(value.__self__, f"{name}.__self__", _ANYTHING, known)
@@ -316,7 +316,8 @@ class Reach:
     def _visit_object(self, value: Any, name: str, uses: Any, known: Mapping[str, Any]) -> None:
         """Follow an object, or a class of the user's."""
         kind = value if isinstance(value, type) else type(value)
-        if is_of_user_class(kind):
+        is_ours = is_of_user_class(kind)
+        if is_ours:
             for each in kind.__mro__:
                 if is_of_user_class(each):
                     self._classes.setdefault(each, name)
@@ -328,7 +329,8 @@ class Reach:
             return
         slots = self.found[id(value)].slots
         for slot, suffix, part in parts_of(value):
-            if slots is None or slot in slots:
+            is_inner = not is_ours and not is_container(value) and is_foreign(part)
+            if (slots is None or slot in slots) and not is_inner:  # Libraries have locks, too.
                 self._visit(part, f"{name}{suffix}", _ANYTHING, known)
         if isinstance(value, GeneratorType) and value.gi_frame is not None:
             self._follow_frame(value, value.gi_code, value.gi_frame.f_locals)
