@@ -66,17 +66,22 @@ def is_foreign(value: object) -> bool:
     """Return whether something is made for sharing, by another library."""
     kind = type(value)
     is_local = kind.__name__ in ("_local", "local")  # One thread has one of them.
-    return kind.__module__.partition(".")[0] in _FOREIGN and not is_local
+    return module_of(kind).partition(".")[0] in _FOREIGN and not is_local
 
 
 def is_iterator(value: object) -> bool:
     """Return whether taking the next element changes it."""
-    return hasattr(type(value), "__next__") and type(value).__module__ in ("builtins", "itertools")
+    return hasattr(type(value), "__next__") and module_of(type(value)) in ("builtins", "itertools")
+
+
+def module_of(kind: type) -> str:
+    """Return the name of the module of a class; some of C say something else."""
+    return str(kind.__module__)
 
 
 def is_of_tool(kind: type) -> bool:
     """Return whether what objects of a class hold is of no concern."""
-    return _is_tool(kind.__module__)
+    return _is_tool(module_of(kind))
 
 
 @cache
@@ -88,7 +93,7 @@ def is_of_user_class(kind: type) -> bool:
     """Return whether a class is a model's."""
     if kind.__module__ == "types" and kind.__name__ == "SimpleNamespace":
         return True
-    return _is_module_of_user(kind.__module__)
+    return _is_module_of_user(module_of(kind))
 
 
 @cache
@@ -220,7 +225,7 @@ def attributes_of(value: Any) -> dict[str, Any]:
 
 
 def _is_array(value: object) -> bool:
-    return type(value).__module__ == "numpy" and type(value).__name__ == "ndarray"
+    return module_of(type(value)) == "numpy" and type(value).__name__ == "ndarray"
 
 
 def _held_by_memory(thing: Any) -> dict[Hashable, Any]:
