@@ -14,7 +14,7 @@ from mmactors.explore.conduct.program import (
     Access,
     Simple,
 )
-from mmactors.explore.conduct.things import NOTHING, is_container
+from mmactors.explore.conduct.things import NOTHING, is_container, module_of
 
 _MUTATORS: Final = (
     *("add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "popitem"),
@@ -76,7 +76,7 @@ def value_of(part: Simple, known: Mapping[str, Any]) -> Any:
         return known.get(value, NOTHING)
     name, attribute = value
     owner = known.get(name, NOTHING)
-    is_name = attribute == "name" and type(owner).__module__.startswith("mmactors.")
+    is_name = attribute == "name" and module_of(type(owner)).startswith("mmactors.")
     return getattr(owner, attribute, NOTHING) if is_name else NOTHING
 
 
@@ -84,10 +84,10 @@ def _may_be_any(thing: Any, slot: Slot) -> bool:
     """Return whether a part, as code names it, may be another one of the thing."""
     kind, key = slot
     if isinstance(thing, dict):
-        return kind == "attribute" or type(thing).__module__ not in _PLAIN_CONTAINERS
+        return kind == "attribute" or module_of(type(thing)) not in _PLAIN_CONTAINERS
     if is_container(thing):
         is_index = kind == "item" and isinstance(key, int) and key >= 0
-        return not is_index or type(thing).__module__ not in _PLAIN_CONTAINERS
+        return not is_index or module_of(type(thing)) not in _PLAIN_CONTAINERS
     if kind != "attribute":
         return True
     owner = thing if isinstance(thing, type) else type(thing)

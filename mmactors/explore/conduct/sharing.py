@@ -33,6 +33,7 @@ from mmactors.explore.conduct.things import (
     changes,
     held_by,
     is_foreign,
+    module_of,
 )
 from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.step import Step
@@ -152,7 +153,7 @@ class Sharing:
             thing, name = users[0][1].thing, users[0][1].name
             shared = self._note(f"{_kind(thing)} `{name}`", users)
             self._watches.append(_Watch(thing, shared, held_by(thing)))
-            if type(thing).__module__.partition(".")[0] in _BLOCKING:
+            if module_of(type(thing)).partition(".")[0] in _BLOCKING:
                 raise _would_block(users)
             if is_foreign(thing):
                 shared.written = set()
@@ -244,7 +245,7 @@ def _kind(thing: object) -> str:
     if isinstance(thing, type):
         return "the class"
     name = type(thing).__name__
-    return f"the {type(thing).__module__}.{name}" if is_foreign(thing) else f"the {name}"
+    return f"the {module_of(type(thing))}.{name}" if is_foreign(thing) else f"the {name}"
 
 
 def _would_block(users: list[tuple[Reach, Reached]]) -> UserError:
