@@ -11,7 +11,7 @@ from array import array
 from collections import Counter, UserDict, deque
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache, partial
+from functools import lru_cache, partial, singledispatch
 from types import SimpleNamespace
 
 import numpy as np
@@ -725,8 +725,7 @@ def lists_by_a_key_that_is_handed_on(world):
         table[who].append(what)
 
     async def runs(cell, who):
-        await cell.write(1)
-        note(logs, who, "written")
+        note(logs, who, await cell.read())
         logs[cell.name].append("done")
 
     for name in "ab":
@@ -754,7 +753,21 @@ def a_cached_function(world):
     two(world, runs)
 
 
+def a_function_of_many_kinds(world):
+    @singledispatch
+    def double(number):
+        return 2 * number
+
+    double.register(str, str.upper)
+
+    async def runs(cell):
+        await cell.write(double(1))
+
+    two(world, runs)
+
+
 HARMLESS = [
+    a_function_of_many_kinds,
     lists_by_a_key_that_is_handed_on,
     elements_of_an_array,
     a_cached_function,

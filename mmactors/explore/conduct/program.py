@@ -166,9 +166,19 @@ def _use(instructions: list[dis.Instruction], at: int) -> Access:
     """Return what becomes of the value that instruction `at` has loaded."""
     depth = 0
     keys: list[dis.Instruction] = []
+    is_awaiting = False
     for index in range(at + 1, len(instructions)):
         each = instructions[index]
         name = each.opname
+        if is_awaiting:
+            is_awaiting = name != "JUMP_BACKWARD_NO_INTERRUPT"
+            continue
+        if name == "END_SEND":
+            continue
+        if name == "GET_AWAITABLE" and depth:  # The result takes the place of what is awaited.
+            is_awaiting = True
+            keys.append(each)
+            continue
         if depth == 0 and name in ("LOAD_ATTR", "LOAD_METHOD"):
             is_method = name == "LOAD_METHOD" or (not _HAS_PRECALL and bool((each.arg or 0) & 1))
             return Access(METHOD if is_method else LOAD, ("attribute", each.argval))

@@ -86,6 +86,8 @@ class Reach:
         self._modules: Final[dict[str, ModuleType]] = {}
         self._attributes: Final[set[str]] = set()
         self._stored_attributes: Final[set[str]] = set()
+        self._marked: Final[set[int]] = set()
+        """Functions of libraries, and attributes of functions, that were followed."""
         self._nr_visits = 0
 
     def follow_coroutine(self, coro: Any) -> None:
@@ -193,6 +195,9 @@ class Reach:
 
     def _follow_wrapper(self, function: FunctionType) -> None:
         """Follow the functions of the user's that one of a library calls."""
+        if id(function) in self._marked:
+            return
+        self._marked.add(id(function))
         for name, value in closure_of(function).items():
             if isinstance(value, FunctionType | MethodType | partial) or is_cached(value):
                 self._visit(value, name, _CALLED, {})
@@ -288,8 +293,12 @@ class Reach:
         marks = [use for use in uses if use.kind in (STORE, LOAD, UPDATE, METHOD)]
         if marks or vars(value).keys() - {"__wrapped__"}:
             self._add(value, name, _ANYTHING, known)
-        for part in vars(value).values():
-            self._visit(part, name, _ANYTHING, known)
+        if id(vars(value)) not in self._marked:
+            self._marked.add(id(vars(value)))
+            is_ours = is_of_user(value.__code__.co_filename)
+            for part in list(vars(value).values()):
+                if is_ours or type(part) is FunctionType:
+                    self._visit(part, name, _ANYTHING, known)
         if all(use.kind == ARGUMENT for use in uses):
             self.handed[id(value)] = value
         for use in uses:
