@@ -575,6 +575,27 @@ def test_a_key_that_changes_is_no_key_of_its_own():
     assert ("a and b share the dict `got`",) == search(build).shared
 
 
+def test_what_one_declares_and_another_does_not_is_shared():
+    """The order is known of those who say what they touch."""
+
+    def build(world):
+        memory = [0]
+
+        async def stores():
+            await world.step("store", writes=("memory",))
+            memory[0] = 1
+
+        async def looks(cell):
+            await cell.write(1)
+            if memory[0]:
+                await cell.write(2)
+
+        world.actor("a", stores)
+        world.actor("b", looks, world.cell("x"))
+
+    assert ("a and b share the list `memory`",) == search(build).shared
+
+
 # -- worlds that do not ----------------------------------------------------------------------------
 
 

@@ -9,7 +9,8 @@ reaches is shared, and the verdict names it.
 Not named are: what nobody changes, such as a table of cells; elements or attributes that one actor
 alone uses (`got[n] = ...`, with another n each); elements that are only added to a set; what
 changes only in steps that write one name which is no object of the world's own (`world.step(...,
-writes=("memory",))`, with or without `world.watch`): there the search knows the order.
+writes=("memory",))`, with or without `world.watch`), if all who reach it touch that name in some
+step: there the search knows the order.
 
 What it does not see: a change that none of the schedules looked at makes; in which order keys came
 into a dict; what libraries do with what they are given.
@@ -63,9 +64,14 @@ class _Shared:
     written: set[str] | None = None
     """Names that all steps which changed it write, and that are no objects of the world's own."""
 
-    def is_conflict(self) -> bool:
-        """Return whether the order in which actors use it may matter."""
-        return bool(self.changed_by) and not self.written and bool(self.parties())
+    def is_conflict(self, touched: Mapping[str, set[str]]) -> bool:
+        """Return whether the order in which actors use it may matter; who touches which names?"""
+        parties = self.parties()
+        is_declared = any(
+            all(who in self.handed or name in touched.get(who, ()) for who in parties)
+            for name in self.written or ()
+        )
+        return bool(parties) and not is_declared
 
     def parties(self) -> list[str]:
         """Return who shares it."""
@@ -102,6 +108,8 @@ class Sharing:
 
     def __init__(self) -> None:
         self._shared: Final[dict[str, _Shared]] = {}
+        self._touched: Final[dict[str, set[str]]] = {}
+        """Names that actors touch, and that are no objects of the world's own."""
         self._nr_schedules = 0
         self._watches: list[_Watch] = []
         self.catching: Final[set[CodeType]] = set()
@@ -114,7 +122,7 @@ class Sharing:
         return tuple(
             f"{_listed(shared.parties())} share {shared.what}"
             for shared in self._shared.values()
-            if shared.is_conflict()
+            if shared.is_conflict(self._touched)
         )
 
     def begin(self, engine: SearchEngine) -> None:
@@ -178,6 +186,8 @@ class Sharing:
             is_several = engine.ahead > 0
             if actor.branch is not None:
                 step = dict(actor.branch()).get(engine.chosen, step)
+            touched = self._touched.setdefault(actor.name, set())
+            touched |= _named(engine, step, tuple(Mode))
             try:
                 return send(value)
             finally:
@@ -189,7 +199,7 @@ class Sharing:
                         shared = watch.shared
                         shared.changed_by.setdefault(actor.name, set()).update(changed)
                         if not is_several:
-                            written = _written(engine, step)
+                            written = _named(engine, step, (Mode.WRITE,))
                             before = shared.written
                             shared.written = written if before is None else before & written
 
@@ -229,9 +239,9 @@ def _overlap(users: list[tuple[Reach, Reached]]) -> bool:
     return False
 
 
-def _written(engine: SearchEngine, step: Step) -> set[str]:
-    """Return the names a step writes that are no objects of the world's own."""
-    names = {name.partition("[")[0] for name, mode in step.touches if mode is Mode.WRITE}
+def _named(engine: SearchEngine, step: Step, modes: tuple[Mode, ...]) -> set[str]:
+    """Return the names a step touches in one of `modes` that are no objects of the world's own."""
+    names = {name.partition("[")[0] for name, mode in step.touches if mode in modes}
     own: Mapping[str, object] = engine.objects
     return {name for name in names if isinstance(own.get(name), Watched | None)}
 
