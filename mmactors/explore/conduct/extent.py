@@ -7,6 +7,7 @@ from typing import Any, Final
 from attrs import define
 
 from mmactors.explore.conduct.program import (
+    ARGUMENT,
     LOAD,
     METHOD,
     STORE,
@@ -78,6 +79,31 @@ def value_of(part: Simple, known: Mapping[str, Any]) -> Any:
     owner = known.get(name, NOTHING)
     is_name = attribute == "name" and module_of(type(owner)).startswith("mmactors.")
     return getattr(owner, attribute, NOTHING) if is_name else NOTHING
+
+
+def left_of(uses: list[Access], nr_handed: int) -> list[Access]:
+    """Return the uses of a variable besides being handed to functions that are followed."""
+    left = []
+    for use in uses:
+        if use.kind == ARGUMENT and nr_handed:
+            nr_handed -= 1
+        else:
+            left.append(use)
+    return left
+
+
+def values_of_call(function: FunctionType, use: Access, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of parameters in a call, as far as they are known."""
+    code = function.__code__
+    names = code.co_varnames[: code.co_argcount]
+    found = {}
+    for key, part in use.arguments:
+        value = value_of(part, known)
+        if value is not NOTHING:
+            name = names[key] if isinstance(key, int) and key < len(names) else key
+            if isinstance(name, str):
+                found[name] = value
+    return found
 
 
 def _may_be_any(thing: Any, slot: Slot) -> bool:

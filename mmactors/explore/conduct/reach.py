@@ -23,7 +23,7 @@ from types import (
 from typing import Any, Final
 
 from mmactors.errors import Place
-from mmactors.explore.conduct.extent import Reached, reached, value_of
+from mmactors.explore.conduct.extent import Reached, left_of, reached, values_of_call
 from mmactors.explore.conduct.program import (
     ARGUMENT,
     CALL,
@@ -38,7 +38,6 @@ from mmactors.explore.conduct.program import (
     is_of_user,
 )
 from mmactors.explore.conduct.things import (
-    NOTHING,
     GlobalVariable,
     is_cached,
     is_container,
@@ -175,7 +174,7 @@ class Reach:
             if uses or name in facts.stored_free:
                 self._add(cell, name, _ANYTHING, known)
             if name in around:
-                self._visit(around[name], name, _left(uses, handed[name]), known)
+                self._visit(around[name], name, left_of(uses, handed[name]), known)
         for name, uses in facts.names.items():
             if name in module:
                 self._visit(module[name], name, uses, known)
@@ -188,7 +187,7 @@ class Reach:
             self._visit(sys.modules[name], name, _ANYTHING, known)
         for name, uses in facts.parameters.items():
             if name in values:
-                self._visit(values[name], name, _left(uses, handed[name]), known)
+                self._visit(values[name], name, left_of(uses, handed[name]), known)
         defaults = (function.__defaults__ or (), (function.__kwdefaults__ or {}).values())
         for value in (value for each in defaults for value in each):
             self._visit(value, f"a default of {function.__name__}", _ANYTHING, known)
@@ -213,7 +212,7 @@ class Reach:
                 continue
             for use in uses:
                 if use.kind == CALL:
-                    self._follow(function, _values_of(function, use, known))
+                    self._follow(function, values_of_call(function, use, known))
                     names = [part[1] for _, part in use.arguments if part[0] == "variable"]
                     handed.update(each for each in names if each in known)
         return handed
@@ -303,7 +302,7 @@ class Reach:
             self.handed[id(value)] = value
         for use in uses:
             if use.kind == CALL:
-                self._follow(value, _values_of(value, use, known))
+                self._follow(value, values_of_call(value, use, known))
             elif use.kind != ARGUMENT and use not in marks:
                 self._follow(value, {})
 
@@ -345,31 +344,6 @@ class Reach:
             self._follow_frame(value, value.gi_code, value.gi_frame.f_locals)
         elif isinstance(value, defaultdict):
             self._visit(value.default_factory, f"{name}.default_factory", _CALLED, known)
-
-
-def _left(uses: list[Access], nr_handed: int) -> list[Access]:
-    """Return the uses of a variable besides being handed to functions that are followed."""
-    left = []
-    for use in uses:
-        if use.kind == ARGUMENT and nr_handed:
-            nr_handed -= 1
-        else:
-            left.append(use)
-    return left
-
-
-def _values_of(function: FunctionType, use: Access, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of parameters in a call, as far as they are known."""
-    code = function.__code__
-    names = code.co_varnames[: code.co_argcount]
-    found = {}
-    for key, part in use.arguments:
-        value = value_of(part, known)
-        if value is not NOTHING:
-            name = names[key] if isinstance(key, int) and key < len(names) else key
-            if isinstance(name, str):
-                found[name] = value
-    return found
 
 
 def _functions_of(method: Any) -> Iterator[FunctionType]:
