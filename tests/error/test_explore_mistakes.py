@@ -161,6 +161,25 @@ def test_what_a_law_raises_is_plain_in_the_first_schedule_and_a_broken_law_later
     assert "<lambda>: KeyError" == search(partial(build, always=False)).failure.broken.law
 
 
+# -- laws that say nothing -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda x: lambda: x.value == 0,
+        lambda x: map(bool, [x.value == 0]),
+        lambda x: x,
+        lambda x: [].__len__,
+        lambda x: (x.value == 0, "x was written"),
+    ],
+)
+def test_a_law_whose_answer_is_always_true_is_refused(answer):
+    """A call was forgotten, or a comma is one too many."""
+    with pytest.raises(UserError, match=r"returns a .*, always true"):
+        search(world_with(lambda world, x: world.at_end(lambda: answer(x)) and None))
+
+
 # -- coroutines that nobody awaits -----------------------------------------------------------------
 
 

@@ -1,9 +1,17 @@
 """What actors share behind the world's back is named, and nothing is proven of such a world."""
 
 import asyncio
+import io
+import itertools
+import random
+import sys
 import threading
+import weakref
 from array import array
-from collections import Counter, deque
+from collections import Counter, UserDict, deque
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache, partial, singledispatch
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +23,9 @@ from mmactors.explore import Outcome, search
 
 TOTAL = 0
 SEEN = []
+ALIVE = {}
+VARIABLE = ContextVar("VARIABLE", default=0)
+THIS = sys.modules[__name__]
 
 
 def two(world, function, *args):
@@ -325,6 +336,266 @@ def test_what_two_actors_share_is_named_and_nothing_is_proven(build):
     assert "make it a world.cell" in str(verdict)
 
 
+# -- things that do not look like shared ones ------------------------------------------------------
+
+
+class Private:
+    __slots__ = ("__count", "__weakref__")
+
+    def __init__(self):
+        self.__count = 0
+
+    @property
+    def count(self):
+        return self.__count
+
+    @count.setter
+    def count(self, count):
+        self.__count = count
+
+
+class Numbered(int):
+    """A number with attributes."""
+
+
+def bound_method():
+    return partial([].append, 1)
+
+
+def method_of_an_iterator():
+    return itertools.count().__next__
+
+
+def generator():
+    values = (each for each in range(9))
+    return lambda: next(values)
+
+
+def mapped():
+    values = map(abs, range(9))
+    return lambda: next(values)
+
+
+def view_of_memory():
+    memory = bytearray(1)
+    views = [memoryview(memory), np.frombuffer(memory, dtype=np.uint8)]
+
+    def touch():
+        views[0][0] += 1
+
+    return touch
+
+
+def function_attribute():
+    def touch():
+        touch.count = getattr(touch, "count", 0) + 1
+
+    return touch
+
+
+def cached_function_that_counts():
+    calls = []
+    return lru_cache(lambda: calls.append(1))
+
+
+def statistics_of_a_cache():
+    table = lru_cache(str)
+    return lambda: table(1) if table.cache_info().misses else table(2)
+
+
+def context_manager():
+    inside = []
+
+    @contextmanager
+    def entered():
+        inside.append(1)
+        yield
+
+    def touch():
+        with entered():
+            pass
+
+    return touch
+
+
+def private_slot_behind_a_property():
+    private = Private()
+
+    def touch():
+        private.count += 1
+
+    return touch
+
+
+def weak_reference():
+    ALIVE["private"] = Private()
+    reference = weakref.ref(ALIVE["private"])
+
+    def touch():
+        reference().count += 1
+
+    return touch
+
+
+def attribute_of_a_number():
+    number = Numbered(1)
+    number.count = 0
+
+    def touch():
+        number.count += 1
+
+    return touch
+
+
+def wrapped_dict():
+    table = UserDict(count=0)
+
+    def touch():
+        table["count"] = table["count"] + 1
+
+    return touch
+
+
+def text_stream():
+    return partial(io.StringIO().write, "text")
+
+
+def context_variable():
+    return lambda: VARIABLE.set(VARIABLE.get() + 1)
+
+
+def random_numbers():
+    return random.Random(7).random
+
+
+def random_numbers_of_numpy():
+    return np.random.default_rng(7).random
+
+
+def name_of_a_module():
+    THIS.TOTAL = 0
+
+    def touch():
+        THIS.TOTAL += 1
+
+    return touch
+
+
+def globals_by_name():
+    def touch():
+        globals()["TOTAL"] += 1
+
+    return touch
+
+
+def index_from_the_end():
+    values = [0]
+
+    def touch():
+        values[-1] = values[0] + 1
+
+    return touch
+
+
+def class_of_an_instance():
+    class Model:
+        count = 0
+
+        def touch(self):
+            type(self).count += 1
+
+    return lambda: Model().touch()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        bound_method,
+        method_of_an_iterator,
+        generator,
+        mapped,
+        view_of_memory,
+        function_attribute,
+        cached_function_that_counts,
+        statistics_of_a_cache,
+        context_manager,
+        private_slot_behind_a_property,
+        weak_reference,
+        attribute_of_a_number,
+        wrapped_dict,
+        text_stream,
+        context_variable,
+        random_numbers,
+        random_numbers_of_numpy,
+        name_of_a_module,
+        globals_by_name,
+        index_from_the_end,
+        class_of_an_instance,
+    ],
+)
+def test_what_only_looks_private_is_shared(make):
+    """Whatever holds it: the search follows what code can reach."""
+
+    def build(world):
+        touch = make()
+
+        async def runs(cell):
+            await cell.write(1)
+            touch()
+
+        two(world, runs)
+
+    verdict = search(build)
+
+    assert Outcome.SAMPLED is verdict.outcome
+    assert verdict.shared
+
+
+def test_a_key_that_changes_is_no_key_of_its_own():
+    """Who the closure says it is, and who it is when it writes, are two."""
+
+    def build(world):
+        got = {0: 0, 1: 0}
+
+        def actor(number):
+            def becomes_the_first():
+                nonlocal number
+                number = 0
+
+            async def runs(cell):
+                await cell.write(1)
+                becomes_the_first()
+                got[number] += 1
+
+            return runs
+
+        world.actor("a", actor(0), world.cell("x"))
+        world.actor("b", actor(1), world.cell("y"))
+
+    assert ("a and b share the dict `got`",) == search(build).shared
+
+
+def test_what_one_declares_and_another_does_not_is_shared():
+    """The order is known of those who say what they touch."""
+
+    def build(world):
+        memory = [0]
+
+        async def stores():
+            await world.step("store", writes=("memory",))
+            memory[0] = 1
+
+        async def looks(cell):
+            await cell.write(1)
+            if memory[0]:
+                await cell.write(2)
+
+        world.actor("a", stores)
+        world.actor("b", looks, world.cell("x"))
+
+    assert ("a and b share the list `memory`",) == search(build).shared
+
+
 # -- worlds that do not ----------------------------------------------------------------------------
 
 
@@ -468,7 +739,59 @@ def a_list_of_a_handler(world):
     cpus[1].spawn_thread("b", works())
 
 
+def lists_by_a_key_that_is_handed_on(world):
+    logs = {name: [] for name in "ab"}
+
+    def note(table, who, what):
+        table[who].append(what)
+
+    async def runs(cell, who):
+        note(logs, who, await cell.read())
+        logs[cell.name].append("done")
+
+    for name in "ab":
+        world.actor(name, runs, world.cell(name), name)
+
+
+def elements_of_an_array(world):
+    got = np.zeros(2, dtype=int)
+
+    async def runs(cell, number):
+        got[number] = await cell.read()
+
+    for number, name in enumerate("ab"):
+        world.actor(name, runs, world.cell(name), number)
+
+
+def a_cached_function(world):
+    @lru_cache
+    def double(number):
+        return 2 * number
+
+    async def runs(cell):
+        await cell.write(double(1))
+
+    two(world, runs)
+
+
+def a_function_of_many_kinds(world):
+    @singledispatch
+    def double(number):
+        return 2 * number
+
+    double.register(str, str.upper)
+
+    async def runs(cell):
+        await cell.write(double(1))
+
+    two(world, runs)
+
+
 HARMLESS = [
+    a_function_of_many_kinds,
+    lists_by_a_key_that_is_handed_on,
+    elements_of_an_array,
+    a_cached_function,
     results_by_actor,
     results_in_a_list,
     results_in_attributes,

@@ -36,7 +36,7 @@ ARGUMENT: Final = "argument"
 OTHER: Final = "other"
 
 Simple = tuple[str, Any]
-"""A constant with its value, or a variable with its name."""
+"""A constant with its value, a variable with its name, or both names of an attribute of one."""
 
 
 class Access(NamedTuple):
@@ -45,6 +45,8 @@ class Access(NamedTuple):
     kind: str
     key: Simple | tuple[Simple, ...] | None = None
     """Which element or attribute, if that is plain to see; of METHOD, its name."""
+    arguments: tuple[tuple[int | str, Simple], ...] = ()
+    """Of CALL: what it is called with, by position or name, as far as that is plain to see."""
 
 
 @frozen
@@ -60,7 +62,10 @@ class Facts:
     changed: set[str] = field(factory=set)
     """Parameters that do not keep the value they came with."""
     attributes: set[str] = field(factory=set)
-    """Names of attributes and methods of anything."""
+    """Names of attributes and methods of anything, and of what is imported."""
+    stored_attributes: set[str] = field(factory=set)
+    imports: set[str] = field(factory=set)
+    """Modules that it imports when it runs."""
 
 
 @cache
@@ -88,7 +93,10 @@ def facts_of(code: CodeType) -> Facts:
     nr_parameters += bool(code.co_flags & CO_VARARGS) + bool(code.co_flags & CO_VARKEYWORDS)
     parameters = set(code.co_varnames[:nr_parameters])
     free = set(code.co_freevars)
-    instructions = [each for each in dis.get_instructions(code) if each.opname != "CACHE"]
+    instructions = [
+        each._replace(argval=code.co_consts[each.arg or 0]) if each.opname == "KW_NAMES" else each
+        for each in dis.get_instructions(code)
+    ]
     for at, each in enumerate(instructions):
         name = each.argval
         match each.opname:
@@ -104,38 +112,73 @@ def facts_of(code: CodeType) -> Facts:
                 facts.changed.add(name)
             case "STORE_GLOBAL" | "DELETE_GLOBAL":
                 facts.stored_names.add(name)
-            case "LOAD_ATTR" | "LOAD_METHOD" | "STORE_ATTR" | "DELETE_ATTR":
+            case "LOAD_ATTR" | "LOAD_METHOD" | "IMPORT_FROM":
                 facts.attributes.add(name)
+            case "STORE_ATTR" | "DELETE_ATTR":
+                facts.attributes.add(name)
+                facts.stored_attributes.add(name)
+            case "IMPORT_NAME":
+                facts.imports.add(name)
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
-            _add_inner(facts, facts_of(inner), free, parameters)
+            _add_inner(facts, inner, free, parameters)
     for name in (*facts.stored_free, *free):
         facts.free.setdefault(name, [])
     return facts
 
 
-def _add_inner(facts: Facts, inner: Facts, free: set[str], parameters: set[str]) -> None:
-    """Add what a function inside does."""
+def _add_inner(facts: Facts, code: CodeType, free: set[str], parameters: set[str]) -> None:
+    """Add what a function inside does, in which local names are its own."""
+    inner, outer = facts_of(code), set(code.co_freevars)
     for name, uses in inner.free.items():
         if name in free:
-            facts.free.setdefault(name, []).extend(uses)
+            facts.free.setdefault(name, []).extend(_outside(use, outer) for use in uses)
         elif name in parameters:
-            facts.parameters.setdefault(name, []).extend(uses)
+            facts.parameters.setdefault(name, []).extend(_outside(use, outer) for use in uses)
     for name, uses in inner.names.items():
-        facts.names.setdefault(name, []).extend(uses)
+        facts.names.setdefault(name, []).extend(_outside(use, outer) for use in uses)
     facts.stored_free.update(inner.stored_free & free)
     facts.changed.update(inner.stored_free & parameters)
     facts.stored_names.update(inner.stored_names)
     facts.attributes.update(inner.attributes)
+    facts.stored_attributes.update(inner.stored_attributes)
+    facts.imports.update(inner.imports)
+
+
+def _outside(use: Access, outer: set[str]) -> Access:
+    """Return a use inside a function as it is seen from outside: its own variables are unknown."""
+    arguments = tuple(each for each in use.arguments if _are_of([each[1]], outer))
+    key = use.key
+    if key is not None and use.kind in (STORE, LOAD, UPDATE) and key[0] != "attribute":
+        parts: list[Simple] = [key] if isinstance(key[0], str) else list(key)
+        key = key if _are_of(parts, outer) else None
+    return Access(use.kind, key, arguments)
+
+
+def _are_of(parts: list[Simple], names: set[str]) -> bool:
+    return all(
+        kind == "constant" or (value if kind == "variable" else value[0]) in names
+        for kind, value in parts
+    )
 
 
 def _use(instructions: list[dis.Instruction], at: int) -> Access:
     """Return what becomes of the value that instruction `at` has loaded."""
     depth = 0
     keys: list[dis.Instruction] = []
+    is_awaiting = False
     for index in range(at + 1, len(instructions)):
         each = instructions[index]
         name = each.opname
+        if is_awaiting:
+            is_awaiting = name != "JUMP_BACKWARD_NO_INTERRUPT"
+            continue
+        if name == "END_SEND":
+            continue
+        if name == "GET_AWAITABLE" and depth:  # The result takes the place of what is awaited.
+            is_awaiting = True
+            keys.append(each)
+            continue
         if depth == 0 and name in ("LOAD_ATTR", "LOAD_METHOD"):
             is_method = name == "LOAD_METHOD" or (not _HAS_PRECALL and bool((each.arg or 0) & 1))
             return Access(METHOD if is_method else LOAD, ("attribute", each.argval))
@@ -149,9 +192,10 @@ def _use(instructions: list[dis.Instruction], at: int) -> Access:
         if name in _CALLS and before < (each.arg or 0):
             return Access(ARGUMENT)
         if name == "CALL" and before == (0 if _HAS_PRECALL else each.arg):
-            return Access(CALL)
+            return Access(CALL, None, _arguments(keys[:-1] if _HAS_PRECALL else keys))
         if name == "PRECALL":
             depth -= each.arg or 0
+            keys.append(each)
             continue
         depth += dis.stack_effect(each.opcode, each.arg, jump=False)
         if before == 1 and name in ("STORE_SUBSCR", "DELETE_SUBSCR"):
@@ -174,11 +218,36 @@ def _use_of_copy(rest: list[dis.Instruction], depth: int, keys: list[dis.Instruc
     return Access(OTHER)
 
 
+def _arguments(instructions: list[dis.Instruction]) -> tuple[tuple[int | str, Simple], ...]:
+    """Return what these instructions leave for a call, as far as it is loaded by one each."""
+    found: list[Simple | None] = []
+    names: tuple[str, ...] = ()
+    for each in instructions:
+        if each.opname == "KW_NAMES":
+            names = each.argval
+            continue
+        if each.opname == "CALL":
+            names = ()  # They were of that call.
+        effect = dis.stack_effect(each.opcode, each.arg, jump=False)
+        simple = next(_simple([each]), None)
+        if simple is not None:
+            found.append(simple)
+        elif effect > 0:
+            found += [None] * effect
+        else:  # Its result is the last; nothing below that was touched.
+            del found[max(len(found) + effect - 1, 0) :]
+            found.append(None)
+    keys = [*range(len(found) - len(names)), *names]
+    return tuple((key, each) for key, each in zip(keys, found, strict=True) if each is not None)
+
+
 def _key(keys: list[dis.Instruction]) -> Simple | tuple[Simple, ...] | None:
     """Return the key that these instructions load; None: that is more than a look can tell."""
     loaded = list(_simple(keys))
     if len(keys) == 1 == len(loaded):
         return loaded[0]
+    if [each.opname for each in keys[1:]] == ["LOAD_ATTR"] and loaded[:1]:
+        return "path", (loaded[0][1], keys[1].argval)
     if keys and keys[-1].opname == "BUILD_TUPLE" and len(loaded) == keys[-1].arg == len(keys) - 1:
         return tuple(loaded)
     return None

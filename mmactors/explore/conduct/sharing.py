@@ -9,15 +9,15 @@ reaches is shared, and the verdict names it.
 Not named are: what nobody changes, such as a table of cells; elements or attributes that one actor
 alone uses (`got[n] = ...`, with another n each); elements that are only added to a set; what
 changes only in steps that write one name which is no object of the world's own (`world.step(...,
-writes=("memory",))`, with or without `world.watch`): there the search knows the order.
+writes=("memory",))`, with or without `world.watch`), if all who reach it touch that name in some
+step: there the search knows the order.
 
 What it does not see: a change that none of the schedules looked at makes; in which order keys came
 into a dict; what libraries do with what they are given.
 """
 
-from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from operator import length_hint
+from collections.abc import Set as AbstractSet
 from types import CellType, CodeType, FunctionType
 from typing import Any, Final
 
@@ -25,14 +25,16 @@ from attrs import Factory, define
 
 from mmactors.errors import Problem, UserError
 from mmactors.explore.conduct.caught import may_catch
-from mmactors.explore.conduct.reach import (
+from mmactors.explore.conduct.extent import Reached
+from mmactors.explore.conduct.reach import Reach
+from mmactors.explore.conduct.things import (
+    ADDED,
+    ALL,
     GlobalVariable,
-    Reach,
-    Reached,
-    attributes_of,
-    is_container,
+    changes,
+    held_by,
     is_foreign,
-    is_iterator,
+    module_of,
 )
 from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.step import Step
@@ -46,11 +48,7 @@ _EVERY: Final = 100
 _MAX_THINGS: Final = 64
 _A_FEW: Final = 2
 _MANY: Final = 4
-_NOTHING: Final = object()
-_BLOCKING: Final = ("threading", "_thread", "queue", "multiprocessing")
-_ALL: Final = "all of it"
-_ADDED: Final = "added"
-"""What changed in a set that only grew."""
+_BLOCKING: Final = ("threading", "_thread", "queue", "_queue", "multiprocessing")
 
 
 @define(eq=False)
@@ -66,9 +64,14 @@ class _Shared:
     written: set[str] | None = None
     """Names that all steps which changed it write, and that are no objects of the world's own."""
 
-    def is_conflict(self) -> bool:
-        """Return whether the order in which actors use it may matter."""
-        return bool(self.changed_by) and not self.written and bool(self.parties())
+    def is_conflict(self, touched: Mapping[str, set[str]]) -> bool:
+        """Return whether the order in which actors use it may matter; who touches which names?"""
+        parties = self.parties()
+        is_declared = any(
+            all(who in self.handed or name in touched.get(who, ()) for who in parties)
+            for name in self.written or ()
+        )
+        return bool(parties) and not is_declared
 
     def parties(self) -> list[str]:
         """Return who shares it."""
@@ -84,10 +87,10 @@ class _Shared:
             # Whoever runs it has changed it; alone, unless others reach the thing or run it, too.
             return writer in self.reached_by or len(self.changed_by) > 1
         if reached.slots is not None:
-            return _ALL in changed or bool(changed & reached.slots)
+            return ALL in changed or bool(changed & reached.slots)
         if reached.is_write_only:
             others = self.changed_by.get(other, set())
-            return bool(others) and (_ALL in changed | others or bool(changed & others - {_ADDED}))
+            return bool(others) and (ALL in changed | others or bool(changed & others - {ADDED}))
         return True
 
 
@@ -105,6 +108,8 @@ class Sharing:
 
     def __init__(self) -> None:
         self._shared: Final[dict[str, _Shared]] = {}
+        self._touched: Final[dict[str, set[str]]] = {}
+        """Names that actors touch, and that are no objects of the world's own."""
         self._nr_schedules = 0
         self._watches: list[_Watch] = []
         self.catching: Final[set[CodeType]] = set()
@@ -117,7 +122,7 @@ class Sharing:
         return tuple(
             f"{_listed(shared.parties())} share {shared.what}"
             for shared in self._shared.values()
-            if shared.is_conflict()
+            if shared.is_conflict(self._touched)
         )
 
     def begin(self, engine: SearchEngine) -> None:
@@ -155,12 +160,12 @@ class Sharing:
                 continue
             thing, name = users[0][1].thing, users[0][1].name
             shared = self._note(f"{_kind(thing)} `{name}`", users)
-            self._watches.append(_Watch(thing, shared, _held_by(thing)))
-            if type(thing).__module__.partition(".")[0] in _BLOCKING:
+            self._watches.append(_Watch(thing, shared, held_by(thing)))
+            if module_of(type(thing)).partition(".")[0] in _BLOCKING:
                 raise _would_block(users)
             if is_foreign(thing):
                 shared.written = set()
-                shared.changed_by = {reach.name: {_ALL} for reach, _ in users}
+                shared.changed_by = {reach.name: {ALL} for reach, _ in users}
 
     def _note(self, what: str, users: list[tuple[Reach, Reached]]) -> _Shared:
         shared = self._shared.get(what)
@@ -181,37 +186,44 @@ class Sharing:
             is_several = engine.ahead > 0
             if actor.branch is not None:
                 step = dict(actor.branch()).get(engine.chosen, step)
+            touched = self._touched.setdefault(actor.name, set())
+            touched |= _named(engine, step, tuple(Mode))
             try:
                 return send(value)
             finally:
                 for watch in self._watches:
-                    now = _held_by(watch.thing)
-                    changed = _changes(watch.before, now)
+                    now = held_by(watch.thing)
+                    changed = changes(watch.before, now)
                     if changed:
                         watch.before = now
                         shared = watch.shared
                         shared.changed_by.setdefault(actor.name, set()).update(changed)
                         if not is_several:
-                            written = _written(engine, step)
+                            written = _named(engine, step, (Mode.WRITE,))
                             before = shared.written
                             shared.written = written if before is None else before & written
 
         return run
 
 
-def _reaches(party: Sequence[SearchActor]) -> list[Reach]:
+def _reaches(
+    party: Sequence[SearchActor], varying: AbstractSet[Hashable] = frozenset()
+) -> list[Reach]:
     """Return what each actor reaches, and each function that one of them hands on."""
     found = []
     handed: dict[int, FunctionType] = {}
     for actor in party:
-        reach = Reach(actor.name)
+        reach = Reach(actor.name, varying=varying)
         reach.follow_coroutine(actor.coro)
         found.append(reach)
         handed |= reach.handed
     for function in handed.values():
-        reach = Reach(f"{function.__name__}()", is_handed=True)
+        reach = Reach(f"{function.__name__}()", varying=varying, is_handed=True)
         reach.follow_function(function)
         found.append(reach)
+    rebound = set[Hashable]().union(*(reach.rebound for reach in found))
+    if not rebound <= varying and any(reach.relied & rebound for reach in found):
+        return _reaches(party, varying | rebound)
     return found
 
 
@@ -227,48 +239,9 @@ def _overlap(users: list[tuple[Reach, Reached]]) -> bool:
     return False
 
 
-def _held_by(thing: Any) -> dict[Hashable, Any]:
-    """Return what a thing holds, by part."""
-    if isinstance(thing, CellType):
-        try:
-            return {_ALL: thing.cell_contents}
-        except ValueError:
-            return {}
-    if isinstance(thing, GlobalVariable):
-        return {_ALL: thing.module.get(thing.name)}
-    if isinstance(thing, dict):
-        return {("item", key): value for key, value in thing.items()}
-    if isinstance(thing, set):
-        return {_ADDED: thing.copy()}
-    if isinstance(thing, list | deque):
-        held: dict[Hashable, Any] = {("item", at): value for at, value in enumerate(thing)}
-        held[_ALL] = len(thing)
-        return held
-    if is_container(thing):
-        return {_ALL: bytes(memoryview(thing).cast("B")) if len(thing) else b""}
-    if is_iterator(thing):
-        return {_ALL: (length_hint(thing, -1), repr(thing))}
-    return {("attribute", name): value for name, value in attributes_of(thing).items()}
-
-
-def _changes(before: dict[Hashable, Any], now: dict[Hashable, Any]) -> set[Hashable]:
-    """Return which parts differ."""
-    changed: set[Hashable] = set()
-    for key in before.keys() | now.keys():
-        old, new = before.get(key, _NOTHING), now.get(key, _NOTHING)
-        if old is new:
-            continue
-        if key in (_ALL, _ADDED):
-            if old != new:
-                changed.add(_ADDED if key == _ADDED and old <= new else _ALL)
-        else:
-            changed.add(key)
-    return {_ALL} if _ALL in changed else changed
-
-
-def _written(engine: SearchEngine, step: Step) -> set[str]:
-    """Return the names a step writes that are no objects of the world's own."""
-    names = {name.partition("[")[0] for name, mode in step.touches if mode is Mode.WRITE}
+def _named(engine: SearchEngine, step: Step, modes: tuple[Mode, ...]) -> set[str]:
+    """Return the names a step touches in one of `modes` that are no objects of the world's own."""
+    names = {name.partition("[")[0] for name, mode in step.touches if mode in modes}
     own: Mapping[str, object] = engine.objects
     return {name for name in names if isinstance(own.get(name), Watched | None)}
 
@@ -282,7 +255,7 @@ def _kind(thing: object) -> str:
     if isinstance(thing, type):
         return "the class"
     name = type(thing).__name__
-    return f"the {type(thing).__module__}.{name}" if is_foreign(thing) else f"the {name}"
+    return f"the {module_of(type(thing))}.{name}" if is_foreign(thing) else f"the {name}"
 
 
 def _would_block(users: list[tuple[Reach, Reached]]) -> UserError:

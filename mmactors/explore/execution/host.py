@@ -12,6 +12,7 @@ the test, does the same each time, and is not meant.
 import builtins
 import datetime as dt
 import dis
+import gc
 import os
 import random
 import secrets
@@ -37,7 +38,10 @@ _CHANCE: Final = (
     os.urandom, uuid.uuid1, uuid.uuid4, random.SystemRandom, secrets.choice, secrets.randbelow,
     secrets.randbits, secrets.token_bytes, secrets.token_hex, secrets.token_urlsafe,
 )  # fmt: skip
-_NAMES: Final = (builtins.id, os.getpid, os.getenv, os.environ, threading.get_ident)
+_NAMES: Final = (
+    builtins.id, os.getpid, os.getppid, os.getenv, os.environ, os.times, gc.get_count,
+    threading.get_ident,
+)  # fmt: skip
 _LOADS: Final = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF")
 _ATTRIBUTES: Final = ("LOAD_ATTR", "LOAD_METHOD")
 

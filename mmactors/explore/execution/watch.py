@@ -13,7 +13,7 @@ from mmactors.explore.execution.broken import (
     law_raised,
     too_hot,
 )
-from mmactors.explore.world.question import must_have_answered, name_of
+from mmactors.explore.world.question import must_say, name_of
 from mmactors.explore.world.world import Law, World
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class Watch:
         """Return whether the answer to a question is yes."""
         answer = self._ask(question)
         if answer is not True and answer is not False:
-            must_have_answered(name, question, answer)
+            must_say(name, question, answer)
         return bool(answer)
 
     def _check(self, laws: list[Law]) -> Broken | None:
@@ -75,7 +75,7 @@ class Watch:
                 holds = law() if self._guard is None else self._ask(law)
                 if holds is None or holds is True:
                     continue
-                must_have_answered("the law", law, holds)
+                must_say("the law", law, holds)
                 if not holds:
                     return broken_law(name_of(law), holds)
             except LawBroken as found:

@@ -304,8 +304,8 @@ class Search:
                 is_least=found.is_least,
                 is_shrunk=not found.is_cut,
             )
-            path = store.keep(failure.replay, figures, failure.report)
-            if first is not None and path is not None and path != first:
+            told = store.keep(failure.replay, figures, failure.report)
+            if first is not None and told is not None and told != first:
                 store.drop(first)
         return self._verdict(Outcome.FAILED, failure)
 

@@ -85,6 +85,24 @@ def must_have_answered(what: str, function: object, answer: object) -> None:
         _refuse(what, function, f"returns a {type(answer).__name__}", "nobody awaits it")
 
 
+def must_say(what: str, function: object, answer: object) -> None:
+    """Raise UserError if `answer` says nothing: a function, an object that was not looked into."""
+    must_have_answered(what, function, answer)
+    kind = type(answer)
+    is_unasked = callable(answer) and not isinstance(answer, type)
+    is_ours = kind.__module__.startswith("mmactors.")
+    is_pair = isinstance(answer, tuple) and any(type(part) is bool for part in answer)
+    if is_unasked or is_ours or is_pair or hasattr(kind, "__next__"):
+        raise NotPlain(
+            Problem(
+                place=place_of(function),
+                found=f"{what} {name_of(function)!r} returns a {kind.__name__}, always true",
+                legal="expected a plain function that asserts, or returns whether it holds",
+                advice="call what it returns, or look at its value",
+            )
+        )
+
+
 def place_of(function: object) -> Place:
     """Return where a function, or what stands for one, was written."""
     while isinstance(function, partial):
