@@ -104,6 +104,8 @@ class Execution:
         """Who ran so far in the present step."""
         self.names_states = True
         """Not only what actors look at is noted: somebody wants to know which states were seen."""
+        self.is_compared = False
+        """The schedule is to be run twice: all that actors see is noted for that."""
         self.known: Final = KnownSteps()
         self.uses_known = False
         """Steps cost more than to name the state after each."""
@@ -143,6 +145,7 @@ class Execution:
         self._nr_named = len(engine.objects)
         self.nr_cast = len(engine.party)
         self.histories.begin()
+        self.histories.is_naming = self.names_states or self.is_compared
         engine.extra.clear()
         self.is_plain = self.scope.names is None and self._guard is None and not engine.buffers
         self.uses_known = self.repeats and not self.is_plain
@@ -176,7 +179,6 @@ class Execution:
         """
         engine = self.engine
         actors = engine.party
-        sees_nothing_new = self.histories.sees_nothing_new
         found: list[int] = []
         if engine.nr_choosing:
             for actor in actors:
@@ -185,7 +187,7 @@ class Execution:
         current = self.current
         has_ways = False
         for index, actor in enumerate(actors):
-            if actor.finished or (actor.spins and sees_nothing_new(actor)):
+            if actor.finished or (actor.spins and self.histories.sees_nothing_new(actor)):
                 continue
             waits_for = actor.waits_for
             cpu = actor.cpu
@@ -227,7 +229,6 @@ class Execution:
         step = actor.pending
         option = choice >> INDEX_BITS
         engine.running = actor
-        nr_labels = engine.nr_labels
         if (
             self.is_plain
             and option == 0
@@ -235,8 +236,12 @@ class Execution:
             and actor.cpu is None
             and actor.waits_for is None
         ):
-            if self.is_keyed and not self.histories.note(actor, step):
-                self.is_keyed = False
+            nr_labels = engine.nr_labels
+            if step.may_look or self.histories.is_naming:
+                if self.is_keyed and not self.histories.note(actor, step):
+                    self.is_keyed = False
+            elif actor.saw is not None:
+                actor.acted()
             self._send(actor)
             self.was_plain = not (engine.woken or actor.pending.is_local)
             if not self.was_plain:

@@ -171,6 +171,13 @@ class Explorer:
                     break
             elif meter.used() >= until or (is_sampler and nr_here >= _SAMPLES_A_TURN):
                 break
+            nr_schedules = meter.nr_schedules + 1
+            is_twice = (
+                nr_schedules <= options.twice_first
+                or nr_schedules % options.twice_every == 1
+                or options.twice_every == 1
+            )
+            execution.is_compared = is_twice
             self._run_one(strategy)
             if isinstance(strategy, DepthFirst) and strategy.was_elsewhere:
                 continue
@@ -183,11 +190,7 @@ class Explorer:
                 self.was_unfair = True
                 self.was_long |= execution.is_long or bool(execution.endless)
                 self.endless.update(dict.fromkeys(execution.endless))
-            elif (
-                meter.nr_schedules <= options.twice_first
-                or meter.nr_schedules % options.twice_every == 1
-                or options.twice_every == 1
-            ):
+            elif is_twice:
                 self.note()
                 run_again(execution)
         return False

@@ -1,0 +1,47 @@
+"""What samplers have in common: each draws one schedule after another, and takes noise at once."""
+
+from random import Random
+from typing import Final
+
+from mmactors.explore.execution.execution import Execution
+from mmactors.explore.execution.look import LOOK_EVERY
+from mmactors.explore.strategy.noise import Noise
+from mmactors.explore.strategy.strategy import goes_on
+
+
+class Sampler:
+    """Draws schedules; how it does is said by `_begin` and `_draw`."""
+
+    def __init__(self, name: str, seed: str, noise: Noise | None) -> None:
+        self.name: Final = name
+        self.is_done = False
+        self.max_steps = 1000
+        self._random: Final = Random(seed).random
+        self._noise: Final = Noise() if noise is None else noise
+
+    def run(self, execution: Execution) -> None:
+        """Run one schedule."""
+        execution.names_states = False
+        noise = self._noise
+        execution.begin()
+        is_noisy = noise.begin(execution)
+        self._begin()
+        steps = execution.steps
+        look_at = min(LOOK_EVERY, self.max_steps)
+        while not execution.is_over and execution.broken is None:
+            candidates = execution.candidates()
+            if not candidates or len(steps) >= look_at:
+                if not goes_on(execution, candidates, max_steps=self.max_steps):
+                    break
+                look_at = min(look_at + LOOK_EVERY, self.max_steps)
+            choice = noise.choose(execution, candidates) if is_noisy else None
+            execution.advance(self._draw(execution, candidates) if choice is None else choice)
+        if noise.is_learning:
+            noise.end(execution)
+
+    def _begin(self) -> None:
+        """Draw what is drawn before the first step."""
+
+    def _draw(self, execution: Execution, candidates: list[int]) -> int:
+        """Return one of the choices, none of which is noise."""
+        raise NotImplementedError
