@@ -34,9 +34,10 @@ def exact(value: Any) -> Hashable:
     if kind is bool:
         return _BOOLS[value]
     if kind is tuple:
-        if PLAIN.issuperset(map(type, value)):
-            return cast("Hashable", value)  # All other names that are tuples begin with a type.
-        return (tuple, *map(exact, value))
+        for item in value:
+            if item.__class__ not in PLAIN:
+                return (tuple, *map(exact, value))
+        return cast("Hashable", value)  # All other names that are tuples begin with a type.
     if kind is float:
         return (float, struct.pack("d", value))
     if kind is frozenset:

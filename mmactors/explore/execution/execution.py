@@ -137,7 +137,8 @@ class Execution:
             self.conduct.begin(engine)
         self._watch = Watch(world, self._guard, is_first=self.conduct.is_first)
         self._is_watched = self._watch.is_eager
-        self.scope.begin(world.scope_names)
+        if self.scope.names is not None or world.scope_names is not None:
+            self.scope.begin(world.scope_names)
         assert engine.party, "the world has no actors; call world.actor(name, function)"
         if self.loud.names and self.loud.is_named(*_CLOCK_IS_READ):
             engine.is_timed = True
@@ -149,7 +150,8 @@ class Execution:
         engine.extra.clear()
         self.is_plain = self.scope.names is None and self._guard is None and not engine.buffers
         self.uses_known = self.repeats and not self.is_plain
-        self.known.begin(len(self.loud.names))
+        if self.uses_known:
+            self.known.begin(len(self.loud.names))
         self._start()
         self.has_finished = False  # Who had nothing to do ended before the first step.
         engine.extra.clear()  # No choice has been made before.
@@ -237,8 +239,9 @@ class Execution:
             and actor.waits_for is None
         ):
             nr_labels = engine.nr_labels
-            if step.may_look or self.histories.is_naming:
-                if self.is_keyed and not self.histories.note(actor, step):
+            histories = self.histories
+            if histories.is_naming or step.may_look:
+                if self.is_keyed and not histories.note(actor, step):
                     self.is_keyed = False
             elif actor.saw is not None:
                 actor.acted()

@@ -20,7 +20,7 @@ from typing import Final
 
 from mmactors.engine.baton import Keyed
 from mmactors.explore.engine.generations import Generations
-from mmactors.explore.engine.search_actor import Entry, Look, SearchActor, Trail
+from mmactors.explore.engine.search_actor import Entry, Look, Saw, SearchActor, Trail
 from mmactors.explore.engine.step import Step, Touches
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.engine.view import CpuView, find_in, is_cpu
@@ -101,13 +101,21 @@ class Histories:
         except (KeyError, TypeError):
             return self._find_columns(step.looks) and self.note(actor, step)
         if step.may_look:
-            saw = before = actor.saw
-            while saw is not None and saw[0] is not step:
-                saw = saw[2]
-            if saw is not None or actor.trail is not None:
+            before = actor.saw
+            if actor.trail is not None:
                 actor.trail = self._follow(actor, (step, seen))
-            elif before is not None or not step.is_local:
-                actor.saw = (step, seen, before)
+            elif before is not None:
+                saw: Saw | None = before
+                while saw is not None and saw[0] is not step:
+                    saw = saw[2]
+                if saw is None:
+                    actor.saw = (step, seen, before)
+                elif saw[1] == seen:
+                    actor.trail = self._follow(actor, (step, seen))
+                else:
+                    actor.saw = (step, seen, None)  # It sees something else than before.
+            elif not step.is_local:
+                actor.saw = (step, seen, None)
         elif step.runs_out:
             self._run_out(actor, step)
         elif actor.saw is not None:

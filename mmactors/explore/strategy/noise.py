@@ -52,9 +52,9 @@ class Noise:
         self._noise: Final[set[Key]] = set()
         self._answers: Final[dict[tuple[str, Step], bool]] = {}
         """Whether an actor makes noise by a step, as far as that was asked since it was learnt."""
-        self._is_quiet = False
+        self.is_quiet = False
         """Nobody who can go on makes noise, but perhaps who has taken a step since."""
-        self._texts: frozenset[str] = frozenset()
+        self.texts: frozenset[str] = frozenset()
         """Those of noise, whoever makes it."""
         self._cast: tuple[str, ...] = ()
         """The names of the actors with which each schedule begins."""
@@ -69,7 +69,7 @@ class Noise:
         self.is_off = self._nr_schedules % every == 0
         self._nr_schedules += 1
         self._nr_in_a_row = 0
-        self._is_quiet = False
+        self.is_quiet = False
         # As long as nothing is noise nothing is hidden: there is time to learn.
         has_time = not self._noise and self._nr_schedules > _NR_ALL
         self.is_learning = self.is_off or not has_time
@@ -77,16 +77,9 @@ class Noise:
 
     def choose(self, execution: Execution, candidates: list[int]) -> int | None:
         """Return the choice of a noisy step, if somebody is about to take one."""
-        texts = self._texts
+        texts = self.texts
         party = execution.engine.party
-        if (
-            self._is_quiet
-            and execution.was_plain
-            and party[execution.current].pending.text not in texts
-        ):
-            self._nr_in_a_row = 0
-            return None  # What others are about to do was looked at when they came to it.
-        self._is_quiet = False
+        self.is_quiet = False
         if self._nr_in_a_row < _MAX_IN_A_ROW:
             for choice in candidates:
                 actor = party[choice & INDEX_MASK]
@@ -97,7 +90,7 @@ class Noise:
                 ):
                     self._nr_in_a_row += 1
                     return choice
-            self._is_quiet = True
+            self.is_quiet = True
         self._nr_in_a_row = 0
         return None
 
@@ -118,7 +111,7 @@ class Noise:
             self._learn(names[choice & INDEX_MASK], step)
         seen |= done
         self._answers.clear()
-        self._texts = frozenset(text for _, text in self._noise)
+        self.texts = frozenset(text for _, text in self._noise)
 
     def _is_noise(self, actor: SearchActor) -> bool:
         """Return whether the actor makes noise, and touches what it touched before."""

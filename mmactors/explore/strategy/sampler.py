@@ -26,7 +26,9 @@ class Sampler:
         execution.begin()
         is_noisy = noise.begin(execution)
         self._begin()
+        party = execution.engine.party
         steps = execution.steps
+        draw = self._draw
         look_at = min(LOOK_EVERY, self.max_steps)
         while not execution.is_over and execution.broken is None:
             candidates = execution.candidates()
@@ -34,8 +36,15 @@ class Sampler:
                 if not goes_on(execution, candidates, max_steps=self.max_steps):
                     break
                 look_at = min(look_at + LOOK_EVERY, self.max_steps)
-            choice = noise.choose(execution, candidates) if is_noisy else None
-            execution.advance(self._draw(execution, candidates) if choice is None else choice)
+            choice = None
+            if is_noisy and not (
+                # What others are about to do was looked at when they came to it.
+                noise.is_quiet
+                and execution.was_plain
+                and party[execution.current].pending.text not in noise.texts
+            ):
+                choice = noise.choose(execution, candidates)
+            execution.advance(draw(execution, candidates) if choice is None else choice)
         if noise.is_learning:
             noise.end(execution)
 
