@@ -4,7 +4,6 @@ from random import Random
 from typing import Final
 
 from mmactors.explore.execution.execution import Execution
-from mmactors.explore.execution.look import LOOK_EVERY
 from mmactors.explore.strategy.noise import Noise
 from mmactors.explore.strategy.strategy import goes_on
 
@@ -29,13 +28,13 @@ class Sampler:
         party = execution.engine.party
         steps = execution.steps
         draw = self._draw
-        look_at = min(LOOK_EVERY, self.max_steps)
+        look_at = min(execution.look_every, self.max_steps)
         while not execution.is_over and execution.broken is None:
             candidates = execution.candidates()
             if not candidates or len(steps) >= look_at:
                 if not goes_on(execution, candidates, max_steps=self.max_steps):
                     break
-                look_at = min(look_at + LOOK_EVERY, self.max_steps)
+                look_at = min(look_at + execution.look_every, self.max_steps)
             choice = None
             if is_noisy and not (
                 # What others are about to do was looked at when they came to it.
