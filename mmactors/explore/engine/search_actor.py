@@ -20,7 +20,7 @@ Look = tuple[Step, Hashable]
 """A step that changed nothing, and what it showed."""
 Entry = tuple[int, Step, Hashable]
 """The history before, the step, what it showed."""
-Saw = tuple[Entry, Any]
+Saw = tuple[Step, Hashable, Any]
 """A look, and the looks before; None: there were none."""
 
 

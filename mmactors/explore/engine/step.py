@@ -20,10 +20,13 @@ class Step:
 
     __slots__ = (
         "_dependent",
+        "declared",
         "is_local",
         "is_look",
         "looks",
+        "may_fail",
         "may_look",
+        "only_look",
         "runs_out",
         "text",
         "touches",
@@ -38,12 +41,20 @@ class Step:
         """It touches nothing that others see: never a choice point."""
         self.is_look: Final = bool(touches) and all(mode is Mode.READ for _, mode in touches)
         """It changes nothing."""
+        self.may_fail: Final = may_fail
+        """It changes nothing if it fails."""
         self.may_look: Final = self.is_look or self.is_local or may_fail
         """It may have changed nothing: who takes it and does change something says so (`acted`)."""
         self.runs_out: Final = runs_out
         """It ends a wait whose time is out, and may lead back to where the wait began."""
         self.looks: Final = tuple(name for name, mode in touches if mode is not Mode.ADD)
         """The objects whose values the actor may learn."""
+        self.only_look: Final = self.looks[0] if len(self.looks) == 1 else None
+        """The object, if it is one."""
+        self.declared: Final[dict[str, bool]] = {}
+        """What it touches by name, and whether that may be written."""
+        for name, mode in touches:
+            self.declared[name] = self.declared.get(name, False) or mode is not Mode.READ
         self._dependent: Final[dict[Step, bool]] = {}
 
     def depends_on(self, other: "Step") -> bool:
@@ -62,25 +73,35 @@ class StepTable:
 
     def __init__(self) -> None:
         self._steps: Final[dict[str, Step]] = {}
-        self._rare: Final[dict[tuple[str, Touches], Step]] = {}
+        self._rare: Final[dict[tuple[str, Touches, bool, bool], Step]] = {}
+        """Those whose text another step had first."""
 
     def of(
         self, text: str, touches: Touches, *, may_fail: bool = False, runs_out: bool = False
     ) -> Step:
-        """Return the one step with this text and these touches."""
+        """Return the one step with this text and these touches, of which all that is said holds."""
         step = self._steps.get(text)
         if step is None:
             step = self._steps[text] = Step(text, touches, may_fail=may_fail, runs_out=runs_out)
-        elif step.touches != touches:
-            step = self._rare.get((text, touches))
+        elif (
+            step.touches != touches
+            or step.may_fail is not may_fail
+            or step.runs_out is not runs_out
+        ):
+            key = text, touches, may_fail, runs_out
+            step = self._rare.get(key)
             if step is None:
-                step = self._rare[text, touches] = Step(text, touches, runs_out=runs_out)
+                step = Step(text, touches, may_fail=may_fail, runs_out=runs_out)
+                self._rare[key] = step
         return step
 
     def also(self, step: Step, touches: Touches) -> Step:
         """Return `step` as it is when it touches more than it declares."""
         more = tuple(touch for touch in dict.fromkeys(touches) if touch not in step.touches)
-        return self.of(step.text, step.touches + more) if more else step
+        if not more:
+            return step
+        touches = step.touches + more
+        return self.of(step.text, touches, may_fail=step.may_fail, runs_out=step.runs_out)
 
 
 def _clash(touches: Touches, others: Touches) -> bool:

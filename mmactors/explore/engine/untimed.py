@@ -194,7 +194,11 @@ class SearchEngine(Engine):
             self._nr_unfinished += 1
         if is_ready:
             self.woken.append(actor)
-            if STORE_IS_LATE in self.allowed and not name.startswith((BUFFER_NAME, SPURIOUS)):
+            if (
+                self.allowed
+                and STORE_IS_LATE in self.allowed
+                and not name.startswith((BUFFER_NAME, SPURIOUS))
+            ):
                 self.buffer_of(actor)
         else:
             actor.waits_for = _NOT_ON_CPU

@@ -4,7 +4,9 @@ Nothing is noted, named or looked at: that was done the first time. A plain step
 nobody else did anything; any other has a course (course.py).
 """
 
-from mmactors.explore.engine.search_actor import SearchActor
+from collections.abc import Sequence
+from typing import Any, Protocol
+
 from mmactors.explore.engine.step import Step
 from mmactors.explore.execution.broken import crashed
 from mmactors.explore.execution.choice import INDEX_BITS, INDEX_MASK, take_option
@@ -13,48 +15,69 @@ from mmactors.explore.execution.execution import Execution
 from mmactors.explore.execution.look import LOOK_EVERY
 
 
-def memory_of(execution: Execution, actor: SearchActor, pending: Step) -> Memory | None:
-    """Return how to take the last step again, which `actor` began before `pending`."""
-    if not execution.was_plain:
-        is_known = execution.repeats and execution.broken is None
-        return Course(execution.runs, execution.engine.party) if is_known else None
-    return pending, actor.history, actor.saw, actor.trail, actor.spins
+class Taken(Protocol):
+    """A step that was taken before."""
+
+    choice: int
+    step: Step | None
+    """What it did; None: it has not been taken yet."""
+    memory: Memory | None
 
 
-def take_again(execution: Execution, choice: int, step: Step, memory: Memory) -> bool:
+def course_of(execution: Execution) -> Course | None:
+    """Return how to take the last step again, which was not plain; None: as if it were new."""
+    is_known = execution.repeats and execution.broken is None
+    return Course(execution.runs, execution.engine.party) if is_known else None
+
+
+def take_plain_again(execution: Execution, taken: Sequence[Taken], first: int) -> int:
+    """Take the steps from `first` on again that were plain; return which is the first that was not.
+
+    It is also that of an actor that stands elsewhere than then.
+    """
+    engine = execution.engine
+    party = engine.party
+    choices = execution.choices
+    steps: list[Any] = execution.steps
+    at = first
+    while True:
+        memory = taken[at].memory
+        if memory.__class__ is not tuple:
+            break
+        choice = taken[at].choice
+        actor = party[choice]
+        if actor.pending is not memory[0]:
+            break
+        _, actor.history, actor.saw, actor.trail, actor.spins = memory
+        engine.running = actor
+        choices.append(choice)
+        steps.append(taken[at].step)
+        at += 1
+        try:
+            actor.send(None)
+        except StopIteration as stop:
+            actor.result = stop.value
+            engine.finish(actor)
+            execution.is_over = engine.is_over()
+        except Exception as error:  # noqa: BLE001 - it did not the first time: nothing repeats
+            actor.finished = True
+            execution.broken = crashed(actor, error, is_first=False)
+            break
+        else:
+            actor.pending = engine.parked
+    if at > first:
+        execution.current = choices[-1]
+        engine.running = None
+        engine.extra.clear()
+    return at
+
+
+def take_again(execution: Execution, choice: int, step: Step, course: Course) -> bool:
     """Take a step again that did `step`; return whether it goes as it did.
 
     If it is taken and goes otherwise, the last of `execution.steps` is not `step`, but says where
     an actor stood that should have stood elsewhere.
     """
-    if isinstance(memory, Course):
-        return _take_course(execution, choice, step, memory)
-    engine = execution.engine
-    actor = engine.party[choice]
-    pending, actor.history, actor.saw, actor.trail, actor.spins = memory
-    if actor.pending is not pending:
-        return False
-    engine.running = actor
-    try:
-        actor.send(None)
-    except StopIteration as stop:
-        actor.result = stop.value
-        engine.finish(actor)
-        execution.is_over = engine.is_over()
-    except Exception as error:  # noqa: BLE001 - it did not the first time: nothing repeats
-        actor.finished = True
-        execution.broken = crashed(actor, error, is_first=False)
-    else:
-        actor.pending = engine.parked
-    engine.running = None
-    engine.extra.clear()
-    execution.current = choice
-    execution.choices.append(choice)
-    execution.steps.append(step)
-    return True
-
-
-def _take_course(execution: Execution, choice: int, step: Step, course: Course) -> bool:
     engine = execution.engine
     actor = engine.party[choice & INDEX_MASK]
     option = choice >> INDEX_BITS

@@ -138,7 +138,8 @@ class Execution:
             self.conduct.begin(engine)
         self._watch = Watch(world, self._guard, is_first=self.conduct.is_first)
         self._is_watched = self._watch.is_eager
-        self.scope.begin(world.scope_names)
+        if self.scope.names is not None or world.scope_names is not None:
+            self.scope.begin(world.scope_names)
         assert engine.party, "the world has no actors; call world.actor(name, function)"
         if self.loud.names and self.loud.is_named(*_CLOCK_IS_READ):
             engine.is_timed = True
@@ -146,10 +147,12 @@ class Execution:
         self._nr_named = len(engine.objects)
         self.nr_cast = len(engine.party)
         self.histories.begin()
+        self.histories.is_naming = self.names_states
         engine.extra.clear()
         self.is_plain = self.scope.names is None and self._guard is None and not engine.buffers
         self.uses_known = self.repeats and not self.is_plain
-        self.known.begin(len(self.loud.names))
+        if self.uses_known:
+            self.known.begin(len(self.loud.names))
         self._start()
         self.has_finished = False  # Who had nothing to do ended before the first step.
         engine.extra.clear()  # No choice has been made before.
@@ -179,7 +182,6 @@ class Execution:
         """
         engine = self.engine
         actors = engine.party
-        sees_nothing_new = self.histories.sees_nothing_new
         found: list[int] = []
         if engine.nr_choosing:
             for actor in actors:
@@ -188,7 +190,7 @@ class Execution:
         current = self.current
         has_ways = False
         for index, actor in enumerate(actors):
-            if actor.finished or (actor.spins and sees_nothing_new(actor)):
+            if actor.finished or (actor.spins and self.histories.sees_nothing_new(actor)):
                 continue
             waits_for = actor.waits_for
             cpu = actor.cpu
@@ -230,7 +232,6 @@ class Execution:
         step = actor.pending
         option = choice >> INDEX_BITS
         engine.running = actor
-        nr_labels = engine.nr_labels
         if (
             self.is_plain
             and option == 0
@@ -238,8 +239,13 @@ class Execution:
             and actor.cpu is None
             and actor.waits_for is None
         ):
-            if self.is_keyed and not self.histories.note(actor, step):
-                self.is_keyed = False
+            nr_labels = engine.nr_labels
+            histories = self.histories
+            if histories.is_naming or step.may_look:
+                if self.is_keyed and not histories.note(actor, step):
+                    self.is_keyed = False
+            elif actor.saw is not None:
+                actor.acted()
             self._send(actor)
             self.was_plain = not (engine.woken or actor.pending.is_local)
             if not self.was_plain:

@@ -25,7 +25,7 @@ from typing import Final
 
 from mmactors.engine.baton import Keyed
 from mmactors.explore.engine.generations import Generations
-from mmactors.explore.engine.search_actor import Entry, Look, SearchActor, Trail
+from mmactors.explore.engine.search_actor import Entry, Look, Saw, SearchActor, Trail
 from mmactors.explore.engine.step import Step, Touches
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.engine.view import CpuView, find_in, is_cpu
@@ -54,6 +54,8 @@ class Histories:
         """What steps have written without declaring it, in any schedule so far."""
         self._party: Final = engine.party
         self._numbers: Final = Generations[Entry, int](GENERATION)
+        self.is_naming = True
+        """Somebody asks for the names of states, not only whether actors see what they saw."""
         self._last = 0
 
     def begin(self) -> None:
@@ -104,33 +106,43 @@ class Histories:
 
     def note(self, actor: SearchActor, step: Step) -> bool:
         """Note that `actor` takes `step` now; return whether what it sees can be named."""
-        objects = self._objects
-        looks = step.looks
+        only_look = step.only_look
         seen: Hashable = None
         try:
-            if len(looks) == 1:
-                seen = objects[looks[0]].key()
-            elif looks:
-                seen = tuple([objects[name].key() for name in looks])
-            entry = (actor.history, step, seen)
-            number = self._numbers.get(entry)
+            if only_look is not None:
+                seen = self._objects[only_look].key()
+            elif step.looks:
+                objects = self._objects
+                seen = tuple([objects[name].key() for name in step.looks])
+            if self.is_naming:
+                entry = (actor.history, step, seen)
+                number = self._numbers.get(entry)
+                actor.history = self._number(entry) if number is None else number
+            else:
+                hash(seen)
         except (KeyError, TypeError):
-            return self._find_columns(looks) and self.note(actor, step)
-        if number is None:
-            number = self._number(entry)
-        actor.history = number
+            return self._find_columns(step.looks) and self.note(actor, step)
         if step.may_look:
-            saw = actor.saw
-            while saw is not None and saw[0][1] is not step:
-                saw = saw[1]
-            if saw is not None or actor.trail is not None:
+            before = actor.saw
+            if actor.trail is not None:
                 actor.trail = self._follow(actor, (step, seen))
-            elif actor.saw is not None or not step.is_local:
-                actor.saw = (entry, actor.saw)
+            elif before is not None:
+                saw: Saw | None = before
+                while saw is not None and saw[0] is not step:
+                    saw = saw[2]
+                if saw is None:
+                    actor.saw = (step, seen, before)
+                elif saw[1] == seen:
+                    actor.trail = self._follow(actor, (step, seen))
+                else:
+                    actor.saw = (step, seen, None)  # It sees something else than before.
+            elif not step.is_local:
+                actor.saw = (step, seen, None)
         elif step.runs_out:
             self._run_out(actor, step)
         elif actor.saw is not None:
-            actor.acted()
+            actor.saw = actor.trail = None
+            actor.spins = False
         return True
 
     def _run_out(self, actor: SearchActor, step: Step) -> None:
@@ -264,7 +276,7 @@ def _looks_of(actor: SearchActor) -> Iterator[Look]:
     """Return what an actor has seen of each step that it looked by, the latest first."""
     saw = actor.saw
     while saw is not None:
-        (_, step, seen), saw = saw
+        step, seen, saw = saw
         yield step, seen
 
 

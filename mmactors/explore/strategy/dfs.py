@@ -21,14 +21,14 @@ from typing import Final
 from attrs import frozen
 
 from mmactors.explore.engine.step import Step
-from mmactors.explore.execution.again import memory_of, take_again
+from mmactors.explore.execution.again import course_of, take_again, take_plain_again
 from mmactors.explore.execution.alone import finish_alone, is_alone
 from mmactors.explore.execution.choice import INDEX_MASK
-from mmactors.explore.execution.course import Memory
+from mmactors.explore.execution.course import Course, Memory
 from mmactors.explore.execution.execution import Execution
 from mmactors.explore.execution.known import Arrival, State
 from mmactors.explore.execution.nondeterminism import Nondeterminism
-from mmactors.explore.strategy.explored import ExploredStates
+from mmactors.explore.strategy.explored import GENERATION, ExploredStates
 from mmactors.explore.strategy.strategy import goes_on
 
 Sleep = Mapping[int, Step]
@@ -118,7 +118,7 @@ class DepthFirst:
         self._has_sleep_sets: Final = has_sleep_sets and bound is None
         self._has_states: Final = has_states
         self._nodes: Final[list[_Node]] = []
-        self._explored: Final = ExploredStates()
+        self._explored: Final = ExploredStates(GENERATION)
 
     def run(self, execution: Execution) -> None:
         """Run the next schedule."""
@@ -187,7 +187,10 @@ class DepthFirst:
             if is_option:
                 node.unit = _OPTION
                 self._join(execution, node.step)
-            node.memory = memory_of(execution, actor, pending)
+            if execution.was_plain:
+                node.memory = pending, actor.history, actor.saw, actor.trail, actor.spins
+            else:
+                node.memory = course_of(execution)
             if sleep:
                 sleep = self._sleep_below(node)
             if self.bound is not None:
@@ -238,8 +241,15 @@ class DepthFirst:
 
     def _repeat(self, execution: Execution) -> None:
         """Make the choices of all nodes; the last one is new."""
+        nodes = self._nodes
         steps = execution.steps
-        for node in self._nodes:
+        at = 0
+        while at < len(nodes):
+            at = take_plain_again(execution, nodes, at)
+            if execution.broken is not None:
+                raise Nondeterminism.at(execution, at - 1, steps[-1])
+            node = nodes[at]
+            at += 1
             step = node.step
             if step is None:
                 actor = execution.engine.party[node.choice & INDEX_MASK]
@@ -248,8 +258,13 @@ class DepthFirst:
                 node.step = steps[-1]
                 if node.unit is _OPTION:
                     self._join(execution, node.step)
-                node.memory = memory_of(execution, actor, pending)
-            elif node.memory is None or not take_again(execution, node.choice, step, node.memory):
+                if execution.was_plain:
+                    node.memory = pending, actor.history, actor.saw, actor.trail, actor.spins
+                else:
+                    node.memory = course_of(execution)
+            elif not isinstance(node.memory, Course) or not take_again(
+                execution, node.choice, step, node.memory
+            ):
                 execution.advance(node.choice)
             if step is not None and (steps[-1] is not step or execution.broken is not None):
                 raise Nondeterminism.at(execution, len(steps) - 1, step)

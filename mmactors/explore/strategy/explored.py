@@ -14,18 +14,19 @@ GENERATION: Final = 1 << 18
 """So many states are taken down before those are forgotten that did not come up meanwhile."""
 
 
-class ExploredStates:
-    """States by name, and what was left to be explored when they came up."""
+class ExploredStates(Generations[Hashable, Any]):
+    """States by name, and what was left to be explored when they came up.
 
-    def __init__(self) -> None:
-        self._known: Final[Generations[Hashable, Any]] = Generations(GENERATION)
-        """Of one search, which asks in one of the two ways."""
+    Of one search, which asks in one of the two ways.
+    """
+
+    __slots__ = ()
 
     def covers_asleep(self, key: Hashable, asleep: frozenset[int]) -> bool:
         """Return whether the state was explored with no more asleep than now; from now on it is."""
-        known = self._known.get(key)
+        known = self.get(key)
         if known is None:
-            known = self._known.renew(key, [asleep])
+            known = self.renew(key, [asleep])
             if known is None:
                 return False
         for other in known:
@@ -36,12 +37,12 @@ class ExploredStates:
 
     def covers_left(self, key: Hashable, left: int) -> bool:
         """Return whether the state was explored with as many preemptions left; now it is."""
-        known = self._known.get(key)
+        known = self.get(key)
         if known is None:
-            known = self._known.renew(key, left)
+            known = self.renew(key, left)
             if known is None:
                 return False
         if known >= left:
             return True
-        self._known[key] = left
+        self[key] = left
         return False

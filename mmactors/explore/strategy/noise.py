@@ -24,6 +24,8 @@ _PLAIN_EVERY: Final = 8
 """Every so many schedules nothing is noise."""
 _PLAIN_EVERY_WATCHED: Final = 2
 """The same, if somebody looks at the state after each step."""
+_NR_ALL: Final = 64
+"""The first schedules, of all of which it learns, even if there is no noise."""
 _MAX_IN_A_ROW: Final = 100
 """After so many noisy steps others have a chance: somebody may make noise for ever."""
 
@@ -37,6 +39,8 @@ class Noise:
     def __init__(self) -> None:
         self.is_off = False
         """Nothing is noise in the present schedule."""
+        self.is_learning = True
+        """Something is to be learnt from it."""
         self._nr_schedules = 0
         self._nr_in_a_row = 0
         self._seen: Final[dict[tuple[str, ...], set[tuple[int, Step]]]] = {}
@@ -46,7 +50,11 @@ class Noise:
         self._forms: Final[dict[Key, list[Step]]] = {}
         """The same by text."""
         self._noise: Final[set[Key]] = set()
-        self._texts: frozenset[str] = frozenset()
+        self._answers: Final[dict[tuple[str, Step], bool]] = {}
+        """Whether an actor makes noise by a step, as far as that was asked since it was learnt."""
+        self.is_quiet = False
+        """Nobody who can go on makes noise, but perhaps who has taken a step since."""
+        self.texts: frozenset[str] = frozenset()
         """Those of noise, whoever makes it."""
         self._cast: tuple[str, ...] = ()
         """The names of the actors with which each schedule begins."""
@@ -61,12 +69,17 @@ class Noise:
         self.is_off = self._nr_schedules % every == 0
         self._nr_schedules += 1
         self._nr_in_a_row = 0
+        self.is_quiet = False
+        # As long as nothing is noise nothing is hidden: there is time to learn.
+        has_time = not self._noise and self._nr_schedules > _NR_ALL
+        self.is_learning = self.is_off or not has_time
         return not self.is_off and bool(self._noise)
 
     def choose(self, execution: Execution, candidates: list[int]) -> int | None:
         """Return the choice of a noisy step, if somebody is about to take one."""
-        texts = self._texts
+        texts = self.texts
         party = execution.engine.party
+        self.is_quiet = False
         if self._nr_in_a_row < _MAX_IN_A_ROW:
             for choice in candidates:
                 actor = party[choice & INDEX_MASK]
@@ -77,6 +90,7 @@ class Noise:
                 ):
                     self._nr_in_a_row += 1
                     return choice
+            self.is_quiet = True
         self._nr_in_a_row = 0
         return None
 
@@ -90,22 +104,27 @@ class Noise:
         seen = self._seen.get(names)
         if seen is None:
             seen = self._seen[names] = set()
-        done = set(zip(execution.choices, execution.steps, strict=True))
-        if done <= seen:
+        if seen.issuperset(zip(execution.choices, execution.steps, strict=True)):
             return
+        done = set(zip(execution.choices, execution.steps, strict=True))
         for choice, step in done - seen:  # In which order makes no difference.
             self._learn(names[choice & INDEX_MASK], step)
         seen |= done
-        self._texts = frozenset(text for _, text in self._noise)
+        self._answers.clear()
+        self.texts = frozenset(text for _, text in self._noise)
 
     def _is_noise(self, actor: SearchActor) -> bool:
         """Return whether the actor makes noise, and touches what it touched before."""
         pending = actor.pending
-        key = (actor.name, pending.text)
-        return key in self._noise and any(
-            pending is form or set(pending.touches) <= set(form.touches)
-            for form in self._forms[key]
-        )
+        answer = self._answers.get((actor.name, pending))
+        if answer is None:
+            key = (actor.name, pending.text)
+            answer = key in self._noise and any(
+                pending is form or set(pending.touches) <= set(form.touches)
+                for form in self._forms[key]
+            )
+            self._answers[actor.name, pending] = answer
+        return answer
 
     def _learn(self, name: str, step: Step) -> None:
         steps = self._steps.setdefault(name, {})

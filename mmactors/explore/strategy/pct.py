@@ -6,60 +6,59 @@ chance of at least 1 / (n k^(depth - 1)), for n actors and k steps (Burckhardt e
 nobody else's depend on are none of the k (`noise`).
 """
 
-from random import Random
 from typing import Final
 
 from mmactors.explore.execution.choice import INDEX_MASK
 from mmactors.explore.execution.execution import Execution
 from mmactors.explore.strategy.noise import Noise
-from mmactors.explore.strategy.strategy import goes_on
+from mmactors.explore.strategy.sampler import Sampler
 
 _NR_STEPS_AT_FIRST: Final = 8
 """How long schedules are expected to be before one was run."""
 
 
-class Pct:
+class Pct(Sampler):
     """Draws priorities and change points."""
 
     def __init__(self, seed: int, noise: Noise | None = None, *, depth: int) -> None:
         assert depth >= 1, f"depth is {depth}"
-        self.name: Final = f"priorities, depth {depth}"
-        self.is_done = False
-        self.max_steps = 1000
+        super().__init__(f"priorities, depth {depth}", f"pct {depth} {seed}", noise)
         self._depth: Final = depth
-        self._random: Final = Random(f"pct {depth} {seed}")
-        self._noise: Final = Noise() if noise is None else noise
-        self._nr_steps: Final = {True: 0, False: 0}
+        self._longest: Final = {True: 0, False: 0}
         """The longest schedule so far, with its noise and without."""
+        self._priorities: Final[dict[int, float]] = {}
+        self._changes: set[int] = set()
+        self._nr_steps = 0
+        """Of the present schedule, or of the one before."""
+        self._was_off = True
 
-    def run(self, execution: Execution) -> None:
-        """Run one schedule."""
-        draw = self._random.random
-        priorities: dict[int, float] = {}
-        execution.names_states = False
-        noise = self._noise
-        nr_steps = 0
-        execution.begin()
-        is_noisy = noise.begin(execution)
-        longest = self._nr_steps[noise.is_off]
-        expected = longest or _NR_STEPS_AT_FIRST
-        changes = {int(draw() * expected) for _ in range(self._depth - 1)}
-        while not execution.is_over and execution.broken is None:
-            candidates = execution.candidates()
-            if not goes_on(execution, candidates, max_steps=self.max_steps):
-                break
-            noisy = noise.choose(execution, candidates) if is_noisy else None
-            if noisy is not None:
-                execution.advance(noisy)
-                continue
-            for choice in candidates:
-                if choice & INDEX_MASK not in priorities:
-                    priorities[choice & INDEX_MASK] = 1 + draw()
-            best = max(priorities[choice & INDEX_MASK] for choice in candidates)
-            ways = [choice for choice in candidates if priorities[choice & INDEX_MASK] == best]
-            if nr_steps in changes:
-                priorities[ways[0] & INDEX_MASK] = -nr_steps
-            nr_steps += 1
-            execution.advance(ways[int(draw() * len(ways))])
-        noise.end(execution)
-        self._nr_steps[noise.is_off] = max(longest, min(nr_steps, self.max_steps))
+    def _begin(self) -> None:
+        draw = self._random
+        longest = self._longest
+        longest[self._was_off] = max(longest[self._was_off], min(self._nr_steps, self.max_steps))
+        self._was_off = self._noise.is_off
+        expected = longest[self._was_off] or _NR_STEPS_AT_FIRST
+        self._changes = {int(draw() * expected) for _ in range(self._depth - 1)}
+        self._priorities.clear()
+        self._nr_steps = 0
+
+    def _draw(self, _execution: Execution, candidates: list[int]) -> int:
+        draw = self._random
+        priorities = self._priorities
+        best: float | None = None
+        ways = candidates
+        for choice in candidates:
+            index = choice & INDEX_MASK
+            priority = priorities.get(index)
+            if priority is None:
+                priority = priorities[index] = 1 + draw()
+            if best is None or priority > best:
+                best = priority
+                ways = [choice]
+            elif priority == best:
+                ways.append(choice)
+        nr_steps = self._nr_steps
+        if nr_steps in self._changes:
+            priorities[ways[0] & INDEX_MASK] = -nr_steps
+        self._nr_steps = nr_steps + 1
+        return ways[int(draw() * len(ways))]

@@ -6,51 +6,52 @@ between them (Yuan, Yang, Gu: Partial Order Aware Concurrency Sampling). Steps t
 depend on draw none and go first (`noise`): they would only hold up the one that comes after them.
 """
 
-from random import Random
 from typing import Final
 
 from mmactors.explore.execution.choice import INDEX_MASK
 from mmactors.explore.execution.execution import Execution
 from mmactors.explore.strategy.noise import Noise
-from mmactors.explore.strategy.strategy import goes_on
+from mmactors.explore.strategy.sampler import Sampler
 
 
-class PartialOrderSampling:
+class PartialOrderSampling(Sampler):
     """Draws a priority for each pending step."""
 
     def __init__(self, seed: int, noise: Noise | None = None) -> None:
-        self.name: Final = "partial-order sampling"
-        self.is_done = False
-        self.max_steps = 1000
-        self._random: Final = Random(f"pos {seed}")
-        self._noise: Final = Noise() if noise is None else noise
+        super().__init__("partial-order sampling", f"pos {seed}", noise)
+        self._priorities: Final[dict[int, float]] = {}
+        self._nr_taken = 0
+        """How many steps had been taken when priorities were drawn last."""
 
-    def run(self, execution: Execution) -> None:
-        """Run one schedule."""
-        draw = self._random.random
-        priorities: dict[int, float] = {}
-        execution.names_states = False
-        noise = self._noise
-        execution.begin()
-        is_noisy = noise.begin(execution)
+    def _begin(self) -> None:
+        self._priorities.clear()
+        self._nr_taken = 0
+
+    def _draw(self, execution: Execution, candidates: list[int]) -> int:
+        priorities = self._priorities
+        if priorities:
+            self._drop(execution)
+        best = -1.0
+        chosen = -1
+        for choice in candidates:
+            priority = priorities.get(choice)
+            if priority is None:
+                priority = priorities[choice] = self._random()
+            if priority > best:
+                best = priority
+                chosen = choice
+        return chosen
+
+    def _drop(self, execution: Execution) -> None:
+        """Forget the priorities of who took a step, and of what depends on the step."""
+        priorities = self._priorities
         actors = execution.engine.party
-        while not execution.is_over and execution.broken is None:
-            candidates = execution.candidates()
-            if not goes_on(execution, candidates, max_steps=self.max_steps):
-                break
-            noisy = noise.choose(execution, candidates) if is_noisy else None
-            if noisy is None:
-                for choice in candidates:
-                    if choice not in priorities:
-                        priorities[choice] = draw()
-                choice = max(candidates, key=priorities.__getitem__)
-            else:
-                choice = noisy
-            execution.advance(choice)
-            step = execution.steps[-1]
-            index = choice & INDEX_MASK
-            for other in list(priorities):
-                at = other & INDEX_MASK
-                if at == index or actors[at].pending.depends_on(step):
-                    del priorities[other]
-        noise.end(execution)
+        steps = execution.steps
+        for at in range(self._nr_taken, len(steps)):
+            step = steps[at]
+            index = execution.choices[at] & INDEX_MASK
+            for choice in list(priorities):
+                other = choice & INDEX_MASK
+                if other == index or actors[other].pending.depends_on(step):
+                    del priorities[choice]
+        self._nr_taken = len(steps)

@@ -71,12 +71,14 @@ class SharedCell(Generic[V]):
     @property
     def value(self) -> V:
         """The value: for laws and reports, and for actors in a `world.step` that declares it."""
-        must_be_declared(self._engine, self.name, may_write=False)
+        if self._engine.running is not None:
+            must_be_declared(self._engine, self.name, may_write=False)
         return self._value
 
     @value.setter
     def value(self, value: V) -> None:
-        must_be_declared(self._engine, self.name, may_write=True)
+        if self._engine.running is not None:
+            must_be_declared(self._engine, self.name, may_write=True)
         self._value = value
 
     def __repr__(self) -> str:

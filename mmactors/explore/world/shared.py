@@ -92,8 +92,8 @@ def must_be_declared(engine: SearchEngine, name: str, *, may_write: bool) -> Non
     if actor is None:
         return
     assert isinstance(actor, SearchActor), f"{actor} is no actor of this search"
-    modes = [mode for touched, mode in actor.pending.touches if touched == name]
-    if not modes or (may_write and set(modes) == {Mode.READ}):
+    is_writable = actor.pending.declared.get(name)
+    if is_writable is None or (may_write and not is_writable):
         what = "written" if may_write else "read"
         raise GuardViolation(
             f"{name} was {what} by {actor} in step {actor.pending.text!r}, which does not "
