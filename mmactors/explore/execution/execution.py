@@ -246,7 +246,7 @@ class Execution:
                 self.runs[:] = ((actor.index, step, nr_labels),)
         else:
             self.was_plain = False
-            every = LOOK_EVERY if self.scope.names is None else LOOK_EVERY_LONG
+            every = LOOK_EVERY if actor.cpu is None else LOOK_EVERY_LONG
             if len(self.choices) % every == every - 1:
                 self.look_up()
             self.runs.clear()
