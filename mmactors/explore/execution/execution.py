@@ -27,7 +27,7 @@ from mmactors.explore.execution.choice import INDEX_BITS, INDEX_MASK, take_optio
 from mmactors.explore.execution.course import Course, Run
 from mmactors.explore.execution.history import GuardedHistories, Histories
 from mmactors.explore.execution.known import KnownSteps
-from mmactors.explore.execution.look import LOOK_EVERY, LOOK_EVERY_LONG
+from mmactors.explore.execution.look import LOOK_EVERY
 from mmactors.explore.execution.loud import Loud
 from mmactors.explore.execution.scope import Scope
 from mmactors.explore.execution.watch import Watch
@@ -246,8 +246,7 @@ class Execution:
                 self.runs[:] = ((actor.index, step, nr_labels),)
         else:
             self.was_plain = False
-            every = LOOK_EVERY if actor.cpu is None else LOOK_EVERY_LONG
-            if len(self.choices) % every == every - 1:
+            if len(self.choices) % LOOK_EVERY == LOOK_EVERY - 1:
                 self.look_up()
             self.runs.clear()
             if actor.branch is not None or option:
