@@ -1,6 +1,7 @@
 """All ways in which a program ends, as `mmactors.explore` finds them."""
 
 from brute_force.world import Builder
+from hypothesis import assume
 
 from mmactors.explore import Kind
 from mmactors.explore.execution.execution import Execution
@@ -39,3 +40,24 @@ def parts(nr_parts, depth):
     return [
         DepthFirst(part=Part(index=index, of=nr_parts, depth=depth)) for index in range(nr_parts)
     ]
+
+
+def ends_of_world(build, *, names, max_schedules, **how):
+    """Return all ways in which actors a0, a1, ... can end, by a depth-first search.
+
+    Of each: whether all came to theirs, what each returned, and what the named objects hold.
+    """
+    execution = Execution(build)
+    strategy = DepthFirst(**how)
+    found = set()
+    while not strategy.is_done:
+        strategy.run(execution)
+        assume(strategy.nr_schedules < max_schedules)
+        broken = execution.broken
+        if execution.is_over or broken is not None:
+            assert broken is None or broken.kind is Kind.DEADLOCK, str(broken)
+            held = (execution.engine.objects[name].key() for name in names)
+            results = (a.result for a in execution.engine.party if a.name.startswith("a"))
+            found.add((execution.is_over, tuple(results), *held))
+    execution.close()
+    return found

@@ -6,19 +6,30 @@ An instruction is an operation, which is a step, or a tuple `(word, ...)`: local
 
 from brute_force.program import (
     GAVE_UP,
+    LOCKS,
     Acquire,
+    BeginWait,
     Choose,
     Fence,
     If,
     Locked,
     Read,
+    Reading,
+    ReadLock,
+    ReadUnlock,
     Release,
+    Relock,
+    Retake,
     Retry,
     RetryAdd,
     Step,
     Tell,
     Try,
     TryAcquire,
+    Waiting,
+    WriteLock,
+    WriteUnlock,
+    Writing,
 )
 
 
@@ -60,6 +71,18 @@ def compiled(body, *, is_late):
                 emit_all(inner)
                 code.append(Release(lock))
                 end()
+            case Reading(inner):
+                code.append(ReadLock())
+                emit_all(inner)
+                code.append(ReadUnlock())
+            case Writing(inner):
+                code.append(WriteLock())
+                emit_all(inner)
+                code.append(WriteUnlock())
+            case Waiting(is_timed, inner):
+                code.extend((Acquire(LOCKS[0]), BeginWait(), Relock(is_timed), Retake()))
+                emit_all(inner)
+                code.append(Release(LOCKS[0]))
             case Choose(options):
                 code.append(("choose", options))
             case If(test, then, orelse):

@@ -9,7 +9,9 @@ A step of an actor is an instruction and the local ones behind it. A preemption 
 could go on; draining a buffer is the move of somebody else.
 """
 
+from brute_force import primitives
 from brute_force.instructions import compiled, word_of
+from brute_force.primitives import ASKING, ASLEEP, NOT_WAITING, NOTES, PC, SEEN, WAITS
 from brute_force.program import (
     BOXES,
     LOCKS,
@@ -38,7 +40,6 @@ from brute_force.program import (
 )
 
 ANSWER = "answer"
-NOT_WAITING, ASLEEP, ASKING = 0, 1, 2
 LOCKED_OPERATIONS = (
     Xchg,
     Cmpxchg,
@@ -61,10 +62,10 @@ class TooMany(Exception):  # noqa: N818 - says what happened
 class Now:
     """A state that can be changed; `frozen` is its name."""
 
-    __slots__ = ("actors", "boxes", "buffers", "cells", "holders", "sleepers")
+    __slots__ = ("actors", "boxes", "buffers", "cells", "crowd", "holders", "sleepers")
 
     def __init__(self, frozen):
-        actors, cells, holders, boxes, sleepers, buffers = frozen
+        actors, cells, holders, boxes, sleepers, buffers, self.crowd = frozen
         self.actors = [list(actor) for actor in actors]
         self.cells = list(cells)
         self.holders = list(holders)
@@ -81,10 +82,8 @@ class Now:
             tuple(self.boxes),
             tuple(self.sleepers),
             tuple(self.buffers),
+            self.crowd,
         )
-
-
-PC, SEEN, NOTES, WAITS = range(4)
 
 
 class Machine:
@@ -95,8 +94,10 @@ class Machine:
         self.max_states = max_states
         self.values = []
         self.numbers = {}
-        self.cell_at = {name: at for at, (name, _) in enumerate(program.cells)}
-        self.first = [self.number(value.value) for _, value in program.cells]
+        self.nr_cells = len(program.cells)
+        first = {name: value.value for name, value in program.cells} | primitives.FIRST
+        self.cell_at = {name: at for at, name in enumerate(first)}
+        self.first = [self.number(value) for value in first.values()]
         self.codes = [compiled(body, is_late=self.is_late) for body in program.actors]
         self.nr_programs = len(self.codes)
         self.codes += [(event.step,) * event.times for event in program.events]
@@ -159,6 +160,7 @@ class Machine:
             boxes,
             ((),) * len(QUEUES),
             ((),) * nr_actors,
+            ((), ()),
         )
         return self.go_on(Now(blank), list(range(nr_actors)))
 
@@ -175,10 +177,10 @@ class Machine:
 
     def final(self, state, *, is_over):
         """Return how the program ended."""
-        actors, cells, holders, boxes, _, _ = state
+        actors, cells, holders, boxes, *_ = state
         nr_actors = len(self.codes)
         return Final(
-            memory=tuple(repr(self.values[number]) for number in cells),
+            memory=tuple(repr(self.values[number]) for number in cells[: self.nr_cells]),
             holders=holders,
             nr_messages=tuple(
                 sum(map(len, boxes[at * nr_actors : (at + 1) * nr_actors]))
@@ -287,7 +289,9 @@ class Machine:
 
     def options(self, state, index, operation):
         """Return the ways in which an actor can do its operation now; none: it has to wait."""
-        _, cells, holders, boxes, _, buffers = state
+        if isinstance(operation, primitives.ALL):
+            return primitives.options(self, state, index, operation)
+        _, cells, holders, boxes, _, buffers, _ = state
         stores = buffers[index]
         if isinstance(operation, TryAcquire):
             at = LOCKS.index(operation.lock)
@@ -375,6 +379,8 @@ class Machine:
                 awake += woken
             case Step():
                 self.step(now, index, operation)
+            case _ if isinstance(operation, primitives.ALL):
+                awake = primitives.act(self, now, index, operation, option)
         return awake
 
     def swap(self, actor, cells, cell, value):

@@ -169,6 +169,82 @@ class Step:
     """It happens at any time or never."""
 
 
+@frozen
+class Down:
+    """Take one from the semaphore; note whether there was one, if it is not waited for."""
+
+    is_timed: bool
+
+
+@frozen
+class Up:
+    pass
+
+
+@frozen
+class Signal:
+    """Set the event, or clear it."""
+
+    is_set: bool
+
+
+@frozen
+class IsSignalled:
+    pass
+
+
+@frozen
+class AwaitSignal:
+    is_timed: bool
+
+
+@frozen
+class ReadLock:
+    pass
+
+
+@frozen
+class ReadUnlock:
+    pass
+
+
+@frozen
+class WriteLock:
+    pass
+
+
+@frozen
+class WriteUnlock:
+    pass
+
+
+@frozen
+class Meet:
+    """Come to the barrier of two; the second one lets the first go on."""
+
+
+@frozen
+class BeginWait:
+    """Give the lock of the condition back, and wait."""
+
+
+@frozen
+class Relock:
+    """Take it again, notified; or be out of time."""
+
+    is_timed: bool
+
+
+@frozen
+class Retake:
+    """Take it again, out of time."""
+
+
+@frozen
+class Notify:
+    is_all: bool
+
+
 # -- what is made of them --------------------------------------------------------------------------
 
 
@@ -190,6 +266,24 @@ class Locked:
 @frozen
 class Try:
     lock: str
+    body: tuple
+
+
+@frozen
+class Reading:
+    body: tuple
+
+
+@frozen
+class Writing:
+    body: tuple
+
+
+@frozen
+class Waiting:
+    """Wait for the condition, in its lock, and go on there."""
+
+    is_timed: bool
     body: tuple
 
 

@@ -10,29 +10,39 @@ from brute_force.program import (
     Add,
     AddReturn,
     Ask,
+    AwaitSignal,
     Choose,
     Cmpxchg,
     Const,
     DecAndTest,
+    Down,
     Event,
     Fence,
     GetAndClear,
     If,
+    IsSignalled,
     Locked,
+    Meet,
     Move,
+    Notify,
     Program,
     Read,
+    Reading,
     Receive,
     Retry,
     RetryAdd,
     Seen,
+    Signal,
     Sleep,
     Step,
     Tell,
     Try,
     Until,
+    Up,
+    Waiting,
     Wake,
     Write,
+    Writing,
     Xchg,
 )
 from hypothesis import strategies as st
@@ -105,9 +115,24 @@ choices = st.one_of(
     st.builds(Choose, st.lists(constants, min_size=2, max_size=3).map(tuple)),
     st.just(Choose((Const(False), Const(True)))),
 )
-operations = one_of([(plain, 8), (locked, 2), (waiting, 3), (steps(), 2), (choices, 1)])
+semaphores = st.one_of(st.builds(Down, st.booleans()), st.just(Up()))
+signals = st.one_of(
+    st.builds(Signal, st.booleans()),
+    st.just(IsSignalled()),
+    st.builds(AwaitSignal, st.booleans()),
+)
+meetings = st.just(Meet())
+notifying = st.builds(Notify, st.booleans())
+primitives = st.one_of(semaphores, signals, meetings, notifying)
+operations = one_of(
+    [(plain, 8), (locked, 2), (waiting, 3), (steps(), 2), (choices, 1), (primitives, 2)]
+)
 bodies = st.lists(operations, min_size=1, max_size=2).map(tuple)
+sections = st.one_of(st.builds(Reading, bodies), st.builds(Writing, bodies))
+waits = st.builds(Waiting, st.booleans(), bodies)
 nested = st.one_of(
+    sections,
+    waits,
     st.builds(Locked, st.sampled_from(LOCKS), bodies),
     st.builds(
         lambda locks, body: Locked(locks[0], (Locked(locks[1], body),)),
@@ -122,6 +147,10 @@ nested = st.one_of(
 statements = one_of([(operations, 3), (nested, 1)])
 of_memory = one_of([(plain, 6), (locked, 2), (statements, 2)])
 """What shows whether a store was late."""
+families = st.sampled_from(
+    [semaphores, signals, sections, meetings, one_of([(waits, 2), (notifying, 3)])]
+)
+"""What belongs to one primitive."""
 
 
 @st.composite
@@ -140,8 +169,10 @@ def size(body):
 
 def _size(statement):
     match statement:
-        case Locked(_, body) | Try(_, body):
+        case Locked(_, body) | Try(_, body) | Reading(body) | Writing(body):
             return 2 + size(body)
+        case Waiting(_, body):
+            return 5 + size(body)
         case If(_, then, orelse):
             return max(size(then), size(orelse))
         case Retry(times, _, _):
@@ -168,7 +199,11 @@ def _short(body, max_steps):
 def programs(draw, *, is_late=None, max_steps=MAX_STEPS):
     """Two or three actors on a few objects."""
     late = draw(st.booleans()) if is_late is None else is_late
-    body = st.lists(of_memory if late else statements, min_size=2, max_size=4)
+    any_statement = of_memory if late else statements
+    if draw(st.booleans()):
+        family = draw(families)
+        any_statement = one_of([(family, 3), (any_statement, 2)])
+    body = st.lists(any_statement, min_size=2, max_size=4)
     max_steps -= late  # Each store drains, which is a step, too.
     bodies_of_all = draw(st.lists(body, min_size=2, max_size=3))
     some_events = draw(st.one_of(st.just(()), st.tuples(events())))

@@ -10,27 +10,37 @@ from brute_force.program import (
     Add,
     AddReturn,
     Ask,
+    AwaitSignal,
     Choose,
     Cmpxchg,
     DecAndTest,
+    Down,
     Fence,
     Final,
     GetAndClear,
     If,
+    IsSignalled,
     Locked,
+    Meet,
+    Notify,
     Read,
+    Reading,
     Receive,
     Release,
     Retry,
     RetryAdd,
+    Signal,
     Sleep,
     Step,
     Tell,
     Try,
     TryAcquire,
     Until,
+    Up,
+    Waiting,
     Wake,
     Write,
+    Writing,
     Xchg,
     evaluate,
 )
@@ -62,7 +72,15 @@ class Builder:
         self.locks = [world.lock(name) for name in LOCKS]
         self.boxes = [world.mailbox(name) for name in BOXES]
         queues = [world.wait_queue(name) for name in QUEUES]
-        objects = {thing.name: thing for thing in (*self.locks, *self.boxes, *queues)}
+        primitives = (
+            world.semaphore("slots", 1),
+            world.event("signal"),
+            world.rwlock("rwlock", fair=False),
+            world.barrier("barrier", 2),
+            world.condition("condition", self.locks[0]),
+        )
+        things = (*self.locks, *self.boxes, *queues, *primitives)
+        objects = {thing.name: thing for thing in things}
         self.doers = [
             Doer(world, {**objects, **self.cells}, index) for index in range(len(program.actors))
         ]
@@ -147,6 +165,17 @@ class Doer:
                 if self.seen:
                     await self.run(body)
                     await self.do(Release(lock))
+            case Reading(body):
+                async with self.objects["rwlock"].read():
+                    await self.run(body)
+            case Writing(body):
+                async with self.objects["rwlock"].write():
+                    await self.run(body)
+            case Waiting(is_timed, body):
+                condition = self.objects["condition"]
+                async with condition:
+                    self.note(await condition.wait(is_timed or None))
+                    await self.run(body)
             case Choose(options):
                 self.note(await self.world.choose("?", *(option.value for option in options)))
             case If(test, then, orelse):
@@ -219,6 +248,27 @@ class Doer:
                 await self.world.fence()
             case Step():
                 await self.step(operation)
+            case _:
+                await self.use(operation)
+
+    async def use(self, operation):
+        """Do what is one operation of a primitive."""
+        objects = self.objects
+        match operation:
+            case Down(is_timed):
+                self.note(await objects["slots"].acquire(is_timed or None))
+            case Up():
+                await objects["slots"].release()
+            case Signal(is_set):
+                await (objects["signal"].set() if is_set else objects["signal"].clear())
+            case IsSignalled():
+                self.note(await objects["signal"].is_set())
+            case AwaitSignal(is_timed):
+                self.note(await objects["signal"].wait(is_timed or None))
+            case Meet():
+                self.note(await objects["barrier"].wait())
+            case Notify(is_all):
+                await objects["condition"].notify(1 << 30 if is_all else 1)
 
     async def step(self, step):
         """Touch several objects at once."""

@@ -1,5 +1,6 @@
 """Budgets bind search and shrinking together, by schedules and by a clock that the tests turn."""
 
+import gc
 from functools import partial
 
 import pytest
@@ -245,3 +246,28 @@ def test_a_budget_that_makes_no_sense_is_refused(text, found):
 
     assert str(refused.value).startswith(f"budget: {found}; expected a number of schedules, a time")
     assert str(refused.value).endswith("(try 20000 or 10s or 20000,10s)")
+
+
+def test_what_was_there_before_is_no_business_of_the_garbage_collector():
+    """To look at all modules takes long, in the middle of a schedule; afterwards all is as was."""
+    found = []
+
+    def build(world):
+        if not found:
+            found.append(gc.get_freeze_count())
+        aba(world)
+
+    search(build)
+
+    assert found[0] > 10_000
+    assert 0 == gc.get_freeze_count()
+
+
+def test_who_set_old_objects_aside_before_finds_them_so_afterwards():
+    """A search puts nothing back that it did not take."""
+    gc.freeze()
+    try:
+        search(aba)
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()

@@ -8,13 +8,11 @@ may drain at any time. What the search finds must be the same set of ends.
 
 from functools import partial
 
+from brute_force.explored import ends_of_world
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mmactors.engine.chance import STORE_IS_LATE
-from mmactors.explore import Kind
-from mmactors.explore.execution.execution import Execution
-from mmactors.explore.strategy.dfs import DepthFirst
 
 MAX_STATES = 20_000
 MAX_SCHEDULES = 4000
@@ -209,23 +207,7 @@ def world_of(programs, world):
         world.actor(f"a{me}", runs, program)
 
 
-def ends_of(build, **how):
-    """Return all ways in which the world can end, as the search finds them."""
-    execution = Execution(build)
-    strategy = DepthFirst(**how)
-    found = set()
-    while not strategy.is_done:
-        strategy.run(execution)
-        assume(strategy.nr_schedules < MAX_SCHEDULES)
-        broken = execution.broken
-        if execution.is_over or broken is not None:
-            assert broken is None or broken.kind is Kind.DEADLOCK, str(broken)
-            objects = execution.engine.objects
-            held = (objects[name].key() for name in ("x", "y", "event"))
-            results = (a.result for a in execution.engine.party if a.name.startswith("a"))
-            found.add((execution.is_over, tuple(results), *held))
-    execution.close()
-    return found
+ends_of = partial(ends_of_world, names=("x", "y", "event"), max_schedules=MAX_SCHEDULES)
 
 
 BLOCKS = (

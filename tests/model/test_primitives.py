@@ -8,13 +8,11 @@ included, with and without what it leaves out.
 from functools import partial
 from itertools import chain
 
+from brute_force.explored import ends_of_world
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mmactors.engine.chance import WAKE_UP_IS_SPURIOUS
-from mmactors.explore import Kind
-from mmactors.explore.execution.execution import Execution
-from mmactors.explore.strategy.dfs import DepthFirst
 
 MAX_STATES = 20_000
 MAX_SCHEDULES = 3000
@@ -471,23 +469,7 @@ MINE = {
 }
 
 
-def ends_of(build, max_schedules=MAX_SCHEDULES, **how):
-    """Return all ways in which the world can end, as the search finds them."""
-    execution = Execution(build)
-    strategy = DepthFirst(**how)
-    found = set()
-    while not strategy.is_done:
-        strategy.run(execution)
-        assume(strategy.nr_schedules < max_schedules)
-        broken = execution.broken
-        if execution.is_over or broken is not None:
-            assert broken is None or broken.kind is Kind.DEADLOCK, str(broken)
-            objects = execution.engine.objects
-            held = (objects[name].key() for name in ("count", "event", "slots"))
-            results = (a.result for a in execution.engine.party if a.name.startswith("a"))
-            found.add((execution.is_over, tuple(results), *held))
-    execution.close()
-    return found
+ends_of = partial(ends_of_world, names=("count", "event", "slots"), max_schedules=MAX_SCHEDULES)
 
 
 programs = st.lists(

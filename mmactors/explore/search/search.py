@@ -34,6 +34,7 @@ from mmactors.explore.report.rows import rows_of
 from mmactors.explore.report.story import Story
 from mmactors.explore.report.teller import teller_of
 from mmactors.explore.search.budget import Meter, OutOfTime
+from mmactors.explore.search.collecting import old_set_aside
 from mmactors.explore.search.explorer import Explorer, bounded_plan, rest_plan
 from mmactors.explore.search.interruption import Interruption, name_of
 from mmactors.explore.search.jobs import run_parts
@@ -88,7 +89,7 @@ class Search:
 
     def run(self) -> Verdict:
         """Search until something breaks, all is explored, or the budget is used up."""
-        with Interruption(self._meter.stop) as interruption:
+        with Interruption(self._meter.stop) as interruption, old_set_aside():
             try:
                 self._prepare()
                 verdict = self._guarded(self._run)

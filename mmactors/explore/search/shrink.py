@@ -30,6 +30,8 @@ MAX_SEARCH: Final = 2000
 """How many schedules may be tried to find one with fewer preemptions, those of before included."""
 NR_REPORTED: Final = 3
 """How often the report plays the schedule: the budget has to leave room for that."""
+REPORT_TAKES: Final = 12
+"""It takes as long as playing the schedule so many times: it says what each step saw."""
 
 _NONE: Final[Mapping[int, DepthFirst]] = MappingProxyType({})
 
@@ -80,7 +82,7 @@ class Shrinker:
         if best is None:
             raise Nondeterminism.unrepeatable(broken)
         self._best = best
-        reserve_s = NR_REPORTED * (meter.seconds - began)
+        reserve_s = REPORT_TAKES * (meter.seconds - began)
         self._allowance = meter.for_shrinking(reserve=NR_REPORTED, reserve_seconds=reserve_s)
         execution.look_up = self._look_up
         try:
