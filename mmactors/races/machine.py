@@ -51,14 +51,15 @@ class ExploredMachine:
         race = scenario.race
         self._own: Final = None if race is None or not race.has_own else OwnLaws(race)
         self._engine: SearchEngine | None = None
-        self._wired: Wired
+        self.wired: Wired
+        """The machine's parts, once it is prepared; each schedule begins with them as they were."""
         self._checkpoint: Checkpoint
 
     def __call__(self, world: World) -> None:
         """Build the world of one schedule."""
         self.prepare(world.engine)
         self._checkpoint.restore()
-        wired = self._wired
+        wired = self.wired
         race = self.scenario.race
         if race is not None and race.may:
             allow(world, wired.kernel, wired.processes, race.may)
@@ -85,8 +86,8 @@ class ExploredMachine:
     def warm_up(self) -> None:
         """Come to the race once: what was never compiled on this host is compiled now."""
         self._set_up(SearchEngine())
-        if self._wired.sanitizer is not None:
-            self._wired.sanitizer.at_rest()
+        if self.wired.sanitizer is not None:
+            self.wired.sanitizer.at_rest()
 
     def program(self) -> str:
         """Return what is built, for the fingerprint of schedules: the scenario with its rules."""
@@ -94,10 +95,10 @@ class ExploredMachine:
 
     def teller(self) -> MachineTeller:
         """Return who tells people what its objects are."""
-        return MachineTeller(self._wired.kernel, lambda: self._wired.processes)
+        return MachineTeller(self.wired.kernel, lambda: self.wired.processes)
 
     def _inspect(self) -> Inspection:
-        return inspect_kernel(self._wired.kernel, self._wired.processes)
+        return inspect_kernel(self.wired.kernel, self.wired.processes)
 
     # -- once a search ---------------------------------------------------------------------------
 
@@ -105,7 +106,7 @@ class ExploredMachine:
         """Run all programs up to `race`, and keep the state."""
         self._run_to_race(engine)
         engine.reset()
-        wired = self._wired
+        wired = self.wired
         wired.interpreter.race_gate = None
         wired.switcher.forget_actors()
         for process in wired.processes:
@@ -141,7 +142,7 @@ class ExploredMachine:
                 )
             )
         self._must_be_at_race()
-        for batches in self._wired.kernel.lru:
+        for batches in self.wired.kernel.lru:
             batches.drain()
             assert not batches.released, "what was freed in the set-up waits in a batch"
 
@@ -151,7 +152,7 @@ class ExploredMachine:
             SanitizeConfig.everything(panic=True), lockdep=self.scenario.sanitize.lockdep
         )
         machine = self.scenario.machine
-        self._wired = wire(
+        self.wired = wire(
             evolve(
                 self.scenario,
                 sanitize=sanitize,
@@ -161,13 +162,13 @@ class ExploredMachine:
             sink=None if self._own is None else self._own.notes,
             before_exit=lambda _process: None,
         )
-        self._wired.interpreter.race_gate = WaitQueue(world.engine, "race")
-        for process in self._wired.processes:
+        self.wired.interpreter.race_gate = WaitQueue(world.engine, "race")
+        for process in self.wired.processes:
             process.on_death = _refusing_deaths(self.scenario)
 
     def _must_be_at_race(self) -> None:
         """Raise UserError unless every program with a race has come to it, and nobody is busy."""
-        for process in self._wired.processes:
+        for process in self.wired.processes:
             leader = process.leader
             if not leader.is_leader:
                 continue  # A child does what its program tells it.

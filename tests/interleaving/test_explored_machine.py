@@ -111,7 +111,7 @@ def test_slots_are_put_back_by_their_pointers_as_by_their_names(way):
     execution = Execution(machine)
     machine.prepare(execution.engine)
     machine._checkpoint.restore()
-    kept = Checkpoint(machine._wired)._slotted
+    kept = Checkpoint(machine.wired)._slotted
     slots = way(kept)
 
     run_one(machine, execution)

@@ -78,7 +78,7 @@ def ends_of(build, contents_of, *, bound, repeats, nr_schedules=1 << 30):
 
 
 def of_machine(execution):
-    return contents(execution._build._wired)
+    return contents(execution._build.wired)
 
 
 def of_world(execution):

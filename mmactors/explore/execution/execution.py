@@ -304,13 +304,6 @@ class Execution:
         if self.broken is None:
             self.broken = self._watch.take_temperatures()
 
-    def is_preemption(self, candidates: list[int], choice: int) -> bool:
-        """Return whether `choice` leaves an actor that could go on."""
-        if self.engine.nr_choosing:
-            return self.engine.is_preempting and choice != candidates[0]
-        first = candidates[0] & INDEX_MASK
-        return first == self.current and choice & INDEX_MASK != first
-
     def give_up(self) -> None:
         """Note that nobody can go on."""
         self.broken = deadlock(self.engine.party)

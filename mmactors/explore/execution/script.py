@@ -231,11 +231,20 @@ def guide(execution: Execution, script: Script, *, max_steps: int) -> int:
             at += 1
         if choice is None:
             choice = candidates[0]
-        nr_preemptions += execution.is_preemption(candidates, choice)
+        nr_preemptions += is_preemption(execution, candidates, choice)
         if len(execution.steps) % execution.look_every == execution.look_every - 1:
             execution.look_up()
         execution.advance(choice)
     return nr_preemptions
+
+
+def is_preemption(execution: Execution, candidates: list[int], choice: int) -> bool:
+    """Return whether `choice` leaves an actor that could go on."""
+    engine = execution.engine
+    if engine.nr_choosing:
+        return engine.is_preempting and choice != candidates[0]
+    first = candidates[0] & INDEX_MASK
+    return first == execution.current and choice & INDEX_MASK != first
 
 
 def _find(execution: Execution, entry: tuple[str, str]) -> int | None:

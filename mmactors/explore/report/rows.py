@@ -11,7 +11,7 @@ from mmactors.explore.engine.untimed import NOTHING_HAPPENS, SearchEngine
 from mmactors.explore.engine.view import is_cpu
 from mmactors.explore.execution.choice import INDEX_MASK
 from mmactors.explore.execution.execution import Execution
-from mmactors.explore.execution.script import Script, play
+from mmactors.explore.execution.script import Script, is_preemption, play
 from mmactors.explore.report.relevance import Relevance, touched_otherwise
 from mmactors.explore.report.teller import Teller
 from mmactors.label import Mode
@@ -119,7 +119,7 @@ def rows_of(
 
     def on_step(choice: int) -> None:
         moments.append(_look(execution, teller, names))
-        preemptions.append(execution.is_preemption(execution.candidates(), choice))
+        preemptions.append(is_preemption(execution, execution.candidates(), choice))
         if len(moments) > 1:
             at = len(moments) - 2
             labels.append(_label(execution, teller, at))
