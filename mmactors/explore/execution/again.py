@@ -12,7 +12,6 @@ from mmactors.explore.execution.broken import crashed
 from mmactors.explore.execution.choice import INDEX_BITS, INDEX_MASK, take_option
 from mmactors.explore.execution.course import Course, Memory
 from mmactors.explore.execution.execution import Execution
-from mmactors.explore.execution.look import LOOK_EVERY
 
 
 class Taken(Protocol):
@@ -83,7 +82,7 @@ def take_again(execution: Execution, choice: int, step: Step, course: Course) ->
     option = choice >> INDEX_BITS
     if not course.begins(actor):
         return False
-    if len(execution.choices) % LOOK_EVERY == LOOK_EVERY - 1:
+    if len(execution.choices) % execution.look_every == execution.look_every - 1:
         execution.look_up()
     if option or actor.branch is not None:
         take_option(engine, actor, option)

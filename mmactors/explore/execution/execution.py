@@ -110,7 +110,7 @@ class Execution:
         self.uses_known = False
         """Steps cost more than to name the state after each."""
         self.look_up: Callable[[], None] = lambda: None
-        self.look_every = 1  # Until the first schedule has said how slow steps are (look.py).
+        self.look_every = LOOK_EVERY
 
     # -- one schedule ------------------------------------------------------------------------------
 
@@ -252,7 +252,7 @@ class Execution:
                 self.runs[:] = ((actor.index, step, nr_labels),)
         else:
             self.was_plain = False
-            if len(self.choices) % LOOK_EVERY == LOOK_EVERY - 1:
+            if len(self.choices) % self.look_every == self.look_every - 1:
                 self.look_up()
             self.runs.clear()
             if actor.branch is not None or option:
@@ -403,7 +403,7 @@ class Execution:
         if first is not None:
             ready.append(first)
         for nr_taken in range(MAX_LOCAL_STEPS):
-            if nr_taken % LOOK_EVERY == LOOK_EVERY - 1:
+            if nr_taken % self.look_every == self.look_every - 1:
                 self.look_up()
             if self.scope.names is not None and not ready:
                 ready += self._let_in()

@@ -16,7 +16,6 @@ from mmactors.explore.engine.step import Step
 from mmactors.explore.execution.broken import Broken, Kind, stuck
 from mmactors.explore.execution.choice import INDEX_MASK
 from mmactors.explore.execution.execution import Execution
-from mmactors.explore.execution.look import LOOK_EVERY
 from mmactors.explore.execution.standing import standing
 
 _MAX_PERIOD: Final = 16
@@ -48,7 +47,7 @@ def finish_fairly(execution: Execution, *, max_steps: int) -> None:
             turns.append((index, actor.pending, _seen(execution, index)))
             execution.advance(choice)
             execution.take_temperatures()
-            if len(execution.steps) % LOOK_EVERY == 0:
+            if len(execution.steps) % execution.look_every == 0:
                 execution.look_up()
             last = index
             if execution.has_ended():

@@ -116,6 +116,7 @@ class Explorer:
         """By bound: the searches that found nothing, so far or at all."""
         self._whistle: Final = whistle
         execution.look_up = self._look_up
+        execution.look_every = 1  # Until the first schedule has shown how slow steps are.
 
     def run(self, plan: Plan) -> str | None:
         """Let all strategies explore; return the name of the one that broke something."""
