@@ -1,13 +1,14 @@
 """Budgets bind search and shrinking together, by schedules and by a clock that the tests turn."""
 
 import gc
+import itertools
 from functools import partial
 
 import pytest
 from toys import aba, fixed, stale_tlb
 
 from mmactors.errors import UserError
-from mmactors.explore import Budget, Options, Outcome, search
+from mmactors.explore import Budget, Options, Outcome, replay, search
 from mmactors.explore.search.budget import Meter, OutOfTime
 
 
@@ -44,6 +45,15 @@ def endless(world, *, clock, step_s):
 
     for index, cell in enumerate(cells):
         world.actor(f"a{index}", works, cell)
+
+
+def test_a_given_schedule_is_played_to_its_end_whatever_the_clock_says():
+    """Also where this host stood still for longer than a search may take."""
+    failure = search(aba).failure
+
+    again = replay(aba, failure.replay, options=Options(clock=itertools.count(0, 60).__next__))
+
+    assert again.failure is not None
 
 
 def test_seconds_end_a_schedule_that_is_still_going_on():

@@ -146,6 +146,7 @@ class Search:
 
     def _play(self, script: Script) -> Verdict:
         execution = self._execution
+        execution.look_up = self._reporter.note  # A schedule that is given is never cut.
         max_steps = self._options.max_steps
         play_settled(execution, script, max_steps=max_steps)
         self._explorer.count("the given schedule")
