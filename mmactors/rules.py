@@ -74,6 +74,12 @@ class Rules:
         doc="Draining a CPU's list looks at the pageblock's type again, under zone->lock, while "
         "any pageblock is isolated (51bb1a4093cc, v3.18).",
     )
+    isolation_splits_large_blocks: bool = option(
+        True,
+        doc="A free block that is larger than a pageblock is cut in the same section of zone->lock "
+        "in which one of its pageblocks is isolated or given back; before, pages handed out "
+        "between two such sections left nr_free_pages wrong (fd919a85cd55, v6.10).",
+    )
     online_sets_up_pageset_first: bool = option(
         True,
         doc="A zone that comes online has CPU lists of its own before requests find it in their "

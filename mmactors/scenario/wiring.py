@@ -34,6 +34,7 @@ from mmactors.engine.cpu import Cpu
 from mmactors.engine.guard import Column, GuardedColumn, GuardedWords
 from mmactors.engine.lock.lock_stat import LockStatistics
 from mmactors.engine.lock.rcu import Rcu
+from mmactors.engine.lock.rwsem import RwSem
 from mmactors.engine.lock.spinlock import Spinlock
 from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.policy import make_policy
@@ -237,6 +238,7 @@ def _wire_memory(kernel: Kernel) -> None:
     kernel.init_mm_lock = Spinlock(
         engine, locks.of("init_mm.page_table_lock"), name="init_mm.page_table_lock"
     )
+    kernel.mem_hotplug_lock = RwSem(engine, locks.of("mem_hotplug_lock"), name="mem_hotplug_lock")
     kernel.anon_vma_class = locks.of("&anon_vma->rwsem")
     kernel.anon_vma_cache = locked_anon_vma_cache(kernel)
     kernel.zero_pfn = _boot_alloc(kernel)

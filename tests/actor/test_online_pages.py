@@ -55,6 +55,15 @@ def test_movable_requests_find_the_zone_when_it_is_online():
     assert "Movable" == zone_of(results["alloc_pages B gfp=HIGHUSER_MOVABLE"]).name
 
 
+def test_memory_comes_online_once_although_two_ask_for_it():
+    """One of two who ask at the same time is told that it is there (mem_hotplug_lock)."""
+    ran = machine_with("thread T cpu=1", "T& online_pages", "online_pages", "wait")
+    answers = [event["ret"] for event in ran.events("sys_exit") if event["call"] == "online_pages"]
+
+    assert [-errno.EEXIST, 0] == sorted(answers)
+    assert 1024 == movable(ran).free_pages
+
+
 def test_unmovable_requests_never_get_its_pages():
     """They have another highest zone."""
     ran = machine_with("online_pages", "alloc_pages A")

@@ -5,6 +5,7 @@ import errno
 import pytest
 from machines import EXACT, nr_free, run, scenario_of
 
+from mmactors.engine.report import Deadlock
 from mmactors.mm.page_alloc.buddy import PAGEBLOCK_PAGES
 from mmactors.races.pair import with_rules
 from mmactors.workload.program import Program
@@ -100,6 +101,56 @@ def test_a_pageblock_goes_offline_when_its_last_page_is_free(broken):
 
     assert 0 == ran.results()["offline_pages A"]
     assert nr_free(idle) - PAGEBLOCK_PAGES == nr_free(ran.machine)
+
+
+def test_a_fatal_signal_ends_the_wait_for_pages_that_are_in_use():
+    """-EINTR, and the lists keep pages as before."""
+    program = [
+        "fork C",
+        "C: alloc_pages A gfp=RECLAIMABLE movable",
+        "C: thread T cpu=1",
+        "T& offline_pages A",
+        "compute 50us",
+        "kill C",
+        "reap",
+    ]
+    ran = run(scenario_of(program, cpus=2, size=32 << 20, **EXACT))
+    zones = ran.machine.inspect().zones
+
+    assert [-errno.EINTR] == [
+        event["ret"] for event in ran.events("sys_exit") if event["call"] == "offline_pages A"
+    ]
+    assert all(pcp.high > 0 for pcp in zones[1].pcps)
+
+
+def test_memory_that_nobody_is_left_to_free_keeps_nobody_waiting():
+    """The run ends at once, and says for which page; Linux would wait for a signal."""
+    program = ["alloc_pages A gfp=RECLAIMABLE movable", "sleep 1", "offline_pages A"]
+
+    with pytest.raises(Deadlock, match="nobody is left to free page 0x1c00, for which cpu0/p0 "):
+        run(scenario_of(program, cpus=2, size=32 << 20))
+
+
+def test_two_do_not_go_offline_at_once():
+    """Who comes second waits until the first is done (mem_hotplug_lock)."""
+    program = [
+        "thread T cpu=1",
+        "thread U cpu=2",
+        "alloc_pages A order=9 gfp=RECLAIMABLE movable",
+        "alloc_pages B order=9 gfp=RECLAIMABLE movable",
+        "T& offline_pages A",
+        "compute 20us",
+        "U& offline_pages B",
+        "free_pages B",
+        "compute 100us",
+        "free_pages A",
+        "wait",
+    ]
+    ran = run(scenario_of(program, cpus=3, size=64 << 20, **EXACT))
+    done = [event["call"] for event in ran.events("sys_exit") if "offline" in event["call"]]
+
+    assert ["offline_pages A", "offline_pages B"] == done
+    assert all(pcp.high > 0 for pcp in ran.machine.inspect().zones[1].pcps)
 
 
 def test_lists_are_as_long_as_before_when_memory_is_offline():

@@ -9,10 +9,12 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "docs/glossary.md",
     "docs/logs.md",
     "docs/race-reference.md",
     "docs/races.md",
+    "docs/robustness.md",
     "tests/README.md",
 )
 

@@ -7,8 +7,14 @@ from mmactors.arch.arena import Arena
 from mmactors.arch.page import PG_MOVABLE_OPS, PG_RESERVED, PageColumns
 from mmactors.mm.boot.boot import MemoryConfig, boot_memory
 from mmactors.mm.page_alloc.allocator import PageAllocator
-from mmactors.mm.page_alloc.buddy import NR_ISOLATE_PAGEBLOCK, PAGEBLOCK_PAGES
-from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_RECLAIMABLE, MIGRATE_ISOLATE, MIGRATE_MOVABLE
+from mmactors.mm.page_alloc.buddy import NR_ISOLATE_PAGEBLOCK, PAGEBLOCK_PAGES, ZONE_START
+from mmactors.mm.page_alloc.gfp import (
+    GFP_HIGHUSER_MOVABLE,
+    GFP_KERNEL,
+    GFP_RECLAIMABLE,
+    MIGRATE_ISOLATE,
+    MIGRATE_MOVABLE,
+)
 from mmactors.mm.page_alloc.isolation import first_in_use, free_page_before
 from mmactors.mm.page_alloc.zone_request import (
     OfflineIsolatedPages,
@@ -120,8 +126,8 @@ def test_giving_a_pageblock_back_restores_all():
 
 
 def test_a_free_block_over_the_boundary_is_found_and_cut():
-    """Each part goes to the lists of its own pageblock."""
-    allocator, pfn = machine()
+    """Each part goes to the lists of its own pageblock; 6.1 does it in a section of its own."""
+    allocator, pfn = machine(rules=Rules(isolation_splits_large_blocks=False))
     allocator.perform(allocator.free_pages(0, pfn, 0))
     allocator.perform(allocator.drain_pages(0))
     zone = allocator.zone_of(pfn)
@@ -138,6 +144,65 @@ def test_a_free_block_over_the_boundary_is_found_and_cut():
     assert free_page_before(zone, boundary) is None
     head = zone.free_list_head(9, MIGRATE_ISOLATE)
     assert [start] == allocator.pages.list_pfns(head)
+
+
+@pytest.mark.parametrize("nth", [0, 1])
+def test_a_pageblock_of_a_larger_free_block_takes_its_pages_along(nth):
+    """Its first or its second: the other one stays free, and counts."""
+    allocator, pfn = machine()
+    allocator.perform(allocator.free_pages(0, pfn, 0))
+    allocator.perform(allocator.drain_pages(0))
+    zone = allocator.zone_of(pfn)
+    start = (pfn & -(2 * PAGEBLOCK_PAGES)) + nth * PAGEBLOCK_PAGES
+    counted, listed = free_counts(allocator, zone)
+
+    isolate(allocator, start)
+
+    assert (counted - PAGEBLOCK_PAGES, listed) == free_counts(allocator, zone)
+    assert [start] == allocator.pages.list_pfns(zone.free_list_head(9, MIGRATE_ISOLATE))
+    assert free_page_before(zone, start + PAGEBLOCK_PAGES) is None
+
+    allocator.serve(
+        UnsetMigratetypeIsolate(zone=zone.number, cpu=0, pfn=start, migratetype=MIGRATE_MOVABLE)
+    )
+
+    assert (counted, listed) == free_counts(allocator, zone)
+
+
+@pytest.mark.parametrize(("keeps_rule", "too_many"), [(True, 0), (False, PAGEBLOCK_PAGES)])
+def test_pages_handed_out_while_a_block_comes_back_are_counted_once(keeps_rule, too_many):
+    """Of a free block of two isolated pageblocks, the first is given back, and a page taken.
+
+    With the rule off, as 6.1 has it, both came back with the first, and the second counts again.
+    """
+    rules = Rules(isolation_splits_large_blocks=keeps_rule)
+    layout = boot_memory(
+        MemoryConfig(size=32 * MIB, kernel_image=4 * MIB, initramfs=0, hotplug=4 * MIB), 2
+    )
+    arena = Arena()
+    pages = PageColumns(arena, layout.nr_frames)
+    allocator = PageAllocator.of_layout(layout, 2, arena, pages, rules)
+    zone = allocator.zones[-1]
+    allocator.setup_zone_pageset(zone)
+    zone.online(cpu=0)
+    allocator.build_all_zonelists()
+    first, second = (int(zone.view[ZONE_START]) + nth * PAGEBLOCK_PAGES for nth in range(2))
+
+    def give_back(pfn):
+        request = UnsetMigratetypeIsolate(
+            zone=zone.number, cpu=0, pfn=pfn, migratetype=MIGRATE_MOVABLE
+        )
+        allocator.serve(request)
+
+    give_back(first)
+    taken = allocator.perform(allocator.alloc_pages(0, 0, GFP_HIGHUSER_MOVABLE))
+    give_back(second)
+
+    assert first <= taken < second
+    allocator.perform(allocator.free_pages(0, taken, 0))
+    allocator.perform(allocator.drain_pages(0))
+    on_lists = 2 * PAGEBLOCK_PAGES
+    assert (on_lists + too_many, on_lists) == free_counts(allocator, zone)
 
 
 @pytest.mark.parametrize(("keeps_rule", "too_many"), [(True, 0), (False, 1)])

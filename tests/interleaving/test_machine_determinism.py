@@ -5,6 +5,7 @@ from functools import cache
 import pytest
 import trio
 from attrs import evolve
+from determinism import differences, digests, told_by_process
 from machines import Lines, nr_free, run, scenario_of
 
 from mmactors.engine.guard import GUARD_VARIABLE
@@ -158,3 +159,11 @@ def test_pauses_change_nothing(driver):
     trio.run(in_pieces)
 
     assert in_one_go.log == b"".join(file.lines)
+
+
+def test_processes_and_their_surroundings_change_nothing():
+    """Seeds of hashes, folders, locales, time zones: tests/determinism.py has a thousand runs."""
+    told = [*digests(["waits"]), *told_by_process(2, ["waits"])]
+
+    assert {} == differences(told)
+    assert 18 == 2 * len({how for name, _, _, how in told})

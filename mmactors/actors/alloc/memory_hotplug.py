@@ -9,6 +9,8 @@ A page that is freed in between has its type read already and is not yet on a li
 the rule `offline_disables_pcp` off gives, all lists were drained once when the blocks were
 isolated; such a page came to its list after that.
 
+Both are done one at a time (mem_hotplug_begin), which the callers see to.
+
 When pages have come or gone, the limits of all zones are computed anew (mm/page_alloc/online.py).
 
 Left out: moving pages that are in use (it is waited until their owners free them), sections,
@@ -24,8 +26,10 @@ from mmactors.actors.alloc.page_isolation import (
     test_pages_isolated,
     undo_isolate_page_range,
 )
+from mmactors.actors.state.fatal_signal import FATAL_SIGNAL_SEEN
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
+from mmactors.engine.report import Deadlock
 from mmactors.label import PAGES, PCP, ZONELISTS, Label, Mode, vmstat
 from mmactors.mm.page_alloc.buddy import MANAGED_PAGES, ZONE_END, ZONE_START
 from mmactors.mm.page_alloc.isolation import first_in_use
@@ -48,8 +52,11 @@ async def offline_pages(kernel: Kernel, cpu: Cpu, zone: Zone, start_pfn: int, en
     await lru_cache_disable(kernel, cpu)
     error = await start_isolate_page_range(kernel, cpu, zone, start_pfn, end_pfn)
     if not error:
-        await _wait_until_free(kernel, cpu, zone, start_pfn, end_pfn)
-        await _offline_isolated_pages(kernel, cpu, zone, start_pfn, end_pfn)
+        error = await _wait_until_free(kernel, cpu, zone, start_pfn, end_pfn)
+        if error:
+            await undo_isolate_page_range(kernel, cpu, zone, start_pfn, end_pfn)
+        else:
+            await _offline_isolated_pages(kernel, cpu, zone, start_pfn, end_pfn)
     lru_cache_enable(kernel)
     await zone_pcp_enable(kernel, zone)
     if not error:
@@ -63,7 +70,10 @@ async def _offline_as_v5_8(
     error = await start_isolate_page_range(kernel, cpu, zone, start_pfn, end_pfn)
     if not error:
         await drain_all_pages(kernel, cpu, zone.number)
-        await _wait_until_free(kernel, cpu, zone, start_pfn, end_pfn)
+        error = await _wait_until_free(kernel, cpu, zone, start_pfn, end_pfn)
+        if error:
+            await undo_isolate_page_range(kernel, cpu, zone, start_pfn, end_pfn)
+            return error
         await _offline_isolated_pages(kernel, cpu, zone, start_pfn, end_pfn)
         await _adjust_limits(kernel, zone, start_pfn - end_pfn)
     return error
@@ -99,17 +109,28 @@ async def _set_pageset_high_and_batch(kernel: Kernel, zone: Zone, high: int, bat
 
 async def _wait_until_free(
     kernel: Kernel, cpu: Cpu, zone: Zone, start_pfn: int, end_pfn: int
-) -> None:
+) -> int:
     """Look again and again until all pages of an isolated range are on the buddy lists.
 
-    A look without the lock comes before each that takes it, so that waiting is one step.
+    A look without the lock comes before each that takes it, so that waiting is one step. Return 0,
+    or -EINTR: a fatal signal ends it. A run in which nobody is left to free the pages is stuck.
     """
+    task = kernel.fault_context(cpu).task
     while True:
         while await _is_in_use(kernel, zone, start_pfn, end_pfn):
+            if task.fatal_signal_pending:
+                kernel.engine.observe(FATAL_SIGNAL_SEEN)
+                return -errno.EINTR
+            if kernel.engine.is_stuck and not kernel.engine.is_exploring and not cpu.queued():
+                pfn = first_in_use(zone, start_pfn, end_pfn)
+                raise Deadlock(
+                    f"at t={cpu.clock.now} ns nobody is left to free page {pfn:#x}, for which "
+                    f"{cpu.current} waits, to take {start_pfn:#x} to {end_pfn:#x} offline"
+                )
             await kernel.engine.spend(kernel.costs.zone_page_ns * (end_pfn - start_pfn))
             await cpu.cond_resched()
         if await test_pages_isolated(kernel, cpu, zone, start_pfn, end_pfn) is None:
-            return
+            return 0
 
 
 async def _is_in_use(kernel: Kernel, zone: Zone, start_pfn: int, end_pfn: int) -> bool:

@@ -62,7 +62,8 @@ class PageCalls:
                 zone = kernel.allocator.zones[-1]
                 if zone.index != ZONE_MOVABLE:
                     return -errno.ENODEV  # No memory was plugged in.
-                return await online_pages(kernel, cpu, zone)
+                async with kernel.mem_hotplug_lock.write():
+                    return await online_pages(kernel, cpu, zone)
         block = kernel.module_pages.get((pid, call.block))
         if block is None:
             return -errno.EINVAL  # Its allocation failed.
@@ -78,7 +79,8 @@ class PageCalls:
                 await undo_isolate_page_range(kernel, cpu, zone, start_pfn, end_pfn)
                 return 0
             case op.OfflinePages():
-                return await offline_pages(kernel, cpu, zone, start_pfn, end_pfn)
+                async with kernel.mem_hotplug_lock.write():
+                    return await offline_pages(kernel, cpu, zone, start_pfn, end_pfn)
             case _:
                 assert_never(call)
 

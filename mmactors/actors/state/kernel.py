@@ -23,6 +23,7 @@ from mmactors.engine.baton import Engine
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.lock_stat import LockClass, LockStatistics
 from mmactors.engine.lock.rcu import Rcu
+from mmactors.engine.lock.rwsem import RwSem
 from mmactors.engine.lock.spinlock import Spinlock
 from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.probe import EngineProbe
@@ -122,6 +123,8 @@ class Kernel:
     """Guards which top tables there are, and their kernel halves."""
     init_mm_lock: Spinlock = field(init=False)
     """init_mm's page_table_lock."""
+    mem_hotplug_lock: RwSem = field(init=False)
+    """Held for writing while memory comes online or goes offline (mem_hotplug_begin)."""
     vmalloc_bytes: int = 0
     """How much of the vmalloc area is mapped."""
     late_stores: list[LateStore] = field(factory=list)

@@ -82,10 +82,12 @@ def _set_migratetype_isolate(zone: Zone, request: SetMigratetypeIsolate) -> Zone
     start_pfn = max(pfn, request.start_pfn)
     if has_unmovable_pages(zone, start_pfn, min(block_end, request.end_pfn)):
         return ZoneAnswer(is_done=False)
-    set_pageblock_migratetype(zone.pageblocks, pfn, MIGRATE_ISOLATE)
     zone.view[NR_ISOLATE_PAGEBLOCK] += 1
-    nr_pages = zone.move_freepages_block(pfn, MIGRATE_ISOLATE)
-    zone.mod_freepage_state(request.cpu, -nr_pages)
+    nr_pages = _split_large_block(zone, pfn, MIGRATE_ISOLATE, cpu=request.cpu)
+    if not nr_pages:
+        set_pageblock_migratetype(zone.pageblocks, pfn, MIGRATE_ISOLATE)
+        nr_pages = zone.move_freepages_block(pfn, MIGRATE_ISOLATE)
+        zone.mod_freepage_state(request.cpu, -nr_pages)
     return ZoneAnswer(nr_moved=nr_pages)
 
 
@@ -93,10 +95,13 @@ def _unset_migratetype_isolate(zone: Zone, request: UnsetMigratetypeIsolate) -> 
     pfn, migratetype = request.pfn, request.migratetype
     if zone.pageblock_migratetype(pfn) != MIGRATE_ISOLATE:
         return ZoneAnswer(is_done=False)
+    nr_pages = _split_large_block(zone, pfn, migratetype, cpu=request.cpu)
+    if nr_pages:
+        zone.view[NR_ISOLATE_PAGEBLOCK] -= 1
+        return ZoneAnswer(nr_moved=nr_pages)
     # A free block of a whole pageblock was kept from merging with its buddy, whose type differs.
     order = zone.pages.buddy_view[pfn] - 1
     must_merge = PAGEBLOCK_ORDER <= order < MAX_ORDER - 1 and _has_other_buddy(zone, pfn, order)
-    nr_pages = 0
     if must_merge:
         zone.del_page_from_free_list(pfn, order)
     else:
@@ -108,6 +113,28 @@ def _unset_migratetype_isolate(zone: Zone, request: UnsetMigratetypeIsolate) -> 
         nr_pages = 1 << order
     zone.view[NR_ISOLATE_PAGEBLOCK] -= 1
     return ZoneAnswer(nr_moved=nr_pages)
+
+
+def _split_large_block(zone: Zone, pfn: int, migratetype: int, *, cpu: int) -> int:
+    """Give a pageblock its type; cut the free block of which it is a part, and of another type.
+
+    Each pageblock goes on to the lists of its own type, and counts as free or not, before anybody
+    else has the lock. Return the pages of the pageblock, 0 if no larger block holds it: then
+    nothing has changed (move_freepages_block_isolate, split_large_buddy, v6.10).
+    """
+    if not zone.rules.isolation_splits_large_blocks:
+        return 0
+    pages = zone.pages
+    start = pfn & ~(MAX_ORDER_NR_PAGES - 1)
+    if pages.buddy_view[start] != MAX_ORDER:
+        return 0
+    if zone.pageblock_migratetype(start) != MIGRATE_ISOLATE:
+        zone.mod_freepage_state(cpu, -MAX_ORDER_NR_PAGES)
+    zone.del_page_from_free_list(start, MAX_ORDER - 1)
+    set_pageblock_migratetype(zone.pageblocks, pfn, migratetype)
+    for block in range(start, start + MAX_ORDER_NR_PAGES, PAGEBLOCK_PAGES):
+        zone.free_one_page(block, PAGEBLOCK_ORDER, zone.pageblock_migratetype(block), cpu=cpu)
+    return PAGEBLOCK_PAGES
 
 
 def _has_other_buddy(zone: Zone, pfn: int, order: int) -> bool:
