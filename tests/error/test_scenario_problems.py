@@ -105,8 +105,8 @@ expect: [pgfault]
             "faults: {fail_page_alloc: {min-order: 0}}\n" + GOOD,
             (
                 "bad.yaml:1:28: unknown key faults.fail_page_alloc.min-order; expected "
-                "probability, interval, times, space, task_filter, require, reject, ignore_gfp_wait, "
-                "ignore_gfp_highmem, min_order (did you mean min_order?)"
+                "probability, interval, times, space, task_filter, require, reject, "
+                "ignore_gfp_wait, ignore_gfp_highmem, min_order (did you mean min_order?)"
             ),
         ),
         (
@@ -121,8 +121,8 @@ expect: [pgfault]
             "ignore_gfp_wait: false}}\n" + GOOD,
             (
                 "bad.yaml:1:27: faults.fail_page_alloc makes page faults fail for ever: Linux "
-                "tries them again; expected an end: times, a probability below 100, an interval of 4 or "
-                "more, or a `require` without what page faults do (write `times: 1`, or "
+                "tries them again; expected an end: times, a probability below 100, an interval "
+                "of 4 or more, or a `require` without what page faults do (write `times: 1`, or "
                 "`interval: 10`)"
             ),
         ),

@@ -220,3 +220,61 @@ def test_the_example_runs_and_nothing_is_lost():
     summary = run(load_scenario(path)).machine.summary()
 
     assert "ok" == summary.verdict
+
+
+BLOCKS = ["open f /mnt/f create", "write f 0 16K bs=8K", "fadvise f 0 0 DONTNEED"]
+
+
+def refused(program, **options):
+    """Run a program of which one allocation fails; return the results of its calls."""
+    ran = failing(program, times=1, **options)
+
+    assert 1 == ran.counters["injected_fail_page_alloc"]
+    return ran.results()
+
+
+def test_a_write_that_fails_inside_a_block_has_written_what_came_before():
+    """generic_perform_write says how much; the program goes on with the next block."""
+    first = refused(BLOCKS[:2], require=("filemap_alloc_folio",))
+    second = refused(BLOCKS[:2], require=("filemap_alloc_folio",), interval=3)
+
+    assert -12 == first["write f 0 16K bs=8K"], "nothing was written"
+    assert 12 * 1024 == second["write f 0 16K bs=8K"], "one page of the second block is missing"
+
+
+def test_a_pin_that_has_no_memory_says_so():
+    """pin_user_pages_fast gives the error of the first page; later ones end a short pin."""
+    program = ["mmap A 16K", "pin A as=d"]
+
+    assert -12 == refused(program, require=("do_anonymous_page",))["pin A as=d"]
+    assert 2 == refused(program, interval=7)["pin A as=d"]
+
+
+def test_an_mremap_without_memory_leaves_everything_where_it_was():
+    """What was moved is moved back (move_vma), and can be read there."""
+    move = "mremap A len=16K flags=maymove,fixed addr=0x100000000000 as=B"
+    program = ["mmap A 16K", "touch A write", move, "touch A read"]
+    ran = failing(program, require=("mremap",))
+
+    assert -12 == ran.results()[move]
+    assert 4 == ran.counters["process[p0].min_flt"]
+    assert () == ran.machine.deaths()
+
+
+def test_a_vmalloc_that_fails_keeps_no_page():
+    """Only tables stay, which the next one uses."""
+    plain = run(scenario_of(["drain_all_pages"])).counters["nr_free_pages"]
+    program = ["vmalloc 32K", "drain_all_pages"]
+    ran = failing(program, require=("vm_area_alloc_pages",), interval=9)
+
+    assert ["vm_area_alloc_pages"] == sites(ran)
+    assert plain - 3 == ran.counters["nr_free_pages"], "of each level below the top one a table"
+
+
+def test_mlock_says_eagain_and_mmap_nothing():
+    """__mlock_posix_error_return; mm_populate's errors are nobody's."""
+    lock = ["mmap A 16K", "mlock A"]
+    populate = "mmap B 16K flags=private,anon,populate"
+
+    assert -11 == refused(lock, require=("mlock",))["mlock A"]
+    assert 0 < refused([populate], require=("mmap",))[populate]
