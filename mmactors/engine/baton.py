@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Final, Protocol, TypeVar
 from attrs import frozen
 
 from mmactors.engine.actor import BREATHING, NEVER, PARKING, Actor, Awaited, Clock, Waitable
+from mmactors.engine.chance import Decider, Sleepers
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.guard import Guard
 from mmactors.engine.lock.lock_observer import LockObserver
@@ -40,20 +41,6 @@ T = TypeVar("T")
 _NR_RECENT: Final = 12
 _ALONE_NS: Final = 10_000
 """How far an actor goes on without asking when nobody else is ready."""
-
-
-class Sleepers(Protocol):
-    """A queue of sleepers, as a spurious wake-up sees it."""
-
-    @property
-    def name(self) -> str:
-        """What steps call the queue."""
-
-    def sleepers(self) -> Sequence[Actor]:
-        """Return who sleeps, in order."""
-
-    def wake_spuriously(self, at: int) -> None:
-        """Wake one of `sleepers()` though nobody has: the one that stands there."""
 
 
 class Keyed(Protocol):
@@ -110,6 +97,8 @@ class Engine:
         """Names the last events for reports; without it, who got the baton last is named."""
         self.lock_observer: LockObserver | None = None
         """Told of everything that locks do; None: nobody watches."""
+        self.decider: Decider | None = None
+        """Who says what happens by itself; None: nothing does."""
         self.tracer: Tracer | None = None
         """Told of waits, switches, wake-ups and interrupts; None: no events are recorded."""
         self.running: Actor | None = None
@@ -378,9 +367,18 @@ class Engine:
 
     # -- what may happen by itself: engine/chance.py -----------------------------------------------
 
-    async def may(self, what: str) -> bool:  # noqa: ARG002 - nothing happens by itself here
+    def decide_by(self, decider: Decider) -> None:
+        """Let `decider` say from now on what happens by itself."""
+        self.decider = decider
+        self.allowed = decider.wants
+
+    async def may(self, what: str, about: object = None) -> bool:
         """Return whether `what` happens now; ask only if anything is `allowed`."""
-        return False
+        return self.decider is not None and self.decider.happens(what, about)
+
+    def late_ns(self, what: str, about: object) -> int:
+        """Return by how much `what` comes later than usual, in ns; ask as for `may`."""
+        return 0 if self.decider is None else self.decider.late_ns(what, about)
 
     async def choose(self, what: str, options: Sequence[T]) -> T:  # noqa: ARG002
         """Return one of `options`, here the first: the ordinary one."""
@@ -403,8 +401,10 @@ class Engine:
         Nothing is late here.
         """
 
-    def sleeping(self, queue: "Sleepers") -> None:
-        """Say that an actor sleeps in `queue`; asked for while exploring."""
+    def sleeping(self, queue: Sleepers) -> None:
+        """Say that an actor sleeps in `queue`; asked for while exploring, or as for `may`."""
+        if self.decider is not None:
+            self.decider.sleeping(queue)
 
     async def pause(self, label: str) -> None:
         """Let those go first whose time has come; take pending interrupts of this CPU."""

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from attrs import define, field
 
 from mmactors.engine.actor import NEVER, Actor
+from mmactors.engine.chance import IPI_IS_LATE, SentIpi
 from mmactors.engine.cpu import Cpu, Interrupt
 from mmactors.engine.report import EngineError
 from mmactors.label import Label, Mode, cpu_context
@@ -92,7 +93,10 @@ async def call_on(
 
     interrupt = Interrupt(vector, handle_and_acknowledge, span)
     for target in targets:
-        target.raise_interrupt(interrupt, latency_ns=latency_ns)
+        late_ns = 0
+        if engine.allowed:
+            late_ns = engine.late_ns(IPI_IS_LATE, SentIpi(vector, target.index))
+        target.raise_interrupt(interrupt, latency_ns=latency_ns + late_ns)
     if meanwhile is not None:
         await meanwhile()
     if targets:

@@ -77,7 +77,7 @@ class WaitQueue:
         assert thread.cpu is not None, f"{thread.name} has no CPU that it could give away"
         sleeper = _Sleeper(self, thread, missed)
         self._sleepers.append(sleeper)
-        if engine.is_exploring:
+        if engine.is_exploring or engine.allowed:
             engine.sleeping(self)
         await thread.cpu.sleep(sleeper, "sleep")
 
@@ -91,7 +91,7 @@ class WaitQueue:
 
     def wake_spuriously(self, at: int) -> None:
         """Wake one of `sleepers()` though nobody has: the one that stands there."""
-        self._wake(at, self._sleepers[at].thread.clock.now)
+        self._wake(at, max(self._sleepers[at].thread.clock.now, self.engine.now_ns))
 
     def _wake(self, at: int, at_ns: int) -> None:
         sleeper = self._sleepers[at]

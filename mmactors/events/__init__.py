@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 from attrs import fields
 
+from mmactors.events.fault_injection import FaultInjection
 from mmactors.events.memory import (
     MmPageAlloc,
     MmPageAllocExtfrag,
@@ -53,6 +54,7 @@ __all__ = [
     "ContentionEnd",
     "ErrorReportEnd",
     "Event",
+    "FaultInjection",
     "IpiHandled",
     "IpiSend",
     "MmPageAlloc",

@@ -10,6 +10,7 @@ from typing import Final
 from attrs import define, frozen
 
 from mmactors.label import Label
+from mmactors.mm.page_alloc import alloc_site
 from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 
 
@@ -42,11 +43,13 @@ class AllocPage:
     """With GFP_ZERO, the page is cleared."""
     is_copy: bool = False
     """Another page is copied to it."""
+    site: str = alloc_site.ALLOC_PAGES
+    """The function that asks, one of ALLOC_SITES."""
 
 
-ALLOC_ZEROED: Final = AllocPage(gfp=GFP_HIGHUSER_MOVABLE | GFP_ZERO)
-
-ALLOC_COPY: Final = AllocPage(is_copy=True)
+ALLOC_ZEROED: Final = AllocPage(
+    gfp=GFP_HIGHUSER_MOVABLE | GFP_ZERO, site=alloc_site.DO_ANONYMOUS_PAGE
+)
 
 
 @frozen(kw_only=True)

@@ -6,8 +6,10 @@ Computed from the same configuration and the same boot that a run uses; no machi
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from mmactors.engine.chance import FAULTS
 from mmactors.hw.config import CacheConfig, HardwareConfig, TlbConfig
 from mmactors.mm.boot.boot import boot_memory
+from mmactors.scenario.faults.config import FOR_EVER, FaultAttrConfig
 from mmactors.scenario.schema import Scenario
 from mmactors.units import PAGE_SIZE, format_bytes, format_ns
 from mmactors.workload.operation.all import (
@@ -145,8 +147,19 @@ def _checks(scenario: Scenario) -> Iterator[str]:
     if scenario.record.sample is not None:
         counters = ", ".join(scenario.record.counters)
         yield f"Sampled every {format_ns(scenario.record.sample)}: {counters}"
+    faults = (getattr(scenario.faults, name) for name in FAULTS)
+    for name, fault in zip(FAULTS, faults, strict=True):
+        if fault.is_on:
+            yield f"Injected: {name} {_when(fault)}"
     checks = ", ".join(map(str, scenario.expect))
     yield f"Checked at the end: {checks or 'nothing beyond the run itself'}"
+
+
+def _when(fault: FaultAttrConfig) -> str:
+    often = "" if fault.interval == 1 else f", one of {fault.interval}"
+    limit = "" if fault.times == FOR_EVER else f", {count(fault.times, 'time')} at most"
+    where = f", in {' or '.join(fault.require)}" if fault.require else ""
+    return f"with a probability of {fault.probability} %{often}{limit}{where}"
 
 
 def in_words(operation: Operation) -> str:

@@ -20,6 +20,7 @@ from mmactors.option import filled_in, option
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.counter_names import CounterNames, instance_names, process_names
 from mmactors.scenario.death import ExpectedDeath, is_of_death
+from mmactors.scenario.faults.config import FaultsConfig
 from mmactors.scenario.race_config import RaceConfig
 from mmactors.scenario.structure import TextError
 from mmactors.workload.operation.all import Operation
@@ -110,6 +111,10 @@ class ProcessConfig:
         "does; `continue` ends the operation alone, as a handler would that jumps behind it.",
         choices=("die", "continue"),
     )
+    make_it_fail: bool = option(
+        False,
+        doc="Faults with `task_filter` are for it and its children (/proc/PID/make-it-fail).",
+    )
     program: tuple[Operation, ...] = option(
         doc="Operations, one text each, in the order in which they are executed."
     )
@@ -168,6 +173,9 @@ class Scenario:
     sanitize: SanitizeConfig = option(
         factory=SanitizeConfig, doc="Which laws of the kernel are checked while it runs."
     )
+    faults: FaultsConfig = option(
+        factory=FaultsConfig, doc="What goes wrong on purpose while it runs (docs/faults.md)."
+    )
     race: RaceConfig | None = option(
         None, doc="What `mmactors explore` searches for; a run takes no notice of it."
     )
@@ -196,6 +204,7 @@ class Scenario:
                     cpu=cpu % self.machine.cpus,
                     program=process.program,
                     catches_signals=process.on_signal == "continue",
+                    makes_it_fail=process.make_it_fail,
                     places=process.places,
                 )
                 cpu += 1
@@ -209,4 +218,5 @@ class ProcessInstance:
     cpu: int
     program: tuple[Operation, ...]
     catches_signals: bool
+    makes_it_fail: bool
     places: tuple[Place, ...]

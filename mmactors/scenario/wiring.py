@@ -57,6 +57,7 @@ from mmactors.mm.vmstat import NR_FREE_PAGES
 from mmactors.observe.proc.of_machine import machine_texts
 from mmactors.observe.proc.proc_files import ProcFiles
 from mmactors.sanitize.config import SanitizeConfig
+from mmactors.scenario.faults.decider import FaultInjector
 from mmactors.scenario.schema import Scenario
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ def wire(
     )
     sanitizer = _attach_sanitizer(kernel, scenario.sanitize)
     table = _make_processes(scenario, kernel, interpreter, switcher, before_exit)
+    if not engine.is_exploring:
+        _inject_faults(scenario, kernel, table)
     wired = Wired(
         kernel=kernel,
         layout=layout,
@@ -156,6 +159,21 @@ def wire(
         _guard_allocator(kernel)
     pages.mapcount_view = _shared(engine, pages.mapcount_view, PAGES)
     return wired
+
+
+def _inject_faults(scenario: Scenario, kernel: Kernel, table: ProcessTable) -> None:
+    """Let the faults happen that the scenario wants; without any, nobody is ever asked."""
+    marked = [instance.makes_it_fail for instance in scenario.instances()]
+    roots = {root for root, is_marked in zip(table.processes, marked, strict=True) if is_marked}
+    injector = FaultInjector(
+        scenario.faults,
+        seed=scenario.engine.seed,
+        engine=kernel.engine,
+        probe=kernel.probe,
+        make_it_fail=lambda: {each.pid for each in table.processes if each.family.root in roots},
+    )
+    if injector.wants:
+        kernel.engine.decide_by(injector)
 
 
 def _attach_sanitizer(kernel: Kernel, config: SanitizeConfig) -> "Sanitizer | None":

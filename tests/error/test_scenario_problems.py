@@ -75,8 +75,8 @@ expect: [pgfault]
             "machin: {}\n" + GOOD,
             (
                 "bad.yaml:1:1: unknown key machin; "
-                "expected machine, kernel, engine, processes, record, sanitize, race, expect "
-                "(did you mean machine?)"
+                "expected machine, kernel, engine, processes, record, sanitize, faults, race, "
+                "expect (did you mean machine?)"
             ),
         ),
         (
@@ -92,6 +92,38 @@ expect: [pgfault]
             (
                 "bad.yaml:1:22: engine.quantum_ns is the text '3 weeks'; expected a time: ns, or a "
                 "number with ns, us, ms or s, as in 3us, at least 0 (write it like 250us)"
+            ),
+        ),
+        (
+            "faults: {fail_page_alloc: {probability: 101}}\n" + GOOD,
+            (
+                "bad.yaml:1:41: faults.fail_page_alloc.probability is 101; expected a whole "
+                "number, from 0 to 100 (did you mean 100?)"
+            ),
+        ),
+        (
+            "faults: {fail_page_alloc: {min-order: 0}}\n" + GOOD,
+            (
+                "bad.yaml:1:28: unknown key faults.fail_page_alloc.min-order; expected "
+                "probability, interval, times, space, task_filter, require, reject, "
+                "ignore_gfp_wait, ignore_gfp_highmem, min_order (did you mean min_order?)"
+            ),
+        ),
+        (
+            "faults: {late_ipi: {delay: 0}}\n" + GOOD,
+            (
+                "bad.yaml:1:28: faults.late_ipi.delay is 0; expected a time: ns, or a number with "
+                "ns, us, ms or s, as in 3us, from 1 to 1099511627776 (did you mean 1?)"
+            ),
+        ),
+        (
+            "faults: {fail_page_alloc: {probability: 100, times: -1, min_order: 0, "
+            "ignore_gfp_wait: false}}\n" + GOOD,
+            (
+                "bad.yaml:1:27: faults.fail_page_alloc makes page faults fail for ever: Linux "
+                "tries them again; expected an end: times, a probability below 100, an interval "
+                "of 4 or more, or a `require` without what page faults do (write `times: 1`, or "
+                "`interval: 10`)"
             ),
         ),
         (

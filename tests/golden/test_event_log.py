@@ -11,6 +11,12 @@ import pytest
 from attrs import evolve
 from machines import SANITIZE_VARIABLE, run, scenario_of
 
+from mmactors.scenario.faults.config import (
+    FailPageAlloc,
+    FaultsConfig,
+    LateIpi,
+    SpuriousWakeUp,
+)
 from mmactors.scenario.schema import RecordConfig
 from mmactors.units import MIB
 
@@ -44,6 +50,33 @@ SCENARIOS = {
         quantum_ns=0,
         policy="seeded",
         seed=seed,
+    ),
+    "injected": lambda seed: evolve(
+        scenario_of(
+            [
+                "mmap A 32K",
+                "thread T cpu=1",
+                "T& touch A write",
+                "fork c",
+                "c: touch A write",
+                "munmap A 0..3",
+                "wait",
+            ],
+            cpus=2,
+            seed=seed,
+        ),
+        faults=FaultsConfig(
+            fail_page_alloc=FailPageAlloc(
+                probability=30,
+                times=-1,
+                reject=("pgd_alloc",),
+                min_order=0,
+                ignore_gfp_wait=False,
+                ignore_gfp_highmem=False,
+            ),
+            late_ipi=LateIpi(probability=50, times=-1),
+            spurious_wake_up=SpuriousWakeUp(probability=50, times=-1),
+        ),
     ),
     "pressure": lambda seed: evolve(
         scenario_of(

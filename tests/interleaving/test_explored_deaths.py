@@ -52,7 +52,7 @@ def test_a_death_in_the_set_up_is_the_users_error():
 
 
 def test_who_gets_no_memory_where_allocations_may_fail_is_no_finding():
-    """That is what the race allows; the process ends by SIGKILL, and the machine stays in order."""
+    """That is what the race allows; the fault is tried again, and the machine stays in order."""
     program = ["mmap A 4K", "race", "touch A write"]
     race = f", may: [{ALLOCATION_FAILS}]"
     _, verdict = explore(scenario_of(program, on_signal="die", race=race), is_exhaustive=True)

@@ -37,6 +37,8 @@ from mmactors.label import (
     pageblock,
     pcp,
 )
+from mmactors.mm.page_alloc import alloc_site
+from mmactors.mm.page_alloc.alloc_site import PageAllocation
 from mmactors.mm.page_alloc.buddy import PAGE_ALLOC_COSTLY_ORDER, PAGEBLOCK_ORDER
 from mmactors.mm.page_alloc.free_unref import Pfns
 from mmactors.mm.page_alloc.gfp import ALLOC_NO_WATERMARKS, ALLOC_RESERVES, gfp_migratetype
@@ -92,10 +94,13 @@ async def _step(engine: Engine, label: Label) -> None:
         engine.guard.begin(engine.current, label)
 
 
-async def alloc_pages(kernel: Kernel, cpu: Cpu, order: int, gfp: int) -> int | None:
-    """Return the first frame of 2**order free pages, or None."""
+async def alloc_pages(
+    kernel: Kernel, cpu: Cpu, order: int, gfp: int, *, site: str = alloc_site.ALLOC_PAGES
+) -> int | None:
+    """Return the first frame of 2**order free pages, or None; `site`: the function that asks."""
     engine = kernel.engine
-    if engine.allowed and await engine.may(ALLOCATION_FAILS):
+    if engine.allowed and await engine.may(ALLOCATION_FAILS, PageAllocation(order, gfp, site)):
+        kernel.refuse_page(cpu)
         return None
     if engine.is_exploring or engine.guard.on:
         await _step(engine, _alloc_label(cpu.index))
@@ -123,7 +128,7 @@ def alloc_page_at_once(kernel: Kernel, cpu: Cpu, gfp: int, *, then_ns: int) -> i
     """
     engine = kernel.engine
     costs = kernel.costs
-    if kernel.checks is not None or engine.is_exploring or engine.guard.on:
+    if kernel.checks is not None or engine.is_exploring or engine.guard.on or engine.allowed:
         return None
     if not engine.may_spend(costs.pcp_ns + then_ns):
         return None

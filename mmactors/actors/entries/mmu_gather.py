@@ -27,6 +27,7 @@ from mmactors.label import Label, Mode, page, tlb_flush_pending
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.entries.mmu_gather import AllocBatch, MmuGather, Words
 from mmactors.mm.entries.zap import release_pages
+from mmactors.mm.page_alloc.alloc_site import TLB_NEXT_BATCH, TLB_REMOVE_TABLE
 from mmactors.mm.page_alloc.gfp import GFP_NOWAIT
 from mmactors.mm.page_table.page_table import FreedTable
 
@@ -102,7 +103,7 @@ async def free_table_tlb(kernel: Kernel, cpu: Cpu, gather: MmuGather, table: Fre
 async def _remove_table(kernel: Kernel, cpu: Cpu, gather: MmuGather, pfn: int) -> None:
     """Let a table wait for RCU; free it at once if there is no memory (tlb_remove_table)."""
     if gather.table_batch is None:
-        gather.table_batch = await _alloc_nowait(kernel, cpu)
+        gather.table_batch = await _alloc_nowait(kernel, cpu, TLB_REMOVE_TABLE)
         if gather.table_batch is None:
             if kernel.rules.remove_table_flushes_first:
                 await tlb_flush_mmu_tlbonly(kernel, cpu, gather)
@@ -155,15 +156,15 @@ async def _release_pages(kernel: Kernel, cpu: Cpu, pfns: Words) -> None:
 async def _answer(kernel: Kernel, cpu: Cpu, request: AllocBatch) -> int | None:
     match request:
         case AllocBatch():
-            return await _alloc_nowait(kernel, cpu)
+            return await _alloc_nowait(kernel, cpu, TLB_NEXT_BATCH)
         case _:
             assert_never(request)
 
 
-async def _alloc_nowait(kernel: Kernel, cpu: Cpu) -> int | None:
+async def _alloc_nowait(kernel: Kernel, cpu: Cpu, site: str) -> int | None:
     if kernel.fail_page_alloc:
         return None
-    return await alloc_pages(kernel, cpu, 0, GFP_NOWAIT)
+    return await alloc_pages(kernel, cpu, 0, GFP_NOWAIT, site=site)
 
 
 async def _change_pending(kernel: Kernel, mm: MmStruct, change: int) -> None:

@@ -58,6 +58,8 @@ async def handle_page_fault(
         await engine.spend(costs.exception_ns)
     if kernel.probe.on:
         _open_fault(kernel, cpu, address, error_code)
+    if engine.allowed:
+        kernel.fault_context(cpu).was_refused = False
     lock = space.mmap_lock
     if not lock.acquire_read_nowait() and not await lock.trylock_read():
         await lock.acquire_read()
@@ -99,6 +101,8 @@ async def handle_page_fault(
         await lock.release_read()
     if kernel.probe.on:
         _close_fault(kernel, cpu, address, signal, fault)
+    if fault & VM_FAULT_OOM and error_code & PF_USER and kernel.fault_context(cpu).was_refused:
+        return None  # Nobody was short of memory: it faults once more (pagefault_out_of_memory).
     return signal
 
 

@@ -150,7 +150,7 @@ async def perform_page_work(
 
 
 async def _alloc_page(kernel: Kernel, cpu: Cpu, request: AllocPage) -> int | None:
-    pfn = await alloc_pages(kernel, cpu, 0, request.gfp)
+    pfn = await alloc_pages(kernel, cpu, 0, request.gfp, site=request.site)
     if pfn is not None:
         costs = kernel.costs
         if request.gfp & GFP_ZERO:

@@ -17,6 +17,7 @@ from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.page import PG_READAHEAD
 from mmactors.engine.cpu import Cpu
 from mmactors.label import Label, Mode, page
+from mmactors.mm.page_alloc.alloc_site import FILEMAP_ALLOC_FOLIO, SHMEM_ALLOC_FOLIO
 from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE
 from mmactors.mm.page_cache.page_cache import filemap_add_folio, get_page
 from mmactors.mm.page_cache.shmem import (
@@ -118,7 +119,8 @@ async def _add_page(
 ) -> int:
     """Add a page; return 1, 0 if somebody was faster, or -ENOMEM."""
     engine = kernel.engine
-    pfn = await alloc_pages(kernel, cpu, 0, gfp)
+    site = SHMEM_ALLOC_FOLIO if inode.mapping.is_shmem else FILEMAP_ALLOC_FOLIO
+    pfn = await alloc_pages(kernel, cpu, 0, gfp, site=site)
     if pfn is None:
         return -errno.ENOMEM
     await engine.spend(kernel.costs.clear_page_ns)

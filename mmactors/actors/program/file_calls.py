@@ -135,8 +135,11 @@ class FileCalls:
                     is_used = (file.f_ra.prev_pos - 1) >> PAGE_SHIFT != index
                 asked = nr_asked - index, size_bytes
                 error = await self._read_page(thread, file, inode, index, *asked, is_used=is_used)
-                if error:
+                if error and index <= offset >> PAGE_SHIFT:
                     return nr_bytes or error
+                if error:
+                    end = index << PAGE_SHIFT  # A short read; whoever reads goes on behind it.
+                    break
                 file.f_ra.prev_pos = min(end, (index + 1) << PAGE_SHIFT)
             if end <= offset or thread.must_end:
                 break
@@ -211,26 +214,32 @@ class FileCalls:
             end = min(offset + call.block_bytes, call.offset + call.length)
             ioac.syscw += 1
             async with inode.i_rwsem.write():
-                error = await self._perform_write(thread, inode, offset, end, source)
-            if error:
-                return nr_bytes or error
-            nr_bytes += end - offset
-            ioac.wchar += end - offset
+                nr_written = await self._perform_write(thread, inode, offset, end, source)
+            if nr_written < 0:
+                return nr_bytes or nr_written
+            nr_bytes += nr_written
+            ioac.wchar += nr_written
+            if nr_written < end - offset and thread.must_end:
+                break
         return nr_bytes
 
     async def _perform_write(
         self, thread: UserThread, inode: Inode, offset: int, end: int, source: int | None
     ) -> int:
-        """Write `[offset, end)`, page after page (generic_perform_write); return 0 or -errno."""
+        """Write `[offset, end)`, page after page (generic_perform_write).
+
+        Return how many bytes were written, fewer if an error came; if none, minus the errno.
+        """
+        start = offset
         while offset < end:
             page_end = min(end, ((offset >> PAGE_SHIFT) + 1) << PAGE_SHIFT)
             if source is not None and not await fault_in_readable(thread, source):
-                return -errno.EFAULT
+                return offset - start or -errno.EFAULT
             if thread.must_end:
-                return -errno.EINTR
+                return offset - start or -errno.EINTR
             pfn = await find_or_create_page(self.kernel, thread.cpu, inode, offset >> PAGE_SHIFT)
             if pfn < 0:
-                return pfn
+                return offset - start or pfn
             # With the page locked a fault on this very page would wait for itself: so none may be.
             is_copied = source is None or await copy_from_user_atomic(thread, source)
             if inode.mapping.is_shmem:
@@ -243,7 +252,7 @@ class FileCalls:
                 if source is not None:
                     source += page_end - offset
                 offset = page_end
-        return 0
+        return end - start
 
     async def _write_end(self, thread: UserThread, inode: Inode, pfn: int, end: int) -> None:
         """Let a locked page hold what was written, up to byte `end` of the file."""

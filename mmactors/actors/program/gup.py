@@ -77,9 +77,9 @@ class GupCalls:
         if end > thread.space.mm.task_size:
             return -errno.EFAULT
         addresses = range(start, end, PAGE_SIZE)
-        pages = await pin_user_pages_fast(self.kernel, thread, addresses)
+        pages, error = await pin_user_pages_fast(self.kernel, thread, addresses)
         if not pages:
-            return -errno.EFAULT
+            return error
         thread.process.devices.setdefault(call.device, []).extend(pages)
         return len(pages)
 
@@ -123,8 +123,11 @@ async def access_remote_page(
 
 async def pin_user_pages_fast(
     kernel: Kernel, thread: UserThread, addresses: Sequence[int]
-) -> list[Pinned]:
-    """Pin pages for writing; return those that could be had, up to the first that could not."""
+) -> tuple[list[Pinned], int]:
+    """Pin pages for writing; return those that could be had, up to the first that could not.
+
+    And why that could not, minus the errno; 0: all could.
+    """
     space = thread.process.space
     assert space is not None, f"{thread.name} has no address space"
     engine = kernel.engine
@@ -134,8 +137,9 @@ async def pin_user_pages_fast(
         await engine.step(Label("set MMF_HAS_PINNED", ((mm_flags(mm.ctx_id), Mode.WRITE),)))
     mm.has_pinned = True
     pinned = await _lockless_pages_from_mm(kernel, cpu, space, addresses)
+    error = 0
     if len(pinned) == len(addresses):
-        return pinned
+        return pinned, error
     async with space.mmap_lock.read():
         for address in addresses[len(pinned) :]:
             steps = get_user_page(
@@ -145,11 +149,11 @@ async def pin_user_pages_fast(
                 FOLL_WRITE | FOLL_PIN | FOLL_TOUCH,
                 keeps_foll_write=True,
             )
-            pfn, _ = await perform_page_work(kernel, cpu, space, steps)
+            pfn, error = await perform_page_work(kernel, cpu, space, steps)
             if pfn is None:
                 break
             pinned.append(Pinned(space, address, pfn))
-    return pinned
+    return pinned, error
 
 
 async def _lockless_pages_from_mm(

@@ -6,6 +6,7 @@ table goes to all address spaces under pgd_lock and the page_table_lock of each 
 arch/x86/mm/init_64.c, Linux 6.1).
 """
 
+from collections.abc import Iterable
 from typing import Final, assert_never
 
 from mmactors.actors.alloc.page_alloc import alloc_pages, free_pages
@@ -18,8 +19,14 @@ from mmactors.engine.cpu import Cpu
 from mmactors.hw.hardware import REASON, STALE
 from mmactors.label import PAGE_TABLES, Label, Mode, tlb
 from mmactors.mm.entries.tlb_state import LOADED_MM_SWITCHING
+from mmactors.mm.page_alloc.alloc_site import (
+    PTE_ALLOC_ONE_KERNEL,
+    TABLE_SITES,
+    VM_AREA_ALLOC_PAGES,
+)
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_ZERO
 from mmactors.mm.page_table.page_table import (
+    PTE_LEVEL,
     AllocTable,
     FreeTable,
 )
@@ -74,23 +81,39 @@ async def prefetch(kernel: Kernel, cpu: Cpu, address: int) -> None:
 
 
 async def vmalloc(kernel: Kernel, cpu: Cpu, length: int) -> int:
-    """Map pages of the kernel's own; return 0, or -ENOMEM."""
+    """Map pages of the kernel's own; return 0, or -ENOMEM, and then nothing stays mapped."""
     engine = kernel.engine
     table = kernel.init_mm.page_table
     start = VMALLOC_START + kernel.vmalloc_bytes
     kernel.vmalloc_bytes += length
+    mapped: list[tuple[int, int]] = []
     for address in range(start, start + length, PAGE_SIZE):
         await engine.step(_READ_PGD)
         is_new = not kernel.memory.view[pgd_index(table, address)] & PRESENT
-        pfn = await alloc_pages(kernel, cpu, 0, GFP_KERNEL | GFP_ZERO)
+        pfn = await alloc_pages(kernel, cpu, 0, GFP_KERNEL | GFP_ZERO, site=VM_AREA_ALLOC_PAGES)
         index = None if pfn is None else await _alloc_kernel_tables(kernel, cpu, address)
         if pfn is None or index is None:
+            await _vunmap(kernel, cpu, mapped)
+            if pfn is not None:
+                await free_pages(kernel, cpu, pfn, 0)
             return _ENOMEM
         await engine.step(_WRITE_TABLES)
         set_kernel_pte(table, index, pfn)
+        mapped.append((index, pfn))
         if is_new:
             await sync_global_pgds(kernel, cpu, address)
     return 0
+
+
+async def _vunmap(kernel: Kernel, cpu: Cpu, mapped: Iterable[tuple[int, int]]) -> None:
+    """Take back what a vmalloc has mapped that fails: words of entries, and pages (__vunmap).
+
+    The tables stay. Nobody knew the addresses yet, so that no TLB has to forget them.
+    """
+    for index, pfn in mapped:
+        await kernel.engine.step(_WRITE_TABLES)
+        kernel.memory.view[index] = 0
+        await free_pages(kernel, cpu, pfn, 0)
 
 
 async def sync_global_pgds(kernel: Kernel, cpu: Cpu, address: int) -> None:
@@ -114,8 +137,9 @@ async def _alloc_kernel_tables(kernel: Kernel, cpu: Cpu, address: int) -> int | 
     async def answer(request: AllocTable | FreeTable | Label) -> int | None:
         await lock.release()
         match request:
-            case AllocTable():  # The kernel's own tables are in no counter.
-                return await alloc_pages(kernel, cpu, 0, GFP_KERNEL | GFP_ZERO)
+            case AllocTable(level=level):  # The kernel's own tables are in no counter.
+                site = PTE_ALLOC_ONE_KERNEL if level == PTE_LEVEL else TABLE_SITES[level - 1]
+                return await alloc_pages(kernel, cpu, 0, GFP_KERNEL | GFP_ZERO, site=site)
             case FreeTable(pfn=pfn):
                 await free_pages(kernel, cpu, pfn, 0)
             case Label():

@@ -178,6 +178,12 @@ class Kernel:
             task=task,
         )
 
+    def refuse_page(self, cpu: Cpu) -> None:
+        """Note that the thread on `cpu` was refused a page though there are some."""
+        context = self.fault_contexts.get(cpu.current.index)
+        if context is not None:
+            context.was_refused = True
+
     def is_page_locked(self, pfn: int) -> bool:
         """Say whether somebody has the page locked (PageLocked)."""
         return self.pages.flags_view[pfn] & PG_LOCKED != 0

@@ -7,8 +7,7 @@ from operator import itemgetter
 from typing import Any, Final, Protocol
 
 from mmactors.engine.actor import PARKING, Actor
-from mmactors.engine.baton import Sleepers
-from mmactors.engine.chance import WAKE_UP_IS_SPURIOUS
+from mmactors.engine.chance import WAKE_UP_IS_SPURIOUS, Sleepers
 from mmactors.explore.engine.step import Step, StepTable
 from mmactors.label import Mode
 

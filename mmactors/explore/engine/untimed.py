@@ -23,8 +23,8 @@ from typing import Any, ClassVar, Final, TypeVar, cast
 from attrs import define
 
 from mmactors.engine.actor import NEVER, PARKING, Actor, Awaited, Clock, Processor, Waitable
-from mmactors.engine.baton import Engine, Keyed, Sleepers
-from mmactors.engine.chance import STORE_IS_LATE, WAKE_UP_IS_SPURIOUS
+from mmactors.engine.baton import Engine, Keyed
+from mmactors.engine.chance import STORE_IS_LATE, WAKE_UP_IS_SPURIOUS, Sleepers
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.schedule import SEPARATOR
 from mmactors.explore.engine.search_actor import START, SearchActor, abandon, unending
@@ -266,7 +266,7 @@ class SearchEngine(Engine):
         if what == WAKE_UP_IS_SPURIOUS:
             self.spawn(SPURIOUS, self._spurious.run())
 
-    async def may(self, what: str) -> bool:
+    async def may(self, what: str, about: object = None) -> bool:  # noqa: ARG002 - a choice
         """Return whether `what` happens now: a choice, if the world allows it and some are left."""
         allowed = self.allowed
         if not allowed.get(what):

@@ -8,6 +8,7 @@ locks must know that entries are write-protected meanwhile; the caller sees to t
 """
 
 from collections.abc import Generator
+from typing import Final
 
 from attrs import frozen
 
@@ -19,6 +20,7 @@ from mmactors.mm.area.vm_flags import VM_MAYWRITE, VM_SHARED, VM_WRITE
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.fault.context import FaultContext
 from mmactors.mm.fault.fault import FaultRequest
+from mmactors.mm.page_alloc.alloc_site import PAGE_COPY_PREALLOC
 from mmactors.mm.page_table.page_table import PMD_MASK, PMD_SIZE, PTE_LEVEL
 from mmactors.mm.page_table.swap_entry import (
     is_migration_entry,
@@ -26,7 +28,7 @@ from mmactors.mm.page_table.swap_entry import (
     make_readable_migration_entry,
     migration_entry_pfn,
 )
-from mmactors.mm.request import ALLOC_COPY, UNLOCK_PTES, FreePage, LockPtes
+from mmactors.mm.request import UNLOCK_PTES, AllocPage, FreePage, LockPtes
 from mmactors.mm.rmap.rmap import (
     is_anon,
     mm_counter,
@@ -36,6 +38,8 @@ from mmactors.mm.rmap.rmap import (
 )
 from mmactors.mm.vmstat import NR_ANON_MAPPED
 from mmactors.units import PAGE_SHIFT
+
+_ALLOC_COPY: Final = AllocPage(is_copy=True, site=PAGE_COPY_PREALLOC)
 
 
 @frozen(kw_only=True)
@@ -131,7 +135,7 @@ def _copy_pte_range(
                 )
             ):
                 yield UNLOCK_PTES
-                spare = yield ALLOC_COPY
+                spare = yield _ALLOC_COPY
                 if spare is None:
                     return False
                 yield LockPtes(target, source)

@@ -52,6 +52,9 @@ class FaultContext:
     pfn: int | None = field(default=None, init=False)
     """The page that it mapped."""
 
+    was_refused: bool = field(default=False, init=False)
+    """A page was refused since the fault began, though there are some (fault injection)."""
+
     def add_mm_counter_fast(self, mm: MmStruct, member: int, value: int) -> None:
         """Add pages to an rss counter; the running thread's own are told later."""
         task = self.task

@@ -47,6 +47,7 @@ from mmactors.mm.fault.fault import (
 )
 from mmactors.mm.fault.vm_fault import VmFault
 from mmactors.mm.lru.folio_batch import is_lockable
+from mmactors.mm.page_alloc.alloc_site import DO_COW_FAULT, SHMEM_ALLOC_FOLIO
 from mmactors.mm.page_cache.readahead import (
     page_cache_async_ra,
     sync_mmap_readahead,
@@ -60,7 +61,6 @@ from mmactors.mm.page_cache.shmem import (
 from mmactors.mm.page_table.entry import is_none
 from mmactors.mm.page_table.page_table import PMD_MASK, PMD_SIZE
 from mmactors.mm.request import (
-    ALLOC_COPY,
     UNLOCK_PTES,
     AllocPage,
     FreePage,
@@ -124,7 +124,7 @@ def _do_read_or_shared_fault(
 def _do_cow_fault(context: FaultContext, mm: MmStruct, vma: Vma, vmf: VmFault) -> FaultSteps:
     if vma.anon_vma is None:
         yield from anon_vma_prepare(mm, vma)
-    pfn = yield ALLOC_COPY
+    pfn = yield AllocPage(is_copy=True, site=DO_COW_FAULT)
     if pfn is None:
         return VM_FAULT_OOM
     original: int | None = None
@@ -345,7 +345,7 @@ def _find_page(
         return (yield from _sync_mmap_readahead(context, vma, file, index, flags))
     if not shmem_inode_acct_block(mm, mapping):
         return None, VM_FAULT_SIGBUS
-    pfn = yield AllocPage()
+    pfn = yield AllocPage(site=SHMEM_ALLOC_FOLIO)
     if pfn is None:
         shmem_inode_unacct_block(mm.overcommit, mapping)
         return None, VM_FAULT_OOM

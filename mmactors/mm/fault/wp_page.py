@@ -3,6 +3,8 @@
 Left out: that the page is locked while its references are counted.
 """
 
+from typing import Final
+
 from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, RW, SPECIAL, make_pte
 from mmactors.label import PAGE_CACHE, Label, Mode, Touch, page, pte, rss
 from mmactors.mm.area.anon_vma_chain import anon_vma_prepare
@@ -15,10 +17,11 @@ from mmactors.mm.fault.context import FaultContext
 from mmactors.mm.fault.dirty import folio_mark_dirty
 from mmactors.mm.fault.fault import VM_FAULT_OOM, VM_FAULT_WRITE, FaultSteps, copy_page
 from mmactors.mm.lru.folio_batch import is_lockable
+from mmactors.mm.page_alloc.alloc_site import WP_PAGE_COPY
+from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE, GFP_ZERO
 from mmactors.mm.request import (
-    ALLOC_COPY,
-    ALLOC_ZEROED,
     UNLOCK_PTES,
+    AllocPage,
     FlushPage,
     FreePage,
     LockPage,
@@ -34,6 +37,9 @@ from mmactors.mm.rmap.rmap import (
     page_remove_rmap,
 )
 from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_MAPPED, PGREUSE
+
+_ALLOC_ZEROED: Final = AllocPage(gfp=GFP_HIGHUSER_MOVABLE | GFP_ZERO, site=WP_PAGE_COPY)
+_ALLOC_COPY: Final = AllocPage(is_copy=True, site=WP_PAGE_COPY)
 
 
 def do_wp_page(
@@ -132,7 +138,7 @@ def _wp_page_copy(
     wants_step = mm.page_table.wants_step
     if vma.anon_vma is None:
         yield from anon_vma_prepare(mm, vma)
-    pfn = yield ALLOC_ZEROED if old is None else ALLOC_COPY
+    pfn = yield _ALLOC_ZEROED if old is None else _ALLOC_COPY
     if pfn is None:
         if old is not None:
             yield FreePage(pfn=old)

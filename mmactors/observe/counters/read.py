@@ -10,6 +10,7 @@ from attrs import frozen
 from mmactors.actors.program.memory import MemoryActor
 from mmactors.actors.program.process import Process
 from mmactors.actors.state.kernel import Kernel
+from mmactors.engine.chance import FAULTS
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.cpu_times import cpu_usage
 from mmactors.hw.hardware import Hardware
@@ -98,11 +99,14 @@ class Counted:
 
     def _rest(self) -> dict[str, int]:
         processes = self.processes()
+        decider = self.kernel.engine.decider
+        injected = {} if decider is None else decider.counts()
         return {
             "memory_lines": self.dram.nr_lines,
             "memory_queued_ns": self.dram.queued_ns,
             "forks": sum(len(process.tasks) for process in processes),
             "processes_killed": sum(process.killed_by is not None for process in processes),
+            **{f"injected_{fault}": injected.get(fault, 0) for fault in FAULTS},
         }
 
     def reader(self, names: Sequence[str]) -> Callable[[int], list[int]]:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from attrs import fields, frozen, has
 
+from mmactors.engine.chance import FAULTS
 from mmactors.hw.statistics import HardwareStatistics
 from mmactors.mm.vmstat import (
     NODE_STAT_NAMES,
@@ -296,6 +297,16 @@ MACHINE: Final = CounterGroup(
             meaning="By a fatal signal.",
             scopes=_MACHINE,
             is_additive=False,
+        ),
+        *(
+            Counter(
+                name=f"injected_{fault}",
+                unit="faults",
+                meaning="How often the scenario's `faults` did that.",
+                scopes=_MACHINE,
+                is_additive=False,
+            )
+            for fault in FAULTS
         ),
     ),
 )

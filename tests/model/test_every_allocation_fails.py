@@ -1,0 +1,243 @@
+"""Each allocation that a program makes is made to fail once, and gives back what it had.
+
+For n = 1, 2, 3 ... the n-th allocation fails, until the program runs without a failure. All
+sanitizers are on: no page is lost, counters agree with what they count, no lock is left held, and
+what the caller sees is 6.1's. Then the same with several failures in a run.
+"""
+
+from itertools import count
+
+import pytest
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from machines import run, scenario_of
+
+from mmactors.actors.state.config import KernelConfig
+from mmactors.mm.page_alloc.alloc_site import ALLOC_SITES
+from mmactors.sanitize.config import SanitizeConfig
+from mmactors.scenario.dump import dump_scenario
+from mmactors.scenario.faults.config import (
+    FailPageAlloc,
+    FaultsConfig,
+    LateIpi,
+    SpuriousWakeUp,
+)
+from mmactors.scenario.load import parse_scenario
+from mmactors.units import MIB
+
+EVERYTHING = {"min_order": 0, "ignore_gfp_wait": False, "ignore_gfp_highmem": False}
+DISK = "open f /mnt/f create"
+MEMORY = "open f /f create"
+CHILD = ["fork c", "c: touch A write", "touch A write", "c: exit", "reap"]
+
+PROGRAMS = {
+    "anonymous": (["mmap A 16K", "touch A read", "touch A write", "munmap A"], {}),
+    "fork": (["mmap A 16K", "touch A write", *CHILD, "munmap A"], {}),
+    "pinned": (["mmap A 16K", "pin A as=d", "dma d write", *CHILD, "unpin d", "memwrite A"], {}),
+    "populate": (
+        ["mmap A 16K flags=private,anon,populate", "mlockall 3", "mmap B 8K", "munmap B"],
+        {},
+    ),
+    "mlock": (["mmap A 16K", "mlock A", "munlock A"], {}),
+    "advice": (
+        [
+            "mmap A 16K",
+            "madvise A POPULATE_READ",
+            "madvise A POPULATE_WRITE",
+            "madvise A FREE",
+            "madvise A PAGEOUT",
+            "madvise A DONTNEED",
+            "touch A write",
+        ],
+        {},
+    ),
+    "moved": (
+        [
+            "mmap A 4M",
+            "touch A 0..2 write",
+            "touch A 512..514 write",
+            "mremap A len=8M flags=maymove as=B",
+            "mremap B len=2M flags=maymove,fixed addr=0x100000000000 as=C",
+            "touch C 0..4 read",
+        ],
+        {},
+    ),
+    "heap": (["brk +16K", "heap H 16K", "touch H write", "mprotect H 1..1 prot=r", "brk -16K"], {}),
+    "disk": (
+        [
+            DISK,
+            "mmap S 8K",
+            "write f 0 16K bs=8K from=S",
+            "fsync f",
+            "fadvise f 0 0 DONTNEED",
+            "mmap A 16K file=f flags=private",
+            "touch A read",
+            "touch A write",
+            "munmap A",
+            "fadvise f 0 0 DONTNEED",
+            "read f 0 16K bs=8K",
+            "fadvise f 0 0 DONTNEED",
+            "mmap B 16K file=f flags=private",
+            "touch B write",
+        ],
+        {"on_signal": "continue"},
+    ),
+    "disk, shared": (
+        [DISK, "ftruncate f 16K", "mmap A 16K file=f flags=shared", *CHILD, "msync A flags=sync"],
+        {},
+    ),
+    "memory file": (
+        [
+            MEMORY,
+            "write f 0 16K bs=8K",
+            "mmap A 16K file=f flags=private",
+            *CHILD,
+            "read f 0 16K bs=4K",
+            "ftruncate f 4K",
+            "unlink /f",
+        ],
+        {"on_signal": "continue"},
+    ),
+    "shared memory": (["mmap A 16K flags=shared,anon", *CHILD, "munmap A"], {}),
+    "module": (
+        ["alloc_pages X order=3", "vmalloc 16K", "alloc_pages Y order=2 comp", "free_pages Y"],
+        {},
+    ),
+    "threads": (
+        ["mmap A 64K", "thread T cpu=1", "T& touch A write", "touch A write order=rev", "wait"],
+        {"cpus": 2},
+    ),
+    "loops": (["churn 2 8K touch", "mmap A 16K", "faultloop A 2", "fragment A 2"], {}),
+    "tables by RCU": (
+        ["mmap A 4M", "touch A 0..1 write", "touch A 1000..1001 write", "munmap A"],
+        {"kernel": KernelConfig(tables_by_rcu=True), "cpus": 2},
+    ),
+    "a death": (
+        ["mmap A 16K", "touch A write", "fork c", "c: touch @0x1000:4K write", "reap"],
+        {"on_signal": "die"},
+    ),
+    "nodes": (
+        ["mmap A 16K", "touch A write", "cpu 1", "mmap B 16K", "touch B write"],
+        {"nr_nodes": 2, "cpus": 2, "size": 128 * MIB},
+    ),
+    "migration": (["mmap A 16K", "touch A write", "migrate A", "idle A", "touch A write"], {}),
+}
+ANSWERS = {
+    "mlock": {-11},
+    "pin": {-12},
+    "madvise": {-12},
+    "fork": {-12},
+    "mremap": {-12},
+    "alloc_pages": {-12},
+    "free_pages": {-22},
+    "read": {-12},
+    "write": {-12, -14},
+    "mlockall": set(),
+    "mmap": set(),
+    "munmap": set(),
+}
+"""What 6.1 answers when a page was refused.
+
+mlock makes EAGAIN of ENOMEM, a write EFAULT of a source that cannot be read; mmap has mapped
+what it then could not populate.
+"""
+
+
+def made(name, **faults):
+    """Return a program of PROGRAMS with faults, all sanitizers on; it passes `check`."""
+    program, options = PROGRAMS[name]
+    scenario = scenario_of(program, **options)
+    scenario = evolve(scenario, faults=FaultsConfig(**faults), sanitize=SanitizeConfig.everything())
+    parse_scenario(dump_scenario(scenario), file="a.yaml", folder=None)
+    return scenario
+
+
+def must_be_in_order(ran):
+    """Hold a run to the laws at rest, and its calls to what 6.1 answers."""
+    assert () == ran.machine.findings()
+    refused = {event.get("span") for event in ran.events("fault_injection")}
+    opened = {event["seq"]: event for event in ran.events("sys_enter")}
+    for event in ran.events("sys_exit"):
+        opening = opened[event["span"]]
+        if event["ret"] < 0 and opening["seq"] in refused:
+            assert event["ret"] in ANSWERS[event["call"].split()[0]], event
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_each_allocation_fails_once_and_nothing_is_lost(name):
+    """The run ends, the machine is in order, the caller hears of it."""
+    for nth in count(1):
+        fault = FailPageAlloc(probability=100, interval=nth, times=1, **EVERYTHING)
+        ran = run(made(name, fail_page_alloc=fault))
+        must_be_in_order(ran)
+        if not ran.counters["injected_fail_page_alloc"]:
+            break
+        assert nth < 200, "a program has so many allocations"
+
+
+def test_each_function_that_allocates_is_made_to_fail():
+    """No site is left out of the programs above."""
+    reached = set()
+    for name in PROGRAMS:
+        for site in set(ALLOC_SITES) - reached:
+            fault = FailPageAlloc(probability=100, require=(site,), **EVERYTHING)
+            reached |= {
+                each["site"]
+                for each in run(made(name, fail_page_alloc=fault)).events("fault_injection")
+            }
+
+    assert set(ALLOC_SITES) - {"p4d_alloc_one"} == reached, "four levels have no p4d tables"
+
+
+@settings(max_examples=25)
+@given(
+    name=st.sampled_from(sorted(PROGRAMS)),
+    probability=st.integers(1, 60),
+    seed=st.integers(0, 1000),
+    late=st.booleans(),
+)
+def test_any_mixture_of_faults_leaves_the_machine_in_order(name, probability, seed, late):
+    """Failures in the paths that clean up after failures, late IPIs and wake-ups for nothing."""
+    faults = {
+        "seed": seed,
+        "fail_page_alloc": FailPageAlloc(probability=probability, times=-1, **EVERYTHING),
+    }
+    if late:
+        faults["late_ipi"] = LateIpi(probability=50, times=-1, delay=1_000_000)
+        faults["spurious_wake_up"] = SpuriousWakeUp(probability=50, times=-1)
+
+    assert () == run(made(name, **faults)).machine.findings()
+
+
+OFF = st.fixed_dictionaries(
+    {
+        "interval": st.integers(1, 5),
+        "space": st.integers(0, 9),
+        "task_filter": st.booleans(),
+        "require": st.sampled_from([(), ("fork",)]),
+    }
+)
+
+
+@settings(max_examples=12)
+@given(
+    name=st.sampled_from(sorted(PROGRAMS)),
+    options=OFF,
+    off=st.sampled_from([{"probability": 0, "times": -1}, {"probability": 100, "times": 0}]),
+)
+def test_what_cannot_happen_changes_no_byte_of_the_log(name, options, off):
+    """Probability 0, or no times left: the machine is the one without `faults`."""
+    fault = FailPageAlloc(**EVERYTHING, **options, **off)
+    late, wake_up = LateIpi(**options, **off), SpuriousWakeUp(**options, **off)
+    ran = run(made(name, fail_page_alloc=fault, late_ipi=late, spurious_wake_up=wake_up))
+
+    assert run(made(name)).log == ran.log
+
+
+def test_asking_changes_no_byte_of_the_log_either():
+    """What is asked for and never said yes to: the paths that ask are the ones that do not."""
+    for name in ("anonymous", "threads", "disk"):
+        fault = FailPageAlloc(probability=100, interval=1 << 30, **EVERYTHING)
+
+        assert run(made(name)).log == run(made(name, fail_page_alloc=fault)).log
