@@ -20,6 +20,8 @@ EXIT_OK: Final = 0
 EXIT_BROKEN: Final = 1
 EXIT_BAD_INPUT: Final = 2
 EXIT_INTERRUPTED: Final = 130
+_MAX_TEXT: Final = 500
+"""Characters of what another library says."""
 
 _VERBS: Final = {
     "new": "Write a scenario of your own from an example.",
@@ -102,6 +104,8 @@ def write_problems(error: UserError) -> None:
 
 
 def _output_problem(error: OSError) -> Problem:
+    if error.errno is None:  # Not of the host's: a library that cannot be loaded says so, too.
+        return _load_problem(error, Place("mmactors"))
     return Problem(
         place=Place(str(error.filename or "stdout")),
         found=error.strerror or type(error).__name__,
@@ -112,16 +116,30 @@ def _output_problem(error: OSError) -> Problem:
 
 def _host_problem(error: ImportError | MemoryError, arguments: Sequence[str]) -> Problem:
     verb = next((word for word in arguments if word in _VERBS), None)
-    text = " ".join(str(error).split())
-    if isinstance(error, MemoryError):
-        found = "this process gets no more memory" + (f": {text}" if text else "")
-        legal, advice = "expected more", "raise the limit (ulimit -v), or make the machine smaller"
-    else:
-        found = f"importing {error.name or 'a module'} fails: {text}"
-        legal = "expected what mmactors depends on to be there, and memory (ulimit -v) to load it"
-        advice = "pip install --force-reinstall mmactors, or raise the limit"
     place = Place(f"mmactors {verb}" if verb else "mmactors")
-    return Problem(place=place, found=found, legal=legal, advice=advice)
+    cause: BaseException = error
+    while cause.__cause__ is not None:  # Who imports a verb says only that it cannot.
+        cause = cause.__cause__
+    if not isinstance(cause, MemoryError):
+        return _load_problem(cause, place)
+    text = " ".join(str(cause).split())
+    return Problem(
+        place=place,
+        found="this process gets no more memory" + (f": {text}" if text else ""),
+        legal="expected more",
+        advice="raise the limit (ulimit -v), or make the machine smaller",
+    )
+
+
+def _load_problem(error: BaseException, place: Place) -> Problem:
+    name = getattr(error, "name", None)
+    text = " ".join(str(error).split())[:_MAX_TEXT]
+    return Problem(
+        place=place,
+        found=f"{name or 'what mmactors depends on'} cannot be loaded: {text}",
+        legal="expected it to be installed, and memory and open files enough to load it",
+        advice="raise the limits (ulimit -v, ulimit -n), or install mmactors again",
+    )
 
 
 def _unknown_verb(arguments: Sequence[str]) -> Problem:

@@ -193,21 +193,21 @@ def _flags() -> list[str]:
     """Return the options that keep a new interpreter as far from its surroundings as this one."""
     kept = (("-I", sys.flags.isolated), ("-E", sys.flags.ignore_environment),
             ("-s", sys.flags.no_user_site))  # fmt: skip
-    return ["-P", *(flag for flag, is_set in kept if is_set)]
+    return ["-P", *(flag for flag, is_on in kept if is_on)]
 
 
 _BUILD: Final = "mmactors.arch.native.build"
 
 _START: Final = """
+import importlib.util
 import sys
-from importlib import import_module, util
 
 folder, module, *arguments = sys.argv[1:]
-spec = util.spec_from_file_location(
+spec = importlib.util.spec_from_file_location(
     "mmactors", f"{folder}/__init__.py", submodule_search_locations=[folder]
 )
-sys.modules["mmactors"] = package = util.module_from_spec(spec)
+sys.modules["mmactors"] = package = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(package)
-import_module(module).main(arguments)
+importlib.import_module(module).main(arguments)
 """
 """What the process runs: a module of this very package, wherever it lies."""
