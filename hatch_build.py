@@ -52,7 +52,7 @@ class NativeCode(BuildHookInterface):
         # Beside what is there: pip puts what the build requires on this path.
         path = os.pathsep.join(filter(None, (self.root, os.environ.get("PYTHONPATH"))))
         environment = dict(os.environ, PYTHONPATH=path, NUMBA_DISABLE_JIT="0")
-        build = [sys.executable, "-m", "mmactors.arch.native.build"]
+        build = [sys.executable, "-P", "-m", "mmactors.arch.native.build"]
         processes = [
             # S603: the command is our own module under the interpreter that runs this.
             subprocess.Popen(  # noqa: S603

@@ -13,6 +13,12 @@ the same machine for trio programs. `explore` and `play` search for races (docs/
 `UserError` is what is raised for bad input, with all its problems.
 """
 
+from mmactors.import_path import leave_out_current_folder
+
+leave_out_current_folder()  # Before any other import.
+
+# ruff: noqa: E402 - for that reason
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 

@@ -30,6 +30,8 @@ _REPLAY: Final = "--mmactors-replay"
 _STORIES: Final = pytest.StashKey[list[tuple[str, Any]]]()
 _MARGIN: Final = 5
 """What pytest puts before each line of an error."""
+_LEAST_WIDTH: Final = 20
+"""Columns of a report, however narrow COLUMNS says that the terminal is."""
 _MAX_NAME: Final = 150
 """Characters of a file that is named after a test."""
 
@@ -136,7 +138,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         replay=config.getoption(_REPLAY),
         is_exhaustive=config.getoption("--mmactors-exhaustive"),
         store=Path(config.rootpath) / DIRECTORY,
-        width=config.get_terminal_writer().fullwidth - _MARGIN,
+        width=max(config.get_terminal_writer().fullwidth - _MARGIN, _LEAST_WIDTH),
         is_verbose=config.get_verbosity() > 0,
         on_verdict=note,
         on_other_program=others.append,

@@ -13,7 +13,6 @@ NUMBA_DISABLE_JIT=1 the same functions run as plain Python.
 """
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -69,10 +68,10 @@ def prepare(parts: Sequence[str] = tuple(PARTS), say: "Say | None" = None) -> No
 
     try:
         with Report() as report:
-            codes = native_code(missing, say or report)
+            codes = native_code(missing, say or report, report.regret)
         _loaded.update((part, NativeCode(code)) for part, code in codes.items())
     except (CannotMakeError, CannotLoadError) as error:
-        sys.stderr.write(f"mmactors: Numba compiles each function when it is called: {error}\n")
+        Report().say(f"Numba compiles each function when it is called: {error}")
         _loaded.update(dict.fromkeys(missing))
 
 

@@ -1,4 +1,8 @@
-"""`mmactors check SCENARIO...`: are they right? No machine is built; traces are read to the end."""
+"""`mmactors check SCENARIO...`: are they right? No machine is built; traces are read to the end.
+
+A race may name laws in modules of Python. They are read, not run; their files are named, so that
+who got the scenario from somebody else knows what `mmactors explore` would run.
+"""
 
 import json as json_text
 import sys
@@ -21,17 +25,20 @@ def check(
 ) -> int:
     """Check scenarios without running them."""
     problems: list[Problem] = []
-    files = []
+    files: list[dict[str, object]] = []
     for path in scenarios:
         try:
-            load_scenario(path, overrides, reads_traces=True)
+            scenario = load_scenario(path, overrides, reads_traces=True)
         except UserError as error:
             problems += error.problems
             files.append({"path": str(path), "ok": False})
         else:
-            files.append({"path": str(path), "ok": True})
+            named = () if scenario.race is None else scenario.race.functions
+            runs = list(dict.fromkeys(function.path for function in named))
+            files.append({"path": str(path), "ok": True, "runs": runs})
             if not json:
-                sys.stdout.write(f"{path}: ok\n")
+                told = f"; exploring it runs {', '.join(runs)}" if runs else ""
+                sys.stdout.write(f"{path}: ok{told}\n")
     if json:
         found = [
             {

@@ -1,25 +1,27 @@
 """`mmactors VERB ...`: the verbs, the exit codes, and errors without tracebacks.
 
 Exit codes: 0 ok, 1 something that must hold does not, 2 bad input, 130 interrupted. A verb's module
-is imported when the verb is used, so that `--help` and `check` start fast.
+is imported when the verb is used, so that `--help` and `check` start fast. What the host does not
+give (memory, files, processes, a place for output) is told like bad input: no traceback.
 """
 
-import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from cyclopts import App, CycloptsError, UnknownCommandError
-
+from mmactors.cli import streams
 from mmactors.errors import Place, Problem, UserError
 from mmactors.version import __version__
+
+if TYPE_CHECKING:
+    from cyclopts import App, CycloptsError
 
 EXIT_OK: Final = 0
 EXIT_BROKEN: Final = 1
 EXIT_BAD_INPUT: Final = 2
 EXIT_INTERRUPTED: Final = 130
+_MAX_TEXT: Final = 500
+"""Characters of what another library says."""
 
 _VERBS: Final = {
     "new": "Write a scenario of your own from an example.",
@@ -39,8 +41,10 @@ _VERBS: Final = {
 }
 
 
-def make_app() -> App:
+def make_app() -> "App":
     """Return the command line application."""
+    from cyclopts import App  # noqa: PLC0415 - where it cannot be imported, the user is told
+
     app = App(
         name="mmactors",
         help="How a multi-processor machine manages memory, as Linux 6.1 does it.",
@@ -58,30 +62,39 @@ def make_app() -> App:
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command; return its exit code. Errors go to stderr."""
     try:
-        code = make_app()(arguments, exit_on_error=False, print_error=False)
+        code = _run_verb(arguments)
         sys.stdout.flush()
-    except UnknownCommandError:
-        write_problems(UserError(_unknown_verb(arguments)))
-        return EXIT_BAD_INPUT
-    except CycloptsError as error:
-        write_problems(UserError(_usage_problem(error, arguments)))
-        return EXIT_BAD_INPUT
     except UserError as error:
         write_problems(error)
         return EXIT_BAD_INPUT
     except BrokenPipeError:
         # The reader, such as `head`, has gone; nothing is left to say, also not at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.discard(sys.stdout, sys.stderr)
         return EXIT_OK
     except OSError as error:
         # Verbs report what they open themselves; this is mostly stdout on a full disk.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.discard(sys.stdout)
         write_problems(UserError(_output_problem(error)))
+        return EXIT_BAD_INPUT
+    except (ImportError, MemoryError) as error:
+        write_problems(UserError(_host_problem(error, arguments)))
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return EXIT_INTERRUPTED
     return code if isinstance(code, int) else EXIT_OK
+
+
+def _run_verb(arguments: Sequence[str]) -> object:
+    app = make_app()
+    from cyclopts import CycloptsError, UnknownCommandError  # noqa: PLC0415 - as in make_app
+
+    try:
+        return app(arguments, exit_on_error=False, print_error=False)
+    except UnknownCommandError:
+        raise UserError(_unknown_verb(arguments)) from None
+    except CycloptsError as error:
+        raise UserError(_usage_problem(error, arguments)) from None
 
 
 def write_problems(error: UserError) -> None:
@@ -91,6 +104,8 @@ def write_problems(error: UserError) -> None:
 
 
 def _output_problem(error: OSError) -> Problem:
+    if error.errno is None:  # Not of the host's: a library that cannot be loaded says so, too.
+        return _load_problem(error, Place("mmactors"))
     return Problem(
         place=Place(str(error.filename or "stdout")),
         found=error.strerror or type(error).__name__,
@@ -99,7 +114,37 @@ def _output_problem(error: OSError) -> Problem:
     )
 
 
+def _host_problem(error: ImportError | MemoryError, arguments: Sequence[str]) -> Problem:
+    verb = next((word for word in arguments if word in _VERBS), None)
+    place = Place(f"mmactors {verb}" if verb else "mmactors")
+    cause: BaseException = error
+    while cause.__cause__ is not None:  # Who imports a verb says only that it cannot.
+        cause = cause.__cause__
+    if not isinstance(cause, MemoryError):
+        return _load_problem(cause, place)
+    text = " ".join(str(cause).split())
+    return Problem(
+        place=place,
+        found="this process gets no more memory" + (f": {text}" if text else ""),
+        legal="expected more",
+        advice="raise the limit (ulimit -v), or make the machine smaller",
+    )
+
+
+def _load_problem(error: BaseException, place: Place) -> Problem:
+    name = getattr(error, "name", None)
+    text = " ".join(str(error).split())[:_MAX_TEXT]
+    return Problem(
+        place=place,
+        found=f"{name or 'what mmactors depends on'} cannot be loaded: {text}",
+        legal="expected it to be installed, and memory and open files enough to load it",
+        advice="raise the limits (ulimit -v, ulimit -n), or install mmactors again",
+    )
+
+
 def _unknown_verb(arguments: Sequence[str]) -> Problem:
+    from difflib import get_close_matches  # noqa: PLC0415 - for who mistypes
+
     word = next((word for word in arguments if not word.startswith("-")), arguments[0])
     near = get_close_matches(word, _VERBS, n=1)
     return Problem(
@@ -110,7 +155,7 @@ def _unknown_verb(arguments: Sequence[str]) -> Problem:
     )
 
 
-def _usage_problem(error: CycloptsError, arguments: Sequence[str]) -> Problem:
+def _usage_problem(error: "CycloptsError", arguments: Sequence[str]) -> Problem:
     verb = next((word for word in arguments if word in _VERBS), None)
     text = " ".join(str(error).split()).rstrip(".")
     return Problem(
@@ -124,10 +169,14 @@ def _usage_problem(error: CycloptsError, arguments: Sequence[str]) -> Problem:
 
 
 def main() -> None:
-    """Run the command line of this process; a closed stdout or stderr takes everything."""
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - open until the end
-    sys.stderr = sys.stderr or sys.stdout
-    sys.exit(run_command(sys.argv[1:]))
+    """Run the command line of this process; whatever its streams are, it ends without traceback."""
+    streams.prepare()
+    try:
+        code = run_command(sys.argv[1:])
+    except OSError:  # Of stderr: nobody can be told.
+        code = EXIT_BAD_INPUT
+    streams.close()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

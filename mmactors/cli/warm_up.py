@@ -29,7 +29,7 @@ def warm_up(*, json: Annotated[bool, Parameter(help="Print JSON.", negative="")]
     is_good = jit.IS_PLAIN or all(part["path"] is not None for part in parts)
     if not is_good:
         sys.stderr.write(
-            f"nothing could be kept in {store.cache_dir()}; "
+            f"nothing could be kept in {store.cache_dir() or 'no cache'}; "
             f"set {store.CACHE_VARIABLE} to a folder that can be written\n"
         )
     return 0 if is_good else 1

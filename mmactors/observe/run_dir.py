@@ -61,7 +61,7 @@ class RunDir:
             **_SCHEMA,
             "status": "running",
             "seed": seed,
-            "command": list(command),
+            "command": [_as_text(word) for word in command],
             "versions": _versions(),
             "host": {
                 "name": platform.node(),
@@ -303,6 +303,11 @@ def _remove_tree(folder: Path) -> None:
         folder.rmdir()
     else:
         folder.unlink(missing_ok=True)
+
+
+def _as_text(word: str) -> str:
+    r"""Return a word of a command line as a text: a byte that is none becomes \xff or its like."""
+    return os.fsencode(word).decode("utf-8", errors="backslashreplace")
 
 
 def _versions() -> dict[str, str]:

@@ -43,7 +43,7 @@ class OwnLaws:
 
     def __init__(self, race: RaceConfig) -> None:
         self._laws: Final = race.laws
-        self._functions: Final = {name: _load(name) for name in _functions_of(race)}
+        self._functions: Final = {name: _load(name) for name in race.functions}
         known = event_names()
         self._events: Final = [goal for goal in race.reaches if known.match(goal.text)]
         named = [goal for goal in race.reaches if goal.function is None]
@@ -73,11 +73,6 @@ class OwnLaws:
             for goal in self._steps:
                 world.sometimes(goal.short)
             _watch_steps(world, self._steps, teller)
-
-
-def _functions_of(race: RaceConfig) -> list[FunctionName]:
-    goals = [goal.function for goal in race.reaches if goal.function is not None]
-    return list(dict.fromkeys([*race.laws, *goals]))
 
 
 def _asking(

@@ -197,6 +197,13 @@ def _with_place(
 ) -> RunTrace:
     path = Path(os.path.abspath(folder / trace.path))  # noqa: PTH100 - resolve() follows links
     column = text.index("trace") + 1
+    if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+        raise TextError(
+            found=f"trace: the path {str(path)!a} has bytes that are no text",
+            legal="expected a path in UTF-8: areas of the process and the run folder show it",
+            advice="rename the folder, or move scenario and trace to another",
+            column=column,
+        )
     if not path.is_file():
         raise TextError(
             found=f"trace: there is no file {path}",

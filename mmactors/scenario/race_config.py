@@ -58,3 +58,9 @@ class RaceConfig:
     def has_own(self) -> bool:
         """Whether it brings laws or goals of its own."""
         return bool(self.laws or self.reaches)
+
+    @property
+    def functions(self) -> tuple[FunctionName, ...]:
+        """The functions that its laws and goals name, each once: exploring runs their modules."""
+        goals = [goal.function for goal in self.reaches if goal.function is not None]
+        return tuple(dict.fromkeys([*self.laws, *goals]))

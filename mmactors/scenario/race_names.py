@@ -108,6 +108,12 @@ def _find(module: str, folder: Path) -> Path:
     beside = Path(os.path.abspath(folder / given))  # noqa: PTH100 - resolve() follows links
     places = [beside, *_places(module)]
     found = next((place for place in places if _is_file(place)), None)
+    if found is not None and any("\ud800" <= letter <= "\udfff" for letter in str(found)):
+        raise TextError(
+            found=f"the path {str(found)!a} has bytes that are no text",
+            legal="expected a path in UTF-8: the run folder shows it",
+            advice="rename the folder, or move scenario and module to another",
+        )
     if found is None:
         raise TextError(
             found=f"there is no module {module}: no file {beside}",

@@ -328,7 +328,7 @@ def test_nothing_is_said_where_nothing_is_compiled():
 def test_what_is_going_to_be_compiled_is_said_before_it_begins(monkeypatch, tmp_path):
     """Whatever the host does meanwhile: no second of silence."""
     steps: list[Progress] = []
-    monkeypatch.setattr(make, "_make", lambda parts, _say: dict.fromkeys(parts, b"code"))
+    monkeypatch.setattr(make, "_make", lambda parts, *_: dict.fromkeys(parts, b"code"))
     monkeypatch.setenv(store.CACHE_VARIABLE, str(tmp_path))
     monkeypatch.setattr(store, "SHIPPED", tmp_path)
 

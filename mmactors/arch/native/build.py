@@ -1,15 +1,16 @@
-"""Make native code: `python -m mmactors.arch.native.build PART FOLDER`.
+"""Make native code: `python -m mmactors.arch.native.build PART [FOLDER]`.
 
 It runs as a process of its own, in which `compiled` only collects the functions. What it has done
-it says on stdout, a line a function: `done of all name`. The last line is `all of all`.
+it says on stdout, a line a function: `done all name`. Without a folder the last line is
+`code LENGTH`, and so many bytes follow, what the file would hold: nothing need be writable.
 """
 
 import gc
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mmactors.arch import jit
 from mmactors.arch.native import store
@@ -18,9 +19,12 @@ from mmactors.arch.native.parts import PACKAGE, modules_of, part_of
 
 Function = Callable[..., Any]
 
+CODE: Final = "code"
+"""The word before the length of what is made."""
 
-def build(part: str, folder: Path, say: Callable[[str], None]) -> None:
-    """Make the code of a part, in a file in `folder`."""
+
+def build(part: str, say: Callable[[str], None]) -> bytes:
+    """Make the code of a part; return the content of its file."""
     with jit.collecting() as functions:
         for module in modules_of(part):
             import_module(module)
@@ -35,7 +39,7 @@ def build(part: str, folder: Path, say: Callable[[str], None]) -> None:
         say(f"{done} {len(chosen)} {name}")
     code = unit.finish()
     _check(code, [function for function in chosen if _has_entry(function, part)])
-    store.save(folder / store.file_name(part), store.pack(code, _imported()))
+    return store.pack(code, _imported())
 
 
 def _check(code: bytes, functions: Iterable[Function]) -> None:
@@ -88,17 +92,24 @@ def _imported() -> list[Path]:
     return [path for path in paths if path.is_relative_to(PACKAGE)]
 
 
-def _main() -> None:
-    part, folder = sys.argv[1:]
+def main(arguments: Sequence[str]) -> None:
+    """Make the code of the part that is named first; put it into the folder, or on stdout."""
+    part, *folders = arguments
     # Compiling leaves next to nothing for the collector, which would take a tenth of the time.
     gc.disable()
-    build(part, Path(folder), _say)
+    content = build(part, _say)
+    for folder in folders:
+        store.save(Path(folder) / store.file_name(part), content)
+    if not folders:
+        _say(f"{CODE} {len(content)}")
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    sys.stdout.buffer.write(f"{line}\n".encode())
+    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":
-    _main()
+    main(sys.argv[1:])
