@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from mmactors.errors import UserError
+from mmactors.observe.plain_text import plain
 from mmactors.validate.registry import (
     TopicTotals,
     find_recordings,
@@ -31,7 +32,7 @@ def validate(
         results.append(result)
         totals.setdefault(result.topic, TopicTotals(topic=result.topic)).add(result)
         if not json:
-            sys.stdout.write(f"{_line(result)}\n")
+            sys.stdout.write(f"{plain(_line(result))}\n")
             sys.stdout.flush()
     if json:
         sys.stdout.write(report_json(results, list(totals.values())) + "\n")

@@ -5,12 +5,10 @@ A recording is recognised by its content: an .npz of accesses beside its .json, 
 are errors when they are named themselves. A topic without a validator is listed, never passed.
 """
 
-import gzip
 import importlib
 import json
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -18,7 +16,9 @@ from typing import Final
 from attrs import define, frozen
 
 from mmactors.errors import Place, Problem, UserError
+from mmactors.validate.document import cut, read_head
 from mmactors.validate.result import CaseResult
+from mmactors.workload.trace.npz import ARCHIVE_ERRORS
 
 Validator = Callable[[Path], Iterator[CaseResult]]
 
@@ -33,7 +33,7 @@ VALIDATORS: Final = {
 """By topic: `module:function`, imported when the first recording of the topic is found."""
 
 _HEAD_BYTES: Final = 4096
-_TOPIC = re.compile(rb'"topic"\s*:\s*"([\w.-]+)"')
+_TOPIC = re.compile(rb'"topic"\s*:\s*"([\w.-]{1,60})"')
 _SUFFIXES: Final = (".json", ".json.gz", ".npz")
 
 
@@ -91,9 +91,8 @@ def find_recordings(paths: Sequence[Path]) -> tuple[list[Recording], list[Proble
                 continue
             try:
                 recording = _recognise(file)
-            except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-                what = getattr(error, "strerror", None) or str(error) or type(error).__name__
-                problems.append(_no_recording(file, what))
+            except UserError as error:
+                problems += error.problems
                 nr_found += 1
                 continue
             if recording is not None:
@@ -139,22 +138,25 @@ def _recognise(path: Path) -> Recording | None:
 def _topic_of_npz(path: Path) -> str | None:
     if path.with_suffix(".json").is_file():
         return "traces"
-    with zipfile.ZipFile(path) as archive:
-        names = set(archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+    except ARCHIVE_ERRORS as error:
+        what = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UserError(_no_recording(path, cut(what))) from None
     if {"kind.npy", "di.npy", "dd.npy"} <= names:
         return "trace without its .json"
     return "malloc" if {"op.npy", "tid.npy"} <= names else None
 
 
 def _topic_of_json(path: Path) -> str | None:
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
+    head = read_head(path, _HEAD_BYTES)
     match = _TOPIC.search(head)
     if match is None:
         return "traces" if b'"accesses"' in head and b'"cachegrind' in head else None
     topic = match[1].decode()
     is_userland = re.match(rb'\s*\{\s*"case"', head) is not None
-    return f"userland/{topic}" if is_userland else topic
+    return f"userland/{topic}" if is_userland or f"userland/{topic}" in VALIDATORS else topic
 
 
 def _case_name(path: Path) -> str:

@@ -79,7 +79,7 @@ def test_a_changed_recording_is_told_with_its_place(tmp_path):
 def test_a_case_that_needs_more_is_listed_with_the_reason(tmp_path):
     """An operation that is not modelled makes the case not validated, never passed."""
     case = json.loads((REFERENCE / "vma/brk.json").read_text())
-    case["op_list"][0] = "cgcreate g"
+    case["op_list"][0] = case["ops"][0]["op"] = "cgcreate g"
     (tmp_path / "brk.json").write_text(json.dumps(case))
 
     (result,) = validate_vma(tmp_path / "brk.json")
@@ -88,10 +88,11 @@ def test_a_case_that_needs_more_is_listed_with_the_reason(tmp_path):
 
 
 def test_what_is_no_case_is_a_users_error(tmp_path):
-    """A JSON object without the fields of a case names the first that is missing."""
+    """A JSON object without the fields of a case names all that are missing."""
     (tmp_path / "x.json").write_text('{"case": "x"}')
 
     with pytest.raises(UserError) as error:
         list(validate_vma(tmp_path / "x.json"))
 
-    assert ["it has no 'guest'"] == [problem.found for problem in error.value.problems]
+    missing = [problem.found.rpartition(" ")[2] for problem in error.value.problems]
+    assert ["topic", "guest", "op_list", "ops", "begin"] == missing

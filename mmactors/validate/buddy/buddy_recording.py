@@ -5,12 +5,10 @@ operations with their results, the complete state after. What is read here is co
 be replayed: no page is in two places, counts are those of the lists, every number has its range.
 """
 
-import gzip
-import json
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from attrs import Factory, frozen
 from cattrs import Converter, transform_error
@@ -32,16 +30,15 @@ from mmactors.mm.page_alloc.gfp import (
     is_gfp_zone_bad,
 )
 from mmactors.mm.page_alloc.pcp import NR_PCP_LISTS, pindex_to_order
+from mmactors.validate.document import read_object
+from mmactors.validate.limits import FRAMES_MAX, PROBLEMS_MAX
 
-T = TypeVar("T")
-
-_MAX_PFN: Final = 1 << 28
 _MAX_INT: Final = 1 << 62
 _MAX_SHIFT: Final = 31
 _MAX_CPUS: Final = 1 << 10
 _MAX_NODES: Final = 64
 _HEX_DIGITS: Final = frozenset("0123456789abcdef.")
-_MAX_PROBLEMS: Final = 20
+_FOUND_CHARS_MAX: Final = 300
 _WRONG_BLOCK: Final = "not aligned, outside the zone, or free twice"
 
 
@@ -136,36 +133,26 @@ class BuddyRecording:
 
 def read_recording(path: Path) -> tuple[BuddyRecording, dict[str, Any]]:
     """Return a recording and the same as plain JSON; raise UserError with all that is wrong."""
+    content = read_object(path)
     try:
-        data = path.read_bytes()
-        content = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
         recording = _CONVERTER.structure(content, BuddyRecording)
-    except json.JSONDecodeError as error:
-        raise _bad(path, [f"this is not JSON: {error.msg}"], error.lineno, error.colno) from None
-    except (OSError, EOFError, zlib.error) as error:
-        what = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise _bad(path, [f"the file cannot be read: {what}"]) from None
-    except (UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise _bad(path, [f"this is not JSON: {type(error).__name__}"]) from None
     except BaseValidationError as error:
         raise _bad(path, transform_error(error)) from None
-    found = list(_problems_of(recording))
+    found = list(islice(_problems_of(recording), PROBLEMS_MAX))
     if found:
         raise _bad(path, found)
     return recording, content
 
 
-def _bad(
-    path: Path, found: list[str], line: int | None = None, column: int | None = None
-) -> UserError:
+def _bad(path: Path, found: Iterable[str]) -> UserError:
     return UserError(
         Problem(
-            place=Place(str(path), line, column),
-            found=each,
+            place=Place(str(path)),
+            found=each[:_FOUND_CHARS_MAX],
             legal="expected a recording of the page allocator (topic buddy)",
             advice="tests/reference/linux-6.1/kernel/buddy/README.md describes its fields",
         )
-        for each in found[:_MAX_PROBLEMS]
+        for each in islice(found, PROBLEMS_MAX)
     )
 
 
@@ -210,13 +197,13 @@ def _problems_of(recording: BuddyRecording) -> Iterator[str]:
 
 
 def _nr_frames(zones: list[ZoneState]) -> int:
-    return min(_MAX_PFN, max(zone.start_pfn + zone.spanned for zone in zones))
+    return min(FRAMES_MAX, max(zone.start_pfn + zone.spanned for zone in zones))
 
 
 def _zone_problems(zone: ZoneState, nr_cpus: int, is_free: bytearray) -> Iterator[str]:
     """Yield what is wrong with a zone; mark its free pages."""
     end = zone.start_pfn + zone.spanned
-    if not (0 <= zone.start_pfn < end <= _MAX_PFN and 0 <= zone.node < _MAX_NODES):
+    if not (0 <= zone.start_pfn < end <= FRAMES_MAX and 0 <= zone.node < _MAX_NODES):
         yield f"start_pfn is {zone.start_pfn} and spanned {zone.spanned}, on node {zone.node}"
         return
     if not 0 <= zone.idx < MAX_NR_ZONES:

@@ -6,7 +6,6 @@ that `run` uses (`validate.trace_hardware`), dineroIV and pycachesim on chains o
 its JSON says, so that a reading error is not taken for a wrong cache.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -18,6 +17,7 @@ from cattrs.errors import BaseValidationError
 
 from mmactors.arch.trace import KIND_MASK, SIZE_MASK, SIZE_SHIFT, Trace
 from mmactors.errors import Place, Problem, UserError
+from mmactors.validate.document import read_object
 from mmactors.validate.hardware.dinero import DineroCase, validate_dinero
 from mmactors.validate.hardware.pycachesim import PycachesimCase, validate_pycachesim
 from mmactors.validate.hardware.trace_hardware import (
@@ -26,11 +26,13 @@ from mmactors.validate.hardware.trace_hardware import (
     validate_cachegrind,
     validate_tlb,
 )
+from mmactors.validate.limits import PROBLEMS_MAX
 from mmactors.validate.result import CaseResult
 from mmactors.workload.trace.npz import read_npz
 
 T = TypeVar("T")
 
+_FOUND_CHARS_MAX: Final = 300
 _KINDS: Final = "ILSM"
 """The letters of lackey, by the number of the kind."""
 
@@ -82,32 +84,23 @@ def validate_trace(path: Path) -> Iterator[CaseResult]:
 
 def read_truth(path: Path) -> TraceTruth:
     """Read NAME.json; raise UserError with all that is wrong with its form."""
+    content = read_object(path)
     try:
-        content = json.loads(path.read_bytes())
-        if not isinstance(content, dict):
-            raise _bad_truth(path, f"this is JSON, but a {type(content).__name__}, not an object")
         truth = _CONVERTER.structure(content, TraceTruth)
-    except OSError as error:
-        raise _bad_truth(path, f"the file cannot be read: {error.strerror}") from None
-    except json.JSONDecodeError as error:
-        place = Place(str(path), error.lineno, error.colno)
-        raise _bad_truth(path, f"this is not JSON: {error.msg}", place=place) from None
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise _bad_truth(path, f"this is not JSON: {type(error).__name__}") from None
     except BaseValidationError as error:
         raise _bad_truth(path, *transform_error(error)) from None
     return evolve(truth, unknown=[field for field in content if field not in _KNOWN])
 
 
-def _bad_truth(path: Path, *found: str, place: Place | None = None) -> UserError:
+def _bad_truth(path: Path, *found: str) -> UserError:
     return UserError(
         Problem(
-            place=place or Place(str(path)),
-            found=each,
+            place=Place(str(path)),
+            found=each[:_FOUND_CHARS_MAX],
             legal="expected the truth of a recorded trace",
             advice="tests/reference/traces/README.md describes its fields",
         )
-        for each in found
+        for each in found[:PROBLEMS_MAX]
     )
 
 

@@ -4,16 +4,16 @@ The format is that of tests/reference/linux-6.1/userland: a JSON object, plain o
 operations, what each gave, texts, and the state at begin and end.
 """
 
-import gzip
-import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from attrs import define
 
-from mmactors.errors import Place, Problem, UserError
-
-_REQUIRED: Final = ("case", "guest", "op_list", "ops", "begin")
+from mmactors.validate.document import read_object
+from mmactors.validate.form import Problems
+from mmactors.validate.limits import CPUS_MAX
+from mmactors.validate.userland.case_check import check_case, traced_operation
+from mmactors.validate.userland.case_form import ADVICE, case_form
 
 
 @define(kw_only=True)
@@ -41,21 +41,24 @@ class UserlandCase:
 
 
 def read_case(path: Path) -> UserlandCase:
-    """Read a case; raise UserError for a file that is none."""
-    try:
-        raw = path.read_bytes()
-        content = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
-    except (OSError, ValueError, EOFError) as error:
-        raise _no_case(path, f"it cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise _no_case(path, "it is no JSON object")
-    missing = [key for key in _REQUIRED if key not in content]
-    if missing:
-        raise _no_case(path, f"it has no {missing[0]!r}")
+    """Read a case; raise UserError with all that is wrong with it."""
+    content = read_object(path)
+    problems = Problems(path=path, advice=ADVICE)
+    guest = content.get("guest")
+    nr_cpus = guest.get("vcpus") if isinstance(guest, dict) else None
+    is_known = type(nr_cpus) is int and 1 <= nr_cpus <= CPUS_MAX
+    case_form(nr_cpus if is_known else None).check(content, "", problems)
+    if not problems:
+        check_case(content, problems)
+    problems.raise_any()
+    return _case_of(content)
+
+
+def _case_of(content: dict[str, Any]) -> UserlandCase:
     guest = content["guest"]
     return UserlandCase(
         name=content["case"],
-        topic=content.get("topic", "userland"),
+        topic=content["topic"],
         op_list=content["op_list"],
         ops=content["ops"],
         texts=content.get("texts", []),
@@ -68,9 +71,9 @@ def read_case(path: Path) -> UserlandCase:
         settings=guest.get("settings", []),
         totals=content.get("delta_vmstat", {}) | content.get("delta_tracepoints", {}),
         events={
-            int(of_op["op"].split()[1]): of_op["events"]
+            index: of_op.get("events", [])
             for of_op in content.get("event_sequence", {}).get("ops", [])
-            if of_op["op"].startswith("op ")
+            if (index := traced_operation(of_op["op"])) is not None
         },
     )
 
@@ -91,16 +94,3 @@ def kb_of_text(text: str) -> dict[str, int]:
         if colon and len(words) == 2 and words[1] == "kB":
             found[name] = int(words[0])
     return found
-
-
-def _no_case(path: Path, found: str) -> UserError:
-    return UserError(
-        [
-            Problem(
-                place=Place(str(path)),
-                found=found,
-                legal=f"expected a recorded case with {', '.join(_REQUIRED)}",
-                advice="tests/reference/linux-6.1/userland has some, with a README of the format",
-            )
-        ]
-    )

@@ -17,13 +17,14 @@ from mmactors.actors.program.supported import why_not
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.driver import InlineDriver, close_actors
 from mmactors.engine.probe import Taken
-from mmactors.engine.report import NotSimulated
+from mmactors.engine.report import Deadlock, NotSimulated, StepBudgetExceeded
 from mmactors.events import PageFaultUser, SignalGenerate, TlbFlush
 from mmactors.hw.config import HardwareConfig
 from mmactors.mm.boot.boot import MemoryConfig
 from mmactors.scenario.schema import MachineConfig, ProcessConfig, Scenario
 from mmactors.scenario.wiring import Wired, make_engine, wire
 from mmactors.units import KIB, MIB, PAGE_SIZE
+from mmactors.validate.limits import SWITCHES_MAX
 from mmactors.validate.result import NotModelled
 from mmactors.validate.userland.case import UserlandCase, exact
 from mmactors.validate.userland.recorder import (
@@ -164,6 +165,10 @@ def run_recorded(
         InlineDriver(engine).run_to_end()
     except NotSimulated as reason:
         raise NotModelled(str(reason)) from reason
+    except StepBudgetExceeded as reason:
+        raise NotModelled(f"it takes more than {SWITCHES_MAX} steps of the machine") from reason
+    except Deadlock as reason:
+        raise NotModelled("somebody waits for what nobody does any more") from reason
     finally:
         close_actors(engine)
     if not (watcher.is_over or watcher.machine.is_stopped):
@@ -194,7 +199,7 @@ def _scenario(case: UserlandCase, program: tuple[op.Operation, ...]) -> Scenario
             # The guests' emulated processor has no PCIDs.
             hardware=HardwareConfig(pcid=False),
         ),
-        engine=EngineConfig(quantum_ns=0, driver="inline"),
+        engine=EngineConfig(quantum_ns=0, driver="inline", step_budget=SWITCHES_MAX),
         # The recordings' interpreter catches signals, and goes on with the next operation.
         processes=(ProcessConfig(name=_COMM, cpu=0, on_signal="continue", program=program),),
     )

@@ -18,17 +18,15 @@ from mmactors.actors.program.loader import (
     STACK,
     VDSO,
     ProgramImage,
-    Segment,
     map_elsewhere,
 )
 from mmactors.actors.program.process import Process
 from mmactors.arch.pte import pte_pfn
 from mmactors.units import MIB, PAGE_SIZE
+from mmactors.validate.userland.begin_maps import STACK_PAGES, segments_of
 from mmactors.workload.operation import all as op
 from mmactors.workload.operation.address import Address, Bindings, Span
 
-_STACK_PAGES: Final = 3
-"""How much of its stack the interpreter touches."""
 _DATA_BYTES: Final = 8
 """Its initialised data."""
 DISK_FILES: Final = {
@@ -74,9 +72,7 @@ class Interpreter:
     @classmethod
     def of_maps(cls, maps: str, *, nr_cpus: int, is_child_first: bool) -> "Interpreter":
         """Return the program that the recorded maps text shows."""
-        image = ProgramImage(
-            segments=tuple(map(_segment, maps.splitlines())), data_bytes=_DATA_BYTES
-        )
+        image = ProgramImage(segments=segments_of(maps), data_bytes=_DATA_BYTES)
         program = image.program
         control = next(each for each in image.segments if each.is_shared)
         stack_end = image.named(STACK).end
@@ -85,7 +81,7 @@ class Interpreter:
             text=_range(program[0].start, program[-1].start),
             data=_range(program[-1].start, image.named(HEAP).end),
             control=_range(control.start, control.end),
-            stack=_range(stack_end - _STACK_PAGES * PAGE_SIZE, stack_end),
+            stack=_range(stack_end - STACK_PAGES * PAGE_SIZE, stack_end),
             stack_top_page=_range(stack_end - PAGE_SIZE, stack_end),
             atomic_access="read" if nr_cpus == 1 else "write",
             is_child_first=is_child_first,
@@ -191,25 +187,6 @@ def settle_guest(process: Process, interpreter: Interpreter) -> None:
 def _inserted(*texts: str, after_fork: str | None = None) -> Iterator[Insertion]:
     for text in texts:
         yield Insertion(operation=op.parse_operation(text), after_fork=after_fork)
-
-
-def _segment(line: str) -> Segment:
-    """Return what a line of /proc/PID/maps says."""
-    limits, permissions, offset, dev, inode, *name = line.split(maxsplit=5)
-    start, end = (int(limit, 16) for limit in limits.split("-"))
-    major, minor = (int(number, 16) for number in dev.split(":"))
-    return Segment(
-        start=start,
-        end=end,
-        is_readable="r" in permissions,
-        is_writable="w" in permissions,
-        is_executable="x" in permissions,
-        is_shared=permissions.endswith("s"),
-        offset=int(offset, 16),
-        dev=(major, minor),
-        inode=int(inode),
-        name=name[0].strip() if name else "",
-    )
 
 
 def _range(start: int, end: int) -> str:

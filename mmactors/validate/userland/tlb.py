@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from mmactors.validate.result import CaseResult, NotModelled
 from mmactors.validate.userland.case import UserlandCase, exact, read_case
+from mmactors.validate.userland.case_form import FLUSH_EVENT
 from mmactors.validate.userland.machine import OpRecord, run_recorded
 from mmactors.validate.userland.vma import why_not_known
 from mmactors.workload.operation import all as op
@@ -115,9 +116,9 @@ def _compare_op(
     place = f"ops[{recorded['i']}] {recorded['op']}"
     for name, (number, our_number) in numbers.items():
         _compare(result, f"{place}: {name}", number, our_number)
-    if len(events) == counted.get(_FLUSH, 0):
-        flushes = sorted(map(_flush_of_text, events))
-        result.compare(f"{place}: flushes", flushes, sorted(ours.flushes))
+    flushes = [flush for text in events if (flush := _flush_of_text(text)) is not None]
+    if len(flushes) == len(events) == counted.get(_FLUSH, 0):
+        result.compare(f"{place}: flushes", sorted(flushes), sorted(ours.flushes))
     else:
         result.listed += len(events)
 
@@ -153,7 +154,10 @@ def _compare(result: CaseResult, place: str, recorded: object, ours: int) -> Non
     result.compare(f"{place} within {recorded}", ours if low <= ours <= high else recorded, ours)
 
 
-def _flush_of_text(text: str) -> tuple[int, int, int]:
-    """Return CPU, reason and pages of `task cpuN tlb_flush: pages:N reason:... (N)`."""
-    _, cpu, _, pages, *reason = text.split()
-    return int(cpu.removeprefix("cpu")), int(reason[-1].strip("()")), int(pages.partition(":")[2])
+def _flush_of_text(text: str) -> tuple[int, int, int] | None:
+    """Return CPU, reason and pages of a tlb_flush event; None for another one."""
+    match = FLUSH_EVENT.fullmatch(text)
+    if match is None:
+        return None
+    cpu, pages, reason = map(int, match.groups())
+    return cpu, reason, pages

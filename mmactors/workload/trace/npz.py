@@ -37,7 +37,7 @@ _HEADER: Final = re.compile(
     r"\{'descr': '([^']{1,16})', 'fortran_order': (?:True|False), 'shape': \((\d{1,18}),\), \}\s*"
 )
 _HEADER_BYTES_MAX: Final = 4096
-_ARCHIVE_ERRORS: Final = (
+ARCHIVE_ERRORS: Final = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
@@ -133,7 +133,7 @@ def read_npz_chunks(path: Path, *, chunk_rows: int = CHUNK_ROWS) -> Iterator[Tra
             yield from _read(path, columns, chunk_rows)
     except UserError:
         raise
-    except _ARCHIVE_ERRORS as error:
+    except ARCHIVE_ERRORS as error:
         raise bad_trace(
             path,
             f"the archive cannot be read: {error}",

@@ -1,0 +1,35 @@
+"""How large a recording may be: the one place for what its readers refuse to hold.
+
+The largest recordings of Linux that there are have 1.6 MB of JSON with 420,000 values, guests of
+5 GiB, and traces of 3.5 million accesses.
+"""
+
+from typing import Final
+
+from mmactors.units import GIB, MIB
+
+DOCUMENT_BYTES_MAX: Final = 32 * MIB
+"""Of a JSON document, unpacked."""
+VALUES_MAX: Final = 2_000_000
+"""Of a JSON document: numbers, texts, lists and objects, counted by their separators."""
+DEPTH_MAX: Final = 32
+"""Lists and objects within each other."""
+TEXT_CHARS_MAX: Final = 1 * MIB
+"""Of one text, such as a whole file of /proc."""
+LINE_CHARS_MAX: Final = 4096
+"""Of one operation, name, event, or line of a text."""
+NUMBER_MAX: Final = (1 << 64) - 1
+NUMBER_MIN: Final = -(1 << 63)
+"""What one counter, address or result of a kernel of 64 bits holds."""
+OPERATIONS_MAX: Final = 10_000
+"""Of one list of operations of a program."""
+CPUS_MAX: Final = 64
+"""Of a recorded guest."""
+MEMORY_MIB_MAX: Final = 16 << 10
+"""Of a recorded guest; the model holds about 64 bytes for each of its pages."""
+FRAMES_MAX: Final = 16 * GIB >> 12
+"""Page frames of a recorded page allocator."""
+SWITCHES_MAX: Final = 2_000_000
+"""Of the machine on which a recorded program runs."""
+PROBLEMS_MAX: Final = 20
+"""That are told of one file."""
