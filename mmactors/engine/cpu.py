@@ -22,10 +22,10 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from mmactors.engine.actor import NEVER, Actor, Awaited, Clock, Waitable
+from mmactors.engine.actor import NEVER, PARKING, Actor, Awaited, Clock, Waitable
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu_times import CpuTimes
-from mmactors.engine.report import SleepInAtomicContext
+from mmactors.engine.report import SleepInAtomicContext, time_is_up
 from mmactors.engine.trace.span import Span
 from mmactors.engine.trace.tracer import (
     EXIT_DEAD,
@@ -98,6 +98,10 @@ class Cpu:
     _starts_ns: int = field(default=0, init=False)
     """When `current` runs its first instruction; its slice begins then."""
     _last_thread: Actor | None = field(default=None, init=False)
+    _computes_from: int | None = field(default=None, init=False)
+    """Since when `current` computes: slices end at multiples of their length; None: it does not."""
+    _signal_ns: int = field(default=NEVER, init=False)
+    """Since when a signal waits for who computes; NEVER: there is none."""
 
     def __attrs_post_init__(self) -> None:
         self.name = cpu_context(self.index)
@@ -276,6 +280,58 @@ class Cpu:
             if self.on_run is not None:
                 await self.on_run(self, self.engine.current)
 
+    async def compute(self, ns: int) -> int:
+        """Let the running thread compute for `ns`, or to the end of a slice when it is wanted.
+
+        That is when another thread waits for the CPU or a signal has come. Return what is left, in
+        ns. One step, however long; raises TimeIsUp if virtual time ends before.
+        """
+        engine, clock = self.engine, self.clock
+        if engine.is_exploring:  # Nobody knows the time, and what is computed touches nothing.
+            await engine.spend(ns)
+            return 0
+        actor = engine.current
+        if engine.policy.draws_costs:
+            ns = engine.policy.cost_ns(ns)
+        self._computes_from, end = clock.now, clock.now + ns
+        while (stop := min(end, self._wanted_ns())) > clock.now:
+            if stop <= engine.limit:
+                clock.now = stop
+            elif stop >= NEVER:
+                raise time_is_up(actor, stop)
+            else:
+                actor.label = "spend"
+                engine.policy.push(actor, max(min(stop, self.interrupt_ns), clock.now))
+                await PARKING
+            if self.has_interrupt():
+                began_ns = clock.now
+                await self.take_interrupts()
+                self._computes_from += clock.now - began_ns
+                end += clock.now - began_ns
+        self._computes_from, self._signal_ns = None, NEVER
+        return end - clock.now
+
+    def _wanted_ns(self) -> int:
+        """Return when a slice of who computes ends and it is wanted; NEVER: nobody wants it."""
+        began_ns = self._computes_from
+        assert began_ns is not None, f"nobody computes on {self.name}"
+        wanted_ns = min(self._run_queue[0][0] if self._run_queue else NEVER, self._signal_ns)
+        if wanted_ns == NEVER:
+            return NEVER
+        ran_ns = max(wanted_ns, self.clock.now) - began_ns
+        return began_ns + max(-(-ran_ns // self.slice_ns), 1) * self.slice_ns
+
+    def _tell_who_computes(self) -> None:
+        """Let who computes look again how far it may go: it is wanted now."""
+        if self._computes_from is not None and self.current is not self.engine.running:
+            self.engine.make_ready(self.current, self._wanted_ns())
+
+    def signal(self, thread: Actor, at_ns: int) -> None:
+        """Let a thread that computes here look at the end of its slice whether it has to end."""
+        if self._computes_from is not None and self.current is thread:
+            self._signal_ns = min(self._signal_ns, at_ns)
+            self._tell_who_computes()
+
     def nr_running(self, now_ns: int) -> int:
         """Return how many threads run or could run here at `now_ns` (rq->nr_running)."""
         nr_queued = sum(at_ns <= now_ns for at_ns, _, _ in self._run_queue)
@@ -292,6 +348,7 @@ class Cpu:
 
     def _enqueue(self, thread: Actor, at_ns: int) -> None:
         heappush(self._run_queue, (at_ns, self.engine.next_send_order(self.name), thread))
+        self._tell_who_computes()
 
     def _schedule(self, thread: Actor, at_ns: int) -> None:
         """Let `thread` run from `at_ns`, or as soon as the CPU is free after that."""

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar, Final
 
-from mmactors.engine.actor import Actor, Waitable
-from mmactors.units import format_ns
+from mmactors.engine.actor import NEVER, Actor, Waitable
+from mmactors.units import SECOND, format_ns
 
+_YEAR_NS: Final = 31_556_952 * SECOND
 _witnesses: Final[list[Callable[[Exception], None]]] = []
 
 
@@ -42,6 +43,10 @@ class Deadlock(EngineError):  # noqa: N818 - the field's own word
 
 class StepBudgetExceeded(EngineError):  # noqa: N818 - says what happened
     """The run took more switches than allowed; perhaps it makes no progress."""
+
+
+class TimeIsUp(EngineError):  # noqa: N818 - says what happened
+    """Somebody would have to go on at a time that the engine does not count."""
 
 
 class ActorCrashed(EngineError):  # noqa: N818 - says what happened
@@ -88,6 +93,14 @@ def deadlock(
     lines += [f"  a task outside: waits for {waitable.describe()}" for waitable in outside]
     lines += [describe_waiting(actors), last_events(recent)]
     return Deadlock("\n".join(line for line in lines if line))
+
+
+def time_is_up(actor: Actor, until_ns: int) -> TimeIsUp:
+    """Return the report that `actor` has to wait, or works, until a time that never comes."""
+    return TimeIsUp(
+        f"{actor} goes on at t={until_ns} ns; expected times below {NEVER} ns, which is "
+        f"{NEVER // _YEAR_NS} years (use shorter times for sleep and compute, or fewer of them)"
+    )
 
 
 def crash(actor: Actor, error: BaseException, recent: Iterable[str]) -> ActorCrashed:

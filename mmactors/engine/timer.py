@@ -7,9 +7,10 @@ from typing import Final
 
 from attrs import define, field
 
-from mmactors.engine.actor import Actor
+from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu import Cpu, Interrupt
+from mmactors.engine.report import time_is_up
 
 LOCAL_TIMER: Final = "LOC"
 """Local timer interrupts, the row of /proc/interrupts."""
@@ -34,10 +35,15 @@ class Timer:
     """Who sleeps, and what will wake it."""
 
     async def sleep_ns(self, cpu: Cpu, ns: int) -> None:
-        """Let the running thread of `cpu` sleep for `ns` or a little longer, or until a signal."""
+        """Let the running thread of `cpu` sleep for `ns` or a little longer, or until a signal.
+
+        Raises TimeIsUp if virtual time ends before.
+        """
         thread = self.engine.current
         sleep = _Sleep(cpu.clock.now + ns)
         cpu.assert_may_sleep(sleep)
+        if sleep.until_ns >= NEVER:
+            raise time_is_up(thread, sleep.until_ns)
 
         async def handler(target: Cpu) -> None:
             del self._asleep[thread]

@@ -139,7 +139,7 @@ def leak_problems(
         mapped.is_reached[cached] = 1
     for batches in kernel.lru:
         mapped.is_reached[list(batches.held_pages())] = 1
-    for block in kernel.module_pages.values():
+    for block in kernel.module_pages:
         if block.is_held:
             mapped.is_reached[block.pfn : block.pfn + (1 << block.order)] = 1
     found = np.zeros(_NAMED_MAX, np.int64)

@@ -3,11 +3,13 @@
 import errno
 
 import pytest
+from attrs import evolve
 from machines import EXACT, nr_free, run, scenario_of
 
 from mmactors.engine.report import Deadlock
 from mmactors.mm.page_alloc.buddy import PAGEBLOCK_PAGES
 from mmactors.races.pair import with_rules
+from mmactors.sanitize.config import SanitizeConfig
 from mmactors.workload.program import Program
 
 
@@ -165,3 +167,31 @@ def test_a_block_that_was_never_allocated_is_an_error_of_the_program():
     (problem,) = Program.parse(["free_pages A"]).problems
 
     assert "A is not the name of a block here" == problem.found
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        ["alloc_pages A order=2"],
+        ["alloc_pages A comp", "alloc_pages A movable"],
+        ["alloc_pages B order=9", "alloc_pages B gfp=HIGHUSER"],
+        ["alloc_pages A", "alloc_pages A order=1", "free_pages A"],
+        ["fork C", "C: alloc_pages A order=1", "kill C"],
+    ],
+)
+def test_what_a_module_keeps_is_in_use_and_not_lost(program):
+    """Also when its name means another block now, and when the program has ended."""
+    sanitize = SanitizeConfig(leaks=True, page_state=True, counters=True)
+
+    ran = run(evolve(scenario_of(program), sanitize=sanitize))
+
+    assert "ok" == ran.machine.summary().verdict
+
+
+def test_all_processes_of_a_program_know_its_blocks():
+    """What one has allocated another gives back."""
+    found, machine = results("fork C", "C: alloc_pages A order=3", "free_pages A")
+    _, idle = results("fork C")
+
+    assert 0 == found["free_pages A"]
+    assert nr_free(idle) == nr_free(machine)

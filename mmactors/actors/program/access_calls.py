@@ -115,7 +115,7 @@ class AccessCalls:
         keep = call.keep * PAGE_SIZE
         group = call.group * PAGE_SIZE
         for position in range(start, start + length, group):
-            error = await self._give_back(thread, position + keep, group - keep)
+            error = await self._give_back(thread, (position + keep) & ULONG_MAX, group - keep)
             if error or thread.must_end:
                 return error
         return 0

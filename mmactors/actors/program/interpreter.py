@@ -22,7 +22,7 @@ from mmactors.engine.cpu import Cpu
 from mmactors.engine.timer import Timer
 from mmactors.engine.wait_queue import WaitQueue
 from mmactors.events import SysEnter
-from mmactors.units import MS
+from mmactors.units import MS, ULONG_MAX
 from mmactors.workload.operation import all as op
 from mmactors.workload.program import FIRST_PROCESS
 
@@ -103,7 +103,7 @@ class Interpreter:
                     thread.process.names[name] = (start, length)
                 return start
             case op.Heap(name=name, length=length):
-                start = thread.space.mm.brk - length
+                start = (thread.space.mm.brk - length) & ULONG_MAX
                 thread.process.names[name] = (start, length)
                 return start
             case op.Cpu(cpu=cpu):
@@ -114,7 +114,10 @@ class Interpreter:
                 self._start_thread(thread, name, cpu)
             case op.Spin():
                 thread.is_spinning = True
+                engine = self.kernel.engine
                 while not thread.is_stopping and not thread.must_end:
+                    if engine.turn.is_over():
+                        await engine.breathe()
                     await self._compute(thread, _SPIN_NS)
                 thread.is_stopping = thread.is_spinning = False
             case op.Stop(name=name):
@@ -133,11 +136,9 @@ class Interpreter:
         return None
 
     async def _compute(self, thread: UserThread, ns: int) -> None:
-        while ns > 0:
-            piece_ns = min(ns, thread.cpu.slice_ns)
-            ns -= piece_ns
+        while ns > 0 and not thread.must_end:
             thread.enter_user()
-            await self.kernel.engine.spend(piece_ns)
+            ns = await thread.cpu.compute(ns)
             thread.leave_user()
             await thread.give_turn()
 

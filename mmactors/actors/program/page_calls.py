@@ -1,7 +1,8 @@
 """Operations on pages, as a kernel module does them for a program (mm/page_alloc.c, Linux 6.1).
 
-Their results go to the log as those of system calls do. A block belongs to the program that
-allocated it, also when the program ends: a module keeps its pages.
+Their results go to the log as those of system calls do. A block belongs to the module, which keeps
+it when the program ends: memory in use, that nobody has lost. All processes of a program know it by
+its name, which means the block that was bound to it last; the one before stays the module's.
 """
 
 import errno
@@ -50,7 +51,7 @@ class PageCalls:
 
     async def perform(self, thread: UserThread, call: PageOperation) -> int:
         """Do one operation and return its result."""
-        kernel, cpu, pid = self.kernel, thread.cpu, thread.process.pid
+        kernel, cpu = self.kernel, thread.cpu
         await kernel.engine.spend(kernel.costs.syscall_ns)
         match call:
             case op.AllocPages():
@@ -64,7 +65,7 @@ class PageCalls:
                     return -errno.ENODEV  # No memory was plugged in.
                 async with kernel.mem_hotplug_lock.write():
                     return await online_pages(kernel, cpu, zone)
-        block = kernel.module_pages.get((pid, call.block))
+        block = thread.process.family.blocks.get(call.block)
         if block is None:
             return -errno.EINVAL  # Its allocation failed.
         zone = kernel.allocator.zone_of(block.pfn)
@@ -95,7 +96,9 @@ class PageCalls:
                 label = Label(f"set movable {pfn:#x}", ((page(pfn), Mode.WRITE),))
                 await kernel.engine.step(label)
             kernel.pages.flags_view[pfn] |= PG_MOVABLE_OPS
-        kernel.module_pages[thread.process.pid, call.name] = ModulePages(pfn, call.order)
+        block = ModulePages(pfn, call.order)
+        kernel.module_pages.append(block)
+        thread.process.family.blocks[call.name] = block
         return pfn
 
     async def _free(self, thread: UserThread, block: ModulePages) -> int:

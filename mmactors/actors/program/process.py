@@ -12,7 +12,7 @@ from mmactors.actors.program.loader import ProgramImage, load_program
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.coredump import CoreState
 from mmactors.actors.state.fatal_signal import FatalSignal
-from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.state.kernel import Kernel, ModulePages
 from mmactors.actors.tlb.switch import Switcher
 from mmactors.actors.tlb.switch_mm import GuardedFlushing
 from mmactors.engine.actor import Actor
@@ -109,7 +109,7 @@ class Closing(Protocol):
 class Family:
     """A program's processes: the one that runs the list, and the children that it forks.
 
-    Names of ranges, threads and children are one set for all of them, as in the recordings'
+    Names of ranges, blocks, threads and children are one set for all of them, as in the recordings'
     interpreter: a name stands for an address, whichever process it is used in.
     """
 
@@ -117,6 +117,8 @@ class Family:
     """Runs the list."""
     names: dict[str, tuple[int, int]] = field(factory=dict)
     """Names of ranges: (address, bytes)."""
+    blocks: dict[str, ModulePages] = field(factory=dict)
+    """Pages that a kernel module allocated for the program, by name."""
     members: dict[str, Thread] = field(factory=dict)
     """Threads, and the first threads of children, by name; the root's is FIRST_PROCESS."""
     children: "list[Process]" = field(factory=list)

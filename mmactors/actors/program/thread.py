@@ -241,6 +241,7 @@ class UserThread:
         """Let the thread end at its next return to user mode, awake or asleep."""
         self.is_exiting = self.task.fatal_signal_pending = True
         self.work.wake_all(at_ns=at_ns)
+        self.cpu.signal(self.actor, at_ns)
         if self._asleep_in is not None:
             self._asleep_in.wake_all(at_ns=at_ns)
 

@@ -129,8 +129,8 @@ class Kernel:
     """How much of the vmalloc area is mapped."""
     late_stores: list[LateStore] = field(factory=list)
     """Stores that no barrier ordered: each waited, or waits, in the store buffer of its CPU."""
-    module_pages: dict[tuple[int, str], ModulePages] = field(factory=dict)
-    """By the pid of the program that told a module to allocate them, and their names."""
+    module_pages: list[ModulePages] = field(factory=list)
+    """All blocks that kernel modules have allocated; a module keeps them past the program's end."""
     _last_ctx_id: int = INIT_MM_CTX_ID
 
     def __attrs_post_init__(self) -> None:

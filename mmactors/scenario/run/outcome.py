@@ -6,7 +6,7 @@ from attrs import frozen
 
 from mmactors.actors.program.proc_paths import ReadText
 from mmactors.engine.guard import GuardViolation
-from mmactors.engine.report import ActorCrashed, Deadlock, EngineError, StepBudgetExceeded
+from mmactors.engine.report import ActorCrashed, Deadlock, EngineError, StepBudgetExceeded, TimeIsUp
 from mmactors.engine.schedule import Schedule, ScheduleMismatch
 from mmactors.errors import UserError
 from mmactors.observe.counters.series import Series
@@ -20,6 +20,7 @@ FAILURES: Final = (EngineError, GuardViolation, ScheduleMismatch)
 _VERDICTS: Final = (
     (Deadlock, "deadlock"),
     (StepBudgetExceeded, "livelock"),
+    (TimeIsUp, "time is up"),
     (ScheduleMismatch, "the schedule does not fit"),
     (GuardViolation, "guard violation"),
     (ActorCrashed, "crash"),

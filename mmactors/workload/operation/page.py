@@ -1,7 +1,8 @@
 """Operations on pages as a kernel module does them: allocate, free, isolate, take offline.
 
 These are ours; they are named after the kernel's functions that they call, as the module of the
-allocator's recordings calls them. A block is known by a name to the program that allocated it.
+allocator's recordings calls them. A block is known by a name to the program that allocated it; the
+name means the block that it was bound to last, and the one before stays with the module.
 """
 
 from typing import ClassVar, Final
