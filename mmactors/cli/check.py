@@ -1,13 +1,14 @@
 """`mmactors check SCENARIO...`: are they right? No machine is built; traces are read to the end."""
 
 import json as json_text
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from mmactors.cli.screen import say, say_json
 from mmactors.errors import Problem, UserError
+from mmactors.plain_text import plain
 from mmactors.scenario.load import load_scenario
 
 
@@ -31,7 +32,7 @@ def check(
         else:
             files.append({"path": str(path), "ok": True})
             if not json:
-                sys.stdout.write(f"{path}: ok\n")
+                say(f"{plain(str(path))}: ok\n")
     if json:
         found = [
             {
@@ -42,7 +43,7 @@ def check(
             }
             for problem in problems
         ]
-        sys.stdout.write(json_text.dumps({"files": files, "problems": found}, indent=1) + "\n")
+        say_json(json_text.dumps({"files": files, "problems": found}, indent=1) + "\n")
     if problems:
         raise UserError(problems)
     return 0
