@@ -5,13 +5,14 @@ who got the scenario from somebody else knows what `mmactors explore` would run.
 """
 
 import json as json_text
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from mmactors.cli.screen import say, say_json
 from mmactors.errors import Problem, UserError
+from mmactors.plain_text import plain
 from mmactors.scenario.load import load_scenario
 
 
@@ -38,7 +39,7 @@ def check(
             files.append({"path": str(path), "ok": True, "runs": runs})
             if not json:
                 told = f"; exploring it runs {', '.join(runs)}" if runs else ""
-                sys.stdout.write(f"{path}: ok{told}\n")
+                say(f"{plain(str(path))}: ok{plain(told)}\n")
     if json:
         found = [
             {
@@ -49,7 +50,7 @@ def check(
             }
             for problem in problems
         ]
-        sys.stdout.write(json_text.dumps({"files": files, "problems": found}, indent=1) + "\n")
+        say_json(json_text.dumps({"files": files, "problems": found}, indent=1) + "\n")
     if problems:
         raise UserError(problems)
     return 0

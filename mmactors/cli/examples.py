@@ -7,7 +7,6 @@ comment; `Takes about ...` there says how long it is.
 
 import json as json_text
 import re
-import sys
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -15,6 +14,7 @@ from attrs import frozen
 from cyclopts import Parameter
 
 import mmactors
+from mmactors.cli.screen import say, say_json
 from mmactors.errors import Place, Problem, UserError
 from mmactors.scenario.structure import did_you_mean
 
@@ -110,7 +110,7 @@ def examples(
 ) -> int:
     """List the examples, or print one."""
     if name is not None:
-        sys.stdout.write(example_called(name, "mmactors examples").text)
+        say(example_called(name, "mmactors examples").text)
         return 0
     known = all_examples().values()
     if json:
@@ -118,13 +118,13 @@ def examples(
             {"name": each.name, "verb": each.verb, "shows": each.shows, "takes": each.takes}
             for each in known
         ]
-        sys.stdout.write(json_text.dumps(rows, indent=1) + "\n")
+        say_json(json_text.dumps(rows, indent=1) + "\n")
         return 0
     width = max(len(each.name) for each in known)
     verb = ""
     for each in known:
         if each.verb != verb:
             verb = each.verb
-            sys.stdout.write(f"For mmactors {verb}, after `mmactors new NAME --from EXAMPLE`:\n")
-        sys.stdout.write(f"  {each.name:{width}}  {each.takes:{_TAKES_WIDTH}}  {each.shows}\n")
+            say(f"For mmactors {verb}, after `mmactors new NAME --from EXAMPLE`:\n")
+        say(f"  {each.name:{width}}  {each.takes:{_TAKES_WIDTH}}  {each.shows}\n")
     return 0

@@ -1,11 +1,11 @@
 """`mmactors explain SCENARIO`: what will run, in words."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from mmactors.cli.screen import say
 from mmactors.scenario.explain import explain_scenario
 from mmactors.scenario.load import load_scenario
 
@@ -19,5 +19,5 @@ def explain(
     ] = (),
 ) -> int:
     """Say in words what a scenario will do."""
-    sys.stdout.write(explain_scenario(load_scenario(scenario, overrides)))
+    say(explain_scenario(load_scenario(scenario, overrides)))
     return 0

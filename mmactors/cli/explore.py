@@ -20,6 +20,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from mmactors.cli.screen import Plain, complain, say, say_json
 from mmactors.engine.schedule import ScheduleMismatch
 from mmactors.errors import Place, Problem, UserError
 from mmactors.explore.report.lanes import write_page
@@ -86,15 +87,15 @@ def explore(
             break
         results.append((str(path), result))
         if not (json or as_markdown):
-            sys.stdout.write(f"{line(str(path), result)}\n")
+            say(f"{line(str(path), result)}\n")
             sys.stdout.flush()
     if json:
         found: dict[str, object] = {"races": [as_json(path, result) for path, result in results]}
         if ended is not None:
             found["interrupted"] = ended.verdict.as_json()
-        sys.stdout.write(json_text.dumps(found, indent=1) + "\n")
+        say_json(json_text.dumps(found, indent=1) + "\n")
     elif as_markdown:
-        sys.stdout.write(markdown(results))
+        say(markdown(results))
     elif len(loaded) == 1:
         for each in results:
             _write_report(*each, verbose=verbose)
@@ -122,7 +123,7 @@ def _end(verdict: Verdict, number: int) -> NoReturn:
 def _write_interrupted(ended: _Ended, *, quiet: bool, verbose: bool) -> int:
     """Say what the search found out that did not come to its end; return the exit code."""
     verdict = ended.verdict
-    sys.stderr.write(f"{verdict.name}: {verdict}\n")
+    complain(f"{verdict.name}: {verdict}\n")
     if not quiet and verdict.failure is not None:
         _write_failure(verdict.name, verdict.failure, verbose=verbose)
     return ended.exit_code
@@ -134,7 +135,7 @@ def _progress(path: Path) -> Iterator[Callable[[Progress], None]]:
     if not sys.stderr.isatty():
 
         def write(text: str) -> None:
-            sys.stderr.write(f"{path}: {text}\n")
+            complain(f"{path}: {text}\n")
             sys.stderr.flush()
 
         yield Teller(write, every_s=LOG_SECONDS)
@@ -142,7 +143,7 @@ def _progress(path: Path) -> Iterator[Callable[[Progress], None]]:
     with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
 
         def tell(progress: Progress) -> None:
-            live.update(Text(f"{path}: {progress}"), refresh=True)
+            live.update(Plain(Text(f"{path}: {progress}")), refresh=True)
 
         yield tell
 
@@ -192,9 +193,9 @@ def _replay(
                 advice="explore the scenario anew",
             )
         ) from None
-    sys.stdout.write(f"{verdict}\n")
+    say(f"{verdict}\n")
     if verdict.failure is not None:
-        sys.stdout.write(f"\n{_told(verdict.failure, verbose=verbose)}\n")
+        say(f"\n{_told(verdict.failure, verbose=verbose)}\n")
     _write_page(html, [(str(path), verdict)])
     return 0 if verdict.is_good else 1
 
@@ -202,14 +203,14 @@ def _replay(
 def _write_report(path: str, result: PairResult, *, verbose: bool) -> None:
     outside = outside_scope(result)
     if outside:
-        sys.stdout.write(f"{outside}\n")
+        say(f"{outside}\n")
     for half in result.halves:
         if half.verdict.failure is not None:
             _write_failure(path, half.verdict.failure, verbose=verbose)
 
 
 def _write_failure(path: str, failure: Failure, *, verbose: bool) -> None:
-    sys.stdout.write(
+    say(
         f"\n{_told(failure, verbose=verbose)}\n{failure.origin}\n\n"
         f"to run this schedule again:\n  mmactors explore {path} --replay {failure.replay}\n"
     )
@@ -226,7 +227,7 @@ def _write_page(file: Path | None, verdicts: Sequence[tuple[str, Verdict]]) -> N
     failures = [(path, verdict.failure) for path, verdict in verdicts]
     stories = [(path, failure.story) for path, failure in failures if failure is not None]
     if not stories:
-        sys.stderr.write(f"mmactors: no schedule fails, so {file} was not written\n")
+        complain(f"mmactors: no schedule fails, so {file} was not written\n")
         return
     write_page(file, stories, option="--html")
 
@@ -236,4 +237,4 @@ def _write_table(results: list[tuple[str, PairResult]]) -> None:
     for _, result in results:
         table.add_row(*row(result))
     width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
-    Console(width=width).print(table)
+    Console(width=width).print(Plain(table))

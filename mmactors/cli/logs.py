@@ -7,10 +7,11 @@ from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
+from mmactors.cli.screen import complain, say, say_json
 from mmactors.errors import Place, Problem, UserError
 from mmactors.events import ENVELOPE, ON_BEHALF, event_fields
 from mmactors.observe.log_filter import LogFilter, SpanFilter, Where
-from mmactors.observe.log_read import EventRecord, read_in_time_order, read_log
+from mmactors.observe.log_read import Damage, EventRecord, read_in_time_order, read_log
 from mmactors.observe.log_text import FTRACE_HEAD, TABLE_HEAD, FtraceText, table_line
 from mmactors.observe.run_dir import EVENTS, is_running
 from mmactors.scenario.event_names import event_classes, event_names
@@ -101,18 +102,25 @@ def logs(
     head, show, see = _format(format)
     of_span = None if span is None else SpanFilter(span)
     wants = _wants(wanted, of_span, see)
+    damage = Damage()
     if follow or by == "seq":
         running = (lambda: is_running(path.parent)) if follow else None
-        lines = (each for each in read_log(path, is_running=running) if wants(each[1]))
+        lines = (
+            each for each in read_log(path, is_running=running, damage=damage) if wants(each[1])
+        )
     else:
-        lines = read_in_time_order(path, wants)
+        lines = read_in_time_order(path, wants, damage=damage)
     for line, record in lines:
         if head:
-            sys.stdout.write(f"{head}\n")
+            say(f"{head}\n")
             head = ""
-        sys.stdout.write(line.decode() if show is None else f"{show(record)}\n")
+        if show is None:
+            say_json(line.decode())
+        else:
+            say(f"{show(record)}\n")
         if follow:
             sys.stdout.flush()
+    tell_damage(path, damage)
     if of_span is not None and of_span.is_empty:
         raise UserError(_no_span(of_span.span))
     return 0
@@ -133,6 +141,16 @@ def _no_span(span: int) -> Problem:
         legal="expected the number of an event, such as one that begins a call or a fault",
         advice="the column span of the table has them",
     )
+
+
+def tell_damage(path: Path, damage: Damage) -> None:
+    """Say what of a log was passed over, after the rest was shown; raise UserError for damage."""
+    if damage.nr_torn_bytes and not is_running(path.parent):
+        complain(
+            f"{path}: the last line has no end, its {damage.nr_torn_bytes} bytes were passed over; "
+            "what is killed while it writes leaves such a line\n"
+        )
+    damage.raise_if_any()
 
 
 def log_of(run_dir: Path) -> Path:

@@ -98,9 +98,8 @@ def _run_verb(arguments: Sequence[str]) -> object:
 
 
 def write_problems(error: UserError) -> None:
-    """Write a user's error to stderr, one problem a line."""
-    for problem in error.problems:
-        sys.stderr.write(f"{problem}\n")
+    """Write a user's error to stderr, one problem a line; each says itself without controls."""
+    sys.stderr.write(f"{error}\n")
 
 
 def _output_problem(error: OSError) -> Problem:

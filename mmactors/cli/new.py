@@ -1,7 +1,6 @@
 """`mmactors new NAME --from EXAMPLE`: a scenario of one's own, made from an example."""
 
 import re
-import sys
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -9,6 +8,7 @@ from cyclopts import Parameter
 
 from mmactors.cli.examples import Example, example_called
 from mmactors.cli.schema import schema_text
+from mmactors.cli.screen import say
 from mmactors.errors import Place, Problem, UserError
 
 SCHEMA: Final = "mmactors.schema.json"
@@ -45,8 +45,8 @@ def new(
             path.write_bytes(data)
     except OSError as error:
         raise UserError(_unwritable(error)) from None
-    sys.stdout.write("".join(f"wrote   {path}\n" for path in files))
-    sys.stdout.write(f"next    mmactors {chosen.verb} {name}.yaml\n")
+    say("".join(f"wrote   {path}\n" for path in files))
+    say(f"next    mmactors {chosen.verb} {name}.yaml\n")
     return 0
 
 

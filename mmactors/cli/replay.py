@@ -1,6 +1,5 @@
 """`mmactors replay RUN_DIR`: run it again under its schedule; is it the same log?"""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ from cyclopts import Parameter
 
 from mmactors.cli.execute import execute
 from mmactors.cli.logs import parse_time
+from mmactors.cli.screen import complain, say
 from mmactors.engine.schedule import Schedule, ScheduleMismatch
 from mmactors.errors import Place, Problem, UserError
 from mmactors.observe.log import EventLog
@@ -39,7 +39,7 @@ def replay(
         return 1
     if until_ns is None and outcome.status != "interrupted":
         comparison.finish()
-    sys.stdout.write("".join(f"{line}\n" for line in _lines(run_dir, outcome, comparison)))
+    say("".join(f"{line}\n" for line in _lines(run_dir, outcome, comparison)))
     if outcome.status == "interrupted":
         return 130
     return 0 if comparison.difference is None else 1
@@ -52,7 +52,7 @@ def _execute(
     try:
         return execute(scenario, sink=log, schedule=schedule, until_ns=until_ns)
     except ScheduleMismatch as error:
-        sys.stderr.write(f"the schedule does not fit: {error}\n")
+        complain(f"the schedule does not fit: {error}\n")
         return None
 
 

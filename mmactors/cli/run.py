@@ -12,6 +12,7 @@ from attrs import frozen
 from cyclopts import Parameter
 
 from mmactors.cli.progress import compact, prepare_code, progress_line
+from mmactors.cli.screen import complain, say, say_json
 from mmactors.observe.run_dir import EVENTS, FINDINGS, SERIES, TRACEBACK, RunDir, create_run_dir
 from mmactors.scenario.counter_names import counter_names
 from mmactors.scenario.death import DIED, Death
@@ -69,11 +70,11 @@ def run(
     report = _run(loaded, run_dir, shows_progress=shows_progress)
     code = _exit_code(report.outcome)
     if report.outcome.failure is not None:
-        sys.stderr.write(f"{report.outcome.failure}\n")
+        complain(f"{report.outcome.failure}\n")
     if json:
-        sys.stdout.write(json_text.dumps(_as_json(report, code), indent=1) + "\n")
+        say_json(json_text.dumps(_as_json(report, code), indent=1) + "\n")
     elif not quiet:
-        sys.stdout.write("".join(f"{line}\n" for line in final_lines(report)))
+        say("".join(f"{line}\n" for line in final_lines(report)))
     return code
 
 

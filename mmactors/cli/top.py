@@ -1,6 +1,5 @@
 """`mmactors top RUN_DIR faults|waits|calls`: the slowest, each with what it waited for."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,8 +7,8 @@ import orjson
 from attrs import asdict
 from cyclopts import Parameter
 
-from mmactors.cli.logs import log_of
-from mmactors.cli.screen import row_count, show
+from mmactors.cli.logs import log_of, tell_damage
+from mmactors.cli.screen import row_count, say_json, show
 from mmactors.observe.history.chain import LogQuery, Slow, Wait, open_query
 from mmactors.observe.history.recorded import (
     ANSWERS,
@@ -22,6 +21,7 @@ from mmactors.observe.history.recorded import (
 )
 from mmactors.observe.history.tables import slow_table, waits_table
 from mmactors.observe.history.track import Kind
+from mmactors.observe.log_read import Damage
 from mmactors.units import format_ns
 
 What = Literal["faults", "waits", "calls"]
@@ -39,7 +39,8 @@ def top(
     """Show the slowest page faults, waits or calls, each with what it waited for, and for whom."""
     count = row_count(n)
     path = log_of(run_dir)
-    with open_query(path) as query:
+    damage = Damage()
+    with open_query(path, damage) as query:
         require(path, query.history, *_NEEDED[what])
         lacks = list(notes(query.history, FAULTS, CALLS, LOCKS, ANSWERS, SWITCHES))
         found: list[Slow] | list[Wait]
@@ -49,9 +50,10 @@ def top(
             found = query.slowest(count, _KINDS[what])
         if json:
             answer = {what: [asdict(each) for each in found], "notes": lacks}
-            sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
-            return 0
-        _show(query, what, found, lacks)
+            say_json(orjson.dumps(answer).decode() + "\n")
+        else:
+            _show(query, what, found, lacks)
+    tell_damage(path, damage)
     return 0
 
 

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from mmactors.cli.screen import say, say_json
 from mmactors.errors import UserError
-from mmactors.observe.plain_text import plain
+from mmactors.plain_text import plain
 from mmactors.validate.registry import (
     TopicTotals,
     find_recordings,
@@ -32,12 +33,12 @@ def validate(
         results.append(result)
         totals.setdefault(result.topic, TopicTotals(topic=result.topic)).add(result)
         if not json:
-            sys.stdout.write(f"{plain(_line(result))}\n")
+            say(f"{plain(_line(result))}\n")
             sys.stdout.flush()
     if json:
-        sys.stdout.write(report_json(results, list(totals.values())) + "\n")
+        say_json(report_json(results, list(totals.values())) + "\n")
     elif totals:
-        sys.stdout.write("\n" + "".join(f"{_total_line(total)}\n" for total in totals.values()))
+        say("\n" + "".join(f"{_total_line(total)}\n" for total in totals.values()))
     if problems:
         raise UserError(problems)
     return 1 if any(total.failed for total in totals.values()) else 0

@@ -1,6 +1,5 @@
 """`mmactors waits RUN_DIR`: who waited for whom, how long, and doing what."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,8 +7,8 @@ import orjson
 from attrs import asdict
 from cyclopts import Parameter
 
-from mmactors.cli.logs import log_of
-from mmactors.cli.screen import row_count, show
+from mmactors.cli.logs import log_of, tell_damage
+from mmactors.cli.screen import row_count, say_json, show
 from mmactors.observe.history.chain import LogQuery, Wait, open_query
 from mmactors.observe.history.recorded import ANSWERS, CALLS, FAULTS, LOCKS, notes, require
 from mmactors.observe.history.tables import (
@@ -19,6 +18,7 @@ from mmactors.observe.history.tables import (
     waits_table,
 )
 from mmactors.observe.history.track import Kind
+from mmactors.observe.log_read import Damage
 from mmactors.units import format_ns
 
 
@@ -31,13 +31,15 @@ def waits(
     """Show who waited for whom, how long, and doing what."""
     count = row_count(n)
     path = log_of(run_dir)
-    with open_query(path) as query:
+    damage = Damage()
+    with open_query(path, damage) as query:
         require(path, query.history, LOCKS, ANSWERS)
         lacks = list(notes(query.history, LOCKS, ANSWERS, CALLS, FAULTS))
         if json:
-            sys.stdout.buffer.write(orjson.dumps(_answer(query, count, lacks)) + b"\n")
+            say_json(orjson.dumps(_answer(query, count, lacks)).decode() + "\n")
         else:
             _show(query, count, lacks)
+    tell_damage(path, damage)
     return 0
 
 

@@ -15,6 +15,8 @@ from attrs import define, field, frozen
 
 from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.policy import Fifo
+from mmactors.limits import SCHEDULE_ENTRIES_MAX, SCHEDULE_NAMES_MAX
+from mmactors.plain_text import cut
 
 SEPARATOR: Final = ": "
 """Stands between the name and the label of an entry; names never contain it."""
@@ -22,6 +24,7 @@ _MAGIC: Final = "mmactors schedule 1"
 _COMPLETE: Final = "complete"
 _PARTIAL: Final = "partial"
 _NR_HEAD: Final = 4
+_NR_DIGITS_MAX: Final = 9
 _LINE: Final = 100
 
 
@@ -64,18 +67,17 @@ class Schedule:
     @classmethod
     def parse(cls, text: str) -> "Schedule":
         """Return the schedule of a text form; raise ValueError if it is none."""
-        lines = text.splitlines()
+        lines = text.rstrip("\n").split("\n")
         if len(lines) < _NR_HEAD or lines[0] != _MAGIC:
             raise ValueError(f"the text does not begin with {_MAGIC!r}")
         if lines[2] not in (_COMPLETE, _PARTIAL):
             raise ValueError(f"the third line is neither {_COMPLETE!r} nor {_PARTIAL!r}")
-        nr_names = int(lines[3])
-        entries = array("I")
-        try:
-            entries.frombytes(zlib.decompress(b85decode("".join(lines[_NR_HEAD + nr_names :]))))
-        except zlib.error as error:
-            raise ValueError(f"the entries are damaged: {error}") from error
+        nr_names = _count(lines[3])
         names = tuple(lines[_NR_HEAD : _NR_HEAD + nr_names])
+        if any(SEPARATOR not in name for name in names):
+            raise ValueError("a line names no actor and its label")
+        entries = array("I")
+        entries.frombytes(_unpacked("".join(lines[_NR_HEAD + nr_names :])))
         if entries and max(entries) >= len(names):
             raise ValueError("an entry names no actor")
         return cls(
@@ -84,6 +86,28 @@ class Schedule:
             entries=entries,
             is_complete=lines[2] == _COMPLETE,
         )
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > _NR_DIGITS_MAX:
+        raise ValueError(f"{cut(text, 40)!r} is no number of names")
+    if int(text) > SCHEDULE_NAMES_MAX:
+        raise ValueError(f"it has more than {SCHEDULE_NAMES_MAX:,} names")
+    return int(text)
+
+
+def _unpacked(packed: str) -> bytes:
+    bytes_max = SCHEDULE_ENTRIES_MAX * array("I").itemsize
+    stream = zlib.decompressobj()
+    try:
+        data = stream.decompress(b85decode(packed), bytes_max)
+    except zlib.error as error:
+        raise ValueError(f"the entries are damaged: {error}") from error
+    if stream.unconsumed_tail:
+        raise ValueError(f"it has more than {SCHEDULE_ENTRIES_MAX:,} entries")
+    if not stream.eof or stream.unused_data:
+        raise ValueError("the entries are damaged: their end is missing, or more follows it")
+    return data
 
 
 @define(eq=False)

@@ -13,7 +13,7 @@ from mmactors.observe.ftrace.names import (
     task_state,
 )
 from mmactors.observe.log_read import EventRecord, fields_of
-from mmactors.observe.plain_text import plain
+from mmactors.plain_text import plain
 
 ADDRESSES_FROM: Final = 1 << 32
 """A result from here on is an address."""

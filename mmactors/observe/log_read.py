@@ -1,7 +1,8 @@
 """Reading events.jsonl again, line by line, and in the order of time.
 
-Refuses a log of another schema or of an unknown major version, and lines that are no events. A last
-line without an end, as a killed run or a running one leaves it, is not read until it has its end.
+Refuses a log of another schema or of an unknown major version. Lines that are no events are noted
+in a `Damage` and passed over; who has none for them is told by an error. A last line without an
+end, as a killed run or a running one leaves it, is not read until it has its end.
 """
 
 import contextlib
@@ -14,11 +15,13 @@ from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 import orjson
-from attrs import has
+from attrs import define, field, has
 
 from mmactors import events
-from mmactors.errors import Place, Problem, UserError
+from mmactors.errors import Place, Problem, UserError, must_be_few
 from mmactors.events import ENVELOPE, ON_BEHALF, SCHEMA, SCHEMA_VERSION, event_fields
+from mmactors.given_file import open_given
+from mmactors.limits import LOG_LINE_BYTES_MAX
 
 EventRecord = dict[str, Any]
 """One line of the log."""
@@ -27,6 +30,9 @@ FOLLOW_INTERVAL_S: Final = 0.2
 
 _T_END: Final = 1 << 62
 """No run comes so far, ns."""
+
+_INT_END: Final = 1 << 64
+"""What a field holds fits 64 bits, with or without a sign."""
 
 _Shape = tuple[tuple[str, tuple[type, ...]], ...]
 _INT_OR_NULL: Final = (int, NoneType)
@@ -48,20 +54,57 @@ _ON_BEHALF_SHAPE: Final[_Shape] = (
 )
 
 
+@define(eq=False)
+class Damage:
+    """What of a log could not be read."""
+
+    problems: list[Problem] = field(factory=list)
+    nr_torn_bytes: int = 0
+    """Of a last line without an end."""
+
+    def raise_if_any(self) -> None:
+        """Raise UserError if there are lines that are no events."""
+        if self.problems:
+            raise UserError(self.problems)
+
+
 def read_log(
-    path: Path, *, is_running: Callable[[], bool] | None = None
+    path: Path,
+    *,
+    is_running: Callable[[], bool] | None = None,
+    damage: Damage | None = None,
 ) -> Iterator[tuple[bytes, EventRecord]]:
     """Yield each line of a log, with its end, and its record, streaming.
 
-    With `is_running`, wait for more at the end of the file as long as it says so. Raises UserError.
+    With `is_running`, wait for more at the end of the file as long as it says so. With `damage`,
+    lines that are no events are noted there. Raises UserError.
     """
+    for _, line, record in read_with_offsets(path, is_running=is_running, damage=damage):
+        yield line, record
+
+
+def read_with_offsets(
+    path: Path,
+    *,
+    is_running: Callable[[], bool] | None = None,
+    damage: Damage | None = None,
+) -> Iterator[tuple[int, bytes, EventRecord]]:
+    """Yield as `read_log` does, each line after its place in the file."""
     try:
-        with path.open("rb") as file:
-            number = 0
-            for number, line in enumerate(_lines(file, is_running), start=1):
-                record = _parse(path, number, line)
-                if number > 1:
-                    yield line, record
+        with open_given(path) if is_running is None else path.open("rb") as file:
+            number = offset = 0
+            for number, line in enumerate(_lines(file, is_running, damage), start=1):
+                try:
+                    record = _parse(path, number, line)
+                except UserError as error:
+                    if damage is None or number == 1:
+                        raise
+                    damage.problems += error.problems
+                    must_be_few(damage.problems)
+                else:
+                    if number > 1:
+                        yield offset, line, record
+                offset += len(line)
             if number == 0:
                 raise UserError(
                     Problem(
@@ -84,7 +127,7 @@ def read_log(
 
 
 def read_in_time_order(
-    path: Path, wants: Callable[[EventRecord], bool]
+    path: Path, wants: Callable[[EventRecord], bool], *, damage: Damage | None = None
 ) -> Iterator[tuple[bytes, EventRecord]]:
     """Yield the lines that are wanted by their times, those of one time by their numbers.
 
@@ -92,16 +135,14 @@ def read_in_time_order(
     the first line; of each line that is wanted only its time and its place are kept.
     """
     times, offsets = array("q"), array("q")
-    offset = head_bytes(path)
-    for line, record in read_log(path):
+    for offset, _, record in read_with_offsets(path, damage=damage):
         if wants(record):
             times.append(record["t"])
             offsets.append(offset)
-        offset += len(line)
     import numpy as np  # noqa: PLC0415 - --follow and --by seq do without, and start sooner
 
     order = np.argsort(np.array(times, np.int64), kind="stable")
-    with path.open("rb") as file:
+    with open_given(path) as file:
         for index in order:
             yield line_at(file, offsets[index])
 
@@ -113,23 +154,21 @@ def line_at(file: Any, offset: int) -> tuple[bytes, EventRecord]:
     return line, orjson.loads(line)
 
 
-def head_bytes(path: Path) -> int:
-    """Return the length of the first line: where the first event is."""
-    with contextlib.suppress(OSError), path.open("rb") as file:  # read_log tells the user.
-        return len(file.readline())
-    return 0
-
-
-def _lines(file: Any, is_running: Callable[[], bool] | None) -> Iterator[bytes]:
+def _lines(
+    file: Any, is_running: Callable[[], bool] | None, damage: Damage | None
+) -> Iterator[bytes]:
+    """Yield whole lines; of one that is too long only pieces without an end, which are none."""
     partial = b""
     while True:
         was_running = is_running is not None and is_running()
-        for piece in file:
+        while piece := file.readline(LOG_LINE_BYTES_MAX):
             partial += piece
-            if partial.endswith(b"\n"):
+            if partial.endswith(b"\n") or len(partial) >= LOG_LINE_BYTES_MAX:
                 yield partial
                 partial = b""
         if not was_running:
+            if damage is not None:
+                damage.nr_torn_bytes = len(partial)
             return
         time.sleep(FOLLOW_INTERVAL_S)
 
@@ -175,9 +214,11 @@ def _misfit(record: EventRecord, shape: Iterable[tuple[str, tuple[type, ...]]]) 
     """Return the first field that is missing or of another type; lists are of numbers."""
     for name, kinds in shape:
         value = record.get(name, ...)
-        if not isinstance(value, kinds):
+        if type(value) not in kinds:  # True is no number here.
             return name
-        if isinstance(value, list) and not all(isinstance(each, int) for each in value):
+        if type(value) is list and not all(type(each) is int for each in value):
+            return name
+        if type(value) is int and not -_INT_END <= value < _INT_END:
             return name
     return None
 

@@ -7,7 +7,7 @@ from attrs import define, field
 from mmactors.observe.field_text import field_texts
 from mmactors.observe.ftrace.event_text import COMM_LENGTH, event_text
 from mmactors.observe.log_read import EventRecord
-from mmactors.observe.plain_text import plain
+from mmactors.plain_text import plain
 
 TABLE_HEAD: Final = (
     f"{'seq':>8} {'time (ns)':>14} {'actor':<16} "

@@ -3,15 +3,16 @@
 The text is composed, never constructed: a scalar stays the text that the user wrote, so that the
 structuring decides what `1e3`, `"7"` or `yes` mean where they stand, and no YAML tag builds an
 object. Invariants: a tree has no cycle, no more than MAX_DEPTH levels and MAX_NODES nodes, so that
-a file of aliases to aliases cannot exhaust the host.
+a file of aliases to aliases cannot exhaust the host; a text that has more is not read to its end.
 """
 
 import warnings
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from attrs import define, field
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode as YamlMapping
 from ruamel.yaml.nodes import Node as YamlNode
@@ -19,11 +20,17 @@ from ruamel.yaml.nodes import ScalarNode as YamlScalar
 from ruamel.yaml.nodes import SequenceNode as YamlSequence
 from ruamel.yaml.reader import ReaderError
 
-from mmactors.errors import Place, Problem, UserError
+from mmactors.errors import Place, Problem, UserError, must_be_few
+from mmactors.limits import (
+    SCENARIO_CHARS_MAX,
+    SCENARIO_DEPTH_MAX,
+    SCENARIO_LINES_MAX,
+    SCENARIO_VALUES_MAX,
+    SCENARIO_WRITTEN_MAX,
+)
 
-MAX_DEPTH: Final = 24
-MAX_NODES: Final = 200_000
-MAX_CHARS: Final = 16 << 20
+MAX_DEPTH: Final = SCENARIO_DEPTH_MAX
+MAX_NODES: Final = SCENARIO_VALUES_MAX
 
 _KINDS: Final = {
     "tag:yaml.org,2002:int": "int",
@@ -97,15 +104,7 @@ def parse_document(text: str, *, file: str, problems: list[Problem] | None = Non
     tree that is whole are added there instead.
     """
     try:
-        if len(text) > MAX_CHARS:
-            raise UserError(
-                Problem(
-                    place=Place(file),
-                    found=f"{len(text)} characters",
-                    legal=f"expected at most {MAX_CHARS}",
-                    advice="put accesses in a trace file and name it with `trace FILE`",
-                )
-            )
+        _must_be_short(text, file)
         root = _compose(text, file)
         builder = _Builder(file)
         node = builder.build(root, 0)
@@ -118,11 +117,61 @@ def parse_document(text: str, *, file: str, problems: list[Problem] | None = Non
     return node
 
 
+def _must_be_short(text: str, file: str) -> None:
+    nr_lines = text.count("\n") + text.count("\r")
+    for number, what, most in (
+        (len(text), "characters", SCENARIO_CHARS_MAX),
+        (nr_lines, "lines", SCENARIO_LINES_MAX),
+    ):
+        if number > most:
+            raise UserError(
+                Problem(
+                    place=Place(file),
+                    found=f"{number} {what}",
+                    legal=f"expected at most {most}",
+                    advice="put accesses in a trace file and name it with `trace FILE`",
+                )
+            )
+
+
+class _Excess(Exception):  # noqa: N818 - it says what happened
+    """A text has too many levels, or too many values."""
+
+    def __init__(self, mark: Any, is_deep: bool) -> None:  # noqa: FBT001 - used once
+        super().__init__(mark, is_deep)
+        self.line: Final[int] = mark.line + 1
+        self.column: Final[int] = mark.column + 1
+        self.is_deep: Final = is_deep
+
+
+class _Composer(Composer):
+    """ruamel's, that stops where our tree would: what lies behind is not even scanned."""
+
+    nr_nodes = 0
+    nr_levels = -1
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.nr_nodes += 1
+        self.nr_levels += 1
+        if self.nr_levels > MAX_DEPTH or self.nr_nodes > SCENARIO_WRITTEN_MAX:
+            raise _Excess(self.parser.peek_event().start_mark, self.nr_levels > MAX_DEPTH)
+        node = super().compose_node(parent, index)
+        self.nr_levels -= 1
+        return node
+
+
 def _compose(text: str, file: str) -> YamlNode:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a reused anchor is legal YAML
-            root: YamlNode | None = YAML(pure=True).compose(text)
+            yaml = YAML(pure=True)
+            yaml.Composer = _Composer
+            root: YamlNode | None = yaml.compose(text)
+    except _Excess as excess:
+        if excess.is_deep:
+            raise UserError(_too_deep(Place(file))) from None
+        place = Place(file, excess.line, excess.column)
+        raise UserError(_too_many(place, SCENARIO_WRITTEN_MAX)) from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(file) if mark is None else Place(file, mark.line + 1, mark.column + 1)
@@ -169,6 +218,15 @@ def _too_deep(place: Place) -> Problem:
     )
 
 
+def _too_many(place: Place, most: int) -> Problem:
+    return Problem(
+        place=place,
+        found=f"more than {most} values",
+        legal=f"expected at most {most}, aliases counted where they are used",
+        advice="use copies:, generators or trace files",
+    )
+
+
 @define(eq=False)
 class _Builder:
     """Turns ruamel's nodes into ours and collects what is wrong."""
@@ -185,14 +243,7 @@ class _Builder:
         if depth > MAX_DEPTH:
             raise UserError([*self.problems, _too_deep(place)])
         if self.nr_nodes > MAX_NODES:
-            raise UserError(
-                Problem(
-                    place=place,
-                    found=f"more than {MAX_NODES} values",
-                    legal=f"expected at most {MAX_NODES}, aliases counted where they are used",
-                    advice="use copies:, generators or trace files",
-                )
-            )
+            raise UserError([*self.problems, _too_many(place, MAX_NODES)])
         tag = "" if yaml.ctag is None else str(yaml.ctag)
         if tag and tag not in _TAGS:
             self._problem(place, f"the tag {tag}", "expected no tag", "remove it")
@@ -235,6 +286,7 @@ class _Builder:
 
     def _problem(self, place: Place, found: str, legal: str, advice: str) -> None:
         self.problems.append(Problem(place=place, found=found, legal=legal, advice=advice))
+        must_be_few(self.problems)
 
 
 def _cut(text: str) -> str:

@@ -14,6 +14,8 @@ from typing import Final
 from attrs import evolve
 
 from mmactors.errors import Place, Problem, UserError
+from mmactors.given_file import read_given
+from mmactors.limits import TEXT_BYTES_MAX
 from mmactors.option import OptionDoc
 from mmactors.scenario.document import (
     MappingNode,
@@ -117,11 +119,11 @@ def _with_places(scenario: Scenario, root: Node) -> Scenario:
 def read_text(path: Path) -> str:
     """Return a file's text; raise UserError if it cannot be read or is not UTF-8."""
     try:
-        data = path.read_bytes()
+        data = read_given(path, bytes_max=TEXT_BYTES_MAX)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UserError(
             Problem(
-                place=Place(str(path).replace("\0", "\\0")),
+                place=Place(str(path)),
                 found=getattr(error, "strerror", None) or str(error),
                 legal="expected a readable file",
                 advice="check the path; configs/ has examples",

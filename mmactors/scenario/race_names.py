@@ -15,6 +15,8 @@ from typing import ClassVar, Final
 
 from attrs import frozen
 
+from mmactors.given_file import read_given
+from mmactors.limits import PYTHON_BYTES_MAX
 from mmactors.scenario.structure import TextError, did_you_mean
 
 ALWAYS: Final = "always_"
@@ -150,7 +152,8 @@ def _is_file(path: Path) -> bool:
 def _functions(path: Path) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:
     """Return the functions that a file defines at its top."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        text = read_given(path, bytes_max=PYTHON_BYTES_MAX).decode("utf-8")
+        tree = ast.parse(text, filename=str(path))
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None)
         where = path if line is None else f"{path}:{line}:{getattr(error, 'offset', None) or 1}"

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 import attrs
 from attrs import define, field, fields, frozen, has
 
-from mmactors.errors import Place, Problem
+from mmactors.errors import Place, Problem, must_be_few
 from mmactors.left_out import LEGAL, left_out_called
 from mmactors.option import OptionDoc, is_option, option_doc
 from mmactors.scenario.document import MappingNode, Node, ScalarNode, SequenceNode, describe
@@ -154,6 +154,7 @@ class Structurer:
     def problem(self, place: Place, found: str, legal: str, advice: str) -> Invalid:
         """Remember a problem; return INVALID for convenience."""
         self.problems.append(Problem(place=place, found=found, legal=legal, advice=advice))
+        must_be_few(self.problems)
         return INVALID
 
     def config(self, node: Node, config_class: type[Any], path: str, base: object = None) -> Any:

@@ -28,6 +28,7 @@ from mmactors.explore.execution.choice import INDEX_MASK, entry_of
 from mmactors.explore.execution.execution import Build, Execution
 from mmactors.explore.execution.fair import finish_fairly
 from mmactors.explore.execution.loud import BecameVisible
+from mmactors.limits import SCRIPT_BYTES_MAX
 
 Script = tuple[tuple[str, str], ...]
 
@@ -54,13 +55,23 @@ def decode(given: str) -> tuple[str, Script]:
     packed = parts[2]
     try:
         raw = urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
-        text = zlib.decompress(raw).decode("utf-8", "surrogatepass")
+        text = _unpacked(raw).decode("utf-8", "surrogatepass")
     except (binascii.Error, zlib.error, UnicodeDecodeError, ValueError) as error:
         raise _unreadable(
             given, f"expected entries that were not cut or changed ({error})"
         ) from error
     lines = [_ESCAPED.sub(_plain, line) for line in text.split("\n")] if text else []
     return parts[1], script_of(lines)
+
+
+def _unpacked(raw: bytes) -> bytes:
+    stream = zlib.decompressobj()
+    data = stream.decompress(raw, SCRIPT_BYTES_MAX)
+    if stream.unconsumed_tail:
+        raise ValueError(f"they have more than {SCRIPT_BYTES_MAX:,} bytes")
+    if not stream.eof or stream.unused_data:
+        raise ValueError("their end is missing, or more follows it")
+    return data
 
 
 def _plain(match: "re.Match[str]") -> str:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmactors.explore.report.rows import Lane, Row, Seen
+from mmactors.plain_text import plain_lines
 
 SEEN: Final = "what is seen and changed"
 _SERVICES: Final = "others"
@@ -165,4 +166,4 @@ def _printed(grid: Table, width: int) -> str:
         highlight=False, markup=False, emoji=False,
     )  # fmt: skip
     console.print(grid)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    return "\n".join(line.rstrip() for line in plain_lines(out.getvalue()).splitlines())

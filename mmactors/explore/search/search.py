@@ -45,6 +45,7 @@ from mmactors.explore.search.store import Figures, Kept, Store
 from mmactors.explore.search.verdict import Failure, Outcome, Verdict
 from mmactors.explore.strategy.dfs import DepthFirst
 from mmactors.explore.world.question import must_check_asserts
+from mmactors.plain_text import plain_lines
 
 
 def search(build: Build, *, name: str | None = None, options: Options | None = None) -> Verdict:
@@ -100,7 +101,7 @@ class Search:
             if on_interrupt is not None:
                 on_interrupt(verdict, interruption.caught)
             else:
-                sys.stderr.write(f"{verdict.name}: {verdict}\n")
+                sys.stderr.write(plain_lines(f"{verdict.name}: {verdict}\n"))
             interruption.raise_again()
         return verdict
 

@@ -11,10 +11,12 @@ import re
 from pathlib import Path
 from typing import Final
 
-from attrs import asdict, frozen
+from attrs import asdict, fields, frozen
 
 from mmactors.errors import UserError
 from mmactors.explore.execution.script import Script, decode
+from mmactors.given_file import read_given
+from mmactors.limits import KEPT_FILES_MAX, SCRIPT_BYTES_MAX
 
 DIRECTORY: Final = ".mmactors"
 _MAX_KEPT: Final = 8
@@ -56,9 +58,10 @@ class Store:
     def load(self) -> list[Kept]:
         """Return what was kept; what cannot be read is passed over."""
         kept = []
-        for path in sorted(self._directory.glob("*.txt")):
+        for path in sorted(self._directory.glob("*.txt"))[:KEPT_FILES_MAX]:
             try:
-                lines = path.read_text(encoding="utf-8").splitlines()
+                data = read_given(path, bytes_max=SCRIPT_BYTES_MAX)
+                lines = data.decode("utf-8").splitlines()
                 fingerprint, script = decode(lines[0])
             except (OSError, UserError, IndexError, UnicodeDecodeError):
                 continue
@@ -103,9 +106,11 @@ class Store:
 
 def _figures(text: str) -> Figures | None:
     try:
-        return Figures(**json.loads(text))
-    except (ValueError, TypeError):
+        figures = Figures(**json.loads(text))
+    except (ValueError, TypeError, RecursionError):
         return None
+    fits = all(type(getattr(figures, each.name)) is each.type for each in fields(Figures))
+    return figures if fits else None
 
 
 def _slug(name: str) -> str:

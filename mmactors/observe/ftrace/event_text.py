@@ -21,7 +21,7 @@ from mmactors.observe.ftrace.names import (
     task_state,
 )
 from mmactors.observe.log_read import EventRecord
-from mmactors.observe.plain_text import plain
+from mmactors.plain_text import plain
 from mmactors.units import ULONG_MAX
 
 VMEMMAP_START: Final = 0xFFFF_EA00_0000_0000

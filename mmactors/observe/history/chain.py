@@ -8,9 +8,10 @@ from typing import BinaryIO, Final, Self
 
 from attrs import define, field, frozen
 
+from mmactors.given_file import open_given
 from mmactors.observe.history.read import LogHistory, read_history
 from mmactors.observe.history.track import NONE, OPEN, Intervals, Kind, Track
-from mmactors.observe.log_read import EventRecord, line_at
+from mmactors.observe.log_read import Damage, EventRecord, line_at
 
 CHAIN_LENGTH: Final = 3
 """So far a chain is followed: who waited, for whom, and what for that one waited."""
@@ -211,9 +212,9 @@ class LogQuery:
         )
 
 
-def open_query(path: Path) -> LogQuery:
-    """Read a log and return what answers. Raises UserError."""
-    return LogQuery(read_history(path), path.open("rb"))
+def open_query(path: Path, damage: Damage | None = None) -> LogQuery:
+    """Read a log and return what answers; as `read_history`."""
+    return LogQuery(read_history(path, damage), open_given(path))
 
 
 def _of(kind: Kind, first: EventRecord, last: EventRecord, began_ns: int) -> tuple[str | None, int]:

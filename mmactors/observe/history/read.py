@@ -8,7 +8,7 @@ from attrs import define, field
 
 from mmactors.observe.history.totals import Totals
 from mmactors.observe.history.track import Kind, Track
-from mmactors.observe.log_read import EventRecord, head_bytes, read_log
+from mmactors.observe.log_read import Damage, EventRecord, read_with_offsets
 
 IN_FAULTS: Final = "page faults"
 IN_NO_CALL: Final = "no call"
@@ -174,16 +174,14 @@ class LogHistory:
 _STATE_PREEMPTED: Final = 0x100
 
 
-def read_history(path: Path) -> LogHistory:
-    """Read a whole log. Raises UserError."""
+def read_history(path: Path, damage: Damage | None = None) -> LogHistory:
+    """Read a whole log; lines that are no events are noted in `damage`. Raises UserError."""
     history = LogHistory()
-    offset = head_bytes(path)
     number = 0
-    for line, record in read_log(path):
+    for offset, _, record in read_with_offsets(path, damage=damage):
         if record["seq"] != number + 1:
             history.is_filtered = True
         number = record["seq"]
         history.take(record, offset)
-        offset += len(line)
     history.finish()
     return history

@@ -17,7 +17,7 @@ from mmactors.observe.history.wording import (
     wait_text,
     who_text,
 )
-from mmactors.observe.plain_text import plain
+from mmactors.plain_text import plain
 from mmactors.units import format_ns
 
 

@@ -8,7 +8,7 @@ from attrs import frozen
 from mmactors.observe.field_text import error_text
 from mmactors.observe.ftrace.names import CONTENTION_FLAGS, PF_INSTR, PF_WRITE, flag_names
 from mmactors.observe.history.chain import Doing, Wait
-from mmactors.observe.plain_text import plain
+from mmactors.plain_text import plain
 from mmactors.units import format_ns
 
 GROUPS_SHOWN: Final = 6

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from mmactors.arch.trace import MODIFY
 from mmactors.errors import Place, Problem, UserError
+from mmactors.given_file import open_given
+from mmactors.limits import LZMA_BYTES_MAX, UNPACKED_FREE_BYTES, UNPACKED_RATIO_MAX
 from mmactors.units import KIB, MIB, PAGE_SIZE
 
 CHUNK_ROWS: Final = 1 << 20
@@ -32,8 +34,6 @@ _INPUT_BYTES: Final = 4 * KIB
 """Compressed bytes a step. LZMA makes at most about 7000 bytes of one: a step stays below 32 MiB,
 so a file made to explode cannot."""
 _PLAIN_BYTES: Final = 1 * MIB
-_MEMORY_BYTES_MAX: Final = 512 * MIB
-"""What an xz stream may ask for its dictionary; `xz -9` asks for 65 MiB."""
 
 
 class _Decompressor(Protocol):
@@ -49,7 +49,7 @@ def _open_gzip() -> _Decompressor:
 
 
 def _open_xz() -> _Decompressor:
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY_BYTES_MAX)
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=LZMA_BYTES_MAX)
 
 
 def _open_zstd() -> _Decompressor:
@@ -87,7 +87,7 @@ def read_pieces(path: Path) -> Iterator[bytes]:
     Raises UserError if the file is unreadable, corrupt or truncated.
     """
     try:
-        with path.open("rb") as file:
+        with open_given(path) as file:
             head = file.read(_INPUT_BYTES)
             for magic, (name, factory) in _MAGIC.items():
                 if head.startswith(magic):
@@ -106,6 +106,7 @@ def _decompress(
 ) -> Iterator[bytes]:
     stream = factory()
     offset = 0
+    nr_unpacked = 0
     while data:
         try:
             piece = stream.decompress(data)
@@ -116,9 +117,11 @@ def _decompress(
                 f"expected a whole {name} file",
                 f"test it with `{_TEST_COMMAND[name]}` and fetch it again",
             ) from error
+        offset += len(data)
+        nr_unpacked += len(piece)
+        must_be_in_proportion(path, nr_unpacked, offset)
         if piece:
             yield piece
-        offset += len(data)
         data = stream.unused_data if stream.eof else b""
         offset -= len(data)
         if stream.eof and (data or (data := next(rest, b""))):
@@ -138,6 +141,19 @@ def _decompress(
             f"the {name} data ends at byte {offset} of the file before its end mark",
             f"expected a whole {name} file",
             "the file is truncated: fetch it again",
+        )
+
+
+def must_be_in_proportion(
+    path: Path, nr_unpacked: int, nr_packed: int, *, ratio_max: int = UNPACKED_RATIO_MAX
+) -> None:
+    """Raise UserError if so few bytes of a file have become so many."""
+    if nr_unpacked > UNPACKED_FREE_BYTES + ratio_max * nr_packed:
+        raise bad_trace(
+            path,
+            f"{nr_packed:,} bytes of the file unpack to {nr_unpacked:,} and more",
+            f"expected at most {ratio_max} times as many, after the first {UNPACKED_FREE_BYTES:,}",
+            "check that the file is a recording; if it is, unpack it and name what it held",
         )
 
 

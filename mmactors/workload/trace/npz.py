@@ -14,9 +14,9 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, BinaryIO, Final
 
 import numpy as np
 from attrs import define
@@ -24,15 +24,22 @@ from numpy.typing import NDArray
 
 from mmactors.arch.trace import FETCH, Trace
 from mmactors.errors import UserError
+from mmactors.given_file import open_given
+from mmactors.limits import ARRAYS_RATIO_MAX, ZIP_DIRECTORY_BYTES_MAX
+from mmactors.units import KIB
 from mmactors.workload.trace.input import (
     CHUNK_ROWS,
     bad_trace,
     check_rows,
     empty_trace,
+    must_be_in_proportion,
     unreadable,
 )
 
 _DTYPES: Final = {"kind": "|u1", "size": "<u2", "di": "<i8", "dd": "<i8"}
+_MEMBERS: Final = frozenset(f"{name}.npy" for name in _DTYPES)
+_READ_BYTES: Final = 4 * KIB
+"""A read; of LZMA and bzip2, zipfile unpacks as many bytes of the archive as were asked for."""
 _HEADER: Final = re.compile(
     r"\{'descr': '([^']{1,16})', 'fortran_order': (?:True|False), 'shape': \((\d{1,18}),\), \}\s*"
 )
@@ -61,6 +68,24 @@ def _not_npz(path: Path, found: str) -> UserError:
         "expected a numpy archive with the arrays kind (u8), size (u16), di and dd (int64)",
         "write it with numpy.savez_compressed, as tests/reference/traces/README.md describes",
     )
+
+
+class _Archive:
+    """The file of an archive; a directory that is too long is not read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read_max: int | None = ZIP_DIRECTORY_BYTES_MAX
+        """Bytes of one read; None: any."""
+        self._file: Final = file
+        self.seek: Final = file.seek
+        self.tell: Final = file.tell
+        self.seekable: Final = file.seekable
+        self.close: Final = file.close
+
+    def read(self, nr_bytes: int = -1) -> bytes:
+        if self.read_max is not None and nr_bytes > self.read_max:
+            raise zipfile.BadZipFile(f"its directory has more than {self.read_max:,} bytes")
+        return self._file.read(nr_bytes)
 
 
 @define(eq=False)
@@ -97,7 +122,7 @@ class _Column:
         if self.position + count > self.length:
             raise _not_npz(self.path, f"the array {self.name} has only {self.length} entries")
         dtype = np.dtype(self.dtype)
-        data = self.stream.read(count * dtype.itemsize)
+        data = self._read(count * dtype.itemsize)
         if len(data) < count * dtype.itemsize:
             raise bad_trace(
                 self.path,
@@ -108,6 +133,13 @@ class _Column:
             )
         self.position += count
         return np.frombuffer(data, dtype)
+
+    def _read(self, nr_bytes: int) -> bytes:
+        pieces = []
+        while nr_bytes and (piece := self.stream.read(min(nr_bytes, _READ_BYTES))):
+            pieces.append(piece)
+            nr_bytes -= len(piece)
+        return b"".join(pieces)
 
     def finish(self) -> None:
         """Assert that nothing is left; reading to the end also checks the CRC."""
@@ -124,11 +156,15 @@ def read_npz_chunks(path: Path, *, chunk_rows: int = CHUNK_ROWS) -> Iterator[Tra
     """
     assert chunk_rows > 0, f"chunk_rows is {chunk_rows}"
     try:
-        file = path.open("rb")
+        file = _Archive(open_given(path))
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
     try:
-        with file, zipfile.ZipFile(file) as archive, ExitStack() as streams:
+        with closing(file), zipfile.ZipFile(file) as archive, ExitStack() as streams:
+            file.read_max = None
+            sizes = [each.file_size for each in archive.infolist() if each.filename in _MEMBERS]
+            nr_packed = sum(each.compress_size for each in archive.infolist())
+            must_be_in_proportion(path, sum(sizes), nr_packed, ratio_max=ARRAYS_RATIO_MAX)
             columns = {name: _Column.open(path, archive, name, streams) for name in _DTYPES}
             yield from _read(path, columns, chunk_rows)
     except UserError:

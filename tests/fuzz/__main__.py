@@ -1,0 +1,91 @@
+"""Fuzz the readers for as long as wanted: `python -m fuzz [--count N] [READER ...]`.
+
+Start it in tests/. With `--atheris READER` atheris (which has to be installed) guides the mutations
+by coverage. All runs in one process; it ends with counts, the slowest input, and the memory. What
+fails is written to the folder `fuzz-failures`, beside where it was started.
+"""
+
+import argparse
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from fuzz.mutation import mutated
+from fuzz.readers import READERS, read, seeds
+
+FAILURES = Path("fuzz-failures")
+SLOW_S = 20
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("readers", nargs="*", default=list(READERS))
+    parser.add_argument("--count", type=int, default=1_000_000_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--atheris", choices=list(READERS))
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if given.atheris:
+            return _guided(given.atheris, Path(folder))
+        return _run(given.readers, given.count, given.seed, Path(folder))
+
+
+def _run(names: list[str], count: int, seed: int, folder: Path) -> int:
+    draw = random.Random(seed)
+    known = {name: seeds(name) for name in names}
+    counts: Counter[str] = Counter()
+    slowest = (0.0, "", 0)
+    began = time.monotonic()
+    try:
+        for number in range(count):
+            name = names[number % len(names)]
+            data = mutated(draw.choice(known[name]), known[name], draw)
+            start = time.monotonic()
+            outcome = _try(name, data, folder)
+            took = time.monotonic() - start
+            slowest = max(slowest, (took, name, number))
+            if took > SLOW_S:
+                outcome = "slow"
+            if outcome in ("failed", "slow"):
+                FAILURES.mkdir(exist_ok=True)
+                (FAILURES / f"{name}-{seed}-{number}").write_bytes(data)
+            counts[f"{name} {outcome}"] += 1
+    except KeyboardInterrupt:
+        pass
+    for key, nr in sorted(counts.items()):
+        sys.stdout.write(f"{key:20} {nr}\n")
+    rss_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    sys.stdout.write(
+        f"slowest {slowest[0]:.2f} s: {slowest[1]} {slowest[2]}; {rss_mib} MiB; "
+        f"{time.monotonic() - began:.0f} s in all\n"
+    )
+    return int(any(key.endswith(("failed", "slow")) for key in counts))
+
+
+def _try(name: str, data: bytes, folder: Path) -> str:
+    try:
+        return "refused" if read(name, data, folder) else "read"
+    except Exception as error:  # noqa: BLE001 - this is what is looked for
+        sys.stdout.write(f"{name}: {type(error).__name__}: {str(error)[:300]!r}\n")
+        return "failed"
+
+
+def _guided(name: str, folder: Path) -> int:
+    import atheris
+
+    for number, data in enumerate(seeds(name)):
+        (folder / f"seed-{number}").write_bytes(data)
+    work = folder / "work"
+    work.mkdir()
+    atheris.instrument_all()
+    atheris.Setup([sys.argv[0], str(folder)], lambda data: read(name, data, work))
+    atheris.Fuzz()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
