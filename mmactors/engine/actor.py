@@ -1,6 +1,6 @@
 """An actor as the engine sees it: a coroutine, a clock, and what it waits for."""
 
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Hashable
 from typing import Any, Final, Protocol
 
 from attrs import define, field
@@ -56,6 +56,16 @@ class Awaited(Waitable, Protocol):
 
     at_ns: int
     """When it happens for who waits; NEVER as long as nobody knows."""
+
+
+class Keyed(Protocol):
+    """A shared object whose whole state can be named by a value."""
+
+    def key(self) -> Hashable:
+        """Return a value that is equal when the state is equal."""
+
+    def show(self) -> str:
+        """Return the state as text."""
 
 
 class Processor(Protocol):

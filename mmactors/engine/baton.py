@@ -20,11 +20,18 @@ in the ready set; whoever parks without such an entry has set `waits_for`.
 from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Protocol, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
-from attrs import frozen
-
-from mmactors.engine.actor import BREATHING, NEVER, PARKING, Actor, Awaited, Clock, Waitable
+from mmactors.engine.actor import (
+    BREATHING,
+    NEVER,
+    PARKING,
+    Actor,
+    Awaited,
+    Clock,
+    Keyed,
+    Waitable,
+)
 from mmactors.engine.chance import Decider, Sleepers
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.guard import Guard
@@ -32,6 +39,7 @@ from mmactors.engine.lock.lock_observer import LockObserver
 from mmactors.engine.policy import Policy, make_policy
 from mmactors.engine.report import (
     EngineError,
+    EngineStatistics,
     StepBudgetExceeded,
     deadlock,
     last_events,
@@ -47,27 +55,6 @@ T = TypeVar("T")
 _NR_RECENT: Final = 12
 _ALONE_NS: Final = 10_000
 """How far an actor goes on without asking when nobody else is ready."""
-
-
-class Keyed(Protocol):
-    """A shared object whose whole state can be named by a value."""
-
-    def key(self) -> Hashable:
-        """Return a value that is equal when the state is equal."""
-
-    def show(self) -> str:
-        """Return the state as text."""
-
-
-@frozen(kw_only=True)
-class EngineStatistics:
-    """What the engine did so far."""
-
-    switches: int
-    """How often the baton was given."""
-    messages: dict[str, int]
-    """Messages sent, by kind."""
-    actors: int
 
 
 class Engine:
@@ -383,8 +370,7 @@ class Engine:
 
     def decide_by(self, decider: Decider) -> None:
         """Let `decider` say from now on what happens by itself."""
-        self.decider = decider
-        self.allowed = decider.wants
+        self.decider, self.allowed = decider, decider.wants
 
     async def may(self, what: str, about: object = None) -> bool:
         """Return whether `what` happens now; ask only if anything is `allowed`."""

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar, Final
 
+from attrs import frozen
+
 from mmactors.engine.actor import NEVER, Actor, Waitable
 from mmactors.units import SECOND, format_ns
 
@@ -114,3 +116,14 @@ def last_events(recent: Iterable[str]) -> str:
     """Return what happened last, one line each below a heading; empty if nothing did."""
     lines = [f"  {line}" for line in recent]
     return "\n".join(["last events:", *lines]) if lines else ""
+
+
+@frozen(kw_only=True)
+class EngineStatistics:
+    """What the engine did so far."""
+
+    switches: int
+    """How often the baton was given."""
+    messages: dict[str, int]
+    """Messages sent, by kind."""
+    actors: int

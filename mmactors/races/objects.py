@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from mmactors.actors.program.process import Process
 from mmactors.actors.state.kernel import Kernel
-from mmactors.engine.baton import Keyed
+from mmactors.engine.actor import Keyed
 from mmactors.label import (
     ANON_VMA,
     DATA,

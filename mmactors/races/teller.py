@@ -12,7 +12,7 @@ from typing import Final
 from mmactors import label as names
 from mmactors.actors.program.process import Process
 from mmactors.actors.state.kernel import Kernel
-from mmactors.engine.baton import Keyed
+from mmactors.engine.actor import Keyed
 from mmactors.explore.engine.step import Touches
 from mmactors.explore.engine.view import is_cpu
 from mmactors.races.places import Places

@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable
 
 from attrs import frozen
 
-from mmactors.engine.baton import Keyed
+from mmactors.engine.actor import Keyed
 from mmactors.engine.guard import Guard
 
 

@@ -263,9 +263,9 @@ def test_an_mremap_without_memory_leaves_everything_where_it_was():
 
 def test_a_vmalloc_that_fails_keeps_no_page():
     """Only tables stay, which the next one uses."""
-    plain = run(scenario_of(["drain_all_pages"])).counters["nr_free_pages"]
-    program = ["vmalloc 32K", "drain_all_pages"]
-    ran = failing(program, require=("vm_area_alloc_pages",), interval=9)
+    at_rest = ["drain_all_pages", "snap end"]
+    plain = run(scenario_of(at_rest)).counters["nr_free_pages"]
+    ran = failing(["vmalloc 32K", *at_rest], require=("vm_area_alloc_pages",), interval=9)
 
     assert ["vm_area_alloc_pages"] == sites(ran)
     assert plain - 3 == ran.counters["nr_free_pages"], "of each level below the top one a table"

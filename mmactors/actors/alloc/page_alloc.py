@@ -128,9 +128,9 @@ def alloc_page_at_once(kernel: Kernel, cpu: Cpu, gfp: int, *, then_ns: int) -> i
     """
     engine = kernel.engine
     costs = kernel.costs
-    if kernel.checks is not None or engine.is_exploring or engine.guard.on or engine.allowed:
+    if kernel.checks is not None or engine.is_exploring or engine.guard.on:
         return None
-    if not engine.may_spend(costs.pcp_ns + then_ns):
+    if engine.decider is not None or not engine.may_spend(costs.pcp_ns + then_ns):
         return None
     pfn = kernel.allocator.alloc_pcp(cpu.index, 0, gfp)
     if pfn is not None:

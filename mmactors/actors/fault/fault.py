@@ -58,8 +58,6 @@ async def handle_page_fault(
         await engine.spend(costs.exception_ns)
     if kernel.probe.on:
         _open_fault(kernel, cpu, address, error_code)
-    if engine.allowed:
-        kernel.fault_context(cpu).was_refused = False
     lock = space.mmap_lock
     if not lock.acquire_read_nowait() and not await lock.trylock_read():
         await lock.acquire_read()
@@ -80,6 +78,7 @@ async def handle_page_fault(
             await free_released(kernel, cpu, kernel.lru[cpu.index])
     else:
         context = kernel.fault_context(cpu)
+        context.was_refused = False
         nr_major = context.task.maj_flt
         is_write, is_protection = error_code & PF_WRITE != 0, error_code & PF_PROT != 0
         signal, fault = await perform_page_work(
@@ -182,6 +181,7 @@ async def _map_untouched(
     `pfn`: its page, if it is there.
     """
     context = kernel.fault_context(cpu)
+    context.was_refused = False
     begin_fault(context, space.mm)
     steps = do_anonymous_page(context, space.mm, vma, address, index, is_write=True)
     if pfn is not None:

@@ -13,8 +13,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Final, NamedTuple, Protocol
 
-from mmactors.engine.actor import PARKING, Actor
-from mmactors.engine.baton import Keyed
+from mmactors.engine.actor import PARKING, Actor, Keyed
 from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.step import Step, StepTable
 from mmactors.label import Mode

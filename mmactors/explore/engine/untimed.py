@@ -22,8 +22,8 @@ from typing import Any, ClassVar, Final, TypeVar, cast
 
 from attrs import define
 
-from mmactors.engine.actor import NEVER, PARKING, Actor, Awaited, Clock, Processor, Waitable
-from mmactors.engine.baton import Engine, Keyed
+from mmactors.engine.actor import NEVER, PARKING, Actor, Awaited, Clock, Keyed, Processor, Waitable
+from mmactors.engine.baton import Engine
 from mmactors.engine.chance import STORE_IS_LATE, WAKE_UP_IS_SPURIOUS, Sleepers
 from mmactors.engine.config import EngineConfig
 from mmactors.engine.report import time_is_up
@@ -273,11 +273,9 @@ class SearchEngine(Engine):
         if not allowed.get(what):
             return False
 
-        def ways() -> Sequence[tuple[int, Step]]:
-            return steps if allowed[what] else steps[:1]  # Others may have been faster.
-
         steps = self._options(what, (False, True))
-        await self._choose(what, ways)
+        # Others may have been faster.
+        await self._choose(what, lambda: steps if allowed[what] else steps[:1])
         if not self.chosen:
             return False
         allowed[what] -= 1

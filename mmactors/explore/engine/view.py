@@ -5,8 +5,7 @@ from typing import Final
 
 from attrs import frozen
 
-from mmactors.engine.actor import Processor
-from mmactors.engine.baton import Keyed
+from mmactors.engine.actor import Keyed, Processor
 
 _CPU: Final = "cpu"
 

@@ -23,7 +23,7 @@ from collections.abc import Hashable, Iterator
 from itertools import islice
 from typing import Final
 
-from mmactors.engine.baton import Keyed
+from mmactors.engine.actor import Keyed
 from mmactors.explore.engine.generations import Generations
 from mmactors.explore.engine.search_actor import Entry, Look, Saw, SearchActor, Trail
 from mmactors.explore.engine.step import Step, Touches

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, Final
 
-from mmactors.engine.baton import Keyed
+from mmactors.engine.actor import Keyed
 from mmactors.engine.mailbox import Mailbox, Reply
 from mmactors.errors import Place, Problem, UserError
 from mmactors.explore.engine.search_actor import SearchActor

@@ -6,7 +6,7 @@ through a teller. What builds a world may bring one of its own, by a method `tel
 
 from typing import Any, Protocol
 
-from mmactors.engine.baton import Keyed
+from mmactors.engine.actor import Keyed
 from mmactors.explore.engine.step import Touches
 
 
