@@ -47,6 +47,14 @@ def read_given(path: Path, *, bytes_max: int) -> bytes:
     return data
 
 
+def is_given_file(path: Path) -> bool:
+    """Return whether there is such a regular file; False also for what no file can be called."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def _must_be_regular(status: os.stat_result) -> None:
     if stat.S_ISREG(status.st_mode):
         return

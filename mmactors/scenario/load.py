@@ -14,7 +14,7 @@ from typing import Final
 from attrs import evolve
 
 from mmactors.errors import Place, Problem, UserError
-from mmactors.given_file import read_given
+from mmactors.given_file import is_given_file, read_given
 from mmactors.limits import TEXT_BYTES_MAX
 from mmactors.option import OptionDoc
 from mmactors.scenario.document import (
@@ -206,7 +206,7 @@ def _with_place(
             advice="rename the folder, or move scenario and trace to another",
             column=column,
         )
-    if not path.is_file():
+    if not is_given_file(path):
         raise TextError(
             found=f"trace: there is no file {path}",
             legal="expected a trace, its path relative to the scenario file",

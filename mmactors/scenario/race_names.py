@@ -15,7 +15,7 @@ from typing import ClassVar, Final
 
 from attrs import frozen
 
-from mmactors.given_file import read_given
+from mmactors.given_file import is_given_file, read_given
 from mmactors.limits import PYTHON_BYTES_MAX
 from mmactors.scenario.structure import TextError, did_you_mean
 
@@ -109,7 +109,7 @@ def _find(module: str, folder: Path) -> Path:
     given = module if module.endswith(".py") else f"{module.replace('.', '/')}.py"
     beside = Path(os.path.abspath(folder / given))  # noqa: PTH100 - resolve() follows links
     places = [beside, *_places(module)]
-    found = next((place for place in places if _is_file(place)), None)
+    found = next((place for place in places if is_given_file(place)), None)
     if found is not None and any("\ud800" <= letter <= "\udfff" for letter in str(found)):
         raise TextError(
             found=f"the path {str(found)!a} has bytes that are no text",
@@ -140,13 +140,6 @@ def _places(module: str) -> list[Path]:
     return [
         Path(folder, *rest).with_suffix(".py") for folder in spec.submodule_search_locations or ()
     ]
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # A name that is too long, or that no file can have.
-        return False
 
 
 def _functions(path: Path) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -143,6 +143,20 @@ def test_a_scenario_that_explodes_is_refused(text, said):
     assert said in problem_of(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("%YAML 9.9\n---\nprocesses: [{name: a, program: [nop]}]", "not YAML: "),
+        (f"processes: [{{name: a, program: [trace {'x' * 300}]}}]", "there is no file"),
+        (f"processes: [{{name: a, program: [trace {'x/' * 5_000}y]}}]", "there is no file"),
+        (f"race: {{laws: ['{'x' * 300}:f']}}", "there is no module"),
+    ],
+)
+def test_texts_that_fuzzing_found_are_told(text, said):
+    """The YAML reader raised KeyError; the host has no such long names."""
+    assert said in problem_of(text)
+
+
 def test_values_that_are_written_are_counted_while_they_are_read(monkeypatch):
     """What reads YAML takes its time for each."""
     monkeypatch.setattr("mmactors.scenario.document.SCENARIO_WRITTEN_MAX", 1_000)

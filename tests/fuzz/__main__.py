@@ -1,8 +1,7 @@
 """Fuzz the readers for as long as wanted: `python -m fuzz [--count N] [READER ...]`.
 
-Start it in tests/. With `--atheris READER` atheris (which has to be installed) guides the mutations
-by coverage. All runs in one process; it ends with counts, the slowest input, and the memory. What
-fails is written to the folder `fuzz-failures`, beside where it was started.
+Start it in tests/. All runs in one process; it ends with counts, the slowest input, and the memory.
+What fails is written to the folder `fuzz-failures`. `fuzz.guided` is guided by coverage.
 """
 
 import argparse
@@ -26,11 +25,8 @@ def main() -> int:
     parser.add_argument("readers", nargs="*", default=list(READERS))
     parser.add_argument("--count", type=int, default=1_000_000_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--atheris", choices=list(READERS))
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        if given.atheris:
-            return _guided(given.atheris, Path(folder))
         return _run(given.readers, given.count, given.seed, Path(folder))
 
 
@@ -72,19 +68,6 @@ def _try(name: str, data: bytes, folder: Path) -> str:
     except Exception as error:  # noqa: BLE001 - this is what is looked for
         sys.stdout.write(f"{name}: {type(error).__name__}: {str(error)[:300]!r}\n")
         return "failed"
-
-
-def _guided(name: str, folder: Path) -> int:
-    import atheris
-
-    for number, data in enumerate(seeds(name)):
-        (folder / f"seed-{number}").write_bytes(data)
-    work = folder / "work"
-    work.mkdir()
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], str(folder)], lambda data: read(name, data, work))
-    atheris.Fuzz()
-    return 0
 
 
 if __name__ == "__main__":
