@@ -15,7 +15,8 @@ NUMBA_DISABLE_JIT=1 the same functions run as plain Python.
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from mmactors.arch.native.parts import MACHINE_PARTS, PARTS, part_of
 
@@ -30,6 +31,9 @@ IS_PLAIN: Final = os.environ.get("NUMBA_DISABLE_JIT", "0") not in {"", "0"}
 
 _loaded: Final[dict[str, "NativeCode | None"]] = {}
 """By part its code in this process; None: it cannot be had."""
+_sources: Final[dict[int, tuple[Any, Callable[..., Any]]]] = {}
+"""What `compiled` has returned, by its id, and the function that it was returned for."""
+_numba_versions: Final[dict[Callable[..., Any], Callable[..., Any]]] = {}
 _collectors: Final[list[list[Callable[..., Any]]]] = []
 
 
@@ -49,6 +53,7 @@ def compiled(function: F) -> F:
         native: Any = None if code is None else code.function(name_of(function), function)
         if native is not None or (code is not None and function.__name__.startswith("_")):
             result: F = native or function
+            _sources[id(result)] = (result, function)
             return result
     return _compiled_by_numba(function)
 
@@ -98,8 +103,32 @@ def name_of(function: Callable[..., Any]) -> str:
 
 def _compiled_by_numba(function: F) -> F:
     """Return a function that Numba compiles by itself, for the types it is called with."""
+    jitted: list[Callable[..., Any]] = []
+
+    def call(*arguments: Any) -> Any:
+        if not jitted:
+            jitted.append(_for_numba(function))
+        return jitted[0](*arguments)
+
+    result: Any = call
+    _sources[id(result)] = (result, function)
+    return cast("F", result)
+
+
+def _for_numba(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return Numba's version of a function, whose callees are Numba's, too: native or not yet."""
+    if function in _numba_versions:
+        return _numba_versions[function]
     import numba  # noqa: PLC0415 - who has native code never needs it
 
-    jitted: Any = numba.njit(error_model="numpy")(function)
-    result: F = jitted
-    return result
+    names = function.__globals__
+    callees = {name: names[name] for name in function.__code__.co_names if name in names}
+    known = {
+        name: _for_numba(_sources[id(value)][1])
+        for name, value in callees.items()
+        if id(value) in _sources
+    }
+    own = FunctionType(function.__code__, {**names, **known}, function.__name__)
+    version: Callable[..., Any] = numba.njit(error_model="numpy")(own)
+    _numba_versions[function] = version
+    return version

@@ -1,5 +1,6 @@
 """Moving a machine to its end for a verb: signals, a ticker beside it, and what came of it."""
 
+import errno
 import signal
 import threading
 import time
@@ -77,7 +78,10 @@ def _ticking(
                 on_tick(machine)
 
     thread = threading.Thread(target=tick, name="mmactors ticker", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:  # The host has as many processes as it may have.
+        raise OSError(errno.EAGAIN, str(error), "mmactors ticker") from None
     try:
         yield
     finally:

@@ -191,6 +191,133 @@ def test_the_cache_is_where_the_user_says(monkeypatch):
     assert (chosen.name, "mmactors") == (store.cache_dir().name, store.cache_dir().parent.name)
 
 
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    """An empty cache; what a test keeps there is made from one module."""
+    monkeypatch.setattr(store, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setenv(store.CACHE_VARIABLE, str(tmp_path / "cache"))
+    store.keep("tools", store.pack(b"code", [SOURCE]))
+    return store.cache_dir()
+
+
+def test_what_is_kept_is_only_for_its_user(cache):
+    path = cache / store.file_name("tools")
+
+    assert store.Found(b"code", path) == store.find("tools")
+    assert (0o700, 0o600) == (cache.stat().st_mode & 0o777, path.stat().st_mode & 0o777)
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_code_that_others_can_write_is_not_loaded(cache, mode):
+    (cache / store.file_name("tools")).chmod(mode)
+
+    assert store.find("tools") is None
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
+def test_code_in_a_folder_that_others_can_write_is_not_loaded_until_it_is_made_anew(cache, mode):
+    """Who compiles takes the folder back; it was made under an umask that shares."""
+    cache.chmod(mode)
+    found = store.find("tools")
+    store.keep("tools", store.pack(b"new", [SOURCE]))
+
+    assert found is None
+    assert b"new" == store.find("tools").code
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_code_that_another_user_planted_is_not_loaded(cache, is_folder):
+    path = cache if is_folder else cache / store.file_name("tools")
+    os.chown(path, 65534, 65534)
+
+    assert store.find("tools") is None
+    if is_folder:
+        with pytest.raises(store.CannotKeepError, match=r"others can write .*, or it is theirs"):
+            store.keep("tools", b"")
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_is_no_file_is_not_loaded(cache, tmp_path, kind):
+    """A link may lead to what somebody unpacked, a pipe never ends."""
+    path = cache / store.file_name("tools")
+    path.rename(tmp_path / "elsewhere")
+    if kind == "link":
+        path.symlink_to(tmp_path / "elsewhere")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+
+    assert store.find("tools") is None
+
+
+def test_the_lock_of_the_cache_follows_no_link(cache, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    (cache / "lock").symlink_to(precious)
+
+    with make._alone():
+        assert "kept" == precious.read_text()
+
+
+@pytest.mark.parametrize("chosen", ["cache", "./cache", "~/cache", "."])
+def test_no_cache_is_in_the_current_folder(monkeypatch, tmp_path, chosen):
+    """Its files may be anybody's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(store.CACHE_VARIABLE, chosen)
+
+    assert store.cache_dir() is None
+    with pytest.raises(store.CannotKeepError, match="no absolute path"):
+        store.keep("tools", b"")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="Library/Caches is the only place")
+@pytest.mark.parametrize("root", ["", ".", "cache", "~/.cache", "relative/../x"])
+def test_a_cache_home_that_is_no_absolute_path_does_not_count(monkeypatch, tmp_path, root):
+    """As the XDG base directory specification has it."""
+    monkeypatch.delenv(store.CACHE_VARIABLE, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", root)
+
+    assert tmp_path / ".cache" / "mmactors" == store.cache_dir().parent
+
+
+@pytest.mark.parametrize("home", [".", "relative", "/nonexistent", "/dev/null"])
+def test_a_home_that_is_no_folder_has_no_cache(monkeypatch, home):
+    monkeypatch.delenv(store.CACHE_VARIABLE, raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", home)
+
+    assert store.cache_dir() is None
+    assert store.find("tools") is None
+
+
+@pytest.mark.parametrize("chosen", ["/dev/null", "/proc/self/cache", f"/{'a' * 5000}"])
+def test_where_nothing_can_be_kept_is_told(monkeypatch, chosen):
+    monkeypatch.setenv(store.CACHE_VARIABLE, chosen)
+
+    assert store.find("no part") is None
+    with pytest.raises(store.CannotKeepError):
+        store.keep("tools", b"")
+
+
+@is_compiled
+def test_numba_makes_what_calls_native_code_if_only_one_part_cannot_be_made():
+    """Its callees are Numba's, too: it knows nothing of native code."""
+    out = fresh_python("""
+        from mmactors.arch import jit
+        jit._loaded["tools"] = None
+        import numpy as np
+        from mmactors.sanitize.count import count_lru
+        flags, zone = np.zeros(4, np.int64), np.ones(4, np.int16)
+        print(jit.is_native("memory"), jit.is_native("tools"))
+        count_lru(flags, zone, 4, np.zeros((1, 8), np.int64))
+    """)
+
+    assert "True False\n" == out
+
+
 # -- called ----------------------------------------------------------------------------------------
 
 

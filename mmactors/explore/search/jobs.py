@@ -26,6 +26,7 @@ from typing import Any, Final
 from attrs import evolve, frozen
 
 from mmactors.engine.report import EngineError
+from mmactors.errors import Place, Problem, UserError
 from mmactors.explore.execution.broken import Broken
 from mmactors.explore.execution.loud import BecameVisible
 from mmactors.explore.execution.nondeterminism import Nondeterminism
@@ -102,27 +103,43 @@ def run_parts(explorer: Explorer) -> FoundInPart | None:
     meter = explorer.meter
     if meter.stopped_by is not None or (not meter.is_exhaustive and meter.used() >= 1.0):
         return None
-    context = multiprocessing.get_context("fork")
-    whistle = _Whistle(context)
-    counts = context.Array("q", jobs, lock=False)
-    explorer.reporter.strategy = f"{jobs} processes"
-    running = {}
-    for index in range(jobs):
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(
-            target=_work,
-            args=(explorer, Part(index=index, of=jobs, depth=depth), whistle, counts, theirs),
-            daemon=True,
-        )
-        process.start()
-        theirs.close()
-        running[ours] = (index, process)
+    running: dict[Connection, Any] = {}
     try:
+        whistle, counts = _start(explorer, depth, running)
         results = _gather(explorer, dict(running), whistle, counts)
     finally:
         for _, process in running.values():
             process.terminate()  # Only if one did not end, or something went wrong here.
     return _merge(explorer, [results[index] for index in range(jobs)])
+
+
+def _start(explorer: Explorer, depth: int, running: dict[Connection, Any]) -> tuple[_Whistle, Any]:
+    """Start all processes, and note them in `running`; raise UserError if the host has no more."""
+    jobs = explorer.options.jobs
+    context = multiprocessing.get_context("fork")
+    try:
+        whistle = _Whistle(context)
+        counts = context.Array("q", jobs, lock=False)
+        for index in range(jobs):
+            ours, theirs = context.Pipe(duplex=False)
+            part = Part(index=index, of=jobs, depth=depth)
+            process = context.Process(
+                target=_work, args=(explorer, part, whistle, counts, theirs), daemon=True
+            )
+            process.start()
+            theirs.close()
+            running[ours] = (index, process)
+    except OSError as error:
+        raise UserError(
+            Problem(
+                place=Place("jobs"),
+                found=f"of {jobs} processes {len(running)} could be started: {error.strerror}",
+                legal="expected processes, open files and shared memory (/dev/shm) for all",
+                advice="search with fewer jobs, or raise the limits (ulimit -u, ulimit -n)",
+            )
+        ) from None
+    explorer.reporter.strategy = f"{jobs} processes"
+    return whistle, counts
 
 
 def _depth_of_cut(explorer: Explorer) -> int:
