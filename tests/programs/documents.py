@@ -16,7 +16,11 @@ from mmactors.units import MIB, PAGE_SIZE
 
 from .words import ODD_NUMBERS, ODD_SIZES, Author
 
-SECTIONS = ("machine", "kernel", "engine", "record", "sanitize", "race")
+SECTIONS = tuple(
+    name
+    for name, known in config_fields(Scenario).items()
+    if attrs.has(optional_type(known.type)[0])
+)
 DRAWN_APART = {
     *("machine.cpus", "machine.memory.size", "machine.memory.nr_nodes", "machine.memory.hotplug"),
     *("engine.step_budget", "record.sample"),
@@ -100,8 +104,10 @@ def draw(seed):
         document["record"] = {"sample": rng.choice((1000, 5000, 1_000_000))}
     known = [(path, each) for path, each in leaves() if path not in DRAWN_APART]
     for _ in range(rng.choice((0, 0, 0, 0, 1, 1, 2))):
-        section = rng.choice(SECTIONS[:5] if rng.random() < 0.95 else SECTIONS)
-        path, each = rng.choice([one for one in known if one[0].startswith(section)])
+        section = rng.choice(SECTIONS)
+        if section == "race" and rng.random() < 0.8:
+            continue
+        path, each = rng.choice([one for one in known if one[0].startswith(f"{section}.")])
         drawn = values(path, each)
         if drawn:
             _put(document, path, rng.choice(drawn))
