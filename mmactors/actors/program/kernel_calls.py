@@ -85,7 +85,7 @@ async def vmalloc(kernel: Kernel, cpu: Cpu, length: int) -> int:
     engine = kernel.engine
     table = kernel.init_mm.page_table
     start = VMALLOC_START + kernel.vmalloc_bytes
-    kernel.vmalloc_bytes += length
+    kernel.vmalloc_bytes += -(-length // PAGE_SIZE) * PAGE_SIZE
     mapped: list[tuple[int, int]] = []
     for address in range(start, start + length, PAGE_SIZE):
         await engine.step(_READ_PGD)

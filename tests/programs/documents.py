@@ -1,0 +1,204 @@
+"""Scenarios, drawn: small machines of every kind, and random programs for their processes.
+
+A document is what a scenario file says, as dicts and lists; `write` gives its text. The options are
+those of the schema, found by walking it.
+"""
+
+import json
+import random
+import typing
+
+import attrs
+
+from mmactors.scenario.schema import Scenario
+from mmactors.scenario.structure import config_fields, optional_type
+from mmactors.units import MIB, PAGE_SIZE
+
+from .words import ODD_NUMBERS, ODD_SIZES, Author
+
+SECTIONS = tuple(
+    name
+    for name, known in config_fields(Scenario).items()
+    if attrs.has(optional_type(known.type)[0])
+)
+DRAWN_APART = {
+    *("machine.cpus", "machine.memory.size", "machine.memory.nr_nodes", "machine.memory.hotplug"),
+    *("engine.step_budget", "record.sample"),
+}
+NOT_DRAWN = {
+    "kernel.rules": "another value is a wrong kernel",
+    "race.laws": "names a function of the user's",
+    "race.reaches": "names a function of the user's",
+}
+SIZES_MAX = 1 << 20
+"""Of caches and the like: what the host has to hold."""
+STEP_BUDGET = 20_000
+EXPECTATIONS = (
+    *("pgfault >= 0", "pgfault > 1000000", "nr_free_pages != -1", "cpu[0].pgfault <= 99999"),
+    *("cpu[0].tlb_shootdowns == 0", "p* may die", "* may die", "* dies of SIGSEGV"),
+)
+HOPES = (
+    *("process[p0].min_flt >= 0", "cpu[3].pgfault >= 0", "process[p0/A].maj_flt < 3"),
+    *("p0 may die", "p0/A may die", "p1 dies of SIGSEGV", "nothing > 3", "pgfault >"),
+)
+CARELESS = 0.2
+"""Share of documents in which most texts would be refused, if there are enough of them."""
+
+
+def leaves(config_class=Scenario, prefix=""):
+    """Yield (path, field) of every option that holds one value, and lists of choices."""
+    for name, known in config_fields(config_class).items():
+        path = f"{prefix}{name}"
+        if path in NOT_DRAWN or (not prefix and name not in SECTIONS):
+            continue
+        inner, _ = optional_type(known.type)
+        if attrs.has(inner):
+            yield from leaves(inner, f"{path}.")
+        else:
+            yield path, known
+
+
+def values(path, known):
+    """Return values of an option, legal and hardly so."""
+    inner, is_optional = optional_type(known.type)
+    doc = known.doc
+    found = [None] if is_optional else []
+    if inner is bool:
+        return [*found, True, False]
+    if doc.choices is not None:
+        is_list = typing.get_origin(inner) is tuple
+        return [*found, *([[choice] for choice in doc.choices] if is_list else doc.choices)]
+    if inner is not int:
+        return [*found, *TEXTS.get(path, ())]
+    low = 0 if doc.minimum is None else doc.minimum
+    high = (1 << 62) if doc.maximum is None else doc.maximum
+    if path.startswith("machine."):
+        high = min(high, SIZES_MAX)
+    numbers = [low, low + 1, high, 1, 2, 3, 4, 7, 8, 64, 100, 4096, *ODD_NUMBERS, *ODD_SIZES]
+    return [*found, *dict.fromkeys(n for n in numbers if low <= n <= high)]
+
+
+TEXTS = {
+    "machine.memory.cpu_nodes": ([0], [0, 0], [1, 0], [0, 1, 0, 1], [2, 1, 0, 0]),
+    "machine.memory.reserved_ranges": ([], [[0, PAGE_SIZE]], [[1 << 20, 5 << 20]], [[3, 5]]),
+    "machine.memory.lowmem_reserve_ratio": ([256, 256, 32, 0, 0], [1, 1, 1, 1, 1], []),
+    "record.events": (["*"], [], ["mm_*"], ["sys_exit", "sched_*"], ["nothing"]),
+    "record.counters": (["pgfault"], ["*"], ["cpu[*].pgfault", "process[p0].*"], []),
+    "race.broken": ([], ["nothing"]),
+    "race.finds": ("x",),
+    "race.scope": ([], ["page_tables"], ["tlb", "ptl"]),
+    "race.why_sampled": ("it is long",),
+    "race.look_at": ("page_tables",),
+}
+"""Values of options that are no numbers."""
+
+
+def draw(seed):
+    """Return the document of a seed."""
+    rng = random.Random(seed)
+    cpus = rng.choice((1, 1, 2, 2, 3, 4))
+    document = {"machine": _machine(rng, cpus), "engine": _engine(rng)}
+    if rng.random() < 0.55:
+        document["sanitize"] = _sanitize(rng)
+    if rng.random() < 0.3:
+        document["record"] = {"sample": rng.choice((1000, 5000, 1_000_000))}
+    known = [(path, each) for path, each in leaves() if path not in DRAWN_APART]
+    for _ in range(rng.choice((0, 0, 0, 0, 1, 1, 2))):
+        section = rng.choice(SECTIONS)
+        if section == "race" and rng.random() < 0.8:
+            continue
+        path, each = rng.choice([one for one in known if one[0].startswith(f"{section}.")])
+        drawn = values(path, each)
+        if drawn:
+            _put(document, path, rng.choice(drawn))
+    is_careless = rng.random() < CARELESS
+    document["processes"] = _processes(rng, cpus, is_careless)
+    if "race" in document:
+        for process in document["processes"]:
+            process["program"].insert(rng.randrange(2), "race")
+    if rng.random() < 0.25:
+        known = EXPECTATIONS + HOPES if is_careless else EXPECTATIONS
+        document["expect"] = rng.sample(known, rng.choice((1, 2, 3)))
+    return document
+
+
+def _machine(rng, cpus):
+    size = rng.choice((20, 24, 32, 32, 48, 64, 96)) * MIB
+    if rng.random() < 0.2:
+        size += rng.choice((-PAGE_SIZE, PAGE_SIZE, 3 * PAGE_SIZE, 5 * MIB))
+    nodes = rng.choice((1, 1, 1, 2, 2, 3))
+    memory = {"size": size, "kernel_image": MIB, "initramfs": 0}
+    if nodes > 1:
+        memory["nr_nodes"] = nodes
+    if rng.random() < 0.1:
+        memory["hotplug"] = rng.choice((128, 256, 128, 1, 130)) * MIB
+    return {"cpus": cpus, "memory": memory}
+
+
+def _engine(rng):
+    return {
+        "policy": rng.choice(("fifo", "seeded")),
+        "seed": rng.choice((0, 1, rng.randrange(1000), (1 << 62) + 1)),
+        "quantum_ns": rng.choice((10_000, 0, 100)),
+        "jitter_percent": rng.choice((0, 0, 30, 100)),
+        "driver": rng.choice(("trio", "inline")),
+        "guard": rng.random() < 0.15,
+        "step_budget": STEP_BUDGET,
+    }
+
+
+def _sanitize(rng):
+    names = config_fields(Scenario)["sanitize"].type
+    share = rng.choice((1, 1, 0.5))
+    return {name: name != "panic" and rng.random() < share for name in config_fields(names)} | {
+        "leaks": True,
+        "counters": True,
+    }
+
+
+def _processes(rng, cpus, is_careless):
+    processes = []
+    for number in range(rng.choice((1, 1, 2, 3))):
+        length = rng.choice((1, 2, 3, 5, 8, 12, 20, 30))
+        process = {"name": f"p{number}", "program": Author(rng, cpus, is_careless).program(length)}
+        if rng.random() < 0.2:
+            process["copies"] = rng.choice((2, 3))
+        if rng.random() < 0.25:
+            process["cpu"] = rng.randrange(cpus)
+        if rng.random() < 0.4:
+            process["on_signal"] = "continue"
+        processes.append(process)
+    if len(processes) > 1 and rng.random() < 0.15:  # They meet.
+        for process in processes:
+            program = process["program"]
+            program.insert(rng.randrange(len(program) + 1), f"barrier M {len(processes)}")
+    return processes
+
+
+def _put(document, path, value):
+    *above, key = path.split(".")
+    for step in above:
+        below = document.get(step)
+        if not isinstance(below, dict):
+            below = document[step] = {}
+        document = below
+    document[key] = value
+
+
+def write(document, indent=""):
+    """Return the YAML text of a document; texts as JSON has them, which YAML reads alike."""
+    lines = []
+    for key, value in document.items():
+        if isinstance(value, dict) and value:
+            lines += [f"{indent}{key}:", write(value, f"{indent}  ")]
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            lines.append(f"{indent}{key}:")
+            for item in value:
+                text = write(item, f"{indent}    ")
+                lines.append(f"{indent}  - {text.removeprefix(indent + '    ')}")
+        elif key in ("program", "expect") and value:
+            lines.append(f"{indent}{key}:")
+            lines += [f"{indent}  - {json.dumps(text)}" for text in value]
+        else:
+            lines.append(f"{indent}{key}: {json.dumps(value)}")
+    return "\n".join(lines)

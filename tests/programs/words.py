@@ -1,0 +1,309 @@
+"""Words of operations, drawn: whatever an operation of the language may be given.
+
+What an operation takes is looked up in its grammar, so that none is forgotten: a new one is drawn
+as soon as it can be written. Names are those that the program has bound so far, mostly.
+"""
+
+from attrs import define, field
+
+from mmactors.actors.program.proc_paths import NO_HUGE_PAGES, NOT_OBEYED, SYSCTL
+from mmactors.actors.program.supported import NOT_YET
+from mmactors.left_out import left_out_called
+from mmactors.mm.syscall.sysctl import VM_SETTINGS
+from mmactors.workload.operation.all import OPERATIONS
+from mmactors.workload.operation.generator import PATTERNS
+from mmactors.workload.operation.grammar import arguments_of
+from mmactors.workload.operation.memory import pattern_arguments
+
+FIRST = "P0"
+NAMES = ("A", "B", "C", "D", "T1", "T2", "P1", "P2")
+FILES = ("F", "G")
+PATHS = ("/shm/a", "/shm/b", "/data/c", "/data/a file")
+TRACE = "../../reference/traces/true.npz"
+_MACHINE_FILES = ("vmstat", "meminfo", "buddyinfo", "zoneinfo", "interrupts", "stat", "nothing")
+_PROCESS_FILES = ("maps", "smaps", "status", "statm", "stat", "oom_score_adj", "nothing")
+PROC = (
+    *(f"/proc/{name}" for name in _MACHINE_FILES),
+    *(f"/proc/self/{name}" for name in _PROCESS_FILES),
+    *("/proc/1/maps", "/proc/2/status", "/proc/99/maps", "/proc/pagetypeinfo", "/sys/nothing"),
+    *(SYSCTL + name for name in (*VM_SETTINGS, "drop_caches", "compact_memory", "stat_refresh")),
+    *NO_HUGE_PAGES,
+    *sorted(NOT_OBEYED)[:3],
+)
+OBEYED = tuple(path for path in PROC if path not in NOT_OBEYED and path not in NO_HUGE_PAGES)
+VALUES = ("0", "1", "2", "3", "4", "never", "always", "-1", "50", "4096", "65536", "x", "9" * 30)
+SIZES = (4096, 4096, 8192, 12288, 20480, 65536, 65536, 262144)
+ODD_SIZES = (0, 1, 4095, 4097, 2 << 20, 16 << 20, (1 << 30) + 1, 1 << 47, 1 << 63, (1 << 64) - 1)
+NUMBERS = (1, 1, 2, 3, 5, 7, 8)
+ODD_NUMBERS = (-1000, -1, 0, 16, 63, 64, 100, 511, 512, 1000, 8191, 1 << 31, 1 << 40, (1 << 62) - 1)
+TIMES = ("0ns", "1ns", "250ns", "3us", "40us", "1ms")
+ODD_TIMES = ("1s", "4611686018427387903ns")
+HIGH = ("0x0", "0x1000", "0x10000", "0x7d00000000", "0x7ffffffff000", "0x800000000000")
+HIGHEST = ("0x8000000000000000", "0xffffffff80000000", "0xfffffffffffff000", "0xffffffffffffffff")
+EDGES = (HIGH[0], HIGH[1], HIGH[2], *HIGHEST)
+"""Beside these an address may leave 64 bits."""
+VERBS = (*(verb for verb in OPERATIONS if verb != "generate"), *(f"generate {p}" for p in PATTERNS))
+NEW = {
+    *(("mmap", "name"), ("heap", "name"), ("alias", "name"), ("mremap", "store_as")),
+    *(("alloc_pages", "name"), ("pin", "device"), ("open", "file")),
+    *(("fork", "child"), ("thread", "name"), ("barrier", "name")),
+}
+"""Arguments that are names which the operation makes."""
+
+
+def arguments(verb):
+    """Return the arguments of a verb, or of `generate PATTERN`, in the order of the grammar."""
+    head, _, pattern = verb.partition(" ")
+    own = arguments_of(OPERATIONS[head])
+    return {**own, **pattern_arguments(pattern)} if pattern else own
+
+
+@define
+class Known:
+    """What a program has made so far, as far as its author can know."""
+
+    ranges: dict[str, int] = field(factory=dict)
+    files: set[str] = field(factory=set)
+    devices: set[str] = field(factory=set)
+    blocks: set[str] = field(factory=set)
+    children: set[str] = field(factory=set)
+    threads: set[str] = field(factory=set)
+    spinning: set[str] = field(factory=set)
+
+
+@define
+class Author:
+    """Writes the operations of one program."""
+
+    random: object
+    nr_cpus: int
+    is_careless: bool = False
+    """Now and then it writes what no check lets pass."""
+    known: Known = field(factory=Known)
+
+    def often(self, percent):
+        return self.random.random() * 100 < percent
+
+    def one(self, usual, odd=(), percent=6):
+        return self.random.choice(odd if odd and (not usual or self.often(percent)) else usual)
+
+    def known_or(self, known, names):
+        """Return one of the names that are known, or, of a careless author, any."""
+        if self.is_careless and self.often(4):
+            return self.random.choice(names)
+        return self.one(sorted(known), names, 0)
+
+    # Words.
+
+    def word(self, verb, name, argument):
+        """Return what may stand for an argument."""
+        kind = argument.kind
+        head = verb.partition(" ")[0]
+        match kind.symbol:
+            case "NAME" | "FILE":
+                return self.name(head, name)
+            case "RANGE":
+                return self.range()
+            case "ADDRESS":
+                return self.address()
+            case "+SIZE|-SIZE|0":
+                return self.random.choice("+-") + str(self.one(SIZES, ODD_SIZES))
+            case "PATH":
+                return self.path(head)
+            case _ if (verb, name) == ("fragment", "group") and not self.is_careless:
+                return str(self.one((2, 3, 8), (64, 1 << 40)))
+            case "WORD":
+                return self.one(NAMES)
+            case "VALUE":
+                return self.one(VALUES)
+            case "TIME":
+                return self.one(TIMES, ODD_TIMES, 3)
+            case "CPU":
+                return str(
+                    self.one(range(self.nr_cpus), (self.nr_cpus, 8191), 4 * self.is_careless)
+                )
+            case "FLAG,..." | "PROT":
+                return self.flags(kind)
+            case "rev|rand:SEED" | "rand:SEED":
+                return self.one(("rand:0", "rand:7", f"rand:{(1 << 64) - 1}", *kind.choices))
+        if kind.choices:
+            choices = kind.choices
+            if not self.is_careless:
+                choices = [word for word in choices if left_out_called(word) is None]
+            if verb == "trace":
+                choices = choices if self.is_careless else ("npz",)
+            return self.one(choices)
+        return self.number(kind, name)
+
+    def number(self, kind, name):
+        is_size = kind.symbol == "SIZE"
+        usual, odd = (SIZES, ODD_SIZES) if is_size else (NUMBERS, ODD_NUMBERS)
+        if name in ("offset", "offset_bytes"):
+            usual = (0, 0, 4096, 8192)
+        if name.endswith("_bytes"):
+            usual, odd = (8, 64, 4096, 1024), (1, 16, 3, 65536, *ODD_SIZES)
+        legal = [n for n in usual if is_legal(kind, n)], [n for n in odd if is_legal(kind, n)]
+        return str(self.one(*legal))
+
+    def flags(self, kind):
+        words = list(kind.choices)
+        if kind.symbol == "FLAG,..." and "anon" in words and self.often(75):
+            words = ["populate", "locked", "noreserve", "fixed", "32bit", "growsdown"]
+            base = [
+                self.one(("private", "private", "shared")),
+                *(["anon"] if self.often(70) else []),
+            ]
+            return ",".join([*base, *self.random.sample(words, self.one((0, 0, 1, 2)))])
+        words = [word for word in words if word != "none"]
+        chosen = self.random.sample(words, min(len(words), self.one((1, 1, 2), (0, 3, 12))))
+        if kind.symbol == "PROT":
+            chosen = [
+                word for word in chosen if len(chosen) == 1 or word not in ("rw", "rx", "rwx")
+            ]
+        return ",".join(chosen) or "none"
+
+    def path(self, verb):
+        if verb == "trace":
+            return TRACE
+        if verb in ("get", "put"):
+            path = self.one(PROC)
+            careful = verb == "put" and not self.is_careless
+            return self.one(OBEYED) if careful and path not in OBEYED else path
+        return quoted(self.one(PATHS))
+
+    def range(self):
+        region = self.known_or(self.known.ranges, NAMES)
+        if self.often(12):
+            size = self.one(SIZES, ODD_SIZES, 20)
+            return f"@{self.address()}:{size}"
+        if self.often(25):
+            nr_pages = max(1, self.known.ranges.get(region, 4096) >> 12)
+            first = self.random.randrange(min(nr_pages, 64))
+            end = self.one((first + 1, nr_pages, first + 9), (first,), 4 * self.is_careless)
+            return f"{region} {first}..{end}"
+        return region
+
+    def address(self):
+        base = self.one(
+            [*self.known.ranges, *self.known.ranges, "stack", "brk"], HIGH + HIGHEST, 25
+        )
+        if self.often(40) or (base in EDGES and not self.is_careless):
+            return base
+        return f"{base}{self.random.choice('+-')}{self.one(SIZES, ODD_SIZES, 4)}"
+
+    def name(self, verb, name):
+        known = self.known
+        if (verb, name) in NEW:
+            return self.one(FILES if name == "file" else NAMES)
+        match name:
+            case "file":
+                return self.known_or(known.files, FILES)
+            case "device":
+                return self.known_or(known.devices, NAMES)
+            case "block":
+                return self.known_or(known.blocks, NAMES)
+            case "child":
+                return self.known_or(known.children, NAMES)
+        return self.known_or(known.spinning, NAMES)
+
+    # Operations.
+
+    def operation(self):
+        """Return the text of an operation, and remember what it makes."""
+        by = self.one((FIRST, FIRST, FIRST, *sorted(self.known.children | self.known.threads)))
+        if by in self.known.spinning and not (self.is_careless and self.often(4)):
+            by = FIRST
+        verb = self.verb()
+        text = self.plain(verb)
+        if by == FIRST and (verb == "spin" or not self.often(3)):
+            return text
+        waits = self.often(60) and verb != "spin"
+        if verb == "spin":
+            self.known.spinning.add(by)
+        return f"{by}{':' if waits else '&'} {text}"
+
+    def verb(self):
+        known = self.known
+        if not known.ranges and self.often(60):
+            return "mmap"
+        verb = self.one(VERBS)
+        # What needs something else before it is drawn again, mostly.
+        lacks = (
+            (verb in ("dma", "unpin") and not known.devices)
+            or (verb == "kill" and not known.children)
+            or (verb == "stop" and not known.spinning)
+            or (verb == "wait" and known.spinning)
+            or (verb == "spin" and not known.threads)
+            or ("block" in arguments(verb) and not known.blocks)
+            or ("file" in arguments(verb) and verb not in ("open", "mmap") and not known.files)
+        )
+        seldom = verb in ("exit", "barrier", "race") and not self.often(10)
+        refused = OPERATIONS.get(verb) in NOT_YET or lacks
+        if seldom or (refused and not (self.is_careless and self.often(10))):
+            return self.verb()
+        return verb
+
+    def plain(self, verb):
+        """Return the text of a verb with its arguments."""
+        words, values = [verb], {}
+        for name, argument in arguments(verb).items():
+            is_wanted = self.often(95 if (verb, name) == ("trace", "limit") else 30)
+            if not argument.is_required and not is_wanted:
+                continue
+            if verb == "mmap" and name == "file" and not self.known.files:
+                continue
+            value = values[name] = self.word(verb, name, argument)
+            if verb == "fragment" and name == "keep" and not self.is_careless:
+                value = str(min(int(value), max(1, int(values["group"]) - 1)))
+            if argument.is_switch:
+                words.append(argument.key)
+            else:
+                words.append(value if argument.key is None else f"{argument.key}={value}")
+        if verb == "mmap" and "file" in values and "flags" not in values:
+            words.append(f"flags={self.one(('shared', 'private'))}")
+        self.remember(verb, values)
+        return " ".join(words)
+
+    def remember(self, verb, values):
+        known = self.known
+        match verb:
+            case "mmap" | "heap" | "alias":
+                known.ranges[values["name"]] = int(values["length"])
+            case "mremap" if "store_as" in values:
+                known.ranges[values["store_as"]] = int(values["length"])
+            case "open":
+                known.files.add(values["file"])
+            case "close":
+                known.files.discard(values["file"])
+            case "pin":
+                known.devices.add(values["device"])
+            case "unpin":
+                known.devices.discard(values["device"])
+            case "alloc_pages":
+                known.blocks.add(values["name"])
+            case "fork":
+                known.children.add(values["child"])
+            case "thread":
+                known.threads.add(values["name"])
+            case "kill":
+                known.children.discard(values["child"])
+            case "stop":
+                known.spinning.discard(values["name"])
+
+    def program(self, length):
+        """Return the texts of a program."""
+        texts = [self.operation() for _ in range(length)]
+        return [*texts, *(f"stop {name}" for name in sorted(self.known.spinning))]
+
+
+def is_legal(kind, number):
+    """Return whether a kind of number takes this one."""
+    try:
+        kind.read(str(number))
+    except ValueError:
+        return False
+    return True
+
+
+def quoted(path):
+    return f'"{path}"' if " " in path else path
