@@ -31,5 +31,11 @@ FRAMES_MAX: Final = 16 * GIB >> 12
 """Page frames of a recorded page allocator."""
 SWITCHES_MAX: Final = 2_000_000
 """Of the machine on which a recorded program runs."""
+ACCESSES_MAX: Final = 20_000_000
+"""Of a recorded trace: they are held in memory, 16 bytes each."""
+GEOMETRIES_MAX: Final = 64
+"""Of a recorded trace, for each of the tools: the trace is run through every one."""
+TRACE_PAGES_MAX: Final = 20_000
+"""That a recorded trace touches: each may need four page tables of its own."""
 PROBLEMS_MAX: Final = 20
 """That are told of one file."""

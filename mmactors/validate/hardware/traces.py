@@ -17,6 +17,7 @@ from cattrs.errors import BaseValidationError
 
 from mmactors.arch.trace import KIND_MASK, SIZE_MASK, SIZE_SHIFT, Trace
 from mmactors.errors import Place, Problem, UserError
+from mmactors.units import PAGE_SHIFT
 from mmactors.validate.document import read_object
 from mmactors.validate.hardware.dinero import DineroCase, validate_dinero
 from mmactors.validate.hardware.pycachesim import PycachesimCase, validate_pycachesim
@@ -26,7 +27,12 @@ from mmactors.validate.hardware.trace_hardware import (
     validate_cachegrind,
     validate_tlb,
 )
-from mmactors.validate.limits import PROBLEMS_MAX
+from mmactors.validate.limits import (
+    ACCESSES_MAX,
+    GEOMETRIES_MAX,
+    PROBLEMS_MAX,
+    TRACE_PAGES_MAX,
+)
 from mmactors.validate.result import CaseResult
 from mmactors.workload.trace.npz import read_npz
 
@@ -64,7 +70,7 @@ def validate_trace(path: Path) -> Iterator[CaseResult]:
     Raises UserError for a file that is no such recording.
     """
     truth = read_truth(path)
-    trace = read_npz(path.with_suffix(".npz"))
+    trace = _read_trace(path.with_suffix(".npz"))
     name, file = path.stem, str(path)
     yield _validate_contents(name, file, trace, truth)
     yield from validate_cachegrind(
@@ -82,6 +88,22 @@ def validate_trace(path: Path) -> Iterator[CaseResult]:
         )
 
 
+def _read_trace(path: Path) -> Trace:
+    """Return a trace that is held in memory, and whose pages have tables."""
+    trace = read_npz(path, limit=ACCESSES_MAX + 1)
+    found = None
+    if len(trace) > ACCESSES_MAX:
+        found = f"more than {ACCESSES_MAX} accesses", f"expected at most {ACCESSES_MAX}"
+    elif (nr_pages := len(np.unique(trace.address >> PAGE_SHIFT))) > TRACE_PAGES_MAX:
+        found = f"{nr_pages} pages are accessed", f"expected at most {TRACE_PAGES_MAX}"
+    if found is not None:
+        advice = "record a shorter program, or cut the trace"
+        raise UserError(
+            Problem(place=Place(str(path)), found=found[0], legal=found[1], advice=advice)
+        )
+    return trace
+
+
 def read_truth(path: Path) -> TraceTruth:
     """Read NAME.json; raise UserError with all that is wrong with its form."""
     content = read_object(path)
@@ -89,6 +111,10 @@ def read_truth(path: Path) -> TraceTruth:
         truth = _CONVERTER.structure(content, TraceTruth)
     except BaseValidationError as error:
         raise _bad_truth(path, *transform_error(error)) from None
+    for name in ("cachegrind", "tlb", "dinero", "pycachesim"):
+        nr_geometries = len(getattr(truth, name))
+        if nr_geometries > GEOMETRIES_MAX:
+            raise _bad_truth(path, f"{name} has {nr_geometries}, more than {GEOMETRIES_MAX}")
     return evolve(truth, unknown=[field for field in content if field not in _KNOWN])
 
 
