@@ -41,9 +41,8 @@ from mmactors.engine.report import (
     EngineError,
     EngineStatistics,
     StepBudgetExceeded,
-    deadlock,
     last_events,
-    time_is_up,
+    stuck,
 )
 from mmactors.engine.schedule import SEPARATOR, Recorder, Schedule
 from mmactors.engine.trace.tracer import Tracer
@@ -191,7 +190,7 @@ class Engine:
         if actor is None:
             self.running = None
             if policy.next_ns >= NEVER and not self.moves_for_outside:
-                self.failure = self._why_nobody_runs()
+                self.failure = stuck(self.now_ns, self.actors, self.outside_waits, self.recent())
             return None
         self._switches += 1
         clock = actor.clock
@@ -227,12 +226,6 @@ class Engine:
         """Stop the run with a report; the first one counts."""
         if self.failure is None:
             self.failure = error
-
-    def _why_nobody_runs(self) -> EngineError:
-        for actor in self.actors:
-            if actor.ready_at is not None:
-                return time_is_up(actor, actor.ready_at)
-        return deadlock(self.now_ns, self.actors, self.outside_waits, self.recent())
 
     def _give_up(self) -> None:
         self.failure = StepBudgetExceeded(
@@ -290,8 +283,6 @@ class Engine:
         if end <= self.limit:
             clock.now = end
             return
-        if end >= NEVER:
-            raise time_is_up(actor, end)
         cpu = actor.cpu
         actor.label = "spend"
         if cpu is None or cpu.interrupt_ns > end:

@@ -287,10 +287,12 @@ class Cpu:
         ns. One step, however long; raises TimeIsUp if virtual time ends before.
         """
         engine, clock = self.engine, self.clock
+        actor = engine.current
         if engine.is_exploring:  # Nobody knows the time, and what is computed touches nothing.
+            if clock.now + ns >= NEVER:
+                raise time_is_up(actor, clock.now + ns)
             await engine.spend(ns)
             return 0
-        actor = engine.current
         if engine.policy.draws_costs:
             ns = engine.policy.cost_ns(ns)
         self._computes_from, end = clock.now, clock.now + ns

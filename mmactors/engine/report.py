@@ -87,6 +87,16 @@ def describe_waiting(actors: Iterable[Actor]) -> str:
     return "\n".join(lines)
 
 
+def stuck(
+    now_ns: int, actors: Iterable[Actor], outside: Iterable[Waitable], recent: Iterable[str]
+) -> EngineError:
+    """Return the report that nobody can run: time is up for somebody, or all wait for others."""
+    for actor in actors:
+        if actor.ready_at is not None:
+            return time_is_up(actor, actor.ready_at)
+    return deadlock(now_ns, actors, outside, recent)
+
+
 def deadlock(
     now_ns: int, actors: Iterable[Actor], outside: Iterable[Waitable], recent: Iterable[str]
 ) -> Deadlock:

@@ -135,16 +135,17 @@ class _Check:
         self.index = index
         if isinstance(operation, By):
             self.see_actor(operation)
-            self.see_plain(operation.operation, by=operation.name)
+            by, plain = operation.name, operation.operation
         else:
-            if isinstance(operation, Spin):
-                self.report(
-                    "P0 spins and nobody is left to stop it",
-                    "expected a thread that spins without being waited for",
-                    "write T& spin, after thread T cpu=N",
-                    alone=True,
-                )
-            self.see_plain(operation, by=FIRST_PROCESS)
+            by, plain = FIRST_PROCESS, operation
+        if by == FIRST_PROCESS and isinstance(plain, Spin):
+            self.report(
+                "P0 spins and nobody is left to stop it",
+                "expected a thread that spins without being waited for",
+                "write T& spin, after thread T cpu=N",
+                alone=True,
+            )
+        self.see_plain(plain, by=by)
 
     def see_actor(self, operation: By) -> None:
         name = operation.name
@@ -167,7 +168,7 @@ class _Check:
                 "expected a process or thread that is free",
                 f"write stop {name} first",
             )
-        elif isinstance(operation.operation, Spin):
+        elif isinstance(operation.operation, Spin) and name != FIRST_PROCESS:
             if operation.waits:
                 self.report(
                     f"{name} spins and is waited for, which never ends",

@@ -71,6 +71,8 @@ def test_a_sound_program_has_no_problem():
         (["thread T cpu=1", "stop T"], (1, "T does not spin")),
         (["thread T cpu=1", "T: spin"], (1, "T spins and is waited for, which never ends")),
         (["spin"], (0, "P0 spins and nobody is left to stop it")),
+        (["P0& spin"], (0, "P0 spins and nobody is left to stop it")),
+        (["P0: spin"], (0, "P0 spins and nobody is left to stop it")),
         (
             ["thread T cpu=1", "T& spin", "T: nop"],
             (2, "T still spins since operation 1"),

@@ -18,12 +18,14 @@ from mmactors.arch.trace import LOAD
 from mmactors.engine.cpu import Cpu
 from mmactors.hw.hardware import REASON, STALE
 from mmactors.label import PAGE_TABLES, Label, Mode, tlb
+from mmactors.mm.area.vm_flags import page_align
 from mmactors.mm.entries.tlb_state import LOADED_MM_SWITCHING
 from mmactors.mm.page_alloc.alloc_site import (
     PTE_ALLOC_ONE_KERNEL,
     TABLE_SITES,
     VM_AREA_ALLOC_PAGES,
 )
+from mmactors.mm.page_alloc.buddy import MANAGED_PAGES
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_ZERO
 from mmactors.mm.page_table.page_table import (
     PTE_LEVEL,
@@ -32,7 +34,7 @@ from mmactors.mm.page_table.page_table import (
 )
 from mmactors.mm.vmalloc.kernel_mapping import VMALLOC_START, pgd_index, set_kernel_pte, sync_pgd
 from mmactors.rules import held
-from mmactors.units import PAGE_SIZE
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 from mmactors.workload.operation import all as op
 
 KernelOperation = op.Prefetch | op.Vmalloc
@@ -81,9 +83,16 @@ async def prefetch(kernel: Kernel, cpu: Cpu, address: int) -> None:
 
 
 async def vmalloc(kernel: Kernel, cpu: Cpu, length: int) -> int:
-    """Map pages of the kernel's own; return 0, or -ENOMEM, and then nothing stays mapped."""
+    """Map pages of the kernel's own; return 0, or -ENOMEM, and then nothing stays mapped.
+
+    ENOMEM at once: nothing is asked for, or more than there is memory (__vmalloc_node_range).
+    """
     engine = kernel.engine
     table = kernel.init_mm.page_table
+    nr_managed = sum(zone.view[MANAGED_PAGES] for zone in kernel.allocator.zones)
+    length = page_align(length)
+    if not length or length >> PAGE_SHIFT > nr_managed:
+        return _ENOMEM
     start = VMALLOC_START + kernel.vmalloc_bytes
     kernel.vmalloc_bytes += -(-length // PAGE_SIZE) * PAGE_SIZE
     mapped: list[tuple[int, int]] = []

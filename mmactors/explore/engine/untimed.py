@@ -26,7 +26,6 @@ from mmactors.engine.actor import NEVER, PARKING, Actor, Awaited, Clock, Keyed, 
 from mmactors.engine.baton import Engine
 from mmactors.engine.chance import STORE_IS_LATE, WAKE_UP_IS_SPURIOUS, Sleepers
 from mmactors.engine.config import EngineConfig
-from mmactors.engine.report import time_is_up
 from mmactors.engine.schedule import SEPARATOR
 from mmactors.explore.engine.search_actor import START, SearchActor, abandon, unending
 from mmactors.explore.engine.spurious import SPURIOUS, SpuriousWakeUps
@@ -354,8 +353,6 @@ class SearchEngine(Engine):
         """Let time pass; return that it has."""
         actor = self.current
         actor.clock.now += ns
-        if actor.clock.now >= NEVER:
-            raise time_is_up(actor, actor.clock.now)
         if self.is_timed:
             # A CPU's clock follows the others: what it shows depends on who went first.
             self.extra.append((TIME, Mode.ADD if actor.cpu is None else Mode.WRITE))
