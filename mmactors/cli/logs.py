@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -10,9 +11,15 @@ from cyclopts import Parameter
 from mmactors.errors import Place, Problem, UserError
 from mmactors.events import ENVELOPE, ON_BEHALF, event_fields
 from mmactors.observe.log_filter import LogFilter, SpanFilter, Where
-from mmactors.observe.log_read import EventRecord, read_in_time_order, read_log
+from mmactors.observe.log_read import (
+    EventRecord,
+    read_in_time_order,
+    read_log,
+    torn_bytes,
+)
 from mmactors.observe.log_text import FTRACE_HEAD, TABLE_HEAD, FtraceText, table_line
-from mmactors.observe.run_dir import EVENTS, is_running
+from mmactors.observe.run_dir import EVENTS
+from mmactors.observe.run_meta import is_running, read_meta, standing_of
 from mmactors.scenario.event_names import event_classes, event_names
 from mmactors.scenario.structure import did_you_mean
 from mmactors.units import parse_ns
@@ -136,8 +143,26 @@ def _no_span(span: int) -> Problem:
 
 
 def log_of(run_dir: Path) -> Path:
-    """Return the event log that an argument names: a run directory, or the file."""
-    return run_dir / EVENTS if run_dir.is_dir() else run_dir
+    """Return the event log that an argument names: a run directory, or the file.
+
+    If the run was killed, or the log ends within a line, stderr is told.
+    """
+    if not run_dir.is_dir():
+        return run_dir
+    path = run_dir / EVENTS
+    with suppress(UserError):
+        standing = standing_of(read_meta(run_dir))
+        if standing.killed:
+            _note(run_dir, f"the run was killed ({standing.killed}); this is what it had written")
+        if standing.status != "running":
+            nr_bytes = torn_bytes(path)
+            if nr_bytes:
+                _note(path, f"the last line has no end; its {nr_bytes} bytes are left out")
+    return path
+
+
+def _note(path: Path, text: str) -> None:
+    sys.stderr.write(f"note: {path}: {text}\n")
 
 
 def _wants(

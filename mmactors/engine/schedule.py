@@ -2,13 +2,15 @@
 
 Entries are (actor name, label), never positions in a list of candidates, so that a schedule can be
 read, and so that a program that changed is noticed at the first entry that does not fit.
+
+It has two text forms: that of a whole schedule, and one that grows by lines while the run goes on.
 """
 
 import hashlib
 import zlib
 from array import array
-from base64 import b85decode, b85encode
-from collections.abc import Iterator
+from base64 import b64decode, b64encode, b85decode, b85encode
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from attrs import define, field, frozen
@@ -19,9 +21,15 @@ from mmactors.engine.policy import Fifo
 SEPARATOR: Final = ": "
 """Stands between the name and the label of an entry; names never contain it."""
 _MAGIC: Final = "mmactors schedule 1"
+_GROWING: Final = "mmactors growing schedule 1"
+_NAME: Final = "n "
+_ENTRIES: Final = "e "
+_ENTRIES_BYTES: Final = 1 << 29
+"""No schedule is longer when it is unpacked."""
 _COMPLETE: Final = "complete"
 _PARTIAL: Final = "partial"
 _NR_HEAD: Final = 4
+_NR_GROWING_HEAD: Final = 2
 _LINE: Final = 100
 
 
@@ -41,6 +49,8 @@ class Schedule:
     """Indices into `names`, one for each time the baton was given."""
     is_complete: bool = True
     """Whether the run was over then; a replay of one that was not stops where it stopped."""
+    is_closed: bool = True
+    """Whether who wrote it came to say how far it goes; who was killed did not."""
 
     def must_fit(self, fingerprint: str) -> None:
         """Raise ScheduleMismatch unless the schedule was recorded from this very program."""
@@ -64,26 +74,69 @@ class Schedule:
     @classmethod
     def parse(cls, text: str) -> "Schedule":
         """Return the schedule of a text form; raise ValueError if it is none."""
-        lines = text.splitlines()
+        lines = text.split("\n")
+        last = lines.pop()
+        if lines[:1] == [_GROWING]:
+            return cls._parse_growing(lines)  # A last line without an end was not written whole.
+        if last:
+            lines.append(last)
         if len(lines) < _NR_HEAD or lines[0] != _MAGIC:
             raise ValueError(f"the text does not begin with {_MAGIC!r}")
         if lines[2] not in (_COMPLETE, _PARTIAL):
             raise ValueError(f"the third line is neither {_COMPLETE!r} nor {_PARTIAL!r}")
         nr_names = int(lines[3])
+        if not 0 <= nr_names <= len(lines) - _NR_HEAD:
+            raise ValueError("the fourth line is no number of names")
         entries = array("I")
-        try:
-            entries.frombytes(zlib.decompress(b85decode("".join(lines[_NR_HEAD + nr_names :]))))
-        except zlib.error as error:
-            raise ValueError(f"the entries are damaged: {error}") from error
-        names = tuple(lines[_NR_HEAD : _NR_HEAD + nr_names])
-        if entries and max(entries) >= len(names):
-            raise ValueError("an entry names no actor")
+        _unpack(b85decode("".join(lines[_NR_HEAD + nr_names :])), entries)
         return cls(
             fingerprint=lines[1],
-            names=names,
+            names=_names(lines[_NR_HEAD : _NR_HEAD + nr_names], entries),
             entries=entries,
             is_complete=lines[2] == _COMPLETE,
         )
+
+    @classmethod
+    def _parse_growing(cls, lines: list[str]) -> "Schedule":
+        if len(lines) < _NR_GROWING_HEAD:
+            raise ValueError("the text ends in its head")
+        names, entries = [], array("I")
+        for number, line in enumerate(lines[_NR_GROWING_HEAD:], start=_NR_GROWING_HEAD + 1):
+            if line.startswith(_NAME):
+                names.append(line.removeprefix(_NAME))
+            elif line.startswith(_ENTRIES):
+                _unpack(b64decode(line.removeprefix(_ENTRIES), validate=True), entries)
+            else:
+                raise ValueError(f"line {number} has neither a name nor entries")
+        return cls(
+            fingerprint=lines[1],
+            names=_names(names, entries),
+            entries=entries,
+            is_complete=False,
+            is_closed=False,
+        )
+
+
+def _unpack(packed: bytes, entries: "array[int]") -> None:
+    """Append packed entries; raise ValueError if they are damaged, or too many."""
+    unpacker = zlib.decompressobj()
+    rest = _ENTRIES_BYTES - len(entries) * entries.itemsize
+    try:
+        unpacked = unpacker.decompress(packed, max(rest, 1))
+    except zlib.error as error:
+        raise ValueError(f"the entries are damaged: {error}") from error
+    if not unpacker.eof:
+        is_long = len(unpacked) >= rest
+        raise ValueError("there are too many entries" if is_long else "the entries are damaged")
+    entries.frombytes(unpacked)
+
+
+def _names(names: Sequence[str], entries: "array[int]") -> tuple[str, ...]:
+    if entries and max(entries) >= len(names):
+        raise ValueError("an entry names no actor")
+    if not all(SEPARATOR in name for name in names):
+        raise ValueError("a name has no label")
+    return tuple(names)
 
 
 @define(eq=False)
@@ -103,6 +156,10 @@ class Recorder:
         """Return the last entries, as text."""
         return [self._names[entry] for entry in self.entries[-nr_entries:]]
 
+    def since(self, nr_entries: int, nr_names: int) -> tuple["array[int]", list[str]]:
+        """Return the entries and the names after so many; no entry is without its name."""
+        return self.entries[nr_entries:], self._names[nr_names:]
+
     def schedule(self, fingerprint: str, *, is_complete: bool = True) -> Schedule:
         """Return what was taken down so far; Engine.schedule knows whether that is all."""
         return Schedule(
@@ -111,6 +168,34 @@ class Recorder:
             entries=array("I", self.entries),
             is_complete=is_complete,
         )
+
+
+@define(eq=False)
+class GrowingText:
+    """The text form of a schedule that goes on, in pieces of complete lines."""
+
+    fingerprint: str
+    recorder: Recorder | None = None
+    """Who takes it down; None: nobody yet."""
+    _nr_entries: int = 0
+    _nr_names: int = 0
+
+    @property
+    def head(self) -> str:
+        """Return the lines that it begins with."""
+        return f"{_GROWING}\n{self.fingerprint}\n"
+
+    def more(self) -> str:
+        """Return the lines for what came since the last call"""
+        if self.recorder is None:
+            return ""
+        entries, names = self.recorder.since(self._nr_entries, self._nr_names)
+        self._nr_entries += len(entries)
+        self._nr_names += len(names)
+        lines = [_NAME + name for name in names]
+        if entries:
+            lines.append(_ENTRIES + b64encode(zlib.compress(entries.tobytes(), 1)).decode())
+        return "".join(f"{line}\n" for line in lines)
 
 
 class Replay:

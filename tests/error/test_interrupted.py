@@ -1,0 +1,267 @@
+"""Runs and searches that are ended: by signals, by failing writes, by a full disk."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from interrupted import check_run, check_searched, ended, moments, read
+
+from mmactors.cli.main import run_command
+from mmactors.errors import UserError
+from mmactors.observe.run_dir import create_run_dir
+from mmactors.observe.run_meta import process_start, read_meta, standing_of
+
+SCENARIO = """
+machine: {cpus: 2, memory: {size: 128M}}
+engine: {driver: %s}
+processes:
+  - name: app
+    program: [mmap A 1M, touch A write, get /proc/self/maps, munmap A]
+"""
+
+
+@pytest.fixture
+def scenario(tmp_path, request):
+    path = tmp_path / "scenario.yaml"
+    path.write_text(SCENARIO % getattr(request, "param", "inline"))
+    return str(path)
+
+
+def test_runs_and_searches_that_are_ended_leave_what_can_be_read():
+    """Six moments; `python tests/interrupted.py` takes as many as one likes."""
+    found = moments(6, seed=7)
+
+    assert 6 == found.total()
+
+
+class Faults:
+    """Lets one call of those that write into a folder fail, and counts them."""
+
+    CALLS = ("open", "write", "replace", "mkdir", "symlink", "unlink", "ftruncate")
+
+    def __init__(self, monkeypatch, *, fails_at=None, number=errno.ENOSPC, lasts=False):
+        self.nr_calls = 0
+        self.fails_at, self.number, self.lasts = fails_at, number, lasts
+        for name in self.CALLS:
+            monkeypatch.setattr(f"mmactors.own_files.os.{name}", self.wrapped(getattr(os, name)))
+
+    def wrapped(self, real):
+        def call(*arguments, **options):
+            if sys._getframe(1).f_globals["__name__"] == "mmactors.own_files":
+                at = self.nr_calls
+                self.nr_calls += 1
+                if self.fails_at is not None and (
+                    at == self.fails_at or (self.lasts and at > self.fails_at)
+                ):
+                    if real is os.write and at % 2:
+                        real(arguments[0], bytes(arguments[1][: len(arguments[1]) // 2]))
+                    raise OSError(self.number, os.strerror(self.number))
+            return real(*arguments, **options)
+
+        return call
+
+
+def calls_of(scenario, out, monkeypatch):
+    with monkeypatch.context() as patched:
+        faults = Faults(patched)
+        assert 0 == run_command(["run", scenario, "--out", str(out), "-q"])
+    return faults.nr_calls
+
+
+@pytest.mark.parametrize("lasts", [False, True])
+@pytest.mark.parametrize("scenario", ["inline", "trio"], indirect=True)
+def test_each_write_may_fail(scenario, tmp_path, monkeypatch, capsys, lasts):
+    """In turn, once or from then on: the user is told, and what is there can be read."""
+    numbers = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EMFILE)
+    nr_calls = calls_of(scenario, tmp_path / "whole", monkeypatch)
+    assert nr_calls > 30
+
+    for at in range(nr_calls):
+        out = tmp_path / f"{lasts}{at}"
+        with monkeypatch.context() as patched:
+            Faults(patched, fails_at=at, number=numbers[at % 4], lasts=lasts)
+            code = run_command(["run", scenario, "--out", str(out), "-q"])
+        said = capsys.readouterr()
+
+        assert "Traceback" not in said.err
+        came = check_run(out)[0] if (out / "meta.json").exists() else "not begun"
+        if code == 0:  # It was a link, or what was removed was not there.
+            assert came == "complete", at
+        else:
+            assert code == 2, at
+            assert "make room" in said.err or "can be written" in said.err
+            assert came in ("failed", "failed as it began", "not begun", "killed"), at
+            assert came != "killed" or lasts, at
+        run_command(["run", scenario, "--out", str(out), "--force", "-q"])
+        assert ("complete", 0) == (check_run(out)[0], run_command(["replay", str(out)]))
+
+
+def test_a_killed_run_says_so_and_may_be_replaced(scenario, tmp_path, capsys):
+    """Its status is `interrupted` though its file cannot say so; --force takes its place."""
+    out = tmp_path / "out"
+    run_command(["run", scenario, "--out", str(out), "-q"])
+    pid = os.fork()
+    if pid == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    meta = json.loads((out / "meta.json").read_text()) | {"status": "running", "pid": pid}
+    (out / "meta.json").write_text(json.dumps(meta))
+    with (out / "events.jsonl").open("ab") as log:
+        log.write(b'{"seq":12345,"t":')
+
+    code, said = read("logs", str(out))
+    assert code == 0
+    assert f"the run was killed (process {pid} of " in said
+    assert "the last line has no end; its 17 bytes are left out" in said
+    assert "killed" == check_run(out)[0]
+    assert 2 == run_command(["run", scenario, "--out", str(out)])
+    assert f"status interrupted: it was killed, process {pid} of" in capsys.readouterr().err
+    assert 0 == run_command(["run", scenario, "--out", str(out), "--force", "-q"])
+    assert "complete" == check_run(out)[0]
+
+
+def test_a_number_that_was_given_again_is_another_process():
+    """The process lives, but began at another time than the one that wrote."""
+    meta = {"status": "running", "pid": os.getpid(), "pid_start": process_start(os.getpid())}
+
+    assert "running" == standing_of(meta).status
+    assert "interrupted" == standing_of(meta | {"pid_start": "before"}).status
+
+
+def test_who_has_ended_and_is_not_asked_is_dead():
+    """A zombie still has its number."""
+    with subprocess.Popen([sys.executable, "-I", "-c", ""]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        meta = {"status": "running", "pid": process.pid, "pid_start": None}
+        assert standing_of(meta).killed
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_two_runs_never_share_a_folder(tmp_path, force):
+    """Also not with --force, while the first one writes; afterwards they may."""
+    first = create_run_dir(out=tmp_path / "out", name="x")
+    if force:
+        first.start(scenario="", seed=0, command=[])
+
+    with pytest.raises(UserError, match="another run writes there now"):
+        create_run_dir(out=tmp_path / "out", name="x", force=force)
+
+    first.close()
+    create_run_dir(out=tmp_path / "out", name="x", force=force)
+
+
+def test_a_run_that_ended_as_it_began_is_replaced_with_force(tmp_path, scenario):
+    """A log and no status: nothing ran."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "events.jsonl").write_text("")
+    (out / "meta.json.0a1b2c3d.partial").write_text("{")
+
+    with pytest.raises(UserError, match=r"ended as it began.*--force"):
+        create_run_dir(out=out, name="x")
+
+    assert 0 == run_command(["run", scenario, "--out", str(out), "--force", "-q"])
+    assert [] == list(out.rglob("*.partial"))
+
+
+def test_links_are_never_followed(tmp_path, scenario):
+    """Whatever name of ours a link has, what it leads to stays as it is."""
+    out, outside = tmp_path / "out", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("precious")
+    assert 0 == run_command(["run", scenario, "--out", str(out), "-q"])
+    for name in (
+        "events.jsonl",
+        "schedule.txt",
+        "summary.json",
+        "findings.txt",
+        "meta.json.partial",
+    ):
+        (out / name).unlink(missing_ok=True)
+        (out / name).symlink_to(outside / "file")
+    for name in ("proc", "texts"):
+        (out / name).rename(tmp_path / name)
+        (out / name).symlink_to(outside)
+
+    assert 0 == run_command(["run", scenario, "--out", str(out), "--force", "-q"])
+
+    assert ["file"] == [path.name for path in outside.iterdir()]
+    assert "precious" == (outside / "file").read_text()
+    assert "complete" == check_run(out)[0]
+    assert (out / "proc").is_dir()
+    assert not (out / "proc").is_symlink()
+
+
+def test_a_folder_that_becomes_a_link_meanwhile_is_refused(tmp_path):
+    """Nothing is written where it leads to."""
+    (tmp_path / "outside").mkdir()
+    run_dir = create_run_dir(out=tmp_path / "out", name="x")
+    (tmp_path / "out/proc").symlink_to(tmp_path / "outside")
+
+    with pytest.raises(OSError, match=r"."):
+        run_dir.write("proc/vmstat", "")
+
+    assert [] == list((tmp_path / "outside").iterdir())
+
+
+def test_a_folder_named_latest_stays(tmp_path):
+    """And nothing is left beside it."""
+    (tmp_path / "runs/latest").mkdir(parents=True)
+
+    create_run_dir(out=None, name="x", runs=tmp_path / "runs")
+
+    assert ["latest", "x-1"] == sorted(path.name for path in (tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("taken", "free"),
+    [
+        (("a-999999",), "a-1"),
+        (("a-4", "a-1000000"), "a-5"),
+        (("a-999998",), "a-1"),
+        (("a-x",), "a-1"),
+    ],
+)
+def test_a_great_number_does_not_block_later_runs(tmp_path, taken, free):
+    """The next free one is taken."""
+    for name in taken:
+        (tmp_path / name).mkdir()
+
+    assert free == create_run_dir(out=None, name="a", runs=tmp_path).path.name
+
+
+def test_a_search_keeps_nothing_through_a_link(tmp_path):
+    """Who planted .mmactors gets no file; the search ends with its verdict."""
+    (tmp_path / "outside").mkdir()
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (folder / ".mmactors").symlink_to(tmp_path / "outside")
+    race = Path(__file__).parents[2] / "configs/races/a1-mremap-clean.yaml"
+
+    code, said = ended(["explore", str(race), "--budget", "200"], folder)
+
+    assert "Traceback" not in said
+    assert code in (0, 1)
+    assert [] == list((tmp_path / "outside").iterdir())
+    assert 0 == check_searched(folder)[1]
+
+
+def test_an_interrupted_run_with_samples_is_replayed(tmp_path):
+    """The replay ends where the schedule does, not after all samples that were yet to come."""
+    path = tmp_path / "scenario.yaml"
+    path.write_text(
+        "machine: {memory: {size: 128M}}\nrecord: {sample: 1us}\nprocesses:\n  - name: app\n"
+        "    program: [mmap A 16M, generate uniform A count=50000000]\n"
+    )
+    out = tmp_path / "out"
+
+    code, _ = ended(["run", str(path), "--out", str(out), "-q"], tmp_path, signal.SIGINT, 3)
+
+    assert 130 == code
+    assert "interrupted" == read_meta(out)["status"]
+    assert "interrupted" == check_run(out)[0]
