@@ -1,20 +1,18 @@
 """Runs and searches that are ended: by signals, by failing writes, by a full disk."""
 
-import errno
 import json
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from interrupted import check_run, check_searched, ended, moments, read
+from interrupted import check_run, read
 
 from mmactors.cli.main import run_command
 from mmactors.errors import UserError
 from mmactors.observe.run_dir import create_run_dir
-from mmactors.observe.run_meta import process_start, read_meta, standing_of
+from mmactors.observe.run_meta import process_start, standing_of
 
 SCENARIO = """
 machine: {cpus: 2, memory: {size: 128M}}
@@ -30,75 +28,6 @@ def scenario(tmp_path, request):
     path = tmp_path / "scenario.yaml"
     path.write_text(SCENARIO % getattr(request, "param", "inline"))
     return str(path)
-
-
-def test_runs_and_searches_that_are_ended_leave_what_can_be_read():
-    """Six moments; `python tests/interrupted.py` takes as many as one likes."""
-    found = moments(6, seed=7)
-
-    assert 6 == found.total()
-
-
-class Faults:
-    """Lets one call of those that write into a folder fail, and counts them."""
-
-    CALLS = ("open", "write", "replace", "mkdir", "symlink", "unlink", "ftruncate")
-
-    def __init__(self, monkeypatch, *, fails_at=None, number=errno.ENOSPC, lasts=False):
-        self.nr_calls = 0
-        self.fails_at, self.number, self.lasts = fails_at, number, lasts
-        for name in self.CALLS:
-            monkeypatch.setattr(f"mmactors.own_files.os.{name}", self.wrapped(getattr(os, name)))
-
-    def wrapped(self, real):
-        def call(*arguments, **options):
-            if sys._getframe(1).f_globals["__name__"] == "mmactors.own_files":
-                at = self.nr_calls
-                self.nr_calls += 1
-                if self.fails_at is not None and (
-                    at == self.fails_at or (self.lasts and at > self.fails_at)
-                ):
-                    if real is os.write and at % 2:
-                        real(arguments[0], bytes(arguments[1][: len(arguments[1]) // 2]))
-                    raise OSError(self.number, os.strerror(self.number))
-            return real(*arguments, **options)
-
-        return call
-
-
-def calls_of(scenario, out, monkeypatch):
-    with monkeypatch.context() as patched:
-        faults = Faults(patched)
-        assert 0 == run_command(["run", scenario, "--out", str(out), "-q"])
-    return faults.nr_calls
-
-
-@pytest.mark.parametrize("lasts", [False, True])
-@pytest.mark.parametrize("scenario", ["inline", "trio"], indirect=True)
-def test_each_write_may_fail(scenario, tmp_path, monkeypatch, capsys, lasts):
-    """In turn, once or from then on: the user is told, and what is there can be read."""
-    numbers = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EMFILE)
-    nr_calls = calls_of(scenario, tmp_path / "whole", monkeypatch)
-    assert nr_calls > 30
-
-    for at in range(nr_calls):
-        out = tmp_path / f"{lasts}{at}"
-        with monkeypatch.context() as patched:
-            Faults(patched, fails_at=at, number=numbers[at % 4], lasts=lasts)
-            code = run_command(["run", scenario, "--out", str(out), "-q"])
-        said = capsys.readouterr()
-
-        assert "Traceback" not in said.err
-        came = check_run(out)[0] if (out / "meta.json").exists() else "not begun"
-        if code == 0:  # It was a link, or what was removed was not there.
-            assert came == "complete", at
-        else:
-            assert code == 2, at
-            assert "make room" in said.err or "can be written" in said.err
-            assert came in ("failed", "failed as it began", "not begun", "killed"), at
-            assert came != "killed" or lasts, at
-        run_command(["run", scenario, "--out", str(out), "--force", "-q"])
-        assert ("complete", 0) == (check_run(out)[0], run_command(["replay", str(out)]))
 
 
 def test_a_killed_run_says_so_and_may_be_replaced(scenario, tmp_path, capsys):
@@ -233,35 +162,3 @@ def test_a_great_number_does_not_block_later_runs(tmp_path, taken, free):
         (tmp_path / name).mkdir()
 
     assert free == create_run_dir(out=None, name="a", runs=tmp_path).path.name
-
-
-def test_a_search_keeps_nothing_through_a_link(tmp_path):
-    """Who planted .mmactors gets no file; the search ends with its verdict."""
-    (tmp_path / "outside").mkdir()
-    folder = tmp_path / "here"
-    folder.mkdir()
-    (folder / ".mmactors").symlink_to(tmp_path / "outside")
-    race = Path(__file__).parents[2] / "configs/races/a1-mremap-clean.yaml"
-
-    code, said = ended(["explore", str(race), "--budget", "200"], folder)
-
-    assert "Traceback" not in said
-    assert code in (0, 1)
-    assert [] == list((tmp_path / "outside").iterdir())
-    assert 0 == check_searched(folder)[1]
-
-
-def test_an_interrupted_run_with_samples_is_replayed(tmp_path):
-    """The replay ends where the schedule does, not after all samples that were yet to come."""
-    path = tmp_path / "scenario.yaml"
-    path.write_text(
-        "machine: {memory: {size: 128M}}\nrecord: {sample: 1us}\nprocesses:\n  - name: app\n"
-        "    program: [mmap A 16M, generate uniform A count=50000000]\n"
-    )
-    out = tmp_path / "out"
-
-    code, _ = ended(["run", str(path), "--out", str(out), "-q"], tmp_path, signal.SIGINT, 3)
-
-    assert 130 == code
-    assert "interrupted" == read_meta(out)["status"]
-    assert "interrupted" == check_run(out)[0]
