@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import trio
@@ -15,6 +15,7 @@ from mmactors.engine.schedule import Schedule
 from mmactors.scenario.machine import Machine
 from mmactors.scenario.run.interrupt import Interrupt, interruptible
 from mmactors.scenario.run.outcome import FAILURES, Outcome, outcome_of, raise_input_error
+from mmactors.scenario.run.recording import Recording
 from mmactors.scenario.schema import Scenario
 
 TICK_S: Final = 0.2
@@ -28,13 +29,15 @@ def execute(
     schedule: Schedule | None = None,
     until_ns: int | None = None,
     on_tick: Callable[[Machine], None] | None = None,
+    recording: Recording | None = None,
 ) -> Outcome:
     """Build the machine of a scenario and move it to its end, to a time, or until Ctrl-C.
 
-    `on_tick` is called from another thread every TICK_S while it moves. What stops the machine is
-    in the outcome; UserError and OSError of what it reads and writes are raised.
+    `on_tick` is called from another thread every TICK_S while it moves, and as often `recording` is
+    told to write out what has happened. What stops the machine is in the outcome; UserError and
+    OSError of what it reads and writes are raised.
     """
-    return trio.run(_execute, scenario, sink, schedule, until_ns, on_tick)
+    return trio.run(_execute, scenario, sink, schedule, until_ns, on_tick, recording)
 
 
 async def _execute(
@@ -43,11 +46,13 @@ async def _execute(
     schedule: Schedule | None,
     until_ns: int | None,
     on_tick: Callable[[Machine], None] | None,
+    recording: Recording | None,
 ) -> Outcome:
     started = time.perf_counter()
     failure: Exception | None = None
     async with Machine(scenario, sink=sink, schedule=schedule) as machine:
         with (
+            _written_out(machine, recording),
             interruptible(machine, _SIGNALS) as interrupt,
             _ticking(machine, interrupt, on_tick),
         ):
@@ -65,6 +70,39 @@ async def _execute(
 
 
 @contextmanager
+def _written_out(machine: Machine, recording: Recording | None) -> Iterator[None]:
+    """Write out what has happened whenever the machine lets others have the thread, and it is due.
+
+    What cannot be written stops the machine, and is raised.
+    """
+    if recording is None:
+        yield
+        return
+    recording.follow(machine)
+    scope = trio.CancelScope()
+    unwritten: list[OSError] = []
+
+    async def write_out() -> None:
+        with scope:
+            while not unwritten:
+                await trio.sleep(TICK_S)
+                try:
+                    recording.write_out(machine)
+                except OSError as error:
+                    unwritten.append(error)
+                    machine.stop()
+
+    # A system task: what the machine raises passes by, and is not put into a group.
+    trio.lowlevel.spawn_system_task(write_out)
+    try:
+        yield
+    finally:
+        scope.cancel()
+    if unwritten:
+        raise unwritten[0]
+
+
+@contextmanager
 def _ticking(
     machine: Machine, interrupt: Interrupt, on_tick: Callable[[Machine], None] | None
 ) -> Iterator[None]:
@@ -75,7 +113,8 @@ def _ticking(
             if interrupt.has_come:
                 machine.stop()  # again: the machine may have been about to compute its limit
             elif on_tick is not None:
-                on_tick(machine)
+                with suppress(OSError):  # the terminal has gone; the run goes on
+                    on_tick(machine)
 
     thread = threading.Thread(target=tick, name="mmactors ticker", daemon=True)
     try:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -13,7 +14,8 @@ from mmactors.events import ENVELOPE, ON_BEHALF, event_fields
 from mmactors.observe.log_filter import LogFilter, SpanFilter, Where
 from mmactors.observe.log_read import Damage, EventRecord, read_in_time_order, read_log
 from mmactors.observe.log_text import FTRACE_HEAD, TABLE_HEAD, FtraceText, table_line
-from mmactors.observe.run_dir import EVENTS, is_running
+from mmactors.observe.run_dir import EVENTS
+from mmactors.observe.run_meta import is_running, read_meta, standing_of
 from mmactors.scenario.event_names import event_classes, event_names
 from mmactors.scenario.structure import did_you_mean
 from mmactors.units import parse_ns
@@ -145,17 +147,33 @@ def _no_span(span: int) -> Problem:
 
 def tell_damage(path: Path, damage: Damage) -> None:
     """Say what of a log was passed over, after the rest was shown; raise UserError for damage."""
-    if damage.nr_torn_bytes and not is_running(path.parent):
-        complain(
-            f"{path}: the last line has no end, its {damage.nr_torn_bytes} bytes were passed over; "
-            "what is killed while it writes leaves such a line\n"
-        )
+    if not is_running(path.parent):
+        tell_torn(path, damage.nr_torn_bytes)
     damage.raise_if_any()
 
 
+def tell_torn(path: Path, nr_bytes: int) -> None:
+    """Say that a log ends within a line, which is left out, if it has so many bytes."""
+    if nr_bytes:
+        _note(path, f"the last line has no end; its {nr_bytes} bytes are left out")
+
+
 def log_of(run_dir: Path) -> Path:
-    """Return the event log that an argument names: a run directory, or the file."""
-    return run_dir / EVENTS if run_dir.is_dir() else run_dir
+    """Return the event log that an argument names: a run directory, or the file.
+
+    If the run was killed, stderr is told.
+    """
+    if not run_dir.is_dir():
+        return run_dir
+    with suppress(UserError):
+        standing = standing_of(read_meta(run_dir))
+        if standing.killed:
+            _note(run_dir, f"the run was killed ({standing.killed}); this is what it had written")
+    return run_dir / EVENTS
+
+
+def _note(path: Path, text: str) -> None:
+    complain(f"note: {path}: {text}\n")
 
 
 def _wants(

@@ -1,4 +1,8 @@
-"""`mmactors replay RUN_DIR`: run it again under its schedule; is it the same log?"""
+"""`mmactors replay RUN_DIR`: run it again under its schedule; is it the same log?
+
+A run that was ended before its end has a log and a schedule that go as far as it came: the log must
+be the beginning of ours.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,14 +10,15 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from mmactors.cli.execute import execute
-from mmactors.cli.logs import parse_time
+from mmactors.cli.logs import log_of, parse_time, tell_torn
 from mmactors.cli.screen import complain, say
 from mmactors.engine.schedule import Schedule, ScheduleMismatch
 from mmactors.errors import Place, Problem, UserError
 from mmactors.observe.log import EventLog
 from mmactors.observe.log_compare import LogComparison
-from mmactors.observe.log_read import read_log
-from mmactors.observe.run_dir import EVENTS, SCENARIO, SCHEDULE, read_meta
+from mmactors.observe.log_read import read_log, torn_bytes
+from mmactors.observe.run_dir import SCENARIO, SCHEDULE
+from mmactors.observe.run_meta import read_meta, standing_of
 from mmactors.scenario.load import load_scenario, read_text
 from mmactors.scenario.run.outcome import Outcome
 from mmactors.scenario.schema import Scenario
@@ -29,11 +34,16 @@ def replay(
 ) -> int:
     """Run a recorded run again under its schedule and compare the logs."""
     until_ns = None if until is None else parse_time("--until", until)
-    read_meta(run_dir)
+    standing = standing_of(read_meta(run_dir))
+    if standing.status == "running":
+        raise UserError(_still_running(run_dir))
+    path = log_of(run_dir)
     scenario = load_scenario(run_dir / SCENARIO)
     schedule = _schedule(run_dir / SCHEDULE)
-    recorded = (line for line, _ in read_log(run_dir / EVENTS) if scenario.record.events)
-    comparison = LogComparison(recorded)
+    tell_torn(path, torn_bytes(path))
+    recorded = (line for line, _ in read_log(path) if scenario.record.events)
+    is_cut = standing.status == "interrupted" or not schedule.is_closed
+    comparison = LogComparison(recorded, is_cut=is_cut)
     outcome = _execute(scenario, schedule, comparison, until_ns)
     if outcome is None:
         return 1
@@ -43,6 +53,15 @@ def replay(
     if outcome.status == "interrupted":
         return 130
     return 0 if comparison.difference is None else 1
+
+
+def _still_running(run_dir: Path) -> Problem:
+    return Problem(
+        place=Place(str(run_dir)),
+        found="the run still goes on",
+        legal="expected a run that has ended, in whatever way",
+        advice="wait for its end, or stop it with Ctrl-C",
+    )
 
 
 def _execute(
@@ -72,7 +91,14 @@ def _schedule(path: Path) -> Schedule:
 
 def _lines(run_dir: Path, outcome: Outcome, comparison: LogComparison) -> list[str]:
     came = f"{outcome.verdict} at {format_ns(outcome.summary.now_ns)}"
-    if comparison.difference is None:
+    if comparison.difference is None and comparison.is_cut:
+        nr_equal = comparison.nr_equal
+        nr_recorded = nr_equal + sum(1 for _ in comparison.recorded)
+        now = format_ns(outcome.summary.now_ns)
+        lines = [
+            f"same log, as far as it goes: {nr_equal:,} of {nr_recorded:,} events, until {now}"
+        ]
+    elif comparison.difference is None:
         lines = [f"same log: {comparison.nr_equal} events, {came}"]
     else:
         lines = [

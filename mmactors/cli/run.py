@@ -21,7 +21,6 @@ from mmactors.scenario.schema import Scenario
 from mmactors.units import format_ns
 
 if TYPE_CHECKING:
-    from mmactors.scenario.machine import Machine
     from mmactors.scenario.run.outcome import Outcome
     from mmactors.scenario.run.recording import Recording
 
@@ -104,16 +103,9 @@ def _run(scenario: Scenario, run_dir: RunDir, *, shows_progress: bool) -> Report
 def _execute(scenario: Scenario, recording: "Recording", *, shows_progress: bool) -> "Outcome":
     from mmactors.cli.execute import execute  # noqa: PLC0415 - as above
 
-    file = recording.file
     with progress_line(wanted=shows_progress) as line:
-
-        def on_tick(machine: "Machine") -> None:
-            if file is not None:
-                file.flush_soon()
-            if line is not None:
-                line.update(machine)
-
-        return execute(scenario, sink=recording.log, on_tick=on_tick)
+        on_tick = None if line is None else line.update
+        return execute(scenario, sink=recording.log, on_tick=on_tick, recording=recording)
 
 
 def _exit_code(outcome: "Outcome") -> int:

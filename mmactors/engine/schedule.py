@@ -2,13 +2,15 @@
 
 Entries are (actor name, label), never positions in a list of candidates, so that a schedule can be
 read, and so that a program that changed is noticed at the first entry that does not fit.
+
+It has two text forms: that of a whole schedule, and one that grows by lines while the run goes on.
 """
 
 import hashlib
 import zlib
 from array import array
-from base64 import b85decode, b85encode
-from collections.abc import Iterator
+from base64 import b64decode, b64encode, b85decode, b85encode
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from attrs import define, field, frozen
@@ -21,10 +23,14 @@ from mmactors.plain_text import cut
 SEPARATOR: Final = ": "
 """Stands between the name and the label of an entry; names never contain it."""
 _MAGIC: Final = "mmactors schedule 1"
+_GROWING: Final = "mmactors growing schedule 1"
+_NAME: Final = "n "
+_ENTRIES: Final = "e "
 _COMPLETE: Final = "complete"
 _PARTIAL: Final = "partial"
 _NR_HEAD: Final = 4
 _NR_DIGITS_MAX: Final = 9
+_NR_GROWING_HEAD: Final = 2
 _LINE: Final = 100
 
 
@@ -44,6 +50,8 @@ class Schedule:
     """Indices into `names`, one for each time the baton was given."""
     is_complete: bool = True
     """Whether the run was over then; a replay of one that was not stops where it stopped."""
+    is_closed: bool = True
+    """Whether who wrote it came to say how far it goes; who was killed did not."""
 
     def must_fit(self, fingerprint: str) -> None:
         """Raise ScheduleMismatch unless the schedule was recorded from this very program."""
@@ -67,25 +75,70 @@ class Schedule:
     @classmethod
     def parse(cls, text: str) -> "Schedule":
         """Return the schedule of a text form; raise ValueError if it is none."""
-        lines = text.rstrip("\n").split("\n")
+        lines = text.split("\n")
+        last = lines.pop()
+        if lines[:1] == [_GROWING]:
+            return cls._parse_growing(lines)  # A last line without an end was not written whole.
+        if last:
+            lines.append(last)
         if len(lines) < _NR_HEAD or lines[0] != _MAGIC:
             raise ValueError(f"the text does not begin with {_MAGIC!r}")
         if lines[2] not in (_COMPLETE, _PARTIAL):
             raise ValueError(f"the third line is neither {_COMPLETE!r} nor {_PARTIAL!r}")
         nr_names = _count(lines[3])
-        names = tuple(lines[_NR_HEAD : _NR_HEAD + nr_names])
-        if any(SEPARATOR not in name for name in names):
-            raise ValueError("a line names no actor and its label")
         entries = array("I")
-        entries.frombytes(_unpacked("".join(lines[_NR_HEAD + nr_names :])))
-        if entries and max(entries) >= len(names):
-            raise ValueError("an entry names no actor")
+        _unpack(b85decode("".join(lines[_NR_HEAD + nr_names :])), entries)
         return cls(
             fingerprint=lines[1],
-            names=names,
+            names=_names(lines[_NR_HEAD : _NR_HEAD + nr_names], entries),
             entries=entries,
             is_complete=lines[2] == _COMPLETE,
         )
+
+    @classmethod
+    def _parse_growing(cls, lines: list[str]) -> "Schedule":
+        if len(lines) < _NR_GROWING_HEAD:
+            raise ValueError("the text ends in its head")
+        names, entries = [], array("I")
+        for number, line in enumerate(lines[_NR_GROWING_HEAD:], start=_NR_GROWING_HEAD + 1):
+            if line.startswith(_NAME):
+                names.append(line.removeprefix(_NAME))
+                if len(names) > SCHEDULE_NAMES_MAX:
+                    raise ValueError(f"it has more than {SCHEDULE_NAMES_MAX:,} names")
+            elif line.startswith(_ENTRIES):
+                _unpack(b64decode(line.removeprefix(_ENTRIES), validate=True), entries)
+            else:
+                raise ValueError(f"line {number} has neither a name nor entries")
+        return cls(
+            fingerprint=lines[1],
+            names=_names(names, entries),
+            entries=entries,
+            is_complete=False,
+            is_closed=False,
+        )
+
+
+def _unpack(packed: bytes, entries: "array[int]") -> None:
+    """Append packed entries; raise ValueError if they are damaged, or too many."""
+    stream = zlib.decompressobj()
+    rest = (SCHEDULE_ENTRIES_MAX - len(entries)) * entries.itemsize
+    try:
+        data = stream.decompress(packed, max(rest, 1))
+    except zlib.error as error:
+        raise ValueError(f"the entries are damaged: {error}") from error
+    if stream.unconsumed_tail:
+        raise ValueError(f"it has more than {SCHEDULE_ENTRIES_MAX:,} entries")
+    if not stream.eof or stream.unused_data:
+        raise ValueError("the entries are damaged: their end is missing, or more follows it")
+    entries.frombytes(data)
+
+
+def _names(names: Sequence[str], entries: "array[int]") -> tuple[str, ...]:
+    if entries and max(entries) >= len(names):
+        raise ValueError("an entry names no actor")
+    if not all(SEPARATOR in name for name in names):
+        raise ValueError("a line names no actor and its label")
+    return tuple(names)
 
 
 def _count(text: str) -> int:
@@ -94,20 +147,6 @@ def _count(text: str) -> int:
     if int(text) > SCHEDULE_NAMES_MAX:
         raise ValueError(f"it has more than {SCHEDULE_NAMES_MAX:,} names")
     return int(text)
-
-
-def _unpacked(packed: str) -> bytes:
-    bytes_max = SCHEDULE_ENTRIES_MAX * array("I").itemsize
-    stream = zlib.decompressobj()
-    try:
-        data = stream.decompress(b85decode(packed), bytes_max)
-    except zlib.error as error:
-        raise ValueError(f"the entries are damaged: {error}") from error
-    if stream.unconsumed_tail:
-        raise ValueError(f"it has more than {SCHEDULE_ENTRIES_MAX:,} entries")
-    if not stream.eof or stream.unused_data:
-        raise ValueError("the entries are damaged: their end is missing, or more follows it")
-    return data
 
 
 @define(eq=False)
@@ -127,6 +166,10 @@ class Recorder:
         """Return the last entries, as text."""
         return [self._names[entry] for entry in self.entries[-nr_entries:]]
 
+    def since(self, nr_entries: int, nr_names: int) -> tuple["array[int]", list[str]]:
+        """Return the entries and the names after so many; no entry is without its name."""
+        return self.entries[nr_entries:], self._names[nr_names:]
+
     def schedule(self, fingerprint: str, *, is_complete: bool = True) -> Schedule:
         """Return what was taken down so far; Engine.schedule knows whether that is all."""
         return Schedule(
@@ -135,6 +178,34 @@ class Recorder:
             entries=array("I", self.entries),
             is_complete=is_complete,
         )
+
+
+@define(eq=False)
+class GrowingText:
+    """The text form of a schedule that goes on, in pieces of complete lines."""
+
+    fingerprint: str
+    recorder: Recorder | None = None
+    """Who takes it down; None: nobody yet."""
+    _nr_entries: int = 0
+    _nr_names: int = 0
+
+    @property
+    def head(self) -> str:
+        """Return the lines that it begins with."""
+        return f"{_GROWING}\n{self.fingerprint}\n"
+
+    def more(self) -> str:
+        """Return the lines for what came since the last call"""
+        if self.recorder is None:
+            return ""
+        entries, names = self.recorder.since(self._nr_entries, self._nr_names)
+        self._nr_entries += len(entries)
+        self._nr_names += len(names)
+        lines = [_NAME + name for name in names]
+        if entries:
+            lines.append(_ENTRIES + b64encode(zlib.compress(entries.tobytes(), 1)).decode())
+        return "".join(f"{line}\n" for line in lines)
 
 
 class Replay:

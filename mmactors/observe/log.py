@@ -7,13 +7,13 @@ a microsecond (benchmarks/ has the figure). Invariant: the file always consists 
 also after a failure, and after a full disk.
 """
 
-import os
 from collections.abc import Callable, MutableMapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Protocol, Self, get_type_hints
+from typing import Any, Final, Protocol, Self, get_type_hints
 
 import orjson
 import structlog
@@ -22,8 +22,11 @@ from attrs import define, field
 from mmactors.engine.probe import Taken
 from mmactors.engine.trace.span import Span, Who
 from mmactors.events import SCHEMA, SCHEMA_VERSION, event_fields
+from mmactors.own_files import GrowingFile, new_file
 
 BUFFER_BYTES: Final = 1 << 18
+WAIT_S: Final = 0.5
+"""So long lines wait for more."""
 
 
 class LineSink(Protocol):
@@ -42,49 +45,49 @@ class LineSink(Protocol):
 class LineFile:
     """A file of complete lines behind a buffer of its own."""
 
-    def __init__(self, path: Path) -> None:
-        self._file: BinaryIO = path.open("wb", buffering=0)
+    def __init__(self, place: Path | int) -> None:
+        """Begin a new file, or go on with the descriptor of one."""
+        self.before: Callable[[], None] = _nothing
+        """Called before lines are written out: what must not be older than they."""
+        self._file: Final = GrowingFile(place if isinstance(place, int) else new_file(place))
         self._lines: list[bytes] = []
         self._nr_bytes_waiting = 0
-        self._nr_bytes_written = 0
-        self._nr_bytes_buffered = BUFFER_BYTES
-
-    def flush_soon(self) -> None:
-        """Write out with the next lines; the one method that another thread may call."""
-        self._nr_bytes_buffered = 0
+        self._due_s = monotonic() + WAIT_S
 
     def write(self, lines: bytes) -> None:
         """Take some lines with their ends."""
         self._lines.append(lines)
         self._nr_bytes_waiting += len(lines)
-        if self._nr_bytes_waiting >= self._nr_bytes_buffered:
-            self._nr_bytes_buffered = BUFFER_BYTES
+        if self._nr_bytes_waiting >= BUFFER_BYTES or monotonic() >= self._due_s:
             self.write_out()
 
     def flush(self) -> None:
-        """Do nothing: `write` knows when much waits, and `close` writes out the rest."""
+        """Do nothing: `write` knows when much or long waits, and `close` writes out the rest."""
 
     def write_out(self) -> None:
-        """Write out what waits. If that fails, cut the file to its complete lines and raise."""
-        data = memoryview(b"".join(self._lines))
+        """Write out what waits. If that fails, the file ends there, with its complete lines."""
+        data = b"".join(self._lines)
         self._lines.clear()
         self._nr_bytes_waiting = 0
-        try:
-            while data:
-                data = data[self._file.write(data) :]
-        except OSError:
-            os.ftruncate(self._file.fileno(), self._nr_bytes_written)
-            self._file.seek(self._nr_bytes_written)
-            raise
-        self._nr_bytes_written = self._file.tell()
+        self._due_s = monotonic() + WAIT_S
+        if data and self._file.error is None:
+            try:
+                self.before()
+            except OSError as error:
+                self._file.error = error
+                raise
+            self._file.append(data)
 
     def close(self) -> None:
         """Write out what waits and close."""
-        if not self._file.closed:
-            try:
-                self.write_out()
-            finally:
-                self._file.close()
+        try:
+            self.write_out()
+        finally:
+            self._file.close()
+
+
+def _nothing() -> None:
+    """Stand where nobody wants to be told."""
 
 
 class _EventLogger(structlog.BoundLoggerBase):

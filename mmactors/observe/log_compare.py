@@ -18,6 +18,10 @@ class LogComparison:
 
     recorded: Iterator[bytes]
     """With their ends, the head left out."""
+    is_cut: bool = False
+    """The recorded run was ended before it had written all; ours may go on where its log ends."""
+    is_at_end: bool = field(default=False, init=False)
+    """Ours has gone on where a log ends that is cut."""
     nr_equal: int = field(default=0, init=False)
     difference: tuple[bytes | None, bytes | None] | None = field(default=None, init=False)
     """The recorded line and ours, None where there is no more."""
@@ -32,11 +36,13 @@ class LogComparison:
     def _compare(self, line: bytes) -> None:
         if not self._has_head:
             self._has_head = True  # the reader of the recorded log checks its head
-        elif self.difference is None:
+        elif self.difference is None and not self.is_at_end:
             recorded = next(self.recorded, None)
             if recorded == line:
                 self.nr_equal += 1
                 self._before.append(line)
+            elif recorded is None and self.is_cut:
+                self.is_at_end = True
             else:
                 self.difference = (recorded, line)
 

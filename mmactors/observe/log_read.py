@@ -6,6 +6,7 @@ end, as a killed run or a running one leaves it, is not read until it has its en
 """
 
 import contextlib
+import os
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +29,7 @@ EventRecord = dict[str, Any]
 
 FOLLOW_INTERVAL_S: Final = 0.2
 
+_PIECE_BYTES: Final = 1 << 16
 _T_END: Final = 1 << 62
 """No run comes so far, ns."""
 
@@ -152,6 +154,29 @@ def line_at(file: Any, offset: int) -> tuple[bytes, EventRecord]:
     file.seek(offset)
     line = file.readline()
     return line, orjson.loads(line)
+
+
+def head_bytes(path: Path) -> int:
+    """Return the length of the first line: where the first event is."""
+    with contextlib.suppress(OSError), path.open("rb") as file:  # read_log tells the user.
+        return len(file.readline())
+    return 0
+
+
+def torn_bytes(path: Path) -> int:
+    """Return the length of a last line that has no end: of one that was not written whole."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        at = end
+        while at > 0:
+            begin = max(at - _PIECE_BYTES, 0)
+            file.seek(begin)
+            newline = file.read(at - begin).rfind(b"\n")
+            if newline >= 0:
+                return end - (begin + newline + 1)
+            at = begin
+        return end
+    return 0
 
 
 def _lines(

@@ -1,31 +1,41 @@
 """The directory of a run: what was run, what happened, how far it came.
 
-meta.json says `running` from the first moment and anything else only after all other files are
-written, so that a directory never looks whole when it is not. Every file but the log is written
-beside its place and renamed.
+meta.json is there when the scenario and the heads of the log and the schedule are. It says
+`running`, and anything else only after all other files are written, so that a directory never
+looks whole when it is not (run_meta.py: how a dead run is known). The log and the schedule grow;
+every other file is written beside its place and renamed (own_files.py). Two runs never share a
+directory: it is locked while it is written.
 """
 
 import contextlib
 import os
 import platform
+import secrets
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path, PurePosixPath
-from typing import Any, Final, Literal
+from pathlib import Path
+from typing import Any, Final
 
 import orjson
-from attrs import define, field
+from attrs import Factory, define, field
 
 from mmactors.actors.program.proc_paths import ReadText
 from mmactors.errors import Place, Problem, UserError
 from mmactors.observe.proc.link import Link
+from mmactors.observe.run_meta import (
+    HEAD,
+    META,
+    Status,
+    is_running,
+    process_start,
+    read_meta,
+    standing_of,
+)
+from mmactors.own_files import PARTIAL, Folder, InUseError
 from mmactors.version import __version__
 
-Status = Literal["running", "complete", "interrupted", "failed"]
-
-META: Final = "meta.json"
 SCENARIO: Final = "scenario.resolved.yaml"
 EVENTS: Final = "events.jsonl"
 COUNTERS: Final = "counters.json"
@@ -42,9 +52,24 @@ FINDINGS: Final = "findings.txt"
 TRACEBACK: Final = "traceback.txt"
 """Only there if an actor crashed: where in mmactors."""
 
-_SCHEMA: Final = {"schema": "mmactors.run", "version": "1.0"}
+_NAMES: Final = (
+    META,
+    SUMMARY,
+    COUNTERS,
+    SCHEDULE,
+    SCENARIO,
+    EVENTS,
+    SERIES,
+    FINDINGS,
+    TRACEBACK,
+    PROC,
+    TEXTS,
+)
+"""All that a run writes; what says how the run stands comes first."""
 _PACKAGES: Final = ("attrs", "numba", "numpy", "orjson", "structlog", "trio")
-_RUNS_MAX: Final = 1_000_000
+_RUNS_MAX: Final = 999_999
+_META_BYTES: Final = 4096
+"""What a file system keeps together, so that a full disk lets it be written over."""
 
 
 @define(eq=False, kw_only=True)
@@ -52,13 +77,13 @@ class RunDir:
     """A run directory that is being written."""
 
     path: Path
+    folder: Folder = Factory(lambda self: Folder(self.path), takes_self=True)
     _meta: dict[str, Any] = field(factory=dict)
 
     def start(self, *, scenario: str, seed: int, command: Sequence[str]) -> None:
         """Write what is known before the run; the status is `running`."""
-        self.write(SCENARIO, scenario)
         self._meta = {
-            **_SCHEMA,
+            **HEAD,
             "status": "running",
             "seed": seed,
             "command": [_as_text(word) for word in command],
@@ -71,7 +96,9 @@ class RunDir:
             },
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "pid": os.getpid(),
+            "pid_start": process_start(os.getpid()),
         }
+        self.write(SCENARIO, scenario)
         self._write_json(META, self._meta)
 
     def write(self, name: str, text: str) -> None:
@@ -80,25 +107,19 @@ class RunDir:
         A `Link` becomes a symbolic link, which leads nowhere on the host: it is never followed.
         Where the file system has none, or does not take its target, there is no such file.
         """
-        self.write_parts(name, text if isinstance(text, Link) else (text,))
-
-    def write_parts(self, name: str, text: Link | Iterable[str]) -> None:
-        """Write a file whose text comes in parts, as `write` does."""
-        parts = PurePosixPath(name).parts
-        assert parts, "a file of the run directory needs a name"
-        assert ".." not in parts, f"{name} leaves the run directory"
-        assert not PurePosixPath(name).is_absolute(), f"{name} leaves the run directory"
-        place = self.path.joinpath(*parts)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_name(place.name + ".partial")
         if isinstance(text, Link):
             with contextlib.suppress(OSError, ValueError):
-                partial.symlink_to(text)
-                partial.replace(place)
+                self.folder.link(name, text)
         else:
-            with partial.open("w", encoding="utf-8") as file:
-                file.writelines(text)
-            partial.replace(place)
+            self.folder.write(name, (text,))
+
+    def write_parts(self, name: str, parts: Iterable[str]) -> None:
+        """Write a file whose text comes in parts, as `write` does."""
+        self.folder.write(name, parts)
+
+    def close(self) -> None:
+        """Let another run have the directory; twice is allowed."""
+        self.folder.close()
 
     def finish(
         self,
@@ -117,6 +138,7 @@ class RunDir:
         self._write_json(COUNTERS, summary.get("counters", {}))
         self._write_json(SUMMARY, {"status": status, **summary})
         self.set_status(status, reached=summary, wall_s=wall_s, error=error)
+        self.folder.unlock()
 
     def write_texts(self, texts: Sequence[ReadText]) -> None:
         """Write what programs read, in files whose names begin with a running number."""
@@ -150,13 +172,19 @@ class RunDir:
         self._write_json(META, self._meta)
 
     def try_set_status(self, status: Status, *, error: str) -> None:
-        """Write how the run stands, if that is still possible."""
-        with contextlib.suppress(OSError):
+        """Write how the run stands, if that is still possible; on a full disk, in place."""
+        if not self._meta:
+            return  # It has not begun.
+        try:
             self.set_status(status, error=error)
+        except OSError:
+            text = _json(self._meta)
+            if len(text.encode()) <= _META_BYTES:
+                with contextlib.suppress(OSError):
+                    self.folder.overwrite(META, text)
 
     def _write_json(self, name: str, value: object) -> None:
-        options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-        self.write(name, orjson.dumps(value, option=options).decode())
+        self.write(name, _json(value))
 
 
 def create_run_dir(
@@ -174,8 +202,18 @@ def create_run_dir(
             _point_latest(path)
         else:
             path = out
-            _clear(path, force=force)
-        return RunDir(path=path)
+            path.mkdir(parents=True, exist_ok=True)
+        folder = Folder(path)
+        if out is not None:
+            _must_be_free(folder, force=force)
+        if not folder.lock() and is_running(path):
+            raise UserError(_in_use(path))
+        if out is not None:  # Another may have been faster.
+            _must_be_free(folder, force=force)
+            _clear(folder)
+        return RunDir(path=path, folder=folder)
+    except InUseError:
+        raise UserError(_in_use(path)) from None
     except OSError as error:
         raise UserError(
             Problem(
@@ -187,57 +225,21 @@ def create_run_dir(
         ) from None
 
 
-def read_meta(path: Path) -> dict[str, Any]:
-    """Return meta.json of a run directory; raise UserError if there is none that can be read."""
-    with contextlib.suppress(OSError, ValueError):
-        meta = orjson.loads((path / META).read_bytes())
-        if isinstance(meta, dict) and meta.get("schema") == _SCHEMA["schema"]:
-            return meta
-    raise UserError(
-        Problem(
-            place=Place(str(path)),
-            found=f"no run directory, {META} is missing or damaged",
-            legal="expected a directory that `mmactors run` wrote",
-            advice="name it like runs/latest",
-        )
-    )
-
-
-def is_running(path: Path) -> bool:
-    """Return whether the run that writes this directory is still alive on this host."""
-    try:
-        meta = read_meta(path)
-    except UserError:
-        return False
-    if meta.get("status") != "running":
-        return False
-    pid = meta.get("pid")
-    if not isinstance(pid, int) or pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True  # it lives, as somebody else's
-    return True
-
-
 def _next_free(runs: Path, name: str) -> Path:
-    number = 1 + max(
-        (
-            int(tail)
-            for path in runs.glob(f"{_glob_escape(name)}-*")
-            if (tail := path.name.rpartition("-")[2]).isdecimal()
-        ),
-        default=0,
-    )
-    while number < _RUNS_MAX:
+    taken = {
+        int(tail)
+        for path in runs.glob(f"{_glob_escape(name)}-*")
+        if (tail := path.name.rpartition("-")[2]).isdecimal()
+    }
+    last = max((number for number in taken if number < _RUNS_MAX), default=0)
+    # Numbers go on after the greatest; where they are used up, to what is free.
+    for number in (*range(last + 1, _RUNS_MAX), *range(1, _RUNS_MAX)):
+        if number in taken:
+            continue
         path = runs / f"{name}-{number}"
         with contextlib.suppress(FileExistsError):
             path.mkdir()
             return path
-        number += 1
     raise FileExistsError(f"{runs} is full")
 
 
@@ -247,62 +249,78 @@ def _glob_escape(name: str) -> str:
 
 def _point_latest(path: Path) -> None:
     link = path.parent / "latest"
-    partial = path.parent / f".latest.{os.getpid()}"
+    partial = path.parent / f".latest.{secrets.token_hex(4)}"
     with contextlib.suppress(OSError):  # a file system without symbolic links
         partial.symlink_to(path.name, target_is_directory=True)
-        partial.replace(link)
-
-
-def _clear(path: Path, *, force: bool) -> None:
-    path.mkdir(parents=True, exist_ok=True)
-    if any(path.iterdir()):
         try:
-            meta = read_meta(path)
+            partial.replace(link)
+        except OSError:  # a folder has the name
+            partial.unlink()
+
+
+def _clear(folder: Folder) -> None:
+    # The status goes first: what is half removed must not look whole.
+    for name in (*_NAMES, *(name for name in folder.names() if name.endswith(PARTIAL))):
+        folder.remove(name)
+
+
+def _must_be_free(folder: Folder, *, force: bool) -> None:
+    """Raise UserError unless a run may have the directory, or replace what is there."""
+    names = folder.names()
+    is_run = META in names
+    if is_run:
+        try:
+            meta = read_meta(folder.path)
         except UserError:
-            raise UserError(
-                Problem(
-                    place=Place(str(path)),
-                    found="the directory is not empty, and no run directory",
-                    legal="expected a new or an empty directory, or an earlier run with --force",
-                    advice="name another with --out DIR",
-                )
-            ) from None
+            is_run = False
+    if is_run:
         if not force:
-            raise UserError(_earlier_run(path, meta))
-        # The status goes first: what is half removed must not look whole.
-        for name in (
-            META,
-            SUMMARY,
-            COUNTERS,
-            SCHEDULE,
-            SCENARIO,
-            EVENTS,
-            SERIES,
-            FINDINGS,
-            TRACEBACK,
-        ):
-            (path / name).unlink(missing_ok=True)
-        _remove_tree(path / PROC)
-        _remove_tree(path / TEXTS)
+            raise UserError(_earlier_run(folder.path, meta))
+        return
+    if not names:
+        return
+    if not {name for name in names if not name.endswith(PARTIAL)} <= {*_NAMES}:
+        found = "the directory is not empty, and no run directory"
+        legal = "expected a new or an empty directory, or an earlier run with --force"
+        advice = "name another with --out DIR"
+    elif not force:
+        found = "what a run leaves that was ended as it began, or was being replaced, is there"
+        legal, advice = _LEGAL_OUT, _ADVICE_OUT
+    else:
+        return
+    place = Place(str(folder.path))
+    raise UserError(Problem(place=place, found=found, legal=legal, advice=advice))
+
+
+_LEGAL_OUT: Final = "expected a new or an empty directory"
+_ADVICE_OUT: Final = (
+    "name another with --out DIR, or replace it with --force (force=True in Python)"
+)
 
 
 def _earlier_run(path: Path, meta: Mapping[str, Any]) -> Problem:
-    known = [f"{key} {meta[key]}" for key in ("status", "seed", "started") if key in meta]
+    standing = standing_of(meta)
+    known = [standing.words, *(f"{key} {meta[key]}" for key in ("seed", "started") if key in meta)]
     return Problem(
         place=Place(str(path)),
         found=f"an earlier run is there ({', '.join(known)})",
-        legal="expected a new or an empty directory",
-        advice="name another with --out DIR, or replace it with --force (force=True in Python)",
+        legal=_LEGAL_OUT,
+        advice=_ADVICE_OUT,
     )
 
 
-def _remove_tree(folder: Path) -> None:
-    if folder.is_dir() and not folder.is_symlink():
-        for child in folder.iterdir():
-            _remove_tree(child)
-        folder.rmdir()
-    else:
-        folder.unlink(missing_ok=True)
+def _in_use(path: Path) -> Problem:
+    return Problem(
+        place=Place(str(path)),
+        found="another run writes there now",
+        legal="expected a directory that nobody writes",
+        advice="name another with --out DIR, or wait for its end",
+    )
+
+
+def _json(value: object) -> str:
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    return orjson.dumps(value, option=options).decode()
 
 
 def _as_text(word: str) -> str:

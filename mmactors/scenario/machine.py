@@ -23,7 +23,7 @@ from mmactors.engine.edge import Edge
 from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.probe import EventSink
 from mmactors.engine.report import Deadlock, StepBudgetExceeded
-from mmactors.engine.schedule import Schedule, fingerprint_of
+from mmactors.engine.schedule import Recorder, Schedule, fingerprint_of
 from mmactors.engine.scope import DriverScope
 from mmactors.errors import Place, Problem, UserError
 from mmactors.mm.vmstat import NR_FREE_PAGES, PGFAULT
@@ -87,7 +87,7 @@ class Machine:
         self.scenario: Final = scenario
         self._exited: Final[dict[int, dict[str, str]]] = {}
         if schedule is not None:
-            schedule.must_fit(_fingerprint_of(scenario))
+            schedule.must_fit(fingerprint_of_scenario(scenario))
         with _host_memory(scenario):
             self._wired: Final[Wired] = wire(
                 scenario,
@@ -336,9 +336,19 @@ class Machine:
         """Return how many messages were sent, by kind."""
         return self._engine.statistics().messages
 
+    def flush(self) -> None:
+        """Hand the events that wait to the sink, though they are few."""
+        if self._engine.tracer is not None:
+            self._engine.tracer.flush()
+
+    @property
+    def recorder(self) -> Recorder:
+        """Who takes down the interleaving."""
+        return self._engine.recorder
+
     def schedule(self) -> Schedule:
         """Return the interleaving so far."""
-        return self._engine.schedule(_fingerprint_of(self.scenario))
+        return self._engine.schedule(fingerprint_of_scenario(self.scenario))
 
     def proc(self) -> dict[str, str]:
         """Return /proc: relative path to text. Processes that have ended are as just before."""
@@ -376,8 +386,8 @@ def _host_memory(scenario: Scenario) -> Iterator[None]:
         ) from None
 
 
-def _fingerprint_of(scenario: Scenario) -> str:
-    """Name a scenario in its schedules."""
+def fingerprint_of_scenario(scenario: Scenario) -> str:
+    """Return the digest that names a scenario in its schedules."""
     return fingerprint_of(dump_scenario(_decisive(scenario)))
 
 

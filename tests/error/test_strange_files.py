@@ -375,4 +375,4 @@ def test_a_torn_last_line_is_named_and_passed_over(log, capsys):
     assert 0 == run_command(["logs", str(log)])
     shown = capsys.readouterr()
     assert len(lines) - 1 == len(shown.out.splitlines())
-    assert "the last line has no end, its 20 bytes were passed over" in shown.err
+    assert "the last line has no end; its 20 bytes are left out" in shown.err

@@ -1,5 +1,6 @@
 """The event log: one JSON line an event, in order, filtered, read again, compared."""
 
+import os
 import time
 
 import orjson
@@ -207,7 +208,7 @@ def test_following_reads_on_while_the_run_is_alive(tmp_path):
 
 
 def test_the_file_has_complete_lines_at_every_moment(tmp_path):
-    """What is written out early, on demand of another thread, ends with a line."""
+    """What is written out early ends with a line."""
     path = tmp_path / "events.jsonl"
     file = LineFile(path)
     with EventLog(file, ("*",)) as log:
@@ -215,39 +216,74 @@ def test_the_file_has_complete_lines_at_every_moment(tmp_path):
             log.take([(seq, seq, APP, None, 0, FAULT)])
             if seq == 4:
                 before = path.read_bytes()
-                file.flush_soon()
-        waiting = path.read_bytes()
+                file.write_out()
+                waiting = path.read_bytes()
 
     assert b"" == before
     assert waiting.endswith(b"}\n")
-    assert 7 == waiting.count(b"\n")
+    assert 6 == waiting.count(b"\n")
     assert 11 == path.read_bytes().count(b"\n")
 
 
-def test_a_full_disk_leaves_complete_lines(tmp_path):
-    """A write that fails half way is cut back to the last line that was whole."""
+def test_lines_do_not_wait_long_for_more(tmp_path, monkeypatch):
+    """Few events in half a second are written with the first that comes after it."""
+    path = tmp_path / "events.jsonl"
+    now_s = 100.0
+    monkeypatch.setattr("mmactors.observe.log.monotonic", lambda: now_s)
+    file = LineFile(path)
+    file.write(b"1\n")
+    early = path.read_bytes()
+
+    now_s += 0.6
+    file.write(b"2\n")
+
+    assert (b"", b"1\n2\n") == (early, path.read_bytes())
+    file.close()
+
+
+def test_a_full_disk_leaves_complete_lines(tmp_path, monkeypatch):
+    """A write that fails half way is cut back to the last line that was whole; nothing follows."""
     path = tmp_path / "events.jsonl"
     file = LineFile(path)
     file.write(b"first\n")
     file.write_out()
-    real = file._file
+    real = os.write
 
-    class Full:
-        def write(self, data):
-            if len(data) > 3:
-                return real.write(bytes(data[:3]))
-            raise OSError(28, "No space left on device")
+    def full(fd, data):
+        if len(data) > 4:
+            return real(fd, bytes(data[:3]))
+        raise OSError(28, "No space left on device")
 
-        def __getattr__(self, name):
-            return getattr(real, name)
+    with monkeypatch.context() as disk:
+        disk.setattr("os.write", full)
+        file.write(b"second\n")
+        with pytest.raises(OSError, match="No space"):
+            file.write_out()
+    file.write(b"third\n")
+    file.close()
 
-    file._file = Full()
+    assert b"first\n" == path.read_bytes()
+
+
+def test_what_explains_lines_is_written_before_them(tmp_path):
+    """If that fails, the lines are not written either."""
+    path = tmp_path / "events.jsonl"
+    file = LineFile(path)
+    seen = []
+    file.before = lambda: seen.append(path.read_bytes())
+    file.write(b"first\n")
+    file.write_out()
+
+    def fail():
+        raise OSError(28, "No space left on device")
+
+    file.before = fail
     file.write(b"second\n")
     with pytest.raises(OSError, match="No space"):
         file.write_out()
-    real.close()
+    file.close()
 
-    assert b"first\n" == path.read_bytes()
+    assert ([b""], b"first\n") == (seen, path.read_bytes())
 
 
 def comparison_of(path, *events):

@@ -17,8 +17,11 @@ from mmactors.errors import UserError
 from mmactors.explore.execution.script import Script, decode
 from mmactors.given_file import read_given
 from mmactors.limits import KEPT_FILES_MAX, SCRIPT_BYTES_MAX
+from mmactors.own_files import Folder
 
 DIRECTORY: Final = ".mmactors"
+_KEPT: Final = ".txt"
+_IGNORED: Final = ".gitignore"
 _MAX_KEPT: Final = 8
 _IGNORE: Final = "# Made by mmactors: schedules that failed on this computer.\n*\n"
 
@@ -58,8 +61,10 @@ class Store:
     def load(self) -> list[Kept]:
         """Return what was kept; what cannot be read is passed over."""
         kept = []
-        for path in sorted(self._directory.glob("*.txt"))[:KEPT_FILES_MAX]:
+        for path in sorted(self._directory.glob(f"*{_KEPT}"))[:KEPT_FILES_MAX]:
             try:
+                if path.is_symlink():
+                    continue
                 data = read_given(path, bytes_max=SCRIPT_BYTES_MAX)
                 lines = data.decode("utf-8").splitlines()
                 fingerprint, script = decode(lines[0])
@@ -81,20 +86,30 @@ class Store:
             return None
 
     def _keep(self, replay: str, figures: Figures, report: str) -> Path:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        ignore = self._root / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text(_IGNORE, encoding="utf-8")
-        digest = hashlib.blake2b(replay.encode(), digest_size=4).hexdigest()
-        path = self._directory / f"{digest}.txt"
-        known = json.dumps(asdict(figures))
-        unfinished = path.with_suffix(".new")
-        unfinished.write_text(f"{replay}\n{known}\n\n{report}\n", encoding="utf-8")
-        unfinished.replace(path)  # Whoever is killed here leaves the file of before.
-        others = sorted(self._directory.glob("*.txt"), key=lambda other: other.stat().st_mtime_ns)
-        for other in others[:-_MAX_KEPT]:
-            other.unlink(missing_ok=True)
-        return path
+        folder = self._open_folder()
+        try:
+            digest = hashlib.blake2b(replay.encode(), digest_size=4).hexdigest()
+            known = json.dumps(asdict(figures))
+            # Whoever is killed here leaves the file of before.
+            folder.write(f"{digest}{_KEPT}", (f"{replay}\n{known}\n\n{report}\n",))
+            kept = [name for name in folder.names() if name.endswith(_KEPT)]
+            for name in sorted(kept, key=folder.modified_ns)[:-_MAX_KEPT]:
+                folder.remove(name)
+        finally:
+            folder.close()
+        return self._directory / f"{digest}{_KEPT}"
+
+    def _open_folder(self) -> Folder:
+        """Open the folder of the test, which is made where it is missing; no link is followed."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        root = Folder(self._root, may_be_link=False)
+        try:
+            if _IGNORED not in root.names():
+                root.write(_IGNORED, (_IGNORE,))
+        finally:
+            root.close()
+        self._directory.mkdir(exist_ok=True)
+        return Folder(self._directory, may_be_link=False)
 
     def drop(self, path: Path) -> None:
         """Forget a schedule: its program is no more, or a simpler one stands for it."""

@@ -10,7 +10,7 @@ from mmactors.engine.report import ActorCrashed, Deadlock, EngineError, StepBudg
 from mmactors.engine.schedule import Schedule, ScheduleMismatch
 from mmactors.errors import UserError
 from mmactors.observe.counters.series import Series
-from mmactors.observe.run_dir import Status
+from mmactors.observe.run_meta import Status
 from mmactors.sanitize.finding import SanitizerError
 from mmactors.scenario.machine import Machine, Summary
 

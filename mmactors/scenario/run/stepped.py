@@ -19,7 +19,8 @@ from mmactors.actors.program.proc_paths import ReadText
 from mmactors.observe.counters.series import Series
 from mmactors.observe.inspection import Inspection
 from mmactors.observe.inspection.table import html_table
-from mmactors.observe.run_dir import EVENTS, Status, create_run_dir
+from mmactors.observe.run_dir import EVENTS, create_run_dir
+from mmactors.observe.run_meta import Status
 from mmactors.sanitize.finding import Finding
 from mmactors.scenario.death import Death, ExpectedDeath
 from mmactors.scenario.machine import Machine, Progress, Summary
@@ -117,6 +118,8 @@ class SteppedMachine:
             sink = None if recording is None else recording.log
             self._machine: Final = Machine(scenario, sink=sink)
             self._recording: Final = recording
+            if recording is not None:
+                recording.follow(self._machine)
             self._at_close: Final = stack.pop_all()
         # A notebook forgets machines: their coroutines are closed with them.
         self._let_go: Final = weakref.finalize(self, self._machine.close)
