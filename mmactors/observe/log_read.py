@@ -156,13 +156,6 @@ def line_at(file: Any, offset: int) -> tuple[bytes, EventRecord]:
     return line, orjson.loads(line)
 
 
-def head_bytes(path: Path) -> int:
-    """Return the length of the first line: where the first event is."""
-    with contextlib.suppress(OSError), path.open("rb") as file:  # read_log tells the user.
-        return len(file.readline())
-    return 0
-
-
 def torn_bytes(path: Path) -> int:
     """Return the length of a last line that has no end: of one that was not written whole."""
     with contextlib.suppress(OSError), path.open("rb") as file:
