@@ -8,9 +8,11 @@ after each step, and the verdict names who changes it.
 Nothing is said of a value that its object holds no more: it was handed over (`xchg`, `receive`).
 """
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
+from functools import partial
 from typing import Any, Final
 
+from mmactors.explore.conduct.after_steps import NR_FIRST, is_due, look_after_each_step
 from mmactors.explore.engine.exact import PLAIN, Unnameable, exact
 from mmactors.explore.engine.search_actor import SearchActor
 from mmactors.explore.engine.step import Step
@@ -22,9 +24,6 @@ from mmactors.explore.world.cell import SharedCell
 from mmactors.explore.world.mailbox import SharedMailbox
 from mmactors.label import Mode
 
-_NR_FIRST: Final = 100
-"""So many schedules are looked at from the beginning."""
-_EVERY: Final = 100
 _HOLDERS: Final = (SharedCell, SharedAtomic, SharedMailbox, StoreBuffer)
 
 
@@ -47,14 +46,13 @@ class HeldValues:
     def begin(self, engine: SearchEngine) -> None:
         """Look at the world that has just been built, before its actors run."""
         self._nr_schedules += 1
-        self.is_needed = self._has_met_any or self._nr_schedules < _NR_FIRST
-        if self._nr_schedules > _NR_FIRST and self._nr_schedules % _EVERY != 1:
+        self.is_needed = self._has_met_any or self._nr_schedules < NR_FIRST
+        if not is_due(self._nr_schedules):
             return
         self._holders = [thing for thing in engine.objects.values() if isinstance(thing, _HOLDERS)]
         if self._holders:
             self._before = dict(self._contents())
-            for actor in engine.party:
-                actor.send = self._watched(engine, actor)
+            look_after_each_step(engine, partial(self._look, engine))
 
     def _contents(self) -> Iterator[tuple[tuple[str, int], Hashable]]:
         """Return the content of each value that can be changed in place, and who holds it."""
@@ -64,24 +62,12 @@ class HeldValues:
                     self._has_met_any = True
                     yield (holder.name, id(value)), standing(value)
 
-    def _watched(self, engine: SearchEngine, actor: SearchActor) -> Callable[[None], Any]:
-        """Return what lets the actor run, and looks then at what it has changed."""
-        send = actor.send
-
-        def run(value: None) -> Any:
-            step = actor.pending
-            is_several = engine.ahead > 0  # Of which step a change is cannot be told then.
-            if actor.branch is not None:
-                step = dict(actor.branch()).get(engine.chosen, step)
-            try:
-                return send(value)
-            finally:
-                now = dict(self._contents())
-                if now != self._before and not is_several:
-                    self._compare(actor, _written(engine, step), now)
-                self._before = now
-
-        return run
+    def _look(self, engine: SearchEngine, actor: SearchActor, step: Step, nr_more: int) -> None:
+        """Look at what an actor has changed by its step."""
+        now = dict(self._contents())
+        if now != self._before and nr_more == 0:
+            self._compare(actor, _written(engine, step), now)
+        self._before = now
 
     def _compare(
         self, actor: SearchActor, written: set[str], now: dict[tuple[str, int], Hashable]

@@ -16,14 +16,16 @@ What it does not see: a change that none of the schedules looked at makes; in wh
 into a dict; what libraries do with what they are given.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from types import CellType, CodeType, FunctionType
 from typing import Any, Final
 
 from attrs import Factory, define
 
 from mmactors.errors import Problem, UserError
+from mmactors.explore.conduct.after_steps import is_due, look_after_each_step
 from mmactors.explore.conduct.caught import may_catch
 from mmactors.explore.conduct.extent import Reached
 from mmactors.explore.conduct.reach import Reach
@@ -42,9 +44,6 @@ from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.world.world import Watched
 from mmactors.label import Mode
 
-_NR_FIRST: Final = 100
-"""So many schedules are looked at from the beginning."""
-_EVERY: Final = 100
 _MAX_THINGS: Final = 64
 _A_FEW: Final = 2
 _MANY: Final = 4
@@ -129,16 +128,14 @@ class Sharing:
         """Look at the world that has just been built, before its actors run."""
         self._nr_schedules += 1
         self._watches = []
-        is_first = self._nr_schedules <= _NR_FIRST
-        if not is_first and self._nr_schedules % _EVERY != 1 and not self._expects_more():
+        if not is_due(self._nr_schedules) and not self._expects_more():
             return
         reaches = _reaches(engine.party)
         self.catching.update(code for reach in reaches for code in reach.codes() if may_catch(code))
         self._find(reaches)
         self.is_needed = bool(self._watches) or self._nr_schedules > 1
         if self._watches:
-            for actor in engine.party:
-                actor.send = self._watched(engine, actor)
+            look_after_each_step(engine, partial(self._look, engine))
 
     def _expects_more(self) -> bool:
         """Return whether code that changes something shared was never seen to run."""
@@ -177,33 +174,22 @@ class Sharing:
                 shared.handed.add(reach.name)
         return shared
 
-    def _watched(self, engine: SearchEngine, actor: SearchActor) -> Callable[[None], Any]:
-        """Return what lets the actor run, and looks then at what it has changed."""
-        send = actor.send
-
-        def run(value: None) -> Any:
-            step = actor.pending
-            is_several = engine.ahead > 0
-            if actor.branch is not None:
-                step = dict(actor.branch()).get(engine.chosen, step)
-            touched = self._touched.setdefault(actor.name, set())
-            touched |= _named(engine, step, tuple(Mode))
-            try:
-                return send(value)
-            finally:
-                for watch in self._watches:
-                    now = held_by(watch.thing)
-                    changed = changes(watch.before, now)
-                    if changed:
-                        watch.before = now
-                        shared = watch.shared
-                        shared.changed_by.setdefault(actor.name, set()).update(changed)
-                        if not is_several:
-                            written = _named(engine, step, (Mode.WRITE,))
-                            before = shared.written
-                            shared.written = written if before is None else before & written
-
-        return run
+    def _look(self, engine: SearchEngine, actor: SearchActor, step: Step, nr_more: int) -> None:
+        """Look at what an actor has touched and changed by its step."""
+        touched = self._touched.setdefault(actor.name, set())
+        touched |= _named(engine, step, tuple(Mode))
+        for watch in self._watches:
+            now = held_by(watch.thing)
+            changed = changes(watch.before, now)
+            if not changed:
+                continue
+            watch.before = now
+            shared = watch.shared
+            shared.changed_by.setdefault(actor.name, set()).update(changed)
+            if nr_more == 0:
+                written = _named(engine, step, (Mode.WRITE,))
+                before = shared.written
+                shared.written = written if before is None else before & written
 
 
 def _reaches(

@@ -150,7 +150,8 @@ def held_by(thing: Any) -> dict[Hashable, Any]:
     elif is_iterator(thing):
         return {ALL: (length_hint(thing, -1), repr(thing))}
     else:
-        held = {ALL: _content(thing)} if _content(thing) is not NOTHING else {}
+        content = _content(thing)
+        held = {} if content is NOTHING else {ALL: content}
     if kind not in _CONTAINERS:
         held |= {("attribute", name): value for name, value in attributes_of(thing).items()}
     return held

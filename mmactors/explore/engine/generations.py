@@ -34,9 +34,7 @@ class Generations(dict[K, V]):
         Either is known here from now on.
         """
         known = self.older.get(key) if self.older else None
-        if len(self) >= self._size:
-            self._age()
-        self[key] = value if known is None else known
+        self.put(key, value if known is None else known)
         return known
 
     def put(self, key: K, value: V) -> None:

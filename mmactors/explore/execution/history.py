@@ -141,8 +141,7 @@ class Histories:
         elif step.runs_out:
             self._run_out(actor, step)
         elif actor.saw is not None:
-            actor.saw = actor.trail = None
-            actor.spins = False
+            actor.acted()
         return True
 
     def _run_out(self, actor: SearchActor, step: Step) -> None:

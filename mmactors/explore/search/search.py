@@ -120,11 +120,16 @@ class Search:
             fit(given, self._fingerprint())
             return self._play(script)
 
-        return self._guarded(run)
+        return self._whole(run)
 
     def play(self, script: Script) -> Verdict:
         """Play one schedule."""
-        return self._guarded(lambda: self._play(script))
+        return self._whole(lambda: self._play(script))
+
+    def _whole(self, run: Callable[[], Verdict]) -> Verdict:
+        """Run what plays a schedule that is given: it is never cut."""
+        self._execution.look_up = self._reporter.note
+        return self._guarded(run)
 
     def _guarded(self, run: Callable[[], Verdict]) -> Verdict:
         """Run; see every error that an actor hides, and leave nothing behind."""
@@ -147,7 +152,6 @@ class Search:
 
     def _play(self, script: Script) -> Verdict:
         execution = self._execution
-        execution.look_up = self._reporter.note  # A schedule that is given is never cut.
         max_steps = self._options.max_steps
         play_settled(execution, script, max_steps=max_steps)
         self._explorer.count("the given schedule")

@@ -15,6 +15,7 @@ from mmactors.errors import Place, Problem, UserError
 
 NEVER_RUNS: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 """What the code of a function is marked with that does nothing when it is called."""
+_NO_ASYNC: Final = "write def instead of async def, without yield; it looks at cell.value"
 
 
 class NotPlain(UserError, FinalError):  # noqa: N818 - says what it is
@@ -50,7 +51,7 @@ def must_be_plain(what: str, function: object) -> None:
         )
     kind = kind_of(function)
     if kind is not None:
-        _refuse(what, function, f"is {kind}", "a plain call never runs it")
+        _refuse(what, function, f"is {kind}; a plain call never runs it", _NO_ASYNC)
 
 
 def must_be_question(what: str, function: Callable[..., object]) -> None:
@@ -82,7 +83,8 @@ def must_have_answered(what: str, function: object, answer: object) -> None:
         close = getattr(answer, "close", None)
         if close is not None:
             close()
-        _refuse(what, function, f"returns a {type(answer).__name__}", "nobody awaits it")
+        found = f"returns a {type(answer).__name__}; nobody awaits it"
+        _refuse(what, function, found, _NO_ASYNC)
 
 
 def must_say(what: str, function: object, answer: object) -> None:
@@ -93,14 +95,8 @@ def must_say(what: str, function: object, answer: object) -> None:
     is_ours = kind.__module__.startswith("mmactors.")
     is_pair = isinstance(answer, tuple) and any(type(part) is bool for part in answer)
     if is_unasked or is_ours or is_pair or hasattr(kind, "__next__"):
-        raise NotPlain(
-            Problem(
-                place=place_of(function),
-                found=f"{what} {name_of(function)!r} returns a {kind.__name__}, always true",
-                legal="expected a plain function that asserts, or returns whether it holds",
-                advice="call what it returns, or look at its value",
-            )
-        )
+        found = f"returns a {kind.__name__}, always true"
+        _refuse(what, function, found, "call what it returns, or look at its value")
 
 
 def place_of(function: object) -> Place:
@@ -151,13 +147,13 @@ def kind_of(function: object) -> str | None:
     return None
 
 
-def _refuse(what: str, function: Callable[..., object] | object, kind: str, why: str) -> NoReturn:
+def _refuse(what: str, function: object, found: str, advice: str) -> NoReturn:
     raise NotPlain(
         Problem(
             place=place_of(function),
-            found=f"{what} {name_of(function)!r} {kind}; {why}",
+            found=f"{what} {name_of(function)!r} {found}",
             legal="expected a plain function that asserts, or returns whether it holds",
-            advice="write def instead of async def, without yield; it looks at cell.value",
+            advice=advice,
         )
     )
 
