@@ -8,6 +8,7 @@ short as it can be, so that nothing is lost if the search is ended meanwhile.
 import hashlib
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -101,14 +102,16 @@ class Store:
 
     def _open_folder(self) -> Folder:
         """Open the folder of the test, which is made where it is missing; no link is followed."""
-        self._root.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # If it is no folder, opening it says so.
+            self._root.mkdir(parents=True)
         root = Folder(self._root, may_be_link=False)
         try:
             if _IGNORED not in root.names():
                 root.write(_IGNORED, (_IGNORE,))
         finally:
             root.close()
-        self._directory.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            self._directory.mkdir()
         return Folder(self._directory, may_be_link=False)
 
     def drop(self, path: Path) -> None:
