@@ -1,6 +1,7 @@
 """Runs and searches that are ended at some moment, and what must hold of what they leave.
 
-By hand, for figures (docs/robustness.md): `python tests/interrupted.py --moments 200 --full 50`.
+By hand, for figures (docs/robustness.md):
+`python tests/interrupted.py --moments 200 --compiling 10 --full 50`.
 """
 
 import argparse
@@ -15,44 +16,92 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import orjson
+from attrs import define, field
 
 from mmactors.cli.main import run_command
 from mmactors.observe.log_read import torn_bytes
+from mmactors.observe.run_dir import EVENTS, SCENARIO, create_run_dir
 from mmactors.observe.run_meta import META, read_meta, standing_of
 
 ROOT = Path(__file__).parents[1]
-RUN = "configs/quickstart.yaml"
+QUICK = "configs/quickstart.yaml"
+RUNS = (
+    (QUICK,),
+    (QUICK, "--set", "engine.driver=trio", "--set", "record.sample=50us"),
+    ("configs/waits.yaml",),
+    ("configs/faults.yaml", "--no-log"),
+)
 RACE = "configs/races/a1-mremap-clean.yaml"
+SEARCHES = (("--budget", "40"), ("--budget", "100", "--jobs", "2"))
+SEARCH_S = 10
+"""Moments of a search are within this time."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 SAME = re.compile(r"same log(?:, as far as it goes: ([\d,]+) of ([\d,]+) events|: (\d+) events)")
+LEFT = 5.0
+"""So many seconds later nobody is left of a search in several processes."""
 
 
 def ended(
-    arguments: list[str], folder: Path, number: int | None = None, after_s: float = 0
+    arguments: Sequence[str],
+    folder: Path,
+    number: int | None = None,
+    after_s: float = 0,
+    *,
+    is_fresh: bool = False,
+    environment: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
-    """Run a command in a child, let a signal end it, and return how it ended and what it said."""
+    """Run a command in a child, let a signal end it, and return how it ended and what it said.
+
+    A child that is fresh begins as Python does; another one has everything imported.
+    """
     said = folder / "said"
-    pid = os.fork()
-    if pid == 0:
-        code = 70
-        try:
-            os.chdir(folder)
-            fd = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(fd, 1)
-            os.dup2(fd, 2)
-            sys.stdout, sys.stderr = (open(each, "w", closefd=False) for each in (1, 2))  # noqa: SIM115
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            code = run_command(arguments)
-            sys.stdout.flush()
-        finally:
-            os._exit(code)
+    if is_fresh:
+        with said.open("w") as output:
+            child = subprocess.Popen(
+                [sys.executable, "-P", "-m", "mmactors", *arguments],
+                cwd=folder,
+                env=os.environ | {"PYTHONPATH": str(ROOT)} | dict(environment or {}),
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        pid = child.pid
+    else:
+        pid = _forked(arguments, folder, said)
     if number is not None:
         time.sleep(after_s)
         os.kill(pid, number)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.read_text()
+    code = child.wait() if is_fresh else os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    until_s = time.monotonic() + LEFT
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < until_s:
+            os.killpg(pid, 0)
+            time.sleep(0.01)
+        raise AssertionError(f"somebody of {arguments} is left")
+    return code, said.read_text()
+
+
+def _forked(arguments: Sequence[str], folder: Path, said: Path) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        os.setsid()
+        os.chdir(folder)
+        fd = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(fd, 1)
+        os.dup2(fd, 2)
+        sys.stdout, sys.stderr = (open(each, "w", closefd=False) for each in (1, 2))  # noqa: SIM115
+        code = run_command(arguments)
+        sys.stdout.flush()
+    finally:
+        os._exit(code)
 
 
 def read(*arguments: str) -> tuple[int, str]:
@@ -71,26 +120,41 @@ def check_run(out: Path) -> tuple[str, int]:
         return "not begun", 0
     standing = standing_of(read_meta(out))
     assert standing.status != "running", f"{out} says that it runs"
-    log = out / "events.jsonl"
-    data = log.read_bytes()
+    log = out / EVENTS
+    has_log = log.exists()
     torn = torn_bytes(log)
-    lines = data[: len(data) - torn].splitlines()
-    numbers = [orjson.loads(line)["seq"] for line in lines[1:]]
-    assert numbers == list(range(1, len(numbers) + 1)), "the log has a gap"
+    numbers = []
+    if has_log:
+        data = log.read_bytes()
+        lines = data[: len(data) - torn].splitlines()
+        numbers = [orjson.loads(line)["seq"] for line in lines[1:]]
+        assert numbers == list(range(1, len(numbers) + 1)), "the log has a gap"
     for verb in (("logs", "--format", "json"), ("top",), ("waits",)):
         code, said = read(verb[0], str(out), *verb[1:])
-        assert code == 0, f"{verb}: {said}"
+        assert code == (0 if has_log else 2), f"{verb}: {said}"
         assert (torn > 0) == ("has no end" in said), said[:500]
     code, said = read("replay", str(out))
-    if not (out / "scenario.resolved.yaml").exists():
+    if not (out / SCENARIO).exists():
         assert (code, standing.status, numbers) == (2, "failed", []), said
         return "failed as it began", 0
+    if not has_log:
+        assert (code, "no log to compare" in said) == (0, True), said
+        return ("killed" if standing.killed else standing.status), 0
     same = SAME.search(said)
     assert code == 0, said
     assert same is not None, said
     counts = {int(each.replace(",", "")) for each in same.groups() if each is not None}
     assert counts == {len(numbers)}, said
     return ("killed" if standing.killed else standing.status), len(numbers)
+
+
+def check_taken_over(out: Path) -> None:
+    """Check that a later run may have the folder, and nothing of before is left."""
+    run_dir = create_run_dir(out=out, name="later", force=True)
+    try:
+        assert [] == run_dir.folder.names(), f"{out} has something of an earlier run"
+    finally:
+        run_dir.close()
 
 
 def check_searched(folder: Path) -> tuple[str, int]:
@@ -104,33 +168,99 @@ def check_searched(folder: Path) -> tuple[str, int]:
     return "kept" if kept else "nothing kept", len(kept)
 
 
-def moments(count: int, seed: int) -> Counter[str]:
+@define
+class Tally:
+    """What came of it."""
+
+    found: Counter[str] = field(factory=Counter)
+    lost_s: float = 0.0
+    """How long before it was killed a run had written last, at most."""
+
+
+def moments(count: int, seed: int) -> Tally:
     """End runs and searches at random moments, by turns; return how often each came out."""
-    found: Counter[str] = Counter()
+    tally = Tally()
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
-        longest_s = {}
-        for verb in ("run", "explore") * 2:  # The first time everything is imported.
-            began_s = time.monotonic()
-            _end(verb, Path(tempfile.mkdtemp(dir=name)), None, 0)
-            longest_s[verb] = time.monotonic() - began_s
         for number in range(count):
-            verb = ("run", "explore")[number % 2]
-            by = SIGNALS[number // 2 % len(SIGNALS)]
             folder = Path(name) / str(number)
             folder.mkdir()
-            after_s = draw.uniform(0, longest_s[verb] * 1.02)
-            code, said = _end(verb, folder, by, after_s)
-            assert "Traceback" not in said, said
-            came, _ = check_run(folder / "out") if verb == "run" else check_searched(folder)
-            found[f"{verb} {by.name}: exit code {code}, {came}"] += 1
-    return found
+            by = SIGNALS[number // 2 % len(SIGNALS)]
+            is_fresh = number % 4 < 2
+            if number % 2:
+                _end_search(tally, draw, folder, by, is_fresh=is_fresh)
+            else:
+                _end_run(tally, draw, folder, by, is_fresh=is_fresh)
+            sys.stderr.write(".")
+            sys.stderr.flush()
+    return tally
 
 
-def _end(verb: str, folder: Path, number: int | None, after_s: float) -> tuple[int, str]:
-    options = ["--out", "out", "-q"] if verb == "run" else ["--budget", "3000"]
-    file = ROOT / (RUN if verb == "run" else RACE)
-    return ended([verb, str(file), *options], folder, number, after_s)
+@cache
+def _takes_s(arguments: tuple[str, ...], *, is_fresh: bool) -> float:
+    """Return how long a command takes that nobody ends."""
+    with tempfile.TemporaryDirectory() as name:
+        began_s = time.monotonic()
+        ended(arguments, Path(name), is_fresh=is_fresh)
+        return time.monotonic() - began_s
+
+
+def _end_run(
+    tally: Tally, draw: random.Random, folder: Path, by: signal.Signals, *, is_fresh: bool
+) -> None:
+    file, *options = draw.choice(RUNS)
+    arguments = ("run", str(ROOT / file), *options, "--out", "out", "-q")
+    after_s = draw.uniform(0, _takes_s(arguments, is_fresh=is_fresh) * 1.02)
+    code, said = ended(arguments, folder, by, after_s, is_fresh=is_fresh)
+    at_s = time.time()
+    must_be_quiet(said, by)
+    out = folder / "out"
+    if by == signal.SIGKILL and code < 0 and (out / META).exists():
+        written_s = max(path.stat().st_mtime for path in out.iterdir())
+        tally.lost_s = max(tally.lost_s, at_s - written_s)
+    came, nr_events = check_run(out) if out.exists() else ("no folder", 0)
+    if out.exists():
+        check_taken_over(out)
+    some = " with events" if nr_events else ""
+    tally.found[f"run {by.name}: exit code {code}, {came}{some}"] += 1
+
+
+def _end_search(
+    tally: Tally, draw: random.Random, folder: Path, by: signal.Signals, *, is_fresh: bool
+) -> None:
+    arguments = ("explore", str(ROOT / RACE), *draw.choice(SEARCHES))
+    after_s = draw.uniform(0, SEARCH_S)
+    code, said = ended(arguments, folder, by, after_s, is_fresh=is_fresh)
+    must_be_quiet(said, by)
+    came, _ = check_searched(folder)
+    tally.found[f"explore {by.name}: exit code {code}, {came}"] += 1
+
+
+def must_be_quiet(said: str, by: signal.Signals) -> None:
+    """Check that nobody sees a traceback, but what Python says before it is ours."""
+    if "Traceback" in said:
+        is_before = by == signal.SIGINT and "run_command" not in said
+        assert is_before, said
+
+
+def compiling(count: int, seed: int) -> Tally:
+    """End runs that compile everything first; what is kept of it serves the next one."""
+    tally = Tally()
+    draw = random.Random(seed)
+    arguments = ("run", str(ROOT / QUICK), "--out", "out", "-q")
+    for number in range(count):
+        by = SIGNALS[number % len(SIGNALS)]
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            cache = {"MMACTORS_CACHE_DIR": f"{name}/cache"}
+            after_s = draw.uniform(0.5, SEARCH_S * 2)
+            code, said = ended(arguments, folder, by, after_s, is_fresh=True, environment=cache)
+            must_be_quiet(said, by)
+            came = check_run(folder / "out")[0] if (folder / "out").exists() else "no folder"
+            again, said = ended((*arguments, "--force"), folder, is_fresh=True, environment=cache)
+            assert again == 0, said
+        tally.found[f"run that compiles {by.name}: exit code {code}, {came}"] += 1
+    return tally
 
 
 def full(count: int, seed: int) -> Counter[str]:
@@ -144,7 +274,7 @@ def full(count: int, seed: int) -> Counter[str]:
             subprocess.run(mount, check=True)
             try:
                 with tempfile.TemporaryDirectory() as said:
-                    arguments = ["run", str(ROOT / RUN), "--out", f"{name}/out", "-q"]
+                    arguments = ["run", str(ROOT / QUICK), "--out", f"{name}/out", "-q"]
                     code, text = ended(arguments, Path(said))
                 assert "Traceback" not in text, text
                 came = check_run(Path(name) / "out")[0] if Path(name, "out").exists() else "nothing"
@@ -160,18 +290,23 @@ def main() -> None:
     """Print what came of it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--moments", type=int, default=0)
+    parser.add_argument("--compiling", type=int, default=0)
     parser.add_argument("--full", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    # Children hear it also where a session begins in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as name:  # Children begin with everything imported.
         read("run", str(ROOT / "configs/waits.yaml"), "--out", f"{name}/out", "-q")
     import mmactors.races.pair  # noqa: F401
 
-    found = moments(options.moments, options.seed) if options.moments else Counter()
+    tallies = [moments(options.moments, options.seed), compiling(options.compiling, options.seed)]
+    found = tallies[0].found + tallies[1].found
     if options.full:
         found += full(options.full, options.seed)
     for text, count in sorted(found.items()):
         sys.stdout.write(f"{count:4} {text}\n")
+    sys.stdout.write(f"     at most {tallies[0].lost_s:.2f} s from the last write to SIGKILL\n")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from mmactors.hw.config import HardwareConfig
 from mmactors.mm.area.overcommit import OVERCOMMIT_ALWAYS, OvercommitPolicy
 from mmactors.mm.boot.boot import MemoryConfig
 from mmactors.observe.log import EventLog
-from mmactors.observe.run_dir import RunDir
+from mmactors.observe.run_dir import create_run_dir
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.machine import Machine
 from mmactors.scenario.schema import KernelConfig, MachineConfig, ProcessConfig, Scenario
@@ -256,6 +256,7 @@ def final_status(ran: Ran, pid: int = 1) -> dict[str, str]:
 
 def write_proc(folder: Path, texts: Mapping[str, str]) -> None:
     """Write /proc of a machine where tools look for it, as a run does."""
-    run_dir = RunDir(path=folder)
+    run_dir = create_run_dir(out=folder, name="proc")
     for name, text in texts.items():
         run_dir.write(name, text)
+    run_dir.close()

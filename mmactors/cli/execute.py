@@ -13,36 +13,39 @@ import trio
 from mmactors.engine.probe import EventSink
 from mmactors.engine.schedule import Schedule
 from mmactors.scenario.machine import Machine
-from mmactors.scenario.run.interrupt import Interrupt, interruptible
+from mmactors.scenario.run.interrupt import Interrupt
 from mmactors.scenario.run.outcome import FAILURES, Outcome, outcome_of, raise_input_error
 from mmactors.scenario.run.recording import Recording
 from mmactors.scenario.schema import Scenario
 
 TICK_S: Final = 0.2
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+"""What ends a run early, and lets it say so."""
 
 
 def execute(
     scenario: Scenario,
     *,
     sink: EventSink | None,
+    interrupt: Interrupt,
     schedule: Schedule | None = None,
     until_ns: int | None = None,
     on_tick: Callable[[Machine], None] | None = None,
     recording: Recording | None = None,
 ) -> Outcome:
-    """Build the machine of a scenario and move it to its end, to a time, or until Ctrl-C.
+    """Build the machine of a scenario and move it to its end, to a time, or until `interrupt`.
 
     `on_tick` is called from another thread every TICK_S while it moves, and as often `recording` is
     told to write out what has happened. What stops the machine is in the outcome; UserError and
     OSError of what it reads and writes are raised.
     """
-    return trio.run(_execute, scenario, sink, schedule, until_ns, on_tick, recording)
+    return trio.run(_execute, scenario, sink, interrupt, schedule, until_ns, on_tick, recording)
 
 
 async def _execute(
     scenario: Scenario,
     sink: EventSink | None,
+    interrupt: Interrupt,
     schedule: Schedule | None,
     until_ns: int | None,
     on_tick: Callable[[Machine], None] | None,
@@ -51,13 +54,11 @@ async def _execute(
     started = time.perf_counter()
     failure: Exception | None = None
     async with Machine(scenario, sink=sink, schedule=schedule) as machine:
-        with (
-            _written_out(machine, recording),
-            interruptible(machine, _SIGNALS) as interrupt,
-            _ticking(machine, interrupt, on_tick),
-        ):
+        interrupt.machine = machine
+        with _written_out(machine, recording), _ticking(machine, interrupt, on_tick):
             try:
-                await machine.run(until_ns=until_ns)
+                if not interrupt.has_come:
+                    await machine.run(until_ns=until_ns)
             except FAILURES as error:
                 raise_input_error(error)
                 failure = error

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from mmactors.cli.execute import execute
+from mmactors.cli.execute import SIGNALS, execute
 from mmactors.cli.logs import log_of, parse_time, tell_torn
 from mmactors.cli.screen import complain, say
 from mmactors.engine.schedule import Schedule, ScheduleMismatch
@@ -20,6 +20,7 @@ from mmactors.observe.log_read import read_log, torn_bytes
 from mmactors.observe.run_dir import SCENARIO, SCHEDULE
 from mmactors.observe.run_meta import read_meta, standing_of
 from mmactors.scenario.load import load_scenario, read_text
+from mmactors.scenario.run.interrupt import interruptible
 from mmactors.scenario.run.outcome import Outcome
 from mmactors.scenario.schema import Scenario
 from mmactors.units import format_ns
@@ -41,7 +42,8 @@ def replay(
     scenario = load_scenario(run_dir / SCENARIO)
     schedule = _schedule(run_dir / SCHEDULE)
     tell_torn(path, torn_bytes(path))
-    recorded = (line for line, _ in read_log(path) if scenario.record.events)
+    has_log = bool(scenario.record.events)
+    recorded = (line for line, _ in read_log(path)) if has_log else iter(())
     is_cut = standing.status == "interrupted" or not schedule.is_closed
     comparison = LogComparison(recorded, is_cut=is_cut)
     outcome = _execute(scenario, schedule, comparison, until_ns)
@@ -49,7 +51,7 @@ def replay(
         return 1
     if until_ns is None and outcome.status != "interrupted":
         comparison.finish()
-    say("".join(f"{line}\n" for line in _lines(run_dir, outcome, comparison)))
+    say("".join(f"{line}\n" for line in _lines(run_dir, outcome, comparison, has_log=has_log)))
     if outcome.status == "interrupted":
         return 130
     return 0 if comparison.difference is None else 1
@@ -69,7 +71,10 @@ def _execute(
 ) -> Outcome | None:
     log = EventLog(comparison, scenario.record.events) if scenario.record.events else None
     try:
-        return execute(scenario, sink=log, schedule=schedule, until_ns=until_ns)
+        with interruptible(SIGNALS) as interrupt:
+            return execute(
+                scenario, sink=log, interrupt=interrupt, schedule=schedule, until_ns=until_ns
+            )
     except ScheduleMismatch as error:
         complain(f"the schedule does not fit: {error}\n")
         return None
@@ -89,9 +94,13 @@ def _schedule(path: Path) -> Schedule:
         ) from None
 
 
-def _lines(run_dir: Path, outcome: Outcome, comparison: LogComparison) -> list[str]:
+def _lines(
+    run_dir: Path, outcome: Outcome, comparison: LogComparison, *, has_log: bool
+) -> list[str]:
     came = f"{outcome.verdict} at {format_ns(outcome.summary.now_ns)}"
-    if comparison.difference is None and comparison.is_cut:
+    if not has_log:
+        lines = [f"no log to compare: {came}"]
+    elif comparison.difference is None and comparison.is_cut:
         nr_equal = comparison.nr_equal
         nr_recorded = nr_equal + sum(1 for _ in comparison.recorded)
         now = format_ns(outcome.summary.now_ns)

@@ -21,6 +21,7 @@ from mmactors.scenario.schema import Scenario
 from mmactors.units import format_ns
 
 if TYPE_CHECKING:
+    from mmactors.scenario.run.interrupt import Interrupt
     from mmactors.scenario.run.outcome import Outcome
     from mmactors.scenario.run.recording import Recording
 
@@ -90,22 +91,36 @@ class Report:
 
 def _run(scenario: Scenario, run_dir: RunDir, *, shows_progress: bool) -> Report:
     # What has compiled functions is imported when they are there, and the scenario is known good.
+    from mmactors.cli.execute import SIGNALS  # noqa: PLC0415
+    from mmactors.scenario.run.interrupt import interruptible  # noqa: PLC0415
     from mmactors.scenario.run.recording import Recording  # noqa: PLC0415
 
-    with Recording(scenario, run_dir, command=sys.argv[1:]) as recording:
-        outcome = _execute(scenario, recording, shows_progress=shows_progress)
+    # A signal ends the run in order from before it begins until all is written.
+    with (
+        interruptible(SIGNALS) as interrupt,
+        Recording(scenario, run_dir, command=sys.argv[1:]) as recording,
+    ):
+        outcome = _execute(scenario, recording, interrupt, shows_progress=shows_progress)
         recording.finish(outcome)
     return Report(
         scenario=scenario, outcome=outcome, run_dir=run_dir, nr_logged=recording.nr_logged
     )
 
 
-def _execute(scenario: Scenario, recording: "Recording", *, shows_progress: bool) -> "Outcome":
+def _execute(
+    scenario: Scenario, recording: "Recording", interrupt: "Interrupt", *, shows_progress: bool
+) -> "Outcome":
     from mmactors.cli.execute import execute  # noqa: PLC0415 - as above
 
     with progress_line(wanted=shows_progress) as line:
         on_tick = None if line is None else line.update
-        return execute(scenario, sink=recording.log, on_tick=on_tick, recording=recording)
+        return execute(
+            scenario,
+            sink=recording.log,
+            interrupt=interrupt,
+            on_tick=on_tick,
+            recording=recording,
+        )
 
 
 def _exit_code(outcome: "Outcome") -> int:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from attrs import Factory, define, field
+from attrs import define, field
 
 from mmactors.actors.program.proc_paths import ReadText
 from mmactors.errors import Place, Problem, UserError
@@ -77,7 +77,7 @@ class RunDir:
     """A run directory that is being written."""
 
     path: Path
-    folder: Folder = Factory(lambda self: Folder(self.path), takes_self=True)
+    folder: Folder
     _meta: dict[str, Any] = field(factory=dict)
 
     def start(self, *, scenario: str, seed: int, command: Sequence[str]) -> None:

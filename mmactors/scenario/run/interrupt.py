@@ -15,25 +15,34 @@ from mmactors.scenario.machine import Machine
 class Interrupt:
     """Stops the machine at the first signal; the second one is Python's own."""
 
-    machine: Machine
+    machine: Machine | None = None
+    """None: it is not there yet. Whoever makes it asks whether a signal has come before."""
     has_come: bool = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.has_come:
             signal.default_int_handler(number, frame)
         self.has_come = True
-        self.machine.stop()
+        if self.machine is not None:
+            self.machine.stop()
 
 
 @contextmanager
-def interruptible(machine: Machine, signals: Sequence[signal.Signals]) -> Iterator[Interrupt]:
-    """Let signals stop the machine inside; handlers that Python does not know are left alone."""
-    interrupt = Interrupt(machine)
+def interruptible(signals: Sequence[signal.Signals]) -> Iterator[Interrupt]:
+    """Let signals stop a machine inside.
+
+    Those that somebody ignores stay ignored; handlers that Python does not know are left alone.
+    """
+    interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt  # signals belong to the main thread
         return
     before = {number: signal.getsignal(number) for number in signals}
-    previous = {number: handler for number, handler in before.items() if handler is not None}
+    previous = {
+        number: handler
+        for number, handler in before.items()
+        if handler not in (None, signal.SIG_IGN)
+    }
     for number in previous:
         signal.signal(number, interrupt)
     try:

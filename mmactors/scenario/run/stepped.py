@@ -143,7 +143,8 @@ class SteppedMachine:
         assert self._is_open, "the machine was closed"
         began_s = time.perf_counter()
         try:
-            with interruptible(self._machine, (signal.SIGINT,)) as interrupt:
+            with interruptible((signal.SIGINT,)) as interrupt:
+                interrupt.machine = self._machine
                 self._machine.run_inline(until_ns=until_ns)
         except FAILURES as error:
             self._failure = error
