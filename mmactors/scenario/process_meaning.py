@@ -10,6 +10,7 @@ from typing import Final
 from attrs import frozen
 
 from mmactors.actors.program.supported import NOT_YET, why_not
+from mmactors.actors.state.namei import full_path
 from mmactors.errors import Place, Problem
 from mmactors.left_out import LeftOut, left_out_at, left_out_called
 from mmactors.scenario.document import Node
@@ -136,7 +137,7 @@ def _left_out(operation: PlainOperation) -> LeftOut | None:
         case Madvise(advice=advice):
             return left_out_called(advice)
         case Get(path=path) | Put(path=path):
-            return left_out_at(path)
+            return left_out_at(full_path(path))
         case _:
             return left_out_called(operation.verb)
 

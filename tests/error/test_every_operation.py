@@ -64,7 +64,8 @@ SPECIAL = {
     "barrier.count": f"1|2|{LONG}",
     "path": "/shm/f|/mnt/new|/none|/proc/meminfo|/proc/self/maps|/proc/sys/vm/drop_caches"
     "|/proc/sys/vm/overcommit_memory|/proc/sys/vm/swappiness|/sys/kernel/mm/ksm/run|/proc|/|x"
-    "|/sys/kernel/mm/transparent_hugepage/enabled|/proc/self/oom_score_adj|/mnt/",
+    "|/sys/kernel/mm/transparent_hugepage/enabled|/proc/self/oom_score_adj|/mnt/|.|..|a/../b|/shm/f/"
+    f"|//shm//f|shm/f|/shm/f/g|{'x' * 255}|{'x' * 256}|{'/y' * 2048}|/proc/self/../meminfo",
     "trace.path": TRACE,
     "put.value": f"1|0|x|-1|{MAX + 1}|never",
     "duration_ms": "0|1|1000",

@@ -19,6 +19,8 @@ FIRST = "P0"
 NAMES = ("A", "B", "C", "D", "T1", "T2", "P1", "P2")
 FILES = ("F", "G")
 PATHS = ("/shm/a", "/shm/b", "/data/c", "/data/a file")
+ODD_PATHS = ("shm/a", "//shm//b", "/data/../shm/./a", "a", "..", "/", "/shm/a/", "/shm/a/b", "/mnt")
+ODD_PATHS += ("x" * 255, "x" * 256, "/y" * 2048)
 TRACE = "../../reference/traces/true.npz"
 _MACHINE_FILES = ("vmstat", "meminfo", "buddyinfo", "zoneinfo", "interrupts", "stat", "nothing")
 _PROCESS_FILES = ("maps", "smaps", "status", "statm", "stat", "oom_score_adj", "nothing")
@@ -169,7 +171,7 @@ class Author:
             path = self.one(PROC)
             careful = verb == "put" and not self.is_careless
             return self.one(OBEYED) if careful and path not in OBEYED else path
-        return quoted(self.one(PATHS))
+        return quoted(self.one(PATHS, ODD_PATHS))
 
     def range(self):
         region = self.known_or(self.known.ranges, NAMES)

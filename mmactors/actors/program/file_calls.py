@@ -54,8 +54,8 @@ class FileCalls:
                 return self._open(thread, call)
             case op.Unlink(path=path):
                 inode = self.kernel.file_system.unlink(path)
-                if inode is None:
-                    return -errno.ENOENT
+                if isinstance(inode, int):
+                    return inode
                 await iput(self.kernel, thread.cpu, inode)
                 return 0
         file = files.get(call.file)
@@ -82,8 +82,8 @@ class FileCalls:
     def _open(self, thread: UserThread, call: op.Open) -> int:
         mode = FMODE_READ if call.ro else FMODE_READ | FMODE_WRITE
         file = self.kernel.file_system.open(call.path, may_create=call.create, mode=mode)
-        if file is None:
-            return -errno.ENOENT
+        if isinstance(file, int):
+            return file
         thread.process.files.install(call.file, file)
         return 0
 

@@ -16,6 +16,7 @@ from mmactors.actors.program.proc_paths import NO_HUGE_PAGES, SYSCTL, ReadText
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.state.namei import walk
 from mmactors.engine.cpu import Cpu
 from mmactors.label import (
     ANON_VMA,
@@ -79,8 +80,11 @@ class ProcCalls:
         await self.kernel.engine.spend(self.kernel.costs.syscall_ns)
         match call:
             case op.Get(path=path):
-                name = path.strip("/").replace("/", "-")
-                result = await self._get(thread, call, path, name)
+                found = self._look_up(thread.process, path)
+                if isinstance(found, int):
+                    return found
+                name = found.strip("/").replace("/", "-")
+                result = await self._get(thread, call, found, name)
             case op.Snap(tag=tag):
                 # As the recorder does: the counters are brought together before they are read.
                 await self._refresh_vm_stats()
@@ -88,11 +92,21 @@ class ProcCalls:
                 for file in SNAP_FILES:
                     await self._get(thread, call, f"/proc/{file}", f"{tag}.{file}")
             case op.Put(path=path, value=value):
-                result = await self._put(thread, path, value)
+                found = self._look_up(thread.process, path)
+                result = found if isinstance(found, int) else await self._put(thread, found, value)
             case op.Oomadj(score=score):
                 thread.process.oom_score_adj = score
                 result = 0
         return result
+
+    def _look_up(self, process: Process, path: str) -> str | int:
+        """Return the path from `/` on; what walk() says, or ENOTDIR: a file with a slash behind."""
+        found = walk(path)
+        if isinstance(found, int):
+            return found
+        if found.ends_in_slash and not isinstance(self._text_of(process, found.name), int):
+            return -errno.ENOTDIR
+        return found.name
 
     async def _get(self, thread: UserThread, call: ProcOperation, path: str, name: str) -> int:
         """Read a file and keep its text; ENOENT: there is none, EACCES: it can only be written."""

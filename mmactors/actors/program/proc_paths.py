@@ -5,6 +5,7 @@ from typing import Final
 
 from attrs import frozen
 
+from mmactors.actors.state.namei import full_path
 from mmactors.workload.operation import all as op
 
 SYSCTL: Final = "/proc/sys/vm/"
@@ -13,6 +14,7 @@ NO_HUGE_PAGES: Final = {
     f"{_HUGE_PAGES}enabled": "always madvise [never]\n",
     f"{_HUGE_PAGES}shmem_enabled": "always within_size advise [never] deny force\n",
 }
+_HUGE_PAGES_WANTED: Final = ("always", "madvise", "within_size", "advise", "force")
 
 _VM_FILES: Final = """
     compact_memory compact_unevictable_allowed compaction_proactiveness dirty_background_bytes
@@ -48,12 +50,15 @@ class ReadText:
 
 def why_not_simulated(operation: op.Operation) -> str | None:
     """Return why a file that an operation reads or writes would be answered for untruly."""
-    match operation:
-        case op.Put(path=path) if path in NOT_OBEYED:
+    if not isinstance(operation, op.Get | op.Put):
+        return None
+    path = full_path(operation.path)
+    if _LINKS.fullmatch(path):
+        return f"{path} is not simulated yet: what a link leads to is not read"
+    if isinstance(operation, op.Put):
+        if path in NOT_OBEYED:
             return f"{path} is not simulated yet: nothing would obey it"
-        case op.Get(path=path) | op.Put(path=path) if _LINKS.fullmatch(path):
-            return f"{path} is not simulated yet: what a link leads to is not read"
-        case op.Put(path=path, value=value) if path in NO_HUGE_PAGES:
-            if value.strip() in ("always", "madvise", "within_size", "advise", "force"):
-                return f"{value.strip()!r} for {path} is not simulated yet: there are no huge pages"
+        value = operation.value.strip()
+        if path in NO_HUGE_PAGES and value in _HUGE_PAGES_WANTED:
+            return f"{value!r} for {path} is not simulated yet: there are no huge pages"
     return None

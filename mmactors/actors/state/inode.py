@@ -2,17 +2,19 @@
 
 A tmpfs file has its pages in memory only. A file below /mnt has a store behind it, where pages go
 when they are written back and from where they are read again; what that takes is left out, the
-store answers at once. Left out: directories, permissions, times, invalidate_lock, i_lock and the
-lock of the page cache's tree: adding and removing a page is one step.
+store answers at once. Left out: directories that are opened, permissions, times, invalidate_lock,
+i_lock and the lock of the page cache's tree: adding and removing a page is one step.
 
 The labels of the steps on a file stand here too: `page_cache[<inode>][<index>]` is one place of
 its page cache, `i_size[<inode>]` its length, `store[<inode>][<index>]` a page on disk.
 """
 
+import errno
 from typing import Final
 
 from attrs import define, field
 
+from mmactors.actors.state.namei import walk
 from mmactors.engine.baton import Engine
 from mmactors.engine.lock.lock_stat import LockStatistics
 from mmactors.engine.lock.rwsem import RwSem
@@ -26,6 +28,7 @@ STORE_ROOT: Final = "/mnt/"
 _TMPFS_DEV: Final = (0, 22)
 DISK_DEV: Final = (254, 0)
 DISK_NAME: Final = "vda"
+_MOUNTED: Final = ("/", STORE_ROOT.rstrip("/"), "/proc", "/sys")
 _FIRST_INODE: Final = 12
 """ext4 keeps the first eleven for itself."""
 
@@ -74,18 +77,32 @@ class FileSystem:
     locks: LockStatistics
     _by_path: dict[str, Inode] = field(factory=dict, init=False)
     _by_mapping: dict[Mapping, Inode] = field(factory=dict, init=False)
+    _directories: set[str] = field(factory=lambda: set(_MOUNTED), init=False)
     _next_number: int = field(default=_FIRST_INODE, init=False)
     """Names inodes in labels."""
     _next_ino: int = field(default=_FIRST_INODE, init=False)
     """What stat and maps show of the next file that is made."""
 
-    def open(self, path: str, *, may_create: bool, mode: int) -> MappedFile | None:
-        """Return a new open file; None: there is no such file and it may not be made."""
+    def open(self, path: str, *, may_create: bool, mode: int) -> MappedFile | int:
+        """Return a new open file, or minus the errno (path_openat, fs/namei.c).
+
+        ENOENT: there is no such file and it may not be made; EISDIR: it is a directory, or is to be
+        made as one; ENOTDIR: a file is used as a directory; what walk() says.
+        """
+        found = walk(path, self._by_path.__contains__)
+        if isinstance(found, int):
+            return found
+        path = found.name
+        is_made_as_one = found.ends_in_slash or not found.has_last_name
+        if path in self._directories or (may_create and is_made_as_one):
+            return -errno.EISDIR
         inode = self._by_path.get(path)
         if inode is None:
             if not may_create:
-                return None
+                return -errno.ENOENT
             inode = self._create(path)
+        elif found.ends_in_slash:
+            return -errno.ENOTDIR
         inode.mapping.nr_users += 1
         on_disk = not inode.mapping.is_shmem
         return MappedFile(
@@ -108,12 +125,24 @@ class FileSystem:
         self._by_mapping[mapping] = Inode(self.engine, self.locks, mapping, self._new_number())
         return mapping
 
-    def unlink(self, path: str) -> Inode | None:
-        """Remove a name; return its inode, None: there was no such name."""
-        inode = self._by_path.pop(path, None)
-        if inode is not None:
-            inode.mapping.nr_users -= 1
-            inode.mapping.is_unlinked = True
+    def unlink(self, path: str) -> Inode | int:
+        """Remove a name; return its inode, or minus the errno (do_unlinkat, fs/namei.c).
+
+        ENOENT: there was no such name; EISDIR: it is a directory's; ENOTDIR: a file is used as a
+        directory; what walk() says.
+        """
+        found = walk(path, self._by_path.__contains__)
+        if isinstance(found, int):
+            return found
+        if not found.has_last_name or found.name in self._directories:
+            return -errno.EISDIR
+        if found.name not in self._by_path:
+            return -errno.ENOENT
+        if found.ends_in_slash:
+            return -errno.ENOTDIR
+        inode = self._by_path.pop(found.name)
+        inode.mapping.nr_users -= 1
+        inode.mapping.is_unlinked = True
         return inode
 
     def named(self) -> tuple[tuple[str, Inode], ...]:
@@ -159,6 +188,10 @@ class FileSystem:
         mapping.nr_users = 1  # its name
         inode = Inode(self.engine, self.locks, mapping, self._new_number())
         self._by_path[path] = inode
+        parent = path
+        while len(parent) > 1:
+            parent = parent.rpartition("/")[0] or "/"
+            self._directories.add(parent)
         self._by_mapping[mapping] = inode
         return inode
 

@@ -46,7 +46,11 @@ FADVICES: Final = ("NORMAL", "SEQUENTIAL", "RANDOM", "NOREUSE", "WILLNEED", "DON
 
 @frozen(kw_only=True)
 class Open(Written):
-    """Open a file and bind `file` to it."""
+    """Open a file and bind `file` to it.
+
+    A path that does not begin with `/` is looked up from there; directories are there when they
+    are named, and cannot be opened.
+    """
 
     verb: ClassVar[str] = "open"
     file: str = positional(FILE)
