@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -113,7 +114,8 @@ class Recording:
 
     def _let_go(self) -> None:
         if self._schedule is not None:
-            self._schedule.close()
+            with suppress(OSError):  # It was replaced; what it had to say was flushed before.
+                self._schedule.close()
         self.run_dir.close()
 
     def _fail(self, error: OSError) -> None:
