@@ -163,7 +163,7 @@ class Machine:
             if is_first or engine.policy.next_ns < sampler.next_ns:
                 is_first = False
                 yield sampler.next_ns - 1
-            if self._is_stopped or engine.is_complete:
+            if self._is_stopped or engine.is_complete or engine.policy.is_over:
                 return
             if engine.is_stuck:
                 break

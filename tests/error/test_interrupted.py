@@ -9,7 +9,9 @@ import sys
 import pytest
 from interrupted import check_run, read
 
+import mmactors
 from mmactors.cli.main import run_command
+from mmactors.engine.schedule import Schedule
 from mmactors.errors import UserError
 from mmactors.observe.run_dir import create_run_dir
 from mmactors.observe.run_meta import process_start, standing_of
@@ -162,3 +164,24 @@ def test_a_great_number_does_not_block_later_runs(tmp_path, taken, free):
         (tmp_path / name).mkdir()
 
     assert free == create_run_dir(out=None, name="a", runs=tmp_path).path.name
+
+
+def test_an_interrupted_run_with_samples_is_replayed(tmp_path):
+    """The replay ends where the schedule does, and has no more samples than the run."""
+    scenario = mmactors.load(
+        {
+            "machine": {"memory": {"size": "128M"}},
+            "record": {"sample": "1us", "counters": ["pgfault"]},
+            "processes": [{"name": "app", "program": ["mmap A 1M", "touch A write"]}],
+        }
+    )
+    out = tmp_path / "out"
+    result = mmactors.run(scenario, out=out, until_ns=40_500)
+    again = mmactors.Machine(scenario, schedule=Schedule.parse(result.schedule))
+
+    again.run_inline()
+    again.close()
+
+    assert ("interrupted", 41) == (result.status, len(result.series))
+    assert 41 <= len(again.series()) <= 42
+    assert "interrupted" == check_run(out)[0]
