@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 from interrupted import check_run, read
@@ -54,6 +56,51 @@ def test_a_killed_run_says_so_and_may_be_replaced(scenario, tmp_path, capsys):
     assert f"status interrupted: it was killed, process {pid} of" in capsys.readouterr().err
     assert 0 == run_command(["run", scenario, "--out", str(out), "--force", "-q"])
     assert "complete" == check_run(out)[0]
+
+
+ENDLESS = {
+    "machine": {"memory": {"size": "128M"}},
+    "processes": [
+        {"name": "app", "program": ["mmap A 64K", "touch A read passes=1000000000"]},
+    ],
+}
+"""After its first events it only hits its caches."""
+
+
+def test_a_killed_run_of_python_has_all_but_the_last_second(tmp_path):
+    """Also where nothing happens any more that would push the events out."""
+    out = tmp_path / "out"
+    pid = os.fork()
+    if pid == 0:
+        try:
+            mmactors.run(ENDLESS, out=out)
+        finally:
+            os._exit(70)
+    until_s = time.monotonic() + 60
+    log = out / "events.jsonl"
+    while time.monotonic() < until_s and not (log.exists() and log.read_bytes().count(b"\n") > 15):
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    assert -signal.SIGKILL == os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    status, nr_events = check_run(out)
+
+    assert "killed" == status
+    assert nr_events >= 15
+
+
+def test_ctrl_c_stops_a_machine_in_the_middle_of_an_operation():
+    """It stands still and can be moved on."""
+    with mmactors.machine(ENDLESS) as machine:
+        machine.run(until_ns=50_000)
+        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            machine.run()
+        timer.join()
+        now_ns = machine.now_ns
+        machine.run(until_ns=now_ns + 50_000)
+        assert now_ns < machine.now_ns
 
 
 def test_a_number_that_was_given_again_is_another_process():

@@ -20,6 +20,9 @@ from mmactors.scenario.machine import Machine, fingerprint_of_scenario
 from mmactors.scenario.run.outcome import Outcome
 from mmactors.scenario.schema import Scenario
 
+WRITE_OUT_S: Final = 0.2
+"""So often is written out what has happened."""
+
 
 class Recording:
     """A context manager around one run; whoever moves the machine says `finish` inside it.
