@@ -9,14 +9,16 @@ import threading
 import time
 
 import pytest
-from interrupted import check_run, read
+from interrupted import check_run, moments, read
 
 import mmactors
+from mmactors.cli.execute import execute
 from mmactors.cli.main import run_command
 from mmactors.engine.schedule import Schedule
 from mmactors.errors import UserError
-from mmactors.observe.run_dir import create_run_dir
+from mmactors.observe.run_dir import RunDir, create_run_dir
 from mmactors.observe.run_meta import process_start, standing_of
+from mmactors.scenario.run.interrupt import Interrupt
 
 SCENARIO = """
 machine: {cpus: 2, memory: {size: 128M}}
@@ -232,3 +234,62 @@ def test_an_interrupted_run_with_samples_is_replayed(tmp_path):
     assert ("interrupted", 41) == (result.status, len(result.series))
     assert 41 <= len(again.series()) <= 42
     assert "interrupted" == check_run(out)[0]
+
+
+def test_a_signal_before_the_machine_is_there_ends_the_run_as_it_begins():
+    """It is not forgotten while the machine is made."""
+    outcome = execute(mmactors.load(ENDLESS), sink=None, interrupt=Interrupt(has_come=True))
+
+    assert ("interrupted", 0, False) == (
+        outcome.status,
+        outcome.summary.now_ns,
+        outcome.schedule.is_complete,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_folder_is_written_leaves_it_whole(
+    scenario, tmp_path, monkeypatch, number
+):
+    """The run has ended by then."""
+    finish = RunDir.finish
+
+    def signalled(*arguments, **options):
+        os.kill(os.getpid(), number)
+        finish(*arguments, **options)
+
+    monkeypatch.setattr(RunDir, "finish", signalled)
+
+    assert 0 == run_command(["run", scenario, "--out", str(tmp_path / "out"), "-q"])
+    assert "complete" == check_run(tmp_path / "out")[0]
+
+
+def test_a_run_without_a_log_is_replayed(scenario, tmp_path):
+    """There is nothing to compare, and its end is told."""
+    out = str(tmp_path / "out")
+    run_command(["run", scenario, "--out", out, "-q", "--no-log"])
+
+    code, said = read("replay", out)
+
+    assert 0 == code
+    assert said.startswith("no log to compare: ok at ")
+
+
+@pytest.mark.slow
+def test_of_two_runs_at_once_one_gets_the_folder(scenario, tmp_path):
+    """Two processes that begin together; the other one is told."""
+    command = [sys.executable, "-P", "-m", "mmactors", "run", scenario, "--out", "out", "-q"]
+    both = [
+        subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in "ab"
+    ]
+    said = [run.communicate()[1] for run in both]
+
+    assert [0, 2] == sorted(run.returncode for run in both)
+    assert "another run writes there now" in "".join(said) or "an earlier run" in "".join(said)
+    assert "complete" == check_run(tmp_path / "out")[0]
+
+
+@pytest.mark.slow
+def test_runs_and_searches_that_are_ended_leave_what_can_be_read():
+    """Twelve moments; `python tests/interrupted.py` takes as many as one likes."""
+    assert 12 == moments(12, seed=7).found.total()
