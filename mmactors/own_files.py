@@ -165,8 +165,9 @@ class GrowingFile:
         self._nr_bytes += len(lines)
 
     def close(self) -> None:
-        """Close it; twice is allowed."""
-        self._close()
+        """Close it; twice is allowed. Raises OSError: some file systems write only now."""
+        if self._close.detach() is not None:
+            os.close(self._fd)
 
 
 def new_file(path: Path) -> int:

@@ -268,7 +268,7 @@ def full(count: int, seed: int) -> Counter[str]:
     found: Counter[str] = Counter()
     draw = random.Random(seed)
     for _ in range(count):
-        nr_kib = draw.choice((draw.randrange(4, 60), draw.randrange(4, 1600, 4)))
+        nr_kib = draw.choice((draw.randrange(4, 60), draw.randrange(4, 2600, 4)))
         with tempfile.TemporaryDirectory() as name:
             mount = ["mount", "-t", "tmpfs", "-o", f"size={nr_kib}k", "none", name]
             subprocess.run(mount, check=True)

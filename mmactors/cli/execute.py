@@ -15,7 +15,7 @@ from mmactors.engine.schedule import Schedule
 from mmactors.scenario.machine import Machine
 from mmactors.scenario.run.interrupt import Interrupt
 from mmactors.scenario.run.outcome import FAILURES, Outcome, outcome_of, raise_input_error
-from mmactors.scenario.run.recording import Recording
+from mmactors.scenario.run.recording import WRITE_OUT_S, Recording
 from mmactors.scenario.schema import Scenario
 
 TICK_S: Final = 0.2
@@ -35,9 +35,9 @@ def execute(
 ) -> Outcome:
     """Build the machine of a scenario and move it to its end, to a time, or until `interrupt`.
 
-    `on_tick` is called from another thread every TICK_S while it moves, and as often `recording` is
-    told to write out what has happened. What stops the machine is in the outcome; UserError and
-    OSError of what it reads and writes are raised.
+    `on_tick` is called from another thread every TICK_S while it moves; every WRITE_OUT_S
+    `recording` is told to write out what has happened. What stops the machine is in the outcome;
+    UserError and OSError of what it reads and writes are raised.
     """
     return trio.run(_execute, scenario, sink, interrupt, schedule, until_ns, on_tick, recording)
 
@@ -86,7 +86,7 @@ def _written_out(machine: Machine, recording: Recording | None) -> Iterator[None
     async def write_out() -> None:
         with scope:
             while not unwritten:
-                await trio.sleep(TICK_S)
+                await trio.sleep(WRITE_OUT_S)
                 try:
                     recording.write_out(machine)
                 except OSError as error:

@@ -106,14 +106,26 @@ class InlineDriver:
                 return True
         return True
 
-    def run_to_end(self) -> None:
-        """Move the machine without any event loop; raise the engine's failure."""
-        self._engine.stop_requested = False
-        self._engine.turn.end()
-        while self._run_some():
-            pass
-        _flush(self._engine)
-        _raise_failure(self._engine)
+    def run_to_end(self, *, between: Callable[[], None] | None = None) -> None:
+        """Move the machine without any event loop; raise the engine's failure.
+
+        `between` is called after each turn, while the machine stands between two steps.
+        """
+        engine, turn = self._engine, self._engine.turn
+        engine.stop_requested = turn.is_cut = False
+        turn.end()
+        if between is not None:
+            turn.begin()
+        try:
+            while self._run_some() and not turn.is_cut:
+                if between is not None and turn.is_over():
+                    between()
+                    turn.begin()
+        finally:
+            turn.end()
+            engine.running = None
+        _flush(engine)
+        _raise_failure(engine)
 
     async def run(self) -> None:
         """Move the machine; other tasks of the trio program get their turn now and then."""

@@ -33,6 +33,8 @@ class Policy(Protocol):
     """A time before which nobody in the ready set can run; NEVER if it is empty."""
     quantum_ns: int
     """How far the actor that runs now may run ahead of the earliest other; -1: not even to it."""
+    is_over: bool
+    """Whether nobody is taken any more, though somebody could run."""
 
     def push(self, actor: Actor, time_ns: int) -> None:
         """Put an actor into the ready set, or move its entry there."""
@@ -51,6 +53,7 @@ class Fifo:
     """Equal times are served in the order in which they were pushed."""
 
     draws_costs: bool = False
+    is_over: bool = False
 
     def __init__(self, config: EngineConfig) -> None:
         self.next_ns: int = NEVER

@@ -218,6 +218,7 @@ class Replay:
         self.draws_costs = base.draws_costs
         self.next_ns: int = base.next_ns
         self.quantum_ns: int = base.quantum_ns
+        self.is_over = False
         self.tie = base.tie
         self.cost_ns = base.cost_ns
         self._base: Final = base
@@ -242,6 +243,7 @@ class Replay:
             return None
         if self._at == len(self._entries):
             if not self._is_complete:
+                self.is_over = True
                 return None
             raise ScheduleMismatch(
                 f"the schedule ends after {self._at} entries, but the program goes on"

@@ -7,7 +7,7 @@
 It moves only while somebody awaits `run`. Cancelling leaves nothing running.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from types import TracebackType
@@ -105,6 +105,7 @@ class Machine:
         self._is_stopped = False
         self._scope: Final = DriverScope(self._engine)
         self._edge: Edge | None = None
+        self._inline: Final = InlineDriver(self._engine)
 
     async def __aenter__(self) -> Self:
         self._edge = Edge(self._engine, await self._scope.__aenter__())
@@ -130,18 +131,20 @@ class Machine:
             self._finish_series()
         self._has_moved()
 
-    def run_inline(self, *, until_ns: int | None = None) -> None:
+    def run_inline(
+        self, *, until_ns: int | None = None, between: Callable[[], None] | None = None
+    ) -> None:
         """Move a machine that was never entered, without any event loop; otherwise as `run`.
 
-        Whatever `engine.driver` says, the inline driver does it. Call `close` at the end.
+        Whatever `engine.driver` says, the inline driver does it. `between` is called every
+        hundredth of a second of the host or so, between two steps. Call `close` at the end.
         """
         assert self._edge is None, "the machine was entered: await run()"
-        driver = InlineDriver(self._engine)
         try:
             with self._telling_of_deaths():
                 for stretch_ns in self._stretches(until_ns):
                     self._engine.until_ns = stretch_ns
-                    driver.run_to_end()
+                    self._inline.run_to_end(between=between)
         finally:
             self._finish_series()
         self._has_moved()
@@ -163,7 +166,7 @@ class Machine:
             if is_first or engine.policy.next_ns < sampler.next_ns:
                 is_first = False
                 yield sampler.next_ns - 1
-            if self._is_stopped or engine.is_complete:
+            if self._is_stopped or engine.is_complete or engine.policy.is_over:
                 return
             if engine.is_stuck:
                 break

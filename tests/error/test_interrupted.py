@@ -5,14 +5,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
-from interrupted import check_run, read
+from interrupted import check_run, moments, read
 
+import mmactors
+from mmactors.cli.execute import execute
 from mmactors.cli.main import run_command
+from mmactors.engine.schedule import Schedule
 from mmactors.errors import UserError
-from mmactors.observe.run_dir import create_run_dir
+from mmactors.observe.run_dir import RunDir, create_run_dir
 from mmactors.observe.run_meta import process_start, standing_of
+from mmactors.scenario.run.interrupt import Interrupt
 
 SCENARIO = """
 machine: {cpus: 2, memory: {size: 128M}}
@@ -52,6 +58,51 @@ def test_a_killed_run_says_so_and_may_be_replaced(scenario, tmp_path, capsys):
     assert f"status interrupted: it was killed, process {pid} of" in capsys.readouterr().err
     assert 0 == run_command(["run", scenario, "--out", str(out), "--force", "-q"])
     assert "complete" == check_run(out)[0]
+
+
+ENDLESS = {
+    "machine": {"memory": {"size": "128M"}},
+    "processes": [
+        {"name": "app", "program": ["mmap A 64K", "touch A read passes=1000000000"]},
+    ],
+}
+"""After its first events it only hits its caches."""
+
+
+def test_a_killed_run_of_python_has_all_but_the_last_second(tmp_path):
+    """Also where nothing happens any more that would push the events out."""
+    out = tmp_path / "out"
+    pid = os.fork()
+    if pid == 0:
+        try:
+            mmactors.run(ENDLESS, out=out)
+        finally:
+            os._exit(70)
+    until_s = time.monotonic() + 60
+    log = out / "events.jsonl"
+    while time.monotonic() < until_s and not (log.exists() and log.read_bytes().count(b"\n") > 15):
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    assert -signal.SIGKILL == os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    status, nr_events = check_run(out)
+
+    assert "killed" == status
+    assert nr_events >= 15
+
+
+def test_ctrl_c_stops_a_machine_in_the_middle_of_an_operation():
+    """It stands still and can be moved on."""
+    with mmactors.machine(ENDLESS) as machine:
+        machine.run(until_ns=50_000)
+        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            machine.run()
+        timer.join()
+        now_ns = machine.now_ns
+        machine.run(until_ns=now_ns + 50_000)
+        assert now_ns < machine.now_ns
 
 
 def test_a_number_that_was_given_again_is_another_process():
@@ -162,3 +213,83 @@ def test_a_great_number_does_not_block_later_runs(tmp_path, taken, free):
         (tmp_path / name).mkdir()
 
     assert free == create_run_dir(out=None, name="a", runs=tmp_path).path.name
+
+
+def test_an_interrupted_run_with_samples_is_replayed(tmp_path):
+    """The replay ends where the schedule does, and has no more samples than the run."""
+    scenario = mmactors.load(
+        {
+            "machine": {"memory": {"size": "128M"}},
+            "record": {"sample": "1us", "counters": ["pgfault"]},
+            "processes": [{"name": "app", "program": ["mmap A 1M", "touch A write"]}],
+        }
+    )
+    out = tmp_path / "out"
+    result = mmactors.run(scenario, out=out, until_ns=40_500)
+    again = mmactors.Machine(scenario, schedule=Schedule.parse(result.schedule))
+
+    again.run_inline()
+    again.close()
+
+    assert ("interrupted", 41) == (result.status, len(result.series))
+    assert 41 <= len(again.series()) <= 42
+    assert "interrupted" == check_run(out)[0]
+
+
+def test_a_signal_before_the_machine_is_there_ends_the_run_as_it_begins():
+    """It is not forgotten while the machine is made."""
+    outcome = execute(mmactors.load(ENDLESS), sink=None, interrupt=Interrupt(has_come=True))
+
+    assert ("interrupted", 0, False) == (
+        outcome.status,
+        outcome.summary.now_ns,
+        outcome.schedule.is_complete,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_folder_is_written_leaves_it_whole(
+    scenario, tmp_path, monkeypatch, number
+):
+    """The run has ended by then."""
+    finish = RunDir.finish
+
+    def signalled(*arguments, **options):
+        os.kill(os.getpid(), number)
+        finish(*arguments, **options)
+
+    monkeypatch.setattr(RunDir, "finish", signalled)
+
+    assert 0 == run_command(["run", scenario, "--out", str(tmp_path / "out"), "-q"])
+    assert "complete" == check_run(tmp_path / "out")[0]
+
+
+def test_a_run_without_a_log_is_replayed(scenario, tmp_path):
+    """There is nothing to compare, and its end is told."""
+    out = str(tmp_path / "out")
+    run_command(["run", scenario, "--out", out, "-q", "--no-log"])
+
+    code, said = read("replay", out)
+
+    assert 0 == code
+    assert said.startswith("no log to compare: ok at ")
+
+
+@pytest.mark.slow
+def test_of_two_runs_at_once_one_gets_the_folder(scenario, tmp_path):
+    """Two processes that begin together; the other one is told."""
+    command = [sys.executable, "-P", "-m", "mmactors", "run", scenario, "--out", "out", "-q"]
+    both = [
+        subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in "ab"
+    ]
+    said = [run.communicate()[1] for run in both]
+
+    assert [0, 2] == sorted(run.returncode for run in both)
+    assert "another run writes there now" in "".join(said) or "an earlier run" in "".join(said)
+    assert "complete" == check_run(tmp_path / "out")[0]
+
+
+@pytest.mark.slow
+def test_runs_and_searches_that_are_ended_leave_what_can_be_read():
+    """Twelve moments; `python tests/interrupted.py` takes as many as one likes."""
+    assert 12 == moments(12, seed=7).found.total()

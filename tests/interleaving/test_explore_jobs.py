@@ -1,8 +1,12 @@
 """A search in several processes finds and proves what one does, whichever is faster."""
 
+import os
+import signal
+
 import pytest
 from toys import TOYS, aba, fixed, stale_tlb
 
+from mmactors.errors import UserError
 from mmactors.explore import Nondeterminism, Options, Outcome, search
 from mmactors.explore.execution.execution import Execution
 from mmactors.explore.search.budget import Budget
@@ -101,3 +105,16 @@ def test_what_goes_wrong_in_a_process_is_raised_here():
     with pytest.raises(Nondeterminism):
         search(build, options=Options(jobs=2, twice_every=10))
     assert nr_calls[0] < 2000, "a process of its own noticed"
+
+
+def test_a_process_that_the_host_ends_is_told():
+    """As where memory runs out: it is nobody's bug."""
+    ours = os.getpid()
+
+    def build(world):
+        if os.getpid() != ours:
+            os.kill(os.getpid(), signal.SIGKILL)
+        three_preemptions(world, bug=False)
+
+    with pytest.raises(UserError, match=r"search process \d was ended by signal 9, Killed"):
+        search(build, options=Options(jobs=2, budget=Budget(schedules=3000)))

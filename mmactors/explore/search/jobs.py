@@ -74,6 +74,8 @@ class _Result:
     """Code that became visible: all has to begin again."""
     unrepeatable: str | None = None
     error: str | None = None
+    ended_by: int | None = None
+    """The number of the signal that ended the process; nothing is known of what it found."""
 
     @property
     def nr_schedules(self) -> int:
@@ -183,8 +185,7 @@ def _gather(
             try:
                 results[index] = connection.recv()
             except EOFError:
-                error = "it ended without a word" if nr_polls == 0 else None
-                results[index] = _Result(nr_by_strategy=(), error=error)
+                results[index] = _without_a_word(process, is_stopping=nr_polls > 0)
             process.join()
         explorer.reporter.note(sum(counts))
         if explorer.meter.stopped_by is not None:
@@ -195,6 +196,15 @@ def _gather(
                 results.update((index, cut) for index, _ in running.values())
                 break
     return results
+
+
+def _without_a_word(process: Any, *, is_stopping: bool) -> _Result:
+    process.join()
+    if is_stopping:
+        return _Result(nr_by_strategy=())
+    if process.exitcode < 0:
+        return _Result(nr_by_strategy=(), ended_by=-process.exitcode)
+    return _Result(nr_by_strategy=(), error="it ended without a word")
 
 
 def _work(
@@ -273,6 +283,8 @@ def _merge(explorer: Explorer, results: list[_Result]) -> FoundInPart | None:
     if loud:
         execution.loud.take_over(loud)
     for index, result in enumerate(results):
+        if result.ended_by is not None:
+            raise UserError(_ended_by(index, result.ended_by))
         if result.error is not None:
             raise EngineError(f"search process {index} failed: {result.error}")
         if result.unrepeatable is not None:
@@ -296,3 +308,12 @@ def _merge(explorer: Explorer, results: list[_Result]) -> FoundInPart | None:
         execution.is_keyed &= result.is_keyed
     explorer.is_exhausted = all(result.is_exhausted for result in results)
     return None if first is None else first.found
+
+
+def _ended_by(index: int, number: int) -> Problem:
+    return Problem(
+        place=Place("jobs"),
+        found=f"search process {index} was ended by signal {number}, {signal.strsignal(number)}",
+        legal="expected all to come to their end",
+        advice="the host may have run out of memory: search with fewer jobs, or raise its limits",
+    )

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -18,6 +19,9 @@ from mmactors.scenario.dump import dump_scenario
 from mmactors.scenario.machine import Machine, fingerprint_of_scenario
 from mmactors.scenario.run.outcome import Outcome
 from mmactors.scenario.schema import Scenario
+
+WRITE_OUT_S: Final = 0.2
+"""So often is written out what has happened."""
 
 
 class Recording:
@@ -113,7 +117,8 @@ class Recording:
 
     def _let_go(self) -> None:
         if self._schedule is not None:
-            self._schedule.close()
+            with suppress(OSError):  # It was replaced; what it had to say was flushed before.
+                self._schedule.close()
         self.run_dir.close()
 
     def _fail(self, error: OSError) -> None:

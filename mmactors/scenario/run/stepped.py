@@ -7,7 +7,7 @@ moves it, which gives the same log as every other.
 import signal
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -26,7 +26,7 @@ from mmactors.scenario.death import Death, ExpectedDeath
 from mmactors.scenario.machine import Machine, Progress, Summary
 from mmactors.scenario.run.interrupt import interruptible
 from mmactors.scenario.run.outcome import FAILURES, Outcome, outcome_of, raise_input_error
-from mmactors.scenario.run.recording import Recording
+from mmactors.scenario.run.recording import WRITE_OUT_S, Recording
 from mmactors.scenario.schema import Expectation, Scenario
 from mmactors.units import format_ns
 
@@ -145,15 +145,35 @@ class SteppedMachine:
         try:
             with interruptible((signal.SIGINT,)) as interrupt:
                 interrupt.machine = self._machine
-                self._machine.run_inline(until_ns=until_ns)
+                self._machine.run_inline(until_ns=until_ns, between=self._between())
+            if self._recording is not None:
+                self._recording.write_out(self._machine)
         except FAILURES as error:
             self._failure = error
             raise_input_error(error)
+            raise
+        except OSError as error:  # What has happened cannot be written out.
+            self._failure = error
             raise
         finally:
             self._wall_s += time.perf_counter() - began_s
         if interrupt.has_come:
             raise KeyboardInterrupt
+
+    def _between(self) -> Callable[[], None] | None:
+        """Return what writes out now and then what has happened; None: nothing is written."""
+        recording, machine = self._recording, self._machine
+        if recording is None:
+            return None
+        due_s = time.monotonic() + WRITE_OUT_S
+
+        def write_out() -> None:
+            nonlocal due_s
+            if time.monotonic() >= due_s:
+                recording.write_out(machine)
+                due_s = time.monotonic() + WRITE_OUT_S
+
+        return write_out
 
     def close(self) -> None:
         """Let go of what runs, and write the run directory, if one is wanted. Twice is allowed."""
