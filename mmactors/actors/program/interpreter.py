@@ -19,6 +19,7 @@ from mmactors.actors.program.syscall import Call, TracedOperation, call_of, trac
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
+from mmactors.engine.sched.computing import ENDLESS
 from mmactors.engine.timer import Timer
 from mmactors.engine.wait_queue import WaitQueue
 from mmactors.events import SysEnter
@@ -113,13 +114,7 @@ class Interpreter:
             case op.Thread(name=name, cpu=cpu):
                 self._start_thread(thread, name, cpu)
             case op.Spin():
-                thread.is_spinning = True
-                engine = self.kernel.engine
-                while not thread.is_stopping and not thread.must_end:
-                    if engine.turn.is_over():
-                        await engine.breathe()
-                    await self._compute(thread, _SPIN_NS)
-                thread.is_stopping = thread.is_spinning = False
+                await self._spin(thread)
             case op.Stop(name=name):
                 return await self._stop(thread, thread.process.family.members.get(name))
             case op.Wait():
@@ -136,11 +131,25 @@ class Interpreter:
         return None
 
     async def _compute(self, thread: UserThread, ns: int) -> None:
+        goes_on = False
         while ns > 0 and not thread.must_end:
             thread.enter_user()
-            ns = await thread.cpu.compute(ns)
+            ns = await thread.cpu.compute(ns, goes_on=goes_on)
             thread.leave_user()
             await thread.give_turn()
+            goes_on = True
+
+    async def _spin(self, thread: UserThread) -> None:
+        """Compute until a stop or a fatal signal comes, which is looked for every _SPIN_NS."""
+        ns = _SPIN_NS if self.kernel.engine.is_exploring else ENDLESS
+        goes_on, thread.is_spinning = False, True
+        while not thread.is_stopping and not thread.must_end:
+            thread.enter_user()
+            await thread.cpu.compute(ns, goes_on=goes_on, grain_ns=_SPIN_NS)
+            thread.leave_user()
+            await thread.give_turn()
+            goes_on = True
+        thread.is_stopping = thread.is_spinning = False
 
     def _start_thread(self, thread: UserThread, name: str, cpu: int) -> None:
         UserThread(
@@ -182,6 +191,7 @@ class Interpreter:
             return -errno.ESRCH
         if other.is_busy:
             other.is_stopping = True
+            other.cpu.signal(other.actor, thread.cpu.clock.now)
             await self._wait_for(thread, other)
             other.is_stopping = False
         return 0
