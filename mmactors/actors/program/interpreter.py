@@ -24,8 +24,8 @@ from mmactors.engine.timer import Timer
 from mmactors.engine.wait_queue import WaitQueue
 from mmactors.events import SysEnter
 from mmactors.units import MS, ULONG_MAX
+from mmactors.workload.names import FIRST_PROCESS
 from mmactors.workload.operation import all as op
-from mmactors.workload.program import FIRST_PROCESS
 
 _SPIN_NS: Final = 10_000
 _LOOK_NS: Final = 1_000
@@ -116,7 +116,7 @@ class Interpreter:
             case op.Spin():
                 await self._spin(thread)
             case op.Stop(name=name):
-                return await self._stop(thread, thread.process.family.members.get(name))
+                return await self._stop(thread, thread.process.family.members.thread(name))
             case op.Wait():
                 await self._wait_for_all(thread)
             case op.Exit():
@@ -165,8 +165,8 @@ class Interpreter:
         """Give another thread or process something to do; wait for it unless it was `NAME&`."""
         if call.name == FIRST_PROCESS:
             return await self.perform(thread, call.operation)
-        other = thread.process.family.members.get(call.name)
-        if other is None or other.must_end:
+        other = thread.process.family.members.living(call.name)
+        if other is None:
             if self.kernel.probe.on:
                 return await trace_call(self.kernel, Call(str(call)), _refuse())
             return -errno.ESRCH
@@ -200,12 +200,21 @@ class Interpreter:
         await thread.wait_in(other.idle, lambda: not other.is_busy)
 
     async def _wait_for_all(self, thread: UserThread) -> None:
-        """Wait until no other thread is busy; those waited for may start threads meanwhile."""
+        """Wait until no other thread is busy; those waited for may start threads meanwhile.
+
+        Who is told to wait itself waits for nobody who waits so, too: else both would for ever.
+        """
         others = thread.process.family.members
+        thread.waits_for_all = thread.is_busy
         while not thread.must_end and (
-            busy := [each for each in others.values() if each.is_busy and each is not thread]
+            busy := [
+                each
+                for _, each in others.items()
+                if each.is_busy and not (each.waits_for_all and thread.is_busy)
+            ]
         ):
             await self._wait_for(thread, busy[0])
+        thread.waits_for_all = False
 
     async def _meet(self, thread: UserThread, call: op.Barrier) -> None:
         meeting = self._meetings.get(call.name)
