@@ -22,10 +22,11 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from mmactors.engine.actor import NEVER, PARKING, Actor, Awaited, Clock, Waitable
+from mmactors.engine.actor import NEVER, Actor, Awaited, Clock, Waitable
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu_times import CpuTimes
 from mmactors.engine.report import SleepInAtomicContext, time_is_up
+from mmactors.engine.sched.computing import Computing
 from mmactors.engine.trace.span import Span
 from mmactors.engine.trace.tracer import (
     EXIT_DEAD,
@@ -93,18 +94,18 @@ class Cpu:
     """When the next interrupt can be taken; NEVER if none is pending or they are off."""
     _irqs_off: int = field(default=0, init=False)
     _pending: list[tuple[int, int, Interrupt]] = field(factory=list, init=False)
-    _run_queue: list[tuple[int, int, Actor]] = field(factory=list, init=False)
+    run_queue: list[tuple[int, int, Actor]] = field(factory=list, init=False)
     """A heap: when the thread may run, order of arrival, thread."""
     _starts_ns: int = field(default=0, init=False)
     """When `current` runs its first instruction; its slice begins then."""
     _last_thread: Actor | None = field(default=None, init=False)
-    _computes_from: int | None = field(default=None, init=False)
-    """Since when `current` computes: slices end at multiples of their length; None: it does not."""
-    _signal_ns: int = field(default=NEVER, init=False)
-    """Since when a signal waits for who computes; NEVER: there is none."""
+    put_ns: int = field(default=0, init=False)
+    """When `current` was put on the CPU: the switch to it began."""
+    computing: Computing = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.name = cpu_context(self.index)
+        self.computing = Computing(self)
         self.start()
 
     def start(self) -> None:
@@ -143,6 +144,7 @@ class Cpu:
     def raise_interrupt(self, interrupt: Interrupt, *, latency_ns: int) -> None:
         """Queue an interrupt that arrives `latency_ns` after the sender's present time."""
         engine = self.engine
+        self.computing.end_laps()
         arrival_ns = engine.current.clock.now + latency_ns
         heappush(self._pending, (arrival_ns, engine.next_send_order(self.name), interrupt))
         engine.messages[f"interrupt {interrupt.vector}"] += 1
@@ -264,7 +266,7 @@ class Cpu:
 
     async def cond_resched(self) -> None:
         """Let the next thread of the run queue have the CPU if the slice is used up."""
-        queue = self._run_queue
+        queue = self.run_queue
         if not queue:
             return
         now = self.clock.now
@@ -280,68 +282,48 @@ class Cpu:
             if self.on_run is not None:
                 await self.on_run(self, self.engine.current)
 
-    async def compute(self, ns: int) -> int:
+    async def compute(self, ns: int, *, goes_on: bool = False, grain_ns: int | None = None) -> int:
         """Let the running thread compute for `ns`, or to the end of a slice when it is wanted.
 
         That is when another thread waits for the CPU or a signal has come. Return what is left, in
-        ns. One step, however long; raises TimeIsUp if virtual time ends before.
+        ns. One step, however long (sched/computing.py): ENDLESS, until a signal comes. `goes_on`:
+        it is what was left before. A signal is seen every `grain_ns`, or else at the end of a
+        slice. Raises TimeIsUp if virtual time ends before.
         """
         engine, clock = self.engine, self.clock
-        actor = engine.current
         if engine.is_exploring:  # Nobody knows the time, and what is computed touches nothing.
             if clock.now + ns >= NEVER:
-                raise time_is_up(actor, clock.now + ns)
+                raise time_is_up(engine.current, clock.now + ns)
             await engine.spend(ns)
             return 0
-        if engine.policy.draws_costs:
-            ns = engine.policy.cost_ns(ns)
-        self._computes_from, end = clock.now, clock.now + ns
-        while (stop := min(end, self._wanted_ns())) > clock.now:
-            if stop <= engine.limit:
-                clock.now = stop
-            elif stop >= NEVER:
-                raise time_is_up(actor, stop)
-            else:
-                actor.label = "spend"
-                engine.policy.push(actor, max(min(stop, self.interrupt_ns), clock.now))
-                await PARKING
-            if self.has_interrupt():
-                began_ns = clock.now
-                await self.take_interrupts()
-                self._computes_from += clock.now - began_ns
-                end += clock.now - began_ns
-        self._computes_from, self._signal_ns = None, NEVER
-        return end - clock.now
-
-    def _wanted_ns(self) -> int:
-        """Return when a slice of who computes ends and it is wanted; NEVER: nobody wants it."""
-        began_ns = self._computes_from
-        assert began_ns is not None, f"nobody computes on {self.name}"
-        wanted_ns = min(self._run_queue[0][0] if self._run_queue else NEVER, self._signal_ns)
-        if wanted_ns == NEVER:
-            return NEVER
-        ran_ns = max(wanted_ns, self.clock.now) - began_ns
-        return began_ns + max(-(-ran_ns // self.slice_ns), 1) * self.slice_ns
-
-    def _tell_who_computes(self) -> None:
-        """Let who computes look again how far it may go: it is wanted now."""
-        if self._computes_from is not None and self.current is not self.engine.running:
-            self.engine.make_ready(self.current, self._wanted_ns())
+        grain_ns = self.slice_ns if grain_ns is None else grain_ns
+        return await self.computing.compute(ns, goes_on=goes_on, grain_ns=grain_ns)
 
     def signal(self, thread: Actor, at_ns: int) -> None:
         """Let a thread that computes here look at the end of its slice whether it has to end."""
-        if self._computes_from is not None and self.current is thread:
-            self._signal_ns = min(self._signal_ns, at_ns)
-            self._tell_who_computes()
+        self.computing.signal(thread, at_ns)
+
+    def catch_up(self, now_ns: int) -> None:
+        """Let what is computed here be accounted as far as it is at `now_ns`, before one looks."""
+        self.computing.catch_up(now_ns)
+
+    def skip(self, now_ns: int, passed_ns: int, *, nr_switches: int) -> None:
+        """Be at `now_ns`, with the same threads in the same order, `passed_ns` later."""
+        self.clock.now = now_ns
+        self._starts_ns += passed_ns
+        self.context_switches += nr_switches
+        self.run_queue = [
+            (at_ns + passed_ns, order, thread) for at_ns, order, thread in self.run_queue
+        ]
 
     def nr_running(self, now_ns: int) -> int:
         """Return how many threads run or could run here at `now_ns` (rq->nr_running)."""
-        nr_queued = sum(at_ns <= now_ns for at_ns, _, _ in self._run_queue)
+        nr_queued = sum(at_ns <= now_ns for at_ns, _, _ in self.run_queue)
         return nr_queued + (self.current is not self.idle)
 
     def queued(self) -> list[Actor]:
         """Return the threads of the run queue, in their order."""
-        return [thread for _, _, thread in sorted(self._run_queue, key=itemgetter(0, 1))]
+        return [thread for _, _, thread in sorted(self.run_queue, key=itemgetter(0, 1))]
 
     def pending_vectors(self) -> list[str]:
         """Return the vectors of the interrupts that have not been taken, in their order."""
@@ -349,8 +331,9 @@ class Cpu:
         return [interrupt.vector for _, _, interrupt in pending]
 
     def _enqueue(self, thread: Actor, at_ns: int) -> None:
-        heappush(self._run_queue, (at_ns, self.engine.next_send_order(self.name), thread))
-        self._tell_who_computes()
+        self.computing.end_laps()
+        heappush(self.run_queue, (at_ns, self.engine.next_send_order(self.name), thread))
+        self.computing.tell()
 
     def _schedule(self, thread: Actor, at_ns: int) -> None:
         """Let `thread` run from `at_ns`, or as soon as the CPU is free after that."""
@@ -367,7 +350,7 @@ class Cpu:
 
         `state`: what the present one becomes.
         """
-        queue = self._run_queue
+        queue = self.run_queue
         if queue and queue[0][0] <= self.clock.now:
             at_ns, _, thread = heappop(queue)
             self._put(thread, at_ns, state)
@@ -382,7 +365,7 @@ class Cpu:
             self.engine.make_ready(self.idle, wake_ns)
 
     def _put(self, thread: Actor, at_ns: int, state: int) -> None:
-        start_ns = max(at_ns, self.clock.now)
+        start_ns = self.put_ns = max(at_ns, self.clock.now)
         self._switch_to(thread, start_ns, state)
         if self._last_thread is not None and self._last_thread is not thread:
             start_ns += self.switch_ns

@@ -85,6 +85,13 @@ class CpuTimes:
         thread.user_ns += user_ns
         self.user_mark_ns = None
 
+    def skip(self, passed_ns: int, *, user_ns: int) -> None:
+        """Let time have passed, some of it in user mode, that threads were told of already."""
+        self.accounted_ns += passed_ns
+        self.user_ns += user_ns
+        if self.user_mark_ns is not None:
+            self.user_mark_ns += passed_ns
+
     def rest_user_ns(self, ran_ns: int) -> int:
         """Return the user time since `enter_user`, the last `ran_ns` of it not accounted yet."""
         if self.user_mark_ns is None:
@@ -97,9 +104,13 @@ class Accounted(Processor, Protocol):
 
     times: CpuTimes
 
+    def catch_up(self, now_ns: int) -> None:
+        """Let what is computed on it be accounted as far as it is at `now_ns`."""
+
 
 def cpu_usage(cpu: Accounted, now_ns: int) -> CpuUsage:
     """Return where a CPU's time went up to `now_ns`, or up to its own time if it runs ahead."""
+    cpu.catch_up(now_ns)
     times = cpu.times
     rest_ns = _rest_ns(cpu, now_ns)
     irq_ns = rest_ns if cpu.contexts else 0
@@ -117,6 +128,7 @@ def cpu_usage(cpu: Accounted, now_ns: int) -> CpuUsage:
 
 def thread_usage(cpu: Accounted, thread: Actor, now_ns: int) -> Usage:
     """Return the times of a thread up to `now_ns`; `cpu` is the one it is, or was last, on."""
+    cpu.catch_up(now_ns)
     ran_ns, user_ns = thread.times.ran_ns, thread.times.user_ns
     if cpu.current is thread:
         rest_ns = 0 if cpu.contexts else _rest_ns(cpu, now_ns)

@@ -5,6 +5,7 @@ signal on purpose (the operation `kill`).
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import ClassVar, Final, Self
@@ -17,7 +18,8 @@ from mmactors.errors import Place
 from mmactors.mm.fault.siginfo import CODE_NAMES, SI_KERNEL, SIGKILL, SIGNAL_NAMES
 from mmactors.scenario.structure import TextError, did_you_mean
 from mmactors.units import format_ns
-from mmactors.workload.operation.all import By, Fork, Operation
+from mmactors.workload.names import name_of
+from mmactors.workload.operation.all import By, Fork, Operation, Thread
 
 DIED: Final = "died"
 """The verdict on a run in which somebody died who was not expected to."""
@@ -166,12 +168,14 @@ def is_of_death(text: str) -> bool:
 def names_of_processes(name: str, program: Iterable[Operation]) -> Iterator[str]:
     """Yield the names of all processes that a program called `name` may make, its own first."""
     yield name
-    nr_forks: dict[str, int] = {}
+    nr_started: Counter[str] = Counter()
     for operation in program:
         plain = operation.operation if isinstance(operation, By) else operation
+        if isinstance(plain, Thread):
+            nr_started[plain.name] += 1
         if isinstance(plain, Fork):
-            number = nr_forks[plain.child] = nr_forks.get(plain.child, 0) + 1
-            yield f"{name}/{plain.child}" + (f"#{number}" if number > 1 else "")
+            nr_started[plain.child] += 1
+            yield f"{name}/{name_of(plain.child, nr_started[plain.child])}"
 
 
 def deaths_of(

@@ -10,6 +10,7 @@ from typing import Final
 
 from attrs import frozen
 
+from mmactors.workload.names import FIRST_PROCESS
 from mmactors.workload.operation.all import (
     Barrier,
     By,
@@ -19,7 +20,6 @@ from mmactors.workload.operation.all import (
     Wait,
 )
 from mmactors.workload.operation.grammar import OperationError
-from mmactors.workload.program import FIRST_PROCESS
 
 _LEGAL_COUNT: Final = "expected one number for one barrier"
 

@@ -11,6 +11,7 @@ from typing import Final
 from attrs import define, field, frozen
 
 from mmactors.units import format_bytes
+from mmactors.workload.names import FIRST_PROCESS, Names
 from mmactors.workload.operation.address import RESERVED_NAMES, Address, Range, Region
 from mmactors.workload.operation.all import (
     Alias,
@@ -52,9 +53,6 @@ from mmactors.workload.operation.all import (
 )
 from mmactors.workload.operation.generator import must_suit
 from mmactors.workload.operation.grammar import OperationError, close_match
-
-FIRST_PROCESS: Final = "P0"
-"""What the process that runs the list is called."""
 
 _FILE_OPERATIONS: Final = (Close, Fsync, Ftruncate, Fadvise, Readahead, Read, Write)
 _BLOCK_OPERATIONS: Final = (
@@ -105,26 +103,44 @@ def check_program(operations: Sequence[Operation | None]) -> list[OperationError
 
 
 @define(eq=False)
+class _Known:
+    """A process or thread, as far as it is known before the program runs."""
+
+    process: "_Known | None"
+    """Whose thread it is; None: it is a process."""
+    is_child: bool
+    files: set[str]
+    """Names of the open files of a process, which a child takes over."""
+    has_ended: bool = False
+    spins_since: int | None = None
+    """Where it was told to spin."""
+
+    @property
+    def leader(self) -> "_Known":
+        return self if self.process is None else self.process
+
+    @property
+    def must_end(self) -> bool:
+        return self.has_ended or self.leader.has_ended
+
+
+@define(eq=False)
 class _Check:
     knows_all: bool
     problems: list[OperationError] = field(factory=list)
     index: int = 0
     ranges: dict[str, int] = field(factory=dict)
     """Names of ranges, and their bytes."""
-    files: dict[str, set[str]] = field(factory=lambda: {FIRST_PROCESS: set()})
-    """By process: names of its open files, which a child takes over."""
-    process_of: dict[str, str] = field(factory=dict)
-    """By thread: its process."""
+    names: Names[_Known] = field(factory=Names)
+    """Processes and threads."""
     devices: set[str] = field(factory=set)
     """Which have pages pinned."""
     blocks: set[str] = field(factory=set)
     """Pages that a kernel module allocated, also when it freed them again."""
-    threads: set[str] = field(factory=set)
-    children: set[str] = field(factory=set)
-    ended: set[str] = field(factory=set)
-    spinning: dict[str, int] = field(factory=dict)
-    """Thread, and where it was told to spin."""
     barriers: dict[str, int] = field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self.names.enter(FIRST_PROCESS, _Known(process=None, is_child=False, files=set()))
 
     def report(self, found: str, legal: str, advice: str, *, alone: bool = False) -> None:
         """Remember a problem; `alone`: it does not depend on what stands before."""
@@ -149,22 +165,23 @@ class _Check:
 
     def see_actor(self, operation: By) -> None:
         name = operation.name
-        known = self.threads | self.children | {FIRST_PROCESS}
-        if name in self.ended:
+        member = self.names.last(name)
+        if member is None:
+            known = sorted(name for name, _ in self.names.items())
+            self.report(
+                f"{name} was never started",
+                f"expected one of {', '.join(known)}",
+                close_match(name, known, f"write fork {name} or thread {name} cpu=N first"),
+            )
+        elif self.names.living(name) is None:
             self.report(
                 f"{name} has ended",
                 "expected a process or thread that lives",
                 f"move the operation before the end of {name}, or start {name} again",
             )
-        elif name not in known:
+        elif member.spins_since is not None:
             self.report(
-                f"{name} was never started",
-                f"expected one of {', '.join(sorted(known))}",
-                close_match(name, sorted(known), f"write fork {name} or thread {name} cpu=N first"),
-            )
-        elif name in self.spinning:
-            self.report(
-                f"{name} still spins since operation {self.spinning[name]}",
+                f"{name} still spins since operation {member.spins_since}",
                 "expected a process or thread that is free",
                 f"write stop {name} first",
             )
@@ -177,11 +194,11 @@ class _Check:
                     alone=True,
                 )
             else:
-                self.spinning[name] = self.index
+                member.spins_since = self.index
 
     def see_plain(self, operation: PlainOperation, *, by: str) -> None:
-        process = self.process_of.get(by, by)
-        files = self.files.setdefault(process, set())
+        member = self.names.last(by) or _Known(process=None, is_child=False, files=set())
+        files = member.leader.files
         self.see_uses(operation, files)
         match operation:
             case Mmap(name=name) | Heap(name=name) | Alias(name=name):
@@ -211,26 +228,29 @@ class _Check:
             case Unpin(device=device):
                 self.devices.discard(device)
             case Fork(child=name):
-                self.start(name, self.children)
-                self.process_of.pop(name, None)
-                self.files[name] = set(files)
+                self.start(name, _Known(process=None, is_child=True, files=set(files)))
             case Thread(name=name):
-                self.start(name, self.threads)
-                self.process_of[name] = process
+                self.start(name, _Known(process=member.leader, is_child=False, files=files))
             case Stop(name=name):
                 self.stop(name)
             case Kill(child=name):
-                self.require(name, self.children, "child", f"write fork {name} first")
-                self.end(name)
+                child = self.names.child(name)
+                if child is not None:
+                    child.has_ended = True
+                else:
+                    known = {name for name, each in self.names.items() if each.is_child}
+                    self.require(name, known, "child", f"write fork {name} first")
             case Exit():
-                self.end(by)
+                member.has_ended = True
             case Wait():
-                for name, since in self.spinning.items():
-                    self.report(
-                        f"wait waits for {name}, which spins since operation {since}",
-                        "expected every spinning thread to be stopped before",
-                        f"write stop {name} first",
-                    )
+                for name, each in self.names.items():
+                    if each.spins_since is not None and not each.must_end:
+                        self.report(
+                            f"wait waits for {name}, which spins since operation "
+                            f"{each.spins_since}",
+                            "expected every spinning thread to be stopped before",
+                            f"write stop {name} first",
+                        )
             case Barrier(name=name, count=count):
                 self.meet(name, count)
             case _:
@@ -325,28 +345,30 @@ class _Check:
     def require_file(self, file: str, files: set[str]) -> None:
         self.require(file, files, "file", f"write open {file} PATH first")
 
-    def start(self, name: str, kind: set[str]) -> None:
-        if name in (self.threads | self.children) - self.ended or name == FIRST_PROCESS:
+    def start(self, name: str, member: _Known) -> None:
+        if self.names.is_free(name):
+            self.names.enter(name, member)
+        else:
             self.report(
                 f"{name} is there already",
                 "expected a name that no living process or thread has",
                 f"try {name}b",
             )
-        self.ended.discard(name)
-        kind.add(name)
 
     def stop(self, name: str) -> None:
-        self.require(name, self.threads, "thread", f"write thread {name} cpu=N first")
-        if name in self.threads and self.spinning.pop(name, None) is None:
+        thread = self.names.thread(name)
+        if thread is None or name == FIRST_PROCESS:
+            known = {name for name, each in self.names.items() if not each.is_child}
+            advice = f"write thread {name} cpu=N first"
+            self.require(name, known - {FIRST_PROCESS}, "thread", advice)
+        elif thread.spins_since is None or thread.must_end:
             self.report(
                 f"{name} does not spin",
                 "expected a thread that spins",
                 f"write {name}& spin first, or leave out the stop",
             )
-
-    def end(self, name: str) -> None:
-        self.spinning.pop(name, None)
-        self.ended.add(name)
+        else:
+            thread.spins_since = None
 
     def meet(self, name: str, count: int) -> None:
         before = self.barriers.setdefault(name, count)

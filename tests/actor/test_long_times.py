@@ -5,6 +5,8 @@ from machines import run, run_to_nothing, scenario_of
 
 import mmactors
 from mmactors.engine.actor import NEVER
+from mmactors.engine.report import Deadlock
+from mmactors.engine.sched import computing
 from mmactors.units import MS, SECOND
 
 YEAR_NS = 365 * 86_400 * SECOND
@@ -86,3 +88,96 @@ def test_time_that_nobody_counts_is_said(program):
     assert "cpu0/p0 goes on at t=" in report
     assert f"expected times below {NEVER} ns" in report
     assert "use shorter times" in report
+
+
+TAKING_TURNS = {
+    "two programs": [["compute 21s"], ["cpu 0", "compute 30s"]],
+    "three": [["compute 14s"], ["sleep 2000", "cpu 0", "compute 14s"], ["compute 15s"]],
+    "two threads": [["thread T cpu=0", "T& compute 20s", "compute 17s", "wait"]],
+    "a guest": [
+        ["compute 11s"],
+        ["cpu 0", "compute 11s"],
+        ["sleep 5003", "mmap A 16K", "touch A write", "sleep 5003"],
+    ],
+    "deaths": [
+        ["fork C", "fork D", "C& compute 90s", "D& compute 90s", "cpu 1", "sleep 9001", "kill D"],
+    ],
+    "spinning": [
+        [
+            "thread T cpu=0",
+            "thread U cpu=0",
+            "T& spin",
+            "U& spin",
+            "cpu 1",
+            "sleep 7777",
+            "stop U",
+            "sleep 7777",
+            "stop T",
+        ],
+    ],
+    "flushes": [
+        [
+            "thread T cpu=1",
+            "thread U cpu=1",
+            "mmap A 16K",
+            "T: touch A write",
+            "T& compute 13s",
+            "U& compute 12s",
+            "sleep 3001",
+            "munmap A",
+            "sleep 3001",
+            "wait",
+        ],
+    ],
+    "readers": [
+        ["compute 9s"],
+        ["cpu 0", "compute 9s"],
+        ["cpu 1", *["sleep 1111", "get /proc/stat", "get /proc/1/stat"] * 5],
+    ],
+}
+
+
+@pytest.mark.parametrize("programs", TAKING_TURNS.values(), ids=TAKING_TURNS)
+def test_laps_that_are_passed_over_come_to_what_slices_one_by_one_do(programs, monkeypatch):
+    """Times, switches, and when it ends; who reads of them meanwhile changes nothing."""
+
+    def ran(laps_min):
+        monkeypatch.setattr(computing, "_LAPS_MIN", laps_min)
+        machine = run(scenario_of(*programs, cpus=2), is_logged=False).machine
+        return machine.now_ns, machine.counters(), machine.proc(), machine.summary().switches
+
+    *passed, nr_passed = ran(200)
+    *one_by_one, nr_one_by_one = ran(NEVER)
+
+    assert one_by_one == passed
+    assert nr_passed < nr_one_by_one / 2
+
+
+@DRIVERS
+def test_many_who_share_a_cpu_compute_for_ages(driver):
+    """In a step, however often their slices end; the log has no line for those."""
+    programs = [[f"compute {nr}0000000s"] for nr in range(1, 5)]
+
+    ran = run_to_nothing(scenario_of(*programs, cpus=1, driver=driver))
+
+    assert ran.machine.now_ns > 10 * 10_000_000 * SECOND
+    assert len(ran.events("sched_switch")) < 200_000
+
+
+@DRIVERS
+def test_spinning_takes_no_steps(driver):
+    """However long, and beside others on its CPU."""
+    program = ["thread T cpu=1", "thread U cpu=1", "T& spin", "U& spin", "sleep 100000000"]
+
+    ran = run(scenario_of([*program, "stop T", "stop U"], cpus=2, driver=driver), is_logged=False)
+
+    assert ran.machine.summary().switches < 50_000
+
+
+@DRIVERS
+def test_who_spins_and_cannot_be_stopped_any_more_is_a_deadlock(driver):
+    """Its program waits for it, and whoever was to stop it has died."""
+    program = ["fork C", "thread T cpu=1", "T& spin", "C: touch @0x0:4K read", "C: stop T", "wait"]
+
+    with pytest.raises(Deadlock, match=r"p0/T at .* waits for a signal, or a stop, as it .* spins"):
+        run(scenario_of(program, cpus=2, driver=driver))

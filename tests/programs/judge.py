@@ -31,7 +31,7 @@ ACCESSES_MAX = 50_000
 SAMPLES_MAX = 2_000
 """A run is cut when it is found to be beyond these: it is looked at when its time has doubled."""
 WALL_S = 20
-MAY_WAIT_FOR_EVER = re.compile(r"\b(barrier|offline_pages)\b")
+MAY_WAIT_FOR_EVER = re.compile(r"\b(barrier|offline_pages|spin)\b")
 """Operations that may wait for what never comes, which a deadlock says."""
 
 

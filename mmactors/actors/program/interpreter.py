@@ -19,12 +19,13 @@ from mmactors.actors.program.syscall import Call, TracedOperation, call_of, trac
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
+from mmactors.engine.sched.computing import ENDLESS
 from mmactors.engine.timer import Timer
 from mmactors.engine.wait_queue import WaitQueue
 from mmactors.events import SysEnter
 from mmactors.units import MS, ULONG_MAX
+from mmactors.workload.names import FIRST_PROCESS
 from mmactors.workload.operation import all as op
-from mmactors.workload.program import FIRST_PROCESS
 
 _SPIN_NS: Final = 10_000
 _LOOK_NS: Final = 1_000
@@ -113,15 +114,9 @@ class Interpreter:
             case op.Thread(name=name, cpu=cpu):
                 self._start_thread(thread, name, cpu)
             case op.Spin():
-                thread.is_spinning = True
-                engine = self.kernel.engine
-                while not thread.is_stopping and not thread.must_end:
-                    if engine.turn.is_over():
-                        await engine.breathe()
-                    await self._compute(thread, _SPIN_NS)
-                thread.is_stopping = thread.is_spinning = False
+                await self._spin(thread)
             case op.Stop(name=name):
-                return await self._stop(thread, thread.process.family.members.get(name))
+                return await self._stop(thread, thread.process.family.members.thread(name))
             case op.Wait():
                 await self._wait_for_all(thread)
             case op.Exit():
@@ -136,11 +131,25 @@ class Interpreter:
         return None
 
     async def _compute(self, thread: UserThread, ns: int) -> None:
+        goes_on = False
         while ns > 0 and not thread.must_end:
             thread.enter_user()
-            ns = await thread.cpu.compute(ns)
+            ns = await thread.cpu.compute(ns, goes_on=goes_on)
             thread.leave_user()
             await thread.give_turn()
+            goes_on = True
+
+    async def _spin(self, thread: UserThread) -> None:
+        """Compute until a stop or a fatal signal comes, which is looked for every _SPIN_NS."""
+        ns = _SPIN_NS if self.kernel.engine.is_exploring else ENDLESS
+        goes_on, thread.is_spinning = False, True
+        while not thread.is_stopping and not thread.must_end:
+            thread.enter_user()
+            await thread.cpu.compute(ns, goes_on=goes_on, grain_ns=_SPIN_NS)
+            thread.leave_user()
+            await thread.give_turn()
+            goes_on = True
+        thread.is_stopping = thread.is_spinning = False
 
     def _start_thread(self, thread: UserThread, name: str, cpu: int) -> None:
         UserThread(
@@ -156,8 +165,8 @@ class Interpreter:
         """Give another thread or process something to do; wait for it unless it was `NAME&`."""
         if call.name == FIRST_PROCESS:
             return await self.perform(thread, call.operation)
-        other = thread.process.family.members.get(call.name)
-        if other is None or other.must_end:
+        other = thread.process.family.members.living(call.name)
+        if other is None:
             if self.kernel.probe.on:
                 return await trace_call(self.kernel, Call(str(call)), _refuse())
             return -errno.ESRCH
@@ -182,6 +191,7 @@ class Interpreter:
             return -errno.ESRCH
         if other.is_busy:
             other.is_stopping = True
+            other.cpu.signal(other.actor, thread.cpu.clock.now)
             await self._wait_for(thread, other)
             other.is_stopping = False
         return 0
@@ -190,12 +200,21 @@ class Interpreter:
         await thread.wait_in(other.idle, lambda: not other.is_busy)
 
     async def _wait_for_all(self, thread: UserThread) -> None:
-        """Wait until no other thread is busy; those waited for may start threads meanwhile."""
+        """Wait until no other thread is busy; those waited for may start threads meanwhile.
+
+        Who is told to wait itself waits for nobody who waits so, too: else both would for ever.
+        """
         others = thread.process.family.members
+        thread.waits_for_all = thread.is_busy
         while not thread.must_end and (
-            busy := [each for each in others.values() if each.is_busy and each is not thread]
+            busy := [
+                each
+                for _, each in others.items()
+                if each.is_busy and not (each.waits_for_all and thread.is_busy)
+            ]
         ):
             await self._wait_for(thread, busy[0])
+        thread.waits_for_all = False
 
     async def _meet(self, thread: UserThread, call: op.Barrier) -> None:
         meeting = self._meetings.get(call.name)

@@ -30,6 +30,7 @@ from mmactors.mm.area.vm_flags import page_align
 from mmactors.mm.fault.siginfo import DUMPS_CORE, FaultSignal
 from mmactors.mm.page_table.page_table import PageTable
 from mmactors.mm.syscall.exec import begin_program
+from mmactors.workload.names import Names
 from mmactors.workload.operation.all import By, Operation
 
 
@@ -75,8 +76,14 @@ class Thread(Protocol):
     is_busy: bool
     is_spinning: bool
     is_stopping: bool
+    waits_for_all: bool
+    """It was told to wait for all others."""
     result: int
     """What came of the last operation that it was told to do."""
+
+    @property
+    def is_child(self) -> bool:
+        """Whether it is the first of a process that was forked."""
 
     @property
     def must_end(self) -> bool:
@@ -119,18 +126,10 @@ class Family:
     """Names of ranges: (address, bytes)."""
     blocks: dict[str, ModulePages] = field(factory=dict)
     """Pages that a kernel module allocated for the program, by name."""
-    members: dict[str, Thread] = field(factory=dict)
-    """Threads, and the first threads of children, by name; the root's is FIRST_PROCESS."""
+    members: Names[Thread] = field(factory=Names)
+    """Threads, and the first threads of children; the root's is FIRST_PROCESS."""
     children: "list[Process]" = field(factory=list)
     """All that were ever forked."""
-    _nr_started: dict[str, int] = field(factory=dict)
-    """By name: how many threads and children had it."""
-
-    def enter(self, name: str, thread: Thread) -> str:
-        """Let `name` mean a new thread from now on; return a name that none had before."""
-        self.members[name] = thread
-        number = self._nr_started[name] = self._nr_started.get(name, 0) + 1
-        return name if number == 1 else f"{name}#{number}"
 
 
 @define(eq=False)

@@ -27,7 +27,7 @@ async def perform_process_call(thread: UserThread, call: ProcessOperation) -> in
 
 async def _kill(thread: UserThread, name: str) -> int:
     """Send SIGKILL to a child and wait for its end; ESRCH: it has ended."""
-    leader = thread.process.family.members.get(name)
+    leader = thread.process.family.members.child(name)
     if leader is None or leader.must_end:
         return -errno.ESRCH
     signal = FaultSignal(number=SIGKILL, code=0, address=0)

@@ -37,8 +37,8 @@ from mmactors.hw.hardware import (
 )
 from mmactors.mm.area.task import Task
 from mmactors.mm.fault.siginfo import SIGKILL, FaultSignal
+from mmactors.workload.names import FIRST_PROCESS
 from mmactors.workload.operation.all import Operation
-from mmactors.workload.program import FIRST_PROCESS
 
 BATCH_NS: Final = 100_000
 """A batch ends after so much time even if nobody else wants to run."""
@@ -84,6 +84,8 @@ class UserThread:
     is_spinning: bool = field(default=False, init=False)
     is_stopping: bool = field(default=False, init=False)
     """A `spin` ends."""
+    waits_for_all: bool = field(default=False, init=False)
+    """It was told to wait for all others."""
     is_exiting: bool = field(default=False, init=False)
     """It ends before its next operation."""
     next_operation: int = field(default=0, init=False)
@@ -107,7 +109,7 @@ class UserThread:
         self.tid = process.pid if is_first else process.table.new_pid()
         name = FIRST_PROCESS if self.is_leader else self.name
         process.threads[name] = self
-        self.comm = f"{process.comm}/{process.family.enter(name, self)}"
+        self.comm = f"{process.comm}/{process.family.members.enter(name, self)}"
         if self.is_leader:
             self.comm = process.comm
         self.started_ns = at_ns
@@ -210,6 +212,11 @@ class UserThread:
         space = self.process.space
         assert space is not None, f"{self.name} has no address space"
         return space
+
+    @property
+    def is_child(self) -> bool:
+        """Whether it is the first of a process that was forked."""
+        return self.process.parent is not None and self.process.leader is self
 
     @property
     def must_end(self) -> bool:

@@ -35,8 +35,8 @@ from mmactors.validate.userland.recorder import (
     with_unbound_as_zero,
     written_result,
 )
+from mmactors.workload.names import FIRST_PROCESS
 from mmactors.workload.operation import all as op
-from mmactors.workload.program import FIRST_PROCESS
 
 _COMM: Final = "wl"
 _PAGE_KIB: Final = PAGE_SIZE // KIB
@@ -102,8 +102,7 @@ class RecordedMachine:
 
     def worker(self, name: str) -> Thread | None:
         """Return a process or thread of the case that has not ended."""
-        thread = self.first.family.members.get(name)
-        return None if thread is None or thread.must_end else thread
+        return self.first.family.members.living(name)
 
 
 Watch = Callable[[RecordedMachine, int, OpRecord], None]

@@ -21,7 +21,8 @@ from mmactors.validate.userland.compare import (
     compare_text,
 )
 from mmactors.validate.userland.machine import OpRecord, RecordedMachine, run_recorded
-from mmactors.workload.program import FIRST_PROCESS, Program
+from mmactors.workload.names import FIRST_PROCESS
+from mmactors.workload.program import Program
 
 
 def validate_vma(path: Path) -> Iterator[CaseResult]:

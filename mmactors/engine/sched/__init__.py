@@ -1,0 +1,1 @@
+"""What the scheduler of one CPU does over long times."""
