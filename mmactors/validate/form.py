@@ -161,7 +161,8 @@ class ListOf:
         if self.minimum == self.maximum:
             return f"a list of {self.minimum}, each {self.item.legal}"
         least = f" of at least {self.minimum}" if self.minimum else ""
-        return f"a list{least}, each {self.item.legal}"
+        most = f" of at most {self.maximum}" if self.maximum < NUMBER_MAX else ""
+        return f"a list{least}{' and' if least and most else ''}{most}, each {self.item.legal}"
 
     def check(self, value: object, path: str, problems: Problems) -> None:
         """Add what is wrong with a value."""

@@ -94,17 +94,17 @@ def touch_trace(
         yield page_trace(start, pages, kind)
 
 
-def block_offsets(operation: Read | Write) -> NDArray[np.int64]:
-    """Return the file offset of each block in the order in which blocks are read or written.
+def block_offsets(operation: Read | Write) -> Iterator[int]:
+    """Yield the file offset of each block in the order in which blocks are read or written.
 
     Ascending, the last block may be a short one; random visits only whole blocks.
     """
     size = operation.block_bytes
     if operation.order.seed is None:
-        end = operation.offset + operation.length
-        return np.arange(operation.offset, end, size, dtype=np.int64)
+        yield from range(operation.offset, operation.offset + operation.length, size)
+        return
     nr_blocks = operation.length // size
-    if nr_blocks == 0:
-        return np.empty(0, np.int64)
-    blocks = random_numbers(operation.order.seed, first=0, count=nr_blocks, end=nr_blocks)
-    return operation.offset + size * blocks
+    for first in range(0, nr_blocks, CHUNK_ROWS):
+        count = min(CHUNK_ROWS, nr_blocks - first)
+        blocks = random_numbers(operation.order.seed, first=first, count=count, end=nr_blocks)
+        yield from (operation.offset + size * blocks).tolist()

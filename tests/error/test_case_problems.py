@@ -8,7 +8,9 @@ import pytest
 
 from mmactors.cli.main import run_command
 from mmactors.errors import UserError
+from mmactors.validate.userland import budget, machine
 from mmactors.validate.userland.case import read_case
+from mmactors.validate.userland.tlb import validate_tlb
 
 USERLAND = Path(__file__).parent.parent / "reference/linux-6.1/userland"
 CASES = {
@@ -62,6 +64,22 @@ def drop(*path):
     return change
 
 
+def do(*texts):
+    """Return the change to another list of operations."""
+
+    def change(content):
+        results = [{"irq": {"TLB": [0] * content["guest"]["vcpus"]}, "ret": 0} for _ in texts]
+        content["op_list"] = list(texts)
+        content["ops"] = [
+            {"i": nth, "op": text, **result}
+            for nth, (text, result) in enumerate(zip(texts, results, strict=True))
+        ]
+        content["texts"] = []
+        content["event_sequence"] = {"ops": []}
+
+    return change
+
+
 DAMAGES = {
     "begin is null": put(None, "begin"),
     "begin has no maps": put({}, "begin"),
@@ -82,6 +100,14 @@ DAMAGES = {
     "op_list is 5": put(5, "op_list"),
     "op_list is a list of 0": put([], "op_list"),
     "op_list[0] is 5": put([5], "op_list"),
+    "op_list is a list of 513": do(*["nop"] * 513),
+    "op_list[1] is 'tuch A write': 'tuch' is not an operation": do("mmap A 4K", "tuch A write"),
+    "op_list[0] is 'mmap A': mmap: length is missing": do("mmap A"),
+    "op_list[0] is 'mmap A 4K flags=best': mmap: flags is 'best'": do("mmap A 4K flags=best"),
+    "op_list[0] is 'T1: ': 'T1:' has no operation behind it": do("T1: "),
+    "op_list[0] is 'trace /etc/passwd', which no recorded": do("trace /etc/passwd"),
+    "op_list[0] is 'barrier B 2', which no recorded program": do("barrier B 2"),
+    "op_list[19] is 'fork C19', the start of one too many": do(*(f"fork C{n}" for n in range(30))),
     "ops is null": put(None, "ops"),
     "ops[0] is 1": put([1], "ops"),
     "ops[0].ret is the text 'x'": put("x", "ops", 0, "ret"),
@@ -241,3 +267,72 @@ def test_one_damaged_file_does_not_stop_the_others(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert "userland/tlb: 1 of 1 cases equal" in out
     assert "ops is null" in err
+
+
+@pytest.mark.parametrize("text", ["cgrm g", "C: idle", "mremap A len=8K old=4K"])
+def test_what_only_the_recorder_can_do_is_not_the_recording_s_fault(tmp_path, text):
+    """Its own words are not modelled; they are no reason to record it again."""
+    path = changed(tmp_path, do("mmap A 4K", "fork C", text))
+
+    (result,) = validate_tlb(path)
+
+    assert result.not_validated.startswith("op_list[2] is not modelled")
+
+
+HUGE = "64T flags=private,anon,noreserve"
+ENDLESS = {
+    "more than 1ms of work for the kernel": [
+        [f"mmap A {HUGE}", "touch A read"],
+        [f"mmap A {HUGE}", "madvise A POPULATE_READ"],
+        [f"mmap A {HUGE} prot=r", "mlock A"],
+        [f"mmap A {HUGE},populate prot=r"],
+        ["mlockall 2", f"mmap A {HUGE} prot=r"],
+        ["churn 1000000000 4K"],
+        ["churn 1000000000 4K touch"],
+        ["mmap A 1M", "faultloop A 1000000000000"],
+        ["mmap A 100M", "fragment A 2 keep=1"],
+        ["open F /mnt/f256m", "read F 0 16M bs=1"],
+    ],
+    "more than 50,000 accesses to memory": [
+        ["mmap A 64K", "touch A write passes=1000000000000"],
+        ["mmap A 64K", "touch A write", "touch A write order=rand:5 count=1000000000000"],
+        ["mmap A 64K", "thread T cpu=1", "T& touch A read passes=1000000000", "wait"],
+    ],
+    "more than 400,000 switches between threads": [
+        ["thread T cpu=1", "T& spin", "sleep 1000000000", "stop T"],
+    ],
+}
+
+
+@pytest.mark.parametrize(("found", "texts"), [(f, t) for f in ENDLESS for t in ENDLESS[f]])
+def test_a_case_that_would_take_for_ever_is_refused(tmp_path, monkeypatch, capsys, found, texts):
+    """By what is done, not by a clock; however few words ask for it."""
+    monkeypatch.setattr(budget, "SYSTEM_NS_MAX", 1_000_000)
+    monkeypatch.setattr(budget, "ACCESSES_OF_CASE_MAX", 50_000)
+    monkeypatch.setattr(machine, "SWITCHES_MAX", 2_000)
+
+    assert 2 == run_command(["validate", str(changed(tmp_path, do(*texts)))])
+    assert f"op_list asks for {found}" in capsys.readouterr().err
+
+
+def test_all_runs_of_a_case_share_its_budget(tmp_path, monkeypatch):
+    """A case of faults is run with each phase that it may have begun in."""
+    path = changed(tmp_path, lambda _content: None, topic="faults")
+    case = read_case(path)
+    machine.run_recorded(case, watch=lambda *_: None)
+    monkeypatch.setattr(budget, "SYSTEM_NS_MAX", case.budget.done.system_ns * 3 // 2)
+
+    with pytest.raises(UserError, match="of work for the kernel"):
+        machine.run_recorded(case, watch=lambda *_: None)
+
+
+@pytest.mark.parametrize("text", [f"mmap A {HUGE}", "mmap A 64T flags=shared,anon,noreserve"])
+def test_a_call_on_64_tib_takes_no_longer_than_on_its_pages(tmp_path, text):
+    """mincore of so much answers at once, as do all calls on pages that are not there."""
+    calls = ["mincore A", "msync A", "mprotect A prot=r", "munlock A"]
+    advices = [f"madvise A {name}" for name in ("DONTNEED", "COLD", "PAGEOUT", "WILLNEED", "FREE")]
+    path = changed(tmp_path, do(text, *calls, *advices, "mremap A len=32T", "munmap A"))
+
+    (result,) = validate_tlb(path)
+
+    assert result.not_validated is None

@@ -191,8 +191,8 @@ class AreaCalls:
         def steps(mm: MmStruct) -> CallSteps:
             touches = ((PAGE_TABLES, Mode.READ), (PAGE_CACHE, Mode.READ))
             yield Label("look what is resident", touches)
-            error, resident = do_mincore(mm, start=start, length=whole)
-            found.append(int(resident.sum()))
+            error, nr_resident = do_mincore(mm, start=start, length=whole)
+            found.append(nr_resident)
             return error
 
         return await self.read(thread, steps) or found[0]

@@ -120,7 +120,7 @@ class FileCalls:
         nr_bytes = 0
         if call.offset + call.length > _OFFSET_MAX:
             return -errno.EINVAL
-        for offset in block_offsets(call).tolist():
+        for offset in block_offsets(call):
             end = min(offset + call.block_bytes, call.offset + call.length)
             ioac.syscr += 1
             if self.kernel.engine.wants_step():
@@ -210,7 +210,7 @@ class FileCalls:
             return -errno.EINVAL
         ioac = thread.task.ioac
         nr_bytes = 0
-        for offset in block_offsets(call).tolist():
+        for offset in block_offsets(call):
             end = min(offset + call.block_bytes, call.offset + call.length)
             ioac.syscw += 1
             async with inode.i_rwsem.write():

@@ -7,9 +7,6 @@ mmap_lock for reading. Left out: swap.
 
 import errno
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vm_flags import page_align
@@ -17,43 +14,39 @@ from mmactors.mm.area.vma import Vma, linear_page_index
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 
-def do_mincore(mm: MmStruct, *, start: int, length: int) -> tuple[int, NDArray[np.bool_]]:
-    """Return 0 or minus the errno, and which pages of the range are resident, up to the error.
+def do_mincore(mm: MmStruct, *, start: int, length: int) -> tuple[int, int]:
+    """Return 0 or minus the errno, and how many pages of the range are resident, up to the error.
 
-    EINVAL: start not page-aligned; ENOMEM: beyond TASK_SIZE, or a gap.
+    EINVAL: start not page-aligned; ENOMEM: beyond TASK_SIZE, or a gap. What it takes depends on
+    the pages that are there, not on the length.
     """
-    nothing = np.zeros(0, np.bool_)
     if start % PAGE_SIZE:
-        return -errno.EINVAL, nothing
+        return -errno.EINVAL, 0
     if start + length > mm.task_size:
-        return -errno.ENOMEM, nothing
+        return -errno.ENOMEM, 0
     end = start + page_align(length)
-    parts = [nothing]
-    error = 0
+    nr_resident = 0
     while start < end:
         vma = mm.tree.find_vma(start)
         if vma is None or vma.vm_start > start:
-            error = -errno.ENOMEM
-            break
+            return -errno.ENOMEM, nr_resident
         stop = min(end, vma.vm_end)
-        parts.append(_residency(mm, vma, start, stop))
+        nr_resident += _nr_resident(mm, vma, start, stop)
         start = stop
-    return error, np.concatenate(parts)
+    return 0, nr_resident
 
 
-def _residency(mm: MmStruct, vma: Vma, start: int, end: int) -> NDArray[np.bool_]:
+def _nr_resident(mm: MmStruct, vma: Vma, start: int, end: int) -> int:
     nr_pages = (end - start) >> PAGE_SHIFT
     if not _can_do_mincore(vma):
-        return np.ones(nr_pages, np.bool_)
-    found = np.zeros(nr_pages, np.bool_)
-    entries = mm.page_table.read_range(start, end)
-    found[(entries.addresses - start) >> PAGE_SHIFT] = True
+        return nr_pages
+    present = (mm.page_table.read_range(start, end).addresses - start) >> PAGE_SHIFT
     file = vma.vm_file
-    if isinstance(file, MappedFile):
-        first = linear_page_index(vma, start)
-        cached = [index - first for index in file.mapping.pages if 0 <= index - first < len(found)]
-        found[cached] = True
-    return found
+    if not isinstance(file, MappedFile):
+        return len(present)
+    first = linear_page_index(vma, start)
+    cached = {index - first for index in file.mapping.pages if 0 <= index - first < nr_pages}
+    return len(cached.union(present.tolist()))
 
 
 def _can_do_mincore(vma: Vma) -> bool:

@@ -12,6 +12,7 @@ from attrs import define
 from mmactors.validate.document import read_object
 from mmactors.validate.form import Problems
 from mmactors.validate.limits import CPUS_MAX
+from mmactors.validate.userland.budget import Budget
 from mmactors.validate.userland.case_check import check_case, traced_operation
 from mmactors.validate.userland.case_form import ADVICE, case_form
 
@@ -38,6 +39,8 @@ class UserlandCase:
     """Changes of /proc/vmstat and hits of tracepoints over the whole case, by name."""
     events: dict[int, list[str]]
     """By operation: `task cpu event: arguments` of one more run, which was traced."""
+    budget: Budget
+    """What its runs may take, all together."""
 
 
 def read_case(path: Path) -> UserlandCase:
@@ -51,10 +54,10 @@ def read_case(path: Path) -> UserlandCase:
     if not problems:
         check_case(content, problems)
     problems.raise_any()
-    return _case_of(content)
+    return _case_of(path, content)
 
 
-def _case_of(content: dict[str, Any]) -> UserlandCase:
+def _case_of(path: Path, content: dict[str, Any]) -> UserlandCase:
     guest = content["guest"]
     return UserlandCase(
         name=content["case"],
@@ -75,6 +78,7 @@ def _case_of(content: dict[str, Any]) -> UserlandCase:
             for of_op in content.get("event_sequence", {}).get("ops", [])
             if (index := traced_operation(of_op["op"])) is not None
         },
+        budget=Budget(path),
     )
 
 

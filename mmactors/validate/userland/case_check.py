@@ -5,6 +5,7 @@ read after, the guest and what boots, and the address space in which the recordi
 begins. Works on a case whose form (userland/case_form.py) has no problem.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -14,15 +15,27 @@ from mmactors.mm.boot.boot import problems_of as memory_problems
 from mmactors.units import MIB
 from mmactors.validate.document import cut
 from mmactors.validate.form import Problems
+from mmactors.validate.limits import WORKERS_MAX
 from mmactors.validate.userland.begin_maps import maps_problems
 from mmactors.validate.userland.case_form import MAPS, PROC_ROWS
 from mmactors.workload.operation import all as op
-from mmactors.workload.program import Program
+from mmactors.workload.operation.all import OperationError, parse_operation
 
 Found = tuple[str, str, str | None]
 """What was found, what is legal, what to try (None: nothing better is known)."""
 
 _RECORD_AGAIN: Final = "record it again"
+_VERBS: Final = (
+    *("mmap", "munmap", "mprotect", "mremap", "msync", "mlock", "mlock2", "munlock", "mlockall"),
+    *("munlockall", "madvise", "brk", "heap", "alias", "mincore", "touch", "churn", "faultloop"),
+    *("fragment", "open", "close", "unlink", "fsync", "sync", "ftruncate", "fadvise", "readahead"),
+    *("read", "write", "fork", "thread", "spin", "stop", "wait", "exit", "reap", "kill", "cpu"),
+    *("sleep", "nop", "oomadj", "rlimit", "cgcreate", "cgset", "cgjoin", "cgget", "put", "get"),
+    "snap",
+)
+"""What the recordings' interpreter does; other operations of this project are not recorded."""
+_WORDS_OF_RECORDER: Final = re.compile(r"(?:^|[ =,])(?:cgrm|idle|rw|nonblock|old=[0-9])")
+"""Its words that the operations of this project lack: it is not the recording that is wrong."""
 _OF_INTERRUPTS: Final = ("tlb", "mmap_lock")
 """Topics that compare interrupts by CPU."""
 
@@ -32,7 +45,7 @@ def check_case(content: dict[str, Any], problems: Problems) -> None:
     for found, legal, advice in (
         *_guest_problems(content),
         *_operation_problems(content),
-        *_cpu_problems(content),
+        *_list_problems(content),
         *_reference_problems(content),
         *maps_problems(content["begin"]["maps"], content["guest"]["memory_mib"] * MIB),
     ):
@@ -94,16 +107,42 @@ def _operation_problems(content: dict[str, Any]) -> Iterator[Found]:
             yield f"ops[{nth}].irq has no TLB", "the interrupts received by each CPU", None
 
 
-def _cpu_problems(content: dict[str, Any]) -> Iterator[Found]:
+def _list_problems(content: dict[str, Any]) -> Iterator[Found]:
+    """Yield what the recordings' interpreter would not have done."""
     nr_cpus = content["guest"]["vcpus"]
-    for nth, operation in enumerate(Program.parse(content["op_list"]).operations):
+    nr_workers = 1
+    for nth, text in enumerate(content["op_list"]):
+        try:
+            operation = parse_operation(text)
+        except OperationError as error:
+            if not _WORDS_OF_RECORDER.search(text):
+                yield f"op_list[{nth}] is {cut(text)!r}: {error.found}", *_of_error(error)
+            continue
         plain = operation.operation if isinstance(operation, op.By) else operation
-        if isinstance(plain, op.Thread | op.Cpu | op.Prefetch) and plain.cpu >= nr_cpus:
+        if plain.verb not in _VERBS:
+            yield (
+                f"op_list[{nth}] is {cut(text)!r}, which no recorded program does",
+                f"one of {', '.join(_VERBS)}",
+                "give it to `mmactors run` as a scenario",
+            )
+        nr_workers += isinstance(plain, op.Fork | op.Thread)
+        if nr_workers == WORKERS_MAX + 1 and isinstance(plain, op.Fork | op.Thread):
+            yield (
+                f"op_list[{nth}] is {cut(text)!r}, the start of one too many",
+                f"at most {WORKERS_MAX} processes and threads, the first among them",
+                _RECORD_AGAIN,
+            )
+        if isinstance(plain, op.Thread | op.Cpu) and plain.cpu >= nr_cpus:
             yield (
                 f"op_list[{nth}] is {cut(str(operation))!r}, but there is no CPU {plain.cpu}",
                 f"a CPU from 0 to {nr_cpus - 1}, since guest.vcpus is {nr_cpus}",
                 _RECORD_AGAIN,
             )
+
+
+def _of_error(error: OperationError) -> tuple[str, str]:
+    """Return what is legal, and the advice."""
+    return error.legal.removeprefix("expected "), error.advice
 
 
 def _reference_problems(content: dict[str, Any]) -> Iterator[Found]:

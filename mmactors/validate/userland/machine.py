@@ -15,9 +15,9 @@ from attrs import define, field
 from mmactors.actors.program.process import Process, Thread
 from mmactors.actors.program.supported import why_not
 from mmactors.engine.config import EngineConfig
-from mmactors.engine.driver import InlineDriver, close_actors
+from mmactors.engine.driver import close_actors
 from mmactors.engine.probe import Taken
-from mmactors.engine.report import Deadlock, NotSimulated, StepBudgetExceeded
+from mmactors.engine.report import Deadlock, NotSimulated
 from mmactors.events import PageFaultUser, SignalGenerate, TlbFlush
 from mmactors.hw.config import HardwareConfig
 from mmactors.mm.boot.boot import MemoryConfig
@@ -120,7 +120,7 @@ def run_recorded(
 ) -> None:
     """Run a case; `begin` is called before its first operation.
 
-    Raise NotModelled if it needs what the machine does not have.
+    Raise NotModelled if it needs what the machine does not have, UserError if it takes too much.
     """
     operations = [op.parse_operation(text) for text in case.op_list]
     for operation in operations:
@@ -161,11 +161,9 @@ def run_recorded(
     watcher.machine = RecordedMachine(case=case, wired=wired, first=first)
     engine = wired.kernel.engine
     try:
-        InlineDriver(engine).run_to_end()
+        case.budget.run(wired.kernel)
     except NotSimulated as reason:
         raise NotModelled(str(reason)) from reason
-    except StepBudgetExceeded as reason:
-        raise NotModelled(f"it takes more than {SWITCHES_MAX} steps of the machine") from reason
     except Deadlock as reason:
         raise NotModelled("somebody waits for what nobody does any more") from reason
     finally:

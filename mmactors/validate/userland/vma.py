@@ -40,9 +40,12 @@ def validate_vma(path: Path) -> Iterator[CaseResult]:
 
 
 def why_not_known(case: UserlandCase) -> str | None:
-    """Return which operation of a case is not of the language; None: all are."""
+    """Return why a case's operations are no program of this project; None: they are one.
+
+    The recordings' interpreter also has words that we lack, and goes on where a name is unknown.
+    """
     problems = Program.parse(case.op_list).problems
-    return f"an operation is not known: {problems[0]}" if problems else None
+    return f"op_list[{problems[0].index}] is not modelled: {problems[0]}" if problems else None
 
 
 @define(eq=False)
