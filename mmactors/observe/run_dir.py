@@ -214,11 +214,11 @@ def create_run_dir(
         return RunDir(path=path, folder=folder)
     except InUseError:
         raise UserError(_in_use(path)) from None
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: no file can be called that.
         raise UserError(
             Problem(
                 place=Place(str(out or runs)),
-                found=error.strerror or type(error).__name__,
+                found=getattr(error, "strerror", None) or str(error) or type(error).__name__,
                 legal="expected a directory that can be written",
                 advice="name another with --out DIR",
             )

@@ -194,7 +194,9 @@ def test_a_test_without_a_world_is_refused():
             pass
 
 
-@pytest.mark.parametrize("budget", ["soon", "1.5", "10 h", "-3", "", "10s,", "a,b"])
+@pytest.mark.parametrize(
+    "budget", ["soon", "1.5", "10 h", "-3", "", "10s,", "a,b", "1_", "1__0", "1_.5s", "9" * 5000]
+)
 def test_a_budget_that_is_none_is_refused(budget):
     """When the test is defined."""
     with pytest.raises(UserError, match="expected a number of schedules, a time such as 10s"):

@@ -100,6 +100,15 @@ def test_what_is_no_scenario_says_so(source, problem):
         ({"overrides": {"machine..": 8}}, "overrides['machine..']: the key 'machine..';"),
         ({"overrides": ["machine.cpus=0"]}, "--set machine.cpus=0: machine.cpus is 0;"),
         ({"overrides": {"processes[4].cpu": 0}}, "overrides['processes[4].cpu']: processes has"),
+        ({"overrides": 5}, "overrides: a value of the type int that is neither;"),
+        ({"overrides": [None]}, "overrides: a value of the type list that is neither;"),
+        ({"overrides": {"machine.cpus": 10**5000}}, "overrides['machine.cpus']: machine.cpus is"),
+        ({"seed": -(10**5000)}, "seed: engine.seed is -0x"),
+        ({"until_ns": "3ms"}, "until_ns: a value of the type str;"),
+        ({"until_ns": 0.5}, "until_ns: a value of the type float;"),
+        ({"out": 5}, "out: a value of the type int;"),
+        ({"out": "a\0b"}, "a\\x00b: embedded null byte; expected a directory that can be written"),
+        ({"out": "\ud800"}, "\\ud800: 'utf-8' codec can't encode character"),
     ],
 )
 def test_a_wrong_option_is_named_as_it_was_given(options, place):

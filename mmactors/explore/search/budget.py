@@ -21,7 +21,9 @@ from mmactors.errors import Place, Problem, UserError
 
 Clock = Callable[[], float]
 
-_PART: Final = re.compile(r"(\d[\d_]*(?:\.\d+)?)\s*(ms|s|min)?")
+_PART: Final = re.compile(r"(\d+(?:_\d+)*(?:\.\d+)?)\s*(ms|s|min)?")
+_PART_CHARS_MAX: Final = 40
+"""Nothing lasts so many digits of schedules or seconds, and Python reads 4,300 at most."""
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "min": 60.0}
 _FAR: Final = 4.0
 """Seconds count for the shares of strategies when they are used up so many times faster."""
@@ -47,7 +49,7 @@ class Budget:
         schedules: int | None = None
         seconds: float | None = None
         for part in str(value).split(","):
-            match = _PART.fullmatch(part.strip())
+            match = _PART.fullmatch(part.strip()) if len(part) <= _PART_CHARS_MAX else None
             if match is None or (match[2] is None and "." in match[1]):
                 raise _refused(f"the budget is {value!r}")
             if match[2] is None and schedules is None:

@@ -8,6 +8,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from mmactors.errors import Place, Problem, UserError
 from mmactors.scenario.run.outcome import FAILURES
 from mmactors.scenario.run.source import Overrides, Source, load
 from mmactors.scenario.run.stepped import Result, SteppedMachine
@@ -51,4 +52,15 @@ def machine(
     The arguments are those of `mmactors.run`. Close it, or use it as a context manager.
     """
     scenario = load(source, seed=seed, overrides=overrides)
+    if out is not None and not isinstance(out, str | os.PathLike):
+        raise UserError(_no_path(out))
     return SteppedMachine(scenario, out=None if out is None else Path(out), force=force)
+
+
+def _no_path(out: object) -> Problem:
+    return Problem(
+        place=Place("out"),
+        found=f"a value of the type {type(out).__name__}",
+        legal="expected the path of a directory",
+        advice="leave it out to write nothing",
+    )

@@ -32,6 +32,8 @@ Overrides = Mapping[str, object] | Sequence[str]
 
 DICT: Final = "<dict>"
 _LEGAL: Final = "expected the path of a scenario file, a dict, or a Scenario"
+_DECIMAL_BITS_MAX: Final = 1 << 12
+"""Python writes no decimal of more than 4,300 digits; with letters it writes any number."""
 
 
 def load(source: Source, *, seed: int | None = None, overrides: Overrides = ()) -> Scenario:
@@ -76,8 +78,10 @@ def _changes(seed: int | None, overrides: Overrides) -> list[str | Setting]:
         ]
     elif isinstance(overrides, str):
         changes.append(overrides)
-    else:
+    elif isinstance(overrides, list | tuple) and all(isinstance(each, str) for each in overrides):
         changes += overrides
+    else:
+        raise UserError(_no_overrides(overrides))
     if seed is not None:
         changes.append(Setting("engine.seed", tree_of(seed, "seed")))
     return changes
@@ -144,7 +148,9 @@ def _scalar(value: object, place: Place) -> ScalarNode | None:
         case bool():
             return ScalarNode(place, str(value).lower(), "bool")
         case Integral():
-            return ScalarNode(place, str(int(value)), "int")
+            number = int(value)
+            is_short = number.bit_length() <= _DECIMAL_BITS_MAX
+            return ScalarNode(place, str(number) if is_short else hex(number), "int")
         case Real():
             return ScalarNode(place, repr(float(value)), "float")
         case str():
@@ -158,6 +164,15 @@ def _scalar(value: object, place: Place) -> ScalarNode | None:
 def _no_source(found: str) -> Problem:
     return _problem(
         Place("source"), found, _LEGAL, "write a text into a file first; configs/ has examples"
+    )
+
+
+def _no_overrides(overrides: object) -> Problem:
+    return _problem(
+        Place("overrides"),
+        f"a value of the type {type(overrides).__name__} that is neither",
+        "expected a dict, or a list of texts",
+        'write {"machine.cpus": 8} or ["machine.cpus=8"]',
     )
 
 

@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from numbers import Integral
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
@@ -16,6 +17,7 @@ from typing import Final, Self
 from attrs import field, frozen
 
 from mmactors.actors.program.proc_paths import ReadText
+from mmactors.errors import Place, Problem, UserError
 from mmactors.observe.counters.series import Series
 from mmactors.observe.inspection import Inspection
 from mmactors.observe.inspection.table import html_table
@@ -141,6 +143,7 @@ class SteppedMachine:
         Ctrl-C lets it stand still between two steps and is raised then: it can be moved on.
         """
         assert self._is_open, "the machine was closed"
+        until_ns = _time_of(until_ns)
         began_s = time.perf_counter()
         try:
             with interruptible((signal.SIGINT,)) as interrupt:
@@ -268,6 +271,21 @@ class SteppedMachine:
             is_interrupted=not self._machine.is_complete,
             wall_s=self._wall_s,
         )
+
+
+def _time_of(until_ns: object) -> int | None:
+    if until_ns is None:
+        return None
+    if isinstance(until_ns, Integral):
+        return int(until_ns)
+    raise UserError(
+        Problem(
+            place=Place("until_ns"),
+            found=f"a value of the type {type(until_ns).__name__}",
+            legal="expected a virtual time in nanoseconds, a whole number",
+            advice="leave it out to go on to the end",
+        )
+    )
 
 
 def _word(expected: Expected) -> str:
