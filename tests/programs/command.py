@@ -17,7 +17,7 @@ from .words import TRACE
 
 PATIENCE_S = 60
 """So long a run may take before it is interrupted; and to end then."""
-WORDS = {0: "ok", 1: "not ok", 2: "refused", 143: "interrupted"}
+WORDS = {0: "ok", 1: "not ok", 2: "refused", 130: "interrupted"}
 """By exit code."""
 
 
@@ -30,9 +30,7 @@ def judge_command(text, folder):
     if check.is_failure or check.word == "refused":
         return check
     run = _mmactors("run", scenario, "--out", folder / "run", "--force")
-    if run.word == "refused":
-        return Verdict("refused late", True, "", run.detail)
-    return run
+    return Verdict("refused late", detail=run.detail) if run.word == "refused" else run
 
 
 def _mmactors(*arguments):
