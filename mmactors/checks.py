@@ -90,8 +90,14 @@ class Checks:
         `mm`: whose memory msync was asked for.
         """
 
-    def device_stored(self, pfn: int) -> None:
-        """A page was written past all entries; until it is made dirty nobody promises anything."""
+    def page_pinned(self, mm: object, address: int, pfn: int) -> None:
+        """Somebody takes hold of the page that is mapped at an address."""
+
+    def access_pinned(self, mm: object, address: int, pfn: int, *, is_write: bool) -> None:
+        """Who holds a page that was found at an address read or wrote it past all entries.
+
+        Until it is made dirty for that nobody promises anything.
+        """
 
     def page_dirtied(self, pfn: int) -> None:
         """Who wrote a page past all entries has made it dirty."""

@@ -192,6 +192,16 @@ class Hardware:
         """Do one access in user mode; return whether it was done, otherwise it faulted."""
         return self._run_one(cpu, address, kind | size << SIZE_SHIFT, now_ns) == 1
 
+    def prefetch(self, cpu: int, address: int, *, now_ns: int = 0) -> None:
+        """Walk for `address` as a load would, without one; see `stop`.
+
+        Nobody walks for what a TLB has: that it may have it no more is for the next access to find.
+        """
+        if self.translations(cpu, self._view[self._rows[cpu] + layout.PCID], address):
+            self.stop[REASON] = END
+        else:
+            self.access(cpu, address, 1, LOAD, now_ns=now_ns)
+
     def _run_one(self, cpu: int, address: int, meta: int, now_ns: int) -> int:
         self._one_address[0] = address
         self._one_meta[0] = meta

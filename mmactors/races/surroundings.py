@@ -11,7 +11,6 @@ from typing import Final
 
 from mmactors.actors.program.process import Process
 from mmactors.actors.state.kernel import Kernel
-from mmactors.arch.trace import LOAD
 from mmactors.engine.chance import TLB_EVICTS, TLB_PREFETCHES
 from mmactors.engine.cpu import Cpu
 from mmactors.errors import Place, Problem, UserError
@@ -50,7 +49,7 @@ def _walk(kernel: Kernel, cpu: Cpu, address: int) -> Callable[[], None]:
     def walk() -> None:
         nr_before = hardware.nr_walked_entries(cpu.index)
         with engine.guard.suspended():
-            hardware.access(cpu.index, address, 1, LOAD, now_ns=engine.now_ns)
+            hardware.prefetch(cpu.index, address, now_ns=engine.now_ns)
         if hardware.nr_walked_entries(cpu.index) != nr_before:
             engine.touch(PAGE_TABLES, Mode.WRITE)
         if hardware.stop[REASON] == STALE and kernel.checks is not None:

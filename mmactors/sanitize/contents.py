@@ -30,6 +30,7 @@ from mmactors.mm.area.vma import Vma, linear_page_index
 from mmactors.sanitize.durable import Durable, Legal, Place, Promised
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.page_history import Moment
+from mmactors.sanitize.pins import Pins
 from mmactors.units import PAGE_MASK, PAGE_SHIFT
 
 ZEROS: Final = 0
@@ -82,6 +83,8 @@ class Contents:
     """Absent: what a new mapping shows."""
     durable: Durable = field(factory=Durable)
     """What fsync and msync have promised."""
+    pins: Pins = field(factory=Pins)
+    """What pages stand for that devices hold."""
     _lazy: set[Place] = field(factory=set)
     """Places whose content may go at any time (MADV_FREE)."""
     _calls: dict[tuple[str, int], _Call] = field(factory=dict)
@@ -112,6 +115,34 @@ class Contents:
         place = (mapping, index)
         return self._take(_Access(place, pfn, where, is_write), self._legal_at(place), now)
 
+    def page_pinned(self, mm: MmStruct, address: int, pfn: int) -> None:
+        """Somebody took hold of the page at an address."""
+        self.pins.pin(pfn, (mm.ctx_id, address >> PAGE_SHIFT), self._place_of(mm, address))
+
+    def access_pinned(
+        self, mm: MmStruct, address: int, pfn: int, now: Moment, *, is_write: bool
+    ) -> Problem | None:
+        """Take an access to a page that was pinned at an address; return what is wrong."""
+        place = self.pins.place_of(pfn, (mm.ctx_id, address >> PAGE_SHIFT))
+        if place is None:
+            if is_write:
+                self._store_given_up(mm, address, pfn, now)
+            return None
+        where = f"{place[1] << PAGE_SHIFT:#x} of address space {mm.ctx_id}"
+        if isinstance(place[0], Mapping):
+            where = f"page {place[1]} of inode {place[0].inode}"
+        legal = self._legal_in(mm, place[1] << PAGE_SHIFT, place)
+        return self._take(_Access(place, pfn, where, is_write), legal, now)
+
+    def _store_given_up(self, mm: MmStruct, address: int, pfn: int, now: Moment) -> None:
+        """Let a store happen to a page that only old translations still lead to, if any."""
+        number = self._next_number(now)
+        self.content[pfn] = _mix(self.content.get(pfn, ZEROS), number)
+        place = (mm.ctx_id, address >> PAGE_SHIFT)
+        for call in self._calls.values():
+            if place in call.fading:
+                call.fading[place] |= _mix_all(call.fading[place], number)
+
     def _take(self, access: _Access, legal: Legal, now: Moment) -> Problem | None:
         place = access.place
         seen = self.content.get(access.pfn, ZEROS)
@@ -132,8 +163,7 @@ class Contents:
     def _store(self, access: _Access, legal: Legal | None, calls: list[_Call], now: Moment) -> None:
         """Let a store happen; `legal` None: it went where only old translations lead."""
         place, pfn = access.place, access.pfn
-        self._nr_stores[now.actor] += 1
-        number = crc32(now.actor.encode()) << 32 | self._nr_stores[now.actor]
+        number = self._next_number(now)
         self.content[pfn] = _mix(self.content.get(pfn, ZEROS), number)
         self._last_on_page[pfn] = self._last_at_place[place] = _Store(place, pfn, now)
         if legal is not None:
@@ -149,6 +179,10 @@ class Contents:
             if twin is not None:
                 there = self._legal_at(twin)
                 self.legal[twin] = there | _mix_all(there, number)
+
+    def _next_number(self, now: Moment) -> int:
+        self._nr_stores[now.actor] += 1
+        return crc32(now.actor.encode()) << 32 | self._nr_stores[now.actor]
 
     # -- what moves contents -------------------------------------------------------------------
 
@@ -188,8 +222,12 @@ class Contents:
         call = self._call(mm, now)
         for place in self._private_places(mm, start, end):
             call.fading[place] = self._legal_at(place)
-            self.legal.pop(place, None)
-            self._lazy.discard(place)
+            self._give_up(place)
+
+    def _give_up(self, place: Place) -> None:
+        self.legal.pop(place, None)
+        self._lazy.discard(place)
+        self.pins.move(place, None)
 
     def may_drop(self, mm: MmStruct, start: int, end: int, now: Moment) -> None:
         """Private contents of a range may become zeros at any time until the next store."""
@@ -215,7 +253,7 @@ class Contents:
             mapping, index = shown
             if index >= mapping.nr_pages:
                 call.fading[place] = self._legal_at(place)
-                self.legal.pop(place, None)
+                self._give_up(place)
             elif not is_there(place[1] << PAGE_SHIFT):
                 problems += self._lost(mm, place, "went with a part of its file")
         return problems
@@ -246,10 +284,11 @@ class Contents:
 
     def file_dropped(self, mapping: Mapping, first: int, end: int | None) -> None:
         """Pages of a file are given up for good (truncation, a hole)."""
-        for contents in (self.legal, self.disk):
+        for contents in (self.legal, self.disk, self.pins.places()):
             for place in [each for each in contents if each[0] is mapping]:
                 if place[1] >= first and (end is None or place[1] < end):
-                    contents.pop(place, None)
+                    self.disk.pop(place, None)
+                    self._give_up(place)
                     self.durable.dropped(place)
 
     def moved(self, mm: MmStruct, old: int, new: int, nr_bytes: int, now: Moment) -> None:
@@ -261,6 +300,7 @@ class Contents:
             call.fading[place] = self.legal[there] = self._legal_at(place)
             call.twins[place] = there
             self.legal.pop(place, None)
+            self.pins.move(place, there)
 
     def forked(self, parent: MmStruct, child: MmStruct, start: int, end: int, now: Moment) -> None:
         """A child sees the private contents that its parent has in a range now."""
@@ -284,14 +324,22 @@ class Contents:
         return self._calls.setdefault((now.actor, mm.ctx_id), _Call())
 
     def _private_places(self, mm: MmStruct, start: int, end: int) -> Iterable[Place]:
-        """Return those places of a range that have a content of their own, lowest first."""
+        """Return those places of a range that have a content of their own or are pinned.
+
+        The lowest first.
+        """
         first, stop = start >> PAGE_SHIFT, end >> PAGE_SHIFT
         ctx_id = mm.ctx_id
+        pinned = set(self.pins.places())
         if stop - first <= len(self.legal):
             places: list[Place] = [(ctx_id, page) for page in range(first, stop)]
-            return [place for place in places if place in self.legal]
+            return [place for place in places if place in self.legal or place in pinned]
         return sorted(
-            (place for place in self.legal if place[0] == ctx_id and first <= place[1] < stop),
+            (
+                place
+                for place in {*self.legal, *pinned}
+                if place[0] == ctx_id and first <= place[1] < stop
+            ),
             key=lambda place: place[1],
         )
 
@@ -339,6 +387,7 @@ class Contents:
                 (who, frozenset((place[1], call.fading.get(place)) for place in places))
                 for who, call in sorted(self._calls.items())
             ),
+            self.pins.key(ctx_id) if page is None else None,
         )
 
     def not_on_disk(self, actor: str, mm: MmStruct | None) -> list[Problem]:

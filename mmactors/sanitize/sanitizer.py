@@ -94,9 +94,11 @@ class Sanitizer(Checks):
 
     def pages_allocated(self, pfn: int, order: int, gfp: int) -> None:
         """Look at pages that are handed out, and note who has them."""
-        if self._contents is not None and gfp & GFP_ZERO:
+        if self._contents is not None:
             for page in range(pfn, pfn + (1 << order)):
-                self._contents.page_zeroed(page)
+                self._contents.pins.handed_out(page)
+                if gfp & GFP_ZERO:
+                    self._contents.page_zeroed(page)
         self._look_at_pages(PageState.allocated, pfn, order)
         self.history.note_allocated(pfn, order, self._moment())
 
@@ -192,10 +194,20 @@ class Sanitizer(Checks):
         for problem in self._contents.not_on_disk(actor, None if mm is None else _mm(mm)):
             self.report(*problem)
 
-    def device_stored(self, pfn: int) -> None:
-        """Note that nobody has made the page dirty for it."""
+    def page_pinned(self, mm: object, address: int, pfn: int) -> None:
+        """Note what the page stands for."""
         if self._contents is not None:
-            self._contents.durable.device_stored(pfn)
+            self._contents.page_pinned(_mm(mm), address, pfn)
+
+    def access_pinned(self, mm: object, address: int, pfn: int, *, is_write: bool) -> None:
+        """Compare what the page holds with what it stands for; nobody has made it dirty."""
+        if self._contents is not None:
+            now = self._moment()
+            self._take_problem(
+                self._contents.access_pinned(_mm(mm), address, pfn, now, is_write=is_write)
+            )
+            if is_write:
+                self._contents.durable.device_stored(pfn)
 
     def page_dirtied(self, pfn: int) -> None:
         """Note that somebody has."""

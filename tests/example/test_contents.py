@@ -269,11 +269,11 @@ def test_what_goes_meanwhile_is_not_promised(
 
 
 def test_what_a_device_stored_is_promised_when_its_page_was_made_dirty(
-    sanitizer: Sanitizer, mapping: Mapping
+    sanitizer: Sanitizer, mapping: Mapping, mm: MmStruct, x: int
 ) -> None:
     """It may write to a pinned page at any time, and says at the end that it did."""
     sanitizer.file_access(mapping, 0, P, is_write=True)
-    sanitizer.device_stored(P)
+    sanitizer.access_pinned(mm, x, P, is_write=True)
     sanitizer.fsync_began(mapping)
     sanitizer.sync_ended()
 
@@ -284,3 +284,77 @@ def test_what_a_device_stored_is_promised_when_its_page_was_made_dirty(
     sanitizer.sync_ended()
 
     assert [Law.NOT_ON_DISK] == laws(sanitizer)
+
+
+def test_a_device_and_its_program_see_the_same_page(
+    sanitizer: Sanitizer, mm: MmStruct, x: int
+) -> None:
+    """What the device stored is lost if the program has got another page without its doing."""
+    sanitizer.page_pinned(mm, x, P)
+    sanitizer.access_pinned(mm, x, P, is_write=True)
+    sanitizer.access(mm, x, P, is_write=False)
+
+    assert [] == laws(sanitizer)
+
+    sanitizer.page_copied(P, Q)
+    sanitizer.access_pinned(mm, x, P, is_write=True)
+    sanitizer.access(mm, x, Q, is_write=False)
+
+    assert [Law.LOST_WRITE] == laws(sanitizer)
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_a_device_goes_on_with_a_page_that_its_program_gave_up(
+    sanitizer: Sanitizer, mm: MmStruct, x: int, *, is_written: bool
+) -> None:
+    """Nobody else sees what it stores, and it does not see what is mapped there now."""
+    sanitizer.page_pinned(mm, x, P)
+    if is_written:
+        sanitizer.access(mm, x, P, is_write=True)
+    sanitizer.pages_dropped(mm, x, x + PAGE_SIZE)
+    sanitizer.access_pinned(mm, x, P, is_write=True)
+    if is_written:
+        sanitizer.access(mm, x, P, is_write=False)  # By an old translation.
+    sanitizer.revoke_completed(mm)
+    sanitizer.access(mm, x, Q, is_write=True)
+    sanitizer.access_pinned(mm, x, P, is_write=True)
+    sanitizer.access_pinned(mm, x, P, is_write=False)
+    sanitizer.access(mm, x, Q, is_write=False)
+
+    assert [] == laws(sanitizer)
+
+    sanitizer.access(mm, x, P, is_write=False)
+
+    assert [Law.LOST_WRITE] == laws(sanitizer)
+
+
+def test_a_device_follows_a_page_that_is_moved(sanitizer: Sanitizer, mm: MmStruct, x: int) -> None:
+    """It holds the page, not the address."""
+    y = x + 8 * PAGE_SIZE
+    sanitizer.page_pinned(mm, x, P)
+    sanitizer.pages_moved(mm, x, y, PAGE_SIZE)
+    sanitizer.revoke_completed(mm)
+    sanitizer.access_pinned(mm, x, P, is_write=True)
+    sanitizer.access(mm, y, P, is_write=False)
+    sanitizer.access(mm, x, Q, is_write=True)
+    sanitizer.access_pinned(mm, x, P, is_write=False)
+
+    assert [] == laws(sanitizer)
+
+    sanitizer.access(mm, y, Q, is_write=False)
+
+    assert [Law.ISOLATION] == laws(sanitizer)
+
+
+def test_a_device_goes_on_with_a_page_that_truncation_took(
+    sanitizer: Sanitizer, mm: MmStruct, mapping: Mapping
+) -> None:
+    """The page that the file has there later is another one."""
+    assert sanitizer._contents is not None
+    sanitizer._contents.pins.pin(P, (mm.ctx_id, 1), (mapping, 1))
+    sanitizer.access_pinned(mm, PAGE_SIZE, P, is_write=True)
+    sanitizer.file_dropped(mapping, 1, None)
+    sanitizer.access_pinned(mm, PAGE_SIZE, P, is_write=True)
+    sanitizer.file_access(mapping, 1, Q, is_write=False)
+
+    assert [] == laws(sanitizer)

@@ -4,23 +4,27 @@
 """
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import attrs
 import pytest
-from programs.documents import DRAWN_APART, draw, leaves, values, write
+from programs.command import judge_command
+from programs.documents import DRAWN_APART, FAULTS, draw, leaves, values, write
 from programs.judge import CORPUS, Verdict, judge
 from programs.reducer import reduce
 from programs.words import VERBS, Author, arguments
 
-from mmactors.scenario.schema import Scenario
+from mmactors.engine.chance import FAULTS as ALL_FAULTS
+from mmactors.scenario.schema import ProcessConfig, Scenario
 from mmactors.scenario.structure import config_fields
 from mmactors.workload.operation.all import OPERATIONS, By, parse_operation
 from mmactors.workload.operation.grammar import OperationError
 
 NR_PROGRAMS = 200
 NR_PARTS = 20
-FIRST_SEED = 5
+FIRST_SEED = 1000
+NR_DOCUMENTS = 800
+"""So many have every option."""
 
 
 @pytest.mark.parametrize("part", range(NR_PARTS))
@@ -92,14 +96,38 @@ def fields_of(instance):
 
 
 def test_every_option_of_a_scenario_is_drawn():
-    """Every one that the schema has, but for those that make a wrong kernel."""
+    """Every one that the schema has, but for functions of the user's; tomorrow's, too."""
     known = dict(leaves())
+    drawn = set()
+    for seed in range(NR_DOCUMENTS):
+        document = draw(seed)
+        drawn |= set(options_of(document))
+        drawn |= {f"processes.{key}" for process in document["processes"] for key in process}
+    of_processes = {f"processes.{name}" for name in config_fields(ProcessConfig)}
 
     assert DRAWN_APART <= known.keys()
     for path, each in known.items():
         assert path in DRAWN_APART or values(path, each), f"{path} has no values to be drawn"
-    documents = [draw(seed) for seed in range(300)]
-    assert {*config_fields(Scenario)} <= {key for document in documents for key in document}
+    assert set() == {*known, *of_processes, *config_fields(Scenario)} - drawn
+
+
+def options_of(document, prefix=""):
+    """Yield the paths of what stands in a document."""
+    for key, value in document.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from options_of(value, f"{prefix}{key}.")
+
+
+def test_each_fault_is_on_in_many_documents():
+    """A fault that is drawn and cannot happen would say nothing."""
+    counts = Counter()
+    for seed in range(300):
+        faults = draw(seed).get("faults", {})
+        counts.update(fault for fault in FAULTS if faults.get(fault, {}).get("probability"))
+
+    assert {*FAULTS} == counts.keys() == {*ALL_FAULTS}
+    assert min(counts.values()) > 10
 
 
 def test_the_reducer_leaves_what_fails_and_nothing_else():
@@ -127,3 +155,22 @@ def test_the_judge_sees_what_goes_wrong(monkeypatch):
     verdict = judge(text)
     assert verdict.is_failure
     assert verdict.cause.startswith("ZeroDivisionError")
+
+
+def test_the_end_of_virtual_time_is_a_verdict_about_the_program():
+    """Who wants to go on behind it, with either driver, is told so."""
+    compute = '"compute 4611686018427387903ns"'
+    text = f'processes:\n  - name: "p0"\n    program: [{compute}, {compute}]\n'
+
+    assert Verdict("time is up") == judge(text)
+
+
+@pytest.mark.parametrize(
+    ("program", "word"),
+    [("nop", "ok"), ("touch stack..", "refused"), ("touch @0x0:1 read", "not ok")],
+)
+def test_the_command_line_says_the_same(tmp_path, program, word):
+    """`check` and `run` as a user starts them: exit codes, no traceback."""
+    text = f'processes:\n  - name: "p0"\n    program: ["{program}"]\n'
+
+    assert Verdict(word) == judge_command(text, tmp_path)

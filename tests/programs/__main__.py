@@ -10,14 +10,17 @@ import itertools
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
+from .command import judge_command
 from .documents import draw, write
-from .judge import CORPUS, WALL_S, judge
+from .judge import CORPUS, judge
 from .reducer import reduce
 
 EVERY_S = 30
-REDUCING_WALL_S = 4
+HANGS_S = 600
+REDUCING_CPU_S = 4
 """What takes too long is made shorter by looking at this much of it."""
 
 
@@ -27,6 +30,7 @@ def main():
     parser.add_argument("--seeds", default="0-", help="A-B, or A- for all from A on")
     parser.add_argument("--hours", type=float, default=1e9, help="stop after so much time")
     parser.add_argument("--out", type=Path, default=CORPUS, help="where failures are written")
+    parser.add_argument("--cli", action="store_true", help="by mmactors check and mmactors run")
     parser.add_argument("--known", action="append", default=[], help="a cause not to be reduced")
     arguments = parser.parse_args()
     first, _, last = arguments.seeds.partition("-")
@@ -37,6 +41,7 @@ def main():
 
 def hunt(seeds, arguments):
     """Judge the program of each seed; return 1 if one failed."""
+    judge_text = partial(judge_command, folder=arguments.out / "cli") if arguments.cli else judge
     words, failures = Counter(), Counter()
     begin_s = told_s = time.monotonic()
     current = arguments.out / "current.txt"
@@ -44,15 +49,18 @@ def hunt(seeds, arguments):
         document = draw(seed)
         text = write(document)
         current.write_text(text)  # If the process dies, here is why.
-        faulthandler.dump_traceback_later(4 * WALL_S, exit=True)
-        verdict = judge(text)
+        faulthandler.dump_traceback_later(HANGS_S, exit=True)
+        verdict = judge_text(text)
         faulthandler.cancel_dump_traceback_later()
         words[verdict.word] += 1
         if verdict.is_failure:
             failures[verdict.group] += 1
             if failures[verdict.group] == 1:
                 print(f"\nseed {seed}: {verdict.group}", flush=True)
-                if not any(part in verdict.group for part in arguments.known):
+                if arguments.cli:
+                    (arguments.out / f"seed-{seed}.yaml").write_text(f"{text}\n")
+                    print(f"{text}\n{verdict.detail}", flush=True)
+                elif not any(part in verdict.group for part in arguments.known):
                     keep(document, verdict, seed, arguments.out)
         now_s = time.monotonic()
         if now_s - told_s > EVERY_S:
@@ -74,7 +82,7 @@ def keep(document, verdict, seed, out):
     """Print and write the shortest document with this failure."""
 
     def still_fails(each):
-        return judge(write(each), wall_s=REDUCING_WALL_S).group == verdict.group
+        return judge(write(each), cpu_s=REDUCING_CPU_S).group == verdict.group
 
     shortest = reduce(document, still_fails, tries_max=60 if verdict.word == "too long" else 400)
     text = write(shortest) + "\n"

@@ -26,13 +26,13 @@ DRAWN_APART = {
     *("engine.step_budget", "record.sample"),
 }
 NOT_DRAWN = {
-    "kernel.rules": "another value is a wrong kernel",
     "race.laws": "names a function of the user's",
     "race.reaches": "names a function of the user's",
 }
 SIZES_MAX = 1 << 20
 """Of caches and the like: what the host has to hold."""
 STEP_BUDGET = 20_000
+FAULTS = tuple(config_fields(config_fields(Scenario)["faults"].type))[1:]
 EXPECTATIONS = (
     *("pgfault >= 0", "pgfault > 1000000", "nr_free_pages != -1", "cpu[0].pgfault <= 99999"),
     *("cpu[0].tlb_shootdowns == 0", "p* may die", "* may die", "* dies of SIGSEGV"),
@@ -103,14 +103,22 @@ def draw(seed):
     if rng.random() < 0.3:
         document["record"] = {"sample": rng.choice((1000, 5000, 1_000_000))}
     known = [(path, each) for path, each in leaves() if path not in DRAWN_APART]
-    for _ in range(rng.choice((0, 0, 0, 0, 1, 1, 2))):
-        section = rng.choice(SECTIONS)
-        if section == "race" and rng.random() < 0.8:
-            continue
-        path, each = rng.choice([one for one in known if one[0].startswith(f"{section}.")])
-        drawn = values(path, each)
-        if drawn:
-            _put(document, path, rng.choice(drawn))
+    if seed % 3 == 0:  # Each has its turn.
+        _draw_option(rng, document, *known[seed // 3 % len(known)])
+    for _ in range(rng.choice((0, 0, 0, 0, 1, 2))):
+        section = rng.choice(SECTIONS) if rng.random() < 0.3 else ""
+        of_section = [one for one in known if one[0].startswith(section)]
+        _draw_option(rng, document, *rng.choice(of_section))
+    if rng.random() < 0.25:
+        for path, each in known:
+            if path.startswith("faults.") and rng.random() < 0.3:
+                _draw_option(rng, document, path, each)
+        for fault in rng.sample(FAULTS, rng.choice((1, 1, 2, 3))):
+            _put(document, f"faults.{fault}.probability", rng.choice((100, 50, 20)))
+            _put(document, f"faults.{fault}.times", rng.choice((-1, -1, 1, 2)))
+        if rng.random() < 0.7:  # Else nearly nothing can fail.
+            for name, value in (("min_order", 0), ("ignore_gfp_wait", False)):
+                _put(document, f"faults.fail_page_alloc.{name}", value)
     is_careless = rng.random() < CARELESS
     document["processes"] = _processes(rng, cpus, is_careless)
     if "race" in document:
@@ -167,12 +175,21 @@ def _processes(rng, cpus, is_careless):
             process["cpu"] = rng.randrange(cpus)
         if rng.random() < 0.4:
             process["on_signal"] = "continue"
+        if rng.random() < 0.1:
+            process["make_it_fail"] = True
         processes.append(process)
     if len(processes) > 1 and rng.random() < 0.15:  # They meet.
+        count = sum(process.get("copies", 1) for process in processes)
         for process in processes:
             program = process["program"]
-            program.insert(rng.randrange(len(program) + 1), f"barrier M {len(processes)}")
+            program.insert(rng.randrange(len(program) + 1), f"barrier M {count}")
     return processes
+
+
+def _draw_option(rng, document, path, each):
+    drawn = values(path, each)
+    if drawn:
+        _put(document, path, rng.choice(drawn))
 
 
 def _put(document, path, value):

@@ -175,7 +175,8 @@ class Author:
 
     def range(self):
         region = self.known_or(self.known.ranges, NAMES)
-        if self.often(12):
+        is_nothing_mapped = not self.known.ranges and not self.is_careless
+        if is_nothing_mapped or self.often(12):
             size = self.one(SIZES, ODD_SIZES, 20)
             return f"@{self.address()}:{size}"
         if self.often(25):
@@ -216,6 +217,8 @@ class Author:
         if by in self.known.spinning and not (self.is_careless and self.often(4)):
             by = FIRST
         verb = self.verb()
+        if verb == "spin" and by == FIRST and not self.is_careless:
+            by = self.one(sorted(self.known.threads - self.known.spinning), (FIRST,), 0)
         text = self.plain(verb)
         if by == FIRST and (verb == "spin" or not self.often(3)):
             return text
@@ -235,7 +238,7 @@ class Author:
             or (verb == "kill" and not known.children)
             or (verb == "stop" and not known.spinning)
             or (verb == "wait" and known.spinning)
-            or (verb == "spin" and not known.threads)
+            or (verb == "spin" and known.threads <= known.spinning)
             or ("block" in arguments(verb) and not known.blocks)
             or ("file" in arguments(verb) and verb not in ("open", "mmap") and not known.files)
         )

@@ -5,6 +5,7 @@ An access that the kernel cannot make good ends its operation with a signal, not
 
 import errno
 from collections.abc import Awaitable, Iterable, Iterator
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Final
 
@@ -176,17 +177,31 @@ class AccessCalls:
         """
         done = 0
         image = Image(call.path)
-        for _ in range(call.repeat):
-            for piece in open_trace(Path(call.path), form=call.format, limit=call.limit):
-                trace = piece.collapse(self.line_bytes)
-                if self.kernel.engine.turn.is_over():
-                    await self.kernel.engine.breathe()
-                await self._map_image(thread, trace, image)
-                signal = await thread.access(trace)
-                done += thread.accesses_done
-                if signal is not None:
-                    return done
+        for trace in self._pieces(call):
+            if self.kernel.engine.turn.is_over():
+                await self.kernel.engine.breathe()
+            await self._map_image(thread, trace, image)
+            signal = await thread.access(trace)
+            done += thread.accesses_done
+            if signal is not None:
+                break
         return done
+
+    def _pieces(self, call: op.RunTrace) -> Iterator[Trace]:
+        """Yield the pieces of a trace, over and over; what is a single piece is read once."""
+        pieces = self._read(call)
+        begin = list(islice(pieces, 2))
+        if len(begin) == 1:
+            yield from repeat(begin[0], call.repeat)
+        elif begin:
+            yield from chain(begin, pieces)
+            del begin
+            for _ in range(1, call.repeat):
+                yield from self._read(call)
+
+    def _read(self, call: op.RunTrace) -> Iterator[Trace]:
+        for piece in open_trace(Path(call.path), form=call.format, limit=call.limit):
+            yield piece.collapse(self.line_bytes)
 
     async def _access_all(self, thread: UserThread, traces: Iterable[Trace], end: int) -> int:
         engine = self.kernel.engine

@@ -166,7 +166,7 @@ async def _lockless_pages_from_mm(
     pinned = []
     with cpu.irqs_off():
         for address in addresses:
-            steps = gup_pte(kernel.shared_pages, space.mm, address)
+            steps = gup_pte(kernel.shared_pages, space.mm, address, kernel.checks)
             pfn = await perform_page_work(kernel, cpu, space, steps)
             if pfn is None:
                 break
@@ -211,7 +211,5 @@ async def transfer(kernel: Kernel, page: Pinned, *, is_write: bool) -> None:
         verb = "write" if is_write else "read"
         await engine.step(Label(f"{verb} {page.pfn:#x}", ((data(page.pfn), mode),)))
     if kernel.checks is not None:
-        kernel.checks.access(page.space.mm, page.address, page.pfn, is_write=is_write)
-        if is_write:
-            kernel.checks.device_stored(page.pfn)
+        kernel.checks.access_pinned(page.space.mm, page.address, page.pfn, is_write=is_write)
     await engine.spend(kernel.costs.copy_user_page_ns)

@@ -14,7 +14,6 @@ from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.perform import perform
 from mmactors.arch.pte import PRESENT
-from mmactors.arch.trace import LOAD
 from mmactors.engine.cpu import Cpu
 from mmactors.hw.hardware import REASON, STALE
 from mmactors.label import PAGE_TABLES, Label, Mode, tlb
@@ -76,7 +75,7 @@ async def prefetch(kernel: Kernel, cpu: Cpu, address: int) -> None:
     if address >= kernel.init_mm.task_size:
         return
     with engine.guard.suspended():
-        kernel.hardware.access(cpu.index, address, 1, LOAD, now_ns=cpu.clock.now)
+        kernel.hardware.prefetch(cpu.index, address, now_ns=cpu.clock.now)
     if kernel.hardware.stop[REASON] == STALE:
         assert kernel.checks is not None, "somebody watches translations"
         kernel.checks.stale_translation(cpu.index)

@@ -15,6 +15,7 @@ from typing import Final
 
 from mmactors.arch.page import PageColumns
 from mmactors.arch.pte import DIRTY, PRESENT, RW, SPECIAL, pte_pfn
+from mmactors.checks import Checks
 from mmactors.label import Label, Mode, areas, page, pte
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vm_flags import VM_MAYSHARE, VM_MAYWRITE, VM_SHARED, VM_WRITE
@@ -137,6 +138,8 @@ def follow_page_pte(
         nr = nr_refs(flags)
         if nr:
             context.pages.refcount_view[pfn] += nr
+            if context.checks is not None:
+                context.checks.page_pinned(mm, address, pfn)
         if flags & FOLL_TOUCH:
             if flags & FOLL_WRITE and not entry & DIRTY:
                 folio_mark_dirty(context, pfn)
@@ -174,7 +177,7 @@ def can_follow_write_pte(pages: PageColumns, entry: int, vma: Vma, *, is_forced:
 
 
 def gup_pte(
-    pages: PageColumns, mm: MmStruct, address: int
+    pages: PageColumns, mm: MmStruct, address: int, checks: Checks | None = None
 ) -> Generator[Label, int | None, int | None]:
     """Pin the page at an address, writable, without a lock; end with its PFN, None: not this way.
 
@@ -200,6 +203,8 @@ def gup_pte(
     if wants_step():
         yield Label("is it still mapped", ((pte(index), Mode.READ),))
     if view[index] == entry:
+        if checks is not None:
+            checks.page_pinned(mm, address, pfn)
         return pfn
     if wants_step():
         yield Label("let go of the page", ((page(pfn), Mode.WRITE),))
