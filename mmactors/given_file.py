@@ -19,8 +19,8 @@ _KINDS: Final = (
 )
 
 
-def open_given(path: Path) -> BinaryIO:
-    """Open a regular file for reading.
+def open_given(path: Path, *, may_grow: bool = False) -> BinaryIO:
+    """Open a regular file for reading; with `may_grow`, also one that is empty so far.
 
     Raises OSError, whose strerror says what else the path is, and ValueError for what is no path.
     """
@@ -29,7 +29,7 @@ def open_given(path: Path) -> BinaryIO:
     try:
         status = os.fstat(handle)
         _must_be_regular(status)
-        if status.st_size == 0:
+        if status.st_size == 0 and not may_grow:
             os.close(handle)
             return io.BytesIO()
         return os.fdopen(handle, "rb")
@@ -41,8 +41,9 @@ def open_given(path: Path) -> BinaryIO:
 def read_given(path: Path, *, bytes_max: int) -> bytes:
     """Return what a regular file holds; raise as `open_given` does, and if it is longer."""
     with open_given(path) as file:
-        data = file.read(bytes_max + 1)
-    if len(data) > bytes_max:
+        is_longer = path.stat().st_size > bytes_max
+        data = b"" if is_longer else file.read(bytes_max + 1)
+    if is_longer or len(data) > bytes_max:
         raise OSError(errno.EFBIG, f"it has more than {bytes_max:,} bytes")
     return data
 

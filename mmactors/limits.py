@@ -56,5 +56,7 @@ SCRIPT_BYTES_MAX: Final = 64 * MIB
 KEPT_FILES_MAX: Final = 64
 """Kept schedules of a test that are looked at; eight are written."""
 
+META_BYTES_MAX: Final = 1 * MIB
+"""Of a run's meta.json, which has about a kilobyte."""
 LOG_LINE_BYTES_MAX: Final = 1 * MIB
 """An event has less than a kilobyte; a longer line is no event and is never held as a whole."""

@@ -93,7 +93,7 @@ def read_with_offsets(
 ) -> Iterator[tuple[int, bytes, EventRecord]]:
     """Yield as `read_log` does, each line after its place in the file."""
     try:
-        with open_given(path) if is_running is None else path.open("rb") as file:
+        with open_given(path, may_grow=is_running is not None) as file:
             number = offset = 0
             for number, line in enumerate(_lines(file, is_running, damage), start=1):
                 try:
@@ -158,7 +158,7 @@ def line_at(file: Any, offset: int) -> tuple[bytes, EventRecord]:
 
 def torn_bytes(path: Path) -> int:
     """Return the length of a last line that has no end: of one that was not written whole."""
-    with contextlib.suppress(OSError), path.open("rb") as file:
+    with contextlib.suppress(OSError), open_given(path) as file:
         end = file.seek(0, os.SEEK_END)
         at = end
         while at > 0:

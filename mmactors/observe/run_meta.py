@@ -15,6 +15,8 @@ import orjson
 from attrs import frozen
 
 from mmactors.errors import Place, Problem, UserError
+from mmactors.given_file import read_given
+from mmactors.limits import META_BYTES_MAX
 
 Status = Literal["running", "complete", "interrupted", "failed"]
 
@@ -47,7 +49,7 @@ class Standing:
 def read_meta(path: Path) -> dict[str, Any]:
     """Return meta.json of a run directory; raise UserError if there is none that can be read."""
     with contextlib.suppress(OSError, ValueError):
-        meta = orjson.loads((path / META).read_bytes())
+        meta = orjson.loads(read_given(path / META, bytes_max=META_BYTES_MAX))
         if isinstance(meta, dict) and meta.get("schema") == HEAD["schema"]:
             return meta
     raise UserError(

@@ -34,9 +34,8 @@ SWITCHES_MAX: Final = 400_000
 ACCESSES_OF_CASE_MAX: Final = 10_000_000
 SYSTEM_NS_MAX: Final = 60 * MS
 """Of all machines on which a recorded case is run: switches between threads, accesses to memory,
-time of CPUs in the kernel. Of the recordings of Linux that there are the longest, in which faults
-race with `churn` on four CPUs, has 168,000 switches and below 23 ms; what takes most of a host for
-a millisecond, `churn 1000000000 4K touch`, took 180 ms."""
+time of CPUs in the kernel. The longest recordings of Linux, in which faults race with `churn`, have
+168,000, 22,000 and 12 ms. `churn N 4K touch` takes a host longest: 180 ms for one."""
 ACCESSES_MAX: Final = 20_000_000
 """Of a recorded trace: they are held in memory, 16 bytes each."""
 GEOMETRIES_MAX: Final = 64

@@ -16,6 +16,7 @@ from typing import Final
 from attrs import define, frozen
 
 from mmactors.errors import Place, Problem, UserError
+from mmactors.given_file import open_given
 from mmactors.validate.document import cut, read_head
 from mmactors.validate.result import CaseResult
 from mmactors.workload.trace.npz import ARCHIVE_ERRORS
@@ -139,7 +140,7 @@ def _topic_of_npz(path: Path) -> str | None:
     if path.with_suffix(".json").is_file():
         return "traces"
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_given(path) as file, zipfile.ZipFile(file) as archive:
             names = set(archive.namelist())
     except ARCHIVE_ERRORS as error:
         what = getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -299,7 +299,7 @@ ENDLESS = {
         ["mmap A 64K", "thread T cpu=1", "T& touch A read passes=1000000000", "wait"],
     ],
     "more than 400,000 switches between threads": [
-        ["thread T cpu=1", "T& spin", "sleep 1000000000", "stop T"],
+        ["thread T cpu=1", "T& churn 1000000000 64K", "churn 1000000000 64K"],
     ],
 }
 

@@ -1,7 +1,9 @@
 """Fuzz the readers for as long as wanted: `python -m fuzz [--count N] [READER ...]`.
 
-Start it in tests/. All runs in one process; it ends with counts, the slowest input, and the memory.
-What fails is written to the folder `fuzz-failures`. `fuzz.guided` is guided by coverage.
+Start it in tests/. Scenarios, traces, recordings and all else are read in one process, in turn; it
+ends with counts, the slowest input, and the memory. It fails for an exception, for an input that
+takes longer than SLOW_S, and for more memory than MEMORY_MIB_MAX. What fails is written to the
+folder `fuzz-failures`. `fuzz.guided` is guided by coverage.
 """
 
 import argparse
@@ -11,18 +13,26 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fuzz.mutation import mutated
 from fuzz.readers import READERS, read, seeds
+from mutations import end_of, write_mutation
 
 FAILURES = Path("fuzz-failures")
+RECORDING = "recording"
+"""Recordings are mutated as JSON (mutations.py), since damaged bytes are refused at once."""
 SLOW_S = 20
+"""Of this process's own time, since others may have the machine; a wait for ever is seen as one."""
+MEMORY_MIB_MAX = 1024
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("readers", nargs="*", default=list(READERS))
+    parser.add_argument("readers", nargs="*", default=[*READERS, RECORDING])
     parser.add_argument("--count", type=int, default=1_000_000_000)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
@@ -32,17 +42,26 @@ def main() -> int:
 
 def _run(names: list[str], count: int, seed: int, folder: Path) -> int:
     draw = random.Random(seed)
-    known = {name: seeds(name) for name in names}
+    known = {name: seeds(name) for name in names if name != RECORDING}
+    contents: dict[Path, Any] = {}
     counts: Counter[str] = Counter()
     slowest = (0.0, "", 0)
     began = time.monotonic()
     try:
         for number in range(count):
             name = names[number % len(names)]
-            data = mutated(draw.choice(known[name]), known[name], draw)
-            start = time.monotonic()
-            outcome = _try(name, data, folder)
-            took = time.monotonic() - start
+            if name == RECORDING:
+                path = write_mutation(draw.randrange(1 << 62), folder, contents)
+                data = path.read_bytes()
+                start = time.process_time()
+                outcome = _try(name, partial(_validate, path))
+                path.with_suffix(".npz").unlink(missing_ok=True)
+                path.unlink()
+            else:
+                data = mutated(draw.choice(known[name]), known[name], draw)
+                start = time.process_time()
+                outcome = _try(name, partial(read, name, data, folder))
+            took = time.process_time() - start
             slowest = max(slowest, (took, name, number))
             if took > SLOW_S:
                 outcome = "slow"
@@ -59,14 +78,20 @@ def _run(names: list[str], count: int, seed: int, folder: Path) -> int:
         f"slowest {slowest[0]:.2f} s: {slowest[1]} {slowest[2]}; {rss_mib} MiB; "
         f"{time.monotonic() - began:.0f} s in all\n"
     )
-    return int(any(key.endswith(("failed", "slow")) for key in counts))
+    return int(rss_mib > MEMORY_MIB_MAX or any(key.endswith(("failed", "slow")) for key in counts))
 
 
-def _try(name: str, data: bytes, folder: Path) -> str:
+def _validate(path: Path) -> bool:
+    """Validate a recording; return whether it is refused."""
+    return end_of(path) == "refused"
+
+
+def _try(name: str, reads: Callable[[], object]) -> str:
     try:
-        return "refused" if read(name, data, folder) else "read"
+        return "refused" if reads() else "read"
     except Exception as error:  # noqa: BLE001 - this is what is looked for
         sys.stdout.write(f"{name}: {type(error).__name__}: {str(error)[:300]!r}\n")
+        sys.stdout.flush()
         return "failed"
 
 
