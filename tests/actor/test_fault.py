@@ -1,14 +1,16 @@
 """Page faults: what is mapped, what is counted, what is a signal, and what memory's end does."""
 
+import numpy as np
 import pytest
 from machines import PROMISES_ALWAYS, final_status, run, run_to_nothing, scenario_of
 
 from mmactors.actors.fault import fault as fault_path
 from mmactors.actors.fault.fault import PF_INSTR, PF_PROT, PF_USER, PF_WRITE
+from mmactors.arch.trace import LOAD, SIZE_SHIFT, Trace
 from mmactors.engine.guard import GUARD_VARIABLE
 from mmactors.mm.fault.siginfo import SEGV_ACCERR, SEGV_MAPERR, SIGKILL, SIGSEGV
 from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE, GFP_NOWAIT, GFP_ZERO
-from mmactors.units import GIB, MIB
+from mmactors.units import GIB, MIB, PAGE_SIZE
 
 
 def signals(ran):
@@ -227,3 +229,23 @@ def test_the_short_way_is_taken_by_nearly_all_first_writes(monkeypatch):
     ran = run(scenario_of(["mmap A 1M", "touch A write"], size=GIB))
 
     assert sum(taken) > 0.9 * ran.counters["pgfault"]
+
+
+@pytest.mark.parametrize("nr_pieces", [0, 1, 2, 3])
+def test_a_trace_that_is_repeated_does_all_of_it_each_time(monkeypatch, tmp_path, nr_pieces):
+    """What comes in one piece is read once; what does not is read again."""
+    trace = tmp_path / "trace"
+    trace.touch()
+    meta = np.array([LOAD | 1 << SIZE_SHIFT])
+    pieces = [Trace(np.array([0x7D00000000 + nth * PAGE_SIZE]), meta) for nth in range(nr_pieces)]
+    opened = []
+
+    def open_trace(path, **_):
+        opened.append(path)
+        yield from pieces
+
+    monkeypatch.setattr("mmactors.actors.program.access_calls.open_trace", open_trace)
+    ran = run_to_nothing(scenario_of([f"trace {trace} repeat=5"]))
+
+    assert 5 * nr_pieces == ran.counters["read.references"]
+    assert (1 if nr_pieces < 2 else 5) == len(opened)

@@ -26,7 +26,7 @@ Q: Final = 0x2001
 @pytest.fixture
 def sanitizer() -> Sanitizer:
     """Return a sanitizer that follows contents, of a machine with memory that was not touched."""
-    scenario = scenario_of(["mmap A 64K", "spin"])
+    scenario = scenario_of(["mmap A 64K", "compute 1s"])
     scenario = evolve(scenario, sanitize=SanitizeConfig(contents=True))
     found = drive(scenario, until_ns=50_000).wired.sanitizer
     assert found is not None
