@@ -60,6 +60,7 @@ def ended(
     A child that is fresh begins as Python does; another one has everything imported.
     """
     said = folder / "said"
+    said.touch()
     if is_fresh:
         with said.open("w") as output:
             child = subprocess.Popen(
