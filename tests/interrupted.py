@@ -42,8 +42,10 @@ SEARCH_S = 10
 """Moments of a search are within this time."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 SAME = re.compile(r"same log(?:, as far as it goes: ([\d,]+) of ([\d,]+) events|: (\d+) events)")
-LEFT = 5.0
+LEFT_S = 5.0
 """So many seconds later nobody is left of a search in several processes."""
+LEFT_COMPILING_S = 60.0
+"""Who compiles for a run that is no more notices it after the function that it is at."""
 
 
 def ended(
@@ -54,12 +56,14 @@ def ended(
     *,
     is_fresh: bool = False,
     environment: Mapping[str, str] | None = None,
+    left_s: float = LEFT_S,
 ) -> tuple[int, str]:
     """Run a command in a child, let a signal end it, and return how it ended and what it said.
 
     A child that is fresh begins as Python does; another one has everything imported.
     """
     said = folder / "said"
+    said.touch()
     if is_fresh:
         with said.open("w") as output:
             child = subprocess.Popen(
@@ -77,7 +81,7 @@ def ended(
         time.sleep(after_s)
         os.kill(pid, number)
     code = child.wait() if is_fresh else os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    until_s = time.monotonic() + LEFT
+    until_s = time.monotonic() + left_s
     with contextlib.suppress(ProcessLookupError):
         while time.monotonic() < until_s:
             os.killpg(pid, 0)
@@ -254,7 +258,15 @@ def compiling(count: int, seed: int) -> Tally:
             folder = Path(name)
             cache = {"MMACTORS_CACHE_DIR": f"{name}/cache"}
             after_s = draw.uniform(0.5, SEARCH_S * 2)
-            code, said = ended(arguments, folder, by, after_s, is_fresh=True, environment=cache)
+            code, said = ended(
+                arguments,
+                folder,
+                by,
+                after_s,
+                is_fresh=True,
+                environment=cache,
+                left_s=LEFT_COMPILING_S,
+            )
             must_be_quiet(said, by)
             came = check_run(folder / "out")[0] if (folder / "out").exists() else "no folder"
             again, said = ended((*arguments, "--force"), folder, is_fresh=True, environment=cache)

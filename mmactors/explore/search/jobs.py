@@ -126,7 +126,9 @@ def _start(explorer: Explorer, depth: int, running: dict[Connection, Any]) -> tu
             ours, theirs = context.Pipe(duplex=False)
             part = Part(index=index, of=jobs, depth=depth)
             process = context.Process(
-                target=_work, args=(explorer, part, whistle, counts, theirs), daemon=True
+                target=_work,
+                args=(explorer, part, whistle, counts, theirs, os.getpid()),
+                daemon=True,
             )
             process.start()
             theirs.close()
@@ -208,12 +210,16 @@ def _without_a_word(process: Any, *, is_stopping: bool) -> _Result:
 
 
 def _work(
-    explorer: Explorer, part: Part, whistle: _Whistle, counts: Any, connection: Connection
+    explorer: Explorer,
+    part: Part,
+    whistle: _Whistle,
+    counts: Any,
+    connection: Connection,
+    parent: int,
 ) -> None:
-    """Do one part; this runs in a process of its own."""
+    """Do one part; this runs in a process of its own, and ends if `parent` does, however early."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The terminal sends it to all.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    parent = os.getppid()
 
     def tell(progress: Progress) -> None:
         counts[part.index] = progress.nr_schedules
