@@ -316,25 +316,24 @@ class VmStat:
         return max(0, int(exact))
 
     def zone_page_states(self) -> list[list[int]]:
-        """Return the exact numbers of all items, by zone."""
+        """Return the exact numbers of all items, by zone; one that is wrong may be negative."""
         nr_items = self.zone_words.shape[1]
         exact = self.zone_words + self.cpu_zone_words[:, :, :nr_items].sum(axis=0)
-        return np.maximum(exact, 0).tolist()  # type: ignore[no-any-return]
+        return exact.tolist()  # type: ignore[no-any-return]
 
     def node_page_state(self, node: int, item: int) -> int:
         """Return the lagging number of a node item, never negative."""
         return max(0, int(self.nodes[node][item]))
 
     def node_page_state_snapshot(self, node: int, item: int) -> int:
-        """Return the exact number of a node item."""
-        exact = self.node_words[node, item] + self.cpu_node_words[:, node, item].sum()
-        return max(0, int(exact))
+        """Return the exact number of a node item; if it is wrong it may be negative."""
+        return int(self.node_words[node, item] + self.cpu_node_words[:, node, item].sum())
 
     def node_page_states(self) -> list[list[int]]:
-        """Return the exact numbers of all items, by node."""
+        """Return the exact numbers of all items, by node; one that is wrong may be negative."""
         nr_items = self.node_words.shape[1]
         exact = self.node_words + self.cpu_node_words[:, :, :nr_items].sum(axis=0)
-        return np.maximum(exact, 0).tolist()  # type: ignore[no-any-return]
+        return exact.tolist()  # type: ignore[no-any-return]
 
     def global_zone_page_state(self, item: int) -> int:
         """Return the lagging number of a zone item in all zones together, never negative."""

@@ -12,7 +12,7 @@ from mmactors.arch.page import PG_LOCKED
 from mmactors.engine.report import EngineError
 from mmactors.mm.area.mm_struct import MM_ANONPAGES
 from mmactors.mm.page_alloc.pcp import COUNT
-from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FREE_PAGES
+from mmactors.mm.vmstat import NR_ANON_MAPPED, NR_FILE_DIRTY, NR_FREE_PAGES
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.finding import SanitizerError
 from mmactors.sanitize.law import LESSONS, Law
@@ -121,6 +121,10 @@ def break_nr_anon(kernel: Kernel) -> None:
     kernel.vmstat.mod_node_page_state(0, 0, NR_ANON_MAPPED, -1)
 
 
+def break_nr_dirty(kernel: Kernel) -> None:
+    kernel.vmstat.mod_node_page_state(0, 0, NR_FILE_DIRTY, -3)  # Below 0: no page is dirty.
+
+
 def break_pcp_count(kernel: Kernel) -> None:
     kernel.allocator.zones[0].pcps[0].words[COUNT] += 1
 
@@ -146,6 +150,7 @@ def break_cpumask(kernel: Kernel) -> None:
     [
         (break_nr_free, "nr_free_pages of zone"),
         (break_nr_anon, "nr_anon_pages of all nodes is 15, but there are 16"),
+        (break_nr_dirty, "nr_dirty of node 0 is -3, but there are 0"),
         (break_pcp_count, "pcp count of cpu0"),
         (break_rss, "MM_ANONPAGES of address space 1 is 17, but there are 16"),
         (break_mapcount, "mapcount of page"),
