@@ -9,6 +9,8 @@ from mmactors.engine.trace.span import Span, Who
 
 NEVER: Final = 1 << 62
 """A time after all others, in nanoseconds."""
+LAST_NS: Final = NEVER - 1
+"""When somebody goes on who is stuck unless others do something before."""
 
 PARK: Final = object()
 """What an actor's coroutine yields to its driver when it gives the baton back."""

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from mmactors.engine.actor import (
     BREATHING,
+    LAST_NS,
     NEVER,
     PARKING,
     Actor,
@@ -243,7 +244,7 @@ class Engine:
     @property
     def is_stuck(self) -> bool:
         """Whether nobody can run at any time, unless a message comes from outside."""
-        return self.policy.next_ns == NEVER
+        return self.policy.next_ns >= LAST_NS
 
     # -- what actors call ----------------------------------------------------------------------
 

@@ -16,10 +16,10 @@ from typing import Final, Protocol
 
 from attrs import define, field
 
-from mmactors.engine.actor import NEVER, PARKING, Actor, Processor
+from mmactors.engine.actor import LAST_NS, NEVER, PARKING, Actor, Processor
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu_times import CpuTimes
-from mmactors.engine.report import time_is_up
+from mmactors.engine.report import deadlock, time_is_up
 
 ENDLESS: Final = NEVER
 """How long somebody computes who does so until a signal comes, in ns."""
@@ -102,11 +102,15 @@ class Computing:
                 raise time_is_up(actor, stop)
             else:
                 actor.label = "spend"
-                if (ready_ns := min(stop, cpu.interrupt_ns)) < NEVER:
-                    engine.policy.push(actor, max(ready_ns, clock.now))
-                else:
+                began_ns = clock.now
+                if (ready_ns := min(stop, cpu.interrupt_ns, LAST_NS)) == LAST_NS:
                     actor.waits_for = self
+                engine.policy.push(actor, max(ready_ns, clock.now))
                 await PARKING
+                if clock.now == LAST_NS and ns == ENDLESS:
+                    clock.now, actor.waits_for = began_ns, self
+                    outside, recent = engine.outside_waits, engine.recent()
+                    raise deadlock(began_ns, engine.actors, outside, recent)
             self.catch_up(clock.now)
             self._laps = None
             if cpu.has_interrupt():
