@@ -325,6 +325,10 @@ class Cpu:
         """Return the threads of the run queue, in their order."""
         return [thread for _, _, thread in sorted(self.run_queue, key=itemgetter(0, 1))]
 
+    def has(self, thread: Actor) -> bool:
+        """Return whether a thread runs here, or waits for its turn."""
+        return thread is self.current or any(each is thread for _, _, each in self.run_queue)
+
     def pending_vectors(self) -> list[str]:
         """Return the vectors of the interrupts that have not been taken, in their order."""
         pending = sorted(self._pending, key=itemgetter(0, 1))

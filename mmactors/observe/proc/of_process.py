@@ -105,7 +105,7 @@ def _state_of(process: Process) -> str:
 
 def _thread_state(thread: Thread) -> str:
     """Return R if the thread has a CPU or waits for one, S if it sleeps."""
-    return "R" if thread.actor in (thread.cpu.current, *thread.cpu.queued()) else "S"
+    return "R" if thread.cpu.has(thread.actor) else "S"
 
 
 def _thread_of(thread: Thread) -> ThreadView:
