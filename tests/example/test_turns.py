@@ -23,7 +23,6 @@ DRIVERS = pytest.mark.parametrize("driver", ["inline", "trio"])
 QUANTA = pytest.mark.parametrize("quantum_ns", [10_000, 10**9])
 
 PROGRAMS = {
-    "one that spins": ["spin"],
     "one that faults": ["mmap A 2M", *["touch A write", "madvise A DONTNEED"] * 2000],
     "one that hits its caches": ["mmap A 64K", "touch A read passes=1000000000"],
     "one whose operations cost nothing": ["nop"] * 60_000,
@@ -153,7 +152,7 @@ async def test_an_actor_that_was_cancelled_while_it_breathed_goes_on_first(drive
 @DRIVERS
 def test_an_interrupt_from_the_keyboard_ends_a_lone_program_soon(driver):
     """Ctrl-C comes out of trio.run."""
-    scenario = scenario_named("one that spins", driver=driver)
+    scenario = scenario_named("one that hits its caches", driver=driver)
     trio.run(warm_up, scenario)
 
     async def main():
