@@ -218,10 +218,11 @@ async def test_a_deadlock_names_who_waits_for_what(driver):
 
 @both_drivers
 async def test_a_livelock_is_stopped_by_the_step_budget(driver):
-    """A process that spins for ever, beside one that waits for it."""
+    """A process that spins for ever, beside one that waits for it, or works on without an end."""
     scenario = scenario_of(["thread T cpu=1", "T& spin", "wait"], cpus=2, driver=driver)
+    endless = ["mmap A 4K", "touch A read passes=1000000000"]
     scenario_with_budget = scenario_of(
-        ["thread T cpu=1", "T& spin", "compute 1s"], cpus=2, driver=driver, step_budget=1000
+        ["thread T cpu=1", "T& spin", *endless], cpus=2, driver=driver, step_budget=1000
     )
     with pytest.raises(StepBudgetExceeded, match=r"more than 1000 switches"):
         async with Machine(scenario_with_budget) as machine:
