@@ -2,6 +2,7 @@
 
 import pytest
 from machines import run, run_to_nothing, scenario_of
+from programs.judge import limited_to
 
 import mmactors
 from mmactors.engine.actor import NEVER
@@ -69,6 +70,37 @@ def test_who_is_killed_computes_no_longer_than_its_slice():
     ran = run(scenario_of(program, cpus=2))
 
     assert ran.machine.now_ns < 10 * MS
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        f"churn {1 << 61} 4K",
+        f"faultloop A {1 << 61}",
+        f"faultloop @A:0 {1 << 61}",
+        "write F 0 8M bs=1",
+        "read F 0 8M bs=1",
+    ],
+)
+def test_a_loop_of_many_calls_lets_others_have_the_cpu_when_its_slice_is_over(loop):
+    """It is in user mode between two calls; who is killed there ends."""
+    setup = ["mmap A 64K", "open F /shm/f create", "ftruncate F 8M"]
+
+    with limited_to(5):
+        ran = run(scenario_of([*setup, "fork C", f"C& {loop}", "sleep 1", "kill C"], cpus=1))
+
+    assert ran.machine.now_ns < 5 * MS
+
+
+@pytest.mark.parametrize("where", ["A 0..2147483648", "@0x7ffff0000000:1T", f"@{1 << 63:#x}:1T"])
+def test_a_loop_over_more_than_there_is_costs_no_more_than_what_there_is(where):
+    """Each round comes as far as the first page that is not there."""
+    program = ["mmap A 4K", f"faultloop {where} 500"]
+
+    with limited_to(3):
+        ran = run(scenario_of(program, on_signal="continue"))
+
+    assert ran.machine.is_complete
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from attrs import define
+from attrs import define, frozen
 
 from mmactors.actors.call.mmap import CallSteps
 from mmactors.actors.program.area_calls import AreaCalls
@@ -97,6 +97,7 @@ class AccessCalls:
             # The operation's result does not depend on it.
             unmapping = self.areas.unmap(thread, start, call.length)
             await self._call(munmap_call(start, call.length), unmapping)
+            await thread.give_turn()
         return call.count
 
     async def _write_and_free(self, thread: UserThread, call: op.Faultloop | op.Fragment) -> int:
@@ -106,9 +107,11 @@ class AccessCalls:
             return -errno.EINVAL
         start, length = bound
         if isinstance(call, op.Faultloop):
+            begin = _stores_of(thread, start, length, 0)
             for _ in range(call.count):
-                await self._write(thread, start, length)
+                await self._write(thread, start, length, begin)
                 await self._give_back(thread, start, length)
+                await thread.give_turn()
                 if thread.must_end:
                     break
             return call.count
@@ -117,6 +120,7 @@ class AccessCalls:
         group = call.group * PAGE_SIZE
         for position in range(start, start + length, group):
             error = await self._give_back(thread, (position + keep) & ULONG_MAX, group - keep)
+            await thread.give_turn()
             if error or thread.must_end:
                 return error
         return 0
@@ -131,13 +135,16 @@ class AccessCalls:
             return await trace_call(self.kernel, call, work)
         return await work
 
-    async def _write(self, thread: UserThread, start: int, length: int) -> None:
-        """Write a byte of each page, up to the first that cannot be written."""
-        nr_pages = -(-length // PAGE_SIZE)
-        for first in range(0, nr_pages, CHUNK_ROWS):
-            pages = np.arange(first, min(first + CHUNK_ROWS, nr_pages), dtype=np.int64)
-            trace = page_trace(start, pages, STORE)
-            if await self._access(thread, trace, start + length) is not None:
+    async def _write(
+        self, thread: UserThread, start: int, length: int, begin: "_Accesses | None" = None
+    ) -> None:
+        """Write a byte of each page, up to the first that cannot be written.
+
+        `begin` is the first chunk of the accesses, for who does the same again and again.
+        """
+        for first in range(0, -(-length // PAGE_SIZE), CHUNK_ROWS):
+            chunk = begin if begin and first == 0 else _stores_of(thread, start, length, first)
+            if await self._access(thread, chunk) is not None:
                 break
 
     async def touch(self, thread: UserThread, call: op.Touch) -> int:
@@ -209,29 +216,17 @@ class AccessCalls:
         for trace in traces:
             if engine.turn.is_over():
                 await engine.breathe()
-            signal = await self._access(thread, trace, end)
+            signal = await self._access(thread, _accesses_of(thread, trace, end))
             done += thread.accesses_done
             if signal is not None:
                 break
         return done
 
-    async def _access(self, thread: UserThread, trace: Trace, end: int) -> FaultSignal | None:
-        """Run accesses to a range that ends at `end`, which may be no address of programs.
-
-        Return the signal that stopped them, None: none did.
-        """
-        canonical_end = thread.space.mm.task_size + PAGE_SIZE
-        if end <= canonical_end:
-            return await thread.access(trace)
-        size = (trace.meta >> SIZE_SHIFT) & SIZE_MASK
-        # Addresses above 2^63 are negative in a trace.
-        is_beyond = (trace.address < 0) | (trace.address + size > canonical_end)
-        if not is_beyond.any():
-            return await thread.access(trace)
-        first = int(is_beyond.argmax())
-        signal = await thread.access(Trace(trace.address[:first], trace.meta[:first]))
-        if signal is None and not thread.must_end:
-            signal = _signal_beyond(int(trace.address[first]), canonical_end)
+    async def _access(self, thread: UserThread, accesses: "_Accesses") -> FaultSignal | None:
+        """Run accesses; return the signal that stopped them, None: none did."""
+        signal = await thread.access(accesses.trace)
+        if signal is None and accesses.beyond is not None and not thread.must_end:
+            signal = accesses.beyond
             thread.receive_signal(signal)
         return signal
 
@@ -258,6 +253,39 @@ class AccessCalls:
             yield from ()
 
         await self.areas.change(thread, lambda mm: _ending_with_zero(steps(mm)))
+
+
+@frozen(eq=False)
+class _Accesses:
+    """Accesses to addresses that programs have, and what comes of the one behind them."""
+
+    trace: Trace
+    beyond: FaultSignal | None = None
+    """None: there is no further one."""
+
+
+def _accesses_of(thread: UserThread, trace: Trace, end: int) -> _Accesses:
+    """Return accesses to a range that ends at `end`, which may be no address of programs."""
+    canonical_end = thread.space.mm.task_size + PAGE_SIZE
+    if end <= canonical_end:
+        return _Accesses(trace)
+    size = (trace.meta >> SIZE_SHIFT) & SIZE_MASK
+    # Addresses above 2^63 are negative in a trace.
+    is_beyond = (trace.address < 0) | (trace.address + size > canonical_end)
+    if not is_beyond.any():
+        return _Accesses(trace)
+    first = int(is_beyond.argmax())
+    return _Accesses(
+        Trace(trace.address[:first], trace.meta[:first]),
+        _signal_beyond(int(trace.address[first]), canonical_end),
+    )
+
+
+def _stores_of(thread: UserThread, start: int, length: int, first: int) -> _Accesses:
+    """Return a chunk of the writes to each page of a range, from page `first` on."""
+    end = min(first + CHUNK_ROWS, -(-length // PAGE_SIZE))
+    trace = page_trace(start, np.arange(first, end, dtype=np.int64), STORE)
+    return _accesses_of(thread, trace, start + length)
 
 
 def _signal_beyond(address: int, canonical_end: int) -> FaultSignal:

@@ -145,6 +145,7 @@ class FileCalls:
                 break
             nr_bytes += end - offset
             ioac.rchar += end - offset
+            await thread.give_turn()
         return nr_bytes
 
     async def _read_page(
@@ -221,6 +222,7 @@ class FileCalls:
             ioac.wchar += nr_written
             if nr_written < end - offset and thread.must_end:
                 break
+            await thread.give_turn()
         return nr_bytes
 
     async def _perform_write(
