@@ -15,7 +15,7 @@ it, and a text of that size takes a second."""
 SCENARIO_CHARS_MAX: Final = 1 * MIB
 """The longest scenario of this project has 7 KB; YAML is read at about half a megabyte a second."""
 SCENARIO_LINES_MAX: Final = 100_000
-"""Lines cost more than their characters: what reads YAML keeps each empty one as a comment."""
+"""Of a scenario, as above."""
 SCENARIO_VALUES_MAX: Final = 200_000
 """Aliases are counted where they are used, so nine aliases of nine aliases stay small."""
 SCENARIO_WRITTEN_MAX: Final = 60_000

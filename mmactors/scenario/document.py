@@ -169,7 +169,7 @@ def _compose(text: str, file: str) -> YamlNode:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a reused anchor is legal YAML
-            yaml = YAML(pure=True)
+            yaml = YAML(typ="safe", pure=True)
             yaml.Composer = _Composer
             root: YamlNode | None = yaml.compose(text)
     except _Excess as excess:

@@ -21,6 +21,7 @@ from mmactors.engine.schedule import Schedule
 from mmactors.errors import Place, Problem, UserError
 from mmactors.explore.execution.script import decode
 from mmactors.explore.search.store import Store
+from mmactors.scenario.document import parse_document
 from mmactors.scenario.load import load_scenario, parse_scenario
 from mmactors.workload.trace.file import open_trace
 
@@ -155,6 +156,13 @@ def test_a_scenario_that_explodes_is_refused(text, said):
 def test_texts_that_fuzzing_found_are_told(text, said):
     """The YAML reader raised KeyError; the host has no such long names."""
     assert said in problem_of(text)
+
+
+def test_a_comment_is_legal_wherever_yaml_allows_one():
+    """Found by fuzzing: a reader that keeps comments stumbles over this one."""
+    node = parse_document("processes: # none yet\n   M\n\n", file="x.yaml")
+
+    assert ["processes"] == list(node.entries)
 
 
 def test_values_that_are_written_are_counted_while_they_are_read(monkeypatch):

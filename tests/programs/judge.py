@@ -36,7 +36,9 @@ FIRST_STRETCH_NS = 50_000
 EVENTS_MAX = 10_000
 ACCESSES_MAX = 50_000
 SAMPLES_MAX = 2_000
-"""A run is cut when it is found to be beyond these: it is looked at when its time has doubled."""
+"""A run is cut when it is found to be beyond these: it is looked at when its time has grown by a
+GROWTH-th, so that little is done at once after a long sleep."""
+GROWTH = 10
 CPU_S = 20
 MAY_WAIT_FOR_EVER = re.compile(r"\b(barrier|offline_pages|spin)\b")
 """Operations that may wait for what never comes, which a deadlock says."""
@@ -205,7 +207,7 @@ def _stretches(machine):
     sample_ns = machine.scenario.record.sample
     while not machine.is_complete and until_ns < NEVER:
         yield until_ns
-        until_ns *= 2
+        until_ns += until_ns // GROWTH
         if sample_ns is not None and until_ns > SAMPLES_MAX * sample_ns:
             return
         progress = machine.progress()
