@@ -8,6 +8,7 @@ import numpy as np
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.engine.actor import Actor
 from mmactors.engine.baton import Engine
+from mmactors.explore.engine.step import Step
 
 PACKAGE = "mmactors."
 LEAVES = (bool, int, float, str, bytes, np.generic, type(None))
@@ -41,6 +42,8 @@ def look_into(thing):
         return None, []
     if isinstance(thing, Actor):
         return (thing.name, thing.finished), [thing.clock, thing.times, thing.ready_at]
+    if isinstance(thing, Step):  # What it has been compared with belongs to the search.
+        return repr((thing.text, thing.touches, thing.may_fail, thing.runs_out)), []
     if isinstance(thing, dict):
         return None, [part for item in thing.items() for part in item]
     if isinstance(thing, list | tuple | deque):

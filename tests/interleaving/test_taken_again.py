@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from contents import contents
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mmactors.explore.engine.virtual_time import TIME
@@ -160,6 +160,9 @@ def world_of(programs, scope, world):
 
 
 @given(programs, st.sets(st.sampled_from(("x", "y", "z", "queue", TIME)), min_size=1))
+@example(
+    [[("wake", "")], [("now", ""), ("sleep", "x")], [("read", "x")]], {TIME, "queue", "x", "y", "z"}
+)
 def test_random_worlds_that_sleep_end_the_same_when_steps_are_taken_again(programs, scope):
     build = partial(world_of, programs, sorted(scope))
     assert_ends_are_equal(build, of_world, bound=None, nr_schedules=60)
