@@ -30,6 +30,7 @@ SEEDS = (
         if path.name != "counts.json"
     ),
     REFERENCE / "linux-6.1/kernel/buddy/256M-c1-thp-s1.json",
+    REFERENCE / "linux-6.1/kernel/slub/256M-c1-fill-s5.json",
     REFERENCE / "traces/true.json",
 )
 VALUES: tuple[Any, ...] = (

@@ -27,15 +27,16 @@ class Words(Protocol):
     def __setitem__(self, index: int, value: int, /) -> None: ...
 
 
-MemorySnapshot = dict[int, NDArray[np.int64]]
+MemorySnapshot = dict[int, tuple[bool, NDArray[np.int64]]]
+"""By frame: whether it is a page table, and its words."""
 Change = int | tuple[int, bytes]
-"""A page table as it was, or with other words."""
+"""A frame that was claimed as it was, or with other words."""
 
 
 class PhysicalMemory:
     """The words of all frames, `words[pfn * 512 + index]`, as one int64 array.
 
-    Only frames that were claimed with `claim_table` are part of a snapshot.
+    Only frames that were claimed, as page tables or for objects, are part of a snapshot.
     """
 
     def __init__(self, nr_frames: int) -> None:
@@ -49,6 +50,7 @@ class PhysicalMemory:
         self.view: Words = memoryview(self._map).cast("q")
         """The same words; indexing it from Python is twice as fast. Guard mode replaces it."""
         self._tables: Final[set[int]] = set()
+        self._slabs: Final[set[int]] = set()
 
     def claim_table(self, pfn: int) -> None:
         """Make frame `pfn` an empty page table."""
@@ -61,37 +63,49 @@ class PhysicalMemory:
         """Frame `pfn` is no page table any more; its words stay, as in real memory."""
         self._tables.remove(pfn)
 
+    def claim_slab(self, pfn: int, nr_frames: int) -> None:
+        """Let frames hold kernel objects; their words stay what they are."""
+        self._slabs.update(range(pfn, pfn + nr_frames))
+
+    def release_slab(self, pfn: int, nr_frames: int) -> None:
+        """Frames hold no kernel objects any more; their words stay."""
+        self._slabs.difference_update(range(pfn, pfn + nr_frames))
+
     @property
     def nr_tables(self) -> int:
         """How many frames hold page tables."""
         return len(self._tables)
 
     def snapshot(self) -> MemorySnapshot:
-        """Return a copy of all page tables."""
-        return {pfn: self._frame(pfn).copy() for pfn in sorted(self._tables)}
+        """Return a copy of all page tables and slabs."""
+        return {pfn: (pfn in self._tables, self._frame(pfn).copy()) for pfn in self._claimed()}
 
     def restore(self, snapshot: MemorySnapshot) -> None:
         """Put back what `snapshot` returned."""
         self._tables.clear()
-        self._tables.update(snapshot)
-        for pfn, words in snapshot.items():
+        self._slabs.clear()
+        for pfn, (is_table, words) in snapshot.items():
+            (self._tables if is_table else self._slabs).add(pfn)
             self._frame(pfn)[:] = words
 
     def changes_since(self, snapshot: MemorySnapshot) -> Callable[[], tuple[Change, ...]]:
-        """Return what tells all page tables apart from those of `snapshot`, as a value.
+        """Return what tells all page tables and slabs apart from those of `snapshot`, as a value.
 
-        The value names the tables that there are, with their words where these have changed.
+        The value names the frames that there are, with their words where these have changed.
         """
-        before = {pfn: words.tobytes() for pfn, words in snapshot.items()}
+        before = {pfn: words.tobytes() for pfn, (_, words) in snapshot.items()}
 
         def changes() -> tuple[Change, ...]:
             found: list[Change] = []
-            for pfn in sorted(self._tables):
+            for pfn in self._claimed():
                 words = self._frame(pfn).tobytes()
                 found.append(pfn if words == before.get(pfn) else (pfn, words))
             return tuple(found)
 
         return changes
+
+    def _claimed(self) -> list[int]:
+        return sorted(self._tables | self._slabs) if self._slabs else sorted(self._tables)
 
     def _frame(self, pfn: int) -> NDArray[np.int64]:
         first = pfn * PTRS_PER_TABLE

@@ -1,4 +1,4 @@
-"""Caches of objects.
+"""Caches of objects: SLUB (slub/), and what all object allocators share.
 
-Imports no other room of mm/.
+Imports of mm/ only page_alloc (flags, orders) and vmstat.
 """

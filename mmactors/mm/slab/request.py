@@ -1,0 +1,133 @@
+"""What object allocators ask for: pages, locks, grace periods, work on other CPUs, a line in dmesg.
+
+A path is a generator. It yields a request and goes on with the answer; a label (label.py) is the
+request for the turn to do what follows. The sections under a CPU's local lock and those without
+preemption are asked for only where steps are: elsewhere nothing can come between two requests.
+"""
+
+from collections.abc import Generator
+from typing import TypeVar
+
+from attrs import frozen
+
+from mmactors.label import Label
+
+
+@frozen(kw_only=True)
+class AllocSlabPages:
+    """The pages of a slab are needed; answered with the first one's PFN, None: no memory."""
+
+    order: int
+    gfp: int
+    node: int | None
+    """None: that of the CPU."""
+
+
+@frozen(kw_only=True)
+class FreeSlabPages:
+    """Give pages back (__free_pages); answered with None."""
+
+    pfn: int
+    order: int
+
+
+@frozen(kw_only=True)
+class ListLock:
+    """Take the list_lock of a cache on a node, with interrupts off; answered with None."""
+
+    cache: int
+    node: int
+
+
+@frozen(kw_only=True)
+class ListUnlock:
+    """Let go of what `ListLock` took."""
+
+    cache: int
+    node: int
+
+
+@frozen(kw_only=True)
+class LocalLock:
+    """Let no interrupt come on this CPU (kmem_cache_cpu->lock); answered with None."""
+
+    cpu: int
+
+
+@frozen(kw_only=True)
+class LocalUnlock:
+    """Let interrupts come again."""
+
+    cpu: int
+
+
+@frozen
+class GetCpu:
+    """Stay on this CPU (slub_get_cpu_ptr); answered with None."""
+
+
+@frozen
+class PutCpu:
+    """Other CPUs may take this thread over again."""
+
+
+@frozen(kw_only=True)
+class CallRcu:
+    """Free a slab after a grace period, with `Slub.rcu_free_slab`; answered with None."""
+
+    cache: int
+    pfn: int
+
+
+@frozen(kw_only=True)
+class RcuBarrier:
+    """Let `Slub.release` have a cache after all grace periods that `CallRcu` asked for.
+
+    Answered with None at once.
+    """
+
+    cache: int
+
+
+@frozen(kw_only=True)
+class FlushCpus:
+    """Let each CPU do `Slub.flush_cpu_slab` for a cache, and wait for all; answered with None."""
+
+    cache: int
+    cpus: tuple[int, ...]
+
+
+@frozen(kw_only=True)
+class Printk:
+    """Write into the kernel's log; answered with None."""
+
+    lines: tuple[str, ...]
+
+
+SlabRequest = (
+    Label
+    | AllocSlabPages
+    | FreeSlabPages
+    | ListLock
+    | ListUnlock
+    | LocalLock
+    | LocalUnlock
+    | GetCpu
+    | PutCpu
+    | CallRcu
+    | RcuBarrier
+    | FlushCpus
+    | Printk
+)
+SlabAnswer = int | None
+T = TypeVar("T")
+SlabSteps = Generator[SlabRequest, SlabAnswer, T]
+"""A path on its way; gives a T."""
+
+
+class KernelOopsError(Exception):
+    """The kernel followed a pointer to nowhere, or met a BUG(): who called it does not go on."""
+
+    def __init__(self, *lines: str) -> None:
+        self.lines = lines
+        super().__init__("\n".join(lines))

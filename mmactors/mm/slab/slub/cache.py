@@ -1,0 +1,243 @@
+"""struct kmem_cache with its per-CPU and per-node parts, and what all caches share (v6.1).
+
+The words of all caches lie in one array, a row for each cache: what compiled functions need of it,
+then NR_NODE_WORDS a node, then NR_CPU_WORDS a CPU (struct_slab.py names them).
+
+Invariants: a slab is some CPU's slab, on one list, or full; `nr_partial` is the length of the
+node's list; a free object is reached from exactly one freelist.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from attrs import define, field
+
+from mmactors.arch.arena import Arena
+from mmactors.arch.memory import PhysicalMemory
+from mmactors.arch.page import PG_HEAD, PG_SLAB, PageColumns
+from mmactors.label import Label, Mode, Touch, WantsStep, never
+from mmactors.mm.page_alloc.buddy import MAX_ORDER
+from mmactors.mm.slab.flags import SLAB_POISON, SLAB_TYPESAFE_BY_RCU
+from mmactors.mm.slab.request import ListLock, ListUnlock
+from mmactors.mm.slab.slab_common import WORD, align_up
+from mmactors.mm.slab.slub.layout import SlabLayout, SlubConfig
+from mmactors.mm.slab.slub.struct_slab import (
+    CLEARED,
+    CPU_PARTIAL_SLABS,
+    FULL_HEAD,
+    HARDENED,
+    MIN_PARTIAL,
+    NR_CACHE_WORDS,
+    NR_CPU_WORDS,
+    NR_NODE_WORDS,
+    OFFSET,
+    PARTIAL_HEAD,
+    RANDOM,
+    SIZE,
+    TID,
+    get_freepointer,
+    set_freepointer,
+)
+from mmactors.mm.vmstat import VmStat
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+
+CACHES_MAX: Final = 1024
+"""Caches that may exist at once; Debian's kernel boots with 200."""
+
+
+@define(eq=False, kw_only=True)
+class KmemCache:
+    """One cache."""
+
+    number: int
+    """Names it; the number of a destroyed cache is used again."""
+    name: str
+    layout: SlabLayout
+    object_size: int
+    """Bytes; grows when a larger cache becomes an alias."""
+    inuse: int
+    refcount: int
+    useroffset: int
+    usersize: int
+    random_seq: tuple[int, ...]
+    """In which order a new slab's objects come, from some place on; empty: by address."""
+    slabs: "Slabs"
+    base: int
+    """Where its words begin."""
+    list_locks: tuple[ListLock, ...]
+    """By node."""
+    list_unlocks: tuple[ListUnlock, ...]
+    aliases: list[str] = field(factory=list)
+
+    @property
+    def size(self) -> int:
+        """Bytes from one object to the next."""
+        return self.layout.size
+
+    @property
+    def flags(self) -> int:
+        """SLAB_ flags."""
+        return self.layout.flags
+
+    @property
+    def has_ctor(self) -> bool:
+        """Whether objects are made by a constructor."""
+        return self.layout.has_ctor
+
+    def node(self, node: int) -> int:
+        """Return where the words of a node begin."""
+        return self.base + NR_CACHE_WORDS + node * NR_NODE_WORDS
+
+    def cpu_slab(self, cpu: int) -> int:
+        """Return where the words of a CPU begin."""
+        return self.slabs.first_cpu_word + self.base + cpu * NR_CPU_WORDS
+
+    def get_freepointer(self, thing: int) -> int:
+        """Return the free object after another, 0: it is the last."""
+        return get_freepointer(self.slabs.view, self.slabs.memory_view, self.base, thing)
+
+    def set_freepointer(self, thing: int, following: int) -> None:
+        """Let a free object be followed by another."""
+        set_freepointer(self.slabs.view, self.slabs.memory_view, self.base, thing, following)
+
+    def first_object(self, slab: int) -> int:
+        """Return the address of a slab's object 0."""
+        return (slab << PAGE_SHIFT) + self.layout.red_left_pad
+
+    def index_of(self, slab: int, thing: int) -> int:
+        """Return which object of a slab an address belongs to."""
+        return (thing - (slab << PAGE_SHIFT)) // self.layout.size
+
+    def chain(self, thing: int) -> Iterator[int]:
+        """Yield a freelist from `thing` on; what is no object of the machine ends it."""
+        nr_bytes = self.slabs.nr_bytes
+        left = self.layout.objects + 1
+        while thing and 0 < thing < nr_bytes and left:
+            yield thing
+            thing = self.get_freepointer(thing)
+            left -= 1
+
+    def set_words(self, *, random: int) -> None:
+        """Write what compiled functions need to know; `random` hides pointers, 64 signed bits."""
+        layout, view, base = self.layout, self.slabs.view, self.base
+        config = self.slabs.config
+        view[base + SIZE] = layout.size
+        view[base + OFFSET] = layout.offset
+        view[base + RANDOM] = random
+        view[base + HARDENED] = int(config.hardened)
+        view[base + CPU_PARTIAL_SLABS] = layout.cpu_partial_slabs
+        view[base + MIN_PARTIAL] = layout.min_partial
+        self.set_cleared()
+
+    def set_cleared(self) -> None:
+        """Note how much of an object is cleared when it is handed out (slab_want_init_on_alloc)."""
+        is_cleared = self.slabs.config.init_on_alloc and not (
+            self.layout.has_ctor or self.flags & (SLAB_TYPESAFE_BY_RCU | SLAB_POISON)
+        )
+        nr_words = align_up(self.object_size, WORD) // WORD
+        self.slabs.view[self.base + CLEARED] = nr_words if is_cleared else 0
+
+    def touches_cpu(self, cpu: int, mode: Mode) -> Touch:
+        """Say that a step touches what the cache has on a CPU."""
+        return f"kmem_cache_cpu[{self.number}][{cpu}]", mode
+
+    def touches_node(self, node: int, mode: Mode) -> Touch:
+        """Say that a step touches what the cache has on a node."""
+        return f"kmem_cache_node[{self.number}][{node}]", mode
+
+
+def touches_slab(pfn: int, mode: Mode) -> Touch:
+    """Say that a step touches struct slab, or pointers in the slab's free objects."""
+    return f"slab[{pfn}]", mode
+
+
+class Slabs:
+    """What all caches share: their words, the slabs' struct pages, the memory of objects."""
+
+    def __init__(
+        self,
+        *,
+        arena: Arena,
+        pages: PageColumns,
+        memory: PhysicalMemory,
+        zones: Sequence[tuple[int, int]],
+        node_of_cpu: Sequence[int],
+        nodes_by_distance: Sequence[Sequence[int]],
+        config: SlubConfig,
+        random_below: Callable[[int], int],
+        vmstat: VmStat | None = None,
+        wants_step: WantsStep = never,
+    ) -> None:
+        self.pages: Final = pages
+        self.memory: Final = memory
+        self.nr_bytes: Final = memory.nr_frames * PAGE_SIZE
+        self.memory_view: Final = memory.words.data
+        self.bytes_view: Final = memory.words.data.cast("B")
+        self.nr_cpus: Final = len(node_of_cpu)
+        self.zones: Final = tuple(zones)
+        """By number of a zone: node and index."""
+        self.node_of_cpu: Final = tuple(node_of_cpu)
+        self.nodes_by_distance: Final = tuple(map(tuple, nodes_by_distance))
+        """By node: the others, the nearest first."""
+        self.nr_nodes: Final = len(nodes_by_distance)
+        self.config: Final = config
+        self.random_below: Final = random_below
+        self.vmstat: Final = vmstat
+        self.wants_step: Final = wants_step
+        self.first_cpu_word: Final = NR_CACHE_WORDS + self.nr_nodes * NR_NODE_WORDS
+        """Of a row."""
+        self.row_words: Final = self.first_cpu_word + self.nr_cpus * NR_CPU_WORDS
+        self.words: Final = arena.array("slub", CACHES_MAX * self.row_words)
+        self.view: Final = self.words.data
+        self.is_tainted = False
+        """Whether something was found broken (TAINT_BAD_PAGE)."""
+        self._heads: Final[dict[int, int]] = {}
+        """By number of a cache: the first of its list heads, kept for the next with the number."""
+
+    def make_heads(self, number: int) -> None:
+        """Give a cache's nodes their empty lists."""
+        if number not in self._heads:
+            self._heads[number] = self.pages.claim_list_heads(2 * self.nr_nodes)
+        head = self._heads[number]
+        for node in range(self.nr_nodes):
+            word = number * self.row_words + NR_CACHE_WORDS + node * NR_NODE_WORDS
+            self.view[word + PARTIAL_HEAD] = head + 2 * node
+            self.view[word + FULL_HEAD] = head + 2 * node + 1
+
+    def clear_row(self, number: int) -> None:
+        """Forget what a cache of this number has left; each CPU's transactions begin anew."""
+        first = number * self.row_words
+        self.words[first : first + self.row_words] = 0
+        for cpu in range(self.nr_cpus):
+            self.view[first + self.first_cpu_word + cpu * NR_CPU_WORDS + TID] = cpu
+
+    def node_of(self, slab: int) -> int:
+        """Return the node of a slab (slab_nid)."""
+        return self.zones[self.pages.zone_view[slab] - 1][0]
+
+    def head_of(self, thing: int) -> int | None:
+        """Return the first page of the slab or compound page that an address lies in."""
+        pfn = thing >> PAGE_SHIFT
+        if not 0 <= pfn < self.pages.nr_frames:
+            return None
+        flags, orders = self.pages.flags_view, self.pages.order_view
+        for order in range(MAX_ORDER):
+            head = pfn >> order << order
+            if flags[head] & (PG_SLAB | PG_HEAD) and orders[head] >= order:
+                return head
+        return None
+
+    def zero(self, address: int, nr_bytes: int) -> None:
+        """Clear memory; what was never written costs the host nothing."""
+        seen = self.bytes_view[address : address + nr_bytes]
+        if seen.tobytes().strip(b"\0"):
+            seen[:] = bytes(nr_bytes)
+
+    def is_slab(self, head: int) -> bool:
+        """Return whether a page is the first one of a slab."""
+        return bool(self.pages.flags_view[head] & PG_SLAB)
+
+
+def step(text: str, *touches: Touch) -> Label:
+    """Make the label of a step."""
+    return Label(text, touches)

@@ -1,0 +1,131 @@
+"""kmalloc and its relatives on SLUB (mm/slab_common.c, v6.1).
+
+Left out: kmalloc of DMA32 and highmem, which the kernel mends with a warning.
+"""
+
+from typing import Final
+
+from mmactors.mm.page_alloc.buddy import MAX_ORDER
+from mmactors.mm.page_alloc.gfp import GFP_COMP, GFP_ZERO
+from mmactors.mm.slab.request import AllocSlabPages, FreeSlabPages, Printk, SlabSteps
+from mmactors.mm.slab.slab_common import (
+    KMALLOC_MAX_CACHE_SIZE,
+    KMALLOC_NORMAL,
+    ZERO_SIZE_PTR,
+    CacheRequest,
+    boot_requests,
+    kmalloc_index,
+    kmalloc_requests,
+    kmalloc_type,
+    large_order,
+)
+from mmactors.mm.slab.slub.alloc import ThisCpu
+from mmactors.mm.slab.slub.cache import KmemCache
+from mmactors.mm.slab.slub.report import pointer
+from mmactors.mm.slab.slub.slub import Slub
+from mmactors.mm.vmstat import NODE_ITEM
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+
+_NR_SLAB_UNRECLAIMABLE: Final = NODE_ITEM["nr_slab_unreclaimable"]
+
+
+class Kmalloc:
+    """The caches of kmalloc's classes, and what is larger."""
+
+    def __init__(self, slub: Slub) -> None:
+        self._slub: Final = slub
+        self._caches: Final[dict[tuple[int, int], KmemCache]] = {}
+
+    def create_caches(self) -> None:
+        """Make the first caches of a kernel: those of caches, then all classes."""
+        for request in boot_requests(self._slub.slabs.nr_nodes):
+            self._create_boot_cache(request, refcount=-1)
+        for kind, index, request in kmalloc_requests():
+            # Nobody's cache may become an alias of one of kmalloc's, if memory is accounted.
+            refcount = -1 if kind == KMALLOC_NORMAL else 1
+            self._caches[kind, index] = self._create_boot_cache(request, refcount=refcount)
+
+    def _create_boot_cache(self, request: CacheRequest, *, refcount: int) -> KmemCache:
+        slub = self._slub
+        layout = slub.layout_of(request)
+        assert layout is not None, f"no slab holds an object of {request.name}"
+        return slub.add(request, layout, refcount=refcount)
+
+    def cache_for(self, size: int, gfp: int) -> KmemCache:
+        """Return the cache that serves 1 to KMALLOC_MAX_CACHE_SIZE bytes (kmalloc_slab)."""
+        return self._caches[kmalloc_type(gfp), kmalloc_index(size)]
+
+    def kmalloc(
+        self, this_cpu: ThisCpu, size: int, gfp: int, node: int | None = None
+    ) -> SlabSteps[int]:
+        """Return the address of `size` bytes, 0: no memory; of nothing, ZERO_SIZE_PTR."""
+        if size == 0:
+            return ZERO_SIZE_PTR
+        if size > KMALLOC_MAX_CACHE_SIZE:
+            return (yield from self._kmalloc_large(this_cpu, size, gfp, node))
+        return (yield from self._slub.alloc(self.cache_for(size, gfp), this_cpu, gfp, node))
+
+    def _kmalloc_large(
+        self, this_cpu: ThisCpu, size: int, gfp: int, node: int | None
+    ) -> SlabSteps[int]:
+        order = large_order(size)
+        if order >= MAX_ORDER:
+            return 0
+        slabs = self._slub.slabs
+        pfn = yield AllocSlabPages(order=order, gfp=gfp | GFP_COMP, node=node)
+        if pfn is None:
+            return 0
+        self._account(this_cpu(), pfn, 1 << order)
+        if slabs.config.init_on_alloc or gfp & GFP_ZERO:
+            slabs.zero(pfn << PAGE_SHIFT, PAGE_SIZE << order)
+        return pfn << PAGE_SHIFT
+
+    def _account(self, cpu: int, pfn: int, nr_pages: int) -> None:
+        slabs = self._slub.slabs
+        if slabs.vmstat is not None:
+            node = slabs.node_of(pfn)
+            slabs.vmstat.mod_node_page_state(cpu, node, _NR_SLAB_UNRECLAIMABLE, nr_pages)
+
+    def kfree(self, this_cpu: ThisCpu, thing: int) -> SlabSteps[None]:
+        """Free what kmalloc, or a cache, has returned; 0 and ZERO_SIZE_PTR are nothing."""
+        if thing <= ZERO_SIZE_PTR:
+            return
+        slabs = self._slub.slabs
+        head = slabs.head_of(thing)
+        if head is not None and slabs.is_slab(head):
+            s = self._slub.cache_of(head)
+            yield from self._slub.free(s, this_cpu, head, thing)
+            return
+        if head is None or not slabs.pages.order_view[head]:
+            yield Printk(lines=(f"object pointer: 0x{pointer(thing)}",))
+            return
+        order = slabs.pages.order_view[head]
+        self._account(this_cpu(), head, -(1 << order))
+        yield FreeSlabPages(pfn=head, order=order)
+
+    def ksize(self, thing: int) -> int:
+        """Return how many bytes an address has to itself, 0: none."""
+        slabs = self._slub.slabs
+        head = None if thing <= ZERO_SIZE_PTR else slabs.head_of(thing)
+        if head is None:
+            return 0
+        if slabs.is_slab(head):
+            return self._slub.ksize(self._slub.cache_of(head))
+        return PAGE_SIZE << slabs.pages.order_view[head]
+
+    def krealloc(self, this_cpu: ThisCpu, thing: int, size: int, gfp: int) -> SlabSteps[int]:
+        """Return `size` bytes that begin as those of `thing` do, 0: no memory, and it stays."""
+        if size == 0:
+            yield from self.kfree(this_cpu, thing)
+            return ZERO_SIZE_PTR
+        old_size = self.ksize(thing)
+        slabs = self._slub.slabs
+        if old_size >= size:
+            if slabs.config.init_on_alloc or gfp & GFP_ZERO:
+                slabs.zero(thing + size, old_size - size)
+            return thing
+        found = yield from self.kmalloc(this_cpu, size, gfp)
+        if found and old_size:
+            slabs.bytes_view[found : found + old_size] = slabs.bytes_view[thing : thing + old_size]
+            yield from self.kfree(this_cpu, thing)
+        return found

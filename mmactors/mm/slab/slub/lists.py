@@ -1,0 +1,97 @@
+"""The lists that slabs are on: a node's partial and full ones, a CPU's partial ones (v6.1)."""
+
+from collections.abc import Iterator
+
+from mmactors.arch.page import add_between
+from mmactors.mm.slab.flags import SLAB_STORE_USER
+from mmactors.mm.slab.slub.cache import KmemCache
+from mmactors.mm.slab.slub.struct_slab import (
+    FULL_HEAD,
+    MIN_PARTIAL,
+    NR_PARTIAL,
+    NR_SLABS,
+    PARTIAL,
+    PARTIAL_HEAD,
+    TOTAL_OBJECTS,
+)
+
+
+def add_partial(s: KmemCache, node: int, slab: int, *, at_tail: bool) -> None:
+    """Put a slab on its node's list; list_lock is held."""
+    pages, view = s.slabs.pages, s.slabs.view
+    word = s.node(node)
+    view[word + NR_PARTIAL] += 1
+    head = view[word + PARTIAL_HEAD]
+    links, back = pages.next_view, pages.prev_view
+    if at_tail:
+        add_between(links, back, slab, back[head], head)
+    else:
+        add_between(links, back, slab, head, links[head])
+
+
+def remove_partial(s: KmemCache, node: int, slab: int) -> None:
+    """Take a slab off its node's list; list_lock is held."""
+    s.slabs.view[s.node(node) + NR_PARTIAL] -= 1
+    list_del(s, slab)
+
+
+def add_full(s: KmemCache, node: int, slab: int) -> None:
+    """Remember a slab without free objects, if users are stored; list_lock is held."""
+    if s.flags & SLAB_STORE_USER:
+        pages = s.slabs.pages
+        links, back = pages.next_view, pages.prev_view
+        head = s.slabs.view[s.node(node) + FULL_HEAD]
+        add_between(links, back, slab, head, links[head])
+
+
+def remove_full(s: KmemCache, slab: int) -> None:
+    """Forget what `add_full` remembered; list_lock is held."""
+    if s.flags & SLAB_STORE_USER:
+        list_del(s, slab)
+
+
+def list_del(s: KmemCache, slab: int) -> None:
+    """Take a slab off the list it is on."""
+    links, back = s.slabs.pages.next_view, s.slabs.pages.prev_view
+    after, before = links[slab], back[slab]
+    back[after] = before
+    links[before] = after
+
+
+def node_partial(s: KmemCache, node: int) -> Iterator[int]:
+    """Yield the slabs of a node's list, head first; the one that was yielded last may go."""
+    links = s.slabs.pages.next_view
+    head = s.slabs.view[s.node(node) + PARTIAL_HEAD]
+    slab = links[head]
+    while slab != head:
+        following = links[slab]
+        yield slab
+        slab = following
+
+
+def cpu_partial(s: KmemCache, cpu: int) -> Iterator[int]:
+    """Yield a CPU's partial slabs, the one that is used first first."""
+    slab = s.slabs.view[s.cpu_slab(cpu) + PARTIAL]
+    while slab:
+        yield slab
+        slab = s.slabs.pages.next_view[slab]
+
+
+def has_enough_partial(s: KmemCache, node: int) -> bool:
+    """Return whether a node has as many partial slabs as it keeps even if they are empty."""
+    view = s.slabs.view
+    return bool(view[s.node(node) + NR_PARTIAL] >= view[s.base + MIN_PARTIAL])
+
+
+def inc_slabs_node(s: KmemCache, node: int, objects: int) -> None:
+    """Count a new slab."""
+    word = s.node(node)
+    s.slabs.view[word + NR_SLABS] += 1
+    s.slabs.view[word + TOTAL_OBJECTS] += objects
+
+
+def dec_slabs_node(s: KmemCache, node: int, objects: int) -> None:
+    """Count a slab that goes."""
+    word = s.node(node)
+    s.slabs.view[word + NR_SLABS] -= 1
+    s.slabs.view[word + TOTAL_OBJECTS] -= objects

@@ -1,0 +1,183 @@
+"""What a CPU does with its own slabs, compiled: the twin of alloc.py and free.py (v6.1).
+
+Nothing here takes list_lock or needs a page. Each function does an operation as a whole, or, where
+it would need either, leaves it to the generator. No step of these can be told apart from outside:
+who asks for steps drives the generators instead. Only for caches that are not debugged.
+"""
+
+from typing import Final
+
+from mmactors.arch.column import Bytes, Column, Words
+from mmactors.arch.jit import compiled
+from mmactors.arch.page import PG_SLAB, Links
+from mmactors.mm.page_alloc.buddy import MAX_ORDER
+from mmactors.mm.slab.slub.struct_slab import (
+    CLEARED,
+    COUNTERS_INUSE,
+    COUNTERS_OBJECTS,
+    CPU_PARTIAL_SLABS,
+    FREELIST,
+    FROZEN,
+    OBJECTS_SHIFT,
+    PARTIAL,
+    SLAB,
+    TID,
+    TID_STEP,
+    get_freepointer,
+    set_freepointer,
+)
+from mmactors.units import PAGE_SHIFT
+
+_get_freepointer = compiled(get_freepointer)
+_set_freepointer = compiled(set_freepointer)
+
+ALLOC: Final = 0
+FREE: Final = 1
+OP_KIND: Final = 0
+OP_BASE: Final = 1
+"""Where the words of the cache begin."""
+OP_CPU: Final = 2
+"""Where what the cache has on the CPU begins."""
+OP_OBJECT: Final = 3
+"""What was allocated, or is freed."""
+OP_OF: Final = 4
+"""Of a free: which operation's object it is; -1: the one that stands here."""
+NR_OP_WORDS: Final = 5
+
+
+@compiled
+def _is_object(memory: Words, thing: int) -> bool:
+    return 0 < thing < memory.shape[0] * 8 and thing & 7 == 0
+
+
+@compiled
+def alloc_local(
+    slub: Words, memory: Words, freelist: Words, counters: Words, links: Links, base: int, c: int
+) -> int:
+    """Return an object of what the CPU has, 0: it has none, or its freelist is broken."""
+    while True:
+        slab = slub[c + SLAB]
+        if slab == 0:
+            slab = slub[c + PARTIAL]
+            if slab == 0:
+                return 0
+            slub[c + SLAB] = slab
+            slub[c + PARTIAL] = links[slab]
+        thing: int = slub[c + FREELIST]
+        if thing == 0:
+            thing = freelist[slab]
+            if thing != 0 and not _is_object(memory, thing):
+                return 0
+            objects = counters[slab] >> OBJECTS_SHIFT & COUNTERS_OBJECTS
+            word = objects | objects << OBJECTS_SHIFT
+            freelist[slab] = 0
+            if thing == 0:
+                counters[slab] = word
+                slub[c + SLAB] = 0
+                slub[c + TID] += TID_STEP
+                continue
+            counters[slab] = word | FROZEN
+        elif not _is_object(memory, thing):
+            return 0
+        slub[c + FREELIST] = _get_freepointer(slub, memory, base, thing)
+        slub[c + TID] += TID_STEP
+        first = thing >> 3
+        for nth in range(first, first + slub[base + CLEARED]):
+            if memory[nth] != 0:
+                memory[nth] = 0
+        return thing
+
+
+@compiled
+def free_local(
+    slub: Words,
+    memory: Words,
+    freelist: Words,
+    counters: Words,
+    links: Links,
+    back: Links,
+    base: int,
+    c: int,
+    slab: int,
+    thing: int,
+) -> bool:
+    """Free an object, if no slab comes to a node's list or leaves it by that."""
+    if slab == slub[c + SLAB]:
+        following = slub[c + FREELIST]
+        if following == thing:
+            return False
+        _set_freepointer(slub, memory, base, thing, following)
+        slub[c + FREELIST] = thing
+        slub[c + TID] += TID_STEP
+        return True
+    prior = freelist[slab]
+    word = counters[slab]
+    inuse = word & COUNTERS_INUSE
+    if prior == thing or inuse == 0:
+        return False
+    if word & FROZEN == 0:
+        if prior != 0:
+            if inuse == 1:
+                return False
+        else:
+            old = slub[c + PARTIAL]
+            nr_slabs = 0
+            if old != 0:
+                nr_slabs = back[old]
+                if nr_slabs >= slub[base + CPU_PARTIAL_SLABS]:
+                    return False
+            back[slab] = nr_slabs + 1
+            links[slab] = old
+            slub[c + PARTIAL] = slab
+            word |= FROZEN
+    _set_freepointer(slub, memory, base, thing, prior)
+    freelist[slab] = thing
+    counters[slab] = word - 1
+    return True
+
+
+@compiled
+def _head_of(flags: Column, orders: Bytes, pfn: int) -> int:
+    for order in range(MAX_ORDER):
+        head = pfn >> order << order
+        if flags[head] & PG_SLAB != 0 and orders[head] >= order:
+            return head
+    return -1
+
+
+@compiled
+def run_sequence(
+    slub: Words,
+    memory: Words,
+    freelist: Words,
+    counters: Words,
+    links: Links,
+    back: Links,
+    flags: Column,
+    orders: Bytes,
+    ops: Words,
+    nth: int,
+) -> int:
+    """Do operations from the `nth` on; return which one needs the generator, or how many are."""
+    nr_ops = ops.shape[0] // NR_OP_WORDS
+    while nth < nr_ops:
+        op = nth * NR_OP_WORDS
+        base = ops[op + OP_BASE]
+        c = ops[op + OP_CPU]
+        if ops[op + OP_KIND] == ALLOC:
+            thing = alloc_local(slub, memory, freelist, counters, links, base, c)
+            if thing == 0:
+                return nth
+            ops[op + OP_OBJECT] = thing
+        else:
+            of = ops[op + OP_OF]
+            if of >= 0:
+                ops[op + OP_OBJECT] = ops[of * NR_OP_WORDS + OP_OBJECT]
+            thing = ops[op + OP_OBJECT]
+            slab = _head_of(flags, orders, thing >> PAGE_SHIFT)
+            if slab < 0 or not free_local(
+                slub, memory, freelist, counters, links, back, base, c, slab, thing
+            ):
+                return nth
+        nth += 1
+    return nth

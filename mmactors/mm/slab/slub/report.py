@@ -1,0 +1,129 @@
+"""What the kernel's log says when objects go wrong, in the words of mm/slub.c (Linux 6.1).
+
+Left out: registers and stack traces of an oops, which nothing simulated has.
+"""
+
+from typing import Final
+
+from mmactors.arch.page import PG_HEAD, PG_SLAB
+from mmactors.mm.page_alloc.gfp import GFP_BITS
+from mmactors.mm.slab.slub.cache import KmemCache
+from mmactors.mm.slab.slub.layout import get_order
+from mmactors.mm.slab.slub.lists import node_partial
+from mmactors.mm.slab.slub.struct_slab import (
+    COUNTERS_INUSE,
+    COUNTERS_OBJECTS,
+    NR_SLABS,
+    OBJECTS_SHIFT,
+    PAGE_OFFSET,
+    TOTAL_OBJECTS,
+)
+from mmactors.units import PAGE_SHIFT
+
+VMEMMAP: Final = 0xFFFFEA0000000000
+"""Where the array of struct pages begins (nokaslr)."""
+STRUCT_PAGE_SIZE: Final = 64
+_WORD_MASK: Final = (1 << 64) - 1
+_SIGN_BITS: Final = 0xFFFF << 48
+_DOUBLE: Final = "=" * 77
+_SINGLE: Final = "-" * 77
+_TAINTED: Final = "Tainted: G    B             "
+_NODE_SHIFT: Final = 54
+_ZONE_SHIFT: Final = 51
+_CPUPID_SHIFT: Final = 30
+_LAST_CPUPID: Final = (1 << 21) - 1
+"""No CPU and no task (page_cpupid_reset_last)."""
+
+
+def pointer(address: int) -> str:
+    """Return a physical address as the direct map's, in hexadecimal; 0 is NULL."""
+    return f"{(PAGE_OFFSET + address) & _WORD_MASK if address else 0:016x}"
+
+
+def bug(file: str, line: int) -> tuple[str, ...]:
+    """Return what a BUG() says."""
+    return (f"kernel BUG at {file}:{line}!", "invalid opcode: 0000 [#1] PREEMPT SMP NOPTI")
+
+
+def wild_pointer(address: int) -> tuple[str, ...]:
+    """Return what following a pointer says that leads out of memory."""
+    seen = (PAGE_OFFSET + address) & _WORD_MASK
+    if (seen & _SIGN_BITS) in (0, _SIGN_BITS):
+        return (f"BUG: unable to handle page fault for address: {seen:016x}",)
+    what = f"general protection fault, probably for non-canonical address {seen:#x}"
+    return (f"{what}: 0000 [#1] PREEMPT SMP NOPTI",)
+
+
+def slab_bug(s: KmemCache, what: str) -> list[str]:
+    """Return how a report begins; what follows taints the kernel."""
+    slabs = s.slabs
+    tainted = _TAINTED if slabs.is_tainted else "Not tainted"
+    slabs.is_tainted = True
+    return [_DOUBLE, f"BUG {s.name} ({tainted}): {what}", _SINGLE, ""]
+
+
+def slab_info(s: KmemCache, slab: int) -> str:
+    """Return the line that describes a slab (print_slab_info)."""
+    pages = s.slabs.pages
+    counters = pages.private_view[slab]
+    return (
+        f"Slab 0x{VMEMMAP + slab * STRUCT_PAGE_SIZE:016x} "
+        f"objects={counters >> OBJECTS_SHIFT & COUNTERS_OBJECTS} used={counters & COUNTERS_INUSE} "
+        f"fp=0x{pointer(pages.index_view[slab])} flags={_page_flags(s, slab)}"
+    )
+
+
+def _page_flags(s: KmemCache, slab: int) -> str:
+    """Return what %pGp prints."""
+    flags = s.slabs.pages.flags_view[slab]
+    node, zone = s.slabs.zones[s.slabs.pages.zone_view[slab] - 1]
+    names = [name for flag, name in ((PG_SLAB, "slab"), (PG_HEAD, "head")) if flags & flag]
+    word = node << _NODE_SHIFT | zone << _ZONE_SHIFT | _LAST_CPUPID << _CPUPID_SHIFT
+    word |= flags & (PG_SLAB | PG_HEAD)
+    text = "|".join([*names, f"node={node}", f"zone={zone}", f"lastcpupid={_LAST_CPUPID:#x}"])
+    return f"{word:#x}({text})"
+
+
+def objects_remaining(s: KmemCache, slab: int) -> tuple[str, ...]:
+    """Return what the shutdown of a cache says of a slab that is not empty."""
+    lines = slab_bug(s, f"Objects remaining in {s.name} on __kmem_cache_shutdown()")
+    lines.append(slab_info(s, slab))
+    pages = s.slabs.pages
+    is_free = set(s.chain(pages.index_view[slab]))
+    objects = pages.private_view[slab] >> OBJECTS_SHIFT & COUNTERS_OBJECTS
+    for nth in range(objects):
+        thing = s.first_object(slab) + nth * s.size
+        if thing not in is_free:
+            lines.append(f"Object 0x{pointer(thing)} @offset={thing - (slab << PAGE_SHIFT)}")
+    return tuple(lines)
+
+
+def still_has_objects(s: KmemCache) -> tuple[str, ...]:
+    """Return what kmem_cache_destroy warns of."""
+    return (f"kmem_cache_destroy {s.name}: Slab cache still has objects",)
+
+
+def no_memory(s: KmemCache, gfp: int, node: int | None) -> tuple[str, ...]:
+    """Return what an allocation that failed says (slab_out_of_memory)."""
+    layout, view = s.layout, s.slabs.view
+    where = -1 if node is None else node
+    sizes = f"object size: {s.object_size}, buffer size: {layout.size}"
+    orders = f"default order: {layout.order}, min order: {layout.min_order}"
+    lines = [
+        f"SLUB: Unable to allocate memory on node {where}, gfp={gfp & GFP_BITS:#x}",
+        f"  cache: {s.name}, {sizes}, {orders}",
+    ]
+    if layout.min_order > get_order(s.object_size):
+        lines.append(f"  {s.name} debugging increased min order, use slub_debug=O to disable.")
+    counters = s.slabs.pages.private_view
+    for each in range(s.slabs.nr_nodes):
+        nr_free = sum(
+            (counters[slab] >> OBJECTS_SHIFT & COUNTERS_OBJECTS) - (counters[slab] & COUNTERS_INUSE)
+            for slab in node_partial(s, each)
+        )
+        word = s.node(each)
+        lines.append(
+            f"  node {each}: slabs: {view[word + NR_SLABS]}, objs: {view[word + TOTAL_OBJECTS]}, "
+            f"free: {nr_free}"
+        )
+    return tuple(lines)

@@ -1,0 +1,133 @@
+"""A slab's pages: taken from the page allocator, cut into objects, given back (mm/slub.c, v6.1).
+
+Left out: pfmemalloc slabs, memory cgroups' part of account_slab, objects' constructors, which
+nothing of what is simulated depends on.
+"""
+
+from typing import Final
+
+from mmactors.arch.page import PG_SLAB
+from mmactors.label import Mode
+from mmactors.mm.page_alloc.gfp import (
+    GFP_ATOMIC_BIT,
+    GFP_DIRECT_RECLAIM,
+    GFP_FS,
+    GFP_HARDWALL,
+    GFP_HIGH,
+    GFP_IO,
+    GFP_MEMALLOC,
+    GFP_NOFAIL,
+    GFP_NOMEMALLOC,
+    GFP_NORETRY,
+    GFP_NOWARN,
+    GFP_RECLAIM,
+    GFP_RETRY_MAYFAIL,
+    GFP_THISNODE,
+)
+from mmactors.mm.slab.flags import SLAB_RECLAIM_ACCOUNT, SLAB_TYPESAFE_BY_RCU
+from mmactors.mm.slab.request import AllocSlabPages, CallRcu, FreeSlabPages, SlabSteps
+from mmactors.mm.slab.slub.cache import KmemCache, step
+from mmactors.mm.slab.slub.lists import dec_slabs_node
+from mmactors.mm.slab.slub.struct_slab import (
+    COUNTERS_OBJECTS,
+    OBJECTS_SHIFT,
+    counters_of,
+)
+from mmactors.mm.vmstat import NODE_ITEM
+
+_NR_SLAB_RECLAIMABLE: Final = NODE_ITEM["nr_slab_reclaimable"]
+_NR_SLAB_UNRECLAIMABLE: Final = NODE_ITEM["nr_slab_unreclaimable"]
+_GFP_OF_SLABS: Final = (
+    GFP_RECLAIM
+    | GFP_HIGH
+    | GFP_IO
+    | GFP_FS
+    | GFP_NOWARN
+    | GFP_RETRY_MAYFAIL
+    | GFP_NOFAIL
+    | GFP_NORETRY
+    | GFP_MEMALLOC
+    | GFP_NOMEMALLOC
+    | GFP_ATOMIC_BIT
+    | GFP_HARDWALL
+    | GFP_THISNODE
+)
+"""GFP_RECLAIM_MASK and GFP_CONSTRAINT_MASK: what of a request its slab's pages are asked with."""
+
+
+def new_slab(s: KmemCache, cpu: int, gfp: int, node: int | None) -> SlabSteps[int]:
+    """Make a slab, on no list and thawed, all its objects free; return its PFN, 0: no memory."""
+    layout = s.layout
+    flags = (gfp & _GFP_OF_SLABS) | layout.allocflags
+    first_gfp = (flags | GFP_NOWARN | GFP_NORETRY) & ~GFP_NOFAIL
+    if first_gfp & GFP_DIRECT_RECLAIM and layout.order > layout.min_order:
+        first_gfp = (first_gfp | GFP_NOMEMALLOC) & ~GFP_RECLAIM
+    order, objects = layout.order, layout.objects
+    pfn = yield AllocSlabPages(order=order, gfp=first_gfp, node=node)
+    if pfn is None:
+        order, objects = layout.min_order, layout.min_objects
+        pfn = yield AllocSlabPages(order=order, gfp=flags, node=node)
+        if pfn is None:
+            return 0
+    slabs = s.slabs
+    pages = slabs.pages
+    pages.flags_view[pfn] |= PG_SLAB
+    pages.mapping_view[pfn] = 1 + s.number
+    pages.private_view[pfn] = counters_of(inuse=0, objects=objects, is_frozen=False)
+    slabs.memory.claim_slab(pfn, 1 << order)
+    _account(s, cpu, pfn, 1 << order)
+    pages.index_view[pfn] = _make_freelist(s, pfn, objects)
+    return pfn
+
+
+def _make_freelist(s: KmemCache, slab: int, objects: int) -> int:
+    """String all objects of a slab together; return the first (shuffle_freelist)."""
+    size, start = s.layout.size, s.first_object(slab)
+    sequence = s.random_seq
+    order = list(range(objects))
+    if objects > 1 and sequence:
+        position = s.slabs.random_below(len(sequence))
+        turned = sequence[position:] + sequence[:position]
+        # A slab of the least order may have fewer objects than the sequence.
+        order = [nth for nth in turned if nth < objects]
+    addresses = [start + nth * size for nth in order]
+    for thing, following in zip(addresses, [*addresses[1:], 0], strict=True):
+        s.set_freepointer(thing, following)
+    return addresses[0]
+
+
+def discard_slab(s: KmemCache, cpu: int, slab: int) -> SlabSteps[None]:
+    """Let go of an empty slab: its node counts it no more, its pages go back."""
+    slabs = s.slabs
+    node = slabs.node_of(slab)
+    if slabs.wants_step():
+        yield step("discard_slab", s.touches_node(node, Mode.ADD))
+    dec_slabs_node(s, node, slabs.pages.private_view[slab] >> OBJECTS_SHIFT & COUNTERS_OBJECTS)
+    yield from free_slab(s, cpu, slab)
+
+
+def free_slab(s: KmemCache, cpu: int, slab: int) -> SlabSteps[None]:
+    """Give a slab's pages back, at once or after a grace period."""
+    if s.flags & SLAB_TYPESAFE_BY_RCU:
+        yield CallRcu(cache=s.number, pfn=slab)
+    else:
+        yield from give_back_slab(s, cpu, slab)
+
+
+def give_back_slab(s: KmemCache, cpu: int, slab: int) -> SlabSteps[None]:
+    """Give a slab's pages back (__free_slab)."""
+    slabs = s.slabs
+    order = slabs.pages.order_view[slab]
+    slabs.pages.flags_view[slab] &= ~PG_SLAB
+    slabs.pages.mapping_view[slab] = 0
+    slabs.memory.release_slab(slab, 1 << order)
+    _account(s, cpu, slab, -(1 << order))
+    yield FreeSlabPages(pfn=slab, order=order)
+
+
+def _account(s: KmemCache, cpu: int, slab: int, nr_pages: int) -> None:
+    slabs = s.slabs
+    if slabs.vmstat is not None:
+        reclaimable = s.flags & SLAB_RECLAIM_ACCOUNT
+        item = _NR_SLAB_RECLAIMABLE if reclaimable else _NR_SLAB_UNRECLAIMABLE
+        slabs.vmstat.mod_node_page_state(cpu, slabs.node_of(slab), item, nr_pages)

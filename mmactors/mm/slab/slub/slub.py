@@ -1,0 +1,224 @@
+"""The SLUB allocator of a machine: caches made, merged, used, shrunk and destroyed (v6.1).
+
+`alloc_local` and `free_local` are the paths that ask for nothing; `alloc` and `free` are the
+generators that do everything. Left out: sysfs, CPU hotplug, memory cgroups, bulk calls.
+
+Invariant: an object is in use or on exactly one freelist.
+"""
+
+from typing import Final
+
+from attrs import evolve
+
+from mmactors.arch.column import Words
+from mmactors.mm.page_alloc.gfp import GFP_ZERO
+from mmactors.mm.slab.flags import (
+    CACHE_CREATE_MASK,
+    SLAB_FLAGS_PERMITTED,
+    SLAB_POISON,
+    SLAB_RED_ZONE,
+    SLAB_STORE_USER,
+    SLAB_TYPESAFE_BY_RCU,
+)
+from mmactors.mm.slab.request import ListLock, ListUnlock, Printk, RcuBarrier, SlabSteps
+from mmactors.mm.slab.slab_common import (
+    WORD,
+    CacheRequest,
+    Prandom,
+    align_up,
+    calculate_alignment,
+    find_mergeable,
+    random_sequence,
+)
+from mmactors.mm.slab.slub.alloc import ThisCpu, slab_alloc_node
+from mmactors.mm.slab.slub.cache import CACHES_MAX, KmemCache, Slabs
+from mmactors.mm.slab.slub.free import do_slab_free
+from mmactors.mm.slab.slub.layout import SlabLayout, calculate_sizes, without_metadata
+from mmactors.mm.slab.slub.local import alloc_local, free_local, run_sequence
+from mmactors.mm.slab.slub.report import objects_remaining, still_has_objects
+from mmactors.mm.slab.slub.shrink import flush_cpu_slab, shrink, shutdown
+from mmactors.mm.slab.slub.slab_page import give_back_slab
+from mmactors.mm.slab.slub.struct_slab import NR_SLABS
+
+_SIGN: Final = 1 << 63
+
+
+class Slub:
+    """All caches of a machine."""
+
+    def __init__(self, slabs: Slabs, *, random: Prandom) -> None:
+        self.slabs: Final = slabs
+        self._random: Final = random
+        self._caches: Final[dict[int, KmemCache]] = {}
+        """By number, oldest first."""
+        self._free_numbers: Final = list(reversed(range(CACHES_MAX)))
+        pages = slabs.pages
+        self._local: Final = (
+            slabs.words,
+            slabs.memory.words,
+            pages.index,
+            pages.private,
+            pages.next,
+        )
+        """What compiled functions work on."""
+
+    @property
+    def caches(self) -> tuple[KmemCache, ...]:
+        """All caches, oldest first."""
+        return tuple(self._caches.values())
+
+    def cache(self, number: int) -> KmemCache:
+        """Return the cache of a number."""
+        return self._caches[number]
+
+    def cache_of(self, slab: int) -> KmemCache:
+        """Return the cache of a slab."""
+        return self._caches[self.slabs.pages.mapping_view[slab] - 1]
+
+    def create(self, request: CacheRequest) -> KmemCache | None:
+        """Make a cache, or an alias of one that fits; None: -EINVAL or -ENOMEM.
+
+        As kmem_cache_create_usercopy does it.
+        """
+        if request.flags & ~SLAB_FLAGS_PERMITTED:
+            return None
+        request = evolve(request, flags=request.flags & CACHE_CREATE_MASK)
+        if not request.usersize:
+            alias = self._alias(request)
+            if alias is not None:
+                return alias
+        layout = self.layout_of(request)
+        if layout is None or not self._free_numbers:
+            return None
+        return self.add(request, layout)
+
+    def layout_of(self, request: CacheRequest) -> SlabLayout | None:
+        """Return the layout of a cache of its own; None: no slab holds an object."""
+        config = self.slabs.config
+        layout = calculate_sizes(
+            object_size=request.object_size,
+            align=calculate_alignment(request.flags, request.align, request.object_size),
+            flags=config.debug.kmem_cache_flags(request.flags, request.name),
+            has_ctor=request.has_ctor,
+            config=config,
+        )
+        if layout is not None and config.debug.no_higher_order:
+            return without_metadata(layout, config)
+        return layout
+
+    def _alias(self, request: CacheRequest) -> KmemCache | None:
+        config = self.slabs.config
+        if not config.merge:
+            return None
+        s = find_mergeable(request, self._caches.values(), config.debug.kmem_cache_flags)
+        if s is not None:
+            s.refcount += 1
+            s.aliases.append(request.name)
+            s.object_size = max(s.object_size, request.object_size)
+            s.inuse = max(s.inuse, align_up(request.object_size, WORD))
+            s.set_cleared()
+        return s
+
+    def add(
+        self,
+        request: CacheRequest,
+        layout: SlabLayout,
+        *,
+        refcount: int = 1,
+        random_seq: tuple[int, ...] | None = None,
+    ) -> KmemCache:
+        """Make a cache of a known layout; the random order of its objects may be known, too."""
+        slabs = self.slabs
+        number = self._free_numbers.pop()
+        slabs.clear_row(number)
+        slabs.make_heads(number)
+        if random_seq is None:
+            random_seq = ()
+            if slabs.config.random and layout.objects > 1:
+                random_seq = random_sequence(self._random.u64(), layout.objects)
+        nodes = range(slabs.nr_nodes)
+        s = self._caches[number] = KmemCache(
+            number=number,
+            name=request.name,
+            layout=layout,
+            object_size=layout.object_size,
+            inuse=layout.inuse,
+            refcount=refcount,
+            useroffset=request.useroffset,
+            usersize=request.usersize,
+            random_seq=random_seq,
+            slabs=slabs,
+            base=number * slabs.row_words,
+            list_locks=tuple(ListLock(cache=number, node=node) for node in nodes),
+            list_unlocks=tuple(ListUnlock(cache=number, node=node) for node in nodes),
+        )
+        s.set_words(random=(self._random.u64() ^ _SIGN) - _SIGN)
+        return s
+
+    def alloc_local(self, s: KmemCache, cpu: int, gfp: int = 0) -> int:
+        """Return an object that a CPU has at hand, 0: it has none; not for debugged caches."""
+        thing = alloc_local(*self._local, s.base, s.cpu_slab(cpu))
+        if thing and gfp & GFP_ZERO:
+            self.slabs.zero(thing, s.object_size)
+        return thing
+
+    def free_local(self, s: KmemCache, cpu: int, slab: int, thing: int) -> bool:
+        """Free an object, unless a node's list has to change; not for debugged caches."""
+        back = self.slabs.pages.prev
+        return free_local(*self._local, back, s.base, s.cpu_slab(cpu), slab, thing)
+
+    def run_sequence(self, ops: Words, nth: int) -> int:
+        """Do operations in bulk (local.py); return which one needs the generator."""
+        pages = self.slabs.pages
+        return run_sequence(*self._local, pages.prev, pages.flags, pages.order, ops, nth)
+
+    def alloc(
+        self, s: KmemCache, this_cpu: ThisCpu, gfp: int, node: int | None = None
+    ) -> SlabSteps[int]:
+        """Return an object's address, 0: no memory (kmem_cache_alloc_node)."""
+        return slab_alloc_node(s, this_cpu, gfp, node)
+
+    def free(self, s: KmemCache, this_cpu: ThisCpu, slab: int, thing: int) -> SlabSteps[None]:
+        """Free an object of a slab (kmem_cache_free)."""
+        return do_slab_free(s, this_cpu, slab, thing)
+
+    def ksize(self, s: KmemCache) -> int:
+        """Return how many bytes of an object its user may use (slab_ksize)."""
+        if s.flags & (SLAB_RED_ZONE | SLAB_POISON):
+            return s.object_size
+        if s.flags & (SLAB_TYPESAFE_BY_RCU | SLAB_STORE_USER):
+            return s.inuse
+        return s.size
+
+    def shrink(self, s: KmemCache, cpu: int) -> SlabSteps[bool]:
+        """Give back what can be; return whether slabs are left (kmem_cache_shrink)."""
+        return shrink(s, cpu)
+
+    def destroy(self, s: KmemCache, cpu: int) -> SlabSteps[bool]:
+        """Let go of a cache; return whether it, or this use of it, is gone (kmem_cache_destroy)."""
+        s.refcount -= 1
+        if s.refcount:
+            return True
+        for slab in (yield from shutdown(s, cpu)):
+            yield Printk(lines=objects_remaining(s, slab))
+        if any(s.slabs.view[s.node(node) + NR_SLABS] for node in range(s.slabs.nr_nodes)):
+            yield Printk(lines=still_has_objects(s))
+            return False
+        if s.flags & SLAB_TYPESAFE_BY_RCU:
+            yield RcuBarrier(cache=s.number)
+        else:
+            self.release(s.number)
+        return True
+
+    def release(self, number: int) -> None:
+        """Forget a cache that has no slabs; its number may be another one's."""
+        del self._caches[number]
+        self._free_numbers.append(number)
+
+    def flush_cpu_slab(self, number: int, cpu: int) -> SlabSteps[None]:
+        """Give back what a CPU has of a cache: what FlushCpus asks for."""
+        return flush_cpu_slab(self._caches[number], cpu)
+
+    def rcu_free_slab(self, number: int, cpu: int, pfn: int) -> SlabSteps[None]:
+        """Give back a slab after a grace period: what CallRcu asks for."""
+        return give_back_slab(self._caches[number], cpu, pfn)

@@ -1,0 +1,170 @@
+"""What is wrong with a recording of SLUB is said, never replayed."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mmactors.errors import UserError
+from mmactors.validate.slub.slub import validate_slub
+
+REFERENCE = Path(__file__).parent.parent / "reference/linux-6.1/kernel/slub"
+FILL = (REFERENCE / "256M-c1-fill-s5.json").read_text()
+PARTIAL = gzip.decompress((REFERENCE / "256M-c1-partial-s5.json.gz").read_bytes()).decode()
+KMALLOC = gzip.decompress((REFERENCE / "256M-c1-kmalloc-s2.json.gz").read_bytes()).decode()
+_PARAMS = json.loads(gzip.decompress((REFERENCE / "256M-c1-params-merge.json.gz").read_bytes()))
+PARAMS = json.dumps({**_PARAMS, "created": _PARAMS["created"][:300]})
+
+
+def problems_of(path):
+    with pytest.raises(UserError) as caught:
+        list(validate_slub(path))
+    for problem in caught.value.problems:
+        assert all((problem.place.file, problem.found, problem.legal, problem.advice))
+    return [problem.found for problem in caught.value.problems]
+
+
+def changed(tmp_path, change, text=FILL):
+    """Write a recording that `change` has damaged."""
+    content = json.loads(text)
+    change(content)
+    path = tmp_path / "damaged.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def node(content, name="final"):
+    return content[name][0]["nodes"][0]
+
+
+def slab(content):
+    return content["final"][0]["cpus"][0]["slab"]
+
+
+DAMAGES = {
+    "ops[1][0] is the text 'x'": lambda c: c["ops"].__setitem__(1, ["x", 0]),
+    "ops[1] is ['a', 0]": lambda c: c["ops"].__setitem__(1, ["a", 0]),
+    "final[0].nodes[0].partial[0] has no free objects": (
+        lambda c: node(c)["partial"][0].update(inuse=8, freelist=[])
+    ),
+    "ops[0] is ['a', 7, 25712, 2, 1, 0]": lambda c: c["ops"][0].__setitem__(1, 7),
+    "ops[0] is ['a', 0, 99999999, 2, 1, 0]": lambda c: c["ops"][0].__setitem__(2, 99999999),
+    "ops[0] is ['f', 0, 25712, 2, 1, 0]": lambda c: c["ops"][0].__setitem__(0, "f"),
+    "ops[1] is ['a', 0, 25712, 2, 1, 0]": lambda c: c["ops"].__setitem__(1, c["ops"][0]),
+    "size is 0": lambda c: c.__setitem__("size", 0),
+    "align is 24": lambda c: c.__setitem__("align", 24),
+    "boot.mem is the text 'much'": lambda c: c["boot"].__setitem__("mem", "much"),
+    "boot.cpus is 0": lambda c: c["boot"].__setitem__("cpus", 0),
+    "initial is a list of 0": lambda c: c.__setitem__("initial", []),
+    "final has 2 caches": lambda c: c["final"].append(c["final"][0]),
+    "initial[0].random_seq has 3 numbers": (
+        lambda c: c["initial"][0].__setitem__("random_seq", [0, 1, 1])
+    ),
+    "final[0].nodes[0] has 5 partial slabs on node 0 and nr_partial 6": (
+        lambda c: node(c).__setitem__("nr_partial", 6)
+    ),
+    "final[0].cpus are [3]": lambda c: c["final"][0]["cpus"][0].__setitem__("cpu", 3),
+    "final[0].cpus[0].slab.inuse is 7": lambda c: slab(c).__setitem__("inuse", 7),
+    "final[0].cpus[0].slab.frozen is 0": lambda c: slab(c).__setitem__("frozen", 0),
+    "final[0].cpus[0].slab.pfn is 25889": lambda c: slab(c).__setitem__("pfn", 25889),
+    "final[0].cpus[0].slab has free objects [1, 1]": (
+        lambda c: slab(c).__setitem__("cpu_freelist", [1, 1])
+    ),
+    "final[0].nodes[0].partial[1].pfn is 25712": (
+        lambda c: node(c)["partial"][1].__setitem__("pfn", 25712)
+    ),
+    "final[0].nodes[0].partial[0].objects is 5": (
+        lambda c: node(c)["partial"][0].__setitem__("objects", 5)
+    ),
+    "initial[0].params has no offset": lambda c: c["initial"][0]["params"].pop("offset"),
+}
+
+
+@pytest.mark.parametrize("found", DAMAGES)
+def test_a_damaged_recording_is_refused_with_its_place(tmp_path, found):
+    """The error names what is wrong by its path in the file."""
+    assert found in problems_of(changed(tmp_path, DAMAGES[found]))
+
+
+PARAM_DAMAGES = {
+    "created_columns has not asked": lambda c: c["created_columns"].__setitem__(-1, "wanted"),
+    "created[2] has 3 values": lambda c: c["created"].__setitem__(2, [1, 2, 3]),
+    "created[0], asked, is '1/3/none/0'": lambda c: c["created"][0].__setitem__(-1, "1/3/none/0"),
+    "created[0], asked, is '1/0/SOFT/0'": lambda c: c["created"][0].__setitem__(-1, "1/0/SOFT/0"),
+    "created[0], size, is 1": lambda c: c["created"][0].__setitem__(1, 1),
+    "system_caches[0].align is 24": lambda c: c["system_caches"][0].__setitem__("align", 24),
+    "slub.max_order is 11": lambda c: c["slub"].__setitem__("max_order", 11),
+}
+
+
+@pytest.mark.parametrize("found", PARAM_DAMAGES)
+def test_a_damaged_table_of_caches_is_refused_with_its_place(tmp_path, found):
+    """Rows are named by their number, values by their column."""
+    assert found in problems_of(changed(tmp_path, PARAM_DAMAGES[found], PARAMS))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    {
+        "cut.json.gz": gzip.compress(FILL.encode())[:1000],
+        "cut.json": FILL[:500].encode(),
+        "plain.json.gz": FILL.encode(),
+        "empty.json": b"",
+        "list.json": b"[]",
+    }.items(),
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_unreadable_file_is_an_error_with_four_parts(tmp_path, name, data):
+    """Whatever the bytes are, the user gets place, found, legal and advice."""
+    path = tmp_path / name
+    path.write_bytes(data)
+
+    assert problems_of(path)
+
+
+def paths_into(value, path=()):
+    """Give the places of all numbers of a recording."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from paths_into(inner, (*path, key))
+    elif isinstance(value, list):
+        for nth, inner in enumerate(value[:4]):
+            yield from paths_into(inner, (*path, nth))
+    elif isinstance(value, int):
+        yield path
+
+
+PLACES = [
+    (text, place)
+    for text in (FILL, PARTIAL, KMALLOC, PARAMS)
+    for place in paths_into(json.loads(text))
+]
+
+
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(
+    place=st.sampled_from(PLACES),
+    value=st.sampled_from([-1, 0, 1, 7, 8, 25720, 1 << 31, 1 << 40, 1 << 80, None, "x", []]),
+)
+def test_any_number_may_be_wrong(tmp_path, place, value):
+    """A recording with one wrong number is refused, or fails, or still passes; it never crashes."""
+    text, keys = place
+
+    def damage(content):
+        for key in keys[:-1]:
+            content = content[key]
+        content[keys[-1]] = value
+
+    path = changed(tmp_path, damage, text)
+    try:
+        results = list(validate_slub(path))
+    except UserError as error:
+        results = error.problems
+
+    assert results
