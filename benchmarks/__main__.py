@@ -41,6 +41,7 @@ BENCHMARKS = (
     "memory",
     "page_allocator",
     "sampling",
+    "slub",
     "startup",
 )
 WRITES_FILE = ("budgets", "engine", "explore", "sampling")
@@ -192,6 +193,10 @@ TABLE: dict[str, tuple[Line, ...]] = {
         for toy, pct in (("lost update", "PCT 2"), ("ABA", "PCT 3"), ("stale TLB", "PCT 4"))
         for noise in (0, 20)
         for sampler in ("POS", "walk", pct)
+    ),
+    "slub": (
+        Line(key="recorded_per_s", unit="1/s", at_least=400_000),
+        Line(key="kmalloc_kfree_pairs_per_s", unit="1/s"),
     ),
     "startup": (
         Line(key="help/wall_s", unit="s", at_most=0.3),

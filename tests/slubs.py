@@ -87,7 +87,7 @@ class SlubAlone:
 
     def alloc(self, s, cpu=0, *, gfp=GFP_KERNEL, node=None, local=False):
         """Allocate an object; with `local`, the compiled way first."""
-        if local and not s.layout.is_debug and node is None:
+        if local and node is None:
             thing = self.slub.alloc_local(s, cpu, gfp)
             if thing:
                 return thing
@@ -96,7 +96,7 @@ class SlubAlone:
 
     def free(self, s, thing, cpu=0, *, local=False):
         slab = self.slabs.head_of(thing)
-        if local and not s.layout.is_debug and self.slub.free_local(s, cpu, slab, thing):
+        if local and self.slub.free_local(s, cpu, slab, thing):
             return
         self.cpu = cpu
         self.perform(self.slub.free(s, self.this_cpu, slab, thing))

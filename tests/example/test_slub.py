@@ -49,12 +49,13 @@ def test_objects_of_a_new_slab_come_in_random_order_from_a_random_place_on():
     alone = SlubAlone()
     s = alone.create(1024)
     indices = [s.index_of(alone.slabs.head_of(t), t) for t in (alone.alloc(s) for _ in range(8))]
-    begin = s.random_seq.index(indices[0])
+    sequence = s.random_seq.tolist()
+    begin = sequence.index(indices[0])
     plain = SlubAlone(random=False)
     t = plain.create(1024)
     start = plain.alloc(t)
 
-    assert list(s.random_seq[begin:] + s.random_seq[:begin])[:8] == indices
+    assert (sequence[begin:] + sequence[:begin])[:8] == indices
     assert [start + 1024 * nth for nth in range(1, 8)] == [plain.alloc(t) for _ in range(7)]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from attrs import evolve
 
 from mmactors.mm.page_alloc.buddy import PAGE_ALLOC_COSTLY_ORDER
@@ -164,7 +165,7 @@ def _load(guest: Guest, content: dict[str, Any], result: CaseResult) -> list[Kme
         _compare_params(f"initial[{nth}].params", state["params"], s, result)
     if result.passed:
         for s, state in zip(caches, initial, strict=True):
-            s.random_seq = tuple(state.get("random_seq", ()))
+            s.random_seq = np.array(state.get("random_seq", ()), np.int64)
             load_cache(s, state)
     return caches
 
@@ -198,7 +199,8 @@ def _alloc(guest: Guest, caches: list[KmemCache], op: list[Any]) -> Outcome:
         thing = guest.perform(guest.kmalloc.kmalloc(lambda: cpu, size, _GFP))
         return thing >> PAGE_SHIFT if thing else _FAILED, 0, _NO_CACHE, 0, 0
     s = caches[0] if size is None else guest.kmalloc.cache_for(size, _GFP)
-    guest.next_position = s.random_seq.index(index) if index in s.random_seq else 0
+    # Which place in the random order is the first, says the object.
+    guest.next_position = int((s.random_seq == index).argmax()) if len(s.random_seq) else 0
     thing = slub.alloc_local(s, cpu) or guest.perform(slub.alloc(s, lambda: cpu, _GFP))
     if not thing:
         return _FAILED, 0, caches.index(s), *_counters(s)

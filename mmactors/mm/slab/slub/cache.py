@@ -10,22 +10,25 @@ node's list; a free object is reached from exactly one freelist.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+import numpy as np
 from attrs import define, field
+from numpy.typing import NDArray
 
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PG_HEAD, PG_SLAB, PageColumns
 from mmactors.label import Label, Mode, Touch, WantsStep, never
-from mmactors.mm.page_alloc.buddy import MAX_ORDER
 from mmactors.mm.slab.flags import SLAB_POISON, SLAB_TYPESAFE_BY_RCU
 from mmactors.mm.slab.request import ListLock, ListUnlock
 from mmactors.mm.slab.slab_common import WORD, align_up
 from mmactors.mm.slab.slub.layout import SlabLayout, SlubConfig
+from mmactors.mm.slab.slub.local import head_of
 from mmactors.mm.slab.slub.struct_slab import (
     CLEARED,
     CPU_PARTIAL_SLABS,
     FULL_HEAD,
     HARDENED,
+    IS_DEBUG,
     MIN_PARTIAL,
     NR_CACHE_WORDS,
     NR_CPU_WORDS,
@@ -59,7 +62,7 @@ class KmemCache:
     refcount: int
     useroffset: int
     usersize: int
-    random_seq: tuple[int, ...]
+    random_seq: NDArray[np.int64]
     """In which order a new slab's objects come, from some place on; empty: by address."""
     slabs: "Slabs"
     base: int
@@ -127,6 +130,7 @@ class KmemCache:
         view[base + HARDENED] = int(config.hardened)
         view[base + CPU_PARTIAL_SLABS] = layout.cpu_partial_slabs
         view[base + MIN_PARTIAL] = layout.min_partial
+        view[base + IS_DEBUG] = int(layout.is_debug)
         self.set_cleared()
 
     def set_cleared(self) -> None:
@@ -220,12 +224,8 @@ class Slabs:
         pfn = thing >> PAGE_SHIFT
         if not 0 <= pfn < self.pages.nr_frames:
             return None
-        flags, orders = self.pages.flags_view, self.pages.order_view
-        for order in range(MAX_ORDER):
-            head = pfn >> order << order
-            if flags[head] & (PG_SLAB | PG_HEAD) and orders[head] >= order:
-                return head
-        return None
+        head = head_of(self.pages.flags, self.pages.order, PG_SLAB | PG_HEAD, pfn)
+        return head if head >= 0 else None
 
     def zero(self, address: int, nr_bytes: int) -> None:
         """Clear memory; what was never written costs the host nothing."""

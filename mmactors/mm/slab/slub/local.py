@@ -2,7 +2,7 @@
 
 Nothing here takes list_lock or needs a page. Each function does an operation as a whole, or, where
 it would need either, leaves it to the generator. No step of these can be told apart from outside:
-who asks for steps drives the generators instead. Only for caches that are not debugged.
+who asks for steps drives the generators instead, and so do caches that are debugged.
 """
 
 from typing import Final
@@ -18,8 +18,10 @@ from mmactors.mm.slab.slub.struct_slab import (
     CPU_PARTIAL_SLABS,
     FREELIST,
     FROZEN,
+    IS_DEBUG,
     OBJECTS_SHIFT,
     PARTIAL,
+    SIZE,
     SLAB,
     TID,
     TID_STEP,
@@ -102,6 +104,8 @@ def free_local(
     thing: int,
 ) -> bool:
     """Free an object, if no slab comes to a node's list or leaves it by that."""
+    if slub[base + IS_DEBUG] != 0:
+        return False
     if slab == slub[c + SLAB]:
         following = slub[c + FREELIST]
         if following == thing:
@@ -137,12 +141,50 @@ def free_local(
 
 
 @compiled
-def _head_of(flags: Column, orders: Bytes, pfn: int) -> int:
+def head_of(flags: Column, orders: Bytes, wanted: int, pfn: int) -> int:
+    """Return the first page of the block that a page is in and that has any of the flags wanted.
+
+    -1: there is none.
+    """
     for order in range(MAX_ORDER):
         head = pfn >> order << order
-        if flags[head] & PG_SLAB != 0 and orders[head] >= order:
+        if flags[head] & wanted != 0 and orders[head] >= order:
             return head
     return -1
+
+
+@compiled
+def make_freelist(
+    slub: Words,
+    memory: Words,
+    base: int,
+    sequence: Words,
+    position: int,
+    start: int,
+    objects: int,
+) -> int:
+    """String the objects of a new slab together; return the first (shuffle_freelist)."""
+    size = slub[base + SIZE]
+    length = sequence.shape[0]
+    if objects < 2 or length == 0:
+        for nth in range(objects - 1):
+            _set_freepointer(slub, memory, base, start + nth * size, start + (nth + 1) * size)
+        _set_freepointer(slub, memory, base, start + (objects - 1) * size, 0)
+        return start
+    first = 0
+    last = 0
+    for nth in range(length):
+        index = sequence[(position + nth) % length]
+        # A slab of the least order may have fewer objects than the sequence.
+        if index < objects:
+            thing = start + index * size
+            if first == 0:
+                first = thing
+            else:
+                _set_freepointer(slub, memory, base, last, thing)
+            last = thing
+    _set_freepointer(slub, memory, base, last, 0)
+    return first
 
 
 @compiled
@@ -174,7 +216,7 @@ def run_sequence(
             if of >= 0:
                 ops[op + OP_OBJECT] = ops[of * NR_OP_WORDS + OP_OBJECT]
             thing = ops[op + OP_OBJECT]
-            slab = _head_of(flags, orders, thing >> PAGE_SHIFT)
+            slab = head_of(flags, orders, PG_SLAB, thing >> PAGE_SHIFT)
             if slab < 0 or not free_local(
                 slub, memory, freelist, counters, links, back, base, c, slab, thing
             ):

@@ -28,6 +28,7 @@ from mmactors.mm.slab.flags import SLAB_RECLAIM_ACCOUNT, SLAB_TYPESAFE_BY_RCU
 from mmactors.mm.slab.request import AllocSlabPages, CallRcu, FreeSlabPages, SlabSteps
 from mmactors.mm.slab.slub.cache import KmemCache, step
 from mmactors.mm.slab.slub.lists import dec_slabs_node
+from mmactors.mm.slab.slub.local import make_freelist
 from mmactors.mm.slab.slub.struct_slab import (
     COUNTERS_OBJECTS,
     OBJECTS_SHIFT,
@@ -82,18 +83,11 @@ def new_slab(s: KmemCache, cpu: int, gfp: int, node: int | None) -> SlabSteps[in
 
 def _make_freelist(s: KmemCache, slab: int, objects: int) -> int:
     """String all objects of a slab together; return the first (shuffle_freelist)."""
-    size, start = s.layout.size, s.first_object(slab)
-    sequence = s.random_seq
-    order = list(range(objects))
-    if objects > 1 and sequence:
-        position = s.slabs.random_below(len(sequence))
-        turned = sequence[position:] + sequence[:position]
-        # A slab of the least order may have fewer objects than the sequence.
-        order = [nth for nth in turned if nth < objects]
-    addresses = [start + nth * size for nth in order]
-    for thing, following in zip(addresses, [*addresses[1:], 0], strict=True):
-        s.set_freepointer(thing, following)
-    return addresses[0]
+    slabs, sequence = s.slabs, s.random_seq
+    position = slabs.random_below(len(sequence)) if objects > 1 and len(sequence) else 0
+    start = s.first_object(slab)
+    words, memory = slabs.words, slabs.memory.words
+    return make_freelist(words, memory, s.base, sequence, position, start, objects)
 
 
 def discard_slab(s: KmemCache, cpu: int, slab: int) -> SlabSteps[None]:

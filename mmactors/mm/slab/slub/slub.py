@@ -8,6 +8,7 @@ Invariant: an object is in use or on exactly one freelist.
 
 from typing import Final
 
+import numpy as np
 from attrs import evolve
 
 from mmactors.arch.column import Words
@@ -125,17 +126,15 @@ class Slub:
         layout: SlabLayout,
         *,
         refcount: int = 1,
-        random_seq: tuple[int, ...] | None = None,
     ) -> KmemCache:
-        """Make a cache of a known layout; the random order of its objects may be known, too."""
+        """Make a cache of a known layout."""
         slabs = self.slabs
         number = self._free_numbers.pop()
         slabs.clear_row(number)
         slabs.make_heads(number)
-        if random_seq is None:
-            random_seq = ()
-            if slabs.config.random and layout.objects > 1:
-                random_seq = random_sequence(self._random.u64(), layout.objects)
+        random_seq: tuple[int, ...] = ()
+        if slabs.config.random and layout.objects > 1:
+            random_seq = random_sequence(self._random.u64(), layout.objects)
         nodes = range(slabs.nr_nodes)
         s = self._caches[number] = KmemCache(
             number=number,
@@ -146,7 +145,7 @@ class Slub:
             refcount=refcount,
             useroffset=request.useroffset,
             usersize=request.usersize,
-            random_seq=random_seq,
+            random_seq=np.array(random_seq, np.int64),
             slabs=slabs,
             base=number * slabs.row_words,
             list_locks=tuple(ListLock(cache=number, node=node) for node in nodes),
@@ -156,14 +155,14 @@ class Slub:
         return s
 
     def alloc_local(self, s: KmemCache, cpu: int, gfp: int = 0) -> int:
-        """Return an object that a CPU has at hand, 0: it has none; not for debugged caches."""
+        """Return an object that a CPU has at hand, 0: it has none; of a debugged cache always 0."""
         thing = alloc_local(*self._local, s.base, s.cpu_slab(cpu))
         if thing and gfp & GFP_ZERO:
             self.slabs.zero(thing, s.object_size)
         return thing
 
     def free_local(self, s: KmemCache, cpu: int, slab: int, thing: int) -> bool:
-        """Free an object, unless a node's list has to change; not for debugged caches."""
+        """Free an object, unless a node's list has to change, or the cache is debugged."""
         back = self.slabs.pages.prev
         return free_local(*self._local, back, s.base, s.cpu_slab(cpu), slab, thing)
 

@@ -38,6 +38,8 @@ CPU_PARTIAL_SLABS: Final = 4
 MIN_PARTIAL: Final = 5
 CLEARED: Final = 6
 """Words of an object that are cleared when it is handed out; 0: none."""
+IS_DEBUG: Final = 7
+"""Whether the cache works without per-CPU slabs."""
 NR_CACHE_WORDS: Final = 8
 
 NR_PARTIAL: Final = 0

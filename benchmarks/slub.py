@@ -1,0 +1,199 @@
+"""How fast SLUB is: operations per second, as JSON on standard output.
+
+    python benchmarks/slub.py [--seconds 0.5]
+
+Recorded sequences of Linux 6.1 (tests/reference) are run in bulk, again and again: what a CPU does
+with its own slabs in one compiled call, the rest by the generators, whose pages come from the
+simulated page allocator. Requests are served at once, so this is the mechanism without actors.
+Figures are medians of processor time.
+"""
+
+import argparse
+import gzip
+import json
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmactors.arch.arena import Arena
+from mmactors.arch.memory import PhysicalMemory
+from mmactors.arch.page import PageColumns
+from mmactors.mm.boot.boot import MemoryConfig, boot_memory
+from mmactors.mm.page_alloc.allocator import PageAllocator
+from mmactors.mm.page_alloc.gfp import GFP_NOWAIT, GFP_NOWARN
+from mmactors.mm.slab.flags import SLAB_NOLEAKTRACE, SLAB_TYPESAFE_BY_RCU
+from mmactors.mm.slab.request import AllocSlabPages, CallRcu, FreeSlabPages, SlabSteps
+from mmactors.mm.slab.slab_common import KMALLOC_MAX_CACHE_SIZE, CacheRequest, Prandom
+from mmactors.mm.slab.slub.cache import KmemCache, Slabs
+from mmactors.mm.slab.slub.kmalloc import Kmalloc
+from mmactors.mm.slab.slub.layout import SlubConfig
+from mmactors.mm.slab.slub.local import (
+    ALLOC,
+    FREE,
+    NR_OP_WORDS,
+    OP_CPU,
+    OP_KIND,
+    OP_OBJECT,
+)
+from mmactors.mm.slab.slub.slub import Slub
+from mmactors.units import MIB
+
+RECORDINGS = Path(__file__).parent.parent / "tests/reference/linux-6.1/kernel/slub"
+NR_CPUS = 2
+GFP = GFP_NOWAIT | GFP_NOWARN
+NR_PAIRS = 2000
+Sequence = tuple[NDArray[np.int64], list[KmemCache]]
+"""Operations as rows (mm/slab/slub/local.py), and each row's cache."""
+
+
+class Kernel:
+    """A page allocator, and SLUB on it."""
+
+    def __init__(self) -> None:
+        layout = boot_memory(MemoryConfig(size=512 * MIB), NR_CPUS)
+        arena = Arena()
+        pages = PageColumns(arena, layout.nr_frames)
+        self.allocator = PageAllocator.of_layout(layout, NR_CPUS, arena, pages)
+        slabs = Slabs(
+            arena=arena,
+            pages=pages,
+            memory=PhysicalMemory(layout.nr_frames),
+            zones=[(zone.node, zone.index) for zone in self.allocator.zones],
+            node_of_cpu=[0] * NR_CPUS,
+            nodes_by_distance=[()],
+            config=SlubConfig(nr_cpus=NR_CPUS),
+            random_below=Prandom(1).below,
+            vmstat=self.allocator.vmstat,
+        )
+        self.slub = Slub(slabs, random=Prandom(2))
+        self.kmalloc = Kmalloc(self.slub)
+        self.kmalloc.create_caches()
+
+    def perform(self, steps: SlabSteps[Any], cpu: int) -> Any:
+        answer = None
+        while True:
+            try:
+                request = steps.send(answer)
+            except StopIteration as done:
+                return done.value
+            answer = None
+            match request:
+                case AllocSlabPages(order=order, gfp=gfp):
+                    answer = self.allocator.perform(self.allocator.alloc_pages(cpu, order, gfp))
+                case FreeSlabPages(pfn=pfn, order=order):
+                    self.allocator.perform(self.allocator.free_pages(cpu, pfn, order))
+                case CallRcu(cache=cache, pfn=pfn):
+                    self.perform(self.slub.rcu_free_slab(cache, cpu, pfn), cpu)
+
+    def run(self, rows: NDArray[np.int64], caches: list[KmemCache]) -> None:
+        """Do all operations of a sequence; the object of each is left in its row."""
+        ops, slub, slabs = rows.reshape(-1), self.slub, self.slub.slabs
+        nth, view = 0, rows.reshape(-1).data
+        while (nth := slub.run_sequence(ops, nth)) < len(rows):
+            first = nth * NR_OP_WORDS
+            cache = caches[nth]
+            cpu = (view[first + OP_CPU] - slabs.first_cpu_word - cache.base) // 4
+            thing = view[first + OP_OBJECT]
+            if view[first + OP_KIND] == ALLOC:
+                found = self.perform(slub.alloc(cache, partial(int, cpu), GFP), cpu)
+                view[first + OP_OBJECT] = found
+            else:
+                slab = slabs.head_of(thing)
+                assert slab is not None, f"object {thing:#x} is in no slab"
+                self.perform(slub.free(cache, partial(int, cpu), slab, thing), cpu)
+            nth += 1
+
+    def rows_of(self, name: str) -> Sequence:
+        """Return a recorded sequence as rows, and each row's cache."""
+        data = (RECORDINGS / name).read_bytes()
+        content = json.loads(gzip.decompress(data) if name.endswith(".gz") else data)
+        own = None
+        if content["scenario"] != "kmalloc":
+            flags = SLAB_NOLEAKTRACE | (SLAB_TYPESAFE_BY_RCU if content["rcu"] else 0)
+            own = self.slub.create(
+                CacheRequest(name=name, object_size=content["size"], flags=flags)
+            )
+        rows: list[tuple[int, int, int, int, int]] = []
+        caches: list[KmemCache] = []
+        held: dict[tuple[int, int], int] = {}
+        for op in content["ops"]:
+            kind, cpu, pfn, index = op[:4]
+            if kind == "a":
+                size = op[7] if own is None else 0
+                if size > KMALLOC_MAX_CACHE_SIZE:
+                    continue
+                s = self.kmalloc.cache_for(size, GFP) if own is None else own
+                held[pfn, index] = len(rows)
+                rows.append((ALLOC, s.base, s.cpu_slab(cpu), 0, -1))
+                caches.append(s)
+            elif (pfn, index) in held:
+                of = held.pop((pfn, index))
+                s = caches[of]
+                rows.append((FREE, s.base, s.cpu_slab(cpu), 0, of))
+                caches.append(s)
+        for of in held.values():  # The next time begins with nothing, too.
+            s = caches[of]
+            rows.append((FREE, s.base, s.cpu_slab(0), 0, of))
+            caches.append(s)
+        return np.array(rows, np.int64), caches
+
+
+def per_s(step: Callable[[], int], seconds: float) -> float:
+    """Repeat `step`, which returns how much it did; return the median of its rates."""
+    step()
+    rates = []
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        began = time.process_time()
+        nr_done = step()
+        rates.append(nr_done / max(time.process_time() - began, 1e-9))
+    return statistics.median(rates)
+
+
+def pairs(kernel: Kernel) -> int:
+    """Allocate and free with kmalloc, one call each."""
+    slub, slabs = kernel.slub, kernel.slub.slabs
+    for _ in range(NR_PAIRS):
+        s = kernel.kmalloc.cache_for(64, GFP)
+        thing = slub.alloc_local(s, 0, GFP)
+        if not thing:
+            thing = kernel.perform(slub.alloc(s, lambda: 0, GFP), 0)
+        slab = slabs.head_of(thing)
+        assert slab is not None, f"object {thing:#x} is in no slab"
+        if not slub.free_local(s, 0, slab, thing):
+            kernel.perform(slub.free(s, lambda: 0, slab, thing), 0)
+    return NR_PAIRS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Operations per second of SLUB.")
+    parser.add_argument("--seconds", default=0.5, type=float, help="for each figure")
+    options = parser.parse_args()
+    kernel = Kernel()
+    names = sorted(path.name for path in RECORDINGS.glob("*.json*") if "params" not in path.name)
+    sequences = {name: kernel.rows_of(name) for name in names}
+
+    def run(given: list[Sequence]) -> int:
+        for rows, caches in given:
+            kernel.run(rows, caches)
+        return sum(len(rows) for rows, _ in given)
+
+    figures: dict[str, Any] = {
+        "recorded": {
+            name.partition(".")[0]: round(per_s(partial(run, [given]), options.seconds))
+            for name, given in sequences.items()
+        },
+        "recorded_per_s": round(per_s(partial(run, list(sequences.values())), options.seconds)),
+        "kmalloc_kfree_pairs_per_s": round(per_s(partial(pairs, kernel), options.seconds)),
+    }
+    print(json.dumps({"benchmark": "slub", **figures}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
