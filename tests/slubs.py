@@ -30,12 +30,14 @@ from mmactors.mm.slab.slub.struct_slab import (
     COUNTERS_INUSE,
     COUNTERS_OBJECTS,
     FREELIST,
+    FULL_HEAD,
     NR_PARTIAL,
     NR_SLABS,
     OBJECTS_SHIFT,
     SLAB,
     TOTAL_OBJECTS,
 )
+from mmactors.mm.slab.slub.track import NOBODY
 from mmactors.mm.vmstat import NODE_ITEM, VmStat
 from mmactors.units import PAGE_SHIFT
 
@@ -85,21 +87,21 @@ class SlubAlone:
     def create(self, size, name="objects", **options):
         return self.slub.create(CacheRequest(name=name, object_size=size, **options))
 
-    def alloc(self, s, cpu=0, *, gfp=GFP_KERNEL, node=None, local=False):
+    def alloc(self, s, cpu=0, *, gfp=GFP_KERNEL, node=None, local=False, caller=NOBODY):
         """Allocate an object; with `local`, the compiled way first."""
         if local and node is None:
             thing = self.slub.alloc_local(s, cpu, gfp)
             if thing:
                 return thing
         self.cpu = cpu
-        return self.perform(self.slub.alloc(s, self.this_cpu, gfp, node))
+        return self.perform(self.slub.alloc(s, self.this_cpu, gfp, node, caller=caller))
 
-    def free(self, s, thing, cpu=0, *, local=False):
+    def free(self, s, thing, cpu=0, *, local=False, caller=NOBODY):
         slab = self.slabs.head_of(thing)
         if local and self.slub.free_local(s, cpu, slab, thing):
             return
         self.cpu = cpu
-        self.perform(self.slub.free(s, self.this_cpu, slab, thing))
+        self.perform(self.slub.free(s, self.this_cpu, slab, thing, caller=caller))
 
     def this_cpu(self):
         return self.cpu
@@ -212,6 +214,10 @@ class SlubAlone:
             for slab in node_partial(s, node):
                 found += s.chain(first_of[slab])
         return found
+
+    def full_slabs(self, s, node):
+        """Return the full slabs that a node remembers."""
+        return self.pages.list_pfns(self.slabs.view[s.node(node) + FULL_HEAD])
 
     def assert_laws(self, s, held):
         """Assert that nothing of a cache is lost, and nothing is there twice."""

@@ -12,7 +12,6 @@ from mmactors.label import Mode
 from mmactors.mm.page_alloc.gfp import GFP_NOWARN, GFP_ZERO
 from mmactors.mm.slab.request import (
     GetCpu,
-    KernelOopsError,
     LocalLock,
     LocalUnlock,
     Printk,
@@ -21,8 +20,9 @@ from mmactors.mm.slab.request import (
 )
 from mmactors.mm.slab.slub.cache import KmemCache, step, touches_slab
 from mmactors.mm.slab.slub.lists import inc_slabs_node
-from mmactors.mm.slab.slub.partial import deactivate_slab, get_partial
-from mmactors.mm.slab.slub.report import no_memory, wild_pointer
+from mmactors.mm.slab.slub.partial import deactivate_slab, get_partial, get_single
+from mmactors.mm.slab.slub.report import check_pointer, no_memory
+from mmactors.mm.slab.slub.single import alloc_from_new_slab
 from mmactors.mm.slab.slub.slab_page import new_slab
 from mmactors.mm.slab.slub.struct_slab import (
     CLEARED,
@@ -36,6 +36,7 @@ from mmactors.mm.slab.slub.struct_slab import (
     TID_STEP,
     counters_of,
 )
+from mmactors.mm.slab.slub.track import SlabCaller
 
 ThisCpu = Callable[[], int]
 """Returns the CPU that runs the path now (smp_processor_id)."""
@@ -46,7 +47,12 @@ _PUT_CPU: Final = PutCpu()
 
 
 def slab_alloc_node(
-    s: KmemCache, this_cpu: ThisCpu, gfp: int, node: int | None = None
+    s: KmemCache,
+    this_cpu: ThisCpu,
+    gfp: int,
+    node: int | None,
+    caller: SlabCaller,
+    orig_size: int,
 ) -> SlabSteps[int]:
     """Return an object's address, 0: no memory (kmem_cache_alloc_node)."""
     slabs = s.slabs
@@ -62,9 +68,9 @@ def slab_alloc_node(
             yield step("read freelist and slab", s.touches_cpu(cpu, READ))
         thing, slab = view[c + FREELIST], view[c + SLAB]
         if not thing or not slab or (node is not None and slabs.node_of(slab) != node):
-            thing = yield from _slab_alloc(s, this_cpu, gfp, node)
+            thing = yield from _slab_alloc(s, this_cpu, gfp, node, caller, orig_size)
             break
-        _check_pointer(s, thing)
+        check_pointer(s, thing)
         if wants_step():
             yield step("read the free pointer", touches_slab(slab, READ))
         following = s.get_freepointer(thing)
@@ -81,30 +87,42 @@ def slab_alloc_node(
     return thing
 
 
-def _check_pointer(s: KmemCache, thing: int) -> None:
-    """Raise KernelOopsError for a pointer out of a freelist that leads out of memory."""
-    if not 0 < thing < s.slabs.nr_bytes or thing & 7:
-        raise KernelOopsError(*wild_pointer(thing))
-
-
-def _slab_alloc(s: KmemCache, this_cpu: ThisCpu, gfp: int, node: int | None) -> SlabSteps[int]:
+def _slab_alloc(
+    s: KmemCache,
+    this_cpu: ThisCpu,
+    gfp: int,
+    node: int | None,
+    caller: SlabCaller,
+    orig_size: int,
+) -> SlabSteps[int]:
     """Return an object of another slab than the CPU's freelist is of, 0: no memory."""
     slabs = s.slabs
     if slabs.wants_step():
         yield _GET_CPU
     cpu = this_cpu()
     found = yield from _from_cpu(s, cpu, node)
-    if not found:
-        slab, found = yield from get_partial(s, cpu, node)
+    is_debug = s.layout.is_debug
+    while not found:
+        if is_debug:
+            slab, found = 0, (yield from get_single(s, cpu, node, caller, orig_size))
+        else:
+            slab, found = yield from get_partial(s, cpu, node)
+        if found:
+            if slab:
+                yield from _make_cpu_slab(s, cpu, slab, found)
+            break
+        if slabs.wants_step():
+            yield _PUT_CPU
+        slab = yield from new_slab(s, cpu, gfp, node)
+        if slabs.wants_step():
+            yield _GET_CPU
+        cpu = this_cpu()
         if not slab:
-            if slabs.wants_step():
-                yield _PUT_CPU
-            slab = yield from new_slab(s, cpu, gfp, node)
-            if slabs.wants_step():
-                yield _GET_CPU
-            cpu = this_cpu()
-            found = _freeze_new(s, slab) if slab else 0
-        if slab:
+            break
+        if is_debug:
+            found = yield from alloc_from_new_slab(s, slab, cpu, caller, orig_size)
+        else:
+            found = _freeze_new(s, slab)
             yield from _make_cpu_slab(s, cpu, slab, found)
     if slabs.wants_step():
         yield _PUT_CPU
@@ -166,7 +184,7 @@ def _refill(s: KmemCache, cpu: int, slab: int) -> int:
     view, c = slabs.view, s.cpu_slab(cpu)
     found = view[c + FREELIST] or _get_freelist(s, slab)
     if found:
-        _check_pointer(s, found)
+        check_pointer(s, found)
         view[c + FREELIST] = s.get_freepointer(found)
     else:
         view[c + SLAB] = 0
@@ -219,7 +237,7 @@ def _make_cpu_slab(s: KmemCache, cpu: int, slab: int, found: int) -> SlabSteps[N
         if slabs.wants_step():
             yield LocalUnlock(cpu=cpu)
         yield from deactivate_slab(s, cpu, old, freelist)
-    _check_pointer(s, found)
+    check_pointer(s, found)
     view[c + SLAB] = slab
     view[c + FREELIST] = s.get_freepointer(found)
     view[c + TID] += TID_STEP

@@ -23,6 +23,7 @@ from mmactors.mm.slab.request import ListLock, ListUnlock
 from mmactors.mm.slab.slab_common import WORD, align_up
 from mmactors.mm.slab.slub.layout import SlabLayout, SlubConfig
 from mmactors.mm.slab.slub.local import head_of
+from mmactors.mm.slab.slub.stack_depot import StackDepot
 from mmactors.mm.slab.slub.struct_slab import (
     CLEARED,
     CPU_PARTIAL_SLABS,
@@ -193,6 +194,7 @@ class Slabs:
         self.row_words: Final = self.first_cpu_word + self.nr_cpus * NR_CPU_WORDS
         self.words: Final = arena.array("slub", CACHES_MAX * self.row_words)
         self.view: Final = self.words.data
+        self.stack_depot: Final = StackDepot()
         self.is_tainted = False
         """Whether something was found broken (TAINT_BAD_PAGE)."""
         self._heads: Final[dict[int, int]] = {}

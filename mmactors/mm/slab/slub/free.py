@@ -13,6 +13,7 @@ from mmactors.mm.slab.slub.cache import KmemCache, step, touches_slab
 from mmactors.mm.slab.slub.lists import has_enough_partial, remove_partial
 from mmactors.mm.slab.slub.partial import put_cpu_partial
 from mmactors.mm.slab.slub.report import bug
+from mmactors.mm.slab.slub.single import free_to_partial_list
 from mmactors.mm.slab.slub.slab_page import discard_slab
 from mmactors.mm.slab.slub.struct_slab import (
     COUNTERS_INUSE,
@@ -22,6 +23,7 @@ from mmactors.mm.slab.slub.struct_slab import (
     TID,
     TID_STEP,
 )
+from mmactors.mm.slab.slub.track import SlabCaller
 
 READ: Final = Mode.READ
 WRITE: Final = Mode.WRITE
@@ -29,7 +31,9 @@ _SET_FREEPOINTER_LINE: Final = 419
 """Where mm/slub.c refuses an object that would follow itself."""
 
 
-def do_slab_free(s: KmemCache, this_cpu: ThisCpu, slab: int, thing: int) -> SlabSteps[None]:
+def do_slab_free(
+    s: KmemCache, this_cpu: ThisCpu, slab: int, thing: int, caller: SlabCaller
+) -> SlabSteps[None]:
     """Free an object of a slab."""
     slabs = s.slabs
     view = slabs.view
@@ -43,7 +47,10 @@ def do_slab_free(s: KmemCache, this_cpu: ThisCpu, slab: int, thing: int) -> Slab
         if wants_step():
             yield step("read slab", s.touches_cpu(cpu, READ))
         if view[c + SLAB] != slab:
-            yield from _slab_free(s, this_cpu, slab, thing)
+            if s.layout.is_debug:
+                yield from free_to_partial_list(s, cpu, slab, thing, caller)
+            else:
+                yield from _slab_free(s, this_cpu, slab, thing)
             return
         if wants_step():
             yield step("read freelist", s.touches_cpu(cpu, READ))

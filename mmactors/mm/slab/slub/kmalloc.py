@@ -21,8 +21,9 @@ from mmactors.mm.slab.slab_common import (
 )
 from mmactors.mm.slab.slub.alloc import ThisCpu
 from mmactors.mm.slab.slub.cache import KmemCache
-from mmactors.mm.slab.slub.report import pointer
+from mmactors.mm.slab.slub.report import pointer, warning
 from mmactors.mm.slab.slub.slub import Slub
+from mmactors.mm.slab.slub.track import NOBODY, SlabCaller
 from mmactors.mm.vmstat import NODE_ITEM
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -56,14 +57,21 @@ class Kmalloc:
         return self._caches[kmalloc_type(gfp), kmalloc_index(size)]
 
     def kmalloc(
-        self, this_cpu: ThisCpu, size: int, gfp: int, node: int | None = None
+        self,
+        this_cpu: ThisCpu,
+        size: int,
+        gfp: int,
+        node: int | None = None,
+        *,
+        caller: SlabCaller = NOBODY,
     ) -> SlabSteps[int]:
         """Return the address of `size` bytes, 0: no memory; of nothing, ZERO_SIZE_PTR."""
         if size == 0:
             return ZERO_SIZE_PTR
         if size > KMALLOC_MAX_CACHE_SIZE:
             return (yield from self._kmalloc_large(this_cpu, size, gfp, node))
-        return (yield from self._slub.alloc(self.cache_for(size, gfp), this_cpu, gfp, node))
+        s = self.cache_for(size, gfp)
+        return (yield from self._slub.alloc(s, this_cpu, gfp, node, caller=caller, orig_size=size))
 
     def _kmalloc_large(
         self, this_cpu: ThisCpu, size: int, gfp: int, node: int | None
@@ -86,7 +94,9 @@ class Kmalloc:
             node = slabs.node_of(pfn)
             slabs.vmstat.mod_node_page_state(cpu, node, _NR_SLAB_UNRECLAIMABLE, nr_pages)
 
-    def kfree(self, this_cpu: ThisCpu, thing: int) -> SlabSteps[None]:
+    def kfree(
+        self, this_cpu: ThisCpu, thing: int, *, caller: SlabCaller = NOBODY
+    ) -> SlabSteps[None]:
         """Free what kmalloc, or a cache, has returned; 0 and ZERO_SIZE_PTR are nothing."""
         if thing <= ZERO_SIZE_PTR:
             return
@@ -94,12 +104,16 @@ class Kmalloc:
         head = slabs.head_of(thing)
         if head is not None and slabs.is_slab(head):
             s = self._slub.cache_of(head)
-            yield from self._slub.free(s, this_cpu, head, thing)
+            yield from self._slub.free(s, this_cpu, head, thing, caller=caller)
             return
-        if head is None or not slabs.pages.order_view[head]:
-            yield Printk(lines=(f"object pointer: 0x{pointer(thing)}",))
-            return
-        order = slabs.pages.order_view[head]
+        order = 0 if head is None else slabs.pages.order_view[head]
+        if head is None or not order:
+            # Not kmalloc's: the kernel warns, and lets go of the page all the same.
+            where = f"object pointer: 0x{pointer(thing)}"
+            yield Printk(lines=(*warning("WARNING: at free_large_kmalloc"), where))
+            head = thing >> PAGE_SHIFT
+            if not 0 <= head < slabs.pages.nr_frames or not slabs.pages.refcount_view[head]:
+                return
         self._account(this_cpu(), head, -(1 << order))
         yield FreeSlabPages(pfn=head, order=order)
 
@@ -113,10 +127,18 @@ class Kmalloc:
             return self._slub.ksize(self._slub.cache_of(head))
         return PAGE_SIZE << slabs.pages.order_view[head]
 
-    def krealloc(self, this_cpu: ThisCpu, thing: int, size: int, gfp: int) -> SlabSteps[int]:
+    def krealloc(
+        self,
+        this_cpu: ThisCpu,
+        thing: int,
+        size: int,
+        gfp: int,
+        *,
+        caller: SlabCaller = NOBODY,
+    ) -> SlabSteps[int]:
         """Return `size` bytes that begin as those of `thing` do, 0: no memory, and it stays."""
         if size == 0:
-            yield from self.kfree(this_cpu, thing)
+            yield from self.kfree(this_cpu, thing, caller=caller)
             return ZERO_SIZE_PTR
         old_size = self.ksize(thing)
         slabs = self._slub.slabs
@@ -124,8 +146,8 @@ class Kmalloc:
             if slabs.config.init_on_alloc or gfp & GFP_ZERO:
                 slabs.zero(thing + size, old_size - size)
             return thing
-        found = yield from self.kmalloc(this_cpu, size, gfp)
+        found = yield from self.kmalloc(this_cpu, size, gfp, caller=caller)
         if found and old_size:
             slabs.bytes_view[found : found + old_size] = slabs.bytes_view[thing : thing + old_size]
-            yield from self.kfree(this_cpu, thing)
+            yield from self.kfree(this_cpu, thing, caller=caller)
         return found

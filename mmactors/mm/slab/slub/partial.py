@@ -17,6 +17,7 @@ from mmactors.mm.slab.slub.lists import (
     node_partial,
     remove_partial,
 )
+from mmactors.mm.slab.slub.single import alloc_from_partial
 from mmactors.mm.slab.slub.slab_page import discard_slab
 from mmactors.mm.slab.slub.struct_slab import (
     COUNTERS_INUSE,
@@ -32,6 +33,7 @@ from mmactors.mm.slab.slub.struct_slab import (
     TID,
     TID_STEP,
 )
+from mmactors.mm.slab.slub.track import SlabCaller
 
 READ: Final = Mode.READ
 WRITE: Final = Mode.WRITE
@@ -55,6 +57,26 @@ def get_partial(s: KmemCache, cpu: int, node: int | None) -> SlabSteps[tuple[int
             if found[0]:
                 return found
     return 0, 0
+
+
+def get_single(
+    s: KmemCache, cpu: int, node: int | None, caller: SlabCaller, orig_size: int
+) -> SlabSteps[int]:
+    """Take one object of a partial slab for a cache that is debugged; 0: there is none."""
+    slabs = s.slabs
+    near = slabs.node_of_cpu[cpu] if node is None else node
+    others = slabs.nodes_by_distance[near] if node is None else ()
+    for each in (near, *others):
+        least = 0 if each == near else slabs.view[s.base + MIN_PARTIAL]
+        if slabs.wants_step():
+            yield step("look for partial slabs", s.touches_node(each, READ))
+        if slabs.view[s.node(each) + NR_PARTIAL] > least:
+            yield s.list_locks[each]
+            found = yield from alloc_from_partial(s, each, cpu, caller, orig_size)
+            yield s.list_unlocks[each]
+            if found:
+                return found
+    return 0
 
 
 def _get_partial_node(s: KmemCache, node: int, cpu: int) -> SlabSteps[tuple[int, int]]:

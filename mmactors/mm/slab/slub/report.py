@@ -7,6 +7,7 @@ from typing import Final
 
 from mmactors.arch.page import PG_HEAD, PG_SLAB
 from mmactors.mm.page_alloc.gfp import GFP_BITS
+from mmactors.mm.slab.request import KernelOopsError
 from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.layout import get_order
 from mmactors.mm.slab.slub.lists import node_partial
@@ -18,6 +19,7 @@ from mmactors.mm.slab.slub.struct_slab import (
     PAGE_OFFSET,
     TOTAL_OBJECTS,
 )
+from mmactors.mm.slab.slub.track import SlabCaller, tracking
 from mmactors.units import PAGE_SHIFT
 
 VMEMMAP: Final = 0xFFFFEA0000000000
@@ -25,6 +27,7 @@ VMEMMAP: Final = 0xFFFFEA0000000000
 STRUCT_PAGE_SIZE: Final = 64
 _WORD_MASK: Final = (1 << 64) - 1
 _SIGN_BITS: Final = 0xFFFF << 48
+_ROW: Final = 16
 _DOUBLE: Final = "=" * 77
 _SINGLE: Final = "-" * 77
 _TAINTED: Final = "Tainted: G    B             "
@@ -38,6 +41,22 @@ _LAST_CPUPID: Final = (1 << 21) - 1
 def pointer(address: int) -> str:
     """Return a physical address as the direct map's, in hexadecimal; 0 is NULL."""
     return f"{(PAGE_OFFSET + address) & _WORD_MASK if address else 0:016x}"
+
+
+def hex_dump(text: str, memory: memoryview, first: int, length: int) -> list[str]:
+    """Return memory as print_hex_dump prints it: 16 bytes a line, with their letters."""
+    lines = []
+    for begin in range(first, first + length, _ROW):
+        row = bytes(memory[begin : min(begin + _ROW, first + length)])
+        letters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+        lines.append(f"{text}{pointer(begin)}: {row.hex(' '):49}{letters}")
+    return lines
+
+
+def check_pointer(s: KmemCache, thing: int) -> None:
+    """Raise KernelOopsError for a pointer out of a freelist that leads out of memory."""
+    if not 0 < thing < s.slabs.nr_bytes or thing & 7:
+        raise KernelOopsError(*wild_pointer(thing))
 
 
 def bug(file: str, line: int) -> tuple[str, ...]:
@@ -84,7 +103,7 @@ def _page_flags(s: KmemCache, slab: int) -> str:
     return f"{word:#x}({text})"
 
 
-def objects_remaining(s: KmemCache, slab: int) -> tuple[str, ...]:
+def objects_remaining(s: KmemCache, slab: int, caller: SlabCaller) -> tuple[str, ...]:
     """Return what the shutdown of a cache says of a slab that is not empty."""
     lines = slab_bug(s, f"Objects remaining in {s.name} on __kmem_cache_shutdown()")
     lines.append(slab_info(s, slab))
@@ -95,12 +114,19 @@ def objects_remaining(s: KmemCache, slab: int) -> tuple[str, ...]:
         thing = s.first_object(slab) + nth * s.size
         if thing not in is_free:
             lines.append(f"Object 0x{pointer(thing)} @offset={thing - (slab << PAGE_SHIFT)}")
+            lines += tracking(s, thing, caller.jiffies)
     return tuple(lines)
 
 
-def still_has_objects(s: KmemCache) -> tuple[str, ...]:
+def still_has_objects(s: KmemCache, caller: SlabCaller) -> tuple[str, ...]:
     """Return what kmem_cache_destroy warns of."""
-    return (f"kmem_cache_destroy {s.name}: Slab cache still has objects",)
+    where = f" when called from {caller.stack[0]}" if caller.stack else ""
+    return warning(f"kmem_cache_destroy {s.name}: Slab cache still has objects{where}")
+
+
+def warning(text: str) -> tuple[str, ...]:
+    """Return what a WARN() says."""
+    return ("------------[ cut here ]------------", text, "---[ end trace 0000000000000000 ]---")
 
 
 def no_memory(s: KmemCache, gfp: int, node: int | None) -> tuple[str, ...]:

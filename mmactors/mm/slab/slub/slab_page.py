@@ -24,9 +24,14 @@ from mmactors.mm.page_alloc.gfp import (
     GFP_RETRY_MAYFAIL,
     GFP_THISNODE,
 )
-from mmactors.mm.slab.flags import SLAB_RECLAIM_ACCOUNT, SLAB_TYPESAFE_BY_RCU
-from mmactors.mm.slab.request import AllocSlabPages, CallRcu, FreeSlabPages, SlabSteps
+from mmactors.mm.slab.flags import (
+    SLAB_CONSISTENCY_CHECKS,
+    SLAB_RECLAIM_ACCOUNT,
+    SLAB_TYPESAFE_BY_RCU,
+)
+from mmactors.mm.slab.request import AllocSlabPages, CallRcu, FreeSlabPages, Printk, SlabSteps
 from mmactors.mm.slab.slub.cache import KmemCache, step
+from mmactors.mm.slab.slub.check import check_free_slab, setup_slab
 from mmactors.mm.slab.slub.lists import dec_slabs_node
 from mmactors.mm.slab.slub.local import make_freelist
 from mmactors.mm.slab.slub.struct_slab import (
@@ -77,6 +82,8 @@ def new_slab(s: KmemCache, cpu: int, gfp: int, node: int | None) -> SlabSteps[in
     pages.private_view[pfn] = counters_of(inuse=0, objects=objects, is_frozen=False)
     slabs.memory.claim_slab(pfn, 1 << order)
     _account(s, cpu, pfn, 1 << order)
+    if layout.is_debug:
+        setup_slab(s, pfn, order, objects)
     pages.index_view[pfn] = _make_freelist(s, pfn, objects)
     return pfn
 
@@ -112,6 +119,10 @@ def give_back_slab(s: KmemCache, cpu: int, slab: int) -> SlabSteps[None]:
     """Give a slab's pages back (__free_slab)."""
     slabs = s.slabs
     order = slabs.pages.order_view[slab]
+    if s.flags & SLAB_CONSISTENCY_CHECKS:
+        lines = check_free_slab(s, slab)
+        if lines:
+            yield Printk(lines=lines)
     slabs.pages.flags_view[slab] &= ~PG_SLAB
     slabs.pages.mapping_view[slab] = 0
     slabs.memory.release_slab(slab, 1 << order)

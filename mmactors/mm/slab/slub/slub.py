@@ -15,6 +15,7 @@ from mmactors.arch.column import Words
 from mmactors.mm.page_alloc.gfp import GFP_ZERO
 from mmactors.mm.slab.flags import (
     CACHE_CREATE_MASK,
+    SLAB_CONSISTENCY_CHECKS,
     SLAB_FLAGS_PERMITTED,
     SLAB_POISON,
     SLAB_RED_ZONE,
@@ -36,10 +37,11 @@ from mmactors.mm.slab.slub.cache import CACHES_MAX, KmemCache, Slabs
 from mmactors.mm.slab.slub.free import do_slab_free
 from mmactors.mm.slab.slub.layout import SlabLayout, calculate_sizes, without_metadata
 from mmactors.mm.slab.slub.local import alloc_local, free_local, run_sequence
-from mmactors.mm.slab.slub.report import objects_remaining, still_has_objects
+from mmactors.mm.slab.slub.report import objects_remaining, still_has_objects, warning
 from mmactors.mm.slab.slub.shrink import flush_cpu_slab, shrink, shutdown
 from mmactors.mm.slab.slub.slab_page import give_back_slab
 from mmactors.mm.slab.slub.struct_slab import NR_SLABS
+from mmactors.mm.slab.slub.track import NOBODY, SlabCaller, tracking
 
 _SIGN: Final = 1 << 63
 
@@ -172,14 +174,50 @@ class Slub:
         return run_sequence(*self._local, pages.prev, pages.flags, pages.order, ops, nth)
 
     def alloc(
-        self, s: KmemCache, this_cpu: ThisCpu, gfp: int, node: int | None = None
+        self,
+        s: KmemCache,
+        this_cpu: ThisCpu,
+        gfp: int,
+        node: int | None = None,
+        *,
+        caller: SlabCaller = NOBODY,
+        orig_size: int | None = None,
     ) -> SlabSteps[int]:
-        """Return an object's address, 0: no memory (kmem_cache_alloc_node)."""
-        return slab_alloc_node(s, this_cpu, gfp, node)
+        """Return an object's address, 0: no memory (kmem_cache_alloc_node).
 
-    def free(self, s: KmemCache, this_cpu: ThisCpu, slab: int, thing: int) -> SlabSteps[None]:
-        """Free an object of a slab (kmem_cache_free)."""
-        return do_slab_free(s, this_cpu, slab, thing)
+        `orig_size` is what kmalloc was asked for.
+        """
+        size = s.object_size if orig_size is None else orig_size
+        return slab_alloc_node(s, this_cpu, gfp, node, caller, size)
+
+    def free(
+        self,
+        s: KmemCache,
+        this_cpu: ThisCpu,
+        slab: int,
+        thing: int,
+        *,
+        caller: SlabCaller = NOBODY,
+    ) -> SlabSteps[None]:
+        """Free an object of a slab of the cache (slab_free)."""
+        return do_slab_free(s, this_cpu, slab, thing, caller)
+
+    def kmem_cache_free(
+        self, s: KmemCache, this_cpu: ThisCpu, thing: int, *, caller: SlabCaller = NOBODY
+    ) -> SlabSteps[None]:
+        """Free an object of a cache; one of another goes back to that, with a warning."""
+        slabs = self.slabs
+        slab = slabs.head_of(thing)
+        checks = slabs.config.hardened or s.flags & SLAB_CONSISTENCY_CHECKS
+        if slab is None or not slabs.is_slab(slab):
+            yield Printk(lines=warning("virt_to_cache: Object is not a Slab page!"))
+            return
+        own = self.cache_of(slab)
+        if checks and own is not s:
+            text = f"cache_from_obj: Wrong slab cache. {s.name} but object is from {own.name}"
+            yield Printk(lines=(*warning(text), *tracking(own, thing, caller.jiffies)))
+            s = own
+        yield from self.free(s, this_cpu, slab, thing, caller=caller)
 
     def ksize(self, s: KmemCache) -> int:
         """Return how many bytes of an object its user may use (slab_ksize)."""
@@ -193,15 +231,15 @@ class Slub:
         """Give back what can be; return whether slabs are left (kmem_cache_shrink)."""
         return shrink(s, cpu)
 
-    def destroy(self, s: KmemCache, cpu: int) -> SlabSteps[bool]:
+    def destroy(self, s: KmemCache, cpu: int, *, caller: SlabCaller = NOBODY) -> SlabSteps[bool]:
         """Let go of a cache; return whether it, or this use of it, is gone (kmem_cache_destroy)."""
         s.refcount -= 1
         if s.refcount:
             return True
         for slab in (yield from shutdown(s, cpu)):
-            yield Printk(lines=objects_remaining(s, slab))
+            yield Printk(lines=objects_remaining(s, slab, caller))
         if any(s.slabs.view[s.node(node) + NR_SLABS] for node in range(s.slabs.nr_nodes)):
-            yield Printk(lines=still_has_objects(s))
+            yield Printk(lines=still_has_objects(s, caller))
             return False
         if s.flags & SLAB_TYPESAFE_BY_RCU:
             yield RcuBarrier(cache=s.number)
