@@ -106,27 +106,32 @@ TestObjects.settings = settings(max_examples=60, stateful_step_count=30)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("hardened", [False, True])
 def test_compiled_functions_and_their_twins_leave_the_same(size, hardened):
-    """The same calls, one way and the other: the same objects, lists, words of memory."""
-    both = [SlubAlone(nr_cpus=2, hardened=hardened) for _ in range(2)]
-    caches = [alone.create(size) for alone in both]
+    """The same calls, in either way: the same objects, lists, words of memory.
+
+    The third way is the twin with every step asked for.
+    """
+    ways = (False, True, False)
+    alones = [SlubAlone(nr_cpus=2, hardened=hardened, wants_step=nth == 2) for nth in range(3)]
+    caches = [alone.create(size) for alone in alones]
     chance = random.Random(size)
     held = []
     for nth in range(1500):
         cpu = chance.randrange(2)
         if not held or chance.random() < 0.5 + 0.2 * (1 if nth // 300 % 2 else -1):
-            first, second = (
+            found = [
                 alone.alloc(s, cpu, local=local)
-                for alone, s, local in zip(both, caches, (False, True), strict=True)
-            )
-            assert first == second
-            held.append(first)
+                for alone, s, local in zip(alones, caches, ways, strict=True)
+            ]
+            assert 1 == len(set(found))
+            held.append(found[0])
         else:
             thing = held.pop(chance.randrange(len(held)))
-            for alone, s, local in zip(both, caches, (False, True), strict=True):
+            for alone, s, local in zip(alones, caches, ways, strict=True):
                 alone.free(s, thing, cpu, local=local)
 
-    first, second = both
-    assert (first.slabs.words == second.slabs.words).all()
-    assert (first.memory.words == second.memory.words).all()
-    for name in ("next", "prev", "flags", "index", "private", "mapping"):
-        assert (getattr(first.pages, name) == getattr(second.pages, name)).all()
+    first = alones[0]
+    for other in alones[1:]:
+        assert (first.slabs.words == other.slabs.words).all()
+        assert (first.memory.words == other.memory.words).all()
+        for name in ("next", "prev", "flags", "index", "private", "mapping"):
+            assert (getattr(first.pages, name) == getattr(other.pages, name)).all()
