@@ -45,14 +45,24 @@ NODE_PAGES = 1 << 13
 
 
 class SlubAlone:
-    """An allocator with `nr_nodes` nodes of 32 MiB, whose pages are taken from the lowest on."""
+    """An allocator with `nr_nodes` nodes, whose pages are taken from the lowest on."""
 
-    def __init__(self, *, nr_cpus=1, nr_nodes=1, seed=1, wants_step=False, **config):
-        nr_frames = NODE_PAGES * nr_nodes
+    def __init__(
+        self,
+        *,
+        nr_cpus=1,
+        nr_nodes=1,
+        nr_pages=NODE_PAGES,
+        seed=1,
+        wants_step=False,
+        **config,
+    ):
+        nr_frames = nr_pages * nr_nodes
+        self.nr_node_pages = nr_pages
         arena = Arena()
         self.pages = PageColumns(arena, nr_frames)
         for node in range(nr_nodes):
-            self.pages.zone[node * NODE_PAGES : (node + 1) * NODE_PAGES] = 1 + node
+            self.pages.zone[node * nr_pages : (node + 1) * nr_pages] = 1 + node
         self.vmstat = VmStat(arena, nr_cpus=nr_cpus, nr_zones=nr_nodes, nr_nodes=nr_nodes)
         self.memory = PhysicalMemory(nr_frames)
         self.random = Prandom(seed)
@@ -62,6 +72,8 @@ class SlubAlone:
         self.waiting = []
         """What is freed after the grace period."""
         self.nr_asked = 0
+        self.next_slab = None
+        """Where the next pages are looked for; None: from the lowest on."""
         self.fails = lambda _request: False
         self.between = lambda: None
         """Called before each step."""
@@ -174,7 +186,10 @@ class SlubAlone:
         nr_pages = 1 << request.order
         node = self.cpu % self.slabs.nr_nodes if request.node is None else request.node
         refcount = self.pages.refcount
-        for pfn in range(max(nr_pages, node * NODE_PAGES), (node + 1) * NODE_PAGES, nr_pages):
+        first = max(nr_pages, node * self.nr_node_pages)
+        if self.next_slab is not None:
+            first = self.next_slab
+        for pfn in range(first, (node + 1) * self.nr_node_pages, nr_pages):
             if not refcount[pfn : pfn + nr_pages].any():
                 prep_new_page(self.pages, pfn, request.order, request.gfp)
                 refcount[pfn : pfn + nr_pages] = 1

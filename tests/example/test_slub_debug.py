@@ -13,9 +13,10 @@ from mmactors.mm.slab.flags import (
 from mmactors.mm.slab.slub.debug_option import parse_slub_debug
 from mmactors.mm.slab.slub.track import SlabCaller
 
-WRITER = SlabCaller(stack=("writer+0x10/0x40", "do_syscall_64+0x55/0xb0"), pid=17, jiffies=100)
-FREER = SlabCaller(stack=("freer+0x8/0x20",), pid=18, jiffies=130)
-LATER = SlabCaller(stack=("later+0x1/0x2",), pid=19, jiffies=150)
+STACK = ("writer+0x10/0x40", "do_syscall_64+0x55/0xb0")
+WRITER = SlabCaller(site="writer+0x10/0x40", stack=STACK, pid=17, jiffies=100)
+FREER = SlabCaller(site="freer+0x8/0x20", pid=18, jiffies=130)
+LATER = SlabCaller(site="later+0x1/0x2", pid=19, jiffies=150)
 DIRECT_MAP = 0xFFFF888000000000
 FLAGS = "flags=0xfffffc0000200(slab|node=0|zone=1|lastcpupid=0x1fffff)"
 CHECKED = SLAB_CONSISTENCY_CHECKS | SLAB_RED_ZONE | SLAB_POISON
@@ -55,7 +56,7 @@ def test_a_write_behind_an_object_is_found_when_it_is_freed(alone):
         " writer+0x10/0x40",
         " do_syscall_64+0x55/0xb0",
         f"Slab 0x{0xFFFFEA0000000000 + 64 * slab:016x} objects=36 used=1 {free} {FLAGS}",
-        f"Object 0x{at:x} @offset=8 {free}",
+        f"Object 0x{at:x} @offset=8 fp=0x0000000000000000",
         "",
         f"Redzone  {at - 8:x}: cc cc cc cc cc cc cc cc                          ........",
         f"Object   {at:x}: 30 31 32 33 34 35 36 37 38 39 61 62 63 64 65 66  0123456789abcdef",
@@ -94,17 +95,20 @@ def test_a_write_after_free_is_found_when_the_object_is_handed_out(alone):
 
 
 def test_an_object_freed_twice_is_found_and_not_freed_again(alone):
-    """However many frees are in between."""
+    """However many frees are in between; but the list is cut off there, as in the kernel."""
     s = alone.create(64, flags=CHECKED)
     first, second, third = (alone.alloc(s) for _ in range(3))
     for thing in (first, second, first):
         alone.free(s, thing)
 
     assert ["Object already free"] == reports(alone)
-    alone.assert_laws(s, [third])
-    for thing in (third, third):
-        alone.free(s, thing)
-    assert "Slab has 0 allocated objects but 1 are to be freed" == reports(alone)[1]
+    assert [second, first] == alone.free_objects(s)
+    alone.free(s, third)
+    nr_lost = s.layout.objects - 3
+    counted = s.layout.objects - 2
+    text = f"Wrong object count. Counter is 1 but counted were {counted}"
+    assert text == reports(alone)[1]
+    assert nr_lost == alone.slabs.pages.private_view[alone.slabs.head_of(first)] & 0xFFFF
 
 
 def test_an_address_within_an_object_is_not_freed(alone):

@@ -195,8 +195,10 @@ class Slabs:
         self.words: Final = arena.array("slub", CACHES_MAX * self.row_words)
         self.view: Final = self.words.data
         self.stack_depot: Final = StackDepot()
-        self.is_tainted = False
-        """Whether something was found broken (TAINT_BAD_PAGE)."""
+        self.warned: Final[set[str]] = set()
+        """Where the kernel has warned."""
+        self.taints = ""
+        """Letters of what happened: B something was found broken, W the kernel warned."""
         self._heads: Final[dict[int, int]] = {}
         """By number of a cache: the first of its list heads, kept for the next with the number."""
 

@@ -38,6 +38,10 @@ def do_slab_free(
     slabs = s.slabs
     view = slabs.view
     wants_step = slabs.wants_step
+    if wants_step():
+        yield step("end the list of what is freed", touches_slab(slab, WRITE))
+    # Of an object that is free already this cuts off the list that it is on.
+    s.set_freepointer(thing, 0)
     while True:
         cpu = this_cpu()
         c = s.cpu_slab(cpu)

@@ -21,7 +21,7 @@ from mmactors.mm.slab.slab_common import (
 )
 from mmactors.mm.slab.slub.alloc import ThisCpu
 from mmactors.mm.slab.slub.cache import KmemCache
-from mmactors.mm.slab.slub.report import pointer, warning
+from mmactors.mm.slab.slub.report import pointer, warning_once
 from mmactors.mm.slab.slub.slub import Slub
 from mmactors.mm.slab.slub.track import NOBODY, SlabCaller
 from mmactors.mm.vmstat import NODE_ITEM
@@ -109,8 +109,10 @@ class Kmalloc:
         order = 0 if head is None else slabs.pages.order_view[head]
         if head is None or not order:
             # Not kmalloc's: the kernel warns, and lets go of the page all the same.
-            where = f"object pointer: 0x{pointer(thing)}"
-            yield Printk(lines=(*warning("WARNING: at free_large_kmalloc"), where))
+            place = "mm/slab_common.c:904 free_large_kmalloc"
+            lines = warning_once(slabs, this_cpu(), caller, place)
+            if lines:
+                yield Printk(lines=(*lines, f"object pointer: 0x{pointer(thing)}"))
             head = thing >> PAGE_SHIFT
             if not 0 <= head < slabs.pages.nr_frames or not slabs.pages.refcount_view[head]:
                 return

@@ -8,7 +8,7 @@ from typing import Final
 from mmactors.arch.page import PG_HEAD, PG_SLAB
 from mmactors.mm.page_alloc.gfp import GFP_BITS
 from mmactors.mm.slab.request import KernelOopsError
-from mmactors.mm.slab.slub.cache import KmemCache
+from mmactors.mm.slab.slub.cache import KmemCache, Slabs
 from mmactors.mm.slab.slub.layout import get_order
 from mmactors.mm.slab.slub.lists import node_partial
 from mmactors.mm.slab.slub.struct_slab import (
@@ -20,17 +20,18 @@ from mmactors.mm.slab.slub.struct_slab import (
     TOTAL_OBJECTS,
 )
 from mmactors.mm.slab.slub.track import SlabCaller, tracking
-from mmactors.units import PAGE_SHIFT
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 VMEMMAP: Final = 0xFFFFEA0000000000
 """Where the array of struct pages begins (nokaslr)."""
 STRUCT_PAGE_SIZE: Final = 64
 _WORD_MASK: Final = (1 << 64) - 1
-_SIGN_BITS: Final = 0xFFFF << 48
+_SIGN_BITS: Final = 0x1FFFF << 47
 _ROW: Final = 16
 _DOUBLE: Final = "=" * 77
 _SINGLE: Final = "-" * 77
-_TAINTED: Final = "Tainted: G    B             "
+_TAINTS: Final = "FSRMBUDAWCIOELKXTN"
+"""In the order in which they are told (taint_flags)."""
 _NODE_SHIFT: Final = 54
 _ZONE_SHIFT: Final = 51
 _CPUPID_SHIFT: Final = 30
@@ -56,7 +57,8 @@ def hex_dump(text: str, memory: memoryview, first: int, length: int) -> list[str
 def check_pointer(s: KmemCache, thing: int) -> None:
     """Raise KernelOopsError for a pointer out of a freelist that leads out of memory."""
     if not 0 < thing < s.slabs.nr_bytes or thing & 7:
-        raise KernelOopsError(*wild_pointer(thing))
+        s.slabs.taints += "D"
+        raise KernelOopsError(*wild_pointer(thing + s.layout.offset))
 
 
 def bug(file: str, line: int) -> tuple[str, ...]:
@@ -65,8 +67,10 @@ def bug(file: str, line: int) -> tuple[str, ...]:
 
 
 def wild_pointer(address: int) -> tuple[str, ...]:
-    """Return what following a pointer says that leads out of memory."""
+    """Return what reading at a physical address says that no memory has."""
     seen = (PAGE_OFFSET + address) & _WORD_MASK
+    if seen < PAGE_SIZE:
+        return (f"BUG: kernel NULL pointer dereference, address: {seen:016x}",)
     if (seen & _SIGN_BITS) in (0, _SIGN_BITS):
         return (f"BUG: unable to handle page fault for address: {seen:016x}",)
     what = f"general protection fault, probably for non-canonical address {seen:#x}"
@@ -75,10 +79,15 @@ def wild_pointer(address: int) -> tuple[str, ...]:
 
 def slab_bug(s: KmemCache, what: str) -> list[str]:
     """Return how a report begins; what follows taints the kernel."""
-    slabs = s.slabs
-    tainted = _TAINTED if slabs.is_tainted else "Not tainted"
-    slabs.is_tainted = True
-    return [_DOUBLE, f"BUG {s.name} ({tainted}): {what}", _SINGLE, ""]
+    head = f"BUG {s.name} ({_print_tainted(s.slabs.taints)}): {what}"
+    s.slabs.taints += "B"
+    return [_DOUBLE, head, _SINGLE, ""]
+
+
+def _print_tainted(taints: str) -> str:
+    if not taints:
+        return "Not tainted"
+    return "Tainted: G" + "".join(letter if letter in taints else " " for letter in _TAINTS)
 
 
 def slab_info(s: KmemCache, slab: int) -> str:
@@ -118,15 +127,30 @@ def objects_remaining(s: KmemCache, slab: int, caller: SlabCaller) -> tuple[str,
     return tuple(lines)
 
 
-def still_has_objects(s: KmemCache, caller: SlabCaller) -> tuple[str, ...]:
+def warning_once(
+    slabs: Slabs, cpu: int, caller: SlabCaller, place: str, *text: str
+) -> tuple[str, ...]:
+    """Return what a WARN_ONCE() says, which is nothing the second time."""
+    return () if place in slabs.warned else warning(slabs, cpu, caller, place, *text)
+
+
+def still_has_objects(s: KmemCache, cpu: int, caller: SlabCaller) -> tuple[str, ...]:
     """Return what kmem_cache_destroy warns of."""
-    where = f" when called from {caller.stack[0]}" if caller.stack else ""
-    return warning(f"kmem_cache_destroy {s.name}: Slab cache still has objects{where}")
+    where = f" when called from {caller.site}" if caller.site else ""
+    text = f"kmem_cache_destroy {s.name}: Slab cache still has objects{where}"
+    return warning(s.slabs, cpu, caller, "mm/slab_common.c:493 kmem_cache_destroy", text)
 
 
-def warning(text: str) -> tuple[str, ...]:
-    """Return what a WARN() says."""
-    return ("------------[ cut here ]------------", text, "---[ end trace 0000000000000000 ]---")
+def warning(slabs: Slabs, cpu: int, caller: SlabCaller, place: str, *text: str) -> tuple[str, ...]:
+    """Return what a WARN() at a place in the source says."""
+    slabs.taints += "W"
+    slabs.warned.add(place)
+    return (
+        "------------[ cut here ]------------",
+        *text,
+        f"WARNING: CPU: {cpu} PID: {caller.pid} at {place}",
+        "---[ end trace 0000000000000000 ]---",
+    )
 
 
 def no_memory(s: KmemCache, gfp: int, node: int | None) -> tuple[str, ...]:

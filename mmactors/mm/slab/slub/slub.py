@@ -37,7 +37,7 @@ from mmactors.mm.slab.slub.cache import CACHES_MAX, KmemCache, Slabs
 from mmactors.mm.slab.slub.free import do_slab_free
 from mmactors.mm.slab.slub.layout import SlabLayout, calculate_sizes, without_metadata
 from mmactors.mm.slab.slub.local import alloc_local, free_local, run_sequence
-from mmactors.mm.slab.slub.report import objects_remaining, still_has_objects, warning
+from mmactors.mm.slab.slub.report import objects_remaining, still_has_objects, warning, warning_once
 from mmactors.mm.slab.slub.shrink import flush_cpu_slab, shrink, shutdown
 from mmactors.mm.slab.slub.slab_page import give_back_slab
 from mmactors.mm.slab.slub.struct_slab import NR_SLABS
@@ -210,12 +210,18 @@ class Slub:
         slab = slabs.head_of(thing)
         checks = slabs.config.hardened or s.flags & SLAB_CONSISTENCY_CHECKS
         if slab is None or not slabs.is_slab(slab):
-            yield Printk(lines=warning("virt_to_cache: Object is not a Slab page!"))
+            text = "virt_to_cache: Object is not a Slab page!"
+            place = "mm/slab.h:630 virt_to_cache"
+            lines = warning_once(slabs, this_cpu(), caller, place, text)
+            if lines:
+                yield Printk(lines=lines)
             return
         own = self.cache_of(slab)
         if checks and own is not s:
             text = f"cache_from_obj: Wrong slab cache. {s.name} but object is from {own.name}"
-            yield Printk(lines=(*warning(text), *tracking(own, thing, caller.jiffies)))
+            place = "mm/slab.h:665 cache_from_obj"
+            lines = warning(slabs, this_cpu(), caller, place, text)
+            yield Printk(lines=(*lines, *tracking(own, thing, caller.jiffies)))
             s = own
         yield from self.free(s, this_cpu, slab, thing, caller=caller)
 
@@ -239,7 +245,7 @@ class Slub:
         for slab in (yield from shutdown(s, cpu)):
             yield Printk(lines=objects_remaining(s, slab, caller))
         if any(s.slabs.view[s.node(node) + NR_SLABS] for node in range(s.slabs.nr_nodes)):
-            yield Printk(lines=still_has_objects(s, caller))
+            yield Printk(lines=still_has_objects(s, cpu, caller))
             return False
         if s.flags & SLAB_TYPESAFE_BY_RCU:
             yield RcuBarrier(cache=s.number)

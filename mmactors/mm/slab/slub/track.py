@@ -25,8 +25,10 @@ _STEP: Final = 16
 class SlabCaller:
     """Who calls the allocator, and when."""
 
+    site: str = ""
+    """The function that called, such as `fork_init+0x10/0x20`; empty: nobody is told."""
     stack: tuple[str, ...] = ()
-    """Functions, the caller first; empty: nobody is told."""
+    """Its callers, the nearest first, as far as they were saved."""
     pid: int = 0
     jiffies: int = 0
 
@@ -38,8 +40,9 @@ def set_track(s: KmemCache, thing: int, item: int, cpu: int, caller: SlabCaller)
     """Note who allocates or frees an object, if the cache keeps that."""
     if not s.flags & SLAB_STORE_USER:
         return
-    handle = s.slabs.stack_depot.save(caller.stack) if caller.stack else 0
-    address = _TEXT_START + handle * _STEP if handle else 0
+    depot = s.slabs.stack_depot
+    address = depot.save((caller.site,)) * _STEP + _TEXT_START if caller.site else 0
+    handle = depot.save(caller.stack) if caller.stack else 0
     at = _track(s, thing, item)
     track = _FORM.pack(address, handle, cpu, caller.pid, 0, caller.jiffies)
     s.slabs.bytes_view[at : at + TRACK_SIZE] = track
@@ -62,8 +65,9 @@ def tracking(s: KmemCache, thing: int, jiffies: int) -> list[str]:
         address, handle, cpu, pid, _, when = _FORM.unpack(s.slabs.bytes_view[at : at + TRACK_SIZE])
         if not address:
             continue
-        stack = s.slabs.stack_depot.fetch(handle)
-        name = stack[0] if stack else f"0x{address:x}"
+        depot = s.slabs.stack_depot
+        name = (*depot.fetch((address - _TEXT_START) // _STEP), f"0x{address:x}")[0]
+        stack = depot.fetch(handle)
         lines.append(f"{what} in {name} age={jiffies - when} cpu={cpu} pid={pid}")
         lines += [f" {each}" for each in stack]
         if not stack:
