@@ -22,6 +22,7 @@ from mmactors.mm.slab.request import (
 )
 from mmactors.mm.slab.slab_common import CacheRequest, Prandom
 from mmactors.mm.slab.slub.cache import Slabs
+from mmactors.mm.slab.slub.debug.track import NOBODY
 from mmactors.mm.slab.slub.kmalloc import Kmalloc
 from mmactors.mm.slab.slub.layout import SlubConfig
 from mmactors.mm.slab.slub.lists import cpu_partial, node_partial
@@ -37,7 +38,6 @@ from mmactors.mm.slab.slub.struct_slab import (
     SLAB,
     TOTAL_OBJECTS,
 )
-from mmactors.mm.slab.slub.track import NOBODY
 from mmactors.mm.vmstat import NODE_ITEM, VmStat
 from mmactors.units import PAGE_SHIFT
 
@@ -250,6 +250,10 @@ class SlubAlone:
                 objects = counters[slab] >> OBJECTS_SHIFT & COUNTERS_OBJECTS
                 chain = list(s.chain(self.pages.index_view[slab]))
                 assert len(chain) == objects - (counters[slab] & COUNTERS_INUSE)
+        for cpu in range(self.slabs.nr_cpus):
+            c = s.cpu_slab(cpu)
+            for thing in s.chain(view[c + FREELIST]):
+                assert self.slabs.head_of(thing) == view[c + SLAB], "a CPU's list is of two slabs"
         slabs_of = {self.slabs.head_of(thing) for thing in everything}
         nr_slabs = sum(view[s.node(n) + NR_SLABS] for n in range(self.slabs.nr_nodes))
         assert nr_slabs == len(slabs_of)

@@ -28,7 +28,7 @@ from mmactors.mm.slab.flags import (
 )
 from mmactors.mm.slab.request import KernelOopsError
 from mmactors.mm.slab.slab_common import KMALLOC_MAX_SIZE, ZERO_SIZE_PTR, Prandom, random_sequence
-from mmactors.mm.slab.slub.debug_option import SlubDebug, parse_slub_debug
+from mmactors.mm.slab.slub.debug.debug_option import SlubDebug, parse_slub_debug
 from mmactors.mm.slab.slub.layout import SlubConfig
 from mmactors.units import PAGE_SIZE
 

@@ -11,7 +11,9 @@ from slubs import SlubAlone
 from mmactors.label import Label
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL
 from mmactors.mm.slab.request import ListLock, ListUnlock, LocalLock, LocalUnlock
-from mmactors.mm.slab.slub import alloc, free
+from mmactors.mm.slab.slub import cache
+from mmactors.mm.slab.slub.cache import KmemCache
+from mmactors.mm.slab.slub.struct_slab import TID
 
 
 class Orders:
@@ -212,19 +214,25 @@ def test_an_interrupt_at_any_step_takes_no_object_twice(prepare, operations, han
 
 def test_without_a_transaction_number_an_object_is_handed_out_twice(monkeypatch):
     """ABA: the freelist begins with the same object, which another one follows by now."""
-    for module in (alloc, free):
-        monkeypatch.setattr(module, "TID_STEP", 0)
+    monkeypatch.setattr(cache, "TID_STEP", 0)
 
     with pytest.raises(AssertionError, match="an object is in two places"):
         run_with_interrupts(two_of_a_slab, *ABA)
 
 
-def test_a_thread_that_moves_to_another_cpu_halfway_begins_again():
-    """At each step: what it read of one CPU changes nothing of the other."""
+def both_have_full_slabs(kernel):
+    """Both CPUs have slabs of which nothing is free."""
+    s = kernel.s
+    kernel.held = [kernel.alone.alloc(s, cpu) for cpu in range(2) for _ in range(s.layout.objects)]
+
+
+def run_with_moves(prepare, operations):
+    """Let a thread move to the other CPU at each step in turn; return how many steps there were."""
     nr_steps = 0
     for moment in range(20):
-        kernel = Kernel(1024, two_of_a_slab)
-        path = Path(kernel, 0, ["alloc", "free own", "alloc"])
+        kernel = Kernel(1024, prepare)
+        path = Path(kernel, 0, operations)
+        kernel.alone.slabs.moving = path
         for nth in range(200):
             if path.is_done:
                 break
@@ -234,5 +242,24 @@ def test_a_thread_that_moves_to_another_cpu_halfway_begins_again():
             nr_steps += 1
         assert path.is_done
         kernel.check(path)
+    return nr_steps
 
-    assert nr_steps > 100
+
+@pytest.mark.parametrize("prepare", [*PREPARED, both_have_full_slabs])
+@pytest.mark.parametrize("operations", [["alloc", "free own", "alloc"], ["free", "alloc"]])
+def test_a_thread_that_moves_to_another_cpu_halfway_begins_again(prepare, operations):
+    """At each step: what it read of one CPU changes nothing of the other."""
+    assert run_with_moves(prepare, operations) > 100
+
+
+def test_a_transaction_number_of_another_cpu_mixes_two_cpus_lists(monkeypatch):
+    """Both lists are empty, so nothing else tells one from the other (fixed in v3.9)."""
+
+    def read_tid_of_this_cpu(s, c):
+        moving = getattr(s.slabs, "moving", None)
+        return s.slabs.view[(c if moving is None else s.cpu_slab(moving.cpu)) + TID]
+
+    monkeypatch.setattr(KmemCache, "read_tid", read_tid_of_this_cpu)
+
+    with pytest.raises(AssertionError, match="a CPU's list is of two slabs"):
+        run_with_moves(both_have_full_slabs, ["free"])

@@ -19,9 +19,10 @@ from mmactors.mm.slab.request import (
     SlabSteps,
 )
 from mmactors.mm.slab.slub.cache import KmemCache, step, touches_slab
+from mmactors.mm.slab.slub.debug.report import check_pointer, no_memory
+from mmactors.mm.slab.slub.debug.track import SlabCaller
 from mmactors.mm.slab.slub.lists import inc_slabs_node
 from mmactors.mm.slab.slub.partial import deactivate_slab, get_partial, get_single
-from mmactors.mm.slab.slub.report import check_pointer, no_memory
 from mmactors.mm.slab.slub.single import alloc_from_new_slab
 from mmactors.mm.slab.slub.slab_page import new_slab
 from mmactors.mm.slab.slub.struct_slab import (
@@ -36,7 +37,6 @@ from mmactors.mm.slab.slub.struct_slab import (
     TID_STEP,
     counters_of,
 )
-from mmactors.mm.slab.slub.track import SlabCaller
 
 ThisCpu = Callable[[], int]
 """Returns the CPU that runs the path now (smp_processor_id)."""
@@ -63,7 +63,7 @@ def slab_alloc_node(
         c = s.cpu_slab(cpu)
         if wants_step():
             yield step("read tid", s.touches_cpu(cpu, READ))
-        tid = view[c + TID]
+        tid = s.read_tid(c)
         if wants_step():
             yield step("read freelist and slab", s.touches_cpu(cpu, READ))
         thing, slab = view[c + FREELIST], view[c + SLAB]
@@ -77,10 +77,7 @@ def slab_alloc_node(
         cpu = this_cpu()
         if wants_step():
             yield step("this_cpu_cmpxchg_double", s.touches_cpu(cpu, WRITE))
-        c = s.cpu_slab(cpu)
-        if view[c + FREELIST] == thing and view[c + TID] == tid:
-            view[c + FREELIST] = following
-            view[c + TID] = tid + TID_STEP
+        if s.this_cpu_cmpxchg(cpu, thing, tid, following):
             break
     if thing and (view[s.base + CLEARED] or gfp & GFP_ZERO):
         slabs.zero(thing, s.object_size)

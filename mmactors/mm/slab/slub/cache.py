@@ -21,12 +21,13 @@ from mmactors.label import Label, Mode, Touch, WantsStep, never
 from mmactors.mm.slab.flags import SLAB_POISON, SLAB_TYPESAFE_BY_RCU
 from mmactors.mm.slab.request import ListLock, ListUnlock
 from mmactors.mm.slab.slab_common import WORD, align_up
+from mmactors.mm.slab.slub.debug.stack_depot import StackDepot
 from mmactors.mm.slab.slub.layout import SlabLayout, SlubConfig
 from mmactors.mm.slab.slub.local import head_of
-from mmactors.mm.slab.slub.stack_depot import StackDepot
 from mmactors.mm.slab.slub.struct_slab import (
     CLEARED,
     CPU_PARTIAL_SLABS,
+    FREELIST,
     FULL_HEAD,
     HARDENED,
     IS_DEBUG,
@@ -39,6 +40,7 @@ from mmactors.mm.slab.slub.struct_slab import (
     RANDOM,
     SIZE,
     TID,
+    TID_STEP,
     get_freepointer,
     set_freepointer,
 )
@@ -103,6 +105,26 @@ class KmemCache:
     def set_freepointer(self, thing: int, following: int) -> None:
         """Let a free object be followed by another."""
         set_freepointer(self.slabs.view, self.slabs.memory_view, self.base, thing, following)
+
+    def read_tid(self, c: int) -> int:
+        """Return the number of a CPU's next transaction; `c` is where the CPU's words begin.
+
+        It must be that of the CPU whose freelist is read next (7cccd80b4397, v3.9): on another CPU
+        this_cpu_cmpxchg then fails, and all begins again.
+        """
+        return self.slabs.view[c + TID]
+
+    def this_cpu_cmpxchg(self, cpu: int, expected: int, tid: int, thing: int) -> bool:
+        """Let a CPU's freelist begin with another object, unless anything was done with it since.
+
+        The number tells a freelist from one that only looks alike (8a5ec0ba42c4, v2.6.39).
+        """
+        view, c = self.slabs.view, self.cpu_slab(cpu)
+        if view[c + FREELIST] != expected or view[c + TID] != tid:
+            return False
+        view[c + FREELIST] = thing
+        view[c + TID] = tid + TID_STEP
+        return True
 
     def first_object(self, slab: int) -> int:
         """Return the address of a slab's object 0."""

@@ -10,9 +10,10 @@ from mmactors.label import Mode
 from mmactors.mm.slab.request import KernelOopsError, SlabSteps
 from mmactors.mm.slab.slub.alloc import ThisCpu
 from mmactors.mm.slab.slub.cache import KmemCache, step, touches_slab
+from mmactors.mm.slab.slub.debug.report import bug
+from mmactors.mm.slab.slub.debug.track import SlabCaller
 from mmactors.mm.slab.slub.lists import has_enough_partial, remove_partial
 from mmactors.mm.slab.slub.partial import put_cpu_partial
-from mmactors.mm.slab.slub.report import bug
 from mmactors.mm.slab.slub.single import free_to_partial_list
 from mmactors.mm.slab.slub.slab_page import discard_slab
 from mmactors.mm.slab.slub.struct_slab import (
@@ -20,10 +21,7 @@ from mmactors.mm.slab.slub.struct_slab import (
     FREELIST,
     FROZEN,
     SLAB,
-    TID,
-    TID_STEP,
 )
-from mmactors.mm.slab.slub.track import SlabCaller
 
 READ: Final = Mode.READ
 WRITE: Final = Mode.WRITE
@@ -47,7 +45,7 @@ def do_slab_free(
         c = s.cpu_slab(cpu)
         if wants_step():
             yield step("read tid", s.touches_cpu(cpu, READ))
-        tid = view[c + TID]
+        tid = s.read_tid(c)
         if wants_step():
             yield step("read slab", s.touches_cpu(cpu, READ))
         if view[c + SLAB] != slab:
@@ -65,10 +63,7 @@ def do_slab_free(
         cpu = this_cpu()
         if wants_step():
             yield step("this_cpu_cmpxchg_double", s.touches_cpu(cpu, WRITE))
-        c = s.cpu_slab(cpu)
-        if view[c + FREELIST] == freelist and view[c + TID] == tid:
-            view[c + FREELIST] = thing
-            view[c + TID] = tid + TID_STEP
+        if s.this_cpu_cmpxchg(cpu, freelist, tid, thing):
             return
 
 

@@ -21,9 +21,9 @@ from mmactors.mm.slab.slab_common import (
 )
 from mmactors.mm.slab.slub.alloc import ThisCpu
 from mmactors.mm.slab.slub.cache import KmemCache
-from mmactors.mm.slab.slub.report import pointer, warning_once
+from mmactors.mm.slab.slub.debug.report import pointer, warning_once
+from mmactors.mm.slab.slub.debug.track import NOBODY, SlabCaller
 from mmactors.mm.slab.slub.slub import Slub
-from mmactors.mm.slab.slub.track import NOBODY, SlabCaller
 from mmactors.mm.vmstat import NODE_ITEM
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 

@@ -26,7 +26,7 @@ from mmactors.mm.slab.flags import (
     SLAB_TYPESAFE_BY_RCU,
 )
 from mmactors.mm.slab.slab_common import WORD, align_up
-from mmactors.mm.slab.slub.debug_option import SlubDebug
+from mmactors.mm.slab.slub.debug.debug_option import SlubDebug
 from mmactors.units import PAGE_SIZE
 
 MIN_PARTIAL: Final = 5

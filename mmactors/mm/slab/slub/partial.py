@@ -11,6 +11,7 @@ from typing import Final
 from mmactors.label import Mode
 from mmactors.mm.slab.request import LocalLock, LocalUnlock, SlabSteps
 from mmactors.mm.slab.slub.cache import KmemCache, step, touches_slab
+from mmactors.mm.slab.slub.debug.track import SlabCaller
 from mmactors.mm.slab.slub.lists import (
     add_partial,
     has_enough_partial,
@@ -33,7 +34,6 @@ from mmactors.mm.slab.slub.struct_slab import (
     TID,
     TID_STEP,
 )
-from mmactors.mm.slab.slub.track import SlabCaller
 
 READ: Final = Mode.READ
 WRITE: Final = Mode.WRITE

@@ -12,12 +12,19 @@ from mmactors.label import Mode
 from mmactors.mm.slab.flags import SLAB_CONSISTENCY_CHECKS
 from mmactors.mm.slab.request import Printk, SlabSteps
 from mmactors.mm.slab.slub.cache import KmemCache, step, touches_slab
-from mmactors.mm.slab.slub.check import (
+from mmactors.mm.slab.slub.debug.check import (
     SLUB_RED_ACTIVE,
     SLUB_RED_INACTIVE,
     Checker,
     init_object,
     set_orig_size,
+)
+from mmactors.mm.slab.slub.debug.report import check_pointer, pointer
+from mmactors.mm.slab.slub.debug.track import (
+    TRACK_ALLOC,
+    TRACK_FREE,
+    SlabCaller,
+    set_track,
 )
 from mmactors.mm.slab.slub.lists import (
     add_full,
@@ -29,14 +36,7 @@ from mmactors.mm.slab.slub.lists import (
     remove_full,
     remove_partial,
 )
-from mmactors.mm.slab.slub.report import check_pointer, pointer
 from mmactors.mm.slab.slub.slab_page import free_slab
-from mmactors.mm.slab.slub.track import (
-    TRACK_ALLOC,
-    TRACK_FREE,
-    SlabCaller,
-    set_track,
-)
 
 WRITE: Final = Mode.WRITE
 

@@ -31,7 +31,7 @@ from mmactors.mm.slab.flags import (
 )
 from mmactors.mm.slab.request import AllocSlabPages, CallRcu, FreeSlabPages, Printk, SlabSteps
 from mmactors.mm.slab.slub.cache import KmemCache, step
-from mmactors.mm.slab.slub.check import check_free_slab, setup_slab
+from mmactors.mm.slab.slub.debug.check import check_free_slab, setup_slab
 from mmactors.mm.slab.slub.lists import dec_slabs_node
 from mmactors.mm.slab.slub.local import make_freelist
 from mmactors.mm.slab.slub.struct_slab import (

@@ -34,14 +34,19 @@ from mmactors.mm.slab.slab_common import (
 )
 from mmactors.mm.slab.slub.alloc import ThisCpu, slab_alloc_node
 from mmactors.mm.slab.slub.cache import CACHES_MAX, KmemCache, Slabs
+from mmactors.mm.slab.slub.debug.report import (
+    objects_remaining,
+    still_has_objects,
+    warning,
+    warning_once,
+)
+from mmactors.mm.slab.slub.debug.track import NOBODY, SlabCaller, tracking
 from mmactors.mm.slab.slub.free import do_slab_free
 from mmactors.mm.slab.slub.layout import SlabLayout, calculate_sizes, without_metadata
 from mmactors.mm.slab.slub.local import alloc_local, free_local, run_sequence
-from mmactors.mm.slab.slub.report import objects_remaining, still_has_objects, warning, warning_once
 from mmactors.mm.slab.slub.shrink import flush_cpu_slab, shrink, shutdown
 from mmactors.mm.slab.slub.slab_page import give_back_slab
 from mmactors.mm.slab.slub.struct_slab import NR_SLABS
-from mmactors.mm.slab.slub.track import NOBODY, SlabCaller, tracking
 
 _SIGN: Final = 1 << 63
 

@@ -9,6 +9,7 @@ from mmactors.arch.page import PG_HEAD, PG_SLAB
 from mmactors.mm.page_alloc.gfp import GFP_BITS
 from mmactors.mm.slab.request import KernelOopsError
 from mmactors.mm.slab.slub.cache import KmemCache, Slabs
+from mmactors.mm.slab.slub.debug.track import SlabCaller, tracking
 from mmactors.mm.slab.slub.layout import get_order
 from mmactors.mm.slab.slub.lists import node_partial
 from mmactors.mm.slab.slub.struct_slab import (
@@ -19,7 +20,6 @@ from mmactors.mm.slab.slub.struct_slab import (
     PAGE_OFFSET,
     TOTAL_OBJECTS,
 )
-from mmactors.mm.slab.slub.track import SlabCaller, tracking
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 VMEMMAP: Final = 0xFFFFEA0000000000

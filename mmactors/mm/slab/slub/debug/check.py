@@ -17,13 +17,14 @@ from mmactors.mm.slab.flags import (
     SLAB_STORE_USER,
 )
 from mmactors.mm.slab.slub.cache import KmemCache
+from mmactors.mm.slab.slub.debug.report import hex_dump, pointer, slab_bug, slab_info
+from mmactors.mm.slab.slub.debug.track import init_tracking, tracking
 from mmactors.mm.slab.slub.layout import (
     MAX_OBJS_PER_PAGE,
     ORIG_SIZE_SIZE,
     TRACK_SIZE,
     order_objects,
 )
-from mmactors.mm.slab.slub.report import hex_dump, pointer, slab_bug, slab_info
 from mmactors.mm.slab.slub.struct_slab import (
     COUNTERS_INUSE,
     COUNTERS_OBJECTS,
@@ -31,7 +32,6 @@ from mmactors.mm.slab.slub.struct_slab import (
     OBJECTS_SHIFT,
     counters_of,
 )
-from mmactors.mm.slab.slub.track import init_tracking, tracking
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 SLUB_RED_INACTIVE: Final = 0xBB
