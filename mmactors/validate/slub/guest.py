@@ -40,6 +40,8 @@ class Guest:
     nr_frames: int
     next_pfn: int | None = None
     """Where the next slab lies; None: there is no memory."""
+    flush_order: tuple[int, ...] = ()
+    """In which order CPUs give back what they have when a cache shrinks; empty: by number."""
     next_position: int = 0
     """Where in the random order of its objects the next slab begins."""
     pages: PageColumns = field(init=False)
@@ -82,7 +84,7 @@ class Guest:
             case FreeSlabPages(pfn=pfn, order=order):
                 free_pages_prepare(self.pages, pfn, order)
             case FlushCpus(cache=cache, cpus=cpus):
-                for cpu in cpus:
+                for cpu in filter(cpus.__contains__, self.flush_order or cpus):
                     self.perform(self.slub.flush_cpu_slab(cache, cpu))
             case RcuBarrier(cache=cache):
                 self.slub.release(cache)
