@@ -197,6 +197,7 @@ TABLE: dict[str, tuple[Line, ...]] = {
     "slub": (
         Line(key="recorded_per_s", unit="1/s", at_least=400_000),
         Line(key="kmalloc_kfree_pairs_per_s", unit="1/s"),
+        Line(key="host_bytes_per_object_of_64", unit="bytes"),
     ),
     "startup": (
         Line(key="help/wall_s", unit="s", at_most=0.3),

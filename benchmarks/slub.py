@@ -11,6 +11,7 @@ Figures are medians of processor time.
 import argparse
 import gzip
 import json
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -45,9 +46,11 @@ from mmactors.mm.slab.slub.slub import Slub
 from mmactors.units import MIB
 
 RECORDINGS = Path(__file__).parent.parent / "tests/reference/linux-6.1/kernel/slub"
-NR_CPUS = 2
+NR_CPUS = 3
 GFP = GFP_NOWAIT | GFP_NOWARN
 NR_PAIRS = 2000
+NR_OBJECTS = 500_000
+OBJECT_BYTES = 64
 Sequence = tuple[NDArray[np.int64], list[KmemCache]]
 """Operations as rows (mm/slab/slub/local.py), and each row's cache."""
 
@@ -171,6 +174,21 @@ def pairs(kernel: Kernel) -> int:
     return NR_PAIRS
 
 
+def host_bytes_per_object(kernel: Kernel) -> float:
+    """Allocate objects of OBJECT_BYTES and keep them; return what one takes of the host."""
+    s = kernel.kmalloc.cache_for(OBJECT_BYTES, GFP)
+    rows = np.tile(np.array([ALLOC, s.base, s.cpu_slab(0), 0, -1], np.int64), (NR_OBJECTS, 1))
+    caches = [s] * NR_OBJECTS
+    before = resident_bytes()
+    kernel.run(rows, caches)
+    return (resident_bytes() - before) / NR_OBJECTS
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Operations per second of SLUB.")
     parser.add_argument("--seconds", default=0.5, type=float, help="for each figure")
@@ -191,6 +209,7 @@ def main() -> None:
         },
         "recorded_per_s": round(per_s(partial(run, list(sequences.values())), options.seconds)),
         "kmalloc_kfree_pairs_per_s": round(per_s(partial(pairs, kernel), options.seconds)),
+        "host_bytes_per_object_of_64": round(host_bytes_per_object(kernel), 1),
     }
     print(json.dumps({"benchmark": "slub", **figures}, indent=1))
 

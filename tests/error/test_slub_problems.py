@@ -63,9 +63,10 @@ DAMAGES = {
     "initial[0].random_seq has 3 numbers": (
         lambda c: c["initial"][0].__setitem__("random_seq", [0, 1, 1])
     ),
-    "final[0].nodes[0] has 5 partial slabs on node 0 and nr_partial 6": (
-        lambda c: node(c).__setitem__("nr_partial", 6)
-    ),
+    "node_start_pfn is [0, 0]": lambda c: c.__setitem__("node_start_pfn", [0, 0]),
+    "cpu_node is [1]": lambda c: c.__setitem__("cpu_node", {"0": 1}),
+    "final[0].nodes are [1]": lambda c: node(c).__setitem__("node", 1),
+    "final[0].nodes[0].nr_partial is 6": (lambda c: node(c).__setitem__("nr_partial", 6)),
     "final[0].cpus are [3]": lambda c: c["final"][0]["cpus"][0].__setitem__("cpu", 3),
     "final[0].cpus[0].slab.inuse is 7": lambda c: slab(c).__setitem__("inuse", 7),
     "final[0].cpus[0].slab.frozen is 0": lambda c: slab(c).__setitem__("frozen", 0),

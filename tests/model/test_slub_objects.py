@@ -8,10 +8,25 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from slubs import SlubAlone
 
-from mmactors.mm.slab.flags import SLAB_HWCACHE_ALIGN, SLAB_TYPESAFE_BY_RCU
+from mmactors.mm.slab.flags import (
+    DEBUG_DEFAULT_FLAGS,
+    SLAB_CONSISTENCY_CHECKS,
+    SLAB_HWCACHE_ALIGN,
+    SLAB_STORE_USER,
+    SLAB_TYPESAFE_BY_RCU,
+)
 from mmactors.units import PAGE_SHIFT
 
 CPUS, NODES = 3, 2
+FLAGS = (
+    0,
+    SLAB_HWCACHE_ALIGN,
+    SLAB_TYPESAFE_BY_RCU,
+    SLAB_HWCACHE_ALIGN | SLAB_TYPESAFE_BY_RCU,
+    DEBUG_DEFAULT_FLAGS,
+    SLAB_CONSISTENCY_CHECKS,
+    SLAB_STORE_USER | SLAB_TYPESAFE_BY_RCU,
+)
 SIZES = (8, 24, 100, 192, 700, 1024, 2500, 4096, 8192)
 
 
@@ -26,10 +41,9 @@ class Objects(RuleBasedStateMachine):
         self.failing = False
         self.alone.fails = lambda _request: self.failing
 
-    @rule(size=st.sampled_from(SIZES), rcu=st.booleans(), hwalign=st.booleans())
+    @rule(size=st.sampled_from(SIZES), flags=st.sampled_from(FLAGS))
     @precondition(lambda self: len(self.caches) < 3)
-    def create(self, size, rcu, hwalign):
-        flags = SLAB_TYPESAFE_BY_RCU * rcu | SLAB_HWCACHE_ALIGN * hwalign
+    def create(self, size, flags):
         self.caches.append(self.alone.create(size, f"c{len(self.caches)}", flags=flags))
         self.held.append([])
 
@@ -88,6 +102,8 @@ class Objects(RuleBasedStateMachine):
         for s, held in zip(self.caches, self.held, strict=True):
             self.alone.assert_laws(s, held)
         assert self.alone.nr_pages == self.alone.nr_slab_pages
+        reports = [line for line in self.alone.log if line.startswith(("BUG", "FIX", "WARNING"))]
+        assert [] == reports
 
     def teardown(self):
         for s, held in zip(self.caches, self.held, strict=True):

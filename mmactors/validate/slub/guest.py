@@ -4,7 +4,8 @@ Pages are those that the recording names; locks are nobody else's; grace periods
 the recordings, which waited for none.
 """
 
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
 from attrs import define, field
 
@@ -12,6 +13,7 @@ from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PageColumns
 from mmactors.mm.page_alloc.freelist import free_pages_prepare, prep_new_page
+from mmactors.mm.page_alloc.gfp import ZONE_DMA32
 from mmactors.mm.slab.request import (
     AllocSlabPages,
     FlushCpus,
@@ -28,8 +30,6 @@ from mmactors.mm.slab.slub.layout import SlubConfig
 from mmactors.mm.slab.slub.slub import Slub
 
 T = TypeVar("T")
-_DMA32: Final = (0, 1)
-"""Node and index of the one zone that the recorded guests' slabs lie in."""
 
 
 @define(eq=False)
@@ -38,6 +38,10 @@ class Guest:
 
     config: SlubConfig
     nr_frames: int
+    node_starts: Sequence[int] = (0,)
+    """By node: the PFN that its memory begins with."""
+    node_of_cpu: Sequence[int] | None = None
+    """None: all CPUs are on node 0."""
     next_pfn: int | None = None
     """Where the next slab lies; None: there is no memory."""
     flush_order: tuple[int, ...] = ()
@@ -51,15 +55,16 @@ class Guest:
     def __attrs_post_init__(self) -> None:
         arena = Arena()
         self.pages = PageColumns(arena, self.nr_frames)
-        self.pages.zone[:] = 1
-        nr_cpus = self.config.nr_cpus
+        nodes = range(len(self.node_starts))
+        for node in nodes:
+            self.pages.zone[self.node_starts[node] :] = 1 + node
         slabs = Slabs(
             arena=arena,
             pages=self.pages,
             memory=PhysicalMemory(self.nr_frames),
-            zones=[_DMA32],
-            node_of_cpu=[0] * nr_cpus,
-            nodes_by_distance=[()],
+            zones=[(node, ZONE_DMA32) for node in nodes],
+            node_of_cpu=self.node_of_cpu or [0] * self.config.nr_cpus,
+            nodes_by_distance=[[other for other in nodes if other != node] for node in nodes],
             config=self.config,
             random_below=lambda _: self.next_position,
         )

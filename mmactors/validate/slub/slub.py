@@ -36,6 +36,8 @@ from mmactors.validate.slub.guest import Guest
 from mmactors.validate.slub.slub_recording import (
     PARAMS,
     asked_of,
+    node_starts_of,
+    nodes_of_cpus,
     nr_frames_of,
     read_recording,
 )
@@ -73,7 +75,13 @@ def _is_of_shrinking(result: CaseResult) -> bool:
 def _result(content: dict[str, Any], path: Path, flush_order: tuple[int, ...]) -> CaseResult:
     name = path.name.removesuffix(".gz").removesuffix(".json")
     result = CaseResult(topic="slub", case=name, path=str(path))
-    guest = Guest(_config_of(content), nr_frames_of(content), flush_order=flush_order)
+    guest = Guest(
+        _config_of(content),
+        nr_frames_of(content),
+        node_starts=node_starts_of(content),
+        node_of_cpu=nodes_of_cpus(content),
+        flush_order=flush_order,
+    )
     if content["scenario"] == "params":
         _compare_caches(guest, content, result)
         return result

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from mmactors.mm.slab import flags as slab_flags
 from mmactors.validate.document import read_object
-from mmactors.validate.form import Either, Form, ListOf, Problems, Record, Text, Whole
+from mmactors.validate.form import Either, Form, ListOf, Problems, Record, TableOf, Text, Whole
 from mmactors.validate.limits import CPUS_MAX, MEMORY_MIB_MAX
 
 _ADVICE: Final = "tests/reference/linux-6.1/kernel/slub/README.md describes the fields"
@@ -132,7 +132,7 @@ _STATE: Final = Record(
                 }
             ),
             minimum=1,
-            maximum=1,
+            maximum=_NODES_MAX,
         ),
     },
     {"random_seq": _INDICES},
@@ -181,7 +181,11 @@ _SEQUENCE: Final = Record(
             maximum=_OPERATIONS_MAX,
         ),
     },
-    {"after_shrink": ListOf(_STATE, minimum=1, maximum=_NR_KMALLOC)},
+    {
+        "after_shrink": ListOf(_STATE, minimum=1, maximum=_NR_KMALLOC),
+        "cpu_node": TableOf(Whole(0, _NODES_MAX - 1)),
+        "node_start_pfn": ListOf(Whole(0, MEMORY_MIB_MAX << 8), minimum=1, maximum=_NODES_MAX),
+    },
 )
 
 
@@ -228,6 +232,18 @@ def read_recording(path: Path) -> dict[str, Any]:
     return content
 
 
+def node_starts_of(content: dict[str, Any]) -> list[int]:
+    """Return by node the PFN that its memory begins with."""
+    starts: list[int] = content.get("node_start_pfn", [0])
+    return starts
+
+
+def nodes_of_cpus(content: dict[str, Any]) -> list[int]:
+    """Return by CPU its node."""
+    nodes = content.get("cpu_node", {})
+    return [nodes.get(str(cpu), 0) for cpu in range(content["boot"]["cpus"])]
+
+
 def nr_frames_of(content: dict[str, Any]) -> int:
     """Return how many page frames the guest had, or a few more."""
     mem = content["boot"]["mem"]
@@ -266,7 +282,12 @@ def _check_states(content: dict[str, Any], problems: Problems) -> None:
         problems.add(f"size is {content['size']}", "at least 1")
     if content["align"] & (content["align"] - 1):
         problems.add(f"align is {content['align']}", "0 or a power of two")
-    nr_frames = nr_frames_of(content)
+    nr_frames, starts = nr_frames_of(content), node_starts_of(content)
+    if starts != sorted(set(starts)) or starts[0] != 0 or starts[-1] >= nr_frames:
+        legal = f"0 and what follows in order, below {nr_frames}"
+        problems.add(f"node_start_pfn is {starts[:8]}", legal)
+    if max(nodes_of_cpus(content)) >= len(starts):
+        problems.add(f"cpu_node is {nodes_of_cpus(content)[:8]}", f"nodes below {len(starts)}")
     for name in ("initial", "final", "after_shrink"):
         states = content.get(name)
         if states is None:
@@ -284,13 +305,14 @@ def _check_states(content: dict[str, Any], problems: Problems) -> None:
             numbers = [cpu["cpu"] for cpu in state["cpus"]]
             if numbers != sorted(set(numbers) & set(range(content["boot"]["cpus"]))):
                 problems.add(f"{place}.cpus are {numbers}", "some of the guest's, in order")
-            node = state["nodes"][0]
-            if node["node"] or node["nr_partial"] != len(node["partial"]):
-                problems.add(
-                    f"{place}.nodes[0] has {len(node['partial'])} partial slabs on node "
-                    f"{node['node']} and nr_partial {node['nr_partial']}",
-                    "node 0, and as many slabs as it counts",
-                )
+            numbers = [node["node"] for node in state["nodes"]]
+            if numbers != list(range(len(starts))):
+                problems.add(f"{place}.nodes are {numbers}", f"{list(range(len(starts)))}")
+            for mth, node in enumerate(state["nodes"]):
+                nr_slabs = len(node["partial"])
+                if node["nr_partial"] != nr_slabs:
+                    found = f"{place}.nodes[{mth}].nr_partial is {node['nr_partial']}"
+                    problems.add(found, f"{nr_slabs}, as many as are on the list")
             for where, slab, lists in _slabs_of(state):
                 _check_slab(f"{place}.{where}", slab, lists, params, problems)
                 pages = set(range(slab["pfn"], slab["pfn"] + (1 << params["order"])))
@@ -307,8 +329,9 @@ def _slabs_of(state: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], list
             yield f"cpus[{nth}].slab", slab, [slab["slab_freelist"], slab["cpu_freelist"]]
         for mth, slab in enumerate(cpu["partial"]):
             yield f"cpus[{nth}].partial[{mth}]", slab, [slab["freelist"]]
-    for mth, slab in enumerate(state["nodes"][0]["partial"]):
-        yield f"nodes[0].partial[{mth}]", slab, [slab["freelist"]]
+    for nth, node in enumerate(state["nodes"]):
+        for mth, slab in enumerate(node["partial"]):
+            yield f"nodes[{nth}].partial[{mth}]", slab, [slab["freelist"]]
 
 
 def _check_slab(
