@@ -74,6 +74,9 @@ VALUE: Final = "value"
 VM_COMMITTED_AS: Final = "vm_committed_as"
 """What the machine has promised (mm/area/overcommit.py)."""
 RCU: Final = "rcu"
+KMEM_CACHE_CPU: Final = "kmem_cache_cpu"
+KMEM_CACHE_NODE: Final = "kmem_cache_node"
+SLAB: Final = "slab"
 
 
 def pte(index: int) -> str:
@@ -154,6 +157,21 @@ def tlb_flush_batched(ctx_id: int) -> str:
 def tlb(cpu: int) -> str:
     """Name the translations that a CPU knows."""
     return f"{TLB}[{cpu}]"
+
+
+def kmem_cache_cpu(cache: int, cpu: int) -> str:
+    """Name what a cache of objects has on a CPU."""
+    return f"{KMEM_CACHE_CPU}[{cache}][{cpu}]"
+
+
+def kmem_cache_node(cache: int, node: int) -> str:
+    """Name what a cache of objects has on a node."""
+    return f"{KMEM_CACHE_NODE}[{cache}][{node}]"
+
+
+def slab(pfn: int) -> str:
+    """Name struct slab, with what stands in the slab's free objects."""
+    return f"{SLAB}[{pfn}]"
 
 
 def rcu(cpu: int) -> str:

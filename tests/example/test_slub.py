@@ -1,6 +1,7 @@
 """SLUB on small cases: what is handed out, what goes back, what the kernel says (mm/slab/slub)."""
 
 import pytest
+from attrs import evolve
 from slubs import SlubAlone
 
 from mmactors.mm.page_alloc.gfp import (
@@ -27,10 +28,21 @@ from mmactors.mm.slab.flags import (
     SLAB_TYPESAFE_BY_RCU,
 )
 from mmactors.mm.slab.request import KernelOopsError
-from mmactors.mm.slab.slab_common import KMALLOC_MAX_SIZE, ZERO_SIZE_PTR, Prandom, random_sequence
+from mmactors.mm.slab.slab_common import (
+    KMALLOC_MAX_SIZE,
+    ZERO_SIZE_PTR,
+    CacheRequest,
+    Prandom,
+    random_sequence,
+)
+from mmactors.mm.slab.slub.cache import CACHES_MAX
 from mmactors.mm.slab.slub.debug.debug_option import SlubDebug, parse_slub_debug
 from mmactors.mm.slab.slub.layout import SlubConfig
+from mmactors.mm.slab.slub.slabinfo import SlabInfo, get_slabinfo
+from mmactors.races.checkpoint import Checkpoint
 from mmactors.units import PAGE_SIZE
+
+TOO_LARGE = CacheRequest(name="b", object_size=PAGE_SIZE << 11)
 
 
 def test_the_object_freed_last_is_handed_out_first():
@@ -250,6 +262,47 @@ def test_what_kmem_cache_create_refuses_is_none():
 
     assert alone.create(64, flags=SLAB_KMALLOC) is None
     assert alone.create(PAGE_SIZE << 11) is None
+    for request in (CacheRequest(name="a", object_size=64, flags=SLAB_KMALLOC), TOO_LARGE):
+        assert alone.perform(alone.slub.kmem_cache_create(request)) is None
+    assert [
+        "kmem_cache_create_usercopy(a) failed with error -22",
+        "kmem_cache_create_usercopy(b) failed with error -22",
+    ] == alone.log
+    s = alone.perform(alone.slub.kmem_cache_create(CacheRequest(name="c", object_size=64)))
+    assert "c" == s.name
+
+
+def test_there_are_1024_caches_at_most():
+    """As if there were no memory for another one; a number that is free again is used again."""
+    alone = SlubAlone(merge=False)
+    caches = [alone.create(64, f"c{nth}") for nth in range(CACHES_MAX)]
+    last = CacheRequest(name="last", object_size=64)
+
+    assert alone.perform(alone.slub.kmem_cache_create(last)) is None
+    assert ["kmem_cache_create_usercopy(last) failed with error -12"] == alone.log
+    assert alone.destroy(caches[7])
+    assert 7 == alone.slub.create(last).number
+
+
+def test_slabinfo_counts_what_cpus_have_as_active():
+    """Only free objects of a node's partial slabs are not."""
+    alone = SlubAlone(random=False)
+    s = alone.create(1024, "counted")
+    held = [alone.alloc(s) for _ in range(9)]
+    expected = SlabInfo(
+        name="counted",
+        active_objs=16,
+        num_objs=16,
+        objsize=1024,
+        objects_per_slab=8,
+        cache_order=1,
+        active_slabs=2,
+        num_slabs=2,
+    )
+    assert expected == get_slabinfo(s)
+    alone.free(s, held[0])
+    alone.perform(alone.slub.flush_cpu_slab(s.number, 0))
+    assert evolve(expected, active_objs=8) == get_slabinfo(s)
 
 
 @pytest.mark.parametrize(
@@ -334,6 +387,30 @@ def test_a_snapshot_of_memory_has_the_pages_of_slabs():
     alone.memory.restore(before)
     assert untouched == changes()
     alone.shrink(s)
+
+
+def test_a_checkpoint_puts_everything_back():
+    """What a search restores before each schedule: the same calls give the same again."""
+    alone = SlubAlone(nr_cpus=2)
+    s = alone.create(1000, flags=SLAB_TYPESAFE_BY_RCU)
+    held = [alone.alloc(s, nth % 2) for nth in range(20)]
+    checkpoint = Checkpoint(alone.slub)
+
+    def schedule():
+        found = [alone.alloc(s, nth % 2) for nth in range(30)]
+        for thing in (*held, *found[:10]):
+            alone.free(s, thing, 1)
+        alone.create(72, "more")
+        words = alone.memory.words[: alone.slabs.nr_bytes // 8].copy()
+        return found, alone.slabs.words.copy(), words
+
+    first = schedule()
+    checkpoint.restore()
+    again = schedule()
+
+    assert first[0] == again[0]
+    assert (first[1] == again[1]).all()
+    assert (first[2] == again[2]).all()
 
 
 def test_a_node_that_is_asked_for_gives_the_object():

@@ -121,10 +121,10 @@ def _slab_alloc(
         else:
             found = _freeze_new(s, slab)
             yield from _make_cpu_slab(s, cpu, slab, found)
-    if slabs.wants_step():
-        yield _PUT_CPU
     if not found and not gfp & GFP_NOWARN:
         yield Printk(lines=no_memory(s, gfp, node))
+    if slabs.wants_step():
+        yield _PUT_CPU
     return found
 
 

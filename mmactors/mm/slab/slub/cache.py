@@ -14,10 +14,19 @@ import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
 
+from mmactors import label
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PG_HEAD, PG_SLAB, PageColumns
-from mmactors.label import Label, Mode, Touch, WantsStep, never
+from mmactors.label import (
+    Label,
+    Mode,
+    Touch,
+    WantsStep,
+    kmem_cache_cpu,
+    kmem_cache_node,
+    never,
+)
 from mmactors.mm.slab.flags import SLAB_POISON, SLAB_TYPESAFE_BY_RCU
 from mmactors.mm.slab.request import ListLock, ListUnlock
 from mmactors.mm.slab.slab_common import WORD, align_up
@@ -166,16 +175,16 @@ class KmemCache:
 
     def touches_cpu(self, cpu: int, mode: Mode) -> Touch:
         """Say that a step touches what the cache has on a CPU."""
-        return f"kmem_cache_cpu[{self.number}][{cpu}]", mode
+        return kmem_cache_cpu(self.number, cpu), mode
 
     def touches_node(self, node: int, mode: Mode) -> Touch:
         """Say that a step touches what the cache has on a node."""
-        return f"kmem_cache_node[{self.number}][{node}]", mode
+        return kmem_cache_node(self.number, node), mode
 
 
 def touches_slab(pfn: int, mode: Mode) -> Touch:
     """Say that a step touches struct slab, or pointers in the slab's free objects."""
-    return f"slab[{pfn}]", mode
+    return label.slab(pfn), mode
 
 
 class Slabs:

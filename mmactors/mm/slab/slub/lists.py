@@ -6,10 +6,13 @@ from mmactors.arch.page import add_between
 from mmactors.mm.slab.flags import SLAB_STORE_USER
 from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.struct_slab import (
+    COUNTERS_INUSE,
+    COUNTERS_OBJECTS,
     FULL_HEAD,
     MIN_PARTIAL,
     NR_PARTIAL,
     NR_SLABS,
+    OBJECTS_SHIFT,
     PARTIAL,
     PARTIAL_HEAD,
     TOTAL_OBJECTS,
@@ -75,6 +78,15 @@ def cpu_partial(s: KmemCache, cpu: int) -> Iterator[int]:
     while slab:
         yield slab
         slab = s.slabs.pages.next_view[slab]
+
+
+def nr_partial_free(s: KmemCache, node: int) -> int:
+    """Return how many objects are free in a node's partial slabs (count_partial)."""
+    counters = s.slabs.pages.private_view
+    return sum(
+        (counters[slab] >> OBJECTS_SHIFT & COUNTERS_OBJECTS) - (counters[slab] & COUNTERS_INUSE)
+        for slab in node_partial(s, node)
+    )
 
 
 def has_enough_partial(s: KmemCache, node: int) -> bool:

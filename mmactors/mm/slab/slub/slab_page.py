@@ -40,6 +40,7 @@ from mmactors.mm.slab.slub.struct_slab import (
     counters_of,
 )
 from mmactors.mm.vmstat import NODE_ITEM
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 _NR_SLAB_RECLAIMABLE: Final = NODE_ITEM["nr_slab_reclaimable"]
 _NR_SLAB_UNRECLAIMABLE: Final = NODE_ITEM["nr_slab_unreclaimable"]
@@ -81,6 +82,9 @@ def new_slab(s: KmemCache, cpu: int, gfp: int, node: int | None) -> SlabSteps[in
     pages.mapping_view[pfn] = 1 + s.number
     pages.private_view[pfn] = counters_of(inuse=0, objects=objects, is_frozen=False)
     slabs.memory.claim_slab(pfn, 1 << order)
+    if slabs.config.init_on_alloc:
+        # The page allocator hands out clear pages then.
+        slabs.zero(pfn << PAGE_SHIFT, PAGE_SIZE << order)
     _account(s, cpu, pfn, 1 << order)
     if layout.is_debug:
         setup_slab(s, pfn, order, objects)

@@ -6,6 +6,7 @@ generators that do everything. Left out: sysfs, CPU hotplug, memory cgroups, bul
 Invariant: an object is in use or on exactly one freelist.
 """
 
+from errno import EINVAL, ENOMEM
 from typing import Final
 
 import numpy as np
@@ -35,6 +36,7 @@ from mmactors.mm.slab.slab_common import (
 from mmactors.mm.slab.slub.alloc import ThisCpu, slab_alloc_node
 from mmactors.mm.slab.slub.cache import CACHES_MAX, KmemCache, Slabs
 from mmactors.mm.slab.slub.debug.report import (
+    create_failed,
     objects_remaining,
     still_has_objects,
     warning,
@@ -99,6 +101,14 @@ class Slub:
         if layout is None or not self._free_numbers:
             return None
         return self.add(request, layout)
+
+    def kmem_cache_create(self, request: CacheRequest) -> SlabSteps[KmemCache | None]:
+        """Make a cache, or an alias of one that fits; None: refused, and the kernel says so."""
+        s = self.create(request)
+        if s is None:
+            is_legal = not request.flags & ~SLAB_FLAGS_PERMITTED and self.layout_of(request)
+            yield Printk(lines=create_failed(request.name, -ENOMEM if is_legal else -EINVAL))
+        return s
 
     def layout_of(self, request: CacheRequest) -> SlabLayout | None:
         """Return the layout of a cache of its own; None: no slab holds an object."""

@@ -11,7 +11,7 @@ from mmactors.mm.slab.request import KernelOopsError
 from mmactors.mm.slab.slub.cache import KmemCache, Slabs
 from mmactors.mm.slab.slub.debug.track import SlabCaller, tracking
 from mmactors.mm.slab.slub.layout import get_order
-from mmactors.mm.slab.slub.lists import node_partial
+from mmactors.mm.slab.slub.lists import nr_partial_free
 from mmactors.mm.slab.slub.struct_slab import (
     COUNTERS_INUSE,
     COUNTERS_OBJECTS,
@@ -134,6 +134,11 @@ def warning_once(
     return () if place in slabs.warned else warning(slabs, cpu, caller, place, *text)
 
 
+def create_failed(name: str, error: int) -> tuple[str, ...]:
+    """Return what the creation of a cache that fails says; `error` is negative."""
+    return (f"kmem_cache_create_usercopy({name}) failed with error {error}",)
+
+
 def still_has_objects(s: KmemCache, cpu: int, caller: SlabCaller) -> tuple[str, ...]:
     """Return what kmem_cache_destroy warns of."""
     where = f" when called from {caller.site}" if caller.site else ""
@@ -165,12 +170,8 @@ def no_memory(s: KmemCache, gfp: int, node: int | None) -> tuple[str, ...]:
     ]
     if layout.min_order > get_order(s.object_size):
         lines.append(f"  {s.name} debugging increased min order, use slub_debug=O to disable.")
-    counters = s.slabs.pages.private_view
     for each in range(s.slabs.nr_nodes):
-        nr_free = sum(
-            (counters[slab] >> OBJECTS_SHIFT & COUNTERS_OBJECTS) - (counters[slab] & COUNTERS_INUSE)
-            for slab in node_partial(s, each)
-        )
+        nr_free = nr_partial_free(s, each)
         word = s.node(each)
         lines.append(
             f"  node {each}: slabs: {view[word + NR_SLABS]}, objs: {view[word + TOTAL_OBJECTS]}, "
