@@ -126,6 +126,13 @@ class SlubAlone:
         self.cpu = cpu
         self.perform(self.kmalloc_caches.kfree(self.this_cpu, thing))
 
+    def kmem_cache_create(self, **request):
+        steps = self.kmalloc_caches.kmem_cache_create(self.this_cpu, CacheRequest(**request))
+        return self.perform(steps)
+
+    def kmem_cache_destroy(self, s):
+        return self.perform(self.kmalloc_caches.kmem_cache_destroy(self.this_cpu, s))
+
     def shrink(self, s):
         return self.perform(self.slub.shrink(s, 0))
 
@@ -137,7 +144,7 @@ class SlubAlone:
         waiting, self.waiting = self.waiting, []
         for request in waiting:
             if isinstance(request, RcuBarrier):
-                self.slub.release(request.cache)
+                self.perform(self.kmalloc_caches.release(self.this_cpu, request.cache))
             else:
                 self.perform(self.slub.rcu_free_slab(request.cache, 0, request.pfn))
 

@@ -31,7 +31,6 @@ from mmactors.mm.slab.request import KernelOopsError
 from mmactors.mm.slab.slab_common import (
     KMALLOC_MAX_SIZE,
     ZERO_SIZE_PTR,
-    CacheRequest,
     Prandom,
     random_sequence,
 )
@@ -41,8 +40,6 @@ from mmactors.mm.slab.slub.layout import SlubConfig
 from mmactors.mm.slab.slub.slabinfo import SlabInfo, get_slabinfo
 from mmactors.races.checkpoint import Checkpoint
 from mmactors.units import PAGE_SIZE
-
-TOO_LARGE = CacheRequest(name="b", object_size=PAGE_SIZE << 11)
 
 
 def test_the_object_freed_last_is_handed_out_first():
@@ -262,26 +259,86 @@ def test_what_kmem_cache_create_refuses_is_none():
 
     assert alone.create(64, flags=SLAB_KMALLOC) is None
     assert alone.create(PAGE_SIZE << 11) is None
-    for request in (CacheRequest(name="a", object_size=64, flags=SLAB_KMALLOC), TOO_LARGE):
-        assert alone.perform(alone.slub.kmem_cache_create(request)) is None
+    alone.kmalloc_caches.create_caches()
+    assert alone.kmem_cache_create(name="a", object_size=64, flags=SLAB_KMALLOC) is None
+    assert alone.kmem_cache_create(name="b", object_size=PAGE_SIZE << 11) is None
     assert [
         "kmem_cache_create_usercopy(a) failed with error -22",
         "kmem_cache_create_usercopy(b) failed with error -22",
     ] == alone.log
-    s = alone.perform(alone.slub.kmem_cache_create(CacheRequest(name="c", object_size=64)))
-    assert "c" == s.name
 
 
 def test_there_are_1024_caches_at_most():
     """As if there were no memory for another one; a number that is free again is used again."""
     alone = SlubAlone(merge=False)
-    caches = [alone.create(64, f"c{nth}") for nth in range(CACHES_MAX)]
-    last = CacheRequest(name="last", object_size=64)
+    alone.kmalloc_caches.create_caches()
+    while len(alone.slub.caches) < CACHES_MAX:
+        s = alone.create(64)
 
-    assert alone.perform(alone.slub.kmem_cache_create(last)) is None
+    assert alone.kmem_cache_create(name="last", object_size=64) is None
     assert ["kmem_cache_create_usercopy(last) failed with error -12"] == alone.log
-    assert alone.destroy(caches[7])
-    assert 7 == alone.slub.create(last).number
+    assert alone.destroy(s)
+    assert s.number == alone.kmem_cache_create(name="last", object_size=64).number
+
+
+def test_a_cache_is_made_of_objects_itself():
+    """Its name, struct kmem_cache, the order of its objects, a kmem_cache_node for each node."""
+    alone = SlubAlone(nr_nodes=2)
+    alone.kmalloc_caches.create_caches()
+
+    s = alone.kmem_cache_create(name="a-name-of-20-letters", object_size=100)
+
+    slabs = [alone.slabs.head_of(thing) for thing in s.own_objects]
+    assert [
+        "kmalloc-32",
+        "kmem_cache",
+        "kmalloc-192",
+        "kmem_cache_node",
+        "kmem_cache_node",
+    ] == [alone.slub.cache_of(slab).name for slab in slabs]
+    assert [0, 1] == [alone.slabs.node_of(slab) for slab in slabs[-2:]]
+    assert s is alone.kmem_cache_create(name="alias", object_size=104)
+    assert alone.kmem_cache_destroy(s)
+    assert s in alone.slub.caches
+    assert alone.kmem_cache_destroy(s)
+    everything_is_free(alone)
+
+
+def everything_is_free(alone):
+    """Assert that no object of any cache is in use."""
+    for cache in alone.slub.caches:
+        alone.shrink(cache)
+    alone.grace_period()
+    assert (0, 0) == (alone.nr_pages, alone.nr_slab_pages)
+
+
+@pytest.mark.parametrize("nth", range(1, 6))
+def test_a_cache_that_cannot_be_made_leaves_nothing_behind(nth):
+    """Each of the allocations fails in turn; all before it are undone."""
+    alone = SlubAlone(nr_nodes=2)
+    alone.kmalloc_caches.create_caches()
+    asked = []
+    alone.fails = lambda request: asked.append(request) or len(asked) >= nth
+
+    s = alone.kmem_cache_create(name="a-name-of-20-letters", object_size=100)
+
+    assert s is None
+    assert "kmem_cache_create_usercopy(a-name-of-20-letters) failed with error -12" in alone.log
+    everything_is_free(alone)
+
+
+def test_a_typesafe_cache_is_made_of_memory_until_nobody_reads():
+    """What it is made of goes back after the last grace period."""
+    alone = SlubAlone()
+    alone.kmalloc_caches.create_caches()
+    s = alone.kmem_cache_create(name="rcu", object_size=64, flags=SLAB_TYPESAFE_BY_RCU)
+    alone.free(s, alone.alloc(s))
+    assert alone.kmem_cache_destroy(s)
+
+    assert alone.slub.caches[-1] is s
+    alone.grace_period()
+    assert s not in alone.slub.caches
+    everything_is_free(alone)
 
 
 def test_slabinfo_counts_what_cpus_have_as_active():

@@ -81,7 +81,7 @@ class CallRcu:
 
 @frozen(kw_only=True)
 class RcuBarrier:
-    """Let `Slub.release` have a cache after all grace periods that `CallRcu` asked for.
+    """Let `Kmalloc.release` have a cache after all grace periods that `CallRcu` asked for.
 
     Answered with None at once.
     """

@@ -83,6 +83,8 @@ class KmemCache:
     """By node."""
     list_unlocks: tuple[ListUnlock, ...]
     aliases: list[str] = field(factory=list)
+    own_objects: list[int] = field(factory=list)
+    """What the cache itself is made of, in the order in which it goes back."""
 
     @property
     def size(self) -> int:

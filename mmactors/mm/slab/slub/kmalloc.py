@@ -1,13 +1,22 @@
 """kmalloc and its relatives on SLUB (mm/slab_common.c, v6.1).
 
-Left out: kmalloc of DMA32 and highmem, which the kernel mends with a warning.
+Left out: kmalloc of DMA32 and highmem, which the kernel mends with a warning; what the first caches
+of a boot are made of; the per-CPU memory and the sysfs files of a cache.
 """
 
+from errno import ENOMEM
 from typing import Final
 
 from mmactors.mm.page_alloc.buddy import MAX_ORDER
-from mmactors.mm.page_alloc.gfp import GFP_COMP, GFP_ZERO
-from mmactors.mm.slab.request import AllocSlabPages, FreeSlabPages, Printk, SlabSteps
+from mmactors.mm.page_alloc.gfp import GFP_COMP, GFP_KERNEL, GFP_ZERO
+from mmactors.mm.slab.flags import SLAB_TYPESAFE_BY_RCU
+from mmactors.mm.slab.request import (
+    AllocSlabPages,
+    FreeSlabPages,
+    Printk,
+    RcuBarrier,
+    SlabSteps,
+)
 from mmactors.mm.slab.slab_common import (
     KMALLOC_MAX_CACHE_SIZE,
     KMALLOC_NORMAL,
@@ -21,7 +30,7 @@ from mmactors.mm.slab.slab_common import (
 )
 from mmactors.mm.slab.slub.alloc import ThisCpu
 from mmactors.mm.slab.slub.cache import KmemCache
-from mmactors.mm.slab.slub.debug.report import pointer, warning_once
+from mmactors.mm.slab.slub.debug.report import create_failed, pointer, warning_once
 from mmactors.mm.slab.slub.debug.track import NOBODY, SlabCaller
 from mmactors.mm.slab.slub.slub import Slub
 from mmactors.mm.vmstat import NODE_ITEM
@@ -36,11 +45,13 @@ class Kmalloc:
     def __init__(self, slub: Slub) -> None:
         self._slub: Final = slub
         self._caches: Final[dict[tuple[int, int], KmemCache]] = {}
+        self._boot_caches: Final[list[KmemCache]] = []
+        """Those of kmem_cache_node and kmem_cache."""
 
     def create_caches(self) -> None:
         """Make the first caches of a kernel: those of caches, then all classes."""
         for request in boot_requests(self._slub.slabs.nr_nodes):
-            self._create_boot_cache(request, refcount=-1)
+            self._boot_caches.append(self._create_boot_cache(request, refcount=-1))
         for kind, index, request in kmalloc_requests():
             # Nobody's cache may become an alias of one of kmalloc's, if memory is accounted.
             refcount = -1 if kind == KMALLOC_NORMAL else 1
@@ -51,6 +62,60 @@ class Kmalloc:
         layout = slub.layout_of(request)
         assert layout is not None, f"no slab holds an object of {request.name}"
         return slub.add(request, layout, refcount=refcount)
+
+    def kmem_cache_create(
+        self, this_cpu: ThisCpu, request: CacheRequest, *, caller: SlabCaller = NOBODY
+    ) -> SlabSteps[KmemCache | None]:
+        """Make a cache out of memory of its own, or an alias; None: refused, or no memory.
+
+        It takes its name, struct kmem_cache, the order of its objects and a struct
+        kmem_cache_node for each node.
+        """
+        slub = self._slub
+        s = slub.create(request)
+        if s is None:
+            yield Printk(lines=create_failed(request.name, slub.why_not(request)))
+            return None
+        if s.name != request.name or s.refcount > 1:
+            return s
+        node_cache, cache_cache = self._boot_caches
+        sizes = [len(request.name) + 1, *([4 * len(s.random_seq)] if len(s.random_seq) else [])]
+        parts = [self.kmalloc(this_cpu, size, GFP_KERNEL, caller=caller) for size in sizes]
+        parts.insert(1, slub.alloc(cache_cache, this_cpu, GFP_KERNEL, caller=caller))
+        parts += [
+            slub.alloc(node_cache, this_cpu, GFP_KERNEL, node, caller=caller)
+            for node in range(slub.slabs.nr_nodes)
+        ]
+        for part in parts:
+            thing = yield from part
+            if not thing:
+                yield from self._give_back(this_cpu, s, caller)
+                yield Printk(lines=create_failed(request.name, -ENOMEM))
+                return None
+            s.own_objects.append(thing)
+        return s
+
+    def kmem_cache_destroy(
+        self, this_cpu: ThisCpu, s: KmemCache, *, caller: SlabCaller = NOBODY
+    ) -> SlabSteps[bool]:
+        """Let go of a cache; return whether it, or this use of it, is gone."""
+        slub = self._slub
+        is_gone = yield from slub.shutdown(s, this_cpu(), caller=caller)
+        if is_gone and not s.refcount:
+            if s.flags & SLAB_TYPESAFE_BY_RCU:
+                yield RcuBarrier(cache=s.number)
+            else:
+                yield from self._give_back(this_cpu, s, caller)
+        return is_gone
+
+    def release(self, this_cpu: ThisCpu, number: int) -> SlabSteps[None]:
+        """Give back what a cache was made of: what RcuBarrier asks for."""
+        yield from self._give_back(this_cpu, self._slub.cache(number), NOBODY)
+
+    def _give_back(self, this_cpu: ThisCpu, s: KmemCache, caller: SlabCaller) -> SlabSteps[None]:
+        self._slub.release(s.number)
+        for thing in reversed(s.own_objects):
+            yield from self.kfree(this_cpu, thing, caller=caller)
 
     def cache_for(self, size: int, gfp: int) -> KmemCache:
         """Return the cache that serves 1 to KMALLOC_MAX_CACHE_SIZE bytes (kmalloc_slab)."""

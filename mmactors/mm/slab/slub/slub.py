@@ -36,7 +36,6 @@ from mmactors.mm.slab.slab_common import (
 from mmactors.mm.slab.slub.alloc import ThisCpu, slab_alloc_node
 from mmactors.mm.slab.slub.cache import CACHES_MAX, KmemCache, Slabs
 from mmactors.mm.slab.slub.debug.report import (
-    create_failed,
     objects_remaining,
     still_has_objects,
     warning,
@@ -102,13 +101,10 @@ class Slub:
             return None
         return self.add(request, layout)
 
-    def kmem_cache_create(self, request: CacheRequest) -> SlabSteps[KmemCache | None]:
-        """Make a cache, or an alias of one that fits; None: refused, and the kernel says so."""
-        s = self.create(request)
-        if s is None:
-            is_legal = not request.flags & ~SLAB_FLAGS_PERMITTED and self.layout_of(request)
-            yield Printk(lines=create_failed(request.name, -ENOMEM if is_legal else -EINVAL))
-        return s
+    def why_not(self, request: CacheRequest) -> int:
+        """Return the error for which `create` refuses: -EINVAL, or -ENOMEM."""
+        is_legal = not request.flags & ~SLAB_FLAGS_PERMITTED and self.layout_of(request)
+        return -ENOMEM if is_legal else -EINVAL
 
     def layout_of(self, request: CacheRequest) -> SlabLayout | None:
         """Return the layout of a cache of its own; None: no slab holds an object."""
@@ -252,8 +248,12 @@ class Slub:
         """Give back what can be; return whether slabs are left (kmem_cache_shrink)."""
         return shrink(s, cpu)
 
-    def destroy(self, s: KmemCache, cpu: int, *, caller: SlabCaller = NOBODY) -> SlabSteps[bool]:
-        """Let go of a cache; return whether it, or this use of it, is gone (kmem_cache_destroy)."""
+    def shutdown(self, s: KmemCache, cpu: int, *, caller: SlabCaller = NOBODY) -> SlabSteps[bool]:
+        """Give a cache's slabs back if nobody else uses it; return False if objects are left.
+
+        Who asked for it lets `release` have the cache then, after a grace period if readers may
+        be in its slabs.
+        """
         s.refcount -= 1
         if s.refcount:
             return True
@@ -262,11 +262,17 @@ class Slub:
         if any(s.slabs.view[s.node(node) + NR_SLABS] for node in range(s.slabs.nr_nodes)):
             yield Printk(lines=still_has_objects(s, cpu, caller))
             return False
-        if s.flags & SLAB_TYPESAFE_BY_RCU:
-            yield RcuBarrier(cache=s.number)
-        else:
-            self.release(s.number)
         return True
+
+    def destroy(self, s: KmemCache, cpu: int, *, caller: SlabCaller = NOBODY) -> SlabSteps[bool]:
+        """Let go of a cache that `create` made; return whether it, or this use of it, is gone."""
+        is_gone = yield from self.shutdown(s, cpu, caller=caller)
+        if is_gone and not s.refcount:
+            if s.flags & SLAB_TYPESAFE_BY_RCU:
+                yield RcuBarrier(cache=s.number)
+            else:
+                self.release(s.number)
+        return is_gone
 
     def release(self, number: int) -> None:
         """Forget a cache that has no slabs; its number may be another one's."""
