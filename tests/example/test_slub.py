@@ -443,7 +443,6 @@ def test_a_snapshot_of_memory_has_the_pages_of_slabs():
     assert untouched != changes()
     alone.memory.restore(before)
     assert untouched == changes()
-    alone.shrink(s)
 
 
 def test_a_checkpoint_puts_everything_back():

@@ -19,7 +19,8 @@ from mmactors.mm.slab.request import (
     SlabSteps,
 )
 from mmactors.mm.slab.slub.cache import KmemCache, step, touches_slab
-from mmactors.mm.slab.slub.debug.report import check_pointer, no_memory
+from mmactors.mm.slab.slub.debug.oops import check_pointer
+from mmactors.mm.slab.slub.debug.report import no_memory
 from mmactors.mm.slab.slub.debug.track import SlabCaller
 from mmactors.mm.slab.slub.lists import inc_slabs_node
 from mmactors.mm.slab.slub.partial import deactivate_slab, get_partial, get_single
@@ -29,7 +30,6 @@ from mmactors.mm.slab.slub.struct_slab import (
     CLEARED,
     COUNTERS_OBJECTS,
     FREELIST,
-    FROZEN,
     OBJECTS_SHIFT,
     PARTIAL,
     SLAB,
@@ -194,7 +194,6 @@ def _get_freelist(s: KmemCache, slab: int) -> int:
     pages = s.slabs.pages
     found: int = pages.index_view[slab]
     objects = pages.private_view[slab] >> OBJECTS_SHIFT & COUNTERS_OBJECTS
-    assert pages.private_view[slab] & FROZEN, f"slab {slab:#x} of {s.name} is thawed on a CPU"
     pages.index_view[slab] = 0
     pages.private_view[slab] = counters_of(inuse=objects, objects=objects, is_frozen=found != 0)
     return found

@@ -44,7 +44,9 @@ from mmactors.mm.slab.slub.struct_slab import (
     NR_CACHE_WORDS,
     NR_CPU_WORDS,
     NR_NODE_WORDS,
+    NR_SLABS,
     OFFSET,
+    PAGE_OFFSET_SIGNED,
     PARTIAL_HEAD,
     RANDOM,
     SIZE,
@@ -52,10 +54,15 @@ from mmactors.mm.slab.slub.struct_slab import (
     TID_STEP,
     get_freepointer,
     set_freepointer,
+    swab,
 )
 from mmactors.mm.vmstat import VmStat
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
+_SIGN: Final = 1 << 63
+_WORD_MASK: Final = (1 << 64) - 1
+_LEAST: Final = -PAGE_OFFSET_SIGNED - _SIGN
+"""The least word whose place in the direct map is a word, too."""
 CACHES_MAX: Final = 1024
 """Caches that may exist at once; Debian's kernel boots with 200."""
 
@@ -101,6 +108,12 @@ class KmemCache:
         """Whether objects are made by a constructor."""
         return self.layout.has_ctor
 
+    @property
+    def nr_slabs(self) -> int:
+        """How many slabs all nodes count."""
+        nodes = range(self.slabs.nr_nodes)
+        return sum(self.slabs.view[self.node(node) + NR_SLABS] for node in nodes)
+
     def node(self, node: int) -> int:
         """Return where the words of a node begin."""
         return self.base + NR_CACHE_WORDS + node * NR_NODE_WORDS
@@ -111,11 +124,32 @@ class KmemCache:
 
     def get_freepointer(self, thing: int) -> int:
         """Return the free object after another, 0: it is the last."""
-        return get_freepointer(self.slabs.view, self.slabs.memory_view, self.base, thing)
+        slabs, address = self.slabs, thing + self.layout.offset
+        if address & (WORD - 1):
+            stored = int.from_bytes(slabs.bytes_view[address : address + WORD], "little")
+            hidden = stored ^ self._hiding(address)
+            return _signed(hidden - PAGE_OFFSET_SIGNED) if hidden else 0
+        # What somebody else wrote there may be anything; a word has 64 bits.
+        return _signed(get_freepointer(slabs.view, slabs.memory_view, self.base, thing))
 
     def set_freepointer(self, thing: int, following: int) -> None:
         """Let a free object be followed by another."""
-        set_freepointer(self.slabs.view, self.slabs.memory_view, self.base, thing, following)
+        slabs, address = self.slabs, thing + self.layout.offset
+        if address & (WORD - 1):
+            pointer = (following + PAGE_OFFSET_SIGNED) & _WORD_MASK if following else 0
+            hidden = pointer ^ self._hiding(address)
+            slabs.bytes_view[address : address + WORD] = hidden.to_bytes(WORD, "little")
+            return
+        if following < _LEAST:
+            following += _WORD_MASK + 1
+        set_freepointer(slabs.view, slabs.memory_view, self.base, thing, following)
+
+    def _hiding(self, address: int) -> int:
+        """Return what a pointer that stands at an address is hidden with, as 64 bits."""
+        view, base = self.slabs.view, self.base
+        if not view[base + HARDENED]:
+            return 0
+        return (view[base + RANDOM] ^ swab(address + PAGE_OFFSET_SIGNED)) & _WORD_MASK
 
     def read_tid(self, c: int) -> int:
         """Return the number of a CPU's next transaction; `c` is where the CPU's words begin.
@@ -182,6 +216,10 @@ class KmemCache:
     def touches_node(self, node: int, mode: Mode) -> Touch:
         """Say that a step touches what the cache has on a node."""
         return kmem_cache_node(self.number, node), mode
+
+
+def _signed(word: int) -> int:
+    return ((word + _SIGN) & _WORD_MASK) - _SIGN
 
 
 def touches_slab(pfn: int, mode: Mode) -> Touch:

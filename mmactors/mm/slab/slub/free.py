@@ -7,10 +7,10 @@ slab's, whose two words change at once. Left out: KFENCE, memory cgroups, init_o
 from typing import Final
 
 from mmactors.label import Mode
-from mmactors.mm.slab.request import KernelOopsError, SlabSteps
+from mmactors.mm.slab.request import SlabSteps
 from mmactors.mm.slab.slub.alloc import ThisCpu
 from mmactors.mm.slab.slub.cache import KmemCache, step, touches_slab
-from mmactors.mm.slab.slub.debug.report import bug
+from mmactors.mm.slab.slub.debug.oops import bug, oops
 from mmactors.mm.slab.slub.debug.track import SlabCaller
 from mmactors.mm.slab.slub.lists import has_enough_partial, remove_partial
 from mmactors.mm.slab.slub.partial import put_cpu_partial
@@ -69,7 +69,7 @@ def do_slab_free(
 
 def _set_freepointer(s: KmemCache, thing: int, following: int) -> None:
     if thing == following and s.slabs.config.hardened:
-        raise KernelOopsError(*bug("mm/slub.c", _SET_FREEPOINTER_LINE))
+        oops(s.slabs, *bug("mm/slub.c", _SET_FREEPOINTER_LINE))
     s.set_freepointer(thing, following)
 
 

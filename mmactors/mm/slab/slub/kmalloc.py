@@ -30,7 +30,8 @@ from mmactors.mm.slab.slab_common import (
 )
 from mmactors.mm.slab.slub.alloc import ThisCpu
 from mmactors.mm.slab.slub.cache import KmemCache
-from mmactors.mm.slab.slub.debug.report import create_failed, pointer, warning_once
+from mmactors.mm.slab.slub.debug.oops import oops, pointer, wild_pointer
+from mmactors.mm.slab.slub.debug.report import create_failed, warning_once
 from mmactors.mm.slab.slub.debug.track import NOBODY, SlabCaller
 from mmactors.mm.slab.slub.slub import Slub
 from mmactors.mm.vmstat import NODE_ITEM
@@ -163,9 +164,11 @@ class Kmalloc:
         self, this_cpu: ThisCpu, thing: int, *, caller: SlabCaller = NOBODY
     ) -> SlabSteps[None]:
         """Free what kmalloc, or a cache, has returned; 0 and ZERO_SIZE_PTR are nothing."""
-        if thing <= ZERO_SIZE_PTR:
+        if 0 <= thing <= ZERO_SIZE_PTR:
             return
         slabs = self._slub.slabs
+        if not 0 < thing < slabs.nr_bytes:
+            oops(slabs, *wild_pointer(thing))
         head = slabs.head_of(thing)
         if head is not None and slabs.is_slab(head):
             s = self._slub.cache_of(head)
@@ -179,7 +182,7 @@ class Kmalloc:
             if lines:
                 yield Printk(lines=(*lines, f"object pointer: 0x{pointer(thing)}"))
             head = thing >> PAGE_SHIFT
-            if not 0 <= head < slabs.pages.nr_frames or not slabs.pages.refcount_view[head]:
+            if not slabs.pages.refcount_view[head]:
                 return
         self._account(this_cpu(), head, -(1 << order))
         yield FreeSlabPages(pfn=head, order=order)

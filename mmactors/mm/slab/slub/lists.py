@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from mmactors.arch.page import add_between
 from mmactors.mm.slab.flags import SLAB_STORE_USER
 from mmactors.mm.slab.slub.cache import KmemCache
+from mmactors.mm.slab.slub.debug.list_debug import list_add, list_del
 from mmactors.mm.slab.slub.struct_slab import (
     COUNTERS_INUSE,
     COUNTERS_OBJECTS,
@@ -21,44 +21,33 @@ from mmactors.mm.slab.slub.struct_slab import (
 
 def add_partial(s: KmemCache, node: int, slab: int, *, at_tail: bool) -> None:
     """Put a slab on its node's list; list_lock is held."""
-    pages, view = s.slabs.pages, s.slabs.view
+    slabs = s.slabs
     word = s.node(node)
-    view[word + NR_PARTIAL] += 1
-    head = view[word + PARTIAL_HEAD]
-    links, back = pages.next_view, pages.prev_view
+    slabs.view[word + NR_PARTIAL] += 1
+    head = slabs.view[word + PARTIAL_HEAD]
     if at_tail:
-        add_between(links, back, slab, back[head], head)
+        list_add(slabs, slab, slabs.pages.prev_view[head], head)
     else:
-        add_between(links, back, slab, head, links[head])
+        list_add(slabs, slab, head, slabs.pages.next_view[head])
 
 
 def remove_partial(s: KmemCache, node: int, slab: int) -> None:
     """Take a slab off its node's list; list_lock is held."""
     s.slabs.view[s.node(node) + NR_PARTIAL] -= 1
-    list_del(s, slab)
+    list_del(s.slabs, slab)
 
 
 def add_full(s: KmemCache, node: int, slab: int) -> None:
     """Remember a slab without free objects, if users are stored; list_lock is held."""
     if s.flags & SLAB_STORE_USER:
-        pages = s.slabs.pages
-        links, back = pages.next_view, pages.prev_view
         head = s.slabs.view[s.node(node) + FULL_HEAD]
-        add_between(links, back, slab, head, links[head])
+        list_add(s.slabs, slab, head, s.slabs.pages.next_view[head])
 
 
 def remove_full(s: KmemCache, slab: int) -> None:
     """Forget what `add_full` remembered; list_lock is held."""
     if s.flags & SLAB_STORE_USER:
-        list_del(s, slab)
-
-
-def list_del(s: KmemCache, slab: int) -> None:
-    """Take a slab off the list it is on."""
-    links, back = s.slabs.pages.next_view, s.slabs.pages.prev_view
-    after, before = links[slab], back[slab]
-    back[after] = before
-    links[before] = after
+        list_del(s.slabs, slab)
 
 
 def node_partial(s: KmemCache, node: int) -> Iterator[int]:

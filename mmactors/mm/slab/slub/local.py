@@ -104,7 +104,7 @@ def free_local(
     thing: int,
 ) -> bool:
     """Free an object, if no slab comes to a node's list or leaves it by that."""
-    if slub[base + IS_DEBUG] != 0:
+    if slub[base + IS_DEBUG] != 0 or thing & 7 != 0:
         return False
     if slab == slub[c + SLAB]:
         following = slub[c + FREELIST]

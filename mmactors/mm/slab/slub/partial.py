@@ -11,6 +11,7 @@ from typing import Final
 from mmactors.label import Mode
 from mmactors.mm.slab.request import LocalLock, LocalUnlock, SlabSteps
 from mmactors.mm.slab.slub.cache import KmemCache, step, touches_slab
+from mmactors.mm.slab.slub.debug.oops import check_length, check_pointer, lockup
 from mmactors.mm.slab.slub.debug.track import SlabCaller
 from mmactors.mm.slab.slub.lists import (
     add_partial,
@@ -107,7 +108,6 @@ def _acquire_slab(s: KmemCache, node: int, slab: int, *, takes_all: bool) -> int
     pages = s.slabs.pages
     counters = pages.private_view[slab]
     freelist: int = pages.index_view[slab]
-    assert not counters & FROZEN, f"slab {slab:#x} of {s.name} is frozen on a node's list"
     if takes_all:
         objects = counters >> OBJECTS_SHIFT & COUNTERS_OBJECTS
         counters = (counters & ~COUNTERS_INUSE) | objects
@@ -162,7 +162,10 @@ def _unfreeze_chain(s: KmemCache, cpu: int, slab: int) -> SlabSteps[None]:
     pages = slabs.pages
     locked: int | None = None
     discarded: list[int] = []
+    length = 0
     while slab:
+        length += 1
+        check_length(s, cpu, length)
         following = pages.next_view[slab]
         node = slabs.node_of(slab)
         if node != locked:
@@ -173,7 +176,6 @@ def _unfreeze_chain(s: KmemCache, cpu: int, slab: int) -> SlabSteps[None]:
         if slabs.wants_step():
             yield step("unfreeze a slab", touches_slab(slab, WRITE), s.touches_node(node, WRITE))
         counters = pages.private_view[slab]
-        assert counters & FROZEN, f"slab {slab:#x} of {s.name} is thawed on a CPU's list"
         pages.private_view[slab] = counters & ~FROZEN
         if not counters & COUNTERS_INUSE and has_enough_partial(s, node):
             discarded.append(slab)
@@ -210,12 +212,17 @@ def deactivate_slab(s: KmemCache, cpu: int, slab: int, freelist: int) -> SlabSte
     if slabs.wants_step():
         yield step("deactivate_slab", touches_slab(slab, READ))
     at_tail = pages.index_view[slab] != 0
-    left = list(s.chain(freelist))
+    left: list[int] = []
+    while freelist:
+        check_pointer(s, freelist)
+        left.append(freelist)
+        if len(left) > s.layout.objects:
+            lockup(slabs, cpu)
+        freelist = s.get_freepointer(freelist)
     while True:
         if slabs.wants_step():
             yield step("read the slab's freelist", touches_slab(slab, WRITE))
         old = pages.index_view[slab], pages.private_view[slab]
-        assert old[1] & FROZEN, f"slab {slab:#x} of {s.name} was a CPU's, but is thawed"
         new_freelist, inuse = _spliced(s, left, *old)
         is_freed = not inuse and has_enough_partial(s, node)
         is_listed = not is_freed and new_freelist != 0
@@ -244,4 +251,4 @@ def _spliced(
     if not left:
         return old_freelist, inuse
     s.set_freepointer(left[-1], old_freelist)
-    return left[0], inuse - len(left)
+    return left[0], (inuse - len(left)) & COUNTERS_INUSE

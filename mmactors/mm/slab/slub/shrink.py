@@ -2,9 +2,10 @@
 
 from typing import Final
 
-from mmactors.arch.page import add_between
 from mmactors.mm.slab.request import FlushCpus, SlabSteps
 from mmactors.mm.slab.slub.cache import KmemCache
+from mmactors.mm.slab.slub.debug.list_debug import list_add
+from mmactors.mm.slab.slub.debug.oops import bug, oops
 from mmactors.mm.slab.slub.lists import (
     dec_slabs_node,
     node_partial,
@@ -23,6 +24,8 @@ from mmactors.mm.slab.slub.struct_slab import (
     SLAB,
 )
 
+_BUG_ON_FULL_LINE: Final = 4655
+"""Where mm/slub.c finds a full slab on a partial list."""
 SHRINK_PROMOTE_MAX: Final = 32
 """Slabs with more free objects than that are not sorted."""
 
@@ -63,14 +66,15 @@ def shrink(s: KmemCache, cpu: int) -> SlabSteps[bool]:
 def _sort_partial(s: KmemCache, node: int) -> list[int]:
     """Put the fullest slabs of a node first; return those that were empty, off the list."""
     pages, view = s.slabs.pages, s.slabs.view
-    links, back = pages.next_view, pages.prev_view
+    links = pages.next_view
     discarded: list[int] = []
     promoted: list[list[int]] = [[] for _ in range(SHRINK_PROMOTE_MAX)]
     for slab in node_partial(s, node):
         counters = pages.private_view[slab]
         objects = counters >> OBJECTS_SHIFT & COUNTERS_OBJECTS
         nr_free = objects - (counters & COUNTERS_INUSE)
-        assert nr_free > 0, f"slab {slab:#x} of {s.name} is full and on the partial list"
+        if nr_free <= 0:
+            oops(s.slabs, *bug("mm/slub.c", _BUG_ON_FULL_LINE))
         if nr_free == objects:
             remove_partial(s, node, slab)
             dec_slabs_node(s, node, objects)
@@ -82,7 +86,7 @@ def _sort_partial(s: KmemCache, node: int) -> list[int]:
     head = view[s.node(node) + PARTIAL_HEAD]
     in_order = [slab for slabs in promoted for slab in reversed(slabs)]
     for slab in reversed(in_order):
-        add_between(links, back, slab, head, links[head])
+        list_add(s.slabs, slab, head, links[head])
     view[s.node(node) + NR_PARTIAL] += len(in_order)
     discarded.reverse()
     return discarded

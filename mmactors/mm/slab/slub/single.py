@@ -19,7 +19,7 @@ from mmactors.mm.slab.slub.debug.check import (
     init_object,
     set_orig_size,
 )
-from mmactors.mm.slab.slub.debug.report import check_pointer, pointer
+from mmactors.mm.slab.slub.debug.oops import check_pointer, pointer
 from mmactors.mm.slab.slub.debug.track import (
     TRACK_ALLOC,
     TRACK_FREE,

@@ -35,6 +35,7 @@ from mmactors.mm.slab.slab_common import (
 )
 from mmactors.mm.slab.slub.alloc import ThisCpu, slab_alloc_node
 from mmactors.mm.slab.slub.cache import CACHES_MAX, KmemCache, Slabs
+from mmactors.mm.slab.slub.debug.oops import oops, wild_pointer
 from mmactors.mm.slab.slub.debug.report import (
     objects_remaining,
     still_has_objects,
@@ -218,6 +219,8 @@ class Slub:
     ) -> SlabSteps[None]:
         """Free an object of a cache; one of another goes back to that, with a warning."""
         slabs = self.slabs
+        if not 0 <= thing < slabs.nr_bytes:
+            oops(slabs, *wild_pointer(thing))
         slab = slabs.head_of(thing)
         checks = slabs.config.hardened or s.flags & SLAB_CONSISTENCY_CHECKS
         if slab is None or not slabs.is_slab(slab):

@@ -23,7 +23,8 @@ from mmactors.arch.jit import compiled
 
 PAGE_OFFSET: Final = 0xFFFF888000000000
 """Where the direct map begins (nokaslr)."""
-_PAGE_OFFSET_SIGNED: Final = PAGE_OFFSET - (1 << 64)
+PAGE_OFFSET_SIGNED: Final = PAGE_OFFSET - (1 << 64)
+"""The same as a signed word."""
 
 COUNTERS_INUSE: Final = 0xFFFF
 OBJECTS_SHIFT: Final = 16
@@ -96,10 +97,10 @@ def get_freepointer(slub: WordsView, memory: WordsView, base: int, thing: int) -
     address = thing + slub[base + OFFSET]
     pointer = memory[address >> 3]
     if slub[base + HARDENED] != 0:
-        pointer ^= slub[base + RANDOM] ^ _swab(address + _PAGE_OFFSET_SIGNED)
+        pointer ^= slub[base + RANDOM] ^ _swab(address + PAGE_OFFSET_SIGNED)
     if pointer == 0:
         return 0
-    return pointer - _PAGE_OFFSET_SIGNED
+    return pointer - PAGE_OFFSET_SIGNED
 
 
 def set_freepointer(
@@ -109,7 +110,7 @@ def set_freepointer(
     address = thing + slub[base + OFFSET]
     pointer = 0
     if following != 0:
-        pointer = following + _PAGE_OFFSET_SIGNED
+        pointer = following + PAGE_OFFSET_SIGNED
     if slub[base + HARDENED] != 0:
-        pointer ^= slub[base + RANDOM] ^ _swab(address + _PAGE_OFFSET_SIGNED)
+        pointer ^= slub[base + RANDOM] ^ _swab(address + PAGE_OFFSET_SIGNED)
     memory[address >> 3] = pointer

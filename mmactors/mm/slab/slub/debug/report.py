@@ -7,8 +7,8 @@ from typing import Final
 
 from mmactors.arch.page import PG_HEAD, PG_SLAB
 from mmactors.mm.page_alloc.gfp import GFP_BITS
-from mmactors.mm.slab.request import KernelOopsError
 from mmactors.mm.slab.slub.cache import KmemCache, Slabs
+from mmactors.mm.slab.slub.debug.oops import STRUCT_PAGE_SIZE, VMEMMAP, pointer
 from mmactors.mm.slab.slub.debug.track import SlabCaller, tracking
 from mmactors.mm.slab.slub.layout import get_order
 from mmactors.mm.slab.slub.lists import nr_partial_free
@@ -17,16 +17,10 @@ from mmactors.mm.slab.slub.struct_slab import (
     COUNTERS_OBJECTS,
     NR_SLABS,
     OBJECTS_SHIFT,
-    PAGE_OFFSET,
     TOTAL_OBJECTS,
 )
-from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+from mmactors.units import PAGE_SHIFT
 
-VMEMMAP: Final = 0xFFFFEA0000000000
-"""Where the array of struct pages begins (nokaslr)."""
-STRUCT_PAGE_SIZE: Final = 64
-_WORD_MASK: Final = (1 << 64) - 1
-_SIGN_BITS: Final = 0x1FFFF << 47
 _ROW: Final = 16
 _DOUBLE: Final = "=" * 77
 _SINGLE: Final = "-" * 77
@@ -39,11 +33,6 @@ _LAST_CPUPID: Final = (1 << 21) - 1
 """No CPU and no task (page_cpupid_reset_last)."""
 
 
-def pointer(address: int) -> str:
-    """Return a physical address as the direct map's, in hexadecimal; 0 is NULL."""
-    return f"{(PAGE_OFFSET + address) & _WORD_MASK if address else 0:016x}"
-
-
 def hex_dump(text: str, memory: memoryview, first: int, length: int) -> list[str]:
     """Return memory as print_hex_dump prints it: 16 bytes a line, with their letters."""
     lines = []
@@ -52,29 +41,6 @@ def hex_dump(text: str, memory: memoryview, first: int, length: int) -> list[str
         letters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
         lines.append(f"{text}{pointer(begin)}: {row.hex(' '):49}{letters}")
     return lines
-
-
-def check_pointer(s: KmemCache, thing: int) -> None:
-    """Raise KernelOopsError for a pointer out of a freelist that leads out of memory."""
-    if not 0 < thing < s.slabs.nr_bytes or thing & 7:
-        s.slabs.taints += "D"
-        raise KernelOopsError(*wild_pointer(thing + s.layout.offset))
-
-
-def bug(file: str, line: int) -> tuple[str, ...]:
-    """Return what a BUG() says."""
-    return (f"kernel BUG at {file}:{line}!", "invalid opcode: 0000 [#1] PREEMPT SMP NOPTI")
-
-
-def wild_pointer(address: int) -> tuple[str, ...]:
-    """Return what reading at a physical address says that no memory has."""
-    seen = (PAGE_OFFSET + address) & _WORD_MASK
-    if seen < PAGE_SIZE:
-        return (f"BUG: kernel NULL pointer dereference, address: {seen:016x}",)
-    if (seen & _SIGN_BITS) in (0, _SIGN_BITS):
-        return (f"BUG: unable to handle page fault for address: {seen:016x}",)
-    what = f"general protection fault, probably for non-canonical address {seen:#x}"
-    return (f"{what}: 0000 [#1] PREEMPT SMP NOPTI",)
 
 
 def slab_bug(s: KmemCache, what: str) -> list[str]:
