@@ -93,8 +93,12 @@ def test_a_damaged_recording_is_refused_with_its_place(tmp_path, found):
 PARAM_DAMAGES = {
     "created_columns has not asked": lambda c: c["created_columns"].__setitem__(-1, "wanted"),
     "created[2] has 3 values": lambda c: c["created"].__setitem__(2, [1, 2, 3]),
-    "created[0], asked, is '1/3/none/0'": lambda c: c["created"][0].__setitem__(-1, "1/3/none/0"),
-    "created[0], asked, is '1/0/SOFT/0'": lambda c: c["created"][0].__setitem__(-1, "1/0/SOFT/0"),
+    "created[0], asked, is the text '1/3/none/0'": lambda c: c["created"][0].__setitem__(
+        -1, "1/3/none/0"
+    ),
+    "created[0], asked, is the text '1/0/SOFT/0'": lambda c: c["created"][0].__setitem__(
+        -1, "1/0/SOFT/0"
+    ),
     "created[0], size, is 1": lambda c: c["created"][0].__setitem__(1, 1),
     "system_caches[0].align is 24": lambda c: c["system_caches"][0].__setitem__("align", 24),
     "slub.max_order is 11": lambda c: c["slub"].__setitem__("max_order", 11),

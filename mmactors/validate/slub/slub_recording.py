@@ -13,7 +13,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from mmactors.mm.slab import flags as slab_flags
-from mmactors.validate.document import read_object
+from mmactors.validate.document import describe, read_object
 from mmactors.validate.form import Either, Form, ListOf, Problems, Record, TableOf, Text, Whole
 from mmactors.validate.limits import CPUS_MAX, MEMORY_MIB_MAX
 
@@ -267,7 +267,8 @@ def _check_created(content: dict[str, Any], problems: Problems) -> None:
             form.check(values[name], f"created[{nth}], {name},", problems)
         if isinstance(values["asked"], str) and asked_of(values["asked"]) is None:
             problems.add(
-                f"created[{nth}], asked, is {values['asked']!r}", "size/align/flags/ctor of a cache"
+                f"created[{nth}], asked, is {describe(values['asked'])}",
+                "size/align/flags/ctor of a cache",
             )
     for nth, cache in enumerate(content["system_caches"]):
         if cache["align"] & (cache["align"] - 1):
