@@ -61,8 +61,6 @@ from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 _SIGN: Final = 1 << 63
 _WORD_MASK: Final = (1 << 64) - 1
-_LEAST: Final = -PAGE_OFFSET_SIGNED - _SIGN
-"""The least word whose place in the direct map is a word, too."""
 CACHES_MAX: Final = 1024
 """Caches that may exist at once; Debian's kernel boots with 200."""
 
@@ -129,8 +127,7 @@ class KmemCache:
             stored = int.from_bytes(slabs.bytes_view[address : address + WORD], "little")
             hidden = stored ^ self._hiding(address)
             return _signed(hidden - PAGE_OFFSET_SIGNED) if hidden else 0
-        # What somebody else wrote there may be anything; a word has 64 bits.
-        return _signed(get_freepointer(slabs.view, slabs.memory_view, self.base, thing))
+        return get_freepointer(slabs.view, slabs.memory_view, self.base, thing)
 
     def set_freepointer(self, thing: int, following: int) -> None:
         """Let a free object be followed by another."""
@@ -140,8 +137,6 @@ class KmemCache:
             hidden = pointer ^ self._hiding(address)
             slabs.bytes_view[address : address + WORD] = hidden.to_bytes(WORD, "little")
             return
-        if following < _LEAST:
-            following += _WORD_MASK + 1
         set_freepointer(slabs.view, slabs.memory_view, self.base, thing, following)
 
     def _hiding(self, address: int) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from mmactors.mm.slab.flags import SLAB_STORE_USER
 from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.debug.list_debug import list_add, list_del
+from mmactors.mm.slab.slub.debug.oops import oops, wild_pointer
 from mmactors.mm.slab.slub.struct_slab import (
     COUNTERS_INUSE,
     COUNTERS_OBJECTS,
@@ -17,6 +18,7 @@ from mmactors.mm.slab.slub.struct_slab import (
     PARTIAL_HEAD,
     TOTAL_OBJECTS,
 )
+from mmactors.units import PAGE_SHIFT
 
 
 def add_partial(s: KmemCache, node: int, slab: int, *, at_tail: bool) -> None:
@@ -52,10 +54,16 @@ def remove_full(s: KmemCache, slab: int) -> None:
 
 def node_partial(s: KmemCache, node: int) -> Iterator[int]:
     """Yield the slabs of a node's list, head first; the one that was yielded last may go."""
-    links = s.slabs.pages.next_view
-    head = s.slabs.view[s.node(node) + PARTIAL_HEAD]
+    slabs = s.slabs
+    links, nr_frames = slabs.pages.next_view, slabs.pages.nr_frames
+    head = slabs.view[s.node(node) + PARTIAL_HEAD]
     slab = links[head]
+    length = 0
     while slab != head:
+        length += 1
+        if not 0 < slab < nr_frames or length > nr_frames:
+            # The slab before is on another list by now.
+            oops(slabs, *wild_pointer(slab << PAGE_SHIFT))
         following = links[slab]
         yield slab
         slab = following

@@ -170,7 +170,8 @@ class Slub:
 
     def alloc_local(self, s: KmemCache, cpu: int, gfp: int = 0) -> int:
         """Return an object that a CPU has at hand, 0: it has none; of a debugged cache always 0."""
-        thing = alloc_local(*self._local, s.base, s.cpu_slab(cpu))
+        # Uncompiled, it is numpy's.
+        thing = int(alloc_local(*self._local, s.base, s.cpu_slab(cpu)))
         if thing and gfp & GFP_ZERO:
             self.slabs.zero(thing, s.object_size)
         return thing

@@ -26,6 +26,12 @@ PAGE_OFFSET: Final = 0xFFFF888000000000
 PAGE_OFFSET_SIGNED: Final = PAGE_OFFSET - (1 << 64)
 """The same as a signed word."""
 
+_WORD_MAX: Final = (1 << 63) - 1
+_MOST: Final = _WORD_MAX + PAGE_OFFSET_SIGNED
+"""A pointer above it, which somebody else wrote, is less than no physical address."""
+_LEAST: Final = -PAGE_OFFSET_SIGNED - (1 << 63)
+"""A physical address below it is no word in the direct map."""
+
 COUNTERS_INUSE: Final = 0xFFFF
 OBJECTS_SHIFT: Final = 16
 COUNTERS_OBJECTS: Final = 0x7FFF
@@ -100,6 +106,8 @@ def get_freepointer(slub: WordsView, memory: WordsView, base: int, thing: int) -
         pointer ^= slub[base + RANDOM] ^ _swab(address + PAGE_OFFSET_SIGNED)
     if pointer == 0:
         return 0
+    if pointer > _MOST:  # It goes round at 64 bits.
+        return pointer - _WORD_MAX - (PAGE_OFFSET_SIGNED + _WORD_MAX) - 2
     return pointer - PAGE_OFFSET_SIGNED
 
 
@@ -110,7 +118,10 @@ def set_freepointer(
     address = thing + slub[base + OFFSET]
     pointer = 0
     if following != 0:
-        pointer = following + PAGE_OFFSET_SIGNED
+        if following < _LEAST:
+            pointer = following + _WORD_MAX + (PAGE_OFFSET_SIGNED + _WORD_MAX) + 2
+        else:
+            pointer = following + PAGE_OFFSET_SIGNED
     if slub[base + HARDENED] != 0:
         pointer ^= slub[base + RANDOM] ^ _swab(address + PAGE_OFFSET_SIGNED)
     memory[address >> 3] = pointer
