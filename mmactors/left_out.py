@@ -202,11 +202,11 @@ LEFT_OUT: Final = (
         paths=("/proc/sys/kernel/numa_balancing", "/sys/kernel/mm/numa"),
     ),
     LeftOut(
-        name="the kernel's object allocators are",
+        name="SLAB and SLOB, sysfs of caches, and vfree are",
         for_good=False,
-        why="what the kernel allocates for itself takes no pages, but for page tables",
-        instead="use `alloc_pages`",
-        words=("slab", "slub", "slob", "kmalloc", "kfree", "kmem_cache_alloc", "vfree"),
+        why="the kernel's objects are SLUB's here, and what vmalloc maps stays",
+        instead="use `kmalloc`, `kmem_cache_create` and `kmem_cache_shrink`",
+        words=("slab", "slob", "vfree", "kmem_cache_alloc_bulk", "kmalloc_node"),
         paths=("/sys/kernel/slab",),
     ),
     LeftOut(

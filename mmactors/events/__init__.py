@@ -26,6 +26,7 @@ from mmactors.events.memory import (
     TlbFlush,
     VmUnmappedArea,
 )
+from mmactors.events.slab import Console, Kfree, Kmalloc, KmemCacheAlloc, KmemCacheFree
 from mmactors.events.thread import (
     SchedMigrateTask,
     SchedProcessExit,
@@ -50,6 +51,7 @@ __all__ = [
     "ON_BEHALF",
     "SCHEMA",
     "SCHEMA_VERSION",
+    "Console",
     "ContentionBegin",
     "ContentionEnd",
     "ErrorReportEnd",
@@ -57,6 +59,10 @@ __all__ = [
     "FaultInjection",
     "IpiHandled",
     "IpiSend",
+    "Kfree",
+    "Kmalloc",
+    "KmemCacheAlloc",
+    "KmemCacheFree",
     "MmPageAlloc",
     "MmPageAllocExtfrag",
     "MmPageAllocZoneLocked",

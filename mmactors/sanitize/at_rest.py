@@ -142,6 +142,8 @@ def leak_problems(
     for block in kernel.module_pages:
         if block.is_held:
             mapped.is_reached[block.pfn : block.pfn + (1 << block.order)] = 1
+    for pfn, order in kernel.slab_pages.items():
+        mapped.is_reached[pfn : pfn + (1 << order)] = 1
     found = np.zeros(_NAMED_MAX, np.int64)
     count = find_lost(
         state, mapped.mapcount, mapped.is_reached, pages.flags, pages.nr_frames, found

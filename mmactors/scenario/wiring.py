@@ -59,10 +59,15 @@ from mmactors.observe.proc.proc_files import ProcFiles
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.faults.decider import FaultInjector
 from mmactors.scenario.schema import Scenario
+from mmactors.workload.operation.all import By
+from mmactors.workload.operation.slab import SlabOperation
 
 if TYPE_CHECKING:
+    from mmactors.actors.program.module.slab_calls import SlabCalls
     from mmactors.sanitize.sanitizer import Sanitizer
 
+_SLAB_LISTS: Final = 2 * 1024
+"""Of a node: two of each cache that there may be (mm/slab/slub/cache.py)."""
 _SWAPPER_PG_DIR: Final = 0
 """The frame of the kernel's top table; boot never hands out the first 64 KiB."""
 
@@ -127,6 +132,7 @@ def wire(
     areas = AreaCalls(kernel=kernel)
     interpreter = Interpreter(
         kernel=kernel,
+        slab=_wire_slab(kernel, scenario, arena) if _has_objects(scenario) else None,
         timer=Timer(engine),
         files=FileCalls(kernel=kernel),
         gup=GupCalls(kernel=kernel),
@@ -159,6 +165,24 @@ def wire(
         _guard_allocator(kernel)
     pages.mapcount_view = _shared(engine, pages.mapcount_view, PAGES)
     return wired
+
+
+def _has_objects(scenario: Scenario) -> bool:
+    """Return whether a program has to do with the kernel's object allocators."""
+    return any(
+        isinstance(each.operation if isinstance(each, By) else each, SlabOperation)
+        for instance in scenario.instances()
+        for each in instance.program
+    )
+
+
+def _wire_slab(kernel: Kernel, scenario: Scenario, arena: Arena) -> "SlabCalls":
+    # Who allocates no objects does without these modules, and their compiled functions.
+    from mmactors.actors.program.module.slab_calls import SlabCalls  # noqa: PLC0415
+    from mmactors.actors.slab.make import make_slab  # noqa: PLC0415
+
+    slab = make_slab(kernel, arena, seed=scenario.engine.seed)
+    return SlabCalls(kernel=kernel, slab=slab)
 
 
 def _inject_faults(scenario: Scenario, kernel: Kernel, table: ProcessTable) -> None:
@@ -197,7 +221,8 @@ def _make_kernel(
     pages = PageColumns(
         arena,
         layout.nr_frames,
-        nr_list_heads=PageAllocator.nr_list_heads(nr_zones=len(layout.zones), nr_cpus=config.cpus),
+        nr_list_heads=PageAllocator.nr_list_heads(nr_zones=len(layout.zones), nr_cpus=config.cpus)
+        + (_SLAB_LISTS * config.memory.nr_nodes if _has_objects(scenario) else 0),
     )
     rules = scenario.kernel.rules
     allocator = PageAllocator.of_layout(layout, config.cpus, arena, pages, rules)

@@ -30,7 +30,16 @@ from mmactors.workload.operation.all import (
     Ftruncate,
     Generate,
     Heap,
+    Kfree,
     Kill,
+    Kmalloc,
+    KmemCacheAlloc,
+    KmemCacheCreate,
+    KmemCacheDestroy,
+    KmemCacheFree,
+    KmemCacheShrink,
+    Krealloc,
+    Kzalloc,
     Mmap,
     Mremap,
     OfflinePages,
@@ -61,6 +70,8 @@ _BLOCK_OPERATIONS: Final = (
     UndoIsolatePageRange,
     OfflinePages,
 )
+_OBJECT_OPERATIONS: Final = (KmemCacheFree, Krealloc, Kfree)
+_CACHE_OPERATIONS: Final = (KmemCacheAlloc, KmemCacheFree, KmemCacheShrink, KmemCacheDestroy)
 _BLOCKS_MAX: Final = 1 << 24
 """Of one operation that reads or writes a file: their order takes 8 bytes each."""
 _ACCESSES: Final = (Touch, Faultloop, Fragment, Generate)
@@ -137,6 +148,10 @@ class _Check:
     """Which have pages pinned."""
     blocks: set[str] = field(factory=set)
     """Pages that a kernel module allocated, also when it freed them again."""
+    objects: set[str] = field(factory=set)
+    """What a kernel module allocated of its caches, also when it freed it again."""
+    caches: set[str] = field(factory=set)
+    """Those that it has made, also when it destroyed them again."""
     barriers: dict[str, int] = field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
@@ -223,6 +238,10 @@ class _Check:
                 files.discard(file)
             case AllocPages(name=name):
                 self.blocks.add(name)
+            case KmemCacheCreate(name=name):
+                self.caches.add(name)
+            case KmemCacheAlloc(name=name) | Kmalloc(name=name) | Kzalloc(name=name):
+                self.objects.add(name)
             case Pin(device=device):
                 self.devices.add(device)
             case Unpin(device=device):
@@ -275,6 +294,13 @@ class _Check:
         if isinstance(operation, _BLOCK_OPERATIONS):
             block = operation.block
             self.require(block, self.blocks, "block", f"write alloc_pages {block} first")
+        if isinstance(operation, _OBJECT_OPERATIONS):
+            name = operation.object
+            self.require(name, self.objects, "object", f"write kmalloc {name} size=N first")
+        if isinstance(operation, _CACHE_OPERATIONS):
+            cache = operation.cache
+            advice = f"write kmem_cache_create {cache} size=N first"
+            self.require(cache, self.caches, "cache", advice)
         if isinstance(operation, Dma | Unpin):
             self.require_device(operation.device)
 

@@ -35,6 +35,7 @@ SIZE = 64 << 10
 SETUP = [
     *("mmap A 64K", "touch A 0..4 write", "open F /shm/f create", "write F 0 16K bs=4K"),
     *("open G /mnt/g create", "pin A 0..2 as=D", "alloc_pages B order=1", "thread U cpu=0"),
+    *("kmem_cache_create K size=100", "kmem_cache_alloc O cache=K"),
     *("fork E", "E: exit", "fork C", "thread S cpu=0"),
 ]
 NUMBERS = (
@@ -62,12 +63,18 @@ USUAL = {
 USUAL_NAMES = {
     "device": "D",
     "block": "B",
+    "cache": "K",
+    "object": "O",
     "child": "C",
     "group": "4",
     "fork.child": "N",
     "thread.name": "N",
     "stop.name": "S",
     "alloc_pages.name": "N",
+    "kmem_cache_create.name": "N",
+    "kmem_cache_alloc.name": "N",
+    "kmalloc.name": "N",
+    "kzalloc.name": "N",
     "barrier.name": "N",
     "barrier.count": "1",
     "alias.name": "N",

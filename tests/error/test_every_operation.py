@@ -25,6 +25,7 @@ SETUP = """
     open Z /shm/z create|mmap M 16K prot=rw flags=shared file=F|touch M 0..2 write
     mmap P 16K prot=rw flags=private file=G|touch P 0..2 write|mmap X 4K prot=none|brk +64K
     heap H 8K|pin A 0..2 as=D|alloc_pages B order=1|thread U cpu=0
+    kmem_cache_create K size=100|kmem_cache_alloc O cache=K|kmalloc Y size=64K
 """
 """Memory of each kind, files, a device, pages of the kernel, and a thread."""
 
@@ -61,6 +62,10 @@ SPECIAL = {
     "dma.device": "D|Q",
     "unpin.device": "D",
     "block": "B|Q",
+    "cache": "K|Q",
+    "object": "O|Y|Q",
+    "align": "0|1|2|8|64|4096",
+    "kmem_cache_create.length": f"100|1|8|4097|64K|2M|8M|{(1 << 32) - 1}",
     "barrier.count": f"1|2|{LONG}",
     "path": "/shm/f|/mnt/new|/none|/proc/meminfo|/proc/self/maps|/proc/sys/vm/drop_caches"
     "|/proc/sys/vm/overcommit_memory|/proc/sys/vm/swappiness|/sys/kernel/mm/ksm/run|/proc|/|x"

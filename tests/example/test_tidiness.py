@@ -52,7 +52,6 @@ UNUSED_BUT_KEPT = {
     "mmactors.engine.edge.OutsideSender.aclose": FOR_USERS,
     "mmactors.engine.lock.rwsem.RwSem.trylock_write": FOR_WORLDS,
     "mmactors.engine.lock.seqcount.SeqCount.read_begin": FOR_WORLDS,
-    "mmactors.engine.lock.spinlock.Mutex": FOR_WORLDS,
     "mmactors.engine.lock.spinlock.Spinlock.irqsave": FOR_WORLDS,
     "mmactors.explore.world.cell.SharedCount.get_and_clear": FOR_WORLDS,
     "mmactors.explore.world.cell.SharedCount.inc": FOR_WORLDS,

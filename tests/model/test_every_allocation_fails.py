@@ -104,6 +104,16 @@ PROGRAMS = {
         ["alloc_pages X order=3", "vmalloc 16K", "alloc_pages Y order=2 comp", "free_pages Y"],
         {},
     ),
+    "objects": (
+        [
+            "kmalloc X size=100",
+            "kmalloc L size=64K",
+            "kmem_cache_create C size=1000",
+            *("kmem_cache_alloc O cache=C", "krealloc X size=3000", "kmem_cache_free O cache=C"),
+            *("kmem_cache_shrink C", "kmem_cache_destroy C", "kfree X", "kfree L"),
+        ],
+        {},
+    ),
     "threads": (
         ["mmap A 64K", "thread T cpu=1", "T& touch A write", "touch A write order=rev", "wait"],
         {"cpus": 2},
@@ -131,6 +141,10 @@ ANSWERS = {
     "mremap": {-12},
     "alloc_pages": {-12},
     "free_pages": {-22},
+    "kmalloc": {-12},
+    "krealloc": {-12},
+    "kmem_cache_create": {-12},
+    "kmem_cache_alloc": {-12},
     "read": {-12},
     "write": {-12, -14},
     "mlockall": set(),

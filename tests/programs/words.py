@@ -48,6 +48,7 @@ VERBS = (*(verb for verb in OPERATIONS if verb != "generate"), *(f"generate {p}"
 NEW = {
     *(("mmap", "name"), ("heap", "name"), ("alias", "name"), ("mremap", "store_as")),
     *(("alloc_pages", "name"), ("pin", "device"), ("open", "file")),
+    *((verb, "name") for verb in ("kmem_cache_create", "kmem_cache_alloc", "kmalloc", "kzalloc")),
     *(("fork", "child"), ("thread", "name"), ("barrier", "name")),
 }
 """Arguments that are names which the operation makes."""
@@ -68,6 +69,8 @@ class Known:
     files: set[str] = field(factory=set)
     devices: set[str] = field(factory=set)
     blocks: set[str] = field(factory=set)
+    caches: set[str] = field(factory=set)
+    objects: set[str] = field(factory=set)
     children: set[str] = field(factory=set)
     threads: set[str] = field(factory=set)
     spinning: set[str] = field(factory=set)
@@ -205,6 +208,10 @@ class Author:
                 return self.known_or(known.devices, NAMES)
             case "block":
                 return self.known_or(known.blocks, NAMES)
+            case "cache":
+                return self.known_or(known.caches, NAMES)
+            case "object":
+                return self.known_or(known.objects, NAMES)
             case "child":
                 return self.known_or(known.children, NAMES)
         return self.known_or(known.spinning, NAMES)
@@ -240,6 +247,8 @@ class Author:
             or (verb == "wait" and known.spinning)
             or (verb == "spin" and known.threads <= known.spinning)
             or ("block" in arguments(verb) and not known.blocks)
+            or ("cache" in arguments(verb) and not known.caches)
+            or ("object" in arguments(verb) and not known.objects)
             or ("file" in arguments(verb) and verb not in ("open", "mmap") and not known.files)
         )
         seldom = verb in ("exit", "barrier", "race") and not self.often(10)
@@ -286,6 +295,10 @@ class Author:
                 known.devices.discard(values["device"])
             case "alloc_pages":
                 known.blocks.add(values["name"])
+            case "kmem_cache_create":
+                known.caches.add(values["name"])
+            case "kmem_cache_alloc" | "kmalloc" | "kzalloc":
+                known.objects.add(values["name"])
             case "fork":
                 known.children.add(values["child"])
             case "thread":

@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
@@ -26,6 +26,10 @@ from mmactors.events import SysEnter
 from mmactors.units import MS, ULONG_MAX
 from mmactors.workload.names import FIRST_PROCESS
 from mmactors.workload.operation import all as op
+from mmactors.workload.operation.slab import SlabOperation
+
+if TYPE_CHECKING:
+    from mmactors.actors.program.module.slab_calls import SlabCalls
 
 _SPIN_NS: Final = 10_000
 _LOOK_NS: Final = 1_000
@@ -52,6 +56,8 @@ class Interpreter:
     gup: GupCalls
     pages: PageCalls
     proc: ProcCalls
+    slab: "SlabCalls | None" = None
+    """None: no program has to do with objects."""
     race_gate: WaitQueue | None = None
     """Where programs stop when they come to `race`; None: they go on."""
     _meetings: dict[str, _Meeting] = field(factory=dict, init=False)
@@ -83,6 +89,9 @@ class Interpreter:
             return await self.gup.perform(thread, operation)
         if isinstance(operation, PageOperation):
             return await self.pages.perform(thread, operation)
+        if isinstance(operation, SlabOperation):
+            assert self.slab is not None, "wiring.py looks whether a program needs it"
+            return await self.slab.perform(thread, operation)
         if isinstance(operation, ProcOperation):
             return await self.proc.perform(thread, operation)
         if isinstance(operation, KernelOperation):

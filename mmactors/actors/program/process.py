@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
 
@@ -32,6 +32,9 @@ from mmactors.mm.page_table.page_table import PageTable
 from mmactors.mm.syscall.exec import begin_program
 from mmactors.workload.names import Names
 from mmactors.workload.operation.all import By, Operation
+
+if TYPE_CHECKING:
+    from mmactors.mm.slab.slub.cache import KmemCache
 
 
 @define(eq=False)
@@ -126,6 +129,10 @@ class Family:
     """Names of ranges: (address, bytes)."""
     blocks: dict[str, ModulePages] = field(factory=dict)
     """Pages that a kernel module allocated for the program, by name."""
+    objects: dict[str, int] = field(factory=dict)
+    """Addresses of objects of the kernel's that the program has, or had; 0: there was no memory."""
+    caches: "dict[str, KmemCache]" = field(factory=dict)
+    """Caches that the program has made."""
     members: Names[Thread] = field(factory=Names)
     """Threads, and the first threads of children; the root's is FIRST_PROCESS."""
     children: "list[Process]" = field(factory=list)

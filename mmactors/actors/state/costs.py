@@ -51,6 +51,11 @@ class KernelCosts:
         20,
         doc="Taking or giving a page from or to the CPU's own list; 10 to 40.",
     )
+    slab_ns: int = _cost(
+        15,
+        doc="Taking or giving an object from or to the CPU's own slab; 8 to 30 (slab_bench of "
+        "Christoph Lameter's in-kernel tests, 40 to 90 cycles).",
+    )
     zone_lock_ns: int = _cost(
         50, doc="Entering and leaving zone->lock uncontended, per request; 30 to 80."
     )

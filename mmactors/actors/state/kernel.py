@@ -131,6 +131,8 @@ class Kernel:
     """Stores that no barrier ordered: each waited, or waits, in the store buffer of its CPU."""
     module_pages: list[ModulePages] = field(factory=list)
     """All blocks that kernel modules have allocated; a module keeps them past the program's end."""
+    slab_pages: dict[int, int] = field(factory=dict)
+    """All blocks that hold objects: the order of each by its first frame."""
     _last_ctx_id: int = INIT_MM_CTX_ID
 
     def __attrs_post_init__(self) -> None:

@@ -19,6 +19,8 @@ FILEMAP_ALLOC_FOLIO: Final = "filemap_alloc_folio"
 SHMEM_ALLOC_FOLIO: Final = "shmem_alloc_folio"
 TLB_NEXT_BATCH: Final = "tlb_next_batch"
 TLB_REMOVE_TABLE: Final = "tlb_remove_table"
+ALLOC_SLAB_PAGE: Final = "alloc_slab_page"
+"""Of a slab, and of what is too large for one."""
 VM_AREA_ALLOC_PAGES: Final = "vm_area_alloc_pages"
 TABLE_SITES: Final = ("pte_alloc_one", "pmd_alloc_one", "pud_alloc_one", "p4d_alloc_one")
 """By the level of the table, from 1."""
@@ -43,6 +45,7 @@ ALLOC_SITES: Final = (
     SHMEM_ALLOC_FOLIO,
     TLB_NEXT_BATCH,
     TLB_REMOVE_TABLE,
+    ALLOC_SLAB_PAGE,
     VM_AREA_ALLOC_PAGES,
     *TABLE_SITES,
     PGD_ALLOC,

@@ -32,11 +32,21 @@ PAGEBLOCK_ORDER: Final = 9
 COMM_LENGTH: Final = 15
 """TASK_COMM_LEN without the end."""
 
+_ALLOCATED: Final = (
+    "call_site={call_site:ps} ptr={ptr:p} bytes_req={bytes_req:d} bytes_alloc={bytes_alloc:d} "
+    "gfp_flags={gfp_flags:gfp} node={node:d}"
+)
+
 FORMATS: Final = {
     "page_fault_user": "address={address:ps} ip={ip:ps} error_code={error_code:x}",
     "page_fault_kernel": "address={address:ps} ip={ip:ps} error_code={error_code:x}",
     "mm_page_alloc": "page={pfn:page} pfn={pfn:pfn} order={order:d} migratetype={migratetype:d} "
     "gfp_flags={gfp_flags:gfp}",
+    "kmem_cache_alloc": f"{_ALLOCATED} accounted={{accounted:bool}}",
+    "kmalloc": f"{_ALLOCATED} accounted={{accounted:bool}}",
+    "kmem_cache_free": "call_site={call_site:ps} ptr={ptr:p} name={name:text}",
+    "kfree": "call_site={call_site:ps} ptr={ptr:p}",
+    "console": "{msg:text}",
     "mm_page_free": "page={pfn:page} pfn={pfn:pfn} order={order:d}",
     "mm_page_free_batched": "page={pfn:page} pfn={pfn:pfn} order=0",
     "mm_page_alloc_zone_locked": "page={pfn:page} pfn={pfn:pfn} order={order:d} "
@@ -88,12 +98,14 @@ def _args(values: Sequence[int]) -> str:
 
 _KINDS: Final[dict[str, Callable[[Any], str]]] = {
     "args": _args,
+    "bool": lambda value: "true" if value else "false",
     "comm": lambda comm: plain(comm[:COMM_LENGTH]),
     "contention": lambda flags: flag_names(flags, CONTENTION_FLAGS),
     "d": lambda value: str(int(value)),
     "03d": lambda value: f"{value:03d}",
     "fragmenting": lambda order: str(int(order < PAGEBLOCK_ORDER)),
     "gfp": gfp_names,
+    "p": lambda pointer: f"{pointer:016x}",
     "page": _page,
     "pfn": lambda pfn: _hexadecimal(pfn or 0),
     "ps": lambda address: _hexadecimal(address or 0),

@@ -59,6 +59,18 @@ from mmactors.workload.operation.page import (
     StartIsolatePageRange,
     UndoIsolatePageRange,
 )
+from mmactors.workload.operation.slab import (
+    Kfree,
+    Kmalloc,
+    KmemCacheAlloc,
+    KmemCacheCreate,
+    KmemCacheDestroy,
+    KmemCacheFree,
+    KmemCacheShrink,
+    Krealloc,
+    Kzalloc,
+    SlabFlag,
+)
 from mmactors.workload.operation.system import (
     Barrier,
     Cgcreate,
@@ -126,7 +138,16 @@ __all__ = [
     "Get",
     "Heap",
     "Idle",
+    "Kfree",
     "Kill",
+    "Kmalloc",
+    "KmemCacheAlloc",
+    "KmemCacheCreate",
+    "KmemCacheDestroy",
+    "KmemCacheFree",
+    "KmemCacheShrink",
+    "Krealloc",
+    "Kzalloc",
     "Madvise",
     "MapFlag",
     "Memwrite",
@@ -165,6 +186,7 @@ __all__ = [
     "Region",
     "Rlimit",
     "RunTrace",
+    "SlabFlag",
     "Sleep",
     "Snap",
     "Span",
@@ -221,6 +243,15 @@ PlainOperation = (
     | UndoIsolatePageRange
     | OfflinePages
     | OnlinePages
+    | KmemCacheCreate
+    | KmemCacheAlloc
+    | KmemCacheFree
+    | KmemCacheShrink
+    | KmemCacheDestroy
+    | Kmalloc
+    | Kzalloc
+    | Krealloc
+    | Kfree
     | Open
     | Close
     | Unlink

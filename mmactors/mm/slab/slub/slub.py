@@ -79,11 +79,14 @@ class Slub:
 
     def cache(self, number: int) -> KmemCache:
         """Return the cache of a number."""
-        return self._caches[number]
+        s = self._caches.get(number)
+        if s is None:
+            oops(self.slabs, *wild_pointer(0))  # Who still has it follows what was freed.
+        return s
 
     def cache_of(self, slab: int) -> KmemCache:
         """Return the cache of a slab."""
-        return self._caches[self.slabs.pages.mapping_view[slab] - 1]
+        return self.cache(self.slabs.pages.mapping_view[slab] - 1)
 
     def create(self, request: CacheRequest) -> KmemCache | None:
         """Make a cache, or an alias of one that fits; None: -EINVAL or -ENOMEM.
@@ -285,8 +288,8 @@ class Slub:
 
     def flush_cpu_slab(self, number: int, cpu: int) -> SlabSteps[None]:
         """Give back what a CPU has of a cache: what FlushCpus asks for."""
-        return flush_cpu_slab(self._caches[number], cpu)
+        return flush_cpu_slab(self.cache(number), cpu)
 
     def rcu_free_slab(self, number: int, cpu: int, pfn: int) -> SlabSteps[None]:
         """Give back a slab after a grace period: what CallRcu asks for."""
-        return give_back_slab(self._caches[number], cpu, pfn)
+        return give_back_slab(self.cache(number), cpu, pfn)

@@ -1,0 +1,109 @@
+"""Operations on caches and their objects, as a kernel module does them for a program (v6.1).
+
+Their results go to the log as those of system calls do. Caches and objects are the module's, which
+keeps them when the program ends. All processes of a program know them by their names.
+"""
+
+import errno
+from typing import Final, assert_never
+
+from attrs import define
+
+from mmactors.actors.program.thread import UserThread
+from mmactors.actors.slab.slab import SlabAllocator, pointer_of
+from mmactors.actors.state.kernel import Kernel
+from mmactors.mm.fault.siginfo import SIGKILL, FaultSignal
+from mmactors.mm.page_alloc import gfp
+from mmactors.mm.slab.request import KernelOopsError
+from mmactors.mm.slab.slab_common import CacheRequest
+from mmactors.mm.slab.slub.debug.track import SlabCaller
+from mmactors.workload.operation import all as op
+from mmactors.workload.operation.slab import SlabOperation
+
+_GFP: Final = {
+    "KERNEL": gfp.GFP_KERNEL,
+    "ATOMIC": gfp.GFP_ATOMIC,
+    "NOWAIT": gfp.GFP_NOWAIT,
+    "KERNEL_ACCOUNT": gfp.GFP_KERNEL_ACCOUNT,
+    "RECLAIMABLE": gfp.GFP_KERNEL | gfp.GFP_RECLAIMABLE,
+    "DMA": gfp.GFP_KERNEL | gfp.GFP_DMA,
+}
+_JIFFY_NS: Final = 4_000_000
+"""HZ=250."""
+
+
+@define(eq=False, kw_only=True)
+class SlabCalls:
+    """Runs operations on caches and objects for all threads of a machine."""
+
+    kernel: Kernel
+    slab: SlabAllocator
+
+    async def perform(self, thread: UserThread, call: SlabOperation) -> int:
+        """Do one operation and return its result; an oops ends the process."""
+        await self.kernel.engine.spend(self.kernel.costs.syscall_ns)
+        caller = SlabCaller(
+            site=f"{thread.process.family.root.comm}.{call.verb}",
+            pid=thread.tid,
+            jiffies=thread.cpu.clock.now // _JIFFY_NS,
+        )
+        try:
+            return await self._perform(thread, call, caller)
+        except KernelOopsError as error:
+            self.slab.oops(error)
+            thread.receive_signal(FaultSignal(number=SIGKILL, code=0, address=0))
+            return -errno.EFAULT
+
+    async def _perform(self, thread: UserThread, call: SlabOperation, caller: SlabCaller) -> int:
+        slab, cpu, family = self.slab, thread.cpu, thread.process.family
+        match call:
+            case op.KmemCacheCreate():
+                return await self._create(thread, call, caller)
+            case op.Kmalloc(name=name) | op.Kzalloc(name=name):
+                mask = _GFP[call.gfp] | (gfp.GFP_ZERO if isinstance(call, op.Kzalloc) else 0)
+                thing = await slab.kmalloc(cpu, call.length, mask, caller)
+                return self._bind(thread, name, thing)
+            case op.Krealloc(object=name):
+                old = family.objects.get(name, 0)
+                thing = await slab.krealloc(cpu, old, call.length, _GFP[call.gfp], caller)
+                # Where there is no memory the old one stays.
+                return self._bind(thread, name, thing) if thing else -errno.ENOMEM
+            case op.Kfree(object=name):
+                await slab.kfree(cpu, family.objects.get(name, 0), caller)
+                return 0
+        s = family.caches.get(call.cache)
+        if s is None:
+            return -errno.EINVAL  # It could not be made, or is gone.
+        match call:
+            case op.KmemCacheAlloc(name=name):
+                thing = await slab.kmem_cache_alloc(cpu, s, _GFP[call.gfp], caller)
+                return self._bind(thread, name, thing)
+            case op.KmemCacheFree(object=name):
+                thing = family.objects.get(name, 0)
+                if not thing:
+                    return -errno.EINVAL  # Its allocation failed.
+                await slab.kmem_cache_free(cpu, s, thing, caller)
+                return 0
+            case op.KmemCacheShrink():
+                return int(await slab.kmem_cache_shrink(cpu, s))
+            case op.KmemCacheDestroy():
+                del family.caches[call.cache]
+                return 0 if await slab.kmem_cache_destroy(cpu, s, caller) else -errno.EBUSY
+            case _:
+                assert_never(call)
+
+    async def _create(
+        self, thread: UserThread, call: op.KmemCacheCreate, caller: SlabCaller
+    ) -> int:
+        request = CacheRequest(
+            name=call.name, object_size=call.length, align=call.align, flags=int(call.flags)
+        )
+        s = await self.slab.kmem_cache_create(thread.cpu, request, caller)
+        if s is None:
+            return self.slab.slub.why_not(request)
+        thread.process.family.caches[call.name] = s
+        return 0
+
+    def _bind(self, thread: UserThread, name: str, thing: int) -> int:
+        thread.process.family.objects[name] = thing
+        return pointer_of(thing) if thing else -errno.ENOMEM

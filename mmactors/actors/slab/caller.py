@@ -1,0 +1,123 @@
+"""Who is on a path of SLUB: its locks, and what it asks for, answered (mm/slub.c, Linux 6.1).
+
+Nothing here preempts a thread in the kernel, so staying on a CPU (slub_get_cpu_ptr) asks for
+nothing. Who dies of an oops lets go of what it holds, where Linux's list_lock would stay held.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar, assert_never
+
+from attrs import define, field
+
+from mmactors.actors.alloc.page_alloc import alloc_pages, free_pages
+from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.state.perform import perform
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.lock.spinlock import Spinlock
+from mmactors.events import Console
+from mmactors.label import Label
+from mmactors.mm.page_alloc.alloc_site import ALLOC_SLAB_PAGE
+from mmactors.mm.slab.request import (
+    AllocSlabPages,
+    CallRcu,
+    FlushCpus,
+    FreeSlabPages,
+    GetCpu,
+    ListLock,
+    ListUnlock,
+    LocalLock,
+    LocalUnlock,
+    Printk,
+    PutCpu,
+    RcuBarrier,
+    SlabRequest,
+    SlabSteps,
+)
+
+T = TypeVar("T")
+AsksOthers = CallRcu | RcuBarrier | FlushCpus
+
+
+@define(eq=False, kw_only=True)
+class SlabThread:
+    """A thread, or a worker, that drives paths of SLUB on its CPU."""
+
+    kernel: Kernel
+    cpu: Cpu
+    list_lock: Callable[[int, int], Spinlock]
+    """By number of a cache, and node."""
+    ask_others: "Callable[[Cpu, AsksOthers], Awaitable[None]]"
+    """Answers what other CPUs, or later times, have to do."""
+    _irqs_off: int = field(default=0, init=False)
+    _held: list[Spinlock] = field(factory=list, init=False)
+
+    async def perform(self, steps: SlabSteps[T]) -> T:
+        """Drive a path to its end; raise KernelOopsError if the kernel dies of it."""
+        try:
+            return await perform(steps, self._answer)
+        finally:
+            while self._held:
+                await self._held.pop().release()
+            while self._irqs_off:
+                self._enable_irqs()
+
+    def _enable_irqs(self) -> None:
+        self._irqs_off -= 1
+        self.cpu.enable_irqs()
+
+    def _disable_irqs(self) -> None:
+        self._irqs_off += 1
+        self.cpu.disable_irqs()
+
+    async def _answer(self, request: SlabRequest) -> int | None:
+        kernel, cpu = self.kernel, self.cpu
+        match request:
+            case Label():
+                await _step(kernel, request)
+            case AllocSlabPages(order=order, gfp=gfp):
+                pfn = await alloc_pages(kernel, cpu, order, gfp, site=ALLOC_SLAB_PAGE)
+                if pfn is not None:
+                    kernel.slab_pages[pfn] = order
+                return pfn
+            case FreeSlabPages(pfn=pfn, order=order):
+                kernel.slab_pages.pop(pfn, None)
+                await free_pages(kernel, cpu, pfn, order)
+            case ListLock(cache=cache, node=node):
+                lock = self.list_lock(cache, node)
+                self._disable_irqs()
+                if not lock.acquire_nowait():
+                    await lock.acquire()
+                self._held.append(lock)
+            case ListUnlock():
+                lock = self._held.pop()
+                if not lock.release_nowait():
+                    await lock.release()
+                self._enable_irqs()
+            case LocalLock():
+                self._disable_irqs()
+            case LocalUnlock():
+                self._enable_irqs()
+            case GetCpu() | PutCpu():
+                pass
+            case CallRcu() | RcuBarrier() | FlushCpus():
+                await self.ask_others(cpu, request)
+            case Printk(lines=lines):
+                printk(kernel, lines)
+            case _:
+                assert_never(request)
+        return None
+
+
+async def _step(kernel: Kernel, label: Label) -> None:
+    """Take a step that ordinary runs do not wait for."""
+    if kernel.engine.is_exploring:
+        await kernel.engine.step(label)
+    else:
+        kernel.engine.guard.begin(kernel.engine.current, label)
+
+
+def printk(kernel: Kernel, lines: tuple[str, ...]) -> None:
+    """Write into the kernel's log, which the log of events shows."""
+    if kernel.probe.on:
+        for line in lines:
+            kernel.probe.emit(Console(msg=line))

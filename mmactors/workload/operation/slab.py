@@ -1,0 +1,154 @@
+"""Operations on objects of the kernel's caches, as a kernel module does them.
+
+These are ours; they are named after the kernel's functions that they call. An object and a cache
+are known by names to the program that made them; a name means what it was bound to last, also when
+that was freed: what is done with it then is the module's mistake, and the kernel's to find.
+"""
+
+from enum import IntFlag
+from typing import ClassVar, Final
+
+from attrs import frozen
+
+from mmactors.workload.operation.grammar import (
+    NAME_WORD,
+    Kind,
+    Written,
+    choice,
+    flags,
+    keyword,
+    positional,
+    size,
+)
+
+
+class SlabFlag(IntFlag):
+    """SLAB_* (include/linux/slab.h)."""
+
+    CONSISTENCY_CHECKS = 0x100
+    RED_ZONE = 0x400
+    POISON = 0x800
+    HWCACHE_ALIGN = 0x2000
+    CACHE_DMA = 0x4000
+    CACHE_DMA32 = 0x8000
+    STORE_USER = 0x10000
+    RECLAIM_ACCOUNT = 0x20000
+    TYPESAFE_BY_RCU = 0x80000
+    MEM_SPREAD = 0x100000
+    NOLEAKTRACE = 0x800000
+    ACCOUNT = 0x4000000
+
+
+SLAB_GFP_NAMES: Final = ("KERNEL", "ATOMIC", "NOWAIT", "KERNEL_ACCOUNT", "RECLAIMABLE", "DMA")
+"""GFP_* (include/linux/gfp_types.h); RECLAIMABLE: GFP_KERNEL | __GFP_RECLAIMABLE."""
+_FLAGS: Final = flags(SlabFlag, {str(flag.name).lower(): flag for flag in SlabFlag})
+_GFP: Final = choice(*SLAB_GFP_NAMES, symbol="GFP")
+_UINT_MAX: Final = (1 << 32) - 1
+_ALIGN_MAX: Final = 4096
+
+
+def _read_align(text: str) -> int:
+    value = int(text) if text.isascii() and text.isdigit() else -1
+    if value < 0 or value > _ALIGN_MAX or value & (value - 1):
+        raise ValueError(text)
+    return value
+
+
+_ALIGN: Final = Kind("BYTES", f"expected 0 or a power of two up to {_ALIGN_MAX}", _read_align, str)
+
+
+@frozen(kw_only=True)
+class KmemCacheCreate(Written):
+    """Make a cache of objects of a size, or share one that fits; 0, -EINVAL or -ENOMEM."""
+
+    verb: ClassVar[str] = "kmem_cache_create"
+    name: str = positional(NAME_WORD)
+    length: int = keyword("size", size(1, _UINT_MAX))
+    align: int = keyword("align", _ALIGN, 0)
+    flags: SlabFlag = keyword("flags", _FLAGS, SlabFlag(0))
+
+
+@frozen(kw_only=True)
+class KmemCacheAlloc(Written):
+    """Allocate an object of a cache, known as `name`; the result is its address, or -ENOMEM."""
+
+    verb: ClassVar[str] = "kmem_cache_alloc"
+    name: str = positional(NAME_WORD)
+    cache: str = keyword("cache", NAME_WORD)
+    gfp: str = keyword("gfp", _GFP, "KERNEL")
+
+
+@frozen(kw_only=True)
+class KmemCacheFree(Written):
+    """Free an object, as one of a cache."""
+
+    verb: ClassVar[str] = "kmem_cache_free"
+    object: str = positional(NAME_WORD)
+    cache: str = keyword("cache", NAME_WORD)
+
+
+@frozen(kw_only=True)
+class KmemCacheShrink(Written):
+    """Give back the slabs of a cache that have no object; 1: there are others."""
+
+    verb: ClassVar[str] = "kmem_cache_shrink"
+    cache: str = positional(NAME_WORD)
+
+
+@frozen(kw_only=True)
+class KmemCacheDestroy(Written):
+    """Let go of a cache; -EBUSY: objects are left. The name means nothing any more."""
+
+    verb: ClassVar[str] = "kmem_cache_destroy"
+    cache: str = positional(NAME_WORD)
+
+
+@frozen(kw_only=True)
+class Kmalloc(Written):
+    """Allocate bytes, known as `name`; the result is their address, or -ENOMEM."""
+
+    verb: ClassVar[str] = "kmalloc"
+    name: str = positional(NAME_WORD)
+    length: int = keyword("size", size())
+    gfp: str = keyword("gfp", _GFP, "KERNEL")
+
+
+@frozen(kw_only=True)
+class Kzalloc(Written):
+    """Allocate bytes of zeros."""
+
+    verb: ClassVar[str] = "kzalloc"
+    name: str = positional(NAME_WORD)
+    length: int = keyword("size", size())
+    gfp: str = keyword("gfp", _GFP, "KERNEL")
+
+
+@frozen(kw_only=True)
+class Krealloc(Written):
+    """Let an object of kmalloc have another size; its name means the new one."""
+
+    verb: ClassVar[str] = "krealloc"
+    object: str = positional(NAME_WORD)
+    length: int = keyword("size", size())
+    gfp: str = keyword("gfp", _GFP, "KERNEL")
+
+
+@frozen(kw_only=True)
+class Kfree(Written):
+    """Free an object."""
+
+    verb: ClassVar[str] = "kfree"
+    object: str = positional(NAME_WORD)
+
+
+SlabOperation = (
+    KmemCacheCreate
+    | KmemCacheAlloc
+    | KmemCacheFree
+    | KmemCacheShrink
+    | KmemCacheDestroy
+    | Kmalloc
+    | Kzalloc
+    | Krealloc
+    | Kfree
+)
