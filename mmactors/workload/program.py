@@ -49,6 +49,7 @@ from mmactors.workload.operation.all import (
     PlainOperation,
     Read,
     Readahead,
+    SlabFlag,
     Spin,
     StartIsolatePageRange,
     Stop,
@@ -239,6 +240,13 @@ class _Check:
             case AllocPages(name=name):
                 self.blocks.add(name)
             case KmemCacheCreate(name=name):
+                if SlabFlag.CACHE_DMA | SlabFlag.CACHE_DMA32 in operation.flags:
+                    self.report(
+                        "kmem_cache_create: its slabs are to be of two zones",
+                        "expected one of cache_dma and cache_dma32",
+                        "leave out one of them",
+                        alone=True,
+                    )
                 self.caches.add(name)
             case KmemCacheAlloc(name=name) | Kmalloc(name=name) | Kzalloc(name=name):
                 self.objects.add(name)

@@ -150,6 +150,25 @@ def test_a_double_free_in_a_cache_that_checks_is_reported_and_survived():
     assert any("Object already free" in line for line in console(machine))
 
 
+def test_what_is_freed_and_is_no_more_the_allocators_stays_with_who_has_it():
+    """The kernel warns of a pointer whose pages have become another's."""
+    machine = ran(
+        *("kmalloc L size=16K", "kfree L", "alloc_pages B order=2", "mmap A 2M"),
+        *("touch A write", "kfree L", "munmap A", "free_pages B"),
+    )
+
+    assert 0 == machine.results()["kfree L"]
+    assert 0 == machine.results()["free_pages B"]
+    assert any("free_large_kmalloc" in line for line in console(machine))
+
+
+def test_slabs_of_two_zones_are_refused():
+    """GFP_DMA | GFP_DMA32 is no zone."""
+    (problem,) = Program.parse(["kmem_cache_create C size=8 flags=cache_dma,cache_dma32"]).problems
+
+    assert "kmem_cache_create: its slabs are to be of two zones" == problem.found
+
+
 def test_a_free_into_the_wrong_cache_is_told_and_goes_to_the_right_one():
     """SLAB_FREELIST_HARDENED: cache_from_obj warns."""
     machine = ran(

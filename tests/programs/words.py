@@ -160,6 +160,8 @@ class Author:
             ]
             return ",".join([*base, *self.random.sample(words, self.one((0, 0, 1, 2)))])
         words = [word for word in words if word != "none"]
+        if not self.is_careless and "cache_dma32" in words:
+            words.remove("cache_dma")
         chosen = self.random.sample(words, min(len(words), self.one((1, 1, 2), (0, 3, 12))))
         if kind.symbol == "PROT":
             chosen = [
