@@ -1,8 +1,9 @@
 """Who is on a path of SLUB: its locks, and what it asks for, answered (mm/slub.c, Linux 6.1).
 
 Nothing here preempts a thread in the kernel, so staying on a CPU (slub_get_cpu_ptr) asks for
-nothing. Who dies of an oops lets go of what it holds, where Linux's list_lock would stay held. What is freed and was never, or is no more, of these
-allocators stays with who has it, where Linux would take its page away.
+nothing. Who dies of an oops lets go of what it holds, where Linux's list_lock would stay held. What
+is freed and was never, or is no more, of these allocators stays with who has it, where Linux would
+take its page away.
 """
 
 from collections.abc import Awaitable, Callable
