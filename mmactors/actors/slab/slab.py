@@ -38,6 +38,8 @@ from mmactors.mm.slab.slub.struct_slab import PAGE_OFFSET
 from mmactors.units import PAGE_SIZE
 
 T = TypeVar("T")
+Who = Callable[[], SlabCaller]
+"""Says who calls, for those that want to know: reports, and caches that keep it."""
 _NO_NODE: Final = -1
 """NUMA_NO_NODE."""
 
@@ -71,26 +73,26 @@ class SlabAllocator:
         self._is_stepping = engine.is_exploring or engine.guard.on
 
     async def kmem_cache_create(
-        self, cpu: Cpu, request: CacheRequest, caller: SlabCaller
+        self, cpu: Cpu, request: CacheRequest, who: Who
     ) -> KmemCache | None:
         """Make a cache, or an alias; None: it was refused, or there was no memory."""
         async with self.slab_mutex:
-            steps = self.kmalloc_caches.kmem_cache_create(_this_cpu(cpu), request, caller=caller)
+            steps = self.kmalloc_caches.kmem_cache_create(_this_cpu(cpu), request, caller=who())
             return await self._perform(cpu, steps)
 
-    async def kmem_cache_destroy(self, cpu: Cpu, s: KmemCache, caller: SlabCaller) -> bool:
+    async def kmem_cache_destroy(self, cpu: Cpu, s: KmemCache, who: Who) -> bool:
         """Let go of a cache; return whether it, or this use of it, is gone."""
         async with self.slab_mutex:
-            steps = self.kmalloc_caches.kmem_cache_destroy(_this_cpu(cpu), s, caller=caller)
+            steps = self.kmalloc_caches.kmem_cache_destroy(_this_cpu(cpu), s, caller=who())
             return await self._perform(cpu, steps)
 
     async def kmem_cache_shrink(self, cpu: Cpu, s: KmemCache) -> bool:
         """Give back what nobody uses; return whether slabs are left."""
         return await self._perform(cpu, self.slub.shrink(s, cpu.index))
 
-    async def kmem_cache_alloc(self, cpu: Cpu, s: KmemCache, gfp: int, caller: SlabCaller) -> int:
+    async def kmem_cache_alloc(self, cpu: Cpu, s: KmemCache, gfp: int, who: Who) -> int:
         """Return the address of an object, 0: no memory."""
-        thing = await self._alloc(cpu, s, gfp, caller, s.object_size)
+        thing = await self._alloc(cpu, s, gfp, who, s.object_size)
         if self.kernel.probe.on:
             self.kernel.probe.emit(
                 KmemCacheAlloc(
@@ -105,28 +107,28 @@ class SlabAllocator:
             )
         return thing
 
-    async def kmem_cache_free(self, cpu: Cpu, s: KmemCache, thing: int, caller: SlabCaller) -> None:
+    async def kmem_cache_free(self, cpu: Cpu, s: KmemCache, thing: int, who: Who) -> None:
         """Free an object of a cache."""
-        slub = self.slub
-        own = self._cache_of(thing)
+        await self._spend()
+        slab, own = self._slab_of(thing)
         if own is not None and self.kernel.probe.on:
             self.kernel.probe.emit(
                 KmemCacheFree(call_site=None, ptr=pointer_of(thing), name_=own.name)
             )
-        if own is s and await self._free_local(cpu, s, thing):
+        if own is s and self._free_local(cpu, s, slab, thing):
             return
-        steps = slub.kmem_cache_free(s, _this_cpu(cpu), thing, caller=caller)
+        steps = self.slub.kmem_cache_free(s, _this_cpu(cpu), thing, caller=who())
         await self._perform(cpu, steps)
 
-    async def kmalloc(self, cpu: Cpu, size: int, gfp: int, caller: SlabCaller) -> int:
+    async def kmalloc(self, cpu: Cpu, size: int, gfp: int, who: Who) -> int:
         """Return the address of `size` bytes, 0: no memory; of nothing, ZERO_SIZE_PTR."""
         if size == 0:
             return ZERO_SIZE_PTR
         if size <= KMALLOC_MAX_CACHE_SIZE:
             s = self.kmalloc_caches.cache_for(size, gfp)
-            thing = await self._alloc(cpu, s, gfp, caller, size)
+            thing = await self._alloc(cpu, s, gfp, who, size)
         else:
-            steps = self.kmalloc_caches.kmalloc(_this_cpu(cpu), size, gfp, caller=caller)
+            steps = self.kmalloc_caches.kmalloc(_this_cpu(cpu), size, gfp, caller=who())
             thing = await self._perform(cpu, steps)
         if self.kernel.probe.on:
             self._tell_kmalloc(thing, size, gfp)
@@ -149,9 +151,9 @@ class SlabAllocator:
             )
         )
 
-    async def krealloc(self, cpu: Cpu, thing: int, size: int, gfp: int, caller: SlabCaller) -> int:
+    async def krealloc(self, cpu: Cpu, thing: int, size: int, gfp: int, who: Who) -> int:
         """Return `size` bytes that begin as those of `thing` do, 0: no memory, and it stays."""
-        steps = self.kmalloc_caches.krealloc(_this_cpu(cpu), thing, size, gfp, caller=caller)
+        steps = self.kmalloc_caches.krealloc(_this_cpu(cpu), thing, size, gfp, caller=who())
         found = await self._perform(cpu, steps)
         if self.kernel.probe.on and found != thing:
             if size:
@@ -160,14 +162,15 @@ class SlabAllocator:
                 self._tell_kfree(thing)
         return found
 
-    async def kfree(self, cpu: Cpu, thing: int, caller: SlabCaller) -> None:
+    async def kfree(self, cpu: Cpu, thing: int, who: Who) -> None:
         """Free what kmalloc, or a cache, has returned; 0 and ZERO_SIZE_PTR are nothing."""
+        await self._spend()
         if self.kernel.probe.on:
             self._tell_kfree(thing)
-        s = self._cache_of(thing)
-        if s is not None and await self._free_local(cpu, s, thing):
+        slab, s = self._slab_of(thing)
+        if s is not None and self._free_local(cpu, s, slab, thing):
             return
-        steps = self.kmalloc_caches.kfree(_this_cpu(cpu), thing, caller=caller)
+        steps = self.kmalloc_caches.kfree(_this_cpu(cpu), thing, caller=who())
         await self._perform(cpu, steps)
 
     def _tell_kfree(self, thing: int) -> None:
@@ -179,33 +182,30 @@ class SlabAllocator:
 
     # How a path is driven.
 
-    async def _alloc(
-        self, cpu: Cpu, s: KmemCache, gfp: int, caller: SlabCaller, orig_size: int
-    ) -> int:
-        engine, ns = self.kernel.engine, self.kernel.costs.slab_ns
-        if not engine.spend_nowait(ns):
-            await engine.spend(ns)
+    async def _alloc(self, cpu: Cpu, s: KmemCache, gfp: int, who: Who, orig_size: int) -> int:
+        await self._spend()
         if not self._is_stepping:
             thing = self.slub.alloc_local(s, cpu.index, gfp)
             if thing:
                 return thing
-        steps = self.slub.alloc(s, _this_cpu(cpu), gfp, caller=caller, orig_size=orig_size)
+        steps = self.slub.alloc(s, _this_cpu(cpu), gfp, caller=who(), orig_size=orig_size)
         return await self._perform(cpu, steps)
 
-    async def _free_local(self, cpu: Cpu, s: KmemCache, thing: int) -> bool:
+    async def _spend(self) -> None:
         engine, ns = self.kernel.engine, self.kernel.costs.slab_ns
         if not engine.spend_nowait(ns):
             await engine.spend(ns)
-        slab = self.slub.slabs.head_of(thing)
-        if self._is_stepping or slab is None or self._cache_of(thing) is not s:
-            return False
-        return self.slub.free_local(s, cpu.index, slab, thing)
 
-    def _cache_of(self, thing: int) -> KmemCache | None:
-        """Return whose object an address may be; None: it lies in no slab."""
+    def _free_local(self, cpu: Cpu, s: KmemCache, slab: int, thing: int) -> bool:
+        return not self._is_stepping and self.slub.free_local(s, cpu.index, slab, thing)
+
+    def _slab_of(self, thing: int) -> tuple[int, KmemCache | None]:
+        """Return the slab that an address lies in, and its cache; None: it lies in none."""
         slabs = self.slub.slabs
         head = slabs.head_of(thing) if thing > ZERO_SIZE_PTR else None
-        return self.slub.cache_of(head) if head is not None and slabs.is_slab(head) else None
+        if head is None or not slabs.is_slab(head):
+            return 0, None
+        return head, self.slub.cache_of(head)
 
     async def _perform(self, cpu: Cpu, steps: SlabSteps[T]) -> T:
         thread = SlabThread(

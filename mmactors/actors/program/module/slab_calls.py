@@ -10,7 +10,7 @@ from typing import Final, assert_never
 from attrs import define
 
 from mmactors.actors.program.thread import UserThread
-from mmactors.actors.slab.slab import SlabAllocator, pointer_of
+from mmactors.actors.slab.slab import SlabAllocator, Who, pointer_of
 from mmactors.actors.state.kernel import Kernel
 from mmactors.mm.fault.siginfo import SIGKILL, FaultSignal
 from mmactors.mm.page_alloc import gfp
@@ -42,63 +42,64 @@ class SlabCalls:
     async def perform(self, thread: UserThread, call: SlabOperation) -> int:
         """Do one operation and return its result; an oops ends the process."""
         await self.kernel.engine.spend(self.kernel.costs.syscall_ns)
-        caller = SlabCaller(
-            site=f"{thread.process.family.root.comm}.{call.verb}",
-            pid=thread.tid,
-            jiffies=thread.cpu.clock.now // _JIFFY_NS,
-        )
+
+        def who() -> SlabCaller:
+            return SlabCaller(
+                site=f"{thread.process.family.root.comm}.{call.verb}",
+                pid=thread.tid,
+                jiffies=thread.cpu.clock.now // _JIFFY_NS,
+            )
+
         try:
-            return await self._perform(thread, call, caller)
+            return await self._perform(thread, call, who)
         except KernelOopsError as error:
             self.slab.oops(error)
             thread.receive_signal(FaultSignal(number=SIGKILL, code=0, address=0))
             return -errno.EFAULT
 
-    async def _perform(self, thread: UserThread, call: SlabOperation, caller: SlabCaller) -> int:
+    async def _perform(self, thread: UserThread, call: SlabOperation, who: Who) -> int:
         slab, cpu, family = self.slab, thread.cpu, thread.process.family
         match call:
             case op.KmemCacheCreate():
-                return await self._create(thread, call, caller)
+                return await self._create(thread, call, who)
             case op.Kmalloc(name=name) | op.Kzalloc(name=name):
                 mask = _GFP[call.gfp] | (gfp.GFP_ZERO if isinstance(call, op.Kzalloc) else 0)
-                thing = await slab.kmalloc(cpu, call.length, mask, caller)
+                thing = await slab.kmalloc(cpu, call.length, mask, who)
                 return self._bind(thread, name, thing)
             case op.Krealloc(object=name):
                 old = family.objects.get(name, 0)
-                thing = await slab.krealloc(cpu, old, call.length, _GFP[call.gfp], caller)
+                thing = await slab.krealloc(cpu, old, call.length, _GFP[call.gfp], who)
                 # Where there is no memory the old one stays.
                 return self._bind(thread, name, thing) if thing else -errno.ENOMEM
             case op.Kfree(object=name):
-                await slab.kfree(cpu, family.objects.get(name, 0), caller)
+                await slab.kfree(cpu, family.objects.get(name, 0), who)
                 return 0
         s = family.caches.get(call.cache)
         if s is None:
             return -errno.EINVAL  # It could not be made, or is gone.
         match call:
             case op.KmemCacheAlloc(name=name):
-                thing = await slab.kmem_cache_alloc(cpu, s, _GFP[call.gfp], caller)
+                thing = await slab.kmem_cache_alloc(cpu, s, _GFP[call.gfp], who)
                 return self._bind(thread, name, thing)
             case op.KmemCacheFree(object=name):
                 thing = family.objects.get(name, 0)
                 if not thing:
                     return -errno.EINVAL  # Its allocation failed.
-                await slab.kmem_cache_free(cpu, s, thing, caller)
+                await slab.kmem_cache_free(cpu, s, thing, who)
                 return 0
             case op.KmemCacheShrink():
                 return int(await slab.kmem_cache_shrink(cpu, s))
             case op.KmemCacheDestroy():
                 del family.caches[call.cache]
-                return 0 if await slab.kmem_cache_destroy(cpu, s, caller) else -errno.EBUSY
+                return 0 if await slab.kmem_cache_destroy(cpu, s, who) else -errno.EBUSY
             case _:
                 assert_never(call)
 
-    async def _create(
-        self, thread: UserThread, call: op.KmemCacheCreate, caller: SlabCaller
-    ) -> int:
+    async def _create(self, thread: UserThread, call: op.KmemCacheCreate, who: Who) -> int:
         request = CacheRequest(
             name=call.name, object_size=call.length, align=call.align, flags=int(call.flags)
         )
-        s = await self.slab.kmem_cache_create(thread.cpu, request, caller)
+        s = await self.slab.kmem_cache_create(thread.cpu, request, who)
         if s is None:
             return self.slab.slub.why_not(request)
         thread.process.family.caches[call.name] = s
