@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmactors.errors import Place
-from mmactors.mm.boot.boot import MemoryConfig, boot_memory, problems_of
+from mmactors.mm.boot.boot import MemoryConfig, boot_memory
+from mmactors.mm.boot.problems import problems_of
 from mmactors.units import GIB, MIB, PAGE_SIZE, parse_bytes
 
 PLACE = Place("scenario.yaml", 3, 9)
