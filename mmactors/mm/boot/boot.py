@@ -135,8 +135,9 @@ def boot_memory(config: MemoryConfig, nr_cpus: int) -> MemoryLayout:
 
     The configuration must have no problems (`problems_of`).
     """
-    cpu_node = cpu_nodes_of(config, nr_cpus)
-    spans = boot_zones(config, cpu_node).spans
+    booted = boot_zones(config, cpu_nodes_of(config, nr_cpus))
+    spans = booted.spans
+    cpu_node = booted.early.possible_cpu_nodes[:nr_cpus]
     settings = ZoneSettings(
         min_free_kbytes=config.min_free_kbytes,
         watermark_scale_factor=config.watermark_scale_factor,
@@ -150,7 +151,7 @@ def boot_memory(config: MemoryConfig, nr_cpus: int) -> MemoryLayout:
         zones=tuple(_layout_of(*pair) for pair in zip(spans, limits.zones, strict=True)),
         zonelists=build_zonelists(
             [(span.node, span.index) for span in spans],
-            nr_nodes=config.nr_nodes,
+            nr_nodes=booted.early.nr_nodes,
             cpu_node=cpu_node,
         ),
         cpu_node=cpu_node,
@@ -169,7 +170,7 @@ def cpu_nodes_of(config: MemoryConfig, nr_cpus: int) -> tuple[int, ...]:
     return tuple(cpu // per_node for cpu in range(nr_cpus))
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class BootedMemory:
     """What boot leaves: the calls it made, and the zones it hands over."""
 

@@ -38,7 +38,7 @@ _SWIOTLB_BYTES, _SWIOTLB_LEAST = 64 * MIB, 1 * MIB
 _LOW_LIMIT: Final = 4 * GIB - 1
 
 
-@define(eq=False, kw_only=True)
+@define(eq=False, repr=False, kw_only=True)
 class EarlyBoot:
     """The boot up to the page allocator: each method is one stage, called in this order."""
 

@@ -66,7 +66,7 @@ class CoreSize:
     percent: int = 0
 
 
-@define(kw_only=True)
+@define(kw_only=True, eq=False, repr=False)
 class BootArguments:
     """What the command line says, as the kernel understands it."""
 

@@ -25,7 +25,7 @@ _PGD_SIZE: Final = TIB // 2
 _STEP_SHIFT: Final = 8
 
 
-@define(eq=False, kw_only=True)
+@define(eq=False, repr=False, kw_only=True)
 class DirectMap:
     """Which physical ranges are mapped, and the page tables that map them."""
 

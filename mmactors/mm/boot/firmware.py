@@ -34,7 +34,7 @@ class NodeRange:
     end: int
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class Firmware:
     """All that a kernel is told before it starts, but for its command line."""
 

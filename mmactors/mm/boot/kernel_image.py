@@ -13,7 +13,7 @@ PfnRange = tuple[int, int]
 """`[start_pfn, end_pfn)`"""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class KernelImage:
     """A built kernel, and what its boot loader and firmware put beside it."""
 

@@ -63,7 +63,7 @@ class BootCall:
         )
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class MemblockDump:
     """Both lists at one moment of boot (memblock_dump_all)."""
 
@@ -73,7 +73,7 @@ class MemblockDump:
     reserved: tuple[Region, ...]
 
 
-@define(eq=False, kw_only=True)
+@define(eq=False, repr=False, kw_only=True)
 class Memblock:
     """The boot allocator: `memory` and `reserved`, searched from the top or from the bottom."""
 

@@ -76,7 +76,7 @@ def _pages_of(size: CoreSize, total: int) -> int:
     return size.nr_bytes >> PAGE_SHIFT
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Spreading:
     """The spreading of what the kernel needs over nodes (find_zone_movable_pfns_for_nodes)."""
 

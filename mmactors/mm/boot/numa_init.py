@@ -49,7 +49,7 @@ def numa_init(
         }
         memblock.dump_all()
         return node_data
-    raise AssertionError("node 0 covers all memory")
+    raise OutOfBootMemoryError("node 0", end)
 
 
 def _place_node_data(memblock: Memblock, node: int, nr_bytes: int) -> int:

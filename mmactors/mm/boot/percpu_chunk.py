@@ -17,7 +17,7 @@ _SLOT_SHIFT: Final = 5
 _LIST_HEAD_BYTES: Final = 16
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class UnitLayout:
     """How CPUs share allocations of 2 MiB (struct pcpu_alloc_info)."""
 

@@ -13,6 +13,7 @@ from mmactors.mm.boot.boot import (
     boot_zones,
     cpu_nodes_of,
 )
+from mmactors.mm.boot.cmdline_problems import booted_problems, cmdline_problems
 from mmactors.mm.boot.memblock import OutOfBootMemoryError
 from mmactors.mm.boot.regions import PHYS_ADDR_MAX
 from mmactors.mm.page_alloc.watermark import DEFAULT_LOWMEM_RESERVE_RATIO
@@ -26,13 +27,21 @@ def problems_of(config: MemoryConfig, nr_cpus: int, place: Place) -> list[Proble
     """Return everything that keeps this machine from booting; empty if it boots."""
     problems = [
         Problem(place=place, found=found, legal=legal, advice=advice)
-        for found, legal, advice in (*_size_problems(config), *_node_problems(config, nr_cpus))
+        for found, legal, advice in (
+            *_size_problems(config),
+            *_node_problems(config, nr_cpus),
+            *cmdline_problems(config),
+        )
     ]
     if problems:
         return problems
     failure = _boot_failure(config, nr_cpus)
     if failure is None:
-        return []
+        booted = boot_zones(config, cpu_nodes_of(config, nr_cpus))
+        return [
+            Problem(place=place, found=found, legal=legal, advice=advice)
+            for found, legal, advice in booted_problems(config, booted)
+        ]
     smallest = _smallest_size(config, nr_cpus)
     return [
         Problem(
@@ -41,7 +50,7 @@ def problems_of(config: MemoryConfig, nr_cpus: int, place: Place) -> list[Proble
             legal="memory must hold the kernel, the initramfs and the kernel's tables"
             if smallest is None
             else f"this kernel boots with {format_bytes(smallest)} or more",
-            advice=f"lower {_lowerable(config)}, or free some of reserved_ranges"
+            advice=f"lower {_lowerable(config)}, or free some of reserved_ranges or cmdline"
             if smallest is None
             else f"set size to {format_bytes(smallest)}, or lower {_lowerable(config)}",
         )
