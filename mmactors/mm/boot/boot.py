@@ -11,6 +11,8 @@ from typing import Final
 
 from attrs import frozen
 
+from mmactors.mm.boot.boot_log import kmsg
+from mmactors.mm.boot.booted import BootedMemory
 from mmactors.mm.boot.bootmem import EarlyBoot, memmap_pages
 from mmactors.mm.boot.cmdline import DEFAULT_COMMAND_LINE, parse_command_line
 from mmactors.mm.boot.e820 import (
@@ -21,6 +23,7 @@ from mmactors.mm.boot.e820 import (
     ram_below_4g,
 )
 from mmactors.mm.boot.firmware import Firmware, NodeRange, memory_affinity
+from mmactors.mm.boot.iomem import iomem
 from mmactors.mm.boot.kernel_image import (
     DEBIAN_6_1,
     INITRAMFS_BYTES,
@@ -158,6 +161,11 @@ def boot_memory(config: MemoryConfig, nr_cpus: int) -> MemoryLayout:
         settings=settings,
         min_free_kbytes=limits.min_free_kbytes,
         has_khugepaged=limits.has_khugepaged,
+        boot_texts={
+            "cmdline": lambda: f"{booted.early.arguments.text}\n",
+            "iomem": lambda: iomem(booted),
+            "kmsg": lambda: kmsg(booted),
+        },
     )
     return with_hotplug(layout, config.hotplug >> PAGE_SHIFT) if config.hotplug else layout
 
@@ -168,18 +176,6 @@ def cpu_nodes_of(config: MemoryConfig, nr_cpus: int) -> tuple[int, ...]:
         return config.cpu_nodes
     per_node = -(-nr_cpus // config.nr_nodes)
     return tuple(cpu // per_node for cpu in range(nr_cpus))
-
-
-@frozen(kw_only=True, eq=False, repr=False)
-class BootedMemory:
-    """What boot leaves: the calls it made, and the zones it hands over."""
-
-    early: EarlyBoot
-    spans: tuple[ZoneSpan, ...]
-    movable_pfns: dict[int, int]
-    """By node: where zone Movable begins."""
-    nr_kernel_pages: int
-    """Usable pages as the kernel counts them early (nr_kernel_pages)."""
 
 
 @lru_cache(maxsize=64)  # Who checks a configuration boots it, and who runs it boots it again.

@@ -9,7 +9,7 @@ Left out: lines about devices, and hash tables that several nodes take from vmal
 from collections.abc import Iterator
 from typing import Final
 
-from mmactors.mm.boot.boot import BootedMemory
+from mmactors.mm.boot.booted import BootedMemory
 from mmactors.mm.boot.e820 import E820Entry, type_text
 from mmactors.mm.boot.memblock import MemblockDump
 from mmactors.mm.boot.movable import pfn_ranges
@@ -40,6 +40,11 @@ def boot_log(booted: BootedMemory) -> list[str]:
         *percpu_lines(booted),
         *hand_over_lines(booted),
     ]
+
+
+def kmsg(booted: BootedMemory) -> str:
+    """Return the lines as /proc/kmsg has them: level and time, which does not run yet."""
+    return "".join(f"<6>[    0.000000] {line}\n" for line in boot_log(booted))
 
 
 def _map_lines(booted: BootedMemory) -> Iterator[str]:

@@ -8,7 +8,8 @@ import difflib
 from collections.abc import Iterator
 from typing import Final
 
-from mmactors.mm.boot.boot import BootedMemory, MemoryConfig
+from mmactors.mm.boot.boot import MemoryConfig
+from mmactors.mm.boot.booted import BootedMemory
 from mmactors.mm.boot.cmdline import DEFAULT_COMMAND_LINE, MODELLED, parse_command_line
 from mmactors.mm.boot.regions import RegionList
 from mmactors.mm.page_alloc.gfp import ZONE_MOVABLE

@@ -50,6 +50,16 @@ _SPLIT: Final = {
     "q35": (0xB000_0000, 2 * GIB),
 }
 MACHINES: Final = tuple(_SPLIT)
+_RESERVED_BY_MACHINE: Final = {
+    "pc": (),
+    # How PCI devices are configured (MMCONFIG), and registers of the chip set.
+    "q35": (
+        (0xB000_0000, 0xC000_0000, E820_RESERVED),
+        (0xFED1_C000, 0xFED2_0000, E820_RESERVED),
+    ),
+}
+_HYPER_TRANSPORT, _HYPER_TRANSPORT_END = 0xFD_0000_0000, 0x100_0000_0000
+"""A hole that AMD's processors keep."""
 
 
 @frozen(kw_only=True)
@@ -157,14 +167,17 @@ def e820_map(size: int, *, machine: str, firmware_tables: int) -> tuple[E820Entr
         (ROM_START, HIGH_RAM_START, E820_RESERVED),
         (HIGH_RAM_START, low - firmware_tables, E820_RAM),
         (low - firmware_tables, low, E820_RESERVED),
+        *_RESERVED_BY_MACHINE[machine],
         (0xFFFC_0000, 4 * GIB, E820_RESERVED),  # the firmware's flash
         (ABOVE_4G_START, ABOVE_4G_START + high, E820_RAM),
-        (0xFD_0000_0000, 0x100_0000_0000, E820_RESERVED),  # AMD HyperTransport
+        (_HYPER_TRANSPORT, _HYPER_TRANSPORT_END, E820_RESERVED),
     ]
-    above_4g = ABOVE_4G_START + high
-    if above_4g > entries[-1][0]:
+    if ABOVE_4G_START + high > _HYPER_TRANSPORT:
         # QEMU moves all RAM above 4 GiB beyond the HyperTransport hole when it would reach it.
-        entries[6], entries[7] = entries[7], (entries[7][1], entries[7][1] + high, E820_RAM)
+        entries[-2:] = [
+            entries[-1],
+            (_HYPER_TRANSPORT_END, _HYPER_TRANSPORT_END + high, E820_RAM),
+        ]
     return tuple(
         E820Entry(start=start, end=end, type=type_) for start, end, type_ in entries if start < end
     )

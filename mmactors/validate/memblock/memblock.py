@@ -11,7 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
-from mmactors.mm.boot.boot import BootedMemory, boot_kernel
+from mmactors.mm.boot.boot import boot_kernel
 from mmactors.mm.boot.boot_log import (
     boot_log,
     memory_line,
@@ -19,6 +19,8 @@ from mmactors.mm.boot.boot_log import (
     region_text,
     zone_range_rows,
 )
+from mmactors.mm.boot.booted import BootedMemory
+from mmactors.mm.boot.iomem import iomem
 from mmactors.mm.boot.memblock import MemblockDump, OutOfBootMemoryError
 from mmactors.mm.boot.zone_init import zone_limits
 from mmactors.mm.page_alloc.layout import ZoneLimits, ZoneSettings
@@ -124,6 +126,8 @@ def _compare_log(result: CaseResult, content: dict[str, Any], booted: BootedMemo
         result.compare("memory_line", content["memory_line"], memory_line(booted))
     if "percpu_line" in content:
         result.compare("percpu_line", content["percpu_line"], next(percpu_lines(booted)))
+    if "iomem" in content:
+        _compare_rows(result, "iomem", content["iomem"].splitlines(), iomem(booted).splitlines())
     ours = boot_log(booted)
     for kind in _KINDS:
         recorded = [line for line in content["log"] if line.startswith(kind)]

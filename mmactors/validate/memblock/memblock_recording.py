@@ -20,7 +20,7 @@ from mmactors.mm.boot.memblock import OutOfBootMemoryError
 from mmactors.units import TIB, format_bytes, parse_bytes
 from mmactors.validate.document import cut, describe, read_object
 from mmactors.validate.form import ListOf, Problems, Record, Text, Whole
-from mmactors.validate.limits import CPUS_MAX
+from mmactors.validate.limits import CPUS_MAX, TEXT_CHARS_MAX
 
 _ADVICE: Final = "tests/reference/linux-6.1/kernel/memblock/README.md describes its fields"
 _NODES_MAX: Final = 64
@@ -100,9 +100,15 @@ _FORM: Final = Record(
         "log": ListOf(Text("a line")),
         "zoneinfo": ListOf(Text("a line")),
     },
-    {"memory_line": Text("a line"), "percpu_line": Text("a line")},
+    {
+        "memory_line": Text("a line"),
+        "percpu_line": Text("a line"),
+        "iomem": Text("the text of /proc/iomem", chars_max=TEXT_CHARS_MAX),
+    },
 )
 _SRAT = re.compile(r"ACPI: SRAT: Node (\d+) PXM \d+ \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]")
+_Q35_ENTRY: Final = ["00000000b0000000", "00000000bfffffff", "reserved"]
+"""Only QEMU's q35 machine keeps this range."""
 _COMMAND_LINE: Final = "Kernel command line: "
 _PLACE = re.compile(r"CPU (\d+) on node (\d+)")
 _NODES = re.compile(rf"({'|'.join(_WORDS)}|\d+) nodes? of (\d{{1,9}}[KMG]?)")
@@ -182,6 +188,7 @@ def _firmware_of(content: dict[str, Any], problems: Problems) -> Firmware:
         entries=entries,
         cpu_node=tuple(cpu_node),
         memory_affinity=affinity,
+        machine="q35" if _Q35_ENTRY in content["e820"] else "pc",
         initramfs=initramfs,
     )
 
