@@ -78,8 +78,8 @@ def _compare(result: CaseResult, recording: BootRecording, booted: BootedMemory)
         content["zone_ranges"], zone_range_rows(booted), fillvalue=(_NOTHING, _NOTHING)
     ):
         result.compare(f"zone_ranges.{name}", (name, range_), ours_of_zone)
-    _compare_log(result, content, booted)
     _compare_zones(result, recording, booted)
+    _compare_log(result, content, booted)
 
 
 def _compare_rows(result: CaseResult, place: str, recorded: list[str], ours: list[str]) -> None:
@@ -157,7 +157,7 @@ def _compare_zones(result: CaseResult, recording: BootRecording, booted: BootedM
     recorded = _zones_of(recording.content["zoneinfo"])
     for name in dict.fromkeys((*recorded, *ours)):
         theirs, mine = recorded.get(name, {}), ours.get(name, {})
-        for key in dict.fromkeys((*theirs, *mine)):
+        for key in dict.fromkeys((*mine, *theirs)):  # pages before what follows from them
             result.compare(f"zoneinfo, {name}, {key}", theirs.get(key), mine.get(key))
 
 
