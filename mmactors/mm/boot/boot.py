@@ -148,14 +148,16 @@ def boot_memory(config: MemoryConfig, nr_cpus: int) -> MemoryLayout:
         percpu_pagelist_high_fraction=config.percpu_pagelist_high_fraction,
         is_transparent_hugepage=config.transparent_hugepage != "never",
     )
-    limits = zone_limits(spans, cpu_node=cpu_node, settings=settings)
+    limits = zone_limits(
+        spans, nr_cpus=nr_cpus, cpus_of_node=booted.early.cpus_of_node(nr_cpus), settings=settings
+    )
     layout = MemoryLayout(
         nr_frames=max(span.start_pfn + span.spanned for span in spans),
         zones=tuple(_layout_of(*pair) for pair in zip(spans, limits.zones, strict=True)),
         zonelists=build_zonelists(
             [(span.node, span.index) for span in spans],
             nr_nodes=booted.early.nr_nodes,
-            cpu_node=cpu_node,
+            cpu_node=(),
         ),
         cpu_node=cpu_node,
         settings=settings,

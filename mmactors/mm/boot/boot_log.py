@@ -200,7 +200,7 @@ def hand_over_lines(booted: BootedMemory) -> Iterator[str]:
     orders = build_zonelists(
         [(span.node, span.index) for span in spans],
         nr_nodes=early.nr_nodes,
-        cpu_node=early.possible_cpu_nodes,
+        cpu_node=(),
     )
     for node in nodes:
         others = dict.fromkeys((node, *(other for other, _ in orders[node])))

@@ -18,7 +18,7 @@ from mmactors.mm.boot.e820 import E820_SOFT_RESERVED, E820Entry, E820Table
 from mmactors.mm.boot.firmware import Firmware
 from mmactors.mm.boot.kernel_image import DEBIAN_6_1, KernelImage
 from mmactors.mm.boot.memblock import Memblock, OutOfBootMemoryError
-from mmactors.mm.boot.numa_init import numa_init
+from mmactors.mm.boot.numa_init import NumaNodes, numa_init
 from mmactors.mm.boot.percpu_chunk import embed_first_chunk
 from mmactors.mm.boot.sparse import MAX_DMA_ADDRESS, sparse_init
 from mmactors.units import GIB, KIB, MIB, PAGE_SHIFT, PAGE_SIZE
@@ -49,7 +49,7 @@ class EarlyBoot:
     memblock: Memblock = Factory(Memblock)
     e820: E820Table = Factory(E820Table)
     initramfs: tuple[int, int] = field(init=False)
-    node_data: dict[int, int] = field(factory=dict, init=False)
+    nodes: NumaNodes = field(init=False)
     crash_ranges: tuple[tuple[int, int], ...] = field(default=(), init=False)
     debug_from: int = field(default=0, init=False)
     """Calls before `memblock=debug` was read: they are not printed."""
@@ -85,11 +85,13 @@ class EarlyBoot:
         tables = () if self.arguments.is_acpi_off else self.firmware.acpi_tables()
         for start, end in tables:
             memblock.reserve(start, end, caller="acpi_reserve_initial_tables")
-        is_numa_off = self.arguments.is_numa_off or self.arguments.is_acpi_off
-        self.node_data = numa_init(
+        self.nodes = numa_init(
             memblock,
-            () if is_numa_off else self.firmware.memory_affinity,
+            self.firmware,
+            is_off=self.arguments.is_numa_off or self.arguments.is_acpi_off,
+            fake=self.arguments.numa_fake,
             end=self.max_pfn << PAGE_SHIFT,
+            max_mapped=direct_map.max_mapped,
             node_data_bytes=self.node_data_bytes,
         )
         self.crash_ranges = reserve_crashkernel(
@@ -101,7 +103,7 @@ class EarlyBoot:
         """Place the struct pages, then describe the machine: tables whose sizes it says."""
         sparse_init(self.memblock, self.image, node_data=self.node_data)
         image = self.image
-        for node in range(self.nr_nodes):
+        for node in self.nodes.possible:
             if node not in self.node_data:
                 self._take(image.node_data_bytes, caller="free_area_init")
         if not self.arguments.is_acpi_off and self.firmware.acpi_tables():
@@ -133,7 +135,7 @@ class EarlyBoot:
         """Take hash tables, page tables of the CPUs' entry areas, and the bounce buffer.
 
         On several nodes hash tables come from vmalloc, later; the bounce buffer is only needed
-        with memory above 4 GiB.
+        with memory above 4 GiB, also if mem= leaves that out but SRAT names it.
         """
         arguments = self.arguments
         is_spread = arguments.is_hash_distributed is not False and len(self.node_data) > 1
@@ -146,7 +148,7 @@ class EarlyBoot:
                 self.hash_tables.append((name, self._take_hash(buckets)))
         for _ in range(self._nr_entry_area_tables()):
             self._take(PAGE_SIZE, align=PAGE_SIZE, caller="spp_getpage")
-        is_needed = self.max_pfn > 4 * GIB >> PAGE_SHIFT or arguments.is_swiotlb_forced
+        is_needed = self.nodes.end_of_memory > 4 * GIB or arguments.is_swiotlb_forced
         if is_needed and not arguments.is_swiotlb_off:
             self._take_swiotlb()
 
@@ -156,11 +158,14 @@ class EarlyBoot:
         return -(-self.image.node_data_bytes // PAGE_SIZE) * PAGE_SIZE
 
     @property
+    def node_data(self) -> dict[int, int]:
+        """By node with memory: where its pg_data_t lies."""
+        return self.nodes.node_data
+
+    @property
     def nr_nodes(self) -> int:
-        """Nodes that can be, with memory or not (nr_node_ids)."""
-        if self.arguments.is_numa_off or self.arguments.is_acpi_off:
-            return 1
-        return 1 + max(self.firmware.nr_nodes - 1, *self.node_data)
+        """One more than the highest node that can be, with memory or not (nr_node_ids)."""
+        return self.nodes.possible[-1] + 1
 
     @property
     def nr_possible_cpus(self) -> int:
@@ -169,12 +174,27 @@ class EarlyBoot:
 
     @property
     def possible_cpu_nodes(self) -> tuple[int, ...]:
-        """By CPU: its node; one that is not there yet gets the next node with memory in turn."""
+        """By CPU: its node; one of which nobody knows gets the next node with memory in turn."""
         online = sorted(self.node_data)
-        known = self.firmware.cpu_node if self.nr_nodes > 1 else ()
-        known = (known or (0,) * len(self.firmware.cpu_node))[: self.nr_possible_cpus]
+        known = self.nodes.cpu_node[: self.nr_possible_cpus]
         nr_others = self.nr_possible_cpus - len(known)
         return known + tuple(online[turn % len(online)] for turn in range(nr_others))
+
+    def cpus_of_node(self, nr_cpus: int) -> dict[int, int]:
+        """Return how many of so many CPUs each node has; fake nodes share those of the real one.
+
+        Source: numa_add_cpu.
+        """
+        found: dict[int, int] = {}
+        physical = self.nodes.physical_of
+        for node in self.possible_cpu_nodes[:nr_cpus]:
+            if node not in physical:
+                found[node] = found.get(node, 0) + 1
+                continue
+            for other, place in physical.items():
+                if place == physical[node]:
+                    found[other] = found.get(other, 0) + 1
+        return found
 
     @property
     def online_nodes(self) -> list[int]:

@@ -86,6 +86,8 @@ class BootArguments:
     nr_huge_pages: int = 0
     """`hugepages=` of the default size."""
     is_numa_off: bool = False
+    numa_fake: str | None = None
+    """What `numa=fake=` says."""
     is_acpi_off: bool = False
     possible_cpus: int | None = None
     swiotlb_slabs: int = 0
@@ -239,6 +241,9 @@ def _parse_swiotlb(found: BootArguments, value: str | None) -> bool:
 
 
 def _parse_numa(found: BootArguments, value: str | None) -> bool:
+    if value is not None and value.startswith("fake="):
+        found.numa_fake = value.removeprefix("fake=")
+        return True
     found.is_numa_off |= value == "off"
     return value == "off"
 

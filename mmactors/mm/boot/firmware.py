@@ -3,7 +3,7 @@
 ACPI tables at the beginning of the range that is reserved for them, in the order in which Linux
 finds them, and which memory is on which node (SRAT). Addresses and sizes are bytes.
 
-Left out: SLIT and HMAT (distances of nodes are equal), memory hotplug slots.
+Left out: what distances are (nodes count as equally far), HMAT, memory hotplug slots.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from attrs import frozen
 from mmactors.mm.boot.e820 import ABOVE_4G_START, E820Entry
 from mmactors.units import KIB, MIB
 
-_FACS_BYTES, _HPET_BYTES, _WAET_BYTES, _MCFG_BYTES = 64, 56, 40, 60
+_FACS_BYTES, _HPET_BYTES, _WAET_BYTES, _MCFG_BYTES, _SLIT_BYTES = 64, 56, 40, 60, 44
 _FACP_BYTES: Final = {"pc": 116, "q35": 244}
 _MADT_BYTES, _MADT_CPU_BYTES = 112, 8
 _SRAT_BYTES, _SRAT_CPU_BYTES, _SRAT_MEMORY_BYTES = 48, 16, 40
@@ -43,6 +43,8 @@ class Firmware:
     """By CPU: its node."""
     memory_affinity: tuple[NodeRange, ...] = ()
     """SRAT; empty: there is none."""
+    has_distances: bool = False
+    """There is a table of distances between nodes (SLIT)."""
     machine: str = "pc"
     initramfs: tuple[int, int] = (0, 0)
     """Where the boot loader has put it; empty: there is none."""
@@ -68,6 +70,8 @@ class Firmware:
         if self.memory_affinity:
             nr_ranges = max(len(self.memory_affinity), self.nr_nodes + 2)
             sizes.append(_SRAT_BYTES + _SRAT_CPU_BYTES * nr_cpus + _SRAT_MEMORY_BYTES * nr_ranges)
+        if self.has_distances:
+            sizes.append(_SLIT_BYTES + self.nr_nodes * self.nr_nodes)
         if self.machine == "q35":
             sizes.append(_MCFG_BYTES)
         sizes.append(_WAET_BYTES)

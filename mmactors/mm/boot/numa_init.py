@@ -1,42 +1,70 @@
-"""Which memory is on which node, and each node's pg_data_t (arch/x86/mm/numa.c, v6.1).
+"""Which memory and which CPUs are on which node (arch/x86/mm/numa.c, v6.1).
 
 Addresses are bytes.
 
-Left out: numa=fake, distances.
+Left out: SRAT's ranges that are hotpluggable.
 """
 
 from collections.abc import Sequence
 
-from attrs import evolve
+from attrs import evolve, field, frozen
 
-from mmactors.mm.boot.firmware import NodeRange
+from mmactors.mm.boot.firmware import Firmware, NodeRange
 from mmactors.mm.boot.memblock import Memblock, OutOfBootMemoryError
+from mmactors.mm.boot.numa_fake import FakeNodes
 from mmactors.mm.boot.regions import PHYS_ADDR_MAX, MemblockFlags
-from mmactors.units import MIB, PAGE_SHIFT
+from mmactors.units import MIB, PAGE_SHIFT, PAGE_SIZE
+
+
+@frozen(kw_only=True, eq=False, repr=False)
+class NumaNodes:
+    """The nodes of a machine, as far as boot knows them."""
+
+    node_data: dict[int, int]
+    """By node with memory: where its pg_data_t lies."""
+    possible: tuple[int, ...]
+    """Nodes that the firmware names, with memory or not, rising."""
+    cpu_node: tuple[int, ...]
+    """By CPU: its node; empty: nobody says."""
+    end_of_memory: int
+    """Of all that the map or the firmware's nodes name, used or not (max_possible_pfn)."""
+    physical_of: dict[int, int] = field(factory=dict)
+    """By fake node: where it lies physically."""
 
 
 def numa_init(
     memblock: Memblock,
-    affinity: Sequence[NodeRange],
+    firmware: Firmware,
     *,
+    is_off: bool,
+    fake: str | None,
     end: int,
+    max_mapped: int,
     node_data_bytes: int,
-) -> dict[int, int]:
-    """Put memory below `end` on its nodes; return by node with memory where its pg_data_t lies.
+) -> NumaNodes:
+    """Put memory below `end` on its nodes, and place each node's pg_data_t.
 
-    Without SRAT, or with one that leaves out memory or overlaps itself, all is node 0. Raises
-    OutOfBootMemoryError.
+    Without SRAT, or with one that leaves out memory or overlaps itself, all is node 0. `fake`
+    cuts nodes into others. Raises OutOfBootMemoryError.
     """
-    for ranges in (affinity, (NodeRange(0, 0, end),)):
-        if not ranges:
-            continue
+    for affinity in ((), ()) if is_off else (firmware.memory_affinity, ()):
         memblock.memory.set_node(0, PHYS_ADDR_MAX, node=None)
         memblock.reserved.set_node(0, PHYS_ADDR_MAX, node=None)
         memblock.memory.set_flags(0, PHYS_ADDR_MAX, MemblockFlags.HOTPLUG, is_wanted=False)
+        cpu_node = firmware.cpu_node if affinity else ()
+        parsed = sorted({*cpu_node, *(block.node for block in affinity)}) or [0]
+        distances = None
+        if affinity and firmware.has_distances:
+            distances = _take_distances(memblock, parsed[-1] + 1, max_mapped)
         memblock.bottom_up = False
-        blocks = _cleaned(memblock, ranges, end)
+        blocks = _cleaned(memblock, affinity or (NodeRange(0, 0, end),), end)
         if blocks is None:
             continue
+        faked = None if fake is None else _fake_nodes(memblock, fake, blocks, parsed, end)
+        if faked is not None:
+            blocks, cpu_node = faked.blocks, _fake_cpu_nodes(faked, cpu_node)
+            parsed = sorted({block.node for block in blocks})
+            _fake_distances(memblock, distances, parsed[-1] + 1, max_mapped)
         for block in blocks:
             memblock.memory.set_node(block.start, block.end, node=block.node)
         for block in blocks:
@@ -48,8 +76,61 @@ def numa_init(
             for node in sorted({block.node for block in blocks})
         }
         memblock.dump_all()
-        return node_data
+        return NumaNodes(
+            node_data=node_data,
+            possible=tuple(parsed),
+            cpu_node=cpu_node,
+            end_of_memory=max(end, *(block.end for block in affinity), 0),
+            physical_of=faked.physical_of if faked is not None else {},
+        )
     raise OutOfBootMemoryError("node 0", end)
+
+
+def _fake_nodes(
+    memblock: Memblock, text: str, blocks: list[NodeRange], parsed: Sequence[int], end: int
+) -> FakeNodes | None:
+    """Return the nodes that `numa=fake=` makes, or None if it cannot (numa_emulation)."""
+    faked = FakeNodes(memblock, list(blocks), end)
+    if not faked.cut(text, parsed):
+        return None
+    cleaned = _cleaned(memblock, faked.blocks, end)
+    if cleaned is None:
+        return None
+    faked.blocks = cleaned
+    return faked
+
+
+def _fake_cpu_nodes(faked: FakeNodes, cpu_node: Sequence[int]) -> tuple[int, ...]:
+    """Return each CPU's fake node: the first on its physical one."""
+    first: dict[int, int] = {}
+    for node, physical in sorted(faked.physical_of.items()):
+        first.setdefault(physical, node)
+    return tuple(first.get(node, 0) for node in cpu_node)
+
+
+def _take_distances(memblock: Memblock, nr_nodes: int, max_mapped: int) -> tuple[int, int] | None:
+    """Take the table of distances between nodes, a byte each (numa_alloc_distance)."""
+    nr_bytes = nr_nodes * nr_nodes
+    at = memblock.phys_alloc_range(
+        nr_bytes, align=PAGE_SIZE, start=0, end=max_mapped, caller="numa_alloc_distance"
+    )
+    return None if at is None else (at, at + nr_bytes)
+
+
+def _fake_distances(
+    memblock: Memblock, old: tuple[int, int] | None, nr_nodes: int, max_mapped: int
+) -> None:
+    """Replace the table of distances, of which a copy is kept meanwhile."""
+    caller = "numa_emulation"
+    copy = None
+    if old is not None:
+        copy = memblock.phys_alloc_range(
+            old[1] - old[0], align=PAGE_SIZE, start=0, end=max_mapped, caller=caller
+        )
+        memblock.phys_free(*old, caller="numa_reset_distance")
+    _take_distances(memblock, nr_nodes, max_mapped)
+    if old is not None and copy is not None:
+        memblock.phys_free(copy, copy + old[1] - old[0], caller=caller)
 
 
 def _place_node_data(memblock: Memblock, node: int, nr_bytes: int) -> int:

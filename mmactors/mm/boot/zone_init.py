@@ -146,14 +146,17 @@ def zone_spans(
 
 
 def zone_limits(
-    spans: Sequence[ZoneSpan], *, cpu_node: tuple[int, ...], settings: ZoneSettings
+    spans: Sequence[ZoneSpan],
+    *,
+    nr_cpus: int,
+    cpus_of_node: Mapping[int, int],
+    settings: ZoneSettings,
 ) -> BootLimits:
     """Return the limits of all zones, computed when and as the kernel does.
 
     A setting that is not its default works on what zones manage after boot, because it is
     written then; everything else keeps what the initcalls computed.
     """
-    nr_cpus = len(cpu_node)
     at_init = [_zone_pages(span, span.managed_at_init) for span in spans]
     now = [_zone_pages(span, span.managed) for span in spans]
     first_marks = setup_per_zone_wmarks(
@@ -190,7 +193,7 @@ def zone_limits(
                     managed=listing[i].managed,
                     low_watermark=marks[i].low,
                     batch=batch,
-                    nr_node_cpus=cpu_node.count(span.node),
+                    nr_node_cpus=cpus_of_node.get(span.node, 0),
                     nr_online_cpus=nr_cpus,
                     high_fraction=fraction,
                 ),

@@ -109,6 +109,7 @@ _FORM: Final = Record(
 _SRAT = re.compile(r"ACPI: SRAT: Node (\d+) PXM \d+ \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]")
 _Q35_ENTRY: Final = ["00000000b0000000", "00000000bfffffff", "reserved"]
 """Only QEMU's q35 machine keeps this range."""
+_SLIT: Final = "ACPI: Reserving SLIT "
 _COMMAND_LINE: Final = "Kernel command line: "
 _PLACE = re.compile(r"CPU (\d+) on node (\d+)")
 _NODES = re.compile(rf"({'|'.join(_WORDS)}|\d+) nodes? of (\d{{1,9}}[KMG]?)")
@@ -188,6 +189,7 @@ def _firmware_of(content: dict[str, Any], problems: Problems) -> Firmware:
         entries=entries,
         cpu_node=tuple(cpu_node),
         memory_affinity=affinity,
+        has_distances=any(line.startswith(_SLIT) for line in content["log"]),
         machine="q35" if _Q35_ENTRY in content["e820"] else "pc",
         initramfs=initramfs,
     )
