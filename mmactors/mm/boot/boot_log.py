@@ -42,6 +42,27 @@ def boot_log(booted: BootedMemory) -> list[str]:
     ]
 
 
+def boot_story(booted: BootedMemory) -> list[str]:
+    """Return what the kernel prints, all calls whether it prints them or not, and the hand-over."""
+    calls = booted.early.memblock.calls
+    return [
+        *_map_lines(booted),
+        *_calls_and_dumps(booted, 0),
+        *zone_lines(booted),
+        *percpu_lines(booted),
+        *hand_over_lines(booted),
+        f"{len(calls)} calls of memblock; what is left goes to the page allocator, in this order:",
+        *_free_lines(booted),
+    ]
+
+
+def _free_lines(booted: BootedMemory) -> Iterator[str]:
+    for span in booted.spans:
+        yield f"Node {span.node}, zone {ZONE_NAMES[span.index]}: {span.managed} pages"
+        for start, end in span.free_ranges:
+            yield f"  {_mem_of_pfns(start, end)} {end - start} pages"
+
+
 def kmsg(booted: BootedMemory) -> str:
     """Return the lines as /proc/kmsg has them: level and time, which does not run yet."""
     return "".join(f"<6>[    0.000000] {line}\n" for line in boot_log(booted))
@@ -63,11 +84,13 @@ def _entries(who: str, entries: tuple[E820Entry, ...]) -> Iterator[str]:
 
 def _memblock_lines(booted: BootedMemory) -> Iterator[str]:
     """Yield the calls; what is not printed without `memblock=debug` is left out without it."""
-    early = booted.early
-    if not early.arguments.is_memblock_debug:
-        return
-    calls, dumps = early.memblock.calls, early.memblock.dumps
-    at = early.debug_from
+    if booted.early.arguments.is_memblock_debug:
+        yield from _calls_and_dumps(booted, booted.early.debug_from)
+
+
+def _calls_and_dumps(booted: BootedMemory, first: int) -> Iterator[str]:
+    calls, dumps = booted.early.memblock.calls, booted.early.memblock.dumps
+    at = first
     for dump in dumps:
         yield from map(str, calls[at : dump.after_calls])
         yield from _dump_lines(dump)
