@@ -121,6 +121,8 @@ def test_every_configuration_boots_or_has_a_problem(
         ({"cmdline": "numa=fake=2"}, "say it with nr_nodes"),
         ({"cmdline": "transparent_hugepage=never"}, "say it with the option"),
         ({"cmdline": "mem=1G " * 400}, "cmdline has 2800 characters; expected at most"),
+        ({"cmdline": "quiet=\x1b[2J"}, "expected printable ASCII characters"),
+        ({"cmdline": "quiet=\u202e"}, "cmdline is 'quiet=\\u202e'"),
         ({"cmdline": "memmap=4G@4G"}, "memory at 0x100000000 to 0x1ffffffff; expected memory"),
         ({"cmdline": "mem=2M"}, "the kernel finds"),
         ({"cmdline": "memmap=exactmap"}, "the kernel finds"),

@@ -130,7 +130,7 @@ def _fake_distances(
         memblock.phys_free(*old, caller="numa_reset_distance")
     _take_distances(memblock, nr_nodes, max_mapped)
     if old is not None and copy is not None:
-        memblock.phys_free(copy, copy + old[1] - old[0], caller=caller)
+        memblock.phys_free(copy, copy + old[1] - old[0], caller="numa_init")
 
 
 def _place_node_data(memblock: Memblock, node: int, nr_bytes: int) -> int:

@@ -30,6 +30,7 @@ from mmactors.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE, format_bytes
 _KERNEL_RUNS_BYTES: Final = 4 * MIB
 """With less free memory than this the allocator has nothing above its watermarks to give."""
 _COMMAND_LINE_SIZE: Final = 2048
+_SHOWN_CHARS: Final = 60
 _BY_OPTIONS: Final = {
     "hugepages": "a machine here has no hugetlbfs; leave it out",
     "numa": "say it with nr_nodes",
@@ -220,6 +221,13 @@ def _cmdline_problems(config: MemoryConfig) -> Iterator[tuple[str, str, str]]:
             f"cmdline has {len(config.cmdline)} characters",
             f"expected at most {most}: the kernel keeps {_COMMAND_LINE_SIZE} with its own",
             "leave some out",
+        )
+        return
+    if not (config.cmdline.isascii() and config.cmdline.isprintable()):
+        yield (
+            f"cmdline is {config.cmdline[:_SHOWN_CHARS]!a}",
+            "expected printable ASCII characters",
+            "write words with spaces between them",
         )
         return
     arguments = parse_command_line(config.cmdline)
