@@ -9,12 +9,21 @@ from hypothesis import strategies as st
 from machines import run, scenario_of
 
 from mmactors.errors import Place
-from mmactors.mm.boot.boot import MemoryConfig, boot_memory, boot_zones
+from mmactors.mm.boot.boot import (
+    MemoryConfig,
+    boot_kernel,
+    boot_memory,
+    boot_zones,
+    firmware_of,
+)
+from mmactors.mm.boot.boot_log import boot_log
 from mmactors.mm.boot.cmdline import memparse, parse_command_line
 from mmactors.mm.boot.crashkernel import reserve_crashkernel
 from mmactors.mm.boot.e820 import E820_ACPI, E820_RAM, E820_RESERVED, E820Entry, E820Table
-from mmactors.mm.boot.memblock import Memblock
+from mmactors.mm.boot.kernel_image import DEBIAN_6_1
+from mmactors.mm.boot.memblock import Memblock, OutOfBootMemoryError
 from mmactors.mm.boot.problems import problems_of
+from mmactors.mm.boot.regions import RegionList
 from mmactors.mm.page_alloc.gfp import ZONE_MOVABLE
 from mmactors.units import GIB, MIB, PAGE_SHIFT, TIB
 
@@ -182,26 +191,30 @@ def test_a_terabyte_of_holes_boots():
     assert sum(span.present for span in booted.spans) << PAGE_SHIFT > TIB // 2 - GIB
 
 
-@settings(max_examples=60)
+FAKES = ["numa=fake=4", "numa=fake=2U", "numa=fake=200M", "numa=fake=1G", "numa=fake=0"]
+
+
+@st.composite
+def command_lines(draw, words=tuple(WORDS)):
+    """Draw words that a kernel may know, with values that it may understand."""
+    found = []
+    for name in draw(st.lists(st.sampled_from(words), max_size=5)):
+        if "=" in name or len(name) < 4:
+            found.append(name)
+            continue
+        one, sign, two = (draw(st.sampled_from(part)) for part in (SIZES, [*",@#$!%-:", ""], SIZES))
+        found.append(f"{name}={one}{sign}{two * bool(sign)}")
+    return " ".join(found)
+
+
+@settings(max_examples=100)
 @given(
     size=st.sampled_from([128, 300, 1024, 3500, 5000]),
     nr_nodes=st.integers(1, 3),
-    words=st.lists(
-        st.tuples(
-            st.sampled_from(WORDS),
-            st.sampled_from(SIZES),
-            st.sampled_from(",@#$!%-:"),
-            st.sampled_from(SIZES),
-        ),
-        max_size=5,
-    ),
+    cmdline=command_lines(),
 )
-def test_any_arguments_boot_or_are_explained(size, nr_nodes, words):
+def test_any_arguments_boot_or_are_explained(size, nr_nodes, cmdline):
     """What is managed lies in memory that the machine has, and nobody has it twice."""
-    cmdline = " ".join(
-        name if "=" in name or len(name) < 4 else f"{name}={one}{sign * bool(two)}{two}"
-        for name, one, sign, two in words
-    )
     config = MemoryConfig(size=size * MIB, nr_nodes=nr_nodes, cmdline=cmdline or None)
 
     if problems_of(config, 3, Place("scenario.yaml")):
@@ -212,3 +225,31 @@ def test_any_arguments_boot_or_are_explained(size, nr_nodes, words):
     assert all(left[1] <= right[0] for left, right in pairwise(ranges))
     assert sum(zone.managed_pages for zone in layout.zones) << PAGE_SHIFT <= size * MIB
     assert all(text() for text in layout.boot_texts.values())
+
+
+@settings(max_examples=100)
+@given(
+    size=st.sampled_from([128, 300, 1024, 3500, 5000]),
+    nr_nodes=st.integers(1, 3),
+    cmdline=command_lines((*WORDS, *FAKES)),
+)
+def test_a_booting_kernel_never_gives_the_same_memory_twice(size, nr_nodes, cmdline):
+    """Whatever the arguments, each allocation lies in memory that nobody had at that moment."""
+    config = MemoryConfig(size=size * MIB, nr_nodes=nr_nodes)
+    try:
+        booted = boot_kernel(firmware_of(config, (0, 0, 0), DEBIAN_6_1), cmdline)
+    except OutOfBootMemoryError:
+        return
+    memblock = booted.early.memblock
+    taken = RegionList()
+    for call in memblock.calls:
+        if call.function == "memblock_reserve":
+            if call.caller == "memblock_alloc_range_nid":
+                assert not taken.overlaps(call.start, call.end)
+                assert [] == memblock.memory.gaps(call.start, call.end)
+            taken.add(call.start, call.end)
+        elif call.function == "memblock_phys_free":
+            taken.remove(call.start, call.end)
+
+    assert taken.total_size == memblock.reserved.total_size
+    assert boot_log(booted)

@@ -94,7 +94,7 @@ def _fake_nodes(
     if not faked.cut(text, parsed):
         return None
     cleaned = _cleaned(memblock, faked.blocks, end)
-    if cleaned is None:
+    if not cleaned:
         return None
     faked.blocks = cleaned
     return faked
