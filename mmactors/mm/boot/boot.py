@@ -11,8 +11,7 @@ from typing import Final
 
 from attrs import frozen
 
-from mmactors.mm.boot.boot_log import kmsg
-from mmactors.mm.boot.booted import BootedMemory
+from mmactors.mm.boot.boot_log import BootedMemory, kmsg
 from mmactors.mm.boot.bootmem import EarlyBoot, memmap_pages
 from mmactors.mm.boot.cmdline import DEFAULT_COMMAND_LINE, parse_command_line
 from mmactors.mm.boot.e820 import (
@@ -229,13 +228,14 @@ def boot_kernel(
         *(piece for piece in image.freed if piece[1] <= image.kernel_end >> PAGE_SHIFT),
     ]
     alternatives = image.smp_alternatives
-    may_add_cpus = len(firmware.cpu_node) == 1 < early.nr_possible_cpus
+    may_add_cpus = early.nr_online_cpus == 1 < early.nr_possible_cpus
     is_freed = alternatives[1] <= image.kernel_end >> PAGE_SHIFT and not may_add_cpus
     return BootedMemory(
         early=early,
         spans=zone_spans(
             early.memblock,
             movable=movable,
+            is_deferred=not early.arguments.is_page_ext_early,
             freed_early=_unreserved([alternatives] if is_freed else [], reserved),
             freed_late=_unreserved(late, reserved),
         ),

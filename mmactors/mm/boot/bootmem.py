@@ -170,7 +170,14 @@ class EarlyBoot:
     @property
     def nr_possible_cpus(self) -> int:
         """CPUs that may ever be there."""
-        return self.arguments.possible_cpus or len(self.firmware.cpu_node)
+        possible = self.arguments.possible_cpus or len(self.firmware.cpu_node)
+        return min(possible, self.arguments.nr_cpus)
+
+    @property
+    def nr_online_cpus(self) -> int:
+        """CPUs that run when it has booted."""
+        present = min(len(self.firmware.cpu_node), self.nr_possible_cpus)
+        return max(min(present, self.arguments.maxcpus), 1)
 
     @property
     def possible_cpu_nodes(self) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from mmactors.mm.boot.e820 import (
     ULLONG_MAX,
     E820Table,
 )
+from mmactors.mm.boot.kernel_parameters import is_known
 
 DEFAULT_COMMAND_LINE: Final = "console=ttyS0 nokaslr norandmaps mitigations=off quiet nowatchdog"
 
@@ -29,18 +30,6 @@ _LOG_BUF_MAX: Final = 1 << 31
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+")
 _SHIFTS: Final = {"k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
 _MEMMAP_TYPES: Final = {"@": E820_RAM, "#": E820_ACPI, "$": E820_RESERVED, "!": E820_PRAM}
-_TAKEN_BEFORE: Final = frozenset({"nokaslr", "kaslr", "debug_boot_weak_hash"})
-_COMMON_TEXT: Final = """
-acpi apic apparmor audit cgroup_disable cgroup_enable cgroup_no_v1 clocksource console debug
-earlycon earlyprintk elevator highres hpet ignore_loglevel init init_on_alloc init_on_free
-initcall_debug loglevel lsm maxcpus mce mem_sleep_default mitigations nmi_watchdog
-no_console_suspend noapic nohz nolapic norandmaps nosmt nosoftlockup nospectre_v1 nospectre_v2
-nowatchdog nr_cpus numa_balancing page_poison panic pci pti quiet rcu_nocbs rdinit resume ro root
-rootfstype rootwait rw selinux slab_merge slab_nomerge slub_debug slub_max_order slub_merge
-slub_min_objects slub_min_order slub_nomerge swapaccount transparent_hugepage tsc watchdog zswap
-"""
-_COMMON: Final = frozenset(_COMMON_TEXT.split())
-"""Parameters that Debian's kernel knows and that move no memory while it boots."""
 
 
 def memparse(text: str) -> tuple[int, str]:
@@ -90,13 +79,18 @@ class BootArguments:
     """What `numa=fake=` says."""
     is_acpi_off: bool = False
     possible_cpus: int | None = None
+    nr_cpus: int = _NR_CPUS
+    """As many as the kernel has room for, at most."""
+    maxcpus: int = _NR_CPUS
+    """So many are brought up while it boots."""
     swiotlb_slabs: int = 0
     is_swiotlb_forced: bool = False
     is_swiotlb_off: bool = False
     dentry_entries: int = 0
     inode_entries: int = 0
     is_hash_distributed: bool | None = None
-    is_gbpages_off: bool = False
+    is_page_ext_early: bool = False
+    """Struct pages are all initialised at once."""
     unknown: list[str] = Factory(list)
     """Words that the kernel does not know: they go to init, and are printed once."""
     refused: list[str] = Factory(list)
@@ -118,6 +112,7 @@ def words_of(text: str) -> Iterator[tuple[str, str | None]]:
 def parse_command_line(text: str) -> BootArguments:
     """Return what a command line says; nothing in it is an error for the kernel."""
     found = BootArguments(text=text)
+    unknown: dict[str, str] = {}  # of a variable of init's only the last value counts
     for word, (name, value) in zip(_raw_words(text), words_of(text), strict=True):
         if word == "--":
             break
@@ -125,8 +120,9 @@ def parse_command_line(text: str) -> BootArguments:
         if parse is not None:
             if not parse(found, value):
                 found.refused.append(word)
-        elif name in _TAKEN_BEFORE or (name not in _COMMON and "." not in name):
-            found.unknown.append(word)
+        elif not is_known(word):
+            unknown[name if value is not None else word] = word
+    found.unknown += unknown.values()
     return found
 
 
@@ -254,6 +250,24 @@ def _parse_possible_cpus(found: BootArguments, value: str | None) -> bool:
     return number > 0
 
 
+def _parse_nr_cpus(found: BootArguments, value: str | None) -> bool:
+    number = memparse(value or "")[0]
+    if 0 < number < _NR_CPUS:
+        found.nr_cpus = number
+    return number > 0
+
+
+def _parse_maxcpus(found: BootArguments, value: str | None) -> bool:
+    number, rest = memparse(value or "")
+    found.maxcpus = number
+    return rest != value
+
+
+def _parse_nosmp(found: BootArguments, _value: str | None) -> bool:
+    found.maxcpus = 0
+    return True
+
+
 def _number(name: str, maximum: int = ULLONG_MAX) -> "_Parser":
     """Return a parser of a size or number into a field; no number is 0, as for the kernel."""
 
@@ -296,10 +310,13 @@ _PARSERS: Final[dict[str, _Parser]] = {
     "numa": _parse_numa,
     "acpi": _flag("is_acpi_off", "off"),
     "possible_cpus": _parse_possible_cpus,
+    "nr_cpus": _parse_nr_cpus,
+    "maxcpus": _parse_maxcpus,
+    "nosmp": _parse_nosmp,
     "swiotlb": _parse_swiotlb,
     "dhash_entries": _number("dentry_entries"),
     "ihash_entries": _number("inode_entries"),
     "hashdist": _parse_hashdist,
-    "nogbpages": _flag("is_gbpages_off"),
+    "early_page_ext": _flag("is_page_ext_early"),
 }
 MODELLED: Final = tuple(_PARSERS)

@@ -12,7 +12,7 @@ from typing import Final
 
 from attrs import define, field
 
-from mmactors.mm.boot.booted import BootedMemory
+from mmactors.mm.boot.boot_log import BootedMemory
 from mmactors.mm.boot.e820 import (
     ABOVE_4G_START,
     E820_ACPI,

@@ -19,7 +19,7 @@ from mmactors.mm.boot.boot import (
     boot_zones,
     cpu_nodes_of,
 )
-from mmactors.mm.boot.booted import BootedMemory
+from mmactors.mm.boot.boot_log import BootedMemory
 from mmactors.mm.boot.cmdline import DEFAULT_COMMAND_LINE, MODELLED, parse_command_line
 from mmactors.mm.boot.memblock import OutOfBootMemoryError
 from mmactors.mm.boot.regions import PHYS_ADDR_MAX, RegionList
@@ -35,8 +35,20 @@ _BY_OPTIONS: Final = {
     "hugepages": "a machine here has no hugetlbfs; leave it out",
     "numa": "say it with nr_nodes",
     "transparent_hugepage": "say it with the option transparent_hugepage",
+    "maxcpus": "say it with cpus",
+    "nosmp": "say it with cpus",
+    **dict.fromkeys(
+        (
+            "hugepagesz",
+            "default_hugepagesz",
+            "percpu_alloc",
+            "initrdmem",
+            "iommu",
+        ),
+        "it would move memory in a way that is not modelled; leave it out",
+    ),
 }
-_ELSEWHERE: Final = ("hugepages", "transparent_hugepage")
+_ELSEWHERE: Final = frozenset(_BY_OPTIONS) - {"numa"}
 
 
 def problems_of(config: MemoryConfig, nr_cpus: int, place: Place) -> list[Problem]:

@@ -95,12 +95,14 @@ def zone_spans(
     memblock: Memblock,
     *,
     movable: Mapping[int, int] | None = None,
+    is_deferred: bool = True,
     freed_early: Sequence[PfnRange] = (),
     freed_late: Sequence[PfnRange] = (),
 ) -> tuple[ZoneSpan, ...]:
     """Cut memory into zones by node and address; empty zones are left out.
 
-    `movable` says by node where zone Movable begins, if it has one. `freed_early` is given back
+    `movable` says by node where zone Movable begins, if it has one; `is_deferred`, whether struct
+    pages are initialised later where they can be. `freed_early` is given back
     while the boot CPU runs alone, `freed_late` after the first initcalls. Order of hand-over:
     rising addresses up to the first deferred section, what is freed early, the deferred rest,
     what is freed late.
@@ -119,8 +121,8 @@ def zone_spans(
             pieces = _clip(memory, start, end)
             if not pieces:
                 continue
-            is_last = end == node_end
-            border = (_first_deferred_pfn(pieces) if is_last else None) or end
+            is_cut = is_deferred and end == node_end
+            border = (_first_deferred_pfn(pieces) if is_cut else None) or end
             # A node's free ranges are those inside its own memory: nodes may interleave.
             own = [part for piece in pieces for part in _clip(free, *piece)]
             first, rest = _clip(own, start, border), _clip(own, border, end)

@@ -13,13 +13,13 @@ from typing import Any, Final
 
 from mmactors.mm.boot.boot import boot_kernel
 from mmactors.mm.boot.boot_log import (
+    BootedMemory,
     boot_log,
     memory_line,
     percpu_lines,
     region_text,
     zone_range_rows,
 )
-from mmactors.mm.boot.booted import BootedMemory
 from mmactors.mm.boot.iomem import iomem
 from mmactors.mm.boot.memblock import MemblockDump, OutOfBootMemoryError
 from mmactors.mm.boot.zone_init import zone_limits
@@ -79,7 +79,7 @@ def _compare(result: CaseResult, recording: BootRecording, booted: BootedMemory)
         content["zone_ranges"], zone_range_rows(booted), fillvalue=(_NOTHING, _NOTHING)
     ):
         result.compare(f"zone_ranges.{name}", (name, range_), ours_of_zone)
-    _compare_zones(result, recording, booted)
+    _compare_zones(result, content, booted)
     _compare_log(result, content, booted)
 
 
@@ -144,9 +144,9 @@ def _compare_log(result: CaseResult, content: dict[str, Any], booted: BootedMemo
         _compare_rows(result, "log, hash tables", recorded, of_kind)
 
 
-def _compare_zones(result: CaseResult, recording: BootRecording, booted: BootedMemory) -> None:
+def _compare_zones(result: CaseResult, content: dict[str, Any], booted: BootedMemory) -> None:
     """Compare the lines of each populated zone in zoneinfo with what boot gives it."""
-    nr_cpus = len(recording.firmware.cpu_node)
+    nr_cpus = booted.early.nr_online_cpus
     limits = zone_limits(
         booted.spans,
         nr_cpus=nr_cpus,
@@ -163,7 +163,7 @@ def _compare_zones(result: CaseResult, recording: BootRecording, booted: BootedM
         }
         for span, zone in zip(booted.spans, limits.zones, strict=True)
     }
-    recorded = _zones_of(recording.content["zoneinfo"])
+    recorded = _zones_of(content["zoneinfo"])
     for name in dict.fromkeys((*recorded, *ours)):
         theirs, mine = recorded.get(name, {}), ours.get(name, {})
         for key in dict.fromkeys((*mine, *theirs)):  # pages before what follows from them
