@@ -143,10 +143,12 @@ class Memblock:
         return self.memory.total_size + self._nr_uncounted
 
     def enforce_memory_limit(self, nr_bytes: int) -> None:
-        """Keep the first `nr_bytes` of memory; more than there is changes nothing.
+        """Keep the first `nr_bytes` of memory; 0 or more than there is changes nothing.
 
         Source: memblock_enforce_memory_limit.
         """
+        if not nr_bytes:
+            return
         rest = nr_bytes
         for region in self.memory.regions:
             if rest <= region.end - region.start:
@@ -312,6 +314,8 @@ class Memblock:
         if node is not None and node != region.node:
             return True
         special = region.flags
+        if not special and not flags:
+            return False  # nearly all memory there is
         return bool(
             (self.is_movable_node and special & ~flags & MemblockFlags.HOTPLUG)
             or (flags & ~special & MemblockFlags.MIRROR)

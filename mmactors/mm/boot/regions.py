@@ -131,11 +131,11 @@ class RegionList:
         after = regions[index] if index < len(regions) else None
         low = index
         if before is not None and _is_one(before, region):
-            region = evolve(region, start=before.start)
+            region = Region(before.start, region.end, region.node, region.flags)
             low -= 1
         high = index
         if after is not None and _is_one(region, after):
-            region = evolve(region, end=after.end)
+            region = Region(region.start, after.end, region.node, region.flags)
             high += 1
         regions[low:high] = [region]
 
@@ -148,13 +148,16 @@ class RegionList:
         index = self._first_after(at)
         if index < len(self.regions) and self.regions[index].start < at:
             region = self.regions[index]
-            self.regions[index : index + 1] = [evolve(region, end=at), evolve(region, start=at)]
+            self.regions[index : index + 1] = [
+                Region(region.start, at, region.node, region.flags),
+                Region(at, region.end, region.node, region.flags),
+            ]
 
     def _merge(self) -> None:
         merged: list[Region] = []
         for region in self.regions:
             if merged and _is_one(merged[-1], region):
-                merged[-1] = evolve(merged[-1], end=region.end)
+                merged[-1] = Region(merged[-1].start, region.end, region.node, region.flags)
             else:
                 merged.append(region)
         self.regions = merged
