@@ -11,7 +11,6 @@ from typing import Final
 
 from attrs import frozen
 
-from mmactors.mm.boot.boot_log import BootedMemory, kmsg
 from mmactors.mm.boot.bootmem import EarlyBoot, memmap_pages
 from mmactors.mm.boot.cmdline import DEFAULT_COMMAND_LINE, parse_command_line
 from mmactors.mm.boot.e820 import (
@@ -22,7 +21,6 @@ from mmactors.mm.boot.e820 import (
     ram_below_4g,
 )
 from mmactors.mm.boot.firmware import Firmware, NodeRange, memory_affinity
-from mmactors.mm.boot.iomem import iomem
 from mmactors.mm.boot.kernel_image import (
     DEBIAN_6_1,
     INITRAMFS_BYTES,
@@ -31,7 +29,7 @@ from mmactors.mm.boot.kernel_image import (
 )
 from mmactors.mm.boot.memblock import OutOfBootMemoryError
 from mmactors.mm.boot.movable import PfnRange, find_zone_movable_pfns
-from mmactors.mm.boot.zone_init import ZoneSpan, zone_limits, zone_spans
+from mmactors.mm.boot.zone_init import BootedMemory, ZoneSpan, zone_limits, zone_spans
 from mmactors.mm.page_alloc.gfp import ZONE_DMA
 from mmactors.mm.page_alloc.layout import (
     MemoryLayout,
@@ -164,11 +162,23 @@ def boot_memory(config: MemoryConfig, nr_cpus: int) -> MemoryLayout:
         has_khugepaged=limits.has_khugepaged,
         boot_texts={
             "cmdline": lambda: f"{booted.early.arguments.text}\n",
-            "iomem": lambda: iomem(booted),
-            "kmsg": lambda: kmsg(booted),
+            "iomem": lambda: _iomem(booted),
+            "kmsg": lambda: _kmsg(booted),
         },
     )
     return with_hotplug(layout, config.hotplug >> PAGE_SHIFT) if config.hotplug else layout
+
+
+def _iomem(booted: BootedMemory) -> str:
+    from mmactors.mm.boot.iomem import iomem  # noqa: PLC0415 - few runs are asked for it
+
+    return iomem(booted)
+
+
+def _kmsg(booted: BootedMemory) -> str:
+    from mmactors.mm.boot.boot_log import kmsg  # noqa: PLC0415 - few runs are asked for it
+
+    return kmsg(booted)
 
 
 def cpu_nodes_of(config: MemoryConfig, nr_cpus: int) -> tuple[int, ...]:

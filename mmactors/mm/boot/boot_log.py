@@ -1,4 +1,4 @@
-"""What a boot leaves, and what the kernel prints meanwhile, line by line (v6.1, x86-64).
+"""What the kernel prints about memory while it boots, line by line (v6.1, x86-64).
 
 As `dmesg` shows it, without time stamps: the memory map, with `memblock=debug` each call and both
 lists, zones and nodes, per-CPU areas, hash tables, and what is free at the hand-over.
@@ -9,16 +9,13 @@ Left out: lines about devices, and hash tables that several nodes take from vmal
 from collections.abc import Iterator
 from typing import Final
 
-from attrs import frozen
-
-from mmactors.mm.boot.bootmem import EarlyBoot
 from mmactors.mm.boot.e820 import E820Entry, type_text
 from mmactors.mm.boot.memblock import MemblockDump
 from mmactors.mm.boot.movable import pfn_ranges
 from mmactors.mm.boot.percpu_chunk import unit_layout
 from mmactors.mm.boot.regions import Region
 from mmactors.mm.boot.sparse import SECTION_BYTES
-from mmactors.mm.boot.zone_init import ZoneSpan, zone_ranges
+from mmactors.mm.boot.zone_init import BootedMemory, zone_ranges
 from mmactors.mm.page_alloc.gfp import ZONE_MOVABLE
 from mmactors.mm.page_alloc.watermark import ZONE_NAMES
 from mmactors.mm.page_alloc.zonelist import build_zonelists
@@ -31,18 +28,6 @@ _VMALLOC_BYTES, _PGD_SPAN = 32 * TIB, TIB // 2
 """What the vmalloc area needs page tables for at once, from the page allocator."""
 _LINE_CHARS: Final = 60
 _KIB_PER_PAGE: Final = PAGE_SIZE // KIB
-
-
-@frozen(kw_only=True, eq=False, repr=False)
-class BootedMemory:
-    """What boot leaves: the calls it made, and the zones it hands over."""
-
-    early: EarlyBoot
-    spans: tuple[ZoneSpan, ...]
-    movable_pfns: dict[int, int]
-    """By node: where zone Movable begins."""
-    nr_kernel_pages: int
-    """Usable pages as the kernel counts them early (nr_kernel_pages)."""
 
 
 def boot_log(booted: BootedMemory) -> list[str]:

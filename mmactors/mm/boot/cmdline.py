@@ -9,9 +9,9 @@ Left out: bootconfig, parameters of modules, and all that moves no memory at boo
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define
 
 from mmactors.mm.boot.e820 import (
     E820_ACPI,
@@ -47,8 +47,7 @@ def memparse(text: str) -> tuple[int, str]:
     return value << shift & ULLONG_MAX, rest[1:] if shift else rest
 
 
-@frozen(kw_only=True)
-class CoreSize:
+class CoreSize(NamedTuple):
     """What `kernelcore=` or `movablecore=` asks for: bytes, or a percentage of all memory."""
 
     nr_bytes: int = 0

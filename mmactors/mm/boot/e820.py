@@ -8,9 +8,9 @@ Left out: what other firmware reports (ACPI data, NVS, persistent memory).
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
-from attrs import Factory, define, evolve, frozen
+from attrs import Factory, define
 
 from mmactors.units import GIB, KIB, MIB, PAGE_SHIFT, PAGE_SIZE
 
@@ -62,8 +62,7 @@ _HYPER_TRANSPORT, _HYPER_TRANSPORT_END = 0xFD_0000_0000, 0x100_0000_0000
 """A hole that AMD's processors keep."""
 
 
-@frozen(kw_only=True)
-class E820Entry:
+class E820Entry(NamedTuple):
     """One range `[start, end)` of the map, and its type."""
 
     start: int
@@ -76,7 +75,7 @@ class E820Entry:
         return self.type in IS_MEMORY
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class E820Table:
     """The kernel's map, changed entry by entry, then put in order."""
 
@@ -99,11 +98,11 @@ class E820Table:
                 kept.append(entry)
                 continue
             if entry.start < low:
-                kept.append(evolve(entry, end=low))
+                kept.append(entry._replace(end=low))
             if new_type is not None:
                 kept.append(E820Entry(start=low, end=high, type=new_type))
             if high < entry.end:
-                kept.append(evolve(entry, start=high))
+                kept.append(entry._replace(start=high))
         self.entries = kept
 
     def update(self) -> None:
@@ -122,7 +121,7 @@ class E820Table:
                 and last.type == type_
                 and type_ not in _NEVER_MERGED
             ):
-                found[-1] = evolve(last, end=end)
+                found[-1] = last._replace(end=end)
             else:
                 found.append(E820Entry(start=start, end=end, type=type_))
         self.entries = found

@@ -7,9 +7,7 @@ Left out: what distances are (nodes count as equally far), HMAT, memory hotplug 
 """
 
 from collections.abc import Sequence
-from typing import Final
-
-from attrs import frozen
+from typing import Final, NamedTuple
 
 from mmactors.mm.boot.e820 import ABOVE_4G_START, E820Entry
 from mmactors.units import KIB, MIB
@@ -25,8 +23,7 @@ _DSDT_LONG_BYTES: Final = 3050
 _HOLE_START, _HOLE_END = 640 * KIB, 1 * MIB
 
 
-@frozen
-class NodeRange:
+class NodeRange(NamedTuple):
     """One range of memory of a node, as SRAT has it."""
 
     node: int
@@ -34,8 +31,7 @@ class NodeRange:
     end: int
 
 
-@frozen(kw_only=True, eq=False, repr=False)
-class Firmware:
+class Firmware(NamedTuple):
     """All that a kernel is told before it starts, but for its command line."""
 
     entries: tuple[E820Entry, ...]

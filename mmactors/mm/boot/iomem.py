@@ -12,7 +12,6 @@ from typing import Final
 
 from attrs import define, field
 
-from mmactors.mm.boot.boot_log import BootedMemory
 from mmactors.mm.boot.e820 import (
     ABOVE_4G_START,
     E820_ACPI,
@@ -28,6 +27,7 @@ from mmactors.mm.boot.e820 import (
     ROM_START,
 )
 from mmactors.mm.boot.regions import RegionList
+from mmactors.mm.boot.zone_init import BootedMemory
 from mmactors.units import GIB, KIB, MIB
 
 _E820_NAMES: Final = {

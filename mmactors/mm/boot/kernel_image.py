@@ -3,9 +3,7 @@
 Debian's 6.1.0-56-amd64 (6.1.192-2): where its parts lie, and the sizes of its structures. Bytes.
 """
 
-from typing import Final
-
-from attrs import evolve, frozen
+from typing import Final, NamedTuple
 
 from mmactors.units import KIB, MIB, PAGE_SIZE
 
@@ -13,8 +11,7 @@ PfnRange = tuple[int, int]
 """`[start_pfn, end_pfn)`"""
 
 
-@frozen(kw_only=True, eq=False, repr=False)
-class KernelImage:
+class KernelImage(NamedTuple):
     """A built kernel, and what its boot loader and firmware put beside it."""
 
     text_start: int = 16 * MIB
@@ -96,7 +93,7 @@ class KernelImage:
     def sized(self, nr_bytes: int) -> "KernelImage":
         """Return a kernel of another size, which ends with what it uses of brk."""
         brk_used = min(self.brk_used, nr_bytes)
-        return evolve(self, brk_start=self.text_start + nr_bytes - brk_used, brk_used=brk_used)
+        return self._replace(brk_start=self.text_start + nr_bytes - brk_used, brk_used=brk_used)
 
     @property
     def percpu_bytes(self) -> int:

@@ -9,9 +9,9 @@ Left out: region lists in slab pages (only memory hotplug after boot would make 
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
-from attrs import Factory, define, evolve, field, frozen
+from attrs import Factory, define, field
 
 from mmactors.mm.boot.regions import PHYS_ADDR_MAX, MemblockFlags, Region, RegionList
 from mmactors.units import PAGE_SIZE
@@ -35,8 +35,7 @@ class OutOfBootMemoryError(Exception):
         super().__init__(f"no {nr_bytes} bytes for {what}")
 
 
-@frozen
-class BootCall:
+class BootCall(NamedTuple):
     """One call of memblock, as `memblock=debug` prints it.
 
     An allocation has a size; its range is where it may lie. Others have the range they are about.
@@ -63,8 +62,7 @@ class BootCall:
         )
 
 
-@frozen(eq=False, repr=False)
-class MemblockDump:
+class MemblockDump(NamedTuple):
     """Both lists at one moment of boot (memblock_dump_all)."""
 
     after_calls: int
@@ -134,7 +132,7 @@ class Memblock:
         for region in self.memory.regions:
             start, end = _round_up(region.start, align), _round_down(region.end, align)
             if start < end:
-                trimmed.append(evolve(region, start=start, end=end))
+                trimmed.append(region._replace(start=start, end=end))
                 self._nr_uncounted += region.end - region.start - (end - start)
         self.memory.regions = trimmed
 
@@ -254,7 +252,7 @@ class Memblock:
         Mirrored memory is tried first where there is some. If `node` has no room, any node will
         do, unless `exact_node`. Source: memblock_alloc_range_nid.
         """
-        flags = int(MemblockFlags.MIRROR) if self.has_mirror else 0
+        flags = MemblockFlags.MIRROR if self.has_mirror else 0
         for wanted in (flags, 0) if flags else (0,):
             for on_node in (node, None) if node is not None and not exact_node else (node,):
                 found = self.find_in_range(

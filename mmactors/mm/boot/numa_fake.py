@@ -7,7 +7,7 @@ are filled in turn from the physical ones. Addresses are bytes.
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from mmactors.mm.boot.cmdline import memparse
 from mmactors.mm.boot.firmware import NodeRange
@@ -105,7 +105,7 @@ class FakeNodes:
         block = self.physical[0]
         self.blocks.append(NodeRange(node, block.start, end))
         self.physical_of.setdefault(node, block.node)
-        self.physical[0] = evolve(block, start=end)
+        self.physical[0] = block._replace(start=end)
         if end >= block.end:
             del self.physical[0]
         self.physical.sort(key=lambda one: one.start)

@@ -6,8 +6,7 @@ Left out: SRAT's ranges that are hotpluggable.
 """
 
 from collections.abc import Sequence
-
-from attrs import evolve, field, frozen
+from typing import NamedTuple
 
 from mmactors.mm.boot.firmware import Firmware, NodeRange
 from mmactors.mm.boot.memblock import Memblock, OutOfBootMemoryError
@@ -16,8 +15,7 @@ from mmactors.mm.boot.regions import PHYS_ADDR_MAX, MemblockFlags
 from mmactors.units import MIB, PAGE_SHIFT, PAGE_SIZE
 
 
-@frozen(kw_only=True, eq=False, repr=False)
-class NumaNodes:
+class NumaNodes(NamedTuple):
     """The nodes of a machine, as far as boot knows them."""
 
     node_data: dict[int, int]
@@ -28,7 +26,7 @@ class NumaNodes:
     """By CPU: its node; empty: nobody says."""
     end_of_memory: int
     """Of all that the map or the firmware's nodes name, used or not (max_possible_pfn)."""
-    physical_of: dict[int, int] = field(factory=dict)
+    physical_of: dict[int, int]
     """By fake node: where it lies physically."""
 
 
@@ -143,7 +141,7 @@ def _place_node_data(memblock: Memblock, node: int, nr_bytes: int) -> int:
 def _cleaned(memblock: Memblock, ranges: Sequence[NodeRange], end: int) -> list[NodeRange] | None:
     """Return what of the ranges has memory, merged; None: nodes overlap (numa_cleanup_meminfo)."""
     blocks = [
-        evolve(block, end=min(block.end, end))
+        block._replace(end=min(block.end, end))
         for block in ranges
         if memblock.memory.overlaps(block.start, block.end) and block.start < min(block.end, end)
     ]

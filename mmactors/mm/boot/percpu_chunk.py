@@ -1,8 +1,6 @@
 """The first chunk of per-CPU areas (mm/percpu.c, v6.1, x86-64). Amounts are bytes."""
 
-from typing import Final
-
-from attrs import frozen
+from typing import Final, NamedTuple
 
 from mmactors.mm.boot.kernel_image import DEBIAN_6_1, KernelImage
 from mmactors.mm.boot.memblock import Memblock, OutOfBootMemoryError
@@ -17,8 +15,7 @@ _SLOT_SHIFT: Final = 5
 _LIST_HEAD_BYTES: Final = 16
 
 
-@frozen(kw_only=True, eq=False, repr=False)
-class UnitLayout:
+class UnitLayout(NamedTuple):
     """How CPUs share allocations of 2 MiB (struct pcpu_alloc_info)."""
 
     units_per_alloc: int

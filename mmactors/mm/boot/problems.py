@@ -19,10 +19,10 @@ from mmactors.mm.boot.boot import (
     boot_zones,
     cpu_nodes_of,
 )
-from mmactors.mm.boot.boot_log import BootedMemory
 from mmactors.mm.boot.cmdline import DEFAULT_COMMAND_LINE, MODELLED, parse_command_line
 from mmactors.mm.boot.memblock import OutOfBootMemoryError
 from mmactors.mm.boot.regions import PHYS_ADDR_MAX, RegionList
+from mmactors.mm.boot.zone_init import BootedMemory
 from mmactors.mm.page_alloc.gfp import ZONE_MOVABLE
 from mmactors.mm.page_alloc.watermark import DEFAULT_LOWMEM_RESERVE_RATIO
 from mmactors.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE, format_bytes

@@ -5,30 +5,28 @@ Invariants: the regions of a list are sorted and disjoint; two that touch differ
 
 from bisect import bisect_right
 from collections.abc import Callable
-from enum import IntFlag
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
-from attrs import Factory, define, evolve, frozen
+from attrs import Factory, define
 
 PHYS_ADDR_MAX: Final = (1 << 64) - 1
 _START = attrgetter("start")
 
 
-class MemblockFlags(IntFlag):
+class MemblockFlags:
     """What is special about a region (enum memblock_flags)."""
 
-    HOTPLUG = 1
+    HOTPLUG: Final = 1
     """It may be taken out while the machine runs."""
-    MIRROR = 2
+    MIRROR: Final = 2
     """Kept twice by the hardware."""
-    NOMAP = 4
+    NOMAP: Final = 4
     """Not in the kernel's direct map."""
-    DRIVER_MANAGED = 8
+    DRIVER_MANAGED: Final = 8
 
 
-@frozen
-class Region:
+class Region(NamedTuple):
     """The bytes `[start, end)`; node None is "not known yet", the kernel's MAX_NUMNODES."""
 
     start: int
@@ -37,7 +35,7 @@ class Region:
     flags: int = 0
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class RegionList:
     """One of the two lists (struct memblock_type)."""
 
@@ -94,15 +92,15 @@ class RegionList:
 
     def set_node(self, start: int, end: int, *, node: int | None) -> None:
         """Say on which node the regions in `[start, end)` are (memblock_set_node)."""
-        self._change(start, end, lambda region: evolve(region, node=node))
+        self._change(start, end, lambda region: region._replace(node=node))
 
     def set_flags(self, start: int, end: int, flags: int, *, is_wanted: bool = True) -> None:
         """Set or clear flags of the regions in `[start, end)` (memblock_setclr_flag)."""
         self._change(
             start,
             end,
-            lambda region: evolve(
-                region, flags=region.flags | flags if is_wanted else region.flags & ~flags
+            lambda region: region._replace(
+                flags=region.flags | flags if is_wanted else region.flags & ~flags
             ),
         )
 

@@ -10,10 +10,11 @@ Invariants: a zone's managed pages are the pages of its free ranges; free ranges
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from attrs import frozen
 
+from mmactors.mm.boot.bootmem import EarlyBoot
 from mmactors.mm.boot.memblock import Memblock
 from mmactors.mm.boot.movable import PfnRange, pfn_ranges
 from mmactors.mm.page_alloc.gfp import ZONE_DMA, ZONE_DMA32, ZONE_MOVABLE, ZONE_NORMAL
@@ -59,6 +60,17 @@ class ZoneSpan:
     """As it is counted then, with what is deferred (totalram_pages)."""
     free_ranges: tuple[PfnRange, ...] = ()
     """In the order in which they are handed over."""
+
+
+class BootedMemory(NamedTuple):
+    """What boot leaves: the calls it made, and the zones it hands over."""
+
+    early: EarlyBoot
+    spans: tuple[ZoneSpan, ...]
+    movable_pfns: dict[int, int]
+    """By node: where zone Movable begins."""
+    nr_kernel_pages: int
+    """Usable pages as the kernel counts them early (nr_kernel_pages)."""
 
 
 @frozen(kw_only=True)

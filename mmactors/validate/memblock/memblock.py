@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from mmactors.mm.boot.boot import boot_kernel
 from mmactors.mm.boot.boot_log import (
-    BootedMemory,
     boot_log,
     memory_line,
     percpu_lines,
@@ -22,7 +21,7 @@ from mmactors.mm.boot.boot_log import (
 )
 from mmactors.mm.boot.iomem import iomem
 from mmactors.mm.boot.memblock import MemblockDump, OutOfBootMemoryError
-from mmactors.mm.boot.zone_init import zone_limits
+from mmactors.mm.boot.zone_init import BootedMemory, zone_limits
 from mmactors.mm.page_alloc.layout import ZoneLimits, ZoneSettings
 from mmactors.mm.page_alloc.watermark import MAX_NR_ZONES, ZONE_NAMES
 from mmactors.validate.memblock.memblock_recording import BootRecording, read_recording
