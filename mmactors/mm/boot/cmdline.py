@@ -11,8 +11,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from attrs import Factory, define
-
 from mmactors.mm.boot.e820 import (
     E820_ACPI,
     E820_PRAM,
@@ -54,21 +52,14 @@ class CoreSize(NamedTuple):
     percent: int = 0
 
 
-@define(kw_only=True, eq=False, repr=False)
 class BootArguments:
     """What the command line says, as the kernel understands it."""
 
-    text: str
-    """As it stands in /proc/cmdline."""
-    map_changes: list[tuple[str, str]] = Factory(list)
-    """`mem` and `memmap` with their values, in order."""
     kernelcore: CoreSize = CoreSize()
     movablecore: CoreSize = CoreSize()
     is_kernelcore_mirror: bool = False
     is_movable_node: bool = False
     is_memblock_debug: bool = False
-    crashkernel: list[str] = Factory(list)
-    """Values, in order; the last one of its kind counts."""
     log_buf_len: int = 0
     """Bytes; 0: not given."""
     nr_huge_pages: int = 0
@@ -90,10 +81,18 @@ class BootArguments:
     is_hash_distributed: bool | None = None
     is_page_ext_early: bool = False
     """Struct pages are all initialised at once."""
-    unknown: list[str] = Factory(list)
-    """Words that the kernel does not know: they go to init, and are printed once."""
-    refused: list[str] = Factory(list)
-    """Words whose value the kernel does not understand: it goes on without them."""
+
+    def __init__(self, text: str) -> None:
+        self.text: Final = text
+        """As it stands in /proc/cmdline."""
+        self.map_changes: list[tuple[str, str]] = []
+        """`mem` and `memmap` with their values, in order."""
+        self.crashkernel: list[str] = []
+        """Values, in order; the last one of its kind counts."""
+        self.unknown: list[str] = []
+        """Words that the kernel does not know: they go to init, and are printed once."""
+        self.refused: list[str] = []
+        """Words whose value the kernel does not understand: it goes on without them."""
 
     @property
     def changes_map(self) -> bool:
@@ -110,7 +109,7 @@ def words_of(text: str) -> Iterator[tuple[str, str | None]]:
 
 def parse_command_line(text: str) -> BootArguments:
     """Return what a command line says; nothing in it is an error for the kernel."""
-    found = BootArguments(text=text)
+    found = BootArguments(text)
     unknown: dict[str, str] = {}  # of a variable of init's only the last value counts
     for word, (name, value) in zip(_raw_words(text), words_of(text), strict=True):
         if word == "--":
