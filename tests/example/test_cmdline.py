@@ -53,12 +53,14 @@ def test_sizes_are_read_as_the_kernel_reads_them(text, value):
 
 def test_words_are_told_apart():
     """Quotes hold a word together, dashes are underscores, what is not known goes to init."""
-    found = parse_command_line('mem=1G kernelcore="mirror" log-buf-len=2M foo=1 "b c" a.b=1 -- x')
+    found = parse_command_line(
+        'BOOT_IMAGE=/k mem=1G kernelcore="mirror" log-buf-len=2M foo foo=1 foo=2 "b c" a.b=1 -- x'
+    )
 
     assert [("mem", "1G")] == found.map_changes
     assert found.is_kernelcore_mirror
     assert found.log_buf_len == 2 * MIB
-    assert ["foo=1", '"b c"'] == found.unknown
+    assert ["foo", '"b c"', "foo=2"] == found.unknown
 
 
 def test_the_highest_type_wins_where_ranges_overlap():

@@ -24,6 +24,8 @@ from mmactors.mm.boot.kernel_parameters import is_known
 DEFAULT_COMMAND_LINE: Final = "console=ttyS0 nokaslr norandmaps mitigations=off quiet nowatchdog"
 
 _NR_CPUS: Final = 8192
+_SET_FOR_INIT: Final = ("HOME", "TERM")
+"""What the kernel sets itself; another value takes its place."""
 _LOG_BUF_MAX: Final = 1 << 31
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+")
 _SHIFTS: Final = {"k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
@@ -110,7 +112,7 @@ def words_of(text: str) -> Iterator[tuple[str, str | None]]:
 def parse_command_line(text: str) -> BootArguments:
     """Return what a command line says; nothing in it is an error for the kernel."""
     found = BootArguments(text)
-    unknown: dict[str, str] = {}  # of a variable of init's only the last value counts
+    variables: dict[str, str] = {}  # of a variable of init's only the last value counts
     for word, (name, value) in zip(_raw_words(text), words_of(text), strict=True):
         if word == "--":
             break
@@ -119,8 +121,11 @@ def parse_command_line(text: str) -> BootArguments:
             if not parse(found, value):
                 found.refused.append(word)
         elif not is_known(word):
-            unknown[name if value is not None else word] = word
-    found.unknown += unknown.values()
+            if value is None:
+                found.unknown.append(word)
+            elif name not in _SET_FOR_INIT:
+                variables[name] = word
+    found.unknown += variables.values()
     return found
 
 

@@ -69,6 +69,12 @@ initcall_debug module_blacklist nomodule panic panic_on_warn panic_print pause_o
 xen_scrub_pages
 """
 """Known if the name is equal (core_param)."""
+_SYSCTLS: Final = """
+hardlockup_all_cpu_backtrace hung_task_panic numa_zonelist_order softlockup_all_cpu_backtrace
+"""
+"""Known as other names of sysctls."""
+_BOOT_LOADERS: Final = ("BOOT_IMAGE=", "kexec")
+"""What boot loaders say of themselves; the kernel passes over words that begin so."""
 
 
 def is_known(word: str) -> bool:
@@ -80,9 +86,9 @@ def is_known(word: str) -> bool:
 
 @cache
 def _names() -> frozenset[str]:
-    return frozenset(f"{_EARLY} {_CORE}".replace("-", "_").split())
+    return frozenset(f"{_EARLY} {_CORE} {_SYSCTLS}".replace("-", "_").split())
 
 
 @cache
 def _beginnings() -> tuple[str, ...]:
-    return tuple(_SETUP.replace("-", "_").split())
+    return (*_SETUP.replace("-", "_").split(), *_BOOT_LOADERS)

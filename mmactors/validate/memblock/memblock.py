@@ -63,12 +63,14 @@ def validate_memblock(path: Path) -> Iterator[CaseResult]:
 def _compare(result: CaseResult, recording: BootRecording, booted: BootedMemory) -> None:
     content = recording.content
     early = booted.early
-    ours = list(map(str, early.memblock.calls[early.debug_from :]))
+    is_printed = early.arguments.is_memblock_debug
+    ours = list(map(str, early.memblock.calls[early.debug_from :])) if is_printed else []
     recorded = [_recorded_texts(call) for call in content["calls"]]
     result.listed += len(recorded)
     _compare_rows(result, "calls", recorded, ours)
     theirs = [_recorded_dump_rows(dump) for dump in content["dumps"]]
-    dumps = [_dump_rows(dump, early.debug_from) for dump in early.memblock.dumps]
+    our_dumps = early.memblock.dumps if is_printed else []
+    dumps = [_dump_rows(dump, early.debug_from) for dump in our_dumps]
     nothing: dict[str, list[str]] = {}
     for nth, (recorded_dump, our_dump) in enumerate(zip_longest(theirs, dumps, fillvalue=nothing)):
         for key in ("after_calls", "memory", "reserved"):
