@@ -30,6 +30,7 @@ SEEDS = (
         if path.name != "counts.json"
     ),
     REFERENCE / "linux-6.1/kernel/buddy/256M-c1-thp-s1.json",
+    REFERENCE / "linux-6.1/kernel/memblock/more/numa2-1G-c2-off.json",
     REFERENCE / "traces/true.json",
 )
 VALUES: tuple[Any, ...] = (

@@ -26,6 +26,7 @@ Validator = Callable[[Path], Iterator[CaseResult]]
 VALIDATORS: Final = {
     "traces": "mmactors.validate.hardware.traces:validate_trace",
     "buddy": "mmactors.validate.buddy.buddy:validate_buddy",
+    "memblock": "mmactors.validate.memblock.memblock:validate_memblock",
     "userland/faults": "mmactors.validate.userland.faults:validate_faults",
     "userland/mmap_lock": "mmactors.validate.userland.tlb:validate_tlb",
     "userland/tlb": "mmactors.validate.userland.tlb:validate_tlb",

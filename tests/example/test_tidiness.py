@@ -65,6 +65,7 @@ UNUSED_BUT_KEPT = {
     "mmactors.explore.world.world.World.wait_queue": FOR_WORLDS,
     "mmactors.cli.completion.completion": HOOK,
     "mmactors.hw.hardware.Hardware.kernel_access": "the cost of the kernel's own data in caches",
+    "mmactors.mm.boot.memblock.Memblock": "memblock's whole interface (include/linux/memblock.h)",
     "mmactors.mm.page_table.page_table.PageTable.clear_range": "entries of a range, as one",
     "mmactors.mm.vmstat.VmStat": "the counters' whole interface (include/linux/vmstat.h)",
     "mmactors.observe.inspection": FOR_USERS,
@@ -75,6 +76,7 @@ UNUSED_BUT_KEPT = {
     "mmactors.scenario.run.stepped.Result": FOR_USERS,
     "mmactors.validate.buddy.buddy.validate_buddy": HOOK,
     "mmactors.validate.hardware.traces.validate_trace": HOOK,
+    "mmactors.validate.memblock.memblock.validate_memblock": HOOK,
     "mmactors.validate.userland.faults.validate_faults": HOOK,
     "mmactors.validate.userland.vma.validate_vma": HOOK,
 }
