@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from mmactors.cli.screen import say
-from mmactors.scenario.explain import explain_scenario
+from mmactors.scenario.explain import explain_boot, explain_scenario
 from mmactors.scenario.load import load_scenario
 
 
@@ -17,7 +17,15 @@ def explain(
         tuple[str, ...],
         Parameter(name="--set", help="KEY=VALUE, such as machine.cpus=8.", show_default=False),
     ] = (),
+    boot: Annotated[
+        bool,
+        Parameter(
+            help="How the machine boots instead: each call of memblock, zones, the hand-over.",
+            negative="",
+        ),
+    ] = False,
 ) -> int:
     """Say in words what a scenario will do."""
-    say(explain_scenario(load_scenario(scenario, overrides)))
+    loaded = load_scenario(scenario, overrides)
+    say(explain_boot(loaded) if boot else explain_scenario(loaded))
     return 0

@@ -60,6 +60,8 @@ _ALONE_NS: Final = 10_000
 class Engine:
     """Holds the baton, virtual time, and all actors of one machine."""
 
+    decider: Decider | None = None
+    """Who says what happens by itself; None: nothing does."""
     allowed: Mapping[str, int] = MappingProxyType({})
     """What may happen by itself, and how often (engine/chance.py)."""
     is_exploring: ClassVar[bool] = False
@@ -90,8 +92,6 @@ class Engine:
         """Names the last events for reports; without it, who got the baton last is named."""
         self.lock_observer: LockObserver | None = None
         """Told of everything that locks do; None: nobody watches."""
-        self.decider: Decider | None = None
-        """Who says what happens by itself; None: nothing does."""
         self.tracer: Tracer | None = None
         """Told of waits, switches, wake-ups and interrupts; None: no events are recorded."""
         self.running: Actor | None = None

@@ -8,7 +8,8 @@ from itertools import groupby
 
 from mmactors.engine.chance import FAULTS
 from mmactors.hw.config import CacheConfig, HardwareConfig, TlbConfig
-from mmactors.mm.boot.boot import boot_memory
+from mmactors.mm.boot.boot import boot_memory, boot_zones, cpu_nodes_of
+from mmactors.mm.boot.boot_log import boot_story
 from mmactors.scenario.faults.config import FOR_EVER, FaultAttrConfig
 from mmactors.scenario.schema import Scenario
 from mmactors.units import PAGE_SIZE, format_bytes, format_ns
@@ -51,6 +52,13 @@ def explain_scenario(scenario: Scenario) -> str:
         *_checks(scenario),
     ]
     return "".join(f"{line}\n" for line in lines)
+
+
+def explain_boot(scenario: Scenario) -> str:
+    """Return how the machine boots: each call of memblock, zones, and what is handed over."""
+    memory = scenario.machine.memory
+    booted = boot_zones(memory, cpu_nodes_of(memory, scenario.machine.cpus))
+    return "".join(f"{line}\n" for line in boot_story(booted))
 
 
 def _machine(scenario: Scenario) -> Iterator[str]:

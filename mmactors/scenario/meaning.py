@@ -13,7 +13,7 @@ from attrs import evolve
 from mmactors.errors import Problem
 from mmactors.hw.config import HardwareConfig
 from mmactors.mm.boot.boot import MemoryConfig
-from mmactors.mm.boot.boot import problems_of as memory_problems
+from mmactors.mm.boot.problems import problems_of as memory_problems
 from mmactors.observe.counters.series import COLUMNS_MAX
 from mmactors.option import OptionDoc
 from mmactors.rules import Rules

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmactors.errors import Place
-from mmactors.mm.boot.boot import MemoryConfig, boot_memory, problems_of
+from mmactors.mm.boot.boot import MemoryConfig, boot_memory
+from mmactors.mm.boot.problems import problems_of
 from mmactors.units import GIB, MIB, PAGE_SIZE, parse_bytes
 
 PLACE = Place("scenario.yaml", 3, 9)
@@ -107,3 +108,47 @@ def test_every_configuration_boots_or_has_a_problem(
 
             assert all(zone.managed_pages <= zone.present_pages for zone in layout.zones)
             assert nr_cpus == len(layout.cpu_node)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"cmdline": "memm=1G"}, "did you mean mem?"),
+        ({"cmdline": "foo"}, "nothing here would read it"),
+        ({"cmdline": "mem=lots"}, "cmdline has 'mem=lots'; expected a value the kernel"),
+        ({"cmdline": "movablecore"}, "cmdline has 'movablecore'"),
+        ({"cmdline": "hugepages=4"}, "leave it out"),
+        ({"cmdline": "numa=fake=2"}, "say it with nr_nodes"),
+        ({"cmdline": "transparent_hugepage=never"}, "say it with the option"),
+        ({"cmdline": "mem=1G " * 400}, "cmdline has 2800 characters; expected at most"),
+        ({"cmdline": "quiet=\x1b[2J"}, "expected printable ASCII characters"),
+        ({"cmdline": "quiet=\u202e"}, "cmdline is 'quiet=\\u202e'"),
+        ({"cmdline": "memmap=4G@4G"}, "memory at 0x100000000 to 0x1ffffffff; expected memory"),
+        ({"cmdline": "mem=2M"}, "the kernel finds"),
+        ({"cmdline": "memmap=exactmap"}, "the kernel finds"),
+        ({"cmdline": "mem=512M", "nr_nodes": 2}, "cmdline leaves node 1 without memory"),
+        ({"cmdline": "possible_cpus=1"}, "cmdline says that 1 CPUs are possible"),
+        ({"cmdline": "movablecore=64M", "hotplug": 64 * MIB}, "zone Movable of its own"),
+    ],
+)
+def test_kernel_arguments_that_a_machine_cannot_mean_are_explained(fields, words):
+    """A kernel would go on without them, or with memory that is not there."""
+    (problem,) = texts(**fields)
+
+    assert words in problem
+    assert problem.startswith("scenario.yaml:3:9: ")
+
+
+@pytest.mark.parametrize(
+    "cmdline",
+    [
+        "mem=512M kernelcore=50%",
+        "crashkernel=64M movablecore=128M memmap=16M$256M",
+        "memmap=exactmap memmap=639K@0 memmap=600M@1M memblock=debug",
+        "movable_node possible_cpus=8 log_buf_len=1M swiotlb=2048,force quiet",
+        "numa=off acpi=off dhash_entries=4096",
+    ],
+)
+def test_kernel_arguments_about_memory_are_fine(cmdline):
+    """What the kernel knows and the machine has is no problem, on one node or two."""
+    assert texts(cmdline=cmdline) == []

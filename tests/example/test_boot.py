@@ -7,8 +7,9 @@ import pytest
 from attrs import evolve
 
 from mmactors.errors import Place
-from mmactors.mm.boot.boot import MemoryConfig, boot_memory, problems_of
+from mmactors.mm.boot.boot import MemoryConfig, boot_memory
 from mmactors.mm.boot.e820 import e820_map
+from mmactors.mm.boot.problems import problems_of
 from mmactors.units import GIB, MIB, PAGE_SHIFT, TIB
 
 

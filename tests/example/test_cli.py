@@ -129,6 +129,13 @@ def test_explain_prints_words(capsys):
     assert "grep: 1 process on CPU 0" in capsys.readouterr().out
 
 
+def test_explain_tells_the_boot_when_asked(capsys):
+    """Exit code 0 and the kernel's lines."""
+    assert 0 == run_command(["explain", str(QUICKSTART), "--boot"])
+
+    assert "memblock_phys_free: [" in capsys.readouterr().out
+
+
 def test_run_ends_with_a_few_lines_and_a_whole_directory(scenario, tmp_path, capsys):
     """Verdict, seed, figures and paths; the directory has all its files."""
     out = tmp_path / "out"

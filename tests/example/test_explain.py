@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mmactors.scenario.explain import explain_scenario
+from mmactors.scenario.explain import explain_boot, explain_scenario
 from mmactors.scenario.load import load_scenario, parse_scenario
 
 ROOT = Path(__file__).parents[2]
@@ -60,3 +60,20 @@ def test_what_is_sampled_is_explained():
 
     assert "Sampled every 20us: pgfault, " in explain_scenario(scenario)
     assert "Sampled" not in explain_scenario(load_scenario(ROOT / "configs/quickstart.yaml"))
+
+
+def test_boot_is_told_call_by_call_up_to_the_hand_over():
+    """Calls before anybody could print them come first; what is handed over is all that is free."""
+    scenario = load_scenario(
+        ROOT / "configs/quickstart.yaml", ("machine.memory.cmdline=movablecore=64M",)
+    )
+
+    lines = explain_boot(scenario).splitlines()
+    free = [int(line.split()[-2]) for line in lines if line.startswith("  [mem")]
+    zones = [int(line.split()[-2]) for line in lines if line.startswith("Node 0, zone")]
+
+    assert lines[0] == "BIOS-provided physical RAM map:"
+    assert "memblock_reserve: [0x0000000001000000-0x00000000043fffff] early_reserve_memory" in lines
+    assert "  Node 0: 0x000000001c000000" in lines
+    assert 3 == len(zones)
+    assert sum(zones) == sum(free)

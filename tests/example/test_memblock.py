@@ -2,8 +2,18 @@
 
 import pytest
 
-from mmactors.mm.boot.memblock import PHYS_ADDR_MAX, Memblock, Region, RegionList
+from mmactors.mm.boot.memblock import INIT_REGIONS, Memblock
+from mmactors.mm.boot.regions import PHYS_ADDR_MAX, MemblockFlags, Region, RegionList
 from mmactors.units import MIB, PAGE_SIZE
+
+EXPECTED_CALLS = """
+memblock_alloc_try_nid: 64 bytes align=0x40 nid=-1 from=0x0000000000000000 \
+max_addr=0x0000000000000000 setup_log_buf
+memblock_reserve: [0x0000000000ffffc0-0x0000000000ffffff] memblock_alloc_range_nid
+memblock_phys_alloc_range: 4096 bytes align=0x1000 from=0x0000000000000000 \
+max_addr=0x0000000000200000 setup_arch
+memblock_reserve: [0x00000000001ff000-0x00000000001fffff] memblock_alloc_range_nid
+""".strip()
 
 
 def machine() -> Memblock:
@@ -157,3 +167,99 @@ def test_the_last_byte_of_all_addresses_is_never_there():
     memblock.phys_free(PHYS_ADDR_MAX, 1 << 64)
 
     assert [] == memblock.memory.regions == memblock.reserved.regions
+
+
+def test_special_memory_is_only_for_who_asks():
+    """Memory that is not mapped is never given; hotpluggable memory not with movable_node."""
+    memblock = machine()
+    memblock.memory.set_flags(12 * MIB, 16 * MIB, MemblockFlags.NOMAP)
+    memblock.memory.set_flags(8 * MIB, 12 * MIB, MemblockFlags.HOTPLUG)
+    memblock.is_movable_node = True
+
+    assert memblock.alloc(PAGE_SIZE, align=PAGE_SIZE) == 8 * MIB - PAGE_SIZE
+
+    memblock.is_movable_node = False
+
+    assert memblock.alloc(PAGE_SIZE, align=PAGE_SIZE) == 12 * MIB - PAGE_SIZE
+
+
+def test_mirrored_memory_is_given_first_and_others_after_it():
+    """The kernel's own data go where an error cannot lose them, while there is room."""
+    memblock = machine()
+    memblock.mark_mirror(2 * MIB, 3 * MIB)
+
+    first = memblock.alloc(MIB, align=PAGE_SIZE)
+    second = memblock.alloc(MIB, align=PAGE_SIZE)
+
+    assert (first, second) == (2 * MIB, 15 * MIB)
+
+
+def test_what_the_kernel_cannot_reach_yet_is_not_given():
+    """The limit grows with the direct map; who gives a limit of his own may pass it."""
+    memblock = machine()
+    memblock.current_limit = 4 * MIB
+
+    assert memblock.alloc(PAGE_SIZE, align=PAGE_SIZE, end=10 * MIB) == 4 * MIB - PAGE_SIZE
+    assert (
+        memblock.phys_alloc_range(PAGE_SIZE, align=PAGE_SIZE, start=0, end=10 * MIB)
+        == 10 * MIB - PAGE_SIZE
+    )
+
+
+def test_each_call_is_remembered_as_the_kernel_prints_it():
+    """`memblock=debug` shows who asked for what; an allocation is followed by what it took."""
+    memblock = machine()
+
+    memblock.alloc(64, caller="setup_log_buf")
+    memblock.phys_alloc_range(4096, align=4096, start=0, end=MIB * 2, caller="setup_arch")
+
+    assert EXPECTED_CALLS == "\n".join(map(str, memblock.calls[2:]))
+
+
+@pytest.mark.parametrize("name", ["reserved", "memory"])
+def test_a_full_list_takes_a_larger_one_from_memory(name):
+    """The larger list does not lie in what is about to be taken; the one before it comes back."""
+    memblock = machine()
+    memblock.can_resize = True
+    nr_regions = 2 * INIT_REGIONS + 1
+    for nth in range(nr_regions):
+        at = 32 * MIB + nth * 2 * PAGE_SIZE
+        (memblock.reserve if name == "reserved" else memblock.add)(at, at + PAGE_SIZE)
+
+    doublings = [(which, most) for which, most, _, _ in memblock.doublings]
+    (first, second) = (at for _, _, at, _ in memblock.doublings)
+
+    assert [(name, 2 * INIT_REGIONS), (name, 4 * INIT_REGIONS)] == doublings
+    assert not memblock.reserved.overlaps(first, first + 1)
+    assert [(second, second + 4 * INIT_REGIONS * 24)] == memblock.discard()
+
+
+def test_a_limit_counts_memory_and_not_addresses():
+    """The first 10 MiB of two pieces are kept, with what is taken in them."""
+    memblock = Memblock()
+    memblock.add(0, 4 * MIB)
+    memblock.add(8 * MIB, 20 * MIB)
+    memblock.reserve(MIB, 2 * MIB)
+    memblock.reserve(15 * MIB, 16 * MIB)
+
+    memblock.enforce_memory_limit(10 * MIB)
+
+    assert [Region(0, 4 * MIB), Region(8 * MIB, 14 * MIB)] == memblock.memory.regions
+    assert [Region(MIB, 2 * MIB)] == memblock.reserved.regions
+
+    memblock.enforce_memory_limit(11 * MIB)
+
+    assert memblock.end_of_memory() == 14 * MIB
+
+
+def test_a_cap_keeps_what_is_not_mapped():
+    """Memory outside the range goes, but for what nobody reaches anyway."""
+    memblock = machine()
+    memblock.memory.set_flags(14 * MIB, 16 * MIB, MemblockFlags.NOMAP)
+
+    memblock.cap_memory_range(2 * MIB, 4 * MIB)
+
+    assert [
+        Region(2 * MIB, 4 * MIB, 0),
+        Region(14 * MIB, 16 * MIB, 1, MemblockFlags.NOMAP),
+    ] == memblock.memory.regions

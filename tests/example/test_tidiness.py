@@ -66,6 +66,7 @@ UNUSED_BUT_KEPT = {
     "mmactors.hw.hardware.Hardware.kernel_access": "the cost of the kernel's own data in caches",
     "mmactors.mm.slab.slub": "kernel paths and programs call it once they allocate from it",
     "mmactors.mm.slab.slub.slabinfo": "what /proc/slabinfo prints",
+    "mmactors.mm.boot.memblock.Memblock": "memblock's whole interface (include/linux/memblock.h)",
     "mmactors.mm.page_table.page_table.PageTable.clear_range": "entries of a range, as one",
     "mmactors.mm.vmstat.VmStat": "the counters' whole interface (include/linux/vmstat.h)",
     "mmactors.observe.inspection": FOR_USERS,
@@ -77,6 +78,7 @@ UNUSED_BUT_KEPT = {
     "mmactors.validate.buddy.buddy.validate_buddy": HOOK,
     "mmactors.validate.hardware.traces.validate_trace": HOOK,
     "mmactors.validate.slub.slub.validate_slub": HOOK,
+    "mmactors.validate.memblock.memblock.validate_memblock": HOOK,
     "mmactors.validate.userland.faults.validate_faults": HOOK,
     "mmactors.validate.userland.vma.validate_vma": HOOK,
 }

@@ -80,6 +80,10 @@ def values(path, known):
 
 TEXTS = {
     "machine.memory.cpu_nodes": ([0], [0, 0], [1, 0], [0, 1, 0, 1], [2, 1, 0, 0]),
+    "machine.memory.cmdline": (
+        *("movablecore=16M", "kernelcore=50%", "memblock=debug", "crashkernel=16M"),
+        *("mem=48M movable_node", "memmap=4M$24M possible_cpus=8", "mem=x", "foo", "--"),
+    ),
     "machine.memory.reserved_ranges": ([], [[0, PAGE_SIZE]], [[1 << 20, 5 << 20]], [[3, 5]]),
     "machine.memory.lowmem_reserve_ratio": ([256, 256, 32, 0, 0], [1, 1, 1, 1, 1], []),
     "record.events": (["*"], [], ["mm_*"], ["sys_exit", "sched_*"], ["nothing"]),

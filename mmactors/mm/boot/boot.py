@@ -1,42 +1,35 @@
 """From a memory size to the zones the page allocator starts with (Linux 6.1, x86-64).
 
-The firmware's map fills memblock, the booting kernel takes its share (mm/boot/bootmem.py), what is
-left is cut into zones and handed over (mm/boot/zone_init.py).
+The firmware's map and the command line fill memblock, the booting kernel takes its share
+(mm/boot/bootmem.py), what is left is cut into zones and handed over (mm/boot/zone_init.py).
 
-Left out: memory hotplug, movablecore and kernelcore, `mem=`, crashkernel, CMA.
+Left out: CMA; of memory hotplug, memory that the firmware calls hotpluggable.
 """
 
 from functools import lru_cache
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import frozen
 
-from mmactors.errors import Place, Problem
-from mmactors.mm.boot.bootmem import (
-    INITRAMFS_BYTES,
-    KERNEL_FREED,
-    KERNEL_IMAGE_BYTES,
-    KERNEL_START,
-    SMP_ALTERNATIVES,
-    EarlyBoot,
-    OutOfBootMemoryError,
-    memmap_pages,
-)
+from mmactors.mm.boot.bootmem import EarlyBoot, memmap_pages
+from mmactors.mm.boot.cmdline import DEFAULT_COMMAND_LINE, parse_command_line
 from mmactors.mm.boot.e820 import (
-    ABOVE_4G_START,
     MACHINES,
     E820Entry,
     e820_map,
     last_usable_below_4g,
     ram_below_4g,
 )
-from mmactors.mm.boot.memblock import PHYS_ADDR_MAX
-from mmactors.mm.boot.zone_init import (
-    PfnRange,
-    ZoneSpan,
-    zone_limits,
-    zone_spans,
+from mmactors.mm.boot.firmware import Firmware, NodeRange, memory_affinity
+from mmactors.mm.boot.kernel_image import (
+    DEBIAN_6_1,
+    INITRAMFS_BYTES,
+    KERNEL_IMAGE_BYTES,
+    KernelImage,
 )
+from mmactors.mm.boot.memblock import OutOfBootMemoryError
+from mmactors.mm.boot.movable import PfnRange, find_zone_movable_pfns
+from mmactors.mm.boot.zone_init import BootedMemory, ZoneSpan, zone_limits, zone_spans
 from mmactors.mm.page_alloc.gfp import ZONE_DMA
 from mmactors.mm.page_alloc.layout import (
     MemoryLayout,
@@ -52,14 +45,12 @@ from mmactors.mm.page_alloc.watermark import (
 )
 from mmactors.mm.page_alloc.zonelist import build_zonelists
 from mmactors.option import option
-from mmactors.units import GIB, KIB, MIB, PAGE_SHIFT, PAGE_SIZE, TIB, format_bytes
+from mmactors.units import GIB, KIB, MIB, PAGE_SHIFT, PAGE_SIZE, TIB
 
-_NODE_ALIGN_BYTES: Final = 8 * MIB
-_MAX_NUMNODES: Final = 1024
-_SIZE_MAX: Final = 4 * TIB
+NODE_ALIGN_BYTES: Final = 8 * MIB
+MAX_NUMNODES: Final = 1024
+SIZE_MAX: Final = 4 * TIB
 """The links of page lists have 32 bits, and PFNs reach a little further than memory."""
-_KERNEL_RUNS_BYTES: Final = 4 * MIB
-"""With less free memory than this the allocator has nothing above its watermarks to give."""
 
 
 @frozen(kw_only=True)
@@ -67,13 +58,13 @@ class MemoryConfig:
     """How much memory the machine has, on which nodes, and the settings made after boot."""
 
     size: int = option(
-        1 * GIB, doc="RAM of the machine.", unit="bytes", minimum=16 * MIB, maximum=_SIZE_MAX
+        1 * GIB, doc="RAM of the machine.", unit="bytes", minimum=16 * MIB, maximum=SIZE_MAX
     )
     nr_nodes: int = option(
         1,
         doc="NUMA nodes; memory is split evenly, in pieces of 8 MiB.",
         minimum=1,
-        maximum=_MAX_NUMNODES,
+        maximum=MAX_NUMNODES,
     )
     cpu_nodes: tuple[int, ...] | None = option(
         None, doc="By CPU: its node. Default: consecutive CPUs fill one node after the other."
@@ -84,7 +75,7 @@ class MemoryConfig:
         "last node.",
         unit="bytes",
         minimum=0,
-        maximum=_SIZE_MAX,
+        maximum=SIZE_MAX,
     )
     machine: str = option(
         "pc", doc="Where the PCI hole lies: at 3 GiB (pc) or 2 GiB (q35).", choices=MACHINES
@@ -100,6 +91,11 @@ class MemoryConfig:
         doc="Initramfs at the end of low memory, given back at the end of boot.",
         unit="bytes",
         minimum=0,
+    )
+    cmdline: str | None = option(
+        None,
+        doc="Kernel arguments about memory, behind those of every boot: mem=, memmap=, "
+        "kernelcore=, movablecore=, crashkernel= and others.",
     )
     reserved_ranges: tuple[tuple[int, int], ...] = option(
         (), doc="Physical ranges [start, end), in bytes, that are never handed out."
@@ -128,14 +124,20 @@ class MemoryConfig:
         choices=("always", "madvise", "never"),
     )
 
+    @property
+    def cmdline_text(self) -> str:
+        """The whole command line, as /proc/cmdline has it."""
+        return f"{DEFAULT_COMMAND_LINE} {self.cmdline or ''}".rstrip()
+
 
 def boot_memory(config: MemoryConfig, nr_cpus: int) -> MemoryLayout:
     """Return the zones of a machine with `nr_cpus` CPUs after boot.
 
     The configuration must have no problems (`problems_of`).
     """
-    cpu_node = cpu_nodes_of(config, nr_cpus)
-    spans = boot_zones(config, cpu_node)
+    booted = boot_zones(config, cpu_nodes_of(config, nr_cpus))
+    spans = booted.spans
+    cpu_node = booted.early.possible_cpu_nodes[:nr_cpus]
     settings = ZoneSettings(
         min_free_kbytes=config.min_free_kbytes,
         watermark_scale_factor=config.watermark_scale_factor,
@@ -143,21 +145,40 @@ def boot_memory(config: MemoryConfig, nr_cpus: int) -> MemoryLayout:
         percpu_pagelist_high_fraction=config.percpu_pagelist_high_fraction,
         is_transparent_hugepage=config.transparent_hugepage != "never",
     )
-    limits = zone_limits(spans, cpu_node=cpu_node, settings=settings)
+    limits = zone_limits(
+        spans, nr_cpus=nr_cpus, cpus_of_node=booted.early.cpus_of_node(nr_cpus), settings=settings
+    )
     layout = MemoryLayout(
         nr_frames=max(span.start_pfn + span.spanned for span in spans),
         zones=tuple(_layout_of(*pair) for pair in zip(spans, limits.zones, strict=True)),
         zonelists=build_zonelists(
             [(span.node, span.index) for span in spans],
-            nr_nodes=config.nr_nodes,
-            cpu_node=cpu_node,
+            nr_nodes=booted.early.nr_nodes,
+            cpu_node=(),
         ),
         cpu_node=cpu_node,
         settings=settings,
         min_free_kbytes=limits.min_free_kbytes,
         has_khugepaged=limits.has_khugepaged,
+        boot_texts={
+            "cmdline": lambda: f"{booted.early.arguments.text}\n",
+            "iomem": lambda: _iomem(booted),
+            "kmsg": lambda: _kmsg(booted),
+        },
     )
     return with_hotplug(layout, config.hotplug >> PAGE_SHIFT) if config.hotplug else layout
+
+
+def _iomem(booted: BootedMemory) -> str:
+    from mmactors.mm.boot.iomem import iomem  # noqa: PLC0415 - few runs are asked for it
+
+    return iomem(booted)
+
+
+def _kmsg(booted: BootedMemory) -> str:
+    from mmactors.mm.boot.boot_log import kmsg  # noqa: PLC0415 - few runs are asked for it
+
+    return kmsg(booted)
 
 
 def cpu_nodes_of(config: MemoryConfig, nr_cpus: int) -> tuple[int, ...]:
@@ -168,255 +189,133 @@ def cpu_nodes_of(config: MemoryConfig, nr_cpus: int) -> tuple[int, ...]:
     return tuple(cpu // per_node for cpu in range(nr_cpus))
 
 
-def problems_of(config: MemoryConfig, nr_cpus: int, place: Place) -> list[Problem]:
-    """Return everything that keeps this machine from booting; empty if it boots."""
-    problems = [
-        Problem(place=place, found=found, legal=legal, advice=advice)
-        for found, legal, advice in (*_size_problems(config), *_node_problems(config, nr_cpus))
-    ]
-    if problems:
-        return problems
-    failure = _boot_failure(config, nr_cpus)
-    if failure is None:
-        return []
-    smallest = _smallest_size(config, nr_cpus)
-    return [
-        Problem(
-            place=place,
-            found=f"size is {format_bytes(config.size)}: the kernel finds {failure}",
-            legal="memory must hold the kernel, the initramfs and the kernel's tables"
-            if smallest is None
-            else f"this kernel boots with {format_bytes(smallest)} or more",
-            advice=f"lower {_lowerable(config)}, or free some of reserved_ranges"
-            if smallest is None
-            else f"set size to {format_bytes(smallest)}, or lower {_lowerable(config)}",
-        )
-    ]
-
-
-def _size_problems(config: MemoryConfig) -> list[tuple[str, str, str]]:
-    problems = []
-    for name in ("size", "firmware_tables"):
-        value = getattr(config, name)
-        if value % PAGE_SIZE:
-            nearest = -(-value // PAGE_SIZE) * PAGE_SIZE
-            problems.append(
-                (
-                    f"{name} is {value}",
-                    f"expected a multiple of the page size, {PAGE_SIZE}",
-                    f"did you mean {format_bytes(nearest)}?",
-                )
-            )
-    if config.size > _SIZE_MAX:
-        problems.append(
-            (
-                f"size is {format_bytes(config.size)}",
-                f"expected at most {format_bytes(_SIZE_MAX)}",
-                "the links of page lists have 32 bits; choose a smaller machine",
-            )
-        )
-    if config.size + config.hotplug > _SIZE_MAX >= max(config.size, config.hotplug):
-        problems.append(
-            (
-                f"size and hotplug are {format_bytes(config.size + config.hotplug)} together",
-                f"expected at most {format_bytes(_SIZE_MAX)}",
-                f"lower hotplug to {format_bytes(_SIZE_MAX - config.size)} or less",
-            )
-        )
-    for index, (start, end) in enumerate(config.reserved_ranges):
-        if start >= 1 << 64 or end - start >= 1 << 64:
-            problems.append(
-                (
-                    f"reserved_ranges[{index}] is [{start:#x}, {end:#x}]",
-                    "expected a start and a length below 2^64",
-                    f"physical addresses have 64 bits: end it at {PHYS_ADDR_MAX:#x} or before",
-                )
-            )
-        elif not 0 <= start < end:
-            problems.append(
-                (
-                    f"reserved_ranges[{index}] is [{start}, {end}]",
-                    "expected 0 <= start < end, in bytes",
-                    "give first the start, then the end",
-                )
-            )
-    if 0 < config.percpu_pagelist_high_fraction < 8:
-        problems.append(
-            (
-                f"percpu_pagelist_high_fraction is {config.percpu_pagelist_high_fraction}",
-                "expected 0 or at least 8",
-                "0 lets the low watermark decide",
-            )
-        )
-    ratios = config.lowmem_reserve_ratio
-    if len(ratios) != len(DEFAULT_LOWMEM_RESERVE_RATIO) or min(ratios) < 0:
-        problems.append(
-            (
-                f"lowmem_reserve_ratio is {list(ratios)}",
-                "expected four numbers of at least 0: for DMA, DMA32, Normal, Movable",
-                f"the default is {list(DEFAULT_LOWMEM_RESERVE_RATIO)}",
-            )
-        )
-    return problems
-
-
-def _node_problems(config: MemoryConfig, nr_cpus: int) -> list[tuple[str, str, str]]:
-    problems = []
-    most = min(max(config.size // _NODE_ALIGN_BYTES, 1), _MAX_NUMNODES)
-    if not 1 <= config.nr_nodes <= most:
-        problems.append(
-            (
-                f"nr_nodes is {config.nr_nodes}",
-                f"expected 1 to {most}: a node has 8M or more of {format_bytes(config.size)}",
-                "use fewer nodes or more memory",
-            )
-        )
-    cpu_nodes = config.cpu_nodes
-    if cpu_nodes is None:
-        return problems
-    if len(cpu_nodes) != nr_cpus:
-        problems.append(
-            (
-                f"cpu_nodes names {len(cpu_nodes)} CPUs",
-                f"expected one node for each of the {nr_cpus} CPUs",
-                "leave it out to spread the CPUs over the nodes",
-            )
-        )
-    wrong = sorted({node for node in cpu_nodes if not 0 <= node < config.nr_nodes})
-    if wrong:
-        problems.append(
-            (
-                f"cpu_nodes names node {wrong[0]}",
-                f"expected 0 to {config.nr_nodes - 1}",
-                f"raise nr_nodes to {max(wrong) + 1}" if wrong[0] >= 0 else "nodes count from 0",
-            )
-        )
-    return problems
-
-
-def _boot_failure(config: MemoryConfig, nr_cpus: int) -> str | None:
-    """Return why this machine does not boot, or None."""
-    try:
-        spans = boot_zones(config, cpu_nodes_of(config, nr_cpus))
-    except OutOfBootMemoryError as error:
-        return str(error)
-    free = sum(span.managed_at_init for span in spans) << PAGE_SHIFT
-    if free < _KERNEL_RUNS_BYTES:
-        return f"only {format_bytes(free)} left after its own tables"
-    above = free - (config.min_free_kbytes or 0) * KIB
-    if above < _KERNEL_RUNS_BYTES:
-        return f"only {format_bytes(max(above, 0))} above min_free_kbytes"
-    return None
-
-
-def _lowerable(config: MemoryConfig) -> str:
-    """Return the options of which less lets a machine boot."""
-    return (
-        "kernel_image or initramfs"
-        if config.min_free_kbytes is None
-        else "min_free_kbytes, kernel_image or initramfs"
-    )
-
-
-def _smallest_size(config: MemoryConfig, nr_cpus: int) -> int | None:
-    """Return the least number of whole MiB that boots, or None if four times as much does not."""
-    low, high = config.size // MIB, max(config.size * 4 // MIB, 1024)
-    if _boot_failure(evolve(config, size=high * MIB), nr_cpus) is not None:
-        return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _boot_failure(evolve(config, size=middle * MIB), nr_cpus) is None:
-            high = middle
-        else:
-            low = middle
-    return high * MIB
-
-
 @lru_cache(maxsize=64)  # Who checks a configuration boots it, and who runs it boots it again.
-def boot_zones(config: MemoryConfig, cpu_node: tuple[int, ...]) -> tuple[ZoneSpan, ...]:
-    """Boot up to the hand-over of memory and return the zones.
+def boot_zones(config: MemoryConfig, cpu_node: tuple[int, ...]) -> BootedMemory:
+    """Boot up to the hand-over of memory.
 
     Raises OutOfBootMemoryError if the kernel's own tables do not fit.
     """
-    entries = e820_map(config.size, machine=config.machine, firmware_tables=config.firmware_tables)
-    kernel_end = KERNEL_START + config.kernel_image
-    initramfs = _initramfs_range(config, entries, kernel_end)
-    boot = EarlyBoot(entries=entries, cpu_node=cpu_node, nr_nodes=config.nr_nodes)
-    boot.setup_arch(
-        kernel_image=config.kernel_image, initramfs=initramfs, reserved=config.reserved_ranges
+    image = DEBIAN_6_1.sized(config.kernel_image)
+    firmware = firmware_of(config, cpu_node, image)
+    return boot_kernel(
+        firmware,
+        config.cmdline_text,
+        image=image,
+        reserved=config.reserved_ranges,
     )
-    boot.init_nodes(_node_ranges(config, entries))
-    boot.sparse_init()
-    boot.setup_resources()
-    boot.setup_per_cpu_areas()
-    boot.setup_log_buf()
-    before = zone_spans(boot.memblock)
-    boot.mm_init(nr_kernel_pages=_nr_kernel_pages(before))
-    kernel_end_pfn = kernel_end >> PAGE_SHIFT
+
+
+def boot_kernel(
+    firmware: Firmware,
+    command_line: str,
+    *,
+    image: KernelImage = DEBIAN_6_1,
+    reserved: tuple[tuple[int, int], ...] = (),
+) -> BootedMemory:
+    """Boot a kernel on what the firmware says; `reserved` bytes are never handed out.
+
+    Raises OutOfBootMemoryError.
+    """
+    early = EarlyBoot(
+        firmware=firmware,
+        arguments=parse_command_line(command_line),
+        image=image,
+        reserved=reserved,
+    )
+    early.run_setup_arch()
+    early.run_paging_init()
+    movable = find_zone_movable_pfns(early.memblock, early.arguments)
+    nr_kernel_pages = _nr_kernel_pages(
+        zone_spans(early.memblock, movable=movable), early.dma_reserve_pages
+    )
+    early.run_start_kernel()
+    early.run_mm_init(nr_kernel_pages=nr_kernel_pages)
     late = [
-        (initramfs[0] >> PAGE_SHIFT, initramfs[1] >> PAGE_SHIFT),
-        *(piece for piece in KERNEL_FREED if piece[1] <= kernel_end_pfn),
+        *(
+            (start >> PAGE_SHIFT, end >> PAGE_SHIFT)
+            for start, end in (*early.memblock.discard(), early.initramfs)
+        ),
+        *(piece for piece in image.freed if piece[1] <= image.kernel_end >> PAGE_SHIFT),
     ]
-    early = [SMP_ALTERNATIVES] if SMP_ALTERNATIVES[1] <= kernel_end_pfn else []
-    return zone_spans(
-        boot.memblock,
-        freed_early=_unreserved(early, config),
-        freed_late=_unreserved(late, config),
+    alternatives = image.smp_alternatives
+    may_add_cpus = early.nr_online_cpus == 1 < early.nr_possible_cpus
+    is_freed = alternatives[1] <= image.kernel_end >> PAGE_SHIFT and not may_add_cpus
+    return BootedMemory(
+        early=early,
+        spans=zone_spans(
+            early.memblock,
+            movable=movable,
+            is_deferred=not early.arguments.is_page_ext_early,
+            freed_early=_unreserved([alternatives] if is_freed else [], reserved),
+            freed_late=_unreserved(late, reserved),
+        ),
+        movable_pfns=movable,
+        nr_kernel_pages=nr_kernel_pages,
     )
 
 
-def _initramfs_range(
-    config: MemoryConfig, entries: tuple[E820Entry, ...], kernel_end: int
+def firmware_of(config: MemoryConfig, cpu_node: tuple[int, ...], image: KernelImage) -> Firmware:
+    """Return what the firmware and the boot loader of a machine leave for the kernel.
+
+    Raises OutOfBootMemoryError if the kernel or its initramfs do not fit below 4 GiB.
+    """
+    entries = e820_map(config.size, machine=config.machine, firmware_tables=config.firmware_tables)
+    affinity: tuple[NodeRange, ...] = ()
+    if config.nr_nodes > 1:
+        affinity = memory_affinity(
+            _node_sizes(config), ram_below_4g=ram_below_4g(config.size, machine=config.machine)
+        )
+    return Firmware(
+        entries=entries,
+        cpu_node=cpu_node,
+        memory_affinity=affinity,
+        machine=config.machine,
+        initramfs=place_initramfs(entries, config.initramfs, image),
+    )
+
+
+def place_initramfs(
+    entries: tuple[E820Entry, ...], nr_bytes: int, image: KernelImage
 ) -> tuple[int, int]:
     """Return the bytes of the initramfs: the last pages of low memory, as boot loaders do."""
     low_end = last_usable_below_4g(entries)
-    start = (low_end - config.initramfs) // PAGE_SIZE * PAGE_SIZE
-    if low_end < kernel_end:
-        raise OutOfBootMemoryError("the kernel image", config.kernel_image)
-    if start < kernel_end:
-        raise OutOfBootMemoryError("the initramfs", config.initramfs)
+    start = (low_end - nr_bytes) // PAGE_SIZE * PAGE_SIZE
+    if low_end < image.kernel_end:
+        raise OutOfBootMemoryError("the kernel image", image.kernel_end - image.text_start)
+    if start < image.kernel_end:
+        raise OutOfBootMemoryError("the initramfs", nr_bytes)
     return start, low_end
 
 
-def _unreserved(ranges: list[PfnRange], config: MemoryConfig) -> list[PfnRange]:
+def _node_sizes(config: MemoryConfig) -> list[int]:
+    """Return by node its RAM: even parts, the last takes the remainder."""
+    share = config.size // config.nr_nodes // NODE_ALIGN_BYTES * NODE_ALIGN_BYTES
+    return [share] * (config.nr_nodes - 1) + [config.size - share * (config.nr_nodes - 1)]
+
+
+def _unreserved(ranges: list[PfnRange], reserved: tuple[tuple[int, int], ...]) -> list[PfnRange]:
     """Return `ranges` without those that a configured reservation touches: it keeps them."""
     return [
         (start, end)
         for start, end in ranges
-        if not any(
-            low < end << PAGE_SHIFT and start << PAGE_SHIFT < high
-            for low, high in config.reserved_ranges
-        )
+        if not any(low < end << PAGE_SHIFT and start << PAGE_SHIFT < high for low, high in reserved)
     ]
 
 
-def _node_ranges(
-    config: MemoryConfig, entries: tuple[E820Entry, ...]
-) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """Return by node its physical ranges: even parts of RAM, the last takes the remainder."""
-    low = ram_below_4g(config.size, machine=config.machine)
-    last_usable = max(entry.start for entry in entries if entry.usable)
-    shift = last_usable - low if last_usable >= ABOVE_4G_START else 0
-    share = config.size // config.nr_nodes // _NODE_ALIGN_BYTES * _NODE_ALIGN_BYTES
-    ranges = []
-    for node in range(config.nr_nodes):
-        start = node * share
-        end = config.size if node == config.nr_nodes - 1 else start + share
-        parts = [(start, min(end, low)), (max(start, low) + shift, end + shift)]
-        ranges.append(tuple(part for part in parts if part[0] < part[1]))
-    return tuple(ranges)
-
-
-def _nr_kernel_pages(spans: tuple[ZoneSpan, ...]) -> int:
+def _nr_kernel_pages(spans: tuple[ZoneSpan, ...], dma_reserve_pages: int) -> int:
     """Return the kernel's early count of usable pages: present without memmap.
 
     What is taken of the first 16 MiB counts as lost, too (free_area_init_core).
     """
     pages = 0
     for span in spans:
-        pages += span.present - memmap_pages(spanned=span.spanned, present=span.present)
-        if span.index == ZONE_DMA:
-            pages -= span.present - span.managed
+        free = span.present
+        lost = memmap_pages(spanned=span.spanned, present=span.present)
+        if free >= lost:
+            free -= lost
+        if span.index == ZONE_DMA and free > dma_reserve_pages:
+            free -= dma_reserve_pages
+        pages += free
     return pages
 
 

@@ -4,18 +4,20 @@ Three moments differ in what a zone manages: while CPUs come online (the highest
 has only its first sections, the rest is initialised later, in parallel), at the first initcalls
 (all memory, but init code and initramfs are still in use), and after boot.
 
-Left out: movablecore and kernelcore, which make a Movable zone; memory hotplug.
+Left out: memory that is mirrored, which zone Movable would leave out; memory hotplug.
 
 Invariants: a zone's managed pages are the pages of its free ranges; free ranges are disjoint.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 from attrs import frozen
 
+from mmactors.mm.boot.bootmem import EarlyBoot
 from mmactors.mm.boot.memblock import Memblock
-from mmactors.mm.page_alloc.gfp import ZONE_DMA, ZONE_DMA32, ZONE_NORMAL
+from mmactors.mm.boot.movable import PfnRange, pfn_ranges
+from mmactors.mm.page_alloc.gfp import ZONE_DMA, ZONE_DMA32, ZONE_MOVABLE, ZONE_NORMAL
 from mmactors.mm.page_alloc.layout import ZoneLimits, ZoneSettings
 from mmactors.mm.page_alloc.watermark import (
     DEFAULT_LOWMEM_RESERVE_RATIO,
@@ -34,14 +36,8 @@ from mmactors.mm.page_alloc.watermark import (
 )
 from mmactors.units import GIB, MIB, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
-PfnRange = tuple[int, int]
-"""`[start_pfn, end_pfn)`"""
-
-_ZONE_LIMITS_PFN: Final = {
-    ZONE_DMA: (0, 16 * MIB >> PAGE_SHIFT),
-    ZONE_DMA32: (16 * MIB >> PAGE_SHIFT, 4 * GIB >> PAGE_SHIFT),
-    ZONE_NORMAL: (4 * GIB >> PAGE_SHIFT, 1 << 52 - PAGE_SHIFT),
-}
+_DMA_END_PFN: Final = 16 * MIB >> PAGE_SHIFT
+_DMA32_END_PFN: Final = 4 * GIB >> PAGE_SHIFT
 _PAGES_PER_SECTION: Final = 32768
 _THP_MIN_PAGES: Final = 512 * MIB >> PAGE_SHIFT
 
@@ -58,8 +54,23 @@ class ZoneSpan:
     managed_at_smp: int
     managed_at_init: int
     managed: int
+    managed_first: int = 0
+    """When the page allocator takes over: nothing deferred, nothing given back."""
+    managed_at_mem_init: int = 0
+    """As it is counted then, with what is deferred (totalram_pages)."""
     free_ranges: tuple[PfnRange, ...] = ()
     """In the order in which they are handed over."""
+
+
+class BootedMemory(NamedTuple):
+    """What boot leaves: the calls it made, and the zones it hands over."""
+
+    early: EarlyBoot
+    spans: tuple[ZoneSpan, ...]
+    movable_pfns: dict[int, int]
+    """By node: where zone Movable begins."""
+    nr_kernel_pages: int
+    """Usable pages as the kernel counts them early (nr_kernel_pages)."""
 
 
 @frozen(kw_only=True)
@@ -73,35 +84,57 @@ class BootLimits:
     """It runs, so that huge pages raise min_free_kbytes when memory comes or goes."""
 
 
+def zone_ranges(memblock: Memblock) -> dict[int, PfnRange]:
+    """Return by zone index which page frames may be in it; an empty range: no zone.
+
+    Source: free_area_init.
+    """
+    ranges = [region for of_node in pfn_ranges(memblock).values() for region in of_node]
+    start, end = min(low for low, _ in ranges), max(high for _, high in ranges)
+    found = {}
+    for index, limit in (
+        (ZONE_DMA, _DMA_END_PFN),
+        (ZONE_DMA32, _DMA32_END_PFN),
+        (ZONE_NORMAL, end),
+    ):
+        border = max(min(limit, end), start)
+        found[index] = start, border
+        start = border
+    return found
+
+
 def zone_spans(
     memblock: Memblock,
     *,
+    movable: Mapping[int, int] | None = None,
+    is_deferred: bool = True,
     freed_early: Sequence[PfnRange] = (),
     freed_late: Sequence[PfnRange] = (),
 ) -> tuple[ZoneSpan, ...]:
     """Cut memory into zones by node and address; empty zones are left out.
 
-    `freed_early` is given back while the boot CPU runs alone, `freed_late` after the first
-    initcalls. Order of hand-over: rising addresses up to the first deferred section, what is
-    freed early, the deferred rest, what is freed late.
+    `movable` says by node where zone Movable begins, if it has one; `is_deferred`, whether struct
+    pages are initialised later where they can be. `freed_early` is given back
+    while the boot CPU runs alone, `freed_late` after the first initcalls. Order of hand-over:
+    rising addresses up to the first deferred section, what is freed early, the deferred rest,
+    what is freed late.
     """
     free = [_whole_pages(region.start, region.end) for region in memblock.free_ranges()]
-    nodes = sorted({region.node or 0 for region in memblock.memory.regions})
+    limits = zone_ranges(memblock)
     spans = []
-    for node in nodes:
-        memory = [
-            _whole_pages(region.start, region.end)
-            for region in memblock.memory.regions
-            if (region.node or 0) == node
-        ]
+    for node, memory in pfn_ranges(memblock).items():
         node_start, node_end = memory[0][0], memory[-1][1]
-        for index, (low, high) in _ZONE_LIMITS_PFN.items():
-            start, end = max(low, node_start), min(high, node_end)
+        border_of_movable = (movable or {}).get(node, node_end)
+        zones = [
+            (index, max(low, node_start), min(high, node_end, border_of_movable))
+            for index, (low, high) in limits.items()
+        ]
+        for index, start, end in (*zones, (ZONE_MOVABLE, border_of_movable, node_end)):
             pieces = _clip(memory, start, end)
             if not pieces:
                 continue
-            is_last = end == node_end
-            border = (_first_deferred_pfn(pieces) if is_last else None) or end
+            is_cut = is_deferred and end == node_end
+            border = (_first_deferred_pfn(pieces) if is_cut else None) or end
             # A node's free ranges are those inside its own memory: nodes may interleave.
             own = [part for piece in pieces for part in _clip(free, *piece)]
             first, rest = _clip(own, start, border), _clip(own, border, end)
@@ -115,6 +148,8 @@ def zone_spans(
                     start_pfn=start,
                     spanned=end - start,
                     present=_pages(pieces),
+                    managed_first=_pages(first),
+                    managed_at_mem_init=_pages(own),
                     managed_at_smp=_pages(first) + _pages(early),
                     managed_at_init=_pages(own) + _pages(early),
                     managed=_pages(ranges),
@@ -125,14 +160,17 @@ def zone_spans(
 
 
 def zone_limits(
-    spans: Sequence[ZoneSpan], *, cpu_node: tuple[int, ...], settings: ZoneSettings
+    spans: Sequence[ZoneSpan],
+    *,
+    nr_cpus: int,
+    cpus_of_node: Mapping[int, int],
+    settings: ZoneSettings,
 ) -> BootLimits:
     """Return the limits of all zones, computed when and as the kernel does.
 
     A setting that is not its default works on what zones manage after boot, because it is
     written then; everything else keeps what the initcalls computed.
     """
-    nr_cpus = len(cpu_node)
     at_init = [_zone_pages(span, span.managed_at_init) for span in spans]
     now = [_zone_pages(span, span.managed) for span in spans]
     first_marks = setup_per_zone_wmarks(
@@ -169,7 +207,7 @@ def zone_limits(
                     managed=listing[i].managed,
                     low_watermark=marks[i].low,
                     batch=batch,
-                    nr_node_cpus=cpu_node.count(span.node),
+                    nr_node_cpus=cpus_of_node.get(span.node, 0),
                     nr_online_cpus=nr_cpus,
                     high_fraction=fraction,
                 ),

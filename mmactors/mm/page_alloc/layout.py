@@ -4,9 +4,10 @@ Values only; mm/boot/boot.py computes them from a memory size, the page allocato
 them. All amounts are 4 KiB pages. Zone indices are Linux's: 0 DMA, 1 DMA32, 2 Normal, 3 Movable.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from mmactors.mm.page_alloc.gfp import ZONE_MOVABLE
 from mmactors.mm.page_alloc.watermark import (
@@ -85,6 +86,8 @@ class MemoryLayout:
     """vm.min_free_kbytes after boot."""
     has_khugepaged: bool = False
     """It runs, so that it raises min_free_kbytes when memory comes or goes."""
+    boot_texts: Mapping[str, Callable[[], str]] = field(factory=dict, eq=False, repr=False)
+    """What boot has to say, by its name in /proc."""
 
 
 def with_hotplug(layout: MemoryLayout, nr_pages: int) -> MemoryLayout:

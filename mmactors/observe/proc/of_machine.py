@@ -34,6 +34,7 @@ def machine_files(
     first_pid = processes[0].pid if processes else 0
     return {
         **memory_files(kernel, layout),
+        **layout.boot_texts,
         "interrupts": lambda: _interrupts_of(kernel.cpus),
         "stat": lambda: stat(_stat_of(kernel, processes)),
         "lock_stat": lambda: lock_stat(_lock_classes(kernel)),

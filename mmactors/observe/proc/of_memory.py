@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, Final
 
 from mmactors.actors.state.kernel import Kernel
-from mmactors.mm.boot.bootmem import percpu_pages
+from mmactors.mm.boot.percpu_chunk import percpu_pages
 from mmactors.mm.page_alloc.buddy import (
     LOWMEM_RESERVE,
     MANAGED_PAGES,

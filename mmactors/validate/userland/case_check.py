@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from mmactors.errors import Place
 from mmactors.mm.boot.boot import MemoryConfig
-from mmactors.mm.boot.boot import problems_of as memory_problems
+from mmactors.mm.boot.problems import problems_of as memory_problems
 from mmactors.units import MIB
 from mmactors.validate.document import cut
 from mmactors.validate.form import Problems
