@@ -78,17 +78,12 @@ class Folder:
         with self._parent_of(name) as (last, parent):
             partial = _beside(last)
             fd = os.open(partial, _NEW_FLAGS, _MODE, dir_fd=parent)
-            try:
+            with self._renamed(partial, last, parent):
                 try:
                     for data in _chunks(text):
                         write_all(fd, data)
                 finally:
                     os.close(fd)
-                os.replace(partial, last, src_dir_fd=parent, dst_dir_fd=parent)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    self._remove_file(partial, parent)
-                raise
 
     def link(self, name: str, target: str) -> None:
         """Put a symbolic link in place of a file; it is never followed.
@@ -98,12 +93,8 @@ class Folder:
         with self._parent_of(name) as (last, parent):
             partial = _beside(last)
             os.symlink(target, partial, dir_fd=parent)
-            try:
-                os.replace(partial, last, src_dir_fd=parent, dst_dir_fd=parent)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    self._remove_file(partial, parent)
-                raise
+            with self._renamed(partial, last, parent):
+                pass  # It is whole as soon as it is there.
 
     def overwrite(self, name: str, text: str) -> None:
         """Write a short text over a file that is there: for when a full disk takes no new one."""
@@ -121,6 +112,17 @@ class Folder:
             self._remove_file(name, self._fd)
         except (IsADirectoryError, PermissionError):  # macOS refuses with the second
             shutil.rmtree(name, dir_fd=self._fd)
+
+    @contextlib.contextmanager
+    def _renamed(self, partial: str, last: str, folder: int) -> Iterator[None]:
+        """Rename what was made beside its place when it is whole; if anything fails, remove it."""
+        try:
+            yield
+            os.replace(partial, last, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._remove_file(partial, folder)
+            raise
 
     @contextlib.contextmanager
     def _parent_of(self, name: str) -> Iterator[tuple[str, int]]:
