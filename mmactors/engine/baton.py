@@ -145,6 +145,12 @@ class Engine:
         return self.running
 
     @property
+    def cpu_index(self) -> int:
+        """The CPU of who runs (smp_processor_id); before anybody does, the one that boots."""
+        running = self.running
+        return 0 if running is None or running.cpu is None else running.cpu.index
+
+    @property
     def now_ns(self) -> int:
         """The virtual time of the actor that runs, or the latest of all when none does."""
         if self.running is not None:

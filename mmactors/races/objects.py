@@ -257,8 +257,7 @@ class MachineObjects(dict[str, Keyed]):
     def _all_anon_vmas(self) -> Hashable:
         cache = self._kernel.anon_vma_cache
         live = [anon_vma for anon_vma in cache.objects.values() if anon_vma.is_live]
-        numbers = tuple([(anon_vma.number, _anon_vma_key(anon_vma)) for anon_vma in live])
-        return (cache.free_numbers(), numbers)
+        return tuple([(anon_vma.number, _anon_vma_key(anon_vma)) for anon_vma in live])
 
     def _mappings(self) -> list[Mapping]:
         return self._kernel.file_system.mappings()

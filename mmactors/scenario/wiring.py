@@ -15,12 +15,16 @@ from mmactors.actors.program.file_calls import FileCalls
 from mmactors.actors.program.gup import GupCalls
 from mmactors.actors.program.interpreter import Interpreter
 from mmactors.actors.program.memory import MemoryActor
+from mmactors.actors.program.module.slab_calls import SlabCalls
 from mmactors.actors.program.page_calls import PageCalls
 from mmactors.actors.program.proc_calls import ProcCalls
 from mmactors.actors.program.process import Process, ProcessTable
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.reclaim.slow_path import NothingToReclaim
 from mmactors.actors.rmap.rmap_locks import locked_anon_vma_cache
+from mmactors.actors.slab.make import make_slab
+from mmactors.actors.slab.own_objects import OwnObjects
+from mmactors.actors.slab.slab import SlabAllocator
 from mmactors.actors.state.inode import FileSystem
 from mmactors.actors.state.kernel import INIT_MM_CTX_ID, Kernel
 from mmactors.actors.state.page_lock import PageLocks
@@ -53,21 +57,17 @@ from mmactors.mm.page_alloc.allocator import PageAllocator
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL
 from mmactors.mm.page_alloc.layout import MemoryLayout
 from mmactors.mm.page_table.page_table import PageTable
+from mmactors.mm.slab.slub.cache import nr_list_heads
 from mmactors.mm.vmstat import NR_FREE_PAGES
 from mmactors.observe.proc.of_machine import machine_texts
 from mmactors.observe.proc.proc_files import ProcFiles
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.faults.decider import FaultInjector
 from mmactors.scenario.schema import Scenario
-from mmactors.workload.operation.all import By
-from mmactors.workload.operation.slab import SlabOperation
 
 if TYPE_CHECKING:
-    from mmactors.actors.program.module.slab_calls import SlabCalls
     from mmactors.sanitize.sanitizer import Sanitizer
 
-_SLAB_LISTS: Final = 2 * 1024
-"""Of a node: two of each cache that there may be (mm/slab/slub/cache.py)."""
 _SWAPPER_PG_DIR: Final = 0
 """The frame of the kernel's top table; boot never hands out the first 64 KiB."""
 
@@ -122,7 +122,7 @@ def wire(
     arena = Arena()
     layout = boot_memory(config.memory, config.cpus)
     kernel = _make_kernel(scenario, layout, arena, engine, sink)
-    _wire_memory(kernel)
+    slab = _wire_memory(kernel, arena, scenario.engine.seed)
     switcher = Switcher(kernel)
     _wire_cpus(kernel, switcher, config.cpus)
     zones = _wire_zones(kernel)
@@ -132,7 +132,7 @@ def wire(
     areas = AreaCalls(kernel=kernel)
     interpreter = Interpreter(
         kernel=kernel,
-        slab=_wire_slab(kernel, scenario, arena) if _has_objects(scenario) else None,
+        slab=SlabCalls(kernel=kernel, slab=slab),
         timer=Timer(engine),
         files=FileCalls(kernel=kernel),
         gup=GupCalls(kernel=kernel),
@@ -165,24 +165,6 @@ def wire(
         _guard_allocator(kernel)
     pages.mapcount_view = _shared(engine, pages.mapcount_view, PAGES)
     return wired
-
-
-def _has_objects(scenario: Scenario) -> bool:
-    """Return whether a program has to do with the kernel's object allocators."""
-    return any(
-        isinstance(each.operation if isinstance(each, By) else each, SlabOperation)
-        for instance in scenario.instances()
-        for each in instance.program
-    )
-
-
-def _wire_slab(kernel: Kernel, scenario: Scenario, arena: Arena) -> "SlabCalls":
-    # Who allocates no objects does without these modules, and their compiled functions.
-    from mmactors.actors.program.module.slab_calls import SlabCalls  # noqa: PLC0415
-    from mmactors.actors.slab.make import make_slab  # noqa: PLC0415
-
-    slab = make_slab(kernel, arena, seed=scenario.engine.seed)
-    return SlabCalls(kernel=kernel, slab=slab)
 
 
 def _inject_faults(scenario: Scenario, kernel: Kernel, table: ProcessTable) -> None:
@@ -222,7 +204,7 @@ def _make_kernel(
         arena,
         layout.nr_frames,
         nr_list_heads=PageAllocator.nr_list_heads(nr_zones=len(layout.zones), nr_cpus=config.cpus)
-        + (_SLAB_LISTS * config.memory.nr_nodes if _has_objects(scenario) else 0),
+        + nr_list_heads(nr_nodes=config.memory.nr_nodes),
     )
     rules = scenario.kernel.rules
     allocator = PageAllocator.of_layout(layout, config.cpus, arena, pages, rules)
@@ -253,7 +235,7 @@ def _make_kernel(
             totalram_pages=sum(zone.managed_pages for zone in layout.zones),
             nr_cpus=config.cpus,
             policy=scenario.kernel.overcommit.after_boot(_free_pages(allocator)),
-            smp_processor_id=partial(_processor_id, engine),
+            smp_processor_id=lambda: engine.cpu_index,
             touch=partial(engine.touch, VM_COMMITTED_AS),
         ),
         pku=config.pku,
@@ -267,10 +249,10 @@ def _make_kernel(
     )
 
 
-def _wire_memory(kernel: Kernel) -> None:
+def _wire_memory(kernel: Kernel, arena: Arena, seed: int) -> SlabAllocator:
     """Give the kernel its locks and who answers the allocator, and what boot allocates itself.
 
-    /proc/lock_stat shows classes of locks in this order.
+    Return the allocator of objects. /proc/lock_stat shows classes of locks in this order.
     """
     engine, locks, pages = kernel.engine, kernel.locks, kernel.pages
     kernel.page_locks = PageLocks(engine, pages)
@@ -283,11 +265,15 @@ def _wire_memory(kernel: Kernel) -> None:
     )
     kernel.mem_hotplug_lock = RwSem(engine, locks.of("mem_hotplug_lock"), name="mem_hotplug_lock")
     kernel.anon_vma_class = locks.of("&anon_vma->rwsem")
+    slab = make_slab(kernel, arena, seed=seed)
+    kernel.slub = slab.slub
+    kernel.objects = OwnObjects(kernel, slab)
     kernel.anon_vma_cache = locked_anon_vma_cache(kernel)
     kernel.zero_pfn = _boot_alloc(kernel)
     pages.flags_view[kernel.zero_pfn] |= PG_RESERVED
     kernel.shared_pages = _shared_pages(engine, pages)
     kernel.lru = _folio_batches(kernel)
+    return slab
 
 
 def _make_processes(
@@ -414,12 +400,6 @@ def _boot_alloc(kernel: Kernel) -> int:
             )
         )
     return pfn
-
-
-def _processor_id(engine: Engine) -> int:
-    """Return the CPU of who runs; before anybody does, the one that boots."""
-    running = engine.running
-    return 0 if running is None or running.cpu is None else running.cpu.index
 
 
 def _free_pages(allocator: PageAllocator) -> int:

@@ -16,7 +16,6 @@ from typing import assert_never
 from attrs import define
 
 from mmactors.actors.alloc.lru_add_drain import lru_add_drain
-from mmactors.actors.alloc.page_table import free_table
 from mmactors.actors.call.madvise import age_pages, read_ahead
 from mmactors.actors.call.madvise_collapse import collapse_huge_pages
 from mmactors.actors.call.mlock import mlock_vma_pages_range
@@ -31,7 +30,6 @@ from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.perform import perform
-from mmactors.actors.tlb.tlb import shoot_lazy_tlbs
 from mmactors.engine.cpu import Cpu
 from mmactors.events import VmUnmappedArea
 from mmactors.label import Label, Mode, areas, rss
@@ -82,25 +80,19 @@ async def read_mappings(
         return await _perform(kernel, cpu, space, steps(space.mm), mode=Mode.READ)
 
 
-async def mmput(kernel: Kernel, cpu: Cpu, space: AddressSpace) -> None:
-    """Give everything back when the last user has gone (__mmput: exit_mmap, mmdrop).
+async def exit_mappings(kernel: Kernel, cpu: Cpu, space: AddressSpace) -> None:
+    """Take all areas away when the last user has gone (exit_mmap).
 
     Others may still read entries while pages go (process_mrelease), but not while tables do.
     """
-    mm = space.mm
     lock = space.mmap_lock
     await lock.acquire_read()
     await kernel.engine.spend(kernel.costs.mmap_ns)
-    await _perform(kernel, cpu, space, exit_mmap(mm), mode=Mode.WRITE)
+    await _perform(kernel, cpu, space, exit_mmap(space.mm), mode=Mode.WRITE)
     if lock.writer is None:
         await lock.release_read()  # There was nothing.
     else:
         await lock.release_write()
-    await shoot_lazy_tlbs(kernel, cpu, mm)
-    del kernel.spaces[mm.ctx_id]
-    pgd = mm.page_table.free_pgd()
-    mm.page_table.release(pgd)
-    await free_table(kernel, cpu, pgd.pfn, pgd.level)
 
 
 async def _perform(
@@ -166,7 +158,7 @@ class _Call:
             case FaultInPages():
                 return await fault_in_pages(kernel, cpu, space, request)
             case _ if isinstance(request, RmapRequest):
-                await answer_rmap(kernel, space, request)
+                return await answer_rmap(kernel, space, request)
             case _:
                 return await _answer_advice(kernel, cpu, space, request)
         return None

@@ -205,9 +205,10 @@ async def _answer(
         case _:
             if not isinstance(request, RmapRequest):
                 return await _answer_seldom(kernel, cpu, space, request)
-            await answer_rmap(kernel, space, request)
+            reply = await answer_rmap(kernel, space, request)
             if kernel.engine.wants_step():
                 await kernel.engine.step(rmap_label(kernel, space, request))
+            return reply
     return None
 
 

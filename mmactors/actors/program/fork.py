@@ -7,8 +7,7 @@ what they know of the parent. Left out: everything that is not memory.
 
 import errno
 
-from mmactors.actors.alloc.page_table import alloc_table
-from mmactors.actors.call.mmap import mmput
+from mmactors.actors.call.mm_alloc import mm_alloc, mmput
 from mmactors.actors.fault.page_work import perform_page_work
 from mmactors.actors.file.truncate import fput
 from mmactors.actors.program.thread import UserThread
@@ -39,11 +38,11 @@ async def fork(thread: UserThread, name: str) -> int:
     kernel = process.kernel
     cpu = thread.cpu
     await kernel.engine.spend(kernel.costs.syscall_ns + kernel.costs.fork_ns)
-    pgd_pfn = await alloc_table(kernel, cpu, kernel.hardware.config.levels)
-    if pgd_pfn is None:
+    made = await mm_alloc(kernel, cpu, "dup_mm")
+    if made is None:
         return _ENOMEM
     files = process.files.dup()
-    space = process.new_space(pgd_pfn)
+    space = process.new_space(*made)
     error = await _dup_mm(kernel, cpu, space, thread.space)
     if thread.must_end:
         error = -errno.EINTR  # copy_process looks for fatal signals when nothing else can fail.
@@ -99,8 +98,7 @@ async def _copy(kernel: Kernel, cpu: Cpu, space: AddressSpace, parent: AddressSp
             await engine.spend(kernel.costs.mmap_ns)
             is_done = await _copy_pages(kernel, cpu, space, parent, request)
             return 0 if is_done else _ENOMEM
-        await answer_rmap(kernel, space, request)
-        return None
+        return await answer_rmap(kernel, space, request)
 
     return await perform(dup_mmap(mm, old), answer, before=before)
 

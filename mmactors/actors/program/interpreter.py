@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from attrs import define, field
 
@@ -11,6 +11,7 @@ from mmactors.actors.program.area_calls import AreaCalls, AreaOperation
 from mmactors.actors.program.file_calls import FileCalls, FileOperation
 from mmactors.actors.program.gup import GupCalls, GupOperation
 from mmactors.actors.program.kernel_calls import KernelOperation, perform_kernel
+from mmactors.actors.program.module.slab_calls import SlabCalls
 from mmactors.actors.program.page_calls import PageCalls, PageOperation
 from mmactors.actors.program.proc_calls import ProcCalls, ProcOperation
 from mmactors.actors.program.process import Process, Thread
@@ -27,9 +28,6 @@ from mmactors.units import MS, ULONG_MAX
 from mmactors.workload.names import FIRST_PROCESS
 from mmactors.workload.operation import all as op
 from mmactors.workload.operation.slab import SlabOperation
-
-if TYPE_CHECKING:
-    from mmactors.actors.program.module.slab_calls import SlabCalls
 
 _SPIN_NS: Final = 10_000
 _LOOK_NS: Final = 1_000
@@ -56,8 +54,7 @@ class Interpreter:
     gup: GupCalls
     pages: PageCalls
     proc: ProcCalls
-    slab: "SlabCalls | None" = None
-    """None: no program has to do with objects."""
+    slab: SlabCalls
     race_gate: WaitQueue | None = None
     """Where programs stop when they come to `race`; None: they go on."""
     _meetings: dict[str, _Meeting] = field(factory=dict, init=False)
@@ -90,7 +87,6 @@ class Interpreter:
         if isinstance(operation, PageOperation):
             return await self.pages.perform(thread, operation)
         if isinstance(operation, SlabOperation):
-            assert self.slab is not None, "wiring.py looks whether a program needs it"
             return await self.slab.perform(thread, operation)
         if isinstance(operation, ProcOperation):
             return await self.proc.perform(thread, operation)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
 
-from mmactors.actors.call.mmap import mmput
+from mmactors.actors.call.mm_alloc import mmput
 from mmactors.actors.program.files_struct import FilesStruct, Pinned
 from mmactors.actors.program.loader import ProgramImage, load_program
 from mmactors.actors.state.address_space import AddressSpace
@@ -276,9 +276,9 @@ class Process:
         self.space = space
         self.family.children.append(self)
 
-    def exec(self, pgd_pfn: int) -> AddressSpace:
+    def exec(self, thing: int, pgd_pfn: int) -> AddressSpace:
         """Give the process the address space of a program that begins."""
-        space = self.space = self.new_space(pgd_pfn)
+        space = self.space = self.new_space(thing, pgd_pfn)
         if self.image is None:
             begin_program(space.mm)
         else:
@@ -287,8 +287,8 @@ class Process:
                 load_program(self.kernel, space, self.image)
         return space
 
-    def new_space(self, pgd_pfn: int) -> AddressSpace:
-        """Return an empty address space, its top table in frame `pgd_pfn`."""
+    def new_space(self, thing: int, pgd_pfn: int) -> AddressSpace:
+        """Return an empty address space in the object `thing`, its top table in a frame."""
         kernel = self.kernel
         levels = kernel.hardware.config.levels
         mm = MmStruct(
@@ -303,6 +303,7 @@ class Process:
             overcommit=kernel.overcommit,
             anon_vma_cache=kernel.anon_vma_cache,
             rules=kernel.rules,
+            thing=thing,
             ctx_id=kernel.new_ctx_id(),
         )
         guard = kernel.engine.guard

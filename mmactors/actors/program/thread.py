@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from attrs import define, field
 
-from mmactors.actors.alloc.page_table import alloc_table
+from mmactors.actors.call.mm_alloc import mm_alloc
 from mmactors.actors.fault.fault import handle_page_fault
 from mmactors.actors.program.memory import TransferLines
 from mmactors.actors.program.process import Process
@@ -37,6 +37,7 @@ from mmactors.hw.hardware import (
 )
 from mmactors.mm.area.task import Task
 from mmactors.mm.fault.siginfo import SIGKILL, FaultSignal
+from mmactors.mm.slab.kernel_caches import VM_AREA_STRUCT
 from mmactors.workload.names import FIRST_PROCESS
 from mmactors.workload.operation.all import Operation
 
@@ -44,6 +45,7 @@ BATCH_NS: Final = 100_000
 """A batch ends after so much time even if nobody else wants to run."""
 EXIT_GROUP: Final = SysEnter(call="exit_group", nr=231, args=(0,) * 6)
 """What a program ends with that says nothing about it."""
+_NO_MEMORY: Final = FaultSignal(number=SIGKILL, code=0, address=0)
 _FAULTS_BETWEEN_BREATHS: Final = 16
 """How often one trace faults before the clock on the wall is looked at."""
 
@@ -199,12 +201,18 @@ class UserThread:
         process = self.process
         kernel = process.kernel
         process.started_ns = self.cpu.clock.now
-        pgd_pfn = await alloc_table(kernel, self.cpu, kernel.hardware.config.levels)
-        if pgd_pfn is None:
-            self.receive_signal(FaultSignal(number=SIGKILL, code=0, address=0))
-        else:
-            self.task.enter_mm(process.exec(pgd_pfn).mm)
-            await process.switcher.on_run(self.cpu, self.actor)
+        made = await mm_alloc(kernel, self.cpu, "mm_alloc")
+        if made is None:
+            self.receive_signal(_NO_MEMORY)
+            return
+        mm = process.exec(*made).mm
+        self.task.enter_mm(mm)
+        await process.switcher.on_run(self.cpu, self.actor)
+        for vma in mm.tree:
+            vma.thing = await kernel.objects.kmem_cache_alloc(VM_AREA_STRUCT, "vm_area_alloc")
+            if not vma.thing:
+                self.receive_signal(_NO_MEMORY)
+                return
 
     @property
     def space(self) -> AddressSpace:

@@ -18,7 +18,6 @@ from mmactors.actors.state.perform import perform
 from mmactors.engine.lock.rwsem import RwSem
 from mmactors.label import ANON_VMA, Label, Mode, anon_vma_tree, areas, i_mmap
 from mmactors.mm.area.anon_vma import (
-    OBJECTS_PER_SLAB,
     AnonVma,
     AnonVmaCache,
     ChangeAnonVma,
@@ -30,7 +29,8 @@ from mmactors.mm.area.anon_vma import (
 )
 from mmactors.mm.area.i_mmap import LockMapping, UnlockMapping
 from mmactors.mm.area.vma_adjust import RmapRequest
-from mmactors.mm.slab.kmem_cache import KmemCache
+from mmactors.mm.slab import kernel_caches
+from mmactors.mm.slab.object_cache import AllocObject, FreeObject
 
 Touches = tuple[tuple[str, Mode], ...]
 
@@ -38,16 +38,11 @@ Touches = tuple[tuple[str, Mode], ...]
 def locked_anon_vma_cache(kernel: Kernel) -> AnonVmaCache:
     """Return the machine's cache of anon_vmas, each with its lock (anon_vma_init)."""
 
-    def anon_vma_ctor(number: int) -> AnonVma:
+    def new_rwsem(number: int) -> RwSem:
         name = f"anon_vma->rwsem {number}"
-        return AnonVma(number=number, rwsem=RwSem(kernel.engine, kernel.anon_vma_class, name=name))
+        return RwSem(kernel.engine, kernel.anon_vma_class, name=name)
 
-    return KmemCache(
-        name="anon_vma",
-        objects_per_slab=OBJECTS_PER_SLAB,
-        ctor=anon_vma_ctor,
-        typesafe_by_rcu=True,
-    )
+    return AnonVmaCache(caches=kernel.objects, new_rwsem=new_rwsem)
 
 
 def lock_of(root: AnonVma) -> RwSem:
@@ -73,9 +68,15 @@ async def perform_rmap(
     await perform(steps, partial(answer_rmap, kernel, space), before=before)
 
 
-async def answer_rmap(kernel: Kernel, space: AddressSpace | None, request: RmapRequest) -> None:
-    """Do what a mechanism asks for."""
+async def answer_rmap(
+    kernel: Kernel, space: AddressSpace | None, request: RmapRequest
+) -> int | None:
+    """Do what a mechanism asks for; return the answer."""
     match request:
+        case AllocObject():
+            return await kernel.objects.alloc(request)
+        case FreeObject():
+            await kernel.objects.free(request)
         case LockAnonVma(root=root):
             await _down_write(lock_of(root))
         case UnlockAnonVma(root=root):
@@ -103,6 +104,7 @@ async def answer_rmap(kernel: Kernel, space: AddressSpace | None, request: RmapR
             pass
         case _:
             assert_never(request)
+    return None
 
 
 def rmap_label(
@@ -129,6 +131,10 @@ def rmap_label(
             assert space is not None, "only areas map files"
             inode = kernel.file_system.inode_of(mapping)
             touches += ((i_mmap(inode.number), write),)
+        case AllocObject(cache=cache) | FreeObject(cache=cache):
+            text = kernel_caches.KERNEL_CACHES[cache].name
+            if cache in (kernel_caches.ANON_VMA, kernel_caches.ANON_VMA_CHAIN):
+                touches = ((ANON_VMA, write), *own)
         case UnlockAnonVma() | UnlockMapping() | UnlockPageTables():
             text = "go on"
             touches = () if also is None else own

@@ -21,8 +21,7 @@ def make_slab(kernel: Kernel, arena: Arena, *, seed: int) -> SlabAllocator:
     randoms = [Prandom((seed << 8) + cpu) for cpu in range(nr_cpus)]
 
     def random_below(ceiling: int) -> int:
-        cpu = engine.current.cpu
-        return randoms[0 if cpu is None else cpu.index].below(ceiling)
+        return randoms[engine.cpu_index].below(ceiling)
 
     slabs = Slabs(
         arena=arena,

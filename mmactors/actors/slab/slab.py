@@ -92,33 +92,52 @@ class SlabAllocator:
 
     async def kmem_cache_alloc(self, cpu: Cpu, s: KmemCache, gfp: int, who: Who) -> int:
         """Return the address of an object, 0: no memory."""
+        await self._spend()
+        return await self.alloc_object(cpu, s, gfp, who)
+
+    async def alloc_object(
+        self, cpu: Cpu, s: KmemCache, gfp: int, who: Who, site: str | None = None
+    ) -> int:
+        """Do the same in time that the caller, known as `site`, has spent."""
         thing = await self._alloc(cpu, s, gfp, who, s.object_size)
         if self.kernel.probe.on:
-            self.kernel.probe.emit(
-                KmemCacheAlloc(
-                    call_site=None,
-                    ptr=pointer_of(thing),
-                    bytes_req=s.object_size,
-                    bytes_alloc=s.size,
-                    gfp_flags=gfp,
-                    node=_NO_NODE,
-                    accounted=bool(gfp & GFP_ACCOUNT or s.flags & SLAB_ACCOUNT),
-                )
-            )
+            self.tell_alloc(s, thing, gfp, site)
         return thing
+
+    def tell_alloc(self, s: KmemCache, thing: int, gfp: int, site: str | None) -> None:
+        """Emit that an object was handed out, 0: or was not."""
+        self.kernel.probe.emit(
+            KmemCacheAlloc(
+                call_site=site,
+                ptr=pointer_of(thing),
+                bytes_req=s.object_size,
+                bytes_alloc=s.size,
+                gfp_flags=gfp,
+                node=_NO_NODE,
+                accounted=bool(gfp & GFP_ACCOUNT or s.flags & SLAB_ACCOUNT),
+            )
+        )
 
     async def kmem_cache_free(self, cpu: Cpu, s: KmemCache, thing: int, who: Who) -> None:
         """Free an object of a cache."""
         await self._spend()
+        await self.free_object(cpu, s, thing, who)
+
+    async def free_object(
+        self, cpu: Cpu, s: KmemCache, thing: int, who: Who, site: str | None = None
+    ) -> None:
+        """Do the same in time that the caller, known as `site`, has spent."""
         slab, own = self._slab_of(thing)
         if own is not None and self.kernel.probe.on:
-            self.kernel.probe.emit(
-                KmemCacheFree(call_site=None, ptr=pointer_of(thing), name_=own.name)
-            )
+            self.tell_free(own, thing, site)
         if own is s and self._free_local(cpu, s, slab, thing):
             return
         steps = self.slub.kmem_cache_free(s, _this_cpu(cpu), thing, caller=who())
         await self._perform(cpu, steps)
+
+    def tell_free(self, s: KmemCache, thing: int, site: str | None) -> None:
+        """Emit that an object is freed."""
+        self.kernel.probe.emit(KmemCacheFree(call_site=site, ptr=pointer_of(thing), name_=s.name))
 
     async def kmalloc(self, cpu: Cpu, size: int, gfp: int, who: Who) -> int:
         """Return the address of `size` bytes, 0: no memory; of nothing, ZERO_SIZE_PTR."""
@@ -126,6 +145,7 @@ class SlabAllocator:
             return ZERO_SIZE_PTR
         if size <= KMALLOC_MAX_CACHE_SIZE:
             s = self.kmalloc_caches.cache_for(size, gfp)
+            await self._spend()
             thing = await self._alloc(cpu, s, gfp, who, size)
         else:
             steps = self.kmalloc_caches.kmalloc(_this_cpu(cpu), size, gfp, caller=who())
@@ -183,7 +203,6 @@ class SlabAllocator:
     # How a path is driven.
 
     async def _alloc(self, cpu: Cpu, s: KmemCache, gfp: int, who: Who, orig_size: int) -> int:
-        await self._spend()
         if not self._is_stepping:
             thing = self.slub.alloc_local(s, cpu.index, gfp)
             if thing:

@@ -13,6 +13,7 @@ from attrs import define, field
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.costs import KernelCosts
 from mmactors.actors.state.inode import FileSystem
+from mmactors.actors.state.objects import KernelObjects
 from mmactors.actors.state.page_lock import PageLocks
 from mmactors.actors.state.page_table_lock import PageTableLocks
 from mmactors.actors.state.slow_path import SlowPath
@@ -38,6 +39,7 @@ from mmactors.mm.entries.tlb_state import TlbState
 from mmactors.mm.fault.context import FaultContext
 from mmactors.mm.lru.folio_batch import FolioBatches
 from mmactors.mm.page_alloc.allocator import PageAllocator
+from mmactors.mm.slab.slub.slub import Slub
 from mmactors.mm.vmalloc.kernel_mapping import clone_kernel_pgd
 from mmactors.mm.vmstat import VmStat
 from mmactors.rules import Rules
@@ -81,6 +83,10 @@ class Kernel:
     """What the machine has promised."""
     pku: bool
     """The CPUs have protection keys."""
+    slub: Slub = field(init=False)
+    """All caches of objects."""
+    objects: KernelObjects = field(init=False)
+    """Those of the kernel's own objects."""
     anon_vma_cache: AnonVmaCache = field(init=False)
     tables_by_rcu: bool
     fail_page_alloc: bool

@@ -21,8 +21,6 @@ MACHINE_PARTS: Final = ("access", "memory")
 _PART_OF: Final = {
     "mmactors.arch": "memory",
     "mmactors.mm": "memory",
-    # No machine allocates objects yet.
-    "mmactors.mm.slab": "tools",
     "mmactors.hw": "access",
     "mmactors.hw.level": "tools",
     "mmactors.sanitize": "tools",

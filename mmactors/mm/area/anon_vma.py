@@ -9,24 +9,22 @@ share one lock, that of the root.
 The objects live in a cache that is type-safe under RCU: who finds one by a page may lock it before
 it knows whether it is still the page's.
 
-Left out: that an allocation may fail; the order of the interval tree, in which a walk visits areas.
+Left out: the order of the interval tree, in which a walk visits areas.
 
 Invariants, with the root's lock held: `num_active_vmas` is the number of areas whose `anon_vma`
 this is; `num_children` that of anon_vmas with areas whose parent it is, itself included if it is a
 root.
 """
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
 
-from mmactors.mm.slab.kmem_cache import KmemCache, SlabObject
+from mmactors.mm.slab.object_cache import ObjectCaches, ObjectRequest
 
 if TYPE_CHECKING:
     from mmactors.mm.area.vma import Vma
-
-OBJECTS_PER_SLAB: Final = 39
-"""Of 104 bytes, in a page."""
 
 
 @define(eq=False)
@@ -35,17 +33,27 @@ class AnonVmaChain:
 
     vma: "Vma"
     anon_vma: "AnonVma"
+    thing: int
+    """Address of the object."""
 
 
 @define(eq=False, kw_only=True)
-class AnonVma(SlabObject):
+class AnonVma:
     """One anon_vma."""
 
+    number: int
+    """Names the object, whoever has it."""
+    thing: int
+    """Address of the object."""
+    generation: int
+    """That of its memory."""
+    cache: "AnonVmaCache" = field(repr=False)
     rwsem: object = None
     """The lock, which is the tree's if this is its root. The mechanisms ask others to take it."""
+    is_live: bool = False
+    """Whether somebody has the object."""
     root: "AnonVma" = field(init=False, repr=False)
     parent: "AnonVma" = field(init=False, repr=False)
-    cache: "AnonVmaCache" = field(init=False, repr=False)
     refcount: int = 0
     """1 for having areas, and 1 for each anon_vma of which this is the root."""
     num_children: int = 0
@@ -59,17 +67,39 @@ class AnonVma(SlabObject):
         self.root = self.parent = self
 
 
-AnonVmaCache = KmemCache[AnonVma]
+@define(eq=False, kw_only=True)
+class AnonVmaCache:
+    """What lies in the cache of anon_vmas: whoever had an object last left it as it is.
 
+    Invariant: `objects` has one anon_vma for each address that was ever handed out, as long as the
+    memory there is the cache's.
+    """
 
-def anon_vma_cache() -> AnonVmaCache:
-    """Return a cache of anon_vmas for which no locks are needed (anon_vma_init)."""
-    return KmemCache(
-        name="anon_vma",
-        objects_per_slab=OBJECTS_PER_SLAB,
-        ctor=lambda number: AnonVma(number=number),
-        typesafe_by_rcu=True,
-    )
+    caches: ObjectCaches = field(factory=ObjectCaches)
+    new_rwsem: Callable[[int], object] = lambda _number: None
+    """Makes the lock of the object of a number, as the cache's constructor does."""
+    objects: dict[int, AnonVma] = field(factory=dict, init=False)
+    """By number."""
+    _by_address: dict[int, AnonVma] = field(factory=dict, init=False)
+    _last_number: int = field(default=-1, init=False)
+
+    def at(self, thing: int) -> AnonVma:
+        """Return the anon_vma at an address: a new one where its memory was something else."""
+        found = self._by_address.get(thing)
+        generation = self.caches.generation_of(thing)
+        if found is None or found.generation != generation:
+            if found is not None:
+                del self.objects[found.number]
+            self._last_number += 1
+            found = AnonVma(
+                number=self._last_number,
+                thing=thing,
+                generation=generation,
+                cache=self,
+                rwsem=self.new_rwsem(self._last_number),
+            )
+            self._by_address[thing] = self.objects[found.number] = found
+        return found
 
 
 @frozen(kw_only=True)
@@ -126,4 +156,5 @@ AnonVmaRequest = (
     | SynchronizeAnonVma
     | LockPageTables
     | UnlockPageTables
+    | ObjectRequest
 )

@@ -17,8 +17,8 @@ from attrs import define, field, frozen
 
 from mmactors.arch.memory import Words
 from mmactors.arch.pte import TABLE_SHIFT
-from mmactors.mm.area.anon_vma import AnonVmaCache, anon_vma_cache
-from mmactors.mm.area.mapped_file import MappedFile, Mapping
+from mmactors.mm.area.anon_vma import AnonVmaCache
+from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_config import MmConfig
 from mmactors.mm.area.overcommit import Overcommit
 from mmactors.mm.area.pkeys import ARCH_DEFAULT_PKEY, Pkeys
@@ -26,6 +26,7 @@ from mmactors.mm.area.rlimit import Rlimits
 from mmactors.mm.area.vm_flags import VM_EXEC, VM_LOCKED, VM_SHARED, VM_STACK, VM_WRITE, page_align
 from mmactors.mm.area.vma import TreeSnapshot, Vma, VmaTree
 from mmactors.mm.page_table.page_table import PageTable, PageTableSnapshot
+from mmactors.mm.slab.object_cache import ObjectCaches
 from mmactors.rules import Rules
 from mmactors.units import MIB, PAGE_SHIFT, PAGE_SIZE
 
@@ -79,7 +80,7 @@ class MmStruct:
     rlimits: Rlimits = field(factory=Rlimits)
     overcommit: Overcommit = field(factory=Overcommit)
     """Shared by all address spaces of a machine."""
-    anon_vma_cache: AnonVmaCache = field(factory=anon_vma_cache)
+    anon_vma_cache: AnonVmaCache = field(factory=AnonVmaCache)
     """Shared by all address spaces of a machine, too."""
     rules: Rules = field(factory=Rules)
 
@@ -112,6 +113,8 @@ class MmStruct:
     """Grows whenever an area goes, if threads have caches of areas; see mm/area/vmacache.py."""
     vmacaches: "list[VmaCache]" = field(factory=list)
     """Those of its threads."""
+    thing: int = 0
+    """Address of the object; 0: it is none of a cache's, as init_mm."""
     mm_users: int = 1
     """Threads that use the address space."""
     mm_count: int = 1
@@ -150,6 +153,11 @@ class MmStruct:
 
     def __attrs_post_init__(self) -> None:
         self.tree = VmaTree(self)
+
+    @property
+    def caches(self) -> ObjectCaches:
+        """The caches of what the kernel makes."""
+        return self.anon_vma_cache.caches
 
     @property
     def task_size(self) -> int:
@@ -235,18 +243,6 @@ class MmStruct:
         return self.overcommit.vm_enough_memory(
             nr_pages, total_vm=self.total_vm, is_admin=self.cap_sys_admin
         )
-
-    def remove_vma(self, vma: Vma) -> Mapping | None:
-        """Let go of the file of an area that is in no tree; return pages that nobody can reach."""
-        assert not vma.anon_vma_chain, f"{vma} is still linked to its anon_vmas"
-        vma.is_freed = True
-        file = vma.vm_file
-        if not isinstance(file, MappedFile):
-            return None
-        mapping = file.mapping
-        mapping.nr_users -= 1
-        is_unused = not mapping.nr_users and (mapping.is_shmem or mapping.is_unlinked)
-        return mapping if is_unused else None
 
     def vma_name(self, vma: Vma) -> str | None:
         """Return what /proc/pid/maps calls an area (show_map_vma): a path, [heap], [stack], ..."""

@@ -20,7 +20,7 @@ def expand_stack(mm: MmStruct, vma: Vma, address: int) -> Generator[RmapRequest,
     """Let `vma`, the area above, grow down to `address`; end with 0 or minus the errno.
 
     EINVAL: it does not grow; EPERM: below mmap_min_addr; ENOMEM: the guard gap to an accessible
-    area below, RLIMIT_AS, RLIMIT_STACK, RLIMIT_MEMLOCK, or the promise of memory.
+    area below, RLIMIT_AS, RLIMIT_STACK, RLIMIT_MEMLOCK, the promise of memory, or an anon_vma.
     """
     if not vma.vm_flags & VM_GROWSDOWN:
         return -errno.EINVAL
@@ -35,7 +35,8 @@ def expand_stack(mm: MmStruct, vma: Vma, address: int) -> Generator[RmapRequest,
         and address - before.vm_end < mm.stack_guard_gap_bytes
     ):
         return -errno.ENOMEM
-    yield from anon_vma_prepare(mm, vma)
+    if (yield from anon_vma_prepare(mm, vma)):
+        return -errno.ENOMEM
     anon_vma = vma.anon_vma
     assert anon_vma is not None, "prepared above"
     yield LockAnonVma(root=anon_vma.root, anon_vmas=(anon_vma,))

@@ -47,6 +47,8 @@ class Vma:
     """What /proc/pid/maps shows beside a special mapping or a file."""
     special: SpecialMapping | None = None
     """Pages of the kernel that the area maps; it cannot be split."""
+    thing: int = 0
+    """Address of the object; 0: it is none of the machine's."""
     is_freed: bool = False
     """Its memory was given back (vm_area_free)."""
 
@@ -65,8 +67,8 @@ class Vma:
         """The size in 4 KiB pages (vma_pages)."""
         return (self.vm_end - self.vm_start) >> PAGE_SHIFT
 
-    def dup(self) -> "Vma":
-        """Return a copy that is in no tree, one more user of the file (vm_area_dup, get_file).
+    def dup(self, thing: int) -> "Vma":
+        """Return a copy at `thing` that is in no tree, one more user of the file (get_file).
 
         It has the same anon_vma, but is not linked to it: anon_vma_clone does that.
         """
@@ -82,6 +84,7 @@ class Vma:
             vm_file=self.vm_file,
             name=self.name,
             special=self.special,
+            thing=thing,
         )
 
 

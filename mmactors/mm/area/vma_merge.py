@@ -5,6 +5,7 @@ change, or a place that is still free. Generators, with the requests of mm/area/
 out: memory policies, userfaultfd, names of anonymous memory; see mm/area/vma.py.
 """
 
+import errno
 from collections.abc import Generator
 
 from attrs import frozen
@@ -13,6 +14,7 @@ from mmactors.mm.area.anon_vma import AnonVma
 from mmactors.mm.area.anon_vma_chain import anon_vma_clone, unlink_anon_vmas
 from mmactors.mm.area.i_mmap import mapping_of
 from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.area.vm_area import remove_vma
 from mmactors.mm.area.vm_flags import VM_SPECIAL
 from mmactors.mm.area.vma import (
     Vma,
@@ -78,14 +80,11 @@ def vma_merge(
             and after is not None
             and is_mergeable_anon_vma(before.anon_vma, after.anon_vma, None)
         ):
-            yield from _extend_up(mm, before, after.vm_end)
-        else:
-            yield from _extend_up(mm, before, end)
-        return before
+            end = after.vm_end
+        return (yield from _extend_up(mm, before, end))
     if joins_after:
         assert after is not None, "asked above"
-        yield from _extend_down(mm, after, start)
-        return after
+        return (yield from _extend_down(mm, after, start))
     return None
 
 
@@ -95,7 +94,8 @@ def change_vm_flags(
     """Cut `[start, end)` out of `vma` for new flags, or merge it with a neighbour that has them.
 
     End with the area that now holds the range, whose flags the caller sets, and 0; or `vma` and the
-    errno: -ENOMEM max_map_count, -EINVAL a special mapping. The first of two cuts is not undone.
+    errno: -ENOMEM max_map_count, or no memory, -EINVAL a special mapping. The first of two cuts is
+    not undone.
     """
     properties = Properties(
         vm_flags=vm_flags,
@@ -111,14 +111,19 @@ def change_vm_flags(
             error = may_split_vma(mm, vma)
             if error:
                 return vma, error
-            yield from split_vma(mm, vma, address, new_below=new_below)
+            if (yield from split_vma(mm, vma, address, new_below=new_below)) is None:
+                return vma, -errno.ENOMEM
     return vma, 0
 
 
-def _extend_up(mm: MmStruct, vma: Vma, end: int) -> RmapSteps:
-    """Let `vma` end at `end`, over what is there: whole areas, and the start of one."""
+def _extend_up(mm: MmStruct, vma: Vma, end: int) -> MergeSteps:
+    """Let `vma` end at `end`, over what is there: whole areas, and the start of one.
+
+    End with it, None: there was no memory.
+    """
     covered = mm.tree.in_range(vma.vm_end, end)
-    yield from _import_anon_vma(vma, covered)
+    if (yield from _import_anon_vma(vma, covered)):
+        return None
     anon_vma = _anon_vma_of(vma, covered)
     yield from lock_rmap(vma, anon_vma)
     gone = []
@@ -132,12 +137,14 @@ def _extend_up(mm: MmStruct, vma: Vma, end: int) -> RmapSteps:
     mm.tree.resize(vma, start=vma.vm_start, end=end)
     yield from unlock_rmap(vma, anon_vma)
     yield from _free_areas(mm, gone)
+    return vma
 
 
-def _extend_down(mm: MmStruct, vma: Vma, start: int) -> RmapSteps:
-    """Let `vma` begin at `start`, over a whole area or the end of one."""
+def _extend_down(mm: MmStruct, vma: Vma, start: int) -> MergeSteps:
+    """Let `vma` begin at `start`, over a whole area or the end of one, as `_extend_up` does."""
     covered = mm.tree.in_range(start, vma.vm_start)
-    yield from _import_anon_vma(vma, covered)
+    if (yield from _import_anon_vma(vma, covered)):
+        return None
     anon_vma = _anon_vma_of(vma, covered)
     yield from lock_rmap(vma, anon_vma)
     gone = []
@@ -151,16 +158,18 @@ def _extend_down(mm: MmStruct, vma: Vma, start: int) -> RmapSteps:
     mm.tree.resize(vma, start=start, end=vma.vm_end)
     yield from unlock_rmap(vma, anon_vma)
     yield from _free_areas(mm, gone)
+    return vma
 
 
-def _import_anon_vma(vma: Vma, covered: list[Vma]) -> RmapSteps:
-    """Link `vma` to the anon_vmas of pages that become part of it."""
+def _import_anon_vma(vma: Vma, covered: list[Vma]) -> Generator[RmapRequest, int | None, int]:
+    """Link `vma` to the anon_vmas of pages that become part of it; end with 0 or -ENOMEM."""
     if vma.anon_vma is not None:
-        return
+        return 0
     exporter = next((area for area in covered if area.anon_vma is not None), None)
-    if exporter is not None:
-        vma.anon_vma = exporter.anon_vma
-        yield from anon_vma_clone(vma, exporter)
+    if exporter is None:
+        return 0
+    vma.anon_vma = exporter.anon_vma
+    return (yield from anon_vma_clone(vma, exporter))
 
 
 def _anon_vma_of(vma: Vma, covered: list[Vma]) -> AnonVma | None:
@@ -180,4 +189,4 @@ def _free_areas(mm: MmStruct, areas: list[Vma]) -> RmapSteps:
     """Let go of areas whose pages have become another's (anon_vma_merge, vm_area_free)."""
     for area in areas:
         yield from unlink_anon_vmas(area)
-        mm.remove_vma(area)
+        yield from remove_vma(mm, area)

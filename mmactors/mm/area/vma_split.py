@@ -3,23 +3,26 @@
 import errno
 from collections.abc import Generator
 
-from mmactors.mm.area.anon_vma_chain import anon_vma_clone
 from mmactors.mm.area.i_mmap import mapping_of
 from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.area.vm_area import vm_area_copy
 from mmactors.mm.area.vma import Vma, linear_page_index
 from mmactors.mm.area.vma_adjust import RmapRequest, lock_rmap, unlock_rmap
 
 
 def split_vma(
     mm: MmStruct, vma: Vma, address: int, *, new_below: bool
-) -> Generator[RmapRequest, int | None, Vma]:
+) -> Generator[RmapRequest, int | None, Vma | None]:
     """Cut an area in two at `address`; end with the new object, the lower part if `new_below`.
+
+    None: there is no memory for it, and nothing has changed.
 
     Whether there may be one more area, and whether this one may be split, was asked before.
     """
     assert vma.vm_start < address < vma.vm_end, f"{address:#x} is not inside {vma}"
-    new = vma.dup()
-    yield from anon_vma_clone(new, vma)
+    new = yield from vm_area_copy(mm, vma)
+    if new is None:
+        return None
     yield from lock_rmap(vma, vma.anon_vma)
     mapping = mapping_of(vma)
     if mapping is not None:

@@ -117,8 +117,8 @@ def do_anonymous_page(
         context.kind, context.pfn = "zero", context.zero_pfn
         yield UNLOCK_PTES
         return 0
-    if vma.anon_vma is None:
-        yield from anon_vma_prepare(mm, vma)
+    if vma.anon_vma is None and (yield from anon_vma_prepare(mm, vma)):
+        return VM_FAULT_OOM
     pfn = yield ALLOC_ZEROED
     if pfn is None:
         return VM_FAULT_OOM

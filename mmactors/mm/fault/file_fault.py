@@ -122,8 +122,8 @@ def _do_read_or_shared_fault(
 
 
 def _do_cow_fault(context: FaultContext, mm: MmStruct, vma: Vma, vmf: VmFault) -> FaultSteps:
-    if vma.anon_vma is None:
-        yield from anon_vma_prepare(mm, vma)
+    if vma.anon_vma is None and (yield from anon_vma_prepare(mm, vma)):
+        return VM_FAULT_OOM
     pfn = yield AllocPage(is_copy=True, site=DO_COW_FAULT)
     if pfn is None:
         return VM_FAULT_OOM

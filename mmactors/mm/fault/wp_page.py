@@ -136,9 +136,9 @@ def _wp_page_copy(
     view = mm.page_table.memory.view
     pages = context.pages
     wants_step = mm.page_table.wants_step
-    if vma.anon_vma is None:
-        yield from anon_vma_prepare(mm, vma)
-    pfn = yield _ALLOC_ZEROED if old is None else _ALLOC_COPY
+    pfn = None
+    if vma.anon_vma is not None or not (yield from anon_vma_prepare(mm, vma)):
+        pfn = yield _ALLOC_ZEROED if old is None else _ALLOC_COPY
     if pfn is None:
         if old is not None:
             yield FreePage(pfn=old)

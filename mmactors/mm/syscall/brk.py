@@ -8,6 +8,7 @@ from collections.abc import Generator
 
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.rlimit import check_data_rlimit
+from mmactors.mm.area.vm_area import vm_area_alloc
 from mmactors.mm.area.vm_flags import VM_ACCOUNT, VM_DATA_DEFAULT_FLAGS, VM_LOCKED, page_align
 from mmactors.mm.area.vma import Vma, can_vma_merge_after, vm_start_gap
 from mmactors.mm.area.vma_adjust import lock_rmap, unlock_rmap
@@ -98,7 +99,12 @@ def _do_brk_flags(
         mm.tree.resize(heap, start=heap.vm_start, end=end)
         yield from unlock_rmap(heap, heap.anon_vma)
     else:
-        mm.tree.insert(Vma(vm_start=address, vm_end=end, vm_flags=vm_flags, vm_pgoff=pgoff))
+        thing = yield from vm_area_alloc(mm)
+        if not thing:
+            mm.overcommit.vm_acct_memory(-nr_pages)
+            return False
+        vma = Vma(vm_start=address, vm_end=end, vm_flags=vm_flags, vm_pgoff=pgoff, thing=thing)
+        mm.tree.insert(vma)
     mm.total_vm += nr_pages
     mm.data_vm += nr_pages
     if vm_flags & VM_LOCKED:

@@ -15,6 +15,7 @@ from attrs import frozen
 from mmactors.mm.area.anon_vma_chain import anon_vma_fork
 from mmactors.mm.area.i_mmap import link_file_vma
 from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.area.vm_area import remove_vma, vm_area_dup
 from mmactors.mm.area.vm_flags import (
     VM_ACCOUNT,
     VM_DONTCOPY,
@@ -52,11 +53,11 @@ def dup_mmap(mm: MmStruct, parent: MmStruct) -> ForkSteps:
             continue
         if vma.vm_flags & VM_ACCOUNT and parent.vm_enough_memory(vma.nr_pages):
             return -errno.ENOMEM
-        copy = vma.dup()
-        copy.vm_mm = mm
-        copy.anon_vma = None
-        if not vma.vm_flags & VM_WIPEONFORK:
-            yield from anon_vma_fork(copy, vma, mm.anon_vma_cache)
+        copy = yield from _dup_vma(mm, vma)
+        if copy is None:
+            if vma.vm_flags & VM_ACCOUNT:
+                mm.overcommit.vm_acct_memory(-vma.nr_pages)
+            return -errno.ENOMEM
         copy.vm_flags &= VM_LOCKED_CLEAR_MASK
         yield from link_file_vma(copy)
         mm.tree.insert(copy)
@@ -67,6 +68,21 @@ def dup_mmap(mm: MmStruct, parent: MmStruct) -> ForkSteps:
     mm.hiwater_rss = mm.get_mm_rss()
     mm.hiwater_vm = mm.total_vm
     return 0
+
+
+def _dup_vma(mm: MmStruct, vma: Vma) -> Generator[ForkRequest, int | None, Vma | None]:
+    """End with the child's copy of an area, linked to its anon_vmas; None: there is no memory."""
+    copy = yield from vm_area_dup(mm, vma)
+    if copy is None:
+        return None
+    copy.vm_mm = mm
+    copy.anon_vma = None
+    if not vma.vm_flags & VM_WIPEONFORK and (
+        yield from anon_vma_fork(copy, vma, mm.anon_vma_cache)
+    ):
+        yield from remove_vma(mm, copy)
+        return None
+    return copy
 
 
 def vma_needs_copy(vma: Vma) -> bool:

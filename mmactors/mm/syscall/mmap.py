@@ -22,6 +22,7 @@ from mmactors.mm.area.mapped_file import FMODE_READ, FMODE_WRITE, MappedFile, sh
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.overcommit import OVERCOMMIT_NEVER
 from mmactors.mm.area.pkeys import ARCH_DEFAULT_PKEY, vm_pkey_flags
+from mmactors.mm.area.vm_area import remove_vma, vm_area_alloc, vm_area_free
 from mmactors.mm.area.vm_flags import (
     VM_ACCOUNT,
     VM_GROWSDOWN,
@@ -202,8 +203,9 @@ def mmap_region(
 ) -> MmapSteps:
     """Put a mapping at a place, over whatever is there, and merge it with neighbours.
 
-    ENOMEM: RLIMIT_AS or RLIMIT_DATA; max_map_count, when it would split an area; the promise of
-    memory. What was there is gone in the last case. There are no huge pages: ENOMEM as well.
+    ENOMEM: RLIMIT_AS or RLIMIT_DATA; max_map_count, when it would split an area; no memory for an
+    area; the promise of memory. What was there is gone in the last two cases. There are no huge
+    pages: ENOMEM as well.
     """
     end = address + length
     nr_pages = length >> PAGE_SHIFT
@@ -226,12 +228,18 @@ def mmap_region(
         mm, address=address, end=end, vm_flags=vm_flags, pgoff=pgoff, file=file
     )
     if not is_expanded:
+        thing = yield from vm_area_alloc(mm)
+        if not thing:
+            if vm_flags & VM_ACCOUNT:
+                mm.overcommit.vm_acct_memory(-nr_pages)
+            return -errno.ENOMEM
+        vma = Vma(vm_start=address, vm_end=end, vm_flags=vm_flags, vm_pgoff=pgoff, thing=thing)
         if file is None and vm_flags & VM_SHARED:
             is_noreserve = vm_flags & VM_NORESERVE != 0
             if not is_noreserve and mm.vm_enough_memory(nr_pages):
+                yield from vm_area_free(mm, vma)
                 return -errno.ENOMEM
             file = shmem_zero_setup(length, is_noreserve=is_noreserve)
-        vma = Vma(vm_start=address, vm_end=end, vm_flags=vm_flags, vm_pgoff=pgoff)
         if file is not None:
             vma.vm_file = file
             vma.name = file.path
@@ -353,4 +361,4 @@ def _vma_expand(
     yield from unlock_rmap(vma, vma.anon_vma)
     if removed is not None:
         yield from unlink_anon_vmas(removed)
-        mm.remove_vma(removed)
+        yield from remove_vma(mm, removed)

@@ -14,9 +14,10 @@ from typing import Final
 
 from attrs import frozen
 
-from mmactors.mm.area.anon_vma_chain import anon_vma_clone, unlink_anon_vmas
+from mmactors.mm.area.anon_vma_chain import unlink_anon_vmas
 from mmactors.mm.area.i_mmap import link_file_vma
 from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.area.vm_area import vm_area_copy
 from mmactors.mm.area.vm_flags import (
     VM_ACCOUNT,
     VM_DONTEXPAND,
@@ -282,6 +283,7 @@ def _move_vma(call: _Call, vma: Vma, *, old_length: int, new_address: int) -> Mr
     error = yield from _prepare_source(mm, vma, old_address, old_length, keeps_source=keeps_source)
     if error:
         return error
+    charged = 0
     if vm_flags & VM_ACCOUNT:
         charged = (new_length if keeps_source else new_length - old_length) >> PAGE_SHIFT
         if mm.vm_enough_memory(charged):
@@ -294,6 +296,9 @@ def _move_vma(call: _Call, vma: Vma, *, old_length: int, new_address: int) -> Mr
         pgoff=linear_page_index(vma, old_address),
         keeps_source=keeps_source,
     )
+    if new is None:
+        mm.overcommit.vm_acct_memory(-charged)
+        return -errno.ENOMEM
     moved = yield MovePageTables(
         vma=vma, old_address=old_address, new=new, new_address=new_address, length=old_length
     )
@@ -334,14 +339,17 @@ def _prepare_source(
                 error = may_split_vma(mm, vma)
                 if error:
                     return error
-                yield from split_vma(mm, vma, position, new_below=new_below)
+                if (yield from split_vma(mm, vma, position, new_below=new_below)) is None:
+                    return -errno.ENOMEM
     return 0
 
 
 def _copy_vma(
     mm: MmStruct, vma: Vma, *, address: int, length: int, pgoff: int, keeps_source: bool
-) -> Generator[RmapRequest, int | None, tuple[Vma, Vma]]:
+) -> Generator[RmapRequest, int | None, tuple[Vma, Vma | None]]:
     """Make the area at the new place; end with the source, which may have become part of it, too.
+
+    None: there is no memory for it.
 
     Memory that was never written takes the offset of its new place, so that it merges there.
     """
@@ -361,9 +369,10 @@ def _copy_vma(
         )
     if new is not None:
         return (new if new.vm_start <= source_start < new.vm_end else vma), new
-    new = vma.dup()
+    new = yield from vm_area_copy(mm, vma)
+    if new is None:
+        return vma, None
     new.vm_start, new.vm_end, new.vm_pgoff = address, address + length, pgoff
-    yield from anon_vma_clone(new, vma)
     mm.tree.insert(new)
     yield from link_file_vma(new)
     return vma, new

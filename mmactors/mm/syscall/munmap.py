@@ -18,6 +18,7 @@ from attrs import frozen
 
 from mmactors.mm.area.mapped_file import Mapping
 from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.area.vm_area import remove_vma
 from mmactors.mm.area.vm_flags import VM_ACCOUNT, VM_GROWSDOWN, VM_LOCKED, page_align
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.area.vma_adjust import RmapRequest
@@ -61,7 +62,8 @@ def do_munmap(mm: MmStruct, *, start: int, length: int, may_downgrade: bool = Fa
     """Remove all mappings of a range, also if there are none; end with 0 or minus the errno.
 
     EINVAL: start not page-aligned, no length, beyond TASK_SIZE, or a special mapping would be
-    split; ENOMEM: an area would have to be split in two and there are max_map_count already.
+    split; ENOMEM: an area would have to be split in two, and there are max_map_count already or
+    there is no memory for it.
     """
     if start % PAGE_SIZE or start > mm.task_size or length > mm.task_size - start:
         return -errno.EINVAL
@@ -84,12 +86,16 @@ def align_munmap(
             return -errno.ENOMEM
         if vma.special is not None:
             return -errno.EINVAL
-        yield from split_vma(mm, vma, start, new_below=False)
+        if (yield from split_vma(mm, vma, start, new_below=False)) is None:
+            return -errno.ENOMEM
     areas = mm.tree.in_range(start, end)
     if areas[-1].vm_end > end:
         if areas[-1].special is not None:
             return -errno.EINVAL
-        areas[-1] = yield from split_vma(mm, areas[-1], end, new_below=True)
+        lower = yield from split_vma(mm, areas[-1], end, new_below=True)
+        if lower is None:
+            return -errno.ENOMEM
+        areas[-1] = lower
     before = mm.tree.find_prev(start)
     for area in areas:
         mm.tree.remove(area)
@@ -137,7 +143,7 @@ def _remove_areas(mm: MmStruct, areas: list[Vma] | tuple[Vma, ...]) -> MunmapSte
     for area in areas:
         if area.vm_flags & VM_ACCOUNT:
             nr_accounted += area.nr_pages
-        unused = mm.remove_vma(area)
+        unused = yield from remove_vma(mm, area)
         if unused is not None:
             yield EvictMapping(mapping=unused)
     if nr_accounted:

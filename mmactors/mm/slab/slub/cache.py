@@ -65,6 +65,11 @@ CACHES_MAX: Final = 1024
 """Caches that may exist at once; Debian's kernel boots with 200."""
 
 
+def nr_list_heads(*, nr_nodes: int) -> int:
+    """Return how many heads of lists of pages all caches may need: two on each node."""
+    return 2 * CACHES_MAX * nr_nodes
+
+
 @define(eq=False, kw_only=True)
 class KmemCache:
     """One cache."""

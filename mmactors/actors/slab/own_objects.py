@@ -1,0 +1,94 @@
+"""What the kernel makes of its own memory: areas, anon_vmas, tasks, files (mm/slab.h, Linux 6.1).
+
+An object that a CPU has at hand is handed out, or taken back, within the step of who asks: nobody
+can tell the loads and stores of it apart (mm/slab/slub/local.py), so a search is told afterwards
+what the step has touched. All else are the paths that modules drive too. The time that it takes is
+in the costs of what it is done for.
+"""
+
+from functools import partial
+from typing import Final
+
+from mmactors.actors.slab.slab import SlabAllocator
+from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.state.objects import KernelObjects
+from mmactors.engine.cpu import Cpu
+from mmactors.label import Mode, kmem_cache_cpu, slab
+from mmactors.mm.slab.kernel_caches import KERNEL_CACHES
+from mmactors.mm.slab.object_cache import AllocObject, FreeObject
+from mmactors.mm.slab.slub.cache import KmemCache
+from mmactors.mm.slab.slub.debug.track import SlabCaller
+from mmactors.mm.slab.slub.struct_slab import FREELIST, PARTIAL, SLAB
+from mmactors.units import PAGE_SHIFT
+
+
+class OwnObjects(KernelObjects):
+    """The caches of the kernel's own objects, on a machine."""
+
+    def __init__(self, kernel: Kernel, allocator: SlabAllocator) -> None:
+        super().__init__()
+        self._kernel: Final = kernel
+        self._allocator: Final = allocator
+        slub = self._slub = allocator.slub
+        made = map(slub.create, KERNEL_CACHES)
+        self._caches: Final = tuple(s for s in made if s is not None)
+        """By the numbers of mm/slab/kernel_caches.py."""
+        assert len(self._caches) == len(KERNEL_CACHES), "each fits into a slab"
+
+    def alloc_local(self, cache: int, site: str, gfp: int) -> int:
+        """Return an object that this CPU has at hand, 0: it has none, or others are asked first."""
+        kernel = self._kernel
+        if kernel.engine.allowed:
+            return 0  # Who wants allocations to fail is asked for each.
+        s = self._caches[cache]
+        cpu = kernel.engine.cpu_index
+        if kernel.engine.is_exploring:
+            self._touch(s, cpu)
+        thing = self._slub.alloc_local(s, cpu, gfp)
+        if thing and kernel.probe.on:
+            self._allocator.tell_alloc(s, thing, gfp, site)
+        return thing
+
+    def free_local(self, cache: int, thing: int, site: str) -> bool:
+        """Take an object back, unless a list of a node has to change; say whether it was done."""
+        kernel = self._kernel
+        s = self._caches[cache]
+        cpu = kernel.engine.cpu_index
+        head = self._slub.slabs.head_of(thing)
+        assert head is not None, f"{thing:#x} is in no slab of {s.name}"
+        if kernel.engine.is_exploring:
+            self._touch(s, cpu, head)
+        is_done = self._slub.free_local(s, cpu, head, thing)
+        if is_done and kernel.probe.on:
+            self._allocator.tell_free(s, thing, site)
+        return is_done
+
+    def generation_of(self, thing: int) -> int:
+        """Return how often the page of an object was allocated or freed."""
+        return self._kernel.pages.generation_view[thing >> PAGE_SHIFT]
+
+    async def alloc(self, request: AllocObject) -> int:
+        """Return the address of an object, 0: there is no memory."""
+        cpu, s = self._cpu(), self._caches[request.cache]
+        who = partial(SlabCaller, site=request.site)
+        return await self._allocator.alloc_object(cpu, s, request.gfp, who, request.site)
+
+    async def free(self, request: FreeObject) -> None:
+        """Take an object back."""
+        cpu, s = self._cpu(), self._caches[request.cache]
+        who = partial(SlabCaller, site=request.site)
+        await self._allocator.free_object(cpu, s, request.thing, who, request.site)
+
+    def _cpu(self) -> Cpu:
+        return self._kernel.cpus[self._kernel.engine.cpu_index]
+
+    def _touch(self, s: KmemCache, cpu: int, freed_to: int = 0) -> None:
+        """Tell a search what a CPU is about to touch: its freelist, and slabs with their own."""
+        engine, view, c = self._kernel.engine, self._slub.slabs.view, s.cpu_slab(cpu)
+        engine.touch(kmem_cache_cpu(s.number, cpu), Mode.WRITE)
+        if freed_to:
+            slabs: tuple[int, ...] = () if freed_to == view[c + SLAB] else (freed_to,)
+        else:
+            slabs = () if view[c + FREELIST] else (view[c + SLAB], view[c + PARTIAL])
+        for pfn in filter(None, slabs):
+            engine.touch(slab(pfn), Mode.WRITE)
