@@ -15,7 +15,7 @@ import numpy as np
 from attrs import define, field
 from machines import scenario_of
 
-from mmactors.actors.alloc.page_table import alloc_table
+from mmactors.actors.call.mm_alloc import mm_alloc
 from mmactors.actors.call.mmap import change_mappings
 from mmactors.actors.fault.page_work import perform_page_work
 from mmactors.actors.program.fork import fork
@@ -61,8 +61,8 @@ class _Server(UserThread):
     async def _lead(self):
         process = self.process
         kernel = process.kernel
-        pgd_pfn = await alloc_table(kernel, self.cpu, kernel.hardware.config.levels)
-        process.space = process.new_space(pgd_pfn)
+        made = await mm_alloc(kernel, self.cpu, "mm_alloc")
+        process.space = process.new_space(*made)
         await process.switcher.on_run(self.cpu, self.actor)
         await self._serve()
         process.exit_group(self.cpu.clock.now)
@@ -133,7 +133,7 @@ class Guest:
         """Make a process with an empty address space."""
         kernel = self.kernel
         given = self.wired.interpreter
-        names = ("kernel", "timer", "areas", "accesses", "files", "gup", "pages", "proc")
+        names = ("kernel", "timer", "areas", "accesses", "files", "gup", "pages", "proc", "slab")
         interpreter = _JobInterpreter(**{name: getattr(given, name) for name in names})
         table = self.wired.table
         pid = table.new_pid()

@@ -231,7 +231,9 @@ def nr_waiting(machine: Machine) -> int:
 
 def nr_slab(machine: Machine) -> int:
     """Return the pages of the kernel's objects: caches keep some, though they are empty."""
-    counters = [node.counters[f"nr_slab_{kind}"] for node in machine.inspect().nodes for kind in SLAB]
+    counters = [
+        node.counters[f"nr_slab_{kind}"] for node in machine.inspect().nodes for kind in SLAB
+    ]
     return sum(counter.value + sum(counter.deltas) for counter in counters)
 
 

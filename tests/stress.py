@@ -13,7 +13,7 @@ import sys
 import time
 
 from attrs import evolve
-from machines import nr_free, nr_waiting, run
+from machines import nr_free, nr_slab, nr_waiting, run
 
 import mmactors
 from mmactors.sanitize.config import SanitizeConfig
@@ -278,14 +278,14 @@ def fault_of(seed, **engine):
 
 
 def pages(machine):
-    """Return how many pages are free or hold a file, of those that the machine did not lose."""
+    """Return how many pages are neither free nor hold a file or objects: those that are lost."""
     seen = machine.inspect()
     cached = sum(
         node.counters["nr_file_pages"].value + sum(node.counters["nr_file_pages"].deltas)
         for node in seen.nodes
     )
     managed = sum(zone.managed_pages for zone in seen.zones)
-    return managed - nr_free(machine) - nr_waiting(machine) - cached
+    return managed - nr_free(machine) - nr_waiting(machine) - nr_slab(machine) - cached
 
 
 def tell(text):

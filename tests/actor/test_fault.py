@@ -9,7 +9,7 @@ from mmactors.actors.fault.fault import PF_INSTR, PF_PROT, PF_USER, PF_WRITE
 from mmactors.arch.trace import LOAD, SIZE_SHIFT, Trace
 from mmactors.engine.guard import GUARD_VARIABLE
 from mmactors.mm.fault.siginfo import SEGV_ACCERR, SEGV_MAPERR, SIGKILL, SIGSEGV
-from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE, GFP_NOWAIT, GFP_ZERO
+from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE, GFP_NORETRY, GFP_NOWAIT, GFP_ZERO
 from mmactors.units import GIB, MIB, PAGE_SIZE
 
 
@@ -18,7 +18,8 @@ def signals(ran):
 
 
 def allocated(ran):
-    return ran.events("mm_page_alloc")
+    """Return who got pages; those of slabs, which others ask for in another way, left out."""
+    return [each for each in ran.events("mm_page_alloc") if not each["gfp_flags"] & GFP_NORETRY]
 
 
 def test_a_first_write_takes_a_page():

@@ -13,6 +13,8 @@ from mmactors.mm.area.mm_config import MmConfig
 from mmactors.mm.area.mm_struct import DEFAULT_MAP_WINDOW, MmStruct
 from mmactors.mm.area.vm_flags import VM_ACCOUNT, VM_LOCKED, VM_NORESERVE, VM_READ, VM_SHARED
 from mmactors.mm.page_table.page_table import PageTable
+from mmactors.mm.slab.kernel_caches import ANON_VMA_CHAIN
+from mmactors.mm.slab.object_cache import kmem_cache_alloc
 from mmactors.mm.syscall import mman, mmap
 from mmactors.mm.syscall.brk import do_brk
 from mmactors.mm.syscall.munmap import UnmapRegion, do_munmap, exit_mmap
@@ -358,7 +360,9 @@ def write(mm, page):
 
 
 def link_to_an_ancestor(mm, vma):
-    anon_vma_chain_link(vma, anon_vma_alloc(mm.anon_vma_cache))
+    cache = mm.anon_vma_cache
+    chain = finish(kmem_cache_alloc(cache.caches, ANON_VMA_CHAIN, "test"))
+    anon_vma_chain_link(vma, finish(anon_vma_alloc(cache, "test")), chain)
 
 
 def limits(mm):

@@ -14,7 +14,7 @@ from mmactors.mm.area.anon_vma import AnonVma
 from mmactors.mm.area.anon_vma_chain import anon_vma_clone, unlink_anon_vmas
 from mmactors.mm.area.i_mmap import mapping_of
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.vm_area import remove_vma
+from mmactors.mm.area.vm_area import may_split_vma, remove_vma, split_vma
 from mmactors.mm.area.vm_flags import VM_SPECIAL
 from mmactors.mm.area.vma import (
     Vma,
@@ -24,7 +24,6 @@ from mmactors.mm.area.vma import (
     linear_page_index,
 )
 from mmactors.mm.area.vma_adjust import RmapRequest, RmapSteps, lock_rmap, unlock_rmap
-from mmactors.mm.area.vma_split import may_split_vma, split_vma
 from mmactors.mm.area.vmacache import vmacache_invalidate
 from mmactors.units import PAGE_SHIFT
 

@@ -17,7 +17,7 @@ from attrs import frozen
 from mmactors.mm.area.anon_vma_chain import unlink_anon_vmas
 from mmactors.mm.area.i_mmap import link_file_vma
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.vm_area import vm_area_copy
+from mmactors.mm.area.vm_area import may_split_vma, split_vma, vm_area_copy
 from mmactors.mm.area.vm_flags import (
     VM_ACCOUNT,
     VM_DONTEXPAND,
@@ -31,7 +31,6 @@ from mmactors.mm.area.vm_flags import (
 from mmactors.mm.area.vma import Vma, linear_page_index
 from mmactors.mm.area.vma_adjust import RmapRequest
 from mmactors.mm.area.vma_merge import Properties, vma_merge
-from mmactors.mm.area.vma_split import may_split_vma, split_vma
 from mmactors.mm.fault.populate import Populate
 from mmactors.mm.syscall.mman import (
     MAP_FIXED,

@@ -18,11 +18,10 @@ from attrs import frozen
 
 from mmactors.mm.area.mapped_file import Mapping
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.vm_area import remove_vma
+from mmactors.mm.area.vm_area import remove_vma, split_vma
 from mmactors.mm.area.vm_flags import VM_ACCOUNT, VM_GROWSDOWN, VM_LOCKED, page_align
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.area.vma_adjust import RmapRequest
-from mmactors.mm.area.vma_split import split_vma
 from mmactors.mm.area.vmacache import vmacache_invalidate
 from mmactors.units import PAGE_SIZE
 

@@ -29,7 +29,7 @@ from mmactors.label import (
 )
 from mmactors.mm.slab.flags import SLAB_POISON, SLAB_TYPESAFE_BY_RCU
 from mmactors.mm.slab.request import ListLock, ListUnlock
-from mmactors.mm.slab.slab_common import WORD, align_up
+from mmactors.mm.slab.slab_common import WORD, align_up, random_sequence
 from mmactors.mm.slab.slub.debug.stack_depot import StackDepot
 from mmactors.mm.slab.slub.layout import SlabLayout, SlubConfig
 from mmactors.mm.slab.slub.local import head_of
@@ -84,8 +84,8 @@ class KmemCache:
     refcount: int
     useroffset: int
     usersize: int
-    random_seq: NDArray[np.int64]
-    """In which order a new slab's objects come, from some place on; empty: by address."""
+    random_seed: int | None
+    """What the order of a new slab's objects follows from; None: they come by address."""
     slabs: "Slabs"
     base: int
     """Where its words begin."""
@@ -95,6 +95,23 @@ class KmemCache:
     aliases: list[str] = field(factory=list)
     own_objects: list[int] = field(factory=list)
     """What the cache itself is made of, in the order in which it goes back."""
+    _random_seq: NDArray[np.int64] | None = field(default=None, init=False)
+
+    @property
+    def random_seq(self) -> NDArray[np.int64]:
+        """In which order a new slab's objects come, from some place on; empty: by address.
+
+        It is made when it is first needed: most caches never have a slab.
+        """
+        if self._random_seq is None:
+            seed, count = self.random_seed, self.layout.objects
+            order = () if seed is None else random_sequence(seed, count)
+            self._random_seq = np.array(order, np.int64)
+        return self._random_seq
+
+    @random_seq.setter
+    def random_seq(self, order: NDArray[np.int64]) -> None:
+        self._random_seq = order
 
     @property
     def size(self) -> int:

@@ -80,7 +80,9 @@ class Kmalloc:
         if s.name != request.name or s.refcount > 1:
             return s
         node_cache, cache_cache = self._boot_caches
-        sizes = [len(request.name) + 1, *([4 * len(s.random_seq)] if len(s.random_seq) else [])]
+        sizes = [len(request.name) + 1]
+        if s.random_seed is not None:
+            sizes.append(4 * s.layout.objects)
         parts = [self.kmalloc(this_cpu, size, GFP_KERNEL, caller=caller) for size in sizes]
         parts.insert(1, slub.alloc(cache_cache, this_cpu, GFP_KERNEL, caller=caller))
         parts += [

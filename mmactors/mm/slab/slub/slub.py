@@ -9,7 +9,6 @@ Invariant: an object is in use or on exactly one freelist.
 from errno import EINVAL, ENOMEM
 from typing import Final
 
-import numpy as np
 from attrs import evolve
 
 from mmactors.arch.column import Words
@@ -31,7 +30,6 @@ from mmactors.mm.slab.slab_common import (
     align_up,
     calculate_alignment,
     find_mergeable,
-    random_sequence,
 )
 from mmactors.mm.slab.slub.alloc import ThisCpu, slab_alloc_node
 from mmactors.mm.slab.slub.cache import CACHES_MAX, KmemCache, Slabs
@@ -149,9 +147,7 @@ class Slub:
         number = self._free_numbers.pop()
         slabs.clear_row(number)
         slabs.make_heads(number)
-        random_seq: tuple[int, ...] = ()
-        if slabs.config.random and layout.objects > 1:
-            random_seq = random_sequence(self._random.u64(), layout.objects)
+        is_random = slabs.config.random and layout.objects > 1
         nodes = range(slabs.nr_nodes)
         s = self._caches[number] = KmemCache(
             number=number,
@@ -162,7 +158,7 @@ class Slub:
             refcount=refcount,
             useroffset=request.useroffset,
             usersize=request.usersize,
-            random_seq=np.array(random_seq, np.int64),
+            random_seed=self._random.u64() if is_random else None,
             slabs=slabs,
             base=number * slabs.row_words,
             list_locks=tuple(ListLock(cache=number, node=node) for node in nodes),
