@@ -83,7 +83,7 @@ def test_virtual_memory_is_made_of_the_counters_of_vmstat(with_files):
         "shared": counted["nr_shmem"],
         "active": counted["nr_active_anon"] + counted["nr_active_file"],
         "inactive": counted["nr_inactive_anon"] + counted["nr_inactive_file"],
-        "slab": 0,
+        "slab": counted["nr_slab_reclaimable"] + counted["nr_slab_unreclaimable"],
         "buffers": 0,
     }
 
