@@ -55,7 +55,8 @@ class SlubAlone:
         nr_pages=NODE_PAGES,
         seed=1,
         wants_step=False,
-        **config,
+        config=None,
+        **options,
     ):
         nr_frames = nr_pages * nr_nodes
         self.nr_node_pages = nr_pages
@@ -86,7 +87,7 @@ class SlubAlone:
             nodes_by_distance=[
                 [other for other in range(nr_nodes) if other != node] for node in range(nr_nodes)
             ],
-            config=SlubConfig(nr_cpus=nr_cpus, **config),
+            config=config or SlubConfig(nr_cpus=nr_cpus, **options),
             random_below=self.random.below,
             vmstat=self.vmstat,
             wants_step=lambda: wants_step,

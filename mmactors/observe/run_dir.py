@@ -42,6 +42,8 @@ COUNTERS: Final = "counters.json"
 SUMMARY: Final = "summary.json"
 SCHEDULE: Final = "schedule.txt"
 PROC: Final = "proc"
+SYS: Final = "sys"
+"""Below it, kernel/slab.txt: the files of /sys/kernel/slab, of caches that have slabs."""
 SERIES: Final = "series.jsonl"
 """Only there if the scenario asks for samples of counters."""
 TEXTS: Final = "texts"
@@ -63,6 +65,7 @@ _NAMES: Final = (
     FINDINGS,
     TRACEBACK,
     PROC,
+    SYS,
     TEXTS,
 )
 """All that a run writes; what says how the run stands comes first."""
@@ -128,12 +131,14 @@ class RunDir:
         summary: Mapping[str, Any],
         schedule: str,
         proc: Mapping[str, str],
+        sysfs: Mapping[str, str],
         wall_s: float,
         error: str | None = None,
     ) -> None:
         """Write what came of the run, and last the status."""
-        for name, text in proc.items():
-            self.write(f"{PROC}/{name}", text)
+        for folder, texts in ((PROC, proc), (SYS, sysfs)):
+            for name, text in texts.items():
+                self.write(f"{folder}/{name}", text)
         self.write(SCHEDULE, schedule)
         self._write_json(COUNTERS, summary.get("counters", {}))
         self._write_json(SUMMARY, {"status": status, **summary})

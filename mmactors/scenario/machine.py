@@ -31,6 +31,7 @@ from mmactors.observe.counters.read import Counted, nr_accesses
 from mmactors.observe.counters.series import Sampler, Series
 from mmactors.observe.inspection import Inspection, inspect_kernel
 from mmactors.observe.proc.of_process import process_texts
+from mmactors.observe.proc.of_slab import sys_slab_listing
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.finding import Finding
 from mmactors.scenario.counter_names import unit_of
@@ -362,6 +363,11 @@ class Machine:
                 own = process_texts(process) if kept is None else kept
                 texts |= {f"{process.pid}/{name}": text for name, text in own.items()}
         return texts
+
+    def sysfs(self) -> dict[str, str]:
+        """Return what there is of /sys: relative path to text."""
+        with self._engine.guard.suspended():
+            return {"kernel/slab.txt": sys_slab_listing(self._wired.kernel.slub)}
 
     def texts(self) -> tuple[ReadText, ...]:
         """Return what programs have read of /proc and /sys so far (`get`, `snap`)."""

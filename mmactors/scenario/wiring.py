@@ -50,7 +50,7 @@ from mmactors.hw.hardware import Hardware
 from mmactors.label import PAGE_TABLES, PAGES, PCP, VM_COMMITTED_AS, VMSTAT
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.overcommit import Overcommit
-from mmactors.mm.boot.boot import boot_memory
+from mmactors.mm.boot.boot import boot_memory, slub_config_of
 from mmactors.mm.entries.tlb_state import TlbState
 from mmactors.mm.lru.folio_batch import FolioBatches
 from mmactors.mm.page_alloc.allocator import PageAllocator
@@ -122,7 +122,7 @@ def wire(
     arena = Arena()
     layout = boot_memory(config.memory, config.cpus)
     kernel = _make_kernel(scenario, layout, arena, engine, sink)
-    slab = _wire_memory(kernel, arena, scenario.engine.seed)
+    slab = _wire_memory(kernel, arena, scenario)
     switcher = Switcher(kernel)
     _wire_cpus(kernel, switcher, config.cpus)
     zones = _wire_zones(kernel)
@@ -249,7 +249,7 @@ def _make_kernel(
     )
 
 
-def _wire_memory(kernel: Kernel, arena: Arena, seed: int) -> SlabAllocator:
+def _wire_memory(kernel: Kernel, arena: Arena, scenario: Scenario) -> SlabAllocator:
     """Give the kernel its locks and who answers the allocator, and what boot allocates itself.
 
     Return the allocator of objects. /proc/lock_stat shows classes of locks in this order.
@@ -265,7 +265,8 @@ def _wire_memory(kernel: Kernel, arena: Arena, seed: int) -> SlabAllocator:
     )
     kernel.mem_hotplug_lock = RwSem(engine, locks.of("mem_hotplug_lock"), name="mem_hotplug_lock")
     kernel.anon_vma_class = locks.of("&anon_vma->rwsem")
-    slab = make_slab(kernel, arena, seed=seed)
+    config = slub_config_of(scenario.machine.memory, scenario.machine.cpus)
+    slab = make_slab(kernel, arena, config, seed=scenario.engine.seed)
     kernel.slub = slab.slub
     kernel.objects = OwnObjects(kernel, slab)
     kernel.anon_vma_cache = locked_anon_vma_cache(kernel)

@@ -21,7 +21,6 @@ from mmactors.observe.proc.process_view import (
     VmaView,
 )
 from mmactors.observe.proc.system import (
-    SLABINFO_HEADER,
     SWAPS_HEADER,
     CpuInfo,
     Disk,
@@ -134,9 +133,8 @@ def test_uptime_and_loadavg_are_the_kernels_texts():
 
 
 def test_lists_without_entries_are_their_headers():
-    """No swap, no caches of objects."""
+    """No swap."""
     assert TEXTS["swaps"] == SWAPS_HEADER
-    assert TEXTS["slabinfo"] == SLABINFO_HEADER
 
 
 def test_mounts_are_the_kernels_lines():

@@ -33,6 +33,7 @@ def test_a_run_that_has_ended_has_everything(tmp_path):
         summary=SUMMARY,
         schedule="entries\n",
         proc={"vmstat": "pgfault 2\n", "1/status": "Name:\ta\n"},
+        sysfs={"kernel/slab.txt": "filp/objects:16 N0=16\n"},
         wall_s=0.5,
     )
 
@@ -41,6 +42,7 @@ def test_a_run_that_has_ended_has_everything(tmp_path):
     assert {"verdict": "ok", "seed": 3, "now_ns": 10} == read_meta(path)["reached"]
     assert {"pgfault": 2} == json.loads((path / "counters.json").read_text())
     assert "Name:\ta\n" == (path / "proc/1/status").read_text()
+    assert "filp/objects:16 N0=16\n" == (path / "sys/kernel/slab.txt").read_text()
     assert "interrupted" == json.loads((path / "summary.json").read_text())["status"]
     assert not is_running(path)
     assert [] == list(path.rglob("*.partial"))
@@ -78,7 +80,12 @@ def test_an_earlier_run_directory_is_replaced_whole(tmp_path):
         assert not (run_dir.path / "summary.json").exists()
         run_dir.start(scenario="", seed=0, command=[])
         run_dir.finish(
-            "complete", summary=SUMMARY, schedule=schedule, proc={"vmstat": ""}, wall_s=0
+            "complete",
+            summary=SUMMARY,
+            schedule=schedule,
+            proc={"vmstat": ""},
+            sysfs={},
+            wall_s=0,
         )
 
     assert "new" == (tmp_path / "out/schedule.txt").read_text()

@@ -65,7 +65,6 @@ UNUSED_BUT_KEPT = {
     "mmactors.cli.completion.completion": HOOK,
     "mmactors.hw.hardware.Hardware.kernel_access": "the cost of the kernel's own data in caches",
     "mmactors.mm.slab.slub": "kernel paths and programs call it once they allocate from it",
-    "mmactors.mm.slab.slub.slabinfo": "what /proc/slabinfo prints",
     "mmactors.mm.boot.memblock.Memblock": "memblock's whole interface (include/linux/memblock.h)",
     "mmactors.mm.page_table.page_table.PageTable.clear_range": "entries of a range, as one",
     "mmactors.mm.vmstat.VmStat": "the counters' whole interface (include/linux/vmstat.h)",

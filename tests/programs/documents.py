@@ -83,6 +83,8 @@ TEXTS = {
     "machine.memory.cmdline": (
         *("movablecore=16M", "kernelcore=50%", "memblock=debug", "crashkernel=16M"),
         *("mem=48M movable_node", "memmap=4M$24M possible_cpus=8", "mem=x", "foo", "--"),
+        *("slub_debug", "slub_debug=FZ,kmalloc-*;U", "slub_debug=PO slab_nomerge", "slub_debug=tq"),
+        *("slub_min_order=1 slub_max_order=0", "slub_min_objects=-1", "slub_min_order=12"),
     ),
     "machine.memory.reserved_ranges": ([], [[0, PAGE_SIZE]], [[1 << 20, 5 << 20]], [[3, 5]]),
     "machine.memory.lowmem_reserve_ratio": ([256, 256, 32, 0, 0], [1, 1, 1, 1, 1], []),

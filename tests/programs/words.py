@@ -28,6 +28,8 @@ PROC = (
     *(f"/proc/{name}" for name in _MACHINE_FILES),
     *(f"/proc/self/{name}" for name in _PROCESS_FILES),
     *("/proc/1/maps", "/proc/2/status", "/proc/99/maps", "/proc/pagetypeinfo", "/sys/nothing"),
+    "/proc/slabinfo",
+    *(f"/sys/kernel/slab/{name}" for name in ("filp/objects", "anon_vma_chain/cpu_slabs", "x/y")),
     *(SYSCTL + name for name in (*VM_SETTINGS, "drop_caches", "compact_memory", "stat_refresh")),
     *NO_HUGE_PAGES,
     *sorted(NOT_OBEYED)[:3],

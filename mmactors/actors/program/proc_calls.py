@@ -2,8 +2,8 @@
 
 The texts are made above this layer; a ProcReader, set by the wiring, gives them. What is read is
 kept with the run; the log says that it was read. Settings are written here. Left out: /sys but for
-the switches of huge pages, of which there are none; directories; writing to /proc/PID/comm and
-what else is not about memory.
+the caches of objects and the switches of huge pages, of which there are none; directories; writing
+to /proc/PID/comm and what else is not about memory.
 """
 
 import errno
@@ -12,7 +12,13 @@ from typing import Final, Protocol
 from attrs import define, field
 
 from mmactors.actors.file.truncate import drop_pagecache
-from mmactors.actors.program.proc_paths import NO_HUGE_PAGES, SYSCTL, ReadText
+from mmactors.actors.program.proc_paths import (
+    NO_HUGE_PAGES,
+    SYS_SLAB,
+    SYSCTL,
+    ReadText,
+    is_of_caches,
+)
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel
@@ -31,7 +37,11 @@ from mmactors.label import (
     VMSTAT,
     Label,
     Mode,
+    kmem_cache_cpu,
+    kmem_cache_node,
+    slab,
 )
+from mmactors.mm.slab.slub.slabinfo import partial_slabs
 from mmactors.mm.syscall.sysctl import (
     VM_SETTINGS,
     VmSysctls,
@@ -55,10 +65,10 @@ ProcOperation = op.Get | op.Snap | op.Put | op.Oomadj
 
 
 class ProcReader(Protocol):
-    """Makes the texts of /proc."""
+    """Makes the texts of /proc and /sys."""
 
     def read(self, process: Process, path: str) -> str | None:
-        """Return a file below /proc as `process` reads it; None: there is none."""
+        """Return a file of /proc or /sys as `process` reads it; None: there is none."""
         ...
 
     def is_of_process(self, path: str) -> bool:
@@ -116,6 +126,8 @@ class ProcCalls:
             await self._refresh_vm_stats()
         if engine.wants_step():
             await engine.step(self._reading(path))
+        if engine.is_exploring and is_of_caches(path):
+            self._touch_caches()
         with engine.guard.suspended():
             text = self._text_of(thread.process, path)
         if isinstance(text, int):
@@ -149,6 +161,17 @@ class ProcCalls:
         touches = ((name, Mode.READ) for name in (*names, VM_COMMITTED_AS, *zones))
         return Label(f"read {path}", tuple(touches))
 
+    def _touch_caches(self) -> None:
+        """Tell a search that the step looks at what all caches have."""
+        engine, slub = self.kernel.engine, self.kernel.slub
+        for s in slub.caches:
+            for cpu in range(slub.slabs.nr_cpus):
+                engine.touch(kmem_cache_cpu(s.number, cpu), Mode.READ)
+            for node in range(slub.slabs.nr_nodes):
+                engine.touch(kmem_cache_node(s.number, node), Mode.READ)
+                for pfn in partial_slabs(s, node):
+                    engine.touch(slab(pfn), Mode.READ)
+
     def _sysctls(self) -> VmSysctls:
         return VmSysctls(self.kernel.mm_config, self.kernel.overcommit.policy)
 
@@ -156,7 +179,7 @@ class ProcCalls:
         """Write a file.
 
         ENOENT: there is none; EINVAL: it does not take the value, or a file of a process takes
-        none; EIO: a file of the machine takes none.
+        none; EIO, EACCES: one of the machine's in /proc, in /sys takes none.
         """
         if path in NO_HUGE_PAGES:
             return 0 if value.strip() == "never" else -errno.EINVAL
@@ -168,6 +191,8 @@ class ProcCalls:
             is_there = reader.read(thread.process, path) is not None
         if not is_there:
             return -errno.ENOENT
+        if path.startswith(SYS_SLAB):
+            return -errno.EACCES
         if not reader.is_of_process(path):
             return -errno.EIO
         return self._put_of_process(thread.process, path, value)

@@ -29,6 +29,15 @@ _VM_FILES: Final = """
 """
 NOT_OBEYED: Final = frozenset(SYSCTL + name for name in _VM_FILES.split())
 """Files of 6.1 that nothing here obeys: to take a value would be untrue."""
+SYS_SLAB: Final = "/sys/kernel/slab/"
+_SLAB_SETTINGS: Final = (
+    "cpu_partial",
+    "min_partial",
+    "remote_node_defrag_ratio",
+    "shrink",
+    "validate",
+)
+"""What can be written of a cache's files."""
 _LINKS: Final = re.compile(r"/proc/[^/]+/(?:exe|cwd|root|fd/.*)|/proc/(?:self|thread-self)")
 """What leads to programs, folders and open files."""
 
@@ -48,6 +57,11 @@ class ReadText:
     text: str
 
 
+def is_of_caches(path: str) -> bool:
+    """Return whether a file tells of the caches of objects."""
+    return path == "/proc/slabinfo" or path.startswith(SYS_SLAB)
+
+
 def why_not_simulated(operation: op.Operation) -> str | None:
     """Return why a file that an operation reads or writes would be answered for untruly."""
     if not isinstance(operation, op.Get | op.Put):
@@ -58,6 +72,8 @@ def why_not_simulated(operation: op.Operation) -> str | None:
     if isinstance(operation, op.Put):
         if path in NOT_OBEYED:
             return f"{path} is not simulated yet: nothing would obey it"
+        if path.startswith(SYS_SLAB) and path.endswith(_SLAB_SETTINGS):
+            return f"{path} is not simulated yet: nothing would obey it (try kmem_cache_shrink)"
         value = operation.value.strip()
         if path in NO_HUGE_PAGES and value in _HUGE_PAGES_WANTED:
             return f"{value!r} for {path} is not simulated yet: there are no huge pages"

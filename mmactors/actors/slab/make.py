@@ -11,7 +11,7 @@ from mmactors.mm.slab.slub.layout import SlubConfig
 from mmactors.mm.slab.slub.slub import Slub
 
 
-def make_slab(kernel: Kernel, arena: Arena, *, seed: int) -> SlabAllocator:
+def make_slab(kernel: Kernel, arena: Arena, config: SlubConfig, *, seed: int) -> SlabAllocator:
     """Return the allocator of a machine; `seed`: what its random numbers follow from."""
     engine = kernel.engine
     nr_cpus = len(kernel.cpu_node)
@@ -33,7 +33,7 @@ def make_slab(kernel: Kernel, arena: Arena, *, seed: int) -> SlabAllocator:
             sorted((n for n in range(nr_nodes) if n != node), key=lambda n: (abs(n - node), n))
             for node in range(nr_nodes)
         ],
-        config=SlubConfig(nr_cpus=nr_cpus),
+        config=config,
         random_below=random_below,
         vmstat=kernel.vmstat,
         wants_step=lambda: is_stepping,

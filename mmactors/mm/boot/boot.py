@@ -44,6 +44,7 @@ from mmactors.mm.page_alloc.watermark import (
     ZONE_NAMES,
 )
 from mmactors.mm.page_alloc.zonelist import build_zonelists
+from mmactors.mm.slab.slub.layout import SlubConfig
 from mmactors.option import option
 from mmactors.units import GIB, KIB, MIB, PAGE_SHIFT, PAGE_SIZE, TIB
 
@@ -95,7 +96,7 @@ class MemoryConfig:
     cmdline: str | None = option(
         None,
         doc="Kernel arguments about memory, behind those of every boot: mem=, memmap=, "
-        "kernelcore=, movablecore=, crashkernel= and others.",
+        "kernelcore=, movablecore=, crashkernel=, slub_debug= and others.",
     )
     reserved_ranges: tuple[tuple[int, int], ...] = option(
         (), doc="Physical ranges [start, end), in bytes, that are never handed out."
@@ -203,6 +204,15 @@ def boot_zones(config: MemoryConfig, cpu_node: tuple[int, ...]) -> BootedMemory:
         image=image,
         reserved=config.reserved_ranges,
     )
+
+
+def slub_config_of(config: MemoryConfig, nr_cpus: int) -> SlubConfig:
+    """Return how the caches of objects of a machine are made.
+
+    The configuration must have no problems (`problems_of`).
+    """
+    early = boot_zones(config, cpu_nodes_of(config, nr_cpus)).early
+    return early.arguments.slub.config(nr_cpus=nr_cpus, nr_cpu_ids=early.nr_possible_cpus)
 
 
 def boot_kernel(

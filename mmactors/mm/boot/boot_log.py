@@ -19,6 +19,7 @@ from mmactors.mm.boot.zone_init import BootedMemory, zone_ranges
 from mmactors.mm.page_alloc.gfp import ZONE_MOVABLE
 from mmactors.mm.page_alloc.watermark import ZONE_NAMES
 from mmactors.mm.page_alloc.zonelist import build_zonelists
+from mmactors.mm.slab.slub.boot_option import banner
 from mmactors.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE, TIB
 
 _PAGES_PER_SECTION: Final = SECTION_BYTES >> PAGE_SHIFT
@@ -27,6 +28,7 @@ _ATOM_BYTES: Final = 2 * MIB
 _VMALLOC_BYTES, _PGD_SPAN = 32 * TIB, TIB // 2
 """What the vmalloc area needs page tables for at once, from the page allocator."""
 _LINE_CHARS: Final = 60
+_INFO: Final = 6
 _KIB_PER_PAGE: Final = PAGE_SIZE // KIB
 
 
@@ -64,7 +66,10 @@ def _free_lines(booted: BootedMemory) -> Iterator[str]:
 
 def kmsg(booted: BootedMemory) -> str:
     """Return the lines as /proc/kmsg has them: level and time, which does not run yet."""
-    return "".join(f"<6>[    0.000000] {line}\n" for line in boot_log(booted))
+    levels = {line: level for level, line in booted.early.arguments.slub.log}
+    return "".join(
+        f"<{levels.get(line, _INFO)}>[    0.000000] {line}\n" for line in boot_log(booted)
+    )
 
 
 def _map_lines(booted: BootedMemory) -> Iterator[str]:
@@ -233,11 +238,13 @@ def hand_over_lines(booted: BootedMemory) -> Iterator[str]:
     policy = max((span.index for span in spans if span.index != ZONE_MOVABLE), default=0)
     yield f"Policy zone: {ZONE_NAMES[policy]}"
     yield f"Kernel command line: {early.arguments.text}"
+    yield from (line for _, line in early.arguments.slub.log)
     for name, buckets in early.hash_tables:
         nr_bytes = buckets * early.image.hash_bucket_bytes
         order = max((nr_bytes - 1 >> PAGE_SHIFT).bit_length(), 0)
         yield (f"{name} hash table entries: {buckets} (order: {order}, {nr_bytes} bytes, linear)")
     yield memory_line(booted)
+    yield banner(early.arguments.slub, nr_cpu_ids=early.nr_possible_cpus, nr_nodes=1 + max(nodes))
 
 
 def memory_line(booted: BootedMemory) -> str:

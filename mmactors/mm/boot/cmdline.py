@@ -1,4 +1,4 @@
-"""The kernel's command line, as far as it says what memory there is (init/main.c, v6.1).
+"""The kernel's command line, as far as it is about memory (init/main.c, v6.1).
 
 Words are separated by spaces; what stands in double quotes is one word. Early parameters take
 effect in the order in which they stand. Sizes are numbers with K, M, G, T, P or E behind them
@@ -20,6 +20,7 @@ from mmactors.mm.boot.e820 import (
     E820Table,
 )
 from mmactors.mm.boot.kernel_parameters import is_known
+from mmactors.mm.slab.slub.boot_option import SLUB_WORDS, SlubArguments, read_slub_word
 
 DEFAULT_COMMAND_LINE: Final = "console=ttyS0 nokaslr norandmaps mitigations=off quiet nowatchdog"
 
@@ -93,6 +94,8 @@ class BootArguments:
         """Values, in order; the last one of its kind counts."""
         self.unknown: list[str] = []
         """Words that the kernel does not know: they go to init, and are printed once."""
+        self.slub: Final = SlubArguments()
+        """What is said about caches of objects."""
         self.refused: list[str] = []
         """Words whose value the kernel does not understand: it goes on without them."""
 
@@ -120,6 +123,8 @@ def parse_command_line(text: str) -> BootArguments:
         if parse is not None:
             if not parse(found, value):
                 found.refused.append(word)
+        elif read_slub_word(found.slub, word.replace('"', "")):
+            continue
         elif not is_known(word):
             if value is None:
                 found.unknown.append(word)
@@ -322,4 +327,4 @@ _PARSERS: Final[dict[str, _Parser]] = {
     "hashdist": _parse_hashdist,
     "early_page_ext": _flag("is_page_ext_early"),
 }
-MODELLED: Final = tuple(_PARSERS)
+MODELLED: Final = (*_PARSERS, *SLUB_WORDS)

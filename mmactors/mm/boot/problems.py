@@ -23,8 +23,10 @@ from mmactors.mm.boot.cmdline import DEFAULT_COMMAND_LINE, MODELLED, parse_comma
 from mmactors.mm.boot.memblock import OutOfBootMemoryError
 from mmactors.mm.boot.regions import PHYS_ADDR_MAX, RegionList
 from mmactors.mm.boot.zone_init import BootedMemory
+from mmactors.mm.page_alloc.buddy import MAX_ORDER
 from mmactors.mm.page_alloc.gfp import ZONE_MOVABLE
 from mmactors.mm.page_alloc.watermark import DEFAULT_LOWMEM_RESERVE_RATIO
+from mmactors.mm.slab.slub.boot_option import why_no_caches
 from mmactors.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE, format_bytes
 
 _KERNEL_RUNS_BYTES: Final = 4 * MIB
@@ -268,6 +270,15 @@ def _cmdline_problems(config: MemoryConfig) -> Iterator[tuple[str, str, str]]:
 def _booted_problems(config: MemoryConfig, booted: BootedMemory) -> Iterator[tuple[str, str, str]]:
     """Yield what the kernel believes by its arguments and is not so."""
     early = booted.early
+    slub = early.arguments.slub.config(nr_cpus=1, nr_cpu_ids=1)
+    panic = why_no_caches(slub, early.nr_nodes)
+    if panic is not None:
+        yield (
+            f"cmdline makes the kernel panic: {panic}",
+            f"expected slub_min_order= from 0 to {MAX_ORDER - 1}",
+            "lower it, or leave it out",
+        )
+        return
     ram = RegionList()
     ends = {entry.end for entry in early.firmware.entries if entry.usable}
     for entry in early.firmware.entries:

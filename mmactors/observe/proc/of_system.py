@@ -7,11 +7,11 @@ from mmactors.actors.state.inode import DISK_DEV, DISK_NAME, STORE_ROOT
 from mmactors.actors.state.kernel import Kernel
 from mmactors.mm.vmstat import PGPGIN, PGPGOUT, SECTORS_PER_PAGE
 from mmactors.observe.proc.link import Link
+from mmactors.observe.proc.of_slab import slabinfo_of
 from mmactors.observe.proc.process_view import Mount
 from mmactors.observe.proc.system import (
     FILESYSTEMS,
     PROC_VERSION,
-    SLABINFO_HEADER,
     SWAPS_HEADER,
     CpuInfo,
     Disk,
@@ -40,7 +40,7 @@ def system_files(kernel: Kernel) -> dict[str, Callable[[], str]]:
         "diskstats": lambda: diskstats([_disk_of(kernel)]),
         "filesystems": lambda: FILESYSTEMS,
         "mounts": lambda: Link("self/mounts"),
-        "slabinfo": lambda: SLABINFO_HEADER,
+        "slabinfo": lambda: slabinfo_of(kernel.slub),
         "swaps": lambda: SWAPS_HEADER,
         "version": lambda: PROC_VERSION,
     }

@@ -1,16 +1,18 @@
-"""Files of /proc as a program of the machine reads them (fs/proc/, Linux 6.1).
+"""Files of /proc and /sys/kernel/slab as a program of the machine reads them (Linux 6.1).
 
-They are the texts that a run leaves in its proc/.
+Those of /proc are the texts that a run leaves in its proc/.
 """
 
 from attrs import define
 
+from mmactors.actors.program.proc_paths import SYS_SLAB
 from mmactors.actors.program.process import Process
 from mmactors.actors.state.kernel import Kernel
 from mmactors.mm.page_alloc.layout import MemoryLayout
 from mmactors.observe.proc.link import Link
 from mmactors.observe.proc.of_machine import machine_files
 from mmactors.observe.proc.of_process import process_texts
+from mmactors.observe.proc.of_slab import sys_slab_text
 
 
 @define(eq=False)
@@ -21,10 +23,12 @@ class ProcFiles:
     layout: MemoryLayout
 
     def read(self, process: Process, path: str) -> str | None:
-        """Return a file below /proc as `process` reads it; None: there is none.
+        """Return a file of /proc or /sys as `process` reads it; None: there is none.
 
         None, too, for what a link of a process leads to: programs, folders and open files.
         """
+        if path.startswith(SYS_SLAB):
+            return sys_slab_text(self.kernel.slub, path.removeprefix(SYS_SLAB))
         name = path.removeprefix("/proc/")
         if name == path:
             return None

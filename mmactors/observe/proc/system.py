@@ -1,7 +1,7 @@
 """What tools open before anything else: uptime, loadavg, cpuinfo, version and lists of devices.
 
 fs/proc/uptime.c, loadavg.c and version.c, arch/x86/kernel/cpu/proc.c, block/genhd.c,
-mm/slab_common.c, mm/swapfile.c, fs/filesystems.c; v6.1, byte by byte.
+mm/swapfile.c, fs/filesystems.c; v6.1, byte by byte.
 
 Pure functions of values.
 """
@@ -15,13 +15,6 @@ from mmactors.units import KIB, SECOND
 
 SWAPS_HEADER: Final = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
 """/proc/swaps without swap."""
-SLABINFO_HEADER: Final = (
-    "slabinfo - version: 2.1\n"
-    "# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>"
-    " : tunables <limit> <batchcount> <sharedfactor>"
-    " : slabdata <active_slabs> <num_slabs> <sharedavail>\n"
-)
-"""/proc/slabinfo without caches."""
 FILESYSTEMS: Final = "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\n\text4\n"
 
 OSTYPE: Final = "Linux"

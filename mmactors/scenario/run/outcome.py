@@ -36,6 +36,7 @@ class Outcome:
     summary: Summary
     schedule: Schedule
     proc: dict[str, str]
+    sysfs: dict[str, str]
     texts: tuple[ReadText, ...]
     """What programs read of /proc and /sys."""
     series: Series | None
@@ -63,6 +64,7 @@ def outcome_of(
         summary=summary,
         schedule=machine.schedule(),
         proc=machine.proc(),
+        sysfs=machine.sysfs(),
         texts=machine.texts(),
         series=machine.series(),
         findings="\n\n".join(map(str, machine.findings())),

@@ -92,6 +92,7 @@ class Recording:
             summary={**attrs.asdict(outcome.summary), "verdict": outcome.verdict},
             schedule=str(outcome.schedule),
             proc=outcome.proc,
+            sysfs=outcome.sysfs,
             wall_s=outcome.wall_s,
             error=None if failure is None else str(failure),
         )

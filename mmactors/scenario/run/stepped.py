@@ -72,6 +72,8 @@ class Result:
     """Samples of counters, if the scenario has `record: {sample: ...}`."""
     proc: Mapping[str, str] = field(repr=False)
     """/proc: relative path to text."""
+    sysfs: Mapping[str, str] = field(repr=False)
+    """/sys, by relative path: `kernel/slab.txt` has the files of caches that have slabs."""
     texts: tuple[ReadText, ...] = field(repr=False)
     """What programs read of /proc and /sys (`get`, `snap`), in the order in which they did."""
     schedule: str = field(repr=False)
@@ -196,6 +198,10 @@ class SteppedMachine:
         """Return /proc: relative path to text. Processes that have ended are as just before."""
         return self._machine.proc()
 
+    def sysfs(self) -> dict[str, str]:
+        """Return what there is of /sys: `kernel/slab.txt`, lines of `CACHE/FILE:TEXT`."""
+        return self._machine.sysfs()
+
     def texts(self) -> tuple[ReadText, ...]:
         """Return what programs have read of /proc and /sys so far (`get`, `snap`)."""
         return self._machine.texts()
@@ -249,6 +255,7 @@ class SteppedMachine:
             counters=MappingProxyType(counters),
             series=outcome.series,
             proc=MappingProxyType(outcome.proc),
+            sysfs=MappingProxyType(outcome.sysfs),
             texts=outcome.texts,
             schedule=str(outcome.schedule),
             run_dir=run_dir,

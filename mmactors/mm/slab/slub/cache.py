@@ -93,6 +93,8 @@ class KmemCache:
     """By node."""
     list_unlocks: tuple[ListUnlock, ...]
     aliases: list[str] = field(factory=list)
+    is_listed: bool = True
+    """Whether it is on slab_caches: what waits for readers before it is gone is not."""
     own_objects: list[int] = field(factory=list)
     """What the cache itself is made of, in the order in which it goes back."""
     _random_seq: NDArray[np.int64] | None = field(default=None, init=False)

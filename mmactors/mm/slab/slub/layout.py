@@ -25,12 +25,13 @@ from mmactors.mm.slab.flags import (
     SLAB_STORE_USER,
     SLAB_TYPESAFE_BY_RCU,
 )
-from mmactors.mm.slab.slab_common import WORD, align_up
+from mmactors.mm.slab.slab_common import WORD, CacheRequest, align_up, calculate_alignment
 from mmactors.mm.slab.slub.debug.debug_option import SlubDebug
 from mmactors.units import PAGE_SIZE
 
 MIN_PARTIAL: Final = 5
 MAX_PARTIAL: Final = 10
+_UINT_MAX: Final = (1 << 32) - 1
 MAX_OBJS_PER_PAGE: Final = 32767
 """struct slab counts objects with 15 bits."""
 TRACK_SIZE: Final = 32
@@ -158,7 +159,7 @@ class SlabLayout:
 
 def order_objects(order: int, size: int) -> int:
     """Return how many objects pages of an order hold."""
-    return (PAGE_SIZE << order) // size
+    return (PAGE_SIZE << order & _UINT_MAX) // size
 
 
 def get_order(size: int) -> int:
@@ -247,7 +248,21 @@ def calculate_sizes(
     )
 
 
-def without_metadata(layout: SlabLayout, config: SlubConfig) -> SlabLayout | None:
+def layout_of(request: CacheRequest, config: SlubConfig) -> SlabLayout | None:
+    """Return the layout of a cache of its own; None: no slab holds an object."""
+    layout = calculate_sizes(
+        object_size=request.object_size,
+        align=calculate_alignment(request.flags, request.align, request.object_size),
+        flags=config.debug.kmem_cache_flags(request.flags, request.name),
+        has_ctor=request.has_ctor,
+        config=config,
+    )
+    if layout is not None and config.debug.no_higher_order:
+        return _without_metadata(layout, config)
+    return layout
+
+
+def _without_metadata(layout: SlabLayout, config: SlubConfig) -> SlabLayout | None:
     """Return the layout for slub_debug=O: no metadata where it would raise the least order."""
     if get_order(layout.size) <= get_order(layout.object_size):
         return layout

@@ -28,7 +28,6 @@ from mmactors.mm.slab.slab_common import (
     CacheRequest,
     Prandom,
     align_up,
-    calculate_alignment,
     find_mergeable,
 )
 from mmactors.mm.slab.slub.alloc import ThisCpu, slab_alloc_node
@@ -42,7 +41,7 @@ from mmactors.mm.slab.slub.debug.report import (
 )
 from mmactors.mm.slab.slub.debug.track import NOBODY, SlabCaller, tracking
 from mmactors.mm.slab.slub.free import do_slab_free
-from mmactors.mm.slab.slub.layout import SlabLayout, calculate_sizes, without_metadata
+from mmactors.mm.slab.slub.layout import SlabLayout, layout_of
 from mmactors.mm.slab.slub.local import alloc_local, free_local, run_sequence
 from mmactors.mm.slab.slub.shrink import flush_cpu_slab, shrink, shutdown
 from mmactors.mm.slab.slub.slab_page import give_back_slab
@@ -110,17 +109,7 @@ class Slub:
 
     def layout_of(self, request: CacheRequest) -> SlabLayout | None:
         """Return the layout of a cache of its own; None: no slab holds an object."""
-        config = self.slabs.config
-        layout = calculate_sizes(
-            object_size=request.object_size,
-            align=calculate_alignment(request.flags, request.align, request.object_size),
-            flags=config.debug.kmem_cache_flags(request.flags, request.name),
-            has_ctor=request.has_ctor,
-            config=config,
-        )
-        if layout is not None and config.debug.no_higher_order:
-            return without_metadata(layout, config)
-        return layout
+        return layout_of(request, self.slabs.config)
 
     def _alias(self, request: CacheRequest) -> KmemCache | None:
         config = self.slabs.config
@@ -265,6 +254,7 @@ class Slub:
         if any(s.slabs.view[s.node(node) + NR_SLABS] for node in range(s.slabs.nr_nodes)):
             yield Printk(lines=still_has_objects(s, cpu, caller))
             return False
+        s.is_listed = False
         return True
 
     def destroy(self, s: KmemCache, cpu: int, *, caller: SlabCaller = NOBODY) -> SlabSteps[bool]:

@@ -4,9 +4,10 @@ The text is one or more blocks of letters, each with names of caches or none, su
 `FZ;PU,kmalloc-*,dentry`. Left out: A (failslab), which Debian's kernel has not.
 """
 
+import re
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from mmactors.mm.slab.flags import (
     DEBUG_DEFAULT_FLAGS,
@@ -19,6 +20,9 @@ from mmactors.mm.slab.flags import (
     SLAB_TRACE,
 )
 
+_BLOCK: Final = re.compile(r"(?!$)([^;,]*)(,[^;]*)?(;*)")
+"""Letters, names with the comma before them, and what ends it."""
+_DEFAULT_LETTERS: Final = "fzpu"
 _LETTERS: Final = {
     "f": SLAB_CONSISTENCY_CHECKS,
     "z": SLAB_RED_ZONE,
@@ -26,6 +30,7 @@ _LETTERS: Final = {
     "u": SLAB_STORE_USER,
     "t": SLAB_TRACE,
 }
+_KNOWN: Final = frozenset(_LETTERS) | set("-ao")
 
 
 @frozen
@@ -52,28 +57,51 @@ class SlubDebug:
         return flags | everywhere
 
 
-def parse_slub_debug(text: str) -> SlubDebug:
-    """Return what stands behind `slub_debug=`; an empty text is the word alone."""
+def parse_slub_debug(text: str, before: SlubDebug = SlubDebug()) -> SlubDebug:
+    """Return what stands behind `slub_debug=`; an empty text is the word alone.
+
+    `before` is what the word has said when it stood there before.
+    """
+    if not text:
+        return evolve(before, everywhere=DEBUG_DEFAULT_FLAGS)
     blocks = _blocks_of(text)
-    everywhere = [_flags_of(letters) for letters, names in blocks if not names]
+    everywhere = [_flags_of(letters) for letters, names in blocks if names is None]
+    named = tuple((_flags_of(letters), names) for letters, names in blocks if names is not None)
     return SlubDebug(
-        everywhere=everywhere[-1] if everywhere else 0 if blocks else DEBUG_DEFAULT_FLAGS,
-        blocks=tuple((_flags_of(letters), names) for letters, names in blocks if names),
-        no_higher_order=any("o" in letters.lower() for letters, _ in blocks),
+        everywhere=everywhere[-1] if everywhere else before.everywhere,
+        blocks=named or before.blocks,
+        no_higher_order=before.no_higher_order
+        or any("o" in letters.lower() for letters, _ in blocks),
     )
 
 
-def _blocks_of(text: str) -> list[tuple[str, tuple[str, ...]]]:
-    found = []
-    for block in filter(None, text.split(";")):
-        letters, _, names = block.partition(",")
-        found.append((letters, tuple(filter(None, names.split(",")))))
+def unknown_letters(text: str) -> list[str]:
+    """Return the letters that mean nothing; the kernel tells of each and goes on."""
+    return [
+        letter
+        for letters, _ in _blocks_of(text)
+        for letter in letters
+        if letter.lower() not in _KNOWN
+    ]
+
+
+def _blocks_of(text: str) -> list[tuple[str, tuple[str, ...] | None]]:
+    """Return the letters of each block, and its names; None: it has no list of such."""
+    text = text.lstrip(";")
+    found: list[tuple[str, tuple[str, ...] | None]] = [] if text else [("", None)]
+    for match in _BLOCK.finditer(text):
+        letters, listed, semicolons = match.groups()
+        if listed is None:
+            found.append((letters, None))
+            continue
+        # Where the last name ends is looked for one semicolon before the next block.
+        nr_left = len(semicolons) if match.end() == len(text) else len(semicolons) - 1
+        names = f"{listed[1:]}{';' * nr_left}".split(",")
+        found.append((letters or _DEFAULT_LETTERS, tuple(filter(None, names))))
     return found
 
 
 def _flags_of(letters: str) -> int:
-    if not letters:
-        return DEBUG_DEFAULT_FLAGS
     flags = 0
     for letter in letters.lower():
         flags = 0 if letter == "-" else flags | _LETTERS.get(letter, 0)

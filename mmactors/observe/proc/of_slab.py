@@ -1,0 +1,35 @@
+"""From a machine's caches of objects to /proc/slabinfo and the files of /sys/kernel/slab."""
+
+from mmactors.mm.slab.slub.slabinfo import get_slabinfo
+from mmactors.mm.slab.slub.slub import Slub
+from mmactors.mm.slab.slub.sysfs import folders_of, links_of
+from mmactors.observe.proc.slab import ATTRIBUTES, slabinfo
+
+
+def slabinfo_of(slub: Slub) -> str:
+    """Return /proc/slabinfo: the newest cache first, as slab_caches has them; no aliases."""
+    return slabinfo(get_slabinfo(s) for s in reversed(slub.caches) if s.is_listed)
+
+
+def sys_slab_text(slub: Slub, path: str) -> str | None:
+    """Return a file of a cache, by its path below /sys/kernel/slab; None: there is none."""
+    folder, _, name = path.partition("/")
+    make = ATTRIBUTES.get(name)
+    if make is None:
+        return None
+    folders = folders_of(slub.caches)
+    s = folders.get(folder) or folders.get(links_of(slub.caches).get(folder, ""))
+    return None if s is None else make(s)
+
+
+def sys_slab_listing(slub: Slub) -> str:
+    """Return the files of all caches that have slabs, as `grep . */*` there prints them.
+
+    A cache that others share is told of once, by its own name; files that are empty are left out.
+    """
+    texts = (
+        (f"{s.name}/{name}", make(s))
+        for s in sorted((s for s in slub.caches if s.nr_slabs), key=lambda s: s.name)
+        for name, make in sorted(ATTRIBUTES.items())
+    )
+    return "".join(f"{place}:{text}" for place, text in texts if text)
