@@ -45,13 +45,17 @@ NODE_PAGES = 1 << 13
 
 
 class SlubAlone:
-    """An allocator with `nr_nodes` nodes, whose pages are taken from the lowest on."""
+    """An allocator with `nr_nodes` nodes, whose pages are taken from the lowest on.
+
+    Nodes without memory come after them.
+    """
 
     def __init__(
         self,
         *,
         nr_cpus=1,
         nr_nodes=1,
+        nr_memoryless=0,
         nr_pages=NODE_PAGES,
         seed=1,
         wants_step=False,
@@ -84,7 +88,8 @@ class SlubAlone:
             zones=[(node, 1) for node in range(nr_nodes)],
             node_of_cpu=[cpu % nr_nodes for cpu in range(nr_cpus)],
             nodes_by_distance=[
-                [other for other in range(nr_nodes) if other != node] for node in range(nr_nodes)
+                [other for other in range(nr_nodes) if other != node]
+                for node in range(nr_nodes + nr_memoryless)
             ],
             config=SlubConfig(nr_cpus=nr_cpus, **config),
             random_below=self.random.below,

@@ -74,7 +74,9 @@ def meaning_problems(root: Node, texts: Mapping[Any, Callable[[str], object]]) -
         known = [part(item, Expected) for item in expectations.items]
         yield from _expectation_problems(known, names, root)
     if isinstance(processes, SequenceNode):
-        yield from process_problems(parts, nr_cpus, root)
+        memory = machine_parts["memory"]
+        nr_nodes = None if memory is None else memory.nr_nodes
+        yield from process_problems(parts, root, nr_cpus=nr_cpus, nr_nodes=nr_nodes)
         yield from _expected_death_problems(known, parts, root)
         race_node = find(root, ("race",))
         race = None if _is_empty(race_node) else part(race_node, RaceConfig)

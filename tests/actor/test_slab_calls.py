@@ -7,10 +7,14 @@ from attrs import evolve
 from machines import drive, run, scenario_of
 
 from mmactors.actors.program.module.slab_calls import SlabCalls
+from mmactors.errors import UserError
 from mmactors.mm.slab import flags as slab_flags
 from mmactors.mm.slab.slub.struct_slab import PAGE_OFFSET
 from mmactors.mm.vmstat import NODE_ITEM
 from mmactors.sanitize.config import SanitizeConfig
+from mmactors.scenario.dump import dump_scenario
+from mmactors.scenario.load import parse_scenario
+from mmactors.units import PAGE_SHIFT
 from mmactors.workload.operation.slab import SlabFlag
 from mmactors.workload.program import Program
 
@@ -223,6 +227,52 @@ def test_events_are_the_tracepoints():
     assert alloc["ptr"] == free["ptr"] == machine.results()["kmalloc A size=100"]
     assert (100, 104) == (alloc_of["bytes_req"], alloc_of["bytes_alloc"])
     assert ("C", alloc_of["ptr"]) == (free_of["name"], free_of["ptr"])
+
+
+def node_of(kernel, pointer):
+    """Return the node of an object."""
+    return kernel.zone_node[kernel.pages.zone_view[(pointer - PAGE_OFFSET) >> PAGE_SHIFT] - 1]
+
+
+def test_objects_of_a_node_lie_there():
+    """And in the events; who asks for none takes of the slab that the CPU has."""
+    program = [
+        *("kmalloc A size=100", "kmalloc B size=100 node=1", "kmalloc C size=100 node=0"),
+        *("kzalloc L size=64K node=1", "kmem_cache_create K size=1000 flags=reclaim_account"),
+        *("kmem_cache_alloc O cache=K node=1", "kmem_cache_alloc P cache=K"),
+    ]
+    ran = drive(scenario_of(program, size=64 << 20, nr_nodes=2))
+    found = {event["call"]: event["ret"] for event in ran.events("sys_exit")}
+    asked = [event["node"] for event in ran.events("kmalloc")]
+
+    assert [0, 1, 0, 1, 1, 1] == [
+        node_of(ran.kernel, found[text]) for text in program if "create" not in text
+    ]
+    assert asked == [-1, 1, 0, 1]
+    of_cache = [e for e in ran.events("kmem_cache_alloc") if e["bytes_req"] == 1000]
+    assert [1, -1] == [event["node"] for event in of_cache]
+
+
+def test_a_node_whose_memory_is_used_up_gives_what_the_other_has():
+    """Slabs of it come from the other node then, as everything does."""
+    program = ["alloc_pages H order=10", *["kmalloc L size=4M node=1"] * 20]
+    ran = drive(scenario_of(program, size=64 << 20, nr_nodes=2))
+    events = ran.events("kmalloc")
+    nodes = [node_of(ran.kernel, event["ptr"]) for event in events if event["ptr"]]
+
+    assert [1, 1, 0] == [nodes[0], nodes[1], nodes[-1]]
+    assert nodes == sorted(nodes, reverse=True)
+
+
+def test_a_node_that_the_machine_does_not_have_is_refused():
+    """Check says so, with the place."""
+    text = dump_scenario(scenario_of(["nop", "kmalloc A size=8 node=1"]))
+    with pytest.raises(UserError) as caught:
+        parse_scenario(text, file="a.yaml", folder=None)
+    (problem,) = caught.value.problems
+
+    assert "processes[0].program[1]: kmalloc: there is no node 1" == problem.found
+    assert "expected 0 to 0 on a machine of 1 nodes" == problem.legal
 
 
 def test_flags_have_the_kernels_values():

@@ -76,8 +76,8 @@ class SlabThread:
         match request:
             case Label():
                 await _step(kernel, request)
-            case AllocSlabPages(order=order, gfp=gfp):
-                pfn = await alloc_pages(kernel, cpu, order, gfp, site=ALLOC_SLAB_PAGE)
+            case AllocSlabPages(order=order, gfp=gfp, node=node):
+                pfn = await alloc_pages(kernel, cpu, order, gfp, node=node, site=ALLOC_SLAB_PAGE)
                 if pfn is not None:
                     kernel.slab_pages[pfn] = order
                 return pfn

@@ -3,7 +3,7 @@
 Where nobody can come between, an object that a CPU has at hand is handed out, or taken back, by one
 compiled call, without a message and without a lock; all else are the generators of mm/slab.
 
-Left out: tracepoints of what caches are made of themselves, pages of a node that the CPU is not on.
+Left out: tracepoints of what caches are made of themselves.
 """
 
 from collections.abc import Callable, Coroutine
@@ -40,8 +40,7 @@ from mmactors.units import PAGE_SIZE
 T = TypeVar("T")
 Who = Callable[[], SlabCaller]
 """Says who calls, for those that want to know: reports, and caches that keep it."""
-_NO_NODE: Final = -1
-"""NUMA_NO_NODE."""
+_NUMA_NO_NODE: Final = -1
 
 
 def pointer_of(thing: int) -> int:
@@ -90,21 +89,32 @@ class SlabAllocator:
         """Give back what nobody uses; return whether slabs are left."""
         return await self._perform(cpu, self.slub.shrink(s, cpu.index))
 
-    async def kmem_cache_alloc(self, cpu: Cpu, s: KmemCache, gfp: int, who: Who) -> int:
-        """Return the address of an object, 0: no memory."""
+    async def kmem_cache_alloc(
+        self, cpu: Cpu, s: KmemCache, gfp: int, who: Who, *, node: int | None = None
+    ) -> int:
+        """Return the address of an object, 0: no memory; of a node (kmem_cache_alloc_node)."""
         await self._spend()
-        return await self.alloc_object(cpu, s, gfp, who)
+        return await self.alloc_object(cpu, s, gfp, who, node=node)
 
     async def alloc_object(
-        self, cpu: Cpu, s: KmemCache, gfp: int, who: Who, site: str | None = None
+        self,
+        cpu: Cpu,
+        s: KmemCache,
+        gfp: int,
+        who: Who,
+        site: str | None = None,
+        *,
+        node: int | None = None,
     ) -> int:
         """Do the same in time that the caller, known as `site`, has spent."""
-        thing = await self._alloc(cpu, s, gfp, who, s.object_size)
+        thing = await self._alloc(cpu, s, gfp, who, s.object_size, node)
         if self.kernel.probe.on:
-            self.tell_alloc(s, thing, gfp, site)
+            self.tell_alloc(s, thing, gfp, site, node)
         return thing
 
-    def tell_alloc(self, s: KmemCache, thing: int, gfp: int, site: str | None) -> None:
+    def tell_alloc(
+        self, s: KmemCache, thing: int, gfp: int, site: str | None, node: int | None = None
+    ) -> None:
         """Emit that an object was handed out, 0: or was not."""
         self.kernel.probe.emit(
             KmemCacheAlloc(
@@ -113,7 +123,7 @@ class SlabAllocator:
                 bytes_req=s.object_size,
                 bytes_alloc=s.size,
                 gfp_flags=gfp,
-                node=_NO_NODE,
+                node=_NUMA_NO_NODE if node is None else node,
                 accounted=bool(gfp & GFP_ACCOUNT or s.flags & SLAB_ACCOUNT),
             )
         )
@@ -139,22 +149,27 @@ class SlabAllocator:
         """Emit that an object is freed."""
         self.kernel.probe.emit(KmemCacheFree(call_site=site, ptr=pointer_of(thing), name_=s.name))
 
-    async def kmalloc(self, cpu: Cpu, size: int, gfp: int, who: Who) -> int:
-        """Return the address of `size` bytes, 0: no memory; of nothing, ZERO_SIZE_PTR."""
+    async def kmalloc(
+        self, cpu: Cpu, size: int, gfp: int, who: Who, *, node: int | None = None
+    ) -> int:
+        """Return the address of `size` bytes, 0: no memory; of nothing, ZERO_SIZE_PTR.
+
+        Of a node: kmalloc_node.
+        """
         if size == 0:
             return ZERO_SIZE_PTR
         if size <= KMALLOC_MAX_CACHE_SIZE:
             s = self.kmalloc_caches.cache_for(size, gfp)
             await self._spend()
-            thing = await self._alloc(cpu, s, gfp, who, size)
+            thing = await self._alloc(cpu, s, gfp, who, size, node)
         else:
-            steps = self.kmalloc_caches.kmalloc(_this_cpu(cpu), size, gfp, caller=who())
+            steps = self.kmalloc_caches.kmalloc(_this_cpu(cpu), size, gfp, node, caller=who())
             thing = await self._perform(cpu, steps)
         if self.kernel.probe.on:
-            self._tell_kmalloc(thing, size, gfp)
+            self._tell_kmalloc(thing, size, gfp, node)
         return thing
 
-    def _tell_kmalloc(self, thing: int, size: int, gfp: int) -> None:
+    def _tell_kmalloc(self, thing: int, size: int, gfp: int, node: int | None = None) -> None:
         if size <= KMALLOC_MAX_CACHE_SIZE:
             bytes_alloc = self.kmalloc_caches.cache_for(size, gfp).size
         else:
@@ -166,7 +181,7 @@ class SlabAllocator:
                 bytes_req=size,
                 bytes_alloc=bytes_alloc,
                 gfp_flags=gfp,
-                node=_NO_NODE,
+                node=_NUMA_NO_NODE if node is None else node,
                 accounted=bool(gfp & GFP_ACCOUNT),
             )
         )
@@ -202,12 +217,14 @@ class SlabAllocator:
 
     # How a path is driven.
 
-    async def _alloc(self, cpu: Cpu, s: KmemCache, gfp: int, who: Who, orig_size: int) -> int:
-        if not self._is_stepping:
+    async def _alloc(
+        self, cpu: Cpu, s: KmemCache, gfp: int, who: Who, orig_size: int, node: int | None
+    ) -> int:
+        if not self._is_stepping and node is None:
             thing = self.slub.alloc_local(s, cpu.index, gfp)
             if thing:
                 return thing
-        steps = self.slub.alloc(s, _this_cpu(cpu), gfp, caller=who(), orig_size=orig_size)
+        steps = self.slub.alloc(s, _this_cpu(cpu), gfp, node, caller=who(), orig_size=orig_size)
         return await self._perform(cpu, steps)
 
     async def _spend(self) -> None:

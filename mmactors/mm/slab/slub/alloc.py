@@ -94,6 +94,8 @@ def _slab_alloc(
 ) -> SlabSteps[int]:
     """Return an object of another slab than the CPU's freelist is of, 0: no memory."""
     slabs = s.slabs
+    if node is not None and node not in slabs.slab_nodes:
+        node = None
     if slabs.wants_step():
         yield _GET_CPU
     cpu = this_cpu()

@@ -27,6 +27,7 @@ from mmactors.label import (
     kmem_cache_node,
     never,
 )
+from mmactors.mm.page_alloc.gfp import ZONE_NORMAL
 from mmactors.mm.slab.flags import SLAB_POISON, SLAB_TYPESAFE_BY_RCU
 from mmactors.mm.slab.request import ListLock, ListUnlock
 from mmactors.mm.slab.slab_common import WORD, align_up
@@ -256,6 +257,10 @@ class Slabs:
         self.nodes_by_distance: Final = tuple(map(tuple, nodes_by_distance))
         """By node: the others, the nearest first."""
         self.nr_nodes: Final = len(nodes_by_distance)
+        self.slab_nodes: Final = tuple(
+            sorted({node for node, index in zones if index <= ZONE_NORMAL})
+        )
+        """Nodes with memory that may be the kernel's (N_NORMAL_MEMORY)."""
         self.config: Final = config
         self.random_below: Final = random_below
         self.vmstat: Final = vmstat

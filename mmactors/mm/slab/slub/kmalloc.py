@@ -69,8 +69,8 @@ class Kmalloc:
     ) -> SlabSteps[KmemCache | None]:
         """Make a cache out of memory of its own, or an alias; None: refused, or no memory.
 
-        It takes its name, struct kmem_cache, the order of its objects and a struct
-        kmem_cache_node for each node.
+        It takes its name, struct kmem_cache, the order of its objects and, on each node with
+        memory, a struct kmem_cache_node.
         """
         slub = self._slub
         s = slub.create(request)
@@ -85,7 +85,7 @@ class Kmalloc:
         parts.insert(1, slub.alloc(cache_cache, this_cpu, GFP_KERNEL, caller=caller))
         parts += [
             slub.alloc(node_cache, this_cpu, GFP_KERNEL, node, caller=caller)
-            for node in range(slub.slabs.nr_nodes)
+            for node in slub.slabs.slab_nodes
         ]
         for part in parts:
             thing = yield from part
@@ -131,7 +131,10 @@ class Kmalloc:
         *,
         caller: SlabCaller = NOBODY,
     ) -> SlabSteps[int]:
-        """Return the address of `size` bytes, 0: no memory; of nothing, ZERO_SIZE_PTR."""
+        """Return the address of `size` bytes, 0: no memory; of nothing, ZERO_SIZE_PTR.
+
+        They are of `node` if it has any (kmalloc_node); None: the CPU's.
+        """
         if size == 0:
             return ZERO_SIZE_PTR
         if size > KMALLOC_MAX_CACHE_SIZE:
