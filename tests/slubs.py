@@ -19,6 +19,7 @@ from mmactors.mm.slab.request import (
     Printk,
     PutCpu,
     RcuBarrier,
+    ShouldFailslab,
 )
 from mmactors.mm.slab.slab_common import CacheRequest, Prandom
 from mmactors.mm.slab.slub.cache import Slabs
@@ -59,6 +60,7 @@ class SlubAlone:
         nr_pages=NODE_PAGES,
         seed=1,
         wants_step=False,
+        may_fail=False,
         **config,
     ):
         nr_frames = nr_pages * nr_nodes
@@ -79,6 +81,8 @@ class SlubAlone:
         self.next_slab = None
         """Where the next pages are looked for; None: from the lowest on."""
         self.fails = lambda _request: False
+        self.refuses = lambda _allocation: False
+        """Says which objects are made to fail."""
         self.between = lambda: None
         """Called before each step."""
         self.slabs = Slabs(
@@ -95,6 +99,7 @@ class SlubAlone:
             random_below=self.random.below,
             vmstat=self.vmstat,
             wants_step=lambda: wants_step,
+            may_fail=lambda: may_fail,
         )
         self.slub = Slub(self.slabs, random=self.random)
         self.kmalloc_caches = Kmalloc(self.slub)
@@ -168,6 +173,9 @@ class SlubAlone:
             case AllocSlabPages():
                 assert self.locked is None, "pages are asked for under list_lock"
                 return self._alloc_pages(request)
+            case ShouldFailslab(allocation=allocation):
+                assert self.locked is None, "it is asked for before anything is taken"
+                return int(self.refuses(allocation))
             case FreeSlabPages(pfn=pfn, order=order):
                 assert self.locked is None, "pages are given back under list_lock"
                 free_pages_prepare(self.pages, pfn, order)

@@ -88,6 +88,7 @@ TEXTS = {
     "machine.memory.lowmem_reserve_ratio": ([256, 256, 32, 0, 0], [1, 1, 1, 1, 1], []),
     "record.events": (["*"], [], ["mm_*"], ["sys_exit", "sched_*"], ["nothing"]),
     "record.counters": (["pgfault"], ["*"], ["cpu[*].pgfault", "process[p0].*"], []),
+    "faults.failslab.cache_filter": ([], ["kmalloc-64"], ["vm_area_struct", "kmalloc-16"], ["x"]),
     "race.broken": ([], ["nothing"]),
     "race.finds": ("x",),
     "race.scope": ([], ["page_tables"], ["tlb", "ptl"]),
@@ -123,6 +124,7 @@ def draw(seed):
         if rng.random() < 0.7:  # Else nearly nothing can fail.
             for name, value in (("min_order", 0), ("ignore_gfp_wait", False)):
                 _put(document, f"faults.fail_page_alloc.{name}", value)
+            _put(document, "faults.failslab.ignore_gfp_wait", value=False)
     is_careless = rng.random() < CARELESS
     nodes = document["machine"]["memory"].get("nr_nodes", 1)
     document["processes"] = _processes(rng, cpus, nodes, is_careless)

@@ -14,6 +14,7 @@ from attrs import define, field
 from mmactors.actors.alloc.page_alloc import alloc_pages, free_pages
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.perform import perform
+from mmactors.engine.chance import ALLOCATION_FAILS
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.spinlock import Spinlock
 from mmactors.events import Console
@@ -32,6 +33,7 @@ from mmactors.mm.slab.request import (
     Printk,
     PutCpu,
     RcuBarrier,
+    ShouldFailslab,
     SlabRequest,
     SlabSteps,
 )
@@ -76,6 +78,11 @@ class SlabThread:
         match request:
             case Label():
                 await _step(kernel, request)
+            case ShouldFailslab(allocation=allocation):
+                fails = await kernel.engine.may(ALLOCATION_FAILS, allocation)
+                if fails:
+                    kernel.refuse_page(cpu)
+                return int(fails)
             case AllocSlabPages(order=order, gfp=gfp, node=node):
                 pfn = await alloc_pages(kernel, cpu, order, gfp, node=node, site=ALLOC_SLAB_PAGE)
                 if pfn is not None:

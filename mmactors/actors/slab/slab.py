@@ -220,7 +220,7 @@ class SlabAllocator:
     async def _alloc(
         self, cpu: Cpu, s: KmemCache, gfp: int, who: Who, orig_size: int, node: int | None
     ) -> int:
-        if not self._is_stepping and node is None:
+        if not self._is_stepping and node is None and not self.kernel.engine.allowed:
             thing = self.slub.alloc_local(s, cpu.index, gfp)
             if thing:
                 return thing

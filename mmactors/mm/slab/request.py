@@ -1,5 +1,7 @@
 """What object allocators ask for: pages, locks, grace periods, work on other CPUs, a line in dmesg.
 
+Whether an allocation is made to fail is asked where somebody may want it, before anything is taken.
+
 A path is a generator. It yields a request and goes on with the answer; a label (label.py) is the
 request for the turn to do what follows. The sections under a CPU's local lock and those without
 preemption are asked for only where steps are: elsewhere nothing can come between two requests.
@@ -11,6 +13,7 @@ from typing import TypeVar
 from attrs import frozen
 
 from mmactors.label import Label
+from mmactors.mm.slab.alloc_site import SlabAllocation
 
 
 @frozen(kw_only=True)
@@ -21,6 +24,13 @@ class AllocSlabPages:
     gfp: int
     node: int | None
     """None: that of the CPU."""
+
+
+@frozen
+class ShouldFailslab:
+    """May an object not be had, whether there is memory or not; answered with 1: it may not."""
+
+    allocation: SlabAllocation
 
 
 @frozen(kw_only=True)
@@ -106,6 +116,7 @@ class Printk:
 
 SlabRequest = (
     Label
+    | ShouldFailslab
     | AllocSlabPages
     | FreeSlabPages
     | ListLock

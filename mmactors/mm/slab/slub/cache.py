@@ -94,8 +94,13 @@ class KmemCache:
     """By node."""
     list_unlocks: tuple[ListUnlock, ...]
     aliases: list[str] = field(factory=list)
+    is_bootstrap: bool = False
+    """It is that of struct kmem_cache: it is there before all others, and nothing makes it fail."""
     own_objects: list[int] = field(factory=list)
-    """What the cache itself is made of, in the order in which it goes back."""
+    """What the cache itself is made of, in the order in which it was allocated.
+
+    Its name, struct kmem_cache, `random_seq` if it has one, a kmem_cache_node for each node.
+    """
 
     @property
     def size(self) -> int:
@@ -244,7 +249,9 @@ class Slabs:
         random_below: Callable[[int], int],
         vmstat: VmStat | None = None,
         wants_step: WantsStep = never,
+        may_fail: Callable[[], bool] = never,
     ) -> None:
+        """`may_fail`: whether somebody makes allocations fail (ShouldFailslab)."""
         self.pages: Final = pages
         self.memory: Final = memory
         self.nr_bytes: Final = memory.nr_frames * PAGE_SIZE
@@ -265,6 +272,7 @@ class Slabs:
         self.random_below: Final = random_below
         self.vmstat: Final = vmstat
         self.wants_step: Final = wants_step
+        self.may_fail: Final = may_fail
         self.first_cpu_word: Final = NR_CACHE_WORDS + self.nr_nodes * NR_NODE_WORDS
         """Of a row."""
         self.row_words: Final = self.first_cpu_word + self.nr_cpus * NR_CPU_WORDS

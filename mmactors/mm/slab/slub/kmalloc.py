@@ -4,12 +4,19 @@ Left out: kmalloc of DMA32 and highmem, which the kernel mends with a warning; w
 of a boot are made of; the per-CPU memory and the sysfs files of a cache.
 """
 
-from errno import ENOMEM
+from errno import EINVAL, ENOMEM
 from typing import Final
+
+from attrs import evolve
 
 from mmactors.mm.page_alloc.buddy import MAX_ORDER
 from mmactors.mm.page_alloc.gfp import GFP_COMP, GFP_KERNEL, GFP_ZERO
-from mmactors.mm.slab.flags import SLAB_TYPESAFE_BY_RCU
+from mmactors.mm.slab.alloc_site import (
+    CACHE_RANDOM_SEQ_CREATE,
+    INIT_KMEM_CACHE_NODES,
+    KMEM_CACHE_CREATE,
+)
+from mmactors.mm.slab.flags import SLAB_FLAGS_PERMITTED, SLAB_TYPESAFE_BY_RCU
 from mmactors.mm.slab.request import (
     AllocSlabPages,
     FreeSlabPages,
@@ -53,6 +60,7 @@ class Kmalloc:
         """Make the first caches of a kernel: those of caches, then all classes."""
         for request in boot_requests(self._slub.slabs.nr_nodes):
             self._boot_caches.append(self._create_boot_cache(request, refcount=-1))
+        self._boot_caches[-1].is_bootstrap = True
         for kind, index, request in kmalloc_requests():
             # Nobody's cache may become an alias of one of kmalloc's, if memory is accounted.
             refcount = -1 if kind == KMALLOC_NORMAL else 1
@@ -74,27 +82,77 @@ class Kmalloc:
         """
         slub = self._slub
         s = slub.create(request)
-        if s is None:
-            yield Printk(lines=create_failed(request.name, slub.why_not(request)))
-            return None
-        if s.name != request.name or s.refcount > 1:
+        if s is not None and (s.name != request.name or s.refcount > 1):
             return s
-        node_cache, cache_cache = self._boot_caches
-        sizes = [len(request.name) + 1, *([4 * len(s.random_seq)] if len(s.random_seq) else [])]
-        parts = [self.kmalloc(this_cpu, size, GFP_KERNEL, caller=caller) for size in sizes]
-        parts.insert(1, slub.alloc(cache_cache, this_cpu, GFP_KERNEL, caller=caller))
-        parts += [
-            slub.alloc(node_cache, this_cpu, GFP_KERNEL, node, caller=caller)
-            for node in slub.slabs.slab_nodes
-        ]
-        for part in parts:
-            thing = yield from part
+        error = 0 if s is not None else slub.why_not(request)
+        if error != -ENOMEM and not request.flags & ~SLAB_FLAGS_PERMITTED:
+            own = [] if s is None else s.own_objects
+            error = yield from self._make_cache(this_cpu, request, s, own, caller)
+        if not error:
+            return s
+        if s is not None:
+            slub.release(s.number)
+        yield Printk(lines=create_failed(request.name, error))
+        return None
+
+    def _make_cache(
+        self,
+        this_cpu: ThisCpu,
+        request: CacheRequest,
+        s: KmemCache | None,
+        own: list[int],
+        caller: SlabCaller,
+    ) -> SlabSteps[int]:
+        """Allocate what a cache is made of (create_cache); return 0, or an error: nothing is left.
+
+        That no slab can hold its objects, `s` is None, is found when half of it is there.
+        """
+        slub = self._slub
+        cache_cache = self._boot_caches[1]
+        by = evolve(caller, site=KMEM_CACHE_CREATE)
+        for steps in (
+            self.kmalloc(this_cpu, len(request.name) + 1, GFP_KERNEL, caller=by),
+            slub.alloc(cache_cache, this_cpu, GFP_KERNEL | GFP_ZERO, caller=by),
+        ):
+            thing = yield from steps
             if not thing:
-                yield from self._give_back(this_cpu, s, caller)
-                yield Printk(lines=create_failed(request.name, -ENOMEM))
-                return None
-            s.own_objects.append(thing)
-        return s
+                for each in own:
+                    yield from self.kfree(this_cpu, each, caller=by)
+                return -ENOMEM
+            own.append(thing)
+        if s is not None and (yield from self._open_cache(this_cpu, s, caller)):
+            return 0
+        name, cache = own
+        yield from slub.kmem_cache_free(cache_cache, this_cpu, cache, caller=by)
+        yield from self.kfree(this_cpu, name, caller=by)
+        return -EINVAL
+
+    def _open_cache(self, this_cpu: ThisCpu, s: KmemCache, caller: SlabCaller) -> SlabSteps[bool]:
+        """Allocate the order of a cache's objects, and its nodes; False: nothing of these is left.
+
+        The error is -EINVAL then, though there is no memory (kmem_cache_open).
+        """
+        node_cache = self._boot_caches[0]
+        seq = 0
+        nodes: list[int] = []
+        if len(s.random_seq):
+            size, by = 4 * len(s.random_seq), evolve(caller, site=CACHE_RANDOM_SEQ_CREATE)
+            seq = yield from self.kmalloc(this_cpu, size, GFP_KERNEL | GFP_ZERO, caller=by)
+            if not seq:
+                yield Printk(lines=(f"SLUB: Unable to initialize free list for {s.name}",))
+                return False
+        by = evolve(caller, site=INIT_KMEM_CACHE_NODES)
+        for node in self._slub.slabs.slab_nodes:
+            steps = self._slub.alloc(node_cache, this_cpu, GFP_KERNEL, node, caller=by)
+            thing = yield from steps
+            if not thing:
+                for each in nodes:
+                    yield from self._slub.kmem_cache_free(node_cache, this_cpu, each, caller=by)
+                yield from self.kfree(this_cpu, seq, caller=by)
+                return False
+            nodes.append(thing)
+        s.own_objects += [*([seq] if seq else []), *nodes]
+        return True
 
     def kmem_cache_destroy(
         self, this_cpu: ThisCpu, s: KmemCache, *, caller: SlabCaller = NOBODY
@@ -114,9 +172,19 @@ class Kmalloc:
         yield from self._give_back(this_cpu, self._slub.cache(number), NOBODY)
 
     def _give_back(self, this_cpu: ThisCpu, s: KmemCache, caller: SlabCaller) -> SlabSteps[None]:
-        self._slub.release(s.number)
-        for thing in reversed(s.own_objects):
-            yield from self.kfree(this_cpu, thing, caller=caller)
+        """Give back what a cache was made of (slab_kmem_cache_release)."""
+        slub = self._slub
+        slub.release(s.number)
+        if not s.own_objects:
+            return
+        node_cache, cache_cache = self._boot_caches
+        name, cache, *nodes = s.own_objects
+        if len(s.random_seq):
+            yield from self.kfree(this_cpu, nodes.pop(0), caller=caller)
+        for node in nodes:
+            yield from slub.kmem_cache_free(node_cache, this_cpu, node, caller=caller)
+        yield from self.kfree(this_cpu, name, caller=caller)
+        yield from slub.kmem_cache_free(cache_cache, this_cpu, cache, caller=caller)
 
     def cache_for(self, size: int, gfp: int) -> KmemCache:
         """Return the cache that serves 1 to KMALLOC_MAX_CACHE_SIZE bytes (kmalloc_slab)."""
