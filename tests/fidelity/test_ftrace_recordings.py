@@ -249,6 +249,19 @@ def test_the_order_of_a_pageblock_is_the_models():
             | {"prio": 120},
             "comm=a name too long pid=7 prio=120",
         ),
+        (
+            {"event": "kmem_cache_alloc", "call_site": "__kmem_cache_create", "bytes_req": 64}
+            | {"bytes_alloc": 64, "gfp_flags": 0xCC0, "node": 0, "accounted": False}
+            | {"ptr": 0xFFFF_8880_0100_0040},
+            (
+                "call_site=__kmem_cache_create ptr=ffff888001000040 bytes_req=64 bytes_alloc=64 "
+                "gfp_flags=GFP_KERNEL node=0 accounted=false"
+            ),
+        ),
+        (
+            {"event": "kfree", "call_site": "krealloc", "ptr": 0},
+            "call_site=krealloc ptr=0000000000000000",
+        ),
         ({"event": "sys_enter", "call": "fragment A 2", "nr": None, "args": []}, None),
     ],
 )

@@ -12,6 +12,7 @@ from typing import TypeVar, assert_never
 from attrs import define, field
 
 from mmactors.actors.alloc.page_alloc import alloc_pages, free_pages
+from mmactors.actors.slab.tell import tell_alloc, tell_free
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.perform import perform
 from mmactors.engine.chance import ALLOCATION_FAILS
@@ -36,6 +37,8 @@ from mmactors.mm.slab.request import (
     ShouldFailslab,
     SlabRequest,
     SlabSteps,
+    TellAlloc,
+    TellFree,
 )
 
 T = TypeVar("T")
@@ -83,6 +86,12 @@ class SlabThread:
                 if fails:
                     kernel.refuse_page(cpu)
                 return int(fails)
+            case TellAlloc():
+                if kernel.probe.on:
+                    tell_alloc(kernel.probe, request)
+            case TellFree():
+                if kernel.probe.on:
+                    tell_free(kernel.probe, request)
             case AllocSlabPages(order=order, gfp=gfp, node=node):
                 pfn = await alloc_pages(kernel, cpu, order, gfp, node=node, site=ALLOC_SLAB_PAGE)
                 if pfn is not None:

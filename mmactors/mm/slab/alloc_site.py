@@ -13,6 +13,12 @@ KMEM_CACHE_CREATE: Final = "kmem_cache_create_usercopy"
 CACHE_RANDOM_SEQ_CREATE: Final = "cache_random_seq_create"
 INIT_KMEM_CACHE_NODES: Final = "__kmem_cache_create"
 """Of struct kmem_cache_node; the functions between are inlined into it."""
+CACHE_RANDOM_SEQ_DESTROY: Final = "cache_random_seq_destroy"
+KMEM_CACHE_RELEASE: Final = "__kmem_cache_release"
+SLAB_KMEM_CACHE_RELEASE: Final = "slab_kmem_cache_release"
+KOBJECT_PUT: Final = "kobject_put"
+"""Where struct kmem_cache is freed: its release ends with a jump."""
+KREALLOC: Final = "krealloc"
 ANON_VMA_PREPARE: Final = "__anon_vma_prepare"
 """Of page faults, which are tried again."""
 SLAB_SITES: Final = (
@@ -22,7 +28,7 @@ SLAB_SITES: Final = (
     *("mm_alloc", "dup_mm", "vm_area_alloc", "vm_area_dup"),
     *(ANON_VMA_PREPARE, "anon_vma_clone", "anon_vma_fork"),
 )
-"""All of them."""
+"""All that allocate."""
 
 
 @frozen(kw_only=True)

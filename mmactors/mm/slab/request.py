@@ -34,6 +34,34 @@ class ShouldFailslab:
 
 
 @frozen(kw_only=True)
+class TellAlloc:
+    """Tell who listens that an object was handed out, or could not be; answered with None.
+
+    For what paths allocate by themselves: who drives a path tells what it was driven for.
+    """
+
+    thing: int
+    site: str
+    """The function that asked."""
+    bytes_req: int
+    bytes_alloc: int
+    gfp: int
+    node: int | None
+    is_kmalloc: bool
+    is_accounted: bool
+
+
+@frozen(kw_only=True)
+class TellFree:
+    """Tell who listens that an object is about to be freed; answered with None."""
+
+    thing: int
+    site: str
+    cache: str | None
+    """Its name; None: kfree does not say."""
+
+
+@frozen(kw_only=True)
 class FreeSlabPages:
     """Give pages back (__free_pages); answered with None."""
 
@@ -117,6 +145,8 @@ class Printk:
 SlabRequest = (
     Label
     | ShouldFailslab
+    | TellAlloc
+    | TellFree
     | AllocSlabPages
     | FreeSlabPages
     | ListLock

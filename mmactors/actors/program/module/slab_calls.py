@@ -10,7 +10,8 @@ from typing import Final, assert_never
 from attrs import define
 
 from mmactors.actors.program.thread import UserThread
-from mmactors.actors.slab.slab import SlabAllocator, Who, pointer_of
+from mmactors.actors.slab.slab import SlabAllocator, Who
+from mmactors.actors.slab.tell import pointer_of
 from mmactors.actors.state.kernel import Kernel
 from mmactors.mm.fault.siginfo import SIGKILL, FaultSignal
 from mmactors.mm.page_alloc import gfp

@@ -10,22 +10,30 @@ from typing import Final
 from attrs import evolve
 
 from mmactors.mm.page_alloc.buddy import MAX_ORDER
-from mmactors.mm.page_alloc.gfp import GFP_COMP, GFP_KERNEL, GFP_ZERO
+from mmactors.mm.page_alloc.gfp import GFP_ACCOUNT, GFP_COMP, GFP_KERNEL, GFP_ZERO
 from mmactors.mm.slab.alloc_site import (
     CACHE_RANDOM_SEQ_CREATE,
+    CACHE_RANDOM_SEQ_DESTROY,
     INIT_KMEM_CACHE_NODES,
     KMEM_CACHE_CREATE,
+    KMEM_CACHE_RELEASE,
+    KOBJECT_PUT,
+    KREALLOC,
+    SLAB_KMEM_CACHE_RELEASE,
 )
-from mmactors.mm.slab.flags import SLAB_FLAGS_PERMITTED, SLAB_TYPESAFE_BY_RCU
+from mmactors.mm.slab.flags import SLAB_ACCOUNT, SLAB_FLAGS_PERMITTED, SLAB_TYPESAFE_BY_RCU
 from mmactors.mm.slab.request import (
     AllocSlabPages,
     FreeSlabPages,
     Printk,
     RcuBarrier,
     SlabSteps,
+    TellAlloc,
+    TellFree,
 )
 from mmactors.mm.slab.slab_common import (
     KMALLOC_MAX_CACHE_SIZE,
+    KMALLOC_MAX_SIZE,
     KMALLOC_NORMAL,
     ZERO_SIZE_PTR,
     CacheRequest,
@@ -86,8 +94,7 @@ class Kmalloc:
             return s
         error = 0 if s is not None else slub.why_not(request)
         if error != -ENOMEM and not request.flags & ~SLAB_FLAGS_PERMITTED:
-            own = [] if s is None else s.own_objects
-            error = yield from self._make_cache(this_cpu, request, s, own, caller)
+            error = yield from self._make_cache(this_cpu, request, s, caller)
         if not error:
             return s
         if s is not None:
@@ -100,59 +107,63 @@ class Kmalloc:
         this_cpu: ThisCpu,
         request: CacheRequest,
         s: KmemCache | None,
-        own: list[int],
         caller: SlabCaller,
     ) -> SlabSteps[int]:
         """Allocate what a cache is made of (create_cache); return 0, or an error: nothing is left.
 
         That no slab can hold its objects, `s` is None, is found when half of it is there.
         """
-        slub = self._slub
         cache_cache = self._boot_caches[1]
         by = evolve(caller, site=KMEM_CACHE_CREATE)
-        for steps in (
-            self.kmalloc(this_cpu, len(request.name) + 1, GFP_KERNEL, caller=by),
-            slub.alloc(cache_cache, this_cpu, GFP_KERNEL | GFP_ZERO, caller=by),
-        ):
-            thing = yield from steps
-            if not thing:
-                for each in own:
-                    yield from self.kfree(this_cpu, each, caller=by)
-                return -ENOMEM
-            own.append(thing)
-        if s is not None and (yield from self._open_cache(this_cpu, s, caller)):
-            return 0
-        name, cache = own
-        yield from slub.kmem_cache_free(cache_cache, this_cpu, cache, caller=by)
-        yield from self.kfree(this_cpu, name, caller=by)
-        return -EINVAL
+        name = yield from self._told_kmalloc(this_cpu, len(request.name) + 1, GFP_KERNEL, by)
+        if not name:
+            return -ENOMEM
+        gfp = GFP_KERNEL | GFP_ZERO
+        cache = yield from self._told_alloc(cache_cache, this_cpu, gfp, None, by)
+        if not cache:
+            yield from self._told_kfree(this_cpu, name, by)
+            return -ENOMEM
+        parts = None
+        if s is None:
+            yield from self._told_kfree(this_cpu, 0, evolve(by, site=CACHE_RANDOM_SEQ_DESTROY))
+        else:
+            parts = yield from self._open_cache(this_cpu, s, caller)
+        if s is None or parts is None:
+            yield from self._told_free(cache_cache, this_cpu, cache, by)
+            yield from self._told_kfree(this_cpu, name, by)
+            return -EINVAL
+        s.own_objects += [name, cache, *parts]
+        return 0
 
-    def _open_cache(self, this_cpu: ThisCpu, s: KmemCache, caller: SlabCaller) -> SlabSteps[bool]:
-        """Allocate the order of a cache's objects, and its nodes; False: nothing of these is left.
+    def _open_cache(
+        self, this_cpu: ThisCpu, s: KmemCache, caller: SlabCaller
+    ) -> SlabSteps[list[int] | None]:
+        """Allocate the order of a cache's objects, and its nodes; None: nothing of these is left.
 
         The error is -EINVAL then, though there is no memory (kmem_cache_open).
         """
         node_cache = self._boot_caches[0]
-        seq = 0
-        nodes: list[int] = []
+        gone = evolve(caller, site=CACHE_RANDOM_SEQ_DESTROY)
+        parts: list[int] = []
         if len(s.random_seq):
             size, by = 4 * len(s.random_seq), evolve(caller, site=CACHE_RANDOM_SEQ_CREATE)
-            seq = yield from self.kmalloc(this_cpu, size, GFP_KERNEL | GFP_ZERO, caller=by)
+            seq = yield from self._told_kmalloc(this_cpu, size, GFP_KERNEL | GFP_ZERO, by)
             if not seq:
                 yield Printk(lines=(f"SLUB: Unable to initialize free list for {s.name}",))
-                return False
+                yield from self._told_kfree(this_cpu, 0, gone)
+                return None
+            parts.append(seq)
         by = evolve(caller, site=INIT_KMEM_CACHE_NODES)
+        nr_before = len(parts)
         for node in self._slub.slabs.slab_nodes:
-            steps = self._slub.alloc(node_cache, this_cpu, GFP_KERNEL, node, caller=by)
-            thing = yield from steps
+            thing = yield from self._told_alloc(node_cache, this_cpu, GFP_KERNEL, node, by)
             if not thing:
-                for each in nodes:
-                    yield from self._slub.kmem_cache_free(node_cache, this_cpu, each, caller=by)
-                yield from self.kfree(this_cpu, seq, caller=by)
-                return False
-            nodes.append(thing)
-        s.own_objects += [*([seq] if seq else []), *nodes]
-        return True
+                for each in parts[nr_before:]:
+                    yield from self._told_free(node_cache, this_cpu, each, by)
+                yield from self._told_kfree(this_cpu, parts[0] if nr_before else 0, gone)
+                return None
+            parts.append(thing)
+        return parts
 
     def kmem_cache_destroy(
         self, this_cpu: ThisCpu, s: KmemCache, *, caller: SlabCaller = NOBODY
@@ -179,12 +190,69 @@ class Kmalloc:
             return
         node_cache, cache_cache = self._boot_caches
         name, cache, *nodes = s.own_objects
-        if len(s.random_seq):
-            yield from self.kfree(this_cpu, nodes.pop(0), caller=caller)
+        seq = nodes.pop(0) if len(s.random_seq) else 0
+        yield from self._told_kfree(this_cpu, seq, evolve(caller, site=CACHE_RANDOM_SEQ_DESTROY))
+        by = evolve(caller, site=KMEM_CACHE_RELEASE)
         for node in nodes:
-            yield from slub.kmem_cache_free(node_cache, this_cpu, node, caller=caller)
-        yield from self.kfree(this_cpu, name, caller=caller)
-        yield from slub.kmem_cache_free(cache_cache, this_cpu, cache, caller=caller)
+            yield from self._told_free(node_cache, this_cpu, node, by)
+        by = evolve(caller, site=SLAB_KMEM_CACHE_RELEASE)
+        yield from self._told_kfree(this_cpu, name, by)
+        by = evolve(caller, site=KOBJECT_PUT)
+        yield from self._told_free(cache_cache, this_cpu, cache, by)
+
+    # What is done here is told of as everything that others do.
+
+    def _told_kmalloc(
+        self, this_cpu: ThisCpu, size: int, gfp: int, caller: SlabCaller
+    ) -> SlabSteps[int]:
+        thing = yield from self.kmalloc(this_cpu, size, gfp, caller=caller)
+        yield self.told(thing, size, gfp, caller.site)
+        return thing
+
+    def _told_alloc(
+        self, s: KmemCache, this_cpu: ThisCpu, gfp: int, node: int | None, caller: SlabCaller
+    ) -> SlabSteps[int]:
+        thing = yield from self._slub.alloc(s, this_cpu, gfp, node, caller=caller)
+        yield TellAlloc(
+            thing=thing,
+            site=caller.site,
+            bytes_req=s.object_size,
+            bytes_alloc=s.size,
+            gfp=gfp,
+            node=node,
+            is_kmalloc=False,
+            is_accounted=bool(gfp & GFP_ACCOUNT or s.flags & SLAB_ACCOUNT),
+        )
+        return thing
+
+    def _told_kfree(self, this_cpu: ThisCpu, thing: int, caller: SlabCaller) -> SlabSteps[None]:
+        yield TellFree(thing=thing, site=caller.site, cache=None)
+        yield from self.kfree(this_cpu, thing, caller=caller)
+
+    def _told_free(
+        self, s: KmemCache, this_cpu: ThisCpu, thing: int, caller: SlabCaller
+    ) -> SlabSteps[None]:
+        yield TellFree(thing=thing, site=caller.site, cache=s.name)
+        yield from self._slub.kmem_cache_free(s, this_cpu, thing, caller=caller)
+
+    def told(
+        self, thing: int, size: int, gfp: int, site: str, node: int | None = None
+    ) -> TellAlloc:
+        """Return what is told of bytes that were handed out, 0: or were not."""
+        if size <= KMALLOC_MAX_CACHE_SIZE:
+            bytes_alloc = self.cache_for(size, gfp).size
+        else:
+            bytes_alloc = PAGE_SIZE << large_order(min(size, KMALLOC_MAX_SIZE))
+        return TellAlloc(
+            thing=thing,
+            site=site,
+            bytes_req=size,
+            bytes_alloc=bytes_alloc,
+            gfp=gfp,
+            node=node,
+            is_kmalloc=True,
+            is_accounted=bool(gfp & GFP_ACCOUNT),
+        )
 
     def cache_for(self, size: int, gfp: int) -> KmemCache:
         """Return the cache that serves 1 to KMALLOC_MAX_CACHE_SIZE bytes (kmalloc_slab)."""
@@ -278,8 +346,9 @@ class Kmalloc:
         caller: SlabCaller = NOBODY,
     ) -> SlabSteps[int]:
         """Return `size` bytes that begin as those of `thing` do, 0: no memory, and it stays."""
+        by = evolve(caller, site=KREALLOC)
         if size == 0:
-            yield from self.kfree(this_cpu, thing, caller=caller)
+            yield from self._told_kfree(this_cpu, thing, by)
             return ZERO_SIZE_PTR
         old_size = self.ksize(thing)
         slabs = self._slub.slabs
@@ -287,8 +356,8 @@ class Kmalloc:
             if slabs.config.init_on_alloc or gfp & GFP_ZERO:
                 slabs.zero(thing + size, old_size - size)
             return thing
-        found = yield from self.kmalloc(this_cpu, size, gfp, caller=caller)
-        if found and old_size:
+        found = yield from self._told_kmalloc(this_cpu, size, gfp, caller)
+        if found:
             slabs.bytes_view[found : found + old_size] = slabs.bytes_view[thing : thing + old_size]
-            yield from self.kfree(this_cpu, thing, caller=caller)
+            yield from self._told_kfree(this_cpu, thing, by)
         return found
