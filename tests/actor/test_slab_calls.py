@@ -336,6 +336,13 @@ REFUSED = [
             ],
         ),
         (
+            ["kmalloc A size=8M", "kfree A"],
+            [
+                ("kmalloc", "p0.kmalloc", 8 << 20, 8 << 20, "GFP_KERNEL", -1),
+                ("kfree", "p0.kfree"),
+            ],
+        ),
+        (
             ["kmalloc A size=0", "kfree A", "kmalloc A size=100 node=0"],
             [
                 ("kfree", "p0.kfree"),

@@ -33,7 +33,6 @@ from mmactors.mm.slab.request import (
 )
 from mmactors.mm.slab.slab_common import (
     KMALLOC_MAX_CACHE_SIZE,
-    KMALLOC_MAX_SIZE,
     KMALLOC_NORMAL,
     ZERO_SIZE_PTR,
     CacheRequest,
@@ -242,7 +241,7 @@ class Kmalloc:
         if size <= KMALLOC_MAX_CACHE_SIZE:
             bytes_alloc = self.cache_for(size, gfp).size
         else:
-            bytes_alloc = PAGE_SIZE << large_order(min(size, KMALLOC_MAX_SIZE))
+            bytes_alloc = PAGE_SIZE << large_order(size)
         return TellAlloc(
             thing=thing,
             site=site,
