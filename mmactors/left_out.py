@@ -206,7 +206,7 @@ LEFT_OUT: Final = (
         for_good=False,
         why="the kernel's objects are SLUB's here, and what vmalloc maps stays",
         instead="use `kmalloc`, `kmem_cache_create` and `kmem_cache_shrink`",
-        words=("slab", "slob", "vfree", "kmem_cache_alloc_bulk", "kmalloc_node"),
+        words=("slab", "slob", "vfree", "kmem_cache_alloc_bulk"),
     ),
     LeftOut(
         name="malloc libraries are",

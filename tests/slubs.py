@@ -19,6 +19,7 @@ from mmactors.mm.slab.request import (
     Printk,
     PutCpu,
     RcuBarrier,
+    ShouldFailslab,
 )
 from mmactors.mm.slab.slab_common import CacheRequest, Prandom
 from mmactors.mm.slab.slub.cache import Slabs
@@ -45,16 +46,21 @@ NODE_PAGES = 1 << 13
 
 
 class SlubAlone:
-    """An allocator with `nr_nodes` nodes, whose pages are taken from the lowest on."""
+    """An allocator with `nr_nodes` nodes, whose pages are taken from the lowest on.
+
+    Nodes without memory come after them.
+    """
 
     def __init__(
         self,
         *,
         nr_cpus=1,
         nr_nodes=1,
+        nr_memoryless=0,
         nr_pages=NODE_PAGES,
         seed=1,
         wants_step=False,
+        may_fail=False,
         config=None,
         **options,
     ):
@@ -76,6 +82,8 @@ class SlubAlone:
         self.next_slab = None
         """Where the next pages are looked for; None: from the lowest on."""
         self.fails = lambda _request: False
+        self.refuses = lambda _allocation: False
+        """Says which objects are made to fail."""
         self.between = lambda: None
         """Called before each step."""
         self.slabs = Slabs(
@@ -85,12 +93,14 @@ class SlubAlone:
             zones=[(node, 1) for node in range(nr_nodes)],
             node_of_cpu=[cpu % nr_nodes for cpu in range(nr_cpus)],
             nodes_by_distance=[
-                [other for other in range(nr_nodes) if other != node] for node in range(nr_nodes)
+                [other for other in range(nr_nodes) if other != node]
+                for node in range(nr_nodes + nr_memoryless)
             ],
             config=config or SlubConfig(nr_cpus=nr_cpus, **options),
             random_below=self.random.below,
             vmstat=self.vmstat,
             wants_step=lambda: wants_step,
+            may_fail=lambda: may_fail,
         )
         self.slub = Slub(self.slabs, random=self.random)
         self.kmalloc_caches = Kmalloc(self.slub)
@@ -164,6 +174,9 @@ class SlubAlone:
             case AllocSlabPages():
                 assert self.locked is None, "pages are asked for under list_lock"
                 return self._alloc_pages(request)
+            case ShouldFailslab(allocation=allocation):
+                assert self.locked is None, "it is asked for before anything is taken"
+                return int(self.refuses(allocation))
             case FreeSlabPages(pfn=pfn, order=order):
                 assert self.locked is None, "pages are given back under list_lock"
                 free_pages_prepare(self.pages, pfn, order)

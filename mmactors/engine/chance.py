@@ -23,7 +23,7 @@ TLB_PREFETCHES: Final = "a TLB prefetches a translation"
 TRYLOCK_FAILS: Final = "a trylock fails"
 """As if somebody else had held the lock just then."""
 ALLOCATION_FAILS: Final = "an allocation fails"
-"""As if there were no page for who may not wait for one."""
+"""As if there were no page, or no object, for who may not wait for one."""
 WAKE_UP_IS_SPURIOUS: Final = "a wake-up is spurious"
 """A sleeper of a wait queue wakes and nobody woke it."""
 STORE_IS_LATE: Final = "a store is late"
@@ -43,6 +43,7 @@ ALL: Final = (
 
 FAULTS: Final = {
     "fail_page_alloc": ALLOCATION_FAILS,
+    "failslab": ALLOCATION_FAILS,
     "late_ipi": IPI_IS_LATE,
     "spurious_wake_up": WAKE_UP_IS_SPURIOUS,
 }

@@ -28,6 +28,8 @@ class FaultInjection:
     """Of an allocation; null: it was none."""
     gfp_flags: int | None = None
     """Of an allocation."""
+    cache: str | None = None
+    """Of the object that was not allocated; null: it was none."""
     late_ns: int | None = None
     """By how much an IPI is later; after what time the sleeper is woken."""
     target_cpu: int | None = None

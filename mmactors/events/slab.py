@@ -12,8 +12,8 @@ class KmemCacheAlloc:
     name: ClassVar[str] = "kmem_cache_alloc"
     subsystem: ClassVar[str] = "kmem"
 
-    call_site: str | None
-    """The function that asks; null: a module, whose functions have no names."""
+    call_site: str
+    """The function that asks; of a module: its program and the operation, such as `p0.kmalloc`."""
     ptr: int
     """The object, in the direct map; 0: there was no memory."""
     bytes_req: int
@@ -32,7 +32,7 @@ class Kmalloc:
     name: ClassVar[str] = "kmalloc"
     subsystem: ClassVar[str] = "kmem"
 
-    call_site: str | None
+    call_site: str
     """As of kmem_cache_alloc, as the rest."""
     ptr: int
     bytes_req: int
@@ -49,7 +49,7 @@ class KmemCacheFree:
     name: ClassVar[str] = "kmem_cache_free"
     subsystem: ClassVar[str] = "kmem"
 
-    call_site: str | None
+    call_site: str
     """As of kmem_cache_alloc."""
     ptr: int
     name_: str
@@ -63,7 +63,7 @@ class Kfree:
     name: ClassVar[str] = "kfree"
     subsystem: ClassVar[str] = "kmem"
 
-    call_site: str | None
+    call_site: str
     """As of kmem_cache_alloc."""
     ptr: int
     """0: nothing is freed."""

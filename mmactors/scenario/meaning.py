@@ -21,7 +21,8 @@ from mmactors.scenario.counter_names import CounterNames, instance_names, proces
 from mmactors.scenario.death import ExpectedDeath, names_of_processes
 from mmactors.scenario.document import MappingNode, Node, ScalarNode, SequenceNode
 from mmactors.scenario.event_names import event_names
-from mmactors.scenario.faults.config import FailPageAlloc
+from mmactors.scenario.faults.config import FailPageAlloc, FailSlab
+from mmactors.scenario.faults.problems import object_problems, page_problems
 from mmactors.scenario.overrides import find
 from mmactors.scenario.process_meaning import ProcessParts, place_of, process_problems
 from mmactors.scenario.race_config import RaceConfig
@@ -59,11 +60,13 @@ def meaning_problems(root: Node, texts: Mapping[Any, Callable[[str], object]]) -
     nr_cpus = machine_parts["cpus"]
     yield from _hardware_problems(machine_parts["hardware"], nr_cpus or 1, root)
     yield from _memory_problems(machine_parts["memory"], nr_cpus or 1, root)
-    yield from _fault_problems(part(find(root, ("faults", "fail_page_alloc")), FailPageAlloc), root)
+    yield from page_problems(part(find(root, ("faults", "fail_page_alloc")), FailPageAlloc), root)
     processes = find(root, ("processes",))
     parts = []
     if isinstance(processes, SequenceNode):
         parts = [_process_parts(process, part) for process in processes.items]
+    failslab = part(find(root, ("faults", "failslab")), FailSlab)
+    yield from object_problems(failslab, [each.program for each in parts], root)
     names = _counter_names(nr_cpus, parts)
     record = part(find(root, ("record",)), RecordConfig)
     if record is not None:
@@ -74,23 +77,14 @@ def meaning_problems(root: Node, texts: Mapping[Any, Callable[[str], object]]) -
         known = [part(item, Expected) for item in expectations.items]
         yield from _expectation_problems(known, names, root)
     if isinstance(processes, SequenceNode):
-        yield from process_problems(parts, nr_cpus, root)
+        memory = machine_parts["memory"]
+        nr_nodes = None if memory is None else memory.nr_nodes
+        yield from process_problems(parts, root, nr_cpus=nr_cpus, nr_nodes=nr_nodes)
         yield from _expected_death_problems(known, parts, root)
         race_node = find(root, ("race",))
         race = None if _is_empty(race_node) else part(race_node, RaceConfig)
         if race is not None:
             yield from _race_problems(race, parts, root)
-
-
-def _fault_problems(config: FailPageAlloc | None, root: Node) -> Iterator[Problem]:
-    if config is not None and config.never_ends:
-        yield Problem(
-            place=place_of(root, "faults.fail_page_alloc"),
-            found="faults.fail_page_alloc makes page faults fail for ever: Linux tries them again",
-            legal="expected an end: times, a probability below 100, an interval of 4 or more, or "
-            "a `require` without what page faults do",
-            advice="write `times: 1`, or `interval: 10`",
-        )
 
 
 def _process_parts(process: Node, part: Callable[..., Any]) -> ProcessParts:

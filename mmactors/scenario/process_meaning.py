@@ -21,6 +21,9 @@ from mmactors.workload.operation.all import (
     By,
     Cpu,
     Get,
+    Kmalloc,
+    KmemCacheAlloc,
+    Kzalloc,
     Madvise,
     Operation,
     OperationError,
@@ -49,9 +52,13 @@ class ProcessParts:
 
 
 def process_problems(
-    processes: Sequence[ProcessParts], nr_cpus: int | None, root: Node
+    processes: Sequence[ProcessParts],
+    root: Node,
+    *,
+    nr_cpus: int | None,
+    nr_nodes: int | None,
 ) -> Iterator[Problem]:
-    """Yield the problems of all processes; `nr_cpus` is None where that is not known."""
+    """Yield the problems of all processes; None is a number that is not known."""
     if not processes:
         yield Problem(
             place=place_of(root, "processes"),
@@ -62,7 +69,7 @@ def process_problems(
     seen: dict[str, int] = {}
     for index, process in enumerate(processes):
         path = f"processes[{index}]"
-        for error in _program_errors(process.program or (), nr_cpus):
+        for error in _program_errors(process.program or (), nr_cpus, nr_nodes):
             yield _at_operation(error, path, root)
         yield from _name_problems(process, path, seen, root)
         if process.name is not None:
@@ -100,7 +107,7 @@ def _name_problems(
 
 
 def _program_errors(
-    program: Sequence[Operation | None], nr_cpus: int | None
+    program: Sequence[Operation | None], nr_cpus: int | None, nr_nodes: int | None
 ) -> Iterator[OperationError]:
     yield from check_program(program)
     for index, operation in enumerate(program):
@@ -127,6 +134,14 @@ def _program_errors(
                 f"{plain.verb}: there is no CPU {plain.cpu}",
                 f"expected 0 to {nr_cpus - 1} on a machine of {nr_cpus} CPUs",
                 f"raise machine.cpus to {plain.cpu + 1}",
+                index=index,
+            )
+        node = plain.node if isinstance(plain, KmemCacheAlloc | Kmalloc | Kzalloc) else None
+        if nr_nodes is not None and node is not None and node >= nr_nodes:
+            yield OperationError(
+                f"{plain.verb}: there is no node {node}",
+                f"expected 0 to {nr_nodes - 1} on a machine of {nr_nodes} nodes",
+                f"raise machine.memory.nr_nodes to {node + 1}, or leave node out",
                 index=index,
             )
 

@@ -1,16 +1,22 @@
 """Operations on caches and their objects, as a kernel module does them."""
 
 import errno
+import json
 
 import pytest
 from attrs import evolve
 from machines import drive, run, scenario_of
 
 from mmactors.actors.program.module.slab_calls import SlabCalls
+from mmactors.errors import UserError
 from mmactors.mm.slab import flags as slab_flags
 from mmactors.mm.slab.slub.struct_slab import PAGE_OFFSET
 from mmactors.mm.vmstat import NODE_ITEM
+from mmactors.observe.ftrace.names import gfp_names
 from mmactors.sanitize.config import SanitizeConfig
+from mmactors.scenario.dump import dump_scenario
+from mmactors.scenario.load import parse_scenario
+from mmactors.units import PAGE_SHIFT
 from mmactors.workload.operation.slab import SlabFlag
 from mmactors.workload.program import Program
 
@@ -26,6 +32,11 @@ def results(*program, **options):
 
 def console(machine):
     return [event["msg"] for event in machine.events("console")]
+
+
+def of_module(ran, name):
+    """Return the events of what a program has allocated, or freed."""
+    return [event for event in ran.events(name) if event["call_site"].startswith("p0.")]
 
 
 def nr_pages(kernel, name):
@@ -213,12 +224,10 @@ def test_events_are_the_tracepoints():
         *("kmalloc A size=100", "kfree A", "kmem_cache_create C size=100"),
         *("kmem_cache_alloc O cache=C gfp=ATOMIC", "kmem_cache_free O cache=C"),
     )
-    (alloc,) = machine.events("kmalloc")
-    (free,) = machine.events("kfree")
-    (alloc_of,), (free_of,) = (
-        [event for event in machine.events(name) if event["call_site"] is None]
-        for name in ("kmem_cache_alloc", "kmem_cache_free")
-    )
+    (alloc,) = of_module(machine, "kmalloc")
+    (free,) = of_module(machine, "kfree")
+    (alloc_of,) = of_module(machine, "kmem_cache_alloc")
+    (free_of,) = of_module(machine, "kmem_cache_free")
 
     assert (100, 128, -1, False) == tuple(
         alloc[name] for name in ("bytes_req", "bytes_alloc", "node", "accounted")
@@ -226,6 +235,138 @@ def test_events_are_the_tracepoints():
     assert alloc["ptr"] == free["ptr"] == machine.results()["kmalloc A size=100"]
     assert (100, 104) == (alloc_of["bytes_req"], alloc_of["bytes_alloc"])
     assert ("C", alloc_of["ptr"]) == (free_of["name"], free_of["ptr"])
+
+
+def node_of(kernel, pointer):
+    """Return the node of an object."""
+    return kernel.zone_node[kernel.pages.zone_view[(pointer - PAGE_OFFSET) >> PAGE_SHIFT] - 1]
+
+
+def test_objects_of_a_node_lie_there():
+    """And in the events; who asks for none takes of the slab that the CPU has."""
+    program = [
+        *("kmalloc A size=100", "kmalloc B size=100 node=1", "kmalloc C size=100 node=0"),
+        *("kzalloc L size=64K node=1", "kmem_cache_create K size=1000 flags=reclaim_account"),
+        *("kmem_cache_alloc O cache=K node=1", "kmem_cache_alloc P cache=K"),
+    ]
+    ran = drive(scenario_of(program, size=64 << 20, nr_nodes=2))
+    found = {event["call"]: event["ret"] for event in ran.events("sys_exit")}
+    asked = [event["node"] for event in of_module(ran, "kmalloc")]
+
+    assert [0, 1, 0, 1, 1, 1] == [
+        node_of(ran.kernel, found[text]) for text in program if "create" not in text
+    ]
+    assert asked == [-1, 1, 0, 1]
+    assert [1, -1] == [event["node"] for event in of_module(ran, "kmem_cache_alloc")]
+
+
+def test_a_node_whose_memory_is_used_up_gives_what_the_other_has():
+    """Slabs of it come from the other node then, as everything does."""
+    program = ["alloc_pages H order=10", *["kmalloc L size=4M node=1"] * 20]
+    ran = drive(scenario_of(program, size=64 << 20, nr_nodes=2))
+    events = ran.events("kmalloc")
+    nodes = [node_of(ran.kernel, event["ptr"]) for event in events if event["ptr"]]
+
+    assert [1, 1, 0] == [nodes[0], nodes[1], nodes[-1]]
+    assert nodes == sorted(nodes, reverse=True)
+
+
+def test_a_node_that_the_machine_does_not_have_is_refused():
+    """Check says so, with the place."""
+    text = dump_scenario(scenario_of(["nop", "kmalloc A size=8 node=1"]))
+    with pytest.raises(UserError) as caught:
+        parse_scenario(text, file="a.yaml", folder=None)
+    (problem,) = caught.value.problems
+
+    assert "processes[0].program[1]: kmalloc: there is no node 1" == problem.found
+    assert "expected 0 to 0 on a machine of 1 nodes" == problem.legal
+
+
+CREATE = "kmem_cache_create a_name_of_20_letters size=1000 flags=poison"
+NAME = "kmem_cache_create_usercopy"
+MADE = [
+    ("kmalloc", NAME, 21, 32, "GFP_KERNEL", -1),
+    ("kmem_cache_alloc", NAME, 224, 256, "GFP_KERNEL|__GFP_ZERO", -1),
+    ("kmalloc", "cache_random_seq_create", 32, 32, "GFP_KERNEL|__GFP_ZERO", -1),
+    ("kmem_cache_alloc", "__kmem_cache_create", 64, 64, "GFP_KERNEL", 0),
+]
+GONE = [
+    ("kfree", "cache_random_seq_destroy"),
+    ("kmem_cache_free", "__kmem_cache_release", "kmem_cache_node"),
+    ("kfree", "slab_kmem_cache_release"),
+    ("kmem_cache_free", "kobject_put", "kmem_cache"),
+]
+OBJECT = [("kmem_cache_alloc", "p0.kmem_cache_alloc", 1000, 1008, "GFP_KERNEL", -1)]
+REFUSED = [
+    ("kmalloc", NAME, 8, 8, "GFP_KERNEL", -1),
+    ("kmem_cache_alloc", NAME, 224, 256, "GFP_KERNEL|__GFP_ZERO", -1),
+    ("kfree", "cache_random_seq_destroy"),
+    ("kmem_cache_free", NAME, "kmem_cache"),
+    ("kfree", NAME),
+]
+"""Debian's kernel tells this of such modules (tracefs events/kmem), and what sysfs allocates."""
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        (
+            [CREATE, "kmem_cache_alloc O cache=a_name_of_20_letters"],
+            MADE + OBJECT,
+        ),
+        (
+            [CREATE, "kmem_cache_destroy a_name_of_20_letters"],
+            MADE + GONE,
+        ),
+        (["kmem_cache_create so_much size=1G"], REFUSED),
+        (
+            ["kmalloc A size=100", "krealloc A size=120", "krealloc A size=300"],
+            [
+                ("kmalloc", "p0.kmalloc", 100, 128, "GFP_KERNEL", -1),
+                ("kmalloc", "p0.krealloc", 300, 512, "GFP_KERNEL", -1),
+                ("kfree", "krealloc"),
+            ],
+        ),
+        (
+            ["kmalloc A size=8192", "krealloc A size=10000", "krealloc A size=0", "kfree A"],
+            [
+                ("kmalloc", "p0.kmalloc", 8192, 8192, "GFP_KERNEL", -1),
+                ("kmalloc", "p0.krealloc", 10000, 16384, "GFP_KERNEL", -1),
+                *[("kfree", "krealloc")] * 2,
+                ("kfree", "p0.kfree"),
+            ],
+        ),
+        (
+            ["kmalloc A size=8M", "kfree A"],
+            [
+                ("kmalloc", "p0.kmalloc", 8 << 20, 8 << 20, "GFP_KERNEL", -1),
+                ("kfree", "p0.kfree"),
+            ],
+        ),
+        (
+            ["kmalloc A size=0", "kfree A", "kmalloc A size=100 node=0"],
+            [
+                ("kfree", "p0.kfree"),
+                ("kmalloc", "p0.kmalloc", 100, 128, "GFP_KERNEL", 0),
+            ],
+        ),
+    ],
+)
+def test_who_allocates_is_told_as_the_kernel_does(program, expected):
+    """What caches are made of, and krealloc: in this order, from these functions."""
+    fields = ("call_site", "bytes_req", "bytes_alloc", "gfp_flags", "node", "name")
+    told = []
+    for line in ran(*program).log.splitlines():
+        event = json.loads(line)
+        kind = event.get("event", "")
+        if kind in ("kmalloc", "kfree", "kmem_cache_alloc", "kmem_cache_free"):
+            values = [event[field] for field in fields if field in event]
+            if kind in ("kmalloc", "kmem_cache_alloc"):
+                values[3] = gfp_names(values[3])
+            told.append((kind, *values))
+    first = told.index(expected[0])
+
+    assert expected == told[first : first + len(expected)]
 
 
 def test_flags_have_the_kernels_values():

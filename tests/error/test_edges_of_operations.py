@@ -49,6 +49,7 @@ USUAL = {
     "RANGE": "A",
     "ADDRESS": "A",
     "CPU": "0",
+    "NODE": "0",
     "TIME": "1us",
     "PATH": "/shm/f",
     "VALUE": "1",

@@ -127,6 +127,26 @@ expect: [pgfault]
             ),
         ),
         (
+            "faults: {failslab: {probability: 100, times: -1, ignore_gfp_wait: false}}\n" + GOOD,
+            (
+                "bad.yaml:1:20: faults.failslab makes page faults fail for ever: Linux tries them "
+                "again; expected an end: times, a probability below 100, an interval of 4 or "
+                "more, or a `require` without what page faults do (write `times: 1`, or "
+                "`interval: 10`)"
+            ),
+        ),
+        (
+            "faults: {failslab: {cache_filter: [kmalloc-46]}}\n" + GOOD,
+            (
+                "bad.yaml:1:36: faults.failslab.cache_filter[0] is 'kmalloc-46', which is no "
+                "cache; expected one that a program creates, one of kmalloc such as kmalloc-64, "
+                "or one of kmem_cache_node, kmem_cache, mm_struct, radix_tree_node, pid, "
+                "anon_vma, anon_vma_chain, cred_jar, task_struct, sighand_cache, signal_cache, "
+                "files_cache, vm_area_struct, dentry, inode_cache, filp, shmem_inode_cache (did "
+                "you mean kmalloc-96?)"
+            ),
+        ),
+        (
             "engine: {guard: yes}\n" + GOOD,
             (
                 "bad.yaml:1:17: engine.guard is the text 'yes'; expected true or false "

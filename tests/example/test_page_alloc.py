@@ -238,6 +238,52 @@ def test_thisnode_fails_on_a_node_without_memory():
     assert [None, None] == pfns
 
 
+def test_a_node_that_is_asked_for_is_tried_first():
+    """__alloc_pages_node: then comes what its zonelist has; hits are those of the node wanted."""
+    allocator = two_nodes()
+    near = allocate(allocator, gfp=GFP_NOWAIT)
+    steps = [allocator.alloc_pages(0, order, GFP_NOWAIT, 1) for order in (0, 5)]
+    far = [allocator.perform(each) for each in steps]
+    thisnode = GFP_NOWAIT | GFP_THISNODE
+    while allocator.perform(allocator.alloc_pages(0, 0, thisnode, 1)) is not None:
+        pass
+    before = allocator.vmstat.numa_events(1)
+    fallen_back = allocator.perform(allocator.alloc_pages(0, 0, GFP_NOWAIT, 1))
+    local, remote = (
+        dict(zip(NUMA_EVENT_NAMES, allocator.vmstat.numa_events(zone), strict=True))
+        for zone in (0, 1)
+    )
+
+    assert [1, 2, 2, 1] == allocator.pages.zone[[near, *far, fallen_back]].tolist()
+    assert (1, 1, 2) == (local["numa_hit"], local["numa_miss"], local["numa_local"])
+    assert (1, 0) == (remote["numa_foreign"], remote["numa_local"])
+    assert remote["numa_hit"] == remote["numa_other"] == before[NUMA_EVENT_NAMES.index("numa_hit")]
+
+
+def test_a_node_without_memory_gives_what_the_next_one_has():
+    """Its zonelist begins with another node; with GFP_THISNODE it is empty."""
+    allocator = machine(
+        zone_layout(1, 0, 2048),
+        zone_layout(1, 2048, 2048, node=1),
+        zonelists=(((0, 1), (1, 1)), ((1, 1), (0, 1)), ((1, 1), (0, 1))),
+        cpu_node=(0,),
+    )
+    pfn = allocator.perform(allocator.alloc_pages(0, 0, GFP_KERNEL, 2))
+    alone = allocator.perform(allocator.alloc_pages(0, 0, GFP_KERNEL | GFP_THISNODE, 2))
+
+    assert (2, None) == (allocator.pages.zone[pfn], alone)
+
+
+def test_who_asks_for_a_node_wakes_its_kswapd_first():
+    """The slow path goes through the zonelist of the node, too."""
+    allocator = two_nodes()
+    while allocator.perform(allocator.alloc_pages(0, 0, GFP_NOWAIT, 1)) is not None:
+        pass
+    asked = requests_of(allocator, allocator.alloc_pages(0, 0, GFP_NOWAIT, 1))
+
+    assert [1, 0] == [each.node for each in asked if isinstance(each, WakeupKswapd)][:2]
+
+
 def test_normal_spills_before_it_mixes_types():
     """The first pass of a request for Normal does not fall back below order 9."""
     allocator = three_zones()

@@ -37,6 +37,7 @@ from mmactors.mm.slab.slab_common import (
 from mmactors.mm.slab.slub.cache import CACHES_MAX
 from mmactors.mm.slab.slub.debug.debug_option import SlubDebug, parse_slub_debug
 from mmactors.mm.slab.slub.layout import SlubConfig
+from mmactors.mm.slab.slub.lists import node_partial
 from mmactors.mm.slab.slub.slabinfo import SlabInfo, get_slabinfo
 from mmactors.races.checkpoint import Checkpoint
 from mmactors.units import PAGE_SIZE
@@ -314,7 +315,10 @@ def everything_is_free(alone):
 
 @pytest.mark.parametrize("nth", range(1, 6))
 def test_a_cache_that_cannot_be_made_leaves_nothing_behind(nth):
-    """Each of the allocations fails in turn; all before it are undone."""
+    """Each of the allocations fails in turn; all before it are undone.
+
+    What a cache is opened with makes -EINVAL of it (kmem_cache_open).
+    """
     alone = SlubAlone(nr_nodes=2)
     alone.kmalloc_caches.create_caches()
     asked = []
@@ -323,7 +327,9 @@ def test_a_cache_that_cannot_be_made_leaves_nothing_behind(nth):
     s = alone.kmem_cache_create(name="a-name-of-20-letters", object_size=100)
 
     assert s is None
-    assert "kmem_cache_create_usercopy(a-name-of-20-letters) failed with error -12" in alone.log
+    error = -12 if nth < 3 else -22
+    text = f"kmem_cache_create_usercopy(a-name-of-20-letters) failed with error {error}"
+    assert text in alone.log
     everything_is_free(alone)
 
 
@@ -478,6 +484,37 @@ def test_a_node_that_is_asked_for_gives_the_object():
 
     assert [0, 1] == [alone.slabs.node_of(alone.slabs.head_of(each)) for each in (near, far)]
     alone.assert_laws(s, [near, far])
+
+
+def test_a_node_without_memory_is_no_node_to_ask_for():
+    """The CPU's slab serves, and stays; no cache has a part of its own there (slab_nodes)."""
+    alone = SlubAlone(nr_nodes=2, nr_memoryless=1)
+    alone.kmalloc_caches.create_caches()
+    s = alone.kmem_cache_create(name="a-name-of-20-letters", object_size=1000)
+    first = alone.alloc(s, node=2)
+    slab = alone.slabs.head_of(first)
+    others = [alone.alloc(s, node=node) for node in (2, None, 2)]
+
+    assert {slab} == {alone.slabs.head_of(each) for each in others}
+    assert 0 == alone.slabs.node_of(slab)
+    assert 5 == len(s.own_objects)
+    alone.assert_laws(s, [first, *others])
+
+
+def test_partial_slabs_of_a_node_that_is_asked_for_come_before_new_ones():
+    """get_partial looks at that node alone; the CPU's slab of another goes to its node."""
+    alone = SlubAlone(nr_cpus=2, nr_nodes=2)
+    s = alone.create(1000)
+    far = [alone.alloc(s, 1) for _ in range(s.layout.objects + 1)]
+    near = alone.alloc(s, 0)
+    alone.shrink(s)
+    asked = alone.nr_asked
+    found = alone.alloc(s, 0, node=1)
+
+    assert asked == alone.nr_asked
+    assert alone.slabs.head_of(far[-1]) == alone.slabs.head_of(found)
+    assert [alone.slabs.head_of(near)] == list(node_partial(s, 0))
+    alone.assert_laws(s, [*far, near, found])
 
 
 @pytest.mark.parametrize(

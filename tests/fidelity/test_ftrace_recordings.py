@@ -28,6 +28,8 @@ NOT_PRINTED = {"zid", "address", "class", "holder", "wait_ns", "call"}
 """Fields of ours that the kernel does not print, or does not have."""
 SYMBOLS_MASKED = re.compile(r"ip=[a-z_]\w*")
 """Instructions of the kernel: the model's have no addresses."""
+PLACE_IN_FUNCTION = re.compile(r"(call_site=[a-z_][\w.]*)\+0x\w+/0x\w+")
+"""Where in a function of the kernel's an object was asked for: the model knows the function."""
 
 
 def formats():
@@ -72,6 +74,11 @@ def recorded():
                 yield line, match
 
 
+def masked(text):
+    """Return what the kernel has printed as far as the model knows it."""
+    return PLACE_IN_FUNCTION.sub(r"\1", SYMBOLS_MASKED.sub("ip=0x0", text))
+
+
 def plain_value(text):
     """Return a number if the text is one."""
     return int(text, 0) if re.fullmatch(r"-?(?:0x[0-9a-f]+|[1-9]\d*|0)", text) else text
@@ -95,11 +102,13 @@ def fields_in(event, text):
     if event == "error_report_end":
         detector, what = re.fullmatch(r"\[(\w+)\] (\w+)", text).groups()
         return {"error_detector": detector, "finding": what}
+    if event == "console":
+        return {"msg": text}
     if event == "tlb_flush":
         pages, reason, number = re.fullmatch(r"pages:(-?\d+) reason:(.*) \((\d)\)", text).groups()
         assert (int(number), reason) in c_names("tlb/tlb_flush")
         return {"pages": int(pages), "reason": int(number)}
-    pairs = dict(re.findall(r"(\w+)[=:](\S*)", text))
+    pairs = dict(re.findall(r"(\w+)[=:](\S*)", PLACE_IN_FUNCTION.sub(r"\1", text)))
     found = {}
     for name, value in pairs.items():
         if name in PRINTED_ONLY:
@@ -113,6 +122,12 @@ def fields_in(event, text):
             case "prev_state":
                 letters = number_of(value.rstrip("+"), c_names("sched/sched_switch"), {"R"})
                 found[ours] = letters | (0x100 if value.endswith("+") else 0)
+            case "call_site":
+                found[ours] = value
+            case "ptr":
+                found[ours] = int(value, 16)
+            case "accounted":
+                found[ours] = {"true": True, "false": False}[value]
             case "target_cpu":
                 found[ours] = int(value)
             case "ip":
@@ -147,7 +162,7 @@ def test_our_text_is_the_kernels(event):
         if match[7] != event:
             continue
         record = {"event": event, **fields_in(event, match[8])}
-        expected = SYMBOLS_MASKED.sub("ip=0x0", match[8])
+        expected = masked(match[8])
 
         assert expected == event_text(record), line
         compared += 1
@@ -188,7 +203,7 @@ def test_the_head_of_a_line_is_the_kernels():
             "event": event,
             **fields_in(event, match[8]),
         }
-        expected = SYMBOLS_MASKED.sub("ip=0x0", line.replace(f" {flags} ", " ..... ", 1))
+        expected = masked(line.replace(f" {flags} ", " ..... ", 1))
 
         assert expected == re.sub(r"(\.\d{6})000: ", r"\1: ", text.line(record), count=1)
 
@@ -248,6 +263,19 @@ def test_the_order_of_a_pageblock_is_the_models():
             {"event": "sched_process_exit", "comm": "a name too long for it", "task_pid": 7}
             | {"prio": 120},
             "comm=a name too long pid=7 prio=120",
+        ),
+        (
+            {"event": "kmem_cache_alloc", "call_site": "__kmem_cache_create", "bytes_req": 64}
+            | {"bytes_alloc": 64, "gfp_flags": 0xCC0, "node": 0, "accounted": False}
+            | {"ptr": 0xFFFF_8880_0100_0040},
+            (
+                "call_site=__kmem_cache_create ptr=ffff888001000040 bytes_req=64 bytes_alloc=64 "
+                "gfp_flags=GFP_KERNEL node=0 accounted=false"
+            ),
+        ),
+        (
+            {"event": "kfree", "call_site": "krealloc", "ptr": 0},
+            "call_site=krealloc ptr=0000000000000000",
         ),
         ({"event": "sys_enter", "call": "fragment A 2", "nr": None, "args": []}, None),
     ],

@@ -27,6 +27,19 @@ def schedules_of(program, *, may):
         return found
 
 
+def test_an_object_may_fail():
+    """As a page may: of a module's objects one or none, in one or the other operation."""
+    program = ["race", "kmalloc A size=100", "kmalloc B size=8"]
+    schedules = schedules_of(program, may=ALLOCATION_FAILS)
+    failed = [
+        tuple(nth for nth, step in enumerate(steps) if step.text == f"{ALLOCATION_FAILS}: yes")
+        for steps in schedules
+    ]
+
+    assert 3 <= len(set(failed))
+    assert {0, 1} == set(map(len, failed))
+
+
 def test_an_allocation_may_fail_in_a_fault():
     """Out of memory with memory left: the path behind it is taken."""
     program = ["mmap A 4K", "race", "touch A write"]

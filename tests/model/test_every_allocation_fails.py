@@ -15,16 +15,19 @@ from machines import run, scenario_of
 
 from mmactors.actors.state.config import KernelConfig
 from mmactors.mm.page_alloc.alloc_site import ALLOC_SITES
+from mmactors.mm.slab.alloc_site import SLAB_SITES
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.dump import dump_scenario
 from mmactors.scenario.faults.config import (
     FailPageAlloc,
+    FailSlab,
     FaultsConfig,
     LateIpi,
     SpuriousWakeUp,
 )
 from mmactors.scenario.load import parse_scenario
 from mmactors.units import MIB
+from mmactors.workload.operation.all import OPERATIONS
 
 EVERYTHING = {"min_order": 0, "ignore_gfp_wait": False, "ignore_gfp_highmem": False}
 DISK = "open f /mnt/f create"
@@ -147,9 +150,9 @@ ANSWERS = {
     "kmem_cache_alloc": {-12},
     "read": {-12},
     "write": {-12, -14},
-    "mlockall": set(),
-    "mmap": set(),
-    "munmap": set(),
+    "mlockall": {-12},
+    "mmap": {-12},
+    "munmap": {-12},
 }
 """What 6.1 answers when a page was refused.
 
@@ -190,6 +193,33 @@ def test_each_allocation_fails_once_and_nothing_is_lost(name):
         assert nth < 200, "a program has so many allocations"
 
 
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_each_object_fails_once_and_nothing_is_lost(name):
+    """Of the kernel's own and of a module's."""
+    for nth in count(1):
+        fault = FailSlab(probability=100, interval=nth, times=1, ignore_gfp_wait=False)
+        ran = run(made(name, failslab=fault))
+        must_be_in_order(ran)
+        if not ran.counters["injected_failslab"]:
+            break
+        assert nth < 200, "a program has so many objects"
+
+
+def test_each_function_that_allocates_objects_is_made_to_fail():
+    """None is left out of the programs above, and there are no others."""
+    reached = set()
+    for name in PROGRAMS:
+        fault = FailSlab(probability=20, times=-1, ignore_gfp_wait=False)
+        events = run(made(name, failslab=fault, seed=len(name))).events("fault_injection")
+        for site in set(SLAB_SITES) - reached:
+            fault = FailSlab(probability=100, require=(site,), ignore_gfp_wait=False)
+            events += run(made(name, failslab=fault)).events("fault_injection")
+        reached |= {event["site"] for event in events}
+
+    assert set(SLAB_SITES) == {site for site in reached if "." not in site}
+    assert set(OPERATIONS) >= {site.partition(".")[2] for site in reached if "." in site}
+
+
 def test_each_function_that_allocates_is_made_to_fail():
     """No site is left out of the programs above."""
     reached = set()
@@ -216,6 +246,7 @@ def test_any_mixture_of_faults_leaves_the_machine_in_order(name, probability, se
     faults = {
         "seed": seed,
         "fail_page_alloc": FailPageAlloc(probability=probability, times=-1, **EVERYTHING),
+        "failslab": FailSlab(probability=probability // 2, times=-1, ignore_gfp_wait=False),
     }
     if late:
         faults["late_ipi"] = LateIpi(probability=50, times=-1, delay=1_000_000)
@@ -244,7 +275,8 @@ def test_what_cannot_happen_changes_no_byte_of_the_log(name, options, off):
     """Probability 0, or no times left: the machine is the one without `faults`."""
     fault = FailPageAlloc(**EVERYTHING, **options, **off)
     late, wake_up = LateIpi(**options, **off), SpuriousWakeUp(**options, **off)
-    ran = run(made(name, fail_page_alloc=fault, late_ipi=late, spurious_wake_up=wake_up))
+    faults = {"fail_page_alloc": fault, "late_ipi": late, "spurious_wake_up": wake_up}
+    ran = run(made(name, failslab=FailSlab(**options, **off), **faults))
 
     assert run(made(name)).log == ran.log
 

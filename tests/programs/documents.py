@@ -90,6 +90,7 @@ TEXTS = {
     "machine.memory.lowmem_reserve_ratio": ([256, 256, 32, 0, 0], [1, 1, 1, 1, 1], []),
     "record.events": (["*"], [], ["mm_*"], ["sys_exit", "sched_*"], ["nothing"]),
     "record.counters": (["pgfault"], ["*"], ["cpu[*].pgfault", "process[p0].*"], []),
+    "faults.failslab.cache_filter": ([], ["kmalloc-64"], ["vm_area_struct", "kmalloc-16"], ["x"]),
     "race.broken": ([], ["nothing"]),
     "race.finds": ("x",),
     "race.scope": ([], ["page_tables"], ["tlb", "ptl"]),
@@ -125,8 +126,10 @@ def draw(seed):
         if rng.random() < 0.7:  # Else nearly nothing can fail.
             for name, value in (("min_order", 0), ("ignore_gfp_wait", False)):
                 _put(document, f"faults.fail_page_alloc.{name}", value)
+            _put(document, "faults.failslab.ignore_gfp_wait", value=False)
     is_careless = rng.random() < CARELESS
-    document["processes"] = _processes(rng, cpus, is_careless)
+    nodes = document["machine"]["memory"].get("nr_nodes", 1)
+    document["processes"] = _processes(rng, cpus, nodes, is_careless)
     if "race" in document:
         for process in document["processes"]:
             process["program"].insert(rng.randrange(2), "race")
@@ -170,11 +173,12 @@ def _sanitize(rng):
     }
 
 
-def _processes(rng, cpus, is_careless):
+def _processes(rng, cpus, nodes, is_careless):
     processes = []
     for number in range(rng.choice((1, 1, 2, 3))):
         length = rng.choice((1, 2, 3, 5, 8, 12, 20, 30))
-        process = {"name": f"p{number}", "program": Author(rng, cpus, is_careless).program(length)}
+        author = Author(rng, cpus, is_careless, nodes)
+        process = {"name": f"p{number}", "program": author.program(length)}
         if rng.random() < 0.2:
             process["copies"] = rng.choice((2, 3))
         if rng.random() < 0.25:

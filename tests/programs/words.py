@@ -86,6 +86,7 @@ class Author:
     nr_cpus: int
     is_careless: bool = False
     """Now and then it writes what no check lets pass."""
+    nr_nodes: int = 1
     known: Known = field(factory=Known)
 
     def often(self, percent):
@@ -129,6 +130,9 @@ class Author:
                 return str(
                     self.one(range(self.nr_cpus), (self.nr_cpus, 8191), 4 * self.is_careless)
                 )
+            case "NODE":
+                odd = (self.nr_nodes, 1023)
+                return str(self.one(range(self.nr_nodes), odd, 4 * self.is_careless))
             case "FLAG,..." | "PROT":
                 return self.flags(kind)
             case "rev|rand:SEED" | "rand:SEED":

@@ -95,18 +95,27 @@ async def _step(engine: Engine, label: Label) -> None:
 
 
 async def alloc_pages(
-    kernel: Kernel, cpu: Cpu, order: int, gfp: int, *, site: str = alloc_site.ALLOC_PAGES
+    kernel: Kernel,
+    cpu: Cpu,
+    order: int,
+    gfp: int,
+    *,
+    node: int | None = None,
+    site: str = alloc_site.ALLOC_PAGES,
 ) -> int | None:
-    """Return the first frame of 2**order free pages, or None; `site`: the function that asks."""
+    """Return the first frame of 2**order free pages, or None; `site`: the function that asks.
+
+    They are of `node` if it has any (alloc_pages_node); None: the CPU's node.
+    """
     engine = kernel.engine
     if engine.allowed and await engine.may(ALLOCATION_FAILS, PageAllocation(order, gfp, site)):
         kernel.refuse_page(cpu)
         return None
     if engine.is_exploring or engine.guard.on:
         await _step(engine, _alloc_label(cpu.index))
-    pfn = kernel.allocator.alloc_pcp(cpu.index, order, gfp)
+    pfn = None if node is not None else kernel.allocator.alloc_pcp(cpu.index, order, gfp)
     if pfn is None:
-        steps = kernel.allocator.alloc_pages(cpu.index, order, gfp)
+        steps = kernel.allocator.alloc_pages(cpu.index, order, gfp, node)
         pfn = await _perform(kernel, cpu, steps, _alloc_label(cpu.index))
     if engine.is_exploring and pfn is not None:
         for name, mode in (*touch_pages(pfn, order, Mode.WRITE), *_touch_data(pfn, order)):

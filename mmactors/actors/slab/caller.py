@@ -12,8 +12,10 @@ from typing import TypeVar, assert_never
 from attrs import define, field
 
 from mmactors.actors.alloc.page_alloc import alloc_pages, free_pages
+from mmactors.actors.slab.tell import tell_alloc, tell_free
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.perform import perform
+from mmactors.engine.chance import ALLOCATION_FAILS
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.spinlock import Spinlock
 from mmactors.events import Console
@@ -32,8 +34,11 @@ from mmactors.mm.slab.request import (
     Printk,
     PutCpu,
     RcuBarrier,
+    ShouldFailslab,
     SlabRequest,
     SlabSteps,
+    TellAlloc,
+    TellFree,
 )
 
 T = TypeVar("T")
@@ -76,8 +81,19 @@ class SlabThread:
         match request:
             case Label():
                 await _step(kernel, request)
-            case AllocSlabPages(order=order, gfp=gfp):
-                pfn = await alloc_pages(kernel, cpu, order, gfp, site=ALLOC_SLAB_PAGE)
+            case ShouldFailslab(allocation=allocation):
+                fails = await kernel.engine.may(ALLOCATION_FAILS, allocation)
+                if fails:
+                    kernel.refuse_page(cpu)
+                return int(fails)
+            case TellAlloc():
+                if kernel.probe.on:
+                    tell_alloc(kernel.probe, request)
+            case TellFree():
+                if kernel.probe.on:
+                    tell_free(kernel.probe, request)
+            case AllocSlabPages(order=order, gfp=gfp, node=node):
+                pfn = await alloc_pages(kernel, cpu, order, gfp, node=node, site=ALLOC_SLAB_PAGE)
                 if pfn is not None:
                     kernel.slab_pages[pfn] = order
                 return pfn

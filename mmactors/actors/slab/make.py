@@ -3,6 +3,7 @@
 from mmactors.actors.slab.slab import SlabAllocator
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.arena import Arena
+from mmactors.engine.chance import ALLOCATION_FAILS
 from mmactors.engine.lock.spinlock import Mutex
 from mmactors.mm.slab.slab_common import Prandom
 from mmactors.mm.slab.slub.cache import Slabs
@@ -37,6 +38,7 @@ def make_slab(kernel: Kernel, arena: Arena, config: SlubConfig, *, seed: int) ->
         random_below=random_below,
         vmstat=kernel.vmstat,
         wants_step=lambda: is_stepping,
+        may_fail=lambda: ALLOCATION_FAILS in engine.allowed,
     )
     slub = Slub(slabs, random=Prandom(seed))
     kmalloc = Kmalloc(slub)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 from mmactors.actors.slab.slab import SlabAllocator
+from mmactors.actors.slab.tell import tell_kmem_cache_alloc, tell_kmem_cache_free
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.objects import KernelObjects
 from mmactors.engine.cpu import Cpu
@@ -46,7 +47,7 @@ class OwnObjects(KernelObjects):
             self._touch(s, cpu)
         thing = self._slub.alloc_local(s, cpu, gfp)
         if thing and kernel.probe.on:
-            self._allocator.tell_alloc(s, thing, gfp, site)
+            tell_kmem_cache_alloc(kernel.probe, s, thing, gfp, site)
         return thing
 
     def free_local(self, cache: int, thing: int, site: str) -> bool:
@@ -60,7 +61,7 @@ class OwnObjects(KernelObjects):
             self._touch(s, cpu, head)
         is_done = self._slub.free_local(s, cpu, head, thing)
         if is_done and kernel.probe.on:
-            self._allocator.tell_free(s, thing, site)
+            tell_kmem_cache_free(kernel.probe, s.name, thing, site)
         return is_done
 
     def generation_of(self, thing: int) -> int:
@@ -71,13 +72,13 @@ class OwnObjects(KernelObjects):
         """Return the address of an object, 0: there is no memory."""
         cpu, s = self._cpu(), self._caches[request.cache]
         who = partial(SlabCaller, site=request.site)
-        return await self._allocator.alloc_object(cpu, s, request.gfp, who, request.site)
+        return await self._allocator.alloc_object(cpu, s, request.gfp, who)
 
     async def free(self, request: FreeObject) -> None:
         """Take an object back."""
         cpu, s = self._cpu(), self._caches[request.cache]
         who = partial(SlabCaller, site=request.site)
-        await self._allocator.free_object(cpu, s, request.thing, who, request.site)
+        await self._allocator.free_object(cpu, s, request.thing, who)
 
     def _cpu(self) -> Cpu:
         return self._kernel.cpus[self._kernel.engine.cpu_index]

@@ -2,51 +2,41 @@
 
 Where nobody can come between, an object that a CPU has at hand is handed out, or taken back, by one
 compiled call, without a message and without a lock; all else are the generators of mm/slab.
-
-Left out: tracepoints of what caches are made of themselves, pages of a node that the CPU is not on.
 """
 
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from attrs import define, field
 
 from mmactors.actors.slab.caller import AsksOthers, SlabThread, printk
+from mmactors.actors.slab.tell import (
+    tell_alloc,
+    tell_kfree,
+    tell_kmem_cache_alloc,
+    tell_kmem_cache_free,
+)
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.tlb.switch_mm import enter_lazy_tlb
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.lock_stat import LockClass
 from mmactors.engine.lock.spinlock import Mutex, Spinlock
 from mmactors.engine.wait_queue import WaitQueue
-from mmactors.events import Kfree, Kmalloc, KmemCacheAlloc, KmemCacheFree
-from mmactors.mm.page_alloc.gfp import GFP_ACCOUNT
-from mmactors.mm.slab.flags import SLAB_ACCOUNT
 from mmactors.mm.slab.request import CallRcu, FlushCpus, KernelOopsError, RcuBarrier, SlabSteps
 from mmactors.mm.slab.slab_common import (
     KMALLOC_MAX_CACHE_SIZE,
-    KMALLOC_MAX_SIZE,
     ZERO_SIZE_PTR,
     CacheRequest,
-    large_order,
 )
 from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.debug.track import SlabCaller
 from mmactors.mm.slab.slub.kmalloc import Kmalloc as KmallocCaches
 from mmactors.mm.slab.slub.slub import Slub
-from mmactors.mm.slab.slub.struct_slab import PAGE_OFFSET
-from mmactors.units import PAGE_SIZE
 
 T = TypeVar("T")
 Who = Callable[[], SlabCaller]
 """Says who calls, for those that want to know: reports, and caches that keep it."""
-_NO_NODE: Final = -1
-"""NUMA_NO_NODE."""
-
-
-def pointer_of(thing: int) -> int:
-    """Return what the kernel calls an address of memory: that of its direct map; of 0, NULL."""
-    return PAGE_OFFSET + thing if thing > ZERO_SIZE_PTR else thing
 
 
 @define(eq=False, kw_only=True)
@@ -90,111 +80,75 @@ class SlabAllocator:
         """Give back what nobody uses; return whether slabs are left."""
         return await self._perform(cpu, self.slub.shrink(s, cpu.index))
 
-    async def kmem_cache_alloc(self, cpu: Cpu, s: KmemCache, gfp: int, who: Who) -> int:
-        """Return the address of an object, 0: no memory."""
+    async def kmem_cache_alloc(
+        self, cpu: Cpu, s: KmemCache, gfp: int, who: Who, *, node: int | None = None
+    ) -> int:
+        """Return the address of an object, 0: no memory; of a node (kmem_cache_alloc_node)."""
         await self._spend()
-        return await self.alloc_object(cpu, s, gfp, who)
+        return await self.alloc_object(cpu, s, gfp, who, node=node)
 
     async def alloc_object(
-        self, cpu: Cpu, s: KmemCache, gfp: int, who: Who, site: str | None = None
+        self, cpu: Cpu, s: KmemCache, gfp: int, who: Who, *, node: int | None = None
     ) -> int:
-        """Do the same in time that the caller, known as `site`, has spent."""
-        thing = await self._alloc(cpu, s, gfp, who, s.object_size)
+        """Do the same in time that the caller has spent."""
+        thing = await self._alloc(cpu, s, gfp, who, s.object_size, node)
         if self.kernel.probe.on:
-            self.tell_alloc(s, thing, gfp, site)
+            tell_kmem_cache_alloc(self.kernel.probe, s, thing, gfp, who().site, node)
         return thing
-
-    def tell_alloc(self, s: KmemCache, thing: int, gfp: int, site: str | None) -> None:
-        """Emit that an object was handed out, 0: or was not."""
-        self.kernel.probe.emit(
-            KmemCacheAlloc(
-                call_site=site,
-                ptr=pointer_of(thing),
-                bytes_req=s.object_size,
-                bytes_alloc=s.size,
-                gfp_flags=gfp,
-                node=_NO_NODE,
-                accounted=bool(gfp & GFP_ACCOUNT or s.flags & SLAB_ACCOUNT),
-            )
-        )
 
     async def kmem_cache_free(self, cpu: Cpu, s: KmemCache, thing: int, who: Who) -> None:
         """Free an object of a cache."""
         await self._spend()
         await self.free_object(cpu, s, thing, who)
 
-    async def free_object(
-        self, cpu: Cpu, s: KmemCache, thing: int, who: Who, site: str | None = None
-    ) -> None:
-        """Do the same in time that the caller, known as `site`, has spent."""
+    async def free_object(self, cpu: Cpu, s: KmemCache, thing: int, who: Who) -> None:
+        """Do the same in time that the caller has spent."""
         slab, own = self._slab_of(thing)
         if own is not None and self.kernel.probe.on:
-            self.tell_free(own, thing, site)
+            tell_kmem_cache_free(self.kernel.probe, own.name, thing, who().site)
         if own is s and self._free_local(cpu, s, slab, thing):
             return
         steps = self.slub.kmem_cache_free(s, _this_cpu(cpu), thing, caller=who())
         await self._perform(cpu, steps)
 
-    def tell_free(self, s: KmemCache, thing: int, site: str | None) -> None:
-        """Emit that an object is freed."""
-        self.kernel.probe.emit(KmemCacheFree(call_site=site, ptr=pointer_of(thing), name_=s.name))
+    async def kmalloc(
+        self, cpu: Cpu, size: int, gfp: int, who: Who, *, node: int | None = None
+    ) -> int:
+        """Return the address of `size` bytes, 0: no memory; of nothing, ZERO_SIZE_PTR.
 
-    async def kmalloc(self, cpu: Cpu, size: int, gfp: int, who: Who) -> int:
-        """Return the address of `size` bytes, 0: no memory; of nothing, ZERO_SIZE_PTR."""
+        Of a node: kmalloc_node.
+        """
         if size == 0:
             return ZERO_SIZE_PTR
         if size <= KMALLOC_MAX_CACHE_SIZE:
             s = self.kmalloc_caches.cache_for(size, gfp)
             await self._spend()
-            thing = await self._alloc(cpu, s, gfp, who, size)
+            thing = await self._alloc(cpu, s, gfp, who, size, node)
         else:
-            steps = self.kmalloc_caches.kmalloc(_this_cpu(cpu), size, gfp, caller=who())
+            steps = self.kmalloc_caches.kmalloc(_this_cpu(cpu), size, gfp, node, caller=who())
             thing = await self._perform(cpu, steps)
         if self.kernel.probe.on:
-            self._tell_kmalloc(thing, size, gfp)
-        return thing
-
-    def _tell_kmalloc(self, thing: int, size: int, gfp: int) -> None:
-        if size <= KMALLOC_MAX_CACHE_SIZE:
-            bytes_alloc = self.kmalloc_caches.cache_for(size, gfp).size
-        else:
-            bytes_alloc = PAGE_SIZE << large_order(min(size, KMALLOC_MAX_SIZE))
-        self.kernel.probe.emit(
-            Kmalloc(
-                call_site=None,
-                ptr=pointer_of(thing),
-                bytes_req=size,
-                bytes_alloc=bytes_alloc,
-                gfp_flags=gfp,
-                node=_NO_NODE,
-                accounted=bool(gfp & GFP_ACCOUNT),
+            tell_alloc(
+                self.kernel.probe,
+                self.kmalloc_caches.told(thing, size, gfp, who().site, node),
             )
-        )
+        return thing
 
     async def krealloc(self, cpu: Cpu, thing: int, size: int, gfp: int, who: Who) -> int:
         """Return `size` bytes that begin as those of `thing` do, 0: no memory, and it stays."""
         steps = self.kmalloc_caches.krealloc(_this_cpu(cpu), thing, size, gfp, caller=who())
-        found = await self._perform(cpu, steps)
-        if self.kernel.probe.on and found != thing:
-            if size:
-                self._tell_kmalloc(found, size, gfp)
-            if (found and thing > ZERO_SIZE_PTR) or not size:
-                self._tell_kfree(thing)
-        return found
+        return await self._perform(cpu, steps)
 
     async def kfree(self, cpu: Cpu, thing: int, who: Who) -> None:
         """Free what kmalloc, or a cache, has returned; 0 and ZERO_SIZE_PTR are nothing."""
         await self._spend()
         if self.kernel.probe.on:
-            self._tell_kfree(thing)
+            tell_kfree(self.kernel.probe, thing, who().site)
         slab, s = self._slab_of(thing)
         if s is not None and self._free_local(cpu, s, slab, thing):
             return
         steps = self.kmalloc_caches.kfree(_this_cpu(cpu), thing, caller=who())
         await self._perform(cpu, steps)
-
-    def _tell_kfree(self, thing: int) -> None:
-        self.kernel.probe.emit(Kfree(call_site=None, ptr=pointer_of(thing)))
 
     def oops(self, error: KernelOopsError) -> None:
         """Write into the kernel's log what it died of, for one of its threads."""
@@ -202,12 +156,14 @@ class SlabAllocator:
 
     # How a path is driven.
 
-    async def _alloc(self, cpu: Cpu, s: KmemCache, gfp: int, who: Who, orig_size: int) -> int:
-        if not self._is_stepping:
+    async def _alloc(
+        self, cpu: Cpu, s: KmemCache, gfp: int, who: Who, orig_size: int, node: int | None
+    ) -> int:
+        if not self._is_stepping and node is None and not self.kernel.engine.allowed:
             thing = self.slub.alloc_local(s, cpu.index, gfp)
             if thing:
                 return thing
-        steps = self.slub.alloc(s, _this_cpu(cpu), gfp, caller=who(), orig_size=orig_size)
+        steps = self.slub.alloc(s, _this_cpu(cpu), gfp, node, caller=who(), orig_size=orig_size)
         return await self._perform(cpu, steps)
 
     async def _spend(self) -> None:

@@ -187,7 +187,7 @@ class Kernel:
         )
 
     def refuse_page(self, cpu: Cpu) -> None:
-        """Note that the thread on `cpu` was refused a page though there are some."""
+        """Note that the thread on `cpu` was refused a page, or an object, though there are some."""
         context = self.fault_contexts.get(cpu.current.index)
         if context is not None:
             context.was_refused = True

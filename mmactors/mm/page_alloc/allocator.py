@@ -377,9 +377,9 @@ class PageAllocator:
         self._alloc_paths[cpu][gfp << 4 | order] = path
         return path
 
-    def alloc_pages(self, cpu: int, order: int, gfp: int) -> AllocSteps:
-        """Allocate a block of 2**order pages; give its PFN, or None."""
-        return self._search.alloc_pages(cpu, order, gfp)
+    def alloc_pages(self, cpu: int, order: int, gfp: int, node: int | None = None) -> AllocSteps:
+        """Allocate a block of 2**order pages, of a node if it has any; give its PFN, or None."""
+        return self._search.alloc_pages(cpu, order, gfp, node)
 
     def zone_of(self, pfn: int) -> Zone:
         """Return the zone of a page (page_zone)."""

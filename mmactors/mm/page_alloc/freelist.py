@@ -115,9 +115,13 @@ class FreelistSearch:
         """Note that the zonelists have changed."""
         self._contexts.clear()
 
-    def context(self, cpu: int, gfp: int) -> AllocContext:
-        """Return what a GFP mask means on a CPU (prepare_alloc_pages)."""
-        node = self._cpu_node[cpu]
+    def context(self, cpu: int, gfp: int, node: int | None = None) -> AllocContext:
+        """Return what a GFP mask means on a node, the CPU's if none is said (prepare_alloc_pages).
+
+        GFP_THISNODE leaves the other nodes out of its zonelist (ZONELIST_NOFALLBACK).
+        """
+        if node is None:
+            node = self._cpu_node[cpu]
         context = self._contexts.get((node, gfp))
         if context is None:
             context = self._contexts[node, gfp] = self._make_context(node, gfp)
@@ -143,68 +147,71 @@ class FreelistSearch:
             alloc_flags=alloc_flags,
         )
 
-    def alloc_pages(self, cpu: int, order: int, gfp: int) -> AllocSteps:
-        """Allocate a block of 2**order pages (__alloc_pages)."""
+    def alloc_pages(
+        self, cpu: int, order: int, gfp: int, preferred_node: int | None = None
+    ) -> AllocSteps:
+        """Allocate a block of 2**order pages (__alloc_pages; without a node, the CPU's)."""
         assert 0 <= order < MAX_ORDER, f"order {order} is not below {MAX_ORDER}"
-        context = self.context(cpu, gfp)
-        pfn = yield from self._get_page_from_freelist(cpu, order, gfp, context.alloc_flags)
+        node = self._cpu_node[cpu] if preferred_node is None else preferred_node
+        context = self.context(cpu, gfp, node)
+        pfn = yield from self._get_page_from_freelist(cpu, node, order, gfp, context.alloc_flags)
         if pfn is None and context.zones:
-            pfn = yield from self._alloc_pages_slowpath(cpu, order, gfp)
+            pfn = yield from self._alloc_pages_slowpath(cpu, node, order, gfp)
         return pfn
 
-    def _alloc_pages_slowpath(self, cpu: int, order: int, gfp: int) -> AllocSteps:
+    def _alloc_pages_slowpath(self, cpu: int, node: int, order: int, gfp: int) -> AllocSteps:
         """Wake kswapd and try again below the low watermark (__alloc_pages_slowpath)."""
         alloc_flags = gfp_to_alloc_flags(gfp, order)
         if alloc_flags & ALLOC_KSWAPD:
-            yield from self._wake_all_kswapds(cpu, order, gfp)
-        pfn = yield from self._get_page_from_freelist(cpu, order, gfp, alloc_flags)
+            yield from self._wake_all_kswapds(cpu, node, order, gfp)
+        pfn = yield from self._get_page_from_freelist(cpu, node, order, gfp, alloc_flags)
         is_costly = order > PAGE_ALLOC_COSTLY_ORDER
         can_compact = gfp & GFP_DIRECT_RECLAIM and gfp & GFP_IO and order > 0
-        is_movable = self.context(cpu, gfp).migratetype == MIGRATE_MOVABLE
+        is_movable = self.context(cpu, gfp, node).migratetype == MIGRATE_MOVABLE
         if pfn is None and can_compact and (is_costly or not is_movable):
-            pfn, is_hopeless = yield from self._compact_first(cpu, order, gfp, alloc_flags)
+            pfn, is_hopeless = yield from self._compact_first(cpu, node, order, gfp, alloc_flags)
             if is_hopeless:
                 return None
         while pfn is None:
             if alloc_flags & ALLOC_KSWAPD:
-                yield from self._wake_all_kswapds(cpu, order, gfp)
+                yield from self._wake_all_kswapds(cpu, node, order, gfp)
             reserve_flags = gfp_reserve_flags(gfp)
             if reserve_flags:
                 alloc_flags = reserve_flags | (alloc_flags & ALLOC_KSWAPD)
-            pfn = yield from self._get_page_from_freelist(cpu, order, gfp, alloc_flags)
+            pfn = yield from self._get_page_from_freelist(cpu, node, order, gfp, alloc_flags)
             if pfn is not None or not gfp & GFP_DIRECT_RECLAIM:
                 return pfn
-            pfn, has_reclaimed = yield from self._direct_reclaim(cpu, order, gfp, alloc_flags)
+            pfn, has_reclaimed = yield from self._direct_reclaim(cpu, node, order, gfp, alloc_flags)
             if pfn is None and can_compact:
-                pfn, _ = yield from self._direct_compact(cpu, order, gfp, alloc_flags)
+                pfn, _ = yield from self._direct_compact(cpu, node, order, gfp, alloc_flags)
             if pfn is not None or gfp & GFP_NORETRY or is_costly:
                 break
             # Before giving up, the reserve is opened (should_reclaim_retry).
-            if has_reclaimed or (yield from self._unreserve_highatomic_pageblock(cpu, gfp)):
+            if has_reclaimed or (yield from self._unreserve_highatomic_pageblock(cpu, node, gfp)):
                 continue
-            if not (yield from self._may_oom(cpu, order, gfp)):
+            if not (yield from self._may_oom(cpu, node, order, gfp)):
                 break
         if pfn is None and gfp & GFP_NOFAIL:
-            pfn = yield from self._get_page_from_freelist(cpu, order, gfp, ALLOC_MIN_RESERVE)
+            pfn = yield from self._get_page_from_freelist(cpu, node, order, gfp, ALLOC_MIN_RESERVE)
         return pfn
 
     def _compact_first(
-        self, cpu: int, order: int, gfp: int, alloc_flags: int
+        self, cpu: int, node: int, order: int, gfp: int, alloc_flags: int
     ) -> Generator[AllocRequest, AllocAnswer | None, tuple[int | None, bool]]:
         """Compact before anything is reclaimed; give the page, and whether to give up at once."""
         if gfp_reserve_flags(gfp):
             return None, False
-        pfn, result = yield from self._direct_compact(cpu, order, gfp, alloc_flags)
+        pfn, result = yield from self._direct_compact(cpu, node, order, gfp, alloc_flags)
         if pfn is not None or order <= PAGE_ALLOC_COSTLY_ORDER or not gfp & GFP_NORETRY:
             return pfn, False
         was_useless = result in (CompactResult.SKIPPED, CompactResult.DEFERRED)
         return None, was_useless or gfp & GFP_THISNODE != 0
 
     def _direct_reclaim(
-        self, cpu: int, order: int, gfp: int, alloc_flags: int
+        self, cpu: int, node: int, order: int, gfp: int, alloc_flags: int
     ) -> Generator[AllocRequest, AllocAnswer | None, tuple[int | None, bool]]:
         """Reclaim, then look again; give the page, and whether anything was reclaimed."""
-        context = self.context(cpu, gfp)
+        context = self.context(cpu, gfp, node)
         answer = yield DirectReclaim(
             order=order,
             gfp=gfp,
@@ -214,13 +221,13 @@ class FreelistSearch:
         assert isinstance(answer, SlowPathAnswer), f"reclaim answers, not {answer}"
         if not answer.did_some_progress:
             return None, False
-        return (yield from self._get_page_from_freelist(cpu, order, gfp, alloc_flags)), True
+        return (yield from self._get_page_from_freelist(cpu, node, order, gfp, alloc_flags)), True
 
     def _direct_compact(
-        self, cpu: int, order: int, gfp: int, alloc_flags: int
+        self, cpu: int, node: int, order: int, gfp: int, alloc_flags: int
     ) -> Generator[AllocRequest, AllocAnswer | None, tuple[int | None, CompactResult]]:
         """Compact, then look again; give the page, and what came of compacting."""
-        context = self.context(cpu, gfp)
+        context = self.context(cpu, gfp, node)
         answer = yield DirectCompact(
             order=order,
             gfp=gfp,
@@ -231,18 +238,18 @@ class FreelistSearch:
         assert isinstance(answer, SlowPathAnswer), f"compaction answers, not {answer}"
         if answer.compact_result is not CompactResult.SUCCESS:
             return None, answer.compact_result
-        pfn = yield from self._get_page_from_freelist(cpu, order, gfp, alloc_flags)
+        pfn = yield from self._get_page_from_freelist(cpu, node, order, gfp, alloc_flags)
         return pfn, answer.compact_result
 
     def _may_oom(
-        self, cpu: int, order: int, gfp: int
+        self, cpu: int, node: int, order: int, gfp: int
     ) -> Generator[AllocRequest, AllocAnswer | None, bool]:
         """Let somebody die, if that may help this request; say whether somebody does.
 
         Left out of __alloc_pages_may_oom: oom_lock, and the last look above the high watermark,
         which is for who finds that somebody else has just killed.
         """
-        context = self.context(cpu, gfp)
+        context = self.context(cpu, gfp, node)
         if gfp & (GFP_RETRY_MAYFAIL | GFP_THISNODE) or context.highest_zoneidx < ZONE_NORMAL:
             return False
         answer = yield OutOfMemory(order=order, gfp=gfp, node=context.zones[0].node)
@@ -250,9 +257,9 @@ class FreelistSearch:
         return answer.did_some_progress
 
     def _wake_all_kswapds(
-        self, cpu: int, order: int, gfp: int
+        self, cpu: int, node: int, order: int, gfp: int
     ) -> Generator[AllocRequest, AllocAnswer | None, None]:
-        context = self.context(cpu, gfp)
+        context = self.context(cpu, gfp, node)
         last_node = None
         for zone in context.zones:
             if zone.view[MANAGED_PAGES] and zone.node != last_node:
@@ -266,10 +273,10 @@ class FreelistSearch:
                 )
 
     def _unreserve_highatomic_pageblock(
-        self, cpu: int, gfp: int
+        self, cpu: int, node: int, gfp: int
     ) -> Generator[AllocRequest, AllocAnswer | None, bool]:
         """Open one pageblock of the reserve, be it the zone's last (`force` is true)."""
-        context = self.context(cpu, gfp)
+        context = self.context(cpu, gfp, node)
         for zone in context.zones:
             answer = yield UnreserveHighatomicPageblock(
                 zone=zone.number, cpu=cpu, migratetype=context.migratetype
@@ -279,10 +286,10 @@ class FreelistSearch:
         return False
 
     def _get_page_from_freelist(
-        self, cpu: int, order: int, gfp: int, alloc_flags: int
+        self, cpu: int, node: int, order: int, gfp: int, alloc_flags: int
     ) -> AllocSteps:
         """Try the zones in order; with NOFRAGMENT, a second time without it."""
-        context = self.context(cpu, gfp)
+        context = self.context(cpu, gfp, node)
         again = True
         while again:
             again = bool(alloc_flags & ALLOC_NOFRAGMENT)

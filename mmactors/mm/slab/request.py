@@ -1,5 +1,7 @@
 """What object allocators ask for: pages, locks, grace periods, work on other CPUs, a line in dmesg.
 
+Whether an allocation is made to fail is asked where somebody may want it, before anything is taken.
+
 A path is a generator. It yields a request and goes on with the answer; a label (label.py) is the
 request for the turn to do what follows. The sections under a CPU's local lock and those without
 preemption are asked for only where steps are: elsewhere nothing can come between two requests.
@@ -11,6 +13,7 @@ from typing import TypeVar
 from attrs import frozen
 
 from mmactors.label import Label
+from mmactors.mm.slab.alloc_site import SlabAllocation
 
 
 @frozen(kw_only=True)
@@ -21,6 +24,41 @@ class AllocSlabPages:
     gfp: int
     node: int | None
     """None: that of the CPU."""
+
+
+@frozen
+class ShouldFailslab:
+    """May an object not be had, whether there is memory or not; answered with 1: it may not."""
+
+    allocation: SlabAllocation
+
+
+@frozen(kw_only=True)
+class TellAlloc:
+    """Tell who listens that an object was handed out, or could not be; answered with None.
+
+    For what paths allocate by themselves: who drives a path tells what it was driven for.
+    """
+
+    thing: int
+    site: str
+    """The function that asked."""
+    bytes_req: int
+    bytes_alloc: int
+    gfp: int
+    node: int | None
+    is_kmalloc: bool
+    is_accounted: bool
+
+
+@frozen(kw_only=True)
+class TellFree:
+    """Tell who listens that an object is about to be freed; answered with None."""
+
+    thing: int
+    site: str
+    cache: str | None
+    """Its name; None: kfree does not say."""
 
 
 @frozen(kw_only=True)
@@ -106,6 +144,9 @@ class Printk:
 
 SlabRequest = (
     Label
+    | ShouldFailslab
+    | TellAlloc
+    | TellFree
     | AllocSlabPages
     | FreeSlabPages
     | ListLock

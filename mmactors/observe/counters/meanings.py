@@ -37,7 +37,7 @@ VMSTAT_MEANINGS: Final[dict[str, str]] = {
     "nr_dirtied": "That ever became dirty.",
     "nr_written": "That were ever written.",
     "nr_kernel_stack": "Stacks of threads in the kernel.",
-    "nr_slab_reclaimable": "Slabs of objects that a shrinker could free: inodes, dentries, nodes of the page cache.",
+    "nr_slab_reclaimable": "Slabs of objects that could be reclaimed: inodes, dentries, nodes.",
     "nr_slab_unreclaimable": "Slabs of all other objects, and blocks of kmalloc.",
     "nr_dirty_threshold": "So many dirty pages make who writes wait.",
     "nr_dirty_background_threshold": "So many dirty pages make flushers write.",

@@ -3,8 +3,9 @@
 A format has the tracepoint's words, and for each value the field and how it is printed; what has no
 format here has no tracepoint, and prints all its fields by their names. Where the model does not
 have what the kernel prints: a lock prints its name in the place of its address, a sanitizer's
-report what it found, an instruction that is not known is at 0x0, and who has no system call number
-prints the call's fields. Pointers are those of a kernel booted with `nokaslr no_hash_pointers`.
+report what it found, a call site its function without the place in it, an instruction that is not
+known is at 0x0, and who has no system call number prints the call's fields. Pointers are those of a
+kernel booted with `nokaslr no_hash_pointers`.
 """
 
 import string
@@ -33,7 +34,7 @@ COMM_LENGTH: Final = 15
 """TASK_COMM_LEN without the end."""
 
 _ALLOCATED: Final = (
-    "call_site={call_site:symbol} ptr={ptr:p} bytes_req={bytes_req:d} bytes_alloc={bytes_alloc:d} "
+    "call_site={call_site:text} ptr={ptr:p} bytes_req={bytes_req:d} bytes_alloc={bytes_alloc:d} "
     "gfp_flags={gfp_flags:gfp} node={node:d}"
 )
 
@@ -44,8 +45,8 @@ FORMATS: Final = {
     "gfp_flags={gfp_flags:gfp}",
     "kmem_cache_alloc": f"{_ALLOCATED} accounted={{accounted:bool}}",
     "kmalloc": f"{_ALLOCATED} accounted={{accounted:bool}}",
-    "kmem_cache_free": "call_site={call_site:symbol} ptr={ptr:p} name={name:text}",
-    "kfree": "call_site={call_site:symbol} ptr={ptr:p}",
+    "kmem_cache_free": "call_site={call_site:text} ptr={ptr:p} name={name:text}",
+    "kfree": "call_site={call_site:text} ptr={ptr:p}",
     "console": "{msg:text}",
     "mm_page_free": "page={pfn:page} pfn={pfn:pfn} order={order:d}",
     "mm_page_free_batched": "page={pfn:page} pfn={pfn:pfn} order=0",
@@ -109,7 +110,6 @@ _KINDS: Final[dict[str, Callable[[Any], str]]] = {
     "page": _page,
     "pfn": lambda pfn: _hexadecimal(pfn or 0),
     "ps": lambda address: _hexadecimal(address or 0),
-    "symbol": lambda function: function or "0x0",
     "reason": lambda reason: symbol_name(reason, TLB_FLUSH_REASONS),
     "state": task_state,
     "text": plain,

@@ -1,8 +1,8 @@
-"""Options of fault injection, named as in /sys/kernel/debug/fail_page_alloc (Linux 6.1).
+"""Options of fault injection, named as in /sys/kernel/debug/fail_page_alloc and failslab (6.1).
 
-Defaults are the kernel's (FAULT_ATTR_INITIALIZER, include/linux/fault-inject.h, and
-fail_page_alloc, mm/page_alloc.c). Left out: verbose, and stack traces by address; functions and
-operations have names here.
+Defaults are the kernel's (FAULT_ATTR_INITIALIZER, include/linux/fault-inject.h, fail_page_alloc,
+mm/page_alloc.c, and failslab, mm/failslab.c). Left out: verbose, and stack traces by address;
+functions and operations have names here.
 """
 
 from typing import Final
@@ -10,12 +10,15 @@ from typing import Final
 from attrs import frozen
 
 from mmactors.mm.page_alloc.alloc_site import ALLOC_SITES, PAGE_FAULT_SITES, TABLE_SITES
+from mmactors.mm.slab.alloc_site import ANON_VMA_PREPARE, SLAB_SITES
 from mmactors.option import option
 from mmactors.workload.operation import all as op
 
 FOR_EVER: Final = -1
 _SAFE_INTERVAL: Final = 4
 """A fault that is tried again makes up to three allocations before it has got anywhere."""
+_OF_FAULTS: Final = frozenset({"anon_vma", "anon_vma_chain"})
+"""Caches of which a page fault needs objects."""
 _CALLS: Final = tuple(op.OPERATIONS)
 _FAULTING: Final = (op.Touch, op.Generate, op.RunTrace, op.Churn, op.Faultloop, op.Fragment)
 
@@ -111,6 +114,52 @@ class FailPageAlloc(FaultAttrConfig):
 
 
 @frozen(kw_only=True)
+class FailSlab(FaultAttrConfig):
+    """Allocations of objects that fail (failslab), before anything is taken."""
+
+    space: int = option(
+        0,
+        doc="Room for what passes first: what asks for less than is left takes it off and passes.",
+        unit="bytes",
+        minimum=0,
+        maximum=(1 << 31) - 1,
+    )
+    require: tuple[str, ...] = option(
+        (),
+        doc="Only allocations of these functions, or that these operations of a program make; "
+        "empty: whatever. As in 6.1 it is looked at last, when interval and probability have "
+        "said yes.",
+        choices=(*SLAB_SITES, *_CALLS),
+    )
+    reject: tuple[str, ...] = option(
+        (),
+        doc="No allocations of these functions or operations; asked as `require`.",
+        choices=(*SLAB_SITES, *_CALLS),
+    )
+    ignore_gfp_wait: bool = option(
+        True, doc="Let allocations pass that may wait for reclaim: nearly all (GFP_KERNEL)."
+    )
+    cache_filter: tuple[str, ...] = option(
+        (),
+        doc="Only objects of these caches; empty: of all. In 6.1 these have "
+        "/sys/kernel/slab/NAME/failslab set, which no alias may have, and cache-filter is on.",
+    )
+
+    @property
+    def never_ends(self) -> bool:
+        """Whether a page fault may be tried again for ever: each time an object is refused."""
+        sites = {ANON_VMA_PREPARE} | {each.verb for each in _FAULTING}
+        return (
+            self.probability == 100
+            and self.times == FOR_EVER
+            and self.interval < _SAFE_INTERVAL
+            and not self.ignore_gfp_wait
+            and (not self.require or not sites.isdisjoint(self.require))
+            and (not self.cache_filter or not _OF_FAULTS.isdisjoint(self.cache_filter))
+        )
+
+
+@frozen(kw_only=True)
 class LateIpi(FaultAttrConfig):
     """Interrupts between CPUs that come later than they could."""
 
@@ -146,6 +195,7 @@ class FaultsConfig:
     fail_page_alloc: FailPageAlloc = option(
         factory=FailPageAlloc, doc="Allocations of pages that fail."
     )
+    failslab: FailSlab = option(factory=FailSlab, doc="Allocations of objects that fail.")
     late_ipi: LateIpi = option(factory=LateIpi, doc="Interrupts between CPUs that come late.")
     spurious_wake_up: SpuriousWakeUp = option(
         factory=SpuriousWakeUp, doc="Sleepers that wake though nobody woke them."

@@ -21,7 +21,8 @@ from mmactors.engine.probe import EngineProbe
 from mmactors.events import FaultInjection
 from mmactors.mm.page_alloc.alloc_site import PageAllocation
 from mmactors.mm.page_alloc.gfp import GFP_DIRECT_RECLAIM, GFP_HIGHMEM, GFP_NOFAIL
-from mmactors.scenario.faults.config import FailPageAlloc, FaultsConfig
+from mmactors.mm.slab.alloc_site import SlabAllocation
+from mmactors.scenario.faults.config import FOR_EVER, FailPageAlloc, FailSlab, FaultsConfig
 from mmactors.scenario.faults.fault_attr import FaultAttr
 from mmactors.scenario.faults.spurious import SpuriousWakeUps
 
@@ -45,12 +46,15 @@ class FaultInjector:
         self._probe: Final = probe
         self._make_it_fail: Final = make_it_fail
         self._attrs: Final = {
-            what: FaultAttr(fault, getattr(config, fault), seed=seed)
-            for fault, what in FAULTS.items()
+            fault: FaultAttr(fault, getattr(config, fault), seed=seed) for fault in FAULTS
         }
-        self.wants: Final[Mapping[str, int]] = {
-            what: attr.times for what, attr in self._attrs.items() if attr.config.is_on
-        }
+        wants: dict[str, int] = {}
+        for fault, attr in self._attrs.items():
+            if attr.config.is_on:
+                others = wants.get(FAULTS[fault], 0)
+                is_endless = FOR_EVER in (others, attr.times)
+                wants[FAULTS[fault]] = FOR_EVER if is_endless else others + attr.times
+        self.wants: Final[Mapping[str, int]] = wants
         """What may happen, by name."""
         self._spurious: Final = (
             SpuriousWakeUps(engine) if WAKE_UP_IS_SPURIOUS in self.wants else None
@@ -61,20 +65,31 @@ class FaultInjector:
         if what not in self.wants:
             return False
         assert what == ALLOCATION_FAILS, f"nobody decides whether {what}"
+        if isinstance(about, SlabAllocation):
+            return self._object_fails(about)
         assert isinstance(about, PageAllocation), f"an allocation, not {about}"
-        attr = self._attrs[what]
-        if _is_ignored(self._config.fail_page_alloc, about):
+        attr = self._attrs["fail_page_alloc"]
+        if not attr.config.is_on or _is_ignored(self._config.fail_page_alloc, about):
             return False
         if not self._should_fail(attr, 1 << about.order, about.site):
             return False
         self._inject(attr, about.site, order=about.order, gfp_flags=about.gfp)
         return True
 
+    def _object_fails(self, asked: SlabAllocation) -> bool:
+        attr = self._attrs["failslab"]
+        if not attr.config.is_on or _is_object_ignored(self._config.failslab, asked):
+            return False
+        if not self._should_fail(attr, asked.object_size, asked.site):
+            return False
+        self._inject(attr, asked.site, cache=asked.cache, gfp_flags=asked.gfp)
+        return True
+
     def late_ns(self, what: str, about: object) -> int:
         """Return by how much an IPI to a CPU comes later, in ns."""
         assert what == IPI_IS_LATE, f"nobody says how late it is that {what}"
         assert isinstance(about, SentIpi), f"an interrupt between CPUs, not {about}"
-        attr = self._attrs[what]
+        attr = self._attrs["late_ipi"]
         if what not in self.wants or not self._should_fail(attr, 1, about.vector):
             return 0
         late_ns = attr.draw_ns(self._config.late_ipi.delay)
@@ -83,7 +98,7 @@ class FaultInjector:
 
     def sleeping(self, queue: Sleepers) -> None:
         """Wake the running actor later on for nothing, if it still sleeps then."""
-        attr = self._attrs[WAKE_UP_IS_SPURIOUS]
+        attr = self._attrs["spurious_wake_up"]
         if self._spurious is None or not self._should_fail(attr, 1, queue.name):
             return
         late_ns = attr.draw_ns(self._config.spurious_wake_up.delay)
@@ -109,6 +124,7 @@ class FaultInjector:
         *,
         order: int | None = None,
         gfp_flags: int | None = None,
+        cache: str | None = None,
         late_ns: int | None = None,
         target_cpu: int | None = None,
     ) -> None:
@@ -123,6 +139,7 @@ class FaultInjector:
                     site=site,
                     order=order,
                     gfp_flags=gfp_flags,
+                    cache=cache,
                     late_ns=late_ns,
                     target_cpu=target_cpu,
                 )
@@ -138,6 +155,12 @@ def _is_ignored(config: FailPageAlloc, asked: PageAllocation) -> bool:
         or (config.ignore_gfp_highmem and asked.gfp & GFP_HIGHMEM != 0)
         or (config.ignore_gfp_wait and asked.gfp & GFP_DIRECT_RECLAIM != 0)
     )
+
+
+def _is_object_ignored(config: FailSlab, asked: SlabAllocation) -> bool:
+    """Say whether an object never fails (__should_failslab)."""
+    is_other = len(config.cache_filter) > 0 and asked.cache not in config.cache_filter
+    return is_other or (config.ignore_gfp_wait and asked.gfp & GFP_DIRECT_RECLAIM != 0)
 
 
 def _call_of(actor: Actor) -> str:

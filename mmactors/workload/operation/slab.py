@@ -16,6 +16,7 @@ from mmactors.workload.operation.grammar import (
     Written,
     choice,
     flags,
+    integer,
     keyword,
     positional,
     size,
@@ -43,6 +44,8 @@ SLAB_GFP_NAMES: Final = ("KERNEL", "ATOMIC", "NOWAIT", "KERNEL_ACCOUNT", "RECLAI
 """GFP_* (include/linux/gfp_types.h); RECLAIMABLE: GFP_KERNEL | __GFP_RECLAIMABLE."""
 _FLAGS: Final = flags(SlabFlag, {str(flag.name).lower(): flag for flag in SlabFlag})
 _GFP: Final = choice(*SLAB_GFP_NAMES, symbol="GFP")
+NODE: Final = integer(0, 1023, "NODE")
+"""As many as there may be (MAX_NUMNODES)."""
 _UINT_MAX: Final = (1 << 32) - 1
 _ALIGN_MAX: Final = 4096
 
@@ -70,12 +73,16 @@ class KmemCacheCreate(Written):
 
 @frozen(kw_only=True)
 class KmemCacheAlloc(Written):
-    """Allocate an object of a cache, known as `name`; the result is its address, or -ENOMEM."""
+    """Allocate an object of a cache, known as `name`; the result is its address, or -ENOMEM.
+
+    With a node, as kmem_cache_alloc_node: it is of that one while it has memory.
+    """
 
     verb: ClassVar[str] = "kmem_cache_alloc"
     name: str = positional(NAME_WORD)
     cache: str = keyword("cache", NAME_WORD)
     gfp: str = keyword("gfp", _GFP, "KERNEL")
+    node: int | None = keyword("node", NODE, None)
 
 
 @frozen(kw_only=True)
@@ -105,22 +112,27 @@ class KmemCacheDestroy(Written):
 
 @frozen(kw_only=True)
 class Kmalloc(Written):
-    """Allocate bytes, known as `name`; the result is their address, or -ENOMEM."""
+    """Allocate bytes, known as `name`; the result is their address, or -ENOMEM.
+
+    With a node, as kmalloc_node: they are of that one while it has memory.
+    """
 
     verb: ClassVar[str] = "kmalloc"
     name: str = positional(NAME_WORD)
     length: int = keyword("size", size())
     gfp: str = keyword("gfp", _GFP, "KERNEL")
+    node: int | None = keyword("node", NODE, None)
 
 
 @frozen(kw_only=True)
 class Kzalloc(Written):
-    """Allocate bytes of zeros."""
+    """Allocate bytes of zeros; with a node, as kzalloc_node."""
 
     verb: ClassVar[str] = "kzalloc"
     name: str = positional(NAME_WORD)
     length: int = keyword("size", size())
     gfp: str = keyword("gfp", _GFP, "KERNEL")
+    node: int | None = keyword("node", NODE, None)
 
 
 @frozen(kw_only=True)

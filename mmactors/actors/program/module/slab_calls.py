@@ -10,7 +10,8 @@ from typing import Final, assert_never
 from attrs import define
 
 from mmactors.actors.program.thread import UserThread
-from mmactors.actors.slab.slab import SlabAllocator, Who, pointer_of
+from mmactors.actors.slab.slab import SlabAllocator, Who
+from mmactors.actors.slab.tell import pointer_of
 from mmactors.actors.state.kernel import Kernel
 from mmactors.mm.fault.siginfo import SIGKILL, FaultSignal
 from mmactors.mm.page_alloc import gfp
@@ -62,9 +63,9 @@ class SlabCalls:
         match call:
             case op.KmemCacheCreate():
                 return await self._create(thread, call, who)
-            case op.Kmalloc(name=name) | op.Kzalloc(name=name):
+            case op.Kmalloc(name=name, node=node) | op.Kzalloc(name=name, node=node):
                 mask = _GFP[call.gfp] | (gfp.GFP_ZERO if isinstance(call, op.Kzalloc) else 0)
-                thing = await slab.kmalloc(cpu, call.length, mask, who)
+                thing = await slab.kmalloc(cpu, call.length, mask, who, node=node)
                 return self._bind(thread, name, thing)
             case op.Krealloc(object=name):
                 old = family.objects.get(name, 0)
@@ -78,8 +79,8 @@ class SlabCalls:
         if s is None:
             return -errno.EINVAL  # It could not be made, or is gone.
         match call:
-            case op.KmemCacheAlloc(name=name):
-                thing = await slab.kmem_cache_alloc(cpu, s, _GFP[call.gfp], who)
+            case op.KmemCacheAlloc(name=name, node=node):
+                thing = await slab.kmem_cache_alloc(cpu, s, _GFP[call.gfp], who, node=node)
                 return self._bind(thread, name, thing)
             case op.KmemCacheFree(object=name):
                 thing = family.objects.get(name, 0)

@@ -9,13 +9,15 @@ from collections.abc import Callable
 from typing import Final
 
 from mmactors.label import Mode
-from mmactors.mm.page_alloc.gfp import GFP_NOWARN, GFP_ZERO
+from mmactors.mm.page_alloc.gfp import GFP_NOFAIL, GFP_NOWARN, GFP_ZERO
+from mmactors.mm.slab.alloc_site import SlabAllocation
 from mmactors.mm.slab.request import (
     GetCpu,
     LocalLock,
     LocalUnlock,
     Printk,
     PutCpu,
+    ShouldFailslab,
     SlabSteps,
 )
 from mmactors.mm.slab.slub.cache import KmemCache, step, touches_slab
@@ -58,6 +60,15 @@ def slab_alloc_node(
     slabs = s.slabs
     view = slabs.view
     wants_step = slabs.wants_step
+    if slabs.may_fail() and not (gfp & GFP_NOFAIL or s.is_bootstrap):
+        allocation = SlabAllocation(
+            cache=s.name,
+            object_size=s.object_size,
+            gfp=gfp,
+            site=caller.site,
+        )
+        if (yield ShouldFailslab(allocation)):
+            return 0
     while True:
         cpu = this_cpu()
         c = s.cpu_slab(cpu)
@@ -94,6 +105,8 @@ def _slab_alloc(
 ) -> SlabSteps[int]:
     """Return an object of another slab than the CPU's freelist is of, 0: no memory."""
     slabs = s.slabs
+    if node is not None and node not in slabs.slab_nodes:
+        node = None
     if slabs.wants_step():
         yield _GET_CPU
     cpu = this_cpu()

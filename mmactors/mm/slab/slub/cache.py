@@ -27,6 +27,7 @@ from mmactors.label import (
     kmem_cache_node,
     never,
 )
+from mmactors.mm.page_alloc.gfp import ZONE_NORMAL
 from mmactors.mm.slab.flags import SLAB_POISON, SLAB_TYPESAFE_BY_RCU
 from mmactors.mm.slab.request import ListLock, ListUnlock
 from mmactors.mm.slab.slab_common import WORD, align_up, random_sequence
@@ -95,8 +96,13 @@ class KmemCache:
     aliases: list[str] = field(factory=list)
     is_listed: bool = True
     """Whether it is on slab_caches: what waits for readers before it is gone is not."""
+    is_bootstrap: bool = False
+    """It is that of struct kmem_cache: it is there before all others, and nothing makes it fail."""
     own_objects: list[int] = field(factory=list)
-    """What the cache itself is made of, in the order in which it goes back."""
+    """What the cache itself is made of, in the order in which it was allocated.
+
+    Its name, struct kmem_cache, `random_seq` if it has one, a kmem_cache_node for each node.
+    """
     _random_seq: NDArray[np.int64] | None = field(default=None, init=False)
 
     @property
@@ -262,7 +268,9 @@ class Slabs:
         random_below: Callable[[int], int],
         vmstat: VmStat | None = None,
         wants_step: WantsStep = never,
+        may_fail: Callable[[], bool] = never,
     ) -> None:
+        """`may_fail`: whether somebody makes allocations fail (ShouldFailslab)."""
         self.pages: Final = pages
         self.memory: Final = memory
         self.nr_bytes: Final = memory.nr_frames * PAGE_SIZE
@@ -275,10 +283,15 @@ class Slabs:
         self.nodes_by_distance: Final = tuple(map(tuple, nodes_by_distance))
         """By node: the others, the nearest first."""
         self.nr_nodes: Final = len(nodes_by_distance)
+        self.slab_nodes: Final = tuple(
+            sorted({node for node, index in zones if index <= ZONE_NORMAL})
+        )
+        """Nodes with memory that may be the kernel's (N_NORMAL_MEMORY)."""
         self.config: Final = config
         self.random_below: Final = random_below
         self.vmstat: Final = vmstat
         self.wants_step: Final = wants_step
+        self.may_fail: Final = may_fail
         self.first_cpu_word: Final = NR_CACHE_WORDS + self.nr_nodes * NR_NODE_WORDS
         """Of a row."""
         self.row_words: Final = self.first_cpu_word + self.nr_cpus * NR_CPU_WORDS

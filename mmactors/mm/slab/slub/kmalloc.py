@@ -4,18 +4,32 @@ Left out: kmalloc of DMA32 and highmem, which the kernel mends with a warning; w
 of a boot are made of; the per-CPU memory and the sysfs files of a cache.
 """
 
-from errno import ENOMEM
+from errno import EINVAL, ENOMEM
 from typing import Final
 
+from attrs import evolve
+
 from mmactors.mm.page_alloc.buddy import MAX_ORDER
-from mmactors.mm.page_alloc.gfp import GFP_COMP, GFP_KERNEL, GFP_ZERO
-from mmactors.mm.slab.flags import SLAB_TYPESAFE_BY_RCU
+from mmactors.mm.page_alloc.gfp import GFP_ACCOUNT, GFP_COMP, GFP_KERNEL, GFP_ZERO
+from mmactors.mm.slab.alloc_site import (
+    CACHE_RANDOM_SEQ_CREATE,
+    CACHE_RANDOM_SEQ_DESTROY,
+    INIT_KMEM_CACHE_NODES,
+    KMEM_CACHE_CREATE,
+    KMEM_CACHE_RELEASE,
+    KOBJECT_PUT,
+    KREALLOC,
+    SLAB_KMEM_CACHE_RELEASE,
+)
+from mmactors.mm.slab.flags import SLAB_ACCOUNT, SLAB_FLAGS_PERMITTED, SLAB_TYPESAFE_BY_RCU
 from mmactors.mm.slab.request import (
     AllocSlabPages,
     FreeSlabPages,
     Printk,
     RcuBarrier,
     SlabSteps,
+    TellAlloc,
+    TellFree,
 )
 from mmactors.mm.slab.slab_common import (
     KMALLOC_MAX_CACHE_SIZE,
@@ -53,6 +67,7 @@ class Kmalloc:
         """Make the first caches of a kernel: those of caches, then all classes."""
         for request in boot_requests(self._slub.slabs.nr_nodes):
             self._boot_caches.append(self._create_boot_cache(request, refcount=-1))
+        self._boot_caches[-1].is_bootstrap = True
         for kind, index, request in kmalloc_requests():
             # Nobody's cache may become an alias of one of kmalloc's, if memory is accounted.
             refcount = -1 if kind == KMALLOC_NORMAL else 1
@@ -69,34 +84,85 @@ class Kmalloc:
     ) -> SlabSteps[KmemCache | None]:
         """Make a cache out of memory of its own, or an alias; None: refused, or no memory.
 
-        It takes its name, struct kmem_cache, the order of its objects and a struct
-        kmem_cache_node for each node.
+        It takes its name, struct kmem_cache, the order of its objects and, on each node with
+        memory, a struct kmem_cache_node.
         """
         slub = self._slub
         s = slub.create(request)
-        if s is None:
-            yield Printk(lines=create_failed(request.name, slub.why_not(request)))
-            return None
-        if s.name != request.name or s.refcount > 1:
+        if s is not None and (s.name != request.name or s.refcount > 1):
             return s
-        node_cache, cache_cache = self._boot_caches
-        sizes = [len(request.name) + 1]
+        error = 0 if s is not None else slub.why_not(request)
+        if error != -ENOMEM and not request.flags & ~SLAB_FLAGS_PERMITTED:
+            error = yield from self._make_cache(this_cpu, request, s, caller)
+        if not error:
+            return s
+        if s is not None:
+            slub.release(s.number)
+        yield Printk(lines=create_failed(request.name, error))
+        return None
+
+    def _make_cache(
+        self,
+        this_cpu: ThisCpu,
+        request: CacheRequest,
+        s: KmemCache | None,
+        caller: SlabCaller,
+    ) -> SlabSteps[int]:
+        """Allocate what a cache is made of (create_cache); return 0, or an error: nothing is left.
+
+        That no slab can hold its objects, `s` is None, is found when half of it is there.
+        """
+        cache_cache = self._boot_caches[1]
+        by = evolve(caller, site=KMEM_CACHE_CREATE)
+        name = yield from self._told_kmalloc(this_cpu, len(request.name) + 1, GFP_KERNEL, by)
+        if not name:
+            return -ENOMEM
+        gfp = GFP_KERNEL | GFP_ZERO
+        cache = yield from self._told_alloc(cache_cache, this_cpu, gfp, None, by)
+        if not cache:
+            yield from self._told_kfree(this_cpu, name, by)
+            return -ENOMEM
+        parts = None
+        if s is None:
+            yield from self._told_kfree(this_cpu, 0, evolve(by, site=CACHE_RANDOM_SEQ_DESTROY))
+        else:
+            parts = yield from self._open_cache(this_cpu, s, caller)
+        if s is None or parts is None:
+            yield from self._told_free(cache_cache, this_cpu, cache, by)
+            yield from self._told_kfree(this_cpu, name, by)
+            return -EINVAL
+        s.own_objects += [name, cache, *parts]
+        return 0
+
+    def _open_cache(
+        self, this_cpu: ThisCpu, s: KmemCache, caller: SlabCaller
+    ) -> SlabSteps[list[int] | None]:
+        """Allocate the order of a cache's objects, and its nodes; None: nothing of these is left.
+
+        The error is -EINVAL then, though there is no memory (kmem_cache_open).
+        """
+        node_cache = self._boot_caches[0]
+        gone = evolve(caller, site=CACHE_RANDOM_SEQ_DESTROY)
+        parts: list[int] = []
         if s.random_seed is not None:
-            sizes.append(4 * s.layout.objects)
-        parts = [self.kmalloc(this_cpu, size, GFP_KERNEL, caller=caller) for size in sizes]
-        parts.insert(1, slub.alloc(cache_cache, this_cpu, GFP_KERNEL, caller=caller))
-        parts += [
-            slub.alloc(node_cache, this_cpu, GFP_KERNEL, node, caller=caller)
-            for node in range(slub.slabs.nr_nodes)
-        ]
-        for part in parts:
-            thing = yield from part
-            if not thing:
-                yield from self._give_back(this_cpu, s, caller)
-                yield Printk(lines=create_failed(request.name, -ENOMEM))
+            size, by = 4 * s.layout.objects, evolve(caller, site=CACHE_RANDOM_SEQ_CREATE)
+            seq = yield from self._told_kmalloc(this_cpu, size, GFP_KERNEL | GFP_ZERO, by)
+            if not seq:
+                yield Printk(lines=(f"SLUB: Unable to initialize free list for {s.name}",))
+                yield from self._told_kfree(this_cpu, 0, gone)
                 return None
-            s.own_objects.append(thing)
-        return s
+            parts.append(seq)
+        by = evolve(caller, site=INIT_KMEM_CACHE_NODES)
+        nr_before = len(parts)
+        for node in self._slub.slabs.slab_nodes:
+            thing = yield from self._told_alloc(node_cache, this_cpu, GFP_KERNEL, node, by)
+            if not thing:
+                for each in parts[nr_before:]:
+                    yield from self._told_free(node_cache, this_cpu, each, by)
+                yield from self._told_kfree(this_cpu, parts[0] if nr_before else 0, gone)
+                return None
+            parts.append(thing)
+        return parts
 
     def kmem_cache_destroy(
         self, this_cpu: ThisCpu, s: KmemCache, *, caller: SlabCaller = NOBODY
@@ -116,9 +182,76 @@ class Kmalloc:
         yield from self._give_back(this_cpu, self._slub.cache(number), NOBODY)
 
     def _give_back(self, this_cpu: ThisCpu, s: KmemCache, caller: SlabCaller) -> SlabSteps[None]:
-        self._slub.release(s.number)
-        for thing in reversed(s.own_objects):
-            yield from self.kfree(this_cpu, thing, caller=caller)
+        """Give back what a cache was made of (slab_kmem_cache_release)."""
+        slub = self._slub
+        slub.release(s.number)
+        if not s.own_objects:
+            return
+        node_cache, cache_cache = self._boot_caches
+        name, cache, *nodes = s.own_objects
+        seq = nodes.pop(0) if len(s.random_seq) else 0
+        yield from self._told_kfree(this_cpu, seq, evolve(caller, site=CACHE_RANDOM_SEQ_DESTROY))
+        by = evolve(caller, site=KMEM_CACHE_RELEASE)
+        for node in nodes:
+            yield from self._told_free(node_cache, this_cpu, node, by)
+        by = evolve(caller, site=SLAB_KMEM_CACHE_RELEASE)
+        yield from self._told_kfree(this_cpu, name, by)
+        by = evolve(caller, site=KOBJECT_PUT)
+        yield from self._told_free(cache_cache, this_cpu, cache, by)
+
+    # What is done here is told of as everything that others do.
+
+    def _told_kmalloc(
+        self, this_cpu: ThisCpu, size: int, gfp: int, caller: SlabCaller
+    ) -> SlabSteps[int]:
+        thing = yield from self.kmalloc(this_cpu, size, gfp, caller=caller)
+        yield self.told(thing, size, gfp, caller.site)
+        return thing
+
+    def _told_alloc(
+        self, s: KmemCache, this_cpu: ThisCpu, gfp: int, node: int | None, caller: SlabCaller
+    ) -> SlabSteps[int]:
+        thing = yield from self._slub.alloc(s, this_cpu, gfp, node, caller=caller)
+        yield TellAlloc(
+            thing=thing,
+            site=caller.site,
+            bytes_req=s.object_size,
+            bytes_alloc=s.size,
+            gfp=gfp,
+            node=node,
+            is_kmalloc=False,
+            is_accounted=bool(gfp & GFP_ACCOUNT or s.flags & SLAB_ACCOUNT),
+        )
+        return thing
+
+    def _told_kfree(self, this_cpu: ThisCpu, thing: int, caller: SlabCaller) -> SlabSteps[None]:
+        yield TellFree(thing=thing, site=caller.site, cache=None)
+        yield from self.kfree(this_cpu, thing, caller=caller)
+
+    def _told_free(
+        self, s: KmemCache, this_cpu: ThisCpu, thing: int, caller: SlabCaller
+    ) -> SlabSteps[None]:
+        yield TellFree(thing=thing, site=caller.site, cache=s.name)
+        yield from self._slub.kmem_cache_free(s, this_cpu, thing, caller=caller)
+
+    def told(
+        self, thing: int, size: int, gfp: int, site: str, node: int | None = None
+    ) -> TellAlloc:
+        """Return what is told of bytes that were handed out, 0: or were not."""
+        if size <= KMALLOC_MAX_CACHE_SIZE:
+            bytes_alloc = self.cache_for(size, gfp).size
+        else:
+            bytes_alloc = PAGE_SIZE << large_order(size)
+        return TellAlloc(
+            thing=thing,
+            site=site,
+            bytes_req=size,
+            bytes_alloc=bytes_alloc,
+            gfp=gfp,
+            node=node,
+            is_kmalloc=True,
+            is_accounted=bool(gfp & GFP_ACCOUNT),
+        )
 
     def cache_for(self, size: int, gfp: int) -> KmemCache:
         """Return the cache that serves 1 to KMALLOC_MAX_CACHE_SIZE bytes (kmalloc_slab)."""
@@ -133,7 +266,10 @@ class Kmalloc:
         *,
         caller: SlabCaller = NOBODY,
     ) -> SlabSteps[int]:
-        """Return the address of `size` bytes, 0: no memory; of nothing, ZERO_SIZE_PTR."""
+        """Return the address of `size` bytes, 0: no memory; of nothing, ZERO_SIZE_PTR.
+
+        They are of `node` if it has any (kmalloc_node); None: the CPU's.
+        """
         if size == 0:
             return ZERO_SIZE_PTR
         if size > KMALLOC_MAX_CACHE_SIZE:
@@ -209,8 +345,9 @@ class Kmalloc:
         caller: SlabCaller = NOBODY,
     ) -> SlabSteps[int]:
         """Return `size` bytes that begin as those of `thing` do, 0: no memory, and it stays."""
+        by = evolve(caller, site=KREALLOC)
         if size == 0:
-            yield from self.kfree(this_cpu, thing, caller=caller)
+            yield from self._told_kfree(this_cpu, thing, by)
             return ZERO_SIZE_PTR
         old_size = self.ksize(thing)
         slabs = self._slub.slabs
@@ -218,8 +355,8 @@ class Kmalloc:
             if slabs.config.init_on_alloc or gfp & GFP_ZERO:
                 slabs.zero(thing + size, old_size - size)
             return thing
-        found = yield from self.kmalloc(this_cpu, size, gfp, caller=caller)
-        if found and old_size:
+        found = yield from self._told_kmalloc(this_cpu, size, gfp, caller)
+        if found:
             slabs.bytes_view[found : found + old_size] = slabs.bytes_view[thing : thing + old_size]
-            yield from self.kfree(this_cpu, thing, caller=caller)
+            yield from self._told_kfree(this_cpu, thing, by)
         return found

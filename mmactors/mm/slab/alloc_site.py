@@ -1,0 +1,43 @@
+"""Where objects are allocated: the functions that ask, as the kernel's traces name them (6.1).
+
+Fault injection chooses by them whose allocation fails, as it does for pages
+(mm/page_alloc/alloc_site.py). A module's own functions are the operations of its program.
+"""
+
+from typing import Final
+
+from attrs import frozen
+
+KMEM_CACHE_CREATE: Final = "kmem_cache_create_usercopy"
+"""Of a cache's name, and of struct kmem_cache."""
+CACHE_RANDOM_SEQ_CREATE: Final = "cache_random_seq_create"
+INIT_KMEM_CACHE_NODES: Final = "__kmem_cache_create"
+"""Of struct kmem_cache_node; the functions between are inlined into it."""
+CACHE_RANDOM_SEQ_DESTROY: Final = "cache_random_seq_destroy"
+KMEM_CACHE_RELEASE: Final = "__kmem_cache_release"
+SLAB_KMEM_CACHE_RELEASE: Final = "slab_kmem_cache_release"
+KOBJECT_PUT: Final = "kobject_put"
+"""Where struct kmem_cache is freed: its release ends with a jump."""
+KREALLOC: Final = "krealloc"
+ANON_VMA_PREPARE: Final = "__anon_vma_prepare"
+"""Of page faults, which are tried again."""
+SLAB_SITES: Final = (
+    KMEM_CACHE_CREATE,
+    CACHE_RANDOM_SEQ_CREATE,
+    INIT_KMEM_CACHE_NODES,
+    *("mm_alloc", "dup_mm", "vm_area_alloc", "vm_area_dup"),
+    *(ANON_VMA_PREPARE, "anon_vma_clone", "anon_vma_fork"),
+)
+"""All that allocate."""
+
+
+@frozen(kw_only=True)
+class SlabAllocation:
+    """An allocation of an object that may be made to fail (should_failslab)."""
+
+    cache: str
+    object_size: int
+    """Bytes."""
+    gfp: int
+    site: str
+    """The function that asks."""
