@@ -55,6 +55,7 @@ class SlubAlone:
         nr_pages=NODE_PAGES,
         seed=1,
         wants_step=False,
+        rules=None,
         **config,
     ):
         nr_frames = nr_pages * nr_nodes
@@ -88,6 +89,7 @@ class SlubAlone:
             ],
             config=SlubConfig(nr_cpus=nr_cpus, **config),
             random_below=self.random.below,
+            rules=rules,
             vmstat=self.vmstat,
             wants_step=lambda: wants_step,
         )

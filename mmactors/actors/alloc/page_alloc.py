@@ -10,7 +10,7 @@ these steps stand here: `pages[pfn]` is a struct page, `pageblock[n]` the type o
 order in which zones are tried. A section under
 zone->lock says in the zone actor what it touches.
 
-Left out: pcp->lock (mm/page_alloc/free_unref.py).
+Left out: pcp->lock (mm/page_alloc/free_unref.py), zone->lock in interrupts.
 """
 
 from collections.abc import Generator
@@ -97,7 +97,10 @@ async def _step(engine: Engine, label: Label) -> None:
 async def alloc_pages(
     kernel: Kernel, cpu: Cpu, order: int, gfp: int, *, site: str = alloc_site.ALLOC_PAGES
 ) -> int | None:
-    """Return the first frame of 2**order free pages, or None; `site`: the function that asks."""
+    """Return the first frame of 2**order free pages, or None; `site`: the function that asks.
+
+    In an interrupt, which asks no other actor, there is only what the CPU's own lists have.
+    """
     engine = kernel.engine
     if engine.allowed and await engine.may(ALLOCATION_FAILS, PageAllocation(order, gfp, site)):
         kernel.refuse_page(cpu)
@@ -105,7 +108,7 @@ async def alloc_pages(
     if engine.is_exploring or engine.guard.on:
         await _step(engine, _alloc_label(cpu.index))
     pfn = kernel.allocator.alloc_pcp(cpu.index, order, gfp)
-    if pfn is None:
+    if pfn is None and not cpu.contexts:
         steps = kernel.allocator.alloc_pages(cpu.index, order, gfp)
         pfn = await _perform(kernel, cpu, steps, _alloc_label(cpu.index))
     if engine.is_exploring and pfn is not None:

@@ -35,6 +35,7 @@ def make_slab(kernel: Kernel, arena: Arena, *, seed: int) -> SlabAllocator:
         ],
         config=SlubConfig(nr_cpus=nr_cpus),
         random_below=random_below,
+        rules=kernel.rules,
         vmstat=kernel.vmstat,
         wants_step=lambda: is_stepping,
     )
