@@ -83,8 +83,6 @@ class Thread(Protocol):
     """It was told to wait for all others."""
     result: int
     """What came of the last operation that it was told to do."""
-    moves_to: Cpu | None
-    """Where it goes on as soon as it can: somebody has said so."""
 
     @property
     def is_child(self) -> bool:

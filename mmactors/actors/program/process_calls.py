@@ -60,6 +60,7 @@ async def _set_affinity(thread: UserThread, name: str, number: int) -> int:
     other = thread.process.family.members.living(name)
     if other is None:
         return -errno.ESRCH
+    assert isinstance(other, UserThread), f"{other} is no thread of a program"
     kernel = thread.process.kernel
     cpu = kernel.cpus[number]
     if other is thread:
