@@ -70,7 +70,7 @@ LEFT_OUT: Final = (
         for_good=True,
         why="each CPU runs its threads round robin with a fixed slice",
         instead="pin threads with `cpu N` and set kernel.costs.slice_ns",
-        words=("nice", "sched_setscheduler", "sched_setaffinity", "cfs", "priority"),
+        words=("nice", "sched_setscheduler", "cfs", "priority"),
     ),
     LeftOut(
         name="io_uring and asynchronous I/O are",

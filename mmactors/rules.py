@@ -145,6 +145,17 @@ class Rules:
         doc="A page table for which there is no batch is freed after the TLBs were flushed "
         "(d86564a2f085, v4.19).",
     )
+    slub_reads_tid_of_its_own_cpu: bool = option(
+        True,
+        doc="The transaction number that SLUB reads is that of the CPU whose freelist it reads "
+        "next, wherever the thread is by then (7cccd80b4397, v3.9, kept it there meanwhile; 6.1 "
+        "reads both by one pointer).",
+    )
+    slub_cmpxchg_compares_tid: bool = option(
+        True,
+        doc="SLUB changes a CPU's freelist only if the transaction number is the one that it has "
+        "read, too (8a5ec0ba42c4, v2.6.39).",
+    )
     pgd_lock_keeps_interrupts_on: bool = option(
         True,
         doc="Interrupts stay on while pgd_lock is held and page_table_lock waited for "

@@ -1,6 +1,6 @@
 """An actor as the engine sees it: a coroutine, a clock, and what it waits for."""
 
-from collections.abc import Callable, Coroutine, Generator, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from typing import Any, Final, Protocol
 
 from attrs import define, field
@@ -175,6 +175,10 @@ class Actor:
     """What the recorder calls this actor with each of its labels."""
     times: ThreadTimes = field(factory=ThreadTimes)
     """What it has had of CPUs, if it is a thread."""
+    preempt: Callable[[], Awaitable[None]] | None = None
+    """How it is preempted on the path of the kernel that it is on; None: it is not."""
+    is_preemptible: bool = False
+    """It may be preempted just now: when it has taken an interrupt."""
     finished: bool = False
     task: Any = None
     """The driver's handle."""

@@ -161,7 +161,10 @@ class Cpu:
         self.engine.refresh_limit()
 
     async def take_interrupts(self) -> None:
-        """Run the handlers of all interrupts that have arrived, with interrupts off."""
+        """Run the handlers of all interrupts that have arrived, with interrupts off.
+
+        Who may be preempted here is, then, if there is a reason (preempt_schedule_irq).
+        """
         while self.has_interrupt():
             _, _, interrupt = heappop(self._pending)
             self._account(self.clock.now, is_iowait=self.nr_iowait > 0)
@@ -175,6 +178,9 @@ class Cpu:
                 self.contexts.pop()
             actor.span = interrupted
             self.times.account_irq(self.clock.now)
+        actor = self.engine.current
+        if actor.is_preemptible and actor.preempt is not None:
+            await actor.preempt()
 
     @contextmanager
     def irqs_off(self) -> Iterator[None]:

@@ -21,6 +21,8 @@ from mmactors.label import (
     FILE_RA,
     I_MMAP,
     I_SIZE,
+    KMEM_CACHE_CPU,
+    KMEM_CACHE_NODE,
     LRU,
     MM_CPUMASK,
     MM_FLAGS,
@@ -33,6 +35,7 @@ from mmactors.label import (
     PCP,
     RCU,
     RSS,
+    SLAB,
     STORE,
     TLB,
     TLB_FLUSH_BATCHED,
@@ -55,13 +58,17 @@ from mmactors.mm.page_alloc.pcp import NR_PCP_LISTS
 from mmactors.mm.page_alloc.zone import Zone
 from mmactors.mm.vmstat import NR_FREE_PAGES
 from mmactors.races.changes import Changes
+from mmactors.races.slab_views import SlabValues
 from mmactors.races.view import Latest, Unguarded, View
 
 _LASTING: Final = frozenset(
-    (PAGE_TABLES, PAGES, DATA, TLB, PAGEBLOCK, PCP, LRU, PAGE_LRU, VMSTAT, RCU, ZONELISTS)
+    {
+        *(PAGE_TABLES, PAGES, DATA, TLB, PAGEBLOCK, PCP, LRU, PAGE_LRU, VMSTAT, RCU, ZONELISTS),
+        *(KMEM_CACHE_CPU, KMEM_CACHE_NODE, SLAB),
+    }
 )
 """Columns whose elements are there in all schedules."""
-_PAIRS: Final = frozenset((VALUE, PAGE_CACHE, STORE))
+_PAIRS: Final = frozenset((VALUE, PAGE_CACHE, STORE, KMEM_CACHE_CPU, KMEM_CACHE_NODE))
 """Columns of columns."""
 
 
@@ -80,6 +87,8 @@ class MachineObjects(dict[str, Keyed]):
         self._kernel: Final = kernel
         self._processes: Final = processes
         """All that ever were; new ones are added there."""
+        values = SlabValues(kernel)
+        self._of_caches: Final = {KMEM_CACHE_CPU: values.cpu, KMEM_CACHE_NODE: values.node}
         self._columns: Final[dict[str, Callable[[int], View]]] = {
             PAGE_TABLES: self._entry,
             PAGES: self._page,
@@ -102,6 +111,7 @@ class MachineObjects(dict[str, Keyed]):
             MM_FLAGS: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.has_pinned),
             I_SIZE: self._i_size,
             PAGE_LOCK: self._page_lock,
+            SLAB: lambda pfn: View(partial(values.slab, pfn)),
         }
         """Objects by column and number."""
         self._zones: Final = {
@@ -267,8 +277,10 @@ class MachineObjects(dict[str, Keyed]):
         return View(lambda: mapping.size_bytes)
 
     def _of_pair(self, column: str, first: int, second: int | None) -> View:
-        """Return what an address space or a file has at an index; None: all that it has."""
+        """Return what an address space, a file or a cache has at an index; None: all of it."""
         kernel = self._kernel
+        if column in self._of_caches and second is not None:
+            return View(partial(self._of_caches[column], first, second))
         checks = kernel.checks
         if column == VALUE and checks is not None:
             return View(partial(checks.value_key, first, second))

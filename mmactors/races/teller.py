@@ -17,6 +17,7 @@ from mmactors.explore.engine.step import Touches
 from mmactors.explore.engine.view import is_cpu
 from mmactors.races.places import Places
 from mmactors.races.told import Parts, Told, cpus_text, rss_text
+from mmactors.races.told_slab import ToldSlabs
 
 _INDEXED: Final = re.compile(r"^(.*?)\[([^\]]*)\](?:\[([^\]]*)\])?$")
 _OBJECT: Final = re.compile(r"\b[a-z_]+\[[0-9a-fx]+\](?:\[[0-9a-fx]+\])?")
@@ -36,6 +37,12 @@ class MachineTeller:
         self._kernel: Final = kernel
         self._places: Final = Places(kernel, processes)
         told = self._told = Told(kernel, self._places)
+        slabs = self._slabs = ToldSlabs(kernel)
+        self._pairs: Final[dict[str, Callable[[int, int], Parts]]] = {
+            names.PAGE_CACHE: told.cached_page,
+            names.KMEM_CACHE_CPU: slabs.of_cpu,
+            names.KMEM_CACHE_NODE: slabs.of_node,
+        }
         self._columns: Final[dict[str, Callable[[int], Parts]]] = {
             names.PAGE_TABLES: told.page_tables,
             names.PAGES: told.pages,
@@ -49,6 +56,7 @@ class MachineTeller:
             names.ANON_VMA: told.anon_vma,
             names.TLB: told.tlb,
             names.RCU: told.rcu,
+            names.SLAB: slabs.slab,
             names.I_SIZE: told.i_size,
             names.I_MMAP: told.i_mmap,
             names.RSS: lambda ctx_id: told.of_mm("rss", ctx_id, rss_text),
@@ -88,8 +96,8 @@ class MachineTeller:
             is_column = column in self._columns or thing is None
             return {} if is_column else _shown(self.called(name), thing)
         try:
-            if column == names.PAGE_CACHE and len(numbers) == 2:
-                return self._told.cached_page(*numbers)
+            if column in self._pairs and len(numbers) == 2:
+                return self._pairs[column](*numbers)
             if column in self._columns and len(numbers) == 1:
                 return self._columns[column](numbers[0])
         except (KeyError, IndexError):
@@ -175,6 +183,10 @@ class MachineTeller:
             return f"{_OF_CPUS[column]} of cpu{number}"
         if column in _OF_SPACES:
             return f"{column} of {places.owner(number)}"
+        if column == names.KMEM_CACHE_CPU and len(numbers) > 1:
+            return f"{self._slabs.cache(number)} of cpu{numbers[1]}"
+        if column == names.KMEM_CACHE_NODE and len(numbers) > 1:
+            return f"{self._slabs.cache(number)} of node {numbers[1]}"
         if column == names.VMSTAT and number < len(self._kernel.allocator.zones):
             return f"counters of zone {self._kernel.allocator.zones[number].name}"
         if column == names.ANON_VMA:
@@ -187,6 +199,7 @@ _OF_PAGES: Final = {
     names.PAGE_LRU: "LRU flags of page",
     names.PAGE_LOCK: "lock of page",
     names.DATA: "content of page",
+    names.SLAB: "slab",
 }
 _OF_FILES: Final = (
     names.PAGE_CACHE, names.I_SIZE, names.I_MMAP, names.STORE, "i_rwsem", "i_mmap_rwsem",

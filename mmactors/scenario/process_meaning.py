@@ -30,6 +30,7 @@ from mmactors.workload.operation.all import (
     PlainOperation,
     Prefetch,
     Put,
+    SchedSetaffinity,
     Thread,
 )
 from mmactors.workload.operation.grammar import left_out_error
@@ -125,15 +126,12 @@ def _program_errors(
                 "leave it out",
                 index=index,
             )
-        if (
-            nr_cpus is not None
-            and isinstance(plain, Thread | Cpu | Prefetch)
-            and plain.cpu >= nr_cpus
-        ):
+        cpu = _cpu_of(plain)
+        if nr_cpus is not None and cpu is not None and cpu >= nr_cpus:
             yield OperationError(
-                f"{plain.verb}: there is no CPU {plain.cpu}",
+                f"{plain.verb}: there is no CPU {cpu}",
                 f"expected 0 to {nr_cpus - 1} on a machine of {nr_cpus} CPUs",
-                f"raise machine.cpus to {plain.cpu + 1}",
+                f"raise machine.cpus to {cpu + 1}",
                 index=index,
             )
         node = plain.node if isinstance(plain, KmemCacheAlloc | Kmalloc | Kzalloc) else None
@@ -144,6 +142,14 @@ def _program_errors(
                 f"raise machine.memory.nr_nodes to {node + 1}, or leave node out",
                 index=index,
             )
+
+
+def _cpu_of(operation: PlainOperation) -> int | None:
+    """Return the CPU that an operation names; None: it names none."""
+    if isinstance(operation, Thread | Cpu | Prefetch | SchedSetaffinity):
+        return operation.cpu
+    smp_call: int | None = getattr(operation, "smp_call", None)
+    return smp_call
 
 
 def _left_out(operation: PlainOperation) -> LeftOut | None:

@@ -125,8 +125,10 @@ _OPERATIONS_INTRODUCTION: Final = """\
 
 What a program may hold, one text each. `T: touch A read` lets the thread or child `T` do it and
 waits for it, `T& touch A read` does not wait. `RANGE` is a name that `mmap` set, `A 3..7` are its
-pages 3 to 6, `@ADDRESS:SIZE` is any range. Sizes are `4096`, `64K`, `2M`, `0x1000`. What is marked
-with *later* is understood and refused: it is not simulated yet.
+pages 3 to 6, `@ADDRESS:SIZE` is any range. Sizes are `4096`, `64K`, `2M`, `0x1000`. With
+`smp_call=CPU` an interrupt handler on that CPU does the operation and is waited for
+(smp_call_function_single): it allocates with `gfp=ATOMIC` or `NOWAIT`, and gets what that CPU has.
+What is marked with *later* is understood and refused: it is not simulated yet.
 """
 
 

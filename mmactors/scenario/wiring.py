@@ -241,6 +241,7 @@ def _make_kernel(
         pku=config.pku,
         tables_by_rcu=scenario.kernel.tables_by_rcu,
         fail_page_alloc=scenario.kernel.fail_page_alloc,
+        is_preemptible=scenario.kernel.preempt == "full",
         rules=rules,
         locks=locks,
         cpu_node=layout.cpu_node,

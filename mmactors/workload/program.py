@@ -49,6 +49,7 @@ from mmactors.workload.operation.all import (
     PlainOperation,
     Read,
     Readahead,
+    SchedSetaffinity,
     SlabFlag,
     Spin,
     StartIsolatePageRange,
@@ -63,6 +64,7 @@ from mmactors.workload.operation.all import (
 )
 from mmactors.workload.operation.generator import must_suit
 from mmactors.workload.operation.grammar import OperationError, close_match
+from mmactors.workload.operation.slab import MAY_NOT_SLEEP
 
 _FILE_OPERATIONS: Final = (Close, Fsync, Ftruncate, Fadvise, Readahead, Read, Write)
 _BLOCK_OPERATIONS: Final = (
@@ -260,6 +262,10 @@ class _Check:
                 self.start(name, _Known(process=member.leader, is_child=False, files=files))
             case Stop(name=name):
                 self.stop(name)
+            case SchedSetaffinity(thread=name):
+                if self.names.living(name) is None:
+                    known = {each for each, _ in self.names.items()}
+                    self.require(name, known - {name}, "thread", f"write thread {name} cpu=N first")
             case Kill(child=name):
                 child = self.names.child(name)
                 if child is not None:
@@ -309,8 +315,20 @@ class _Check:
             cache = operation.cache
             advice = f"write kmem_cache_create {cache} size=N first"
             self.require(cache, self.caches, "cache", advice)
+        if getattr(operation, "smp_call", None) is not None:
+            self.see_gfp(getattr(operation, "gfp", MAY_NOT_SLEEP[0]), operation.verb)
         if isinstance(operation, Dma | Unpin):
             self.require_device(operation.device)
+
+    def see_gfp(self, gfp: str, verb: str) -> None:
+        """Report an allocation of an interrupt handler that may sleep."""
+        if gfp not in MAY_NOT_SLEEP:
+            self.report(
+                f"{verb}: an interrupt handler allocates with gfp={gfp}, which may sleep",
+                f"expected one of {', '.join(MAY_NOT_SLEEP)} beside smp_call",
+                f"write gfp={MAY_NOT_SLEEP[0]}",
+                alone=True,
+            )
 
     def see_pattern(self, operation: Generate) -> None:
         """Report a pattern that its range is too short or too long for."""

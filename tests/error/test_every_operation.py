@@ -83,6 +83,11 @@ SPECIAL = {
     "churn.length": "4K|0|1|1M|0x8000000000000000",
     "vmalloc.length": "4K|0|1|1M",
     "length": SIZES,
+    "sched_setaffinity.thread": "U|P0",
+    **dict.fromkeys(
+        [f"{verb}.smp_call" for verb in ("kmem_cache_alloc", "kmalloc", "kzalloc", "krealloc")],
+        "0 gfp=ATOMIC|1 gfp=NOWAIT|2 gfp=ATOMIC|0|8191 gfp=ATOMIC",
+    ),
 }
 """By the name of a field, of one operation or of all: what the kind of the word cannot know."""
 

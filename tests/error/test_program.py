@@ -104,3 +104,22 @@ def test_a_misspelt_name_is_put_right():
 
     assert problem.advice == "did you mean 'Buffer'?"
     assert problem.legal == "expected one of Buffer"
+
+
+def test_an_interrupt_handler_does_not_ask_for_what_may_sleep():
+    """GFP_KERNEL may; which is what an allocation says that says nothing."""
+    (problem,) = Program.parse(["kmalloc A size=64 smp_call=0"]).problems
+
+    found = "kmalloc: an interrupt handler allocates with gfp=KERNEL, which may sleep"
+    assert found == problem.found
+    assert "expected one of ATOMIC, NOWAIT beside smp_call" == problem.legal
+    assert not problems("kmalloc A size=64 smp_call=0 gfp=ATOMIC", "kfree A smp_call=0")
+
+
+def test_only_a_thread_that_lives_goes_to_another_cpu():
+    """It was started, and has not ended."""
+    unknown = problems("thread T cpu=0", "sched_setaffinity U cpu=0")
+    ended = problems("thread T cpu=0", "T: exit", "sched_setaffinity T cpu=0")
+
+    assert [(1, "U is not the name of a thread here")] == unknown
+    assert [(2, "T is not the name of a thread here")] == ended

@@ -11,9 +11,7 @@ from slubs import SlubAlone
 from mmactors.label import Label
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL
 from mmactors.mm.slab.request import ListLock, ListUnlock, LocalLock, LocalUnlock
-from mmactors.mm.slab.slub import cache
-from mmactors.mm.slab.slub.cache import KmemCache
-from mmactors.mm.slab.slub.struct_slab import TID
+from mmactors.rules import Rules
 
 
 class Orders:
@@ -108,8 +106,8 @@ class Path:
 
 
 class Kernel:
-    def __init__(self, size, prepare):
-        self.alone = SlubAlone(nr_cpus=2, wants_step=True, random=False)
+    def __init__(self, size, prepare, **rules):
+        self.alone = SlubAlone(nr_cpus=2, wants_step=True, random=False, rules=Rules(**rules))
         self.alone.locked = None
         self.s = self.alone.create(size)
         self.locked = None
@@ -185,12 +183,12 @@ def interrupted_once(orders, kernel, path, interrupt):
                 interrupt.go_on()
 
 
-def run_with_interrupts(prepare, operations, handler):
+def run_with_interrupts(prepare, operations, handler, **rules):
     """Try all moments for an interrupt; return how many there were."""
     orders = Orders()
     going = True
     while going:
-        kernel = Kernel(1024, prepare)
+        kernel = Kernel(1024, prepare, **rules)
         path, interrupt = Path(kernel, 0, operations), Path(kernel, 0, handler)
         interrupted_once(orders, kernel, path, interrupt)
         kernel.check(path, interrupt)
@@ -212,12 +210,10 @@ def test_an_interrupt_at_any_step_takes_no_object_twice(prepare, operations, han
     assert run_with_interrupts(prepare, operations, handler) > 3
 
 
-def test_without_a_transaction_number_an_object_is_handed_out_twice(monkeypatch):
+def test_without_a_transaction_number_an_object_is_handed_out_twice():
     """ABA: the freelist begins with the same object, which another one follows by now."""
-    monkeypatch.setattr(cache, "TID_STEP", 0)
-
     with pytest.raises(AssertionError, match="an object is in two places"):
-        run_with_interrupts(two_of_a_slab, *ABA)
+        run_with_interrupts(two_of_a_slab, *ABA, slub_cmpxchg_compares_tid=False)
 
 
 def both_have_full_slabs(kernel):
@@ -226,13 +222,12 @@ def both_have_full_slabs(kernel):
     kernel.held = [kernel.alone.alloc(s, cpu) for cpu in range(2) for _ in range(s.layout.objects)]
 
 
-def run_with_moves(prepare, operations):
+def run_with_moves(prepare, operations, **rules):
     """Let a thread move to the other CPU at each step in turn; return how many steps there were."""
     nr_steps = 0
     for moment in range(20):
-        kernel = Kernel(1024, prepare)
+        kernel = Kernel(1024, prepare, **rules)
         path = Path(kernel, 0, operations)
-        kernel.alone.slabs.moving = path
         for nth in range(200):
             if path.is_done:
                 break
@@ -252,14 +247,7 @@ def test_a_thread_that_moves_to_another_cpu_halfway_begins_again(prepare, operat
     assert run_with_moves(prepare, operations) > 100
 
 
-def test_a_transaction_number_of_another_cpu_mixes_two_cpus_lists(monkeypatch):
+def test_a_transaction_number_of_another_cpu_mixes_two_cpus_lists():
     """Both lists are empty, so nothing else tells one from the other (fixed in v3.9)."""
-
-    def read_tid_of_this_cpu(s, c):
-        moving = getattr(s.slabs, "moving", None)
-        return s.slabs.view[(c if moving is None else s.cpu_slab(moving.cpu)) + TID]
-
-    monkeypatch.setattr(KmemCache, "read_tid", read_tid_of_this_cpu)
-
     with pytest.raises(AssertionError, match="a CPU's list is of two slabs"):
-        run_with_moves(both_have_full_slabs, ["free"])
+        run_with_moves(both_have_full_slabs, ["free"], slub_reads_tid_of_its_own_cpu=False)

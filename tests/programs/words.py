@@ -14,6 +14,7 @@ from mmactors.workload.operation.all import OPERATIONS
 from mmactors.workload.operation.generator import PATTERNS
 from mmactors.workload.operation.grammar import arguments_of
 from mmactors.workload.operation.memory import pattern_arguments
+from mmactors.workload.operation.slab import MAY_NOT_SLEEP
 
 FIRST = "P0"
 NAMES = ("A", "B", "C", "D", "T1", "T2", "P1", "P2")
@@ -222,6 +223,8 @@ class Author:
                 return self.known_or(known.objects, NAMES)
             case "child":
                 return self.known_or(known.children, NAMES)
+            case "thread":
+                return self.known_or(known.children | known.threads | {FIRST}, NAMES)
         return self.known_or(known.spinning, NAMES)
 
     # Operations.
@@ -281,6 +284,9 @@ class Author:
                 words.append(argument.key)
             else:
                 words.append(value if argument.key is None else f"{argument.key}={value}")
+        if "smp_call" in values and "gfp" in arguments(verb) and not self.is_careless:
+            words = [word for word in words if not word.startswith("gfp=")]
+            words.append(f"gfp={self.one(MAY_NOT_SLEEP)}")
         if verb == "mmap" and "file" in values and "flags" not in values:
             words.append(f"flags={self.one(('shared', 'private'))}")
         self.remember(verb, values)

@@ -10,7 +10,7 @@ these steps stand here: `pages[pfn]` is a struct page, `pageblock[n]` the type o
 order in which zones are tried. A section under
 zone->lock says in the zone actor what it touches.
 
-Left out: pcp->lock (mm/page_alloc/free_unref.py).
+Left out: pcp->lock (mm/page_alloc/free_unref.py), zone->lock in interrupts.
 """
 
 from collections.abc import Generator
@@ -106,6 +106,7 @@ async def alloc_pages(
     """Return the first frame of 2**order free pages, or None; `site`: the function that asks.
 
     They are of `node` if it has any (alloc_pages_node); None: the CPU's node.
+    In an interrupt, which asks no other actor, there is only what the CPU's own lists have.
     """
     engine = kernel.engine
     if engine.allowed and await engine.may(ALLOCATION_FAILS, PageAllocation(order, gfp, site)):
@@ -114,7 +115,7 @@ async def alloc_pages(
     if engine.is_exploring or engine.guard.on:
         await _step(engine, _alloc_label(cpu.index))
     pfn = None if node is not None else kernel.allocator.alloc_pcp(cpu.index, order, gfp)
-    if pfn is None:
+    if pfn is None and not cpu.contexts:
         steps = kernel.allocator.alloc_pages(cpu.index, order, gfp, node)
         pfn = await _perform(kernel, cpu, steps, _alloc_label(cpu.index))
     if engine.is_exploring and pfn is not None:

@@ -114,7 +114,7 @@ class Interpreter:
                 return start
             case op.Cpu(cpu=cpu):
                 await thread.migrate(self.kernel.cpus[cpu])
-            case op.Fork() | op.Kill() | op.Reap() | op.Rlimit():
+            case op.Fork() | op.Kill() | op.Reap() | op.Rlimit() | op.SchedSetaffinity():
                 return await perform_process_call(thread, operation)
             case op.Thread(name=name, cpu=cpu):
                 self._start_thread(thread, name, cpu)

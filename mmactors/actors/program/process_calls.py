@@ -1,15 +1,21 @@
-"""System calls on processes: fork, kill, wait4, setrlimit (kernel/, Linux 6.1)."""
+"""System calls on processes: fork, kill, wait4, setrlimit, affinity (kernel/, Linux 6.1)."""
 
 import errno
+from typing import Final
 
 from mmactors.actors.program.fork import fork
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.ipi import call_on
+from mmactors.label import Label, Mode
 from mmactors.mm.area.rlimit import with_rlimit
 from mmactors.mm.fault.siginfo import SIGKILL, FaultSignal
 from mmactors.workload.operation import all as op
 
-ProcessOperation = op.Fork | op.Kill | op.Reap | op.Rlimit
+_RESCHED: Final = "RES"
+"""The row of /proc/interrupts."""
+ProcessOperation = op.Fork | op.Kill | op.Reap | op.Rlimit | op.SchedSetaffinity
 
 
 async def perform_process_call(thread: UserThread, call: ProcessOperation) -> int:
@@ -23,6 +29,8 @@ async def perform_process_call(thread: UserThread, call: ProcessOperation) -> in
             return await _reap(thread)
         case op.Rlimit():
             return _set_rlimit(thread, call)
+        case op.SchedSetaffinity(thread=name, cpu=cpu):
+            return await _set_affinity(thread, name, cpu)
 
 
 async def _kill(thread: UserThread, name: str) -> int:
@@ -41,6 +49,36 @@ async def _reap(thread: UserThread) -> int:
     for child in thread.process.family.children:
         if child.leader.must_end:
             await _wait_for_end(thread, child)
+    return 0
+
+
+async def _set_affinity(thread: UserThread, name: str, number: int) -> int:
+    """Let a thread go on on another CPU, from its next operation on or where it is preempted.
+
+    One that runs is interrupted to know it (set_cpus_allowed_ptr, which waits until it has gone).
+    """
+    other = thread.process.family.members.living(name)
+    if other is None:
+        return -errno.ESRCH
+    assert isinstance(other, UserThread), f"{other} is no thread of a program"
+    kernel = thread.process.kernel
+    cpu = kernel.cpus[number]
+    if other is thread:
+        await thread.migrate(cpu)
+        return 0
+
+    async def resched(_: Cpu) -> None:
+        other.moves_to = cpu
+
+    here: Cpu | None = None
+    while here is not other.cpu:
+        here = other.cpu
+        await kernel.engine.step(Label(f"let {name} migrate", ((here.name, Mode.WRITE),)))
+    if here.current is other.actor:
+        latency_ns = kernel.costs.ipi_ns
+        await call_on(thread.cpu, (here,), resched, vector=_RESCHED, latency_ns=latency_ns)
+    else:
+        await resched(here)
     return 0
 
 

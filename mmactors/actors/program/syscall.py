@@ -54,6 +54,7 @@ _NUMBERS: Final[dict[type[op.Operation], int]] = {
     op.Munlockall: 152,
     op.Readahead: 187,
     op.Cpu: 203,
+    op.SchedSetaffinity: 203,
     op.Fadvise: 221,
     op.Sleep: 230,
     op.Rlimit: 302,

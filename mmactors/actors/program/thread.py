@@ -57,6 +57,16 @@ class Performer(Protocol):
         """Do one operation as `thread`; return what came of it."""
 
 
+@define(eq=False)
+class _Migrating:
+    """What a thread waits for that goes to another CPU."""
+
+    cpu: Cpu
+
+    def describe(self) -> str:
+        return f"its turn on cpu{self.cpu.index}"
+
+
 @define(eq=False, kw_only=True, repr=False)
 class UserThread:
     """One thread of a process."""
@@ -94,6 +104,8 @@ class UserThread:
     """The place in its program: where a leader goes on."""
     result: int = field(default=0, init=False)
     """What came of the last operation that it was told to do."""
+    moves_to: Cpu | None = field(default=None, init=False)
+    """Where it goes on as soon as it can: somebody has said so."""
     accesses_done: int = field(default=0, init=False)
     """How many accesses of the last trace were done."""
     _batch_began_ns: int = field(default=0, init=False)
@@ -179,6 +191,9 @@ class UserThread:
         if process.space is None:
             await self._exec()
         while self.next_operation < len(self.program) and not self.must_end:
+            if self.moves_to is not None:
+                await self.go_where_told()
+                continue
             nth = self.next_operation
             self.next_operation += 1
             await self._do(nth, self.program[nth])
@@ -238,7 +253,9 @@ class UserThread:
         """Do what the inbox says until the thread has to end, or nothing more can come."""
         process = self.process
         while not self.must_end:
-            if self.inbox:
+            if self.moves_to is not None:
+                await self.go_where_told()
+            elif self.inbox:
                 self.result = await self.interpreter.perform(self, self.inbox.popleft())
             elif process.outlives_threads and not process.has_work_for(self):
                 break
@@ -293,12 +310,15 @@ class UserThread:
         self.actor.clock = cpu.clock
         self._enter_cpu()
         cpu.accept(self.actor, old.clock.now)
-        await kernel.engine.wait(self, "migrate")
+        await kernel.engine.wait(_Migrating(cpu), "migrate")
         await self._begin()
 
-    def describe(self) -> str:
-        """Say what a migrating thread waits for."""
-        return f"its turn on cpu{self.cpu.index}"
+    async def go_where_told(self) -> None:
+        """Go on on the CPU that somebody has chosen for it since, if anybody has."""
+        cpu, self.moves_to = self.moves_to, None
+        if cpu is not None:
+            self.process.kernel.engine.observe(cpu.index)
+            await self.migrate(cpu)
 
     def receive_signal(self, signal: FaultSignal, *, killer: str | None = None) -> None:
         """Take a signal: it ends the process, or, if it is caught, the operation that caused it.

@@ -1,9 +1,10 @@
 """Who is on a path of SLUB: its locks, and what it asks for, answered (mm/slub.c, Linux 6.1).
 
-Nothing here preempts a thread in the kernel, so staying on a CPU (slub_get_cpu_ptr) asks for
-nothing. Who dies of an oops lets go of what it holds, where Linux's list_lock would stay held. What
-is freed and was never, or is no more, of these allocators stays with who has it, where Linux would
-take its page away.
+A thread that may be preempted is, at a step with interrupts on, unless it stays on its CPU
+(slub_get_cpu_ptr); it may go on on another one. Who dies of an oops lets go of what it holds, where
+Linux's list_lock would stay held. What is freed and was never, or is no more, of these allocators
+stays with who has it, where Linux would take its page away. Pages that an interrupt gives back, a
+worker does, as interrupts ask nobody here.
 """
 
 from collections.abc import Awaitable, Callable
@@ -42,20 +43,23 @@ from mmactors.mm.slab.request import (
 )
 
 T = TypeVar("T")
-AsksOthers = CallRcu | RcuBarrier | FlushCpus
+AsksOthers = CallRcu | RcuBarrier | FlushCpus | FreeSlabPages
 
 
 @define(eq=False, kw_only=True)
 class SlabThread:
-    """A thread, or a worker, that drives paths of SLUB on its CPU."""
+    """A thread, a worker or an interrupt that drives paths of SLUB on its CPU."""
 
     kernel: Kernel
     cpu: Cpu
+    """The one that it is on."""
     list_lock: Callable[[int, int], Spinlock]
     """By number of a cache, and node."""
     ask_others: "Callable[[Cpu, AsksOthers], Awaitable[None]]"
     """Answers what other CPUs, or later times, have to do."""
     _irqs_off: int = field(default=0, init=False)
+    _stays: int = field(default=0, init=False)
+    """So often it was told to stay on its CPU."""
     _held: list[Spinlock] = field(factory=list, init=False)
 
     async def perform(self, steps: SlabSteps[T]) -> T:
@@ -76,11 +80,27 @@ class SlabThread:
         self._irqs_off += 1
         self.cpu.disable_irqs()
 
+    async def _step(self, label: Label) -> None:
+        """Take a step that ordinary runs do not wait for; there nobody is preempted before it."""
+        engine = self.kernel.engine
+        actor = engine.current
+        if not engine.is_exploring:
+            engine.guard.begin(actor, label)
+        elif actor.preempt is None or self._stays or self._irqs_off or self.cpu.contexts:
+            await engine.step(label)
+        else:
+            await self.cpu.cond_resched()
+            await actor.preempt()
+            actor.is_preemptible = True
+            await engine.step(label)
+            actor.is_preemptible = False
+            self.cpu = self.kernel.cpus[engine.cpu_index]
+
     async def _answer(self, request: SlabRequest) -> int | None:
         kernel, cpu = self.kernel, self.cpu
         match request:
             case Label():
-                await _step(kernel, request)
+                await self._step(request)
             case ShouldFailslab(allocation=allocation):
                 fails = await kernel.engine.may(ALLOCATION_FAILS, allocation)
                 if fails:
@@ -98,7 +118,11 @@ class SlabThread:
                     kernel.slab_pages[pfn] = order
                 return pfn
             case FreeSlabPages(pfn=pfn, order=order):
-                if kernel.slab_pages.pop(pfn, None) is not None:
+                if kernel.slab_pages.pop(pfn, None) is None:
+                    pass
+                elif cpu.contexts:
+                    await self.ask_others(cpu, request)
+                else:
                     await free_pages(kernel, cpu, pfn, order)
             case ListLock(cache=cache, node=node):
                 lock = self.list_lock(cache, node)
@@ -115,8 +139,10 @@ class SlabThread:
                 self._disable_irqs()
             case LocalUnlock():
                 self._enable_irqs()
-            case GetCpu() | PutCpu():
-                pass
+            case GetCpu():
+                self._stays += 1
+            case PutCpu():
+                self._stays -= 1
             case CallRcu() | RcuBarrier() | FlushCpus():
                 await self.ask_others(cpu, request)
             case Printk(lines=lines):
@@ -124,14 +150,6 @@ class SlabThread:
             case _:
                 assert_never(request)
         return None
-
-
-async def _step(kernel: Kernel, label: Label) -> None:
-    """Take a step that ordinary runs do not wait for."""
-    if kernel.engine.is_exploring:
-        await kernel.engine.step(label)
-    else:
-        kernel.engine.guard.begin(kernel.engine.current, label)
 
 
 def printk(kernel: Kernel, lines: tuple[str, ...]) -> None:

@@ -36,6 +36,7 @@ def make_slab(kernel: Kernel, arena: Arena, config: SlubConfig, *, seed: int) ->
         ],
         config=config,
         random_below=random_below,
+        rules=kernel.rules,
         vmstat=kernel.vmstat,
         wants_step=lambda: is_stepping,
         may_fail=lambda: ALLOCATION_FAILS in engine.allowed,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from attrs import define, field
 
+from mmactors.actors.alloc.page_alloc import free_pages
 from mmactors.actors.slab.caller import AsksOthers, SlabThread, printk
 from mmactors.actors.slab.tell import (
     tell_alloc,
@@ -23,7 +24,14 @@ from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.lock_stat import LockClass
 from mmactors.engine.lock.spinlock import Mutex, Spinlock
 from mmactors.engine.wait_queue import WaitQueue
-from mmactors.mm.slab.request import CallRcu, FlushCpus, KernelOopsError, RcuBarrier, SlabSteps
+from mmactors.mm.slab.request import (
+    CallRcu,
+    FlushCpus,
+    FreeSlabPages,
+    KernelOopsError,
+    RcuBarrier,
+    SlabSteps,
+)
 from mmactors.mm.slab.slab_common import (
     KMALLOC_MAX_CACHE_SIZE,
     ZERO_SIZE_PTR,
@@ -67,13 +75,13 @@ class SlabAllocator:
     ) -> KmemCache | None:
         """Make a cache, or an alias; None: it was refused, or there was no memory."""
         async with self.slab_mutex:
-            steps = self.kmalloc_caches.kmem_cache_create(_this_cpu(cpu), request, caller=who())
+            steps = self.kmalloc_caches.kmem_cache_create(self._this_cpu, request, caller=who())
             return await self._perform(cpu, steps)
 
     async def kmem_cache_destroy(self, cpu: Cpu, s: KmemCache, who: Who) -> bool:
         """Let go of a cache; return whether it, or this use of it, is gone."""
         async with self.slab_mutex:
-            steps = self.kmalloc_caches.kmem_cache_destroy(_this_cpu(cpu), s, caller=who())
+            steps = self.kmalloc_caches.kmem_cache_destroy(self._this_cpu, s, caller=who())
             return await self._perform(cpu, steps)
 
     async def kmem_cache_shrink(self, cpu: Cpu, s: KmemCache) -> bool:
@@ -108,7 +116,7 @@ class SlabAllocator:
             tell_kmem_cache_free(self.kernel.probe, own.name, thing, who().site)
         if own is s and self._free_local(cpu, s, slab, thing):
             return
-        steps = self.slub.kmem_cache_free(s, _this_cpu(cpu), thing, caller=who())
+        steps = self.slub.kmem_cache_free(s, self._this_cpu, thing, caller=who())
         await self._perform(cpu, steps)
 
     async def kmalloc(
@@ -125,7 +133,7 @@ class SlabAllocator:
             await self._spend()
             thing = await self._alloc(cpu, s, gfp, who, size, node)
         else:
-            steps = self.kmalloc_caches.kmalloc(_this_cpu(cpu), size, gfp, node, caller=who())
+            steps = self.kmalloc_caches.kmalloc(self._this_cpu, size, gfp, node, caller=who())
             thing = await self._perform(cpu, steps)
         if self.kernel.probe.on:
             tell_alloc(
@@ -136,7 +144,7 @@ class SlabAllocator:
 
     async def krealloc(self, cpu: Cpu, thing: int, size: int, gfp: int, who: Who) -> int:
         """Return `size` bytes that begin as those of `thing` do, 0: no memory, and it stays."""
-        steps = self.kmalloc_caches.krealloc(_this_cpu(cpu), thing, size, gfp, caller=who())
+        steps = self.kmalloc_caches.krealloc(self._this_cpu, thing, size, gfp, caller=who())
         return await self._perform(cpu, steps)
 
     async def kfree(self, cpu: Cpu, thing: int, who: Who) -> None:
@@ -147,7 +155,7 @@ class SlabAllocator:
         slab, s = self._slab_of(thing)
         if s is not None and self._free_local(cpu, s, slab, thing):
             return
-        steps = self.kmalloc_caches.kfree(_this_cpu(cpu), thing, caller=who())
+        steps = self.kmalloc_caches.kfree(self._this_cpu, thing, caller=who())
         await self._perform(cpu, steps)
 
     def oops(self, error: KernelOopsError) -> None:
@@ -163,7 +171,7 @@ class SlabAllocator:
             thing = self.slub.alloc_local(s, cpu.index, gfp)
             if thing:
                 return thing
-        steps = self.slub.alloc(s, _this_cpu(cpu), gfp, node, caller=who(), orig_size=orig_size)
+        steps = self.slub.alloc(s, self._this_cpu, gfp, node, caller=who(), orig_size=orig_size)
         return await self._perform(cpu, steps)
 
     async def _spend(self) -> None:
@@ -173,6 +181,10 @@ class SlabAllocator:
 
     def _free_local(self, cpu: Cpu, s: KmemCache, slab: int, thing: int) -> bool:
         return not self._is_stepping and self.slub.free_local(s, cpu.index, slab, thing)
+
+    def _this_cpu(self) -> int:
+        """Return the CPU that the caller is on by now."""
+        return self.kernel.engine.cpu_index
 
     def _slab_of(self, thing: int) -> tuple[int, KmemCache | None]:
         """Return the slab that an address lies in, and its cache; None: it lies in none."""
@@ -205,6 +217,8 @@ class SlabAllocator:
                 self.kernel.rcu.call(partial(self._start, "rcuc", cpu, self._free_slab, cache, pfn))
             case RcuBarrier(cache=cache):
                 self.kernel.rcu.call(partial(self._start, "kworker", cpu, self._release, cache))
+            case FreeSlabPages(pfn=pfn, order=order):
+                self._start("kworker", cpu, self._free_pages, pfn, order)
 
     def _start(
         self,
@@ -251,6 +265,10 @@ class SlabAllocator:
             while left:
                 await done.sleep(unless=lambda: not left)
 
+    async def _free_pages(self, cpu: Cpu, pfn: int, order: int) -> None:
+        """Give pages back for an interrupt, which asks nobody."""
+        await free_pages(self.kernel, cpu, pfn, order)
+
     async def _free_slab(self, cpu: Cpu, cache: int, pfn: int) -> None:
         await self._perform(cpu, self.slub.rcu_free_slab(cache, cpu.index, pfn))
         self._in_grace[cache] -= 1
@@ -264,10 +282,5 @@ class SlabAllocator:
         while self._in_grace.get(cache):
             await self._freed.sleep(unless=lambda: not self._in_grace.get(cache))
         async with self.slab_mutex:
-            steps = self.kmalloc_caches.release(_this_cpu(cpu), cache)
+            steps = self.kmalloc_caches.release(self._this_cpu, cache)
             await self._perform(cpu, steps)
-
-
-def _this_cpu(cpu: Cpu) -> Callable[[], int]:
-    """Return what says on which CPU a thread is, which none leaves in the kernel."""
-    return lambda: cpu.index

@@ -23,6 +23,14 @@ class KernelConfig:
         doc="Page tables are freed apart from pages and after an RCU grace period, as in a guest "
         "of KVM or Xen; false: among the pages, as on bare hardware.",
     )
+    preempt: str = option(
+        "voluntary",
+        doc="`preempt=` of the kernel's command line; `full`: a thread may be preempted inside the "
+        "kernel, and go on on another CPU. Debian's kernel has `voluntary`. It may be on the paths "
+        "on which a program's module allocates and frees objects, while interleavings are "
+        "explored; everywhere else a thread goes on to its next operation.",
+        choices=("voluntary", "full"),
+    )
     fail_page_alloc: bool = option(
         default=False,
         doc="Every allocation fails that may not wait for reclaim and may fail (fault injection's "

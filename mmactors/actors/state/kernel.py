@@ -90,6 +90,7 @@ class Kernel:
     anon_vma_cache: AnonVmaCache = field(init=False)
     tables_by_rcu: bool
     fail_page_alloc: bool
+    is_preemptible: bool
     """As KernelConfig has them."""
     rules: Rules
     locks: LockStatistics

@@ -364,7 +364,7 @@ class Execution:
             if actor.ready_at is not None and actor.ready_at > actor.clock.now:
                 actor.clock.now = actor.ready_at
             actor.waits_for = None
-            actor.ready_at = None
+        actor.ready_at = None
         if actor.cpu is not None:
             actor.clock.now = max(actor.clock.now, engine.clock.at)
         self._send(actor)

@@ -95,6 +95,7 @@ from mmactors.workload.operation.system import (
     Readahead,
     Reap,
     Rlimit,
+    SchedSetaffinity,
     Sleep,
     Snap,
     Spin,
@@ -186,6 +187,7 @@ __all__ = [
     "Region",
     "Rlimit",
     "RunTrace",
+    "SchedSetaffinity",
     "SlabFlag",
     "Sleep",
     "Snap",
@@ -271,6 +273,7 @@ PlainOperation = (
     | Reap
     | Kill
     | Cpu
+    | SchedSetaffinity
     | Barrier
     | Race
     | Sleep

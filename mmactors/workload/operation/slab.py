@@ -3,6 +3,9 @@
 These are ours; they are named after the kernel's functions that they call. An object and a cache
 are known by names to the program that made them; a name means what it was bound to last, also when
 that was freed: what is done with it then is the module's mistake, and the kernel's to find.
+
+With `smp_call=CPU` an interrupt handler on that CPU does it, and is waited for
+(smp_call_function_single): it does not sleep, so it allocates with GFP_ATOMIC or GFP_NOWAIT.
 """
 
 from enum import IntFlag
@@ -42,10 +45,13 @@ class SlabFlag(IntFlag):
 
 SLAB_GFP_NAMES: Final = ("KERNEL", "ATOMIC", "NOWAIT", "KERNEL_ACCOUNT", "RECLAIMABLE", "DMA")
 """GFP_* (include/linux/gfp_types.h); RECLAIMABLE: GFP_KERNEL | __GFP_RECLAIMABLE."""
+MAY_NOT_SLEEP: Final = ("ATOMIC", "NOWAIT")
+"""Of them: what an interrupt handler may say."""
 _FLAGS: Final = flags(SlabFlag, {str(flag.name).lower(): flag for flag in SlabFlag})
 _GFP: Final = choice(*SLAB_GFP_NAMES, symbol="GFP")
 NODE: Final = integer(0, 1023, "NODE")
 """As many as there may be (MAX_NUMNODES)."""
+_CPU: Final = integer(0, 8191, "CPU")
 _UINT_MAX: Final = (1 << 32) - 1
 _ALIGN_MAX: Final = 4096
 
@@ -83,6 +89,7 @@ class KmemCacheAlloc(Written):
     cache: str = keyword("cache", NAME_WORD)
     gfp: str = keyword("gfp", _GFP, "KERNEL")
     node: int | None = keyword("node", NODE, None)
+    smp_call: int | None = keyword("smp_call", _CPU, None)
 
 
 @frozen(kw_only=True)
@@ -92,6 +99,7 @@ class KmemCacheFree(Written):
     verb: ClassVar[str] = "kmem_cache_free"
     object: str = positional(NAME_WORD)
     cache: str = keyword("cache", NAME_WORD)
+    smp_call: int | None = keyword("smp_call", _CPU, None)
 
 
 @frozen(kw_only=True)
@@ -122,6 +130,7 @@ class Kmalloc(Written):
     length: int = keyword("size", size())
     gfp: str = keyword("gfp", _GFP, "KERNEL")
     node: int | None = keyword("node", NODE, None)
+    smp_call: int | None = keyword("smp_call", _CPU, None)
 
 
 @frozen(kw_only=True)
@@ -133,6 +142,7 @@ class Kzalloc(Written):
     length: int = keyword("size", size())
     gfp: str = keyword("gfp", _GFP, "KERNEL")
     node: int | None = keyword("node", NODE, None)
+    smp_call: int | None = keyword("smp_call", _CPU, None)
 
 
 @frozen(kw_only=True)
@@ -143,6 +153,7 @@ class Krealloc(Written):
     object: str = positional(NAME_WORD)
     length: int = keyword("size", size())
     gfp: str = keyword("gfp", _GFP, "KERNEL")
+    smp_call: int | None = keyword("smp_call", _CPU, None)
 
 
 @frozen(kw_only=True)
@@ -151,6 +162,7 @@ class Kfree(Written):
 
     verb: ClassVar[str] = "kfree"
     object: str = positional(NAME_WORD)
+    smp_call: int | None = keyword("smp_call", _CPU, None)
 
 
 SlabOperation = (

@@ -220,6 +220,15 @@ class Cpu(Written):
 
 
 @frozen(kw_only=True)
+class SchedSetaffinity(Written):
+    """Let a thread go on on another CPU, from its next operation on; 0, or -ESRCH."""
+
+    verb: ClassVar[str] = "sched_setaffinity"
+    thread: str = positional(NAME_WORD)
+    cpu: int = keyword("cpu", _CPU)
+
+
+@frozen(kw_only=True)
 class Barrier(Written):
     """Wait until `count` threads, of any programs, have come to the barrier `name`."""
 

@@ -13,6 +13,8 @@ from mmactors.actors.program.thread import UserThread
 from mmactors.actors.slab.slab import SlabAllocator, Who
 from mmactors.actors.slab.tell import pointer_of
 from mmactors.actors.state.kernel import Kernel
+from mmactors.engine.cpu import Cpu
+from mmactors.engine.ipi import call_on
 from mmactors.mm.fault.siginfo import SIGKILL, FaultSignal
 from mmactors.mm.page_alloc import gfp
 from mmactors.mm.slab.request import KernelOopsError
@@ -29,6 +31,12 @@ _GFP: Final = {
     "RECLAIMABLE": gfp.GFP_KERNEL | gfp.GFP_RECLAIMABLE,
     "DMA": gfp.GFP_KERNEL | gfp.GFP_DMA,
 }
+_OnObjects = (
+    op.KmemCacheAlloc | op.KmemCacheFree | op.KmemCacheShrink | op.KmemCacheDestroy
+    | op.Kmalloc | op.Kzalloc | op.Krealloc | op.Kfree
+)  # fmt: skip
+_CALL: Final = "CAL"
+"""The row of /proc/interrupts."""
 _JIFFY_NS: Final = 4_000_000
 """HZ=250."""
 
@@ -42,27 +50,58 @@ class SlabCalls:
 
     async def perform(self, thread: UserThread, call: SlabOperation) -> int:
         """Do one operation and return its result; an oops ends the process."""
-        await self.kernel.engine.spend(self.kernel.costs.syscall_ns)
+        kernel, actor = self.kernel, thread.actor
+        await kernel.engine.spend(kernel.costs.syscall_ns)
+        number = getattr(call, "smp_call", None)
+        if number is not None:
+            result = await self._smp_call(thread, kernel.cpus[number], call)
+        else:
+            if kernel.is_preemptible:
+                actor.preempt = thread.go_where_told
+            result = await self._perform(thread, thread.cpu, call)
+            actor.preempt = None
+        if result is None:
+            thread.receive_signal(FaultSignal(number=SIGKILL, code=0, address=0))
+            return -errno.EFAULT
+        return result
+
+    async def _smp_call(self, thread: UserThread, target: Cpu, call: SlabOperation) -> int | None:
+        """Let a CPU do an operation with interrupts off (smp_call_function_single)."""
+        results: list[int | None] = []
+
+        async def function(cpu: Cpu) -> None:
+            results.append(await self._perform(thread, cpu, call))
+
+        if target is thread.cpu:
+            with target.irqs_off():
+                await function(target)
+        else:
+            latency_ns = self.kernel.costs.ipi_ns
+            await call_on(thread.cpu, (target,), function, vector=_CALL, latency_ns=latency_ns)
+        return results[0]
+
+    async def _perform(self, thread: UserThread, cpu: Cpu, call: SlabOperation) -> int | None:
+        """Do one operation on a CPU; None: the kernel has died of it, or would of the next one."""
+        engine = self.kernel.engine
 
         def who() -> SlabCaller:
             return SlabCaller(
                 site=f"{thread.process.family.root.comm}.{call.verb}",
-                pid=thread.tid,
-                jiffies=thread.cpu.clock.now // _JIFFY_NS,
+                pid=engine.current.tid or 0,
+                jiffies=cpu.clock.now // _JIFFY_NS,
             )
 
         try:
-            return await self._perform(thread, call, who)
+            if isinstance(call, op.KmemCacheCreate):
+                return await self._create(thread, call, who)
+            return await self._do(thread, cpu, call, who)
         except KernelOopsError as error:
             self.slab.oops(error)
-            thread.receive_signal(FaultSignal(number=SIGKILL, code=0, address=0))
-            return -errno.EFAULT
+            return None
 
-    async def _perform(self, thread: UserThread, call: SlabOperation, who: Who) -> int:
-        slab, cpu, family = self.slab, thread.cpu, thread.process.family
+    async def _do(self, thread: UserThread, cpu: Cpu, call: _OnObjects, who: Who) -> int:
+        slab, family = self.slab, thread.process.family
         match call:
-            case op.KmemCacheCreate():
-                return await self._create(thread, call, who)
             case op.Kmalloc(name=name, node=node) | op.Kzalloc(name=name, node=node):
                 mask = _GFP[call.gfp] | (gfp.GFP_ZERO if isinstance(call, op.Kzalloc) else 0)
                 thing = await slab.kmalloc(cpu, call.length, mask, who, node=node)

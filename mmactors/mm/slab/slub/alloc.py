@@ -5,7 +5,7 @@ both at once if neither has changed; each of these is a step of its own. `local.
 bulk, compiled. Left out: pfmemalloc slabs, KFENCE, memory cgroups.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from mmactors.label import Mode
@@ -20,7 +20,7 @@ from mmactors.mm.slab.request import (
     ShouldFailslab,
     SlabSteps,
 )
-from mmactors.mm.slab.slub.cache import KmemCache, step, touches_slab
+from mmactors.mm.slab.slub.cache import KmemCache, ThisCpu, step, touches_slab
 from mmactors.mm.slab.slub.debug.oops import check_pointer
 from mmactors.mm.slab.slub.debug.report import no_memory
 from mmactors.mm.slab.slub.debug.track import SlabCaller
@@ -40,8 +40,6 @@ from mmactors.mm.slab.slub.struct_slab import (
     counters_of,
 )
 
-ThisCpu = Callable[[], int]
-"""Returns the CPU that runs the path now (smp_processor_id)."""
 READ: Final = Mode.READ
 WRITE: Final = Mode.WRITE
 _GET_CPU: Final = GetCpu()
@@ -73,8 +71,8 @@ def slab_alloc_node(
         cpu = this_cpu()
         c = s.cpu_slab(cpu)
         if wants_step():
-            yield step("read tid", s.touches_cpu(cpu, READ))
-        tid = s.read_tid(c)
+            yield from s.turn_on(partial(s.cpu_of_tid, cpu, this_cpu), "read tid", READ)
+        tid = s.read_tid(cpu, this_cpu)
         if wants_step():
             yield step("read freelist and slab", s.touches_cpu(cpu, READ))
         thing, slab = view[c + FREELIST], view[c + SLAB]
@@ -85,10 +83,9 @@ def slab_alloc_node(
         if wants_step():
             yield step("read the free pointer", touches_slab(slab, READ))
         following = s.get_freepointer(thing)
-        cpu = this_cpu()
         if wants_step():
-            yield step("this_cpu_cmpxchg_double", s.touches_cpu(cpu, WRITE))
-        if s.this_cpu_cmpxchg(cpu, thing, tid, following):
+            yield from s.turn_on(this_cpu, "this_cpu_cmpxchg_double", WRITE)
+        if s.this_cpu_cmpxchg(this_cpu(), thing, tid, following):
             break
     if thing and (view[s.base + CLEARED] or gfp & GFP_ZERO):
         slabs.zero(thing, s.object_size)

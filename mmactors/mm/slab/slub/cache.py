@@ -29,7 +29,7 @@ from mmactors.label import (
 )
 from mmactors.mm.page_alloc.gfp import ZONE_NORMAL
 from mmactors.mm.slab.flags import SLAB_POISON, SLAB_TYPESAFE_BY_RCU
-from mmactors.mm.slab.request import ListLock, ListUnlock
+from mmactors.mm.slab.request import ListLock, ListUnlock, SlabSteps
 from mmactors.mm.slab.slab_common import WORD, align_up, random_sequence
 from mmactors.mm.slab.slub.debug.stack_depot import StackDepot
 from mmactors.mm.slab.slub.layout import SlabLayout, SlubConfig
@@ -58,8 +58,11 @@ from mmactors.mm.slab.slub.struct_slab import (
     swab,
 )
 from mmactors.mm.vmstat import VmStat
+from mmactors.rules import Rules
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
+ThisCpu = Callable[[], int]
+"""Returns the CPU that runs the path now (smp_processor_id)."""
 _SIGN: Final = 1 << 63
 _WORD_MASK: Final = (1 << 64) - 1
 CACHES_MAX: Final = 1024
@@ -176,13 +179,17 @@ class KmemCache:
             return 0
         return (view[base + RANDOM] ^ swab(address + PAGE_OFFSET_SIGNED)) & _WORD_MASK
 
-    def read_tid(self, c: int) -> int:
-        """Return the number of a CPU's next transaction; `c` is where the CPU's words begin.
+    def cpu_of_tid(self, cpu: int, this_cpu: ThisCpu) -> int:
+        """Return the CPU whose transaction number is read; `cpu`: whose freelist is read next.
 
-        It must be that of the CPU whose freelist is read next (7cccd80b4397, v3.9): on another CPU
-        this_cpu_cmpxchg then fails, and all begins again.
+        It is the same: a thread that was moved meanwhile then fails in this_cpu_cmpxchg, and begins
+        again. A kernel without that rule has the number of the CPU on which it is now.
         """
-        return self.slabs.view[c + TID]
+        return cpu if self.slabs.rules.slub_reads_tid_of_its_own_cpu else this_cpu()
+
+    def read_tid(self, cpu: int, this_cpu: ThisCpu) -> int:
+        """Return the number of the next transaction."""
+        return self.slabs.view[self.cpu_slab(self.cpu_of_tid(cpu, this_cpu)) + TID]
 
     def this_cpu_cmpxchg(self, cpu: int, expected: int, tid: int, thing: int) -> bool:
         """Let a CPU's freelist begin with another object, unless anything was done with it since.
@@ -190,7 +197,8 @@ class KmemCache:
         The number tells a freelist from one that only looks alike (8a5ec0ba42c4, v2.6.39).
         """
         view, c = self.slabs.view, self.cpu_slab(cpu)
-        if view[c + FREELIST] != expected or view[c + TID] != tid:
+        is_same = view[c + TID] == tid or not self.slabs.rules.slub_cmpxchg_compares_tid
+        if view[c + FREELIST] != expected or not is_same:
             return False
         view[c + FREELIST] = thing
         view[c + TID] = tid + TID_STEP
@@ -238,6 +246,16 @@ class KmemCache:
         """Say that a step touches what the cache has on a CPU."""
         return kmem_cache_cpu(self.number, cpu), mode
 
+    def turn_on(self, which: ThisCpu, text: str, mode: Mode) -> SlabSteps[None]:
+        """Wait for the turn of a step on what the cache has on the CPU that `which` says then.
+
+        Who was moved to another CPU meanwhile waits once more.
+        """
+        cpu = -1
+        while cpu != which():
+            cpu = which()
+            yield step(text, self.touches_cpu(cpu, mode))
+
     def touches_node(self, node: int, mode: Mode) -> Touch:
         """Say that a step touches what the cache has on a node."""
         return kmem_cache_node(self.number, node), mode
@@ -266,6 +284,7 @@ class Slabs:
         nodes_by_distance: Sequence[Sequence[int]],
         config: SlubConfig,
         random_below: Callable[[int], int],
+        rules: Rules | None = None,
         vmstat: VmStat | None = None,
         wants_step: WantsStep = never,
         may_fail: Callable[[], bool] = never,
@@ -288,6 +307,7 @@ class Slabs:
         )
         """Nodes with memory that may be the kernel's (N_NORMAL_MEMORY)."""
         self.config: Final = config
+        self.rules: Final = Rules() if rules is None else rules
         self.random_below: Final = random_below
         self.vmstat: Final = vmstat
         self.wants_step: Final = wants_step

@@ -4,12 +4,12 @@ An object of the CPU's own slab goes to the CPU's freelist without a lock; any o
 slab's, whose two words change at once. Left out: KFENCE, memory cgroups, init_on_free.
 """
 
+from functools import partial
 from typing import Final
 
 from mmactors.label import Mode
 from mmactors.mm.slab.request import SlabSteps
-from mmactors.mm.slab.slub.alloc import ThisCpu
-from mmactors.mm.slab.slub.cache import KmemCache, step, touches_slab
+from mmactors.mm.slab.slub.cache import KmemCache, ThisCpu, step, touches_slab
 from mmactors.mm.slab.slub.debug.oops import bug, oops
 from mmactors.mm.slab.slub.debug.track import SlabCaller
 from mmactors.mm.slab.slub.lists import has_enough_partial, remove_partial
@@ -44,8 +44,8 @@ def do_slab_free(
         cpu = this_cpu()
         c = s.cpu_slab(cpu)
         if wants_step():
-            yield step("read tid", s.touches_cpu(cpu, READ))
-        tid = s.read_tid(c)
+            yield from s.turn_on(partial(s.cpu_of_tid, cpu, this_cpu), "read tid", READ)
+        tid = s.read_tid(cpu, this_cpu)
         if wants_step():
             yield step("read slab", s.touches_cpu(cpu, READ))
         if view[c + SLAB] != slab:
@@ -60,10 +60,9 @@ def do_slab_free(
         if wants_step():
             yield step("write the free pointer", touches_slab(slab, WRITE))
         _set_freepointer(s, thing, freelist)
-        cpu = this_cpu()
         if wants_step():
-            yield step("this_cpu_cmpxchg_double", s.touches_cpu(cpu, WRITE))
-        if s.this_cpu_cmpxchg(cpu, freelist, tid, thing):
+            yield from s.turn_on(this_cpu, "this_cpu_cmpxchg_double", WRITE)
+        if s.this_cpu_cmpxchg(this_cpu(), freelist, tid, thing):
             return
 
 

@@ -42,8 +42,7 @@ from mmactors.mm.slab.slab_common import (
     kmalloc_type,
     large_order,
 )
-from mmactors.mm.slab.slub.alloc import ThisCpu
-from mmactors.mm.slab.slub.cache import KmemCache
+from mmactors.mm.slab.slub.cache import KmemCache, ThisCpu
 from mmactors.mm.slab.slub.debug.oops import oops, pointer, wild_pointer
 from mmactors.mm.slab.slub.debug.report import create_failed, warning_once
 from mmactors.mm.slab.slub.debug.track import NOBODY, SlabCaller

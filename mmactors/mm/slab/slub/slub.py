@@ -30,8 +30,8 @@ from mmactors.mm.slab.slab_common import (
     align_up,
     find_mergeable,
 )
-from mmactors.mm.slab.slub.alloc import ThisCpu, slab_alloc_node
-from mmactors.mm.slab.slub.cache import CACHES_MAX, KmemCache, Slabs
+from mmactors.mm.slab.slub.alloc import slab_alloc_node
+from mmactors.mm.slab.slub.cache import CACHES_MAX, KmemCache, Slabs, ThisCpu
 from mmactors.mm.slab.slub.debug.oops import oops, wild_pointer
 from mmactors.mm.slab.slub.debug.report import (
     objects_remaining,
