@@ -30,6 +30,7 @@ from mmactors.mm.slab.slab_common import (
     CacheRequest,
     large_order,
 )
+from mmactors.mm.slab.slub.access import access_bytes
 from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.debug.track import SlabCaller
 from mmactors.mm.slab.slub.kmalloc import Kmalloc as KmallocCaches
@@ -195,6 +196,21 @@ class SlabAllocator:
 
     def _tell_kfree(self, thing: int) -> None:
         self.kernel.probe.emit(Kfree(call_site=None, ptr=pointer_of(thing)))
+
+    async def access(
+        self,
+        cpu: Cpu,
+        thing: int,
+        offset: int,
+        nr_bytes: int,
+        *,
+        value: int | None,
+        seen: Callable[[], None],
+    ) -> int:
+        """Write bytes beside an address, or read them; return the first ones as they are then."""
+        await self._spend()
+        steps = access_bytes(self.slub.slabs, thing, offset, nr_bytes, value=value, seen=seen)
+        return await self._perform(cpu, steps)
 
     def oops(self, error: KernelOopsError) -> None:
         """Write into the kernel's log what it died of, for one of its threads."""

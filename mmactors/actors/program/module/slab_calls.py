@@ -15,7 +15,7 @@ from mmactors.actors.state.kernel import Kernel
 from mmactors.mm.fault.siginfo import SIGKILL, FaultSignal
 from mmactors.mm.page_alloc import gfp
 from mmactors.mm.slab.request import KernelOopsError
-from mmactors.mm.slab.slab_common import CacheRequest
+from mmactors.mm.slab.slab_common import ZERO_SIZE_PTR, CacheRequest
 from mmactors.mm.slab.slub.debug.track import SlabCaller
 from mmactors.workload.operation import all as op
 from mmactors.workload.operation.slab import SlabOperation
@@ -65,13 +65,18 @@ class SlabCalls:
             case op.Kmalloc(name=name) | op.Kzalloc(name=name):
                 mask = _GFP[call.gfp] | (gfp.GFP_ZERO if isinstance(call, op.Kzalloc) else 0)
                 thing = await slab.kmalloc(cpu, call.length, mask, who)
-                return self._bind(thread, name, thing)
+                return self._bind(thread, name, thing, call.length)
             case op.Krealloc(object=name):
                 old = family.objects.get(name, 0)
+                if old > ZERO_SIZE_PTR:
+                    self._tell_freed(thread, name)
                 thing = await slab.krealloc(cpu, old, call.length, _GFP[call.gfp], who)
                 # Where there is no memory the old one stays.
-                return self._bind(thread, name, thing) if thing else -errno.ENOMEM
+                return self._bind(thread, name, thing, call.length) if thing else -errno.ENOMEM
+            case op.Poke() | op.Peek():
+                return await self._access(thread, call)
             case op.Kfree(object=name):
+                self._tell_freed(thread, name)
                 await slab.kfree(cpu, family.objects.get(name, 0), who)
                 return 0
         s = family.caches.get(call.cache)
@@ -80,11 +85,12 @@ class SlabCalls:
         match call:
             case op.KmemCacheAlloc(name=name):
                 thing = await slab.kmem_cache_alloc(cpu, s, _GFP[call.gfp], who)
-                return self._bind(thread, name, thing)
+                return self._bind(thread, name, thing, s.object_size)
             case op.KmemCacheFree(object=name):
                 thing = family.objects.get(name, 0)
                 if not thing:
                     return -errno.EINVAL  # Its allocation failed.
+                self._tell_freed(thread, name)
                 await slab.kmem_cache_free(cpu, s, thing, who)
                 return 0
             case op.KmemCacheShrink():
@@ -105,6 +111,34 @@ class SlabCalls:
         thread.process.family.caches[call.name] = s
         return 0
 
-    def _bind(self, thread: UserThread, name: str, thing: int) -> int:
-        thread.process.family.objects[name] = thing
+    async def _access(self, thread: UserThread, call: op.Poke | op.Peek) -> int:
+        """Write or read beside an object, whether or not the program still has it."""
+        family = thread.process.family
+        name, checks = call.object, self.slab.slub.slabs.checks
+        if name not in family.objects:
+            return -errno.EINVAL  # It was never allocated.
+        value = call.value if isinstance(call, op.Poke) else None
+
+        def seen() -> None:
+            if checks is not None:
+                is_write = value is not None
+                owner, offset = family.root.pid, call.offset
+                checks.name_used(owner, name, offset, call.length, is_write=is_write)
+
+        thing = family.objects[name]
+        found = await self.slab.access(
+            thread.cpu, thing, call.offset, call.length, value=value, seen=seen
+        )
+        return found if value is None else 0
+
+    def _bind(self, thread: UserThread, name: str, thing: int, nr_bytes: int) -> int:
+        family, checks = thread.process.family, self.slab.slub.slabs.checks
+        family.objects[name] = thing
+        if checks is not None:
+            checks.object_named(family.root.pid, name, thing, nr_bytes)
         return pointer_of(thing) if thing else -errno.ENOMEM
+
+    def _tell_freed(self, thread: UserThread, name: str) -> None:
+        checks = self.slab.slub.slabs.checks
+        if checks is not None:
+            checks.name_freed(thread.process.family.root.pid, name)

@@ -18,6 +18,7 @@ from mmactors import label
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PG_HEAD, PG_SLAB, PageColumns
+from mmactors.checks import ObjectChecks
 from mmactors.label import (
     Label,
     Mode,
@@ -260,6 +261,8 @@ class Slabs:
         self.random_below: Final = random_below
         self.vmstat: Final = vmstat
         self.wants_step: Final = wants_step
+        self.checks: ObjectChecks | None = None
+        """Who is told what happens to objects; None: nobody."""
         self.first_cpu_word: Final = NR_CACHE_WORDS + self.nr_nodes * NR_NODE_WORDS
         """Of a row."""
         self.row_words: Final = self.first_cpu_word + self.nr_cpus * NR_CPU_WORDS
