@@ -33,7 +33,7 @@ def make_slab(kernel: Kernel, arena: Arena, *, seed: int) -> SlabAllocator:
             sorted((n for n in range(nr_nodes) if n != node), key=lambda n: (abs(n - node), n))
             for node in range(nr_nodes)
         ],
-        config=SlubConfig(nr_cpus=nr_cpus),
+        config=SlubConfig(nr_cpus=nr_cpus, rules=kernel.rules),
         random_below=random_below,
         vmstat=kernel.vmstat,
         wants_step=lambda: is_stepping,

@@ -91,6 +91,8 @@ class Kmalloc:
             thing = yield from part
             if not thing:
                 yield from self._give_back(this_cpu, s, caller)
+                if not slub.slabs.config.rules.create_cache_frees_once and len(s.own_objects) > 1:
+                    yield from self.kfree(this_cpu, s.own_objects[1], caller=caller)
                 yield Printk(lines=create_failed(request.name, -ENOMEM))
                 return None
             s.own_objects.append(thing)
