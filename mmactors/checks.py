@@ -125,3 +125,35 @@ class Checks:
 
     def file_dropped(self, mapping: object, first: int, end: int | None) -> None:
         """Pages `[first, end)` of a file are given up, on disk too; None: to its end."""
+
+
+class ObjectChecks:
+    """Takes the moments of objects (mm/slab): told of by the caches, and by who uses objects.
+
+    An object is named by its physical address. `owner` and `name` are what a program knows it by;
+    what a name was bound to stays its, whoever has the memory by now. Caches are the kernel's own
+    objects, which this layer does not know; None: the pages are no slab.
+    """
+
+    def object_allocated(self, cache: object, thing: int) -> None:
+        """An object was handed out, cleared if it was to be."""
+
+    def object_freed(self, cache: object, thing: int) -> None:
+        """An object is given back; what a free object has in it may be written already."""
+
+    def wrong_cache(self, cache: object, own: object, thing: int) -> None:
+        """An object of the cache `own` is freed as one of another."""
+
+    def object_written(self, address: int, nr_bytes: int) -> None:
+        """Who may do so, or is blamed for it already, has written these bytes."""
+
+    def object_named(self, owner: int, name: str, thing: int, nr_bytes: int) -> None:
+        """A program was given an object of so many bytes, known by a name from now on."""
+
+    def name_freed(self, owner: int, name: str) -> None:
+        """A program is about to free what it knows by a name."""
+
+    def name_used(
+        self, owner: int, name: str, offset: int, nr_bytes: int, *, is_write: bool
+    ) -> None:
+        """A program reads or writes bytes from `offset` on of what it knows by a name."""

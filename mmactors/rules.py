@@ -161,3 +161,18 @@ class Rules:
         doc="Interrupts stay on while pgd_lock is held and page_table_lock waited for "
         "(a79e53d85683, v2.6.38).",
     )
+    deactivate_slab_keeps_cpu_freelist: bool = option(
+        True,
+        doc="A slab that a CPU gives up gets back what the CPU has left of its objects (no release "
+        "broke it: one to learn from).",
+    )
+    create_cache_frees_once: bool = option(
+        True,
+        doc="A cache that cannot be made gives its struct kmem_cache back once (757fed1d0898, "
+        "v5.12; v5.8 to v5.11 freed it in sysfs_slab_add, too).",
+    )
+    freepointer_lies_within_object: bool = option(
+        True,
+        doc="The pointer in a free object ends before the object does (e41a49fadbc8, v5.13; from "
+        "v5.7 on it began at the middle or behind it, and so lay beside objects of 9 to 23 bytes).",
+    )

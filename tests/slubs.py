@@ -40,6 +40,7 @@ from mmactors.mm.slab.slub.struct_slab import (
     TOTAL_OBJECTS,
 )
 from mmactors.mm.vmstat import NODE_ITEM, VmStat
+from mmactors.rules import Rules
 from mmactors.units import PAGE_SHIFT
 
 NODE_PAGES = 1 << 13
@@ -97,9 +98,8 @@ class SlubAlone:
                 [other for other in range(nr_nodes) if other != node]
                 for node in range(nr_nodes + nr_memoryless)
             ],
-            config=config or SlubConfig(nr_cpus=nr_cpus, **options),
+            config=config or SlubConfig(nr_cpus=nr_cpus, rules=rules or Rules(), **options),
             random_below=self.random.below,
-            rules=rules,
             vmstat=self.vmstat,
             wants_step=lambda: wants_step,
             may_fail=lambda: may_fail,

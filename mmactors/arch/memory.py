@@ -71,6 +71,10 @@ class PhysicalMemory:
         """Frames hold no kernel objects any more; their words stay."""
         self._slabs.difference_update(range(pfn, pfn + nr_frames))
 
+    def holds_objects(self, pfn: int) -> bool:
+        """Say whether a frame was claimed for kernel objects."""
+        return pfn in self._slabs
+
     @property
     def nr_tables(self) -> int:
         """How many frames hold page tables."""

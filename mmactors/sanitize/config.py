@@ -30,12 +30,18 @@ class SanitizeConfig:
         doc="Look at each page that is handed out or freed: double free, free while mapped, flags "
         "and references that must not be.",
     )
+    objects: bool = option(
+        False,
+        doc="Follow each object of the kernel's caches: use after free, double free, free into "
+        "the wrong cache, writes beside an object, objects lost or on two freelists.",
+    )
     reserves: bool = option(
         False,
         doc="Hold each passed watermark against the pages that are really free.",
     )
     leaks: bool = option(
-        False, doc="At the end, look for pages that are not free and that nobody can reach."
+        False,
+        doc="At the end, look for pages and objects that are not free and that nobody can reach.",
     )
     counters: bool = option(
         False,

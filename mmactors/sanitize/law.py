@@ -25,6 +25,15 @@ class Law(StrEnum):
     COUNTER = "wrong counter"
     LOCK_ORDER = "possible deadlock"
     ATOMIC_SLEEP = "sleep in atomic context"
+    USE_AFTER_FREE = "use after free"
+    OUT_OF_BOUNDS = "out of bounds"
+    OBJECT_FREED_TWICE = "object freed twice"
+    NO_OBJECT_FREED = "free of no object"
+    WRONG_CACHE = "free into the wrong cache"
+    OBJECT_TWICE = "object handed out twice"
+    OBJECT_LOST = "object lost"
+    FREELIST = "broken freelist"
+    OBJECT_LEAK = "object leak"
 
 
 @frozen(kw_only=True)
@@ -118,5 +127,51 @@ LESSONS: Final = {
     Law.ATOMIC_SLEEP: Lesson(
         law="who holds a spinlock or has interrupts off does not wait for a lock that sleeps",
         look="what the report says is held (might_sleep, kernel/sched/core.c)",
+    ),
+    Law.USE_AFTER_FREE: Lesson(
+        law="from the free on an object's memory is the cache's, and soon somebody else's",
+        look="who else still has the pointer; forget it where the object is freed, or count its "
+        "users (kref); to see it as the kernel does give the cache flags=poison",
+    ),
+    Law.OUT_OF_BOUNDS: Lesson(
+        law="who has an object touches its own bytes only: what lies before and behind is the "
+        "next object, or the pointer to the next free one",
+        look="how the length was computed, and whether it was checked against what was asked for; "
+        "to see it as the kernel does give the cache flags=red_zone,consistency_checks",
+    ),
+    Law.OBJECT_FREED_TWICE: Lesson(
+        law="an object is freed once for each time that it is handed out: a second free puts it on "
+        "a freelist again, and two will be given the same memory",
+        look="which of the two frees is the owner's; paths that clean up after an error often free "
+        "what their caller frees, too; flags=consistency_checks lets the kernel refuse it",
+    ),
+    Law.NO_OBJECT_FREED: Lesson(
+        law="what is freed is an address that the allocator has returned, the first byte of it",
+        look="whether the pointer was moved since, or never was an object's",
+    ),
+    Law.WRONG_CACHE: Lesson(
+        law="kmem_cache_free is told the cache that the object was allocated from",
+        look="which of the caches the caller means; with CONFIG_SLAB_FREELIST_HARDENED, or "
+        "flags=consistency_checks, the kernel says so and frees it as its own cache's",
+    ),
+    Law.OBJECT_TWICE: Lesson(
+        law="an object that is handed out is on no freelist until it is freed",
+        look="who put it on a freelist while it was in use: a double free, or a pointer between "
+        "free objects that was overwritten",
+    ),
+    Law.OBJECT_LOST: Lesson(
+        law="an object is in use, or on exactly one freelist, of a CPU or of its slab; a slab with "
+        "free objects is some CPU's, or on one list of its node",
+        look="where its slab last changed hands: what a CPU has left of its freelist goes back to "
+        "the slab (deactivate_slab), each partial slab to a list (put_cpu_partial)",
+    ),
+    Law.FREELIST: Lesson(
+        law="freelists lead from free object to free object of one slab, each of them once",
+        look="who wrote into a free object, or freed one twice (mm/slub.c, get_freepointer)",
+    ),
+    Law.OBJECT_LEAK: Lesson(
+        law="who was given an object frees it, or keeps a pointer to it",
+        look="where the last pointer was overwritten or dropped: errors that return early, names "
+        "that were bound anew",
     ),
 }

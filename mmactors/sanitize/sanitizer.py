@@ -29,6 +29,8 @@ from mmactors.sanitize.page_history import Moment, PageHistory
 from mmactors.sanitize.page_state import PageState
 from mmactors.sanitize.reserve import reserve_problem
 from mmactors.sanitize.revoked import Revoked
+from mmactors.sanitize.slab.at_rest import slab_problems
+from mmactors.sanitize.slab.objects import Deed, Objects
 from mmactors.sanitize.stale_tlb import StaleTlb
 
 FINDINGS_MAX: Final = 100
@@ -51,6 +53,7 @@ class Sanitizer(Checks):
     _page_state: PageState | None = field(default=None, init=False)
     _contents: Contents | None = field(default=None, init=False)
     _lockdep: Lockdep | None = field(default=None, init=False)
+    objects: Objects | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         kernel, config = self.kernel, self.config
@@ -64,6 +67,11 @@ class Sanitizer(Checks):
         if config.contents:
             self._contents = Contents()
             self.wants_accesses = True
+        if config.objects or config.leaks:
+            self.objects = Objects(
+                kernel.slub, report=self.report, now=self._deed, is_telling=config.objects
+            )
+            kernel.slub.slabs.checks = self.objects
         if config.lockdep:
             engine = kernel.engine
             engine.lock_observer = self._lockdep = Lockdep(engine, on_finding=self.take)
@@ -303,6 +311,8 @@ class Sanitizer(Checks):
         kernel, config = self.kernel, self.config
         for space in kernel.spaces.values():
             self._look_for_lost(space.mm)
+        for problem in slab_problems(kernel, config, self.objects):
+            self.report(*problem)
         if not config.counters and not config.leaks:
             return
         mapped = Mapped(kernel)
@@ -342,6 +352,10 @@ class Sanitizer(Checks):
         if actor is None:
             return Moment("the check at rest", engine.now_ns)
         return Moment(str(actor), actor.clock.now)
+
+    def _deed(self) -> Deed:
+        actor = self.kernel.engine.running
+        return Deed(*self._moment(), None if actor is None else actor.doing)
 
 
 def _is_there(mm: MmStruct, address: int) -> bool:

@@ -45,8 +45,10 @@ from mmactors.workload.operation.all import (
     OfflinePages,
     Open,
     Operation,
+    Peek,
     Pin,
     PlainOperation,
+    Poke,
     Read,
     Readahead,
     SchedSetaffinity,
@@ -73,7 +75,7 @@ _BLOCK_OPERATIONS: Final = (
     UndoIsolatePageRange,
     OfflinePages,
 )
-_OBJECT_OPERATIONS: Final = (KmemCacheFree, Krealloc, Kfree)
+_OBJECT_OPERATIONS: Final = (KmemCacheFree, Krealloc, Kfree, Poke, Peek)
 _CACHE_OPERATIONS: Final = (KmemCacheAlloc, KmemCacheFree, KmemCacheShrink, KmemCacheDestroy)
 _BLOCKS_MAX: Final = 1 << 24
 """Of one operation that reads or writes a file: their order takes 8 bytes each."""

@@ -26,9 +26,12 @@ from mmactors.errors import UserError
 from mmactors.observe.log import EventLog
 from mmactors.rules import Rules
 from mmactors.sanitize.config import SanitizeConfig
+from mmactors.sanitize.law import Law
 from mmactors.scenario.dump import dump_scenario
 from mmactors.scenario.load import parse_scenario
 from mmactors.scenario.machine import Machine
+
+from .words import CAREFUL
 
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
@@ -40,6 +43,14 @@ SAMPLES_MAX = 2_000
 GROWTH-th, so that little is done at once after a long sleep."""
 GROWTH = 10
 CPU_S = 20
+MISTAKES = {
+    *(Law.USE_AFTER_FREE, Law.OUT_OF_BOUNDS, Law.OBJECT_FREED_TWICE, Law.WRONG_CACHE),
+    *(Law.OBJECT_LEAK, Law.NO_OBJECT_FREED),
+}
+"""What a program can do wrong with the kernel's objects; from then on they may be in disorder."""
+MAY_BE_MISTAKEN = re.compile(
+    rf"\b(?:k[mz]alloc|krealloc|kfree|kmem_cache_(?:alloc|free)|poke|peek) (?!{CAREFUL}\d)"
+)
 MAY_WAIT_FOR_EVER = re.compile(r"\b(barrier|offline_pages|spin)\b")
 """Operations that may wait for what never comes, which a deadlock says."""
 
@@ -183,7 +194,7 @@ def _run(scenario):
     findings = machine.findings()
     if findings and scenario.kernel.rules != Rules():
         word = "finding"  # As it has to be: the kernel is a wrong one.
-    elif findings:
+    elif findings and not _is_mistake(scenario, findings):
         failure = Verdict("finding", True, str(findings[0].law), "\n\n".join(map(str, findings)))
     summary = machine.summary()
     machine.proc()
@@ -193,6 +204,21 @@ def _run(scenario):
     return Came(
         word, b"".join(lines.lines), summary.counters, summary.deaths, machine.now_ns, failure
     )
+
+
+def _is_mistake(scenario, findings):
+    """Say whether the program has made a mistake with objects before anything else was found."""
+    if MAY_BE_MISTAKEN.search(dump_scenario(scenario)) is None:
+        return False
+    if not scenario.sanitize.objects:
+        machine = Machine(evolve(scenario, sanitize=SanitizeConfig.everything()))
+        try:
+            for until_ns in _stretches(machine):
+                machine.run_inline(until_ns=until_ns)
+        finally:
+            machine.close()
+        findings = machine.findings()
+    return bool(findings) and findings[0].law in MISTAKES
 
 
 async def _move(machine):

@@ -55,6 +55,11 @@ NEW = {
     *(("fork", "child"), ("thread", "name"), ("barrier", "name")),
 }
 """Arguments that are names which the operation makes."""
+MAKES_OBJECTS = ("kmem_cache_create", "kmem_cache_alloc", "kmalloc", "kzalloc")
+CAREFUL = "own"
+"""How names of objects begin with which nobody makes mistakes."""
+MOST_TOUCHED = 1 << 20
+"""Of an object, in bytes: who touches more has perhaps no object."""
 
 
 def arguments(verb):
@@ -65,6 +70,18 @@ def arguments(verb):
 
 
 @define
+class Object:
+    """An object of the kernel's, as far as the author can know."""
+
+    owner: str
+    """Who allocated it, and is to free it."""
+    size: int
+    """So many bytes may be touched."""
+    cache: str | None
+    """None: it is kmalloc's."""
+
+
+@define
 class Known:
     """What a program has made so far, as far as its author can know."""
 
@@ -72,8 +89,8 @@ class Known:
     files: set[str] = field(factory=set)
     devices: set[str] = field(factory=set)
     blocks: set[str] = field(factory=set)
-    caches: set[str] = field(factory=set)
-    objects: set[str] = field(factory=set)
+    caches: dict[str, Object] = field(factory=dict)
+    objects: dict[str, Object] = field(factory=dict)
     children: set[str] = field(factory=set)
     threads: set[str] = field(factory=set)
     spinning: set[str] = field(factory=set)
@@ -86,9 +103,15 @@ class Author:
     random: object
     nr_cpus: int
     is_careless: bool = False
-    """Now and then it writes what no check lets pass."""
+    """Now and then it writes what no check lets pass, and what is a mistake with objects."""
     nr_nodes: int = 1
     known: Known = field(factory=Known)
+    verbs: tuple[str, ...] = VERBS
+    by: str = FIRST
+    """Who does the operation that is being written."""
+    nr_objects: int = 0
+    touched_object: str = ""
+    first_touched: int = 0
 
     def often(self, percent):
         return self.random.random() * 100 < percent
@@ -111,6 +134,8 @@ class Author:
         match kind.symbol:
             case "NAME" | "FILE":
                 return self.name(head, name)
+            case "OFFSET" | "SIZE" if verb in ("poke", "peek"):
+                return self.touched(kind, name)
             case "RANGE":
                 return self.range()
             case "ADDRESS":
@@ -209,6 +234,9 @@ class Author:
     def name(self, verb, name):
         known = self.known
         if (verb, name) in NEW:
+            if verb in MAKES_OBJECTS and not self.is_careless:
+                self.nr_objects += 1
+                return f"{CAREFUL}{self.nr_objects}"
             return self.one(FILES if name == "file" else NAMES)
         match name:
             case "file":
@@ -218,14 +246,50 @@ class Author:
             case "block":
                 return self.known_or(known.blocks, NAMES)
             case "cache":
-                return self.known_or(known.caches, NAMES)
+                if verb == "kmem_cache_free" and not self.is_careless:
+                    return known.objects[self.touched_object].cache
+                return self.known_or(self.own(known.caches), NAMES)
             case "object":
-                return self.known_or(known.objects, NAMES)
+                self.touched_object = self.known_or(self.fit_objects(verb), NAMES)
+                return self.touched_object
             case "child":
                 return self.known_or(known.children, NAMES)
             case "thread":
                 return self.known_or(known.children | known.threads | {FIRST}, NAMES)
         return self.known_or(known.spinning, NAMES)
+
+    # Objects of the kernel's: who is careful has its own, and frees each once.
+
+    def own(self, known):
+        if self.is_careless:
+            return known
+        return [name for name, each in known.items() if each.owner == self.by]
+
+    def fit_objects(self, verb):
+        """Return the objects that may be given to an operation."""
+        known = self.known
+        own = self.own(known.objects)
+        if self.is_careless:
+            return own
+        match verb:
+            case "kmem_cache_free":
+                return [name for name in own if known.objects[name].cache in known.caches]
+            case "krealloc":
+                return [name for name in own if known.objects[name].cache is None]
+            case "poke" | "peek":
+                return [name for name in own if 0 < known.objects[name].size <= MOST_TOUCHED]
+        return own
+
+    def touched(self, kind, name):
+        """Return the offset of bytes that are touched, or how many they are."""
+        if self.is_careless:
+            odd = [n for n in (*ODD_NUMBERS, *ODD_SIZES) if is_legal(kind, n)]
+            return str(self.one((1, 2, 8, 64, 100), odd, 20))
+        size = self.known.objects[self.touched_object].size
+        if name == "offset":
+            self.first_touched = self.random.randrange(size)
+            return str(self.first_touched)
+        return str(self.random.randrange(size - self.first_touched) + 1)
 
     # Operations.
 
@@ -234,6 +298,7 @@ class Author:
         by = self.one((FIRST, FIRST, FIRST, *sorted(self.known.children | self.known.threads)))
         if by in self.known.spinning and not (self.is_careless and self.often(4)):
             by = FIRST
+        self.by = by
         verb = self.verb()
         if verb == "spin" and by == FIRST and not self.is_careless:
             by = self.one(sorted(self.known.threads - self.known.spinning), (FIRST,), 0)
@@ -247,9 +312,9 @@ class Author:
 
     def verb(self):
         known = self.known
-        if not known.ranges and self.often(60):
+        if not known.ranges and self.often(60) and "mmap" in self.verbs:
             return "mmap"
-        verb = self.one(VERBS)
+        verb = self.one(self.verbs)
         # What needs something else before it is drawn again, mostly.
         lacks = (
             (verb in ("dma", "unpin") and not known.devices)
@@ -258,8 +323,8 @@ class Author:
             or (verb == "wait" and known.spinning)
             or (verb == "spin" and known.threads <= known.spinning)
             or ("block" in arguments(verb) and not known.blocks)
-            or ("cache" in arguments(verb) and not known.caches)
-            or ("object" in arguments(verb) and not known.objects)
+            or ("cache" in arguments(verb) and not self.own(known.caches))
+            or ("object" in arguments(verb) and not self.fit_objects(verb))
             or ("file" in arguments(verb) and verb not in ("open", "mmap") and not known.files)
         )
         seldom = verb in ("exit", "barrier", "race") and not self.often(10)
@@ -271,6 +336,7 @@ class Author:
     def plain(self, verb):
         """Return the text of a verb with its arguments."""
         words, values = [verb], {}
+        self.first_touched = 0
         for name, argument in arguments(verb).items():
             is_wanted = self.often(95 if (verb, name) == ("trace", "limit") else 30)
             if not argument.is_required and not is_wanted:
@@ -310,9 +376,19 @@ class Author:
             case "alloc_pages":
                 known.blocks.add(values["name"])
             case "kmem_cache_create":
-                known.caches.add(values["name"])
-            case "kmem_cache_alloc" | "kmalloc" | "kzalloc":
-                known.objects.add(values["name"])
+                known.caches[values["name"]] = Object(self.by, int(values["length"]), None)
+            case "kmem_cache_alloc":
+                size = known.caches[values["cache"]].size if values["cache"] in known.caches else 0
+                known.objects[values["name"]] = Object(self.by, size, values["cache"])
+            case "kmalloc" | "kzalloc":
+                known.objects[values["name"]] = Object(self.by, int(values["length"]), None)
+            case "krealloc" if values["object"] in known.objects:
+                thing = known.objects[values["object"]]
+                thing.size = min(thing.size, int(values["length"]))
+            case "kfree" | "kmem_cache_free" if not self.is_careless:
+                del known.objects[values["object"]]
+            case "kmem_cache_destroy" if not self.is_careless:
+                del known.caches[values["cache"]]
             case "fork":
                 known.children.add(values["child"])
             case "thread":

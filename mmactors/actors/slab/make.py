@@ -1,5 +1,7 @@
 """The object allocator of a machine, as boot leaves it: kmalloc's caches, and none with a slab."""
 
+from attrs import evolve
+
 from mmactors.actors.slab.slab import SlabAllocator
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.arena import Arena
@@ -34,9 +36,8 @@ def make_slab(kernel: Kernel, arena: Arena, config: SlubConfig, *, seed: int) ->
             sorted((n for n in range(nr_nodes) if n != node), key=lambda n: (abs(n - node), n))
             for node in range(nr_nodes)
         ],
-        config=config,
+        config=evolve(config, rules=kernel.rules),
         random_below=random_below,
-        rules=kernel.rules,
         vmstat=kernel.vmstat,
         wants_step=lambda: is_stepping,
         may_fail=lambda: ALLOCATION_FAILS in engine.allowed,

@@ -37,6 +37,7 @@ from mmactors.mm.slab.slab_common import (
     ZERO_SIZE_PTR,
     CacheRequest,
 )
+from mmactors.mm.slab.slub.access import access_bytes
 from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.debug.track import SlabCaller
 from mmactors.mm.slab.slub.kmalloc import Kmalloc as KmallocCaches
@@ -157,6 +158,21 @@ class SlabAllocator:
             return
         steps = self.kmalloc_caches.kfree(self._this_cpu, thing, caller=who())
         await self._perform(cpu, steps)
+
+    async def access(
+        self,
+        cpu: Cpu,
+        thing: int,
+        offset: int,
+        nr_bytes: int,
+        *,
+        value: int | None,
+        seen: Callable[[], None],
+    ) -> int:
+        """Write bytes beside an address, or read them; return the first ones as they are then."""
+        await self._spend()
+        steps = access_bytes(self.slub.slabs, thing, offset, nr_bytes, value=value, seen=seen)
+        return await self._perform(cpu, steps)
 
     def oops(self, error: KernelOopsError) -> None:
         """Write into the kernel's log what it died of, for one of its threads."""

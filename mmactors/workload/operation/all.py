@@ -69,6 +69,8 @@ from mmactors.workload.operation.slab import (
     KmemCacheShrink,
     Krealloc,
     Kzalloc,
+    Peek,
+    Poke,
     SlabFlag,
 )
 from mmactors.workload.operation.system import (
@@ -174,8 +176,10 @@ __all__ = [
     "Operation",
     "OperationError",
     "Order",
+    "Peek",
     "Pin",
     "PlainOperation",
+    "Poke",
     "Prefetch",
     "Prot",
     "Put",
@@ -254,6 +258,8 @@ PlainOperation = (
     | Kzalloc
     | Krealloc
     | Kfree
+    | Poke
+    | Peek
     | Open
     | Close
     | Unlink

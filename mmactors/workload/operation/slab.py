@@ -13,6 +13,8 @@ from typing import ClassVar, Final
 
 from attrs import frozen
 
+from mmactors.units import format_bytes
+from mmactors.workload.operation.address import parse_size
 from mmactors.workload.operation.grammar import (
     NAME_WORD,
     Kind,
@@ -63,6 +65,28 @@ def _read_align(text: str) -> int:
     return value
 
 
+_BYTE: Final = integer(0, 255, "BYTE")
+_BYTES_MAX: Final = 4 << 20
+_OFFSET_MAX: Final = (1 << 62) - 1
+
+
+def _read_offset(text: str) -> int:
+    value = -parse_size(text[1:]) if text[:1] == "-" else parse_size(text)
+    if abs(value) > _OFFSET_MAX:
+        raise ValueError(text)
+    return value
+
+
+def _write_offset(value: int) -> str:
+    return f"-{format_bytes(-value)}" if value < 0 else format_bytes(value)
+
+
+_OFFSET: Final = Kind(
+    "OFFSET",
+    "expected a number of bytes such as 0, 100, 4K, or before the object -8",
+    _read_offset,
+    _write_offset,
+)
 _ALIGN: Final = Kind("BYTES", f"expected 0 or a power of two up to {_ALIGN_MAX}", _read_align, str)
 
 
@@ -165,6 +189,27 @@ class Kfree(Written):
     smp_call: int | None = keyword("smp_call", _CPU, None)
 
 
+@frozen(kw_only=True)
+class Poke(Written):
+    """Write bytes from an offset of an object on, or beside it (memset); the result is 0."""
+
+    verb: ClassVar[str] = "poke"
+    object: str = positional(NAME_WORD)
+    offset: int = keyword("offset", _OFFSET, 0)
+    length: int = keyword("bytes", size(1, _BYTES_MAX), 1)
+    value: int = keyword("value", _BYTE, 0xAA)
+
+
+@frozen(kw_only=True)
+class Peek(Written):
+    """Read bytes from an offset of an object on; the result is the first four, the lowest first."""
+
+    verb: ClassVar[str] = "peek"
+    object: str = positional(NAME_WORD)
+    offset: int = keyword("offset", _OFFSET, 0)
+    length: int = keyword("bytes", size(1, _BYTES_MAX), 1)
+
+
 SlabOperation = (
     KmemCacheCreate
     | KmemCacheAlloc
@@ -175,4 +220,6 @@ SlabOperation = (
     | Kzalloc
     | Krealloc
     | Kfree
+    | Poke
+    | Peek
 )

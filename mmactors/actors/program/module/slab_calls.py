@@ -18,7 +18,7 @@ from mmactors.engine.ipi import call_on
 from mmactors.mm.fault.siginfo import SIGKILL, FaultSignal
 from mmactors.mm.page_alloc import gfp
 from mmactors.mm.slab.request import KernelOopsError
-from mmactors.mm.slab.slab_common import CacheRequest
+from mmactors.mm.slab.slab_common import ZERO_SIZE_PTR, CacheRequest
 from mmactors.mm.slab.slub.debug.track import SlabCaller
 from mmactors.workload.operation import all as op
 from mmactors.workload.operation.slab import SlabOperation
@@ -33,7 +33,7 @@ _GFP: Final = {
 }
 _OnObjects = (
     op.KmemCacheAlloc | op.KmemCacheFree | op.KmemCacheShrink | op.KmemCacheDestroy
-    | op.Kmalloc | op.Kzalloc | op.Krealloc | op.Kfree
+    | op.Kmalloc | op.Kzalloc | op.Krealloc | op.Kfree | op.Poke | op.Peek
 )  # fmt: skip
 _CALL: Final = "CAL"
 """The row of /proc/interrupts."""
@@ -105,13 +105,18 @@ class SlabCalls:
             case op.Kmalloc(name=name, node=node) | op.Kzalloc(name=name, node=node):
                 mask = _GFP[call.gfp] | (gfp.GFP_ZERO if isinstance(call, op.Kzalloc) else 0)
                 thing = await slab.kmalloc(cpu, call.length, mask, who, node=node)
-                return self._bind(thread, name, thing)
+                return self._bind(thread, name, thing, call.length)
             case op.Krealloc(object=name):
                 old = family.objects.get(name, 0)
+                if old > ZERO_SIZE_PTR:
+                    self._tell_freed(thread, name)
                 thing = await slab.krealloc(cpu, old, call.length, _GFP[call.gfp], who)
                 # Where there is no memory the old one stays.
-                return self._bind(thread, name, thing) if thing else -errno.ENOMEM
+                return self._bind(thread, name, thing, call.length) if thing else -errno.ENOMEM
+            case op.Poke() | op.Peek():
+                return await self._access(thread, cpu, call)
             case op.Kfree(object=name):
+                self._tell_freed(thread, name)
                 await slab.kfree(cpu, family.objects.get(name, 0), who)
                 return 0
         s = family.caches.get(call.cache)
@@ -120,11 +125,12 @@ class SlabCalls:
         match call:
             case op.KmemCacheAlloc(name=name, node=node):
                 thing = await slab.kmem_cache_alloc(cpu, s, _GFP[call.gfp], who, node=node)
-                return self._bind(thread, name, thing)
+                return self._bind(thread, name, thing, s.object_size)
             case op.KmemCacheFree(object=name):
                 thing = family.objects.get(name, 0)
                 if not thing:
                     return -errno.EINVAL  # Its allocation failed.
+                self._tell_freed(thread, name)
                 await slab.kmem_cache_free(cpu, s, thing, who)
                 return 0
             case op.KmemCacheShrink():
@@ -145,6 +151,32 @@ class SlabCalls:
         thread.process.family.caches[call.name] = s
         return 0
 
-    def _bind(self, thread: UserThread, name: str, thing: int) -> int:
-        thread.process.family.objects[name] = thing
+    async def _access(self, thread: UserThread, cpu: Cpu, call: op.Poke | op.Peek) -> int:
+        """Write or read beside an object, whether or not the program still has it."""
+        family = thread.process.family
+        name, checks = call.object, self.slab.slub.slabs.checks
+        if name not in family.objects:
+            return -errno.EINVAL  # It was never allocated.
+        value = call.value if isinstance(call, op.Poke) else None
+
+        def seen() -> None:
+            if checks is not None:
+                is_write = value is not None
+                owner, offset = family.root.pid, call.offset
+                checks.name_used(owner, name, offset, call.length, is_write=is_write)
+
+        thing = family.objects[name]
+        found = await self.slab.access(cpu, thing, call.offset, call.length, value=value, seen=seen)
+        return found if value is None else 0
+
+    def _bind(self, thread: UserThread, name: str, thing: int, nr_bytes: int) -> int:
+        family, checks = thread.process.family, self.slab.slub.slabs.checks
+        family.objects[name] = thing
+        if checks is not None:
+            checks.object_named(family.root.pid, name, thing, nr_bytes)
         return pointer_of(thing) if thing else -errno.ENOMEM
+
+    def _tell_freed(self, thread: UserThread, name: str) -> None:
+        checks = self.slab.slub.slabs.checks
+        if checks is not None:
+            checks.name_freed(thread.process.family.root.pid, name)

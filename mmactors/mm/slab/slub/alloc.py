@@ -89,6 +89,8 @@ def slab_alloc_node(
             break
     if thing and (view[s.base + CLEARED] or gfp & GFP_ZERO):
         slabs.zero(thing, s.object_size)
+    if thing and slabs.checks is not None:
+        slabs.checks.object_allocated(s, thing)
     return thing
 
 

@@ -18,6 +18,7 @@ from mmactors import label
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PG_HEAD, PG_SLAB, PageColumns
+from mmactors.checks import ObjectChecks
 from mmactors.label import (
     Label,
     Mode,
@@ -58,7 +59,6 @@ from mmactors.mm.slab.slub.struct_slab import (
     swab,
 )
 from mmactors.mm.vmstat import VmStat
-from mmactors.rules import Rules
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 ThisCpu = Callable[[], int]
@@ -284,7 +284,6 @@ class Slabs:
         nodes_by_distance: Sequence[Sequence[int]],
         config: SlubConfig,
         random_below: Callable[[int], int],
-        rules: Rules | None = None,
         vmstat: VmStat | None = None,
         wants_step: WantsStep = never,
         may_fail: Callable[[], bool] = never,
@@ -307,11 +306,13 @@ class Slabs:
         )
         """Nodes with memory that may be the kernel's (N_NORMAL_MEMORY)."""
         self.config: Final = config
-        self.rules: Final = Rules() if rules is None else rules
+        self.rules: Final = config.rules
         self.random_below: Final = random_below
         self.vmstat: Final = vmstat
         self.wants_step: Final = wants_step
         self.may_fail: Final = may_fail
+        self.checks: ObjectChecks | None = None
+        """Who is told what happens to objects; None: nobody."""
         self.first_cpu_word: Final = NR_CACHE_WORDS + self.nr_nodes * NR_NODE_WORDS
         """Of a row."""
         self.row_words: Final = self.first_cpu_word + self.nr_cpus * NR_CPU_WORDS

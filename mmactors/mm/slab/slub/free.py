@@ -38,6 +38,8 @@ def do_slab_free(
     wants_step = slabs.wants_step
     if wants_step():
         yield step("end the list of what is freed", touches_slab(slab, WRITE))
+    if slabs.checks is not None:
+        slabs.checks.object_freed(s, thing)
     # Of an object that is free already this cuts off the list that it is on.
     s.set_freepointer(thing, 0)
     while True:

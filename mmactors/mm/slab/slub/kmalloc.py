@@ -128,6 +128,8 @@ class Kmalloc:
             parts = yield from self._open_cache(this_cpu, s, caller)
         if s is None or parts is None:
             yield from self._told_free(cache_cache, this_cpu, cache, by)
+            if not self._slub.slabs.rules.create_cache_frees_once:
+                yield from self._told_free(cache_cache, this_cpu, cache, by)
             yield from self._told_kfree(this_cpu, name, by)
             return -EINVAL
         s.own_objects += [name, cache, *parts]
@@ -287,8 +289,11 @@ class Kmalloc:
         if pfn is None:
             return 0
         self._account(this_cpu(), pfn, 1 << order)
+        slabs.memory.claim_slab(pfn, 1 << order)
         if slabs.config.init_on_alloc or gfp & GFP_ZERO:
             slabs.zero(pfn << PAGE_SHIFT, PAGE_SIZE << order)
+        if slabs.checks is not None:
+            slabs.checks.object_allocated(None, pfn << PAGE_SHIFT)
         return pfn << PAGE_SHIFT
 
     def _account(self, cpu: int, pfn: int, nr_pages: int) -> None:
@@ -311,6 +316,8 @@ class Kmalloc:
             s = self._slub.cache_of(head)
             yield from self._slub.free(s, this_cpu, head, thing, caller=caller)
             return
+        if slabs.checks is not None:
+            slabs.checks.object_freed(None, thing)
         order = 0 if head is None else slabs.pages.order_view[head]
         if head is None or not order:
             # Not kmalloc's: the kernel warns, and lets go of the page all the same.
@@ -322,6 +329,7 @@ class Kmalloc:
             if not slabs.pages.refcount_view[head]:
                 return
         self._account(this_cpu(), head, -(1 << order))
+        slabs.memory.release_slab(head, 1 << order)
         yield FreeSlabPages(pfn=head, order=order)
 
     def ksize(self, thing: int) -> int:
@@ -353,9 +361,13 @@ class Kmalloc:
         if old_size >= size:
             if slabs.config.init_on_alloc or gfp & GFP_ZERO:
                 slabs.zero(thing + size, old_size - size)
+                if slabs.checks is not None:
+                    slabs.checks.object_written(thing + size, old_size - size)
             return thing
         found = yield from self._told_kmalloc(this_cpu, size, gfp, caller)
         if found:
             slabs.bytes_view[found : found + old_size] = slabs.bytes_view[thing : thing + old_size]
+            if slabs.checks is not None:
+                slabs.checks.object_written(found, old_size)
             yield from self._told_kfree(this_cpu, thing, by)
         return found

@@ -27,6 +27,7 @@ from mmactors.mm.slab.flags import (
 )
 from mmactors.mm.slab.slab_common import WORD, CacheRequest, align_up, calculate_alignment
 from mmactors.mm.slab.slub.debug.debug_option import SlubDebug
+from mmactors.rules import Rules
 from mmactors.units import PAGE_SIZE
 
 MIN_PARTIAL: Final = 5
@@ -66,6 +67,8 @@ class SlubConfig:
     """Whether a new slab's objects come in random order (SLAB_FREELIST_RANDOM)."""
     init_on_alloc: bool = True
     """Whether objects are cleared when they are handed out (INIT_ON_ALLOC_DEFAULT_ON)."""
+    rules: Rules = Rules()
+    """What the right kernel does; a wrong one does not."""
 
     @property
     def objects_wanted(self) -> int:
@@ -217,6 +220,8 @@ def calculate_sizes(
     else:
         # In the middle, away from what neighbours overrun.
         offset = object_size // 2 & ~(WORD - 1)
+        if not config.rules.freepointer_lies_within_object and size > WORD:
+            offset = align_up(align_up(object_size, WORD) // 2, WORD)
     if flags & SLAB_STORE_USER:
         size += 2 * TRACK_SIZE
         if flags & SLAB_KMALLOC:

@@ -223,7 +223,8 @@ def deactivate_slab(s: KmemCache, cpu: int, slab: int, freelist: int) -> SlabSte
         if slabs.wants_step():
             yield step("read the slab's freelist", touches_slab(slab, WRITE))
         old = pages.index_view[slab], pages.private_view[slab]
-        new_freelist, inuse = _spliced(s, left, *old)
+        returned = left if slabs.rules.deactivate_slab_keeps_cpu_freelist else ()
+        new_freelist, inuse = _spliced(s, returned, *old)
         is_freed = not inuse and has_enough_partial(s, node)
         is_listed = not is_freed and new_freelist != 0
         if is_listed:

@@ -162,12 +162,17 @@ class Slub:
         thing = int(alloc_local(*self._local, s.base, s.cpu_slab(cpu)))
         if thing and gfp & GFP_ZERO:
             self.slabs.zero(thing, s.object_size)
+        if thing and self.slabs.checks is not None:
+            self.slabs.checks.object_allocated(s, thing)
         return thing
 
     def free_local(self, s: KmemCache, cpu: int, slab: int, thing: int) -> bool:
         """Free an object, unless a node's list has to change, or the cache is debugged."""
         back = self.slabs.pages.prev
-        return free_local(*self._local, back, s.base, s.cpu_slab(cpu), slab, thing)
+        is_done = free_local(*self._local, back, s.base, s.cpu_slab(cpu), slab, thing)
+        if is_done and self.slabs.checks is not None:
+            self.slabs.checks.object_freed(s, thing)
+        return is_done
 
     def run_sequence(self, ops: Words, nth: int) -> int:
         """Do operations in bulk (local.py); return which one needs the generator."""
@@ -213,6 +218,8 @@ class Slub:
         slab = slabs.head_of(thing)
         checks = slabs.config.hardened or s.flags & SLAB_CONSISTENCY_CHECKS
         if slab is None or not slabs.is_slab(slab):
+            if slabs.checks is not None:
+                slabs.checks.object_freed(None, thing)
             text = "virt_to_cache: Object is not a Slab page!"
             place = "mm/slab.h:630 virt_to_cache"
             lines = warning_once(slabs, this_cpu(), caller, place, text)
@@ -220,6 +227,8 @@ class Slub:
                 yield Printk(lines=lines)
             return
         own = self.cache_of(slab)
+        if own is not s and slabs.checks is not None:
+            slabs.checks.wrong_cache(s, own, thing)
         if checks and own is not s:
             text = f"cache_from_obj: Wrong slab cache. {s.name} but object is from {own.name}"
             place = "mm/slab.h:665 cache_from_obj"

@@ -1,0 +1,54 @@
+"""What must hold of objects when nobody runs: none is lost or forgotten, counters are true."""
+
+from typing import Final
+
+from mmactors.actors.state.kernel import Kernel
+from mmactors.sanitize.config import SanitizeConfig
+from mmactors.sanitize.law import Law
+from mmactors.sanitize.slab.holders import held_objects
+from mmactors.sanitize.slab.objects import BOOT, Objects
+from mmactors.sanitize.slab.walk import Problems, SlabWalk, object_problems, slab_differences
+
+_NAMED_MAX: Final = 8
+"""So many objects are named one by one."""
+
+
+def slab_problems(kernel: Kernel, config: SanitizeConfig, objects: Objects | None) -> Problems:
+    """Return all that is wrong with objects, as far as the options want it looked at."""
+    problems: Problems = []
+    if objects is not None:
+        objects.look_at_all()
+    if not config.objects and not config.counters:
+        return problems + (_leaks(kernel, objects) if config.leaks and objects else [])
+    walk = SlabWalk(kernel.slub)
+    if config.objects and objects is not None:
+        problems += object_problems(walk, objects.is_used)
+    if config.counters:
+        heads = walk.slabs.keys()
+        nr_large = sum(1 << order for pfn, order in kernel.slab_pages.items() if pfn not in heads)
+        problems += [
+            (Law.COUNTER, f"{name} {place} is {counted}, but there are {true}", [])
+            for name, place, counted, true in slab_differences(kernel.slub, walk, nr_large)
+            if counted != true
+        ]
+    if config.leaks and objects is not None:
+        problems += _leaks(kernel, objects)
+    return problems
+
+
+def _leaks(kernel: Kernel, objects: Objects) -> Problems:
+    """Return the objects in use that nobody knows any more."""
+    reached = set(held_objects(kernel))
+    reached |= {record.thing for record in objects.names.values() if record is not None}
+    lost = [
+        record
+        for record in objects.records.values()
+        if record.freed is None and record.thing not in reached and record.allocated is not BOOT
+    ]
+    problems: Problems = [
+        (Law.OBJECT_LEAK, f"nobody knows {record}, and it is in use", record.story())
+        for record in lost[:_NAMED_MAX]
+    ]
+    if len(lost) > _NAMED_MAX:
+        problems.append((Law.OBJECT_LEAK, f"and {len(lost) - _NAMED_MAX} more objects", []))
+    return problems

@@ -1,0 +1,82 @@
+"""The right kernel under random programs of its object caches: no checker has anything to say.
+
+The programs make no mistakes: each thread frees what it has allocated, once, into the cache it is
+from, and touches its own bytes. Pages and objects that are refused are part of it.
+"""
+
+import random
+
+import pytest
+from programs.documents import write
+from programs.judge import judge
+from programs.words import FIRST, Author
+
+NR_PROGRAMS = 240
+NR_PARTS = 24
+CHILD = "P1"
+SLAB_VERBS = (
+    *("kmem_cache_create", "kmem_cache_alloc", "kmem_cache_alloc", "kmem_cache_free"),
+    *("kmem_cache_shrink", "kmem_cache_destroy", "kmalloc", "kmalloc", "kzalloc", "krealloc"),
+    *("kfree", "poke", "poke", "peek"),
+)
+OTHER_VERBS = ("mmap", "munmap", "touch", "mprotect", "madvise")
+
+
+def drawn(seed):
+    """Return a document: some threads on some CPUs, objects, and here and there a failure."""
+    rng = random.Random(seed)
+    cpus = rng.choice((1, 2, 2, 3))
+    threads = [f"T{number}" for number in range(1, cpus)]
+    author = Author(rng, cpus, verbs=SLAB_VERBS * 3 + OTHER_VERBS)
+    author.known.threads.update(threads)
+    author.known.children.add(CHILD)
+    program = [f"thread {name} cpu={number}" for number, name in enumerate(threads, 1)]
+    program.append(f"fork {CHILD}")
+    program += author.program(rng.choice((20, 60, 150)))
+    nodes = rng.choice((1, 1, 2))
+    document = {
+        "machine": {
+            "cpus": cpus,
+            "memory": {"size": 32 << 20, "nr_nodes": nodes, "kernel_image": 1 << 20},
+        },
+        "engine": {
+            "policy": rng.choice(("fifo", "seeded")),
+            "seed": seed,
+            "guard": rng.random() < 0.2,
+            "driver": rng.choice(("trio", "inline")),
+        },
+        "processes": [{"name": "p0", "program": [*program, "wait"], "on_signal": "continue"}],
+    }
+    if rng.random() < 0.4:
+        probability = rng.choice((5, 30, 100))
+        document["faults"] = {
+            "seed": seed,
+            "fail_page_alloc": {
+                "probability": probability,
+                "times": rng.choice((1, 3) if probability == 100 else (-1, 1, 3)),
+                "min_order": 0,
+                "ignore_gfp_wait": False,
+            },
+        }
+    return document
+
+
+@pytest.mark.parametrize("part", range(NR_PARTS))
+def test_the_right_kernel_is_silent_under_programs_that_make_no_mistake(part):
+    """240 programs, a few a part; with and without checkers they do the same."""
+    for seed in range(part, NR_PROGRAMS, NR_PARTS):
+        text = write(drawn(seed))
+        verdict = judge(text)
+
+        assert not verdict.is_failure, f"seed {seed}: {verdict.group}\n{verdict.detail}\n{text}"
+        assert verdict.word != "refused", f"seed {seed}: {verdict.detail}"
+
+
+def test_the_programs_use_every_operation_on_objects():
+    """By the first thread and by others; most of them many objects."""
+    texts = [text for seed in range(40) for text in drawn(seed)["processes"][0]["program"]]
+    by_first = {text.split()[0] for text in texts}
+    by_others = {text.split()[1] for text in texts if text.startswith(("T", CHILD))}
+
+    assert {*SLAB_VERBS} <= by_first & by_others
+    assert FIRST not in by_first
