@@ -52,6 +52,7 @@ from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.overcommit import Overcommit
 from mmactors.mm.boot.boot import boot_memory, slub_config_of
 from mmactors.mm.entries.tlb_state import TlbState
+from mmactors.mm.fault.siginfo import OOPS
 from mmactors.mm.lru.folio_batch import FolioBatches
 from mmactors.mm.page_alloc.allocator import PageAllocator
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL
@@ -143,6 +144,7 @@ def wire(
     )
     sanitizer = _attach_sanitizer(kernel, scenario.sanitize)
     table = _make_processes(scenario, kernel, interpreter, switcher, before_exit)
+    kernel.kill_current = partial(_kill_current, engine, table)
     if not engine.is_exploring:
         _inject_faults(scenario, kernel, table)
     wired = Wired(
@@ -165,6 +167,14 @@ def wire(
         _guard_allocator(kernel)
     pages.mapcount_view = _shared(engine, pages.mapcount_view, PAGES)
     return wired
+
+
+def _kill_current(engine: Engine, table: ProcessTable) -> None:
+    """Let the thread that runs die of what the kernel met on its behalf."""
+    for process in table.processes:
+        for thread in process.threads.values():
+            if thread.actor is engine.current:
+                thread.receive_signal(OOPS)
 
 
 def _inject_faults(scenario: Scenario, kernel: Kernel, table: ProcessTable) -> None:

@@ -17,6 +17,7 @@ from mmactors.engine.cpu import Cpu
 from mmactors.label import Mode, kmem_cache_cpu, slab
 from mmactors.mm.slab.kernel_caches import KERNEL_CACHES
 from mmactors.mm.slab.object_cache import AllocObject, FreeObject
+from mmactors.mm.slab.request import KernelOopsError
 from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.debug.track import SlabCaller
 from mmactors.mm.slab.slub.struct_slab import FREELIST, PARTIAL, SLAB
@@ -55,8 +56,10 @@ class OwnObjects(KernelObjects):
         kernel = self._kernel
         s = self._caches[cache]
         cpu = kernel.engine.cpu_index
-        head = self._slub.slabs.head_of(thing)
-        assert head is not None, f"{thing:#x} is in no slab of {s.name}"
+        slabs = self._slub.slabs
+        head = slabs.head_of(thing)
+        if head is None or not slabs.is_slab(head) or self._slub.cache_of(head) is not s:
+            return False  # Somebody has freed what was not its own.
         if kernel.engine.is_exploring:
             self._touch(s, cpu, head)
         is_done = self._slub.free_local(s, cpu, head, thing)
@@ -72,13 +75,25 @@ class OwnObjects(KernelObjects):
         """Return the address of an object, 0: there is no memory."""
         cpu, s = self._cpu(), self._caches[request.cache]
         who = partial(SlabCaller, site=request.site)
-        return await self._allocator.alloc_object(cpu, s, request.gfp, who)
+        try:
+            return await self._allocator.alloc_object(cpu, s, request.gfp, who)
+        except KernelOopsError as error:
+            self._oops(error)
+            return 0
 
     async def free(self, request: FreeObject) -> None:
         """Take an object back."""
         cpu, s = self._cpu(), self._caches[request.cache]
         who = partial(SlabCaller, site=request.site)
-        await self._allocator.free_object(cpu, s, request.thing, who)
+        try:
+            await self._allocator.free_object(cpu, s, request.thing, who)
+        except KernelOopsError as error:
+            self._oops(error)
+
+    def _oops(self, error: KernelOopsError) -> None:
+        """Let the thread die that met what a module had broken, once it has put all in order."""
+        self._allocator.oops(error)
+        self._kernel.kill_current()
 
     def _cpu(self) -> Cpu:
         return self._kernel.cpus[self._kernel.engine.cpu_index]

@@ -87,6 +87,8 @@ class Kernel:
     """All caches of objects."""
     objects: KernelObjects = field(init=False)
     """Those of the kernel's own objects."""
+    kill_current: Callable[[], None] = field(init=False)
+    """Lets the thread that runs die at its next return to user mode, if it is a program's."""
     anon_vma_cache: AnonVmaCache = field(init=False)
     tables_by_rcu: bool
     fail_page_alloc: bool

@@ -24,6 +24,7 @@ CODE_NAMES: Final = {
     (SIGSEGV, SEGV_ACCERR): "SEGV_ACCERR",
     (SIGSEGV, SEGV_PKUERR): "SEGV_PKUERR",
     (SIGSEGV, SI_KERNEL): "SI_KERNEL",
+    (SIGKILL, SI_KERNEL): "SI_KERNEL",
     (SIGBUS, BUS_ADRERR): "BUS_ADRERR",
 }
 """si_code by signal."""
@@ -38,3 +39,7 @@ class FaultSignal:
     number: int
     code: int
     address: int
+
+
+OOPS: Final = FaultSignal(number=SIGKILL, code=SI_KERNEL, address=0)
+"""The kernel met what it could not bear while it worked for a thread."""

@@ -15,7 +15,7 @@ from mmactors.actors.slab.tell import pointer_of
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.ipi import call_on
-from mmactors.mm.fault.siginfo import SIGKILL, FaultSignal
+from mmactors.mm.fault.siginfo import OOPS
 from mmactors.mm.page_alloc import gfp
 from mmactors.mm.slab.request import KernelOopsError
 from mmactors.mm.slab.slab_common import ZERO_SIZE_PTR, CacheRequest
@@ -61,7 +61,7 @@ class SlabCalls:
             result = await self._perform(thread, thread.cpu, call)
             actor.preempt = None
         if result is None:
-            thread.receive_signal(FaultSignal(number=SIGKILL, code=0, address=0))
+            thread.receive_signal(OOPS)
             return -errno.EFAULT
         return result
 
