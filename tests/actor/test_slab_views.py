@@ -69,6 +69,35 @@ def test_files_of_a_cache_are_read_under_each_of_its_names():
     assert ["16 N0=16\n"] * 3 + ["1\n", "1 N0=1\n", "0\n", ""] == texts
 
 
+def test_whose_name_is_taken_has_no_files_but_its_line():
+    """A folder gives way to a link, a link to a folder: a guest was seen to do so."""
+    texts = read_by(
+        *(f"kmem_cache_create dup size={size} flags=noleaktrace" for size in (72, 88)),
+        *(f"kmem_cache_create {name} size=904" for name in ("mrg", "mrg", "dup")),
+        "kmem_cache_create mrg size=96 flags=noleaktrace",
+        *(f"get /sys/kernel/slab/{name}/slab_size" for name in ("dup", "mrg", ":0000904")),
+        "get /proc/slabinfo",
+    )
+
+    assert ["904\n", "96\n", "904\n"] == texts[:3]
+    words = [line.split() for line in texts[3].splitlines()[2:6]]
+    assert [["mrg", "96"], ["mrg", "904"], ["dup", "88"], ["dup", "72"]] == [
+        [each[0], each[3]] for each in words
+    ]
+
+
+def test_a_name_is_gone_with_its_cache():
+    """As long as one of those that share it is left, all names are."""
+    (text,) = read_by(
+        *("kmem_cache_create C size=904", "kmem_cache_create D size=900", "kmem_cache_destroy C"),
+        "get /sys/kernel/slab/C/aliases",
+        "kmem_cache_destroy D",
+        *("get /sys/kernel/slab/C/aliases", "get /sys/kernel/slab/:0000904/aliases"),
+    )
+
+    assert "0\n" == text
+
+
 def test_what_there_is_not_is_not_read_and_what_is_read_only_not_written():
     """As sysfs answers: also for root."""
     calls = (
@@ -137,6 +166,24 @@ def test_a_run_leaves_the_files_of_caches_that_have_slabs(tmp_path):
     assert not any(line.startswith("dma-kmalloc-8k/") or "/ctor:\n" in line for line in lines)
     slabinfo = (tmp_path / "run/proc/slabinfo").read_text()
     assert line_of(slabinfo, "C").split()[1:3] == ["8", "8"]
+
+
+def test_an_inspection_shows_what_the_files_say():
+    """By node and by CPU; a cache is found by an alias, too, and what there is not, is not."""
+    program = (*USE, "kmem_cache_create D size=996", "cpu 1", "kmem_cache_alloc E cache=D")
+    machine = ran(*program, nr_nodes=2, cpus=2)
+    seen, files = machine.inspect(), attributes(machine)["C"]
+    cache = seen.cache("D")
+
+    assert cache == seen.cache("C") == seen.caches[-1]
+    assert ("C", ("D",), 1000, 16) == (
+        *(cache.name, cache.aliases, cache.object_size, cache.objects_per_slab),
+    )
+    assert ((16, 16), (1, 1), (0, 0)) == (cache.objects, cache.cpu_slabs, cache.cpu_partial)
+    assert "32 N0=16 N1=16" == files["objects"]
+    with pytest.raises(KeyError):
+        seen.cache("X")
+    assert "<td>anon_vma</td>" in seen.caches._repr_html_()
 
 
 def test_slub_debug_checks_the_kernels_own_objects():

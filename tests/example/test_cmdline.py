@@ -16,7 +16,7 @@ from mmactors.mm.boot.boot import (
     boot_zones,
     firmware_of,
 )
-from mmactors.mm.boot.boot_log import boot_log
+from mmactors.mm.boot.boot_log import boot_log, kmsg
 from mmactors.mm.boot.cmdline import memparse, parse_command_line
 from mmactors.mm.boot.crashkernel import reserve_crashkernel
 from mmactors.mm.boot.e820 import E820_ACPI, E820_RAM, E820_RESERVED, E820Entry, E820Table
@@ -25,6 +25,7 @@ from mmactors.mm.boot.memblock import Memblock, OutOfBootMemoryError
 from mmactors.mm.boot.problems import problems_of
 from mmactors.mm.boot.regions import RegionList
 from mmactors.mm.page_alloc.gfp import ZONE_MOVABLE
+from mmactors.mm.slab.flags import DEBUG_DEFAULT_FLAGS, SLAB_CONSISTENCY_CHECKS, SLAB_RED_ZONE
 from mmactors.units import GIB, MIB, PAGE_SHIFT, TIB
 
 SIZES = ["0", "1", "17K", "64M", "0x10000000", "600M", "1G", "3G", "1T", "50%", "x", ""]
@@ -32,6 +33,7 @@ WORDS = [
     *("mem", "memmap", "kernelcore", "movablecore", "crashkernel", "log_buf_len", "swiotlb"),
     *("dhash_entries", "hashdist", "possible_cpus", "movable_node", "numa=off", "acpi=off"),
     *("memblock=debug", "nokaslr", "foo", "--", '"a b"'),
+    *("slub_debug", "slab_nomerge", "slub_min_order", "slub_max_order", "slub_min_objects"),
 ]
 
 
@@ -255,3 +257,53 @@ def test_a_booting_kernel_never_gives_the_same_memory_twice(size, nr_nodes, cmdl
 
     assert taken.total_size == memblock.reserved.total_size
     assert boot_log(booted)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("slub_min_order=1 slub_max_order=0x2 slub_min_objects=010", (1, 2, 8)),
+        ("slub_min_order=abc slub_max_order=-1 slub_min_objects=-3", (0, 10, (1 << 32) - 3)),
+        ("slub_min_order=2 slub_min_order= slub_max_order=99", (2, 10, 0)),
+        ("slub-min-order=3x slub_min_objects=+4", (3, 3, 0)),
+    ],
+)
+def test_numbers_of_slub_are_unsigned_and_nonsense_is_nothing(text, expected):
+    """get_option: what has no digit is 0, what is empty changes nothing."""
+    arguments = parse_command_line(text)
+    slub = arguments.slub
+
+    assert expected == (slub.min_order, slub.max_order, slub.min_objects)
+    assert [] == arguments.unknown == arguments.refused
+
+
+def test_a_word_that_needs_a_value_and_has_none_is_unknown():
+    """slub_debug and slab_nomerge need none, and count from where they begin."""
+    arguments = parse_command_line("slub_min_order slab-nomerge=x slub_debugging")
+
+    assert ["slub_min_order"] == arguments.unknown
+    assert (False, DEBUG_DEFAULT_FLAGS) == (arguments.slub.merge, arguments.slub.debug.everywhere)
+
+
+def test_a_second_slub_debug_goes_on_from_the_first():
+    """Names stay as long as no other word has some, flags of all as long as none gives any."""
+    first = parse_command_line("slub_debug=Z,filp slub_debug=F").slub.debug
+    second = parse_command_line("slub_debug=F slub_debug=Z,filp").slub.debug
+
+    assert first == second
+    assert [SLAB_CONSISTENCY_CHECKS, SLAB_RED_ZONE] == [
+        first.kmem_cache_flags(0, name) for name in ("dentry", "filp")
+    ]
+
+
+def test_the_log_of_boot_tells_which_letters_of_slub_debug_mean_nothing():
+    """As an error; what takes precedence is told as other lines are."""
+    config = MemoryConfig(size=256 * MIB, cmdline="slub_debug=PxU")
+    log = kmsg(boot_zones(config, (0,)))
+
+    assert "<3>[    0.000000] slub_debug option 'x' unknown. skipped\n" in log
+    assert (
+        "<6>[    0.000000] mem auto-init: SLAB_POISON will take precedence over "
+        "init_on_alloc/init_on_free\n" in log
+    )
+    assert "<6>[    0.000000] SLUB: HWalign=64, Order=0-3, MinObjects=0, CPUs=1, Nodes=1\n" in log

@@ -530,10 +530,20 @@ def test_partial_slabs_of_a_node_that_is_asked_for_come_before_new_ones():
         ("u", "a", SLAB_NOLEAKTRACE, SLAB_NOLEAKTRACE),
         ("u", "a", SLAB_NO_USER_FLAGS, SLAB_NO_USER_FLAGS),
         ("O", "a", 0, 0),
+        (";", "a", 0, 0),
+        (";;FZ", "a", 0, SLAB_CONSISTENCY_CHECKS | SLAB_RED_ZONE),
+        ("p,", "a", 0, 0),
+        ("f-p", "a", 0, SLAB_POISON),
+        ("p,a;", "a", 0, 0),
+        ("p,a;z,b", "a", 0, SLAB_POISON),
+        ("p,a;;z,b", "a", 0, 0),
+        ("p,a*;;z,b", "a", 0, SLAB_POISON),
+        ("p,b;,a", "a", 0, SLAB_POISON),
+        ("p,*;z", "a", 0, SLAB_POISON),
     ],
 )
 def test_slub_debug_names_flags_and_caches(text, name, flags, expected):
-    """As setup_slub_debug and kmem_cache_flags read it."""
+    """As setup_slub_debug and kmem_cache_flags read it, where names end in odd places too."""
     assert expected == parse_slub_debug(text).kmem_cache_flags(flags, name)
 
 

@@ -1,10 +1,12 @@
 """A machine looked at from outside: frozen values, read when they are asked for.
 
 `Machine.inspect()` gives an `Inspection`. The map: `inspection` is where one begins; `process`
-(areas, page-table entries), `page`, `zone` (free lists, per-CPU lists, counters), `cpu` (TLBs) and
-`file` are what can be seen; `moment` says when a look comes too late; `table` is for notebooks.
+(areas, page-table entries), `page`, `zone` (free lists, per-CPU lists, counters), `cpu` (TLBs),
+`cache` (slabs, objects) and `file` are what can be seen; `moment` says when a look comes too late;
+`table` is for notebooks.
 """
 
+from mmactors.observe.inspection.cache import CacheInspection
 from mmactors.observe.inspection.cpu import CpuInspection, LoadedAsid, TlbEntry
 from mmactors.observe.inspection.entry import Entry
 from mmactors.observe.inspection.file import File
@@ -24,6 +26,7 @@ from mmactors.observe.inspection.zone import (
 __all__ = [
     "ActorView",
     "Area",
+    "CacheInspection",
     "Counter",
     "CpuInspection",
     "Entry",

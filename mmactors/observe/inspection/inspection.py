@@ -20,6 +20,7 @@ from mmactors.actors.program.process import Process
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.actor import Actor
 from mmactors.engine.lock.lock_stat import LockClassStatistics
+from mmactors.observe.inspection.cache import CacheInspection, inspect_caches
 from mmactors.observe.inspection.cpu import CpuInspection, inspect_cpu
 from mmactors.observe.inspection.file import File, files_of
 from mmactors.observe.inspection.moment import Moment
@@ -136,6 +137,11 @@ class Inspection:
         return self._moment.look(lambda: MappingProxyType(files_of(self._kernel.file_system)))
 
     @cached_property
+    def caches(self) -> Table[CacheInspection]:
+        """All caches of objects, oldest first."""
+        return self._moment.look(lambda: inspect_caches(self._kernel.slub))
+
+    @cached_property
     def actors(self) -> Table[ActorView]:
         """All actors: CPUs when they are idle, threads, services."""
         return self._moment.look(lambda: Table(map(_actor, self._kernel.engine.actors)))
@@ -157,6 +163,13 @@ class Inspection:
             if process.pid == pid:
                 return process
         raise KeyError(pid)
+
+    def cache(self, name: str) -> CacheInspection:
+        """Return a cache by its name, or that of an alias; raise KeyError if there is none."""
+        for cache in reversed(self.caches):
+            if name == cache.name or name in cache.aliases:
+                return cache
+        raise KeyError(name)
 
     def zone(self, name: str, *, node: int = 0) -> ZoneInspection:
         """Return a zone of a node, such as `Normal`; raise KeyError if the machine has none."""

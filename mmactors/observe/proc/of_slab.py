@@ -2,7 +2,7 @@
 
 from mmactors.mm.slab.slub.slabinfo import get_slabinfo
 from mmactors.mm.slab.slub.slub import Slub
-from mmactors.mm.slab.slub.sysfs import folders_of, links_of
+from mmactors.mm.slab.slub.sysfs import cache_called
 from mmactors.observe.proc.slab import ATTRIBUTES, slabinfo
 
 
@@ -17,8 +17,7 @@ def sys_slab_text(slub: Slub, path: str) -> str | None:
     make = ATTRIBUTES.get(name)
     if make is None:
         return None
-    folders = folders_of(slub.caches)
-    s = folders.get(folder) or folders.get(links_of(slub.caches).get(folder, ""))
+    s = cache_called(slub, folder)
     return None if s is None else make(s)
 
 

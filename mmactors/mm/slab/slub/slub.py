@@ -58,6 +58,8 @@ class Slub:
         self._random: Final = random
         self._caches: Final[dict[int, KmemCache]] = {}
         """By number, oldest first."""
+        self.names: Final[dict[str, KmemCache]] = {}
+        """What caches and aliases are called: a name is that of who took it last (sysfs)."""
         self._free_numbers: Final = list(reversed(range(CACHES_MAX)))
         pages = slabs.pages
         self._local: Final = (
@@ -119,6 +121,7 @@ class Slub:
         if s is not None:
             s.refcount += 1
             s.aliases.append(request.name)
+            self.names[request.name] = s
             s.object_size = max(s.object_size, request.object_size)
             s.inuse = max(s.inuse, align_up(request.object_size, WORD))
             s.set_cleared()
@@ -154,6 +157,7 @@ class Slub:
             list_unlocks=tuple(ListUnlock(cache=number, node=node) for node in nodes),
         )
         s.set_words(random=(self._random.u64() ^ _SIGN) - _SIGN)
+        self.names[s.name] = s
         return s
 
     def alloc_local(self, s: KmemCache, cpu: int, gfp: int = 0) -> int:
@@ -278,7 +282,10 @@ class Slub:
 
     def release(self, number: int) -> None:
         """Forget a cache that has no slabs; its number may be another one's."""
-        del self._caches[number]
+        s = self._caches.pop(number)
+        for name in (s.name, *s.aliases):
+            if self.names.get(name) is s:
+                del self.names[name]
         self._free_numbers.append(number)
 
     def flush_cpu_slab(self, number: int, cpu: int) -> SlabSteps[None]:

@@ -1,10 +1,10 @@
 """What /sys/kernel/slab has a folder for, and what is a link to one (mm/slub.c, v6.1).
 
 A cache that others may share is a folder whose name says what they must agree in; its own name and
-those of its aliases are links to it. Left out: links that lead to no folder any more.
+those of its aliases are links to it. Who takes a name takes it away from what had it, folder or
+link. Left out: links that lead to no folder any more.
 """
 
-from collections.abc import Iterable
 from typing import Final
 
 from mmactors.mm.slab.flags import (
@@ -17,6 +17,7 @@ from mmactors.mm.slab.flags import (
 )
 from mmactors.mm.slab.slab_common import is_unmergeable
 from mmactors.mm.slab.slub.cache import KmemCache
+from mmactors.mm.slab.slub.slub import Slub
 
 _LETTERS: Final = (
     (SLAB_CACHE_DMA, "d"),
@@ -35,20 +36,22 @@ def folder_of(s: KmemCache) -> str:
     return f":{letters}{'-' if letters else ''}{s.size:07}"
 
 
-def folders_of(caches: Iterable[KmemCache]) -> dict[str, KmemCache]:
-    """Return the caches by the names of their folders."""
-    return {folder_of(s): s for s in caches}
+def folders_of(slub: Slub) -> dict[str, KmemCache]:
+    """Return the caches that have a folder, by its name; one whose name was taken has none."""
+    shared = {folder_of(s): s for s in slub.caches if _is_shared(s)}
+    own = {name: s for name, s in slub.names.items() if name == folder_of(s)}
+    return shared | own
 
 
-def links_of(caches: Iterable[KmemCache]) -> dict[str, str]:
+def links_of(slub: Slub) -> dict[str, str]:
     """Return the names that are links, and to which folder each leads."""
-    return {
-        name: folder_of(s) for s in caches if _is_shared(s) for name in dict.fromkeys(_names_of(s))
-    }
+    names = ((name, folder_of(s)) for name, s in slub.names.items())
+    return {name: folder for name, folder in names if name != folder}
 
 
-def _names_of(s: KmemCache) -> list[str]:
-    return [s.name, *s.aliases]
+def cache_called(slub: Slub, name: str) -> KmemCache | None:
+    """Return the cache that a folder or a link is of; None: there is no such name."""
+    return slub.names.get(name) or folders_of(slub).get(name)
 
 
 def _is_shared(s: KmemCache) -> bool:

@@ -5,6 +5,7 @@ The text is one or more blocks of letters, each with names of caches or none, su
 """
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from attrs import evolve, frozen
@@ -20,7 +21,7 @@ from mmactors.mm.slab.flags import (
     SLAB_TRACE,
 )
 
-_BLOCK: Final = re.compile(r"(?!$)([^;,]*)(,[^;]*)?(;*)")
+_BLOCK: Final = re.compile(r"([^;,]*)(,[^;]*)?;*")
 """Letters, names with the comma before them, and what ends it."""
 _DEFAULT_LETTERS: Final = "fzpu"
 _LETTERS: Final = {
@@ -87,18 +88,36 @@ def unknown_letters(text: str) -> list[str]:
 
 def _blocks_of(text: str) -> list[tuple[str, tuple[str, ...] | None]]:
     """Return the letters of each block, and its names; None: it has no list of such."""
-    text = text.lstrip(";")
-    found: list[tuple[str, tuple[str, ...] | None]] = [] if text else [("", None)]
-    for match in _BLOCK.finditer(text):
-        letters, listed, semicolons = match.groups()
+    begin = len(text) - len(text.lstrip(";"))
+    found: list[tuple[str, tuple[str, ...] | None]] = [] if text[begin:] else [("", None)]
+    while begin < len(text):
+        match = _BLOCK.match(text, begin)
+        assert match is not None, "any text begins with a block"
+        letters, listed = match.groups()
+        begin = match.end()
         if listed is None:
             found.append((letters, None))
-            continue
-        # Where the last name ends is looked for one semicolon before the next block.
-        nr_left = len(semicolons) if match.end() == len(text) else len(semicolons) - 1
-        names = f"{listed[1:]}{';' * nr_left}".split(",")
-        found.append((letters or _DEFAULT_LETTERS, tuple(filter(None, names))))
+        else:
+            names = _names_of(text, match.start(2) + 1, begin)
+            found.append((letters or _DEFAULT_LETTERS, tuple(names)))
     return found
+
+
+def _names_of(text: str, place: int, next_block: int) -> Iterator[str]:
+    """Yield the names of a list as kmem_cache_flags walks it.
+
+    A name ends at a comma, also one that begins the next block, or else one character before that.
+    """
+    while place < len(text):
+        end = text.find(",", place)
+        if end < 0:
+            end = len(text)
+        if next_block < end:
+            end = next_block - 1
+        yield text[place:end] if place <= end else text[place:]
+        if text[end : end + 1] in ("", ";"):
+            return
+        place = end + 1
 
 
 def _flags_of(letters: str) -> int:
