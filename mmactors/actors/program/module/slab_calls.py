@@ -106,14 +106,16 @@ class SlabCalls:
                 mask = _GFP[call.gfp] | (gfp.GFP_ZERO if isinstance(call, op.Kzalloc) else 0)
                 thing = await slab.kmalloc(cpu, call.length, mask, who, node=node)
                 return self._bind(thread, name, thing)
+            case op.Kfree(object=name):
+                await slab.kfree(cpu, family.objects.get(name, 0), who)
+                return 0
             case op.Krealloc(object=name):
                 old = family.objects.get(name, 0)
                 thing = await slab.krealloc(cpu, old, call.length, _GFP[call.gfp], who)
                 # Where there is no memory the old one stays.
                 return self._bind(thread, name, thing) if thing else -errno.ENOMEM
-            case op.Kfree(object=name):
-                await slab.kfree(cpu, family.objects.get(name, 0), who)
-                return 0
+            case op.KmemCacheCreate():
+                return await self._create(thread, call, who)
         s = family.caches.get(call.cache)
         if s is None:
             return -errno.EINVAL  # It could not be made, or is gone.
