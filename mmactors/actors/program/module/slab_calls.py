@@ -30,6 +30,7 @@ _GFP: Final = {
     "KERNEL_ACCOUNT": gfp.GFP_KERNEL_ACCOUNT,
     "RECLAIMABLE": gfp.GFP_KERNEL | gfp.GFP_RECLAIMABLE,
     "DMA": gfp.GFP_KERNEL | gfp.GFP_DMA,
+    "THISNODE": gfp.GFP_KERNEL | gfp.GFP_THISNODE,
 }
 _OnObjects = (
     op.KmemCacheAlloc | op.KmemCacheFree | op.KmemCacheShrink | op.KmemCacheDestroy
