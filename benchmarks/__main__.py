@@ -197,6 +197,8 @@ TABLE: dict[str, tuple[Line, ...]] = {
     "slub": (
         Line(key="recorded_per_s", unit="1/s", at_least=400_000),
         Line(key="kmalloc_kfree_pairs_per_s", unit="1/s"),
+        Line(key="program_pairs_per_s", unit="1/s", at_least=100_000),
+        Line(key="program_pairs_per_s_logged", unit="1/s"),
         Line(key="host_bytes_per_object_of_64", unit="bytes"),
     ),
     "startup": (

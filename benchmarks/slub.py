@@ -5,7 +5,8 @@
 Recorded sequences of Linux 6.1 (tests/reference) are run in bulk, again and again: what a CPU does
 with its own slabs in one compiled call, the rest by the generators, whose pages come from the
 simulated page allocator. Requests are served at once, so this is the mechanism without actors.
-Figures are medians of processor time.
+A program of pairs of kmalloc and kfree goes through a whole machine, with every event to a file
+(`logged`) and without. Figures are medians of processor time.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import gzip
 import json
 import resource
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import median_of, run_machine, scenario_of
 from numpy.typing import NDArray
 
 from mmactors.arch.arena import Arena
@@ -43,12 +46,25 @@ from mmactors.mm.slab.slub.local import (
     OP_OBJECT,
 )
 from mmactors.mm.slab.slub.slub import Slub
+from mmactors.observe.log import EventLog, LineFile
+from mmactors.scenario.schema import Scenario
 from mmactors.units import MIB
 
 RECORDINGS = Path(__file__).parent.parent / "tests/reference/linux-6.1/kernel/slub"
 NR_CPUS = 3
 GFP = GFP_NOWAIT | GFP_NOWARN
 NR_PAIRS = 2000
+NR_PROGRAM_PAIRS = 5000
+PROGRAM = """
+machine: {cpus: 1, memory: {size: 256M}}
+processes:
+  - name: module
+    program:
+"""
+PAIR = """
+      - kmalloc A size=64
+      - kfree A
+"""
 NR_OBJECTS = 500_000
 OBJECT_BYTES = 64
 Sequence = tuple[NDArray[np.int64], list[KmemCache]]
@@ -174,6 +190,14 @@ def pairs(kernel: Kernel) -> int:
     return NR_PAIRS
 
 
+def program_pairs_per_s(scenario: Scenario, folder: Path | None = None) -> float:
+    """Run a program of pairs, with a log in `folder` if there is one."""
+    if folder is None:
+        return NR_PROGRAM_PAIRS / run_machine(scenario).seconds
+    with EventLog(LineFile(folder / "events.jsonl")) as log:
+        return NR_PROGRAM_PAIRS / run_machine(scenario, log).seconds
+
+
 def host_bytes_per_object(kernel: Kernel) -> float:
     """Allocate objects of OBJECT_BYTES and keep them; return what one takes of the host."""
     s = kernel.kmalloc.cache_for(OBJECT_BYTES, GFP)
@@ -202,6 +226,10 @@ def main() -> None:
             kernel.run(rows, caches)
         return sum(len(rows) for rows, _ in given)
 
+    scenario = scenario_of(PROGRAM + PAIR * NR_PROGRAM_PAIRS)
+    with tempfile.TemporaryDirectory() as folder:
+        plain = median_of(lambda: program_pairs_per_s(scenario))
+        logged = median_of(lambda: program_pairs_per_s(scenario, Path(folder)))
     figures: dict[str, Any] = {
         "recorded": {
             name.partition(".")[0]: round(per_s(partial(run, [given]), options.seconds))
@@ -209,6 +237,8 @@ def main() -> None:
         },
         "recorded_per_s": round(per_s(partial(run, list(sequences.values())), options.seconds)),
         "kmalloc_kfree_pairs_per_s": round(per_s(partial(pairs, kernel), options.seconds)),
+        "program_pairs_per_s": round(plain),
+        "program_pairs_per_s_logged": round(logged),
         "host_bytes_per_object_of_64": round(host_bytes_per_object(kernel), 1),
     }
     print(json.dumps({"benchmark": "slub", **figures}, indent=1))

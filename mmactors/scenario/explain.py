@@ -10,7 +10,7 @@ from mmactors.engine.chance import FAULTS
 from mmactors.hw.config import CacheConfig, HardwareConfig, TlbConfig
 from mmactors.mm.boot.boot import boot_memory, boot_zones, cpu_nodes_of
 from mmactors.mm.boot.boot_log import boot_story
-from mmactors.scenario.faults.config import FOR_EVER, FaultAttrConfig
+from mmactors.scenario.faults.config import FOR_EVER, FailSlab, FaultAttrConfig
 from mmactors.scenario.schema import Scenario
 from mmactors.units import PAGE_SIZE, format_bytes, format_ns
 from mmactors.workload.operation.all import (
@@ -167,6 +167,8 @@ def _when(fault: FaultAttrConfig) -> str:
     often = "" if fault.interval == 1 else f", one of {fault.interval}"
     limit = "" if fault.times == FOR_EVER else f", {count(fault.times, 'time')} at most"
     where = f", in {' or '.join(fault.require)}" if fault.require else ""
+    if isinstance(fault, FailSlab) and fault.cache_filter:
+        where += f", of {' or '.join(fault.cache_filter)}"
     return f"with a probability of {fault.probability} %{often}{limit}{where}"
 
 

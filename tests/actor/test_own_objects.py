@@ -29,7 +29,7 @@ def test_areas_and_links_come_from_their_caches():
     """As tracepoints tell it: who asked, and for how much; all go back."""
     ran = run(scenario_of(["mmap A 8K", "touch A write", "mprotect A 0..1 prot=r", "munmap A"]))
     told = ran.events("kmem_cache_alloc")
-    freed = [event["name_"] for event in ran.events("kmem_cache_free")]
+    freed = [event["name"] for event in ran.events("kmem_cache_free")]
     sites = [event["call_site"] for event in told]
 
     assert sites.count("vm_area_alloc") >= 2

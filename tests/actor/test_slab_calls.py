@@ -271,6 +271,16 @@ def test_a_node_whose_memory_is_used_up_gives_what_the_other_has():
     assert nodes == sorted(nodes, reverse=True)
 
 
+def test_what_has_to_be_of_a_node_is_of_no_other():
+    """__GFP_THISNODE: when its memory is used up there is none."""
+    program = ["kmalloc L size=4M node=1 gfp=THISNODE"] * 20
+    ran = drive(scenario_of(program, size=64 << 20, nr_nodes=2))
+    pointers = [event["ptr"] for event in of_module(ran, "kmalloc")]
+
+    assert {1} == {node_of(ran.kernel, pointer) for pointer in pointers if pointer}
+    assert [True, 0] == [pointers[0] > 0, pointers[-1]]
+
+
 def test_a_node_that_the_machine_does_not_have_is_refused():
     """Check says so, with the place."""
     text = dump_scenario(scenario_of(["nop", "kmalloc A size=8 node=1"]))

@@ -10,6 +10,7 @@ from mmactors.engine.report import Deadlock
 from mmactors.scenario.explain import explain_scenario
 from mmactors.scenario.faults.config import (
     FailPageAlloc,
+    FailSlab,
     FaultsConfig,
     LateIpi,
     SpuriousWakeUp,
@@ -211,10 +212,15 @@ def test_the_seed_of_the_faults_may_be_their_own():
 
 def test_explain_says_what_is_injected():
     """And nothing of what is off."""
-    scenario = with_faults(scenario_of(FAULTS), fail_page_alloc=FailPageAlloc(probability=7))
+    pages = FailPageAlloc(probability=7)
+    objects = FailSlab(probability=100, interval=3, times=-1, cache_filter=("pid", "filp"))
+    scenario = with_faults(scenario_of(FAULTS), fail_page_alloc=pages, failslab=objects)
     lines = [line for line in explain_scenario(scenario).splitlines() if "Injected" in line]
 
-    assert ["Injected: fail_page_alloc with a probability of 7 %, 1 time at most"] == lines
+    assert [
+        "Injected: fail_page_alloc with a probability of 7 %, 1 time at most",
+        "Injected: failslab with a probability of 100 %, one of 3, of pid or filp",
+    ] == lines
 
 
 def test_the_example_runs_and_nothing_is_lost():

@@ -45,8 +45,10 @@ class SlabFlag(IntFlag):
     ACCOUNT = 0x4000000
 
 
-SLAB_GFP_NAMES: Final = ("KERNEL", "ATOMIC", "NOWAIT", "KERNEL_ACCOUNT", "RECLAIMABLE", "DMA")
-"""GFP_* (include/linux/gfp_types.h); RECLAIMABLE: GFP_KERNEL | __GFP_RECLAIMABLE."""
+SLAB_GFP_NAMES: Final = (
+    *("KERNEL", "ATOMIC", "NOWAIT", "KERNEL_ACCOUNT", "RECLAIMABLE", "DMA", "THISNODE"),
+)
+"""GFP_* (include/linux/gfp_types.h); RECLAIMABLE: GFP_KERNEL | __GFP_RECLAIMABLE, and so on."""
 MAY_NOT_SLEEP: Final = ("ATOMIC", "NOWAIT")
 """Of them: what an interrupt handler may say."""
 _FLAGS: Final = flags(SlabFlag, {str(flag.name).lower(): flag for flag in SlabFlag})
@@ -105,7 +107,8 @@ class KmemCacheCreate(Written):
 class KmemCacheAlloc(Written):
     """Allocate an object of a cache, known as `name`; the result is its address, or -ENOMEM.
 
-    With a node, as kmem_cache_alloc_node: it is of that one while it has memory.
+    With a node, as kmem_cache_alloc_node: it is of that one while it has memory, with THISNODE of
+    no other.
     """
 
     verb: ClassVar[str] = "kmem_cache_alloc"
@@ -146,7 +149,8 @@ class KmemCacheDestroy(Written):
 class Kmalloc(Written):
     """Allocate bytes, known as `name`; the result is their address, or -ENOMEM.
 
-    With a node, as kmalloc_node: they are of that one while it has memory.
+    With a node, as kmalloc_node: they are of that one while it has memory, with THISNODE of no
+    other.
     """
 
     verb: ClassVar[str] = "kmalloc"

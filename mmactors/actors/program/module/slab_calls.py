@@ -30,6 +30,7 @@ _GFP: Final = {
     "KERNEL_ACCOUNT": gfp.GFP_KERNEL_ACCOUNT,
     "RECLAIMABLE": gfp.GFP_KERNEL | gfp.GFP_RECLAIMABLE,
     "DMA": gfp.GFP_KERNEL | gfp.GFP_DMA,
+    "THISNODE": gfp.GFP_KERNEL | gfp.GFP_THISNODE,
 }
 _OnObjects = (
     op.KmemCacheAlloc | op.KmemCacheFree | op.KmemCacheShrink | op.KmemCacheDestroy
@@ -106,6 +107,10 @@ class SlabCalls:
                 mask = _GFP[call.gfp] | (gfp.GFP_ZERO if isinstance(call, op.Kzalloc) else 0)
                 thing = await slab.kmalloc(cpu, call.length, mask, who, node=node)
                 return self._bind(thread, name, thing, call.length)
+            case op.Kfree(object=name):
+                self._tell_freed(thread, name)
+                await slab.kfree(cpu, family.objects.get(name, 0), who)
+                return 0
             case op.Krealloc(object=name):
                 old = family.objects.get(name, 0)
                 if old > ZERO_SIZE_PTR:
@@ -115,10 +120,6 @@ class SlabCalls:
                 return self._bind(thread, name, thing, call.length) if thing else -errno.ENOMEM
             case op.Poke() | op.Peek():
                 return await self._access(thread, cpu, call)
-            case op.Kfree(object=name):
-                self._tell_freed(thread, name)
-                await slab.kfree(cpu, family.objects.get(name, 0), who)
-                return 0
         s = family.caches.get(call.cache)
         if s is None:
             return -errno.EINVAL  # It could not be made, or is gone.

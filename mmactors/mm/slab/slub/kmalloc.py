@@ -34,6 +34,7 @@ from mmactors.mm.slab.request import (
 from mmactors.mm.slab.slab_common import (
     KMALLOC_MAX_CACHE_SIZE,
     KMALLOC_NORMAL,
+    KMALLOC_SHIFT_HIGH,
     ZERO_SIZE_PTR,
     CacheRequest,
     boot_requests,
@@ -59,6 +60,8 @@ class Kmalloc:
     def __init__(self, slub: Slub) -> None:
         self._slub: Final = slub
         self._caches: Final[dict[tuple[int, int], KmemCache]] = {}
+        self._found: Final[dict[int, KmemCache]] = {}
+        """By flags and size, what was looked up before."""
         self._boot_caches: Final[list[KmemCache]] = []
         """Those of kmem_cache_node and kmem_cache."""
 
@@ -256,7 +259,11 @@ class Kmalloc:
 
     def cache_for(self, size: int, gfp: int) -> KmemCache:
         """Return the cache that serves 1 to KMALLOC_MAX_CACHE_SIZE bytes (kmalloc_slab)."""
-        return self._caches[kmalloc_type(gfp), kmalloc_index(size)]
+        s = self._found.get(gfp << KMALLOC_SHIFT_HIGH + 1 | size)
+        if s is None:
+            s = self._caches[kmalloc_type(gfp), kmalloc_index(size)]
+            self._found[gfp << KMALLOC_SHIFT_HIGH + 1 | size] = s
+        return s
 
     def kmalloc(
         self,
