@@ -131,6 +131,30 @@ def test_a_lock_that_was_given_back_late_is_not_held_any_more():
     assert HOLDS == judge(late(partial(build, program=again)))
 
 
+@pytest.mark.parametrize("scope", [None, ()])
+def test_nobody_waits_in_vain_for_a_lock_that_it_gave_back_itself(scope):
+    """It sees it given back, late as that may be for others: there is nothing to wait for."""
+
+    def build(world):
+        lock, rwlock = world.lock("lock"), world.rwlock("rwlock", fair=False)
+        if scope is not None:
+            world.scope(*scope)
+
+        async def does():
+            await lock.acquire()
+            await lock.release()
+            assert await lock.acquire(timeout=True)
+            await rwlock.acquire_write()
+            await rwlock.release_write()
+            assert await rwlock.acquire_write(timeout=True)
+            await rwlock.release_write()
+            assert await rwlock.acquire_read(timeout=True)
+
+        world.actor("a", does)
+
+    assert HOLDS == judge(late(build))
+
+
 def test_a_trylock_that_takes_or_fails_keeps_the_other_out():
     """Critical sections do not overlap."""
 
