@@ -12,6 +12,7 @@ from mmactors.engine.lock.lock_stat import LockClass
 from mmactors.engine.lock.spinlock import Spinlock
 from mmactors.engine.mailbox import Mailbox
 from mmactors.explore import Outcome, search
+from mmactors.label import Label, Mode
 
 # -- messages, answers, events ---------------------------------------------------------------------
 
@@ -130,6 +131,30 @@ def test_a_lock_that_was_given_back_late_is_not_held_any_more():
     assert HOLDS == judge(late(partial(build, program=again)))
 
 
+@pytest.mark.parametrize("scope", [None, ()])
+def test_nobody_waits_in_vain_for_a_lock_that_it_gave_back_itself(scope):
+    """It sees it given back, late as that may be for others: there is nothing to wait for."""
+
+    def build(world):
+        lock, rwlock = world.lock("lock"), world.rwlock("rwlock", fair=False)
+        if scope is not None:
+            world.scope(*scope)
+
+        async def does():
+            await lock.acquire()
+            await lock.release()
+            assert await lock.acquire(timeout=True)
+            await rwlock.acquire_write()
+            await rwlock.release_write()
+            assert await rwlock.acquire_write(timeout=True)
+            await rwlock.release_write()
+            assert await rwlock.acquire_read(timeout=True)
+
+        world.actor("a", does)
+
+    assert HOLDS == judge(late(build))
+
+
 def test_a_trylock_that_takes_or_fails_keeps_the_other_out():
     """Critical sections do not overlap."""
 
@@ -186,21 +211,83 @@ def test_a_store_that_no_step_declares_is_refused(names):
             search(each)
 
 
-def test_own_stores_to_what_is_no_cell_are_waited_for():
+async def by_step(world):
+    """As actors of a world look."""
+    await world.step("look", reads=("mask",))
+
+
+async def by_label(world):
+    """As the kernel looks."""
+    await world.engine.step(Label("look", (("mask", Mode.READ),)))
+
+
+@pytest.mark.parametrize("looks", [by_step, by_label])
+@pytest.mark.parametrize("name", ["mask", "mask[1]"])
+@pytest.mark.parametrize("scope", [None, ()])
+def test_own_stores_to_what_is_no_cell_are_waited_for(looks, name, scope):
     """`engine.store` has no value that a load could see: who reads waits until it drains."""
 
     def build(world):
         mask = set()
         world.watch("mask", lambda: tuple(mask))
+        if scope is not None:
+            world.scope(*scope)
 
         async def a():
-            world.engine.store("mask", lambda: mask.add(1))
-            await world.step("look", reads=("mask",))
+            world.engine.store(name, lambda: mask.add(1))
+            await looks(world)
             assert mask
 
         world.actor("a", a)
 
     assert HOLDS == judge(late(build))
+
+
+def test_the_own_message_is_waited_for_by_who_looks_into_the_box():
+    """A box is the queues of all its senders."""
+
+    def build(world):
+        box = world.mailbox("box")
+
+        async def sends():
+            await world.step("send", adds=(box,))
+            box.tell("hello")
+            await world.step("look", reads=(box,))
+            assert 1 == len(box)
+
+        world.actor("sends", sends)
+
+    assert HOLDS == judge(late(build))
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_column_that_is_read_by_its_name_is_read_from_memory(is_named):
+    """SB in two elements of one column, which each actor then reads as a whole.
+
+    Both find their own store. If they read the column by its name, that is in memory by then, so
+    that one of them finds the other's; if they name its cells, each is a load of its own, and both
+    may be too early, as on x86.
+    """
+    ends = set()
+
+    def build(world):
+        elements = tuple(world.cell(f"w[{index}]", 0) for index in range(2))
+        world.watch("w", lambda: tuple(each.key() for each in elements))
+
+        async def does(own):
+            await elements[own].write(1)
+            if is_named:
+                await world.step("look", reads=("w",))
+                return tuple(each.key() for each in elements)
+            await world.step("look", reads=elements)
+            return tuple(each.value for each in elements)
+
+        a, b = (world.actor(name, does, own) for own, name in enumerate("ab"))
+        world.at_end(lambda: ends.add((a.result, b.result)))
+
+    assert HOLDS == judge(late(build))
+    in_order = {((1, 0), (1, 1)), ((1, 1), (0, 1)), ((1, 1), (1, 1))}
+    assert ends == (in_order if is_named else in_order | {((1, 0), (0, 1))})
 
 
 def test_laws_look_at_memory():

@@ -85,8 +85,11 @@ def call(state, me):
 
 
 def lock_timed(state, me):
-    """Take a lock, which is locked, and give it back; or see that it is taken, which is a load."""
-    if state["other lock"] is not None:
+    """Take a lock, which is locked, and give it back; or see that it is taken, which is a load.
+
+    Who has given it back sees that, late as it may be for others.
+    """
+    if seen(state, me, "other lock") is not None:
         return [(state, False, ())]
     if state["buffers"][me]:
         return None

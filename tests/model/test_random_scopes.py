@@ -146,6 +146,13 @@ def test_so_it_may_where_stores_are_late(programs, first):
     widening_finds_everything(programs, first, is_late=True)
 
 
+def test_who_reads_a_column_finds_its_own_stores_to_it():
+    """Whenever they drain: that is no choice outside the scope, for nobody else looks."""
+    programs = [[("read", "w[1]")], [("write", "w[0]", 0), ("scan", "w")]]
+
+    widening_finds_everything(programs, set(), is_late=True)
+
+
 def widening_finds_everything(programs, first, *, is_late=False):
     """Search within ever wider scopes until nothing is shared outside."""
     everything, _ = ends_of(programs, None, is_late=is_late)

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from mmactors.engine.actor import PARKING, Actor, Keyed
 from mmactors.explore.engine.search_actor import SearchActor
-from mmactors.explore.engine.step import Step, StepTable
+from mmactors.explore.engine.step import Step, StepTable, overlap
 from mmactors.label import Mode
 
 BUFFER_NAME: Final = "store buffer of "
@@ -112,6 +112,10 @@ class StoreBuffer:
         """Return the last store to an object, which its own CPU sees."""
         return next((store for store in reversed(self._stores) if store.name == name), None)
 
+    def has_stores(self, name: str) -> bool:
+        """Return whether stores to an object wait, or to a part of it, or to what it is part of."""
+        return any(overlap(store.name, name) for store in self._stores)
+
     def nr_stores(self, name: str) -> int:
         """Return how many stores to an object wait."""
         return sum(store.name == name for store in self._stores)
@@ -156,3 +160,19 @@ class StoreBuffer:
         name = self._stores[0].name
         touches = ((name, Mode.WRITE), (self.name, Mode.ADD))  # It commutes with pushing.
         return [(0, self._engine.steps.of(f"drain {name}", touches))]
+
+
+class Stored:
+    """What somebody waits for who reads what no buffer can forward."""
+
+    def __init__(self, buffer: StoreBuffer, names: tuple[str, ...]) -> None:
+        self._buffer: Final = buffer
+        self._names: Final = names
+
+    def is_open(self) -> bool:
+        """Return whether memory holds what this CPU has stored there."""
+        return not any(map(self._buffer.has_stores, self._names))
+
+    def describe(self) -> str:
+        """Say what is waited for."""
+        return f"the stores of {self._buffer.name} to {', '.join(self._names)}"

@@ -30,7 +30,7 @@ from mmactors.engine.schedule import SEPARATOR
 from mmactors.explore.engine.search_actor import START, SearchActor, abandon, unending
 from mmactors.explore.engine.spurious import SPURIOUS, SpuriousWakeUps
 from mmactors.explore.engine.step import Step, StepTable
-from mmactors.explore.engine.store_buffer import BUFFER_NAME, StoreBuffer, buffer_name
+from mmactors.explore.engine.store_buffer import BUFFER_NAME, StoreBuffer, Stored, buffer_name
 from mmactors.explore.engine.virtual_time import TIME, VirtualTime, is_asked_by_a_test
 from mmactors.label import Label, Mode
 
@@ -382,9 +382,11 @@ class SearchEngine(Engine):
             self.ahead -= 1
             return
         step = self.steps.of(label.text, label.touches)
-        if self.buffers and not step.is_look:
+        if self.buffers:
             actor = cast("SearchActor", self.running)
-            actor.gate = self.buffer_of(actor).is_empty  # What is no cell is locked.
+            buffer = self.buffer_of(actor)
+            # What is no cell is locked, and a load of it finds no store in the buffer.
+            actor.gate = Stored(buffer, step.looks).is_open if step.is_look else buffer.is_empty
         self.parked = step
         self.nr_labels += 1
         await PARKING

@@ -10,8 +10,9 @@ The rule (Sewell et al., x86-TSO, CACM 2010):
   acts on memory. So do `xchg` and its like, taking a lock, a trylock that finds the lock free,
   receiving a message, sleeping and waking, what happens at any time, and a step that adds, or that
   reads and writes.
-- What is no cell has no value that could wait in a buffer: a step that writes it is locked, and one
-  that reads it waits until the own stores to it (`engine.store`) are in memory.
+- What is no cell, such as a column of them, has no value that could wait in a buffer: a step that
+  writes it is locked, and one that reads it waits until the own stores to it and to its elements
+  are in memory. Where own loads may come before that, a step names the cells.
 
 Laws look at memory. The name of what an actor looks at tells what memory holds and what it sees
 instead: who reads its own store has seen something else than who reads it when it has drained.
@@ -27,7 +28,7 @@ from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold
 from mmactors.engine.mailbox import Answerable, MailboxFull, Request
 from mmactors.explore.engine.exact import exact
 from mmactors.explore.engine.step import Step, Touches
-from mmactors.explore.engine.store_buffer import StoreBuffer, buffer_name
+from mmactors.explore.engine.store_buffer import StoreBuffer, Stored, buffer_name
 from mmactors.explore.engine.untimed import SearchEngine
 from mmactors.explore.world.cell import SharedCell, SharedCount
 from mmactors.explore.world.lock import SharedLock
@@ -74,9 +75,9 @@ async def late_step(
         touches = tuple((_slot(buffer, name), Mode.ADD) for name in writes)
     else:
         touches = tuple((name, Mode.READ) for name in reads)
-        others = [name for name in reads if not _is_late(objects.get(name))]
+        others = tuple(name for name in reads if not _is_late(objects.get(name)))
         if others:
-            gate = _Stored(buffer, others).is_open
+            gate = Stored(buffer, others).is_open
     await take_turn(engine, engine.steps.of(what, touches), gate)
 
 
@@ -87,22 +88,6 @@ def _is_late(thing: object) -> bool:
 def _slot(buffer: StoreBuffer, name: str) -> str:
     """Return what a step touches that stores to the cell `name`, and to no memory yet."""
     return f"{buffer.name}[{name}]"
-
-
-class _Stored:
-    """What somebody waits for who reads what no buffer can forward."""
-
-    def __init__(self, buffer: StoreBuffer, names: list[str]) -> None:
-        self._buffer: Final = buffer
-        self._names: Final = names
-
-    def is_open(self) -> bool:
-        """Return whether memory holds what this CPU has stored there."""
-        return all(self._buffer.newest(name) is None for name in self._names)
-
-    def describe(self) -> str:
-        """Say what is waited for."""
-        return f"the stores of {self._buffer.name} to {', '.join(self._names)}"
 
 
 class LateCell(SharedCell[V], Generic[V]):

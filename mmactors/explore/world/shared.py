@@ -215,9 +215,10 @@ class Shared:
         buffer = self._buffer() if is_locked else None
 
         def ways() -> list[tuple[int, Step]]:
-            if not is_passable():
-                return [(TIMED_OUT, out)]
-            return [(IN_TIME, step)] if buffer is None or buffer.is_empty() else []
+            if is_passable():
+                return [(IN_TIME, step)] if buffer is None or buffer.is_empty() else []
+            is_given_back = buffer is not None and buffer.newest(self.name) is not None
+            return [] if is_given_back else [(TIMED_OUT, out)]  # Nobody waits for itself.
 
         return await self._choose_way(ways, out) == IN_TIME
 

@@ -251,7 +251,8 @@ class World(Primitives):
 
         What is read or written through `cell.value` has to be declared here. If stores may be
         late, a step that only writes cells stores to each of them, and one that reads and writes,
-        or adds, is locked: it waits until all that the running actor has stored is in memory.
+        or adds, is locked: it waits until all that the running actor has stored is in memory. One
+        that reads what is no cell waits until the own stores to that are.
         """
         engine = self.engine
         if engine.allowed and chance.STORE_IS_LATE in engine.allowed:
