@@ -38,6 +38,7 @@ BENCHMARKS = (
     "event_log",
     "explore",
     "faults",
+    "fork",
     "memory",
     "page_allocator",
     "sampling",
@@ -169,6 +170,10 @@ TABLE: dict[str, tuple[Line, ...]] = {
             peer="frontrun/3 counters, all/schedules",
             peer_name="frontrun",
         ),
+    ),
+    "fork": (
+        Line(key="forks_per_s", unit="1/s"),
+        Line(key="slab_pages_per_child", unit="pages"),
     ),
     "faults": (
         Line(key="faults_per_s", unit="1/s", at_least=100_000),

@@ -91,6 +91,17 @@ def accesses(measure: ModuleType, program: str, *, nr_cpus: int = 1) -> float:
     return float(run.summary.accesses / run.seconds / 1e6)
 
 
+def forks(measure: ModuleType, nr_forks: int = 60) -> float:
+    """Return forks a second of a parent with sixteen areas, the children's ends included."""
+    program = []
+    for area in range(16):
+        program += [f"mmap A{area} 16K prot={'rw' if area % 2 else 'rwx'}", f"touch A{area} write"]
+    for nth in range(nr_forks):
+        program += [f"fork C{nth}", f"'C{nth}: touch A0 write'", f"'C{nth}: exit'", "reap"]
+    text = MACHINE.format(cpus=1, program=", ".join(program))
+    return float(nr_forks / measure.run_machine(measure.scenario_of(text)).seconds)
+
+
 def toy_schedules(explore: ModuleType, strategy: str) -> float:
     """Return schedules a second of all toys."""
     rates = [
@@ -180,6 +191,10 @@ def _switches(driver: str) -> Figure:
 
 
 COMPARED: Final = {
+    "fork": Compared(
+        module="measure",
+        figures=(Figure(name="a storm of forks", unit="1/s", measure=forks, at_least=0.9),),
+    ),
     "faults": Compared(
         module="faults",
         figures=(

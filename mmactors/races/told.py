@@ -19,11 +19,13 @@ from mmactors.mm.area.vma import Vma
 from mmactors.mm.lru.folio_batch import LIST_FLAGS
 from mmactors.mm.lru.move_folios import PVEC_SHIFT
 from mmactors.mm.page_alloc.buddy import (
-    MAX_ORDER,
-    PAGEBLOCK_ORDER,
     PAGEBLOCK_TYPE_MASK,
 )
 from mmactors.mm.page_alloc.gfp import MIGRATE_PCPTYPES
+from mmactors.mm.page_alloc.order import (
+    MAX_ORDER,
+    PAGEBLOCK_ORDER,
+)
 from mmactors.mm.page_alloc.pcp import (
     NR_LOWORDER_PCP_LISTS,
     NR_PCP_LISTS,

@@ -4,7 +4,9 @@ from typing import Final, NamedTuple
 
 from attrs import define, field
 
-from mmactors.mm.page_alloc.buddy import MAX_ORDER
+from mmactors.mm.page_alloc.order import (
+    MAX_ORDER,
+)
 
 
 class Moment(NamedTuple):

@@ -7,7 +7,6 @@ from mmactors.arch.page import PG_LRU, PageColumns
 from mmactors.mm.page_alloc.allocator import PageAllocator
 from mmactors.mm.page_alloc.buddy import (
     MANAGED_PAGES,
-    MAX_ORDER,
     NR_RESERVED_HIGHATOMIC,
     PAGEBLOCK_PAGES,
     WATERMARK_BOOST,
@@ -26,6 +25,9 @@ from mmactors.mm.page_alloc.gfp import (
     MIGRATE_UNMOVABLE,
 )
 from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneLayout
+from mmactors.mm.page_alloc.order import (
+    MAX_ORDER,
+)
 from mmactors.mm.page_alloc.serve_zone import serve_zone
 from mmactors.mm.page_alloc.zone_request import (
     FreeOnePage,

@@ -8,7 +8,6 @@ from mmactors.arch.arena import Arena
 from mmactors.arch.page import PageColumns
 from mmactors.mm.page_alloc.allocator import PageAllocator
 from mmactors.mm.page_alloc.buddy import (
-    MAX_ORDER,
     NR_RESERVED_HIGHATOMIC,
     PAGEBLOCK_PAGES,
 )
@@ -25,6 +24,9 @@ from mmactors.mm.page_alloc.gfp import (
     MIGRATE_TYPES,
 )
 from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneLayout
+from mmactors.mm.page_alloc.order import (
+    MAX_ORDER,
+)
 from mmactors.mm.page_alloc.pcp import COUNT, NR_PCP_LISTS, pcp_allowed_order, pindex_to_order
 from mmactors.mm.vmstat import NR_FREE_PAGES
 

@@ -39,9 +39,12 @@ from mmactors.label import (
 )
 from mmactors.mm.page_alloc import alloc_site
 from mmactors.mm.page_alloc.alloc_site import PageAllocation
-from mmactors.mm.page_alloc.buddy import PAGE_ALLOC_COSTLY_ORDER, PAGEBLOCK_ORDER
 from mmactors.mm.page_alloc.free_unref import Pfns
 from mmactors.mm.page_alloc.gfp import ALLOC_NO_WATERMARKS, ALLOC_RESERVES, gfp_migratetype
+from mmactors.mm.page_alloc.order import (
+    PAGE_ALLOC_COSTLY_ORDER,
+    PAGEBLOCK_ORDER,
+)
 from mmactors.mm.page_alloc.pcp import COUNT, pcp_allowed_order
 from mmactors.mm.page_alloc.slow_path import (
     FAILED_AT_ONCE,

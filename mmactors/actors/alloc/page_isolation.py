@@ -16,9 +16,16 @@ from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.page import PG_HEAD
 from mmactors.engine.cpu import Cpu
 from mmactors.label import PAGES, Label, Mode, pageblock
-from mmactors.mm.page_alloc.buddy import PAGEBLOCK_ORDER, PAGEBLOCK_PAGES, ZONE_END, ZONE_START
+from mmactors.mm.page_alloc.buddy import (
+    PAGEBLOCK_PAGES,
+    ZONE_END,
+    ZONE_START,
+)
 from mmactors.mm.page_alloc.gfp import MIGRATE_ISOLATE, MIGRATE_MOVABLE
 from mmactors.mm.page_alloc.isolation import MAX_ORDER_NR_PAGES, free_page_before
+from mmactors.mm.page_alloc.order import (
+    PAGEBLOCK_ORDER,
+)
 from mmactors.mm.page_alloc.zone import Zone
 from mmactors.mm.page_alloc.zone_request import (
     SetMigratetypeIsolate,

@@ -22,8 +22,6 @@ from mmactors.mm.page_alloc.buddy import (
     NR_FREE_LISTS,
     NR_RESERVED_HIGHATOMIC,
     NR_ZONE_WORDS,
-    PAGE_ALLOC_COSTLY_ORDER,
-    PAGEBLOCK_ORDER,
     PAGEBLOCK_PAGES,
     PAGEBLOCK_TYPE_MASK,
     WATERMARK_BOOST,
@@ -36,6 +34,10 @@ from mmactors.mm.page_alloc.free_unref import FreeUnref, freed_pindex
 from mmactors.mm.page_alloc.freelist import FreelistSearch, free_pages_prepare, prep_new_page
 from mmactors.mm.page_alloc.gfp import MIGRATE_ISOLATE, MIGRATE_TYPES
 from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneSettings
+from mmactors.mm.page_alloc.order import (
+    PAGE_ALLOC_COSTLY_ORDER,
+    PAGEBLOCK_ORDER,
+)
 from mmactors.mm.page_alloc.pcp import (
     BATCH,
     COUNT,

@@ -31,15 +31,12 @@ from mmactors.mm.page_alloc.gfp import (
     MIGRATE_TYPES,
     MIGRATE_UNMOVABLE,
 )
+from mmactors.mm.page_alloc.order import MAX_ORDER, PAGE_ALLOC_COSTLY_ORDER, PAGEBLOCK_ORDER
 from mmactors.mm.vmstat import NR_FREE_PAGES, Words, mod_page_state
 
 Bytes = NDArray[np.int8]
 ZoneNumbers = NDArray[np.int16]
 
-MAX_ORDER: Final = 11
-"""Orders are 0 to MAX_ORDER - 1."""
-PAGE_ALLOC_COSTLY_ORDER: Final = 3
-PAGEBLOCK_ORDER: Final = 9
 PAGEBLOCK_PAGES: Final = 1 << PAGEBLOCK_ORDER
 PAGEBLOCK_TYPE_MASK: Final = 7
 """The low bits of a pageblock's byte are its migratetype; bit 3 is compaction's skip bit."""

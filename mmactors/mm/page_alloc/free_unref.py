@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from mmactors.arch.page import PageColumns
 from mmactors.mm.page_alloc.buddy import (
-    PAGEBLOCK_ORDER,
     PAGEBLOCK_TYPE_MASK,
     ZONE_FLAGS,
     ZONE_RECLAIM_ACTIVE,
@@ -26,6 +25,9 @@ from mmactors.mm.page_alloc.buddy import (
 )
 from mmactors.mm.page_alloc.freelist import free_pages_prepare
 from mmactors.mm.page_alloc.gfp import MIGRATE_ISOLATE, MIGRATE_MOVABLE, MIGRATE_PCPTYPES
+from mmactors.mm.page_alloc.order import (
+    PAGEBLOCK_ORDER,
+)
 from mmactors.mm.page_alloc.pcp import (
     BATCH,
     COUNT,

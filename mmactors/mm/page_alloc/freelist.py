@@ -19,9 +19,7 @@ from attrs import frozen
 from mmactors.arch.page import PG_HEAD, PageColumns
 from mmactors.mm.page_alloc.buddy import (
     MANAGED_PAGES,
-    MAX_ORDER,
     NR_RESERVED_HIGHATOMIC,
-    PAGE_ALLOC_COSTLY_ORDER,
     ZONE_BOOSTED_WATERMARK,
     ZONE_FLAGS,
 )
@@ -47,6 +45,10 @@ from mmactors.mm.page_alloc.gfp import (
     gfp_reserve_flags,
     gfp_to_alloc_flags,
     gfp_zone,
+)
+from mmactors.mm.page_alloc.order import (
+    MAX_ORDER,
+    PAGE_ALLOC_COSTLY_ORDER,
 )
 from mmactors.mm.page_alloc.pcp import FREE_FACTOR, order_to_pindex, pcp_allowed_order, wipe_page
 from mmactors.mm.page_alloc.slow_path import (

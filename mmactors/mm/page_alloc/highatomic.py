@@ -5,8 +5,14 @@ block's pageblock for the next, up to 1 % of the zone; a request that finds noth
 """
 
 from mmactors.mm.page_alloc import buddy
-from mmactors.mm.page_alloc.buddy import MAX_ORDER, NR_RESERVED_HIGHATOMIC, PAGEBLOCK_PAGES
+from mmactors.mm.page_alloc.buddy import (
+    NR_RESERVED_HIGHATOMIC,
+    PAGEBLOCK_PAGES,
+)
 from mmactors.mm.page_alloc.gfp import MIGRATE_HIGHATOMIC, MIGRATE_PCPTYPES
+from mmactors.mm.page_alloc.order import (
+    MAX_ORDER,
+)
 from mmactors.mm.page_alloc.zone import Zone
 
 

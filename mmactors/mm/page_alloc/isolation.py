@@ -14,14 +14,16 @@ from typing import Final, assert_never
 
 from mmactors.arch.page import PG_LRU, PG_MOVABLE_OPS, PG_RESERVED
 from mmactors.mm.page_alloc.buddy import (
-    MAX_ORDER,
     NR_ISOLATE_PAGEBLOCK,
-    PAGEBLOCK_ORDER,
     PAGEBLOCK_PAGES,
     ZONE_START,
     set_pageblock_migratetype,
 )
 from mmactors.mm.page_alloc.gfp import MIGRATE_ISOLATE, ZONE_MOVABLE
+from mmactors.mm.page_alloc.order import (
+    MAX_ORDER,
+    PAGEBLOCK_ORDER,
+)
 from mmactors.mm.page_alloc.zone import Zone
 from mmactors.mm.page_alloc.zone_request import (
     IsolationRequest,

@@ -16,8 +16,6 @@ from mmactors.arch.jit import compiled
 from mmactors.arch.page import Links, PageColumns, list_add, list_del
 from mmactors.mm.page_alloc.buddy import (
     NR_ISOLATE_PAGEBLOCK,
-    PAGE_ALLOC_COSTLY_ORDER,
-    PAGEBLOCK_ORDER,
     PAGEBLOCK_TYPE_MASK,
     TRACE_PCPU_DRAIN,
     Bytes,
@@ -26,6 +24,10 @@ from mmactors.mm.page_alloc.buddy import (
     trace_fact,
 )
 from mmactors.mm.page_alloc.gfp import MIGRATE_ISOLATE, MIGRATE_MOVABLE, MIGRATE_PCPTYPES
+from mmactors.mm.page_alloc.order import (
+    PAGE_ALLOC_COSTLY_ORDER,
+    PAGEBLOCK_ORDER,
+)
 from mmactors.mm.vmstat import Words
 
 NR_LOWORDER_PCP_LISTS: Final = MIGRATE_PCPTYPES * (PAGE_ALLOC_COSTLY_ORDER + 1)

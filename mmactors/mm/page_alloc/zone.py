@@ -23,10 +23,8 @@ from mmactors.mm.page_alloc.buddy import (
     LOWMEM_RESERVE,
     MANAGED_PAGES,
     MAX_NR_ZONES,
-    MAX_ORDER,
     NR_FREE_LISTS,
     NR_ISOLATE_PAGEBLOCK,
-    PAGEBLOCK_ORDER,
     PAGEBLOCK_PAGES,
     PAGEBLOCK_TYPE_MASK,
     WMARK_MIN,
@@ -41,6 +39,10 @@ from mmactors.mm.page_alloc.gfp import (
     MIGRATE_TYPES,
 )
 from mmactors.mm.page_alloc.layout import ZoneLayout
+from mmactors.mm.page_alloc.order import (
+    MAX_ORDER,
+    PAGEBLOCK_ORDER,
+)
 from mmactors.mm.page_alloc.pcp import PerCpuPages
 from mmactors.mm.page_alloc.zone_watermark import ZoneWatermarks
 from mmactors.mm.vmstat import NR_FREE_PAGES, VmStat, Words, mod_page_state

@@ -16,11 +16,9 @@ from mmactors.mm.page_alloc.buddy import (
     LOWMEM_RESERVE,
     MANAGED_PAGES,
     MAX_NR_ZONES,
-    MAX_ORDER,
     NR_ISOLATE_PAGEBLOCK,
     NR_RESERVED_HIGHATOMIC,
     PAGEBLOCK_ABSENT,
-    PAGEBLOCK_ORDER,
     PAGEBLOCK_PAGES,
     PAGEBLOCK_TYPE_MASK,
     WATERMARK_BOOST,
@@ -30,6 +28,10 @@ from mmactors.mm.page_alloc.buddy import (
     ZONE_START,
 )
 from mmactors.mm.page_alloc.gfp import MIGRATE_ISOLATE, MIGRATE_TYPES
+from mmactors.mm.page_alloc.order import (
+    MAX_ORDER,
+    PAGEBLOCK_ORDER,
+)
 from mmactors.mm.page_alloc.pcp import (
     BATCH,
     COUNT,

@@ -17,7 +17,6 @@ from mmactors.arch.page import PageColumns
 from mmactors.mm.page_alloc.buddy import (
     FREE_LISTS,
     LOWMEM_RESERVE,
-    MAX_ORDER,
     NR_RESERVED_HIGHATOMIC,
     WATERMARK_BOOST,
     WMARK_MIN,
@@ -34,6 +33,9 @@ from mmactors.mm.page_alloc.gfp import (
     MIGRATE_HIGHATOMIC,
     MIGRATE_PCPTYPES,
     MIGRATE_TYPES,
+)
+from mmactors.mm.page_alloc.order import (
+    MAX_ORDER,
 )
 from mmactors.mm.vmstat import NR_FREE_PAGES, VmStat
 from mmactors.rules import Rules

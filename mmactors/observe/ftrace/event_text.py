@@ -23,13 +23,12 @@ from mmactors.observe.ftrace.names import (
 )
 from mmactors.observe.log_read import EventRecord
 from mmactors.plain_text import plain
+from mmactors.mm.page_alloc.order import PAGEBLOCK_ORDER
 from mmactors.units import ULONG_MAX
 
 VMEMMAP_START: Final = 0xFFFF_EA00_0000_0000
 """Where struct page of pfn 0 is (Documentation/x86/x86_64/mm.rst)."""
 SIZEOF_STRUCT_PAGE: Final = 64
-PAGEBLOCK_ORDER: Final = 9
-"""include/linux/pageblock-flags.h; the module of the buddy lists would bring Numba with it."""
 COMM_LENGTH: Final = 15
 """TASK_COMM_LEN without the end."""
 

@@ -10,15 +10,17 @@ from attrs import field, frozen
 from mmactors.arch.page import PageColumns
 from mmactors.mm.page_alloc.buddy import (
     MANAGED_PAGES,
-    MAX_ORDER,
     NR_RESERVED_HIGHATOMIC,
-    PAGEBLOCK_ORDER,
     PAGEBLOCK_PAGES,
     WMARK_MIN,
     ZONE_END,
     ZONE_START,
 )
 from mmactors.mm.page_alloc.gfp import MIGRATE_TYPES
+from mmactors.mm.page_alloc.order import (
+    MAX_ORDER,
+    PAGEBLOCK_ORDER,
+)
 from mmactors.mm.page_alloc.pcp import (
     BATCH,
     COUNT,

@@ -17,7 +17,6 @@ from cattrs.errors import BaseValidationError
 from mmactors.errors import Place, Problem, UserError
 from mmactors.mm.page_alloc.buddy import (
     MAX_NR_ZONES,
-    MAX_ORDER,
     PAGEBLOCK_PAGES,
     PAGEBLOCK_TYPE_MASK,
 )
@@ -28,6 +27,9 @@ from mmactors.mm.page_alloc.gfp import (
     MIGRATE_ISOLATE,
     MIGRATE_TYPES,
     is_gfp_zone_bad,
+)
+from mmactors.mm.page_alloc.order import (
+    MAX_ORDER,
 )
 from mmactors.mm.page_alloc.pcp import NR_PCP_LISTS, pindex_to_order
 from mmactors.validate.document import read_object

@@ -11,7 +11,10 @@ from typing import Final
 
 from attrs import define, field
 
-from mmactors.mm.page_alloc.buddy import MAX_ORDER, PAGE_ALLOC_COSTLY_ORDER
+from mmactors.mm.page_alloc.order import (
+    MAX_ORDER,
+    PAGE_ALLOC_COSTLY_ORDER,
+)
 from mmactors.mm.slab.flags import SLAB_POISON
 from mmactors.mm.slab.slab_common import CACHE_LINE_SIZE, boot_requests, kmalloc_requests
 from mmactors.mm.slab.slub.debug.debug_option import SlubDebug, parse_slub_debug, unknown_letters

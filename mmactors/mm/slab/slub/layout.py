@@ -8,8 +8,11 @@ from typing import Final
 
 from attrs import frozen
 
-from mmactors.mm.page_alloc.buddy import MAX_ORDER, PAGE_ALLOC_COSTLY_ORDER
 from mmactors.mm.page_alloc.gfp import GFP_COMP, GFP_DMA, GFP_DMA32, GFP_RECLAIMABLE
+from mmactors.mm.page_alloc.order import (
+    MAX_ORDER,
+    PAGE_ALLOC_COSTLY_ORDER,
+)
 from mmactors.mm.slab.flags import (
     CMPXCHG_DOUBLE,
     DEBUG_METADATA_FLAGS,

@@ -10,7 +10,9 @@ from typing import Final
 from mmactors.arch.column import Bytes, Column, Words
 from mmactors.arch.jit import compiled
 from mmactors.arch.page import PG_SLAB, Links
-from mmactors.mm.page_alloc.buddy import MAX_ORDER
+from mmactors.mm.page_alloc.order import (
+    MAX_ORDER,
+)
 from mmactors.mm.slab.slub.struct_slab import (
     CLEARED,
     COUNTERS_INUSE,
