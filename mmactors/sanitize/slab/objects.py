@@ -93,6 +93,8 @@ class Objects(ObjectChecks):
     """Whether what is found is reported; else the records are only kept."""
     records: dict[int, Record] = field(factory=dict, init=False)
     """By address: the last object there."""
+    used: dict[int, set[int]] = field(factory=dict, init=False)
+    """By slab: its objects that somebody has."""
     names: dict[tuple[int, str], Record | None] = field(factory=dict, init=False)
     """By program and name: what it was bound to last; None: to nothing."""
     _blamed: dict[str, int] = field(factory=dict, init=False)
@@ -137,6 +139,7 @@ class Objects(ObjectChecks):
                 self._forget_freepointer(s, record)
             self._look_at(record)
             record.freed = now
+            self.used[record.slab].discard(thing)
             self._keep_free(s, record)
 
     def wrong_cache(self, cache: object, own: object, thing: int) -> None:
@@ -216,11 +219,6 @@ class Objects(ObjectChecks):
         for record in list(self.records.values()):
             self._look_at(record)
 
-    def is_used(self, thing: int) -> bool:
-        """Say whether somebody was given the object at an address and has not freed it."""
-        record = self.records.get(thing)
-        return record is not None and record.freed is None
-
     # -- how -----------------------------------------------------------------------------------
 
     def _record(self, s: KmemCache | None, thing: int, now: Deed) -> Record:
@@ -237,6 +235,7 @@ class Objects(ObjectChecks):
             record.first = thing - s.layout.red_left_pad
             record.kept = bytes(slabs.bytes_view[record.first : record.first + s.size])
         self.records[thing] = record
+        self.used.setdefault(head, set()).add(thing)
         return record
 
     def _forget_freepointer(self, s: KmemCache, record: Record) -> None:
@@ -262,7 +261,10 @@ class Objects(ObjectChecks):
         memory = self.slub.slabs.bytes_view
         first, kept = record.first, record.kept
         seen = bytes(memory[first : first + len(kept)])
-        if seen == kept or not self._is_there(record):
+        if seen == kept:
+            return
+        if not self._is_there(record):
+            record.kept = b""
             return
         record.kept = seen
         changed = [nth for nth in range(len(kept)) if kept[nth] != seen[nth]]
