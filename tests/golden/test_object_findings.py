@@ -13,6 +13,7 @@ from attrs import evolve, frozen
 from machines import run, scenario_of
 
 from mmactors.actors.state.config import KernelConfig
+from mmactors.engine.guard import GUARD_VARIABLE
 from mmactors.mm.slab.request import SlabSteps
 from mmactors.mm.slab.slub import free, slub
 from mmactors.mm.slab.slub.cache import KmemCache, Slabs
@@ -119,7 +120,6 @@ BROKEN = {
         (
             "kmem_cache_create C size=20 flags=noleaktrace",
             *("kmem_cache_alloc A cache=C", "kmem_cache_free A cache=C"),
-            "kmem_cache_alloc A cache=C",
         ),
         rule="freepointer_lies_within_object",
     ),
@@ -196,6 +196,9 @@ def test_a_kernel_that_breaks_a_law_of_objects_is_caught(
 ) -> None:
     """By a rule that is off, or by something that is replaced."""
     case = BROKEN[name]
+    if case.replaced:
+        # What is replaced is what a CPU does alone; who is asked for steps does it otherwise.
+        monkeypatch.delenv(GUARD_VARIABLE, raising=False)
     for replaced in case.replaced:
         monkeypatch.setattr(*replaced)
     rules = Rules() if case.rule is None else evolve(Rules(), **{case.rule: False})

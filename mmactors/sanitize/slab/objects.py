@@ -97,6 +97,8 @@ class Objects(ObjectChecks):
     """By slab: its objects that somebody has."""
     names: dict[tuple[int, str], Record | None] = field(factory=dict, init=False)
     """By program and name: what it was bound to last; None: to nothing."""
+    _misplaced: set[int] = field(factory=set, init=False)
+    """Caches of which it was said that their pointers lie beside their objects."""
     _blamed: dict[str, int] = field(factory=dict, init=False)
     """By actor: what it is freeing, which was reported already."""
 
@@ -141,6 +143,8 @@ class Objects(ObjectChecks):
             record.freed = now
             self.used[record.slab].discard(thing)
             self._keep_free(s, record)
+            if s is not None and s.number not in self._misplaced:
+                self._look_where_pointer_is(s, record)
 
     def wrong_cache(self, cache: object, own: object, thing: int) -> None:
         """Report it, with who had the object from where."""
@@ -244,6 +248,19 @@ class Objects(ObjectChecks):
         end = begin + WORD
         seen = self.slub.slabs.bytes_view[record.first + begin : record.first + end]
         record.kept = record.kept[:begin] + bytes(seen) + record.kept[end:]
+
+    def _look_where_pointer_is(self, s: KmemCache, record: Record) -> None:
+        """Report a cache whose pointers end behind its objects, where there is no room for them.
+
+        Who sees bytes only does not see it: the upper half of a pointer is always the same there.
+        """
+        offset, size = s.layout.offset, s.layout.object_size
+        if size < WORD or offset + WORD <= size or s.layout.is_freeptr_outside:
+            return
+        self._misplaced.add(s.number)
+        facts = [*record.story(), f"legal: bytes 0 to {size - 1}, or a word behind them for it"]
+        where = f"in bytes {offset} to {offset + WORD - 1} of {record}, which has {size} bytes"
+        self._tell(Law.OUT_OF_BOUNDS, f"the pointer to the next free object is {where}", facts)
 
     def _keep_free(self, s: KmemCache | None, record: Record) -> None:
         """Remember what nobody changes of a free object: what lies behind it, but the pointer."""
