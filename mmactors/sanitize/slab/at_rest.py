@@ -7,7 +7,7 @@ from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.slab.holders import held_objects
 from mmactors.sanitize.slab.objects import BOOT, Objects
-from mmactors.sanitize.slab.walk import Problems, SlabWalk, object_problems, slab_differences
+from mmactors.sanitize.slab.walk import Problems, SlabWalk, counter_problems, object_problems
 
 _NAMED_MAX: Final = 8
 """So many objects are named one by one."""
@@ -20,17 +20,13 @@ def slab_problems(kernel: Kernel, config: SanitizeConfig, objects: Objects | Non
         objects.look_at_all()
     if not config.objects and not config.counters:
         return problems + (_leaks(kernel, objects) if config.leaks and objects else [])
-    walk = SlabWalk(kernel.slub)
+    walk = SlabWalk(kernel.slub, kernel.slab_pages)
     if config.objects and objects is not None:
-        problems += object_problems(walk, objects.is_used)
+        problems += object_problems(walk, objects.used)
     if config.counters:
         heads = walk.slabs.keys()
         nr_large = sum(1 << order for pfn, order in kernel.slab_pages.items() if pfn not in heads)
-        problems += [
-            (Law.COUNTER, f"{name} {place} is {counted}, but there are {true}", [])
-            for name, place, counted, true in slab_differences(kernel.slub, walk, nr_large)
-            if counted != true
-        ]
+        problems += counter_problems(kernel.slub, walk, nr_large)
     if config.leaks and objects is not None:
         problems += _leaks(kernel, objects)
     return problems

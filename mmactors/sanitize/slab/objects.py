@@ -93,8 +93,12 @@ class Objects(ObjectChecks):
     """Whether what is found is reported; else the records are only kept."""
     records: dict[int, Record] = field(factory=dict, init=False)
     """By address: the last object there."""
+    used: dict[int, set[int]] = field(factory=dict, init=False)
+    """By slab: its objects that somebody has."""
     names: dict[tuple[int, str], Record | None] = field(factory=dict, init=False)
     """By program and name: what it was bound to last; None: to nothing."""
+    _misplaced: set[int] = field(factory=set, init=False)
+    """Caches of which it was said that their pointers lie beside their objects."""
     _blamed: dict[str, int] = field(factory=dict, init=False)
     """By actor: what it is freeing, which was reported already."""
 
@@ -137,7 +141,10 @@ class Objects(ObjectChecks):
                 self._forget_freepointer(s, record)
             self._look_at(record)
             record.freed = now
+            self.used[record.slab].discard(thing)
             self._keep_free(s, record)
+            if s is not None and s.number not in self._misplaced:
+                self._look_where_pointer_is(s, record)
 
     def wrong_cache(self, cache: object, own: object, thing: int) -> None:
         """Report it, with who had the object from where."""
@@ -216,11 +223,6 @@ class Objects(ObjectChecks):
         for record in list(self.records.values()):
             self._look_at(record)
 
-    def is_used(self, thing: int) -> bool:
-        """Say whether somebody was given the object at an address and has not freed it."""
-        record = self.records.get(thing)
-        return record is not None and record.freed is None
-
     # -- how -----------------------------------------------------------------------------------
 
     def _record(self, s: KmemCache | None, thing: int, now: Deed) -> Record:
@@ -237,6 +239,7 @@ class Objects(ObjectChecks):
             record.first = thing - s.layout.red_left_pad
             record.kept = bytes(slabs.bytes_view[record.first : record.first + s.size])
         self.records[thing] = record
+        self.used.setdefault(head, set()).add(thing)
         return record
 
     def _forget_freepointer(self, s: KmemCache, record: Record) -> None:
@@ -245,6 +248,19 @@ class Objects(ObjectChecks):
         end = begin + WORD
         seen = self.slub.slabs.bytes_view[record.first + begin : record.first + end]
         record.kept = record.kept[:begin] + bytes(seen) + record.kept[end:]
+
+    def _look_where_pointer_is(self, s: KmemCache, record: Record) -> None:
+        """Report a cache whose pointers end behind its objects, where there is no room for them.
+
+        Who sees bytes only does not see it: the upper half of a pointer is always the same there.
+        """
+        offset, size = s.layout.offset, s.layout.object_size
+        if size < WORD or offset + WORD <= size or s.layout.is_freeptr_outside:
+            return
+        self._misplaced.add(s.number)
+        facts = [*record.story(), f"legal: bytes 0 to {size - 1}, or a word behind them for it"]
+        where = f"in bytes {offset} to {offset + WORD - 1} of {record}, which has {size} bytes"
+        self._tell(Law.OUT_OF_BOUNDS, f"the pointer to the next free object is {where}", facts)
 
     def _keep_free(self, s: KmemCache | None, record: Record) -> None:
         """Remember what nobody changes of a free object: what lies behind it, but the pointer."""
@@ -262,7 +278,10 @@ class Objects(ObjectChecks):
         memory = self.slub.slabs.bytes_view
         first, kept = record.first, record.kept
         seen = bytes(memory[first : first + len(kept)])
-        if seen == kept or not self._is_there(record):
+        if seen == kept:
+            return
+        if not self._is_there(record):
+            record.kept = b""
             return
         record.kept = seen
         changed = [nth for nth in range(len(kept)) if kept[nth] != seen[nth]]

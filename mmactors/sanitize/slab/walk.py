@@ -5,7 +5,8 @@ or full; an object is in use or on exactly one freelist.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import numpy as np
@@ -21,6 +22,9 @@ from mmactors.mm.slab.slub.struct_slab import (
     COUNTERS_OBJECTS,
     FREELIST,
     FROZEN,
+    NR_CACHE_WORDS,
+    NR_CPU_WORDS,
+    NR_NODE_WORDS,
     NR_PARTIAL,
     NR_SLABS,
     OBJECTS_SHIFT,
@@ -33,8 +37,7 @@ from mmactors.mm.vmstat import NODE_ITEM
 from mmactors.sanitize.law import Law
 
 Problems = list[tuple[Law, str, list[str]]]
-Difference = tuple[str, str, int, int]
-"""A counter's name, of what, what it says, what is true."""
+NOTHING: Final[frozenset[int]] = frozenset()
 
 
 @define(eq=False)
@@ -73,19 +76,34 @@ class SlabFound:
 class SlabWalk:
     """All slabs of a machine, and where they and their free objects were found."""
 
-    def __init__(self, slub: Slub) -> None:
+    def __init__(self, slub: Slub, heads: Iterable[int]) -> None:
+        """`heads`: the first pages of all slabs, and perhaps others."""
         self.slabs: Final[dict[int, SlabFound]] = {}
         """By first page."""
         self.problems: Final[Problems] = []
         self.nr_partial: Final[dict[tuple[int, int], int]] = {}
-        """By cache and node: slabs on its list."""
+        """By cache and node: slabs on its list; a cache that has and counts none is left out."""
         self._shared: Final = slub.slabs
         self._caches: Final = {s.number: s for s in slub.caches}
-        for pfn in np.flatnonzero(slub.slabs.pages.flags & PG_SLAB).tolist():
-            self._find_slab(pfn)
+        for pfn in heads:
+            if slub.slabs.is_slab(pfn):
+                self._find_slab(pfn)
+        used = {slab.s.number for slab in self.slabs.values()} | set(self._with_words())
         for s in slub.caches:
-            self._walk_cpus(s)
-            self._walk_nodes(s)
+            if s.number in used:
+                self._walk_cpus(s)
+                self._walk_nodes(s)
+
+    def _with_words(self) -> list[int]:
+        """Return the numbers of the caches that count slabs, or have some on a CPU."""
+        shared = self._shared
+        nodes = [NR_CACHE_WORDS + node * NR_NODE_WORDS for node in range(shared.nr_nodes)]
+        cpus = [shared.first_cpu_word + cpu * NR_CPU_WORDS for cpu in range(shared.nr_cpus)]
+        columns = [word + nth for word in nodes for nth in (NR_PARTIAL, NR_SLABS, TOTAL_OBJECTS)]
+        columns += [word + nth for word in cpus for nth in (FREELIST, SLAB, PARTIAL)]
+        nr_rows = 1 + max(self._caches, default=0)
+        rows = shared.words[: nr_rows * shared.row_words].reshape(nr_rows, shared.row_words)
+        return np.flatnonzero(rows[:, columns].any(axis=1)).tolist()
 
     def _find_slab(self, pfn: int) -> None:
         s = self._caches.get(self._shared.pages.mapping_view[pfn] - 1)
@@ -172,46 +190,50 @@ def head_and_cache(slub: Slub, address: int) -> tuple[int, KmemCache] | None:
 
 def used_objects(slub: Slub) -> Iterator[tuple[KmemCache, int]]:
     """Yield all objects that are on no freelist."""
-    for slab in SlabWalk(slub).slabs.values():
+    heads = np.flatnonzero(slub.slabs.pages.flags & PG_SLAB).tolist()
+    for slab in SlabWalk(slub, heads).slabs.values():
         free = {*slab.own_free, *slab.cpu_free}
         yield from ((slab.s, thing) for thing in slab.things if thing not in free)
 
 
-def object_problems(walk: SlabWalk, is_used: Callable[[int], bool]) -> Problems:
-    """Return the objects and slabs that are in no place, or in two."""
+def object_problems(walk: SlabWalk, used: Mapping[int, AbstractSet[int]]) -> Problems:
+    """Return the objects and slabs that are in no place, or in two; `used`: objects by slab."""
     problems = list(walk.problems)
     for slab in walk.slabs.values():
-        problems += _of_slab(slab, is_used)
+        problems += _of_slab(slab, used.get(slab.pfn, NOTHING))
     return problems
 
 
-def _of_slab(slab: SlabFound, is_used: Callable[[int], bool]) -> Problems:
-    problems: Problems = []
-    own, cpus = set(slab.own_free), set(slab.cpu_free)
-    for thing in sorted(own & cpus):
+def _of_slab(slab: SlabFound, used: AbstractSet[int]) -> Problems:
+    free = {*slab.own_free, *slab.cpu_free}
+    is_found = slab.places or not free or slab.is_leaving
+    is_once = len(free) == len(slab.own_free) + len(slab.cpu_free)
+    if is_found and is_once and len(free) + len(used) == slab.objects and used.isdisjoint(free):
+        return []
+    return list(_problems_of(slab, used, free))
+
+
+def _problems_of(
+    slab: SlabFound, used: AbstractSet[int], free: AbstractSet[int]
+) -> Iterator[tuple[Law, str, list[str]]]:
+    for thing in sorted(set(slab.own_free) & set(slab.cpu_free)):
         text = f"{_name(slab, thing)} is on its slab's freelist and on a CPU's"
-        problems.append((Law.FREELIST, text, []))
-    free = own | cpus
+        yield Law.FREELIST, text, []
     where = [f"the slab is {' and '.join(slab.places) or 'on no list, and of no CPU'}"]
     where.append(_state(slab))
-    lost = []
-    for thing in slab.things:
-        if thing in free and is_used(thing):
-            text = f"{_name(slab, thing)} is in use and on a freelist"
-            problems.append((Law.FREELIST, text, where))
-        elif thing not in free and not is_used(thing):
-            lost.append(thing)
+    for thing in sorted(used & free):
+        yield Law.FREELIST, f"{_name(slab, thing)} is in use and on a freelist", where
+    lost = [thing for thing in slab.things if thing not in free and thing not in used]
     if len(lost) == 1:
         text = f"{_name(slab, lost[0])} is not in use and on no freelist"
-        problems.append((Law.OBJECT_LOST, text, where))
+        yield Law.OBJECT_LOST, text, where
     elif lost:
         numbers = ", ".join(str(slab.s.index_of(slab.pfn, thing)) for thing in lost)
         text = f"objects {numbers} of {slab} are not in use and on no freelist"
-        problems.append((Law.OBJECT_LOST, text, where))
+        yield Law.OBJECT_LOST, text, where
     if free and not slab.places and not slab.is_leaving:
-        text = f"{slab} has {len(free)} free objects, and is no CPU's and on no list"
-        problems.append((Law.OBJECT_LOST, text, [_state(slab)]))
-    return problems
+        text = f"{slab} is no CPU's and on no list, and has free objects: {len(free)}"
+        yield Law.OBJECT_LOST, text, [_state(slab)]
 
 
 def _name(slab: SlabFound, thing: int) -> str:
@@ -224,32 +246,42 @@ def _state(slab: SlabFound) -> str:
     return f"it has {slab.objects} objects, counts {slab.inuse} in use, and is {frozen}"
 
 
-def slab_differences(slub: Slub, walk: SlabWalk, nr_large_pages: int) -> Iterator[Difference]:
-    """Return what counters of slabs, caches and nodes say, and what was found.
+def counter_problems(slub: Slub, walk: SlabWalk, nr_large_pages: int) -> Problems:
+    """Return the counters of slabs, caches and nodes that differ from what was found.
 
     `nr_large_pages`: pages that kmalloc has given out as they are.
     """
     shared = slub.slabs
-    for slab in walk.slabs.values():
-        yield "inuse", f"of {slab}", slab.inuse, slab.objects - len(slab.own_free)
+    view = shared.view
+    problems: Problems = []
+
+    def compare(name: str, place: str, counted: int, true: int) -> None:
+        if counted != true:
+            text = f"{name} of {place} is {counted}, but there are {true}"
+            problems.append((Law.COUNTER, text, []))
+
     slabs: Counter[tuple[int, int]] = Counter()
     objects: Counter[tuple[int, int]] = Counter()
     for slab in walk.slabs.values():
+        if slab.inuse != slab.objects - len(slab.own_free):
+            compare("inuse", str(slab), slab.inuse, slab.objects - len(slab.own_free))
         if not slab.is_leaving:
             key = slab.s.number, shared.node_of(slab.pfn)
             slabs[key] += 1
             objects[key] += slab.objects
-    for s in slub.caches:
-        for node in range(shared.nr_nodes):
-            key, word, place = (s.number, node), s.node(node), f"of {s.name} on node {node}"
-            yield "nr_slabs", place, shared.view[word + NR_SLABS], slabs[key]
-            yield "total_objects", place, shared.view[word + TOTAL_OBJECTS], objects[key]
-            nr_partial = walk.nr_partial[s.number, node]
-            yield "nr_partial", place, shared.view[word + NR_PARTIAL], nr_partial
-    yield from _vmstat_differences(shared, walk, nr_large_pages)
+    for (number, node), nr_partial in walk.nr_partial.items():
+        s = slub.cache(number)
+        word, key, place = s.node(node), (number, node), f"{s.name} on node {node}"
+        compare("nr_slabs", place, view[word + NR_SLABS], slabs[key])
+        compare("total_objects", place, view[word + TOTAL_OBJECTS], objects[key])
+        compare("nr_partial", place, view[word + NR_PARTIAL], nr_partial)
+    for name, counted, true in _vmstat(shared, walk, nr_large_pages):
+        compare(name, "all nodes", counted, true)
+    return problems
 
 
-def _vmstat_differences(shared: Slabs, walk: SlabWalk, nr_large_pages: int) -> Iterator[Difference]:
+def _vmstat(shared: Slabs, walk: SlabWalk, nr_large_pages: int) -> Iterator[tuple[str, int, int]]:
+    """Yield names of counters of pages, what they say, and what is true."""
     vmstat = shared.vmstat
     if vmstat is None:
         return
@@ -261,5 +293,4 @@ def _vmstat_differences(shared: Slabs, walk: SlabWalk, nr_large_pages: int) -> I
     for name, true in pages.items():
         item = NODE_ITEM[name]
         nodes = range(vmstat.nr_nodes)
-        counted = sum(vmstat.node_page_state_snapshot(node, item) for node in nodes)
-        yield name, "of all nodes", counted, true
+        yield name, sum(vmstat.node_page_state_snapshot(node, item) for node in nodes), true
