@@ -127,11 +127,11 @@ def test_an_entry_tells_its_story(path):
 
 @pytest.mark.parametrize("rule", [attribute.name for attribute in fields(Rules)])
 def test_a_rule_is_read_in_one_statement(rule):
-    """And some entry of the gallery breaks it."""
+    """And some entry of the gallery breaks it, or a run that sanitizers stop."""
     reads = [name for name, text in sources().items() for _ in re.finditer(rf"\.{rule}\b", text)]
 
     assert 1 == len(reads), reads
-    assert rule in rules_broken()
+    assert rule in rules_broken() | rules_of_runs()
 
 
 @cache
@@ -139,6 +139,12 @@ def sources():
     """Return all text of the package, by file."""
     paths = sorted(Path(mmactors.__file__).parent.rglob("*.py"))
     return {str(path): path.read_text(encoding="utf-8") for path in paths}
+
+
+def rules_of_runs():
+    """Return what the broken kernels of tests/golden break."""
+    path = Path(__file__).parents[1] / "golden" / "test_object_findings.py"
+    return set(re.findall(r'rule="(\w+)"', path.read_text(encoding="utf-8")))
 
 
 @cache
