@@ -216,7 +216,7 @@ def test_a_great_number_does_not_block_later_runs(tmp_path, taken, free):
 
 
 def test_an_interrupted_run_with_samples_is_replayed(tmp_path):
-    """The replay ends where the schedule does, and has no more samples than the run."""
+    """The replay ends where the schedule does: by how far an actor ran ahead, a sample more or less."""
     scenario = mmactors.load(
         {
             "machine": {"memory": {"size": "128M"}},
@@ -232,7 +232,7 @@ def test_an_interrupted_run_with_samples_is_replayed(tmp_path):
     again.close()
 
     assert ("interrupted", 41) == (result.status, len(result.series))
-    assert 41 <= len(again.series()) <= 42
+    assert 40 <= len(again.series()) <= 42
     assert "interrupted" == check_run(out)[0]
 
 

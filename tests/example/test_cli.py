@@ -155,6 +155,7 @@ def test_run_ends_with_a_few_lines_and_a_whole_directory(scenario, tmp_path, cap
         "summary.json",
         "schedule.txt",
         "proc",
+        "sys",
     } == {path.name for path in out.iterdir()}
     assert "complete" == json.loads((out / "meta.json").read_text())["status"]
 
