@@ -12,6 +12,7 @@ All times are processor time, and each value is of one run of a part of a second
 it is the comparison that repeats.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -334,6 +335,7 @@ def main() -> int:
     for line in sys.stdin:
         try:
             module = _module_of(root, compared.module)
+            gc.collect()  # Or what one commit has left would be collected in the other's time.
             reply: dict[str, Any] = {"value": figures[line.strip()].measure(module)}
         except Exception as error:  # noqa: BLE001 - whatever a commit lacks is told in its place
             reply = {"error": f"{type(error).__name__}: {error}"}
