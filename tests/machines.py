@@ -237,6 +237,28 @@ def nr_slab(machine: Machine) -> int:
     return sum(counter.value + sum(counter.deltas) for counter in counters)
 
 
+OBJECT_SITES: Final = frozenset(
+    {
+        *("dup_task_struct", "prepare_creds", "dup_fd", "copy_fs_struct", "copy_process"),
+        *("alloc_pid", "mm_alloc", "dup_mm", "vm_area_alloc", "vm_area_dup", "__alloc_file"),
+        *("__anon_vma_prepare", "anon_vma_clone", "anon_vma_fork"),
+    }
+)
+"""Who asks for objects that are gone when all processes have ended."""
+
+
+def objects_left(ran: Ran) -> dict[int, str | None]:
+    """Return the objects of processes and open files that the log saw no end of, and who asked."""
+    live: dict[int, str | None] = {}
+    for event in map(orjson.loads, ran.log.splitlines()[1:]):
+        if event["event"] == "kmem_cache_alloc" and event["ptr"]:
+            assert event["ptr"] not in live, f"handed out twice: {event}"
+            live[event["ptr"]] = event["call_site"]
+        elif event["event"] == "kmem_cache_free":
+            live.pop(event["ptr"], None)
+    return {thing: site for thing, site in live.items() if site in OBJECT_SITES}
+
+
 def assert_nothing_is_left(ran: Ran, nr_free_before: int) -> None:
     """All processes have ended: every page and table is back, and every counter says so."""
     seen = ran.machine.inspect()

@@ -138,6 +138,11 @@ class Engine:
             self.make_ready(actor, clock.now)
         return actor
 
+    def keep_for(self, actor: Actor, *, is_busy: bool) -> None:
+        """Let no run be over while a daemon is busy with what others have begun."""
+        self._nr_unfinished += actor.daemon - (not is_busy)
+        actor.daemon = not is_busy
+
     @property
     def current(self) -> Actor:
         """The actor that runs."""
@@ -394,10 +399,7 @@ class Engine:
         apply()
 
     async def fence(self) -> None:
-        """Wait until others see all that this CPU has stored (smp_mb, and all locked operations).
-
-        Nothing is late here.
-        """
+        """Wait until others see what this CPU has stored (smp_mb, locked operations): at once."""
 
     def sleeping(self, queue: Sleepers) -> None:
         """Say that an actor sleeps in `queue`; asked for while exploring, or as for `may`."""

@@ -11,7 +11,7 @@ import pytest
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machines import run, scenario_of
+from machines import objects_left, run, scenario_of
 
 from mmactors.actors.state.config import KernelConfig
 from mmactors.mm.page_alloc.alloc_site import ALLOC_SITES
@@ -150,6 +150,7 @@ ANSWERS = {
     "krealloc": {-12},
     "kmem_cache_create": {-12},
     "kmem_cache_alloc": {-12},
+    "open": {-12},
     "read": {-12},
     "write": {-12, -14},
     "mlockall": {-12},
@@ -175,6 +176,7 @@ def made(name, **faults):
 def must_be_in_order(ran):
     """Hold a run to the laws at rest, and its calls to what 6.1 answers."""
     assert () == ran.machine.findings()
+    assert {} == objects_left(ran)
     refused = {event.get("span") for event in ran.events("fault_injection")}
     opened = {event["seq"]: event for event in ran.events("sys_enter")}
     for event in ran.events("sys_exit"):
@@ -254,7 +256,10 @@ def test_any_mixture_of_faults_leaves_the_machine_in_order(name, probability, se
         faults["late_ipi"] = LateIpi(probability=50, times=-1, delay=1_000_000)
         faults["spurious_wake_up"] = SpuriousWakeUp(probability=50, times=-1)
 
-    assert () == run(made(name, **faults)).machine.findings()
+    ran = run(made(name, **faults))
+
+    assert () == ran.machine.findings()
+    assert {} == objects_left(ran)
 
 
 OFF = st.fixed_dictionaries(

@@ -103,8 +103,7 @@ async def read_ahead(
     kernel: Kernel, cpu: Cpu, space: AddressSpace, request: madvise.ReadAhead
 ) -> None:
     """Read a part of a file into the page cache, without mmap_lock (madvise_willneed)."""
-    mapping = request.file.mapping
-    mapping.nr_users += 1  # The area may go meanwhile.
+    request.file.get()  # The area may go meanwhile.
     await space.mmap_lock.release_read()
     await vfs_fadvise(kernel, cpu, request.file, request.offset, request.length, "WILLNEED")
     await fput(kernel, cpu, request.file)

@@ -246,9 +246,8 @@ async def _work_on_file(
 
     The area may go with the lock, so the file gets one more user.
     """
-    mapping = request.file.mapping
-    inode = kernel.file_system.inode_of(mapping)
-    mapping.nr_users += 1
+    inode = kernel.file_system.inode_of(request.file.mapping)
+    request.file.get()
     is_dropped = space.mmap_lock.writer is None
     if is_dropped:
         await space.mmap_lock.release_read()

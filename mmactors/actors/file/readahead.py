@@ -36,7 +36,7 @@ async def read_pages(
     file = request.file
     inode = kernel.file_system.inode_of(file.mapping)
     if request.drops_lock:
-        file.mapping.nr_users += 1
+        file.get()
         await space.mmap_lock.release_read()
     await _read_windows(kernel, cpu, inode, request.windows, request.size_bytes)
     is_there = await _is_there(kernel, inode, request.index) or not await add_new_page(

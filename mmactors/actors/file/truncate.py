@@ -18,7 +18,7 @@ from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.pte import PRESENT, SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
 from mmactors.label import PAGE_CACHE, PAGE_TABLES, PAGES, Label, Mode, page, page_cache
-from mmactors.mm.area.mapped_file import MappedFile, Mapping
+from mmactors.mm.area.mapped_file import MappedFile, Mapping, file_free
 from mmactors.mm.fault.dirty import folio_cancel_dirty
 from mmactors.mm.page_cache.page_cache import filemap_remove_folio, indices_from, is_evictable
 from mmactors.mm.page_cache.shmem import shmem_recalc_inode, shmem_unacct_size
@@ -74,9 +74,11 @@ async def punch_hole(kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: in
 
 
 async def fput(kernel: Kernel, cpu: Cpu, file: MappedFile) -> None:
-    """Let go of an open file (struct file)."""
-    file.mapping.nr_users -= 1
+    """Let go of an open file (struct file); the last one gives it back."""
+    is_last = file.put()
     await iput(kernel, cpu, kernel.file_system.inode_of(file.mapping))
+    if is_last:
+        file_free(kernel.objects, file)
 
 
 async def iput(kernel: Kernel, cpu: Cpu, inode: Inode) -> None:

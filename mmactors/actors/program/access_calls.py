@@ -14,7 +14,6 @@ from attrs import define, frozen
 
 from mmactors.actors.call.mmap import CallSteps
 from mmactors.actors.program.area_calls import AreaCalls
-from mmactors.actors.program.process import Image
 from mmactors.actors.program.syscall import (
     Call,
     madvise_call,
@@ -53,6 +52,13 @@ AccessOperation = op.Touch | op.Generate | op.RunTrace | op.Churn | op.Faultloop
 _SPAN_BITS: Final = (SIZE_MASK >> PAGE_SHIFT).bit_length() + 1
 """Bits that hold how many pages the last of an access lies behind its first."""
 _IMAGE_FLAGS: Final = VM_READ | VM_WRITE | VM_EXEC | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
+
+
+@frozen(eq=False)
+class Image:
+    """What a recorded program had in memory: stands for its mapped files (vm_file)."""
+
+    path: str
 
 
 @define(eq=False, kw_only=True)

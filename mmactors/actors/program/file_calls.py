@@ -14,6 +14,7 @@ from attrs import define
 from mmactors.actors.alloc.page_alloc import put_and_free_page
 from mmactors.actors.file.fadvise import vfs_fadvise
 from mmactors.actors.file.filemap import find_get_page, find_or_create_page, mark_page_accessed
+from mmactors.actors.file.files_struct import put_files_struct
 from mmactors.actors.file.readahead import read_ahead_of, use_mark
 from mmactors.actors.file.truncate import fput, iput, truncate_setsize
 from mmactors.actors.file.writeback import vfs_fsync_range
@@ -22,10 +23,13 @@ from mmactors.actors.program.thread import UserThread
 from mmactors.actors.program.uaccess import copy_from_user_atomic, fault_in_readable
 from mmactors.actors.state.inode import Inode
 from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.state.namei import getname
 from mmactors.engine.cpu import Cpu
 from mmactors.label import Label, Mode, data, i_size, page
-from mmactors.mm.area.mapped_file import FMODE_READ, FMODE_WRITE, MappedFile
+from mmactors.mm.area.mapped_file import ALLOC_FILE, FMODE_READ, FMODE_WRITE, MappedFile
 from mmactors.mm.fault.dirty import folio_mark_dirty
+from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_ZERO
+from mmactors.mm.slab.kernel_caches import FILP
 from mmactors.units import PAGE_SHIFT, ULONG_MAX
 from mmactors.workload.operation import all as op
 from mmactors.workload.touch import block_offsets
@@ -51,7 +55,7 @@ class FileCalls:
         files = thread.process.files
         match call:
             case op.Open():
-                return self._open(thread, call)
+                return await self._open(thread, call)
             case op.Unlink(path=path):
                 inode = self.kernel.file_system.unlink(path)
                 if isinstance(inode, int):
@@ -79,18 +83,28 @@ class FileCalls:
             case op.Readahead(offset=offset, length=length):
                 return await vfs_fadvise(self.kernel, thread.cpu, file, offset, length, "WILLNEED")
 
-    def _open(self, thread: UserThread, call: op.Open) -> int:
+    async def _open(self, thread: UserThread, call: op.Open) -> int:
+        """Open a file; it is an object before the path is looked up (path_openat)."""
+        kernel = self.kernel
+        error = getname(call.path)
+        if error:
+            return error
+        gfp = GFP_KERNEL | GFP_ZERO
+        thing = await kernel.objects.kmem_cache_alloc(FILP, ALLOC_FILE, gfp)
+        if not thing:
+            return -errno.ENOMEM
         mode = FMODE_READ if call.ro else FMODE_READ | FMODE_WRITE
-        file = self.kernel.file_system.open(call.path, may_create=call.create, mode=mode)
+        file = kernel.file_system.open(call.path, may_create=call.create, mode=mode)
         if isinstance(file, int):
+            kernel.objects.free_by_rcu(FILP, thing, "file_free_rcu")
             return file
+        file.thing, file.f_count = thing, 1
         thread.process.files.install(call.file, file)
         return 0
 
     async def exit_files(self, cpu: Cpu, process: Process) -> None:
         """Close all files of a process that ends."""
-        for file in process.files.remove_all():
-            await fput(self.kernel, cpu, file)
+        await put_files_struct(self.kernel, cpu, process.files)
 
     async def _ftruncate(
         self, thread: UserThread, file: MappedFile, inode: Inode, length: int

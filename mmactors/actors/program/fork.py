@@ -1,4 +1,4 @@
-"""Forking a process: a copy of its address space (kernel/fork.c, dup_mmap, Linux 6.1).
+"""Forking a process: its objects, a copy of its address space (kernel/fork.c, Linux 6.1).
 
 Both mmap_locks are held for writing, the child's inside the parent's. Entries of private memory
 lose the right to write in both, and at the end, with the parent's lock still held, all CPUs forget
@@ -7,9 +7,10 @@ what they know of the parent. Left out: everything that is not memory.
 
 import errno
 
+from mmactors.actors.call.copy_process import bad_fork, copy_process
 from mmactors.actors.call.mm_alloc import mm_alloc, mmput
+from mmactors.actors.call.task_struct import alloc_pid, attach_task
 from mmactors.actors.fault.page_work import perform_page_work
-from mmactors.actors.file.truncate import fput
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
 from mmactors.actors.state.address_space import AddressSpace
@@ -30,28 +31,32 @@ _ENOMEM = -errno.ENOMEM
 async def fork(thread: UserThread, name: str) -> int:
     """Make a child process known as `name`; return its pid or minus the errno.
 
-    ENOMEM: no page for a table, or the promise of memory; EINTR: the parent is to end. The child
-    begins on the parent's CPU and waits for operations. It has the files that were open before its
-    memory was copied, and a pid when nothing can fail any more (copy_process).
+    ENOMEM: no page for a table or an object, or the promise of memory; EINTR: the parent is to end.
+    The child begins on the parent's CPU and waits for operations. It has the files that were open
+    before its memory was copied, and a pid when nothing can fail any more (copy_process).
     """
     process = thread.process
     kernel = process.kernel
     cpu = thread.cpu
     await kernel.engine.spend(kernel.costs.syscall_ns + kernel.costs.fork_ns)
-    made = await mm_alloc(kernel, cpu, "dup_mm")
-    if made is None:
+    assert thread.task_struct is not None, f"{thread.name} has begun"
+    copied = await copy_process(kernel, cpu, process.files, thread.task_struct.signal)
+    if copied is None:
         return _ENOMEM
-    files = process.files.dup()
-    space = process.new_space(*made)
-    error = await _dup_mm(kernel, cpu, space, thread.space)
-    if thread.must_end:
+    task, files = copied
+    space = await _copy_mm(kernel, cpu, thread)
+    if space is None:
+        await bad_fork(kernel, cpu, task, files)
+        return _ENOMEM
+    error = 0 if await alloc_pid(kernel, task) else _ENOMEM
+    if thread.must_end and not error:
         error = -errno.EINTR  # copy_process looks for fatal signals when nothing else can fail.
     if error:
         await mmput(kernel, cpu, space)
-        for file in files.remove_all():
-            await fput(kernel, cpu, file)
+        await bad_fork(kernel, cpu, task, files)
         return error
     child = process.new_child(files)
+    attach_task(task)
     child.adopt(space)
     child.started_ns = cpu.clock.now
     child.leader = UserThread(
@@ -61,10 +66,23 @@ async def fork(thread: UserThread, name: str) -> int:
         cpu=cpu,
         program=(),
         is_leader=False,
+        task_struct=task,
     )
     process.table.processes.append(child)
     child.leader.start(cpu.clock.now)
     return child.pid
+
+
+async def _copy_mm(kernel: Kernel, cpu: Cpu, thread: UserThread) -> AddressSpace | None:
+    """Return a copy of a thread's address space; None: there is no memory."""
+    made = await mm_alloc(kernel, cpu, "dup_mm")
+    if made is None:
+        return None
+    space = thread.process.new_space(*made)
+    if await _dup_mm(kernel, cpu, space, thread.space):
+        await mmput(kernel, cpu, space)
+        return None
+    return space
 
 
 async def _dup_mm(kernel: Kernel, cpu: Cpu, space: AddressSpace, parent: AddressSpace) -> int:

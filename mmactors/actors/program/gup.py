@@ -11,7 +11,7 @@ from attrs import define
 
 from mmactors.actors.alloc.page_alloc import put_and_free_page
 from mmactors.actors.fault.page_work import perform_page_work
-from mmactors.actors.program.files_struct import Pinned
+from mmactors.actors.file.files_struct import Pinned
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.address_space import AddressSpace

@@ -6,6 +6,8 @@ from typing import Final
 
 from attrs import define, field
 
+from mmactors.actors.call.copy_process import copy_thread
+from mmactors.actors.call.task_struct import attach_task, delayed_free_task, exit_fs
 from mmactors.actors.program.access_calls import AccessCalls, AccessOperation
 from mmactors.actors.program.area_calls import AreaCalls, AreaOperation
 from mmactors.actors.program.file_calls import FileCalls, FileOperation
@@ -117,7 +119,7 @@ class Interpreter:
             case op.Fork() | op.Kill() | op.Reap() | op.Rlimit() | op.SchedSetaffinity():
                 return await perform_process_call(thread, operation)
             case op.Thread(name=name, cpu=cpu):
-                self._start_thread(thread, name, cpu)
+                return await self._start_thread(thread, name, cpu)
             case op.Spin():
                 await self._spin(thread)
             case op.Stop(name=name):
@@ -156,7 +158,16 @@ class Interpreter:
             goes_on = True
         thread.is_stopping = thread.is_spinning = False
 
-    def _start_thread(self, thread: UserThread, name: str, cpu: int) -> None:
+    async def _start_thread(self, thread: UserThread, name: str, cpu: int) -> int:
+        """Start a thread; ENOMEM: there is no memory for it, EINTR: the process is to end."""
+        assert thread.task_struct is not None, f"{thread.name} has begun"
+        task = await copy_thread(self.kernel, thread.task_struct)
+        if task is None:
+            return -errno.ENOMEM
+        if thread.must_end:
+            delayed_free_task(self.kernel, task)
+            return -errno.EINTR
+        attach_task(task)
         UserThread(
             process=thread.process,
             interpreter=self,
@@ -164,7 +175,9 @@ class Interpreter:
             cpu=self.kernel.cpus[cpu],
             program=(),
             is_leader=False,
+            task_struct=task,
         ).start(thread.cpu.clock.now)
+        return 0
 
     async def _tell(self, thread: UserThread, call: op.By) -> int:
         """Give another thread or process something to do; wait for it unless it was `NAME&`."""
@@ -240,6 +253,8 @@ class Interpreter:
         """Close the files of a process that ends, and let devices unpin its pages."""
         await self.files.exit_files(cpu, process)
         await self.gup.exit_devices(cpu, process)
+        if (task := process.leader.task_struct) is not None:
+            await exit_fs(self.kernel, task.signal)
 
     def wake_sleepers(self, threads: Iterable[Thread], at_ns: int) -> None:
         """Let threads that sleep for a time, or wait at a barrier, look whether they must end."""

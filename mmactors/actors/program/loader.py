@@ -13,7 +13,8 @@ from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.page import PG_DIRTY
 from mmactors.errors import Place, Problem, UserError
-from mmactors.mm.area.mapped_file import MappedFile, SpecialMapping
+from mmactors.mm.area.mapped_file import ALLOC_FILE, MappedFile, SpecialMapping
+from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.task import Task
 from mmactors.mm.area.vm_flags import (
     VM_ACCOUNT,
@@ -34,7 +35,8 @@ from mmactors.mm.area.vm_flags import (
 )
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.fault.file_fault import shmem_add_to_page_cache
-from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE
+from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE, GFP_KERNEL, GFP_ZERO
+from mmactors.mm.slab.kernel_caches import FILP, VM_AREA_STRUCT
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 _MAY: Final = VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
@@ -107,6 +109,24 @@ def load_program(kernel: Kernel, space: AddressSpace, image: ProgramImage) -> No
             mm.overcommit.vm_acct_memory(vma.nr_pages)
 
 
+async def alloc_areas(kernel: Kernel, mm: MmStruct) -> bool:
+    """Let the areas that a program begins with, and their files, be objects.
+
+    Say whether there was memory; if not, those that have got none are none.
+    """
+    alloc = kernel.objects.kmem_cache_alloc
+    for vma in mm.tree:
+        file = vma.vm_file
+        if isinstance(file, MappedFile) and not file.thing:
+            file.thing = await alloc(FILP, ALLOC_FILE, GFP_KERNEL | GFP_ZERO)
+            if not file.thing:
+                return False
+        vma.thing = await alloc(VM_AREA_STRUCT, "vm_area_alloc")
+        if not vma.thing:
+            return False
+    return True
+
+
 def map_elsewhere(space: AddressSpace, start: int) -> list[int]:
     """Let one more process, of which nothing else is known, use what is mapped at `start`.
 
@@ -146,7 +166,7 @@ def _area(kernel: Kernel, segment: Segment, files: dict[str, MappedFile]) -> Vma
             vma.vm_flags |= VM_GROWSDOWN | VM_ACCOUNT
         case _:
             file = _file(kernel, segment, files)
-            file.mapping.nr_users += 1
+            file.get()
             vma.vm_file, vma.name = file, segment.name
             vma.vm_pgoff = segment.offset >> PAGE_SHIFT
             if segment.is_shared:

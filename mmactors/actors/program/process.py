@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import define, field
 
 from mmactors.actors.call.mm_alloc import mmput
-from mmactors.actors.program.files_struct import FilesStruct, Pinned
+from mmactors.actors.call.task_struct import TaskStruct, exit_notify, wait_task_zombie
+from mmactors.actors.file.files_struct import FilesStruct, Pinned
 from mmactors.actors.program.loader import ProgramImage, load_program
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.coredump import CoreState
@@ -37,13 +38,6 @@ if TYPE_CHECKING:
     from mmactors.mm.slab.slub.cache import KmemCache
 
 
-@define(eq=False)
-class Image:
-    """What a recorded program had in memory: stands for its mapped files (vm_file)."""
-
-    path: str
-
-
 class ProgramWatcher(Protocol):
     """Who looks at a program while it is run, between its operations."""
 
@@ -67,6 +61,7 @@ class Thread(Protocol):
     cpu: Cpu
     actor: Actor
     task: Task
+    task_struct: TaskStruct | None
     program: tuple[Operation, ...]
     is_leader: bool
     next_operation: int
@@ -356,7 +351,7 @@ class Process:
             for operation in leader.program[leader.next_operation :]
         )
 
-    def release(self) -> None:
+    async def release(self, cpu: Cpu) -> None:
         """Count what a process that has ended used as its parent's, once (wait_task_zombie)."""
         parent = self.parent
         if parent is None or self.is_reaped:
@@ -369,6 +364,8 @@ class Process:
         parent.csystem_ns += usage.system_ns + self.csystem_ns
         parent.cnvcsw += self.nvcsw + self.cnvcsw
         parent.cnivcsw += self.nivcsw + self.cnivcsw
+        if (task := self.leader.task_struct) is not None:
+            await wait_task_zombie(self.kernel, cpu, task)
 
     @property
     def nr_live_threads(self) -> int:
@@ -430,22 +427,23 @@ class Process:
                 self.switcher.exit_mm(cpu, thread.actor)
             space.mm.mm_users -= 1
         self.nr_mm_users -= 1
-        if self.nr_mm_users or space is None:
-            self._tell_exit(thread)
-            return
-        with self.kernel.engine.guard.suspended():  # setmax_mm_hiwater_rss takes no lock
-            self.maxrss_pages = max(space.mm.hiwater_rss, space.mm.get_mm_rss())
-        self.before_exit(self)
-        if self.kernel.checks is not None:
-            self.kernel.checks.mm_exits(space.mm)
-        await mmput(self.kernel, cpu, space)
+        is_last = not self.nr_mm_users
+        if is_last and space is not None:
+            with self.kernel.engine.guard.suspended():  # setmax_mm_hiwater_rss takes no lock
+                self.maxrss_pages = max(space.mm.hiwater_rss, space.mm.get_mm_rss())
+            self.before_exit(self)
+            if self.kernel.checks is not None:
+                self.kernel.checks.mm_exits(space.mm)
+            await mmput(self.kernel, cpu, space)
         self._tell_exit(thread)
-        await self.closing.close_process(cpu, self)
-        self.space = None
-        self.gone.wake_all(at_ns=cpu.clock.now)
+        if is_last:
+            await self.closing.close_process(cpu, self)
+            self.space = None
+            self.gone.wake_all(at_ns=cpu.clock.now)
+        if thread.task_struct is not None:
+            await exit_notify(self.kernel, cpu, thread.task_struct)
 
     def _tell_exit(self, thread: Thread) -> None:
         if self.kernel.probe.on:
-            self.kernel.probe.emit(
-                SchedProcessExit(comm=thread.comm, task_pid=thread.tid, prio=DEFAULT_PRIO)
-            )
+            told = SchedProcessExit(comm=thread.comm, task_pid=thread.tid, prio=DEFAULT_PRIO)
+            self.kernel.probe.emit(told)

@@ -10,8 +10,11 @@ from typing import Final, Protocol
 
 from attrs import define, field
 
+from mmactors.actors.call.copy_process import copy_first_process
 from mmactors.actors.call.mm_alloc import mm_alloc
+from mmactors.actors.call.task_struct import TaskStruct
 from mmactors.actors.fault.fault import handle_page_fault
+from mmactors.actors.program.loader import alloc_areas
 from mmactors.actors.program.memory import TransferLines
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.user_access import run_access, run_and_tell
@@ -37,7 +40,6 @@ from mmactors.hw.hardware import (
 )
 from mmactors.mm.area.task import Task
 from mmactors.mm.fault.siginfo import SIGKILL, FaultSignal
-from mmactors.mm.slab.kernel_caches import VM_AREA_STRUCT
 from mmactors.workload.names import FIRST_PROCESS
 from mmactors.workload.operation.all import Operation
 
@@ -78,6 +80,8 @@ class UserThread:
     tid: int = field(init=False)
     """The number of the thread; a process has that of its leader."""
     task: Task = field(factory=Task, init=False)
+    task_struct: TaskStruct | None = None
+    """Its objects; None: init has not forked it yet, or had no memory."""
     program: tuple[Operation, ...]
     """What it does on its own; a thread without a program takes operations from `inbox`."""
     is_leader: bool
@@ -216,18 +220,18 @@ class UserThread:
         process = self.process
         kernel = process.kernel
         process.started_ns = self.cpu.clock.now
-        made = await mm_alloc(kernel, self.cpu, "mm_alloc")
+        copied = await copy_first_process(kernel, self.cpu)
+        if copied is not None:
+            self.task_struct, process.files = copied
+        made = None if copied is None else await mm_alloc(kernel, self.cpu, "mm_alloc")
         if made is None:
             self.receive_signal(_NO_MEMORY)
             return
         mm = process.exec(*made).mm
         self.task.enter_mm(mm)
         await process.switcher.on_run(self.cpu, self.actor)
-        for vma in mm.tree:
-            vma.thing = await kernel.objects.kmem_cache_alloc(VM_AREA_STRUCT, "vm_area_alloc")
-            if not vma.thing:
-                self.receive_signal(_NO_MEMORY)
-                return
+        if not await alloc_areas(kernel, mm):
+            self.receive_signal(_NO_MEMORY)
 
     @property
     def space(self) -> AddressSpace:

@@ -53,9 +53,11 @@ class OwnObjects(KernelObjects):
 
     def free_local(self, cache: int, thing: int, site: str) -> bool:
         """Take an object back, unless a list of a node has to change; say whether it was done."""
+        return self._free_local(self._kernel.engine.cpu_index, cache, thing, site)
+
+    def _free_local(self, cpu: int, cache: int, thing: int, site: str) -> bool:
         kernel = self._kernel
         s = self._caches[cache]
-        cpu = kernel.engine.cpu_index
         slabs = self._slub.slabs
         head = slabs.head_of(thing)
         if head is None or not slabs.is_slab(head) or self._slub.cache_of(head) is not s:
@@ -66,6 +68,19 @@ class OwnObjects(KernelObjects):
         if is_done and kernel.probe.on:
             tell_kmem_cache_free(kernel.probe, s.name, thing, site)
         return is_done
+
+    def free_by_rcu(self, cache: int, thing: int, site: str) -> None:
+        """Take an object back when all that may be reading it have left (call_rcu)."""
+        self._kernel.rcu.call(partial(self.free_in_softirq, self._cpu(), cache, thing, site))
+
+    def free_in_softirq(self, cpu: Cpu, cache: int, thing: int, site: str) -> None:
+        """Take an object back on a CPU, of whom a callback of RCU interrupts.
+
+        A thread does it if a list of a node has to change, or interrupts are off there.
+        """
+        if not (cpu.irqs_enabled and self._free_local(cpu.index, cache, thing, site)):
+            s = self._caches[cache]
+            self._allocator.free_later(cpu, s, thing, partial(SlabCaller, site=site))
 
     def generation_of(self, thing: int) -> int:
         """Return how often the page of an object was allocated or freed."""

@@ -120,6 +120,14 @@ class SlabAllocator:
         steps = self.slub.kmem_cache_free(s, self._this_cpu, thing, caller=who())
         await self._perform(cpu, steps)
 
+    def free_later(self, cpu: Cpu, s: KmemCache, thing: int, who: Who) -> None:
+        """Let a thread of RCU's free an object on a CPU."""
+
+        async def free(own: Cpu) -> None:
+            await self.free_object(own, s, thing, who)
+
+        self._start("rcuc", cpu, free)
+
     async def kmalloc(
         self, cpu: Cpu, size: int, gfp: int, who: Who, *, node: int | None = None
     ) -> int:

@@ -29,16 +29,24 @@ class Found:
     """It ends in a name, not in `.` or `..`, and is not `/` (LAST_NORM)."""
 
 
+def getname(path: str) -> int:
+    """Return 0, or minus the errno of a path that is not even looked up."""
+    if not path:
+        return -errno.ENOENT
+    if len(path.encode("utf-8", "surrogateescape")) >= PATH_MAX:
+        return -errno.ENAMETOOLONG
+    return 0
+
+
 def walk(path: str, is_file: Callable[[str], bool] = lambda _: False) -> Found | int:
     """Return where a path ends, or minus the errno.
 
     ENOENT: it is empty; ENAMETOOLONG: it has PATH_MAX bytes, or a name more than NAME_MAX; ENOTDIR:
     it goes through a file.
     """
-    if not path:
-        return -errno.ENOENT
-    if len(path.encode("utf-8", "surrogateescape")) >= PATH_MAX:
-        return -errno.ENAMETOOLONG
+    error = getname(path)
+    if error:
+        return error
     at: list[str] = []
     names = [name for name in path.split("/") if name]
     for name in names:

@@ -5,6 +5,7 @@ The kernel object has one, set by who wires the machine; actors/slab/ answers it
 
 from abc import ABC, abstractmethod
 
+from mmactors.engine.cpu import Cpu
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL
 from mmactors.mm.slab.object_cache import AllocObject, FreeObject, ObjectCaches
 
@@ -19,6 +20,10 @@ class KernelObjects(ObjectCaches, ABC):
     @abstractmethod
     async def free(self, request: FreeObject) -> None:
         """Take an object back."""
+
+    @abstractmethod
+    def free_in_softirq(self, cpu: Cpu, cache: int, thing: int, site: str) -> None:
+        """Take an object back on a CPU, of whom a callback of RCU interrupts."""
 
     async def kmem_cache_alloc(self, cache: int, site: str, gfp: int = GFP_KERNEL) -> int:
         """Return the address of an object, for who is no mechanism; 0: there is no memory."""

@@ -3,7 +3,7 @@
 A grace period is over when every CPU that was inside a read section when it began has left it
 once. Sections nest and may be interrupted; as in a kernel without preemption, a thread does not
 sleep inside one. Callbacks run in the actor `rcu`, in the order of `call`; those that come during
-a grace period wait for the next one.
+a grace period wait for the next one. No run is over before all have run.
 
 A CPU that ran ahead may have left a section that others, at their time, still have to wait for: a
 grace period therefore never ends before the last section of any CPU that has left one.
@@ -110,6 +110,7 @@ class Rcu:
     def call(self, callback: Callable[[], None]) -> None:
         """Run `callback` after a grace period that begins from now on (call_rcu)."""
         self._callbacks.append(callback)
+        self._engine.keep_for(self._actor, is_busy=True)
         request = self._request
         if request.at_ns == NEVER:
             request.at_ns = self._engine.current.clock.now
@@ -146,6 +147,8 @@ class Rcu:
             self.nr_periods += 1
             for callback in callbacks:
                 callback()
+            if not self._callbacks:
+                engine.keep_for(self._actor, is_busy=False)
 
     def _end(self, period: _GracePeriod) -> None:
         period.at_ns = self._last_left_ns

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field, frozen
 
+from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_ZERO
+from mmactors.mm.slab.kernel_caches import FILP
+from mmactors.mm.slab.object_cache import ObjectAlloc, ObjectCaches, kmem_cache_alloc
 from mmactors.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 FMODE_READ: Final = 1
 FMODE_WRITE: Final = 2
-
+ALLOC_FILE: Final = "__alloc_file"
 
 RA_PAGES: Final = 32
 """Pages that are read at once: 128 KiB (VM_READAHEAD_PAGES)."""
@@ -107,6 +110,22 @@ class MappedFile:
     wants_writenotify: bool = False
     """Its file system wants to know when a shared page is first written (page_mkwrite)."""
     f_ra: FileRaState = field(factory=FileRaState)
+    f_count: int = 0
+    """Areas that map it, and tables of open files that have it."""
+    thing: int = 0
+    """Address of the object; 0: it is none of the machine's."""
+
+    def get(self) -> None:
+        """Let there be one more user (get_file)."""
+        self.f_count += 1
+        self.mapping.nr_users += 1
+
+    def put(self) -> bool:
+        """Let there be one user less; say whether that was the last (fput)."""
+        assert self.f_count > 0, f"{self.path} has no users"
+        self.f_count -= 1
+        self.mapping.nr_users -= 1
+        return not self.f_count
 
 
 @frozen(eq=False, kw_only=True)
@@ -118,8 +137,19 @@ class SpecialMapping:
     """Their frames; behind them is SIGBUS, as in the parts of [vvar] that only some guests have."""
 
 
-def shmem_zero_setup(length: int, *, is_noreserve: bool) -> MappedFile:
-    """Return the file behind `length` bytes of new shared anonymous memory.
+def alloc_empty_file(caches: ObjectCaches) -> ObjectAlloc:
+    """End with the address of an open file, 0: there is no memory (fs/file_table.c)."""
+    return kmem_cache_alloc(caches, FILP, ALLOC_FILE, GFP_KERNEL | GFP_ZERO)
+
+
+def file_free(caches: ObjectCaches, file: MappedFile) -> None:
+    """Give an open file back that nobody uses, when those that read it under RCU have left."""
+    if file.thing:
+        caches.free_by_rcu(FILP, file.thing, "file_free_rcu")
+
+
+def shmem_zero_setup(length: int, *, is_noreserve: bool, thing: int = 0) -> MappedFile:
+    """Return the file at `thing` behind `length` bytes of new shared anonymous memory.
 
     The device is that of the kernel's own tmpfs, and it has no name any more. Unless
     `is_noreserve`, the caller has promised all of it.
@@ -127,4 +157,4 @@ def shmem_zero_setup(length: int, *, is_noreserve: bool) -> MappedFile:
     mapping = Mapping(
         dev=(0, 1), inode=0, size_bytes=length, is_shmem=True, is_noreserve=is_noreserve
     )
-    return MappedFile(mapping=mapping, path="/dev/zero (deleted)")
+    return MappedFile(mapping=mapping, path="/dev/zero (deleted)", thing=thing)

@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 from mmactors.mm.area.anon_vma_chain import anon_vma_clone
 from mmactors.mm.area.i_mmap import mapping_of
-from mmactors.mm.area.mapped_file import MappedFile, Mapping
+from mmactors.mm.area.mapped_file import MappedFile, Mapping, file_free
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vma import Vma, linear_page_index
 from mmactors.mm.area.vma_adjust import RmapRequest, lock_rmap, unlock_rmap
@@ -43,7 +43,8 @@ def remove_vma(mm: MmStruct, vma: Vma) -> Generator[RmapRequest, int | None, Map
     if not isinstance(file, MappedFile):
         return None
     mapping = file.mapping
-    mapping.nr_users -= 1
+    if file.put():
+        file_free(mm.caches, file)
     is_unused = not mapping.nr_users and (mapping.is_shmem or mapping.is_unlinked)
     return mapping if is_unused else None
 

@@ -73,7 +73,7 @@ class Vma:
         It has the same anon_vma, but is not linked to it: anon_vma_clone does that.
         """
         if isinstance(self.vm_file, MappedFile):
-            self.vm_file.mapping.nr_users += 1
+            self.vm_file.get()
         return Vma(
             vm_start=self.vm_start,
             vm_end=self.vm_end,

@@ -27,6 +27,8 @@ SLAB_SITES: Final = (
     INIT_KMEM_CACHE_NODES,
     *("mm_alloc", "dup_mm", "vm_area_alloc", "vm_area_dup"),
     *(ANON_VMA_PREPARE, "anon_vma_clone", "anon_vma_fork"),
+    *("dup_task_struct", "prepare_creds", "dup_fd", "copy_fs_struct", "copy_process", "alloc_pid"),
+    "__alloc_file",
 )
 """All that allocate."""
 

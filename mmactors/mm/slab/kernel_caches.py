@@ -70,3 +70,5 @@ KERNEL_CACHES: Final = (
     FILP,
     SHMEM_INODE_CACHE,
 ) = range(len(KERNEL_CACHES))
+FS_CACHE: Final = ANON_VMA_CHAIN
+"""fs_cache (56 bytes, aligned) is an alias of it."""

@@ -18,7 +18,13 @@ from typing import Final
 
 from mmactors.mm.area.anon_vma_chain import unlink_anon_vmas
 from mmactors.mm.area.i_mmap import link_file_vma, mapping_of
-from mmactors.mm.area.mapped_file import FMODE_READ, FMODE_WRITE, MappedFile, shmem_zero_setup
+from mmactors.mm.area.mapped_file import (
+    FMODE_READ,
+    FMODE_WRITE,
+    MappedFile,
+    alloc_empty_file,
+    shmem_zero_setup,
+)
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.overcommit import OVERCOMMIT_NEVER
 from mmactors.mm.area.pkeys import ARCH_DEFAULT_PKEY, vm_pkey_flags
@@ -239,11 +245,17 @@ def mmap_region(
             if not is_noreserve and mm.vm_enough_memory(nr_pages):
                 yield from vm_area_free(mm, vma)
                 return -errno.ENOMEM
-            file = shmem_zero_setup(length, is_noreserve=is_noreserve)
+            thing = yield from alloc_empty_file(mm.caches)
+            if not thing:
+                if not is_noreserve:
+                    mm.overcommit.vm_acct_memory(-nr_pages)
+                yield from vm_area_free(mm, vma)
+                return -errno.ENOMEM
+            file = shmem_zero_setup(length, is_noreserve=is_noreserve, thing=thing)
         if file is not None:
             vma.vm_file = file
             vma.name = file.path
-            file.mapping.nr_users += 1
+            file.get()
         if vm_flags & VM_SPECIAL:
             vma.vm_flags &= VM_LOCKED_CLEAR_MASK
         mm.tree.insert(vma)

@@ -6,7 +6,7 @@ A program knows its files by names, the kernel by descriptors: the lowest number
 file whose name was given to another stays open until the process ends. Left out: offsets,
 FD_CLOEXEC, RLIMIT_NOFILE, and the three standard streams, for which the first numbers are kept.
 
-Invariant: each file here is one user of its inode.
+Invariant: each file here has one user more for it.
 """
 
 from itertools import count
@@ -14,8 +14,12 @@ from typing import Final
 
 from attrs import define, field, frozen
 
+from mmactors.actors.file.truncate import fput
 from mmactors.actors.state.address_space import AddressSpace
+from mmactors.actors.state.kernel import Kernel
+from mmactors.engine.cpu import Cpu
 from mmactors.mm.area.mapped_file import MappedFile
+from mmactors.mm.slab.kernel_caches import FILES_CACHE
 
 FIRST_FD: Final = 3
 
@@ -36,6 +40,8 @@ class FilesStruct:
     _files: dict[int, MappedFile] = field(factory=dict)
     _names: dict[str, int] = field(factory=dict)
     """By name in the program: the descriptor."""
+    thing: int = 0
+    """Address of the object; 0: there is none, or it was given back."""
 
     def get(self, name: str) -> MappedFile | None:
         """Return an open file; None: nothing is open under that name."""
@@ -67,9 +73,23 @@ class FilesStruct:
         self._names.clear()
         return files
 
-    def dup(self) -> "FilesStruct":
-        """Return the same open files for a child (dup_fd): each closes its own."""
-        files = FilesStruct(dict(self._files), dict(self._names))
-        for file in files._files.values():
-            file.mapping.nr_users += 1
-        return files
+    def dup(self, thing: int) -> "FilesStruct":
+        """Return the same open files at `thing`: each table closes its own."""
+        for file in self._files.values():
+            file.get()
+        return FilesStruct(dict(self._files), dict(self._names), thing)
+
+
+async def dup_fd(kernel: Kernel, files: FilesStruct) -> FilesStruct | None:
+    """Return the same open files for a child; None: there is no memory."""
+    thing = await kernel.objects.kmem_cache_alloc(FILES_CACHE, "dup_fd")
+    return files.dup(thing) if thing else None
+
+
+async def put_files_struct(kernel: Kernel, cpu: Cpu, files: FilesStruct) -> None:
+    """Close all files, of a process that ends or will not be."""
+    for file in files.remove_all():
+        await fput(kernel, cpu, file)
+    if files.thing:
+        thing, files.thing = files.thing, 0
+        await kernel.objects.kmem_cache_free(FILES_CACHE, thing, "put_files_struct")
