@@ -53,9 +53,11 @@ class OwnObjects(KernelObjects):
 
     def free_local(self, cache: int, thing: int, site: str) -> bool:
         """Take an object back, unless a list of a node has to change; say whether it was done."""
+        return self._free_on(self._kernel.engine.cpu_index, cache, thing, site)
+
+    def _free_on(self, cpu: int, cache: int, thing: int, site: str) -> bool:
         kernel = self._kernel
         s = self._caches[cache]
-        cpu = kernel.engine.cpu_index
         slabs = self._slub.slabs
         head = slabs.head_of(thing)
         if head is None or not slabs.is_slab(head) or self._slub.cache_of(head) is not s:
@@ -66,6 +68,10 @@ class OwnObjects(KernelObjects):
         if is_done and kernel.probe.on:
             tell_kmem_cache_free(kernel.probe, s.name, thing, site)
         return is_done
+
+    def free_by_rcu(self, cache: int, thing: int, site: str) -> None:
+        """Take an object back on this CPU when nobody can be reading it any more (call_rcu)."""
+        self._kernel.rcu.call(partial(self._after_grace, self._cpu(), cache, thing, site))
 
     def generation_of(self, thing: int) -> int:
         """Return how often the page of an object was allocated or freed."""
@@ -94,6 +100,16 @@ class OwnObjects(KernelObjects):
         """Let the thread die that met what a module had broken, once it has put all in order."""
         self._allocator.oops(error)
         self._kernel.kill_current()
+
+    def _after_grace(self, cpu: Cpu, cache: int, thing: int, site: str) -> None:
+        """Free an object on the CPU that wanted it freed; a thread does so where it may wait."""
+        if not self._free_on(cpu.index, cache, thing, site):
+            request = FreeObject(cache=cache, thing=thing, site=site)
+            self._allocator.start("rcuc", cpu, partial(self._free_late, request))
+
+    async def _free_late(self, request: FreeObject, cpu: Cpu) -> None:
+        who = partial(SlabCaller, site=request.site)
+        await self._allocator.free_object(cpu, self._caches[request.cache], request.thing, who)
 
     def _cpu(self) -> Cpu:
         return self._kernel.cpus[self._kernel.engine.cpu_index]

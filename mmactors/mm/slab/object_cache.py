@@ -53,6 +53,9 @@ class ObjectCaches:
         """Take an object back, if nothing has to be asked for; say whether that was done."""
         return True
 
+    def free_by_rcu(self, cache: int, thing: int, site: str) -> None:
+        """Take an object back when nobody can be reading it any more (call_rcu)."""
+
     def generation_of(self, thing: int) -> int:  # noqa: ARG002 - a machine's
         """Return what is another number when the memory of an object was something else between."""
         return 0
