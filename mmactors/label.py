@@ -60,6 +60,7 @@ VMAS: Final = "vmas"
 ANON_VMA: Final = "anon_vma"
 I_MMAP: Final = "i_mmap"
 PAGE_CACHE: Final = "page_cache"
+I_PAGES: Final = "i_pages"
 I_SIZE: Final = "i_size"
 FILE_RA: Final = "file_ra"
 STORE: Final = "store"
@@ -202,6 +203,11 @@ def page_cache(number: int) -> str:
 def cached_page(number: int, index: int) -> str:
     """Name one slot of an inode's page cache."""
     return f"{PAGE_CACHE}[{number}][{index}]"
+
+
+def page_nodes(number: int) -> str:
+    """Name the nodes of an inode's page cache."""
+    return f"{I_PAGES}[{number}]"
 
 
 def i_size(number: int) -> str:

@@ -216,7 +216,7 @@ def test_a_great_number_does_not_block_later_runs(tmp_path, taken, free):
 
 
 def test_an_interrupted_run_with_samples_is_replayed(tmp_path):
-    """The replay ends where the schedule does: by how far an actor ran ahead, a sample more or less."""
+    """The replay ends where the schedule does, give or take how far an actor ran ahead."""
     scenario = mmactors.load(
         {
             "machine": {"memory": {"size": "128M"}},

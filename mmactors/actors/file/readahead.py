@@ -5,7 +5,7 @@ as there is memory. Left out: waiting for the disk, which answers at once, and t
 that are still being read.
 """
 
-from mmactors.actors.file.filemap import add_new_page
+from mmactors.actors.file.filemap import add_new_page, read_page_ahead
 from mmactors.actors.file.truncate import fput
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.inode import Inode
@@ -15,7 +15,6 @@ from mmactors.engine.cpu import Cpu
 from mmactors.label import FILE_RA, Label, Mode, page
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.fault.fault import READ_UNLOCKED, ReadPages
-from mmactors.mm.page_alloc.gfp import GFP_READAHEAD
 from mmactors.mm.page_cache.readahead import (
     Window,
     Windows,
@@ -125,9 +124,7 @@ async def _read_window(
     for index in range(inside.start, inside.start + inside.size):
         if await _is_there(kernel, inode, index):
             continue
-        if await add_new_page(
-            kernel, cpu, inode, index, gfp=GFP_READAHEAD, is_marked=index == mark
-        ):
+        if not await read_page_ahead(kernel, cpu, inode, index, is_marked=index == mark):
             return
 
 

@@ -10,7 +10,12 @@ passes over pages that are locked: here each page is waited for in turn.
 from mmactors.actors.alloc.lru_add_drain import free_released, lru_add_drain
 from mmactors.actors.alloc.page_alloc import put_and_free_page
 from mmactors.actors.entries.unmap import ZapDetails, zap_page_range
-from mmactors.actors.file.filemap import count_cached, find_lock_page, find_or_create_page
+from mmactors.actors.file.filemap import (
+    count_cached,
+    find_lock_page,
+    find_or_create_page,
+    touch_nodes,
+)
 from mmactors.actors.rmap.rmap import areas_of, place_of
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.inode import Inode
@@ -257,5 +262,7 @@ def _removal(inode: Inode, index: int, pfn: int) -> Label:
 def _forget_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int) -> None:
     """Take a page out of the cache; what is dirty in it is given up."""
     folio_cancel_dirty(kernel.fault_context(cpu), inode.mapping.pages[index])
-    pfn = filemap_remove_folio(kernel.shared_pages, inode.mapping, index)
+    if kernel.engine.is_exploring:
+        touch_nodes(kernel, inode, index, is_removed=True)
+    pfn = filemap_remove_folio(kernel.objects, kernel.shared_pages, inode.mapping, index)
     count_cached(kernel, cpu, inode, pfn, -1)

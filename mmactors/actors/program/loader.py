@@ -3,6 +3,7 @@
 A program begins with segments: parts of its file, a heap, a stack, what the kernel adds to every
 program ([vvar] and [vdso]), and, if it has been running already, shared memory. Their files lie in
 memory (the initramfs) with all of their pages, as those of a program that was unpacked at boot.
+Left out: the objects of these files, which boot has made.
 """
 
 from typing import Final
@@ -37,6 +38,7 @@ from mmactors.mm.area.vma import Vma
 from mmactors.mm.fault.file_fault import shmem_add_to_page_cache
 from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE, GFP_KERNEL, GFP_ZERO
 from mmactors.mm.slab.kernel_caches import FILP, VM_AREA_STRUCT
+from mmactors.mm.xarray import NO_NODE
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 _MAY: Final = VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
@@ -192,6 +194,8 @@ def _file(kernel: Kernel, segment: Segment, files: dict[str, MappedFile]) -> Map
     for index in range(mapping.nr_pages):
         if index not in mapping.pages:
             pfn = _alloc_page(kernel)
+            while mapping.i_pages.missing(index) != NO_NODE:
+                mapping.i_pages.add_node(index, 0)
             shmem_add_to_page_cache(context, file, index, pfn)
             if not segment.is_shared:
                 # The program was written there when the machine started.

@@ -16,7 +16,7 @@ from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.perform import perform
 from mmactors.engine.lock.rwsem import RwSem
-from mmactors.label import ANON_VMA, Label, Mode, anon_vma_tree, areas, i_mmap
+from mmactors.label import ANON_VMA, PAGE_CACHE, Label, Mode, anon_vma_tree, areas, i_mmap
 from mmactors.mm.area.anon_vma import (
     AnonVma,
     AnonVmaCache,
@@ -73,10 +73,8 @@ async def answer_rmap(
 ) -> int | None:
     """Do what a mechanism asks for; return the answer."""
     match request:
-        case AllocObject():
-            return await kernel.objects.alloc(request)
-        case FreeObject():
-            await kernel.objects.free(request)
+        case AllocObject() | FreeObject():
+            return await kernel.objects.answer(request)
         case LockAnonVma(root=root):
             await _down_write(lock_of(root))
         case UnlockAnonVma(root=root):
@@ -135,6 +133,8 @@ def rmap_label(
             text = kernel_caches.KERNEL_CACHES[cache].name
             if cache in (kernel_caches.ANON_VMA, kernel_caches.ANON_VMA_CHAIN):
                 touches = ((ANON_VMA, write), *own)
+            elif cache == kernel_caches.RADIX_TREE_NODE:
+                touches = ((PAGE_CACHE, write),)
         case UnlockAnonVma() | UnlockMapping() | UnlockPageTables():
             text = "go on"
             touches = () if also is None else own

@@ -126,7 +126,7 @@ class SlabAllocator:
         async def free(own: Cpu) -> None:
             await self.free_object(own, s, thing, who)
 
-        self._start("rcuc", cpu, free)
+        self.start("rcuc", cpu, free)
 
     async def kmalloc(
         self, cpu: Cpu, size: int, gfp: int, who: Who, *, node: int | None = None
@@ -238,13 +238,13 @@ class SlabAllocator:
                 await self._flush(cache, cpus)
             case CallRcu(cache=cache, pfn=pfn):
                 self._in_grace[cache] = self._in_grace.get(cache, 0) + 1
-                self.kernel.rcu.call(partial(self._start, "rcuc", cpu, self._free_slab, cache, pfn))
+                self.kernel.rcu.call(partial(self.start, "rcuc", cpu, self._free_slab, cache, pfn))
             case RcuBarrier(cache=cache):
-                self.kernel.rcu.call(partial(self._start, "kworker", cpu, self._release, cache))
+                self.kernel.rcu.call(partial(self.start, "kworker", cpu, self._release, cache))
             case FreeSlabPages(pfn=pfn, order=order):
-                self._start("kworker", cpu, self._free_pages, pfn, order)
+                self.start("kworker", cpu, self._free_pages, pfn, order)
 
-    def _start(
+    def start(
         self,
         name: str,
         cpu: Cpu,
@@ -285,7 +285,7 @@ class SlabAllocator:
                     done.wake_all(at_ns=own.clock.now)
 
             for number in cpus:
-                self._start("kworker", kernel.cpus[number], flush)
+                self.start("kworker", kernel.cpus[number], flush)
             while left:
                 await done.sleep(unless=lambda: not left)
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 
 from mmactors.engine.cpu import Cpu
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL
-from mmactors.mm.slab.object_cache import AllocObject, FreeObject, ObjectCaches
+from mmactors.mm.slab.object_cache import AllocObject, FreeObject, ObjectCaches, ObjectRequest
 
 
 class KernelObjects(ObjectCaches, ABC):
@@ -24,6 +24,13 @@ class KernelObjects(ObjectCaches, ABC):
     @abstractmethod
     def free_in_softirq(self, cpu: Cpu, cache: int, thing: int, site: str) -> None:
         """Take an object back on a CPU, of whom a callback of RCU interrupts."""
+
+    async def answer(self, request: ObjectRequest) -> int | None:
+        """Do what a mechanism asks for that asks for nothing else; return the answer."""
+        if isinstance(request, AllocObject):
+            return await self.alloc(request)
+        await self.free(request)
+        return None
 
     async def kmem_cache_alloc(self, cache: int, site: str, gfp: int = GFP_KERNEL) -> int:
         """Return the address of an object, for who is no mechanism; 0: there is no memory."""

@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_ZERO
 from mmactors.mm.slab.kernel_caches import FILP
 from mmactors.mm.slab.object_cache import ObjectAlloc, ObjectCaches, kmem_cache_alloc
+from mmactors.mm.xarray import XArray
 from mmactors.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
@@ -77,8 +78,13 @@ class Mapping:
     """Areas and open files of it."""
     pages: dict[int, int] = field(factory=dict)
     """The page cache: PFN by index."""
+    i_pages: XArray = field(init=False, repr=False)
+    """The nodes in which they lie."""
     i_mmap: "dict[Vma, None]" = field(factory=dict, repr=False)
     """The areas that map it; see mm/area/i_mmap.py."""
+
+    def __attrs_post_init__(self) -> None:
+        self.i_pages = XArray(self.pages)
 
     @property
     def nr_pages(self) -> int:

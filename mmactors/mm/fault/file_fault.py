@@ -48,6 +48,8 @@ from mmactors.mm.fault.fault import (
 from mmactors.mm.fault.vm_fault import VmFault
 from mmactors.mm.lru.folio_batch import is_lockable
 from mmactors.mm.page_alloc.alloc_site import DO_COW_FAULT, SHMEM_ALLOC_FOLIO
+from mmactors.mm.page_alloc.gfp import GFP_HIGHUSER_MOVABLE
+from mmactors.mm.page_cache.page_cache import xas_create, xas_nomem
 from mmactors.mm.page_cache.readahead import (
     page_cache_async_ra,
     sync_mmap_readahead,
@@ -349,16 +351,25 @@ def _find_page(
     if pfn is None:
         shmem_inode_unacct_block(mm.overcommit, mapping)
         return None, VM_FAULT_OOM
-    if wants_step():
-        yield Label("add to the page cache", ((PAGE_CACHE, Mode.WRITE), (page(pfn), Mode.WRITE)))
-    if index in mapping.pages:
-        shmem_inode_unacct_block(mm.overcommit, mapping)
-        yield FreePage(pfn=pfn)
-    else:
-        shmem_add_to_page_cache(context, file, index, pfn)
-        mapping.alloced += 1
-        shmem_recalc_inode(mm.overcommit, mapping)
-    return mapping.pages[index], 0
+    while True:
+        if wants_step():
+            touches = ((PAGE_CACHE, Mode.WRITE), (page(pfn), Mode.WRITE))
+            yield Label("add to the page cache", touches)
+        found = mapping.pages.get(index)
+        if found is not None:
+            error = 0
+            break
+        if xas_create(mm.caches, mapping, index):
+            shmem_add_to_page_cache(context, file, index, pfn)
+            mapping.alloced += 1
+            shmem_recalc_inode(mm.overcommit, mapping)
+            return pfn, 0
+        if not (yield from xas_nomem(mm.caches, mapping, index, GFP_HIGHUSER_MOVABLE)):
+            error = VM_FAULT_OOM
+            break
+    shmem_inode_unacct_block(mm.overcommit, mapping)
+    yield FreePage(pfn=pfn)
+    return found, error
 
 
 def _sync_mmap_readahead(
@@ -407,12 +418,16 @@ def _async_mmap_readahead(
 
 
 def shmem_add_to_page_cache(context: FaultContext, file: MappedFile, index: int, pfn: int) -> None:
-    """Make a new page, of which the caller has the one reference, shared memory."""
+    """Make a new page, of which the caller has the one reference, shared memory.
+
+    No node is missing for it.
+    """
     pages = context.pages
     pages.flags_view[pfn] |= PG_SWAPBACKED | PG_UPTODATE
     pages.mapping_view[pfn] = 0
     pages.index_view[pfn] = index
     file.mapping.pages[index] = pfn
+    file.mapping.i_pages.store(index)
     if context.checks is not None:
         context.checks.page_read(pfn, file.mapping, index)
     context.count_page(pfn, NR_FILE_PAGES, 1)

@@ -48,6 +48,11 @@ GFP_HIGHUSER_MOVABLE: Final = GFP_HIGHUSER | GFP_MOVABLE
 GFP_READAHEAD: Final = GFP_HIGHUSER_MOVABLE | GFP_NORETRY | GFP_NOWARN
 """What a file's pages are got with that nobody waits for (readahead_gfp_mask)."""
 GFP_PGTABLE_USER: Final = GFP_KERNEL | GFP_ZERO | GFP_ACCOUNT
+GFP_RECLAIM_MASK: Final = (
+    GFP_RECLAIM | GFP_HIGH | GFP_IO | GFP_FS | GFP_NOWARN | GFP_RETRY_MAYFAIL | GFP_NOFAIL
+    | GFP_NORETRY | GFP_MEMALLOC | GFP_NOMEMALLOC | GFP_ATOMIC_BIT
+)  # fmt: skip
+"""How memory is got: what of it a request hands on to those made for it (mm/internal.h)."""
 GFP_TRANSHUGE_LIGHT: Final = (
     GFP_HIGHUSER_MOVABLE | GFP_COMP | GFP_NOMEMALLOC | GFP_NOWARN
 ) & ~GFP_RECLAIM

@@ -12,6 +12,7 @@ import string
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from mmactors.mm.page_alloc.order import PAGEBLOCK_ORDER
 from mmactors.observe.field_text import field_texts
 from mmactors.observe.ftrace.names import (
     CONTENTION_FLAGS,
@@ -23,7 +24,6 @@ from mmactors.observe.ftrace.names import (
 )
 from mmactors.observe.log_read import EventRecord
 from mmactors.plain_text import plain
-from mmactors.mm.page_alloc.order import PAGEBLOCK_ORDER
 from mmactors.units import ULONG_MAX
 
 VMEMMAP_START: Final = 0xFFFF_EA00_0000_0000
