@@ -40,6 +40,16 @@ def test_an_object_may_fail():
     assert {0, 1} == set(map(len, failed))
 
 
+def test_an_object_of_the_kernels_may_fail():
+    """An area, when a process maps, or cuts one twice: each fails once."""
+    for operation, nr_objects in (("mmap A 4K prot=r", 1), ("munmap B 1..2", 2)):
+        program = ["mmap B 16K", "race", operation]
+        schedules = schedules_of(program, may=ALLOCATION_FAILS)
+        failed = [any("yes" in step.text for step in steps) for steps in schedules]
+
+        assert [False] + [True] * nr_objects == sorted(failed)
+
+
 def test_an_allocation_may_fail_in_a_fault():
     """Out of memory with memory left: the path behind it is taken."""
     program = ["mmap A 4K", "race", "touch A write"]
