@@ -113,3 +113,15 @@ def test_states_that_are_told_apart_by_their_values_change_no_verdict(program, r
 
     assert every.outcome is merged.outcome
     assert merged.nr_schedules <= every.nr_schedules
+
+
+def test_a_search_knows_that_files_of_caches_tell_what_others_change():
+    """Whoever reads them while another allocates may see either; other files tell neither."""
+    program = ["kmem_cache_create C size=8K", "race", "T& kmem_cache_alloc A cache=C"]
+
+    numbers = [
+        searched([*program, f"get {path}", "wait"]).nr_schedules
+        for path in ("/proc/version", "/proc/slabinfo", "/sys/kernel/slab/C/objects")
+    ]
+
+    assert numbers[0] < numbers[1] == numbers[2]
