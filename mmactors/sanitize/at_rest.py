@@ -5,7 +5,7 @@ lists, words of the page tables. The laws hold whenever no kernel path is under 
 middle of a program.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -22,8 +22,6 @@ from mmactors.mm.lru.move_folios import LISTS, NR_LRU_BASE, NR_ZONE_LRU_BASE
 from mmactors.mm.page_alloc.pcp import COUNT, NR_PCP_LISTS
 from mmactors.mm.page_cache.page_cache import PAGE_MAPPING_STORE
 from mmactors.mm.rmap.rmap import PAGE_MAPPING_ANON
-from mmactors.mm.slab.slub.debug.oops import pointer
-from mmactors.mm.slab.slub.struct_slab import FREELIST, SLAB
 from mmactors.mm.vmstat import (
     NODE_STAT_NAMES,
     NR_ANON_MAPPED,
@@ -123,7 +121,6 @@ def counter_problems(kernel: Kernel, mapped: Mapped) -> Problems:
     ]
     problems += [(Law.COUNTER, text, []) for text in _cpumask_problems(kernel)]
     problems += [(Law.TWO_LISTS, text, []) for text in lists.broken]
-    problems += [(Law.TWO_LISTS, text, []) for text in _broken_freelists(kernel)]
     found = np.zeros(_NAMED_MAX, np.int64)
     count = find_above(lists.listed, 1, kernel.pages.nr_frames, found)
     problems += [
@@ -131,23 +128,6 @@ def counter_problems(kernel: Kernel, mapped: Mapped) -> Problems:
         for pfn in found[: min(count, _NAMED_MAX)].tolist()
     ]
     return problems
-
-
-def _broken_freelists(kernel: Kernel) -> Iterator[str]:
-    """Yield which freelist of a CPU leads out of the CPU's slab."""
-    slabs = kernel.slub.slabs
-    for s in kernel.slub.caches:
-        for cpu in range(slabs.nr_cpus):
-            c = s.cpu_slab(cpu)
-            slab, thing = slabs.view[c + SLAB], slabs.view[c + FREELIST]
-            for _ in range(s.layout.objects + 1):
-                if not thing:
-                    break
-                if (slabs.head_of(thing) or 0) != slab:
-                    name = f"cpu{cpu}'s freelist of slab {slab:#x} of {s.name}"
-                    yield f"{name} leads to 0x{pointer(thing)}, which is no object of it"
-                    break
-                thing = s.get_freepointer(thing)
 
 
 def leak_problems(
