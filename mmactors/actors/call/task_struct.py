@@ -9,12 +9,8 @@ ends; open files keep no credentials; the threads' stacks (vmalloc); what securi
 and delay accounting add to a thread; pid namespaces; thread groups whose parent ignores SIGCHLD.
 """
 
-from functools import partial
-
-from attrs import define, field
-
 from mmactors.actors.state.kernel import Kernel
-from mmactors.engine.cpu import Cpu
+from mmactors.actors.state.task_struct import SignalStruct, TaskStruct
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_ZERO
 from mmactors.mm.slab.kernel_caches import (
     CRED_JAR,
@@ -24,39 +20,6 @@ from mmactors.mm.slab.kernel_caches import (
     SIGNAL_CACHE,
     TASK_STRUCT,
 )
-
-
-@define(eq=False)
-class SignalStruct:
-    """What the threads of a process share: addresses of objects, 0 if there is none."""
-
-    parent: "SignalStruct | None" = field(default=None, repr=False)
-    """Who waits for its end; None: init."""
-    cred: int = 0
-    fs: int = 0
-    sighand: int = 0
-    signal: int = 0
-    leader: "TaskStruct | None" = field(default=None, repr=False)
-    children: "list[SignalStruct]" = field(factory=list, repr=False)
-    """Processes that wait for being waited for, and those that have not ended."""
-    nr_live: int = 0
-    """Threads that have not ended."""
-    nr_threads: int = 0
-    """Threads that were not released: they have the handlers of signals."""
-    sigcnt: int = 0
-    """Task_structs that are there."""
-    is_zombie: bool = False
-    """All threads have ended, and the parent has not heard of it."""
-
-
-@define(eq=False)
-class TaskStruct:
-    """A thread as an object."""
-
-    thing: int
-    signal: SignalStruct
-    pid: int = 0
-    """Address of its struct pid."""
 
 
 async def dup_task_struct(kernel: Kernel, signal: SignalStruct) -> TaskStruct | None:
@@ -93,11 +56,10 @@ def attach_task(task: TaskStruct) -> None:
     signal = task.signal
     if signal.leader is None:
         signal.leader = task
-        if signal.parent is not None:
-            signal.parent.children.append(signal)
+        assert signal.parent is not None, "init has begun long ago"
+        signal.parent.children.append(signal)
+    signal.tasks.append(task)
     signal.nr_live += 1
-    signal.nr_threads += 1
-    signal.sigcnt += 1
 
 
 async def cleanup_signal(kernel: Kernel, signal: SignalStruct) -> None:
@@ -127,66 +89,58 @@ async def exit_fs(kernel: Kernel, signal: SignalStruct) -> None:
         await kernel.objects.kmem_cache_free(FS_CACHE, fs, "free_fs_struct")
 
 
-async def exit_notify(kernel: Kernel, cpu: Cpu, task: TaskStruct) -> None:
+async def exit_notify(kernel: Kernel, task: TaskStruct) -> None:
     """Let a thread have ended, and release those for whose end nobody waits.
 
     That is who was not the first of its process, and a process whose parent is init, as the
     children of this process are from now on if this was its last thread.
     """
-    signal = task.signal
+    init, signal = kernel.init_signal, task.signal
     dead = []
     signal.nr_live -= 1
     if not signal.nr_live:
         for child in signal.children:
-            child.parent = None
+            child.parent = init
+            init.children.append(child)
             if child.is_zombie:
-                child.is_zombie = False
                 dead.append(_leader_of(child))
         signal.children.clear()
+        signal.is_zombie = True
     if task is not signal.leader:
         dead.append(task)
-    if not signal.nr_live:
-        if signal.parent is None:
-            dead.append(_leader_of(signal))
-        else:
-            signal.is_zombie = True
+    if not signal.nr_live and signal.parent is init:
+        dead.append(_leader_of(signal))
     for each in dead:
-        await release_task(kernel, cpu, each)
+        await wait_task_zombie(kernel, each)
 
 
-async def wait_task_zombie(kernel: Kernel, cpu: Cpu, task: TaskStruct) -> None:
-    """Release a process, whose first thread this was, if it has ended and nobody has yet."""
+async def wait_task_zombie(kernel: Kernel, task: TaskStruct) -> None:
+    """Release a thread that has ended; the first of a process if all have, and nobody else does."""
     signal = task.signal
-    if signal.is_zombie:
+    if task is signal.leader:
+        if not signal.is_zombie:
+            return
         signal.is_zombie = False
-        assert signal.parent is not None, "init waits for its children at once"
+        assert signal.parent is not None, "init does not end"
         signal.parent.children.remove(signal)
-        await release_task(kernel, cpu, task)
+    await _release_task(kernel, task)
 
 
-async def release_task(kernel: Kernel, cpu: Cpu, task: TaskStruct) -> None:
-    """Forget a thread that has ended; its objects go back when those that read them have left."""
+async def _release_task(kernel: Kernel, task: TaskStruct) -> None:
+    """Forget a thread; its objects go back when those that read them have left."""
     objects, signal = kernel.objects, task.signal
-    assert task.pid, "a thread is released once"
+    signal.tasks.remove(task)
+    is_last = not signal.tasks
     objects.free_by_rcu(PID, task.pid, "put_pid")
-    task.pid = 0
-    signal.nr_threads -= 1
-    if not signal.nr_threads:
+    if is_last:
         # Its memory stays handlers of signals as long as anybody may look (SLAB_TYPESAFE_BY_RCU).
         await objects.kmem_cache_free(SIGHAND_CACHE, signal.sighand, "__cleanup_sighand")
-    kernel.rcu.call(partial(_delayed_put_task_struct, kernel, cpu, task))
+        # The thread lets go of them after one period (delayed_put_task_struct).
+        objects.free_by_rcu(CRED_JAR, signal.cred, "put_cred_rcu", nr_periods=2)
+        objects.free_by_rcu(SIGNAL_CACHE, signal.signal, "__put_task_struct")
+    objects.free_by_rcu(TASK_STRUCT, task.thing, "free_task")
 
 
 def _leader_of(signal: SignalStruct) -> TaskStruct:
     assert signal.leader is not None, "who has ended has begun"
     return signal.leader
-
-
-def _delayed_put_task_struct(kernel: Kernel, cpu: Cpu, task: TaskStruct) -> None:
-    objects, signal = kernel.objects, task.signal
-    signal.sigcnt -= 1
-    if not signal.sigcnt:
-        put = partial(objects.free_in_softirq, cpu, CRED_JAR, signal.cred, "put_cred_rcu")
-        kernel.rcu.call(put)
-        objects.free_in_softirq(cpu, SIGNAL_CACHE, signal.signal, "__put_task_struct")
-    objects.free_in_softirq(cpu, TASK_STRUCT, task.thing, "free_task")

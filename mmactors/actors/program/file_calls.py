@@ -14,17 +14,14 @@ from attrs import define
 from mmactors.actors.alloc.page_alloc import put_and_free_page
 from mmactors.actors.file.fadvise import vfs_fadvise
 from mmactors.actors.file.filemap import find_get_page, find_or_create_page, mark_page_accessed
-from mmactors.actors.file.files_struct import put_files_struct
 from mmactors.actors.file.readahead import read_ahead_of, use_mark
 from mmactors.actors.file.truncate import fput, iput, truncate_setsize
 from mmactors.actors.file.writeback import vfs_fsync_range
-from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.program.uaccess import copy_from_user_atomic, fault_in_readable
 from mmactors.actors.state.inode import Inode
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.namei import getname
-from mmactors.engine.cpu import Cpu
 from mmactors.label import Label, Mode, data, i_size, page
 from mmactors.mm.area.mapped_file import ALLOC_FILE, FMODE_READ, FMODE_WRITE, MappedFile
 from mmactors.mm.fault.dirty import folio_mark_dirty
@@ -101,10 +98,6 @@ class FileCalls:
         file.thing, file.f_count = thing, 1
         thread.process.files.install(call.file, file)
         return 0
-
-    async def exit_files(self, cpu: Cpu, process: Process) -> None:
-        """Close all files of a process that ends."""
-        await put_files_struct(self.kernel, cpu, process.files)
 
     async def _ftruncate(
         self, thread: UserThread, file: MappedFile, inode: Inode, length: int

@@ -40,22 +40,21 @@ async def fork(thread: UserThread, name: str) -> int:
     cpu = thread.cpu
     await kernel.engine.spend(kernel.costs.syscall_ns + kernel.costs.fork_ns)
     assert thread.task_struct is not None, f"{thread.name} has begun"
-    copied = await copy_process(kernel, cpu, process.files, thread.task_struct.signal)
-    if copied is None:
+    task = await copy_process(kernel, cpu, thread.task_struct.signal)
+    if task is None:
         return _ENOMEM
-    task, files = copied
     space = await _copy_mm(kernel, cpu, thread)
     if space is None:
-        await bad_fork(kernel, cpu, task, files)
+        await bad_fork(kernel, cpu, task)
         return _ENOMEM
     error = 0 if await alloc_pid(kernel, task) else _ENOMEM
     if thread.must_end and not error:
         error = -errno.EINTR  # copy_process looks for fatal signals when nothing else can fail.
     if error:
         await mmput(kernel, cpu, space)
-        await bad_fork(kernel, cpu, task, files)
+        await bad_fork(kernel, cpu, task)
         return error
-    child = process.new_child(files)
+    child = process.new_child(task.signal.files)
     attach_task(task)
     child.adopt(space)
     child.started_ns = cpu.clock.now

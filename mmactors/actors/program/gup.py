@@ -11,10 +11,10 @@ from attrs import define
 
 from mmactors.actors.alloc.page_alloc import put_and_free_page
 from mmactors.actors.fault.page_work import perform_page_work
-from mmactors.actors.file.files_struct import Pinned
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.address_space import AddressSpace
+from mmactors.actors.state.files_struct import Pinned
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
 from mmactors.label import Label, Mode, data, mm_flags, page

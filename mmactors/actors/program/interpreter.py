@@ -6,7 +6,7 @@ from typing import Final
 
 from attrs import define, field
 
-from mmactors.actors.call.copy_process import copy_thread
+from mmactors.actors.call.copy_process import copy_thread, exit_files
 from mmactors.actors.call.task_struct import attach_task, delayed_free_task, exit_fs
 from mmactors.actors.program.access_calls import AccessCalls, AccessOperation
 from mmactors.actors.program.area_calls import AreaCalls, AreaOperation
@@ -251,9 +251,11 @@ class Interpreter:
 
     async def close_process(self, cpu: Cpu, process: Process) -> None:
         """Close the files of a process that ends, and let devices unpin its pages."""
-        await self.files.exit_files(cpu, process)
+        task = process.leader.task_struct
+        if task is not None:
+            await exit_files(self.kernel, cpu, task.signal)
         await self.gup.exit_devices(cpu, process)
-        if (task := process.leader.task_struct) is not None:
+        if task is not None:
             await exit_fs(self.kernel, task.signal)
 
     def wake_sleepers(self, threads: Iterable[Thread], at_ns: int) -> None:

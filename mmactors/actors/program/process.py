@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import define, field
 
 from mmactors.actors.call.mm_alloc import mmput
-from mmactors.actors.call.task_struct import TaskStruct, exit_notify, wait_task_zombie
-from mmactors.actors.file.files_struct import FilesStruct, Pinned
+from mmactors.actors.call.task_struct import exit_notify, wait_task_zombie
 from mmactors.actors.program.loader import ProgramImage, load_program
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.coredump import CoreState
 from mmactors.actors.state.fatal_signal import FatalSignal
+from mmactors.actors.state.files_struct import FilesStruct, Pinned
 from mmactors.actors.state.kernel import Kernel, ModulePages
+from mmactors.actors.state.task_struct import TaskStruct
 from mmactors.actors.tlb.switch import Switcher
 from mmactors.actors.tlb.switch_mm import GuardedFlushing
 from mmactors.engine.actor import Actor
@@ -351,7 +352,7 @@ class Process:
             for operation in leader.program[leader.next_operation :]
         )
 
-    async def release(self, cpu: Cpu) -> None:
+    async def release(self) -> None:
         """Count what a process that has ended used as its parent's, once (wait_task_zombie)."""
         parent = self.parent
         if parent is None or self.is_reaped:
@@ -365,7 +366,7 @@ class Process:
         parent.cnvcsw += self.nvcsw + self.cnvcsw
         parent.cnivcsw += self.nivcsw + self.cnivcsw
         if (task := self.leader.task_struct) is not None:
-            await wait_task_zombie(self.kernel, cpu, task)
+            await wait_task_zombie(self.kernel, task)
 
     @property
     def nr_live_threads(self) -> int:
@@ -441,7 +442,7 @@ class Process:
             self.space = None
             self.gone.wake_all(at_ns=cpu.clock.now)
         if thread.task_struct is not None:
-            await exit_notify(self.kernel, cpu, thread.task_struct)
+            await exit_notify(self.kernel, thread.task_struct)
 
     def _tell_exit(self, thread: Thread) -> None:
         if self.kernel.probe.on:

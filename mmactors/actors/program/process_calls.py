@@ -87,7 +87,7 @@ async def _wait_for_end(thread: UserThread, child: Process) -> None:
         return  # It ends before it could look.
     await thread.wait_in(child.gone, lambda: child.space is None)
     if child.space is None:
-        await child.release(thread.cpu)
+        await child.release()
 
 
 def _set_rlimit(thread: UserThread, call: op.Rlimit) -> int:

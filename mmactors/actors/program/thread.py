@@ -12,7 +12,6 @@ from attrs import define, field
 
 from mmactors.actors.call.copy_process import copy_first_process
 from mmactors.actors.call.mm_alloc import mm_alloc
-from mmactors.actors.call.task_struct import TaskStruct
 from mmactors.actors.fault.fault import handle_page_fault
 from mmactors.actors.program.loader import alloc_areas
 from mmactors.actors.program.memory import TransferLines
@@ -20,6 +19,7 @@ from mmactors.actors.program.process import Process
 from mmactors.actors.program.user_access import run_access, run_and_tell
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.fatal_signal import FATAL_SIGNAL_SEEN, FatalSignal
+from mmactors.actors.state.task_struct import TaskStruct
 from mmactors.arch.trace import Trace
 from mmactors.engine.actor import Actor
 from mmactors.engine.cpu import Cpu
@@ -220,10 +220,11 @@ class UserThread:
         process = self.process
         kernel = process.kernel
         process.started_ns = self.cpu.clock.now
-        copied = await copy_first_process(kernel, self.cpu)
-        if copied is not None:
-            self.task_struct, process.files = copied
-        made = None if copied is None else await mm_alloc(kernel, self.cpu, "mm_alloc")
+        made = None
+        self.task_struct = await copy_first_process(kernel, self.cpu)
+        if self.task_struct is not None:
+            process.files = self.task_struct.signal.files
+            made = await mm_alloc(kernel, self.cpu, "mm_alloc")
         if made is None:
             self.receive_signal(_NO_MEMORY)
             return

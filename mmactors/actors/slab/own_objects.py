@@ -6,6 +6,7 @@ what the step has touched. All else are the paths that modules drive too. The ti
 in the costs of what it is done for.
 """
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Final
 
@@ -31,6 +32,7 @@ class OwnObjects(KernelObjects):
         super().__init__()
         self._kernel: Final = kernel
         self._allocator: Final = allocator
+        self._in_grace: Final[dict[int, None]] = {}
         slub = self._slub = allocator.slub
         made = map(slub.create, KERNEL_CACHES)
         self._caches: Final = tuple(s for s in made if s is not None)
@@ -69,18 +71,31 @@ class OwnObjects(KernelObjects):
             tell_kmem_cache_free(kernel.probe, s.name, thing, site)
         return is_done
 
-    def free_by_rcu(self, cache: int, thing: int, site: str) -> None:
-        """Take an object back when all that may be reading it have left (call_rcu)."""
-        self._kernel.rcu.call(partial(self.free_in_softirq, self._cpu(), cache, thing, site))
+    @property
+    def in_grace(self) -> Iterable[int]:
+        """The objects that go back when those that read them under RCU have left."""
+        return self._in_grace
 
-    def free_in_softirq(self, cpu: Cpu, cache: int, thing: int, site: str) -> None:
-        """Take an object back on a CPU, of whom a callback of RCU interrupts.
+    def free_by_rcu(self, cache: int, thing: int, site: str, *, nr_periods: int = 1) -> None:
+        """Take an object back when all that may be reading it have left (call_rcu).
 
-        A thread does it if a list of a node has to change, or interrupts are off there.
+        `nr_periods`: the callback that frees it is called by another one. It is freed on this CPU,
+        of whom the callback interrupts; a thread does it if a list of a node has to change, or
+        interrupts are off there then.
         """
-        if not (cpu.irqs_enabled and self._free_local(cpu.index, cache, thing, site)):
-            s = self._caches[cache]
-            self._allocator.free_later(cpu, s, thing, partial(SlabCaller, site=site))
+        self._in_grace[thing] = None
+        self._call_rcu(self._cpu(), cache, thing, site, nr_periods)
+
+    def _call_rcu(self, cpu: Cpu, cache: int, thing: int, site: str, nr_periods: int) -> None:
+        if nr_periods:
+            arguments = cpu, cache, thing, site, nr_periods - 1
+            self._kernel.rcu.call(partial(self._call_rcu, *arguments))
+        elif cpu.irqs_enabled and self._free_local(cpu.index, cache, thing, site):
+            del self._in_grace[thing]
+        else:
+            who = partial(SlabCaller, site=site)
+            done = partial(self._in_grace.pop, thing)
+            self._allocator.free_later(cpu, self._caches[cache], thing, who, done)
 
     def generation_of(self, thing: int) -> int:
         """Return how often the page of an object was allocated or freed."""

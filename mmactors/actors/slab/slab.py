@@ -120,10 +120,13 @@ class SlabAllocator:
         steps = self.slub.kmem_cache_free(s, self._this_cpu, thing, caller=who())
         await self._perform(cpu, steps)
 
-    def free_later(self, cpu: Cpu, s: KmemCache, thing: int, who: Who) -> None:
-        """Let a thread of RCU's free an object on a CPU."""
+    def free_later(
+        self, cpu: Cpu, s: KmemCache, thing: int, who: Who, done: Callable[[], object]
+    ) -> None:
+        """Let a thread of RCU's free an object on a CPU; `done` is called before."""
 
         async def free(own: Cpu) -> None:
+            done()
             await self.free_object(own, s, thing, who)
 
         self.start("rcuc", cpu, free)

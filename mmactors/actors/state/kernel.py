@@ -17,6 +17,7 @@ from mmactors.actors.state.objects import KernelObjects
 from mmactors.actors.state.page_lock import PageLocks
 from mmactors.actors.state.page_table_lock import PageTableLocks
 from mmactors.actors.state.slow_path import SlowPath
+from mmactors.actors.state.task_struct import SignalStruct
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PG_LOCKED, PageColumns
 from mmactors.checks import Checks
@@ -138,6 +139,8 @@ class Kernel:
     """How much of the vmalloc area is mapped."""
     late_stores: list[LateStore] = field(factory=list)
     """Stores that no barrier ordered: each waited, or waits, in the store buffer of its CPU."""
+    init_signal: SignalStruct = field(factory=partial(SignalStruct, None))
+    """The process that forks programs, whose children are reaped as soon as they have ended."""
     module_pages: list[ModulePages] = field(factory=list)
     """All blocks that kernel modules have allocated; a module keeps them past the program's end."""
     slab_pages: dict[int, int] = field(factory=dict)

@@ -4,8 +4,8 @@ The kernel object has one, set by who wires the machine; actors/slab/ answers it
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
-from mmactors.engine.cpu import Cpu
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL
 from mmactors.mm.slab.object_cache import AllocObject, FreeObject, ObjectCaches, ObjectRequest
 
@@ -21,9 +21,10 @@ class KernelObjects(ObjectCaches, ABC):
     async def free(self, request: FreeObject) -> None:
         """Take an object back."""
 
+    @property
     @abstractmethod
-    def free_in_softirq(self, cpu: Cpu, cache: int, thing: int, site: str) -> None:
-        """Take an object back on a CPU, of whom a callback of RCU interrupts."""
+    def in_grace(self) -> Iterable[int]:
+        """The objects that go back when those that read them under RCU have left."""
 
     async def answer(self, request: ObjectRequest) -> int | None:
         """Do what a mechanism asks for that asks for nothing else; return the answer."""

@@ -110,7 +110,7 @@ class Rcu:
     def call(self, callback: Callable[[], None]) -> None:
         """Run `callback` after a grace period that begins from now on (call_rcu)."""
         self._callbacks.append(callback)
-        self._engine.keep_for(self._actor, is_busy=True)
+        self._owe(is_owed=True)
         request = self._request
         if request.at_ns == NEVER:
             request.at_ns = self._engine.current.clock.now
@@ -148,7 +148,12 @@ class Rcu:
             for callback in callbacks:
                 callback()
             if not self._callbacks:
-                engine.keep_for(self._actor, is_busy=False)
+                self._owe(is_owed=False)
+
+    def _owe(self, *, is_owed: bool) -> None:
+        """Let no run be over with callbacks left; in a search they may be, and both is tried."""
+        if not self._engine.is_exploring:
+            self._engine.keep_for(self._actor, is_busy=is_owed)
 
     def _end(self, period: _GracePeriod) -> None:
         period.at_ns = self._last_left_ns

@@ -204,9 +204,6 @@ class SearchEngine(Engine):
             actor.waits_for = _NOT_ON_CPU
         return actor
 
-    def keep_for(self, actor: Actor, *, is_busy: bool) -> None:
-        """Do nothing: what a daemon does comes too late, or does not, and both are tried."""
-
     def is_over(self) -> bool:
         """Return whether all actors that are no daemons have ended."""
         return self._nr_unfinished == 0

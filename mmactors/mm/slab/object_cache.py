@@ -53,8 +53,11 @@ class ObjectCaches:
         """Take an object back, if nothing has to be asked for; say whether that was done."""
         return True
 
-    def free_by_rcu(self, cache: int, thing: int, site: str) -> None:
-        """Take an object back when all that may be reading it have left (call_rcu)."""
+    def free_by_rcu(self, cache: int, thing: int, site: str, *, nr_periods: int = 1) -> None:
+        """Take an object back when all that may be reading it have left (call_rcu).
+
+        `nr_periods`: the callback that frees it is called by another one.
+        """
 
     def generation_of(self, thing: int) -> int:  # noqa: ARG002 - a machine's
         """Return what is another number when the memory of an object was something else between."""

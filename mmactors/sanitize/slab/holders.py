@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.state.task_struct import SignalStruct
+from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MmStruct
 
 
@@ -10,14 +12,29 @@ def held_objects(kernel: Kernel) -> Iterator[int]:
     """Yield the address of each object that a structure of the kernel has; some come twice."""
     for s in kernel.slub.caches:
         yield from s.own_objects
+    yield from kernel.objects.in_grace
+    processes = list(kernel.init_signal.children)
+    for signal in processes:
+        yield from _of_process(signal)
+        processes += signal.children
     for space in kernel.spaces.values():
         yield from _of_mm(space.mm)
+
+
+def _of_process(signal: SignalStruct) -> Iterator[int]:
+    yield from (signal.cred, signal.fs, signal.sighand, signal.signal, signal.files.thing)
+    for task in signal.tasks:
+        yield from (task.thing, task.pid)
+    for _, file in signal.files.descriptors():
+        yield file.thing
 
 
 def _of_mm(mm: MmStruct) -> Iterator[int]:
     yield mm.thing
     for vma in mm.tree:
         yield vma.thing
+        if isinstance(vma.vm_file, MappedFile):
+            yield vma.vm_file.thing
         for link in vma.anon_vma_chain:
             yield link.thing
             anon_vma = link.anon_vma

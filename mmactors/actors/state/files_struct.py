@@ -14,12 +14,8 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from mmactors.actors.file.truncate import fput
 from mmactors.actors.state.address_space import AddressSpace
-from mmactors.actors.state.kernel import Kernel
-from mmactors.engine.cpu import Cpu
 from mmactors.mm.area.mapped_file import MappedFile
-from mmactors.mm.slab.kernel_caches import FILES_CACHE
 
 FIRST_FD: Final = 3
 
@@ -78,18 +74,3 @@ class FilesStruct:
         for file in self._files.values():
             file.get()
         return FilesStruct(dict(self._files), dict(self._names), thing)
-
-
-async def dup_fd(kernel: Kernel, files: FilesStruct) -> FilesStruct | None:
-    """Return the same open files for a child; None: there is no memory."""
-    thing = await kernel.objects.kmem_cache_alloc(FILES_CACHE, "dup_fd")
-    return files.dup(thing) if thing else None
-
-
-async def put_files_struct(kernel: Kernel, cpu: Cpu, files: FilesStruct) -> None:
-    """Close all files, of a process that ends or will not be."""
-    for file in files.remove_all():
-        await fput(kernel, cpu, file)
-    if files.thing:
-        thing, files.thing = files.thing, 0
-        await kernel.objects.kmem_cache_free(FILES_CACHE, thing, "put_files_struct")
