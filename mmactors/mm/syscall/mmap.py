@@ -206,8 +206,8 @@ def mmap_region(
 
     ENOMEM: RLIMIT_AS or RLIMIT_DATA; max_map_count, when it would split an area; no memory for an
     area; the promise of memory; that of shared memory, or no memory for its name or the open file.
-    ENOSPC: none for its inode. What was there is gone in the last four cases. There are no huge pages: ENOMEM as
-    well.
+    ENOSPC: none for its inode. What was there is gone in the last four cases. There are no huge
+    pages: ENOMEM as well.
     """
     end = address + length
     nr_pages = length >> PAGE_SHIFT
