@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.task_struct import SignalStruct
-from mmactors.mm.area.mapped_file import MappedFile
+from mmactors.mm.area.mapped_file import MappedFile, Mapping
 from mmactors.mm.area.mm_struct import MmStruct
 
 
@@ -19,6 +19,9 @@ def held_objects(kernel: Kernel) -> Iterator[int]:
         processes += signal.children
     for space in kernel.spaces.values():
         yield from _of_mm(space.mm)
+    yield from kernel.file_system.negative.values()
+    for mapping in kernel.file_system.mappings():
+        yield from _of_mapping(mapping)
 
 
 def _of_process(signal: SignalStruct) -> Iterator[int]:
@@ -35,7 +38,14 @@ def _of_mm(mm: MmStruct) -> Iterator[int]:
         yield vma.thing
         if isinstance(vma.vm_file, MappedFile):
             yield vma.vm_file.thing
+            yield from _of_mapping(vma.vm_file.mapping)
         for link in vma.anon_vma_chain:
             yield link.thing
             anon_vma = link.anon_vma
             yield from (anon_vma.thing, anon_vma.root.thing, anon_vma.parent.thing)
+
+
+def _of_mapping(mapping: Mapping) -> Iterator[int]:
+    yield from (mapping.thing, mapping.dentry)
+    for node in mapping.i_pages.nodes:
+        yield node.thing
