@@ -33,13 +33,19 @@ def slab_problems(kernel: Kernel, config: SanitizeConfig, objects: Objects | Non
 
 
 def _leaks(kernel: Kernel, objects: Objects) -> Problems:
-    """Return the objects in use that nobody knows any more."""
+    """Return the objects in use that nobody knows any more.
+
+    While a process lives, those of programs only: what it has of the kernel's is its own.
+    """
     reached = set(held_objects(kernel))
     reached |= {record.thing for record in objects.names.values() if record is not None}
     lost = [
         record
         for record in objects.records.values()
-        if record.freed is None and record.thing not in reached and record.allocated is not BOOT
+        if record.freed is None
+        and (record.is_named or not kernel.spaces)
+        and record.thing not in reached
+        and record.allocated is not BOOT
     ]
     problems: Problems = [
         (Law.OBJECT_LEAK, f"nobody knows {record}, and it is in use", record.story())

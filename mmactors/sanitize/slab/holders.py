@@ -1,24 +1,14 @@
-"""Who has the kernel's own objects, as its structures say: all that can be reached from there."""
+"""Who has the kernel's own objects when no process is left: caches, and the files that stay."""
 
 from collections.abc import Iterator
 
 from mmactors.actors.state.kernel import Kernel
-from mmactors.mm.area.mm_struct import MmStruct
 
 
 def held_objects(kernel: Kernel) -> Iterator[int]:
-    """Yield the address of each object that a structure of the kernel has; some come twice."""
+    """Yield the address of each object that outlives all processes."""
     for s in kernel.slub.caches:
         yield from s.own_objects
-    for space in kernel.spaces.values():
-        yield from _of_mm(space.mm)
-
-
-def _of_mm(mm: MmStruct) -> Iterator[int]:
-    yield mm.thing
-    for vma in mm.tree:
-        yield vma.thing
-        for link in vma.anon_vma_chain:
-            yield link.thing
-            anon_vma = link.anon_vma
-            yield from (anon_vma.thing, anon_vma.root.thing, anon_vma.parent.thing)
+    for mapping in kernel.file_system.mappings():
+        for node in mapping.i_pages.nodes:
+            yield node.thing
