@@ -54,6 +54,7 @@ def drawn(seed):
             "fail_page_alloc": {
                 "probability": probability,
                 "times": rng.choice((1, 3) if probability == 100 else (-1, 1, 3)),
+                "space": rng.choice((20, 40, 80)),
                 "min_order": 0,
                 "ignore_gfp_wait": False,
             },
