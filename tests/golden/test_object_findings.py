@@ -178,7 +178,7 @@ def general(text: str) -> str:
     text = re.sub(r"t=\d+ ns", "t=... ns", text)
     text = re.sub(r"(they (?:were|are)) .*", r"\1 ...", text)
     text = re.sub(r"0x[0-9a-f]+", "0x...", text)
-    text = re.sub(r"\bN\d+\b", "N...", text)
+    text = re.sub(r"\b([NO])\d+\b", r"\1...", text)
     text = re.sub(r"(?:  in the way is .*\n)*(  in the way is .*\n)", r"\1", text)
     return re.sub(r"(objects? )[\d, ]+", r"\1... ", text)
 
