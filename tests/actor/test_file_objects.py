@@ -1,4 +1,4 @@
-"""What the kernel makes for files: nodes of page caches."""
+"""What the kernel makes for files: inodes, dentries, nodes of page caches."""
 
 import errno
 
@@ -8,7 +8,7 @@ from machines import events_of, run, scenario_of
 
 from mmactors.mm.page_alloc.alloc_site import ALLOC_SITES, ALLOC_SLAB_PAGE
 from mmactors.sanitize.config import SanitizeConfig
-from mmactors.scenario.faults.config import FailPageAlloc, FaultsConfig
+from mmactors.scenario.faults.config import FailPageAlloc, FailSlab, FaultsConfig
 
 NODE_SITES = {"xas_alloc", "xas_nomem"}
 PAGES = tuple(site for site in ALLOC_SITES if site != ALLOC_SLAB_PAGE)
@@ -19,20 +19,30 @@ def nodes_after(*program, upto=None):
 
     It sleeps at the end: nodes are freed when no reader can be in them any more.
     """
-    log = run(scenario_of([*program, "sleep 1000"])).log
+    return objects_after([*program, "sleep 1000"], NODE_SITES, "radix_tree_node", upto)
+
+
+def objects_after(program, sites, cache, upto):
+    log = run(scenario_of([*program, "sleep 5000"])).log
     if upto is not None:
         log = b"\n".join(log.split(b"\n")[: calls_begin(log, upto)])
-    made = [
-        each["ptr"]
-        for each in events_of(log, "kmem_cache_alloc")
-        if each["call_site"] in NODE_SITES
+    return nr_live(log, sites, cache)
+
+
+def nr_live(log, sites, cache):
+    """Return how many objects were made by functions and not freed into a cache."""
+    made = [each for each in events_of(log, "kmem_cache_alloc") if each["call_site"] in sites]
+    gone = [each for each in events_of(log, "kmem_cache_free") if each["name"] == cache]
+    return sum(each["ptr"] != 0 for each in made) - len(gone)
+
+
+def reclaimable_after(*program):
+    """Return nr_slab_reclaimable of a machine that has run a program."""
+    counters = [
+        node.counters["nr_slab_reclaimable"]
+        for node in run(scenario_of([*program, "sleep 1000"])).machine.inspect().nodes
     ]
-    gone = [
-        each["ptr"]
-        for each in events_of(log, "kmem_cache_free")
-        if each["name"] == "radix_tree_node"
-    ]
-    return len(made) - len(gone)
+    return sum(counter.snapshot for counter in counters)
 
 
 def calls_begin(log, call):
@@ -108,3 +118,103 @@ def test_without_memory_for_a_node_no_page_comes_into_the_cache(program, call, r
     assert result == ran.results()[program[-1]]
     assert {"alloc_slab_page"} == {each["site"] for each in ran.events("fault_injection")}
     assert () == ran.machine.findings()
+
+
+def kept_after(*program, upto=None):
+    """Return how many inodes in memory, on disk, and dentries a machine has, as `nodes_after`."""
+    return tuple(
+        objects_after(program, {site}, cache, upto)
+        for site, cache in (
+            ("shmem_alloc_inode", "shmem_inode_cache"),
+            ("ext4_alloc_inode", "ext4_inode_cache"),
+            ("__d_alloc", "dentry"),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("program", "kept"),
+    [
+        (["open f /f create"], (1, 0, 1)),
+        (["open f /f create", "open g /f", "close f", "close g", "open f /f"], (1, 0, 1)),
+        (["open f /f create", "unlink /f"], (1, 0, 1)),
+        (["open f /f create", "unlink /f", "close f"], (0, 0, 0)),
+        (["open f /f create", "close f", "unlink /f"], (0, 0, 0)),
+        (["open f /f"], (0, 0, 0)),
+        (["unlink /f"], (0, 0, 0)),
+        (["open f /mnt/f create", "close f"], (0, 1, 1)),
+        (["open f /mnt/f create", "close f", "unlink /mnt/f"], (0, 0, 1)),
+        (["open f /mnt/f create", "unlink /mnt/f", "close f"], (0, 0, 0)),
+        (["open f /mnt/f", "open f /mnt/f", "unlink /mnt/f"], (0, 0, 1)),
+        (["open f /mnt/f", "open f /mnt/f create"], (0, 1, 1)),
+        (
+            ["open f /f create", "ftruncate f 8K", "mmap A 8K file=f flags=shared", "close f"],
+            (1, 0, 1),
+        ),
+        (
+            [
+                "open f /f create",
+                "ftruncate f 8K",
+                "mmap A 8K file=f flags=shared",
+                "close f",
+                "unlink /f",
+            ],
+            (1, 0, 1),
+        ),
+        (["mmap A 16K flags=shared,anon"], (1, 0, 1)),
+        (["mmap A 16K flags=shared,anon", "fork c", "munmap A"], (1, 0, 1)),
+        (["mmap A 16K flags=shared,anon", "munmap A"], (0, 0, 0)),
+    ],
+)
+def test_a_file_is_an_inode_and_a_dentry_as_long_as_somebody_can_reach_it(program, kept):
+    """What was opened stays known; a name without a file stays where it is a disk's."""
+    assert kept == kept_after(*program, "sleep 1000", upto="sleep 5000")
+
+
+def test_what_is_left_of_a_run_are_the_files_that_have_names():
+    """Their pages, nodes, inodes and dentries; what was removed and is not in use has gone."""
+    program = [
+        *("open f /f create", "write f 0 800K bs=4K", "open g /g create", "write g 0 800K bs=4K"),
+        *("unlink /g", "mmap A 400K flags=shared,anon", "touch A write", "fork c"),
+        *("c: touch A read", "c: exit", "reap", "close g", "munmap A", "sleep 1000"),
+    ]
+
+    assert (1, 0, 1) == kept_after(*program)
+    assert 5 == nodes_after(*program)
+
+
+def test_the_pages_of_file_objects_are_reclaimable():
+    """Those of nodes, dentries and inodes of disks, not of inodes in memory."""
+    before = reclaimable_after()
+    small = reclaimable_after("open f /mnt/f create", "write f 0 4K bs=4K")
+    large = reclaimable_after("open f /mnt/f create", "write f 0 16M bs=4K")
+
+    assert before < small < large
+
+
+@pytest.mark.parametrize(
+    ("program", "site", "result"),
+    [
+        (["open f /f create"], "__d_alloc", -errno.ENOMEM),
+        (["open f /f create"], "shmem_alloc_inode", -errno.ENOSPC),
+        (["open f /mnt/f create"], "ext4_alloc_inode", -errno.ENOMEM),
+        (["unlink /f"], "__d_alloc", -errno.ENOMEM),
+        (["mmap A 16K flags=shared,anon"], "__d_alloc", -errno.ENOMEM),
+        (["mmap A 16K flags=shared,anon"], "shmem_alloc_inode", -errno.ENOSPC),
+    ],
+)
+def test_without_memory_for_its_objects_there_is_no_file(program, site, result):
+    """shmem_mknod and __shmem_file_setup call it a lack of space; nothing is kept or promised."""
+    fault = FailSlab(probability=100, require=(site,), ignore_gfp_wait=False)
+    scenario = evolve(
+        scenario_of([*program, "sleep 1000"]),
+        faults=FaultsConfig(failslab=fault),
+        sanitize=SanitizeConfig.everything(),
+    )
+    ran = run(scenario)
+
+    assert result == ran.results()[program[0]]
+    assert () == ran.machine.findings()
+    assert 0 == nr_live(ran.log, {"shmem_alloc_inode"}, "shmem_inode_cache")
+    # A disk was asked whether it has the file: that it has not is remembered.
+    assert (site == "ext4_alloc_inode") == nr_live(ran.log, {"__d_alloc"}, "dentry")

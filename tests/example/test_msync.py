@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from mmactors.arch.memory import PhysicalMemory
-from mmactors.mm.area.mapped_file import MappedFile, Mapping, shmem_zero_setup
+from mmactors.mm.area.mapped_file import MappedFile, Mapping, shmem_zero_file
 from mmactors.mm.area.mm_config import MmConfig
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vm_flags import VM_LOCKED, VM_SHARED
@@ -24,7 +24,7 @@ def mm():
     mm = MmStruct(config=MmConfig(), page_table=PageTable(PhysicalMemory(4), pgd_pfn=1, levels=4))
     mapping = Mapping(dev=(8, 1), inode=1, size_bytes=16 * PAGE_SIZE)
     file = MappedFile(mapping=mapping, path="/mnt/f")
-    memory = shmem_zero_setup(PAGE_SIZE, is_noreserve=False)
+    memory = shmem_zero_file(PAGE_SIZE, is_noreserve=False)
     for first, count, flags, pgoff, mapped in (
         (0, 4, VM_SHARED, 2, file),
         (4, 1, 0, 0, file),

@@ -15,7 +15,7 @@ from machines import objects_left, run, scenario_of
 
 from mmactors.actors.state.config import KernelConfig
 from mmactors.mm.page_alloc.alloc_site import ALLOC_SITES
-from mmactors.mm.slab.alloc_site import SLAB_SITES
+from mmactors.mm.slab.alloc_site import SLAB_SITES, XAS_ALLOC, XAS_NOMEM
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.scenario.dump import dump_scenario
 from mmactors.scenario.faults.config import (
@@ -150,17 +150,18 @@ ANSWERS = {
     "krealloc": {-12},
     "kmem_cache_create": {-12},
     "kmem_cache_alloc": {-12},
-    "open": {-12},
+    "open": {-12, -28},
     "read": {-12},
     "write": {-12, -14},
     "mlockall": {-12},
-    "mmap": {-12},
+    "mmap": {-12, -28},
     "munmap": {-12},
+    "unlink": {-12},
 }
 """What 6.1 answers when a page was refused.
 
-mlock makes EAGAIN of ENOMEM, a write EFAULT of a source that cannot be read; mmap has mapped
-what it then could not populate.
+An inode that there is no memory for is ENOSPC, but on disk; mlock makes EAGAIN of ENOMEM, a write
+EFAULT of a source that cannot be read; mmap has mapped what it then could not populate.
 """
 
 
@@ -216,7 +217,11 @@ def test_each_function_that_allocates_objects_is_made_to_fail():
         fault = FailSlab(probability=20, times=-1, ignore_gfp_wait=False)
         events = run(made(name, failslab=fault, seed=len(name))).events("fault_injection")
         for site in set(SLAB_SITES) - reached:
-            fault = FailSlab(probability=100, require=(site,), ignore_gfp_wait=False)
+            # Memory is waited for where there is none without waiting.
+            sites = (XAS_ALLOC, site) if site == XAS_NOMEM else (site,)
+            fault = FailSlab(
+                probability=100, times=len(sites), require=sites, ignore_gfp_wait=False
+            )
             events += run(made(name, failslab=fault)).events("fault_injection")
         reached |= {event["site"] for event in events}
 

@@ -10,6 +10,7 @@ passes over pages that are locked: here each page is waited for in turn.
 from mmactors.actors.alloc.lru_add_drain import free_released, lru_add_drain
 from mmactors.actors.alloc.page_alloc import put_and_free_page
 from mmactors.actors.entries.unmap import ZapDetails, zap_page_range
+from mmactors.actors.file.dcache import free_inode
 from mmactors.actors.file.filemap import (
     count_cached,
     find_lock_page,
@@ -92,6 +93,7 @@ async def iput(kernel: Kernel, cpu: Cpu, inode: Inode) -> None:
         shmem_unacct_size(kernel.overcommit, inode.mapping)
         await truncate_setsize(kernel, cpu, inode, 0)
         kernel.file_system.forget(inode.mapping)
+        await free_inode(kernel, inode.mapping)
 
 
 async def evict_unmapped(kernel: Kernel, cpu: Cpu, mapping: Mapping) -> None:
@@ -99,6 +101,7 @@ async def evict_unmapped(kernel: Kernel, cpu: Cpu, mapping: Mapping) -> None:
     shmem_unacct_size(kernel.overcommit, mapping)
     await truncate_inode_pages(kernel, cpu, kernel.file_system.inode_of(mapping), 0, None)
     kernel.file_system.forget(mapping)
+    await free_inode(kernel, mapping)
 
 
 async def unmap_mapping_pages(

@@ -12,6 +12,7 @@ from typing import Final
 from attrs import define
 
 from mmactors.actors.alloc.page_alloc import put_and_free_page
+from mmactors.actors.file.dcache import do_unlinkat, path_openat
 from mmactors.actors.file.fadvise import vfs_fadvise
 from mmactors.actors.file.filemap import find_get_page, find_or_create_page, mark_page_accessed
 from mmactors.actors.file.files_struct import put_files_struct
@@ -57,7 +58,7 @@ class FileCalls:
             case op.Open():
                 return await self._open(thread, call)
             case op.Unlink(path=path):
-                inode = self.kernel.file_system.unlink(path)
+                inode = await do_unlinkat(self.kernel, path)
                 if isinstance(inode, int):
                     return inode
                 await iput(self.kernel, thread.cpu, inode)
@@ -94,7 +95,7 @@ class FileCalls:
         if not thing:
             return -errno.ENOMEM
         mode = FMODE_READ if call.ro else FMODE_READ | FMODE_WRITE
-        file = kernel.file_system.open(call.path, may_create=call.create, mode=mode)
+        file = await path_openat(kernel, call.path, may_create=call.create, mode=mode)
         if isinstance(file, int):
             kernel.objects.free_by_rcu(FILP, thing, "file_free_rcu")
             return file

@@ -71,6 +71,7 @@ class OwnObjects(KernelObjects):
 
     def free_by_rcu(self, cache: int, thing: int, site: str) -> None:
         """Take an object back when all that may be reading it have left (call_rcu)."""
+        self.in_grace.add(thing)
         self._kernel.rcu.call(partial(self.free_in_softirq, self._cpu(), cache, thing, site))
 
     def free_in_softirq(self, cpu: Cpu, cache: int, thing: int, site: str) -> None:
@@ -78,6 +79,7 @@ class OwnObjects(KernelObjects):
 
         A thread does it if a list of a node has to change, or interrupts are off there.
         """
+        self.in_grace.discard(thing)
         if not (cpu.irqs_enabled and self._free_local(cpu.index, cache, thing, site)):
             s = self._caches[cache]
             self._allocator.free_later(cpu, s, thing, partial(SlabCaller, site=site))

@@ -78,10 +78,23 @@ class FileSystem:
     _by_path: dict[str, Inode] = field(factory=dict, init=False)
     _by_mapping: dict[Mapping, Inode] = field(factory=dict, init=False)
     _directories: set[str] = field(factory=lambda: set(_MOUNTED), init=False)
+    negative: dict[str, int] = field(factory=dict, init=False)
+    """Dentries of names that a disk does not have, by path."""
     _next_number: int = field(default=_FIRST_INODE, init=False)
     """Names inodes in labels."""
     _next_ino: int = field(default=_FIRST_INODE, init=False)
     """What stat and maps show of the next file that is made."""
+
+    def look_up(self, path: str) -> tuple[str, Mapping | None] | None:
+        """Return the last name of a path in full, and its file, None: there is no such file.
+
+        None: the path ends before, at a directory, or in none.
+        """
+        found = walk(path, self._by_path.__contains__)
+        if isinstance(found, int) or not found.has_last_name or found.name in self._directories:
+            return None
+        inode = self._by_path.get(found.name)
+        return found.name, None if inode is None else inode.mapping
 
     def open(self, path: str, *, may_create: bool, mode: int) -> MappedFile | int:
         """Return a new open file, or minus the errno (path_openat, fs/namei.c).

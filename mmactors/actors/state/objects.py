@@ -4,6 +4,7 @@ The kernel object has one, set by who wires the machine; actors/slab/ answers it
 """
 
 from abc import ABC, abstractmethod
+from typing import Final
 
 from mmactors.engine.cpu import Cpu
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL
@@ -12,6 +13,11 @@ from mmactors.mm.slab.object_cache import AllocObject, FreeObject, ObjectCaches,
 
 class KernelObjects(ObjectCaches, ABC):
     """The caches of a machine: `alloc_local` and `free_local` do what asks for nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_grace: Final[set[int]] = set()
+        """Objects that are taken back when no reader can have them any more."""
 
     @abstractmethod
     async def alloc(self, request: AllocObject) -> int:

@@ -67,6 +67,13 @@ class Mapping:
     size_bytes: int
     is_shmem: bool = False
     """Memory is all it has: its pages are shared memory, made when they are first touched."""
+    thing: int = 0
+    """Address of the object of its inode; 0: it is none of the machine's, or nobody has looked the
+    file up."""
+    dentry: int = 0
+    """Address of the object of its name; 0 as well."""
+    is_pseudo: bool = False
+    """Nobody could ever look its name up (DCACHE_NORCU)."""
     is_unlinked: bool = False
     """It had a name that was removed."""
     is_noreserve: bool = False
@@ -154,7 +161,7 @@ def file_free(caches: ObjectCaches, file: MappedFile) -> None:
         caches.free_by_rcu(FILP, file.thing, "file_free_rcu")
 
 
-def shmem_zero_setup(length: int, *, is_noreserve: bool, thing: int = 0) -> MappedFile:
+def shmem_zero_file(length: int, *, is_noreserve: bool, thing: int = 0) -> MappedFile:
     """Return the file at `thing` behind `length` bytes of new shared anonymous memory.
 
     The device is that of the kernel's own tmpfs, and it has no name any more. Unless

@@ -16,6 +16,7 @@ from typing import Final
 from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PG_UPTODATE, PG_WRITEBACK, PageColumns
 from mmactors.mm.area.mapped_file import Mapping
 from mmactors.mm.page_alloc.gfp import GFP_ACCOUNT, GFP_NOWAIT, GFP_NOWARN, GFP_RECLAIM_MASK
+from mmactors.mm.slab.alloc_site import XAS_ALLOC, XAS_NOMEM
 from mmactors.mm.slab.kernel_caches import RADIX_TREE_NODE
 from mmactors.mm.slab.object_cache import (
     AllocObject,
@@ -40,7 +41,7 @@ def xas_create(caches: ObjectCaches, mapping: Mapping, index: int) -> bool:
     """Make the nodes that page `index` lacks of what this CPU has at hand; say whether all are."""
     i_pages = mapping.i_pages
     while i_pages.missing(index) != NO_NODE:
-        thing = caches.alloc_local(RADIX_TREE_NODE, "xas_alloc", _GFP_LOCKED)
+        thing = caches.alloc_local(RADIX_TREE_NODE, XAS_ALLOC, _GFP_LOCKED)
         if not thing:
             return False
         i_pages.add_node(index, thing)
@@ -56,10 +57,10 @@ def xas_nomem(
     already and stay if there is no memory: as in 6.1, nobody takes empty ones away (clear_inode,
     fs/inode.c).
     """
-    thing = yield AllocObject(cache=RADIX_TREE_NODE, site="xas_alloc", gfp=_GFP_LOCKED)
+    thing = yield AllocObject(cache=RADIX_TREE_NODE, site=XAS_ALLOC, gfp=_GFP_LOCKED)
     if not thing:
         gfp = gfp & GFP_RECLAIM_MASK | GFP_ACCOUNT
-        thing = yield from kmem_cache_alloc(caches, RADIX_TREE_NODE, "xas_nomem", gfp)
+        thing = yield from kmem_cache_alloc(caches, RADIX_TREE_NODE, XAS_NOMEM, gfp)
         if not thing:
             return False
     if mapping.i_pages.missing(index) == NO_NODE:

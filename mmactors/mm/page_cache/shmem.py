@@ -1,9 +1,56 @@
 """Shared memory: where an area maps it, and what is promised for its pages (mm/shmem.c, 6.1)."""
 
-from mmactors.mm.area.mapped_file import Mapping
+import errno
+from collections.abc import Generator
+from typing import Final
+
+from mmactors.mm.area.mapped_file import (
+    MappedFile,
+    Mapping,
+    alloc_empty_file,
+    shmem_zero_file,
+)
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.overcommit import Overcommit
+from mmactors.mm.slab.alloc_site import D_ALLOC, SHMEM_ALLOC_INODE
+from mmactors.mm.slab.kernel_caches import DENTRY, SHMEM_INODE_CACHE
+from mmactors.mm.slab.object_cache import ObjectRequest, kmem_cache_alloc, kmem_cache_free
 from mmactors.units import PAGE_SHIFT
+
+FREE_DENTRY: Final = "__d_free"
+FREE_SHMEM_INODE: Final = "shmem_free_in_core_inode"
+
+
+def shmem_zero_setup(
+    mm: MmStruct, length: int, *, is_noreserve: bool
+) -> Generator[ObjectRequest, int | None, MappedFile | int]:
+    """End with the file behind new shared anonymous memory, or minus the errno.
+
+    ENOMEM: the promise of memory, or no memory for its name or the open file; ENOSPC: none for its
+    inode.
+    """
+    nr_pages = length >> PAGE_SHIFT
+    if not is_noreserve and mm.vm_enough_memory(nr_pages):
+        return -errno.ENOMEM
+    error = -errno.ENOSPC
+    thing = yield from kmem_cache_alloc(mm.caches, SHMEM_INODE_CACHE, SHMEM_ALLOC_INODE)
+    if thing:
+        dentry = yield from kmem_cache_alloc(mm.caches, DENTRY, D_ALLOC)
+        open_file = 0
+        if dentry:
+            open_file = yield from alloc_empty_file(mm.caches)
+        if open_file:
+            file = shmem_zero_file(length, is_noreserve=is_noreserve, thing=open_file)
+            file.mapping.thing, file.mapping.dentry = thing, dentry
+            file.mapping.is_pseudo = True
+            return file
+        if dentry:
+            yield from kmem_cache_free(mm.caches, DENTRY, dentry, FREE_DENTRY)
+        mm.caches.free_by_rcu(SHMEM_INODE_CACHE, thing, FREE_SHMEM_INODE)
+        error = -errno.ENOMEM
+    if not is_noreserve:
+        mm.overcommit.vm_acct_memory(-nr_pages)
+    return error
 
 
 def vma_range(

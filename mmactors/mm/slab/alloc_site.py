@@ -21,6 +21,13 @@ KOBJECT_PUT: Final = "kobject_put"
 KREALLOC: Final = "krealloc"
 ANON_VMA_PREPARE: Final = "__anon_vma_prepare"
 """Of page faults, which are tried again."""
+XAS_ALLOC: Final = "xas_alloc"
+"""Of a node of a page cache while its lock is held."""
+XAS_NOMEM: Final = "xas_nomem"
+"""Of one when nothing is locked."""
+D_ALLOC: Final = "__d_alloc"
+SHMEM_ALLOC_INODE: Final = "shmem_alloc_inode"
+EXT4_ALLOC_INODE: Final = "ext4_alloc_inode"
 SLAB_SITES: Final = (
     KMEM_CACHE_CREATE,
     CACHE_RANDOM_SEQ_CREATE,
@@ -29,6 +36,7 @@ SLAB_SITES: Final = (
     *(ANON_VMA_PREPARE, "anon_vma_clone", "anon_vma_fork"),
     *("dup_task_struct", "prepare_creds", "dup_fd", "copy_fs_struct", "copy_process", "alloc_pid"),
     "__alloc_file",
+    *(XAS_ALLOC, XAS_NOMEM, D_ALLOC, SHMEM_ALLOC_INODE, EXT4_ALLOC_INODE),
 )
 """All that allocate."""
 

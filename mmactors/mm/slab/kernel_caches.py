@@ -2,7 +2,8 @@
 
 Names, sizes and flags are those of Debian's kernel for x86-64, in the order in which it makes them:
 `system_caches` of the recordings linux-6.1/kernel/slub, which name what became an alias of another
-by that. Left out: all caches of whose objects the machine has none.
+by that; that of ext4, a module's, is as /sys/kernel/slab shows it. Left out: all caches of whose
+objects the machine has none.
 """
 
 from typing import Final
@@ -50,6 +51,13 @@ KERNEL_CACHES: Final = (
     CacheRequest(name="inode_cache", object_size=632, flags=_INODE, has_ctor=True),
     CacheRequest(name="filp", object_size=256, flags=_ALIGNED),
     CacheRequest(name="shmem_inode_cache", object_size=776, flags=_KERNEL, has_ctor=True),
+    CacheRequest(
+        name="ext4_inode_cache",
+        object_size=1184,
+        flags=SLAB_RECLAIM_ACCOUNT | SLAB_ACCOUNT,
+        has_ctor=True,
+        usersize=60,
+    ),
 )
 """All of them; the constants below are their places."""
 
@@ -69,6 +77,7 @@ KERNEL_CACHES: Final = (
     INODE_CACHE,
     FILP,
     SHMEM_INODE_CACHE,
+    EXT4_INODE_CACHE,
 ) = range(len(KERNEL_CACHES))
 FS_CACHE: Final = ANON_VMA_CHAIN
 """fs_cache (56 bytes, aligned) is an alias of it."""

@@ -18,13 +18,7 @@ from typing import Final
 
 from mmactors.mm.area.anon_vma_chain import unlink_anon_vmas
 from mmactors.mm.area.i_mmap import link_file_vma, mapping_of
-from mmactors.mm.area.mapped_file import (
-    FMODE_READ,
-    FMODE_WRITE,
-    MappedFile,
-    alloc_empty_file,
-    shmem_zero_setup,
-)
+from mmactors.mm.area.mapped_file import FMODE_READ, FMODE_WRITE, MappedFile
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.overcommit import OVERCOMMIT_NEVER
 from mmactors.mm.area.pkeys import ARCH_DEFAULT_PKEY, vm_pkey_flags
@@ -48,6 +42,7 @@ from mmactors.mm.area.vma import Vma, can_vma_merge_after, can_vma_merge_before
 from mmactors.mm.area.vma_adjust import RmapRequest, lock_rmap, unlock_rmap
 from mmactors.mm.area.vmacache import vmacache_invalidate
 from mmactors.mm.fault.populate import Populate
+from mmactors.mm.page_cache.shmem import shmem_zero_setup
 from mmactors.mm.page_table.page_table import PMD_SIZE
 from mmactors.mm.syscall.mman import (
     LEGACY_MAP_MASK,
@@ -210,7 +205,8 @@ def mmap_region(
     """Put a mapping at a place, over whatever is there, and merge it with neighbours.
 
     ENOMEM: RLIMIT_AS or RLIMIT_DATA; max_map_count, when it would split an area; no memory for an
-    area; the promise of memory. What was there is gone in the last two cases. There are no huge
+    area; the promise of memory; that of shared memory, or no memory for its name or the open file.
+    ENOSPC: none for its inode. What was there is gone in the last four cases. There are no huge
     pages: ENOMEM as well.
     """
     end = address + length
@@ -241,17 +237,13 @@ def mmap_region(
             return -errno.ENOMEM
         vma = Vma(vm_start=address, vm_end=end, vm_flags=vm_flags, vm_pgoff=pgoff, thing=thing)
         if file is None and vm_flags & VM_SHARED:
-            is_noreserve = vm_flags & VM_NORESERVE != 0
-            if not is_noreserve and mm.vm_enough_memory(nr_pages):
+            made = yield from shmem_zero_setup(
+                mm, length, is_noreserve=vm_flags & VM_NORESERVE != 0
+            )
+            if isinstance(made, int):
                 yield from vm_area_free(mm, vma)
-                return -errno.ENOMEM
-            thing = yield from alloc_empty_file(mm.caches)
-            if not thing:
-                if not is_noreserve:
-                    mm.overcommit.vm_acct_memory(-nr_pages)
-                yield from vm_area_free(mm, vma)
-                return -errno.ENOMEM
-            file = shmem_zero_setup(length, is_noreserve=is_noreserve, thing=thing)
+                return made
+            file = made
         if file is not None:
             vma.vm_file = file
             vma.name = file.path

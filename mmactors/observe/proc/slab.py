@@ -42,6 +42,7 @@ _TUNABLES: Final = " : tunables    0    0    0 : slabdata "
 """SLUB has none."""
 _CONSTRUCTORS: Final = {
     "anon_vma": "anon_vma_ctor+0x0/0x40",
+    "ext4_inode_cache": "init_once+0x0/0x70 [ext4]",
     "inode_cache": "init_once+0x0/0x10",
     "radix_tree_node": "radix_tree_node_ctor+0x0/0x50",
     "shmem_inode_cache": "shmem_init_inode+0x0/0x20",

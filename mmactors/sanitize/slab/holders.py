@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from mmactors.actors.state.kernel import Kernel
+from mmactors.mm.area.mapped_file import MappedFile, Mapping
 from mmactors.mm.area.mm_struct import MmStruct
 
 
@@ -12,13 +13,25 @@ def held_objects(kernel: Kernel) -> Iterator[int]:
         yield from s.own_objects
     for space in kernel.spaces.values():
         yield from _of_mm(space.mm)
+    yield from kernel.objects.in_grace
+    yield from kernel.file_system.negative.values()
+    for mapping in kernel.file_system.mappings():
+        yield from _of_mapping(mapping)
 
 
 def _of_mm(mm: MmStruct) -> Iterator[int]:
     yield mm.thing
     for vma in mm.tree:
         yield vma.thing
+        if isinstance(vma.vm_file, MappedFile):
+            yield from _of_mapping(vma.vm_file.mapping)
         for link in vma.anon_vma_chain:
             yield link.thing
             anon_vma = link.anon_vma
             yield from (anon_vma.thing, anon_vma.root.thing, anon_vma.parent.thing)
+
+
+def _of_mapping(mapping: Mapping) -> Iterator[int]:
+    yield from (mapping.thing, mapping.dentry)
+    for node in mapping.i_pages.nodes:
+        yield node.thing

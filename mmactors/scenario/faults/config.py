@@ -10,14 +10,14 @@ from typing import Final
 from attrs import frozen
 
 from mmactors.mm.page_alloc.alloc_site import ALLOC_SITES, PAGE_FAULT_SITES, TABLE_SITES
-from mmactors.mm.slab.alloc_site import ANON_VMA_PREPARE, SLAB_SITES
+from mmactors.mm.slab.alloc_site import ANON_VMA_PREPARE, SLAB_SITES, XAS_NOMEM
 from mmactors.option import option
 from mmactors.workload.operation import all as op
 
 FOR_EVER: Final = -1
 _SAFE_INTERVAL: Final = 4
 """A fault that is tried again makes up to three allocations before it has got anywhere."""
-_OF_FAULTS: Final = frozenset({"anon_vma", "anon_vma_chain"})
+_OF_FAULTS: Final = frozenset({"anon_vma", "anon_vma_chain", "radix_tree_node"})
 """Caches of which a page fault needs objects."""
 _CALLS: Final = tuple(op.OPERATIONS)
 _FAULTING: Final = (op.Touch, op.Generate, op.RunTrace, op.Churn, op.Faultloop, op.Fragment)
@@ -148,7 +148,7 @@ class FailSlab(FaultAttrConfig):
     @property
     def never_ends(self) -> bool:
         """Whether a page fault may be tried again for ever: each time an object is refused."""
-        sites = {ANON_VMA_PREPARE} | {each.verb for each in _FAULTING}
+        sites = {ANON_VMA_PREPARE, XAS_NOMEM} | {each.verb for each in _FAULTING}
         return (
             self.probability == 100
             and self.times == FOR_EVER

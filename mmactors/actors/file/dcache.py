@@ -1,0 +1,120 @@
+"""Names and inodes as objects, made when a file is looked up (fs/dcache.c, fs/inode.c; Linux 6.1).
+
+What was opened stays known when it is closed. The name of a file in memory is there as
+long as the file; that of a file on disk, or of one that is not there, stays without a file. Objects
+go when no reader can be in them any more, but for names that nobody could look up.
+
+Left out: directories, shrinking what is not in use, names that are longer than a dentry has room
+for, files of a running program (boot has made theirs).
+"""
+
+import errno
+from typing import Final
+
+from mmactors.actors.state.inode import STORE_ROOT, Inode
+from mmactors.actors.state.kernel import Kernel
+from mmactors.mm.area.mapped_file import MappedFile, Mapping
+from mmactors.mm.page_cache.shmem import FREE_DENTRY, FREE_SHMEM_INODE
+from mmactors.mm.slab.alloc_site import D_ALLOC, EXT4_ALLOC_INODE, SHMEM_ALLOC_INODE
+from mmactors.mm.slab.kernel_caches import DENTRY, EXT4_INODE_CACHE, SHMEM_INODE_CACHE
+
+_FREE_EXT4_INODE: Final = "ext4_free_in_core_inode"
+
+
+async def path_openat(
+    kernel: Kernel, path: str, *, may_create: bool, mode: int
+) -> MappedFile | int:
+    """Open a file; return it, or minus the errno.
+
+    ENOMEM: there is no memory for its name, or, on disk, its inode; ENOSPC: for its inode in
+    memory; then those of FileSystem.open.
+    """
+    file_system = kernel.file_system
+    found = file_system.look_up(path)
+    if found is None or (found[1] is not None and found[1].thing):
+        return file_system.open(path, may_create=may_create, mode=mode)
+    name, mapping = found
+    dentry = await _d_alloc(kernel, name)
+    if not dentry:
+        return -errno.ENOMEM
+    if mapping is None and not may_create:
+        result = file_system.open(path, may_create=False, mode=mode)
+        _dput(kernel, name, dentry)
+        return result
+    thing = await _alloc_inode(kernel, name)
+    if not thing:
+        if mapping is None:
+            _dput(kernel, name, dentry)
+        else:
+            kernel.objects.free_by_rcu(DENTRY, dentry, FREE_DENTRY)
+        return -errno.ENOMEM if name.startswith(STORE_ROOT) else -errno.ENOSPC
+    file = file_system.open(path, may_create=may_create, mode=mode)
+    if isinstance(file, int) or file.mapping.thing:
+        # Others have removed the file meanwhile, or looked it up.
+        _free_inode(kernel, thing, is_shmem=not name.startswith(STORE_ROOT))
+        kernel.objects.free_by_rcu(DENTRY, dentry, FREE_DENTRY)
+    else:
+        file.mapping.thing, file.mapping.dentry = thing, dentry
+    return file
+
+
+async def do_unlinkat(kernel: Kernel, path: str) -> Inode | int:
+    """Remove a name; return its inode, or minus the errno.
+
+    ENOMEM: there is no memory for its name; then those of FileSystem.unlink.
+    """
+    file_system = kernel.file_system
+    found = file_system.look_up(path)
+    if found is not None and found[1] is None:
+        dentry = await _d_alloc(kernel, found[0])
+        if not dentry:
+            return -errno.ENOMEM
+        _dput(kernel, found[0], dentry)
+    inode = file_system.unlink(path)
+    if not isinstance(inode, int) and found is not None:
+        mapping = inode.mapping
+        if not mapping.is_shmem and not mapping.nr_users and mapping.dentry:
+            # Nobody else has it: it stays as that of a name that is not there (d_delete).
+            file_system.negative[found[0]] = mapping.dentry
+            mapping.dentry = 0
+    return inode
+
+
+async def free_inode(kernel: Kernel, mapping: Mapping) -> None:
+    """Give back what a file was that nobody can reach (evict, destroy_inode, dentry_free)."""
+    thing, dentry = mapping.thing, mapping.dentry
+    mapping.thing = mapping.dentry = 0
+    if thing:
+        _free_inode(kernel, thing, is_shmem=mapping.is_shmem)
+    if dentry and mapping.is_pseudo:
+        await kernel.objects.kmem_cache_free(DENTRY, dentry, FREE_DENTRY)
+    elif dentry:
+        kernel.objects.free_by_rcu(DENTRY, dentry, FREE_DENTRY)
+
+
+async def _d_alloc(kernel: Kernel, name: str) -> int:
+    """Return the dentry of a name that has no file in memory; 0: there is no memory for it."""
+    dentry = kernel.file_system.negative.pop(name, 0)
+    return dentry or await kernel.objects.kmem_cache_alloc(DENTRY, D_ALLOC)
+
+
+def _dput(kernel: Kernel, name: str, dentry: int) -> None:
+    """Let go of the dentry of a name without a file: on disk it stays (simple_lookup, d_add)."""
+    negative = kernel.file_system.negative
+    if name.startswith(STORE_ROOT) and name not in negative:
+        negative[name] = dentry
+    else:
+        kernel.objects.free_by_rcu(DENTRY, dentry, FREE_DENTRY)
+
+
+async def _alloc_inode(kernel: Kernel, name: str) -> int:
+    if name.startswith(STORE_ROOT):
+        return await kernel.objects.kmem_cache_alloc(EXT4_INODE_CACHE, EXT4_ALLOC_INODE)
+    return await kernel.objects.kmem_cache_alloc(SHMEM_INODE_CACHE, SHMEM_ALLOC_INODE)
+
+
+def _free_inode(kernel: Kernel, thing: int, *, is_shmem: bool) -> None:
+    if is_shmem:
+        kernel.objects.free_by_rcu(SHMEM_INODE_CACHE, thing, FREE_SHMEM_INODE)
+    else:
+        kernel.objects.free_by_rcu(EXT4_INODE_CACHE, thing, _FREE_EXT4_INODE)
