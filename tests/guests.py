@@ -15,6 +15,7 @@ import numpy as np
 from attrs import define, field
 from machines import scenario_of
 
+from mmactors.actors.call.copy_process import copy_first_process
 from mmactors.actors.call.mm_alloc import mm_alloc
 from mmactors.actors.call.mmap import change_mappings
 from mmactors.actors.fault.page_work import perform_page_work
@@ -61,6 +62,8 @@ class _Server(UserThread):
     async def _lead(self):
         process = self.process
         kernel = process.kernel
+        self.task_struct = await copy_first_process(kernel, self.cpu)
+        process.files = self.task_struct.signal.files
         made = await mm_alloc(kernel, self.cpu, "mm_alloc")
         process.space = process.new_space(*made)
         await process.switcher.on_run(self.cpu, self.actor)

@@ -132,7 +132,11 @@ def test_the_filter_of_tasks_means_marked_processes_and_their_children():
     first, second = scenario.processes
     marked = evolve(scenario, processes=(evolve(first, make_it_fail=True), second))
     ran = run(
-        with_faults(marked, seed=3, fail_page_alloc=evolve(fault, reject=("fork", "pgd_alloc")))
+        with_faults(
+            marked,
+            seed=3,
+            fail_page_alloc=evolve(fault, reject=("fork", "pgd_alloc", "alloc_slab_page")),
+        )
     )
 
     assert [] == sites(nobody)

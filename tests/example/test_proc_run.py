@@ -79,7 +79,7 @@ def test_virtual_memory_is_made_of_the_counters_of_vmstat(with_files):
     """Page cache, shared memory, and both kinds of lists."""
     memory, counted = psutil.virtual_memory(), vmstat_of(with_files)
     pages = {
-        "cached": counted["nr_file_pages"],
+        "cached": counted["nr_file_pages"] + counted["nr_slab_reclaimable"],
         "shared": counted["nr_shmem"],
         "active": counted["nr_active_anon"] + counted["nr_active_file"],
         "inactive": counted["nr_inactive_anon"] + counted["nr_inactive_file"],
