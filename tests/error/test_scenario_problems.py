@@ -127,6 +127,16 @@ expect: [pgfault]
             ),
         ),
         (
+            "faults: {fail_page_alloc: {probability: 100, times: -1, min_order: 0, "
+            "ignore_gfp_wait: false, require: [alloc_slab_page]}}\n" + GOOD,
+            (
+                "bad.yaml:1:27: faults.fail_page_alloc makes page faults fail for ever: Linux "
+                "tries them again; expected an end: times, a probability below 100, an interval "
+                "of 4 or more, or a `require` without what page faults do (write `times: 1`, or "
+                "`interval: 10`)"
+            ),
+        ),
+        (
             "faults: {failslab: {probability: 100, times: -1, ignore_gfp_wait: false}}\n" + GOOD,
             (
                 "bad.yaml:1:20: faults.failslab makes page faults fail for ever: Linux tries them "

@@ -9,7 +9,12 @@ from typing import Final
 
 from attrs import frozen
 
-from mmactors.mm.page_alloc.alloc_site import ALLOC_SITES, PAGE_FAULT_SITES, TABLE_SITES
+from mmactors.mm.page_alloc.alloc_site import (
+    ALLOC_SITES,
+    ALLOC_SLAB_PAGE,
+    PAGE_FAULT_SITES,
+    TABLE_SITES,
+)
 from mmactors.mm.slab.alloc_site import ANON_VMA_PREPARE, SLAB_SITES, XAS_NOMEM
 from mmactors.option import option
 from mmactors.workload.operation import all as op
@@ -100,7 +105,7 @@ class FailPageAlloc(FaultAttrConfig):
     @property
     def never_ends(self) -> bool:
         """Whether a page fault may be tried again for ever: each time an allocation fails."""
-        sites = set(PAGE_FAULT_SITES) | set(TABLE_SITES) | {each.verb for each in _FAULTING}
+        sites = {*PAGE_FAULT_SITES, *TABLE_SITES, ALLOC_SLAB_PAGE, *(op.verb for op in _FAULTING)}
         if self.ignore_gfp_highmem:
             sites -= set(PAGE_FAULT_SITES)
         return (
