@@ -19,15 +19,17 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from measure import median_of, run_machine, scenario_of
 from numpy.typing import NDArray
 
 from mmactors.arch.arena import Arena
+from mmactors.arch.column import Bytes, Column, Words
+from mmactors.arch.jit import compiled
 from mmactors.arch.memory import PhysicalMemory
-from mmactors.arch.page import PageColumns
+from mmactors.arch.page import PG_SLAB, Links, PageColumns
 from mmactors.mm.boot.boot import MemoryConfig, boot_memory
 from mmactors.mm.page_alloc.allocator import PageAllocator
 from mmactors.mm.page_alloc.gfp import GFP_NOWAIT, GFP_NOWARN
@@ -37,18 +39,11 @@ from mmactors.mm.slab.slab_common import KMALLOC_MAX_CACHE_SIZE, CacheRequest, P
 from mmactors.mm.slab.slub.cache import KmemCache, Slabs
 from mmactors.mm.slab.slub.kmalloc import Kmalloc
 from mmactors.mm.slab.slub.layout import SlubConfig
-from mmactors.mm.slab.slub.local import (
-    ALLOC,
-    FREE,
-    NR_OP_WORDS,
-    OP_CPU,
-    OP_KIND,
-    OP_OBJECT,
-)
+from mmactors.mm.slab.slub.local import alloc_local, free_local, head_of
 from mmactors.mm.slab.slub.slub import Slub
 from mmactors.observe.log import EventLog, LineFile
 from mmactors.scenario.schema import Scenario
-from mmactors.units import MIB
+from mmactors.units import MIB, PAGE_SHIFT
 
 RECORDINGS = Path(__file__).parent.parent / "tests/reference/linux-6.1/kernel/slub"
 NR_CPUS = 3
@@ -69,6 +64,58 @@ NR_OBJECTS = 500_000
 OBJECT_BYTES = 64
 Sequence = tuple[NDArray[np.int64], list[KmemCache]]
 """Operations as rows (mm/slab/slub/local.py), and each row's cache."""
+
+
+ALLOC: Final = 0
+FREE: Final = 1
+OP_KIND: Final = 0
+OP_BASE: Final = 1
+"""Where the words of the cache begin."""
+OP_CPU: Final = 2
+"""Where what the cache has on the CPU begins."""
+OP_OBJECT: Final = 3
+"""What was allocated, or is freed."""
+OP_OF: Final = 4
+"""Of a free: which operation's object it is; -1: the one that stands here."""
+NR_OP_WORDS: Final = 5
+
+
+@compiled
+def run_sequence(
+    slub: Words,
+    memory: Words,
+    freelist: Words,
+    counters: Words,
+    links: Links,
+    back: Links,
+    flags: Column,
+    orders: Bytes,
+    ops: Words,
+    nth: int,
+) -> int:
+    """Do operations from the `nth` on; return which one needs the generator, or how many are."""
+    nr_ops = ops.shape[0] // NR_OP_WORDS
+    while nth < nr_ops:
+        op = nth * NR_OP_WORDS
+        base = ops[op + OP_BASE]
+        c = ops[op + OP_CPU]
+        if ops[op + OP_KIND] == ALLOC:
+            thing = alloc_local(slub, memory, freelist, counters, links, base, c)
+            if thing == 0:
+                return nth
+            ops[op + OP_OBJECT] = thing
+        else:
+            of = ops[op + OP_OF]
+            if of >= 0:
+                ops[op + OP_OBJECT] = ops[of * NR_OP_WORDS + OP_OBJECT]
+            thing = ops[op + OP_OBJECT]
+            slab = head_of(flags, orders, PG_SLAB, thing >> PAGE_SHIFT)
+            if slab < 0 or not free_local(
+                slub, memory, freelist, counters, links, back, base, c, slab, thing
+            ):
+                return nth
+        nth += 1
+    return nth
 
 
 class Kernel:
@@ -93,6 +140,8 @@ class Kernel:
         self.slub = Slub(slabs, random=Prandom(2))
         self.kmalloc = Kmalloc(self.slub)
         self.kmalloc.create_caches()
+        columns = (pages.index, pages.private, pages.next, pages.prev, pages.flags, pages.order)
+        self.arrays = (slabs.words, slabs.memory.words, *columns)
 
     def perform(self, steps: SlabSteps[Any], cpu: int) -> Any:
         answer = None
@@ -114,7 +163,7 @@ class Kernel:
         """Do all operations of a sequence; the object of each is left in its row."""
         ops, slub, slabs = rows.reshape(-1), self.slub, self.slub.slabs
         nth, view = 0, rows.reshape(-1).data
-        while (nth := slub.run_sequence(ops, nth)) < len(rows):
+        while (nth := run_sequence(*self.arrays, ops, nth)) < len(rows):
             first = nth * NR_OP_WORDS
             cache = caches[nth]
             cpu = (view[first + OP_CPU] - slabs.first_cpu_word - cache.base) // 4

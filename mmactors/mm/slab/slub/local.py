@@ -5,11 +5,9 @@ it would need either, leaves it to the generator. No step of these can be told a
 who asks for steps drives the generators instead, and so do caches that are debugged.
 """
 
-from typing import Final
-
 from mmactors.arch.column import Bytes, Column, Words
 from mmactors.arch.jit import compiled
-from mmactors.arch.page import PG_SLAB, Links
+from mmactors.arch.page import Links
 from mmactors.mm.page_alloc.order import (
     MAX_ORDER,
 )
@@ -30,23 +28,9 @@ from mmactors.mm.slab.slub.struct_slab import (
     get_freepointer,
     set_freepointer,
 )
-from mmactors.units import PAGE_SHIFT
 
 _get_freepointer = compiled(get_freepointer)
 _set_freepointer = compiled(set_freepointer)
-
-ALLOC: Final = 0
-FREE: Final = 1
-OP_KIND: Final = 0
-OP_BASE: Final = 1
-"""Where the words of the cache begin."""
-OP_CPU: Final = 2
-"""Where what the cache has on the CPU begins."""
-OP_OBJECT: Final = 3
-"""What was allocated, or is freed."""
-OP_OF: Final = 4
-"""Of a free: which operation's object it is; -1: the one that stands here."""
-NR_OP_WORDS: Final = 5
 
 
 @compiled
@@ -187,41 +171,3 @@ def make_freelist(
             last = thing
     _set_freepointer(slub, memory, base, last, 0)
     return first
-
-
-@compiled
-def run_sequence(
-    slub: Words,
-    memory: Words,
-    freelist: Words,
-    counters: Words,
-    links: Links,
-    back: Links,
-    flags: Column,
-    orders: Bytes,
-    ops: Words,
-    nth: int,
-) -> int:
-    """Do operations from the `nth` on; return which one needs the generator, or how many are."""
-    nr_ops = ops.shape[0] // NR_OP_WORDS
-    while nth < nr_ops:
-        op = nth * NR_OP_WORDS
-        base = ops[op + OP_BASE]
-        c = ops[op + OP_CPU]
-        if ops[op + OP_KIND] == ALLOC:
-            thing = alloc_local(slub, memory, freelist, counters, links, base, c)
-            if thing == 0:
-                return nth
-            ops[op + OP_OBJECT] = thing
-        else:
-            of = ops[op + OP_OF]
-            if of >= 0:
-                ops[op + OP_OBJECT] = ops[of * NR_OP_WORDS + OP_OBJECT]
-            thing = ops[op + OP_OBJECT]
-            slab = head_of(flags, orders, PG_SLAB, thing >> PAGE_SHIFT)
-            if slab < 0 or not free_local(
-                slub, memory, freelist, counters, links, back, base, c, slab, thing
-            ):
-                return nth
-        nth += 1
-    return nth

@@ -11,7 +11,6 @@ from typing import Final
 
 from attrs import evolve
 
-from mmactors.arch.column import Words
 from mmactors.mm.page_alloc.gfp import GFP_ZERO
 from mmactors.mm.slab.flags import (
     CACHE_CREATE_MASK,
@@ -42,7 +41,7 @@ from mmactors.mm.slab.slub.debug.report import (
 from mmactors.mm.slab.slub.debug.track import NOBODY, SlabCaller, tracking
 from mmactors.mm.slab.slub.free import do_slab_free
 from mmactors.mm.slab.slub.layout import SlabLayout, layout_of
-from mmactors.mm.slab.slub.local import alloc_local, free_local, run_sequence
+from mmactors.mm.slab.slub.local import alloc_local, free_local
 from mmactors.mm.slab.slub.shrink import flush_cpu_slab, shrink, shutdown
 from mmactors.mm.slab.slub.slab_page import give_back_slab
 from mmactors.mm.slab.slub.struct_slab import NR_SLABS
@@ -177,11 +176,6 @@ class Slub:
         if is_done and self.slabs.checks is not None:
             self.slabs.checks.object_freed(s, thing)
         return is_done
-
-    def run_sequence(self, ops: Words, nth: int) -> int:
-        """Do operations in bulk (local.py); return which one needs the generator."""
-        pages = self.slabs.pages
-        return run_sequence(*self._local, pages.prev, pages.flags, pages.order, ops, nth)
 
     def alloc(
         self,
