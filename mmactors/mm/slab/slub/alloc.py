@@ -1,8 +1,8 @@
 """Handing out an object (slab_alloc_node, ___slab_alloc; mm/slub.c, v6.1).
 
 The fast path takes no lock: it reads the CPU's transaction number, then its freelist, and changes
-both at once if neither has changed; each of these is a step of its own. `local.py` has the same for
-bulk, compiled. Left out: pfmemalloc slabs, KFENCE, memory cgroups.
+both at once if neither has changed; each of these is a step of its own. `local.py` has the same
+as one compiled function. Left out: pfmemalloc slabs, KFENCE, memory cgroups.
 """
 
 from functools import partial

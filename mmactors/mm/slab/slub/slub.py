@@ -1,7 +1,7 @@
 """The SLUB allocator of a machine: caches made, merged, used, shrunk and destroyed (v6.1).
 
 `alloc_local` and `free_local` are the paths that ask for nothing; `alloc` and `free` are the
-generators that do everything. Left out: sysfs, CPU hotplug, memory cgroups, bulk calls.
+generators that do everything. Left out: CPU hotplug, memory cgroups, bulk calls.
 
 Invariant: an object is in use or on exactly one freelist.
 """
