@@ -4,7 +4,7 @@ import errno
 
 import pytest
 from attrs import evolve
-from machines import events_of, run, scenario_of
+from machines import EXACT, events_of, run, scenario_of
 
 from mmactors.mm.page_alloc.alloc_site import ALLOC_SITES, ALLOC_SLAB_PAGE
 from mmactors.sanitize.config import SanitizeConfig
@@ -169,6 +169,19 @@ def kept_after(*program, upto=None):
 def test_a_file_is_an_inode_and_a_dentry_as_long_as_somebody_can_reach_it(program, kept):
     """What was opened stays known; a name without a file stays where it is a disk's."""
     assert kept == kept_after(*program, "sleep 1000", upto="sleep 5000")
+
+
+@pytest.mark.parametrize("other", ["open g /mnt/f", "open g /mnt/f create", "unlink /mnt/f"])
+def test_who_looks_a_name_up_while_its_file_is_made_keeps_no_dentry_of_its_own(other):
+    """Both begin at once, and find no dentry at hand."""
+    maker = ["open f /mnt/f create", "close f", "sleep 1000", "unlink /mnt/f", "sleep 1000"]
+    scenario = evolve(
+        scenario_of(maker, [other, "sleep 9000"], cpus=2, **EXACT),
+        sanitize=SanitizeConfig.everything(),
+    )
+    ran = run(scenario)
+
+    assert () == ran.machine.findings()
 
 
 def test_what_is_left_of_a_run_are_the_files_that_have_names():

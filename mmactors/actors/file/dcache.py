@@ -54,7 +54,11 @@ async def path_openat(
         _free_inode(kernel, thing, is_shmem=not name.startswith(STORE_ROOT))
         kernel.objects.free_by_rcu(DENTRY, dentry, FREE_DENTRY)
     else:
-        file.mapping.thing, file.mapping.dentry = thing, dentry
+        known = file_system.negative.pop(name, 0)
+        if known:
+            # Others have looked the name up before the file was there (d_alloc_parallel).
+            kernel.objects.free_by_rcu(DENTRY, dentry, FREE_DENTRY)
+        file.mapping.thing, file.mapping.dentry = thing, known or dentry
     return file
 
 
@@ -99,10 +103,12 @@ async def _d_alloc(kernel: Kernel, name: str) -> int:
 
 
 def _dput(kernel: Kernel, name: str, dentry: int) -> None:
-    """Let go of the dentry of a name without a file: on disk it stays (simple_lookup, d_add)."""
-    negative = kernel.file_system.negative
-    if name.startswith(STORE_ROOT) and name not in negative:
-        negative[name] = dentry
+    """Let go of the dentry of a name without a file: on disk it stays (simple_lookup, d_add).
+
+    Not if the name has got another one meanwhile, or a file, which has its own.
+    """
+    if kernel.file_system.keeps_negative(name):
+        kernel.file_system.negative[name] = dentry
     else:
         kernel.objects.free_by_rcu(DENTRY, dentry, FREE_DENTRY)
 

@@ -79,7 +79,7 @@ class FileSystem:
     _by_mapping: dict[Mapping, Inode] = field(factory=dict, init=False)
     _directories: set[str] = field(factory=lambda: set(_MOUNTED), init=False)
     negative: dict[str, int] = field(factory=dict, init=False)
-    """Dentries of names that a disk does not have, by path."""
+    """Dentries of names that a disk does not have, by path: no file has a name that is here."""
     _next_number: int = field(default=_FIRST_INODE, init=False)
     """Names inodes in labels."""
     _next_ino: int = field(default=_FIRST_INODE, init=False)
@@ -95,6 +95,11 @@ class FileSystem:
             return None
         inode = self._by_path.get(found.name)
         return found.name, None if inode is None else inode.mapping
+
+    def keeps_negative(self, name: str) -> bool:
+        """Say whether the dentry of a path in full, which had no file, is to stay."""
+        is_known = name in self._by_path or name in self.negative
+        return name.startswith(STORE_ROOT) and not is_known
 
     def open(self, path: str, *, may_create: bool, mode: int) -> MappedFile | int:
         """Return a new open file, or minus the errno (path_openat, fs/namei.c).
