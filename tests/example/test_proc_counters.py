@@ -105,7 +105,8 @@ def test_a_zone_without_pages_spans_none_and_stands_in_no_list() -> None:
     """Memory that was plugged in and is not online."""
     scenario = scenario_of(["nop"])
     memory = evolve(scenario.machine.memory, hotplug=16 << 20)
-    before = drive(evolve(scenario, machine=evolve(scenario.machine, memory=memory))).wired.texts()
+    driven = drive(evolve(scenario, machine=evolve(scenario.machine, memory=memory)))
+    before = driven.wired.texts()
 
     movable = before["zoneinfo"].partition("zone  Movable")[2]
     assert ["spanned", "0"] == movable.splitlines()[6].split()
