@@ -55,6 +55,12 @@ class XArray:
         """All nodes, in no order."""
         return [*self._leaves.values(), *self._above.values()]
 
+    def key(self) -> tuple[tuple[int, ...], ...]:
+        """Return which nodes there are, where, and how many of their slots are in use."""
+        return tuple(
+            sorted((node.shift, node.place, node.thing, node.count) for node in self.nodes)
+        )
+
     def missing(self, index: int) -> int:
         """Return the shift of the node that has to be added first for `index`; NO_NODE: none."""
         if index >> XA_CHUNK_SHIFT in self._leaves:

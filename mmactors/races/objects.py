@@ -20,6 +20,7 @@ from mmactors.label import (
     DATA,
     FILE_RA,
     I_MMAP,
+    I_PAGES,
     I_SIZE,
     KMEM_CACHE_CPU,
     KMEM_CACHE_NODE,
@@ -115,6 +116,7 @@ class MachineObjects(dict[str, Keyed]):
             TLB_GEN: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.tlb_gen),
             MM_FLAGS: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.has_pinned),
             I_SIZE: self._i_size,
+            I_PAGES: self._i_pages,
             PAGE_LOCK: self._page_lock,
             SLAB: lambda pfn: View(partial(values.slab, pfn)),
         }
@@ -280,6 +282,10 @@ class MachineObjects(dict[str, Keyed]):
     def _i_size(self, number: int) -> View:
         mapping = self._kernel.file_system.inode_numbered(number).mapping
         return View(lambda: mapping.size_bytes)
+
+    def _i_pages(self, number: int) -> View:
+        i_pages = self._kernel.file_system.inode_numbered(number).mapping.i_pages
+        return View(i_pages.key)
 
     def _of_pair(self, column: str, first: int, second: int | None) -> View:
         """Return what an address space, a file or a cache has at an index; None: all of it."""

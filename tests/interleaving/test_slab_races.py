@@ -115,6 +115,26 @@ def test_states_that_are_told_apart_by_their_values_change_no_verdict(program, r
     assert merged.nr_schedules <= every.nr_schedules
 
 
+def test_nodes_of_a_page_cache_have_values_that_tell_states_apart(monkeypatch):
+    """Two read pages of one node; without its value all schedules are tried, to the same end."""
+    program = ["open f /mnt/f create", "ftruncate f 1M", "fadvise f 0 0 RANDOM", "race"]
+    program += ["T& read f 4K 4K bs=4K", "read f 8K 4K bs=4K", "wait"]
+    scenario = scenario_of(["thread T cpu=1", *program], scope=("page_cache", "i_pages"))
+    _, merged = explore(scenario)
+    find = MachineObjects._find
+
+    def find_no_nodes(objects, name):
+        if name.startswith("i_pages"):
+            raise KeyError(name)
+        return find(objects, name)
+
+    monkeypatch.setattr(MachineObjects, "_find", find_no_nodes)
+    _, every = explore(scenario)
+
+    assert Outcome.EXHAUSTED is every.outcome is merged.outcome
+    assert merged.nr_schedules < every.nr_schedules
+
+
 def test_a_search_knows_that_files_of_caches_tell_what_others_change():
     """Whoever reads them while another allocates may see either; other files tell neither."""
     program = ["kmem_cache_create C size=8K", "race", "T& kmem_cache_alloc A cache=C"]
