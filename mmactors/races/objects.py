@@ -54,12 +54,8 @@ from mmactors.mm.area.mapped_file import MappedFile, Mapping
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.lru.folio_batch import LIST_FLAGS
-from mmactors.mm.page_alloc.buddy import (
-    PAGEBLOCK_TYPE_MASK,
-)
-from mmactors.mm.page_alloc.order import (
-    MAX_ORDER,
-)
+from mmactors.mm.page_alloc.buddy import PAGEBLOCK_TYPE_MASK
+from mmactors.mm.page_alloc.order import MAX_ORDER
 from mmactors.mm.page_alloc.pcp import NR_PCP_LISTS
 from mmactors.mm.page_alloc.zone import Zone
 from mmactors.mm.vmstat import NR_FREE_PAGES

@@ -18,9 +18,7 @@ from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.lru.folio_batch import LIST_FLAGS
 from mmactors.mm.lru.move_folios import PVEC_SHIFT
-from mmactors.mm.page_alloc.buddy import (
-    PAGEBLOCK_TYPE_MASK,
-)
+from mmactors.mm.page_alloc.buddy import PAGEBLOCK_TYPE_MASK
 from mmactors.mm.page_alloc.gfp import MIGRATE_PCPTYPES
 from mmactors.mm.page_alloc.order import (
     MAX_ORDER,

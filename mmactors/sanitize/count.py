@@ -11,13 +11,9 @@ from mmactors.arch.jit import compiled
 from mmactors.arch.page import PG_LRU, PG_MLOCKED, PG_RESERVED, PG_SLAB, PG_SWAPBACKED
 from mmactors.arch.pte import PFN_MASK, PFN_SHIFT, PRESENT, PROTNONE, PSE, PTRS_PER_TABLE, SPECIAL
 from mmactors.mm.lru.move_folios import LISTS, folio_lru_list
-from mmactors.mm.page_alloc.buddy import (
-    PAGEBLOCK_TYPE_MASK,
-)
+from mmactors.mm.page_alloc.buddy import PAGEBLOCK_TYPE_MASK
 from mmactors.mm.page_alloc.gfp import MIGRATE_ISOLATE
-from mmactors.mm.page_alloc.order import (
-    PAGEBLOCK_ORDER,
-)
+from mmactors.mm.page_alloc.order import PAGEBLOCK_ORDER
 from mmactors.mm.rmap.rmap import PAGE_MAPPING_ANON
 from mmactors.sanitize.page_state import ALLOCATED
 

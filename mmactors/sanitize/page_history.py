@@ -4,9 +4,7 @@ from typing import Final, NamedTuple
 
 from attrs import define, field
 
-from mmactors.mm.page_alloc.order import (
-    MAX_ORDER,
-)
+from mmactors.mm.page_alloc.order import MAX_ORDER
 
 
 class Moment(NamedTuple):

@@ -25,9 +25,7 @@ from mmactors.mm.page_alloc.gfp import (
     MIGRATE_UNMOVABLE,
 )
 from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneLayout
-from mmactors.mm.page_alloc.order import (
-    MAX_ORDER,
-)
+from mmactors.mm.page_alloc.order import MAX_ORDER
 from mmactors.mm.page_alloc.serve_zone import serve_zone
 from mmactors.mm.page_alloc.zone_request import (
     FreeOnePage,

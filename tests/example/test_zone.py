@@ -12,9 +12,7 @@ from mmactors.arch.page import PageColumns, list_del
 from mmactors.events import MmPageAllocExtfrag, MmPageAllocZoneLocked, MmPagePcpuDrain
 from mmactors.mm.boot.boot import MemoryConfig, boot_memory
 from mmactors.mm.page_alloc.allocator import PageAllocator
-from mmactors.mm.page_alloc.buddy import (
-    NR_ISOLATE_PAGEBLOCK,
-)
+from mmactors.mm.page_alloc.buddy import NR_ISOLATE_PAGEBLOCK
 from mmactors.mm.page_alloc.gfp import (
     ALLOC_HIGHATOMIC,
     ALLOC_MIN_RESERVE,
@@ -23,9 +21,7 @@ from mmactors.mm.page_alloc.gfp import (
     MIGRATE_UNMOVABLE,
 )
 from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneLayout
-from mmactors.mm.page_alloc.order import (
-    MAX_ORDER,
-)
+from mmactors.mm.page_alloc.order import MAX_ORDER
 from mmactors.mm.page_alloc.serve_zone import serve_zone
 from mmactors.mm.page_alloc.zone_request import (
     FreePcppagesBulk,

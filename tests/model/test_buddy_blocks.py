@@ -24,9 +24,7 @@ from mmactors.mm.page_alloc.gfp import (
     MIGRATE_TYPES,
 )
 from mmactors.mm.page_alloc.layout import MemoryLayout, ZoneLayout
-from mmactors.mm.page_alloc.order import (
-    MAX_ORDER,
-)
+from mmactors.mm.page_alloc.order import MAX_ORDER
 from mmactors.mm.page_alloc.pcp import COUNT, NR_PCP_LISTS, pcp_allowed_order, pindex_to_order
 from mmactors.mm.vmstat import NR_FREE_PAGES
 

@@ -23,9 +23,7 @@ from mmactors.mm.page_alloc.buddy import (
 )
 from mmactors.mm.page_alloc.gfp import MIGRATE_ISOLATE, MIGRATE_MOVABLE
 from mmactors.mm.page_alloc.isolation import MAX_ORDER_NR_PAGES, free_page_before
-from mmactors.mm.page_alloc.order import (
-    PAGEBLOCK_ORDER,
-)
+from mmactors.mm.page_alloc.order import PAGEBLOCK_ORDER
 from mmactors.mm.page_alloc.zone import Zone
 from mmactors.mm.page_alloc.zone_request import (
     SetMigratetypeIsolate,

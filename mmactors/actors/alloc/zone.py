@@ -19,9 +19,7 @@ from mmactors.engine.mailbox import Mailbox, Request
 from mmactors.engine.probe import EngineProbe
 from mmactors.events.wait import LCB_F_SPIN
 from mmactors.label import PAGEBLOCK, PAGES, Label, Mode, pageblock, pcp, vmstat
-from mmactors.mm.page_alloc.order import (
-    PAGEBLOCK_ORDER,
-)
+from mmactors.mm.page_alloc.order import PAGEBLOCK_ORDER
 from mmactors.mm.page_alloc.serve_zone import serve_zone
 from mmactors.mm.page_alloc.zone import Zone
 from mmactors.mm.page_alloc.zone_request import (

@@ -24,9 +24,7 @@ from mmactors.mm.boot.memblock import OutOfBootMemoryError
 from mmactors.mm.boot.regions import PHYS_ADDR_MAX, RegionList
 from mmactors.mm.boot.zone_init import BootedMemory
 from mmactors.mm.page_alloc.gfp import ZONE_MOVABLE
-from mmactors.mm.page_alloc.order import (
-    MAX_ORDER,
-)
+from mmactors.mm.page_alloc.order import MAX_ORDER
 from mmactors.mm.page_alloc.watermark import DEFAULT_LOWMEM_RESERVE_RATIO
 from mmactors.mm.slab.slub.boot_option import why_no_caches
 from mmactors.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE, format_bytes

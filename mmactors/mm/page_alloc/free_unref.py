@@ -25,9 +25,7 @@ from mmactors.mm.page_alloc.buddy import (
 )
 from mmactors.mm.page_alloc.freelist import free_pages_prepare
 from mmactors.mm.page_alloc.gfp import MIGRATE_ISOLATE, MIGRATE_MOVABLE, MIGRATE_PCPTYPES
-from mmactors.mm.page_alloc.order import (
-    PAGEBLOCK_ORDER,
-)
+from mmactors.mm.page_alloc.order import PAGEBLOCK_ORDER
 from mmactors.mm.page_alloc.pcp import (
     BATCH,
     COUNT,

@@ -10,9 +10,7 @@ from mmactors.mm.page_alloc.buddy import (
     PAGEBLOCK_PAGES,
 )
 from mmactors.mm.page_alloc.gfp import MIGRATE_HIGHATOMIC, MIGRATE_PCPTYPES
-from mmactors.mm.page_alloc.order import (
-    MAX_ORDER,
-)
+from mmactors.mm.page_alloc.order import MAX_ORDER
 from mmactors.mm.page_alloc.zone import Zone
 
 

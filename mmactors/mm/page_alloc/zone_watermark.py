@@ -34,9 +34,7 @@ from mmactors.mm.page_alloc.gfp import (
     MIGRATE_PCPTYPES,
     MIGRATE_TYPES,
 )
-from mmactors.mm.page_alloc.order import (
-    MAX_ORDER,
-)
+from mmactors.mm.page_alloc.order import MAX_ORDER
 from mmactors.mm.vmstat import NR_FREE_PAGES, VmStat
 from mmactors.rules import Rules
 

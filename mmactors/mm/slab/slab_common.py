@@ -10,9 +10,7 @@ from typing import Final, Protocol, TypeVar
 from attrs import define, field, frozen
 
 from mmactors.mm.page_alloc.gfp import GFP_ACCOUNT, GFP_DMA, GFP_RECLAIMABLE
-from mmactors.mm.page_alloc.order import (
-    MAX_ORDER,
-)
+from mmactors.mm.page_alloc.order import MAX_ORDER
 from mmactors.mm.slab.flags import (
     SLAB_ACCOUNT,
     SLAB_CACHE_DMA,

@@ -28,9 +28,7 @@ from mmactors.mm.page_alloc.gfp import (
     MIGRATE_TYPES,
     is_gfp_zone_bad,
 )
-from mmactors.mm.page_alloc.order import (
-    MAX_ORDER,
-)
+from mmactors.mm.page_alloc.order import MAX_ORDER
 from mmactors.mm.page_alloc.pcp import NR_PCP_LISTS, pindex_to_order
 from mmactors.validate.document import read_object
 from mmactors.validate.limits import FRAMES_MAX, PROBLEMS_MAX

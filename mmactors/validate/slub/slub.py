@@ -16,9 +16,7 @@ import numpy as np
 from attrs import evolve
 
 from mmactors.mm.page_alloc.gfp import GFP_NOWAIT, GFP_NOWARN
-from mmactors.mm.page_alloc.order import (
-    PAGE_ALLOC_COSTLY_ORDER,
-)
+from mmactors.mm.page_alloc.order import PAGE_ALLOC_COSTLY_ORDER
 from mmactors.mm.slab.flags import (
     CMPXCHG_DOUBLE,
     OBJECT_POISON,

@@ -10,9 +10,7 @@ from typing import Final
 from attrs import evolve
 
 from mmactors.mm.page_alloc.gfp import GFP_ACCOUNT, GFP_COMP, GFP_KERNEL, GFP_ZERO
-from mmactors.mm.page_alloc.order import (
-    MAX_ORDER,
-)
+from mmactors.mm.page_alloc.order import MAX_ORDER
 from mmactors.mm.slab.alloc_site import (
     CACHE_RANDOM_SEQ_CREATE,
     CACHE_RANDOM_SEQ_DESTROY,

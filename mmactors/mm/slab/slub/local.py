@@ -8,9 +8,7 @@ who asks for steps drives the generators instead, and so do caches that are debu
 from mmactors.arch.column import Bytes, Column, Words
 from mmactors.arch.jit import compiled
 from mmactors.arch.page import Links
-from mmactors.mm.page_alloc.order import (
-    MAX_ORDER,
-)
+from mmactors.mm.page_alloc.order import MAX_ORDER
 from mmactors.mm.slab.slub.struct_slab import (
     CLEARED,
     COUNTERS_INUSE,
