@@ -374,9 +374,10 @@ class _Check:
         if name in known:
             return
         choices = ", ".join(sorted(known))
+        one = f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
         self.report(
-            f"{name} is not the name of a {noun} here",
-            f"expected one of {choices}" if known else f"expected a {noun} set before",
+            f"{name} is not the name of {one} here",
+            f"expected one of {choices}" if known else f"expected {one} set before",
             close_match(name, sorted(known), advice),
         )
 

@@ -231,3 +231,26 @@ def test_without_memory_for_its_objects_there_is_no_file(program, site, result):
     assert 0 == nr_live(ran.log, {"shmem_alloc_inode"}, "shmem_inode_cache")
     # A disk was asked whether it has the file: that it has not is remembered.
     assert (site == "ext4_alloc_inode") == nr_live(ran.log, {"__d_alloc"}, "dentry")
+
+
+@pytest.mark.parametrize("path", ["/shm/f", "/data/f"])
+def test_nodes_that_are_lost_with_their_file_are_no_leak_of_the_kernel(path):
+    """Two nodes are made for a page far away, the third never is: as 6.1 leaves them behind."""
+    program = [f"open F {path} create", "write F 1G 4K bs=4K", f"unlink {path}", "close F"]
+    scenario = evolve(
+        scenario_of(program),
+        sanitize=SanitizeConfig.everything(),
+        faults=FaultsConfig(
+            failslab=FailSlab(
+                probability=100,
+                space=1500,
+                times=-1,
+                ignore_gfp_wait=False,
+                cache_filter=("radix_tree_node",),
+            )
+        ),
+    )
+    done = run(scenario)
+
+    assert 2 == nr_live(done.log, NODE_SITES, "radix_tree_node")
+    assert () == done.machine.findings()

@@ -391,7 +391,7 @@ def test_flags_have_the_kernels_values():
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("kfree A", "A is not the name of a object here"),
+        ("kfree A", "A is not the name of an object here"),
         ("kmem_cache_alloc O cache=C", "C is not the name of a cache here"),
     ],
 )

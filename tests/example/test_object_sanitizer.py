@@ -185,3 +185,14 @@ def test_records_alone_report_nothing_but_leaks() -> None:
     ran = run(evolve(scenario, sanitize=SanitizeConfig(leaks=True)))
 
     assert {Law.OBJECT_LEAK} == {finding.law for finding in ran.machine.findings()}
+
+
+def test_two_caches_of_one_name_are_told_apart() -> None:
+    """The first could not be destroyed, as an object was left; it keeps the name, too."""
+    create, free = "kmem_cache_create C size=100 flags=poison", "kmem_cache_free A cache=C"
+    program = [create, "kmem_cache_alloc A cache=C", "kmem_cache_destroy C", create, free]
+    scenario = evolve(scenario_of(program), sanitize=SanitizeConfig.everything())
+    (finding,) = run(scenario).machine.findings()
+
+    assert Law.WRONG_CACHE is finding.law
+    assert finding.what.endswith("is freed as an object of another C")

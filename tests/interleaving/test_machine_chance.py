@@ -1,10 +1,11 @@
 """What happens by itself in an explored machine, if its race says that it may."""
 
-from explored import scenario_of
+from explored import explore, scenario_of
 
 from mmactors.engine.chance import ALLOCATION_FAILS
 from mmactors.explore.execution.execution import Execution
 from mmactors.explore.execution.loud import BecameVisible
+from mmactors.explore.search.verdict import Outcome
 from mmactors.explore.strategy.dfs import DepthFirst
 from mmactors.races.machine import ExploredMachine
 
@@ -48,6 +49,15 @@ def test_an_object_of_the_kernels_may_fail():
         failed = [any("yes" in step.text for step in steps) for steps in schedules]
 
         assert [False] + [True] * nr_objects == sorted(failed)
+
+
+def test_a_fork_that_fails_is_the_same_when_it_is_run_again():
+    """Its address space has come and gone, and only one of both runs has looked it up."""
+    scenario = scenario_of(["mmap A 4K", "race", "fork c"], race=f", may: [{ALLOCATION_FAILS}]")
+    _, verdict = explore(scenario, twice_every=1)
+
+    assert verdict.outcome is Outcome.EXHAUSTED
+    assert verdict.nr_schedules > 10
 
 
 def test_an_allocation_may_fail_in_a_fault():

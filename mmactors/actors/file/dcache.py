@@ -85,10 +85,15 @@ async def do_unlinkat(kernel: Kernel, path: str) -> Inode | int:
 
 
 async def free_inode(kernel: Kernel, mapping: Mapping) -> None:
-    """Give back what a file was that nobody can reach (evict, destroy_inode, dentry_free)."""
+    """Give back what a file was that nobody can reach (evict, destroy_inode, dentry_free).
+
+    Nodes without pages stay for ever, as in 6.1 (clear_inode, fs/inode.c).
+    """
     thing, dentry = mapping.thing, mapping.dentry
     mapping.thing = mapping.dentry = 0
     if thing:
+        nodes = mapping.i_pages.nodes
+        kernel.file_system.left_behind += [node.thing for node in nodes if node.thing]
         _free_inode(kernel, thing, is_shmem=mapping.is_shmem)
     if dentry and mapping.is_pseudo:
         await kernel.objects.kmem_cache_free(DENTRY, dentry, FREE_DENTRY)

@@ -80,6 +80,8 @@ class FileSystem:
     _directories: set[str] = field(factory=lambda: set(_MOUNTED), init=False)
     negative: dict[str, int] = field(factory=dict, init=False)
     """Dentries of names that a disk does not have, by path: no file has a name that is here."""
+    left_behind: list[int] = field(factory=list, init=False)
+    """Nodes of page caches that are lost with their files: the next one down was not to be had."""
     _next_number: int = field(default=_FIRST_INODE, init=False)
     """Names inodes in labels."""
     _next_ino: int = field(default=_FIRST_INODE, init=False)

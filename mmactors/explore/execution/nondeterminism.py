@@ -82,7 +82,7 @@ def run_again(execution: Execution) -> None:
     if execution.is_keyed and histories != execution.histories.present():
         _compare(execution, histories)
     for name, value in _values(execution).items():
-        before = values.get(name)
+        before = values.get(name, value)
         if value != before and _has_value(value) and _has_value(before):
             raise Nondeterminism(
                 f"the same {len(choices)} steps, run again, leave {value!r} in {name}, and left "
@@ -91,10 +91,22 @@ def run_again(execution: Execution) -> None:
 
 
 def _values(execution: Execution) -> dict[str, Hashable]:
-    """Return what all objects hold, by name, that steps touched, outside the scope as well."""
+    """Return what all objects hold, by name, that steps touched, outside the scope as well.
+
+    An object may have come and gone, as the address space of a fork that failed: who looked it up
+    meanwhile knows it still, who did not knows at most the column that it was in.
+    """
     names = {name for step in execution.steps for name, _ in step.touches}
     names |= execution.scope.touched
-    return {name: execution.histories.value_of(name) for name in sorted(names)}
+    find = execution.histories.find
+    values = {}
+    for name in sorted(names):
+        found = find(name)
+        if found is not None:
+            column = name.partition("[")[0]
+            known = column if found is find(column) else name
+            values[known] = execution.histories.value_of(name)
+    return values
 
 
 def _compare(execution: Execution, histories: list[int]) -> None:

@@ -20,6 +20,7 @@ def held_objects(kernel: Kernel) -> Iterator[int]:
     for space in kernel.spaces.values():
         yield from _of_mm(space.mm)
     yield from kernel.file_system.negative.values()
+    yield from kernel.file_system.left_behind
     for mapping in kernel.file_system.mappings():
         yield from _of_mapping(mapping)
 

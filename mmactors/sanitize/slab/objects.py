@@ -158,7 +158,8 @@ class Objects(ObjectChecks):
         facts.append(
             f"legal: {'kfree' if is_kmalloc else f'kmem_cache_free as one of {right.name}'}"
         )
-        self._tell(Law.WRONG_CACHE, f"{what} is freed as an object of {wrong.name}", facts)
+        told = f"another {wrong.name}" if wrong.name == right.name else wrong.name
+        self._tell(Law.WRONG_CACHE, f"{what} is freed as an object of {told}", facts)
 
     def object_written(self, address: int, nr_bytes: int) -> None:
         """Take what is there now for what should be."""
