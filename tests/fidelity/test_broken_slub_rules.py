@@ -56,7 +56,7 @@ BROKEN = [
     ),
     Broken(
         "objects are aligned to cache lines if they ask for it",
-        *("slub.slub", "calculate_alignment", lambda _flags, align, _size: max(align, 8)),
+        *("slub.layout", "calculate_alignment", lambda _flags, align, _size: max(align, 8)),
         *("256M-c1-params-nomerge.json.gz", r"created\[\d+\]\.\w+: recorded"),
     ),
     Broken(
