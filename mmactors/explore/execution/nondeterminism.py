@@ -98,13 +98,12 @@ def _values(execution: Execution) -> dict[str, Hashable]:
     """
     names = {name for step in execution.steps for name, _ in step.touches}
     names |= execution.scope.touched
-    find = execution.histories.find
+    objects = execution.engine.objects
     values = {}
     for name in sorted(names):
-        found = find(name)
-        if found is not None:
+        if execution.histories.find(name) is not None:
             column = name.partition("[")[0]
-            known = column if found is find(column) else name
+            known = column if name not in objects and column in objects else name
             values[known] = execution.histories.value_of(name)
     return values
 
