@@ -60,9 +60,8 @@ class OwnObjects(KernelObjects):
     def _free_local(self, cpu: int, cache: int, thing: int, site: str) -> bool:
         kernel = self._kernel
         s = self._caches[cache]
-        slabs = self._slub.slabs
-        head = slabs.head_of(thing)
-        if head is None or not slabs.is_slab(head) or self._slub.cache_of(head) is not s:
+        head, own = self._slub.slab_of(thing)
+        if own is not s:
             return False  # Somebody has freed what was not its own.
         if kernel.engine.is_exploring:
             self._touch(s, cpu, head)

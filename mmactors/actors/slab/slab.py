@@ -68,8 +68,7 @@ class SlabAllocator:
     _is_stepping: bool = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        engine = self.kernel.engine
-        self._is_stepping = engine.is_exploring or engine.guard.on
+        self._is_stepping = self.slub.slabs.wants_step()
 
     async def kmem_cache_create(
         self, cpu: Cpu, request: CacheRequest, who: Who
@@ -112,7 +111,7 @@ class SlabAllocator:
 
     async def free_object(self, cpu: Cpu, s: KmemCache, thing: int, who: Who) -> None:
         """Do the same in time that the caller has spent."""
-        slab, own = self._slab_of(thing)
+        slab, own = self.slub.slab_of(thing)
         if own is not None and self.kernel.probe.on:
             tell_kmem_cache_free(self.kernel.probe, own.name, thing, who().site)
         if own is s and self._free_local(cpu, s, slab, thing):
@@ -129,7 +128,7 @@ class SlabAllocator:
             done()
             await self.free_object(own, s, thing, who)
 
-        self.start("rcuc", cpu, free)
+        self._start("rcuc", cpu, free)
 
     async def kmalloc(
         self, cpu: Cpu, size: int, gfp: int, who: Who, *, node: int | None = None
@@ -164,7 +163,7 @@ class SlabAllocator:
         await self._spend()
         if self.kernel.probe.on:
             tell_kfree(self.kernel.probe, thing, who().site)
-        slab, s = self._slab_of(thing)
+        slab, s = self.slub.slab_of(thing)
         if s is not None and self._free_local(cpu, s, slab, thing):
             return
         steps = self.kmalloc_caches.kfree(self._this_cpu, thing, caller=who())
@@ -213,14 +212,6 @@ class SlabAllocator:
         """Return the CPU that the caller is on by now."""
         return self.kernel.engine.cpu_index
 
-    def _slab_of(self, thing: int) -> tuple[int, KmemCache | None]:
-        """Return the slab that an address lies in, and its cache; None: it lies in none."""
-        slabs = self.slub.slabs
-        head = slabs.head_of(thing) if thing > ZERO_SIZE_PTR else None
-        if head is None or not slabs.is_slab(head):
-            return 0, None
-        return head, self.slub.cache_of(head)
-
     async def _perform(self, cpu: Cpu, steps: SlabSteps[T]) -> T:
         thread = SlabThread(
             kernel=self.kernel, cpu=cpu, list_lock=self._list_lock, ask_others=self._ask_others
@@ -241,13 +232,13 @@ class SlabAllocator:
                 await self._flush(cache, cpus)
             case CallRcu(cache=cache, pfn=pfn):
                 self._in_grace[cache] = self._in_grace.get(cache, 0) + 1
-                self.kernel.rcu.call(partial(self.start, "rcuc", cpu, self._free_slab, cache, pfn))
+                self.kernel.rcu.call(partial(self._start, "rcuc", cpu, self._free_slab, cache, pfn))
             case RcuBarrier(cache=cache):
-                self.kernel.rcu.call(partial(self.start, "kworker", cpu, self._release, cache))
+                self.kernel.rcu.call(partial(self._start, "kworker", cpu, self._release, cache))
             case FreeSlabPages(pfn=pfn, order=order):
-                self.start("kworker", cpu, self._free_pages, pfn, order)
+                self._start("kworker", cpu, self._free_pages, pfn, order)
 
-    def start(
+    def _start(
         self,
         name: str,
         cpu: Cpu,
@@ -288,7 +279,7 @@ class SlabAllocator:
                     done.wake_all(at_ns=own.clock.now)
 
             for number in cpus:
-                self.start("kworker", kernel.cpus[number], flush)
+                self._start("kworker", kernel.cpus[number], flush)
             while left:
                 await done.sleep(unless=lambda: not left)
 

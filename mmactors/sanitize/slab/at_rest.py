@@ -18,15 +18,14 @@ def slab_problems(kernel: Kernel, config: SanitizeConfig, objects: Objects | Non
     problems: Problems = []
     if objects is not None:
         objects.look_at_all()
-    if not config.objects and not config.counters:
-        return problems + (_leaks(kernel, objects) if config.leaks and objects else [])
-    walk = SlabWalk(kernel.slub, kernel.slab_pages)
-    if config.objects and objects is not None:
-        problems += object_problems(walk, objects.used)
-    if config.counters:
-        heads = walk.slabs.keys()
-        nr_large = sum(1 << order for pfn, order in kernel.slab_pages.items() if pfn not in heads)
-        problems += counter_problems(kernel.slub, walk, nr_large)
+    if config.objects or config.counters:
+        walk = SlabWalk(kernel.slub, kernel.slab_pages)
+        if config.objects and objects is not None:
+            problems += object_problems(walk, objects.used)
+        if config.counters:
+            orders = kernel.slab_pages.items()
+            nr_large = sum(1 << order for pfn, order in orders if pfn not in walk.slabs)
+            problems += counter_problems(kernel.slub, walk, nr_large)
     if config.leaks and objects is not None:
         problems += _leaks(kernel, objects)
     return problems

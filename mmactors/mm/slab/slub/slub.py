@@ -24,6 +24,7 @@ from mmactors.mm.slab.flags import (
 from mmactors.mm.slab.request import ListLock, ListUnlock, Printk, RcuBarrier, SlabSteps
 from mmactors.mm.slab.slab_common import (
     WORD,
+    ZERO_SIZE_PTR,
     CacheRequest,
     Prandom,
     align_up,
@@ -85,6 +86,14 @@ class Slub:
     def cache_of(self, slab: int) -> KmemCache:
         """Return the cache of a slab."""
         return self.cache(self.slabs.pages.mapping_view[slab] - 1)
+
+    def slab_of(self, thing: int) -> tuple[int, KmemCache | None]:
+        """Return the slab that an address lies in, and its cache; None: it lies in none."""
+        slabs = self.slabs
+        head = slabs.head_of(thing) if thing > ZERO_SIZE_PTR else None
+        if head is None or not slabs.is_slab(head):
+            return 0, None
+        return head, self.cache_of(head)
 
     def create(self, request: CacheRequest) -> KmemCache | None:
         """Make a cache, or an alias of one that fits; None: -EINVAL or -ENOMEM.
