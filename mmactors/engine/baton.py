@@ -158,8 +158,11 @@ class Engine:
     @property
     def now_ns(self) -> int:
         """The virtual time of the actor that runs, or the latest of all when none does."""
-        if self.running is not None:
-            return self.running.clock.now
+        return self.reached_ns if self.running is None else self.running.clock.now
+
+    @property
+    def reached_ns(self) -> int:
+        """The latest virtual time of any actor: it never goes back, as that of who runs may."""
         return max((actor.clock.now for actor in self.actors), default=0)
 
     def statistics(self) -> EngineStatistics:

@@ -229,8 +229,8 @@ class Machine:
 
     @property
     def now_ns(self) -> int:
-        """Virtual time."""
-        return self._engine.now_ns
+        """The virtual time that the machine has come to; asked again, it is never less."""
+        return self._engine.reached_ns
 
     @property
     def is_complete(self) -> bool:

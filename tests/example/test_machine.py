@@ -10,6 +10,7 @@ from machines import Lines, run, scenario_of
 from mmactors.actors.program import thread
 from mmactors.actors.program.memory import TransferLines
 from mmactors.engine.report import ActorCrashed, Deadlock, StepBudgetExceeded
+from mmactors.engine.turn import Turn
 from mmactors.observe.log import EventLog
 from mmactors.scenario.counter_names import counter_names
 from mmactors.scenario.machine import Machine
@@ -75,6 +76,18 @@ async def test_other_tasks_run_beside_it(driver):
 
     assert 5 == len(turns)
     assert turns == sorted(turns)
+
+
+def test_its_time_does_not_go_back_while_it_moves(monkeypatch):
+    """A CPU that is behind another runs next; what the machine has come to stays."""
+    monkeypatch.setattr(Turn, "is_over", lambda _turn: True)
+    machine = Machine(scenario_of(ENDLESS, ENDLESS, cpus=2, quantum_ns=100))
+    times = []
+    machine.run_inline(until_ns=3_000_000, between=lambda: times.append(machine.now_ns))
+    machine.close()
+
+    assert 10 < len(times)
+    assert times == sorted(times)
 
 
 @both_drivers
