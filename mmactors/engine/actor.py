@@ -1,6 +1,6 @@
 """An actor as the engine sees it: a coroutine, a clock, and what it waits for."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterable
 from typing import Any, Final, Protocol
 
 from attrs import define, field
@@ -197,3 +197,8 @@ class Actor:
         """Return who this is, and where, as reports name it."""
         cpu = self.cpu
         return self.name if cpu is None or cpu.idle is self else f"cpu{cpu.index}/{self.name}"
+
+
+def latest_ns(actors: Iterable[Actor]) -> int:
+    """Return the time that the latest has come to: it never goes back, as that of who runs may."""
+    return max((actor.clock.now for actor in actors), default=0)

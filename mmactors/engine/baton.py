@@ -32,6 +32,7 @@ from mmactors.engine.actor import (
     Clock,
     Keyed,
     Waitable,
+    latest_ns,
 )
 from mmactors.engine.chance import Decider, Sleepers
 from mmactors.engine.config import EngineConfig
@@ -158,12 +159,7 @@ class Engine:
     @property
     def now_ns(self) -> int:
         """The virtual time of the actor that runs, or the latest of all when none does."""
-        return self.reached_ns if self.running is None else self.running.clock.now
-
-    @property
-    def reached_ns(self) -> int:
-        """The latest virtual time of any actor: it never goes back, as that of who runs may."""
-        return max((actor.clock.now for actor in self.actors), default=0)
+        return latest_ns(self.actors) if self.running is None else self.running.clock.now
 
     def statistics(self) -> EngineStatistics:
         """Return what was done so far."""

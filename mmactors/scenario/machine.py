@@ -17,7 +17,7 @@ from attrs import evolve, frozen
 
 from mmactors.actors.program.proc_paths import ReadText
 from mmactors.actors.program.process import Process
-from mmactors.engine.actor import NEVER
+from mmactors.engine.actor import NEVER, latest_ns
 from mmactors.engine.driver import InlineDriver, close_actors
 from mmactors.engine.edge import Edge
 from mmactors.engine.mailbox import Mailbox
@@ -230,7 +230,7 @@ class Machine:
     @property
     def now_ns(self) -> int:
         """The virtual time that the machine has come to; asked again, it is never less."""
-        return self._engine.reached_ns
+        return latest_ns(self._engine.actors)
 
     @property
     def is_complete(self) -> bool:
