@@ -34,12 +34,13 @@ from mmactors.mm.boot.boot import MemoryConfig, boot_memory
 from mmactors.mm.page_alloc.allocator import PageAllocator
 from mmactors.mm.page_alloc.gfp import GFP_NOWAIT, GFP_NOWARN
 from mmactors.mm.slab.flags import SLAB_NOLEAKTRACE, SLAB_TYPESAFE_BY_RCU
+from mmactors.mm.slab.kmalloc import Kmalloc
 from mmactors.mm.slab.request import AllocSlabPages, CallRcu, FreeSlabPages, SlabSteps
 from mmactors.mm.slab.slab_common import KMALLOC_MAX_CACHE_SIZE, CacheRequest, Prandom
+from mmactors.mm.slab.slab_memory import head_of
 from mmactors.mm.slab.slub.cache import KmemCache, Slabs
-from mmactors.mm.slab.slub.kmalloc import Kmalloc
 from mmactors.mm.slab.slub.layout import SlubConfig
-from mmactors.mm.slab.slub.local import alloc_local, free_local, head_of
+from mmactors.mm.slab.slub.local import alloc_local, free_local
 from mmactors.mm.slab.slub.slub import Slub
 from mmactors.observe.log import EventLog, LineFile
 from mmactors.scenario.schema import Scenario
@@ -156,8 +157,8 @@ class Kernel:
                     answer = self.allocator.perform(self.allocator.alloc_pages(cpu, order, gfp))
                 case FreeSlabPages(pfn=pfn, order=order):
                     self.allocator.perform(self.allocator.free_pages(cpu, pfn, order))
-                case CallRcu(cache=cache, pfn=pfn):
-                    self.perform(self.slub.rcu_free_slab(cache, cpu, pfn), cpu)
+                case CallRcu(cache=cache, freed=freed):
+                    self.perform(self.slub.rcu_free(cache, cpu, freed), cpu)
 
     def run(self, rows: NDArray[np.int64], caches: list[KmemCache]) -> None:
         """Do all operations of a sequence; the object of each is left in its row."""
@@ -196,7 +197,7 @@ class Kernel:
                 size = op[7] if own is None else 0
                 if size > KMALLOC_MAX_CACHE_SIZE:
                     continue
-                s = self.kmalloc.cache_for(size, GFP) if own is None else own
+                s = self.kmalloc.kmalloc_slab(size, GFP) if own is None else own
                 held[pfn, index] = len(rows)
                 rows.append((ALLOC, s.base, s.cpu_slab(cpu), 0, -1))
                 caches.append(s)
@@ -226,9 +227,9 @@ def per_s(step: Callable[[], int], seconds: float) -> float:
 
 def pairs(kernel: Kernel) -> int:
     """Allocate and free with kmalloc, one call each."""
-    slub, slabs = kernel.slub, kernel.slub.slabs
+    slub, slabs = kernel.slab, kernel.slab.slabs
     for _ in range(NR_PAIRS):
-        s = kernel.kmalloc.cache_for(64, GFP)
+        s = kernel.kmalloc.kmalloc_slab(64, GFP)
         thing = slub.alloc_local(s, 0, GFP)
         if not thing:
             thing = kernel.perform(slub.alloc(s, lambda: 0, GFP), 0)
@@ -249,7 +250,7 @@ def program_pairs_per_s(scenario: Scenario, folder: Path | None = None) -> float
 
 def host_bytes_per_object(kernel: Kernel) -> float:
     """Allocate objects of OBJECT_BYTES and keep them; return what one takes of the host."""
-    s = kernel.kmalloc.cache_for(OBJECT_BYTES, GFP)
+    s = kernel.kmalloc.kmalloc_slab(OBJECT_BYTES, GFP)
     rows = np.tile(np.array([ALLOC, s.base, s.cpu_slab(0), 0, -1], np.int64), (NR_OBJECTS, 1))
     caches = [s] * NR_OBJECTS
     before = resident_bytes()

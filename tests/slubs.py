@@ -6,6 +6,8 @@ from mmactors.arch.page import PageColumns
 from mmactors.label import Label
 from mmactors.mm.page_alloc.freelist import free_pages_prepare, prep_new_page
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL
+from mmactors.mm.slab.caller import NOBODY
+from mmactors.mm.slab.kmalloc import Kmalloc
 from mmactors.mm.slab.request import (
     AllocSlabPages,
     CallRcu,
@@ -23,8 +25,6 @@ from mmactors.mm.slab.request import (
 )
 from mmactors.mm.slab.slab_common import CacheRequest, Prandom
 from mmactors.mm.slab.slub.cache import Slabs
-from mmactors.mm.slab.slub.debug.track import NOBODY
-from mmactors.mm.slab.slub.kmalloc import Kmalloc
 from mmactors.mm.slab.slub.layout import SlubConfig
 from mmactors.mm.slab.slub.lists import cpu_partial, node_partial
 from mmactors.mm.slab.slub.slub import Slub
@@ -159,7 +159,7 @@ class SlubAlone:
             if isinstance(request, RcuBarrier):
                 self.perform(self.kmalloc_caches.release(self.this_cpu, request.cache))
             else:
-                self.perform(self.slub.rcu_free_slab(request.cache, 0, request.pfn))
+                self.perform(self.slub.rcu_free(request.cache, 0, request.freed))
 
     def perform(self, steps):
         answer = None
@@ -192,7 +192,7 @@ class SlubAlone:
                 self.waiting.append(request)
             case FlushCpus(cache=cache, cpus=cpus):
                 for cpu in cpus:
-                    self.perform(self.slub.flush_cpu_slab(cache, cpu))
+                    self.perform(self.slub.flush_cpu(cache, cpu))
             case Printk(lines=lines):
                 self.log += lines
             case Label(text=text):

@@ -58,6 +58,7 @@ from mmactors.mm.page_alloc.buddy import PAGEBLOCK_TYPE_MASK
 from mmactors.mm.page_alloc.order import MAX_ORDER
 from mmactors.mm.page_alloc.pcp import NR_PCP_LISTS
 from mmactors.mm.page_alloc.zone import Zone
+from mmactors.mm.slab.slub.slub import Slub
 from mmactors.mm.vmstat import NR_FREE_PAGES
 from mmactors.races.changes import Changes
 from mmactors.races.slab_views import SlabValues
@@ -89,8 +90,8 @@ class MachineObjects(dict[str, Keyed]):
         self._kernel: Final = kernel
         self._processes: Final = processes
         """All that ever were; new ones are added there."""
-        values = SlabValues(kernel)
-        self._of_caches: Final = {KMEM_CACHE_CPU: values.cpu, KMEM_CACHE_NODE: values.node}
+        self._of_caches: Final[dict[str, Callable[[int, int], Hashable]]] = {}
+        """What caches have on a CPU or a node: of SLUB's; others name nothing there."""
         self._columns: Final[dict[str, Callable[[int], View]]] = {
             PAGE_TABLES: self._entry,
             PAGES: self._page,
@@ -114,9 +115,12 @@ class MachineObjects(dict[str, Keyed]):
             I_SIZE: self._i_size,
             I_PAGES: self._i_pages,
             PAGE_LOCK: self._page_lock,
-            SLAB: lambda pfn: View(partial(values.slab, pfn)),
         }
         """Objects by column and number."""
+        if isinstance(kernel.slab, Slub):
+            values = SlabValues(kernel.slab)
+            self._of_caches.update({KMEM_CACHE_CPU: values.cpu, KMEM_CACHE_NODE: values.node})
+            self._columns[SLAB] = lambda pfn: View(partial(values.slab, pfn))
         self._zones: Final = {
             mailbox.name: zone
             for mailbox, zone in zip(kernel.zone_mailboxes, kernel.allocator.zones, strict=True)
@@ -286,7 +290,7 @@ class MachineObjects(dict[str, Keyed]):
     def _of_pair(self, column: str, first: int, second: int | None) -> View:
         """Return what an address space, a file or a cache has at an index; None: all of it."""
         kernel = self._kernel
-        if column in self._of_caches and second is not None:
+        if column in (KMEM_CACHE_CPU, KMEM_CACHE_NODE) and second is not None:
             return View(partial(self._of_caches[column], first, second))
         checks = kernel.checks
         if column == VALUE and checks is not None:

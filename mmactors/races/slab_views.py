@@ -8,7 +8,7 @@ objects, free or not: a path may still follow one that was free when it looked.
 from collections.abc import Hashable
 from typing import Final
 
-from mmactors.actors.state.kernel import Kernel
+from mmactors.mm.slab.slub.slub import Slub
 from mmactors.mm.slab.slub.struct_slab import (
     COUNTERS_OBJECTS,
     FULL_HEAD,
@@ -27,10 +27,10 @@ _WORD: Final = 8
 class SlabValues:
     """Reads them of one machine."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self._slub: Final = kernel.slub
-        self._slabs: Final = kernel.slub.slabs
-        self._pages: Final = kernel.pages
+    def __init__(self, slub: Slub) -> None:
+        self._slub: Final = slub
+        self._slabs: Final = slub.slabs
+        self._pages: Final = slub.slabs.pages
 
     def cpu(self, cache: int, cpu: int) -> Hashable:
         """Return what a cache has on a CPU."""

@@ -27,7 +27,7 @@ class ToldSlabs:
     """The parts of all caches of one machine."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self._slub: Final = kernel.slub
+        self._slab: Final = kernel.slab
         self._pages: Final = kernel.pages
 
     def cache(self, number: int) -> str:
@@ -59,9 +59,9 @@ class ToldSlabs:
 
     def slab(self, pfn: int) -> Parts:
         """Return what a slab holds."""
-        if not self._slub.slabs.is_slab(pfn):
+        if not self._slab.memory.is_slab(pfn):
             return {}
-        s = self._slub.cache_of(pfn)
+        s = self._slab.cache_of(pfn)
         counters = self._pages.private_view[pfn]
         objects = counters >> OBJECTS_SHIFT & COUNTERS_OBJECTS
         of = f"of slab {pfn:#x} of {s.name}"
@@ -72,7 +72,7 @@ class ToldSlabs:
         }
 
     def _cache(self, number: int) -> KmemCache | None:
-        return next((s for s in self._slub.caches if s.number == number), None)
+        return next((s for s in self._slab.caches if s.number == number), None)
 
     def _objects(self, s: KmemCache, slab: int, first: int) -> str:
         """Return a freelist: the numbers of its objects, with the slab if it is another one."""

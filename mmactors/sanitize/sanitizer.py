@@ -18,6 +18,7 @@ from mmactors.label import Mode, data, values
 from mmactors.mm.area.mapped_file import Mapping
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.page_alloc.gfp import GFP_ZERO
+from mmactors.mm.slab.slub.slub import Slub
 from mmactors.sanitize.at_rest import Mapped, counter_problems, leak_problems
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.contents import Contents
@@ -67,11 +68,11 @@ class Sanitizer(Checks):
         if config.contents:
             self._contents = Contents()
             self.wants_accesses = True
-        if config.objects or config.leaks:
+        if isinstance(kernel.slab, Slub) and (config.objects or config.leaks):
             self.objects = Objects(
-                kernel.slub, report=self.report, now=self._deed, is_telling=config.objects
+                kernel.slab, report=self.report, now=self._deed, is_telling=config.objects
             )
-            kernel.slub.slabs.checks = self.objects
+            kernel.slab.memory.checks = self.objects
         if config.lockdep:
             engine = kernel.engine
             engine.lock_observer = self._lockdep = Lockdep(engine, on_finding=self.take)

@@ -367,7 +367,7 @@ class Machine:
     def sysfs(self) -> dict[str, str]:
         """Return what there is of /sys: relative path to text."""
         with self._engine.guard.suspended():
-            return {"kernel/slab.txt": sys_slab_listing(self._wired.kernel.slub)}
+            return {"kernel/slab.txt": sys_slab_listing(self._wired.kernel.slab)}
 
     def texts(self) -> tuple[ReadText, ...]:
         """Return what programs have read of /proc and /sys so far (`get`, `snap`)."""

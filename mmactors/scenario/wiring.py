@@ -278,7 +278,7 @@ def _wire_memory(kernel: Kernel, arena: Arena, scenario: Scenario) -> SlabAlloca
     kernel.anon_vma_class = locks.of("&anon_vma->rwsem")
     config = slub_config_of(scenario.machine.memory, scenario.machine.cpus)
     slab = make_slab(kernel, arena, config, seed=scenario.engine.seed)
-    kernel.slub = slab.slub
+    kernel.slab = slab.allocator
     kernel.objects = OwnObjects(kernel, slab)
     kernel.anon_vma_cache = locked_anon_vma_cache(kernel)
     kernel.zero_pfn = _boot_alloc(kernel)

@@ -10,7 +10,7 @@ from machines import drive, run, scenario_of
 from mmactors.actors.program.module.slab_calls import SlabCalls
 from mmactors.errors import UserError
 from mmactors.mm.slab import flags as slab_flags
-from mmactors.mm.slab.slub.struct_slab import PAGE_OFFSET
+from mmactors.mm.slab.slab_common import PAGE_OFFSET
 from mmactors.mm.vmstat import NODE_ITEM
 from mmactors.observe.ftrace.names import gfp_names
 from mmactors.sanitize.config import SanitizeConfig
@@ -53,7 +53,7 @@ def caches(*program, **options):
     driven = drive(scenario_of(list(program), size=32 << 20, **options))
     calls = driven.wired.interpreter.slab
     assert isinstance(calls, SlabCalls)
-    return {s.name: s for s in calls.slab.slub.caches}, driven.kernel
+    return {s.name: s for s in calls.slab.allocator.caches}, driven.kernel
 
 
 def test_an_object_freed_by_another_cpu_waits_in_its_slab():

@@ -6,7 +6,7 @@ import pytest
 from attrs import evolve
 from machines import run, scenario_of
 
-from mmactors.mm.slab.slub.struct_slab import PAGE_OFFSET
+from mmactors.mm.slab.slab_common import PAGE_OFFSET
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.workload.operation.all import parse_operation
 

@@ -39,7 +39,7 @@ def sanitizer_of(driven: Driven) -> Sanitizer:
 
 
 def cache_of(driven: Driven) -> KmemCache:
-    return next(s for s in driven.kernel.slub.caches if s.name == "C")
+    return next(s for s in driven.kernel.slab.caches if s.name == "C")
 
 
 def found(driven: Driven) -> list[str]:
@@ -175,7 +175,7 @@ def test_nobody_is_told_of_objects_without_these_checkers() -> None:
     scenario = scenario_of(["kmalloc A size=8"], size=32 << 20)
     driven = drive(evolve(scenario, sanitize=SanitizeConfig(page_state=True)))
 
-    assert driven.kernel.slub.slabs.checks is None
+    assert driven.kernel.slab.memory.checks is None
 
 
 def test_records_alone_report_nothing_but_leaks() -> None:

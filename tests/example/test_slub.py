@@ -34,7 +34,7 @@ from mmactors.mm.slab.slab_common import (
     Prandom,
     random_sequence,
 )
-from mmactors.mm.slab.slub.cache import CACHES_MAX
+from mmactors.mm.slab.slab_memory import CACHES_MAX
 from mmactors.mm.slab.slub.debug.debug_option import SlubDebug, parse_slub_debug
 from mmactors.mm.slab.slub.layout import SlubConfig
 from mmactors.mm.slab.slub.lists import node_partial
@@ -364,7 +364,7 @@ def test_slabinfo_counts_what_cpus_have_as_active():
     )
     assert expected == get_slabinfo(s)
     alone.free(s, held[0])
-    alone.perform(alone.slub.flush_cpu_slab(s.number, 0))
+    alone.perform(alone.slub.flush_cpu(s.number, 0))
     assert evolve(expected, active_objs=8) == get_slabinfo(s)
 
 

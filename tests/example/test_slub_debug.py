@@ -3,6 +3,7 @@
 import pytest
 from slubs import SlubAlone
 
+from mmactors.mm.slab.caller import SlabCaller
 from mmactors.mm.slab.flags import (
     DEBUG_DEFAULT_FLAGS,
     SLAB_CONSISTENCY_CHECKS,
@@ -11,7 +12,6 @@ from mmactors.mm.slab.flags import (
     SLAB_STORE_USER,
 )
 from mmactors.mm.slab.slub.debug.debug_option import parse_slub_debug
-from mmactors.mm.slab.slub.debug.track import SlabCaller
 
 STACK = ("writer+0x10/0x40", "do_syscall_64+0x55/0xb0")
 WRITER = SlabCaller(site="writer+0x10/0x40", stack=STACK, pid=17, jiffies=100)

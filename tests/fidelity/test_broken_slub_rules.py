@@ -61,7 +61,7 @@ BROKEN = [
     ),
     Broken(
         "caches that fit are one",
-        *("slub.slub", "find_mergeable", lambda *_: None),
+        *("allocator", "find_mergeable", lambda *_: None),
         *("256M-c1-params-merge.json.gz", r"created\[\d+\]\.name: recorded \S+, ours lab"),
     ),
     Broken(
@@ -86,7 +86,7 @@ BROKEN = [
     ),
     Broken(
         "96 and 192 bytes have classes",
-        *("slub.kmalloc", "kmalloc_index", lambda size: max(3, (size - 1).bit_length())),
+        *("kmalloc", "kmalloc_index", lambda size, low: max(low, (size - 1).bit_length())),
         *("256M-c1-kmalloc-s2.json.gz", r"initial has caches|initial\[\d\]\.params|ops\[\d+\]"),
     ),
     Broken(

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from slubs import SlubAlone
 
+from mmactors.mm.slab.caller import SlabCaller
 from mmactors.mm.slab.request import KernelOopsError
-from mmactors.mm.slab.slub.debug.track import SlabCaller
 
 REPORTS = Path(__file__).parent.parent / "reference/linux-6.1/kernel/slub-debug/reports.txt"
 PID = 87

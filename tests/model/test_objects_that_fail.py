@@ -67,7 +67,7 @@ def end_of(program, *, nr_pass, times):
 
     assert [] == list(map(str, sanitizer.findings))
     assert [] == [str(each) for each in used if each.is_named]
-    assert not {s.name for s in driven.kernel.slub.caches} & set("CDEF")
+    assert not {s.name for s in driven.kernel.slab.caches} & set("CDEF")
     for event in driven.events("sys_exit"):
         legal = {-errno.ENOMEM, -errno.EINVAL} if event["ret"] < 0 else {event["ret"]}
         assert event["ret"] in legal, event

@@ -37,11 +37,7 @@ from mmactors.label import (
     VMSTAT,
     Label,
     Mode,
-    kmem_cache_cpu,
-    kmem_cache_node,
-    slab,
 )
-from mmactors.mm.slab.slub.slabinfo import partial_slabs
 from mmactors.mm.syscall.sysctl import (
     VM_SETTINGS,
     VmSysctls,
@@ -163,14 +159,8 @@ class ProcCalls:
 
     def _touch_caches(self) -> None:
         """Tell a search that the step looks at what all caches have."""
-        engine, slub = self.kernel.engine, self.kernel.slub
-        for s in slub.caches:
-            for cpu in range(slub.slabs.nr_cpus):
-                engine.touch(kmem_cache_cpu(s.number, cpu), Mode.READ)
-            for node in range(slub.slabs.nr_nodes):
-                engine.touch(kmem_cache_node(s.number, node), Mode.READ)
-                for pfn in partial_slabs(s, node):
-                    engine.touch(slab(pfn), Mode.READ)
+        for name, mode in self.kernel.slab.touched_by_reader():
+            self.kernel.engine.touch(name, mode)
 
     def _sysctls(self) -> VmSysctls:
         return VmSysctls(self.kernel.mm_config, self.kernel.overcommit.policy)

@@ -36,7 +36,7 @@ from mmactors.workload.names import Names
 from mmactors.workload.operation.all import By, Operation
 
 if TYPE_CHECKING:
-    from mmactors.mm.slab.slub.cache import KmemCache
+    from mmactors.mm.slab.allocator import KmemCacheLike
 
 
 class ProgramWatcher(Protocol):
@@ -127,7 +127,7 @@ class Family:
     """Pages that a kernel module allocated for the program, by name."""
     objects: dict[str, int] = field(factory=dict)
     """Addresses of objects of the kernel's that the program has, or had; 0: there was no memory."""
-    caches: "dict[str, KmemCache]" = field(factory=dict)
+    caches: "dict[str, KmemCacheLike]" = field(factory=dict)
     """Caches that the program has made."""
     members: Names[Thread] = field(factory=Names)
     """Threads, and the first threads of children; the root's is FIRST_PROCESS."""

@@ -1,4 +1,4 @@
-"""Who is on a path of SLUB: its locks, and what it asks for, answered (mm/slub.c, Linux 6.1).
+"""Who is on a path of an object allocator: its locks, and what it asks for, answered (v6.1).
 
 A thread that may be preempted is, at a step with interrupts on, unless it stays on its CPU
 (slub_get_cpu_ptr); it may go on on another one. Who dies of an oops lets go of what it holds, where
@@ -23,6 +23,8 @@ from mmactors.events import Console
 from mmactors.label import Label
 from mmactors.mm.page_alloc.alloc_site import ALLOC_SLAB_PAGE
 from mmactors.mm.slab.request import (
+    AlienLock,
+    AlienUnlock,
     AllocSlabPages,
     CallRcu,
     FlushCpus,
@@ -38,23 +40,25 @@ from mmactors.mm.slab.request import (
     ShouldFailslab,
     SlabRequest,
     SlabSteps,
+    SlobLock,
+    SlobUnlock,
     TellAlloc,
     TellFree,
 )
 
 T = TypeVar("T")
+SlabLock = ListLock | AlienLock | SlobLock
 AsksOthers = CallRcu | RcuBarrier | FlushCpus | FreeSlabPages
 
 
 @define(eq=False, kw_only=True)
 class SlabThread:
-    """A thread, a worker or an interrupt that drives paths of SLUB on its CPU."""
+    """A thread, a worker or an interrupt that drives paths of the allocator on its CPU."""
 
     kernel: Kernel
     cpu: Cpu
     """The one that it is on."""
-    list_lock: Callable[[int, int], Spinlock]
-    """By number of a cache, and node."""
+    lock_of: Callable[[SlabLock], Spinlock]
     ask_others: "Callable[[Cpu, AsksOthers], Awaitable[None]]"
     """Answers what other CPUs, or later times, have to do."""
     _irqs_off: int = field(default=0, init=False)
@@ -124,13 +128,13 @@ class SlabThread:
                     await self.ask_others(cpu, request)
                 else:
                     await free_pages(kernel, cpu, pfn, order)
-            case ListLock(cache=cache, node=node):
-                lock = self.list_lock(cache, node)
+            case ListLock() | AlienLock() | SlobLock():
+                lock = self.lock_of(request)
                 self._disable_irqs()
                 if not lock.acquire_nowait():
                     await lock.acquire()
                 self._held.append(lock)
-            case ListUnlock():
+            case ListUnlock() | AlienUnlock() | SlobUnlock():
                 lock = self._held.pop()
                 if not lock.release_nowait():
                     await lock.release()

@@ -7,9 +7,9 @@ from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.arena import Arena
 from mmactors.engine.chance import ALLOCATION_FAILS
 from mmactors.engine.lock.spinlock import Mutex
+from mmactors.mm.slab.kmalloc import Kmalloc
 from mmactors.mm.slab.slab_common import Prandom
 from mmactors.mm.slab.slub.cache import Slabs
-from mmactors.mm.slab.slub.kmalloc import Kmalloc
 from mmactors.mm.slab.slub.layout import SlubConfig
 from mmactors.mm.slab.slub.slub import Slub
 
@@ -48,9 +48,8 @@ def make_slab(kernel: Kernel, arena: Arena, config: SlubConfig, *, seed: int) ->
     locks = kernel.locks
     return SlabAllocator(
         kernel=kernel,
-        slub=slub,
-        kmalloc_caches=kmalloc,
+        allocator=slub,
+        common=kmalloc,
         slab_mutex=Mutex(engine, locks.of("slab_mutex"), name="slab_mutex"),
         flush_lock=Mutex(engine, locks.of("flush_lock"), name="flush_lock"),
-        list_lock_class=locks.of("&n->list_lock"),
     )

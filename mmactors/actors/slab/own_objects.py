@@ -1,7 +1,7 @@
 """What the kernel makes of its own memory: areas, anon_vmas, tasks, files (mm/slab.h, Linux 6.1).
 
 An object that a CPU has at hand is handed out, or taken back, within the step of who asks: nobody
-can tell the loads and stores of it apart (mm/slab/slub/local.py), so a search is told afterwards
+can tell the loads and stores of it apart (mm/slab), so a search is told afterwards
 what the step has touched. All else are the paths that modules drive too. The time that it takes is
 in the costs of what it is done for.
 """
@@ -15,13 +15,11 @@ from mmactors.actors.slab.tell import tell_kmem_cache_alloc, tell_kmem_cache_fre
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.objects import KernelObjects
 from mmactors.engine.cpu import Cpu
-from mmactors.label import Mode, kmem_cache_cpu, slab
+from mmactors.mm.slab.allocator import KmemCacheLike
+from mmactors.mm.slab.caller import SlabCaller
 from mmactors.mm.slab.kernel_caches import KERNEL_CACHES
 from mmactors.mm.slab.object_cache import AllocObject, FreeObject
 from mmactors.mm.slab.request import KernelOopsError
-from mmactors.mm.slab.slub.cache import KmemCache
-from mmactors.mm.slab.slub.debug.track import SlabCaller
-from mmactors.mm.slab.slub.struct_slab import FREELIST, PARTIAL, SLAB
 from mmactors.units import PAGE_SHIFT
 
 
@@ -33,9 +31,9 @@ class OwnObjects(KernelObjects):
         self._kernel: Final = kernel
         self._allocator: Final = allocator
         self._in_grace: Final[dict[int, None]] = {}
-        slub = self._slub = allocator.slub
-        made = map(slub.create, KERNEL_CACHES)
-        self._caches: Final = tuple(s for s in made if s is not None)
+        objects = self._objects = allocator.allocator
+        made = map(objects.create, KERNEL_CACHES)
+        self._caches: Final[tuple[KmemCacheLike, ...]] = tuple(s for s in made if s is not None)
         """By the numbers of mm/slab/kernel_caches.py."""
         assert len(self._caches) == len(KERNEL_CACHES), "each fits into a slab"
 
@@ -48,7 +46,7 @@ class OwnObjects(KernelObjects):
         cpu = kernel.engine.cpu_index
         if kernel.engine.is_exploring:
             self._touch(s, cpu)
-        thing = self._slub.alloc_local(s, cpu, gfp)
+        thing = self._objects.alloc_local(s, cpu, gfp)
         if thing and kernel.probe.on:
             tell_kmem_cache_alloc(kernel.probe, s, thing, gfp, site)
         return thing
@@ -60,12 +58,12 @@ class OwnObjects(KernelObjects):
     def _free_local(self, cpu: int, cache: int, thing: int, site: str) -> bool:
         kernel = self._kernel
         s = self._caches[cache]
-        head, own = self._slub.slab_of(thing)
+        head, own = self._objects.slab_of(thing)
         if own is not s:
             return False  # Somebody has freed what was not its own.
         if kernel.engine.is_exploring:
             self._touch(s, cpu, head)
-        is_done = self._slub.free_local(s, cpu, head, thing)
+        is_done = self._objects.free_local(s, cpu, head, thing)
         if is_done and kernel.probe.on:
             tell_kmem_cache_free(kernel.probe, s.name, thing, site)
         return is_done
@@ -127,13 +125,7 @@ class OwnObjects(KernelObjects):
     def _cpu(self) -> Cpu:
         return self._kernel.cpus[self._kernel.engine.cpu_index]
 
-    def _touch(self, s: KmemCache, cpu: int, freed_to: int = 0) -> None:
-        """Tell a search what a CPU is about to touch: its freelist, and slabs with their own."""
-        engine, view, c = self._kernel.engine, self._slub.slabs.view, s.cpu_slab(cpu)
-        engine.touch(kmem_cache_cpu(s.number, cpu), Mode.WRITE)
-        if freed_to:
-            slabs: tuple[int, ...] = () if freed_to == view[c + SLAB] else (freed_to,)
-        else:
-            slabs = () if view[c + FREELIST] else (view[c + SLAB], view[c + PARTIAL])
-        for pfn in filter(None, slabs):
-            engine.touch(slab(pfn), Mode.WRITE)
+    def _touch(self, s: KmemCacheLike, cpu: int, freed_to: int = 0) -> None:
+        """Tell a search what a CPU is about to touch."""
+        for name, mode in self._objects.touched(s, cpu, freed_to):
+            self._kernel.engine.touch(name, mode)

@@ -1,4 +1,4 @@
-"""kmem_cache_* and kmalloc for the threads of a machine (mm/slub.c, mm/slab_common.c, Linux 6.1).
+"""kmem_cache_* and kmalloc for the threads of a machine (mm/slab_common.c, Linux 6.1).
 
 Where nobody can come between, an object that a CPU has at hand is handed out, or taken back, by one
 compiled call, without a message and without a lock; all else are the generators of mm/slab.
@@ -6,12 +6,12 @@ compiled call, without a message and without a lock; all else are the generators
 
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 from attrs import define, field
 
 from mmactors.actors.alloc.page_alloc import free_pages
-from mmactors.actors.slab.caller import AsksOthers, SlabThread, printk
+from mmactors.actors.slab.caller import AsksOthers, SlabLock, SlabThread, printk
 from mmactors.actors.slab.tell import (
     tell_alloc,
     tell_kfree,
@@ -21,27 +21,28 @@ from mmactors.actors.slab.tell import (
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.tlb.switch_mm import enter_lazy_tlb
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.lock.lock_stat import LockClass
+from mmactors.engine.ipi import call_on
 from mmactors.engine.lock.spinlock import Mutex, Spinlock
 from mmactors.engine.wait_queue import WaitQueue
+from mmactors.mm.slab.access import access_bytes
+from mmactors.mm.slab.allocator import KmemCacheLike, ObjectAllocator
+from mmactors.mm.slab.caller import SlabCaller
+from mmactors.mm.slab.common_calls import SlabCommon
 from mmactors.mm.slab.request import (
+    AlienLock,
     CallRcu,
     FlushCpus,
     FreeSlabPages,
     KernelOopsError,
+    ListLock,
     RcuBarrier,
     SlabSteps,
+    SlobLock,
 )
 from mmactors.mm.slab.slab_common import (
-    KMALLOC_MAX_CACHE_SIZE,
     ZERO_SIZE_PTR,
     CacheRequest,
 )
-from mmactors.mm.slab.slub.access import access_bytes
-from mmactors.mm.slab.slub.cache import KmemCache
-from mmactors.mm.slab.slub.debug.track import SlabCaller
-from mmactors.mm.slab.slub.kmalloc import Kmalloc as KmallocCaches
-from mmactors.mm.slab.slub.slub import Slub
 
 T = TypeVar("T")
 Who = Callable[[], SlabCaller]
@@ -53,13 +54,15 @@ class SlabAllocator:
     """The object allocator of a machine."""
 
     kernel: Kernel
-    slub: Slub
-    kmalloc_caches: KmallocCaches
+    allocator: ObjectAllocator[Any]
+    """SLUB, SLAB or SLOB."""
+    common: SlabCommon[Any]
+    """Its kmalloc, and what makes its caches."""
     slab_mutex: Mutex
     """Guards which caches there are."""
     flush_lock: Mutex
-    list_lock_class: LockClass
     _list_locks: dict[tuple[int, int], Spinlock] = field(factory=dict, init=False)
+    _other_locks: dict[SlabLock, Spinlock] = field(factory=dict, init=False)
     _in_grace: dict[int, int] = field(factory=dict, init=False)
     """By number of a cache: slabs that wait for readers."""
     _freed: WaitQueue | None = field(default=None, init=False)
@@ -68,35 +71,35 @@ class SlabAllocator:
     _is_stepping: bool = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._is_stepping = self.slub.slabs.wants_step()
+        self._is_stepping = self.allocator.memory.wants_step()
 
     async def kmem_cache_create(
         self, cpu: Cpu, request: CacheRequest, who: Who
-    ) -> KmemCache | None:
+    ) -> KmemCacheLike | None:
         """Make a cache, or an alias; None: it was refused, or there was no memory."""
         async with self.slab_mutex:
-            steps = self.kmalloc_caches.kmem_cache_create(self._this_cpu, request, caller=who())
+            steps = self.common.kmem_cache_create(self._this_cpu, request, caller=who())
             return await self._perform(cpu, steps)
 
-    async def kmem_cache_destroy(self, cpu: Cpu, s: KmemCache, who: Who) -> bool:
+    async def kmem_cache_destroy(self, cpu: Cpu, s: KmemCacheLike, who: Who) -> bool:
         """Let go of a cache; return whether it, or this use of it, is gone."""
         async with self.slab_mutex:
-            steps = self.kmalloc_caches.kmem_cache_destroy(self._this_cpu, s, caller=who())
+            steps = self.common.kmem_cache_destroy(self._this_cpu, s, caller=who())
             return await self._perform(cpu, steps)
 
-    async def kmem_cache_shrink(self, cpu: Cpu, s: KmemCache) -> bool:
+    async def kmem_cache_shrink(self, cpu: Cpu, s: KmemCacheLike) -> bool:
         """Give back what nobody uses; return whether slabs are left."""
-        return await self._perform(cpu, self.slub.shrink(s, cpu.index))
+        return await self._perform(cpu, self.allocator.shrink(s, cpu.index))
 
     async def kmem_cache_alloc(
-        self, cpu: Cpu, s: KmemCache, gfp: int, who: Who, *, node: int | None = None
+        self, cpu: Cpu, s: KmemCacheLike, gfp: int, who: Who, *, node: int | None = None
     ) -> int:
         """Return the address of an object, 0: no memory; of a node (kmem_cache_alloc_node)."""
         await self._spend()
         return await self.alloc_object(cpu, s, gfp, who, node=node)
 
     async def alloc_object(
-        self, cpu: Cpu, s: KmemCache, gfp: int, who: Who, *, node: int | None = None
+        self, cpu: Cpu, s: KmemCacheLike, gfp: int, who: Who, *, node: int | None = None
     ) -> int:
         """Do the same in time that the caller has spent."""
         thing = await self._alloc(cpu, s, gfp, who, s.object_size, node)
@@ -104,23 +107,23 @@ class SlabAllocator:
             tell_kmem_cache_alloc(self.kernel.probe, s, thing, gfp, who().site, node)
         return thing
 
-    async def kmem_cache_free(self, cpu: Cpu, s: KmemCache, thing: int, who: Who) -> None:
+    async def kmem_cache_free(self, cpu: Cpu, s: KmemCacheLike, thing: int, who: Who) -> None:
         """Free an object of a cache."""
         await self._spend()
         await self.free_object(cpu, s, thing, who)
 
-    async def free_object(self, cpu: Cpu, s: KmemCache, thing: int, who: Who) -> None:
+    async def free_object(self, cpu: Cpu, s: KmemCacheLike, thing: int, who: Who) -> None:
         """Do the same in time that the caller has spent."""
-        slab, own = self.slub.slab_of(thing)
+        slab, own = self.allocator.cache_from_obj(s, thing)
         if own is not None and self.kernel.probe.on:
             tell_kmem_cache_free(self.kernel.probe, own.name, thing, who().site)
         if own is s and self._free_local(cpu, s, slab, thing):
             return
-        steps = self.slub.kmem_cache_free(s, self._this_cpu, thing, caller=who())
+        steps = self.allocator.kmem_cache_free(s, self._this_cpu, thing, caller=who())
         await self._perform(cpu, steps)
 
     def free_later(
-        self, cpu: Cpu, s: KmemCache, thing: int, who: Who, done: Callable[[], object]
+        self, cpu: Cpu, s: KmemCacheLike, thing: int, who: Who, done: Callable[[], object]
     ) -> None:
         """Let a thread of RCU's free an object on a CPU; `done` is called before."""
 
@@ -139,23 +142,23 @@ class SlabAllocator:
         """
         if size == 0:
             return ZERO_SIZE_PTR
-        if size <= KMALLOC_MAX_CACHE_SIZE:
-            s = self.kmalloc_caches.cache_for(size, gfp)
+        s = self.common.cache_for(size, gfp)
+        if s is not None:
             await self._spend()
             thing = await self._alloc(cpu, s, gfp, who, size, node)
         else:
-            steps = self.kmalloc_caches.kmalloc(self._this_cpu, size, gfp, node, caller=who())
+            steps = self.common.kmalloc(self._this_cpu, size, gfp, node, caller=who())
             thing = await self._perform(cpu, steps)
         if self.kernel.probe.on:
             tell_alloc(
                 self.kernel.probe,
-                self.kmalloc_caches.told(thing, size, gfp, who().site, node),
+                self.common.told(thing, size, gfp, who().site, node),
             )
         return thing
 
     async def krealloc(self, cpu: Cpu, thing: int, size: int, gfp: int, who: Who) -> int:
         """Return `size` bytes that begin as those of `thing` do, 0: no memory, and it stays."""
-        steps = self.kmalloc_caches.krealloc(self._this_cpu, thing, size, gfp, caller=who())
+        steps = self.common.krealloc(self._this_cpu, thing, size, gfp, caller=who())
         return await self._perform(cpu, steps)
 
     async def kfree(self, cpu: Cpu, thing: int, who: Who) -> None:
@@ -163,10 +166,10 @@ class SlabAllocator:
         await self._spend()
         if self.kernel.probe.on:
             tell_kfree(self.kernel.probe, thing, who().site)
-        slab, s = self.slub.slab_of(thing)
+        slab, s = self.allocator.slab_of(thing)
         if s is not None and self._free_local(cpu, s, slab, thing):
             return
-        steps = self.kmalloc_caches.kfree(self._this_cpu, thing, caller=who())
+        steps = self.common.kfree(self._this_cpu, thing, caller=who())
         await self._perform(cpu, steps)
 
     async def access(
@@ -181,7 +184,7 @@ class SlabAllocator:
     ) -> int:
         """Write bytes beside an address, or read them; return the first ones as they are then."""
         await self._spend()
-        steps = access_bytes(self.slub.slabs, thing, offset, nr_bytes, value=value, seen=seen)
+        steps = access_bytes(self.allocator.memory, thing, offset, nr_bytes, value=value, seen=seen)
         return await self._perform(cpu, steps)
 
     def oops(self, error: KernelOopsError) -> None:
@@ -191,13 +194,15 @@ class SlabAllocator:
     # How a path is driven.
 
     async def _alloc(
-        self, cpu: Cpu, s: KmemCache, gfp: int, who: Who, orig_size: int, node: int | None
+        self, cpu: Cpu, s: KmemCacheLike, gfp: int, who: Who, orig_size: int, node: int | None
     ) -> int:
         if not self._is_stepping and node is None and not self.kernel.engine.allowed:
-            thing = self.slub.alloc_local(s, cpu.index, gfp)
+            thing = self.allocator.alloc_local(s, cpu.index, gfp)
             if thing:
                 return thing
-        steps = self.slub.alloc(s, self._this_cpu, gfp, node, caller=who(), orig_size=orig_size)
+        steps = self.allocator.alloc(
+            s, self._this_cpu, gfp, node, caller=who(), orig_size=orig_size
+        )
         return await self._perform(cpu, steps)
 
     async def _spend(self) -> None:
@@ -205,8 +210,8 @@ class SlabAllocator:
         if not engine.spend_nowait(ns):
             await engine.spend(ns)
 
-    def _free_local(self, cpu: Cpu, s: KmemCache, slab: int, thing: int) -> bool:
-        return not self._is_stepping and self.slub.free_local(s, cpu.index, slab, thing)
+    def _free_local(self, cpu: Cpu, s: KmemCacheLike, slab: int, thing: int) -> bool:
+        return not self._is_stepping and self.allocator.free_local(s, cpu.index, slab, thing)
 
     def _this_cpu(self) -> int:
         """Return the CPU that the caller is on by now."""
@@ -214,25 +219,48 @@ class SlabAllocator:
 
     async def _perform(self, cpu: Cpu, steps: SlabSteps[T]) -> T:
         thread = SlabThread(
-            kernel=self.kernel, cpu=cpu, list_lock=self._list_lock, ask_others=self._ask_others
+            kernel=self.kernel, cpu=cpu, lock_of=self._lock_of, ask_others=self._ask_others
         )
         return await thread.perform(steps)
 
-    def _list_lock(self, cache: int, node: int) -> Spinlock:
+    def _lock_of(self, request: SlabLock) -> Spinlock:
+        if not isinstance(request, ListLock):
+            return self._other_lock(request)
+        cache, node = request.cache, request.node
         lock = self._list_locks.get((cache, node))
         if lock is None:
             name = f"list_lock of cache {cache} on node {node}"
-            lock = Spinlock(self.kernel.engine, self.list_lock_class, name=name)
+            lock = self._new_lock("&n->list_lock", name)
             self._list_locks[cache, node] = lock
         return lock
 
+    def _other_lock(self, request: AlienLock | SlobLock) -> Spinlock:
+        lock = self._other_locks.get(request)
+        if lock is None:
+            match request:
+                case AlienLock(cache=cache, node=node, alien=alien):
+                    name = f"lock of cache {cache} on node {node} for objects of node {alien}"
+                    lock = self._new_lock("&ac->lock", name)
+                case SlobLock():
+                    lock = self._new_lock("slob_lock", "slob_lock")
+                case _:
+                    assert_never(request)
+            self._other_locks[request] = lock
+        return lock
+
+    def _new_lock(self, lock_class: str, name: str) -> Spinlock:
+        return Spinlock(self.kernel.engine, self.kernel.locks.of(lock_class), name=name)
+
     async def _ask_others(self, cpu: Cpu, request: AsksOthers) -> None:
         match request:
-            case FlushCpus(cache=cache, cpus=cpus):
+            case FlushCpus(cache=cache, cpus=cpus, is_interrupt=False):
                 await self._flush(cache, cpus)
-            case CallRcu(cache=cache, pfn=pfn):
+            case FlushCpus(cache=cache, cpus=cpus):
+                await self._flush_at_once(cpu, cache, cpus)
+            case CallRcu(cache=cache, freed=freed):
                 self._in_grace[cache] = self._in_grace.get(cache, 0) + 1
-                self.kernel.rcu.call(partial(self._start, "rcuc", cpu, self._free_slab, cache, pfn))
+                free = partial(self._start, "rcuc", cpu, self._rcu_free, cache, freed)
+                self.kernel.rcu.call(free)
             case RcuBarrier(cache=cache):
                 self.kernel.rcu.call(partial(self._start, "kworker", cpu, self._release, cache))
             case FreeSlabPages(pfn=pfn, order=order):
@@ -273,7 +301,7 @@ class SlabAllocator:
 
             async def flush(own: Cpu) -> None:
                 try:
-                    await self._perform(own, self.slub.flush_cpu_slab(cache, own.index))
+                    await self._perform(own, self.allocator.flush_cpu(cache, own.index))
                 finally:
                     left.discard(own.index)
                     done.wake_all(at_ns=own.clock.now)
@@ -283,12 +311,27 @@ class SlabAllocator:
             while left:
                 await done.sleep(unless=lambda: not left)
 
+    async def _flush_at_once(self, cpu: Cpu, cache: int, cpus: tuple[int, ...]) -> None:
+        """Let an interrupt on each CPU flush it; wait for all (on_each_cpu)."""
+        kernel = self.kernel
+
+        async def flush(own: Cpu) -> None:
+            await self._perform(own, self.allocator.flush_cpu(cache, own.index))
+
+        others = [kernel.cpus[number] for number in cpus if number != cpu.index]
+        if others:
+            latency_ns = kernel.costs.ipi_ns
+            await call_on(cpu, others, flush, vector="CAL", latency_ns=latency_ns)
+        if cpu.index in cpus:
+            with cpu.irqs_off():
+                await flush(cpu)
+
     async def _free_pages(self, cpu: Cpu, pfn: int, order: int) -> None:
         """Give pages back for an interrupt, which asks nobody."""
         await free_pages(self.kernel, cpu, pfn, order)
 
-    async def _free_slab(self, cpu: Cpu, cache: int, pfn: int) -> None:
-        await self._perform(cpu, self.slub.rcu_free_slab(cache, cpu.index, pfn))
+    async def _rcu_free(self, cpu: Cpu, cache: int, freed: int) -> None:
+        await self._perform(cpu, self.allocator.rcu_free(cache, cpu.index, freed))
         self._in_grace[cache] -= 1
         if self._freed is not None:
             self._freed.wake_all(at_ns=cpu.clock.now)
@@ -300,5 +343,5 @@ class SlabAllocator:
         while self._in_grace.get(cache):
             await self._freed.sleep(unless=lambda: not self._in_grace.get(cache))
         async with self.slab_mutex:
-            steps = self.kmalloc_caches.release(self._this_cpu, cache)
+            steps = self.common.release(self._this_cpu, cache)
             await self._perform(cpu, steps)

@@ -9,11 +9,10 @@ from typing import Final
 from mmactors.engine.probe import EngineProbe
 from mmactors.events import Kfree, Kmalloc, KmemCacheAlloc, KmemCacheFree
 from mmactors.mm.page_alloc.gfp import GFP_ACCOUNT
+from mmactors.mm.slab.allocator import KmemCacheLike
 from mmactors.mm.slab.flags import SLAB_ACCOUNT
 from mmactors.mm.slab.request import TellAlloc, TellFree
-from mmactors.mm.slab.slab_common import ZERO_SIZE_PTR
-from mmactors.mm.slab.slub.cache import KmemCache
-from mmactors.mm.slab.slub.struct_slab import PAGE_OFFSET
+from mmactors.mm.slab.slab_common import PAGE_OFFSET, ZERO_SIZE_PTR
 
 _NUMA_NO_NODE: Final = -1
 
@@ -24,7 +23,7 @@ def pointer_of(thing: int) -> int:
 
 
 def tell_kmem_cache_alloc(
-    probe: EngineProbe, s: KmemCache, thing: int, gfp: int, site: str, node: int | None = None
+    probe: EngineProbe, s: KmemCacheLike, thing: int, gfp: int, site: str, node: int | None = None
 ) -> None:
     """Emit that an object was handed out, 0: or was not."""
     probe.emit(

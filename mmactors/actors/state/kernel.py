@@ -40,7 +40,7 @@ from mmactors.mm.entries.tlb_state import TlbState
 from mmactors.mm.fault.context import FaultContext
 from mmactors.mm.lru.folio_batch import FolioBatches
 from mmactors.mm.page_alloc.allocator import PageAllocator
-from mmactors.mm.slab.slub.slub import Slub
+from mmactors.mm.slab.allocator import ObjectAllocator
 from mmactors.mm.vmalloc.kernel_mapping import clone_kernel_pgd
 from mmactors.mm.vmstat import VmStat
 from mmactors.rules import Rules
@@ -84,7 +84,7 @@ class Kernel:
     """What the machine has promised."""
     pku: bool
     """The CPUs have protection keys."""
-    slub: Slub = field(init=False)
+    slab: ObjectAllocator[Any] = field(init=False)
     """All caches of objects."""
     objects: KernelObjects = field(init=False)
     """Those of the kernel's own objects."""

@@ -86,8 +86,40 @@ class ListUnlock:
 
 
 @frozen(kw_only=True)
+class AlienLock:
+    """Take the lock of what a node keeps of another one's objects, with interrupts off (SLAB)."""
+
+    cache: int
+    node: int
+    alien: int
+    """The other node."""
+
+
+@frozen(kw_only=True)
+class AlienUnlock:
+    """Let go of what `AlienLock` took."""
+
+    cache: int
+    node: int
+    alien: int
+
+
+@frozen
+class SlobLock:
+    """Take slob_lock, with interrupts off; answered with None."""
+
+
+@frozen
+class SlobUnlock:
+    """Let go of what `SlobLock` took."""
+
+
+@frozen(kw_only=True)
 class LocalLock:
-    """Let no interrupt come on this CPU (kmem_cache_cpu->lock); answered with None."""
+    """Let no interrupt come on this CPU (kmem_cache_cpu->lock, local_irq_save); it nests.
+
+    Answered with None.
+    """
 
     cpu: int
 
@@ -111,15 +143,16 @@ class PutCpu:
 
 @frozen(kw_only=True)
 class CallRcu:
-    """Free a slab after a grace period, with `Slub.rcu_free_slab`; answered with None."""
+    """Free something after a grace period, with the allocator's `rcu_free`; answered with None."""
 
     cache: int
-    pfn: int
+    freed: int
+    """PFN of a slab; SLOB frees each object by itself: its address."""
 
 
 @frozen(kw_only=True)
 class RcuBarrier:
-    """Let `Kmalloc.release` have a cache after all grace periods that `CallRcu` asked for.
+    """Let `SlabCommon.release` have a cache after all grace periods that `CallRcu` asked for.
 
     Answered with None at once.
     """
@@ -129,10 +162,12 @@ class RcuBarrier:
 
 @frozen(kw_only=True)
 class FlushCpus:
-    """Let each CPU do `Slub.flush_cpu_slab` for a cache, and wait for all; answered with None."""
+    """Let each CPU do the allocator's `flush_cpu` for a cache, wait for all; answered with None."""
 
     cache: int
     cpus: tuple[int, ...]
+    is_interrupt: bool = False
+    """By an interrupt (on_each_cpu); else by a thread of each (flush_all_cpus_locked)."""
 
 
 @frozen(kw_only=True)
@@ -151,6 +186,10 @@ SlabRequest = (
     | FreeSlabPages
     | ListLock
     | ListUnlock
+    | AlienLock
+    | AlienUnlock
+    | SlobLock
+    | SlobUnlock
     | LocalLock
     | LocalUnlock
     | GetCpu

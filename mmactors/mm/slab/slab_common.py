@@ -24,6 +24,8 @@ from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 WORD: Final = 8
 """sizeof(void *)."""
+PAGE_OFFSET: Final = 0xFFFF888000000000
+"""Where the direct map begins (nokaslr)."""
 CACHE_LINE_SIZE: Final = 64
 ARCH_KMALLOC_MINALIGN: Final = 8
 KMALLOC_SHIFT_LOW: Final = 3
@@ -146,17 +148,17 @@ def kmalloc_type(gfp: int) -> int:
     return KMALLOC_RECLAIM if gfp & GFP_RECLAIMABLE else KMALLOC_CGROUP
 
 
-def kmalloc_index(size: int) -> int:
+def kmalloc_index(size: int, shift_low: int = KMALLOC_SHIFT_LOW) -> int:
     """Return the class of a size of 1 to KMALLOC_MAX_CACHE_SIZE bytes: its power of two, or 1, 2.
 
-    Classes 1 and 2 are of 96 and 192 bytes.
+    Classes 1 and 2 are of 96 and 192 bytes; `shift_low` is the smallest one.
     """
     assert 0 < size <= KMALLOC_MAX_CACHE_SIZE, f"no class has {size} bytes"
     if 64 < size <= 96:
         return _INDEX_96
     if 128 < size <= 192:
         return _INDEX_192
-    return max(KMALLOC_SHIFT_LOW, (size - 1).bit_length())
+    return max(shift_low, (size - 1).bit_length())
 
 
 def kmalloc_class_size(index: int) -> int:
@@ -169,37 +171,51 @@ def kmalloc_name(kind: int, size: int) -> str:
     return f"{_TYPE_NAMES[kind]}-{size >> 10}k" if size >= 1024 else f"{_TYPE_NAMES[kind]}-{size}"
 
 
-def kmalloc_requests() -> list[tuple[int, int, CacheRequest]]:
-    """Return type, class and request of all kmalloc caches in the order of their creation."""
+def kmalloc_requests(
+    shift_low: int = KMALLOC_SHIFT_LOW, flags: int = 0, first: int | None = None
+) -> list[tuple[int, int, CacheRequest]]:
+    """Return type, class and request of all kmalloc caches in the order of their creation.
+
+    The smallest class is `shift_low`; all have `flags`; the normal one of class `first` comes
+    before all others.
+    """
     classes: list[int] = []
-    for shift in range(KMALLOC_SHIFT_LOW, KMALLOC_SHIFT_HIGH + 1):
+    for shift in range(shift_low, KMALLOC_SHIFT_HIGH + 1):
         classes.append(shift)
         classes += {6: [_INDEX_96], 7: [_INDEX_192]}.get(shift, [])
     found = []
     for kind in range(NR_KMALLOC_TYPES):
-        for index in classes:
+        in_order = classes
+        if kind == KMALLOC_NORMAL and first is not None:
+            in_order = [first, *(index for index in classes if index != first)]
+        for index in in_order:
             size = kmalloc_class_size(index)
             request = CacheRequest(
                 name=kmalloc_name(kind, size),
                 object_size=size,
                 align=size if size & (size - 1) == 0 else ARCH_KMALLOC_MINALIGN,
-                flags=SLAB_KMALLOC | _TYPE_FLAGS[kind],
+                flags=SLAB_KMALLOC | _TYPE_FLAGS[kind] | flags,
                 usersize=size,
             )
             found.append((kind, index, request))
     return found
 
 
+def kmem_cache_request(nr_nodes: int) -> CacheRequest:
+    """Return the cache that caches come from."""
+    return CacheRequest(
+        name="kmem_cache",
+        object_size=_KMEM_CACHE_SIZE + WORD * nr_nodes,
+        align=ARCH_KMALLOC_MINALIGN,
+        flags=SLAB_HWCACHE_ALIGN,
+    )
+
+
 def boot_requests(nr_nodes: int) -> list[CacheRequest]:
-    """Return the caches that caches are made of, the first ones of a kernel."""
+    """Return the caches that caches of SLUB are made of, the first ones of a kernel."""
     return [
         CacheRequest(name="kmem_cache_node", object_size=64, align=64, flags=SLAB_HWCACHE_ALIGN),
-        CacheRequest(
-            name="kmem_cache",
-            object_size=_KMEM_CACHE_SIZE + WORD * nr_nodes,
-            align=ARCH_KMALLOC_MINALIGN,
-            flags=SLAB_HWCACHE_ALIGN,
-        ),
+        kmem_cache_request(nr_nodes),
     ]
 
 

@@ -1,7 +1,10 @@
 """Caches of objects (struct kmem_cache, mm/slub.c): sizes, and how many slabs and objects."""
 
+from typing import Any
+
 from attrs import frozen
 
+from mmactors.mm.slab.allocator import ObjectAllocator
 from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.slabinfo import (
     cpu_partial_slabs,
@@ -11,7 +14,6 @@ from mmactors.mm.slab.slub.slabinfo import (
     node_slabs,
     node_total_objects,
 )
-from mmactors.mm.slab.slub.slub import Slub
 from mmactors.observe.inspection.table import Table
 
 
@@ -45,9 +47,9 @@ class CacheInspection:
     """By CPU: the length of its list of partial slabs."""
 
 
-def inspect_caches(slub: Slub) -> Table[CacheInspection]:
+def inspect_caches(allocator: ObjectAllocator[Any]) -> Table[CacheInspection]:
     """Return all caches, oldest first."""
-    return Table(map(_inspect, slub.caches))
+    return Table(map(_inspect, allocator.caches))
 
 
 def _inspect(s: KmemCache) -> CacheInspection:

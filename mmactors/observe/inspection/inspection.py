@@ -139,7 +139,7 @@ class Inspection:
     @cached_property
     def caches(self) -> Table[CacheInspection]:
         """All caches of objects, oldest first."""
-        return self._moment.look(lambda: inspect_caches(self._kernel.slub))
+        return self._moment.look(lambda: inspect_caches(self._kernel.slab))
 
     @cached_property
     def actors(self) -> Table[ActorView]:

@@ -7,7 +7,7 @@ from mmactors.actors.state.inode import DISK_DEV, DISK_NAME, STORE_ROOT
 from mmactors.actors.state.kernel import Kernel
 from mmactors.mm.vmstat import PGPGIN, PGPGOUT, SECTORS_PER_PAGE
 from mmactors.observe.proc.link import Link
-from mmactors.observe.proc.of_slab import slabinfo_of
+from mmactors.observe.proc.of_slab import has_slabinfo, slabinfo_of
 from mmactors.observe.proc.process_view import Mount
 from mmactors.observe.proc.system import (
     FILESYSTEMS,
@@ -35,15 +35,17 @@ MOUNTS: Final = (
 
 def system_files(kernel: Kernel) -> dict[str, Callable[[], str]]:
     """Return what makes the text of each file, by its name in /proc."""
-    return {
+    files: dict[str, Callable[[], str]] = {
         "cpuinfo": lambda: cpuinfo(_cpuinfo_of(kernel, cpu) for cpu in range(len(kernel.cpus))),
         "diskstats": lambda: diskstats([_disk_of(kernel)]),
         "filesystems": lambda: FILESYSTEMS,
         "mounts": lambda: Link("self/mounts"),
-        "slabinfo": lambda: slabinfo_of(kernel.slub),
         "swaps": lambda: SWAPS_HEADER,
         "version": lambda: PROC_VERSION,
     }
+    if has_slabinfo(kernel.slab):
+        files["slabinfo"] = lambda: slabinfo_of(kernel.slab)
+    return files
 
 
 def mount_id_of(path: str) -> int:

@@ -28,7 +28,7 @@ class ProcFiles:
         None, too, for what a link of a process leads to: programs, folders and open files.
         """
         if path.startswith(SYS_SLAB):
-            return sys_slab_text(self.kernel.slub, path.removeprefix(SYS_SLAB))
+            return sys_slab_text(self.kernel.slab, path.removeprefix(SYS_SLAB))
         name = path.removeprefix("/proc/")
         if name == path:
             return None

@@ -3,6 +3,7 @@
 from typing import Final
 
 from mmactors.actors.state.kernel import Kernel
+from mmactors.mm.slab.slub.slub import Slub
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.slab.holders import held_objects
@@ -18,14 +19,14 @@ def slab_problems(kernel: Kernel, config: SanitizeConfig, objects: Objects | Non
     problems: Problems = []
     if objects is not None:
         objects.look_at_all()
-    if config.objects or config.counters:
-        walk = SlabWalk(kernel.slub, kernel.slab_pages)
+    if isinstance(kernel.slab, Slub) and (config.objects or config.counters):
+        walk = SlabWalk(kernel.slab, kernel.slab_pages)
         if config.objects and objects is not None:
             problems += object_problems(walk, objects.used)
         if config.counters:
             orders = kernel.slab_pages.items()
             nr_large = sum(1 << order for pfn, order in orders if pfn not in walk.slabs)
-            problems += counter_problems(kernel.slub, walk, nr_large)
+            problems += counter_problems(kernel.slab, walk, nr_large)
     if config.leaks and objects is not None:
         problems += _leaks(kernel, objects)
     return problems

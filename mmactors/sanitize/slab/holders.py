@@ -10,7 +10,7 @@ from mmactors.mm.area.mm_struct import MmStruct
 
 def held_objects(kernel: Kernel) -> Iterator[int]:
     """Yield the address of each object that a structure of the kernel has; some come twice."""
-    for s in kernel.slub.caches:
+    for s in kernel.slab.caches:
         yield from s.own_objects
     yield from kernel.objects.in_grace
     processes = list(kernel.init_signal.children)

@@ -16,9 +16,9 @@ from attrs import define, field
 
 from mmactors.checks import ObjectChecks
 from mmactors.mm.slab.flags import SLAB_KMALLOC
+from mmactors.mm.slab.oops import pointer
 from mmactors.mm.slab.slab_common import WORD
 from mmactors.mm.slab.slub.cache import KmemCache
-from mmactors.mm.slab.slub.debug.oops import pointer
 from mmactors.mm.slab.slub.slub import Slub
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.slab.walk import head_and_cache, used_objects

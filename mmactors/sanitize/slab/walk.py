@@ -14,8 +14,8 @@ from attrs import define, field
 
 from mmactors.arch.page import PG_SLAB
 from mmactors.mm.slab.flags import SLAB_RECLAIM_ACCOUNT, SLAB_TYPESAFE_BY_RCU
+from mmactors.mm.slab.oops import pointer
 from mmactors.mm.slab.slub.cache import KmemCache, Slabs
-from mmactors.mm.slab.slub.debug.oops import pointer
 from mmactors.mm.slab.slub.slub import Slub
 from mmactors.mm.slab.slub.struct_slab import (
     COUNTERS_INUSE,

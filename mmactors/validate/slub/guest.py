@@ -14,6 +14,7 @@ from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PageColumns
 from mmactors.mm.page_alloc.freelist import free_pages_prepare, prep_new_page
 from mmactors.mm.page_alloc.gfp import ZONE_DMA32
+from mmactors.mm.slab.kmalloc import Kmalloc
 from mmactors.mm.slab.request import (
     AllocSlabPages,
     FlushCpus,
@@ -24,8 +25,7 @@ from mmactors.mm.slab.request import (
     SlabSteps,
 )
 from mmactors.mm.slab.slab_common import Prandom
-from mmactors.mm.slab.slub.cache import Slabs
-from mmactors.mm.slab.slub.kmalloc import Kmalloc
+from mmactors.mm.slab.slub.cache import KmemCache, Slabs
 from mmactors.mm.slab.slub.layout import SlubConfig
 from mmactors.mm.slab.slub.slub import Slub
 
@@ -50,7 +50,7 @@ class Guest:
     """Where in the random order of its objects the next slab begins."""
     pages: PageColumns = field(init=False)
     slub: Slub = field(init=False)
-    kmalloc: Kmalloc = field(init=False)
+    kmalloc: Kmalloc[KmemCache] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         arena = Arena()
@@ -90,7 +90,7 @@ class Guest:
                 free_pages_prepare(self.pages, pfn, order)
             case FlushCpus(cache=cache, cpus=cpus):
                 for cpu in filter(cpus.__contains__, self.flush_order or cpus):
-                    self.perform(self.slub.flush_cpu_slab(cache, cpu))
+                    self.perform(self.slub.flush_cpu(cache, cpu))
             case RcuBarrier(cache=cache):
                 self.slub.release(cache)
         return None

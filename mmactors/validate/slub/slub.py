@@ -173,7 +173,7 @@ def _load(guest: Guest, content: dict[str, Any], result: CaseResult) -> list[Kme
     """Make the caches that were used, and give them what they had."""
     if content["scenario"] == "kmalloc":
         guest.kmalloc.create_caches()
-        caches = [guest.kmalloc.cache_for(size, GFP_NOWAIT) for size in _KMALLOC_SIZES]
+        caches = [guest.kmalloc.kmalloc_slab(size, GFP_NOWAIT) for size in _KMALLOC_SIZES]
     else:
         flags = SLAB_NOLEAKTRACE
         flags |= SLAB_TYPESAFE_BY_RCU if content["rcu"] else 0
@@ -228,7 +228,7 @@ def _alloc(guest: Guest, caches: list[KmemCache], op: list[Any]) -> Outcome:
     if size is not None and size > KMALLOC_MAX_CACHE_SIZE:
         thing = guest.perform(guest.kmalloc.kmalloc(lambda: cpu, size, _GFP))
         return thing >> PAGE_SHIFT if thing else _FAILED, 0, _NO_CACHE, 0, 0
-    s = caches[0] if size is None else guest.kmalloc.cache_for(size, _GFP)
+    s = caches[0] if size is None else guest.kmalloc.kmalloc_slab(size, _GFP)
     # Which place in the random order is the first, says the object.
     guest.next_position = int((s.random_seq == index).argmax()) if len(s.random_seq) else 0
     thing = slub.alloc_local(s, cpu) or guest.perform(slub.alloc(s, lambda: cpu, _GFP))

@@ -17,9 +17,9 @@ from mmactors.engine.cpu import Cpu
 from mmactors.engine.ipi import call_on
 from mmactors.mm.fault.siginfo import OOPS
 from mmactors.mm.page_alloc import gfp
+from mmactors.mm.slab.caller import SlabCaller
 from mmactors.mm.slab.request import KernelOopsError
 from mmactors.mm.slab.slab_common import ZERO_SIZE_PTR, CacheRequest
-from mmactors.mm.slab.slub.debug.track import SlabCaller
 from mmactors.workload.operation import all as op
 from mmactors.workload.operation.slab import SlabOperation
 
@@ -148,14 +148,14 @@ class SlabCalls:
         )
         s = await self.slab.kmem_cache_create(thread.cpu, request, who)
         if s is None:
-            return self.slab.slub.why_not(request)
+            return self.slab.allocator.why_not(request)
         thread.process.family.caches[call.name] = s
         return 0
 
     async def _access(self, thread: UserThread, cpu: Cpu, call: op.Poke | op.Peek) -> int:
         """Write or read beside an object, whether or not the program still has it."""
         family = thread.process.family
-        name, checks = call.object, self.slab.slub.slabs.checks
+        name, checks = call.object, self.slab.allocator.memory.checks
         if name not in family.objects:
             return -errno.EINVAL  # It was never allocated.
         value = call.value if isinstance(call, op.Poke) else None
@@ -171,13 +171,13 @@ class SlabCalls:
         return found if value is None else 0
 
     def _bind(self, thread: UserThread, name: str, thing: int, nr_bytes: int) -> int:
-        family, checks = thread.process.family, self.slab.slub.slabs.checks
+        family, checks = thread.process.family, self.slab.allocator.memory.checks
         family.objects[name] = thing
         if checks is not None:
             checks.object_named(family.root.pid, name, thing, nr_bytes)
         return pointer_of(thing) if thing else -errno.ENOMEM
 
     def _tell_freed(self, thread: UserThread, name: str) -> None:
-        checks = self.slab.slub.slabs.checks
+        checks = self.slab.allocator.memory.checks
         if checks is not None:
             checks.name_freed(thread.process.family.root.pid, name)

@@ -11,6 +11,7 @@ from typing import Final
 from mmactors.label import Mode
 from mmactors.mm.page_alloc.gfp import GFP_NOFAIL, GFP_NOWARN, GFP_ZERO
 from mmactors.mm.slab.alloc_site import SlabAllocation
+from mmactors.mm.slab.caller import SlabCaller
 from mmactors.mm.slab.request import (
     GetCpu,
     LocalLock,
@@ -20,10 +21,10 @@ from mmactors.mm.slab.request import (
     ShouldFailslab,
     SlabSteps,
 )
-from mmactors.mm.slab.slub.cache import KmemCache, ThisCpu, step, touches_slab
+from mmactors.mm.slab.slab_memory import ThisCpu, step, touches_slab
+from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.debug.oops import check_pointer
 from mmactors.mm.slab.slub.debug.report import no_memory
-from mmactors.mm.slab.slub.debug.track import SlabCaller
 from mmactors.mm.slab.slub.lists import inc_slabs_node
 from mmactors.mm.slab.slub.partial import deactivate_slab, get_partial, get_single
 from mmactors.mm.slab.slub.single import alloc_from_new_slab

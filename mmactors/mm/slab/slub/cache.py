@@ -7,34 +7,21 @@ Invariants: a slab is some CPU's slab, on one list, or full; `nr_partial` is the
 node's list; a free object is reached from exactly one freelist.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, Unpack
 
 import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
 
-from mmactors import label
 from mmactors.arch.arena import Arena
-from mmactors.arch.memory import PhysicalMemory
-from mmactors.arch.page import PG_HEAD, PG_SLAB, PageColumns
-from mmactors.checks import ObjectChecks
-from mmactors.label import (
-    Label,
-    Mode,
-    Touch,
-    WantsStep,
-    kmem_cache_cpu,
-    kmem_cache_node,
-    never,
-)
-from mmactors.mm.page_alloc.gfp import ZONE_NORMAL
+from mmactors.label import Mode, Touch, kmem_cache_cpu, kmem_cache_node
 from mmactors.mm.slab.flags import SLAB_POISON, SLAB_TYPESAFE_BY_RCU
 from mmactors.mm.slab.request import ListLock, ListUnlock, SlabSteps
 from mmactors.mm.slab.slab_common import WORD, align_up, random_sequence
+from mmactors.mm.slab.slab_memory import CACHES_MAX, MemoryParts, SlabMemory, ThisCpu, step
 from mmactors.mm.slab.slub.debug.stack_depot import StackDepot
 from mmactors.mm.slab.slub.layout import SlabLayout, SlubConfig
-from mmactors.mm.slab.slub.local import head_of
 from mmactors.mm.slab.slub.struct_slab import (
     CLEARED,
     CPU_PARTIAL_SLABS,
@@ -58,15 +45,10 @@ from mmactors.mm.slab.slub.struct_slab import (
     set_freepointer,
     swab,
 )
-from mmactors.mm.vmstat import VmStat
-from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+from mmactors.units import PAGE_SHIFT
 
-ThisCpu = Callable[[], int]
-"""Returns the CPU that runs the path now (smp_processor_id)."""
 _SIGN: Final = 1 << 63
 _WORD_MASK: Final = (1 << 64) - 1
-CACHES_MAX: Final = 1024
-"""Caches that may exist at once; Debian's kernel boots with 200."""
 
 
 def nr_list_heads(*, nr_nodes: int) -> int:
@@ -265,64 +247,23 @@ def _signed(word: int) -> int:
     return ((word + _SIGN) & _WORD_MASK) - _SIGN
 
 
-def touches_slab(pfn: int, mode: Mode) -> Touch:
-    """Say that a step touches struct slab, or pointers in the slab's free objects."""
-    return label.slab(pfn), mode
-
-
-class Slabs:
+class Slabs(SlabMemory):
     """What all caches share: their words, the slabs' struct pages, the memory of objects."""
 
-    def __init__(
-        self,
-        *,
-        arena: Arena,
-        pages: PageColumns,
-        memory: PhysicalMemory,
-        zones: Sequence[tuple[int, int]],
-        node_of_cpu: Sequence[int],
-        nodes_by_distance: Sequence[Sequence[int]],
-        config: SlubConfig,
-        random_below: Callable[[int], int],
-        vmstat: VmStat | None = None,
-        wants_step: WantsStep = never,
-        may_fail: Callable[[], bool] = never,
-    ) -> None:
-        """`may_fail`: whether somebody makes allocations fail (ShouldFailslab)."""
-        self.pages: Final = pages
-        self.memory: Final = memory
-        self.nr_bytes: Final = memory.nr_frames * PAGE_SIZE
-        self.memory_view: Final = memory.words.data
-        self.bytes_view: Final = memory.words.data.cast("B")
-        self.nr_cpus: Final = len(node_of_cpu)
-        self.zones: Final = tuple(zones)
-        """By number of a zone: node and index."""
-        self.node_of_cpu: Final = tuple(node_of_cpu)
-        self.nodes_by_distance: Final = tuple(map(tuple, nodes_by_distance))
-        """By node: the others, the nearest first."""
-        self.nr_nodes: Final = len(nodes_by_distance)
-        self.slab_nodes: Final = tuple(
-            sorted({node for node, index in zones if index <= ZONE_NORMAL})
+    def __init__(self, *, arena: Arena, config: SlubConfig, **parts: Unpack[MemoryParts]) -> None:
+        super().__init__(
+            rules=config.rules,
+            init_on_alloc=config.init_on_alloc,
+            hardened=config.hardened,
+            **parts,
         )
-        """Nodes with memory that may be the kernel's (N_NORMAL_MEMORY)."""
         self.config: Final = config
-        self.rules: Final = config.rules
-        self.random_below: Final = random_below
-        self.vmstat: Final = vmstat
-        self.wants_step: Final = wants_step
-        self.may_fail: Final = may_fail
-        self.checks: ObjectChecks | None = None
-        """Who is told what happens to objects; None: nobody."""
         self.first_cpu_word: Final = NR_CACHE_WORDS + self.nr_nodes * NR_NODE_WORDS
         """Of a row."""
         self.row_words: Final = self.first_cpu_word + self.nr_cpus * NR_CPU_WORDS
         self.words: Final = arena.array("slub", CACHES_MAX * self.row_words)
         self.view: Final = self.words.data
         self.stack_depot: Final = StackDepot()
-        self.warned: Final[set[str]] = set()
-        """Where the kernel has warned."""
-        self.taints = ""
-        """Letters of what happened: B something was found broken, W the kernel warned."""
         self._heads: Final[dict[int, int]] = {}
         """By number of a cache: the first of its list heads, kept for the next with the number."""
 
@@ -342,30 +283,3 @@ class Slabs:
         self.words[first : first + self.row_words] = 0
         for cpu in range(self.nr_cpus):
             self.view[first + self.first_cpu_word + cpu * NR_CPU_WORDS + TID] = cpu
-
-    def node_of(self, slab: int) -> int:
-        """Return the node of a slab (slab_nid)."""
-        return self.zones[self.pages.zone_view[slab] - 1][0]
-
-    def head_of(self, thing: int) -> int | None:
-        """Return the first page of the slab or compound page that an address lies in."""
-        pfn = thing >> PAGE_SHIFT
-        if not 0 <= pfn < self.pages.nr_frames:
-            return None
-        head = head_of(self.pages.flags, self.pages.order, PG_SLAB | PG_HEAD, pfn)
-        return head if head >= 0 else None
-
-    def zero(self, address: int, nr_bytes: int) -> None:
-        """Clear memory; what was never written costs the host nothing."""
-        seen = self.bytes_view[address : address + nr_bytes]
-        if seen.tobytes().strip(b"\0"):
-            seen[:] = bytes(nr_bytes)
-
-    def is_slab(self, head: int) -> bool:
-        """Return whether a page is the first one of a slab."""
-        return bool(self.pages.flags_view[head] & PG_SLAB)
-
-
-def step(text: str, *touches: Touch) -> Label:
-    """Make the label of a step."""
-    return Label(text, touches)

@@ -8,20 +8,16 @@ from functools import partial
 from typing import Final
 
 from mmactors.label import Mode
+from mmactors.mm.slab.caller import SlabCaller
+from mmactors.mm.slab.oops import bug, oops
 from mmactors.mm.slab.request import SlabSteps
-from mmactors.mm.slab.slub.cache import KmemCache, ThisCpu, step, touches_slab
-from mmactors.mm.slab.slub.debug.oops import bug, oops
-from mmactors.mm.slab.slub.debug.track import SlabCaller
+from mmactors.mm.slab.slab_memory import ThisCpu, step, touches_slab
+from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.lists import has_enough_partial, remove_partial
 from mmactors.mm.slab.slub.partial import put_cpu_partial
 from mmactors.mm.slab.slub.single import free_to_partial_list
 from mmactors.mm.slab.slub.slab_page import discard_slab
-from mmactors.mm.slab.slub.struct_slab import (
-    COUNTERS_INUSE,
-    FREELIST,
-    FROZEN,
-    SLAB,
-)
+from mmactors.mm.slab.slub.struct_slab import COUNTERS_INUSE, FREELIST, FROZEN, SLAB
 
 READ: Final = Mode.READ
 WRITE: Final = Mode.WRITE

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from mmactors.mm.slab.flags import SLAB_STORE_USER
+from mmactors.mm.slab.oops import oops, wild_pointer
 from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.debug.list_debug import list_add, list_del
-from mmactors.mm.slab.slub.debug.oops import oops, wild_pointer
 from mmactors.mm.slab.slub.struct_slab import (
     COUNTERS_INUSE,
     COUNTERS_OBJECTS,

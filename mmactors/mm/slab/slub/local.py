@@ -5,10 +5,9 @@ it would need either, leaves it to the generator. No step of these can be told a
 who asks for steps drives the generators instead, and so do caches that are debugged.
 """
 
-from mmactors.arch.column import Bytes, Column, Words
+from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
 from mmactors.arch.page import Links
-from mmactors.mm.page_alloc.order import MAX_ORDER
 from mmactors.mm.slab.slub.struct_slab import (
     CLEARED,
     COUNTERS_INUSE,
@@ -122,19 +121,6 @@ def free_local(
     freelist[slab] = thing
     counters[slab] = word - 1
     return True
-
-
-@compiled
-def head_of(flags: Column, orders: Bytes, wanted: int, pfn: int) -> int:
-    """Return the first page of the block that a page is in and that has any of the flags wanted.
-
-    -1: there is none.
-    """
-    for order in range(MAX_ORDER):
-        head = pfn >> order << order
-        if flags[head] & wanted != 0 and orders[head] >= order:
-            return head
-    return -1
 
 
 @compiled

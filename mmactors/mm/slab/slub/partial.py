@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from mmactors.label import Mode
+from mmactors.mm.slab.caller import SlabCaller
+from mmactors.mm.slab.oops import lockup
 from mmactors.mm.slab.request import LocalLock, LocalUnlock, SlabSteps
-from mmactors.mm.slab.slub.cache import KmemCache, step, touches_slab
-from mmactors.mm.slab.slub.debug.oops import check_length, check_pointer, lockup
-from mmactors.mm.slab.slub.debug.track import SlabCaller
+from mmactors.mm.slab.slab_memory import step, touches_slab
+from mmactors.mm.slab.slub.cache import KmemCache
+from mmactors.mm.slab.slub.debug.oops import check_length, check_pointer
 from mmactors.mm.slab.slub.lists import (
     add_partial,
     has_enough_partial,

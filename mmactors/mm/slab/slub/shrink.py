@@ -2,10 +2,10 @@
 
 from typing import Final
 
+from mmactors.mm.slab.oops import bug, oops
 from mmactors.mm.slab.request import FlushCpus, SlabSteps
 from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.debug.list_debug import list_add
-from mmactors.mm.slab.slub.debug.oops import bug, oops
 from mmactors.mm.slab.slub.lists import (
     dec_slabs_node,
     node_partial,

@@ -9,9 +9,12 @@ from typing import Final
 
 from mmactors.arch.page import PG_SLAB
 from mmactors.label import Mode
+from mmactors.mm.slab.caller import SlabCaller
 from mmactors.mm.slab.flags import SLAB_CONSISTENCY_CHECKS
+from mmactors.mm.slab.oops import pointer
 from mmactors.mm.slab.request import Printk, SlabSteps
-from mmactors.mm.slab.slub.cache import KmemCache, step, touches_slab
+from mmactors.mm.slab.slab_memory import step, touches_slab
+from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.debug.check import (
     SLUB_RED_ACTIVE,
     SLUB_RED_INACTIVE,
@@ -19,13 +22,8 @@ from mmactors.mm.slab.slub.debug.check import (
     init_object,
     set_orig_size,
 )
-from mmactors.mm.slab.slub.debug.oops import check_pointer, pointer
-from mmactors.mm.slab.slub.debug.track import (
-    TRACK_ALLOC,
-    TRACK_FREE,
-    SlabCaller,
-    set_track,
-)
+from mmactors.mm.slab.slub.debug.oops import check_pointer
+from mmactors.mm.slab.slub.debug.track import TRACK_ALLOC, TRACK_FREE, set_track
 from mmactors.mm.slab.slub.lists import (
     add_full,
     add_partial,

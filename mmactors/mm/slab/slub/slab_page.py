@@ -30,20 +30,14 @@ from mmactors.mm.slab.flags import (
     SLAB_TYPESAFE_BY_RCU,
 )
 from mmactors.mm.slab.request import AllocSlabPages, CallRcu, FreeSlabPages, Printk, SlabSteps
-from mmactors.mm.slab.slub.cache import KmemCache, step
+from mmactors.mm.slab.slab_memory import step
+from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.debug.check import check_free_slab, setup_slab
 from mmactors.mm.slab.slub.lists import dec_slabs_node
 from mmactors.mm.slab.slub.local import make_freelist
-from mmactors.mm.slab.slub.struct_slab import (
-    COUNTERS_OBJECTS,
-    OBJECTS_SHIFT,
-    counters_of,
-)
-from mmactors.mm.vmstat import NODE_ITEM
+from mmactors.mm.slab.slub.struct_slab import COUNTERS_OBJECTS, OBJECTS_SHIFT, counters_of
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
-_NR_SLAB_RECLAIMABLE: Final = NODE_ITEM["nr_slab_reclaimable"]
-_NR_SLAB_UNRECLAIMABLE: Final = NODE_ITEM["nr_slab_unreclaimable"]
 _GFP_OF_SLABS: Final = (
     GFP_RECLAIM
     | GFP_HIGH
@@ -81,11 +75,10 @@ def new_slab(s: KmemCache, cpu: int, gfp: int, node: int | None) -> SlabSteps[in
     pages.flags_view[pfn] |= PG_SLAB
     pages.mapping_view[pfn] = 1 + s.number
     pages.private_view[pfn] = counters_of(inuse=0, objects=objects, is_frozen=False)
-    slabs.memory.claim_slab(pfn, 1 << order)
+    slabs.claim(cpu, pfn, order, is_reclaimable=bool(s.flags & SLAB_RECLAIM_ACCOUNT))
     if slabs.config.init_on_alloc:
         # The page allocator hands out clear pages then.
         slabs.zero(pfn << PAGE_SHIFT, PAGE_SIZE << order)
-    _account(s, cpu, pfn, 1 << order)
     if layout.is_debug:
         setup_slab(s, pfn, order, objects)
     pages.index_view[pfn] = _make_freelist(s, pfn, objects)
@@ -114,7 +107,7 @@ def discard_slab(s: KmemCache, cpu: int, slab: int) -> SlabSteps[None]:
 def free_slab(s: KmemCache, cpu: int, slab: int) -> SlabSteps[None]:
     """Give a slab's pages back, at once or after a grace period."""
     if s.flags & SLAB_TYPESAFE_BY_RCU:
-        yield CallRcu(cache=s.number, pfn=slab)
+        yield CallRcu(cache=s.number, freed=slab)
     else:
         yield from give_back_slab(s, cpu, slab)
 
@@ -129,14 +122,5 @@ def give_back_slab(s: KmemCache, cpu: int, slab: int) -> SlabSteps[None]:
             yield Printk(lines=lines)
     slabs.pages.flags_view[slab] &= ~PG_SLAB
     slabs.pages.mapping_view[slab] = 0
-    slabs.memory.release_slab(slab, 1 << order)
-    _account(s, cpu, slab, -(1 << order))
+    slabs.release(cpu, slab, order, is_reclaimable=bool(s.flags & SLAB_RECLAIM_ACCOUNT))
     yield FreeSlabPages(pfn=slab, order=order)
-
-
-def _account(s: KmemCache, cpu: int, slab: int, nr_pages: int) -> None:
-    slabs = s.slabs
-    if slabs.vmstat is not None:
-        reclaimable = s.flags & SLAB_RECLAIM_ACCOUNT
-        item = _NR_SLAB_RECLAIMABLE if reclaimable else _NR_SLAB_UNRECLAIMABLE
-        slabs.vmstat.mod_node_page_state(cpu, slabs.node_of(slab), item, nr_pages)

@@ -6,61 +6,66 @@ generators that do everything. Left out: CPU hotplug, memory cgroups, bulk calls
 Invariant: an object is in use or on exactly one freelist.
 """
 
-from errno import EINVAL, ENOMEM
+from collections.abc import Iterable, Sequence
+from errno import EINVAL
 from typing import Final
 
 from attrs import evolve
 
-from mmactors.mm.page_alloc.gfp import GFP_ZERO
+from mmactors.label import Mode, Touch
+from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_ZERO
+from mmactors.mm.slab.alloc_site import (
+    CACHE_RANDOM_SEQ_CREATE,
+    CACHE_RANDOM_SEQ_DESTROY,
+    INIT_KMEM_CACHE_NODES,
+    KMEM_CACHE_RELEASE,
+)
+from mmactors.mm.slab.allocator import ObjectAllocator
+from mmactors.mm.slab.caller import NOBODY, SlabCaller
 from mmactors.mm.slab.flags import (
     CACHE_CREATE_MASK,
     SLAB_CONSISTENCY_CHECKS,
-    SLAB_FLAGS_PERMITTED,
     SLAB_POISON,
     SLAB_RED_ZONE,
     SLAB_STORE_USER,
     SLAB_TYPESAFE_BY_RCU,
 )
-from mmactors.mm.slab.request import ListLock, ListUnlock, Printk, RcuBarrier, SlabSteps
+from mmactors.mm.slab.request import ListLock, ListUnlock, Printk, SlabSteps
 from mmactors.mm.slab.slab_common import (
+    KMALLOC_SHIFT_LOW,
     WORD,
-    ZERO_SIZE_PTR,
     CacheRequest,
     Prandom,
     align_up,
-    find_mergeable,
+    boot_requests,
 )
+from mmactors.mm.slab.slab_memory import ThisCpu, touches_slab
 from mmactors.mm.slab.slub.alloc import slab_alloc_node
-from mmactors.mm.slab.slub.cache import CACHES_MAX, KmemCache, Slabs, ThisCpu
-from mmactors.mm.slab.slub.debug.oops import oops, wild_pointer
-from mmactors.mm.slab.slub.debug.report import (
-    objects_remaining,
-    still_has_objects,
-    warning,
-    warning_once,
-)
-from mmactors.mm.slab.slub.debug.track import NOBODY, SlabCaller, tracking
+from mmactors.mm.slab.slub.cache import KmemCache, Slabs
+from mmactors.mm.slab.slub.debug.report import objects_remaining
+from mmactors.mm.slab.slub.debug.track import tracking
 from mmactors.mm.slab.slub.free import do_slab_free
 from mmactors.mm.slab.slub.layout import SlabLayout, layout_of
 from mmactors.mm.slab.slub.local import alloc_local, free_local
 from mmactors.mm.slab.slub.shrink import flush_cpu_slab, shrink, shutdown
 from mmactors.mm.slab.slub.slab_page import give_back_slab
-from mmactors.mm.slab.slub.struct_slab import NR_SLABS
+from mmactors.mm.slab.slub.slabinfo import partial_slabs
+from mmactors.mm.slab.slub.struct_slab import FREELIST, NR_SLABS, PARTIAL, SLAB
 
 _SIGN: Final = 1 << 63
 
 
-class Slub:
+class Slub(ObjectAllocator[KmemCache]):
     """All caches of a machine."""
 
+    kind = "slub"
+    create_mask = CACHE_CREATE_MASK
+    kmalloc_shift_low = KMALLOC_SHIFT_LOW
+
     def __init__(self, slabs: Slabs, *, random: Prandom) -> None:
+        super().__init__(slabs)
         self.slabs: Final = slabs
         self._random: Final = random
-        self._caches: Final[dict[int, KmemCache]] = {}
-        """By number, oldest first."""
-        self.names: Final[dict[str, KmemCache]] = {}
-        """What caches and aliases are called: a name is that of who took it last (sysfs)."""
-        self._free_numbers: Final = list(reversed(range(CACHES_MAX)))
         pages = slabs.pages
         self._local: Final = (
             slabs.words,
@@ -72,68 +77,36 @@ class Slub:
         """What compiled functions work on."""
 
     @property
-    def caches(self) -> tuple[KmemCache, ...]:
-        """All caches, oldest first."""
-        return tuple(self._caches.values())
+    def merges(self) -> bool:
+        """Whether caches that fit share slabs."""
+        return self.slabs.config.merge
 
-    def cache(self, number: int) -> KmemCache:
-        """Return the cache of a number."""
-        s = self._caches.get(number)
-        if s is None:
-            oops(self.slabs, *wild_pointer(0))  # Who still has it follows what was freed.
-        return s
+    def kmem_cache_flags(self, flags: int, name: str) -> int:
+        """Return the flags of a cache with what the kernel was told to debug."""
+        return self.slabs.config.debug.kmem_cache_flags(flags, name)
 
-    def cache_of(self, slab: int) -> KmemCache:
-        """Return the cache of a slab."""
-        return self.cache(self.slabs.pages.mapping_view[slab] - 1)
+    def merge(self, s: KmemCache, request: CacheRequest) -> None:
+        """Let a cache serve an alias, too."""
+        super().merge(s, request)
+        s.inuse = max(s.inuse, align_up(request.object_size, WORD))
+        s.set_cleared()
 
-    def slab_of(self, thing: int) -> tuple[int, KmemCache | None]:
-        """Return the slab that an address lies in, and its cache; None: it lies in none."""
-        slabs = self.slabs
-        head = slabs.head_of(thing) if thing > ZERO_SIZE_PTR else None
-        if head is None or not slabs.is_slab(head):
-            return 0, None
-        return head, self.cache_of(head)
+    def boot_requests(self) -> list[CacheRequest]:
+        """Return the first caches of a kernel: of struct kmem_cache_node and kmem_cache."""
+        return boot_requests(self.slabs.nr_nodes)
 
-    def create(self, request: CacheRequest) -> KmemCache | None:
-        """Make a cache, or an alias of one that fits; None: -EINVAL or -ENOMEM.
+    def fits(self, request: CacheRequest) -> bool:
+        """Return whether a slab could hold an object."""
+        return self.layout_of(request) is not None
 
-        As kmem_cache_create_usercopy does it.
-        """
-        if request.flags & ~SLAB_FLAGS_PERMITTED:
-            return None
-        request = evolve(request, flags=request.flags & CACHE_CREATE_MASK)
-        if not request.usersize:
-            alias = self._alias(request)
-            if alias is not None:
-                return alias
+    def make(self, request: CacheRequest, *, refcount: int = 1) -> KmemCache | None:
+        """Make a cache of its own; None: no slab holds an object."""
         layout = self.layout_of(request)
-        if layout is None or not self._free_numbers:
-            return None
-        return self.add(request, layout)
-
-    def why_not(self, request: CacheRequest) -> int:
-        """Return the error for which `create` refuses: -EINVAL, or -ENOMEM."""
-        is_legal = not request.flags & ~SLAB_FLAGS_PERMITTED and self.layout_of(request)
-        return -ENOMEM if is_legal else -EINVAL
+        return None if layout is None else self.add(request, layout, refcount=refcount)
 
     def layout_of(self, request: CacheRequest) -> SlabLayout | None:
         """Return the layout of a cache of its own; None: no slab holds an object."""
         return layout_of(request, self.slabs.config)
-
-    def _alias(self, request: CacheRequest) -> KmemCache | None:
-        config = self.slabs.config
-        if not config.merge:
-            return None
-        s = find_mergeable(request, self._caches.values(), config.debug.kmem_cache_flags)
-        if s is not None:
-            s.refcount += 1
-            s.aliases.append(request.name)
-            self.names[request.name] = s
-            s.object_size = max(s.object_size, request.object_size)
-            s.inuse = max(s.inuse, align_up(request.object_size, WORD))
-            s.set_cleared()
-        return s
 
     def add(
         self,
@@ -144,12 +117,12 @@ class Slub:
     ) -> KmemCache:
         """Make a cache of a known layout."""
         slabs = self.slabs
-        number = self._free_numbers.pop()
+        number = self._take_number()
         slabs.clear_row(number)
         slabs.make_heads(number)
         is_random = slabs.config.random and layout.objects > 1
         nodes = range(slabs.nr_nodes)
-        s = self._caches[number] = KmemCache(
+        s = KmemCache(
             number=number,
             name=request.name,
             layout=layout,
@@ -165,7 +138,7 @@ class Slub:
             list_unlocks=tuple(ListUnlock(cache=number, node=node) for node in nodes),
         )
         s.set_words(random=(self._random.u64() ^ _SIGN) - _SIGN)
-        self.names[s.name] = s
+        self._add(s)
         return s
 
     def alloc_local(self, s: KmemCache, cpu: int, gfp: int = 0) -> int:
@@ -215,34 +188,13 @@ class Slub:
         """Free an object of a slab of the cache (slab_free)."""
         return do_slab_free(s, this_cpu, slab, thing, caller)
 
-    def kmem_cache_free(
-        self, s: KmemCache, this_cpu: ThisCpu, thing: int, *, caller: SlabCaller = NOBODY
-    ) -> SlabSteps[None]:
-        """Free an object of a cache; one of another goes back to that, with a warning."""
-        slabs = self.slabs
-        if not 0 <= thing < slabs.nr_bytes:
-            oops(slabs, *wild_pointer(thing))
-        slab = slabs.head_of(thing)
-        checks = slabs.config.hardened or s.flags & SLAB_CONSISTENCY_CHECKS
-        if slab is None or not slabs.is_slab(slab):
-            if slabs.checks is not None:
-                slabs.checks.object_freed(None, thing)
-            text = "virt_to_cache: Object is not a Slab page!"
-            place = "mm/slab.h:630 virt_to_cache"
-            lines = warning_once(slabs, this_cpu(), caller, place, text)
-            if lines:
-                yield Printk(lines=lines)
-            return
-        own = self.cache_of(slab)
-        if own is not s and slabs.checks is not None:
-            slabs.checks.wrong_cache(s, own, thing)
-        if checks and own is not s:
-            text = f"cache_from_obj: Wrong slab cache. {s.name} but object is from {own.name}"
-            place = "mm/slab.h:665 cache_from_obj"
-            lines = warning(slabs, this_cpu(), caller, place, text)
-            yield Printk(lines=(*lines, *tracking(own, thing, caller.jiffies)))
-            s = own
-        yield from self.free(s, this_cpu, slab, thing, caller=caller)
+    def is_checked(self, s: KmemCache) -> bool:
+        """Return whether the cache looks at what is freed, hardened or not."""
+        return bool(s.flags & SLAB_CONSISTENCY_CHECKS)
+
+    def tracking(self, s: KmemCache, thing: int, jiffies: int) -> Sequence[str]:
+        """Return the lines that say who had an object, as far as that is kept."""
+        return tracking(s, thing, jiffies)
 
     def ksize(self, s: KmemCache) -> int:
         """Return how many bytes of an object its user may use (slab_ksize)."""
@@ -256,45 +208,84 @@ class Slub:
         """Give back what can be; return whether slabs are left (kmem_cache_shrink)."""
         return shrink(s, cpu)
 
-    def shutdown(self, s: KmemCache, cpu: int, *, caller: SlabCaller = NOBODY) -> SlabSteps[bool]:
-        """Give a cache's slabs back if nobody else uses it; return False if objects are left.
-
-        Who asked for it lets `release` have the cache then, after a grace period if readers may
-        be in its slabs.
-        """
-        s.refcount -= 1
-        if s.refcount:
-            return True
+    def shutdown_slabs(self, s: KmemCache, cpu: int, caller: SlabCaller) -> SlabSteps[bool]:
+        """Give all slabs back; return whether none is left (__kmem_cache_shutdown)."""
         for slab in (yield from shutdown(s, cpu)):
             yield Printk(lines=objects_remaining(s, slab, caller))
-        if any(s.slabs.view[s.node(node) + NR_SLABS] for node in range(s.slabs.nr_nodes)):
-            yield Printk(lines=still_has_objects(s, cpu, caller))
-            return False
-        s.is_listed = False
-        return True
+        return not any(s.slabs.view[s.node(node) + NR_SLABS] for node in range(s.slabs.nr_nodes))
 
-    def destroy(self, s: KmemCache, cpu: int, *, caller: SlabCaller = NOBODY) -> SlabSteps[bool]:
-        """Let go of a cache that `create` made; return whether it, or this use of it, is gone."""
-        is_gone = yield from self.shutdown(s, cpu, caller=caller)
-        if is_gone and not s.refcount:
-            if s.flags & SLAB_TYPESAFE_BY_RCU:
-                yield RcuBarrier(cache=s.number)
-            else:
-                self.release(s.number)
-        return is_gone
+    def open_cache(
+        self, s: KmemCache, this_cpu: ThisCpu, caller: SlabCaller
+    ) -> SlabSteps[tuple[int, list[int]]]:
+        """Allocate the order of a cache's objects, and its nodes; an error: nothing is left.
 
-    def release(self, number: int) -> None:
-        """Forget a cache that has no slabs; its number may be another one's."""
-        s = self._caches.pop(number)
-        for name in (s.name, *s.aliases):
-            if self.names.get(name) is s:
-                del self.names[name]
-        self._free_numbers.append(number)
+        It is -EINVAL, though there is no memory (kmem_cache_open).
+        """
+        common = self.common
+        node_cache = common.boot_caches[0]
+        gone = evolve(caller, site=CACHE_RANDOM_SEQ_DESTROY)
+        parts: list[int] = []
+        if s.random_seed is not None:
+            size, by = 4 * s.layout.objects, evolve(caller, site=CACHE_RANDOM_SEQ_CREATE)
+            seq = yield from common.told_kmalloc(this_cpu, size, GFP_KERNEL | GFP_ZERO, by)
+            if not seq:
+                yield Printk(lines=(f"SLUB: Unable to initialize free list for {s.name}",))
+                yield from common.told_kfree(this_cpu, 0, gone)
+                return -EINVAL, []
+            parts.append(seq)
+        by = evolve(caller, site=INIT_KMEM_CACHE_NODES)
+        nr_before = len(parts)
+        for node in self.slabs.slab_nodes:
+            thing = yield from common.told_alloc(node_cache, this_cpu, GFP_KERNEL, node, by)
+            if not thing:
+                for each in parts[nr_before:]:
+                    yield from common.told_free(node_cache, this_cpu, each, by)
+                yield from common.told_kfree(this_cpu, parts[0] if nr_before else 0, gone)
+                return -EINVAL, []
+            parts.append(thing)
+        return 0, parts
 
-    def flush_cpu_slab(self, number: int, cpu: int) -> SlabSteps[None]:
+    def refuse_cache(self, this_cpu: ThisCpu, caller: SlabCaller) -> SlabSteps[None]:
+        """Let go of an order of objects that there is not."""
+        gone = evolve(caller, site=CACHE_RANDOM_SEQ_DESTROY)
+        yield from self.common.told_kfree(this_cpu, 0, gone)
+
+    def close_cache(
+        self, s: KmemCache, parts: list[int], this_cpu: ThisCpu, caller: SlabCaller
+    ) -> SlabSteps[None]:
+        """Give back what `open_cache` has returned (__kmem_cache_release)."""
+        common = self.common
+        seq, *nodes = parts if len(s.random_seq) else (0, *parts)
+        gone = evolve(caller, site=CACHE_RANDOM_SEQ_DESTROY)
+        yield from common.told_kfree(this_cpu, seq, gone)
+        by = evolve(caller, site=KMEM_CACHE_RELEASE)
+        for node in nodes:
+            yield from common.told_free(common.boot_caches[0], this_cpu, node, by)
+
+    def flush_cpu(self, number: int, cpu: int) -> SlabSteps[None]:
         """Give back what a CPU has of a cache: what FlushCpus asks for."""
         return flush_cpu_slab(self.cache(number), cpu)
 
-    def rcu_free_slab(self, number: int, cpu: int, pfn: int) -> SlabSteps[None]:
+    def rcu_free(self, number: int, cpu: int, freed: int) -> SlabSteps[None]:
         """Give back a slab after a grace period: what CallRcu asks for."""
-        return give_back_slab(self.cache(number), cpu, pfn)
+        return give_back_slab(self.cache(number), cpu, freed)
+
+    def touched(self, s: KmemCache, cpu: int, freed_to: int = 0) -> Iterable[Touch]:
+        """Yield a CPU's freelist, and slabs with their own."""
+        view, c = self.slabs.view, s.cpu_slab(cpu)
+        yield s.touches_cpu(cpu, Mode.WRITE)
+        if freed_to:
+            slabs: tuple[int, ...] = () if freed_to == view[c + SLAB] else (freed_to,)
+        else:
+            slabs = () if view[c + FREELIST] else (view[c + SLAB], view[c + PARTIAL])
+        for pfn in filter(None, slabs):
+            yield touches_slab(pfn, Mode.WRITE)
+
+    def touched_by_reader(self) -> Iterable[Touch]:
+        """Yield all caches' parts, and the slabs on their nodes' lists."""
+        slabs = self.slabs
+        for s in self.caches:
+            yield from (s.touches_cpu(cpu, Mode.READ) for cpu in range(slabs.nr_cpus))
+            for node in range(slabs.nr_nodes):
+                yield s.touches_node(node, Mode.READ)
+                yield from (touches_slab(pfn, Mode.READ) for pfn in partial_slabs(s, node))

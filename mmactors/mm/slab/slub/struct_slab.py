@@ -20,11 +20,10 @@ from typing import Final
 
 from mmactors.arch.column import WordsView
 from mmactors.arch.jit import compiled
+from mmactors.mm.slab.slab_common import PAGE_OFFSET
 
-PAGE_OFFSET: Final = 0xFFFF888000000000
-"""Where the direct map begins (nokaslr)."""
 PAGE_OFFSET_SIGNED: Final = PAGE_OFFSET - (1 << 64)
-"""The same as a signed word."""
+"""PAGE_OFFSET as a signed word."""
 
 _WORD_MAX: Final = (1 << 63) - 1
 _MOST: Final = _WORD_MAX + PAGE_OFFSET_SIGNED

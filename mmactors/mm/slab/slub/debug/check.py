@@ -16,8 +16,8 @@ from mmactors.mm.slab.flags import (
     SLAB_RED_ZONE,
     SLAB_STORE_USER,
 )
+from mmactors.mm.slab.oops import pointer
 from mmactors.mm.slab.slub.cache import KmemCache
-from mmactors.mm.slab.slub.debug.oops import pointer
 from mmactors.mm.slab.slub.debug.report import hex_dump, slab_bug, slab_info
 from mmactors.mm.slab.slub.debug.track import init_tracking, tracking
 from mmactors.mm.slab.slub.layout import (

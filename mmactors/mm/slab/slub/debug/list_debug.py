@@ -6,8 +6,8 @@ on no list points to LIST_POISON1 and LIST_POISON2.
 
 from typing import Final, NoReturn
 
+from mmactors.mm.slab.oops import STRUCT_PAGE_SIZE, VMEMMAP, bug, oops
 from mmactors.mm.slab.slub.cache import Slabs
-from mmactors.mm.slab.slub.debug.oops import STRUCT_PAGE_SIZE, VMEMMAP, bug, oops
 
 LIST_POISON1: Final = -1
 LIST_POISON2: Final = -2

@@ -1,33 +1,15 @@
-"""What the kernel says when it cannot go on: wild pointers, BUG(), lists that are broken (v6.1).
+"""Pointers and chains of SLUB that would lead the kernel astray (v6.1).
 
-Each raises KernelOopsError. Left out: registers and stack traces, which nothing simulated has.
+Each raises KernelOopsError.
 """
 
-from typing import Final, NoReturn
+from typing import Final
 
-from mmactors.mm.slab.request import KernelOopsError
-from mmactors.mm.slab.slub.cache import KmemCache, Slabs
-from mmactors.mm.slab.slub.struct_slab import PAGE_OFFSET
-from mmactors.units import PAGE_SIZE
+from mmactors.mm.slab.oops import lockup, oops, wild_pointer
+from mmactors.mm.slab.slub.cache import KmemCache
 
-VMEMMAP: Final = 0xFFFFEA0000000000
-"""Where the array of struct pages begins (nokaslr)."""
-STRUCT_PAGE_SIZE: Final = 64
-_WORD_MASK: Final = (1 << 64) - 1
-_SIGN_BITS: Final = 0x1FFFF << 47
 _CHAIN_MARGIN: Final = 1024
 """So many slabs more than a cache has may a chain have before it is taken for a circle."""
-
-
-def pointer(address: int) -> str:
-    """Return a physical address as the direct map's, in hexadecimal; 0 is NULL."""
-    return f"{(PAGE_OFFSET + address) & _WORD_MASK if address else 0:016x}"
-
-
-def oops(slabs: Slabs, *lines: str) -> NoReturn:
-    """Let the kernel die, for whom it works."""
-    slabs.taints += "D"
-    raise KernelOopsError(*lines)
 
 
 def check_pointer(s: KmemCache, thing: int) -> None:
@@ -36,28 +18,7 @@ def check_pointer(s: KmemCache, thing: int) -> None:
         oops(s.slabs, *wild_pointer(thing + s.layout.offset))
 
 
-def bug(file: str, line: int) -> tuple[str, ...]:
-    """Return what a BUG() says."""
-    return (f"kernel BUG at {file}:{line}!", "invalid opcode: 0000 [#1] PREEMPT SMP NOPTI")
-
-
-def wild_pointer(address: int) -> tuple[str, ...]:
-    """Return what reading at a physical address says that no memory has."""
-    seen = (PAGE_OFFSET + address) & _WORD_MASK
-    if seen < PAGE_SIZE:
-        return (f"BUG: kernel NULL pointer dereference, address: {seen:016x}",)
-    if (seen & _SIGN_BITS) in (0, _SIGN_BITS):
-        return (f"BUG: unable to handle page fault for address: {seen:016x}",)
-    what = f"general protection fault, probably for non-canonical address {seen:#x}"
-    return (f"{what}: 0000 [#1] PREEMPT SMP NOPTI",)
-
-
 def check_length(s: KmemCache, cpu: int, length: int) -> None:
     """Raise KernelOopsError for a chain of slabs that never ends: the watchdog finds the CPU."""
     if length > s.nr_slabs + _CHAIN_MARGIN:
         lockup(s.slabs, cpu)
-
-
-def lockup(slabs: Slabs, cpu: int) -> NoReturn:
-    """Raise what the watchdog says of a CPU that goes round in a circle for ever."""
-    oops(slabs, f"watchdog: BUG: soft lockup - CPU#{cpu} stuck for 26s!")

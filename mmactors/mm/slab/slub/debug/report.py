@@ -7,9 +7,10 @@ from typing import Final
 
 from mmactors.arch.page import PG_HEAD, PG_SLAB
 from mmactors.mm.page_alloc.gfp import GFP_BITS
-from mmactors.mm.slab.slub.cache import KmemCache, Slabs
-from mmactors.mm.slab.slub.debug.oops import STRUCT_PAGE_SIZE, VMEMMAP, pointer
-from mmactors.mm.slab.slub.debug.track import SlabCaller, tracking
+from mmactors.mm.slab.caller import SlabCaller
+from mmactors.mm.slab.oops import STRUCT_PAGE_SIZE, VMEMMAP, pointer
+from mmactors.mm.slab.slub.cache import KmemCache
+from mmactors.mm.slab.slub.debug.track import tracking
 from mmactors.mm.slab.slub.layout import get_order
 from mmactors.mm.slab.slub.lists import nr_partial_free
 from mmactors.mm.slab.slub.struct_slab import (
@@ -91,37 +92,6 @@ def objects_remaining(s: KmemCache, slab: int, caller: SlabCaller) -> tuple[str,
             lines.append(f"Object 0x{pointer(thing)} @offset={thing - (slab << PAGE_SHIFT)}")
             lines += tracking(s, thing, caller.jiffies)
     return tuple(lines)
-
-
-def warning_once(
-    slabs: Slabs, cpu: int, caller: SlabCaller, place: str, *text: str
-) -> tuple[str, ...]:
-    """Return what a WARN_ONCE() says, which is nothing the second time."""
-    return () if place in slabs.warned else warning(slabs, cpu, caller, place, *text)
-
-
-def create_failed(name: str, error: int) -> tuple[str, ...]:
-    """Return what the creation of a cache that fails says; `error` is negative."""
-    return (f"kmem_cache_create_usercopy({name}) failed with error {error}",)
-
-
-def still_has_objects(s: KmemCache, cpu: int, caller: SlabCaller) -> tuple[str, ...]:
-    """Return what kmem_cache_destroy warns of."""
-    where = f" when called from {caller.site}" if caller.site else ""
-    text = f"kmem_cache_destroy {s.name}: Slab cache still has objects{where}"
-    return warning(s.slabs, cpu, caller, "mm/slab_common.c:493 kmem_cache_destroy", text)
-
-
-def warning(slabs: Slabs, cpu: int, caller: SlabCaller, place: str, *text: str) -> tuple[str, ...]:
-    """Return what a WARN() at a place in the source says."""
-    slabs.taints += "W"
-    slabs.warned.add(place)
-    return (
-        "------------[ cut here ]------------",
-        *text,
-        f"WARNING: CPU: {cpu} PID: {caller.pid} at {place}",
-        "---[ end trace 0000000000000000 ]---",
-    )
 
 
 def no_memory(s: KmemCache, gfp: int, node: int | None) -> tuple[str, ...]:

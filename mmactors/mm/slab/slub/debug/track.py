@@ -7,8 +7,7 @@ an address and a handle mean is kept beside memory.
 import struct
 from typing import Final
 
-from attrs import frozen
-
+from mmactors.mm.slab.caller import SlabCaller
 from mmactors.mm.slab.flags import SLAB_STORE_USER
 from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.layout import TRACK_SIZE
@@ -19,21 +18,6 @@ _FORM: Final = struct.Struct("<QIIiIQ")
 _TEXT_START: Final = 0xFFFFFFFF81000000
 """Where the kernel's code begins (nokaslr)."""
 _STEP: Final = 16
-
-
-@frozen(kw_only=True)
-class SlabCaller:
-    """Who calls the allocator, and when."""
-
-    site: str = ""
-    """The function that called, such as `fork_init+0x10/0x20`; empty: nobody is told."""
-    stack: tuple[str, ...] = ()
-    """Its callers, the nearest first, as far as they were saved."""
-    pid: int = 0
-    jiffies: int = 0
-
-
-NOBODY: Final = SlabCaller()
 
 
 def set_track(s: KmemCache, thing: int, item: int, cpu: int, caller: SlabCaller) -> None:

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from typing import Final
 
 from mmactors.label import Mode
+from mmactors.mm.slab.oops import oops, wild_pointer
 from mmactors.mm.slab.request import SlabSteps
-from mmactors.mm.slab.slab_common import ZERO_SIZE_PTR
-from mmactors.mm.slab.slub.cache import Slabs, step, touches_slab
-from mmactors.mm.slab.slub.debug.oops import oops, wild_pointer
-from mmactors.mm.slab.slub.struct_slab import PAGE_OFFSET
+from mmactors.mm.slab.slab_common import PAGE_OFFSET, ZERO_SIZE_PTR
+from mmactors.mm.slab.slab_memory import SlabMemory, step, touches_slab
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 WORD_SEEN: Final = 4
@@ -20,7 +19,7 @@ WORD_SEEN: Final = 4
 
 
 def access_bytes(
-    slabs: Slabs,
+    memory: SlabMemory,
     thing: int,
     offset: int,
     nr_bytes: int,
@@ -35,26 +34,28 @@ def access_bytes(
     """
     address = thing + offset
     if 0 <= thing <= ZERO_SIZE_PTR:
-        oops(slabs, *wild_pointer(address - PAGE_OFFSET))
-    if not 0 < address <= slabs.nr_bytes - nr_bytes:
-        oops(slabs, *wild_pointer(address if not 0 < address < slabs.nr_bytes else slabs.nr_bytes))
+        oops(memory, *wild_pointer(address - PAGE_OFFSET))
+    if not 0 < address <= memory.nr_bytes - nr_bytes:
+        oops(
+            memory, *wild_pointer(address if not 0 < address < memory.nr_bytes else memory.nr_bytes)
+        )
     parts = list(_parts(address, nr_bytes))
-    holding = [part for part in parts if slabs.memory.holds_objects(part[0] >> PAGE_SHIFT)]
-    if slabs.wants_step():
+    holding = [part for part in parts if memory.memory.holds_objects(part[0] >> PAGE_SHIFT)]
+    if memory.wants_step():
         mode = Mode.READ if value is None else Mode.WRITE
-        heads = dict.fromkeys(slabs.head_of(first) for first, _ in holding)
+        heads = dict.fromkeys(memory.head_of(first) for first, _ in holding)
         text = "read bytes" if value is None else "write bytes"
         yield step(text, *(touches_slab(head, mode) for head in heads if head is not None))
     seen()
     if value is not None:
         for first, end in holding:
-            slabs.bytes_view[first:end] = bytes([value]) * (end - first)
-        if slabs.checks is not None:
-            slabs.checks.object_written(address, nr_bytes)
+            memory.bytes_view[first:end] = bytes([value]) * (end - first)
+        if memory.checks is not None:
+            memory.checks.object_written(address, nr_bytes)
     word = bytearray(min(nr_bytes, WORD_SEEN))
     for nth in range(len(word)):
-        if slabs.memory.holds_objects((address + nth) >> PAGE_SHIFT):
-            word[nth] = slabs.bytes_view[address + nth]
+        if memory.memory.holds_objects((address + nth) >> PAGE_SHIFT):
+            word[nth] = memory.bytes_view[address + nth]
     return int.from_bytes(word, "little")
 
 
