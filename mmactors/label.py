@@ -78,6 +78,20 @@ RCU: Final = "rcu"
 KMEM_CACHE_CPU: Final = "kmem_cache_cpu"
 KMEM_CACHE_NODE: Final = "kmem_cache_node"
 SLAB: Final = "slab"
+VMAP_AREAS: Final = "vmap_areas"
+"""The areas of the kernel's address space that are in use."""
+FREE_VMAP_AREAS: Final = "free_vmap_areas"
+PURGE_VMAP_AREAS: Final = "purge_vmap_areas"
+"""Those that were freed and that CPUs may know translations of."""
+VMAP_LAZY_NR: Final = "vmap_lazy_nr"
+"""How many pages of those there are."""
+NR_VMALLOC_PAGES: Final = "nr_vmalloc_pages"
+NE_FIT_PRELOAD: Final = "ne_fit_preload_node"
+VFREE_DEFERRED: Final = "vfree_deferred"
+VMAP_BLOCKS: Final = "vmap_blocks"
+"""The array of blocks by address."""
+VMAP_BLOCK: Final = "vmap_block"
+VMAP_BLOCK_QUEUE: Final = "vmap_block_queue"
 
 
 def pte(index: int) -> str:
@@ -173,6 +187,26 @@ def kmem_cache_node(cache: int, node: int) -> str:
 def slab(pfn: int) -> str:
     """Name struct slab, with what stands in the slab's free objects."""
     return f"{SLAB}[{pfn}]"
+
+
+def ne_fit_preload(cpu: int) -> str:
+    """Name the struct vmap_area that a CPU has ready for splitting."""
+    return f"{NE_FIT_PRELOAD}[{cpu}]"
+
+
+def vfree_deferred(cpu: int) -> str:
+    """Name what interrupts of a CPU have told it to vfree."""
+    return f"{VFREE_DEFERRED}[{cpu}]"
+
+
+def vmap_block(index: int) -> str:
+    """Name a block of vm_map_ram, by its index among all that there may be."""
+    return f"{VMAP_BLOCK}[{index}]"
+
+
+def vmap_block_queue(cpu: int) -> str:
+    """Name the list of a CPU's blocks that have room."""
+    return f"{VMAP_BLOCK_QUEUE}[{cpu}]"
 
 
 def rcu(cpu: int) -> str:

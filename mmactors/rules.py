@@ -176,3 +176,13 @@ class Rules:
         doc="The pointer in a free object ends before the object does (e41a49fadbc8, v5.13; from "
         "v5.7 on it began at the middle or behind it, and so lay beside objects of 9 to 23 bytes).",
     )
+    vm_unmap_aliases_sees_full_blocks: bool = option(
+        True,
+        doc="vm_unmap_aliases looks at all blocks of vm_map_ram for what was unmapped, at those "
+        "without room, too (fc1e0d980037, v6.5).",
+    )
+    purge_locks_queue_of_block: bool = option(
+        True,
+        doc="Purging takes a block off its CPU's list with the lock of that list (8c61291fd850, "
+        "v6.10; v6.5 to v6.9 took the lock of the CPU that the block's address belongs to).",
+    )

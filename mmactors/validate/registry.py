@@ -28,6 +28,7 @@ VALIDATORS: Final = {
     "buddy": "mmactors.validate.buddy.buddy:validate_buddy",
     "slub": "mmactors.validate.slub.slub:validate_slub",
     "memblock": "mmactors.validate.memblock.memblock:validate_memblock",
+    "vmalloc": "mmactors.validate.vmalloc.vmalloc:validate_vmalloc",
     "userland/faults": "mmactors.validate.userland.faults:validate_faults",
     "userland/mmap_lock": "mmactors.validate.userland.tlb:validate_tlb",
     "userland/tlb": "mmactors.validate.userland.tlb:validate_tlb",
