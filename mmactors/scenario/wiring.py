@@ -221,7 +221,12 @@ def _make_kernel(
     memory = PhysicalMemory(layout.nr_frames)
     init_mm = MmStruct(
         config=scenario.kernel.vm,
-        page_table=PageTable(memory, pgd_pfn=_SWAPPER_PG_DIR, levels=config.hardware.levels),
+        page_table=PageTable(
+            memory,
+            pgd_pfn=_SWAPPER_PG_DIR,
+            levels=config.hardware.levels,
+            wants_step=engine.wants_step,
+        ),
         ctx_id=INIT_MM_CTX_ID,
     )
     locks = LockStatistics()

@@ -79,7 +79,7 @@ def test_a_flush_under_page_table_lock_and_pgd_lock_with_interrupts_off(tmp_path
     assert "(&mm->page_table_lock){+.+.}-{2:2}, wanted with interrupts off:" in report
     assert "doing `mremap A len=2M flags=maymove,fixed addr=0x7d40000000`" in report
     assert "doing `vmalloc 4K`" in report
-    assert "sync_global_pgds (actors/program/kernel_calls.py:" in report
+    assert "sync_global_pgds (actors/vmalloc/mapping.py:" in report
 
 
 def test_pgd_lock_with_interrupts_on_is_no_danger(tmp_path):
