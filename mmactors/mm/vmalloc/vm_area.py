@@ -5,8 +5,8 @@ from typing import Final
 from mmactors import label
 from mmactors.label import Label, Mode
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_RECLAIM_MASK, GFP_ZERO
+from mmactors.mm.slab.oops import bug
 from mmactors.mm.slab.request import KernelOopsError
-from mmactors.mm.slab.slub.debug.oops import bug
 from mmactors.mm.vmalloc.alloc_area import alloc_vmap_area
 from mmactors.mm.vmalloc.find_area import find_vm_area
 from mmactors.mm.vmalloc.lazy import free_unmap_vmap_area

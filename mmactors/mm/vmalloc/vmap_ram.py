@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL
+from mmactors.mm.slab.oops import bug
 from mmactors.mm.slab.request import KernelOopsError
-from mmactors.mm.slab.slub.debug.oops import bug
 from mmactors.mm.vmalloc.alloc_area import alloc_vmap_area
 from mmactors.mm.vmalloc.block_queue import (
     READ_LOCK,
