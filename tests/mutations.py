@@ -31,6 +31,7 @@ SEEDS = (
     ),
     REFERENCE / "linux-6.1/kernel/buddy/256M-c1-thp-s1.json",
     REFERENCE / "linux-6.1/kernel/slub/256M-c1-fill-s5.json",
+    REFERENCE / "linux-6.1/kernel/slab/256M-c1-fill-s5.json",
     REFERENCE / "linux-6.1/kernel/memblock/more/numa2-1G-c2-off.json",
     REFERENCE / "traces/true.json",
 )

@@ -26,6 +26,7 @@ Validator = Callable[[Path], Iterator[CaseResult]]
 VALIDATORS: Final = {
     "traces": "mmactors.validate.hardware.traces:validate_trace",
     "buddy": "mmactors.validate.buddy.buddy:validate_buddy",
+    "slab": "mmactors.validate.slab.slab:validate_slab",
     "slub": "mmactors.validate.slub.slub:validate_slub",
     "memblock": "mmactors.validate.memblock.memblock:validate_memblock",
     "vmalloc": "mmactors.validate.vmalloc.vmalloc:validate_vmalloc",

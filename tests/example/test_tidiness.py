@@ -77,6 +77,7 @@ UNUSED_BUT_KEPT = {
     "mmactors.scenario.run.stepped.Result": FOR_USERS,
     "mmactors.validate.buddy.buddy.validate_buddy": HOOK,
     "mmactors.validate.hardware.traces.validate_trace": HOOK,
+    "mmactors.validate.slab.slab.validate_slab": HOOK,
     "mmactors.validate.slub.slub.validate_slub": HOOK,
     "mmactors.validate.vmalloc.vmalloc.validate_vmalloc": HOOK,
     "mmactors.validate.memblock.memblock.validate_memblock": HOOK,

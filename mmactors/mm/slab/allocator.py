@@ -62,7 +62,12 @@ class Common(Protocol[C]):
         """Return the cache that serves 1 byte or more; None: no cache does."""
 
     def told_kmalloc(
-        self, this_cpu: ThisCpu, size: int, gfp: int, caller: SlabCaller
+        self,
+        this_cpu: ThisCpu,
+        size: int,
+        gfp: int,
+        caller: SlabCaller,
+        node: int | None = None,
     ) -> SlabSteps[int]:
         """Return the address of bytes, 0: no memory."""
 
@@ -95,6 +100,8 @@ class ObjectAllocator(ABC, Generic[C]):
     """What all caches of kmalloc have (ARCH_KMALLOC_FLAGS)."""
     kmalloc_first: ClassVar[int | None] = None
     """The class that is made before all others; None: they come in order."""
+    caches_max: ClassVar[int] = CACHES_MAX
+    """Caches that may exist at once."""
     common: Common[C]
     """Its kmalloc, which sets itself."""
 
@@ -104,7 +111,7 @@ class ObjectAllocator(ABC, Generic[C]):
         """By number, oldest first."""
         self.names: Final[dict[str, C]] = {}
         """What caches and aliases are called: a name is that of who took it last (sysfs)."""
-        self._free_numbers: Final = list(reversed(range(CACHES_MAX)))
+        self._free_numbers: Final = list(reversed(range(self.caches_max)))
 
     # -- which caches there are ----------------------------------------------------------------
 

@@ -135,10 +135,15 @@ class SlabCommon(ABC, Generic[C]):
     # What is done here is told of as everything that others do.
 
     def told_kmalloc(
-        self, this_cpu: ThisCpu, size: int, gfp: int, caller: SlabCaller
+        self,
+        this_cpu: ThisCpu,
+        size: int,
+        gfp: int,
+        caller: SlabCaller,
+        node: int | None = None,
     ) -> SlabSteps[int]:
-        thing = yield from self.kmalloc(this_cpu, size, gfp, caller=caller)
-        yield self.told(thing, size, gfp, caller.site)
+        thing = yield from self.kmalloc(this_cpu, size, gfp, node, caller=caller)
+        yield self.told(thing, size, gfp, caller.site, node)
         return thing
 
     def told_alloc(

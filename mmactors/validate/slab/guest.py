@@ -1,0 +1,99 @@
+"""A kernel with nothing but SLAB, driven alone: its requests are answered at once.
+
+Pages are those that the recording names; locks are nobody else's; grace periods end never, as in
+the recordings, which waited for none.
+"""
+
+from typing import TypeVar
+
+from attrs import define, field
+
+from mmactors.arch.arena import Arena
+from mmactors.arch.memory import PhysicalMemory
+from mmactors.arch.page import PageColumns
+from mmactors.mm.page_alloc.freelist import free_pages_prepare, prep_new_page
+from mmactors.mm.page_alloc.gfp import ZONE_DMA32
+from mmactors.mm.slab.kmalloc import Kmalloc
+from mmactors.mm.slab.request import (
+    AllocSlabPages,
+    FlushCpus,
+    FreeSlabPages,
+    SlabAnswer,
+    SlabRequest,
+    SlabSteps,
+)
+from mmactors.mm.slab.slab.cache import KmemCache, Slabs
+from mmactors.mm.slab.slab.layout import SlabConfig
+from mmactors.mm.slab.slab.slab import Slab
+from mmactors.mm.slab.slab_common import Prandom
+
+T = TypeVar("T")
+
+
+@define(eq=False)
+class Guest:
+    """The allocator of a recorded guest, with the caches of kmalloc."""
+
+    config: SlabConfig
+    nr_frames: int
+    next_pfns: list[int] = field(factory=list)
+    """Where the next slabs lie, in order; where none is left, there is no memory."""
+    nr_pages: int = 0
+    """Pages that were allocated, without those that were given back."""
+    pages: PageColumns = field(init=False)
+    slab: Slab = field(init=False)
+    kmalloc: Kmalloc[KmemCache] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        arena = Arena()
+        self.pages = PageColumns(arena, self.nr_frames)
+        self.pages.zone[:] = 1
+        slabs = Slabs(
+            arena,
+            self.config,
+            pages=self.pages,
+            memory=PhysicalMemory(self.nr_frames),
+            zones=[(0, ZONE_DMA32)],
+            node_of_cpu=[0] * self.config.nr_cpus,
+            nodes_by_distance=[()],
+            random_below=lambda _: 0,
+        )
+        self.slab = Slab(slabs, random=Prandom(0))
+        self.kmalloc = Kmalloc(self.slab)
+        self.kmalloc.create_caches()
+
+    def perform(self, steps: SlabSteps[T]) -> T:
+        """Drive a path to its end; return its result."""
+        answer: SlabAnswer = None
+        while True:
+            try:
+                request = steps.send(answer)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            answer = self._answer(request)
+
+    def _answer(self, request: SlabRequest) -> SlabAnswer:
+        match request:
+            case AllocSlabPages(order=order, gfp=gfp):
+                return self._alloc(order, gfp)
+            case FreeSlabPages(pfn=pfn, order=order):
+                free_pages_prepare(self.pages, pfn, order)
+                self.nr_pages -= 1 << order
+            case FlushCpus(cache=cache, cpus=cpus):
+                for cpu in cpus:
+                    self.perform(self.slab.flush_cpu(cache, cpu))
+        return None
+
+    def _alloc(self, order: int, gfp: int) -> int | None:
+        """Return the page that the recording names, if it can be one."""
+        if not self.next_pfns:
+            return None
+        pfn = self.next_pfns.pop(0)
+        if pfn & ((1 << order) - 1) or not 0 <= pfn <= self.nr_frames - (1 << order):
+            return None
+        if self.pages.refcount[pfn : pfn + (1 << order)].any():
+            return None
+        prep_new_page(self.pages, pfn, order, gfp)
+        self.nr_pages += 1 << order
+        return pfn
