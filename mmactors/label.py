@@ -78,6 +78,8 @@ RCU: Final = "rcu"
 KMEM_CACHE_CPU: Final = "kmem_cache_cpu"
 KMEM_CACHE_NODE: Final = "kmem_cache_node"
 SLAB: Final = "slab"
+SLOB: Final = "slob"
+"""The three lists of pages with room (mm/slab/slob)."""
 
 
 def pte(index: int) -> str:

@@ -27,6 +27,7 @@ VALIDATORS: Final = {
     "traces": "mmactors.validate.hardware.traces:validate_trace",
     "buddy": "mmactors.validate.buddy.buddy:validate_buddy",
     "slub": "mmactors.validate.slub.slub:validate_slub",
+    "slob": "mmactors.validate.slob.slob:validate_slob",
     "memblock": "mmactors.validate.memblock.memblock:validate_memblock",
     "userland/faults": "mmactors.validate.userland.faults:validate_faults",
     "userland/mmap_lock": "mmactors.validate.userland.tlb:validate_tlb",

@@ -77,6 +77,7 @@ UNUSED_BUT_KEPT = {
     "mmactors.validate.buddy.buddy.validate_buddy": HOOK,
     "mmactors.validate.hardware.traces.validate_trace": HOOK,
     "mmactors.validate.slub.slub.validate_slub": HOOK,
+    "mmactors.validate.slob.slob.validate_slob": HOOK,
     "mmactors.validate.memblock.memblock.validate_memblock": HOOK,
     "mmactors.validate.userland.faults.validate_faults": HOOK,
     "mmactors.validate.userland.vma.validate_vma": HOOK,
