@@ -92,6 +92,8 @@ VMAP_BLOCKS: Final = "vmap_blocks"
 """The array of blocks by address."""
 VMAP_BLOCK: Final = "vmap_block"
 VMAP_BLOCK_QUEUE: Final = "vmap_block_queue"
+SLOB: Final = "slob"
+"""The three lists of pages with room (mm/slab/slob)."""
 
 
 def pte(index: int) -> str:

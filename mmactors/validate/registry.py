@@ -28,6 +28,7 @@ VALIDATORS: Final = {
     "buddy": "mmactors.validate.buddy.buddy:validate_buddy",
     "slab": "mmactors.validate.slab.slab:validate_slab",
     "slub": "mmactors.validate.slub.slub:validate_slub",
+    "slob": "mmactors.validate.slob.slob:validate_slob",
     "memblock": "mmactors.validate.memblock.memblock:validate_memblock",
     "vmalloc": "mmactors.validate.vmalloc.vmalloc:validate_vmalloc",
     "userland/faults": "mmactors.validate.userland.faults:validate_faults",
