@@ -30,7 +30,7 @@ from mmactors.units import PAGE_SHIFT
 
 _SITE: Final = "alloc_vmap_area"
 _ADJUST_SITE: Final = "adjust_va_to_fit_type"
-_NO_STRUCT: Final = Warn(place="mm/vmalloc.c:1598 alloc_vmap_area", once=True)
+_NO_STRUCT: Final = Warn(place="mm/vmalloc.c:1598 alloc_vmap_area", is_once=True)
 _FIND: Final = Label("find free addresses", ((label.FREE_VMAP_AREAS, Mode.WRITE),))
 _INSERT: Final = Label("insert the area", ((label.VMAP_AREAS, Mode.WRITE),))
 
