@@ -25,6 +25,7 @@ from mmactors.mm.percpu.struct_chunk import (
     BLOCK_SHIFT,
     BOUND_MAP,
     CHUNK_MD,
+    CONTIG_HINT,
     FIRST_FREE,
     FREE_BYTES,
     NR_PAGES,
@@ -51,6 +52,23 @@ def _is_populated(chunk: Words, bit_off: int, bits: int) -> int:
     if start >= end:
         return -1
     return find_next_bit(chunk, chunk[POPULATED], end, start + 1) * BLOCK_BITS
+
+
+@compiled
+def _is_empty_and_there(chunk: Words, page: int) -> bool:
+    word: int = chunk[chunk[POPULATED] + (page >> 6)]
+    return word >> (page & 63) & 1 != 0 and chunk[md_block(page) + CONTIG_HINT] == BLOCK_BITS
+
+
+@compiled
+def last_empty_pages(chunk: Words, end: int) -> tuple[int, int]:
+    """Return the last pages below `end` that are there without any area; (0, 0): none are."""
+    while end > 0 and not _is_empty_and_there(chunk, end - 1):
+        end -= 1
+    start = end
+    while start > 0 and _is_empty_and_there(chunk, start - 1):
+        start -= 1
+    return start, end
 
 
 @compiled

@@ -8,6 +8,7 @@ need memory, addresses or flushes.
 from typing import Final
 
 from mmactors.mm.page_alloc.gfp import GFP_NOIO, GFP_NORETRY, GFP_NOWARN
+from mmactors.mm.percpu.area import last_empty_pages
 from mmactors.mm.percpu.pcpu_chunk import PcpuChunk
 from mmactors.mm.percpu.percpu import EMPTY_POP_PAGES_HIGH, UNLOCK_MUTEX, Percpu
 from mmactors.mm.percpu.populate import (
@@ -113,24 +114,19 @@ def _reclaim_populated(percpu: Percpu) -> PercpuSteps[None]:
     while to_depopulate:
         chunk = to_depopulate[0]
         low, high, reintegrates = chunk.nr_pages, 0, False
-        end = index = chunk.nr_pages
-        while index and chunk.nr_empty_pop_pages:
+        left = chunk.nr_pages
+        while left and chunk.nr_empty_pop_pages:
             if percpu.nr_empty_pop_pages < EMPTY_POP_PAGES_HIGH:
                 reintegrates = True
                 break
-            index -= 1
-            start = index + 1
-            if chunk.is_empty_page(index) and chunk.is_populated(index):
-                if index:
-                    continue
-                start = 0
+            start, end = last_empty_pages(chunk.words, left)
             if start < end:
                 yield UNLOCK
                 yield from depopulate_chunk(percpu, chunk, start, end)
                 yield LOCK
                 percpu.chunk_depopulated(chunk, start, end)
                 low, high = min(low, start), max(high, end)
-            end = index
+            left = max(start - 1, 0)  # The page before is in use, or not there.
         if low < high:
             yield UNLOCK
             yield flush_tlb(percpu, chunk, low, high)

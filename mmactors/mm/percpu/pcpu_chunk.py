@@ -130,14 +130,6 @@ class PcpuChunk:
         end = self.base_addr + (self.nr_pages << PAGE_SHIFT) - self.end_offset
         return self.base_addr + self.start_offset <= address < end
 
-    def is_empty_page(self, index: int) -> bool:
-        """Return whether no area lies in a page."""
-        return self.view[MD_BLOCKS + index * NR_BLOCK_WORDS + CONTIG_HINT] == BLOCK_BITS
-
-    def is_populated(self, index: int) -> bool:
-        """Return whether a page is there."""
-        return bool(self.view[self.view[POPULATED] + (index >> 6)] >> (index & 63) & 1)
-
     def missing(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Yield the ranges of pages that are not there, as they are when they are reached."""
         base = self.view[POPULATED]
