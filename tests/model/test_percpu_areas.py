@@ -1,4 +1,4 @@
-"""Per-CPU areas as a set of ranges: no two overlap, counts are true, hints promise no more than is."""
+"""Per-CPU areas as ranges: no two overlap, counts are true, hints promise no more than there is."""
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -156,9 +156,8 @@ class Areas(RuleBasedStateMachine):
         )
         self.areas[pointer] = size
         chunk, off = self.percpu.find(pointer)
-        assert not list(
-            chunk.missing(off >> PAGE_SHIFT, (off + size + PAGE_SIZE - 1) >> PAGE_SHIFT)
-        )
+        end = off + size + PAGE_SIZE - 1
+        assert not list(chunk.missing(off >> PAGE_SHIFT, end >> PAGE_SHIFT))
 
     @precondition(lambda self: self.areas)
     @rule(data=st.data())
