@@ -41,6 +41,7 @@ BENCHMARKS = (
     "fork",
     "memory",
     "page_allocator",
+    "percpu",
     "sampling",
     "slub",
     "startup",
@@ -192,6 +193,10 @@ TABLE: dict[str, tuple[Line, ...]] = {
         Line(key="alloc_with_refills_ns", unit="ns"),
         Line(key="mixed_orders_ns", unit="ns"),
         Line(key="mod_node_page_state_ns", unit="ns"),
+    ),
+    "percpu": (
+        Line(key="recorded_per_s", unit="1/s", at_least=60_000),
+        Line(key="pairs_per_s", unit="1/s"),
     ),
     "sampling": tuple(
         _against_bound(toy, noise, sampler)

@@ -29,6 +29,7 @@ VALIDATORS: Final = {
     "slab": "mmactors.validate.slab.slab:validate_slab",
     "slub": "mmactors.validate.slub.slub:validate_slub",
     "slob": "mmactors.validate.slob.slob:validate_slob",
+    "percpu": "mmactors.validate.percpu.percpu:validate_percpu",
     "memblock": "mmactors.validate.memblock.memblock:validate_memblock",
     "vmalloc": "mmactors.validate.vmalloc.vmalloc:validate_vmalloc",
     "userland/faults": "mmactors.validate.userland.faults:validate_faults",

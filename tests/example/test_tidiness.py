@@ -78,6 +78,7 @@ UNUSED_BUT_KEPT = {
     "mmactors.validate.buddy.buddy.validate_buddy": HOOK,
     "mmactors.validate.hardware.traces.validate_trace": HOOK,
     "mmactors.validate.slab.slab.validate_slab": HOOK,
+    "mmactors.validate.percpu.percpu.validate_percpu": HOOK,
     "mmactors.validate.slub.slub.validate_slub": HOOK,
     "mmactors.validate.vmalloc.vmalloc.validate_vmalloc": HOOK,
     "mmactors.validate.slob.slob.validate_slob": HOOK,
