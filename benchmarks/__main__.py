@@ -43,6 +43,7 @@ BENCHMARKS = (
     "page_allocator",
     "percpu",
     "sampling",
+    "slab",
     "slub",
     "startup",
 )
@@ -203,6 +204,10 @@ TABLE: dict[str, tuple[Line, ...]] = {
         for toy, pct in (("lost update", "PCT 2"), ("ABA", "PCT 3"), ("stale TLB", "PCT 4"))
         for noise in (0, 20)
         for sampler in ("POS", "walk", pct)
+    ),
+    "slab": (
+        Line(key="recorded_per_s", unit="1/s", at_least=300_000),
+        Line(key="kmalloc_kfree_pairs_per_s", unit="1/s"),
     ),
     "slub": (
         Line(key="recorded_per_s", unit="1/s", at_least=400_000),
