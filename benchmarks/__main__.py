@@ -42,6 +42,7 @@ BENCHMARKS = (
     "memory",
     "page_allocator",
     "sampling",
+    "slab",
     "slub",
     "startup",
 )
@@ -198,6 +199,10 @@ TABLE: dict[str, tuple[Line, ...]] = {
         for toy, pct in (("lost update", "PCT 2"), ("ABA", "PCT 3"), ("stale TLB", "PCT 4"))
         for noise in (0, 20)
         for sampler in ("POS", "walk", pct)
+    ),
+    "slab": (
+        Line(key="recorded_per_s", unit="1/s", at_least=300_000),
+        Line(key="kmalloc_kfree_pairs_per_s", unit="1/s"),
     ),
     "slub": (
         Line(key="recorded_per_s", unit="1/s", at_least=400_000),

@@ -18,7 +18,6 @@ from mmactors.label import Mode, data, values
 from mmactors.mm.area.mapped_file import Mapping
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.page_alloc.gfp import GFP_ZERO
-from mmactors.mm.slab.slub.slub import Slub
 from mmactors.sanitize.at_rest import Mapped, counter_problems, leak_problems
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.contents import Contents
@@ -31,7 +30,9 @@ from mmactors.sanitize.page_state import PageState
 from mmactors.sanitize.reserve import reserve_problem
 from mmactors.sanitize.revoked import Revoked
 from mmactors.sanitize.slab.at_rest import slab_problems
+from mmactors.sanitize.slab.look import Look
 from mmactors.sanitize.slab.objects import Deed, Objects
+from mmactors.sanitize.slab.which import look_at
 from mmactors.sanitize.stale_tlb import StaleTlb
 
 FINDINGS_MAX: Final = 100
@@ -55,6 +56,7 @@ class Sanitizer(Checks):
     _contents: Contents | None = field(default=None, init=False)
     _lockdep: Lockdep | None = field(default=None, init=False)
     objects: Objects | None = field(default=None, init=False)
+    _look: Look = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         kernel, config = self.kernel, self.config
@@ -68,9 +70,10 @@ class Sanitizer(Checks):
         if config.contents:
             self._contents = Contents()
             self.wants_accesses = True
-        if isinstance(kernel.slab, Slub) and (config.objects or config.leaks):
+        self._look = look_at(kernel.slab)
+        if config.objects or config.leaks:
             self.objects = Objects(
-                kernel.slab, report=self.report, now=self._deed, is_telling=config.objects
+                self._look, report=self.report, now=self._deed, is_telling=config.objects
             )
             kernel.slab.memory.checks = self.objects
         if config.lockdep:
@@ -312,7 +315,7 @@ class Sanitizer(Checks):
         kernel, config = self.kernel, self.config
         for space in kernel.spaces.values():
             self._look_for_lost(space.mm)
-        for problem in slab_problems(kernel, config, self.objects):
+        for problem in slab_problems(kernel, config, self._look, self.objects):
             self.report(*problem)
         if not config.counters and not config.leaks:
             return

@@ -10,6 +10,7 @@ from typing import Any, Final
 import attrs
 from attrs import evolve
 
+from mmactors.actors.state.config import KernelConfig
 from mmactors.errors import Problem
 from mmactors.hw.config import HardwareConfig
 from mmactors.mm.boot.boot import MemoryConfig
@@ -59,14 +60,16 @@ def meaning_problems(root: Node, texts: Mapping[Any, Callable[[str], object]]) -
     }
     nr_cpus = machine_parts["cpus"]
     yield from _hardware_problems(machine_parts["hardware"], nr_cpus or 1, root)
-    yield from _memory_problems(machine_parts["memory"], nr_cpus or 1, root)
+    kernel = part(find(root, ("kernel",)), KernelConfig)
+    slab = "slub" if kernel is None else kernel.slab
+    yield from _memory_problems(machine_parts["memory"], nr_cpus or 1, root, slab)
     yield from page_problems(part(find(root, ("faults", "fail_page_alloc")), FailPageAlloc), root)
     processes = find(root, ("processes",))
     parts = []
     if isinstance(processes, SequenceNode):
         parts = [_process_parts(process, part) for process in processes.items]
     failslab = part(find(root, ("faults", "failslab")), FailSlab)
-    yield from object_problems(failslab, [each.program for each in parts], root)
+    yield from object_problems(failslab, [each.program for each in parts], root, slab)
     names = _counter_names(nr_cpus, parts)
     record = part(find(root, ("record",)), RecordConfig)
     if record is not None:
@@ -245,9 +248,11 @@ def _hardware_problems(
             yield _at_its_place(problem, root)
 
 
-def _memory_problems(memory: MemoryConfig | None, nr_cpus: int, root: Node) -> Iterator[Problem]:
+def _memory_problems(
+    memory: MemoryConfig | None, nr_cpus: int, root: Node, slab: str
+) -> Iterator[Problem]:
     if memory is not None:
-        for problem in memory_problems(memory, nr_cpus, root.place):
+        for problem in memory_problems(memory, nr_cpus, root.place, slab):
             found = f"machine.memory.{problem.found}"
             yield _at_its_place(evolve(problem, found=found), root)
 

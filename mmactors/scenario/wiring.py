@@ -22,7 +22,7 @@ from mmactors.actors.program.process import Process, ProcessTable
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.reclaim.slow_path import NothingToReclaim
 from mmactors.actors.rmap.rmap_locks import locked_anon_vma_cache
-from mmactors.actors.slab.make import make_slab
+from mmactors.actors.slab.make import make_slab, nr_list_heads
 from mmactors.actors.slab.own_objects import OwnObjects
 from mmactors.actors.slab.slab import SlabAllocator
 from mmactors.actors.state.inode import FileSystem
@@ -50,7 +50,7 @@ from mmactors.hw.hardware import Hardware
 from mmactors.label import PAGE_TABLES, PAGES, PCP, VM_COMMITTED_AS, VMSTAT
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.overcommit import Overcommit
-from mmactors.mm.boot.boot import boot_memory, slub_config_of
+from mmactors.mm.boot.boot import boot_memory, slab_arguments_of
 from mmactors.mm.entries.tlb_state import TlbState
 from mmactors.mm.fault.siginfo import OOPS
 from mmactors.mm.lru.folio_batch import FolioBatches
@@ -58,7 +58,6 @@ from mmactors.mm.page_alloc.allocator import PageAllocator
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL
 from mmactors.mm.page_alloc.layout import MemoryLayout
 from mmactors.mm.page_table.page_table import PageTable
-from mmactors.mm.slab.slub.cache import nr_list_heads
 from mmactors.mm.vmstat import NR_FREE_PAGES
 from mmactors.observe.proc.of_machine import machine_texts
 from mmactors.observe.proc.proc_files import ProcFiles
@@ -121,7 +120,7 @@ def wire(
     """Make the machine of a scenario; its programs are ready to run on `engine`."""
     config = scenario.machine
     arena = Arena()
-    layout = boot_memory(config.memory, config.cpus)
+    layout = boot_memory(config.memory, config.cpus, scenario.kernel.slab)
     kernel = _make_kernel(scenario, layout, arena, engine, sink)
     slab = _wire_memory(kernel, arena, scenario)
     switcher = Switcher(kernel)
@@ -214,7 +213,7 @@ def _make_kernel(
         arena,
         layout.nr_frames,
         nr_list_heads=PageAllocator.nr_list_heads(nr_zones=len(layout.zones), nr_cpus=config.cpus)
-        + nr_list_heads(nr_nodes=config.memory.nr_nodes),
+        + nr_list_heads(scenario.kernel.slab, nr_nodes=config.memory.nr_nodes),
     )
     rules = scenario.kernel.rules
     allocator = PageAllocator.of_layout(layout, config.cpus, arena, pages, rules)
@@ -281,8 +280,15 @@ def _wire_memory(kernel: Kernel, arena: Arena, scenario: Scenario) -> SlabAlloca
     )
     kernel.mem_hotplug_lock = RwSem(engine, locks.of("mem_hotplug_lock"), name="mem_hotplug_lock")
     kernel.anon_vma_class = locks.of("&anon_vma->rwsem")
-    config = slub_config_of(scenario.machine.memory, scenario.machine.cpus)
-    slab = make_slab(kernel, arena, config, seed=scenario.engine.seed)
+    arguments, nr_possible = slab_arguments_of(scenario.machine.memory, scenario.machine.cpus)
+    slab = make_slab(
+        kernel,
+        arena,
+        scenario.kernel.slab,
+        arguments,
+        nr_possible_cpus=nr_possible,
+        seed=scenario.engine.seed,
+    )
     kernel.slab = slab.allocator
     kernel.objects = OwnObjects(kernel, slab)
     kernel.anon_vma_cache = locked_anon_vma_cache(kernel)

@@ -271,7 +271,7 @@ def test_a_booting_kernel_never_gives_the_same_memory_twice(size, nr_nodes, cmdl
 def test_numbers_of_slub_are_unsigned_and_nonsense_is_nothing(text, expected):
     """get_option: what has no digit is 0, what is empty changes nothing."""
     arguments = parse_command_line(text)
-    slub = arguments.slub
+    slub = arguments.slab
 
     assert expected == (slub.min_order, slub.max_order, slub.min_objects)
     assert [] == arguments.unknown == arguments.refused
@@ -282,13 +282,13 @@ def test_a_word_that_needs_a_value_and_has_none_is_unknown():
     arguments = parse_command_line("slub_min_order slab-nomerge=x slub_debugging")
 
     assert ["slub_min_order"] == arguments.unknown
-    assert (False, DEBUG_DEFAULT_FLAGS) == (arguments.slub.merge, arguments.slub.debug.everywhere)
+    assert (False, DEBUG_DEFAULT_FLAGS) == (arguments.slab.merge, arguments.slab.debug.everywhere)
 
 
 def test_a_second_slub_debug_goes_on_from_the_first():
     """Names stay as long as no other word has some, flags of all as long as none gives any."""
-    first = parse_command_line("slub_debug=Z,filp slub_debug=F").slub.debug
-    second = parse_command_line("slub_debug=F slub_debug=Z,filp").slub.debug
+    first = parse_command_line("slub_debug=Z,filp slub_debug=F").slab.debug
+    second = parse_command_line("slub_debug=F slub_debug=Z,filp").slab.debug
 
     assert first == second
     assert [SLAB_CONSISTENCY_CHECKS, SLAB_RED_ZONE] == [

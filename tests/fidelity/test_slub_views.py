@@ -47,8 +47,8 @@ def caches_of(content):
 def allocator_of(content):
     """Return an allocator that has the guest's caches, and what its module's caches had."""
     boot = content["boot"]
-    arguments = parse_command_line(boot["append"]).slub
-    config = arguments.config(nr_cpus=boot["cpus"], nr_cpu_ids=content["slub"]["nr_cpu_ids"])
+    arguments = parse_command_line(boot["append"]).slab
+    config = arguments.slub_config(nr_cpus=boot["cpus"], nr_cpu_ids=content["slub"]["nr_cpu_ids"])
     pages = int(boot["mem"].removesuffix("M")) * MIB // PAGE_SIZE
     alone = SlubAlone(
         nr_cpus=boot["cpus"], nr_nodes=boot["nodes"], nr_pages=pages // boot["nodes"], config=config

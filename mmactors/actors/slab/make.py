@@ -1,4 +1,9 @@
-"""The object allocator of a machine, as boot leaves it: kmalloc's caches, and none with a slab."""
+"""The object allocator of a machine, as boot leaves it: its first caches, and none with a slab.
+
+What an allocator is made of is loaded when a machine has it.
+"""
+
+from typing import Any
 
 from attrs import evolve
 
@@ -7,27 +12,56 @@ from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.arena import Arena
 from mmactors.engine.chance import ALLOCATION_FAILS
 from mmactors.engine.lock.spinlock import Mutex
-from mmactors.mm.slab.kmalloc import Kmalloc
+from mmactors.mm.slab.boot_option import SlabArguments
+from mmactors.mm.slab.common_calls import SlabCommon
 from mmactors.mm.slab.slab_common import Prandom
-from mmactors.mm.slab.slub.cache import Slabs
-from mmactors.mm.slab.slub.layout import SlubConfig
-from mmactors.mm.slab.slub.slub import Slub
+from mmactors.mm.slab.slab_memory import MemoryParts
 
 
-def make_slab(kernel: Kernel, arena: Arena, config: SlubConfig, *, seed: int) -> SlabAllocator:
+def nr_list_heads(kind: str, *, nr_nodes: int) -> int:
+    """Return how many heads of lists of pages all caches of an allocator may need."""
+    assert kind == "slub", f"{kind!r} is no allocator"
+    from mmactors.mm.slab.slub.cache import nr_list_heads  # noqa: PLC0415
+
+    return nr_list_heads(nr_nodes=nr_nodes)
+
+
+def make_slab(
+    kernel: Kernel,
+    arena: Arena,
+    kind: str,
+    arguments: SlabArguments,
+    *,
+    nr_possible_cpus: int,
+    seed: int,
+) -> SlabAllocator:
     """Return the allocator of a machine; `seed`: what its random numbers follow from."""
     engine = kernel.engine
-    nr_cpus = len(kernel.cpu_node)
+    assert kind == "slub", f"{kind!r} is no allocator"
+    common = _slub(kernel, arena, arguments, nr_possible_cpus, seed)
+    common.create_caches()
+    locks = kernel.locks
+    return SlabAllocator(
+        kernel=kernel,
+        allocator=common.allocator,
+        common=common,
+        slab_mutex=Mutex(engine, locks.of("slab_mutex"), name="slab_mutex"),
+        flush_lock=Mutex(engine, locks.of("flush_lock"), name="flush_lock"),
+    )
+
+
+def _parts(kernel: Kernel, seed: int) -> MemoryParts:
+    """Return what any allocator is given of a machine."""
+    engine = kernel.engine
     nr_nodes = 1 + max((*kernel.cpu_node, *kernel.zone_node))
     is_stepping = engine.is_exploring or engine.guard.on
     # Each CPU has its own numbers, so that none depends on what others do (get_random_u32).
-    randoms = [Prandom((seed << 8) + cpu) for cpu in range(nr_cpus)]
+    randoms = [Prandom((seed << 8) + cpu) for cpu in range(len(kernel.cpu_node))]
 
     def random_below(ceiling: int) -> int:
         return randoms[engine.cpu_index].below(ceiling)
 
-    slabs = Slabs(
-        arena=arena,
+    return MemoryParts(
         pages=kernel.pages,
         memory=kernel.memory,
         zones=[(zone.node, zone.index) for zone in kernel.allocator.zones],
@@ -36,20 +70,21 @@ def make_slab(kernel: Kernel, arena: Arena, config: SlubConfig, *, seed: int) ->
             sorted((n for n in range(nr_nodes) if n != node), key=lambda n: (abs(n - node), n))
             for node in range(nr_nodes)
         ],
-        config=evolve(config, rules=kernel.rules),
         random_below=random_below,
         vmstat=kernel.vmstat,
         wants_step=lambda: is_stepping,
         may_fail=lambda: ALLOCATION_FAILS in engine.allowed,
     )
-    slub = Slub(slabs, random=Prandom(seed))
-    kmalloc = Kmalloc(slub)
-    kmalloc.create_caches()
-    locks = kernel.locks
-    return SlabAllocator(
-        kernel=kernel,
-        allocator=slub,
-        common=kmalloc,
-        slab_mutex=Mutex(engine, locks.of("slab_mutex"), name="slab_mutex"),
-        flush_lock=Mutex(engine, locks.of("flush_lock"), name="flush_lock"),
-    )
+
+
+def _slub(
+    kernel: Kernel, arena: Arena, arguments: SlabArguments, nr_possible_cpus: int, seed: int
+) -> SlabCommon[Any]:
+    from mmactors.mm.slab.kmalloc import Kmalloc  # noqa: PLC0415
+    from mmactors.mm.slab.slub.cache import Slabs  # noqa: PLC0415
+    from mmactors.mm.slab.slub.slub import Slub  # noqa: PLC0415
+
+    config = arguments.slub_config(nr_cpus=len(kernel.cpu_node), nr_cpu_ids=nr_possible_cpus)
+    config = evolve(config, rules=kernel.rules)
+    slabs = Slabs(arena=arena, config=config, **_parts(kernel, seed))
+    return Kmalloc(Slub(slabs, random=Prandom(seed)))

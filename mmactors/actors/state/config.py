@@ -18,6 +18,13 @@ class KernelConfig:
     overcommit: OvercommitPolicy = option(
         factory=OvercommitPolicy, doc="How much memory may be promised (/proc/sys/vm)."
     )
+    slab: str = option(
+        "slub",
+        doc="Which allocator of objects the kernel was built with: SLUB, which Debian's kernel has "
+        "and Linux kept, SLAB with an array of free objects for each CPU, or SLOB, which has lists "
+        "of pages for all and is for small machines.",
+        choices=("slub", "slab", "slob"),
+    )
     tables_by_rcu: bool = option(
         default=False,
         doc="Page tables are freed apart from pages and after an RCU grace period, as in a guest "

@@ -44,7 +44,7 @@ from mmactors.mm.page_alloc.watermark import (
     ZONE_NAMES,
 )
 from mmactors.mm.page_alloc.zonelist import build_zonelists
-from mmactors.mm.slab.slub.layout import SlubConfig
+from mmactors.mm.slab.boot_option import SlabArguments
 from mmactors.option import option
 from mmactors.units import GIB, KIB, MIB, PAGE_SHIFT, PAGE_SIZE, TIB
 
@@ -131,8 +131,10 @@ class MemoryConfig:
         return f"{DEFAULT_COMMAND_LINE} {self.cmdline or ''}".rstrip()
 
 
-def boot_memory(config: MemoryConfig, nr_cpus: int) -> MemoryLayout:
+def boot_memory(config: MemoryConfig, nr_cpus: int, slab: str = "slub") -> MemoryLayout:
     """Return the zones of a machine with `nr_cpus` CPUs after boot.
+
+    `slab` is its allocator of objects.
 
     The configuration must have no problems (`problems_of`).
     """
@@ -164,7 +166,7 @@ def boot_memory(config: MemoryConfig, nr_cpus: int) -> MemoryLayout:
         boot_texts={
             "cmdline": lambda: f"{booted.early.arguments.text}\n",
             "iomem": lambda: _iomem(booted),
-            "kmsg": lambda: _kmsg(booted),
+            "kmsg": lambda: _kmsg(booted, slab),
         },
     )
     return with_hotplug(layout, config.hotplug >> PAGE_SHIFT) if config.hotplug else layout
@@ -176,10 +178,10 @@ def _iomem(booted: BootedMemory) -> str:
     return iomem(booted)
 
 
-def _kmsg(booted: BootedMemory) -> str:
+def _kmsg(booted: BootedMemory, slab: str) -> str:
     from mmactors.mm.boot.boot_log import kmsg  # noqa: PLC0415 - few runs are asked for it
 
-    return kmsg(booted)
+    return kmsg(booted, slab)
 
 
 def cpu_nodes_of(config: MemoryConfig, nr_cpus: int) -> tuple[int, ...]:
@@ -206,13 +208,13 @@ def boot_zones(config: MemoryConfig, cpu_node: tuple[int, ...]) -> BootedMemory:
     )
 
 
-def slub_config_of(config: MemoryConfig, nr_cpus: int) -> SlubConfig:
-    """Return how the caches of objects of a machine are made.
+def slab_arguments_of(config: MemoryConfig, nr_cpus: int) -> tuple[SlabArguments, int]:
+    """Return what the command line says of caches of objects, and how many CPUs may come.
 
     The configuration must have no problems (`problems_of`).
     """
     early = boot_zones(config, cpu_nodes_of(config, nr_cpus)).early
-    return early.arguments.slub.config(nr_cpus=nr_cpus, nr_cpu_ids=early.nr_possible_cpus)
+    return early.arguments.slab, early.nr_possible_cpus
 
 
 def boot_kernel(

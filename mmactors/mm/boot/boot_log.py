@@ -19,7 +19,7 @@ from mmactors.mm.boot.zone_init import BootedMemory, zone_ranges
 from mmactors.mm.page_alloc.gfp import ZONE_MOVABLE
 from mmactors.mm.page_alloc.watermark import ZONE_NAMES
 from mmactors.mm.page_alloc.zonelist import build_zonelists
-from mmactors.mm.slab.slub.boot_option import banner
+from mmactors.mm.slab.boot_option import banner
 from mmactors.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE, TIB
 
 _PAGES_PER_SECTION: Final = SECTION_BYTES >> PAGE_SHIFT
@@ -32,14 +32,14 @@ _INFO: Final = 6
 _KIB_PER_PAGE: Final = PAGE_SIZE // KIB
 
 
-def boot_log(booted: BootedMemory) -> list[str]:
-    """Return all lines, in order."""
+def boot_log(booted: BootedMemory, slab: str = "slub") -> list[str]:
+    """Return all lines, in order; `slab` is the allocator of objects."""
     return [
         *_map_lines(booted),
         *_memblock_lines(booted),
         *zone_lines(booted),
         *percpu_lines(booted),
-        *hand_over_lines(booted),
+        *hand_over_lines(booted, slab),
     ]
 
 
@@ -64,11 +64,14 @@ def _free_lines(booted: BootedMemory) -> Iterator[str]:
             yield f"  {_mem_of_pfns(start, end)} {end - start} pages"
 
 
-def kmsg(booted: BootedMemory) -> str:
-    """Return the lines as /proc/kmsg has them: level and time, which does not run yet."""
-    levels = {line: level for level, line in booted.early.arguments.slub.log}
+def kmsg(booted: BootedMemory, slab: str = "slub") -> str:
+    """Return the lines as /proc/kmsg has them: level and time, which does not run yet.
+
+    `slab` is the allocator of objects.
+    """
+    levels = {line: level for level, line in booted.early.arguments.slab.log}
     return "".join(
-        f"<{levels.get(line, _INFO)}>[    0.000000] {line}\n" for line in boot_log(booted)
+        f"<{levels.get(line, _INFO)}>[    0.000000] {line}\n" for line in boot_log(booted, slab)
     )
 
 
@@ -220,8 +223,11 @@ def percpu_lines(booted: BootedMemory) -> Iterator[str]:
         yield f"pcpu-alloc: {''.join(allocs[at : at + per_line])}"
 
 
-def hand_over_lines(booted: BootedMemory) -> Iterator[str]:
-    """Yield zonelists, hash tables, and what is free (build_all_zonelists, mem_init)."""
+def hand_over_lines(booted: BootedMemory, slab: str = "slub") -> Iterator[str]:
+    """Yield zonelists, hash tables, and what is free (build_all_zonelists, mem_init).
+
+    SLUB says that it is there; SLAB and SLOB say nothing.
+    """
     early, spans = booted.early, booted.spans
     nodes = early.online_nodes
     orders = build_zonelists(
@@ -238,13 +244,16 @@ def hand_over_lines(booted: BootedMemory) -> Iterator[str]:
     policy = max((span.index for span in spans if span.index != ZONE_MOVABLE), default=0)
     yield f"Policy zone: {ZONE_NAMES[policy]}"
     yield f"Kernel command line: {early.arguments.text}"
-    yield from (line for _, line in early.arguments.slub.log)
+    if slab == "slub":
+        yield from (line for _, line in early.arguments.slab.log)
     for name, buckets in early.hash_tables:
         nr_bytes = buckets * early.image.hash_bucket_bytes
         order = max((nr_bytes - 1 >> PAGE_SHIFT).bit_length(), 0)
         yield (f"{name} hash table entries: {buckets} (order: {order}, {nr_bytes} bytes, linear)")
     yield memory_line(booted)
-    yield banner(early.arguments.slub, nr_cpu_ids=early.nr_possible_cpus, nr_nodes=1 + max(nodes))
+    if slab == "slub":
+        nr_nodes = 1 + max(nodes)
+        yield banner(early.arguments.slab, nr_cpu_ids=early.nr_possible_cpus, nr_nodes=nr_nodes)
 
 
 def memory_line(booted: BootedMemory) -> str:

@@ -20,7 +20,7 @@ from mmactors.mm.boot.e820 import (
     E820Table,
 )
 from mmactors.mm.boot.kernel_parameters import is_known
-from mmactors.mm.slab.slub.boot_option import SLUB_WORDS, SlubArguments, read_slub_word
+from mmactors.mm.slab.boot_option import SLAB_WORDS, SlabArguments, read_slab_word
 
 DEFAULT_COMMAND_LINE: Final = "console=ttyS0 nokaslr norandmaps mitigations=off quiet nowatchdog"
 
@@ -94,7 +94,7 @@ class BootArguments:
         """Values, in order; the last one of its kind counts."""
         self.unknown: list[str] = []
         """Words that the kernel does not know: they go to init, and are printed once."""
-        self.slub: Final = SlubArguments()
+        self.slab: Final = SlabArguments()
         """What is said about caches of objects."""
         self.refused: list[str] = []
         """Words whose value the kernel does not understand: it goes on without them."""
@@ -123,7 +123,7 @@ def parse_command_line(text: str) -> BootArguments:
         if parse is not None:
             if not parse(found, value):
                 found.refused.append(word)
-        elif read_slub_word(found.slub, word.replace('"', "")):
+        elif read_slab_word(found.slab, word.replace('"', "")):
             continue
         elif not is_known(word):
             if value is None:
@@ -327,4 +327,4 @@ _PARSERS: Final[dict[str, _Parser]] = {
     "hashdist": _parse_hashdist,
     "early_page_ext": _flag("is_page_ext_early"),
 }
-MODELLED: Final = (*_PARSERS, *SLUB_WORDS)
+MODELLED: Final = (*_PARSERS, *SLAB_WORDS)

@@ -26,7 +26,7 @@ from mmactors.mm.boot.zone_init import BootedMemory
 from mmactors.mm.page_alloc.gfp import ZONE_MOVABLE
 from mmactors.mm.page_alloc.order import MAX_ORDER
 from mmactors.mm.page_alloc.watermark import DEFAULT_LOWMEM_RESERVE_RATIO
-from mmactors.mm.slab.slub.boot_option import why_no_caches
+from mmactors.mm.slab.boot_option import foreign_words, why_no_caches
 from mmactors.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE, format_bytes
 
 _KERNEL_RUNS_BYTES: Final = 4 * MIB
@@ -53,14 +53,19 @@ _BY_OPTIONS: Final = {
 _ELSEWHERE: Final = frozenset(_BY_OPTIONS) - {"numa"}
 
 
-def problems_of(config: MemoryConfig, nr_cpus: int, place: Place) -> list[Problem]:
-    """Return everything that keeps this machine from booting; empty if it boots."""
+def problems_of(
+    config: MemoryConfig, nr_cpus: int, place: Place, slab: str = "slub"
+) -> list[Problem]:
+    """Return everything that keeps this machine from booting; empty if it boots.
+
+    `slab` is its allocator of objects.
+    """
     problems = [
         Problem(place=place, found=found, legal=legal, advice=advice)
         for found, legal, advice in (
             *_size_problems(config),
             *_node_problems(config, nr_cpus),
-            *_cmdline_problems(config),
+            *_cmdline_problems(config, slab),
         )
     ]
     if problems:
@@ -70,7 +75,7 @@ def problems_of(config: MemoryConfig, nr_cpus: int, place: Place) -> list[Proble
         booted = boot_zones(config, cpu_nodes_of(config, nr_cpus))
         return [
             Problem(place=place, found=found, legal=legal, advice=advice)
-            for found, legal, advice in _booted_problems(config, booted)
+            for found, legal, advice in _booted_problems(config, booted, slab)
         ]
     smallest = _smallest_size(config, nr_cpus)
     return [
@@ -225,7 +230,7 @@ def _smallest_size(config: MemoryConfig, nr_cpus: int) -> int | None:
     return high * MIB
 
 
-def _cmdline_problems(config: MemoryConfig) -> Iterator[tuple[str, str, str]]:
+def _cmdline_problems(config: MemoryConfig, slab: str) -> Iterator[tuple[str, str, str]]:
     """Yield what is wrong with the words, as found, legal and advice."""
     if config.cmdline is None:
         return
@@ -253,6 +258,12 @@ def _cmdline_problems(config: MemoryConfig) -> Iterator[tuple[str, str, str]]:
             f"expected parameters about memory: {', '.join(MODELLED)}",
             f"did you mean {near[0]}?" if near else "leave it out: nothing here would read it",
         )
+    for word, knows in foreign_words(arguments.slab, slab):
+        yield (
+            f"cmdline has {word!r}, which a kernel with {slab.upper()} does not know",
+            "expected parameters of its own allocator: others go to init, which nothing here runs",
+            f"leave it out, or say `kernel: {{slab: {knows}}}`",
+        )
     for word in arguments.refused:
         name = word.partition("=")[0]
         yield (
@@ -267,11 +278,13 @@ def _cmdline_problems(config: MemoryConfig) -> Iterator[tuple[str, str, str]]:
             yield (f"cmdline has {word!r}", "expected it elsewhere", _BY_OPTIONS[name])
 
 
-def _booted_problems(config: MemoryConfig, booted: BootedMemory) -> Iterator[tuple[str, str, str]]:
+def _booted_problems(
+    config: MemoryConfig, booted: BootedMemory, slab: str
+) -> Iterator[tuple[str, str, str]]:
     """Yield what the kernel believes by its arguments and is not so."""
     early = booted.early
-    slub = early.arguments.slub.config(nr_cpus=1, nr_cpu_ids=1)
-    panic = why_no_caches(slub, early.nr_nodes)
+    slub = early.arguments.slab.slub_config(nr_cpus=1, nr_cpu_ids=1)
+    panic = why_no_caches(slub, early.nr_nodes) if slab == "slub" else None
     if panic is not None:
         yield (
             f"cmdline makes the kernel panic: {panic}",

@@ -3,38 +3,37 @@
 from typing import Final
 
 from mmactors.actors.state.kernel import Kernel
-from mmactors.mm.slab.slub.slub import Slub
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.slab.holders import held_objects
+from mmactors.sanitize.slab.look import Look, Problems
 from mmactors.sanitize.slab.objects import BOOT, Objects
-from mmactors.sanitize.slab.walk import Problems, SlabWalk, counter_problems, object_problems
 
 _NAMED_MAX: Final = 8
 """So many objects are named one by one."""
 
 
-def slab_problems(kernel: Kernel, config: SanitizeConfig, objects: Objects | None) -> Problems:
+def slab_problems(
+    kernel: Kernel, config: SanitizeConfig, look: Look, objects: Objects | None
+) -> Problems:
     """Return all that is wrong with objects, as far as the options want it looked at."""
     problems: Problems = []
     if objects is not None:
         objects.look_at_all()
-    if isinstance(kernel.slab, Slub) and (config.objects or config.counters):
-        walk = SlabWalk(kernel.slab, kernel.slab_pages)
+    if config.objects or config.counters:
+        walk = look.walk(kernel.slab_pages)
         if config.objects and objects is not None:
-            problems += object_problems(walk, objects.used)
+            problems += walk.object_problems(objects.used)
         if config.counters:
-            orders = kernel.slab_pages.items()
-            nr_large = sum(1 << order for pfn, order in orders if pfn not in walk.slabs)
-            problems += counter_problems(kernel.slab, walk, nr_large)
+            problems += walk.counter_problems(kernel.slab_pages)
     if config.leaks and objects is not None:
-        problems += _leaks(kernel, objects)
+        problems += _leaks(kernel, look, objects)
     return problems
 
 
-def _leaks(kernel: Kernel, objects: Objects) -> Problems:
+def _leaks(kernel: Kernel, look: Look, objects: Objects) -> Problems:
     """Return the objects in use that nobody knows any more."""
-    reached = set(held_objects(kernel))
+    reached = {*held_objects(kernel), *look.own_objects(kernel.slab_pages)}
     reached |= {record.thing for record in objects.names.values() if record is not None}
     lost = [
         record

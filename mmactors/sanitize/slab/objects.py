@@ -10,18 +10,16 @@ Not seen: what lies behind an object of a program's cache that became an alias o
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from attrs import define, field
 
 from mmactors.checks import ObjectChecks
+from mmactors.mm.slab.allocator import KmemCacheLike
 from mmactors.mm.slab.flags import SLAB_KMALLOC
 from mmactors.mm.slab.oops import pointer
-from mmactors.mm.slab.slab_common import WORD
-from mmactors.mm.slab.slub.cache import KmemCache
-from mmactors.mm.slab.slub.slub import Slub
 from mmactors.sanitize.law import Law
-from mmactors.sanitize.slab.walk import head_and_cache, used_objects
+from mmactors.sanitize.slab.look import Look
 from mmactors.units import PAGE_SHIFT
 
 Report = Callable[[Law, str, Sequence[str]], None]
@@ -86,7 +84,7 @@ class Record:
 class Objects(ObjectChecks):
     """Knows all objects of a machine."""
 
-    slub: Slub
+    look: Look
     report: Report
     now: Callable[[], Deed]
     is_telling: bool
@@ -103,7 +101,7 @@ class Objects(ObjectChecks):
     """By actor: what it is freeing, which was reported already."""
 
     def __attrs_post_init__(self) -> None:
-        for s, thing in used_objects(self.slub):
+        for s, thing in self.look.used_objects():
             self._record(s, thing, BOOT)
 
     # -- what caches tell ----------------------------------------------------------------------
@@ -163,11 +161,11 @@ class Objects(ObjectChecks):
 
     def object_written(self, address: int, nr_bytes: int) -> None:
         """Take what is there now for what should be."""
-        slabs = self.slub.slabs
+        memory = self.look.memory
         for thing in self._things(address, address + nr_bytes):
             record = self.records[thing]
             end = record.first + len(record.kept)
-            record.kept = bytes(slabs.bytes_view[record.first : end])
+            record.kept = bytes(memory.bytes_view[record.first : end])
 
     # -- what programs tell --------------------------------------------------------------------
 
@@ -226,62 +224,61 @@ class Objects(ObjectChecks):
 
     # -- how -----------------------------------------------------------------------------------
 
-    def _record(self, s: KmemCache | None, thing: int, now: Deed) -> Record:
-        slabs = self.slub.slabs
-        head = thing >> PAGE_SHIFT if s is None else slabs.head_of(thing)
+    def _record(self, s: KmemCacheLike | None, thing: int, now: Deed) -> Record:
+        look = self.look
+        head = thing >> PAGE_SHIFT if s is None else look.memory.head_of(thing)
         assert head is not None, f"{thing:#x} is in no slab"
         if s is None:
             nr_bytes = 0
             record = Record(thing, "", 0, head, nr_bytes, nr_bytes, now)
         else:
-            index = s.index_of(head, thing)
-            size = s.object_size
+            index, size = look.index_of(s, head, thing), s.object_size
             record = Record(thing, s.name, index, head, size, size, now)
-            record.first = thing - s.layout.red_left_pad
-            record.kept = bytes(slabs.bytes_view[record.first : record.first + s.size])
+            self._keep(record, *look.own_bytes(s, thing))
         self.records[thing] = record
         self.used.setdefault(head, set()).add(thing)
         return record
 
-    def _forget_freepointer(self, s: KmemCache, record: Record) -> None:
-        """Let the pointer be what it is, which the cache has written already, or will."""
-        begin = record.thing + s.layout.offset - record.first
-        end = begin + WORD
-        seen = self.slub.slabs.bytes_view[record.first + begin : record.first + end]
-        record.kept = record.kept[:begin] + bytes(seen) + record.kept[end:]
+    def _keep(self, record: Record, first: int, end: int) -> None:
+        """Remember bytes, as they should stay."""
+        record.first = first
+        record.kept = bytes(self.look.memory.bytes_view[first:end])
 
-    def _look_where_pointer_is(self, s: KmemCache, record: Record) -> None:
+    def _forget_freepointer(self, s: KmemCacheLike, record: Record) -> None:
+        """Let the pointer be what it is, which the cache has written already, or will."""
+        first, end = self.look.freepointer(s, record.thing)
+        seen = bytes(self.look.memory.bytes_view[first:end])
+        before, behind = first - record.first, end - record.first
+        record.kept = record.kept[:before] + seen + record.kept[behind:]
+
+    def _look_where_pointer_is(self, s: KmemCacheLike, record: Record) -> None:
         """Report a cache whose pointers end behind its objects, where there is no room for them.
 
         Who sees bytes only does not see it: the upper half of a pointer is always the same there.
         """
-        offset, size = s.layout.offset, s.layout.object_size
-        if size < WORD or offset + WORD <= size or s.layout.is_freeptr_outside:
+        found = self.look.misplaced(s)
+        if found is None:
             return
         self._misplaced.add(s.number)
+        size = record.object_size
         facts = [*record.story(), f"legal: bytes 0 to {size - 1}, or a word behind them for it"]
-        where = f"in bytes {offset} to {offset + WORD - 1} of {record}, which has {size} bytes"
+        where = f"in bytes {found[0]} to {found[1] - 1} of {record}, which has {size} bytes"
         self._tell(Law.OUT_OF_BOUNDS, f"the pointer to the next free object is {where}", facts)
 
-    def _keep_free(self, s: KmemCache | None, record: Record) -> None:
-        """Remember what nobody changes of a free object: what lies behind it, but the pointer."""
+    def _keep_free(self, s: KmemCacheLike | None, record: Record) -> None:
+        """Remember what nobody changes of a free object."""
         record.kept = b""
-        if s is None or s.layout.is_debug:
-            return
-        layout = s.layout
-        begin = layout.offset + WORD if layout.is_freeptr_outside else record.object_size
-        record.first = record.thing + begin
-        end = record.thing + layout.size
-        record.kept = bytes(self.slub.slabs.bytes_view[record.first : end])
+        if s is not None:
+            self._keep(record, *self.look.free_bytes(s, record.thing, record.object_size))
 
     def _look_at(self, record: Record) -> None:
         """Report bytes that somebody has changed who had no right to."""
-        memory = self.slub.slabs.bytes_view
+        memory = self.look.memory.bytes_view
         first, kept = record.first, record.kept
         seen = bytes(memory[first : first + len(kept)])
         if seen == kept:
             return
-        if not self._is_there(record):
+        if not self.look.is_there(record.slab, record.cache, record.thing):
             record.kept = b""
             return
         record.kept = seen
@@ -301,29 +298,9 @@ class Objects(ObjectChecks):
         what = f"bytes {offset} to {last} of {of_object}, were written by nobody who has it"
         self._tell(Law.OUT_OF_BOUNDS, what, facts)
 
-    def _is_there(self, record: Record) -> bool:
-        """Say whether the slab is still the cache's; its pages are another's to write."""
-        found = head_and_cache(self.slub, record.thing)
-        return found is not None and found[0] == record.slab and found[1].name == record.cache
-
     def _things(self, begin: int, end: int) -> list[int]:
         """Return the objects whose bytes, or those around them, are in a range."""
-        found = []
-        slabs = self.slub.slabs
-        address = begin
-        while address < end:
-            there = head_and_cache(self.slub, address)
-            if there is None:
-                address = ((address >> PAGE_SHIFT) + 1) << PAGE_SHIFT
-                continue
-            head, s = there
-            index = s.index_of(head, address)
-            thing = s.first_object(head) + index * s.size
-            if thing in self.records:
-                found.append(thing)
-            slab_end = (head + (1 << slabs.pages.order_view[head])) << PAGE_SHIFT
-            address = min((head << PAGE_SHIFT) + (index + 1) * s.size, slab_end)
-        return found
+        return [thing for thing in self.look.things(begin, end, self.used) if thing in self.records]
 
     def _tell_freed_twice(self, record: Record, now: Deed) -> None:
         facts = [*record.story(), f"and freed again {now}"]
@@ -335,15 +312,11 @@ class Objects(ObjectChecks):
 
     def _tell_no_object(self, thing: int) -> None:
         facts = []
-        found = head_and_cache(self.slub, thing)
         what = "was never handed out"
-        if found is not None:
-            head, s = found
-            start = s.first_object(head) + s.index_of(head, thing) * s.size
-            record = self.records.get(start)
-            if record is not None:
-                what = f"is {thing - start} bytes behind the start of {record}"
-                facts = [*record.story(), f"legal: 0x{pointer(start)}"]
+        for start in self._things(thing, thing + 1):
+            record = self.records[start]
+            what = f"is {thing - start} bytes behind the start of {record}"
+            facts = [*record.story(), f"legal: 0x{pointer(start)}"]
         self._tell(Law.NO_OBJECT_FREED, f"0x{pointer(thing)} is freed, which {what}", facts)
 
     def _tell(self, law: Law, what: str, facts: Sequence[str]) -> None:
@@ -351,6 +324,6 @@ class Objects(ObjectChecks):
             self.report(law, what, facts)
 
 
-def _cache(cache: object) -> KmemCache | None:
-    assert cache is None or isinstance(cache, KmemCache), f"{cache!r} is no cache"
-    return cache
+def _cache(cache: Any) -> KmemCacheLike | None:
+    found: KmemCacheLike | None = cache
+    return found

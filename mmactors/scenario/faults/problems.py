@@ -24,10 +24,16 @@ def page_problems(config: FailPageAlloc | None, root: Node) -> Iterator[Problem]
 
 
 def object_problems(
-    config: FailSlab | None, programs: Sequence[Sequence[Operation | None] | None], root: Node
+    config: FailSlab | None,
+    programs: Sequence[Sequence[Operation | None] | None],
+    root: Node,
+    slab: str,
 ) -> Iterator[Problem]:
-    """Yield the problems of failslab; None is what is not legal by itself."""
+    """Yield the problems of failslab with an allocator; None is what is not legal by itself."""
     if config is None:
+        return
+    if slab != "slub":
+        yield from _without_slub(config, root, slab)
         return
     if config.never_ends:
         yield _endless("failslab", root)
@@ -50,6 +56,27 @@ def object_problems(
                     name, [*made, *classes, *kernels], otherwise="write one of them"
                 ),
             )
+
+
+def _without_slub(config: FailSlab, root: Node, slab: str) -> Iterator[Problem]:
+    """Yield what only other allocators have: SLOB asks nobody, SLAB's caches cannot be chosen."""
+    if slab == "slob" and config.is_on:
+        yield Problem(
+            place=place_of(root, "faults.failslab"),
+            found="faults.failslab makes objects fail, and kernel.slab is slob, which asks nobody",
+            legal="expected an allocator that asks (CONFIG_FAILSLAB): slub or slab",
+            advice="write `kernel: {slab: slub}`, or make pages fail: faults.fail_page_alloc",
+        )
+    elif slab == "slab" and config.never_ends:
+        yield _endless("failslab", root)
+    elif slab == "slab" and config.cache_filter:
+        path = "faults.failslab.cache_filter"
+        yield Problem(
+            place=place_of(root, path),
+            found=f"{path} chooses caches, and kernel.slab is slab, whose caches have no such file",
+            legal="expected no filter: /sys/kernel/slab/NAME/failslab is SLUB's",
+            advice="leave it out, or write `kernel: {slab: slub}`",
+        )
 
 
 def _endless(fault: str, root: Node) -> Problem:

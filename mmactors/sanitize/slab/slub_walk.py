@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 from attrs import define, field
 
-from mmactors.arch.page import PG_SLAB
-from mmactors.mm.slab.flags import SLAB_RECLAIM_ACCOUNT, SLAB_TYPESAFE_BY_RCU
+from mmactors.mm.slab.flags import SLAB_TYPESAFE_BY_RCU
 from mmactors.mm.slab.oops import pointer
-from mmactors.mm.slab.slub.cache import KmemCache, Slabs
+from mmactors.mm.slab.slab_common import WORD
+from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.slub import Slub
 from mmactors.mm.slab.slub.struct_slab import (
     COUNTERS_INUSE,
@@ -33,11 +33,16 @@ from mmactors.mm.slab.slub.struct_slab import (
     SLAB,
     TOTAL_OBJECTS,
 )
-from mmactors.mm.vmstat import NODE_ITEM
 from mmactors.sanitize.law import Law
-
-Problems = list[tuple[Law, str, list[str]]]
-NOTHING: Final[frozenset[int]] = frozenset()
+from mmactors.sanitize.slab.look import (
+    NOTHING,
+    Held,
+    InSlabs,
+    Problems,
+    difference,
+    slab_heads,
+    vmstat_problems,
+)
 
 
 @define(eq=False)
@@ -73,11 +78,10 @@ class SlabFound:
         return is_empty and bool(self.s.flags & SLAB_TYPESAFE_BY_RCU)
 
 
-class SlabWalk:
+class SlubWalk:
     """All slabs of a machine, and where they and their free objects were found."""
 
     def __init__(self, slub: Slub, heads: Iterable[int]) -> None:
-        """`heads`: the first pages of all slabs, and perhaps others."""
         self.slabs: Final[dict[int, SlabFound]] = {}
         """By first page."""
         self.problems: Final[Problems] = []
@@ -93,6 +97,35 @@ class SlabWalk:
             if s.number in used:
                 self._walk_cpus(s)
                 self._walk_nodes(s)
+
+    def object_problems(self, used: Held) -> Problems:
+        """Return the objects and slabs that are in no place, or in two."""
+        problems = list(self.problems)
+        for slab in self.slabs.values():
+            problems += _of_slab(slab, used.get(slab.pfn, NOTHING))
+        return problems
+
+    def counter_problems(self, blocks: Mapping[int, int]) -> Problems:
+        """Return the counters of slabs, caches and nodes that differ from what was found."""
+        view, problems = self._shared.view, Problems()
+        slabs: Counter[tuple[int, int]] = Counter()
+        objects: Counter[tuple[int, int]] = Counter()
+        for slab in self.slabs.values():
+            problems += difference(
+                "inuse", str(slab), slab.inuse, slab.objects - len(slab.own_free)
+            )
+            if not slab.is_leaving:
+                key = slab.s.number, self._shared.node_of(slab.pfn)
+                slabs[key] += 1
+                objects[key] += slab.objects
+        for key, nr_partial in self.nr_partial.items():
+            s = self._caches[key[0]]
+            word, place = s.node(key[1]), f"{s.name} on node {key[1]}"
+            problems += difference("nr_slabs", place, view[word + NR_SLABS], slabs[key])
+            problems += difference("total_objects", place, view[word + TOTAL_OBJECTS], objects[key])
+            problems += difference("nr_partial", place, view[word + NR_PARTIAL], nr_partial)
+        caches = {pfn: slab.s for pfn, slab in self.slabs.items()}
+        return problems + vmstat_problems(self._shared, caches, blocks)
 
     def _with_words(self) -> list[int]:
         """Return the numbers of the caches that count slabs, or have some on a CPU."""
@@ -179,31 +212,6 @@ class SlabWalk:
         return slab
 
 
-def head_and_cache(slub: Slub, address: int) -> tuple[int, KmemCache] | None:
-    """Return the slab that an address lies in, and its cache; None: it is in none."""
-    head = slub.slabs.head_of(address)
-    if head is None or not slub.slabs.is_slab(head):
-        return None
-    number = slub.slabs.pages.mapping_view[head] - 1
-    return next(((head, s) for s in slub.caches if s.number == number), None)
-
-
-def used_objects(slub: Slub) -> Iterator[tuple[KmemCache, int]]:
-    """Yield all objects that are on no freelist."""
-    heads = np.flatnonzero(slub.slabs.pages.flags & PG_SLAB).tolist()
-    for slab in SlabWalk(slub, heads).slabs.values():
-        free = {*slab.own_free, *slab.cpu_free}
-        yield from ((slab.s, thing) for thing in slab.things if thing not in free)
-
-
-def object_problems(walk: SlabWalk, used: Mapping[int, AbstractSet[int]]) -> Problems:
-    """Return the objects and slabs that are in no place, or in two; `used`: objects by slab."""
-    problems = list(walk.problems)
-    for slab in walk.slabs.values():
-        problems += _of_slab(slab, used.get(slab.pfn, NOTHING))
-    return problems
-
-
 def _of_slab(slab: SlabFound, used: AbstractSet[int]) -> Problems:
     free = {*slab.own_free, *slab.cpu_free}
     is_found = slab.places or not free or slab.is_leaving
@@ -246,51 +254,43 @@ def _state(slab: SlabFound) -> str:
     return f"it has {slab.objects} objects, counts {slab.inuse} in use, and is {frozen}"
 
 
-def counter_problems(slub: Slub, walk: SlabWalk, nr_large_pages: int) -> Problems:
-    """Return the counters of slabs, caches and nodes that differ from what was found.
+class LookAtSlub(InSlabs):
+    """SLUB's objects, with a pointer in each that is free, and what a debugged cache adds."""
 
-    `nr_large_pages`: pages that kmalloc has given out as they are.
-    """
-    shared = slub.slabs
-    view = shared.view
-    problems: Problems = []
+    def __init__(self, slub: Slub) -> None:
+        super().__init__(slub)
+        self._slub: Final = slub
 
-    def compare(name: str, place: str, counted: int, true: int) -> None:
-        if counted != true:
-            text = f"{name} of {place} is {counted}, but there are {true}"
-            problems.append((Law.COUNTER, text, []))
+    def walk(self, heads: Iterable[int]) -> SlubWalk:
+        """Look at all there is."""
+        return SlubWalk(self._slub, heads)
 
-    slabs: Counter[tuple[int, int]] = Counter()
-    objects: Counter[tuple[int, int]] = Counter()
-    for slab in walk.slabs.values():
-        if slab.inuse != slab.objects - len(slab.own_free):
-            compare("inuse", str(slab), slab.inuse, slab.objects - len(slab.own_free))
-        if not slab.is_leaving:
-            key = slab.s.number, shared.node_of(slab.pfn)
-            slabs[key] += 1
-            objects[key] += slab.objects
-    for (number, node), nr_partial in walk.nr_partial.items():
-        s = slub.cache(number)
-        word, key, place = s.node(node), (number, node), f"{s.name} on node {node}"
-        compare("nr_slabs", place, view[word + NR_SLABS], slabs[key])
-        compare("total_objects", place, view[word + TOTAL_OBJECTS], objects[key])
-        compare("nr_partial", place, view[word + NR_PARTIAL], nr_partial)
-    for name, counted, true in _vmstat(shared, walk, nr_large_pages):
-        compare(name, "all nodes", counted, true)
-    return problems
+    def used_objects(self) -> Iterator[tuple[KmemCache, int]]:
+        """Yield all objects that are on no freelist."""
+        for slab in self.walk(slab_heads(self.memory)).slabs.values():
+            free = {*slab.own_free, *slab.cpu_free}
+            yield from ((slab.s, thing) for thing in slab.things if thing not in free)
 
+    def pad(self, s: KmemCache) -> int:
+        """Return the bytes of the red zone before an object."""
+        return s.layout.red_left_pad
 
-def _vmstat(shared: Slabs, walk: SlabWalk, nr_large_pages: int) -> Iterator[tuple[str, int, int]]:
-    """Yield names of counters of pages, what they say, and what is true."""
-    vmstat = shared.vmstat
-    if vmstat is None:
-        return
-    pages = {"nr_slab_reclaimable": 0, "nr_slab_unreclaimable": nr_large_pages}
-    for slab in walk.slabs.values():
-        is_reclaimable = slab.s.flags & SLAB_RECLAIM_ACCOUNT
-        name = "nr_slab_reclaimable" if is_reclaimable else "nr_slab_unreclaimable"
-        pages[name] += 1 << shared.pages.order_view[slab.pfn]
-    for name, true in pages.items():
-        item = NODE_ITEM[name]
-        nodes = range(vmstat.nr_nodes)
-        yield name, sum(vmstat.node_page_state_snapshot(node, item) for node in nodes), true
+    def freepointer(self, s: KmemCache, thing: int) -> tuple[int, int]:
+        """Return where the pointer to the next free object stands."""
+        begin = thing + s.layout.offset
+        return begin, begin + WORD
+
+    def free_bytes(self, s: KmemCache, thing: int, object_size: int) -> tuple[int, int]:
+        """Return what lies behind a free object, but the pointer; of a debugged cache nothing."""
+        layout = s.layout
+        if layout.is_debug:
+            return thing, thing
+        begin = layout.offset + WORD if layout.is_freeptr_outside else object_size
+        return thing + begin, thing + layout.size
+
+    def misplaced(self, s: KmemCache) -> tuple[int, int] | None:
+        """Return where the pointer stands if it ends behind its object, where there is no room."""
+        offset, size = s.layout.offset, s.layout.object_size
+        if size < WORD or offset + WORD <= size or s.layout.is_freeptr_outside:
+            return None
+        return offset, offset + WORD
