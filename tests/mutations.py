@@ -32,6 +32,8 @@ SEEDS = (
     REFERENCE / "linux-6.1/kernel/buddy/256M-c1-thp-s1.json",
     REFERENCE / "linux-6.1/kernel/slub/256M-c1-fill-s5.json",
     REFERENCE / "linux-6.1/kernel/slab/256M-c1-fill-s5.json",
+    REFERENCE / "linux-6.1/kernel/slob/256M-c1-fill-s5.json.gz",
+    REFERENCE / "linux-6.1/kernel/slab-compare/256M-c1-fill-s4.json.gz",
     REFERENCE / "linux-6.1/kernel/memblock/more/numa2-1G-c2-off.json",
     REFERENCE / "traces/true.json",
 )
@@ -123,7 +125,8 @@ def write_mutation(seed: int, folder: Path, contents: dict[Path, Any]) -> Path:
     chance = random.Random(seed)
     source = chance.choice(SEEDS)
     if source not in contents:
-        contents[source] = json.loads(source.read_text())
+        data = source.read_bytes()
+        contents[source] = json.loads(gzip.decompress(data) if source.suffix == ".gz" else data)
     content = damaged(contents[source], chance)
     is_packed = chance.random() < 0.2 and source.name != "true.json"
     path = folder / f"{seed}.json{'.gz' if is_packed else ''}"

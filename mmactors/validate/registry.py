@@ -28,6 +28,7 @@ VALIDATORS: Final = {
     "buddy": "mmactors.validate.buddy.buddy:validate_buddy",
     "slab": "mmactors.validate.slab.slab:validate_slab",
     "slub": "mmactors.validate.slub.slub:validate_slub",
+    "slab-compare": "mmactors.validate.slab_compare.slab_compare:validate_slab_compare",
     "slob": "mmactors.validate.slob.slob:validate_slob",
     "percpu": "mmactors.validate.percpu.percpu:validate_percpu",
     "memblock": "mmactors.validate.memblock.memblock:validate_memblock",

@@ -82,6 +82,7 @@ UNUSED_BUT_KEPT = {
     "mmactors.validate.slub.slub.validate_slub": HOOK,
     "mmactors.validate.vmalloc.vmalloc.validate_vmalloc": HOOK,
     "mmactors.validate.slob.slob.validate_slob": HOOK,
+    "mmactors.validate.slab_compare.slab_compare.validate_slab_compare": HOOK,
     "mmactors.validate.memblock.memblock.validate_memblock": HOOK,
     "mmactors.validate.userland.faults.validate_faults": HOOK,
     "mmactors.validate.userland.vma.validate_vma": HOOK,

@@ -26,7 +26,7 @@ from mmactors.mm.slab.slab_common import CacheRequest, large_order
 from mmactors.mm.slab.slob.cache import KmemCache
 from mmactors.mm.slab.slob.heap import LISTS
 from mmactors.mm.slab.slob.kmalloc import MINALIGN
-from mmactors.mm.slab.slob.slob_state import dump_heap, load_heap
+from mmactors.mm.slab.slob.slob_state import dump_heap, load_heap, params_of
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 from mmactors.validate.result import CaseResult
 from mmactors.validate.slob.guest import Guest
@@ -94,14 +94,7 @@ def _compare_caches(guest: Guest, content: dict[str, Any], result: CaseResult) -
 
 
 def _compare_cache(place: str, recorded: dict[str, Any], s: KmemCache, result: CaseResult) -> None:
-    ours = {
-        "name": s.name,
-        "object_size": s.object_size,
-        "size": s.size,
-        "align": s.align,
-        "flags": s.flags,
-        "ctor": int(s.has_ctor),
-    }
+    ours = params_of(s)
     for name in CACHE:
         result.compare(f"{place}.{name}", recorded[name], ours[name])
 

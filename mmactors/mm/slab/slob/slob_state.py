@@ -7,6 +7,7 @@ blocks]` with blocks as `[offset, units]`. Pages without room are not in it.
 from typing import Any
 
 from mmactors.arch.page import PG_SLAB
+from mmactors.mm.slab.slob.cache import KmemCache
 from mmactors.mm.slab.slob.heap import LISTS, SlobHeap
 from mmactors.mm.slab.slob.slob_block import PG_SLOB_FREE
 
@@ -25,6 +26,18 @@ def load_heap(heap: SlobHeap, state: State) -> None:
             memory.memory.claim_slab(pfn, 1)
             heap.write_blocks(pfn, blocks)
             pages.list_add_tail(pfn, head)
+
+
+def params_of(s: KmemCache) -> dict[str, Any]:
+    """Return the sizes and settings of a cache."""
+    return {
+        "name": s.name,
+        "object_size": s.object_size,
+        "size": s.size,
+        "align": s.align,
+        "flags": s.flags,
+        "ctor": int(s.has_ctor),
+    }
 
 
 def dump_heap(heap: SlobHeap) -> State:
