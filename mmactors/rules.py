@@ -156,6 +156,11 @@ class Rules:
         doc="SLUB changes a CPU's freelist only if the transaction number is the one that it has "
         "read, too (8a5ec0ba42c4, v2.6.39).",
     )
+    percpu_ref_sums_after_grace_period: bool = option(
+        True,
+        doc="The counters of a reference count that is killed are summed in a callback of RCU's, "
+        "when no CPU can be about to change its own any more (215e262f2aeb, v3.11).",
+    )
     pgd_lock_keeps_interrupts_on: bool = option(
         True,
         doc="Interrupts stay on while pgd_lock is held and page_table_lock waited for "

@@ -15,6 +15,7 @@ from mmactors.actors.program.file_calls import FileCalls
 from mmactors.actors.program.gup import GupCalls
 from mmactors.actors.program.interpreter import Interpreter
 from mmactors.actors.program.memory import MemoryActor
+from mmactors.actors.program.module.percpu_ref_calls import PercpuRefCalls
 from mmactors.actors.program.module.slab_calls import SlabCalls
 from mmactors.actors.program.page_calls import PageCalls
 from mmactors.actors.program.proc_calls import ProcCalls
@@ -133,6 +134,7 @@ def wire(
     interpreter = Interpreter(
         kernel=kernel,
         slab=SlabCalls(kernel=kernel, slab=slab),
+        percpu_refs=PercpuRefCalls(kernel=kernel, slab=slab),
         timer=Timer(engine),
         files=FileCalls(kernel=kernel),
         gup=GupCalls(kernel=kernel),

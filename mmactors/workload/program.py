@@ -46,6 +46,7 @@ from mmactors.workload.operation.all import (
     Open,
     Operation,
     Peek,
+    PercpuRefInit,
     Pin,
     PlainOperation,
     Poke,
@@ -157,6 +158,8 @@ class _Check:
     """What a kernel module allocated of its caches, also when it freed it again."""
     caches: set[str] = field(factory=set)
     """Those that it has made, also when it destroyed them again."""
+    refs: set[str] = field(factory=set)
+    """Reference counts that it has made, also when it has exited them again."""
     barriers: dict[str, int] = field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
@@ -254,6 +257,8 @@ class _Check:
                 self.caches.add(name)
             case KmemCacheAlloc(name=name) | Kmalloc(name=name) | Kzalloc(name=name):
                 self.objects.add(name)
+            case PercpuRefInit(name=name):
+                self.refs.add(name)
             case Pin(device=device):
                 self.devices.add(device)
             case Unpin(device=device):
@@ -311,8 +316,12 @@ class _Check:
             block = operation.block
             self.require(block, self.blocks, "block", f"write alloc_pages {block} first")
         if isinstance(operation, _OBJECT_OPERATIONS):
-            name = operation.object
-            self.require(name, self.objects, "object", f"write kmalloc {name} size=N first")
+            self.require_object(operation.object)
+        if isinstance(operation, PercpuRefInit) and operation.release is not None:
+            self.require_object(operation.release)
+        ref = getattr(operation, "ref", None)
+        if ref is not None:
+            self.require(ref, self.refs, "reference count", f"write percpu_ref_init {ref} first")
         if isinstance(operation, _CACHE_OPERATIONS):
             cache = operation.cache
             advice = f"write kmem_cache_create {cache} size=N first"
@@ -393,6 +402,9 @@ class _Check:
             self.require_range(target.name)
         else:
             self.require_address(target.address)
+
+    def require_object(self, name: str) -> None:
+        self.require(name, self.objects, "object", f"write kmalloc {name} size=N first")
 
     def require_device(self, device: str) -> None:
         self.require(device, self.devices, "device", f"write pin RANGE as={device} first")

@@ -26,6 +26,7 @@ SETUP = """
     mmap P 16K prot=rw flags=private file=G|touch P 0..2 write|mmap X 4K prot=none|brk +64K
     heap H 8K|pin A 0..2 as=D|alloc_pages B order=1|thread U cpu=0
     kmem_cache_create K size=100|kmem_cache_alloc O cache=K|kmalloc Y size=64K
+    kmalloc W size=64|percpu_ref_init R release=W flags=allow_reinit
 """
 """Memory of each kind, files, a device, pages of the kernel, and a thread."""
 
@@ -64,6 +65,8 @@ SPECIAL = {
     "block": "B|Q",
     "cache": "K|Q",
     "object": "O|Y|Q",
+    "release": "O|Y|Q",
+    "ref": "R|Q",
     "align": "0|1|2|8|64|4096",
     "kmem_cache_create.length": f"100|1|8|4097|64K|2M|8M|{(1 << 32) - 1}",
     "offset": f"0|1|-1|4K|-4K|100|99|64K|{LONG}|-{LONG}",

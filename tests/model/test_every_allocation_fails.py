@@ -118,6 +118,13 @@ PROGRAMS = {
         ],
         {},
     ),
+    "reference counts": (
+        [
+            *("kmalloc O size=64", "percpu_ref_init R release=O", "percpu_ref_get R"),
+            *("percpu_ref_kill R", "percpu_ref_put R", "sleep 30", "percpu_ref_exit R"),
+        ],
+        {},
+    ),
     "threads": (
         ["mmap A 64K", "thread T cpu=1", "T& touch A write", "touch A write order=rev", "wait"],
         {"cpus": 2},
@@ -150,6 +157,7 @@ ANSWERS = {
     "krealloc": {-12},
     "kmem_cache_create": {-12},
     "kmem_cache_alloc": {-12},
+    "percpu_ref_init": {-12},
     "open": {-12, -28},
     "read": {-12},
     "write": {-12, -14},

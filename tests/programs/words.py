@@ -52,10 +52,11 @@ NEW = {
     *(("mmap", "name"), ("heap", "name"), ("alias", "name"), ("mremap", "store_as")),
     *(("alloc_pages", "name"), ("pin", "device"), ("open", "file")),
     *((verb, "name") for verb in ("kmem_cache_create", "kmem_cache_alloc", "kmalloc", "kzalloc")),
+    ("percpu_ref_init", "name"),
     *(("fork", "child"), ("thread", "name"), ("barrier", "name")),
 }
 """Arguments that are names which the operation makes."""
-MAKES_OBJECTS = ("kmem_cache_create", "kmem_cache_alloc", "kmalloc", "kzalloc")
+MAKES_OBJECTS = ("kmem_cache_create", "kmem_cache_alloc", "kmalloc", "kzalloc", "percpu_ref_init")
 CAREFUL = "own"
 """How names of objects begin with which nobody makes mistakes."""
 MOST_TOUCHED = 1 << 20
@@ -82,6 +83,51 @@ class Object:
 
 
 @define
+class Ref:
+    """A reference count, as far as the author can know."""
+
+    owner: str
+    may_reinit: bool
+    """It may change its mode back."""
+    is_live: bool
+    was_switched: bool = False
+    """Its mode has changed: when it is released, only its release function knows."""
+    nr_held: int = 0
+    """References but the first."""
+
+    def suits(self, verb):
+        """Return whether an operation on it is no mistake."""
+        match verb.removeprefix("percpu_ref_"):
+            case "get" | "tryget" | "tryget_live":
+                return self.is_live or self.nr_held
+            case "put":
+                return self.nr_held
+            case "switch_to_percpu":
+                return self.is_live and self.may_reinit
+            case "reinit":
+                return not self.is_live and not self.was_switched
+            case "exit":
+                return not self.was_switched and not self.nr_held
+        return self.is_live
+
+    def see(self, verb):
+        """Follow what an operation makes of it."""
+        match verb.removeprefix("percpu_ref_"):
+            case "get" | "tryget":
+                self.nr_held += 1
+            case "tryget_live":
+                self.nr_held += self.is_live
+            case "put":
+                self.nr_held -= 1
+            case "kill" | "kill_and_confirm":
+                self.is_live, self.was_switched = False, True
+            case "reinit":
+                self.is_live = self.was_switched = True
+            case "switch_to_atomic_sync" | "switch_to_percpu":
+                self.was_switched = True
+
+
+@define
 class Known:
     """What a program has made so far, as far as its author can know."""
 
@@ -91,6 +137,7 @@ class Known:
     blocks: set[str] = field(factory=set)
     caches: dict[str, Object] = field(factory=dict)
     objects: dict[str, Object] = field(factory=dict)
+    refs: dict[str, Ref] = field(factory=dict)
     children: set[str] = field(factory=set)
     threads: set[str] = field(factory=set)
     spinning: set[str] = field(factory=set)
@@ -249,6 +296,10 @@ class Author:
                 if verb == "kmem_cache_free" and not self.is_careless:
                     return known.objects[self.touched_object].cache
                 return self.known_or(self.own(known.caches), NAMES)
+            case "ref":
+                return self.known_or(self.fit_refs(verb), NAMES)
+            case "release":
+                return self.known_or(self.own(known.objects), NAMES)
             case "object":
                 self.touched_object = self.known_or(self.fit_objects(verb), NAMES)
                 return self.touched_object
@@ -279,6 +330,11 @@ class Author:
             case "poke" | "peek":
                 return [name for name in own if 0 < known.objects[name].size <= MOST_TOUCHED]
         return own
+
+    def fit_refs(self, verb):
+        """Return the reference counts that may be given to an operation."""
+        own = self.own(self.known.refs)
+        return own if self.is_careless else [n for n in own if self.known.refs[n].suits(verb)]
 
     def touched(self, kind, name):
         """Return the offset of bytes that are touched, or how many they are."""
@@ -325,6 +381,8 @@ class Author:
             or ("block" in arguments(verb) and not known.blocks)
             or ("cache" in arguments(verb) and not self.own(known.caches))
             or ("object" in arguments(verb) and not self.fit_objects(verb))
+            or ("ref" in arguments(verb) and not self.fit_refs(verb))
+            or ("release" in arguments(verb) and not self.own(known.objects))
             or ("file" in arguments(verb) and verb not in ("open", "mmap") and not known.files)
         )
         seldom = verb in ("exit", "barrier", "race") and not self.often(10)
@@ -385,6 +443,16 @@ class Author:
             case "krealloc" if values["object"] in known.objects:
                 thing = known.objects[values["object"]]
                 thing.size = min(thing.size, int(values["length"]))
+            case "percpu_ref_init":
+                flags = values.get("flags", "none")
+                name = values["name"]
+                known.refs[name] = Ref(self.by, flags != "none", "init_dead" not in flags)
+                if not self.is_careless:
+                    known.objects.pop(values.get("release"), None)
+            case "percpu_ref_exit" if not self.is_careless:
+                del known.refs[values["ref"]]
+            case _ if values.get("ref") in known.refs:
+                known.refs[values["ref"]].see(verb)
             case "kfree" | "kmem_cache_free" if not self.is_careless:
                 del known.objects[values["object"]]
             case "kmem_cache_destroy" if not self.is_careless:

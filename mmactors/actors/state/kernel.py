@@ -40,6 +40,7 @@ from mmactors.mm.entries.tlb_state import TlbState
 from mmactors.mm.fault.context import FaultContext
 from mmactors.mm.lru.folio_batch import FolioBatches
 from mmactors.mm.page_alloc.allocator import PageAllocator
+from mmactors.mm.percpu_ref.percpu_ref import PercpuRefs
 from mmactors.mm.slab.allocator import ObjectAllocator
 from mmactors.mm.vmalloc.kernel_mapping import clone_kernel_pgd
 from mmactors.mm.vmstat import VmStat
@@ -88,6 +89,7 @@ class Kernel:
     """All caches of objects."""
     objects: KernelObjects = field(init=False)
     """Those of the kernel's own objects."""
+    percpu_refs: PercpuRefs = field(init=False)
     kill_current: Callable[[], None] = field(init=False)
     """Lets the thread that runs die at its next return to user mode, if it is a program's."""
     anon_vma_cache: AnonVmaCache = field(init=False)
@@ -149,6 +151,13 @@ class Kernel:
 
     def __attrs_post_init__(self) -> None:
         self.zone_node = tuple(zone.node for zone in self.allocator.zones)
+        engine = self.engine
+        self.percpu_refs = PercpuRefs(
+            len(self.cpu_node),
+            rules=self.rules,
+            share=engine.guard.column,
+            wants_step=lambda: engine.is_exploring or engine.guard.on,
+        )
 
     def new_ctx_id(self) -> int:
         """Return an id that no address space of this run had (init_new_context)."""

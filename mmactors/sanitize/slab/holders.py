@@ -13,6 +13,8 @@ def held_objects(kernel: Kernel) -> Iterator[int]:
     for s in kernel.slab.caches:
         yield from s.own_objects
     yield from kernel.objects.in_grace
+    for ref in kernel.percpu_refs.refs:
+        yield ref.data
     processes = list(kernel.init_signal.children)
     for signal in processes:
         yield from _of_process(signal)

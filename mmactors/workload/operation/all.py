@@ -59,6 +59,20 @@ from mmactors.workload.operation.page import (
     StartIsolatePageRange,
     UndoIsolatePageRange,
 )
+from mmactors.workload.operation.percpu_ref import (
+    PercpuRefExit,
+    PercpuRefFlag,
+    PercpuRefGet,
+    PercpuRefInit,
+    PercpuRefKill,
+    PercpuRefKillAndConfirm,
+    PercpuRefPut,
+    PercpuRefReinit,
+    PercpuRefSwitchToAtomicSync,
+    PercpuRefSwitchToPercpu,
+    PercpuRefTryget,
+    PercpuRefTrygetLive,
+)
 from mmactors.workload.operation.slab import (
     Kfree,
     Kmalloc,
@@ -177,6 +191,18 @@ __all__ = [
     "OperationError",
     "Order",
     "Peek",
+    "PercpuRefExit",
+    "PercpuRefFlag",
+    "PercpuRefGet",
+    "PercpuRefInit",
+    "PercpuRefKill",
+    "PercpuRefKillAndConfirm",
+    "PercpuRefPut",
+    "PercpuRefReinit",
+    "PercpuRefSwitchToAtomicSync",
+    "PercpuRefSwitchToPercpu",
+    "PercpuRefTryget",
+    "PercpuRefTrygetLive",
     "Pin",
     "PlainOperation",
     "Poke",
@@ -260,6 +286,17 @@ PlainOperation = (
     | Kfree
     | Poke
     | Peek
+    | PercpuRefInit
+    | PercpuRefGet
+    | PercpuRefTryget
+    | PercpuRefTrygetLive
+    | PercpuRefPut
+    | PercpuRefKill
+    | PercpuRefKillAndConfirm
+    | PercpuRefSwitchToAtomicSync
+    | PercpuRefSwitchToPercpu
+    | PercpuRefReinit
+    | PercpuRefExit
     | Open
     | Close
     | Unlink
