@@ -44,7 +44,7 @@ _SITE: Final = "pcpu_get_vm_areas"
 _POINTER_BYTES: Final = 8
 _GFP: Final = GFP_KERNEL | GFP_ZERO
 _FIND: Final = Label("find free addresses", ((label.FREE_VMAP_AREAS, Mode.WRITE),))
-_NOT_CUT: Final = Warn(place="mm/vmalloc.c:3986 pcpu_get_vm_areas", once=True)
+_NOT_CUT: Final = Warn(place="mm/vmalloc.c:3986 pcpu_get_vm_areas", is_once=True)
 _INSERT: Final = Label("insert the areas", ((label.VMAP_AREAS, Mode.WRITE),))
 
 
