@@ -46,6 +46,7 @@ BENCHMARKS = (
     "slab",
     "slub",
     "startup",
+    "vmalloc",
 )
 WRITES_FILE = ("budgets", "engine", "explore", "sampling")
 """These write JSON with --json FILE; the others print it."""
@@ -222,6 +223,10 @@ TABLE: dict[str, tuple[Line, ...]] = {
         Line(key="quickstart_first/wall_s", unit="s", at_most=10),
         Line(key="quickstart_first/cpu_s", unit="s"),
         Line(key="quickstart_later/wall_s", unit="s", at_most=3),
+    ),
+    "vmalloc": (
+        Line(key="recorded_per_s", unit="1/s", at_least=60_000),
+        Line(key="on_slub_per_s", unit="1/s"),
     ),
 }
 
