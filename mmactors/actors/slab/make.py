@@ -12,17 +12,24 @@ from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.arena import Arena
 from mmactors.engine.chance import ALLOCATION_FAILS
 from mmactors.engine.lock.spinlock import Mutex
+from mmactors.mm.page_alloc.buddy import MANAGED_PAGES
 from mmactors.mm.slab.boot_option import SlabArguments
 from mmactors.mm.slab.common_calls import SlabCommon
 from mmactors.mm.slab.slab_common import Prandom
 from mmactors.mm.slab.slab_memory import MemoryParts
+from mmactors.units import PAGE_SHIFT
 
 
 def nr_list_heads(kind: str, *, nr_nodes: int) -> int:
     """Return how many heads of lists of pages all caches of an allocator may need."""
-    assert kind == "slub", f"{kind!r} is no allocator"
-    from mmactors.mm.slab.slub.cache import nr_list_heads  # noqa: PLC0415
+    if kind == "slab":
+        from mmactors.mm.slab.slab.cache import nr_list_heads  # noqa: PLC0415
+    elif kind == "slob":
+        from mmactors.mm.slab.slob.heap import LISTS  # noqa: PLC0415
 
+        return len(LISTS)
+    else:
+        from mmactors.mm.slab.slub.cache import nr_list_heads  # noqa: PLC0415
     return nr_list_heads(nr_nodes=nr_nodes)
 
 
@@ -37,8 +44,8 @@ def make_slab(
 ) -> SlabAllocator:
     """Return the allocator of a machine; `seed`: what its random numbers follow from."""
     engine = kernel.engine
-    assert kind == "slub", f"{kind!r} is no allocator"
-    common = _slub(kernel, arena, arguments, nr_possible_cpus, seed)
+    make = {"slub": _slub, "slab": _slab, "slob": _slob}[kind]
+    common = make(kernel, arena, arguments, nr_possible_cpus, seed)
     common.create_caches()
     locks = kernel.locks
     return SlabAllocator(
@@ -88,3 +95,37 @@ def _slub(
     config = evolve(config, rules=kernel.rules)
     slabs = Slabs(arena=arena, config=config, **_parts(kernel, seed))
     return Kmalloc(Slub(slabs, random=Prandom(seed)))
+
+
+def _slab(
+    kernel: Kernel, arena: Arena, arguments: SlabArguments, nr_possible_cpus: int, seed: int
+) -> SlabCommon[Any]:
+    from mmactors.mm.slab.kmalloc import Kmalloc  # noqa: PLC0415
+    from mmactors.mm.slab.slab.cache import Slabs  # noqa: PLC0415
+    from mmactors.mm.slab.slab.layout import SlabConfig, slab_max_order  # noqa: PLC0415
+    from mmactors.mm.slab.slab.slab import Slab  # noqa: PLC0415
+
+    max_order = arguments.slab_max_order
+    if max_order is None:
+        nr_pages = sum(zone.view[MANAGED_PAGES] for zone in kernel.allocator.zones)
+        max_order = slab_max_order(nr_pages << PAGE_SHIFT)
+    config = SlabConfig(
+        nr_cpus=len(kernel.cpu_node),
+        nr_possible_cpus=nr_possible_cpus,
+        max_order=max_order,
+        merge=arguments.merge,
+        alien_caches=arguments.has_alien_caches,
+        rules=kernel.rules,
+    )
+    slabs = Slabs(arena, config, **_parts(kernel, seed))
+    return Kmalloc(Slab(slabs, random=Prandom(seed)))
+
+
+def _slob(
+    kernel: Kernel, _arena: Arena, _arguments: SlabArguments, _nr_possible_cpus: int, seed: int
+) -> SlabCommon[Any]:
+    from mmactors.mm.slab.slab_memory import SlabMemory  # noqa: PLC0415
+    from mmactors.mm.slab.slob.kmalloc import SlobKmalloc  # noqa: PLC0415
+    from mmactors.mm.slab.slob.slob import Slob  # noqa: PLC0415
+
+    return SlobKmalloc(Slob(SlabMemory(rules=kernel.rules, **_parts(kernel, seed))))

@@ -11,13 +11,17 @@ from mmactors.observe.proc.slab import ATTRIBUTES, slabinfo
 
 def has_slabinfo(allocator: ObjectAllocator[Any]) -> bool:
     """Return whether there is /proc/slabinfo (CONFIG_SLABINFO): SLOB has none."""
-    return isinstance(allocator, Slub)
+    return allocator.kind != "slob"
 
 
 def slabinfo_of(allocator: ObjectAllocator[Any]) -> str:
     """Return /proc/slabinfo: the newest cache first, as slab_caches has them; no aliases."""
     listed = (s for s in reversed(allocator.caches) if s.is_listed)
-    return slabinfo(get_slabinfo(s) for s in listed)
+    if isinstance(allocator, Slub):
+        return slabinfo(get_slabinfo(s) for s in listed)
+    from mmactors.mm.slab.slab import slabinfo as of_slab  # noqa: PLC0415 - of few machines
+
+    return slabinfo(of_slab.get_slabinfo(s) for s in listed)
 
 
 def sys_slab_text(allocator: ObjectAllocator[Any], path: str) -> str | None:

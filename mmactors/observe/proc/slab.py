@@ -20,9 +20,9 @@ from mmactors.mm.slab.flags import (
     SLAB_TRACE,
     SLAB_TYPESAFE_BY_RCU,
 )
+from mmactors.mm.slab.slabinfo import SlabInfo
 from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.slabinfo import (
-    SlabInfo,
     cpu_partial_slabs,
     node_cpu_slabs,
     node_objects,
@@ -38,8 +38,6 @@ _HEADER: Final = (
     " : tunables <limit> <batchcount> <sharedfactor>"
     " : slabdata <active_slabs> <num_slabs> <sharedavail>\n"
 )
-_TUNABLES: Final = " : tunables    0    0    0 : slabdata "
-"""SLUB has none."""
 _CONSTRUCTORS: Final = {
     "anon_vma": "anon_vma_ctor+0x0/0x40",
     "ext4_inode_cache": "init_once+0x0/0x70 [ext4]",
@@ -55,8 +53,9 @@ def slabinfo(caches: Iterable[SlabInfo]) -> str:
     """Return /proc/slabinfo; `caches` come newest first."""
     return _HEADER + "".join(
         f"{one.name:<17} {one.active_objs:6} {one.num_objs:6} {one.objsize:6}"
-        f" {one.objects_per_slab:4} {1 << one.cache_order:4}{_TUNABLES}"
-        f"{one.active_slabs:6} {one.num_slabs:6} {0:6}\n"
+        f" {one.objects_per_slab:4} {1 << one.cache_order:4}"
+        f" : tunables {one.limit:4} {one.batchcount:4} {one.shared:4}"
+        f" : slabdata {one.active_slabs:6} {one.num_slabs:6} {one.shared_avail:6}\n"
         for one in caches
     )
 

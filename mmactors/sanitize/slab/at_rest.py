@@ -23,7 +23,7 @@ def slab_problems(
     if config.objects or config.counters:
         walk = look.walk(kernel.slab_pages)
         if config.objects and objects is not None:
-            problems += walk.object_problems(objects.used)
+            problems += walk.object_problems(objects)
         if config.counters:
             problems += walk.counter_problems(kernel.slab_pages)
     if config.leaks and objects is not None:

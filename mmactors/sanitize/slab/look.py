@@ -5,7 +5,6 @@ No word of the allocator is trusted but those that say where an object is.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from collections.abc import Set as AbstractSet
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -20,14 +19,22 @@ from mmactors.units import PAGE_SHIFT
 
 Problems = list[tuple[Law, str, list[str]]]
 NOTHING: Final[frozenset[int]] = frozenset()
-Held = Mapping[int, AbstractSet[int]]
-"""Objects that somebody has, by the first page of their slab."""
+
+
+class Known(Protocol):
+    """The objects that somebody has, as they were told of."""
+
+    used: dict[int, set[int]]
+    """By the first page of their slab; without slabs, by the page that they begin in."""
+
+    def own_bytes(self, thing: int) -> tuple[int, int]:
+        """Return which bytes only who has an object changes, half open."""
 
 
 class Walked(Protocol):
     """All slabs of a machine, and where they and their free objects were found."""
 
-    def object_problems(self, used: Held) -> Problems:
+    def object_problems(self, known: Known) -> Problems:
         """Return the objects and slabs that are in no place, or in two."""
 
     def counter_problems(self, blocks: Mapping[int, int]) -> Problems:
@@ -55,13 +62,19 @@ class Look(ABC):
         """Yield the objects that the allocator has itself, but for those that caches consist of."""
         yield from ()
 
+    def slab_of(self, s: Any, thing: int) -> int:  # noqa: ARG002 - SLOB has none
+        """Return the first page of the slab of an object; of one of no cache, its page."""
+        head = self.memory.head_of(thing)
+        assert head is not None, f"{thing:#x} is in no slab"
+        return head
+
     @abstractmethod
     def index_of(self, s: Any, slab: int, thing: int) -> int:
         """Return which object of its slab one is; without slabs, where in its page it lies."""
 
     @abstractmethod
-    def own_bytes(self, s: Any, thing: int) -> tuple[int, int]:
-        """Return which bytes only who has the object changes, half open."""
+    def own_bytes(self, s: Any | None, thing: int) -> tuple[int, int]:
+        """Return which bytes only who has the object changes, half open; None: of no cache."""
 
     def freepointer(self, s: Any, thing: int) -> tuple[int, int]:  # noqa: ARG002 - SLUB's
         """Return which of them the allocator writes when it takes the object back."""
@@ -80,7 +93,7 @@ class Look(ABC):
         """Return whether the memory of an object is still that of its cache."""
 
     @abstractmethod
-    def things(self, begin: int, end: int, held: Held) -> list[int]:
+    def things(self, begin: int, end: int, known: Known) -> list[int]:
         """Return the objects whose bytes, or those around them, are in a range; some are known."""
 
 
@@ -109,8 +122,10 @@ class InSlabs(Look):
         """Return how many bytes before an object are its cache's."""
         return 0
 
-    def own_bytes(self, s: Any, thing: int) -> tuple[int, int]:
+    def own_bytes(self, s: Any | None, thing: int) -> tuple[int, int]:
         """Return which bytes only who has the object changes: all from one to the next."""
+        if s is None:
+            return thing, thing
         first = thing - self.pad(s)
         return first, first + s.size
 
@@ -124,7 +139,7 @@ class InSlabs(Look):
         found = self.head_and_cache(thing)
         return found is not None and found[0] == slab and found[1].name == cache
 
-    def things(self, begin: int, end: int, held: Held) -> list[int]:  # noqa: ARG002 - SLOB's
+    def things(self, begin: int, end: int, known: Known) -> list[int]:  # noqa: ARG002 - SLOB's
         """Return the objects whose bytes, or those around them, are in a range."""
         found = []
         address = begin

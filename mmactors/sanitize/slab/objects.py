@@ -224,19 +224,22 @@ class Objects(ObjectChecks):
 
     # -- how -----------------------------------------------------------------------------------
 
+    def own_bytes(self, thing: int) -> tuple[int, int]:
+        """Return which bytes only who has an object changes, half open."""
+        record = self.records[thing]
+        return record.first, record.first + len(record.kept)
+
     def _record(self, s: KmemCacheLike | None, thing: int, now: Deed) -> Record:
         look = self.look
-        head = thing >> PAGE_SHIFT if s is None else look.memory.head_of(thing)
-        assert head is not None, f"{thing:#x} is in no slab"
         if s is None:
-            nr_bytes = 0
-            record = Record(thing, "", 0, head, nr_bytes, nr_bytes, now)
+            slab = thing >> PAGE_SHIFT
+            record = Record(thing, "", 0, slab, 0, 0, now)
         else:
-            index, size = look.index_of(s, head, thing), s.object_size
-            record = Record(thing, s.name, index, head, size, size, now)
-            self._keep(record, *look.own_bytes(s, thing))
+            slab, size = look.slab_of(s, thing), s.object_size
+            record = Record(thing, s.name, look.index_of(s, slab, thing), slab, size, size, now)
+        self._keep(record, *look.own_bytes(s, thing))
         self.records[thing] = record
-        self.used.setdefault(head, set()).add(thing)
+        self.used.setdefault(slab, set()).add(thing)
         return record
 
     def _keep(self, record: Record, first: int, end: int) -> None:
@@ -300,7 +303,7 @@ class Objects(ObjectChecks):
 
     def _things(self, begin: int, end: int) -> list[int]:
         """Return the objects whose bytes, or those around them, are in a range."""
-        return [thing for thing in self.look.things(begin, end, self.used) if thing in self.records]
+        return [thing for thing in self.look.things(begin, end, self) if thing in self.records]
 
     def _tell_freed_twice(self, record: Record, now: Deed) -> None:
         facts = [*record.story(), f"and freed again {now}"]

@@ -7,11 +7,12 @@ or full; an object is in use or on exactly one freelist.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from attrs import define, field
 
+from mmactors.mm.slab.allocator import ObjectAllocator
 from mmactors.mm.slab.flags import SLAB_TYPESAFE_BY_RCU
 from mmactors.mm.slab.oops import pointer
 from mmactors.mm.slab.slab_common import WORD
@@ -36,8 +37,8 @@ from mmactors.mm.slab.slub.struct_slab import (
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.slab.look import (
     NOTHING,
-    Held,
     InSlabs,
+    Known,
     Problems,
     difference,
     slab_heads,
@@ -98,11 +99,11 @@ class SlubWalk:
                 self._walk_cpus(s)
                 self._walk_nodes(s)
 
-    def object_problems(self, used: Held) -> Problems:
+    def object_problems(self, known: Known) -> Problems:
         """Return the objects and slabs that are in no place, or in two."""
         problems = list(self.problems)
         for slab in self.slabs.values():
-            problems += _of_slab(slab, used.get(slab.pfn, NOTHING))
+            problems += _of_slab(slab, known.used.get(slab.pfn, NOTHING))
         return problems
 
     def counter_problems(self, blocks: Mapping[int, int]) -> Problems:
@@ -257,8 +258,9 @@ def _state(slab: SlabFound) -> str:
 class LookAtSlub(InSlabs):
     """SLUB's objects, with a pointer in each that is free, and what a debugged cache adds."""
 
-    def __init__(self, slub: Slub) -> None:
+    def __init__(self, slub: ObjectAllocator[Any]) -> None:
         super().__init__(slub)
+        assert isinstance(slub, Slub), f"{slub.kind} is not SLUB"
         self._slub: Final = slub
 
     def walk(self, heads: Iterable[int]) -> SlubWalk:

@@ -8,8 +8,16 @@ from mmactors.sanitize.slab.look import Look
 
 def look_at(allocator: ObjectAllocator[Any]) -> Look:
     """Return how checkers look at the objects of an allocator."""
-    from mmactors.mm.slab.slub.slub import Slub  # noqa: PLC0415
-    from mmactors.sanitize.slab.slub_walk import LookAtSlub  # noqa: PLC0415
+    match allocator.kind:
+        case "slab":
+            from mmactors.sanitize.slab.slab_walk import LookAtSlab  # noqa: PLC0415
 
-    assert isinstance(allocator, Slub), f"{allocator.kind!r} is no allocator"
-    return LookAtSlub(allocator)
+            return LookAtSlab(allocator)
+        case "slob":
+            from mmactors.sanitize.slab.slob_walk import LookAtSlob  # noqa: PLC0415
+
+            return LookAtSlob(allocator)
+        case _:
+            from mmactors.sanitize.slab.slub_walk import LookAtSlub  # noqa: PLC0415
+
+            return LookAtSlub(allocator)

@@ -62,6 +62,8 @@ class Slob(ObjectAllocator[KmemCache]):
     def __init__(self, memory: SlabMemory) -> None:
         super().__init__(memory)
         self.heap: Final = SlobHeap(memory)
+        self.in_grace: Final[dict[int, int]] = {}
+        """By address: bytes of the blocks that go back when their readers have left."""
 
     def boot_requests(self) -> list[CacheRequest]:
         """Return the cache of caches, the only one that is there before all others."""
@@ -152,6 +154,7 @@ class Slob(ObjectAllocator[KmemCache]):
             self._check(head, SLOB_RCU_SIZE)
             at = head + SLOB_RCU_LENGTH
             memory.bytes_view[at : at + _INT] = s.size.to_bytes(_INT, "little")
+            self.in_grace[thing] = s.size
             yield CallRcu(cache=s.number, freed=head)
             return
         yield from self._free(this_cpu, thing, s.size)
@@ -170,7 +173,9 @@ class Slob(ObjectAllocator[KmemCache]):
         self._check(freed, SLOB_RCU_SIZE)
         at = freed + SLOB_RCU_LENGTH
         size = int.from_bytes(self.memory.bytes_view[at : at + _INT], "little", signed=True)
-        yield from self._free(lambda: cpu, freed - (size - SLOB_RCU_SIZE), size)
+        thing = freed - (size - SLOB_RCU_SIZE)
+        self.in_grace.pop(thing, None)
+        yield from self._free(lambda: cpu, thing, size)
 
     def _free(self, this_cpu: ThisCpu, thing: int, size: int) -> SlabSteps[None]:
         """Free a block, or pages (__kmem_cache_free)."""

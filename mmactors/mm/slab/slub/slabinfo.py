@@ -6,8 +6,7 @@ counts as active: nobody looks there. Where a node's list is broken, counting en
 
 from collections.abc import Iterator
 
-from attrs import frozen
-
+from mmactors.mm.slab.slabinfo import SlabInfo
 from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.struct_slab import (
     COUNTERS_INUSE,
@@ -20,21 +19,6 @@ from mmactors.mm.slab.slub.struct_slab import (
     SLAB,
     TOTAL_OBJECTS,
 )
-
-
-@frozen(kw_only=True)
-class SlabInfo:
-    """A line of /proc/slabinfo (struct slabinfo)."""
-
-    name: str
-    active_objs: int
-    num_objs: int
-    objsize: int
-    """Bytes from one object to the next."""
-    objects_per_slab: int
-    cache_order: int
-    active_slabs: int
-    num_slabs: int
 
 
 def get_slabinfo(s: KmemCache) -> SlabInfo:
