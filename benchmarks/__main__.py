@@ -41,10 +41,12 @@ BENCHMARKS = (
     "fork",
     "memory",
     "page_allocator",
+    "percpu",
     "sampling",
     "slab",
     "slub",
     "startup",
+    "vmalloc",
 )
 WRITES_FILE = ("budgets", "engine", "explore", "sampling")
 """These write JSON with --json FILE; the others print it."""
@@ -194,6 +196,10 @@ TABLE: dict[str, tuple[Line, ...]] = {
         Line(key="mixed_orders_ns", unit="ns"),
         Line(key="mod_node_page_state_ns", unit="ns"),
     ),
+    "percpu": (
+        Line(key="recorded_per_s", unit="1/s", at_least=60_000),
+        Line(key="pairs_per_s", unit="1/s"),
+    ),
     "sampling": tuple(
         _against_bound(toy, noise, sampler)
         for toy, pct in (("lost update", "PCT 2"), ("ABA", "PCT 3"), ("stale TLB", "PCT 4"))
@@ -217,6 +223,10 @@ TABLE: dict[str, tuple[Line, ...]] = {
         Line(key="quickstart_first/wall_s", unit="s", at_most=10),
         Line(key="quickstart_first/cpu_s", unit="s"),
         Line(key="quickstart_later/wall_s", unit="s", at_most=3),
+    ),
+    "vmalloc": (
+        Line(key="recorded_per_s", unit="1/s", at_least=60_000),
+        Line(key="on_slub_per_s", unit="1/s"),
     ),
 }
 

@@ -94,6 +94,9 @@ VMAP_BLOCK: Final = "vmap_block"
 VMAP_BLOCK_QUEUE: Final = "vmap_block_queue"
 SLOB: Final = "slob"
 """The three lists of pages with room (mm/slab/slob)."""
+PERCPU_REF: Final = "percpu_ref"
+PERCPU_REF_COUNT: Final = "percpu_ref_count"
+PERCPU_COUNT: Final = "percpu_count"
 
 
 def pte(index: int) -> str:
@@ -209,6 +212,26 @@ def vmap_block(index: int) -> str:
 def vmap_block_queue(cpu: int) -> str:
     """Name the list of a CPU's blocks that have room."""
     return f"{VMAP_BLOCK_QUEUE}[{cpu}]"
+
+
+def percpu_ref(number: int) -> str:
+    """Name the mode of a reference count with counters of CPUs'."""
+    return f"{PERCPU_REF}[{number}]"
+
+
+def percpu_ref_count(number: int) -> str:
+    """Name the word of such a count that all CPUs change."""
+    return f"{PERCPU_REF_COUNT}[{number}]"
+
+
+def percpu_count_of(number: int) -> str:
+    """Name the counters of all CPUs of such a count."""
+    return f"{PERCPU_COUNT}[{number}]"
+
+
+def percpu_count(number: int, cpu: int) -> str:
+    """Name a CPU's counter of such a count."""
+    return f"{percpu_count_of(number)}[{cpu}]"
 
 
 def rcu(cpu: int) -> str:

@@ -156,10 +156,20 @@ class Rules:
         doc="SLUB changes a CPU's freelist only if the transaction number is the one that it has "
         "read, too (8a5ec0ba42c4, v2.6.39).",
     )
+    percpu_ref_sums_after_grace_period: bool = option(
+        True,
+        doc="The counters of a reference count that is killed are summed in a callback of RCU's, "
+        "when no CPU can be about to change its own any more (215e262f2aeb, v3.11).",
+    )
     pgd_lock_keeps_interrupts_on: bool = option(
         True,
         doc="Interrupts stay on while pgd_lock is held and page_table_lock waited for "
         "(a79e53d85683, v2.6.38).",
+    )
+    vmalloc_purge_flushes_tlb: bool = option(
+        True,
+        doc="Addresses that were freed lazily are used again only when no CPU knows a translation "
+        "of them any more (db64fe02258f, v2.6.28; no release broke it: one to learn from).",
     )
     deactivate_slab_keeps_cpu_freelist: bool = option(
         True,

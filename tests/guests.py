@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from attrs import define, field
+from attrs import define, field, fields
 from machines import scenario_of
 
 from mmactors.actors.call.copy_process import copy_first_process
@@ -136,7 +136,7 @@ class Guest:
         """Make a process with an empty address space."""
         kernel = self.kernel
         given = self.wired.interpreter
-        names = ("kernel", "timer", "areas", "accesses", "files", "gup", "pages", "proc", "slab")
+        names = [each.name for each in fields(Interpreter) if each.init]
         interpreter = _JobInterpreter(**{name: getattr(given, name) for name in names})
         table = self.wired.table
         pid = table.new_pid()

@@ -34,6 +34,7 @@ SEEDS = (
     REFERENCE / "linux-6.1/kernel/slab/256M-c1-fill-s5.json",
     REFERENCE / "linux-6.1/kernel/slob/256M-c1-fill-s5.json.gz",
     REFERENCE / "linux-6.1/kernel/slab-compare/256M-c1-fill-s4.json.gz",
+    REFERENCE / "linux-6.1/kernel/vmalloc/512M-c1-lifo-s1.json",
     REFERENCE / "linux-6.1/kernel/memblock/more/numa2-1G-c2-off.json",
     REFERENCE / "traces/true.json",
 )

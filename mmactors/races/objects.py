@@ -34,6 +34,9 @@ from mmactors.label import (
     PAGEBLOCK,
     PAGES,
     PCP,
+    PERCPU_COUNT,
+    PERCPU_REF,
+    PERCPU_REF_COUNT,
     RCU,
     RSS,
     SLAB,
@@ -71,7 +74,7 @@ _LASTING: Final = frozenset(
     }
 )
 """Columns whose elements are there in all schedules."""
-_PAIRS: Final = frozenset((VALUE, PAGE_CACHE, STORE, KMEM_CACHE_CPU, KMEM_CACHE_NODE))
+_PAIRS: Final = frozenset((VALUE, PAGE_CACHE, STORE, KMEM_CACHE_CPU, KMEM_CACHE_NODE, PERCPU_COUNT))
 """Columns of columns."""
 
 
@@ -90,8 +93,10 @@ class MachineObjects(dict[str, Keyed]):
         self._kernel: Final = kernel
         self._processes: Final = processes
         """All that ever were; new ones are added there."""
-        self._of_caches: Final[dict[str, Callable[[int, int], Hashable]]] = {}
-        """What caches have on a CPU or a node: of SLUB's; others name nothing there."""
+        self._of_pairs: Final[dict[str, Callable[[int, int], Hashable]]] = {
+            PERCPU_COUNT: kernel.percpu_refs.cpu_key
+        }
+        """What elements of two numbers hold; what caches have on a CPU or a node, if of SLUB's."""
         self._columns: Final[dict[str, Callable[[int], View]]] = {
             PAGE_TABLES: self._entry,
             PAGES: self._page,
@@ -115,11 +120,13 @@ class MachineObjects(dict[str, Keyed]):
             I_SIZE: self._i_size,
             I_PAGES: self._i_pages,
             PAGE_LOCK: self._page_lock,
+            PERCPU_REF: lambda number: View(partial(kernel.percpu_refs.key, number)),
+            PERCPU_REF_COUNT: lambda number: View(partial(kernel.percpu_refs.count_key, number)),
         }
         """Objects by column and number."""
         if isinstance(kernel.slab, Slub):
             values = SlabValues(kernel.slab)
-            self._of_caches.update({KMEM_CACHE_CPU: values.cpu, KMEM_CACHE_NODE: values.node})
+            self._of_pairs.update({KMEM_CACHE_CPU: values.cpu, KMEM_CACHE_NODE: values.node})
             self._columns[SLAB] = lambda pfn: View(partial(values.slab, pfn))
         self._zones: Final = {
             mailbox.name: zone
@@ -290,8 +297,8 @@ class MachineObjects(dict[str, Keyed]):
     def _of_pair(self, column: str, first: int, second: int | None) -> View:
         """Return what an address space, a file or a cache has at an index; None: all of it."""
         kernel = self._kernel
-        if column in (KMEM_CACHE_CPU, KMEM_CACHE_NODE) and second is not None:
-            return View(partial(self._of_caches[column], first, second))
+        if column in (KMEM_CACHE_CPU, KMEM_CACHE_NODE, PERCPU_COUNT) and second is not None:
+            return View(partial(self._of_pairs[column], first, second))
         checks = kernel.checks
         if column == VALUE and checks is not None:
             return View(partial(checks.value_key, first, second))

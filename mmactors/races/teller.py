@@ -17,6 +17,7 @@ from mmactors.explore.engine.step import Touches
 from mmactors.explore.engine.view import is_cpu
 from mmactors.races.places import Places
 from mmactors.races.told import Parts, Told, cpus_text, rss_text
+from mmactors.races.told_percpu_ref import ToldPercpuRefs
 from mmactors.races.told_slab import ToldSlabs
 
 _INDEXED: Final = re.compile(r"^(.*?)\[([^\]]*)\](?:\[([^\]]*)\])?$")
@@ -38,10 +39,12 @@ class MachineTeller:
         self._places: Final = Places(kernel, processes)
         told = self._told = Told(kernel, self._places)
         slabs = self._slabs = ToldSlabs(kernel)
+        percpu_refs = ToldPercpuRefs(kernel)
         self._pairs: Final[dict[str, Callable[[int, int], Parts]]] = {
             names.PAGE_CACHE: told.cached_page,
             names.KMEM_CACHE_CPU: slabs.of_cpu,
             names.KMEM_CACHE_NODE: slabs.of_node,
+            names.PERCPU_COUNT: percpu_refs.of_cpu,
         }
         self._columns: Final[dict[str, Callable[[int], Parts]]] = {
             names.PAGE_TABLES: told.page_tables,
@@ -57,6 +60,8 @@ class MachineTeller:
             names.TLB: told.tlb,
             names.RCU: told.rcu,
             names.SLAB: slabs.slab,
+            names.PERCPU_REF: percpu_refs.mode,
+            names.PERCPU_REF_COUNT: percpu_refs.count,
             names.I_SIZE: told.i_size,
             names.I_MMAP: told.i_mmap,
             names.RSS: lambda ctx_id: told.of_mm("rss", ctx_id, rss_text),

@@ -30,6 +30,7 @@ VALIDATORS: Final = {
     "slub": "mmactors.validate.slub.slub:validate_slub",
     "slab-compare": "mmactors.validate.slab_compare.slab_compare:validate_slab_compare",
     "slob": "mmactors.validate.slob.slob:validate_slob",
+    "percpu": "mmactors.validate.percpu.percpu:validate_percpu",
     "memblock": "mmactors.validate.memblock.memblock:validate_memblock",
     "vmalloc": "mmactors.validate.vmalloc.vmalloc:validate_vmalloc",
     "userland/faults": "mmactors.validate.userland.faults:validate_faults",

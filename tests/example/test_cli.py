@@ -274,26 +274,26 @@ def test_logs_shows_what_was_asked_for(scenario, tmp_path, capsys):
 
 def test_validate_lists_what_it_cannot_validate(tmp_path, capsys):
     """A topic without a model never counts as passed, and never fails either."""
-    (tmp_path / "a.json").write_text('{"topic":"percpu","scenario":"x"}')
+    (tmp_path / "a.json").write_text('{"topic":"reclaim","scenario":"x"}')
     (tmp_path / "b.json").write_text('{"case":"y","topic":"thp"}')
     (tmp_path / "README.md").write_text("no recording")
 
     assert 0 == run_command(["validate", str(tmp_path)])
 
     out = capsys.readouterr().out
-    assert "not validated  percpu/a: the topic percpu is not modelled yet" in out
+    assert "not validated  reclaim/a: the topic reclaim is not modelled yet" in out
     assert "userland/thp: 1 not validated" in out
 
 
 def test_validate_reports_a_damaged_recording(tmp_path, capsys):
     """The others are still run; the exit code is 2."""
-    (tmp_path / "a.json").write_text('{"topic":"percpu","scenario":"x"}')
+    (tmp_path / "a.json").write_text('{"topic":"reclaim","scenario":"x"}')
     (tmp_path / "b.json.gz").write_bytes(b"\x1f\x8b\x08garbage")
 
     assert 2 == run_command(["validate", str(tmp_path)])
 
     captured = capsys.readouterr()
-    assert "percpu/a" in captured.out
+    assert "reclaim/a" in captured.out
     assert "b.json.gz: " in captured.err
 
 

@@ -73,7 +73,7 @@ BROKEN = [
     Broken(
         "areas are freed lazily",
         *("lazy", "free_vmap_area_noflush", at_once),
-        *("512M-c1-lifo-s1.json.gz", r"ops\[\d+\]: recorded \('vfree'"),
+        *("512M-c1-lifo-s1.json", r"ops\[\d+\]: recorded \('vfree'"),
     ),
     Broken(
         "too many lazily freed pages are purged",

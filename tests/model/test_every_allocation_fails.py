@@ -107,6 +107,15 @@ PROGRAMS = {
         ["alloc_pages X order=3", "vmalloc 16K", "alloc_pages Y order=2 comp", "free_pages Y"],
         {},
     ),
+    "areas": (
+        [
+            *("alloc_pages X order=7", "vmalloc A 3M", "vzalloc B 16K", "vmap M block=X"),
+            *("vm_map_ram R block=X count=3", "vm_map_ram S block=X", "get_vm_area G 64K"),
+            *("vfree A", "vunmap M", "vm_unmap_aliases", "vfree B smp_call=1", "vunmap G"),
+            *("vm_unmap_ram S", "vm_unmap_ram R", "vmalloc C 64K align=2M", "vfree C"),
+        ],
+        {"cpus": 2},
+    ),
     "objects": (
         [
             "kmalloc X size=100",
@@ -115,6 +124,13 @@ PROGRAMS = {
             *("kmem_cache_alloc O cache=C", "krealloc X size=3000", "kmem_cache_free O cache=C"),
             *("kzalloc Z size=200", "kfree Z"),
             *("kmem_cache_shrink C", "kmem_cache_destroy C", "kfree X", "kfree L"),
+        ],
+        {},
+    ),
+    "reference counts": (
+        [
+            *("kmalloc O size=64", "percpu_ref_init R release=O", "percpu_ref_get R"),
+            *("percpu_ref_kill R", "percpu_ref_put R", "sleep 30", "percpu_ref_exit R"),
         ],
         {},
     ),
@@ -144,12 +160,15 @@ ANSWERS = {
     "fork": {-12},
     "mremap": {-12},
     "alloc_pages": {-12},
+    **{key: {-12} for key in ("vmalloc", "vzalloc", "vmap", "vm_map_ram", "get_vm_area")},
+    **{key: {-22} for key in ("vm_unmap_ram", "free_vm_area")},
     "free_pages": {-22},
     "kmalloc": {-12},
     "kzalloc": {-12},
     "krealloc": {-12},
     "kmem_cache_create": {-12},
     "kmem_cache_alloc": {-12},
+    "percpu_ref_init": {-12},
     "open": {-12, -28},
     "read": {-12},
     "write": {-12, -14},

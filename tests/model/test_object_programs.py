@@ -11,6 +11,8 @@ from programs.documents import write
 from programs.judge import judge
 from programs.words import FIRST, Author
 
+from mmactors.workload.operation.all import OPERATIONS
+
 NR_PROGRAMS = 240
 NR_PARTS = 24
 CHILD = "P1"
@@ -18,6 +20,7 @@ SLAB_VERBS = (
     *("kmem_cache_create", "kmem_cache_alloc", "kmem_cache_alloc", "kmem_cache_free"),
     *("kmem_cache_shrink", "kmem_cache_destroy", "kmalloc", "kmalloc", "kzalloc", "krealloc"),
     *("kfree", "poke", "poke", "peek"),
+    *(verb for verb in OPERATIONS if verb.startswith("percpu_ref_")),
 )
 OTHER_VERBS = ("mmap", "munmap", "touch", "mprotect", "madvise")
 

@@ -52,10 +52,21 @@ NEW = {
     *(("mmap", "name"), ("heap", "name"), ("alias", "name"), ("mremap", "store_as")),
     *(("alloc_pages", "name"), ("pin", "device"), ("open", "file")),
     *((verb, "name") for verb in ("kmem_cache_create", "kmem_cache_alloc", "kmalloc", "kzalloc")),
+    ("percpu_ref_init", "name"),
+    *((verb, "name") for verb in ("vmalloc", "vzalloc", "vmap", "vm_map_ram", "get_vm_area")),
     *(("fork", "child"), ("thread", "name"), ("barrier", "name")),
 }
 """Arguments that are names which the operation makes."""
-MAKES_OBJECTS = ("kmem_cache_create", "kmem_cache_alloc", "kmalloc", "kzalloc")
+MAKES_OBJECTS = ("kmem_cache_create", "kmem_cache_alloc", "kmalloc", "kzalloc", "percpu_ref_init")
+GIVES_BACK = {
+    "vfree": ("vmalloc", "vzalloc"),
+    "vunmap": ("vmap",),
+    "vm_unmap_ram": ("vm_map_ram",),
+    "free_vm_area": ("get_vm_area",),
+}
+"""By what gives an area back: what makes those that it is for."""
+MAKES_AREAS = ("vmalloc", "vzalloc", "vmap", "vm_map_ram", "get_vm_area")
+MAKES_OBJECTS += ("alloc_pages", *MAKES_AREAS)
 CAREFUL = "own"
 """How names of objects begin with which nobody makes mistakes."""
 MOST_TOUCHED = 1 << 20
@@ -79,6 +90,55 @@ class Object:
     """So many bytes may be touched."""
     cache: str | None
     """None: it is kmalloc's."""
+    how: str = ""
+    """What made the area that it is; empty: it is none."""
+    block: str = ""
+    """Whose pages it maps."""
+
+
+@define
+class Ref:
+    """A reference count, as far as the author can know."""
+
+    owner: str
+    may_reinit: bool
+    """It may change its mode back."""
+    is_live: bool
+    was_switched: bool = False
+    """Its mode has changed: when it is released, only its release function knows."""
+    nr_held: int = 0
+    """References but the first."""
+
+    def suits(self, verb):
+        """Return whether an operation on it is no mistake."""
+        match verb.removeprefix("percpu_ref_"):
+            case "get" | "tryget" | "tryget_live":
+                return self.is_live or self.nr_held
+            case "put":
+                return self.nr_held
+            case "switch_to_percpu":
+                return self.is_live and self.may_reinit
+            case "reinit":
+                return not self.is_live and not self.was_switched
+            case "exit":
+                return not self.was_switched and not self.nr_held
+        return self.is_live
+
+    def see(self, verb):
+        """Follow what an operation makes of it."""
+        match verb.removeprefix("percpu_ref_"):
+            case "get" | "tryget":
+                self.nr_held += 1
+            case "tryget_live":
+                self.nr_held += self.is_live
+            case "put":
+                self.nr_held -= 1
+            case "kill" | "kill_and_confirm":
+                self.is_live, self.was_switched = False, True
+            case "reinit":
+                self.is_live = self.was_switched = True
+            case "switch_to_atomic_sync" | "switch_to_percpu":
+                self.was_switched = True
 
 
 @define
@@ -88,9 +148,10 @@ class Known:
     ranges: dict[str, int] = field(factory=dict)
     files: set[str] = field(factory=set)
     devices: set[str] = field(factory=set)
-    blocks: set[str] = field(factory=set)
+    blocks: dict[str, Object] = field(factory=dict)
     caches: dict[str, Object] = field(factory=dict)
     objects: dict[str, Object] = field(factory=dict)
+    refs: dict[str, Ref] = field(factory=dict)
     children: set[str] = field(factory=set)
     threads: set[str] = field(factory=set)
     spinning: set[str] = field(factory=set)
@@ -244,11 +305,18 @@ class Author:
             case "device":
                 return self.known_or(known.devices, NAMES)
             case "block":
-                return self.known_or(known.blocks, NAMES)
+                return self.known_or(self.fit_blocks(verb), NAMES)
+            case "area":
+                self.touched_object = self.known_or(self.fit_objects(verb), NAMES)
+                return self.touched_object
             case "cache":
                 if verb == "kmem_cache_free" and not self.is_careless:
                     return known.objects[self.touched_object].cache
                 return self.known_or(self.own(known.caches), NAMES)
+            case "ref":
+                return self.known_or(self.fit_refs(verb), NAMES)
+            case "release":
+                return self.known_or(self.own(known.objects), NAMES)
             case "object":
                 self.touched_object = self.known_or(self.fit_objects(verb), NAMES)
                 return self.touched_object
@@ -275,10 +343,37 @@ class Author:
             case "kmem_cache_free":
                 return [name for name in own if known.objects[name].cache in known.caches]
             case "krealloc":
-                return [name for name in own if known.objects[name].cache is None]
+                own = [name for name in own if known.objects[name].cache is None]
+            case _ if verb in GIVES_BACK:
+                return [name for name in own if known.objects[name].how in GIVES_BACK[verb]]
             case "poke" | "peek":
                 return [name for name in own if 0 < known.objects[name].size <= MOST_TOUCHED]
-        return own
+        return [name for name in own if not known.objects[name].how]
+
+    def area(self, verb, values):
+        """Return what a verb makes; only what is mapped for sure may be touched."""
+        block = values.get("block", "")
+        if verb == "get_vm_area":
+            size = 0
+        elif block:
+            size = int(values.get("count", 1)) << 12 if block in self.known.blocks else 0
+            size *= int(values.get("count", 1)) <= 1 << self.known.blocks[block].size if size else 0
+        else:
+            size = int(values["length"])
+        return Object(self.by, size, "", verb, block)
+
+    def fit_blocks(self, verb):
+        """Return the blocks that may be given to an operation: pages that are mapped stay."""
+        own = self.own(self.known.blocks)
+        if self.is_careless or verb != "free_pages":
+            return own
+        mapped = {each.block for each in self.known.objects.values()}
+        return [name for name in own if name not in mapped]
+
+    def fit_refs(self, verb):
+        """Return the reference counts that may be given to an operation."""
+        own = self.own(self.known.refs)
+        return own if self.is_careless else [n for n in own if self.known.refs[n].suits(verb)]
 
     def touched(self, kind, name):
         """Return the offset of bytes that are touched, or how many they are."""
@@ -322,9 +417,12 @@ class Author:
             or (verb == "stop" and not known.spinning)
             or (verb == "wait" and known.spinning)
             or (verb == "spin" and known.threads <= known.spinning)
-            or ("block" in arguments(verb) and not known.blocks)
+            or ("block" in arguments(verb) and not self.fit_blocks(verb))
+            or ("area" in arguments(verb) and not self.fit_objects(verb))
             or ("cache" in arguments(verb) and not self.own(known.caches))
             or ("object" in arguments(verb) and not self.fit_objects(verb))
+            or ("ref" in arguments(verb) and not self.fit_refs(verb))
+            or ("release" in arguments(verb) and not self.own(known.objects))
             or ("file" in arguments(verb) and verb not in ("open", "mmap") and not known.files)
         )
         seldom = verb in ("exit", "barrier", "race") and not self.often(10)
@@ -374,7 +472,9 @@ class Author:
             case "unpin":
                 known.devices.discard(values["device"])
             case "alloc_pages":
-                known.blocks.add(values["name"])
+                known.blocks[values["name"]] = Object(self.by, int(values.get("order", 0)), None)
+            case "free_pages" if not self.is_careless:
+                del known.blocks[values["block"]]
             case "kmem_cache_create":
                 known.caches[values["name"]] = Object(self.by, int(values["length"]), None)
             case "kmem_cache_alloc":
@@ -382,9 +482,23 @@ class Author:
                 known.objects[values["name"]] = Object(self.by, size, values["cache"])
             case "kmalloc" | "kzalloc":
                 known.objects[values["name"]] = Object(self.by, int(values["length"]), None)
+            case _ if verb in MAKES_AREAS and "name" in values:
+                known.objects[values["name"]] = self.area(verb, values)
+            case _ if verb in GIVES_BACK and not self.is_careless:
+                del known.objects[values["area"]]
             case "krealloc" if values["object"] in known.objects:
                 thing = known.objects[values["object"]]
                 thing.size = min(thing.size, int(values["length"]))
+            case "percpu_ref_init":
+                flags = values.get("flags", "none")
+                name = values["name"]
+                known.refs[name] = Ref(self.by, flags != "none", "init_dead" not in flags)
+                if not self.is_careless:
+                    known.objects.pop(values.get("release"), None)
+            case "percpu_ref_exit" if not self.is_careless:
+                del known.refs[values["ref"]]
+            case _ if values.get("ref") in known.refs:
+                known.refs[values["ref"]].see(verb)
             case "kfree" | "kmem_cache_free" if not self.is_careless:
                 del known.objects[values["object"]]
             case "kmem_cache_destroy" if not self.is_careless:

@@ -14,6 +14,7 @@ PACKAGE: Final = Path(__file__).parent.parent.parent
 PARTS: Final = {
     "access": "the path of memory accesses",
     "memory": "pages, lists and tables",
+    "percpu": "per-CPU memory",
     "tools": "sanitizers and tools",
 }
 MACHINE_PARTS: Final = ("access", "memory")
@@ -21,6 +22,7 @@ MACHINE_PARTS: Final = ("access", "memory")
 _PART_OF: Final = {
     "mmactors.arch": "memory",
     "mmactors.mm": "memory",
+    "mmactors.mm.percpu": "percpu",
     "mmactors.hw": "access",
     "mmactors.hw.level": "tools",
     "mmactors.sanitize": "tools",

@@ -25,6 +25,8 @@ XAS_ALLOC: Final = "xas_alloc"
 """Of a node of a page cache while its lock is held."""
 XAS_NOMEM: Final = "xas_nomem"
 """Of one when nothing is locked."""
+PERCPU_REF_INIT: Final = "percpu_ref_init"
+PERCPU_REF_EXIT: Final = "percpu_ref_exit"
 D_ALLOC: Final = "__d_alloc"
 SHMEM_ALLOC_INODE: Final = "shmem_alloc_inode"
 EXT4_ALLOC_INODE: Final = "ext4_alloc_inode"
@@ -35,7 +37,7 @@ SLAB_SITES: Final = (
     *("mm_alloc", "dup_mm", "vm_area_alloc", "vm_area_dup"),
     *(ANON_VMA_PREPARE, "anon_vma_clone", "anon_vma_fork"),
     *("dup_task_struct", "prepare_creds", "dup_fd", "copy_fs_struct", "copy_process", "alloc_pid"),
-    "__alloc_file",
+    *("__alloc_file", PERCPU_REF_INIT),
     *(XAS_ALLOC, XAS_NOMEM, D_ALLOC, SHMEM_ALLOC_INODE, EXT4_ALLOC_INODE),
 )
 """All that allocate."""

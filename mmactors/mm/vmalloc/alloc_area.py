@@ -30,7 +30,7 @@ from mmactors.units import PAGE_SHIFT
 
 _SITE: Final = "alloc_vmap_area"
 _ADJUST_SITE: Final = "adjust_va_to_fit_type"
-_NO_STRUCT: Final = Warn(place="mm/vmalloc.c:1598 alloc_vmap_area", once=True)
+_NO_STRUCT: Final = Warn(place="mm/vmalloc.c:1598 alloc_vmap_area", is_once=True)
 _FIND: Final = Label("find free addresses", ((label.FREE_VMAP_AREAS, Mode.WRITE),))
 _INSERT: Final = Label("insert the area", ((label.VMAP_AREAS, Mode.WRITE),))
 
@@ -110,7 +110,17 @@ def _take_lowest(
     free, first = find_fit(areas, FREE, nr_pages, align, VMALLOC_FIRST, VMALLOC_LAST)
     if not free:
         return 0
-    kind = fit_type(areas, free, first, nr_pages)
+    if not (yield from adjust_va_to_fit_type(space, this_cpu, free, first, nr_pages)):
+        yield _NO_STRUCT
+        return 0
+    return first
+
+
+def adjust_va_to_fit_type(
+    space: VmallocSpace, this_cpu: ThisCpu, free: int, first: int, nr_pages: int
+) -> VmallocSteps[bool]:
+    """Cut pages off a free area; False: that needs a struct, and there is no memory for one."""
+    kind = fit_type(space.areas, free, first, nr_pages)
     lower = 0
     if kind == NE_FIT_TYPE:
         cpu = this_cpu()
@@ -120,11 +130,9 @@ def _take_lowest(
         if not lower:
             thing = yield AllocVmapArea(gfp=GFP_NOWAIT, node=None, site=_ADJUST_SITE)
             if not thing:
-                yield _NO_STRUCT
-                return 0
+                return False
             lower = space.new_area(thing)
-        areas = space.areas
-    adjust_to_fit(areas, FREE, free, first, nr_pages, lower)
+    adjust_to_fit(space.areas, FREE, free, first, nr_pages, lower)
     if kind == FL_FIT_TYPE:
         yield from space.free_area(free, _ADJUST_SITE)
-    return first
+    return True

@@ -73,7 +73,7 @@ def free_vmap_area_noflush(space: VmallocSpace, area: int) -> VmallocSteps[None]
     yield _LOCK_LAZY
     if wants_step():
         yield _ADD_LAZY
-    yield from _merge_or_add(space, LAZY, area)
+    yield from merge_or_add_area(space, LAZY, area)
     yield _UNLOCK_LAZY
     if nr_lazy > space.lazy_max_pages():
         yield _SCHEDULE_DRAIN
@@ -89,7 +89,7 @@ def free_vmap_area(space: VmallocSpace, area: int) -> VmallocSteps[None]:
     yield LOCK_FREE
     if space.wants_step():
         yield ADD_FREE
-    yield from _merge_or_add(space, FREE, area)
+    yield from merge_or_add_area(space, FREE, area)
     yield UNLOCK_FREE
 
 
@@ -116,7 +116,7 @@ def purge_lazy(space: VmallocSpace, first: int, end: int) -> VmallocSteps[bool]:
         if wants_step():
             yield _PURGE
         nr_pages = space.size_of(area)
-        if not (yield from _merge_or_add(space, FREE, area)):
+        if not (yield from merge_or_add_area(space, FREE, area)):
             continue
         space.lazy_nr -= nr_pages
         if space.lazy_nr < resched_threshold:
@@ -125,7 +125,7 @@ def purge_lazy(space: VmallocSpace, first: int, end: int) -> VmallocSteps[bool]:
     return True
 
 
-def _merge_or_add(space: VmallocSpace, head: int, area: int) -> VmallocSteps[bool]:
+def merge_or_add_area(space: VmallocSpace, head: int, area: int) -> VmallocSteps[bool]:
     """Add an area to a tree, where neighbours become one; False: it overlaps, and is lost."""
     now, spare = merge_or_add(space.areas, head, area)
     if now != area:

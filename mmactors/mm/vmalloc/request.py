@@ -221,7 +221,8 @@ class Warn:
     place: str
     """The line of the kernel's source, and the function."""
     text: str = ""
-    once: bool = False
+    is_once: bool = False
+    """The second time nothing is written."""
 
 
 @frozen(kw_only=True)

@@ -147,8 +147,10 @@ class VmallocSpace:
         return self.view[area + THING]
 
     def free_area(self, area: int, site: str) -> VmallocSteps[None]:
-        """Give a struct vmap_area back (kmem_cache_free)."""
-        yield FreeVmapArea(thing=self.forget_area(area), site=site)
+        """Give a struct vmap_area back, unless boot has made it (kmem_cache_free)."""
+        thing = self.forget_area(area)
+        if thing:
+            yield FreeVmapArea(thing=thing, site=site)
 
     def add_free(self, start: int, end: int) -> None:
         """Let pages be free that are in no area (vmap_init_free_space)."""

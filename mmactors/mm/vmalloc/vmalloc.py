@@ -65,7 +65,7 @@ def vmalloc(
     `align`: bytes, a power of two (__vmalloc_node_range).
     """
     if not size:
-        yield Warn(place="mm/vmalloc.c:3227 __vmalloc_node_range", once=True)
+        yield Warn(place="mm/vmalloc.c:3227 __vmalloc_node_range", is_once=True)
         return 0
     if size >> PAGE_SHIFT > space.totalram_pages():
         yield WarnAlloc(gfp=gfp, text=f"vmalloc error: size {size}, exceeds total pages")
@@ -100,7 +100,7 @@ def vmap(
 ) -> VmallocSteps[int]:
     """Map pages one after the other; return the address, 0: no addresses, or no memory."""
     if flags & VM_NO_GUARD:
-        yield Warn(place="mm/vmalloc.c:2913 vmap", once=True)
+        yield Warn(place="mm/vmalloc.c:2913 vmap", is_once=True)
         flags &= ~VM_NO_GUARD
     if len(pfns) > space.totalram_pages():
         return 0

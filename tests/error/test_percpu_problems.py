@@ -1,0 +1,165 @@
+"""What is wrong with a recording of per-CPU memory is said, never replayed."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mmactors.errors import UserError
+from mmactors.validate.percpu.percpu import validate_percpu
+
+REFERENCE = Path(__file__).parent.parent / "reference/linux-6.1/kernel/percpu"
+FILL = gzip.decompress((REFERENCE / "512M-c1-fill-s104.json.gz").read_bytes()).decode()
+MIX = gzip.decompress((REFERENCE / "256M-c1-mix-s4.json.gz").read_bytes()).decode()
+
+
+def problems_of(path):
+    with pytest.raises(UserError) as caught:
+        list(validate_percpu(path))
+    for problem in caught.value.problems:
+        assert all((problem.place.file, problem.found, problem.legal, problem.advice))
+    return [problem.found for problem in caught.value.problems]
+
+
+def changed(tmp_path, change, text=FILL):
+    """Write a recording that `change` has damaged."""
+    content = json.loads(text)
+    change(content)
+    path = tmp_path / "damaged.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def chunk(content, nth=0):
+    return content["final"]["chunks"][nth]
+
+
+DAMAGES = {
+    "ops[0] is ['x', 0]": lambda c: c["ops"].__setitem__(0, ["x", 0]),
+    "ops[0] is ['a', -4, 8, 'ffffe8ffff600000', 0]": lambda c: c["ops"][0].__setitem__(1, -4),
+    "ops[0] is ['a', 3000, 8, 'far', 0]": lambda c: c["ops"][0].__setitem__(3, "far"),
+    "ops[0] is ['f', 'ffffe8ffff600000', 0]": (
+        lambda c: c["ops"].__setitem__(0, ["f", "ffffe8ffff600000", 0])
+    ),
+    "ops[1] is ['a', 3000, 8, 'ffffe8ffff600000', 0]": (
+        lambda c: c["ops"].__setitem__(1, c["ops"][0])
+    ),
+    "atomic is 2": lambda c: c.__setitem__("atomic", 2),
+    "the recording has no after_balance": lambda c: c.pop("after_balance"),
+    "the recording has no final": lambda c: c.pop("final"),
+    "initial.unit.unit_size is 4096": lambda c: c["initial"]["unit"].__setitem__("unit_size", 4096),
+    "initial.unit.first_chunk is 0": lambda c: c["initial"]["unit"].__setitem__("first_chunk", "0"),
+    "final.chunks have slots [22, 21, 21]": lambda c: chunk(c).__setitem__("slot", 22),
+    "final.chunks have slots [0, 21, 23]": lambda c: chunk(c, 2).__setitem__("slot", 23),
+    "final.chunks have 3 addresses": (
+        lambda c: chunk(c).__setitem__("base_addr", chunk(c, 1)["base_addr"])
+    ),
+    "final.chunks[0].isolated is 1": lambda c: chunk(c).__setitem__("isolated", 1),
+    "final.chunks[0].nr_pages is 513": lambda c: chunk(c).__setitem__("nr_pages", 513),
+    "final.chunks[0].blocks are of 8 pages": lambda c: chunk(c)["blocks"][0].__setitem__(0, 2),
+    "final.chunks[0].blocks[0] is a list of 1": lambda c: chunk(c)["blocks"].__setitem__(0, [1]),
+    "final.chunks[0].alloc_runs has [7, 8000]": (
+        lambda c: chunk(c).__setitem__("alloc_runs", [[7, 8000]])
+    ),
+    "final.chunks[0].populated_runs has [2, 1]": (
+        lambda c: chunk(c).__setitem__("populated_runs", [[3, 1], [2, 1]])
+    ),
+    "final.chunks[0].bound_bits are 2": lambda c: chunk(c).__setitem__("bound_bits", [9, 9]),
+    "final.chunks[0].base_addr is the text 'x'": lambda c: chunk(c).__setitem__("base_addr", "x"),
+}
+
+
+@pytest.mark.parametrize("found", DAMAGES)
+def test_a_damaged_recording_is_refused_with_its_place(tmp_path, found):
+    """Each value is named by its path."""
+    assert found in problems_of(changed(tmp_path, DAMAGES[found]))
+
+
+@pytest.mark.parametrize("key", ["contig_hint", "scan_hint_start", "first_free", "right_free"])
+def test_a_hint_beyond_its_block_is_refused(tmp_path, key):
+    """Nothing is looked for outside a chunk."""
+
+    def damage(content):
+        content["initial"]["chunks"][0]["chunk_md"][key] = 9000
+
+    assert any(
+        "chunks[0].chunk_md has" in found for found in problems_of(changed(tmp_path, damage))
+    )
+
+
+def test_a_state_that_is_none_of_the_kernels_has_an_end(tmp_path):
+    """A chunk that is said to be free and is not: the kernel would look there for ever."""
+
+    def damage(content):
+        content["initial"]["chunks"][2]["alloc_runs"] = [[0, 524288]]
+        content["initial"]["chunks"][1]["alloc_runs"] = [[0, 524288]]
+        content["atomic"] = 0
+
+    (result,) = validate_percpu(changed(tmp_path, damage))
+
+    assert "each path has: recorded an end, ours none" == result.first_difference
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    {
+        "cut.json.gz": gzip.compress(FILL.encode())[:1000],
+        "cut.json": FILL[:500].encode(),
+        "plain.json.gz": FILL.encode(),
+        "empty.json": b"",
+        "list.json": b"[]",
+    }.items(),
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_unreadable_file_is_an_error_with_four_parts(tmp_path, name, data):
+    """Whatever the bytes are, the user gets place, found, legal and advice."""
+    path = tmp_path / name
+    path.write_bytes(data)
+
+    assert problems_of(path)
+
+
+def paths_into(value, path=()):
+    """Give the places of all numbers and addresses of a recording."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from paths_into(inner, (*path, key))
+    elif isinstance(value, list):
+        for nth, inner in enumerate(value[:6]):
+            yield from paths_into(inner, (*path, nth))
+    else:
+        yield path
+
+
+PLACES = [(text, place) for text in (FILL, MIX) for place in paths_into(json.loads(text))]
+
+
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(
+    place=st.sampled_from(PLACES),
+    value=st.sampled_from(
+        [-1, 0, 1, 7, 20, 21, 512, 1024, 524288, 1 << 31, 1 << 80, None, "x", "0", []]
+    ),
+)
+def test_any_number_may_be_wrong(tmp_path, place, value):
+    """A recording with one wrong number is refused, or fails, or still passes; it never crashes."""
+    text, keys = place
+
+    def damage(content):
+        for key in keys[:-1]:
+            content = content[key]
+        content[keys[-1]] = value
+
+    path = changed(tmp_path, damage, text)
+    try:
+        results = list(validate_percpu(path))
+    except UserError as error:
+        results = error.problems
+
+    assert results
