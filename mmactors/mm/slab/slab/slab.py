@@ -46,8 +46,8 @@ from mmactors.mm.slab.slab.own_memory import (
 )
 from mmactors.mm.slab.slab.reap import reap_cache
 from mmactors.mm.slab.slab.shrink import do_drain, shrink
-from mmactors.mm.slab.slab.struct_slab import NEXT_REAP
 from mmactors.mm.slab.slab.slab_page import kmem_freepages
+from mmactors.mm.slab.slab.struct_slab import NEXT_REAP
 from mmactors.mm.slab.slab_common import (
     ARCH_KMALLOC_MINALIGN,
     WORD,
