@@ -128,6 +128,7 @@ def wire(
     slab = _wire_memory(kernel, arena, scenario)
     switcher = Switcher(kernel)
     _wire_cpus(kernel, switcher, config.cpus)
+    _start_reaper(kernel, slab)
     zones = _wire_zones(kernel)
     kernel.dram = Mailbox(engine, "memory", hands_over=True)
     dram = MemoryActor(engine=engine, mailbox=kernel.dram, line_ns=kernel.costs.dram_line_ns)
@@ -392,6 +393,16 @@ def _wire_cpus(kernel: Kernel, switcher: Switcher, nr_cpus: int) -> None:
                 on_run=switcher.on_run,
             )
         )
+
+
+def _start_reaper(kernel: Kernel, slab: SlabAllocator) -> None:
+    """Let SLAB's CPUs give back now and then what they do not use."""
+    if slab.allocator.kind == "slab" and not kernel.engine.is_exploring:
+        from mmactors.actors.slab.reaper import Reaper  # noqa: PLC0415
+        from mmactors.mm.slab.slab.slab import Slab  # noqa: PLC0415
+
+        assert isinstance(slab.allocator, Slab), f"{slab.allocator.kind} is not SLAB"
+        Reaper(kernel, slab, slab.allocator).start()
 
 
 def _wire_zones(kernel: Kernel) -> tuple[ZoneActor, ...]:

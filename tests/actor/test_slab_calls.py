@@ -153,7 +153,7 @@ def test_a_double_free_kills_who_does_it_and_nobody_else():
 def test_a_double_free_in_a_cache_that_checks_is_reported_and_survived():
     """consistency_checks: the report names the object, and the second free is ignored."""
     machine = ran(
-        "kmem_cache_create C size=64 flags=consistency_checks",
+        "kmem_cache_create C size=72 flags=consistency_checks",
         *("kmem_cache_alloc O cache=C", "kmem_cache_alloc P cache=C"),
         *("kmem_cache_free O cache=C", "kmem_cache_free O cache=C"),
     )

@@ -79,17 +79,17 @@ class SlabAllocator:
         """Make a cache, or an alias; None: it was refused, or there was no memory."""
         async with self.slab_mutex:
             steps = self.common.kmem_cache_create(self._this_cpu, request, caller=who())
-            return await self._perform(cpu, steps)
+            return await self.perform(cpu, steps)
 
     async def kmem_cache_destroy(self, cpu: Cpu, s: KmemCacheLike, who: Who) -> bool:
         """Let go of a cache; return whether it, or this use of it, is gone."""
         async with self.slab_mutex:
             steps = self.common.kmem_cache_destroy(self._this_cpu, s, caller=who())
-            return await self._perform(cpu, steps)
+            return await self.perform(cpu, steps)
 
     async def kmem_cache_shrink(self, cpu: Cpu, s: KmemCacheLike) -> bool:
         """Give back what nobody uses; return whether slabs are left."""
-        return await self._perform(cpu, self.allocator.shrink(s, cpu.index))
+        return await self.perform(cpu, self.allocator.shrink(s, cpu.index))
 
     async def kmem_cache_alloc(
         self, cpu: Cpu, s: KmemCacheLike, gfp: int, who: Who, *, node: int | None = None
@@ -120,7 +120,7 @@ class SlabAllocator:
         if own is s and self._free_local(cpu, s, slab, thing):
             return
         steps = self.allocator.kmem_cache_free(s, self._this_cpu, thing, caller=who())
-        await self._perform(cpu, steps)
+        await self.perform(cpu, steps)
 
     def free_later(
         self, cpu: Cpu, s: KmemCacheLike, thing: int, who: Who, done: Callable[[], object]
@@ -148,7 +148,7 @@ class SlabAllocator:
             thing = await self._alloc(cpu, s, gfp, who, size, node)
         else:
             steps = self.common.kmalloc(self._this_cpu, size, gfp, node, caller=who())
-            thing = await self._perform(cpu, steps)
+            thing = await self.perform(cpu, steps)
         if self.kernel.probe.on:
             tell_alloc(
                 self.kernel.probe,
@@ -159,7 +159,7 @@ class SlabAllocator:
     async def krealloc(self, cpu: Cpu, thing: int, size: int, gfp: int, who: Who) -> int:
         """Return `size` bytes that begin as those of `thing` do, 0: no memory, and it stays."""
         steps = self.common.krealloc(self._this_cpu, thing, size, gfp, caller=who())
-        return await self._perform(cpu, steps)
+        return await self.perform(cpu, steps)
 
     async def kfree(self, cpu: Cpu, thing: int, who: Who) -> None:
         """Free what kmalloc, or a cache, has returned; 0 and ZERO_SIZE_PTR are nothing."""
@@ -170,7 +170,7 @@ class SlabAllocator:
         if s is not None and self._free_local(cpu, s, slab, thing):
             return
         steps = self.common.kfree(self._this_cpu, thing, caller=who())
-        await self._perform(cpu, steps)
+        await self.perform(cpu, steps)
 
     async def access(
         self,
@@ -185,7 +185,7 @@ class SlabAllocator:
         """Write bytes beside an address, or read them; return the first ones as they are then."""
         await self._spend()
         steps = access_bytes(self.allocator.memory, thing, offset, nr_bytes, value=value, seen=seen)
-        return await self._perform(cpu, steps)
+        return await self.perform(cpu, steps)
 
     def start_worker(self, cpu: Cpu, work: Callable[[Cpu], Coroutine[Any, Any, None]]) -> None:
         """Let a worker do something on a CPU; what the kernel dies of there is told."""
@@ -207,7 +207,7 @@ class SlabAllocator:
         steps = self.allocator.alloc(
             s, self._this_cpu, gfp, node, caller=who(), orig_size=orig_size
         )
-        return await self._perform(cpu, steps)
+        return await self.perform(cpu, steps)
 
     async def _spend(self) -> None:
         engine, ns = self.kernel.engine, self.kernel.costs.slab_ns
@@ -221,7 +221,8 @@ class SlabAllocator:
         """Return the CPU that the caller is on by now."""
         return self.kernel.engine.cpu_index
 
-    async def _perform(self, cpu: Cpu, steps: SlabSteps[T]) -> T:
+    async def perform(self, cpu: Cpu, steps: SlabSteps[T]) -> T:
+        """Drive a path to its end, for a thread or an interrupt on a CPU."""
         thread = SlabThread(
             kernel=self.kernel, cpu=cpu, lock_of=self._lock_of, ask_others=self._ask_others
         )
@@ -305,7 +306,7 @@ class SlabAllocator:
 
             async def flush(own: Cpu) -> None:
                 try:
-                    await self._perform(own, self.allocator.flush_cpu(cache, own.index))
+                    await self.perform(own, self.allocator.flush_cpu(cache, own.index))
                 finally:
                     left.discard(own.index)
                     done.wake_all(at_ns=own.clock.now)
@@ -320,7 +321,7 @@ class SlabAllocator:
         kernel = self.kernel
 
         async def flush(own: Cpu) -> None:
-            await self._perform(own, self.allocator.flush_cpu(cache, own.index))
+            await self.perform(own, self.allocator.flush_cpu(cache, own.index))
 
         others = [kernel.cpus[number] for number in cpus if number != cpu.index]
         if others:
@@ -335,7 +336,7 @@ class SlabAllocator:
         await free_pages(self.kernel, cpu, pfn, order)
 
     async def _rcu_free(self, cpu: Cpu, cache: int, freed: int) -> None:
-        await self._perform(cpu, self.allocator.rcu_free(cache, cpu.index, freed))
+        await self.perform(cpu, self.allocator.rcu_free(cache, cpu.index, freed))
         self._in_grace[cache] -= 1
         if self._freed is not None:
             self._freed.wake_all(at_ns=cpu.clock.now)
@@ -348,4 +349,4 @@ class SlabAllocator:
             await self._freed.sleep(unless=lambda: not self._in_grace.get(cache))
         async with self.slab_mutex:
             steps = self.common.release(self._this_cpu, cache)
-            await self._perform(cpu, steps)
+            await self.perform(cpu, steps)

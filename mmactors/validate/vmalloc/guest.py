@@ -1,7 +1,8 @@
 """A kernel with nothing but vmalloc, driven alone: its requests are answered at once.
 
-Memory never ends, locks are nobody else's, and nothing is mapped, as addresses are all that
-recordings have. The worker that purges has run before anything else does, as it had there.
+Pages there are unless the recording says that there were none, locks are nobody else's, and nothing
+is mapped, as addresses are all that recordings have. The worker that purges has run before anything
+else does, as it had there.
 """
 
 from itertools import count
@@ -38,6 +39,8 @@ class Guest:
         )
         self.cpu = 0
         """On which the recorder runs."""
+        self.has_pages = True
+        """Whether requests for pages are answered with some."""
         self._things: Final = count(_OBJECT_BYTES, _OBJECT_BYTES)
         self._has_to_drain = False
 
@@ -92,7 +95,7 @@ class Guest:
             case AllocVmapArea() | Kmalloc() | AllocXaNode():
                 return next(self._things)
             case AllocPagesBulk(nr=nr):
-                return pages(nr)
+                return pages(nr) if self.has_pages else ()
             case VmapPagesRange() | IsInterrupt() | FatalSignalPending():
                 return 0
             case ScheduleDrain():

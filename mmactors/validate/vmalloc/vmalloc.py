@@ -50,6 +50,7 @@ def _replay(guest: Guest, ops: list[list[Any]], result: CaseResult) -> bool:
     """Replay all operations; return whether each gave the recorded address and lazy pages."""
     for nth, (kind, arg, size, text, lazy) in enumerate(ops):
         address = 0 if text is None else int(text, 16) - (1 << 64)
+        guest.has_pages = text is not None
         try:
             found = _do(guest, kind, arg, size, address)
         except KernelOopsError as oops:

@@ -30,7 +30,7 @@ from mmactors.mm.slab.flags import (
     SLAB_RECLAIM_ACCOUNT,
     SLAB_TYPESAFE_BY_RCU,
 )
-from mmactors.mm.slab.request import ListLock, ListUnlock, SlabSteps
+from mmactors.mm.slab.request import GetCpu, ListLock, ListUnlock, PutCpu, SlabSteps
 from mmactors.mm.slab.slab.alloc import slab_alloc_node
 from mmactors.mm.slab.slab.cache import CACHES_MAX, KmemCache, Slabs
 from mmactors.mm.slab.slab.free import cache_free
@@ -41,11 +41,13 @@ from mmactors.mm.slab.slab.own_memory import (
     KMEM_CACHE_NODE_SIZE,
     SLABS_DESTROY,
     close_cache,
+    next_reap,
     open_cache,
 )
 from mmactors.mm.slab.slab.reap import reap_cache
 from mmactors.mm.slab.slab.shrink import do_drain, shrink
 from mmactors.mm.slab.slab.slab_page import kmem_freepages
+from mmactors.mm.slab.slab.struct_slab import NEXT_REAP
 from mmactors.mm.slab.slab_common import (
     ARCH_KMALLOC_MINALIGN,
     WORD,
@@ -167,6 +169,7 @@ class Slab(ObjectAllocator[KmemCache]):
         self.stage = max(self.stage, _STAGE_BEGINS.get(request.name, self.stage))
         for node in slabs.nodes:
             s.set_free_limit(node, self._nr_cpus_counted(node))
+            slabs.view[s.node(node) + NEXT_REAP] = next_reap(s, 0)
         self._add(s)
         return s
 
@@ -243,11 +246,16 @@ class Slab(ObjectAllocator[KmemCache]):
 
     def shrink(self, s: KmemCache, cpu: int) -> SlabSteps[bool]:
         """Release all slabs that no object keeps; return whether slabs are left."""
-        return shrink(s, lambda: cpu)
+        if self.slabs.wants_step():
+            yield GetCpu()  # Its arrays of indexes go to the array of one CPU.
+        is_left = yield from shrink(s, lambda: cpu)
+        if self.slabs.wants_step():
+            yield PutCpu()
+        return is_left
 
     def shutdown_slabs(self, s: KmemCache, cpu: int, caller: SlabCaller) -> SlabSteps[bool]:  # noqa: ARG002
         """Release all slabs; return whether none is left (__kmem_cache_shutdown)."""
-        return not (yield from shrink(s, lambda: cpu))
+        return not (yield from self.shrink(s, cpu))
 
     def open_cache(
         self, s: KmemCache, this_cpu: ThisCpu, caller: SlabCaller
