@@ -147,6 +147,9 @@ class ObjectChecks:
     def object_written(self, address: int, nr_bytes: int) -> None:
         """Who may do so, or is blamed for it already, has written these bytes."""
 
+    def object_is_allocators(self, thing: int) -> None:
+        """An object was handed out to the allocator itself, which writes it from now on."""
+
     def object_named(self, owner: int, name: str, thing: int, nr_bytes: int) -> None:
         """A program was given an object of so many bytes, known by a name from now on."""
 

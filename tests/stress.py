@@ -70,6 +70,7 @@ def scenario_of(seed):
         "kernel": {
             "overcommit": {"memory": draw.choice([0, 1, 1, 2])},
             "tables_by_rcu": draw.random() < 0.3,
+            "slab": random.Random(f"slab {seed}").choice(["slub", "slub", "slab", "slob"]),
         },
         "engine": {
             "policy": "seeded",

@@ -634,3 +634,46 @@ def test_what_is_nearly_a_whole_number_is_not_read_as_its_first_digit(text, advi
     (problem,) = problems_of(f"engine: {{seed: {text}}}\n{GOOD}")
 
     assert problem.endswith(f"({advice})")
+
+
+OF_ANOTHER_ALLOCATOR = {
+    "kernel: {slab: slabb}\n": (
+        "kernel.slab is the text 'slabb'; expected slub or slab or slob (did you mean slab?)"
+    ),
+    "kernel: {slab: slab}\nmachine: {memory: {cmdline: slub_debug=FZ}}\n": (
+        "'slub_debug=FZ', which a kernel with SLAB does not know"
+    ),
+    "kernel: {slab: slob}\nmachine: {memory: {cmdline: slub-max-order=1}}\n": (
+        "'slub-max-order=1', which a kernel with SLOB does not know"
+    ),
+    "machine: {memory: {cmdline: noaliencache}}\n": (
+        "'noaliencache', which a kernel with SLUB does not know"
+    ),
+    "kernel: {slab: slob}\nfaults: {failslab: {times: 1, probability: 100}}\n": (
+        "kernel.slab is slob, which asks nobody"
+    ),
+    "kernel: {slab: slab}\nfaults: {failslab: {times: 1, cache_filter: [filp]}}\n": (
+        "kernel.slab is slab, whose caches have no such file"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", OF_ANOTHER_ALLOCATOR)
+def test_what_only_another_allocator_has_is_told(text):
+    """Its name, its words on the command line, and how its allocations are made to fail."""
+    (problem,) = problems_of(text + GOOD)
+
+    assert OF_ANOTHER_ALLOCATOR[text] in problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kernel: {slab: slab}\nmachine: {memory: {cmdline: slab_nomerge slab_max_order=3}}\n",
+        "kernel: {slab: slob}\nmachine: {memory: {cmdline: slab_merge}}\n",
+        "kernel: {slab: slab}\nfaults: {failslab: {times: 1, probability: 100}}\n",
+    ],
+)
+def test_what_it_has_itself_is_no_problem(text):
+    """slab_merge and slab_nomerge are those of all three (mm/slab_common.c)."""
+    assert parse_scenario(text + GOOD, file="good.yaml", folder=CONFIGS).processes

@@ -41,6 +41,7 @@ HOPES = (
     *("process[p0].min_flt >= 0", "cpu[3].pgfault >= 0", "process[p0/A].maj_flt < 3"),
     *("p0 may die", "p0/A may die", "p1 dies of SIGSEGV", "nothing > 3", "pgfault >"),
 )
+ALLOCATORS = ("slub", "slub", "slab", "slob")
 CARELESS = 0.2
 """Share of documents in which most texts would be refused, if there are enough of them."""
 
@@ -85,6 +86,7 @@ TEXTS = {
         *("mem=48M movable_node", "memmap=4M$24M possible_cpus=8", "mem=x", "foo", "--"),
         *("slub_debug", "slub_debug=FZ,kmalloc-*;U", "slub_debug=PO slab_nomerge", "slub_debug=tq"),
         *("slub_min_order=1 slub_max_order=0", "slub_min_objects=-1", "slub_min_order=12"),
+        *("slab_max_order=3 noaliencache", "slab_max_order=-1 slab_nomerge"),
     ),
     "machine.memory.reserved_ranges": ([], [[0, PAGE_SIZE]], [[1 << 20, 5 << 20]], [[3, 5]]),
     "machine.memory.lowmem_reserve_ratio": ([256, 256, 32, 0, 0], [1, 1, 1, 1, 1], []),
@@ -107,6 +109,8 @@ def draw(seed):
     document = {"machine": _machine(rng, cpus), "engine": _engine(rng)}
     if rng.random() < 0.55:
         document["sanitize"] = _sanitize(rng)
+    if (slab := random.Random(f"slab {seed}").choice(ALLOCATORS)) != "slub":
+        document["kernel"] = {"slab": slab}
     if rng.random() < 0.3:
         document["record"] = {"sample": rng.choice((1000, 5000, 1_000_000))}
     known = [(path, each) for path, each in leaves() if path not in DRAWN_APART]

@@ -167,6 +167,10 @@ class Objects(ObjectChecks):
             end = record.first + len(record.kept)
             record.kept = bytes(memory.bytes_view[record.first : end])
 
+    def object_is_allocators(self, thing: int) -> None:
+        """Let it hold whatever it holds."""
+        self.records[thing].kept = b""
+
     # -- what programs tell --------------------------------------------------------------------
 
     def object_named(self, owner: int, name: str, thing: int, nr_bytes: int) -> None:

@@ -280,7 +280,10 @@ class Slab(ObjectAllocator[KmemCache]):
     def alloc_indexes(self, this_cpu: ThisCpu, size: int, gfp: int, node: int) -> SlabSteps[int]:
         """Return the address of an array of indexes, 0: no memory (kmalloc_node)."""
         caller = evolve(NOBODY, site=CACHE_GROW_BEGIN)
-        return self.common.told_kmalloc(this_cpu, size, gfp, caller, node)
+        thing = yield from self.common.told_kmalloc(this_cpu, size, gfp, caller, node)
+        if thing and self.slabs.checks is not None:
+            self.slabs.checks.object_is_allocators(thing)
+        return thing
 
     def free_indexes(self, this_cpu: ThisCpu, thing: int) -> SlabSteps[None]:
         """Free an array of indexes (kfree)."""

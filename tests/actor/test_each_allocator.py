@@ -1,0 +1,139 @@
+"""Machines with SLUB, SLAB or SLOB: the same programs, other logs, nothing lost on any of them."""
+
+import errno
+
+import pytest
+from attrs import evolve
+from machines import drive, run, scenario_of
+from object_programs import ALLOCATORS, scenario
+
+from mmactors.actors.state.config import KernelConfig
+from mmactors.mm.slab.slab import alloc as slab_alloc
+from mmactors.mm.slab.slob.heap import SlobHeap
+from mmactors.mm.vmstat import NODE_ITEM
+from mmactors.sanitize.config import SanitizeConfig
+
+USE = (
+    *("kmem_cache_create C size=100", "kmem_cache_alloc A cache=C", "kmalloc B size=200"),
+    *("kmalloc L size=20000", "krealloc B size=300", "mmap M 64K", "touch M write", "fork P"),
+)
+GIVE_BACK = ("kmem_cache_free A cache=C", "kfree B", "kfree L", "kmem_cache_destroy C")
+
+
+def ran(slab, *program, **options):
+    made = scenario_of(list(program), kernel=KernelConfig(slab=slab), **options)
+    return run(evolve(made, sanitize=SanitizeConfig.everything()))
+
+
+@pytest.mark.parametrize("slab", ALLOCATORS)
+@pytest.mark.parametrize("seed", range(20))
+def test_random_programs_leave_nothing_behind_and_break_no_law(slab, seed):
+    """Three CPUs, two nodes, threads, interrupts, grace periods, processes and files."""
+    assert () == run(scenario(slab, seed)).machine.findings()
+
+
+@pytest.mark.parametrize("slab", ALLOCATORS)
+def test_a_run_is_the_same_each_time_and_another_one_with_another_allocator(slab):
+    logs = {each: run(scenario(each, 7)).log for each in (slab, *ALLOCATORS)}
+
+    assert run(scenario(slab, 7)).log == logs[slab]
+    assert len(ALLOCATORS) == len(set(logs.values()))
+
+
+@pytest.mark.parametrize("slab", ALLOCATORS)
+def test_a_program_that_ends_well_has_the_same_results_on_each(slab):
+    """Addresses differ, and nothing else."""
+    found = ran(slab, *USE, *GIVE_BACK)
+
+    assert {0} == {found.results()[call] for call in GIVE_BACK}
+    assert () == found.machine.findings()
+
+
+def test_slabinfo_of_slab_has_tunables_and_that_of_slob_is_not_there():
+    """CONFIG_SLABINFO depends on SLAB or SLUB_DEBUG (init/Kconfig)."""
+    calls = ["get /proc/slabinfo", "get /sys/kernel/slab/C/slab_size"]
+    found = {slab: ran(slab, *USE, *calls) for slab in ALLOCATORS}
+    results = {slab: [each.results()[call] for call in calls] for slab, each in found.items()}
+
+    assert {
+        "slub": [0, 0],
+        "slab": [0, -errno.ENOENT],
+        "slob": [-errno.ENOENT, -errno.ENOENT],
+    } == results
+    line = next(
+        line
+        for line in found["slab"].machine.proc()["slabinfo"].splitlines()
+        if line.startswith("kmalloc-32 ")
+    )
+    # One CPU, so nothing is shared; two arrays' worth of a slab is active.
+    assert ": tunables  120   60    0 : slabdata " in line
+    assert "slabinfo" not in found["slob"].machine.proc()
+    assert {"slub": True, "slab": False, "slob": False} == {
+        slab: bool(each.machine.sysfs()["kernel/slab.txt"]) for slab, each in found.items()
+    }
+
+
+def test_only_slub_says_at_boot_that_it_is_there():
+    """kmem_cache_init of mm/slab.c and mm/slob.c prints nothing."""
+    kmsg = {slab: ran(slab, "nop").machine.proc()["kmsg"] for slab in ALLOCATORS}
+
+    assert [True, False, False] == ["SLUB: HWalign" in kmsg[slab] for slab in ALLOCATORS]
+
+
+@pytest.mark.parametrize("slab", ALLOCATORS)
+def test_pages_of_objects_are_counted(slab):
+    """SLOB counts all of them as unreclaimable (slob_new_pages)."""
+    program = [*USE, "open F /data/f create", "write F 0 16K bs=4K"]
+    vmstat = drive(scenario_of(program, kernel=KernelConfig(slab=slab))).kernel.vmstat
+    names = ("nr_slab_unreclaimable", "nr_slab_reclaimable")
+    counted = [vmstat.node_page_state_snapshot(0, NODE_ITEM[name]) for name in names]
+
+    assert [True, slab != "slob"] == [number > 0 for number in counted]
+
+
+def test_caches_are_looked_at_in_the_words_of_each():
+    """SLAB's CPUs have arrays of objects, and SLOB's caches no slabs."""
+    found = {
+        slab: {each.name: each for each in ran(slab, *USE).machine.inspect().caches}["C"]
+        for slab in ALLOCATORS
+    }
+
+    assert {100} == {each.object_size for each in found.values()}
+    assert (1, 0) == (sum(found["slub"].cpu_slabs), len(found["slub"].cpu_objects))
+    assert found["slab"].cpu_objects[0] == 15  # A batch of a CPU that was idle, and one is out.
+    assert found["slab"].objects == (16,)
+    assert ((), 0) == (found["slob"].slabs, found["slob"].order)
+
+
+def test_an_object_that_slab_loses_is_missed(monkeypatch):
+    """Of a new slab fewer objects come into the array than its indexes are counted on by."""
+    fill = slab_alloc.alloc_block
+
+    def lose(words, *arguments):
+        fill(words, *arguments)
+        ac = arguments[-3]
+        words[ac] -= 1  # AVAIL
+
+    monkeypatch.setattr(slab_alloc, "alloc_block", lose)
+    laws = {finding.law.name for finding in ran("slab", *USE, *GIVE_BACK).machine.findings()}
+
+    assert "OBJECT_LOST" in laws
+
+
+def test_a_block_that_slob_forgets_is_missed(monkeypatch):
+    """What is freed stays where it is."""
+    free = SlobHeap.free
+
+    def forget(self, this_cpu, block, size):
+        if size == 104:
+            return
+        yield from free(self, this_cpu, block, size)
+
+    monkeypatch.setattr(SlobHeap, "free", forget)
+    program = ("kmem_cache_create C size=104", "kmem_cache_alloc A cache=C", "kmalloc K size=8")
+    laws = {
+        finding.law.name
+        for finding in ran("slob", *program, "kmem_cache_free A cache=C").machine.findings()
+    }
+
+    assert {"OBJECT_LOST"} == laws
