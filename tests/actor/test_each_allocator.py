@@ -137,3 +137,17 @@ def test_a_block_that_slob_forgets_is_missed(monkeypatch):
     }
 
     assert {"OBJECT_LOST"} == laws
+
+
+def test_an_object_larger_than_any_block_of_pages_is_refused_by_slob_when_it_is_asked_for():
+    """The cache can be made: SLOB lays nothing out (__kmem_cache_create). The others refuse it."""
+    program = ("kmem_cache_create C size=64M", "kmem_cache_alloc A cache=C")
+    found = {slab: ran(slab, *program) for slab in ALLOCATORS}
+
+    assert {
+        "slub": [-errno.EINVAL, -errno.EINVAL],
+        "slab": [-errno.E2BIG, -errno.EINVAL],
+        "slob": [0, -errno.ENOMEM],
+    } == {slab: [each.results()[call] for call in program] for slab, each in found.items()}
+    warned = [event["msg"] for event in found["slob"].events("console")]
+    assert "WARNING: CPU: 0 PID: 0 at mm/page_alloc.c:5634 __alloc_pages" in warned

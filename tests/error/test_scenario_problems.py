@@ -150,8 +150,9 @@ expect: [pgfault]
             (
                 "bad.yaml:1:36: faults.failslab.cache_filter[0] is 'kmalloc-46', which is no "
                 "cache; expected one that a program creates, one of kmalloc such as kmalloc-64, "
-                "or one of kmem_cache_node, kmem_cache, mm_struct, radix_tree_node, pid, "
-                "anon_vma, anon_vma_chain, cred_jar, task_struct, sighand_cache, signal_cache, "
+                "or one of kmem_cache_node, kmem_cache, vmap_area, mm_struct, radix_tree_node, "
+                "pid, anon_vma, anon_vma_chain, cred_jar, task_struct, sighand_cache, "
+                "signal_cache, "
                 "files_cache, vm_area_struct, dentry, inode_cache, filp, shmem_inode_cache, "
                 "ext4_inode_cache (did "
                 "you mean kmalloc-96?)"

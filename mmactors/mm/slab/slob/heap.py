@@ -17,11 +17,14 @@ from attrs import frozen
 from mmactors import label
 from mmactors.arch.page import PG_SLAB
 from mmactors.label import Mode
-from mmactors.mm.page_alloc.gfp import GFP_ZERO
+from mmactors.mm.page_alloc.gfp import GFP_NOWARN, GFP_ZERO
+from mmactors.mm.page_alloc.order import MAX_ORDER
+from mmactors.mm.slab.caller import NOBODY
 from mmactors.mm.slab.oops import lockup, oops, wild_pointer
 from mmactors.mm.slab.request import (
     AllocSlabPages,
     FreeSlabPages,
+    Printk,
     SlabSteps,
     SlobLock,
     SlobUnlock,
@@ -44,6 +47,7 @@ from mmactors.mm.slab.slob.slob_block import (
     slob_next,
     slob_units,
 )
+from mmactors.mm.slab.warning import warning_once
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 SLOB_BREAK1: Final = 256
@@ -162,11 +166,21 @@ class SlobHeap:
     def new_pages(
         self, this_cpu: ThisCpu, gfp: int, order: int, node: int | None
     ) -> SlabSteps[int]:
-        """Return the PFN of 2**order pages, 0: no memory (slob_new_pages)."""
+        """Return the PFN of 2**order pages, 0: no memory (slob_new_pages).
+
+        The page allocator warns, once, of an order that it has no block of (__alloc_pages).
+        """
+        memory = self.memory
+        if order >= MAX_ORDER:
+            if not gfp & GFP_NOWARN:
+                place = "mm/page_alloc.c:5634 __alloc_pages"
+                lines = warning_once(memory, this_cpu(), NOBODY, place)
+                if lines:
+                    yield Printk(lines=lines)
+            return 0
         pfn = yield AllocSlabPages(order=order, gfp=gfp, node=node)
         if not pfn:
             return 0
-        memory = self.memory
         memory.claim(this_cpu(), pfn, order, is_reclaimable=False)
         if memory.init_on_alloc or gfp & GFP_ZERO:
             memory.zero(pfn << PAGE_SHIFT, PAGE_SIZE << order)
