@@ -7,6 +7,7 @@ from machines import scenario_of
 
 from mmactors.actors.state.config import KernelConfig
 from mmactors.sanitize.config import SanitizeConfig
+from mmactors.scenario.faults.config import FailPageAlloc, FailSlab, FaultsConfig
 from mmactors.units import MIB
 from mmactors.workload.operation.all import parse_operation
 from mmactors.workload.program import check_program
@@ -127,8 +128,11 @@ class Author:
         self.add(f"close {name}")
 
 
-def scenario(slab, seed, **options):
-    """Return the scenario of a seed: three processes on three CPUs and two nodes, all watched."""
+def scenario(slab, seed, *, fails=False):
+    """Return the scenario of a seed: three processes on three CPUs and two nodes, all watched.
+
+    `fails`: allocations of pages do, and of objects where the allocator asks.
+    """
     draw = random.Random(seed)
     programs = [Author(draw, name).program() for name in "xyz"]
     made = scenario_of(
@@ -136,9 +140,17 @@ def scenario(slab, seed, **options):
         cpus=NR_CPUS,
         size=96 * MIB,
         nr_nodes=2,
-        kernel=KernelConfig(slab=slab, **options),
+        kernel=KernelConfig(slab=slab),
         policy="seeded",
         seed=seed,
         quantum_ns=draw.choice((0, 1000)),
     )
-    return evolve(made, sanitize=SanitizeConfig.everything())
+    faults = made.faults
+    if fails:
+        always = {"times": -1, "ignore_gfp_wait": False}
+        probability = draw.choice((5, 20, 40))
+        faults = FaultsConfig(
+            fail_page_alloc=FailPageAlloc(probability=probability, min_order=0, **always),
+            failslab=FailSlab(probability=0 if slab == "slob" else 10, **always),
+        )
+    return evolve(made, sanitize=SanitizeConfig.everything(), faults=faults)

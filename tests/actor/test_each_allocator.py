@@ -33,6 +33,15 @@ def test_random_programs_leave_nothing_behind_and_break_no_law(slab, seed):
 
 
 @pytest.mark.parametrize("slab", ALLOCATORS)
+@pytest.mark.parametrize("seed", range(10))
+def test_where_there_is_no_memory_nothing_is_left_behind_either(slab, seed):
+    """Pages fail, and objects; who asked for them says so, and gives back what it had."""
+    ran = run(scenario(slab, seed, fails=True))
+
+    assert () == ran.machine.findings()
+
+
+@pytest.mark.parametrize("slab", ALLOCATORS)
 def test_a_run_is_the_same_each_time_and_another_one_with_another_allocator(slab):
     logs = {each: run(scenario(each, 7)).log for each in (slab, *ALLOCATORS)}
 
