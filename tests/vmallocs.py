@@ -254,6 +254,7 @@ class VmallocAlone:
         assert all(block.cpu == cpu for cpu, block in queued)
         with_room = [block.index for block in space.blocks.values() if block.free]
         assert sorted(with_room) == sorted(block.index for _, block in queued)
+        assert sorted(space.blocks) == space.block_order
         for index, block in space.blocks.items():
             assert index == block.index
             assert block.area in set(space.areas_of(BUSY))

@@ -4,7 +4,7 @@ A list is walked under RCU without its lock, which protects its links only: who 
 it has both the block's lock and that of the list.
 """
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from typing import Final
 
 from mmactors import label
@@ -74,7 +74,7 @@ def next_of_all(space: VmallocSpace, cpu: int, link: BlockLink) -> VmallocSteps[
 def _next_in_array(space: VmallocSpace, index: int) -> VmallocSteps[VmapBlock | None]:
     if space.wants_step():
         yield _READ_ARRAY
-    order = sorted(space.blocks)
+    order = space.block_order
     place = bisect_right(order, index)
     return space.blocks[order[place]] if place < len(order) else None
 
@@ -107,6 +107,7 @@ def insert_block(space: VmallocSpace, block: VmapBlock, gfp: int) -> VmallocStep
             return False
         yield _XA_LOCK
     space.blocks[index] = block
+    insort(space.block_order, index)
     nodes.store(index)
     yield _XA_UNLOCK
     if spare:
@@ -151,6 +152,7 @@ def free_vmap_block(space: VmallocSpace, block: VmapBlock) -> VmallocSteps[None]
     if space.wants_step():
         yield _CHANGE_ARRAY
     del space.blocks[block.index]
+    space.block_order.remove(block.index)
     for thing in space.block_nodes.erase(block.index):
         yield FreeXaNode(thing=thing, site=_RCU_FREE, by_rcu=True)
     yield _XA_UNLOCK

@@ -53,11 +53,9 @@ def drain_vmap_area_work(space: VmallocSpace) -> VmallocSteps[None]:
             return
 
 
-def vm_unmap_aliases(
-    space: VmallocSpace, first: int = NR_PAGES - 1, end: int = 0
-) -> VmallocSteps[None]:
-    """Let no CPU know a translation of what was unmapped, nor of pages [first, end) (unsigned)."""
-    must_flush = end > 0
+def vm_unmap_aliases(space: VmallocSpace) -> VmallocSteps[None]:
+    """Let no CPU know a translation of what was unmapped."""
+    first, end = NR_PAGES - 1, 0
     if space.rules.vm_unmap_aliases_sees_full_blocks:
         following, nr_walks = next_of_all, 1
     else:
@@ -72,12 +70,11 @@ def vm_unmap_aliases(
             if block.dirty and block.dirty != VMAP_BBMAP_BITS:
                 first = min(first, block.first + block.dirty_min)
                 end = max(end, block.first + block.dirty_max)
-                must_flush = True
             yield unlock_block(block)
             link = block
         yield READ_UNLOCK
     yield _PURGE_LOCK
     yield from purge_fragmented_blocks_allcpus(space)
-    if not (yield from purge_lazy(space, first, end)) and must_flush:
+    if not (yield from purge_lazy(space, first, end)) and end:
         yield FlushTlbKernelRange(start=address_of(first), end=address_of(end))
     yield _PURGE_UNLOCK

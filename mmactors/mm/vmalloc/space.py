@@ -111,6 +111,8 @@ class VmallocSpace:
         """By CPU the list of its blocks that have room (vmap_block_queue)."""
         self.blocks: Final[dict[int, VmapBlock]] = {}
         """All blocks by index (vmap_blocks)."""
+        self.block_order: Final[list[int]] = []
+        """Their indices in order."""
         self.block_nodes: Final = XArray(self.blocks)
         self.lazy_nr = 0
         """Pages that were freed lazily (vmap_lazy_nr)."""
