@@ -44,6 +44,7 @@ BENCHMARKS = (
     "percpu",
     "sampling",
     "slab",
+    "slob",
     "slub",
     "startup",
     "vmalloc",
@@ -208,6 +209,10 @@ TABLE: dict[str, tuple[Line, ...]] = {
     ),
     "slab": (
         Line(key="recorded_per_s", unit="1/s", at_least=300_000),
+        Line(key="kmalloc_kfree_pairs_per_s", unit="1/s"),
+    ),
+    "slob": (
+        Line(key="recorded_per_s", unit="1/s", at_least=60_000),
         Line(key="kmalloc_kfree_pairs_per_s", unit="1/s"),
     ),
     "slub": (

@@ -14,7 +14,7 @@ from attrs import frozen
 from cyclopts import Parameter
 
 import mmactors
-from mmactors.cli.screen import say, say_json
+from mmactors.cli.terminal.screen import say, say_json
 from mmactors.errors import Place, Problem, UserError
 from mmactors.scenario.structure import did_you_mean
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from mmactors.cli.screen import say
+from mmactors.cli.terminal.screen import say
 from mmactors.scenario.explain import explain_boot, explain_scenario
 from mmactors.scenario.load import load_scenario
 

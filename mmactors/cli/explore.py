@@ -20,7 +20,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from mmactors.cli.screen import Plain, complain, say, say_json
+from mmactors.cli.terminal.screen import Plain, complain, say, say_json
 from mmactors.engine.schedule import ScheduleMismatch
 from mmactors.errors import Place, Problem, UserError
 from mmactors.explore.report.lanes import write_page

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
-from mmactors.cli.screen import complain, say, say_json
+from mmactors.cli.terminal.screen import complain, say, say_json
 from mmactors.errors import Place, Problem, UserError
 from mmactors.events import ENVELOPE, ON_BEHALF, event_fields
 from mmactors.observe.log_filter import LogFilter, SpanFilter, Where

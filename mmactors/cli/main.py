@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from mmactors.cli import streams
+from mmactors.cli.terminal import streams
 from mmactors.errors import Place, Problem, UserError
 from mmactors.version import __version__
 
@@ -32,6 +32,7 @@ _VERBS: Final = {
     "logs": "Show the event log of a run, filtered.",
     "waits": "Show who waited for whom in a run, how long, and doing what.",
     "top": "Show the slowest page faults, waits or calls of a run, and why they took so long.",
+    "objects": "Show what the kernel's objects took in runs, side by side.",
     "replay": "Run a recorded run again under its schedule and compare the logs.",
     "explore": "Try every order of what races in a scenario, and say how sure that is.",
     "validate": "Run recordings of the real thing against the model.",

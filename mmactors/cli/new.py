@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from mmactors.cli.examples import Example, example_called
 from mmactors.cli.schema import schema_text
-from mmactors.cli.screen import say
+from mmactors.cli.terminal.screen import say
 from mmactors.errors import Place, Problem, UserError
 
 SCHEMA: Final = "mmactors.schema.json"

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from mmactors.cli.execute import SIGNALS, execute
 from mmactors.cli.logs import log_of, parse_time, tell_torn
-from mmactors.cli.screen import complain, say
+from mmactors.cli.terminal.screen import complain, say
 from mmactors.engine.schedule import Schedule, ScheduleMismatch
 from mmactors.errors import Place, Problem, UserError
 from mmactors.observe.log import EventLog

@@ -11,8 +11,8 @@ import attrs
 from attrs import frozen
 from cyclopts import Parameter
 
-from mmactors.cli.progress import compact, prepare_code, progress_line
-from mmactors.cli.screen import complain, say, say_json
+from mmactors.cli.terminal.progress import compact, prepare_code, progress_line
+from mmactors.cli.terminal.screen import complain, say, say_json
 from mmactors.observe.run_dir import EVENTS, FINDINGS, SERIES, TRACEBACK, RunDir, create_run_dir
 from mmactors.scenario.counter_names import counter_names
 from mmactors.scenario.death import DIED, Death

@@ -8,7 +8,7 @@ from attrs import asdict
 from cyclopts import Parameter
 
 from mmactors.cli.logs import log_of, tell_damage
-from mmactors.cli.screen import row_count, say_json, show
+from mmactors.cli.terminal.screen import row_count, say_json, show
 from mmactors.observe.history.chain import LogQuery, Slow, Wait, open_query
 from mmactors.observe.history.recorded import (
     ANSWERS,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from mmactors.cli.screen import say, say_json
+from mmactors.cli.terminal.screen import say, say_json
 from mmactors.errors import UserError
 from mmactors.plain_text import plain
 from mmactors.validate.registry import (

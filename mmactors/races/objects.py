@@ -40,6 +40,7 @@ from mmactors.label import (
     RCU,
     RSS,
     SLAB,
+    SLOB,
     STORE,
     TLB,
     TLB_FLUSH_BATCHED,
@@ -61,21 +62,28 @@ from mmactors.mm.page_alloc.buddy import PAGEBLOCK_TYPE_MASK
 from mmactors.mm.page_alloc.order import MAX_ORDER
 from mmactors.mm.page_alloc.pcp import NR_PCP_LISTS
 from mmactors.mm.page_alloc.zone import Zone
+from mmactors.mm.slab.allocator import ObjectAllocator
+from mmactors.mm.slab.slab.slab import Slab
+from mmactors.mm.slab.slob.slob import Slob
 from mmactors.mm.slab.slub.slub import Slub
 from mmactors.mm.vmstat import NR_FREE_PAGES
 from mmactors.races.changes import Changes
-from mmactors.races.slab_views import SlabValues
+from mmactors.races.slab_views import SlabValues, SlobValues, SlubValues
 from mmactors.races.view import Latest, Unguarded, View
 
 _LASTING: Final = frozenset(
     {
         *(PAGE_TABLES, PAGES, DATA, TLB, PAGEBLOCK, PCP, LRU, PAGE_LRU, VMSTAT, RCU, ZONELISTS),
-        *(KMEM_CACHE_CPU, KMEM_CACHE_NODE, SLAB),
+        *(KMEM_CACHE_CPU, KMEM_CACHE_NODE, SLAB, SLOB),
     }
 )
 """Columns whose elements are there in all schedules."""
 _PAIRS: Final = frozenset((VALUE, PAGE_CACHE, STORE, KMEM_CACHE_CPU, KMEM_CACHE_NODE, PERCPU_COUNT))
 """Columns of columns."""
+
+
+def _values_of(allocator: Slab | Slub) -> SlabValues | SlubValues:
+    return SlubValues(allocator) if isinstance(allocator, Slub) else SlabValues(allocator)
 
 
 class MachineObjects(dict[str, Keyed]):
@@ -124,10 +132,6 @@ class MachineObjects(dict[str, Keyed]):
             PERCPU_REF_COUNT: lambda number: View(partial(kernel.percpu_refs.count_key, number)),
         }
         """Objects by column and number."""
-        if isinstance(kernel.slab, Slub):
-            values = SlabValues(kernel.slab)
-            self._of_pairs.update({KMEM_CACHE_CPU: values.cpu, KMEM_CACHE_NODE: values.node})
-            self._columns[SLAB] = lambda pfn: View(partial(values.slab, pfn))
         self._zones: Final = {
             mailbox.name: zone
             for mailbox, zone in zip(kernel.zone_mailboxes, kernel.allocator.zones, strict=True)
@@ -156,6 +160,7 @@ class MachineObjects(dict[str, Keyed]):
             FILE_RA: self._all_file_ra,
         }
         """What steps declare as a whole that touch many elements."""
+        self._add_caches(kernel.slab)
 
     def __missing__(self, name: str) -> Keyed:
         found = self._find(name)
@@ -171,6 +176,17 @@ class MachineObjects(dict[str, Keyed]):
         """Forget what the next schedule may not have."""
         super().clear()
         self.update(self._lasting)
+
+    def _add_caches(self, allocator: ObjectAllocator[Any]) -> None:
+        """Let what an object allocator has be found."""
+        if isinstance(allocator, Slob):
+            pages = SlobValues(allocator)
+            self._columns[SLAB] = lambda pfn: View(partial(pages.page, pfn))
+            self._whole[SLOB] = pages.lists
+        elif isinstance(allocator, Slab | Slub):
+            values = _values_of(allocator)
+            self._of_pairs.update({KMEM_CACHE_CPU: values.cpu, KMEM_CACHE_NODE: values.node})
+            self._columns[SLAB] = lambda pfn: View(partial(values.slab, pfn))
 
     def _mms(self) -> list[MmStruct]:
         kernel = self._kernel

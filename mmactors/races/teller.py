@@ -18,7 +18,7 @@ from mmactors.explore.engine.view import is_cpu
 from mmactors.races.places import Places
 from mmactors.races.told import Parts, Told, cpus_text, rss_text
 from mmactors.races.told_percpu_ref import ToldPercpuRefs
-from mmactors.races.told_slab import ToldSlabs
+from mmactors.races.told_slab import told_caches
 
 _INDEXED: Final = re.compile(r"^(.*?)\[([^\]]*)\](?:\[([^\]]*)\])?$")
 _OBJECT: Final = re.compile(r"\b[a-z_]+\[[0-9a-fx]+\](?:\[[0-9a-fx]+\])?")
@@ -38,7 +38,7 @@ class MachineTeller:
         self._kernel: Final = kernel
         self._places: Final = Places(kernel, processes)
         told = self._told = Told(kernel, self._places)
-        slabs = self._slabs = ToldSlabs(kernel)
+        slabs = self._slabs = told_caches(kernel)
         percpu_refs = ToldPercpuRefs(kernel)
         self._pairs: Final[dict[str, Callable[[int, int], Parts]]] = {
             names.PAGE_CACHE: told.cached_page,
@@ -96,6 +96,8 @@ class MachineTeller:
         zone = self._zones.get(name)
         if zone is not None:
             return self._told.zone(zone)
+        if name == names.SLOB:
+            return self._slabs.lists()
         column, numbers = _split(name)
         if not numbers:
             is_column = column in self._columns or thing is None

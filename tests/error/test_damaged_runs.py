@@ -19,6 +19,7 @@ VERBS = (
     ["logs", "--format", "json", "--by", "seq"],
     ["top"],
     ["waits"],
+    ["objects"],
     ["replay"],
     ["logs", "--follow"],
 )

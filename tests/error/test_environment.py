@@ -44,7 +44,8 @@ IN_TURN = """
 import os
 import sys
 
-from mmactors.cli import main, streams
+from mmactors.cli import main
+from mmactors.cli.terminal import streams
 
 rest = [*sys.argv[1:], ",,"]
 codes = []

@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mmactors import limits
-from mmactors.cli import screen
 from mmactors.cli.main import run_command
+from mmactors.cli.terminal import screen
 from mmactors.engine.schedule import Schedule
 from mmactors.errors import Place, Problem, UserError
 from mmactors.explore.execution.script import decode
@@ -87,9 +87,9 @@ def test_json_that_is_said_means_the_same(capsys):
 
 def test_verbs_have_no_other_way_to_the_terminal():
     """Who writes to a stream itself forgets to escape."""
-    folder = Path(screen.__file__).parent
+    folder = Path(screen.__file__).parents[1]
     own = {"screen.py", "main.py", "completion.py", "schema.py", "warm_up.py"}
-    others = [path for path in sorted(folder.glob("*.py")) if path.name not in own]
+    others = [path for path in sorted(folder.rglob("*.py")) if path.name not in own]
 
     assert not [path.name for path in others if ".write(" in path.read_text().replace("file.", "")]
 
@@ -359,7 +359,9 @@ def log(tmp_path):
         b"x" * (limits.LOG_LINE_BYTES_MAX + 10) + b"\n", b"\n",
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("verb", [["logs"], ["top"], ["waits"], ["logs", "--by", "seq"]])
+@pytest.mark.parametrize(
+    "verb", [["logs"], ["top"], ["waits"], ["objects"], ["logs", "--by", "seq"]]
+)
 def test_what_of_a_damaged_log_can_be_read_is_shown(damage, verb, log, capsys):
     """Then it is said what could not, with its line, and the exit code is that of bad input."""
     verb = [verb[0], str(log), *verb[1:]]

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from mmactors.cli.progress import ProgressLine, compact, progress_line, sparkline
+from mmactors.cli.terminal.progress import ProgressLine, compact, progress_line, sparkline
 from mmactors.scenario.machine import Progress
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mmactors.cli.main import run_command
-from mmactors.cli.progress import compact
+from mmactors.cli.terminal.progress import compact
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

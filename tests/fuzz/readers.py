@@ -88,6 +88,7 @@ def read_log(data: bytes, folder: Path) -> None:
         ["top", str(path)],
         ["top", str(path), "waits"],
         ["waits", str(path)],
+        ["objects", str(path)],
     ):
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err):

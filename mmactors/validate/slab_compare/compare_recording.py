@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from mmactors.observe.object_usage import SAMPLE, SUMMARY
 from mmactors.validate.document import describe, read_object
 from mmactors.validate.form import Either, Form, ListOf, Problems, Record, TableOf, Text, Whole
 from mmactors.validate.limits import CPUS_MAX, MEMORY_MIB_MAX
@@ -21,12 +22,6 @@ _CACHES_MAX: Final = 64
 _SIZE_MAX: Final = 1 << 22
 _FLAGS_MAX: Final = 31
 ALLOCATORS: Final = ("slab", "slob", "slub")
-SUMMARY: Final = (
-    *("peak_pages", "pages_at_end", "mean_pages", "peak_pages_in_use", "mean_pages_in_use"),
-    *("peak_requested_bytes", "internal_mean", "external_mean"),
-)
-SAMPLE: Final = ("pages", "pages_in_use", "allocated_bytes", "internal", "external")
-"""What a sample has of each allocator."""
 _REQUEST_COLUMNS: Final = ["kind", "cpu", "cache", "id", "size"]
 _SAMPLE_COLUMNS: Final = [
     *("request", "requested_bytes"),

@@ -11,15 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import define, field, frozen
+from attrs import frozen
 
 from mmactors.mm.slab.request import KernelOopsError
-from mmactors.units import PAGE_SIZE
+from mmactors.observe.object_usage import SAMPLE, SUMMARY, Usage
 from mmactors.validate.result import CaseResult
 from mmactors.validate.slab_compare.compare_recording import (
     ALLOCATORS,
-    SAMPLE,
-    SUMMARY,
     nr_frames_of,
     read_comparison,
 )
@@ -47,44 +45,6 @@ def validate_slab_compare(path: Path) -> Iterator[CaseResult]:
     yield result
 
 
-@define
-class Usage:
-    """What requests have taken, after each of them."""
-
-    requested: list[int] = field(factory=list)
-    """Bytes asked for and out."""
-    allocated: list[int] = field(factory=list)
-    """Bytes that these objects take."""
-    pages: list[int] = field(factory=list)
-    pages_in_use: list[int] = field(factory=list)
-    """Pages of slabs (SLOB: pages) with at least one object that is out."""
-    object_bytes: list[int] = field(factory=list)
-    """Of the object that was asked for, or freed."""
-
-    def sample(self, nth: int) -> tuple[float | None, ...]:
-        """Return what a sample says after a request: SAMPLE."""
-        requested, allocated = self.requested[nth], self.allocated[nth]
-        in_use = self.pages_in_use[nth]
-        internal = round(1 - requested / allocated, 4) if allocated else None
-        external = round(1 - allocated / (in_use * PAGE_SIZE), 4) if in_use else None
-        return self.pages[nth], in_use, allocated, internal, external
-
-    def summary(self) -> dict[str, float]:
-        """Return the sums of all requests: SUMMARY."""
-        inside = zip(self.requested, self.allocated, strict=True)
-        outside = zip(self.allocated, self.pages_in_use, strict=True)
-        return {
-            "peak_pages": max(self.pages),
-            "pages_at_end": self.pages[-1],
-            "mean_pages": _mean(self.pages),
-            "peak_pages_in_use": max(self.pages_in_use),
-            "mean_pages_in_use": _mean(self.pages_in_use),
-            "peak_requested_bytes": max(self.requested),
-            "internal_mean": _mean([1 - asked / got for asked, got in inside if got]),
-            "external_mean": _mean([1 - got / (n * PAGE_SIZE) for got, n in outside if n]),
-        }
-
-
 @frozen
 class _Object:
     cache: Any
@@ -100,6 +60,8 @@ class _Replay:
 
     def __init__(self, kernel: LoneKernel, caches: Sequence[Any]) -> None:
         self.usage: Final = Usage()
+        self.object_bytes: Final[list[int]] = []
+        """Of the object that was asked for, or freed, by request."""
         self._kernel: Final = kernel
         self._caches: Final = caches
         self._pages_before: Final = kernel.nr_pages
@@ -119,12 +81,13 @@ class _Replay:
         elif kind == "s":
             for s in self._caches:
                 self._kernel.shrink(s)
-        usage = self.usage
-        usage.requested.append(self._requested)
-        usage.allocated.append(self._allocated)
-        usage.pages.append(self._kernel.nr_pages - self._pages_before)
-        usage.pages_in_use.append(self._in_use)
-        usage.object_bytes.append(nr_bytes)
+        self.usage.add(
+            requested=self._requested,
+            allocated=self._allocated,
+            pages=self._kernel.nr_pages - self._pages_before,
+            pages_in_use=self._in_use,
+        )
+        self.object_bytes.append(nr_bytes)
 
     def _alloc(self, cpu: int, cache: int, number: int, size: int) -> int:
         s = None if cache == _KMALLOC else self._caches[cache]
@@ -174,6 +137,11 @@ def _compare(kind: str, content: dict[str, Any], result: CaseResult) -> None:
     replay = _Replay(kernel, caches)
     listed = _undetermined(kind, kernel, caches, requests)
     usage = replay.usage
+    found: dict[str, Sequence[int]] = {
+        "pages": usage.pages,
+        "pages_in_use": usage.pages_in_use,
+        "object_bytes": replay.object_bytes,
+    }
     known = [name for name in _EACH if name not in listed]
     for nth, request in enumerate(requests):
         try:
@@ -183,7 +151,7 @@ def _compare(kind: str, content: dict[str, Any], result: CaseResult) -> None:
             return
         result.listed += len(_EACH) - len(known)
         values = tuple(recorded[name][nth] for name in known)
-        ours = tuple(getattr(usage, name)[nth] for name in known)
+        ours = tuple(found[name][nth] for name in known)
         if not result.compare(f"{kind}, {', '.join(known)} [{nth}]", values, ours):
             return
     if requests:
@@ -235,7 +203,3 @@ def _compare_one(
         result.listed += 1
     else:
         result.compare(place, recorded, ours)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return round(sum(values) / max(1, len(values)), 5)
