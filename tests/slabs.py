@@ -10,6 +10,7 @@ from mmactors.mm.slab.caller import NOBODY
 from mmactors.mm.slab.kmalloc import Kmalloc
 from mmactors.mm.slab.request import (
     AlienLock,
+    AlienTryLock,
     AlienUnlock,
     AllocSlabPages,
     CallRcu,
@@ -187,6 +188,9 @@ class SlabAlone:
                 assert not self.locked
                 assert node != alien
                 self.locked.append((cache, node, alien))
+            case AlienTryLock(lock):
+                self._answer(lock)
+                return 1
             case AlienUnlock(cache=cache, node=node, alien=alien):
                 assert (cache, node, alien) == self.locked.pop()
             case LocalLock(cpu=cpu):

@@ -12,6 +12,7 @@ from mmactors.label import Label
 from mmactors.mm.page_alloc.gfp import GFP_DIRECT_RECLAIM, GFP_KERNEL, GFP_NOWAIT
 from mmactors.mm.slab.request import (
     AlienLock,
+    AlienTryLock,
     AlienUnlock,
     AllocSlabPages,
     ListLock,
@@ -115,6 +116,11 @@ class Path:
                     return
                 case ListUnlock() | AlienUnlock():
                     kernel.locked.remove(lock_of(self.request))
+                case AlienTryLock(lock):
+                    answer = int(lock_of(lock) not in kernel.locked)
+                    kernel.nr_refused += 1 - answer
+                    if answer:
+                        kernel.locked.add(lock_of(lock))
                 case LocalLock():
                     self.irqs_off += 1
                 case LocalUnlock():
@@ -140,10 +146,12 @@ class Path:
 
 
 class Kernel:
-    def __init__(self, prepare, *, nr_nodes=1):
-        self.alone = SlabAlone(nr_cpus=2, nr_nodes=nr_nodes, wants_step=True)
+    def __init__(self, prepare, *, nr_cpus=2, **options):
+        self.alone = SlabAlone(nr_cpus=nr_cpus, wants_step=True, **options)
         self.s = self.alone.create(4096)
         self.locked = set()
+        self.nr_refused = 0
+        """How often a lock was not waited for."""
         self.held = []
         prepare(self)
 
@@ -225,6 +233,32 @@ def test_two_nodes_in_any_order_keep_all_objects(prepare, first):
 def test_the_reaper_in_any_order_with_another_cpu_keeps_all_objects(nr_nodes):
     """It gives back what the other is about to join."""
     assert in_all_orders(unused_arrays, ["reap"], ["free"], nr_nodes=nr_nodes) > 10
+
+
+def one_of_node_1(kernel):
+    """CPU 0 has freed an object of node 1, and has another one."""
+    alone, s = kernel.alone, kernel.s
+    first, second = (alone.alloc(s, 1) for _ in range(2))
+    alone.free(s, first, 0)
+    kernel.held = [second]
+
+
+def test_the_reaper_passes_over_what_another_is_at():
+    """Both CPUs are of node 0: one frees an object of node 1 while the other reaps."""
+    refused = set()
+    orders = Orders()
+    going = True
+    while going:
+        kernel = Kernel(one_of_node_1, nr_nodes=2, nr_cpus=3, node_of_cpu=[0, 1, 0])
+        paths = [Path(kernel, 2, ["reap"]), Path(kernel, 0, ["free"])]
+        while any(not path.is_done for path in paths):
+            able = [path for path in paths if not path.is_done and not path.is_blocked]
+            able[orders.choose(len(able))].go_on()
+        kernel.check(*paths)
+        refused.add(kernel.nr_refused)
+        going = orders.again()
+
+    assert {0, 1} == refused
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from mmactors.label import Label
 from mmactors.mm.page_alloc.alloc_site import ALLOC_SLAB_PAGE
 from mmactors.mm.slab.request import (
     AlienLock,
+    AlienTryLock,
     AlienUnlock,
     AllocSlabPages,
     CallRcu,
@@ -134,6 +135,14 @@ class SlabThread:
                 if not lock.acquire_nowait():
                     await lock.acquire()
                 self._held.append(lock)
+            case AlienTryLock(wanted):
+                lock = self.lock_of(wanted)
+                self._disable_irqs()
+                if not await lock.trylock():
+                    self._enable_irqs()
+                    return 0
+                self._held.append(lock)
+                return 1
             case ListUnlock() | AlienUnlock() | SlobUnlock():
                 lock = self._held.pop()
                 if not lock.release_nowait():

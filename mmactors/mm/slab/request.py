@@ -95,9 +95,16 @@ class AlienLock:
     """The other node."""
 
 
+@frozen
+class AlienTryLock:
+    """Take such a lock unless it is taken (spin_trylock_irq); answered with 1, 0: it was."""
+
+    lock: AlienLock
+
+
 @frozen(kw_only=True)
 class AlienUnlock:
-    """Let go of what `AlienLock` took."""
+    """Let go of what `AlienLock` or `AlienTryLock` took."""
 
     cache: int
     node: int
@@ -187,6 +194,7 @@ SlabRequest = (
     | ListLock
     | ListUnlock
     | AlienLock
+    | AlienTryLock
     | AlienUnlock
     | SlobLock
     | SlobUnlock

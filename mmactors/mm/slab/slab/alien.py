@@ -5,7 +5,7 @@ Models struct alien_cache with cache_free_alien, drain_alien_cache and reap_alie
 
 from mmactors.label import Mode
 from mmactors.mm.slab.caller import SlabCaller
-from mmactors.mm.slab.request import SlabSteps
+from mmactors.mm.slab.request import AlienTryLock, SlabSteps
 from mmactors.mm.slab.slab.array_cache import free_block, free_one
 from mmactors.mm.slab.slab.cache import KmemCache
 from mmactors.mm.slab.slab.local import transfer_objects
@@ -68,6 +68,10 @@ def _drain(s: KmemCache, ac: int, of: int) -> SlabSteps[list[int]]:
 def drain_alien(s: KmemCache, this_cpu: ThisCpu, node: int, of: int) -> SlabSteps[None]:
     """Give what a node has of another node's objects back to that."""
     yield s.alien_lock(node, of)
+    yield from _drain_and_unlock(s, this_cpu, node, of)
+
+
+def _drain_and_unlock(s: KmemCache, this_cpu: ThisCpu, node: int, of: int) -> SlabSteps[None]:
     if s.slabs.wants_step():
         yield step("drain objects of another node", s.touches_node(node, Mode.WRITE))
     surplus = yield from _drain(s, s.alien(node, of), of)
@@ -76,10 +80,11 @@ def drain_alien(s: KmemCache, this_cpu: ThisCpu, node: int, of: int) -> SlabStep
 
 
 def reap_alien(s: KmemCache, this_cpu: ThisCpu, node: int, of: int) -> SlabSteps[None]:
-    """Do `drain_alien` if there is anything.
-
-    Who finds the lock taken leaves it (spin_trylock_irq): here it waits, which takes as long.
-    """
-    ac = s.alien(node, of)
-    if of != node and s.slabs.view[ac + LIMIT] and s.slabs.view[ac + AVAIL]:
-        yield from drain_alien(s, this_cpu, node, of)
+    """Do `drain_alien` if there is anything, and nobody is at it."""
+    slabs, ac = s.slabs, s.alien(node, of)
+    if of == node or not slabs.view[ac + LIMIT]:
+        return
+    if slabs.wants_step():
+        yield step("look for objects of another node", s.touches_node(node, Mode.READ))
+    if slabs.view[ac + AVAIL] and (yield AlienTryLock(s.alien_lock(node, of))):
+        yield from _drain_and_unlock(s, this_cpu, node, of)
