@@ -38,6 +38,8 @@ class Guest:
     nr_frames: int
     next_pfns: list[int] = field(factory=list)
     """Where the next slabs lie, in order; where none is left, there is no memory."""
+    drain_order: tuple[int, ...] = ()
+    """In which order CPUs drain their arrays when a cache shrinks; empty: by number."""
     nr_pages: int = 0
     """Pages that were allocated, without those that were given back."""
     pages: PageColumns = field(init=False)
@@ -81,7 +83,7 @@ class Guest:
                 free_pages_prepare(self.pages, pfn, order)
                 self.nr_pages -= 1 << order
             case FlushCpus(cache=cache, cpus=cpus):
-                for cpu in cpus:
+                for cpu in self.drain_order or cpus:
                     self.perform(self.slab.flush_cpu(cache, cpu))
         return None
 

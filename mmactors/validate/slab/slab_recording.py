@@ -111,6 +111,7 @@ _HEAD: Final[dict[str, Form]] = {
         {
             "mem": Text("a size such as 256M", re.compile(r"[1-9]\d{0,4}[MG]")),
             "cpus": Whole(1, CPUS_MAX),
+            "append": Text(),
         }
     ),
     "possible_cpus": Whole(1, 8192),
