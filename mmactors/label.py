@@ -63,6 +63,13 @@ PAGE_CACHE: Final = "page_cache"
 I_PAGES: Final = "i_pages"
 I_SIZE: Final = "i_size"
 FILE_RA: Final = "file_ra"
+DCACHE: Final = "dcache"
+I_COUNT: Final = "i_count"
+S_INODES: Final = "s_inodes"
+"""All inodes, and their numbers."""
+FILES: Final = "files"
+TASKLIST: Final = "tasklist"
+"""Who is whose child, who has ended, and which pids were given out."""
 STORE: Final = "store"
 TLB: Final = "tlb"
 TLB_GEN: Final = "tlb_gen"
@@ -75,6 +82,7 @@ VALUE: Final = "value"
 VM_COMMITTED_AS: Final = "vm_committed_as"
 """What the machine has promised (mm/area/overcommit.py)."""
 RCU: Final = "rcu"
+RCU_CALLBACKS: Final = "rcu_callbacks"
 KMEM_CACHE_CPU: Final = "kmem_cache_cpu"
 KMEM_CACHE_NODE: Final = "kmem_cache_node"
 SLAB: Final = "slab"
@@ -239,6 +247,11 @@ def rcu(cpu: int) -> str:
     return f"{RCU}[{cpu}]"
 
 
+def rcu_callbacks(cpu: int) -> str:
+    """Name the callbacks of a CPU that wait for a grace period to begin."""
+    return f"{RCU_CALLBACKS}[{cpu}]"
+
+
 def cpu_context(cpu: int) -> str:
     """Name what runs on a CPU; interrupts write it."""
     return f"cpu{cpu}"
@@ -272,6 +285,21 @@ def page_nodes(number: int) -> str:
 def i_size(number: int) -> str:
     """Name the size of an inode."""
     return f"{I_SIZE}[{number}]"
+
+
+def dcache(number: int) -> str:
+    """Name the names in a directory, by its number."""
+    return f"{DCACHE}[{number}]"
+
+
+def i_count(number: int) -> str:
+    """Name the number of users of an inode."""
+    return f"{I_COUNT}[{number}]"
+
+
+def open_files(pid: int) -> str:
+    """Name the open files of a process."""
+    return f"{FILES}[{pid}]"
 
 
 def stored_page(number: int, index: int) -> str:

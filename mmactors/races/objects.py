@@ -14,11 +14,15 @@ from typing import Any, Final
 
 from mmactors.actors.program.process import Process
 from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.state.task_struct import SignalStruct
 from mmactors.engine.actor import Keyed
 from mmactors.label import (
     ANON_VMA,
     DATA,
+    DCACHE,
     FILE_RA,
+    FILES,
+    I_COUNT,
     I_MMAP,
     I_PAGES,
     I_SIZE,
@@ -38,10 +42,13 @@ from mmactors.label import (
     PERCPU_REF,
     PERCPU_REF_COUNT,
     RCU,
+    RCU_CALLBACKS,
     RSS,
+    S_INODES,
     SLAB,
     SLOB,
     STORE,
+    TASKLIST,
     TLB,
     TLB_FLUSH_BATCHED,
     TLB_FLUSH_PENDING,
@@ -119,6 +126,7 @@ class MachineObjects(dict[str, Keyed]):
             VMAS: lambda ctx_id: self._of_mm(ctx_id, _areas),
             I_MMAP: self._i_mmap,
             RCU: self._rcu,
+            RCU_CALLBACKS: lambda cpu: View(lambda: kernel.rcu.nr_callbacks(cpu)),
             MM_CPUMASK: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.mm_cpumask),
             ANON_VMA: self._anon_vma,
             TLB_FLUSH_PENDING: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.tlb_flush_pending),
@@ -126,6 +134,9 @@ class MachineObjects(dict[str, Keyed]):
             TLB_GEN: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.tlb_gen),
             MM_FLAGS: lambda ctx_id: self._of_mm(ctx_id, lambda mm: mm.has_pinned),
             I_SIZE: self._i_size,
+            I_COUNT: self._i_count,
+            DCACHE: lambda number: View(partial(kernel.file_system.names_in, number)),
+            FILES: self._files,
             I_PAGES: self._i_pages,
             PAGE_LOCK: self._page_lock,
             PERCPU_REF: lambda number: View(partial(kernel.percpu_refs.key, number)),
@@ -158,6 +169,8 @@ class MachineObjects(dict[str, Keyed]):
             PAGE_CACHE: lambda: tuple([_cached_pages(each) for each in self._mappings()]),
             I_SIZE: lambda: tuple([each.size_bytes for each in self._mappings()]),
             FILE_RA: self._all_file_ra,
+            S_INODES: lambda: kernel.file_system.next_numbers,
+            TASKLIST: self._tasklist,
         }
         """What steps declare as a whole that touch many elements."""
         self._add_caches(kernel.slab)
@@ -306,6 +319,25 @@ class MachineObjects(dict[str, Keyed]):
         mapping = self._kernel.file_system.inode_numbered(number).mapping
         return View(lambda: mapping.size_bytes)
 
+    def _i_count(self, number: int) -> View:
+        mapping = self._kernel.file_system.inode_numbered(number).mapping
+        return View(lambda: mapping.nr_users)
+
+    def _files(self, pid: int) -> View:
+        process = next((each for each in self._processes if each.pid == pid), None)
+        if process is None:
+            raise KeyError(pid)
+        number_of = self._kernel.file_system.inode_of
+
+        def key() -> Hashable:
+            files = process.files.descriptors()
+            return tuple([(fd, number_of(file.mapping).number) for fd, file in files])
+
+        return View(key)
+
+    def _tasklist(self) -> Hashable:
+        return self._processes[0].table.last_pid, _tree_key(self._kernel.init_signal)
+
     def _i_pages(self, number: int) -> View:
         i_pages = self._kernel.file_system.inode_numbered(number).mapping.i_pages
         return View(i_pages.key)
@@ -387,6 +419,12 @@ def _area(vma: Vma) -> Hashable:
     chain = tuple([link.anon_vma.number for link in vma.anon_vma_chain])
     own = None if vma.anon_vma is None else vma.anon_vma.number
     return (vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_pgoff, own, chain)
+
+
+def _tree_key(signal: SignalStruct) -> Hashable:
+    tasks = tuple([task.thing for task in signal.tasks])
+    children = tuple([_tree_key(child) for child in signal.children])
+    return tasks, signal.nr_live, signal.is_zombie, children
 
 
 def _place(vma: Vma) -> tuple[int, int]:

@@ -11,6 +11,7 @@ and delay accounting add to a thread; pid namespaces; thread groups whose parent
 
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.task_struct import SignalStruct, TaskStruct
+from mmactors.label import TASKLIST, Label, Mode
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_ZERO
 from mmactors.mm.slab.kernel_caches import (
     CRED_JAR,
@@ -49,6 +50,12 @@ async def alloc_pid(kernel: Kernel, task: TaskStruct) -> bool:
     """Give a new thread a struct pid; say whether there was memory."""
     task.pid = await kernel.objects.kmem_cache_alloc(PID, "alloc_pid")
     return task.pid != 0
+
+
+async def lock_tasklist(kernel: Kernel, text: str) -> None:
+    """Take a step, in a search, on who is whose child (tasklist_lock)."""
+    if kernel.engine.is_exploring:
+        await kernel.engine.step(Label(text, ((TASKLIST, Mode.WRITE),)))
 
 
 def attach_task(task: TaskStruct) -> None:
@@ -96,6 +103,7 @@ async def exit_notify(kernel: Kernel, task: TaskStruct) -> None:
     children of this process are from now on if this was its last thread.
     """
     init, signal = kernel.init_signal, task.signal
+    await lock_tasklist(kernel, "exit_notify")
     dead = []
     signal.nr_live -= 1
     if not signal.nr_live:
@@ -117,6 +125,7 @@ async def exit_notify(kernel: Kernel, task: TaskStruct) -> None:
 async def wait_task_zombie(kernel: Kernel, task: TaskStruct) -> None:
     """Release a thread that has ended; the first of a process if all have, and nobody else does."""
     signal = task.signal
+    await lock_tasklist(kernel, "wait_task_zombie")
     if task is signal.leader:
         if not signal.is_zombie:
             return

@@ -13,6 +13,7 @@ from typing import Final
 
 from mmactors.actors.state.inode import STORE_ROOT, Inode
 from mmactors.actors.state.kernel import Kernel
+from mmactors.label import S_INODES, Label, Mode, dcache, i_count
 from mmactors.mm.area.mapped_file import MappedFile, Mapping
 from mmactors.mm.page_cache.shmem import FREE_DENTRY, FREE_SHMEM_INODE
 from mmactors.mm.slab.alloc_site import D_ALLOC, EXT4_ALLOC_INODE, SHMEM_ALLOC_INODE
@@ -30,25 +31,30 @@ async def path_openat(
     memory; then those of FileSystem.open.
     """
     file_system = kernel.file_system
+    await _turn(kernel, f"look {path} up", path, Mode.READ)
     found = file_system.look_up(path)
     if found is None or (found[1] is not None and found[1].thing):
-        return file_system.open(path, may_create=may_create, mode=mode)
+        return _use(kernel, file_system.open(path, may_create=may_create, mode=mode))
     name, mapping = found
+    if kernel.engine.is_exploring:
+        kernel.engine.touch(dcache(file_system.directory_of(path)), Mode.WRITE)
     dentry = await _d_alloc(kernel, name)
     if not dentry:
         return -errno.ENOMEM
     if mapping is None and not may_create:
-        result = file_system.open(path, may_create=False, mode=mode)
+        await _turn(kernel, f"look {path} up", path, Mode.WRITE)
+        result = _use(kernel, file_system.open(path, may_create=False, mode=mode))
         _dput(kernel, name, dentry)
         return result
     thing = await _alloc_inode(kernel, name)
+    await _turn(kernel, f"make {path}", path, Mode.WRITE)
     if not thing:
         if mapping is None:
             _dput(kernel, name, dentry)
         else:
             kernel.objects.free_by_rcu(DENTRY, dentry, FREE_DENTRY)
         return -errno.ENOMEM if name.startswith(STORE_ROOT) else -errno.ENOSPC
-    file = file_system.open(path, may_create=may_create, mode=mode)
+    file = _use(kernel, file_system.open(path, may_create=may_create, mode=mode))
     if isinstance(file, int) or file.mapping.thing:
         # Others have removed the file meanwhile, or looked it up.
         _free_inode(kernel, thing, is_shmem=not name.startswith(STORE_ROOT))
@@ -68,13 +74,17 @@ async def do_unlinkat(kernel: Kernel, path: str) -> Inode | int:
     ENOMEM: there is no memory for its name; then those of FileSystem.unlink.
     """
     file_system = kernel.file_system
+    await _turn(kernel, f"unlink {path}", path, Mode.WRITE)
     found = file_system.look_up(path)
     if found is not None and found[1] is None:
         dentry = await _d_alloc(kernel, found[0])
         if not dentry:
             return -errno.ENOMEM
+        await _turn(kernel, f"unlink {path}", path, Mode.WRITE)
         _dput(kernel, found[0], dentry)
     inode = file_system.unlink(path)
+    if not isinstance(inode, int):
+        kernel.engine.touch(i_count(inode.number), Mode.WRITE)
     if not isinstance(inode, int) and found is not None:
         mapping = inode.mapping
         if not mapping.is_shmem and not mapping.nr_users and mapping.dentry:
@@ -99,6 +109,24 @@ async def free_inode(kernel: Kernel, mapping: Mapping) -> None:
         await kernel.objects.kmem_cache_free(DENTRY, dentry, FREE_DENTRY)
     elif dentry:
         kernel.objects.free_by_rcu(DENTRY, dentry, FREE_DENTRY)
+
+
+async def _turn(kernel: Kernel, text: str, path: str, mode: Mode) -> None:
+    """Take a step, in a search, on the names in the directory of a path."""
+    engine = kernel.engine
+    if engine.is_exploring:
+        await engine.step(Label(text, ((dcache(kernel.file_system.directory_of(path)), mode),)))
+
+
+def _use(kernel: Kernel, file: MappedFile | int) -> MappedFile | int:
+    """Tell a search of the inode that an open file uses, which was perhaps made for it."""
+    engine = kernel.engine
+    if engine.is_exploring and not isinstance(file, int):
+        inode = kernel.file_system.inode_of(file.mapping)
+        engine.touch(i_count(inode.number), Mode.ADD)
+        if not file.mapping.thing:
+            engine.touch(S_INODES, Mode.WRITE)
+    return file
 
 
 async def _d_alloc(kernel: Kernel, name: str) -> int:

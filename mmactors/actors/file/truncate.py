@@ -23,7 +23,16 @@ from mmactors.actors.state.inode import Inode
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.pte import PRESENT, SPECIAL, pte_pfn
 from mmactors.engine.cpu import Cpu
-from mmactors.label import PAGE_CACHE, PAGE_TABLES, PAGES, Label, Mode, page, page_cache
+from mmactors.label import (
+    PAGE_CACHE,
+    PAGE_TABLES,
+    PAGES,
+    Label,
+    Mode,
+    i_count,
+    page,
+    page_cache,
+)
 from mmactors.mm.area.mapped_file import MappedFile, Mapping, file_free
 from mmactors.mm.fault.dirty import folio_cancel_dirty
 from mmactors.mm.page_cache.page_cache import filemap_remove_folio, indices_from, is_evictable
@@ -81,8 +90,12 @@ async def punch_hole(kernel: Kernel, cpu: Cpu, inode: Inode, first: int, end: in
 
 async def fput(kernel: Kernel, cpu: Cpu, file: MappedFile) -> None:
     """Let go of an open file (struct file); the last one gives it back."""
+    inode = kernel.file_system.inode_of(file.mapping)
+    if kernel.engine.is_exploring:
+        label = Label(f"close {file.path}", ((i_count(inode.number), Mode.WRITE),))
+        await kernel.engine.step(label)
     is_last = file.put()
-    await iput(kernel, cpu, kernel.file_system.inode_of(file.mapping))
+    await iput(kernel, cpu, inode)
     if is_last:
         file_free(kernel.objects, file)
 

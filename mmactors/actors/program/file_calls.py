@@ -23,7 +23,7 @@ from mmactors.actors.program.uaccess import copy_from_user_atomic, fault_in_read
 from mmactors.actors.state.inode import Inode
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.namei import getname
-from mmactors.label import Label, Mode, data, i_size, page
+from mmactors.label import Label, Mode, data, i_size, open_files, page
 from mmactors.mm.area.mapped_file import ALLOC_FILE, FMODE_READ, FMODE_WRITE, MappedFile
 from mmactors.mm.fault.dirty import folio_mark_dirty
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_ZERO
@@ -60,6 +60,8 @@ class FileCalls:
                     return inode
                 await iput(self.kernel, thread.cpu, inode)
                 return 0
+        mode = Mode.WRITE if isinstance(call, op.Close) else Mode.READ
+        self.kernel.engine.touch(open_files(thread.process.pid), mode)
         file = files.get(call.file)
         if file is None:
             return -errno.EBADF  # its open failed
@@ -97,6 +99,7 @@ class FileCalls:
             kernel.objects.free_by_rcu(FILP, thing, "file_free_rcu")
             return file
         file.thing, file.f_count = thing, 1
+        kernel.engine.touch(open_files(thread.process.pid), Mode.WRITE)
         thread.process.files.install(call.file, file)
         return 0
 

@@ -9,7 +9,7 @@ import errno
 
 from mmactors.actors.call.copy_process import bad_fork, copy_process
 from mmactors.actors.call.mm_alloc import mm_alloc, mmput
-from mmactors.actors.call.task_struct import alloc_pid, attach_task
+from mmactors.actors.call.task_struct import alloc_pid, attach_task, lock_tasklist
 from mmactors.actors.fault.page_work import perform_page_work
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.rmap.rmap_locks import answer_rmap, rmap_label
@@ -48,6 +48,7 @@ async def fork(thread: UserThread, name: str) -> int:
         await bad_fork(kernel, cpu, task)
         return _ENOMEM
     error = 0 if await alloc_pid(kernel, task) else _ENOMEM
+    await lock_tasklist(kernel, "attach a process")
     if thread.must_end and not error:
         error = -errno.EINTR  # copy_process looks for fatal signals when nothing else can fail.
     if error:

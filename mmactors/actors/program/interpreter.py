@@ -7,7 +7,12 @@ from typing import Final
 from attrs import define, field
 
 from mmactors.actors.call.copy_process import copy_thread, exit_files
-from mmactors.actors.call.task_struct import attach_task, delayed_free_task, exit_fs
+from mmactors.actors.call.task_struct import (
+    attach_task,
+    delayed_free_task,
+    exit_fs,
+    lock_tasklist,
+)
 from mmactors.actors.program.access_calls import AccessCalls, AccessOperation
 from mmactors.actors.program.area_calls import AreaCalls, AreaOperation
 from mmactors.actors.program.file_calls import FileCalls, FileOperation
@@ -174,6 +179,7 @@ class Interpreter:
         task = await copy_thread(self.kernel, thread.task_struct)
         if task is None:
             return -errno.ENOMEM
+        await lock_tasklist(self.kernel, "attach a thread")
         if thread.must_end:
             delayed_free_task(self.kernel, task)
             return -errno.EINTR

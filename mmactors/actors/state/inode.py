@@ -77,7 +77,10 @@ class FileSystem:
     locks: LockStatistics
     _by_path: dict[str, Inode] = field(factory=dict, init=False)
     _by_mapping: dict[Mapping, Inode] = field(factory=dict, init=False)
-    _directories: set[str] = field(factory=lambda: set(_MOUNTED), init=False)
+    _directories: dict[str, int] = field(
+        factory=lambda: {path: number for number, path in enumerate(_MOUNTED)}, init=False
+    )
+    """By path: a number that names the directory in labels."""
     negative: dict[str, int] = field(factory=dict, init=False)
     """Dentries of names that a disk does not have, by path: no file has a name that is here."""
     left_behind: list[int] = field(factory=list, init=False)
@@ -97,6 +100,30 @@ class FileSystem:
             return None
         inode = self._by_path.get(found.name)
         return found.name, None if inode is None else inode.mapping
+
+    def directory_of(self, path: str) -> int:
+        """Return the number of the directory where the last name of a path is, or would be made.
+
+        Where directories are missing it is the last one before them, which gets the next one.
+        """
+        found = walk(path)
+        parent = "/" if isinstance(found, int) else found.name
+        while len(parent) > 1:
+            parent = parent.rpartition("/")[0] or "/"
+            if parent in self._directories:
+                break
+        return self._directories[parent]
+
+    def names_in(self, number: int) -> tuple[tuple[str, int], ...]:
+        """Return the names in a directory with their inodes' numbers, 0: of none (as a value)."""
+        named = [(path, inode.number) for path, inode in self._by_path.items()]
+        named += [(path, 0) for path in self.negative]
+        return tuple(sorted(each for each in named if self.directory_of(each[0]) == number))
+
+    @property
+    def next_numbers(self) -> tuple[int, int]:
+        """What the next inode will be called, in labels and by stat."""
+        return self._next_number, self._next_ino
 
     def keeps_negative(self, name: str) -> bool:
         """Say whether the dentry of a path in full, which had no file, is to stay."""
@@ -211,7 +238,7 @@ class FileSystem:
         parent = path
         while len(parent) > 1:
             parent = parent.rpartition("/")[0] or "/"
-            self._directories.add(parent)
+            self._directories.setdefault(parent, len(self._directories))
         self._by_mapping[mapping] = inode
         return inode
 

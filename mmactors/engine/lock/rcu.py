@@ -2,8 +2,9 @@
 
 A grace period is over when every CPU that was inside a read section when it began has left it
 once. Sections nest and may be interrupted; as in a kernel without preemption, a thread does not
-sleep inside one. Callbacks run in the actor `rcu`, in the order of `call`; those that come during
-a grace period wait for the next one. No run is over before all have run.
+sleep inside one. Each CPU has a list of callbacks; they run in the actor `rcu`, list by list in the
+order of `call`. Those that come during a grace period wait for the next one. No run is over before
+all have run.
 
 A CPU that ran ahead may have left a section that others, at their time, still have to wait for: a
 grace period therefore never ends before the last section of any CPU that has left one.
@@ -20,7 +21,7 @@ from attrs import define
 from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu import Cpu, sleep_for, wake_at
-from mmactors.label import Label, Mode, rcu
+from mmactors.label import Label, Mode, rcu, rcu_callbacks
 
 
 @define(eq=False)
@@ -67,7 +68,10 @@ class Rcu:
         self._engine: Final = engine
         self._cpus: Final = cpus
         self._last_left_ns = 0
-        self._callbacks: list[Callable[[], None]] = []
+        self._callbacks: Final[list[list[Callable[[], None]]]] = [[] for _ in cpus]
+        """By CPU: those that wait for the next grace period."""
+        self._calling = 0
+        """The CPU whose callback runs."""
         self._request = _Request()
         self._actor: Final = engine.spawn("rcu", self._run())
         self._labels: Final = [
@@ -75,7 +79,11 @@ class Rcu:
             for cpu in cpus
         ]
         self._begin: Final = Label(
-            "rcu grace period", tuple((rcu(cpu.index), Mode.READ) for cpu in cpus)
+            "rcu grace period",
+            (
+                *((rcu(cpu.index), Mode.READ) for cpu in cpus),
+                *((rcu_callbacks(cpu.index), Mode.WRITE) for cpu in cpus),
+            ),
         )
 
     async def read_lock(self, cpu: Cpu) -> None:
@@ -109,13 +117,21 @@ class Rcu:
 
     def call(self, callback: Callable[[], None]) -> None:
         """Run `callback` after a grace period that begins from now on (call_rcu)."""
-        self._callbacks.append(callback)
+        engine = self._engine
+        cpu = self._calling if engine.running is self._actor else engine.cpu_index
+        if engine.is_exploring:
+            engine.touch(rcu_callbacks(cpu), Mode.WRITE)
+        self._callbacks[cpu].append(callback)
         self._owe(is_owed=True)
         request = self._request
         if request.at_ns == NEVER:
-            request.at_ns = self._engine.current.clock.now
+            request.at_ns = engine.current.clock.now
             if self._actor.waits_for is request:
-                self._engine.make_ready(self._actor, request.at_ns)
+                engine.make_ready(self._actor, request.at_ns)
+
+    def nr_callbacks(self, cpu: int) -> int:
+        """Return how many callbacks of a CPU wait for a grace period to begin."""
+        return len(self._callbacks[cpu])
 
     async def synchronize(self) -> None:
         """Sleep until all read sections that are open now have been left (synchronize_rcu)."""
@@ -137,7 +153,9 @@ class Rcu:
             await engine.wait_for(self._request, "wait")
             self._request = _Request()
             await engine.step(self._begin)
-            callbacks, self._callbacks = self._callbacks, []
+            callbacks = [(cpu, each) for cpu, own in enumerate(self._callbacks) for each in own]
+            for own in self._callbacks:
+                own.clear()
             period = _GracePeriod({cpu.index: cpu for cpu in self._cpus if cpu.rcu_nesting})
             self.period = period
             if not period.readers:
@@ -145,9 +163,9 @@ class Rcu:
             await engine.wait_for(period, "grace period")
             self.period = None
             self.nr_periods += 1
-            for callback in callbacks:
+            for self._calling, callback in callbacks:
                 callback()
-            if not self._callbacks:
+            if not any(self._callbacks):
                 self._owe(is_owed=False)
 
     def _owe(self, *, is_owed: bool) -> None:
