@@ -202,11 +202,11 @@ LEFT_OUT: Final = (
         paths=("/proc/sys/kernel/numa_balancing", "/sys/kernel/mm/numa"),
     ),
     LeftOut(
-        name="SLAB and SLOB, and settings of caches in sysfs are",
+        name="settings of caches in sysfs, and bulk calls for objects are",
         for_good=False,
-        why="the kernel's objects are SLUB's here",
-        instead="use `kmalloc`, `kmem_cache_create` and `kmem_cache_shrink`",
-        words=("slab", "slob", "kmem_cache_alloc_bulk"),
+        why="files of /sys/kernel/slab are only read here, and objects come one by one",
+        instead="use `kmem_cache_create`, `kmem_cache_alloc` and `kmem_cache_shrink`",
+        words=("kmem_cache_alloc_bulk", "kmem_cache_free_bulk"),
     ),
     LeftOut(
         name="malloc libraries are",
