@@ -148,6 +148,15 @@ def test_a_block_that_slob_forgets_is_missed(monkeypatch):
     assert {"OBJECT_LOST"} == laws
 
 
+def test_free_blocks_that_lead_in_a_circle_are_told_of_once():
+    """A block that is freed twice is handed out twice; freed again, it follows itself."""
+    twice = ("kmalloc A size=64", "kfree A", "kfree A", "kmalloc B size=64", "kmalloc C size=64")
+    heads = [each.head for each in ran("slob", *twice, "kfree B", "kfree C").machine.findings()]
+
+    assert 1 == sum("lead in a circle" in head for head in heads), heads
+    assert len(heads) <= 5, heads
+
+
 def test_an_object_larger_than_any_block_of_pages_is_refused_by_slob_when_it_is_asked_for():
     """The cache can be made: SLOB lays nothing out (__kmem_cache_create). The others refuse it."""
     program = ("kmem_cache_create C size=64M", "kmem_cache_alloc A cache=C")

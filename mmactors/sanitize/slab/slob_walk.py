@@ -54,7 +54,12 @@ class SlobWalk:
 
     def _of_page(self, pfn: int, taken: list[Block]) -> Problems:
         problems = Problems()
-        free = self._free_blocks(pfn)
+        strung = self._free_blocks(pfn)
+        free = list(dict.fromkeys(strung))
+        if len(strung) > len(free):
+            back = strung[len(free)][0]
+            text = f"the free blocks of page {pfn:#x} lead in a circle, back to the one at {back}"
+            problems.append((Law.FREELIST, text, []))
         lists = self._lists.get(pfn, [])
         if len(lists) != bool(free):
             text = f"page {pfn:#x} has {len(free)} free blocks, and is on {len(lists)} lists"
@@ -78,7 +83,7 @@ class SlobWalk:
         return problems
 
     def _free_blocks(self, pfn: int) -> list[tuple[int, int]]:
-        """Return offset and size of a page's free blocks, in bytes."""
+        """Return offset and size of a page's free blocks, in bytes; in a circle again and again."""
         if not self._slob.heap.is_on_list(pfn):
             return []
         blocks = self._slob.heap.page(pfn).blocks
@@ -90,7 +95,7 @@ class SlobWalk:
         for pfn in self._pages:
             if self._slob.heap.is_on_list(pfn):
                 page = self._slob.heap.page(pfn)
-                units = sum(units for _, units in page.blocks)
+                units = sum(units for _, units in set(page.blocks))
                 problems += difference("units", f"page {pfn:#x}", page.units, units)
         return problems + vmstat_problems(self._slob.memory, {}, blocks)
 
