@@ -15,7 +15,7 @@ Address spaces and files (their mapping) are passed as the kernel's own objects,
 does not know.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 
 class Checks:
@@ -157,3 +157,34 @@ class ObjectChecks:
         self, owner: int, name: str, offset: int, nr_bytes: int, *, is_write: bool
     ) -> None:
         """A program reads or writes bytes from `offset` on of what it knows by a name."""
+
+
+class AreaChecks:
+    """Takes the moments of the kernel's own mappings: told of by vmalloc, and by who uses it.
+
+    `owner` and `name` are what a program's module knows an area by; addresses are signed words.
+    """
+
+    def forget_begins(self, is_given_back: Callable[[int], bool]) -> None:
+        """The running actor begins to make all CPUs forget addresses that were given back."""
+
+    def forget_ended(self, is_promised: Callable[[int], bool]) -> None:
+        """That is done: nobody knows any more what was given back then and is promised."""
+
+    def area_named(self, owner: int, name: str, address: int, nr_bytes: int, how: str) -> None:
+        """A program's module was given an area by `how`; 0: the name means none any more."""
+
+    def area_freed(self, owner: int, name: str, how: str) -> None:
+        """What a name means is about to be given back by `how`."""
+
+    def area_used(
+        self,
+        owner: int,
+        name: str,
+        offset: int,
+        nr_bytes: int,
+        *,
+        is_write: bool,
+        has_pages: bool,
+    ) -> None:
+        """Bytes beside what a name means are about to be touched; its pages are still there."""

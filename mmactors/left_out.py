@@ -202,11 +202,11 @@ LEFT_OUT: Final = (
         paths=("/proc/sys/kernel/numa_balancing", "/sys/kernel/mm/numa"),
     ),
     LeftOut(
-        name="SLAB and SLOB, settings of caches in sysfs, and vfree are",
+        name="SLAB and SLOB, and settings of caches in sysfs are",
         for_good=False,
-        why="the kernel's objects are SLUB's here, and what vmalloc maps stays",
+        why="the kernel's objects are SLUB's here",
         instead="use `kmalloc`, `kmem_cache_create` and `kmem_cache_shrink`",
-        words=("slab", "slob", "vfree", "kmem_cache_alloc_bulk"),
+        words=("slab", "slob", "kmem_cache_alloc_bulk"),
     ),
     LeftOut(
         name="malloc libraries are",

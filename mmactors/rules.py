@@ -166,6 +166,11 @@ class Rules:
         doc="Interrupts stay on while pgd_lock is held and page_table_lock waited for "
         "(a79e53d85683, v2.6.38).",
     )
+    vmalloc_purge_flushes_tlb: bool = option(
+        True,
+        doc="Addresses that were freed lazily are used again only when no CPU knows a translation "
+        "of them any more (db64fe02258f, v2.6.28; no release broke it: one to learn from).",
+    )
     deactivate_slab_keeps_cpu_freelist: bool = option(
         True,
         doc="A slab that a CPU gives up gets back what the CPU has left of its objects (no release "

@@ -192,6 +192,16 @@ class Hardware:
         """Do one access in user mode; return whether it was done, otherwise it faulted."""
         return self._run_one(cpu, address, kind | size << SIZE_SHIFT, now_ns) == 1
 
+    def supervisor_access(
+        self, cpu: int, address: int, size: int, kind: int, *, now_ns: int = 0
+    ) -> bool:
+        """Do one access as the kernel does, with PL 0; return whether it was done, see `stop`.
+
+        `address` is a signed word, as entries are.
+        """
+        meta = kind | size << SIZE_SHIFT
+        return self._run_one(cpu, address, meta, now_ns, is_user=False) == 1
+
     def prefetch(self, cpu: int, address: int, *, now_ns: int = 0) -> None:
         """Walk for `address` as a load would, without one; see `stop`.
 
@@ -202,7 +212,9 @@ class Hardware:
         else:
             self.access(cpu, address, 1, LOAD, now_ns=now_ns)
 
-    def _run_one(self, cpu: int, address: int, meta: int, now_ns: int) -> int:
+    def _run_one(
+        self, cpu: int, address: int, meta: int, now_ns: int, *, is_user: bool = True
+    ) -> int:
         self._one_address[0] = address
         self._one_meta[0] = meta
         return access.run(
@@ -216,7 +228,7 @@ class Hardware:
             0,
             NO_LIMIT_NS,
             now_ns,
-            True,
+            is_user,
         )
 
     def kernel_access(self, cpu: int, physical_address: int, kind: int) -> int:

@@ -77,12 +77,14 @@ class Mapped:
         for mm in self.mms:
             counts = self._walk(kernel, mm, self.mapcount, first=0, end=_KERNEL_PGD_BOUNDARY)
             self.counts[mm.ctx_id] = counts.tolist()
-        if kernel.vmalloc_bytes:
-            # The kernel's own pages are mapped, but not counted as mapped.
+        space = kernel.vmalloc_space
+        if space is not None:
+            # The kernel's own pages are mapped, but not counted as mapped; an area has its own.
             of_kernel = np.zeros(pages.nr_frames, np.int32)
             boundary, end = _KERNEL_PGD_BOUNDARY, PTRS_PER_TABLE
             self._walk(kernel, kernel.init_mm, of_kernel, first=boundary, end=end)
-            self.is_reached[of_kernel > 0] = 1
+            for vm in space.vm.values():
+                self.is_reached[list(vm.pages)] = 1
 
     def _walk(
         self, kernel: Kernel, mm: MmStruct, mapcount: Columns, *, first: int, end: int

@@ -11,6 +11,7 @@ class Law(StrEnum):
 
     STALE_TRANSLATION = "stale translation"
     STALE_AFTER_REVOKE = "stale translation after revoke"
+    STALE_KERNEL = "stale kernel translation"
     LOST_WRITE = "lost write"
     LOST_PRIVATE = "private data lost"
     NOT_ON_DISK = "not on disk"
@@ -34,6 +35,9 @@ class Law(StrEnum):
     OBJECT_LOST = "object lost"
     FREELIST = "broken freelist"
     OBJECT_LEAK = "object leak"
+    WRONG_AREA = "area given back the wrong way"
+    AREA_LEAK = "area leak"
+    BLOCK_QUEUE = "broken list of blocks"
 
 
 @frozen(kw_only=True)
@@ -56,6 +60,12 @@ LESSONS: Final = {
         "also if another CPU had changed the entry before it and has not flushed yet",
         look="whether the flush happens before the page-table lock is released, or whoever finds "
         "the entry changed flushes too (mm_tlb_flush_pending, tlb_finish_mmu)",
+    ),
+    Law.STALE_KERNEL: Lesson(
+        law="addresses that the kernel has unmapped are used again, and vm_unmap_aliases returns, "
+        "only when no CPU knows a translation of them any more",
+        look="which flush should have had this address in its range, and whether all that was "
+        "unmapped is looked at for it (mm/vmalloc.c, __purge_vmap_area_lazy, _vm_unmap_aliases)",
     ),
     Law.LOST_WRITE: Lesson(
         law="a load finds all stores that came before it, whatever page it finds them in, but for "
@@ -173,5 +183,20 @@ LESSONS: Final = {
         law="who was given an object frees it, or keeps a pointer to it",
         look="where the last pointer was overwritten or dropped: errors that return early, names "
         "that were bound anew",
+    ),
+    Law.WRONG_AREA: Lesson(
+        law="an area goes back by the function that belongs to the one that made it: vfree for "
+        "vmalloc, vunmap for vmap, vm_unmap_ram for vm_map_ram, free_vm_area for get_vm_area",
+        look="who made it; vunmap forgets the pages that vmalloc has allocated",
+    ),
+    Law.AREA_LEAK: Lesson(
+        law="who was given an area gives it back, or keeps its address",
+        look="where the last pointer was overwritten or dropped: errors that return early, names "
+        "that were bound anew",
+    ),
+    Law.BLOCK_QUEUE: Lesson(
+        law="a block of vm_map_ram that has room is on the list of the CPU that made it, once",
+        look="which lock was held where links were changed: it is that of the list that the block "
+        "is on, not that of whoever works on it (mm/vmalloc.c, vmap_block_queue)",
     ),
 }

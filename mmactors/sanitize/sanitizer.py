@@ -34,6 +34,9 @@ from mmactors.sanitize.slab.look import Look
 from mmactors.sanitize.slab.objects import Deed, Objects
 from mmactors.sanitize.slab.which import look_at
 from mmactors.sanitize.stale_tlb import StaleTlb
+from mmactors.sanitize.vmalloc.areas import Areas
+from mmactors.sanitize.vmalloc.forgotten import Forgotten
+from mmactors.sanitize.vmalloc.queues import queue_problems
 
 FINDINGS_MAX: Final = 100
 """So many are kept; a broken machine may break the same law at every access."""
@@ -57,6 +60,7 @@ class Sanitizer(Checks):
     _lockdep: Lockdep | None = field(default=None, init=False)
     objects: Objects | None = field(default=None, init=False)
     _look: Look = field(init=False)
+    _areas: Areas = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         kernel, config = self.kernel, self.config
@@ -76,6 +80,13 @@ class Sanitizer(Checks):
                 self._look, report=self.report, now=self._deed, is_telling=config.objects
             )
             kernel.slab.memory.checks = self.objects
+        forgotten = None
+        if config.revoked:
+            table = kernel.init_mm.page_table
+            forgotten = Forgotten(kernel.hardware, table, kernel.engine.touch)
+        self._areas = kernel.area_checks = Areas(
+            self.report, self._deed, self.history, forgotten, is_telling=config.objects
+        )
         if config.lockdep:
             engine = kernel.engine
             engine.lock_observer = self._lockdep = Lockdep(engine, on_finding=self.take)
@@ -86,8 +97,15 @@ class Sanitizer(Checks):
         """Report the entry that the hardware stopped at, and let the access pass."""
         hardware = self.kernel.hardware
         entry = hardware.stale_entry()
-        law, what, facts = self._stale_tlb.explain(cpu, entry, hardware.stop[FAULT_ADDRESS])
+        address = hardware.stop[FAULT_ADDRESS]
+        if entry.is_global:
+            problem = self._areas.explain(cpu, entry, address, hardware.generation_of(entry.pfn))
+        else:
+            problem = self._stale_tlb.explain(cpu, entry, address)
         hardware.acknowledge(cpu)
+        if problem is None:
+            return
+        law, what, facts = problem
         if law is not Law.STALE_TRANSLATION or self.config.stale_tlb:
             self.report(law, what, facts)
 
@@ -316,6 +334,11 @@ class Sanitizer(Checks):
         for space in kernel.spaces.values():
             self._look_for_lost(space.mm)
         for problem in slab_problems(kernel, config, self._look, self.objects):
+            self.report(*problem)
+        problems = self._areas.problems() if config.leaks else []
+        if config.objects and kernel.vmalloc_space is not None:
+            problems += queue_problems(kernel.vmalloc_space)
+        for problem in problems:
             self.report(*problem)
         if not config.counters and not config.leaks:
             return

@@ -17,6 +17,7 @@ from mmactors.actors.program.interpreter import Interpreter
 from mmactors.actors.program.memory import MemoryActor
 from mmactors.actors.program.module.percpu_ref_calls import PercpuRefCalls
 from mmactors.actors.program.module.slab_calls import SlabCalls
+from mmactors.actors.program.module.vmalloc_calls import VmallocCalls
 from mmactors.actors.program.page_calls import PageCalls
 from mmactors.actors.program.proc_calls import ProcCalls
 from mmactors.actors.program.process import Process, ProcessTable
@@ -31,6 +32,7 @@ from mmactors.actors.state.kernel import INIT_MM_CTX_ID, Kernel
 from mmactors.actors.state.page_lock import PageLocks
 from mmactors.actors.state.page_table_lock import PageTableLocks
 from mmactors.actors.tlb.switch import Switcher
+from mmactors.actors.vmalloc.vmalloc import Vmalloc
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PG_RESERVED, PageColumns
@@ -131,11 +133,14 @@ def wire(
     dram = MemoryActor(engine=engine, mailbox=kernel.dram, line_ns=kernel.costs.dram_line_ns)
     kernel.file_system = FileSystem(engine, kernel.locks)
     areas = AreaCalls(kernel=kernel)
+    timer = Timer(engine)
+    vmalloc = Vmalloc(kernel=kernel, slab=slab, timer=timer)
     interpreter = Interpreter(
         kernel=kernel,
-        slab=SlabCalls(kernel=kernel, slab=slab),
         percpu_refs=PercpuRefCalls(kernel=kernel, slab=slab),
-        timer=Timer(engine),
+        slab=SlabCalls(kernel=kernel, slab=slab, vmalloc=vmalloc),
+        vmalloc=VmallocCalls(kernel=kernel, vmalloc=vmalloc),
+        timer=timer,
         files=FileCalls(kernel=kernel),
         gup=GupCalls(kernel=kernel),
         pages=PageCalls(kernel=kernel),

@@ -11,6 +11,7 @@ from typing import Final
 from attrs import define, field, frozen
 
 from mmactors.units import format_bytes
+from mmactors.workload.module_names import AREA, BLOCK, CACHE, OBJECT, module_names
 from mmactors.workload.names import FIRST_PROCESS, Names
 from mmactors.workload.operation.address import RESERVED_NAMES, Address, Range, Region
 from mmactors.workload.operation.all import (
@@ -25,42 +26,36 @@ from mmactors.workload.operation.all import (
     Faultloop,
     Fork,
     Fragment,
-    FreePages,
     Fsync,
     Ftruncate,
     Generate,
+    GetVmArea,
     Heap,
-    Kfree,
     Kill,
     Kmalloc,
     KmemCacheAlloc,
     KmemCacheCreate,
-    KmemCacheDestroy,
-    KmemCacheFree,
-    KmemCacheShrink,
-    Krealloc,
     Kzalloc,
     Mmap,
     Mremap,
-    OfflinePages,
     Open,
     Operation,
-    Peek,
     PercpuRefInit,
     Pin,
     PlainOperation,
-    Poke,
     Read,
     Readahead,
     SchedSetaffinity,
     SlabFlag,
     Spin,
-    StartIsolatePageRange,
     Stop,
     Thread,
     Touch,
-    UndoIsolatePageRange,
     Unpin,
+    Vmalloc,
+    Vmap,
+    VmMapRam,
+    Vzalloc,
     Wait,
     Write,
     parse_operation,
@@ -70,14 +65,6 @@ from mmactors.workload.operation.grammar import OperationError, close_match
 from mmactors.workload.operation.slab import MAY_NOT_SLEEP
 
 _FILE_OPERATIONS: Final = (Close, Fsync, Ftruncate, Fadvise, Readahead, Read, Write)
-_BLOCK_OPERATIONS: Final = (
-    FreePages,
-    StartIsolatePageRange,
-    UndoIsolatePageRange,
-    OfflinePages,
-)
-_OBJECT_OPERATIONS: Final = (KmemCacheFree, Krealloc, Kfree, Poke, Peek)
-_CACHE_OPERATIONS: Final = (KmemCacheAlloc, KmemCacheFree, KmemCacheShrink, KmemCacheDestroy)
 _BLOCKS_MAX: Final = 1 << 24
 """Of one operation that reads or writes a file: their order takes 8 bytes each."""
 _ACCESSES: Final = (Touch, Faultloop, Fragment, Generate)
@@ -155,7 +142,7 @@ class _Check:
     blocks: set[str] = field(factory=set)
     """Pages that a kernel module allocated, also when it freed them again."""
     objects: set[str] = field(factory=set)
-    """What a kernel module allocated of its caches, also when it freed it again."""
+    """What a kernel module allocated or mapped, also when it freed it again."""
     caches: set[str] = field(factory=set)
     """Those that it has made, also when it destroyed them again."""
     refs: set[str] = field(factory=set)
@@ -255,7 +242,12 @@ class _Check:
                         alone=True,
                     )
                 self.caches.add(name)
-            case KmemCacheAlloc(name=name) | Kmalloc(name=name) | Kzalloc(name=name):
+            case (
+                KmemCacheAlloc(name=name) | Kmalloc(name=name) | Kzalloc(name=name)
+                | Vzalloc(name=name) | Vmap(name=name) | VmMapRam(name=name) | GetVmArea(name=name)
+            ):  # fmt: skip
+                self.objects.add(name)
+            case Vmalloc(name=str(name)):
                 self.objects.add(name)
             case PercpuRefInit(name=name):
                 self.refs.add(name)
@@ -312,20 +304,12 @@ class _Check:
             self.require_file(operation.file, files)
         if isinstance(operation, Write) and operation.source is not None:
             self.require_bound(operation.source)
-        if isinstance(operation, _BLOCK_OPERATIONS):
-            block = operation.block
-            self.require(block, self.blocks, "block", f"write alloc_pages {block} first")
-        if isinstance(operation, _OBJECT_OPERATIONS):
-            self.require_object(operation.object)
-        if isinstance(operation, PercpuRefInit) and operation.release is not None:
-            self.require_object(operation.release)
+        bound = {BLOCK: self.blocks, OBJECT: self.objects, AREA: self.objects, CACHE: self.caches}
+        for kind, name, advice in module_names(operation):
+            self.require(name, bound[kind], kind, advice)
         ref = getattr(operation, "ref", None)
         if ref is not None:
             self.require(ref, self.refs, "reference count", f"write percpu_ref_init {ref} first")
-        if isinstance(operation, _CACHE_OPERATIONS):
-            cache = operation.cache
-            advice = f"write kmem_cache_create {cache} size=N first"
-            self.require(cache, self.caches, "cache", advice)
         if getattr(operation, "smp_call", None) is not None:
             self.see_gfp(getattr(operation, "gfp", MAY_NOT_SLEEP[0]), operation.verb)
         if isinstance(operation, Dma | Unpin):
@@ -402,9 +386,6 @@ class _Check:
             self.require_range(target.name)
         else:
             self.require_address(target.address)
-
-    def require_object(self, name: str) -> None:
-        self.require(name, self.objects, "object", f"write kmalloc {name} size=N first")
 
     def require_device(self, device: str) -> None:
         self.require(device, self.devices, "device", f"write pin RANGE as={device} first")

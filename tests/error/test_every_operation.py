@@ -27,6 +27,7 @@ SETUP = """
     heap H 8K|pin A 0..2 as=D|alloc_pages B order=1|thread U cpu=0
     kmem_cache_create K size=100|kmem_cache_alloc O cache=K|kmalloc Y size=64K
     kmalloc W size=64|percpu_ref_init R release=W flags=allow_reinit
+    vmalloc E 8K|vmap L block=B|vm_map_ram C block=B|get_vm_area J 64K
 """
 """Memory of each kind, files, a device, pages of the kernel, and a thread."""
 
@@ -64,9 +65,9 @@ SPECIAL = {
     "unpin.device": "D",
     "block": "B|Q",
     "cache": "K|Q",
-    "object": "O|Y|Q",
     "release": "O|Y|Q",
     "ref": "R|Q",
+    "object": "O|Y|E|L|J|Q",
     "align": "0|1|2|8|64|4096",
     "kmem_cache_create.length": f"100|1|8|4097|64K|2M|8M|{(1 << 32) - 1}",
     "offset": f"0|1|-1|4K|-4K|100|99|64K|{LONG}|-{LONG}",
@@ -86,7 +87,11 @@ SPECIAL = {
     "faultloop.count": "1|3",
     "generate.count": "1|1000",
     "churn.length": "4K|0|1|1M|0x8000000000000000",
-    "vmalloc.length": "4K|0|1|1M",
+    **dict.fromkeys(("vmalloc.length", "vzalloc.length"), "4K|0|1|1M|0x7ffffffff000"),
+    "vmalloc.align": "1|4K|2M|1T",
+    "vmap.count": "2|1|3|1048576",
+    "vm_map_ram.count": "2|1|3|1048576",
+    "area": "E|L|C|J|O|Y|Q",
     "length": SIZES,
     "sched_setaffinity.thread": "U|P0",
     **dict.fromkeys(

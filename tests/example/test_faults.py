@@ -1,5 +1,6 @@
 """Faults injected into ordinary runs: when they happen, to whom, and what comes of them."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -286,14 +287,25 @@ def test_an_mremap_without_memory_leaves_everything_where_it_was():
     assert () == ran.machine.deaths()
 
 
-def test_a_vmalloc_that_fails_keeps_no_page():
-    """Only tables stay, which the next one uses."""
+@pytest.mark.parametrize(
+    ("site", "times", "kept"), [("vm_area_alloc_pages", 2, 2), ("pte_alloc_one_kernel", 1, 4)]
+)
+def test_a_vmalloc_that_fails_keeps_no_page(site, times, kept):
+    """Only slabs and tables stay, which the next one uses; pages are asked for again one by one."""
     at_rest = ["drain_all_pages", "snap end"]
     plain = run(scenario_of(at_rest)).counters["nr_free_pages"]
-    ran = failing(["vmalloc 32K", *at_rest], require=("vm_area_alloc_pages",), interval=9)
+    ran = failing(["vmalloc A 32K", *at_rest], require=(site,), times=times)
 
-    assert ["vm_area_alloc_pages"] == sites(ran)
-    assert plain - 3 == ran.counters["nr_free_pages"], "of each level below the top one a table"
+    assert [site] * times == sites(ran)
+    assert -errno.ENOMEM == ran.results()["vmalloc A 32K"]
+    assert plain - kept == ran.counters["nr_free_pages"]
+
+
+def test_a_vmalloc_whose_bulk_of_pages_fails_has_them_one_by_one():
+    """The bulk allocator is asked first, and forgiven."""
+    ran = failing(["vmalloc A 32K"], require=("vm_area_alloc_pages",), times=1)
+
+    assert 0 < ran.results()["vmalloc A 32K"]
 
 
 def test_mlock_says_eagain_and_mmap_nothing():

@@ -39,7 +39,6 @@ FOR_WORLDS = "worlds that users explore are made of it (docs/races.md)"
 FOR_USERS = "users of the façade and notebooks call it"
 HOOK = "called by name: by pytest, by the command line, by the table of topics"
 UNUSED_BUT_KEPT = {
-    "mmactors.actors.tlb.tlb.flush_tlb_kernel_range": "vfree comes with the vmalloc area",
     "mmactors.arch.native.quick._QuickLibrary": HOOK,
     "mmactors.cli.examples.examples": HOOK,
     "mmactors.cli.logs.logs": HOOK,
@@ -60,14 +59,13 @@ UNUSED_BUT_KEPT = {
     "mmactors.explore.world.event.SharedEvent": FOR_WORLDS,
     "mmactors.explore.world.primitives.Primitives": FOR_WORLDS,
     "mmactors.explore.world.rwlock.SharedRwLock": FOR_WORLDS,
-    "mmactors.explore.world.world.World.once": FOR_WORLDS,
     "mmactors.explore.world.world.World.wait_queue": FOR_WORLDS,
+    "mmactors.explore.world.world.World.once": FOR_WORLDS,
     "mmactors.cli.completion.completion": HOOK,
     "mmactors.hw.hardware.Hardware.kernel_access": "the cost of the kernel's own data in caches",
     "mmactors.mm.slab.slub": "kernel paths and programs call it once they allocate from it",
     "mmactors.mm.boot.memblock.Memblock": "memblock's whole interface (include/linux/memblock.h)",
     "mmactors.mm.page_table.page_table.PageTable.clear_range": "entries of a range, as one",
-    "mmactors.mm.vmalloc.vfree.free_work": "a worker of those who vfree in interrupts drives it",
     "mmactors.mm.vmstat.VmStat": "the counters' whole interface (include/linux/vmstat.h)",
     "mmactors.observe.inspection": FOR_USERS,
     "mmactors.observe.proc.process_view.pss_of": "who makes SmapsNumbers by hand divides with it",

@@ -107,6 +107,15 @@ PROGRAMS = {
         ["alloc_pages X order=3", "vmalloc 16K", "alloc_pages Y order=2 comp", "free_pages Y"],
         {},
     ),
+    "areas": (
+        [
+            *("alloc_pages X order=7", "vmalloc A 3M", "vzalloc B 16K", "vmap M block=X"),
+            *("vm_map_ram R block=X count=3", "vm_map_ram S block=X", "get_vm_area G 64K"),
+            *("vfree A", "vunmap M", "vm_unmap_aliases", "vfree B smp_call=1", "vunmap G"),
+            *("vm_unmap_ram S", "vm_unmap_ram R", "vmalloc C 64K align=2M", "vfree C"),
+        ],
+        {"cpus": 2},
+    ),
     "objects": (
         [
             "kmalloc X size=100",
@@ -151,6 +160,8 @@ ANSWERS = {
     "fork": {-12},
     "mremap": {-12},
     "alloc_pages": {-12},
+    **{key: {-12} for key in ("vmalloc", "vzalloc", "vmap", "vm_map_ram", "get_vm_area")},
+    **{key: {-22} for key in ("vm_unmap_ram", "free_vm_area")},
     "free_pages": {-22},
     "kmalloc": {-12},
     "kzalloc": {-12},

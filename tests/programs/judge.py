@@ -45,11 +45,13 @@ GROWTH = 10
 CPU_S = 20
 MISTAKES = {
     *(Law.USE_AFTER_FREE, Law.OUT_OF_BOUNDS, Law.OBJECT_FREED_TWICE, Law.WRONG_CACHE),
-    *(Law.OBJECT_LEAK, Law.NO_OBJECT_FREED),
+    *(Law.OBJECT_LEAK, Law.NO_OBJECT_FREED, Law.WRONG_AREA, Law.AREA_LEAK),
 }
 """What a program can do wrong with the kernel's objects; from then on they may be in disorder."""
 MAY_BE_MISTAKEN = re.compile(
-    rf"\b(?:k[mz]alloc|krealloc|kfree|kmem_cache_(?:alloc|free)|poke|peek) (?!{CAREFUL}\d)"
+    r"\b(?:k[mz]alloc|krealloc|kfree|kmem_cache_(?:alloc|free)|poke|peek"
+    r"|v[mz]alloc|vfree|vmap|vunmap|vm_(?:un)?map_ram|(?:get|free)_vm_area)"
+    rf" (?!{CAREFUL}\d)"
 )
 MAY_WAIT_FOR_EVER = re.compile(r"\b(barrier|offline_pages|spin)\b")
 """Operations that may wait for what never comes, which a deadlock says."""

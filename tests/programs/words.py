@@ -23,7 +23,16 @@ PATHS = ("/shm/a", "/shm/b", "/data/c", "/data/a file")
 ODD_PATHS = ("shm/a", "//shm//b", "/data/../shm/./a", "a", "..", "/", "/shm/a/", "/shm/a/b", "/mnt")
 ODD_PATHS += ("x" * 255, "x" * 256, "/y" * 2048)
 TRACE = "../../reference/traces/true.npz"
-_MACHINE_FILES = ("vmstat", "meminfo", "buddyinfo", "zoneinfo", "interrupts", "stat", "nothing")
+_MACHINE_FILES = (
+    "vmstat",
+    "meminfo",
+    "vmallocinfo",
+    "buddyinfo",
+    "zoneinfo",
+    "interrupts",
+    "stat",
+    "nothing",
+)
 _PROCESS_FILES = ("maps", "smaps", "status", "statm", "stat", "oom_score_adj", "nothing")
 PROC = (
     *(f"/proc/{name}" for name in _MACHINE_FILES),
@@ -53,10 +62,20 @@ NEW = {
     *(("alloc_pages", "name"), ("pin", "device"), ("open", "file")),
     *((verb, "name") for verb in ("kmem_cache_create", "kmem_cache_alloc", "kmalloc", "kzalloc")),
     ("percpu_ref_init", "name"),
+    *((verb, "name") for verb in ("vmalloc", "vzalloc", "vmap", "vm_map_ram", "get_vm_area")),
     *(("fork", "child"), ("thread", "name"), ("barrier", "name")),
 }
 """Arguments that are names which the operation makes."""
 MAKES_OBJECTS = ("kmem_cache_create", "kmem_cache_alloc", "kmalloc", "kzalloc", "percpu_ref_init")
+GIVES_BACK = {
+    "vfree": ("vmalloc", "vzalloc"),
+    "vunmap": ("vmap",),
+    "vm_unmap_ram": ("vm_map_ram",),
+    "free_vm_area": ("get_vm_area",),
+}
+"""By what gives an area back: what makes those that it is for."""
+MAKES_AREAS = ("vmalloc", "vzalloc", "vmap", "vm_map_ram", "get_vm_area")
+MAKES_OBJECTS += ("alloc_pages", *MAKES_AREAS)
 CAREFUL = "own"
 """How names of objects begin with which nobody makes mistakes."""
 MOST_TOUCHED = 1 << 20
@@ -80,6 +99,10 @@ class Object:
     """So many bytes may be touched."""
     cache: str | None
     """None: it is kmalloc's."""
+    how: str = ""
+    """What made the area that it is; empty: it is none."""
+    block: str = ""
+    """Whose pages it maps."""
 
 
 @define
@@ -134,7 +157,7 @@ class Known:
     ranges: dict[str, int] = field(factory=dict)
     files: set[str] = field(factory=set)
     devices: set[str] = field(factory=set)
-    blocks: set[str] = field(factory=set)
+    blocks: dict[str, Object] = field(factory=dict)
     caches: dict[str, Object] = field(factory=dict)
     objects: dict[str, Object] = field(factory=dict)
     refs: dict[str, Ref] = field(factory=dict)
@@ -291,7 +314,10 @@ class Author:
             case "device":
                 return self.known_or(known.devices, NAMES)
             case "block":
-                return self.known_or(known.blocks, NAMES)
+                return self.known_or(self.fit_blocks(verb), NAMES)
+            case "area":
+                self.touched_object = self.known_or(self.fit_objects(verb), NAMES)
+                return self.touched_object
             case "cache":
                 if verb == "kmem_cache_free" and not self.is_careless:
                     return known.objects[self.touched_object].cache
@@ -326,10 +352,32 @@ class Author:
             case "kmem_cache_free":
                 return [name for name in own if known.objects[name].cache in known.caches]
             case "krealloc":
-                return [name for name in own if known.objects[name].cache is None]
+                own = [name for name in own if known.objects[name].cache is None]
+            case _ if verb in GIVES_BACK:
+                return [name for name in own if known.objects[name].how in GIVES_BACK[verb]]
             case "poke" | "peek":
                 return [name for name in own if 0 < known.objects[name].size <= MOST_TOUCHED]
-        return own
+        return [name for name in own if not known.objects[name].how]
+
+    def area(self, verb, values):
+        """Return what a verb makes; only what is mapped for sure may be touched."""
+        block = values.get("block", "")
+        if verb == "get_vm_area":
+            size = 0
+        elif block:
+            size = int(values.get("count", 1)) << 12 if block in self.known.blocks else 0
+            size *= int(values.get("count", 1)) <= 1 << self.known.blocks[block].size if size else 0
+        else:
+            size = int(values["length"])
+        return Object(self.by, size, "", verb, block)
+
+    def fit_blocks(self, verb):
+        """Return the blocks that may be given to an operation: pages that are mapped stay."""
+        own = self.own(self.known.blocks)
+        if self.is_careless or verb != "free_pages":
+            return own
+        mapped = {each.block for each in self.known.objects.values()}
+        return [name for name in own if name not in mapped]
 
     def fit_refs(self, verb):
         """Return the reference counts that may be given to an operation."""
@@ -378,7 +426,8 @@ class Author:
             or (verb == "stop" and not known.spinning)
             or (verb == "wait" and known.spinning)
             or (verb == "spin" and known.threads <= known.spinning)
-            or ("block" in arguments(verb) and not known.blocks)
+            or ("block" in arguments(verb) and not self.fit_blocks(verb))
+            or ("area" in arguments(verb) and not self.fit_objects(verb))
             or ("cache" in arguments(verb) and not self.own(known.caches))
             or ("object" in arguments(verb) and not self.fit_objects(verb))
             or ("ref" in arguments(verb) and not self.fit_refs(verb))
@@ -432,7 +481,9 @@ class Author:
             case "unpin":
                 known.devices.discard(values["device"])
             case "alloc_pages":
-                known.blocks.add(values["name"])
+                known.blocks[values["name"]] = Object(self.by, int(values.get("order", 0)), None)
+            case "free_pages" if not self.is_careless:
+                del known.blocks[values["block"]]
             case "kmem_cache_create":
                 known.caches[values["name"]] = Object(self.by, int(values["length"]), None)
             case "kmem_cache_alloc":
@@ -440,6 +491,10 @@ class Author:
                 known.objects[values["name"]] = Object(self.by, size, values["cache"])
             case "kmalloc" | "kzalloc":
                 known.objects[values["name"]] = Object(self.by, int(values["length"]), None)
+            case _ if verb in MAKES_AREAS and "name" in values:
+                known.objects[values["name"]] = self.area(verb, values)
+            case _ if verb in GIVES_BACK and not self.is_careless:
+                del known.objects[values["area"]]
             case "krealloc" if values["object"] in known.objects:
                 thing = known.objects[values["object"]]
                 thing.size = min(thing.size, int(values["length"]))

@@ -105,14 +105,20 @@ async def alloc_pages(
     *,
     node: int | None = None,
     site: str = alloc_site.ALLOC_PAGES,
+    is_of_bulk: bool = False,
 ) -> int | None:
     """Return the first frame of 2**order free pages, or None; `site`: the function that asks.
 
     They are of `node` if it has any (alloc_pages_node); None: the CPU's node.
     In an interrupt, which asks no other actor, there is only what the CPU's own lists have.
+    `is_of_bulk`: it is one of several, and neither refused nor told of by itself.
     """
     engine = kernel.engine
-    if engine.allowed and await engine.may(ALLOCATION_FAILS, PageAllocation(order, gfp, site)):
+    if (
+        engine.allowed
+        and not is_of_bulk
+        and await engine.may(ALLOCATION_FAILS, PageAllocation(order, gfp, site))
+    ):
         kernel.refuse_page(cpu)
         return None
     if engine.is_exploring or engine.guard.on:
@@ -128,9 +134,33 @@ async def alloc_pages(
         kernel.checks.pages_allocated(pfn, order, gfp)
     if not engine.spend_nowait(kernel.costs.pcp_ns):
         await engine.spend(kernel.costs.pcp_ns)
-    if kernel.probe.on:
+    if kernel.probe.on and not is_of_bulk:
         _emit_alloc(kernel, pfn, order, gfp)
     return pfn
+
+
+async def alloc_pages_bulk(
+    kernel: Kernel, cpu: Cpu, nr: int, gfp: int, *, node: int | None, site: str
+) -> tuple[int, ...]:
+    """Return at most `nr` single pages, maybe none (__alloc_pages_bulk).
+
+    They come off the CPU's list one after the other, with no tracepoint each. Where list and zone
+    have no more, those that there are will do; who wants a single page asks for one.
+    """
+    engine = kernel.engine
+    if nr == 1:
+        pfn = await alloc_pages(kernel, cpu, 0, gfp, node=node, site=site)
+        return () if pfn is None else (pfn,)
+    if engine.allowed and await engine.may(ALLOCATION_FAILS, PageAllocation(0, gfp, site)):
+        kernel.refuse_page(cpu)
+        return ()
+    pfns: list[int] = []
+    while len(pfns) < nr:
+        pfn = await alloc_pages(kernel, cpu, 0, gfp, node=node, site=site, is_of_bulk=True)
+        if pfn is None:
+            break
+        pfns.append(pfn)
+    return tuple(pfns)
 
 
 def alloc_page_at_once(kernel: Kernel, cpu: Cpu, gfp: int, *, then_ns: int) -> int | None:

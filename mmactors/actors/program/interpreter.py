@@ -12,9 +12,10 @@ from mmactors.actors.program.access_calls import AccessCalls, AccessOperation
 from mmactors.actors.program.area_calls import AreaCalls, AreaOperation
 from mmactors.actors.program.file_calls import FileCalls, FileOperation
 from mmactors.actors.program.gup import GupCalls, GupOperation
-from mmactors.actors.program.kernel_calls import KernelOperation, perform_kernel
+from mmactors.actors.program.kernel_calls import perform_prefetch
 from mmactors.actors.program.module.percpu_ref_calls import PercpuRefCalls
 from mmactors.actors.program.module.slab_calls import SlabCalls
+from mmactors.actors.program.module.vmalloc_calls import VmallocCalls
 from mmactors.actors.program.page_calls import PageCalls, PageOperation
 from mmactors.actors.program.proc_calls import ProcCalls, ProcOperation
 from mmactors.actors.program.process import Process, Thread
@@ -32,6 +33,7 @@ from mmactors.workload.names import FIRST_PROCESS
 from mmactors.workload.operation import all as op
 from mmactors.workload.operation.percpu_ref import PercpuRefOperation
 from mmactors.workload.operation.slab import SlabOperation
+from mmactors.workload.operation.vmalloc import VmallocOperation
 
 _SPIN_NS: Final = 10_000
 _LOOK_NS: Final = 1_000
@@ -60,6 +62,7 @@ class Interpreter:
     proc: ProcCalls
     slab: SlabCalls
     percpu_refs: PercpuRefCalls
+    vmalloc: VmallocCalls
     race_gate: WaitQueue | None = None
     """Where programs stop when they come to `race`; None: they go on."""
     _meetings: dict[str, _Meeting] = field(factory=dict, init=False)
@@ -97,8 +100,10 @@ class Interpreter:
             return await self.percpu_refs.perform(thread, operation)
         if isinstance(operation, ProcOperation):
             return await self.proc.perform(thread, operation)
-        if isinstance(operation, KernelOperation):
-            return await perform_kernel(self.kernel, thread, operation)
+        if isinstance(operation, VmallocOperation):
+            return await self.vmalloc.perform(thread, operation)
+        if isinstance(operation, op.Prefetch):
+            return await perform_prefetch(self.kernel, thread, operation)
         return await self._perform_other(thread, operation) or 0
 
     async def _perform_other(self, thread: UserThread, operation: op.PlainOperation) -> int | None:

@@ -26,11 +26,12 @@ from mmactors.units import ULONG_MAX
 from mmactors.workload.operation import all as op
 from mmactors.workload.operation.percpu_ref import PercpuRefOperation
 from mmactors.workload.operation.slab import SlabOperation
+from mmactors.workload.operation.vmalloc import VmallocOperation
 
 TracedOperation = (
     AreaOperation | FileOperation | GupOperation | PageOperation | ProcOperation | ProcessOperation
-    | SlabOperation | PercpuRefOperation | op.Churn | op.Faultloop | op.Fragment | op.Sleep
-    | op.Cpu | op.Exit
+    | SlabOperation | VmallocOperation | PercpuRefOperation | op.Churn | op.Faultloop | op.Fragment
+    | op.Sleep | op.Cpu | op.Exit
 )  # fmt: skip
 """Operations that the log shows as calls; the others are a program's own doing."""
 

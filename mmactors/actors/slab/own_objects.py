@@ -94,6 +94,17 @@ class OwnObjects(KernelObjects):
             done = partial(self._in_grace.pop, thing)
             self._allocator.free_later(cpu, self._caches[cache], thing, who, done)
 
+    def kfree_by_rcu(self, thing: int, site: str) -> None:
+        """Let a worker free what kmalloc has given, when all that may be reading it have left."""
+        self._in_grace[thing] = None
+        cpu, who = self._cpu(), partial(SlabCaller, site=site)
+
+        async def free(own: Cpu) -> None:
+            del self._in_grace[thing]
+            await self._allocator.kfree(own, thing, who)
+
+        self._kernel.rcu.call(partial(self._allocator.start_worker, cpu, free))
+
     def generation_of(self, thing: int) -> int:
         """Return how often the page of an object was allocated or freed."""
         return self._kernel.pages.generation_view[thing >> PAGE_SHIFT]
@@ -103,7 +114,7 @@ class OwnObjects(KernelObjects):
         cpu, s = self._cpu(), self._caches[request.cache]
         who = partial(SlabCaller, site=request.site)
         try:
-            return await self._allocator.alloc_object(cpu, s, request.gfp, who)
+            return await self._allocator.alloc_object(cpu, s, request.gfp, who, node=request.node)
         except KernelOopsError as error:
             self._oops(error)
             return 0

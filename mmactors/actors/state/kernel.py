@@ -6,7 +6,7 @@ a thread asks a zone actor, a thread asks the memory actor; nobody else asks.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 
@@ -20,7 +20,7 @@ from mmactors.actors.state.slow_path import SlowPath
 from mmactors.actors.state.task_struct import SignalStruct
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PG_LOCKED, PageColumns
-from mmactors.checks import Checks
+from mmactors.checks import AreaChecks, Checks
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.lock_stat import LockClass, LockStatistics
@@ -45,6 +45,9 @@ from mmactors.mm.slab.allocator import ObjectAllocator
 from mmactors.mm.vmalloc.kernel_mapping import clone_kernel_pgd
 from mmactors.mm.vmstat import VmStat
 from mmactors.rules import Rules
+
+if TYPE_CHECKING:
+    from mmactors.mm.vmalloc.space import VmallocSpace
 
 INIT_MM_CTX_ID: Final = 0
 """context.ctx_id of init_mm; processes count from 1."""
@@ -105,6 +108,8 @@ class Kernel:
     """By the allocator's zone number: its node."""
     checks: Checks | None = None
     """Who is told at what moments a law could be broken; None: nobody."""
+    area_checks: AreaChecks | None = None
+    """Who is told of the kernel's own mappings; None: nobody."""
     zone_mailboxes: list[Mailbox[Any]] = field(factory=list)
     """By the allocator's zone number: each mailbox is that zone's zone->lock."""
     dram: Mailbox[Any] = field(init=False)
@@ -137,8 +142,8 @@ class Kernel:
     """init_mm's page_table_lock."""
     mem_hotplug_lock: RwSem = field(init=False)
     """Held for writing while memory comes online or goes offline (mem_hotplug_begin)."""
-    vmalloc_bytes: int = 0
-    """How much of the vmalloc area is mapped."""
+    vmalloc_space: "VmallocSpace | None" = None
+    """The kernel's own mappings; None: nobody has asked for any."""
     late_stores: list[LateStore] = field(factory=list)
     """Stores that no barrier ordered: each waited, or waits, in the store buffer of its CPU."""
     init_signal: SignalStruct = field(factory=partial(SignalStruct, None))

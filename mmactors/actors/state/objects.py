@@ -26,6 +26,10 @@ class KernelObjects(ObjectCaches, ABC):
     def in_grace(self) -> Iterable[int]:
         """The objects that go back when those that read them under RCU have left."""
 
+    @abstractmethod
+    def kfree_by_rcu(self, thing: int, site: str) -> None:
+        """Let a worker free what kmalloc has given, when all that may be reading it have left."""
+
     async def answer(self, request: ObjectRequest) -> int | None:
         """Do what a mechanism asks for that asks for nothing else; return the answer."""
         if isinstance(request, AllocObject):

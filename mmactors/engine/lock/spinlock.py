@@ -226,6 +226,11 @@ class Spinlock(_ExclusiveLock):
             actor.cpu.spinlocks_held += 1
         return True
 
+    def is_contended(self) -> bool:
+        """Return whether somebody spins for it, for who holds it (spin_is_contended)."""
+        self._engine.touch(self.name, Mode.READ)
+        return bool(self._waiters)
+
     async def acquire(self, nesting: Nesting = TOP_LEVEL) -> None:
         """Take the lock; spin while others hold it."""
         engine = self._engine

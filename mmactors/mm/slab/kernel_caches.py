@@ -22,6 +22,7 @@ _ALIGNED: Final = _KERNEL | SLAB_HWCACHE_ALIGN
 _INODE: Final = _KERNEL | SLAB_RECLAIM_ACCOUNT
 
 KERNEL_CACHES: Final = (
+    CacheRequest(name="vmap_area", object_size=64, flags=SLAB_PANIC),
     CacheRequest(name="mm_struct", object_size=1104, flags=_ALIGNED, useroffset=344, usersize=384),
     CacheRequest(
         name="radix_tree_node",
@@ -62,6 +63,7 @@ KERNEL_CACHES: Final = (
 """All of them; the constants below are their places."""
 
 (
+    VMAP_AREA,
     MM_STRUCT,
     RADIX_TREE_NODE,
     PID,

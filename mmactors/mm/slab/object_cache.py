@@ -21,6 +21,8 @@ class AllocObject:
     site: str
     """The function that asks, as a stack trace names it."""
     gfp: int = GFP_KERNEL
+    node: int | None = None
+    """None: that of the CPU."""
 
 
 @frozen(kw_only=True)

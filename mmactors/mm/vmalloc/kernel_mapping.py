@@ -33,16 +33,9 @@ from mmactors.units import PAGE_SHIFT
 
 VMALLOC_START: Final = 0xFFFF_C900_0000_0000 - (1 << 64)
 """Addresses are signed words, as entries are."""
-VMALLOC_END: Final = VMALLOC_START + (32 << 40) - 1
-"""The last byte (VMALLOC_END): 32 TiB with 4 levels of tables."""
 PAGE_KERNEL: Final = PRESENT | RW | ACCESSED | DIRTY | GLOBAL | NX
 MappingSteps = Generator[Label, int | None, None]
 _KERNEL_PGD_BOUNDARY: Final = PTRS_PER_TABLE // 2
-
-
-def is_vmalloc_addr(address: int) -> bool:
-    """Say whether an address is where vmalloc maps."""
-    return VMALLOC_START <= address < VMALLOC_END
 
 
 def set_kernel_ptes(

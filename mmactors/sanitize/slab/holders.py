@@ -6,6 +6,8 @@ from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.task_struct import SignalStruct
 from mmactors.mm.area.mapped_file import MappedFile, Mapping
 from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.vmalloc.area_tree import THING
+from mmactors.mm.vmalloc.space import BUSY, FREE, LAZY, VmallocSpace
 
 
 def held_objects(kernel: Kernel) -> Iterator[int]:
@@ -21,6 +23,8 @@ def held_objects(kernel: Kernel) -> Iterator[int]:
         processes += signal.children
     for space in kernel.spaces.values():
         yield from _of_mm(space.mm)
+    if kernel.vmalloc_space is not None:
+        yield from _of_vmalloc(kernel.vmalloc_space)
     yield from kernel.file_system.negative.values()
     yield from kernel.file_system.left_behind
     for mapping in kernel.file_system.mappings():
@@ -51,4 +55,16 @@ def _of_mm(mm: MmStruct) -> Iterator[int]:
 def _of_mapping(mapping: Mapping) -> Iterator[int]:
     yield from (mapping.thing, mapping.dentry)
     for node in mapping.i_pages.nodes:
+        yield node.thing
+
+
+def _of_vmalloc(space: VmallocSpace) -> Iterator[int]:
+    areas = (area for head in (FREE, BUSY, LAZY) for area in space.areas_of(head))
+    for area in (*areas, *filter(None, space.preloaded)):
+        yield space.view[area + THING]
+    for vm in space.vm.values():
+        yield from (vm.thing, vm.pages_address)
+    for block in space.blocks.values():
+        yield block.thing
+    for node in space.block_nodes.nodes:
         yield node.thing

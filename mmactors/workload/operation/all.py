@@ -24,7 +24,7 @@ from mmactors.workload.operation.grammar import (
     tokens_of,
 )
 from mmactors.workload.operation.gup import Dma, Idle, Memwrite, Migrate, Pin, Unpin
-from mmactors.workload.operation.kernel import Prefetch, Vmalloc
+from mmactors.workload.operation.kernel import Prefetch
 from mmactors.workload.operation.memory import (
     Alias,
     Brk,
@@ -123,6 +123,18 @@ from mmactors.workload.operation.system import (
     Write,
 )
 from mmactors.workload.operation.value import MapFlag, MremapFlag, MsyncFlag, Order, Prot
+from mmactors.workload.operation.vmalloc import (
+    FreeVmArea,
+    GetVmArea,
+    Vfree,
+    Vmalloc,
+    Vmap,
+    VmMapRam,
+    VmUnmapAliases,
+    VmUnmapRam,
+    Vunmap,
+    Vzalloc,
+)
 
 __all__ = [
     "OPERATIONS",
@@ -149,10 +161,12 @@ __all__ = [
     "Fork",
     "Fragment",
     "FreePages",
+    "FreeVmArea",
     "Fsync",
     "Ftruncate",
     "Generate",
     "Get",
+    "GetVmArea",
     "Heap",
     "Idle",
     "Kfree",
@@ -231,7 +245,14 @@ __all__ = [
     "UndoIsolatePageRange",
     "Unlink",
     "Unpin",
+    "Vfree",
+    "VmMapRam",
+    "VmUnmapAliases",
+    "VmUnmapRam",
     "Vmalloc",
+    "Vmap",
+    "Vunmap",
+    "Vzalloc",
     "Wait",
     "Write",
     "parse_operation",
@@ -268,6 +289,15 @@ PlainOperation = (
     | Idle
     | Prefetch
     | Vmalloc
+    | Vzalloc
+    | Vfree
+    | Vmap
+    | Vunmap
+    | VmMapRam
+    | VmUnmapRam
+    | VmUnmapAliases
+    | GetVmArea
+    | FreeVmArea
     | AllocPages
     | FreePages
     | DrainAllPages

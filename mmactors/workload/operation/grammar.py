@@ -110,14 +110,19 @@ class Argument:
         if self.is_switch:
             return f"[{self.key}]"
         if self.key is None:
-            return self.kind.symbol
+            return self.kind.symbol if self.is_required else f"[{self.kind.symbol}]"
         text = f"{self.key}={self.kind.symbol}"
         return text if self.is_required else f"[{text}]"
 
 
-def positional(kind: Kind, *, is_rest: bool = False) -> Any:
-    """Declare an argument that stands at its place."""
-    return attrs.field(metadata={_ARGUMENT: Argument(kind, is_rest=is_rest)})
+def positional(kind: Kind, *, is_rest: bool = False, default: Any = attrs.NOTHING) -> Any:
+    """Declare an argument that stands at its place.
+
+    One with a default is left out when it has it: it is where as many words stand as have places.
+    """
+    is_required = default is attrs.NOTHING
+    argument = Argument(kind, is_rest=is_rest, is_required=is_required, default=default)
+    return attrs.field(default=default, metadata={_ARGUMENT: argument})
 
 
 def keyword(key: str, kind: Kind, default: Any = attrs.NOTHING) -> Any:
@@ -175,7 +180,7 @@ def read_arguments(
     Raises OperationError for words that are missing, wrong, unknown, or there twice.
     """
     line = usage(verb, arguments)
-    places = [name for name, argument in arguments.items() if argument.key is None]
+    places = _places(arguments, tokens)
     keys = {argument.key: name for name, argument in arguments.items() if argument.key is not None}
     values: dict[str, Any] = {}
     rest = list(tokens)
@@ -224,6 +229,23 @@ def read_arguments(
     return values
 
 
+def _places(arguments: Mapping[str, Argument], tokens: Sequence[Token]) -> list[str]:
+    """Return the arguments that stand at their places: those that may be left out if there is room.
+
+    A word with `=` stands at none, unless it is quoted; nor does a switch.
+    """
+    places = [name for name, argument in arguments.items() if argument.key is None]
+    switches = {argument.key for argument in arguments.values() if argument.is_switch}
+    nr_words = sum(
+        token.is_quoted or ("=" not in token.text and token.text not in switches)
+        for token in tokens
+    )
+    for name in reversed(places):
+        if nr_words < len(places) and not arguments[name].is_required:
+            places.remove(name)
+    return places
+
+
 def _with_pages(argument: Argument, token: Token, rest: list[Token]) -> Token:
     """Return a range's word joined with the pages that follow it."""
     if argument.kind is RANGE and rest and ".." in rest[0].text:
@@ -260,7 +282,8 @@ def write_arguments(
     for name, argument in arguments.items():
         value = getattr(instance, name)
         if argument.key is None:
-            yield argument.kind.write(value)
+            if argument.is_required or value != argument.default:
+                yield argument.kind.write(value)
         elif value != argument.default:
             if argument.is_switch:
                 yield argument.key

@@ -1,7 +1,6 @@
-"""Operations that no program can ask for: what walkers and the kernel do by themselves.
+"""Operations that no program can ask for: what walkers do by themselves.
 
-These are ours, not the recordings'. They let a race say when a processor speculates, or when the
-kernel maps memory of its own.
+These are ours, not the recordings'. They let a race say when a processor speculates.
 """
 
 from typing import ClassVar, Final
@@ -9,7 +8,7 @@ from typing import ClassVar, Final
 from attrs import frozen
 
 from mmactors.workload.operation.address import Range
-from mmactors.workload.operation.grammar import RANGE, SIZE, Written, integer, keyword, positional
+from mmactors.workload.operation.grammar import RANGE, Written, integer, keyword, positional
 
 _CPU: Final = integer(0, 8191, "CPU")
 
@@ -21,11 +20,3 @@ class Prefetch(Written):
     verb: ClassVar[str] = "prefetch"
     range: Range = positional(RANGE)
     cpu: int = keyword("cpu", _CPU)
-
-
-@frozen(kw_only=True)
-class Vmalloc(Written):
-    """Map memory of the kernel's own, at the next free vmalloc address, for good."""
-
-    verb: ClassVar[str] = "vmalloc"
-    length: int = positional(SIZE)

@@ -13,6 +13,8 @@ from mmactors.actors.program.thread import UserThread
 from mmactors.actors.slab.slab import SlabAllocator, Who
 from mmactors.actors.slab.tell import pointer_of
 from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.vmalloc.pointer import signed_pointer
+from mmactors.actors.vmalloc.vmalloc import Vmalloc
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.ipi import call_on
 from mmactors.mm.fault.siginfo import OOPS
@@ -48,6 +50,7 @@ class SlabCalls:
 
     kernel: Kernel
     slab: SlabAllocator
+    vmalloc: Vmalloc
 
     async def perform(self, thread: UserThread, call: SlabOperation) -> int:
         """Do one operation and return its result; an oops ends the process."""
@@ -167,12 +170,34 @@ class SlabCalls:
                 checks.name_used(owner, name, offset, call.length, is_write=is_write)
 
         thing = family.objects[name]
+        address = signed_pointer(thing + call.offset)
+        if self.vmalloc.has(address):
+            return await self._access_area(thread, cpu, call, address)
         found = await self.slab.access(cpu, thing, call.offset, call.length, value=value, seen=seen)
+        return found if value is None else 0
+
+    async def _access_area(
+        self, thread: UserThread, cpu: Cpu, call: op.Poke | op.Peek, address: int
+    ) -> int:
+        """Do the same with memory that the kernel has mapped."""
+        value = call.value if isinstance(call, op.Poke) else None
+        family, checks = thread.process.family, self.kernel.area_checks
+        if checks is not None:
+            area = self.vmalloc.module_areas.get(address - call.offset)
+            has_pages = area is None or area.block is None or area.block.is_held
+            checks.area_used(
+                *(family.root.pid, call.object, call.offset, call.length),
+                is_write=value is not None,
+                has_pages=has_pages,
+            )
+        found = await self.vmalloc.memory.access(cpu, address, call.length, value=value)
         return found if value is None else 0
 
     def _bind(self, thread: UserThread, name: str, thing: int, nr_bytes: int) -> int:
         family, checks = thread.process.family, self.slab.allocator.memory.checks
         family.objects[name] = thing
+        if self.kernel.area_checks is not None:
+            self.kernel.area_checks.area_named(family.root.pid, name, 0, 0, "")
         if checks is not None:
             checks.object_named(family.root.pid, name, thing, nr_bytes)
         return pointer_of(thing) if thing else -errno.ENOMEM

@@ -1,0 +1,86 @@
+"""The right kernel under random programs of its own mappings: no checker has anything to say.
+
+The programs make no mistakes: each thread gives back what it was given, once and the way it was
+given, touches its own bytes, and frees no page that is mapped. Pages and objects that are refused
+are part of it.
+"""
+
+import random
+
+import pytest
+from programs.documents import write
+from programs.judge import judge
+from programs.words import FIRST, GIVES_BACK, MAKES_AREAS, Author
+
+NR_PROGRAMS = 96
+NR_PARTS = 16
+CHILD = "P1"
+AREA_VERBS = (
+    *(MAKES_AREAS * 2),
+    *(*GIVES_BACK, *GIVES_BACK, "vm_unmap_aliases"),
+    *("poke", "poke", "peek", "alloc_pages", "free_pages"),
+)
+OTHER_VERBS = ("mmap", "munmap", "touch", "kmalloc", "kfree")
+
+
+def drawn(seed):
+    """Return a document: some threads on some CPUs, areas, and here and there a failure."""
+    rng = random.Random(seed)
+    cpus = rng.choice((1, 2, 3, 3))
+    threads = [f"T{number}" for number in range(1, cpus)]
+    author = Author(rng, cpus, verbs=AREA_VERBS * 2 + OTHER_VERBS)
+    author.known.threads.update(threads)
+    author.known.children.add(CHILD)
+    program = [f"thread {name} cpu={number}" for number, name in enumerate(threads, 1)]
+    program.append(f"fork {CHILD}")
+    program += author.program(rng.choice((20, 60, 150)))
+    nodes = rng.choice((1, 1, 2))
+    document = {
+        "machine": {
+            "cpus": cpus,
+            "memory": {"size": 32 << 20, "nr_nodes": nodes, "kernel_image": 1 << 20},
+        },
+        "engine": {
+            "policy": rng.choice(("fifo", "seeded")),
+            "seed": seed,
+            "guard": rng.random() < 0.2,
+            "driver": rng.choice(("trio", "inline")),
+        },
+        "processes": [{"name": "p0", "program": [*program, "wait"], "on_signal": "continue"}],
+    }
+    if rng.random() < 0.4:
+        name = rng.choice(("fail_page_alloc", "failslab"))
+        probability = rng.choice((5, 30, 100))
+        of_pages = {"min_order": 0, "ignore_gfp_wait": False}
+        of_objects = {"ignore_gfp_wait": False}
+        document["faults"] = {
+            "seed": seed,
+            name: {
+                "probability": probability,
+                "times": rng.choice((1, 3) if probability == 100 else (-1, 1, 3)),
+                "space": rng.choice((20, 40, 80)),
+                **(of_pages if name == "fail_page_alloc" else of_objects),
+            },
+        }
+    return document
+
+
+@pytest.mark.parametrize("part", range(NR_PARTS))
+def test_the_right_kernel_is_silent_under_programs_that_make_no_mistake(part):
+    """96 programs, a few a part; with and without checkers they do the same."""
+    for seed in range(part, NR_PROGRAMS, NR_PARTS):
+        text = write(drawn(seed))
+        verdict = judge(text)
+
+        assert not verdict.is_failure, f"seed {seed}: {verdict.group}\n{verdict.detail}\n{text}"
+        assert verdict.word != "refused", f"seed {seed}: {verdict.detail}"
+
+
+def test_the_programs_use_every_operation_on_areas():
+    """By the first thread and by others."""
+    texts = [text for seed in range(40) for text in drawn(seed)["processes"][0]["program"]]
+    by_first = {text.split()[0] for text in texts}
+    by_others = {text.split()[1] for text in texts if text.startswith(("T", CHILD))}
+
+    assert {*AREA_VERBS} <= by_first & by_others
+    assert FIRST not in by_first
