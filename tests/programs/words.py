@@ -23,7 +23,16 @@ PATHS = ("/shm/a", "/shm/b", "/data/c", "/data/a file")
 ODD_PATHS = ("shm/a", "//shm//b", "/data/../shm/./a", "a", "..", "/", "/shm/a/", "/shm/a/b", "/mnt")
 ODD_PATHS += ("x" * 255, "x" * 256, "/y" * 2048)
 TRACE = "../../reference/traces/true.npz"
-_MACHINE_FILES = ("vmstat", "meminfo", "buddyinfo", "zoneinfo", "interrupts", "stat", "nothing")
+_MACHINE_FILES = (
+    "vmstat",
+    "meminfo",
+    "vmallocinfo",
+    "buddyinfo",
+    "zoneinfo",
+    "interrupts",
+    "stat",
+    "nothing",
+)
 _PROCESS_FILES = ("maps", "smaps", "status", "statm", "stat", "oom_score_adj", "nothing")
 PROC = (
     *(f"/proc/{name}" for name in _MACHINE_FILES),

@@ -30,6 +30,10 @@ PERCPU_REF_EXIT: Final = "percpu_ref_exit"
 D_ALLOC: Final = "__d_alloc"
 SHMEM_ALLOC_INODE: Final = "shmem_alloc_inode"
 EXT4_ALLOC_INODE: Final = "ext4_alloc_inode"
+VMALLOC_SITES: Final = (
+    *("alloc_vmap_area", "__get_vm_area_node", "__vmalloc_node_range", "vm_map_ram"),
+)
+"""Of areas of the kernel's addresses, and of what is known of them."""
 SLAB_SITES: Final = (
     KMEM_CACHE_CREATE,
     CACHE_RANDOM_SEQ_CREATE,
@@ -39,6 +43,7 @@ SLAB_SITES: Final = (
     *("dup_task_struct", "prepare_creds", "dup_fd", "copy_fs_struct", "copy_process", "alloc_pid"),
     *("__alloc_file", PERCPU_REF_INIT),
     *(XAS_ALLOC, XAS_NOMEM, D_ALLOC, SHMEM_ALLOC_INODE, EXT4_ALLOC_INODE),
+    *VMALLOC_SITES,
 )
 """All that allocate."""
 

@@ -6,6 +6,7 @@
 `table` is for notebooks.
 """
 
+from mmactors.observe.inspection.area import VmapArea
 from mmactors.observe.inspection.cache import CacheInspection
 from mmactors.observe.inspection.cpu import CpuInspection, LoadedAsid, TlbEntry
 from mmactors.observe.inspection.entry import Entry
@@ -43,6 +44,7 @@ __all__ = [
     "ProcessInspection",
     "Table",
     "TlbEntry",
+    "VmapArea",
     "ZoneInspection",
     "inspect_kernel",
 ]

@@ -20,6 +20,7 @@ from mmactors.actors.program.process import Process
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.actor import Actor
 from mmactors.engine.lock.lock_stat import LockClassStatistics
+from mmactors.observe.inspection.area import VmapArea, inspect_areas
 from mmactors.observe.inspection.cache import CacheInspection, inspect_caches
 from mmactors.observe.inspection.cpu import CpuInspection, inspect_cpu
 from mmactors.observe.inspection.file import File, files_of
@@ -140,6 +141,11 @@ class Inspection:
     def caches(self) -> Table[CacheInspection]:
         """All caches of objects, oldest first."""
         return self._moment.look(lambda: inspect_caches(self._kernel.slab))
+
+    @cached_property
+    def areas(self) -> Table[VmapArea]:
+        """The kernel's own mappings, those that were freed and not purged at the end."""
+        return self._moment.look(lambda: inspect_areas(self._kernel.vmalloc_space))
 
     @cached_property
     def actors(self) -> Table[ActorView]:

@@ -23,6 +23,7 @@ from mmactors.mm.page_alloc.layout import MemoryLayout
 from mmactors.mm.page_alloc.watermark import ZONE_NAMES
 from mmactors.mm.page_alloc.zone import Zone
 from mmactors.mm.page_cache.writeback import domain_dirty_limits, global_dirtyable_memory
+from mmactors.mm.vmalloc.vmallocinfo import vmallocinfo
 from mmactors.mm.vmstat import (
     NODE_ITEM,
     NODE_STAT_NAMES,
@@ -76,6 +77,7 @@ def memory_files(kernel: Kernel, layout: MemoryLayout) -> dict[str, Callable[[],
             for zone in populated()
         ),
         "zoneinfo": lambda: zoneinfo(_node_of(kernel, layout, zones(), node) for node in nodes),
+        "vmallocinfo": lambda: _vmallocinfo_of(kernel),
         "pagetypeinfo": lambda: pagetypeinfo(
             [[_page_types(zone) for zone in populated() if zone["node"] == node] for node in nodes],
             pageblock_order=_PAGEBLOCK_ORDER,
@@ -86,9 +88,9 @@ def memory_files(kernel: Kernel, layout: MemoryLayout) -> dict[str, Callable[[],
 def _meminfo_of(kernel: Kernel, layout: MemoryLayout) -> MemInfo:
     """Return what meminfo_proc_show reads (fs/proc/meminfo.c): the counters of /proc/vmstat.
 
-    There are no pages of block devices, no swap, no vmalloc and no hugetlbfs; of per-CPU areas
-    there is the chunk that boot takes. The direct map is what boot maps: all frames up to the last,
-    but for the hole below 4 GiB.
+    There are no pages of block devices, no swap and no hugetlbfs; of per-CPU areas there is the
+    chunk that boot takes; of vmalloc what modules have. The direct map is what boot maps: all
+    frames up to the last, but for the hole below 4 GiB.
     """
     vmstat = kernel.vmstat
     nodes = {name: vmstat.global_node_page_state(item) for name, item in NODE_ITEM.items()}
@@ -96,6 +98,7 @@ def _meminfo_of(kernel: Kernel, layout: MemoryLayout) -> MemInfo:
     total = sum(int(zone.view[MANAGED_PAGES]) for zone in kernel.allocator.zones)
     first_pfn = min(zone.start_pfn for zone in layout.zones)
     spanned = sum(zone.spanned_pages for zone in layout.zones if zone.present_pages)
+    space = kernel.vmalloc_space
     return MemInfo(
         total=total,
         free=zones["nr_free_pages"],
@@ -124,6 +127,7 @@ def _meminfo_of(kernel: Kernel, layout: MemoryLayout) -> MemInfo:
         commit_limit=kernel.overcommit.vm_commit_limit(),
         # percpu_counter_sum_positive
         committed=max(0, kernel.overcommit.committed),
+        vmalloc_used=0 if space is None else space.nr_vmalloc_pages,
         percpu=percpu_pages(kernel.cpu_node),
         anon_huge=nodes["nr_anon_transparent_hugepages"],
         shmem_huge=nodes["nr_shmem_hugepages"],
@@ -132,6 +136,20 @@ def _meminfo_of(kernel: Kernel, layout: MemoryLayout) -> MemInfo:
         file_pmd_mapped=nodes["nr_file_pmdmapped"],
         direct_map_2m_kb=(first_pfn + spanned) * (PAGE_SIZE // KIB),
     )
+
+
+def _vmallocinfo_of(kernel: Kernel) -> str:
+    """Return /proc/vmallocinfo: nothing before a module has asked for an area."""
+    space = kernel.vmalloc_space
+    if space is None:
+        return ""
+    zone_view, zone_node = kernel.pages.zone_view, kernel.zone_node
+    lines = vmallocinfo(
+        space,
+        node_of_page=lambda pfn: zone_node[zone_view[pfn] - 1],
+        nr_nodes=kernel.vmstat.nr_nodes,
+    )
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _si_mem_available(zones: Sequence[Zone], nodes: Mapping[str, int], nr_free: int) -> int:
