@@ -57,7 +57,7 @@ class Areas(RuleBasedStateMachine):
     )
     def boot(self, start, nr_bytes):
         units = PcpuUnits(
-            unit_pages=UNIT_PAGES, base_addr=BASE, unit_offsets=CPUS, nr_units=len(CPUS)
+            unit_pages=UNIT_PAGES, base_addr=BASE, unit_offsets=CPUS, group_units=(len(CPUS),)
         )
         reserved = PcpuChunk.first(BASE + start, PAGE_SIZE)
         first = PcpuChunk.first(BASE + start + PAGE_SIZE, nr_bytes)

@@ -71,7 +71,7 @@ def _load(state: dict[str, Any], nr_cpus: int) -> Percpu:
         unit_pages=unit["unit_pages"],
         base_addr=int(unit["base_addr"], 16),
         unit_offsets=tuple(cpu * unit["unit_size"] for cpu in range(nr_cpus)),
-        nr_units=unit["nr_units"],
+        group_units=(unit["nr_units"],),
         atom_size=unit["atom_size"],
     )
     chunks = [load_chunk(_by_page(chunk)) for chunk in state["chunks"]]
