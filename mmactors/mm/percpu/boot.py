@@ -5,6 +5,7 @@ None of it is in use: what a booted kernel has there, its modules and subsystems
 
 from collections.abc import Sequence
 
+from mmactors.label import WantsStep, never
 from mmactors.mm.boot.kernel_image import DEBIAN_6_1, KernelImage
 from mmactors.mm.percpu.pcpu_chunk import PcpuChunk
 from mmactors.mm.percpu.percpu import Percpu
@@ -13,7 +14,11 @@ from mmactors.units import PAGE_SHIFT
 
 
 def setup_first_chunk(
-    areas: Sequence[int], cpu_node: tuple[int, ...], image: KernelImage = DEBIAN_6_1
+    areas: Sequence[int],
+    cpu_node: tuple[int, ...],
+    image: KernelImage = DEBIAN_6_1,
+    *,
+    wants_step: WantsStep = never,
 ) -> Percpu:
     """Return it for groups of units at these addresses (pcpu_setup_first_chunk)."""
     units = units_of(areas, cpu_node)
@@ -21,4 +26,5 @@ def setup_first_chunk(
     reserved = PcpuChunk.first(reserved_at, image.percpu_reserved_bytes)
     first_at = reserved_at + image.percpu_reserved_bytes
     first = PcpuChunk.first(first_at, image.percpu_dynamic_bytes)
-    return Percpu(units, first, reserved, nr_pages=image.percpu_bytes >> PAGE_SHIFT)
+    nr_pages = image.percpu_bytes >> PAGE_SHIFT
+    return Percpu(units, first, reserved, nr_pages=nr_pages, wants_step=wants_step)

@@ -124,7 +124,7 @@ def _meminfo_of(kernel: Kernel, layout: MemoryLayout) -> MemInfo:
         commit_limit=kernel.overcommit.vm_commit_limit(),
         # percpu_counter_sum_positive
         committed=max(0, kernel.overcommit.committed),
-        percpu=percpu_pages(kernel.cpu_node),
+        percpu=_pcpu_nr_pages(kernel),
         anon_huge=nodes["nr_anon_transparent_hugepages"],
         shmem_huge=nodes["nr_shmem_hugepages"],
         shmem_pmd_mapped=nodes["nr_shmem_pmdmapped"],
@@ -132,6 +132,11 @@ def _meminfo_of(kernel: Kernel, layout: MemoryLayout) -> MemInfo:
         file_pmd_mapped=nodes["nr_file_pmdmapped"],
         direct_map_2m_kb=(first_pfn + spanned) * (PAGE_SIZE // KIB),
     )
+
+
+def _pcpu_nr_pages(kernel: Kernel) -> int:
+    """Return the pages of all units of all chunks (pcpu_nr_pages)."""
+    return percpu_pages(kernel.cpu_node) if kernel.percpu is None else kernel.percpu.nr_pages
 
 
 def _si_mem_available(zones: Sequence[Zone], nodes: Mapping[str, int], nr_free: int) -> int:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_NOWAIT, GFP_NOWARN
-from mmactors.mm.percpu.alloc import NO_POINTER, alloc_percpu
+from mmactors.mm.percpu.alloc import alloc_percpu
 from mmactors.mm.percpu.free import free_percpu
 from mmactors.mm.percpu.percpu import Percpu
 from mmactors.mm.percpu.percpu_state import BLOCK_COLUMNS, dump_chunk, load_chunk
+from mmactors.mm.percpu.request import NO_POINTER
 from mmactors.mm.percpu.unit_layout import PcpuUnits
 from mmactors.validate.percpu.guest import GoesOnForeverError, Guest
 from mmactors.validate.percpu.percpu_recording import read_recording
