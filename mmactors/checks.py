@@ -174,6 +174,12 @@ class AreaChecks:
     def forget_ended(self, is_promised: Callable[[int], bool]) -> None:
         """That is done: nobody knows any more what was given back then and is promised."""
 
+    def percpu_freed_twice(self, name: str) -> None:
+        """A module gives back the per-CPU area of a name that it has given back before."""
+
+    def percpu_used(self, name: str, *, is_held: bool, is_inside: bool) -> None:
+        """A module is about to touch a CPU's copy of a per-CPU area, or beside it."""
+
     def area_named(self, owner: int, name: str, address: int, nr_bytes: int, how: str) -> None:
         """A program's module was given an area by `how`; 0: the name means none any more."""
 

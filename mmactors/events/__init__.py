@@ -26,6 +26,13 @@ from mmactors.events.memory import (
     TlbFlush,
     VmUnmappedArea,
 )
+from mmactors.events.percpu import (
+    PercpuAllocPercpu,
+    PercpuAllocPercpuFail,
+    PercpuCreateChunk,
+    PercpuDestroyChunk,
+    PercpuFreePercpu,
+)
 from mmactors.events.slab import Console, Kfree, Kmalloc, KmemCacheAlloc, KmemCacheFree
 from mmactors.events.thread import (
     SchedMigrateTask,
@@ -73,6 +80,11 @@ __all__ = [
     "PageFaultEnd",
     "PageFaultKernel",
     "PageFaultUser",
+    "PercpuAllocPercpu",
+    "PercpuAllocPercpuFail",
+    "PercpuCreateChunk",
+    "PercpuDestroyChunk",
+    "PercpuFreePercpu",
     "SchedMigrateTask",
     "SchedProcessExit",
     "SchedProcessFork",

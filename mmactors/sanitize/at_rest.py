@@ -48,6 +48,7 @@ from mmactors.sanitize.count import (
 from mmactors.sanitize.free_lists import FreeLists
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.page_history import PageHistory
+from mmactors.sanitize.vmalloc.percpu import percpu_pages
 
 Columns = NDArray[np.int32]
 Problems = list[tuple[Law, str, list[str]]]
@@ -85,6 +86,8 @@ class Mapped:
             self._walk(kernel, kernel.init_mm, of_kernel, first=boundary, end=end)
             for vm in space.vm.values():
                 self.is_reached[list(vm.pages)] = 1
+        if kernel.percpu is not None:
+            self.is_reached[percpu_pages(kernel, kernel.percpu)] = 1
 
     def _walk(
         self, kernel: Kernel, mm: MmStruct, mapcount: Columns, *, first: int, end: int

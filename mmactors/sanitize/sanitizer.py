@@ -36,6 +36,7 @@ from mmactors.sanitize.slab.which import look_at
 from mmactors.sanitize.stale_tlb import StaleTlb
 from mmactors.sanitize.vmalloc.areas import Areas
 from mmactors.sanitize.vmalloc.forgotten import Forgotten
+from mmactors.sanitize.vmalloc.percpu import percpu_problems
 from mmactors.sanitize.vmalloc.queues import queue_problems
 
 FINDINGS_MAX: Final = 100
@@ -338,6 +339,8 @@ class Sanitizer(Checks):
         problems = self._areas.problems() if config.leaks else []
         if config.objects and kernel.vmalloc_space is not None:
             problems += queue_problems(kernel.vmalloc_space)
+        if kernel.percpu is not None:
+            problems += percpu_problems(kernel, kernel.percpu, config)
         for problem in problems:
             self.report(*problem)
         if not config.counters and not config.leaks:

@@ -15,6 +15,7 @@ from mmactors.actors.program.file_calls import FileCalls
 from mmactors.actors.program.gup import GupCalls
 from mmactors.actors.program.interpreter import Interpreter
 from mmactors.actors.program.memory import MemoryActor
+from mmactors.actors.program.module.percpu_calls import PercpuCalls
 from mmactors.actors.program.module.percpu_ref_calls import PercpuRefCalls
 from mmactors.actors.program.module.slab_calls import SlabCalls
 from mmactors.actors.program.module.vmalloc_calls import VmallocCalls
@@ -138,6 +139,7 @@ def wire(
     vmalloc = Vmalloc(kernel=kernel, slab=slab, timer=timer)
     interpreter = Interpreter(
         kernel=kernel,
+        percpu=PercpuCalls(kernel=kernel, vmalloc=vmalloc, layout=layout),
         percpu_refs=PercpuRefCalls(kernel=kernel, slab=slab),
         slab=SlabCalls(kernel=kernel, slab=slab, vmalloc=vmalloc),
         vmalloc=VmallocCalls(kernel=kernel, vmalloc=vmalloc),

@@ -4,6 +4,7 @@ from typing import Final
 
 from mmactors.workload.operation.all import (
     FreePages,
+    FreePercpu,
     FreeVmArea,
     Kfree,
     KmemCacheAlloc,
@@ -13,7 +14,9 @@ from mmactors.workload.operation.all import (
     Krealloc,
     OfflinePages,
     Peek,
+    PerCpuRead,
     PercpuRefInit,
+    PerCpuWrite,
     PlainOperation,
     Poke,
     StartIsolatePageRange,
@@ -30,6 +33,7 @@ OBJECT: Final = "object"
 AREA: Final = "area"
 """Its name is among those of objects."""
 CACHE: Final = "cache"
+PERCPU: Final = "per-CPU area"
 _OF_BLOCKS: Final = (
     *(FreePages, StartIsolatePageRange, UndoIsolatePageRange, OfflinePages, Vmap, VmMapRam),
 )
@@ -53,6 +57,9 @@ def module_names(operation: PlainOperation) -> list[tuple[str, str, str]]:
     if isinstance(operation, _OF_AREAS):
         area = operation.area
         found.append((AREA, area, f"write vmalloc {area} SIZE first"))
+    if isinstance(operation, FreePercpu | PerCpuWrite | PerCpuRead):
+        percpu = operation.percpu
+        found.append((PERCPU, percpu, f"write alloc_percpu {percpu} size=N first"))
     if isinstance(operation, _OF_CACHES):
         cache = operation.cache
         found.append((CACHE, cache, f"write kmem_cache_create {cache} size=N first"))

@@ -11,12 +11,14 @@ from typing import Final
 from attrs import define, field, frozen
 
 from mmactors.units import format_bytes
-from mmactors.workload.module_names import AREA, BLOCK, CACHE, OBJECT, module_names
+from mmactors.workload.module_names import AREA, BLOCK, CACHE, OBJECT, PERCPU, module_names
 from mmactors.workload.names import FIRST_PROCESS, Names
 from mmactors.workload.operation.address import RESERVED_NAMES, Address, Range, Region
 from mmactors.workload.operation.all import (
     Alias,
     AllocPages,
+    AllocPercpu,
+    AllocReservedPercpu,
     Barrier,
     By,
     Close,
@@ -145,6 +147,8 @@ class _Check:
     """What a kernel module allocated or mapped, also when it freed it again."""
     caches: set[str] = field(factory=set)
     """Those that it has made, also when it destroyed them again."""
+    percpu: set[str] = field(factory=set)
+    """Per-CPU areas that it was given, also when it gave them back."""
     refs: set[str] = field(factory=set)
     """Reference counts that it has made, also when it has exited them again."""
     barriers: dict[str, int] = field(factory=dict)
@@ -249,6 +253,8 @@ class _Check:
                 self.objects.add(name)
             case Vmalloc(name=str(name)):
                 self.objects.add(name)
+            case AllocPercpu(name=name) | AllocReservedPercpu(name=name):
+                self.percpu.add(name)
             case PercpuRefInit(name=name):
                 self.refs.add(name)
             case Pin(device=device):
@@ -305,6 +311,7 @@ class _Check:
         if isinstance(operation, Write) and operation.source is not None:
             self.require_bound(operation.source)
         bound = {BLOCK: self.blocks, OBJECT: self.objects, AREA: self.objects, CACHE: self.caches}
+        bound[PERCPU] = self.percpu
         for kind, name, advice in module_names(operation):
             self.require(name, bound[kind], kind, advice)
         ref = getattr(operation, "ref", None)

@@ -27,6 +27,7 @@ SETUP = """
     heap H 8K|pin A 0..2 as=D|alloc_pages B order=1|thread U cpu=0
     kmem_cache_create K size=100|kmem_cache_alloc O cache=K|kmalloc Y size=64K
     kmalloc W size=64|percpu_ref_init R release=W flags=allow_reinit
+    alloc_percpu V size=100|alloc_reserved_percpu M size=64
     vmalloc E 8K|vmap L block=B|vm_map_ram C block=B|get_vm_area J 64K
 """
 """Memory of each kind, files, a device, pages of the kernel, and a thread."""
@@ -67,6 +68,11 @@ SPECIAL = {
     "cache": "K|Q",
     "release": "O|Y|Q",
     "ref": "R|Q",
+    "percpu": "V|M|Q",
+    "alloc_percpu.length": "100|1|0|32768|32769|4M",
+    "alloc_percpu.align": "8|0|1|3|4096|8192",
+    "alloc_reserved_percpu.length": "100|8K|9K",
+    "alloc_reserved_percpu.align": "8|0|3|8192",
     "object": "O|Y|E|L|J|Q",
     "align": "0|1|2|8|64|4096",
     "kmem_cache_create.length": f"100|1|8|4097|64K|2M|8M|{(1 << 32) - 1}",

@@ -59,6 +59,7 @@ UNUSED_BUT_KEPT = {
     "mmactors.explore.world.event.SharedEvent": FOR_WORLDS,
     "mmactors.explore.world.primitives.Primitives": FOR_WORLDS,
     "mmactors.explore.world.rwlock.SharedRwLock": FOR_WORLDS,
+    "mmactors.explore.world.world.World.once": FOR_WORLDS,
     "mmactors.explore.world.world.World.wait_queue": FOR_WORLDS,
     "mmactors.explore.world.world.World.once": FOR_WORLDS,
     "mmactors.cli.completion.completion": HOOK,

@@ -124,7 +124,7 @@ def fields_in(event, text):
                 found[ours] = letters | (0x100 if value.endswith("+") else 0)
             case "call_site":
                 found[ours] = value
-            case "ptr":
+            case "ptr" | "base_addr":
                 found[ours] = int(value, 16)
             case "accounted":
                 found[ours] = {"true": True, "false": False}[value]

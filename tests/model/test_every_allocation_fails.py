@@ -127,6 +127,15 @@ PROGRAMS = {
         ],
         {},
     ),
+    "per-CPU memory": (
+        [
+            *("alloc_percpu A size=100", "alloc_percpu B size=20K", "alloc_percpu C size=32K"),
+            *("per_cpu_write B of=1 offset=5000 bytes=10", "alloc_percpu D size=8 gfp=ATOMIC"),
+            *("free_percpu B", "alloc_percpu E size=30K align=4096", "free_percpu A"),
+            *("sleep 1", "free_percpu C", "free_percpu D", "free_percpu E", "sleep 1"),
+        ],
+        {"cpus": 2},
+    ),
     "reference counts": (
         [
             *("kmalloc O size=64", "percpu_ref_init R release=O", "percpu_ref_get R"),
@@ -169,6 +178,8 @@ ANSWERS = {
     "kmem_cache_create": {-12},
     "kmem_cache_alloc": {-12},
     "percpu_ref_init": {-12},
+    "alloc_percpu": {-12},
+    "per_cpu_write": {-22},
     "open": {-12, -28},
     "read": {-12},
     "write": {-12, -14},

@@ -21,6 +21,7 @@ SLAB_VERBS = (
     *("kmem_cache_shrink", "kmem_cache_destroy", "kmalloc", "kmalloc", "kzalloc", "krealloc"),
     *("kfree", "poke", "poke", "peek"),
     *(verb for verb in OPERATIONS if verb.startswith("percpu_ref_")),
+    *(verb for verb in OPERATIONS if "percpu" in verb or verb.startswith("per_cpu_")),
 )
 OTHER_VERBS = ("mmap", "munmap", "touch", "mprotect", "madvise")
 

@@ -4,13 +4,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from mmactors.mm.page_alloc.gfp import GFP_ATOMIC, GFP_KERNEL, GFP_NOWARN
-from mmactors.mm.percpu.alloc import NO_POINTER, alloc_percpu
+from mmactors.mm.percpu.alloc import alloc_percpu
 from mmactors.mm.percpu.balance import balance
 from mmactors.mm.percpu.free import free_percpu
 from mmactors.mm.percpu.pcpu_chunk import PcpuChunk
 from mmactors.mm.percpu.percpu import EMPTY_POP_PAGES_HIGH, Percpu
 from mmactors.mm.percpu.percpu_state import BLOCK_COLUMNS, dump_chunk
 from mmactors.mm.percpu.request import (
+    NO_POINTER,
     AllocMutexLock,
     AllocMutexUnlock,
     AllocUnitPage,
@@ -57,7 +58,7 @@ class Areas(RuleBasedStateMachine):
     )
     def boot(self, start, nr_bytes):
         units = PcpuUnits(
-            unit_pages=UNIT_PAGES, base_addr=BASE, unit_offsets=CPUS, nr_units=len(CPUS)
+            unit_pages=UNIT_PAGES, base_addr=BASE, unit_offsets=CPUS, group_units=(len(CPUS),)
         )
         reserved = PcpuChunk.first(BASE + start, PAGE_SIZE)
         first = PcpuChunk.first(BASE + start + PAGE_SIZE, nr_bytes)

@@ -50,6 +50,7 @@ MISTAKES = {
 """What a program can do wrong with the kernel's objects; from then on they may be in disorder."""
 MAY_BE_MISTAKEN = re.compile(
     r"\b(?:k[mz]alloc|krealloc|kfree|kmem_cache_(?:alloc|free)|poke|peek"
+    r"|alloc_(?:reserved_)?percpu|free_percpu|per_cpu_(?:write|read)"
     r"|v[mz]alloc|vfree|vmap|vunmap|vm_(?:un)?map_ram|(?:get|free)_vm_area)"
     rf" (?!{CAREFUL}\d)"
 )

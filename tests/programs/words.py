@@ -61,7 +61,7 @@ NEW = {
     *(("mmap", "name"), ("heap", "name"), ("alias", "name"), ("mremap", "store_as")),
     *(("alloc_pages", "name"), ("pin", "device"), ("open", "file")),
     *((verb, "name") for verb in ("kmem_cache_create", "kmem_cache_alloc", "kmalloc", "kzalloc")),
-    ("percpu_ref_init", "name"),
+    *((verb, "name") for verb in ("percpu_ref_init", "alloc_percpu", "alloc_reserved_percpu")),
     *((verb, "name") for verb in ("vmalloc", "vzalloc", "vmap", "vm_map_ram", "get_vm_area")),
     *(("fork", "child"), ("thread", "name"), ("barrier", "name")),
 }
@@ -76,8 +76,12 @@ GIVES_BACK = {
 """By what gives an area back: what makes those that it is for."""
 MAKES_AREAS = ("vmalloc", "vzalloc", "vmap", "vm_map_ram", "get_vm_area")
 MAKES_OBJECTS += ("alloc_pages", *MAKES_AREAS)
+MAKES_PERCPU = ("alloc_percpu", "alloc_reserved_percpu")
+MAKES_OBJECTS += MAKES_PERCPU
 CAREFUL = "own"
 """How names of objects begin with which nobody makes mistakes."""
+PERCPU_BYTES = 32768
+"""Of a per-CPU area: there is none that is larger."""
 MOST_TOUCHED = 1 << 20
 """Of an object, in bytes: who touches more has perhaps no object."""
 
@@ -161,6 +165,7 @@ class Known:
     caches: dict[str, Object] = field(factory=dict)
     objects: dict[str, Object] = field(factory=dict)
     refs: dict[str, Ref] = field(factory=dict)
+    percpu: dict[str, Object] = field(factory=dict)
     children: set[str] = field(factory=set)
     threads: set[str] = field(factory=set)
     spinning: set[str] = field(factory=set)
@@ -204,7 +209,7 @@ class Author:
         match kind.symbol:
             case "NAME" | "FILE":
                 return self.name(head, name)
-            case "OFFSET" | "SIZE" if verb in ("poke", "peek"):
+            case "OFFSET" | "SIZE" if verb in ("poke", "peek", "per_cpu_write", "per_cpu_read"):
                 return self.touched(kind, name)
             case "RANGE":
                 return self.range()
@@ -324,6 +329,9 @@ class Author:
                 return self.known_or(self.own(known.caches), NAMES)
             case "ref":
                 return self.known_or(self.fit_refs(verb), NAMES)
+            case "percpu":
+                self.touched_object = self.known_or(self.fit_percpu(verb), NAMES)
+                return self.touched_object
             case "release":
                 return self.known_or(self.own(known.objects), NAMES)
             case "object":
@@ -379,6 +387,13 @@ class Author:
         mapped = {each.block for each in self.known.objects.values()}
         return [name for name in own if name not in mapped]
 
+    def fit_percpu(self, verb):
+        """Return the per-CPU areas that may be given to an operation."""
+        own = self.own(self.known.percpu)
+        if self.is_careless or verb == "free_percpu":
+            return own
+        return [name for name in own if 0 < self.known.percpu[name].size <= PERCPU_BYTES]
+
     def fit_refs(self, verb):
         """Return the reference counts that may be given to an operation."""
         own = self.own(self.known.refs)
@@ -389,7 +404,8 @@ class Author:
         if self.is_careless:
             odd = [n for n in (*ODD_NUMBERS, *ODD_SIZES) if is_legal(kind, n)]
             return str(self.one((1, 2, 8, 64, 100), odd, 20))
-        size = self.known.objects[self.touched_object].size
+        objects = self.known.objects | self.known.percpu
+        size = objects[self.touched_object].size
         if name == "offset":
             self.first_touched = self.random.randrange(size)
             return str(self.first_touched)
@@ -430,6 +446,7 @@ class Author:
             or ("area" in arguments(verb) and not self.fit_objects(verb))
             or ("cache" in arguments(verb) and not self.own(known.caches))
             or ("object" in arguments(verb) and not self.fit_objects(verb))
+            or ("percpu" in arguments(verb) and not self.fit_percpu(verb))
             or ("ref" in arguments(verb) and not self.fit_refs(verb))
             or ("release" in arguments(verb) and not self.own(known.objects))
             or ("file" in arguments(verb) and verb not in ("open", "mmap") and not known.files)
@@ -498,6 +515,10 @@ class Author:
             case "krealloc" if values["object"] in known.objects:
                 thing = known.objects[values["object"]]
                 thing.size = min(thing.size, int(values["length"]))
+            case _ if verb in MAKES_PERCPU:
+                known.percpu[values["name"]] = Object(self.by, int(values["length"]), None)
+            case "free_percpu" if not self.is_careless:
+                del known.percpu[values["percpu"]]
             case "percpu_ref_init":
                 flags = values.get("flags", "none")
                 name = values["name"]

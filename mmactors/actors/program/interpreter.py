@@ -18,6 +18,7 @@ from mmactors.actors.program.area_calls import AreaCalls, AreaOperation
 from mmactors.actors.program.file_calls import FileCalls, FileOperation
 from mmactors.actors.program.gup import GupCalls, GupOperation
 from mmactors.actors.program.kernel_calls import perform_prefetch
+from mmactors.actors.program.module.percpu_calls import PercpuCalls
 from mmactors.actors.program.module.percpu_ref_calls import PercpuRefCalls
 from mmactors.actors.program.module.slab_calls import SlabCalls
 from mmactors.actors.program.module.vmalloc_calls import VmallocCalls
@@ -36,6 +37,7 @@ from mmactors.events import SysEnter
 from mmactors.units import MS, ULONG_MAX
 from mmactors.workload.names import FIRST_PROCESS
 from mmactors.workload.operation import all as op
+from mmactors.workload.operation.percpu import PercpuOperation
 from mmactors.workload.operation.percpu_ref import PercpuRefOperation
 from mmactors.workload.operation.slab import SlabOperation
 from mmactors.workload.operation.vmalloc import VmallocOperation
@@ -66,6 +68,7 @@ class Interpreter:
     pages: PageCalls
     proc: ProcCalls
     slab: SlabCalls
+    percpu: PercpuCalls
     percpu_refs: PercpuRefCalls
     vmalloc: VmallocCalls
     race_gate: WaitQueue | None = None
@@ -101,6 +104,8 @@ class Interpreter:
             return await self.pages.perform(thread, operation)
         if isinstance(operation, SlabOperation):
             return await self.slab.perform(thread, operation)
+        if isinstance(operation, PercpuOperation):
+            return await self.percpu.perform(thread, operation)
         if isinstance(operation, PercpuRefOperation):
             return await self.percpu_refs.perform(thread, operation)
         if isinstance(operation, ProcOperation):

@@ -30,6 +30,7 @@ _VM_FILES: Final = """
 NOT_OBEYED: Final = frozenset(SYSCTL + name for name in _VM_FILES.split())
 """Files of 6.1 that nothing here obeys: to take a value would be untrue."""
 SYS_SLAB: Final = "/sys/kernel/slab/"
+PERCPU_STATS: Final = "/sys/kernel/debug/percpu_stats"
 _SLAB_SETTINGS: Final = (
     "cpu_partial",
     "min_partial",

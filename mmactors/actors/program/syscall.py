@@ -24,14 +24,15 @@ from mmactors.events import SysEnter, SysExit
 from mmactors.mm.syscall import mman
 from mmactors.units import ULONG_MAX
 from mmactors.workload.operation import all as op
+from mmactors.workload.operation.percpu import PercpuOperation
 from mmactors.workload.operation.percpu_ref import PercpuRefOperation
 from mmactors.workload.operation.slab import SlabOperation
 from mmactors.workload.operation.vmalloc import VmallocOperation
 
 TracedOperation = (
     AreaOperation | FileOperation | GupOperation | PageOperation | ProcOperation | ProcessOperation
-    | SlabOperation | VmallocOperation | PercpuRefOperation | op.Churn | op.Faultloop | op.Fragment
-    | op.Sleep | op.Cpu | op.Exit
+    | SlabOperation | VmallocOperation | PercpuOperation | PercpuRefOperation | op.Churn
+    | op.Faultloop | op.Fragment | op.Sleep | op.Cpu | op.Exit
 )  # fmt: skip
 """Operations that the log shows as calls; the others are a program's own doing."""
 

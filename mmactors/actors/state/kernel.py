@@ -47,6 +47,7 @@ from mmactors.mm.vmstat import VmStat
 from mmactors.rules import Rules
 
 if TYPE_CHECKING:
+    from mmactors.mm.percpu.percpu import Percpu
     from mmactors.mm.vmalloc.space import VmallocSpace
 
 INIT_MM_CTX_ID: Final = 0
@@ -69,6 +70,16 @@ class ModulePages:
     pfn: int
     order: int
     is_held: bool = True
+
+
+@define(eq=False)
+class ModulePercpu:
+    """A per-CPU area that a kernel module has, or had; NO_POINTER: there was no room."""
+
+    pointer: int
+    nr_bytes: int
+    """What was asked for."""
+    is_held: bool
 
 
 @define(eq=False, kw_only=True, repr=False)
@@ -142,6 +153,8 @@ class Kernel:
     """init_mm's page_table_lock."""
     mem_hotplug_lock: RwSem = field(init=False)
     """Held for writing while memory comes online or goes offline (mem_hotplug_begin)."""
+    percpu: "Percpu | None" = None
+    """Chunks of per-CPU memory; None: nobody has asked for any."""
     vmalloc_space: "VmallocSpace | None" = None
     """The kernel's own mappings; None: nobody has asked for any."""
     late_stores: list[LateStore] = field(factory=list)
@@ -150,6 +163,10 @@ class Kernel:
     """The process that forks programs, whose children are reaped as soon as they have ended."""
     module_pages: list[ModulePages] = field(factory=list)
     """All blocks that kernel modules have allocated; a module keeps them past the program's end."""
+    module_percpu: "dict[tuple[int, str], ModulePercpu]" = field(factory=dict)
+    """By program and name, the per-CPU area that its module was given last."""
+    is_percpu_in_order: bool = True
+    """No module has given back what it had given back: then chunks count wrongly, as in 6.1."""
     slab_pages: dict[int, int] = field(factory=dict)
     """All blocks that hold objects: the order of each by its first frame."""
     _last_ctx_id: int = INIT_MM_CTX_ID

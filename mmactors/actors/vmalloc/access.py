@@ -50,7 +50,7 @@ class KernelMemory:
             pfn = await self._translate(cpu, start, size, is_write=value is not None)
             offset = start & ~PAGE_MASK
             if value is not None:
-                self._store(pfn, offset, bytes([value]) * size)
+                self.store(pfn, offset, bytes([value]) * size)
             if len(word) < WORD_SEEN:
                 first = self.read(pfn)[offset : offset + min(size, WORD_SEEN - len(word))]
                 word += first
@@ -66,7 +66,8 @@ class KernelMemory:
         is_there = generation == kernel.pages.generation_view[pfn]
         return stored if is_there else bytes(PAGE_SIZE)
 
-    def _store(self, pfn: int, offset: int, stored: bytes) -> None:
+    def store(self, pfn: int, offset: int, stored: bytes) -> None:
+        """Let a page hold bytes from an offset on."""
         kernel = self.kernel
         if kernel.memory.holds_objects(pfn):
             first = (pfn << PAGE_SHIFT) + offset

@@ -25,7 +25,7 @@ from mmactors.mm.page_alloc import gfp as gfp_bits
 from mmactors.mm.page_alloc.buddy import MANAGED_PAGES
 from mmactors.mm.slab.caller import SlabCaller
 from mmactors.mm.slab.warning import warning, warning_once
-from mmactors.mm.vmalloc import purge, vfree, vm_area, vmalloc, vmap_ram
+from mmactors.mm.vmalloc import pcpu_areas, purge, vfree, vm_area, vmalloc, vmap_ram
 from mmactors.mm.vmalloc.area_tree import find_area
 from mmactors.mm.vmalloc.request import VB_LOCK, VBQ_LOCK, VmallocSteps
 from mmactors.mm.vmalloc.space import FREE, LAZY, VmallocSpace, block_index, page_of
@@ -147,6 +147,17 @@ class Vmalloc:
     async def free_vm_area(self, cpu: Cpu, address: int) -> None:
         """Give reserved addresses back."""
         await self._perform(cpu, vm_area.free_vm_area(self.space, address))
+
+    async def pcpu_get_vm_areas(
+        self, cpu: Cpu, offsets: Sequence[int], sizes: Sequence[int], align: int
+    ) -> int:
+        """Return where a chunk of per-CPU memory may lie; amounts are pages."""
+        steps = pcpu_areas.pcpu_get_vm_areas(self.space, self._this_cpu, offsets, sizes, align)
+        return await self._perform(cpu, steps)
+
+    async def pcpu_free_vm_areas(self, cpu: Cpu, address: int) -> None:
+        """Give its addresses back."""
+        await self._perform(cpu, pcpu_areas.pcpu_free_vm_areas(self.space, address))
 
     # What is left for later.
 

@@ -160,6 +160,8 @@ def boot_memory(config: MemoryConfig, nr_cpus: int, slab: str = "slub") -> Memor
             cpu_node=(),
         ),
         cpu_node=cpu_node,
+        possible_cpu_node=booted.early.possible_cpu_nodes,
+        percpu_areas=booted.early.percpu_areas,
         settings=settings,
         min_free_kbytes=limits.min_free_kbytes,
         has_khugepaged=limits.has_khugepaged,

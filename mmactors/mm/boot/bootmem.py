@@ -60,6 +60,8 @@ class EarlyBoot:
     """The map as the command line has changed it."""
     hash_tables: list[tuple[str, int]] = field(factory=list, init=False)
     """Name and buckets of those that boot takes itself."""
+    percpu_areas: tuple[int, ...] = field(default=(), init=False)
+    """Where the units of each group of near CPUs begin."""
     _has_log_buf: bool = field(default=False, init=False)
 
     def run_setup_arch(self) -> None:
@@ -119,7 +121,8 @@ class EarlyBoot:
         """Keep the command line, set up per-CPU areas and the log, and print what is unknown."""
         for _ in ("saved", "static"):
             self._take(len(self.arguments.text) + 1, caller="start_kernel")
-        embed_first_chunk(self.memblock, self.image, self.possible_cpu_nodes)
+        nodes = self.possible_cpu_nodes
+        self.percpu_areas = embed_first_chunk(self.memblock, self.image, nodes)
         nr_longs = -(-self.nr_possible_cpus // _LONG_BITS)
         for _ in range(self.nr_nodes + _NR_CPU_MASKS):
             self._take(nr_longs * _POINTER_BYTES, caller="alloc_bootmem_cpumask_var")

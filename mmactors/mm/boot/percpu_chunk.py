@@ -62,8 +62,10 @@ def percpu_pages(cpu_node: tuple[int, ...]) -> int:
     return unit_layout(cpu_node).all_units * (DEBIAN_6_1.percpu_bytes >> PAGE_SHIFT)
 
 
-def embed_first_chunk(memblock: Memblock, image: KernelImage, cpu_node: tuple[int, ...]) -> None:
-    """Take the areas, group by group, and give back what units do not use.
+def embed_first_chunk(
+    memblock: Memblock, image: KernelImage, cpu_node: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Take the areas, group by group, and give back what units do not use; return where they are.
 
     Raises OutOfBootMemoryError. Source: pcpu_embed_first_chunk.
     """
@@ -95,6 +97,7 @@ def embed_first_chunk(memblock: Memblock, image: KernelImage, cpu_node: tuple[in
     _setup_first_chunk(memblock, image, layout, nr_cpus=len(cpu_node))
     memblock.phys_free(info, info + info_bytes, caller=caller)
     memblock.phys_free(areas, areas + areas_bytes, caller=caller)
+    return tuple(at for at, _ in groups)
 
 
 def _setup_first_chunk(

@@ -1,8 +1,8 @@
 """Where pages are allocated: the functions that ask, as a stack trace of Linux 6.1 names them.
 
 Fault injection chooses by them whose allocation fails (lib/fault-inject.c, fail_stacktrace). Names
-are those of mm/memory.c, mm/filemap.c, mm/shmem.c, mm/mmu_gather.c, mm/vmalloc.c and
-arch/x86/mm/pgtable.c; ALLOC_PAGES is a module that asks the allocator itself.
+are those of mm/memory.c, mm/filemap.c, mm/shmem.c, mm/mmu_gather.c, mm/vmalloc.c, mm/percpu-vm.c
+and arch/x86/mm/pgtable.c; ALLOC_PAGES is a module that asks the allocator itself.
 """
 
 from typing import Final
@@ -22,6 +22,7 @@ TLB_REMOVE_TABLE: Final = "tlb_remove_table"
 ALLOC_SLAB_PAGE: Final = "alloc_slab_page"
 """Of a slab, and of what is too large for one."""
 VM_AREA_ALLOC_PAGES: Final = "vm_area_alloc_pages"
+PCPU_POPULATE_CHUNK: Final = "pcpu_populate_chunk"
 TABLE_SITES: Final = ("pte_alloc_one", "pmd_alloc_one", "pud_alloc_one", "p4d_alloc_one")
 """By the level of the table, from 1."""
 PGD_ALLOC: Final = "pgd_alloc"
@@ -47,6 +48,7 @@ ALLOC_SITES: Final = (
     TLB_REMOVE_TABLE,
     ALLOC_SLAB_PAGE,
     VM_AREA_ALLOC_PAGES,
+    PCPU_POPULATE_CHUNK,
     *TABLE_SITES,
     PGD_ALLOC,
     PTE_ALLOC_ONE_KERNEL,

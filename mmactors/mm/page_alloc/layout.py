@@ -81,6 +81,10 @@ class MemoryLayout:
     """By node: `(node, zone index)` in the order in which they are tried."""
     cpu_node: tuple[int, ...]
     """By CPU: its node."""
+    possible_cpu_node: tuple[int, ...] = ()
+    """The same, with CPUs that may come; empty: none may."""
+    percpu_areas: tuple[int, ...] = ()
+    """By group of near CPUs the address at which its units begin."""
     settings: ZoneSettings = ZoneSettings()
     min_free_kbytes: int = 0
     """vm.min_free_kbytes after boot."""

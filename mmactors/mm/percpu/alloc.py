@@ -9,9 +9,17 @@ from typing import Final
 from mmactors.mm.page_alloc.gfp import GFP_DIRECT_RECLAIM, GFP_KERNEL, GFP_NORETRY, GFP_NOWARN
 from mmactors.mm.percpu.area import find_block_fit
 from mmactors.mm.percpu.pcpu_chunk import PcpuChunk
-from mmactors.mm.percpu.percpu import EMPTY_POP_PAGES_LOW, LOCK_MUTEX, UNLOCK_MUTEX, Percpu
+from mmactors.mm.percpu.percpu import (
+    CHANGE,
+    EMPTY_POP_PAGES_LOW,
+    LOCK_MUTEX,
+    LOOK,
+    UNLOCK_MUTEX,
+    Percpu,
+)
 from mmactors.mm.percpu.populate import LOCK, UNLOCK, create_chunk, populate_chunk
 from mmactors.mm.percpu.request import (
+    NO_POINTER,
     PercpuPrintk,
     PercpuSteps,
     PercpuWarn,
@@ -30,8 +38,8 @@ from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 _SLOT_FAIL_THRESHOLD: Final = 3
 """A chunk on a list below it that had no room is not looked at again until it has more."""
 _SCHEDULE: Final = ScheduleBalance()
-NO_POINTER: Final = -1
-"""NULL. The pointer 0 is that of the kernel's own first variable."""
+_CGROUP_BYTES: Final = 8
+"""A pointer to a memory cgroup for each 4 bytes, which would be charged with an area."""
 Place = tuple[PcpuChunk, int]
 """A chunk, and where in its units, in bytes."""
 
@@ -64,6 +72,8 @@ def alloc_percpu(
         return NO_POINTER
     if not is_atomic:
         yield UNLOCK_MUTEX
+    if percpu.wants_step():
+        yield LOOK
     if percpu.nr_empty_pop_pages < EMPTY_POP_PAGES_LOW:
         yield _SCHEDULE
     chunk, off = found
@@ -77,7 +87,7 @@ def alloc_percpu(
         base_addr=chunk.base_addr,
         off=off,
         ptr=pointer,
-        bytes_alloc=size * percpu.nr_units_of_cpus,
+        bytes_alloc=size * percpu.nr_units_of_cpus + request.cgroup_bytes,
         gfp=gfp,
     )
     return pointer
@@ -96,6 +106,11 @@ class _Request:
         self._reserved: Final = reserved
         self._bits: Final = size >> PCPU_MIN_ALLOC_SHIFT
         self._bit_align: Final = align >> PCPU_MIN_ALLOC_SHIFT
+
+    @property
+    def cgroup_bytes(self) -> int:
+        """What an area would cost a memory cgroup besides (pcpu_obj_full_size)."""
+        return self._bits * _CGROUP_BYTES
 
     def find(self, pcpu_gfp: int) -> PercpuSteps[Place | str]:
         """Take an area, of a new chunk if need be; pages may be missing."""
@@ -117,6 +132,8 @@ class _Request:
             if self._is_atomic:
                 return "atomic alloc failed, no space left"
             chunk = None
+            if percpu.wants_step():
+                yield LOOK
             if not free_chunks:
                 chunk = yield from create_chunk(percpu, pcpu_gfp)
                 if chunk is None:
@@ -154,6 +171,8 @@ class _Request:
         """Add the pages that an area lacks, or give it back."""
         percpu, (chunk, off) = self._percpu, place
         first, end = off >> PAGE_SHIFT, (off + self._size + PAGE_SIZE - 1) >> PAGE_SHIFT
+        if percpu.wants_step():
+            yield LOOK
         for start, until in chunk.missing(first, end):
             is_done = yield from populate_chunk(percpu, chunk, start, until, pcpu_gfp)
             yield LOCK
@@ -174,6 +193,8 @@ class _Request:
             size=self._size,
             align=self._align,
         )
+        if percpu.wants_step():
+            yield CHANGE
         if self._is_atomic:
             percpu.atomic_alloc_failed = True
             yield _SCHEDULE

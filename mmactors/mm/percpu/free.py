@@ -3,17 +3,19 @@
 from mmactors.mm.percpu.percpu import Percpu
 from mmactors.mm.percpu.populate import LOCK, UNLOCK
 from mmactors.mm.percpu.request import PercpuSteps, ScheduleBalance, TellFreePercpu
+from mmactors.mm.slab.request import KernelOopsError
 
 
 def free_percpu(percpu: Percpu, pointer: int) -> PercpuSteps[int]:
     """Give back the area of a per-CPU pointer; return its bytes.
 
-    Pages stay; chunks without areas, and with many empty pages, are left to the balance work. The
-    pointer is one that was handed out: whose chunk is gone, nobody can look up.
+    Pages stay; chunks without areas, and with many empty pages, are left to the balance work.
+    Raises KernelOopsError if no chunk has the pointer any more.
     """
     yield LOCK
     found = percpu.find(pointer)
-    assert found is not None, f"the per-CPU pointer {pointer:#x} is in no chunk"
+    if found is None:  # page->index of no page (pcpu_get_page_chunk)
+        raise KernelOopsError("BUG: kernel NULL pointer dereference, address: 0000000000000020")
     chunk, off = found
     nr_bytes = percpu.free_area(chunk, off)
     needs_balance = False

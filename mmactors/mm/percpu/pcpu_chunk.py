@@ -68,6 +68,9 @@ class PcpuChunk:
         view[FREE_BYTES] = nr_pages << PAGE_SHIFT
         init_md_blocks(self.words)
 
+    def __str__(self) -> str:
+        return f"the chunk at {self.base_addr:#x}"
+
     @classmethod
     def first(cls, address: int, nr_bytes: int) -> "PcpuChunk":
         """Make a chunk of memory that boot has set aside (pcpu_alloc_first_chunk)."""

@@ -3,8 +3,10 @@
 Invariant: `nr_empty_pop_pages` is the sum over the chunks that are neither isolated nor reserved.
 """
 
+from collections.abc import Hashable
 from typing import Final
 
+from mmactors.label import PCPU_CHUNKS, Label, Mode, WantsStep, never
 from mmactors.mm.percpu.area import alloc_area, free_area
 from mmactors.mm.percpu.pcpu_chunk import PcpuChunk
 from mmactors.mm.percpu.request import AllocMutexLock, AllocMutexUnlock
@@ -20,6 +22,9 @@ EMPTY_POP_PAGES_HIGH: Final = 4
 WARN_LIMIT: Final = 10
 """How many failures are told in the log."""
 _WORD: Final = (1 << 64) - 1
+LOOK: Final = Label("look at the chunks", ((PCPU_CHUNKS, Mode.READ),))
+CHANGE: Final = Label("change the chunks", ((PCPU_CHUNKS, Mode.WRITE),))
+"""What is done without the lock, or between taking it and giving it back."""
 LOCK_MUTEX: Final = AllocMutexLock(is_killable=True)
 UNLOCK_MUTEX: Final = AllocMutexUnlock()
 
@@ -28,10 +33,17 @@ class Percpu:
     """The chunks of a machine, and what is counted over all of them."""
 
     def __init__(
-        self, units: PcpuUnits, first: PcpuChunk, reserved: PcpuChunk | None, *, nr_pages: int
+        self,
+        units: PcpuUnits,
+        first: PcpuChunk,
+        reserved: PcpuChunk | None,
+        *,
+        nr_pages: int,
+        wants_step: WantsStep = never,
     ) -> None:
         """`nr_pages`: those of a unit of the first chunk, its static part included."""
         self.units: Final = units
+        self.wants_step: Final = wants_step
         self.first: Final = first
         self.reserved: Final = reserved
         self.slots: Final = Slots(units.unit_size)
@@ -57,6 +69,17 @@ class Percpu:
     def nr_pages(self) -> int:
         """Pages of all units of CPUs: Percpu of /proc/meminfo (pcpu_nr_pages)."""
         return self.nr_populated * self.units.nr_units
+
+    def key(self) -> Hashable:
+        """Return all that there is, as values."""
+        chunks = [chunk for chunks in self.slots.lists for chunk in chunks]
+        chunks += [self.reserved] if self.reserved is not None else []
+        return (
+            (self.nr_empty_pop_pages, self.nr_populated, self.atomic_alloc_failed),
+            (self.warn_limit, self.pages_array),
+            tuple([(chunk.base_addr, chunk.slot, chunk.isolated) for chunk in chunks]),
+            tuple([chunk.words.tobytes() for chunk in chunks]),
+        )
 
     def pointer(self, chunk: PcpuChunk, off: int) -> int:
         """Return the per-CPU pointer of an area: what no CPU can follow (__addr_to_pcpu_ptr)."""

@@ -1,6 +1,6 @@
 """A chunk as a JSON object, in the form of the recordings of Linux 6.1 (topic `percpu`)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from mmactors.mm.percpu.bitmap import bitmap_set, find_next_bit, find_next_zero_bit
@@ -15,6 +15,7 @@ from mmactors.mm.percpu.struct_chunk import (
     NR_BLOCK_WORDS,
     NR_EMPTY_POP_PAGES,
     NR_POPULATED,
+    PCPU_MIN_ALLOC_SHIFT,
     POPULATED,
 )
 
@@ -87,3 +88,45 @@ def load_chunk(state: dict[str, Any]) -> PcpuChunk:
 def _set_runs(chunk: PcpuChunk, base: int, runs: Iterable[tuple[int, int]]) -> None:
     for start, length in runs:
         bitmap_set(chunk.words, base, start, length)
+
+
+def areas_of(chunk: PcpuChunk) -> Iterator[tuple[int, int]]:
+    """Yield where each area in use begins in its units, and its bytes."""
+    view, nr_bits = chunk.view, chunk.nr_pages * BLOCK_BITS
+    for start, length in _runs(chunk, view[ALLOC_MAP], nr_bits):
+        first, end = start, start + length
+        while first < end:
+            following = int(find_next_bit(chunk.words, view[BOUND_MAP], end, first + 1))
+            is_hidden = first < chunk.start_offset >> PCPU_MIN_ALLOC_SHIFT
+            if not (is_hidden or first >= nr_bits - (chunk.end_offset >> PCPU_MIN_ALLOC_SHIFT)):
+                yield first << PCPU_MIN_ALLOC_SHIFT, (following - first) << PCPU_MIN_ALLOC_SHIFT
+            first = following
+
+
+def counts_of(chunk: PcpuChunk) -> Iterator[tuple[str, int, int]]:
+    """Yield name, value, and what the bits say, of each counter of a chunk."""
+    view, nr_pages = chunk.view, chunk.nr_pages
+    used = _runs(chunk, view[ALLOC_MAP], nr_pages * BLOCK_BITS)
+    nr_used = sum(length for _, length in used)
+    nr_free = nr_pages * BLOCK_BITS - nr_used
+    yield "free_bytes", chunk.free_bytes, nr_free << PCPU_MIN_ALLOC_SHIFT
+    there = {
+        page
+        for start, length in _runs(chunk, view[POPULATED], nr_pages)
+        for page in range(start, start + length)
+    }
+    yield "nr_populated", chunk.nr_populated, len(there)
+    for start, length in used:
+        there -= set(range(start // BLOCK_BITS, (start + length - 1) // BLOCK_BITS + 1))
+    yield "nr_empty_pop_pages", chunk.nr_empty_pop_pages, len(there)
+
+
+def fragments_of(chunk: PcpuChunk) -> Iterator[int]:
+    """Yield the bytes of each area up to the last in order, and minus those of holes between."""
+    last = 0
+    for off, nr_bytes in areas_of(chunk):
+        start = max(last, chunk.start_offset)
+        if off > start:
+            yield start - off
+        yield nr_bytes
+        last = off + nr_bytes

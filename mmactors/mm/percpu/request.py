@@ -2,13 +2,16 @@
 
 A path is a generator. It yields a request and goes on with the answer. What stands between
 `PcpuLock` and `PcpuUnlock` is one section under pcpu_lock; chunks are made, destroyed, populated
-and depopulated under pcpu_alloc_mutex.
+and depopulated under pcpu_alloc_mutex. A label (label.py) is the request for the turn to do what
+follows.
 """
 
 from collections.abc import Generator
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from attrs import frozen
+
+from mmactors.label import Label
 
 
 @frozen
@@ -176,7 +179,8 @@ class TellDestroyChunk:
 
 
 PercpuRequest = (
-    PcpuLock
+    Label
+    | PcpuLock
     | PcpuUnlock
     | AllocMutexLock
     | AllocMutexUnlock
@@ -200,6 +204,8 @@ PercpuRequest = (
     | TellDestroyChunk
 )
 PercpuAnswer = int | tuple[int, ...] | None
+NO_POINTER: Final = -1
+"""NULL. The pointer 0 is that of the kernel's own first variable."""
 T = TypeVar("T")
 PercpuSteps = Generator[PercpuRequest, PercpuAnswer, T]
 """A path on its way; gives a T."""

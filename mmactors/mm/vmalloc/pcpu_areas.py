@@ -8,8 +8,6 @@ with all areas.
 from collections.abc import Sequence
 from typing import Final
 
-from attrs import frozen
-
 from mmactors import label
 from mmactors.label import Label, Mode
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_ZERO
@@ -37,7 +35,7 @@ from mmactors.mm.vmalloc.space import (
     address_of,
 )
 from mmactors.mm.vmalloc.vm_area import free_vm_struct
-from mmactors.mm.vmalloc.vm_struct import VM_ALLOC, VM_STRUCT_SIZE, VmStruct
+from mmactors.mm.vmalloc.vm_struct import VM_ALLOC, VM_STRUCT_SIZE, PcpuAreas, VmStruct
 from mmactors.units import PAGE_SHIFT
 
 _SITE: Final = "pcpu_get_vm_areas"
@@ -48,25 +46,14 @@ _NOT_CUT: Final = Warn(place="mm/vmalloc.c:3986 pcpu_get_vm_areas", is_once=True
 _INSERT: Final = Label("insert the areas", ((label.VMAP_AREAS, Mode.WRITE),))
 
 
-@frozen(kw_only=True)
-class PcpuAreas:
-    """Areas that were taken together."""
-
-    base: int
-    """The signed address that offsets count from."""
-    vms: tuple[VmStruct, ...]
-    thing: int
-    """The address of the array of them."""
-
-
 def pcpu_get_vm_areas(
     space: VmallocSpace,
     this_cpu: ThisCpu,
     offsets: Sequence[int],
     sizes: Sequence[int],
     align: int,
-) -> VmallocSteps[PcpuAreas | None]:
-    """Take areas at these offsets from one base; None: no addresses, or no memory."""
+) -> VmallocSteps[int]:
+    """Take areas at these offsets from one base; return it, 0: no addresses, or no memory."""
     nr_bytes = len(offsets) * _POINTER_BYTES
     array = yield Kmalloc(size=nr_bytes, gfp=_GFP, node=None, site=_SITE)
     own_array = yield Kmalloc(size=nr_bytes, gfp=_GFP, node=None, site=_SITE)
@@ -93,7 +80,7 @@ def pcpu_get_vm_areas(
             yield Kfree(thing=vm_thing, site=_SITE)
         yield Kfree(thing=own_array, site=_SITE)
         yield Kfree(thing=array, site=_SITE)
-        return None
+        return 0
     yield VMAP_BUSY_LOCK
     if space.wants_step():
         yield _INSERT
@@ -112,11 +99,13 @@ def pcpu_get_vm_areas(
         vms.append(vm)
     yield VMAP_BUSY_UNLOCK
     yield Kfree(thing=own_array, site=_SITE)
-    return PcpuAreas(base=address_of(base), vms=tuple(vms), thing=array)
+    space.pcpu_areas[address_of(base)] = PcpuAreas(vms=tuple(vms), thing=array)
+    return address_of(base)
 
 
-def pcpu_free_vm_areas(space: VmallocSpace, areas: PcpuAreas) -> VmallocSteps[None]:
-    """Give areas back."""
+def pcpu_free_vm_areas(space: VmallocSpace, base: int) -> VmallocSteps[None]:
+    """Give back the areas whose offsets count from a base."""
+    areas = space.pcpu_areas.pop(base)
     for vm in areas.vms:
         yield from free_vm_struct(space, vm)
     yield Kfree(thing=areas.thing, site="pcpu_free_vm_areas")
@@ -177,14 +166,14 @@ def _find_base(
     nr_areas = len(offsets)
     area = term = max(range(nr_areas), key=lambda nth: offsets[nth])
     start, end = offsets[area], offsets[area] + sizes[area]
-    free, top = _end_from_reverse(space, _enclosing(space, VMALLOC_LAST & -align), align)
-    base = top - end
+    free, highest = _end_from_reverse(space, _enclosing(space, VMALLOC_LAST & -align), align)
+    base = highest - end
     while free and base >= (VMALLOC_FIRST + align - 1) & -align:
         if base + end > view[free + END] or base + start < view[free + START]:
             if base + end <= view[free + END]:
                 free = _before(space, free)
-            free, top = _end_from_reverse(space, free, align)
-            base = top - end
+            free, highest = _end_from_reverse(space, free, align)
+            base = highest - end
             term = area
             continue
         area = (area - 1) % nr_areas
@@ -222,8 +211,8 @@ def _end_from_reverse(space: VmallocSpace, free: int, align: int) -> tuple[int, 
     """
     view, last = space.view, VMALLOC_LAST & -align
     while free:
-        top = min(view[free + END] & -align, last)
-        if view[free + START] < top:
-            return free, top
+        highest = min(view[free + END] & -align, last)
+        if view[free + START] < highest:
+            return free, highest
         free = _before(space, free)
     return 0, 0

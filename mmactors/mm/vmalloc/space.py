@@ -36,7 +36,7 @@ from mmactors.mm.vmalloc.request import (
     SpinUnlock,
     VmallocSteps,
 )
-from mmactors.mm.vmalloc.vm_struct import VmStruct
+from mmactors.mm.vmalloc.vm_struct import PcpuAreas, VmStruct
 from mmactors.mm.vmalloc.vmap_block import VMAP_BBMAP_BITS, BlockLink, VmapBlock
 from mmactors.mm.xarray import XArray
 from mmactors.rules import Rules
@@ -103,6 +103,8 @@ class VmallocSpace:
         self._add_unused(_FIRST)
         self.vm: Final[dict[int, VmStruct]] = {}
         """By area in use; those of vm_map_ram have none."""
+        self.pcpu_areas: Final[dict[int, PcpuAreas]] = {}
+        """By the signed address that a chunk's offsets count from."""
         self.preloaded: Final = [0] * nr_cpus
         """By CPU an area that it has ready for splitting another, 0: none."""
         self.vfree_deferred: Final[list[list[int]]] = [[] for _ in range(nr_cpus)]

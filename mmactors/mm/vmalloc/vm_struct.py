@@ -5,7 +5,7 @@ Left out: pages of higher orders (VM_ALLOW_HUGE_VMAP), VM_MAP_PUT_PAGES, the lis
 
 from typing import Final
 
-from attrs import define
+from attrs import define, frozen
 
 from mmactors.units import PAGE_SIZE
 
@@ -51,3 +51,12 @@ class VmStruct:
     def area_size(self) -> int:
         """Bytes without the guard page (get_vm_area_size)."""
         return self.size if self.flags & VM_NO_GUARD else self.size - PAGE_SIZE
+
+
+@frozen(kw_only=True)
+class PcpuAreas:
+    """Areas that a chunk of per-CPU memory has together."""
+
+    vms: tuple[VmStruct, ...]
+    thing: int
+    """The address of the array of them."""

@@ -46,6 +46,14 @@ FORMATS: Final = {
     "kmalloc": f"{_ALLOCATED} accounted={{accounted:bool}}",
     "kmem_cache_free": "call_site={call_site:text} ptr={ptr:p} name={name:text}",
     "kfree": "call_site={call_site:text} ptr={ptr:p}",
+    "percpu_alloc_percpu": "call_site={call_site:text} reserved={reserved:d} "
+    "is_atomic={is_atomic:d} size={size:d} align={align:d} base_addr={base_addr:p} off={off:d} "
+    "ptr={ptr:p} bytes_alloc={bytes_alloc:d} gfp_flags={gfp_flags:gfp}",
+    "percpu_free_percpu": "base_addr={base_addr:p} off={off:d} ptr={ptr:p}",
+    "percpu_alloc_percpu_fail": "reserved={reserved:d} is_atomic={is_atomic:d} size={size:d} "
+    "align={align:d}",
+    "percpu_create_chunk": "base_addr={base_addr:p}",
+    "percpu_destroy_chunk": "base_addr={base_addr:p}",
     "console": "{msg:text}",
     "mm_page_free": "page={pfn:page} pfn={pfn:pfn} order={order:d}",
     "mm_page_free_batched": "page={pfn:page} pfn={pfn:pfn} order=0",

@@ -128,7 +128,7 @@ def _meminfo_of(kernel: Kernel, layout: MemoryLayout) -> MemInfo:
         # percpu_counter_sum_positive
         committed=max(0, kernel.overcommit.committed),
         vmalloc_used=0 if space is None else space.nr_vmalloc_pages,
-        percpu=percpu_pages(kernel.cpu_node),
+        percpu=_pcpu_nr_pages(kernel),
         anon_huge=nodes["nr_anon_transparent_hugepages"],
         shmem_huge=nodes["nr_shmem_hugepages"],
         shmem_pmd_mapped=nodes["nr_shmem_pmdmapped"],
@@ -150,6 +150,11 @@ def _vmallocinfo_of(kernel: Kernel) -> str:
         nr_nodes=kernel.vmstat.nr_nodes,
     )
     return "".join(f"{line}\n" for line in lines)
+
+
+def _pcpu_nr_pages(kernel: Kernel) -> int:
+    """Return the pages of all units of all chunks (pcpu_nr_pages)."""
+    return percpu_pages(kernel.cpu_node) if kernel.percpu is None else kernel.percpu.nr_pages
 
 
 def _si_mem_available(zones: Sequence[Zone], nodes: Mapping[str, int], nr_free: int) -> int:

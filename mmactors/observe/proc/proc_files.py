@@ -5,7 +5,7 @@ Those of /proc are the texts that a run leaves in its proc/.
 
 from attrs import define
 
-from mmactors.actors.program.proc_paths import SYS_SLAB
+from mmactors.actors.program.proc_paths import PERCPU_STATS, SYS_SLAB
 from mmactors.actors.program.process import Process
 from mmactors.actors.state.kernel import Kernel
 from mmactors.mm.page_alloc.layout import MemoryLayout
@@ -29,6 +29,8 @@ class ProcFiles:
         """
         if path.startswith(SYS_SLAB):
             return sys_slab_text(self.kernel.slab, path.removeprefix(SYS_SLAB))
+        if path == PERCPU_STATS:
+            return _percpu_stats_text(self.kernel)
         name = path.removeprefix("/proc/")
         if name == path:
             return None
@@ -58,3 +60,12 @@ class ProcFiles:
             ),
             None,
         )
+
+
+def _percpu_stats_text(kernel: Kernel) -> str | None:
+    """Return what is counted of per-CPU memory; None: nobody has asked for any yet."""
+    if kernel.percpu is None:
+        return None
+    from mmactors.observe.proc.percpu_stats import percpu_stats  # noqa: PLC0415
+
+    return percpu_stats(kernel.percpu)

@@ -8,6 +8,7 @@ from mmactors.mm.area.mapped_file import MappedFile, Mapping
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.vmalloc.area_tree import THING
 from mmactors.mm.vmalloc.space import BUSY, FREE, LAZY, VmallocSpace
+from mmactors.sanitize.vmalloc.percpu import percpu_objects
 
 
 def held_objects(kernel: Kernel) -> Iterator[int]:
@@ -25,6 +26,8 @@ def held_objects(kernel: Kernel) -> Iterator[int]:
         yield from _of_mm(space.mm)
     if kernel.vmalloc_space is not None:
         yield from _of_vmalloc(kernel.vmalloc_space)
+    if kernel.percpu is not None:
+        yield from percpu_objects(kernel.percpu)
     yield from kernel.file_system.negative.values()
     yield from kernel.file_system.left_behind
     for mapping in kernel.file_system.mappings():
@@ -62,6 +65,8 @@ def _of_vmalloc(space: VmallocSpace) -> Iterator[int]:
     areas = (area for head in (FREE, BUSY, LAZY) for area in space.areas_of(head))
     for area in (*areas, *filter(None, space.preloaded)):
         yield space.view[area + THING]
+    for together in space.pcpu_areas.values():
+        yield together.thing
     for vm in space.vm.values():
         yield from (vm.thing, vm.pages_address)
     for block in space.blocks.values():

@@ -90,6 +90,20 @@ class Areas(AreaChecks):
             ]
             self.report(Law.STALE_KERNEL, head, facts)
 
+    def percpu_freed_twice(self, name: str) -> None:
+        """Tell of it."""
+        what = f"the per-CPU area of `{name}` is free and is given back"
+        self._tell(Law.OBJECT_FREED_TWICE, what, ["legal: nothing"])
+
+    def percpu_used(self, name: str, *, is_held: bool, is_inside: bool) -> None:
+        """Look whether the name's area is the module's, and has these bytes."""
+        if not is_held:
+            what = f"the per-CPU area of `{name}` is free and is touched"
+            self._blame(Law.USE_AFTER_FREE, what, ["legal: nothing"], self.now())
+        elif not is_inside:
+            what = f"bytes behind the per-CPU area of `{name}` are touched"
+            self._blame(Law.OUT_OF_BOUNDS, what, [], self.now())
+
     def area_named(self, owner: int, name: str, address: int, nr_bytes: int, how: str) -> None:
         """Bind a name to an area; 0: to none."""
         self._names.pop((owner, name), None)

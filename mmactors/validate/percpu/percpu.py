@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_NOWAIT, GFP_NOWARN
-from mmactors.mm.percpu.alloc import NO_POINTER, alloc_percpu
+from mmactors.mm.percpu.alloc import alloc_percpu
 from mmactors.mm.percpu.free import free_percpu
 from mmactors.mm.percpu.percpu import Percpu
 from mmactors.mm.percpu.percpu_state import BLOCK_COLUMNS, dump_chunk, load_chunk
+from mmactors.mm.percpu.request import NO_POINTER
 from mmactors.mm.percpu.unit_layout import PcpuUnits
 from mmactors.validate.percpu.guest import GoesOnForeverError, Guest
 from mmactors.validate.percpu.percpu_recording import read_recording
@@ -71,7 +72,7 @@ def _load(state: dict[str, Any], nr_cpus: int) -> Percpu:
         unit_pages=unit["unit_pages"],
         base_addr=int(unit["base_addr"], 16),
         unit_offsets=tuple(cpu * unit["unit_size"] for cpu in range(nr_cpus)),
-        nr_units=unit["nr_units"],
+        group_units=(unit["nr_units"],),
         atom_size=unit["atom_size"],
     )
     chunks = [load_chunk(_by_page(chunk)) for chunk in state["chunks"]]

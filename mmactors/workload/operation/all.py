@@ -59,6 +59,14 @@ from mmactors.workload.operation.page import (
     StartIsolatePageRange,
     UndoIsolatePageRange,
 )
+from mmactors.workload.operation.percpu import (
+    AllocPercpu,
+    AllocReservedPercpu,
+    FreePercpu,
+    PercpuOperation,
+    PerCpuRead,
+    PerCpuWrite,
+)
 from mmactors.workload.operation.percpu_ref import (
     PercpuRefExit,
     PercpuRefFlag,
@@ -66,6 +74,7 @@ from mmactors.workload.operation.percpu_ref import (
     PercpuRefInit,
     PercpuRefKill,
     PercpuRefKillAndConfirm,
+    PercpuRefOperation,
     PercpuRefPut,
     PercpuRefReinit,
     PercpuRefSwitchToAtomicSync,
@@ -128,6 +137,7 @@ from mmactors.workload.operation.vmalloc import (
     GetVmArea,
     Vfree,
     Vmalloc,
+    VmallocOperation,
     Vmap,
     VmMapRam,
     VmUnmapAliases,
@@ -141,6 +151,8 @@ __all__ = [
     "Address",
     "Alias",
     "AllocPages",
+    "AllocPercpu",
+    "AllocReservedPercpu",
     "Barrier",
     "Bindings",
     "Brk",
@@ -161,6 +173,7 @@ __all__ = [
     "Fork",
     "Fragment",
     "FreePages",
+    "FreePercpu",
     "FreeVmArea",
     "Fsync",
     "Ftruncate",
@@ -205,6 +218,8 @@ __all__ = [
     "OperationError",
     "Order",
     "Peek",
+    "PerCpuRead",
+    "PerCpuWrite",
     "PercpuRefExit",
     "PercpuRefFlag",
     "PercpuRefGet",
@@ -288,16 +303,6 @@ PlainOperation = (
     | Migrate
     | Idle
     | Prefetch
-    | Vmalloc
-    | Vzalloc
-    | Vfree
-    | Vmap
-    | Vunmap
-    | VmMapRam
-    | VmUnmapRam
-    | VmUnmapAliases
-    | GetVmArea
-    | FreeVmArea
     | AllocPages
     | FreePages
     | DrainAllPages
@@ -316,17 +321,9 @@ PlainOperation = (
     | Kfree
     | Poke
     | Peek
-    | PercpuRefInit
-    | PercpuRefGet
-    | PercpuRefTryget
-    | PercpuRefTrygetLive
-    | PercpuRefPut
-    | PercpuRefKill
-    | PercpuRefKillAndConfirm
-    | PercpuRefSwitchToAtomicSync
-    | PercpuRefSwitchToPercpu
-    | PercpuRefReinit
-    | PercpuRefExit
+    | VmallocOperation
+    | PercpuOperation
+    | PercpuRefOperation
     | Open
     | Close
     | Unlink
