@@ -61,7 +61,6 @@ UNUSED_BUT_KEPT = {
     "mmactors.explore.world.rwlock.SharedRwLock": FOR_WORLDS,
     "mmactors.explore.world.world.World.once": FOR_WORLDS,
     "mmactors.explore.world.world.World.wait_queue": FOR_WORLDS,
-    "mmactors.explore.world.world.World.once": FOR_WORLDS,
     "mmactors.cli.completion.completion": HOOK,
     "mmactors.hw.hardware.Hardware.kernel_access": "the cost of the kernel's own data in caches",
     "mmactors.mm.slab.slub": "kernel paths and programs call it once they allocate from it",

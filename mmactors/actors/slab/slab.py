@@ -191,10 +191,6 @@ class SlabAllocator:
         """Let a worker do something on a CPU; what the kernel dies of there is told."""
         self._start("kworker", cpu, work)
 
-    def start_worker(self, cpu: Cpu, work: Callable[[Cpu], Coroutine[Any, Any, None]]) -> None:
-        """Let a worker do something on a CPU; what the kernel dies of there is told."""
-        self._start("kworker", cpu, work)
-
     def oops(self, error: KernelOopsError) -> None:
         """Write into the kernel's log what it died of, for one of its threads."""
         printk(self.kernel, error.lines)
