@@ -171,12 +171,16 @@ LESSONS: Final = {
     ),
     Law.OBJECT_LOST: Lesson(
         law="an object is in use, or on exactly one freelist, of a CPU or of its slab; a slab with "
-        "free objects is some CPU's, or on one list of its node",
+        "free objects is some CPU's, or on one list of its node. SLAB has arrays of objects for "
+        "CPUs and nodes, SLOB free blocks in pages",
         look="where its slab last changed hands: what a CPU has left of its freelist goes back to "
-        "the slab (deactivate_slab), each partial slab to a list (put_cpu_partial)",
+        "the slab (deactivate_slab), each partial slab to a list (put_cpu_partial). With SLAB, "
+        "where an array was filled or emptied (free_block); with SLOB, where its block was cut or "
+        "freed (slob_page_alloc, slob_free)",
     ),
     Law.FREELIST: Lesson(
-        law="freelists lead from free object to free object of one slab, each of them once",
+        law="freelists lead from free object to free object of one slab, each of them once; SLAB "
+        "has indexes of free objects instead, SLOB strings free blocks of a page together",
         look="who wrote into a free object, or freed one twice (mm/slub.c, get_freepointer)",
     ),
     Law.OBJECT_LEAK: Lesson(

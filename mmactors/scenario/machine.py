@@ -26,6 +26,7 @@ from mmactors.engine.report import Deadlock, StepBudgetExceeded
 from mmactors.engine.schedule import Recorder, Schedule, fingerprint_of
 from mmactors.engine.scope import DriverScope
 from mmactors.errors import Place, Problem, UserError
+from mmactors.mm.slab.slub.slub import Slub
 from mmactors.mm.vmstat import NR_FREE_PAGES, PGFAULT
 from mmactors.observe.counters.read import Counted, nr_accesses
 from mmactors.observe.counters.series import Sampler, Series
@@ -365,9 +366,10 @@ class Machine:
         return texts
 
     def sysfs(self) -> dict[str, str]:
-        """Return what there is of /sys: relative path to text."""
+        """Return what there is of /sys: relative path to text. Only SLUB has anything there."""
         with self._engine.guard.suspended():
-            return {"kernel/slab.txt": sys_slab_listing(self._wired.kernel.slab)}
+            slab = self._wired.kernel.slab
+            return {"kernel/slab.txt": sys_slab_listing(slab)} if isinstance(slab, Slub) else {}
 
     def texts(self) -> tuple[ReadText, ...]:
         """Return what programs have read of /proc and /sys so far (`get`, `snap`)."""

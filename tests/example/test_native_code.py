@@ -517,6 +517,23 @@ def test_a_machine_needs_neither_numba_nor_the_sanitizers():
     assert "[]\n" == out
 
 
+def test_a_machine_has_one_allocator_of_objects_and_none_of_what_looks_for_mistakes():
+    """SLAB, SLOB and the checks of debugged caches are loaded by machines that have them."""
+    out = fresh_python("""
+        import sys
+        import mmactors
+        program = [{"name": "a", "program": ["kmalloc A size=100", "kfree A"]}]
+        mmactors.run({"processes": program})
+        rooms = ("slab.", "slob.", "slub.debug.check", "slub.debug.report", "slub.single")
+        rooms = tuple(f"mmactors.mm.slab.{room}" for room in rooms)
+        print([name for name in sys.modules if name.startswith(rooms)])
+        mmactors.run({"processes": program, "kernel": {"slab": "slob"}})
+        print(sorted({name.split(".")[3] for name in sys.modules if name.startswith(rooms)}))
+    """)
+
+    assert "[]\n['slob']\n" == out
+
+
 def test_the_command_line_loads_no_machine_before_it_is_needed():
     out = fresh_python("""
         import sys

@@ -53,7 +53,9 @@ def make_slab(
         allocator=common.allocator,
         common=common,
         slab_mutex=Mutex(engine, locks.of("slab_mutex"), name="slab_mutex"),
-        flush_lock=Mutex(engine, locks.of("flush_lock"), name="flush_lock"),
+        flush_lock=(
+            Mutex(engine, locks.of("flush_lock"), name="flush_lock") if kind == "slub" else None
+        ),
     )
 
 

@@ -60,7 +60,8 @@ class SlabAllocator:
     """Its kmalloc, and what makes its caches."""
     slab_mutex: Mutex
     """Guards which caches there are."""
-    flush_lock: Mutex
+    flush_lock: Mutex | None
+    """SLUB's; None: another allocator flushes by interrupts."""
     _list_locks: dict[tuple[int, int], Spinlock] = field(factory=dict, init=False)
     _other_locks: dict[SlabLock, Spinlock] = field(factory=dict, init=False)
     _in_grace: dict[int, int] = field(factory=dict, init=False)
@@ -301,6 +302,7 @@ class SlabAllocator:
         """Let a worker on each CPU flush it; wait for all (flush_all_cpus_locked)."""
         kernel = self.kernel
         left = set(cpus)
+        assert self.flush_lock is not None, "threads flush what is SLUB's"
         async with self.flush_lock:
             done = WaitQueue(kernel.engine, f"flush of cache {cache}")
 

@@ -37,16 +37,14 @@ def sys_slab_text(allocator: ObjectAllocator[Any], path: str) -> str | None:
     return None if s is None else make(s)
 
 
-def sys_slab_listing(allocator: ObjectAllocator[Any]) -> str:
+def sys_slab_listing(slub: Slub) -> str:
     """Return the files of all caches that have slabs, as `grep . */*` there prints them.
 
     A cache that others share is told of once, by its own name; files that are empty are left out.
     """
-    if not isinstance(allocator, Slub):
-        return ""
     texts = (
         (f"{s.name}/{name}", make(s))
-        for s in sorted((s for s in allocator.caches if s.nr_slabs), key=lambda s: s.name)
+        for s in sorted((s for s in slub.caches if s.nr_slabs), key=lambda s: s.name)
         for name, make in sorted(ATTRIBUTES.items())
     )
     return "".join(f"{place}:{text}" for place, text in texts if text)

@@ -24,10 +24,8 @@ from mmactors.mm.slab.request import (
 from mmactors.mm.slab.slab_memory import ThisCpu, step, touches_slab
 from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.debug.oops import check_pointer
-from mmactors.mm.slab.slub.debug.report import no_memory
 from mmactors.mm.slab.slub.lists import inc_slabs_node
 from mmactors.mm.slab.slub.partial import deactivate_slab, get_partial, get_single
-from mmactors.mm.slab.slub.single import alloc_from_new_slab
 from mmactors.mm.slab.slub.slab_page import new_slab
 from mmactors.mm.slab.slub.struct_slab import (
     CLEARED,
@@ -130,11 +128,15 @@ def _slab_alloc(
         if not slab:
             break
         if is_debug:
+            from mmactors.mm.slab.slub.single import alloc_from_new_slab  # noqa: PLC0415 - of debugged caches
+
             found = yield from alloc_from_new_slab(s, slab, cpu, caller, orig_size)
         else:
             found = _freeze_new(s, slab)
             yield from _make_cpu_slab(s, cpu, slab, found)
     if not found and not gfp & GFP_NOWARN:
+        from mmactors.mm.slab.slub.debug.report import no_memory  # noqa: PLC0415 - of few runs
+
         yield Printk(lines=no_memory(s, gfp, node))
     if slabs.wants_step():
         yield _PUT_CPU

@@ -15,7 +15,6 @@ from mmactors.mm.slab.slab_memory import ThisCpu, step, touches_slab
 from mmactors.mm.slab.slub.cache import KmemCache
 from mmactors.mm.slab.slub.lists import has_enough_partial, remove_partial
 from mmactors.mm.slab.slub.partial import put_cpu_partial
-from mmactors.mm.slab.slub.single import free_to_partial_list
 from mmactors.mm.slab.slub.slab_page import discard_slab
 from mmactors.mm.slab.slub.struct_slab import COUNTERS_INUSE, FREELIST, FROZEN, SLAB
 
@@ -48,6 +47,8 @@ def do_slab_free(
             yield step("read slab", s.touches_cpu(cpu, READ))
         if view[c + SLAB] != slab:
             if s.layout.is_debug:
+                from mmactors.mm.slab.slub.single import free_to_partial_list  # noqa: PLC0415 - of debugged caches
+
                 yield from free_to_partial_list(s, cpu, slab, thing, caller)
             else:
                 yield from _slab_free(s, this_cpu, slab, thing)

@@ -21,7 +21,6 @@ from mmactors.mm.slab.slub.lists import (
     node_partial,
     remove_partial,
 )
-from mmactors.mm.slab.slub.single import alloc_from_partial
 from mmactors.mm.slab.slub.slab_page import discard_slab
 from mmactors.mm.slab.slub.struct_slab import (
     COUNTERS_INUSE,
@@ -66,6 +65,8 @@ def get_single(
     s: KmemCache, cpu: int, node: int | None, caller: SlabCaller, orig_size: int
 ) -> SlabSteps[int]:
     """Take one object of a partial slab for a cache that is debugged; 0: there is none."""
+    from mmactors.mm.slab.slub.single import alloc_from_partial  # noqa: PLC0415 - of such caches
+
     slabs = s.slabs
     near = slabs.node_of_cpu[cpu] if node is None else node
     others = slabs.nodes_by_distance[near] if node is None else ()

@@ -32,7 +32,6 @@ from mmactors.mm.slab.flags import (
 from mmactors.mm.slab.request import AllocSlabPages, CallRcu, FreeSlabPages, Printk, SlabSteps
 from mmactors.mm.slab.slab_memory import step
 from mmactors.mm.slab.slub.cache import KmemCache
-from mmactors.mm.slab.slub.debug.check import check_free_slab, setup_slab
 from mmactors.mm.slab.slub.lists import dec_slabs_node
 from mmactors.mm.slab.slub.local import make_freelist
 from mmactors.mm.slab.slub.struct_slab import COUNTERS_OBJECTS, OBJECTS_SHIFT, counters_of
@@ -80,6 +79,8 @@ def new_slab(s: KmemCache, cpu: int, gfp: int, node: int | None) -> SlabSteps[in
         # The page allocator hands out clear pages then.
         slabs.zero(pfn << PAGE_SHIFT, PAGE_SIZE << order)
     if layout.is_debug:
+        from mmactors.mm.slab.slub.debug.check import setup_slab  # noqa: PLC0415 - of debugged caches
+
         setup_slab(s, pfn, order, objects)
     pages.index_view[pfn] = _make_freelist(s, pfn, objects)
     return pfn
@@ -117,6 +118,8 @@ def give_back_slab(s: KmemCache, cpu: int, slab: int) -> SlabSteps[None]:
     slabs = s.slabs
     order = slabs.pages.order_view[slab]
     if s.flags & SLAB_CONSISTENCY_CHECKS:
+        from mmactors.mm.slab.slub.debug.check import check_free_slab  # noqa: PLC0415 - of debugged caches
+
         lines = check_free_slab(s, slab)
         if lines:
             yield Printk(lines=lines)

@@ -42,8 +42,6 @@ from mmactors.mm.slab.slab_common import (
 from mmactors.mm.slab.slab_memory import ThisCpu, touches_slab
 from mmactors.mm.slab.slub.alloc import slab_alloc_node
 from mmactors.mm.slab.slub.cache import KmemCache, Slabs
-from mmactors.mm.slab.slub.debug.report import objects_remaining
-from mmactors.mm.slab.slub.debug.track import tracking
 from mmactors.mm.slab.slub.free import do_slab_free
 from mmactors.mm.slab.slub.layout import SlabLayout, layout_of
 from mmactors.mm.slab.slub.local import alloc_local, free_local
@@ -194,6 +192,8 @@ class Slub(ObjectAllocator[KmemCache]):
 
     def tracking(self, s: KmemCache, thing: int, jiffies: int) -> Sequence[str]:
         """Return the lines that say who had an object, as far as that is kept."""
+        from mmactors.mm.slab.slub.debug.track import tracking  # noqa: PLC0415 - of few runs
+
         return tracking(s, thing, jiffies)
 
     def ksize(self, s: KmemCache) -> int:
@@ -210,8 +210,12 @@ class Slub(ObjectAllocator[KmemCache]):
 
     def shutdown_slabs(self, s: KmemCache, cpu: int, caller: SlabCaller) -> SlabSteps[bool]:
         """Give all slabs back; return whether none is left (__kmem_cache_shutdown)."""
-        for slab in (yield from shutdown(s, cpu)):
-            yield Printk(lines=objects_remaining(s, slab, caller))
+        remaining = yield from shutdown(s, cpu)
+        if remaining:
+            from mmactors.mm.slab.slub.debug.report import objects_remaining  # noqa: PLC0415
+
+            for slab in remaining:
+                yield Printk(lines=objects_remaining(s, slab, caller))
         return not any(s.slabs.view[s.node(node) + NR_SLABS] for node in range(s.slabs.nr_nodes))
 
     def open_cache(
