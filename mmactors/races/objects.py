@@ -31,6 +31,7 @@ from mmactors.label import (
     LRU,
     MM_CPUMASK,
     MM_FLAGS,
+    NE_FIT_PRELOAD,
     PAGE_CACHE,
     PAGE_LOCK,
     PAGE_LRU,
@@ -55,7 +56,10 @@ from mmactors.label import (
     TLB_FLUSH_PENDING,
     TLB_GEN,
     VALUE,
+    VFREE_DEFERRED,
     VM_COMMITTED_AS,
+    VMAP_BLOCK,
+    VMAP_BLOCK_QUEUE,
     VMAS,
     VMSTAT,
     ZONELISTS,
@@ -78,11 +82,13 @@ from mmactors.mm.vmstat import NR_FREE_PAGES
 from mmactors.races.changes import Changes
 from mmactors.races.slab_views import SlabValues, SlobValues, SlubValues
 from mmactors.races.view import Latest, Unguarded, View
+from mmactors.races.vmalloc_views import VmallocValues
 
 _LASTING: Final = frozenset(
     {
         *(PAGE_TABLES, PAGES, DATA, TLB, PAGEBLOCK, PCP, LRU, PAGE_LRU, VMSTAT, RCU, ZONELISTS),
-        *(KMEM_CACHE_CPU, KMEM_CACHE_NODE, SLAB, SLOB),
+        *(KMEM_CACHE_CPU, KMEM_CACHE_NODE, SLAB, SLOB, NE_FIT_PRELOAD, VFREE_DEFERRED),
+        *(VMAP_BLOCK, VMAP_BLOCK_QUEUE),
     }
 )
 """Columns whose elements are there in all schedules."""
@@ -144,6 +150,9 @@ class MachineObjects(dict[str, Keyed]):
             PERCPU_REF_COUNT: lambda number: View(partial(kernel.percpu_refs.count_key, number)),
         }
         """Objects by column and number."""
+        areas = VmallocValues(kernel)
+        for column, read in areas.columns.items():
+            self._columns[column] = partial(_view_of, read)
         self._zones: Final = {
             mailbox.name: zone
             for mailbox, zone in zip(kernel.zone_mailboxes, kernel.allocator.zones, strict=True)
@@ -173,6 +182,7 @@ class MachineObjects(dict[str, Keyed]):
             FILE_RA: self._all_file_ra,
             S_INODES: lambda: kernel.file_system.next_numbers,
             TASKLIST: self._tasklist,
+            **areas.whole,
         }
         """What steps declare as a whole that touch many elements."""
         self._add_caches(kernel.slab)
@@ -284,8 +294,11 @@ class MachineObjects(dict[str, Keyed]):
         generation = self._kernel.pages.generation_view
         checks = self._kernel.checks
 
-        def key() -> tuple[int, Hashable]:
-            return generation[pfn], None if checks is None else checks.content_key(pfn)
+        stored = self._kernel.area_bytes
+
+        def key() -> tuple[Hashable, ...]:
+            content = None if checks is None else checks.content_key(pfn)
+            return generation[pfn], content, stored.get(pfn)
 
         return View(key)
 
@@ -301,7 +314,10 @@ class MachineObjects(dict[str, Keyed]):
             ]
 
         def key() -> Hashable:
-            return tuple([(asid, hardware.cached_words(cpu, pcid)) for asid, pcid in pcids()])
+            own = [(asid, hardware.cached_words(cpu, pcid)) for asid, pcid in pcids()]
+            # Global entries have PCID 0.
+            has_areas = self._kernel.vmalloc_space is not None
+            return tuple(own), hardware.cached_words(cpu, 0) if has_areas else ()
 
         return View(key)
 
@@ -406,6 +422,10 @@ class MachineObjects(dict[str, Keyed]):
         if found is None:
             raise KeyError(f"[{ctx_id}]")
         return View(lambda: key(found))
+
+
+def _view_of(read: Callable[[int], Hashable], number: int) -> View:
+    return View(partial(read, number))
 
 
 def _areas(mm: MmStruct) -> Hashable:
