@@ -21,9 +21,6 @@ from mmactors.workload.operation.all import (
     By,
     Cpu,
     Get,
-    Kmalloc,
-    KmemCacheAlloc,
-    Kzalloc,
     Madvise,
     Operation,
     OperationError,
@@ -134,7 +131,7 @@ def _program_errors(
                 f"raise machine.cpus to {cpu + 1}",
                 index=index,
             )
-        node = plain.node if isinstance(plain, KmemCacheAlloc | Kmalloc | Kzalloc) else None
+        node: int | None = getattr(plain, "node", None)
         if nr_nodes is not None and node is not None and node >= nr_nodes:
             yield OperationError(
                 f"{plain.verb}: there is no node {node}",

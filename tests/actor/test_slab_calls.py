@@ -281,14 +281,17 @@ def test_what_has_to_be_of_a_node_is_of_no_other():
     assert [True, 0] == [pointers[0] > 0, pointers[-1]]
 
 
-def test_a_node_that_the_machine_does_not_have_is_refused():
+@pytest.mark.parametrize(
+    "call", ["kmalloc A size=8", "vmalloc A 8", "vzalloc A 8", "vm_map_ram A block=P"]
+)
+def test_a_node_that_the_machine_does_not_have_is_refused(call):
     """Check says so, with the place."""
-    text = dump_scenario(scenario_of(["nop", "kmalloc A size=8 node=1"]))
+    text = dump_scenario(scenario_of(["alloc_pages P", f"{call} node=1"]))
     with pytest.raises(UserError) as caught:
         parse_scenario(text, file="a.yaml", folder=None)
     (problem,) = caught.value.problems
 
-    assert "processes[0].program[1]: kmalloc: there is no node 1" == problem.found
+    assert f"processes[0].program[1]: {call.split()[0]}: there is no node 1" == problem.found
     assert "expected 0 to 0 on a machine of 1 nodes" == problem.legal
 
 

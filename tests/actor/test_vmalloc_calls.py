@@ -140,6 +140,19 @@ def test_what_the_kernel_refuses_is_a_result_or_a_report(what):
     assert () == machine.machine.deaths()
 
 
+@pytest.mark.parametrize("slab", ["slub", "slab", "slob"])
+@pytest.mark.parametrize("call", ["kfree A", "krealloc A size=100", "krealloc A size=9000"])
+def test_an_area_is_no_object_to_give_back(slab, call):
+    """virt_to_folio() makes a wild pointer of it: an oops, before anything is allocated."""
+    program = ["kmalloc B size=100", "vmalloc A 8K", call, "nop"]
+    found = run(scenario_of(program, kernel=KernelConfig(slab=slab)))
+
+    assert -errno.EFAULT == found.results()[call]
+    assert ["BUG: unable to handle page fault for address: ffffc90000000000"] == said(found)
+    sites = [event["call_site"] for event in found.events("kmalloc")]
+    assert ["p0.kmalloc"] == [site for site in sites if site.startswith("p0.")]
+
+
 def test_the_guard_page_is_an_oops_and_the_others_go_on():
     """A store behind the last page of an area is met by nothing."""
     machine = ran("thread T cpu=1", "vmalloc A 8K", "poke A offset=8K bytes=1")

@@ -20,6 +20,7 @@ from mmactors.mm.slab.alloc_site import (
 from mmactors.mm.slab.allocator import C, ObjectAllocator
 from mmactors.mm.slab.caller import NOBODY, SlabCaller
 from mmactors.mm.slab.flags import SLAB_ACCOUNT, SLAB_FLAGS_PERMITTED, SLAB_TYPESAFE_BY_RCU
+from mmactors.mm.slab.oops import oops, wild_pointer
 from mmactors.mm.slab.request import Printk, RcuBarrier, SlabSteps, TellAlloc, TellFree
 from mmactors.mm.slab.slab_common import ZERO_SIZE_PTR, CacheRequest
 from mmactors.mm.slab.slab_memory import ThisCpu
@@ -232,8 +233,10 @@ class SlabCommon(ABC, Generic[C]):
         if size == 0:
             yield from self.told_kfree(this_cpu, thing, by)
             return ZERO_SIZE_PTR
-        old_size = self.ksize(thing)
         memory = self.allocator.memory
+        if not 0 <= thing < memory.nr_bytes:
+            oops(memory, *wild_pointer(thing))  # __ksize looks at its page first.
+        old_size = self.ksize(thing)
         if old_size >= size:
             if memory.init_on_alloc or gfp & GFP_ZERO:
                 memory.zero(thing + size, old_size - size)
