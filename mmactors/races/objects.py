@@ -31,6 +31,7 @@ from mmactors.label import (
     LRU,
     MM_CPUMASK,
     MM_FLAGS,
+    NE_FIT_PRELOAD,
     PAGE_CACHE,
     PAGE_LOCK,
     PAGE_LRU,
@@ -55,16 +56,17 @@ from mmactors.label import (
     TLB_FLUSH_PENDING,
     TLB_GEN,
     VALUE,
+    VFREE_DEFERRED,
     VM_COMMITTED_AS,
+    VMAP_BLOCK,
+    VMAP_BLOCK_QUEUE,
     VMAS,
     VMSTAT,
     ZONELISTS,
     page_lock,
 )
-from mmactors.mm.area.anon_vma import AnonVma
 from mmactors.mm.area.mapped_file import MappedFile, Mapping
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.vma import Vma
 from mmactors.mm.lru.folio_batch import LIST_FLAGS
 from mmactors.mm.page_alloc.buddy import PAGEBLOCK_TYPE_MASK
 from mmactors.mm.page_alloc.order import MAX_ORDER
@@ -75,6 +77,7 @@ from mmactors.mm.slab.slab.slab import Slab
 from mmactors.mm.slab.slob.slob import Slob
 from mmactors.mm.slab.slub.slub import Slub
 from mmactors.mm.vmstat import NR_FREE_PAGES
+from mmactors.races.area_views import VmallocValues, anon_vma_key, areas_key, place_of
 from mmactors.races.changes import Changes
 from mmactors.races.slab_views import SlabValues, SlobValues, SlubValues
 from mmactors.races.view import Latest, Unguarded, View
@@ -82,7 +85,8 @@ from mmactors.races.view import Latest, Unguarded, View
 _LASTING: Final = frozenset(
     {
         *(PAGE_TABLES, PAGES, DATA, TLB, PAGEBLOCK, PCP, LRU, PAGE_LRU, VMSTAT, RCU, ZONELISTS),
-        *(KMEM_CACHE_CPU, KMEM_CACHE_NODE, SLAB, SLOB),
+        *(KMEM_CACHE_CPU, KMEM_CACHE_NODE, SLAB, SLOB, NE_FIT_PRELOAD, VFREE_DEFERRED),
+        *(VMAP_BLOCK, VMAP_BLOCK_QUEUE),
     }
 )
 """Columns whose elements are there in all schedules."""
@@ -124,7 +128,7 @@ class MachineObjects(dict[str, Keyed]):
             PAGE_LRU: self._page_lru,
             VMSTAT: self._vmstat,
             RSS: lambda ctx_id: self._of_mm(ctx_id, lambda mm: tuple(mm.rss)),
-            VMAS: lambda ctx_id: self._of_mm(ctx_id, _areas),
+            VMAS: lambda ctx_id: self._of_mm(ctx_id, areas_key),
             I_MMAP: self._i_mmap,
             RCU: self._rcu,
             RCU_CALLBACKS: lambda cpu: View(lambda: kernel.rcu.nr_callbacks(cpu)),
@@ -144,6 +148,9 @@ class MachineObjects(dict[str, Keyed]):
             PERCPU_REF_COUNT: lambda number: View(partial(kernel.percpu_refs.count_key, number)),
         }
         """Objects by column and number."""
+        areas = VmallocValues(kernel)
+        for column, read in areas.columns.items():
+            self._columns[column] = partial(_view_of, read)
         self._zones: Final = {
             mailbox.name: zone
             for mailbox, zone in zip(kernel.zone_mailboxes, kernel.allocator.zones, strict=True)
@@ -165,7 +172,7 @@ class MachineObjects(dict[str, Keyed]):
             ZONELISTS: kernel.allocator.zonelists_key,
             RSS: lambda: tuple([tuple(mm.rss) for mm in self._mms()]),
             ANON_VMA: self._all_anon_vmas,
-            VMAS: lambda: tuple(map(_areas, self._mms())),
+            VMAS: lambda: tuple(map(areas_key, self._mms())),
             VM_COMMITTED_AS: kernel.overcommit.key,
             PCPU_CHUNKS: lambda: None if kernel.percpu is None else kernel.percpu.key(),
             PAGE_CACHE: lambda: tuple([_cached_pages(each) for each in self._mappings()]),
@@ -173,6 +180,7 @@ class MachineObjects(dict[str, Keyed]):
             FILE_RA: self._all_file_ra,
             S_INODES: lambda: kernel.file_system.next_numbers,
             TASKLIST: self._tasklist,
+            **areas.whole,
         }
         """What steps declare as a whole that touch many elements."""
         self._add_caches(kernel.slab)
@@ -284,8 +292,11 @@ class MachineObjects(dict[str, Keyed]):
         generation = self._kernel.pages.generation_view
         checks = self._kernel.checks
 
-        def key() -> tuple[int, Hashable]:
-            return generation[pfn], None if checks is None else checks.content_key(pfn)
+        stored = self._kernel.area_bytes
+
+        def key() -> tuple[Hashable, ...]:
+            content = None if checks is None else checks.content_key(pfn)
+            return generation[pfn], content, stored.get(pfn)
 
         return View(key)
 
@@ -301,18 +312,21 @@ class MachineObjects(dict[str, Keyed]):
             ]
 
         def key() -> Hashable:
-            return tuple([(asid, hardware.cached_words(cpu, pcid)) for asid, pcid in pcids()])
+            own = [(asid, hardware.cached_words(cpu, pcid)) for asid, pcid in pcids()]
+            # Global entries have PCID 0.
+            has_areas = self._kernel.vmalloc_space is not None
+            return tuple(own), hardware.cached_words(cpu, 0) if has_areas else ()
 
         return View(key)
 
     def _anon_vma(self, number: int) -> View:
         anon_vma = self._kernel.anon_vma_cache.objects[number]
-        return View(lambda: _anon_vma_key(anon_vma))
+        return View(lambda: anon_vma_key(anon_vma))
 
     def _all_anon_vmas(self) -> Hashable:
         cache = self._kernel.anon_vma_cache
         live = [anon_vma for anon_vma in cache.objects.values() if anon_vma.is_live]
-        return tuple([(anon_vma.number, _anon_vma_key(anon_vma)) for anon_vma in live])
+        return tuple([(anon_vma.number, anon_vma_key(anon_vma)) for anon_vma in live])
 
     def _mappings(self) -> list[Mapping]:
         return self._kernel.file_system.mappings()
@@ -390,7 +404,7 @@ class MachineObjects(dict[str, Keyed]):
 
     def _i_mmap(self, number: int) -> View:
         inode = self._kernel.file_system.inode_numbered(number)
-        return View(lambda: tuple([_place(vma) for vma in inode.mapping.i_mmap]))
+        return View(lambda: tuple([place_of(vma) for vma in inode.mapping.i_mmap]))
 
     def _rcu(self, cpu: int) -> View:
         kernel = self._kernel
@@ -408,36 +422,14 @@ class MachineObjects(dict[str, Keyed]):
         return View(lambda: key(found))
 
 
-def _areas(mm: MmStruct) -> Hashable:
-    caches = [(cache.seqnum, *map(_cached, cache.vmas)) for cache in mm.vmacaches]
-    return (tuple([_area(vma) for vma in mm.tree]), mm.vmacache_seqnum, tuple(caches))
-
-
-def _cached(vma: Vma | None) -> Hashable:
-    return None if vma is None else (vma.vm_start, vma.vm_end, vma.is_freed)
-
-
-def _area(vma: Vma) -> Hashable:
-    chain = tuple([link.anon_vma.number for link in vma.anon_vma_chain])
-    own = None if vma.anon_vma is None else vma.anon_vma.number
-    return (vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_pgoff, own, chain)
+def _view_of(read: Callable[[int], Hashable], number: int) -> View:
+    return View(partial(read, number))
 
 
 def _tree_key(signal: SignalStruct) -> Hashable:
     tasks = tuple([task.thing for task in signal.tasks])
     children = tuple([_tree_key(child) for child in signal.children])
     return tasks, signal.nr_live, signal.is_zombie, children
-
-
-def _place(vma: Vma) -> tuple[int, int]:
-    return (0 if vma.vm_mm is None else vma.vm_mm.ctx_id, vma.vm_start)
-
-
-def _anon_vma_key(anon_vma: AnonVma) -> tuple[Any, ...]:
-    links = tuple([_place(link.vma) for link in anon_vma.rb_root])
-    counts = (anon_vma.refcount, anon_vma.num_children, anon_vma.num_active_vmas)
-    root, parent = anon_vma.root.number, anon_vma.parent.number
-    return (anon_vma.is_live, root, parent, counts, links, anon_vma.nr_walkers)
 
 
 def _cached_pages(mapping: Mapping) -> Hashable:

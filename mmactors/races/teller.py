@@ -19,6 +19,7 @@ from mmactors.races.places import Places
 from mmactors.races.told import Parts, Told, cpus_text, rss_text
 from mmactors.races.told_percpu_ref import ToldPercpuRefs
 from mmactors.races.told_slab import told_caches
+from mmactors.races.told_vmalloc import ToldVmalloc
 
 _INDEXED: Final = re.compile(r"^(.*?)\[([^\]]*)\](?:\[([^\]]*)\])?$")
 _OBJECT: Final = re.compile(r"\b[a-z_]+\[[0-9a-fx]+\](?:\[[0-9a-fx]+\])?")
@@ -39,7 +40,7 @@ class MachineTeller:
         self._places: Final = Places(kernel, processes)
         told = self._told = Told(kernel, self._places)
         slabs = self._slabs = told_caches(kernel)
-        percpu_refs = ToldPercpuRefs(kernel)
+        percpu_refs, vmalloc = ToldPercpuRefs(kernel), ToldVmalloc(kernel)
         self._pairs: Final[dict[str, Callable[[int, int], Parts]]] = {
             names.PAGE_CACHE: told.cached_page,
             names.KMEM_CACHE_CPU: slabs.of_cpu,
@@ -60,6 +61,8 @@ class MachineTeller:
             names.TLB: told.tlb,
             names.RCU: told.rcu,
             names.SLAB: slabs.slab,
+            names.VMAP_BLOCK: vmalloc.block,
+            names.VMAP_BLOCK_QUEUE: vmalloc.queue,
             names.PERCPU_REF: percpu_refs.mode,
             names.PERCPU_REF_COUNT: percpu_refs.count,
             names.I_SIZE: told.i_size,
@@ -198,6 +201,8 @@ class MachineTeller:
             return f"counters of zone {self._kernel.allocator.zones[number].name}"
         if column == names.ANON_VMA:
             return f"anon_vma {number}"
+        if column == names.VMAP_BLOCK:
+            return f"block {number}"
         return name
 
 
@@ -213,6 +218,7 @@ _OF_FILES: Final = (
 )  # fmt: skip
 _OF_CPUS: Final = {
     names.TLB: "tlb",
+    names.VMAP_BLOCK_QUEUE: "list of blocks",
     names.PCP: "page lists",
     names.LRU: "LRU batches",
     names.RCU: "RCU readers",

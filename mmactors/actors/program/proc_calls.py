@@ -26,13 +26,16 @@ from mmactors.actors.state.namei import walk
 from mmactors.engine.cpu import Cpu
 from mmactors.label import (
     ANON_VMA,
+    NR_VMALLOC_PAGES,
     PAGE_CACHE,
     PAGE_TABLES,
     PAGEBLOCK,
     PAGES,
     PCP,
+    PURGE_VMAP_AREAS,
     RSS,
     VM_COMMITTED_AS,
+    VMAP_AREAS,
     VMAS,
     VMSTAT,
     Label,
@@ -153,8 +156,9 @@ class ProcCalls:
     def _reading(self, path: str) -> Label:
         """Return the label of a step that may look at all that files of /proc are made of."""
         names = (PAGE_TABLES, PAGES, PAGEBLOCK, PCP, VMSTAT, RSS, VMAS, ANON_VMA, PAGE_CACHE)
+        of_kernel = (VM_COMMITTED_AS, VMAP_AREAS, PURGE_VMAP_AREAS, NR_VMALLOC_PAGES)
         zones = [mailbox.name for mailbox in self.kernel.zone_mailboxes]
-        touches = ((name, Mode.READ) for name in (*names, VM_COMMITTED_AS, *zones))
+        touches = ((name, Mode.READ) for name in (*names, *of_kernel, *zones))
         return Label(f"read {path}", tuple(touches))
 
     def _touch_caches(self) -> None:

@@ -157,6 +157,8 @@ class Kernel:
     """Chunks of per-CPU memory; None: nobody has asked for any."""
     vmalloc_space: "VmallocSpace | None" = None
     """The kernel's own mappings; None: nobody has asked for any."""
+    area_bytes: dict[int, tuple[int, bytes]] = field(factory=dict)
+    """What was stored there: a page's generation then, and its bytes."""
     late_stores: list[LateStore] = field(factory=list)
     """Stores that no barrier ordered: each waited, or waits, in the store buffer of its CPU."""
     init_signal: SignalStruct = field(factory=partial(SignalStruct, None))

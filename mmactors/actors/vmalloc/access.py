@@ -12,7 +12,7 @@ others are zeros. Stores to pages of objects change the objects, stores to page 
 from collections.abc import Iterator
 from typing import Final
 
-from attrs import define, field
+from attrs import define
 
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.pte import pte_pfn
@@ -36,8 +36,6 @@ class KernelMemory:
     """What is stored at addresses that the kernel has mapped itself."""
 
     kernel: Kernel
-    _stored: dict[int, tuple[int, bytes]] = field(factory=dict, init=False)
-    """By page: its bytes, and the page's generation when they were stored."""
 
     async def access(self, cpu: Cpu, address: int, nr_bytes: int, *, value: int | None) -> int:
         """Write bytes of `value` from `address` on, or read (None); return the first ones.
@@ -62,7 +60,7 @@ class KernelMemory:
         if kernel.memory.holds_objects(pfn):
             first = pfn << PAGE_SHIFT
             return bytes(kernel.slab.memory.bytes_view[first : first + PAGE_SIZE])
-        generation, stored = self._stored.get(pfn, (-1, b""))
+        generation, stored = kernel.area_bytes.get(pfn, (-1, b""))
         is_there = generation == kernel.pages.generation_view[pfn]
         return stored if is_there else bytes(PAGE_SIZE)
 
@@ -75,7 +73,7 @@ class KernelMemory:
             return
         before = self.read(pfn)
         after = before[:offset] + stored + before[offset + len(stored) :]
-        self._stored[pfn] = kernel.pages.generation_view[pfn], after
+        kernel.area_bytes[pfn] = kernel.pages.generation_view[pfn], after
 
     async def _translate(self, cpu: Cpu, address: int, size: int, *, is_write: bool) -> int:
         """Do one access within a page; return the page that was reached."""
