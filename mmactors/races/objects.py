@@ -65,10 +65,8 @@ from mmactors.label import (
     ZONELISTS,
     page_lock,
 )
-from mmactors.mm.area.anon_vma import AnonVma
 from mmactors.mm.area.mapped_file import MappedFile, Mapping
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.area.vma import Vma
 from mmactors.mm.lru.folio_batch import LIST_FLAGS
 from mmactors.mm.page_alloc.buddy import PAGEBLOCK_TYPE_MASK
 from mmactors.mm.page_alloc.order import MAX_ORDER
@@ -79,6 +77,7 @@ from mmactors.mm.slab.slab.slab import Slab
 from mmactors.mm.slab.slob.slob import Slob
 from mmactors.mm.slab.slub.slub import Slub
 from mmactors.mm.vmstat import NR_FREE_PAGES
+from mmactors.races.area_views import VmallocValues, anon_vma_key, areas_key, place_of
 from mmactors.races.changes import Changes
 from mmactors.races.slab_views import SlabValues, SlobValues, SlubValues
 from mmactors.races.view import Latest, Unguarded, View
@@ -130,7 +129,7 @@ class MachineObjects(dict[str, Keyed]):
             PAGE_LRU: self._page_lru,
             VMSTAT: self._vmstat,
             RSS: lambda ctx_id: self._of_mm(ctx_id, lambda mm: tuple(mm.rss)),
-            VMAS: lambda ctx_id: self._of_mm(ctx_id, _areas),
+            VMAS: lambda ctx_id: self._of_mm(ctx_id, areas_key),
             I_MMAP: self._i_mmap,
             RCU: self._rcu,
             RCU_CALLBACKS: lambda cpu: View(lambda: kernel.rcu.nr_callbacks(cpu)),
@@ -174,7 +173,7 @@ class MachineObjects(dict[str, Keyed]):
             ZONELISTS: kernel.allocator.zonelists_key,
             RSS: lambda: tuple([tuple(mm.rss) for mm in self._mms()]),
             ANON_VMA: self._all_anon_vmas,
-            VMAS: lambda: tuple(map(_areas, self._mms())),
+            VMAS: lambda: tuple(map(areas_key, self._mms())),
             VM_COMMITTED_AS: kernel.overcommit.key,
             PCPU_CHUNKS: lambda: None if kernel.percpu is None else kernel.percpu.key(),
             PAGE_CACHE: lambda: tuple([_cached_pages(each) for each in self._mappings()]),
@@ -323,12 +322,12 @@ class MachineObjects(dict[str, Keyed]):
 
     def _anon_vma(self, number: int) -> View:
         anon_vma = self._kernel.anon_vma_cache.objects[number]
-        return View(lambda: _anon_vma_key(anon_vma))
+        return View(lambda: anon_vma_key(anon_vma))
 
     def _all_anon_vmas(self) -> Hashable:
         cache = self._kernel.anon_vma_cache
         live = [anon_vma for anon_vma in cache.objects.values() if anon_vma.is_live]
-        return tuple([(anon_vma.number, _anon_vma_key(anon_vma)) for anon_vma in live])
+        return tuple([(anon_vma.number, anon_vma_key(anon_vma)) for anon_vma in live])
 
     def _mappings(self) -> list[Mapping]:
         return self._kernel.file_system.mappings()
@@ -406,7 +405,7 @@ class MachineObjects(dict[str, Keyed]):
 
     def _i_mmap(self, number: int) -> View:
         inode = self._kernel.file_system.inode_numbered(number)
-        return View(lambda: tuple([_place(vma) for vma in inode.mapping.i_mmap]))
+        return View(lambda: tuple([place_of(vma) for vma in inode.mapping.i_mmap]))
 
     def _rcu(self, cpu: int) -> View:
         kernel = self._kernel
@@ -428,36 +427,10 @@ def _view_of(read: Callable[[int], Hashable], number: int) -> View:
     return View(partial(read, number))
 
 
-def _areas(mm: MmStruct) -> Hashable:
-    caches = [(cache.seqnum, *map(_cached, cache.vmas)) for cache in mm.vmacaches]
-    return (tuple([_area(vma) for vma in mm.tree]), mm.vmacache_seqnum, tuple(caches))
-
-
-def _cached(vma: Vma | None) -> Hashable:
-    return None if vma is None else (vma.vm_start, vma.vm_end, vma.is_freed)
-
-
-def _area(vma: Vma) -> Hashable:
-    chain = tuple([link.anon_vma.number for link in vma.anon_vma_chain])
-    own = None if vma.anon_vma is None else vma.anon_vma.number
-    return (vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_pgoff, own, chain)
-
-
 def _tree_key(signal: SignalStruct) -> Hashable:
     tasks = tuple([task.thing for task in signal.tasks])
     children = tuple([_tree_key(child) for child in signal.children])
     return tasks, signal.nr_live, signal.is_zombie, children
-
-
-def _place(vma: Vma) -> tuple[int, int]:
-    return (0 if vma.vm_mm is None else vma.vm_mm.ctx_id, vma.vm_start)
-
-
-def _anon_vma_key(anon_vma: AnonVma) -> tuple[Any, ...]:
-    links = tuple([_place(link.vma) for link in anon_vma.rb_root])
-    counts = (anon_vma.refcount, anon_vma.num_children, anon_vma.num_active_vmas)
-    root, parent = anon_vma.root.number, anon_vma.parent.number
-    return (anon_vma.is_live, root, parent, counts, links, anon_vma.nr_walkers)
 
 
 def _cached_pages(mapping: Mapping) -> Hashable:
