@@ -81,7 +81,6 @@ from mmactors.races.area_views import VmallocValues, anon_vma_key, areas_key, pl
 from mmactors.races.changes import Changes
 from mmactors.races.slab_views import SlabValues, SlobValues, SlubValues
 from mmactors.races.view import Latest, Unguarded, View
-from mmactors.races.vmalloc_views import VmallocValues
 
 _LASTING: Final = frozenset(
     {
