@@ -169,3 +169,13 @@ def test_an_object_larger_than_any_block_of_pages_is_refused_by_slob_when_it_is_
     } == {slab: [each.results()[call] for call in program] for slab, each in found.items()}
     warned = [event["msg"] for event in found["slob"].events("console")]
     assert "WARNING: CPU: 0 PID: 0 at mm/page_alloc.c:5634 __alloc_pages" in warned
+
+
+@pytest.mark.parametrize(("word", "order"), [("", 1), ("slab_max_order=0", 0)])
+def test_slabs_of_slab_are_as_large_as_the_command_line_lets_them_be(word, order):
+    """Five objects of 1500 bytes waste less of two pages than two of one."""
+    made = scenario_of(["kmem_cache_create C size=1500"], kernel=KernelConfig(slab="slab"))
+    memory = evolve(made.machine.memory, cmdline=word)
+    found = run(evolve(made, machine=evolve(made.machine, memory=memory))).machine.inspect()
+
+    assert [order] == [each.order for each in found.caches if each.name == "C"]

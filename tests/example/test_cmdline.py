@@ -25,6 +25,7 @@ from mmactors.mm.boot.memblock import Memblock, OutOfBootMemoryError
 from mmactors.mm.boot.problems import problems_of
 from mmactors.mm.boot.regions import RegionList
 from mmactors.mm.page_alloc.gfp import ZONE_MOVABLE
+from mmactors.mm.slab.boot_option import foreign_words
 from mmactors.mm.slab.flags import DEBUG_DEFAULT_FLAGS, SLAB_CONSISTENCY_CHECKS, SLAB_RED_ZONE
 from mmactors.units import GIB, MIB, PAGE_SHIFT, TIB
 
@@ -275,6 +276,28 @@ def test_numbers_of_slub_are_unsigned_and_nonsense_is_nothing(text, expected):
 
     assert expected == (slub.min_order, slub.max_order, slub.min_objects)
     assert [] == arguments.unknown == arguments.refused
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("quiet", (None, True)),
+        ("slab_max_order=3", (3, True)),
+        ("slab-max-order=99 noaliencache", (10, False)),
+        ("slab_max_order=-1 noaliencache=1", (0, False)),
+        ("slab_max_order=x", (0, True)),
+        ("slab_max_order=", (0, True)),
+    ],
+)
+def test_words_of_slab_are_read_as_slab_reads_them(text, expected):
+    """A negative order is 0, and one that is too large the greatest (slab_max_order_setup)."""
+    found = parse_command_line(text).slab
+
+    assert expected == (found.slab_max_order, found.has_alien_caches)
+    assert [(word, "slab") for word in text.split() if word != "quiet"] == list(
+        foreign_words(found, "slub")
+    )
+    assert [] == list(foreign_words(found, "slab"))
 
 
 def test_a_word_that_needs_a_value_and_has_none_is_unknown():
