@@ -15,6 +15,9 @@ PARTS: Final = {
     "access": "the path of memory accesses",
     "memory": "pages, lists and tables",
     "percpu": "per-CPU memory",
+    "vmalloc": "vmalloc",
+    "slab": "SLAB",
+    "slob": "SLOB",
     "tools": "sanitizers and tools",
 }
 MACHINE_PARTS: Final = ("access", "memory")
@@ -23,6 +26,9 @@ _PART_OF: Final = {
     "mmactors.arch": "memory",
     "mmactors.mm": "memory",
     "mmactors.mm.percpu": "percpu",
+    "mmactors.mm.vmalloc": "vmalloc",
+    "mmactors.mm.slab.slab": "slab",
+    "mmactors.mm.slab.slob": "slob",
     "mmactors.hw": "access",
     "mmactors.hw.level": "tools",
     "mmactors.sanitize": "tools",
