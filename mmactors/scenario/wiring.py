@@ -33,7 +33,7 @@ from mmactors.actors.state.kernel import INIT_MM_CTX_ID, Kernel
 from mmactors.actors.state.page_lock import PageLocks
 from mmactors.actors.state.page_table_lock import PageTableLocks
 from mmactors.actors.tlb.switch import Switcher
-from mmactors.actors.vmalloc.vmalloc import Vmalloc
+from mmactors.actors.vmalloc.at_first_use import VmallocAtFirstUse
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PG_RESERVED, PageColumns
@@ -136,7 +136,7 @@ def wire(
     kernel.file_system = FileSystem(engine, kernel.locks)
     areas = AreaCalls(kernel=kernel)
     timer = Timer(engine)
-    vmalloc = Vmalloc(kernel=kernel, slab=slab, timer=timer)
+    vmalloc = VmallocAtFirstUse(kernel=kernel, slab=slab, timer=timer)
     interpreter = Interpreter(
         kernel=kernel,
         percpu=PercpuCalls(kernel=kernel, vmalloc=vmalloc, layout=layout),

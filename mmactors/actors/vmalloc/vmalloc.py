@@ -9,11 +9,11 @@ have freed. Left out: areas that boot and drivers have.
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from mmactors.actors.slab.caller import printk
 from mmactors.actors.slab.slab import SlabAllocator
-from mmactors.actors.state.kernel import Kernel, ModulePages
+from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.vmalloc.access import KernelMemory
 from mmactors.actors.vmalloc.caller import VmallocThread
 from mmactors.engine.cpu import Cpu
@@ -45,15 +45,6 @@ _OF_EACH: Final = {VBQ_LOCK: "&vbq->lock", VB_LOCK: "&vb->lock"}
 """Locks that there are several of: what they are called together."""
 
 
-@frozen
-class ModuleArea:
-    """What a module remembers of an area that it was given."""
-
-    nr_pages: int
-    block: ModulePages | None = None
-    """Whose pages are mapped there; None: the area's own, or none."""
-
-
 @define(eq=False, kw_only=True)
 class Vmalloc:
     """The kernel's own mappings on a machine."""
@@ -64,8 +55,6 @@ class Vmalloc:
     memory: KernelMemory = field(init=False)
     purge_lock: Mutex = field(init=False)
     """vmap_purge_lock."""
-    module_areas: dict[int, ModuleArea] = field(factory=dict, init=False)
-    """By address, what was given to modules last."""
     _locks: dict[tuple[str, int], Spinlock] = field(factory=dict, init=False)
     _scheduled: set[str] = field(factory=set, init=False)
     """Works that a worker is about to begin."""

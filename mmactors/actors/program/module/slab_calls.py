@@ -13,8 +13,8 @@ from mmactors.actors.program.thread import UserThread
 from mmactors.actors.slab.slab import SlabAllocator, Who
 from mmactors.actors.slab.tell import pointer_of
 from mmactors.actors.state.kernel import Kernel
+from mmactors.actors.vmalloc.at_first_use import VmallocAtFirstUse
 from mmactors.actors.vmalloc.pointer import signed_pointer
-from mmactors.actors.vmalloc.vmalloc import Vmalloc
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.ipi import call_on
 from mmactors.mm.fault.siginfo import OOPS
@@ -50,7 +50,7 @@ class SlabCalls:
 
     kernel: Kernel
     slab: SlabAllocator
-    vmalloc: Vmalloc
+    vmalloc: VmallocAtFirstUse
 
     async def perform(self, thread: UserThread, call: SlabOperation) -> int:
         """Do one operation and return its result; an oops ends the process."""
@@ -190,7 +190,7 @@ class SlabCalls:
                 is_write=value is not None,
                 has_pages=has_pages,
             )
-        found = await self.vmalloc.memory.access(cpu, address, call.length, value=value)
+        found = await self.vmalloc.get().memory.access(cpu, address, call.length, value=value)
         return found if value is None else 0
 
     def _bind(self, thread: UserThread, name: str, thing: int, nr_bytes: int) -> int:

@@ -13,8 +13,8 @@ from attrs import define
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.slab.tell import pointer_of
 from mmactors.actors.state.kernel import Kernel, ModulePages
+from mmactors.actors.vmalloc.at_first_use import ModuleArea, VmallocAtFirstUse
 from mmactors.actors.vmalloc.pointer import signed_pointer, thing_at
-from mmactors.actors.vmalloc.vmalloc import ModuleArea, Vmalloc
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.ipi import call_on
 from mmactors.mm.fault.siginfo import OOPS
@@ -42,7 +42,7 @@ class VmallocCalls:
     """Runs operations on areas for all threads of a machine."""
 
     kernel: Kernel
-    vmalloc: Vmalloc
+    vmalloc: VmallocAtFirstUse
 
     async def perform(self, thread: UserThread, call: VmallocOperation) -> int:
         """Do one operation and return its result; an oops ends the process."""
@@ -62,7 +62,7 @@ class VmallocCalls:
     async def _perform(self, thread: UserThread, cpu: Cpu, call: VmallocOperation) -> int:
         match call:
             case op.VmUnmapAliases():
-                await self.vmalloc.vm_unmap_aliases(cpu)
+                await self.vmalloc.get().vm_unmap_aliases(cpu)
                 return 0
             case op.Vmalloc() | op.Vzalloc() | op.Vmap() | op.VmMapRam() | op.GetVmArea():
                 return await self._map(thread, cpu, call)
@@ -73,7 +73,7 @@ class VmallocCalls:
 
     async def _map(self, thread: UserThread, cpu: Cpu, call: _Maps) -> int:
         """Let the kernel map something, and know it by a name."""
-        vmalloc, caller = self.vmalloc, f"{thread.process.family.root.comm}.{call.verb}"
+        vmalloc, caller = self.vmalloc.get(), f"{thread.process.family.root.comm}.{call.verb}"
         block: ModulePages | None = None
         match call:
             case op.Vmalloc(length=size, align=align, node=node):
@@ -118,7 +118,7 @@ class VmallocCalls:
 
     async def _unmap(self, thread: UserThread, cpu: Cpu, call: _Unmaps) -> int:
         """Let the kernel unmap what a name means."""
-        family, vmalloc = thread.process.family, self.vmalloc
+        family, vmalloc = thread.process.family, self.vmalloc.get()
         address = signed_pointer(family.objects.get(call.area, 0))
         if not address and isinstance(call, op.VmUnmapRam | op.FreeVmArea):
             return -errno.EINVAL  # Its allocation failed.
@@ -133,7 +133,7 @@ class VmallocCalls:
             case op.Vunmap():
                 await vmalloc.vunmap(cpu, address)
             case op.VmUnmapRam():
-                area = vmalloc.module_areas.get(address)
+                area = self.vmalloc.module_areas.get(address)
                 await vmalloc.vm_unmap_ram(cpu, address, 1 if area is None else area.nr_pages)
             case op.FreeVmArea():
                 await vmalloc.free_vm_area(cpu, address)
@@ -145,7 +145,7 @@ class VmallocCalls:
         """Let an interrupt of a CPU free an area (smp_call_function_single)."""
 
         async def function(own: Cpu) -> None:
-            await self.vmalloc.vfree(own, address)
+            await self.vmalloc.get().vfree(own, address)
 
         if target is cpu:
             with target.irqs_off():
