@@ -32,8 +32,9 @@ SHMEM_ALLOC_INODE: Final = "shmem_alloc_inode"
 EXT4_ALLOC_INODE: Final = "ext4_alloc_inode"
 VMALLOC_SITES: Final = (
     *("alloc_vmap_area", "__get_vm_area_node", "__vmalloc_node_range", "vm_map_ram"),
+    *("pcpu_mem_zalloc", "pcpu_get_vm_areas"),
 )
-"""Of areas of the kernel's addresses, and of what is known of them."""
+"""Of areas of the kernel's addresses and chunks of per-CPU memory, and what is known of them."""
 SLAB_SITES: Final = (
     KMEM_CACHE_CREATE,
     CACHE_RANDOM_SEQ_CREATE,
