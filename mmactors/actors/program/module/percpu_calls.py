@@ -11,7 +11,7 @@ from attrs import define, field
 
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel, ModulePercpu
-from mmactors.actors.vmalloc.vmalloc import Vmalloc
+from mmactors.actors.vmalloc.at_first_use import VmallocAtFirstUse
 from mmactors.mm.fault.siginfo import OOPS
 from mmactors.mm.page_alloc import gfp
 from mmactors.mm.page_alloc.layout import MemoryLayout
@@ -36,7 +36,7 @@ class PercpuCalls:
     """Runs operations on per-CPU memory for all threads of a machine."""
 
     kernel: Kernel
-    vmalloc: Vmalloc
+    vmalloc: VmallocAtFirstUse
     layout: MemoryLayout
 
     _allocator: "PercpuAllocator | None" = field(default=None, init=False)
@@ -50,7 +50,7 @@ class PercpuCalls:
             self._allocator = PercpuAllocator(
                 kernel=self.kernel,
                 slab=self.vmalloc.slab,
-                vmalloc=self.vmalloc,
+                vmalloc=self.vmalloc.get(),
                 areas=self.layout.percpu_areas,
                 cpu_node=self.layout.possible_cpu_node,
             )
