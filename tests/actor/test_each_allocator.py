@@ -176,6 +176,22 @@ def test_slob_believes_who_frees_an_object_and_the_sanitizer_does_not(allocate, 
     assert [] == found.events("console")
 
 
+@pytest.mark.parametrize("slab", ALLOCATORS)
+def test_krealloc_of_a_freed_object_is_a_mistake_that_the_run_survives(slab):
+    """SLOB reads its length from where the free block's words are by now, and clears so much."""
+    program = (
+        "kmalloc A size=100",
+        "kfree A",
+        "krealloc A size=200",
+        "mmap M 64K",
+        "touch M write",
+    )
+    found = ran(slab, *program)
+    said = [event["msg"] for event in found.events("console")]
+
+    assert (slab == "slob") == any("unable to handle page fault" in line for line in said), said
+
+
 def test_an_object_larger_than_any_block_of_pages_is_refused_by_slob_when_it_is_asked_for():
     """The cache can be made: SLOB lays nothing out (__kmem_cache_create). The others refuse it."""
     program = ("kmem_cache_create C size=64M", "kmem_cache_alloc A cache=C")
