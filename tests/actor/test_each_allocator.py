@@ -12,6 +12,7 @@ from mmactors.mm.slab.slab import alloc as slab_alloc
 from mmactors.mm.slab.slob.heap import SlobHeap
 from mmactors.mm.vmstat import NODE_ITEM
 from mmactors.sanitize.config import SanitizeConfig
+from mmactors.sanitize.law import Law
 
 USE = (
     *("kmem_cache_create C size=100", "kmem_cache_alloc A cache=C", "kmalloc B size=200"),
@@ -155,6 +156,40 @@ def test_free_blocks_that_lead_in_a_circle_are_told_of_once():
 
     assert 1 == sum("lead in a circle" in head for head in heads), heads
     assert len(heads) <= 5, heads
+
+
+@pytest.mark.parametrize(
+    ("allocate", "free", "told"),
+    [
+        ("kmem_cache_alloc A cache=C", "kmem_cache_free A cache=D", "an object of D"),
+        ("kmem_cache_alloc A cache=C", "kfree A", "what kmalloc has returned"),
+        ("kmalloc A size=40", "kmem_cache_free A cache=D", "an object of D"),
+    ],
+)
+def test_slob_believes_who_frees_an_object_and_the_sanitizer_does_not(allocate, free, told):
+    """No page of SLOB says whose objects it has: the kernel is silent."""
+    caches = ("kmem_cache_create C size=40", "kmem_cache_create D size=300")
+    found = ran("slob", *caches, allocate, free)
+    first = found.machine.findings()[0]
+
+    assert (Law.WRONG_CACHE, True) == (first.law, told in first.head), first.head
+    assert [] == found.events("console")
+
+
+@pytest.mark.parametrize("slab", ALLOCATORS)
+def test_krealloc_of_a_freed_object_is_a_mistake_that_the_run_survives(slab):
+    """SLOB reads its length from where the free block's words are by now, and clears so much."""
+    program = (
+        "kmalloc A size=100",
+        "kfree A",
+        "krealloc A size=200",
+        "mmap M 64K",
+        "touch M write",
+    )
+    found = ran(slab, *program)
+    said = [event["msg"] for event in found.events("console")]
+
+    assert (slab == "slob") == any("unable to handle page fault" in line for line in said), said
 
 
 def test_an_object_larger_than_any_block_of_pages_is_refused_by_slob_when_it_is_asked_for():

@@ -201,14 +201,19 @@ def test_a_chunk_without_areas_stays_and_a_second_one_is_destroyed():
     assert [] == laws(machine)
 
 
-def test_a_chunk_of_which_a_fourth_is_empty_gives_pages_back_after_a_flush_of_all_cpus():
-    """While others have empty pages enough; the flush is one for the whole range."""
+@pytest.mark.parametrize("guard", [False, True])
+def test_a_chunk_of_which_a_fourth_is_empty_gives_pages_back_after_a_flush_of_all_cpus(guard):
+    """While others have empty pages enough; the flush is one for the whole range.
+
+    Each step says what it touches: which pages are mapped is read in one of its own.
+    """
     names = [f"A{nth}" for nth in range(40)]
     machine = driven(
         *(f"alloc_percpu {name} size=32K" for name in names),
         *(f"free_percpu {name}" for name in names[:14]),
         *(f"free_percpu {name}" for name in names[16:30]),
         "sleep 1",
+        guard=guard,
     )
 
     kernel = machine.kernel

@@ -89,7 +89,7 @@ class Came:
     end_ns: int
     failure: Verdict | None
     is_mistaken: bool = False
-    """The program was told of a mistake with objects, in its log, which the verdict says, too."""
+    """Log and verdict tell of a mistake: the program's with objects, or a wrong kernel's."""
 
 
 @frozen(eq=False)
@@ -199,7 +199,7 @@ def _run(scenario):
         return Came(word, b"", {}, (), 0, failure)
     findings = machine.findings()
     if findings and scenario.kernel.rules != Rules():
-        word = "finding"  # As it has to be: the kernel is a wrong one.
+        word, is_mistaken = "finding", True  # As it has to be: the kernel is a wrong one.
     elif findings and _is_mistake(scenario, findings):
         is_mistaken = True
     elif findings:

@@ -3,7 +3,7 @@
 Who dies of an oops lets go of what it holds, where Linux's locks would stay held.
 """
 
-from typing import Protocol, TypeVar, assert_never
+from typing import Final, Protocol, TypeVar, assert_never
 
 from attrs import define, field
 
@@ -18,7 +18,7 @@ from mmactors.actors.vmalloc.mapping import vmap_pages_range, vunmap_range_noflu
 from mmactors.arch.pte import PRESENT, pte_pfn
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.spinlock import Mutex, Spinlock
-from mmactors.label import PCPU_CHUNKS, Label, Mode
+from mmactors.label import PAGE_TABLES, PCPU_CHUNKS, Label, Mode
 from mmactors.mm.page_alloc.alloc_site import PCPU_POPULATE_CHUNK
 from mmactors.mm.page_table.page_table import PTE_LEVEL
 from mmactors.mm.percpu.percpu import Percpu
@@ -52,6 +52,7 @@ from mmactors.mm.percpu.request import (
 from mmactors.units import PAGE_SHIFT
 
 T = TypeVar("T")
+_READ_TABLES: Final = Label("read kernel page tables", ((PAGE_TABLES, Mode.READ),))
 
 
 class Work(Protocol):
@@ -184,6 +185,8 @@ class PercpuThread:
                 return await vmap_pages_range(kernel, cpu, signed(address), pfns)
             case UnmapPages(address=address, nr_pages=nr_pages):
                 start = signed(address)
+                if kernel.engine.wants_step():
+                    await kernel.engine.step(_READ_TABLES)
                 pfns = mapped_pages(kernel, start, nr_pages)
                 await vunmap_range_noflush(kernel, start, start + (nr_pages << PAGE_SHIFT))
                 return pfns

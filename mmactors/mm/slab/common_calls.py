@@ -11,6 +11,7 @@ from typing import Final, Generic
 from attrs import evolve
 
 from mmactors.mm.page_alloc.gfp import GFP_ACCOUNT, GFP_KERNEL, GFP_ZERO
+from mmactors.mm.slab.access import access_bytes
 from mmactors.mm.slab.alloc_site import (
     KMEM_CACHE_CREATE,
     KOBJECT_PUT,
@@ -239,9 +240,10 @@ class SlabCommon(ABC, Generic[C]):
         old_size = self.ksize(thing)
         if old_size >= size:
             if memory.init_on_alloc or gfp & GFP_ZERO:
-                memory.zero(thing + size, old_size - size)
-                if memory.checks is not None:
-                    memory.checks.object_written(thing + size, old_size - size)
+                # Any length, where SLOB reads that of what is no object any more.
+                beyond = old_size - size
+                if beyond:
+                    yield from access_bytes(memory, thing, size, beyond, value=0, seen=lambda: None)
             return thing
         found = yield from self.told_kmalloc(this_cpu, size, gfp, caller)
         if found:

@@ -135,6 +135,8 @@ class Objects(ObjectChecks):
                 self._tell_freed_twice(record, now)
         else:
             s = _cache(cache)
+            if record.cache != ("" if s is None else s.name):
+                self._tell_wrong_cache(record, s)
             if s is not None:
                 self._forget_freepointer(s, record)
             self._look_at(record)
@@ -158,6 +160,13 @@ class Objects(ObjectChecks):
         )
         told = f"another {wrong.name}" if wrong.name == right.name else wrong.name
         self._tell(Law.WRONG_CACHE, f"{what} is freed as an object of {told}", facts)
+
+    def _tell_wrong_cache(self, record: Record, wrong: KmemCacheLike | None) -> None:
+        """Report what an allocator takes for somebody's whose it is not, as SLOB always does."""
+        legal = f"kmem_cache_free as one of {record.cache}" if record.cache else "kfree"
+        told = "what kmalloc has returned" if wrong is None else f"an object of {wrong.name}"
+        facts = [*record.story(), f"legal: {legal}"]
+        self._tell(Law.WRONG_CACHE, f"{record} is freed as {told}", facts)
 
     def object_written(self, address: int, nr_bytes: int) -> None:
         """Take what is there now for what should be."""
