@@ -6,6 +6,7 @@ from mmactors.arch.page import PageColumns
 from mmactors.label import Label
 from mmactors.mm.page_alloc.freelist import free_pages_prepare, prep_new_page
 from mmactors.mm.page_alloc.gfp import GFP_DIRECT_RECLAIM, GFP_KERNEL, GFP_THISNODE
+from mmactors.mm.perform import perform
 from mmactors.mm.slab.caller import NOBODY
 from mmactors.mm.slab.kmalloc import Kmalloc
 from mmactors.mm.slab.request import (
@@ -159,14 +160,9 @@ class SlabAlone:
 
     def perform(self, steps):
         held, irqs_off = len(self.locked), self.irqs_off
-        answer = None
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                assert (held, irqs_off) == (len(self.locked), self.irqs_off)
-                return done.value
-            answer = self._answer(request)
+        result = perform(steps, self._answer)
+        assert (held, irqs_off) == (len(self.locked), self.irqs_off)
+        return result
 
     def _answer(self, request):
         match request:

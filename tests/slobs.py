@@ -8,6 +8,7 @@ from mmactors.arch.page import PG_SLAB, PageColumns
 from mmactors.label import Label
 from mmactors.mm.page_alloc.freelist import free_pages_prepare, prep_new_page
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL
+from mmactors.mm.perform import perform
 from mmactors.mm.slab.flags import SLAB_TYPESAFE_BY_RCU
 from mmactors.mm.slab.request import (
     AllocSlabPages,
@@ -121,14 +122,9 @@ class SlobAlone:
                 self.perform(self.slob.rcu_free(request.cache, 0, request.freed))
 
     def perform(self, steps):
-        answer = None
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                assert not self.is_locked
-                return done.value
-            answer = self._answer(request)
+        result = perform(steps, self._answer)
+        assert not self.is_locked
+        return result
 
     def _answer(self, request):
         match request:

@@ -6,6 +6,7 @@ from mmactors.arch.page import PageColumns
 from mmactors.label import Label
 from mmactors.mm.page_alloc.freelist import free_pages_prepare, prep_new_page
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL
+from mmactors.mm.perform import perform
 from mmactors.mm.slab.caller import NOBODY
 from mmactors.mm.slab.kmalloc import Kmalloc
 from mmactors.mm.slab.request import (
@@ -162,14 +163,9 @@ class SlubAlone:
                 self.perform(self.slub.rcu_free(request.cache, 0, request.freed))
 
     def perform(self, steps):
-        answer = None
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                assert self.locked is None
-                return done.value
-            answer = self._answer(request)
+        result = perform(steps, self._answer)
+        assert self.locked is None
+        return result
 
     def _answer(self, request):
         match request:

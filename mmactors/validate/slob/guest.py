@@ -13,6 +13,7 @@ from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PG_SLAB, PageColumns
 from mmactors.mm.page_alloc.freelist import free_pages_prepare, prep_new_page
 from mmactors.mm.page_alloc.gfp import ZONE_DMA32
+from mmactors.mm.perform import perform
 from mmactors.mm.slab.request import (
     AllocSlabPages,
     FreeSlabPages,
@@ -70,14 +71,7 @@ class Guest:
 
     def perform(self, steps: SlabSteps[T]) -> T:
         """Drive a path to its end; return its result."""
-        answer: SlabAnswer = None
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            answer = self._answer(request)
+        return perform(steps, self._answer)
 
     def _answer(self, request: SlabRequest) -> SlabAnswer:
         match request:
