@@ -224,7 +224,7 @@ class _Replay:
         pages_before = self.content["pages_at_start"]
         for nth, op in enumerate(self.content["ops"]):
             kind, pages, cache = op[0], op[8], op[7]
-            own_before = self.guest.nr_pages
+            own_before = self.guest.named.nr_pages
             try:
                 place = self._do(op)
             except KernelOopsError as oops:
@@ -237,7 +237,7 @@ class _Replay:
                 ours += self._counters(self.caches[cache], op[1])
             if kind in "af":
                 recorded.append(pages - pages_before)
-                ours.append(self.guest.nr_pages - own_before)
+                ours.append(self.guest.named.nr_pages - own_before)
             else:
                 # Other caches of the machine gave pages back, too.
                 self.result.listed += 1
@@ -270,7 +270,7 @@ class _Replay:
         guest, slab = self.guest, self.guest.slab
         _, cpu, asked, number, size, pfn = op[:6]
         nr_more = len(op) - len(OPERATION)
-        guest.next_pfns[:] = [pfn, *op[len(OPERATION) :][:1]]
+        guest.named.next_pfns = [pfn, *op[len(OPERATION) :][:1]]
         s = self.asked[asked] if asked >= 0 else None
         if s is None and size <= KMALLOC_MAX_CACHE_SIZE:
             s = guest.kmalloc.cache_for(size, _GFP)

@@ -142,7 +142,7 @@ class _Replay:
         kind, _, cache, number, size, pfn = op[:6]
         guest = self.guest
         if kind == "a":
-            guest.next_pfn = pfn
+            guest.named.next_pfns = [pfn]
             thing = guest.perform(self._alloc(cache, size))
             place = self._place(thing, cache, size) if thing else (_FAILED, 0, 0, _PAGES, 0)
             self.held[number] = _Object(thing, cache, size)
@@ -167,7 +167,7 @@ class _Replay:
             units = pages.private_view[where] if is_there else -1
             on_list = int(heap.is_on_list(where))
         lengths = (len(heap.list_of(nth)) for nth in range(len(LISTS)))
-        nr_pages = self.pages_before + guest.nr_pages
+        nr_pages = self.pages_before + guest.named.nr_pages
         return where, offset, nr_bytes, slob, nr_pages, header, units, *lengths, on_list
 
     def _alloc(self, cache: int, size: int) -> Any:

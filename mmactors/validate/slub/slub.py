@@ -224,7 +224,7 @@ def _alloc(guest: Guest, caches: list[KmemCache], op: list[Any]) -> Outcome:
     slub = guest.slub
     cpu, pfn, index = op[1:4]
     size = op[7] if len(caches) > 1 else None
-    guest.next_pfn = pfn if pfn >= 0 else None
+    guest.named.next_pfns = [pfn]
     if size is not None and size > KMALLOC_MAX_CACHE_SIZE:
         thing = guest.perform(guest.kmalloc.kmalloc(lambda: cpu, size, _GFP))
         return thing >> PAGE_SHIFT if thing else _FAILED, 0, _NO_CACHE, 0, 0
