@@ -35,15 +35,14 @@ from mmactors.mm.slab.slab.struct_slab import (
 )
 from mmactors.mm.slab.slab_common import KMALLOC_MAX_CACHE_SIZE, CacheRequest, large_order
 from mmactors.units import PAGE_SHIFT
+from mmactors.validate.asked_caches import asked_of
+from mmactors.validate.guest_boot import nr_bytes_of, nr_frames_of
 from mmactors.validate.result import CaseResult
 from mmactors.validate.slab.guest import Guest
 from mmactors.validate.slab.slab_recording import (
     OPERATION,
     PARAMS,
-    asked_of,
     flags_of,
-    nr_bytes_of,
-    nr_frames_of,
     read_recording,
 )
 

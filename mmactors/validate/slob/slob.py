@@ -28,9 +28,11 @@ from mmactors.mm.slab.slob.heap import LISTS
 from mmactors.mm.slab.slob.kmalloc import MINALIGN
 from mmactors.mm.slab.slob.slob_state import dump_heap, load_heap, params_of
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+from mmactors.validate.asked_caches import asked_of
+from mmactors.validate.guest_boot import nr_frames_of
 from mmactors.validate.result import CaseResult
 from mmactors.validate.slob.guest import Guest
-from mmactors.validate.slob.slob_recording import CACHE, asked_of, nr_frames_of, read_recording
+from mmactors.validate.slob.slob_recording import CACHE, read_recording
 
 _GFP: Final = GFP_NOWAIT | GFP_NOWARN
 """What the recorder allocated with."""

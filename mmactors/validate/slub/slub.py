@@ -31,6 +31,7 @@ from mmactors.mm.slab.slub.layout import SlubConfig
 from mmactors.mm.slab.slub.slub_state import dump_cache, load_cache, params_of
 from mmactors.mm.slab.slub.struct_slab import NR_PARTIAL, NR_SLABS
 from mmactors.units import PAGE_SHIFT
+from mmactors.validate.guest_boot import nr_frames_of
 from mmactors.validate.result import CaseResult
 from mmactors.validate.slub.guest import Guest
 from mmactors.validate.slub.slub_recording import (
@@ -38,7 +39,6 @@ from mmactors.validate.slub.slub_recording import (
     asked_of,
     node_starts_of,
     nodes_of_cpus,
-    nr_frames_of,
     read_recording,
 )
 
