@@ -18,6 +18,7 @@ from mmactors.mm.slab.request import (
     AllocSlabPages,
     FlushCpus,
     FreeSlabPages,
+    RcuBarrier,
     SlabAnswer,
     SlabRequest,
     SlabSteps,
@@ -76,4 +77,6 @@ class Guest:
             case FlushCpus(cache=cache, cpus=cpus):
                 for cpu in self.drain_order or cpus:
                     self.perform(self.slab.flush_cpu(cache, cpu))
+            case RcuBarrier(cache=cache):
+                self.slab.release(cache)
         return None

@@ -135,9 +135,7 @@ def _compare_caches(guest: Guest, content: dict[str, Any], result: CaseResult) -
             result.compare(f"created[{nth}]", recorded["asked"], None)
             return
         _compare_params(f"created[{nth}]", recorded, s, result)
-        guest.perform(slab.destroy(s, 0))
-        if s in slab.caches:
-            slab.release(s.number)
+        guest.perform(guest.kmalloc.kmem_cache_destroy(int, s))
 
 
 def _compare_params(place: str, recorded: dict[str, Any], s: KmemCache, result: CaseResult) -> None:

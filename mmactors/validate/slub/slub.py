@@ -151,7 +151,7 @@ def _compare_caches(guest: Guest, content: dict[str, Any], result: CaseResult) -
             result.compare(f"created[{nth}]", recorded["name"], None)
             return
         _compare_params(f"created[{nth}]", recorded, s_or_none, result)
-        guest.perform(slub.destroy(s_or_none, 0))
+        guest.perform(guest.kmalloc.kmem_cache_destroy(int, s_or_none))
 
 
 def _compare_params(
