@@ -44,8 +44,6 @@ KINDS: Final = "afsr"
 
 _COUNT: Final = Whole(0, 1 << 40)
 _BIT: Final = Whole(0, 1)
-_PFN: Final = Whole(1, MEMORY_MIB_MAX << 8)
-_INDEX: Final = Whole(0, _NUM_MAX)
 _U32: Final = Whole(0, (1 << 32) - 1)
 _NUMBERS: Final[dict[str, Form]] = {
     "object_size": Whole(1, SIZE_MAX),
