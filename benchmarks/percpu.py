@@ -7,15 +7,10 @@ generators; requests are answered at once and there is always memory, so this is
 without actors. Pairs are of an area of 64 bytes. Figures are medians of processor time.
 """
 
-import argparse
-import gzip
-import json
-import statistics
-import time
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from measure import asked_seconds, per_s, print_figures, rates, recorded
 
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL
 from mmactors.mm.percpu.alloc import alloc_percpu
@@ -29,18 +24,21 @@ from mmactors.mm.percpu.request import (
     GetVmAreas,
     MapPages,
     MemZalloc,
+    PercpuAnswer,
+    PercpuRequest,
     PercpuSteps,
     ScheduleBalance,
     UnmapPages,
 )
 from mmactors.mm.percpu.unit_layout import PcpuUnits
+from mmactors.mm.perform import perform
 from mmactors.units import KIB, MIB
 
-RECORDINGS = Path(__file__).parent.parent / "tests/reference/linux-6.1/kernel/percpu"
 FIRST_CHUNK = 0xFFFF88800F800000
 VMALLOC_END = 0xFFFFE8FFFFE00000
 UNIT_PAGES = 512
 NR_PAIRS = 2000
+T = TypeVar("T")
 Operation = tuple[int, int, int]
 """Size, alignment, 0; or 0, 0, 1 + which operation's area is freed."""
 
@@ -55,24 +53,21 @@ class Kernel:
         self.next_base = VMALLOC_END
         self.has_work = False
 
-    def perform(self, steps: PercpuSteps[Any]) -> Any:
-        answer: Any = None
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                return done.value
-            answer = None
-            match request:
-                case AllocMutexLock() | MapPages() | MemZalloc() | AllocUnitPage():
-                    answer = 1
-                case UnmapPages(nr_pages=nr_pages):
-                    answer = (1,) * nr_pages
-                case GetVmAreas():
-                    self.next_base -= 2 * MIB
-                    answer = self.next_base
-                case ScheduleBalance():
-                    self.has_work = True
+    def perform(self, steps: PercpuSteps[T]) -> T:
+        return perform(steps, self.answer)
+
+    def answer(self, request: PercpuRequest) -> PercpuAnswer:
+        match request:
+            case AllocMutexLock() | MapPages() | MemZalloc() | AllocUnitPage():
+                return 1
+            case UnmapPages(nr_pages=nr_pages):
+                return (1,) * nr_pages
+            case GetVmAreas():
+                self.next_base -= 2 * MIB
+                return self.next_base
+            case ScheduleBalance():
+                self.has_work = True
+        return None
 
     def run(self, operations: list[Operation]) -> int:
         """Do all operations of a sequence, and the balance work whenever it is woken."""
@@ -89,10 +84,8 @@ class Kernel:
         return len(operations)
 
 
-def operations_of(name: str) -> list[Operation]:
+def operations_of(content: dict[str, Any]) -> list[Operation]:
     """Return a recorded sequence; what it leaves in use is freed at the end."""
-    data = (RECORDINGS / name).read_bytes()
-    content = json.loads(gzip.decompress(data) if name.endswith(".gz") else data)
     operations: list[Operation] = []
     held: dict[tuple[str, int], int] = {}
     for op in content["ops"]:
@@ -104,18 +97,6 @@ def operations_of(name: str) -> list[Operation]:
     return operations + [(0, 0, 1 + nth) for nth in held.values()]
 
 
-def per_s(step: Callable[[], int], seconds: float) -> float:
-    """Repeat `step`, which returns how much it did; return the median of its rates."""
-    step()
-    rates = []
-    until = time.process_time() + seconds
-    while time.process_time() < until:
-        began = time.process_time()
-        nr_done = step()
-        rates.append(nr_done / max(time.process_time() - began, 1e-9))
-    return statistics.median(rates)
-
-
 def pairs(kernel: Kernel) -> int:
     """Allocate and free, one area at a time."""
     for _ in range(NR_PAIRS):
@@ -125,25 +106,19 @@ def pairs(kernel: Kernel) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Operations per second of per-CPU memory.")
-    parser.add_argument("--seconds", default=0.5, type=float, help="for each figure")
-    options = parser.parse_args()
+    seconds = asked_seconds("Operations per second of per-CPU memory.")
     kernel = Kernel()
-    names = sorted(path.name for path in RECORDINGS.glob("*.json*"))
-    sequences = {name: operations_of(name) for name in names}
-
-    def run_all() -> int:
-        return sum(kernel.run(operations) for operations in sequences.values())
-
-    figures: dict[str, Any] = {
-        "recorded": {
-            name.partition(".")[0]: round(per_s(partial(kernel.run, given), options.seconds))
-            for name, given in sequences.items()
-        },
-        "recorded_per_s": round(per_s(run_all, options.seconds)),
-        "pairs_per_s": round(per_s(partial(pairs, kernel), options.seconds)),
+    steps = {
+        name: partial(kernel.run, operations_of(content))
+        for name, content in recorded("percpu").items()
     }
-    print(json.dumps({"benchmark": "percpu", **figures}, indent=1))
+    print_figures(
+        "percpu",
+        {
+            **rates("recorded", steps, seconds),
+            "pairs_per_s": round(per_s(partial(pairs, kernel), seconds)),
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -8,16 +8,13 @@ simulated page allocator. Requests are served at once, so this is the mechanism 
 Figures are medians of processor time.
 """
 
-import argparse
-import gzip
-import json
 from functools import partial
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
+from measure import asked_seconds, per_s, print_figures, rates, recorded
 from numpy.typing import NDArray
-from slub import ALLOC, FREE, GFP, NR_CPUS, NR_PAIRS, per_s
+from slub import ALLOC, FREE, GFP, NR_CPUS, NR_PAIRS
 
 from mmactors.arch.arena import Arena
 from mmactors.arch.column import Words
@@ -26,6 +23,7 @@ from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PageColumns
 from mmactors.mm.boot.boot import MemoryConfig, boot_memory
 from mmactors.mm.page_alloc.allocator import PageAllocator
+from mmactors.mm.perform import perform
 from mmactors.mm.slab.flags import SLAB_HWCACHE_ALIGN, SLAB_TYPESAFE_BY_RCU
 from mmactors.mm.slab.kmalloc import Kmalloc
 from mmactors.mm.slab.request import (
@@ -33,6 +31,8 @@ from mmactors.mm.slab.request import (
     CallRcu,
     FlushCpus,
     FreeSlabPages,
+    SlabAnswer,
+    SlabRequest,
     SlabSteps,
 )
 from mmactors.mm.slab.slab.cache import KmemCache, Slabs, nr_list_heads
@@ -42,7 +42,7 @@ from mmactors.mm.slab.slab.slab import Slab
 from mmactors.mm.slab.slab_common import KMALLOC_MAX_CACHE_SIZE, CacheRequest, Prandom
 from mmactors.units import MIB
 
-RECORDINGS = Path(__file__).parent.parent / "tests/reference/linux-6.1/kernel/slab"
+T = TypeVar("T")
 Sequence = tuple[NDArray[np.int64], list[KmemCache], list[int]]
 """Operations as rows, and each row's cache and CPU."""
 OP_KIND: Final = 0
@@ -102,28 +102,24 @@ class Kernel:
         self.kmalloc.create_caches()
         self.arrays = (slabs.words, slabs.memory.words)
 
-    def perform(self, steps: SlabSteps[Any], cpu: int) -> Any:
-        answer = None
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                return done.value
-            answer = None
-            match request:
-                case AllocSlabPages(order=order, gfp=gfp):
-                    answer = self.allocator.perform(self.allocator.alloc_pages(cpu, order, gfp))
-                case FreeSlabPages(pfn=pfn, order=order):
-                    self.allocator.perform(self.allocator.free_pages(cpu, pfn, order))
-                case CallRcu(cache=cache, freed=freed):
-                    self.perform(self.slab.rcu_free(cache, cpu, freed), cpu)
-                case FlushCpus(cache=cache, cpus=cpus):
-                    for each in cpus:
-                        self.perform(self.slab.flush_cpu(cache, each), each)
+    def perform(self, steps: SlabSteps[T], cpu: int) -> T:
+        return perform(steps, partial(self.answer, cpu))
+
+    def answer(self, cpu: int, request: SlabRequest) -> SlabAnswer:
+        match request:
+            case AllocSlabPages(order=order, gfp=gfp):
+                return self.allocator.perform(self.allocator.alloc_pages(cpu, order, gfp))
+            case FreeSlabPages(pfn=pfn, order=order):
+                self.allocator.perform(self.allocator.free_pages(cpu, pfn, order))
+            case CallRcu(cache=cache, freed=freed):
+                self.perform(self.slab.rcu_free(cache, cpu, freed), cpu)
+            case FlushCpus(cache=cache, cpus=cpus):
+                for each in cpus:
+                    self.perform(self.slab.flush_cpu(cache, each), each)
+        return None
 
     def alloc(self, s: KmemCache, cpu: int) -> int:
-        thing: int = self.perform(self.slab.alloc(s, lambda: cpu, GFP), cpu)
-        return thing
+        return self.perform(self.slab.alloc(s, lambda: cpu, GFP), cpu)
 
     def free(self, thing: int, cpu: int) -> None:
         head, s = self.slab.slab_of(thing)
@@ -142,10 +138,8 @@ class Kernel:
                 self.free(view[first + OP_OBJECT], cpus[nth])
             nth += 1
 
-    def rows_of(self, name: str) -> Sequence:
+    def rows_of(self, name: str, content: dict[str, Any]) -> Sequence:
         """Return a recorded sequence as rows, and each row's cache and CPU."""
-        data = (RECORDINGS / name).read_bytes()
-        content = json.loads(gzip.decompress(data) if name.endswith(".gz") else data)
         asked = []
         for nth, (size, align, bits) in enumerate(content["caches_asked"]):
             flags = SLAB_HWCACHE_ALIGN * (bits & 1) | SLAB_TYPESAFE_BY_RCU * (bits >> 2 & 1)
@@ -199,27 +193,24 @@ def pairs(kernel: Kernel) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Operations per second of SLAB.")
-    parser.add_argument("--seconds", default=0.5, type=float, help="for each figure")
-    options = parser.parse_args()
+    seconds = asked_seconds("Operations per second of SLAB.")
     kernel = Kernel()
-    names = sorted(path.name for path in RECORDINGS.glob("*.json*") if "params" not in path.name)
-    sequences = {name: kernel.rows_of(name) for name in names}
 
-    def run(given: list[Sequence]) -> int:
-        for sequence in given:
-            kernel.run(*sequence)
-        return sum(len(rows) for rows, _, _ in given)
+    def run(sequence: Sequence) -> int:
+        kernel.run(*sequence)
+        return len(sequence[0])
 
-    figures: dict[str, Any] = {
-        "recorded": {
-            name.partition(".")[0]: round(per_s(partial(run, [given]), options.seconds))
-            for name, given in sequences.items()
-        },
-        "recorded_per_s": round(per_s(partial(run, list(sequences.values())), options.seconds)),
-        "kmalloc_kfree_pairs_per_s": round(per_s(partial(pairs, kernel), options.seconds)),
+    steps = {
+        name: partial(run, kernel.rows_of(name, content))
+        for name, content in recorded("slab").items()
     }
-    print(json.dumps({"benchmark": "slab", **figures}, indent=1))
+    print_figures(
+        "slab",
+        {
+            **rates("recorded", steps, seconds),
+            "kmalloc_kfree_pairs_per_s": round(per_s(partial(pairs, kernel), seconds)),
+        },
+    )
 
 
 if __name__ == "__main__":

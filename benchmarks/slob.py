@@ -8,15 +8,11 @@ simulated page allocator. Requests are served at once, so this is the mechanism 
 Figures are medians of processor time.
 """
 
-import argparse
-import gzip
-import json
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from slub import per_s
+from measure import asked_seconds, per_s, print_figures, rates, recorded
 
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
@@ -24,7 +20,14 @@ from mmactors.arch.page import PageColumns
 from mmactors.mm.boot.boot import MemoryConfig, boot_memory
 from mmactors.mm.page_alloc.allocator import PageAllocator
 from mmactors.mm.page_alloc.gfp import GFP_NOWAIT, GFP_NOWARN
-from mmactors.mm.slab.request import AllocSlabPages, FreeSlabPages, SlabSteps
+from mmactors.mm.perform import perform
+from mmactors.mm.slab.request import (
+    AllocSlabPages,
+    FreeSlabPages,
+    SlabAnswer,
+    SlabRequest,
+    SlabSteps,
+)
 from mmactors.mm.slab.slab_common import CacheRequest
 from mmactors.mm.slab.slab_memory import SlabMemory
 from mmactors.mm.slab.slob.cache import KmemCache
@@ -33,11 +36,9 @@ from mmactors.mm.slab.slob.kmalloc import SlobKmalloc
 from mmactors.mm.slab.slob.slob import Slob
 from mmactors.units import MIB, PAGE_SIZE
 
-RECORDINGS = Path(__file__).parent.parent / "tests/reference/linux-6.1/kernel/slob"
 GFP = GFP_NOWAIT | GFP_NOWARN
 NR_PAIRS = 2000
-Do = Callable[[dict[int, int]], None]
-"""An operation, given what is out by id."""
+T = TypeVar("T")
 
 
 class Kernel:
@@ -62,26 +63,21 @@ class Kernel:
         self.kmalloc = SlobKmalloc(self.slob)
         self.kmalloc.create_caches()
 
-    def perform(self, steps: SlabSteps[Any]) -> Any:
-        answer = None
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                return done.value
-            answer = None
-            match request:
-                case AllocSlabPages(order=order, gfp=gfp):
-                    answer = self.allocator.perform(self.allocator.alloc_pages(0, order, gfp))
-                case FreeSlabPages(pfn=pfn, order=order):
-                    self.allocator.perform(self.allocator.free_pages(0, pfn, order))
+    def perform(self, steps: SlabSteps[T]) -> T:
+        return perform(steps, self.answer)
+
+    def answer(self, request: SlabRequest) -> SlabAnswer:
+        match request:
+            case AllocSlabPages(order=order, gfp=gfp):
+                return self.allocator.perform(self.allocator.alloc_pages(0, order, gfp))
+            case FreeSlabPages(pfn=pfn, order=order):
+                self.allocator.perform(self.allocator.free_pages(0, pfn, order))
+        return None
 
     def alloc(self, s: KmemCache | None, size: int) -> int:
         if s is None:
-            found: int = self.perform(self.kmalloc.kmalloc(int, size, GFP))
-        else:
-            found = self.perform(self.slob.alloc(s, int, GFP))
-        return found
+            return self.perform(self.kmalloc.kmalloc(int, size, GFP))
+        return self.perform(self.slob.alloc(s, int, GFP))
 
     def free(self, s: KmemCache | None, thing: int) -> None:
         if s is None:
@@ -99,9 +95,8 @@ class Kernel:
             for thing in things[::per_page]:
                 self.free(s, thing)
 
-    def sequence(self, name: str) -> Callable[[], int]:
+    def sequence(self, name: str, content: dict[str, Any]) -> Callable[[], int]:
         """Return what runs a recorded sequence once and returns how many operations it has."""
-        content = json.loads(gzip.decompress((RECORDINGS / name).read_bytes()))
         caches = []
         for nth, (size, align, _) in enumerate(content["caches_asked"]):
             request = CacheRequest(name=f"{name}{nth}", object_size=size, align=align)
@@ -136,24 +131,18 @@ def pairs(kernel: Kernel) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Operations per second of SLOB.")
-    parser.add_argument("--seconds", default=0.5, type=float, help="for each figure")
-    options = parser.parse_args()
-    names = sorted(path.name for path in RECORDINGS.glob("*.json*") if "params" not in path.name)
+    seconds = asked_seconds("Operations per second of SLOB.")
+    contents = recorded("slob")
     kernel = Kernel()
-    kernel.fill(json.loads(gzip.decompress((RECORDINGS / names[0]).read_bytes())))
-    sequences = {name: kernel.sequence(name) for name in names}
-    figures = {
-        "recorded": {
-            name.partition(".")[0]: round(per_s(run, options.seconds))
-            for name, run in sequences.items()
+    kernel.fill(next(iter(contents.values())))
+    steps = {name: kernel.sequence(name, content) for name, content in contents.items()}
+    print_figures(
+        "slob",
+        {
+            **rates("recorded", steps, seconds),
+            "kmalloc_kfree_pairs_per_s": round(per_s(partial(pairs, kernel), seconds)),
         },
-        "recorded_per_s": round(
-            per_s(lambda: sum(run() for run in sequences.values()), options.seconds)
-        ),
-        "kmalloc_kfree_pairs_per_s": round(per_s(partial(pairs, kernel), options.seconds)),
-    }
-    print(json.dumps({"benchmark": "slob", **figures}, indent=1))
+    )
 
 
 if __name__ == "__main__":

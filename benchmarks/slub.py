@@ -9,20 +9,23 @@ A program of pairs of kmalloc and kfree goes through a whole machine, with every
 (`logged`) and without. Figures are medians of processor time.
 """
 
-import argparse
-import gzip
-import json
 import resource
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
-from measure import median_of, run_machine, scenario_of
+from measure import (
+    asked_seconds,
+    median_of,
+    per_s,
+    print_figures,
+    rates,
+    recorded,
+    run_machine,
+    scenario_of,
+)
 from numpy.typing import NDArray
 
 from mmactors.arch.arena import Arena
@@ -33,9 +36,17 @@ from mmactors.arch.page import PG_SLAB, Links, PageColumns
 from mmactors.mm.boot.boot import MemoryConfig, boot_memory
 from mmactors.mm.page_alloc.allocator import PageAllocator
 from mmactors.mm.page_alloc.gfp import GFP_NOWAIT, GFP_NOWARN
+from mmactors.mm.perform import perform
 from mmactors.mm.slab.flags import SLAB_NOLEAKTRACE, SLAB_TYPESAFE_BY_RCU
 from mmactors.mm.slab.kmalloc import Kmalloc
-from mmactors.mm.slab.request import AllocSlabPages, CallRcu, FreeSlabPages, SlabSteps
+from mmactors.mm.slab.request import (
+    AllocSlabPages,
+    CallRcu,
+    FreeSlabPages,
+    SlabAnswer,
+    SlabRequest,
+    SlabSteps,
+)
 from mmactors.mm.slab.slab_common import KMALLOC_MAX_CACHE_SIZE, CacheRequest, Prandom
 from mmactors.mm.slab.slab_memory import head_of
 from mmactors.mm.slab.slub.cache import KmemCache, Slabs
@@ -46,7 +57,6 @@ from mmactors.observe.log import EventLog, LineFile
 from mmactors.scenario.schema import Scenario
 from mmactors.units import MIB, PAGE_SHIFT
 
-RECORDINGS = Path(__file__).parent.parent / "tests/reference/linux-6.1/kernel/slub"
 NR_CPUS = 3
 GFP = GFP_NOWAIT | GFP_NOWARN
 NR_PAIRS = 2000
@@ -63,6 +73,7 @@ PAIR = """
 """
 NR_OBJECTS = 500_000
 OBJECT_BYTES = 64
+T = TypeVar("T")
 Sequence = tuple[NDArray[np.int64], list[KmemCache]]
 """Operations as rows (mm/slab/slub/local.py), and each row's cache."""
 
@@ -144,21 +155,18 @@ class Kernel:
         columns = (pages.index, pages.private, pages.next, pages.prev, pages.flags, pages.order)
         self.arrays = (slabs.words, slabs.memory.words, *columns)
 
-    def perform(self, steps: SlabSteps[Any], cpu: int) -> Any:
-        answer = None
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                return done.value
-            answer = None
-            match request:
-                case AllocSlabPages(order=order, gfp=gfp):
-                    answer = self.allocator.perform(self.allocator.alloc_pages(cpu, order, gfp))
-                case FreeSlabPages(pfn=pfn, order=order):
-                    self.allocator.perform(self.allocator.free_pages(cpu, pfn, order))
-                case CallRcu(cache=cache, freed=freed):
-                    self.perform(self.slub.rcu_free(cache, cpu, freed), cpu)
+    def perform(self, steps: SlabSteps[T], cpu: int) -> T:
+        return perform(steps, partial(self.answer, cpu))
+
+    def answer(self, cpu: int, request: SlabRequest) -> SlabAnswer:
+        match request:
+            case AllocSlabPages(order=order, gfp=gfp):
+                return self.allocator.perform(self.allocator.alloc_pages(cpu, order, gfp))
+            case FreeSlabPages(pfn=pfn, order=order):
+                self.allocator.perform(self.allocator.free_pages(cpu, pfn, order))
+            case CallRcu(cache=cache, freed=freed):
+                self.perform(self.slub.rcu_free(cache, cpu, freed), cpu)
+        return None
 
     def run(self, rows: NDArray[np.int64], caches: list[KmemCache]) -> None:
         """Do all operations of a sequence; the object of each is left in its row."""
@@ -178,10 +186,8 @@ class Kernel:
                 self.perform(slub.free(cache, partial(int, cpu), slab, thing), cpu)
             nth += 1
 
-    def rows_of(self, name: str) -> Sequence:
+    def rows_of(self, name: str, content: dict[str, Any]) -> Sequence:
         """Return a recorded sequence as rows, and each row's cache."""
-        data = (RECORDINGS / name).read_bytes()
-        content = json.loads(gzip.decompress(data) if name.endswith(".gz") else data)
         own = None
         if content["scenario"] != "kmalloc":
             flags = SLAB_NOLEAKTRACE | (SLAB_TYPESAFE_BY_RCU if content["rcu"] else 0)
@@ -213,21 +219,9 @@ class Kernel:
         return np.array(rows, np.int64), caches
 
 
-def per_s(step: Callable[[], int], seconds: float) -> float:
-    """Repeat `step`, which returns how much it did; return the median of its rates."""
-    step()
-    rates = []
-    until = time.process_time() + seconds
-    while time.process_time() < until:
-        began = time.process_time()
-        nr_done = step()
-        rates.append(nr_done / max(time.process_time() - began, 1e-9))
-    return statistics.median(rates)
-
-
 def pairs(kernel: Kernel) -> int:
     """Allocate and free with kmalloc, one call each."""
-    slub, slabs = kernel.slab, kernel.slab.slabs
+    slub, slabs = kernel.slub, kernel.slub.slabs
     for _ in range(NR_PAIRS):
         s = kernel.kmalloc.kmalloc_slab(64, GFP)
         thing = slub.alloc_local(s, 0, GFP)
@@ -264,34 +258,31 @@ def resident_bytes() -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Operations per second of SLUB.")
-    parser.add_argument("--seconds", default=0.5, type=float, help="for each figure")
-    options = parser.parse_args()
+    seconds = asked_seconds("Operations per second of SLUB.")
     kernel = Kernel()
-    names = sorted(path.name for path in RECORDINGS.glob("*.json*") if "params" not in path.name)
-    sequences = {name: kernel.rows_of(name) for name in names}
 
-    def run(given: list[Sequence]) -> int:
-        for rows, caches in given:
-            kernel.run(rows, caches)
-        return sum(len(rows) for rows, _ in given)
+    def run(sequence: Sequence) -> int:
+        kernel.run(*sequence)
+        return len(sequence[0])
 
+    steps = {
+        name: partial(run, kernel.rows_of(name, content))
+        for name, content in recorded("slub").items()
+    }
     scenario = scenario_of(PROGRAM + PAIR * NR_PROGRAM_PAIRS)
     with tempfile.TemporaryDirectory() as folder:
         plain = median_of(lambda: program_pairs_per_s(scenario))
         logged = median_of(lambda: program_pairs_per_s(scenario, Path(folder)))
-    figures: dict[str, Any] = {
-        "recorded": {
-            name.partition(".")[0]: round(per_s(partial(run, [given]), options.seconds))
-            for name, given in sequences.items()
+    print_figures(
+        "slub",
+        {
+            **rates("recorded", steps, seconds),
+            "kmalloc_kfree_pairs_per_s": round(per_s(partial(pairs, kernel), seconds)),
+            "program_pairs_per_s": round(plain),
+            "program_pairs_per_s_logged": round(logged),
+            "host_bytes_per_object_of_64": round(host_bytes_per_object(kernel), 1),
         },
-        "recorded_per_s": round(per_s(partial(run, list(sequences.values())), options.seconds)),
-        "kmalloc_kfree_pairs_per_s": round(per_s(partial(pairs, kernel), options.seconds)),
-        "program_pairs_per_s": round(plain),
-        "program_pairs_per_s_logged": round(logged),
-        "host_bytes_per_object_of_64": round(host_bytes_per_object(kernel), 1),
-    }
-    print(json.dumps({"benchmark": "slub", **figures}, indent=1))
+    )
 
 
 if __name__ == "__main__":

@@ -9,17 +9,15 @@ of SLUB and the pages of the simulated page allocator (`on_slub`). Figures are m
 time.
 """
 
-import argparse
-import gzip
-import json
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from slub import Kernel, per_s
+from measure import asked_seconds, print_figures, rates, recorded
+from slub import Kernel
 
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_NOWARN
+from mmactors.mm.perform import perform
 from mmactors.mm.slab.flags import SLAB_PANIC
 from mmactors.mm.slab.slab_common import CacheRequest
 from mmactors.mm.slab.slub.cache import KmemCache
@@ -34,7 +32,6 @@ from mmactors.mm.vmalloc.vmalloc_state import load_space
 from mmactors.mm.vmalloc.vmap_ram import vm_map_ram, vm_unmap_ram
 from mmactors.units import PAGE_SHIFT
 
-RECORDINGS = Path(__file__).parent.parent / "tests/reference/linux-6.1/kernel/vmalloc"
 NR_FRAMES = 1 << 17
 THING_BYTES = 64
 GIVEN_BACK_BY = {
@@ -44,6 +41,7 @@ GIVEN_BACK_BY = {
     "get_vm_area": "free_vm_area",
     "vm_map_ram": "vm_unmap_ram",
 }
+T = TypeVar("T")
 Answers = dict[type, Callable[[Any], Any]]
 Operation = tuple[str, int, int, int]
 """Kind, argument, bytes, address."""
@@ -73,17 +71,13 @@ class Addresses:
     def schedule_drain(self, _request: ask.ScheduleDrain) -> None:
         self.has_to_drain = True
 
-    def perform(self, steps: ask.VmallocSteps[Any]) -> Any:
+    def answer(self, request: ask.VmallocRequest) -> ask.VmallocAnswer:
+        found = self.answers.get(type(request))
+        return None if found is None else found(request)
+
+    def perform(self, steps: ask.VmallocSteps[T]) -> T:
         """Drive a path to its end, and the worker that it wakes."""
-        answer, find = None, self.answers.get
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                result = done.value
-                break
-            found = find(type(request))
-            answer = None if found is None else found(request)
+        result = perform(steps, self.answer)
         if self.has_to_drain:
             self.has_to_drain = False
             self.perform(drain_vmap_area_work(self.space))
@@ -161,7 +155,7 @@ class OnSlub:
 
     def alloc(self, s: KmemCache) -> int:
         kernel = self.kernel
-        thing: int = kernel.slub.alloc_local(s, 0, GFP_KERNEL)
+        thing = kernel.slub.alloc_local(s, 0, GFP_KERNEL)
         return thing or kernel.perform(kernel.slub.alloc(s, cpu_0, GFP_KERNEL), 0)
 
     def free(self, request: Any) -> None:
@@ -181,16 +175,6 @@ class OnSlub:
             allocator.perform(allocator.free_pages(0, request.pfn, 0))
 
 
-def recorded() -> dict[str, dict[str, Any]]:
-    """Return the recordings by name."""
-    contents = {}
-    for path in sorted(RECORDINGS.glob("*.json*")):
-        data = path.read_bytes()
-        text = gzip.decompress(data) if path.suffix == ".gz" else data
-        contents[path.name.partition(".")[0]] = json.loads(text)
-    return contents
-
-
 def operations(content: dict[str, Any]) -> list[Operation]:
     """Return what was recorded, and what gives the rest back, so that each time begins alike."""
     ops: list[Operation] = []
@@ -207,31 +191,29 @@ def operations(content: dict[str, Any]) -> list[Operation]:
     return [*ops, ("vm_unmap_aliases", 0, 0, 0)]
 
 
-def run(contents: list[tuple[dict[str, Any], list[Operation]]], answers: Answers) -> int:
-    """Do the operations of some recordings; return how many there were."""
-    for content, ops in contents:
-        addresses = Addresses(content["initial"], content["cpus"], answers)
-        addresses.run(ops)
-    return sum(len(ops) for _, ops in contents)
+def run(content: dict[str, Any], ops: list[Operation], answers: Answers) -> int:
+    """Do the operations of a recording; return how many there are."""
+    addresses = Addresses(content["initial"], content["cpus"], answers)
+    addresses.run(ops)
+    return len(ops)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Operations per second of vmalloc.")
-    parser.add_argument("--seconds", default=0.5, type=float, help="for each figure")
-    options = parser.parse_args()
-    contents = {name: (content, operations(content)) for name, content in recorded().items()}
-    on_slub = OnSlub()
-
-    def rate(given: list[Any], answers: Answers) -> int:
-        return round(per_s(partial(run, given, answers), options.seconds))
-
-    figures = {
-        "recorded": {name: rate([each], numbers()) for name, each in contents.items()},
-        "recorded_per_s": rate(list(contents.values()), numbers()),
-        "on_slub": {name: rate([each], on_slub.answers()) for name, each in contents.items()},
-        "on_slub_per_s": rate(list(contents.values()), on_slub.answers()),
+    seconds = asked_seconds("Operations per second of vmalloc.")
+    contents = {
+        name: (content, operations(content)) for name, content in recorded("vmalloc").items()
     }
-    print(json.dumps({"benchmark": "vmalloc", **figures}, indent=1))
+
+    def steps(answers: Answers) -> dict[str, Callable[[], int]]:
+        return {name: partial(run, *content, answers) for name, content in contents.items()}
+
+    print_figures(
+        "vmalloc",
+        {
+            **rates("recorded", steps(numbers()), seconds),
+            **rates("on_slub", steps(OnSlub().answers()), seconds),
+        },
+    )
 
 
 if __name__ == "__main__":

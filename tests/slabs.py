@@ -1,11 +1,14 @@
 """SLAB without a machine: its requests are answered at once, each lock held to its rules."""
 
+from object_allocators import AllocatorAlone
+
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PageColumns
 from mmactors.label import Label
 from mmactors.mm.page_alloc.freelist import free_pages_prepare, prep_new_page
 from mmactors.mm.page_alloc.gfp import GFP_DIRECT_RECLAIM, GFP_KERNEL, GFP_THISNODE
+from mmactors.mm.perform import perform
 from mmactors.mm.slab.caller import NOBODY
 from mmactors.mm.slab.kmalloc import Kmalloc
 from mmactors.mm.slab.request import (
@@ -40,13 +43,13 @@ from mmactors.mm.slab.slab.struct_slab import (
     SLABS_PARTIAL,
     TOTAL_SLABS,
 )
-from mmactors.mm.slab.slab_common import CacheRequest, Prandom
-from mmactors.mm.vmstat import NODE_ITEM, VmStat
+from mmactors.mm.slab.slab_common import Prandom
+from mmactors.mm.vmstat import VmStat
 
 NODE_PAGES = 1 << 13
 
 
-class SlabAlone:
+class SlabAlone(AllocatorAlone):
     """An allocator with `nr_nodes` nodes, whose pages are taken from the lowest on.
 
     Nodes without memory come after them.
@@ -64,6 +67,7 @@ class SlabAlone:
         may_fail=False,
         **options,
     ):
+        super().__init__()
         nr_frames = NODE_PAGES * nr_nodes
         arena = Arena()
         self.pages = PageColumns(arena, nr_frames)
@@ -72,15 +76,10 @@ class SlabAlone:
         self.vmstat = VmStat(arena, nr_cpus=nr_cpus, nr_zones=nr_nodes, nr_nodes=nr_nodes)
         self.memory = PhysicalMemory(nr_frames)
         self.random = Prandom(seed)
-        self.steps = []
-        self.log = []
         self.told = []
         self.locked = []
         """Locks that are held, the last one last."""
         self.irqs_off = 0
-        self.waiting = []
-        """What is freed after the grace period."""
-        self.fails = lambda _request: False
         self.full_nodes = set()
         """Nodes that have no page left."""
         self.refuses = lambda _allocation: False
@@ -100,15 +99,11 @@ class SlabAlone:
             wants_step=lambda: wants_step,
             may_fail=lambda: may_fail,
         )
-        self.slab = Slab(self.slabs, random=self.random)
-        self.kmalloc_caches = Kmalloc(self.slab)
+        self.allocator = self.slab = Slab(self.slabs, random=self.random)
+        self.common = self.kmalloc_caches = Kmalloc(self.slab)
         self.kmalloc_caches.create_caches()
         self.slab.stage = BootStage.ALL
-        self.cpu = 0
         self.jiffies = 0
-
-    def create(self, size, name="objects", **options):
-        return self.slab.create(CacheRequest(name=name, object_size=size, **options))
 
     def alloc(self, s, cpu=0, *, gfp=GFP_KERNEL, node=None, local=False):
         """Allocate an object; with `local`, the compiled way first."""
@@ -126,47 +121,15 @@ class SlabAlone:
         self.cpu = cpu
         self.perform(self.slab.free(s, self.this_cpu, slab, thing, caller=NOBODY))
 
-    def this_cpu(self):
-        return self.cpu
-
-    def kmem_cache_create(self, **request):
-        steps = self.kmalloc_caches.kmem_cache_create(self.this_cpu, CacheRequest(**request))
-        return self.perform(steps)
-
-    def kmem_cache_destroy(self, s):
-        return self.perform(self.kmalloc_caches.kmem_cache_destroy(self.this_cpu, s))
-
-    def shrink(self, s):
-        self.cpu = 0
-        return self.perform(self.slab.shrink(s, 0))
-
-    def destroy(self, s):
-        self.cpu = 0
-        return self.perform(self.slab.destroy(s, 0))
-
     def reap(self, cpu=0):
         self.cpu = cpu
         self.perform(self.slab.cache_reap(self.this_cpu, jiffies=self.jiffies))
 
-    def grace_period(self):
-        """Let all readers under RCU be done."""
-        waiting, self.waiting = self.waiting, []
-        for request in waiting:
-            if isinstance(request, RcuBarrier):
-                self.perform(self.kmalloc_caches.release(self.this_cpu, request.cache))
-            else:
-                self.perform(self.slab.rcu_free(request.cache, 0, request.freed))
-
     def perform(self, steps):
         held, irqs_off = len(self.locked), self.irqs_off
-        answer = None
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                assert (held, irqs_off) == (len(self.locked), self.irqs_off)
-                return done.value
-            answer = self._answer(request)
+        result = perform(steps, self._answer)
+        assert (held, irqs_off) == (len(self.locked), self.irqs_off)
+        return result
 
     def _answer(self, request):
         match request:
@@ -238,22 +201,6 @@ class SlabAlone:
     def is_free(self, pfn, nr_pages):
         refcount = self.pages.refcount
         return pfn < len(refcount) and not refcount[pfn : pfn + nr_pages].any()
-
-    @property
-    def nr_pages(self):
-        """How many pages are allocated."""
-        return int((self.pages.refcount != 0).sum())
-
-    @property
-    def nr_slab_pages(self):
-        """What the counters of the nodes say."""
-        names = ("nr_slab_reclaimable", "nr_slab_unreclaimable")
-        nodes = range(self.vmstat.nr_nodes)
-        return sum(
-            self.vmstat.node_page_state_snapshot(node, NODE_ITEM[name])
-            for name in names
-            for node in nodes
-        )
 
     def arrays(self, s):
         """Yield (array, node whose objects it may have) of all arrays there are."""

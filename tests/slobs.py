@@ -1,6 +1,7 @@
 """SLOB without a machine: its requests are answered at once, its lock held to its rules."""
 
 from attrs import frozen
+from object_allocators import AllocatorAlone
 
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
@@ -8,6 +9,7 @@ from mmactors.arch.page import PG_SLAB, PageColumns
 from mmactors.label import Label
 from mmactors.mm.page_alloc.freelist import free_pages_prepare, prep_new_page
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL
+from mmactors.mm.perform import perform
 from mmactors.mm.slab.flags import SLAB_TYPESAFE_BY_RCU
 from mmactors.mm.slab.request import (
     AllocSlabPages,
@@ -20,13 +22,13 @@ from mmactors.mm.slab.request import (
     TellAlloc,
     TellFree,
 )
-from mmactors.mm.slab.slab_common import CacheRequest, large_order
+from mmactors.mm.slab.slab_common import large_order
 from mmactors.mm.slab.slab_memory import SlabMemory
 from mmactors.mm.slab.slob.heap import LISTS
 from mmactors.mm.slab.slob.kmalloc import SlobKmalloc
 from mmactors.mm.slab.slob.slob import Slob
 from mmactors.mm.slab.slob.slob_block import PAGE_UNITS, SLOB_UNIT
-from mmactors.mm.vmstat import NODE_ITEM, VmStat
+from mmactors.mm.vmstat import VmStat
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 NODE_PAGES = 1 << 11
@@ -44,10 +46,11 @@ class Block:
     """None: kmalloc."""
 
 
-class SlobAlone:
+class SlobAlone(AllocatorAlone):
     """An allocator with `nr_nodes` nodes, whose pages are taken from the lowest on."""
 
     def __init__(self, *, nr_cpus=1, nr_nodes=1, wants_step=False):
+        super().__init__()
         self.nr_nodes = nr_nodes
         nr_frames = NODE_PAGES * nr_nodes
         arena = Arena()
@@ -56,13 +59,8 @@ class SlobAlone:
             self.pages.zone[node * NODE_PAGES : (node + 1) * NODE_PAGES] = 1 + node
         self.vmstat = VmStat(arena, nr_cpus=nr_cpus, nr_zones=nr_nodes, nr_nodes=nr_nodes)
         self.memory = PhysicalMemory(nr_frames)
-        self.steps = []
-        self.log = []
         self.is_locked = False
-        self.waiting = []
-        """What is freed after the grace period."""
-        self.fails = lambda _request: False
-        self.slob = Slob(
+        self.allocator = self.slob = Slob(
             SlabMemory(
                 pages=self.pages,
                 memory=self.memory,
@@ -80,10 +78,6 @@ class SlobAlone:
         self.heap = self.slob.heap
         self.common = SlobKmalloc(self.slob)
         self.common.create_caches()
-        self.cpu = 0
-
-    def create(self, size, name="objects", **options):
-        return self.slob.create(CacheRequest(name=name, object_size=size, **options))
 
     def alloc(self, s, cpu=0, *, gfp=GFP_KERNEL, node=None):
         """Return what is out then, None: no memory."""
@@ -108,27 +102,10 @@ class SlobAlone:
         else:
             self.perform(self.slob.kmem_cache_free(block.cache, self.this_cpu, block.thing))
 
-    def this_cpu(self):
-        return self.cpu
-
-    def grace_period(self):
-        """Let all readers under RCU be done."""
-        waiting, self.waiting = self.waiting, []
-        for request in waiting:
-            if isinstance(request, RcuBarrier):
-                self.perform(self.common.release(self.this_cpu, request.cache))
-            else:
-                self.perform(self.slob.rcu_free(request.cache, 0, request.freed))
-
     def perform(self, steps):
-        answer = None
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                assert not self.is_locked
-                return done.value
-            answer = self._answer(request)
+        result = perform(steps, self._answer)
+        assert not self.is_locked
+        return result
 
     def _answer(self, request):
         match request:
@@ -170,18 +147,6 @@ class SlobAlone:
                 refcount[pfn : pfn + nr_pages] = 1
                 return pfn
         return None
-
-    @property
-    def nr_pages(self):
-        """How many pages are allocated."""
-        return int((self.pages.refcount != 0).sum())
-
-    @property
-    def nr_slab_pages(self):
-        """What the counters of the nodes say."""
-        item = NODE_ITEM["nr_slab_unreclaimable"]
-        nodes = range(self.nr_nodes)
-        return sum(self.vmstat.node_page_state_snapshot(node, item) for node in nodes)
 
     def assert_laws(self, held):
         """Assert that lists hold exactly the pages with room, and no byte is there twice."""

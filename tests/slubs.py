@@ -1,11 +1,14 @@
 """SLUB without a machine: its requests are answered at once, each lock held to its rules."""
 
+from object_allocators import AllocatorAlone
+
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PageColumns
 from mmactors.label import Label
 from mmactors.mm.page_alloc.freelist import free_pages_prepare, prep_new_page
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL
+from mmactors.mm.perform import perform
 from mmactors.mm.slab.caller import NOBODY
 from mmactors.mm.slab.kmalloc import Kmalloc
 from mmactors.mm.slab.request import (
@@ -23,7 +26,7 @@ from mmactors.mm.slab.request import (
     RcuBarrier,
     ShouldFailslab,
 )
-from mmactors.mm.slab.slab_common import CacheRequest, Prandom
+from mmactors.mm.slab.slab_common import Prandom
 from mmactors.mm.slab.slub.cache import Slabs
 from mmactors.mm.slab.slub.layout import SlubConfig
 from mmactors.mm.slab.slub.lists import cpu_partial, node_partial
@@ -39,14 +42,14 @@ from mmactors.mm.slab.slub.struct_slab import (
     SLAB,
     TOTAL_OBJECTS,
 )
-from mmactors.mm.vmstat import NODE_ITEM, VmStat
+from mmactors.mm.vmstat import VmStat
 from mmactors.rules import Rules
 from mmactors.units import PAGE_SHIFT
 
 NODE_PAGES = 1 << 13
 
 
-class SlubAlone:
+class SlubAlone(AllocatorAlone):
     """An allocator with `nr_nodes` nodes, whose pages are taken from the lowest on.
 
     Nodes without memory come after them.
@@ -66,6 +69,7 @@ class SlubAlone:
         config=None,
         **options,
     ):
+        super().__init__()
         nr_frames = nr_pages * nr_nodes
         self.nr_node_pages = nr_pages
         arena = Arena()
@@ -75,15 +79,10 @@ class SlubAlone:
         self.vmstat = VmStat(arena, nr_cpus=nr_cpus, nr_zones=nr_nodes, nr_nodes=nr_nodes)
         self.memory = PhysicalMemory(nr_frames)
         self.random = Prandom(seed)
-        self.steps = []
-        self.log = []
         self.locked = None
-        self.waiting = []
-        """What is freed after the grace period."""
         self.nr_asked = 0
         self.next_slab = None
         """Where the next pages are looked for; None: from the lowest on."""
-        self.fails = lambda _request: False
         self.refuses = lambda _allocation: False
         """Says which objects are made to fail."""
         self.between = lambda: None
@@ -104,13 +103,9 @@ class SlubAlone:
             wants_step=lambda: wants_step,
             may_fail=lambda: may_fail,
         )
-        self.slub = Slub(self.slabs, random=self.random)
-        self.kmalloc_caches = Kmalloc(self.slub)
-        self.cpu = 0
+        self.allocator = self.slub = Slub(self.slabs, random=self.random)
+        self.common = self.kmalloc_caches = Kmalloc(self.slub)
         self.gives_cpu_up = True
-
-    def create(self, size, name="objects", **options):
-        return self.slub.create(CacheRequest(name=name, object_size=size, **options))
 
     def alloc(self, s, cpu=0, *, gfp=GFP_KERNEL, node=None, local=False, caller=NOBODY):
         """Allocate an object; with `local`, the compiled way first."""
@@ -128,9 +123,6 @@ class SlubAlone:
         self.cpu = cpu
         self.perform(self.slub.free(s, self.this_cpu, slab, thing, caller=caller))
 
-    def this_cpu(self):
-        return self.cpu
-
     def kmalloc(self, size, cpu=0, *, gfp=GFP_KERNEL):
         self.cpu = cpu
         return self.perform(self.kmalloc_caches.kmalloc(self.this_cpu, size, gfp))
@@ -139,37 +131,10 @@ class SlubAlone:
         self.cpu = cpu
         self.perform(self.kmalloc_caches.kfree(self.this_cpu, thing))
 
-    def kmem_cache_create(self, **request):
-        steps = self.kmalloc_caches.kmem_cache_create(self.this_cpu, CacheRequest(**request))
-        return self.perform(steps)
-
-    def kmem_cache_destroy(self, s):
-        return self.perform(self.kmalloc_caches.kmem_cache_destroy(self.this_cpu, s))
-
-    def shrink(self, s):
-        return self.perform(self.slub.shrink(s, 0))
-
-    def destroy(self, s):
-        return self.perform(self.slub.destroy(s, 0))
-
-    def grace_period(self):
-        """Let all readers under RCU be done."""
-        waiting, self.waiting = self.waiting, []
-        for request in waiting:
-            if isinstance(request, RcuBarrier):
-                self.perform(self.kmalloc_caches.release(self.this_cpu, request.cache))
-            else:
-                self.perform(self.slub.rcu_free(request.cache, 0, request.freed))
-
     def perform(self, steps):
-        answer = None
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                assert self.locked is None
-                return done.value
-            answer = self._answer(request)
+        result = perform(steps, self._answer)
+        assert self.locked is None
+        return result
 
     def _answer(self, request):
         match request:
@@ -218,24 +183,6 @@ class SlubAlone:
                 refcount[pfn : pfn + nr_pages] = 1
                 return pfn
         return None
-
-    @property
-    def nr_pages(self):
-        """How many pages are allocated."""
-        return int((self.pages.refcount != 0).sum())
-
-    @property
-    def nr_slab_pages(self):
-        """What the counters of the nodes say."""
-        return sum(
-            self.vmstat.global_node_page_state(NODE_ITEM[name])
-            + sum(
-                self.vmstat.node_page_state_snapshot(node, NODE_ITEM[name])
-                - self.vmstat.node_page_state(node, NODE_ITEM[name])
-                for node in range(self.slabs.nr_nodes)
-            )
-            for name in ("nr_slab_reclaimable", "nr_slab_unreclaimable")
-        )
 
     def free_objects(self, s):
         """Return all free objects of a cache that lists reach, each as often as it is reached."""

@@ -4,6 +4,7 @@ from itertools import count, pairwise
 
 from mmactors.label import Label
 from mmactors.mm.page_alloc.gfp import GFP_DIRECT_RECLAIM
+from mmactors.mm.perform import perform
 from mmactors.mm.vmalloc import request as ask
 from mmactors.mm.vmalloc.area_tree import (
     BLACK,
@@ -70,14 +71,9 @@ class VmallocAlone:
 
     def perform(self, steps):
         """Drive a path to its end; nothing is locked then."""
-        answer = None
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                assert [] == self._held
-                return done.value
-            answer = self.answer(request)
+        result = perform(steps, self.answer)
+        assert [] == self._held
+        return result
 
     def work(self):
         """Let workers do what they were told."""

@@ -227,6 +227,23 @@ class Record:
 
 
 @frozen
+class OrNull:
+    """A form, or null."""
+
+    form: Form
+
+    @property
+    def legal(self) -> str:
+        """What may stand there, for people."""
+        return f"{self.form.legal}, or null"
+
+    def check(self, value: object, path: str, problems: Problems) -> None:
+        """Add what is wrong with a value."""
+        if value is not None:
+            self.form.check(value, path, problems)
+
+
+@frozen
 class Either:
     """One of several forms, told apart by what kind of JSON value it is."""
 

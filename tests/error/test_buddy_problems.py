@@ -1,34 +1,18 @@
 """What is wrong with a recording of the page allocator is said, never replayed."""
 
-import gzip
 import json
 from pathlib import Path
 
 import pytest
+from damages import changed, judged, places_in, problems_of, put, unreadable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmactors.errors import UserError
 from mmactors.validate.buddy.buddy import validate_buddy
 
 THP = (
     Path(__file__).parent.parent / "reference/linux-6.1/kernel/buddy/256M-c1-thp-s1.json"
 ).read_text()
-
-
-def problems_of(path):
-    with pytest.raises(UserError) as caught:
-        list(validate_buddy(path))
-    return [problem.found for problem in caught.value.problems]
-
-
-def changed(tmp_path, change):
-    """Write a recording that `change` has damaged."""
-    content = json.loads(THP)
-    change(content)
-    path = tmp_path / "damaged.json"
-    path.write_text(json.dumps(content))
-    return path
 
 
 def zone(content, nth=1):
@@ -102,16 +86,16 @@ DAMAGES = {
 @pytest.mark.parametrize("found", DAMAGES)
 def test_a_damaged_recording_is_refused_with_its_place(tmp_path, found):
     """The error names the first thing that is wrong, by its path in the file."""
-    path = changed(tmp_path, DAMAGES[found])
+    path = changed(tmp_path, THP, DAMAGES[found])
 
-    assert found in problems_of(path)
+    assert found in problems_of(validate_buddy, path)
 
 
 def test_a_page_that_is_freed_twice_is_refused(tmp_path):
     """A free of a page that is free is an error of the recording."""
-    path = changed(tmp_path, lambda content: content["ops"].append(content["ops"][-1]))
+    path = changed(tmp_path, THP, lambda content: content["ops"].append(content["ops"][-1]))
 
-    assert "but pages of it are free" in problems_of(path)[0]
+    assert "but pages of it are free" in problems_of(validate_buddy, path)[0]
 
 
 def test_all_errors_of_form_are_given_at_once(tmp_path):
@@ -121,47 +105,23 @@ def test_all_errors_of_form_are_given_at_once(tmp_path):
         del zone(content)["managed"]
         zone(content, 0)["present"] = "many"
 
-    assert 2 == len(problems_of(changed(tmp_path, damage)))
+    assert 2 == len(problems_of(validate_buddy, changed(tmp_path, THP, damage)))
 
 
 @pytest.mark.parametrize(
     ("name", "data"),
-    {
-        "cut.json.gz": gzip.compress(THP.encode())[:2000],
-        "cut.json": THP[:500].encode(),
-        "plain.json.gz": THP.encode(),
-        "empty.json": b"",
-        "bytes.json": b"\xff\xfe\x00",
-        "list.json": b"[]",
-    }.items(),
+    unreadable(THP).items(),
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_an_unreadable_file_is_an_error_with_four_parts(tmp_path, name, data):
     """Whatever the bytes are, the user gets place, found, legal and advice."""
     path = tmp_path / name
     path.write_bytes(data)
-    with pytest.raises(UserError) as caught:
-        list(validate_buddy(path))
 
-    assert all(
-        (problem.place.file, problem.found, problem.legal, problem.advice)
-        for problem in caught.value.problems
-    )
+    assert problems_of(validate_buddy, path)
 
 
-def paths_into(value, path=()):
-    """Give the places of all numbers of a recording."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from paths_into(inner, (*path, key))
-    elif isinstance(value, list):
-        for nth, inner in enumerate(value[:3]):
-            yield from paths_into(inner, (*path, nth))
-    elif isinstance(value, int):
-        yield path
-
-
-PATHS = list(paths_into(json.loads(THP)))
+PATHS = list(places_in(json.loads(THP), nr_items=3, kind=int))
 
 
 @settings(
@@ -174,15 +134,4 @@ PATHS = list(paths_into(json.loads(THP)))
 def test_any_number_may_be_wrong(tmp_path, place, value):
     """A recording with one wrong number is refused, or fails, or still passes; it never crashes."""
 
-    def damage(content):
-        for key in place[:-1]:
-            content = content[key]
-        content[place[-1]] = value
-
-    path = changed(tmp_path, damage)
-    try:
-        results = list(validate_buddy(path))
-    except UserError as error:
-        results = error.problems
-
-    assert results
+    assert judged(validate_buddy, changed(tmp_path, THP, put(place, value)))

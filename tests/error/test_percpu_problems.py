@@ -5,32 +5,15 @@ import json
 from pathlib import Path
 
 import pytest
+from damages import changed, judged, places_in, problems_of, put, unreadable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmactors.errors import UserError
 from mmactors.validate.percpu.percpu import validate_percpu
 
 REFERENCE = Path(__file__).parent.parent / "reference/linux-6.1/kernel/percpu"
 FILL = gzip.decompress((REFERENCE / "512M-c1-fill-s104.json.gz").read_bytes()).decode()
 MIX = gzip.decompress((REFERENCE / "256M-c1-mix-s4.json.gz").read_bytes()).decode()
-
-
-def problems_of(path):
-    with pytest.raises(UserError) as caught:
-        list(validate_percpu(path))
-    for problem in caught.value.problems:
-        assert all((problem.place.file, problem.found, problem.legal, problem.advice))
-    return [problem.found for problem in caught.value.problems]
-
-
-def changed(tmp_path, change, text=FILL):
-    """Write a recording that `change` has damaged."""
-    content = json.loads(text)
-    change(content)
-    path = tmp_path / "damaged.json"
-    path.write_text(json.dumps(content))
-    return path
 
 
 def chunk(content, nth=0):
@@ -75,7 +58,7 @@ DAMAGES = {
 @pytest.mark.parametrize("found", DAMAGES)
 def test_a_damaged_recording_is_refused_with_its_place(tmp_path, found):
     """Each value is named by its path."""
-    assert found in problems_of(changed(tmp_path, DAMAGES[found]))
+    assert found in problems_of(validate_percpu, changed(tmp_path, FILL, DAMAGES[found]))
 
 
 @pytest.mark.parametrize("key", ["contig_hint", "scan_hint_start", "first_free", "right_free"])
@@ -85,9 +68,9 @@ def test_a_hint_beyond_its_block_is_refused(tmp_path, key):
     def damage(content):
         content["initial"]["chunks"][0]["chunk_md"][key] = 9000
 
-    assert any(
-        "chunks[0].chunk_md has" in found for found in problems_of(changed(tmp_path, damage))
-    )
+    problems = problems_of(validate_percpu, changed(tmp_path, FILL, damage))
+
+    assert any("chunks[0].chunk_md has" in problem for problem in problems)
 
 
 def test_a_state_that_is_none_of_the_kernels_has_an_end(tmp_path):
@@ -98,20 +81,14 @@ def test_a_state_that_is_none_of_the_kernels_has_an_end(tmp_path):
         content["initial"]["chunks"][1]["alloc_runs"] = [[0, 524288]]
         content["atomic"] = 0
 
-    (result,) = validate_percpu(changed(tmp_path, damage))
+    (result,) = validate_percpu(changed(tmp_path, FILL, damage))
 
     assert "each path has: recorded an end, ours none" == result.first_difference
 
 
 @pytest.mark.parametrize(
     ("name", "data"),
-    {
-        "cut.json.gz": gzip.compress(FILL.encode())[:1000],
-        "cut.json": FILL[:500].encode(),
-        "plain.json.gz": FILL.encode(),
-        "empty.json": b"",
-        "list.json": b"[]",
-    }.items(),
+    unreadable(FILL).items(),
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_an_unreadable_file_is_an_error_with_four_parts(tmp_path, name, data):
@@ -119,22 +96,12 @@ def test_an_unreadable_file_is_an_error_with_four_parts(tmp_path, name, data):
     path = tmp_path / name
     path.write_bytes(data)
 
-    assert problems_of(path)
+    assert problems_of(validate_percpu, path)
 
 
-def paths_into(value, path=()):
-    """Give the places of all numbers and addresses of a recording."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from paths_into(inner, (*path, key))
-    elif isinstance(value, list):
-        for nth, inner in enumerate(value[:6]):
-            yield from paths_into(inner, (*path, nth))
-    else:
-        yield path
-
-
-PLACES = [(text, place) for text in (FILL, MIX) for place in paths_into(json.loads(text))]
+PLACES = [
+    (text, place) for text in (FILL, MIX) for place in places_in(json.loads(text), nr_items=6)
+]
 
 
 @settings(
@@ -151,15 +118,4 @@ def test_any_number_may_be_wrong(tmp_path, place, value):
     """A recording with one wrong number is refused, or fails, or still passes; it never crashes."""
     text, keys = place
 
-    def damage(content):
-        for key in keys[:-1]:
-            content = content[key]
-        content[keys[-1]] = value
-
-    path = changed(tmp_path, damage, text)
-    try:
-        results = list(validate_percpu(path))
-    except UserError as error:
-        results = error.problems
-
-    assert results
+    assert judged(validate_percpu, changed(tmp_path, text, put(keys, value)))

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
+from damages import changed, judged, places_in, problems_of, put
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmactors.errors import UserError
 from mmactors.validate.slab.slab import validate_slab
 
 REFERENCE = Path(__file__).parent.parent / "reference/linux-6.1/kernel/slab"
@@ -22,23 +22,6 @@ FILL = (REFERENCE / "256M-c1-fill-s5.json").read_text()
 SHARED = json.dumps(recorded("256M-c1p2-reap-s22.json.gz"))
 _PARAMS = recorded("256M-c1-params.json.gz")
 PARAMS = json.dumps({**_PARAMS, "created": _PARAMS["created"][:300]})
-
-
-def problems_of(path):
-    with pytest.raises(UserError) as caught:
-        list(validate_slab(path))
-    for problem in caught.value.problems:
-        assert all((problem.place.file, problem.found, problem.legal, problem.advice))
-    return [problem.found for problem in caught.value.problems]
-
-
-def changed(tmp_path, change, text=FILL):
-    """Write a recording that `change` has damaged."""
-    content = json.loads(text)
-    change(content)
-    path = tmp_path / "damaged.json"
-    path.write_text(json.dumps(content))
-    return path
 
 
 def final(content, nth=1):
@@ -86,16 +69,16 @@ DAMAGES = {
 @pytest.mark.parametrize("found", DAMAGES)
 def test_a_damaged_recording_is_refused_with_its_place(tmp_path, found):
     """The error names what is wrong by its path in the file."""
-    problems = problems_of(changed(tmp_path, DAMAGES[found]))
+    problems = problems_of(validate_slab, changed(tmp_path, FILL, DAMAGES[found]))
 
     assert any(problem.startswith(found) for problem in problems), problems
 
 
 def test_a_shared_array_is_looked_at_like_that_of_a_cpu(tmp_path):
     """It may be null, or an array."""
-    path = changed(tmp_path, lambda c: c["final"][0]["shared"].__setitem__("avail", 7), SHARED)
+    path = changed(tmp_path, SHARED, put(("final", 0, "shared", "avail"), 7))
 
-    assert problems_of(path) == ["final[0].shared.avail is 7"]
+    assert problems_of(validate_slab, path) == ["final[0].shared.avail is 7"]
 
 
 PARAM_DAMAGES = {
@@ -112,23 +95,13 @@ PARAM_DAMAGES = {
 @pytest.mark.parametrize("found", PARAM_DAMAGES)
 def test_a_damaged_table_of_caches_is_refused_with_its_place(tmp_path, found):
     """Rows are named by their number, values by their column."""
-    assert found in problems_of(changed(tmp_path, PARAM_DAMAGES[found], PARAMS))
-
-
-def paths_into(value, path=()):
-    """Give the places of all numbers of a recording."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from paths_into(inner, (*path, key))
-    elif isinstance(value, list):
-        for nth, inner in enumerate(value[:4]):
-            yield from paths_into(inner, (*path, nth))
-    elif isinstance(value, int):
-        yield path
+    assert found in problems_of(validate_slab, changed(tmp_path, PARAMS, PARAM_DAMAGES[found]))
 
 
 PLACES = [
-    (text, place) for text in (FILL, SHARED, PARAMS) for place in paths_into(json.loads(text))
+    (text, place)
+    for text in (FILL, SHARED, PARAMS)
+    for place in places_in(json.loads(text), nr_items=4, kind=int)
 ]
 
 
@@ -144,15 +117,4 @@ def test_any_number_may_be_wrong(tmp_path, place, value):
     """A recording with one wrong number is refused, or fails, or still passes; it never crashes."""
     text, keys = place
 
-    def damage(content):
-        for key in keys[:-1]:
-            content = content[key]
-        content[keys[-1]] = value
-
-    path = changed(tmp_path, damage, text)
-    try:
-        results = list(validate_slab(path))
-    except UserError as error:
-        results = error.problems
-
-    assert results
+    assert judged(validate_slab, changed(tmp_path, text, put(keys, value)))

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
+from damages import changed, judged, places_in, problems_of, put, unreadable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmactors.errors import UserError
 from mmactors.validate.slub.slub import validate_slub
 
 REFERENCE = Path(__file__).parent.parent / "reference/linux-6.1/kernel/slub"
@@ -17,23 +17,6 @@ PARTIAL = gzip.decompress((REFERENCE / "256M-c1-partial-s5.json.gz").read_bytes(
 KMALLOC = gzip.decompress((REFERENCE / "256M-c1-kmalloc-s2.json.gz").read_bytes()).decode()
 _PARAMS = json.loads(gzip.decompress((REFERENCE / "256M-c1-params-merge.json.gz").read_bytes()))
 PARAMS = json.dumps({**_PARAMS, "created": _PARAMS["created"][:300]})
-
-
-def problems_of(path):
-    with pytest.raises(UserError) as caught:
-        list(validate_slub(path))
-    for problem in caught.value.problems:
-        assert all((problem.place.file, problem.found, problem.legal, problem.advice))
-    return [problem.found for problem in caught.value.problems]
-
-
-def changed(tmp_path, change, text=FILL):
-    """Write a recording that `change` has damaged."""
-    content = json.loads(text)
-    change(content)
-    path = tmp_path / "damaged.json"
-    path.write_text(json.dumps(content))
-    return path
 
 
 def node(content, name="final"):
@@ -87,7 +70,7 @@ DAMAGES = {
 @pytest.mark.parametrize("found", DAMAGES)
 def test_a_damaged_recording_is_refused_with_its_place(tmp_path, found):
     """The error names what is wrong by its path in the file."""
-    assert found in problems_of(changed(tmp_path, DAMAGES[found]))
+    assert found in problems_of(validate_slub, changed(tmp_path, FILL, DAMAGES[found]))
 
 
 PARAM_DAMAGES = {
@@ -108,18 +91,12 @@ PARAM_DAMAGES = {
 @pytest.mark.parametrize("found", PARAM_DAMAGES)
 def test_a_damaged_table_of_caches_is_refused_with_its_place(tmp_path, found):
     """Rows are named by their number, values by their column."""
-    assert found in problems_of(changed(tmp_path, PARAM_DAMAGES[found], PARAMS))
+    assert found in problems_of(validate_slub, changed(tmp_path, PARAMS, PARAM_DAMAGES[found]))
 
 
 @pytest.mark.parametrize(
     ("name", "data"),
-    {
-        "cut.json.gz": gzip.compress(FILL.encode())[:1000],
-        "cut.json": FILL[:500].encode(),
-        "plain.json.gz": FILL.encode(),
-        "empty.json": b"",
-        "list.json": b"[]",
-    }.items(),
+    unreadable(FILL).items(),
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_an_unreadable_file_is_an_error_with_four_parts(tmp_path, name, data):
@@ -127,25 +104,13 @@ def test_an_unreadable_file_is_an_error_with_four_parts(tmp_path, name, data):
     path = tmp_path / name
     path.write_bytes(data)
 
-    assert problems_of(path)
-
-
-def paths_into(value, path=()):
-    """Give the places of all numbers of a recording."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from paths_into(inner, (*path, key))
-    elif isinstance(value, list):
-        for nth, inner in enumerate(value[:4]):
-            yield from paths_into(inner, (*path, nth))
-    elif isinstance(value, int):
-        yield path
+    assert problems_of(validate_slub, path)
 
 
 PLACES = [
     (text, place)
     for text in (FILL, PARTIAL, KMALLOC, PARAMS)
-    for place in paths_into(json.loads(text))
+    for place in places_in(json.loads(text), nr_items=4, kind=int)
 ]
 
 
@@ -161,15 +126,4 @@ def test_any_number_may_be_wrong(tmp_path, place, value):
     """A recording with one wrong number is refused, or fails, or still passes; it never crashes."""
     text, keys = place
 
-    def damage(content):
-        for key in keys[:-1]:
-            content = content[key]
-        content[keys[-1]] = value
-
-    path = changed(tmp_path, damage, text)
-    try:
-        results = list(validate_slub(path))
-    except UserError as error:
-        results = error.problems
-
-    assert results
+    assert judged(validate_slub, changed(tmp_path, text, put(keys, value)))

@@ -4,23 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+from damages import changed, judged, places_in, problems_of, put
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmactors.errors import UserError
 from mmactors.validate.vmalloc.vmalloc import validate_vmalloc
 
 REFERENCE = Path(__file__).parent.parent / "reference/linux-6.1/kernel/vmalloc"
 LIFO = (REFERENCE / "512M-c1-lifo-s1.json").read_text()
-
-
-def changed(tmp_path, change):
-    """Write a recording that `change` has damaged."""
-    content = json.loads(LIFO)
-    change(content)
-    path = tmp_path / "damaged.json"
-    path.write_text(json.dumps(content))
-    return path
 
 
 def tree(content):
@@ -62,14 +53,9 @@ DAMAGES = {
 @pytest.mark.parametrize("found", DAMAGES)
 def test_a_damage_is_told_with_its_place(tmp_path, found):
     """Where it is, what stands there, what may, what to try."""
-    with pytest.raises(UserError) as caught:
-        list(validate_vmalloc(changed(tmp_path, DAMAGES[found])))
+    problems = problems_of(validate_vmalloc, changed(tmp_path, LIFO, DAMAGES[found]))
 
-    for problem in caught.value.problems:
-        assert all((problem.place.file, problem.found, problem.legal, problem.advice))
-    assert any(found in problem.found for problem in caught.value.problems), [
-        problem.found for problem in caught.value.problems
-    ]
+    assert any(found in problem for problem in problems), problems
 
 
 def test_an_operation_that_ends_the_kernel_is_a_difference(tmp_path):
@@ -78,28 +64,16 @@ def test_an_operation_that_ends_the_kernel_is_a_difference(tmp_path):
     def unmap(content):
         content["ops"][0] = ["vm_unmap_ram", 0, 4096, "ffffc900f0000000", 0]
 
-    (result,) = validate_vmalloc(changed(tmp_path, unmap))
+    (result,) = validate_vmalloc(changed(tmp_path, LIFO, unmap))
 
     assert result.first_difference.endswith("NULL pointer dereference, address: 0000000000000000")
-
-
-def paths_into(value, path=()):
-    """Yield where a whole number or a text stands."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from paths_into(inner, (*path, key))
-    elif isinstance(value, list):
-        for nth, inner in enumerate(value):
-            yield from paths_into(inner, (*path, nth))
-    else:
-        yield path
 
 
 VALUES = (
     *(-1, 0, 1, 7, 4096, 1 << 31, 1 << 48, 1 << 80, None, "x", "r", "vunmap", "1", "f" * 16, []),
     *("ffffc90000055000", "ffffffffffffe000", "vm_unmap_ram", "vmalloc_aligned"),
 )
-PLACES = list(paths_into(json.loads(LIFO)))
+PLACES = list(places_in(json.loads(LIFO)))
 
 
 @settings(
@@ -113,15 +87,4 @@ PLACES = list(paths_into(json.loads(LIFO)))
 def test_any_value_may_be_wrong(tmp_path, place, value):
     """A recording with one wrong value is refused, or fails, or still passes; it never crashes."""
 
-    def damage(content):
-        for key in place[:-1]:
-            content = content[key]
-        content[place[-1]] = value
-
-    path = changed(tmp_path, damage)
-    try:
-        results = list(validate_vmalloc(path))
-    except UserError as error:
-        results = error.problems
-
-    assert results
+    assert judged(validate_vmalloc, changed(tmp_path, LIFO, put(place, value)))

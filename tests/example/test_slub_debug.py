@@ -182,7 +182,7 @@ def test_who_leaks_is_named_when_the_cache_goes(alone):
     s = alone.create(64, "leaky", flags=SLAB_STORE_USER)
     alone.alloc(s, caller=WRITER)
 
-    assert not alone.perform(alone.slub.destroy(s, 0, caller=LATER))
+    assert not alone.destroy(s, caller=LATER)
     assert "Allocated in writer+0x10/0x40 age=50 cpu=0 pid=17" in alone.log
     text = "kmem_cache_destroy leaky: Slab cache still has objects when called from later+0x1/0x2"
     assert text in alone.log

@@ -1,45 +1,28 @@
 """Can a recording of per-CPU memory fail? Its rules are broken, and a recording sees each.
 
 Rules are broken one at a time. Which four are, is up to the seed; `-m slow` breaks all of them. As
-a program, `python test_broken_percpu_rules.py RULE` prints where its recording first differs: in a
-process without native code, where the rules inside compiled functions can be broken, too.
+a program (`cd tests; python -m fidelity.test_broken_percpu_rules RULE`) it prints where the rule's
+recording first differs: in a process without native code, where the rules inside compiled functions
+can be broken, too.
 """
 
 import os
-import random
 import re
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
-from attrs import frozen
+from broken_rules import Broken, drawn, first_difference
 
 from mmactors.mm.percpu import block_md, hints, struct_chunk
 from mmactors.mm.percpu.slots import Slots
 from mmactors.validate.percpu.percpu import validate_percpu
 
-REFERENCE = Path(__file__).parent.parent / "reference/linux-6.1/kernel/percpu"
-SEED = 12
-NR_BROKEN = 4
+TESTS = Path(__file__).parent.parent
+REFERENCE = TESTS / "reference/linux-6.1/kernel/percpu"
 BLOCK_UPDATE = hints.block_update
 MOVE = Slots.move
-
-
-@frozen
-class Broken:
-    """A rule: where it stands in mm/percpu, what a kernel without it does, who notices, where."""
-
-    rule: str
-    module: str
-    name: str
-    other: object
-    recording: str
-    place: str
-
-    def __str__(self):
-        return self.rule.replace(" ", "-")
 
 
 def first_free(chunk, block, _alloc_bits):
@@ -133,7 +116,7 @@ BROKEN = [
     ),
     Broken(
         "a chunk with a fourth of it empty is emptied",
-        *("percpu.Percpu", "should_reclaim", lambda *_: False),
+        *("percpu:Percpu", "should_reclaim", lambda *_: False),
         *("512M-c1-big-s103.json.gz", r"ops\[\d+\]|final\.|all_freed\."),
     ),
     Broken(
@@ -143,28 +126,18 @@ BROKEN = [
     ),
     Broken(
         "who has less room than before comes last on the list",
-        *("slots.Slots", "move", to_the_front),
+        *("slots:Slots", "move", to_the_front),
         *("512M-c1-big-s103.json.gz", r"ops\[\d+\]|final\.chunks"),
     ),
 ]
-CHOSEN = random.Random(SEED).sample(BROKEN, NR_BROKEN)
+CHOSEN, OTHERS = drawn(BROKEN, seed=12)
 
 
-def break_rule(broken):
-    """Let the process have no such rule any more; return where its recording first differs."""
-    module, _, owner = broken.module.partition(".")
-    place = import_module(f"mmactors.mm.percpu.{module}")
-    place = getattr(place, owner) if owner else place
-    assert hasattr(place, broken.name), "the rule stands elsewhere by now"
-    setattr(place, broken.name, broken.other)
-    (result,) = validate_percpu(REFERENCE / broken.recording)
-    return result.first_difference
-
-
-def first_difference(broken):
+def first_difference_of(broken):
     """Break a rule in a process of its own; return what its recording says first."""
     done = subprocess.run(
-        [sys.executable, __file__, broken.rule],
+        [sys.executable, "-m", "fidelity.test_broken_percpu_rules", broken.rule],
+        cwd=TESTS,
         env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
         capture_output=True,
         text=True,
@@ -176,15 +149,17 @@ def first_difference(broken):
 @pytest.mark.parametrize("broken", CHOSEN, ids=str)
 def test_a_kernel_without_one_rule_differs_where_the_rule_shows(broken):
     """The recording fails, and says at which value first."""
-    assert re.match(broken.place, first_difference(broken))
+    assert re.match(broken.place, first_difference_of(broken))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("broken", [each for each in BROKEN if each not in CHOSEN], ids=str)
+@pytest.mark.parametrize("broken", OTHERS, ids=str)
 def test_a_kernel_without_any_other_rule_differs_where_the_rule_shows(broken):
     """Those that the seed did not choose."""
-    assert re.match(broken.place, first_difference(broken))
+    assert re.match(broken.place, first_difference_of(broken))
 
 
 if __name__ == "__main__":
-    sys.stdout.write(break_rule(next(each for each in BROKEN if each.rule == sys.argv[1])))
+    named = next(each for each in BROKEN if each.rule == sys.argv[1])
+    named.break_in("mmactors.mm.percpu")
+    sys.stdout.write(first_difference(validate_percpu, REFERENCE / named.recording))

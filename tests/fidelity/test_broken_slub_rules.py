@@ -3,35 +3,16 @@
 Which four are, is up to the seed; `-m slow` breaks all of them.
 """
 
-import random
 import re
-from importlib import import_module
 from pathlib import Path
 
 import pytest
-from attrs import frozen
+from broken_rules import Broken, drawn, first_difference
 
 from mmactors.mm.slab.slub import lists
 from mmactors.validate.slub.slub import validate_slub
 
 REFERENCE = Path(__file__).parent.parent / "reference/linux-6.1/kernel/slub"
-SEED = 11
-NR_BROKEN = 4
-
-
-@frozen
-class Broken:
-    """A rule: where it stands in mm/slab, what a kernel without it does, who notices, and where."""
-
-    rule: str
-    module: str
-    name: str
-    other: object
-    recording: str
-    place: str
-
-    def __str__(self):
-        return self.rule.replace(" ", "-")
 
 
 def no_partial(*_):
@@ -95,27 +76,21 @@ BROKEN = [
         *("256M-c1-params-nomerge.json.gz", r"system_caches\[\d+\]\.\w+: recorded"),
     ),
 ]
-CHOSEN = random.Random(SEED).sample(BROKEN, NR_BROKEN)
-
-
-def first_difference(monkeypatch, broken):
-    """Break a rule and return what its recording says first."""
-    module = import_module(f"mmactors.mm.slab.{broken.module}")
-    assert hasattr(module, broken.name), "the rule stands elsewhere by now"
-    monkeypatch.setattr(module, broken.name, broken.other)
-    (result,) = validate_slub(REFERENCE / broken.recording)
-    assert not result.passed
-    return result.first_difference
+CHOSEN, OTHERS = drawn(BROKEN, seed=11)
 
 
 @pytest.mark.parametrize("broken", CHOSEN, ids=str)
 def test_a_kernel_without_one_rule_differs_where_the_rule_shows(monkeypatch, broken):
     """The recording fails, and says at which value first."""
-    assert re.match(broken.place, first_difference(monkeypatch, broken))
+    broken.break_in("mmactors.mm.slab", monkeypatch.setattr)
+
+    assert re.match(broken.place, first_difference(validate_slub, REFERENCE / broken.recording))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("broken", [each for each in BROKEN if each not in CHOSEN], ids=str)
+@pytest.mark.parametrize("broken", OTHERS, ids=str)
 def test_a_kernel_without_any_other_rule_differs_where_the_rule_shows(monkeypatch, broken):
     """Those that the seed did not choose."""
-    assert re.match(broken.place, first_difference(monkeypatch, broken))
+    broken.break_in("mmactors.mm.slab", monkeypatch.setattr)
+
+    assert re.match(broken.place, first_difference(validate_slub, REFERENCE / broken.recording))

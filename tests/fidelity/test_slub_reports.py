@@ -119,7 +119,7 @@ class Replay:
         self.alone.pages.private_view[self.alone.slabs.head_of(self.things[var])] += int(number)
 
     def destroy(self, _nth, caller, name, _jiffies):
-        self.alone.perform(self.alone.slub.destroy(self.caches[name], 0, caller=caller))
+        self.alone.destroy(self.caches[name], caller=caller)
 
 
 def test_every_line_of_every_report_is_the_recorded_one():

@@ -28,6 +28,7 @@ from mmactors.mm.percpu.request import (
 )
 from mmactors.mm.percpu.struct_chunk import BLOCK_BITS
 from mmactors.mm.percpu.unit_layout import PcpuUnits
+from mmactors.mm.perform import perform
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 NR_CPUS = 3
@@ -75,15 +76,10 @@ class Areas(RuleBasedStateMachine):
         return self.last
 
     def perform(self, steps):
-        answer = None
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                assert not self.is_locked
-                assert not self.has_mutex
-                return done.value
-            answer = self.answer(request)
+        result = perform(steps, self.answer)
+        assert not self.is_locked
+        assert not self.has_mutex
+        return result
 
     def answer(self, request):
         match request:

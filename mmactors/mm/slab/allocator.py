@@ -13,9 +13,9 @@ from attrs import evolve
 
 from mmactors.label import Touch
 from mmactors.mm.slab.caller import NOBODY, SlabCaller
-from mmactors.mm.slab.flags import SLAB_FLAGS_PERMITTED, SLAB_TYPESAFE_BY_RCU
+from mmactors.mm.slab.flags import SLAB_FLAGS_PERMITTED
 from mmactors.mm.slab.oops import oops, wild_pointer
-from mmactors.mm.slab.request import Printk, RcuBarrier, SlabSteps
+from mmactors.mm.slab.request import Printk, SlabSteps
 from mmactors.mm.slab.slab_common import (
     ZERO_SIZE_PTR,
     CacheRequest,
@@ -212,16 +212,6 @@ class ObjectAllocator(ABC, Generic[C]):
             if self.names.get(name) is s:
                 del self.names[name]
         self._free_numbers.append(number)
-
-    def destroy(self, s: C, cpu: int, *, caller: SlabCaller = NOBODY) -> SlabSteps[bool]:
-        """Let go of a cache that `create` made; return whether it, or this use of it, is gone."""
-        is_gone = yield from self.shutdown(s, cpu, caller=caller)
-        if is_gone and not s.refcount:
-            if s.flags & SLAB_TYPESAFE_BY_RCU:
-                yield RcuBarrier(cache=s.number)
-            else:
-                self.release(s.number)
-        return is_gone
 
     # -- objects -------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from mmactors.mm.percpu.request import (
     ScheduleBalance,
     UnmapPages,
 )
+from mmactors.mm.perform import perform
 
 T = TypeVar("T")
 _SECTIONS_MAX: Final = 200_000
@@ -43,20 +44,13 @@ class Guest:
     """Where new chunks are mapped, one after the other."""
     has_work: bool = field(default=False, init=False)
     """The balance work was scheduled."""
+    _nr_sections: int = field(default=0, init=False)
+    """Under pcpu_lock, of the path that is being driven."""
 
     def perform(self, steps: PercpuSteps[T]) -> T:
         """Drive a path to its end; return its result."""
-        answer: PercpuAnswer = None
-        nr_sections = 0
-        while nr_sections < _SECTIONS_MAX:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            nr_sections += isinstance(request, PcpuLock)
-            answer = self._answer(request)
-        raise GoesOnForeverError
+        self._nr_sections = 0
+        return perform(steps, self._answer)
 
     def flush_work(self) -> None:
         """Let the balance work run if it was scheduled, and until it is not any more."""
@@ -66,6 +60,10 @@ class Guest:
 
     def _answer(self, request: PercpuRequest) -> PercpuAnswer:
         match request:
+            case PcpuLock():
+                self._nr_sections += 1
+                if self._nr_sections == _SECTIONS_MAX:
+                    raise GoesOnForeverError
             case AllocMutexLock() | MapPages() | MemZalloc() | AllocUnitPage():
                 return 1
             case UnmapPages(nr_pages=nr_pages):

@@ -16,7 +16,7 @@ from mmactors.mm.percpu.slots import Slots
 from mmactors.mm.percpu.struct_chunk import BLOCK_BITS, PCPU_MIN_ALLOC_SIZE
 from mmactors.units import PAGE_SHIFT
 from mmactors.validate.document import describe, read_object
-from mmactors.validate.form import Form, ListOf, Problems, Record, Text, Whole
+from mmactors.validate.form import ListOf, OrNull, Problems, Record, Text, Whole
 from mmactors.validate.limits import CPUS_MAX
 
 _ADVICE: Final = "tests/reference/linux-6.1/kernel/percpu/README.md describes the fields"
@@ -76,23 +76,6 @@ _CHUNK: Final = Record(
 )
 
 
-@frozen
-class _OrNull:
-    """A form, or null."""
-
-    form: Form
-
-    @property
-    def legal(self) -> str:
-        """What may stand there, for people."""
-        return f"{self.form.legal}, or null"
-
-    def check(self, value: object, path: str, problems: Problems) -> None:
-        """Add what is wrong with a value."""
-        if value is not None:
-            self.form.check(value, path, problems)
-
-
 _STATE: Final = Record(
     {
         "unit": Record(
@@ -110,7 +93,7 @@ _STATE: Final = Record(
             }
         ),
         "chunks": ListOf(_CHUNK, minimum=1, maximum=_CHUNKS_MAX),
-        "reserved": _OrNull(_CHUNK),
+        "reserved": OrNull(_CHUNK),
     }
 )
 

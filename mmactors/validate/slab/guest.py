@@ -11,13 +11,14 @@ from attrs import define, field
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PageColumns
-from mmactors.mm.page_alloc.freelist import free_pages_prepare, prep_new_page
 from mmactors.mm.page_alloc.gfp import ZONE_DMA32
+from mmactors.mm.perform import perform
 from mmactors.mm.slab.kmalloc import Kmalloc
 from mmactors.mm.slab.request import (
     AllocSlabPages,
     FlushCpus,
     FreeSlabPages,
+    RcuBarrier,
     SlabAnswer,
     SlabRequest,
     SlabSteps,
@@ -26,6 +27,7 @@ from mmactors.mm.slab.slab.cache import KmemCache, Slabs
 from mmactors.mm.slab.slab.layout import SlabConfig
 from mmactors.mm.slab.slab.slab import Slab
 from mmactors.mm.slab.slab_common import Prandom
+from mmactors.validate.named_pages import NamedPages
 
 T = TypeVar("T")
 
@@ -36,19 +38,17 @@ class Guest:
 
     config: SlabConfig
     nr_frames: int
-    next_pfns: list[int] = field(factory=list)
-    """Where the next slabs lie, in order; where none is left, there is no memory."""
     drain_order: tuple[int, ...] = ()
     """In which order CPUs drain their arrays when a cache shrinks; empty: by number."""
-    nr_pages: int = 0
-    """Pages that were allocated, without those that were given back."""
     pages: PageColumns = field(init=False)
+    named: NamedPages = field(init=False)
     slab: Slab = field(init=False)
     kmalloc: Kmalloc[KmemCache] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         arena = Arena()
         self.pages = PageColumns(arena, self.nr_frames)
+        self.named = NamedPages(self.pages)
         self.pages.zone[:] = 1
         slabs = Slabs(
             arena,
@@ -66,36 +66,17 @@ class Guest:
 
     def perform(self, steps: SlabSteps[T]) -> T:
         """Drive a path to its end; return its result."""
-        answer: SlabAnswer = None
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            answer = self._answer(request)
+        return perform(steps, self._answer)
 
     def _answer(self, request: SlabRequest) -> SlabAnswer:
         match request:
             case AllocSlabPages(order=order, gfp=gfp):
-                return self._alloc(order, gfp)
+                return self.named.alloc(order, gfp)
             case FreeSlabPages(pfn=pfn, order=order):
-                free_pages_prepare(self.pages, pfn, order)
-                self.nr_pages -= 1 << order
+                self.named.free(pfn, order)
             case FlushCpus(cache=cache, cpus=cpus):
                 for cpu in self.drain_order or cpus:
                     self.perform(self.slab.flush_cpu(cache, cpu))
+            case RcuBarrier(cache=cache):
+                self.slab.release(cache)
         return None
-
-    def _alloc(self, order: int, gfp: int) -> int | None:
-        """Return the page that the recording names, if it can be one."""
-        if not self.next_pfns:
-            return None
-        pfn = self.next_pfns.pop(0)
-        if pfn & ((1 << order) - 1) or not 0 <= pfn <= self.nr_frames - (1 << order):
-            return None
-        if self.pages.refcount[pfn : pfn + (1 << order)].any():
-            return None
-        prep_new_page(self.pages, pfn, order, gfp)
-        self.nr_pages += 1 << order
-        return pfn

@@ -35,15 +35,14 @@ from mmactors.mm.slab.slab.struct_slab import (
 )
 from mmactors.mm.slab.slab_common import KMALLOC_MAX_CACHE_SIZE, CacheRequest, large_order
 from mmactors.units import PAGE_SHIFT
+from mmactors.validate.asked_caches import asked_of
+from mmactors.validate.guest_boot import nr_bytes_of, nr_frames_of
 from mmactors.validate.result import CaseResult
 from mmactors.validate.slab.guest import Guest
 from mmactors.validate.slab.slab_recording import (
     OPERATION,
     PARAMS,
-    asked_of,
     flags_of,
-    nr_bytes_of,
-    nr_frames_of,
     read_recording,
 )
 
@@ -136,9 +135,7 @@ def _compare_caches(guest: Guest, content: dict[str, Any], result: CaseResult) -
             result.compare(f"created[{nth}]", recorded["asked"], None)
             return
         _compare_params(f"created[{nth}]", recorded, s, result)
-        guest.perform(slab.destroy(s, 0))
-        if s in slab.caches:
-            slab.release(s.number)
+        guest.perform(guest.kmalloc.kmem_cache_destroy(int, s))
 
 
 def _compare_params(place: str, recorded: dict[str, Any], s: KmemCache, result: CaseResult) -> None:
@@ -224,7 +221,7 @@ class _Replay:
         pages_before = self.content["pages_at_start"]
         for nth, op in enumerate(self.content["ops"]):
             kind, pages, cache = op[0], op[8], op[7]
-            own_before = self.guest.nr_pages
+            own_before = self.guest.named.nr_pages
             try:
                 place = self._do(op)
             except KernelOopsError as oops:
@@ -237,7 +234,7 @@ class _Replay:
                 ours += self._counters(self.caches[cache], op[1])
             if kind in "af":
                 recorded.append(pages - pages_before)
-                ours.append(self.guest.nr_pages - own_before)
+                ours.append(self.guest.named.nr_pages - own_before)
             else:
                 # Other caches of the machine gave pages back, too.
                 self.result.listed += 1
@@ -270,7 +267,7 @@ class _Replay:
         guest, slab = self.guest, self.guest.slab
         _, cpu, asked, number, size, pfn = op[:6]
         nr_more = len(op) - len(OPERATION)
-        guest.next_pfns[:] = [pfn, *op[len(OPERATION) :][:1]]
+        guest.named.next_pfns = [pfn, *op[len(OPERATION) :][:1]]
         s = self.asked[asked] if asked >= 0 else None
         if s is None and size <= KMALLOC_MAX_CACHE_SIZE:
             s = guest.kmalloc.cache_for(size, _GFP)

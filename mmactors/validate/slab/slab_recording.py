@@ -9,16 +9,23 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmactors.mm.slab import flags as slab_flags
+from mmactors.validate.asked_caches import (
+    CACHES_ASKED,
+    CACHES_MAX,
+    CREATED,
+    SIZE_MAX,
+    check_caches_asked,
+    check_created,
+)
 from mmactors.validate.document import describe, read_object
 from mmactors.validate.form import Either, Form, ListOf, Problems, Record, Text, Whole
+from mmactors.validate.guest_boot import BOOT, nr_frames_of
 from mmactors.validate.limits import CPUS_MAX, MEMORY_MIB_MAX
 
 _ADVICE: Final = "tests/reference/linux-6.1/kernel/slab/README.md describes the fields"
 _OPERATIONS_MAX: Final = 200_000
-_SIZE_MAX: Final = 1 << 22
 _NUM_MAX: Final = 255
 _ENTRIES_MAX: Final = 4096
-_CACHES_ASKED_MAX: Final = 64
 _FLAGS: Final = {
     1: slab_flags.SLAB_HWCACHE_ALIGN,
     4: slab_flags.SLAB_TYPESAFE_BY_RCU,
@@ -26,8 +33,6 @@ _FLAGS: Final = {
     16: slab_flags.SLAB_RECLAIM_ACCOUNT,
 }
 _CTOR: Final = 2
-_FLAGS_MAX: Final = 31
-_ASKED: Final = re.compile(r"(\d{1,7})/(\d{1,7})/(\d{1,2})")
 OPERATION: Final = (
     *("kind", "cpu", "asked_cache", "id", "size", "pfn", "index", "cache", "pages"),
     *("array_avail", "shared_avail", "slabs", "partial", "free", "colour_next"),
@@ -39,17 +44,15 @@ KINDS: Final = "afsr"
 
 _COUNT: Final = Whole(0, 1 << 40)
 _BIT: Final = Whole(0, 1)
-_PFN: Final = Whole(1, MEMORY_MIB_MAX << 8)
-_INDEX: Final = Whole(0, _NUM_MAX)
 _U32: Final = Whole(0, (1 << 32) - 1)
 _NUMBERS: Final[dict[str, Form]] = {
-    "object_size": Whole(1, _SIZE_MAX),
-    "size": Whole(8, _SIZE_MAX),
-    "align": Whole(1, _SIZE_MAX),
+    "object_size": Whole(1, SIZE_MAX),
+    "size": Whole(8, SIZE_MAX),
+    "align": Whole(1, SIZE_MAX),
     "num": Whole(1, _NUM_MAX),
     "order": Whole(0, 10),
     "colour": _COUNT,
-    "colour_off": Whole(1, _SIZE_MAX),
+    "colour_off": Whole(1, SIZE_MAX),
     "freelist_size": Whole(1, _NUM_MAX),
     "freelist": Text("object, off or end", re.compile("object|off|end")),
     "limit": Whole(1, _ENTRIES_MAX),
@@ -103,17 +106,11 @@ _STATE: Final = Record(
         "full": _SLABS,
     }
 )
-_STATES: Final = ListOf(_STATE, minimum=1, maximum=2 * _CACHES_ASKED_MAX)
+_STATES: Final = ListOf(_STATE, minimum=1, maximum=2 * CACHES_MAX)
 _HEAD: Final[dict[str, Form]] = {
     "topic": Text("the text slab", re.compile("slab")),
     "scenario": Text("params, fill, lifo, fifo, mix, frag, cross, shrink or reap"),
-    "boot": Record(
-        {
-            "mem": Text("a size such as 256M", re.compile(r"[1-9]\d{0,4}[MG]")),
-            "cpus": Whole(1, CPUS_MAX),
-            "append": Text(),
-        }
-    ),
+    "boot": BOOT,
     "possible_cpus": Whole(1, 8192),
 }
 _CREATED: Final = Record(
@@ -121,16 +118,13 @@ _CREATED: Final = Record(
         **_HEAD,
         "slab": Record({"slab_max_order": Whole(0, 10)}),
         "system_caches": ListOf(Record(_PARAMS), maximum=1024),
-        "created_columns": ListOf(Text(chars_max=64), maximum=64),
-        "created": ListOf(ListOf(Either(number=Whole(), text=Text())), maximum=20_000),
+        **CREATED,
     }
 )
 _SEQUENCE: Final = Record(
     {
         **_HEAD,
-        "caches_asked": ListOf(
-            ListOf(Whole(0, _SIZE_MAX), minimum=3, maximum=3), maximum=_CACHES_ASKED_MAX
-        ),
+        "caches_asked": CACHES_ASKED,
         "kmalloc": _BIT,
         "pages_at_start": Whole(-(1 << 40), 1 << 40),
         "initial": _STATES,
@@ -145,38 +139,12 @@ _SEQUENCE: Final = Record(
 )
 
 
-def asked_of(text: str) -> tuple[int, int, int] | None:
-    """Return what `size/align/flags` means, None: nothing."""
-    match = _ASKED.fullmatch(text)
-    if match is None:
-        return None
-    asked = int(match[1]), int(match[2]), int(match[3])
-    return asked if is_asked(*asked) else None
-
-
-def is_asked(size: int, align: int, flags: int) -> bool:
-    """Return whether a cache can be asked for."""
-    return 0 < size <= _SIZE_MAX and not align & (align - 1) and 0 <= flags <= _FLAGS_MAX
-
-
 def flags_of(asked: int) -> tuple[int, bool]:
     """Return SLAB_ flags, and whether there is a constructor."""
     flags = 0
     for bit, flag in _FLAGS.items():
         flags |= flag if asked & bit else 0
     return flags, bool(asked & _CTOR)
-
-
-def nr_bytes_of(content: dict[str, Any]) -> int:
-    """Return how much memory the guest had."""
-    mem = content["boot"]["mem"]
-    nr_mib = int(mem[:-1]) << (10 if mem[-1] == "G" else 0)
-    return min(nr_mib, MEMORY_MIB_MAX) << 20
-
-
-def nr_frames_of(content: dict[str, Any]) -> int:
-    """Return how many page frames the guest had."""
-    return nr_bytes_of(content) >> 12
 
 
 def read_recording(path: Path) -> dict[str, Any]:
@@ -187,8 +155,9 @@ def read_recording(path: Path) -> dict[str, Any]:
     (_CREATED if is_params else _SEQUENCE).check(content, "", problems)
     problems.raise_any()
     if is_params:
-        _check_created(content, problems)
+        check_created(content, _NUMBERS, problems)
     else:
+        check_caches_asked(content, problems)
         for name in ("initial", "final"):
             _check_states(content, name, problems)
         problems.raise_any()
@@ -197,35 +166,8 @@ def read_recording(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_created(content: dict[str, Any], problems: Problems) -> None:
-    columns = content["created_columns"]
-    missing = [name for name in (*_NUMBERS, "asked") if columns.count(name) != 1]
-    if missing:
-        legal = f"once {', '.join(_NUMBERS)} and asked"
-        problems.add(f"created_columns has not {missing[0]}", legal)
-        return
-    forms = {**_NUMBERS, "asked": Text()}
-    for nth, row in enumerate(content["created"]):
-        if len(row) != len(columns):
-            problems.add(f"created[{nth}] has {len(row)} values", f"{len(columns)} values")
-            continue
-        values = dict(zip(columns, row, strict=True))
-        for name, form in forms.items():
-            form.check(values[name], f"created[{nth}], {name},", problems)
-        if isinstance(values["asked"], str) and asked_of(values["asked"]) is None:
-            found = f"created[{nth}], asked, is {describe(values['asked'])}"
-            problems.add(found, "size/align/flags of a cache")
-    for nth, cache in enumerate(content["system_caches"]):
-        if cache["align"] & (cache["align"] - 1):
-            problems.add(f"system_caches[{nth}].align is {cache['align']}", "a power of two")
-
-
 def _check_states(content: dict[str, Any], part: str, problems: Problems) -> None:
     """Check that states can be: each page is of one slab, each object in one place."""
-    for nth, asked in enumerate(content["caches_asked"]):
-        if not is_asked(*asked):
-            legal = "a size, an alignment that is 0 or a power of two, and flags up to 31"
-            problems.add(f"caches_asked[{nth}] is {asked}", legal)
     states = content[part]
     names = [state["params"]["name"] for state in states]
     nr_asked = len(content["caches_asked"])
@@ -350,7 +292,7 @@ def _check_ops(content: dict[str, Any], problems: Problems) -> None:
         elif not -1 <= op[7] < len(content["initial"]):
             problems.add(f"ops[{nth}] is {op!r}", "a cache of initial, or -1")
         elif kind == "a":
-            if asked not in caches or not 0 < size <= _SIZE_MAX or number in live:
+            if asked not in caches or not 0 < size <= SIZE_MAX or number in live:
                 problems.add(f"ops[{nth}] is {op!r}", "a cache, a size and a new number")
             live.add(number)
         elif kind == "f":

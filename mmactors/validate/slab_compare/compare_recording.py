@@ -12,15 +12,14 @@ from typing import Any, Final
 from attrs import frozen
 
 from mmactors.observe.object_usage import SAMPLE, SUMMARY
+from mmactors.validate.asked_caches import CACHES_ASKED, CACHES_MAX, SIZE_MAX, check_caches_asked
 from mmactors.validate.document import describe, read_object
 from mmactors.validate.form import Either, Form, ListOf, Problems, Record, TableOf, Text, Whole
-from mmactors.validate.limits import CPUS_MAX, MEMORY_MIB_MAX
+from mmactors.validate.guest_boot import BOOT
+from mmactors.validate.limits import CPUS_MAX
 
 _ADVICE: Final = "tests/reference/linux-6.1/kernel/slab-compare/README.md describes the fields"
 _OPERATIONS_MAX: Final = 200_000
-_CACHES_MAX: Final = 64
-_SIZE_MAX: Final = 1 << 22
-_FLAGS_MAX: Final = 31
 ALLOCATORS: Final = ("slab", "slob", "slub")
 _REQUEST_COLUMNS: Final = ["kind", "cpu", "cache", "id", "size"]
 _SAMPLE_COLUMNS: Final = [
@@ -46,7 +45,7 @@ _FIGURES: Final[dict[str, Form]] = dict.fromkeys(SUMMARY, _Figure())
 _ALLOCATOR: Final = Record(
     {
         "caches": ListOf(
-            TableOf(Either(number=Whole(), text=Text(chars_max=64))), maximum=_CACHES_MAX
+            TableOf(Either(number=Whole(), text=Text(chars_max=64))), maximum=CACHES_MAX
         ),
         "pages": _COUNTS,
         "pages_in_use": _COUNTS,
@@ -58,17 +57,9 @@ _COMPARISON: Final = Record(
     {
         "topic": Text("the text slab-compare", re.compile("slab-compare")),
         "scenario": Text("fill, lifo, fifo, mix, frag, cross or shrink"),
-        "boot": Record(
-            {
-                "mem": Text("a size such as 256M", re.compile(r"[1-9]\d{0,4}[MG]")),
-                "cpus": Whole(1, CPUS_MAX),
-                "append": Text(),
-            }
-        ),
+        "boot": BOOT,
         "possible_cpus": Whole(1, CPUS_MAX),
-        "caches_asked": ListOf(
-            ListOf(Whole(0, _SIZE_MAX), minimum=3, maximum=3), maximum=_CACHES_MAX
-        ),
+        "caches_asked": CACHES_ASKED,
         "request_columns": ListOf(Text(chars_max=64), maximum=64),
         "requests": ListOf(
             ListOf(
@@ -99,22 +90,12 @@ def read_comparison(path: Path) -> dict[str, Any]:
     ):
         if content[name] != columns:
             problems.add(f"{name} are {str(content[name])[:60]}", ", ".join(columns))
-    for nth, (size, align, flags) in enumerate(content["caches_asked"]):
-        if not size or align & (align - 1) or flags > _FLAGS_MAX:
-            found = f"caches_asked[{nth}] is {[size, align, flags]}"
-            problems.add(found, f"a size, 0 or a power of two, and flags up to {_FLAGS_MAX}")
+    check_caches_asked(content, problems)
     for name in ALLOCATORS:
         _check_lengths(name, content, problems)
     _check_requests(content, problems)
     problems.raise_any()
     return content
-
-
-def nr_frames_of(content: dict[str, Any]) -> int:
-    """Return how many page frames the guest had, or a few more."""
-    mem = content["boot"]["mem"]
-    nr_mib = int(mem[:-1]) << (10 if mem[-1] == "G" else 0)
-    return min(nr_mib, MEMORY_MIB_MAX) << 8
 
 
 def _check_lengths(name: str, content: dict[str, Any], problems: Problems) -> None:
@@ -140,7 +121,7 @@ def _check_requests(content: dict[str, Any], problems: Problems) -> None:
         kind, cpu, cache, number, size = request
         if kind in "sr":
             continue
-        if not (0 <= cpu < nr_cpus and cache < nr_caches and 0 < size <= _SIZE_MAX):
+        if not (0 <= cpu < nr_cpus and cache < nr_caches and 0 < size <= SIZE_MAX):
             legal = "a CPU of the guest, a cache that was asked for or -1, a size"
             problems.add(f"requests[{nth}] is {request}", legal)
         elif (kind == "f") != (number in held) or held.get(number, cache) != cache:

@@ -10,6 +10,7 @@ from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PageColumns
 from mmactors.mm.page_alloc.freelist import free_pages_prepare, prep_new_page
 from mmactors.mm.page_alloc.gfp import GFP_NOWAIT, GFP_NOWARN, ZONE_DMA32
+from mmactors.mm.perform import perform
 from mmactors.mm.slab.allocator import ObjectAllocator
 from mmactors.mm.slab.common_calls import SlabCommon
 from mmactors.mm.slab.kmalloc import Kmalloc
@@ -158,14 +159,7 @@ class LoneKernel:
 
     def _perform(self, steps: SlabSteps[T]) -> T:
         """Drive a path to its end; return its result."""
-        answer: SlabAnswer = None
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            answer = self._answer(request)
+        return perform(steps, self._answer)
 
     def _answer(self, request: SlabRequest) -> SlabAnswer:
         match request:

@@ -15,10 +15,10 @@ from attrs import frozen
 
 from mmactors.mm.slab.request import KernelOopsError
 from mmactors.observe.object_usage import SAMPLE, SUMMARY, Usage
+from mmactors.validate.guest_boot import nr_frames_of
 from mmactors.validate.result import CaseResult
 from mmactors.validate.slab_compare.compare_recording import (
     ALLOCATORS,
-    nr_frames_of,
     read_comparison,
 )
 from mmactors.validate.slab_compare.lone_kernel import LoneKernel

@@ -11,8 +11,8 @@ from attrs import define, field
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PG_SLAB, PageColumns
-from mmactors.mm.page_alloc.freelist import free_pages_prepare, prep_new_page
 from mmactors.mm.page_alloc.gfp import ZONE_DMA32
+from mmactors.mm.perform import perform
 from mmactors.mm.slab.request import (
     AllocSlabPages,
     FreeSlabPages,
@@ -24,6 +24,7 @@ from mmactors.mm.slab.slab_memory import SlabMemory
 from mmactors.mm.slab.slob.kmalloc import SlobKmalloc
 from mmactors.mm.slab.slob.slob import Slob
 from mmactors.rules import Rules
+from mmactors.validate.named_pages import NamedPages
 
 T = TypeVar("T")
 
@@ -33,17 +34,15 @@ class Guest:
     """The allocator of a recorded guest."""
 
     nr_frames: int
-    next_pfn: int | None = None
-    """Which page comes next; None: there is no memory."""
-    nr_pages: int = 0
-    """How many pages the allocator has taken since."""
     pages: PageColumns = field(init=False)
+    named: NamedPages = field(init=False)
     memory: PhysicalMemory = field(init=False)
     slob: Slob = field(init=False)
     kmalloc: SlobKmalloc = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.pages = PageColumns(Arena(), self.nr_frames)
+        self.named = NamedPages(self.pages)
         self.pages.zone[:] = 1
         self.memory = PhysicalMemory(self.nr_frames)
         self.slob = Slob(
@@ -70,32 +69,12 @@ class Guest:
 
     def perform(self, steps: SlabSteps[T]) -> T:
         """Drive a path to its end; return its result."""
-        answer: SlabAnswer = None
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            answer = self._answer(request)
+        return perform(steps, self._answer)
 
     def _answer(self, request: SlabRequest) -> SlabAnswer:
         match request:
             case AllocSlabPages(order=order, gfp=gfp):
-                return self._alloc(order, gfp)
+                return self.named.alloc(order, gfp)
             case FreeSlabPages(pfn=pfn, order=order):
-                free_pages_prepare(self.pages, pfn, order)
-                self.nr_pages -= 1 << order
+                self.named.free(pfn, order)
         return None
-
-    def _alloc(self, order: int, gfp: int) -> int | None:
-        """Return the page that the recording names, if it can be one."""
-        pfn = self.next_pfn
-        if pfn is None or pfn & ((1 << order) - 1) or pfn + (1 << order) > self.nr_frames:
-            return None
-        if self.pages.refcount[pfn : pfn + (1 << order)].any():
-            return None
-        self.next_pfn = None
-        prep_new_page(self.pages, pfn, order, gfp)
-        self.nr_pages += 1 << order
-        return pfn

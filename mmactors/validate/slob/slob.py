@@ -28,9 +28,11 @@ from mmactors.mm.slab.slob.heap import LISTS
 from mmactors.mm.slab.slob.kmalloc import MINALIGN
 from mmactors.mm.slab.slob.slob_state import dump_heap, load_heap, params_of
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+from mmactors.validate.asked_caches import asked_of
+from mmactors.validate.guest_boot import nr_frames_of
 from mmactors.validate.result import CaseResult
 from mmactors.validate.slob.guest import Guest
-from mmactors.validate.slob.slob_recording import CACHE, asked_of, nr_frames_of, read_recording
+from mmactors.validate.slob.slob_recording import CACHE, read_recording
 
 _GFP: Final = GFP_NOWAIT | GFP_NOWARN
 """What the recorder allocated with."""
@@ -142,7 +144,7 @@ class _Replay:
         kind, _, cache, number, size, pfn = op[:6]
         guest = self.guest
         if kind == "a":
-            guest.next_pfn = pfn
+            guest.named.next_pfns = [pfn]
             thing = guest.perform(self._alloc(cache, size))
             place = self._place(thing, cache, size) if thing else (_FAILED, 0, 0, _PAGES, 0)
             self.held[number] = _Object(thing, cache, size)
@@ -167,7 +169,7 @@ class _Replay:
             units = pages.private_view[where] if is_there else -1
             on_list = int(heap.is_on_list(where))
         lengths = (len(heap.list_of(nth)) for nth in range(len(LISTS)))
-        nr_pages = self.pages_before + guest.nr_pages
+        nr_pages = self.pages_before + guest.named.nr_pages
         return where, offset, nr_bytes, slob, nr_pages, header, units, *lengths, on_list
 
     def _alloc(self, cache: int, size: int) -> Any:

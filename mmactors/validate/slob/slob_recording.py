@@ -14,25 +14,29 @@ from typing import Any, Final
 from mmactors.mm.slab.slob.heap import LISTS
 from mmactors.mm.slab.slob.slob_block import PAGE_UNITS
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+from mmactors.validate.asked_caches import (
+    CACHES_ASKED,
+    CACHES_MAX,
+    CREATED,
+    SIZE_MAX,
+    check_caches_asked,
+    check_created,
+)
 from mmactors.validate.document import read_object
 from mmactors.validate.form import Either, Form, ListOf, Problems, Record, Text, Whole
-from mmactors.validate.limits import CPUS_MAX, MEMORY_MIB_MAX
+from mmactors.validate.guest_boot import BOOT, nr_frames_of
+from mmactors.validate.limits import MEMORY_MIB_MAX
 
 _ADVICE: Final = "tests/reference/linux-6.1/kernel/slob/README.md describes the fields"
 _OPERATIONS_MAX: Final = 200_000
-_SIZE_MAX: Final = 1 << 22
-_CACHES_MAX: Final = 64
-_CREATED_MAX: Final = 20_000
-_ASKED: Final = re.compile(r"([1-9]\d{0,6})/(\d{1,7})/(\d{1,2})")
-_ASKED_FLAGS: Final = Whole(0, 31)
 OP_COLUMNS: Final = (
     *("kind", "cpu", "asked_cache", "id", "size", "pfn", "offset", "bytes", "slob", "pages"),
     *("header", "units", "small", "medium", "large", "on_list"),
 )
 CACHE: Final[dict[str, Form]] = {
     "name": Text(chars_max=64),
-    "object_size": Whole(1, _SIZE_MAX),
-    "size": Whole(1, _SIZE_MAX),
+    "object_size": Whole(1, SIZE_MAX),
+    "size": Whole(1, SIZE_MAX),
     "align": Whole(1, 1 << 20),
     "flags": Whole(0, (1 << 32) - 1),
     "ctor": Whole(0, 1),
@@ -50,14 +54,6 @@ _PAGE: Final = ListOf(
 )
 _LIST: Final = ListOf(_PAGE, maximum=MEMORY_MIB_MAX << 8)
 _LISTS: Final = dict.fromkeys(LISTS, _LIST)
-BOOT: Final = Record(
-    {
-        "mem": Text("a size such as 256M", re.compile(r"[1-9]\d{0,4}[MG]")),
-        "cpus": Whole(1, CPUS_MAX),
-        "append": Text(),
-    }
-)
-CACHES_ASKED: Final = ListOf(ListOf(Whole(0, _SIZE_MAX), minimum=3, maximum=3), maximum=_CACHES_MAX)
 _HEAD: Final[dict[str, Form]] = {
     "topic": Text("the text slob", re.compile("slob")),
     "scenario": Text("params, fill, lifo, fifo, mix, frag, cross or shrink"),
@@ -67,11 +63,7 @@ _CREATED: Final = Record(
     {
         **_HEAD,
         "system_caches": ListOf(Record(CACHE), maximum=1024),
-        "created_columns": ListOf(Text(chars_max=64), maximum=64),
-        "created": ListOf(
-            ListOf(Either(number=Whole(), text=Text(chars_max=64)), maximum=64),
-            maximum=_CREATED_MAX,
-        ),
+        **CREATED,
     }
 )
 _SEQUENCE: Final = Record(
@@ -80,7 +72,7 @@ _SEQUENCE: Final = Record(
         "caches_asked": CACHES_ASKED,
         "pages_at_start": _COUNT,
         "op_columns": ListOf(Text(chars_max=64), maximum=64),
-        "initial": Record({"caches": ListOf(Record(CACHE), maximum=_CACHES_MAX), **_LISTS}),
+        "initial": Record({"caches": ListOf(Record(CACHE), maximum=CACHES_MAX), **_LISTS}),
         "held": ListOf(ListOf(Whole(-1, 1 << 32), minimum=5, maximum=5)),
         "ops": ListOf(
             ListOf(
@@ -103,59 +95,12 @@ def read_recording(path: Path) -> dict[str, Any]:
     (_CREATED if is_params else _SEQUENCE).check(content, "", problems)
     problems.raise_any()
     if is_params:
-        _check_created(content, problems)
+        wanted = {name: form for name, form in CACHE.items() if name != "name"}
+        check_created(content, wanted, problems)
     else:
         _check_sequence(content, problems)
     problems.raise_any()
     return content
-
-
-def nr_frames_of(content: dict[str, Any]) -> int:
-    """Return how many page frames the guest had, or a few more."""
-    mem = content["boot"]["mem"]
-    nr_mib = int(mem[:-1]) << (10 if mem[-1] == "G" else 0)
-    return min(nr_mib, MEMORY_MIB_MAX) << 8
-
-
-def asked_of(text: str) -> tuple[int, int, int] | None:
-    """Return size, alignment and flags that `size/align/flags` means, None: nothing."""
-    match = _ASKED.fullmatch(text)
-    if match is None:
-        return None
-    size, align, flags = map(int, match.groups())
-    is_legal = size <= _SIZE_MAX and not align & (align - 1) and flags <= _ASKED_FLAGS.maximum
-    return (size, align, flags) if is_legal else None
-
-
-def check_caches_asked(content: dict[str, Any], problems: Problems) -> None:
-    """Add what no cache can be created with."""
-    for nth, (size, align, flags) in enumerate(content["caches_asked"]):
-        if not size or align & (align - 1) or flags > _ASKED_FLAGS.maximum:
-            found = f"caches_asked[{nth}] is {[size, align, flags]}"
-            problems.add(found, "a size, 0 or a power of two, and flags below 32")
-
-
-def _check_created(content: dict[str, Any], problems: Problems) -> None:
-    columns = content["created_columns"]
-    wanted = [*(name for name in CACHE if name != "name"), "asked"]
-    missing = [name for name in wanted if columns.count(name) != 1]
-    if missing:
-        problems.add(f"created_columns has not {missing[0]}", f"once {', '.join(wanted)}")
-        return
-    forms = {**{name: CACHE[name] for name in wanted[:-1]}, "asked": Text()}
-    for nth, row in enumerate(content["created"]):
-        if len(row) != len(columns):
-            problems.add(f"created[{nth}] has {len(row)} values", f"{len(columns)} values")
-            continue
-        values = dict(zip(columns, row, strict=True))
-        for name, form in forms.items():
-            form.check(values[name], f"created[{nth}], {name},", problems)
-        if isinstance(values["asked"], str) and asked_of(values["asked"]) is None:
-            found = f"created[{nth}], asked, is {values['asked']!r}"
-            problems.add(found, "size/align/flags of a cache")
-    for nth, cache in enumerate(content["system_caches"]):
-        if cache["align"] & (cache["align"] - 1):
-            problems.add(f"system_caches[{nth}].align is {cache['align']}", "a power of two")
 
 
 def _check_sequence(content: dict[str, Any], problems: Problems) -> None:
@@ -217,7 +162,7 @@ def _check_ops(content: dict[str, Any], problems: Problems) -> None:
     held: set[int] = set()
     for nth, (number, cache, size, pfn, offset) in enumerate(content["held"]):
         is_thing = cache < nr_caches and 0 < pfn < nr_frames and 0 <= offset < PAGE_SIZE
-        if number in held or not is_thing or not 0 < size <= _SIZE_MAX:
+        if number in held or not is_thing or not 0 < size <= SIZE_MAX:
             legal = "an id that is new, a cache or -1, a size, a page, an offset"
             problems.add(f"held[{nth}] is {content['held'][nth]}", legal)
         elif pfn + (size >> PAGE_SHIFT) >= nr_frames:
@@ -232,7 +177,7 @@ def _check_ops(content: dict[str, Any], problems: Problems) -> None:
         if kind in "sr":
             continue
         is_legal = 0 <= cpu < content["boot"]["cpus"] and -1 <= cache < nr_caches
-        if not is_legal or not 0 < size <= _SIZE_MAX or not -1 <= op[5] < nr_frames:
+        if not is_legal or not 0 < size <= SIZE_MAX or not -1 <= op[5] < nr_frames:
             legal = "a CPU of the guest, a cache that was asked for or -1, a size, a page"
             problems.add(f"ops[{nth}] is {op[:6]}", legal)
         elif (kind == "f") != (number in held):

@@ -12,8 +12,8 @@ from attrs import define, field
 from mmactors.arch.arena import Arena
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PageColumns
-from mmactors.mm.page_alloc.freelist import free_pages_prepare, prep_new_page
 from mmactors.mm.page_alloc.gfp import ZONE_DMA32
+from mmactors.mm.perform import perform
 from mmactors.mm.slab.kmalloc import Kmalloc
 from mmactors.mm.slab.request import (
     AllocSlabPages,
@@ -28,6 +28,7 @@ from mmactors.mm.slab.slab_common import Prandom
 from mmactors.mm.slab.slub.cache import KmemCache, Slabs
 from mmactors.mm.slab.slub.layout import SlubConfig
 from mmactors.mm.slab.slub.slub import Slub
+from mmactors.validate.named_pages import NamedPages
 
 T = TypeVar("T")
 
@@ -42,19 +43,19 @@ class Guest:
     """By node: the PFN that its memory begins with."""
     node_of_cpu: Sequence[int] | None = None
     """None: all CPUs are on node 0."""
-    next_pfn: int | None = None
-    """Where the next slab lies; None: there is no memory."""
     flush_order: tuple[int, ...] = ()
     """In which order CPUs give back what they have when a cache shrinks; empty: by number."""
     next_position: int = 0
     """Where in the random order of its objects the next slab begins."""
     pages: PageColumns = field(init=False)
+    named: NamedPages = field(init=False)
     slub: Slub = field(init=False)
     kmalloc: Kmalloc[KmemCache] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         arena = Arena()
         self.pages = PageColumns(arena, self.nr_frames)
+        self.named = NamedPages(self.pages)
         nodes = range(len(self.node_starts))
         for node in nodes:
             self.pages.zone[self.node_starts[node] :] = 1 + node
@@ -73,35 +74,17 @@ class Guest:
 
     def perform(self, steps: SlabSteps[T]) -> T:
         """Drive a path to its end; return its result."""
-        answer: SlabAnswer = None
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            answer = self._answer(request)
+        return perform(steps, self._answer)
 
     def _answer(self, request: SlabRequest) -> SlabAnswer:
         match request:
             case AllocSlabPages(order=order, gfp=gfp):
-                return self._alloc(order, gfp)
+                return self.named.alloc(order, gfp)
             case FreeSlabPages(pfn=pfn, order=order):
-                free_pages_prepare(self.pages, pfn, order)
+                self.named.free(pfn, order)
             case FlushCpus(cache=cache, cpus=cpus):
                 for cpu in filter(cpus.__contains__, self.flush_order or cpus):
                     self.perform(self.slub.flush_cpu(cache, cpu))
             case RcuBarrier(cache=cache):
                 self.slub.release(cache)
         return None
-
-    def _alloc(self, order: int, gfp: int) -> int | None:
-        """Return the page that the recording names, if it can be one."""
-        pfn = self.next_pfn
-        if pfn is None or pfn & ((1 << order) - 1) or pfn + (1 << order) > self.nr_frames:
-            return None
-        if self.pages.refcount[pfn : pfn + (1 << order)].any():
-            return None
-        self.next_pfn = None
-        prep_new_page(self.pages, pfn, order, gfp)
-        return pfn

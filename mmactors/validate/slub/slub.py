@@ -31,6 +31,7 @@ from mmactors.mm.slab.slub.layout import SlubConfig
 from mmactors.mm.slab.slub.slub_state import dump_cache, load_cache, params_of
 from mmactors.mm.slab.slub.struct_slab import NR_PARTIAL, NR_SLABS
 from mmactors.units import PAGE_SHIFT
+from mmactors.validate.guest_boot import nr_frames_of
 from mmactors.validate.result import CaseResult
 from mmactors.validate.slub.guest import Guest
 from mmactors.validate.slub.slub_recording import (
@@ -38,7 +39,6 @@ from mmactors.validate.slub.slub_recording import (
     asked_of,
     node_starts_of,
     nodes_of_cpus,
-    nr_frames_of,
     read_recording,
 )
 
@@ -151,7 +151,7 @@ def _compare_caches(guest: Guest, content: dict[str, Any], result: CaseResult) -
             result.compare(f"created[{nth}]", recorded["name"], None)
             return
         _compare_params(f"created[{nth}]", recorded, s_or_none, result)
-        guest.perform(slub.destroy(s_or_none, 0))
+        guest.perform(guest.kmalloc.kmem_cache_destroy(int, s_or_none))
 
 
 def _compare_params(
@@ -224,7 +224,7 @@ def _alloc(guest: Guest, caches: list[KmemCache], op: list[Any]) -> Outcome:
     slub = guest.slub
     cpu, pfn, index = op[1:4]
     size = op[7] if len(caches) > 1 else None
-    guest.next_pfn = pfn if pfn >= 0 else None
+    guest.named.next_pfns = [pfn]
     if size is not None and size > KMALLOC_MAX_CACHE_SIZE:
         thing = guest.perform(guest.kmalloc.kmalloc(lambda: cpu, size, _GFP))
         return thing >> PAGE_SHIFT if thing else _FAILED, 0, _NO_CACHE, 0, 0

@@ -13,14 +13,25 @@ from typing import Any, Final
 from attrs import frozen
 
 from mmactors.mm.slab import flags as slab_flags
-from mmactors.validate.document import describe, read_object
-from mmactors.validate.form import Either, Form, ListOf, Problems, Record, TableOf, Text, Whole
+from mmactors.validate.asked_caches import CREATED, SIZE_MAX, check_created
+from mmactors.validate.document import read_object
+from mmactors.validate.form import (
+    Either,
+    Form,
+    ListOf,
+    OrNull,
+    Problems,
+    Record,
+    TableOf,
+    Text,
+    Whole,
+)
+from mmactors.validate.guest_boot import BOOT, nr_frames_of
 from mmactors.validate.limits import CPUS_MAX, MEMORY_MIB_MAX
 
 _ADVICE: Final = "tests/reference/linux-6.1/kernel/slub/README.md describes the fields"
 _OPERATIONS_MAX: Final = 200_000
 _OBJECTS_MAX: Final = 32767
-_SIZE_MAX: Final = 1 << 22
 _ORDER_MAX: Final = 10
 _NODES_MAX: Final = 64
 _NR_KMALLOC: Final = 13
@@ -45,14 +56,14 @@ _FLAGS: Final = {
 }
 
 _COUNT: Final = Whole(0, 1 << 40)
-_BYTES: Final = Whole(0, _SIZE_MAX)
+_BYTES: Final = Whole(0, SIZE_MAX)
 _BIT: Final = Whole(0, 1)
 _ORDER: Final = Whole(0, _ORDER_MAX)
 _OBJECTS: Final = Whole(0, _OBJECTS_MAX)
 _PARAMS: Final[dict[str, Form]] = {
     "name": Text(chars_max=64),
-    "size": Whole(8, _SIZE_MAX),
-    "object_size": Whole(1, _SIZE_MAX),
+    "size": Whole(8, SIZE_MAX),
+    "object_size": Whole(1, SIZE_MAX),
     "inuse": _BYTES,
     "offset": _BYTES,
     "align": Whole(1, 1 << 20),
@@ -91,23 +102,6 @@ _CPU_SLAB: Final = Record(
 )
 
 
-@frozen
-class _OrNull:
-    """A record, or null."""
-
-    record: Record
-
-    @property
-    def legal(self) -> str:
-        """What may stand there, for people."""
-        return f"{self.record.legal}, or null"
-
-    def check(self, value: object, path: str, problems: Problems) -> None:
-        """Add what is wrong with a value."""
-        if value is not None:
-            self.record.check(value, path, problems)
-
-
 _STATE: Final = Record(
     {
         "params": Record(_PARAMS),
@@ -115,7 +109,7 @@ _STATE: Final = Record(
             Record(
                 {
                     "cpu": Whole(0, CPUS_MAX - 1),
-                    "slab": _OrNull(_CPU_SLAB),
+                    "slab": OrNull(_CPU_SLAB),
                     "partial": ListOf(Record({**_PARTIAL_SLAB, "slabs": Whole(1, 1 << 20)})),
                 }
             ),
@@ -137,17 +131,10 @@ _STATE: Final = Record(
     },
     {"random_seq": _INDICES},
 )
-_BOOT: Final = Record(
-    {
-        "mem": Text("a size such as 256M", re.compile(r"[1-9]\d{0,4}[MG]")),
-        "cpus": Whole(1, CPUS_MAX),
-        "append": Text(),
-    }
-)
 _HEAD: Final[dict[str, Form]] = {
     "topic": Text("the text slub", re.compile("slub")),
     "scenario": Text("params, kmalloc, fill, mix, partial or cross"),
-    "boot": _BOOT,
+    "boot": BOOT,
 }
 _CACHES: Final = ListOf(Record(_PARAMS), maximum=1024)
 _CREATED: Final = Record(
@@ -162,8 +149,7 @@ _CREATED: Final = Record(
             }
         ),
         "system_caches": _CACHES,
-        "created_columns": ListOf(Text(chars_max=64), maximum=64),
-        "created": ListOf(ListOf(Either(number=Whole(), text=Text())), maximum=20_000),
+        **CREATED,
     }
 )
 _SEQUENCE: Final = Record(
@@ -210,7 +196,7 @@ def asked_of(text: str) -> Asked | None:
             return None
         flags |= _FLAGS[name]
     size, align = int(match[1]), int(match[2])
-    if not 0 < size <= _SIZE_MAX or align & (align - 1):
+    if not 0 < size <= SIZE_MAX or align & (align - 1):
         return None
     return Asked(size=size, align=align, flags=flags, has_ctor=match[4] == "1")
 
@@ -223,7 +209,7 @@ def read_recording(path: Path) -> dict[str, Any]:
     (_CREATED if is_params else _SEQUENCE).check(content, "", problems)
     problems.raise_any()
     if is_params:
-        _check_created(content, problems)
+        check_created(content, _PARAMS, problems, asked="size/align/flags/ctor", asked_of=asked_of)
     else:
         _check_states(content, problems)
         problems.raise_any()
@@ -242,37 +228,6 @@ def nodes_of_cpus(content: dict[str, Any]) -> list[int]:
     """Return by CPU its node."""
     nodes = content.get("cpu_node", {})
     return [nodes.get(str(cpu), 0) for cpu in range(content["boot"]["cpus"])]
-
-
-def nr_frames_of(content: dict[str, Any]) -> int:
-    """Return how many page frames the guest had, or a few more."""
-    mem = content["boot"]["mem"]
-    nr_mib = int(mem[:-1]) << (10 if mem[-1] == "G" else 0)
-    return min(nr_mib, MEMORY_MIB_MAX) << 8
-
-
-def _check_created(content: dict[str, Any], problems: Problems) -> None:
-    columns = content["created_columns"]
-    missing = [name for name in (*PARAMS, "asked") if columns.count(name) != 1]
-    if missing:
-        problems.add(f"created_columns has not {missing[0]}", f"once {', '.join(PARAMS)} and asked")
-        return
-    forms = {**_PARAMS, "asked": Text()}
-    for nth, row in enumerate(content["created"]):
-        if len(row) != len(columns):
-            problems.add(f"created[{nth}] has {len(row)} values", f"{len(columns)} values")
-            continue
-        values = dict(zip(columns, row, strict=True))
-        for name, form in forms.items():
-            form.check(values[name], f"created[{nth}], {name},", problems)
-        if isinstance(values["asked"], str) and asked_of(values["asked"]) is None:
-            problems.add(
-                f"created[{nth}], asked, is {describe(values['asked'])}",
-                "size/align/flags/ctor of a cache",
-            )
-    for nth, cache in enumerate(content["system_caches"]):
-        if cache["align"] & (cache["align"] - 1):
-            problems.add(f"system_caches[{nth}].align is {cache['align']}", "a power of two")
 
 
 def _check_states(content: dict[str, Any], problems: Problems) -> None:
@@ -389,4 +344,4 @@ def _check_ops(content: dict[str, Any], problems: Problems) -> None:
 
 
 def _is_class(index: int, size: int, kind: str) -> bool:
-    return -1 <= index < _NR_KMALLOC and (kind == "f" or 0 < size <= _SIZE_MAX)
+    return -1 <= index < _NR_KMALLOC and (kind == "f" or 0 < size <= SIZE_MAX)

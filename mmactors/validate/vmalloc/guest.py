@@ -8,6 +8,7 @@ else does, as it had there.
 from itertools import count
 from typing import Final, TypeVar
 
+from mmactors.mm.perform import perform
 from mmactors.mm.vmalloc.purge import drain_vmap_area_work
 from mmactors.mm.vmalloc.request import (
     AllocPagesBulk,
@@ -50,10 +51,10 @@ class Guest:
 
     def perform(self, steps: VmallocSteps[T]) -> T:
         """Drive a path to its end, and the worker that it wakes; return its result."""
-        result = self._drive(steps)
+        result = perform(steps, self._answer)
         while self._has_to_drain:
             self._has_to_drain = False
-            self._drive(drain_vmap_area_work(self.space))
+            perform(drain_vmap_area_work(self.space), self._answer)
         return result
 
     def go_where_ram_is(self, address: int, nr_pages: int) -> None:
@@ -79,16 +80,6 @@ class Guest:
                 return self.space.start_of(link.area) + (used << PAGE_SHIFT)
             link = link.next
         return None
-
-    def _drive(self, steps: VmallocSteps[T]) -> T:
-        answer: VmallocAnswer = None
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            answer = self._answer(request)
 
     def _answer(self, request: VmallocRequest) -> VmallocAnswer:
         match request:

@@ -18,9 +18,10 @@ from mmactors.mm.vmalloc.vmalloc import vmalloc, vmap
 from mmactors.mm.vmalloc.vmalloc_state import State, dump_space, load_space
 from mmactors.mm.vmalloc.vmap_ram import vm_map_ram, vm_unmap_ram
 from mmactors.units import PAGE_SHIFT, ULONG_MAX
+from mmactors.validate.guest_boot import nr_frames_of
 from mmactors.validate.result import CaseResult
 from mmactors.validate.vmalloc.guest import Guest, pages
-from mmactors.validate.vmalloc.vmalloc_recording import nr_frames_of, read_recording
+from mmactors.validate.vmalloc.vmalloc_recording import read_recording
 
 _CALLER: Final = "recorder"
 _LISTS: Final = ("busy", "free", "free_tree", "lazy")

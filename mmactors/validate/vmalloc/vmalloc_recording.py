@@ -13,8 +13,9 @@ from attrs import frozen
 
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 from mmactors.validate.document import describe, read_object
-from mmactors.validate.form import Form, ListOf, Problems, Record, Text, Whole
-from mmactors.validate.limits import CPUS_MAX, MEMORY_MIB_MAX
+from mmactors.validate.form import Form, ListOf, OrNull, Problems, Record, Text, Whole
+from mmactors.validate.guest_boot import MEM
+from mmactors.validate.limits import CPUS_MAX
 
 _ADVICE: Final = "tests/reference/linux-6.1/kernel/vmalloc/README.md describes the fields"
 _OPERATIONS_MAX: Final = 200_000
@@ -50,23 +51,6 @@ class _Row:
             return
         for nth, (form, each) in enumerate(zip(self.forms, value, strict=True)):
             form.check(each, f"{path}[{nth}]", problems)
-
-
-@frozen
-class _OrNull:
-    """A value, or null."""
-
-    form: Form
-
-    @property
-    def legal(self) -> str:
-        """What may stand there, for people."""
-        return f"{self.form.legal}, or null"
-
-    def check(self, value: object, path: str, problems: Problems) -> None:
-        """Add what is wrong with a value."""
-        if value is not None:
-            self.form.check(value, path, problems)
 
 
 @frozen
@@ -109,13 +93,13 @@ _STATE: Final = Record(
     }
 )
 _KIND: Final = Text(f"one of {', '.join(_KINDS)}", re.compile("|".join(_KINDS)))
-_OPERATION: Final = _Row((_KIND, Whole(0, _ALIGN_SHIFT_MAX), _NUMBER, _OrNull(_ADDRESS), _NUMBER))
+_OPERATION: Final = _Row((_KIND, Whole(0, _ALIGN_SHIFT_MAX), _NUMBER, OrNull(_ADDRESS), _NUMBER))
 _FORM: Final = Record(
     {
         "topic": Text("the text vmalloc", re.compile("vmalloc")),
         "cpus": Whole(1, CPUS_MAX),
         "lazy_max_pages": _NUMBER,
-        "boot": Record({"mem": Text("a size such as 256M", re.compile(r"[1-9]\d{0,4}[MG]"))}),
+        "boot": Record({"mem": MEM}),
         "initial": _STATE,
         "final": _STATE,
         "after_unmap_aliases": _STATE,
@@ -135,13 +119,6 @@ def read_recording(path: Path) -> dict[str, Any]:
     _check_ops(content, problems)
     problems.raise_any()
     return content
-
-
-def nr_frames_of(content: dict[str, Any]) -> int:
-    """Return how many page frames the guest had, or a few more."""
-    mem = content["boot"]["mem"]
-    nr_mib = int(mem[:-1]) << (10 if mem[-1] == "G" else 0)
-    return min(nr_mib, MEMORY_MIB_MAX) << 8
 
 
 def _check_areas(state: dict[str, Any], problems: Problems) -> None:
