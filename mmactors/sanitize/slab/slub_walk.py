@@ -287,8 +287,7 @@ class LookAtSlub(InSlabs):
         layout = s.layout
         if layout.is_debug:
             return thing, thing
-        begin = layout.offset + WORD if layout.is_freeptr_outside else object_size
-        return thing + begin, thing + layout.size
+        return thing + max(object_size, layout.offset + WORD), thing + layout.size
 
     def misplaced(self, s: KmemCache) -> tuple[int, int] | None:
         """Return where the pointer stands if it ends behind its object, where there is no room."""

@@ -378,6 +378,10 @@ Operation = PlainOperation | By
 OPERATIONS: Final[dict[str, type[PlainOperation]]] = {
     cls.verb: cls for cls in get_args(PlainOperation)
 }
+_LEGAL: Final = (
+    f"expected one of the {len(OPERATIONS)} operations of docs/scenario.md, such as mmap, touch, "
+    "munmap, fork, kmalloc, vmalloc"
+)
 _BY: Final = re.compile(r"([^\s:&]+)([:&])")
 
 
@@ -387,7 +391,7 @@ def parse_operation(text: str) -> Operation:
     if not tokens:
         raise OperationError(
             "the operation is empty",
-            f"expected one of {', '.join(OPERATIONS)}",
+            _LEGAL,
             "write nop for an operation that does nothing",
         )
     by = _BY.fullmatch(tokens[0].text)
@@ -403,7 +407,7 @@ def parse_operation(text: str) -> Operation:
     if len(tokens) == 1:
         raise OperationError(
             f"{tokens[0].text!r} has no operation behind it",
-            f"expected one of {', '.join(OPERATIONS)}",
+            _LEGAL,
             f"write {tokens[0].text} nop",
             column=len(text.rstrip()) + 1,
         )
@@ -418,7 +422,7 @@ def _parse_plain(text: str, tokens: list[Token]) -> PlainOperation:
             raise left_out_error(verb.text, left_out, column=verb.column)
         raise OperationError(
             f"{verb.text!r} is not an operation",
-            f"expected one of {', '.join(OPERATIONS)}",
+            _LEGAL,
             close_match(verb.text, OPERATIONS, "see the table of operations"),
             column=verb.column,
         )
