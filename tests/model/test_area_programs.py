@@ -12,7 +12,7 @@ from programs.documents import write
 from programs.judge import judge
 from programs.words import FIRST, GIVES_BACK, MAKES_AREAS, Author
 
-NR_PROGRAMS = 96
+NR_PROGRAMS = 48
 NR_PARTS = 16
 CHILD = "P1"
 AREA_VERBS = (
