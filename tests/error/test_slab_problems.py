@@ -98,9 +98,10 @@ def test_a_damaged_table_of_caches_is_refused_with_its_place(tmp_path, found):
     assert found in problems_of(validate_slab, changed(tmp_path, PARAMS, PARAM_DAMAGES[found]))
 
 
+TEXTS = (FILL, SHARED, PARAMS)
 PLACES = [
-    (text, place)
-    for text in (FILL, SHARED, PARAMS)
+    (nth, place)
+    for nth, text in enumerate(TEXTS)
     for place in places_in(json.loads(text), nr_items=4, kind=int)
 ]
 
@@ -115,6 +116,6 @@ PLACES = [
 )
 def test_any_number_may_be_wrong(tmp_path, place, value):
     """A recording with one wrong number is refused, or fails, or still passes; it never crashes."""
-    text, keys = place
+    nth, keys = place
 
-    assert judged(validate_slab, changed(tmp_path, text, put(keys, value)))
+    assert judged(validate_slab, changed(tmp_path, TEXTS[nth], put(keys, value)))

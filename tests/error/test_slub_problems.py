@@ -107,9 +107,10 @@ def test_an_unreadable_file_is_an_error_with_four_parts(tmp_path, name, data):
     assert problems_of(validate_slub, path)
 
 
+TEXTS = (FILL, PARTIAL, KMALLOC, PARAMS)
 PLACES = [
-    (text, place)
-    for text in (FILL, PARTIAL, KMALLOC, PARAMS)
+    (nth, place)
+    for nth, text in enumerate(TEXTS)
     for place in places_in(json.loads(text), nr_items=4, kind=int)
 ]
 
@@ -124,6 +125,6 @@ PLACES = [
 )
 def test_any_number_may_be_wrong(tmp_path, place, value):
     """A recording with one wrong number is refused, or fails, or still passes; it never crashes."""
-    text, keys = place
+    nth, keys = place
 
-    assert judged(validate_slub, changed(tmp_path, text, put(keys, value)))
+    assert judged(validate_slub, changed(tmp_path, TEXTS[nth], put(keys, value)))
