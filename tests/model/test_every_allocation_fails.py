@@ -245,8 +245,12 @@ def test_each_function_that_allocates_objects_is_made_to_fail():
     reached = set()
     for name in PROGRAMS:
         fault = FailSlab(probability=20, times=-1, ignore_gfp_wait=False)
-        events = run(made(name, failslab=fault, seed=len(name))).events("fault_injection")
-        for site in set(SLAB_SITES) - reached:
+        ran = run(made(name, failslab=fault, seed=len(name)))
+        events = ran.events("fault_injection")
+        right = run(made(name))
+        told = right.events("kmalloc") + right.events("kmem_cache_alloc")
+        asked = {event["call_site"] for event in told} | {XAS_NOMEM}
+        for site in asked & set(SLAB_SITES) - reached:
             # Memory is waited for where there is none without waiting.
             sites = (XAS_ALLOC, site) if site == XAS_NOMEM else (site,)
             fault = FailSlab(
