@@ -1,10 +1,14 @@
 """Areas of the kernel's own addresses (/proc/vmallocinfo): in use, and freed but not purged."""
 
+from typing import TYPE_CHECKING
+
 from attrs import frozen
 
-from mmactors.mm.vmalloc.space import BUSY, LAZY, VmallocSpace
 from mmactors.observe.inspection.table import Table
 from mmactors.units import PAGE_SHIFT, ULONG_MAX
+
+if TYPE_CHECKING:
+    from mmactors.mm.vmalloc.space import VmallocSpace
 
 
 @frozen(kw_only=True)
@@ -25,10 +29,13 @@ class VmapArea:
     """It was freed, and CPUs may still know it."""
 
 
-def inspect_areas(space: VmallocSpace | None) -> Table[VmapArea]:
+def inspect_areas(space: "VmallocSpace | None") -> Table[VmapArea]:
     """Return all areas, those in use first; none if nobody has asked for any."""
     if space is None:
         return Table(())
+    # What machines without such areas would compile in vain.
+    from mmactors.mm.vmalloc.space import BUSY, LAZY  # noqa: PLC0415
+
     return Table(
         _area(space, area, is_lazy=head == LAZY)
         for head in (BUSY, LAZY)
@@ -36,7 +43,7 @@ def inspect_areas(space: VmallocSpace | None) -> Table[VmapArea]:
     )
 
 
-def _area(space: VmallocSpace, area: int, *, is_lazy: bool) -> VmapArea:
+def _area(space: "VmallocSpace", area: int, *, is_lazy: bool) -> VmapArea:
     vm = space.vm.get(area)
     return VmapArea(
         start=space.start_of(area) & ULONG_MAX,

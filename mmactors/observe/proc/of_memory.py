@@ -23,7 +23,6 @@ from mmactors.mm.page_alloc.layout import MemoryLayout
 from mmactors.mm.page_alloc.watermark import ZONE_NAMES
 from mmactors.mm.page_alloc.zone import Zone
 from mmactors.mm.page_cache.writeback import domain_dirty_limits, global_dirtyable_memory
-from mmactors.mm.vmalloc.vmallocinfo import vmallocinfo
 from mmactors.mm.vmstat import (
     NODE_ITEM,
     NODE_STAT_NAMES,
@@ -143,6 +142,9 @@ def _vmallocinfo_of(kernel: Kernel) -> str:
     space = kernel.vmalloc_space
     if space is None:
         return ""
+    # What machines without such areas would compile in vain.
+    from mmactors.mm.vmalloc.vmallocinfo import vmallocinfo  # noqa: PLC0415
+
     zone_view, zone_node = kernel.pages.zone_view, kernel.zone_node
     lines = vmallocinfo(
         space,
