@@ -534,6 +534,21 @@ def test_a_machine_has_one_allocator_of_objects_and_none_of_what_looks_for_mista
     assert "[]\n['slob']\n" == out
 
 
+def test_a_run_with_its_files_compiles_neither_vmalloc_nor_per_cpu_memory(tmp_path):
+    """What writes /proc asks for them only where a module has."""
+    out = fresh_python(f"""
+        import sys
+        import mmactors
+        program = [{{"name": "a", "program": ["kmalloc A size=100", "kfree A"]}}]
+        mmactors.run({{"processes": program}}, out={str(tmp_path / "run")!r})
+        compiled = ("mmactors.mm.vmalloc.area_tree", "mmactors.mm.percpu.pcpu_chunk")
+        print([name for name in compiled if name in sys.modules])
+    """)
+
+    assert (tmp_path / "run/proc/meminfo").exists()
+    assert "[]\n" == out
+
+
 def test_the_command_line_loads_no_machine_before_it_is_needed():
     out = fresh_python("""
         import sys
