@@ -23,6 +23,9 @@ ULONG_MAX: Final = (1 << 64) - 1
 US: Final = 1_000
 MS: Final = 1_000_000
 SECOND: Final = 1_000_000_000
+HZ: Final = 250
+"""Jiffies a second, of Debian's kernel."""
+JIFFY_NS: Final = SECOND // HZ
 
 _SIZE = re.compile(r"(0x[0-9a-fA-F]+|\d+)\s*(?:([KMGT])(?:i?B)?|B)?")
 _SIZE_UNITS: Final = {None: 1, "K": KIB, "M": MIB, "G": GIB, "T": TIB}

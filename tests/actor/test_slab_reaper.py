@@ -3,8 +3,9 @@
 import pytest
 from machines import drive, run, scenario_of
 
-from mmactors.actors.slab.reaper import JIFFY_NS, bucket_expiry, round_jiffies
+from mmactors.actors.slab.reaper import bucket_expiry, round_jiffies
 from mmactors.scenario.schema import KernelConfig
+from mmactors.units import JIFFY_NS
 
 NR_OBJECTS = 100
 USE = [

@@ -8,7 +8,7 @@ from mmactors.mm.slab.flags import SLAB_TYPESAFE_BY_RCU
 from mmactors.mm.slab.request import KernelOopsError, TellAlloc, TellFree
 from mmactors.mm.slab.slab.cache import CACHES_MAX
 from mmactors.mm.slab.slab.layout import SLAB_MAX_ORDER_HI, SLAB_MAX_ORDER_LO, slab_max_order
-from mmactors.mm.slab.slab.reap import HZ, REAPTIMEOUT_AC, REAPTIMEOUT_NODE
+from mmactors.mm.slab.slab.reap import REAPTIMEOUT_AC, REAPTIMEOUT_NODE
 from mmactors.mm.slab.slab.slab import BootStage
 from mmactors.mm.slab.slab.struct_slab import (
     ALIEN_LIMIT,
@@ -21,7 +21,7 @@ from mmactors.mm.slab.slab.struct_slab import (
     TOTAL_SLABS,
 )
 from mmactors.mm.slab.slab_common import KMALLOC_MAX_SIZE
-from mmactors.units import MIB, PAGE_SHIFT, PAGE_SIZE
+from mmactors.units import HZ, MIB, PAGE_SHIFT, PAGE_SIZE
 
 
 def avail(alone, ac):

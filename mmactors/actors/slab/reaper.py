@@ -16,11 +16,10 @@ from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.actor import Actor
 from mmactors.engine.cpu import Cpu, Interrupt
 from mmactors.engine.timer import LOCAL_TIMER
-from mmactors.mm.slab.slab.reap import HZ, REAPTIMEOUT_AC
+from mmactors.mm.slab.slab.reap import REAPTIMEOUT_AC
 from mmactors.mm.slab.slab.slab import Slab
-from mmactors.units import SECOND
+from mmactors.units import HZ, JIFFY_NS
 
-JIFFY_NS: Final = SECOND // HZ
 _SKEW: Final = 3
 """So many jiffies lie between the timers of two CPUs, which else would expire together."""
 _LVL_SHIFT: Final = 3

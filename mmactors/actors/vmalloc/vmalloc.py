@@ -29,10 +29,9 @@ from mmactors.mm.vmalloc import pcpu_areas, purge, vfree, vm_area, vmalloc, vmap
 from mmactors.mm.vmalloc.area_tree import find_area
 from mmactors.mm.vmalloc.request import VB_LOCK, VBQ_LOCK, VmallocSteps
 from mmactors.mm.vmalloc.space import FREE, LAZY, VmallocSpace, block_index, page_of
+from mmactors.units import JIFFY_NS
 
 T = TypeVar("T")
-_JIFFY_NS: Final = 4_000_000
-"""HZ=250."""
 _WARN_INTERVAL_NS: Final = 10_000_000_000
 """Of two failures so close together one is told of (nopage_rs)."""
 _GFP_NAMES: Final = (
@@ -194,7 +193,7 @@ class Vmalloc:
 
     async def sleep_jiffies(self, cpu: Cpu, jiffies: int) -> None:
         """Sleep for some ticks (schedule_timeout_uninterruptible)."""
-        await self.timer.sleep_ns(cpu, jiffies * _JIFFY_NS)
+        await self.timer.sleep_ns(cpu, jiffies * JIFFY_NS)
 
     def purge_begins(self) -> None:
         """Note what TLBs know of what is unmapped, for who checks."""

@@ -40,12 +40,11 @@ from mmactors.mm.slab.oops import bug, oops, wild_pointer
 from mmactors.mm.slab.request import KernelOopsError
 from mmactors.mm.slab.slab_common import PAGE_OFFSET
 from mmactors.mm.slab.warning import warning_once
+from mmactors.units import JIFFY_NS
 from mmactors.workload.operation import all as op
 from mmactors.workload.operation.percpu_ref import PercpuRefOperation
 
 T = TypeVar("T")
-_JIFFY_NS: Final = 4_000_000
-"""HZ=250."""
 
 
 @frozen
@@ -158,7 +157,7 @@ class PercpuRefCalls:
 
     def _who(self, cpu: Cpu, site: str) -> Who:
         tid = self.kernel.engine.current.tid or 0
-        return lambda: SlabCaller(site=site, pid=tid, jiffies=cpu.clock.now // _JIFFY_NS)
+        return lambda: SlabCaller(site=site, pid=tid, jiffies=cpu.clock.now // JIFFY_NS)
 
     # How a path is driven.
 

@@ -22,6 +22,7 @@ from mmactors.mm.page_alloc import gfp
 from mmactors.mm.slab.caller import SlabCaller
 from mmactors.mm.slab.request import KernelOopsError
 from mmactors.mm.slab.slab_common import ZERO_SIZE_PTR, CacheRequest
+from mmactors.units import JIFFY_NS
 from mmactors.workload.operation import all as op
 from mmactors.workload.operation.slab import SlabOperation
 
@@ -40,8 +41,6 @@ _OnObjects = (
 )  # fmt: skip
 _CALL: Final = "CAL"
 """The row of /proc/interrupts."""
-_JIFFY_NS: Final = 4_000_000
-"""HZ=250."""
 
 
 @define(eq=False, kw_only=True)
@@ -92,7 +91,7 @@ class SlabCalls:
             return SlabCaller(
                 site=f"{thread.process.family.root.comm}.{call.verb}",
                 pid=engine.current.tid or 0,
-                jiffies=cpu.clock.now // _JIFFY_NS,
+                jiffies=cpu.clock.now // JIFFY_NS,
             )
 
         try:

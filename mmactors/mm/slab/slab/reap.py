@@ -20,9 +20,8 @@ from mmactors.mm.slab.slab.struct_slab import (
     TOUCHED,
 )
 from mmactors.mm.slab.slab_memory import ThisCpu, step
+from mmactors.units import HZ
 
-HZ: Final = 250
-"""Jiffies a second, of Debian's kernel."""
 REAPTIMEOUT_AC: Final = 2 * HZ
 REAPTIMEOUT_NODE: Final = 4 * HZ
 REAP_FRACTION: Final = 5
