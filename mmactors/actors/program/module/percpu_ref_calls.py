@@ -8,7 +8,7 @@ own on the CPU of who asked for it, as callbacks that free slabs are (actors/sla
 import errno
 from collections.abc import Callable
 from functools import partial
-from typing import Final, TypeVar, assert_never
+from typing import TypeVar, assert_never
 
 from attrs import define, field, frozen
 
