@@ -11,7 +11,6 @@ from attrs import define, field
 
 from mmactors.actors.percpu.caller import PercpuThread
 from mmactors.actors.percpu.chunk_memory import ChunkMemory
-from mmactors.actors.slab.caller import printk
 from mmactors.actors.slab.slab import SlabAllocator
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.vmalloc.vmalloc import Vmalloc
@@ -92,15 +91,6 @@ class PercpuAllocator:
     async def _balance(self, cpu: Cpu) -> None:
         self._is_scheduled = False
         await self._thread(cpu, _BALANCE_SITE).perform(balance(self.percpu))
-
-    def warn(self, text: str) -> None:
-        """Write a warning into the kernel's log (WARN)."""
-        engine, memory = self.kernel.engine, self.slab.allocator.memory
-        pid = engine.current.tid or 0
-        place = f"WARNING: CPU: {engine.cpu_index} PID: {pid} at mm/percpu.c:1764 pcpu_alloc"
-        memory.taints += "W"
-        cut, end = "------------[ cut here ]------------", "---[ end trace 0000000000000000 ]---"
-        printk(self.kernel, (cut, text, place, end))
 
     def _thread(self, cpu: Cpu, site: str) -> PercpuThread:
         return PercpuThread(kernel=self.kernel, cpu=cpu, work=self, site=site)

@@ -10,7 +10,7 @@ from attrs import define, field
 from mmactors.actors.alloc.page_alloc import alloc_pages, free_pages
 from mmactors.actors.percpu.chunk_memory import ChunkMemory, signed
 from mmactors.actors.percpu.tell import tell
-from mmactors.actors.slab.caller import printk
+from mmactors.actors.slab.caller import printk, warn
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.perform import perform
 from mmactors.actors.tlb.tlb import flush_tlb_kernel_range
@@ -69,10 +69,6 @@ class Work(Protocol):
 
     def schedule_balance(self, cpu: Cpu) -> None:
         """Let a worker do the balance work, unless one is about to."""
-        ...
-
-    def warn(self, text: str) -> None:
-        """Write a warning into the kernel's log."""
         ...
 
 
@@ -148,7 +144,7 @@ class PercpuThread:
             case PercpuPrintk(line=line):
                 printk(kernel, (line,))
             case PercpuWarn(line=line):
-                work.warn(line)
+                warn(kernel, "mm/percpu.c:1764 pcpu_alloc", line)
             case (
                 TellAllocPercpu() | TellAllocPercpuFail() | TellFreePercpu()
                 | TellCreateChunk() | TellDestroyChunk()

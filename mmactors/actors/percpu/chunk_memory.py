@@ -13,8 +13,7 @@ from mmactors.engine.cpu import Cpu
 from mmactors.mm.page_alloc.gfp import GFP_ZERO
 from mmactors.mm.percpu.unit_layout import PcpuUnits
 from mmactors.mm.slab.caller import SlabCaller
-from mmactors.mm.slab.oops import wild_pointer
-from mmactors.mm.slab.request import KernelOopsError
+from mmactors.mm.slab.oops import oops, wild_pointer
 from mmactors.mm.slab.slab_common import PAGE_OFFSET
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -74,7 +73,7 @@ class ChunkMemory:
         await self.kernel.engine.spend(self.kernel.costs.slab_ns)
         start = address - PAGE_OFFSET
         if start + nr_bytes > self.kernel.pages.nr_frames << PAGE_SHIFT:
-            raise KernelOopsError(*wild_pointer(start + nr_bytes))
+            oops(self.kernel.slab.memory, *wild_pointer(start + nr_bytes))
         word = b""
         for pfn in range(start >> PAGE_SHIFT, (start + nr_bytes - 1 >> PAGE_SHIFT) + 1):
             page = pfn << PAGE_SHIFT

@@ -22,6 +22,7 @@ from mmactors.engine.lock.spinlock import Spinlock
 from mmactors.events import Console
 from mmactors.label import Label
 from mmactors.mm.page_alloc.alloc_site import ALLOC_SLAB_PAGE
+from mmactors.mm.slab.caller import SlabCaller
 from mmactors.mm.slab.request import (
     AlienLock,
     AlienTryLock,
@@ -46,6 +47,7 @@ from mmactors.mm.slab.request import (
     TellAlloc,
     TellFree,
 )
+from mmactors.mm.slab.warning import warning, warning_once
 
 T = TypeVar("T")
 SlabLock = ListLock | AlienLock | SlobLock
@@ -163,6 +165,14 @@ class SlabThread:
             case _:
                 assert_never(request)
         return None
+
+
+def warn(kernel: Kernel, place: str, *text: str, is_once: bool = False) -> None:
+    """Write a warning of who runs into the kernel's log (WARN, WARN_ON_ONCE)."""
+    engine = kernel.engine
+    say = warning_once if is_once else warning
+    caller = SlabCaller(pid=engine.current.tid or 0)
+    printk(kernel, say(kernel.slab.memory, engine.cpu_index, caller, place, *text))
 
 
 def printk(kernel: Kernel, lines: tuple[str, ...]) -> None:

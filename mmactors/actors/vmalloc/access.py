@@ -21,12 +21,11 @@ from mmactors.engine.cpu import Cpu
 from mmactors.events import PageFaultEnd, PageFaultKernel
 from mmactors.hw.hardware import ELAPSED_NS, ERROR_CODE, FAULT, FAULT_ADDRESS, REASON, STALE
 from mmactors.label import PAGE_TABLES, Label, Mode, data, pte, tlb
-from mmactors.mm.slab.request import KernelOopsError
-from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from mmactors.mm.slab.oops import oops
+from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 WORD_SEEN: Final = 4
 """So many bytes of what is read are told."""
-_WORD_MASK: Final = (1 << 64) - 1
 _PROTECTION: Final = 1
 _WRITE: Final = 2
 
@@ -79,7 +78,7 @@ class KernelMemory:
         """Do one access within a page; return the page that was reached."""
         kernel, hardware = self.kernel, self.kernel.hardware
         kind = STORE if is_write else LOAD
-        text = f"{'store' if is_write else 'load'} {address & PAGE_MASK & _WORD_MASK:#x}"
+        text = f"{'store' if is_write else 'load'} {address & PAGE_MASK & ULONG_MAX:#x}"
         while True:
             await kernel.engine.step(Label(text, ((tlb(cpu.index), Mode.WRITE),)))
             nr_before = hardware.nr_walked_entries(cpu.index)
@@ -121,15 +120,14 @@ class KernelMemory:
         """Tell of the fault, and raise what the kernel says (page_fault_oops)."""
         kernel = self.kernel
         await kernel.engine.spend(kernel.costs.exception_ns)
-        seen = address & _WORD_MASK
+        seen = address & ULONG_MAX
         if kernel.probe.on:
             kernel.probe.open(PageFaultKernel(address=seen, ip=None, error_code=code))
             ns = kernel.probe.spent_ns()
             kernel.probe.close(
                 PageFaultEnd(address=seen, kind="bad_area", ns=ns, ret=0, sig=None, pfn=None)
             )
-        kernel.slab.memory.taints += "D"
-        raise KernelOopsError(*page_fault_oops(seen, code))
+        oops(kernel.slab.memory, *page_fault_oops(seen, code))
 
 
 def page_fault_oops(address: int, code: int) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar, assert_never
 from attrs import define, field
 
 from mmactors.actors.alloc.page_alloc import alloc_pages, alloc_pages_bulk, free_pages
-from mmactors.actors.slab.caller import printk
+from mmactors.actors.slab.caller import printk, warn
 from mmactors.actors.slab.slab import SlabAllocator
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.perform import perform
@@ -46,10 +46,6 @@ class Work(Protocol):
 
     def schedule_vfree(self, cpu: Cpu) -> None:
         """Let a worker free what interrupts have left on a CPU, unless one is about to."""
-        ...
-
-    def warn(self, place: str, text: str, *, is_once: bool) -> None:
-        """Write a warning into the kernel's log."""
         ...
 
     def warn_alloc(self, gfp: int, text: str) -> None:
@@ -134,7 +130,7 @@ class VmallocThread:
             case Printk(lines=lines):
                 printk(self.kernel, lines)
             case ask.Warn(place=place, text=text, is_once=is_once):
-                self.work.warn(place, text, is_once=is_once)
+                warn(self.kernel, place, *filter(None, (text,)), is_once=is_once)
             case ask.WarnAlloc(gfp=gfp, text=text):
                 self.work.warn_alloc(gfp, text)
             case _:

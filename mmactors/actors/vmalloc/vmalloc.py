@@ -23,8 +23,6 @@ from mmactors.engine.timer import Timer
 from mmactors.label import FREE_VMAP_AREAS, PURGE_VMAP_AREAS, Mode, vmap_block
 from mmactors.mm.page_alloc import gfp as gfp_bits
 from mmactors.mm.page_alloc.buddy import MANAGED_PAGES
-from mmactors.mm.slab.caller import SlabCaller
-from mmactors.mm.slab.warning import warning, warning_once
 from mmactors.mm.vmalloc import pcpu_areas, purge, vfree, vm_area, vmalloc, vmap_ram
 from mmactors.mm.vmalloc.area_tree import find_area
 from mmactors.mm.vmalloc.request import VB_LOCK, VBQ_LOCK, VmallocSteps
@@ -168,14 +166,6 @@ class Vmalloc:
     def schedule_vfree(self, cpu: Cpu) -> None:
         """Let a worker free what interrupts have left on a CPU, unless one is about to."""
         self._schedule(f"vfree_deferred of cpu{cpu.index}", cpu, self._free_deferred)
-
-    def warn(self, place: str, text: str, *, is_once: bool) -> None:
-        """Write a warning into the kernel's log (WARN)."""
-        engine, memory = self.kernel.engine, self.kernel.slab.memory
-        say = warning_once if is_once else warning
-        caller = SlabCaller(pid=engine.current.tid or 0)
-        lines = say(memory, engine.cpu_index, caller, place, *filter(None, (text,)))
-        printk(self.kernel, lines)
 
     def warn_alloc(self, gfp: int, text: str) -> None:
         """Say that an allocation has failed, not too often (warn_alloc)."""

@@ -13,7 +13,7 @@ from typing import TypeVar, assert_never
 from attrs import define, field, frozen
 
 from mmactors.actors.program.thread import UserThread
-from mmactors.actors.slab.caller import printk
+from mmactors.actors.slab.caller import printk, warn
 from mmactors.actors.slab.slab import SlabAllocator, Who
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.perform import perform
@@ -39,7 +39,6 @@ from mmactors.mm.slab.caller import SlabCaller
 from mmactors.mm.slab.oops import bug, oops, wild_pointer
 from mmactors.mm.slab.request import KernelOopsError
 from mmactors.mm.slab.slab_common import PAGE_OFFSET
-from mmactors.mm.slab.warning import warning_once
 from mmactors.units import JIFFY_NS
 from mmactors.workload.operation import all as op
 from mmactors.workload.operation.percpu_ref import PercpuRefOperation
@@ -261,8 +260,7 @@ class _Run:
             case RefRequest.RELEASE:
                 await calls.release(cpu, self.ref)
             case Warn(place=place, text=text):
-                caller = SlabCaller(pid=kernel.engine.current.tid or 0)
-                printk(kernel, warning_once(memory, cpu.index, caller, place, *text))
+                warn(kernel, place, *text, is_once=True)
             case PrintkError(line=line):
                 printk(kernel, (line,))
             case NullPointer(offset=offset):
