@@ -16,6 +16,7 @@ from mmactors.actors.alloc.page_alloc import alloc_pages, free_pages
 from mmactors.actors.slab.tell import tell_alloc, tell_free
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.perform import perform
+from mmactors.actors.state.preempt import preemptible_step
 from mmactors.engine.chance import ALLOCATION_FAILS
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.spinlock import Spinlock
@@ -96,12 +97,7 @@ class SlabThread:
         elif actor.preempt is None or self._stays or self._irqs_off or self.cpu.contexts:
             await engine.step(label)
         else:
-            await self.cpu.cond_resched()
-            await actor.preempt()
-            actor.is_preemptible = True
-            await engine.step(label)
-            actor.is_preemptible = False
-            self.cpu = self.kernel.cpus[engine.cpu_index]
+            self.cpu = await preemptible_step(self.kernel, self.cpu, label)
 
     async def _answer(self, request: SlabRequest) -> int | None:
         kernel, cpu = self.kernel, self.cpu

@@ -282,15 +282,13 @@ class SlabAllocator:
         """Let a thread of the kernel's own do something on a CPU."""
         now_ns = self.kernel.engine.current.clock.now
         self._nr_workers += 1
-        coro = self._work(cpu, work, arguments)
+        coro = self.work_of(cpu, work, *arguments)
         cpu.spawn_thread(f"{name}/{cpu.index}:{self._nr_workers}", coro, at_ns=now_ns)
 
-    async def _work(
-        self,
-        cpu: Cpu,
-        work: Callable[..., Coroutine[Any, Any, None]],
-        arguments: tuple[int, ...],
+    async def work_of(
+        self, cpu: Cpu, work: Callable[..., Coroutine[Any, Any, None]], *arguments: int
     ) -> None:
+        """Do something as a thread of the kernel's own on a CPU, from its begin to its end."""
         enter_lazy_tlb(self.kernel, cpu)
         try:
             await work(cpu, *arguments)

@@ -14,6 +14,7 @@ from mmactors.actors.slab.caller import printk, warn
 from mmactors.actors.slab.slab import SlabAllocator
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.perform import perform
+from mmactors.actors.state.preempt import preemptible_step
 from mmactors.actors.tlb.tlb import flush_tlb_kernel_range
 from mmactors.actors.vmalloc.mapping import vmap_pages_range, vunmap_range_noflush
 from mmactors.engine.cpu import Cpu
@@ -144,13 +145,8 @@ class VmallocThread:
         is_kept = cpu.spinlocks_held or cpu.rcu_nesting or cpu.contexts or not cpu.irqs_enabled
         if not engine.is_exploring or actor.preempt is None or is_kept:
             await engine.step(label)
-            return
-        await cpu.cond_resched()
-        await actor.preempt()
-        actor.is_preemptible = True
-        await engine.step(label)
-        actor.is_preemptible = False
-        self.cpu = self.kernel.cpus[engine.cpu_index]
+        else:
+            self.cpu = await preemptible_step(self.kernel, cpu, label)
 
     async def _lock(self, request: ask.SpinLock | ask.SpinUnlock | ask.CondReschedLock) -> None:
         lock = self.work.lock_of(request.name, request.number)

@@ -5,18 +5,19 @@ when the program ends; all processes of a program know them by their names.
 """
 
 import errno
-from typing import TYPE_CHECKING, Final, assert_never
+from collections.abc import Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from attrs import define, field
 
+from mmactors.actors.program.module.module_call import as_module
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel, ModulePercpu
 from mmactors.actors.vmalloc.at_first_use import VmallocAtFirstUse
-from mmactors.mm.fault.siginfo import OOPS
 from mmactors.mm.page_alloc import gfp
 from mmactors.mm.page_alloc.layout import MemoryLayout
 from mmactors.mm.percpu.request import NO_POINTER
-from mmactors.mm.slab.request import KernelOopsError
 from mmactors.workload.operation import all as op
 from mmactors.workload.operation.percpu import PercpuOperation
 
@@ -56,20 +57,9 @@ class PercpuCalls:
             )
         return self._allocator
 
-    async def perform(self, thread: UserThread, call: PercpuOperation) -> int:
+    def perform(self, thread: UserThread, call: PercpuOperation) -> Coroutine[Any, Any, int]:
         """Do one operation and return its result; an oops ends the process."""
-        kernel, actor = self.kernel, thread.actor
-        await kernel.engine.spend(kernel.costs.syscall_ns)
-        if kernel.is_preemptible:
-            actor.preempt = thread.go_where_told
-        try:
-            return await self._perform(thread, call)
-        except KernelOopsError as error:
-            self.allocator.slab.oops(error)
-            thread.receive_signal(OOPS)
-            return -errno.EFAULT
-        finally:
-            actor.preempt = None
+        return as_module(self.kernel, thread, partial(self._perform, thread, call))
 
     async def _perform(self, thread: UserThread, call: PercpuOperation) -> int:
         family, cpu, allocator = thread.process.family, thread.cpu, self.allocator

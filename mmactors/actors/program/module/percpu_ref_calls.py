@@ -6,23 +6,22 @@ own on the CPU of who asked for it, as callbacks that free slabs are (actors/sla
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TypeVar, assert_never
+from typing import Any, TypeVar, assert_never
 
 from attrs import define, field, frozen
 
+from mmactors.actors.program.module.module_call import as_module
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.slab.caller import printk, warn
 from mmactors.actors.slab.slab import SlabAllocator, Who
 from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.state.perform import perform
-from mmactors.actors.tlb.switch_mm import enter_lazy_tlb
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.spinlock import Spinlock
 from mmactors.engine.wait_queue import WaitQueue
 from mmactors.label import Label, Mode
-from mmactors.mm.fault.siginfo import OOPS
 from mmactors.mm.page_alloc.gfp import GFP_KERNEL, GFP_ZERO
 from mmactors.mm.percpu_ref.percpu_ref import SIZEOF_PERCPU_REF_DATA, PercpuRef
 from mmactors.mm.percpu_ref.request import (
@@ -37,7 +36,6 @@ from mmactors.mm.percpu_ref.request import (
 from mmactors.mm.slab.alloc_site import PERCPU_REF_EXIT, PERCPU_REF_INIT
 from mmactors.mm.slab.caller import SlabCaller
 from mmactors.mm.slab.oops import bug, oops, wild_pointer
-from mmactors.mm.slab.request import KernelOopsError
 from mmactors.mm.slab.slab_common import PAGE_OFFSET
 from mmactors.units import JIFFY_NS
 from mmactors.workload.operation import all as op
@@ -85,16 +83,10 @@ class PercpuRefCalls:
         self.switch_waitq = WaitQueue(kernel.engine, "percpu_ref_switch_waitq")
         self.confirm_waitq = WaitQueue(kernel.engine, "confirm_kill")
 
-    async def perform(self, thread: UserThread, call: PercpuRefOperation) -> int:
+    def perform(self, thread: UserThread, call: PercpuRefOperation) -> Coroutine[Any, Any, int]:
         """Do one operation and return its result; an oops ends the process."""
-        kernel = self.kernel
-        await kernel.engine.spend(kernel.costs.syscall_ns)
-        try:
-            return await self._perform(thread, call)
-        except KernelOopsError as error:
-            self.slab.oops(error)
-            thread.receive_signal(OOPS)
-            return -errno.EFAULT
+        work = partial(self._perform, thread, call)
+        return as_module(self.kernel, thread, work, may_preempt=False)
 
     async def _perform(self, thread: UserThread, call: PercpuRefOperation) -> int:
         if isinstance(call, op.PercpuRefInit):
@@ -170,15 +162,11 @@ class PercpuRefCalls:
     def _start_callback(self, cpu: Cpu, ref: PercpuRef) -> None:
         self._nr_callbacks += 1
         name = f"rcuc/{cpu.index}:percpu_ref{self._nr_callbacks}"
-        cpu.spawn_thread(name, self._callback(cpu, ref), at_ns=self.kernel.engine.current.clock.now)
+        work = self.slab.work_of(cpu, partial(self._callback, ref))
+        cpu.spawn_thread(name, work, at_ns=self.kernel.engine.current.clock.now)
 
-    async def _callback(self, cpu: Cpu, ref: PercpuRef) -> None:
-        enter_lazy_tlb(self.kernel, cpu)
-        try:
-            await self._drive(cpu, ref, ref.switch_to_atomic_rcu(cpu.index))
-        except KernelOopsError as error:
-            self.slab.oops(error)
-        cpu.exit_thread()
+    async def _callback(self, ref: PercpuRef, cpu: Cpu) -> None:
+        await self._drive(cpu, ref, ref.switch_to_atomic_rcu(cpu.index))
 
     def confirm(self, cpu: Cpu, ref: PercpuRef) -> None:
         """Tell who has killed a count that all CPUs see it."""

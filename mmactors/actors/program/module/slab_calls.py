@@ -5,10 +5,13 @@ keeps them when the program ends. All processes of a program know them by their 
 """
 
 import errno
-from typing import Final, assert_never
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any, Final, assert_never
 
 from attrs import define
 
+from mmactors.actors.program.module.module_call import as_module, smp_call_function_single
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.slab.slab import SlabAllocator, Who
 from mmactors.actors.slab.tell import pointer_of
@@ -16,8 +19,6 @@ from mmactors.actors.state.kernel import Kernel
 from mmactors.actors.vmalloc.at_first_use import VmallocAtFirstUse
 from mmactors.actors.vmalloc.pointer import signed_pointer
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.ipi import call_on
-from mmactors.mm.fault.siginfo import OOPS
 from mmactors.mm.page_alloc import gfp
 from mmactors.mm.slab.caller import SlabCaller
 from mmactors.mm.slab.request import KernelOopsError
@@ -39,8 +40,6 @@ _OnObjects = (
     op.KmemCacheAlloc | op.KmemCacheFree | op.KmemCacheShrink | op.KmemCacheDestroy
     | op.Kmalloc | op.Kzalloc | op.Krealloc | op.Kfree | op.Poke | op.Peek
 )  # fmt: skip
-_CALL: Final = "CAL"
-"""The row of /proc/interrupts."""
 
 
 @define(eq=False, kw_only=True)
@@ -51,36 +50,23 @@ class SlabCalls:
     slab: SlabAllocator
     vmalloc: VmallocAtFirstUse
 
-    async def perform(self, thread: UserThread, call: SlabOperation) -> int:
+    def perform(self, thread: UserThread, call: SlabOperation) -> Coroutine[Any, Any, int]:
         """Do one operation and return its result; an oops ends the process."""
-        kernel, actor = self.kernel, thread.actor
-        await kernel.engine.spend(kernel.costs.syscall_ns)
         number = getattr(call, "smp_call", None)
-        if number is not None:
-            result = await self._smp_call(thread, kernel.cpus[number], call)
-        else:
-            if kernel.is_preemptible:
-                actor.preempt = thread.go_where_told
-            result = await self._perform(thread, thread.cpu, call)
-            actor.preempt = None
-        if result is None:
-            thread.receive_signal(OOPS)
-            return -errno.EFAULT
-        return result
+        if number is None:
+            work = partial(self._perform, thread, thread.cpu, call)
+            return as_module(self.kernel, thread, work)
+        work = partial(self._smp_call, thread, self.kernel.cpus[number], call)
+        return as_module(self.kernel, thread, work, may_preempt=False)
 
     async def _smp_call(self, thread: UserThread, target: Cpu, call: SlabOperation) -> int | None:
-        """Let a CPU do an operation with interrupts off (smp_call_function_single)."""
+        """Let a CPU do an operation with interrupts off."""
         results: list[int | None] = []
 
         async def function(cpu: Cpu) -> None:
             results.append(await self._perform(thread, cpu, call))
 
-        if target is thread.cpu:
-            with target.irqs_off():
-                await function(target)
-        else:
-            latency_ns = self.kernel.costs.ipi_ns
-            await call_on(thread.cpu, (target,), function, vector=_CALL, latency_ns=latency_ns)
+        await smp_call_function_single(self.kernel, thread.cpu, target, function)
         return results[0]
 
     async def _perform(self, thread: UserThread, cpu: Cpu, call: SlabOperation) -> int | None:

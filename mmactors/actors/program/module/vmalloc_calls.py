@@ -6,20 +6,20 @@ that it never had is the kernel's to find, but for what it knows that it was not
 """
 
 import errno
-from typing import Final, assert_never
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any, Final, assert_never
 
 from attrs import define
 
+from mmactors.actors.program.module.module_call import as_module, smp_call_function_single
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.slab.tell import pointer_of
 from mmactors.actors.state.kernel import Kernel, ModulePages
 from mmactors.actors.vmalloc.at_first_use import ModuleArea, VmallocAtFirstUse
 from mmactors.actors.vmalloc.pointer import signed_pointer, thing_at
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.ipi import call_on
-from mmactors.mm.fault.siginfo import OOPS
 from mmactors.mm.page_alloc import gfp
-from mmactors.mm.slab.request import KernelOopsError
 from mmactors.mm.vmalloc.vm_struct import VM_IOREMAP
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 from mmactors.workload.operation import all as op
@@ -31,8 +31,6 @@ _GFP: Final = {
     "NOWARN": gfp.GFP_KERNEL | gfp.GFP_NOWARN,
     "THISNODE": gfp.GFP_KERNEL | gfp.GFP_THISNODE,
 }
-_CALL: Final = "CAL"
-"""The row of /proc/interrupts."""
 _Maps = op.Vmalloc | op.Vzalloc | op.Vmap | op.VmMapRam | op.GetVmArea
 _Unmaps = op.Vfree | op.Vunmap | op.VmUnmapRam | op.FreeVmArea
 
@@ -44,20 +42,9 @@ class VmallocCalls:
     kernel: Kernel
     vmalloc: VmallocAtFirstUse
 
-    async def perform(self, thread: UserThread, call: VmallocOperation) -> int:
+    def perform(self, thread: UserThread, call: VmallocOperation) -> Coroutine[Any, Any, int]:
         """Do one operation and return its result; an oops ends the process."""
-        kernel, actor = self.kernel, thread.actor
-        await kernel.engine.spend(kernel.costs.syscall_ns)
-        if kernel.is_preemptible:
-            actor.preempt = thread.go_where_told
-        try:
-            return await self._perform(thread, thread.cpu, call)
-        except KernelOopsError as error:
-            self.vmalloc.slab.oops(error)
-            thread.receive_signal(OOPS)
-            return -errno.EFAULT
-        finally:
-            actor.preempt = None
+        return as_module(self.kernel, thread, partial(self._perform, thread, thread.cpu, call))
 
     async def _perform(self, thread: UserThread, cpu: Cpu, call: VmallocOperation) -> int:
         match call:
@@ -142,14 +129,9 @@ class VmallocCalls:
         return 0
 
     async def _vfree_on(self, cpu: Cpu, target: Cpu, address: int) -> None:
-        """Let an interrupt of a CPU free an area (smp_call_function_single)."""
+        """Let an interrupt of a CPU free an area."""
 
         async def function(own: Cpu) -> None:
             await self.vmalloc.get().vfree(own, address)
 
-        if target is cpu:
-            with target.irqs_off():
-                await function(target)
-        else:
-            latency_ns = self.kernel.costs.ipi_ns
-            await call_on(cpu, (target,), function, vector=_CALL, latency_ns=latency_ns)
+        await smp_call_function_single(self.kernel, cpu, target, function)
