@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 import numpy as np
+from attrs import define, field
 
 from mmactors.arch.page import PG_SLAB
 from mmactors.mm.slab.allocator import KmemCacheLike, ObjectAllocator
 from mmactors.mm.slab.flags import SLAB_RECLAIM_ACCOUNT
+from mmactors.mm.slab.oops import pointer
 from mmactors.mm.slab.slab_memory import SlabMemory
 from mmactors.mm.vmstat import NODE_ITEM
 from mmactors.sanitize.law import Law
@@ -95,6 +97,24 @@ class Look(ABC):
     @abstractmethod
     def things(self, begin: int, end: int, known: Known) -> list[int]:
         """Return the objects whose bytes, or those around them, are in a range; some are known."""
+
+
+@define(eq=False, kw_only=True)
+class FoundSlab:
+    """One slab, as it is found."""
+
+    pfn: int
+    s: Any
+    """Its cache."""
+    places: list[str] = field(factory=list)
+    """Where it is found: whose it is, on which lists it stands."""
+
+    def __str__(self) -> str:
+        return f"slab {self.pfn:#x} of {self.s.name}"
+
+    def name_of(self, thing: int) -> str:
+        """Return how one of its objects is called."""
+        return f"object {self.s.index_of(self.pfn, thing)} of {self} at 0x{pointer(thing)}"
 
 
 def slab_heads(memory: SlabMemory) -> list[int]:

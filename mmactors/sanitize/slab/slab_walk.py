@@ -27,6 +27,7 @@ from mmactors.mm.slab.slab.struct_slab import (
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.slab.look import (
     NOTHING,
+    FoundSlab,
     InSlabs,
     Known,
     Problems,
@@ -39,11 +40,10 @@ from mmactors.units import PAGE_SHIFT
 _LISTS: Final = ((SLABS_FULL, "full"), (SLABS_PARTIAL, "partial"), (SLABS_FREE, "free"))
 
 
-@define(eq=False)
-class SlabFound:
+@define(eq=False, kw_only=True)
+class SlabFound(FoundSlab):
     """One slab, as it is found."""
 
-    pfn: int
     s: KmemCache
     active: int
     """How many objects it says are out."""
@@ -51,11 +51,6 @@ class SlabFound:
     """Its free objects, as its array of indexes has them."""
     in_arrays: list[int] = field(factory=list)
     """Its objects in arrays."""
-    places: list[str] = field(factory=list)
-    """The lists that it is on."""
-
-    def __str__(self) -> str:
-        return f"slab {self.pfn:#x} of {self.s.name}"
 
     @property
     def things(self) -> range:
@@ -185,7 +180,7 @@ def _of_slab(slab: SlabFound, used: AbstractSet[int]) -> Problems:
         ("in use and free in its slab", used & free),
     ):
         problems += [
-            (Law.FREELIST, f"{_name(slab, thing)} is {what}", where) for thing in sorted(things)
+            (Law.FREELIST, f"{slab.name_of(thing)} is {what}", where) for thing in sorted(things)
         ]
     lost = [t for t in slab.things if t not in free and t not in in_arrays and t not in used]
     if lost:
@@ -197,11 +192,6 @@ def _of_slab(slab: SlabFound, used: AbstractSet[int]) -> Problems:
         text = f"{slab} belongs on the {slab.place} list, and is not there, or not only there"
         problems.append((Law.FREELIST, text, where))
     return problems
-
-
-def _name(slab: SlabFound, thing: int) -> str:
-    index = slab.s.index_of(slab.pfn, thing)
-    return f"object {index} of {slab} at 0x{pointer(thing)}"
 
 
 class LookAtSlab(InSlabs):

@@ -37,6 +37,7 @@ from mmactors.mm.slab.slub.struct_slab import (
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.slab.look import (
     NOTHING,
+    FoundSlab,
     InSlabs,
     Known,
     Problems,
@@ -46,11 +47,10 @@ from mmactors.sanitize.slab.look import (
 )
 
 
-@define(eq=False)
-class SlabFound:
+@define(eq=False, kw_only=True)
+class SlabFound(FoundSlab):
     """One slab, as it is found."""
 
-    pfn: int
     s: KmemCache
     objects: int
     inuse: int
@@ -60,11 +60,6 @@ class SlabFound:
     """Objects on its own freelist."""
     cpu_free: list[int] = field(factory=list)
     """Those on the freelist of the CPU whose slab it is."""
-    places: list[str] = field(factory=list)
-    """Where it is found: whose it is, on which lists it stands."""
-
-    def __str__(self) -> str:
-        return f"slab {self.pfn:#x} of {self.s.name}"
 
     @property
     def things(self) -> range:
@@ -226,15 +221,15 @@ def _problems_of(
     slab: SlabFound, used: AbstractSet[int], free: AbstractSet[int]
 ) -> Iterator[tuple[Law, str, list[str]]]:
     for thing in sorted(set(slab.own_free) & set(slab.cpu_free)):
-        text = f"{_name(slab, thing)} is on its slab's freelist and on a CPU's"
+        text = f"{slab.name_of(thing)} is on its slab's freelist and on a CPU's"
         yield Law.FREELIST, text, []
     where = [f"the slab is {' and '.join(slab.places) or 'on no list, and of no CPU'}"]
     where.append(_state(slab))
     for thing in sorted(used & free):
-        yield Law.FREELIST, f"{_name(slab, thing)} is in use and on a freelist", where
+        yield Law.FREELIST, f"{slab.name_of(thing)} is in use and on a freelist", where
     lost = [thing for thing in slab.things if thing not in free and thing not in used]
     if len(lost) == 1:
-        text = f"{_name(slab, lost[0])} is not in use and on no freelist"
+        text = f"{slab.name_of(lost[0])} is not in use and on no freelist"
         yield Law.OBJECT_LOST, text, where
     elif lost:
         numbers = ", ".join(str(slab.s.index_of(slab.pfn, thing)) for thing in lost)
@@ -243,11 +238,6 @@ def _problems_of(
     if free and not slab.places and not slab.is_leaving:
         text = f"{slab} is no CPU's and on no list, and has free objects: {len(free)}"
         yield Law.OBJECT_LOST, text, [_state(slab)]
-
-
-def _name(slab: SlabFound, thing: int) -> str:
-    index = slab.s.index_of(slab.pfn, thing)
-    return f"object {index} of {slab} at 0x{pointer(thing)}"
 
 
 def _state(slab: SlabFound) -> str:
