@@ -1,5 +1,7 @@
 """What SLUB, SLAB and SLOB have in common when a test drives them without a machine."""
 
+import random
+
 from mmactors.mm.slab.caller import NOBODY
 from mmactors.mm.slab.request import RcuBarrier
 from mmactors.mm.slab.slab_common import CacheRequest
@@ -63,3 +65,35 @@ class AllocatorAlone:
             for name in ("nr_slab_reclaimable", "nr_slab_unreclaimable")
             for node in range(self.vmstat.nr_nodes)
         )
+
+
+def assert_twins_leave_the_same(alone_of, size, *, hardened):
+    """Make the same calls of compiled functions, of their twins, and of those with every step.
+
+    `alone_of` makes an allocator without a machine; each has the same objects, and the same words.
+    """
+    ways = (False, True, False)
+    alones = [alone_of(nr_cpus=2, hardened=hardened, wants_step=nth == 2) for nth in range(3)]
+    caches = [alone.create(size) for alone in alones]
+    chance = random.Random(size)
+    held = []
+    for nth in range(1500):
+        cpu = chance.randrange(2)
+        if not held or chance.random() < 0.5 + 0.2 * (1 if nth // 300 % 2 else -1):
+            found = [
+                alone.alloc(s, cpu, local=local)
+                for alone, s, local in zip(alones, caches, ways, strict=True)
+            ]
+            assert 1 == len(set(found))
+            held.append(found[0])
+        else:
+            thing = held.pop(chance.randrange(len(held)))
+            for alone, s, local in zip(alones, caches, ways, strict=True):
+                alone.free(s, thing, cpu, local=local)
+
+    first = alones[0]
+    for other in alones[1:]:
+        assert (first.slabs.words == other.slabs.words).all()
+        assert (first.memory.words == other.memory.words).all()
+        for name in ("next", "prev", "flags", "index", "private", "mapping"):
+            assert (getattr(first.pages, name) == getattr(other.pages, name)).all()

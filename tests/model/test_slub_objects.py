@@ -1,11 +1,10 @@
 """SLUB under any sequence of calls: objects are unique, counters are those of the lists."""
 
-import random
-
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from object_allocators import assert_twins_leave_the_same
 from slubs import SlubAlone
 
 from mmactors.mm.slab.flags import (
@@ -126,28 +125,4 @@ def test_compiled_functions_and_their_twins_leave_the_same(size, hardened):
 
     The third way is the twin with every step asked for.
     """
-    ways = (False, True, False)
-    alones = [SlubAlone(nr_cpus=2, hardened=hardened, wants_step=nth == 2) for nth in range(3)]
-    caches = [alone.create(size) for alone in alones]
-    chance = random.Random(size)
-    held = []
-    for nth in range(1500):
-        cpu = chance.randrange(2)
-        if not held or chance.random() < 0.5 + 0.2 * (1 if nth // 300 % 2 else -1):
-            found = [
-                alone.alloc(s, cpu, local=local)
-                for alone, s, local in zip(alones, caches, ways, strict=True)
-            ]
-            assert 1 == len(set(found))
-            held.append(found[0])
-        else:
-            thing = held.pop(chance.randrange(len(held)))
-            for alone, s, local in zip(alones, caches, ways, strict=True):
-                alone.free(s, thing, cpu, local=local)
-
-    first = alones[0]
-    for other in alones[1:]:
-        assert (first.slabs.words == other.slabs.words).all()
-        assert (first.memory.words == other.memory.words).all()
-        for name in ("next", "prev", "flags", "index", "private", "mapping"):
-            assert (getattr(first.pages, name) == getattr(other.pages, name)).all()
+    assert_twins_leave_the_same(SlubAlone, size, hardened=hardened)
