@@ -5,16 +5,13 @@ given, touches its own bytes, and frees no page that is mapped. Pages and object
 are part of it.
 """
 
-import random
-
 import pytest
-from programs.documents import write
+from programs.documents import CHILD, draw_of_module, write
 from programs.judge import judge
-from programs.words import FIRST, GIVES_BACK, MAKES_AREAS, Author
+from programs.words import FIRST, GIVES_BACK, MAKES_AREAS
 
 NR_PROGRAMS = 48
 NR_PARTS = 16
-CHILD = "P1"
 AREA_VERBS = (
     *(MAKES_AREAS * 2),
     *(*GIVES_BACK, *GIVES_BACK, "vm_unmap_aliases"),
@@ -25,44 +22,12 @@ OTHER_VERBS = ("mmap", "munmap", "touch", "kmalloc", "kfree")
 
 def drawn(seed):
     """Return a document: some threads on some CPUs, areas, and here and there a failure."""
-    rng = random.Random(seed)
-    cpus = rng.choice((1, 2, 3, 3))
-    threads = [f"T{number}" for number in range(1, cpus)]
-    author = Author(rng, cpus, verbs=AREA_VERBS * 2 + OTHER_VERBS)
-    author.known.threads.update(threads)
-    author.known.children.add(CHILD)
-    program = [f"thread {name} cpu={number}" for number, name in enumerate(threads, 1)]
-    program.append(f"fork {CHILD}")
-    program += author.program(rng.choice((20, 60, 150)))
-    nodes = rng.choice((1, 1, 2))
-    document = {
-        "machine": {
-            "cpus": cpus,
-            "memory": {"size": 32 << 20, "nr_nodes": nodes, "kernel_image": 1 << 20},
-        },
-        "engine": {
-            "policy": rng.choice(("fifo", "seeded")),
-            "seed": seed,
-            "guard": rng.random() < 0.2,
-            "driver": rng.choice(("trio", "inline")),
-        },
-        "processes": [{"name": "p0", "program": [*program, "wait"], "on_signal": "continue"}],
-    }
-    if rng.random() < 0.4:
-        name = rng.choice(("fail_page_alloc", "failslab"))
-        probability = rng.choice((5, 30, 100))
-        of_pages = {"min_order": 0, "ignore_gfp_wait": False}
-        of_objects = {"ignore_gfp_wait": False}
-        document["faults"] = {
-            "seed": seed,
-            name: {
-                "probability": probability,
-                "times": rng.choice((1, 3) if probability == 100 else (-1, 1, 3)),
-                "space": rng.choice((20, 40, 80)),
-                **(of_pages if name == "fail_page_alloc" else of_objects),
-            },
-        }
-    return document
+    return draw_of_module(
+        seed,
+        verbs=AREA_VERBS * 2 + OTHER_VERBS,
+        cpus=(1, 2, 3, 3),
+        faults=("fail_page_alloc", "failslab"),
+    )
 
 
 @pytest.mark.parametrize("part", range(NR_PARTS))

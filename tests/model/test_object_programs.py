@@ -4,18 +4,15 @@ The programs make no mistakes: each thread frees what it has allocated, once, in
 from, and touches its own bytes. Pages and objects that are refused are part of it.
 """
 
-import random
-
 import pytest
-from programs.documents import write
+from programs.documents import CHILD, draw_of_module, write
 from programs.judge import judge
-from programs.words import FIRST, Author
+from programs.words import FIRST
 
 from mmactors.workload.operation.all import OPERATIONS
 
 NR_PROGRAMS = 240
 NR_PARTS = 24
-CHILD = "P1"
 SLAB_VERBS = (
     *("kmem_cache_create", "kmem_cache_alloc", "kmem_cache_alloc", "kmem_cache_free"),
     *("kmem_cache_shrink", "kmem_cache_destroy", "kmalloc", "kmalloc", "kzalloc", "krealloc"),
@@ -28,42 +25,9 @@ OTHER_VERBS = ("mmap", "munmap", "touch", "mprotect", "madvise")
 
 def drawn(seed):
     """Return a document: some threads on some CPUs, objects, and here and there a failure."""
-    rng = random.Random(seed)
-    cpus = rng.choice((1, 2, 2, 3))
-    threads = [f"T{number}" for number in range(1, cpus)]
-    author = Author(rng, cpus, verbs=SLAB_VERBS * 3 + OTHER_VERBS)
-    author.known.threads.update(threads)
-    author.known.children.add(CHILD)
-    program = [f"thread {name} cpu={number}" for number, name in enumerate(threads, 1)]
-    program.append(f"fork {CHILD}")
-    program += author.program(rng.choice((20, 60, 150)))
-    nodes = rng.choice((1, 1, 2))
-    document = {
-        "machine": {
-            "cpus": cpus,
-            "memory": {"size": 32 << 20, "nr_nodes": nodes, "kernel_image": 1 << 20},
-        },
-        "engine": {
-            "policy": rng.choice(("fifo", "seeded")),
-            "seed": seed,
-            "guard": rng.random() < 0.2,
-            "driver": rng.choice(("trio", "inline")),
-        },
-        "processes": [{"name": "p0", "program": [*program, "wait"], "on_signal": "continue"}],
-    }
-    if rng.random() < 0.4:
-        probability = rng.choice((5, 30, 100))
-        document["faults"] = {
-            "seed": seed,
-            "fail_page_alloc": {
-                "probability": probability,
-                "times": rng.choice((1, 3) if probability == 100 else (-1, 1, 3)),
-                "space": rng.choice((20, 40, 80)),
-                "min_order": 0,
-                "ignore_gfp_wait": False,
-            },
-        }
-    return document
+    return draw_of_module(
+        seed, verbs=SLAB_VERBS * 3 + OTHER_VERBS, cpus=(1, 2, 2, 3), faults=("fail_page_alloc",)
+    )
 
 
 @pytest.mark.parametrize("part", range(NR_PARTS))

@@ -216,6 +216,54 @@ def _put(document, path, value):
     document[key] = value
 
 
+CHILD = "P1"
+"""The process that the first one of a module's document forks."""
+
+
+def draw_of_module(seed, *, verbs, cpus, faults):
+    """Return a document without mistakes: threads and a child, here and there a failure.
+
+    `cpus` and `faults` are what is chosen from; `verbs` those of the module, and others.
+    """
+    rng = random.Random(seed)
+    nr_cpus = rng.choice(cpus)
+    threads = [f"T{number}" for number in range(1, nr_cpus)]
+    author = Author(rng, nr_cpus, verbs=verbs)
+    author.known.threads.update(threads)
+    author.known.children.add(CHILD)
+    program = [f"thread {name} cpu={number}" for number, name in enumerate(threads, 1)]
+    program.append(f"fork {CHILD}")
+    program += author.program(rng.choice((20, 60, 150)))
+    nodes = rng.choice((1, 1, 2))
+    document = {
+        "machine": {
+            "cpus": nr_cpus,
+            "memory": {"size": 32 << 20, "nr_nodes": nodes, "kernel_image": 1 << 20},
+        },
+        "engine": {
+            "policy": rng.choice(("fifo", "seeded")),
+            "seed": seed,
+            "guard": rng.random() < 0.2,
+            "driver": rng.choice(("trio", "inline")),
+        },
+        "processes": [{"name": "p0", "program": [*program, "wait"], "on_signal": "continue"}],
+    }
+    if rng.random() < 0.4:
+        name = rng.choice(faults)
+        probability = rng.choice((5, 30, 100))
+        document["faults"] = {
+            "seed": seed,
+            name: {
+                "probability": probability,
+                "times": rng.choice((1, 3) if probability == 100 else (-1, 1, 3)),
+                "space": rng.choice((20, 40, 80)),
+                "ignore_gfp_wait": False,
+                **({"min_order": 0} if name == "fail_page_alloc" else {}),
+            },
+        }
+    return document
+
+
 def write(document, indent=""):
     """Return the YAML text of a document; texts as JSON has them, which YAML reads alike."""
     lines = []
