@@ -58,6 +58,7 @@ MESSAGES: Final = (
     "corrupted size vs. prev_size in fastbins",
     "realloc(): invalid old size",
     "realloc(): invalid next size",
+    "Segmentation fault",
 )
 
 
