@@ -171,11 +171,16 @@ class Ptmalloc(MallocLibrary):
         block = int_malloc(*self.memory.arrays(), tcache, arena, size)
         return (yield from resume_malloc(self.memory, tcache, arena, size, block))
 
-    def _from_any_arena(self, thread: int, size: int, take: Take) -> MallocSteps[int]:
-        """Take a block of the thread's arena, or else of another one."""
+    def _from_any_arena(
+        self, thread: int, size: int, take: Take, *, padding: int = 0
+    ) -> MallocSteps[int]:
+        """Take a block of the thread's arena, or else of another one.
+
+        A new arena has room for `size` bytes, and the first one for `padding` bytes more.
+        """
         if self._is_single:
             return (yield from take(self._main))
-        arena = yield from arena_get(self.arenas, thread, size)
+        arena = yield from arena_get(self.arenas, thread, size + padding & ULONG_MAX)
         block = yield from take(arena)
         if not block and arena:
             arena = yield from arena_get_retry(self.arenas, thread, arena, size)
@@ -348,20 +353,20 @@ class Ptmalloc(MallocLibrary):
             return 0
         # No power of two: the next one counts.
         alignment = max(1 << (alignment - 1).bit_length(), MINSIZE)
-        padded = (
-            padded_request(alignment, min(size, PTRDIFF_MAX)) if alignment <= PTRDIFF_MAX else 0
-        )
-        if not padded:
-            return 0
         tcache = int(self.tcache[thread])
         return (
             yield from self._from_any_arena(
-                thread, padded, lambda arena: self._int_memalign(tcache, arena, alignment, size)
+                thread,
+                size,
+                lambda arena: self._int_memalign(tcache, arena, alignment, size),
+                padding=alignment + MINSIZE,
             )
         )
 
     def _int_memalign(self, tcache: int, arena: int, alignment: int, size: int) -> MallocSteps[int]:
         """Return an aligned block of an arena that is locked, or a mapped one."""
+        if alignment > PTRDIFF_MAX or not padded_request(alignment, min(size, PTRDIFF_MAX)):
+            return 0
         began = NEEDS_SYSMALLOC
         if arena:
             yield from self._step("take a chunk", arena)

@@ -181,7 +181,7 @@ class SystemMemory:
         """Map memory instead of moving the break; 0: it cannot be had (sysmalloc_mmap_fallback)."""
         words, par, av = self.arenas.words, self.arenas.par, self.arenas.main_arena
         hp_pagesize = int(par[HP_PAGESIZE])
-        pages = [(PAGE_SIZE, MMAP_AS_MORECORE_SIZE, 0)]
+        pages = [(MMAP_AS_MORECORE_SIZE, PAGE_SIZE, 0)]
         if hp_pagesize:
             pages.insert(0, (hp_pagesize, hp_pagesize, int(par[HP_FLAGS])))
         for pagesize, least, flags in pages:
