@@ -58,6 +58,8 @@ MESSAGES: Final = (
     "corrupted size vs. prev_size in fastbins",
     "realloc(): invalid old size",
     "realloc(): invalid next size",
+    "int_mallinfo(): unaligned fastbin chunk detected",
+    "malloc_info(): unaligned fastbin chunk detected",
     "Segmentation fault",
 )
 
