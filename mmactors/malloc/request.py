@@ -84,7 +84,7 @@ class LockMutex:
 
 @frozen
 class TrylockMutex:
-    """A lock of the library's is wanted if it is free; answered with 1: it is held, 0: it is not."""
+    """A lock of the library is wanted if it is free; answered with 1: it is held, 0: not."""
 
     word: int
     name: str

@@ -2,14 +2,14 @@
 
 User memory holds tags in this machine (docs/ARCHITECTURE.md), not bytes; what an allocator keeps
 in it, headers of chunks, links of free ones, arenas, thread caches, is here, by virtual address:
-64-bit words in pages of 512, found by a hash of the page's number. A page that was never written reads 0.
-What a program writes into its own blocks is not kept.
+64-bit words in pages of 512, found by a hash of the page's number. A page that was never written
+reads 0. What a program writes into its own blocks is not kept.
 
 All of it is one array: counters, the hash table (open addressing; a key is a page's number,
-doubled, plus 1; nobody's is 0), then slots of 512 words. Compiled functions take and give back slots; the
-array grows between operations only, so each begins with SPARE_SLOTS free ones, far more than it
-writes new pages. What finds none all the same writes into the first slot, and the next `make_room`
-fails.
+doubled, plus 1; nobody's is 0), then slots of 512 words. Compiled functions take and give back
+slots; the array grows between operations only, so each begins with SPARE_SLOTS free ones, far more
+than it writes new pages. What finds none all the same writes into the first slot, and the next
+`make_room` fails.
 
 Accesses are noted in a second array, if it has room: address, bytes, and whether they are written.
 """
