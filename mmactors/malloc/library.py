@@ -1,9 +1,10 @@
 """What every C library's allocator offers, and how it says that a program has broken its heap."""
 
 from abc import ABC, abstractmethod
+from operator import add
 from typing import Self
 
-from attrs import define, frozen
+from attrs import astuple, define, fields, frozen
 
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import UserWords
@@ -19,22 +20,28 @@ class MallocAbortError(Exception):
 
 @frozen(kw_only=True)
 class HeapNumbers:
-    """mallinfo2(3), bytes and numbers of blocks, as the library counts them."""
+    """mallinfo2(3), bytes and numbers of blocks, as the library counts them: of an arena or all."""
 
-    arena: int
-    ordblks: int
-    smblks: int
-    hblks: int
-    hblkhd: int
-    usmblks: int
-    fsmblks: int
-    uordblks: int
-    fordblks: int
-    keepcost: int
+    arena: int = 0
+    ordblks: int = 0
+    smblks: int = 0
+    hblks: int = 0
+    hblkhd: int = 0
+    usmblks: int = 0
+    fsmblks: int = 0
+    uordblks: int = 0
+    fordblks: int = 0
+    keepcost: int = 0
+
+    def __add__(self, other: Self) -> Self:
+        """Return the sums."""
+        mine, others = astuple(self), astuple(other)
+        names = (each.name for each in fields(type(self)))
+        return type(self)(**dict(zip(names, map(add, mine, others), strict=True)))
 
 
 class MallocLibrary(ABC):
-    """An allocator that a process is linked with: its state is what it wrote into `words`, and little else.
+    """An allocator that a process is linked with: its state is in `words`, but for little.
 
     Threads are numbered from 0, the one that main() runs in. An address of 0 is NULL; the errno is
     ENOMEM then, but where a call says otherwise. Any call may raise MallocAbortError.
@@ -96,5 +103,16 @@ class MallocLibrary(ABC):
         """The text that malloc_stats() prints on stderr."""
 
     @abstractmethod
-    def fork(self) -> Self:
-        """Return the library of a child that was forked by the thread that calls: the same heap."""
+    def before_fork(self) -> MallocSteps[None]:
+        """Hold everything still in the parent before a fork (__malloc_fork_lock_parent)."""
+
+    @abstractmethod
+    def after_fork(self) -> MallocSteps[None]:
+        """Let others go on in the parent, after a fork that succeeded or not."""
+
+    @abstractmethod
+    def fork(self, thread: int, number: int) -> Self:
+        """Return the library of the child of a number that a thread has forked: the same heap.
+
+        Its only thread has the number of the one that forked.
+        """
