@@ -29,7 +29,7 @@ from mmactors.units import PAGE_SIZE
 T = TypeVar("T")
 
 BREAK: Final = 0x5555_5555_9000
-MMAP_BASE: Final = 0x7FFF_F7FF_F000
+MMAP_BASE: Final = 0x7FFF_F7C0_0000
 MAIN_ARENA: Final = 0x7FFF_F7FA_2C60
 LOCKS: Final = 0x7FFF_F7FA_4180
 ENOMEM: Final = 12

@@ -82,12 +82,15 @@ def test_the_next_heap_is_put_behind_one_that_was_aligned_by_itself() -> None:
 
     calls = guest.made(guest.library.malloc(guest.library.new_thread(), 24))
 
-    assert Mmap(
-        address=arena_of(guest, first) - 0x30 + HEAP,
-        length=HEAP,
-        prot=PROT_NONE,
-        flags=MAP | MAP_NORESERVE,
-    ) == calls[0]
+    assert (
+        Mmap(
+            address=arena_of(guest, first) - 0x30 + HEAP,
+            length=HEAP,
+            prot=PROT_NONE,
+            flags=MAP | MAP_NORESERVE,
+        )
+        == calls[0]
+    )
     assert Mprotect(address=calls[0].address, length=132 * KIB, prot=RW) == calls[1]
 
 
@@ -179,7 +182,8 @@ def test_an_arena_that_another_thread_uses_stays_off_the_free_list() -> None:
 
 
 def test_a_full_heap_is_followed_by_another_which_goes_when_it_is_empty() -> None:
-    guest = process()
+    """Without a thread's cache: it would keep what was left of the first heap's top."""
+    guest = process(environment={"tcache_count": 0})
     thread = thread_that_allocates(guest)
     first = arena_of(guest, thread) - 0x30
     blocks = [guest.call(guest.library.malloc(thread, 120 * KIB)) for _ in range(600)]
@@ -242,7 +246,7 @@ def test_a_forked_child_keeps_its_thread_s_arena_and_frees_all_others() -> None:
     own = arena_of(guest, thread)
 
     child = Guest(kernel=guest.kernel)
-    child.library = guest.library.fork(thread)
+    child.library = guest.library.fork(thread, 1)
 
     assert [MAIN_ARENA] == free_list(child)
     assert (1, 0) == (attached(child, own), attached(child, MAIN_ARENA))
