@@ -11,7 +11,12 @@ from collections.abc import Callable
 from attrs import define
 
 from mmactors.actors.call.migrate_device import migrate_range
-from mmactors.actors.call.mmap import CallSteps, change_mappings, read_mappings
+from mmactors.actors.call.mmap import (
+    CallSteps,
+    advise_mappings,
+    change_mappings,
+    read_mappings,
+)
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.rmap.page_idle import mark_idle
@@ -21,7 +26,6 @@ from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vm_flags import page_align
 from mmactors.mm.syscall import mman
 from mmactors.mm.syscall.brk import do_brk
-from mmactors.mm.syscall.madvise import do_madvise, needs_write_lock
 from mmactors.mm.syscall.mincore import do_mincore
 from mmactors.mm.syscall.mlock import do_mlock, do_mlockall, do_munlock, do_munlockall
 from mmactors.mm.syscall.mmap import ksys_mmap
@@ -85,11 +89,10 @@ class AreaCalls:
 
     async def advise(self, thread: UserThread, start: int, length: int, advice: int) -> int:
         """Do madvise, with mmap_lock as the advice needs it."""
-        drops_lock = self.kernel.rules.madvise_remove_drops_mmap_lock
-        is_old_remove = advice == mman.MADV_REMOVE and not drops_lock
-        do = self.change if needs_write_lock(advice) or is_old_remove else self.read
-        return await do(
-            thread, lambda mm: do_madvise(mm, start=start, length=length, advice=advice)
+        kernel, space = self.kernel, thread.space
+        await kernel.engine.spend(kernel.costs.syscall_ns)
+        return await advise_mappings(
+            kernel, thread.cpu, space, start=start, length=length, advice=advice
         )
 
     async def _on_range(

@@ -13,11 +13,14 @@ from mmactors.actors.call.task_struct import (
     exit_fs,
     lock_tasklist,
 )
+from mmactors.actors.call.trace_call import Call, trace_call
 from mmactors.actors.program.access_calls import AccessCalls, AccessOperation
 from mmactors.actors.program.area_calls import AreaCalls, AreaOperation
 from mmactors.actors.program.file_calls import FileCalls, FileOperation
 from mmactors.actors.program.gup import GupCalls, GupOperation
 from mmactors.actors.program.kernel_calls import perform_prefetch
+from mmactors.actors.program.life.process_calls import perform_process_call
+from mmactors.actors.program.malloc.at_first_use import MallocAtFirstUse
 from mmactors.actors.program.module.percpu_calls import PercpuCalls
 from mmactors.actors.program.module.percpu_ref_calls import PercpuRefCalls
 from mmactors.actors.program.module.slab_calls import SlabCalls
@@ -25,8 +28,7 @@ from mmactors.actors.program.module.vmalloc_calls import VmallocCalls
 from mmactors.actors.program.page_calls import PageCalls, PageOperation
 from mmactors.actors.program.proc_calls import ProcCalls, ProcOperation
 from mmactors.actors.program.process import Process, Thread
-from mmactors.actors.program.process_calls import perform_process_call
-from mmactors.actors.program.syscall import Call, TracedOperation, call_of, trace_call
+from mmactors.actors.program.syscall import TracedOperation, call_of
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
@@ -37,6 +39,7 @@ from mmactors.events import SysEnter
 from mmactors.units import MS, ULONG_MAX
 from mmactors.workload.names import FIRST_PROCESS
 from mmactors.workload.operation import all as op
+from mmactors.workload.operation.malloc import MallocOperation
 from mmactors.workload.operation.percpu import PercpuOperation
 from mmactors.workload.operation.percpu_ref import PercpuRefOperation
 from mmactors.workload.operation.slab import SlabOperation
@@ -66,6 +69,7 @@ class Interpreter:
     files: FileCalls
     gup: GupCalls
     pages: PageCalls
+    malloc: MallocAtFirstUse
     proc: ProcCalls
     slab: SlabCalls
     percpu: PercpuCalls
@@ -112,6 +116,8 @@ class Interpreter:
             return await self.proc.perform(thread, operation)
         if isinstance(operation, VmallocOperation):
             return await self.vmalloc.perform(thread, operation)
+        if isinstance(operation, MallocOperation):
+            return await self.malloc.get().perform(thread, operation)
         if isinstance(operation, op.Prefetch):
             return await perform_prefetch(self.kernel, thread, operation)
         return await self._perform_other(thread, operation) or 0
@@ -147,6 +153,8 @@ class Interpreter:
             case op.Wait():
                 await self._wait_for_all(thread)
             case op.Exit():
+                if thread.malloc_thread and thread.process.leader is not thread:
+                    await self.malloc.get().end_thread(thread)
                 thread.is_exiting = True
             case op.Barrier():
                 await self._meet(thread, operation)
@@ -181,6 +189,11 @@ class Interpreter:
     async def _start_thread(self, thread: UserThread, name: str, cpu: int) -> int:
         """Start a thread; ENOMEM: there is no memory for it, EINTR: the process is to end."""
         assert thread.task_struct is not None, f"{thread.name} has begun"
+        number = 0
+        if thread.process.malloc is not None:
+            number = await self.malloc.get().pthread_create(thread)
+            if number < 0:
+                return number
         task = await copy_thread(self.kernel, thread.task_struct)
         if task is None:
             return -errno.ENOMEM
@@ -189,7 +202,7 @@ class Interpreter:
             delayed_free_task(self.kernel, task)
             return -errno.EINTR
         attach_task(task)
-        UserThread(
+        started = UserThread(
             process=thread.process,
             interpreter=self,
             name=name,
@@ -197,7 +210,9 @@ class Interpreter:
             program=(),
             is_leader=False,
             task_struct=task,
-        ).start(thread.cpu.clock.now)
+        )
+        started.malloc_thread = number
+        started.start(thread.cpu.clock.now)
         return 0
 
     async def _tell(self, thread: UserThread, call: op.By) -> int:

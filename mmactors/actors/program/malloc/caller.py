@@ -1,0 +1,172 @@
+"""A thread on a path of its C library: what the path asks for, done; what it touches, accessed.
+
+A path asks for system calls, which the thread makes as it makes any other, and for locks. Before
+each the accesses that the library has noted go through TLBs, caches and page faults, in their
+order, and once more at the end. A signal for one of them leaves the path where it is.
+
+Who leaves a path, to end or because a handler caught the signal, lets go of the locks that it
+holds, where glibc's would stay locked for ever.
+"""
+
+from collections.abc import Awaitable
+from typing import TypeVar, assert_never
+
+from attrs import define, field
+
+from mmactors.actors.call.mmap import CallSteps
+from mmactors.actors.call.trace_call import (
+    Call,
+    brk_call,
+    madvise_call,
+    mmap_call,
+    mprotect_call,
+    mremap_call,
+    munmap_call,
+    trace_call,
+)
+from mmactors.actors.program.area_calls import AreaCalls
+from mmactors.actors.program.malloc.accesses import traces_of
+from mmactors.actors.program.malloc.user_heap import UserHeap
+from mmactors.actors.program.thread import UserThread
+from mmactors.engine.lock.spinlock import Mutex
+from mmactors.events import LibcMessage
+from mmactors.label import Label
+from mmactors.malloc import request as ask
+from mmactors.malloc.library import MallocAbortError
+from mmactors.malloc.request import MallocRequest, MallocSteps, SystemCall
+from mmactors.mm.area.mm_struct import MmStruct
+from mmactors.mm.fault.siginfo import ABORT
+from mmactors.mm.syscall.brk import do_brk
+from mmactors.mm.syscall.mmap import ksys_mmap
+from mmactors.mm.syscall.mprotect import do_mprotect
+from mmactors.mm.syscall.mremap import do_mremap
+
+T = TypeVar("T")
+
+
+class PathLeftError(Exception):
+    """The thread has left the path: it has to end, or a signal came."""
+
+
+@define(eq=False, kw_only=True)
+class LibraryCaller:
+    """A thread that is in a call of its library."""
+
+    areas: AreaCalls
+    heap: UserHeap
+    thread: UserThread
+    _held: list[Mutex] = field(factory=list, init=False)
+
+    async def perform(self, steps: MallocSteps[T]) -> T:
+        """Drive a path to its end and return its result; raise PathLeftError if it has none."""
+        reply: int | None = None
+        try:
+            while True:
+                try:
+                    request = steps.send(reply)
+                except StopIteration as done:
+                    await self._access()
+                    result: T = done.value
+                    return result
+                await self._access()
+                reply = await self._answer(request)
+                if self.thread.must_end:
+                    raise PathLeftError
+        except MallocAbortError as error:
+            await self._access()
+            self._abort(error.message)
+            raise PathLeftError from None
+        finally:
+            steps.close()
+            while self._held:
+                await self._held.pop().release()
+
+    async def _access(self) -> None:
+        """Let what the library has read and written since be accessed."""
+        for trace in traces_of(*self.heap.library.words.take_accesses()):
+            if await self.thread.access(trace) is not None:
+                raise PathLeftError
+
+    async def _answer(self, request: MallocRequest) -> int | None:
+        match request:
+            case Label():
+                engine = self.heap.kernel.engine
+                if engine.wants_step():
+                    await engine.step(request)
+            case ask.LockMutex(word=word, name=name):
+                lock = self.heap.lock_of(word, name)
+                if not lock.acquire_nowait():
+                    await lock.acquire()
+                self._held.append(lock)
+            case ask.TrylockMutex(word=word, name=name):
+                lock = self.heap.lock_of(word, name)
+                if not await lock.trylock():
+                    return 0
+                self._held.append(lock)
+                return 1
+            case ask.UnlockMutex(word=word, name=name):
+                lock = self.heap.lock_of(word, name)
+                self._held.remove(lock)
+                if not lock.release_nowait():
+                    await lock.release()
+            case _:
+                return await self._system_call(request)
+        return None
+
+    async def _system_call(self, request: SystemCall) -> int:
+        """Make a system call; of brk return where the program break is."""
+        areas, thread = self.areas, self.thread
+        match request:
+            case ask.Brk(address=address):
+                steps = areas.change(thread, lambda mm: do_brk(mm, address))
+                result = await self._call(brk_call(address), steps)
+                return result if result >= 0 else thread.space.mm.brk
+            case ask.Mmap(address=address, length=length, prot=prot, flags=flags):
+
+                def mmap(mm: MmStruct) -> CallSteps:
+                    return ksys_mmap(mm, address=address, length=length, prot=prot, flags=flags)
+
+                call = mmap_call(length, prot, flags, address)
+                return await self._call(call, areas.change(thread, mmap))
+            case ask.Munmap(address=address, length=length):
+                call = munmap_call(address, length)
+                return await self._call(call, areas.unmap(thread, address, length))
+            case ask.Mremap(address=address, old_length=old, new_length=new, flags=flags):
+
+                def mremap(mm: MmStruct) -> CallSteps:
+                    return do_mremap(
+                        mm,
+                        address=address,
+                        old_length=old,
+                        new_length=new,
+                        flags=flags,
+                        new_address=0,
+                    )
+
+                call = mremap_call(address, old, new, flags)
+                return await self._call(call, areas.change(thread, mremap))
+            case ask.Madvise(address=address, length=length, advice=advice):
+                call = madvise_call(address, length, advice)
+                return await self._call(call, areas.advise(thread, address, length, advice))
+            case ask.Mprotect(address=address, length=length, prot=prot):
+
+                def mprotect(mm: MmStruct) -> CallSteps:
+                    return do_mprotect(mm, start=address, length=length, prot=prot)
+
+                call = mprotect_call(address, length, prot)
+                return await self._call(call, areas.change(thread, mprotect))
+            case _:
+                assert_never(request)
+
+    async def _call(self, call: Call, work: Awaitable[int]) -> int:
+        """Do one of the calls that the library makes; the log has each."""
+        if self.heap.kernel.probe.on:
+            return await trace_call(self.heap.kernel, call, work)
+        return await work
+
+    def _abort(self, message: str) -> None:
+        """Say what the library has found, and end the process of it (__libc_message, abort)."""
+        probe = self.heap.kernel.probe
+        if probe.on:
+            probe.emit(LibcMessage(msg=message))
+        self.thread.receive_signal(ABORT, message=message)
