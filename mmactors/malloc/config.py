@@ -5,19 +5,11 @@ from typing import Final
 
 from attrs import frozen
 
+from mmactors.malloc.ptmalloc.tunables import GLIBC_TUNABLES, TUNABLES
+
 PTMALLOC: Final = "ptmalloc"
 """glibc's, of 2.36."""
-VARIABLES: Final = (
-    "GLIBC_TUNABLES",
-    "MALLOC_ARENA_MAX",
-    "MALLOC_ARENA_TEST",
-    "MALLOC_CHECK_",
-    "MALLOC_MMAP_MAX_",
-    "MALLOC_MMAP_THRESHOLD_",
-    "MALLOC_PERTURB_",
-    "MALLOC_TOP_PAD_",
-    "MALLOC_TRIM_THRESHOLD_",
-)
+VARIABLES: Final = (GLIBC_TUNABLES, *(tunable.alias for tunable in TUNABLES if tunable.alias))
 """Of the environment, what an allocator reads."""
 
 

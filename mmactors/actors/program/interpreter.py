@@ -1,8 +1,8 @@
 """The interpreter: runs the operations of programs, one `case` a verb."""
 
 import errno
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, get_args
 
 from attrs import define, field
 
@@ -45,6 +45,7 @@ from mmactors.workload.operation.percpu_ref import PercpuRefOperation
 from mmactors.workload.operation.slab import SlabOperation
 from mmactors.workload.operation.vmalloc import VmallocOperation
 
+_Perform = Callable[[UserThread, Any], Awaitable[int]]
 _SPIN_NS: Final = 10_000
 _LOOK_NS: Final = 1_000
 
@@ -78,6 +79,26 @@ class Interpreter:
     race_gate: WaitQueue | None = None
     """Where programs stop when they come to `race`; None: they go on."""
     _meetings: dict[str, _Meeting] = field(factory=dict, init=False)
+    _performers: "dict[type[op.PlainOperation], _Perform]" = field(factory=dict, init=False)
+    """Who does an operation that touches memory, by its class."""
+
+    def __attrs_post_init__(self) -> None:
+        rooms: tuple[tuple[Any, _Perform], ...] = (
+            (AreaOperation, self.areas.perform),
+            (AccessOperation, self.accesses.perform),
+            (FileOperation, self.files.perform),
+            (GupOperation, self.gup.perform),
+            (PageOperation, self.pages.perform),
+            (SlabOperation, self.slab.perform),
+            (PercpuOperation, self.percpu.perform),
+            (PercpuRefOperation, self.percpu_refs.perform),
+            (ProcOperation, self.proc.perform),
+            (VmallocOperation, self.vmalloc.perform),
+            (MallocOperation, self._perform_malloc),
+        )
+        for operations, perform in rooms:
+            self._performers |= dict.fromkeys(get_args(operations), perform)
+        self._performers[op.Prefetch] = self._perform_prefetch
 
     async def perform(self, thread: UserThread, operation: op.Operation) -> int:
         """Do one operation as `thread`; return what came of it."""
@@ -96,31 +117,16 @@ class Interpreter:
         return await self._perform(thread, operation)
 
     async def _perform(self, thread: UserThread, operation: op.PlainOperation) -> int:
-        if isinstance(operation, AreaOperation):
-            return await self.areas.perform(thread, operation)
-        if isinstance(operation, AccessOperation):
-            return await self.accesses.perform(thread, operation)
-        if isinstance(operation, FileOperation):
-            return await self.files.perform(thread, operation)
-        if isinstance(operation, GupOperation):
-            return await self.gup.perform(thread, operation)
-        if isinstance(operation, PageOperation):
-            return await self.pages.perform(thread, operation)
-        if isinstance(operation, SlabOperation):
-            return await self.slab.perform(thread, operation)
-        if isinstance(operation, PercpuOperation):
-            return await self.percpu.perform(thread, operation)
-        if isinstance(operation, PercpuRefOperation):
-            return await self.percpu_refs.perform(thread, operation)
-        if isinstance(operation, ProcOperation):
-            return await self.proc.perform(thread, operation)
-        if isinstance(operation, VmallocOperation):
-            return await self.vmalloc.perform(thread, operation)
-        if isinstance(operation, MallocOperation):
-            return await self.malloc.get().perform(thread, operation)
-        if isinstance(operation, op.Prefetch):
-            return await perform_prefetch(self.kernel, thread, operation)
+        perform = self._performers.get(type(operation))
+        if perform is not None:
+            return await perform(thread, operation)
         return await self._perform_other(thread, operation) or 0
+
+    def _perform_malloc(self, thread: UserThread, call: MallocOperation) -> Awaitable[int]:
+        return self.malloc.get().perform(thread, call)
+
+    def _perform_prefetch(self, thread: UserThread, call: op.Prefetch) -> Awaitable[int]:
+        return perform_prefetch(self.kernel, thread, call)
 
     async def _perform_other(self, thread: UserThread, operation: op.PlainOperation) -> int | None:
         """Do what touches no memory: time, names, threads, processes."""

@@ -58,14 +58,19 @@ class LibraryCaller:
     _held: list[Mutex] = field(factory=list, init=False)
 
     async def perform(self, steps: MallocSteps[T]) -> T:
-        """Drive a path to its end and return its result; raise PathLeftError if it has none."""
+        """Drive a path to its end and return its result; raise PathLeftError if it has none.
+
+        A lock that it has not given back is held until another path does.
+        """
         reply: int | None = None
+        is_done = False
         try:
             while True:
                 try:
                     request = steps.send(reply)
                 except StopIteration as done:
                     await self._access()
+                    is_done = True
                     result: T = done.value
                     return result
                 await self._access()
@@ -78,7 +83,7 @@ class LibraryCaller:
             raise PathLeftError from None
         finally:
             steps.close()
-            while self._held:
+            while self._held and not is_done:
                 await self._held.pop().release()
 
     async def _access(self) -> None:
