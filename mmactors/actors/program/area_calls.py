@@ -83,17 +83,23 @@ class AreaCalls:
 
     async def unmap(self, thread: UserThread, start: int, length: int) -> int:
         """Do munmap."""
-        return await self.change(
+        error = await self.change(
             thread, lambda mm: do_munmap(mm, start=start, length=length, may_downgrade=True)
         )
+        if not error:
+            _forget(thread, start, length)
+        return error
 
     async def advise(self, thread: UserThread, start: int, length: int, advice: int) -> int:
         """Do madvise, with mmap_lock as the advice needs it."""
         kernel, space = self.kernel, thread.space
         await kernel.engine.spend(kernel.costs.syscall_ns)
-        return await advise_mappings(
+        error = await advise_mappings(
             kernel, thread.cpu, space, start=start, length=length, advice=advice
         )
+        if advice == mman.MADV_DONTNEED and not error:
+            _forget(thread, start, length)
+        return error
 
     async def _on_range(
         self, thread: UserThread, call: _RangeOperation, start: int, length: int
@@ -148,6 +154,7 @@ class AreaCalls:
         )
         if result >= 0:
             process.names[call.name] = (result, page_align(call.length))
+            _forget(thread, result, call.length)
         return result
 
     async def _mremap(self, thread: UserThread, call: op.Mremap, start: int, length: int) -> int:
@@ -164,6 +171,8 @@ class AreaCalls:
                 new_address=place,
             ),
         )
+        if result >= 0:
+            _forget(thread, start, length)
         if result >= 0 and call.result_name is not None:
             process.names[call.result_name] = (result, page_align(call.length))
         return result
@@ -173,6 +182,8 @@ class AreaCalls:
             return await self.change(thread, lambda mm: do_brk(mm, 0))
         old = thread.space.mm.brk
         new = await self.change(thread, lambda mm: do_brk(mm, (old + call.change) & ULONG_MAX))
+        if new < old:
+            _forget(thread, page_align(new), old - page_align(new))
         return new - old
 
     async def _msync(self, thread: UserThread, start: int, length: int, flags: int) -> int:
@@ -199,6 +210,13 @@ class AreaCalls:
             return error
 
         return await self.read(thread, steps) or found[0]
+
+
+def _forget(thread: UserThread, start: int, length: int) -> None:
+    """Let what the C library wrote into pages read 0 that the program has taken from it."""
+    heap = thread.process.heap
+    if heap is not None:
+        heap.forget(start, length)
 
 
 def place_of(process: Process, address: op.Address | None) -> int:

@@ -29,6 +29,8 @@ _FILE_PAGE: Final = 0x1D3
 """Where in the file the data begins, in pages."""
 _MAIN_ARENA: Final = 0xC60
 """Its place in the data: measured, as all that is said here of this library."""
+_LIST_LOCK: Final = 0x18A0
+"""Where list_lock and free_list_lock are: in .bss, which begins at 0x1880."""
 _FLAGS: Final = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | VM_ACCOUNT
 _POINTER_BYTES: Final = 8
 
@@ -48,6 +50,11 @@ def libc_data(mm: MmStruct) -> int:
 def main_arena(mm: MmStruct) -> int:
     """Return where main_arena lies in an address space."""
     return libc_data(mm) + _MAIN_ARENA
+
+
+def list_lock(mm: MmStruct) -> int:
+    """Return where the lock of the list of arenas lies; free_list_lock lies behind it."""
+    return libc_data(mm) + _LIST_LOCK
 
 
 def map_libc_data(mm: MmStruct) -> None:

@@ -3,8 +3,8 @@
 A stack is mapped without rights, then all but its guard page gets them; then calloc gives room for
 a pointer to each library's variables of the thread (the dtv). It lies in the stack's own cache when
 the thread has ended, its pages given back, and the next thread takes the one that came last. More
-than 40 MiB are not kept. Left out: who joins a thread, and only then gives back its stack; what a
-thread has on its stack.
+than 40 MiB are not kept. Left out: who joins a thread, and only then gives back its stack; what
+else a thread has on its stack.
 """
 
 from collections import deque
@@ -28,6 +28,10 @@ from mmactors.units import MIB, PAGE_SIZE
 STACK_BYTES: Final = 8 * MIB
 """RLIMIT_STACK when the program begins (__pthread_initialize_minimal_internal)."""
 GUARD_BYTES: Final = PAGE_SIZE
+DESCRIPTOR_BYTES: Final = 0x900
+"""struct pthread, at the stack's upper end; the thread's variables lie below it."""
+SELF: Final = 0x10
+"""Where in it is a pointer to itself, which who makes the thread writes."""
 KEPT_BYTES: Final = 4 * PAGE_SIZE
 """At a stack's top, where the thread still runs when it gives the rest back (PTHREAD_STACK_MIN)."""
 CACHE_BYTES_MAX: Final = 40 * MIB
@@ -80,9 +84,12 @@ def allocate_stack(
         return False
     rights = PROT_READ | PROT_WRITE
     error = yield Mprotect(address=address + GUARD_BYTES, length=stacks.stack_bytes, prot=rights)
-    dtv = 0
     if not error:
+        descriptor = address + length - DESCRIPTOR_BYTES
+        library.words.store(descriptor + SELF, descriptor)
         dtv = yield from library.calloc(creator, DTV_MEMBERS, DTV_BYTES)
+    else:
+        dtv = 0
     if not dtv:
         yield Munmap(address=address, length=length)
         return False

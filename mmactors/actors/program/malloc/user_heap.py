@@ -4,12 +4,19 @@ It is made at the first call of the library, or when a second thread begins. A c
 has a copy. It ends with the address space, of which it is a part.
 """
 
+from typing import Final
+
 from attrs import define, field
 
 from mmactors.actors.program.malloc.thread_stack import ThreadStacks
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.lock.spinlock import Mutex
 from mmactors.malloc.library import MallocLibrary
+from mmactors.mm.area.vm_flags import page_align
+from mmactors.units import PAGE_MASK
+
+_ADDRESS_END: Final = 1 << 63
+"""Where addresses of programs end for the library's words, at the latest."""
 
 
 @define(eq=False, kw_only=True, repr=False)
@@ -33,6 +40,11 @@ class UserHeap:
                 kernel.engine, kernel.locks.of(name), name=f"{name}[{self.ctx_id}:{word:#x}]"
             )
         return lock
+
+    def forget(self, start: int, length: int) -> None:
+        """Let the library's words in some pages read 0: they are not mapped any more, or new."""
+        if length > 0 and start + length < _ADDRESS_END:
+            self.library.words.discard(start & PAGE_MASK, page_align(start + length))
 
     def fork(self, ctx_id: int, forking_tid: int) -> "UserHeap":
         """Return the heap of a child whose address space has been copied for a thread of ours."""
