@@ -25,13 +25,15 @@ from mmactors.actors.call.trace_call import (
     trace_call,
 )
 from mmactors.actors.program.area_calls import AreaCalls
-from mmactors.actors.program.malloc.accesses import traces_of
 from mmactors.actors.program.malloc.user_heap import UserHeap
 from mmactors.actors.program.thread import UserThread
+from mmactors.actors.program.user_access import signal_beyond
+from mmactors.arch.trace import as_signed
 from mmactors.engine.lock.spinlock import Mutex
 from mmactors.events import LibcMessage
 from mmactors.label import Label
 from mmactors.malloc import request as ask
+from mmactors.malloc.access_rows import take_accesses
 from mmactors.malloc.library import MallocAbortError
 from mmactors.malloc.request import MallocRequest, MallocSteps, SystemCall
 from mmactors.mm.area.mm_struct import MmStruct
@@ -40,6 +42,7 @@ from mmactors.mm.syscall.brk import do_brk
 from mmactors.mm.syscall.mmap import ksys_mmap
 from mmactors.mm.syscall.mprotect import do_mprotect
 from mmactors.mm.syscall.mremap import do_mremap
+from mmactors.units import PAGE_SIZE
 
 T = TypeVar("T")
 
@@ -86,11 +89,28 @@ class LibraryCaller:
             while self._held and not is_done:
                 await self._held.pop().release()
 
+    def must_be_address(self, address: int) -> None:
+        """Let the thread have the signal for reading a header where no program has addresses.
+
+        The library's words have addresses with a sign.
+        """
+        if address >> 63:
+            thread = self.thread
+            canonical_end = thread.space.mm.task_size + PAGE_SIZE
+            thread.receive_signal(signal_beyond(as_signed(address), canonical_end))
+            raise PathLeftError
+
     async def _access(self) -> None:
         """Let what the library has read and written since be accessed."""
-        for trace in traces_of(*self.heap.library.words.take_accesses()):
-            if await self.thread.access(trace) is not None:
+        thread = self.thread
+        canonical_end = thread.space.mm.task_size + PAGE_SIZE
+        accesses = take_accesses(self.heap.library.words, canonical_end)
+        for trace in accesses.traces:
+            if await thread.access(trace) is not None:
                 raise PathLeftError
+        if accesses.beyond is not None:
+            thread.receive_signal(signal_beyond(accesses.beyond, canonical_end))
+            raise PathLeftError
 
     async def _answer(self, request: MallocRequest) -> int | None:
         match request:

@@ -55,6 +55,7 @@ class MallocCalls:
                 bound = names.get(name)
                 if bound is None:
                     return -errno.EINVAL
+                caller.must_be_address(bound[0])
                 await caller.perform(library.free(number, bound[0]))
                 return 0
             case op.MallocTrim(pad=pad):
@@ -64,6 +65,7 @@ class MallocCalls:
                 return await caller.perform(library.mallopt(number, known, value))
             case op.Realloc(name=name, length=length):
                 old = names.get(name, (0, 0))[0]
+                caller.must_be_address(old)
                 address = await caller.perform(library.realloc(number, old, length))
                 if address or not length:
                     names[name] = (address, length)
