@@ -224,7 +224,7 @@ class LowLevelLock:
     async def _change(
         self, thread: UserThread, what: str, change: Callable[[int], int]
     ) -> int | None:
-        """Let the word be what `change` makes of it; return what it was, None: a signal has come."""
+        """Let the word be what `change` makes of it; return what it was; None: a signal came."""
         if self.in_memory:
             return await change_word(thread, self.address, change)
         if self._engine.wants_step():
