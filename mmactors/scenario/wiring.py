@@ -13,7 +13,6 @@ from mmactors.actors.program.area_calls import AreaCalls
 from mmactors.actors.program.file_calls import FileCalls
 from mmactors.actors.program.gup import GupCalls
 from mmactors.actors.program.interpreter import Interpreter
-from mmactors.actors.program.malloc.at_first_use import MallocAtFirstUse
 from mmactors.actors.program.memory import MemoryActor
 from mmactors.actors.program.module.percpu_calls import PercpuCalls
 from mmactors.actors.program.module.percpu_ref_calls import PercpuRefCalls
@@ -147,7 +146,6 @@ def wire(
         files=FileCalls(kernel=kernel),
         gup=GupCalls(kernel=kernel),
         pages=PageCalls(kernel=kernel),
-        malloc=MallocAtFirstUse(kernel=kernel, areas=areas),
         proc=ProcCalls(kernel=kernel, reader=ProcFiles(kernel, layout)),
         areas=areas,
         accesses=AccessCalls(kernel=kernel, areas=areas, line_bytes=config.hardware.l1i.line_bytes),

@@ -17,6 +17,8 @@ from mmactors.actors.call.trace_call import Call, trace_call
 from mmactors.actors.program.access_calls import AccessCalls, AccessOperation
 from mmactors.actors.program.area_calls import AreaCalls, AreaOperation
 from mmactors.actors.program.file_calls import FileCalls, FileOperation
+from mmactors.actors.program.futex.futex import Futexes
+from mmactors.actors.program.futex.futex_calls import FutexCalls
 from mmactors.actors.program.gup import GupCalls, GupOperation
 from mmactors.actors.program.kernel_calls import perform_prefetch
 from mmactors.actors.program.life.process_calls import perform_process_call
@@ -39,6 +41,7 @@ from mmactors.events import SysEnter
 from mmactors.units import MS, ULONG_MAX
 from mmactors.workload.names import FIRST_PROCESS
 from mmactors.workload.operation import all as op
+from mmactors.workload.operation.futex import FutexOperation
 from mmactors.workload.operation.malloc import MallocOperation
 from mmactors.workload.operation.percpu import PercpuOperation
 from mmactors.workload.operation.percpu_ref import PercpuRefOperation
@@ -70,7 +73,6 @@ class Interpreter:
     files: FileCalls
     gup: GupCalls
     pages: PageCalls
-    malloc: MallocAtFirstUse
     proc: ProcCalls
     slab: SlabCalls
     percpu: PercpuCalls
@@ -78,11 +80,15 @@ class Interpreter:
     vmalloc: VmallocCalls
     race_gate: WaitQueue | None = None
     """Where programs stop when they come to `race`; None: they go on."""
+    futexes: Futexes = field(init=False)
+    malloc: MallocAtFirstUse = field(init=False)
     _meetings: dict[str, _Meeting] = field(factory=dict, init=False)
     _performers: "dict[type[op.PlainOperation], _Perform]" = field(factory=dict, init=False)
     """Who does an operation that touches memory, by its class."""
 
     def __attrs_post_init__(self) -> None:
+        self.futexes = Futexes(kernel=self.kernel, timer=self.timer)
+        self.malloc = MallocAtFirstUse(kernel=self.kernel, areas=self.areas, futexes=self.futexes)
         rooms: tuple[tuple[Any, _Perform], ...] = (
             (AreaOperation, self.areas.perform),
             (AccessOperation, self.accesses.perform),
@@ -94,6 +100,7 @@ class Interpreter:
             (PercpuRefOperation, self.percpu_refs.perform),
             (ProcOperation, self.proc.perform),
             (VmallocOperation, self.vmalloc.perform),
+            (FutexOperation, FutexCalls(self.futexes).perform),
             (MallocOperation, self._perform_malloc),
         )
         for operations, perform in rooms:
@@ -301,9 +308,10 @@ class Interpreter:
             await exit_fs(self.kernel, task.signal)
 
     def wake_sleepers(self, threads: Iterable[Thread], at_ns: int) -> None:
-        """Let threads that sleep for a time, or wait at a barrier, look whether they must end."""
+        """Let threads that sleep for a time, at a word or a barrier, look whether they must end."""
         for thread in threads:
             self.timer.cut_short(thread.actor, at_ns)
+        self.futexes.wake_killed(threads, at_ns)
         for meeting in self._meetings.values():
             meeting.queue.wake_all(at_ns=at_ns)
 

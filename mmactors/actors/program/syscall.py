@@ -21,6 +21,7 @@ from mmactors.actors.call.trace_call import (
 )
 from mmactors.actors.program.area_calls import AreaOperation, place_of
 from mmactors.actors.program.file_calls import FileOperation
+from mmactors.actors.program.futex.futex_call import NR_FUTEX, futex_arguments
 from mmactors.actors.program.gup import GupOperation
 from mmactors.actors.program.life.process_calls import ProcessOperation
 from mmactors.actors.program.page_calls import PageOperation
@@ -28,6 +29,7 @@ from mmactors.actors.program.proc_calls import ProcOperation
 from mmactors.actors.program.thread import UserThread
 from mmactors.mm.syscall import mman
 from mmactors.workload.operation import all as op
+from mmactors.workload.operation.futex import FutexWait, FutexWake
 from mmactors.workload.operation.malloc import MallocOperation
 from mmactors.workload.operation.percpu import PercpuOperation
 from mmactors.workload.operation.percpu_ref import PercpuRefOperation
@@ -37,7 +39,8 @@ from mmactors.workload.operation.vmalloc import VmallocOperation
 TracedOperation = (
     AreaOperation | FileOperation | GupOperation | PageOperation | ProcOperation | ProcessOperation
     | MallocOperation | SlabOperation | VmallocOperation | PercpuOperation | PercpuRefOperation
-    | op.Churn | op.Faultloop | op.Fragment | op.Sleep | op.Cpu | op.Exit
+    | op.Churn | op.Faultloop | op.Fragment | op.Sleep | op.Cpu | op.Exit | FutexWait
+    | FutexWake
 )  # fmt: skip
 """Operations that the log shows as calls; the others are a program's own doing."""
 
@@ -94,6 +97,8 @@ def _number_and_arguments(
             return (_NR_EXIT_GROUP if is_last else _NR_EXIT), (0,) * 6
         case op.Munlockall():
             return nr, (0,) * 6
+        case FutexWait(address=address) | FutexWake(address=address):
+            return NR_FUTEX, futex_arguments(place_of(thread.process, address), operation)
         case op.Read() | op.Write():
             is_one = operation.block_bytes >= operation.length
             number = _NR_PREAD64 if isinstance(operation, op.Read) else _NR_PWRITE64

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from mmactors.actors.program.area_calls import AreaCalls
+from mmactors.actors.program.futex.futex import Futexes
 from mmactors.actors.state.kernel import Kernel
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class MallocAtFirstUse:
 
     kernel: Kernel
     areas: AreaCalls
+    futexes: Futexes
     _made: "MallocCalls | None" = field(default=None, init=False)
 
     def get(self) -> "MallocCalls":
@@ -29,5 +31,5 @@ class MallocAtFirstUse:
                 MallocCalls,
             )
 
-            self._made = MallocCalls(kernel=self.kernel, areas=self.areas)
+            self._made = MallocCalls(kernel=self.kernel, areas=self.areas, futexes=self.futexes)
         return self._made

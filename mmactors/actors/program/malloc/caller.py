@@ -25,11 +25,11 @@ from mmactors.actors.call.trace_call import (
     trace_call,
 )
 from mmactors.actors.program.area_calls import AreaCalls
+from mmactors.actors.program.futex.lowlevellock import LowLevelLock
 from mmactors.actors.program.malloc.user_heap import UserHeap
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.program.user_access import signal_beyond
 from mmactors.arch.trace import as_signed
-from mmactors.engine.lock.spinlock import Mutex
 from mmactors.events import LibcMessage
 from mmactors.label import Label
 from mmactors.malloc import request as ask
@@ -58,7 +58,7 @@ class LibraryCaller:
     areas: AreaCalls
     heap: UserHeap
     thread: UserThread
-    _held: list[Mutex] = field(factory=list, init=False)
+    _held: list[LowLevelLock] = field(factory=list, init=False)
 
     async def perform(self, steps: MallocSteps[T]) -> T:
         """Drive a path to its end and return its result; raise PathLeftError if it has none.
@@ -87,7 +87,7 @@ class LibraryCaller:
         finally:
             steps.close()
             while self._held and not is_done:
-                await self._held.pop().release()
+                await self._held.pop().release(self.thread)
 
     def must_be_address(self, address: int) -> None:
         """Let the thread have the signal for reading a header where no program has addresses.
@@ -115,25 +115,26 @@ class LibraryCaller:
     async def _answer(self, request: MallocRequest) -> int | None:
         match request:
             case Label():
-                engine = self.heap.kernel.engine
+                engine = self.thread.process.kernel.engine
                 if engine.wants_step():
                     await engine.step(request)
             case ask.LockMutex(word=word, name=name):
                 lock = self.heap.lock_of(word, name)
-                if not lock.acquire_nowait():
-                    await lock.acquire()
+                if not await lock.acquire(self.thread):
+                    raise PathLeftError
                 self._held.append(lock)
             case ask.TrylockMutex(word=word, name=name):
                 lock = self.heap.lock_of(word, name)
-                if not await lock.trylock():
+                if not await lock.try_acquire(self.thread):
                     return 0
                 self._held.append(lock)
                 return 1
             case ask.UnlockMutex(word=word, name=name):
                 lock = self.heap.lock_of(word, name)
                 self._held.remove(lock)
-                if not lock.release_nowait():
-                    await lock.release()
+                await lock.release(self.thread)
+            case ask.InitMutex(word=word, name=name):
+                await self.heap.lock_of(word, name).initialize(self.thread)
             case _:
                 return await self._system_call(request)
         return None
@@ -185,13 +186,13 @@ class LibraryCaller:
 
     async def _call(self, call: Call, work: Awaitable[int]) -> int:
         """Do one of the calls that the library makes; the log has each."""
-        if self.heap.kernel.probe.on:
-            return await trace_call(self.heap.kernel, call, work)
+        if self.thread.process.kernel.probe.on:
+            return await trace_call(self.thread.process.kernel, call, work)
         return await work
 
     def _abort(self, message: str) -> None:
         """Say what the library has found, and end the process of it (__libc_message, abort)."""
-        probe = self.heap.kernel.probe
+        probe = self.thread.process.kernel.probe
         if probe.on:
             probe.emit(LibcMessage(msg=message))
         self.thread.receive_signal(ABORT, message=message)

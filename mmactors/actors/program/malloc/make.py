@@ -2,10 +2,10 @@
 
 from typing import Final
 
+from mmactors.actors.program.futex.futex import Futexes
 from mmactors.actors.program.malloc.libc_data import list_lock, main_arena
 from mmactors.actors.program.malloc.user_heap import UserHeap
 from mmactors.actors.program.process import Process
-from mmactors.actors.state.kernel import Kernel
 from mmactors.malloc.config import PTMALLOC
 from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
 from mmactors.malloc.ptmalloc.tunables import read_tunables
@@ -16,9 +16,9 @@ _TCACHE_KEY: Final = 0x7E57_AB1E_0DD5_EED5
 """What glibc draws when the program begins (tcache_key_initialize)."""
 
 
-def make_heap(kernel: Kernel, process: Process, mm: MmStruct) -> UserHeap:
+def make_heap(futexes: Futexes, process: Process, mm: MmStruct) -> UserHeap:
     """Return the heap of a process of which the library has not been called yet."""
-    config = process.malloc
+    kernel, config = process.kernel, process.malloc
     assert config is not None, f"{process.comm} never calls its library"
     assert config.library == PTMALLOC, f"there is no library {config.library}"
     library = Ptmalloc(
@@ -34,4 +34,9 @@ def make_heap(kernel: Kernel, process: Process, mm: MmStruct) -> UserHeap:
     )
     library.words.watch(on=config.metadata_in_memory)
     library.new_thread()  # The one that main() runs in.
-    return UserHeap(kernel=kernel, ctx_id=mm.ctx_id, library=library)
+    return UserHeap(
+        futexes=futexes,
+        ctx_id=mm.ctx_id,
+        library=library,
+        metadata_in_memory=config.metadata_in_memory,
+    )

@@ -14,6 +14,7 @@ from typing import Final, assert_never
 from attrs import define
 
 from mmactors.actors.program.area_calls import AreaCalls
+from mmactors.actors.program.futex.futex import Futexes
 from mmactors.actors.program.malloc.caller import LibraryCaller, PathLeftError
 from mmactors.actors.program.malloc.make import make_heap
 from mmactors.actors.program.malloc.thread_stack import allocate_stack, end_thread
@@ -37,6 +38,7 @@ class MallocCalls:
 
     kernel: Kernel
     areas: AreaCalls
+    futexes: Futexes
 
     async def perform(self, thread: UserThread, call: op.MallocOperation) -> int:
         """Do one operation and return its result."""
@@ -86,7 +88,7 @@ class MallocCalls:
         """Return the heap of a thread's process; it is made now if there is none yet."""
         process = thread.process
         if process.heap is None:
-            process.heap = make_heap(self.kernel, process, thread.space.mm)
+            process.heap = make_heap(self.futexes, process, thread.space.mm)
         return process.heap
 
     async def pthread_create(self, thread: UserThread) -> int:

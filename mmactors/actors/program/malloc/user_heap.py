@@ -8,9 +8,9 @@ from typing import Final
 
 from attrs import define, field
 
+from mmactors.actors.program.futex.futex import Futexes
+from mmactors.actors.program.futex.lowlevellock import LowLevelLock
 from mmactors.actors.program.malloc.thread_stack import ThreadStacks
-from mmactors.actors.state.kernel import Kernel
-from mmactors.engine.lock.spinlock import Mutex
 from mmactors.malloc.library import MallocLibrary
 from mmactors.mm.area.vm_flags import page_align
 from mmactors.units import PAGE_MASK
@@ -23,21 +23,26 @@ _ADDRESS_END: Final = 1 << 63
 class UserHeap:
     """What the threads of a process share of its allocator."""
 
-    kernel: Kernel
+    futexes: Futexes
     ctx_id: int
     """Of the address space in which it lies."""
     library: MallocLibrary
+    metadata_in_memory: bool
+    """Its accesses go through TLBs, caches and page faults."""
     stacks: ThreadStacks = field(factory=ThreadStacks)
-    _locks: dict[int, Mutex] = field(factory=dict, init=False)
+    _locks: dict[int, LowLevelLock] = field(factory=dict, init=False)
     """By the address of their words."""
 
-    def lock_of(self, word: int, name: str) -> Mutex:
+    def lock_of(self, word: int, name: str) -> LowLevelLock:
         """Return the library's lock at an address; all of one name are one class of locks."""
         lock = self._locks.get(word)
         if lock is None:
-            kernel = self.kernel
-            lock = self._locks[word] = Mutex(
-                kernel.engine, kernel.locks.of(name), name=f"{name}[{self.ctx_id}:{word:#x}]"
+            lock = self._locks[word] = LowLevelLock(
+                self.futexes,
+                name,
+                ctx_id=self.ctx_id,
+                address=word,
+                in_memory=self.metadata_in_memory,
             )
         return lock
 
@@ -46,11 +51,12 @@ class UserHeap:
         if length > 0 and start + length < _ADDRESS_END:
             self.library.words.discard(start & PAGE_MASK, page_align(start + length))
 
-    def fork(self, ctx_id: int, forking_tid: int) -> "UserHeap":
+    def fork(self, ctx_id: int, thread: int) -> "UserHeap":
         """Return the heap of a child whose address space has been copied for a thread of ours."""
         return UserHeap(
-            kernel=self.kernel,
+            futexes=self.futexes,
             ctx_id=ctx_id,
-            library=self.library.fork(),
-            stacks=self.stacks.after_fork(forking_tid),
+            library=self.library.fork(ctx_id),
+            metadata_in_memory=self.metadata_in_memory,
+            stacks=self.stacks.after_fork(thread),
         )
