@@ -103,5 +103,17 @@ class MallocLibrary(ABC):
         """The text that malloc_stats() prints on stderr."""
 
     @abstractmethod
-    def fork(self) -> Self:
-        """Return the library of a child that was forked by the thread that calls: the same heap."""
+    def fork_lock_parent(self) -> MallocSteps[None]:
+        """Take all locks before a process with threads forks: nobody else changes its heap then."""
+
+    @abstractmethod
+    def fork_unlock_parent(self) -> MallocSteps[None]:
+        """Give them back when the child has a copy of the heap."""
+
+    @abstractmethod
+    def fork(self, number: int) -> Self:
+        """Return the library of a child whose memory is a copy, and whose process is `number`."""
+
+    @abstractmethod
+    def fork_unlock_child(self, thread: int) -> MallocSteps[None]:
+        """Let the locks be free in the child of a process with threads, which has one: `thread`."""

@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any, Final, get_args
 
 from attrs import define, field
@@ -107,6 +108,12 @@ class Interpreter:
             self._performers |= dict.fromkeys(get_args(operations), perform)
         self._performers[op.Prefetch] = self._perform_prefetch
 
+    async def begin(self, thread: UserThread) -> None:
+        """Do what a thread does in user mode before its first operation."""
+        heap = thread.process.heap
+        if heap is not None and heap.is_copy:
+            await self.malloc.get().begin_child(thread)
+
     async def perform(self, thread: UserThread, operation: op.Operation) -> int:
         """Do one operation as `thread`; return what came of it."""
         engine = self.kernel.engine
@@ -155,6 +162,9 @@ class Interpreter:
                 return start
             case op.Cpu(cpu=cpu):
                 await thread.migrate(self.kernel.cpus[cpu])
+            case op.Fork() if thread.process.heap is not None:
+                forking = partial(perform_process_call, thread, operation)
+                return await self.malloc.get().fork(thread, forking)
             case op.Fork() | op.Kill() | op.Reap() | op.Rlimit() | op.SchedSetaffinity():
                 return await perform_process_call(thread, operation)
             case op.Thread(name=name, cpu=cpu):

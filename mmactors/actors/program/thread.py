@@ -58,6 +58,9 @@ _FAULTS_BETWEEN_BREATHS: Final = 16
 class Performer(Protocol):
     """Who does the operations of threads (`Interpreter`)."""
 
+    async def begin(self, thread: "UserThread") -> None:
+        """Do what a thread does in user mode before its first operation."""
+
     async def perform(self, thread: "UserThread", operation: Operation) -> int:
         """Do one operation as `thread`; return what came of it."""
 
@@ -171,6 +174,7 @@ class UserThread:
         if self.is_leader:
             await self._lead()
         else:
+            await self.interpreter.begin(self)
             await self._serve()
             # A process is known to end before it does, a thread when it has.
             if process.leader is self or process.outlives_threads:

@@ -8,13 +8,15 @@ A process that has several threads takes locks to the end of its life, as glibc'
 """
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Final, Self
 
 import numpy as np
+from attrs import evolve
 
 from mmactors.label import WantsStep, never
 from mmactors.malloc.library import HeapNumbers, MallocAbortError, MallocLibrary
-from mmactors.malloc.ptmalloc import malloc_trim, mallopt
+from mmactors.malloc.ptmalloc import fork, malloc_trim, mallopt
 from mmactors.malloc.ptmalloc.arena import leave_arena
 from mmactors.malloc.ptmalloc.arena_calls import ArenaCalls
 from mmactors.malloc.ptmalloc.arenas import Arenas
@@ -282,9 +284,38 @@ class Ptmalloc(MallocLibrary):
         """The text that malloc_stats() prints on stderr."""
         raise NotImplementedError
 
-    def fork(self) -> Self:
-        """Return the library of a child that was forked by the thread that calls: the same heap."""
-        raise NotImplementedError
+    def fork_lock_parent(self) -> MallocSteps[None]:
+        """Take list_lock and all arenas' mutexes (__malloc_fork_lock_parent)."""
+        if not self.calls.is_single:
+            yield from fork.fork_lock_parent(self.arenas)
+
+    def fork_unlock_parent(self) -> MallocSteps[None]:
+        """Give them back (__malloc_fork_unlock_parent)."""
+        if not self.calls.is_single:
+            yield from fork.fork_unlock_parent(self.arenas)
+
+    def fork(self, number: int) -> Self:
+        """Return the library of a child whose memory is a copy, and whose process is `number`."""
+        child = copy(self)
+        child.words = self.words.copy()
+        child.par = self.par.copy()
+        child.arenas = evolve(
+            self.arenas,
+            words=child.words,
+            par=child.par,
+            thread_arena=self.arenas.thread_arena.copy(),
+            number=number,
+        )
+        child.memory = SystemMemory(child.arenas, self.memory.curbrk)
+        child.calls = ArenaCalls(child.arenas, child.memory)
+        child.tcache = self.tcache.copy()
+        child._shutting_down = set(self._shutting_down)
+        return child
+
+    def fork_unlock_child(self, thread: int) -> MallocSteps[None]:
+        """Let all locks be free, and arenas whose threads are not there (__malloc_fork_unlock_child)."""
+        if not self.calls.is_single:
+            yield from fork.fork_unlock_child(self.arenas, thread)
 
 
 def _signed(size: int) -> int:

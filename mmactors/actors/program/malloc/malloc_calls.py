@@ -8,6 +8,7 @@ A call that its thread leaves, because the library aborts or a signal comes, end
 """
 
 import errno
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, assert_never
 
@@ -104,6 +105,27 @@ class MallocCalls:
         except PathLeftError:
             return -errno.EINTR
         return number if is_done else -errno.EAGAIN
+
+    async def fork(self, thread: UserThread, forking: Callable[[], Awaitable[int]]) -> int:
+        """Fork with the library's locks held, so that the child has a heap that nobody changes."""
+        heap = self.heap_of(thread)
+        caller = self._caller(heap, thread)
+        try:
+            await caller.perform(heap.library.fork_lock_parent())
+            result = await forking()
+            await caller.perform(heap.library.fork_unlock_parent())
+        except PathLeftError:
+            return -errno.EINTR
+        return result
+
+    async def begin_child(self, thread: UserThread) -> None:
+        """Let the locks be free that a child has copied."""
+        heap = self.heap_of(thread)
+        heap.is_copy = False
+        with suppress(PathLeftError):
+            await self._caller(heap, thread).perform(
+                heap.library.fork_unlock_child(thread.malloc_thread)
+            )
 
     async def end_thread(self, thread: UserThread) -> None:
         """Do what the C library does when a thread that is not the last one ends."""

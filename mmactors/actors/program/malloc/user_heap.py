@@ -29,6 +29,8 @@ class UserHeap:
     library: MallocLibrary
     metadata_in_memory: bool
     """Its accesses go through TLBs, caches and page faults."""
+    is_copy: bool = False
+    """It was copied by a fork, and nobody has let its locks be free yet."""
     stacks: ThreadStacks = field(factory=ThreadStacks)
     _locks: dict[int, LowLevelLock] = field(factory=dict, init=False)
     """By the address of their words."""
@@ -58,5 +60,6 @@ class UserHeap:
             ctx_id=ctx_id,
             library=self.library.fork(ctx_id),
             metadata_in_memory=self.metadata_in_memory,
+            is_copy=True,
             stacks=self.stacks.after_fork(thread),
         )
