@@ -88,9 +88,11 @@ class MallocCalls:
     def heap_of(self, thread: UserThread) -> UserHeap:
         """Return the heap of a thread's process; it is made now if there is none yet."""
         process = thread.process
-        if process.heap is None:
-            process.heap = make_heap(self.futexes, process, thread.space.mm)
-        return process.heap
+        heap = process.heap
+        if heap is None:
+            heap = process.heap = make_heap(self.futexes, process, thread.space.mm)
+        assert isinstance(heap, UserHeap), f"{heap} is none of glibc's"
+        return heap
 
     async def pthread_create(self, thread: UserThread) -> int:
         """Do what the C library does for a thread before the kernel is asked for one.
