@@ -16,7 +16,7 @@ from attrs import evolve
 
 from mmactors.label import WantsStep, never
 from mmactors.malloc.library import HeapNumbers, MallocAbortError, MallocLibrary
-from mmactors.malloc.ptmalloc import fork, malloc_trim, mallopt
+from mmactors.malloc.ptmalloc import mallinfo, malloc_info, malloc_trim, mallopt
 from mmactors.malloc.ptmalloc.arena import leave_arena
 from mmactors.malloc.ptmalloc.arena_calls import ArenaCalls
 from mmactors.malloc.ptmalloc.arenas import Arenas
@@ -33,8 +33,8 @@ from mmactors.malloc.ptmalloc.chunk import (
     request2size,
     reveal,
 )
+from mmactors.malloc.ptmalloc.fork import fork_lock_parent, fork_unlock_child, fork_unlock_parent
 from mmactors.malloc.ptmalloc.heap_info import arena_for_chunk
-from mmactors.malloc.ptmalloc.int_memalign import padded_request
 from mmactors.malloc.ptmalloc.malloc_par import SINGLE_THREAD, TCACHE_MAX_BINS, malloc_par
 from mmactors.malloc.ptmalloc.malloc_state import ATTACHED_THREADS, NEXT, malloc_init_state
 from mmactors.malloc.ptmalloc.mallopt import HugePages, set_tunables
@@ -109,7 +109,7 @@ class Ptmalloc(MallocLibrary):
             malloc_init_state(*self.memory.arrays(), self.arenas.main_arena)
 
     def _tcache_of(self, thread: int) -> MallocSteps[int]:
-        """Return a thread's cache, which is made if it has none; 0: it cannot be had (tcache_init)."""
+        """Return a thread's cache, made if it has none; 0: it cannot be had (tcache_init)."""
         tcache = int(self.tcache[thread])
         if tcache or thread in self._shutting_down:
             return tcache
@@ -121,7 +121,7 @@ class Ptmalloc(MallocLibrary):
         return block
 
     def _tcache_size(self, size: int) -> int:
-        """Return the size of a chunk whose block the thread's cache may have; 0: `size` is too large."""
+        """Return the size of chunks that the thread's cache is asked for; 0: over PTRDIFF_MAX."""
         if self.arenas.rules.malloc_checks_size_before_tcache:
             return request2size(min(size, PTRDIFF_MAX))
         return max((size + SIZE_SZ + ALIGN_MASK & ULONG_MAX) & ~ALIGN_MASK, MINSIZE)
@@ -226,13 +226,9 @@ class Ptmalloc(MallocLibrary):
             return 0
         # No power of two: the next one counts.
         alignment = max(1 << (alignment - 1).bit_length(), MINSIZE)
-        padded = (
-            padded_request(alignment, min(size, PTRDIFF_MAX)) if alignment <= PTRDIFF_MAX else 0
-        )
-        if not padded:
-            return 0
         tcache = int(self.tcache[thread])
-        return (yield from self.calls.memalign(thread, tcache, alignment, size))
+        request = min(size, PTRDIFF_MAX)
+        return (yield from self.calls.memalign(thread, tcache, alignment, request))
 
     def end_thread(self, thread: int) -> MallocSteps[None]:
         """Let a thread's cache and arena go, as it ends (__malloc_arena_thread_freeres)."""
@@ -274,31 +270,35 @@ class Ptmalloc(MallocLibrary):
 
     def mallinfo2(self, thread: int) -> MallocSteps[HeapNumbers]:
         """mallinfo2()."""
-        raise NotImplementedError
+        self.initialize(thread)
+        return (yield from mallinfo.mallinfo2(self.arenas))
 
     def malloc_info(self, thread: int) -> MallocSteps[str]:
         """The text that malloc_info(0, stream) prints."""
-        raise NotImplementedError
+        self.initialize(thread)
+        return (yield from malloc_info.malloc_info(self.arenas))
 
     def malloc_stats(self, thread: int) -> MallocSteps[str]:
         """The text that malloc_stats() prints on stderr."""
-        raise NotImplementedError
+        self.initialize(thread)
+        return (yield from mallinfo.malloc_stats(self.arenas))
 
-    def fork_lock_parent(self) -> MallocSteps[None]:
-        """Take list_lock and all arenas' mutexes (__malloc_fork_lock_parent)."""
-        if not self.calls.is_single:
-            yield from fork.fork_lock_parent(self.arenas)
+    def before_fork(self) -> MallocSteps[None]:
+        """Lock all arenas, if there are several threads (__libc_fork)."""
+        if not self.par[SINGLE_THREAD]:
+            yield from fork_lock_parent(self.arenas)
 
-    def fork_unlock_parent(self) -> MallocSteps[None]:
-        """Give them back (__malloc_fork_unlock_parent)."""
-        if not self.calls.is_single:
-            yield from fork.fork_unlock_parent(self.arenas)
+    def after_fork(self) -> MallocSteps[None]:
+        """Unlock all arenas in the parent."""
+        if not self.par[SINGLE_THREAD]:
+            yield from fork_unlock_parent(self.arenas)
 
     def fork(self, number: int) -> Self:
         """Return the library of a child whose memory is a copy, and whose process is `number`."""
         child = copy(self)
         child.words = self.words.copy()
         child.par = self.par.copy()
+        child.tcache = self.tcache.copy()
         child.arenas = evolve(
             self.arenas,
             words=child.words,
@@ -308,14 +308,13 @@ class Ptmalloc(MallocLibrary):
         )
         child.memory = SystemMemory(child.arenas, self.memory.curbrk)
         child.calls = ArenaCalls(child.arenas, child.memory)
-        child.tcache = self.tcache.copy()
-        child._shutting_down = set(self._shutting_down)
+        child._shutting_down = set(self._shutting_down)  # noqa: SLF001 - one of us
         return child
 
-    def fork_unlock_child(self, thread: int) -> MallocSteps[None]:
-        """Let all locks be free, and arenas whose threads are not there (__malloc_fork_unlock_child)."""
-        if not self.calls.is_single:
-            yield from fork.fork_unlock_child(self.arenas, thread)
+    def begin_child(self, thread: int) -> MallocSteps[None]:
+        """Unlock all arenas in the child; those whose threads are not there are free."""
+        if not self.par[SINGLE_THREAD]:
+            yield from fork_unlock_child(self.arenas, thread)
 
 
 def _signed(size: int) -> int:

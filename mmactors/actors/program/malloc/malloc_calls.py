@@ -113,9 +113,9 @@ class MallocCalls:
         heap = self.heap_of(thread)
         caller = self._caller(heap, thread)
         try:
-            await caller.perform(heap.library.fork_lock_parent())
+            await caller.perform(heap.library.before_fork())
             result = await forking()
-            await caller.perform(heap.library.fork_unlock_parent())
+            await caller.perform(heap.library.after_fork())
         except PathLeftError:
             return -errno.EINTR
         return result
@@ -125,9 +125,7 @@ class MallocCalls:
         heap = self.heap_of(thread)
         heap.is_copy = False
         with suppress(PathLeftError):
-            await self._caller(heap, thread).perform(
-                heap.library.fork_unlock_child(thread.malloc_thread)
-            )
+            await self._caller(heap, thread).perform(heap.library.begin_child(thread.malloc_thread))
 
     async def end_thread(self, thread: UserThread) -> None:
         """Do what the C library does when a thread that is not the last one ends."""
