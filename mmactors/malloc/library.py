@@ -111,8 +111,12 @@ class MallocLibrary(ABC):
         """Let others go on in the parent, after a fork that succeeded or not."""
 
     @abstractmethod
-    def fork(self, thread: int, number: int) -> Self:
-        """Return the library of the child of a number that a thread has forked: the same heap.
+    def fork(self, number: int) -> Self:
+        """Return the library of a child whose memory is a copy, and whose process is `number`.
 
-        Its only thread has the number of the one that forked.
+        Its only thread has the number of the one that forked; `begin_child` is its first call.
         """
+
+    @abstractmethod
+    def begin_child(self, thread: int) -> MallocSteps[None]:
+        """Let the locks be free that the child has copied (__malloc_fork_unlock_child)."""

@@ -293,8 +293,8 @@ class Ptmalloc(MallocLibrary):
         if not self.par[SINGLE_THREAD]:
             yield from fork_unlock_parent(self.arenas)
 
-    def fork(self, thread: int, number: int) -> Self:
-        """Return the library of the child that a thread has forked: the same heap."""
+    def fork(self, number: int) -> Self:
+        """Return the library of a child whose memory is a copy, and whose process is `number`."""
         child = copy(self)
         child.words = self.words.copy()
         child.par = self.par.copy()
@@ -309,9 +309,12 @@ class Ptmalloc(MallocLibrary):
         child.memory = SystemMemory(child.arenas, self.memory.curbrk)
         child.calls = ArenaCalls(child.arenas, child.memory)
         child._shutting_down = set(self._shutting_down)  # noqa: SLF001 - one of us
-        if not child.par[SINGLE_THREAD]:
-            fork_unlock_child(child.arenas, thread)
         return child
+
+    def begin_child(self, thread: int) -> MallocSteps[None]:
+        """Unlock all arenas in the child; those whose threads are not there are free."""
+        if not self.par[SINGLE_THREAD]:
+            yield from fork_unlock_child(self.arenas, thread)
 
 
 def _signed(size: int) -> int:
