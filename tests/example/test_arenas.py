@@ -1,4 +1,4 @@
-"""Which arena a thread allocates from, and what becomes of arenas and their heaps (malloc/arena.c)."""
+"""Which arena a thread allocates from, and what becomes of arenas and heaps (malloc/arena.c)."""
 
 from typing import Any
 
@@ -199,9 +199,9 @@ def test_a_full_heap_is_followed_by_another_which_goes_when_it_is_empty() -> Non
 
 @pytest.mark.parametrize("may_shrink_heap", [False, True])
 def test_a_top_that_is_given_back_stays_mapped_unless_promises_are_counted(
-    may_shrink_heap: bool,
+    may_shrink_heap: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    """vm.overcommit_memory=2 lets a heap be mapped anew, without rights, instead of MADV_DONTNEED."""
+    """With vm.overcommit_memory=2 it is mapped anew, without rights."""
     guest = process(may_shrink_heap=may_shrink_heap, environment={"top_pad": 0})
     thread = thread_that_allocates(guest)
     blocks = [guest.call(guest.library.malloc(thread, 120 * KIB)) for _ in range(4)]
