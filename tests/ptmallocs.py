@@ -11,6 +11,7 @@ from mmactors.malloc.mman import MAP_FIXED
 from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
 from mmactors.malloc.request import (
     Brk,
+    InitMutex,
     LockMutex,
     Madvise,
     MallocRequest,
@@ -168,6 +169,8 @@ class Guest:
                 self.held.setdefault(word, running)
             case UnlockMutex(word=word):
                 assert self.held.pop(word) is running, f"{request} is not the holder's"
+            case InitMutex(word=word):
+                self.held.pop(word, None)
             case Label():
                 pass
             case _:

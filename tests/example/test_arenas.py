@@ -246,7 +246,8 @@ def test_a_forked_child_keeps_its_thread_s_arena_and_frees_all_others() -> None:
     own = arena_of(guest, thread)
 
     child = Guest(kernel=guest.kernel)
-    child.library = guest.library.fork(thread, 1)
+    child.library = guest.library.fork(1)
+    child.call(child.library.begin_child(thread))
 
     assert [MAIN_ARENA] == free_list(child)
     assert (1, 0) == (attached(child, own), attached(child, MAIN_ARENA))
