@@ -78,6 +78,7 @@ SPECIAL = {
     "kmem_cache_create.length": f"100|1|8|4097|64K|2M|8M|{(1 << 32) - 1}",
     "offset": f"0|1|-1|4K|-4K|100|99|64K|{LONG}|-{LONG}",
     **dict.fromkeys(("poke.length", "peek.length"), "1|4|100|4K|4M"),
+    "futex_wait.value": f"1|0 timeout=1us|0 timeout=1us shared|{(1 << 32) - 1}",
     "barrier.count": f"1|2|{LONG}",
     "path": "/shm/f|/mnt/new|/none|/proc/meminfo|/proc/self/maps|/proc/sys/vm/drop_caches"
     "|/proc/sys/vm/overcommit_memory|/proc/sys/vm/swappiness|/sys/kernel/mm/ksm/run|/proc|/|x"

@@ -169,6 +169,8 @@ class Known:
     children: set[str] = field(factory=set)
     threads: set[str] = field(factory=set)
     spinning: set[str] = field(factory=set)
+    locked: set[str] = field(factory=set)
+    """Ranges whose first word is a lock that was taken."""
 
 
 @define
@@ -213,6 +215,8 @@ class Author:
                 return self.touched(kind, name)
             case "RANGE":
                 return self.range()
+            case "ADDRESS" if head.startswith(("atomic_", "futex_", "lll_")):
+                return self.word_address(head)
             case "ADDRESS":
                 return self.address()
             case "+SIZE|-SIZE|0":
@@ -225,6 +229,8 @@ class Author:
                 return self.one(NAMES)
             case "VALUE":
                 return self.one(VALUES)
+            case "N" if (head, name) == ("futex_wait", "value"):
+                return self.one(("0", "0", "1", "2"), ("4294967295",))
             case "TIME":
                 return self.one(TIMES, ODD_TIMES, 3)
             case "CPU":
@@ -305,6 +311,25 @@ class Author:
         if self.often(40) or (base in EDGES and not self.is_careless):
             return base
         return f"{base}{self.random.choice('+-')}{self.one(SIZES, ODD_SIZES, 4)}"
+
+    def word_address(self, verb):
+        """Return where a word lies: mostly in a range, and as a lock that suits an operation."""
+        ranges = sorted(self.known.ranges)
+        if not ranges or self.often(50 if self.is_careless else 10):
+            return self.address()
+        if verb.startswith("lll_") and not self.is_careless:
+            return self.one(self.fit_locks(verb))
+        return f"{self.one(ranges)}{self.one(('', '', '+4', '+4K', '+64'), ('+4094', '+1'), 4)}"
+
+    def fit_locks(self, verb):
+        """Return the ranges whose first word may be given to an operation on locks."""
+        known = self.known
+        match verb:
+            case "lll_lock":
+                return sorted(set(known.ranges) - known.locked)
+            case "lll_unlock":
+                return sorted(known.locked)
+        return sorted(known.ranges)
 
     def name(self, verb, name):
         known = self.known
@@ -439,6 +464,7 @@ class Author:
         lacks = (
             (verb in ("dma", "unpin") and not known.devices)
             or (verb == "kill" and not known.children)
+            or (verb in ("lll_lock", "lll_unlock") and not self.fit_locks(verb))
             or (verb == "stop" and not known.spinning)
             or (verb == "wait" and known.spinning)
             or (verb == "spin" and known.threads <= known.spinning)
@@ -462,7 +488,8 @@ class Author:
         words, values = [verb], {}
         self.first_touched = 0
         for name, argument in arguments(verb).items():
-            is_wanted = self.often(95 if (verb, name) == ("trace", "limit") else 30)
+            limits = (verb, name) in (("trace", "limit"), ("futex_wait", "timeout_ns"))
+            is_wanted = self.often(95 if limits else 30)
             if not argument.is_required and not is_wanted:
                 continue
             if verb == "mmap" and name == "file" and not self.known.files:
@@ -487,6 +514,11 @@ class Author:
         match verb:
             case "mmap" | "heap" | "alias":
                 known.ranges[values["name"]] = int(values["length"])
+                known.locked.discard(values["name"])
+            case "lll_lock" | "lll_trylock":
+                known.locked |= {values["address"]} & set(known.ranges)
+            case "lll_unlock":
+                known.locked.discard(values["address"])
             case "mremap" if "store_as" in values:
                 known.ranges[values["store_as"]] = int(values["length"])
             case "open":

@@ -224,7 +224,7 @@ class LowLevelLock:
     async def _change(
         self, thread: UserThread, what: str, change: Callable[[int], int]
     ) -> int | None:
-        """Let the word be what `change` makes of it; return what it was, None: a signal has come."""
+        """Let the word be what `change` makes of it; return what it was; None: a signal came."""
         if self.in_memory:
             return await change_word(thread, self.address, change)
         if self._engine.wants_step():
@@ -236,6 +236,8 @@ class LowLevelLock:
     # -- what is counted -------------------------------------------------------------------------
 
     def _take(self, actor: Actor, at_ns: int) -> None:
+        # A word in memory may have become 0 in other ways.
+        assert self.in_memory or self.holder is None, f"{actor} takes {self.name}: {self.show()}"
         self.holder = actor
         self._acquired_ns = at_ns
         if self._last_cpu is not actor.cpu:
