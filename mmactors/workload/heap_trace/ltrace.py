@@ -43,6 +43,7 @@ from mmactors.units import PAGE_SIZE
 from mmactors.workload.heap_trace.addresses import FAILED, RecordedRows, as_column
 from mmactors.workload.heap_trace.ltrace_line import (
     LINE,
+    PLAIN_ADDRESS,
     BadCall,
     address_of,
     arguments_of,
@@ -51,6 +52,7 @@ from mmactors.workload.heap_trace.ltrace_line import (
     number_of,
     pointed_to,
 )
+from mmactors.workload.heap_trace.rows import ADDRESS_END
 from mmactors.workload.trace.input import bad_trace, quoted, read_whole_lines
 
 OTHERS: Final = "lines of other functions"
@@ -58,6 +60,7 @@ INNER: Final = "calls inside of others"
 UNFINISHED: Final = "calls without an end"
 WITHOUT_BEGINNING: Final = "ends of calls without a beginning"
 NOT_SHOWN: Final = "calls of posix_memalign whose result is not shown"
+_PLAIN_DIGITS: Final = 19
 _LEGAL_PRODUCT: Final = "expected a product of at most 64 bits, or the result nil"
 _LEGAL: Final = "expected calls as ltrace writes them, such as 'prog->malloc(100) = 0x55c468dc5500'"
 _ADVICE: Final = "keep the program's own output out of the trace with ltrace -o FILE"
@@ -153,6 +156,8 @@ class _Recording:
         if name:
             if thread is None:
                 thread = self._begin(key, line)
+            if result and not thread.calls and self._plain(thread, line, name, arguments, result):
+                return
             call = _Call(name.decode(), arguments, line)
             if thread.calls:
                 self._notes[INNER] += 1
@@ -173,6 +178,23 @@ class _Recording:
                 del self._threads[key]
         elif text.startswith(b"Called exec") and self._nr_threads:
             raise BadCall(text, "expected one program, from its start to its end")
+
+    def _plain(
+        self, thread: _Thread, line: int, name: bytes, arguments: bytes, result: bytes
+    ) -> bool:
+        """Do at once what most calls are; return whether this is one of them."""
+        if name == b"malloc":
+            # The line's pattern has looked at the result.
+            if arguments.isdigit() and len(arguments) < _PLAIN_DIGITS and result[:2] == b"0x":
+                address = int(result, 16)
+                if 0 < address < ADDRESS_END:
+                    size = int(arguments)
+                    self.rows.allocate(MALLOC, line, address, tid=thread.tid, size=size)
+                    return True
+        elif name == b"free" and PLAIN_ADDRESS.fullmatch(arguments) is not None:
+            self.rows.free(line, int(arguments, 16), tid=thread.tid, is_again=False)
+            return True
+        return False
 
     def _begin(self, key: bytes, line: int) -> _Thread:
         if self._nr_threads == HEAP_TRACE_THREADS_MAX:

@@ -15,6 +15,7 @@ arguments than it takes; those are passed over.
 import re
 from typing import Final
 
+from mmactors.workload.heap_trace.addresses import ADDRESS
 from mmactors.workload.heap_trace.rows import ADDRESS_END
 
 NR_ARGUMENTS: Final = {
@@ -39,7 +40,7 @@ _PREFIX: Final = (
 _NAMES: Final = "|".join(NR_ARGUMENTS).encode()
 _CALL: Final = rb"(?:[^\s(]+->)?(?:" + _NAMES + rb")(?:@[^\s(]*)?\("
 _NAMED_CALL: Final = rb"(?:[^\s(]+->)?(" + _NAMES + rb")(?:@[^\s(]*)?\("
-_END: Final = rb"\) += ([^\s]+)(?: <[0-9.]+>)?"
+_END: Final = rb"\) += (0x[0-9a-f]{1,16}|-?[0-9]{1,20}|nil|\(nil\)|NULL|<void>)(?: <[0-9.]+>)?"
 _OTHER: Final = (
     rb"<\.\.\. (?!(?:" + _NAMES + rb") resumed)[^\n]*|(?!" + _CALL + rb")[^\s<(][^\n(]*\([^\n]*"
 )
@@ -52,6 +53,8 @@ LINE: Final = re.compile(
 )
 """Groups: pid, pid, function, arguments, result, unfinished; function, rest, result; mark, text.
 A line of another function has none but the pid."""
+PLAIN_ADDRESS: Final = re.compile(ADDRESS)
+"""What free is given most often."""
 _START: Final = re.compile(_PREFIX)
 _BEGINNING: Final = re.compile(
     _PREFIX + rb"(?:" + _CALL + rb"|[^\s(]+->[^\s(]+\(|\+\+\+ |--- )", re.MULTILINE
