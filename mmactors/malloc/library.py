@@ -1,0 +1,100 @@
+"""What every C library's allocator offers, and how it says that a program has broken its heap."""
+
+from abc import ABC, abstractmethod
+from typing import Self
+
+from attrs import define, frozen
+
+from mmactors.malloc.request import MallocSteps
+from mmactors.malloc.user_words import UserWords
+
+
+@define(eq=False)
+class MallocAbortError(Exception):
+    """The library has found its heap broken: it writes a line on stderr and calls abort()."""
+
+    message: str
+    """As the library words it, such as `free(): double free detected in tcache 2`."""
+
+
+@frozen(kw_only=True)
+class HeapNumbers:
+    """mallinfo2(3), bytes and numbers of blocks, as the library counts them."""
+
+    arena: int
+    ordblks: int
+    smblks: int
+    hblks: int
+    hblkhd: int
+    usmblks: int
+    fsmblks: int
+    uordblks: int
+    fordblks: int
+    keepcost: int
+
+
+class MallocLibrary(ABC):
+    """An allocator that a process is linked with: its state is what it wrote into `words`, and little else.
+
+    Threads are numbered from 0, the one that main() runs in. An address of 0 is NULL; the errno is
+    ENOMEM then, but where a call says otherwise. Any call may raise MallocAbortError.
+    """
+
+    words: UserWords
+    """The process's memory, as far as the library wrote to it."""
+
+    @abstractmethod
+    def new_thread(self) -> int:
+        """Return the number of a thread that begins; from the second on the process has several."""
+
+    @abstractmethod
+    def end_thread(self, thread: int) -> MallocSteps[None]:
+        """Let a thread's cache and arena go, as it ends (__malloc_arena_thread_freeres)."""
+
+    @abstractmethod
+    def malloc(self, thread: int, size: int) -> MallocSteps[int]:
+        """malloc(size)."""
+
+    @abstractmethod
+    def calloc(self, thread: int, members: int, size: int) -> MallocSteps[int]:
+        """calloc(members, size): `size` bytes each."""
+
+    @abstractmethod
+    def realloc(self, thread: int, address: int, size: int) -> MallocSteps[int]:
+        """realloc(address, size)."""
+
+    @abstractmethod
+    def memalign(self, thread: int, alignment: int, size: int) -> MallocSteps[int]:
+        """memalign(alignment, size), which posix_memalign and aligned_alloc call."""
+
+    @abstractmethod
+    def free(self, thread: int, address: int) -> MallocSteps[None]:
+        """free(address)."""
+
+    @abstractmethod
+    def malloc_trim(self, thread: int, pad: int) -> MallocSteps[int]:
+        """malloc_trim(pad): 1 if memory was given back, else 0."""
+
+    @abstractmethod
+    def mallopt(self, thread: int, parameter: int, value: int) -> MallocSteps[int]:
+        """mallopt(parameter, value): 1 if it was set, else 0."""
+
+    @abstractmethod
+    def usable_size(self, address: int) -> int:
+        """malloc_usable_size(address), bytes."""
+
+    @abstractmethod
+    def mallinfo2(self, thread: int) -> MallocSteps[HeapNumbers]:
+        """mallinfo2()."""
+
+    @abstractmethod
+    def malloc_info(self, thread: int) -> MallocSteps[str]:
+        """The text that malloc_info(0, stream) prints."""
+
+    @abstractmethod
+    def malloc_stats(self, thread: int) -> MallocSteps[str]:
+        """The text that malloc_stats() prints on stderr."""
+
+    @abstractmethod
+    def fork(self) -> Self:
+        """Return the library of a child that was forked by the thread that calls: the same heap."""

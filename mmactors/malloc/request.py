@@ -1,0 +1,103 @@
+"""What an allocator in user mode asks for: system calls, its locks, and the turn to do what follows.
+
+A path is a generator. It yields a request and goes on with the answer. Everything that it reads and
+writes in the program's memory it notes as it goes (`user_words.py`); who drives it lets these
+accesses happen before it answers, and at the path's end.
+"""
+
+from collections.abc import Generator
+from typing import TypeVar
+
+from attrs import frozen
+
+from mmactors.label import Label
+
+T = TypeVar("T")
+
+
+@frozen
+class Brk:
+    """The system call brk; answered with the program break after it, which is the old one if it failed.
+
+    0 asks where it is.
+    """
+
+    address: int
+
+
+@frozen(kw_only=True)
+class Mmap:
+    """The system call mmap of private anonymous memory; answered with an address or minus the errno."""
+
+    address: int = 0
+    """A hint; 0: none."""
+    length: int
+    prot: int
+    flags: int
+
+
+@frozen(kw_only=True)
+class Munmap:
+    """The system call munmap; answered with 0 or minus the errno."""
+
+    address: int
+    length: int
+
+
+@frozen(kw_only=True)
+class Mremap:
+    """The system call mremap; answered with the new address or minus the errno."""
+
+    address: int
+    old_length: int
+    new_length: int
+    flags: int
+
+
+@frozen(kw_only=True)
+class Madvise:
+    """The system call madvise; answered with 0 or minus the errno."""
+
+    address: int
+    length: int
+    advice: int
+
+
+@frozen(kw_only=True)
+class Mprotect:
+    """The system call mprotect; answered with 0 or minus the errno."""
+
+    address: int
+    length: int
+    prot: int
+
+
+@frozen
+class LockMutex:
+    """A lock of the library's is needed (lll_lock); answered with None when it is held."""
+
+    word: int
+    """The address of its word in user memory: who drives a path keeps a lock for each."""
+    name: str
+    """What people call it: `main_arena.mutex`, `list_lock`."""
+
+
+@frozen
+class TrylockMutex:
+    """A lock of the library's is wanted now or not at all; answered with 1: it is held, 0: it is not."""
+
+    word: int
+    name: str
+
+
+@frozen
+class UnlockMutex:
+    """A lock of the library's is given back; answered with None."""
+
+    word: int
+    name: str
+
+
+SystemCall = Brk | Mmap | Munmap | Mremap | Madvise | Mprotect
+MallocRequest = SystemCall | LockMutex | TrylockMutex | UnlockMutex | Label
+MallocSteps = Generator[MallocRequest, int | None, T]
