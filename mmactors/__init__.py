@@ -10,7 +10,7 @@
 `run`, `machine` and `load` take the path of a scenario, a dict that says the same, or a Scenario;
 they are plain functions, also inside an event loop that runs (scenario/run/facade.py). `Machine` is
 the same machine for trio programs. `explore` and `play` search for races (docs/races.md).
-`open_heap_trace` and `write_heap_trace` read and write what programs allocated (docs/heap-traces.md).
+`open_heap_trace` and `write_heap_trace`: what a program allocated, recorded (docs/heap-traces.md).
 `UserError` is what is raised for bad input, with all its problems.
 """
 
