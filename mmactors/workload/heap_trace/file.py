@@ -44,6 +44,8 @@ class HeapTraceFormat(Enum):
 
 HEAP_TRACE_FORMATS: Final = tuple(form.value for form in HeapTraceFormat)
 """What `format` of a heap trace may be."""
+_LEGAL_FORMAT: Final = f"expected one of {', '.join(HEAP_TRACE_FORMATS)}"
+_ADVICE: Final = "name the form, such as format='csv', or record one as docs/heap-traces.md says"
 
 
 @define(eq=False)
@@ -132,7 +134,11 @@ def heap_trace_format(path: Path, form: str | None = None) -> HeapTraceFormat:
             break
     if not head:
         raise _empty(path)
-    return _format_of(path, head[:_HEAD_BYTES]) if form is None else HeapTraceFormat(form)
+    if form is None:
+        return _format_of(path, head[:_HEAD_BYTES])
+    if form not in HEAP_TRACE_FORMATS:
+        raise bad_trace(path, f"format is {form!r}", _LEGAL_FORMAT, _ADVICE)
+    return HeapTraceFormat(form)
 
 
 def _empty(path: Path) -> UserError:
@@ -155,12 +161,7 @@ def _format_of(path: Path, head: bytes) -> HeapTraceFormat:
     for form in HeapTraceFormat:
         if name.endswith(f".{form.value}"):
             return form
-    raise bad_trace(
-        path,
-        "the heap trace is of no known form",
-        f"expected one of {', '.join(HEAP_TRACE_FORMATS)}",
-        "name the form, such as format=csv, or see docs/heap-traces.md for how to record one",
-    )
+    raise bad_trace(path, "the heap trace is of no known form", _LEGAL_FORMAT, _ADVICE)
 
 
 _BEGINNINGS: Final[dict[HeapTraceFormat, Callable[[bytes], bool]]] = {

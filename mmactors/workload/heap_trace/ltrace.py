@@ -129,13 +129,14 @@ class _Recording:
                 self._take(line, *call)
         except BadCall as error:
             text = block.split(b"\n")[line - first]
+            column = text.find(error.text, text.find(b"(") + 1)
             raise bad_trace(
                 self._path,
                 f"the call is {quoted(text)}",
                 error.legal,
                 _ADVICE,
                 line=line,
-                column=max(text.rfind(error.text), 0) + 1,
+                column=max(column, text.find(error.text), 0) + 1,
             ) from None
 
     def end(self) -> None:
