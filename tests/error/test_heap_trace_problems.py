@@ -28,69 +28,95 @@ def problem_of(tmp_path, text, name="trace", **options):
     [
         (
             "alloc,0,1,2,0",
-            "trace:2:1: op is 'alloc'; expected an operation by name or number: 0 malloc, 1 calloc,"
-            " 2 realloc, 3 free, 4 memalign, 5 malloc_trim, 6 thread_end, 7 thread_begin, 8 mallopt"
-            " (see docs/heap-traces.md for the format)",
+            (
+                "trace:2:1: op is 'alloc'; expected an operation by name or number: 0 malloc, 1 calloc,"
+                " 2 realloc, 3 free, 4 memalign, 5 malloc_trim, 6 thread_end, 7 thread_begin, 8 mallopt"
+                " (see docs/heap-traces.md for the format)"
+            ),
         ),
         (
             "malloc,0,1,2",
-            "trace:2:13: the line 'malloc,0,1,2' has 4 fields; expected 5, as the first line says"
-            " (see docs/heap-traces.md for the format)",
+            (
+                "trace:2:13: the line 'malloc,0,1,2' has 4 fields; expected 5, as the first line says"
+                " (see docs/heap-traces.md for the format)"
+            ),
         ),
         (
             "malloc,0,1,2,0,9",
-            "trace:2:16: the line 'malloc,0,1,2,0,9' has 6 fields; expected 5, as the first line"
-            " says (see docs/heap-traces.md for the format)",
+            (
+                "trace:2:16: the line 'malloc,0,1,2,0,9' has 6 fields; expected 5, as the first line"
+                " says (see docs/heap-traces.md for the format)"
+            ),
         ),
         (
             "malloc,0, 1_0 ,2,0",
-            "trace:2:11: id is '1_0'; expected a number of 64 bits"
-            " (see docs/heap-traces.md for the format)",
+            (
+                "trace:2:11: id is '1_0'; expected a number of 64 bits"
+                " (see docs/heap-traces.md for the format)"
+            ),
         ),
         (
             "malloc,0,1,,0",
-            "trace:2:12: size of malloc is missing; expected a number of 64 bits"
-            " (see docs/heap-traces.md for the format)",
+            (
+                "trace:2:12: size of malloc is missing; expected a number of 64 bits"
+                " (see docs/heap-traces.md for the format)"
+            ),
         ),
         (
             "malloc,0,1,-5,0",
-            "trace:2:12: size of malloc is -5; expected from 0 to 2^64 - 1"
-            " (check how the trace was written)",
+            (
+                "trace:2:12: size of malloc is -5; expected from 0 to 2^64 - 1"
+                " (check how the trace was written)"
+            ),
         ),
         (
             "malloc,0,1,18446744073709551616,0",
-            "trace:2:12: size is 18446744073709551616; expected a number of 64 bits"
-            " (check how the trace was written)",
+            (
+                "trace:2:12: size is 18446744073709551616; expected a number of 64 bits"
+                " (check how the trace was written)"
+            ),
         ),
         (
             "memalign,0,1,5,-8",
-            "trace:2:16: arg of memalign is -8; expected from 0 to 2^64 - 1"
-            " (check how the trace was written)",
+            (
+                "trace:2:16: arg of memalign is -8; expected from 0 to 2^64 - 1"
+                " (check how the trace was written)"
+            ),
         ),
         (
             "calloc,0,1,100,7",
-            "trace:2:12: size of calloc is 100, arg is 7; expected size to be a product, and arg,"
-            " the number of members, to divide it (check how the trace was written)",
+            (
+                "trace:2:12: size of calloc is 100, arg is 7; expected size to be a product, and arg,"
+                " the number of members, to divide it (check how the trace was written)"
+            ),
         ),
         (
             "malloc,0,-1,5,0",
-            "trace:2:10: id of malloc is -1; expected at least 0"
-            " (number the objects; only free may name an address, with a minus before it)",
+            (
+                "trace:2:10: id of malloc is -1; expected at least 0"
+                " (number the objects; only free may name an address, with a minus before it)"
+            ),
         ),
         (
             "free,0,-140737488355328,0,0",
-            "trace:2:8: id of free is -140737488355328; expected above -0x800000000000"
-            " (number the objects; only free may name an address, with a minus before it)",
+            (
+                "trace:2:8: id of free is -140737488355328; expected above -0x800000000000"
+                " (number the objects; only free may name an address, with a minus before it)"
+            ),
         ),
         (
             "malloc,32768,1,5,0",
-            "trace:2:8: tid is 32768; expected the number of a thread, from 0 to 32767"
-            " (number the threads 0, 1, 2 as they appear, the main thread first)",
+            (
+                "trace:2:8: tid is 32768; expected the number of a thread, from 0 to 32767"
+                " (number the threads 0, 1, 2 as they appear, the main thread first)"
+            ),
         ),
         (
             "mallopt,0,0,4294967296,-3",
-            "trace:2:13: size of mallopt is 4294967296; expected an int of C: arg is the parameter,"
-            " size its value (check how the trace was written)",
+            (
+                "trace:2:13: size of mallopt is 4294967296; expected an int of C: arg is the parameter,"
+                " size its value (check how the trace was written)"
+            ),
         ),
     ],
 )
@@ -103,38 +129,52 @@ def test_a_bad_line_of_csv_is_told_with_line_and_column(tmp_path, line, said):
     [
         (
             "op,id,size,id\n",
-            "trace:1:12: the column id is named twice; expected a first line that names the"
-            " columns: op,tid,id,size,arg (see docs/heap-traces.md for the format)",
+            (
+                "trace:1:12: the column id is named twice; expected a first line that names the"
+                " columns: op,tid,id,size,arg (see docs/heap-traces.md for the format)"
+            ),
         ),
         (
             "# none\nop,size\n",
-            "trace:2:1: the first line, 'op,size', names no column id; expected a first line that"
-            " names the columns: op,tid,id,size,arg (see docs/heap-traces.md for the format)",
+            (
+                "trace:2:1: the first line, 'op,size', names no column id; expected a first line that"
+                " names the columns: op,tid,id,size,arg (see docs/heap-traces.md for the format)"
+            ),
         ),
         (
             "op,id,size\nmalloc,1,5\ncalloc,2,10\n",
-            "trace:3:12: arg of calloc is missing; expected a number of 64 bits"
-            " (see docs/heap-traces.md for the format)",
+            (
+                "trace:3:12: arg of calloc is missing; expected a number of 64 bits"
+                " (see docs/heap-traces.md for the format)"
+            ),
         ),
         (
             HEADER + "free,0,1,0,0\nmalloc,0,1",
-            "trace:3: the last line, 'malloc,0,1', has no line end; expected a line end after every"
-            " line (the file is truncated: record again, or remove the last line)",
+            (
+                "trace:3: the last line, 'malloc,0,1', has no line end; expected a line end after every"
+                " line (the file is truncated: record again, or remove the last line)"
+            ),
         ),
         (
             HEADER,
-            "trace: the heap trace holds no operation; expected at least one operation"
-            " (check that the program was traced to its end)",
+            (
+                "trace: the heap trace holds no operation; expected at least one operation"
+                " (check that the program was traced to its end)"
+            ),
         ),
         (
             "",
-            "trace: the heap trace holds no operation; expected at least one operation"
-            " (check that the program was traced to its end)",
+            (
+                "trace: the heap trace holds no operation; expected at least one operation"
+                " (check that the program was traced to its end)"
+            ),
         ),
         (
             HEADER + "x" * 2_000_000,
-            "trace:2: a line has more than 65536 bytes; expected lines such as"
-            " 'malloc,0,17,100,0' (see docs/heap-traces.md for the format)",
+            (
+                "trace:2: a line has more than 65536 bytes; expected lines such as"
+                " 'malloc,0,17,100,0' (see docs/heap-traces.md for the format)"
+            ),
         ),
     ],
 )
@@ -155,8 +195,10 @@ def test_a_line_far_behind_others_is_told_with_its_number(tmp_path):
     [
         (
             '{"op": "malloc", "id": 1 "size": 2}',
-            'trace:1:26: the line \'{"op": "malloc", "id": 1 "size": 2}\' is no JSON: unexpected'
-            " character",
+            (
+                'trace:1:26: the line \'{"op": "malloc", "id": 1 "size": 2}\' is no JSON: unexpected'
+                " character"
+            ),
         ),
         ('{"op": "x"}', "trace:1:2: op is '\"x\"'; expected an operation by name or number: 0"),
         ('{"op": true}', "trace:1:2: op is 'true'; expected an operation"),
@@ -202,9 +244,11 @@ LEGAL_MTRACE = (
         ("+ 0x10 0x10000000000000000", "trace:3:3: the line is '+ 0x10 0x10000000000000000'; "),
         (
             "@ a > 0x10 0x5",
-            "trace:3:5: the line is '@ a > 0x10 0x5'; expected lines with '<' and '>' to be pairs,"
-            " which are one realloc (check that the file is what MALLOC_TRACE named, and that"
-            " nobody else wrote to it)",
+            (
+                "trace:3:5: the line is '@ a > 0x10 0x5'; expected lines with '<' and '>' to be pairs,"
+                " which are one realloc (check that the file is what MALLOC_TRACE named, and that"
+                " nobody else wrote to it)"
+            ),
         ),
         (
             "< 0x10\n- 0x10",
@@ -212,8 +256,10 @@ LEGAL_MTRACE = (
         ),
         (
             "@ a < 0x10",
-            "trace:3: the last line, with '<', is half of a realloc; expected a line with '>' after"
-            " it (the file is truncated: record again, or remove the last line)",
+            (
+                "trace:3: the last line, with '<', is half of a realloc; expected a line with '>' after"
+                " it (the file is truncated: record again, or remove the last line)"
+            ),
         ),
     ],
 )
@@ -249,18 +295,24 @@ LEGAL_LTRACE = (
         ),
         (
             "a->free(0x800000000000) = 0",
-            "trace:2:9: the call is 'a->free(0x800000000000) = 0'; expected an address of user"
-            " space, below 0x800000000000, or nil (keep",
+            (
+                "trace:2:9: the call is 'a->free(0x800000000000) = 0'; expected an address of user"
+                " space, below 0x800000000000, or nil (keep"
+            ),
         ),
         (
             "a->calloc(0xffffffffffffffff, 2) = 0x20",
-            "trace:2:11: the call is 'a->calloc(0xffffffffffffffff, 2) = 0x20'; expected a product"
-            " of at most 64 bits, or the result nil (keep",
+            (
+                "trace:2:11: the call is 'a->calloc(0xffffffffffffffff, 2) = 0x20'; expected a product"
+                " of at most 64 bits, or the result nil (keep"
+            ),
         ),
         (
             "--- Called exec() ---",
-            "trace:2:5: the call is '--- Called exec() ---'; expected one program, from its start"
-            " to its end (keep",
+            (
+                "trace:2:5: the call is '--- Called exec() ---'; expected one program, from its start"
+                " to its end (keep"
+            ),
         ),
     ],
 )
@@ -299,9 +351,11 @@ LEGAL_NPZ = (
         ),
         (
             {"op": [0, 0]},
-            "trace: operation 1: object 1 is allocated, and was allocated before; expected a new"
-            " number for each object, also when the one before it was freed (number the objects 0,"
-            " 1, 2 as they are allocated; realloc keeps the number)",
+            (
+                "trace: operation 1: object 1 is allocated, and was allocated before; expected a new"
+                " number for each object, also when the one before it was freed (number the objects 0,"
+                " 1, 2 as they are allocated; realloc keeps the number)"
+            ),
         ),
         (
             {"meta": np.frombuffer(b"[]", np.uint8)},
@@ -341,13 +395,17 @@ def test_damage_of_an_archive_is_told(tmp_path):
         ),
         (
             "malloc,1,1,5,\nthread_end,1,,,\nfree,1,1,,\n",
-            "trace:4: thread 1 acts after its end; expected a thread to act between its"
-            " thread_begin and its thread_end (number the threads 0, 1, 2",
+            (
+                "trace:4: thread 1 acts after its end; expected a thread to act between its"
+                " thread_begin and its thread_end (number the threads 0, 1, 2"
+            ),
         ),
         (
             "malloc,1,1,5,\nthread_begin,1,,,\n",
-            "trace:3: thread 1 begins, and has begun before; expected thread_begin to be the first"
-            " of a thread (number",
+            (
+                "trace:3: thread 1 begins, and has begun before; expected thread_begin to be the first"
+                " of a thread (number"
+            ),
         ),
     ],
 )
