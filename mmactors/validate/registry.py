@@ -19,7 +19,7 @@ from mmactors.errors import Place, Problem, UserError
 from mmactors.given_file import open_given
 from mmactors.validate.document import cut, read_head
 from mmactors.validate.result import CaseResult
-from mmactors.workload.trace.npz import ARCHIVE_ERRORS
+from mmactors.workload.trace.archive import ARCHIVE_ERRORS
 
 Validator = Callable[[Path], Iterator[CaseResult]]
 

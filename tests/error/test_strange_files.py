@@ -235,7 +235,7 @@ def test_a_trace_that_was_packed_too_well_is_refused(tmp_path, monkeypatch):
 def test_an_archive_may_say_no_more_than_it_can_hold(tmp_path, monkeypatch):
     """The sizes in its directory are looked at before anything is unpacked."""
     monkeypatch.setattr("mmactors.workload.trace.input.UNPACKED_FREE_BYTES", 1 << 10)
-    monkeypatch.setattr("mmactors.workload.trace.npz.ARRAYS_RATIO_MAX", 10)
+    monkeypatch.setattr("mmactors.workload.trace.archive.ARRAYS_RATIO_MAX", 10)
     path = tmp_path / "bomb.npz"
     zeros = np.zeros(100_000, np.int64)
     np.savez_compressed(

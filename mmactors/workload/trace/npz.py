@@ -8,145 +8,22 @@ access: its address minus the address of the data access before it. The first of
 The four members are read side by side, so the memory used does not depend on the trace's length.
 """
 
-import lzma
-import re
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Final
+from typing import Final
 
 import numpy as np
-from attrs import define
-from numpy.typing import NDArray
 
 from mmactors.arch.trace import FETCH, Trace
-from mmactors.errors import UserError
-from mmactors.given_file import open_given
-from mmactors.limits import ARRAYS_RATIO_MAX, ZIP_DIRECTORY_BYTES_MAX
-from mmactors.units import KIB
-from mmactors.workload.trace.input import (
-    CHUNK_ROWS,
-    bad_trace,
-    check_rows,
-    empty_trace,
-    must_be_in_proportion,
-    unreadable,
+from mmactors.workload.trace.archive import ArchiveForm, Column, open_columns
+from mmactors.workload.trace.input import CHUNK_ROWS, check_rows, empty_trace
+
+_FORM: Final = ArchiveForm(
+    dtypes={"kind": ("|u1",), "size": ("<u2",), "di": ("<i8",), "dd": ("<i8",)},
+    optional=frozenset(),
+    legal="expected a numpy archive with the arrays kind (u8), size (u16), di and dd (int64)",
+    advice="write it with numpy.savez_compressed, as tests/reference/traces/README.md describes",
 )
-
-_DTYPES: Final = {"kind": "|u1", "size": "<u2", "di": "<i8", "dd": "<i8"}
-_MEMBERS: Final = frozenset(f"{name}.npy" for name in _DTYPES)
-_READ_BYTES: Final = 4 * KIB
-"""A read; of LZMA and bzip2, zipfile unpacks as many bytes of the archive as were asked for."""
-_HEADER: Final = re.compile(
-    r"\{'descr': '([^']{1,16})', 'fortran_order': (?:True|False), 'shape': \((\d{1,18}),\), \}\s*"
-)
-_HEADER_BYTES_MAX: Final = 4096
-ARCHIVE_ERRORS: Final = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    OverflowError,
-    MemoryError,
-    IndexError,
-    OSError,
-    ValueError,
-)
-"""What zipfile raises for archives that are damaged, encrypted, or of a method it does not know."""
-
-
-def _not_npz(path: Path, found: str) -> UserError:
-    return bad_trace(
-        path,
-        found,
-        "expected a numpy archive with the arrays kind (u8), size (u16), di and dd (int64)",
-        "write it with numpy.savez_compressed, as tests/reference/traces/README.md describes",
-    )
-
-
-class _Archive:
-    """The file of an archive; a directory that is too long is not read."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.read_max: int | None = ZIP_DIRECTORY_BYTES_MAX
-        """Bytes of one read; None: any."""
-        self._file: Final = file
-        self.seek: Final = file.seek
-        self.tell: Final = file.tell
-        self.seekable: Final = file.seekable
-        self.close: Final = file.close
-
-    def read(self, nr_bytes: int = -1) -> bytes:
-        if self.read_max is not None and nr_bytes > self.read_max:
-            raise zipfile.BadZipFile(f"its directory has more than {self.read_max:,} bytes")
-        return self._file.read(nr_bytes)
-
-
-@define(eq=False)
-class _Column:
-    """One array of the archive, read in pieces."""
-
-    path: Path
-    name: str
-    stream: IO[bytes]
-    dtype: str
-    length: int
-    position: int = 0
-
-    @classmethod
-    def open(cls, path: Path, archive: zipfile.ZipFile, name: str, streams: ExitStack) -> "_Column":
-        try:
-            stream = streams.enter_context(archive.open(f"{name}.npy"))
-        except KeyError:
-            raise _not_npz(path, f"the archive has no array {name}") from None
-        head = stream.read(10)
-        if head[:6] != b"\x93NUMPY" or len(head) < 10 or head[6] != 1:
-            raise _not_npz(path, f"the member {name} is not a numpy array of format 1")
-        (nr_bytes,) = struct.unpack("<H", head[8:10])
-        text = stream.read(min(nr_bytes, _HEADER_BYTES_MAX)).decode("latin1")
-        match = _HEADER.fullmatch(text)
-        if match is None:
-            raise _not_npz(path, f"the array {name} is not one-dimensional")
-        if match[1] != _DTYPES[name]:
-            raise _not_npz(path, f"the array {name} has the type {match[1]}")
-        return cls(path, name, stream, match[1], int(match[2]))
-
-    def take(self, count: int) -> NDArray[Any]:
-        """Return the next `count` entries."""
-        if self.position + count > self.length:
-            raise _not_npz(self.path, f"the array {self.name} has only {self.length} entries")
-        dtype = np.dtype(self.dtype)
-        data = self._read(count * dtype.itemsize)
-        if len(data) < count * dtype.itemsize:
-            raise bad_trace(
-                self.path,
-                f"the array {self.name} ends after {self.position + len(data) // dtype.itemsize}"
-                " entries",
-                f"expected {self.length} entries, as its header says",
-                "the file is truncated: fetch it again",
-            )
-        self.position += count
-        return np.frombuffer(data, dtype)
-
-    def _read(self, nr_bytes: int) -> bytes:
-        pieces = []
-        while nr_bytes and (piece := self.stream.read(min(nr_bytes, _READ_BYTES))):
-            pieces.append(piece)
-            nr_bytes -= len(piece)
-        return b"".join(pieces)
-
-    def finish(self) -> None:
-        """Assert that nothing is left; reading to the end also checks the CRC."""
-        if self.position < self.length or self.stream.read(1):
-            raise _not_npz(
-                self.path, f"the array {self.name} has more than the {self.position} entries used"
-            )
 
 
 def read_npz_chunks(path: Path, *, chunk_rows: int = CHUNK_ROWS) -> Iterator[Trace]:
@@ -155,33 +32,14 @@ def read_npz_chunks(path: Path, *, chunk_rows: int = CHUNK_ROWS) -> Iterator[Tra
     Raises UserError for a file that is not such a trace.
     """
     assert chunk_rows > 0, f"chunk_rows is {chunk_rows}"
-    try:
-        file = _Archive(open_given(path))
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from error
-    try:
-        with closing(file), zipfile.ZipFile(file) as archive, ExitStack() as streams:
-            file.read_max = None
-            sizes = [each.file_size for each in archive.infolist() if each.filename in _MEMBERS]
-            nr_packed = sum(each.compress_size for each in archive.infolist())
-            must_be_in_proportion(path, sum(sizes), nr_packed, ratio_max=ARRAYS_RATIO_MAX)
-            columns = {name: _Column.open(path, archive, name, streams) for name in _DTYPES}
-            yield from _read(path, columns, chunk_rows)
-    except UserError:
-        raise
-    except ARCHIVE_ERRORS as error:
-        raise bad_trace(
-            path,
-            f"the archive cannot be read: {error}",
-            "expected a whole zip file of numpy arrays",
-            "test it with `unzip -t` and fetch it again",
-        ) from error
+    with open_columns(path, _FORM) as columns:
+        yield from _read(path, columns, chunk_rows)
 
 
-def _read(path: Path, columns: dict[str, _Column], chunk_rows: int) -> Iterator[Trace]:
+def _read(path: Path, columns: dict[str, Column], chunk_rows: int) -> Iterator[Trace]:
     length = columns["kind"].length
     if length != columns["size"].length:
-        raise _not_npz(path, f"kind has {length} entries, size has {columns['size'].length}")
+        raise _FORM.error(path, f"kind has {length} entries, size has {columns['size'].length}")
     if length == 0:
         raise empty_trace(path)
     fetch_end = 0
