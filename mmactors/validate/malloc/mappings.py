@@ -42,9 +42,12 @@ class Mappings:
     bytes_mapped: int = field(default=0, init=False)
     """Of these calls, without what was mapped before the first operation."""
 
-    def hold(self, start: int, length: int, region: int) -> None:
-        """Let a mapping be there that nobody counts."""
-        self._insert(Extent(start, start + length, region, start))
+    def hold(self, start: int, length: int, region: int) -> bool:
+        """Let a mapping be there that nobody counts; return whether the place was free."""
+        is_free = self.is_free(start, start + length)
+        if is_free:
+            self._insert(Extent(start, start + length, region, start))
+        return is_free
 
     def mmap(self, start: int, length: int) -> int:
         """Map a new region; return its number."""

@@ -115,6 +115,11 @@ def read_calls(
     rows: NDArray[np.int64], nr_operations: int, into: RecordedCalls, place: str, problems: Problems
 ) -> None:
     """Take the rows of a recording, up to the first that cannot be, which is a problem."""
+    mappings = Mappings(into.break_base, into.initial_break)
+    for nth, (start, length, _) in enumerate(into.initial_maps):
+        if not mappings.hold(start, length, -1 - nth):
+            problems.add(f"initial_maps[{nth}] is over another mapping", "what does not overlap")
+            return
     reader = _Reader(into)
     op_before = -1
     for nth, (op, *row) in enumerate(rows.tolist()):

@@ -1,6 +1,241 @@
-"""Recordings of glibc's malloc: reading one, and saying what is wrong with it.
+"""Recordings of allocators: reading one, and saying what is wrong with it.
 
 The form is that of tests/reference/malloc: operations on a heap, as any heap trace has them, and
-what an allocator did with them under each of several configurations. What is read here can be
-replayed: the kernel's answers are those of a kernel.
+under each of several configurations what an allocator did with them. What is read here can be
+replayed: whatever the kernel answered, a kernel can have answered.
 """
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from attrs import define, frozen
+from numpy.typing import NDArray
+
+from mmactors.arch.heap_trace import HeapOperations
+from mmactors.validate.document import describe, object_of
+from mmactors.validate.form import ListOf, Problems, Record, TableOf, Text, Whole
+from mmactors.validate.limits import (
+    DOCUMENT_BYTES_MAX,
+    HEAP_CALLS_MAX,
+    HEAP_CONFIGURATIONS_MAX,
+    HEAP_OPERATIONS_MAX,
+    TEXT_CHARS_MAX,
+)
+from mmactors.validate.malloc.mappings import NO_ADDRESS
+from mmactors.validate.malloc.recorded_calls import RecordedCalls, read_calls
+from mmactors.workload.heap_trace.npz import read_npz
+from mmactors.workload.trace.archive import ArchiveForm, Column, open_columns
+
+ADVICE: Final = "tests/reference/malloc/README.md describes the arrays"
+_WORDS: Final = ("<u4", "<u8")
+CALL_COLUMNS: Final = 7
+MALLINFO2_COLUMNS: Final = 11
+"""The operation, then what mallinfo2 has."""
+MAPS_MAX: Final = 64
+_BYTES: Final = Whole(0, (1 << 47) - 1)
+TOTALS: Final = ("peak_brk", "peak_mmap", "peak_total", "final_brk", "final_mmap")
+
+
+
+@frozen
+class _MapForm:
+    """A mapping that was there before the first operation."""
+
+    legal: str = "a list of start, bytes and protection of a mapping"
+
+    def check(self, value: object, path: str, problems: Problems) -> None:
+        """Add what is wrong with a value."""
+        match value:
+            case [int() as start, int() as length, str()] if (
+                0 < start and 0 < length and start + length < _BYTES.maximum
+            ):
+                pass
+            case _:
+                problems.add(f"{path} is {describe(value)}", self.legal)
+
+
+_META: Final = Record({"allocs": ListOf(Text(chars_max=64), maximum=HEAP_CONFIGURATIONS_MAX)})
+_CONFIGURATION: Final = Record(
+    {
+        "env": TableOf(Text()),
+        "page_break_base": _BYTES,
+        "totals": Record(
+            {
+                **dict.fromkeys(TOTALS, _BYTES),
+                "initial_brk": _BYTES,
+                "initial_maps": ListOf(_MapForm(), maximum=MAPS_MAX),
+            }
+        ),
+    },
+    {
+        "malloc_info_xml": Text(chars_max=TEXT_CHARS_MAX),
+        "mallinfo2_final": TableOf(Whole()),
+    },
+)
+
+
+@frozen(eq=False, kw_only=True)
+class Configuration:
+    """What an allocator did with the operations, under one environment."""
+
+    name: str
+    meta: dict[str, Any]
+    address: NDArray[np.int64]
+    """Of each operation what it returned; 0: NULL or nothing."""
+    usable: NDArray[np.int64]
+    """malloc_usable_size of it; 0 of none."""
+    mallinfo2: NDArray[np.int64]
+    """Rows: the operation after which it was taken, and its numbers."""
+    calls: RecordedCalls
+
+
+@define(eq=False, kw_only=True)
+class HeapRecording:
+    """Operations on a heap, and under which configurations they were recorded."""
+
+    path: Path
+    operations: HeapOperations
+    configurations: list[str]
+
+    def configuration(self, name: str) -> Configuration:
+        """Read what is recorded of a configuration; raise UserError for what cannot be."""
+        return _read_configuration(self.path, name, self.operations)
+
+    def environment_of(self, name: str) -> dict[str, str]:
+        """Return under which environment variables a configuration was recorded."""
+        member = f"{name}.meta"
+        form = _form({member: ("|u1",)})
+        with open_columns(self.path, form) as columns:
+            meta = _json_of(self.path, columns[member], form)
+        problems = Problems(path=self.path, advice=ADVICE)
+        Record({"env": TableOf(Text())}).check(meta, member, problems)
+        problems.raise_any()
+        env: dict[str, str] = meta["env"]
+        return env
+
+
+def read_recording(path: Path) -> HeapRecording:
+    """Read operations, and the names of the configurations; raise UserError for what is neither."""
+    form = _form({"meta": ("|u1",)})
+    with open_columns(path, form) as columns:
+        meta = _json_of(path, columns["meta"], form)
+    problems = Problems(path=path, advice=ADVICE)
+    _META.check(meta, "meta", problems)
+    problems.raise_any()
+    pieces = read_npz(path, rows=HEAP_OPERATIONS_MAX)
+    operations = next(pieces, None)
+    if operations is None or next(pieces, None) is not None:
+        found = "no operation" if operations is None else f"more than {HEAP_OPERATIONS_MAX:,}"
+        problems.add(f"op has {found}", f"1 to {HEAP_OPERATIONS_MAX:,} operations")
+    problems.raise_any()
+    assert operations is not None, "a problem was raised"
+    return HeapRecording(path=path, operations=operations, configurations=meta["allocs"])
+
+
+def _form(dtypes: dict[str, tuple[str, ...]], widths: dict[str, int] | None = None) -> ArchiveForm:
+    return ArchiveForm(
+        dtypes=dtypes,
+        optional=frozenset(),
+        legal="expected a recording of a heap and what an allocator did: " + ", ".join(dtypes),
+        advice=ADVICE,
+        widths=widths or {},
+    )
+
+
+def _json_of(path: Path, column: Column, form: ArchiveForm) -> dict[str, Any]:
+    if column.length > DOCUMENT_BYTES_MAX:
+        raise form.error(path, f"the array {column.name} has {column.length:,} bytes")
+    data = column.take(column.length).tobytes()
+    column.finish()
+    return object_of(path, data)
+
+
+def _read_configuration(path: Path, name: str, operations: HeapOperations) -> Configuration:
+    n = len(operations)
+    form = _form(
+        {
+            f"{name}.meta": ("|u1",),
+            f"{name}.region": ("<i2", "<i4"),
+            **dict.fromkeys((f"{name}.offset", f"{name}.usable_v"), _WORDS),
+            f"{name}.usable_i": ("<u4",),
+            f"{name}.sys": ("<i8",),
+            f"{name}.mallinfo2": ("<i8",),
+        },
+        {f"{name}.sys": CALL_COLUMNS, f"{name}.mallinfo2": MALLINFO2_COLUMNS},
+    )
+    with open_columns(path, form) as columns:
+        meta = _json_of(path, columns.pop(f"{name}.meta"), form)
+        for member, column in columns.items():
+            most = HEAP_CALLS_MAX if member.endswith(".sys") else n + 1
+            if column.length > most:
+                raise form.error(path, f"the array {member} has {column.length:,} entries")
+        arrays = {
+            member.rpartition(".")[2]: column.take(column.length).astype(np.int64)
+            for member, column in columns.items()
+        }
+        for column in columns.values():
+            column.finish()
+    problems = Problems(path=path, advice=ADVICE)
+    _CONFIGURATION.check(meta, f"{name}.meta", problems)
+    problems.raise_any()
+    totals = meta["totals"]
+    calls = RecordedCalls(
+        break_base=meta["page_break_base"],
+        initial_break=meta["page_break_base"] + totals["initial_brk"],
+        initial_maps=totals["initial_maps"],
+    )
+    _check_arrays(name, arrays, n, problems)
+    problems.raise_any()
+    read_calls(arrays["sys"], n, calls, f"{name}.sys", problems)
+    problems.raise_any()
+    region = arrays["region"]
+    nr_regions = len(calls.bases) - len(calls.initial_maps)
+    is_wrong = (region != NO_ADDRESS) & (
+        (region < -len(calls.initial_maps)) | (region >= nr_regions)
+    )
+    if is_wrong.any():
+        nth = int(np.argmax(is_wrong))
+        problems.add(f"{name}.region[{nth}] is {region[nth]}", "the number of a mapping")
+    problems.raise_any()
+    address = calls.addresses(region, arrays["offset"])
+    usable = plain_usable(operations.size)
+    usable[address == 0] = 0
+    usable[arrays["usable_i"]] = arrays["usable_v"]
+    return Configuration(
+        name=name,
+        meta=meta,
+        address=address,
+        usable=usable,
+        mallinfo2=arrays["mallinfo2"],
+        calls=calls,
+    )
+
+
+def plain_usable(size: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the usable size of a chunk of glibc's that is no larger than it must be."""
+    usable: NDArray[np.int64] = np.maximum((size + 23) & ~15, 32) - 8
+    return usable
+
+
+def _check_arrays(
+    name: str, arrays: dict[str, NDArray[np.int64]], nr_operations: int, problems: Problems
+) -> None:
+    """Add how arrays do not fit each other."""
+    for member in ("region", "offset"):
+        if len(arrays[member]) != nr_operations:
+            problems.add(
+                f"{name}.{member} has {len(arrays[member])} entries",
+                f"{nr_operations}, one for each operation",
+            )
+    usable_i = arrays["usable_i"]
+    if len(usable_i) != len(arrays["usable_v"]):
+        problems.add(
+            f"{name}.usable_v has {len(arrays['usable_v'])} entries",
+            f"{len(usable_i)}, as many as usable_i",
+        )
+    if len(usable_i) and usable_i.max() >= nr_operations:
+        problems.add(f"{name}.usable_i has {usable_i.max()}", "numbers of operations")
+    after = arrays["mallinfo2"][:, 0]
+    if len(after) and (np.diff(after, prepend=0) < 0).any() or (after > nr_operations).any():
+        problems.add(f"{name}.mallinfo2 has rows out of order", "numbers of operations, ascending")
