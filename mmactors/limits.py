@@ -47,6 +47,11 @@ LZMA_BYTES_MAX: Final = 512 * MIB
 ZIP_DIRECTORY_BYTES_MAX: Final = 128 * KIB
 """A directory of four arrays has 250 bytes; each entry costs ten times its bytes in memory."""
 
+HEAP_TRACE_THREADS_MAX: Final = 1 << 15
+"""Threads of a heap trace: PID_MAX_DEFAULT of Linux. Their numbers are given by the trace."""
+HEAP_TRACE_META_BYTES_MAX: Final = 1 * MIB
+"""Of a heap trace's meta, which has some hundred bytes."""
+
 SCHEDULE_ENTRIES_MAX: Final = 1 << 26
 """Turns of a run: 256 MiB in memory. A machine takes a hundred thousand a second."""
 SCHEDULE_NAMES_MAX: Final = 1 << 20

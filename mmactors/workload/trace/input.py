@@ -64,10 +64,17 @@ _MAGIC: Final[dict[bytes, tuple[str, Callable[[], _Decompressor]]]] = {
 
 
 def bad_trace(
-    path: Path, found: str, legal: str, advice: str, *, line: int | None = None
+    path: Path,
+    found: str,
+    legal: str,
+    advice: str,
+    *,
+    line: int | None = None,
+    column: int | None = None,
 ) -> UserError:
     """Return the error about a place of a trace file."""
-    return UserError(Problem(place=Place(str(path), line), found=found, legal=legal, advice=advice))
+    place = Place(str(path), line, column)
+    return UserError(Problem(place=place, found=found, legal=legal, advice=advice))
 
 
 def unreadable(path: Path, error: OSError | ValueError) -> UserError:
