@@ -5,6 +5,7 @@ cannot have answered (two mappings at one place, a break that nobody asked for) 
 recording.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -86,14 +87,16 @@ class RecordedCalls:
             mappings.hold(start, length, -1 - nth)
         return mappings
 
-    def mappings_at(self, op: int) -> Mappings:
-        """Return what was mapped after an operation."""
+    def mappings_after(self, nr_calls: int) -> Mappings:
+        """Return what was mapped after so many calls."""
         mappings = self.mappings_before()
-        for call in self.calls:
-            if call.op > op:
-                break
+        for call in self.calls[:nr_calls]:
             call.apply(mappings)
         return mappings
+
+    def nr_calls_until(self, op: int) -> int:
+        """Return how many calls were made up to the end of an operation."""
+        return bisect_right(self.calls, op, key=lambda call: call.op)
 
     def addresses(
         self, region: NDArray[np.int64], offset: NDArray[np.int64]

@@ -68,7 +68,7 @@ class RecordedKernel:
         if it is None or (it.op, it.call, it.arguments) != (self.op, call, arguments):
             if it is not None and it.op < self.op:
                 raise self._differs(it.op, it, _NO_CALL)
-            ours = text_of_call(call, arguments, self._recorded.mappings_at(self.op))
+            ours = _text_of(call, arguments, self._recorded.mappings_after(self._nth))
             raise self._differs(self.op, it if it and it.op == self.op else None, ours)
         self._nth += 1
         self.nr_equal += 1
@@ -90,7 +90,7 @@ class RecordedKernel:
     def _differs(self, op: int, it: RecordedCall | None, ours: str) -> CallDiffersError:
         recorded = _NO_CALL
         if it is not None:
-            recorded = text_of_call(it.call, it.arguments, self._recorded.mappings_at(op))
+            recorded = _text_of(it.call, it.arguments, self._recorded.mappings_after(self._nth))
         return CallDiffersError(op, self._nth, recorded, ours)
 
 
@@ -111,7 +111,7 @@ def _call_of(request: SystemCall) -> tuple[int, tuple[int, ...]]:
             return MPROTECT, (address, length, prot)
 
 
-def text_of_call(call: int, arguments: tuple[int, ...], mappings: Mappings) -> str:
+def _text_of(call: int, arguments: tuple[int, ...], mappings: Mappings) -> str:
     """Return a system call as people read it."""
     if call == MMAP:
         length, prot, flags = arguments

@@ -5,6 +5,7 @@ under each of several configurations what an allocator did with them. What is re
 replayed: whatever the kernel answered, a kernel can have answered.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,13 @@ import numpy as np
 from attrs import define, frozen
 from numpy.typing import NDArray
 
-from mmactors.arch.heap_trace import HeapOperations
+from mmactors.arch.heap_trace import (
+    HEAP_OPERATIONS,
+    MEMALIGN,
+    THREAD_BEGIN,
+    THREAD_END,
+    HeapOperations,
+)
 from mmactors.validate.document import describe, object_of
 from mmactors.validate.form import ListOf, Problems, Record, TableOf, Text, Whole
 from mmactors.validate.limits import (
@@ -29,10 +36,10 @@ from mmactors.workload.trace.archive import ArchiveForm, Column, open_columns
 
 ADVICE: Final = "tests/reference/malloc/README.md describes the arrays"
 _WORDS: Final = ("<u4", "<u8")
-CALL_COLUMNS: Final = 7
-MALLINFO2_COLUMNS: Final = 11
+_CALL_COLUMNS: Final = 7
+_MALLINFO2_COLUMNS: Final = 11
 """The operation, then what mallinfo2 has."""
-MAPS_MAX: Final = 64
+_MAPS_MAX: Final = 64
 _BYTES: Final = Whole(0, (1 << 47) - 1)
 TOTALS: Final = ("peak_brk", "peak_mmap", "peak_total", "final_brk", "final_mmap")
 
@@ -56,15 +63,15 @@ class _MapForm:
 
 
 _META: Final = Record({"allocs": ListOf(Text(chars_max=64), maximum=HEAP_CONFIGURATIONS_MAX)})
-_CONFIGURATION: Final = Record(
+_ENVIRONMENT: Final = Record({"env": TableOf(Text())})
+_GLIBC: Final = Record(
     {
-        "env": TableOf(Text()),
         "page_break_base": _BYTES,
         "totals": Record(
             {
                 **dict.fromkeys(TOTALS, _BYTES),
                 "initial_brk": _BYTES,
-                "initial_maps": ListOf(_MapForm(), maximum=MAPS_MAX),
+                "initial_maps": ListOf(_MapForm(), maximum=_MAPS_MAX),
             }
         ),
     },
@@ -79,7 +86,6 @@ _CONFIGURATION: Final = Record(
 class Configuration:
     """What an allocator did with the operations, under one environment."""
 
-    name: str
     meta: dict[str, Any]
     address: NDArray[np.int64]
     """Of each operation what it returned; 0: NULL or nothing."""
@@ -98,21 +104,49 @@ class HeapRecording:
     operations: HeapOperations
     configurations: list[str]
 
-    def configuration(self, name: str) -> Configuration:
-        """Read what is recorded of a configuration; raise UserError for what cannot be."""
-        return _read_configuration(self.path, name, self.operations)
+    def meta_of(self, name: str) -> dict[str, Any]:
+        """Return what a configuration says of itself: `env`, its environment variables, and more.
 
-    def environment_of(self, name: str) -> dict[str, str]:
-        """Return under which environment variables a configuration was recorded."""
+        Raises UserError if it has none.
+        """
         member = f"{name}.meta"
         form = _form({member: ("|u1",)})
         with open_columns(self.path, form) as columns:
             meta = _json_of(self.path, columns[member], form)
         problems = Problems(path=self.path, advice=ADVICE)
-        Record({"env": TableOf(Text())}).check(meta, member, problems)
+        _ENVIRONMENT.check(meta, member, problems)
         problems.raise_any()
-        env: dict[str, str] = meta["env"]
-        return env
+        return meta
+
+    def configuration(self, name: str, meta: dict[str, Any]) -> Configuration:
+        """Read what glibc did under a configuration; raise UserError for what cannot be."""
+        problems = Problems(path=self.path, advice=ADVICE)
+        _GLIBC.check(meta, f"{name}.meta", problems)
+        problems.raise_any()
+        arrays = _read_arrays(self.path, name, len(self.operations))
+        _check_arrays(name, arrays, len(self.operations), problems)
+        problems.raise_any()
+        totals = meta["totals"]
+        calls = RecordedCalls(
+            break_base=meta["page_break_base"],
+            initial_break=meta["page_break_base"] + totals["initial_brk"],
+            initial_maps=totals["initial_maps"],
+        )
+        read_calls(arrays["sys"], len(self.operations), calls, f"{name}.sys", problems)
+        problems.raise_any()
+        _check_regions(name, arrays["region"], calls, problems)
+        problems.raise_any()
+        address = calls.addresses(arrays["region"], arrays["offset"])
+        usable = plain_usable(self.operations.size)
+        usable[address == 0] = 0
+        usable[arrays["usable_i"]] = arrays["usable_v"]
+        return Configuration(
+            meta=meta,
+            address=address,
+            usable=usable,
+            mallinfo2=arrays["mallinfo2"],
+            calls=calls,
+        )
 
 
 def read_recording(path: Path) -> HeapRecording:
@@ -123,14 +157,48 @@ def read_recording(path: Path) -> HeapRecording:
     problems = Problems(path=path, advice=ADVICE)
     _META.check(meta, "meta", problems)
     problems.raise_any()
-    pieces = read_npz(path, rows=HEAP_OPERATIONS_MAX)
+    pieces = read_npz(path, rows=HEAP_OPERATIONS_MAX, left_out=Counter())
     operations = next(pieces, None)
     if operations is None or next(pieces, None) is not None:
         found = "no operation" if operations is None else f"more than {HEAP_OPERATIONS_MAX:,}"
         problems.add(f"op has {found}", f"1 to {HEAP_OPERATIONS_MAX:,} operations")
+    else:
+        _check_objects(operations, problems)
     problems.raise_any()
     assert operations is not None, "a problem was raised"
     return HeapRecording(path=path, operations=operations, configurations=meta["allocs"])
+
+
+def _check_objects(operations: HeapOperations, problems: Problems) -> None:
+    n = len(operations)
+    is_wrong = ((operations.id < 0) | (operations.id >= n)) & (operations.op <= MEMALIGN)
+    if is_wrong.any():
+        nth = int(np.argmax(is_wrong))
+        problems.add(f"id[{nth}] is {operations.id[nth]}", f"the number of an object, below {n}")
+    nth = _first_without_thread(operations)
+    if nth is not None:
+        found = f"op[{nth}], {HEAP_OPERATIONS[operations.op[nth]]}, is of thread {operations.tid[nth]}"
+        problems.add(found, "a thread that has begun, has not ended, and is not begun again")
+
+
+def _first_without_thread(operations: HeapOperations) -> int | None:
+    """Return the first operation of a thread that is not there, or begins although it is."""
+    is_begin, is_end = operations.op == THREAD_BEGIN, operations.op == THREAD_END
+    if not is_begin.any() and not is_end.any():
+        return None
+    tid = operations.tid.astype(np.int64)
+    is_later = np.zeros(int(tid.max()) + 1, np.int64)
+    is_later[tid[is_begin]] = 1
+    order = np.argsort(tid, kind="stable")
+    change = (is_begin.astype(np.int64) - is_end)[order]
+    sums = np.cumsum(change) - change
+    of_thread = tid[order]
+    firsts = np.searchsorted(of_thread, of_thread)
+    nr_there = sums - sums[firsts] + 1 - is_later[of_thread]
+    is_wrong = nr_there != (~is_begin[order]).astype(np.int64)
+    is_wrong |= (of_thread == 0) & (is_begin | is_end)[order]
+    wrong = order[is_wrong]
+    return int(wrong.min()) if len(wrong) else None
 
 
 def _form(dtypes: dict[str, tuple[str, ...]], widths: dict[str, int] | None = None) -> ArchiveForm:
@@ -151,23 +219,20 @@ def _json_of(path: Path, column: Column, form: ArchiveForm) -> dict[str, Any]:
     return object_of(path, data)
 
 
-def _read_configuration(path: Path, name: str, operations: HeapOperations) -> Configuration:
-    n = len(operations)
+def _read_arrays(path: Path, name: str, nr_operations: int) -> dict[str, NDArray[np.int64]]:
     form = _form(
         {
-            f"{name}.meta": ("|u1",),
             f"{name}.region": ("<i2", "<i4"),
             **dict.fromkeys((f"{name}.offset", f"{name}.usable_v"), _WORDS),
             f"{name}.usable_i": ("<u4",),
             f"{name}.sys": ("<i8",),
             f"{name}.mallinfo2": ("<i8",),
         },
-        {f"{name}.sys": CALL_COLUMNS, f"{name}.mallinfo2": MALLINFO2_COLUMNS},
+        {f"{name}.sys": _CALL_COLUMNS, f"{name}.mallinfo2": _MALLINFO2_COLUMNS},
     )
     with open_columns(path, form) as columns:
-        meta = _json_of(path, columns.pop(f"{name}.meta"), form)
         for member, column in columns.items():
-            most = HEAP_CALLS_MAX if member.endswith(".sys") else n + 1
+            most = HEAP_CALLS_MAX if member.endswith(".sys") else nr_operations + 1
             if column.length > most:
                 raise form.error(path, f"the array {member} has {column.length:,} entries")
         arrays = {
@@ -176,40 +241,18 @@ def _read_configuration(path: Path, name: str, operations: HeapOperations) -> Co
         }
         for column in columns.values():
             column.finish()
-    problems = Problems(path=path, advice=ADVICE)
-    _CONFIGURATION.check(meta, f"{name}.meta", problems)
-    problems.raise_any()
-    totals = meta["totals"]
-    calls = RecordedCalls(
-        break_base=meta["page_break_base"],
-        initial_break=meta["page_break_base"] + totals["initial_brk"],
-        initial_maps=totals["initial_maps"],
-    )
-    _check_arrays(name, arrays, n, problems)
-    problems.raise_any()
-    read_calls(arrays["sys"], n, calls, f"{name}.sys", problems)
-    problems.raise_any()
-    region = arrays["region"]
-    nr_regions = len(calls.bases) - len(calls.initial_maps)
-    is_wrong = (region != NO_ADDRESS) & (
-        (region < -len(calls.initial_maps)) | (region >= nr_regions)
-    )
+    return arrays
+
+
+def _check_regions(
+    name: str, region: NDArray[np.int64], calls: RecordedCalls, problems: Problems
+) -> None:
+    nr_initial = len(calls.initial_maps)
+    nr_regions = len(calls.bases) - nr_initial
+    is_wrong = (region != NO_ADDRESS) & ((region < -nr_initial) | (region >= nr_regions))
     if is_wrong.any():
         nth = int(np.argmax(is_wrong))
         problems.add(f"{name}.region[{nth}] is {region[nth]}", "the number of a mapping")
-    problems.raise_any()
-    address = calls.addresses(region, arrays["offset"])
-    usable = plain_usable(operations.size)
-    usable[address == 0] = 0
-    usable[arrays["usable_i"]] = arrays["usable_v"]
-    return Configuration(
-        name=name,
-        meta=meta,
-        address=address,
-        usable=usable,
-        mallinfo2=arrays["mallinfo2"],
-        calls=calls,
-    )
 
 
 def plain_usable(size: NDArray[np.int64]) -> NDArray[np.int64]:
