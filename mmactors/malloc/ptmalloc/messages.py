@@ -1,0 +1,74 @@
+"""What ptmalloc writes when it finds its heap broken, before it aborts (malloc_printerr, assert).
+
+A compiled path cannot raise: it returns the number of a message, negative, which `check` raises.
+Results of paths: an address, 0 for NULL, or one of the negative codes here.
+"""
+
+from typing import Final
+
+from mmactors.malloc.library import MallocAbortError
+
+NEEDS_SYSMALLOC: Final = -1
+"""The top chunk is too small."""
+NEEDS_TRIM: Final = -2
+"""A chunk was freed, and the top of its arena may be given back."""
+NEEDS_LOCK: Final = -3
+"""The arena must be locked to go on."""
+NEEDS_COPY: Final = -4
+"""A chunk cannot grow where it is."""
+FIRST_MESSAGE: Final = -16
+
+MESSAGES: Final = (
+    "malloc(): unaligned tcache chunk detected",
+    "malloc(): unaligned fastbin chunk detected",
+    "malloc(): unaligned fastbin chunk detected 2",
+    "malloc(): unaligned fastbin chunk detected 3",
+    "malloc(): memory corruption (fast)",
+    "malloc(): smallbin double linked list corrupted",
+    "malloc(): invalid size (unsorted)",
+    "malloc(): invalid next size (unsorted)",
+    "malloc(): mismatching next->prev_size (unsorted)",
+    "malloc(): unsorted double linked list corrupted",
+    "malloc(): invalid next->prev_inuse (unsorted)",
+    "malloc(): corrupted unsorted chunks 3",
+    "malloc(): largebin double linked list corrupted (nextsize)",
+    "malloc(): largebin double linked list corrupted (bk)",
+    "malloc(): corrupted unsorted chunks",
+    "malloc(): corrupted unsorted chunks 2",
+    "malloc(): corrupted top size",
+    "corrupted size vs. prev_size",
+    "corrupted double-linked list",
+    "corrupted double-linked list (not small)",
+    "free(): invalid pointer",
+    "free(): invalid size",
+    "free(): too many chunks detected in tcache",
+    "free(): unaligned chunk detected in tcache 2",
+    "free(): double free detected in tcache 2",
+    "free(): invalid next size (fast)",
+    "double free or corruption (fasttop)",
+    "invalid fastbin entry (free)",
+    "double free or corruption (top)",
+    "double free or corruption (out)",
+    "double free or corruption (!prev)",
+    "free(): invalid next size (normal)",
+    "corrupted size vs. prev_size while consolidating",
+    "free(): corrupted unsorted chunks",
+    "malloc_consolidate(): unaligned fastbin chunk detected",
+    "malloc_consolidate(): invalid chunk size",
+    "corrupted size vs. prev_size in fastbins",
+    "realloc(): invalid old size",
+    "realloc(): invalid next size",
+    "Segmentation fault",
+)
+
+
+def number_of(message: str) -> int:
+    """Return what a compiled path returns for a message."""
+    return FIRST_MESSAGE - MESSAGES.index(message)
+
+
+def check(result: int) -> int:
+    """Return a path's result; MallocAbortError if it is the number of a message."""
+    if result <= FIRST_MESSAGE:
+        raise MallocAbortError(MESSAGES[FIRST_MESSAGE - result])
+    return result
