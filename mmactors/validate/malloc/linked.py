@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
+from mmactors.malloc.library import MallocLibrary
+
 _MAIN_ARENA: Final = 0x7FFFF7E1AC60
 _TCACHE_KEY: Final = 0x5DEECE66D5DEECE6
 """Random in a process; nothing that is recorded depends on it."""
@@ -16,5 +18,5 @@ def not_glibc(environment: Mapping[str, str]) -> str | None:
     return f"{preloaded[:60]} is not modelled yet"
 
 
-def glibc_of(environment: Mapping[str, str]) -> "MallocLibrary":
+def glibc_of(environment: Mapping[str, str]) -> MallocLibrary:
     raise NotImplementedError

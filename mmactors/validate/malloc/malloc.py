@@ -34,12 +34,10 @@ def validate_malloc(path: Path) -> Iterator[CaseResult]:
         result.not_validated = not_glibc(meta["env"])
         if result.not_validated is None:
             configuration = recording.configuration(name, meta)
-            replay = Replay(
-                library=glibc_of(meta["env"]),
-                kernel=RecordedKernel(configuration.calls),
-                operations=recording.operations,
-            )
-            _Comparison(configuration, replay, result).run()
+            kernel = RecordedKernel(configuration.calls)
+            library = glibc_of(meta["env"])
+            replay = Replay(library=library, kernel=kernel, operations=recording.operations)
+            _Comparison(configuration, kernel, replay, result).run()
         yield result
 
 
@@ -52,6 +50,7 @@ class _Comparison:
     """
 
     recorded: Configuration
+    kernel: RecordedKernel
     replay: Replay
     result: CaseResult
     _nr_compared: int = field(default=0, init=False)
@@ -64,12 +63,12 @@ class _Comparison:
             replay.begin()
             for after, *numbers in self.recorded.mallinfo2.tolist():
                 replay.run(min(after + 1, n))
-                replay.kernel.finish(after)
+                self.kernel.finish(after)
                 if not self._compare_operations(min(after + 1, n)):
                     return
                 self._compare_numbers(f"mallinfo2 {self._after(after)}", numbers)
             replay.run(n)
-            replay.kernel.finish(n)
+            self.kernel.finish(n)
         except CallDiffersError as differs:
             self._compare_operations(max(min(differs.op, replay.nr_done), 0))
             place = f"{self._text_of(differs.op)}, system call {differs.nth}"
@@ -81,7 +80,7 @@ class _Comparison:
             result.compare(place, "an answer", f"abort: {abort.message}")
             return
         if self._compare_operations(n):
-            result.count(replay.kernel.nr_equal)
+            result.count(self.kernel.nr_equal)
             self._compare_end()
 
     def _compare_numbers(self, place: str, recorded: Sequence[int]) -> None:

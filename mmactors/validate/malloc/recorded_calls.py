@@ -63,7 +63,8 @@ class RecordedCall:
         elif self.call == MUNMAP:
             mappings.munmap(*self.arguments)
         elif self.call == MREMAP:
-            mappings.mremap(*self.arguments[:2], self.result, self.arguments[2])
+            start, old_length, new_length = self.arguments
+            mappings.mremap(start, old_length, self.result, new_length)
 
 
 @define(eq=False, kw_only=True)
@@ -98,9 +99,7 @@ class RecordedCalls:
         """Return how many calls were made up to the end of an operation."""
         return bisect_right(self.calls, op, key=lambda call: call.op)
 
-    def addresses(
-        self, region: NDArray[np.int64], offset: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
+    def addresses(self, region: NDArray[np.int64], offset: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the addresses that operations returned; 0: none."""
         found = np.zeros(len(region), np.int64)
         bases = self.bases.copy()

@@ -1,4 +1,4 @@
-"""The kernel of a recording: it answers what it answered, and sees what it was not asked for then."""
+"""The kernel of a recording: it answers as it did, and sees what it was not asked for then."""
 
 from typing import Final
 

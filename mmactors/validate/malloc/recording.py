@@ -44,7 +44,6 @@ _BYTES: Final = Whole(0, (1 << 47) - 1)
 TOTALS: Final = ("peak_brk", "peak_mmap", "peak_total", "final_brk", "final_mmap")
 
 
-
 @frozen
 class _MapForm:
     """A mapping that was there before the first operation."""
@@ -55,7 +54,7 @@ class _MapForm:
         """Add what is wrong with a value."""
         match value:
             case [int() as start, int() as length, str()] if (
-                0 < start and 0 < length and start + length < _BYTES.maximum
+                start > 0 and length > 0 and start + length < _BYTES.maximum
             ):
                 pass
             case _:
@@ -175,9 +174,10 @@ def _check_objects(operations: HeapOperations, problems: Problems) -> None:
     if is_wrong.any():
         nth = int(np.argmax(is_wrong))
         problems.add(f"id[{nth}] is {operations.id[nth]}", f"the number of an object, below {n}")
-    nth = _first_without_thread(operations)
-    if nth is not None:
-        found = f"op[{nth}], {HEAP_OPERATIONS[operations.op[nth]]}, is of thread {operations.tid[nth]}"
+    first = _first_without_thread(operations)
+    if first is not None:
+        called, tid = HEAP_OPERATIONS[operations.op[first]], operations.tid[first]
+        found = f"op[{first}], {called}, is of thread {tid}"
         problems.add(found, "a thread that has begun, has not ended, and is not begun again")
 
 
@@ -280,5 +280,5 @@ def _check_arrays(
     if len(usable_i) and usable_i.max() >= nr_operations:
         problems.add(f"{name}.usable_i has {usable_i.max()}", "numbers of operations")
     after = arrays["mallinfo2"][:, 0]
-    if len(after) and (np.diff(after, prepend=0) < 0).any() or (after > nr_operations).any():
+    if (np.diff(after, prepend=0) < 0).any() or (after > nr_operations).any():
         problems.add(f"{name}.mallinfo2 has rows out of order", "numbers of operations, ascending")

@@ -4,7 +4,7 @@ Operations run one after the other, each by its thread, as the recorder ran them
 threads asked the library for before the first operation is asked for, too.
 """
 
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 from attrs import define, field
@@ -24,9 +24,8 @@ from mmactors.arch.heap_trace import (
     HeapOperations,
 )
 from mmactors.malloc.library import HeapNumbers, MallocLibrary
-from mmactors.malloc.request import MallocSteps
+from mmactors.malloc.request import MallocRequest, MallocSteps
 from mmactors.mm.perform import perform
-from mmactors.validate.malloc.recorded_kernel import RecordedKernel
 
 T = TypeVar("T")
 
@@ -36,12 +35,22 @@ _DTV_BYTES: Final = 16
 allocate_dtv)."""
 
 
+class Kernel(Protocol):
+    """Who answers what a library asks for."""
+
+    op: int
+    """The operation that is on its way."""
+
+    def answer(self, request: MallocRequest) -> int | None:
+        """Answer a request."""
+
+
 @define(eq=False, kw_only=True)
 class Replay:
     """Operations on their way through a library."""
 
     library: MallocLibrary
-    kernel: RecordedKernel
+    kernel: Kernel
     operations: HeapOperations
     address: NDArray[np.int64] = field(init=False)
     """What each operation returned; 0: NULL or nothing."""
@@ -165,5 +174,3 @@ def text_of_operation(operations: HeapOperations, nth: int) -> str:
             arguments = ()
     called = f"{HEAP_OPERATIONS[op]}({', '.join(map(str, arguments))})"
     return f"op {nth} {called} by thread {tid}"
-
-

@@ -13,7 +13,7 @@ from attrs import define
 from numpy.typing import NDArray
 
 from mmactors.arch.heap_trace import FREE, MALLOC, HeapOperations
-from mmactors.malloc.request import Brk, Mmap, MallocRequest, Mremap, TrylockMutex
+from mmactors.malloc.request import Brk, MallocRequest, Mmap, Mremap, TrylockMutex
 from mmactors.units import PAGE_SIZE
 from mmactors.validate.form import Problems
 from mmactors.validate.limits import HEAP_OPERATIONS_MAX
@@ -30,8 +30,6 @@ _OTHERS: Final = ("jemalloc", "tcmalloc")
 _LARGEST_REQUEST: Final = 1 << 40
 _BREAK: Final = 0x5555_5555_9000
 _MMAP_TOP: Final = 0x7FFF_F7D8_8000
-
-
 
 
 def validate_usable_sizes(path: Path) -> Iterator[CaseResult]:
