@@ -101,3 +101,10 @@ class UnlockMutex:
 SystemCall = Brk | Mmap | Munmap | Mremap | Madvise | Mprotect
 MallocRequest = SystemCall | LockMutex | TrylockMutex | UnlockMutex | Label
 MallocSteps = Generator[MallocRequest, int | None, T]
+
+
+def ask(request: SystemCall | TrylockMutex) -> Generator[MallocRequest, int | None, int]:
+    """Yield a request that is answered with a number, and return it."""
+    answer = yield request
+    assert answer is not None, f"{request} was not answered"
+    return answer

@@ -113,10 +113,7 @@ def unlink_chunk(words: Words, log: Words, chunk: int) -> int:
         return _WRONG_SIZE
     forward = load_word(words, log, chunk + FD)
     back = load_word(words, log, chunk + BK)
-    if (
-        load_word(words, log, forward + BK) != chunk
-        or load_word(words, log, back + FD) != chunk
-    ):
+    if load_word(words, log, forward + BK) != chunk or load_word(words, log, back + FD) != chunk:
         return _WRONG_LINKS
     store_word(words, log, forward + BK, back)
     store_word(words, log, back + FD, forward)

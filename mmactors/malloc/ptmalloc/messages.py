@@ -1,7 +1,8 @@
 """What ptmalloc writes when it finds its heap broken, before it aborts (malloc_printerr, assert).
 
 A compiled path cannot raise: it returns the number of a message, negative, which `check` raises.
-Results of paths: an address, 0 for NULL, or one of the negative codes here.
+Results of paths: an address, 0 for NULL, or one of the negative codes here. Left out is what can
+only be found if two threads change an arena at once (`malloc(): corrupted unsorted chunks 3`).
 """
 
 from typing import Final
@@ -14,8 +15,8 @@ NEEDS_TRIM: Final = -2
 """A chunk was freed, and the top of its arena may be given back."""
 NEEDS_LOCK: Final = -3
 """The arena must be locked to go on."""
-NEEDS_COPY: Final = -4
-"""A chunk cannot grow where it is."""
+NEEDS_TRIM_THEN_TAIL: Final = -4
+"""As NEEDS_TRIM, after which memalign has more to free."""
 FIRST_MESSAGE: Final = -16
 
 MESSAGES: Final = (
@@ -30,7 +31,6 @@ MESSAGES: Final = (
     "malloc(): mismatching next->prev_size (unsorted)",
     "malloc(): unsorted double linked list corrupted",
     "malloc(): invalid next->prev_inuse (unsorted)",
-    "malloc(): corrupted unsorted chunks 3",
     "malloc(): largebin double linked list corrupted (nextsize)",
     "malloc(): largebin double linked list corrupted (bk)",
     "malloc(): corrupted unsorted chunks",
@@ -58,6 +58,8 @@ MESSAGES: Final = (
     "corrupted size vs. prev_size in fastbins",
     "realloc(): invalid old size",
     "realloc(): invalid next size",
+    "Fatal glibc error: malloc assertion failure in _int_malloc:"
+    " (unsigned long) (size) >= (unsigned long) (nb)",
     "Segmentation fault",
 )
 
@@ -72,3 +74,10 @@ def check(result: int) -> int:
     if result <= FIRST_MESSAGE:
         raise MallocAbortError(MESSAGES[FIRST_MESSAGE - result])
     return result
+
+
+def malloc_assert(holds: bool, function: str, text: str) -> None:  # noqa: FBT001 - as C's assert
+    """Raise MallocAbortError if what the library takes for granted does not hold (__malloc_assert)."""
+    if not holds:
+        message = f"Fatal glibc error: malloc assertion failure in {function}: {text}"
+        raise MallocAbortError(message)

@@ -1,0 +1,36 @@
+"""What malloc does around a fork of a process with several threads (malloc/arena.c, posix/fork.c)."""
+
+from mmactors.malloc.ptmalloc.arena import all_arenas
+from mmactors.malloc.ptmalloc.arenas import Arenas
+from mmactors.malloc.ptmalloc.malloc_state import ATTACHED_THREADS, NEXT_FREE
+from mmactors.malloc.request import MallocSteps
+
+
+def fork_lock_parent(arenas: Arenas) -> MallocSteps[None]:
+    """Lock all arenas, so that the child finds none that somebody is about to change."""
+    yield arenas.list_lock
+    for arena in all_arenas(arenas):
+        yield arenas.lock(arena)
+
+
+def fork_unlock_parent(arenas: Arenas) -> MallocSteps[None]:
+    """Unlock all arenas in the parent."""
+    for arena in all_arenas(arenas):
+        yield arenas.unlock(arena)
+    yield arenas.list_unlock
+
+
+def fork_unlock_child(arenas: Arenas, thread: int) -> None:
+    """Leave a child's only thread attached to its arena, and put all others on the free list.
+
+    The child has locks of its own, which nobody holds.
+    """
+    words, own = arenas.words, int(arenas.thread_arena[thread])
+    if own:
+        words.store(own + ATTACHED_THREADS, 1)
+    arenas.free_list = 0
+    for arena in all_arenas(arenas):
+        if arena != own:
+            words.store(arena + ATTACHED_THREADS, 0)
+            words.store(arena + NEXT_FREE, arenas.free_list)
+            arenas.free_list = arena
