@@ -34,6 +34,9 @@ _INPUT_BYTES: Final = 4 * KIB
 """Compressed bytes a step. LZMA makes at most about 7000 bytes of one: a step stays below 32 MiB,
 so a file made to explode cannot."""
 _PLAIN_BYTES: Final = 1 * MIB
+_LINES_BYTES: Final = 1 * MIB
+_LINE_BYTES_MAX: Final = 64 * KIB
+_QUOTED_BYTES: Final = 60
 
 
 class _Decompressor(Protocol):
@@ -106,6 +109,54 @@ def read_pieces(path: Path) -> Iterator[bytes]:
             yield from iter(lambda: file.read(_PLAIN_BYTES), b"")
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
+
+
+def read_whole_lines(path: Path, *, legal: str, advice: str) -> Iterator[bytes]:
+    """Yield the decompressed text of a file in pieces of whole lines, each about a MiB.
+
+    Raises UserError as `read_pieces` does, for a line that is too long, which `legal` and `advice`
+    tell of, and for a last line without a line end, of which something may have been cut.
+    """
+    nr_lines = 0
+    pieces: list[bytes] = []
+    nr_bytes = 0
+    for piece in read_pieces(path):
+        pieces.append(piece)
+        nr_bytes += len(piece)
+        if nr_bytes < _LINES_BYTES:
+            continue
+        text = b"".join(pieces)
+        end = text.rfind(b"\n") + 1
+        if len(text) - end > _LINE_BYTES_MAX:
+            raise bad_trace(
+                path,
+                f"a line has more than {_LINE_BYTES_MAX} bytes",
+                legal,
+                advice,
+                line=nr_lines + text.count(b"\n") + 1,
+            )
+        nr_lines += text.count(b"\n")
+        yield text[:end]
+        pieces = [text[end:]]
+        nr_bytes = len(text) - end
+    text = b"".join(pieces)
+    end = text.rfind(b"\n") + 1
+    if end:
+        yield text[:end]
+    if end < len(text):
+        raise bad_trace(
+            path,
+            f"the last line, {quoted(text[end:])}, has no line end",
+            "expected a line end after every line",
+            "the file is truncated: record again, or remove the last line",
+            line=nr_lines + text.count(b"\n") + 1,
+        )
+
+
+def quoted(line: bytes) -> str:
+    """Return a line for people: its beginning, in quotes."""
+    text = line[:_QUOTED_BYTES].decode("latin1")
+    return repr(text) + ("..." if len(line) > _QUOTED_BYTES else "")
 
 
 def _decompress(

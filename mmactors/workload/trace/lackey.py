@@ -22,19 +22,19 @@ from numpy.typing import NDArray
 from mmactors.arch.jit import compiled
 from mmactors.arch.trace import FETCH, LOAD, MODIFY, SIZE_MASK, SIZE_SHIFT, STORE, Trace
 from mmactors.errors import UserError
-from mmactors.units import KIB, MIB
 from mmactors.workload.trace.input import (
     CHUNK_ROWS,
     USER_END,
     bad_address,
     bad_trace,
     empty_trace,
-    read_pieces,
+    quoted,
+    read_whole_lines,
 )
-from mmactors.workload.trace.lackey_line import quoted, unknown_line
+from mmactors.workload.trace.lackey_line import unknown_line
 
-_BLOCK_BYTES: Final = 1 * MIB
-_LINE_BYTES_MAX: Final = 64 * KIB
+_LEGAL: Final = "expected lines such as ' L 1fff000778,8'"
+_ADVICE: Final = "check that the file is a trace of lackey"
 
 _POSITION, _ROWS, _LINES, _FAULT, _ADDRESS, _SIZE = range(6)
 """Words of the scanner's state: where it stands, rows and lines done, and what stopped it."""
@@ -147,7 +147,7 @@ def read_lackey(path: Path, *, chunk_rows: int = CHUNK_ROWS) -> Iterator[Trace]:
     state = np.zeros(6, np.int64)
     address, meta = np.empty(chunk_rows, np.int64), np.empty(chunk_rows, np.int64)
     is_empty = True
-    for block in _whole_lines(path):
+    for block in read_whole_lines(path, legal=_LEGAL, advice=_ADVICE):
         text = np.frombuffer(block, np.uint8)
         state[_POSITION] = 0
         while state[_POSITION] < len(text):
@@ -164,43 +164,6 @@ def read_lackey(path: Path, *, chunk_rows: int = CHUNK_ROWS) -> Iterator[Trace]:
         yield Trace(address=address[:nr_rows], meta=meta[:nr_rows])
     elif is_empty:
         raise empty_trace(path)
-
-
-def _whole_lines(path: Path) -> Iterator[bytes]:
-    nr_lines = 0
-    pieces: list[bytes] = []
-    nr_bytes = 0
-    for piece in read_pieces(path):
-        pieces.append(piece)
-        nr_bytes += len(piece)
-        if nr_bytes < _BLOCK_BYTES:
-            continue
-        text = b"".join(pieces)
-        end = text.rfind(b"\n") + 1
-        if len(text) - end > _LINE_BYTES_MAX:
-            raise bad_trace(
-                path,
-                f"a line has more than {_LINE_BYTES_MAX} bytes",
-                "expected lines such as ' L 1fff000778,8'",
-                "check that the file is a trace of lackey",
-                line=nr_lines + text.count(b"\n") + 1,
-            )
-        nr_lines += text.count(b"\n")
-        yield text[:end]
-        pieces = [text[end:]]
-        nr_bytes = len(text) - end
-    text = b"".join(pieces)
-    end = text.rfind(b"\n") + 1
-    if end:
-        yield text[:end]
-    if end < len(text):
-        raise bad_trace(
-            path,
-            f"the last line, {quoted(text[end:])}, has no line end",
-            "expected a line end after every access",
-            "the file is truncated: trace again, or remove the last line",
-            line=nr_lines + text.count(b"\n") + 1,
-        )
 
 
 def _fault(path: Path, block: bytes, state: NDArray[np.int64]) -> UserError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from mmactors.errors import UserError
-from mmactors.workload.trace.input import bad_trace
+from mmactors.workload.trace.input import bad_trace, quoted
 
 _LINE: Final = re.compile(rb"(?:==|--|\*\*).*|(?:I  ?| [LSM] )[0-9a-fA-F]{1,16},[0-9]{1,9}\r?")
 _MESSAGE: Final = re.compile(rb"==|--|\*\*")
@@ -17,13 +17,6 @@ _MEANT: Final = re.compile(
     r"\s*([ILSMilsm])[\s:,]+(?:0[xX])?([0-9a-fA-F]{1,16})\s*,\s*([0-9]{1,9})\s*"
 )
 _ACCESS_BYTES_MAX: Final = len("I  0123456789abcdef,123456789\r")
-_QUOTED_BYTES: Final = 60
-
-
-def quoted(line: bytes) -> str:
-    """Return a line for people: its beginning, in quotes."""
-    text = line[:_QUOTED_BYTES].decode("latin1")
-    return repr(text) + ("..." if len(line) > _QUOTED_BYTES else "")
 
 
 def unknown_line(path: Path, text: bytes, line: int) -> UserError:
