@@ -24,6 +24,9 @@ from mmactors.validate.result import CaseResult
 
 _MALLINFO2: Final = tuple(each.name for each in fields(HeapNumbers))
 
+_RETURNED: Final = ("address", "usable", "returned")
+"""What is compared of each operation, in this order."""
+
 
 def validate_malloc(path: Path) -> Iterator[CaseResult]:
     """Replay one recording under each of its configurations; raise UserError for what is none."""
@@ -117,32 +120,20 @@ class _Comparison:
         recorded, replay, result = self.recorded, self.replay, self.result
         part = slice(self._nr_compared, until)
         self._nr_compared = max(self._nr_compared, until)
-        is_equal = np.stack(
-            [
-                recorded.address[part] == replay.address[part],
-                recorded.usable[part] == replay.usable[part],
-            ],
-            axis=1,
-        )
+        pairs = [(getattr(recorded, name)[part], getattr(replay, name)[part]) for name in _RETURNED]
+        is_equal = np.stack([one == other for one, other in pairs], axis=1)
         if is_equal.all():
             result.count(is_equal.size)
             return True
-        nth, is_usable = divmod(int(np.argmin(is_equal)), 2)
-        result.count(2 * nth + is_usable)
+        nth, column = divmod(int(np.argmin(is_equal)), len(pairs))
+        result.count(nth * len(pairs) + column)
         op = part.start + nth
-        if is_usable:
-            result.compare(
-                f"{self._text_of(op)}, usable size",
-                int(recorded.usable[op]),
-                int(replay.usable[op]),
-            )
-        else:
+        values: list[object] = [int(each[nth]) for each in pairs[column]]
+        if column == 0:
             calls = recorded.calls
             mappings = calls.mappings_after(calls.nr_calls_until(op))
-            result.compare(
-                f"{self._text_of(op)}, address",
-                *(mappings.name_of(int(each[op])) for each in (recorded.address, replay.address)),
-            )
+            values = [mappings.name_of(int(each[nth])) for each in pairs[column]]
+        result.compare(f"{self._text_of(op)}, {_RETURNED[column]}", *values)
         return False
 
 

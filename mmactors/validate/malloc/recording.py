@@ -6,6 +6,7 @@ replayed: whatever the kernel answered, a kernel can have answered.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,6 +91,8 @@ class Configuration:
     """Of each operation what it returned; 0: NULL or nothing."""
     usable: NDArray[np.int64]
     """malloc_usable_size of it; 0 of none."""
+    returned: NDArray[np.int64]
+    """What malloc_trim and mallopt return, the errno of what returns NULL; else 0."""
     mallinfo2: NDArray[np.int64]
     """Rows: the operation after which it was taken, and its numbers."""
     calls: RecordedCalls
@@ -139,10 +142,13 @@ class HeapRecording:
         usable = plain_usable(self.operations.size)
         usable[address == 0] = 0
         usable[arrays["usable_i"]] = arrays["usable_v"]
+        returned = np.zeros(len(usable), np.int64)
+        returned[arrays["ret_i"]] = arrays["ret_v"]
         return Configuration(
             meta=meta,
             address=address,
             usable=usable,
+            returned=returned,
             mallinfo2=arrays["mallinfo2"],
             calls=calls,
         )
@@ -201,10 +207,14 @@ def _first_without_thread(operations: HeapOperations) -> int | None:
     return int(wrong.min()) if len(wrong) else None
 
 
-def _form(dtypes: dict[str, tuple[str, ...]], widths: dict[str, int] | None = None) -> ArchiveForm:
+def _form(
+    dtypes: dict[str, tuple[str, ...]],
+    widths: dict[str, int] | None = None,
+    optional: Iterable[str] = (),
+) -> ArchiveForm:
     return ArchiveForm(
         dtypes=dtypes,
-        optional=frozenset(),
+        optional=frozenset(optional),
         legal="expected a recording of a heap and what an allocator did: " + ", ".join(dtypes),
         advice=ADVICE,
         widths=widths or {},
@@ -220,6 +230,7 @@ def _json_of(path: Path, column: Column, form: ArchiveForm) -> dict[str, Any]:
 
 
 def _read_arrays(path: Path, name: str, nr_operations: int) -> dict[str, NDArray[np.int64]]:
+    results = f"{name}.ret_i", f"{name}.ret_v"
     form = _form(
         {
             f"{name}.region": ("<i2", "<i4"),
@@ -227,8 +238,10 @@ def _read_arrays(path: Path, name: str, nr_operations: int) -> dict[str, NDArray
             f"{name}.usable_i": ("<u4",),
             f"{name}.sys": ("<i8",),
             f"{name}.mallinfo2": ("<i8",),
+            **dict.fromkeys(results, _WORDS),
         },
         {f"{name}.sys": _CALL_COLUMNS, f"{name}.mallinfo2": _MALLINFO2_COLUMNS},
+        results,
     )
     with open_columns(path, form) as columns:
         for member, column in columns.items():
@@ -241,6 +254,8 @@ def _read_arrays(path: Path, name: str, nr_operations: int) -> dict[str, NDArray
         }
         for column in columns.values():
             column.finish()
+    for each in ("ret_i", "ret_v"):
+        arrays.setdefault(each, np.zeros(0, np.int64))
     return arrays
 
 
@@ -271,14 +286,13 @@ def _check_arrays(
                 f"{name}.{member} has {len(arrays[member])} entries",
                 f"{nr_operations}, one for each operation",
             )
-    usable_i = arrays["usable_i"]
-    if len(usable_i) != len(arrays["usable_v"]):
-        problems.add(
-            f"{name}.usable_v has {len(arrays['usable_v'])} entries",
-            f"{len(usable_i)}, as many as usable_i",
-        )
-    if len(usable_i) and usable_i.max() >= nr_operations:
-        problems.add(f"{name}.usable_i has {usable_i.max()}", "numbers of operations")
+    for each in ("usable", "ret"):
+        numbers, values = arrays[f"{each}_i"], arrays[f"{each}_v"]
+        if len(numbers) != len(values):
+            found = f"{name}.{each}_v has {len(values)} entries"
+            problems.add(found, f"{len(numbers)}, as many as {each}_i")
+        if len(numbers) and numbers.max() >= nr_operations:
+            problems.add(f"{name}.{each}_i has {numbers.max()}", "numbers of operations")
     after = arrays["mallinfo2"][:, 0]
     if (np.diff(after, prepend=0) < 0).any() or (after > nr_operations).any():
         problems.add(f"{name}.mallinfo2 has rows out of order", "numbers of operations, ascending")

@@ -4,6 +4,7 @@ Operations run one after the other, each by its thread, as the recorder ran them
 threads asked the library for before the first operation is asked for, too.
 """
 
+from errno import ENOMEM
 from typing import Final, Protocol, TypeVar
 
 import numpy as np
@@ -55,6 +56,8 @@ class Replay:
     address: NDArray[np.int64] = field(init=False)
     """What each operation returned; 0: NULL or nothing."""
     usable: NDArray[np.int64] = field(init=False)
+    returned: NDArray[np.int64] = field(init=False)
+    """What malloc_trim and mallopt return, the errno of what returns NULL; else 0."""
     nr_done: int = field(default=0, init=False)
     """Operations."""
     _objects: NDArray[np.int64] = field(init=False)
@@ -68,6 +71,7 @@ class Replay:
         n = len(self.operations)
         self.address = np.zeros(n, np.int64)
         self.usable = np.zeros(n, np.int64)
+        self.returned = np.zeros(n, np.int64)
         self._objects = np.zeros(n, np.int64)
         self._threads = {0: 0}
 
@@ -94,9 +98,11 @@ class Replay:
             elif op == THREAD_END:
                 self._end_thread(tid)
             elif op == MALLOC_TRIM:
-                self.perform(self.library.malloc_trim(self._threads[tid], size))
+                trim = self.library.malloc_trim(self._threads[tid], size)
+                self.returned[self.nr_done] = self.perform(trim)
             elif op == MALLOPT:
-                self.perform(self.library.mallopt(self._threads[tid], arg, size))
+                mallopt = self.library.mallopt(self._threads[tid], arg, size)
+                self.returned[self.nr_done] = self.perform(mallopt)
             else:
                 self._do(op, self._threads[tid], number, size, arg)
             self.nr_done += 1
@@ -135,6 +141,8 @@ class Replay:
         self.address[self.nr_done] = address
         if address:
             self.usable[self.nr_done] = library.usable_size(address)
+        elif op != REALLOC or size:
+            self.returned[self.nr_done] = ENOMEM
 
     def _begin_thread(self, tid: int) -> None:
         if self._nr_stacks:

@@ -110,15 +110,15 @@ class _WillingKernel:
     """A kernel that refuses nothing and never runs out of addresses."""
 
     op: int = -1
-    _break: int = _BREAK
+    _program_break: int = _BREAK
     _mmap_top: int = _MMAP_TOP
 
     def answer(self, request: MallocRequest) -> int | None:
         """Answer a request."""
         match request:
             case Brk(address=address):
-                self._break = address or self._break
-                return self._break
+                self._program_break = address or self._program_break
+                return self._program_break
             case Mmap(length=length):
                 return self._place(length)
             case Mremap(new_length=new_length):
