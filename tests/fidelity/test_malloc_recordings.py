@@ -1,6 +1,5 @@
 """ptmalloc returns the addresses, and makes the system calls, of glibc 2.36."""
 
-import json
 import os
 import subprocess
 import sys

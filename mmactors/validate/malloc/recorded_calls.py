@@ -217,10 +217,10 @@ class _Reader:
         return None
 
     def _wrong_mapping(self, region: int, length: int, arg: int, ret: int) -> Wrong:
-        if not (0 < length < _USER_END and 0 <= arg < 1 << 40):
-            return f"len {length}, arg {arg}", "a length above 0, and flags"
         if ret < 0:
             return None
+        if not (0 < length < _USER_END and 0 <= arg < 1 << 40):
+            return f"len {length}, arg {arg}", "a length above 0, and flags"
         if region != self._mappings.nr_regions + 1:
             return f"region {region}", f"{self._mappings.nr_regions + 1}, the next one"
         return self._wrong_place(ret, length)

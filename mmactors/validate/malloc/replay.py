@@ -4,7 +4,7 @@ Operations run one after the other, each by its thread, as the recorder ran them
 threads asked the library for before the first operation is asked for, too.
 """
 
-from errno import ENOMEM
+from errno import EINVAL, ENOMEM
 from typing import Final, Protocol, TypeVar
 
 import numpy as np
@@ -34,6 +34,8 @@ _DTV_MEMBERS: Final = 17
 _DTV_BYTES: Final = 16
 """What the begin of a thread asks calloc for, in the thread that makes it (elf/dl-tls.c,
 allocate_dtv)."""
+_ALIGNMENT_MAX: Final = 1 << 63
+"""Above it memalign says EINVAL."""
 
 
 class Kernel(Protocol):
@@ -88,9 +90,9 @@ class Replay:
 
         That are MallocAbortError and CallDiffersError; `nr_done` says how many were done before.
         """
-        of = self.operations
-        columns = (of.op, of.tid, of.id, of.size, of.arg)
-        rows = zip(*(each[self.nr_done : until].tolist() for each in columns), strict=True)
+        of, part = self.operations, slice(self.nr_done, until)
+        columns = (of.op, of.tid, of.id, of.size.view(np.uint64), of.arg.view(np.uint64))
+        rows = zip(*(each[part].tolist() for each in columns), strict=True)
         for op, tid, number, size, arg in rows:
             self.kernel.op = self.nr_done
             if op == THREAD_BEGIN:
@@ -101,7 +103,8 @@ class Replay:
                 trim = self.library.malloc_trim(self._threads[tid], size)
                 self.returned[self.nr_done] = self.perform(trim)
             elif op == MALLOPT:
-                mallopt = self.library.mallopt(self._threads[tid], arg, size)
+                parameter, value = (int(each[self.nr_done]) for each in (of.arg, of.size))
+                mallopt = self.library.mallopt(self._threads[tid], parameter, value)
                 self.returned[self.nr_done] = self.perform(mallopt)
             else:
                 self._do(op, self._threads[tid], number, size, arg)
@@ -142,7 +145,8 @@ class Replay:
         if address:
             self.usable[self.nr_done] = library.usable_size(address)
         elif op != REALLOC or size:
-            self.returned[self.nr_done] = ENOMEM
+            is_bad = op == MEMALIGN and arg > _ALIGNMENT_MAX
+            self.returned[self.nr_done] = EINVAL if is_bad else ENOMEM
 
     def _begin_thread(self, tid: int) -> None:
         if self._nr_stacks:
