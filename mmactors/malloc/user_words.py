@@ -8,7 +8,8 @@ What a program writes into its own blocks is not kept.
 All of it is one array: counters, the hash table (open addressing; a key is a page's number, doubled,
 plus 1; nobody's is 0), then slots of 512 words. Compiled functions take and give back slots; the
 array grows between operations only, so each begins with SPARE_SLOTS free ones, far more than it
-can write new pages. What still finds none writes into the first slot, and the next `make_room` fails.
+writes new pages. What finds none all the same writes into the first slot, and the next `make_room`
+fails.
 
 Accesses are noted in a second array, if it has room: address, bytes, and whether they are written.
 """
@@ -142,6 +143,16 @@ def store_bits(words: Words, log: Words, address: int, nr_bytes: int, value: int
 
 
 @compiled
+def clear_words(words: Words, log: Words, address: int, nr_bytes: int) -> None:
+    """Write zeros to whole words."""
+    note_access(log, address, nr_bytes, 1)
+    for each in range(address, address + nr_bytes, 8):
+        slot = _slot_of(words, each >> PAGE_BITS)
+        if slot:
+            words[slot + (each >> 3 & SLOT - 1)] = 0
+
+
+@compiled
 def _drop_entry(words: Words, index: int) -> None:
     """Give back the slot of an entry of the table, and close the gap there."""
     slot = int(words[TABLE + 2 * index + 1])
@@ -186,6 +197,10 @@ def discard_pages(words: Words, first: int, end: int) -> None:
             _drop_entry(words, index)
 
 
+_UNWATCHED: Final = np.zeros(0, dtype=np.int64)
+"""The log of who notes no accesses."""
+
+
 def _laid_out(nr_slots: int) -> NDArray[np.int64]:
     """Return an array with room for `nr_slots`, a power of two, all free but the first."""
     table = 4 * nr_slots
@@ -204,8 +219,8 @@ class UserWords:
     def __init__(self) -> None:
         self.words: NDArray[np.int64] = _laid_out(LEAST_SLOTS)
         """For compiled functions; another array after a `make_room`."""
-        self.log: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-        """For compiled functions: how many accesses, then address and bytes << 1 | store of each."""
+        self.log: NDArray[np.int64] = _UNWATCHED
+        """For compiled functions: how many accesses, then two words for each."""
 
     def make_room(self) -> None:
         """Let an operation begin with enough free slots."""
@@ -229,6 +244,11 @@ class UserWords:
         self.make_room()
         store_word(self.words, self.log, address, value)
 
+    def put(self, address: int, value: int) -> None:
+        """Write a word that nobody accesses: its page has moved there."""
+        self.make_room()
+        store_word(self.words, _UNWATCHED, address, value)
+
     def discard(self, start: int, end: int) -> None:
         """Let whole pages from `start` to `end` read 0 again: they were unmapped, or given back."""
         assert start % PAGE_SIZE == 0 == end % PAGE_SIZE, f"{start:#x} to {end:#x} is not of pages"
@@ -237,11 +257,14 @@ class UserWords:
     def watch(self, *, on: bool) -> None:
         """Begin or cease to note accesses; those noted are forgotten."""
         # np.empty: the host commits no page of the log before it is written.
-        self.log = np.empty(1 + 2 * LOG_ENTRIES if on else 0, dtype=np.int64)
+        self.log = np.empty(1 + 2 * LOG_ENTRIES, dtype=np.int64) if on else _UNWATCHED
         self.log[:1] = 0
 
     def take_accesses(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the accesses noted, in order, and forget them: addresses, and bytes << 1 | store."""
+        """Return the accesses noted, in order, and forget them.
+
+        Their addresses, and their bytes << 1, plus 1 if they write.
+        """
         nr_entries = int(self.log[0]) if self.log.size else 0
         assert nr_entries < LOG_ENTRIES, f"one operation made over {LOG_ENTRIES} accesses"
         entries = self.log[1 : 1 + 2 * nr_entries].reshape(-1, 2)

@@ -1,0 +1,429 @@
+"""ptmalloc, as a library that a process is linked with (the public functions of malloc/malloc.c).
+
+A call asks the thread's cache, then an arena: the main one without a lock while the process has one
+thread, else the thread's own with its mutex held. What an arena does is in compiled paths; where
+they cannot go on, a generator asks the kernel. The first call makes the thread's cache.
+
+A process that has several threads takes locks to the end of its life, as glibc's does.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final, Self
+
+import numpy as np
+
+from mmactors import label
+from mmactors.label import Label, Mode, Touches, WantsStep, never
+from mmactors.malloc.library import HeapNumbers, MallocAbortError, MallocLibrary
+from mmactors.malloc.ptmalloc import malloc_trim, mallopt
+from mmactors.malloc.ptmalloc.arena import arena_get, arena_get_retry, leave_arena
+from mmactors.malloc.ptmalloc.arenas import Arenas
+from mmactors.malloc.ptmalloc.chunk import (
+    ALIGN_MASK,
+    CHUNK_HDR_SZ,
+    IS_MMAPPED,
+    MINSIZE,
+    PREV_INUSE,
+    PTRDIFF_MAX,
+    SIZE,
+    SIZE_BITS,
+    SIZE_SZ,
+    request2size,
+    reveal,
+)
+from mmactors.malloc.ptmalloc.heap_info import arena_for_chunk
+from mmactors.malloc.ptmalloc.int_calloc import int_calloc
+from mmactors.malloc.ptmalloc.int_free import (
+    NEXT_FAST,
+    free_to_tcache,
+    free_with_lock,
+    next_fast_is_wrong,
+    old_head_is_right,
+    push_fastbin,
+)
+from mmactors.malloc.ptmalloc.int_malloc import int_malloc
+from mmactors.malloc.ptmalloc.int_memalign import int_memalign, padded_request
+from mmactors.malloc.ptmalloc.int_realloc import int_realloc
+from mmactors.malloc.ptmalloc.malloc_par import (
+    MAIN_ARENA,
+    SINGLE_THREAD,
+    TCACHE_MAX_BINS,
+    malloc_par,
+)
+from mmactors.malloc.ptmalloc.malloc_state import ATTACHED_THREADS, NEXT, malloc_init_state
+from mmactors.malloc.ptmalloc.mallopt import HugePages, set_tunables
+from mmactors.malloc.ptmalloc.messages import NEEDS_FASTBIN, NEEDS_LOCK, NEEDS_SYSMALLOC, check
+from mmactors.malloc.ptmalloc.mmap_chunk import free_mapped, mremap_chunk, munmap_chunk
+from mmactors.malloc.ptmalloc.resume import (
+    from_system,
+    resume_calloc,
+    resume_free,
+    resume_malloc,
+    resume_memalign,
+    resume_realloc,
+)
+from mmactors.malloc.ptmalloc.sysmalloc import SystemMemory
+from mmactors.malloc.ptmalloc.tcache import ENTRIES, TCACHE_SIZE, tcache_malloc
+from mmactors.malloc.request import MallocSteps
+from mmactors.malloc.user_words import UserWords, clear_words, note_access
+from mmactors.rules import Rules
+from mmactors.units import ULONG_MAX
+
+Take = Callable[[int], MallocSteps[int]]
+"""Takes a block of an arena; 0: there is none."""
+
+_NO_TUNABLES: Final[Mapping[str, int]] = {}
+_HEAD_IN_TCACHE: Final = "tcache_thread_shutdown(): unaligned tcache chunk detected"
+
+
+class Ptmalloc(MallocLibrary):
+    """The allocator of a process, which has a heap, arenas and thread caches."""
+
+    def __init__(
+        self,
+        *,
+        main_arena: int,
+        locks: int,
+        nr_cpus: int,
+        tcache_key: int,
+        rules: Rules,
+        tunables: Mapping[str, int] = _NO_TUNABLES,
+        huge_pages: HugePages | None = None,
+        may_shrink_heap: bool = False,
+        number: int = 0,
+        wants_step: WantsStep = never,
+    ) -> None:
+        self.words = UserWords()
+        self.par = malloc_par(main_arena=main_arena, tcache_key=tcache_key)
+        self.arenas = Arenas(
+            words=self.words,
+            par=self.par,
+            thread_arena=np.zeros(0, dtype=np.int64),
+            locks_at=locks,
+            nr_cpus=nr_cpus,
+            may_shrink_heap=may_shrink_heap,
+            rules=rules,
+            number=number,
+            wants_step=wants_step,
+        )
+        self.memory = SystemMemory(self.arenas)
+        self.tcache = np.zeros(0, dtype=np.int64)
+        """By thread the address of its cache; 0: it has none yet, or none any more."""
+        self._shutting_down: set[int] = set()
+        """The threads that end, which get no cache (tcache_shutting_down)."""
+        self._is_initialized = False
+        # What libc's file says of main_arena; mapping it is no access.
+        self.words.put(main_arena + NEXT, main_arena)
+        self.words.put(main_arena + ATTACHED_THREADS, 1)
+        set_tunables(self.par, tunables, huge_pages or HugePages())
+
+    @property
+    def _main(self) -> int:
+        return int(self.par[MAIN_ARENA])
+
+    @property
+    def _is_single(self) -> bool:
+        return bool(self.par[SINGLE_THREAD])
+
+    def _step(self, name: str, arena: int) -> MallocSteps[None]:
+        """Let others go first, if somebody asks for steps, before an arena is changed."""
+        if self.arenas.wants_step():
+            yield Label(name, self.arenas.touches_all_of(arena, Mode.WRITE))
+
+    def new_thread(self) -> int:
+        """Return the number of a thread that begins; from the second on the process has several."""
+        number = len(self.tcache)
+        self.tcache = np.append(self.tcache, 0)
+        self.arenas.thread_arena = np.append(self.arenas.thread_arena, 0)
+        self.par[SINGLE_THREAD] = number == 0
+        return number
+
+    def initialize(self, thread: int) -> None:
+        """Make the main arena ready, at the first call that needs it (ptmalloc_init)."""
+        if not self._is_initialized:
+            self._is_initialized = True
+            self.arenas.thread_arena[thread] = self._main
+            malloc_init_state(*self.memory.arrays(), self._main)
+
+    def _tcache_of(self, thread: int) -> MallocSteps[int]:
+        """Return a thread's cache, which is made if it has none; 0: it cannot be had (tcache_init)."""
+        tcache = int(self.tcache[thread])
+        if tcache or thread in self._shutting_down:
+            return tcache
+        arena = yield from arena_get(self.arenas, thread, TCACHE_SIZE)
+        block = yield from self._int_malloc(0, arena, TCACHE_SIZE)
+        if not block and arena:
+            arena = yield from arena_get_retry(self.arenas, thread, arena, TCACHE_SIZE)
+            block = yield from self._int_malloc(0, arena, TCACHE_SIZE)
+        if arena:
+            yield self.arenas.unlock(arena)
+        if block:
+            self.tcache[thread] = block
+            words, log, _ = self.memory.arrays()
+            clear_words(words, log, block, TCACHE_SIZE)
+        return block
+
+    def _int_malloc(self, tcache: int, arena: int, size: int) -> MallocSteps[int]:
+        """Return a block of an arena that is locked, or of none; 0: there is no memory."""
+        if not arena:
+            return (yield from from_system(self.memory, tcache, 0, size))
+        yield from self._step("take a chunk", arena)
+        block = int_malloc(*self.memory.arrays(), tcache, arena, size)
+        return (yield from resume_malloc(self.memory, tcache, arena, size, block))
+
+    def _from_any_arena(self, thread: int, size: int, take: Take) -> MallocSteps[int]:
+        """Take a block of the thread's arena, or else of another one."""
+        if self._is_single:
+            return (yield from take(self._main))
+        arena = yield from arena_get(self.arenas, thread, size)
+        block = yield from take(arena)
+        if not block and arena:
+            arena = yield from arena_get_retry(self.arenas, thread, arena, size)
+            block = yield from take(arena)
+        if arena:
+            yield self.arenas.unlock(arena)
+        return block
+
+    def _tcache_size(self, size: int) -> int:
+        """Return the size of a chunk whose block the thread's cache may have; 0: `size` is too large."""
+        if self.arenas.rules.malloc_checks_size_before_tcache:
+            return request2size(min(size, PTRDIFF_MAX))
+        return max((size + SIZE_SZ + ALIGN_MASK & ULONG_MAX) & ~ALIGN_MASK, MINSIZE)
+
+    def malloc(self, thread: int, size: int) -> MallocSteps[int]:
+        """malloc(size): __libc_malloc."""
+        self.initialize(thread)
+        chunk_size = self._tcache_size(size)
+        if not chunk_size:
+            return 0
+        tcache = yield from self._tcache_of(thread)
+        block = check(tcache_malloc(*self.memory.arrays(), tcache, _signed(chunk_size)))
+        if block:
+            return block
+        return (yield from self._malloc_from_arena(thread, tcache, min(size, PTRDIFF_MAX)))
+
+    def _malloc_from_arena(self, thread: int, tcache: int, size: int) -> MallocSteps[int]:
+        return (
+            yield from self._from_any_arena(
+                thread, size, lambda arena: self._int_malloc(tcache, arena, size)
+            )
+        )
+
+    def calloc(self, thread: int, members: int, size: int) -> MallocSteps[int]:
+        """calloc(members, size): __libc_calloc."""
+        nr_bytes = members * size
+        if nr_bytes > PTRDIFF_MAX:
+            return 0
+        self.initialize(thread)
+        tcache = yield from self._tcache_of(thread)
+        return (
+            yield from self._from_any_arena(
+                thread, nr_bytes, lambda arena: self._int_calloc(tcache, arena, nr_bytes)
+            )
+        )
+
+    def _int_calloc(self, tcache: int, arena: int, size: int) -> MallocSteps[int]:
+        """Return a cleared block of an arena that is locked, or a mapped one."""
+        if not arena:
+            return (yield from from_system(self.memory, tcache, 0, size))
+        yield from self._step("take a chunk", arena)
+        block = int_calloc(*self.memory.arrays(), tcache, arena, size)
+        return (yield from resume_calloc(self.memory, tcache, arena, size, block))
+
+    def free(self, thread: int, address: int) -> MallocSteps[None]:
+        """free(address): __libc_free."""
+        if not address:
+            return
+        chunk = address - CHUNK_HDR_SZ
+        if self.words.load(chunk + SIZE) & IS_MMAPPED:
+            yield from free_mapped(self.arenas, chunk)
+            return
+        tcache = yield from self._tcache_of(thread)
+        yield from self._int_free(tcache, arena_for_chunk(self.arenas, chunk), chunk)
+
+    def _int_free(self, tcache: int, arena: int, chunk: int) -> MallocSteps[None]:
+        """Free a chunk of an arena that is not locked (_int_free without have_lock)."""
+        if self._is_single:
+            yield from self.memory.free_locked(tcache, arena, chunk)
+            return
+        result = check(free_to_tcache(*self.memory.arrays(), tcache, chunk))
+        if result == NEEDS_FASTBIN:
+            yield from self._free_to_fastbin(arena, chunk)
+        elif result == NEEDS_LOCK:
+            yield self.arenas.lock(arena)
+            yield from self._step("free a chunk", arena)
+            freed = free_with_lock(*self.memory.arrays(), arena, chunk)
+            yield from resume_free(self.memory, arena, freed)
+            yield self.arenas.unlock(arena)
+
+    def _free_to_fastbin(self, arena: int, chunk: int) -> MallocSteps[None]:
+        """Put a chunk into its fastbin, without the arena's mutex (the middle of _int_free)."""
+        rules, fastbins = self.arenas.rules, self._touches_fastbins(arena)
+        if self.arenas.wants_step():
+            yield Label("read the next chunk's size", fastbins)
+        words, log, par = self.memory.arrays()
+        is_wrong = next_fast_is_wrong(words, log, arena, chunk)
+        if is_wrong and rules.free_checks_next_size_again_when_locked:
+            yield self.arenas.lock(arena)
+            words, log, par = self.memory.arrays()
+            is_wrong = next_fast_is_wrong(words, log, arena, chunk)
+            yield self.arenas.unlock(arena)
+        check(NEXT_FAST if is_wrong else 0)
+        if self.arenas.wants_step():
+            yield Label("push a chunk", fastbins)
+        old = check(push_fastbin(*self.memory.arrays(), arena, chunk))
+        if old and not rules.free_checks_old_fastbin_head_when_locked:
+            if self.arenas.wants_step():
+                yield Label("read the old first chunk's size", fastbins)
+            words, log, par = self.memory.arrays()
+            check(old_head_is_right(words, log, chunk, old))
+
+    def _touches_fastbins(self, arena: int) -> Touches:
+        return ((label.fastbins(self.arenas.number, arena), Mode.WRITE),)
+
+    def realloc(self, thread: int, address: int, size: int) -> MallocSteps[int]:
+        """realloc(address, size): __libc_realloc."""
+        self.initialize(thread)
+        if not size and address:
+            yield from self.free(thread, address)
+            return 0
+        if not address:
+            return (yield from self.malloc(thread, size))
+        chunk = address - CHUNK_HDR_SZ
+        head = self.words.load(chunk + SIZE)
+        old_size = head & ~SIZE_BITS & ULONG_MAX
+        tcache = int(self.tcache[thread])
+        arena = 0
+        if not head & IS_MMAPPED:
+            tcache = yield from self._tcache_of(thread)
+            arena = arena_for_chunk(self.arenas, chunk)
+        if chunk > -old_size & ULONG_MAX or chunk & ALIGN_MASK:
+            raise MallocAbortError("realloc(): invalid pointer")
+        chunk_size = request2size(min(size, PTRDIFF_MAX))
+        if not chunk_size:
+            return 0
+        if head & IS_MMAPPED:
+            return (yield from self._realloc_mapped(thread, chunk, old_size, chunk_size, size))
+        if not self._is_single:
+            yield self.arenas.lock(arena)
+        yield from self._step("change a chunk's size", arena)
+        began = int_realloc(*self.memory.arrays(), tcache, arena, chunk, chunk_size)
+        block = yield from resume_realloc(self.memory, tcache, arena, chunk, chunk_size, began)
+        if self._is_single:
+            return block
+        yield self.arenas.unlock(arena)
+        if not block:
+            block = yield from self.malloc(thread, size)
+            if block:
+                self._copy(address, block, old_size - SIZE_SZ)
+                yield from self._int_free(int(self.tcache[thread]), arena, chunk)
+        return block
+
+    def _realloc_mapped(
+        self, thread: int, chunk: int, old_size: int, chunk_size: int, size: int
+    ) -> MallocSteps[int]:
+        """Change the size of a chunk that is a mapping."""
+        moved = yield from mremap_chunk(self.arenas, chunk, chunk_size)
+        if moved:
+            return moved + CHUNK_HDR_SZ
+        if old_size - SIZE_SZ >= chunk_size:
+            return chunk + CHUNK_HDR_SZ
+        block = yield from self.malloc(thread, size)
+        if block:
+            self._copy(chunk + CHUNK_HDR_SZ, block, old_size - CHUNK_HDR_SZ)
+            yield from munmap_chunk(self.arenas, chunk)
+        return block
+
+    def _copy(self, source: int, target: int, nr_bytes: int) -> None:
+        """Note that the contents of a block are copied."""
+        note_access(self.words.log, source, nr_bytes, 0)
+        note_access(self.words.log, target, nr_bytes, 1)
+
+    def memalign(self, thread: int, alignment: int, size: int) -> MallocSteps[int]:
+        """memalign(alignment, size): _mid_memalign; 0 with EINVAL if `alignment` is over 2**63."""
+        self.initialize(thread)
+        if alignment <= ALIGN_MASK + 1:
+            return (yield from self.malloc(thread, size))
+        if alignment > PTRDIFF_MAX + 1:
+            return 0
+        # No power of two: the next one counts.
+        alignment = max(1 << (alignment - 1).bit_length(), MINSIZE)
+        padded = (
+            padded_request(alignment, min(size, PTRDIFF_MAX)) if alignment <= PTRDIFF_MAX else 0
+        )
+        if not padded:
+            return 0
+        tcache = int(self.tcache[thread])
+        return (
+            yield from self._from_any_arena(
+                thread, padded, lambda arena: self._int_memalign(tcache, arena, alignment, size)
+            )
+        )
+
+    def _int_memalign(self, tcache: int, arena: int, alignment: int, size: int) -> MallocSteps[int]:
+        """Return an aligned block of an arena that is locked, or a mapped one."""
+        began = NEEDS_SYSMALLOC
+        if arena:
+            yield from self._step("take a chunk", arena)
+            began = int_memalign(*self.memory.arrays(), tcache, arena, alignment, size)
+        return (yield from resume_memalign(self.memory, tcache, arena, alignment, size, began))
+
+    def end_thread(self, thread: int) -> MallocSteps[None]:
+        """Let a thread's cache and arena go, as it ends (__malloc_arena_thread_freeres)."""
+        tcache = int(self.tcache[thread])
+        self._shutting_down.add(thread)
+        self.tcache[thread] = 0
+        if tcache:
+            for index in range(TCACHE_MAX_BINS):
+                head = tcache + ENTRIES + 8 * index
+                while block := self.words.load(head):
+                    malloc_aligned = block & ALIGN_MASK == 0
+                    if not malloc_aligned:
+                        raise MallocAbortError(_HEAD_IN_TCACHE)
+                    words, log, _ = self.memory.arrays()
+                    self.words.store(head, reveal(words, log, block))
+                    yield from self.free(thread, block)
+            yield from self.free(thread, tcache)
+        yield from leave_arena(self.arenas, thread)
+
+    def malloc_trim(self, thread: int, pad: int) -> MallocSteps[int]:
+        """malloc_trim(pad): 1 if memory was given back, else 0."""
+        self.initialize(thread)
+        return (yield from malloc_trim.malloc_trim(self.arenas, pad, self.memory.systrim))
+
+    def mallopt(self, thread: int, parameter: int, value: int) -> MallocSteps[int]:
+        """mallopt(parameter, value): 1 if it was set, else 0."""
+        self.initialize(thread)
+        return (yield from mallopt.mallopt(self.arenas, parameter, value))
+
+    def usable_size(self, address: int) -> int:
+        """malloc_usable_size(address), bytes: 0 if the block is free as its neighbour says."""
+        if not address:
+            return 0
+        chunk = address - CHUNK_HDR_SZ
+        head = self.words.load(chunk + SIZE)
+        size = head & ~SIZE_BITS
+        if head & IS_MMAPPED:
+            return size - CHUNK_HDR_SZ
+        return size - SIZE_SZ if self.words.load(chunk + size + SIZE) & PREV_INUSE else 0
+
+    def mallinfo2(self, thread: int) -> MallocSteps[HeapNumbers]:
+        """mallinfo2()."""
+        raise NotImplementedError
+
+    def malloc_info(self, thread: int) -> MallocSteps[str]:
+        """The text that malloc_info(0, stream) prints."""
+        raise NotImplementedError
+
+    def malloc_stats(self, thread: int) -> MallocSteps[str]:
+        """The text that malloc_stats() prints on stderr."""
+        raise NotImplementedError
+
+    def fork(self) -> Self:
+        """Return the library of a child that was forked by the thread that calls: the same heap."""
+        raise NotImplementedError
+
+
+def _signed(size: int) -> int:
+    """Return a size as compiled paths take it."""
+    return (size & ULONG_MAX ^ 1 << 63) - (1 << 63)
