@@ -24,8 +24,8 @@ from mmactors.validate.result import CaseResult
 
 _MALLINFO2: Final = tuple(each.name for each in fields(HeapNumbers))
 
-_RETURNED: Final = ("address", "usable", "returned")
-"""What is compared of each operation, in this order."""
+_RETURNED: Final = {"address": "address", "usable": "usable size", "returned": "result"}
+"""What is compared of each operation, in this order, and what people call it."""
 
 
 def validate_malloc(path: Path) -> Iterator[CaseResult]:
@@ -133,7 +133,7 @@ class _Comparison:
             calls = recorded.calls
             mappings = calls.mappings_after(calls.nr_calls_until(op))
             values = [mappings.name_of(int(each[nth])) for each in pairs[column]]
-        result.compare(f"{self._text_of(op)}, {_RETURNED[column]}", *values)
+        result.compare(f"{self._text_of(op)}, {list(_RETURNED.values())[column]}", *values)
         return False
 
 

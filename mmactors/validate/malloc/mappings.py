@@ -15,6 +15,8 @@ from mmactors.units import PAGE_SIZE
 NO_ADDRESS: Final = -100
 """The region of an operation that returned none."""
 BREAK_HEAP: Final = 0
+_BREAK_HEAP_BYTES_MAX: Final = 1 << 40
+"""What is that near above the first break is called by it, whether it is mapped or not."""
 
 
 @frozen
@@ -91,7 +93,7 @@ class Mappings:
         extent = self.extent_of(address)
         if extent is not None:
             name, base = name_of_region(extent.region), extent.base
-        elif self.break_base <= address <= self.program_break:
+        elif self.break_base <= address < self.break_base + _BREAK_HEAP_BYTES_MAX:
             name, base = name_of_region(BREAK_HEAP), self.break_base
         else:
             return f"{address:#x}"

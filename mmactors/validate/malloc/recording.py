@@ -62,7 +62,7 @@ class _MapForm:
                 problems.add(f"{path} is {describe(value)}", self.legal)
 
 
-_META: Final = Record({"allocs": ListOf(Text(chars_max=64), maximum=HEAP_CONFIGURATIONS_MAX)})
+_META: Final = Record({"allocs": ListOf(Text(chars_max=64), 1, HEAP_CONFIGURATIONS_MAX)})
 _ENVIRONMENT: Final = Record({"env": TableOf(Text())})
 _GLIBC: Final = Record(
     {
