@@ -107,6 +107,10 @@ PCPU_CHUNKS: Final = "pcpu_chunks"
 PERCPU_REF: Final = "percpu_ref"
 PERCPU_REF_COUNT: Final = "percpu_ref_count"
 PERCPU_COUNT: Final = "percpu_count"
+FUTEX_QUEUES: Final = "futex_queues"
+"""Who sleeps at words, by bucket."""
+HB_WAITERS: Final = "hb_waiters"
+"""How many sleep there or are about to."""
 MALLOC_STATE: Final = "malloc_state"
 FASTBINS: Final = "fastbins"
 ARENA_LIST: Final = "arena_list"
@@ -248,6 +252,16 @@ def percpu_count_of(number: int) -> str:
 def percpu_count(number: int, cpu: int) -> str:
     """Name a CPU's counter of such a count."""
     return f"{percpu_count_of(number)}[{cpu}]"
+
+
+def futex_queue(bucket: int) -> str:
+    """Name the threads that sleep at the words of a bucket."""
+    return f"{FUTEX_QUEUES}[{bucket}]"
+
+
+def hb_waiters(bucket: int) -> str:
+    """Name the number of threads that sleep there or are about to."""
+    return f"{HB_WAITERS}[{bucket}]"
 
 
 def rcu(cpu: int) -> str:

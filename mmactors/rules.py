@@ -196,6 +196,16 @@ class Rules:
         doc="Purging takes a block off its CPU's list with the lock of that list (8c61291fd850, "
         "v6.10; v6.5 to v6.9 took the lock of the CPU that the block's address belongs to).",
     )
+    futex_wait_checks_under_hb_lock: bool = option(
+        True,
+        doc="futex_wait reads the word with the lock of its bucket held, so that no wake-up comes "
+        "between the look and the sleep (no release broke it: one to learn from).",
+    )
+    futex_wake_orders_waiters: bool = option(
+        True,
+        doc="futex_wake has a full barrier before it looks whether anybody waits, also for private "
+        "futexes (76835b0ebf8a, v3.18; v3.14 to v3.17 had none there).",
+    )
     free_list_has_its_own_lock: bool = option(
         True,
         doc="glibc: which arenas have no threads is guarded by a lock that nobody holds while he "

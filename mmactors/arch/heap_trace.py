@@ -66,3 +66,16 @@ class HeapOperations:
 
     def __len__(self) -> int:
         return len(self.op)
+
+    def part(self, start: int, end: int) -> "HeapOperations":
+        """Return the rows from `start` up to `end`, counted in this piece."""
+        rows = slice(start, end)
+        return HeapOperations(
+            first=self.first + start,
+            op=self.op[rows],
+            tid=self.tid[rows],
+            id=self.id[rows],
+            size=self.size[rows],
+            arg=self.arg[rows],
+            line=self.line[rows],
+        )

@@ -262,9 +262,10 @@ class Cpu:
             self.engine.tracer.waking(thread)
         self._schedule(thread, at_ns)
 
-    def accept(self, thread: Actor, at_ns: int) -> None:
-        """Let a thread that has come from another CPU run here, from `at_ns` or when it is free."""
+    async def accept(self, thread: Actor, at_ns: int) -> None:
+        """Let the running thread, which has come from elsewhere, go on here from `at_ns` on."""
         self._schedule(thread, at_ns)
+        await self.engine.wait(_Turn("its turn on", self.index), "migrate")
 
     def exit_thread(self, state: int = EXIT_DEAD) -> None:
         """Give the CPU away for good; the running thread's coroutine returns next."""
@@ -280,7 +281,7 @@ class Cpu:
         if self.engine.is_exploring:  # Where nobody knows the time, it may be over or not.
             is_over = await self.engine.is_preempted(f"the slice of {self.name} is over")
         if is_over:
-            waitable = _Preempted(self.index)
+            waitable = _Turn("its next slice of", self.index)
             self.assert_may_sleep(waitable)
             self._enqueue(self.current, now)
             self._put_next(TASK_RUNNING)
@@ -411,13 +412,14 @@ class Cpu:
 
 
 @define(eq=False)
-class _Preempted:
-    """What a thread waits for whose slice is used up."""
+class _Turn:
+    """What a thread waits for whose slice is used up, or that has come from another CPU."""
 
+    what: str
     cpu_index: int
 
     def describe(self) -> str:
-        return f"its next slice of cpu{self.cpu_index}"
+        return f"{self.what} cpu{self.cpu_index}"
 
 
 async def sleep_for(engine: Engine, awaited: Awaited, label: str) -> None:

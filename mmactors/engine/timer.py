@@ -3,6 +3,7 @@
 Left out: timer slack, the tick, timers that move to another CPU.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from attrs import define, field
@@ -45,15 +46,27 @@ class Timer:
         if sleep.until_ns >= NEVER:
             raise time_is_up(thread, sleep.until_ns)
 
-        async def handler(target: Cpu) -> None:
+        def wake(now_ns: int) -> None:
             del self._asleep[thread]
-            target.wake(thread, target.clock.now)
+            cpu.wake(thread, now_ns)
+
+        self._asleep[thread] = self.start(cpu, ns, wake)
+        await cpu.sleep(sleep, "sleep")
+
+    def start(self, cpu: Cpu, ns: int, expire: Callable[[int], None]) -> Interrupt:
+        """Let `expire` be told the time in an interrupt of `cpu`, after `ns` (hrtimer_start).
+
+        On behalf of the running thread, which may cancel the interrupt.
+        """
+
+        async def handler(target: Cpu) -> None:
+            expire(target.clock.now)
 
         tracer = self.engine.tracer
-        span = None if tracer is None else tracer.on_behalf_of(thread)
-        interrupt = self._asleep[thread] = Interrupt(LOCAL_TIMER, handler, span)
+        span = None if tracer is None else tracer.on_behalf_of(self.engine.current)
+        interrupt = Interrupt(LOCAL_TIMER, handler, span)
         cpu.raise_interrupt(interrupt, latency_ns=ns)
-        await cpu.sleep(sleep, "sleep")
+        return interrupt
 
     def cut_short(self, thread: Actor, at_ns: int) -> None:
         """Wake a thread whose sleep a signal ends, if it sleeps; its timer is cancelled."""

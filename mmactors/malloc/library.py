@@ -1,9 +1,10 @@
 """What every C library's allocator offers, and how it says that a program has broken its heap."""
 
 from abc import ABC, abstractmethod
+from operator import add
 from typing import Self
 
-from attrs import define, frozen
+from attrs import astuple, define, fields, frozen
 
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import UserWords
@@ -19,18 +20,24 @@ class MallocAbortError(Exception):
 
 @frozen(kw_only=True)
 class HeapNumbers:
-    """mallinfo2(3), bytes and numbers of blocks, as the library counts them."""
+    """mallinfo2(3), bytes and numbers of blocks, as the library counts them: of an arena, or of all."""
 
-    arena: int
-    ordblks: int
-    smblks: int
-    hblks: int
-    hblkhd: int
-    usmblks: int
-    fsmblks: int
-    uordblks: int
-    fordblks: int
-    keepcost: int
+    arena: int = 0
+    ordblks: int = 0
+    smblks: int = 0
+    hblks: int = 0
+    hblkhd: int = 0
+    usmblks: int = 0
+    fsmblks: int = 0
+    uordblks: int = 0
+    fordblks: int = 0
+    keepcost: int = 0
+
+    def __add__(self, other: Self) -> Self:
+        """Return the sums."""
+        mine, others = astuple(self), astuple(other)
+        names = (each.name for each in fields(type(self)))
+        return type(self)(**dict(zip(names, map(add, mine, others), strict=True)))
 
 
 class MallocLibrary(ABC):

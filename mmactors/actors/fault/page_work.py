@@ -232,6 +232,7 @@ async def _answer_seldom(
                 kernel.checks.pages_forked(request.parent, request.child, start, end)
                 kernel.checks.revoke(request.parent, start, end)
         case PageCopied():
+            kernel.frame_words.copy(request.source, request.target)
             if kernel.checks is not None:
                 kernel.checks.page_copied(request.source, request.target)
                 kernel.checks.page_made_private(request.child, request.address, request.target)

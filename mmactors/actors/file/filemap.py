@@ -219,6 +219,7 @@ def _fill(kernel: Kernel, cpu: Cpu, inode: Inode, index: int, pfn: int) -> None:
     if index in inode.stored:
         kernel.count_event(cpu, PGPGIN, SECTORS_PER_PAGE)
         kernel.fault_context(cpu).task.ioac.read_bytes += PAGE_SIZE
+    kernel.frame_words.read_page(pfn, inode.mapping, index)
     if kernel.checks is not None:
         kernel.checks.page_read(pfn, inode.mapping, index)
 

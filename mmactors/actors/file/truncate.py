@@ -194,6 +194,7 @@ async def truncate_inode_pages(
     for index in [stored for stored in inode.stored if stored >= first]:
         if end is None or index < end:
             inode.stored.discard(index)
+            kernel.frame_words.drop_page(inode.mapping, index)
             if kernel.checks is not None and index not in inode.mapping.pages:
                 kernel.checks.file_dropped(inode.mapping, index, index + 1)
     shmem_recalc_inode(kernel.overcommit, inode.mapping)

@@ -70,6 +70,7 @@ async def _write_page(kernel: Kernel, cpu: Cpu, inode: Inode, index: int, pfn: i
     if engine.wants_step():
         touches = ((data(pfn), Mode.READ), inode.store_touch(index, Mode.WRITE))
         await engine.step(Label(f"write page {pfn:#x}", touches))
+    kernel.frame_words.write_page(pfn, inode.mapping, index)
     if kernel.checks is not None:
         kernel.checks.page_written(pfn, inode.mapping, index)
     inode.stored.add(index)

@@ -22,6 +22,7 @@ from mmactors.actors.program.syscall import (
     trace_call,
 )
 from mmactors.actors.program.thread import UserThread
+from mmactors.actors.program.user_access import signal_beyond
 from mmactors.actors.state.kernel import Kernel
 from mmactors.arch.trace import SIZE_MASK, SIZE_SHIFT, STORE, Trace
 from mmactors.errors import Place, Problem, UserError
@@ -35,7 +36,7 @@ from mmactors.mm.area.vm_flags import (
     VM_WRITE,
 )
 from mmactors.mm.area.vma import Vma
-from mmactors.mm.fault.siginfo import SEGV_MAPERR, SI_KERNEL, SIGSEGV, FaultSignal
+from mmactors.mm.fault.siginfo import FaultSignal
 from mmactors.mm.syscall import mman
 from mmactors.mm.syscall.mmap import ksys_mmap
 from mmactors.mm.syscall.unmapped_area import AreaSearched
@@ -283,7 +284,7 @@ def _accesses_of(thread: UserThread, trace: Trace, end: int) -> _Accesses:
     first = int(is_beyond.argmax())
     return _Accesses(
         Trace(trace.address[:first], trace.meta[:first]),
-        _signal_beyond(int(trace.address[first]), canonical_end),
+        signal_beyond(int(trace.address[first]), canonical_end),
     )
 
 
@@ -292,17 +293,6 @@ def _stores_of(thread: UserThread, start: int, length: int, first: int) -> _Acce
     end = min(first + CHUNK_ROWS, -(-length // PAGE_SIZE))
     trace = page_trace(start, np.arange(first, end, dtype=np.int64), STORE)
     return _accesses_of(thread, trace, start + length)
-
-
-def _signal_beyond(address: int, canonical_end: int) -> FaultSignal:
-    """Return what a program gets for an access where it has no addresses.
-
-    A canonical one is a page fault (do_kern_addr_fault, arch/x86/mm/fault.c), any other a general
-    protection fault, which knows no address (exc_general_protection, arch/x86/kernel/traps.c).
-    """
-    if -canonical_end <= address < 0:
-        return FaultSignal(number=SIGSEGV, code=SEGV_MAPERR, address=address & ULONG_MAX)
-    return FaultSignal(number=SIGSEGV, code=SI_KERNEL, address=0)
 
 
 def _page_runs(trace: Trace) -> list[tuple[int, int]]:

@@ -16,6 +16,8 @@ from mmactors.actors.call.task_struct import (
 from mmactors.actors.program.access_calls import AccessCalls, AccessOperation
 from mmactors.actors.program.area_calls import AreaCalls, AreaOperation
 from mmactors.actors.program.file_calls import FileCalls, FileOperation
+from mmactors.actors.program.futex.futex import Futexes
+from mmactors.actors.program.futex.futex_calls import FutexCalls
 from mmactors.actors.program.gup import GupCalls, GupOperation
 from mmactors.actors.program.kernel_calls import perform_prefetch
 from mmactors.actors.program.module.percpu_calls import PercpuCalls
@@ -37,6 +39,7 @@ from mmactors.events import SysEnter
 from mmactors.units import MS, ULONG_MAX
 from mmactors.workload.names import FIRST_PROCESS
 from mmactors.workload.operation import all as op
+from mmactors.workload.operation.futex import FutexOperation
 from mmactors.workload.operation.percpu import PercpuOperation
 from mmactors.workload.operation.percpu_ref import PercpuRefOperation
 from mmactors.workload.operation.slab import SlabOperation
@@ -73,7 +76,13 @@ class Interpreter:
     vmalloc: VmallocCalls
     race_gate: WaitQueue | None = None
     """Where programs stop when they come to `race`; None: they go on."""
+    futexes: Futexes = field(init=False)
+    _words: FutexCalls = field(init=False)
     _meetings: dict[str, _Meeting] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.futexes = Futexes(kernel=self.kernel, timer=self.timer)
+        self._words = FutexCalls(self.futexes)
 
     async def perform(self, thread: UserThread, operation: op.Operation) -> int:
         """Do one operation as `thread`; return what came of it."""
@@ -112,6 +121,8 @@ class Interpreter:
             return await self.proc.perform(thread, operation)
         if isinstance(operation, VmallocOperation):
             return await self.vmalloc.perform(thread, operation)
+        if isinstance(operation, FutexOperation):
+            return await self._words.perform(thread, operation)
         if isinstance(operation, op.Prefetch):
             return await perform_prefetch(self.kernel, thread, operation)
         return await self._perform_other(thread, operation) or 0
@@ -280,9 +291,10 @@ class Interpreter:
             await exit_fs(self.kernel, task.signal)
 
     def wake_sleepers(self, threads: Iterable[Thread], at_ns: int) -> None:
-        """Let threads that sleep for a time, or wait at a barrier, look whether they must end."""
+        """Let threads that sleep for a time, at a word or a barrier, look whether they must end."""
         for thread in threads:
             self.timer.cut_short(thread.actor, at_ns)
+        self.futexes.wake_killed(threads, at_ns)
         for meeting in self._meetings.values():
             meeting.queue.wake_all(at_ns=at_ns)
 

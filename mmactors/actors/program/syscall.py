@@ -14,6 +14,7 @@ from attrs import frozen
 
 from mmactors.actors.program.area_calls import AreaOperation, place_of
 from mmactors.actors.program.file_calls import FileOperation
+from mmactors.actors.program.futex.futex_call import NR_FUTEX, futex_arguments
 from mmactors.actors.program.gup import GupOperation
 from mmactors.actors.program.page_calls import PageOperation
 from mmactors.actors.program.proc_calls import ProcOperation
@@ -24,6 +25,7 @@ from mmactors.events import SysEnter, SysExit
 from mmactors.mm.syscall import mman
 from mmactors.units import ULONG_MAX
 from mmactors.workload.operation import all as op
+from mmactors.workload.operation.futex import FutexWait, FutexWake
 from mmactors.workload.operation.percpu import PercpuOperation
 from mmactors.workload.operation.percpu_ref import PercpuRefOperation
 from mmactors.workload.operation.slab import SlabOperation
@@ -32,7 +34,7 @@ from mmactors.workload.operation.vmalloc import VmallocOperation
 TracedOperation = (
     AreaOperation | FileOperation | GupOperation | PageOperation | ProcOperation | ProcessOperation
     | SlabOperation | VmallocOperation | PercpuOperation | PercpuRefOperation | op.Churn
-    | op.Faultloop | op.Fragment | op.Sleep | op.Cpu | op.Exit
+    | op.Faultloop | op.Fragment | op.Sleep | op.Cpu | op.Exit | FutexWait | FutexWake
 )  # fmt: skip
 """Operations that the log shows as calls; the others are a program's own doing."""
 
@@ -131,6 +133,8 @@ def _number_and_arguments(
             return (_NR_EXIT_GROUP if is_last else _NR_EXIT), (0,) * 6
         case op.Munlockall():
             return nr, (0,) * 6
+        case FutexWait(address=address) | FutexWake(address=address):
+            return NR_FUTEX, futex_arguments(place_of(thread.process, address), operation)
         case op.Read() | op.Write():
             is_one = operation.block_bytes >= operation.length
             number = _NR_PREAD64 if isinstance(operation, op.Read) else _NR_PWRITE64

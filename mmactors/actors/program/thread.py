@@ -59,16 +59,6 @@ class Performer(Protocol):
         """Do one operation as `thread`; return what came of it."""
 
 
-@define(eq=False)
-class _Migrating:
-    """What a thread waits for that goes to another CPU."""
-
-    cpu: Cpu
-
-    def describe(self) -> str:
-        return f"its turn on cpu{self.cpu.index}"
-
-
 @define(eq=False, kw_only=True, repr=False)
 class UserThread:
     """One thread of a process."""
@@ -314,8 +304,7 @@ class UserThread:
         self.actor.cpu = cpu
         self.actor.clock = cpu.clock
         self._enter_cpu()
-        cpu.accept(self.actor, old.clock.now)
-        await kernel.engine.wait(_Migrating(cpu), "migrate")
+        await cpu.accept(self.actor, old.clock.now)
         await self._begin()
 
     async def go_where_told(self) -> None:
@@ -365,8 +354,13 @@ class UserThread:
             self,
         )
 
-    async def access(self, trace: Trace) -> FaultSignal | None:
-        """Run all accesses of a trace; return the signal that stopped them, None: none did."""
+    async def access(
+        self, trace: Trace, done: Callable[[], None] | None = None
+    ) -> FaultSignal | None:
+        """Run all accesses of a trace; return the signal that stopped them, None: none did.
+
+        `done` is called in the same instant as the last of them is made.
+        """
         kernel = self.process.kernel
         engine = kernel.engine
         hardware = kernel.hardware
@@ -391,6 +385,9 @@ class UserThread:
                 else:
                     row = hardware.run(cpu.index, trace, row, budget_ns, now_ns=clock.now)
             self.accesses_done = row
+            if done is not None and row == len(trace):
+                done()
+                done = None
             elapsed_ns = stop[ELAPSED_NS]
             clock.now += elapsed_ns
             cpu_times.user_ns += elapsed_ns

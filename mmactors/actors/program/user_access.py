@@ -22,7 +22,8 @@ from mmactors.hw.hardware import (
     STALE,
 )
 from mmactors.label import PAGE_TABLES, Label, Mode, data, pte, tlb, value
-from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from mmactors.mm.fault.siginfo import SEGV_MAPERR, SI_KERNEL, SIGSEGV, FaultSignal
+from mmactors.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 
 async def run_access(kernel: Kernel, space: AddressSpace, cpu: Cpu, trace: Trace, row: int) -> int:
@@ -104,3 +105,14 @@ def _access_at(trace: Trace, row: int) -> tuple[int, int, bool]:
 def _page_starts(address: int, size: int) -> list[int]:
     """Return where an access of `size` bytes begins in each of its pages."""
     return [address, *range((address & PAGE_MASK) + PAGE_SIZE, address + size, PAGE_SIZE)]
+
+
+def signal_beyond(address: int, canonical_end: int) -> FaultSignal:
+    """Return what a program gets for an access where it has no addresses.
+
+    A canonical one is a page fault (do_kern_addr_fault, arch/x86/mm/fault.c), any other a general
+    protection fault, which knows no address (exc_general_protection, arch/x86/kernel/traps.c).
+    """
+    if -canonical_end <= address < 0:
+        return FaultSignal(number=SIGSEGV, code=SEGV_MAPERR, address=address & ULONG_MAX)
+    return FaultSignal(number=SIGSEGV, code=SI_KERNEL, address=0)

@@ -56,6 +56,11 @@ class KernelCosts:
         doc="Taking or giving an object from or to the CPU's own slab; 8 to 30 (slab_bench of "
         "Christoph Lameter's in-kernel tests, 40 to 90 cycles).",
     )
+    futex_ns: int = _cost(
+        50,
+        doc="What futex_wait and futex_wake do with a bucket's lock held; 20 to 100 (perf bench "
+        "futex hash: 200 to 400 for a call that does not sleep).",
+    )
     zone_lock_ns: int = _cost(
         50, doc="Entering and leaving zone->lock uncontended, per request; 30 to 80."
     )

@@ -18,6 +18,7 @@ from mmactors.actors.state.page_lock import PageLocks
 from mmactors.actors.state.page_table_lock import PageTableLocks
 from mmactors.actors.state.slow_path import SlowPath
 from mmactors.actors.state.task_struct import SignalStruct
+from mmactors.arch.frame_words import FrameWords
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PG_LOCKED, PageColumns
 from mmactors.checks import AreaChecks, Checks
@@ -159,6 +160,8 @@ class Kernel:
     """The kernel's own mappings; None: nobody has asked for any."""
     area_bytes: dict[int, tuple[int, bytes]] = field(factory=dict)
     """What was stored there: a page's generation then, and its bytes."""
+    frame_words: FrameWords = field(init=False)
+    """What operations on words have stored in programs' memory."""
     late_stores: list[LateStore] = field(factory=list)
     """Stores that no barrier ordered: each waited, or waits, in the store buffer of its CPU."""
     init_signal: SignalStruct = field(factory=partial(SignalStruct, None))
@@ -175,6 +178,7 @@ class Kernel:
 
     def __attrs_post_init__(self) -> None:
         self.zone_node = tuple(zone.node for zone in self.allocator.zones)
+        self.frame_words = FrameWords(self.pages)
         engine = self.engine
         self.percpu_refs = PercpuRefs(
             len(self.cpu_node),
@@ -221,6 +225,7 @@ class Kernel:
             count_page_in_zone=self.vmstat.zone_page_counter(index, zone_view),
             is_page_locked=self.is_page_locked,
             checks=self.checks,
+            frame_words=self.frame_words,
             lru=self.lru[index],
             task=task,
         )

@@ -62,6 +62,8 @@ MESSAGES: Final = (
     "corrupted size vs. prev_size in fastbins",
     "realloc(): invalid old size",
     "realloc(): invalid next size",
+    "int_mallinfo(): unaligned fastbin chunk detected",
+    "malloc_info(): unaligned fastbin chunk detected",
     "Fatal glibc error: malloc assertion failure in _int_malloc:"
     " (unsigned long) (size) >= (unsigned long) (nb)",
     "Segmentation fault",

@@ -7,16 +7,16 @@ they cannot go on, a generator asks the kernel. The first call makes the thread'
 A process that has several threads takes locks to the end of its life, as glibc's does.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, Self
 
 import numpy as np
 
-from mmactors import label
-from mmactors.label import Label, Mode, Touches, WantsStep, never
+from mmactors.label import WantsStep, never
 from mmactors.malloc.library import HeapNumbers, MallocAbortError, MallocLibrary
 from mmactors.malloc.ptmalloc import malloc_trim, mallopt
-from mmactors.malloc.ptmalloc.arena import arena_get, arena_get_retry, leave_arena
+from mmactors.malloc.ptmalloc.arena import leave_arena
+from mmactors.malloc.ptmalloc.arena_calls import ArenaCalls
 from mmactors.malloc.ptmalloc.arenas import Arenas
 from mmactors.malloc.ptmalloc.chunk import (
     ALIGN_MASK,
@@ -32,45 +32,18 @@ from mmactors.malloc.ptmalloc.chunk import (
     reveal,
 )
 from mmactors.malloc.ptmalloc.heap_info import arena_for_chunk
-from mmactors.malloc.ptmalloc.int_calloc import int_calloc
-from mmactors.malloc.ptmalloc.int_free import (
-    NEXT_FAST,
-    free_to_tcache,
-    free_with_lock,
-    next_fast_is_wrong,
-    old_head_is_right,
-    push_fastbin,
-)
-from mmactors.malloc.ptmalloc.int_malloc import int_malloc
-from mmactors.malloc.ptmalloc.int_memalign import int_memalign, padded_request
-from mmactors.malloc.ptmalloc.int_realloc import int_realloc
-from mmactors.malloc.ptmalloc.malloc_par import (
-    MAIN_ARENA,
-    SINGLE_THREAD,
-    TCACHE_MAX_BINS,
-    malloc_par,
-)
+from mmactors.malloc.ptmalloc.int_memalign import padded_request
+from mmactors.malloc.ptmalloc.malloc_par import SINGLE_THREAD, TCACHE_MAX_BINS, malloc_par
 from mmactors.malloc.ptmalloc.malloc_state import ATTACHED_THREADS, NEXT, malloc_init_state
 from mmactors.malloc.ptmalloc.mallopt import HugePages, set_tunables
-from mmactors.malloc.ptmalloc.messages import NEEDS_FASTBIN, NEEDS_LOCK, NEEDS_SYSMALLOC, check
+from mmactors.malloc.ptmalloc.messages import check
 from mmactors.malloc.ptmalloc.mmap_chunk import free_mapped, mremap_chunk, munmap_chunk
-from mmactors.malloc.ptmalloc.resume import (
-    from_system,
-    resume_calloc,
-    resume_free,
-    resume_malloc,
-    resume_memalign,
-    resume_realloc,
-)
 from mmactors.malloc.ptmalloc.sysmalloc import SystemMemory
 from mmactors.malloc.ptmalloc.tcache import ENTRIES, TCACHE_SIZE, tcache_malloc
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import UserWords, clear_words, note_access
 from mmactors.rules import Rules
 from mmactors.units import ULONG_MAX
-
-Take = Callable[[int], MallocSteps[int]]
-"""Takes a block of an arena; 0: there is none."""
 
 _NO_TUNABLES: Final[Mapping[str, int]] = {}
 _HEAD_IN_TCACHE: Final = "tcache_thread_shutdown(): unaligned tcache chunk detected"
@@ -107,6 +80,7 @@ class Ptmalloc(MallocLibrary):
             wants_step=wants_step,
         )
         self.memory = SystemMemory(self.arenas)
+        self.calls = ArenaCalls(self.arenas, self.memory)
         self.tcache = np.zeros(0, dtype=np.int64)
         """By thread the address of its cache; 0: it has none yet, or none any more."""
         self._shutting_down: set[int] = set()
@@ -116,19 +90,6 @@ class Ptmalloc(MallocLibrary):
         self.words.put(main_arena + NEXT, main_arena)
         self.words.put(main_arena + ATTACHED_THREADS, 1)
         set_tunables(self.par, tunables, huge_pages or HugePages())
-
-    @property
-    def _main(self) -> int:
-        return int(self.par[MAIN_ARENA])
-
-    @property
-    def _is_single(self) -> bool:
-        return bool(self.par[SINGLE_THREAD])
-
-    def _step(self, name: str, arena: int) -> MallocSteps[None]:
-        """Let others go first, if somebody asks for steps, before an arena is changed."""
-        if self.arenas.wants_step():
-            yield Label(name, self.arenas.touches_all_of(arena, Mode.WRITE))
 
     def new_thread(self) -> int:
         """Return the number of a thread that begins; from the second on the process has several."""
@@ -142,46 +103,19 @@ class Ptmalloc(MallocLibrary):
         """Make the main arena ready, at the first call that needs it (ptmalloc_init)."""
         if not self._is_initialized:
             self._is_initialized = True
-            self.arenas.thread_arena[thread] = self._main
-            malloc_init_state(*self.memory.arrays(), self._main)
+            self.arenas.thread_arena[thread] = self.arenas.main_arena
+            malloc_init_state(*self.memory.arrays(), self.arenas.main_arena)
 
     def _tcache_of(self, thread: int) -> MallocSteps[int]:
         """Return a thread's cache, which is made if it has none; 0: it cannot be had (tcache_init)."""
         tcache = int(self.tcache[thread])
         if tcache or thread in self._shutting_down:
             return tcache
-        arena = yield from arena_get(self.arenas, thread, TCACHE_SIZE)
-        block = yield from self._int_malloc(0, arena, TCACHE_SIZE)
-        if not block and arena:
-            arena = yield from arena_get_retry(self.arenas, thread, arena, TCACHE_SIZE)
-            block = yield from self._int_malloc(0, arena, TCACHE_SIZE)
-        if arena:
-            yield self.arenas.unlock(arena)
+        block = yield from self.calls.malloc(thread, 0, TCACHE_SIZE)
         if block:
             self.tcache[thread] = block
             words, log, _ = self.memory.arrays()
             clear_words(words, log, block, TCACHE_SIZE)
-        return block
-
-    def _int_malloc(self, tcache: int, arena: int, size: int) -> MallocSteps[int]:
-        """Return a block of an arena that is locked, or of none; 0: there is no memory."""
-        if not arena:
-            return (yield from from_system(self.memory, tcache, 0, size))
-        yield from self._step("take a chunk", arena)
-        block = int_malloc(*self.memory.arrays(), tcache, arena, size)
-        return (yield from resume_malloc(self.memory, tcache, arena, size, block))
-
-    def _from_any_arena(self, thread: int, size: int, take: Take) -> MallocSteps[int]:
-        """Take a block of the thread's arena, or else of another one."""
-        if self._is_single:
-            return (yield from take(self._main))
-        arena = yield from arena_get(self.arenas, thread, size)
-        block = yield from take(arena)
-        if not block and arena:
-            arena = yield from arena_get_retry(self.arenas, thread, arena, size)
-            block = yield from take(arena)
-        if arena:
-            yield self.arenas.unlock(arena)
         return block
 
     def _tcache_size(self, size: int) -> int:
@@ -200,14 +134,7 @@ class Ptmalloc(MallocLibrary):
         block = check(tcache_malloc(*self.memory.arrays(), tcache, _signed(chunk_size)))
         if block:
             return block
-        return (yield from self._malloc_from_arena(thread, tcache, min(size, PTRDIFF_MAX)))
-
-    def _malloc_from_arena(self, thread: int, tcache: int, size: int) -> MallocSteps[int]:
-        return (
-            yield from self._from_any_arena(
-                thread, size, lambda arena: self._int_malloc(tcache, arena, size)
-            )
-        )
+        return (yield from self.calls.malloc(thread, tcache, min(size, PTRDIFF_MAX)))
 
     def calloc(self, thread: int, members: int, size: int) -> MallocSteps[int]:
         """calloc(members, size): __libc_calloc."""
@@ -216,19 +143,7 @@ class Ptmalloc(MallocLibrary):
             return 0
         self.initialize(thread)
         tcache = yield from self._tcache_of(thread)
-        return (
-            yield from self._from_any_arena(
-                thread, nr_bytes, lambda arena: self._int_calloc(tcache, arena, nr_bytes)
-            )
-        )
-
-    def _int_calloc(self, tcache: int, arena: int, size: int) -> MallocSteps[int]:
-        """Return a cleared block of an arena that is locked, or a mapped one."""
-        if not arena:
-            return (yield from from_system(self.memory, tcache, 0, size))
-        yield from self._step("take a chunk", arena)
-        block = int_calloc(*self.memory.arrays(), tcache, arena, size)
-        return (yield from resume_calloc(self.memory, tcache, arena, size, block))
+        return (yield from self.calls.calloc(thread, tcache, nr_bytes))
 
     def free(self, thread: int, address: int) -> MallocSteps[None]:
         """free(address): __libc_free."""
@@ -239,47 +154,7 @@ class Ptmalloc(MallocLibrary):
             yield from free_mapped(self.arenas, chunk)
             return
         tcache = yield from self._tcache_of(thread)
-        yield from self._int_free(tcache, arena_for_chunk(self.arenas, chunk), chunk)
-
-    def _int_free(self, tcache: int, arena: int, chunk: int) -> MallocSteps[None]:
-        """Free a chunk of an arena that is not locked (_int_free without have_lock)."""
-        if self._is_single:
-            yield from self.memory.free_locked(tcache, arena, chunk)
-            return
-        result = check(free_to_tcache(*self.memory.arrays(), tcache, chunk))
-        if result == NEEDS_FASTBIN:
-            yield from self._free_to_fastbin(arena, chunk)
-        elif result == NEEDS_LOCK:
-            yield self.arenas.lock(arena)
-            yield from self._step("free a chunk", arena)
-            freed = free_with_lock(*self.memory.arrays(), arena, chunk)
-            yield from resume_free(self.memory, arena, freed)
-            yield self.arenas.unlock(arena)
-
-    def _free_to_fastbin(self, arena: int, chunk: int) -> MallocSteps[None]:
-        """Put a chunk into its fastbin, without the arena's mutex (the middle of _int_free)."""
-        rules, fastbins = self.arenas.rules, self._touches_fastbins(arena)
-        if self.arenas.wants_step():
-            yield Label("read the next chunk's size", fastbins)
-        words, log, par = self.memory.arrays()
-        is_wrong = next_fast_is_wrong(words, log, arena, chunk)
-        if is_wrong and rules.free_checks_next_size_again_when_locked:
-            yield self.arenas.lock(arena)
-            words, log, par = self.memory.arrays()
-            is_wrong = next_fast_is_wrong(words, log, arena, chunk)
-            yield self.arenas.unlock(arena)
-        check(NEXT_FAST if is_wrong else 0)
-        if self.arenas.wants_step():
-            yield Label("push a chunk", fastbins)
-        old = check(push_fastbin(*self.memory.arrays(), arena, chunk))
-        if old and not rules.free_checks_old_fastbin_head_when_locked:
-            if self.arenas.wants_step():
-                yield Label("read the old first chunk's size", fastbins)
-            words, log, par = self.memory.arrays()
-            check(old_head_is_right(words, log, chunk, old))
-
-    def _touches_fastbins(self, arena: int) -> Touches:
-        return ((label.fastbins(self.arenas.number, arena), Mode.WRITE),)
+        yield from self.calls.free(tcache, arena_for_chunk(self.arenas, chunk), chunk)
 
     def realloc(self, thread: int, address: int, size: int) -> MallocSteps[int]:
         """realloc(address, size): __libc_realloc."""
@@ -292,10 +167,9 @@ class Ptmalloc(MallocLibrary):
         chunk = address - CHUNK_HDR_SZ
         head = self.words.load(chunk + SIZE)
         old_size = head & ~SIZE_BITS & ULONG_MAX
-        tcache = int(self.tcache[thread])
         arena = 0
         if not head & IS_MMAPPED:
-            tcache = yield from self._tcache_of(thread)
+            yield from self._tcache_of(thread)
             arena = arena_for_chunk(self.arenas, chunk)
         if chunk > -old_size & ULONG_MAX or chunk & ALIGN_MASK:
             raise MallocAbortError("realloc(): invalid pointer")
@@ -304,19 +178,21 @@ class Ptmalloc(MallocLibrary):
             return 0
         if head & IS_MMAPPED:
             return (yield from self._realloc_mapped(thread, chunk, old_size, chunk_size, size))
-        if not self._is_single:
-            yield self.arenas.lock(arena)
-        yield from self._step("change a chunk's size", arena)
-        began = int_realloc(*self.memory.arrays(), tcache, arena, chunk, chunk_size)
-        block = yield from resume_realloc(self.memory, tcache, arena, chunk, chunk_size, began)
-        if self._is_single:
-            return block
-        yield self.arenas.unlock(arena)
-        if not block:
+        return (yield from self.realloc_chunk(thread, arena, chunk, size))
+
+    def realloc_chunk(
+        self, thread: int, arena: int, chunk: int, size: int, began: int | None = None
+    ) -> MallocSteps[int]:
+        """Change the size of an arena's chunk; `began`: what `int_realloc` returned, if it ran."""
+        tcache = int(self.tcache[thread])
+        chunk_size = request2size(size)
+        block = yield from self.calls.realloc(tcache, arena, chunk, chunk_size, began)
+        if not block and not self.par[SINGLE_THREAD]:
             block = yield from self.malloc(thread, size)
             if block:
-                self._copy(address, block, old_size - SIZE_SZ)
-                yield from self._int_free(int(self.tcache[thread]), arena, chunk)
+                old_size = self.words.load(chunk + SIZE) & ~SIZE_BITS
+                self._copy(chunk + CHUNK_HDR_SZ, block, old_size - SIZE_SZ)
+                yield from self.calls.free(int(self.tcache[thread]), arena, chunk)
         return block
 
     def _realloc_mapped(
@@ -354,19 +230,7 @@ class Ptmalloc(MallocLibrary):
         if not padded:
             return 0
         tcache = int(self.tcache[thread])
-        return (
-            yield from self._from_any_arena(
-                thread, padded, lambda arena: self._int_memalign(tcache, arena, alignment, size)
-            )
-        )
-
-    def _int_memalign(self, tcache: int, arena: int, alignment: int, size: int) -> MallocSteps[int]:
-        """Return an aligned block of an arena that is locked, or a mapped one."""
-        began = NEEDS_SYSMALLOC
-        if arena:
-            yield from self._step("take a chunk", arena)
-            began = int_memalign(*self.memory.arrays(), tcache, arena, alignment, size)
-        return (yield from resume_memalign(self.memory, tcache, arena, alignment, size, began))
+        return (yield from self.calls.memalign(thread, tcache, alignment, size))
 
     def end_thread(self, thread: int) -> MallocSteps[None]:
         """Let a thread's cache and arena go, as it ends (__malloc_arena_thread_freeres)."""
@@ -377,8 +241,7 @@ class Ptmalloc(MallocLibrary):
             for index in range(TCACHE_MAX_BINS):
                 head = tcache + ENTRIES + 8 * index
                 while block := self.words.load(head):
-                    malloc_aligned = block & ALIGN_MASK == 0
-                    if not malloc_aligned:
+                    if block & ALIGN_MASK:
                         raise MallocAbortError(_HEAD_IN_TCACHE)
                     words, log, _ = self.memory.arrays()
                     self.words.store(head, reveal(words, log, block))

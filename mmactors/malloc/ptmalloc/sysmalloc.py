@@ -243,9 +243,13 @@ class SystemMemory:
         place = self.arenas.main_arena + SYSTEM_MEM
         self.arenas.words.store(place, self.arenas.words.load(place) + nr_bytes)
 
-    def free_locked(self, tcache: int, av: int, chunk: int) -> MallocSteps[None]:
-        """Free a chunk of an arena that the thread has locked."""
-        if check(int_free(*self.arrays(), tcache, av, chunk)) == NEEDS_TRIM:
+    def free_locked(
+        self, tcache: int, av: int, chunk: int, began: int | None = None
+    ) -> MallocSteps[None]:
+        """Free a chunk of an arena that the thread has locked; `began`: what `int_free` returned."""
+        if began is None:
+            began = check(int_free(*self.arrays(), tcache, av, chunk))
+        if began == NEEDS_TRIM:
             yield from self.trim(av)
 
     def trim(self, av: int) -> MallocSteps[None]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from attrs import define, field
 
+from mmactors.arch.frame_words import FrameWords
 from mmactors.arch.page import PageColumns
 from mmactors.checks import Checks
 from mmactors.mm.area.mm_struct import MmStruct
@@ -43,6 +44,8 @@ class FaultContext:
     """Called with a page of a file."""
     checks: Checks | None = None
     """Who is told what happens to contents; None: nobody."""
+    frame_words: FrameWords | None = None
+    """What programs' words hold; None: nobody asks."""
     lru: FolioBatches | None = None
     """Where new pages wait for their LRU list; None: none is kept."""
     task: Task = field(factory=Task)

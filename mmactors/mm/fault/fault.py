@@ -98,6 +98,8 @@ def copy_page(
         yield Label(
             f"copy page {source:#x}", ((data(source), Mode.READ), (data(target), Mode.WRITE))
         )
+    if context.frame_words is not None:
+        context.frame_words.copy(source, target)
     if context.checks is not None:
         context.checks.page_copied(source, target)
 

@@ -1,5 +1,6 @@
 """Recorded heap traces of any form: what a file is, its operations, and where each stands."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -9,22 +10,35 @@ from typing import Any, Final
 from attrs import define, field
 
 from mmactors.arch.heap_trace import HeapOperations
+from mmactors.errors import UserError
 from mmactors.limits import HEAP_TRACE_THREADS_MAX
 from mmactors.units import KIB
+from mmactors.workload.heap_trace.csv_text import is_csv, read_csv
+from mmactors.workload.heap_trace.json_lines import is_json_lines, read_json_lines
+from mmactors.workload.heap_trace.ltrace import read_ltrace
+from mmactors.workload.heap_trace.ltrace_line import is_ltrace
+from mmactors.workload.heap_trace.mtrace import is_mtrace, read_mtrace
 from mmactors.workload.heap_trace.npz import read_meta, read_npz
 from mmactors.workload.trace.input import bad_trace, read_pieces
 
 ROWS: Final = 1 << 16
 """Operations of a piece of a heap trace, unless somebody asks for another number."""
 _HEAD_BYTES: Final = 4 * KIB
-_FIRST_ROWS: Final = 64
 _ZIP_MAGIC: Final = b"PK\x03\x04"
+_COMPRESSION: Final = re.compile(r"\.(gz|xz|zst)$")
+
+Reader = Callable[[Path, Counter[str]], Iterator[HeapOperations]]
+"""Yields the operations of a file, in pieces of any length, and counts what is none."""
 
 
 class HeapTraceFormat(Enum):
     """The forms of heap traces that can be read."""
 
     NPZ = "npz"
+    CSV = "csv"
+    JSON_LINES = "jsonl"
+    MTRACE = "mtrace"
+    LTRACE = "ltrace"
 
 
 HEAP_TRACE_FORMATS: Final = tuple(form.value for form in HeapTraceFormat)
@@ -41,8 +55,9 @@ class HeapTrace:
     """What an archive says of itself."""
     threads: int | None = None
     """The highest number of a thread and 1; None: not known before all was read once."""
-    left_out: Counter[str] = field(factory=Counter)
-    """What the last reading met that is no operation, by its name, and how often."""
+    notes: Counter[str] = field(factory=Counter)
+    """What the last reading met that is no row, or a row that was not written as one, and how
+    often."""
 
     def chunks(self, rows: int = ROWS) -> Iterator[HeapOperations]:
         """Yield the operations in pieces of at most `rows`.
@@ -50,11 +65,17 @@ class HeapTrace:
         Raises UserError, at the latest when the place is reached, for what is no trace.
         """
         assert rows > 0, f"pieces of {rows} rows"
-        self.left_out.clear()
+        self.notes.clear()
         threads = self.threads or 1
-        for piece in _reader(self.form)(self.path, rows=rows, left_out=self.left_out):
-            threads = max(threads, int(piece.tid.max()) + 1)
-            yield piece
+        is_empty = True
+        for piece in _READERS[self.form](self.path, self.notes):
+            for start in range(0, len(piece), rows):
+                is_empty = False
+                yield piece.part(start, start + rows)
+            if len(piece):
+                threads = max(threads, int(piece.tid.max()) + 1)
+        if is_empty:
+            raise _empty(self.path)
         self.threads = threads
 
     def place(self, line: int) -> str:
@@ -65,14 +86,14 @@ class HeapTrace:
 
     def where(self, row: int) -> str:
         """Return where an operation, counted from 0, stands; the file is read again up to it."""
-        for piece in _reader(self.form)(self.path, rows=ROWS, left_out=Counter()):
+        for piece in _READERS[self.form](self.path, Counter()):
             if row < piece.first + len(piece):
                 return self.place(int(piece.line[row - piece.first]))
         raise IndexError(f"{self.path} has no operation {row}")
 
 
 def heap_trace_format(path: Path, form: str | None = None) -> HeapTraceFormat:
-    """Return the form of a heap trace: `form`, one of HEAP_TRACE_FORMATS, or what its beginning says.
+    """Return the form of a heap trace: `form`, of HEAP_TRACE_FORMATS, or what its beginning says.
 
     Raises UserError if the file is unreadable, or of no known form.
     """
@@ -81,12 +102,31 @@ def heap_trace_format(path: Path, form: str | None = None) -> HeapTraceFormat:
         head += piece
         if len(head) >= _HEAD_BYTES:
             break
+    if not head:
+        raise _empty(path)
     return _format_of(path, head[:_HEAD_BYTES]) if form is None else HeapTraceFormat(form)
 
 
+def _empty(path: Path) -> UserError:
+    return bad_trace(
+        path,
+        "the heap trace holds no operation",
+        "expected at least one operation",
+        "check that the program was traced to its end",
+    )
+
+
 def _format_of(path: Path, head: bytes) -> HeapTraceFormat:
-    if head.startswith(_ZIP_MAGIC) or path.name.lower().endswith(".npz"):
+    if head.startswith(_ZIP_MAGIC):
         return HeapTraceFormat.NPZ
+    for form, begins_so in _BEGINNINGS.items():
+        if begins_so(head):
+            return form
+    # A file of a known name is read as what it claims to be: the reader says what is wrong with it.
+    name = _COMPRESSION.sub("", path.name.lower())
+    for form in HeapTraceFormat:
+        if name.endswith(f".{form.value}"):
+            return form
     raise bad_trace(
         path,
         "the heap trace is of no known form",
@@ -95,10 +135,19 @@ def _format_of(path: Path, head: bytes) -> HeapTraceFormat:
     )
 
 
-def _reader(form: HeapTraceFormat) -> Callable[..., Iterator[HeapOperations]]:
-    match form:
-        case HeapTraceFormat.NPZ:
-            return read_npz
+_BEGINNINGS: Final[dict[HeapTraceFormat, Callable[[bytes], bool]]] = {
+    HeapTraceFormat.JSON_LINES: is_json_lines,
+    HeapTraceFormat.MTRACE: is_mtrace,
+    HeapTraceFormat.CSV: is_csv,
+    HeapTraceFormat.LTRACE: is_ltrace,
+}
+_READERS: Final[dict[HeapTraceFormat, Reader]] = {
+    HeapTraceFormat.NPZ: read_npz,
+    HeapTraceFormat.CSV: read_csv,
+    HeapTraceFormat.JSON_LINES: read_json_lines,
+    HeapTraceFormat.MTRACE: read_mtrace,
+    HeapTraceFormat.LTRACE: read_ltrace,
+}
 
 
 def open_heap_trace(path: Path | str, format: str | None = None) -> HeapTrace:  # noqa: A002
@@ -117,5 +166,5 @@ def open_heap_trace(path: Path | str, format: str | None = None) -> HeapTrace:  
         threads = trace.meta.get("threads")
         if isinstance(threads, int) and 0 < threads <= HEAP_TRACE_THREADS_MAX:
             trace.threads = threads
-    next(_reader(form)(given, rows=_FIRST_ROWS, left_out=Counter()), None)
+    next(_READERS[form](given, Counter()), None)
     return trace

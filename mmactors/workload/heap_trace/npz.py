@@ -20,6 +20,7 @@ from mmactors.workload.trace.archive import ArchiveForm, Column, open_columns
 from mmactors.workload.trace.input import bad_trace
 
 COLUMNS: Final = ("op", "tid", "id", "size", "arg")
+_ROWS: Final = 1 << 16
 _INTEGERS: Final = ("|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8")
 _FORM: Final = ArchiveForm(
     dtypes={**dict.fromkeys(COLUMNS, _INTEGERS), "meta": ("|u1",)},
@@ -64,23 +65,23 @@ def _no_object(path: Path, found: str) -> Exception:
     )
 
 
-def read_npz(path: Path, *, rows: int, left_out: Counter[str]) -> Iterator[HeapOperations]:
-    """Yield the trace in pieces of at most `rows` operations.
+def read_npz(path: Path, notes: Counter[str]) -> Iterator[HeapOperations]:
+    """Yield the trace in pieces.
 
     Raises UserError for a file that is not such a trace.
     """
-    del left_out  # An archive holds operations only.
+    del notes  # An archive holds operations only.
     with open_columns(path, _FORM) as columns:
-        yield from _read(path, {name: columns[name] for name in COLUMNS}, rows)
+        yield from _read(path, {name: columns[name] for name in COLUMNS})
 
 
-def _read(path: Path, columns: dict[str, Column], rows: int) -> Iterator[HeapOperations]:
+def _read(path: Path, columns: dict[str, Column]) -> Iterator[HeapOperations]:
     length = columns["op"].length
     for name, column in columns.items():
         if column.length != length:
             raise _FORM.error(path, f"op has {length} entries, {name} has {column.length}")
-    for first in range(0, length, rows):
-        count = min(rows, length - first)
+    for first in range(0, length, _ROWS):
+        count = min(_ROWS, length - first)
         read = ReadRows(**{name: column.take(count) for name, column in columns.items()})
         problem = read.first_problem()
         if problem is not None:

@@ -13,6 +13,7 @@ from attrs import frozen
 
 from mmactors.left_out import left_out_called
 from mmactors.workload.operation.address import NAME, Address, Bindings, Range, Region, Span
+from mmactors.workload.operation.futex import FutexOperation
 from mmactors.workload.operation.generator import PATTERNS
 from mmactors.workload.operation.grammar import (
     OperationError,
@@ -324,6 +325,7 @@ PlainOperation = (
     | VmallocOperation
     | PercpuOperation
     | PercpuRefOperation
+    | FutexOperation
     | Open
     | Close
     | Unlink
