@@ -15,7 +15,7 @@ from measure import REPOSITORY, asked_seconds, print_figures, rates
 from mmactors.validate.malloc.linked import glibc_of
 from mmactors.validate.malloc.recorded_kernel import RecordedKernel
 from mmactors.validate.malloc.recording import Configuration, HeapRecording, read_recording
-from mmactors.validate.malloc.replay import Replay
+from mmactors.validate.malloc.heap_run import HeapRun
 
 TRACES = ("real_gdb", "real_gitgc", "syn_memalign_mix_b", "syn_mt_many_b", "syn_top_trim_b")
 
@@ -23,7 +23,7 @@ TRACES = ("real_gdb", "real_gitgc", "syn_memalign_mix_b", "syn_mt_many_b", "syn_
 def replayed(recording: HeapRecording, configuration: Configuration) -> int:
     """Run a trace from its begin to its end; return how many operations it has."""
     nr_operations = len(recording.operations)
-    replay = Replay(
+    replay = HeapRun(
         library=glibc_of(configuration.meta["env"]),
         kernel=RecordedKernel(configuration.calls),
         operations=recording.operations,

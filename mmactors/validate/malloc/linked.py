@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Final
 
-from mmactors.malloc.library import MallocLibrary
 from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
 from mmactors.malloc.ptmalloc.tunables import read_tunables
 from mmactors.rules import Rules
@@ -23,7 +22,7 @@ def not_glibc(environment: Mapping[str, str]) -> str | None:
     return None if preloaded is None else f"{preloaded[:60]} is not modelled yet"
 
 
-def glibc_of(environment: Mapping[str, str]) -> MallocLibrary:
+def glibc_of(environment: Mapping[str, str]) -> Ptmalloc:
     """Return glibc's allocator in a process that begins, with its main thread."""
     library = Ptmalloc(
         main_arena=_MAIN_ARENA,

@@ -19,7 +19,7 @@ from mmactors.validate.malloc.linked import glibc_of, not_glibc
 from mmactors.validate.malloc.recorded_calls import RecordedCalls
 from mmactors.validate.malloc.recorded_kernel import CallDiffersError, RecordedKernel
 from mmactors.validate.malloc.recording import TOTALS, Configuration, read_recording
-from mmactors.validate.malloc.replay import Replay, text_of_operation
+from mmactors.validate.malloc.heap_run import HeapRun, text_of_operation
 from mmactors.validate.result import CaseResult
 
 _MALLINFO2: Final = tuple(each.name for each in fields(HeapNumbers))
@@ -39,8 +39,8 @@ def validate_malloc(path: Path) -> Iterator[CaseResult]:
             configuration = recording.configuration(name, meta)
             kernel = RecordedKernel(configuration.calls)
             library = glibc_of(meta["env"])
-            replay = Replay(library=library, kernel=kernel, operations=recording.operations)
-            _Comparison(configuration, kernel, replay, result).run()
+            run = HeapRun(library=library, kernel=kernel, operations=recording.operations)
+            _Comparison(configuration, kernel, run, result).run()
         yield result
 
 
@@ -54,7 +54,7 @@ class _Comparison:
 
     recorded: Configuration
     kernel: RecordedKernel
-    replay: Replay
+    replay: HeapRun
     result: CaseResult
     _nr_compared: int = field(default=0, init=False)
     """Operations."""

@@ -19,7 +19,7 @@ from mmactors.validate.form import Problems
 from mmactors.validate.limits import HEAP_OPERATIONS_MAX
 from mmactors.validate.malloc.linked import glibc_of
 from mmactors.validate.malloc.recording import ADVICE
-from mmactors.validate.malloc.replay import Replay
+from mmactors.validate.malloc.heap_run import HeapRun
 from mmactors.validate.result import CaseResult
 from mmactors.workload.trace.archive import ArchiveForm, open_columns
 
@@ -87,7 +87,7 @@ def _usable_sizes(requests: NDArray[np.int64]) -> NDArray[np.int64]:
     size = np.zeros(2 * n, np.int64)
     size[::2] = requests
     numbers = np.arange(2 * n, dtype=np.int64)
-    replay = Replay(
+    replay = HeapRun(
         library=glibc_of({}),
         kernel=_WillingKernel(),
         operations=HeapOperations(

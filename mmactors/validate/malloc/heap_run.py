@@ -12,10 +12,8 @@ from attrs import define, field
 from numpy.typing import NDArray
 
 from mmactors.arch.heap_trace import (
-    CALLOC,
     FREE,
     HEAP_OPERATIONS,
-    MALLOC,
     MALLOC_TRIM,
     MALLOPT,
     MEMALIGN,
@@ -24,7 +22,9 @@ from mmactors.arch.heap_trace import (
     THREAD_END,
     HeapOperations,
 )
-from mmactors.malloc.library import HeapNumbers, MallocLibrary
+from mmactors.malloc.library import HeapNumbers
+from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
+from mmactors.malloc.ptmalloc.replay import Replay
 from mmactors.malloc.request import MallocRequest, MallocSteps
 from mmactors.mm.perform import perform
 
@@ -49,66 +49,61 @@ class Kernel(Protocol):
 
 
 @define(eq=False, kw_only=True)
-class Replay:
+class HeapRun:
     """Operations on their way through a library."""
 
-    library: MallocLibrary
+    library: Ptmalloc
     kernel: Kernel
     operations: HeapOperations
     address: NDArray[np.int64] = field(init=False)
     """What each operation returned; 0: NULL or nothing."""
     usable: NDArray[np.int64] = field(init=False)
-    returned: NDArray[np.int64] = field(init=False)
-    """What malloc_trim and mallopt return, the errno of what returns NULL; else 0."""
-    nr_done: int = field(default=0, init=False)
-    """Operations."""
-    _objects: NDArray[np.int64] = field(init=False)
-    """By number its address; 0: there is none."""
-    _threads: dict[int, int] = field(init=False)
+    _results: NDArray[np.int64] = field(init=False)
+    """Of malloc_trim and mallopt."""
+    _threads: NDArray[np.int64] = field(init=False)
     """By the trace's number of a thread that of the library."""
+    _rows: Replay = field(init=False)
     _nr_stacks: int = field(default=0, init=False)
     """Of threads that have ended, which are used again: their dtv is there already."""
 
     def __attrs_post_init__(self) -> None:
         n = len(self.operations)
-        self.address = np.zeros(n, np.int64)
-        self.usable = np.zeros(n, np.int64)
-        self.returned = np.zeros(n, np.int64)
-        self._objects = np.zeros(n, np.int64)
-        self._threads = {0: 0}
+        self.address, self.usable, self._results = (np.zeros(n, np.int64) for _ in range(3))
+        self._threads = np.zeros(int(self.operations.tid.max()) + 1, np.int64)
+        self._rows = Replay(
+            library=self.library,
+            operations=self.operations,
+            threads=self._threads,
+            objects=np.zeros(n, np.int64),
+            address=self.address,
+            usable=self.usable,
+        )
+
+    @property
+    def nr_done(self) -> int:
+        """How many operations were done."""
+        return self._rows.row
 
     def begin(self) -> None:
         """Let all threads begin that the trace does not begin itself."""
         op, tid = self.operations.op, self.operations.tid
         begun = set(tid[op == THREAD_BEGIN].tolist())
-        for thread in range(1, int(tid.max()) + 1):
+        for thread in range(1, len(self._threads)):
             if thread not in begun:
                 self._begin_thread(thread)
 
     def run(self, until: int) -> None:
-        """Do operations up to one, without it; raise what ends them before.
-
-        That are MallocAbortError and CallDiffersError; `nr_done` says how many were done before.
-        """
-        of, part = self.operations, slice(self.nr_done, until)
-        columns = (of.op, of.tid, of.id, of.size.view(np.uint64), of.arg.view(np.uint64))
-        rows = zip(*(each[part].tolist() for each in columns), strict=True)
-        for op, tid, number, size, arg in rows:
-            self.kernel.op = self.nr_done
-            if op == THREAD_BEGIN:
-                self._begin_thread(tid)
-            elif op == THREAD_END:
-                self._end_thread(tid)
-            elif op == MALLOC_TRIM:
-                trim = self.library.malloc_trim(self._threads[tid], size)
-                self.returned[self.nr_done] = self.perform(trim)
-            elif op == MALLOPT:
-                parameter, value = (int(each[self.nr_done]) for each in (of.arg, of.size))
-                mallopt = self.library.mallopt(self._threads[tid], parameter, value)
-                self.returned[self.nr_done] = self.perform(mallopt)
+        """Do operations up to one, without it; MallocAbortError, and what the kernel raises."""
+        rows = self._rows
+        while rows.row < until:
+            if not rows.run(until):
+                continue
+            self.kernel.op = rows.row
+            if self.operations.op[rows.row] <= MEMALIGN:
+                self.perform(rows.finish())
             else:
-                self._do(op, self._threads[tid], number, size, arg)
-            self.nr_done += 1
+                self._do_other(rows.row)
+                rows.row += 1
 
     def perform(self, steps: MallocSteps[T]) -> T:
         """Drive a path to its end; return its result."""
@@ -122,31 +117,31 @@ class Replay:
         """Return what the main thread gets from malloc_info."""
         return self.perform(self.library.malloc_info(0))
 
-    def _do(self, op: int, thread: int, number: int, size: int, arg: int) -> None:
-        library, objects = self.library, self._objects
-        old = int(objects[number])
-        if op == FREE:
-            self.perform(library.free(thread, old))
-            objects[number] = 0
-            return
-        if op == MALLOC:
-            address = self.perform(library.malloc(thread, size))
-        elif op == CALLOC:
-            members = arg or 1
-            address = self.perform(library.calloc(thread, members, size // members))
-        elif op == REALLOC:
-            address = self.perform(library.realloc(thread, old, size))
+    @property
+    def returned(self) -> NDArray[np.int64]:
+        """What malloc_trim and mallopt returned, the errno of what returned NULL; else 0."""
+        of = self.operations
+        is_null = (self.address == 0) & (of.op <= MEMALIGN) & (of.op != FREE)
+        is_null &= (of.op != REALLOC) | (of.size != 0)
+        is_bad = (of.op == MEMALIGN) & (of.arg.view(np.uint64) > _ALIGNMENT_MAX)
+        return np.where(is_null, np.where(is_bad, EINVAL, ENOMEM), self._results)
+
+    def _do_other(self, row: int) -> None:
+        """Do a row that is no call of malloc's."""
+        of, library = self.operations, self.library
+        op, tid, size, arg = (int(each[row]) for each in (of.op, of.tid, of.size, of.arg))
+        thread = int(self._threads[tid])
+        if op == THREAD_BEGIN:
+            self._begin_thread(tid)
+        elif op == THREAD_END:
+            self.perform(library.end_thread(thread))
+            self._nr_stacks += 1
+        elif op == MALLOC_TRIM:
+            pad = int(of.size.view(np.uint64)[row])
+            self._results[row] = self.perform(library.malloc_trim(thread, pad))
         else:
-            assert op == MEMALIGN, f"there is no operation {op}"
-            address = self.perform(library.memalign(thread, arg, size))
-        if address or not (op == REALLOC and size):
-            objects[number] = address
-        self.address[self.nr_done] = address
-        if address:
-            self.usable[self.nr_done] = library.usable_size(address)
-        elif op != REALLOC or size:
-            is_bad = op == MEMALIGN and arg > _ALIGNMENT_MAX
-            self.returned[self.nr_done] = EINVAL if is_bad else ENOMEM
+            assert op == MALLOPT, f"there is no operation {op}"
+            self._results[row] = self.perform(library.mallopt(thread, arg, size))
 
     def _begin_thread(self, tid: int) -> None:
         if self._nr_stacks:
@@ -154,10 +149,6 @@ class Replay:
         else:
             self.perform(self.library.calloc(0, _DTV_MEMBERS, _DTV_BYTES))
         self._threads[tid] = self.library.new_thread()
-
-    def _end_thread(self, tid: int) -> None:
-        self.perform(self.library.end_thread(self._threads.pop(tid)))
-        self._nr_stacks += 1
 
 
 def text_of_operation(operations: HeapOperations, nth: int) -> str:
