@@ -103,5 +103,16 @@ class MallocLibrary(ABC):
         """The text that malloc_stats() prints on stderr."""
 
     @abstractmethod
-    def fork(self) -> Self:
-        """Return the library of a child that was forked by the thread that calls: the same heap."""
+    def before_fork(self, thread: int) -> MallocSteps[None]:
+        """Hold everything still in the parent, before a thread's fork (__malloc_fork_lock_parent)."""
+
+    @abstractmethod
+    def after_fork(self, thread: int) -> MallocSteps[None]:
+        """Let others go on in the parent, after a fork that succeeded or not."""
+
+    @abstractmethod
+    def fork(self, thread: int, number: int) -> Self:
+        """Return the library of the child of a number that a thread has forked: the same heap.
+
+        Its only thread has the number of the one that forked.
+        """

@@ -96,11 +96,17 @@ def note_access(log: Words, address: int, nr_bytes: int, is_store: int) -> None:
 
 
 @compiled
+def peek_word(words: Words, address: int) -> int:
+    """Return the word at an address, which nobody accesses."""
+    slot = _slot_of(words, address >> PAGE_BITS)
+    return int(words[slot + (address >> 3 & SLOT - 1)]) if slot else 0
+
+
+@compiled
 def load_word(words: Words, log: Words, address: int) -> int:
     """Return the word at an address, whose low three bits do not count."""
     note_access(log, address, 8, 0)
-    slot = _slot_of(words, address >> PAGE_BITS)
-    return int(words[slot + (address >> 3 & SLOT - 1)]) if slot else 0
+    return peek_word(words, address)
 
 
 @compiled

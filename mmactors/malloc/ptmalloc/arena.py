@@ -41,7 +41,7 @@ _OVERHEAD: Final = HEAP_INFO + STATE_SIZE + ALIGN_MASK + 1
 
 
 def arena_get(arenas: Arenas, thread: int, size: int) -> MallocSteps[int]:
-    """Lock the arena that a thread allocates from, which wants `size` bytes; 0: it can have none."""
+    """Lock the arena of a thread that wants `size` bytes; 0: it can have none."""
     arena = int(arenas.thread_arena[thread])
     if not arena:
         return (yield from arena_get2(arenas, thread, size, avoid_arena=0))

@@ -13,12 +13,13 @@ from mmactors import label
 from mmactors.label import Label, Mode, Touches
 from mmactors.malloc.ptmalloc.arena import arena_get, arena_get_retry
 from mmactors.malloc.ptmalloc.arenas import Arenas
-from mmactors.malloc.ptmalloc.chunk import ALIGN_MASK, request2size
+from mmactors.malloc.ptmalloc.chunk import ALIGN_MASK, MINSIZE, PTRDIFF_MAX, request2size
 from mmactors.malloc.ptmalloc.int_calloc import clear_block, int_calloc
 from mmactors.malloc.ptmalloc.int_free import (
     NEXT_FAST,
     free_to_tcache,
     free_with_lock,
+    int_free,
     next_fast_is_wrong,
     old_head_is_right,
     push_fastbin,
@@ -42,6 +43,7 @@ from mmactors.malloc.ptmalloc.messages import (
 )
 from mmactors.malloc.ptmalloc.sysmalloc import SystemMemory
 from mmactors.malloc.request import MallocSteps
+from mmactors.units import ULONG_MAX
 
 Take = Callable[[int, int | None], MallocSteps[int]]
 """Takes a block of an arena that is locked, or of none, if nobody began with it; 0: no memory."""
@@ -89,19 +91,23 @@ class ArenaCalls:
         return (
             yield from self._from_any_arena(
                 thread,
-                padded_request(alignment, size),
+                size,
                 lambda arena, began: self._take_aligned(tcache, arena, alignment, size, began),
                 began,
+                padding=alignment + MINSIZE,
             )
         )
 
     def _from_any_arena(
-        self, thread: int, size: int, take: Take, began: int | None
+        self, thread: int, size: int, take: Take, began: int | None, *, padding: int = 0
     ) -> MallocSteps[int]:
-        """Take a block of the thread's arena, or else of another one."""
+        """Take a block of the thread's arena, or else of another one.
+
+        A new arena has room for `size` bytes, and the first one for `padding` bytes more.
+        """
         if self.is_single:
             return (yield from take(self.arenas.main_arena, began))
-        arena = yield from arena_get(self.arenas, thread, size)
+        arena = yield from arena_get(self.arenas, thread, size + padding & ULONG_MAX)
         block = yield from take(arena, began)
         if not block and arena:
             arena = yield from arena_get_retry(self.arenas, thread, arena, size)
@@ -154,6 +160,8 @@ class ArenaCalls:
         self, tcache: int, arena: int, alignment: int, request: int, began: int | None
     ) -> MallocSteps[int]:
         """Return an aligned block of an arena that is locked, or a mapped one; 0: no memory."""
+        if alignment > PTRDIFF_MAX or not padded_request(alignment, request):
+            return 0
         if not arena:
             began = NEEDS_SYSMALLOC
         elif began is None:
@@ -203,22 +211,22 @@ class ArenaCalls:
         self, tcache: int, arena: int, chunk: int, began: int | None = None
     ) -> MallocSteps[None]:
         """Free a chunk (_int_free without have_lock)."""
-        if self.is_single:
-            yield from self.memory.free_locked(tcache, arena, chunk, began)
-            return
-        if began is None:
-            result = check(free_to_tcache(*self.memory.arrays(), tcache, chunk))
-            if result == NEEDS_FASTBIN:
-                yield from self._free_to_fastbin(arena, chunk)
-            if result != NEEDS_LOCK:
-                return
-        yield self.arenas.lock(arena)
-        if began is None:
-            yield from self._step("free a chunk", arena)
-            began = check(free_with_lock(*self.memory.arrays(), arena, chunk))
-        if began == NEEDS_TRIM:
-            yield from self.memory.trim(arena)
-        yield self.arenas.unlock(arena)
+        if began is None and self.is_single:
+            began = int_free(*self.memory.arrays(), tcache, arena, chunk, 0)
+        elif began is None:
+            began = free_to_tcache(*self.memory.arrays(), tcache, chunk)
+        if check(began) == NEEDS_FASTBIN:
+            yield from self._free_to_fastbin(arena, chunk)
+        elif began:
+            if not self.is_single:
+                yield self.arenas.lock(arena)
+            if began == NEEDS_LOCK:
+                yield from self._step("free a chunk", arena)
+                began = check(free_with_lock(*self.memory.arrays(), arena, chunk))
+            if began == NEEDS_TRIM:
+                yield from self.memory.trim(arena)
+            if not self.is_single:
+                yield self.arenas.unlock(arena)
 
     def _free_to_fastbin(self, arena: int, chunk: int) -> MallocSteps[None]:
         """Put a chunk into its fastbin, without the arena's mutex (the middle of _int_free)."""

@@ -1,4 +1,4 @@
-"""What malloc does around a fork of a process with several threads (malloc/arena.c, posix/fork.c)."""
+"""What malloc does around a fork of a process with threads (malloc/arena.c, posix/fork.c)."""
 
 from mmactors.malloc.ptmalloc.arena import all_arenas
 from mmactors.malloc.ptmalloc.arenas import Arenas

@@ -63,8 +63,13 @@ _UNSORTED: Final = number_of("free(): corrupted unsorted chunks")
 
 
 @compiled
-def int_free(words: Words, log: Words, par: Words, tcache: int, av: int, chunk: int) -> int:
-    """Free a chunk of an arena that nobody else uses; return 0, NEEDS_TRIM, or what is wrong."""
+def int_free(
+    words: Words, log: Words, par: Words, tcache: int, av: int, chunk: int, have_lock: int
+) -> int:
+    """Free a chunk of an arena that nobody else uses; return 0, NEEDS_TRIM, or what is wrong.
+
+    `have_lock` is 1 for what malloc itself frees: a fastbin is looked at once more then.
+    """
     result = free_to_tcache(words, log, par, tcache, chunk)
     if result == NEEDS_LOCK:
         return free_with_lock(words, log, par, av, chunk)
@@ -73,8 +78,8 @@ def int_free(words: Words, log: Words, par: Words, tcache: int, av: int, chunk: 
     if next_fast_is_wrong(words, log, av, chunk):
         return NEXT_FAST
     old = push_fastbin(words, log, par, av, chunk)
-    if old <= 0:
-        return old
+    if old <= 0 or not have_lock:
+        return min(old, 0)
     return old_head_is_right(words, log, chunk, old)
 
 

@@ -83,7 +83,7 @@ def copied(
         return _give_back_rest(words, log, par, tcache, av, chunk, size, both)
     note_access(log, chunk + CHUNK_HDR_SZ, old_size - SIZE_SZ, 0)
     note_access(log, block, old_size - SIZE_SZ, 1)
-    return _freed(par, int_free(words, log, par, tcache, av, chunk), block)
+    return _freed(par, int_free(words, log, par, tcache, av, chunk, 1), block)
 
 
 @compiled
@@ -113,5 +113,5 @@ def _give_back_rest(
     set_head_size(words, log, chunk, size | bit)
     set_head(words, log, remainder, rest | PREV_INUSE | bit)
     set_inuse(words, log, remainder + rest)
-    freed = int_free(words, log, par, tcache, av, remainder)
+    freed = int_free(words, log, par, tcache, av, remainder, 1)
     return _freed(par, freed, chunk + CHUNK_HDR_SZ)

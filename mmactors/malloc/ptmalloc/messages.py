@@ -83,7 +83,7 @@ def check(result: int) -> int:
 
 
 def malloc_assert(holds: bool, function: str, text: str) -> None:  # noqa: FBT001 - as C's assert
-    """Raise MallocAbortError if what the library takes for granted does not hold (__malloc_assert)."""
+    """Raise MallocAbortError if what malloc takes for granted does not hold (__malloc_assert)."""
     if not holds:
         message = f"Fatal glibc error: malloc assertion failure in {function}: {text}"
         raise MallocAbortError(message)

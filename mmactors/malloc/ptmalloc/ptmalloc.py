@@ -8,13 +8,15 @@ A process that has several threads takes locks to the end of its life, as glibc'
 """
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Final, Self
 
 import numpy as np
+from attrs import evolve
 
 from mmactors.label import WantsStep, never
 from mmactors.malloc.library import HeapNumbers, MallocAbortError, MallocLibrary
-from mmactors.malloc.ptmalloc import malloc_trim, mallopt
+from mmactors.malloc.ptmalloc import mallinfo, malloc_info, malloc_trim, mallopt
 from mmactors.malloc.ptmalloc.arena import leave_arena
 from mmactors.malloc.ptmalloc.arena_calls import ArenaCalls
 from mmactors.malloc.ptmalloc.arenas import Arenas
@@ -31,8 +33,8 @@ from mmactors.malloc.ptmalloc.chunk import (
     request2size,
     reveal,
 )
+from mmactors.malloc.ptmalloc.fork import fork_lock_parent, fork_unlock_child, fork_unlock_parent
 from mmactors.malloc.ptmalloc.heap_info import arena_for_chunk
-from mmactors.malloc.ptmalloc.int_memalign import padded_request
 from mmactors.malloc.ptmalloc.malloc_par import SINGLE_THREAD, TCACHE_MAX_BINS, malloc_par
 from mmactors.malloc.ptmalloc.malloc_state import ATTACHED_THREADS, NEXT, malloc_init_state
 from mmactors.malloc.ptmalloc.mallopt import HugePages, set_tunables
@@ -224,13 +226,9 @@ class Ptmalloc(MallocLibrary):
             return 0
         # No power of two: the next one counts.
         alignment = max(1 << (alignment - 1).bit_length(), MINSIZE)
-        padded = (
-            padded_request(alignment, min(size, PTRDIFF_MAX)) if alignment <= PTRDIFF_MAX else 0
-        )
-        if not padded:
-            return 0
         tcache = int(self.tcache[thread])
-        return (yield from self.calls.memalign(thread, tcache, alignment, size))
+        request = min(size, PTRDIFF_MAX)
+        return (yield from self.calls.memalign(thread, tcache, alignment, request))
 
     def end_thread(self, thread: int) -> MallocSteps[None]:
         """Let a thread's cache and arena go, as it ends (__malloc_arena_thread_freeres)."""
@@ -272,19 +270,48 @@ class Ptmalloc(MallocLibrary):
 
     def mallinfo2(self, thread: int) -> MallocSteps[HeapNumbers]:
         """mallinfo2()."""
-        raise NotImplementedError
+        self.initialize(thread)
+        return (yield from mallinfo.mallinfo2(self.arenas))
 
     def malloc_info(self, thread: int) -> MallocSteps[str]:
         """The text that malloc_info(0, stream) prints."""
-        raise NotImplementedError
+        self.initialize(thread)
+        return (yield from malloc_info.malloc_info(self.arenas))
 
     def malloc_stats(self, thread: int) -> MallocSteps[str]:
         """The text that malloc_stats() prints on stderr."""
-        raise NotImplementedError
+        self.initialize(thread)
+        return (yield from mallinfo.malloc_stats(self.arenas))
 
-    def fork(self) -> Self:
-        """Return the library of a child that was forked by the thread that calls: the same heap."""
-        raise NotImplementedError
+    def before_fork(self, thread: int) -> MallocSteps[None]:
+        """Lock all arenas before a thread forks, if there are several (__libc_fork)."""
+        if not self.par[SINGLE_THREAD]:
+            yield from fork_lock_parent(self.arenas)
+
+    def after_fork(self, thread: int) -> MallocSteps[None]:
+        """Unlock all arenas in the parent."""
+        if not self.par[SINGLE_THREAD]:
+            yield from fork_unlock_parent(self.arenas)
+
+    def fork(self, thread: int, number: int) -> Self:
+        """Return the library of the child that a thread has forked: the same heap."""
+        child = copy(self)
+        child.words = self.words.copy()
+        child.par = self.par.copy()
+        child.tcache = self.tcache.copy()
+        child.arenas = evolve(
+            self.arenas,
+            words=child.words,
+            par=child.par,
+            thread_arena=self.arenas.thread_arena.copy(),
+            number=number,
+        )
+        child.memory = SystemMemory(child.arenas, self.memory.curbrk)
+        child.calls = ArenaCalls(child.arenas, child.memory)
+        child._shutting_down = set(self._shutting_down)  # noqa: SLF001 - one of us
+        if not child.par[SINGLE_THREAD]:
+            fork_unlock_child(child.arenas, thread)
+        return child
 
 
 def _signed(size: int) -> int:

@@ -181,7 +181,7 @@ class SystemMemory:
         """Map memory instead of moving the break; 0: it cannot be had (sysmalloc_mmap_fallback)."""
         words, par, av = self.arenas.words, self.arenas.par, self.arenas.main_arena
         hp_pagesize = int(par[HP_PAGESIZE])
-        pages = [(PAGE_SIZE, MMAP_AS_MORECORE_SIZE, 0)]
+        pages = [(MMAP_AS_MORECORE_SIZE, PAGE_SIZE, 0)]
         if hp_pagesize:
             pages.insert(0, (hp_pagesize, hp_pagesize, int(par[HP_FLAGS])))
         for pagesize, least, flags in pages:
@@ -243,13 +243,9 @@ class SystemMemory:
         place = self.arenas.main_arena + SYSTEM_MEM
         self.arenas.words.store(place, self.arenas.words.load(place) + nr_bytes)
 
-    def free_locked(
-        self, tcache: int, av: int, chunk: int, began: int | None = None
-    ) -> MallocSteps[None]:
-        """Free a chunk of an arena that the thread has locked; `began`: what `int_free` returned."""
-        if began is None:
-            began = check(int_free(*self.arrays(), tcache, av, chunk))
-        if began == NEEDS_TRIM:
+    def free_locked(self, tcache: int, av: int, chunk: int) -> MallocSteps[None]:
+        """Free a chunk of an arena that the thread has locked."""
+        if check(int_free(*self.arrays(), tcache, av, chunk, 1)) == NEEDS_TRIM:
             yield from self.trim(av)
 
     def trim(self, av: int) -> MallocSteps[None]:
