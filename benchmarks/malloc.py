@@ -12,10 +12,10 @@ from pathlib import Path
 
 from measure import REPOSITORY, asked_seconds, print_figures, rates
 
+from mmactors.validate.malloc.heap_run import HeapRun
 from mmactors.validate.malloc.linked import glibc_of
 from mmactors.validate.malloc.recorded_kernel import RecordedKernel
 from mmactors.validate.malloc.recording import Configuration, HeapRecording, read_recording
-from mmactors.validate.malloc.heap_run import HeapRun
 
 TRACES = ("real_gdb", "real_gitgc", "syn_memalign_mix_b", "syn_mt_many_b", "syn_top_trim_b")
 

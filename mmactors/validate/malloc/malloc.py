@@ -15,11 +15,11 @@ import numpy as np
 from attrs import astuple, define, field, fields
 
 from mmactors.malloc.library import HeapNumbers, MallocAbortError
+from mmactors.validate.malloc.heap_run import HeapRun, text_of_operation
 from mmactors.validate.malloc.linked import glibc_of, not_glibc
 from mmactors.validate.malloc.recorded_calls import RecordedCalls
 from mmactors.validate.malloc.recorded_kernel import CallDiffersError, RecordedKernel
 from mmactors.validate.malloc.recording import TOTALS, Configuration, read_recording
-from mmactors.validate.malloc.heap_run import HeapRun, text_of_operation
 from mmactors.validate.result import CaseResult
 
 _MALLINFO2: Final = tuple(each.name for each in fields(HeapNumbers))

@@ -162,16 +162,29 @@ def read_recording(path: Path) -> HeapRecording:
     problems = Problems(path=path, advice=ADVICE)
     _META.check(meta, "meta", problems)
     problems.raise_any()
-    pieces = read_npz(path, rows=HEAP_OPERATIONS_MAX, left_out=Counter())
-    operations = next(pieces, None)
-    if operations is None or next(pieces, None) is not None:
-        found = "no operation" if operations is None else f"more than {HEAP_OPERATIONS_MAX:,}"
-        problems.add(f"op has {found}", f"1 to {HEAP_OPERATIONS_MAX:,} operations")
-    else:
+    operations = _read_operations(path, problems)
+    if operations is not None:
         _check_objects(operations, problems)
     problems.raise_any()
     assert operations is not None, "a problem was raised"
     return HeapRecording(path=path, operations=operations, configurations=meta["allocs"])
+
+
+def _read_operations(path: Path, problems: Problems) -> HeapOperations | None:
+    pieces: list[HeapOperations] = []
+    for piece in read_npz(path, Counter()):
+        pieces.append(piece)
+        if piece.first + len(piece) > HEAP_OPERATIONS_MAX:
+            break
+    nr_operations = sum(map(len, pieces))
+    if not 0 < nr_operations <= HEAP_OPERATIONS_MAX:
+        found = f"op has {nr_operations:,} operations, or more" if pieces else "op is empty"
+        problems.add(found, f"1 to {HEAP_OPERATIONS_MAX:,} operations")
+        return None
+    columns = ("op", "tid", "id", "size", "arg", "line")
+    return HeapOperations(
+        first=0, **{name: np.concatenate([getattr(it, name) for it in pieces]) for name in columns}
+    )
 
 
 def _check_objects(operations: HeapOperations, problems: Problems) -> None:

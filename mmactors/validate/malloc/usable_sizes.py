@@ -17,9 +17,9 @@ from mmactors.malloc.request import Brk, MallocRequest, Mmap, Mremap, TrylockMut
 from mmactors.units import PAGE_SIZE
 from mmactors.validate.form import Problems
 from mmactors.validate.limits import HEAP_OPERATIONS_MAX
+from mmactors.validate.malloc.heap_run import HeapRun
 from mmactors.validate.malloc.linked import glibc_of
 from mmactors.validate.malloc.recording import ADVICE
-from mmactors.validate.malloc.heap_run import HeapRun
 from mmactors.validate.result import CaseResult
 from mmactors.workload.trace.archive import ArchiveForm, open_columns
 
