@@ -241,6 +241,8 @@ class LowLevelLock:
     # -- what is counted -------------------------------------------------------------------------
 
     def _take(self, actor: Actor, at_ns: int) -> None:
+        # A word in memory may have become 0 in other ways.
+        assert self.in_memory or self.holder is None, f"{actor} takes {self.name}: {self.show()}"
         self.holder = actor
         self._acquired_ns = at_ns
         if self._last_cpu is not actor.cpu:
