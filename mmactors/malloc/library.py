@@ -20,7 +20,7 @@ class MallocAbortError(Exception):
 
 @frozen(kw_only=True)
 class HeapNumbers:
-    """mallinfo2(3), bytes and numbers of blocks, as the library counts them: of an arena, or of all."""
+    """mallinfo2(3), bytes and numbers of blocks, as the library counts them: of an arena or all."""
 
     arena: int = 0
     ordblks: int = 0
@@ -41,7 +41,7 @@ class HeapNumbers:
 
 
 class MallocLibrary(ABC):
-    """An allocator that a process is linked with: its state is what it wrote into `words`, and little else.
+    """An allocator that a process is linked with: its state is in `words`, but for little.
 
     Threads are numbered from 0, the one that main() runs in. An address of 0 is NULL; the errno is
     ENOMEM then, but where a call says otherwise. Any call may raise MallocAbortError.
@@ -103,5 +103,17 @@ class MallocLibrary(ABC):
         """The text that malloc_stats() prints on stderr."""
 
     @abstractmethod
-    def fork(self) -> Self:
-        """Return the library of a child that was forked by the thread that calls: the same heap."""
+    def fork_lock_parent(self) -> MallocSteps[None]:
+        """Take all locks before a process with threads forks: nobody else changes its heap then."""
+
+    @abstractmethod
+    def fork_unlock_parent(self) -> MallocSteps[None]:
+        """Give them back when the child has a copy of the heap."""
+
+    @abstractmethod
+    def fork(self, number: int) -> Self:
+        """Return the library of a child whose memory is a copy, and whose process is `number`."""
+
+    @abstractmethod
+    def fork_unlock_child(self, thread: int) -> MallocSteps[None]:
+        """Let the locks be free in the child of a process with threads, which has one: `thread`."""

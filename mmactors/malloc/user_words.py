@@ -1,14 +1,15 @@
 """The words that a C library wrote into its process's memory, and which of them it touches.
 
-User memory holds tags in this machine (docs/ARCHITECTURE.md), not bytes; what an allocator keeps in
-it, headers of chunks, links of free ones, arenas, thread caches, is here, by virtual address: 64-bit
-words in pages of 512, found by a hash of the page's number. A page that was never written reads 0.
-What a program writes into its own blocks is not kept.
+User memory holds tags in this machine (docs/ARCHITECTURE.md), not bytes; what an allocator keeps
+in it, headers of chunks, links of free ones, arenas, thread caches, is here, by virtual address:
+64-bit words in pages of 512, found by a hash of the page's number. A page that was never written
+reads 0. What a program writes into its own blocks is not kept.
 
-All of it is one array: counters, the hash table (open addressing; a key is a page's number, doubled,
-plus 1; nobody's is 0), then slots of 512 words. Compiled functions take and give back slots; the
-array grows between operations only, so each begins with SPARE_SLOTS free ones, far more than it
-can write new pages. What still finds none writes into the first slot, and the next `make_room` fails.
+All of it is one array: counters, the hash table (open addressing; a key is a page's number,
+doubled, plus 1; nobody's is 0), then slots of 512 words. Compiled functions take and give back
+slots; the array grows between operations only, so each begins with SPARE_SLOTS free ones, far more
+than it writes new pages. What finds none all the same writes into the first slot, and the next
+`make_room` fails.
 
 Accesses are noted in a second array, if it has room: address, bytes, and whether they are written.
 """
@@ -44,13 +45,24 @@ NR_LOST: Final = 6
 """Pages that found no slot."""
 TABLE: Final = 8
 
+_SPREAD: Final = 0x9E37
+
+
+@compiled
+def _home_of(words: Words, page: int) -> int:
+    """Return where the search for a page begins: pages side by side are side by side in the table.
+
+    Heaps begin at multiples of 64 MiB, and are spread.
+    """
+    return int((page + (page >> 14) * _SPREAD) & words[MASK])
+
 
 @compiled
 def _slot_of(words: Words, page: int) -> int:
     """Return the place of a page's words; 0: it has none."""
     mask = words[MASK]
     key = 2 * page + 1
-    index = page & mask
+    index = _home_of(words, page)
     while True:
         found = words[TABLE + 2 * index]
         if found == key:
@@ -75,7 +87,7 @@ def new_slot(words: Words, page: int) -> int:
         slot = int(words[FIRST_SLOT]) + SLOT * int(words[NR_TAKEN])
         words[NR_TAKEN] += 1
     mask = words[MASK]
-    index = page & mask
+    index = _home_of(words, page)
     while words[TABLE + 2 * index]:
         index = (index + 1) & mask
     words[TABLE + 2 * index] = 2 * page + 1
@@ -95,11 +107,17 @@ def note_access(log: Words, address: int, nr_bytes: int, is_store: int) -> None:
 
 
 @compiled
+def peek_word(words: Words, address: int) -> int:
+    """Return the word at an address, which nobody accesses."""
+    slot = _slot_of(words, address >> PAGE_BITS)
+    return int(words[slot + (address >> 3 & SLOT - 1)]) if slot else 0
+
+
+@compiled
 def load_word(words: Words, log: Words, address: int) -> int:
     """Return the word at an address, whose low three bits do not count."""
     note_access(log, address, 8, 0)
-    slot = _slot_of(words, address >> PAGE_BITS)
-    return int(words[slot + (address >> 3 & SLOT - 1)]) if slot else 0
+    return peek_word(words, address)
 
 
 @compiled
@@ -142,6 +160,16 @@ def store_bits(words: Words, log: Words, address: int, nr_bytes: int, value: int
 
 
 @compiled
+def clear_words(words: Words, log: Words, address: int, nr_bytes: int) -> None:
+    """Write zeros to whole words."""
+    note_access(log, address, nr_bytes, 1)
+    for each in range(address, address + nr_bytes, 8):
+        slot = _slot_of(words, each >> PAGE_BITS)
+        if slot:
+            words[slot + (each >> 3 & SLOT - 1)] = 0
+
+
+@compiled
 def _drop_entry(words: Words, index: int) -> None:
     """Give back the slot of an entry of the table, and close the gap there."""
     slot = int(words[TABLE + 2 * index + 1])
@@ -158,7 +186,7 @@ def _drop_entry(words: Words, index: int) -> None:
         key = words[TABLE + 2 * behind]
         if key == 0:
             break
-        if ((behind - (key >> 1)) & mask) >= ((behind - gap) & mask):
+        if ((behind - _home_of(words, int(key >> 1))) & mask) >= ((behind - gap) & mask):
             words[TABLE + 2 * gap] = key
             words[TABLE + 2 * gap + 1] = words[TABLE + 2 * behind + 1]
             gap = behind
@@ -179,11 +207,15 @@ def discard_pages(words: Words, first: int, end: int) -> None:
                 _drop_entry(words, index)
         return
     for page in range(first, end):
-        index = page & mask
+        index = _home_of(words, page)
         while words[TABLE + 2 * index] != 0 and words[TABLE + 2 * index] != 2 * page + 1:
             index = (index + 1) & mask
         if words[TABLE + 2 * index]:
             _drop_entry(words, index)
+
+
+_UNWATCHED: Final = np.zeros(0, dtype=np.int64)
+"""The log of who notes no accesses."""
 
 
 def _laid_out(nr_slots: int) -> NDArray[np.int64]:
@@ -204,8 +236,8 @@ class UserWords:
     def __init__(self) -> None:
         self.words: NDArray[np.int64] = _laid_out(LEAST_SLOTS)
         """For compiled functions; another array after a `make_room`."""
-        self.log: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-        """For compiled functions: how many accesses, then address and bytes << 1 | store of each."""
+        self.log: NDArray[np.int64] = _UNWATCHED
+        """For compiled functions: how many accesses, then two words for each."""
 
     def make_room(self) -> None:
         """Let an operation begin with enough free slots."""
@@ -229,6 +261,11 @@ class UserWords:
         self.make_room()
         store_word(self.words, self.log, address, value)
 
+    def put(self, address: int, value: int) -> None:
+        """Write a word that nobody accesses: its page has moved there."""
+        self.make_room()
+        store_word(self.words, _UNWATCHED, address, value)
+
     def discard(self, start: int, end: int) -> None:
         """Let whole pages from `start` to `end` read 0 again: they were unmapped, or given back."""
         assert start % PAGE_SIZE == 0 == end % PAGE_SIZE, f"{start:#x} to {end:#x} is not of pages"
@@ -237,11 +274,14 @@ class UserWords:
     def watch(self, *, on: bool) -> None:
         """Begin or cease to note accesses; those noted are forgotten."""
         # np.empty: the host commits no page of the log before it is written.
-        self.log = np.empty(1 + 2 * LOG_ENTRIES if on else 0, dtype=np.int64)
+        self.log = np.empty(1 + 2 * LOG_ENTRIES, dtype=np.int64) if on else _UNWATCHED
         self.log[:1] = 0
 
     def take_accesses(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the accesses noted, in order, and forget them: addresses, and bytes << 1 | store."""
+        """Return the accesses noted, in order, and forget them.
+
+        Their addresses, and their bytes << 1, plus 1 if they write.
+        """
         nr_entries = int(self.log[0]) if self.log.size else 0
         assert nr_entries < LOG_ENTRIES, f"one operation made over {LOG_ENTRIES} accesses"
         entries = self.log[1 : 1 + 2 * nr_entries].reshape(-1, 2)

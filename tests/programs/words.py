@@ -57,6 +57,7 @@ HIGHEST = ("0x8000000000000000", "0xffffffff80000000", "0xfffffffffffff000", "0x
 EDGES = (HIGH[0], HIGH[1], HIGH[2], *HIGHEST)
 """Beside these an address may leave 64 bits."""
 VERBS = (*(verb for verb in OPERATIONS if verb != "generate"), *(f"generate {p}" for p in PATTERNS))
+MALLOCS = ("malloc", "calloc", "realloc", "memalign", "aligned_alloc", "posix_memalign")
 NEW = {
     *(("mmap", "name"), ("heap", "name"), ("alias", "name"), ("mremap", "store_as")),
     *(("alloc_pages", "name"), ("pin", "device"), ("open", "file")),
@@ -64,6 +65,7 @@ NEW = {
     *((verb, "name") for verb in ("percpu_ref_init", "alloc_percpu", "alloc_reserved_percpu")),
     *((verb, "name") for verb in ("vmalloc", "vzalloc", "vmap", "vm_map_ram", "get_vm_area")),
     *(("fork", "child"), ("thread", "name"), ("barrier", "name")),
+    *((verb, "name") for verb in MALLOCS),
 }
 """Arguments that are names which the operation makes."""
 MAKES_OBJECTS = ("kmem_cache_create", "kmem_cache_alloc", "kmalloc", "kzalloc", "percpu_ref_init")
@@ -159,6 +161,8 @@ class Known:
     """What a program has made so far, as far as its author can know."""
 
     ranges: dict[str, int] = field(factory=dict)
+    mallocs: set[str] = field(factory=set)
+    """Of them those that malloc has given, and nobody has freed."""
     files: set[str] = field(factory=set)
     devices: set[str] = field(factory=set)
     blocks: dict[str, Object] = field(factory=dict)
@@ -362,6 +366,8 @@ class Author:
             case "object":
                 self.touched_object = self.known_or(self.fit_objects(verb), NAMES)
                 return self.touched_object
+            case "pointer":
+                return self.known_or(known.mallocs or known.ranges, NAMES)
             case "child":
                 return self.known_or(known.children, NAMES)
             case "thread":
@@ -471,6 +477,7 @@ class Author:
             or ("block" in arguments(verb) and not self.fit_blocks(verb))
             or ("area" in arguments(verb) and not self.fit_objects(verb))
             or ("cache" in arguments(verb) and not self.own(known.caches))
+            or ("pointer" in arguments(verb) and not known.mallocs)
             or ("object" in arguments(verb) and not self.fit_objects(verb))
             or ("percpu" in arguments(verb) and not self.fit_percpu(verb))
             or ("ref" in arguments(verb) and not self.fit_refs(verb))
@@ -514,6 +521,12 @@ class Author:
         match verb:
             case "mmap" | "heap" | "alias":
                 known.ranges[values["name"]] = int(values["length"])
+                known.mallocs.discard(values["name"])
+            case _ if verb in MALLOCS:
+                known.ranges[values["name"]] = min(int(values["length"]), 1 << 20)
+                known.mallocs.add(values["name"])
+            case "free":
+                known.mallocs.discard(values["pointer"])
                 known.locked.discard(values["name"])
             case "lll_lock" | "lll_trylock":
                 known.locked |= {values["address"]} & set(known.ranges)

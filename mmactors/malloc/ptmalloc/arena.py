@@ -41,7 +41,7 @@ _OVERHEAD: Final = HEAP_INFO + STATE_SIZE + ALIGN_MASK + 1
 
 
 def arena_get(arenas: Arenas, thread: int, size: int) -> MallocSteps[int]:
-    """Lock the arena that a thread allocates from, which wants `size` bytes; 0: it can have none."""
+    """Lock the arena of a thread that wants `size` bytes; 0: it can have none."""
     arena = int(arenas.thread_arena[thread])
     if not arena:
         return (yield from arena_get2(arenas, thread, size, avoid_arena=0))
@@ -125,7 +125,7 @@ def _detach_arena(arenas: Arenas, replaced_arena: int) -> None:
 
 
 def _int_new_arena(arenas: Arenas, thread: int, size: int) -> MallocSteps[int]:
-    """Make an arena with a heap, lock it and attach a thread to it; 0: there is no memory for it."""
+    """Make an arena with a heap, lock it and attach a thread to it; 0: there is no memory."""
     words, top_pad = arenas.words, int(arenas.par[TOP_PAD])
     heap = yield from new_heap(arenas, size + _OVERHEAD, top_pad)
     if not heap:

@@ -20,7 +20,7 @@ TO: Final = 1
 TOTAL: Final = 2
 COUNT: Final = 3
 BYTES: Final = 4
-"""Columns of a list. The first three are of sizes as they stand in memory, with flags, where the list
+"""Columns of a list. The first three are of sizes as in memory, with flags, where the list
 is a bin, as malloc_info prints them; BYTES is of sizes alone."""
 NR_COLUMNS: Final = 5
 TOP_BYTES: Final = NR_LISTS * NR_COLUMNS
@@ -61,7 +61,7 @@ def count_free_chunks(words: Words, log: Words, av: int, unaligned: int, numbers
         bin_ = bin_at(av, index)
         row = (NFASTBINS + index - 1) * NR_COLUMNS
         chunk = load_word(words, log, bin_ + FD)
-        while chunk != bin_ and chunk != 0:
+        while chunk and chunk != bin_:
             head = head_of(words, log, chunk)
             if numbers[row + COUNT] == 0 or head < numbers[row + FROM]:
                 numbers[row + FROM] = head

@@ -2,8 +2,8 @@
 
 A heap is a mapping of HEAP_MAX_SIZE that is aligned to as much, so that a chunk's address says its
 heap. It begins with a heap_info, and is readable as far as it has grown: the rest is reserved only.
-An arena has one or more of them; its top is in the newest. With pages of hugetlbfs a heap is four of
-these instead. Left out: memory tags.
+An arena has one or more of them; its top is in the newest. With pages of hugetlbfs a heap is four
+of these instead. Left out: memory tags.
 """
 
 from collections.abc import Callable
@@ -222,11 +222,11 @@ def shrink_heap(arenas: Arenas, heap: int, diff: int) -> MallocSteps[bool]:
 
 
 def heap_trim(arenas: Arenas, heap: int, pad: int) -> MallocSteps[bool]:
-    """Unmap an arena's newest heaps if nothing in them is used, then give back what its top can spare.
+    """Unmap an arena's newest heaps if they are not used, then give back what its top can spare.
 
     `pad` bytes stay. Says whether the top was made smaller.
     """
-    words, par = arenas.words, arenas.par
+    words = arenas.words
     arena = words.load(heap + AR_PTR)
     top = words.load(arena + TOP)
     max_size = heap_max_size(arenas)
@@ -267,7 +267,7 @@ def heap_trim(arenas: Arenas, heap: int, pad: int) -> MallocSteps[bool]:
 
 
 def _end_of_heap(arenas: Arenas, heap: int) -> tuple[int, int]:
-    """Return the last chunk before a heap's fence, and how many bytes are free there with the fence.
+    """Return the last chunk before a heap's fence, and the bytes that are free there with it.
 
     The fence is what was left of the heap's top when its arena went on in another heap.
     """

@@ -4,6 +4,8 @@ What the top chunk never gave out is zero already. What a clearing writes is not
 for nobody reads what is left in a block that is in use.
 """
 
+from typing import Final
+
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
 from mmactors.malloc.ptmalloc.chunk import (
@@ -17,6 +19,7 @@ from mmactors.malloc.ptmalloc.chunk import (
 from mmactors.malloc.ptmalloc.int_malloc import int_malloc
 from mmactors.malloc.ptmalloc.malloc_par import (
     HEAP_MAX_SIZE,
+    HP_PAGESIZE,
     MAIN_ARENA,
     OLD_TOP,
     OLD_TOP_SIZE,
@@ -26,8 +29,15 @@ from mmactors.malloc.ptmalloc.malloc_par import (
 from mmactors.malloc.ptmalloc.malloc_state import MAX_SYSTEM_MEM, top_of
 from mmactors.malloc.user_words import load_word, note_access
 
-MPROTECT_SIZE = 0x18
+MPROTECT_SIZE: Final = 0x18
 """Offset in heap_info."""
+
+
+@compiled
+def heap_of(par: Words, address: int) -> int:
+    """Return the heap_info of an address of an arena that is not the main one (heap_for_ptr)."""
+    hp_pagesize = int(par[HP_PAGESIZE])
+    return address & -(4 * hp_pagesize if hp_pagesize else HEAP_MAX_SIZE)
 
 
 @compiled
@@ -38,7 +48,7 @@ def note_top(words: Words, log: Words, par: Words, av: int) -> None:
     if av == par[MAIN_ARENA]:
         reach = int(par[SBRK_BASE]) + load_word(words, log, av + MAX_SYSTEM_MEM) - top
     else:
-        heap = top & -HEAP_MAX_SIZE
+        heap = heap_of(par, top)
         reach = heap + load_word(words, log, heap + MPROTECT_SIZE) - top
     par[OLD_TOP] = top
     par[OLD_TOP_SIZE] = reach if is_above(reach, size) else size

@@ -38,7 +38,12 @@ from mmactors.malloc.ptmalloc.malloc_state import (
     system_mem_of,
     top_of,
 )
-from mmactors.malloc.ptmalloc.messages import NEEDS_LOCK, NEEDS_TRIM, number_of
+from mmactors.malloc.ptmalloc.messages import (
+    NEEDS_FASTBIN,
+    NEEDS_LOCK,
+    NEEDS_TRIM,
+    number_of,
+)
 from mmactors.malloc.ptmalloc.tcache import tcache_free
 from mmactors.malloc.user_words import load_word, note_access, store_word
 
@@ -46,7 +51,7 @@ FASTBIN_CONSOLIDATION_THRESHOLD: Final = 65536
 
 _POINTER: Final = number_of("free(): invalid pointer")
 _SIZE: Final = number_of("free(): invalid size")
-_NEXT_FAST: Final = number_of("free(): invalid next size (fast)")
+NEXT_FAST: Final = number_of("free(): invalid next size (fast)")
 _FASTTOP: Final = number_of("double free or corruption (fasttop)")
 _FASTBIN: Final = number_of("invalid fastbin entry (free)")
 _TOP: Final = number_of("double free or corruption (top)")
@@ -58,17 +63,29 @@ _UNSORTED: Final = number_of("free(): corrupted unsorted chunks")
 
 
 @compiled
-def int_free(words: Words, log: Words, par: Words, tcache: int, av: int, chunk: int) -> int:
-    """Free a chunk of an arena that is locked; return 0, NEEDS_TRIM, or what is wrong."""
-    result = free_without_lock(words, log, par, tcache, av, chunk, 1)
-    return free_with_lock(words, log, par, av, chunk) if result == NEEDS_LOCK else result
+def int_free(
+    words: Words, log: Words, par: Words, tcache: int, av: int, chunk: int, have_lock: int
+) -> int:
+    """Free a chunk of an arena that nobody else uses; return 0, NEEDS_TRIM, or what is wrong.
+
+    `have_lock` is 1 for what malloc itself frees: a fastbin is looked at once more then.
+    """
+    result = free_to_tcache(words, log, par, tcache, chunk)
+    if result == NEEDS_LOCK:
+        return free_with_lock(words, log, par, av, chunk)
+    if result != NEEDS_FASTBIN:
+        return result
+    if next_fast_is_wrong(words, log, av, chunk):
+        return NEXT_FAST
+    old = push_fastbin(words, log, par, av, chunk)
+    if old <= 0 or not have_lock:
+        return min(old, 0)
+    return old_head_is_right(words, log, chunk, old)
 
 
 @compiled
-def free_without_lock(
-    words: Words, log: Words, par: Words, tcache: int, av: int, chunk: int, have_lock: int
-) -> int:
-    """Free a chunk, if that needs no lock; return 0, NEEDS_LOCK, or what is wrong."""
+def free_to_tcache(words: Words, log: Words, par: Words, tcache: int, chunk: int) -> int:
+    """Let the thread's cache have a chunk; 0, NEEDS_FASTBIN, NEEDS_LOCK, or what is wrong."""
     size = chunksize(words, log, chunk)
     if (size != 0 and is_above(chunk - 1, ~size)) or (chunk & ALIGN_MASK) != 0:
         return _POINTER
@@ -77,31 +94,37 @@ def free_without_lock(
     cached = tcache_free(words, log, par, tcache, chunk, size)
     if cached:
         return min(cached, 0)
-    if size > par[GLOBAL_MAX_FAST]:
-        return NEEDS_LOCK
-    return _to_fastbin(words, log, par, av, chunk, size, have_lock)
+    return NEEDS_FASTBIN if 0 < size <= par[GLOBAL_MAX_FAST] else NEEDS_LOCK
 
 
 @compiled
-def _to_fastbin(
-    words: Words, log: Words, par: Words, av: int, chunk: int, size: int, have_lock: int
-) -> int:
-    next_head = head_of(words, log, chunk + size)
+def next_fast_is_wrong(words: Words, log: Words, av: int, chunk: int) -> bool:
+    """Return whether the chunk behind one for a fastbin has a size that cannot be."""
+    next_head = head_of(words, log, chunk + chunksize(words, log, chunk))
     system_mem = system_mem_of(words, log, av)
-    if is_above(CHUNK_HDR_SZ + 1, next_head) or not is_above(system_mem, next_head & ~7):
-        return _NEXT_FAST
+    return is_above(CHUNK_HDR_SZ + 1, next_head) or not is_above(system_mem, next_head & ~7)
+
+
+@compiled
+def push_fastbin(words: Words, log: Words, par: Words, av: int, chunk: int) -> int:
+    """Put a chunk first into its fastbin; return which was first before, or what is wrong."""
+    size = chunksize(words, log, chunk)
     _perturb_free(log, par, chunk, size)
     set_have_fastchunks(words, log, av, 1)
-    index = fastbin_index(size)
-    fastbin = fastbin_at(av, index)
+    fastbin = fastbin_at(av, fastbin_index(size))
     old = load_word(words, log, fastbin)
     if old == chunk:
         return _FASTTOP
     store_word(words, log, chunk + FD, protect_pointer(chunk + FD, old))
     store_word(words, log, fastbin, chunk)
-    if have_lock and old and fastbin_index(chunksize(words, log, old)) != index:
-        return _FASTBIN
-    return 0
+    return old
+
+
+@compiled
+def old_head_is_right(words: Words, log: Words, chunk: int, old: int) -> int:
+    """Return 0, or that the chunk that was first in a fastbin is of another size."""
+    index = fastbin_index(chunksize(words, log, chunk))
+    return 0 if fastbin_index(chunksize(words, log, old)) == index else _FASTBIN
 
 
 @compiled

@@ -62,7 +62,7 @@ def without_lead(
     size: int,
     block: int,
 ) -> int:
-    """Free what is before the aligned block; NEEDS_TRIM_THEN_TAIL, or what `without_tail` returns."""
+    """Free what is before the aligned block; NEEDS_TRIM_THEN_TAIL, or as `without_tail`."""
     chunk = block - CHUNK_HDR_SZ
     if block & (alignment - 1):
         aligned = ((block + alignment - 1) & -alignment) - CHUNK_HDR_SZ
@@ -80,7 +80,7 @@ def without_lead(
         set_inuse(words, log, aligned + rest)
         set_head_size(words, log, chunk, lead | bit)
         par[RESULT] = aligned + CHUNK_HDR_SZ
-        freed = int_free(words, log, par, tcache, av, chunk)
+        freed = int_free(words, log, par, tcache, av, chunk, 1)
         if freed:
             return NEEDS_TRIM_THEN_TAIL if freed == NEEDS_TRIM else freed
         chunk = aligned
@@ -102,4 +102,4 @@ def without_tail(
     set_head(words, log, chunk + size, (found - size) | PREV_INUSE | bit)
     set_head_size(words, log, chunk, size)
     par[RESULT] = block
-    return int_free(words, log, par, tcache, av, chunk + size) or block
+    return int_free(words, log, par, tcache, av, chunk + size, 1) or block

@@ -73,6 +73,13 @@ def is_contiguous(words: Words, log: Words, av: int) -> bool:
 
 
 @compiled
+def set_noncontiguous(words: Words, log: Words, av: int) -> None:
+    """Say that what the system gives does not join what it gave before."""
+    flags = load_bits(words, log, av + FLAGS, 4)
+    store_bits(words, log, av + FLAGS, 4, flags | NONCONTIGUOUS_BIT)
+
+
+@compiled
 def malloc_init_state(words: Words, log: Words, par: Words, av: int) -> None:
     """Make all bins of an arena empty, and its first one the top."""
     for index in range(1, NBINS):
@@ -80,7 +87,6 @@ def malloc_init_state(words: Words, log: Words, par: Words, av: int) -> None:
         store_word(words, log, bin_ + FD, bin_)
         store_word(words, log, bin_ + BK, bin_)
     if av != par[MAIN_ARENA]:
-        flags = load_bits(words, log, av + FLAGS, 4)
-        store_bits(words, log, av + FLAGS, 4, flags | NONCONTIGUOUS_BIT)
+        set_noncontiguous(words, log, av)
     set_have_fastchunks(words, log, av, 0)
     store_word(words, log, av + TOP, bin_at(av, UNSORTED))

@@ -17,6 +17,10 @@ NEEDS_LOCK: Final = -3
 """The arena must be locked to go on."""
 NEEDS_TRIM_THEN_TAIL: Final = -4
 """As NEEDS_TRIM, after which memalign has more to free."""
+NEEDS_FASTBIN: Final = -5
+"""A chunk is to be put into a fastbin."""
+NEEDS_CALL: Final = -6
+"""No compiled path can do it: the library's call can."""
 FIRST_MESSAGE: Final = -16
 
 MESSAGES: Final = (
@@ -60,8 +64,10 @@ MESSAGES: Final = (
     "realloc(): invalid next size",
     "int_mallinfo(): unaligned fastbin chunk detected",
     "malloc_info(): unaligned fastbin chunk detected",
-    "Fatal glibc error: malloc assertion failure in _int_malloc:"
-    " (unsigned long) (size) >= (unsigned long) (nb)",
+    (
+        "Fatal glibc error: malloc assertion failure in _int_malloc:"
+        " (unsigned long) (size) >= (unsigned long) (nb)"
+    ),
     "Segmentation fault",
 )
 
@@ -79,7 +85,7 @@ def check(result: int) -> int:
 
 
 def malloc_assert(holds: bool, function: str, text: str) -> None:  # noqa: FBT001 - as C's assert
-    """Raise MallocAbortError if what the library takes for granted does not hold (__malloc_assert)."""
+    """Raise MallocAbortError if what malloc takes for granted does not hold (__malloc_assert)."""
     if not holds:
         message = f"Fatal glibc error: malloc assertion failure in {function}: {text}"
         raise MallocAbortError(message)

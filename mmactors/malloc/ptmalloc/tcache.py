@@ -39,7 +39,7 @@ def csize2tidx(size: int) -> int:
 @compiled
 def has_list(par: Words, tcache: int, index: int) -> bool:
     """Return whether a thread's cache, if it has one, takes blocks of a size."""
-    return tcache != 0 and 0 <= index < par[TCACHE_BINS]
+    return bool(tcache != 0 and 0 <= index < par[TCACHE_BINS])
 
 
 @compiled
@@ -51,7 +51,7 @@ def nr_cached(words: Words, log: Words, tcache: int, index: int) -> int:
 @compiled
 def has_place(words: Words, log: Words, par: Words, tcache: int, index: int) -> bool:
     """Return whether a list takes one more block."""
-    return nr_cached(words, log, tcache, index) < par[TCACHE_COUNT]
+    return bool(nr_cached(words, log, tcache, index) < par[TCACHE_COUNT])
 
 
 @compiled

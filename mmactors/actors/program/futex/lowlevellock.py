@@ -17,10 +17,10 @@ Left out: the plain instructions of a process that has one thread only (SINGLE_T
 from collections.abc import Awaitable, Callable, Hashable
 from typing import ClassVar, Final
 
+from mmactors.actors.call.trace_call import Call, trace_call
 from mmactors.actors.program.futex.futex import Futexes, FutexWord, MemoryWord
 from mmactors.actors.program.futex.futex_call import NR_FUTEX, wait_arguments, wake_arguments
-from mmactors.actors.program.futex.user_word import change_word, load_word
-from mmactors.actors.program.syscall import Call, trace_call
+from mmactors.actors.program.futex.user_word import change_word, load_word, store_word
 from mmactors.actors.program.thread import UserThread
 from mmactors.engine.actor import Actor, Processor
 from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold
@@ -132,6 +132,11 @@ class LowLevelLock:
         seen = await self._change(thread, "unlock", let_go)
         if seen is not None and seen > TAKEN:
             await self._wake(thread)
+
+    async def initialize(self, thread: UserThread) -> None:
+        """Let the word be 0, which fork has copied from a lock that was held (lll_init)."""
+        if self.in_memory:
+            await store_word(thread, self.address, FREE)
 
     # -- with others -----------------------------------------------------------------------------
 
