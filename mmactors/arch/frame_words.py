@@ -5,7 +5,7 @@ was reached, as long as the page is not given back; all else is zeros. A copy of
 page had, and a file's page what was there when it was written to its device.
 
 Left out: whatever programs do to memory otherwise. An access of `touch`, a write of a device or a
-`read` from a file changes no word.
+`read` from a file changes no word, nor does a file whose length comes to lie within a page.
 """
 
 from collections.abc import Hashable
