@@ -77,6 +77,14 @@ def test_a_spurious_wake_up_begins_the_wait_anew():
     assert Outcome.EXHAUSTED is searched(program, race=", may: [a wake-up is spurious]").outcome
 
 
+def test_a_sleeper_dies_with_its_process_in_any_order():
+    """The signal comes before it sleeps, or wakes it: it takes itself out of the queue."""
+    program = [*BEGIN, "mmap X 4K prot=none", "race", "T& futex_wait A 0", "touch X read"]
+    more = "expect: [app dies of SIGSEGV]\n"
+
+    assert Outcome.EXHAUSTED is searched(program, more=more, on_signal="die").outcome
+
+
 # Low-level locks.
 
 LOCKED = ("lll_lock A", "lll_unlock A")
