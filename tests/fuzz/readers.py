@@ -183,7 +183,7 @@ def seeds(name: str) -> list[bytes]:
         case "npz":
             return _archives()
         case "heap_trace":
-            texts = [each.read_bytes() for each in sorted(HEAP_TEXTS.glob("[a-v]*.*"))]
+            texts = [each.read_bytes() for each in sorted(HEAP_TEXTS.glob("[a-v]*.[lm]trace"))]
             texts += [HEAP_CSV, HEAP_JSON_LINES, gzip.compress(HEAP_CSV, mtime=0)]
             return texts + _heap_archives()
         case "heap_archive":
