@@ -62,7 +62,10 @@ def in_pieces(rows, length):
 
 
 @pytest.mark.parametrize("form", WRITTEN_FORMATS)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(rows=traces(), length=st.integers(1, 5))
 def test_what_was_written_is_read(tmp_path, form, rows, length):
     path = tmp_path / f"trace.{form}"
@@ -75,7 +78,10 @@ def test_what_was_written_is_read(tmp_path, form, rows, length):
     assert 1 + max(row[1] for row in rows) == trace.threads
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(rows=traces())
 def test_lines_read_together_and_one_by_one_say_the_same(tmp_path, rows):
     """A comment makes all lines of a block be read one by one."""
