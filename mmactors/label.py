@@ -111,6 +111,12 @@ FUTEX_QUEUES: Final = "futex_queues"
 """Who sleeps at words, by bucket."""
 HB_WAITERS: Final = "hb_waiters"
 """How many sleep there or are about to."""
+MALLOC_STATE: Final = "malloc_state"
+FASTBINS: Final = "fastbins"
+ARENA_LIST: Final = "arena_list"
+"""The list of all arenas of a process, how many there are, and which is shared next."""
+ARENA_FREE_LIST: Final = "arena_free_list"
+"""The list of those without threads, and how many threads each has."""
 
 
 def pte(index: int) -> str:
@@ -336,3 +342,28 @@ def value(ctx_id: int, vpn: int) -> str:
 def values(ctx_id: int) -> str:
     """Name what a process knows of all its memory (checkers)."""
     return f"{VALUE}[{ctx_id}]"
+
+
+def malloc_state(number: int, arena: int) -> str:
+    """Name what the mutex of an arena guards: chunks, bins, its top; by process and address."""
+    return f"{MALLOC_STATE}[{number}][{arena:#x}]"
+
+
+def fastbins(number: int, arena: int) -> str:
+    """Name the fastbins of an arena, with have_fastchunks."""
+    return f"{FASTBINS}[{number}][{arena:#x}]"
+
+
+def fastbin(number: int, arena: int, index: int) -> str:
+    """Name a fastbin of an arena."""
+    return f"{fastbins(number, arena)}[{index}]"
+
+
+def arena_list(number: int) -> str:
+    """Name the list of a process's arenas."""
+    return f"{ARENA_LIST}[{number}]"
+
+
+def arena_free_list(number: int) -> str:
+    """Name the list of a process's arenas that have no threads."""
+    return f"{ARENA_FREE_LIST}[{number}]"

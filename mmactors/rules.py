@@ -206,3 +206,34 @@ class Rules:
         doc="futex_wake has a full barrier before it looks whether anybody waits, also for private "
         "futexes (76835b0ebf8a, v3.18; v3.14 to v3.17 had none there).",
     )
+    free_list_has_its_own_lock: bool = option(
+        True,
+        doc="glibc: which arenas have no threads is guarded by a lock that nobody holds while he "
+        "waits for an arena's mutex, as fork does with list_lock (BZ #19182; 90c400bd4904, 2.23).",
+    )
+    free_list_has_arenas_without_threads: bool = option(
+        True,
+        doc="glibc: a thread that ends puts its arena on the free list only if no other thread "
+        "uses it (BZ #19048; a62719ba90e2, 2.23).",
+    )
+    reused_arena_leaves_free_list: bool = option(
+        True,
+        doc="glibc: an arena that is found to be shared leaves the free list, on which it may be "
+        "since the thread looked there (BZ #20370; f88aab5d508c, 2.25).",
+    )
+    free_checks_old_fastbin_head_when_locked: bool = option(
+        True,
+        doc="glibc: the size of the chunk that was first in a fastbin is looked at only with the "
+        "arena's mutex held: else it may be another chunk by then (BZ #15073; 362b47fe09ca, 2.19).",
+    )
+    free_checks_next_size_again_when_locked: bool = option(
+        True,
+        doc="glibc: a next chunk whose size looks wrong is looked at again with the arena's mutex "
+        "held before free aborts: the top and system_mem change one after the other "
+        "(bec466d922ee, 2.11).",
+    )
+    malloc_checks_size_before_tcache: bool = option(
+        True,
+        doc="glibc: the size of a chunk is computed with a check for overflow before the thread's "
+        "cache is asked (BZ #22375, CVE-2017-17426; 34697694e8a9, 2.27).",
+    )

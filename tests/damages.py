@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import numpy as np
 import pytest
 
 from mmactors.errors import UserError
@@ -67,3 +68,24 @@ def unreadable(text):
         "bytes.json": b"\xff\xfe\x00",
         "list.json": b"[]",
     }
+
+
+def changed_archive(tmp_path, source, change):
+    """Write an archive of arrays that `change` has damaged; it is given them by name."""
+    with np.load(source) as archive:
+        arrays = dict(archive)
+    change(arrays)
+    path = tmp_path / "damaged.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def with_json(member, change):
+    """Return what lets `change` damage the JSON object that stands in an array."""
+
+    def damage(arrays):
+        content = json.loads(arrays[member].tobytes())
+        change(content)
+        arrays[member] = np.frombuffer(json.dumps(content).encode(), np.uint8)
+
+    return damage

@@ -18,6 +18,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mmactors.errors import UserError
 from mmactors.validate.registry import find_recordings, validate_recordings
 
@@ -37,6 +39,10 @@ SEEDS = (
     REFERENCE / "linux-6.1/kernel/vmalloc/512M-c1-lifo-s1.json",
     REFERENCE / "linux-6.1/kernel/memblock/more/numa2-1G-c2-off.json",
     REFERENCE / "traces/true.json",
+)
+ARCHIVES = tuple(
+    REFERENCE / f"malloc/{name}.npz"
+    for name in ("real_sort", "real_tar", "real_zstd", "syn_realloc_mmap_b", "usable_sizes")
 )
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 2, 5, 63, 64, 4095, 4096, 1 << 31, 1 << 32, 1 << 63, 1 << 64),
@@ -125,6 +131,8 @@ def write_mutation(seed: int, folder: Path, contents: dict[Path, Any]) -> Path:
     """Write the recording of a seed into a folder; return its path."""
     chance = random.Random(seed)
     source = chance.choice(SEEDS)
+    if chance.random() < 0.1:
+        return write_archive(chance, folder / f"{seed}.npz", contents)
     if source not in contents:
         data = source.read_bytes()
         contents[source] = json.loads(gzip.decompress(data) if source.suffix == ".gz" else data)
@@ -146,6 +154,59 @@ def write_mutation(seed: int, folder: Path, contents: dict[Path, Any]) -> Path:
             _damaged_bytes(npz, chance) if chance.random() < 0.3 else npz
         )
     return path
+
+
+def write_archive(chance: random.Random, path: Path, contents: dict[Path, Any]) -> Path:
+    """Write an archive of arrays with up to three damages; return its path."""
+    source = chance.choice(ARCHIVES)
+    if source not in contents:
+        with np.load(source) as archive:
+            contents[source] = dict(archive)
+    arrays = dict(contents[source])
+    for _ in range(chance.choice((1, 1, 1, 2, 3))):
+        name = chance.choice(list(arrays))
+        array = arrays.pop(name)
+        is_json = name.endswith("meta") and array is contents[source].get(name)
+        array = _damaged_array(array, chance, is_json=is_json)
+        if array is not None:
+            arrays[name if chance.random() < 0.98 else f"{name}_"] = array
+    np.savez(path, **arrays)
+    if chance.random() < 0.1:
+        path.write_bytes(_damaged_bytes(path.read_bytes(), chance))
+    return path
+
+
+def _damaged_array(array: Any, chance: random.Random, *, is_json: bool) -> Any:
+    """Return a copy of an array with one damage; None: it is left out."""
+    if is_json and chance.random() < 0.9:
+        text = json.dumps(damaged(json.loads(array.tobytes()), chance))
+        return np.frombuffer(text.encode(), np.uint8)
+    match chance.randrange(8):
+        case 0:
+            return None
+        case 1:
+            return array[: chance.randrange(len(array) + 1)]
+        case 2:
+            types = (np.uint8, np.int16, np.uint32, np.int32, np.int64, np.uint64, np.float64)
+            return array.astype(chance.choice(types))
+        case 3:
+            return array.reshape(-1, 1) if array.ndim == 1 else np.asfortranarray(array)
+        case 4 if len(array):
+            first = chance.randrange(len(array))
+            return np.concatenate([array[first:], array[:first]])
+        case _ if array.size:
+            array = array.copy()
+            flat = array.reshape(-1)
+            nth = chance.randrange(len(flat))
+            value = chance.choice(
+                (-100, -2, -1, 0, 1, 2, 3, 16, 4096, 1 << 17, 1 << 31, 1 << 46, (1 << 63) - 1)
+            )
+            if chance.random() < 0.5:
+                value += int(flat[nth])
+            flat[nth] = np.array(value & (1 << 64) - 1, np.uint64).astype(array.dtype)
+            return array
+        case _:
+            return array
 
 
 def _damaged_bytes(data: bytes, chance: random.Random) -> bytes:

@@ -1,9 +1,10 @@
 """What every C library's allocator offers, and how it says that a program has broken its heap."""
 
 from abc import ABC, abstractmethod
+from operator import add
 from typing import Self
 
-from attrs import define, frozen
+from attrs import astuple, define, fields, frozen
 
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import UserWords
@@ -19,22 +20,28 @@ class MallocAbortError(Exception):
 
 @frozen(kw_only=True)
 class HeapNumbers:
-    """mallinfo2(3), bytes and numbers of blocks, as the library counts them."""
+    """mallinfo2(3), bytes and numbers of blocks, as the library counts them: of an arena or all."""
 
-    arena: int
-    ordblks: int
-    smblks: int
-    hblks: int
-    hblkhd: int
-    usmblks: int
-    fsmblks: int
-    uordblks: int
-    fordblks: int
-    keepcost: int
+    arena: int = 0
+    ordblks: int = 0
+    smblks: int = 0
+    hblks: int = 0
+    hblkhd: int = 0
+    usmblks: int = 0
+    fsmblks: int = 0
+    uordblks: int = 0
+    fordblks: int = 0
+    keepcost: int = 0
+
+    def __add__(self, other: Self) -> Self:
+        """Return the sums."""
+        mine, others = astuple(self), astuple(other)
+        names = (each.name for each in fields(type(self)))
+        return type(self)(**dict(zip(names, map(add, mine, others), strict=True)))
 
 
 class MallocLibrary(ABC):
-    """An allocator that a process is linked with: its state is what it wrote into `words`, and little else.
+    """An allocator that a process is linked with: its state is in `words`, but for little.
 
     Threads are numbered from 0, the one that main() runs in. An address of 0 is NULL; the errno is
     ENOMEM then, but where a call says otherwise. Any call may raise MallocAbortError.
@@ -96,5 +103,17 @@ class MallocLibrary(ABC):
         """The text that malloc_stats() prints on stderr."""
 
     @abstractmethod
-    def fork(self) -> Self:
-        """Return the library of a child that was forked by the thread that calls: the same heap."""
+    def fork_lock_parent(self) -> MallocSteps[None]:
+        """Take all locks before a process with threads forks: nobody else changes its heap then."""
+
+    @abstractmethod
+    def fork_unlock_parent(self) -> MallocSteps[None]:
+        """Give them back when the child has a copy of the heap."""
+
+    @abstractmethod
+    def fork(self, number: int) -> Self:
+        """Return the library of a child whose memory is a copy, and whose process is `number`."""
+
+    @abstractmethod
+    def fork_unlock_child(self, thread: int) -> MallocSteps[None]:
+        """Let the locks be free in the child of a process with threads, which has one: `thread`."""

@@ -1,4 +1,4 @@
-"""What an allocator in user mode asks for: system calls, its locks, and the turn to do what follows.
+"""What an allocator in user mode asks for: system calls, its locks, its turn to go on.
 
 A path is a generator. It yields a request and goes on with the answer. Everything that it reads and
 writes in the program's memory it notes as it goes (`user_words.py`); who drives it lets these
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @frozen
 class Brk:
-    """The system call brk; answered with the program break after it, which is the old one if it failed.
+    """The system call brk; answered with the program break after it: if it failed, the old one.
 
     0 asks where it is.
     """
@@ -27,7 +27,7 @@ class Brk:
 
 @frozen(kw_only=True)
 class Mmap:
-    """The system call mmap of private anonymous memory; answered with an address or minus the errno."""
+    """The system call mmap of private memory; answered with an address or minus the errno."""
 
     address: int = 0
     """A hint; 0: none."""
@@ -84,7 +84,7 @@ class LockMutex:
 
 @frozen
 class TrylockMutex:
-    """A lock of the library's is wanted now or not at all; answered with 1: it is held, 0: it is not."""
+    """A lock of the library is wanted if it is free; answered with 1: it is held, 0: not."""
 
     word: int
     name: str
@@ -98,6 +98,21 @@ class UnlockMutex:
     name: str
 
 
+@frozen
+class InitMutex:
+    """A lock of the library's is free, whoever had it in another process; answered with None."""
+
+    word: int
+    name: str
+
+
 SystemCall = Brk | Mmap | Munmap | Mremap | Madvise | Mprotect
-MallocRequest = SystemCall | LockMutex | TrylockMutex | UnlockMutex | Label
+MallocRequest = SystemCall | LockMutex | TrylockMutex | UnlockMutex | InitMutex | Label
 MallocSteps = Generator[MallocRequest, int | None, T]
+
+
+def ask(request: SystemCall | TrylockMutex) -> Generator[MallocRequest, int | None, int]:
+    """Yield a request that is answered with a number, and return it."""
+    answer = yield request
+    assert answer is not None, f"{request} was not answered"
+    return answer

@@ -32,7 +32,12 @@ def read_object(path: Path) -> dict[str, Any]:
 
     Raises UserError for anything else, and for what exceeds a limit of validate/limits.py.
     """
-    text = _text_of(path)
+    return object_of(path, _read(path, DOCUMENT_BYTES_MAX + 1))
+
+
+def object_of(path: Path, data: bytes) -> dict[str, Any]:
+    """Return the JSON object that stands in a file as these bytes; raise as `read_object` does."""
+    text = _text_of(path, data)
     try:
         content = json.loads(
             text, object_pairs_hook=_object_of_pairs, parse_constant=_refuse_constant
@@ -107,8 +112,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise _NotAllowedError(f"{name} is no number of JSON", "expected a number")
 
 
-def _text_of(path: Path) -> str:
-    data = _read(path, DOCUMENT_BYTES_MAX + 1)
+def _text_of(path: Path, data: bytes) -> str:
     if len(data) > DOCUMENT_BYTES_MAX:
         raise _bad(
             path,

@@ -44,3 +44,9 @@ TRACE_PAGES_MAX: Final = 20_000
 """That a recorded trace touches: each may need four page tables of its own."""
 PROBLEMS_MAX: Final = 20
 """That are told of one file."""
+HEAP_OPERATIONS_MAX: Final = 4_000_000
+"""Of a recorded heap trace; an operation has 100 bytes in memory."""
+HEAP_CALLS_MAX: Final = 1 << 20
+"""System calls of a recorded heap trace."""
+HEAP_CONFIGURATIONS_MAX: Final = 64
+"""Of a recorded heap trace: it is run through every one."""

@@ -32,6 +32,8 @@ VALIDATORS: Final = {
     "slob": "mmactors.validate.slob.slob:validate_slob",
     "percpu": "mmactors.validate.percpu.percpu:validate_percpu",
     "memblock": "mmactors.validate.memblock.memblock:validate_memblock",
+    "malloc": "mmactors.validate.malloc.malloc:validate_malloc",
+    "malloc/usable_sizes": "mmactors.validate.malloc.usable_sizes:validate_usable_sizes",
     "vmalloc": "mmactors.validate.vmalloc.vmalloc:validate_vmalloc",
     "userland/faults": "mmactors.validate.userland.faults:validate_faults",
     "userland/mmap_lock": "mmactors.validate.userland.tlb:validate_tlb",
@@ -42,6 +44,8 @@ VALIDATORS: Final = {
 
 _HEAD_BYTES: Final = 4096
 _TOPIC = re.compile(rb'"topic"\s*:\s*"([\w.-]{1,60})"')
+_GEOMETRIES: Final = {"jemalloc": b'"opt.tcache_max"', "tcmalloc": b'"max_small"'}
+"""By library a key near the begin of the JSON file that says how it lays out memory."""
 _SUFFIXES: Final = (".json", ".json.gz", ".npz")
 
 
@@ -154,12 +158,17 @@ def _topic_of_npz(path: Path) -> str | None:
         raise UserError(_no_recording(path, cut(what))) from None
     if {"kind.npy", "di.npy", "dd.npy"} <= names:
         return "trace without its .json"
+    if "glibc.usable_0_65536.npy" in names:
+        return "malloc/usable_sizes"
     return "malloc" if {"op.npy", "tid.npy"} <= names else None
 
 
 def _topic_of_json(path: Path) -> str | None:
     head = read_head(path, _HEAD_BYTES)
     match = _TOPIC.search(head)
+    for library, key in _GEOMETRIES.items():
+        if key in head:
+            return f"malloc/{library}"
     if match is None:
         return "traces" if b'"accesses"' in head and b'"cachegrind' in head else None
     topic = match[1].decode()

@@ -36,6 +36,11 @@ class CaseResult:
             self.first_difference = f"{place}: recorded {recorded}, ours {ours}"
         return False
 
+    def count(self, nr_equal: int) -> None:
+        """Count values that were compared and are equal."""
+        self.compared += nr_equal
+        self.equal += nr_equal
+
     @property
     def passed(self) -> bool:
         """Whether something was compared and all of it was equal."""

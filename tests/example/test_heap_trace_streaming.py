@@ -67,5 +67,5 @@ def test_the_columns_of_an_archive_are_read_side_by_side(tmp_path):
         tracemalloc.stop()
 
     assert length == rows
-    assert path.stat().st_size > 40 * MIB
+    assert path.stat().st_size > 38 * MIB
     assert peak < 24 * MIB

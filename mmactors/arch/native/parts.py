@@ -18,12 +18,14 @@ PARTS: Final = {
     "vmalloc": "vmalloc",
     "slab": "SLAB",
     "slob": "SLOB",
+    "ptmalloc": "ptmalloc",
     "tools": "sanitizers and tools",
 }
 MACHINE_PARTS: Final = ("access", "memory")
 
 _PART_OF: Final = {
     "mmactors.arch": "memory",
+    "mmactors.malloc": "ptmalloc",
     "mmactors.mm": "memory",
     "mmactors.mm.percpu": "percpu",
     "mmactors.mm.vmalloc": "vmalloc",

@@ -1,4 +1,4 @@
-"""Numpy archives from strangers: one-dimensional arrays, read side by side, piece by piece.
+"""Numpy archives from strangers: columns and tables, read side by side, piece by piece.
 
 The memory used does not depend on the length of the arrays. A member may be stored, deflated, or
 packed with LZMA or bzip2; nothing is unpickled.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, Final
 
 import numpy as np
-from attrs import define, frozen
+from attrs import define, field, frozen
 from numpy.typing import NDArray
 
 from mmactors.errors import UserError
@@ -27,7 +27,8 @@ from mmactors.workload.trace.input import bad_trace, must_be_in_proportion, unre
 _READ_BYTES: Final = 4 * KIB
 """A read; of LZMA and bzip2, zipfile unpacks as many bytes of the archive as were asked for."""
 _HEADER: Final = re.compile(
-    r"\{'descr': '([^']{1,16})', 'fortran_order': (?:True|False), 'shape': \((\d{1,18}),\), \}\s*"
+    r"\{'descr': '([^']{1,16})', 'fortran_order': (True|False),"
+    r" 'shape': \((\d{1,18}),(?: (\d{1,9}))?\), \}\s*"
 )
 _HEADER_BYTES_MAX: Final = 4096
 ARCHIVE_ERRORS: Final = (
@@ -57,6 +58,8 @@ class ArchiveForm:
     """Arrays that may be missing; others in the archive are passed over."""
     legal: str
     advice: str
+    widths: Mapping[str, int] = field(factory=dict)
+    """By array of two dimensions the numbers in each of its rows."""
 
     def error(self, path: Path, found: str) -> UserError:
         """Return the error about an archive that is not of this form."""
@@ -88,7 +91,10 @@ class Column:
     path: Path
     name: str
     length: int
+    """Numbers, or rows of them."""
     dtype: np.dtype[Any]
+    width: int | None
+    """Numbers in a row; None: the array has one dimension."""
     _stream: IO[bytes]
     _form: ArchiveForm
     _position: int = 0
@@ -102,19 +108,23 @@ class Column:
         (nr_bytes,) = struct.unpack("<H", head[8:10])
         text = stream.read(min(nr_bytes, _HEADER_BYTES_MAX)).decode("latin1")
         match = _HEADER.fullmatch(text)
-        if match is None:
-            raise form.error(path, f"the array {name} is not one-dimensional")
+        width = form.widths.get(name)
+        # Of rows the first column must not come first.
+        is_by_rows = match is not None and (width is None or match[2] == "False")
+        if match is None or not is_by_rows or match[4] != (None if width is None else str(width)):
+            shape = "one-dimensional" if width is None else f"of rows of {width} numbers"
+            raise form.error(path, f"the array {name} is not {shape}")
         if match[1] not in form.dtypes[name]:
             raise form.error(path, f"the array {name} has the type {match[1]}")
-        return cls(path, name, int(match[2]), np.dtype(match[1]), stream, form)
+        return cls(path, name, int(match[3]), np.dtype(match[1]), width, stream, form)
 
     def take(self, count: int) -> NDArray[Any]:
-        """Return the next `count` entries."""
+        """Return the next `count` entries, or rows of them."""
         if self._position + count > self.length:
             raise self._form.error(
                 self.path, f"the array {self.name} has only {self.length} entries"
             )
-        itemsize = self.dtype.itemsize
+        itemsize = self.dtype.itemsize * (1 if self.width is None else self.width)
         data = self._read(count * itemsize)
         if len(data) < count * itemsize:
             raise bad_trace(
@@ -125,7 +135,8 @@ class Column:
                 "the file is truncated: fetch it again",
             )
         self._position += count
-        return np.frombuffer(data, self.dtype)
+        taken = np.frombuffer(data, self.dtype)
+        return taken if self.width is None else taken.reshape(count, self.width)
 
     def _read(self, nr_bytes: int) -> bytes:
         pieces = []

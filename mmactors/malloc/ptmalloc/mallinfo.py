@@ -1,0 +1,97 @@
+"""mallinfo2 and malloc_stats: what arenas have from the system, and how much of it is free.
+
+Numbers and texts are those of malloc/malloc.c (glibc 2.36): int_mallinfo, __malloc_stats.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmactors.malloc.library import HeapNumbers
+from mmactors.malloc.ptmalloc.arenas import Arenas
+from mmactors.malloc.ptmalloc.free_chunks import (
+    BYTES,
+    COUNT,
+    NR_COLUMNS,
+    NR_NUMBERS,
+    TOP_BYTES,
+    count_free_chunks,
+)
+from mmactors.malloc.ptmalloc.malloc_par import MAX_MMAPPED_MEM, MAX_N_MMAPS, MMAPPED_MEM, N_MMAPS
+from mmactors.malloc.ptmalloc.malloc_state import NEXT, NFASTBINS, SYSTEM_MEM
+from mmactors.malloc.ptmalloc.messages import check, number_of
+from mmactors.malloc.request import MallocSteps
+
+_UNALIGNED: Final = number_of("int_mallinfo(): unaligned fastbin chunk detected")
+_UINT: Final = 0xFFFFFFFF
+
+
+def int_mallinfo(arenas: Arenas, arena: int) -> HeapNumbers:
+    """Return one arena's numbers; those of mapped chunks are the main arena's. MallocAbortError."""
+    user, par = arenas.words, arenas.par
+    numbers: NDArray[np.int64] = np.zeros(NR_NUMBERS, dtype=np.int64)
+    check(count_free_chunks(user.words, user.log, arena, _UNALIGNED, numbers))
+    lists = numbers[:TOP_BYTES].reshape(-1, NR_COLUMNS)
+    fast, rest = lists[:NFASTBINS], lists[NFASTBINS:]
+    top = int(numbers[TOP_BYTES])
+    fast_bytes = int(fast[:, BYTES].sum())
+    avail = top + fast_bytes + int(rest[:, BYTES].sum())
+    system_mem = user.load(arena + SYSTEM_MEM)
+    is_main = arena == arenas.main_arena
+    return HeapNumbers(
+        arena=system_mem,
+        ordblks=1 + int(rest[:, COUNT].sum()),
+        smblks=int(fast[:, COUNT].sum()),
+        hblks=int(par[N_MMAPS]) if is_main else 0,
+        hblkhd=int(par[MMAPPED_MEM]) if is_main else 0,
+        usmblks=0,
+        fsmblks=fast_bytes,
+        uordblks=system_mem - avail,
+        fordblks=avail,
+        keepcost=top if is_main else 0,
+    )
+
+
+def mallinfo2(arenas: Arenas) -> MallocSteps[HeapNumbers]:
+    """Return the sums over all arenas."""
+    total = HeapNumbers()
+    arena = arenas.main_arena
+    while True:
+        yield arenas.lock(arena)
+        total += int_mallinfo(arenas, arena)
+        yield arenas.unlock(arena)
+        arena = arenas.words.load(arena + NEXT)
+        if arena == arenas.main_arena:
+            return total
+
+
+def malloc_stats(arenas: Arenas) -> MallocSteps[str]:
+    """Return what malloc_stats prints: numbers of 32 bits without sign, but for the last."""
+    par = arenas.par
+    system_bytes = in_use_bytes = int(par[MMAPPED_MEM])
+    lines: list[str] = []
+    arena, nth = arenas.main_arena, 0
+    while True:
+        yield arenas.lock(arena)
+        numbers = int_mallinfo(arenas, arena)
+        lines.append(f"Arena {nth}:")
+        lines += _bytes_lines(numbers.arena, numbers.uordblks)
+        system_bytes += numbers.arena
+        in_use_bytes += numbers.uordblks
+        yield arenas.unlock(arena)
+        arena, nth = arenas.words.load(arena + NEXT), nth + 1
+        if arena == arenas.main_arena:
+            break
+    lines.append("Total (incl. mmap):")
+    lines += _bytes_lines(system_bytes, in_use_bytes)
+    lines.append(f"max mmap regions = {par[MAX_N_MMAPS] & _UINT:10}")
+    lines.append(f"max mmap bytes   = {par[MAX_MMAPPED_MEM]:10}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _bytes_lines(system_bytes: int, in_use_bytes: int) -> list[str]:
+    return [
+        f"system bytes     = {system_bytes & _UINT:10}",
+        f"in use bytes     = {in_use_bytes & _UINT:10}",
+    ]

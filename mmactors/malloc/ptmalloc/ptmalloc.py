@@ -1,0 +1,321 @@
+"""ptmalloc, as a library that a process is linked with (the public functions of malloc/malloc.c).
+
+A call asks the thread's cache, then an arena: the main one without a lock while the process has one
+thread, else the thread's own with its mutex held. What an arena does is in compiled paths; where
+they cannot go on, a generator asks the kernel. The first call makes the thread's cache.
+
+A process that has several threads takes locks to the end of its life, as glibc's does.
+"""
+
+from collections.abc import Mapping
+from copy import copy
+from typing import Final, Self
+
+import numpy as np
+from attrs import evolve
+
+from mmactors.label import WantsStep, never
+from mmactors.malloc.library import HeapNumbers, MallocAbortError, MallocLibrary
+from mmactors.malloc.ptmalloc import fork, mallinfo, malloc_info, malloc_trim, mallopt
+from mmactors.malloc.ptmalloc.arena import leave_arena
+from mmactors.malloc.ptmalloc.arena_calls import ArenaCalls
+from mmactors.malloc.ptmalloc.arenas import Arenas
+from mmactors.malloc.ptmalloc.chunk import (
+    ALIGN_MASK,
+    CHUNK_HDR_SZ,
+    IS_MMAPPED,
+    MINSIZE,
+    PREV_INUSE,
+    PTRDIFF_MAX,
+    SIZE,
+    SIZE_BITS,
+    SIZE_SZ,
+    request2size,
+    reveal,
+)
+from mmactors.malloc.ptmalloc.heap_info import arena_for_chunk
+from mmactors.malloc.ptmalloc.malloc_par import SINGLE_THREAD, TCACHE_MAX_BINS, malloc_par
+from mmactors.malloc.ptmalloc.malloc_state import ATTACHED_THREADS, NEXT, malloc_init_state
+from mmactors.malloc.ptmalloc.mallopt import HugePages, set_tunables
+from mmactors.malloc.ptmalloc.messages import check
+from mmactors.malloc.ptmalloc.mmap_chunk import free_mapped, mremap_chunk, munmap_chunk
+from mmactors.malloc.ptmalloc.sysmalloc import SystemMemory
+from mmactors.malloc.ptmalloc.tcache import ENTRIES, TCACHE_SIZE, tcache_malloc
+from mmactors.malloc.request import MallocSteps
+from mmactors.malloc.user_words import UserWords, clear_words, note_access
+from mmactors.rules import Rules
+from mmactors.units import ULONG_MAX
+
+_NO_TUNABLES: Final[Mapping[str, int]] = {}
+_HEAD_IN_TCACHE: Final = "tcache_thread_shutdown(): unaligned tcache chunk detected"
+
+
+class Ptmalloc(MallocLibrary):
+    """The allocator of a process, which has a heap, arenas and thread caches."""
+
+    def __init__(
+        self,
+        *,
+        main_arena: int,
+        locks: int,
+        nr_cpus: int,
+        tcache_key: int,
+        rules: Rules,
+        tunables: Mapping[str, int] = _NO_TUNABLES,
+        huge_pages: HugePages | None = None,
+        may_shrink_heap: bool = False,
+        number: int = 0,
+        wants_step: WantsStep = never,
+    ) -> None:
+        self.words = UserWords()
+        self.par = malloc_par(main_arena=main_arena, tcache_key=tcache_key)
+        self.arenas = Arenas(
+            words=self.words,
+            par=self.par,
+            thread_arena=np.zeros(0, dtype=np.int64),
+            locks_at=locks,
+            nr_cpus=nr_cpus,
+            may_shrink_heap=may_shrink_heap,
+            rules=rules,
+            number=number,
+            wants_step=wants_step,
+        )
+        self.memory = SystemMemory(self.arenas)
+        self.calls = ArenaCalls(self.arenas, self.memory)
+        self.tcache = np.zeros(0, dtype=np.int64)
+        """By thread the address of its cache; 0: it has none yet, or none any more."""
+        self._shutting_down: set[int] = set()
+        """The threads that end, which get no cache (tcache_shutting_down)."""
+        self._is_initialized = False
+        # What libc's file says of main_arena; mapping it is no access.
+        self.words.put(main_arena + NEXT, main_arena)
+        self.words.put(main_arena + ATTACHED_THREADS, 1)
+        set_tunables(self.par, tunables, huge_pages or HugePages())
+
+    def new_thread(self) -> int:
+        """Return the number of a thread that begins; from the second on the process has several."""
+        number = len(self.tcache)
+        self.tcache = np.append(self.tcache, 0)
+        self.arenas.thread_arena = np.append(self.arenas.thread_arena, 0)
+        self.par[SINGLE_THREAD] = number == 0
+        return number
+
+    def initialize(self, thread: int) -> None:
+        """Make the main arena ready, at the first call that needs it (ptmalloc_init)."""
+        if not self._is_initialized:
+            self._is_initialized = True
+            self.arenas.thread_arena[thread] = self.arenas.main_arena
+            malloc_init_state(*self.memory.arrays(), self.arenas.main_arena)
+
+    def _tcache_of(self, thread: int) -> MallocSteps[int]:
+        """Return a thread's cache, made if it has none; 0: it cannot be had (tcache_init)."""
+        tcache = int(self.tcache[thread])
+        if tcache or thread in self._shutting_down:
+            return tcache
+        block = yield from self.calls.malloc(thread, 0, TCACHE_SIZE)
+        if block:
+            self.tcache[thread] = block
+            words, log, _ = self.memory.arrays()
+            clear_words(words, log, block, TCACHE_SIZE)
+        return block
+
+    def _tcache_size(self, size: int) -> int:
+        """Return the size of chunks that the thread's cache is asked for; 0: over PTRDIFF_MAX."""
+        if self.arenas.rules.malloc_checks_size_before_tcache:
+            return request2size(min(size, PTRDIFF_MAX))
+        return max((size + SIZE_SZ + ALIGN_MASK & ULONG_MAX) & ~ALIGN_MASK, MINSIZE)
+
+    def malloc(self, thread: int, size: int) -> MallocSteps[int]:
+        """malloc(size): __libc_malloc."""
+        self.initialize(thread)
+        chunk_size = self._tcache_size(size)
+        if not chunk_size:
+            return 0
+        tcache = yield from self._tcache_of(thread)
+        block = check(tcache_malloc(*self.memory.arrays(), tcache, _signed(chunk_size)))
+        if block:
+            return block
+        return (yield from self.calls.malloc(thread, tcache, min(size, PTRDIFF_MAX)))
+
+    def calloc(self, thread: int, members: int, size: int) -> MallocSteps[int]:
+        """calloc(members, size): __libc_calloc."""
+        nr_bytes = members * size
+        if nr_bytes > PTRDIFF_MAX:
+            return 0
+        self.initialize(thread)
+        tcache = yield from self._tcache_of(thread)
+        return (yield from self.calls.calloc(thread, tcache, nr_bytes))
+
+    def free(self, thread: int, address: int) -> MallocSteps[None]:
+        """free(address): __libc_free."""
+        if not address:
+            return
+        chunk = address - CHUNK_HDR_SZ
+        if self.words.load(chunk + SIZE) & IS_MMAPPED:
+            yield from free_mapped(self.arenas, chunk)
+            return
+        tcache = yield from self._tcache_of(thread)
+        yield from self.calls.free(tcache, arena_for_chunk(self.arenas, chunk), chunk)
+
+    def realloc(self, thread: int, address: int, size: int) -> MallocSteps[int]:
+        """realloc(address, size): __libc_realloc."""
+        self.initialize(thread)
+        if not size and address:
+            yield from self.free(thread, address)
+            return 0
+        if not address:
+            return (yield from self.malloc(thread, size))
+        chunk = address - CHUNK_HDR_SZ
+        head = self.words.load(chunk + SIZE)
+        old_size = head & ~SIZE_BITS & ULONG_MAX
+        arena = 0
+        if not head & IS_MMAPPED:
+            yield from self._tcache_of(thread)
+            arena = arena_for_chunk(self.arenas, chunk)
+        if chunk > -old_size & ULONG_MAX or chunk & ALIGN_MASK:
+            raise MallocAbortError("realloc(): invalid pointer")
+        chunk_size = request2size(min(size, PTRDIFF_MAX))
+        if not chunk_size:
+            return 0
+        if head & IS_MMAPPED:
+            return (yield from self._realloc_mapped(thread, chunk, old_size, chunk_size, size))
+        return (yield from self.realloc_chunk(thread, arena, chunk, size))
+
+    def realloc_chunk(
+        self, thread: int, arena: int, chunk: int, size: int, began: int | None = None
+    ) -> MallocSteps[int]:
+        """Change the size of an arena's chunk; `began`: what `int_realloc` returned, if it ran."""
+        tcache = int(self.tcache[thread])
+        chunk_size = request2size(size)
+        block = yield from self.calls.realloc(tcache, arena, chunk, chunk_size, began)
+        if not block and not self.par[SINGLE_THREAD]:
+            block = yield from self.malloc(thread, size)
+            if block:
+                old_size = self.words.load(chunk + SIZE) & ~SIZE_BITS
+                self._copy(chunk + CHUNK_HDR_SZ, block, old_size - SIZE_SZ)
+                yield from self.calls.free(int(self.tcache[thread]), arena, chunk)
+        return block
+
+    def _realloc_mapped(
+        self, thread: int, chunk: int, old_size: int, chunk_size: int, size: int
+    ) -> MallocSteps[int]:
+        """Change the size of a chunk that is a mapping."""
+        moved = yield from mremap_chunk(self.arenas, chunk, chunk_size)
+        if moved:
+            return moved + CHUNK_HDR_SZ
+        if old_size - SIZE_SZ >= chunk_size:
+            return chunk + CHUNK_HDR_SZ
+        block = yield from self.malloc(thread, size)
+        if block:
+            self._copy(chunk + CHUNK_HDR_SZ, block, old_size - CHUNK_HDR_SZ)
+            yield from munmap_chunk(self.arenas, chunk)
+        return block
+
+    def _copy(self, source: int, target: int, nr_bytes: int) -> None:
+        """Note that the contents of a block are copied."""
+        note_access(self.words.log, source, nr_bytes, 0)
+        note_access(self.words.log, target, nr_bytes, 1)
+
+    def memalign(self, thread: int, alignment: int, size: int) -> MallocSteps[int]:
+        """memalign(alignment, size): _mid_memalign; 0 with EINVAL if `alignment` is over 2**63."""
+        self.initialize(thread)
+        if alignment <= ALIGN_MASK + 1:
+            return (yield from self.malloc(thread, size))
+        if alignment > PTRDIFF_MAX + 1:
+            return 0
+        # No power of two: the next one counts.
+        alignment = max(1 << (alignment - 1).bit_length(), MINSIZE)
+        tcache = int(self.tcache[thread])
+        request = min(size, PTRDIFF_MAX)
+        return (yield from self.calls.memalign(thread, tcache, alignment, request))
+
+    def end_thread(self, thread: int) -> MallocSteps[None]:
+        """Let a thread's cache and arena go, as it ends (__malloc_arena_thread_freeres)."""
+        tcache = int(self.tcache[thread])
+        self._shutting_down.add(thread)
+        self.tcache[thread] = 0
+        if tcache:
+            for index in range(TCACHE_MAX_BINS):
+                head = tcache + ENTRIES + 8 * index
+                while block := self.words.load(head):
+                    if block & ALIGN_MASK:
+                        raise MallocAbortError(_HEAD_IN_TCACHE)
+                    words, log, _ = self.memory.arrays()
+                    self.words.store(head, reveal(words, log, block))
+                    yield from self.free(thread, block)
+            yield from self.free(thread, tcache)
+        yield from leave_arena(self.arenas, thread)
+
+    def malloc_trim(self, thread: int, pad: int) -> MallocSteps[int]:
+        """malloc_trim(pad): 1 if memory was given back, else 0."""
+        self.initialize(thread)
+        return (yield from malloc_trim.malloc_trim(self.arenas, pad, self.memory.systrim))
+
+    def mallopt(self, thread: int, parameter: int, value: int) -> MallocSteps[int]:
+        """mallopt(parameter, value): 1 if it was set, else 0."""
+        self.initialize(thread)
+        return (yield from mallopt.mallopt(self.arenas, parameter, value))
+
+    def usable_size(self, address: int) -> int:
+        """malloc_usable_size(address), bytes: 0 if the block is free as its neighbour says."""
+        if not address:
+            return 0
+        chunk = address - CHUNK_HDR_SZ
+        head = self.words.load(chunk + SIZE)
+        size = head & ~SIZE_BITS
+        if head & IS_MMAPPED:
+            return size - CHUNK_HDR_SZ
+        return size - SIZE_SZ if self.words.load(chunk + size + SIZE) & PREV_INUSE else 0
+
+    def mallinfo2(self, thread: int) -> MallocSteps[HeapNumbers]:
+        """mallinfo2()."""
+        self.initialize(thread)
+        return (yield from mallinfo.mallinfo2(self.arenas))
+
+    def malloc_info(self, thread: int) -> MallocSteps[str]:
+        """The text that malloc_info(0, stream) prints."""
+        self.initialize(thread)
+        return (yield from malloc_info.malloc_info(self.arenas))
+
+    def malloc_stats(self, thread: int) -> MallocSteps[str]:
+        """The text that malloc_stats() prints on stderr."""
+        self.initialize(thread)
+        return (yield from mallinfo.malloc_stats(self.arenas))
+
+    def fork_lock_parent(self) -> MallocSteps[None]:
+        """Take list_lock and all arenas' mutexes (__malloc_fork_lock_parent)."""
+        if not self.calls.is_single:
+            yield from fork.fork_lock_parent(self.arenas)
+
+    def fork_unlock_parent(self) -> MallocSteps[None]:
+        """Give them back (__malloc_fork_unlock_parent)."""
+        if not self.calls.is_single:
+            yield from fork.fork_unlock_parent(self.arenas)
+
+    def fork(self, number: int) -> Self:
+        """Return the library of a child whose memory is a copy, and whose process is `number`."""
+        child = copy(self)
+        child.words = self.words.copy()
+        child.par = self.par.copy()
+        child.arenas = evolve(
+            self.arenas,
+            words=child.words,
+            par=child.par,
+            thread_arena=self.arenas.thread_arena.copy(),
+            number=number,
+        )
+        child.memory = SystemMemory(child.arenas, self.memory.curbrk)
+        child.calls = ArenaCalls(child.arenas, child.memory)
+        child.tcache = self.tcache.copy()
+        child._shutting_down = set(self._shutting_down)  # noqa: SLF001 - one of us
+        return child
+
+    def fork_unlock_child(self, thread: int) -> MallocSteps[None]:
+        """Let all locks be free, and arenas without threads (__malloc_fork_unlock_child)."""
+        if not self.calls.is_single:
+            yield from fork.fork_unlock_child(self.arenas, thread)
+
+
+def _signed(size: int) -> int:
+    """Return a size as compiled paths take it."""
+    return (size & ULONG_MAX ^ 1 << 63) - (1 << 63)

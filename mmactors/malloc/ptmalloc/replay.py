@@ -1,0 +1,143 @@
+"""A piece of a heap trace that runs on a process's library, in its own order, with nobody else."""
+
+import numpy as np
+from attrs import define, field
+from numpy.typing import NDArray
+
+from mmactors.arch.heap_trace import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, HeapOperations
+from mmactors.malloc.ptmalloc.chunk import ALIGN_MASK, MINSIZE
+from mmactors.malloc.ptmalloc.messages import NEEDS_CALL
+from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
+from mmactors.malloc.ptmalloc.replay_rows import (
+    ARENA,
+    BEGAN,
+    CHUNK,
+    NR_STOPS,
+    end_row,
+    replay_rows,
+)
+from mmactors.malloc.request import MallocSteps
+from mmactors.units import ULONG_MAX
+
+NO_USABLE_SIZES: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+
+
+@define(eq=False, kw_only=True)
+class Replay:
+    """Operations, done as far as possible without a request: `run`, then `finish` where it stops.
+
+    Rows that are no calls of malloc's (a thread's begin and end, malloc_trim, mallopt) stop it,
+    too: who runs it does them.
+    """
+
+    library: Ptmalloc
+    operations: HeapOperations
+    threads: NDArray[np.int64]
+    """By the trace's number of a thread the library's."""
+    objects: NDArray[np.int64]
+    """By number of an object its block, 0: it has none; for all numbers in the trace."""
+    address: NDArray[np.int64]
+    """What each operation returned; 0: NULL or nothing."""
+    usable: NDArray[np.int64] = NO_USABLE_SIZES
+    """Usable sizes of what they returned; empty: nobody wants to know."""
+    touches: bool = False
+    """Whether a program writes the first byte of each block of more than no bytes that it gets."""
+    most_accesses: int = 1 << 16
+    """From so many accesses on that are noted, `run` stops before a row, for them to be taken."""
+    row: int = 0
+    """The row that comes next."""
+    _stop: NDArray[np.int64] = field(factory=lambda: np.zeros(NR_STOPS, dtype=np.int64), init=False)
+
+    def run(self, end: int) -> bool:
+        """Do rows to before `end`, or to one that `finish` must do: say whether it stopped at one.
+
+        It also stops before a row if enough accesses are noted.
+        """
+        library, of = self.library, self.operations
+        while True:
+            words, log, par = library.memory.arrays()
+            self.row = replay_rows(
+                words,
+                log,
+                par,
+                library.tcache,
+                library.arenas.thread_arena,
+                self.threads,
+                of.op,
+                of.tid,
+                of.id,
+                of.size,
+                of.arg,
+                self.objects,
+                self.address,
+                self.usable,
+                self._stop,
+                self.row,
+                end,
+                self.most_accesses,
+                int(self.touches),
+            )
+            if self._stop[BEGAN]:
+                return True
+            if self.row >= end or (log.size and log[0] >= self.most_accesses):
+                return False
+
+    def finish(self) -> MallocSteps[None]:
+        """Do the rest of the row at which `run` stopped, or all of it. MallocAbortError."""
+        of, row = self.operations, self.row
+        op, number = int(of.op[row]), int(of.id[row])
+        size, arg = int(of.size[row]) & ULONG_MAX, int(of.arg[row]) & ULONG_MAX
+        thread = int(self.threads[of.tid[row]])
+        old = int(self.objects[number]) if number >= 0 else -number
+        began = int(self._stop[BEGAN])
+        run = self._call if began == NEEDS_CALL else self._resume
+        block = yield from run(thread, op, old, size, arg)
+        words, log, _ = self.library.memory.arrays()
+        end_row(
+            words,
+            log,
+            of.id,
+            of.size,
+            of.op,
+            self.objects,
+            self.address,
+            self.usable,
+            row,
+            block,
+            int(self.touches),
+        )
+        self.row += 1
+
+    def _call(self, thread: int, op: int, old: int, size: int, arg: int) -> MallocSteps[int]:
+        """Do a row that no compiled path can do."""
+        library = self.library
+        if op == FREE:
+            yield from library.free(thread, old)
+            return 0
+        if op == CALLOC:
+            members = arg or 1
+            return (yield from library.calloc(thread, members, size // members))
+        if op == REALLOC:
+            return (yield from library.realloc(thread, old, size))
+        if op == MEMALIGN:
+            return (yield from library.memalign(thread, arg, size))
+        assert op == MALLOC, f"operation {op} is not one of malloc's calls"
+        return (yield from library.malloc(thread, size))
+
+    def _resume(self, thread: int, op: int, old: int, size: int, arg: int) -> MallocSteps[int]:
+        """Go on with a row where its compiled path has stopped."""
+        library, stop = self.library, self._stop
+        calls, tcache, began = library.calls, int(library.tcache[thread]), int(stop[BEGAN])
+        arena, chunk = int(stop[ARENA]), int(stop[CHUNK])
+        if op == FREE or (op == REALLOC and old and not size):
+            yield from calls.free(tcache, arena, chunk, began)
+            return 0
+        if op == REALLOC and old:
+            return (yield from library.realloc_chunk(thread, arena, chunk, size, began))
+        if op == CALLOC:
+            members = arg or 1
+            return (yield from calls.calloc(thread, tcache, size // members * members, began))
+        if op == MEMALIGN and arg > ALIGN_MASK + 1:
+            alignment = max(arg, MINSIZE)
+            return (yield from calls.memalign(thread, tcache, alignment, size, began))
+        return (yield from calls.malloc(thread, tcache, size, began))

@@ -1,0 +1,133 @@
+"""Recorded usable sizes: of every request up to 65536 bytes, and of samples above.
+
+Each request was made alone: malloc, then free, in a process that did nothing else; the samples in
+another one. What the kernel answered is not recorded; it decides nothing here.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from attrs import define
+from numpy.typing import NDArray
+
+from mmactors.arch.heap_trace import FREE, MALLOC, HeapOperations
+from mmactors.malloc.request import Brk, MallocRequest, Mmap, Mremap, TrylockMutex
+from mmactors.units import PAGE_SIZE
+from mmactors.validate.form import Problems
+from mmactors.validate.limits import HEAP_OPERATIONS_MAX
+from mmactors.validate.malloc.heap_run import HeapRun
+from mmactors.validate.malloc.linked import glibc_of
+from mmactors.validate.malloc.recording import ADVICE
+from mmactors.validate.result import CaseResult
+from mmactors.workload.trace.archive import ArchiveForm, open_columns
+
+_ALL: Final = "usable_0_65536"
+_REQUESTS: Final = "sample_request"
+_SAMPLES: Final = "sample_usable"
+_OTHERS: Final = ("jemalloc", "tcmalloc")
+_LARGEST_REQUEST: Final = 1 << 40
+_BREAK: Final = 0x5555_5555_9000
+_MMAP_TOP: Final = 0x7FFF_F7D8_8000
+
+
+def validate_usable_sizes(path: Path) -> Iterator[CaseResult]:
+    """Make each request; raise UserError for a file that is no such recording."""
+    arrays = {name: f"glibc.{name}" for name in (_ALL, _REQUESTS, _SAMPLES)}
+    form = ArchiveForm(
+        dtypes=dict.fromkeys(arrays.values(), ("<u4", "<u8", "<i8")),
+        optional=frozenset(),
+        legal=f"expected a numpy archive with {', '.join(arrays.values())}",
+        advice=ADVICE,
+    )
+    with open_columns(path, form) as columns:
+        for column in columns.values():
+            if column.length > HEAP_OPERATIONS_MAX // 2:
+                raise form.error(path, f"{column.name} has {column.length:,} entries")
+        every, requests, samples = (
+            columns[name].take(columns[name].length).astype(np.int64) for name in arrays.values()
+        )
+        for column in columns.values():
+            column.finish()
+    problems = Problems(path=path, advice=ADVICE)
+    if len(requests) != len(samples):
+        found = f"glibc.{_SAMPLES} has {len(samples)} entries"
+        problems.add(found, f"{len(requests)}, as many as glibc.{_REQUESTS}")
+    elif len(requests) and not 0 <= requests.min() <= requests.max() <= _LARGEST_REQUEST:
+        problems.add(f"glibc.{_REQUESTS} has {requests.min()} to {requests.max()}", "bytes")
+    problems.raise_any()
+    for name, asked, usable in (
+        (_ALL, np.arange(len(every)), every),
+        (_SAMPLES, requests, samples),
+    ):
+        result = CaseResult(topic="malloc", case=f"{path.stem}/glibc.{name}", path=str(path))
+        ours = _usable_sizes(asked)
+        is_equal = usable == ours
+        if is_equal.all():
+            result.count(len(is_equal))
+        else:
+            nth = int(np.argmin(is_equal))
+            result.count(nth)
+            place = f"{name}[{nth}], malloc_usable_size(malloc({asked[nth]}))"
+            result.compare(place, int(usable[nth]), int(ours[nth]))
+        yield result
+    for other in _OTHERS:
+        yield CaseResult(
+            topic="malloc",
+            case=f"{path.stem}/{other}",
+            path=str(path),
+            not_validated=f"{other} is not modelled yet",
+        )
+
+
+def _usable_sizes(requests: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the usable size of each request in a fresh process."""
+    n = len(requests)
+    size = np.zeros(2 * n, np.int64)
+    size[::2] = requests
+    numbers = np.arange(2 * n, dtype=np.int64)
+    replay = HeapRun(
+        library=glibc_of({}),
+        kernel=_WillingKernel(),
+        operations=HeapOperations(
+            first=0,
+            op=np.where(numbers % 2 == 0, MALLOC, FREE).astype(np.uint8),
+            tid=np.zeros(2 * n, np.int32),
+            id=numbers // 2,
+            size=size,
+            arg=np.zeros(2 * n, np.int64),
+            line=numbers,
+        ),
+    )
+    replay.begin()
+    replay.run(2 * n)
+    return replay.usable[::2]
+
+
+@define
+class _WillingKernel:
+    """A kernel that refuses nothing and never runs out of addresses."""
+
+    op: int = -1
+    _program_break: int = _BREAK
+    _mmap_top: int = _MMAP_TOP
+
+    def answer(self, request: MallocRequest) -> int | None:
+        """Answer a request."""
+        match request:
+            case Brk(address=address):
+                self._program_break = address or self._program_break
+                return self._program_break
+            case Mmap(length=length):
+                return self._place(length)
+            case Mremap(new_length=new_length):
+                return self._place(new_length)
+            case TrylockMutex():
+                return 1
+        return 0
+
+    def _place(self, length: int) -> int:
+        # Where a block was lies another one before long: it begins anew below the first.
+        self._mmap_top -= (length + PAGE_SIZE - 1) & -PAGE_SIZE
+        return self._mmap_top

@@ -1,0 +1,133 @@
+"""ptmalloc returns the addresses, and makes the system calls, of glibc 2.36."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from damages import changed_archive, with_json
+
+from mmactors.validate.malloc.malloc import validate_malloc
+from mmactors.validate.malloc.usable_sizes import validate_usable_sizes
+
+REFERENCE = Path(__file__).parent.parent / "reference/malloc"
+RECORDINGS = sorted(set(REFERENCE.glob("*.npz")) - {REFERENCE / "usable_sizes.npz"})
+
+
+@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
+def test_every_address_size_call_and_number_is_the_recorded_one(path):
+    """Replaying a heap trace under each configuration gives each value of it."""
+    results = list(validate_malloc(path))
+
+    assert results
+    for result in results:
+        assert (result.case, None) == (result.case, result.first_difference)
+        assert result.passed
+        assert result.compared > 400
+
+
+def test_every_request_has_the_recorded_usable_size():
+    """Of a process that does nothing else, too, in which the mmap threshold grows."""
+    results = {
+        result.case: result for result in validate_usable_sizes(REFERENCE / "usable_sizes.npz")
+    }
+
+    for name, nr_requests in (("usable_0_65536", 65537), ("sample_usable", 16531)):
+        result = results[f"usable_sizes/glibc.{name}"]
+        assert (None, nr_requests) == (result.first_difference, result.equal)
+
+
+def test_the_uncompiled_functions_give_the_same():
+    """With NUMBA_DISABLE_JIT=1 the same functions run as Python and give the same addresses."""
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from mmactors.validate.malloc.malloc import validate_malloc\n"
+        "for path in sys.argv[1:]:\n"
+        "    for result in validate_malloc(Path(path)):\n"
+        "        print(result.passed, result.first_difference)\n"
+    )
+
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            program,
+            *(str(REFERENCE / f"real_{it}.npz") for it in ("tar", "zstd")),
+        ],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert ["True None"] * 2 == done.stdout.splitlines()
+
+
+def moved(op, by):
+    def change(arrays):
+        arrays["glibc.offset"][op] += by
+
+    return change
+
+
+def called(row, column, value):
+    def change(arrays):
+        arrays["glibc.sys"][row, column] = value
+
+    return change
+
+
+def without_call(row):
+    def change(arrays):
+        arrays["glibc.sys"] = np.delete(arrays["glibc.sys"], row, axis=0)
+
+    return change
+
+
+def usable(op, value):
+    def change(arrays):
+        arrays["glibc.usable_i"] = np.array([op], np.uint32)
+        arrays["glibc.usable_v"] = np.array([value], np.uint32)
+
+    return change
+
+
+def counted(row, column, value):
+    def change(arrays):
+        arrays["glibc.mallinfo2"][row, column] = value
+
+    return change
+
+
+def said(place, value):
+    def change(meta):
+        for key in place[:-1]:
+            meta = meta[key]
+        meta[place[-1]] = value
+
+    return with_json("glibc.meta", change)
+
+
+def text_with(old, new):
+    def change(meta):
+        assert old in meta["malloc_info_xml"]
+        meta["malloc_info_xml"] = meta["malloc_info_xml"].replace(old, new, 1)
+
+    return with_json("glibc.meta", change)
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        (moved(7, 16), "op 7 malloc(3) by thread 0, address: recorded heap+0x, ours heap+0x"),
+    ],
+)
+def test_what_differs_first_is_told_with_its_operation(tmp_path, change, difference):
+    """Operation, thread, which value, and both of it."""
+    (result,) = validate_malloc(changed_archive(tmp_path, REFERENCE / "real_sort.npz", change))
+
+    assert difference == result.first_difference
+    assert not result.passed
