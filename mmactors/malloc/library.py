@@ -20,7 +20,7 @@ class MallocAbortError(Exception):
 
 @frozen(kw_only=True)
 class HeapNumbers:
-    """mallinfo2(3), bytes and numbers of blocks, as the library counts them: of an arena, or of all."""
+    """mallinfo2(3), bytes and numbers of blocks, as the library counts them: of an arena or all."""
 
     arena: int = 0
     ordblks: int = 0
@@ -41,7 +41,7 @@ class HeapNumbers:
 
 
 class MallocLibrary(ABC):
-    """An allocator that a process is linked with: its state is what it wrote into `words`, and little else.
+    """An allocator that a process is linked with: its state is in `words`, but for little.
 
     Threads are numbered from 0, the one that main() runs in. An address of 0 is NULL; the errno is
     ENOMEM then, but where a call says otherwise. Any call may raise MallocAbortError.
@@ -103,11 +103,11 @@ class MallocLibrary(ABC):
         """The text that malloc_stats() prints on stderr."""
 
     @abstractmethod
-    def before_fork(self, thread: int) -> MallocSteps[None]:
-        """Hold everything still in the parent, before a thread's fork (__malloc_fork_lock_parent)."""
+    def before_fork(self) -> MallocSteps[None]:
+        """Hold everything still in the parent before a fork (__malloc_fork_lock_parent)."""
 
     @abstractmethod
-    def after_fork(self, thread: int) -> MallocSteps[None]:
+    def after_fork(self) -> MallocSteps[None]:
         """Let others go on in the parent, after a fork that succeeded or not."""
 
     @abstractmethod

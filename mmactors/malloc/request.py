@@ -1,4 +1,4 @@
-"""What an allocator in user mode asks for: system calls, its locks, and the turn to do what follows.
+"""What an allocator in user mode asks for: system calls, its locks, its turn to go on.
 
 A path is a generator. It yields a request and goes on with the answer. Everything that it reads and
 writes in the program's memory it notes as it goes (`user_words.py`); who drives it lets these
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @frozen
 class Brk:
-    """The system call brk; answered with the program break after it, which is the old one if it failed.
+    """The system call brk; answered with the program break after it: if it failed, the old one.
 
     0 asks where it is.
     """
@@ -27,7 +27,7 @@ class Brk:
 
 @frozen(kw_only=True)
 class Mmap:
-    """The system call mmap of private anonymous memory; answered with an address or minus the errno."""
+    """The system call mmap of private memory; answered with an address or minus the errno."""
 
     address: int = 0
     """A hint; 0: none."""
@@ -84,7 +84,7 @@ class LockMutex:
 
 @frozen
 class TrylockMutex:
-    """A lock of the library's is wanted now or not at all; answered with 1: it is held, 0: it is not."""
+    """A lock of the library is wanted if it is free; answered with 1: it is held, 0: not."""
 
     word: int
     name: str

@@ -1,15 +1,15 @@
 """The words that a C library wrote into its process's memory, and which of them it touches.
 
-User memory holds tags in this machine (docs/ARCHITECTURE.md), not bytes; what an allocator keeps in
-it, headers of chunks, links of free ones, arenas, thread caches, is here, by virtual address: 64-bit
-words in pages of 512, found by a hash of the page's number. A page that was never written reads 0.
-What a program writes into its own blocks is not kept.
+User memory holds tags in this machine (docs/ARCHITECTURE.md), not bytes; what an allocator keeps
+in it, headers of chunks, links of free ones, arenas, thread caches, is here, by virtual address:
+64-bit words in pages of 512, found by a hash of the page's number. A page that was never written
+reads 0. What a program writes into its own blocks is not kept.
 
-All of it is one array: counters, the hash table (open addressing; a key is a page's number, doubled,
-plus 1; nobody's is 0), then slots of 512 words. Compiled functions take and give back slots; the
-array grows between operations only, so each begins with SPARE_SLOTS free ones, far more than it
-writes new pages. What finds none all the same writes into the first slot, and the next `make_room`
-fails.
+All of it is one array: counters, the hash table (open addressing; a key is a page's number,
+doubled, plus 1; nobody's is 0), then slots of 512 words. Compiled functions take and give back
+slots; the array grows between operations only, so each begins with SPARE_SLOTS free ones, far more
+than it writes new pages. What finds none all the same writes into the first slot, and the next
+`make_room` fails.
 
 Accesses are noted in a second array, if it has room: address, bytes, and whether they are written.
 """
@@ -45,13 +45,24 @@ NR_LOST: Final = 6
 """Pages that found no slot."""
 TABLE: Final = 8
 
+_SPREAD: Final = 0x9E37
+
+
+@compiled
+def _home_of(words: Words, page: int) -> int:
+    """Return where the search for a page begins: pages side by side are side by side in the table.
+
+    Heaps begin at multiples of 64 MiB, and are spread.
+    """
+    return int((page + (page >> 14) * _SPREAD) & words[MASK])
+
 
 @compiled
 def _slot_of(words: Words, page: int) -> int:
     """Return the place of a page's words; 0: it has none."""
     mask = words[MASK]
     key = 2 * page + 1
-    index = page & mask
+    index = _home_of(words, page)
     while True:
         found = words[TABLE + 2 * index]
         if found == key:
@@ -76,7 +87,7 @@ def new_slot(words: Words, page: int) -> int:
         slot = int(words[FIRST_SLOT]) + SLOT * int(words[NR_TAKEN])
         words[NR_TAKEN] += 1
     mask = words[MASK]
-    index = page & mask
+    index = _home_of(words, page)
     while words[TABLE + 2 * index]:
         index = (index + 1) & mask
     words[TABLE + 2 * index] = 2 * page + 1
@@ -175,7 +186,7 @@ def _drop_entry(words: Words, index: int) -> None:
         key = words[TABLE + 2 * behind]
         if key == 0:
             break
-        if ((behind - (key >> 1)) & mask) >= ((behind - gap) & mask):
+        if ((behind - _home_of(words, int(key >> 1))) & mask) >= ((behind - gap) & mask):
             words[TABLE + 2 * gap] = key
             words[TABLE + 2 * gap + 1] = words[TABLE + 2 * behind + 1]
             gap = behind
@@ -196,7 +207,7 @@ def discard_pages(words: Words, first: int, end: int) -> None:
                 _drop_entry(words, index)
         return
     for page in range(first, end):
-        index = page & mask
+        index = _home_of(words, page)
         while words[TABLE + 2 * index] != 0 and words[TABLE + 2 * index] != 2 * page + 1:
             index = (index + 1) & mask
         if words[TABLE + 2 * index]:

@@ -125,7 +125,7 @@ def _detach_arena(arenas: Arenas, replaced_arena: int) -> None:
 
 
 def _int_new_arena(arenas: Arenas, thread: int, size: int) -> MallocSteps[int]:
-    """Make an arena with a heap, lock it and attach a thread to it; 0: there is no memory for it."""
+    """Make an arena with a heap, lock it and attach a thread to it; 0: there is no memory."""
     words, top_pad = arenas.words, int(arenas.par[TOP_PAD])
     heap = yield from new_heap(arenas, size + _OVERHEAD, top_pad)
     if not heap:

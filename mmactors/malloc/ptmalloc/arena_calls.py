@@ -233,7 +233,7 @@ class ArenaCalls:
         rules, fastbins = self.arenas.rules, self._touches_fastbins(arena)
         if self.arenas.wants_step():
             yield Label("read the next chunk's size", fastbins)
-        words, log, par = self.memory.arrays()
+        words, log, _ = self.memory.arrays()
         is_wrong = next_fast_is_wrong(words, log, arena, chunk)
         if is_wrong and rules.free_checks_next_size_again_when_locked:
             yield self.arenas.lock(arena)
@@ -246,7 +246,7 @@ class ArenaCalls:
         if old and not rules.free_checks_old_fastbin_head_when_locked:
             if self.arenas.wants_step():
                 yield Label("read the old first chunk's size", fastbins)
-            words, log, par = self.memory.arrays()
+            words, log, _ = self.memory.arrays()
             check(old_head_is_right(words, log, chunk, old))
 
     def _touches_fastbins(self, arena: int) -> Touches:

@@ -14,7 +14,6 @@ from mmactors.malloc.ptmalloc.chunk import (
     BK_NEXTSIZE,
     FD,
     FD_NEXTSIZE,
-    chunksize,
     head_of,
     is_above,
 )

@@ -20,7 +20,7 @@ TO: Final = 1
 TOTAL: Final = 2
 COUNT: Final = 3
 BYTES: Final = 4
-"""Columns of a list. The first three are of sizes as they stand in memory, with flags, where the list
+"""Columns of a list. The first three are of sizes as in memory, with flags, where the list
 is a bin, as malloc_info prints them; BYTES is of sizes alone."""
 NR_COLUMNS: Final = 5
 TOP_BYTES: Final = NR_LISTS * NR_COLUMNS

@@ -62,7 +62,7 @@ def without_lead(
     size: int,
     block: int,
 ) -> int:
-    """Free what is before the aligned block; NEEDS_TRIM_THEN_TAIL, or what `without_tail` returns."""
+    """Free what is before the aligned block; NEEDS_TRIM_THEN_TAIL, or as `without_tail`."""
     chunk = block - CHUNK_HDR_SZ
     if block & (alignment - 1):
         aligned = ((block + alignment - 1) & -alignment) - CHUNK_HDR_SZ

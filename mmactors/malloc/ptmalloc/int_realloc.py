@@ -39,7 +39,7 @@ _NEXT_SIZE: Final = number_of("realloc(): invalid next size")
 def int_realloc(
     words: Words, log: Words, par: Words, tcache: int, av: int, chunk: int, size: int
 ) -> int:
-    """Let a chunk have `size` bytes; return its block, 0, NEEDS_SYSMALLOC, NEEDS_TRIM or a fault."""
+    """Let a chunk have `size` bytes; its block, 0, NEEDS_SYSMALLOC, NEEDS_TRIM or a message."""
     system_mem = system_mem_of(words, log, av)
     head = head_of(words, log, chunk)
     old_size = head & ~7
@@ -59,12 +59,15 @@ def int_realloc(
         set_top(words, log, av, chunk + size)
         set_head(words, log, chunk + size, (both - size) | PREV_INUSE)
         return chunk + CHUNK_HDR_SZ
-    if not is_next_top and both >= size:
-        if head_of(words, log, behind + next_size) & PREV_INUSE == 0:
-            wrong = unlink_chunk(words, log, behind)
-            if wrong:
-                return wrong
-            return _give_back_rest(words, log, par, tcache, av, chunk, size, both)
+    if (
+        not is_next_top
+        and head_of(words, log, behind + next_size) & PREV_INUSE == 0
+        and both >= size
+    ):
+        wrong = unlink_chunk(words, log, behind)
+        if wrong:
+            return wrong
+        return _give_back_rest(words, log, par, tcache, av, chunk, size, both)
     block = int_malloc(words, log, par, tcache, av, size - ALIGN_MASK)
     if block <= 0:
         return block

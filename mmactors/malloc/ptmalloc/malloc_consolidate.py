@@ -1,4 +1,4 @@
-"""Emptying the fastbins: their chunks join free neighbours (malloc_consolidate, malloc/malloc.c)."""
+"""Emptying the fastbins: their chunks join free neighbours (malloc_consolidate of malloc.c)."""
 
 from typing import Final
 

@@ -64,8 +64,10 @@ MESSAGES: Final = (
     "realloc(): invalid next size",
     "int_mallinfo(): unaligned fastbin chunk detected",
     "malloc_info(): unaligned fastbin chunk detected",
-    "Fatal glibc error: malloc assertion failure in _int_malloc:"
-    " (unsigned long) (size) >= (unsigned long) (nb)",
+    (
+        "Fatal glibc error: malloc assertion failure in _int_malloc:"
+        " (unsigned long) (size) >= (unsigned long) (nb)"
+    ),
     "Segmentation fault",
 )
 

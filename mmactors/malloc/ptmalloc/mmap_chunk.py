@@ -1,4 +1,4 @@
-"""Chunks that are mappings of their own (sysmalloc_mmap, munmap_chunk, mremap_chunk, malloc/malloc.c).
+"""Chunks that are mappings of their own (malloc/malloc.c).
 
 The word before its size says how far such a chunk is from its mapping's begin: memalign moves it.
 When one is freed that is larger than the threshold from which requests are mapped, that becomes the

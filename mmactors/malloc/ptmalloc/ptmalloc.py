@@ -109,7 +109,7 @@ class Ptmalloc(MallocLibrary):
             malloc_init_state(*self.memory.arrays(), self.arenas.main_arena)
 
     def _tcache_of(self, thread: int) -> MallocSteps[int]:
-        """Return a thread's cache, which is made if it has none; 0: it cannot be had (tcache_init)."""
+        """Return a thread's cache, made if it has none; 0: it cannot be had (tcache_init)."""
         tcache = int(self.tcache[thread])
         if tcache or thread in self._shutting_down:
             return tcache
@@ -121,7 +121,7 @@ class Ptmalloc(MallocLibrary):
         return block
 
     def _tcache_size(self, size: int) -> int:
-        """Return the size of a chunk whose block the thread's cache may have; 0: `size` is too large."""
+        """Return the size of chunks that the thread's cache is asked for; 0: over PTRDIFF_MAX."""
         if self.arenas.rules.malloc_checks_size_before_tcache:
             return request2size(min(size, PTRDIFF_MAX))
         return max((size + SIZE_SZ + ALIGN_MASK & ULONG_MAX) & ~ALIGN_MASK, MINSIZE)
@@ -283,12 +283,12 @@ class Ptmalloc(MallocLibrary):
         self.initialize(thread)
         return (yield from mallinfo.malloc_stats(self.arenas))
 
-    def before_fork(self, thread: int) -> MallocSteps[None]:
-        """Lock all arenas before a thread forks, if there are several (__libc_fork)."""
+    def before_fork(self) -> MallocSteps[None]:
+        """Lock all arenas, if there are several threads (__libc_fork)."""
         if not self.par[SINGLE_THREAD]:
             yield from fork_lock_parent(self.arenas)
 
-    def after_fork(self, thread: int) -> MallocSteps[None]:
+    def after_fork(self) -> MallocSteps[None]:
         """Unlock all arenas in the parent."""
         if not self.par[SINGLE_THREAD]:
             yield from fork_unlock_parent(self.arenas)

@@ -42,9 +42,7 @@ from mmactors.malloc.ptmalloc.malloc_par import (
     TOP_PAD,
 )
 from mmactors.malloc.ptmalloc.malloc_state import (
-    FLAGS,
     MAX_SYSTEM_MEM,
-    NONCONTIGUOUS_BIT,
     SYSTEM_MEM,
     TOP,
     UNSORTED,
@@ -117,12 +115,13 @@ class SystemMemory:
         malloc_assert(bool(is_right), "sysmalloc", _OLD_TOP_IS_RIGHT)
         if av == arenas.main_arena:
             yield from self._extend_main_top(tcache, size, old_top, old_size)
-        elif not (
-            yield from extend_top(
-                arenas, av, size, lambda arena, chunk: self.free_locked(tcache, arena, chunk)
-            )
-        ):
-            if not tried_mmap:
+        else:
+
+            def free(arena: int, chunk: int) -> MallocSteps[None]:
+                return self.free_locked(tcache, arena, chunk)
+
+            is_extended = yield from extend_top(arenas, av, size, free)
+            if not is_extended and not tried_mmap:
                 block = yield from sysmalloc_mmap(arenas, size, PAGE_SIZE, 0)
                 if block:
                     return block
