@@ -10,6 +10,7 @@
 `run`, `machine` and `load` take the path of a scenario, a dict that says the same, or a Scenario;
 they are plain functions, also inside an event loop that runs (scenario/run/facade.py). `Machine` is
 the same machine for trio programs. `explore` and `play` search for races (docs/races.md).
+`open_heap_trace` and `write_heap_trace`: what a program allocated, recorded (docs/heap-traces.md).
 `UserError` is what is raised for bad input, with all its problems.
 """
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from mmactors.scenario.run.stepped import SteppedMachine as SteppedMachine
     from mmactors.scenario.schema import Scenario as Scenario
     from mmactors.version import __version__ as __version__
+    from mmactors.workload.heap_trace.file import open_heap_trace as open_heap_trace
+    from mmactors.workload.heap_trace.write import write_heap_trace as write_heap_trace
 
 __all__ = [
     "Death",
@@ -53,8 +56,10 @@ __all__ = [
     "explore",
     "load",
     "machine",
+    "open_heap_trace",
     "play",
     "run",
+    "write_heap_trace",
 ]
 
 _HOMES: Final = {
@@ -70,8 +75,10 @@ _HOMES: Final = {
     "__version__": "mmactors.version",
     "load": "mmactors.scenario.run.source",
     "machine": "mmactors.scenario.run.facade",
+    "open_heap_trace": "mmactors.workload.heap_trace.file",
     "play": "mmactors.explore",
     "run": "mmactors.scenario.run.facade",
+    "write_heap_trace": "mmactors.workload.heap_trace.write",
 }
 """Where each name lives; it is imported when it is used, so that `mmactors --help` starts fast."""
 

@@ -209,11 +209,11 @@ LEFT_OUT: Final = (
         words=("kmem_cache_alloc_bulk", "kmem_cache_free_bulk"),
     ),
     LeftOut(
-        name="malloc libraries are",
+        name="the allocators jemalloc and tcmalloc are",
         for_good=False,
-        why="programs call the kernel themselves",
-        instead="use `brk` and `heap`, or `mmap`",
-        words=("malloc", "calloc", "realloc", "jemalloc", "tcmalloc", "ptmalloc"),
+        why="programs are linked with glibc's malloc",
+        instead="use `malloc: ptmalloc`",
+        words=("jemalloc", "tcmalloc", "mimalloc"),
     ),
     LeftOut(
         name="calls for protection keys are",

@@ -14,7 +14,7 @@ import shutil
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import BinaryIO, Final
 
 PARTIAL: Final = ".partial"
 """Ends the names of files that are not there yet."""
@@ -176,6 +176,24 @@ def new_file(path: Path) -> int:
     """Return a descriptor of a new, empty file in place of what has its name, if anything."""
     path.unlink(missing_ok=True)
     return os.open(path, _NEW_FLAGS, _MODE)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a new file, which is put in place of what has a name as soon as it is whole.
+
+    Raises OSError, after which there is what was there before.
+    """
+    partial = path.with_name(_beside(path.name))
+    fd = os.open(partial, _NEW_FLAGS, _MODE)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            yield file
+        os.replace(partial, path)  # noqa: PTH105 - like all of this module
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(partial)  # noqa: PTH108 - like all of this module
+        raise
 
 
 def write_all(fd: int, data: bytes) -> None:

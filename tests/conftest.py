@@ -4,8 +4,10 @@ A session runs on all processors (pytest-xdist, `-n logical`). What is compiled 
 before there are workers; they load it from the disk.
 """
 
+import gc
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,11 +22,23 @@ settings.register_profile(
 )
 settings.load_profile("tests")
 
+# Images of containers tell Python to keep no bytecode. Every process that a test starts would then
+# compile all of mmactors for itself, which takes longer than most of what it is started for.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 
 def pytest_configure() -> None:
     """Ctrl-C is heard, by what tests start too, also where a session begins in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Spare the tests themselves, which stay to the end, from each search for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header() -> list[str]:

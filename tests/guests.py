@@ -19,8 +19,8 @@ from mmactors.actors.call.copy_process import copy_first_process
 from mmactors.actors.call.mm_alloc import mm_alloc
 from mmactors.actors.call.mmap import change_mappings
 from mmactors.actors.fault.page_work import perform_page_work
-from mmactors.actors.program.fork import fork
 from mmactors.actors.program.interpreter import Interpreter
+from mmactors.actors.program.life.fork import fork
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.arch.trace import LOAD, STORE

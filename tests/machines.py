@@ -12,7 +12,7 @@ import orjson
 import trio
 from attrs import define, evolve, field, frozen
 
-from mmactors.actors.program.process import ProgramWatcher
+from mmactors.actors.program.life.watcher import ProgramWatcher
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.actor import NEVER
 from mmactors.engine.config import EngineConfig

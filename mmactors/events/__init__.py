@@ -35,6 +35,7 @@ from mmactors.events.percpu import (
 )
 from mmactors.events.slab import Console, Kfree, Kmalloc, KmemCacheAlloc, KmemCacheFree
 from mmactors.events.thread import (
+    LibcMessage,
     SchedMigrateTask,
     SchedProcessExit,
     SchedProcessFork,
@@ -70,6 +71,7 @@ __all__ = [
     "Kmalloc",
     "KmemCacheAlloc",
     "KmemCacheFree",
+    "LibcMessage",
     "MmPageAlloc",
     "MmPageAllocExtfrag",
     "MmPageAllocZoneLocked",
@@ -100,7 +102,7 @@ __all__ = [
 ]
 
 SCHEMA: Final = "mmactors.events"
-SCHEMA_VERSION: Final = (2, 0)
+SCHEMA_VERSION: Final = (2, 1)
 
 ENVELOPE: Final = {
     "seq": "number of the event in the run, from 1; a filtered log leaves numbers out",

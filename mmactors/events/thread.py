@@ -49,6 +49,19 @@ class SysExit:
 
 
 @define(kw_only=True)
+class LibcMessage:
+    """The C library wrote a line on the program's stderr, before it aborts (__libc_message).
+
+    Not a tracepoint of the kernel's.
+    """
+
+    name: ClassVar[str] = "libc_message"
+    subsystem: ClassVar[str] = "mmactors"
+
+    msg: str
+
+
+@define(kw_only=True)
 class SchedSwitch:
     """A CPU goes from one thread to another (kernel/sched/core.c); it happens to the first."""
 

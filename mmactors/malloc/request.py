@@ -98,8 +98,16 @@ class UnlockMutex:
     name: str
 
 
+@frozen
+class InitMutex:
+    """A lock of the library's is free, whoever had it in another process; answered with None."""
+
+    word: int
+    name: str
+
+
 SystemCall = Brk | Mmap | Munmap | Mremap | Madvise | Mprotect
-MallocRequest = SystemCall | LockMutex | TrylockMutex | UnlockMutex | Label
+MallocRequest = SystemCall | LockMutex | TrylockMutex | UnlockMutex | InitMutex | Label
 MallocSteps = Generator[MallocRequest, int | None, T]
 
 

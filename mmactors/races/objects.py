@@ -292,11 +292,11 @@ class MachineObjects(dict[str, Keyed]):
         generation = self._kernel.pages.generation_view
         checks = self._kernel.checks
 
-        stored = self._kernel.area_bytes
+        stored, words = self._kernel.area_bytes, self._kernel.frame_words
 
         def key() -> tuple[Hashable, ...]:
             content = None if checks is None else checks.content_key(pfn)
-            return generation[pfn], content, stored.get(pfn)
+            return generation[pfn], content, stored.get(pfn), words.key(pfn)
 
         return View(key)
 

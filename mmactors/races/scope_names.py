@@ -14,7 +14,9 @@ _COLUMNS: Final = frozenset(
     value for name, value in vars(label).items() if name.isupper() and isinstance(value, str)
 )
 """Objects of a machine that are no locks and no mailboxes."""
-_MADE_LATER: Final = frozenset({"ptl", "anon_vma->rwsem #", "i_rwsem", "i_mmap_rwsem"})
+_MADE_LATER: Final = frozenset(
+    {"ptl", "anon_vma->rwsem #", "i_rwsem", "i_mmap_rwsem", "hb->lock", "futex_wake"}
+)
 """Locks of what may come into being only in the race."""
 _ALSO_CALLED: Final = {
     "folio": label.PAGES, "folios": label.PAGES, "mmap_sem": "mmap_lock", "pgd": label.PAGE_TABLES,

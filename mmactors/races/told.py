@@ -157,6 +157,8 @@ class Told:
         content = None if checks is None else checks.content_key(pfn)
         if content is not None:
             parts[f"content of page {pfn:#x}"] = f"#{hash(content) & 0xFFFF:04x}"
+        for offset, word in self._kernel.frame_words.words_of(pfn).items():
+            parts[f"word {offset:#x} of page {pfn:#x}"] = str(word)
         return parts
 
     def pageblock(self, block: int) -> Parts:

@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 from mmactors.actors.state.fatal_signal import FatalSignal
 from mmactors.engine.report import LawBroken
 from mmactors.errors import Place
-from mmactors.mm.fault.siginfo import CODE_NAMES, SI_KERNEL, SIGKILL, SIGNAL_NAMES
+from mmactors.mm.fault.siginfo import CODE_NAMES, SI_KERNEL, SI_TKILL, SIGKILL, SIGNAL_NAMES
 from mmactors.scenario.structure import TextError, did_you_mean
 from mmactors.units import format_ns
 from mmactors.workload.names import name_of
@@ -45,7 +45,7 @@ class Death:
     t_ns: int
     """When the signal came; the process ends when its threads next return to user mode."""
     signal: str
-    """`SIGSEGV`, `SIGBUS`, `SIGKILL`."""
+    """`SIGSEGV`, `SIGBUS`, `SIGKILL`, `SIGABRT`."""
     code: str | None
     """si_code, such as `SEGV_MAPERR`; None: the signal has none."""
     address: int | None
@@ -56,6 +56,8 @@ class Death:
     """FILE:LINE of the operation; None: nobody knows."""
     killer: str | None
     """Who sent the signal on purpose; None: a fault was the cause."""
+    message: str | None
+    """What the C library said before it aborted; None: it did not."""
     is_expected: bool
     """`expect` allows it, or it was killed on purpose."""
 
@@ -75,6 +77,8 @@ class Death:
         """Of what, in words."""
         if self.killer is not None:
             return f"{self.signal} (sent by {self.killer})"
+        if self.message is not None:
+            return f"{self.signal} ({self.message})"
         at = "" if self.address is None else f" at {self.address:#x}"
         if self.code is not None:
             return f"{self.signal} ({self.code}{at})"
@@ -193,7 +197,9 @@ def deaths_of(
 
 def _death(fatal: FatalSignal, expected: Sequence[ExpectedDeath], places: Sequence[Place]) -> Death:
     signal = fatal.signal
-    is_access = signal.code != SI_KERNEL and (signal.number != SIGKILL or signal.address != 0)
+    is_access = signal.code not in (SI_KERNEL, SI_TKILL) and (
+        signal.number != SIGKILL or signal.address != 0
+    )
     place = None
     if fatal.index is not None and fatal.index < len(places):
         written = places[fatal.index]
@@ -210,6 +216,7 @@ def _death(fatal: FatalSignal, expected: Sequence[ExpectedDeath], places: Sequen
         operation=None if fatal.operation is None else str(fatal.operation),
         place=place,
         killer=fatal.killer,
+        message=fatal.message,
         is_expected=fatal.killer is not None,
     )
     if any(each.is_met_by(death) for each in expected):

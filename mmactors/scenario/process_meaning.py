@@ -4,7 +4,7 @@ Works on parts: what is not legal by itself is None, reported elsewhere, and hid
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from attrs import frozen
@@ -13,6 +13,7 @@ from mmactors.actors.program.supported import NOT_YET, why_not
 from mmactors.actors.state.namei import full_path
 from mmactors.errors import Place, Problem
 from mmactors.left_out import LeftOut, left_out_at, left_out_called
+from mmactors.malloc.ptmalloc.tunables import read_tunables
 from mmactors.scenario.document import Node
 from mmactors.scenario.overrides import find
 from mmactors.workload.meeting import lonely_barriers
@@ -47,6 +48,7 @@ class ProcessParts:
     cpu: int | None
     copies: int | None
     program: tuple[Operation | None, ...] | None
+    environment: Mapping[str, str] | None
 
 
 def process_problems(
@@ -70,6 +72,7 @@ def process_problems(
         for error in _program_errors(process.program or (), nr_cpus, nr_nodes):
             yield _at_operation(error, path, root)
         yield from _name_problems(process, path, seen, root)
+        yield from _environment_problems(process.environment or {}, path, root)
         if process.name is not None:
             seen.setdefault(process.name, index)
         if process.cpu is not None and nr_cpus is not None and process.cpu >= nr_cpus:
@@ -101,6 +104,20 @@ def _name_problems(
             found=f"{path}.name is {name!r}, as processes[{seen[name]}] is",
             legal="expected each name once",
             advice="choose another name, or use `copies:`",
+        )
+
+
+def _environment_problems(
+    environment: Mapping[str, str], path: str, root: Node
+) -> Iterator[Problem]:
+    """Yield what the C library would pass over without a word."""
+    for ignored in read_tunables(environment).ignored:
+        place = f"{path}.environment.{ignored.variable}"
+        yield Problem(
+            place=place_of(root, place),
+            found=f"{place} has {ignored.entry!r}: {ignored.why}",
+            legal=f"expected {ignored.legal}",
+            advice="mend the entry, or leave it out",
         )
 
 

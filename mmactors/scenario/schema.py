@@ -6,7 +6,7 @@ with the option. Frozen values: a run is a function of (scenario, seed, policy).
 
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar, Final, Self
 
 from attrs import frozen
@@ -15,6 +15,7 @@ from mmactors.actors.state.config import KernelConfig
 from mmactors.engine.config import EngineConfig
 from mmactors.errors import Place
 from mmactors.hw.config import MAX_CPUS, HardwareConfig
+from mmactors.malloc.config import PTMALLOC, VARIABLES, MallocConfig
 from mmactors.mm.boot.boot import MemoryConfig
 from mmactors.option import filled_in, option
 from mmactors.sanitize.config import SanitizeConfig
@@ -23,7 +24,8 @@ from mmactors.scenario.death import ExpectedDeath, is_of_death
 from mmactors.scenario.faults.config import FaultsConfig
 from mmactors.scenario.race_config import RaceConfig
 from mmactors.scenario.structure import TextError
-from mmactors.workload.operation.all import Operation
+from mmactors.workload.operation.all import By, Operation
+from mmactors.workload.operation.malloc import MallocOperation
 
 _COUNTER: Final = r"[A-Za-z_][\w./:-]*(?:\[[^\[\]\s]*\][\w./:-]*)?"
 _COMPARISON = re.compile(rf"\s*({_COUNTER})\s*(==|!=|>=|<=|>|<)\s*(-?\d+)\s*")
@@ -65,6 +67,12 @@ class Expectation:
     def holds(self, value: int) -> bool:
         """Return whether the counter's value satisfies the comparison."""
         return _OPERATORS[self.operator](value, self.number)
+
+
+def uses_malloc(operation: Operation) -> bool:
+    """Return whether an operation asks the C library's allocator for something."""
+    plain = operation.operation if isinstance(operation, By) else operation
+    return isinstance(plain, MallocOperation)
 
 
 Expected = Expectation | ExpectedDeath
@@ -115,11 +123,38 @@ class ProcessConfig:
         False,
         doc="Faults with `task_filter` are for it and its children (/proc/PID/make-it-fail).",
     )
+    malloc: str = option(
+        PTMALLOC,
+        doc="The C library's allocator that it is linked with: `ptmalloc` is that of glibc 2.36. "
+        "Without operations such as `malloc` it makes no difference.",
+        choices=(PTMALLOC,),
+    )
+    environment: Mapping[str, str] = option(
+        factory=dict,
+        doc="Variables that the allocator reads when the program begins, such as GLIBC_TUNABLES: "
+        "`glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0`.",
+        choices=VARIABLES,
+    )
+    metadata_in_memory: bool = option(
+        True,
+        doc="What the allocator reads and writes by itself, as headers of chunks, goes through "
+        "TLBs, caches and page faults. Without, only what the program touches does.",
+    )
     program: tuple[Operation, ...] = option(
         doc="Operations, one text each, in the order in which they are executed."
     )
     places: tuple[Place, ...] = filled_in(())
     """Where each operation is written; empty: nobody knows."""
+
+    def malloc_config(self) -> MallocConfig | None:
+        """Return how its allocator is set up; None: the program never asks for it."""
+        if not any(uses_malloc(operation) for operation in self.program):
+            return None
+        return MallocConfig(
+            library=self.malloc,
+            environment=self.environment,
+            metadata_in_memory=self.metadata_in_memory,
+        )
 
 
 @frozen(kw_only=True)
@@ -206,6 +241,7 @@ class Scenario:
                     catches_signals=process.on_signal == "continue",
                     makes_it_fail=process.make_it_fail,
                     places=process.places,
+                    malloc=process.malloc_config(),
                 )
                 cpu += 1
 
@@ -220,3 +256,5 @@ class ProcessInstance:
     catches_signals: bool
     makes_it_fail: bool
     places: tuple[Place, ...]
+    malloc: MallocConfig | None
+    """None: the program never allocates by the C library."""

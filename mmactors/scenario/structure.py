@@ -340,6 +340,11 @@ class Structurer:
         if doc.choices is not None:
             if node.text in doc.choices and node.kind == "str":
                 return node.text
+            left_out = left_out_called(node.text)
+            if left_out is not None:
+                return self.problem(
+                    node.place, f"{path}: {left_out.found}", LEGAL, left_out.instead
+                )
             advice = did_you_mean(node.text, doc.choices, otherwise="choose one of them")
             return self.problem(node.place, found, legal, advice)
         if node.kind == "null" or not node.text:

@@ -1,7 +1,6 @@
 """Wiring: from a scenario to the actors of a machine, once, before anything runs."""
 
 from collections.abc import Callable
-from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +27,7 @@ from mmactors.actors.rmap.rmap_locks import locked_anon_vma_cache
 from mmactors.actors.slab.make import make_slab, nr_list_heads
 from mmactors.actors.slab.own_objects import OwnObjects
 from mmactors.actors.slab.slab import SlabAllocator
+from mmactors.actors.state.guarded import guard_allocator, shared, shared_pages
 from mmactors.actors.state.inode import FileSystem
 from mmactors.actors.state.kernel import INIT_MM_CTX_ID, Kernel
 from mmactors.actors.state.page_lock import PageLocks
@@ -39,7 +39,6 @@ from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PG_RESERVED, PageColumns
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu import Cpu
-from mmactors.engine.guard import Column, GuardedColumn, GuardedWords
 from mmactors.engine.lock.lock_stat import LockStatistics
 from mmactors.engine.lock.rcu import Rcu
 from mmactors.engine.lock.rwsem import RwSem
@@ -51,7 +50,7 @@ from mmactors.engine.schedule import Replay, Schedule
 from mmactors.engine.timer import Timer
 from mmactors.errors import Place, Problem, UserError
 from mmactors.hw.hardware import Hardware
-from mmactors.label import PAGE_TABLES, PAGES, PCP, VM_COMMITTED_AS, VMSTAT
+from mmactors.label import PAGE_TABLES, PAGES, VM_COMMITTED_AS
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.overcommit import Overcommit
 from mmactors.mm.boot.boot import boot_memory, slab_arguments_of
@@ -171,10 +170,10 @@ def wire(
     for process in wired.processes:
         process.leader.start(0)
     memory, pages = kernel.memory, kernel.pages
-    memory.view = _shared(engine, memory.view, PAGE_TABLES)
+    memory.view = shared(engine, memory.view, PAGE_TABLES)
     if engine.guard.on:
-        _guard_allocator(kernel)
-    pages.mapcount_view = _shared(engine, pages.mapcount_view, PAGES)
+        guard_allocator(kernel)
+    pages.mapcount_view = shared(engine, pages.mapcount_view, PAGES)
     return wired
 
 
@@ -304,7 +303,7 @@ def _wire_memory(kernel: Kernel, arena: Arena, scenario: Scenario) -> SlabAlloca
     kernel.anon_vma_cache = locked_anon_vma_cache(kernel)
     kernel.zero_pfn = _boot_alloc(kernel)
     pages.flags_view[kernel.zero_pfn] |= PG_RESERVED
-    kernel.shared_pages = _shared_pages(engine, pages)
+    kernel.shared_pages = shared_pages(engine, pages)
     kernel.lru = _folio_batches(kernel)
     return slab
 
@@ -328,6 +327,7 @@ def _make_processes(
             before_exit=before_exit,
             catches_signals=instance.catches_signals,
         )
+        process.malloc = instance.malloc
         process.leader = UserThread(
             process=process,
             interpreter=interpreter,
@@ -353,34 +353,6 @@ def _folio_batches(kernel: Kernel) -> list[FolioBatches]:
         )
         for cpu in range(len(kernel.cpu_node))
     ]
-
-
-def _guard_allocator(kernel: Kernel) -> None:
-    """Hold what several CPUs touch of the allocator against what steps declare."""
-    guard = kernel.engine.guard
-    allocator = kernel.allocator
-    for zone in allocator.zones:
-        zone.stat_view = GuardedWords(zone.stat_view, VMSTAT, zone.number, guard)
-        for cpu, pcp in enumerate(zone.own_pcps):
-            pcp.view = GuardedWords(pcp.view, PCP, cpu, guard)
-    for cpu, pcp in enumerate(allocator.boot_pageset):
-        pcp.view = GuardedWords(pcp.view, PCP, cpu, guard)
-
-
-def _shared(engine: Engine, column: Column, name: str) -> Column:
-    """Return a column that several actors touch; in guard mode one that checks each access."""
-    return GuardedColumn(column, name, engine.guard) if engine.guard.on else column
-
-
-def _shared_pages(engine: Engine, pages: PageColumns) -> PageColumns:
-    """Return the struct pages as several actors reach them: guarded in guard mode."""
-    if not engine.guard.on:
-        return pages
-    shared = copy(pages)
-    for name in ("flags", "refcount", "mapcount", "mapping", "index"):
-        column = GuardedColumn(getattr(pages, name).data, PAGES, engine.guard)
-        setattr(shared, f"{name}_view", column)
-    return shared
 
 
 def _wire_cpus(kernel: Kernel, switcher: Switcher, nr_cpus: int) -> None:

@@ -64,6 +64,7 @@ from mmactors.workload.operation.all import (
 )
 from mmactors.workload.operation.generator import must_suit
 from mmactors.workload.operation.grammar import OperationError, close_match
+from mmactors.workload.operation.malloc import Allocates, Free, requested_bytes
 from mmactors.workload.operation.slab import MAY_NOT_SLEEP
 
 _FILE_OPERATIONS: Final = (Close, Fsync, Ftruncate, Fadvise, Readahead, Read, Write)
@@ -220,6 +221,8 @@ class _Check:
             case Mremap():
                 if operation.result_name is not None:
                     self.ranges[operation.result_name] = operation.length
+            case _ if isinstance(operation, Allocates):
+                self.ranges[operation.name] = requested_bytes(operation)
             case Generate():
                 self.see_pattern(operation)
             case Fragment(group=group, keep=keep) if keep >= group:
@@ -304,6 +307,9 @@ class _Check:
             self.require_address(target.address)
         if address is not None:
             self.require_address(address)
+        if isinstance(operation, Free):
+            name = operation.pointer
+            self.require(name, set(self.ranges), "range", f"write malloc {name} SIZE first")
         if isinstance(operation, Mmap) and operation.file is not None:
             self.require_file(operation.file, files)
         if isinstance(operation, _FILE_OPERATIONS):

@@ -42,7 +42,7 @@ SETUP = [
     *("mmap A 64K", "touch A 0..4 write", "open F /shm/f create", "write F 0 16K bs=4K"),
     *("open G /mnt/g create", "pin A 0..2 as=D", "alloc_pages B order=1", "thread U cpu=0"),
     *("kmem_cache_create K size=100", "kmem_cache_alloc O cache=K"),
-    *("fork E", "E: exit", "fork C", "thread S cpu=0"),
+    *("malloc I 100", "fork E", "E: exit", "fork C", "thread S cpu=0"),
 ]
 NUMBERS = (
     *(0, 1, -1, SIZE - 1, SIZE, SIZE + 1, 4095, 1 << 31, 1 << 32, (1 << 47) - 1, 1 << 47),
@@ -87,6 +87,9 @@ USUAL_NAMES = {
     "alias.name": "N",
     "heap.name": "N",
     "mmap.name": "N",
+    **{f"{verb}.name": "N" for verb in ("malloc", "calloc", "memalign", "aligned_alloc")},
+    "pointer": "I",
+    "realloc.name": "I",
     "trace.path": "tests/reference/traces/true.npz",
     "pin.device": "N",
 }

@@ -28,6 +28,7 @@ SETUP = """
     kmem_cache_create K size=100|kmem_cache_alloc O cache=K|kmalloc Y size=64K
     kmalloc W size=64|percpu_ref_init R release=W flags=allow_reinit
     alloc_percpu V size=100|alloc_reserved_percpu M size=64
+    malloc I 100|touch I write|malloc R 1M|malloc V 100|free V
     vmalloc E 8K|vmap L block=B|vm_map_ram C block=B|get_vm_area J 64K
 """
 """Memory of each kind, files, a device, pages of the kernel, and a thread."""
@@ -57,6 +58,7 @@ OTHERS = {
     "TIME": "0ns|1ns|1us|20ms",
     "PROT": "r|w|rw|x|rx|rwx|none|rw,growsdown|growsup|growsdown",
 }
+MALLOCS = ("malloc", "calloc", "realloc", "memalign", "aligned_alloc", "posix_memalign")
 SPECIAL = {
     "stop.name": "U",
     "fork.child": "N",
@@ -69,6 +71,10 @@ SPECIAL = {
     "release": "O|Y|Q",
     "ref": "R|Q",
     "percpu": "V|M|Q",
+    "pointer": "I|R|V|A|H|X|Q",
+    **{f"{verb}.name": "N|I|R|V|A" for verb in MALLOCS},
+    "members": f"1|0|3|1000|{LONG}|{MAX}",
+    "alignment": f"16|0|1|3|8|48|64|4K|1M|0x8000000000000000|{MAX}",
     "alloc_percpu.length": "100|1|0|32768|32769|4M",
     "alloc_percpu.align": "8|0|1|3|4096|8192",
     "alloc_reserved_percpu.length": "100|8K|9K",
@@ -78,6 +84,7 @@ SPECIAL = {
     "kmem_cache_create.length": f"100|1|8|4097|64K|2M|8M|{(1 << 32) - 1}",
     "offset": f"0|1|-1|4K|-4K|100|99|64K|{LONG}|-{LONG}",
     **dict.fromkeys(("poke.length", "peek.length"), "1|4|100|4K|4M"),
+    "futex_wait.value": f"1|0 timeout=1us|0 timeout=1us shared|{(1 << 32) - 1}",
     "barrier.count": f"1|2|{LONG}",
     "path": "/shm/f|/mnt/new|/none|/proc/meminfo|/proc/self/maps|/proc/sys/vm/drop_caches"
     "|/proc/sys/vm/overcommit_memory|/proc/sys/vm/swappiness|/sys/kernel/mm/ksm/run|/proc|/|x"

@@ -54,7 +54,7 @@ MAY_BE_MISTAKEN = re.compile(
     r"|v[mz]alloc|vfree|vmap|vunmap|vm_(?:un)?map_ram|(?:get|free)_vm_area)"
     rf" (?!{CAREFUL}\d)"
 )
-MAY_WAIT_FOR_EVER = re.compile(r"\b(barrier|offline_pages|spin)\b")
+MAY_WAIT_FOR_EVER = re.compile(r"\b(barrier|offline_pages|spin|futex_wait|lll_lock)\b")
 """Operations that may wait for what never comes, which a deadlock says."""
 
 

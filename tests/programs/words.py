@@ -57,6 +57,7 @@ HIGHEST = ("0x8000000000000000", "0xffffffff80000000", "0xfffffffffffff000", "0x
 EDGES = (HIGH[0], HIGH[1], HIGH[2], *HIGHEST)
 """Beside these an address may leave 64 bits."""
 VERBS = (*(verb for verb in OPERATIONS if verb != "generate"), *(f"generate {p}" for p in PATTERNS))
+MALLOCS = ("malloc", "calloc", "realloc", "memalign", "aligned_alloc", "posix_memalign")
 NEW = {
     *(("mmap", "name"), ("heap", "name"), ("alias", "name"), ("mremap", "store_as")),
     *(("alloc_pages", "name"), ("pin", "device"), ("open", "file")),
@@ -64,6 +65,7 @@ NEW = {
     *((verb, "name") for verb in ("percpu_ref_init", "alloc_percpu", "alloc_reserved_percpu")),
     *((verb, "name") for verb in ("vmalloc", "vzalloc", "vmap", "vm_map_ram", "get_vm_area")),
     *(("fork", "child"), ("thread", "name"), ("barrier", "name")),
+    *((verb, "name") for verb in MALLOCS),
 }
 """Arguments that are names which the operation makes."""
 MAKES_OBJECTS = ("kmem_cache_create", "kmem_cache_alloc", "kmalloc", "kzalloc", "percpu_ref_init")
@@ -159,6 +161,8 @@ class Known:
     """What a program has made so far, as far as its author can know."""
 
     ranges: dict[str, int] = field(factory=dict)
+    mallocs: set[str] = field(factory=set)
+    """Of them those that malloc has given, and nobody has freed."""
     files: set[str] = field(factory=set)
     devices: set[str] = field(factory=set)
     blocks: dict[str, Object] = field(factory=dict)
@@ -169,6 +173,8 @@ class Known:
     children: set[str] = field(factory=set)
     threads: set[str] = field(factory=set)
     spinning: set[str] = field(factory=set)
+    locked: set[str] = field(factory=set)
+    """Ranges whose first word is a lock that was taken."""
 
 
 @define
@@ -213,6 +219,8 @@ class Author:
                 return self.touched(kind, name)
             case "RANGE":
                 return self.range()
+            case "ADDRESS" if head.startswith(("atomic_", "futex_", "lll_")):
+                return self.word_address(head)
             case "ADDRESS":
                 return self.address()
             case "+SIZE|-SIZE|0":
@@ -225,6 +233,8 @@ class Author:
                 return self.one(NAMES)
             case "VALUE":
                 return self.one(VALUES)
+            case "N" if (head, name) == ("futex_wait", "value"):
+                return self.one(("0", "0", "1", "2"), ("4294967295",))
             case "TIME":
                 return self.one(TIMES, ODD_TIMES, 3)
             case "CPU":
@@ -306,6 +316,25 @@ class Author:
             return base
         return f"{base}{self.random.choice('+-')}{self.one(SIZES, ODD_SIZES, 4)}"
 
+    def word_address(self, verb):
+        """Return where a word lies: mostly in a range, and as a lock that suits an operation."""
+        ranges = sorted(self.known.ranges)
+        if not ranges or self.often(50 if self.is_careless else 10):
+            return self.address()
+        if verb.startswith("lll_") and not self.is_careless:
+            return self.one(self.fit_locks(verb))
+        return f"{self.one(ranges)}{self.one(('', '', '+4', '+4K', '+64'), ('+4094', '+1'), 4)}"
+
+    def fit_locks(self, verb):
+        """Return the ranges whose first word may be given to an operation on locks."""
+        known = self.known
+        match verb:
+            case "lll_lock":
+                return sorted(set(known.ranges) - known.locked)
+            case "lll_unlock":
+                return sorted(known.locked)
+        return sorted(known.ranges)
+
     def name(self, verb, name):
         known = self.known
         if (verb, name) in NEW:
@@ -337,6 +366,8 @@ class Author:
             case "object":
                 self.touched_object = self.known_or(self.fit_objects(verb), NAMES)
                 return self.touched_object
+            case "pointer":
+                return self.known_or(known.mallocs or known.ranges, NAMES)
             case "child":
                 return self.known_or(known.children, NAMES)
             case "thread":
@@ -439,12 +470,14 @@ class Author:
         lacks = (
             (verb in ("dma", "unpin") and not known.devices)
             or (verb == "kill" and not known.children)
+            or (verb in ("lll_lock", "lll_unlock") and not self.fit_locks(verb))
             or (verb == "stop" and not known.spinning)
             or (verb == "wait" and known.spinning)
             or (verb == "spin" and known.threads <= known.spinning)
             or ("block" in arguments(verb) and not self.fit_blocks(verb))
             or ("area" in arguments(verb) and not self.fit_objects(verb))
             or ("cache" in arguments(verb) and not self.own(known.caches))
+            or ("pointer" in arguments(verb) and not known.mallocs)
             or ("object" in arguments(verb) and not self.fit_objects(verb))
             or ("percpu" in arguments(verb) and not self.fit_percpu(verb))
             or ("ref" in arguments(verb) and not self.fit_refs(verb))
@@ -462,7 +495,8 @@ class Author:
         words, values = [verb], {}
         self.first_touched = 0
         for name, argument in arguments(verb).items():
-            is_wanted = self.often(95 if (verb, name) == ("trace", "limit") else 30)
+            limits = (verb, name) in (("trace", "limit"), ("futex_wait", "timeout_ns"))
+            is_wanted = self.often(95 if limits else 30)
             if not argument.is_required and not is_wanted:
                 continue
             if verb == "mmap" and name == "file" and not self.known.files:
@@ -487,6 +521,17 @@ class Author:
         match verb:
             case "mmap" | "heap" | "alias":
                 known.ranges[values["name"]] = int(values["length"])
+                known.mallocs.discard(values["name"])
+            case _ if verb in MALLOCS:
+                known.ranges[values["name"]] = min(int(values["length"]), 1 << 20)
+                known.mallocs.add(values["name"])
+            case "free":
+                known.mallocs.discard(values["pointer"])
+                known.locked.discard(values["name"])
+            case "lll_lock" | "lll_trylock":
+                known.locked |= {values["address"]} & set(known.ranges)
+            case "lll_unlock":
+                known.locked.discard(values["address"])
             case "mremap" if "store_as" in values:
                 known.ranges[values["store_as"]] = int(values["length"])
             case "open":

@@ -41,6 +41,7 @@ from mmactors.mm.entries.move_page_tables import move_page_tables
 from mmactors.mm.fault.populate import FaultInPages, Populate, mm_populate
 from mmactors.mm.syscall import madvise
 from mmactors.mm.syscall.mlock import LockPages
+from mmactors.mm.syscall.mman import MADV_REMOVE
 from mmactors.mm.syscall.mprotect import ChangeProtection
 from mmactors.mm.syscall.mremap import MovePageTables
 from mmactors.mm.syscall.msync import LockForReading, SyncFileRange
@@ -78,6 +79,22 @@ async def read_mappings(
     async with space.mmap_lock.read():
         await kernel.engine.spend(kernel.costs.mmap_ns)
         return await _perform(kernel, cpu, space, steps(space.mm), mode=Mode.READ)
+
+
+async def advise_mappings(
+    kernel: Kernel, cpu: Cpu, space: AddressSpace, *, start: int, length: int, advice: int
+) -> int:
+    """Do madvise, with mmap_lock as the advice needs it; return its result."""
+    drops_lock = kernel.rules.madvise_remove_drops_mmap_lock
+    is_old_remove = advice == MADV_REMOVE and not drops_lock
+    is_writer = madvise.needs_write_lock(advice) or is_old_remove
+    do = change_mappings if is_writer else read_mappings
+    return await do(
+        kernel,
+        cpu,
+        space,
+        lambda mm: madvise.do_madvise(mm, start=start, length=length, advice=advice),
+    )
 
 
 async def exit_mappings(kernel: Kernel, cpu: Cpu, space: AddressSpace) -> None:

@@ -13,14 +13,14 @@ import numpy as np
 from attrs import define, frozen
 
 from mmactors.actors.call.mmap import CallSteps
-from mmactors.actors.program.area_calls import AreaCalls
-from mmactors.actors.program.syscall import (
+from mmactors.actors.call.trace_call import (
     Call,
     madvise_call,
     mmap_call,
     munmap_call,
     trace_call,
 )
+from mmactors.actors.program.area_calls import AreaCalls
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.program.user_access import signal_beyond
 from mmactors.actors.state.kernel import Kernel

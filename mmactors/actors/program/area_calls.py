@@ -11,7 +11,12 @@ from collections.abc import Callable
 from attrs import define
 
 from mmactors.actors.call.migrate_device import migrate_range
-from mmactors.actors.call.mmap import CallSteps, change_mappings, read_mappings
+from mmactors.actors.call.mmap import (
+    CallSteps,
+    advise_mappings,
+    change_mappings,
+    read_mappings,
+)
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.rmap.page_idle import mark_idle
@@ -21,7 +26,6 @@ from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vm_flags import page_align
 from mmactors.mm.syscall import mman
 from mmactors.mm.syscall.brk import do_brk
-from mmactors.mm.syscall.madvise import do_madvise, needs_write_lock
 from mmactors.mm.syscall.mincore import do_mincore
 from mmactors.mm.syscall.mlock import do_mlock, do_mlockall, do_munlock, do_munlockall
 from mmactors.mm.syscall.mmap import ksys_mmap
@@ -79,18 +83,23 @@ class AreaCalls:
 
     async def unmap(self, thread: UserThread, start: int, length: int) -> int:
         """Do munmap."""
-        return await self.change(
+        error = await self.change(
             thread, lambda mm: do_munmap(mm, start=start, length=length, may_downgrade=True)
         )
+        if not error:
+            _forget(thread, start, length)
+        return error
 
     async def advise(self, thread: UserThread, start: int, length: int, advice: int) -> int:
         """Do madvise, with mmap_lock as the advice needs it."""
-        drops_lock = self.kernel.rules.madvise_remove_drops_mmap_lock
-        is_old_remove = advice == mman.MADV_REMOVE and not drops_lock
-        do = self.change if needs_write_lock(advice) or is_old_remove else self.read
-        return await do(
-            thread, lambda mm: do_madvise(mm, start=start, length=length, advice=advice)
+        kernel, space = self.kernel, thread.space
+        await kernel.engine.spend(kernel.costs.syscall_ns)
+        error = await advise_mappings(
+            kernel, thread.cpu, space, start=start, length=length, advice=advice
         )
+        if advice == mman.MADV_DONTNEED and not error:
+            _forget(thread, start, length)
+        return error
 
     async def _on_range(
         self, thread: UserThread, call: _RangeOperation, start: int, length: int
@@ -145,6 +154,7 @@ class AreaCalls:
         )
         if result >= 0:
             process.names[call.name] = (result, page_align(call.length))
+            _forget(thread, result, call.length)
         return result
 
     async def _mremap(self, thread: UserThread, call: op.Mremap, start: int, length: int) -> int:
@@ -161,6 +171,8 @@ class AreaCalls:
                 new_address=place,
             ),
         )
+        if result >= 0:
+            _forget(thread, start, length)
         if result >= 0 and call.result_name is not None:
             process.names[call.result_name] = (result, page_align(call.length))
         return result
@@ -170,6 +182,8 @@ class AreaCalls:
             return await self.change(thread, lambda mm: do_brk(mm, 0))
         old = thread.space.mm.brk
         new = await self.change(thread, lambda mm: do_brk(mm, (old + call.change) & ULONG_MAX))
+        if new < old:
+            _forget(thread, page_align(new), old - page_align(new))
         return new - old
 
     async def _msync(self, thread: UserThread, start: int, length: int, flags: int) -> int:
@@ -196,6 +210,13 @@ class AreaCalls:
             return error
 
         return await self.read(thread, steps) or found[0]
+
+
+def _forget(thread: UserThread, start: int, length: int) -> None:
+    """Let what the C library wrote into pages read 0 that the program has taken from it."""
+    heap = thread.process.heap
+    if heap is not None:
+        heap.forget(start, length)
 
 
 def place_of(process: Process, address: op.Address | None) -> int:

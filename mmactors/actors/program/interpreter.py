@@ -1,8 +1,9 @@
 """The interpreter: runs the operations of programs, one `case` a verb."""
 
 import errno
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Any, Final, get_args
 
 from attrs import define, field
 
@@ -13,6 +14,7 @@ from mmactors.actors.call.task_struct import (
     exit_fs,
     lock_tasklist,
 )
+from mmactors.actors.call.trace_call import Call, trace_call
 from mmactors.actors.program.access_calls import AccessCalls, AccessOperation
 from mmactors.actors.program.area_calls import AreaCalls, AreaOperation
 from mmactors.actors.program.file_calls import FileCalls, FileOperation
@@ -20,6 +22,8 @@ from mmactors.actors.program.futex.futex import Futexes
 from mmactors.actors.program.futex.futex_calls import FutexCalls
 from mmactors.actors.program.gup import GupCalls, GupOperation
 from mmactors.actors.program.kernel_calls import perform_prefetch
+from mmactors.actors.program.life.process_calls import perform_process_call
+from mmactors.actors.program.malloc.at_first_use import MallocAtFirstUse
 from mmactors.actors.program.module.percpu_calls import PercpuCalls
 from mmactors.actors.program.module.percpu_ref_calls import PercpuRefCalls
 from mmactors.actors.program.module.slab_calls import SlabCalls
@@ -27,8 +31,7 @@ from mmactors.actors.program.module.vmalloc_calls import VmallocCalls
 from mmactors.actors.program.page_calls import PageCalls, PageOperation
 from mmactors.actors.program.proc_calls import ProcCalls, ProcOperation
 from mmactors.actors.program.process import Process, Thread
-from mmactors.actors.program.process_calls import perform_process_call
-from mmactors.actors.program.syscall import Call, TracedOperation, call_of, trace_call
+from mmactors.actors.program.syscall import TracedOperation, call_of
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel
 from mmactors.engine.cpu import Cpu
@@ -40,11 +43,13 @@ from mmactors.units import MS, ULONG_MAX
 from mmactors.workload.names import FIRST_PROCESS
 from mmactors.workload.operation import all as op
 from mmactors.workload.operation.futex import FutexOperation
+from mmactors.workload.operation.malloc import MallocOperation
 from mmactors.workload.operation.percpu import PercpuOperation
 from mmactors.workload.operation.percpu_ref import PercpuRefOperation
 from mmactors.workload.operation.slab import SlabOperation
 from mmactors.workload.operation.vmalloc import VmallocOperation
 
+_Perform = Callable[[UserThread, Any], Awaitable[int]]
 _SPIN_NS: Final = 10_000
 _LOOK_NS: Final = 1_000
 
@@ -77,12 +82,37 @@ class Interpreter:
     race_gate: WaitQueue | None = None
     """Where programs stop when they come to `race`; None: they go on."""
     futexes: Futexes = field(init=False)
-    _words: FutexCalls = field(init=False)
+    malloc: MallocAtFirstUse = field(init=False)
     _meetings: dict[str, _Meeting] = field(factory=dict, init=False)
+    _performers: "dict[type[op.PlainOperation], _Perform]" = field(factory=dict, init=False)
+    """Who does an operation that touches memory, by its class."""
 
     def __attrs_post_init__(self) -> None:
         self.futexes = Futexes(kernel=self.kernel, timer=self.timer)
-        self._words = FutexCalls(self.futexes)
+        self.malloc = MallocAtFirstUse(kernel=self.kernel, areas=self.areas, futexes=self.futexes)
+        rooms: tuple[tuple[Any, _Perform], ...] = (
+            (AreaOperation, self.areas.perform),
+            (AccessOperation, self.accesses.perform),
+            (FileOperation, self.files.perform),
+            (GupOperation, self.gup.perform),
+            (PageOperation, self.pages.perform),
+            (SlabOperation, self.slab.perform),
+            (PercpuOperation, self.percpu.perform),
+            (PercpuRefOperation, self.percpu_refs.perform),
+            (ProcOperation, self.proc.perform),
+            (VmallocOperation, self.vmalloc.perform),
+            (FutexOperation, FutexCalls(self.futexes).perform),
+            (MallocOperation, self._perform_malloc),
+        )
+        for operations, perform in rooms:
+            self._performers |= dict.fromkeys(get_args(operations), perform)
+        self._performers[op.Prefetch] = self._perform_prefetch
+
+    async def begin(self, thread: UserThread) -> None:
+        """Do what a thread does in user mode before its first operation."""
+        heap = thread.process.heap
+        if heap is not None and heap.is_copy:
+            await self.malloc.get().begin_child(thread)
 
     async def perform(self, thread: UserThread, operation: op.Operation) -> int:
         """Do one operation as `thread`; return what came of it."""
@@ -101,31 +131,16 @@ class Interpreter:
         return await self._perform(thread, operation)
 
     async def _perform(self, thread: UserThread, operation: op.PlainOperation) -> int:
-        if isinstance(operation, AreaOperation):
-            return await self.areas.perform(thread, operation)
-        if isinstance(operation, AccessOperation):
-            return await self.accesses.perform(thread, operation)
-        if isinstance(operation, FileOperation):
-            return await self.files.perform(thread, operation)
-        if isinstance(operation, GupOperation):
-            return await self.gup.perform(thread, operation)
-        if isinstance(operation, PageOperation):
-            return await self.pages.perform(thread, operation)
-        if isinstance(operation, SlabOperation):
-            return await self.slab.perform(thread, operation)
-        if isinstance(operation, PercpuOperation):
-            return await self.percpu.perform(thread, operation)
-        if isinstance(operation, PercpuRefOperation):
-            return await self.percpu_refs.perform(thread, operation)
-        if isinstance(operation, ProcOperation):
-            return await self.proc.perform(thread, operation)
-        if isinstance(operation, VmallocOperation):
-            return await self.vmalloc.perform(thread, operation)
-        if isinstance(operation, FutexOperation):
-            return await self._words.perform(thread, operation)
-        if isinstance(operation, op.Prefetch):
-            return await perform_prefetch(self.kernel, thread, operation)
+        perform = self._performers.get(type(operation))
+        if perform is not None:
+            return await perform(thread, operation)
         return await self._perform_other(thread, operation) or 0
+
+    def _perform_malloc(self, thread: UserThread, call: MallocOperation) -> Awaitable[int]:
+        return self.malloc.get().perform(thread, call)
+
+    def _perform_prefetch(self, thread: UserThread, call: op.Prefetch) -> Awaitable[int]:
+        return perform_prefetch(self.kernel, thread, call)
 
     async def _perform_other(self, thread: UserThread, operation: op.PlainOperation) -> int | None:
         """Do what touches no memory: time, names, threads, processes."""
@@ -147,6 +162,9 @@ class Interpreter:
                 return start
             case op.Cpu(cpu=cpu):
                 await thread.migrate(self.kernel.cpus[cpu])
+            case op.Fork() if thread.process.heap is not None:
+                forking = partial(perform_process_call, thread, operation)
+                return await self.malloc.get().fork(thread, forking)
             case op.Fork() | op.Kill() | op.Reap() | op.Rlimit() | op.SchedSetaffinity():
                 return await perform_process_call(thread, operation)
             case op.Thread(name=name, cpu=cpu):
@@ -158,6 +176,8 @@ class Interpreter:
             case op.Wait():
                 await self._wait_for_all(thread)
             case op.Exit():
+                if thread.malloc_thread and thread.process.leader is not thread:
+                    await self.malloc.get().end_thread(thread)
                 thread.is_exiting = True
             case op.Barrier():
                 await self._meet(thread, operation)
@@ -192,6 +212,11 @@ class Interpreter:
     async def _start_thread(self, thread: UserThread, name: str, cpu: int) -> int:
         """Start a thread; ENOMEM: there is no memory for it, EINTR: the process is to end."""
         assert thread.task_struct is not None, f"{thread.name} has begun"
+        number = 0
+        if thread.process.malloc is not None:
+            number = await self.malloc.get().pthread_create(thread)
+            if number < 0:
+                return number
         task = await copy_thread(self.kernel, thread.task_struct)
         if task is None:
             return -errno.ENOMEM
@@ -200,7 +225,7 @@ class Interpreter:
             delayed_free_task(self.kernel, task)
             return -errno.EINTR
         attach_task(task)
-        UserThread(
+        started = UserThread(
             process=thread.process,
             interpreter=self,
             name=name,
@@ -208,7 +233,9 @@ class Interpreter:
             program=(),
             is_leader=False,
             task_struct=task,
-        ).start(thread.cpu.clock.now)
+        )
+        started.malloc_thread = number
+        started.start(thread.cpu.clock.now)
         return 0
 
     async def _tell(self, thread: UserThread, call: op.By) -> int:

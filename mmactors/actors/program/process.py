@@ -1,14 +1,16 @@
 """Processes: what their threads share, and their end."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
 
 from mmactors.actors.call.mm_alloc import mmput
 from mmactors.actors.call.task_struct import exit_notify, wait_task_zombie
+from mmactors.actors.program.life.watcher import Closing, ProgramWatcher
 from mmactors.actors.program.loader import ProgramImage, load_program
+from mmactors.actors.program.malloc.libc_data import map_libc_data
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.coredump import CoreState
 from mmactors.actors.state.fatal_signal import FatalSignal
@@ -25,6 +27,7 @@ from mmactors.engine.wait_queue import WaitQueue
 from mmactors.events import SchedProcessExit
 from mmactors.events.thread import DEFAULT_PRIO
 from mmactors.label import RSS, Label, Mode, rss
+from mmactors.malloc.config import MallocConfig
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.pkeys import Pkeys
 from mmactors.mm.area.task import Task
@@ -36,19 +39,8 @@ from mmactors.workload.names import Names
 from mmactors.workload.operation.all import By, Operation
 
 if TYPE_CHECKING:
+    from mmactors.actors.program.malloc.user_heap import UserHeap
     from mmactors.mm.slab.allocator import KmemCacheLike
-
-
-class ProgramWatcher(Protocol):
-    """Who looks at a program while it is run, between its operations."""
-
-    def before(self, nth: int, operation: Operation) -> Operation | None:
-        """Look at the operation that comes next; return what to do for it, None: nothing."""
-        ...
-
-    def after(self, nth: int, result: int) -> None:
-        """Look at what came of an operation."""
-        ...
 
 
 class Thread(Protocol):
@@ -97,18 +89,10 @@ class Thread(Protocol):
     def end(self, at_ns: int) -> None:
         """Let it end at its next return to user mode, awake or asleep."""
 
-    def receive_signal(self, signal: FaultSignal, *, killer: str | None = None) -> None:
-        """Take a signal, which `killer` sent, or a fault if it is None."""
-
-
-class Closing(Protocol):
-    """What ends with a process besides its memory, and who has to hear of it (`Interpreter`)."""
-
-    def wake_sleepers(self, threads: "Iterable[Thread]", at_ns: int) -> None:
-        """Let threads that sleep for a time, or wait at a barrier, look whether they must end."""
-
-    async def close_process(self, cpu: Cpu, process: "Process") -> None:
-        """Close its files, and let devices unpin its pages."""
+    def receive_signal(
+        self, signal: FaultSignal, *, killer: str | None = None, message: str | None = None
+    ) -> None:
+        """Take a signal, which `killer` sent, or a fault, or abort() after `message`."""
 
 
 @define(eq=False)
@@ -169,6 +153,10 @@ class Process:
     """Called when the last thread has ended and the address space still stands."""
     watcher: ProgramWatcher | None = field(default=None, init=False)
     """Looks at what the leader does; None: nobody."""
+    malloc: MallocConfig | None = field(default=None, init=False)
+    """How its C library's allocator is set up; None: its program never calls it."""
+    heap: "UserHeap | None" = field(default=None, init=False)
+    """That allocator; None: it was not called yet."""
     image: ProgramImage | None = field(default=None, init=False)
     """What its address space begins with; None: a stack and a place for the heap."""
     parent: "Process | None" = None
@@ -263,6 +251,7 @@ class Process:
         )
         child.on_death = self.on_death
         child.outlives_threads = self.outlives_threads
+        child.malloc = self.malloc
         child.oom_score_adj = self.oom_score_adj
         child.files = files
         return child
@@ -277,6 +266,8 @@ class Process:
         space = self.space = self.new_space(thing, pgd_pfn)
         if self.image is None:
             begin_program(space.mm)
+            if self.malloc is not None:
+                map_libc_data(space.mm)
         else:
             # What was in memory before it began is set up, by nobody's steps.
             with self.kernel.engine.guard.suspended():

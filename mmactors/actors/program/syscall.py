@@ -7,25 +7,30 @@ much the heap has grown, `mincore` how many pages are there. The arguments are k
 simulator has them: it has no descriptors, and no buffers.
 """
 
-from collections.abc import Awaitable
 from typing import Final
 
-from attrs import frozen
-
+from mmactors.actors.call.trace_call import (
+    MADVISE,
+    MMAP,
+    MPROTECT,
+    MREMAP,
+    MUNMAP,
+    NO_FD,
+    Call,
+    padded_call,
+)
 from mmactors.actors.program.area_calls import AreaOperation, place_of
 from mmactors.actors.program.file_calls import FileOperation
 from mmactors.actors.program.futex.futex_call import NR_FUTEX, futex_arguments
 from mmactors.actors.program.gup import GupOperation
+from mmactors.actors.program.life.process_calls import ProcessOperation
 from mmactors.actors.program.page_calls import PageOperation
 from mmactors.actors.program.proc_calls import ProcOperation
-from mmactors.actors.program.process_calls import ProcessOperation
 from mmactors.actors.program.thread import UserThread
-from mmactors.actors.state.kernel import Kernel
-from mmactors.events import SysEnter, SysExit
 from mmactors.mm.syscall import mman
-from mmactors.units import ULONG_MAX
 from mmactors.workload.operation import all as op
 from mmactors.workload.operation.futex import FutexWait, FutexWake
+from mmactors.workload.operation.malloc import MallocOperation
 from mmactors.workload.operation.percpu import PercpuOperation
 from mmactors.workload.operation.percpu_ref import PercpuRefOperation
 from mmactors.workload.operation.slab import SlabOperation
@@ -33,23 +38,22 @@ from mmactors.workload.operation.vmalloc import VmallocOperation
 
 TracedOperation = (
     AreaOperation | FileOperation | GupOperation | PageOperation | ProcOperation | ProcessOperation
-    | SlabOperation | VmallocOperation | PercpuOperation | PercpuRefOperation | op.Churn
-    | op.Faultloop | op.Fragment | op.Sleep | op.Cpu | op.Exit | FutexWait | FutexWake
+    | MallocOperation | SlabOperation | VmallocOperation | PercpuOperation | PercpuRefOperation
+    | op.Churn | op.Faultloop | op.Fragment | op.Sleep | op.Cpu | op.Exit | FutexWait
+    | FutexWake
 )  # fmt: skip
 """Operations that the log shows as calls; the others are a program's own doing."""
 
 _NR_EXIT_GROUP: Final = 231
 _NR_EXIT: Final = 60
-_NO_FD: Final = 0xFFFFFFFF
-"""-1 as compilers pass it."""
 _NUMBERS: Final[dict[type[op.Operation], int]] = {
     op.Close: 3,
-    op.Mmap: 9,
-    op.Mprotect: 10,
-    op.Munmap: 11,
-    op.Mremap: 25,
+    op.Mmap: MMAP,
+    op.Mprotect: MPROTECT,
+    op.Munmap: MUNMAP,
+    op.Mremap: MREMAP,
     op.Msync: 26,
-    op.Madvise: 28,
+    op.Madvise: MADVISE,
     op.Fork: 57,
     op.Fsync: 74,
     op.Ftruncate: 77,
@@ -72,49 +76,9 @@ _NR_PWRITE64: Final = 18
 _NO_CALL: Final = (None, ())
 
 
-@frozen
-class Call:
-    """An operation as the log shows it."""
-
-    text: str
-    nr: int | None = None
-    """None: no one call of the kernel."""
-    args: tuple[int, ...] = ()
-    """Six, or none: not known."""
-
-
 def call_of(thread: UserThread, operation: TracedOperation) -> Call:
     """Return what an operation calls that `thread` is about to do."""
-    return _call(str(operation), *_number_and_arguments(thread, operation))
-
-
-def mmap_call(length: int, prot: int, flags: int) -> Call:
-    """Return a call that maps anonymous memory anywhere."""
-    return _call("mmap", _NUMBERS[op.Mmap], (0, length, prot, flags, _NO_FD, 0))
-
-
-def munmap_call(start: int, length: int) -> Call:
-    """Return a call that unmaps a range."""
-    return _call("munmap", _NUMBERS[op.Munmap], (start, length))
-
-
-def madvise_call(start: int, length: int, advice: int) -> Call:
-    """Return a call that advises about a range."""
-    return _call("madvise", _NUMBERS[op.Madvise], (start, length, advice))
-
-
-async def trace_call(kernel: Kernel, call: Call, work: Awaitable[int]) -> int:
-    """Do the work of a call; tell the log when it begins and what came of it."""
-    probe = kernel.probe
-    probe.open(SysEnter(call=call.text, nr=call.nr, args=call.args))
-    result = await work
-    probe.close(SysExit(call=call.text, nr=call.nr, ret=result))
-    return result
-
-
-def _call(text: str, nr: int | None, args: tuple[int, ...]) -> Call:
-    padded = tuple(arg & ULONG_MAX for arg in args) + (0,) * (6 - len(args)) if args else ()
-    return Call(text, nr, padded)
+    return padded_call(str(operation), *_number_and_arguments(thread, operation))
 
 
 def _number_and_arguments(
@@ -125,7 +89,7 @@ def _number_and_arguments(
     match operation:
         case op.Mmap(address=address, length=length, prot=prot, flags=flags, file=None):
             place = place_of(thread.process, address)
-            return nr, (place, length, prot.value_of_call, int(flags), _NO_FD, operation.offset)
+            return nr, (place, length, prot.value_of_call, int(flags), NO_FD, operation.offset)
         case op.Mlockall(flags=flags):
             return nr, (int(flags),)
         case op.Exit():

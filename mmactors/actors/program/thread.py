@@ -13,19 +13,21 @@ from attrs import define, field
 from mmactors.actors.call.copy_process import copy_first_process
 from mmactors.actors.call.mm_alloc import mm_alloc
 from mmactors.actors.fault.fault import handle_page_fault
+from mmactors.actors.program.life.signal import fatal_signal, tell_signal
 from mmactors.actors.program.loader import alloc_areas
+from mmactors.actors.program.malloc.libc_data import relocation
 from mmactors.actors.program.memory import TransferLines
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.user_access import run_access, run_and_tell
 from mmactors.actors.state.address_space import AddressSpace
-from mmactors.actors.state.fatal_signal import FATAL_SIGNAL_SEEN, FatalSignal
+from mmactors.actors.state.fatal_signal import FATAL_SIGNAL_SEEN
 from mmactors.actors.state.task_struct import TaskStruct
 from mmactors.arch.trace import Trace
 from mmactors.engine.actor import Actor
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.trace.tracer import EXIT_DEAD, EXIT_ZOMBIE, TASK_RUNNING
 from mmactors.engine.wait_queue import WaitQueue
-from mmactors.events import SchedMigrateTask, SchedProcessFork, SignalGenerate, SysEnter
+from mmactors.events import SchedMigrateTask, SchedProcessFork, SysEnter
 from mmactors.events.thread import DEFAULT_PRIO
 from mmactors.hw.hardware import (
     ELAPSED_NS,
@@ -39,7 +41,7 @@ from mmactors.hw.hardware import (
     STALE,
 )
 from mmactors.mm.area.task import Task
-from mmactors.mm.fault.siginfo import SIGKILL, FaultSignal
+from mmactors.mm.fault.siginfo import SIGABRT, SIGKILL, FaultSignal
 from mmactors.workload.names import FIRST_PROCESS
 from mmactors.workload.operation.all import Operation
 
@@ -48,12 +50,16 @@ BATCH_NS: Final = 100_000
 EXIT_GROUP: Final = SysEnter(call="exit_group", nr=231, args=(0,) * 6)
 """What a program ends with that says nothing about it."""
 _NO_MEMORY: Final = FaultSignal(number=SIGKILL, code=0, address=0)
+_NOT_CAUGHT: Final = (SIGABRT, SIGKILL)
 _FAULTS_BETWEEN_BREATHS: Final = 16
 """How often one trace faults before the clock on the wall is looked at."""
 
 
 class Performer(Protocol):
     """Who does the operations of threads (`Interpreter`)."""
+
+    async def begin(self, thread: "UserThread") -> None:
+        """Do what a thread does in user mode before its first operation."""
 
     async def perform(self, thread: "UserThread", operation: Operation) -> int:
         """Do one operation as `thread`; return what came of it."""
@@ -100,6 +106,8 @@ class UserThread:
     """What came of the last operation that it was told to do."""
     moves_to: Cpu | None = field(default=None, init=False)
     """Where it goes on as soon as it can: somebody has said so."""
+    malloc_thread: int = field(default=0, init=False)
+    """Its number for the C library; 0: main() runs in it."""
     accesses_done: int = field(default=0, init=False)
     """How many accesses of the last trace were done."""
     _batch_began_ns: int = field(default=0, init=False)
@@ -166,6 +174,7 @@ class UserThread:
         if self.is_leader:
             await self._lead()
         else:
+            await self.interpreter.begin(self)
             await self._serve()
             # A process is known to end before it does, a thread when it has.
             if process.leader is self or process.outlives_threads:
@@ -223,6 +232,8 @@ class UserThread:
         await process.switcher.on_run(self.cpu, self.actor)
         if not await alloc_areas(kernel, mm):
             self.receive_signal(_NO_MEMORY)
+        elif process.malloc is not None and process.malloc.metadata_in_memory:
+            await self.access(relocation(mm))
 
     @property
     def space(self) -> AddressSpace:
@@ -314,45 +325,19 @@ class UserThread:
             self.process.kernel.engine.observe(cpu.index)
             await self.migrate(cpu)
 
-    def receive_signal(self, signal: FaultSignal, *, killer: str | None = None) -> None:
+    def receive_signal(
+        self, signal: FaultSignal, *, killer: str | None = None, message: str | None = None
+    ) -> None:
         """Take a signal: it ends the process, or, if it is caught, the operation that caused it.
 
-        SIGKILL is never caught. A process that is ending already takes no more (prepare_signal).
+        SIGKILL is never caught, nor is that of abort(), before which the C library said `message`.
+        A process that is ending already takes no more (prepare_signal).
         """
         process = self.process
-        kernel = process.kernel
-        if kernel.probe.on:
-            is_dying = self.task.fatal_signal_pending or process.killed_by is not None
-            kernel.probe.emit(
-                SignalGenerate(
-                    sig=signal.number,
-                    errno=0,
-                    code=signal.code,
-                    comm=self.comm,
-                    task_pid=self.tid,
-                    group=int(signal.number == SIGKILL),
-                    result=int(is_dying),
-                    address=signal.address,
-                )
-            )
-        if self.must_end or (process.catches_signals and signal.number != SIGKILL):
+        tell_signal(self, signal)
+        if self.must_end or (process.catches_signals and signal.number not in _NOT_CAUGHT):
             return
-        cause = self.actor if killer is None else kernel.engine.current
-        process.die(
-            FatalSignal(
-                pid=process.pid,
-                process=process.label,
-                thread=self.comm,
-                cpu=self.cpu.index,
-                t_ns=cause.clock.now,
-                signal=signal,
-                program=process.family.root.comm,
-                operation=cause.doing,
-                index=process.place_in_program(cause.doing),
-                killer=killer,
-            ),
-            self,
-        )
+        process.die(fatal_signal(self, signal, killer=killer, message=message), self)
 
     async def access(
         self, trace: Trace, done: Callable[[], None] | None = None
@@ -412,6 +397,12 @@ class UserThread:
             else:
                 await self.yield_cpu()
         return FaultSignal(number=SIGKILL, code=0, address=0)
+
+    def run_instructions(self, ns: int) -> None:
+        """Let a short time pass in user mode that touches no memory."""
+        self.cpu.clock.now += ns
+        self.cpu.times.user_ns += ns
+        self.actor.times.user_ns += ns
 
     async def yield_cpu(self) -> None:
         """Let the others catch up: account the batch's memory transfers, then take turns."""

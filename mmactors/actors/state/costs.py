@@ -1,4 +1,6 @@
-"""What kernel work costs, in nanoseconds of a CPU: one table, each entry with source and range.
+"""What kernel work costs, and a C library's, in nanoseconds of a CPU: one table.
+
+Each entry has its source and range.
 
 The hardware's own costs (hits, misses, walks) are in hw/costs.py.
 """
@@ -77,6 +79,11 @@ class KernelCosts:
     zap_page_ns: int = _cost(25, doc="Clearing one entry and dropping its page at unmap; 15 to 50.")
     change_pte_ns: int = _cost(
         10, doc="Changing one entry that stays: mprotect, mremap, fork; 5 to 30."
+    )
+    malloc_ns: int = _cost(
+        8,
+        doc="The instructions of one call of the C library's allocator, without its accesses and "
+        "calls of the kernel; 5 to 20 (bench-malloc-simple of glibc's benchtests).",
     )
     ipi_ns: int = _cost(
         500,

@@ -36,3 +36,5 @@ class FatalSignal:
     """The operation's place in the program, from 0; None: it is not of the program."""
     killer: str | None
     """Who sent it on purpose; None: a fault did."""
+    message: str | None = None
+    """What the C library said before it aborted; None: it did not."""

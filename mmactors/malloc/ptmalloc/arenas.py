@@ -11,7 +11,7 @@ from mmactors import label
 from mmactors.label import Mode, Touch, Touches, WantsStep, never
 from mmactors.malloc.ptmalloc.malloc_par import MAIN_ARENA
 from mmactors.malloc.ptmalloc.malloc_state import MUTEX
-from mmactors.malloc.request import LockMutex, TrylockMutex, UnlockMutex
+from mmactors.malloc.request import InitMutex, LockMutex, TrylockMutex, UnlockMutex
 from mmactors.malloc.user_words import UserWords
 from mmactors.rules import Rules
 
@@ -77,6 +77,10 @@ class Arenas:
     def unlock(self, arena: int) -> UnlockMutex:
         """Make the request to give an arena's mutex back."""
         return UnlockMutex(arena + MUTEX, self._mutex(arena))
+
+    def init(self, lock: LockMutex) -> InitMutex:
+        """Make the request to let a lock be free."""
+        return InitMutex(lock.word, lock.name)
 
     def _mutex(self, arena: int) -> str:
         return "main_arena.mutex" if arena == self.main_arena else "arena.mutex"

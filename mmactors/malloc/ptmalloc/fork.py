@@ -20,17 +20,20 @@ def fork_unlock_parent(arenas: Arenas) -> MallocSteps[None]:
     yield arenas.list_unlock
 
 
-def fork_unlock_child(arenas: Arenas, thread: int) -> None:
-    """Leave a child's only thread attached to its arena, and put all others on the free list.
+def fork_unlock_child(arenas: Arenas, thread: int) -> MallocSteps[None]:
+    """Let a child's locks be free, which were copied as they were held in the parent.
 
-    The child has locks of its own, which nobody holds.
+    Its only thread is attached to its arena; all others go to the free list.
     """
     words, own = arenas.words, int(arenas.thread_arena[thread])
+    yield arenas.init(arenas.free_list_lock)
     if own:
         words.store(own + ATTACHED_THREADS, 1)
     arenas.free_list = 0
     for arena in all_arenas(arenas):
+        yield arenas.init(arenas.lock(arena))
         if arena != own:
             words.store(arena + ATTACHED_THREADS, 0)
             words.store(arena + NEXT_FREE, arenas.free_list)
             arenas.free_list = arena
+    yield arenas.init(arenas.list_lock)

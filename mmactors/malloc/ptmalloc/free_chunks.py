@@ -61,7 +61,7 @@ def count_free_chunks(words: Words, log: Words, av: int, unaligned: int, numbers
         bin_ = bin_at(av, index)
         row = (NFASTBINS + index - 1) * NR_COLUMNS
         chunk = load_word(words, log, bin_ + FD)
-        while chunk != bin_ and chunk != 0:
+        while chunk and chunk != bin_:
             head = head_of(words, log, chunk)
             if numbers[row + COUNT] == 0 or head < numbers[row + FROM]:
                 numbers[row + FROM] = head

@@ -5,6 +5,7 @@ from typing import Final
 from mmactors.label import Label
 from mmactors.malloc.request import (
     Brk,
+    InitMutex,
     LockMutex,
     Madvise,
     MallocRequest,
@@ -62,7 +63,7 @@ class RecordedKernel:
         match request:
             case TrylockMutex():
                 return 1
-            case LockMutex() | UnlockMutex() | Label():
+            case LockMutex() | UnlockMutex() | InitMutex() | Label():
                 return None
         call, numbers = _call_of(request)
         arguments = tuple(each & ULONG_MAX for each in numbers)

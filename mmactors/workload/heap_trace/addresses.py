@@ -22,8 +22,8 @@ FAILED: Final = "allocations that failed"
 UNSEEN_FREES: Final = "objects whose free was not seen"
 UNSEEN_OBJECTS: Final = "frees of objects whose allocation was not seen"
 
-ADDRESS: Final = rb"0x[0-7]?[0-9a-f]{1,11}"
-"""An address of user space on x86-64 with 4-level page tables, as a pattern."""
+ADDRESS: Final = rb"0x(?!0)[0-7]?[0-9a-f]{1,11}"
+"""An address of user space on x86-64 with 4-level page tables, and not NULL, as a pattern."""
 _COLUMNS: Final = 6
 
 

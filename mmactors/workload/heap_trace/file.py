@@ -11,9 +11,10 @@ from attrs import define, field
 
 from mmactors.arch.heap_trace import HeapOperations
 from mmactors.errors import UserError
-from mmactors.limits import HEAP_TRACE_THREADS_MAX
+from mmactors.limits import HEAP_TRACE_THREADS_MAX, PROBLEMS_MAX
 from mmactors.units import KIB
 from mmactors.workload.heap_trace.csv_text import is_csv, read_csv
+from mmactors.workload.heap_trace.faults import FAULTS, MISTAKES, HeapFault, Wrong
 from mmactors.workload.heap_trace.json_lines import is_json_lines, read_json_lines
 from mmactors.workload.heap_trace.ltrace import read_ltrace
 from mmactors.workload.heap_trace.ltrace_line import is_ltrace
@@ -43,6 +44,8 @@ class HeapTraceFormat(Enum):
 
 HEAP_TRACE_FORMATS: Final = tuple(form.value for form in HeapTraceFormat)
 """What `format` of a heap trace may be."""
+_LEGAL_FORMAT: Final = f"expected one of {', '.join(HEAP_TRACE_FORMATS)}"
+_ADVICE: Final = "name the form, such as format='csv', or record one as docs/heap-traces.md says"
 
 
 @define(eq=False)
@@ -58,17 +61,27 @@ class HeapTrace:
     notes: Counter[str] = field(factory=Counter)
     """What the last reading met that is no row, or a row that was not written as one, and how
     often."""
+    faults: list[HeapFault] = field(factory=list)
+    """What the last reading found that the program did wrong; the first PROBLEMS_MAX of it."""
 
     def chunks(self, rows: int = ROWS) -> Iterator[HeapOperations]:
         """Yield the operations in pieces of at most `rows`.
 
         Raises UserError, at the latest when the place is reached, for what is no trace.
         """
+        # Brings compiled functions with it, which a look at a file's form does without.
+        from mmactors.workload.heap_trace.lives import Lives  # noqa: PLC0415 - see above
+
         assert rows > 0, f"pieces of {rows} rows"
         self.notes.clear()
+        self.faults.clear()
         threads = self.threads or 1
+        lives = Lives()
         is_empty = True
         for piece in _READERS[self.form](self.path, self.notes):
+            room = PROBLEMS_MAX - len(self.faults)
+            for row, wrong in lives.follow(piece, faults_max=room):
+                self._judge(piece, row, wrong)
             for start in range(0, len(piece), rows):
                 is_empty = False
                 yield piece.part(start, start + rows)
@@ -77,6 +90,23 @@ class HeapTrace:
         if is_empty:
             raise _empty(self.path)
         self.threads = threads
+
+    def _judge(self, piece: HeapOperations, row: int, wrong: Wrong) -> None:
+        line = int(piece.line[row])
+        number = int(piece.id[row])
+        if wrong in FAULTS:
+            self.faults.append(HeapFault(piece.first + row, number, wrong, self.place(line)))
+            return
+        is_archive = self.form is HeapTraceFormat.NPZ
+        found, legal, advice = MISTAKES[wrong]
+        raise bad_trace(
+            self.path,
+            (f"operation {line}: " if is_archive else "")
+            + found.format(id=number, tid=int(piece.tid[row])),
+            legal,
+            advice,
+            line=None if is_archive else line,
+        )
 
     def place(self, line: int) -> str:
         """Return `file:line` of what `HeapOperations.line` says; of an archive `file[row]`."""
@@ -104,7 +134,11 @@ def heap_trace_format(path: Path, form: str | None = None) -> HeapTraceFormat:
             break
     if not head:
         raise _empty(path)
-    return _format_of(path, head[:_HEAD_BYTES]) if form is None else HeapTraceFormat(form)
+    if form is None:
+        return _format_of(path, head[:_HEAD_BYTES])
+    if form not in HEAP_TRACE_FORMATS:
+        raise bad_trace(path, f"format is {form!r}", _LEGAL_FORMAT, _ADVICE)
+    return HeapTraceFormat(form)
 
 
 def _empty(path: Path) -> UserError:
@@ -127,12 +161,7 @@ def _format_of(path: Path, head: bytes) -> HeapTraceFormat:
     for form in HeapTraceFormat:
         if name.endswith(f".{form.value}"):
             return form
-    raise bad_trace(
-        path,
-        "the heap trace is of no known form",
-        f"expected one of {', '.join(HEAP_TRACE_FORMATS)}",
-        "name the form, such as format=csv, or see docs/heap-traces.md for how to record one",
-    )
+    raise bad_trace(path, "the heap trace is of no known form", _LEGAL_FORMAT, _ADVICE)
 
 
 _BEGINNINGS: Final[dict[HeapTraceFormat, Callable[[bytes], bool]]] = {

@@ -27,7 +27,7 @@ from mmactors.workload.trace.input import bad_trace, quoted, read_whole_lines
 
 _LEGAL: Final = 'expected one object a line, such as {"op": "malloc", "id": 17, "size": 100}'
 _ADVICE: Final = "see docs/heap-traces.md for the format"
-_NUMBERS: Final = FIELDS[1:]
+_NEEDED: Final = tuple(frozenset(fields) for fields in NEEDED_FIELDS)
 _OPERATIONS: Final[dict[Any, int]] = {
     **OPERATION_NUMBERS,
     **{number: number for number in OPERATION_NUMBERS.values()},
@@ -88,9 +88,9 @@ def _row(path: Path, text: bytes, line: int) -> tuple[int, ...]:
         found = f"op is {_text_of(name)}" if "op" in said else "op is missing"
         column = _column_of(text, "op")
         raise bad_trace(path, found, legal_operations(), _ADVICE, line=line, column=column)
-    row = (op, *[said.get(field, 0) for field in _NUMBERS])
-    is_whole = all(field in said for field in NEEDED_FIELDS[op])
-    if is_whole and all(type(value) is int for value in row):
+    get = said.get
+    row = (op, get("tid", 0), get("id", 0), get("size", 0), get("arg", 0))
+    if said.keys() >= _NEEDED[op] and set(map(type, row)) == {int}:
         return row
     for field, value in zip(FIELDS, row, strict=True):
         found = f"{field} is {_text_of(value)}"

@@ -15,6 +15,9 @@ The result of posix_memalign is shown if ltrace has the prototype
 `int posix_memalign(+array(addr,1)*, ulong, ulong);` (-F FILE). Otherwise the call is left out, and
 what is freed later was not seen to be allocated.
 
+What the C library itself calls (`libc.so.6->`) is left out: ltrace 0.7.3 names another function
+there than the one that is called.
+
 A call inside of another one of these functions by the same thread is a part of it, as with
 `-x malloc@libc.so.6` beside -e, and left out.
 """
@@ -43,6 +46,7 @@ from mmactors.units import PAGE_SIZE
 from mmactors.workload.heap_trace.addresses import FAILED, RecordedRows, as_column
 from mmactors.workload.heap_trace.ltrace_line import (
     LINE,
+    PLAIN_ADDRESS,
     BadCall,
     address_of,
     arguments_of,
@@ -51,13 +55,17 @@ from mmactors.workload.heap_trace.ltrace_line import (
     number_of,
     pointed_to,
 )
+from mmactors.workload.heap_trace.rows import ADDRESS_END
 from mmactors.workload.trace.input import bad_trace, quoted, read_whole_lines
 
+FROM_LIBC: Final = "calls by the C library, which ltrace names wrongly"
 OTHERS: Final = "lines of other functions"
 INNER: Final = "calls inside of others"
 UNFINISHED: Final = "calls without an end"
 WITHOUT_BEGINNING: Final = "ends of calls without a beginning"
 NOT_SHOWN: Final = "calls of posix_memalign whose result is not shown"
+_PLAIN_DIGITS: Final = 19
+_DIED_OF_IT: Final = (b"killed by SIGABRT", b"killed by SIGSEGV", b"killed by SIGBUS")
 _LEGAL_PRODUCT: Final = "expected a product of at most 64 bits, or the result nil"
 _LEGAL: Final = "expected calls as ltrace writes them, such as 'prog->malloc(100) = 0x55c468dc5500'"
 _ADVICE: Final = "keep the program's own output out of the trace with ltrace -o FILE"
@@ -80,7 +88,9 @@ class _Call:
 class _Thread:
     tid: int
     calls: list[_Call] = field(factory=list)
-    """Those that have begun: the first, and what is inside of it."""
+    """Those that have begun, the innermost last."""
+    outer: _Call | None = None
+    """The one of them that counts."""
 
 
 def read_ltrace(path: Path, notes: Counter[str]) -> Iterator[HeapOperations]:
@@ -119,13 +129,14 @@ class _Recording:
                 self._take(line, *call)
         except BadCall as error:
             text = block.split(b"\n")[line - first]
+            column = text.find(error.text, text.find(b"(") + 1)
             raise bad_trace(
                 self._path,
                 f"the call is {quoted(text)}",
                 error.legal,
                 _ADVICE,
                 line=line,
-                column=max(text.rfind(error.text), 0) + 1,
+                column=max(column, text.find(error.text), 0) + 1,
             ) from None
 
     def end(self) -> None:
@@ -138,6 +149,7 @@ class _Recording:
         line: int,
         pid: bytes,
         only_pid: bytes,
+        libc: bytes,
         name: bytes,
         arguments: bytes,
         result: bytes,
@@ -153,26 +165,48 @@ class _Recording:
         if name:
             if thread is None:
                 thread = self._begin(key, line)
+            is_outer = thread.outer is None and not libc
+            if is_outer and result and self._plain(thread, line, name, arguments, result):
+                return
             call = _Call(name.decode(), arguments, line)
-            if thread.calls:
-                self._notes[INNER] += 1
-            else:
-                self._enter(thread, call)
             if unfinished:
                 thread.calls.append(call)
-            elif not thread.calls:
-                self._leave(thread, call, result)
+            if is_outer:
+                self._enter(thread, call)
+                if unfinished:
+                    thread.outer = call
+                else:
+                    self._leave(thread, call, result)
+            else:
+                self._notes[FROM_LIBC if libc else INNER] += 1
         elif resumed:
             self._resume(thread, resumed.decode(), rest, late_result)
         elif not mark:
             self._notes[OTHERS] += 1
         elif mark == b"+++" and thread is not None and text.startswith((b"exited", b"killed")):
-            self._leave_out(thread, is_killed=text.startswith(b"killed"))
+            self._leave_out(thread, is_killed=text.startswith(_DIED_OF_IT))
             if thread.tid != 0:
                 self.rows.add(THREAD_END, line, tid=thread.tid)
                 del self._threads[key]
         elif text.startswith(b"Called exec") and self._nr_threads:
             raise BadCall(text, "expected one program, from its start to its end")
+
+    def _plain(
+        self, thread: _Thread, line: int, name: bytes, arguments: bytes, result: bytes
+    ) -> bool:
+        """Do at once what most calls are; return whether this is one of them."""
+        if name == b"malloc":
+            # The line's pattern has looked at the result.
+            if arguments.isdigit() and len(arguments) < _PLAIN_DIGITS and result[:2] == b"0x":
+                address = int(result, 16)
+                if 0 < address < ADDRESS_END:
+                    size = int(arguments)
+                    self.rows.allocate(MALLOC, line, address, tid=thread.tid, size=size)
+                    return True
+        elif name == b"free" and PLAIN_ADDRESS.fullmatch(arguments) is not None:
+            self.rows.free(line, int(arguments, 16), tid=thread.tid, is_again=False)
+            return True
+        return False
 
     def _begin(self, key: bytes, line: int) -> _Thread:
         if self._nr_threads == HEAP_TRACE_THREADS_MAX:
@@ -184,25 +218,31 @@ class _Recording:
         return thread
 
     def _resume(self, thread: _Thread | None, name: str, rest: bytes, result: bytes) -> None:
-        while thread is not None and thread.calls:
-            call = thread.calls.pop()
-            if call.name == name:
-                if not thread.calls:
-                    call.arguments += rest
-                    self._leave(thread, call, result)
-                return
-        self._notes[WITHOUT_BEGINNING] += 1
+        calls = [] if thread is None else thread.calls
+        index = len(calls) - 1
+        while index >= 0 and calls[index].name != name:
+            index -= 1
+        if thread is None or index < 0:
+            self._notes[WITHOUT_BEGINNING] += 1
+            return
+        call = calls[index]
+        if call is thread.outer:
+            thread.outer = None
+            call.arguments += rest
+            self._leave(thread, call, result)
+        elif thread.outer in calls[index:]:
+            self._leave_out(thread, is_killed=False)
+        del calls[index:]
 
     def _leave_out(self, thread: _Thread, *, is_killed: bool) -> None:
         """Leave out the call that a thread is in, whose end is not to come."""
-        if not thread.calls:
+        call = thread.outer
+        thread.outer = None
+        if call is None:
             return
-        call = thread.calls[0]
-        thread.calls.clear()
         if call.object is not None:
             self.rows.put_object(address_of(call.arguments), call.object)
         if call.name == "free" and is_killed and not call.is_done:
-            # It died of this.
             self.rows.free(call.line, address_of(call.arguments), tid=thread.tid)
         elif not call.is_done:
             self._notes[UNFINISHED] += 1

@@ -9,12 +9,13 @@
 A line may begin with the process (-f), a time (-t, -tt, -ttt, -r) and an instruction pointer (-i),
 and blanks (-n). A call may name the library that makes it (`prog->`) or has it (`@libc.so.6`); what
 it took may stand at its end (-T). A function that ltrace has no prototype of is shown with more
-arguments than it takes; those are passed over.
+arguments than it takes; those are passed over. `unexpected breakpoint` is a message of its own.
 """
 
 import re
 from typing import Final
 
+from mmactors.workload.heap_trace.addresses import ADDRESS
 from mmactors.workload.heap_trace.rows import ADDRESS_END
 
 NR_ARGUMENTS: Final = {
@@ -38,9 +39,10 @@ _PREFIX: Final = (
 )
 _NAMES: Final = "|".join(NR_ARGUMENTS).encode()
 _CALL: Final = rb"(?:[^\s(]+->)?(?:" + _NAMES + rb")(?:@[^\s(]*)?\("
-_NAMED_CALL: Final = rb"(?:[^\s(]+->)?(" + _NAMES + rb")(?:@[^\s(]*)?\("
-_END: Final = rb"\) += ([^\s]+)(?: <[0-9.]+>)?"
+_NAMED_CALL: Final = rb"(libc[.-][^\s(]*->)?(?:[^\s(]+->)?(" + _NAMES + rb")(?:@[^\s(]*)?\("
+_END: Final = rb"\) += (0x[0-9a-f]{1,16}|-?[0-9]{1,20}|nil|\(nil\)|NULL|<void>)(?: <[0-9.]+>)?"
 _OTHER: Final = (
+    rb"unexpected breakpoint at [^\n]*|"
     rb"<\.\.\. (?!(?:" + _NAMES + rb") resumed)[^\n]*|(?!" + _CALL + rb")[^\s<(][^\n(]*\([^\n]*"
 )
 LINE: Final = re.compile(
@@ -50,8 +52,10 @@ LINE: Final = re.compile(
     + (rb"|(\+\+\+|---) (.*?)|(?:" + _OTHER + rb"))\r?$"),
     re.MULTILINE,
 )
-"""Groups: pid, pid, function, arguments, result, unfinished; function, rest, result; mark, text.
-A line of another function has none but the pid."""
+"""Groups: pid, pid, the C library as caller, function, arguments, result, unfinished; function,
+rest, result; mark, text. A line of another function has none but the pid."""
+PLAIN_ADDRESS: Final = re.compile(ADDRESS)
+"""What free is given most often."""
 _START: Final = re.compile(_PREFIX)
 _BEGINNING: Final = re.compile(
     _PREFIX + rb"(?:" + _CALL + rb"|[^\s(]+->[^\s(]+\(|\+\+\+ |--- )", re.MULTILINE

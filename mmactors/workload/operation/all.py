@@ -26,6 +26,7 @@ from mmactors.workload.operation.grammar import (
 )
 from mmactors.workload.operation.gup import Dma, Idle, Memwrite, Migrate, Pin, Unpin
 from mmactors.workload.operation.kernel import Prefetch
+from mmactors.workload.operation.malloc import MallocOperation
 from mmactors.workload.operation.memory import (
     Alias,
     Brk,
@@ -96,6 +97,7 @@ from mmactors.workload.operation.slab import (
     Peek,
     Poke,
     SlabFlag,
+    SlabOperation,
 )
 from mmactors.workload.operation.system import (
     Barrier,
@@ -311,17 +313,8 @@ PlainOperation = (
     | UndoIsolatePageRange
     | OfflinePages
     | OnlinePages
-    | KmemCacheCreate
-    | KmemCacheAlloc
-    | KmemCacheFree
-    | KmemCacheShrink
-    | KmemCacheDestroy
-    | Kmalloc
-    | Kzalloc
-    | Krealloc
-    | Kfree
-    | Poke
-    | Peek
+    | SlabOperation
+    | MallocOperation
     | VmallocOperation
     | PercpuOperation
     | PercpuRefOperation

@@ -32,7 +32,7 @@ from mmactors.engine.actor import NEVER, Actor
 from mmactors.engine.cpu import Interrupt
 from mmactors.engine.timer import Timer
 from mmactors.engine.wait_queue import WaitQueue
-from mmactors.label import Label, Mode, areas
+from mmactors.label import Label, Mode, areas, page
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.vma import Vma
 from mmactors.mm.fault.gup import FOLL_GET, FOLL_TOUCH, FOLL_WRITE, get_user_page
@@ -255,7 +255,7 @@ class Futexes:
     def _sleep_of(self, thread: UserThread) -> WaitQueue:
         sleep = self._sleeps.get(thread.actor)
         if sleep is None:
-            sleep = WaitQueue(self.kernel.engine, f"a futex_wake for {thread.actor.name}")
+            sleep = WaitQueue(self.kernel.engine, f"futex_wake[{thread.tid}]")
             self._sleeps[thread.actor] = sleep
         return sleep
 
@@ -276,9 +276,12 @@ class Futexes:
             return -errno.EINVAL
         if address + WORD_BYTES > mm.task_size:
             return -errno.EFAULT
-        mm_address = PAGE_OFFSET + mm.thing
         if not shared:
-            return mm_key(mm_address, address)
+            return mm_key(PAGE_OFFSET + mm.thing, address)
+        return await self._shared_key(thread, address)
+
+    async def _shared_key(self, thread: UserThread, address: int) -> FutexKey | int:
+        """Return the key of a word that several address spaces may have, by its page."""
         is_readonly = False
         vma, pfn, error = await self._get_page(thread, address, FOLL_WRITE)
         if error == -errno.EFAULT:
@@ -287,16 +290,19 @@ class Futexes:
         if pfn is None or vma is None:
             return error
         kernel = self.kernel
-        key: FutexKey | int = -errno.EFAULT  # The page of zeros, or one that has left its file.
-        if is_anon(kernel.shared_pages, pfn):
+        if kernel.engine.wants_step():
+            await kernel.engine.step(Label("read page->mapping", ((page(pfn), Mode.READ),)))
+        pages = kernel.shared_pages
+        key: FutexKey | int = -errno.EFAULT
+        if is_anon(pages, pfn):
             if not is_readonly:
-                key = mm_key(mm_address, address, FUT_OFF_MMSHARED)
+                mm = thread.space.mm
+                key = mm_key(PAGE_OFFSET + mm.thing, address, FUT_OFF_MMSHARED)
         elif isinstance(vma.vm_file, MappedFile) and pfn != kernel.zero_pfn:
-            key = inode_key(
-                self._sequence_of(vma.vm_file.mapping),
-                kernel.pages.index_view[pfn],
-                address,
-            )
+            sequence = self._sequence_of(vma.vm_file.mapping)
+            key = inode_key(sequence, pages.index_view[pfn], address)
+        else:
+            return key  # The page of zeros, or one of the kernel's own: nobody counts references.
         await put_and_free_page(kernel, thread.cpu, pfn)
         return key
 

@@ -57,7 +57,7 @@ class HashBucket:
     _waiters: _Waiters = field(factory=_Waiters, init=False)
 
     def __attrs_post_init__(self) -> None:
-        name = f"hb_lock[{self.index}]"
+        name = f"hb->lock[{self.index}]"
         self.lock = Spinlock(self.engine, self.lock_class, name=name)
         self.engine.register(self.queue_name, self)
         self.engine.register(self.waiters_name, self._waiters)

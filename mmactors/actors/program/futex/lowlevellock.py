@@ -17,10 +17,10 @@ Left out: the plain instructions of a process that has one thread only (SINGLE_T
 from collections.abc import Awaitable, Callable, Hashable
 from typing import ClassVar, Final
 
+from mmactors.actors.call.trace_call import Call, trace_call
 from mmactors.actors.program.futex.futex import Futexes, FutexWord, MemoryWord
 from mmactors.actors.program.futex.futex_call import NR_FUTEX, wait_arguments, wake_arguments
-from mmactors.actors.program.futex.user_word import change_word, load_word
-from mmactors.actors.program.syscall import Call, trace_call
+from mmactors.actors.program.futex.user_word import change_word, load_word, store_word
 from mmactors.actors.program.thread import UserThread
 from mmactors.engine.actor import Actor, Processor
 from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold
@@ -133,6 +133,11 @@ class LowLevelLock:
         if seen is not None and seen > TAKEN:
             await self._wake(thread)
 
+    async def initialize(self, thread: UserThread) -> None:
+        """Let the word be 0, which fork has copied from a lock that was held (lll_init)."""
+        if self.in_memory:
+            await store_word(thread, self.address, FREE)
+
     # -- with others -----------------------------------------------------------------------------
 
     async def _acquire_slowly(self, thread: UserThread) -> bool:
@@ -224,7 +229,7 @@ class LowLevelLock:
     async def _change(
         self, thread: UserThread, what: str, change: Callable[[int], int]
     ) -> int | None:
-        """Let the word be what `change` makes of it; return what it was, None: a signal has come."""
+        """Let the word be what `change` makes of it; return what it was; None: a signal came."""
         if self.in_memory:
             return await change_word(thread, self.address, change)
         if self._engine.wants_step():
@@ -236,6 +241,8 @@ class LowLevelLock:
     # -- what is counted -------------------------------------------------------------------------
 
     def _take(self, actor: Actor, at_ns: int) -> None:
+        # A word in memory may have become 0 in other ways.
+        assert self.in_memory or self.holder is None, f"{actor} takes {self.name}: {self.show()}"
         self.holder = actor
         self._acquired_ns = at_ns
         if self._last_cpu is not actor.cpu:

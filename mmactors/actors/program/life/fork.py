@@ -68,6 +68,9 @@ async def fork(thread: UserThread, name: str) -> int:
         is_leader=False,
         task_struct=task,
     )
+    child.leader.malloc_thread = thread.malloc_thread
+    if process.heap is not None:
+        child.heap = process.heap.fork(space.mm.ctx_id, thread.malloc_thread)
     process.table.processes.append(child)
     child.leader.start(cpu.clock.now)
     return child.pid

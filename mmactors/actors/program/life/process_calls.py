@@ -3,7 +3,7 @@
 import errno
 from typing import Final
 
-from mmactors.actors.program.fork import fork
+from mmactors.actors.program.life.fork import fork
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.thread import UserThread
 from mmactors.engine.cpu import Cpu

@@ -1,0 +1,162 @@
+"""Operations of the C library's allocator: which call of the library each is, what comes of it.
+
+A call ends with its result in the log (sys_exit), an address, 0 or minus the errno; the calls of
+the kernel that it makes are parts of it. A name is bound to what a call returns, with the bytes
+that were asked for. What is asked of a name that was never bound is EINVAL without a call.
+
+A call that its thread leaves, because the library aborts or a signal comes, ends with EFAULT.
+"""
+
+import errno
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final, assert_never
+
+from attrs import define
+
+from mmactors.actors.program.area_calls import AreaCalls
+from mmactors.actors.program.futex.futex import Futexes
+from mmactors.actors.program.malloc.caller import LibraryCaller, PathLeftError
+from mmactors.actors.program.malloc.make import make_heap
+from mmactors.actors.program.malloc.thread_stack import allocate_stack, end_thread
+from mmactors.actors.program.malloc.user_heap import UserHeap
+from mmactors.actors.program.thread import UserThread
+from mmactors.actors.state.kernel import Kernel
+from mmactors.malloc.library import MallocLibrary
+from mmactors.malloc.request import MallocSteps
+from mmactors.units import ULONG_MAX
+from mmactors.workload.operation import malloc as op
+
+_Allocates = op.Malloc | op.Calloc | op.Memalign | op.AlignedAlloc
+_POINTER_BYTES: Final = 8
+_ALIGNMENT_MAX: Final = ULONG_MAX // 2 + 1
+"""The largest power of two that a size holds."""
+
+
+@define(eq=False, kw_only=True)
+class MallocCalls:
+    """Runs operations of the allocator for all threads of a machine."""
+
+    kernel: Kernel
+    areas: AreaCalls
+    futexes: Futexes
+
+    async def perform(self, thread: UserThread, call: op.MallocOperation) -> int:
+        """Do one operation and return its result."""
+        heap = self.heap_of(thread)
+        thread.run_instructions(self.kernel.costs.malloc_ns)
+        try:
+            return await self._perform(heap, thread, call)
+        except PathLeftError:
+            return -errno.EFAULT
+
+    async def _perform(self, heap: UserHeap, thread: UserThread, call: op.MallocOperation) -> int:
+        caller, library = self._caller(heap, thread), heap.library
+        number, names = thread.malloc_thread, thread.process.names
+        match call:
+            case op.Free(pointer=name):
+                bound = names.get(name)
+                if bound is None:
+                    return -errno.EINVAL
+                caller.must_be_address(bound[0])
+                await caller.perform(library.free(number, bound[0]))
+                return 0
+            case op.MallocTrim(pad=pad):
+                return await caller.perform(library.malloc_trim(number, pad))
+            case op.Mallopt(parameter=parameter, value=value):
+                known = op.MALLOPT_PARAMETERS[parameter]
+                return await caller.perform(library.mallopt(number, known, value))
+            case op.Realloc(name=name, length=length):
+                old = names.get(name, (0, 0))[0]
+                caller.must_be_address(old)
+                address = await caller.perform(library.realloc(number, old, length))
+                if address or not length:
+                    names[name] = (address, length)
+                return address if address or not length else -errno.ENOMEM
+            case op.PosixMemalign(name=name, alignment=alignment, length=length):
+                if not _is_posix_alignment(alignment):
+                    return -errno.EINVAL
+                address = await caller.perform(library.memalign(number, alignment, length))
+                if address:
+                    names[name] = (address, length)
+                return address or -errno.ENOMEM
+            case _:
+                address = await caller.perform(_allocation(library, number, call))
+                names[call.name] = (address, op.requested_bytes(call))
+                return address or -_why_null(call)
+
+    def heap_of(self, thread: UserThread) -> UserHeap:
+        """Return the heap of a thread's process; it is made now if there is none yet."""
+        process = thread.process
+        if process.heap is None:
+            process.heap = make_heap(self.futexes, process, thread.space.mm)
+        return process.heap
+
+    async def pthread_create(self, thread: UserThread) -> int:
+        """Do what the C library does for a thread before the kernel is asked for one.
+
+        Return the library's number of the thread, or minus the errno.
+        """
+        heap = self.heap_of(thread)
+        number = heap.library.new_thread()
+        steps = allocate_stack(heap.stacks, heap.library, thread.malloc_thread, number)
+        try:
+            is_done = await self._caller(heap, thread).perform(steps)
+        except PathLeftError:
+            return -errno.EINTR
+        return number if is_done else -errno.EAGAIN
+
+    async def fork(self, thread: UserThread, forking: Callable[[], Awaitable[int]]) -> int:
+        """Fork with the library's locks held, so that the child has a heap that nobody changes."""
+        heap = self.heap_of(thread)
+        caller = self._caller(heap, thread)
+        try:
+            await caller.perform(heap.library.fork_lock_parent())
+            result = await forking()
+            await caller.perform(heap.library.fork_unlock_parent())
+        except PathLeftError:
+            return -errno.EINTR
+        return result
+
+    async def begin_child(self, thread: UserThread) -> None:
+        """Let the locks be free that a child has copied."""
+        heap = self.heap_of(thread)
+        heap.is_copy = False
+        with suppress(PathLeftError):
+            await self._caller(heap, thread).perform(
+                heap.library.fork_unlock_child(thread.malloc_thread)
+            )
+
+    async def end_thread(self, thread: UserThread) -> None:
+        """Do what the C library does when a thread that is not the last one ends."""
+        heap = self.heap_of(thread)
+        steps = end_thread(heap.stacks, heap.library, thread.malloc_thread)
+        with suppress(PathLeftError):
+            await self._caller(heap, thread).perform(steps)
+
+    def _caller(self, heap: UserHeap, thread: UserThread) -> LibraryCaller:
+        return LibraryCaller(areas=self.areas, heap=heap, thread=thread)
+
+
+def _allocation(library: MallocLibrary, number: int, call: _Allocates) -> MallocSteps[int]:
+    match call:
+        case op.Malloc(length=length):
+            return library.malloc(number, length)
+        case op.Calloc(members=members, length=length):
+            return library.calloc(number, members, length)
+        case op.Memalign() | op.AlignedAlloc():
+            return library.memalign(number, call.alignment, call.length)
+        case _:
+            assert_never(call)
+
+
+def _why_null(call: _Allocates) -> int:
+    """Return the errno of a call that has returned NULL (_mid_memalign)."""
+    if isinstance(call, op.Memalign | op.AlignedAlloc) and call.alignment > _ALIGNMENT_MAX:
+        return errno.EINVAL
+    return errno.ENOMEM
+
+
+def _is_posix_alignment(alignment: int) -> bool:
+    """Say whether posix_memalign takes an alignment: a power of two, a multiple of a pointer."""
+    return alignment % _POINTER_BYTES == 0 < alignment and alignment & (alignment - 1) == 0

@@ -1,0 +1,65 @@
+"""A process's heap: the C library that it is linked with, its locks, the stacks of its threads.
+
+It is made at the first call of the library, or when a second thread begins. A child that is forked
+has a copy. It ends with the address space, of which it is a part.
+"""
+
+from typing import Final
+
+from attrs import define, field
+
+from mmactors.actors.program.futex.futex import Futexes
+from mmactors.actors.program.futex.lowlevellock import LowLevelLock
+from mmactors.actors.program.malloc.thread_stack import ThreadStacks
+from mmactors.malloc.library import MallocLibrary
+from mmactors.mm.area.vm_flags import page_align
+from mmactors.units import PAGE_MASK
+
+_ADDRESS_END: Final = 1 << 63
+"""Where addresses of programs end for the library's words, at the latest."""
+
+
+@define(eq=False, kw_only=True, repr=False)
+class UserHeap:
+    """What the threads of a process share of its allocator."""
+
+    futexes: Futexes
+    ctx_id: int
+    """Of the address space in which it lies."""
+    library: MallocLibrary
+    metadata_in_memory: bool
+    """Its accesses go through TLBs, caches and page faults."""
+    is_copy: bool = False
+    """It was copied by a fork, and nobody has let its locks be free yet."""
+    stacks: ThreadStacks = field(factory=ThreadStacks)
+    _locks: dict[int, LowLevelLock] = field(factory=dict, init=False)
+    """By the address of their words."""
+
+    def lock_of(self, word: int, name: str) -> LowLevelLock:
+        """Return the library's lock at an address; all of one name are one class of locks."""
+        lock = self._locks.get(word)
+        if lock is None:
+            lock = self._locks[word] = LowLevelLock(
+                self.futexes,
+                name,
+                ctx_id=self.ctx_id,
+                address=word,
+                in_memory=self.metadata_in_memory,
+            )
+        return lock
+
+    def forget(self, start: int, length: int) -> None:
+        """Let the library's words in some pages read 0: they are not mapped any more, or new."""
+        if length > 0 and start + length < _ADDRESS_END:
+            self.library.words.discard(start & PAGE_MASK, page_align(start + length))
+
+    def fork(self, ctx_id: int, thread: int) -> "UserHeap":
+        """Return the heap of a child whose address space has been copied for a thread of ours."""
+        return UserHeap(
+            futexes=self.futexes,
+            ctx_id=ctx_id,
+            library=self.library.fork(ctx_id),
+            metadata_in_memory=self.metadata_in_memory,
+            is_copy=True,
+            stacks=self.stacks.after_fork(thread),
+        )

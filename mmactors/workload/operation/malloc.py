@@ -1,0 +1,143 @@
+"""Operations of the C library's allocator: malloc, free and their like (malloc.h, glibc 2.36).
+
+What is allocated is a named range of as many bytes as were asked for, so that `touch`, `generate`
+and `madvise` work on it. The name stays when it is freed, as a pointer does: what is done with it
+then is the program's mistake, and the library's to find. A call that fails leaves NULL in the name,
+but for `realloc` and `posix_memalign`, which leave it as it was.
+
+Parameters have the names of malloc.h. The result is an address, or minus the errno.
+"""
+
+from typing import ClassVar, Final
+
+from attrs import frozen
+
+from mmactors.workload.operation.address import NUMBER_MAX
+from mmactors.workload.operation.grammar import (
+    NAME_WORD,
+    SIZE,
+    Written,
+    choice,
+    integer,
+    positional,
+    size,
+)
+
+_MEMBERS: Final = integer(0, NUMBER_MAX, "MEMBERS")
+_ALIGN: Final = size(symbol="ALIGN")
+_INT: Final = integer(-(1 << 31), (1 << 31) - 1, "VALUE")
+
+MALLOPT_PARAMETERS: Final = {
+    "M_MXFAST": 1,
+    "M_TRIM_THRESHOLD": -1,
+    "M_TOP_PAD": -2,
+    "M_MMAP_THRESHOLD": -3,
+    "M_MMAP_MAX": -4,
+    "M_CHECK_ACTION": -5,
+    "M_PERTURB": -6,
+    "M_ARENA_TEST": -7,
+    "M_ARENA_MAX": -8,
+}
+"""By name, the number that mallopt is given."""
+_PARAMETER: Final = choice(*MALLOPT_PARAMETERS, symbol="PARAMETER")
+
+
+@frozen(kw_only=True)
+class Malloc(Written):
+    """Allocate bytes, known as `name`; the result is their address, or -ENOMEM."""
+
+    verb: ClassVar[str] = "malloc"
+    name: str = positional(NAME_WORD)
+    length: int = positional(SIZE)
+
+
+@frozen(kw_only=True)
+class Calloc(Written):
+    """Allocate `members` times `length` bytes of zeros; -ENOMEM: also if no size is so large."""
+
+    verb: ClassVar[str] = "calloc"
+    name: str = positional(NAME_WORD)
+    members: int = positional(_MEMBERS)
+    length: int = positional(SIZE)
+
+
+@frozen(kw_only=True)
+class Realloc(Written):
+    """Let what `name` means have another size, or if it means nothing yet, allocate it.
+
+    A size of 0 frees it, the name is NULL then, and the result 0.
+    """
+
+    verb: ClassVar[str] = "realloc"
+    name: str = positional(NAME_WORD)
+    length: int = positional(SIZE)
+
+
+@frozen(kw_only=True)
+class Memalign(Written):
+    """Allocate bytes at a multiple of `alignment`, which is raised to a power of two.
+
+    -EINVAL: there is none so large.
+    """
+
+    verb: ClassVar[str] = "memalign"
+    name: str = positional(NAME_WORD)
+    alignment: int = positional(_ALIGN)
+    length: int = positional(SIZE)
+
+
+@frozen(kw_only=True)
+class AlignedAlloc(Written):
+    """Do what memalign does: glibc 2.36 checks no more."""
+
+    verb: ClassVar[str] = "aligned_alloc"
+    name: str = positional(NAME_WORD)
+    alignment: int = positional(_ALIGN)
+    length: int = positional(SIZE)
+
+
+@frozen(kw_only=True)
+class PosixMemalign(Written):
+    """Do what memalign does; -EINVAL: the alignment is no power of two, or below 8."""
+
+    verb: ClassVar[str] = "posix_memalign"
+    name: str = positional(NAME_WORD)
+    alignment: int = positional(_ALIGN)
+    length: int = positional(SIZE)
+
+
+@frozen(kw_only=True)
+class Free(Written):
+    """Free what `pointer` means; the result is 0, unless the library aborts."""
+
+    verb: ClassVar[str] = "free"
+    pointer: str = positional(NAME_WORD)
+
+
+@frozen(kw_only=True)
+class MallocTrim(Written):
+    """Give memory back that is free, but for `pad` bytes at the top; 1: some was, 0: none."""
+
+    verb: ClassVar[str] = "malloc_trim"
+    pad: int = positional(SIZE, default=0)
+
+
+@frozen(kw_only=True)
+class Mallopt(Written):
+    """Set a parameter of the library; 1: it was set, 0: its value is out of range."""
+
+    verb: ClassVar[str] = "mallopt"
+    parameter: str = positional(_PARAMETER)
+    value: int = positional(_INT)
+
+
+Allocates = Malloc | Calloc | Realloc | Memalign | AlignedAlloc | PosixMemalign
+"""What gives a name a range."""
+MallocOperation = Allocates | Free | MallocTrim | Mallopt
+
+
+def requested_bytes(call: Allocates) -> int:
+    """Return how many bytes a call asks for; a product that no size holds is the largest one."""
+    if isinstance(call, Calloc):
+        return min(call.members * call.length, NUMBER_MAX)
+    return call.length
