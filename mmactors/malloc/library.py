@@ -103,17 +103,20 @@ class MallocLibrary(ABC):
         """The text that malloc_stats() prints on stderr."""
 
     @abstractmethod
-    def fork_lock_parent(self) -> MallocSteps[None]:
-        """Take all locks before a process with threads forks: nobody else changes its heap then."""
+    def before_fork(self) -> MallocSteps[None]:
+        """Hold everything still in the parent before a fork (__malloc_fork_lock_parent)."""
 
     @abstractmethod
-    def fork_unlock_parent(self) -> MallocSteps[None]:
-        """Give them back when the child has a copy of the heap."""
+    def after_fork(self) -> MallocSteps[None]:
+        """Let others go on in the parent, after a fork that succeeded or not."""
 
     @abstractmethod
     def fork(self, number: int) -> Self:
-        """Return the library of a child whose memory is a copy, and whose process is `number`."""
+        """Return the library of a child whose memory is a copy, and whose process is `number`.
+
+        Its only thread has the number of the one that forked; `begin_child` is its first call.
+        """
 
     @abstractmethod
-    def fork_unlock_child(self, thread: int) -> MallocSteps[None]:
-        """Let the locks be free in the child of a process with threads, which has one: `thread`."""
+    def begin_child(self, thread: int) -> MallocSteps[None]:
+        """Let the locks be free that the child has copied (__malloc_fork_unlock_child)."""

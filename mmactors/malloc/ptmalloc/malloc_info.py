@@ -33,7 +33,7 @@ from mmactors.malloc.ptmalloc.malloc_state import (
 from mmactors.malloc.ptmalloc.messages import check, number_of
 from mmactors.malloc.request import MallocSteps
 
-_UNALIGNED: Final = number_of("malloc_info(): unaligned fastbin chunk detected")
+_UNALIGNED: Final = number_of("__malloc_info(): unaligned fastbin chunk detected")
 
 
 @define

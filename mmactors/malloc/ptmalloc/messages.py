@@ -63,7 +63,7 @@ MESSAGES: Final = (
     "realloc(): invalid old size",
     "realloc(): invalid next size",
     "int_mallinfo(): unaligned fastbin chunk detected",
-    "malloc_info(): unaligned fastbin chunk detected",
+    "__malloc_info(): unaligned fastbin chunk detected",
     (
         "Fatal glibc error: malloc assertion failure in _int_malloc:"
         " (unsigned long) (size) >= (unsigned long) (nb)"

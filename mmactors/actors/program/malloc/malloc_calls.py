@@ -88,9 +88,11 @@ class MallocCalls:
     def heap_of(self, thread: UserThread) -> UserHeap:
         """Return the heap of a thread's process; it is made now if there is none yet."""
         process = thread.process
-        if process.heap is None:
-            process.heap = make_heap(self.futexes, process, thread.space.mm)
-        return process.heap
+        heap = process.heap
+        if heap is None:
+            heap = process.heap = make_heap(self.futexes, process, thread.space.mm)
+        assert isinstance(heap, UserHeap), f"{heap} is none of glibc's"
+        return heap
 
     async def pthread_create(self, thread: UserThread) -> int:
         """Do what the C library does for a thread before the kernel is asked for one.
@@ -111,9 +113,9 @@ class MallocCalls:
         heap = self.heap_of(thread)
         caller = self._caller(heap, thread)
         try:
-            await caller.perform(heap.library.fork_lock_parent())
+            await caller.perform(heap.library.before_fork())
             result = await forking()
-            await caller.perform(heap.library.fork_unlock_parent())
+            await caller.perform(heap.library.after_fork())
         except PathLeftError:
             return -errno.EINTR
         return result
@@ -123,9 +125,7 @@ class MallocCalls:
         heap = self.heap_of(thread)
         heap.is_copy = False
         with suppress(PathLeftError):
-            await self._caller(heap, thread).perform(
-                heap.library.fork_unlock_child(thread.malloc_thread)
-            )
+            await self._caller(heap, thread).perform(heap.library.begin_child(thread.malloc_thread))
 
     async def end_thread(self, thread: UserThread) -> None:
         """Do what the C library does when a thread that is not the last one ends."""
