@@ -18,6 +18,13 @@ class MallocAbortError(Exception):
     """As the library words it, such as `free(): double free detected in tcache 2`."""
 
 
+class MallocFaultError(MallocAbortError):
+    """The library follows a pointer that leads nowhere: SIGSEGV."""
+
+    def __init__(self) -> None:
+        super().__init__("Segmentation fault")
+
+
 @frozen(kw_only=True)
 class HeapNumbers:
     """mallinfo2(3), bytes and numbers of blocks, as the library counts them: of an arena or all."""
@@ -61,6 +68,14 @@ class MallocLibrary(ABC):
     @abstractmethod
     def malloc(self, thread: int, size: int) -> MallocSteps[int]:
         """malloc(size)."""
+
+    def malloc_hit(self, thread: int, size: int) -> int:  # noqa: ARG002 - it may know none
+        """Do what malloc does if it takes no request; 0: it does, and nothing was done."""
+        return 0
+
+    def free_hit(self, thread: int, address: int) -> bool:  # noqa: ARG002 - it may know none
+        """Do what free does if it takes no request; False: it does, and nothing was done."""
+        return False
 
     @abstractmethod
     def calloc(self, thread: int, members: int, size: int) -> MallocSteps[int]:

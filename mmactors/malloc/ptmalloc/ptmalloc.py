@@ -35,13 +35,14 @@ from mmactors.malloc.ptmalloc.chunk import (
 )
 from mmactors.malloc.ptmalloc.fork import fork_lock_parent, fork_unlock_child, fork_unlock_parent
 from mmactors.malloc.ptmalloc.heap_info import arena_for_chunk
+from mmactors.malloc.ptmalloc.int_free import free_hit
 from mmactors.malloc.ptmalloc.malloc_par import SINGLE_THREAD, TCACHE_MAX_BINS, malloc_par
 from mmactors.malloc.ptmalloc.malloc_state import ATTACHED_THREADS, NEXT, malloc_init_state
 from mmactors.malloc.ptmalloc.mallopt import HugePages, set_tunables
 from mmactors.malloc.ptmalloc.messages import check
 from mmactors.malloc.ptmalloc.mmap_chunk import free_mapped, mremap_chunk, munmap_chunk
 from mmactors.malloc.ptmalloc.sysmalloc import SystemMemory
-from mmactors.malloc.ptmalloc.tcache import ENTRIES, TCACHE_SIZE, tcache_malloc
+from mmactors.malloc.ptmalloc.tcache import ENTRIES, TCACHE_SIZE, malloc_hit, tcache_malloc
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import UserWords, clear_words, note_access
 from mmactors.rules import Rules
@@ -137,6 +138,19 @@ class Ptmalloc(MallocLibrary):
         if block:
             return block
         return (yield from self.calls.malloc(thread, tcache, min(size, PTRDIFF_MAX)))
+
+    def malloc_hit(self, thread: int, size: int) -> int:
+        """Return a block of the thread's cache, as malloc would; 0: malloc has more to do."""
+        tcache = int(self.tcache[thread])
+        chunk_size = self._tcache_size(size) if tcache else 0
+        return malloc_hit(*self.memory.arrays(), tcache, _signed(chunk_size)) if chunk_size else 0
+
+    def free_hit(self, thread: int, address: int) -> bool:
+        """Let the thread's cache have a block, as free would; False: free has more to do."""
+        tcache = int(self.tcache[thread])
+        if not tcache or not address:
+            return False
+        return bool(free_hit(*self.memory.arrays(), tcache, address - CHUNK_HDR_SZ))
 
     def calloc(self, thread: int, members: int, size: int) -> MallocSteps[int]:
         """calloc(members, size): __libc_calloc."""
