@@ -13,7 +13,7 @@ import numpy as np
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
-from mmactors.units import PAGE_SIZE
+from mmactors.units import PAGE_SIZE, ULONG_MAX
 from mmactors.validate.form import Problems
 from mmactors.validate.malloc.mappings import BREAK_HEAP, NO_ADDRESS, Mappings
 
@@ -180,7 +180,7 @@ class _Reader:
             wrong = f"result {ret}", "an address, 0, or minus an errno"
         if wrong is not None:
             return wrong
-        it = RecordedCall(op, call, arguments, ret, is_of_stack)
+        it = RecordedCall(op, call, tuple(it & ULONG_MAX for it in arguments), ret, is_of_stack)
         it.apply(self._mappings)
         self._into.calls.append(it)
         if call == MMAP and ret >= 0:
