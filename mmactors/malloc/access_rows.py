@@ -54,19 +54,16 @@ def take_rows(log: Words, end_of_addresses: int, address: Words, meta: Words) ->
 class Accesses:
     """Accesses in their order, and where the one behind them goes that has no address."""
 
-    traces: Iterable[Trace] = ()
+    traces: Iterable[Trace]
     beyond: int | None = None
     """As a signed number; None: there is no further one."""
 
 
-_NONE: Final = Accesses()
-
-
-def take_accesses(words: UserWords, end_of_addresses: int) -> Accesses:
-    """Return the accesses noted, and forget them."""
+def take_accesses(words: UserWords, end_of_addresses: int) -> Trace | Accesses | None:
+    """Return the accesses noted, and forget them; None: there are none."""
     log = words.log
     if not log.size or not log[0]:
-        return _NONE
+        return None
     nr_rows = _ROWS_USUAL
     while nr_rows <= _ROWS_MAX:
         address, meta = np.empty(nr_rows, np.int64), np.empty(nr_rows, np.int64)
@@ -76,7 +73,7 @@ def take_accesses(words: UserWords, end_of_addresses: int) -> Accesses:
             trace = Trace(address[:nr_rows], meta[:nr_rows])
             return Accesses((trace,), int(address[nr_rows]))
         if needed <= nr_rows:
-            return Accesses((Trace(address[:needed], meta[:needed]),))
+            return Trace(address[:needed], meta[:needed])
         nr_rows = needed
     # Others may note accesses, too, before these are done.
     return Accesses(_traces_of(*words.take_accesses()))

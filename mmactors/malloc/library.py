@@ -18,6 +18,13 @@ class MallocAbortError(Exception):
     """As the library words it, such as `free(): double free detected in tcache 2`."""
 
 
+class MallocFaultError(MallocAbortError):
+    """The library follows a pointer that leads nowhere: SIGSEGV."""
+
+    def __init__(self) -> None:
+        super().__init__("Segmentation fault")
+
+
 @frozen(kw_only=True)
 class HeapNumbers:
     """mallinfo2(3), bytes and numbers of blocks, as the library counts them: of an arena or all."""
@@ -62,6 +69,14 @@ class MallocLibrary(ABC):
     def malloc(self, thread: int, size: int) -> MallocSteps[int]:
         """malloc(size)."""
 
+    def malloc_hit(self, thread: int, size: int) -> int:  # noqa: ARG002 - it may know none
+        """Do what malloc does if it takes no request; 0: it does, and nothing was done."""
+        return 0
+
+    def free_hit(self, thread: int, address: int) -> bool:  # noqa: ARG002 - it may know none
+        """Do what free does if it takes no request; False: it does, and nothing was done."""
+        return False
+
     @abstractmethod
     def calloc(self, thread: int, members: int, size: int) -> MallocSteps[int]:
         """calloc(members, size): `size` bytes each."""
@@ -103,17 +118,20 @@ class MallocLibrary(ABC):
         """The text that malloc_stats() prints on stderr."""
 
     @abstractmethod
-    def fork_lock_parent(self) -> MallocSteps[None]:
-        """Take all locks before a process with threads forks: nobody else changes its heap then."""
+    def before_fork(self) -> MallocSteps[None]:
+        """Hold everything still in the parent before a fork (__malloc_fork_lock_parent)."""
 
     @abstractmethod
-    def fork_unlock_parent(self) -> MallocSteps[None]:
-        """Give them back when the child has a copy of the heap."""
+    def after_fork(self) -> MallocSteps[None]:
+        """Let others go on in the parent, after a fork that succeeded or not."""
 
     @abstractmethod
     def fork(self, number: int) -> Self:
-        """Return the library of a child whose memory is a copy, and whose process is `number`."""
+        """Return the library of a child whose memory is a copy, and whose process is `number`.
+
+        Its only thread has the number of the one that forked; `begin_child` is its first call.
+        """
 
     @abstractmethod
-    def fork_unlock_child(self, thread: int) -> MallocSteps[None]:
-        """Let the locks be free in the child of a process with threads, which has one: `thread`."""
+    def begin_child(self, thread: int) -> MallocSteps[None]:
+        """Let the locks be free that the child has copied (__malloc_fork_unlock_child)."""

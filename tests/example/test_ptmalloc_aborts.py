@@ -5,7 +5,7 @@ import pytest
 from mmactors.malloc.library import MallocAbortError
 from mmactors.malloc.ptmalloc.messages import MESSAGES
 from mmactors.malloc.ptmalloc.malloc_par import TCACHE_KEY
-from tests.ptmallocs import MAIN_ARENA, Guest
+from ptmallocs import MAIN_ARENA, Guest
 
 NO_TCACHE = {"tcache_count": 0}
 ONLY_BINS = {"tcache_count": 0, "mxfast": 0}

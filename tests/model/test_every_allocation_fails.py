@@ -219,9 +219,11 @@ def must_be_in_order(ran):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_each_allocation_fails_once_and_nothing_is_lost(name):
     """The run ends, the machine is in order, the caller hears of it."""
+    fault = FailPageAlloc(probability=100, times=1, **EVERYTHING)
+    scenario = made(name, fail_page_alloc=fault)
     for nth in count(1):
-        fault = FailPageAlloc(probability=100, interval=nth, times=1, **EVERYTHING)
-        ran = run(made(name, fail_page_alloc=fault))
+        faults = FaultsConfig(fail_page_alloc=evolve(fault, interval=nth))
+        ran = run(evolve(scenario, faults=faults))
         must_be_in_order(ran)
         if not ran.counters["injected_fail_page_alloc"]:
             break
@@ -231,9 +233,10 @@ def test_each_allocation_fails_once_and_nothing_is_lost(name):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_each_object_fails_once_and_nothing_is_lost(name):
     """Of the kernel's own and of a module's."""
+    fault = FailSlab(probability=100, times=1, ignore_gfp_wait=False)
+    scenario = made(name, failslab=fault)
     for nth in count(1):
-        fault = FailSlab(probability=100, interval=nth, times=1, ignore_gfp_wait=False)
-        ran = run(made(name, failslab=fault))
+        ran = run(evolve(scenario, faults=FaultsConfig(failslab=evolve(fault, interval=nth))))
         must_be_in_order(ran)
         if not ran.counters["injected_failslab"]:
             break
@@ -267,12 +270,12 @@ def test_each_function_that_allocates_is_made_to_fail():
     """No site is left out of the programs above."""
     reached = set()
     for name in PROGRAMS:
+        fault = FailPageAlloc(probability=100, require=tuple(ALLOC_SITES), **EVERYTHING)
+        scenario = made(name, fail_page_alloc=fault)
         for site in set(ALLOC_SITES) - reached:
-            fault = FailPageAlloc(probability=100, require=(site,), **EVERYTHING)
-            reached |= {
-                each["site"]
-                for each in run(made(name, fail_page_alloc=fault)).events("fault_injection")
-            }
+            faults = FaultsConfig(fail_page_alloc=evolve(fault, require=(site,)))
+            ran = run(evolve(scenario, faults=faults))
+            reached |= {each["site"] for each in ran.events("fault_injection")}
 
     assert set(ALLOC_SITES) - {"p4d_alloc_one"} == reached, "four levels have no p4d tables"
 

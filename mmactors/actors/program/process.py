@@ -1,14 +1,15 @@
 """Processes: what their threads share, and their end."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
 
 from mmactors.actors.call.mm_alloc import mmput
 from mmactors.actors.call.task_struct import exit_notify, wait_task_zombie
-from mmactors.actors.program.life.watcher import Closing, ProgramWatcher
+from mmactors.actors.program.life.heap import Heap
+from mmactors.actors.program.life.watcher import ProgramWatcher
 from mmactors.actors.program.loader import ProgramImage, load_program
 from mmactors.actors.program.malloc.libc_data import map_libc_data
 from mmactors.actors.state.address_space import AddressSpace
@@ -39,7 +40,6 @@ from mmactors.workload.names import Names
 from mmactors.workload.operation.all import By, Operation
 
 if TYPE_CHECKING:
-    from mmactors.actors.program.malloc.user_heap import UserHeap
     from mmactors.mm.slab.allocator import KmemCacheLike
 
 
@@ -95,6 +95,16 @@ class Thread(Protocol):
         """Take a signal, which `killer` sent, or a fault, or abort() after `message`."""
 
 
+class Closing(Protocol):
+    """What ends with a process besides its memory, and who has to hear of it (`Interpreter`)."""
+
+    def wake_sleepers(self, threads: Iterable[Thread], at_ns: int) -> None:
+        """Let threads that sleep for a time, or wait at a barrier, look whether they must end."""
+
+    async def close_process(self, cpu: Cpu, process: "Process") -> None:
+        """Close its files, and let devices unpin its pages."""
+
+
 @define(eq=False)
 class Family:
     """A program's processes: the one that runs the list, and the children that it forks.
@@ -125,7 +135,6 @@ class ProcessTable:
 
     processes: "list[Process]" = field(factory=list)
     """All that ever were, those that ended too, in the order in which they began."""
-
     _last_pid: int = 0
 
     def new_pid(self) -> int:
@@ -155,7 +164,7 @@ class Process:
     """Looks at what the leader does; None: nobody."""
     malloc: MallocConfig | None = field(default=None, init=False)
     """How its C library's allocator is set up; None: its program never calls it."""
-    heap: "UserHeap | None" = field(default=None, init=False)
+    heap: Heap | None = field(default=None, init=False)
     """That allocator; None: it was not called yet."""
     image: ProgramImage | None = field(default=None, init=False)
     """What its address space begins with; None: a stack and a place for the heap."""
@@ -213,7 +222,7 @@ class Process:
 
     @property
     def label(self) -> str:
-        """What people call it: its comm, and its name in the program if it was forked."""
+        """What people call it: its comm, and its name if it was forked."""
         return self.comm if self.parent is None else self.leader.comm
 
     @property

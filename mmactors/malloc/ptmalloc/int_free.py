@@ -13,7 +13,9 @@ from mmactors.malloc.ptmalloc.chunk import (
     ALIGN_MASK,
     CHUNK_HDR_SZ,
     FD,
+    IS_MMAPPED,
     MINSIZE,
+    NON_MAIN_ARENA,
     PREV_INUSE,
     chunksize,
     clear_inuse,
@@ -26,6 +28,8 @@ from mmactors.malloc.ptmalloc.chunk import (
 from mmactors.malloc.ptmalloc.malloc_consolidate import malloc_consolidate
 from mmactors.malloc.ptmalloc.malloc_par import (
     GLOBAL_MAX_FAST,
+    HEAP_MAX_SIZE,
+    HP_PAGESIZE,
     MAIN_ARENA,
     PERTURB_BYTE,
     TRIM_THRESHOLD,
@@ -204,3 +208,18 @@ def _after_large_free(words: Words, log: Words, par: Words, av: int) -> int:
         return NEEDS_TRIM
     top_size = chunksize(words, log, top_of(words, log, av))
     return 0 if is_above(int(par[TRIM_THRESHOLD]), top_size) else NEEDS_TRIM
+
+
+@compiled
+def free_hit(words: Words, log: Words, par: Words, tcache: int, chunk: int) -> int:
+    """Put a chunk into the thread's cache (1); 0: it is none for it, or wrong, nothing was done."""
+    noted = log[0] if log.shape[0] else 0
+    if head_of(words, log, chunk) & IS_MMAPPED == 0:
+        if head_of(words, log, chunk) & NON_MAIN_ARENA:
+            heap_bytes = 4 * par[HP_PAGESIZE] if par[HP_PAGESIZE] else HEAP_MAX_SIZE
+            load_word(words, log, chunk & -heap_bytes)
+        if free_to_tcache(words, log, par, tcache, chunk) == 0:
+            return 1
+    if log.shape[0]:
+        log[0] = noted
+    return 0

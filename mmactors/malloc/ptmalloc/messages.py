@@ -7,7 +7,7 @@ only be found if two threads change an arena at once (`malloc(): corrupted unsor
 
 from typing import Final
 
-from mmactors.malloc.library import MallocAbortError
+from mmactors.malloc.library import MallocAbortError, MallocFaultError
 
 NEEDS_SYSMALLOC: Final = -1
 """The top chunk is too small."""
@@ -23,6 +23,8 @@ NEEDS_CALL: Final = -6
 """No compiled path can do it: the library's call can."""
 FIRST_MESSAGE: Final = -16
 
+SEGMENTATION_FAULT: Final = "Segmentation fault"
+"""No message of the library's: it follows a pointer that leads nowhere."""
 MESSAGES: Final = (
     "malloc(): unaligned tcache chunk detected",
     "malloc(): unaligned fastbin chunk detected",
@@ -68,7 +70,7 @@ MESSAGES: Final = (
         "Fatal glibc error: malloc assertion failure in _int_malloc:"
         " (unsigned long) (size) >= (unsigned long) (nb)"
     ),
-    "Segmentation fault",
+    SEGMENTATION_FAULT,
 )
 
 
@@ -80,7 +82,8 @@ def number_of(message: str) -> int:
 def check(result: int) -> int:
     """Return a path's result; MallocAbortError if it is the number of a message."""
     if result <= FIRST_MESSAGE:
-        raise MallocAbortError(MESSAGES[FIRST_MESSAGE - result])
+        message = MESSAGES[FIRST_MESSAGE - result]
+        raise MallocFaultError if message == SEGMENTATION_FAULT else MallocAbortError(message)
     return result
 
 

@@ -16,7 +16,7 @@ from attrs import evolve
 
 from mmactors.label import WantsStep, never
 from mmactors.malloc.library import HeapNumbers, MallocAbortError, MallocLibrary
-from mmactors.malloc.ptmalloc import fork, mallinfo, malloc_info, malloc_trim, mallopt
+from mmactors.malloc.ptmalloc import mallinfo, malloc_info, malloc_trim, mallopt
 from mmactors.malloc.ptmalloc.arena import leave_arena
 from mmactors.malloc.ptmalloc.arena_calls import ArenaCalls
 from mmactors.malloc.ptmalloc.arenas import Arenas
@@ -33,14 +33,16 @@ from mmactors.malloc.ptmalloc.chunk import (
     request2size,
     reveal,
 )
+from mmactors.malloc.ptmalloc.fork import fork_lock_parent, fork_unlock_child, fork_unlock_parent
 from mmactors.malloc.ptmalloc.heap_info import arena_for_chunk
+from mmactors.malloc.ptmalloc.int_free import free_hit
 from mmactors.malloc.ptmalloc.malloc_par import SINGLE_THREAD, TCACHE_MAX_BINS, malloc_par
 from mmactors.malloc.ptmalloc.malloc_state import ATTACHED_THREADS, NEXT, malloc_init_state
 from mmactors.malloc.ptmalloc.mallopt import HugePages, set_tunables
 from mmactors.malloc.ptmalloc.messages import check
 from mmactors.malloc.ptmalloc.mmap_chunk import free_mapped, mremap_chunk, munmap_chunk
 from mmactors.malloc.ptmalloc.sysmalloc import SystemMemory
-from mmactors.malloc.ptmalloc.tcache import ENTRIES, TCACHE_SIZE, tcache_malloc
+from mmactors.malloc.ptmalloc.tcache import ENTRIES, TCACHE_SIZE, malloc_hit, tcache_malloc
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import UserWords, clear_words, note_access
 from mmactors.rules import Rules
@@ -136,6 +138,19 @@ class Ptmalloc(MallocLibrary):
         if block:
             return block
         return (yield from self.calls.malloc(thread, tcache, min(size, PTRDIFF_MAX)))
+
+    def malloc_hit(self, thread: int, size: int) -> int:
+        """Return a block of the thread's cache, as malloc would; 0: malloc has more to do."""
+        tcache = int(self.tcache[thread])
+        chunk_size = self._tcache_size(size) if tcache else 0
+        return malloc_hit(*self.memory.arrays(), tcache, _signed(chunk_size)) if chunk_size else 0
+
+    def free_hit(self, thread: int, address: int) -> bool:
+        """Let the thread's cache have a block, as free would; False: free has more to do."""
+        tcache = int(self.tcache[thread])
+        if not tcache or not address:
+            return False
+        return bool(free_hit(*self.memory.arrays(), tcache, address - CHUNK_HDR_SZ))
 
     def calloc(self, thread: int, members: int, size: int) -> MallocSteps[int]:
         """calloc(members, size): __libc_calloc."""
@@ -282,21 +297,22 @@ class Ptmalloc(MallocLibrary):
         self.initialize(thread)
         return (yield from mallinfo.malloc_stats(self.arenas))
 
-    def fork_lock_parent(self) -> MallocSteps[None]:
-        """Take list_lock and all arenas' mutexes (__malloc_fork_lock_parent)."""
-        if not self.calls.is_single:
-            yield from fork.fork_lock_parent(self.arenas)
+    def before_fork(self) -> MallocSteps[None]:
+        """Lock all arenas, if there are several threads (__libc_fork)."""
+        if not self.par[SINGLE_THREAD]:
+            yield from fork_lock_parent(self.arenas)
 
-    def fork_unlock_parent(self) -> MallocSteps[None]:
-        """Give them back (__malloc_fork_unlock_parent)."""
-        if not self.calls.is_single:
-            yield from fork.fork_unlock_parent(self.arenas)
+    def after_fork(self) -> MallocSteps[None]:
+        """Unlock all arenas in the parent."""
+        if not self.par[SINGLE_THREAD]:
+            yield from fork_unlock_parent(self.arenas)
 
     def fork(self, number: int) -> Self:
         """Return the library of a child whose memory is a copy, and whose process is `number`."""
         child = copy(self)
         child.words = self.words.copy()
         child.par = self.par.copy()
+        child.tcache = self.tcache.copy()
         child.arenas = evolve(
             self.arenas,
             words=child.words,
@@ -306,14 +322,13 @@ class Ptmalloc(MallocLibrary):
         )
         child.memory = SystemMemory(child.arenas, self.memory.curbrk)
         child.calls = ArenaCalls(child.arenas, child.memory)
-        child.tcache = self.tcache.copy()
         child._shutting_down = set(self._shutting_down)  # noqa: SLF001 - one of us
         return child
 
-    def fork_unlock_child(self, thread: int) -> MallocSteps[None]:
-        """Let all locks be free, and arenas without threads (__malloc_fork_unlock_child)."""
-        if not self.calls.is_single:
-            yield from fork.fork_unlock_child(self.arenas, thread)
+    def begin_child(self, thread: int) -> MallocSteps[None]:
+        """Unlock all arenas in the child; those whose threads are not there are free."""
+        if not self.par[SINGLE_THREAD]:
+            yield from fork_unlock_child(self.arenas, thread)
 
 
 def _signed(size: int) -> int:

@@ -121,3 +121,15 @@ def _find_twice(words: Words, log: Words, par: Words, block: int, head: int) -> 
         cached = reveal(words, log, cached)
         count += 1
     return 0
+
+
+@compiled
+def malloc_hit(words: Words, log: Words, par: Words, tcache: int, size: int) -> int:
+    """Return a cached block of a chunk's size; 0: there is none that is right, nothing was done."""
+    noted = log[0] if log.shape[0] else 0
+    block = tcache_malloc(words, log, par, tcache, size)
+    if block > 0:
+        return block
+    if log.shape[0]:
+        log[0] = noted
+    return 0

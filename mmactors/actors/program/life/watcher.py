@@ -1,13 +1,8 @@
-"""Who looks at a process from outside: between its operations, and when it ends."""
+"""Who looks at a program while it is run, between its operations."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from mmactors.engine.cpu import Cpu
 from mmactors.workload.operation.all import Operation
-
-if TYPE_CHECKING:
-    from mmactors.actors.program.process import Process, Thread
 
 
 class ProgramWatcher(Protocol):
@@ -20,13 +15,3 @@ class ProgramWatcher(Protocol):
     def after(self, nth: int, result: int) -> None:
         """Look at what came of an operation."""
         ...
-
-
-class Closing(Protocol):
-    """What ends with a process besides its memory, and who has to hear of it (`Interpreter`)."""
-
-    def wake_sleepers(self, threads: "Iterable[Thread]", at_ns: int) -> None:
-        """Let threads that sleep for a time, or wait at a barrier, look whether they must end."""
-
-    async def close_process(self, cpu: Cpu, process: "Process") -> None:
-        """Close its files, and let devices unpin its pages."""

@@ -9,7 +9,7 @@ holds, where glibc's would stay locked for ever.
 """
 
 from collections.abc import Awaitable
-from typing import TypeVar, assert_never
+from typing import Final, TypeVar, assert_never
 
 from attrs import define, field
 
@@ -29,26 +29,43 @@ from mmactors.actors.program.futex.lowlevellock import LowLevelLock
 from mmactors.actors.program.malloc.user_heap import UserHeap
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.program.user_access import signal_beyond
-from mmactors.arch.trace import as_signed
+from mmactors.arch.trace import Trace, as_signed
 from mmactors.events import LibcMessage
 from mmactors.label import Label
 from mmactors.malloc import request as ask
 from mmactors.malloc.access_rows import take_accesses
-from mmactors.malloc.library import MallocAbortError
+from mmactors.malloc.library import MallocAbortError, MallocFaultError
 from mmactors.malloc.request import MallocRequest, MallocSteps, SystemCall
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.fault.siginfo import ABORT
+from mmactors.mm.fault.siginfo import ABORT, SEGV_MAPERR, SIGSEGV, FaultSignal
 from mmactors.mm.syscall.brk import do_brk
 from mmactors.mm.syscall.mmap import ksys_mmap
 from mmactors.mm.syscall.mprotect import do_mprotect
 from mmactors.mm.syscall.mremap import do_mremap
-from mmactors.units import PAGE_SIZE
 
 T = TypeVar("T")
+_NOWHERE: Final = FaultSignal(number=SIGSEGV, code=SEGV_MAPERR, address=0)
 
 
 class PathLeftError(Exception):
     """The thread has left the path: it has to end, or a signal came."""
+
+
+async def access_noted(thread: UserThread, heap: UserHeap) -> None:
+    """Let what the library has read and written since be accessed, or raise PathLeftError."""
+    noted = take_accesses(heap.library.words, heap.end_of_addresses)
+    if noted is None:
+        return
+    if isinstance(noted, Trace):
+        if await thread.access(noted) is not None:
+            raise PathLeftError
+        return
+    for trace in noted.traces:
+        if await thread.access(trace) is not None:
+            raise PathLeftError
+    if noted.beyond is not None:
+        thread.receive_signal(signal_beyond(noted.beyond, heap.end_of_addresses))
+        raise PathLeftError
 
 
 @define(eq=False, kw_only=True)
@@ -72,16 +89,20 @@ class LibraryCaller:
                 try:
                     request = steps.send(reply)
                 except StopIteration as done:
-                    await self._access()
+                    await access_noted(self.thread, self.heap)
                     is_done = True
                     result: T = done.value
                     return result
-                await self._access()
+                await access_noted(self.thread, self.heap)
                 reply = await self._answer(request)
                 if self.thread.must_end:
                     raise PathLeftError
+        except MallocFaultError:
+            await access_noted(self.thread, self.heap)
+            self.thread.receive_signal(_NOWHERE)
+            raise PathLeftError from None
         except MallocAbortError as error:
-            await self._access()
+            await access_noted(self.thread, self.heap)
             self._abort(error.message)
             raise PathLeftError from None
         finally:
@@ -95,21 +116,8 @@ class LibraryCaller:
         The library's words have addresses with a sign.
         """
         if address >> 63:
-            thread = self.thread
-            canonical_end = thread.space.mm.task_size + PAGE_SIZE
-            thread.receive_signal(signal_beyond(as_signed(address), canonical_end))
-            raise PathLeftError
-
-    async def _access(self) -> None:
-        """Let what the library has read and written since be accessed."""
-        thread = self.thread
-        canonical_end = thread.space.mm.task_size + PAGE_SIZE
-        accesses = take_accesses(self.heap.library.words, canonical_end)
-        for trace in accesses.traces:
-            if await thread.access(trace) is not None:
-                raise PathLeftError
-        if accesses.beyond is not None:
-            thread.receive_signal(signal_beyond(accesses.beyond, canonical_end))
+            end = self.heap.end_of_addresses
+            self.thread.receive_signal(signal_beyond(as_signed(address), end))
             raise PathLeftError
 
     async def _answer(self, request: MallocRequest) -> int | None:

@@ -11,6 +11,7 @@ from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
 from mmactors.malloc.ptmalloc.tunables import read_tunables
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.overcommit import OVERCOMMIT_NEVER
+from mmactors.units import PAGE_SIZE
 
 _TCACHE_KEY: Final = 0x7E57_AB1E_0DD5_EED5
 """What glibc draws when the program begins (tcache_key_initialize)."""
@@ -38,5 +39,6 @@ def make_heap(futexes: Futexes, process: Process, mm: MmStruct) -> UserHeap:
         futexes=futexes,
         ctx_id=mm.ctx_id,
         library=library,
+        end_of_addresses=mm.task_size + PAGE_SIZE,
         metadata_in_memory=config.metadata_in_memory,
     )

@@ -16,7 +16,7 @@ from attrs import define
 
 from mmactors.actors.program.area_calls import AreaCalls
 from mmactors.actors.program.futex.futex import Futexes
-from mmactors.actors.program.malloc.caller import LibraryCaller, PathLeftError
+from mmactors.actors.program.malloc.caller import LibraryCaller, PathLeftError, access_noted
 from mmactors.actors.program.malloc.make import make_heap
 from mmactors.actors.program.malloc.thread_stack import allocate_stack, end_thread
 from mmactors.actors.program.malloc.user_heap import UserHeap
@@ -28,6 +28,7 @@ from mmactors.units import ULONG_MAX
 from mmactors.workload.operation import malloc as op
 
 _Allocates = op.Malloc | op.Calloc | op.Memalign | op.AlignedAlloc
+_UNKNOWN: Final = (0, 0)
 _POINTER_BYTES: Final = 8
 _ALIGNMENT_MAX: Final = ULONG_MAX // 2 + 1
 """The largest power of two that a size holds."""
@@ -43,9 +44,18 @@ class MallocCalls:
 
     async def perform(self, thread: UserThread, call: op.MallocOperation) -> int:
         """Do one operation and return its result."""
-        heap = self.heap_of(thread)
+        engine, heap = self.kernel.engine, self.heap_of(thread)
         thread.run_instructions(self.kernel.costs.malloc_ns)
+        if thread.cpu.clock.now > engine.limit:
+            await thread.yield_cpu()
         try:
+            if not engine.wants_step():
+                address = _hit(heap, thread, call)
+                if address is not None:
+                    await access_noted(thread, heap)
+                    if isinstance(call, op.Malloc):
+                        thread.process.names[call.name] = (address, call.length)
+                    return address
             return await self._perform(heap, thread, call)
         except PathLeftError:
             return -errno.EFAULT
@@ -88,9 +98,11 @@ class MallocCalls:
     def heap_of(self, thread: UserThread) -> UserHeap:
         """Return the heap of a thread's process; it is made now if there is none yet."""
         process = thread.process
-        if process.heap is None:
-            process.heap = make_heap(self.futexes, process, thread.space.mm)
-        return process.heap
+        heap = process.heap
+        if heap is None:
+            heap = process.heap = make_heap(self.futexes, process, thread.space.mm)
+        assert isinstance(heap, UserHeap), f"{heap} is none of glibc's"
+        return heap
 
     async def pthread_create(self, thread: UserThread) -> int:
         """Do what the C library does for a thread before the kernel is asked for one.
@@ -111,9 +123,9 @@ class MallocCalls:
         heap = self.heap_of(thread)
         caller = self._caller(heap, thread)
         try:
-            await caller.perform(heap.library.fork_lock_parent())
+            await caller.perform(heap.library.before_fork())
             result = await forking()
-            await caller.perform(heap.library.fork_unlock_parent())
+            await caller.perform(heap.library.after_fork())
         except PathLeftError:
             return -errno.EINTR
         return result
@@ -123,9 +135,7 @@ class MallocCalls:
         heap = self.heap_of(thread)
         heap.is_copy = False
         with suppress(PathLeftError):
-            await self._caller(heap, thread).perform(
-                heap.library.fork_unlock_child(thread.malloc_thread)
-            )
+            await self._caller(heap, thread).perform(heap.library.begin_child(thread.malloc_thread))
 
     async def end_thread(self, thread: UserThread) -> None:
         """Do what the C library does when a thread that is not the last one ends."""
@@ -136,6 +146,17 @@ class MallocCalls:
 
     def _caller(self, heap: UserHeap, thread: UserThread) -> LibraryCaller:
         return LibraryCaller(areas=self.areas, heap=heap, thread=thread)
+
+
+def _hit(heap: UserHeap, thread: UserThread, call: op.MallocOperation) -> int | None:
+    """Do what the thread's cache can do alone; return the result, None: nothing was done."""
+    if isinstance(call, op.Malloc):
+        return heap.library.malloc_hit(thread.malloc_thread, call.length) or None
+    if isinstance(call, op.Free):
+        address = thread.process.names.get(call.pointer, _UNKNOWN)[0]
+        if not address >> 63 and heap.library.free_hit(thread.malloc_thread, address):
+            return 0
+    return None
 
 
 def _allocation(library: MallocLibrary, number: int, call: _Allocates) -> MallocSteps[int]:

@@ -4,8 +4,6 @@ It is made at the first call of the library, or when a second thread begins. A c
 has a copy. It ends with the address space, of which it is a part.
 """
 
-from typing import Final
-
 from attrs import define, field
 
 from mmactors.actors.program.futex.futex import Futexes
@@ -14,9 +12,6 @@ from mmactors.actors.program.malloc.thread_stack import ThreadStacks
 from mmactors.malloc.library import MallocLibrary
 from mmactors.mm.area.vm_flags import page_align
 from mmactors.units import PAGE_MASK
-
-_ADDRESS_END: Final = 1 << 63
-"""Where addresses of programs end for the library's words, at the latest."""
 
 
 @define(eq=False, kw_only=True, repr=False)
@@ -27,6 +22,8 @@ class UserHeap:
     ctx_id: int
     """Of the address space in which it lies."""
     library: MallocLibrary
+    end_of_addresses: int
+    """Where addresses of programs end."""
     metadata_in_memory: bool
     """Its accesses go through TLBs, caches and page faults."""
     is_copy: bool = False
@@ -50,7 +47,7 @@ class UserHeap:
 
     def forget(self, start: int, length: int) -> None:
         """Let the library's words in some pages read 0: they are not mapped any more, or new."""
-        if length > 0 and start + length < _ADDRESS_END:
+        if length > 0 and start + length <= self.end_of_addresses:
             self.library.words.discard(start & PAGE_MASK, page_align(start + length))
 
     def fork(self, ctx_id: int, thread: int) -> "UserHeap":
@@ -59,6 +56,7 @@ class UserHeap:
             futexes=self.futexes,
             ctx_id=ctx_id,
             library=self.library.fork(ctx_id),
+            end_of_addresses=self.end_of_addresses,
             metadata_in_memory=self.metadata_in_memory,
             is_copy=True,
             stacks=self.stacks.after_fork(thread),

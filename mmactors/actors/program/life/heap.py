@@ -1,0 +1,16 @@
+"""The heap of a process's C library, as those see it who do not call the library."""
+
+from typing import Protocol
+
+
+class Heap(Protocol):
+    """What ends, is copied and changes with an address space (`UserHeap`)."""
+
+    is_copy: bool
+    """It was copied by a fork, and nobody has let its locks be free yet."""
+
+    def forget(self, start: int, length: int) -> None:
+        """Let what the library wrote into some pages read 0: they are gone, or new."""
+
+    def fork(self, ctx_id: int, thread: int) -> "Heap":
+        """Return that of a child, whose address space is `ctx_id` and whose thread is `thread`."""
