@@ -150,8 +150,8 @@ PROGRAMS = {
     "loops": (["churn 2 8K touch", "mmap A 16K", "faultloop A 2", "fragment A 2"], {}),
     "C library": (
         [
-            *("malloc a 100", "malloc b 200K", "thread T cpu=1", "T: malloc c 3000", "fork f"),
-            *("f: free a", "T: exit", "free b", "free a"),
+            *("malloc a 100", "malloc b 200K", "thread T cpu=1", "T: malloc c 3000", "T: exit"),
+            *("free b", "free a"),
         ],
         {"cpus": 2},
     ),
