@@ -16,7 +16,6 @@ from mmactors.units import MIB, PAGE_SIZE
 from mmactors.workload.heap_trace.forms import HEAP_TRACE_FORMATS
 from mmactors.workload.operation.address import NUMBER_MAX
 from mmactors.workload.operation.grammar import (
-    COUNT,
     NAME_WORD,
     PATH,
     SIZE,
@@ -27,6 +26,7 @@ from mmactors.workload.operation.grammar import (
     positional,
     size,
 )
+from mmactors.workload.operation.value import COUNT
 
 _MEMBERS: Final = integer(0, NUMBER_MAX, "MEMBERS")
 _ALIGN: Final = size(symbol="ALIGN")
@@ -167,7 +167,9 @@ class RunHeapTrace(Written):
 
 Allocates = Malloc | Calloc | Realloc | Memalign | AlignedAlloc | PosixMemalign
 """What gives a name a range."""
-MallocOperation = Allocates | Free | MallocTrim | Mallopt | RunHeapTrace
+MallocCall = Allocates | Free | MallocTrim | Mallopt
+"""One call of the library."""
+MallocOperation = MallocCall | RunHeapTrace
 
 
 def requested_bytes(call: Allocates) -> int:
