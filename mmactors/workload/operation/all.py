@@ -134,6 +134,7 @@ from mmactors.workload.operation.system import (
     Wait,
     Write,
 )
+from mmactors.workload.operation.user_store import StoreOperation
 from mmactors.workload.operation.value import MapFlag, MremapFlag, MsyncFlag, Order, Prot
 from mmactors.workload.operation.vmalloc import (
     FreeVmArea,
@@ -319,6 +320,7 @@ PlainOperation = (
     | PercpuOperation
     | PercpuRefOperation
     | FutexOperation
+    | StoreOperation
     | Open
     | Close
     | Unlink
