@@ -432,6 +432,7 @@ def test_no_order_breaks_a_law(seed):
     threads = {"A": 1, "B": 2}
     work = ("malloc {0} {1}", "touch {0} write", "realloc {0} {2}", "free {0}")
     sizes = ((100, 5000), (3000, 20), (70000, 300000), (140000, 10))
+    sizes = (sizes[seed % 4], sizes[(seed + 1) % 4])
     operations = [
         f"{name}& {text.format(name.lower() + str(nth), *size)}"
         for nth, size in enumerate(sizes)
