@@ -29,23 +29,23 @@ def problem_of(tmp_path, text, name="trace", **options):
         (
             "alloc,0,1,2,0",
             (
-                "trace:2:1: op is 'alloc'; expected an operation by name or number: 0 malloc, 1 calloc,"
-                " 2 realloc, 3 free, 4 memalign, 5 malloc_trim, 6 thread_end, 7 thread_begin, 8 mallopt"
-                " (see docs/heap-traces.md for the format)"
+                "trace:2:1: op is 'alloc'; expected an operation by name or number: 0 malloc, 1"
+                " calloc, 2 realloc, 3 free, 4 memalign, 5 malloc_trim, 6 thread_end, 7"
+                " thread_begin, 8 mallopt (see docs/heap-traces.md for the format)"
             ),
         ),
         (
             "malloc,0,1,2",
             (
-                "trace:2:13: the line 'malloc,0,1,2' has 4 fields; expected 5, as the first line says"
-                " (see docs/heap-traces.md for the format)"
+                "trace:2:13: the line 'malloc,0,1,2' has 4 fields; expected 5, as the first line"
+                " says (see docs/heap-traces.md for the format)"
             ),
         ),
         (
             "malloc,0,1,2,0,9",
             (
-                "trace:2:16: the line 'malloc,0,1,2,0,9' has 6 fields; expected 5, as the first line"
-                " says (see docs/heap-traces.md for the format)"
+                "trace:2:16: the line 'malloc,0,1,2,0,9' has 6 fields; expected 5, as the first"
+                " line says (see docs/heap-traces.md for the format)"
             ),
         ),
         (
@@ -86,8 +86,8 @@ def problem_of(tmp_path, text, name="trace", **options):
         (
             "calloc,0,1,100,7",
             (
-                "trace:2:12: size of calloc is 100, arg is 7; expected size to be a product, and arg,"
-                " the number of members, to divide it (check how the trace was written)"
+                "trace:2:12: size of calloc is 100, arg is 7; expected size to be a product, and"
+                " arg, the number of members, to divide it (check how the trace was written)"
             ),
         ),
         (
@@ -114,8 +114,8 @@ def problem_of(tmp_path, text, name="trace", **options):
         (
             "mallopt,0,0,4294967296,-3",
             (
-                "trace:2:13: size of mallopt is 4294967296; expected an int of C: arg is the parameter,"
-                " size its value (check how the trace was written)"
+                "trace:2:13: size of mallopt is 4294967296; expected an int of C: arg is the"
+                " parameter, size its value (check how the trace was written)"
             ),
         ),
     ],
@@ -137,8 +137,9 @@ def test_a_bad_line_of_csv_is_told_with_line_and_column(tmp_path, line, said):
         (
             "# none\nop,size\n",
             (
-                "trace:2:1: the first line, 'op,size', names no column id; expected a first line that"
-                " names the columns: op,tid,id,size,arg (see docs/heap-traces.md for the format)"
+                "trace:2:1: the first line, 'op,size', names no column id; expected a first line"
+                " that names the columns: op,tid,id,size,arg (see docs/heap-traces.md for the"
+                " format)"
             ),
         ),
         (
@@ -151,8 +152,8 @@ def test_a_bad_line_of_csv_is_told_with_line_and_column(tmp_path, line, said):
         (
             HEADER + "free,0,1,0,0\nmalloc,0,1",
             (
-                "trace:3: the last line, 'malloc,0,1', has no line end; expected a line end after every"
-                " line (the file is truncated: record again, or remove the last line)"
+                "trace:3: the last line, 'malloc,0,1', has no line end; expected a line end after"
+                " every line (the file is truncated: record again, or remove the last line)"
             ),
         ),
         (
@@ -196,8 +197,8 @@ def test_a_line_far_behind_others_is_told_with_its_number(tmp_path):
         (
             '{"op": "malloc", "id": 1 "size": 2}',
             (
-                'trace:1:26: the line \'{"op": "malloc", "id": 1 "size": 2}\' is no JSON: unexpected'
-                " character"
+                'trace:1:26: the line \'{"op": "malloc", "id": 1 "size": 2}\' is no JSON:'
+                " unexpected character"
             ),
         ),
         ('{"op": "x"}', "trace:1:2: op is '\"x\"'; expected an operation by name or number: 0"),
@@ -245,9 +246,9 @@ LEGAL_MTRACE = (
         (
             "@ a > 0x10 0x5",
             (
-                "trace:3:5: the line is '@ a > 0x10 0x5'; expected lines with '<' and '>' to be pairs,"
-                " which are one realloc (check that the file is what MALLOC_TRACE named, and that"
-                " nobody else wrote to it)"
+                "trace:3:5: the line is '@ a > 0x10 0x5'; expected lines with '<' and '>' to be"
+                " pairs, which are one realloc (check that the file is what MALLOC_TRACE named,"
+                " and that nobody else wrote to it)"
             ),
         ),
         (
@@ -257,8 +258,8 @@ LEGAL_MTRACE = (
         (
             "@ a < 0x10",
             (
-                "trace:3: the last line, with '<', is half of a realloc; expected a line with '>' after"
-                " it (the file is truncated: record again, or remove the last line)"
+                "trace:3: the last line, with '<', is half of a realloc; expected a line with '>'"
+                " after it (the file is truncated: record again, or remove the last line)"
             ),
         ),
     ],
@@ -303,15 +304,15 @@ LEGAL_LTRACE = (
         (
             "a->calloc(0xffffffffffffffff, 2) = 0x20",
             (
-                "trace:2:11: the call is 'a->calloc(0xffffffffffffffff, 2) = 0x20'; expected a product"
-                " of at most 64 bits, or the result nil (keep"
+                "trace:2:11: the call is 'a->calloc(0xffffffffffffffff, 2) = 0x20'; expected a"
+                " product of at most 64 bits, or the result nil (keep"
             ),
         ),
         (
             "--- Called exec() ---",
             (
-                "trace:2:5: the call is '--- Called exec() ---'; expected one program, from its start"
-                " to its end (keep"
+                "trace:2:5: the call is '--- Called exec() ---'; expected one program, from its"
+                " start to its end (keep"
             ),
         ),
     ],
@@ -352,9 +353,9 @@ LEGAL_NPZ = (
         (
             {"op": [0, 0]},
             (
-                "trace: operation 1: object 1 is allocated, and was allocated before; expected a new"
-                " number for each object, also when the one before it was freed (number the objects 0,"
-                " 1, 2 as they are allocated; realloc keeps the number)"
+                "trace: operation 1: object 1 is allocated, and its number was used before;"
+                " expected a new number for each object, also when the one before it was freed"
+                " (number the objects 0, 1, 2 as they are allocated; realloc keeps the number)"
             ),
         ),
         (
@@ -391,7 +392,7 @@ def test_damage_of_an_archive_is_told(tmp_path):
     [
         (
             "malloc,0,1,5,\nfree,0,1,,\nmalloc,0,1,5,\n",
-            "trace:4: object 1 is allocated, and was allocated before; ",
+            "trace:4: object 1 is allocated, and its number was used before; ",
         ),
         (
             "malloc,1,1,5,\nthread_end,1,,,\nfree,1,1,,\n",
@@ -403,8 +404,8 @@ def test_damage_of_an_archive_is_told(tmp_path):
         (
             "malloc,1,1,5,\nthread_begin,1,,,\n",
             (
-                "trace:3: thread 1 begins, and has begun before; expected thread_begin to be the first"
-                " of a thread (number"
+                "trace:3: thread 1 begins, and has begun before; expected thread_begin to be the"
+                " first of a thread (number"
             ),
         ),
     ],

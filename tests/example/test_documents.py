@@ -11,6 +11,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "SECURITY.md",
     "docs/glossary.md",
+    "docs/heap-traces.md",
     "docs/logs.md",
     "docs/race-reference.md",
     "docs/races.md",

@@ -26,9 +26,26 @@ from mmactors.explore.execution.script import decode, encode
 from mmactors.explore.search.store import Store
 from mmactors.scenario.explain import explain_scenario
 from mmactors.scenario.load import parse_scenario
+from mmactors.workload.heap_trace.file import open_heap_trace
 from mmactors.workload.trace.file import open_trace
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+HEAP_TEXTS = Path(__file__).parents[1] / "reference" / "malloc" / "text"
+HEAP_CSV = b"""\
+op,tid,id,size,arg
+malloc,0,0,100,0
+calloc,1,1,240,10
+realloc,0,0,0x1388,
+free,0,1,,
+free,0,-94108817473536,,
+mallopt,0,,65536,-3
+thread_end,1,,,
+"""
+HEAP_JSON_LINES = b"""\
+{"op": "malloc", "id": 0, "size": 100}
+{"op": 4, "tid": 1, "id": 1, "size": 64, "arg": 4096}
+{"op": "free", "id": 1}
+"""
 TEXT_CHARS_MAX = 2_000_000
 """Of an error: a hundred lines, each of the longest."""
 
@@ -50,6 +67,22 @@ def read_npz(data: bytes, folder: Path) -> None:
     path = folder / "trace.npz"
     path.write_bytes(data)
     for _ in open_trace(path, form="npz", chunk_rows=16):
+        pass
+
+
+def read_heap_trace(data: bytes, folder: Path) -> None:
+    """A row where it stands, and what is wrong with the program, are told, too."""
+    path = folder / "heap_trace"
+    path.write_bytes(data)
+    trace = open_heap_trace(path)
+    *_, last = trace.chunks(16)
+    must_be_tame("\n".join([*map(str, trace.faults), trace.where(last.first)]))
+
+
+def read_heap_archive(data: bytes, folder: Path) -> None:
+    path = folder / "heap_trace.npz"
+    path.write_bytes(data)
+    for _ in open_heap_trace(path, format="npz").chunks():
         pass
 
 
@@ -103,6 +136,8 @@ READERS = {
     "scenario": read_scenario,
     "trace": read_trace,
     "npz": read_npz,
+    "heap_trace": read_heap_trace,
+    "heap_archive": read_heap_archive,
     "script": read_script,
     "kept": read_kept,
     "schedule": read_schedule,
@@ -147,6 +182,12 @@ def seeds(name: str) -> list[bytes]:
             return plain + packed
         case "npz":
             return _archives()
+        case "heap_trace":
+            texts = [each.read_bytes() for each in sorted(HEAP_TEXTS.glob("[a-v]*.[lm]trace"))]
+            texts += [HEAP_CSV, HEAP_JSON_LINES, gzip.compress(HEAP_CSV, mtime=0)]
+            return texts + _heap_archives()
+        case "heap_archive":
+            return _heap_archives()
         case "script":
             return [encode(SCRIPT, "0123456789ab").encode(), encode((), "0" * 12).encode()]
         case "kept":
@@ -189,6 +230,24 @@ processes:
       - mprotect A prot=r
       - munmap A
 """
+
+
+def _heap_archives() -> list[bytes]:
+    found = []
+    for save in (np.savez, np.savez_compressed):
+        file = io.BytesIO()
+        meta = np.frombuffer(b'{"threads": 2}', np.uint8)
+        save(
+            file,
+            op=[0, 1, 3],
+            tid=[0, 1, 0],
+            id=[0, 1, 1],
+            size=[9, 6, 0],
+            arg=[0, 2, 0],
+            meta=meta,
+        )
+        found.append(file.getvalue())
+    return found
 
 
 def _archives() -> list[bytes]:

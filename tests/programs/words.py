@@ -522,12 +522,13 @@ class Author:
             case "mmap" | "heap" | "alias":
                 known.ranges[values["name"]] = int(values["length"])
                 known.mallocs.discard(values["name"])
+                known.locked.discard(values["name"])
             case _ if verb in MALLOCS:
                 known.ranges[values["name"]] = min(int(values["length"]), 1 << 20)
                 known.mallocs.add(values["name"])
             case "free":
                 known.mallocs.discard(values["pointer"])
-                known.locked.discard(values["name"])
+                known.locked.discard(values["pointer"])
             case "lll_lock" | "lll_trylock":
                 known.locked |= {values["address"]} & set(known.ranges)
             case "lll_unlock":

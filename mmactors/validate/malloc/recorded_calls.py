@@ -13,9 +13,10 @@ import numpy as np
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
-from mmactors.units import PAGE_SIZE
+from mmactors.units import PAGE_SIZE, ULONG_MAX
 from mmactors.validate.form import Problems
-from mmactors.validate.malloc.mappings import BREAK_HEAP, NO_ADDRESS, Mappings
+from mmactors.validate.malloc.linked import LIBC_DATA_AT
+from mmactors.validate.malloc.mappings import BREAK_HEAP, LIBC_DATA, NO_ADDRESS, Mappings
 
 BRK: Final = 0
 MMAP: Final = 1
@@ -86,6 +87,7 @@ class RecordedCalls:
         mappings = Mappings(self.break_base, self.initial_break)
         for nth, (start, length, _) in enumerate(self.initial_maps):
             mappings.hold(start, length, -1 - nth)
+        mappings.hold(*LIBC_DATA_AT, LIBC_DATA)
         return mappings
 
     def mappings_after(self, nr_calls: int) -> Mappings:
@@ -180,7 +182,7 @@ class _Reader:
             wrong = f"result {ret}", "an address, 0, or minus an errno"
         if wrong is not None:
             return wrong
-        it = RecordedCall(op, call, arguments, ret, is_of_stack)
+        it = RecordedCall(op, call, tuple(it & ULONG_MAX for it in arguments), ret, is_of_stack)
         it.apply(self._mappings)
         self._into.calls.append(it)
         if call == MMAP and ret >= 0:

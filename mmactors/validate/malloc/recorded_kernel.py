@@ -17,6 +17,7 @@ from mmactors.malloc.request import (
     TrylockMutex,
     UnlockMutex,
 )
+from mmactors.units import ULONG_MAX
 from mmactors.validate.malloc.mappings import Mappings
 from mmactors.validate.malloc.recorded_calls import (
     BRK,
@@ -64,7 +65,8 @@ class RecordedKernel:
                 return 1
             case LockMutex() | UnlockMutex() | InitMutex() | Label():
                 return None
-        call, arguments = _call_of(request)
+        call, numbers = _call_of(request)
+        arguments = tuple(each & ULONG_MAX for each in numbers)
         it = self._next()
         if it is None or (it.op, it.call, it.arguments) != (self.op, call, arguments):
             if it is not None and it.op < self.op:

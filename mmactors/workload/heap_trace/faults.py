@@ -34,7 +34,7 @@ FAULTS: Final = {
 _NUMBER_THREADS: Final = "number the threads 0, 1, 2 as they appear, the main thread first"
 MISTAKES: Final = {
     Wrong.ALLOCATED_TWICE: (
-        "object {id} is allocated, and was allocated before",
+        "object {id} is allocated, and its number was used before",
         "expected a new number for each object, also when the one before it was freed",
         "number the objects 0, 1, 2 as they are allocated; realloc keeps the number",
     ),

@@ -61,7 +61,8 @@ class RowProblem:
 
 
 def _as_read(values: NDArray[np.integer]) -> NDArray[np.int64]:
-    return values.view(np.int64) if values.dtype == np.uint64 else values.astype(np.int64)
+    # A copy also of what has the type already: what is read from a file cannot be written to.
+    return values.astype(np.int64)
 
 
 def _as_ids(values: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -169,9 +170,3 @@ class ReadRows:
 
 def _is_no_int(value: int) -> bool:
     return not -_INT_MAX - 1 <= value <= _INT_MAX
-
-
-def has_object(op: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return which rows are about an object."""
-    result: NDArray[np.bool_] = op <= MEMALIGN
-    return result
