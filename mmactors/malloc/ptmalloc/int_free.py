@@ -91,7 +91,7 @@ def int_free(
 def free_to_tcache(words: Words, log: Words, par: Words, tcache: int, chunk: int) -> int:
     """Let the thread's cache have a chunk; 0, NEEDS_FASTBIN, NEEDS_LOCK, or what is wrong."""
     size = chunksize(words, log, chunk)
-    if (size != 0 and is_above(chunk - 1, ~size)) or (chunk & ALIGN_MASK) != 0:
+    if size == 0 or is_above(chunk - 1, ~size) or (chunk & ALIGN_MASK) != 0:
         return _POINTER
     if is_above(MINSIZE, size) or (size & ALIGN_MASK) != 0:
         return _SIZE
