@@ -114,7 +114,7 @@ class Ptmalloc(MallocLibrary):
         tcache = int(self.tcache[thread])
         if tcache or thread in self._shutting_down:
             return tcache
-        block = yield from self.calls.malloc(thread, 0, TCACHE_SIZE)
+        block = yield from self.calls.tcache(thread)
         if block:
             self.tcache[thread] = block
             words, log, _ = self.memory.arrays()

@@ -77,6 +77,8 @@ class HeapTraceRun(ABC):
         self.rows: Final = HeapTraceRows(call)
         self.nr_done = 0
         self.is_over = False
+        self._has_begun = False
+        """All threads are there that the trace does not begin."""
         self._heap: Final = heap
         self._caller_of: Final = caller_of
         self._end_thread: Final = end_thread
@@ -107,6 +109,8 @@ class HeapTraceRun(ABC):
             if tid not in rows.begin_later and not self._error:
                 await self._begin_thread(tid)
         if not self._error:
+            self._has_begun = True
+            self._wake_all(leader)
             await self.run_part(leader, 0)
         if self._error:
             self.stop(leader)
@@ -117,6 +121,7 @@ class HeapTraceRun(ABC):
 
     async def take_part(self, thread: UserThread, tid: int) -> int:
         """Do the part of a thread that the trace has; it ends afterwards."""
+        await thread.wait_in(self.queue_of(tid), lambda: self._has_begun or self.is_over)
         await self.run_part(thread, tid)
         if not thread.is_exiting:
             await self._end_member(thread)
@@ -125,6 +130,9 @@ class HeapTraceRun(ABC):
     def stop(self, thread: UserThread) -> None:
         """Let everybody see that nothing more is done."""
         self.is_over = True
+        self._wake_all(thread)
+
+    def _wake_all(self, thread: UserThread) -> None:
         for queue in self._queues.values():
             queue.wake_all(at_ns=thread.cpu.clock.now)
 
