@@ -16,7 +16,6 @@ from mmactors.units import MIB, PAGE_SIZE
 from mmactors.workload.heap_trace.forms import HEAP_TRACE_FORMATS
 from mmactors.workload.operation.address import NUMBER_MAX
 from mmactors.workload.operation.grammar import (
-    COUNT,
     NAME_WORD,
     PATH,
     SIZE,
@@ -27,6 +26,7 @@ from mmactors.workload.operation.grammar import (
     positional,
     size,
 )
+from mmactors.workload.operation.value import COUNT
 
 _MEMBERS: Final = integer(0, NUMBER_MAX, "MEMBERS")
 _ALIGN: Final = size(symbol="ALIGN")
