@@ -315,6 +315,13 @@ class UserWords:
         assert start % PAGE_SIZE == 0 == end % PAGE_SIZE, f"{start:#x} to {end:#x} is not of pages"
         discard_pages(self.words, start >> PAGE_BITS, end >> PAGE_BITS)
 
+    def content(self) -> tuple[tuple[int, bytes], ...]:
+        """Return all words as a value: each page's number, and what was written there."""
+        words = self.words
+        table = words[TABLE : words[FIRST_SLOT]].reshape(-1, 2)
+        entries = sorted(table[table[:, 0] != 0].tolist())
+        return tuple([(key >> 1, words[slot : slot + SLOT].tobytes()) for key, slot in entries])
+
     def watch(self, *, on: bool) -> None:
         """Begin or cease to note accesses; those noted are forgotten."""
         # np.empty: the host commits no page of the log before it is written.

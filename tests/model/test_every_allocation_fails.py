@@ -148,6 +148,13 @@ PROGRAMS = {
         {"cpus": 2},
     ),
     "loops": (["churn 2 8K touch", "mmap A 16K", "faultloop A 2", "fragment A 2"], {}),
+    "C library": (
+        [
+            *("malloc a 100", "malloc b 200K", "thread T cpu=1", "T: malloc c 3000", "T: exit"),
+            *("free b", "free a"),
+        ],
+        {"cpus": 2},
+    ),
     "tables by RCU": (
         ["mmap A 4M", "touch A 0..1 write", "touch A 1000..1001 write", "munmap A"],
         {"kernel": KernelConfig(tables_by_rcu=True), "cpus": 2},
@@ -167,7 +174,6 @@ ANSWERS = {
     "pin": {-12},
     "madvise": {-12},
     "fork": {-12},
-    "mremap": {-12},
     "alloc_pages": {-12},
     **{key: {-12} for key in ("vmalloc", "vzalloc", "vmap", "vm_map_ram", "get_vm_area")},
     **{key: {-22} for key in ("vm_unmap_ram", "free_vm_area")},
@@ -180,6 +186,10 @@ ANSWERS = {
     "percpu_ref_init": {-12},
     "alloc_percpu": {-12},
     "per_cpu_write": {-22},
+    "malloc": {-12, -14},
+    "free": {-14},
+    "mprotect": {-12},
+    "mremap": {-12},
     "open": {-12, -28},
     "read": {-12},
     "write": {-12, -14},

@@ -91,7 +91,12 @@ class Interpreter:
 
     def __attrs_post_init__(self) -> None:
         self.futexes = Futexes(kernel=self.kernel, timer=self.timer)
-        self.malloc = MallocAtFirstUse(kernel=self.kernel, areas=self.areas, futexes=self.futexes)
+        self.malloc = MallocAtFirstUse(
+            kernel=self.kernel,
+            areas=self.areas,
+            futexes=self.futexes,
+            start_thread=self._start_thread,
+        )
         rooms: tuple[tuple[Any, _Perform], ...] = (
             (AreaOperation, self.areas.perform),
             (AccessOperation, self.accesses.perform),

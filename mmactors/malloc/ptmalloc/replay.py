@@ -1,5 +1,6 @@
 """A piece of a heap trace that runs on a process's library, in its own order, with nobody else."""
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -98,13 +99,21 @@ class Replay:
 
     def finish(self) -> MallocSteps[None]:
         """Do the rest of the row at which `run` stopped, or all of it. MallocAbortError."""
+        began = int(self._stop[BEGAN])
+        yield from self._do_row(self._call if began == NEEDS_CALL else self._resume)
+
+    def call(self) -> MallocSteps[None]:
+        """Do all of a row by the library's call, which others may disturb. MallocAbortError."""
+        yield from self._do_row(self._call)
+
+    def _do_row(
+        self, run: Callable[[int, int, int, int, int], MallocSteps[int]]
+    ) -> MallocSteps[None]:
         of, row = self.operations, self.row
         op, number = int(of.op[row]), int(of.id[row])
         size, arg = int(of.size[row]) & ULONG_MAX, int(of.arg[row]) & ULONG_MAX
         thread = int(self.threads[of.tid[row]])
         old = int(self.objects[number]) if number >= 0 else -number
-        began = int(self._stop[BEGAN])
-        run = self._call if began == NEEDS_CALL else self._resume
         block = yield from run(thread, op, old, size, arg)
         words, _, _ = self.library.memory.arrays()
         end_row(

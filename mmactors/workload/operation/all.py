@@ -26,7 +26,7 @@ from mmactors.workload.operation.grammar import (
 )
 from mmactors.workload.operation.gup import Dma, Idle, Memwrite, Migrate, Pin, Unpin
 from mmactors.workload.operation.kernel import Prefetch
-from mmactors.workload.operation.malloc import MallocOperation
+from mmactors.workload.operation.malloc import MallocOperation, RunHeapTrace
 from mmactors.workload.operation.memory import (
     Alias,
     Brk,
@@ -249,6 +249,7 @@ __all__ = [
     "Reap",
     "Region",
     "Rlimit",
+    "RunHeapTrace",
     "RunTrace",
     "SchedSetaffinity",
     "SlabFlag",

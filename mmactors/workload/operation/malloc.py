@@ -167,7 +167,9 @@ class RunHeapTrace(Written):
 
 Allocates = Malloc | Calloc | Realloc | Memalign | AlignedAlloc | PosixMemalign
 """What gives a name a range."""
-MallocOperation = Allocates | Free | MallocTrim | Mallopt | RunHeapTrace
+MallocCall = Allocates | Free | MallocTrim | Mallopt
+"""One call of the library."""
+MallocOperation = MallocCall | RunHeapTrace
 
 
 def requested_bytes(call: Allocates) -> int:

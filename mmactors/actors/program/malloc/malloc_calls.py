@@ -12,11 +12,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, assert_never
 
-from attrs import define
+from attrs import define, field
 
 from mmactors.actors.program.area_calls import AreaCalls
 from mmactors.actors.program.futex.futex import Futexes
 from mmactors.actors.program.malloc.caller import LibraryCaller, PathLeftError, access_noted
+from mmactors.actors.program.malloc.heap_trace_calls import HeapTraceCalls
+from mmactors.actors.program.malloc.heap_trace_run import StartThread
 from mmactors.actors.program.malloc.make import make_heap
 from mmactors.actors.program.malloc.thread_stack import allocate_stack, end_thread
 from mmactors.actors.program.malloc.user_heap import UserHeap
@@ -41,6 +43,11 @@ class MallocCalls:
     kernel: Kernel
     areas: AreaCalls
     futexes: Futexes
+    start_thread: StartThread
+    _traces: HeapTraceCalls = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._traces = HeapTraceCalls(self.start_thread)
 
     async def perform(self, thread: UserThread, call: op.MallocOperation) -> int:
         """Do one operation and return its result."""
@@ -55,6 +62,10 @@ class MallocCalls:
 
     async def _do(self, thread: UserThread, call: op.MallocOperation) -> int:
         engine, heap = self.kernel.engine, self.heap_of(thread)
+        if isinstance(call, op.RunHeapTrace):
+            return await self._traces.perform(
+                thread, call, heap, lambda caller: self._caller(heap, caller), self.end_thread
+            )
         thread.run_instructions(self.kernel.costs.malloc_ns)
         if thread.cpu.clock.now > engine.limit:
             await thread.yield_cpu()
@@ -70,7 +81,7 @@ class MallocCalls:
         except PathLeftError:
             return -errno.EFAULT
 
-    async def _perform(self, heap: UserHeap, thread: UserThread, call: op.MallocOperation) -> int:
+    async def _perform(self, heap: UserHeap, thread: UserThread, call: op.MallocCall) -> int:
         caller, library = self._caller(heap, thread), heap.library
         number, names = thread.malloc_thread, thread.process.names
         match call:

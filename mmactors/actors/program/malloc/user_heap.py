@@ -4,12 +4,18 @@ It is made at the first call of the library, or when a second thread begins. A c
 has a copy. It ends with the address space, of which it is a part.
 """
 
+from collections import Counter
+
+import numpy as np
 from attrs import define, field
+from numpy.typing import NDArray
 
 from mmactors.actors.program.futex.futex import Futexes
 from mmactors.actors.program.futex.lowlevellock import LowLevelLock
 from mmactors.actors.program.malloc.thread_stack import ThreadStacks
 from mmactors.malloc.library import MallocLibrary
+from mmactors.malloc.ptmalloc.replay_rows import NR_LIVE
+from mmactors.malloc.request import SystemCall
 from mmactors.mm.area.vm_flags import page_align
 from mmactors.units import PAGE_MASK
 
@@ -29,6 +35,10 @@ class UserHeap:
     is_copy: bool = False
     """It was copied by a fork, and nobody has let its locks be free yet."""
     stacks: ThreadStacks = field(factory=ThreadStacks)
+    live: NDArray[np.int64] = field(factory=lambda: np.zeros(NR_LIVE, np.int64))
+    """What of it is in use (NR_LIVE of ptmalloc/replay_rows.py)."""
+    nr_system_calls: Counter[type[SystemCall]] = field(factory=Counter)
+    """That the library has made."""
     _locks: dict[int, LowLevelLock] = field(factory=dict, init=False)
     """By the address of their words."""
 
