@@ -2,10 +2,15 @@
 
 from typing import Protocol
 
+from mmactors.malloc.library import MallocLibrary
+
 
 class Heap(Protocol):
     """What ends, is copied and changes with an address space (`UserHeap`)."""
 
+    ctx_id: int
+    """Of the address space in which it lies."""
+    library: MallocLibrary
     is_copy: bool
     """It was copied by a fork, and nobody has let its locks be free yet."""
 
