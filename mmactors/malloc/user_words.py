@@ -214,7 +214,7 @@ def discard_pages(words: Words, first: int, end: int) -> None:
             _drop_entry(words, index)
 
 
-_UNWATCHED: Final = np.zeros(0, dtype=np.int64)
+UNWATCHED: Final = np.zeros(0, dtype=np.int64)
 """The log of who notes no accesses."""
 
 
@@ -236,7 +236,7 @@ class UserWords:
     def __init__(self) -> None:
         self.words: NDArray[np.int64] = _laid_out(LEAST_SLOTS)
         """For compiled functions; another array after a `make_room`."""
-        self.log: NDArray[np.int64] = _UNWATCHED
+        self.log: NDArray[np.int64] = UNWATCHED
         """For compiled functions: how many accesses, then two words for each."""
 
     def make_room(self) -> None:
@@ -264,7 +264,7 @@ class UserWords:
     def put(self, address: int, value: int) -> None:
         """Write a word that nobody accesses: its page has moved there."""
         self.make_room()
-        store_word(self.words, _UNWATCHED, address, value)
+        store_word(self.words, UNWATCHED, address, value)
 
     def discard(self, start: int, end: int) -> None:
         """Let whole pages from `start` to `end` read 0 again: they were unmapped, or given back."""
@@ -274,7 +274,7 @@ class UserWords:
     def watch(self, *, on: bool) -> None:
         """Begin or cease to note accesses; those noted are forgotten."""
         # np.empty: the host commits no page of the log before it is written.
-        self.log = np.empty(1 + 2 * LOG_ENTRIES, dtype=np.int64) if on else _UNWATCHED
+        self.log = np.empty(1 + 2 * LOG_ENTRIES, dtype=np.int64) if on else UNWATCHED
         self.log[:1] = 0
 
     def take_accesses(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
