@@ -273,6 +273,10 @@ class UserWords:
         """Return the word at an address."""
         return load_word(self.words, self.log, address)
 
+    def peek(self, address: int) -> int:
+        """Return the word at an address, which nobody accesses."""
+        return peek_word(self.words, address)
+
     def store(self, address: int, value: int) -> None:
         """Write the word at an address."""
         self.make_room()

@@ -33,7 +33,7 @@ from mmactors.arch.trace import Trace, as_signed
 from mmactors.events import LibcMessage
 from mmactors.label import Label
 from mmactors.malloc import request as ask
-from mmactors.malloc.access_rows import take_accesses
+from mmactors.malloc.access_rows import Accesses, take_accesses
 from mmactors.malloc.library import MallocAbortError, MallocFaultError
 from mmactors.malloc.request import MallocRequest, MallocSteps, SystemCall
 from mmactors.malloc.user_words import UserWords
@@ -52,9 +52,7 @@ class PathLeftError(Exception):
     """The thread has left the path: it has to end, or a signal came."""
 
 
-async def access_noted(
-    thread: UserThread, heap: UserHeap, words: UserWords | None = None
-) -> None:
+async def access_noted(thread: UserThread, heap: UserHeap, words: UserWords | None = None) -> None:
     """Let what was read and written since be accessed, or raise PathLeftError.
 
     It was noted in `words`; without, in the library's.
@@ -62,6 +60,14 @@ async def access_noted(
     noted = take_accesses(words or heap.library.words, heap.end_of_addresses)
     if noted is None:
         return
+    thread.is_in_library = True
+    try:
+        await _access(thread, heap, noted)
+    finally:
+        thread.is_in_library = False
+
+
+async def _access(thread: UserThread, heap: UserHeap, noted: Trace | Accesses) -> None:
     if isinstance(noted, Trace):
         if await thread.access(noted) is not None:
             raise PathLeftError
