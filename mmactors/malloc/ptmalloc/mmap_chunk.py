@@ -117,12 +117,15 @@ def mremap_chunk(arenas: Arenas, chunk: int, size: int) -> MallocSteps[int]:
     new_length = size + offset + SIZE_SZ + PAGE_SIZE - 1 & -PAGE_SIZE
     if length == new_length:
         return chunk
+    # As soon as it has moved, another thread may have its place.
+    words.discard(start, start + length)
     moved = yield from ask(
         Mremap(address=start, old_length=length, new_length=new_length, flags=MREMAP_MAYMOVE)
     )
     if moved < 0:
+        words.put(chunk, offset)
+        words.put(chunk + SIZE, (length - offset) | IS_MMAPPED)
         return 0
-    words.discard(start, start + length)
     yield from madvise_thp(arenas, moved, new_length)
     chunk = moved + offset
     words.put(chunk, offset)
