@@ -22,6 +22,7 @@ from mmactors.malloc.ptmalloc.chunk import (
     SIZE,
     SIZE_BITS,
 )
+from mmactors.malloc.ptmalloc.cut import cut_top
 from mmactors.malloc.ptmalloc.heap_info import (
     AR_PTR,
     extend_top,
@@ -30,7 +31,6 @@ from mmactors.malloc.ptmalloc.heap_info import (
     madvise_thp,
 )
 from mmactors.malloc.ptmalloc.int_free import int_free
-from mmactors.malloc.ptmalloc.int_malloc import cut_top
 from mmactors.malloc.ptmalloc.malloc_par import (
     HP_FLAGS,
     HP_PAGESIZE,
