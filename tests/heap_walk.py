@@ -111,7 +111,7 @@ class Walk:
         chunks, nr_bytes = set(), 0
         for start, end in self.segments(arena, top, is_main=is_main):
             nr_bytes += end - (start & -4096)
-            chunk, is_before_free = start, False
+            chunk, is_before_free, before_size = start, False, 0
             while chunk < end:
                 head = self.load(chunk + 8)
                 size = head & ~7

@@ -30,6 +30,7 @@ from mmactors.workload.operation.all import (
     Munmap,
     Operation,
     Race,
+    RunHeapTrace,
     RunTrace,
     Sleep,
     Spin,
@@ -38,6 +39,7 @@ from mmactors.workload.operation.all import (
     Touch,
     Wait,
 )
+from mmactors.workload.operation.malloc import ORDER_TRACE
 
 _LINES_MAX = 40
 
@@ -194,6 +196,8 @@ def in_words(operation: Operation) -> str:
             again = f", {repeat} times" if repeat > 1 else ""
             read = f", read as {form}" if form is not None else ""
             return f"executes {first}the trace {path}{read}{again}"
+        case RunHeapTrace():
+            return _heap_trace(operation)
         case Generate(range=region):
             return f"accesses {region} {_pattern(operation)}"
         case Compute(duration_ns=ns):
@@ -233,6 +237,15 @@ def _touch_options(touch: Touch) -> str:
     words = str(touch).split()[1:]
     options = [word for word in words if word.partition("=")[0] in _TOUCH_OPTIONS]
     return f" ({', '.join(options)})" if options else ""
+
+
+def _heap_trace(operation: RunHeapTrace) -> str:
+    first = "" if operation.limit is None else f"the first {operation.limit} operations of "
+    read = "" if operation.format is None else f", read as {operation.format}"
+    touch = {"first": "writes the first byte of each block", "all": "writes all of each block"}
+    touches = touch.get(operation.touch, "touches no block")
+    order = "in its order" if operation.order == ORDER_TRACE else "each thread at its own pace"
+    return f"does {first}the heap trace {operation.path}{read}, {order}, and {touches}"
 
 
 def _pattern(generate: Generate) -> str:

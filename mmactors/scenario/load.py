@@ -9,7 +9,7 @@ import os.path
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from attrs import evolve
 
@@ -29,15 +29,19 @@ from mmactors.scenario.overrides import Setting, apply_overrides, find
 from mmactors.scenario.race_names import FunctionName, Goal, function_parser, goal_parser
 from mmactors.scenario.schema import Expected, Scenario, parse_expected
 from mmactors.scenario.structure import Structurer, TextError
+from mmactors.workload.heap_trace.file import open_heap_trace
 from mmactors.workload.operation.all import (
     By,
     Operation,
     OperationError,
+    RunHeapTrace,
     RunTrace,
     parse_operation,
 )
 from mmactors.workload.trace.file import open_trace, trace_format
 
+_Recorded = RunTrace | RunHeapTrace
+_R = TypeVar("_R", bound=RunTrace | RunHeapTrace)
 _ROOT_DOC: Final = OptionDoc(doc="a scenario")
 
 
@@ -176,7 +180,7 @@ def _programs(root: Node) -> Iterator[SequenceNode]:
 
 
 def _operation_parser(
-    folder: Path, look: Callable[[RunTrace], Problem | None]
+    folder: Path, look: Callable[[_Recorded], Problem | None]
 ) -> Callable[[str], Operation]:
     def parse(text: str) -> Operation:
         try:
@@ -185,9 +189,9 @@ def _operation_parser(
             raise TextError(
                 found=error.found, legal=error.legal, advice=error.advice, column=error.column
             ) from None
-        if isinstance(operation, By) and isinstance(operation.operation, RunTrace):
+        if isinstance(operation, By) and isinstance(operation.operation, _Recorded):
             return evolve(operation, operation=_with_place(operation.operation, folder, text, look))
-        if isinstance(operation, RunTrace):
+        if isinstance(operation, _Recorded):
             return _with_place(operation, folder, text, look)
         return operation
 
@@ -195,20 +199,21 @@ def _operation_parser(
 
 
 def _with_place(
-    trace: RunTrace, folder: Path, text: str, look: Callable[[RunTrace], Problem | None]
-) -> RunTrace:
+    trace: _R, folder: Path, text: str, look: Callable[[_Recorded], Problem | None]
+) -> _R:
     path = Path(os.path.abspath(folder / trace.path))  # noqa: PTH100 - resolve() follows links
-    column = text.index("trace") + 1
+    verb = trace.verb
+    column = text.index(verb) + 1
     if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
         raise TextError(
-            found=f"trace: the path {str(path)!a} has bytes that are no text",
+            found=f"{verb}: the path {str(path)!a} has bytes that are no text",
             legal="expected a path in UTF-8: areas of the process and the run folder show it",
             advice="rename the folder, or move scenario and trace to another",
             column=column,
         )
     if not is_given_file(path):
         raise TextError(
-            found=f"trace: there is no file {path}",
+            found=f"{verb}: there is no file {path}",
             legal="expected a trace, its path relative to the scenario file",
             advice="check the path; mmactors new --from quickstart copies some",
             column=column,
@@ -217,7 +222,7 @@ def _with_place(
     problem = look(placed)
     if problem is not None:
         raise TextError(
-            found=f"trace: {problem.place}: {problem.found}",
+            found=f"{verb}: {problem.place}: {problem.found}",
             legal=problem.legal,
             advice=problem.advice,
             column=column,
@@ -225,20 +230,30 @@ def _with_place(
     return placed
 
 
-def _look(trace: RunTrace) -> Problem | None:
+def _look(trace: _Recorded) -> Problem | None:
     """Return what is wrong with the beginning of a trace."""
     try:
-        trace_format(Path(trace.path), trace.format)
+        if isinstance(trace, RunHeapTrace):
+            open_heap_trace(Path(trace.path), trace.format)
+        else:
+            trace_format(Path(trace.path), trace.format)
     except UserError as error:
         return error.problems[0]
     return None
 
 
-def _read(trace: RunTrace) -> Problem | None:
+def _read(trace: _Recorded) -> Problem | None:
     """Return what is wrong with a trace as far as it is run."""
     try:
-        for _ in open_trace(Path(trace.path), form=trace.format, limit=trace.limit):
-            pass
+        if isinstance(trace, RunHeapTrace):
+            rows = 0
+            for piece in open_heap_trace(Path(trace.path), trace.format).chunks():
+                rows += len(piece)
+                if trace.limit is not None and rows >= trace.limit:
+                    break
+        else:
+            for _ in open_trace(Path(trace.path), form=trace.format, limit=trace.limit):
+                pass
     except UserError as error:
         return error.problems[0]
     return None

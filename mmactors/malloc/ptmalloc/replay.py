@@ -1,5 +1,8 @@
 """A piece of a heap trace that runs on a process's library, in its own order, with nobody else."""
 
+from collections.abc import Callable
+from typing import Final
+
 import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
@@ -13,13 +16,14 @@ from mmactors.malloc.ptmalloc.replay_rows import (
     BEGAN,
     CHUNK,
     NR_STOPS,
+    TOUCH_NONE,
     end_row,
     replay_rows,
 )
 from mmactors.malloc.request import MallocSteps
 from mmactors.units import ULONG_MAX
 
-NO_USABLE_SIZES: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+NOT_WANTED: Final[NDArray[np.int64]] = np.zeros(0, dtype=np.int64)
 
 
 @define(eq=False, kw_only=True)
@@ -38,12 +42,18 @@ class Replay:
     """By number of an object its block, 0: it has none; for all numbers in the trace."""
     address: NDArray[np.int64]
     """What each operation returned; 0: NULL or nothing."""
-    usable: NDArray[np.int64] = NO_USABLE_SIZES
+    usable: NDArray[np.int64] = NOT_WANTED
     """Usable sizes of what they returned; empty: nobody wants to know."""
-    touches: bool = False
-    """Whether a program writes the first byte of each block of more than no bytes that it gets."""
+    touches: int = TOUCH_NONE
+    """What a program writes of each block that it gets: TOUCH_NONE, TOUCH_FIRST, TOUCH_ALL."""
+    touched: NDArray[np.int64] = NOT_WANTED
+    """The log in which that is noted, as `UserWords.log` is one; empty: none."""
+    live: NDArray[np.int64] = NOT_WANTED
+    """What of the heap is in use (NR_LIVE); empty: nobody wants to know."""
+    lives: NDArray[np.int64] = NOT_WANTED
+    """Two numbers for each object: its bytes as asked for, and as usable."""
     most_accesses: int = 1 << 16
-    """From so many accesses on that are noted, `run` stops before a row, for them to be taken."""
+    """With so many accesses in `touched`, `run` stops before a row, for them to be taken."""
     row: int = 0
     """The row that comes next."""
     _stop: NDArray[np.int64] = field(factory=lambda: np.zeros(NR_STOPS, dtype=np.int64), init=False)
@@ -71,40 +81,53 @@ class Replay:
                 self.objects,
                 self.address,
                 self.usable,
+                self.touched,
+                self.live,
+                self.lives,
                 self._stop,
                 self.row,
                 end,
                 self.most_accesses,
-                int(self.touches),
+                self.touches,
             )
             if self._stop[BEGAN]:
                 return True
-            if self.row >= end or (log.size and log[0] >= self.most_accesses):
+            if self.row >= end or (self.touched.size and self.touched[0] >= self.most_accesses):
                 return False
 
     def finish(self) -> MallocSteps[None]:
         """Do the rest of the row at which `run` stopped, or all of it. MallocAbortError."""
+        began = int(self._stop[BEGAN])
+        yield from self._do_row(self._call if began == NEEDS_CALL else self._resume)
+
+    def call(self) -> MallocSteps[None]:
+        """Do all of a row by the library's call, which others may disturb. MallocAbortError."""
+        yield from self._do_row(self._call)
+
+    def _do_row(
+        self, run: Callable[[int, int, int, int, int], MallocSteps[int]]
+    ) -> MallocSteps[None]:
         of, row = self.operations, self.row
         op, number = int(of.op[row]), int(of.id[row])
         size, arg = int(of.size[row]) & ULONG_MAX, int(of.arg[row]) & ULONG_MAX
         thread = int(self.threads[of.tid[row]])
         old = int(self.objects[number]) if number >= 0 else -number
-        began = int(self._stop[BEGAN])
-        run = self._call if began == NEEDS_CALL else self._resume
         block = yield from run(thread, op, old, size, arg)
-        words, log, _ = self.library.memory.arrays()
+        words, _, _ = self.library.memory.arrays()
         end_row(
             words,
-            log,
             of.id,
             of.size,
             of.op,
             self.objects,
             self.address,
             self.usable,
+            self.touched,
+            self.live,
+            self.lives,
             row,
             block,
-            int(self.touches),
+            self.touches,
         )
         self.row += 1
 

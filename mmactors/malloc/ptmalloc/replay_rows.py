@@ -44,6 +44,18 @@ CHUNK: Final = 2
 """Of the row that began: its arena, and the chunk that is freed or changed."""
 NR_STOPS: Final = 3
 
+LIVE_BLOCKS: Final = 0
+LIVE_BYTES: Final = 1
+LIVE_USABLE: Final = 2
+NR_LIVE: Final = 3
+"""What of a heap is in use: blocks, their bytes as asked for, and as usable."""
+
+TOUCH_NONE: Final = 0
+TOUCH_FIRST: Final = 1
+"""The program writes the first byte of each block of more than no bytes."""
+TOUCH_ALL: Final = 2
+"""It writes all bytes that it has asked for."""
+
 _MOST: Final = 1 << 46
 """Sizes from here on are left to calls: half of what a process can map."""
 
@@ -64,6 +76,9 @@ def replay_rows(
     objects: Words,
     address: Words,
     usable: Words,
+    touched: Words,
+    live: Words,
+    lives: Words,
     stop: Words,
     row: int,
     end: int,
@@ -73,15 +88,14 @@ def replay_rows(
     """Do rows from `row` to before `end`; return where it stopped, and in `stop` why.
 
     `threads` has the library's number of each `tid`, `objects` the block of each object. What
-    rows return goes to `address` and, if that has room, `usable`.
+    rows return goes to `address` and, if that has room, `usable`. `touched`, `live`, `lives`:
+    see `end_row`.
     """
     stop[BEGAN] = 0
     while row < end and words[NR_FREE] >= SPARE_SLOTS:
-        nr_accesses = 0
-        if log.shape[0]:
-            nr_accesses = log[0]
-            if nr_accesses >= most_accesses:
-                break
+        if touched.shape[0] and touched[0] >= most_accesses:
+            break
+        nr_accesses = log[0] if log.shape[0] else 0
         thread = threads[tid[row]]
         block = _do_row(
             words,
@@ -100,7 +114,21 @@ def replay_rows(
             if block == NEEDS_CALL and log.shape[0]:
                 log[0] = nr_accesses
             break
-        end_row(words, log, number, size, op, objects, address, usable, row, block, touches)
+        end_row(
+            words,
+            number,
+            size,
+            op,
+            objects,
+            address,
+            usable,
+            touched,
+            live,
+            lives,
+            row,
+            block,
+            touches,
+        )
         row += 1
     return row
 
@@ -108,31 +136,52 @@ def replay_rows(
 @compiled
 def end_row(
     words: Words,
-    log: Words,
     number: Words,
     size: Words,
     op: Texts,
     objects: Words,
     address: Words,
     usable: Words,
+    touched: Words,
+    live: Words,
+    lives: Words,
     row: int,
     block: int,
     touches: int,
 ) -> None:
-    """Keep what a row has returned; its program writes the first byte of a block that it gets."""
+    """Keep what a row has returned, and let its program write to a block that it gets.
+
+    The write is noted in `touched`. A pointer stays when its block is freed. `live` has how many
+    blocks there are, their bytes as asked for, and as usable; `lives` both of each object.
+    """
     address[row] = block
-    if number[row] >= 0 and (block or op[row] != REALLOC or size[row] == 0):
-        objects[number[row]] = block
+    which = number[row]
+    is_mine = which >= 0 and op[row] <= MEMALIGN
+    if live.shape[0] and is_mine and (block or op[row] == FREE or size[row] == 0):
+        note_life(live, lives, which, int(size[row]), usable_size_of(words, block) if block else 0)
+    if is_mine and op[row] != FREE and (block or op[row] != REALLOC):
+        objects[which] = block
     if block == 0:
         return
     if touches and size[row]:
-        note_access(log, block, 1, 1)
+        note_access(touched, block, 1 if touches == TOUCH_FIRST else int(size[row]), 1)
     if usable.shape[0]:
-        usable[row] = _usable_size(words, block)
+        usable[row] = usable_size_of(words, block)
 
 
 @compiled
-def _usable_size(words: Words, block: int) -> int:
+def note_life(live: Words, lives: Words, which: int, size: int, usable: int) -> None:
+    """Let an object have a block of so many bytes, asked for and usable; none: it has no block."""
+    live[LIVE_BLOCKS] += (1 if usable else 0) - (1 if lives[2 * which + 1] else 0)
+    live[LIVE_BYTES] += (size if usable else 0) - lives[2 * which]
+    live[LIVE_USABLE] += usable - lives[2 * which + 1]
+    lives[2 * which] = size if usable else 0
+    lives[2 * which + 1] = usable
+
+
+@compiled
+def usable_size_of(words: Words, block: int) -> int:
+    """Return the usable size of a block, which nobody accesses (musable)."""
     chunk = block - CHUNK_HDR_SZ
     head = peek_word(words, chunk + SIZE)
     if head & IS_MMAPPED:

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from mmactors.limits import HEAP_TRACE_THREADS_MAX, PROBLEMS_MAX
 from mmactors.units import KIB
 from mmactors.workload.heap_trace.csv_text import is_csv, read_csv
 from mmactors.workload.heap_trace.faults import FAULTS, MISTAKES, HeapFault, Wrong
+from mmactors.workload.heap_trace.forms import HEAP_TRACE_FORMATS, HeapTraceFormat
 from mmactors.workload.heap_trace.json_lines import is_json_lines, read_json_lines
 from mmactors.workload.heap_trace.ltrace import read_ltrace
 from mmactors.workload.heap_trace.ltrace_line import is_ltrace
@@ -32,18 +32,6 @@ Reader = Callable[[Path, Counter[str]], Iterator[HeapOperations]]
 """Yields the operations of a file, in pieces of any length, and counts what is none."""
 
 
-class HeapTraceFormat(Enum):
-    """The forms of heap traces that can be read."""
-
-    NPZ = "npz"
-    CSV = "csv"
-    JSON_LINES = "jsonl"
-    MTRACE = "mtrace"
-    LTRACE = "ltrace"
-
-
-HEAP_TRACE_FORMATS: Final = tuple(form.value for form in HeapTraceFormat)
-"""What `format` of a heap trace may be."""
 _LEGAL_FORMAT: Final = f"expected one of {', '.join(HEAP_TRACE_FORMATS)}"
 _ADVICE: Final = "name the form, such as format='csv', or record one as docs/heap-traces.md says"
 

@@ -26,7 +26,7 @@ from mmactors.workload.operation.grammar import (
 )
 from mmactors.workload.operation.gup import Dma, Idle, Memwrite, Migrate, Pin, Unpin
 from mmactors.workload.operation.kernel import Prefetch
-from mmactors.workload.operation.malloc import MallocOperation
+from mmactors.workload.operation.malloc import MallocOperation, RunHeapTrace
 from mmactors.workload.operation.memory import (
     Alias,
     Brk,
@@ -134,6 +134,7 @@ from mmactors.workload.operation.system import (
     Wait,
     Write,
 )
+from mmactors.workload.operation.user_store import StoreOperation
 from mmactors.workload.operation.value import MapFlag, MremapFlag, MsyncFlag, Order, Prot
 from mmactors.workload.operation.vmalloc import (
     FreeVmArea,
@@ -248,6 +249,7 @@ __all__ = [
     "Reap",
     "Region",
     "Rlimit",
+    "RunHeapTrace",
     "RunTrace",
     "SchedSetaffinity",
     "SlabFlag",
@@ -319,6 +321,7 @@ PlainOperation = (
     | PercpuOperation
     | PercpuRefOperation
     | FutexOperation
+    | StoreOperation
     | Open
     | Close
     | Unlink

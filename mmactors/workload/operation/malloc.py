@@ -12,20 +12,31 @@ from typing import ClassVar, Final
 
 from attrs import frozen
 
+from mmactors.units import MIB, PAGE_SIZE
+from mmactors.workload.heap_trace.forms import HEAP_TRACE_FORMATS
 from mmactors.workload.operation.address import NUMBER_MAX
 from mmactors.workload.operation.grammar import (
     NAME_WORD,
+    PATH,
     SIZE,
     Written,
     choice,
     integer,
+    keyword,
     positional,
     size,
 )
+from mmactors.workload.operation.value import COUNT
 
 _MEMBERS: Final = integer(0, NUMBER_MAX, "MEMBERS")
 _ALIGN: Final = size(symbol="ALIGN")
 _INT: Final = integer(-(1 << 31), (1 << 31) - 1, "VALUE")
+_STACK: Final = size(4 * PAGE_SIZE, 1 << 40)
+"""At least PTHREAD_STACK_MIN."""
+
+ORDER_TRACE: Final = "trace"
+ORDERS: Final = (ORDER_TRACE, "free")
+TOUCHES: Final = ("first", "all", "none")
 
 MALLOPT_PARAMETERS: Final = {
     "M_MXFAST": 1,
@@ -131,9 +142,34 @@ class Mallopt(Written):
     value: int = positional(_INT)
 
 
+@frozen(kw_only=True)
+class RunHeapTrace(Written):
+    """Run a recorded heap trace, its first `limit` operations only if given; -ECANCELED: not all.
+
+    Its thread 0 is who runs it; for each other one there is a thread, the n-th on the n-th CPU
+    behind that of thread 0, with a stack of `stack` bytes. A thread that the trace does not begin
+    begins before the first operation; one that it does not end ends when all is done.
+
+    `order`: `trace`, one operation at a time; `free`, each thread goes on as fast as it can, and
+    waits only for what others must have done with an object before. `touch`: what is written of a
+    block when the program gets it: its first byte, `all` that it asked for (an access a page), or
+    `none`. Without `format` the file's content says its form, or else its name.
+    """
+
+    verb: ClassVar[str] = "heap_trace"
+    path: str = positional(PATH)
+    limit: int | None = keyword("limit", COUNT, None)
+    touch: str = keyword("touch", choice(*TOUCHES), "first")
+    order: str = keyword("order", choice(*ORDERS), ORDER_TRACE)
+    stack: int = keyword("stack", _STACK, 8 * MIB)
+    format: str | None = keyword("format", choice(*HEAP_TRACE_FORMATS), None)
+
+
 Allocates = Malloc | Calloc | Realloc | Memalign | AlignedAlloc | PosixMemalign
 """What gives a name a range."""
-MallocOperation = Allocates | Free | MallocTrim | Mallopt
+MallocCall = Allocates | Free | MallocTrim | Mallopt
+"""One call of the library."""
+MallocOperation = MallocCall | RunHeapTrace
 
 
 def requested_bytes(call: Allocates) -> int:

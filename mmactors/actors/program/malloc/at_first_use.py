@@ -12,6 +12,7 @@ from mmactors.actors.program.futex.futex import Futexes
 from mmactors.actors.state.kernel import Kernel
 
 if TYPE_CHECKING:
+    from mmactors.actors.program.malloc.heap_trace_run import StartThread
     from mmactors.actors.program.malloc.malloc_calls import MallocCalls
 
 
@@ -22,6 +23,7 @@ class MallocAtFirstUse:
     kernel: Kernel
     areas: AreaCalls
     futexes: Futexes
+    start_thread: "StartThread"
     _made: "MallocCalls | None" = field(default=None, init=False)
 
     def get(self) -> "MallocCalls":
@@ -31,5 +33,10 @@ class MallocAtFirstUse:
                 MallocCalls,
             )
 
-            self._made = MallocCalls(kernel=self.kernel, areas=self.areas, futexes=self.futexes)
+            self._made = MallocCalls(
+                kernel=self.kernel,
+                areas=self.areas,
+                futexes=self.futexes,
+                start_thread=self.start_thread,
+            )
         return self._made

@@ -8,7 +8,7 @@ Who leaves a path, to end or because a handler caught the signal, lets go of the
 holds, where glibc's would stay locked for ever.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar, assert_never
 
 from attrs import define, field
@@ -33,9 +33,10 @@ from mmactors.arch.trace import Trace, as_signed
 from mmactors.events import LibcMessage
 from mmactors.label import Label
 from mmactors.malloc import request as ask
-from mmactors.malloc.access_rows import take_accesses
+from mmactors.malloc.access_rows import Accesses, take_accesses
 from mmactors.malloc.library import MallocAbortError, MallocFaultError
 from mmactors.malloc.request import MallocRequest, MallocSteps, SystemCall
+from mmactors.malloc.user_words import UserWords
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.fault.siginfo import ABORT, SEGV_MAPERR, SIGSEGV, FaultSignal
 from mmactors.mm.syscall.brk import do_brk
@@ -51,11 +52,22 @@ class PathLeftError(Exception):
     """The thread has left the path: it has to end, or a signal came."""
 
 
-async def access_noted(thread: UserThread, heap: UserHeap) -> None:
-    """Let what the library has read and written since be accessed, or raise PathLeftError."""
-    noted = take_accesses(heap.library.words, heap.end_of_addresses)
+async def access_noted(thread: UserThread, heap: UserHeap, words: UserWords | None = None) -> None:
+    """Let what was read and written since be accessed, or raise PathLeftError.
+
+    It was noted in `words`; without, in the library's.
+    """
+    noted = take_accesses(words or heap.library.words, heap.end_of_addresses)
     if noted is None:
         return
+    thread.is_in_library = True
+    try:
+        await _access(thread, heap, noted)
+    finally:
+        thread.is_in_library = False
+
+
+async def _access(thread: UserThread, heap: UserHeap, noted: Trace | Accesses) -> None:
     if isinstance(noted, Trace):
         if await thread.access(noted) is not None:
             raise PathLeftError
@@ -75,6 +87,8 @@ class LibraryCaller:
     areas: AreaCalls
     heap: UserHeap
     thread: UserThread
+    place: Callable[[], str] | None = None
+    """Says where the call is written; None: the operation of the thread is all of it."""
     _held: list[LowLevelLock] = field(factory=list, init=False)
 
     async def perform(self, steps: MallocSteps[T]) -> T:
@@ -150,6 +164,7 @@ class LibraryCaller:
     async def _system_call(self, request: SystemCall) -> int:
         """Make a system call; of brk return where the program break is."""
         areas, thread = self.areas, self.thread
+        self.heap.nr_system_calls[type(request)] += 1
         match request:
             case ask.Brk(address=address):
                 steps = areas.change(thread, lambda mm: do_brk(mm, address))
@@ -203,4 +218,6 @@ class LibraryCaller:
         probe = self.thread.process.kernel.probe
         if probe.on:
             probe.emit(LibcMessage(msg=message))
+        if self.place is not None:
+            message = f"{message}; {self.place()}"
         self.thread.receive_signal(ABORT, message=message)

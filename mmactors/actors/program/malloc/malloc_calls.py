@@ -12,11 +12,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, assert_never
 
-from attrs import define
+from attrs import define, field
 
 from mmactors.actors.program.area_calls import AreaCalls
 from mmactors.actors.program.futex.futex import Futexes
 from mmactors.actors.program.malloc.caller import LibraryCaller, PathLeftError, access_noted
+from mmactors.actors.program.malloc.heap_trace_calls import HeapTraceCalls
+from mmactors.actors.program.malloc.heap_trace_run import StartThread
 from mmactors.actors.program.malloc.make import make_heap
 from mmactors.actors.program.malloc.thread_stack import allocate_stack, end_thread
 from mmactors.actors.program.malloc.user_heap import UserHeap
@@ -41,10 +43,29 @@ class MallocCalls:
     kernel: Kernel
     areas: AreaCalls
     futexes: Futexes
+    start_thread: StartThread
+    _traces: HeapTraceCalls = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._traces = HeapTraceCalls(self.start_thread)
 
     async def perform(self, thread: UserThread, call: op.MallocOperation) -> int:
         """Do one operation and return its result."""
+        checks = self.kernel.heap_checks
+        if checks is None:
+            return await self._do(thread, call)
+        process, heap = thread.process, self.heap_of(thread)
+        begun = checks.call_begins(heap.ctx_id, call)
+        result = await self._do(thread, call)
+        checks.call_ended(heap.ctx_id, process, heap.library, call, begun, result)
+        return result
+
+    async def _do(self, thread: UserThread, call: op.MallocOperation) -> int:
         engine, heap = self.kernel.engine, self.heap_of(thread)
+        if isinstance(call, op.RunHeapTrace):
+            return await self._traces.perform(
+                thread, call, heap, lambda caller: self._caller(heap, caller), self.end_thread
+            )
         thread.run_instructions(self.kernel.costs.malloc_ns)
         if thread.cpu.clock.now > engine.limit:
             await thread.yield_cpu()
@@ -53,14 +74,16 @@ class MallocCalls:
                 address = _hit(heap, thread, call)
                 if address is not None:
                     await access_noted(thread, heap)
+                    heap.nr_calls += 1
                     if isinstance(call, op.Malloc):
                         thread.process.names[call.name] = (address, call.length)
+                        heap.allocated(address, call.length)
                     return address
             return await self._perform(heap, thread, call)
         except PathLeftError:
             return -errno.EFAULT
 
-    async def _perform(self, heap: UserHeap, thread: UserThread, call: op.MallocOperation) -> int:
+    async def _perform(self, heap: UserHeap, thread: UserThread, call: op.MallocCall) -> int:
         caller, library = self._caller(heap, thread), heap.library
         number, names = thread.malloc_thread, thread.process.names
         match call:
@@ -70,6 +93,8 @@ class MallocCalls:
                     return -errno.EINVAL
                 caller.must_be_address(bound[0])
                 await caller.perform(library.free(number, bound[0]))
+                heap.nr_calls += 1
+                heap.freed(bound[0])
                 return 0
             case op.MallocTrim(pad=pad):
                 return await caller.perform(library.malloc_trim(number, pad))
@@ -80,18 +105,25 @@ class MallocCalls:
                 old = names.get(name, (0, 0))[0]
                 caller.must_be_address(old)
                 address = await caller.perform(library.realloc(number, old, length))
+                heap.nr_calls += 1
                 if address or not length:
+                    heap.freed(old)
+                    heap.allocated(address, length)
                     names[name] = (address, length)
                 return address if address or not length else -errno.ENOMEM
             case op.PosixMemalign(name=name, alignment=alignment, length=length):
                 if not _is_posix_alignment(alignment):
                     return -errno.EINVAL
                 address = await caller.perform(library.memalign(number, alignment, length))
+                heap.nr_calls += 1
+                heap.allocated(address, length)
                 if address:
                     names[name] = (address, length)
                 return address or -errno.ENOMEM
             case _:
                 address = await caller.perform(_allocation(library, number, call))
+                heap.nr_calls += 1
+                heap.allocated(address, op.requested_bytes(call))
                 names[call.name] = (address, op.requested_bytes(call))
                 return address or -_why_null(call)
 
@@ -155,6 +187,7 @@ def _hit(heap: UserHeap, thread: UserThread, call: op.MallocOperation) -> int | 
     if isinstance(call, op.Free):
         address = thread.process.names.get(call.pointer, _UNKNOWN)[0]
         if not address >> 63 and heap.library.free_hit(thread.malloc_thread, address):
+            heap.freed(address)
             return 0
     return None
 
