@@ -16,7 +16,7 @@ from mmactors.actors.program.life.heap import Heap
 from mmactors.actors.program.malloc.at_first_use import MallocAtFirstUse
 from mmactors.actors.program.thread import UserThread
 from mmactors.arch.trace import SIZE_SHIFT, STORE, Trace, as_signed
-from mmactors.units import PAGE_MASK, PAGE_SIZE, ULONG_MAX
+from mmactors.units import PAGE_MASK, PAGE_SIZE
 from mmactors.workload.operation import user_store as op
 from mmactors.workload.trace.input import CHUNK_ROWS
 
@@ -82,6 +82,4 @@ def _stores(start: int, length: int) -> Iterator[Trace]:
         pages = np.arange(first, min(first + CHUNK_ROWS, nr_pages), dtype=np.int64)
         begin = np.maximum(pages * PAGE_SIZE, start - base)
         end = np.minimum((pages + 1) * PAGE_SIZE, start + length - base)
-        yield Trace(
-            address=as_signed(base) + begin, meta=STORE | (end - begin) << SIZE_SHIFT
-        )
+        yield Trace(address=as_signed(base) + begin, meta=STORE | (end - begin) << SIZE_SHIFT)
