@@ -29,7 +29,7 @@ def test_what_a_page_expects_holds(path):
 
 
 def test_thresholds_decide_what_comes_back():
-    """A larger one for trimming keeps all; no pad gives all back; a fixed one for mmap maps anew."""
+    """A larger one keeps all, no pad gives all back, a fixed one for mmap maps anew."""
     loose, mapped = "processes[1].environment", "processes[3].environment"
     page = "malloc_fragmentation"
 
