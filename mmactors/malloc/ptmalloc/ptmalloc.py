@@ -15,7 +15,7 @@ import numpy as np
 from attrs import evolve
 
 from mmactors.label import WantsStep, never
-from mmactors.malloc.library import HeapNumbers, MallocAbortError, MallocLibrary
+from mmactors.malloc.library import HeapBytes, HeapNumbers, MallocAbortError, MallocLibrary
 from mmactors.malloc.ptmalloc import mallinfo, malloc_info, malloc_trim, mallopt
 from mmactors.malloc.ptmalloc.arena import leave_arena
 from mmactors.malloc.ptmalloc.arena_calls import ArenaCalls
@@ -41,6 +41,7 @@ from mmactors.malloc.ptmalloc.malloc_state import ATTACHED_THREADS, NEXT, malloc
 from mmactors.malloc.ptmalloc.mallopt import HugePages, set_tunables
 from mmactors.malloc.ptmalloc.messages import check
 from mmactors.malloc.ptmalloc.mmap_chunk import free_mapped, mremap_chunk, munmap_chunk
+from mmactors.malloc.ptmalloc.replay_rows import usable_size_of
 from mmactors.malloc.ptmalloc.sysmalloc import SystemMemory
 from mmactors.malloc.ptmalloc.tcache import ENTRIES, TCACHE_SIZE, malloc_hit, tcache_malloc
 from mmactors.malloc.request import MallocSteps
@@ -282,6 +283,14 @@ class Ptmalloc(MallocLibrary):
         if head & IS_MMAPPED:
             return size - CHUNK_HDR_SZ
         return size - SIZE_SZ if self.words.load(chunk + size + SIZE) & PREV_INUSE else 0
+
+    def peek_usable_size(self, address: int) -> int:
+        """Return the usable size of a block, without an access."""
+        return usable_size_of(self.words.words, address)
+
+    def heap_bytes(self) -> HeapBytes:
+        """Return what is where, without an access."""
+        return mallinfo.heap_bytes(self.arenas, self.tcache.tolist())
 
     def mallinfo2(self, thread: int) -> MallocSteps[HeapNumbers]:
         """mallinfo2()."""

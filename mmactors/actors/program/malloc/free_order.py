@@ -16,7 +16,6 @@ from mmactors.actors.program.malloc.caller import PathLeftError
 from mmactors.actors.program.malloc.heap_trace_run import HeapTraceRun
 from mmactors.actors.program.thread import UserThread
 from mmactors.arch.heap_trace import MEMALIGN, THREAD_BEGIN, THREAD_END, HeapOperations
-from mmactors.malloc.ptmalloc.replay import Replay
 
 
 class _Plan:
@@ -25,7 +24,8 @@ class _Plan:
     def __init__(self, pieces: list[HeapOperations]) -> None:
         names = ("op", "tid", "id", "size", "arg", "line")
         self.rows: Final = HeapOperations(
-            first=0, **{name: np.concatenate([getattr(it, name) for it in pieces]) for name in names}
+            first=0,
+            **{name: np.concatenate([getattr(it, name) for it in pieces]) for name in names},
         )
         rows = self.rows
         who = np.where(rows.op == THREAD_BEGIN, 0, rows.tid)

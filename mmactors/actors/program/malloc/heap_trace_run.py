@@ -14,7 +14,6 @@ from errno import EFAULT, ENOMEM
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmactors.actors.program.malloc.caller import LibraryCaller, PathLeftError, access_noted
 from mmactors.actors.program.malloc.heap_trace_rows import HeapTraceRows, text_of_row
@@ -114,9 +113,9 @@ class HeapTraceRun(ABC):
             await self.run_part(leader, 0)
         if self._error:
             self.stop(leader)
-        for tid, member in list(self.members.items()):
-            if tid:
-                await leader.wait_in(member.idle, lambda it=member: not it.is_busy)
+        for member in list(self.members.values()):
+            if member is not leader:
+                await _wait_for(leader, member)
         return self._error or self.nr_done
 
     async def take_part(self, thread: UserThread, tid: int) -> int:
@@ -278,8 +277,13 @@ class HeapTraceRun(ABC):
 
     def _count(self, nr_rows: int) -> None:
         self.nr_done += nr_rows
+        self._heap.nr_calls += nr_rows
 
     def _caller_at(self, thread: UserThread, replay: Replay) -> LibraryCaller:
         caller = self._caller_of(thread)
         caller.place = lambda: self.rows.where(replay.operations, replay.row)
         return caller
+
+
+async def _wait_for(leader: UserThread, member: UserThread) -> None:
+    await leader.wait_in(member.idle, lambda: not member.is_busy)
