@@ -92,9 +92,7 @@ class Replay:
             )
             if self._stop[BEGAN]:
                 return True
-            if self.row >= end or (
-                self.touched.size and self.touched[0] >= self.most_accesses
-            ):
+            if self.row >= end or (self.touched.size and self.touched[0] >= self.most_accesses):
                 return False
 
     def finish(self) -> MallocSteps[None]:

@@ -115,7 +115,19 @@ def replay_rows(
                 log[0] = nr_accesses
             break
         end_row(
-            words, number, size, op, objects, address, usable, touched, live, lives, row, block, touches
+            words,
+            number,
+            size,
+            op,
+            objects,
+            address,
+            usable,
+            touched,
+            live,
+            lives,
+            row,
+            block,
+            touches,
         )
         row += 1
     return row

@@ -52,9 +52,7 @@ class PathLeftError(Exception):
     """The thread has left the path: it has to end, or a signal came."""
 
 
-async def access_noted(
-    thread: UserThread, heap: UserHeap, words: UserWords | None = None
-) -> None:
+async def access_noted(thread: UserThread, heap: UserHeap, words: UserWords | None = None) -> None:
     """Let what was read and written since be accessed, or raise PathLeftError.
 
     It was noted in `words`; without, in the library's.

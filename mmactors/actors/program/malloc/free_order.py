@@ -25,7 +25,8 @@ class _Plan:
     def __init__(self, pieces: list[HeapOperations]) -> None:
         names = ("op", "tid", "id", "size", "arg", "line")
         self.rows: Final = HeapOperations(
-            first=0, **{name: np.concatenate([getattr(it, name) for it in pieces]) for name in names}
+            first=0,
+            **{name: np.concatenate([getattr(it, name) for it in pieces]) for name in names},
         )
         rows = self.rows
         who = np.where(rows.op == THREAD_BEGIN, 0, rows.tid)
