@@ -104,7 +104,8 @@ class ArenaCalls:
 
         A new arena has room for `size` bytes, and the first one for `padding` bytes more.
         """
-        if self.is_single:
+        # free is the only call that does not make the main arena ready: who begins with it has none.
+        if self.is_single and self.arenas.thread_arena[thread]:
             return (yield from take(self.arenas.main_arena, began))
         arena = yield from arena_get(self.arenas, thread, size + padding & ULONG_MAX)
         block = yield from take(arena, began)
