@@ -51,6 +51,18 @@ class HeapNumbers:
         return type(self)(**dict(zip(names, map(add, mine, others), strict=True)))
 
 
+@frozen(kw_only=True)
+class HeapBytes:
+    """What a library has from the system, whoever has it now; bytes."""
+
+    system: int
+    """By brk and mmap, and not given back."""
+    free: int
+    """In free chunks that any thread may get."""
+    cached: int
+    """In the caches of threads."""
+
+
 class MallocLibrary(ABC):
     """An allocator that a process is linked with: its state is in `words`, but for little.
 
@@ -108,6 +120,14 @@ class MallocLibrary(ABC):
     @abstractmethod
     def usable_size(self, address: int) -> int:
         """malloc_usable_size(address), bytes."""
+
+    @abstractmethod
+    def peek_usable_size(self, address: int) -> int:
+        """Return that of a block that the library has given, without an access."""
+
+    @abstractmethod
+    def heap_bytes(self) -> HeapBytes:
+        """Return what is where, for who looks from outside: nothing is accessed."""
 
     @abstractmethod
     def mallinfo2(self, thread: int) -> MallocSteps[HeapNumbers]:

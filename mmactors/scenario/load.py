@@ -29,6 +29,7 @@ from mmactors.scenario.overrides import Setting, apply_overrides, find
 from mmactors.scenario.race_names import FunctionName, Goal, function_parser, goal_parser
 from mmactors.scenario.schema import Expected, Scenario, parse_expected
 from mmactors.scenario.structure import Structurer, TextError
+from mmactors.workload.heap_trace.file import open_heap_trace
 from mmactors.workload.operation.all import (
     By,
     Operation,
@@ -37,11 +38,10 @@ from mmactors.workload.operation.all import (
     RunTrace,
     parse_operation,
 )
-from mmactors.workload.heap_trace.file import open_heap_trace
 from mmactors.workload.trace.file import open_trace, trace_format
 
 _Recorded = RunTrace | RunHeapTrace
-_R = TypeVar("_R", RunTrace, RunHeapTrace)
+_R = TypeVar("_R", bound=RunTrace | RunHeapTrace)
 _ROOT_DOC: Final = OptionDoc(doc="a scenario")
 
 

@@ -276,7 +276,9 @@ def test_a_death_by_abort_can_be_expected():
     for cause in ("SIGABRT", "SI_TKILL"):
         result = mmactors.run(
             {
-                "processes": [{"name": "p", "program": ["malloc p 100", "alias a p+16 8", "free a"]}],
+                "processes": [
+                    {"name": "p", "program": ["malloc p 100", "alias a p+16 8", "free a"]}
+                ],
                 "expect": [f"p dies of {cause}"],
             }
         )

@@ -91,6 +91,7 @@ USUAL_NAMES = {
     "pointer": "I",
     "realloc.name": "I",
     "trace.path": "tests/reference/traces/true.npz",
+    "heap_trace.path": "tests/reference/malloc/real_zstd.npz",
     "pin.device": "N",
 }
 """By the name of a field, of one operation or of all."""

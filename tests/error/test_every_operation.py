@@ -19,6 +19,7 @@ from mmactors.workload.operation.memory import pattern_arguments
 
 MACHINES = {"1 CPU": (1, 1), "3 CPUs, 2 nodes": (3, 2)}
 TRACE = "tests/reference/traces/true.npz"
+HEAP_TRACE = "tests/reference/malloc/real_zstd.npz"
 SETUP = """
     mmap A 64K|touch A 0..4 write|mmap S 64K flags=shared,anon|touch S 0..2 write
     open F /shm/f create|write F 0 16K bs=4K|open G /mnt/g create|write G 0 16K bs=4K
@@ -91,6 +92,10 @@ SPECIAL = {
     "|/sys/kernel/mm/transparent_hugepage/enabled|/proc/self/oom_score_adj|/mnt/|.|..|a/../b|/shm/f/"
     f"|//shm//f|shm/f|/shm/f/g|{'x' * 255}|{'x' * 256}|{'/y' * 2048}|/proc/self/../meminfo",
     "trace.path": TRACE,
+    "heap_trace.path": HEAP_TRACE,
+    "heap_trace.limit": "1|100|1000000",
+    "heap_trace.format": "npz",
+    "heap_trace.stack": "16K|1M|8M|1T",
     "put.value": f"1|0|x|-1|{MAX + 1}|never",
     "duration_ms": "0|1|1000",
     "group": f"4|1|2|{LONG}",

@@ -23,6 +23,7 @@ PATHS = ("/shm/a", "/shm/b", "/data/c", "/data/a file")
 ODD_PATHS = ("shm/a", "//shm//b", "/data/../shm/./a", "a", "..", "/", "/shm/a/", "/shm/a/b", "/mnt")
 ODD_PATHS += ("x" * 255, "x" * 256, "/y" * 2048)
 TRACE = "../../reference/traces/true.npz"
+HEAP_TRACE = "../../reference/malloc/real_zstd.npz"
 _MACHINE_FILES = (
     "vmstat",
     "meminfo",
@@ -252,7 +253,7 @@ class Author:
             choices = kind.choices
             if not self.is_careless:
                 choices = [word for word in choices if left_out_called(word) is None]
-            if verb == "trace":
+            if verb in ("trace", "heap_trace") and "npz" in choices:
                 choices = choices if self.is_careless else ("npz",)
             return self.one(choices)
         return self.number(kind, name)
@@ -289,6 +290,8 @@ class Author:
     def path(self, verb):
         if verb == "trace":
             return TRACE
+        if verb == "heap_trace":
+            return HEAP_TRACE
         if verb in ("get", "put"):
             path = self.one(PROC)
             careful = verb == "put" and not self.is_careless
@@ -495,7 +498,8 @@ class Author:
         words, values = [verb], {}
         self.first_touched = 0
         for name, argument in arguments(verb).items():
-            limits = (verb, name) in (("trace", "limit"), ("futex_wait", "timeout_ns"))
+            ends = {("trace", "limit"), ("heap_trace", "limit"), ("futex_wait", "timeout_ns")}
+            limits = (verb, name) in ends
             is_wanted = self.often(95 if limits else 30)
             if not argument.is_required and not is_wanted:
                 continue

@@ -41,6 +41,7 @@ from mmactors.malloc.ptmalloc.messages import (
     check,
 )
 from mmactors.malloc.ptmalloc.sysmalloc import SystemMemory
+from mmactors.malloc.ptmalloc.tcache import TCACHE_SIZE
 from mmactors.malloc.request import MallocSteps
 from mmactors.units import ULONG_MAX
 
@@ -107,6 +108,12 @@ class ArenaCalls:
         # free is the only call that does not make the main arena ready: who begins with it has none.
         if self.is_single and self.arenas.thread_arena[thread]:
             return (yield from take(self.arenas.main_arena, began))
+        return (yield from self._from_own_arena(thread, size, take, began, padding))
+
+    def _from_own_arena(
+        self, thread: int, size: int, take: Take, began: int | None, padding: int
+    ) -> MallocSteps[int]:
+        """Take a block of the arena that the thread is attached to, locked, or of another one."""
         arena = yield from arena_get(self.arenas, thread, size + padding & ULONG_MAX)
         block = yield from take(arena, began)
         if not block and arena:
@@ -115,6 +122,21 @@ class ArenaCalls:
         if arena:
             yield self.arenas.unlock(arena)
         return block
+
+    def tcache(self, thread: int) -> MallocSteps[int]:
+        """Return a block for a thread's cache; 0: there is no memory (tcache_init).
+
+        A process with one thread takes the arena's mutex, too, and asks another one.
+        """
+        return (
+            yield from self._from_own_arena(
+                thread,
+                TCACHE_SIZE,
+                lambda arena, began: self.take(0, arena, TCACHE_SIZE, began),
+                None,
+                0,
+            )
+        )
 
     def take(
         self, tcache: int, arena: int, size: int, began: int | None = None

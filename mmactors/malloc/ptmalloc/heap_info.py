@@ -82,9 +82,9 @@ def heap_for_ptr(arenas: Arenas, address: int) -> int:
     return address & -heap_max_size(arenas)
 
 
-def arena_for_chunk(arenas: Arenas, chunk: int) -> int:
-    """Return the arena that a chunk is of, as its flag and its address say."""
-    if not arenas.words.load(chunk + SIZE) & NON_MAIN_ARENA:
+def arena_for_chunk(arenas: Arenas, chunk: int, head: int) -> int:
+    """Return the arena that a chunk is of, as a flag of its head and its address say."""
+    if not head & NON_MAIN_ARENA:
         return arenas.main_arena
     return arenas.words.load(heap_for_ptr(arenas, chunk) + AR_PTR)
 

@@ -3,12 +3,13 @@
 Numbers and texts are those of malloc/malloc.c (glibc 2.36): int_mallinfo, __malloc_stats.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmactors.malloc.library import HeapNumbers
+from mmactors.malloc.library import HeapBytes, HeapNumbers
 from mmactors.malloc.ptmalloc.arenas import Arenas
 from mmactors.malloc.ptmalloc.free_chunks import (
     BYTES,
@@ -21,7 +22,9 @@ from mmactors.malloc.ptmalloc.free_chunks import (
 from mmactors.malloc.ptmalloc.malloc_par import MAX_MMAPPED_MEM, MAX_N_MMAPS, MMAPPED_MEM, N_MMAPS
 from mmactors.malloc.ptmalloc.malloc_state import NEXT, NFASTBINS, SYSTEM_MEM
 from mmactors.malloc.ptmalloc.messages import check, number_of
+from mmactors.malloc.ptmalloc.tcache import tcache_bytes
 from mmactors.malloc.request import MallocSteps
+from mmactors.malloc.user_words import UNWATCHED, peek_word
 
 _UNALIGNED: Final = number_of("int_mallinfo(): unaligned fastbin chunk detected")
 _UINT: Final = 0xFFFFFFFF
@@ -51,6 +54,24 @@ def int_mallinfo(arenas: Arenas, arena: int) -> HeapNumbers:
         fordblks=avail,
         keepcost=top if is_main else 0,
     )
+
+
+def heap_bytes(arenas: Arenas, tcaches: Iterable[int]) -> HeapBytes:
+    """Return what is where; of a list that is broken what comes before it breaks."""
+    words, par = arenas.words, arenas.par
+    system, free = int(par[MMAPPED_MEM]), 0
+    numbers: NDArray[np.int64] = np.zeros(NR_NUMBERS, dtype=np.int64)
+    arena = arenas.main_arena
+    while True:
+        count_free_chunks(words.words, UNWATCHED, arena, _UNALIGNED, numbers)
+        free += int(numbers[TOP_BYTES])
+        free += int(numbers[:TOP_BYTES].reshape(-1, NR_COLUMNS)[:, BYTES].sum())
+        system += peek_word(words.words, arena + SYSTEM_MEM)
+        arena = peek_word(words.words, arena + NEXT)
+        if arena in (0, arenas.main_arena):
+            break
+    cached = sum(tcache_bytes(words.words, tcache) for tcache in tcaches if tcache)
+    return HeapBytes(system=system, free=free, cached=cached)
 
 
 def mallinfo2(arenas: Arenas) -> MallocSteps[HeapNumbers]:

@@ -75,10 +75,9 @@ def _count_mapped(arenas: Arenas, nr_bytes: int) -> None:
     par[MAX_MMAPPED_MEM] = max(par[MAX_MMAPPED_MEM], par[MMAPPED_MEM])
 
 
-def free_mapped(arenas: Arenas, chunk: int) -> MallocSteps[None]:
+def free_mapped(arenas: Arenas, chunk: int, head: int) -> MallocSteps[None]:
     """Free a chunk that is a mapping, and learn from its size what to map."""
     par = arenas.par
-    head = arenas.words.load(chunk + SIZE)
     if arenas.wants_step():
         yield Label("write mmap_threshold", (arenas.touches_par(Mode.WRITE),))
     if (

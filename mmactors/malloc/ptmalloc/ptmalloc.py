@@ -15,7 +15,7 @@ import numpy as np
 from attrs import evolve
 
 from mmactors.label import WantsStep, never
-from mmactors.malloc.library import HeapNumbers, MallocAbortError, MallocLibrary
+from mmactors.malloc.library import HeapBytes, HeapNumbers, MallocAbortError, MallocLibrary
 from mmactors.malloc.ptmalloc import mallinfo, malloc_info, malloc_trim, mallopt
 from mmactors.malloc.ptmalloc.arena import leave_arena
 from mmactors.malloc.ptmalloc.arena_calls import ArenaCalls
@@ -41,6 +41,7 @@ from mmactors.malloc.ptmalloc.malloc_state import ATTACHED_THREADS, NEXT, malloc
 from mmactors.malloc.ptmalloc.mallopt import HugePages, set_tunables
 from mmactors.malloc.ptmalloc.messages import check
 from mmactors.malloc.ptmalloc.mmap_chunk import free_mapped, mremap_chunk, munmap_chunk
+from mmactors.malloc.ptmalloc.replay_rows import usable_size_of
 from mmactors.malloc.ptmalloc.sysmalloc import SystemMemory
 from mmactors.malloc.ptmalloc.tcache import ENTRIES, TCACHE_SIZE, malloc_hit, tcache_malloc
 from mmactors.malloc.request import MallocSteps
@@ -114,7 +115,7 @@ class Ptmalloc(MallocLibrary):
         tcache = int(self.tcache[thread])
         if tcache or thread in self._shutting_down:
             return tcache
-        block = yield from self.calls.malloc(thread, 0, TCACHE_SIZE)
+        block = yield from self.calls.tcache(thread)
         if block:
             self.tcache[thread] = block
             words, log, _ = self.memory.arrays()
@@ -166,11 +167,12 @@ class Ptmalloc(MallocLibrary):
         if not address:
             return
         chunk = address - CHUNK_HDR_SZ
-        if self.words.load(chunk + SIZE) & IS_MMAPPED:
-            yield from free_mapped(self.arenas, chunk)
+        head = self.words.load(chunk + SIZE)
+        if head & IS_MMAPPED:
+            yield from free_mapped(self.arenas, chunk, head)
             return
         tcache = yield from self._tcache_of(thread)
-        yield from self.calls.free(tcache, arena_for_chunk(self.arenas, chunk), chunk)
+        yield from self.calls.free(tcache, arena_for_chunk(self.arenas, chunk, head), chunk)
 
     def realloc(self, thread: int, address: int, size: int) -> MallocSteps[int]:
         """realloc(address, size): __libc_realloc."""
@@ -186,7 +188,7 @@ class Ptmalloc(MallocLibrary):
         arena = 0
         if not head & IS_MMAPPED:
             yield from self._tcache_of(thread)
-            arena = arena_for_chunk(self.arenas, chunk)
+            arena = arena_for_chunk(self.arenas, chunk, head)
         if chunk > -old_size & ULONG_MAX or chunk & ALIGN_MASK:
             raise MallocAbortError("realloc(): invalid pointer")
         chunk_size = request2size(min(size, PTRDIFF_MAX))
@@ -281,6 +283,14 @@ class Ptmalloc(MallocLibrary):
         if head & IS_MMAPPED:
             return size - CHUNK_HDR_SZ
         return size - SIZE_SZ if self.words.load(chunk + size + SIZE) & PREV_INUSE else 0
+
+    def peek_usable_size(self, address: int) -> int:
+        """Return the usable size of a block, without an access."""
+        return usable_size_of(self.words.words, address)
+
+    def heap_bytes(self) -> HeapBytes:
+        """Return what is where, without an access."""
+        return mallinfo.heap_bytes(self.arenas, self.tcache.tolist())
 
     def mallinfo2(self, thread: int) -> MallocSteps[HeapNumbers]:
         """mallinfo2()."""

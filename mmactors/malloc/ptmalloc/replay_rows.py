@@ -158,7 +158,7 @@ def end_row(
     which = number[row]
     is_mine = which >= 0 and op[row] <= MEMALIGN
     if live.shape[0] and is_mine and (block or op[row] == FREE or size[row] == 0):
-        note_life(live, lives, which, int(size[row]), _usable_size(words, block) if block else 0)
+        note_life(live, lives, which, int(size[row]), usable_size_of(words, block) if block else 0)
     if is_mine and op[row] != FREE and (block or op[row] != REALLOC):
         objects[which] = block
     if block == 0:
@@ -166,7 +166,7 @@ def end_row(
     if touches and size[row]:
         note_access(touched, block, 1 if touches == TOUCH_FIRST else int(size[row]), 1)
     if usable.shape[0]:
-        usable[row] = _usable_size(words, block)
+        usable[row] = usable_size_of(words, block)
 
 
 @compiled
@@ -180,7 +180,8 @@ def note_life(live: Words, lives: Words, which: int, size: int, usable: int) -> 
 
 
 @compiled
-def _usable_size(words: Words, block: int) -> int:
+def usable_size_of(words: Words, block: int) -> int:
+    """Return the usable size of a block, which nobody accesses (musable)."""
     chunk = block - CHUNK_HDR_SZ
     head = peek_word(words, chunk + SIZE)
     if head & IS_MMAPPED:

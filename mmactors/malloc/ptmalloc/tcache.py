@@ -16,9 +16,14 @@ from mmactors.malloc.ptmalloc.chunk import (
     protect_pointer,
     reveal,
 )
-from mmactors.malloc.ptmalloc.malloc_par import TCACHE_BINS, TCACHE_COUNT, TCACHE_KEY
+from mmactors.malloc.ptmalloc.malloc_par import (
+    TCACHE_BINS,
+    TCACHE_COUNT,
+    TCACHE_KEY,
+    TCACHE_MAX_BINS,
+)
 from mmactors.malloc.ptmalloc.messages import number_of
-from mmactors.malloc.user_words import load_bits, load_word, store_bits, store_word
+from mmactors.malloc.user_words import load_bits, load_word, peek_word, store_bits, store_word
 
 ENTRIES: Final = 0x80
 TCACHE_SIZE: Final = 0x280
@@ -121,6 +126,16 @@ def _find_twice(words: Words, log: Words, par: Words, block: int, head: int) -> 
         cached = reveal(words, log, cached)
         count += 1
     return 0
+
+
+@compiled
+def tcache_bytes(words: Words, tcache: int) -> int:
+    """Return the bytes of all chunks that a cache says it has, without an access."""
+    total = 0
+    for index in range(TCACHE_MAX_BINS):
+        count = peek_word(words, tcache + (index & ~3) * 2) >> (index & 3) * 16 & 0xFFFF
+        total += count * (MINSIZE + index * (ALIGN_MASK + 1))
+    return total
 
 
 @compiled

@@ -28,6 +28,7 @@ from mmactors.mm.vmstat import (
     PRINTED_IN_THP,
     printed_events,
 )
+from mmactors.observe.counters.heap import NR_HEAP
 from mmactors.observe.counters.table import (
     CPUS,
     HARDWARE,
@@ -171,6 +172,8 @@ def process_counters(process: Process, now_ns: int) -> dict[str, int]:
         values += [max(mm.rss[member], 0) for member in members]
         values += [mm.total_vm, mm.locked_vm, mm.pgtables_bytes]
         values += [max(mm.hiwater_vm, mm.total_vm), max(mm.hiwater_rss, mm.get_mm_rss())]
+    heap = process.heap
+    values += [0] * NR_HEAP if heap is None else heap.counters()
     return dict(zip(counters_of("process"), values, strict=True))
 
 

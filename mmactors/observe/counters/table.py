@@ -20,6 +20,7 @@ from mmactors.mm.vmstat import (
     VM_EVENT_NAMES,
     ZONE_STAT_NAMES,
 )
+from mmactors.observe.counters.heap import HEAP_COUNTERS
 from mmactors.observe.counters.meanings import VMSTAT_MEANINGS
 
 NOT_COUNTED: Final = "Stays 0: not counted here."
@@ -349,7 +350,17 @@ PROCESSES: Final = CounterGroup(
     ),
 )
 
-GROUPS: Final = (*VMSTAT_GROUPS, HARDWARE, CPUS, MACHINE, PROCESSES)
+HEAPS: Final = CounterGroup(
+    title="Heaps",
+    source="the C library's allocator: `struct mallinfo2` of malloc.h, and what was asked of it",
+    notes="Of processes whose program calls it, else 0; they stay when a process has ended. "
+    "Fragmentation inside is `malloc_usable_bytes` less `malloc_live_bytes`, outside "
+    "`malloc_system_bytes` less `malloc_usable_bytes`. Blocks that the library or pthread_create "
+    "has for itself are not live, but are from the kernel, too.",
+    counters=tuple(_of_process(*each) for each in HEAP_COUNTERS),
+)
+
+GROUPS: Final = (*VMSTAT_GROUPS, HARDWARE, CPUS, MACHINE, PROCESSES, HEAPS)
 
 
 @cache

@@ -25,7 +25,15 @@ _SAFE_INTERVAL: Final = 4
 _OF_FAULTS: Final = frozenset({"anon_vma", "anon_vma_chain", "radix_tree_node"})
 """Caches of which a page fault needs objects."""
 _CALLS: Final = tuple(op.OPERATIONS)
-_FAULTING: Final = (op.Touch, op.Generate, op.RunTrace, op.RunHeapTrace, op.Churn, op.Faultloop, op.Fragment)
+_FAULTING: Final = (
+    op.Touch,
+    op.Generate,
+    op.RunTrace,
+    op.RunHeapTrace,
+    op.Churn,
+    op.Faultloop,
+    op.Fragment,
+)
 
 
 @frozen(kw_only=True)

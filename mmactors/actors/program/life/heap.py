@@ -14,6 +14,9 @@ class Heap(Protocol):
     is_copy: bool
     """It was copied by a fork, and nobody has let its locks be free yet."""
 
+    def counters(self) -> tuple[int, ...]:
+        """Return what there is of it, as observe/counters/table.py names it (HEAP)."""
+
     def forget(self, start: int, length: int) -> None:
         """Let what the library wrote into some pages read 0: they are gone, or new."""
 

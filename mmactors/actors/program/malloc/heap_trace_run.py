@@ -14,7 +14,6 @@ from errno import EFAULT, ENOMEM
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmactors.actors.program.malloc.caller import LibraryCaller, PathLeftError, access_noted
 from mmactors.actors.program.malloc.heap_trace_rows import HeapTraceRows, text_of_row
@@ -77,6 +76,8 @@ class HeapTraceRun(ABC):
         self.rows: Final = HeapTraceRows(call)
         self.nr_done = 0
         self.is_over = False
+        self._has_begun = False
+        """All threads are there that the trace does not begin."""
         self._heap: Final = heap
         self._caller_of: Final = caller_of
         self._end_thread: Final = end_thread
@@ -107,16 +108,19 @@ class HeapTraceRun(ABC):
             if tid not in rows.begin_later and not self._error:
                 await self._begin_thread(tid)
         if not self._error:
+            self._has_begun = True
+            self._wake_all(leader)
             await self.run_part(leader, 0)
         if self._error:
             self.stop(leader)
-        for tid, member in list(self.members.items()):
-            if tid:
-                await leader.wait_in(member.idle, lambda it=member: not it.is_busy)
+        for member in list(self.members.values()):
+            if member is not leader:
+                await _wait_for(leader, member)
         return self._error or self.nr_done
 
     async def take_part(self, thread: UserThread, tid: int) -> int:
         """Do the part of a thread that the trace has; it ends afterwards."""
+        await thread.wait_in(self.queue_of(tid), lambda: self._has_begun or self.is_over)
         await self.run_part(thread, tid)
         if not thread.is_exiting:
             await self._end_member(thread)
@@ -125,6 +129,9 @@ class HeapTraceRun(ABC):
     def stop(self, thread: UserThread) -> None:
         """Let everybody see that nothing more is done."""
         self.is_over = True
+        self._wake_all(thread)
+
+    def _wake_all(self, thread: UserThread) -> None:
         for queue in self._queues.values():
             queue.wake_all(at_ns=thread.cpu.clock.now)
 
@@ -270,8 +277,13 @@ class HeapTraceRun(ABC):
 
     def _count(self, nr_rows: int) -> None:
         self.nr_done += nr_rows
+        self._heap.nr_calls += nr_rows
 
     def _caller_at(self, thread: UserThread, replay: Replay) -> LibraryCaller:
         caller = self._caller_of(thread)
         caller.place = lambda: self.rows.where(replay.operations, replay.row)
         return caller
+
+
+async def _wait_for(leader: UserThread, member: UserThread) -> None:
+    await leader.wait_in(member.idle, lambda: not member.is_busy)

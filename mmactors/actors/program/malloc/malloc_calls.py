@@ -75,8 +75,10 @@ class MallocCalls:
                 address = _hit(heap, thread, call)
                 if address is not None:
                     await access_noted(thread, heap)
+                    heap.nr_calls += 1
                     if isinstance(call, op.Malloc):
                         thread.process.names[call.name] = (address, call.length)
+                        heap.allocated(address, call.length)
                     return address
             return await self._perform(heap, thread, call)
         except PathLeftError:
@@ -92,6 +94,8 @@ class MallocCalls:
                     return -errno.EINVAL
                 caller.must_be_address(bound[0])
                 await caller.perform(library.free(number, bound[0]))
+                heap.nr_calls += 1
+                heap.freed(bound[0])
                 return 0
             case op.MallocTrim(pad=pad):
                 return await caller.perform(library.malloc_trim(number, pad))
@@ -112,18 +116,25 @@ class MallocCalls:
                 old = names.get(name, (0, 0))[0]
                 caller.must_be_address(old)
                 address = await caller.perform(library.realloc(number, old, length))
+                heap.nr_calls += 1
                 if address or not length:
+                    heap.freed(old)
+                    heap.allocated(address, length)
                     names[name] = (address, length)
                 return address if address or not length else -errno.ENOMEM
             case op.PosixMemalign(name=name, alignment=alignment, length=length):
                 if not _is_posix_alignment(alignment):
                     return -errno.EINVAL
                 address = await caller.perform(library.memalign(number, alignment, length))
+                heap.nr_calls += 1
+                heap.allocated(address, length)
                 if address:
                     names[name] = (address, length)
                 return address or -errno.ENOMEM
             case _:
                 address = await caller.perform(_allocation(library, number, call))
+                heap.nr_calls += 1
+                heap.allocated(address, op.requested_bytes(call))
                 names[call.name] = (address, op.requested_bytes(call))
                 return address or -_why_null(call)
 
@@ -191,6 +202,7 @@ def _hit(heap: UserHeap, thread: UserThread, call: op.MallocOperation) -> int | 
     if isinstance(call, op.Free):
         address = thread.process.names.get(call.pointer, _UNKNOWN)[0]
         if not address >> 63 and heap.library.free_hit(thread.malloc_thread, address):
+            heap.freed(address)
             return 0
     return None
 

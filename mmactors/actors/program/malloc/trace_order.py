@@ -6,7 +6,6 @@ are those of a program that was recorded so.
 """
 
 from collections.abc import Iterator
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from mmactors.actors.program.malloc.caller import PathLeftError
 from mmactors.actors.program.malloc.heap_trace_run import HeapTraceRun
 from mmactors.actors.program.thread import UserThread
-from mmactors.arch.heap_trace import MEMALIGN, THREAD_BEGIN, THREAD_END, HeapOperations
+from mmactors.arch.heap_trace import MEMALIGN, THREAD_BEGIN, HeapOperations
 from mmactors.malloc.ptmalloc.replay import Replay
 
 

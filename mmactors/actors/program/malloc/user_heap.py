@@ -5,6 +5,7 @@ has a copy. It ends with the address space, of which it is a part.
 """
 
 from collections import Counter
+from typing import get_args
 
 import numpy as np
 from attrs import define, field
@@ -14,7 +15,7 @@ from mmactors.actors.program.futex.futex import Futexes
 from mmactors.actors.program.futex.lowlevellock import LowLevelLock
 from mmactors.actors.program.malloc.thread_stack import ThreadStacks
 from mmactors.malloc.library import MallocLibrary
-from mmactors.malloc.ptmalloc.replay_rows import NR_LIVE
+from mmactors.malloc.ptmalloc.replay_rows import LIVE_BLOCKS, LIVE_BYTES, LIVE_USABLE, NR_LIVE
 from mmactors.malloc.request import SystemCall
 from mmactors.mm.area.vm_flags import page_align
 from mmactors.units import PAGE_MASK
@@ -37,8 +38,12 @@ class UserHeap:
     stacks: ThreadStacks = field(factory=ThreadStacks)
     live: NDArray[np.int64] = field(factory=lambda: np.zeros(NR_LIVE, np.int64))
     """What of it is in use (NR_LIVE of ptmalloc/replay_rows.py)."""
-    nr_system_calls: Counter[type[SystemCall]] = field(factory=Counter)
+    nr_calls: int = field(default=0, init=False)
+    """Of the library, that have returned."""
+    nr_system_calls: Counter[type[SystemCall]] = field(factory=Counter, init=False)
     """That the library has made."""
+    _blocks: dict[int, tuple[int, int]] = field(factory=dict)
+    """Blocks of operations by address: bytes that were asked for, and usable ones."""
     _locks: dict[int, LowLevelLock] = field(factory=dict, init=False)
     """By the address of their words."""
 
@@ -54,6 +59,32 @@ class UserHeap:
                 in_memory=self.metadata_in_memory,
             )
         return lock
+
+    def counters(self) -> tuple[int, ...]:
+        """Return what there is of it, as observe/counters/table.py names it (HEAP)."""
+        blocks, live, usable = self.live.tolist()
+        held = self.library.heap_bytes()
+        calls = (self.nr_system_calls[kind] for kind in get_args(SystemCall))
+        return (live, usable, blocks, held.system, held.free, held.cached, self.nr_calls, *calls)
+
+    def allocated(self, address: int, size: int) -> None:
+        """Count a block that an operation has got; 0: it has got none."""
+        if address:
+            usable = self.library.peek_usable_size(address)
+            self._blocks[address] = size, usable
+            self._add_live(1, size, usable)
+
+    def freed(self, address: int) -> None:
+        """Count a block that an operation has freed, if it was one."""
+        block = self._blocks.pop(address, None)
+        if block is not None:
+            self._add_live(-1, -block[0], -block[1])
+
+    def _add_live(self, blocks: int, size: int, usable: int) -> None:
+        live = self.live
+        live[LIVE_BLOCKS] += blocks
+        live[LIVE_BYTES] += size
+        live[LIVE_USABLE] += usable
 
     def forget(self, start: int, length: int) -> None:
         """Let the library's words in some pages read 0: they are not mapped any more, or new."""
@@ -78,4 +109,6 @@ class UserHeap:
             metadata_in_memory=self.metadata_in_memory,
             is_copy=True,
             stacks=self.stacks.after_fork(thread),
+            live=self.live.copy(),
+            blocks=self._blocks.copy(),
         )
