@@ -330,7 +330,7 @@ class Ptmalloc(MallocLibrary):
             thread_arena=self.arenas.thread_arena.copy(),
             number=number,
         )
-        child.memory = SystemMemory(child.arenas, self.memory.curbrk)
+        child.memory = SystemMemory(child.arenas, self.memory.curbrk, list(self.memory.begins))
         child.calls = ArenaCalls(child.arenas, child.memory)
         child._shutting_down = set(self._shutting_down)  # noqa: SLF001 - one of us
         return child

@@ -8,7 +8,7 @@ break that somebody else has moved up counts as the arena's memory. Other arenas
 from typing import Final
 
 import numpy as np
-from attrs import define
+from attrs import define, field
 from numpy.typing import NDArray
 
 from mmactors.label import Label, Mode
@@ -71,6 +71,8 @@ class SystemMemory:
     arenas: Arenas
     curbrk: int = 0
     """Where the C library takes the program break to be (__curbrk); 0: it has not asked yet."""
+    begins: list[int] = field(factory=list)
+    """Where memory of the main arena begins that does not join what it had: glibc does not know."""
 
     def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Return what compiled paths work on, with room for one operation."""
@@ -226,6 +228,7 @@ class SystemMemory:
             end = yield from self.sbrk(0)
         if not end:
             return
+        self.begins.append(aligned)
         words.store(av + TOP, aligned)
         words.store(aligned + SIZE, (end - aligned + correction) | PREV_INUSE)
         self._add_system_mem(correction)
