@@ -230,7 +230,6 @@ class HeapTraceRun(ABC):
         caller = self._caller_at(thread, replay)
         if op == THREAD_BEGIN:
             result = await self._begin_thread(tid)
-            self._error = min(result, 0)
         elif op == THREAD_END and tid:
             del self.members[tid]
             result = await self._end_member(thread)
@@ -258,6 +257,7 @@ class HeapTraceRun(ABC):
         result = await self._start_thread(leader, name, cpu)
         stacks.stack_bytes = usual
         if result < 0:
+            self._error = result
             return result
         member = process.threads[name]
         assert isinstance(member, UserThread), f"{member} runs no program"
