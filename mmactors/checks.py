@@ -17,6 +17,9 @@ does not know.
 
 from collections.abc import Callable, Hashable
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 class Checks:
     """Takes the moments and does nothing; a checker has methods for those it listens to.
@@ -160,6 +163,30 @@ class ObjectChecks:
         self, owner: int, name: str, offset: int, nr_bytes: int, *, is_write: bool
     ) -> None:
         """A program reads or writes bytes from `offset` on of what it knows by a name."""
+
+
+class HeapChecks:
+    """Takes the moments of programs' heaps: told of by who calls the C library's allocator for them.
+
+    `space` is the number of the address space in which a heap lies; its process, its library and
+    the operations of programs are objects that this layer does not know.
+    """
+
+    def call_begins(self, space: int, call: object) -> object:
+        """A program is about to call the library; what is returned is given to `call_ended`."""
+
+    def call_ended(
+        self, space: int, owner: object, library: object, call: object, begun: object, result: int
+    ) -> None:
+        """That call returns, with an address, 0, or minus the errno."""
+
+    def accessed(
+        self, space: int, doing: object, addresses: NDArray[np.int64], meta: NDArray[np.int64]
+    ) -> None:
+        """A program has just made these accesses, rows of a trace; the library's are not told."""
+
+    def heap_forked(self, parent: int, child: int, owner: object, library: object) -> None:
+        """A child has a copy of its parent's heap."""
 
 
 class AreaChecks:

@@ -113,6 +113,8 @@ HB_WAITERS: Final = "hb_waiters"
 """How many sleep there or are about to."""
 MALLOC_STATE: Final = "malloc_state"
 FASTBINS: Final = "fastbins"
+MALLOC_PAR: Final = "malloc_par"
+"""Thresholds and counts of mappings of a process's allocator."""
 ARENA_LIST: Final = "arena_list"
 """The list of all arenas of a process, how many there are, and which is shared next."""
 ARENA_FREE_LIST: Final = "arena_free_list"
@@ -354,9 +356,9 @@ def fastbins(number: int, arena: int) -> str:
     return f"{FASTBINS}[{number}][{arena:#x}]"
 
 
-def fastbin(number: int, arena: int, index: int) -> str:
-    """Name a fastbin of an arena."""
-    return f"{fastbins(number, arena)}[{index}]"
+def malloc_par(number: int) -> str:
+    """Name the parameters of a process's allocator."""
+    return f"{MALLOC_PAR}[{number}]"
 
 
 def arena_list(number: int) -> str:

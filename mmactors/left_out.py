@@ -101,6 +101,21 @@ LEFT_OUT: Final = (
         words=("pti", "kpti"),
     ),
     LeftOut(
+        name="requeueing, priority inheritance and robust lists of futexes are",
+        for_good=False,
+        why="threads sleep at one word at a time, and have no priorities",
+        instead="use `futex_wait` and `futex_wake`, or `lll_lock` and `lll_unlock`",
+        words=(
+            "futex_requeue",
+            "futex_cmp_requeue",
+            "futex_wake_op",
+            "futex_lock_pi",
+            "futex_unlock_pi",
+            "futex_waitv",
+            "set_robust_list",
+        ),
+    ),
+    LeftOut(
         name="swap is",
         for_good=False,
         why="anonymous pages stay in memory",

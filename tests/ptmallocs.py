@@ -11,6 +11,7 @@ from mmactors.malloc.mman import MAP_FIXED
 from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
 from mmactors.malloc.request import (
     Brk,
+    InitMutex,
     LockMutex,
     Madvise,
     MallocRequest,
@@ -29,7 +30,7 @@ from mmactors.units import PAGE_SIZE
 T = TypeVar("T")
 
 BREAK: Final = 0x5555_5555_9000
-MMAP_BASE: Final = 0x7FFF_F7FF_F000
+MMAP_BASE: Final = 0x7FFF_F7C0_0000
 MAIN_ARENA: Final = 0x7FFF_F7FA_2C60
 LOCKS: Final = 0x7FFF_F7FA_4180
 ENOMEM: Final = 12
@@ -168,6 +169,8 @@ class Guest:
                 self.held.setdefault(word, running)
             case UnlockMutex(word=word):
                 assert self.held.pop(word) is running, f"{request} is not the holder's"
+            case InitMutex(word=word):
+                self.held.pop(word, None)
             case Label():
                 pass
             case _:

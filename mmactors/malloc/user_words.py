@@ -3,7 +3,7 @@
 User memory holds tags in this machine (docs/ARCHITECTURE.md), not bytes; what an allocator keeps
 in it, headers of chunks, links of free ones, arenas, thread caches, is here, by virtual address:
 64-bit words in pages of 512, found by a hash of the page's number. A page that was never written
-reads 0. What a program writes into its own blocks is not kept.
+reads 0. Of what a program writes is kept what it says the bytes of (`memset`, `store`).
 
 All of it is one array: counters, the hash table (open addressing; a key is a page's number,
 doubled, plus 1; nobody's is 0), then slots of 512 words. Compiled functions take and give back
@@ -14,6 +14,8 @@ than it writes new pages. What finds none all the same writes into the first slo
 Accesses are noted in a second array, if it has room: address, bytes, and whether they are written.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, Self
 
 import numpy as np
@@ -46,6 +48,8 @@ NR_LOST: Final = 6
 TABLE: Final = 8
 
 _SPREAD: Final = 0x9E37
+_FILLED_AT_ONCE: Final = SPARE_SLOTS // 2 * PAGE_SIZE
+"""Bytes, for which there are enough free slots."""
 
 
 @compiled
@@ -170,6 +174,19 @@ def clear_words(words: Words, log: Words, address: int, nr_bytes: int) -> None:
 
 
 @compiled
+def fill_bytes(words: Words, log: Words, address: int, nr_bytes: int, byte: int) -> None:
+    """Write one byte again and again; `byte`: a word of it."""
+    end = address + nr_bytes
+    while address < end:
+        if address & 7 == 0 and end - address >= 8:
+            store_word(words, log, address, byte)
+            address += 8
+        else:
+            store_bits(words, log, address, 1, byte & 255)
+            address += 1
+
+
+@compiled
 def _drop_entry(words: Words, index: int) -> None:
     """Give back the slot of an entry of the table, and close the gap there."""
     slot = int(words[TABLE + 2 * index + 1])
@@ -256,6 +273,10 @@ class UserWords:
         """Return the word at an address."""
         return load_word(self.words, self.log, address)
 
+    def peek(self, address: int) -> int:
+        """Return the word at an address, which nobody accesses."""
+        return peek_word(self.words, address)
+
     def store(self, address: int, value: int) -> None:
         """Write the word at an address."""
         self.make_room()
@@ -266,10 +287,40 @@ class UserWords:
         self.make_room()
         store_word(self.words, UNWATCHED, address, value)
 
+    def fill(self, start: int, nr_bytes: int, byte: int) -> None:
+        """Write one byte again and again, as a program does."""
+        word = int.from_bytes(bytes([byte] * 8), "little", signed=True)
+        for first in range(start, start + nr_bytes, _FILLED_AT_ONCE):
+            self.make_room()
+            length = min(_FILLED_AT_ONCE, start + nr_bytes - first)
+            fill_bytes(self.words, UNWATCHED, first, length, word)
+
+    def put_bytes(self, address: int, data: bytes) -> None:
+        """Write a few bytes, as a program does."""
+        self.make_room()
+        for place, byte in enumerate(data, address):
+            store_bits(self.words, UNWATCHED, place, 1, byte)
+
+    @contextmanager
+    def unwatched(self) -> Iterator[None]:
+        """Let somebody look who is no part of the program: no access is noted."""
+        log, self.log = self.log, UNWATCHED
+        try:
+            yield
+        finally:
+            self.log = log
+
     def discard(self, start: int, end: int) -> None:
         """Let whole pages from `start` to `end` read 0 again: they were unmapped, or given back."""
         assert start % PAGE_SIZE == 0 == end % PAGE_SIZE, f"{start:#x} to {end:#x} is not of pages"
         discard_pages(self.words, start >> PAGE_BITS, end >> PAGE_BITS)
+
+    def content(self) -> tuple[tuple[int, bytes], ...]:
+        """Return all words as a value: each page's number, and what was written there."""
+        words = self.words
+        table = words[TABLE : words[FIRST_SLOT]].reshape(-1, 2)
+        entries = sorted(table[table[:, 0] != 0].tolist())
+        return tuple([(key >> 1, words[slot : slot + SLOT].tobytes()) for key, slot in entries])
 
     def watch(self, *, on: bool) -> None:
         """Begin or cease to note accesses; those noted are forgotten."""

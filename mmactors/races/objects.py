@@ -79,6 +79,7 @@ from mmactors.mm.slab.slub.slub import Slub
 from mmactors.mm.vmstat import NR_FREE_PAGES
 from mmactors.races.area_views import VmallocValues, anon_vma_key, areas_key, place_of
 from mmactors.races.changes import Changes
+from mmactors.races.heaps import Heaps
 from mmactors.races.slab_views import SlabValues, SlobValues, SlubValues
 from mmactors.races.view import Latest, Unguarded, View
 
@@ -90,8 +91,8 @@ _LASTING: Final = frozenset(
     }
 )
 """Columns whose elements are there in all schedules."""
-_PAIRS: Final = frozenset((VALUE, PAGE_CACHE, STORE, KMEM_CACHE_CPU, KMEM_CACHE_NODE, PERCPU_COUNT))
-"""Columns of columns."""
+_PAIRS: Final = frozenset((VALUE, PAGE_CACHE, STORE, KMEM_CACHE_CPU, KMEM_CACHE_NODE))
+"""Columns of columns, whether or not the machine has them."""
 
 
 def _values_of(allocator: Slab | Slub) -> SlabValues | SlubValues:
@@ -113,8 +114,10 @@ class MachineObjects(dict[str, Keyed]):
         self._kernel: Final = kernel
         self._processes: Final = processes
         """All that ever were; new ones are added there."""
+        heaps = Heaps(lambda: processes)
         self._of_pairs: Final[dict[str, Callable[[int, int], Hashable]]] = {
-            PERCPU_COUNT: kernel.percpu_refs.cpu_key
+            PERCPU_COUNT: kernel.percpu_refs.cpu_key,
+            **heaps.pairs,
         }
         """What elements of two numbers hold; what caches have on a CPU or a node, if of SLUB's."""
         self._columns: Final[dict[str, Callable[[int], View]]] = {
@@ -149,7 +152,7 @@ class MachineObjects(dict[str, Keyed]):
         }
         """Objects by column and number."""
         areas = VmallocValues(kernel)
-        for column, read in areas.columns.items():
+        for column, read in (*areas.columns.items(), *heaps.columns.items()):
             self._columns[column] = partial(_view_of, read)
         self._zones: Final = {
             mailbox.name: zone
@@ -221,7 +224,7 @@ class MachineObjects(dict[str, Keyed]):
             zone_key = self._zone_keys.get(name)
             return latest if zone_key is None else View(partial(zone_key, latest))
         column, bracket, index = name.partition("[")
-        if bracket and column in _PAIRS:
+        if bracket and (column in _PAIRS or column in self._of_pairs):
             first, _, second = index[:-1].partition("][")
             return self._of_pair(column, int(first), int(second, 0) if second else None)
         if not bracket and column in self._whole:
@@ -361,7 +364,7 @@ class MachineObjects(dict[str, Keyed]):
     def _of_pair(self, column: str, first: int, second: int | None) -> View:
         """Return what an address space, a file or a cache has at an index; None: all of it."""
         kernel = self._kernel
-        if column in (KMEM_CACHE_CPU, KMEM_CACHE_NODE, PERCPU_COUNT) and second is not None:
+        if column in self._of_pairs and second is not None:
             return View(partial(self._of_pairs[column], first, second))
         checks = kernel.checks
         if column == VALUE and checks is not None:

@@ -116,6 +116,14 @@ class Places:
             if owner == ctx_id and length and begin < end and begin + length > start
         ]
 
+    def ranges_of(self, ctx_id: int) -> list[tuple[str, int]]:
+        """Return the names of ranges that a program has, and where each begins."""
+        return [
+            (name, start)
+            for (owner, name), (start, length) in self._ranges.items()
+            if owner == ctx_id and length
+        ]
+
     def anywhere(self, address: int) -> str | None:
         """Return what some program calls an address; None: none has a name for it."""
         for ctx_id in self._owners:

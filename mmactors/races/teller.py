@@ -16,10 +16,11 @@ from mmactors.engine.actor import Keyed
 from mmactors.explore.engine.step import Touches
 from mmactors.explore.engine.view import is_cpu
 from mmactors.races.places import Places
-from mmactors.races.told import Parts, Told, cpus_text, rss_text
-from mmactors.races.told_percpu_ref import ToldPercpuRefs
-from mmactors.races.told_slab import told_caches
-from mmactors.races.told_vmalloc import ToldVmalloc
+from mmactors.races.told.malloc import ToldMalloc
+from mmactors.races.told.percpu_ref import ToldPercpuRefs
+from mmactors.races.told.slab import told_caches
+from mmactors.races.told.told import Parts, Told, cpus_text, rss_text
+from mmactors.races.told.vmalloc import ToldVmalloc
 
 _INDEXED: Final = re.compile(r"^(.*?)\[([^\]]*)\](?:\[([^\]]*)\])?$")
 _OBJECT: Final = re.compile(r"\b[a-z_]+\[[0-9a-fx]+\](?:\[[0-9a-fx]+\])?")
@@ -41,11 +42,14 @@ class MachineTeller:
         told = self._told = Told(kernel, self._places)
         slabs = self._slabs = told_caches(kernel)
         percpu_refs, vmalloc = ToldPercpuRefs(kernel), ToldVmalloc(kernel)
+        malloc = self._malloc = ToldMalloc(processes, self._places)
         self._pairs: Final[dict[str, Callable[[int, int], Parts]]] = {
             names.PAGE_CACHE: told.cached_page,
             names.KMEM_CACHE_CPU: slabs.of_cpu,
             names.KMEM_CACHE_NODE: slabs.of_node,
             names.PERCPU_COUNT: percpu_refs.of_cpu,
+            names.MALLOC_STATE: malloc.state,
+            names.FASTBINS: malloc.fastbins,
         }
         self._columns: Final[dict[str, Callable[[int], Parts]]] = {
             names.PAGE_TABLES: told.page_tables,
@@ -65,6 +69,8 @@ class MachineTeller:
             names.VMAP_BLOCK_QUEUE: vmalloc.queue,
             names.PERCPU_REF: percpu_refs.mode,
             names.PERCPU_REF_COUNT: percpu_refs.count,
+            names.ARENA_LIST: malloc.arena_list,
+            names.ARENA_FREE_LIST: malloc.free_list,
             names.I_SIZE: told.i_size,
             names.I_MMAP: told.i_mmap,
             names.RSS: lambda ctx_id: told.of_mm("rss", ctx_id, rss_text),
@@ -197,6 +203,10 @@ class MachineTeller:
             return f"{self._slabs.cache(number)} of cpu{numbers[1]}"
         if column == names.KMEM_CACHE_NODE and len(numbers) > 1:
             return f"{self._slabs.cache(number)} of node {numbers[1]}"
+        if column in _OF_ARENAS and len(numbers) > 1:
+            return f"{column} of {self._malloc.arena(number, numbers[1])}"
+        if column in _OF_HEAPS and len(numbers) > 1:
+            return f"{column}{places.whose(number)}"
         if column == names.VMSTAT and number < len(self._kernel.allocator.zones):
             return f"counters of zone {self._kernel.allocator.zones[number].name}"
         if column == names.ANON_VMA:
@@ -223,9 +233,12 @@ _OF_CPUS: Final = {
     names.LRU: "LRU batches",
     names.RCU: "RCU readers",
 }
+_OF_ARENAS: Final = (names.MALLOC_STATE, names.FASTBINS, "arena.mutex")
+_OF_HEAPS: Final = ("main_arena.mutex", "list_lock", "free_list_lock")
 _OF_SPACES: Final = (
     names.RSS, names.VMAS, names.MM_FLAGS, names.MM_CPUMASK, names.TLB_GEN,
-    names.TLB_FLUSH_PENDING, names.TLB_FLUSH_BATCHED, names.VALUE, "mmap_lock", "page_table_lock",
+    names.TLB_FLUSH_PENDING, names.TLB_FLUSH_BATCHED, names.VALUE, names.ARENA_LIST,
+    names.ARENA_FREE_LIST, names.MALLOC_PAR, "mmap_lock", "page_table_lock",
     "write_protect_seq",
 )  # fmt: skip
 

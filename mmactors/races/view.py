@@ -10,7 +10,7 @@ from mmactors.engine.guard import Guard
 
 @frozen(eq=False)
 class View:
-    """One object: its value. What people are told of it stands in `told.py`."""
+    """One object: its value. What people are told of it stands in `told/`."""
 
     key: Callable[[], Hashable]
     text: str = ""

@@ -35,6 +35,11 @@ class SanitizeConfig:
         doc="Follow each object of the kernel's caches: use after free, double free, free into "
         "the wrong cache, writes beside an object, objects lost or on two freelists.",
     )
+    heap: bool = option(
+        False,
+        doc="Follow each block that malloc gives a program: use after free, double free, free of "
+        "what is no block, accesses beside a block, blocks that nobody can reach at the end.",
+    )
     reserves: bool = option(
         False,
         doc="Hold each passed watermark against the pages that are really free.",

@@ -38,6 +38,12 @@ class Law(StrEnum):
     WRONG_AREA = "area given back the wrong way"
     AREA_LEAK = "area leak"
     BLOCK_QUEUE = "broken list of blocks"
+    HEAP_USE_AFTER_FREE = "heap use after free"
+    HEAP_OUT_OF_BOUNDS = "heap out of bounds"
+    HEAP_DOUBLE_FREE = "heap double free"
+    HEAP_NO_BLOCK = "heap free of no block"
+    HEAP_TWICE = "heap block handed out twice"
+    HEAP_LEAK = "heap leak"
 
 
 @frozen(kw_only=True)
@@ -202,5 +208,37 @@ LESSONS: Final = {
         law="a block of vm_map_ram that has room is on the list of the CPU that made it, once",
         look="which lock was held where links were changed: it is that of the list that the block "
         "is on, not that of whoever works on it (mm/vmalloc.c, vmap_block_queue)",
+    ),
+    Law.HEAP_USE_AFTER_FREE: Lesson(
+        law="from free on a block is the library's, which keeps its lists there, and soon somebody "
+        "else's; realloc may move it, and has freed it then",
+        look="which pointer was kept beside the one that was freed; a write there breaks glibc's "
+        "lists: malloc(): unaligned tcache chunk detected, corrupted double-linked list",
+    ),
+    Law.HEAP_OUT_OF_BOUNDS: Lesson(
+        law="who has a block touches the bytes that were asked for: what malloc_usable_size adds is "
+        "the library's, and behind it begins the next chunk, with its size",
+        look="how the length was computed; glibc finds it later, with somebody else's call: "
+        "corrupted size vs. prev_size, free(): invalid next size, malloc(): corrupted top size",
+    ),
+    Law.HEAP_DOUBLE_FREE: Lesson(
+        law="a block is freed once; what realloc has moved or given the size 0 is freed, too",
+        look="which of the two frees is the owner's. glibc finds it if nobody has the memory yet: "
+        "free(): double free detected in tcache 2, double free or corruption (fasttop, top, !prev)",
+    ),
+    Law.HEAP_NO_BLOCK: Lesson(
+        law="what is freed is an address that malloc or its like has returned",
+        look="whether the pointer was moved since, or never was malloc's. glibc finds it if there "
+        "is no header before it: free(): invalid pointer, munmap_chunk(): invalid pointer",
+    ),
+    Law.HEAP_TWICE: Lesson(
+        law="memory that malloc returns is nobody else's",
+        look="what was done to the heap before: a double free that was not seen, or a size or link "
+        "that was overwritten",
+    ),
+    Law.HEAP_LEAK: Lesson(
+        law="who was given a block frees it, or still has a pointer to it when the process ends",
+        look="where the last pointer was overwritten: names that were bound anew, as LeakSanitizer "
+        "looks for pointers",
     ),
 }

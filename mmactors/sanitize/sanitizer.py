@@ -23,6 +23,7 @@ from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.contents import Contents
 from mmactors.sanitize.durable import Promised
 from mmactors.sanitize.finding import Finding, SanitizerError
+from mmactors.sanitize.heap.heap import HeapBlocks
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.lockdep import Lockdep
 from mmactors.sanitize.page_history import Moment, PageHistory
@@ -61,6 +62,7 @@ class Sanitizer(Checks):
     _lockdep: Lockdep | None = field(default=None, init=False)
     objects: Objects | None = field(default=None, init=False)
     _look: Look = field(init=False)
+    _heap: HeapBlocks | None = field(default=None, init=False)
     _areas: Areas = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -88,6 +90,8 @@ class Sanitizer(Checks):
         self._areas = kernel.area_checks = Areas(
             self.report, self._deed, self.history, forgotten, is_telling=config.objects
         )
+        if config.heap:
+            self._heap = kernel.heap_checks = HeapBlocks(self.report, self._deed)
         if config.lockdep:
             engine = kernel.engine
             engine.lock_observer = self._lockdep = Lockdep(engine, on_finding=self.take)
@@ -267,6 +271,8 @@ class Sanitizer(Checks):
         """Look whether all private data is still there."""
         with self.kernel.engine.guard.suspended():
             self._look_for_lost(_mm(mm))
+        if self._heap is not None:
+            self._heap.exits(_mm(mm).ctx_id)
 
     def _look_for_lost(self, mm: MmStruct) -> None:
         if self._contents is not None:

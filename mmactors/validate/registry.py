@@ -184,7 +184,8 @@ def _no_recording(path: Path, found: str) -> Problem:
     return Problem(
         place=Place(str(path)),
         found=found,
-        legal="expected recordings: NAME.npz with NAME.json, or .json or .json.gz with a topic",
+        legal="expected recordings: NAME.npz with NAME.json or of a heap trace,"
+        " or .json or .json.gz with a topic",
         advice="tests/reference has some, with READMEs of the formats",
     )
 

@@ -1,6 +1,7 @@
 """Machines with SLUB, SLAB or SLOB: the same programs, other logs, nothing lost on any of them."""
 
 import errno
+from functools import cache
 
 import pytest
 from attrs import evolve
@@ -26,17 +27,29 @@ def ran(slab, *program, **options):
     return run(evolve(made, sanitize=SanitizeConfig.everything()))
 
 
+def seeds(nr_ordinary, nr):
+    """Return seeds, of which the first ones are for the ordinary suite."""
+    slow = (pytest.param(seed, marks=pytest.mark.slow) for seed in range(nr_ordinary, nr))
+    return [*range(nr_ordinary), *slow]
+
+
 @pytest.mark.parametrize("slab", ALLOCATORS)
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", seeds(10, 20))
 def test_random_programs_leave_nothing_behind_and_break_no_law(slab, seed):
-    """Three CPUs, two nodes, threads, interrupts, grace periods, processes and files."""
+    """Three CPUs, two nodes, threads, interrupts, grace periods, processes and files.
+
+    Half of the programs are for `-m slow`.
+    """
     assert () == run(scenario(slab, seed)).machine.findings()
 
 
 @pytest.mark.parametrize("slab", ALLOCATORS)
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", seeds(6, 10))
 def test_where_there_is_no_memory_nothing_is_left_behind_either(slab, seed):
-    """Pages fail, and objects; who asked for them says so, and gives back what it had."""
+    """Pages fail, and objects; who asked for them says so, and gives back what it had.
+
+    Of ten programs four are for `-m slow`.
+    """
     ran = run(scenario(slab, seed, fails=True))
 
     assert () == ran.machine.findings()
@@ -44,10 +57,16 @@ def test_where_there_is_no_memory_nothing_is_left_behind_either(slab, seed):
 
 @pytest.mark.parametrize("slab", ALLOCATORS)
 def test_a_run_is_the_same_each_time_and_another_one_with_another_allocator(slab):
-    logs = {each: run(scenario(each, 7)).log for each in (slab, *ALLOCATORS)}
+    logs = {each: log_of(each) for each in ALLOCATORS}
 
     assert run(scenario(slab, 7)).log == logs[slab]
     assert len(ALLOCATORS) == len(set(logs.values()))
+
+
+@cache
+def log_of(slab):
+    """Return what one program leaves in the log."""
+    return run(scenario(slab, 7)).log
 
 
 @pytest.mark.parametrize("slab", ALLOCATORS)

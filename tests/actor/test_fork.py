@@ -5,7 +5,7 @@ import errno
 import pytest
 from machines import final_status, run_to_nothing, scenario_of
 
-from mmactors.actors.program import fork
+from mmactors.actors.program.life import fork
 from mmactors.mm.fault.siginfo import SIGKILL
 
 

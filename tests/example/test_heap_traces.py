@@ -51,7 +51,7 @@ def test_csv_says_all_operations(tmp_path):
 
 
 def test_columns_of_csv_stand_in_any_order_and_some_may_be_missing(tmp_path):
-    text = "# mine\n\ntime,size, id ,op\r\n0.5,7,3,malloc\r\n\r\n0.75,,3,free\r\n"
+    text = "\ufeff# mine\n\ntime,size, id ,op\r\n0.5,7,3,malloc\r\n\r\n0.75,,3,free\r\n"
     trace = opened(tmp_path, text)
 
     assert [("malloc", 0, 3, 7, 0), ("free", 0, 3, 0, 0)] == rows_of(trace)

@@ -1,11 +1,11 @@
 """What ptmalloc says of a broken heap: each of its messages, for a heap that is broken that way."""
 
 import pytest
+from ptmallocs import MAIN_ARENA, Guest
 
 from mmactors.malloc.library import MallocAbortError
-from mmactors.malloc.ptmalloc.messages import MESSAGES
 from mmactors.malloc.ptmalloc.malloc_par import TCACHE_KEY
-from tests.ptmallocs import MAIN_ARENA, Guest
+from mmactors.malloc.ptmalloc.messages import MESSAGES
 
 NO_TCACHE = {"tcache_count": 0}
 ONLY_BINS = {"tcache_count": 0, "mxfast": 0}

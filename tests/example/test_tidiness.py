@@ -41,6 +41,7 @@ HOOK = "called by name: by pytest, by the command line, by the table of topics"
 UNUSED_BUT_KEPT = {
     "mmactors.arch.native.quick._QuickLibrary": HOOK,
     "mmactors.cli.examples.examples": HOOK,
+    "mmactors.cli.heap_trace.heap_trace": HOOK,
     "mmactors.cli.logs.logs": HOOK,
     "mmactors.cli.top.top": HOOK,
     "mmactors.cli.validate.validate": HOOK,
@@ -84,6 +85,8 @@ UNUSED_BUT_KEPT = {
     "mmactors.validate.memblock.memblock.validate_memblock": HOOK,
     "mmactors.validate.userland.faults.validate_faults": HOOK,
     "mmactors.validate.userland.vma.validate_vma": HOOK,
+    "mmactors.validate.malloc.malloc.validate_malloc": HOOK,
+    "mmactors.validate.malloc.usable_sizes.validate_usable_sizes": HOOK,
 }
 """What nothing but tests names, and why it stays; a module or a class stands for all in it."""
 

@@ -120,14 +120,47 @@ def text_with(old, new):
 
 
 @pytest.mark.parametrize(
-    ("change", "difference"),
+    ("change", "place", "recorded", "ours"),
     [
-        (moved(7, 16), "op 7 malloc(3) by thread 0, address: recorded heap+0x, ours heap+0x"),
+        (moved(9, 16), "op 9 malloc(5) by thread 0, address", "heap+0x2b0", "heap+0x2a0"),
+        (usable(9, 40), "op 9 malloc(5) by thread 0, usable size", "40", "24"),
+        (
+            called(3, 4, 4096),
+            "op 329 free(#214) by thread 0, system call 3",
+            "munmap(mmap 1+0x0, 4096)",
+            "munmap(mmap 1+0x0, 1052672)",
+        ),
+        (
+            called(1, 0, 1),
+            "op 0 malloc(5) by thread 0, system call 1",
+            "no call",
+            "brk(heap+0x21000)",
+        ),
+        (
+            without_call(3),
+            "op 329 free(#214) by thread 0, system call 3",
+            "no call",
+            "munmap(mmap 1+0x0, 1052672)",
+        ),
+        (counted(3, 4, 7), "mallinfo2 after op 91 malloc(5) by thread 0, hblks", "7", "0"),
+        (
+            said(("mallinfo2_final", "fordblks"), 1),
+            "meta.mallinfo2_final, fordblks",
+            "1",
+            "1197600",
+        ),
+        (said(("totals", "peak_mmap"), 1), "totals.peak_mmap", "1", "1052672"),
+        (
+            text_with('<total type="fast" count="', '<total type="fast" count="1'),
+            "malloc_info, line 7",
+            '<total type="fast" count="10" size="0"/>',
+            '<total type="fast" count="0" size="0"/>',
+        ),
     ],
 )
-def test_what_differs_first_is_told_with_its_operation(tmp_path, change, difference):
+def test_what_differs_first_is_told_with_its_operation(tmp_path, change, place, recorded, ours):
     """Operation, thread, which value, and both of it."""
     (result,) = validate_malloc(changed_archive(tmp_path, REFERENCE / "real_sort.npz", change))
 
-    assert difference == result.first_difference
+    assert f"{place}: recorded {recorded}, ours {ours}" == result.first_difference
     assert not result.passed

@@ -6,6 +6,7 @@ from explored import scenario_of as explored_scenario
 from machines import EXACT, run, scenario_of
 
 from mmactors.actors.program.futex import futex_calls
+from mmactors.actors.program.futex.futex import Futexes
 from mmactors.actors.program.futex.lowlevellock import LowLevelLock
 from mmactors.explore.search.verdict import Outcome
 
@@ -75,6 +76,28 @@ def test_a_spurious_wake_up_begins_the_wait_anew():
     program = [*BEGIN, "race", "T& futex_wait A 0", *CHANGE]
 
     assert Outcome.EXHAUSTED is searched(program, race=", may: [a wake-up is spurious]").outcome
+
+
+def dying():
+    """Return the verdict of a thread that goes to sleep while another ends its process."""
+    program = [*BEGIN, "mmap X 4K prot=none", "race", "T& futex_wait A 0", "touch X read"]
+    more = "expect: [app dies of SIGSEGV]\n"
+    return searched(program, more=more, on_signal="die", scope=(*SCOPE, "tlb"))
+
+
+def test_a_sleeper_dies_with_its_process_in_any_order():
+    """The signal comes before it sleeps, or wakes it: it takes itself out of the queue."""
+    verdict = dying()
+
+    assert Outcome.EXHAUSTED is verdict.outcome
+    assert 10 < verdict.nr_schedules
+
+
+def test_a_sleeper_that_no_signal_wakes_is_found(monkeypatch):
+    """Break that a fatal signal ends a sleep at a word."""
+    monkeypatch.setattr(Futexes, "wake_killed", lambda *_: None)
+
+    assert "waits for futex_wake[" in str(dying().failure.broken)
 
 
 # Low-level locks.

@@ -145,7 +145,11 @@ def rules_of_runs():
     """Return what the broken kernels of runs break, which sanitizers stop."""
     tests = Path(__file__).parents[1]
     found = set()
-    for name in ("golden/test_object_findings.py", "actor/test_vmalloc_calls.py"):
+    for name in (
+        "golden/test_object_findings.py",
+        "actor/test_vmalloc_calls.py",
+        "example/test_ptmalloc_rules.py",
+    ):
         text = (tests / name).read_text(encoding="utf-8")
         found |= {*re.findall(r'rule="(\w+)"', text), *re.findall(r"Rules\((\w+)=False\)", text)}
     return found

@@ -148,6 +148,13 @@ PROGRAMS = {
         {"cpus": 2},
     ),
     "loops": (["churn 2 8K touch", "mmap A 16K", "faultloop A 2", "fragment A 2"], {}),
+    "C library": (
+        [
+            *("malloc a 100", "malloc b 200K", "thread T cpu=1", "T: malloc c 3000", "T: exit"),
+            *("free b", "free a"),
+        ],
+        {"cpus": 2},
+    ),
     "tables by RCU": (
         ["mmap A 4M", "touch A 0..1 write", "touch A 1000..1001 write", "munmap A"],
         {"kernel": KernelConfig(tables_by_rcu=True), "cpus": 2},
@@ -167,7 +174,6 @@ ANSWERS = {
     "pin": {-12},
     "madvise": {-12},
     "fork": {-12},
-    "mremap": {-12},
     "alloc_pages": {-12},
     **{key: {-12} for key in ("vmalloc", "vzalloc", "vmap", "vm_map_ram", "get_vm_area")},
     **{key: {-22} for key in ("vm_unmap_ram", "free_vm_area")},
@@ -180,6 +186,10 @@ ANSWERS = {
     "percpu_ref_init": {-12},
     "alloc_percpu": {-12},
     "per_cpu_write": {-22},
+    "malloc": {-12, -14},
+    "free": {-14},
+    "mprotect": {-12},
+    "mremap": {-12},
     "open": {-12, -28},
     "read": {-12},
     "write": {-12, -14},
@@ -219,9 +229,11 @@ def must_be_in_order(ran):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_each_allocation_fails_once_and_nothing_is_lost(name):
     """The run ends, the machine is in order, the caller hears of it."""
+    fault = FailPageAlloc(probability=100, times=1, **EVERYTHING)
+    scenario = made(name, fail_page_alloc=fault)
     for nth in count(1):
-        fault = FailPageAlloc(probability=100, interval=nth, times=1, **EVERYTHING)
-        ran = run(made(name, fail_page_alloc=fault))
+        faults = FaultsConfig(fail_page_alloc=evolve(fault, interval=nth))
+        ran = run(evolve(scenario, faults=faults))
         must_be_in_order(ran)
         if not ran.counters["injected_fail_page_alloc"]:
             break
@@ -231,9 +243,10 @@ def test_each_allocation_fails_once_and_nothing_is_lost(name):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_each_object_fails_once_and_nothing_is_lost(name):
     """Of the kernel's own and of a module's."""
+    fault = FailSlab(probability=100, times=1, ignore_gfp_wait=False)
+    scenario = made(name, failslab=fault)
     for nth in count(1):
-        fault = FailSlab(probability=100, interval=nth, times=1, ignore_gfp_wait=False)
-        ran = run(made(name, failslab=fault))
+        ran = run(evolve(scenario, faults=FaultsConfig(failslab=evolve(fault, interval=nth))))
         must_be_in_order(ran)
         if not ran.counters["injected_failslab"]:
             break
@@ -267,12 +280,12 @@ def test_each_function_that_allocates_is_made_to_fail():
     """No site is left out of the programs above."""
     reached = set()
     for name in PROGRAMS:
+        fault = FailPageAlloc(probability=100, require=tuple(ALLOC_SITES), **EVERYTHING)
+        scenario = made(name, fail_page_alloc=fault)
         for site in set(ALLOC_SITES) - reached:
-            fault = FailPageAlloc(probability=100, require=(site,), **EVERYTHING)
-            reached |= {
-                each["site"]
-                for each in run(made(name, fail_page_alloc=fault)).events("fault_injection")
-            }
+            faults = FaultsConfig(fail_page_alloc=evolve(fault, require=(site,)))
+            ran = run(evolve(scenario, faults=faults))
+            reached |= {each["site"] for each in ran.events("fault_injection")}
 
     assert set(ALLOC_SITES) - {"p4d_alloc_one"} == reached, "four levels have no p4d tables"
 

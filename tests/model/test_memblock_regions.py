@@ -77,6 +77,15 @@ class RegionListMachine(RuleBasedStateMachine):
         self.reserved -= set(range(start, end))
         self.nr_calls += 1
 
+    @rule(ends=st.tuples(POINT, POINT))
+    def look_for_gaps(self, ends):
+        start, end = sorted(ends)
+        reserved = self.memblock.reserved
+        gaps = reserved.gaps(start, end)
+
+        assert gaps == list(reserved.gaps_from_above(start, end))[::-1]
+        assert {*range(start, end)} - self.reserved == {u for gap in gaps for u in range(*gap)}
+
     @rule(nr_units=st.integers(0, UNITS))
     def enforce_memory_limit(self, nr_units):
         self.memblock.enforce_memory_limit(nr_units)

@@ -13,6 +13,7 @@ from mmactors.workload.operation.all import OPERATIONS
 
 NR_PROGRAMS = 240
 NR_PARTS = 24
+PARTS = [*range(12), *(pytest.param(part, marks=pytest.mark.slow) for part in range(12, NR_PARTS))]
 SLAB_VERBS = (
     *("kmem_cache_create", "kmem_cache_alloc", "kmem_cache_alloc", "kmem_cache_free"),
     *("kmem_cache_shrink", "kmem_cache_destroy", "kmalloc", "kmalloc", "kzalloc", "krealloc"),
@@ -30,9 +31,9 @@ def drawn(seed):
     )
 
 
-@pytest.mark.parametrize("part", range(NR_PARTS))
+@pytest.mark.parametrize("part", PARTS)
 def test_the_right_kernel_is_silent_under_programs_that_make_no_mistake(part):
-    """240 programs, a few a part; with and without checkers they do the same."""
+    """240 programs, a few a part, of which half are for `-m slow`; with and without checkers they do the same."""
     for seed in range(part, NR_PROGRAMS, NR_PARTS):
         text = write(drawn(seed))
         verdict = judge(text)

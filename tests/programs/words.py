@@ -498,7 +498,8 @@ class Author:
         words, values = [verb], {}
         self.first_touched = 0
         for name, argument in arguments(verb).items():
-            limits = (verb, name) in (("trace", "limit"), ("heap_trace", "limit"), ("futex_wait", "timeout_ns"))
+            ends = {("trace", "limit"), ("heap_trace", "limit"), ("futex_wait", "timeout_ns")}
+            limits = (verb, name) in ends
             is_wanted = self.often(95 if limits else 30)
             if not argument.is_required and not is_wanted:
                 continue
@@ -525,12 +526,13 @@ class Author:
             case "mmap" | "heap" | "alias":
                 known.ranges[values["name"]] = int(values["length"])
                 known.mallocs.discard(values["name"])
+                known.locked.discard(values["name"])
             case _ if verb in MALLOCS:
                 known.ranges[values["name"]] = min(int(values["length"]), 1 << 20)
                 known.mallocs.add(values["name"])
             case "free":
                 known.mallocs.discard(values["pointer"])
-                known.locked.discard(values["name"])
+                known.locked.discard(values["pointer"])
             case "lll_lock" | "lll_trylock":
                 known.locked |= {values["address"]} & set(known.ranges)
             case "lll_unlock":

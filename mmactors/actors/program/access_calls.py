@@ -143,7 +143,7 @@ class AccessCalls:
         return await work
 
     async def _write(
-        self, thread: UserThread, start: int, length: int, begin: "_Accesses | None" = None
+        self, thread: UserThread, start: int, length: int, begin: "Accesses | None" = None
     ) -> None:
         """Write a byte of each page, up to the first that cannot be written.
 
@@ -151,7 +151,7 @@ class AccessCalls:
         """
         for first in range(0, -(-length // PAGE_SIZE), CHUNK_ROWS):
             chunk = begin if begin and first == 0 else _stores_of(thread, start, length, first)
-            if await self._access(thread, chunk) is not None:
+            if await access_all(thread, chunk) is not None:
                 break
 
     async def touch(self, thread: UserThread, call: op.Touch) -> int:
@@ -223,19 +223,11 @@ class AccessCalls:
         for trace in traces:
             if engine.turn.is_over():
                 await engine.breathe()
-            signal = await self._access(thread, _accesses_of(thread, trace, end))
+            signal = await access_all(thread, accesses_of(thread, trace, end))
             done += thread.accesses_done
             if signal is not None:
                 break
         return done
-
-    async def _access(self, thread: UserThread, accesses: "_Accesses") -> FaultSignal | None:
-        """Run accesses; return the signal that stopped them, None: none did."""
-        signal = await thread.access(accesses.trace)
-        if signal is None and accesses.beyond is not None and not thread.must_end:
-            signal = accesses.beyond
-            thread.receive_signal(signal)
-        return signal
 
     async def _map_image(self, thread: UserThread, trace: Trace, image: Image) -> None:
         """Map what a recorded program touches and nothing maps yet, as its loader would have."""
@@ -263,7 +255,7 @@ class AccessCalls:
 
 
 @frozen(eq=False)
-class _Accesses:
+class Accesses:
     """Accesses to addresses that programs have, and what comes of the one behind them."""
 
     trace: Trace
@@ -271,28 +263,37 @@ class _Accesses:
     """None: there is no further one."""
 
 
-def _accesses_of(thread: UserThread, trace: Trace, end: int) -> _Accesses:
+async def access_all(thread: UserThread, accesses: Accesses) -> FaultSignal | None:
+    """Make accesses; return the signal that stopped them, None: none did."""
+    signal = await thread.access(accesses.trace)
+    if signal is None and accesses.beyond is not None and not thread.must_end:
+        signal = accesses.beyond
+        thread.receive_signal(signal)
+    return signal
+
+
+def accesses_of(thread: UserThread, trace: Trace, end: int) -> Accesses:
     """Return accesses to a range that ends at `end`, which may be no address of programs."""
     canonical_end = thread.space.mm.task_size + PAGE_SIZE
     if end <= canonical_end:
-        return _Accesses(trace)
+        return Accesses(trace)
     size = (trace.meta >> SIZE_SHIFT) & SIZE_MASK
     # Addresses above 2^63 are negative in a trace.
     is_beyond = (trace.address < 0) | (trace.address + size > canonical_end)
     if not is_beyond.any():
-        return _Accesses(trace)
+        return Accesses(trace)
     first = int(is_beyond.argmax())
-    return _Accesses(
+    return Accesses(
         Trace(trace.address[:first], trace.meta[:first]),
         signal_beyond(int(trace.address[first]), canonical_end),
     )
 
 
-def _stores_of(thread: UserThread, start: int, length: int, first: int) -> _Accesses:
+def _stores_of(thread: UserThread, start: int, length: int, first: int) -> Accesses:
     """Return a chunk of the writes to each page of a range, from page `first` on."""
     end = min(first + CHUNK_ROWS, -(-length // PAGE_SIZE))
     trace = page_trace(start, np.arange(first, end, dtype=np.int64), STORE)
-    return _accesses_of(thread, trace, start + length)
+    return accesses_of(thread, trace, start + length)
 
 
 def _page_runs(trace: Trace) -> list[tuple[int, int]]:

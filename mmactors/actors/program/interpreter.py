@@ -31,6 +31,7 @@ from mmactors.actors.program.module.vmalloc_calls import VmallocCalls
 from mmactors.actors.program.page_calls import PageCalls, PageOperation
 from mmactors.actors.program.proc_calls import ProcCalls, ProcOperation
 from mmactors.actors.program.process import Process, Thread
+from mmactors.actors.program.store_calls import StoreCalls
 from mmactors.actors.program.syscall import TracedOperation, call_of
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel
@@ -47,6 +48,7 @@ from mmactors.workload.operation.malloc import MallocOperation
 from mmactors.workload.operation.percpu import PercpuOperation
 from mmactors.workload.operation.percpu_ref import PercpuRefOperation
 from mmactors.workload.operation.slab import SlabOperation
+from mmactors.workload.operation.user_store import StoreOperation
 from mmactors.workload.operation.vmalloc import VmallocOperation
 
 _Perform = Callable[[UserThread, Any], Awaitable[int]]
@@ -108,6 +110,7 @@ class Interpreter:
             (VmallocOperation, self.vmalloc.perform),
             (FutexOperation, FutexCalls(self.futexes).perform),
             (MallocOperation, self._perform_malloc),
+            (StoreOperation, StoreCalls(malloc=self.malloc).perform),
         )
         for operations, perform in rooms:
             self._performers |= dict.fromkeys(get_args(operations), perform)

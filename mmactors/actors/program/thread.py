@@ -106,6 +106,8 @@ class UserThread:
     """What came of the last operation that it was told to do."""
     moves_to: Cpu | None = field(default=None, init=False)
     """Where it goes on as soon as it can: somebody has said so."""
+    is_in_library: bool = field(default=False, init=False)
+    """The accesses that it makes are its C library's own."""
     malloc_thread: int = field(default=0, init=False)
     """Its number for the C library; 0: main() runs in it."""
     accesses_done: int = field(default=0, init=False)
@@ -369,6 +371,10 @@ class UserThread:
                     row = await run_and_tell(kernel, space, cpu, trace, row, budget_ns)
                 else:
                     row = hardware.run(cpu.index, trace, row, budget_ns, now_ns=clock.now)
+            if kernel.heap_checks is not None and not self.is_in_library:
+                made = slice(self.accesses_done, row)
+                addresses, meta = trace.address[made], trace.meta[made]
+                kernel.heap_checks.accessed(space.mm.ctx_id, self.actor.doing, addresses, meta)
             self.accesses_done = row
             if done is not None and row == len(trace):
                 done()

@@ -21,7 +21,7 @@ from mmactors.actors.state.task_struct import SignalStruct
 from mmactors.arch.frame_words import FrameWords
 from mmactors.arch.memory import PhysicalMemory
 from mmactors.arch.page import PG_LOCKED, PageColumns
-from mmactors.checks import AreaChecks, Checks
+from mmactors.checks import AreaChecks, Checks, HeapChecks
 from mmactors.engine.baton import Engine
 from mmactors.engine.cpu import Cpu
 from mmactors.engine.lock.lock_stat import LockClass, LockStatistics
@@ -122,6 +122,8 @@ class Kernel:
     """Who is told at what moments a law could be broken; None: nobody."""
     area_checks: AreaChecks | None = None
     """Who is told of the kernel's own mappings; None: nobody."""
+    heap_checks: HeapChecks | None = None
+    """Who is told of the heaps of programs; None: nobody."""
     zone_mailboxes: list[Mailbox[Any]] = field(factory=list)
     """By the allocator's zone number: each mailbox is that zone's zone->lock."""
     dram: Mailbox[Any] = field(init=False)

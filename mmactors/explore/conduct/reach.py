@@ -16,6 +16,8 @@ from types import (
     CodeType,
     FunctionType,
     GeneratorType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
     MethodType,
     MethodWrapperType,
     ModuleType,
@@ -56,6 +58,7 @@ _MUTATORS: Final = (
 _MAX_CALLS: Final = 50
 """A function is followed for so many different calls; then for any."""
 _ATOMS: Final = (int, bool, float, complex, str, bytes, range, type(None), type(...))
+_NO_METHODS: Final = (*_ATOMS, tuple, dict, GetSetDescriptorType, MemberDescriptorType)
 _ANYTHING: Final = (Access("other"),)
 _CALLED: Final = (Access(CALL),)
 
@@ -131,13 +134,17 @@ class Reach:
 
     def _follow_names(self) -> None:
         """Follow all methods of the classes met, and all of the modules, whose names are used."""
+        left: dict[type, dict[str, Any]] = {}  # By class what was not followed yet.
         before = None
         while before != (len(self._functions), len(self._attributes), len(self._classes)):
             before = (len(self._functions), len(self._attributes), len(self._classes))
             for kind in list(self._classes):
-                for name, method in list(vars(kind).items()):
+                if kind not in left:
+                    left[kind] = dict(vars(kind))
+                methods = left[kind]
+                for name in list(methods):
                     if name in self._attributes or name.startswith("__"):
-                        for function in _functions_of(method):
+                        for function in _functions_of(methods.pop(name)):
                             self._follow(function, {})
             for name, module in list(self._modules.items()):
                 for attribute in self._attributes & vars(module).keys():
@@ -166,7 +173,7 @@ class Reach:
         known = self._constants(function, facts, values)
         module = function.__globals__
         around = closure_of(function)
-        handed = self._follow_calls(facts, {**module, **around, **values}, known)
+        handed = self._follow_calls(facts, (values, around, module), known)
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             if name in facts.stored_free:
                 self.rebound.add(id(cell))
@@ -202,12 +209,15 @@ class Reach:
                 self._visit(value, name, _CALLED, {})
 
     def _follow_calls(
-        self, facts: Facts, variables: Mapping[str, Any], known: Mapping[str, Any]
+        self, facts: Facts, scopes: tuple[Mapping[str, Any], ...], known: Mapping[str, Any]
     ) -> Counter[str]:
-        """Follow the functions called; return how often each variable was handed to one."""
+        """Follow the functions called; return how often each variable was handed to one.
+
+        A variable is that of the first of `scopes` that has it.
+        """
         handed = Counter[str]()
         for name, uses in (*facts.free.items(), *facts.names.items(), *facts.parameters.items()):
-            function = variables.get(name)
+            function = next((scope[name] for scope in scopes if name in scope), None)
             if type(function) is not FunctionType or not is_of_user(function.__code__.co_filename):
                 continue
             for use in uses:
@@ -348,6 +358,12 @@ class Reach:
 
 def _functions_of(method: Any) -> Iterator[FunctionType]:
     """Return the functions that an attribute of a class may call."""
+    kind = type(method)
+    if kind in _NO_METHODS:
+        return
+    if kind is FunctionType and not vars(method):
+        yield method
+        return
     for name in ("__func__", "fget", "fset", "fdel", "func", "__wrapped__"):
         function = getattr(method, name, None)
         if isinstance(function, FunctionType):

@@ -9,8 +9,7 @@ from collections.abc import Callable
 
 from attrs import define
 
-from mmactors import label
-from mmactors.label import Label, Mode, Touches
+from mmactors.label import Label, Mode
 from mmactors.malloc.ptmalloc.arena import arena_get, arena_get_retry
 from mmactors.malloc.ptmalloc.arenas import Arenas
 from mmactors.malloc.ptmalloc.chunk import ALIGN_MASK, MINSIZE, PTRDIFF_MAX, request2size
@@ -42,6 +41,7 @@ from mmactors.malloc.ptmalloc.messages import (
     check,
 )
 from mmactors.malloc.ptmalloc.sysmalloc import SystemMemory
+from mmactors.malloc.ptmalloc.tcache import TCACHE_SIZE
 from mmactors.malloc.request import MallocSteps
 from mmactors.units import ULONG_MAX
 
@@ -107,6 +107,12 @@ class ArenaCalls:
         """
         if self.is_single:
             return (yield from take(self.arenas.main_arena, began))
+        return (yield from self._from_own_arena(thread, size, take, began, padding))
+
+    def _from_own_arena(
+        self, thread: int, size: int, take: Take, began: int | None, padding: int
+    ) -> MallocSteps[int]:
+        """Take a block of the arena that the thread is attached to, locked, or of another one."""
         arena = yield from arena_get(self.arenas, thread, size + padding & ULONG_MAX)
         block = yield from take(arena, began)
         if not block and arena:
@@ -115,6 +121,21 @@ class ArenaCalls:
         if arena:
             yield self.arenas.unlock(arena)
         return block
+
+    def tcache(self, thread: int) -> MallocSteps[int]:
+        """Return a block for a thread's cache; 0: there is no memory (tcache_init).
+
+        A process with one thread takes the arena's mutex, too, and asks another one.
+        """
+        return (
+            yield from self._from_own_arena(
+                thread,
+                TCACHE_SIZE,
+                lambda arena, began: self.take(0, arena, TCACHE_SIZE, began),
+                None,
+                0,
+            )
+        )
 
     def take(
         self, tcache: int, arena: int, size: int, began: int | None = None
@@ -230,9 +251,11 @@ class ArenaCalls:
 
     def _free_to_fastbin(self, arena: int, chunk: int) -> MallocSteps[None]:
         """Put a chunk into its fastbin, without the arena's mutex (the middle of _int_free)."""
-        rules, fastbins = self.arenas.rules, self._touches_fastbins(arena)
+        rules = self.arenas.rules
         if self.arenas.wants_step():
-            yield Label("read the next chunk's size", fastbins)
+            yield Label(
+                "read the next chunk's size", (self.arenas.touches_arena(arena, Mode.READ),)
+            )
         words, log, _ = self.memory.arrays()
         is_wrong = next_fast_is_wrong(words, log, arena, chunk)
         if is_wrong and rules.free_checks_next_size_again_when_locked:
@@ -241,16 +264,14 @@ class ArenaCalls:
             yield self.arenas.unlock(arena)
         check(NEXT_FAST if is_wrong else 0)
         if self.arenas.wants_step():
-            yield Label("push a chunk", fastbins)
+            yield Label("push a chunk", self.arenas.touches_all_of(arena, Mode.WRITE))
         old = check(push_fastbin(*self.memory.arrays(), arena, chunk))
         if old and not rules.free_checks_old_fastbin_head_when_locked:
             if self.arenas.wants_step():
-                yield Label("read the old first chunk's size", fastbins)
+                touches = self.arenas.touches_arena(arena, Mode.READ)
+                yield Label("read the old first chunk's size", (touches,))
             words, log, _ = self.memory.arrays()
             check(old_head_is_right(words, log, chunk, old))
-
-    def _touches_fastbins(self, arena: int) -> Touches:
-        return ((label.fastbins(self.arenas.number, arena), Mode.WRITE),)
 
     def _step(self, name: str, arena: int) -> MallocSteps[None]:
         """Let others go first, if somebody asks for steps, before an arena is changed."""

@@ -97,6 +97,10 @@ class Arenas:
         """Say that a step touches the list of all arenas, or how many there are."""
         return label.arena_list(self.number), mode
 
+    def touches_par(self, mode: Mode) -> Touch:
+        """Say that a step touches the parameters, which no lock guards."""
+        return label.malloc_par(self.number), mode
+
     def touches_all_of(self, arena: int, mode: Mode) -> Touches:
         """Say that a step touches an arena's fastbins, too, which its mutex does not guard."""
         return self.touches_arena(arena, mode), (label.fastbins(self.number, arena), mode)

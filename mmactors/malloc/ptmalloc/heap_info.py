@@ -82,9 +82,9 @@ def heap_for_ptr(arenas: Arenas, address: int) -> int:
     return address & -heap_max_size(arenas)
 
 
-def arena_for_chunk(arenas: Arenas, chunk: int) -> int:
-    """Return the arena that a chunk is of, as its flag and its address say."""
-    if not arenas.words.load(chunk + SIZE) & NON_MAIN_ARENA:
+def arena_for_chunk(arenas: Arenas, chunk: int, head: int) -> int:
+    """Return the arena that a chunk is of, as a flag of its head and its address say."""
+    if not head & NON_MAIN_ARENA:
         return arenas.main_arena
     return arenas.words.load(heap_for_ptr(arenas, chunk) + AR_PTR)
 
@@ -135,6 +135,8 @@ def _map_aligned(arenas: Arenas, max_size: int, flags: int) -> MallocSteps[int]:
     Twice as much always has such a part, and is reserved in one piece first. If it began with one,
     where it ended is where the next heap is tried to be put, if mappings get ever higher addresses.
     """
+    if arenas.wants_step():
+        yield Label("take aligned_heap_area", (arenas.touches_list(Mode.WRITE),))
     hint, arenas.aligned_heap_area = arenas.aligned_heap_area, 0
     if hint:
         start = yield from _reserve(hint, max_size, flags)
@@ -146,6 +148,8 @@ def _map_aligned(arenas: Arenas, max_size: int, flags: int) -> MallocSteps[int]:
     if start:
         heap = start + max_size - 1 & -max_size
         if heap == start:
+            if arenas.wants_step():
+                yield Label("write aligned_heap_area", (arenas.touches_list(Mode.WRITE),))
             arenas.aligned_heap_area = heap + max_size
         else:
             yield from unmap(arenas, start, heap - start)
@@ -237,6 +241,8 @@ def heap_trim(arenas: Arenas, heap: int, pad: int) -> MallocSteps[bool]:
         if room < pad + MINSIZE + words.load(heap + PAGESIZE):
             break
         _add_system_mem(arenas, arena, -words.load(heap + HEAP_SIZE))
+        if arenas.wants_step():
+            yield Label("write aligned_heap_area", (arenas.touches_list(Mode.WRITE),))
         if heap + max_size == arenas.aligned_heap_area:
             arenas.aligned_heap_area = 0
         yield from unmap(arenas, heap, max_size)

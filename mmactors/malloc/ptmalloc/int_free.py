@@ -91,7 +91,7 @@ def int_free(
 def free_to_tcache(words: Words, log: Words, par: Words, tcache: int, chunk: int) -> int:
     """Let the thread's cache have a chunk; 0, NEEDS_FASTBIN, NEEDS_LOCK, or what is wrong."""
     size = chunksize(words, log, chunk)
-    if (size != 0 and is_above(chunk - 1, ~size)) or (chunk & ALIGN_MASK) != 0:
+    if size == 0 or is_above(chunk - 1, ~size) or (chunk & ALIGN_MASK) != 0:
         return _POINTER
     if is_above(MINSIZE, size) or (size & ALIGN_MASK) != 0:
         return _SIZE
@@ -214,8 +214,9 @@ def _after_large_free(words: Words, log: Words, par: Words, av: int) -> int:
 def free_hit(words: Words, log: Words, par: Words, tcache: int, chunk: int) -> int:
     """Put a chunk into the thread's cache (1); 0: it is none for it, or wrong, nothing was done."""
     noted = log[0] if log.shape[0] else 0
-    if head_of(words, log, chunk) & IS_MMAPPED == 0:
-        if head_of(words, log, chunk) & NON_MAIN_ARENA:
+    head = head_of(words, log, chunk)
+    if head & IS_MMAPPED == 0:
+        if head & NON_MAIN_ARENA:
             heap_bytes = 4 * par[HP_PAGESIZE] if par[HP_PAGESIZE] else HEAP_MAX_SIZE
             load_word(words, log, chunk & -heap_bytes)
         if free_to_tcache(words, log, par, tcache, chunk) == 0:

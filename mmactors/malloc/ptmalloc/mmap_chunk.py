@@ -7,6 +7,7 @@ threshold, and twice that the size from which the top is given back.
 
 from typing import Final
 
+from mmactors.label import Label, Mode
 from mmactors.malloc.library import MallocAbortError
 from mmactors.malloc.mman import (
     MAP_ANONYMOUS,
@@ -74,10 +75,11 @@ def _count_mapped(arenas: Arenas, nr_bytes: int) -> None:
     par[MAX_MMAPPED_MEM] = max(par[MAX_MMAPPED_MEM], par[MMAPPED_MEM])
 
 
-def free_mapped(arenas: Arenas, chunk: int) -> MallocSteps[None]:
+def free_mapped(arenas: Arenas, chunk: int, head: int) -> MallocSteps[None]:
     """Free a chunk that is a mapping, and learn from its size what to map."""
     par = arenas.par
-    head = arenas.words.load(chunk + SIZE)
+    if arenas.wants_step():
+        yield Label("write mmap_threshold", (arenas.touches_par(Mode.WRITE),))
     if (
         not par[NO_DYN_THRESHOLD]
         and is_above(head, int(par[MMAP_THRESHOLD]))

@@ -115,7 +115,7 @@ class Ptmalloc(MallocLibrary):
         tcache = int(self.tcache[thread])
         if tcache or thread in self._shutting_down:
             return tcache
-        block = yield from self.calls.malloc(thread, 0, TCACHE_SIZE)
+        block = yield from self.calls.tcache(thread)
         if block:
             self.tcache[thread] = block
             words, log, _ = self.memory.arrays()
@@ -167,11 +167,12 @@ class Ptmalloc(MallocLibrary):
         if not address:
             return
         chunk = address - CHUNK_HDR_SZ
-        if self.words.load(chunk + SIZE) & IS_MMAPPED:
-            yield from free_mapped(self.arenas, chunk)
+        head = self.words.load(chunk + SIZE)
+        if head & IS_MMAPPED:
+            yield from free_mapped(self.arenas, chunk, head)
             return
         tcache = yield from self._tcache_of(thread)
-        yield from self.calls.free(tcache, arena_for_chunk(self.arenas, chunk), chunk)
+        yield from self.calls.free(tcache, arena_for_chunk(self.arenas, chunk, head), chunk)
 
     def realloc(self, thread: int, address: int, size: int) -> MallocSteps[int]:
         """realloc(address, size): __libc_realloc."""
@@ -187,7 +188,7 @@ class Ptmalloc(MallocLibrary):
         arena = 0
         if not head & IS_MMAPPED:
             yield from self._tcache_of(thread)
-            arena = arena_for_chunk(self.arenas, chunk)
+            arena = arena_for_chunk(self.arenas, chunk, head)
         if chunk > -old_size & ULONG_MAX or chunk & ALIGN_MASK:
             raise MallocAbortError("realloc(): invalid pointer")
         chunk_size = request2size(min(size, PTRDIFF_MAX))

@@ -99,6 +99,8 @@ class SystemMemory:
         An arena of 0 is none: only a mapping can serve then.
         """
         arenas, words, par = self.arenas, self.arenas.words, self.arenas.par
+        if arenas.wants_step():
+            yield Label("read mmap_threshold", (arenas.touches_par(Mode.READ),))
         tried_mmap = not av or (
             size >= int(par[MMAP_THRESHOLD]) & ULONG_MAX and par[N_MMAPS] < par[N_MMAPS_MAX]
         )

@@ -226,8 +226,8 @@ class Memblock:
             low, high = max(region.start, start), min(region.end, end)
             if low >= high or self._is_skipped(region, node, flags):
                 continue
-            gaps = self.reserved.gaps(low, high)
-            for free, limit in gaps if self.bottom_up else reversed(gaps):
+            gaps = self.reserved.gaps if self.bottom_up else self.reserved.gaps_from_above
+            for free, limit in gaps(low, high):
                 at = (
                     _round_up(free, align)
                     if self.bottom_up

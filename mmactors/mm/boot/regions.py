@@ -3,8 +3,8 @@
 Invariants: the regions of a list are sorted and disjoint; two that touch differ in node or flags.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -59,6 +59,19 @@ class RegionList:
         if at < end:
             found.append((at, end))
         return found
+
+    def gaps_from_above(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield the same, the highest first."""
+        at = end
+        for index in range(bisect_left(self.regions, end, key=_START) - 1, -1, -1):
+            region = self.regions[index]
+            if region.end <= start:
+                break
+            if region.end < at:
+                yield region.end, at
+            at = region.start
+        if start < at:
+            yield start, at
 
     def add(self, start: int, end: int, *, node: int | None = None, flags: int = 0) -> None:
         """Insert what of `[start, end)` is not there yet; regions that are there stay as they are.

@@ -5,6 +5,7 @@ SLAB_FREELIST_RANDOM. Left out: kmalloc classes of architectures that need large
 """
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Final, Protocol, TypeVar
 
 from attrs import define, field, frozen
@@ -225,12 +226,8 @@ def large_order(size: int) -> int:
 
 
 _U32: Final = (1 << 32) - 1
-_TAUSWORTHE: Final = (
-    (6, 13, 4294967294, 18),
-    (2, 27, 4294967288, 2),
-    (13, 21, 4294967280, 7),
-    (3, 12, 4294967168, 13),
-)
+_SEQUENCES_KEPT: Final = 1024
+"""Machines of one seed begin with the same ones."""
 
 
 @define(eq=False)
@@ -238,22 +235,23 @@ class Prandom:
     """Numbers that look random and follow from a seed (struct rnd_state)."""
 
     seed: int
-    _state: list[int] = field(init=False)
+    _state: tuple[int, int, int, int] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         mixed = ((self.seed >> 32) ^ (self.seed << 10) ^ self.seed) & _U32
-        least = (2, 8, 16, 128)
-        self._state = [mixed + low if mixed < low else mixed for low in least]
+        a, b, c, d = (mixed + low if mixed < low else mixed for low in (2, 8, 16, 128))
+        self._state = a, b, c, d
 
     def u32(self) -> int:
         """Return the next 32 bits (prandom_u32_state)."""
-        found = 0
-        for nth, (a, b, c, d) in enumerate(_TAUSWORTHE):
-            old = self._state[nth]
-            new = ((old & c) << d & _U32) ^ (((old << a & _U32) ^ old) >> b)
-            self._state[nth] = new
-            found ^= new
-        return found
+        a, b, c, d = self._state
+        # Four Tausworthe generators of 32 bits.
+        a = ((a & 0xFFFFFFFE) << 18 & _U32) ^ (((a << 6 & _U32) ^ a) >> 13)
+        b = ((b & 0xFFFFFFF8) << 2 & _U32) ^ (((b << 2 & _U32) ^ b) >> 27)
+        c = ((c & 0xFFFFFFF0) << 7 & _U32) ^ (((c << 13 & _U32) ^ c) >> 21)
+        d = ((d & 0xFFFFFF80) << 13 & _U32) ^ (((d << 3 & _U32) ^ d) >> 12)
+        self._state = a, b, c, d
+        return a ^ b ^ c ^ d
 
     def below(self, ceiling: int) -> int:
         """Return a number below `ceiling` (prandom_u32_max)."""
@@ -264,6 +262,7 @@ class Prandom:
         return self.u32() | self.u32() << 32
 
 
+@lru_cache(_SEQUENCES_KEPT)
 def random_sequence(seed: int, count: int) -> tuple[int, ...]:
     """Return the numbers below `count` in random order (cache_random_seq_create)."""
     state = Prandom(seed)

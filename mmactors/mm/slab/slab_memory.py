@@ -113,9 +113,9 @@ class SlabMemory:
 
     def zero(self, address: int, nr_bytes: int) -> None:
         """Clear memory; what was never written costs the host nothing."""
-        seen = self.bytes_view[address : address + nr_bytes]
-        if seen.tobytes().strip(b"\0"):
-            seen[:] = bytes(nr_bytes)
+        seen, zeros = self.bytes_view[address : address + nr_bytes], bytes(nr_bytes)
+        if seen.tobytes() != zeros:
+            seen[:] = zeros
 
     def claim(self, cpu: int, pfn: int, order: int, *, is_reclaimable: bool = False) -> None:
         """Let pages hold objects, and count them (account_slab)."""

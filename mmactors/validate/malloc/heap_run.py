@@ -27,6 +27,7 @@ from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
 from mmactors.malloc.ptmalloc.replay import Replay
 from mmactors.malloc.request import MallocRequest, MallocSteps
 from mmactors.mm.perform import perform
+from mmactors.units import ULONG_MAX
 
 T = TypeVar("T")
 
@@ -157,10 +158,10 @@ def text_of_operation(operations: HeapOperations, nth: int) -> str:
         return "before op 0"
     if nth >= len(operations):
         return "after the last op"
-    op, tid, number, size, arg = (
-        int(each[nth])
-        for each in (operations.op, operations.tid, operations.id, operations.size, operations.arg)
-    )
+    of = operations
+    op, tid, number, size, arg = (int(it[nth]) for it in (of.op, of.tid, of.id, of.size, of.arg))
+    if op != MALLOPT:
+        size, arg = size & ULONG_MAX, arg & ULONG_MAX
     arguments: tuple[object, ...]
     match op:
         case 0 | 5:

@@ -7,9 +7,11 @@ from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
 from mmactors.malloc.ptmalloc.tunables import read_tunables
 from mmactors.rules import Rules
 
+LIBC_DATA_AT: Final = (0x7FFF_F7FA_2000, 0x3000)
+"""Where the C library's data is taken to lie, and its bytes: recordings do not say it, and have
+nothing else there."""
 _MAIN_ARENA: Final = 0x7FFF_F7FA_2C60
 _LOCKS: Final = 0x7FFF_F7FA_4180
-"""Where libc's data lay; that these words are nowhere else is all that matters."""
 _NR_CPUS: Final = 2
 """Of the host of all recordings."""
 _TCACHE_KEY: Final = 0x5DEE_CE66_D0B7_1C35

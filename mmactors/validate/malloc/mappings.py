@@ -15,8 +15,13 @@ from mmactors.units import PAGE_SIZE
 NO_ADDRESS: Final = -100
 """The region of an operation that returned none."""
 BREAK_HEAP: Final = 0
+LIBC_DATA: Final = -1000
+"""The C library's own data; the recorder numbers fewer mappings than that."""
 _BREAK_HEAP_BYTES_MAX: Final = 1 << 40
 """What is that near above the first break is called by it, whether it is mapped or not."""
+
+
+_NAMES: Final = {BREAK_HEAP: "heap", LIBC_DATA: "libc"}
 
 
 @frozen
@@ -121,8 +126,8 @@ class Mappings:
 
 def name_of_region(region: int) -> str:
     """Return what people call a region."""
-    if region == BREAK_HEAP:
-        return "heap"
+    if region in _NAMES:
+        return _NAMES[region]
     return f"mmap {region}" if region > 0 else f"initial map {-1 - region}"
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mmactors.units import PAGE_SIZE, ULONG_MAX
 from mmactors.validate.form import Problems
-from mmactors.validate.malloc.mappings import BREAK_HEAP, NO_ADDRESS, Mappings
+from mmactors.validate.malloc.linked import LIBC_DATA_AT
+from mmactors.validate.malloc.mappings import BREAK_HEAP, LIBC_DATA, NO_ADDRESS, Mappings
 
 BRK: Final = 0
 MMAP: Final = 1
@@ -86,6 +87,7 @@ class RecordedCalls:
         mappings = Mappings(self.break_base, self.initial_break)
         for nth, (start, length, _) in enumerate(self.initial_maps):
             mappings.hold(start, length, -1 - nth)
+        mappings.hold(*LIBC_DATA_AT, LIBC_DATA)
         return mappings
 
     def mappings_after(self, nr_calls: int) -> Mappings:

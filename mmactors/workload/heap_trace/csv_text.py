@@ -8,12 +8,13 @@
 Columns may stand in any order, others than these are passed over, and `tid` and `arg` may be
 missing. An operation is a name or a number; other fields are numbers, decimal or hexadecimal (0x);
 what an operation has no use for may be empty. Blank lines and lines that begin with # are passed
-over. Nothing is quoted.
+over. Nothing is quoted. A byte order mark, as spreadsheets write it, may stand before all.
 
 A text of plain lines is read many lines at once, any other line by line, by the same rules.
 """
 
 import re
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -49,7 +50,7 @@ _MANDATORY: Final = ("op", "id", "size")
 
 def is_csv(head: bytes) -> bool:
     """Return whether a file begins with a line that names the columns of operations."""
-    for line in head.split(b"\n"):
+    for line in head.removeprefix(BOM_UTF8).split(b"\n"):
         if not _is_passed_over(line):
             return b"op" in _fields_of(line)
     return False
@@ -213,7 +214,7 @@ def read_csv(path: Path, notes: Counter[str]) -> Iterator[HeapOperations]:
     for block in read_whole_lines(
         path, legal="expected lines such as 'malloc,0,17,100,0'", advice=_ADVICE
     ):
-        text = block
+        text = block.removeprefix(BOM_UTF8) if line == 1 else block
         while lines is None and text:
             head, _, text = text.partition(b"\n")
             if not _is_passed_over(head):

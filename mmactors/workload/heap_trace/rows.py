@@ -170,9 +170,3 @@ class ReadRows:
 
 def _is_no_int(value: int) -> bool:
     return not -_INT_MAX - 1 <= value <= _INT_MAX
-
-
-def has_object(op: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return which rows are about an object."""
-    result: NDArray[np.bool_] = op <= MEMALIGN
-    return result

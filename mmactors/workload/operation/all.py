@@ -134,6 +134,7 @@ from mmactors.workload.operation.system import (
     Wait,
     Write,
 )
+from mmactors.workload.operation.user_store import StoreOperation
 from mmactors.workload.operation.value import MapFlag, MremapFlag, MsyncFlag, Order, Prot
 from mmactors.workload.operation.vmalloc import (
     FreeVmArea,
@@ -320,6 +321,7 @@ PlainOperation = (
     | PercpuOperation
     | PercpuRefOperation
     | FutexOperation
+    | StoreOperation
     | Open
     | Close
     | Unlink

@@ -5,7 +5,7 @@ it is done it reads or changes what stands there (arch/frame_words.py), so that 
 is one step. A plain store may wait in the store buffer of its CPU where a search lets it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -47,7 +47,7 @@ async def get_word_nofault(thread: UserThread, address: int) -> int | None:
     """Read an aligned word for the kernel; None: its page is not there, and no fault is served."""
     if not await copy_from_user_atomic(thread, address):
         return None
-    return _read(thread, address)
+    return _read(thread, _parts(thread, address))
 
 
 async def _access(
@@ -58,10 +58,11 @@ async def _access(
 
     def reach() -> None:
         nonlocal seen
-        seen = _read(thread, address)
+        parts = _parts(thread, address)
+        seen = _read(thread, parts)
         value = change(seen)
         if value is not None:
-            _write(thread, address, value, is_locked=kind == MODIFY)
+            _write(thread, parts, value, is_locked=kind == MODIFY)
 
     canonical_end = thread.space.mm.task_size + PAGE_SIZE
     if address + WORD_BYTES > canonical_end:
@@ -73,34 +74,40 @@ async def _access(
     return seen
 
 
-def _read(thread: UserThread, address: int) -> int:
-    """Return what the word holds that the thread's CPU has just accessed."""
+Part = tuple[int, int, int]
+"""Page, offset and bytes of a part of a word."""
+
+
+def _read(thread: UserThread, parts: list[Part]) -> int:
+    """Return what a word holds."""
     words = thread.process.kernel.frame_words
     value = shift = 0
-    for pfn, offset, nr_bytes in _parts(thread, address):
+    for pfn, offset, nr_bytes in parts:
         value |= words.load(pfn, offset, nr_bytes) << shift
         shift += 8 * nr_bytes
     return value
 
 
-def _write(thread: UserThread, address: int, value: int, *, is_locked: bool) -> None:
-    """Let the word that the thread's CPU has just accessed hold a value."""
+def _write(thread: UserThread, parts: list[Part], value: int, *, is_locked: bool) -> None:
+    """Let a word hold a value; without a lock its CPU may keep it in its store buffer."""
     kernel = thread.process.kernel
-    for pfn, offset, nr_bytes in _parts(thread, address):
-        apply = partial(kernel.frame_words.store, pfn, offset, value, nr_bytes)
-        value >>= 8 * nr_bytes
+    for pfn, offset, nr_bytes in parts:
         if is_locked:
-            apply()
+            kernel.frame_words.store(pfn, offset, value, nr_bytes)
         else:
-            kernel.engine.store(data(pfn), apply)
+            store = partial(kernel.frame_words.store, pfn, offset, value, nr_bytes)
+            kernel.engine.store(data(pfn), store)
+        value >>= 8 * nr_bytes
 
 
-def _parts(thread: UserThread, address: int) -> Iterator[tuple[int, int, int]]:
-    """Yield page, offset and bytes of each part of the word that was accessed last: mostly one."""
+def _parts(thread: UserThread, address: int) -> list[Part]:
+    """Return the parts of the word that the thread's CPU has just accessed: mostly one."""
     left = WORD_BYTES
     hardware = thread.process.kernel.hardware
+    parts = []
     for start, entry in hardware.last_translations(thread.cpu.index, address, WORD_BYTES):
         offset = start & ~PAGE_MASK
         nr_bytes = min(left, PAGE_SIZE - offset)
-        yield pte_pfn(entry), offset, nr_bytes
+        parts.append((pte_pfn(entry), offset, nr_bytes))
         left -= nr_bytes
+    return parts

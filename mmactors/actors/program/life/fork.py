@@ -70,7 +70,10 @@ async def fork(thread: UserThread, name: str) -> int:
     )
     child.leader.malloc_thread = thread.malloc_thread
     if process.heap is not None:
-        child.heap = process.heap.fork(space.mm.ctx_id, thread.malloc_thread)
+        child.heap = heap = process.heap.fork(space.mm.ctx_id, thread.malloc_thread)
+        if kernel.heap_checks is not None:
+            parent_space = process.heap.ctx_id
+            kernel.heap_checks.heap_forked(parent_space, heap.ctx_id, child, heap.library)
     process.table.processes.append(child)
     child.leader.start(cpu.clock.now)
     return child.pid

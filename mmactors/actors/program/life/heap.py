@@ -2,10 +2,15 @@
 
 from typing import Protocol
 
+from mmactors.malloc.library import MallocLibrary
+
 
 class Heap(Protocol):
     """What ends, is copied and changes with an address space (`UserHeap`)."""
 
+    ctx_id: int
+    """Of the address space in which it lies."""
+    library: MallocLibrary
     is_copy: bool
     """It was copied by a fork, and nobody has let its locks be free yet."""
 
@@ -14,6 +19,12 @@ class Heap(Protocol):
 
     def forget(self, start: int, length: int) -> None:
         """Let what the library wrote into some pages read 0: they are gone, or new."""
+
+    def fill(self, start: int, nr_bytes: int, byte: int) -> None:
+        """The program has written one byte again and again."""
+
+    def put_bytes(self, address: int, data: bytes) -> None:
+        """The program has written a few bytes."""
 
     def fork(self, ctx_id: int, thread: int) -> "Heap":
         """Return that of a child, whose address space is `ctx_id` and whose thread is `thread`."""

@@ -33,7 +33,7 @@ from mmactors.arch.trace import Trace, as_signed
 from mmactors.events import LibcMessage
 from mmactors.label import Label
 from mmactors.malloc import request as ask
-from mmactors.malloc.access_rows import take_accesses
+from mmactors.malloc.access_rows import Accesses, take_accesses
 from mmactors.malloc.library import MallocAbortError, MallocFaultError
 from mmactors.malloc.request import MallocRequest, MallocSteps, SystemCall
 from mmactors.malloc.user_words import UserWords
@@ -60,6 +60,14 @@ async def access_noted(thread: UserThread, heap: UserHeap, words: UserWords | No
     noted = take_accesses(words or heap.library.words, heap.end_of_addresses)
     if noted is None:
         return
+    thread.is_in_library = True
+    try:
+        await _access(thread, heap, noted)
+    finally:
+        thread.is_in_library = False
+
+
+async def _access(thread: UserThread, heap: UserHeap, noted: Trace | Accesses) -> None:
     if isinstance(noted, Trace):
         if await thread.access(noted) is not None:
             raise PathLeftError

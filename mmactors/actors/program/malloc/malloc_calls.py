@@ -51,6 +51,16 @@ class MallocCalls:
 
     async def perform(self, thread: UserThread, call: op.MallocOperation) -> int:
         """Do one operation and return its result."""
+        checks = self.kernel.heap_checks
+        if checks is None:
+            return await self._do(thread, call)
+        process, heap = thread.process, self.heap_of(thread)
+        begun = checks.call_begins(heap.ctx_id, call)
+        result = await self._do(thread, call)
+        checks.call_ended(heap.ctx_id, process, heap.library, call, begun, result)
+        return result
+
+    async def _do(self, thread: UserThread, call: op.MallocOperation) -> int:
         engine, heap = self.kernel.engine, self.heap_of(thread)
         if isinstance(call, op.RunHeapTrace):
             return await self._traces.perform(

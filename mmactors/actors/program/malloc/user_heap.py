@@ -91,6 +91,14 @@ class UserHeap:
         if length > 0 and start + length <= self.end_of_addresses:
             self.library.words.discard(start & PAGE_MASK, page_align(start + length))
 
+    def fill(self, start: int, nr_bytes: int, byte: int) -> None:
+        """Take what the program has written, one byte again and again."""
+        self.library.words.fill(start, nr_bytes, byte)
+
+    def put_bytes(self, address: int, data: bytes) -> None:
+        """Take a few bytes that the program has written."""
+        self.library.words.put_bytes(address, data)
+
     def fork(self, ctx_id: int, thread: int) -> "UserHeap":
         """Return the heap of a child whose address space has been copied for a thread of ours."""
         return UserHeap(

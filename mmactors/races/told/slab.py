@@ -1,4 +1,4 @@
-"""What caches of objects hold, as text: the teller's part of mm/slab (told.py)."""
+"""What caches of objects hold, as text: the teller's part of mm/slab (told/told.py)."""
 
 from collections.abc import Iterable
 from itertools import islice

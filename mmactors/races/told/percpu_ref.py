@@ -1,4 +1,4 @@
-"""What reference counts with counters of CPUs' hold, as text: a part of the teller (told.py)."""
+"""What reference counts with counters of CPUs' hold, as text: a part of the teller."""
 
 from typing import Final
 

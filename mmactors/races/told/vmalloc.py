@@ -1,4 +1,4 @@
-"""What the kernel's own mappings hold, as text: the teller's part of mm/vmalloc (told.py)."""
+"""What the kernel's own mappings hold, as text: the teller's part of mm/vmalloc (told/told.py)."""
 
 from typing import Final
 

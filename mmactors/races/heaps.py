@@ -1,0 +1,50 @@
+"""The heaps of programs' allocators: who asks for one by its address space, and their values.
+
+Nothing of an allocator is imported as long as no program has a heap.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from mmactors.actors.program.process import Process
+from mmactors.label import ARENA_FREE_LIST, ARENA_LIST, FASTBINS, MALLOC_PAR, MALLOC_STATE
+
+if TYPE_CHECKING:
+    from mmactors.malloc.ptmalloc.arena_view import ArenaView
+
+
+class Heaps:
+    """Those of one machine."""
+
+    def __init__(self, processes: Callable[[], Sequence[Process]]) -> None:
+        """`processes`: returns all that there are."""
+        self._processes: Final = processes
+        self.pairs: Final[dict[str, Callable[[int, int], Hashable]]] = {
+            # Chunks do not say whose they are: an arena's value has all words that there are.
+            MALLOC_STATE: lambda ctx_id, _: self.of(ctx_id).content(),
+            FASTBINS: lambda ctx_id, arena: repr(self.of(ctx_id).fastbins(arena)),
+        }
+        """What objects of two numbers hold: an address space's, and an arena's."""
+        self.columns: Final[dict[str, Callable[[int], Hashable]]] = {
+            ARENA_LIST: lambda ctx_id: self.of(ctx_id).list_key(),
+            ARENA_FREE_LIST: lambda ctx_id: self.of(ctx_id).free_list_key(),
+            MALLOC_PAR: lambda ctx_id: self.of(ctx_id).parameters(),
+        }
+        """What objects of an address space hold."""
+
+    def of(self, ctx_id: int) -> "ArenaView":
+        """Look at the arenas in an address space; KeyError: there are none."""
+        heaps = [process.heap for process in self._processes() if process.heap is not None]
+        if not heaps:
+            raise KeyError(ctx_id)
+        # Of a machine without heaps all this is never imported.
+        from mmactors.actors.program.malloc.user_heap import UserHeap  # noqa: PLC0415
+        from mmactors.malloc.ptmalloc.arena_view import ArenaView  # noqa: PLC0415
+        from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc  # noqa: PLC0415
+
+        for heap in heaps:
+            if isinstance(heap, UserHeap) and heap.ctx_id == ctx_id:
+                library = heap.library
+                assert isinstance(library, Ptmalloc), f"{library} has no arenas"
+                return ArenaView(library.arenas)
+        raise KeyError(ctx_id)
