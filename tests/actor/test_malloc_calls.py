@@ -160,10 +160,11 @@ def test_a_thread_that_ends_leaves_its_arena_and_its_stack_to_the_next():
     found = machine.results()
     madvised = [e for e in machine.events("sys_enter") if e["call"] == "madvise"]
     mapped = [e for e in machine.events("sys_enter") if e["call"] == "mmap"]
+    stack = next(e["ret"] for e in machine.events("sys_exit") if e["call"] == "mmap")
 
     assert found["malloc q 100"] // HEAP_MAX == found["malloc r 100"] // HEAP_MAX
     assert [] == calls_in(machine, "malloc r 100")
-    assert [8 * MIB - 4 * PAGE_SIZE, 4] == madvised[0]["args"][1:3]
+    assert [stack, 8 * MIB - 5 * PAGE_SIZE, 4] == madvised[0]["args"][:3]
     assert [8 * MIB + PAGE_SIZE, 2 * HEAP_MAX] == [event["args"][1] for event in mapped]
 
 
@@ -276,7 +277,9 @@ def test_a_death_by_abort_can_be_expected():
     for cause in ("SIGABRT", "SI_TKILL"):
         result = mmactors.run(
             {
-                "processes": [{"name": "p", "program": ["malloc p 100", "alias a p+16 8", "free a"]}],
+                "processes": [
+                    {"name": "p", "program": ["malloc p 100", "alias a p+16 8", "free a"]}
+                ],
                 "expect": [f"p dies of {cause}"],
             }
         )
