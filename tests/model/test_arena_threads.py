@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ptmallocs import Guest, Running
 
-from mmactors.malloc.ptmalloc.arena import all_arenas
+from mmactors.malloc.ptmalloc.arena.arena import all_arenas
 from mmactors.malloc.ptmalloc.malloc_state import ATTACHED_THREADS, NEXT_FREE
 
 SIZES = (0, 24, 24, 24, 100, 1000, 5000, 70_000, 140_000)
