@@ -82,6 +82,4 @@ def _stores(start: int, length: int) -> Iterator[Trace]:
         pages = np.arange(first, min(first + CHUNK_ROWS, nr_pages), dtype=np.int64)
         begin = np.maximum(pages * PAGE_SIZE, start - base)
         end = np.minimum((pages + 1) * PAGE_SIZE, start + length - base)
-        yield Trace(
-            address=as_signed(base) + begin, meta=STORE | (end - begin) << SIZE_SHIFT
-        )
+        yield Trace(address=as_signed(base) + begin, meta=STORE | (end - begin) << SIZE_SHIFT)
