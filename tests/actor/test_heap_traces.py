@@ -1,4 +1,4 @@
-"""`heap_trace`: recorded heap traces as programs, their threads, their mistakes, what is counted."""
+"""`heap_trace`: heap traces as programs, their threads, their mistakes, what is counted."""
 
 from pathlib import Path
 
