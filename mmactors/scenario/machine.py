@@ -9,7 +9,6 @@ It moves only while somebody awaits `run`. Cancelling leaves nothing running.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -266,10 +265,8 @@ class Machine:
         record = self.scenario.record
         if record.sample is None:
             return None
-        known = self.scenario.counter_names()
-        names = tuple(dict.fromkeys(chain.from_iterable(map(known.match, record.counters))))
-        units = {name: unit_of(name) for name in names}
-        return Sampler(record.sample, units, self._counted.reader(names))
+        units = {name: unit_of(name) for name in self.scenario.sampled()}
+        return Sampler(record.sample, units, self._counted.reader(tuple(units)))
 
     def summary(self) -> Summary:
         """Return what came of the run so far."""
