@@ -7,8 +7,8 @@ from mmactors.actors.program.malloc.libc_data import list_lock, main_arena
 from mmactors.actors.program.malloc.user_heap import UserHeap
 from mmactors.actors.program.process import Process
 from mmactors.malloc.config import PTMALLOC
+from mmactors.malloc.ptmalloc.options.tunables import read_tunables
 from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
-from mmactors.malloc.ptmalloc.tunables import read_tunables
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.overcommit import OVERCOMMIT_NEVER
 from mmactors.units import PAGE_SIZE

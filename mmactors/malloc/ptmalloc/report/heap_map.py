@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
-from mmactors.malloc.ptmalloc.arena import all_arenas
+from mmactors.malloc.ptmalloc.arena.arena import all_arenas
+from mmactors.malloc.ptmalloc.arena.heap_info import HEAP_INFO, HEAP_SIZE, PREV, heap_for_ptr
 from mmactors.malloc.ptmalloc.bins import fastbin_at
 from mmactors.malloc.ptmalloc.chunk import (
     ALIGN_MASK,
@@ -28,7 +29,6 @@ from mmactors.malloc.ptmalloc.chunk import (
     SIZE_SZ,
     protect_pointer,
 )
-from mmactors.malloc.ptmalloc.heap_info import HEAP_INFO, HEAP_SIZE, PREV, heap_for_ptr
 from mmactors.malloc.ptmalloc.malloc_par import TCACHE_MAX_BINS
 from mmactors.malloc.ptmalloc.malloc_state import NFASTBINS, STATE_SIZE, TOP, UNSORTED, bin_at
 from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
