@@ -185,7 +185,12 @@ TABLE: dict[str, tuple[Line, ...]] = {
         Line(key="faults_per_s_inline", unit="1/s"),
         Line(key="faults_per_s_logged", unit="1/s", at_least=30_000),
     ),
-    "malloc": (Line(key="recorded_per_s", unit="1/s", at_least=500_000),),
+    "malloc": (
+        Line(key="recorded_per_s", unit="1/s", at_least=500_000),
+        Line(key="machine_per_s", unit="1/s", at_least=100_000),
+        Line(key="machine_without_metadata_per_s", unit="1/s", at_least=100_000),
+        Line(key="machine/real_gdb", unit="1/s", at_least=100_000),
+    ),
     "memory": (
         Line(key="mb_per_gib", unit="MB", at_most=60, is_stable=True),
         Line(key="built/64_gib/mb", unit="MB"),

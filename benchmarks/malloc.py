@@ -5,12 +5,18 @@
 Recorded heap traces (tests/reference) are run by `validate`'s replay, each from the start of its
 process: what needs no system call or lock in compiled calls, the rest by the generators, whose
 system calls are answered as recorded. There is no machine. Figures are medians of processor time.
+
+Then the same traces run on a machine of one CPU (`heap_trace`), where system calls are those of the
+simulated kernel and each block's first byte is written, without log; with and without what the
+library itself reads and writes. From the first step to the last: the machine is there already.
 """
 
 from functools import partial
 from pathlib import Path
+from statistics import median
+from typing import Any
 
-from measure import REPOSITORY, asked_seconds, print_figures, rates
+from measure import REPOSITORY, asked_seconds, print_figures, rates, run_machine, scenario_of
 
 from mmactors.validate.malloc.heap_run import HeapRun
 from mmactors.validate.malloc.linked import glibc_of
@@ -33,6 +39,33 @@ def replayed(recording: HeapRecording, configuration: Configuration) -> int:
     return nr_operations
 
 
+def on_machine(name: str, *, metadata_in_memory: bool) -> tuple[int, float]:
+    """Run a trace on a machine; return its operations, and seconds."""
+    scenario = scenario_of(
+        "machine: {cpus: 1, memory: {size: 1G}}\n"
+        "engine: {driver: inline}\n"
+        "processes:\n"
+        "  - name: p\n"
+        f"    metadata_in_memory: {str(metadata_in_memory).lower()}\n"
+        f"    program: [heap_trace {REPOSITORY}/tests/reference/malloc/{name}.npz]\n"
+    )
+    run = run_machine(scenario)
+    return run.summary.counters["process[p].malloc_calls"], run.seconds
+
+
+def machine_figures(key: str, *, metadata_in_memory: bool) -> dict[str, Any]:
+    """Return operations a second on a machine: of each trace, and of all after one another."""
+    medians = {}
+    for name in TRACES:
+        runs = [on_machine(name, metadata_in_memory=metadata_in_memory) for _ in range(4)][1:]
+        medians[name] = runs[0][0], median(seconds for _, seconds in runs)
+    all_calls, all_seconds = (sum(column) for column in zip(*medians.values(), strict=True))
+    return {
+        key: {name: round(calls / seconds) for name, (calls, seconds) in medians.items()},
+        f"{key}_per_s": round(all_calls / all_seconds),
+    }
+
+
 def main() -> None:
     seconds = asked_seconds("Operations per second of ptmalloc.")
     steps = {}
@@ -40,7 +73,10 @@ def main() -> None:
         recording = read_recording(Path(REPOSITORY / f"tests/reference/malloc/{name}.npz"))
         configuration = recording.configuration("glibc", recording.meta_of("glibc"))
         steps[name] = partial(replayed, recording, configuration)
-    print_figures("malloc", rates("recorded", steps, seconds))
+    figures = rates("recorded", steps, seconds)
+    figures |= machine_figures("machine", metadata_in_memory=True)
+    figures |= machine_figures("machine_without_metadata", metadata_in_memory=False)
+    print_figures("malloc", figures)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from mmactors.actors.program.life.heap import Heap
 from mmactors.actors.program.malloc.at_first_use import MallocAtFirstUse
 from mmactors.actors.program.thread import UserThread
 from mmactors.arch.trace import SIZE_SHIFT, STORE, Trace, as_signed
-from mmactors.units import PAGE_MASK, PAGE_SIZE, ULONG_MAX
+from mmactors.units import PAGE_MASK, PAGE_SIZE
 from mmactors.workload.operation import user_store as op
 from mmactors.workload.trace.input import CHUNK_ROWS
 

@@ -89,6 +89,8 @@ class LibraryCaller:
     thread: UserThread
     place: Callable[[], str] | None = None
     """Says where the call is written; None: the operation of the thread is all of it."""
+    takes_locks: bool = True
+    """False: nobody else calls the library meanwhile, so that all its locks are free."""
     _held: list[LowLevelLock] = field(factory=list, init=False)
 
     async def perform(self, steps: MallocSteps[T]) -> T:
@@ -140,6 +142,10 @@ class LibraryCaller:
                 engine = self.thread.process.kernel.engine
                 if engine.wants_step():
                     await engine.step(request)
+            case ask.LockMutex() | ask.UnlockMutex() if not self.takes_locks:
+                return None
+            case ask.TrylockMutex() if not self.takes_locks:
+                return 1
             case ask.LockMutex(word=word, name=name):
                 lock = self.heap.lock_of(word, name)
                 if not await lock.acquire(self.thread):

@@ -168,19 +168,24 @@ class HeapTraceRun(ABC):
     async def do_rows(self, thread: UserThread, replay: Replay, end: int) -> None:
         """Do rows of one thread as far as `end`, many at once; raise PathLeftError.
 
-        Their accesses follow in one trace. Nobody else may call the library meanwhile.
+        Their accesses follow in one trace. Nobody else may call the library meanwhile: no lock of
+        it is taken.
         """
         caller, malloc_ns = self._caller_at(thread, replay), self._malloc_ns
+        caller.takes_locks = False
         engine = thread.process.kernel.engine
+        noted_alone = self._touched is not self._library.words
         while replay.row < end:
             begin = replay.row
             is_stopped = replay.run(min(end, begin + _BATCH_ROWS))
             self._count(replay.row - begin)
             thread.run_instructions(malloc_ns * (replay.row - begin + is_stopped))
-            await access_noted(thread, self._heap, self._touched)
+            if noted_alone or not is_stopped:
+                await access_noted(thread, self._heap, self._touched)
             if is_stopped:
                 await caller.perform(replay.finish())
-                await access_noted(thread, self._heap, self._touched)
+                if noted_alone:
+                    await access_noted(thread, self._heap, self._touched)
                 self._count(1)
             if thread.must_end:
                 raise PathLeftError
@@ -230,7 +235,6 @@ class HeapTraceRun(ABC):
         caller = self._caller_at(thread, replay)
         if op == THREAD_BEGIN:
             result = await self._begin_thread(tid)
-            self._error = min(result, 0)
         elif op == THREAD_END and tid:
             del self.members[tid]
             result = await self._end_member(thread)
@@ -258,6 +262,7 @@ class HeapTraceRun(ABC):
         result = await self._start_thread(leader, name, cpu)
         stacks.stack_bytes = usual
         if result < 0:
+            self._error = result
             return result
         member = process.threads[name]
         assert isinstance(member, UserThread), f"{member} runs no program"

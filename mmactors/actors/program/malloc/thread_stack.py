@@ -28,12 +28,14 @@ from mmactors.units import MIB, PAGE_SIZE
 STACK_BYTES: Final = 8 * MIB
 """RLIMIT_STACK when the program begins (__pthread_initialize_minimal_internal)."""
 GUARD_BYTES: Final = PAGE_SIZE
-DESCRIPTOR_BYTES: Final = 0x900
-"""struct pthread, at the stack's upper end; the thread's variables lie below it."""
+DESCRIPTOR_BYTES: Final = 0x940
+"""struct pthread, at the stack's upper end; the thread's variables lie below it (measured)."""
 SELF: Final = 0x10
 """Where in it is a pointer to itself, which who makes the thread writes."""
-KEPT_BYTES: Final = 4 * PAGE_SIZE
-"""At a stack's top, where the thread still runs when it gives the rest back (PTHREAD_STACK_MIN)."""
+FRAMES_BYTES: Final = 2 * PAGE_SIZE
+"""What lies above the frame of a thread that ends: its descriptor and variables (measured)."""
+PTHREAD_STACK_MIN: Final = 4 * PAGE_SIZE
+"""So much below that frame it does not give back (advise_stack_range)."""
 CACHE_BYTES_MAX: Final = 40 * MIB
 """stack_cache_maxsize."""
 DTV_MEMBERS: Final = 17
@@ -103,8 +105,9 @@ def end_thread(stacks: ThreadStacks, library: MallocLibrary, thread: int) -> Mal
     stack = stacks.in_use.pop(thread, None)
     if stack is None:
         return  # The thread that main() runs in, or one that was there before the library.
-    used = stack.length - GUARD_BYTES - KEPT_BYTES
-    yield Madvise(address=stack.address + GUARD_BYTES, length=used, advice=MADV_DONTNEED)
+    if stack.length > FRAMES_BYTES + 2 * PTHREAD_STACK_MIN:
+        length = stack.length - FRAMES_BYTES - PTHREAD_STACK_MIN
+        yield Madvise(address=stack.address, length=length, advice=MADV_DONTNEED)
     stacks.cached.appendleft(stack)
     while sum(each.length for each in stacks.cached) > CACHE_BYTES_MAX:
         oldest = stacks.cached.pop()

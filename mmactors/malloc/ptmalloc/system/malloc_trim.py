@@ -5,8 +5,8 @@ from typing import Final
 
 from mmactors.label import Label, Mode
 from mmactors.malloc.mman import MADV_DONTNEED
-from mmactors.malloc.ptmalloc.arena import all_arenas
-from mmactors.malloc.ptmalloc.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.arena import all_arenas
+from mmactors.malloc.ptmalloc.arena.arenas import Arenas
 from mmactors.malloc.ptmalloc.bins import bin_index
 from mmactors.malloc.ptmalloc.chunk import BK, SIZE, SIZE_BITS
 from mmactors.malloc.ptmalloc.malloc_consolidate import malloc_consolidate

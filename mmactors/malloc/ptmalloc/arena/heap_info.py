@@ -21,7 +21,7 @@ from mmactors.malloc.mman import (
     PROT_READ,
     PROT_WRITE,
 )
-from mmactors.malloc.ptmalloc.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.arenas import Arenas
 from mmactors.malloc.ptmalloc.bins import unlink_chunk
 from mmactors.malloc.ptmalloc.chunk import (
     ALIGN_MASK,

@@ -17,7 +17,8 @@ from mmactors.malloc.mman import (
     PROT_READ,
     PROT_WRITE,
 )
-from mmactors.malloc.ptmalloc.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.heap_info import madvise_thp, unmap
 from mmactors.malloc.ptmalloc.chunk import (
     CHUNK_HDR_SZ,
     IS_MMAPPED,
@@ -26,7 +27,6 @@ from mmactors.malloc.ptmalloc.chunk import (
     SIZE_SZ,
     is_above,
 )
-from mmactors.malloc.ptmalloc.heap_info import madvise_thp, unmap
 from mmactors.malloc.ptmalloc.malloc_par import (
     DEFAULT_MMAP_THRESHOLD_MAX,
     MAX_MMAPPED_MEM,
