@@ -168,10 +168,13 @@ def _reserve(address: int, length: int, flags: int) -> MallocSteps[int]:
     return max(start, 0)
 
 
-def unmap(arenas: Arenas, start: int, length: int) -> MallocSteps[None]:
-    """Unmap pages, and forget what was written there."""
-    if (yield from ask(Munmap(address=start, length=length))) == 0:
-        arenas.words.discard(start, start + length)
+def unmap(arenas: Arenas, start: int, length: int) -> MallocSteps[int]:
+    """Forget what was written to pages, and unmap them; return 0 or minus the errno.
+
+    Once the kernel has unmapped them, another thread may have them, and have written there.
+    """
+    arenas.words.discard(start, start + length)
+    return (yield from ask(Munmap(address=start, length=length)))
 
 
 def madvise_thp(arenas: Arenas, start: int, length: int) -> MallocSteps[None]:
