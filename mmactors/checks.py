@@ -166,18 +166,16 @@ class ObjectChecks:
 
 
 class HeapChecks:
-    """Takes the moments of programs' heaps: told of by who calls the C library's allocator for them.
+    """Takes the moments of programs' heaps: told of by who calls the C library for them.
 
     `space` is the number of the address space in which a heap lies; its process, its library and
     the operations of programs are objects that this layer does not know.
     """
 
-    def call_begins(self, space: int, call: object) -> object:
+    def call_begins(self, space: int, owner: object, library: object, call: object) -> object:
         """A program is about to call the library; what is returned is given to `call_ended`."""
 
-    def call_ended(
-        self, space: int, owner: object, library: object, call: object, begun: object, result: int
-    ) -> None:
+    def call_ended(self, space: int, call: object, begun: object, result: int) -> None:
         """That call returns, with an address, 0, or minus the errno."""
 
     def accessed(

@@ -2,10 +2,10 @@
 
 from itertools import islice
 
-from mmactors.malloc.ptmalloc.arena import all_arenas
+from mmactors.malloc.ptmalloc.arena.arena import all_arenas
+from mmactors.malloc.ptmalloc.arena.heap_info import HEAP_INFO, HEAP_SIZE, PREV, heap_for_ptr
 from mmactors.malloc.ptmalloc.bins import bin_index
 from mmactors.malloc.ptmalloc.chunk import IS_MMAPPED, NON_MAIN_ARENA, PREV_INUSE
-from mmactors.malloc.ptmalloc.heap_info import HEAP_INFO, HEAP_SIZE, PREV, heap_for_ptr
 from mmactors.malloc.ptmalloc.malloc_par import SBRK_BASE, TCACHE_BINS
 from mmactors.malloc.ptmalloc.malloc_state import (
     BINMAP,

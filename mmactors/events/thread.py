@@ -50,7 +50,7 @@ class SysExit:
 
 @define(kw_only=True)
 class LibcMessage:
-    """The C library wrote a line on the program's stderr, before it aborts (__libc_message).
+    """The C library wrote a text: before it aborts (__libc_message), or as it was asked to.
 
     Not a tracepoint of the kernel's.
     """

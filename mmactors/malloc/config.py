@@ -5,7 +5,7 @@ from typing import Final
 
 from attrs import frozen
 
-from mmactors.malloc.ptmalloc.tunables import GLIBC_TUNABLES, TUNABLES
+from mmactors.malloc.ptmalloc.options.tunables import GLIBC_TUNABLES, TUNABLES
 
 PTMALLOC: Final = "ptmalloc"
 """glibc's, of 2.36."""

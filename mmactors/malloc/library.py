@@ -40,6 +40,10 @@ class HeapNumbers:
     fordblks: int = 0
     keepcost: int = 0
 
+    def __str__(self) -> str:
+        """Return a line for each number, as `name: number`."""
+        return "".join(f"{each.name}: {getattr(self, each.name)}\n" for each in fields(type(self)))
+
     def __add__(self, other: Self) -> Self:
         """Return the sums."""
         mine, others = astuple(self), astuple(other)

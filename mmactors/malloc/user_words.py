@@ -310,6 +310,11 @@ class UserWords:
         finally:
             self.log = log
 
+    def pages(self) -> list[int]:
+        """Return the numbers of the pages that have words, the lowest first."""
+        keys = self.words[TABLE : self.words[FIRST_SLOT] : 2]
+        return sorted((keys[keys != 0] >> 1).tolist())
+
     def discard(self, start: int, end: int) -> None:
         """Let whole pages from `start` to `end` read 0 again: they were unmapped, or given back."""
         assert start % PAGE_SIZE == 0 == end % PAGE_SIZE, f"{start:#x} to {end:#x} is not of pages"

@@ -10,7 +10,7 @@ from mmactors.actors.program.process import Process
 from mmactors.label import ARENA_FREE_LIST, ARENA_LIST, FASTBINS, MALLOC_PAR, MALLOC_STATE
 
 if TYPE_CHECKING:
-    from mmactors.malloc.ptmalloc.arena_view import ArenaView
+    from mmactors.malloc.ptmalloc.arena.arena_view import ArenaView
 
 
 class Heaps:
@@ -39,7 +39,7 @@ class Heaps:
             raise KeyError(ctx_id)
         # Of a machine without heaps all this is never imported.
         from mmactors.actors.program.malloc.user_heap import UserHeap  # noqa: PLC0415
-        from mmactors.malloc.ptmalloc.arena_view import ArenaView  # noqa: PLC0415
+        from mmactors.malloc.ptmalloc.arena.arena_view import ArenaView  # noqa: PLC0415
         from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc  # noqa: PLC0415
 
         for heap in heaps:

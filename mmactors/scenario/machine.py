@@ -87,6 +87,7 @@ class Machine:
     ) -> None:
         self.scenario: Final = scenario
         self._exited: Final[dict[int, dict[str, str]]] = {}
+        self._heaps: Final[dict[int, dict[str, str]]] = {}
         if schedule is not None:
             schedule.must_fit(fingerprint_of_scenario(scenario))
         with _host_memory(scenario):
@@ -368,6 +369,19 @@ class Machine:
             slab = self._wired.kernel.slab
             return {"kernel/slab.txt": sys_slab_listing(slab)} if isinstance(slab, Slub) else {}
 
+    def heaps(self) -> dict[str, str]:
+        """Return what is to be said of programs' heaps, as of now or just before they ended.
+
+        By pid and name, such as `1/malloc_info.xml`; nothing of who never called its library.
+        """
+        heaps: dict[str, str] = {}
+        with self._engine.guard.suspended():
+            for process in self._wired.processes:
+                kept = self._heaps.get(process.pid)
+                own = _heap_texts(process) if kept is None else kept
+                heaps |= {f"{process.pid}/{name}": text for name, text in own.items()}
+        return heaps
+
     def texts(self) -> tuple[ReadText, ...]:
         """Return what programs have read of /proc and /sys so far (`get`, `snap`)."""
         return tuple(self._wired.interpreter.proc.texts)
@@ -375,6 +389,16 @@ class Machine:
     def _keep_process(self, process: Process) -> None:
         with self._engine.guard.suspended():
             self._exited[process.pid] = process_texts(process)
+            self._heaps[process.pid] = _heap_texts(process)
+
+
+def _heap_texts(process: Process) -> dict[str, str]:
+    """Return the texts of a process's heap; where there is none, nothing is imported."""
+    if process.heap is None:
+        return {}
+    from mmactors.observe.heap_texts import heap_texts  # noqa: PLC0415 - see above
+
+    return heap_texts(process)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from mmactors.actors.program.supported import NOT_YET, why_not
 from mmactors.actors.state.namei import full_path
 from mmactors.errors import Place, Problem
 from mmactors.left_out import LeftOut, left_out_at, left_out_called
-from mmactors.malloc.ptmalloc.tunables import read_tunables
+from mmactors.malloc.ptmalloc.options.tunables import read_tunables
 from mmactors.scenario.document import Node
 from mmactors.scenario.overrides import find
 from mmactors.workload.meeting import lonely_barriers

@@ -262,7 +262,9 @@ def test_a_double_free_ends_the_process():
 
 def test_the_librarys_line_is_an_event_before_the_signal():
     """Even where the program catches signals: an abort is not caught."""
-    machine = ran("malloc a 100", "free a", "free a", "malloc b 1", on_signal="continue")
+    machine = ran(
+        "malloc a 100", "free a", "free a", "malloc b 1", on_signal="continue", is_sanitized=False
+    )
     (line,) = machine.events("libc_message")
     (signal,) = machine.events("signal_generate")
 
@@ -376,7 +378,7 @@ def test_a_program_may_take_pages_from_its_heap():
 )
 def test_freeing_what_is_nowhere_is_a_fault(address):
     """The library reads a header there."""
-    machine = ran(f"alias p {address} 16", "malloc q 1", "free p")
+    machine = ran(f"alias p {address} 16", "malloc q 1", "free p", is_sanitized=False)
     (death,) = machine.machine.summary().deaths
 
     assert "SIGSEGV" == death.signal
@@ -397,7 +399,9 @@ def test_without_metadata_only_what_the_program_touches_faults():
 
 def test_a_name_may_be_used_after_it_was_freed():
     """As a pointer: what a block of the thread's cache holds is still mapped."""
-    machine = ran("malloc p 100", "free p", "touch p write", "malloc q 100", "free p")
+    machine = ran(
+        "malloc p 100", "free p", "touch p write", "malloc q 100", "free p", is_sanitized=False
+    )
 
     assert () == machine.machine.summary().deaths, "q is the same block, and is freed by p"
 

@@ -16,8 +16,8 @@ from mmactors.malloc.mman import (
     PROT_READ,
     PROT_WRITE,
 )
-from mmactors.malloc.ptmalloc.arena import all_arenas
-from mmactors.malloc.ptmalloc.fork import fork_lock_parent, fork_unlock_parent
+from mmactors.malloc.ptmalloc.arena.arena import all_arenas
+from mmactors.malloc.ptmalloc.arena.fork import fork_lock_parent, fork_unlock_parent
 from mmactors.malloc.ptmalloc.malloc_state import ATTACHED_THREADS, NEXT_FREE
 from mmactors.malloc.request import LockMutex, Madvise, Mmap, Mprotect, Munmap, UnlockMutex
 from mmactors.units import KIB, MIB

@@ -13,6 +13,7 @@ from ptmallocs import Guest
 
 from mmactors.arch.heap_trace import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, HeapOperations
 from mmactors.malloc.ptmalloc.replay import Replay
+from mmactors.malloc.ptmalloc.replay_rows import TOUCH_FIRST
 from mmactors.malloc.user_words import FIRST_SLOT, SLOT, TABLE
 
 TUNABLES = ({}, {"tcache_count": 0}, {"tcache_count": 2, "arena_max": 2, "perturb": 7})
@@ -142,17 +143,17 @@ def test_rows_in_the_loop_do_what_the_calls_do(nr_threads, tunables):
 
 def test_a_program_touches_the_first_byte_of_what_it_gets():
     operations = trace(5, 300, 1)
-    address, guest = by_rows(operations, 1, {}, touches=True)
-    touched = [
+    touched = np.zeros(1000, dtype=np.int64)
+    address, _ = by_rows(operations, 1, {}, touches=TOUCH_FIRST, touched=touched)
+    written = [
         block
         for block, size in zip(address, operations.size.tolist(), strict=True)
         if block and size
     ]
 
-    places, metas = guest.library.words.take_accesses()
-    found = [a for a, m in zip(places.tolist(), metas.tolist(), strict=True) if m == 1 << 1 | 1]
-
-    assert touched == found
+    places, metas = touched[1 : 1 + 2 * touched[0]].reshape(-1, 2).T.tolist()
+    assert written == places
+    assert {1 << 1 | 1} == set(metas)
 
 
 def test_the_loop_stops_when_enough_accesses_are_noted():
@@ -165,6 +166,7 @@ def test_the_loop_stops_when_enough_accesses_are_noted():
         objects=np.zeros(300, dtype=np.int64),
         address=np.zeros(300, dtype=np.int64),
         usable=np.zeros(300, dtype=np.int64),
+        touched=guest.library.words.log,
         most_accesses=100,
     )
     taken = []
@@ -174,11 +176,9 @@ def test_the_loop_stops_when_enough_accesses_are_noted():
         taken.append(len(guest.library.words.take_accesses()[0]))
 
     assert len(taken) > 20
-    assert [guest.library.usable_size(block) for block in replay.objects.tolist() if block] == [
-        int(replay.usable[replay.address == block][-1])
-        for block in replay.objects.tolist()
-        if block
-    ]
+    got = replay.address != 0
+    assert (replay.usable[got] >= operations.size[got]).all()
+    assert not replay.usable[~got].any()
 
 
 def test_compiled_paths_are_what_they_are_as_plain_python():

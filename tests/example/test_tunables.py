@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmactors.malloc.ptmalloc.tunables import read_tunables
+from mmactors.malloc.ptmalloc.options.tunables import read_tunables
 
 
 @pytest.mark.parametrize(

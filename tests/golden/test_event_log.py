@@ -56,7 +56,7 @@ SCENARIOS = {
             *("malloc p 100", "malloc q 200K", "thread T cpu=1", "T& malloc a 3000"),
             *("realloc q 300K", "T& free a", "T& malloc b 70000", "fork C", "C: free p"),
             *("T: free b", "T: exit", "free q", "malloc r 120K", "touch r write", "free r"),
-            *("malloc_trim", "free p", "free p"),
+            *("malloc_trim", "free p"),
         ],
         cpus=2,
         quantum_ns=0,

@@ -33,7 +33,10 @@ def drawn(seed):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_the_right_kernel_is_silent_under_programs_that_make_no_mistake(part):
-    """240 programs, a few a part, of which half are for `-m slow`; with and without checkers they do the same."""
+    """240 programs, a few a part; with and without checkers they do the same.
+
+    Half of the parts are for `-m slow`.
+    """
     for seed in range(part, NR_PROGRAMS, NR_PARTS):
         text = write(drawn(seed))
         verdict = judge(text)

@@ -83,12 +83,15 @@ class AreaCalls:
 
     async def unmap(self, thread: UserThread, start: int, length: int) -> int:
         """Do munmap."""
-        error = await self.change(
-            thread, lambda mm: do_munmap(mm, start=start, length=length, may_downgrade=True)
-        )
-        if not error:
-            _forget(thread, start, length)
-        return error
+
+        def steps(mm: MmStruct) -> CallSteps:
+            error = yield from do_munmap(mm, start=start, length=length, may_downgrade=True)
+            # With mmap_lock held: then others may map, and their libraries write there.
+            if not error:
+                _forget(thread, start, length)
+            return error
+
+        return await self.change(thread, steps)
 
     async def advise(self, thread: UserThread, start: int, length: int, advice: int) -> int:
         """Do madvise, with mmap_lock as the advice needs it."""

@@ -13,11 +13,7 @@ from mmactors.malloc.ptmalloc.bins import (
     bin_index,
     fastbin_at,
     fastbin_index,
-    forget_nextsize,
     in_smallbin_range,
-    link_unsorted,
-    put_in_bin,
-    unlink_chunk,
 )
 from mmactors.malloc.ptmalloc.chunk import (
     ALIGN_MASK,
@@ -27,32 +23,27 @@ from mmactors.malloc.ptmalloc.chunk import (
     FD,
     MINSIZE,
     NON_MAIN_ARENA,
-    PREV_INUSE,
     chunksize,
     head_of,
     is_above,
     request2size,
     reveal,
-    set_foot,
     set_head,
     set_inuse,
 )
+from mmactors.malloc.ptmalloc.cut import cut, cut_top, use_whole
 from mmactors.malloc.ptmalloc.malloc_consolidate import malloc_consolidate
 from mmactors.malloc.ptmalloc.malloc_par import (
     GLOBAL_MAX_FAST,
     MAIN_ARENA,
     PERTURB_BYTE,
     SINGLE_THREAD,
-    TCACHE_UNSORTED_LIMIT,
 )
 from mmactors.malloc.ptmalloc.malloc_state import (
     BINMAP,
-    LAST_REMAINDER,
     NBINS,
-    UNSORTED,
     bin_at,
     have_fastchunks,
-    set_top,
     system_mem_of,
     top_of,
 )
@@ -61,9 +52,9 @@ from mmactors.malloc.ptmalloc.tcache import (
     csize2tidx,
     has_list,
     has_place,
-    tcache_get,
     tcache_put,
 )
+from mmactors.malloc.ptmalloc.unsorted import from_unsorted
 from mmactors.malloc.user_words import (
     load_bits,
     load_word,
@@ -72,19 +63,11 @@ from mmactors.malloc.user_words import (
     store_word,
 )
 
-MAX_ITERS: Final = 10000
-"""Unsorted chunks that one request sorts at most."""
-
 _UNALIGNED_NEXT: Final = number_of("malloc(): unaligned fastbin chunk detected")
 _UNALIGNED: Final = number_of("malloc(): unaligned fastbin chunk detected 2")
 _UNALIGNED_STASHED: Final = number_of("malloc(): unaligned fastbin chunk detected 3")
 _OTHER_SIZE: Final = number_of("malloc(): memory corruption (fast)")
 _SMALLBIN: Final = number_of("malloc(): smallbin double linked list corrupted")
-_SIZE: Final = number_of("malloc(): invalid size (unsorted)")
-_NEXT_SIZE: Final = number_of("malloc(): invalid next size (unsorted)")
-_PREV_SIZE: Final = number_of("malloc(): mismatching next->prev_size (unsorted)")
-_LINKS: Final = number_of("malloc(): unsorted double linked list corrupted")
-_PREV_INUSE: Final = number_of("malloc(): invalid next->prev_inuse (unsorted)")
 _CHUNKS: Final = number_of("malloc(): corrupted unsorted chunks")
 _CHUNKS_2: Final = number_of("malloc(): corrupted unsorted chunks 2")
 _TOP_SIZE: Final = number_of("malloc(): corrupted top size")
@@ -94,10 +77,6 @@ _ASSERTION: Final = number_of(
     "Fatal glibc error: malloc assertion failure in _int_malloc:"
     " (unsigned long) (size) >= (unsigned long) (nb)"
 )
-
-_BINNED: Final = -8
-_CACHED: Final = -9
-"""What became of an unsorted chunk, if it is not the block that is returned."""
 
 
 @compiled
@@ -136,7 +115,7 @@ def _take_chunk(words: Words, log: Words, par: Words, tcache: int, av: int, size
             return wrong
     nr_sorted = 0
     while True:
-        block, nr_sorted = _from_unsorted(words, log, par, tcache, av, size, nr_sorted)
+        block, nr_sorted = from_unsorted(words, log, par, tcache, av, size, nr_sorted)
         if block == 0 and not is_small:
             block = _from_largebin(words, log, par, av, size)
         if block == 0:
@@ -191,15 +170,6 @@ def _from_fastbin(words: Words, log: Words, par: Words, tcache: int, av: int, si
 
 
 @compiled
-def _use_whole(words: Words, log: Words, par: Words, av: int, chunk: int, size: int) -> None:
-    """Mark a chunk that was free as used."""
-    set_inuse(words, log, chunk + size)
-    if av != par[MAIN_ARENA]:
-        head = head_of(words, log, chunk)
-        set_head(words, log, chunk, head | NON_MAIN_ARENA)
-
-
-@compiled
 def _from_smallbin(words: Words, log: Words, par: Words, tcache: int, av: int, size: int) -> int:
     """Take the oldest chunk of a size's own bin; the others move into the thread's cache."""
     head = bin_at(av, size >> 4)
@@ -223,132 +193,10 @@ def _from_smallbin(words: Words, log: Words, par: Words, tcache: int, av: int, s
             if stashed == 0:
                 return _LOST
             back = load_word(words, log, stashed + BK)
-            _use_whole(words, log, par, av, stashed, size)
+            use_whole(words, log, par, av, stashed, size)
             store_word(words, log, head + BK, back)
             store_word(words, log, back + FD, head)
             tcache_put(words, log, par, tcache, stashed, place)
-    return chunk + CHUNK_HDR_SZ
-
-
-@compiled
-def _check_unsorted(words: Words, log: Words, av: int, chunk: int, back: int, size: int) -> int:
-    """Return 0, or what is wrong with the oldest unsorted chunk."""
-    system_mem = system_mem_of(words, log, av)
-    head = bin_at(av, UNSORTED)
-    if is_above(CHUNK_HDR_SZ + 1, size) or is_above(size, system_mem):
-        return _SIZE
-    behind = chunk + size
-    next_head = head_of(words, log, behind)
-    if is_above(CHUNK_HDR_SZ, next_head) or is_above(next_head, system_mem):
-        return _NEXT_SIZE
-    if load_word(words, log, behind) & ~7 != size:
-        return _PREV_SIZE
-    if load_word(words, log, back + FD) != chunk or load_word(words, log, chunk + FD) != head:
-        return _LINKS
-    if next_head & PREV_INUSE:
-        return _PREV_INUSE
-    return 0
-
-
-@compiled
-def _from_unsorted(
-    words: Words, log: Words, par: Words, tcache: int, av: int, size: int, nr_sorted: int
-) -> tuple[int, int]:
-    """Put the unsorted chunks into their bins, oldest first, until one fits.
-
-    Return a block, 0 or what is wrong, and how many chunks this request has binned.
-    """
-    head = bin_at(av, UNSORTED)
-    is_cached = False
-    nr_binned = 0
-    while nr_binned < MAX_ITERS:
-        chunk = load_word(words, log, head + BK)
-        if chunk == head:
-            break
-        result = _use_or_bin(words, log, par, tcache, av, size, chunk)
-        if result == _CACHED:
-            is_cached = True
-        elif result == _BINNED:
-            nr_binned += 1
-            nr_sorted += 1
-            if is_cached and 0 < par[TCACHE_UNSORTED_LIMIT] < nr_sorted:
-                break
-        else:
-            return result, nr_sorted
-    if is_cached:
-        return tcache_get(words, log, tcache, csize2tidx(size)), nr_sorted
-    return 0, nr_sorted
-
-
-@compiled
-def _use_or_bin(
-    words: Words, log: Words, par: Words, tcache: int, av: int, size: int, chunk: int
-) -> int:
-    """Return the block of the oldest unsorted chunk, if it fits, else what became of it."""
-    head = bin_at(av, UNSORTED)
-    back = load_word(words, log, chunk + BK)
-    found = chunksize(words, log, chunk)
-    wrong = _check_unsorted(words, log, av, chunk, back, found)
-    if wrong:
-        return wrong
-    if (
-        in_smallbin_range(size)
-        and back == head
-        and chunk == load_word(words, log, av + LAST_REMAINDER)
-        and found > size + MINSIZE
-    ):
-        remainder = chunk + size
-        store_word(words, log, head + BK, remainder)
-        store_word(words, log, head + FD, remainder)
-        store_word(words, log, av + LAST_REMAINDER, remainder)
-        store_word(words, log, remainder + BK, head)
-        store_word(words, log, remainder + FD, head)
-        forget_nextsize(words, log, remainder, found - size)
-        _set_heads(words, log, par, av, chunk, size, found)
-        set_foot(words, log, remainder, found - size)
-        return chunk + CHUNK_HDR_SZ
-    store_word(words, log, head + BK, back)
-    store_word(words, log, back + FD, head)
-    if found != size:
-        wrong = put_in_bin(words, log, av, chunk, found)
-        return wrong or _BINNED
-    _use_whole(words, log, par, av, chunk, size)
-    place = csize2tidx(size)
-    if has_list(par, tcache, place) and has_place(words, log, par, tcache, place):
-        tcache_put(words, log, par, tcache, chunk, place)
-        return _CACHED
-    return chunk + CHUNK_HDR_SZ
-
-
-@compiled
-def _set_heads(
-    words: Words, log: Words, par: Words, av: int, chunk: int, size: int, found: int
-) -> None:
-    """Cut a chunk of `found` bytes: `size` of them are used, what is behind is free."""
-    flags = PREV_INUSE if av == par[MAIN_ARENA] else PREV_INUSE | NON_MAIN_ARENA
-    set_head(words, log, chunk, size | flags)
-    set_head(words, log, chunk + size, (found - size) | PREV_INUSE)
-
-
-@compiled
-def _cut(words: Words, log: Words, par: Words, av: int, chunk: int, size: int, found: int) -> int:
-    """Take a chunk of `found` bytes out of its bin, and what it has too much into the unsorted one.
-
-    Return its block, 0 if the unsorted bin is broken, or what else is wrong.
-    """
-    wrong = unlink_chunk(words, log, chunk)
-    if wrong:
-        return wrong
-    rest = found - size
-    if rest < MINSIZE:
-        _use_whole(words, log, par, av, chunk, found)
-        return chunk + CHUNK_HDR_SZ
-    if not link_unsorted(words, log, av, chunk + size, rest):
-        return 0
-    if in_smallbin_range(size):
-        store_word(words, log, av + LAST_REMAINDER, chunk + size)
-    _set_heads(words, log, par, av, chunk, size, found)
-    set_foot(words, log, chunk + size, rest)
     return chunk + CHUNK_HDR_SZ
 
 
@@ -371,7 +219,7 @@ def _from_largebin(words: Words, log: Words, par: Words, av: int, size: int) -> 
         if head_of(words, log, chunk) == head_of(words, log, second):
             # The first of its size stays: the ring need not be changed.
             chunk = second
-    return _cut(words, log, par, av, chunk, size, found) or _CHUNKS
+    return cut(words, log, par, av, chunk, size, found) or _CHUNKS
 
 
 @compiled
@@ -396,7 +244,7 @@ def _from_larger_bins(words: Words, log: Words, par: Words, av: int, size: int) 
             found = chunksize(words, log, chunk)
             if is_above(size, found):
                 return _ASSERTION
-            return _cut(words, log, par, av, chunk, size, found) or _CHUNKS_2
+            return cut(words, log, par, av, chunk, size, found) or _CHUNKS_2
         bits &= ~(1 << bit)
         store_bits(words, log, av + BINMAP + 4 * block, 4, bits)
         bit += 1
@@ -412,13 +260,3 @@ def _from_top(words: Words, log: Words, par: Words, av: int, size: int) -> int:
     if found - MINSIZE < size:
         return NEEDS_SYSMALLOC
     return cut_top(words, log, par, av, chunk, size, found)
-
-
-@compiled
-def cut_top(
-    words: Words, log: Words, par: Words, av: int, chunk: int, size: int, found: int
-) -> int:
-    """Return the block at the begin of a top chunk of `found` bytes, which is large enough."""
-    set_top(words, log, av, chunk + size)
-    _set_heads(words, log, par, av, chunk, size, found)
-    return chunk + CHUNK_HDR_SZ

@@ -16,10 +16,15 @@ from attrs import evolve
 
 from mmactors.label import WantsStep, never
 from mmactors.malloc.library import HeapBytes, HeapNumbers, MallocAbortError, MallocLibrary
-from mmactors.malloc.ptmalloc import mallinfo, malloc_info, malloc_trim, mallopt
-from mmactors.malloc.ptmalloc.arena import leave_arena
-from mmactors.malloc.ptmalloc.arena_calls import ArenaCalls
-from mmactors.malloc.ptmalloc.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.arena import leave_arena
+from mmactors.malloc.ptmalloc.arena.arena_calls import ArenaCalls
+from mmactors.malloc.ptmalloc.arena.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.fork import (
+    fork_lock_parent,
+    fork_unlock_child,
+    fork_unlock_parent,
+)
+from mmactors.malloc.ptmalloc.arena.heap_info import arena_for_chunk
 from mmactors.malloc.ptmalloc.chunk import (
     ALIGN_MASK,
     CHUNK_HDR_SZ,
@@ -33,16 +38,17 @@ from mmactors.malloc.ptmalloc.chunk import (
     request2size,
     reveal,
 )
-from mmactors.malloc.ptmalloc.fork import fork_lock_parent, fork_unlock_child, fork_unlock_parent
-from mmactors.malloc.ptmalloc.heap_info import arena_for_chunk
 from mmactors.malloc.ptmalloc.int_free import free_hit
 from mmactors.malloc.ptmalloc.malloc_par import SINGLE_THREAD, TCACHE_MAX_BINS, malloc_par
 from mmactors.malloc.ptmalloc.malloc_state import ATTACHED_THREADS, NEXT, malloc_init_state
-from mmactors.malloc.ptmalloc.mallopt import HugePages, set_tunables
 from mmactors.malloc.ptmalloc.messages import check
-from mmactors.malloc.ptmalloc.mmap_chunk import free_mapped, mremap_chunk, munmap_chunk
+from mmactors.malloc.ptmalloc.options import mallopt
+from mmactors.malloc.ptmalloc.options.mallopt import HugePages, set_tunables
 from mmactors.malloc.ptmalloc.replay_rows import usable_size_of
-from mmactors.malloc.ptmalloc.sysmalloc import SystemMemory
+from mmactors.malloc.ptmalloc.report import mallinfo, malloc_info
+from mmactors.malloc.ptmalloc.system import malloc_trim
+from mmactors.malloc.ptmalloc.system.mmap_chunk import free_mapped, mremap_chunk, munmap_chunk
+from mmactors.malloc.ptmalloc.system.sysmalloc import SystemMemory
 from mmactors.malloc.ptmalloc.tcache import ENTRIES, TCACHE_SIZE, malloc_hit, tcache_malloc
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import UserWords, clear_words, note_access
@@ -330,7 +336,7 @@ class Ptmalloc(MallocLibrary):
             thread_arena=self.arenas.thread_arena.copy(),
             number=number,
         )
-        child.memory = SystemMemory(child.arenas, self.memory.curbrk)
+        child.memory = SystemMemory(child.arenas, self.memory.curbrk, list(self.memory.begins))
         child.calls = ArenaCalls(child.arenas, child.memory)
         child._shutting_down = set(self._shutting_down)  # noqa: SLF001 - one of us
         return child

@@ -48,11 +48,11 @@ class HeapBlocks(HeapChecks):
 
     # -- calls of the library ------------------------------------------------------------------
 
-    def call_begins(self, space: int, call: object) -> object:
+    def call_begins(self, space: int, owner: object, library: object, call: object) -> object:
         """Look at what is to be freed; return its block if it may be."""
         heap = self.heaps.get(space)
         if heap is None:
-            return None
+            heap = self.heaps[space] = Blocks(_owner(owner), _library(library))
         match call:
             case op.RunHeapTrace():
                 heap.forget_freed()
@@ -69,20 +69,16 @@ class HeapBlocks(HeapChecks):
                 return block
         return None
 
-    def call_ended(
-        self, space: int, owner: object, library: object, call: object, begun: object, result: int
-    ) -> None:
+    def call_ended(self, space: int, call: object, begun: object, result: int) -> None:
         """Note the block that a call has returned."""
         old = begun if isinstance(begun, Block) else None
         if old is not None:
             old.is_moving = False
         if not isinstance(call, op.Allocates) or result <= 0:
             return
-        heap = self.heaps.get(space)
-        if heap is None:
-            heap = self.heaps[space] = Blocks(_owner(owner), _library(library))
+        heap = self.heaps[space]
         nr_bytes = requested_bytes(call)
-        usable = max(heap.usable_size(result), nr_bytes)
+        usable = max(heap.library.peek_usable_size(result), nr_bytes)
         if old is not None and old.address == result:
             old.nr_bytes, old.usable, old.resized = nr_bytes, usable, self.now()
             heap.names[call.name] = old
@@ -121,12 +117,12 @@ class HeapBlocks(HeapChecks):
         return None
 
     def _tell_no_block(self, heap: Blocks, name: str, address: int, what: str) -> None:
-        facts: list[str] = []
+        facts = [f"it is {what} {self.now()}"]
         where = "malloc has not returned it"
         for block in heap.within(address, address + 1):
             state = "" if block.freed is None else ", which is free"
             where = f"it is {address - block.address} bytes behind the begin of {block}{state}"
-            facts = [*block.story(), f"legal: {block.address:#x}"]
+            facts += [*block.story(), f"legal: {block.address:#x}"]
         what = f"`{name}`, {address:#x}, is {what}: {where}"
         self._tell(heap, Law.HEAP_NO_BLOCK, what, facts)
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
+from mmactors.malloc.ptmalloc.options.tunables import read_tunables
 from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
-from mmactors.malloc.ptmalloc.tunables import read_tunables
 from mmactors.rules import Rules
 
 LIBC_DATA_AT: Final = (0x7FFF_F7FA_2000, 0x3000)

@@ -143,6 +143,27 @@ class Mallopt(Written):
 
 
 @frozen(kw_only=True)
+class Mallinfo2(Written):
+    """Print what mallinfo2(3) returns; the result is its `uordblks`, the bytes in use."""
+
+    verb: ClassVar[str] = "mallinfo2"
+
+
+@frozen(kw_only=True)
+class MallocInfo(Written):
+    """Print all arenas and their free chunks as XML (malloc_info(3)); the result is 0."""
+
+    verb: ClassVar[str] = "malloc_info"
+
+
+@frozen(kw_only=True)
+class MallocStats(Written):
+    """Print what each arena has from the system, and how much is in use (malloc_stats(3)); 0."""
+
+    verb: ClassVar[str] = "malloc_stats"
+
+
+@frozen(kw_only=True)
 class RunHeapTrace(Written):
     """Run a recorded heap trace, its first `limit` operations only if given; -ECANCELED: not all.
 
@@ -167,7 +188,7 @@ class RunHeapTrace(Written):
 
 Allocates = Malloc | Calloc | Realloc | Memalign | AlignedAlloc | PosixMemalign
 """What gives a name a range."""
-MallocCall = Allocates | Free | MallocTrim | Mallopt
+MallocCall = Allocates | Free | MallocTrim | Mallopt | Mallinfo2 | MallocInfo | MallocStats
 """One call of the library."""
 MallocOperation = MallocCall | RunHeapTrace
 

@@ -1,8 +1,10 @@
 """The heap of a process's C library, as those see it who do not call the library."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from mmactors.malloc.library import MallocLibrary
+if TYPE_CHECKING:
+    # A machine without a heap does without the library, and its compiled functions.
+    from mmactors.malloc.library import MallocLibrary
 
 
 class Heap(Protocol):
@@ -10,7 +12,7 @@ class Heap(Protocol):
 
     ctx_id: int
     """Of the address space in which it lies."""
-    library: MallocLibrary
+    library: "MallocLibrary"
     is_copy: bool
     """It was copied by a fork, and nobody has let its locks be free yet."""
 

@@ -7,13 +7,13 @@ from mmactors.actors.program.malloc.libc_data import list_lock, main_arena
 from mmactors.actors.program.malloc.user_heap import UserHeap
 from mmactors.actors.program.process import Process
 from mmactors.malloc.config import PTMALLOC
+from mmactors.malloc.ptmalloc.options.tunables import read_tunables
 from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
-from mmactors.malloc.ptmalloc.tunables import read_tunables
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.overcommit import OVERCOMMIT_NEVER
 from mmactors.units import PAGE_SIZE
 
-_TCACHE_KEY: Final = 0x7E57_AB1E_0DD5_EED5
+TCACHE_KEY: Final = 0x7E57_AB1E_0DD5_EED5
 """What glibc draws when the program begins (tcache_key_initialize)."""
 
 
@@ -26,7 +26,7 @@ def make_heap(futexes: Futexes, process: Process, mm: MmStruct) -> UserHeap:
         main_arena=main_arena(mm),
         locks=list_lock(mm),
         nr_cpus=len(kernel.cpus),
-        tcache_key=_TCACHE_KEY,
+        tcache_key=TCACHE_KEY,
         rules=kernel.rules,
         tunables=read_tunables(config.environment).values,
         may_shrink_heap=kernel.overcommit.policy.memory == OVERCOMMIT_NEVER,

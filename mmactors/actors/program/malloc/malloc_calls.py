@@ -24,6 +24,7 @@ from mmactors.actors.program.malloc.thread_stack import allocate_stack, end_thre
 from mmactors.actors.program.malloc.user_heap import UserHeap
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.state.kernel import Kernel
+from mmactors.events import LibcMessage
 from mmactors.malloc.library import MallocLibrary
 from mmactors.malloc.request import MallocSteps
 from mmactors.units import ULONG_MAX
@@ -54,10 +55,10 @@ class MallocCalls:
         checks = self.kernel.heap_checks
         if checks is None:
             return await self._do(thread, call)
-        process, heap = thread.process, self.heap_of(thread)
-        begun = checks.call_begins(heap.ctx_id, call)
+        heap = self.heap_of(thread)
+        begun = checks.call_begins(heap.ctx_id, thread.process, heap.library, call)
         result = await self._do(thread, call)
-        checks.call_ended(heap.ctx_id, process, heap.library, call, begun, result)
+        checks.call_ended(heap.ctx_id, call, begun, result)
         return result
 
     async def _do(self, thread: UserThread, call: op.MallocOperation) -> int:
@@ -101,6 +102,16 @@ class MallocCalls:
             case op.Mallopt(parameter=parameter, value=value):
                 known = op.MALLOPT_PARAMETERS[parameter]
                 return await caller.perform(library.mallopt(number, known, value))
+            case op.Mallinfo2():
+                numbers = await caller.perform(library.mallinfo2(number))
+                self._print(str(numbers))
+                return numbers.uordblks
+            case op.MallocInfo():
+                self._print(await caller.perform(library.malloc_info(number)))
+                return 0
+            case op.MallocStats():
+                self._print(await caller.perform(library.malloc_stats(number)))
+                return 0
             case op.Realloc(name=name, length=length):
                 old = names.get(name, (0, 0))[0]
                 caller.must_be_address(old)
@@ -126,6 +137,10 @@ class MallocCalls:
                 heap.allocated(address, op.requested_bytes(call))
                 names[call.name] = (address, op.requested_bytes(call))
                 return address or -_why_null(call)
+
+    def _print(self, text: str) -> None:
+        if self.kernel.probe.on:
+            self.kernel.probe.emit(LibcMessage(msg=text))
 
     def heap_of(self, thread: UserThread) -> UserHeap:
         """Return the heap of a thread's process; it is made now if there is none yet."""

@@ -10,18 +10,8 @@ import numpy as np
 from attrs import define
 from numpy.typing import NDArray
 
-from mmactors.malloc.ptmalloc.arenas import Arenas
-from mmactors.malloc.ptmalloc.free_chunks import (
-    COUNT,
-    FROM,
-    NR_COLUMNS,
-    NR_NUMBERS,
-    TO,
-    TOP_BYTES,
-    TOTAL,
-    count_free_chunks,
-)
-from mmactors.malloc.ptmalloc.heap_info import HEAP_SIZE, MPROTECT_SIZE, PREV, heap_for_ptr
+from mmactors.malloc.ptmalloc.arena.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.heap_info import HEAP_SIZE, MPROTECT_SIZE, PREV, heap_for_ptr
 from mmactors.malloc.ptmalloc.malloc_par import MMAPPED_MEM, N_MMAPS
 from mmactors.malloc.ptmalloc.malloc_state import (
     MAX_SYSTEM_MEM,
@@ -31,6 +21,16 @@ from mmactors.malloc.ptmalloc.malloc_state import (
     TOP,
 )
 from mmactors.malloc.ptmalloc.messages import check, number_of
+from mmactors.malloc.ptmalloc.report.free_chunks import (
+    COUNT,
+    FROM,
+    NR_COLUMNS,
+    NR_NUMBERS,
+    TO,
+    TOP_BYTES,
+    TOTAL,
+    count_free_chunks,
+)
 from mmactors.malloc.request import MallocSteps
 
 _UNALIGNED: Final = number_of("__malloc_info(): unaligned fastbin chunk detected")

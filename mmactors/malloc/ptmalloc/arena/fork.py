@@ -1,7 +1,7 @@
 """What malloc does around a fork of a process with threads (malloc/arena.c, posix/fork.c)."""
 
-from mmactors.malloc.ptmalloc.arena import all_arenas
-from mmactors.malloc.ptmalloc.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.arena import all_arenas
+from mmactors.malloc.ptmalloc.arena.arenas import Arenas
 from mmactors.malloc.ptmalloc.malloc_state import ATTACHED_THREADS, NEXT_FREE
 from mmactors.malloc.request import MallocSteps
 

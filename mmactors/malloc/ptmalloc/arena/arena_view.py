@@ -3,7 +3,8 @@
 from collections.abc import Hashable, Iterator
 from typing import Final
 
-from mmactors.malloc.ptmalloc.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.heap_info import AR_PTR, heap_for_ptr
 from mmactors.malloc.ptmalloc.chunk import (
     FD,
     IS_MMAPPED,
@@ -12,7 +13,6 @@ from mmactors.malloc.ptmalloc.chunk import (
     SIZE_BITS,
     protect_pointer,
 )
-from mmactors.malloc.ptmalloc.heap_info import AR_PTR, heap_for_ptr
 from mmactors.malloc.ptmalloc.malloc_par import RESULT
 from mmactors.malloc.ptmalloc.malloc_state import (
     ATTACHED_THREADS,

@@ -5,8 +5,8 @@ from typing import Final
 
 from mmactors.label import Label, Mode
 from mmactors.malloc.mman import MADV_DONTNEED
-from mmactors.malloc.ptmalloc.arena import all_arenas
-from mmactors.malloc.ptmalloc.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.arena import all_arenas
+from mmactors.malloc.ptmalloc.arena.arenas import Arenas
 from mmactors.malloc.ptmalloc.bins import bin_index
 from mmactors.malloc.ptmalloc.chunk import BK, SIZE, SIZE_BITS
 from mmactors.malloc.ptmalloc.malloc_consolidate import malloc_consolidate
@@ -50,9 +50,8 @@ def _mtrim(arenas: Arenas, arena: int) -> MallocSteps[bool]:
         start = chunk + _LINKS + PAGE_SIZE - 1 & -PAGE_SIZE
         length = chunk + size - start & -PAGE_SIZE
         if size > PAGE_SIZE - 1 + _LINKS and length:
-            request = Madvise(address=start, length=length, advice=MADV_DONTNEED)
-            if (yield from ask(request)) == 0:
-                words.discard(start, start + length)
+            words.discard(start, start + length)
+            yield from ask(Madvise(address=start, length=length, advice=MADV_DONTNEED))
             result = True
     return result
 

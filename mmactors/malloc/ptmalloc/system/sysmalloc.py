@@ -8,12 +8,19 @@ break that somebody else has moved up counts as the arena's memory. Other arenas
 from typing import Final
 
 import numpy as np
-from attrs import define
+from attrs import define, field
 from numpy.typing import NDArray
 
 from mmactors.label import Label, Mode
 from mmactors.malloc.library import MallocAbortError
-from mmactors.malloc.ptmalloc.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.heap_info import (
+    AR_PTR,
+    extend_top,
+    heap_for_ptr,
+    heap_trim,
+    madvise_thp,
+)
 from mmactors.malloc.ptmalloc.chunk import (
     ALIGN_MASK,
     CHUNK_HDR_SZ,
@@ -22,15 +29,8 @@ from mmactors.malloc.ptmalloc.chunk import (
     SIZE,
     SIZE_BITS,
 )
-from mmactors.malloc.ptmalloc.heap_info import (
-    AR_PTR,
-    extend_top,
-    heap_for_ptr,
-    heap_trim,
-    madvise_thp,
-)
+from mmactors.malloc.ptmalloc.cut import cut_top
 from mmactors.malloc.ptmalloc.int_free import int_free
-from mmactors.malloc.ptmalloc.int_malloc import cut_top
 from mmactors.malloc.ptmalloc.malloc_par import (
     HP_FLAGS,
     HP_PAGESIZE,
@@ -51,7 +51,7 @@ from mmactors.malloc.ptmalloc.malloc_state import (
     set_noncontiguous,
 )
 from mmactors.malloc.ptmalloc.messages import NEEDS_TRIM, check, malloc_assert
-from mmactors.malloc.ptmalloc.mmap_chunk import map_memory, sysmalloc_mmap
+from mmactors.malloc.ptmalloc.system.mmap_chunk import map_memory, sysmalloc_mmap
 from mmactors.malloc.request import Brk, MallocSteps, ask
 from mmactors.units import MIB, PAGE_SIZE, ULONG_MAX
 
@@ -71,6 +71,8 @@ class SystemMemory:
     arenas: Arenas
     curbrk: int = 0
     """Where the C library takes the program break to be (__curbrk); 0: it has not asked yet."""
+    begins: list[int] = field(factory=list)
+    """Where memory of the main arena begins that does not join what it had: glibc does not know."""
 
     def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Return what compiled paths work on, with room for one operation."""
@@ -226,6 +228,7 @@ class SystemMemory:
             end = yield from self.sbrk(0)
         if not end:
             return
+        self.begins.append(aligned)
         words.store(av + TOP, aligned)
         words.store(aligned + SIZE, (end - aligned + correction) | PREV_INUSE)
         self._add_system_mem(correction)
@@ -273,12 +276,12 @@ class SystemMemory:
         end = yield from self.sbrk(0)
         if end != top + top_size:
             return False
+        # As soon as the break has moved, another thread may have what was below it mapped.
+        words.discard(end - extra + PAGE_SIZE - 1 & -PAGE_SIZE, end & -PAGE_SIZE)
         yield from self.sbrk(-extra)
         released = end - (yield from self.sbrk(0))
         if released == 0:
             return False
-        if released > 0:
-            words.discard(end - released + PAGE_SIZE - 1 & -PAGE_SIZE, end)
         self._add_system_mem(-released)
         if self.arenas.wants_step():
             yield Label("write the top's size", (self.arenas.touches_arena(av, Mode.WRITE),))

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from mmactors.label import Label, Mode
-from mmactors.malloc.ptmalloc.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.heap_info import AR_PTR, HEAP_INFO, HEAP_SIZE, new_heap
 from mmactors.malloc.ptmalloc.chunk import ALIGN_MASK, CHUNK_HDR_SZ, PREV_INUSE, SIZE
-from mmactors.malloc.ptmalloc.heap_info import AR_PTR, HEAP_INFO, HEAP_SIZE, new_heap
 from mmactors.malloc.ptmalloc.malloc_par import (
     ARENA_MAX,
     ARENA_TEST,

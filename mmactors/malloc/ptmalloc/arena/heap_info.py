@@ -21,7 +21,7 @@ from mmactors.malloc.mman import (
     PROT_READ,
     PROT_WRITE,
 )
-from mmactors.malloc.ptmalloc.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.arenas import Arenas
 from mmactors.malloc.ptmalloc.bins import unlink_chunk
 from mmactors.malloc.ptmalloc.chunk import (
     ALIGN_MASK,
@@ -169,9 +169,12 @@ def _reserve(address: int, length: int, flags: int) -> MallocSteps[int]:
 
 
 def unmap(arenas: Arenas, start: int, length: int) -> MallocSteps[None]:
-    """Unmap pages, and forget what was written there."""
-    if (yield from ask(Munmap(address=start, length=length))) == 0:
-        arenas.words.discard(start, start + length)
+    """Forget what was written to pages, and unmap them.
+
+    In this order: as soon as they are unmapped another thread may have them again.
+    """
+    arenas.words.discard(start, start + length)
+    yield from ask(Munmap(address=start, length=length))
 
 
 def madvise_thp(arenas: Arenas, start: int, length: int) -> MallocSteps[None]:
@@ -212,6 +215,7 @@ def shrink_heap(arenas: Arenas, heap: int, diff: int) -> MallocSteps[bool]:
     size = words.load(heap + HEAP_SIZE) - diff
     if size < HEAP_INFO:
         return False
+    words.discard(heap + size, heap + size + diff)
     if arenas.may_shrink_heap:
         flags = MAP_FIXED | _MAP
         request = Mmap(address=heap + size, length=diff, prot=PROT_NONE, flags=flags)
@@ -220,7 +224,6 @@ def shrink_heap(arenas: Arenas, heap: int, diff: int) -> MallocSteps[bool]:
         words.store(heap + MPROTECT_SIZE, size)
     else:
         yield from ask(Madvise(address=heap + size, length=diff, advice=MADV_DONTNEED))
-    words.discard(heap + size, heap + size + diff)
     words.store(heap + HEAP_SIZE, size)
     return True
 

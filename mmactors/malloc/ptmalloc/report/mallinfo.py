@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmactors.malloc.library import HeapBytes, HeapNumbers
-from mmactors.malloc.ptmalloc.arenas import Arenas
-from mmactors.malloc.ptmalloc.free_chunks import (
+from mmactors.malloc.ptmalloc.arena.arenas import Arenas
+from mmactors.malloc.ptmalloc.malloc_par import MAX_MMAPPED_MEM, MAX_N_MMAPS, MMAPPED_MEM, N_MMAPS
+from mmactors.malloc.ptmalloc.malloc_state import NEXT, NFASTBINS, SYSTEM_MEM
+from mmactors.malloc.ptmalloc.messages import check, number_of
+from mmactors.malloc.ptmalloc.report.free_chunks import (
     BYTES,
     COUNT,
     NR_COLUMNS,
@@ -19,9 +22,6 @@ from mmactors.malloc.ptmalloc.free_chunks import (
     TOP_BYTES,
     count_free_chunks,
 )
-from mmactors.malloc.ptmalloc.malloc_par import MAX_MMAPPED_MEM, MAX_N_MMAPS, MMAPPED_MEM, N_MMAPS
-from mmactors.malloc.ptmalloc.malloc_state import NEXT, NFASTBINS, SYSTEM_MEM
-from mmactors.malloc.ptmalloc.messages import check, number_of
 from mmactors.malloc.ptmalloc.tcache import tcache_bytes
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import UNWATCHED, peek_word

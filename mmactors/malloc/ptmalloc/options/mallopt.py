@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mmactors.label import Label, Mode
 from mmactors.malloc.mman import MAP_HUGE_SHIFT, MAP_HUGETLB
-from mmactors.malloc.ptmalloc.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.arenas import Arenas
 from mmactors.malloc.ptmalloc.chunk import ALIGN_MASK, MINSIZE, SIZE_SZ, request2size
 from mmactors.malloc.ptmalloc.malloc_consolidate import malloc_consolidate
 from mmactors.malloc.ptmalloc.malloc_par import (
@@ -36,8 +36,8 @@ from mmactors.malloc.ptmalloc.malloc_par import (
     TRIM_THRESHOLD,
 )
 from mmactors.malloc.ptmalloc.messages import check
+from mmactors.malloc.ptmalloc.options.tunables import MAX_TCACHE_COUNT, MAX_TCACHE_SIZE, TUNABLES
 from mmactors.malloc.ptmalloc.tcache import csize2tidx
-from mmactors.malloc.ptmalloc.tunables import MAX_TCACHE_COUNT, MAX_TCACHE_SIZE, TUNABLES
 from mmactors.malloc.request import MallocSteps
 from mmactors.units import MIB, ULONG_MAX
 

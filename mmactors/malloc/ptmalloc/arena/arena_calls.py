@@ -10,8 +10,8 @@ from collections.abc import Callable
 from attrs import define
 
 from mmactors.label import Label, Mode
-from mmactors.malloc.ptmalloc.arena import arena_get, arena_get_retry
-from mmactors.malloc.ptmalloc.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.arena import arena_get, arena_get_retry
+from mmactors.malloc.ptmalloc.arena.arenas import Arenas
 from mmactors.malloc.ptmalloc.chunk import ALIGN_MASK, MINSIZE, PTRDIFF_MAX, request2size
 from mmactors.malloc.ptmalloc.int_calloc import clear_block, int_calloc
 from mmactors.malloc.ptmalloc.int_free import (
@@ -40,7 +40,7 @@ from mmactors.malloc.ptmalloc.messages import (
     NEEDS_TRIM_THEN_TAIL,
     check,
 )
-from mmactors.malloc.ptmalloc.sysmalloc import SystemMemory
+from mmactors.malloc.ptmalloc.system.sysmalloc import SystemMemory
 from mmactors.malloc.ptmalloc.tcache import TCACHE_SIZE
 from mmactors.malloc.request import MallocSteps
 from mmactors.units import ULONG_MAX
@@ -105,7 +105,8 @@ class ArenaCalls:
 
         A new arena has room for `size` bytes, and the first one for `padding` bytes more.
         """
-        if self.is_single:
+        # free is the only call that does not make the main arena ready.
+        if self.is_single and self.arenas.thread_arena[thread]:
             return (yield from take(self.arenas.main_arena, began))
         return (yield from self._from_own_arena(thread, size, take, began, padding))
 

@@ -17,7 +17,8 @@ from mmactors.malloc.mman import (
     PROT_READ,
     PROT_WRITE,
 )
-from mmactors.malloc.ptmalloc.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.arenas import Arenas
+from mmactors.malloc.ptmalloc.arena.heap_info import madvise_thp, unmap
 from mmactors.malloc.ptmalloc.chunk import (
     CHUNK_HDR_SZ,
     IS_MMAPPED,
@@ -26,7 +27,6 @@ from mmactors.malloc.ptmalloc.chunk import (
     SIZE_SZ,
     is_above,
 )
-from mmactors.malloc.ptmalloc.heap_info import madvise_thp, unmap
 from mmactors.malloc.ptmalloc.malloc_par import (
     DEFAULT_MMAP_THRESHOLD_MAX,
     MAX_MMAPPED_MEM,
@@ -117,12 +117,15 @@ def mremap_chunk(arenas: Arenas, chunk: int, size: int) -> MallocSteps[int]:
     new_length = size + offset + SIZE_SZ + PAGE_SIZE - 1 & -PAGE_SIZE
     if length == new_length:
         return chunk
+    # As soon as it has moved, another thread may have its place.
+    words.discard(start, start + length)
     moved = yield from ask(
         Mremap(address=start, old_length=length, new_length=new_length, flags=MREMAP_MAYMOVE)
     )
     if moved < 0:
+        words.put(chunk, offset)
+        words.put(chunk + SIZE, (length - offset) | IS_MMAPPED)
         return 0
-    words.discard(start, start + length)
     yield from madvise_thp(arenas, moved, new_length)
     chunk = moved + offset
     words.put(chunk, offset)

@@ -1,0 +1,1 @@
+"""Memory from the system and back to it: the program break, mapped chunks, trims."""
