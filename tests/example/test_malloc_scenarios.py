@@ -1,5 +1,6 @@
 """What the pages of configs/ about malloc expect holds, and depends on what they say it does."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,16 @@ def test_a_cache_that_takes_all_frees_spares_the_mutex():
 
     assert system < 20000
     assert faults > 20
+
+
+def test_the_waits_that_readme_tells_of_are_those_of_the_page():
+    """All of them for the mutex of the arena that the two threads share."""
+    said = re.search(r"(\d+) waits for the mutex", (CONFIGS.parent / "README.md").read_text())
+    stat = mmactors.run(CONFIGS / "malloc_producer_consumer.yaml").proc["lock_stat"]
+    (row,) = (line.split() for line in stat.splitlines() if "main_arena.mutex" in line)
+
+    assert said is not None
+    assert said[1] == row[2]
 
 
 def test_arenas_are_what_keeps_threads_apart():
