@@ -86,8 +86,8 @@ class AreaCalls:
 
         def steps(mm: MmStruct) -> CallSteps:
             error = yield from do_munmap(mm, start=start, length=length, may_downgrade=True)
-            # With mmap_lock held: then others may map, and their libraries write there.
             if not error:
+                # Still with mmap_lock: nobody can have the addresses again and have written there.
                 _forget(thread, start, length)
             return error
 
