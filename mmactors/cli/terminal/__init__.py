@@ -1,1 +1,1 @@
-"""What a verb writes to: the streams of its process, a line that changes, texts and tables, what a run ends with."""
+"""What a verb writes to, its process's streams and a line that changes; texts and tables."""
