@@ -166,7 +166,7 @@ class ObjectChecks:
 
 
 class HeapChecks:
-    """Takes the moments of programs' heaps: told of by who calls the C library's allocator for them.
+    """Takes the moments of programs' heaps: told of by who calls the C library for them.
 
     `space` is the number of the address space in which a heap lies; its process, its library and
     the operations of programs are objects that this layer does not know.

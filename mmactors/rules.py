@@ -3,7 +3,7 @@
 A bug is a rule switched off (docs/ARCHITECTURE.md). Each rule is read in exactly one statement, in
 a path that ordinary runs execute too, so that a race is a difference of rules plus a scenario. A
 rule whose code is not of Linux 6.1 names its release. All rules hold unless a scenario says
-otherwise under `kernel: {rules: ...}`.
+otherwise under `kernel: {rules: ...}`. Those of the C library say `glibc`, and its release.
 
 A rule that says whether something is held around a few lines is read where `held` is entered:
 

@@ -176,8 +176,10 @@ def recorded_rows(path):
         if call == MMAP and length == 2 * HEAP_MAX_SIZE:
             regions.heaps.add(region)
         if region in regions.heaps and call != MMAP:
-            offset = (bases[region] + offset) % HEAP_MAX_SIZE
-        seen = call, region, offset, length, argument, 0 if call in (MMAP, MREMAP) else ret
+            place = (bases[region] + offset) % HEAP_MAX_SIZE
+        else:
+            place = offset
+        seen = call, region, place, length, argument, 0 if call in (MMAP, MREMAP) else ret
         if region not in regions.stacks and not regions.is_trim(seen):
             done.calls.append((op, *seen))
     for region, offset in pairs:

@@ -33,6 +33,7 @@ _VERBS: Final = {
     "waits": "Show who waited for whom in a run, how long, and doing what.",
     "top": "Show the slowest page faults, waits or calls of a run, and why they took so long.",
     "objects": "Show what the kernel's objects took in runs, side by side.",
+    "heap": "Show what the pages of a program's heap hold, and what keeps its memory.",
     "heap-trace": "Show what a heap trace holds, and write it in another form.",
     "replay": "Run a recorded run again under its schedule and compare the logs.",
     "explore": "Try every order of what races in a scenario, and say how sure that is.",

@@ -11,6 +11,7 @@ import attrs
 from attrs import frozen
 from cyclopts import Parameter
 
+from mmactors.cli.terminal.heap_lines import heap_lines
 from mmactors.cli.terminal.progress import compact, prepare_code, progress_line
 from mmactors.cli.terminal.screen import complain, say, say_json
 from mmactors.observe.run_dir import EVENTS, FINDINGS, SERIES, TRACEBACK, RunDir, create_run_dir
@@ -130,7 +131,7 @@ def _exit_code(outcome: "Outcome") -> int:
 
 
 def final_lines(report: Report) -> list[str]:
-    """Return what a run ends with: verdict, seed, key figures, paths; at most 12 lines."""
+    """Return what a run ends with: verdict, seed, key figures, paths; at most 14 lines."""
     outcome, summary = report.outcome, report.outcome.summary
     rate = compact(summary.accesses / max(outcome.wall_s, 1e-9))
     came = (
@@ -143,6 +144,8 @@ def final_lines(report: Report) -> list[str]:
         f"  {summary.accesses} accesses ({rate}/s), {summary.faults} faults, {work}",
     ]
     lines.append("  " + ", ".join(key_figures(summary.counters)))
+    processes = [each.name for each in report.scenario.instances()]
+    lines += heap_lines(processes, summary.counters, outcome.series)
     nr_expected, nr_failed = len(report.scenario.expect), len(summary.failed_expectations)
     if nr_expected and outcome.status == "complete":
         lines.append(f"  {nr_expected - nr_failed} of {nr_expected} expectations hold")

@@ -49,6 +49,9 @@ SERIES: Final = "series.jsonl"
 TEXTS: Final = "texts"
 """Only there if programs read files of /proc or /sys: each as it was then; index.json says who
 read it, when, and by what operation."""
+HEAPS: Final = "malloc"
+"""Only there if programs called their C library's allocator: below it, by pid, what it says of
+itself at the process's end, or the run's, and heap_map.json."""
 FINDINGS: Final = "findings.txt"
 """Only there if sanitizers found something: all of it, with what to know about it."""
 TRACEBACK: Final = "traceback.txt"
@@ -66,6 +69,7 @@ _NAMES: Final = (
     TRACEBACK,
     PROC,
     SYS,
+    HEAPS,
     TEXTS,
 )
 """All that a run writes; what says how the run stands comes first."""
@@ -132,11 +136,12 @@ class RunDir:
         schedule: str,
         proc: Mapping[str, str],
         sysfs: Mapping[str, str],
+        heaps: Mapping[str, str],
         wall_s: float,
         error: str | None = None,
     ) -> None:
         """Write what came of the run, and last the status."""
-        for folder, texts in ((PROC, proc), (SYS, sysfs)):
+        for folder, texts in ((PROC, proc), (SYS, sysfs), (HEAPS, heaps)):
             for name, text in texts.items():
                 self.write(f"{folder}/{name}", text)
         self.write(SCHEDULE, schedule)

@@ -75,10 +75,11 @@ def as_json(path: str, result: PairResult) -> dict[str, Any]:
 
 _INTRODUCTION = """\
 Each entry is a published bug: a rule of `mmactors/rules.py` that the kernel of the time did not
-keep, and a scenario in `configs/races/`. `mmactors explore configs/races/*.yaml` finds every bug,
-replays it, and tries all schedules of the right kernel within the same scope; this page is what
-it prints with `--markdown`. Times are processor seconds on one core, with set-up and shrinking;
-each entry names the commit whose figures they are, which the ordinary tests do not measure again.
+keep, or the C library (M1 to M5), and a scenario in `configs/races/`. What is tried is `mmactors
+explore configs/races/*.yaml`: it finds every bug, replays it, and tries all schedules of the right
+kernel within the same scope; this page is what it prints with `--markdown`. Times are processor
+seconds on one core, with set-up and shrinking; each entry names the commit whose figures they are,
+which the ordinary tests do not measure again.
 
 A schedule is read from top to bottom. Each thread has a column; in brackets stands the call that it
 begins, below it the step that it takes; a star marks a preemption. Beside it stands what the step

@@ -216,8 +216,8 @@ LESSONS: Final = {
         "lists: malloc(): unaligned tcache chunk detected, corrupted double-linked list",
     ),
     Law.HEAP_OUT_OF_BOUNDS: Lesson(
-        law="who has a block touches the bytes that were asked for: what malloc_usable_size adds is "
-        "the library's, and behind it begins the next chunk, with its size",
+        law="who has a block touches the bytes that were asked for: what malloc_usable_size adds "
+        "is the library's, and behind it begins the next chunk, with its size",
         look="how the length was computed; glibc finds it later, with somebody else's call: "
         "corrupted size vs. prev_size, free(): invalid next size, malloc(): corrupted top size",
     ),

@@ -9,7 +9,6 @@ It moves only while somebody awaits `run`. Cancelling leaves nothing running.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -88,6 +87,7 @@ class Machine:
     ) -> None:
         self.scenario: Final = scenario
         self._exited: Final[dict[int, dict[str, str]]] = {}
+        self._heaps: Final[dict[int, dict[str, str]]] = {}
         if schedule is not None:
             schedule.must_fit(fingerprint_of_scenario(scenario))
         with _host_memory(scenario):
@@ -266,10 +266,8 @@ class Machine:
         record = self.scenario.record
         if record.sample is None:
             return None
-        known = self.scenario.counter_names()
-        names = tuple(dict.fromkeys(chain.from_iterable(map(known.match, record.counters))))
-        units = {name: unit_of(name) for name in names}
-        return Sampler(record.sample, units, self._counted.reader(names))
+        units = {name: unit_of(name) for name in self.scenario.sampled()}
+        return Sampler(record.sample, units, self._counted.reader(tuple(units)))
 
     def summary(self) -> Summary:
         """Return what came of the run so far."""
@@ -371,6 +369,19 @@ class Machine:
             slab = self._wired.kernel.slab
             return {"kernel/slab.txt": sys_slab_listing(slab)} if isinstance(slab, Slub) else {}
 
+    def heaps(self) -> dict[str, str]:
+        """Return what is to be said of programs' heaps, as of now or just before they ended.
+
+        By pid and name, such as `1/malloc_info.xml`; nothing of who never called its library.
+        """
+        heaps: dict[str, str] = {}
+        with self._engine.guard.suspended():
+            for process in self._wired.processes:
+                kept = self._heaps.get(process.pid)
+                own = _heap_texts(process) if kept is None else kept
+                heaps |= {f"{process.pid}/{name}": text for name, text in own.items()}
+        return heaps
+
     def texts(self) -> tuple[ReadText, ...]:
         """Return what programs have read of /proc and /sys so far (`get`, `snap`)."""
         return tuple(self._wired.interpreter.proc.texts)
@@ -378,6 +389,16 @@ class Machine:
     def _keep_process(self, process: Process) -> None:
         with self._engine.guard.suspended():
             self._exited[process.pid] = process_texts(process)
+            self._heaps[process.pid] = _heap_texts(process)
+
+
+def _heap_texts(process: Process) -> dict[str, str]:
+    """Return the texts of a process's heap; where there is none, nothing is imported."""
+    if process.heap is None:
+        return {}
+    from mmactors.observe.heap_texts import heap_texts  # noqa: PLC0415 - see above
+
+    return heap_texts(process)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ with the option. Frozen values: a run is a function of (scenario, seed, policy).
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import ClassVar, Final, Self
 
 from attrs import frozen
@@ -27,6 +28,12 @@ from mmactors.scenario.structure import TextError
 from mmactors.workload.operation.all import By, Operation
 from mmactors.workload.operation.malloc import MallocOperation
 
+SAMPLED_OF_HEAP: Final = (
+    "anon_rss",
+    "malloc_live_bytes",
+    "malloc_usable_bytes",
+    "malloc_system_bytes",
+)
 _COUNTER: Final = r"[A-Za-z_][\w./:-]*(?:\[[^\[\]\s]*\][\w./:-]*)?"
 _COMPARISON = re.compile(rf"\s*({_COUNTER})\s*(==|!=|>=|<=|>|<)\s*(-?\d+)\s*")
 _OPERATORS: Final[dict[str, Callable[[int, int], bool]]] = {
@@ -190,7 +197,9 @@ class RecordConfig:
             "idle_ns",
         ),
         doc="What is sampled: names of counters (docs/counters.md), * and ? match any: `pg*` those "
-        "of the machine, `cpu[*].read.*` those of all CPUs, `process[a].*` those of a process.",
+        "of the machine, `cpu[*].read.*` those of all CPUs, `process[a].*` those of a process. "
+        "Left out, what is said here, and of each process that allocates by its C library "
+        "`anon_rss`, `malloc_live_bytes`, `malloc_usable_bytes` and `malloc_system_bytes`.",
     )
 
 
@@ -226,6 +235,18 @@ class Scenario:
         """Return the names of all counters of its runs."""
         instances = ((instance.name, instance.program) for instance in self.instances())
         return CounterNames(nr_cpus=self.machine.cpus, processes=process_names(instances))
+
+    def sampled(self) -> tuple[str, ...]:
+        """Return the names of the counters that are sampled.
+
+        Where none are named, what heaps hold and what of processes is resident are among them.
+        """
+        globs = self.record.counters
+        if globs == RecordConfig().counters:
+            heaps = (each.name for each in self.instances() if each.malloc is not None)
+            globs += tuple(f"process[{heap}].{what}" for heap in heaps for what in SAMPLED_OF_HEAP)
+        known = self.counter_names()
+        return tuple(dict.fromkeys(chain.from_iterable(map(known.match, globs))))
 
     def instances(self) -> Iterator["ProcessInstance"]:
         """Yield the processes that run, copies expanded, in the order in which they start."""

@@ -108,9 +108,7 @@ class Translation:
                 self.say(f"alias {name} {self.place(pointer)} 1")
                 text = self.say(f"realloc {name} {size}")
                 self.blame(is_wrong, text)
-                if (self.value(pointer) and pointer in self.blocks and nth in self.found) or (
-                    int(size, 0) == 0 and pointer in self.blocks
-                ):
+                if pointer in self.blocks and (nth in self.found or not int(size, 0)):
                     self.blocks[pointer] = None
                 if int(size, 0) or not self.value(pointer):
                     self.give(nth, name, int(size, 0))

@@ -104,7 +104,7 @@ def replay_rows(
             int(tcaches[thread]),
             int(arenas[thread]),
             int(op[row]),
-            int(objects[number[row]]) if number[row] >= 0 and op[row] <= MEMALIGN else 0,
+            _block_of(int(op[row]), int(number[row]), objects),
             int(size[row]),
             int(arg[row]),
             stop,
@@ -131,6 +131,14 @@ def replay_rows(
         )
         row += 1
     return row
+
+
+@compiled
+def _block_of(op: int, number: int, objects: Words) -> int:
+    """Return the block that a row is about: that of its object, or the address that it names."""
+    if op > MEMALIGN:
+        return 0
+    return int(objects[number]) if number >= 0 else -number
 
 
 @compiled

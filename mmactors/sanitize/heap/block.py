@@ -89,15 +89,10 @@ class Blocks:
         block = self.names.get(name)
         return block if block is not None and block.address == address else None
 
-    def usable_size(self, address: int) -> int:
-        """Return malloc_usable_size, without the program's noticing."""
-        with self.library.words.unwatched():
-            return self.library.usable_size(address)
-
     def add(self, block: Block) -> list[Block]:
         """Take a block; return those that are in use and have some of the same memory."""
         first = block.address - SIZE_WORD
-        overlapped = [each for each in self.within(first, block.address + block.usable)]
+        overlapped = self.within(first, block.address + block.usable)
         for each in overlapped:
             self.drop(each)
         self.by_address[block.address] = block

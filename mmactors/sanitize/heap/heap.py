@@ -78,7 +78,7 @@ class HeapBlocks(HeapChecks):
             return
         heap = self.heaps[space]
         nr_bytes = requested_bytes(call)
-        usable = max(heap.usable_size(result), nr_bytes)
+        usable = max(heap.library.peek_usable_size(result), nr_bytes)
         if old is not None and old.address == result:
             old.nr_bytes, old.usable, old.resized = nr_bytes, usable, self.now()
             heap.names[call.name] = old

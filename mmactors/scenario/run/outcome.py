@@ -37,6 +37,8 @@ class Outcome:
     schedule: Schedule
     proc: dict[str, str]
     sysfs: dict[str, str]
+    heaps: dict[str, str]
+    """What is to be said of programs' heaps, by pid and name; empty: none called its library."""
     texts: tuple[ReadText, ...]
     """What programs read of /proc and /sys."""
     series: Series | None
@@ -65,6 +67,7 @@ def outcome_of(
         schedule=machine.schedule(),
         proc=machine.proc(),
         sysfs=machine.sysfs(),
+        heaps=machine.heaps(),
         texts=machine.texts(),
         series=machine.series(),
         findings="\n\n".join(map(str, machine.findings())),

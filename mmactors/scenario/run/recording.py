@@ -93,6 +93,7 @@ class Recording:
             schedule=str(outcome.schedule),
             proc=outcome.proc,
             sysfs=outcome.sysfs,
+            heaps=outcome.heaps,
             wall_s=outcome.wall_s,
             error=None if failure is None else str(failure),
         )

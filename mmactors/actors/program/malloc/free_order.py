@@ -44,7 +44,7 @@ class FreeOrder(HeapTraceRun):
     _planned: _Plan | None = None
 
     def is_alone(self) -> bool:
-        """Return whether there is one thread: several are in the library at once."""
+        """Return whether there is one thread: of several each takes the library's locks."""
         return len(self.members) == 1 and super().is_alone()
 
     async def run_part(self, thread: UserThread, tid: int) -> None:

@@ -105,7 +105,7 @@ class ArenaCalls:
 
         A new arena has room for `size` bytes, and the first one for `padding` bytes more.
         """
-        # free is the only call that does not make the main arena ready: who begins with it has none.
+        # free is the only call that does not make the main arena ready.
         if self.is_single and self.arenas.thread_arena[thread]:
             return (yield from take(self.arenas.main_arena, began))
         return (yield from self._from_own_arena(thread, size, take, began, padding))

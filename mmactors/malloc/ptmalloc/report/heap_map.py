@@ -93,7 +93,7 @@ def _has(sorted_words: Words, word: int) -> bool:
             low = middle + 1
         else:
             high = middle
-    return low < sorted_words.shape[0] and sorted_words[low] == word
+    return bool(low < sorted_words.shape[0] and sorted_words[low] == word)
 
 
 @compiled
@@ -162,7 +162,8 @@ class Segment:
         nr_pages = (self.end + PAGE_SIZE - 1 >> PAGE_SHIFT) - first
         borders = (first + np.arange(nr_pages + 1, dtype=np.int64)) << PAGE_SHIFT
         sums = [_bytes_before(borders, self.pieces, kind) for kind in range(len(KINDS))]
-        return np.diff(np.stack(sums, axis=1), axis=0)
+        upto = np.stack(sums, axis=1)
+        return upto[1:] - upto[:-1]
 
     @property
     def top(self) -> int | None:
@@ -196,7 +197,7 @@ def heap_map(library: Ptmalloc) -> list[Segment]:
     """Return all memory that the library has got from the system, and what it holds."""
     arenas = library.arenas
     with library.words.unwatched():
-        numbers = {}
+        numbers: dict[int, int] = {}
         for arena in all_arenas(arenas):
             if arena in numbers or not arena:
                 break

@@ -50,9 +50,8 @@ def _mtrim(arenas: Arenas, arena: int) -> MallocSteps[bool]:
         start = chunk + _LINKS + PAGE_SIZE - 1 & -PAGE_SIZE
         length = chunk + size - start & -PAGE_SIZE
         if size > PAGE_SIZE - 1 + _LINKS and length:
-            request = Madvise(address=start, length=length, advice=MADV_DONTNEED)
-            if (yield from ask(request)) == 0:
-                words.discard(start, start + length)
+            words.discard(start, start + length)
+            yield from ask(Madvise(address=start, length=length, advice=MADV_DONTNEED))
             result = True
     return result
 

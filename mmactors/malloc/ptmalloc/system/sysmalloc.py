@@ -276,12 +276,12 @@ class SystemMemory:
         end = yield from self.sbrk(0)
         if end != top + top_size:
             return False
+        # As soon as the break has moved, another thread may have what was below it mapped.
+        words.discard(end - extra + PAGE_SIZE - 1 & -PAGE_SIZE, end & -PAGE_SIZE)
         yield from self.sbrk(-extra)
         released = end - (yield from self.sbrk(0))
         if released == 0:
             return False
-        if released > 0:
-            words.discard(end - released + PAGE_SIZE - 1 & -PAGE_SIZE, end)
         self._add_system_mem(-released)
         if self.arenas.wants_step():
             yield Label("write the top's size", (self.arenas.touches_arena(av, Mode.WRITE),))
