@@ -32,19 +32,20 @@ def take_rows(log: Words, end_of_addresses: int, address: Words, meta: Words) ->
     for place in range(1, 2 * log[0] + 1, 2):
         start = log[place]
         end = start + (log[place + 1] >> 1)
-        while start < end:
-            if start < 0 or end > end_of_addresses:
-                if nr_rows < address.shape[0]:
-                    log[0] = 0
-                    address[nr_rows] = start
-                    return -1 - nr_rows
-                return nr_rows + 1
-            stop = min((start | (PAGE_SIZE - 1)) + 1, end)
+        if start < end and (start < 0 or end > end_of_addresses):
             if nr_rows < address.shape[0]:
+                log[0] = 0
                 address[nr_rows] = start
-                meta[nr_rows] = (LOAD + (log[place + 1] & 1)) | (stop - start) << SIZE_SHIFT
+                return -1 - nr_rows
+            return nr_rows + 1
+        while start < end and nr_rows < address.shape[0]:
+            stop = min((start | (PAGE_SIZE - 1)) + 1, end)
+            address[nr_rows] = start
+            meta[nr_rows] = (LOAD + (log[place + 1] & 1)) | (stop - start) << SIZE_SHIFT
             nr_rows += 1
             start = stop
+        if start < end:
+            nr_rows += ((end - 1) >> PAGE_SHIFT) - (start >> PAGE_SHIFT) + 1
     if nr_rows <= address.shape[0]:
         log[0] = 0
     return nr_rows
@@ -76,19 +77,22 @@ def take_accesses(words: UserWords, end_of_addresses: int) -> Trace | Accesses |
             return Trace(address[:needed], meta[:needed])
         nr_rows = needed
     # Others may note accesses, too, before these are done.
-    return Accesses(_traces_of(*words.take_accesses()))
+    starts, codes = words.take_accesses()
+    beyond = np.flatnonzero((starts < 0) | (starts > end_of_addresses - (codes >> 1)))
+    if not beyond.size:
+        return Accesses(_traces_of(starts, codes))
+    first = int(beyond[0])
+    return Accesses(_traces_of(starts[:first], codes[:first]), int(starts[first]))
 
 
 def _traces_of(address: NDArray[np.int64], code: NDArray[np.int64]) -> Iterator[Trace]:
-    """Yield accesses of many pages; `code` is bytes << 1, plus 1 if they are written.
-
-    Nobody has so many that leave the addresses of programs.
-    """
+    """Yield accesses of many pages; `code` is bytes << 1, plus 1 if they are written."""
     last = address + (code >> 1) - 1
     nr_pages = (last >> PAGE_SHIFT) - (address >> PAGE_SHIFT) + 1
     ends = np.cumsum(nr_pages)
-    for first in range(0, int(ends[-1]), _ROWS_MAX):
-        row = np.arange(first, min(first + _ROWS_MAX, int(ends[-1])), dtype=np.int64)
+    nr_rows = int(nr_pages.sum())
+    for first in range(0, nr_rows, _ROWS_MAX):
+        row = np.arange(first, min(first + _ROWS_MAX, nr_rows), dtype=np.int64)
         which = np.searchsorted(ends, row, side="right")
         nth = row - (ends - nr_pages)[which]
         page = ((address[which] >> PAGE_SHIFT) + nth) << PAGE_SHIFT

@@ -25,6 +25,13 @@ class MallocFaultError(MallocAbortError):
         super().__init__("Segmentation fault")
 
 
+class MallocCircleError(MallocAbortError):
+    """Links that the library follows lead round: glibc would go round for ever."""
+
+    def __init__(self) -> None:
+        super().__init__("malloc goes round a circle of links for ever")
+
+
 @frozen(kw_only=True)
 class HeapNumbers:
     """mallinfo2(3), bytes and numbers of blocks, as the library counts them: of an arena or all."""

@@ -8,11 +8,17 @@ accesses happen before it answers, and at the path's end.
 from collections.abc import Generator
 from typing import TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from mmactors.label import Label
+from mmactors.units import ULONG_MAX
 
 T = TypeVar("T")
+
+
+def _ulong(number: int) -> int:
+    """Return an argument as the kernel takes it: 64 bits without sign."""
+    return number & ULONG_MAX
 
 
 @frozen
@@ -22,16 +28,16 @@ class Brk:
     0 asks where it is.
     """
 
-    address: int
+    address: int = field(converter=_ulong)
 
 
 @frozen(kw_only=True)
 class Mmap:
     """The system call mmap of private memory; answered with an address or minus the errno."""
 
-    address: int = 0
+    address: int = field(default=0, converter=_ulong)
     """A hint; 0: none."""
-    length: int
+    length: int = field(converter=_ulong)
     prot: int
     flags: int
 
@@ -40,17 +46,17 @@ class Mmap:
 class Munmap:
     """The system call munmap; answered with 0 or minus the errno."""
 
-    address: int
-    length: int
+    address: int = field(converter=_ulong)
+    length: int = field(converter=_ulong)
 
 
 @frozen(kw_only=True)
 class Mremap:
     """The system call mremap; answered with the new address or minus the errno."""
 
-    address: int
-    old_length: int
-    new_length: int
+    address: int = field(converter=_ulong)
+    old_length: int = field(converter=_ulong)
+    new_length: int = field(converter=_ulong)
     flags: int
 
 
@@ -58,8 +64,8 @@ class Mremap:
 class Madvise:
     """The system call madvise; answered with 0 or minus the errno."""
 
-    address: int
-    length: int
+    address: int = field(converter=_ulong)
+    length: int = field(converter=_ulong)
     advice: int
 
 
@@ -67,8 +73,8 @@ class Madvise:
 class Mprotect:
     """The system call mprotect; answered with 0 or minus the errno."""
 
-    address: int
-    length: int
+    address: int = field(converter=_ulong)
+    length: int = field(converter=_ulong)
     prot: int
 
 

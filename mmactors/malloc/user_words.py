@@ -8,10 +8,14 @@ reads 0. Of what a program writes is kept what it says the bytes of (`memset`, `
 All of it is one array: counters, the hash table (open addressing; a key is a page's number,
 doubled, plus 1; nobody's is 0), then slots of 512 words. Compiled functions take and give back
 slots; the array grows between operations only, so each begins with SPARE_SLOTS free ones, far more
-than it writes new pages. What finds none all the same writes into the first slot, and the next
-`make_room` fails.
+than it writes new pages. Only one that a broken heap leads to a page after the other can find none:
+what it writes there is lost (NR_LOST).
 
 Accesses are noted in a second array, if it has room: address, bytes, and whether they are written.
+One operation's that are more than LOG_ENTRIES are not noted.
+
+A program may write anything over what its library keeps. So any word may be an address here, or a
+length: all arithmetic is that of 64 bits (`to_word`), and walks end (`longest_walk`).
 """
 
 from collections.abc import Iterator
@@ -23,7 +27,8 @@ from numpy.typing import NDArray
 
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
-from mmactors.units import PAGE_SIZE
+from mmactors.arch.trace import as_signed
+from mmactors.units import PAGE_SIZE, ULONG_MAX
 
 SLOT: Final = PAGE_SIZE // 8
 """Words in a page."""
@@ -44,12 +49,29 @@ FREE_SLOT: Final = 4
 """The place of a slot that was given back, whose first word says the next; 0: none."""
 NR_FREE: Final = 5
 NR_LOST: Final = 6
-"""Pages that found no slot."""
+"""Writes to pages that found no slot."""
 TABLE: Final = 8
 
 _SPREAD: Final = 0x9E37
 _FILLED_AT_ONCE: Final = SPARE_SLOTS // 2 * PAGE_SIZE
 """Bytes, for which there are enough free slots."""
+_CHUNK_LEAST: Final = 32
+"""Bytes of the smallest chunk that a library links to others."""
+_BYTES_MAX: Final = 1 << 60
+"""Of one access that is noted: where there are fewer addresses, more are as many."""
+
+
+@compiled
+def to_word(number: int) -> int:
+    """Return a sum as 64 bits with a sign: what C has of it, and what compiled code makes of it."""
+    high = (number >> 32 & 0xFFFF_FFFF ^ 0x8000_0000) - 0x8000_0000
+    return high << 32 | number & 0xFFFF_FFFF
+
+
+@compiled
+def longest_walk(words: Words) -> int:
+    """Return how many chunks there is room for: who follows more links than that goes round."""
+    return int(words[NR_TAKEN]) * (PAGE_SIZE // _CHUNK_LEAST)
 
 
 @compiled
@@ -101,11 +123,16 @@ def new_slot(words: Words, page: int) -> int:
 
 @compiled
 def note_access(log: Words, address: int, nr_bytes: int, is_store: int) -> None:
-    """Note that bytes are read (0) or written (1), if anybody wants to know."""
+    """Note that bytes are read (0) or written (1), if anybody wants to know.
+
+    A negative number of them is one without sign, as memcpy takes it.
+    """
     if log.shape[0]:
         end = 2 * log[0] + 1
         if end + 1 < log.shape[0]:
-            log[end] = address
+            if nr_bytes < 0 or nr_bytes > _BYTES_MAX:
+                nr_bytes = _BYTES_MAX
+            log[end] = to_word(address)
             log[end + 1] = nr_bytes << 1 | is_store
             log[0] += 1
 
@@ -113,7 +140,7 @@ def note_access(log: Words, address: int, nr_bytes: int, is_store: int) -> None:
 @compiled
 def peek_word(words: Words, address: int) -> int:
     """Return the word at an address, which nobody accesses."""
-    slot = _slot_of(words, address >> PAGE_BITS)
+    slot = _slot_of(words, to_word(address) >> PAGE_BITS)
     return int(words[slot + (address >> 3 & SLOT - 1)]) if slot else 0
 
 
@@ -128,18 +155,18 @@ def load_word(words: Words, log: Words, address: int) -> int:
 def store_word(words: Words, log: Words, address: int, value: int) -> None:
     """Write the word at an address."""
     note_access(log, address, 8, 1)
-    page = address >> PAGE_BITS
+    page = to_word(address) >> PAGE_BITS
     slot = _slot_of(words, page)
     if not slot:
         slot = new_slot(words, page)
-    words[slot + (address >> 3 & SLOT - 1)] = value
+    words[slot + (address >> 3 & SLOT - 1)] = to_word(value)
 
 
 @compiled
 def load_bits(words: Words, log: Words, address: int, nr_bytes: int) -> int:
     """Return a number without sign of 1, 2 or 4 bytes, within a word."""
     note_access(log, address, nr_bytes, 0)
-    slot = _slot_of(words, address >> PAGE_BITS)
+    slot = _slot_of(words, to_word(address) >> PAGE_BITS)
     word = int(words[slot + (address >> 3 & SLOT - 1)]) if slot else 0
     return word >> (address & 7) * 8 & (1 << nr_bytes * 8) - 1
 
@@ -148,7 +175,7 @@ def load_bits(words: Words, log: Words, address: int, nr_bytes: int) -> int:
 def store_bits(words: Words, log: Words, address: int, nr_bytes: int, value: int) -> None:
     """Write a number of 1, 2 or 4 bytes, within a word."""
     note_access(log, address, nr_bytes, 1)
-    page = address >> PAGE_BITS
+    page = to_word(address) >> PAGE_BITS
     slot = _slot_of(words, page)
     if not slot:
         slot = new_slot(words, page)
@@ -167,7 +194,8 @@ def store_bits(words: Words, log: Words, address: int, nr_bytes: int, value: int
 def clear_words(words: Words, log: Words, address: int, nr_bytes: int) -> None:
     """Write zeros to whole words."""
     note_access(log, address, nr_bytes, 1)
-    for each in range(address, address + nr_bytes, 8):
+    for offset in range(0, nr_bytes, 8):
+        each = to_word(address + offset)
         slot = _slot_of(words, each >> PAGE_BITS)
         if slot:
             words[slot + (each >> 3 & SLOT - 1)] = 0
@@ -259,7 +287,6 @@ class UserWords:
     def make_room(self) -> None:
         """Let an operation begin with enough free slots."""
         words = self.words
-        assert words[NR_LOST] == 0, f"{words[NR_LOST]} pages of user memory found no slot"
         if words[NR_FREE] >= SPARE_SLOTS:
             return
         table = words[TABLE : words[FIRST_SLOT]].reshape(-1, 2)
@@ -271,21 +298,25 @@ class UserWords:
 
     def load(self, address: int) -> int:
         """Return the word at an address."""
-        return load_word(self.words, self.log, address)
+        return load_word(self.words, self.log, as_signed(address & ULONG_MAX))
 
     def peek(self, address: int) -> int:
         """Return the word at an address, which nobody accesses."""
-        return peek_word(self.words, address)
+        return peek_word(self.words, as_signed(address & ULONG_MAX))
 
     def store(self, address: int, value: int) -> None:
         """Write the word at an address."""
         self.make_room()
-        store_word(self.words, self.log, address, value)
+        store_word(
+            self.words, self.log, as_signed(address & ULONG_MAX), as_signed(value & ULONG_MAX)
+        )
 
     def put(self, address: int, value: int) -> None:
         """Write a word that nobody accesses: its page has moved there."""
         self.make_room()
-        store_word(self.words, UNWATCHED, address, value)
+        store_word(
+            self.words, UNWATCHED, as_signed(address & ULONG_MAX), as_signed(value & ULONG_MAX)
+        )
 
     def fill(self, start: int, nr_bytes: int, byte: int) -> None:
         """Write one byte again and again, as a program does."""
@@ -316,9 +347,13 @@ class UserWords:
         return sorted((keys[keys != 0] >> 1).tolist())
 
     def discard(self, start: int, end: int) -> None:
-        """Let whole pages from `start` to `end` read 0 again: they were unmapped, or given back."""
-        assert start % PAGE_SIZE == 0 == end % PAGE_SIZE, f"{start:#x} to {end:#x} is not of pages"
-        discard_pages(self.words, start >> PAGE_BITS, end >> PAGE_BITS)
+        """Let pages from `start` to `end` read 0 again: they are unmapped, or given back.
+
+        As the kernel takes it: a `start` within a page is refused, and an `end` there is of all of
+        the page. What is not an address of programs has no pages.
+        """
+        if start % PAGE_SIZE == 0 and 0 <= start < end <= _BYTES_MAX:
+            discard_pages(self.words, start >> PAGE_BITS, end + PAGE_SIZE - 1 >> PAGE_BITS)
 
     def content(self) -> tuple[tuple[int, bytes], ...]:
         """Return all words as a value: each page's number, and what was written there."""
@@ -339,7 +374,6 @@ class UserWords:
         Their addresses, and their bytes << 1, plus 1 if they write.
         """
         nr_entries = int(self.log[0]) if self.log.size else 0
-        assert nr_entries < LOG_ENTRIES, f"one operation made over {LOG_ENTRIES} accesses"
         entries = self.log[1 : 1 + 2 * nr_entries].reshape(-1, 2)
         self.log[:1] = 0
         return entries[:, 0].copy(), entries[:, 1].copy()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from broken_rules import Broken, drawn
 
-from mmactors.malloc.ptmalloc import bins, int_malloc
+from mmactors.malloc.ptmalloc import bins, int_malloc, unsorted
 from mmactors.malloc.ptmalloc.chunk import BK, FD, FD_NEXTSIZE, request2size
 from mmactors.malloc.ptmalloc.malloc_consolidate import _consolidate
 from mmactors.malloc.ptmalloc.malloc_state import UNSORTED, bin_at
@@ -24,9 +24,9 @@ from mmactors.validate.malloc.malloc import validate_malloc
 TESTS = Path(__file__).parent.parent
 REFERENCE = TESTS / "reference/malloc"
 use_or_bin, from_largebin, cut = (
-    int_malloc._use_or_bin,
+    unsorted._use_or_bin,
     int_malloc._from_largebin,
-    int_malloc._cut,
+    int_malloc.cut,
 )
 
 
@@ -78,11 +78,11 @@ def first_of_its_size(*arguments):
             chunk = load_word(words, log, chunk + BK)
         return cut(words, log, par, av, chunk, size, found)
 
-    int_malloc._cut = cut_first
+    int_malloc.cut = cut_first
     try:
         return from_largebin(*arguments)
     finally:
-        int_malloc._cut = cut
+        int_malloc.cut = cut
 
 
 def main_again(arenas, thread, _avoid_arena):
@@ -117,7 +117,7 @@ BROKEN = [
     ),
     Broken(
         "what fits exactly is cached before one of it is returned",
-        *("int_malloc", "_use_or_bin", returned_at_once),
+        *("unsorted", "_use_or_bin", returned_at_once),
         *("syn_tcache_overflow_b", ADDRESS),
     ),
     Broken(
@@ -162,7 +162,7 @@ BROKEN = [
     ),
     Broken(
         "what was mapped and is freed raises the threshold",
-        *("mmap_chunk", "DEFAULT_MMAP_THRESHOLD_MAX", 0),
+        *("system.mmap_chunk", "DEFAULT_MMAP_THRESHOLD_MAX", 0),
         *("syn_mmap_threshold_b", CALL),
     ),
     Broken(
@@ -172,22 +172,22 @@ BROKEN = [
     ),
     Broken(
         "heaps are aligned to 64 MiB",
-        *("heap_info", "HEAP_MAX_SIZE", 32 << 20),
+        *("arena.heap_info", "HEAP_MAX_SIZE", 32 << 20),
         *("syn_mt_bigheap_b", CALL),
     ),
     Broken(
         "there are eight arenas for each CPU",
-        *("arena", "NARENAS_PER_CPU", 4),
+        *("arena.arena", "NARENAS_PER_CPU", 4),
         *("syn_mt_many_b", CALL),
     ),
     Broken(
         "threads without an arena share the others in turn",
-        *("arena", "_reused_arena", main_again),
+        *("arena.arena", "_reused_arena", main_again),
         *("syn_mt_many_b", ADDRESS),
     ),
     Broken(
         "an arena that its last thread has left is taken again",
-        *("arena", "_get_free_list", refused),
+        *("arena.arena", "_get_free_list", refused),
         *("new_come_and_go", CALL),
     ),
     Broken(

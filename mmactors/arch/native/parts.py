@@ -22,6 +22,8 @@ PARTS: Final = {
     "tools": "sanitizers and tools",
 }
 MACHINE_PARTS: Final = ("access", "memory")
+WRAPPING_PARTS: Final = frozenset({"ptmalloc"})
+"""Those whose sums may be of any words, and wrap as C's numbers without sign do."""
 
 _PART_OF: Final = {
     "mmactors.arch": "memory",

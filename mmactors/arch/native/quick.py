@@ -1,10 +1,13 @@
-"""What makes Numba's front end quick for functions on whole numbers. Nothing here changes the code.
+"""What makes Numba's front end quick for functions on whole numbers, and lets sums wrap if asked to.
 
 - For each use of an operator Numba tries one after the other what it may be: sets, texts, arrays,
   dates. Here the one on whole numbers comes first; it gives what Numba itself would find.
 - Numba optimises each function alone before it is linked, and all of it cheaply before it is
   optimised. The whole is small, so once is enough.
 - Flags are compared thousands of times, option by option; they are equal if what was set is.
+
+None of these changes the code. Numba tells LLVM that sums of numbers with a sign never overflow,
+and what does is undefined; code of WRAPPING_PARTS is not told.
 """
 
 import operator
@@ -15,6 +18,8 @@ from numba.core import types
 from numba.core.codegen import AOTCodeLibrary, AOTCPUCodegen
 from numba.core.compiler import Flags
 from numba.core.typing.templates import AbstractTemplate, signature
+
+from mmactors.arch.native.parts import WRAPPING_PARTS
 
 _TO_NUMBER: Final = (
     *(operator.add, operator.sub, operator.mul, operator.floordiv, operator.mod),
@@ -66,6 +71,16 @@ class QuickFlags(Flags):
 
 
 class _QuickLibrary(AOTCodeLibrary):
+    def add_ir_module(self, ir_module: Any) -> None:
+        if self.name in WRAPPING_PARTS:
+            for function in ir_module.functions:
+                for block in function.blocks:
+                    for instruction in block.instructions:
+                        flags = getattr(instruction, "flags", ())
+                        if "nsw" in flags:
+                            instruction.flags = tuple(each for each in flags if each != "nsw")
+        super().add_ir_module(ir_module)
+
     def _optimize_functions(self, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout  # noqa: SLF001 - as Numba's own
 

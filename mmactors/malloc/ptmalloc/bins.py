@@ -18,8 +18,8 @@ from mmactors.malloc.ptmalloc.chunk import (
     is_above,
 )
 from mmactors.malloc.ptmalloc.malloc_state import BINMAP, FASTBINS, UNSORTED, bin_at
-from mmactors.malloc.ptmalloc.messages import number_of
-from mmactors.malloc.user_words import load_bits, load_word, store_bits, store_word
+from mmactors.malloc.ptmalloc.messages import CIRCLE, LOST, number_of
+from mmactors.malloc.user_words import load_bits, load_word, longest_walk, store_bits, store_word
 
 MIN_LARGE_SIZE: Final = 1024
 
@@ -28,7 +28,6 @@ _WRONG_LINKS: Final = number_of("corrupted double-linked list")
 _WRONG_RING: Final = number_of("corrupted double-linked list (not small)")
 _WRONG_NEXTSIZE: Final = number_of("malloc(): largebin double linked list corrupted (nextsize)")
 _WRONG_BK: Final = number_of("malloc(): largebin double linked list corrupted (bk)")
-_LOST: Final = number_of("Segmentation fault")
 
 
 @compiled
@@ -184,14 +183,19 @@ def _join_ring(words: Words, log: Words, head: int, chunk: int, size: int) -> in
         store_word(words, log, forward + BK_NEXTSIZE, chunk)
         return head
     found = head_of(words, log, forward)
+    nr_steps = 0
     while is_above(found, size):
         forward = load_word(words, log, forward + FD_NEXTSIZE)
         if forward == 0:
-            return _LOST
+            return LOST
+        nr_steps += 1
+        if nr_steps > longest_walk(words):
+            return CIRCLE
         found = head_of(words, log, forward)
     if found == size:
         # The second place of its size: the ring stays as it is.
-        return load_word(words, log, forward + FD)
+        forward = load_word(words, log, forward + FD)
+        return forward if forward > 0 else LOST
     larger = load_word(words, log, forward + BK_NEXTSIZE)
     store_word(words, log, chunk + FD_NEXTSIZE, forward)
     store_word(words, log, chunk + BK_NEXTSIZE, larger)
@@ -199,4 +203,4 @@ def _join_ring(words: Words, log: Words, head: int, chunk: int, size: int) -> in
         return _WRONG_NEXTSIZE
     store_word(words, log, forward + BK_NEXTSIZE, chunk)
     store_word(words, log, larger + FD_NEXTSIZE, chunk)
-    return forward
+    return forward if forward > 0 else LOST

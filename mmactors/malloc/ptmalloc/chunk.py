@@ -10,7 +10,7 @@ from typing import Final
 
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
-from mmactors.malloc.user_words import load_word, store_word
+from mmactors.malloc.user_words import load_word, store_word, to_word
 
 SIZE_SZ: Final = 8
 CHUNK_HDR_SZ: Final = 16
@@ -37,18 +37,20 @@ _SIGN: Final = -(1 << 63)
 @compiled
 def is_above(one: int, other: int) -> bool:
     """Compare two words as numbers without sign."""
-    return (one ^ _SIGN) > (other ^ _SIGN)
+    return (to_word(one) ^ _SIGN) > (to_word(other) ^ _SIGN)
 
 
 @compiled
 def request2size(request: int) -> int:
     """Return the size of a chunk for a request (checked_request2size); 0: over PTRDIFF_MAX.
 
-    A request that is over it in C is negative here. The 23 bytes below it count as over it.
+    A request that is over it in C is negative here, as is the size for the last ones below it.
     """
-    if request < 0 or request > PTRDIFF_MAX - SIZE_SZ - ALIGN_MASK:
+    if request < 0:
         return 0
-    return max(request + SIZE_SZ + ALIGN_MASK & ~ALIGN_MASK, MINSIZE)
+    if request < MINSIZE - SIZE_SZ:
+        return MINSIZE
+    return to_word(request + SIZE_SZ + ALIGN_MASK) & ~ALIGN_MASK
 
 
 @compiled
@@ -97,10 +99,10 @@ def clear_inuse(words: Words, log: Words, next_chunk: int) -> None:
 @compiled
 def protect_pointer(position: int, pointer: int) -> int:
     """Hide a link of a list by where it is kept, or reveal it (PROTECT_PTR, REVEAL_PTR)."""
-    return position >> 12 ^ pointer
+    return to_word(position) >> 12 ^ pointer
 
 
 @compiled
 def reveal(words: Words, log: Words, position: int) -> int:
     """Return the link that is kept, hidden, at an address (REVEAL_PTR)."""
-    return position >> 12 ^ load_word(words, log, position)
+    return to_word(position) >> 12 ^ load_word(words, log, position)

@@ -4,18 +4,19 @@ from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
 from mmactors.malloc.ptmalloc.bins import in_smallbin_range, link_unsorted, unlink_chunk
 from mmactors.malloc.ptmalloc.chunk import (
-    CHUNK_HDR_SZ,
     MINSIZE,
     NON_MAIN_ARENA,
     PREV_INUSE,
     head_of,
+    is_above,
     set_foot,
     set_head,
     set_inuse,
 )
 from mmactors.malloc.ptmalloc.malloc_par import MAIN_ARENA
 from mmactors.malloc.ptmalloc.malloc_state import LAST_REMAINDER, set_top
-from mmactors.malloc.user_words import store_word
+from mmactors.malloc.ptmalloc.messages import block_of
+from mmactors.malloc.user_words import store_word, to_word
 
 
 @compiled
@@ -46,17 +47,17 @@ def cut(words: Words, log: Words, par: Words, av: int, chunk: int, size: int, fo
     wrong = unlink_chunk(words, log, chunk)
     if wrong:
         return wrong
-    rest = found - size
-    if rest < MINSIZE:
+    rest = to_word(found - size)
+    if is_above(MINSIZE, rest):
         use_whole(words, log, par, av, chunk, found)
-        return chunk + CHUNK_HDR_SZ
+        return block_of(chunk)
     if not link_unsorted(words, log, av, chunk + size, rest):
         return 0
     if in_smallbin_range(size):
         store_word(words, log, av + LAST_REMAINDER, chunk + size)
     set_heads(words, log, par, av, chunk, size, found)
     set_foot(words, log, chunk + size, rest)
-    return chunk + CHUNK_HDR_SZ
+    return block_of(chunk)
 
 
 @compiled
@@ -66,4 +67,4 @@ def cut_top(
     """Return the block at the begin of a top chunk of `found` bytes, which is large enough."""
     set_top(words, log, av, chunk + size)
     set_heads(words, log, par, av, chunk, size, found)
-    return chunk + CHUNK_HDR_SZ
+    return block_of(chunk)

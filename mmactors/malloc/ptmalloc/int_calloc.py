@@ -27,7 +27,7 @@ from mmactors.malloc.ptmalloc.malloc_par import (
     SBRK_BASE,
 )
 from mmactors.malloc.ptmalloc.malloc_state import MAX_SYSTEM_MEM, top_of
-from mmactors.malloc.user_words import load_word, note_access
+from mmactors.malloc.user_words import load_word, note_access, to_word
 
 MPROTECT_SIZE: Final = 0x18
 """Offset in heap_info."""
@@ -46,10 +46,10 @@ def note_top(words: Words, log: Words, par: Words, av: int) -> None:
     top = top_of(words, log, av)
     size = chunksize(words, log, top)
     if av == par[MAIN_ARENA]:
-        reach = int(par[SBRK_BASE]) + load_word(words, log, av + MAX_SYSTEM_MEM) - top
+        reach = to_word(int(par[SBRK_BASE]) + load_word(words, log, av + MAX_SYSTEM_MEM) - top)
     else:
         heap = heap_of(par, top)
-        reach = heap + load_word(words, log, heap + MPROTECT_SIZE) - top
+        reach = to_word(heap + load_word(words, log, heap + MPROTECT_SIZE) - top)
     par[OLD_TOP] = top
     par[OLD_TOP_SIZE] = reach if is_above(reach, size) else size
 
@@ -76,8 +76,8 @@ def clear_block(words: Words, log: Words, par: Words, block: int, request: int) 
     size = head & ~7
     if par[PERTURB_BYTE] == 0 and chunk == par[OLD_TOP] and is_above(size, int(par[OLD_TOP_SIZE])):
         size = int(par[OLD_TOP_SIZE])
-    nr_words = (size - SIZE_SZ) >> 3
-    if nr_words > 9:
+    nr_words = to_word(size - SIZE_SZ) >> 3
+    if nr_words > 9 or nr_words < 0:
         note_access(log, block, nr_words << 3, 1)
     else:
         for index in range(nr_words):

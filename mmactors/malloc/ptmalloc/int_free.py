@@ -49,7 +49,7 @@ from mmactors.malloc.ptmalloc.messages import (
     number_of,
 )
 from mmactors.malloc.ptmalloc.tcache import tcache_free
-from mmactors.malloc.user_words import load_word, note_access, store_word
+from mmactors.malloc.user_words import load_word, note_access, store_word, to_word
 
 FASTBIN_CONSOLIDATION_THRESHOLD: Final = 65536
 
@@ -121,7 +121,7 @@ def push_fastbin(words: Words, log: Words, par: Words, av: int, chunk: int) -> i
         return _FASTTOP
     store_word(words, log, chunk + FD, protect_pointer(chunk + FD, old))
     store_word(words, log, fastbin, chunk)
-    return old
+    return max(old, 0)
 
 
 @compiled
@@ -143,7 +143,7 @@ def free_with_lock(words: Words, log: Words, par: Words, av: int, chunk: int) ->
     """Join a chunk with its free neighbours; return 0, NEEDS_TRIM, or what is wrong."""
     head = head_of(words, log, chunk)
     size = head & ~7
-    next_chunk = chunk + size
+    next_chunk = to_word(chunk + size)
     top = top_of(words, log, av)
     if chunk == top:
         return _TOP
@@ -162,39 +162,32 @@ def free_with_lock(words: Words, log: Words, par: Words, av: int, chunk: int) ->
     _perturb_free(log, par, chunk, size)
     if head & PREV_INUSE == 0:
         before = load_word(words, log, chunk)
-        size += before
-        chunk -= before
+        size = to_word(size + before)
+        chunk = to_word(chunk - before)
         if chunksize(words, log, chunk) != before:
             return _PREV_SIZE
         wrong = unlink_chunk(words, log, chunk)
         if wrong:
             return wrong
     if next_chunk == top:
-        size += next_size
+        size = to_word(size + next_size)
         set_head(words, log, chunk, size | PREV_INUSE)
         set_top(words, log, av, chunk)
     else:
-        joined = _join_behind(words, log, next_chunk, next_size)
-        if joined < 0:
-            return joined
-        size += joined
+        if head_of(words, log, next_chunk + next_size) & PREV_INUSE:
+            clear_inuse(words, log, next_chunk)
+        else:
+            wrong = unlink_chunk(words, log, next_chunk)
+            if wrong:
+                return wrong
+            size = to_word(size + next_size)
         if not link_unsorted(words, log, av, chunk, size):
             return _UNSORTED
         set_head(words, log, chunk, size | PREV_INUSE)
         set_foot(words, log, chunk, size)
-    if size < FASTBIN_CONSOLIDATION_THRESHOLD:
+    if is_above(FASTBIN_CONSOLIDATION_THRESHOLD, size):
         return 0
     return _after_large_free(words, log, par, av)
-
-
-@compiled
-def _join_behind(words: Words, log: Words, next_chunk: int, next_size: int) -> int:
-    """Take the next chunk out of its bin, if it is free; return its size then, or what is wrong."""
-    if head_of(words, log, next_chunk + next_size) & PREV_INUSE:
-        clear_inuse(words, log, next_chunk)
-        return 0
-    wrong = unlink_chunk(words, log, next_chunk)
-    return wrong or next_size
 
 
 @compiled

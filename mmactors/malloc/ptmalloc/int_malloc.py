@@ -19,7 +19,6 @@ from mmactors.malloc.ptmalloc.chunk import (
     ALIGN_MASK,
     BK,
     BK_NEXTSIZE,
-    CHUNK_HDR_SZ,
     FD,
     MINSIZE,
     NON_MAIN_ARENA,
@@ -47,7 +46,13 @@ from mmactors.malloc.ptmalloc.malloc_state import (
     system_mem_of,
     top_of,
 )
-from mmactors.malloc.ptmalloc.messages import NEEDS_SYSMALLOC, number_of
+from mmactors.malloc.ptmalloc.messages import (
+    CIRCLE,
+    LOST,
+    NEEDS_SYSMALLOC,
+    block_of,
+    number_of,
+)
 from mmactors.malloc.ptmalloc.tcache import (
     csize2tidx,
     has_list,
@@ -58,6 +63,7 @@ from mmactors.malloc.ptmalloc.unsorted import from_unsorted
 from mmactors.malloc.user_words import (
     load_bits,
     load_word,
+    longest_walk,
     note_access,
     store_bits,
     store_word,
@@ -71,7 +77,9 @@ _SMALLBIN: Final = number_of("malloc(): smallbin double linked list corrupted")
 _CHUNKS: Final = number_of("malloc(): corrupted unsorted chunks")
 _CHUNKS_2: Final = number_of("malloc(): corrupted unsorted chunks 2")
 _TOP_SIZE: Final = number_of("malloc(): corrupted top size")
-_LOST: Final = number_of("Segmentation fault")
+
+_ROUNDS_MAX: Final = 100
+"""After the first one fastbins are empty, unless the flag that says so is overwritten each time."""
 
 _ASSERTION: Final = number_of(
     "Fatal glibc error: malloc assertion failure in _int_malloc:"
@@ -101,7 +109,7 @@ def perturb(log: Words, par: Words, block: int, nr_bytes: int) -> None:
 @compiled
 def _take_chunk(words: Words, log: Words, par: Words, tcache: int, av: int, size: int) -> int:
     is_small = in_smallbin_range(size)
-    if size <= par[GLOBAL_MAX_FAST]:
+    if 0 < size <= par[GLOBAL_MAX_FAST]:
         block = _from_fastbin(words, log, par, tcache, av, size)
         if block:
             return block
@@ -114,7 +122,7 @@ def _take_chunk(words: Words, log: Words, par: Words, tcache: int, av: int, size
         if wrong:
             return wrong
     nr_sorted = 0
-    while True:
+    for _ in range(_ROUNDS_MAX):
         block, nr_sorted = from_unsorted(words, log, par, tcache, av, size, nr_sorted)
         if block == 0 and not is_small:
             block = _from_largebin(words, log, par, av, size)
@@ -127,6 +135,7 @@ def _take_chunk(words: Words, log: Words, par: Words, tcache: int, av: int, size
         wrong = malloc_consolidate(words, log, av)
         if wrong:
             return wrong
+    return CIRCLE
 
 
 @compiled
@@ -156,17 +165,21 @@ def _from_fastbin(words: Words, log: Words, par: Words, tcache: int, av: int, si
         return _OTHER_SIZE
     place = csize2tidx(size)
     if has_list(par, tcache, place):
+        nr_steps = 0
         while has_place(words, log, par, tcache, place):
             stashed = load_word(words, log, fastbin)
             if stashed == 0:
                 break
+            nr_steps += 1
+            if nr_steps > longest_walk(words):
+                return CIRCLE
             if stashed & ALIGN_MASK:
                 return _UNALIGNED_STASHED
             wrong = _pop_fastbin(words, log, par, fastbin, stashed)
             if wrong:
                 return wrong
             tcache_put(words, log, par, tcache, stashed, place)
-    return chunk + CHUNK_HDR_SZ
+    return block_of(chunk)
 
 
 @compiled
@@ -186,18 +199,22 @@ def _from_smallbin(words: Words, log: Words, par: Words, tcache: int, av: int, s
         set_head(words, log, chunk, head_of(words, log, chunk) | NON_MAIN_ARENA)
     place = csize2tidx(size)
     if has_list(par, tcache, place):
+        nr_steps = 0
         while has_place(words, log, par, tcache, place):
             stashed = load_word(words, log, head + BK)
             if stashed == head:
                 break
             if stashed == 0:
-                return _LOST
+                return LOST
+            nr_steps += 1
+            if nr_steps > longest_walk(words):
+                return CIRCLE
             back = load_word(words, log, stashed + BK)
             use_whole(words, log, par, av, stashed, size)
             store_word(words, log, head + BK, back)
             store_word(words, log, back + FD, head)
             tcache_put(words, log, par, tcache, stashed, place)
-    return chunk + CHUNK_HDR_SZ
+    return block_of(chunk)
 
 
 @compiled
@@ -209,10 +226,14 @@ def _from_largebin(words: Words, log: Words, par: Words, av: int, size: int) -> 
         return 0
     chunk = load_word(words, log, chunk + BK_NEXTSIZE)
     found = chunksize(words, log, chunk)
+    nr_steps = 0
     while is_above(size, found):
         chunk = load_word(words, log, chunk + BK_NEXTSIZE)
         if chunk == 0:
-            return _LOST
+            return LOST
+        nr_steps += 1
+        if nr_steps > longest_walk(words):
+            return CIRCLE
         found = chunksize(words, log, chunk)
     if chunk != load_word(words, log, head + BK):
         second = load_word(words, log, chunk + FD)
@@ -257,6 +278,6 @@ def _from_top(words: Words, log: Words, par: Words, av: int, size: int) -> int:
     found = chunksize(words, log, chunk)
     if is_above(found, system_mem_of(words, log, av)):
         return _TOP_SIZE
-    if found - MINSIZE < size:
+    if is_above(size + MINSIZE, found):
         return NEEDS_SYSMALLOC
     return cut_top(words, log, par, av, chunk, size, found)

@@ -16,6 +16,7 @@ from mmactors.malloc.ptmalloc.chunk import (
     PTRDIFF_MAX,
     chunksize,
     head_of,
+    is_above,
     request2size,
     set_head,
     set_head_size,
@@ -24,15 +25,15 @@ from mmactors.malloc.ptmalloc.chunk import (
 from mmactors.malloc.ptmalloc.int_free import int_free
 from mmactors.malloc.ptmalloc.int_malloc import int_malloc
 from mmactors.malloc.ptmalloc.malloc_par import MAIN_ARENA, RESULT
-from mmactors.malloc.ptmalloc.messages import NEEDS_TRIM, NEEDS_TRIM_THEN_TAIL
-from mmactors.malloc.user_words import load_word, store_word
+from mmactors.malloc.ptmalloc.messages import LOST, NEEDS_TRIM, NEEDS_TRIM_THEN_TAIL
+from mmactors.malloc.user_words import load_word, store_word, to_word
 
 
 @compiled
 def padded_request(alignment: int, request: int) -> int:
     """Return the bytes with which a block can be cut out; 0: they are over PTRDIFF_MAX."""
     size = request2size(request)
-    if size == 0 or size > PTRDIFF_MAX - MINSIZE - alignment:
+    if size <= 0 or size > PTRDIFF_MAX - MINSIZE - alignment:
         return 0
     return size + alignment + MINSIZE
 
@@ -65,12 +66,14 @@ def without_lead(
     """Free what is before the aligned block; NEEDS_TRIM_THEN_TAIL, or as `without_tail`."""
     chunk = block - CHUNK_HDR_SZ
     if block & (alignment - 1):
-        aligned = ((block + alignment - 1) & -alignment) - CHUNK_HDR_SZ
+        aligned = to_word((block + alignment - 1) & -alignment) - CHUNK_HDR_SZ
         if aligned - chunk < MINSIZE:
-            aligned += alignment
+            aligned = to_word(aligned + alignment)
+        if aligned <= 0:
+            return LOST
         lead = aligned - chunk
         head = head_of(words, log, chunk)
-        rest = (head & ~7) - lead
+        rest = to_word((head & ~7) - lead)
         if head & IS_MMAPPED:
             store_word(words, log, aligned, load_word(words, log, chunk) + lead)
             set_head(words, log, aligned, rest | IS_MMAPPED)
@@ -96,10 +99,11 @@ def without_tail(
     if head_of(words, log, chunk) & IS_MMAPPED:
         return block
     found = chunksize(words, log, chunk)
-    if found <= size + MINSIZE:
+    if not is_above(found, size + MINSIZE):
         return block
     bit = 0 if av == par[MAIN_ARENA] else NON_MAIN_ARENA
-    set_head(words, log, chunk + size, (found - size) | PREV_INUSE | bit)
+    tail = to_word(chunk + size)
+    set_head(words, log, tail, (found - size) | PREV_INUSE | bit)
     set_head_size(words, log, chunk, size)
     par[RESULT] = block
-    return int_free(words, log, par, tcache, av, chunk + size, 1) or block
+    return int_free(words, log, par, tcache, av, tail, 1) or block

@@ -30,8 +30,8 @@ from mmactors.malloc.ptmalloc.malloc_state import (
     set_top,
     top_of,
 )
-from mmactors.malloc.ptmalloc.messages import number_of
-from mmactors.malloc.user_words import load_word, store_word
+from mmactors.malloc.ptmalloc.messages import CIRCLE, number_of
+from mmactors.malloc.user_words import load_word, longest_walk, store_word, to_word
 
 _UNALIGNED: Final = number_of("malloc_consolidate(): unaligned fastbin chunk detected")
 _SIZE: Final = number_of("malloc_consolidate(): invalid chunk size")
@@ -46,7 +46,11 @@ def malloc_consolidate(words: Words, log: Words, av: int) -> int:
         fastbin = fastbin_at(av, index)
         chunk = load_word(words, log, fastbin)
         store_word(words, log, fastbin, 0)
+        nr_steps = 0
         while chunk:
+            nr_steps += 1
+            if nr_steps > longest_walk(words):
+                return CIRCLE
             if chunk & ALIGN_MASK:
                 return _UNALIGNED
             if fastbin_index(chunksize(words, log, chunk)) != index:
@@ -63,12 +67,12 @@ def malloc_consolidate(words: Words, log: Words, av: int) -> int:
 def _consolidate(words: Words, log: Words, av: int, chunk: int) -> int:
     head = head_of(words, log, chunk)
     size = head & ~7
-    next_chunk = chunk + size
+    next_chunk = to_word(chunk + size)
     next_size = chunksize(words, log, next_chunk)
     if head & PREV_INUSE == 0:
         before = load_word(words, log, chunk)
-        size += before
-        chunk -= before
+        size = to_word(size + before)
+        chunk = to_word(chunk - before)
         if chunksize(words, log, chunk) != before:
             return _PREV_SIZE
         wrong = unlink_chunk(words, log, chunk)
@@ -81,7 +85,7 @@ def _consolidate(words: Words, log: Words, av: int, chunk: int) -> int:
     if head_of(words, log, next_chunk + next_size) & PREV_INUSE:
         clear_inuse(words, log, next_chunk)
     else:
-        size += next_size
+        size = to_word(size + next_size)
         wrong = unlink_chunk(words, log, next_chunk)
         if wrong:
             return wrong

@@ -7,7 +7,10 @@ only be found if two threads change an arena at once (`malloc(): corrupted unsor
 
 from typing import Final
 
-from mmactors.malloc.library import MallocAbortError, MallocFaultError
+from mmactors.arch.jit import compiled
+from mmactors.malloc.library import MallocAbortError, MallocCircleError, MallocFaultError
+from mmactors.malloc.ptmalloc.chunk import CHUNK_HDR_SZ
+from mmactors.malloc.user_words import to_word
 
 NEEDS_SYSMALLOC: Final = -1
 """The top chunk is too small."""
@@ -23,6 +26,8 @@ NEEDS_CALL: Final = -6
 """No compiled path can do it: the library's call can."""
 FIRST_MESSAGE: Final = -16
 
+CIRCLE: Final = -7
+"""Links lead round: the call would never return."""
 SEGMENTATION_FAULT: Final = "Segmentation fault"
 """No message of the library's: it follows a pointer that leads nowhere."""
 MESSAGES: Final = (
@@ -79,8 +84,20 @@ def number_of(message: str) -> int:
     return FIRST_MESSAGE - MESSAGES.index(message)
 
 
+LOST: Final = number_of(SEGMENTATION_FAULT)
+
+
+@compiled
+def block_of(chunk: int) -> int:
+    """Return a chunk's block (chunk2mem); LOST: no program has such addresses."""
+    block = to_word(chunk + CHUNK_HDR_SZ)
+    return block if block > 0 else LOST
+
+
 def check(result: int) -> int:
-    """Return a path's result; MallocAbortError if it is the number of a message."""
+    """Return a path's result; MallocAbortError if it is the number of a message, or CIRCLE."""
+    if result == CIRCLE:
+        raise MallocCircleError
     if result <= FIRST_MESSAGE:
         message = MESSAGES[FIRST_MESSAGE - result]
         raise MallocFaultError if message == SEGMENTATION_FAULT else MallocAbortError(message)

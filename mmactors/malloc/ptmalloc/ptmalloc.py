@@ -14,8 +14,15 @@ from typing import Final, Self
 import numpy as np
 from attrs import evolve
 
+from mmactors.arch.trace import as_signed
 from mmactors.label import WantsStep, never
-from mmactors.malloc.library import HeapBytes, HeapNumbers, MallocAbortError, MallocLibrary
+from mmactors.malloc.library import (
+    HeapBytes,
+    HeapNumbers,
+    MallocAbortError,
+    MallocCircleError,
+    MallocLibrary,
+)
 from mmactors.malloc.ptmalloc.arena.arena import leave_arena
 from mmactors.malloc.ptmalloc.arena.arena_calls import ArenaCalls
 from mmactors.malloc.ptmalloc.arena.arenas import Arenas
@@ -51,7 +58,7 @@ from mmactors.malloc.ptmalloc.system.mmap_chunk import free_mapped, mremap_chunk
 from mmactors.malloc.ptmalloc.system.sysmalloc import SystemMemory
 from mmactors.malloc.ptmalloc.tcache import ENTRIES, TCACHE_SIZE, malloc_hit, tcache_malloc
 from mmactors.malloc.request import MallocSteps
-from mmactors.malloc.user_words import UserWords, clear_words, note_access
+from mmactors.malloc.user_words import UserWords, clear_words, longest_walk, note_access
 from mmactors.rules import Rules
 from mmactors.units import ULONG_MAX
 
@@ -131,7 +138,7 @@ class Ptmalloc(MallocLibrary):
     def _tcache_size(self, size: int) -> int:
         """Return the size of chunks that the thread's cache is asked for; 0: over PTRDIFF_MAX."""
         if self.arenas.rules.malloc_checks_size_before_tcache:
-            return request2size(min(size, PTRDIFF_MAX))
+            return request2size(as_signed(size)) & ULONG_MAX
         return max((size + SIZE_SZ + ALIGN_MASK & ULONG_MAX) & ~ALIGN_MASK, MINSIZE)
 
     def malloc(self, thread: int, size: int) -> MallocSteps[int]:
@@ -141,38 +148,40 @@ class Ptmalloc(MallocLibrary):
         if not chunk_size:
             return 0
         tcache = yield from self._tcache_of(thread)
-        block = check(tcache_malloc(*self.memory.arrays(), tcache, _signed(chunk_size)))
+        block = check(tcache_malloc(*self.memory.arrays(), tcache, as_signed(chunk_size)))
         if block:
             return block
-        return (yield from self.calls.malloc(thread, tcache, min(size, PTRDIFF_MAX)))
+        return (yield from self.calls.malloc(thread, tcache, as_signed(size)))
 
     def malloc_hit(self, thread: int, size: int) -> int:
         """Return a block of the thread's cache, as malloc would; 0: malloc has more to do."""
         tcache = int(self.tcache[thread])
         chunk_size = self._tcache_size(size) if tcache else 0
-        return malloc_hit(*self.memory.arrays(), tcache, _signed(chunk_size)) if chunk_size else 0
+        return malloc_hit(*self.memory.arrays(), tcache, as_signed(chunk_size)) if chunk_size else 0
 
     def free_hit(self, thread: int, address: int) -> bool:
         """Let the thread's cache have a block, as free would; False: free has more to do."""
         tcache = int(self.tcache[thread])
         if not tcache or not address:
             return False
-        return bool(free_hit(*self.memory.arrays(), tcache, address - CHUNK_HDR_SZ))
+        return bool(
+            free_hit(*self.memory.arrays(), tcache, as_signed(address - CHUNK_HDR_SZ & ULONG_MAX))
+        )
 
     def calloc(self, thread: int, members: int, size: int) -> MallocSteps[int]:
         """calloc(members, size): __libc_calloc."""
         nr_bytes = members * size
-        if nr_bytes > PTRDIFF_MAX:
+        if nr_bytes > ULONG_MAX:
             return 0
         self.initialize(thread)
         tcache = yield from self._tcache_of(thread)
-        return (yield from self.calls.calloc(thread, tcache, nr_bytes))
+        return (yield from self.calls.calloc(thread, tcache, as_signed(nr_bytes)))
 
     def free(self, thread: int, address: int) -> MallocSteps[None]:
         """free(address): __libc_free."""
         if not address:
             return
-        chunk = address - CHUNK_HDR_SZ
+        chunk = as_signed(address - CHUNK_HDR_SZ & ULONG_MAX)
         head = self.words.load(chunk + SIZE)
         if head & IS_MMAPPED:
             yield from free_mapped(self.arenas, chunk, head)
@@ -188,16 +197,16 @@ class Ptmalloc(MallocLibrary):
             return 0
         if not address:
             return (yield from self.malloc(thread, size))
-        chunk = address - CHUNK_HDR_SZ
+        chunk = as_signed(address - CHUNK_HDR_SZ & ULONG_MAX)
         head = self.words.load(chunk + SIZE)
         old_size = head & ~SIZE_BITS & ULONG_MAX
         arena = 0
         if not head & IS_MMAPPED:
             yield from self._tcache_of(thread)
             arena = arena_for_chunk(self.arenas, chunk, head)
-        if chunk > -old_size & ULONG_MAX or chunk & ALIGN_MASK:
+        if chunk & ULONG_MAX > -old_size & ULONG_MAX or chunk & ALIGN_MASK:
             raise MallocAbortError("realloc(): invalid pointer")
-        chunk_size = request2size(min(size, PTRDIFF_MAX))
+        chunk_size = request2size(as_signed(size)) & ULONG_MAX
         if not chunk_size:
             return 0
         if head & IS_MMAPPED:
@@ -249,8 +258,7 @@ class Ptmalloc(MallocLibrary):
         # No power of two: the next one counts.
         alignment = max(1 << (alignment - 1).bit_length(), MINSIZE)
         tcache = int(self.tcache[thread])
-        request = min(size, PTRDIFF_MAX)
-        return (yield from self.calls.memalign(thread, tcache, alignment, request))
+        return (yield from self.calls.memalign(thread, tcache, alignment, as_signed(size)))
 
     def end_thread(self, thread: int) -> MallocSteps[None]:
         """Let a thread's cache and arena go, as it ends (__malloc_arena_thread_freeres)."""
@@ -260,7 +268,11 @@ class Ptmalloc(MallocLibrary):
         if tcache:
             for index in range(TCACHE_MAX_BINS):
                 head = tcache + ENTRIES + 8 * index
+                nr_steps = 0
                 while block := self.words.load(head):
+                    nr_steps += 1
+                    if nr_steps > longest_walk(self.words.words):
+                        raise MallocCircleError
                     if block & ALIGN_MASK:
                         raise MallocAbortError(_HEAD_IN_TCACHE)
                     words, log, _ = self.memory.arrays()
@@ -283,7 +295,7 @@ class Ptmalloc(MallocLibrary):
         """malloc_usable_size(address), bytes: 0 if the block is free as its neighbour says."""
         if not address:
             return 0
-        chunk = address - CHUNK_HDR_SZ
+        chunk = as_signed(address - CHUNK_HDR_SZ & ULONG_MAX)
         head = self.words.load(chunk + SIZE)
         size = head & ~SIZE_BITS
         if head & IS_MMAPPED:
@@ -345,8 +357,3 @@ class Ptmalloc(MallocLibrary):
         """Unlock all arenas in the child; those whose threads are not there are free."""
         if not self.par[SINGLE_THREAD]:
             yield from fork_unlock_child(self.arenas, thread)
-
-
-def _signed(size: int) -> int:
-    """Return a size as compiled paths take it."""
-    return (size & ULONG_MAX ^ 1 << 63) - (1 << 63)

@@ -213,7 +213,7 @@ def _do_row(
 ) -> int:
     if par[SINGLE_THREAD]:
         arena = int(par[MAIN_ARENA])
-    if tcache == 0 or arena == 0 or size < 0 or size > _MOST or op > MEMALIGN:
+    if tcache == 0 or arena == 0 or size < 0 or size > _MOST or arg < 0 or op > MEMALIGN:
         return NEEDS_CALL
     if op == FREE or (op == REALLOC and old):
         return _free_or_realloc(words, log, par, tcache, op, old, size, stop)
@@ -243,6 +243,8 @@ def _free_or_realloc(
     arena = int(par[MAIN_ARENA])
     if head & NON_MAIN_ARENA:
         arena = load_word(words, log, heap_of(par, chunk))
+        if arena <= 0:
+            return NEEDS_CALL
     stop[ARENA] = arena
     stop[CHUNK] = chunk
     if op == FREE or size == 0:

@@ -22,7 +22,7 @@ from mmactors.malloc.ptmalloc.malloc_par import (
     TCACHE_KEY,
     TCACHE_MAX_BINS,
 )
-from mmactors.malloc.ptmalloc.messages import number_of
+from mmactors.malloc.ptmalloc.messages import LOST, number_of
 from mmactors.malloc.user_words import load_bits, load_word, peek_word, store_bits, store_word
 
 ENTRIES: Final = 0x80
@@ -78,6 +78,9 @@ def tcache_get(words: Words, log: Words, tcache: int, index: int) -> int:
     block = load_word(words, log, head)
     if block & ALIGN_MASK:
         return _UNALIGNED
+    if block < 0:
+        load_word(words, log, block)
+        return LOST
     store_word(words, log, head, reveal(words, log, block))
     count = nr_cached(words, log, tcache, index)
     store_bits(words, log, tcache + 2 * index, 2, count - 1)

@@ -24,7 +24,7 @@ from mmactors.malloc.ptmalloc.malloc_state import (
     bin_at,
     system_mem_of,
 )
-from mmactors.malloc.ptmalloc.messages import number_of
+from mmactors.malloc.ptmalloc.messages import CIRCLE, block_of, number_of
 from mmactors.malloc.ptmalloc.tcache import (
     csize2tidx,
     has_list,
@@ -32,7 +32,7 @@ from mmactors.malloc.ptmalloc.tcache import (
     tcache_get,
     tcache_put,
 )
-from mmactors.malloc.user_words import load_word, store_word
+from mmactors.malloc.user_words import load_word, longest_walk, store_word, to_word
 
 MAX_ITERS: Final = 10000
 """Unsorted chunks that one request sorts at most."""
@@ -78,11 +78,14 @@ def from_unsorted(
     """
     head = bin_at(av, UNSORTED)
     is_cached = False
-    nr_binned = 0
+    nr_binned = nr_steps = 0
     while nr_binned < MAX_ITERS:
         chunk = load_word(words, log, head + BK)
         if chunk == head:
             break
+        nr_steps += 1
+        if nr_steps > longest_walk(words) + MAX_ITERS:
+            return CIRCLE, nr_sorted
         result = _use_or_bin(words, log, par, tcache, av, size, chunk)
         if result == _CACHED:
             is_cached = True
@@ -113,18 +116,18 @@ def _use_or_bin(
         in_smallbin_range(size)
         and back == head
         and chunk == load_word(words, log, av + LAST_REMAINDER)
-        and found > size + MINSIZE
+        and is_above(found, size + MINSIZE)
     ):
-        remainder = chunk + size
+        remainder, rest = to_word(chunk + size), to_word(found - size)
         store_word(words, log, head + BK, remainder)
         store_word(words, log, head + FD, remainder)
         store_word(words, log, av + LAST_REMAINDER, remainder)
         store_word(words, log, remainder + BK, head)
         store_word(words, log, remainder + FD, head)
-        forget_nextsize(words, log, remainder, found - size)
+        forget_nextsize(words, log, remainder, rest)
         set_heads(words, log, par, av, chunk, size, found)
-        set_foot(words, log, remainder, found - size)
-        return chunk + CHUNK_HDR_SZ
+        set_foot(words, log, remainder, rest)
+        return block_of(chunk)
     store_word(words, log, head + BK, back)
     store_word(words, log, back + FD, head)
     if found != size:
@@ -135,4 +138,4 @@ def _use_or_bin(
     if has_list(par, tcache, place) and has_place(words, log, par, tcache, place):
         tcache_put(words, log, par, tcache, chunk, place)
         return _CACHED
-    return chunk + CHUNK_HDR_SZ
+    return block_of(chunk)

@@ -34,17 +34,19 @@ from mmactors.events import LibcMessage
 from mmactors.label import Label
 from mmactors.malloc import request as ask
 from mmactors.malloc.access_rows import Accesses, take_accesses
-from mmactors.malloc.library import MallocAbortError, MallocFaultError
+from mmactors.malloc.library import MallocAbortError, MallocCircleError, MallocFaultError
 from mmactors.malloc.request import MallocRequest, MallocSteps, SystemCall
 from mmactors.malloc.user_words import UserWords
 from mmactors.mm.area.mm_struct import MmStruct
-from mmactors.mm.fault.siginfo import ABORT, SEGV_MAPERR, SIGSEGV, FaultSignal
+from mmactors.mm.fault.siginfo import ABORT, SEGV_MAPERR, SI_KERNEL, SIGKILL, SIGSEGV, FaultSignal
 from mmactors.mm.syscall.brk import do_brk
 from mmactors.mm.syscall.mmap import ksys_mmap
 from mmactors.mm.syscall.mprotect import do_mprotect
 from mmactors.mm.syscall.mremap import do_mremap
 
 T = TypeVar("T")
+_ENDLESS: Final = FaultSignal(number=SIGKILL, code=SI_KERNEL, address=0)
+"""Ends who would go round for ever, as somebody has to."""
 _NOWHERE: Final = FaultSignal(number=SIGSEGV, code=SEGV_MAPERR, address=0)
 
 
@@ -116,6 +118,10 @@ class LibraryCaller:
         except MallocFaultError:
             await access_noted(self.thread, self.heap)
             self.thread.receive_signal(_NOWHERE)
+            raise PathLeftError from None
+        except MallocCircleError as error:
+            await access_noted(self.thread, self.heap)
+            self.thread.receive_signal(_ENDLESS, message=self._at(error.message))
             raise PathLeftError from None
         except MallocAbortError as error:
             await access_noted(self.thread, self.heap)
@@ -224,6 +230,8 @@ class LibraryCaller:
         probe = self.thread.process.kernel.probe
         if probe.on:
             probe.emit(LibcMessage(msg=message))
-        if self.place is not None:
-            message = f"{message}; {self.place()}"
-        self.thread.receive_signal(ABORT, message=message)
+        self.thread.receive_signal(ABORT, message=self._at(message))
+
+    def _at(self, message: str) -> str:
+        """Return a message with the place of the call, if it is known."""
+        return message if self.place is None else f"{message}; {self.place()}"

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from mmactors.label import Label, Mode
+from mmactors.malloc.library import MallocCircleError
 from mmactors.malloc.ptmalloc.arena.arenas import Arenas
 from mmactors.malloc.ptmalloc.arena.heap_info import AR_PTR, HEAP_INFO, HEAP_SIZE, new_heap
 from mmactors.malloc.ptmalloc.chunk import ALIGN_MASK, CHUNK_HDR_SZ, PREV_INUSE, SIZE
@@ -173,13 +174,17 @@ def _reused_arena(arenas: Arenas, thread: int, avoid_arena: int) -> MallocSteps[
     if arenas.wants_step():
         yield Label("read next_to_use", (arenas.touches_list(Mode.READ),))
     first = arena = arenas.next_to_use or arenas.main_arena
+    nr_steps = 0
     while not (yield from ask(arenas.trylock(arena))):
         if arenas.wants_step():
             yield Label("read the next arena", (arenas.touches_list(Mode.READ),))
-        arena = words.load(arena + NEXT)
+        arena = arenas.after(arena)
+        nr_steps += 1
+        if nr_steps > arenas.narenas:
+            raise MallocCircleError
         if arena == first:
             if arena == avoid_arena:
-                arena = words.load(arena + NEXT)
+                arena = arenas.after(arena)
             yield arenas.lock(arena)
             break
     yield arenas.free_list_lock
@@ -193,14 +198,16 @@ def _reused_arena(arenas: Arenas, thread: int, avoid_arena: int) -> MallocSteps[
     arenas.thread_arena[thread] = arena
     if arenas.wants_step():
         yield Label("write next_to_use", (arenas.touches_list(Mode.WRITE),))
-    arenas.next_to_use = words.load(arena + NEXT)
+    arenas.next_to_use = arenas.after(arena)
     return arena
 
 
 def _remove_from_free_list(arenas: Arenas, arena: int) -> None:
     """Let an arena that gets a thread not be listed as without threads, if it was."""
     words, previous, each = arenas.words, 0, arenas.free_list
-    while each:
+    for _ in range(arenas.narenas):
+        if not each:
+            return
         malloc_assert(
             words.load(each + ATTACHED_THREADS) == 0,
             "remove_from_free_list",
@@ -214,6 +221,8 @@ def _remove_from_free_list(arenas: Arenas, arena: int) -> None:
                 arenas.free_list = after
             return
         previous, each = each, after
+    if each:
+        raise MallocCircleError
 
 
 def leave_arena(arenas: Arenas, thread: int) -> MallocSteps[None]:
@@ -240,8 +249,11 @@ def leave_arena(arenas: Arenas, thread: int) -> MallocSteps[None]:
 def all_arenas(arenas: Arenas) -> Iterator[int]:
     """Walk over the arenas, the main one first, then from the newest to the oldest."""
     arena = arenas.main_arena
-    while True:
+    nr_steps = 0
+    while nr_steps <= arenas.narenas:
         yield arena
-        arena = arenas.words.load(arena + NEXT)
+        arena = arenas.after(arena)
         if arena == arenas.main_arena:
             return
+        nr_steps += 1
+    raise MallocCircleError

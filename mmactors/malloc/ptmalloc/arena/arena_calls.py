@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from attrs import define
 
+from mmactors.arch.trace import as_signed
 from mmactors.label import Label, Mode
 from mmactors.malloc.ptmalloc.arena.arena import arena_get, arena_get_retry
 from mmactors.malloc.ptmalloc.arena.arenas import Arenas
@@ -117,7 +118,7 @@ class ArenaCalls:
         arena = yield from arena_get(self.arenas, thread, size + padding & ULONG_MAX)
         block = yield from take(arena, began)
         if not block and arena:
-            arena = yield from arena_get_retry(self.arenas, thread, arena, size)
+            arena = yield from arena_get_retry(self.arenas, thread, arena, size & ULONG_MAX)
             block = yield from take(arena, None)
         if arena:
             yield self.arenas.unlock(arena)
@@ -153,7 +154,10 @@ class ArenaCalls:
 
     def _from_system(self, tcache: int, arena: int, size: int) -> MallocSteps[int]:
         """Return a block for a request that an arena, or none, cannot serve; 0: no memory."""
-        block = yield from self.memory.sysmalloc(tcache, arena, request2size(size))
+        nb = request2size(size)
+        if not nb:
+            return 0
+        block = yield from self.memory.sysmalloc(tcache, arena, nb & ULONG_MAX)
         if block:
             perturb(self.arenas.words.log, self.arenas.par, block, size)
         return block
@@ -221,7 +225,8 @@ class ArenaCalls:
             yield from self._step("change a chunk's size", arena)
             began = int_realloc(*self.memory.arrays(), tcache, arena, chunk, size)
         if check(began) == NEEDS_SYSMALLOC:
-            began = yield from self._from_system(tcache, arena, size - ALIGN_MASK)
+            request = as_signed(size - ALIGN_MASK & ULONG_MAX)
+            began = yield from self._from_system(tcache, arena, request)
             if began:
                 began = check(copied(*self.memory.arrays(), tcache, arena, chunk, size, began))
         block = yield from self._trimmed(arena, began)

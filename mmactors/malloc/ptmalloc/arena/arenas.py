@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from mmactors import label
 from mmactors.label import Mode, Touch, Touches, WantsStep, never
+from mmactors.malloc.library import MallocFaultError
 from mmactors.malloc.ptmalloc.malloc_par import MAIN_ARENA
-from mmactors.malloc.ptmalloc.malloc_state import MUTEX
+from mmactors.malloc.ptmalloc.malloc_state import MUTEX, NEXT
 from mmactors.malloc.request import InitMutex, LockMutex, TrylockMutex, UnlockMutex
 from mmactors.malloc.user_words import UserWords
 from mmactors.rules import Rules
@@ -65,6 +66,13 @@ class Arenas:
     def main_arena(self) -> int:
         """The main arena's address."""
         return int(self.par[MAIN_ARENA])
+
+    def after(self, arena: int) -> int:
+        """Return the arena that follows in the list of all. MallocFaultError."""
+        found = self.words.load(arena + NEXT)
+        if found <= 0:
+            raise MallocFaultError
+        return found
 
     def lock(self, arena: int) -> LockMutex:
         """Make the request for an arena's mutex."""

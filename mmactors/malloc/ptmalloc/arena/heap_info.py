@@ -9,7 +9,9 @@ of these instead. Left out: memory tags.
 from collections.abc import Callable
 from typing import Final
 
+from mmactors.arch.trace import as_signed
 from mmactors.label import Label, Mode
+from mmactors.malloc.library import MallocFaultError
 from mmactors.malloc.mman import (
     MADV_DONTNEED,
     MADV_HUGEPAGE,
@@ -44,6 +46,7 @@ from mmactors.malloc.ptmalloc.malloc_par import (
 from mmactors.malloc.ptmalloc.malloc_state import SYSTEM_MEM, TOP
 from mmactors.malloc.ptmalloc.messages import check, malloc_assert
 from mmactors.malloc.request import Madvise, MallocSteps, Mmap, Mprotect, Munmap, ask
+from mmactors.malloc.user_words import longest_walk
 from mmactors.units import KIB, PAGE_SIZE, ULONG_MAX
 
 HEAP_MIN_SIZE: Final = 32 * KIB
@@ -86,7 +89,10 @@ def arena_for_chunk(arenas: Arenas, chunk: int, head: int) -> int:
     """Return the arena that a chunk is of, as a flag of its head and its address say."""
     if not head & NON_MAIN_ARENA:
         return arenas.main_arena
-    return arenas.words.load(heap_for_ptr(arenas, chunk) + AR_PTR)
+    arena = arenas.words.load(heap_for_ptr(arenas, chunk) + AR_PTR)
+    if arena <= 0:
+        raise MallocFaultError
+    return arena
 
 
 def new_heap(arenas: Arenas, size: int, top_pad: int) -> MallocSteps[int]:
@@ -237,7 +243,9 @@ def heap_trim(arenas: Arenas, heap: int, pad: int) -> MallocSteps[bool]:
     arena = words.load(heap + AR_PTR)
     top = words.load(arena + TOP)
     max_size = heap_max_size(arenas)
-    while top == heap + HEAP_INFO:
+    for _ in range(longest_walk(words.words)):
+        if top != heap + HEAP_INFO:
+            break
         older = words.load(heap + PREV)
         last, size = _end_of_heap(arenas, older)
         room = size + max_size - words.load(older + HEAP_SIZE)
@@ -251,10 +259,10 @@ def heap_trim(arenas: Arenas, heap: int, pad: int) -> MallocSteps[bool]:
         yield from unmap(arenas, heap, max_size)
         heap = older
         if not words.load(last + SIZE) & PREV_INUSE:
-            last -= words.load(last)
+            last = as_signed(last - words.load(last) & ULONG_MAX)
             check(unlink_chunk(words.words, words.log, last))
         end, heap_end = last + size, heap + words.load(heap + HEAP_SIZE)
-        malloc_assert(end % words.load(heap + PAGESIZE) == 0, "heap_trim", _ENDS_A_PAGE)
+        malloc_assert(not end & words.load(heap + PAGESIZE) - 1, "heap_trim", _ENDS_A_PAGE)
         malloc_assert(end == heap_end, "heap_trim", _ENDS_THE_HEAP)
         top = last
         words.store(arena + TOP, top)
@@ -308,7 +316,7 @@ def extend_top(arenas: Arenas, arena: int, nb: int, int_free: IntFree) -> Malloc
     old_size = words.load(old_top + SIZE) & ~SIZE_BITS
     old_heap = heap_for_ptr(arenas, old_top)
     old_heap_size = words.load(old_heap + HEAP_SIZE)
-    missing = MINSIZE + nb - old_size
+    missing = as_signed(MINSIZE + nb - old_size & ULONG_MAX)
     if missing > 0 and (yield from grow_heap(arenas, old_heap, missing)):
         size = words.load(old_heap + HEAP_SIZE)
         _add_system_mem(arenas, arena, size - old_heap_size)

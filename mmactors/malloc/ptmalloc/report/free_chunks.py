@@ -10,8 +10,8 @@ from mmactors.arch.jit import compiled
 from mmactors.malloc.ptmalloc.bins import fastbin_at
 from mmactors.malloc.ptmalloc.chunk import ALIGN_MASK, FD, SIZE_BITS, chunksize, head_of, reveal
 from mmactors.malloc.ptmalloc.malloc_state import NBINS, NFASTBINS, bin_at, top_of
-from mmactors.malloc.ptmalloc.messages import number_of
-from mmactors.malloc.user_words import load_word
+from mmactors.malloc.ptmalloc.messages import CIRCLE
+from mmactors.malloc.user_words import load_word, longest_walk
 
 NR_LISTS: Final = NFASTBINS + NBINS - 1
 """Fastbins, then bins from 1 on: the unsorted one is number NFASTBINS."""
@@ -26,10 +26,6 @@ NR_COLUMNS: Final = 5
 TOP_BYTES: Final = NR_LISTS * NR_COLUMNS
 """Behind the lists: the size of the top chunk."""
 NR_NUMBERS: Final = TOP_BYTES + 1
-LONGEST_LIST: Final = 1 << 28
-"""A list of more chunks leads round."""
-
-_LOST: Final = number_of("Segmentation fault")
 
 
 @compiled
@@ -39,6 +35,7 @@ def count_free_chunks(words: Words, log: Words, av: int, unaligned: int, numbers
     `unaligned`: that of the message about a fastbin's chunk that is none.
     """
     numbers[:] = 0
+    most = longest_walk(words)
     numbers[TOP_BYTES] = chunksize(words, log, top_of(words, log, av))
     for index in range(NFASTBINS):
         chunk = load_word(words, log, fastbin_at(av, index))
@@ -53,8 +50,8 @@ def count_free_chunks(words: Words, log: Words, av: int, unaligned: int, numbers
                 return unaligned
             numbers[row + COUNT] += 1
             numbers[row + BYTES] += chunksize(words, log, chunk)
-            if numbers[row + COUNT] > LONGEST_LIST:
-                return _LOST
+            if numbers[row + COUNT] > most:
+                return CIRCLE
             chunk = reveal(words, log, chunk + FD)
         numbers[row + TOTAL] = numbers[row + COUNT] * size
     for index in range(1, NBINS):
@@ -69,7 +66,7 @@ def count_free_chunks(words: Words, log: Words, av: int, unaligned: int, numbers
             numbers[row + TOTAL] += head
             numbers[row + COUNT] += 1
             numbers[row + BYTES] += head & ~SIZE_BITS
-            if numbers[row + COUNT] > LONGEST_LIST:
-                return _LOST
+            if numbers[row + COUNT] > most:
+                return CIRCLE
             chunk = load_word(words, log, chunk + FD)
     return 0

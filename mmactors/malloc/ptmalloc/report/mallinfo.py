@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmactors.malloc.library import HeapBytes, HeapNumbers
+from mmactors.malloc.ptmalloc.arena.arena import all_arenas
 from mmactors.malloc.ptmalloc.arena.arenas import Arenas
 from mmactors.malloc.ptmalloc.malloc_par import MAX_MMAPPED_MEM, MAX_N_MMAPS, MMAPPED_MEM, N_MMAPS
 from mmactors.malloc.ptmalloc.malloc_state import NEXT, NFASTBINS, SYSTEM_MEM
@@ -62,13 +63,13 @@ def heap_bytes(arenas: Arenas, tcaches: Iterable[int]) -> HeapBytes:
     system, free = int(par[MMAPPED_MEM]), 0
     numbers: NDArray[np.int64] = np.zeros(NR_NUMBERS, dtype=np.int64)
     arena = arenas.main_arena
-    while True:
+    for _ in range(arenas.narenas + 1):
         count_free_chunks(words.words, UNWATCHED, arena, _UNALIGNED, numbers)
         free += int(numbers[TOP_BYTES])
         free += int(numbers[:TOP_BYTES].reshape(-1, NR_COLUMNS)[:, BYTES].sum())
         system += peek_word(words.words, arena + SYSTEM_MEM)
         arena = peek_word(words.words, arena + NEXT)
-        if arena in (0, arenas.main_arena):
+        if arena <= 0 or arena == arenas.main_arena:
             break
     cached = sum(tcache_bytes(words.words, tcache) for tcache in tcaches if tcache)
     return HeapBytes(system=system, free=free, cached=cached)
@@ -77,14 +78,11 @@ def heap_bytes(arenas: Arenas, tcaches: Iterable[int]) -> HeapBytes:
 def mallinfo2(arenas: Arenas) -> MallocSteps[HeapNumbers]:
     """Return the sums over all arenas."""
     total = HeapNumbers()
-    arena = arenas.main_arena
-    while True:
+    for arena in all_arenas(arenas):
         yield arenas.lock(arena)
         total += int_mallinfo(arenas, arena)
         yield arenas.unlock(arena)
-        arena = arenas.words.load(arena + NEXT)
-        if arena == arenas.main_arena:
-            return total
+    return total
 
 
 def malloc_stats(arenas: Arenas) -> MallocSteps[str]:
@@ -92,8 +90,7 @@ def malloc_stats(arenas: Arenas) -> MallocSteps[str]:
     par = arenas.par
     system_bytes = in_use_bytes = int(par[MMAPPED_MEM])
     lines: list[str] = []
-    arena, nth = arenas.main_arena, 0
-    while True:
+    for nth, arena in enumerate(all_arenas(arenas)):
         yield arenas.lock(arena)
         numbers = int_mallinfo(arenas, arena)
         lines.append(f"Arena {nth}:")
@@ -101,9 +98,6 @@ def malloc_stats(arenas: Arenas) -> MallocSteps[str]:
         system_bytes += numbers.arena
         in_use_bytes += numbers.uordblks
         yield arenas.unlock(arena)
-        arena, nth = arenas.words.load(arena + NEXT), nth + 1
-        if arena == arenas.main_arena:
-            break
     lines.append("Total (incl. mmap):")
     lines += _bytes_lines(system_bytes, in_use_bytes)
     lines.append(f"max mmap regions = {par[MAX_N_MMAPS] & _UINT:10}")

@@ -10,12 +10,13 @@ import numpy as np
 from attrs import define
 from numpy.typing import NDArray
 
+from mmactors.malloc.library import MallocCircleError
+from mmactors.malloc.ptmalloc.arena.arena import all_arenas
 from mmactors.malloc.ptmalloc.arena.arenas import Arenas
 from mmactors.malloc.ptmalloc.arena.heap_info import HEAP_SIZE, MPROTECT_SIZE, PREV, heap_for_ptr
 from mmactors.malloc.ptmalloc.malloc_par import MMAPPED_MEM, N_MMAPS
 from mmactors.malloc.ptmalloc.malloc_state import (
     MAX_SYSTEM_MEM,
-    NEXT,
     NFASTBINS,
     SYSTEM_MEM,
     TOP,
@@ -32,6 +33,7 @@ from mmactors.malloc.ptmalloc.report.free_chunks import (
     count_free_chunks,
 )
 from mmactors.malloc.request import MallocSteps
+from mmactors.malloc.user_words import longest_walk
 
 _UNALIGNED: Final = number_of("__malloc_info(): unaligned fastbin chunk detected")
 
@@ -64,8 +66,7 @@ def malloc_info(arenas: Arenas) -> MallocSteps[str]:
     """Return the text. MallocAbortError."""
     lines = ['<malloc version="1">']
     totals = _Sums()
-    arena, nth = arenas.main_arena, 0
-    while True:
+    for nth, arena in enumerate(all_arenas(arenas)):
         lines += [f'<heap nr="{nth}">', "<sizes>"]
         yield arenas.lock(arena)
         sums, sizes, nr_heaps = _look_at(arenas, arena)
@@ -75,9 +76,6 @@ def malloc_info(arenas: Arenas) -> MallocSteps[str]:
         if nr_heaps:
             lines.append(f'<aspace type="subheaps" size="{nr_heaps}"/>')
         lines.append("</heap>")
-        arena, nth = arenas.words.load(arena + NEXT), nth + 1
-        if arena == arenas.main_arena:
-            break
     nr_mmaps, mmapped = arenas.par[N_MMAPS], arenas.par[MMAPPED_MEM]
     lines += [*_free_lines(totals), f'<total type="mmap" count="{nr_mmaps}" size="{mmapped}"/>']
     lines += [*_system_lines(totals), "</malloc>"]
@@ -113,6 +111,8 @@ def _look_at(arenas: Arenas, arena: int) -> tuple[_Sums, list[str], int]:
         sums.aspace_mprotect += user.load(heap + MPROTECT_SIZE)
         nr_heaps += 1
         heap = user.load(heap + PREV)
+        if nr_heaps > longest_walk(user.words):
+            raise MallocCircleError
     return sums, sizes, nr_heaps
 
 

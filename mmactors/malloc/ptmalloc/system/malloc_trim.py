@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from mmactors.label import Label, Mode
+from mmactors.malloc.library import MallocCircleError
 from mmactors.malloc.mman import MADV_DONTNEED
 from mmactors.malloc.ptmalloc.arena.arena import all_arenas
 from mmactors.malloc.ptmalloc.arena.arenas import Arenas
@@ -13,6 +14,7 @@ from mmactors.malloc.ptmalloc.malloc_consolidate import malloc_consolidate
 from mmactors.malloc.ptmalloc.malloc_state import NBINS, UNSORTED, bin_at
 from mmactors.malloc.ptmalloc.messages import check
 from mmactors.malloc.request import Madvise, MallocSteps, ask
+from mmactors.malloc.user_words import longest_walk
 from mmactors.units import PAGE_SIZE
 
 _LINKS: Final = 48
@@ -62,6 +64,10 @@ def _large_free_chunks(arenas: Arenas, arena: int) -> Iterator[int]:
     for index in (UNSORTED, *range(bin_index(PAGE_SIZE), NBINS)):
         head = bin_at(arena, index)
         chunk = words.load(head + BK)
+        nr_steps = 0
         while chunk != head:
             yield chunk
             chunk = words.load(chunk + BK)
+            nr_steps += 1
+            if nr_steps > longest_walk(words.words):
+                raise MallocCircleError

@@ -7,6 +7,7 @@ threshold, and twice that the size from which the top is given back.
 
 from typing import Final
 
+from mmactors.arch.trace import as_signed
 from mmactors.label import Label, Mode
 from mmactors.malloc.library import MallocAbortError
 from mmactors.malloc.mman import (
@@ -71,7 +72,7 @@ def sysmalloc_mmap(arenas: Arenas, size: int, pagesize: int, flags: int) -> Mall
 
 def _count_mapped(arenas: Arenas, nr_bytes: int) -> None:
     par = arenas.par
-    par[MMAPPED_MEM] += nr_bytes
+    par[MMAPPED_MEM] = as_signed(int(par[MMAPPED_MEM]) + nr_bytes & ULONG_MAX)
     par[MAX_MMAPPED_MEM] = max(par[MAX_MMAPPED_MEM], par[MMAPPED_MEM])
 
 
@@ -105,7 +106,7 @@ def munmap_chunk(arenas: Arenas, chunk: int) -> MallocSteps[None]:
     """Unmap a chunk; if the kernel refuses, it stays and nobody knows of it."""
     start, length = _mapping_of(arenas, chunk, "munmap_chunk")
     arenas.par[N_MMAPS] -= 1
-    arenas.par[MMAPPED_MEM] -= length
+    _count_mapped(arenas, -length)
     if (yield from unmap(arenas, start, length)) != 0:
         _put_header(arenas, chunk, start, length)
 

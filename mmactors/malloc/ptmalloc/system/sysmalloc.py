@@ -11,6 +11,7 @@ import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
 
+from mmactors.arch.trace import as_signed
 from mmactors.label import Label, Mode
 from mmactors.malloc.library import MallocAbortError
 from mmactors.malloc.ptmalloc.arena.arenas import Arenas
@@ -160,7 +161,7 @@ class SystemMemory:
             size = (self.curbrk + size + thp_pagesize - 1 & -thp_pagesize) - self.curbrk
         else:
             size = size + PAGE_SIZE - 1 & -PAGE_SIZE
-        size = _signed(size)
+        size = as_signed(size & ULONG_MAX)
         start = second = 0
         if size > 0:
             start = yield from self.sbrk(size)
@@ -287,8 +288,3 @@ class SystemMemory:
             yield Label("write the top's size", (self.arenas.touches_arena(av, Mode.WRITE),))
         words.store(top + SIZE, (top_size - released) | PREV_INUSE)
         return True
-
-
-def _signed(size: int) -> int:
-    """Return a size as the long that C makes of it."""
-    return (size & ULONG_MAX ^ 1 << 63) - (1 << 63)
