@@ -11,7 +11,7 @@ import attrs
 from attrs import frozen
 from cyclopts import Parameter
 
-from mmactors.cli.heap_lines import heap_lines
+from mmactors.cli.terminal.heap_lines import heap_lines
 from mmactors.cli.terminal.progress import compact, prepare_code, progress_line
 from mmactors.cli.terminal.screen import complain, say, say_json
 from mmactors.observe.run_dir import EVENTS, FINDINGS, SERIES, TRACEBACK, RunDir, create_run_dir

@@ -14,11 +14,11 @@ from mmactors.actors.program.malloc.user_heap import UserHeap
 from mmactors.actors.program.process import Process
 from mmactors.arch.pte import PRESENT
 from mmactors.malloc.library import MallocAbortError
+from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
+from mmactors.malloc.ptmalloc.replay_rows import LIVE_BYTES, LIVE_USABLE
 from mmactors.malloc.ptmalloc.report.heap_map import Segment, heap_map
 from mmactors.malloc.ptmalloc.report.mallinfo import mallinfo2, malloc_stats
 from mmactors.malloc.ptmalloc.report.malloc_info import malloc_info
-from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
-from mmactors.malloc.ptmalloc.replay_rows import LIVE_BYTES, LIVE_USABLE
 from mmactors.malloc.request import MallocSteps
 from mmactors.mm.page_table.page_table import PageTable
 from mmactors.observe.heap_view import HEAD, HEAP_MAP

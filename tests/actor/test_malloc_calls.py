@@ -470,7 +470,7 @@ def test_a_machine_without_malloc_imports_nothing_of_it():
         "import sys, mmactors\n"
         "mmactors.run({'processes': [{'name': 'p', 'program': ['mmap A 4K', 'thread T cpu=0']}],"
         " 'machine': {'memory': {'size': '70M'}}})\n"
-        "print([name for name in sys.modules if 'ptmalloc.' in name and 'tunables' not in name"
+        "print([name for name in sys.modules if 'ptmalloc.' in name and '.options' not in name"
         " or 'user_words' in name and 'malloc' in name or '.malloc_calls' in name])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)

@@ -20,6 +20,7 @@ VERBS = (
     ["top"],
     ["waits"],
     ["objects"],
+    ["heap"],
     ["replay"],
     ["logs", "--follow"],
 )

@@ -86,7 +86,6 @@ class AreaCalls:
 
         def steps(mm: MmStruct) -> CallSteps:
             error = yield from do_munmap(mm, start=start, length=length, may_downgrade=True)
-            # With mmap_lock held: then others may map, and their libraries write there.
             if not error:
                 _forget(thread, start, length)
             return error
@@ -143,9 +142,9 @@ class AreaCalls:
         process = thread.process
         hint = place_of(process, call.address)
         file = None if call.file is None else process.files.get(call.file)
-        result = await self.change(
-            thread,
-            lambda mm: ksys_mmap(
+
+        def steps(mm: MmStruct) -> CallSteps:
+            start = yield from ksys_mmap(
                 mm,
                 address=hint,
                 length=call.length,
@@ -153,29 +152,34 @@ class AreaCalls:
                 flags=int(call.flags),
                 file=file,
                 offset=call.offset,
-            ),
-        )
+            )
+            if start >= 0:
+                _forget(thread, start, call.length)
+            return start
+
+        result = await self.change(thread, steps)
         if result >= 0:
             process.names[call.name] = (result, page_align(call.length))
-            _forget(thread, result, call.length)
         return result
 
     async def _mremap(self, thread: UserThread, call: op.Mremap, start: int, length: int) -> int:
         process = thread.process
         place = place_of(process, call.address)
-        result = await self.change(
-            thread,
-            lambda mm: do_mremap(
+
+        def steps(mm: MmStruct) -> CallSteps:
+            moved = yield from do_mremap(
                 mm,
                 address=start,
                 old_length=length,
                 new_length=call.length,
                 flags=int(call.flags),
                 new_address=place,
-            ),
-        )
-        if result >= 0:
-            _forget(thread, start, length)
+            )
+            if moved >= 0:
+                _forget(thread, start, length)
+            return moved
+
+        result = await self.change(thread, steps)
         if result >= 0 and call.result_name is not None:
             process.names[call.result_name] = (result, page_align(call.length))
         return result
@@ -184,10 +188,14 @@ class AreaCalls:
         if not call.change:
             return await self.change(thread, lambda mm: do_brk(mm, 0))
         old = thread.space.mm.brk
-        new = await self.change(thread, lambda mm: do_brk(mm, (old + call.change) & ULONG_MAX))
-        if new < old:
-            _forget(thread, page_align(new), old - page_align(new))
-        return new - old
+
+        def steps(mm: MmStruct) -> CallSteps:
+            new = yield from do_brk(mm, (old + call.change) & ULONG_MAX)
+            if new < old:
+                _forget(thread, page_align(new), old - page_align(new))
+            return new
+
+        return await self.change(thread, steps) - old
 
     async def _msync(self, thread: UserThread, start: int, length: int, flags: int) -> int:
         checks = self.kernel.checks
@@ -216,7 +224,10 @@ class AreaCalls:
 
 
 def _forget(thread: UserThread, start: int, length: int) -> None:
-    """Let what the C library wrote into pages read 0 that the program has taken from it."""
+    """Let what the C library wrote into pages read 0 that the program has taken from it.
+
+    With mmap_lock held: nobody can have the addresses again by then, and have written there.
+    """
     heap = thread.process.heap
     if heap is not None:
         heap.forget(start, length)

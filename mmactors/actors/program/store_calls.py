@@ -16,7 +16,7 @@ from mmactors.actors.program.life.heap import Heap
 from mmactors.actors.program.malloc.at_first_use import MallocAtFirstUse
 from mmactors.actors.program.thread import UserThread
 from mmactors.arch.trace import SIZE_SHIFT, STORE, Trace, as_signed
-from mmactors.units import PAGE_MASK, PAGE_SIZE
+from mmactors.units import PAGE_MASK, PAGE_SIZE, ULONG_MAX
 from mmactors.workload.operation import user_store as op
 from mmactors.workload.trace.input import CHUNK_ROWS
 
@@ -77,9 +77,17 @@ class StoreCalls:
 def _stores(start: int, length: int) -> Iterator[Trace]:
     """Yield the stores to a range, one a page."""
     base = start & PAGE_MASK
-    nr_pages = -(-(start + length - base) // PAGE_SIZE) if length else 0
+    end = start + length
+    nr_pages = -(-(end - base) // PAGE_SIZE) if length else 0
     for first in range(0, nr_pages, CHUNK_ROWS):
-        pages = np.arange(first, min(first + CHUNK_ROWS, nr_pages), dtype=np.int64)
-        begin = np.maximum(pages * PAGE_SIZE, start - base)
-        end = np.minimum((pages + 1) * PAGE_SIZE, start + length - base)
-        yield Trace(address=as_signed(base) + begin, meta=STORE | (end - begin) << SIZE_SHIFT)
+        count = min(CHUNK_ROWS, nr_pages - first)
+        address = as_signed((base + first * PAGE_SIZE) & ULONG_MAX) + np.arange(
+            0, count * PAGE_SIZE, PAGE_SIZE, dtype=np.int64
+        )
+        sizes = np.full(count, PAGE_SIZE, dtype=np.int64)
+        if first == 0:
+            address[0] += start - base
+            sizes[0] -= start - base
+        if first + count == nr_pages:
+            sizes[-1] -= base + nr_pages * PAGE_SIZE - end
+        yield Trace(address=address, meta=STORE | sizes << SIZE_SHIFT)

@@ -1,1 +1,1 @@
-"""What a verb writes to: the streams of its process, a line that changes, texts and tables."""
+"""What a verb writes to, its process's streams and a line that changes; texts and tables."""

@@ -43,6 +43,10 @@ class FreeOrder(HeapTraceRun):
 
     _planned: _Plan | None = None
 
+    def is_alone(self) -> bool:
+        """Return whether there is one thread: of several each takes the library's locks."""
+        return len(self.members) == 1 and super().is_alone()
+
     async def run_part(self, thread: UserThread, tid: int) -> None:
         """Do the rows of a thread, up to its end or that of the run."""
         if self._planned is None:

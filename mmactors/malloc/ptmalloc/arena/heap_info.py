@@ -174,13 +174,13 @@ def _reserve(address: int, length: int, flags: int) -> MallocSteps[int]:
     return max(start, 0)
 
 
-def unmap(arenas: Arenas, start: int, length: int) -> MallocSteps[None]:
-    """Forget what was written to pages, and unmap them.
+def unmap(arenas: Arenas, start: int, length: int) -> MallocSteps[int]:
+    """Forget what was written to pages, and unmap them; return 0 or minus the errno.
 
-    In this order: as soon as they are unmapped another thread may have them again.
+    Once the kernel has unmapped them, another thread may have them, and have written there.
     """
     arenas.words.discard(start, start + length)
-    yield from ask(Munmap(address=start, length=length))
+    return (yield from ask(Munmap(address=start, length=length)))
 
 
 def madvise_thp(arenas: Arenas, start: int, length: int) -> MallocSteps[None]:
@@ -221,7 +221,6 @@ def shrink_heap(arenas: Arenas, heap: int, diff: int) -> MallocSteps[bool]:
     size = words.load(heap + HEAP_SIZE) - diff
     if size < HEAP_INFO:
         return False
-    words.discard(heap + size, heap + size + diff)
     if arenas.may_shrink_heap:
         flags = MAP_FIXED | _MAP
         request = Mmap(address=heap + size, length=diff, prot=PROT_NONE, flags=flags)
@@ -230,6 +229,7 @@ def shrink_heap(arenas: Arenas, heap: int, diff: int) -> MallocSteps[bool]:
         words.store(heap + MPROTECT_SIZE, size)
     else:
         yield from ask(Madvise(address=heap + size, length=diff, advice=MADV_DONTNEED))
+    words.discard(heap + size, heap + size + diff)
     words.store(heap + HEAP_SIZE, size)
     return True
 

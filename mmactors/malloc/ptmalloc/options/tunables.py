@@ -115,7 +115,8 @@ def strtoul(text: str) -> tuple[int, bool]:
         if digit < 0:
             break
         if result >= (ULONG_MAX - digit) // base:
-            return ULONG_MAX, False
+            # Also what is ULONG_MAX itself: the text then says what is meant.
+            return ULONG_MAX, text[first:] == str(ULONG_MAX)
         result = result * base + digit
         at += 1
     is_all = first < at == len(text)

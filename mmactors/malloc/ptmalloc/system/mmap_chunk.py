@@ -107,7 +107,14 @@ def munmap_chunk(arenas: Arenas, chunk: int) -> MallocSteps[None]:
     start, length = _mapping_of(arenas, chunk, "munmap_chunk")
     arenas.par[N_MMAPS] -= 1
     _count_mapped(arenas, -length)
-    yield from unmap(arenas, start, length)
+    if (yield from unmap(arenas, start, length)) != 0:
+        _put_header(arenas, chunk, start, length)
+
+
+def _put_header(arenas: Arenas, chunk: int, start: int, length: int) -> None:
+    """Let a mapped chunk, which the kernel has left as it was, have its header again."""
+    arenas.words.put(chunk, chunk - start)
+    arenas.words.put(chunk + SIZE, (length - (chunk - start)) | IS_MMAPPED)
 
 
 def mremap_chunk(arenas: Arenas, chunk: int, size: int) -> MallocSteps[int]:
@@ -118,14 +125,13 @@ def mremap_chunk(arenas: Arenas, chunk: int, size: int) -> MallocSteps[int]:
     new_length = size + offset + SIZE_SZ + PAGE_SIZE - 1 & -PAGE_SIZE
     if length == new_length:
         return chunk
-    # As soon as it has moved, another thread may have its place.
+    # From here on another thread may be given the addresses, and write there.
     words.discard(start, start + length)
     moved = yield from ask(
         Mremap(address=start, old_length=length, new_length=new_length, flags=MREMAP_MAYMOVE)
     )
     if moved < 0:
-        words.put(chunk, offset)
-        words.put(chunk + SIZE, (length - offset) | IS_MMAPPED)
+        _put_header(arenas, chunk, start, length)
         return 0
     yield from madvise_thp(arenas, moved, new_length)
     chunk = moved + offset
