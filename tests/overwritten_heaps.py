@@ -10,6 +10,7 @@ from ptmallocs import BREAK, Guest, Mappings
 
 from mmactors.arch.trace import as_signed
 from mmactors.malloc.library import MallocAbortError
+from mmactors.malloc.ptmalloc.report.heap_map import heap_map
 from mmactors.malloc.request import Brk, Mmap
 from mmactors.units import PAGE_SIZE, ULONG_MAX
 
@@ -133,8 +134,11 @@ class Program:
         if isinstance(result, int) and result > 16 and kind != 17:
             self.blocks.append(result)
         library.heap_bytes()
+        if rng.random() < 0.03:
+            for segment in heap_map(library):
+                segment.bytes_by_page()
         if old:
-            library.usable_size(old)
+            library.peek_usable_size(old)
         return result
 
 

@@ -125,10 +125,6 @@ class MallocLibrary(ABC):
         """mallopt(parameter, value): 1 if it was set, else 0."""
 
     @abstractmethod
-    def usable_size(self, address: int) -> int:
-        """malloc_usable_size(address), bytes."""
-
-    @abstractmethod
     def peek_usable_size(self, address: int) -> int:
         """Return that of a block that the library has given, without an access."""
 

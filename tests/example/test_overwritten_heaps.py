@@ -79,10 +79,12 @@ def test_a_ring_of_sizes_that_leads_round_is_never_left():
     words.store(first + 40, first)
     words.store(first + 8, 0x41)
 
-    with pytest.raises(MallocAbortError) as raised:
+    def mallocs():
         for _ in range(3):
             guest.call(guest.library.malloc(0, 1900))
-    assert raised.value.message
+
+    with pytest.raises(MallocAbortError):
+        mallocs()
 
 
 def test_more_accesses_than_the_log_holds_are_dropped_and_those_before_them_kept():

@@ -67,7 +67,7 @@ class Threads:
 
     def take(self, address: int) -> None:
         """Note a block, which must lie beside all others."""
-        size = self.guest.library.usable_size(address)
+        size = self.guest.library.peek_usable_size(address)
         for other, its_size in self.blocks.items():
             assert other + its_size <= address or address + size <= other, f"{address:#x}"
         self.blocks[address] = size

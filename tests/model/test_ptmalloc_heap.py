@@ -45,10 +45,10 @@ class Heap(RuleBasedStateMachine):
             assert self.is_full
             return
         assert block % 16 == 0
-        assert size <= self.library.usable_size(block)
-        end = block + self.library.usable_size(block)
+        assert size <= self.library.peek_usable_size(block)
+        end = block + self.library.peek_usable_size(block)
         for other in self.live:
-            other_end = other + self.library.usable_size(other)
+            other_end = other + self.library.peek_usable_size(other)
             assert end <= other or other_end <= block, "blocks overlap"
         self.live[block] = size
 

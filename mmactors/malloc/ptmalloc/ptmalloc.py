@@ -37,7 +37,6 @@ from mmactors.malloc.ptmalloc.chunk import (
     CHUNK_HDR_SZ,
     IS_MMAPPED,
     MINSIZE,
-    PREV_INUSE,
     PTRDIFF_MAX,
     SIZE,
     SIZE_BITS,
@@ -290,17 +289,6 @@ class Ptmalloc(MallocLibrary):
         """mallopt(parameter, value): 1 if it was set, else 0."""
         self.initialize(thread)
         return (yield from mallopt.mallopt(self.arenas, parameter, value))
-
-    def usable_size(self, address: int) -> int:
-        """malloc_usable_size(address), bytes: 0 if the block is free as its neighbour says."""
-        if not address:
-            return 0
-        chunk = as_signed(address - CHUNK_HDR_SZ & ULONG_MAX)
-        head = self.words.load(chunk + SIZE)
-        size = head & ~SIZE_BITS
-        if head & IS_MMAPPED:
-            return size - CHUNK_HDR_SZ
-        return size - SIZE_SZ if self.words.load(chunk + size + SIZE) & PREV_INUSE else 0
 
     def peek_usable_size(self, address: int) -> int:
         """Return the usable size of a block, without an access."""

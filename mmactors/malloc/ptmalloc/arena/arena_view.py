@@ -76,7 +76,7 @@ class ArenaView:
         found = [self._arenas.main_arena]
         for _ in range(_CHUNKS_MAX):
             arena = self.peek(found[-1] + NEXT)
-            if arena in {found[0], 0}:
+            if arena <= 0 or arena == found[0]:
                 break
             found.append(arena)
         return found

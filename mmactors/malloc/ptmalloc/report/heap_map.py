@@ -15,8 +15,14 @@ from numpy.typing import NDArray
 
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
-from mmactors.malloc.ptmalloc.arena.arena import all_arenas
-from mmactors.malloc.ptmalloc.arena.heap_info import HEAP_INFO, HEAP_SIZE, PREV, heap_for_ptr
+from mmactors.malloc.ptmalloc.arena.arena_view import ArenaView
+from mmactors.malloc.ptmalloc.arena.heap_info import (
+    HEAP_INFO,
+    HEAP_SIZE,
+    PREV,
+    heap_for_ptr,
+    heap_max_size,
+)
 from mmactors.malloc.ptmalloc.bins import fastbin_at
 from mmactors.malloc.ptmalloc.chunk import (
     ALIGN_MASK,
@@ -29,12 +35,19 @@ from mmactors.malloc.ptmalloc.chunk import (
     SIZE_SZ,
     protect_pointer,
 )
-from mmactors.malloc.ptmalloc.malloc_par import TCACHE_MAX_BINS
-from mmactors.malloc.ptmalloc.malloc_state import NFASTBINS, STATE_SIZE, TOP, UNSORTED, bin_at
+from mmactors.malloc.ptmalloc.malloc_par import MMAPPED_MEM, TCACHE_MAX_BINS
+from mmactors.malloc.ptmalloc.malloc_state import (
+    NFASTBINS,
+    STATE_SIZE,
+    SYSTEM_MEM,
+    TOP,
+    UNSORTED,
+    bin_at,
+)
 from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
 from mmactors.malloc.ptmalloc.tcache import ENTRIES
-from mmactors.malloc.user_words import peek_word
-from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+from mmactors.malloc.user_words import longest_walk, peek_word
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
 
 LIVE: Final = 0
 CACHED: Final = 1
@@ -46,9 +59,9 @@ KINDS: Final = ("live", "cached", "free", "top", "metadata")
 _BROKEN: Final = 5
 _NOT_THERE: Final = 6
 """Ends a walk: a header that cannot be true; the end of what was to be walked."""
-_LONGEST_LIST: Final = 1 << 16
-"""Of a cache or fastbin that is looked at: a list of more leads round."""
 _CHUNKS_USUAL: Final = 1 << 12
+_MAPPED_MOST: Final = 1 << 32
+"""Bytes of the main arena away from the program break: only its words say how many."""
 
 
 @compiled
@@ -58,7 +71,7 @@ def _note_list(words: Words, block: int, offset: int, found: Words, nr_found: in
     `offset`: where in a chunk the link is that leads to it.
     """
     nr_seen = 0
-    while block and block & ALIGN_MASK == 0 and nr_seen < _LONGEST_LIST:
+    while block and block & ALIGN_MASK == 0 and nr_seen < longest_walk(words):
         chunk = block - offset
         if nr_found < found.shape[0]:
             found[nr_found] = chunk
@@ -110,7 +123,7 @@ def walk_chunks(
         head = peek_word(words, chunk + SIZE)
         size = head & ~SIZE_BITS
         chunks[nr_chunks] = chunk
-        if chunk == top:
+        if chunk == top and 0 <= size <= end - chunk:
             kinds[nr_chunks] = TOP_CHUNK
             chunks[nr_chunks + 1] = chunk + size
             kinds[nr_chunks + 1] = _NOT_THERE
@@ -123,7 +136,7 @@ def walk_chunks(
             chunks[nr_chunks] = chunk + CHUNK_HDR_SZ
             kinds[nr_chunks] = _NOT_THERE
             return nr_chunks
-        if size < CHUNK_HDR_SZ or size & ALIGN_MASK or chunk + size > end:
+        if size < CHUNK_HDR_SZ or size & ALIGN_MASK or size > end - chunk:
             kinds[nr_chunks] = _BROKEN if chunk < end else _NOT_THERE
             return nr_chunks
         if not peek_word(words, chunk + size + SIZE) & PREV_INUSE:
@@ -198,8 +211,8 @@ def heap_map(library: Ptmalloc) -> list[Segment]:
     arenas = library.arenas
     with library.words.unwatched():
         numbers: dict[int, int] = {}
-        for arena in all_arenas(arenas):
-            if arena in numbers or not arena:
+        for arena in ArenaView(arenas).arenas():
+            if arena in numbers:
                 break
             numbers[arena] = len(numbers)
         cached = _cached(library, list(numbers))
@@ -233,14 +246,19 @@ def _segments_of(
         return
     if arena == arenas.main_arena:
         for start in library.memory.begins:
-            yield _walked(library, "main", number, (start, start, 1 << 62), top, cached)
+            end = library.memory.curbrk
+            if end <= start:
+                end = start + min(load(arena + SYSTEM_MEM) & ULONG_MAX, _MAPPED_MOST)
+            yield _walked(library, "main", number, (start, start, end), top, cached)
         return
     heap = heap_for_ptr(arenas, top)
-    while heap:
+    seen = set()
+    while heap > 0 and heap not in seen:
+        seen.add(heap)
         first = heap + HEAP_INFO
         if first == arena:
             first = arena + STATE_SIZE + ALIGN_MASK & ~ALIGN_MASK
-        end = heap + load(heap + HEAP_SIZE)
+        end = heap + min(load(heap + HEAP_SIZE), heap_max_size(arenas))
         yield _walked(library, "heap", number, (heap, first, end), top, cached)
         heap = load(heap + PREV)
 
@@ -309,7 +327,7 @@ def _mapped(library: Ptmalloc, segments: Sequence[Segment]) -> Iterator[Segment]
             or library.words.peek(start)
             or head & SIZE_BITS != IS_MMAPPED
             or length % PAGE_SIZE
-            or length <= 0
+            or not 0 < length <= library.par[MMAPPED_MEM]
             or any(each.start <= start < each.end for each in segments)
         ):
             continue
