@@ -33,7 +33,7 @@ class Kernel(Mappings):
         if call.address % PAGE_SIZE or not length:
             return -errno.EINVAL
         if call.address + length > END_OF_ADDRESSES or (
-            isinstance(call, Mmap) and length > 1 << 40
+            isinstance(call, Mmap) and length > 1 << 30
         ):
             return -errno.ENOMEM
         return super().answer(call)
