@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from ptmallocs import Guest
 
+from mmactors.malloc.user_words import NR_LOST
+
 SIZES = st.one_of(
     st.integers(0, 200),
     st.integers(0, 5000),
@@ -113,6 +115,7 @@ class Heap(RuleBasedStateMachine):
         if hasattr(self, "live"):
             Walk(self.library, self.live).check()
             assert not self.guest.held, "a lock was not given back"
+            assert not self.library.words.words[NR_LOST], "a page found no room"
 
 
 TestHeap = Heap.TestCase
