@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
 from mmactors.malloc.ptmalloc.arena.arena import all_arenas
-from mmactors.malloc.ptmalloc.arena.heap_info import HEAP_INFO, HEAP_SIZE, PREV, heap_for_ptr
+from mmactors.malloc.ptmalloc.arena.heap_info import (
+    HEAP_INFO,
+    HEAP_SIZE,
+    PREV,
+    heap_for_ptr,
+    heap_max_size,
+)
 from mmactors.malloc.ptmalloc.bins import fastbin_at
 from mmactors.malloc.ptmalloc.chunk import (
     ALIGN_MASK,
@@ -29,8 +35,15 @@ from mmactors.malloc.ptmalloc.chunk import (
     SIZE_SZ,
     protect_pointer,
 )
-from mmactors.malloc.ptmalloc.malloc_par import TCACHE_MAX_BINS
-from mmactors.malloc.ptmalloc.malloc_state import NFASTBINS, STATE_SIZE, TOP, UNSORTED, bin_at
+from mmactors.malloc.ptmalloc.malloc_par import MMAPPED_MEM, TCACHE_MAX_BINS
+from mmactors.malloc.ptmalloc.malloc_state import (
+    NFASTBINS,
+    STATE_SIZE,
+    SYSTEM_MEM,
+    TOP,
+    UNSORTED,
+    bin_at,
+)
 from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
 from mmactors.malloc.ptmalloc.tcache import ENTRIES
 from mmactors.malloc.user_words import peek_word
@@ -48,6 +61,8 @@ _NOT_THERE: Final = 6
 """Ends a walk: a header that cannot be true; the end of what was to be walked."""
 _LONGEST_LIST: Final = 1 << 16
 """Of a cache or fastbin that is looked at: a list of more leads round."""
+_SEGMENT_MAX: Final = 1 << 34
+"""Bytes of a segment that are walked, however much an arena says that it has."""
 _CHUNKS_USUAL: Final = 1 << 12
 
 
@@ -110,7 +125,7 @@ def walk_chunks(
         head = peek_word(words, chunk + SIZE)
         size = head & ~SIZE_BITS
         chunks[nr_chunks] = chunk
-        if chunk == top:
+        if chunk == top and 0 <= size <= end - chunk:
             kinds[nr_chunks] = TOP_CHUNK
             chunks[nr_chunks + 1] = chunk + size
             kinds[nr_chunks + 1] = _NOT_THERE
@@ -123,7 +138,7 @@ def walk_chunks(
             chunks[nr_chunks] = chunk + CHUNK_HDR_SZ
             kinds[nr_chunks] = _NOT_THERE
             return nr_chunks
-        if size < CHUNK_HDR_SZ or size & ALIGN_MASK or chunk + size > end:
+        if size < CHUNK_HDR_SZ or size & ALIGN_MASK or size > end - chunk or chunk == top:
             kinds[nr_chunks] = _BROKEN if chunk < end else _NOT_THERE
             return nr_chunks
         if not peek_word(words, chunk + size + SIZE) & PREV_INUSE:
@@ -232,15 +247,17 @@ def _segments_of(
     if not top or top == bin_at(arena, UNSORTED):
         return
     if arena == arenas.main_arena:
+        held = min(load(arena + SYSTEM_MEM), _SEGMENT_MAX)
         for start in library.memory.begins:
-            yield _walked(library, "main", number, (start, start, 1 << 62), top, cached)
+            yield _walked(library, "main", number, (start, start, start + held), top, cached)
         return
-    heap = heap_for_ptr(arenas, top)
-    while heap:
+    heap, seen = heap_for_ptr(arenas, top), set[int]()
+    while heap > 0 and heap not in seen:
+        seen.add(heap)
         first = heap + HEAP_INFO
         if first == arena:
             first = arena + STATE_SIZE + ALIGN_MASK & ~ALIGN_MASK
-        end = heap + load(heap + HEAP_SIZE)
+        end = heap + min(load(heap + HEAP_SIZE), heap_max_size(arenas))
         yield _walked(library, "heap", number, (heap, first, end), top, cached)
         heap = load(heap + PREV)
 
@@ -309,7 +326,7 @@ def _mapped(library: Ptmalloc, segments: Sequence[Segment]) -> Iterator[Segment]
             or library.words.peek(start)
             or head & SIZE_BITS != IS_MMAPPED
             or length % PAGE_SIZE
-            or length <= 0
+            or not 0 < length <= library.par[MMAPPED_MEM]
             or any(each.start <= start < each.end for each in segments)
         ):
             continue
