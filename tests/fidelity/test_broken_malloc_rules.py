@@ -142,7 +142,7 @@ BROKEN = [
     ),
     Broken(
         "less than 32 bytes are not cut off",
-        *("int_malloc", "MINSIZE", 48),
+        *("cut", "MINSIZE", 48),
         *("real_sort", r"op 133 malloc\(5\) by thread 0, usable size: recorded 24, ours 56"),
     ),
     Broken(

@@ -23,7 +23,6 @@ from mmactors.malloc.ptmalloc.malloc_state import (
     SYSTEM_MEM,
     TOP,
 )
-from mmactors.malloc.user_words import peek_word
 
 _CHUNKS_MAX: Final = 1 << 16
 """Of a fastbin that is followed, and arenas of a list: what is broken may be cyclic."""
@@ -37,7 +36,7 @@ class ArenaView:
 
     def peek(self, address: int) -> int:
         """Return the word at an address."""
-        return peek_word(self._arenas.words.words, address)
+        return self._arenas.words.peek(address)
 
     def size_of(self, chunk: int) -> int:
         """Return a chunk's size in bytes, as it says."""

@@ -25,7 +25,7 @@ from mmactors.malloc.ptmalloc.report.free_chunks import (
 )
 from mmactors.malloc.ptmalloc.tcache import tcache_bytes
 from mmactors.malloc.request import MallocSteps
-from mmactors.malloc.user_words import UNWATCHED, peek_word
+from mmactors.malloc.user_words import UNWATCHED
 
 _UNALIGNED: Final = number_of("int_mallinfo(): unaligned fastbin chunk detected")
 _UINT: Final = 0xFFFFFFFF
@@ -67,8 +67,8 @@ def heap_bytes(arenas: Arenas, tcaches: Iterable[int]) -> HeapBytes:
         count_free_chunks(words.words, UNWATCHED, arena, _UNALIGNED, numbers)
         free += int(numbers[TOP_BYTES])
         free += int(numbers[:TOP_BYTES].reshape(-1, NR_COLUMNS)[:, BYTES].sum())
-        system += peek_word(words.words, arena + SYSTEM_MEM)
-        arena = peek_word(words.words, arena + NEXT)
+        system += words.peek(arena + SYSTEM_MEM)
+        arena = words.peek(arena + NEXT)
         if arena <= 0 or arena == arenas.main_arena:
             break
     cached = sum(tcache_bytes(words.words, tcache) for tcache in tcaches if tcache)
