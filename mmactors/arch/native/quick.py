@@ -1,4 +1,4 @@
-"""What makes Numba's front end quick for functions on whole numbers, and lets sums wrap if asked to.
+"""What makes Numba's front end quick for whole numbers, and lets sums wrap if asked to.
 
 - For each use of an operator Numba tries one after the other what it may be: sets, texts, arrays,
   dates. Here the one on whole numbers comes first; it gives what Numba itself would find.
