@@ -79,7 +79,7 @@ class _QuickLibrary(AOTCodeLibrary):
                         flags = getattr(instruction, "flags", ())
                         if "nsw" in flags:
                             instruction.flags = tuple(each for each in flags if each != "nsw")
-        super().add_ir_module(ir_module)
+        super().add_ir_module(ir_module)  # type: ignore[no-untyped-call]
 
     def _optimize_functions(self, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout  # noqa: SLF001 - as Numba's own
