@@ -7,6 +7,7 @@ neighbour says so. main_arena itself is in libc's data, and not shown.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
+from mmactors.malloc.library import MallocAbortError
 from mmactors.malloc.ptmalloc.arena.arena import all_arenas
 from mmactors.malloc.ptmalloc.arena.heap_info import (
     HEAP_INFO,
@@ -213,10 +215,11 @@ def heap_map(library: Ptmalloc) -> list[Segment]:
     arenas = library.arenas
     with library.words.unwatched():
         numbers: dict[int, int] = {}
-        for arena in all_arenas(arenas):
-            if arena in numbers or not arena:
-                break
-            numbers[arena] = len(numbers)
+        with suppress(MallocAbortError):  # The list of arenas may lead nowhere.
+            for arena in all_arenas(arenas):
+                if arena in numbers or not arena:
+                    break
+                numbers[arena] = len(numbers)
         cached = _cached(library, list(numbers))
         segments = [
             segment
