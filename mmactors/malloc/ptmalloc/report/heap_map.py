@@ -173,14 +173,23 @@ class Segment:
     broken_at: int | None = None
     """Where a header cannot be true; None: nowhere. What is behind it nobody knows."""
 
-    def bytes_by_page(self) -> NDArray[np.int64]:
-        """Return for each page of it, and each of KINDS, how many bytes are that."""
-        first = self.start >> PAGE_SHIFT
-        nr_pages = (self.end + PAGE_SIZE - 1 >> PAGE_SHIFT) - first
-        borders = (first + np.arange(nr_pages + 1, dtype=np.int64)) << PAGE_SHIFT
-        sums = [_bytes_before(borders, self.pieces, kind) for kind in range(len(KINDS))]
-        upto = np.stack(sums, axis=1)
-        return upto[1:] - upto[:-1]
+    def page_borders(self) -> NDArray[np.int64]:
+        """Return numbers of pages: from one to before the next all pages hold the same.
+
+        The first is that of its begin, the last that behind its end.
+        """
+        first, last = self.start >> PAGE_SHIFT, self.end + PAGE_SIZE - 1 >> PAGE_SHIFT
+        begins = self.pieces[:, 0] >> PAGE_SHIFT
+        borders = np.concatenate([begins, begins + 1, [first, self.end >> PAGE_SHIFT, last]])
+        return np.unique(borders[(first <= borders) & (borders <= last)])
+
+    def bytes_of_pages(self, pages: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return for pages by their numbers, and each of KINDS, how many bytes are that."""
+        begins, ends = pages << PAGE_SHIFT, (pages + 1) << PAGE_SHIFT
+        kinds = range(len(KINDS))
+        upto = [_bytes_before(ends, self.pieces, kind) for kind in kinds]
+        before = [_bytes_before(begins, self.pieces, kind) for kind in kinds]
+        return np.stack(upto, axis=1) - np.stack(before, axis=1)
 
     @property
     def top(self) -> int | None:
