@@ -152,7 +152,7 @@ def _drawn(segment: HeapSegment) -> Iterator[str]:
     group = max(1, -(-segment.nr_pages // (_COLUMNS * _LINES_MAX)))
     if group > 1:
         yield f"  a character is {group} pages, {_bytes(group * PAGE_SIZE)}"
-    letters = _letters(segment, group)
+    letters = map(_letter, segment.groups(group))
     address = segment.start & -PAGE_SIZE
     while line := "".join(islice(letters, _COLUMNS)):
         yield f"  {address:#x} {line}"
@@ -163,21 +163,16 @@ def _drawn(segment: HeapSegment) -> Iterator[str]:
         yield from _pinned(segment)
 
 
-def _letters(segment: HeapSegment, group: int) -> Iterator[str]:
-    """Yield a character for so many pages each."""
-    pages = segment.pages()
-    while some := list(islice(pages, group)):
-        yield _letter(some)
-
-
 def _letter(pages: list[PageRun]) -> str:
+    """Return the character of some pages."""
     sums = Counter[str]()
-    for page in pages:
-        sums.update(dict(zip(KINDS, page.bytes_of, strict=True)))
+    for run in pages:
+        sums.update({kind: run.count * n for kind, n in zip(KINDS, run.bytes_of, strict=True)})
     kind, nr_bytes = max(sums.items(), key=lambda each: each[1])
     if not nr_bytes:
         return _EMPTY
-    is_resident = 2 * sum(page.is_resident for page in pages) > len(pages)
+    nr_resident = sum(run.count for run in pages if run.is_resident)
+    is_resident = 2 * nr_resident > sum(run.count for run in pages)
     return _LETTERS[kind].upper() if is_resident else _LETTERS[kind]
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from mmactors.actors.program.malloc.user_heap import UserHeap
 from mmactors.actors.program.process import Process
@@ -22,7 +23,7 @@ from mmactors.malloc.ptmalloc.report.malloc_info import malloc_info
 from mmactors.malloc.request import MallocSteps
 from mmactors.mm.page_table.page_table import PageTable
 from mmactors.observe.heap_view import HEAD, HEAP_MAP
-from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+from mmactors.units import PAGE_SIZE
 
 T = TypeVar("T")
 _TABLE_PAGES: Final = 512
@@ -77,9 +78,12 @@ def _segment(
     segment: Segment, table: PageTable | None, names: dict[int, list[str]]
 ) -> dict[str, Any]:
     pin = segment.pin()
-    first = segment.start >> PAGE_SHIFT
-    by_page = segment.bytes_by_page()
-    resident = _resident(table, first, len(by_page))
+    borders = segment.page_borders()
+    resident = _resident(table, int(borders[0]), int(borders[-1]))
+    pages = np.union1d(borders[:-1], resident[:-1, 0])
+    is_resident = resident[np.searchsorted(resident[:, 0], pages, side="right") - 1, 1]
+    counts = np.diff(np.append(pages, borders[-1]))
+    rows = np.column_stack([counts, segment.bytes_of_pages(pages), is_resident])
     return {
         "what": segment.what,
         "arena": segment.arena,
@@ -90,32 +94,37 @@ def _segment(
         "pin": None
         if pin is None
         else {"address": pin[0], "usable_bytes": pin[1], "names": names.get(pin[0], [])},
-        "pages": list(_runs(np.column_stack([by_page, resident]).tolist())),
+        "pages": list(_runs(rows.tolist())),
     }
 
 
 def _runs(rows: list[list[int]]) -> Iterator[list[int]]:
     """Yield pages that are alike as one: how many, then what they are."""
     count = 0
-    for nth, row in enumerate(rows):
-        count += 1
-        if nth + 1 == len(rows) or rows[nth + 1] != row:
-            yield [count, *row]
+    for nth, (nr_pages, *what) in enumerate(rows):
+        count += nr_pages
+        if nth + 1 == len(rows) or rows[nth + 1][1:] != what:
+            yield [count, *what]
             count = 0
 
 
-def _resident(table: PageTable | None, first: int, nr_pages: int) -> "np.ndarray[Any, Any]":
-    """Return for each page 1 if it is mapped, else 0."""
-    resident = np.zeros(nr_pages, dtype=np.int64)
+def _resident(table: PageTable | None, first: int, last: int) -> NDArray[np.int64]:
+    """Return from which page on pages are mapped (1) or not (0), as far as to before `last`.
+
+    The last row is that of `last`.
+    """
+    rows: list[tuple[int, int]] = []
     page = first
-    while table is not None and page < first + nr_pages:
-        stop = min((page // _TABLE_PAGES + 1) * _TABLE_PAGES, first + nr_pages)
+    while table is not None and page < last:
         level, index = table.walk(page * PAGE_SIZE)
         view = table.memory.view
+        # What an entry of this level is about, if it is none of pages.
+        span = _TABLE_PAGES ** max(level - 1, 1)
+        stop = min((page // span + 1) * span, last)
         if level == 1:
-            for nth in range(page, stop):
-                resident[nth - first] = view[index + nth - page] & PRESENT
+            rows += [(nth, view[index + nth - page] & PRESENT) for nth in range(page, stop)]
         else:
-            resident[page - first : stop - first] = view[index] & PRESENT
+            rows.append((page, view[index] & PRESENT))
         page = stop
-    return resident
+    changes = [row for nth, row in enumerate(rows) if not nth or rows[nth - 1][1] != row[1]]
+    return np.array([*(changes or [(first, 0)]), (last, 0)], dtype=np.int64)

@@ -1,12 +1,11 @@
 """heap_map.json of a run directory: what each page of a process's heap holds, read and added up."""
 
 from collections.abc import Iterator, Sequence
-from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from attrs import frozen
+from attrs import evolve, frozen
 
 from mmactors.errors import Place, Problem, UserError
 from mmactors.given_file import read_given
@@ -70,9 +69,21 @@ class HeapSegment:
         """How many pages it has, those in part included."""
         return sum(run.count for run in self.runs)
 
-    def pages(self) -> Iterator[PageRun]:
-        """Yield its pages, one by one."""
-        return chain.from_iterable(repeat(run, run.count) for run in self.runs)
+    def groups(self, size: int) -> Iterator[list[PageRun]]:
+        """Yield its pages, so many at a time."""
+        group: list[PageRun] = []
+        room = size
+        for run in self.runs:
+            left = run.count
+            while left:
+                taken = min(left, room)
+                group.append(evolve(run, count=taken))
+                left, room = left - taken, room - taken
+                if not room:
+                    yield group
+                    group, room = [], size
+        if group:
+            yield group
 
 
 @frozen(kw_only=True)

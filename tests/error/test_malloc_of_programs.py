@@ -1,6 +1,9 @@
 """What programs ask of malloc in a wrong way: check says it."""
 
+import errno
+
 import pytest
+from machines import run, scenario_of
 
 import mmactors
 
@@ -27,3 +30,21 @@ def test_what_is_no_call_of_malloc_is_told_before_the_run(operation, found):
     assert found in problem.found
     assert problem.legal
     assert problem.advice
+
+
+def test_addresses_that_are_used_up_are_enomem():
+    """mmap finds no gap, and an arena is no way out; what is in use stays so."""
+    machine = run(
+        scenario_of(
+            [
+                *("put /proc/sys/vm/overcommit_memory 1", "malloc a 60T", "malloc b 60T"),
+                *("malloc c 30T", "malloc d 20T", "touch a 0..1 write", "free a", "free c"),
+                *("free b", "free d", "malloc e 20T"),
+            ]
+        )
+    )
+    found = {call.split()[1]: ret for call, ret in machine.results().items() if "malloc" in call}
+
+    assert -errno.ENOMEM == found["b"]
+    assert min(found["a"], found["c"], found["d"], found["e"]) > 0
+    assert "ok" == machine.machine.summary().verdict

@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 from ptmallocs import Guest
 
@@ -31,7 +32,10 @@ def test_each_byte_is_one_thing_and_free_ones_are_those_of_mallinfo2(seed):
     assert (words_before == library.words.words).all(), "a look changes nothing"
     blocks = set()
     for segment in segments:
-        pages = segment.bytes_by_page()
+        borders = segment.page_borders()
+        pages = segment.bytes_of_pages(np.arange(borders[0], borders[-1]))
+        alike = np.repeat(segment.bytes_of_pages(borders[:-1]), np.diff(borders), axis=0)
+        assert (alike == pages).all(), "between two borders all pages hold the same"
         assert segment.broken_at is None
         assert pages.sum() == segment.end - segment.start
         assert (pages >= 0).all()

@@ -7,6 +7,7 @@ neighbour says so. main_arena itself is in libc's data, and not shown.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
-from mmactors.malloc.ptmalloc.arena.arena_view import ArenaView
+from mmactors.malloc.library import MallocAbortError
+from mmactors.malloc.ptmalloc.arena.arena import all_arenas
 from mmactors.malloc.ptmalloc.arena.heap_info import (
     HEAP_INFO,
     HEAP_SIZE,
@@ -47,7 +49,7 @@ from mmactors.malloc.ptmalloc.malloc_state import (
 from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
 from mmactors.malloc.ptmalloc.tcache import ENTRIES
 from mmactors.malloc.user_words import longest_walk, peek_word
-from mmactors.units import PAGE_SHIFT, PAGE_SIZE, ULONG_MAX
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 LIVE: Final = 0
 CACHED: Final = 1
@@ -59,9 +61,9 @@ KINDS: Final = ("live", "cached", "free", "top", "metadata")
 _BROKEN: Final = 5
 _NOT_THERE: Final = 6
 """Ends a walk: a header that cannot be true; the end of what was to be walked."""
+_SEGMENT_MAX: Final = 1 << 34
+"""Bytes of a segment that are walked, however much an arena says that it has."""
 _CHUNKS_USUAL: Final = 1 << 12
-_MAPPED_MOST: Final = 1 << 32
-"""Bytes of the main arena away from the program break: only its words say how many."""
 
 
 @compiled
@@ -136,7 +138,7 @@ def walk_chunks(
             chunks[nr_chunks] = chunk + CHUNK_HDR_SZ
             kinds[nr_chunks] = _NOT_THERE
             return nr_chunks
-        if size < CHUNK_HDR_SZ or size & ALIGN_MASK or size > end - chunk:
+        if size < CHUNK_HDR_SZ or size & ALIGN_MASK or size > end - chunk or chunk == top:
             kinds[nr_chunks] = _BROKEN if chunk < end else _NOT_THERE
             return nr_chunks
         if not peek_word(words, chunk + size + SIZE) & PREV_INUSE:
@@ -169,14 +171,23 @@ class Segment:
     broken_at: int | None = None
     """Where a header cannot be true; None: nowhere. What is behind it nobody knows."""
 
-    def bytes_by_page(self) -> NDArray[np.int64]:
-        """Return for each page of it, and each of KINDS, how many bytes are that."""
-        first = self.start >> PAGE_SHIFT
-        nr_pages = (self.end + PAGE_SIZE - 1 >> PAGE_SHIFT) - first
-        borders = (first + np.arange(nr_pages + 1, dtype=np.int64)) << PAGE_SHIFT
-        sums = [_bytes_before(borders, self.pieces, kind) for kind in range(len(KINDS))]
-        upto = np.stack(sums, axis=1)
-        return upto[1:] - upto[:-1]
+    def page_borders(self) -> NDArray[np.int64]:
+        """Return numbers of pages: from one to before the next all pages hold the same.
+
+        The first is that of its begin, the last that behind its end.
+        """
+        first, last = self.start >> PAGE_SHIFT, self.end + PAGE_SIZE - 1 >> PAGE_SHIFT
+        begins = self.pieces[:, 0] >> PAGE_SHIFT
+        borders = np.concatenate([begins, begins + 1, [first, self.end >> PAGE_SHIFT, last]])
+        return np.unique(borders[(first <= borders) & (borders <= last)])
+
+    def bytes_of_pages(self, pages: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return for pages by their numbers, and each of KINDS, how many bytes are that."""
+        begins, ends = pages << PAGE_SHIFT, (pages + 1) << PAGE_SHIFT
+        kinds = range(len(KINDS))
+        upto = [_bytes_before(ends, self.pieces, kind) for kind in kinds]
+        before = [_bytes_before(begins, self.pieces, kind) for kind in kinds]
+        return np.stack(upto, axis=1) - np.stack(before, axis=1)
 
     @property
     def top(self) -> int | None:
@@ -211,10 +222,11 @@ def heap_map(library: Ptmalloc) -> list[Segment]:
     arenas = library.arenas
     with library.words.unwatched():
         numbers: dict[int, int] = {}
-        for arena in ArenaView(arenas).arenas():
-            if arena in numbers:
-                break
-            numbers[arena] = len(numbers)
+        with suppress(MallocAbortError):  # The list of arenas may lead nowhere.
+            for arena in all_arenas(arenas):
+                if arena in numbers or not arena:
+                    break
+                numbers[arena] = len(numbers)
         cached = _cached(library, list(numbers))
         segments = [
             segment
@@ -245,14 +257,11 @@ def _segments_of(
     if not top or top == bin_at(arena, UNSORTED):
         return
     if arena == arenas.main_arena:
+        held = min(load(arena + SYSTEM_MEM), _SEGMENT_MAX)
         for start in library.memory.begins:
-            end = library.memory.curbrk
-            if end <= start:
-                end = start + min(load(arena + SYSTEM_MEM) & ULONG_MAX, _MAPPED_MOST)
-            yield _walked(library, "main", number, (start, start, end), top, cached)
+            yield _walked(library, "main", number, (start, start, start + held), top, cached)
         return
-    heap = heap_for_ptr(arenas, top)
-    seen = set()
+    heap, seen = heap_for_ptr(arenas, top), set[int]()
     while heap > 0 and heap not in seen:
         seen.add(heap)
         first = heap + HEAP_INFO
