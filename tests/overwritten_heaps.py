@@ -135,8 +135,7 @@ class Program:
             self.blocks.append(result)
         library.heap_bytes()
         if rng.random() < 0.03:
-            for segment in heap_map(library):
-                segment.bytes_by_page()
+            heap_map(library)
         if old:
             library.peek_usable_size(old)
         return result
