@@ -43,7 +43,6 @@ UNUSED_BUT_KEPT = {
     "mmactors.cli.examples.examples": HOOK,
     "mmactors.cli.heap_trace.heap_trace": HOOK,
     "mmactors.cli.logs.logs": HOOK,
-    "mmactors.cli.top.top": HOOK,
     "mmactors.cli.validate.validate": HOOK,
     "mmactors.engine.cell.Cell": FOR_WORLDS,
     "mmactors.engine.cell.ColumnCell.get_and_clear": FOR_WORLDS,
