@@ -260,6 +260,7 @@ def test_a_budget_that_makes_no_sense_is_refused(text, found):
 
 def test_what_was_there_before_is_no_business_of_the_garbage_collector():
     """To look at all modules takes long, in the middle of a schedule; afterwards all is as was."""
+    gc.unfreeze()
     found = []
 
     def build(world):

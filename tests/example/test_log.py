@@ -56,7 +56,7 @@ def test_the_log_is_a_head_and_one_line_an_event(tmp_path):
     """Keys stand in their documented order, the event's own fields last."""
     lines = write_log(tmp_path / "events.jsonl").read_bytes().splitlines()
 
-    assert b'{"schema":"mmactors.events","version":"2.0"}' == lines[0]
+    assert b'{"schema":"mmactors.events","version":"2.1"}' == lines[0]
     assert (
         b'{"seq":0,"t":1200,"actor":"app.0","cpu":1,"pid":10,"tid":11,"event":"page_fault_user",'
         b'"address":139637976731648,"ip":null,"error_code":6}'

@@ -34,6 +34,7 @@ def test_a_run_that_has_ended_has_everything(tmp_path):
         schedule="entries\n",
         proc={"vmstat": "pgfault 2\n", "1/status": "Name:\ta\n"},
         sysfs={"kernel/slab.txt": "filp/objects:16 N0=16\n"},
+        heaps={"1/malloc_stats": "Arena 0:\n"},
         wall_s=0.5,
     )
 
@@ -42,6 +43,7 @@ def test_a_run_that_has_ended_has_everything(tmp_path):
     assert {"verdict": "ok", "seed": 3, "now_ns": 10} == read_meta(path)["reached"]
     assert {"pgfault": 2} == json.loads((path / "counters.json").read_text())
     assert "Name:\ta\n" == (path / "proc/1/status").read_text()
+    assert "Arena 0:\n" == (path / "malloc/1/malloc_stats").read_text()
     assert "filp/objects:16 N0=16\n" == (path / "sys/kernel/slab.txt").read_text()
     assert "interrupted" == json.loads((path / "summary.json").read_text())["status"]
     assert not is_running(path)
@@ -85,6 +87,7 @@ def test_an_earlier_run_directory_is_replaced_whole(tmp_path):
             schedule=schedule,
             proc={"vmstat": ""},
             sysfs={},
+            heaps={},
             wall_s=0,
         )
 

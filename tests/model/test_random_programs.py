@@ -49,7 +49,7 @@ def test_every_operation_with_every_argument_is_drawn():
     """Also one that comes tomorrow: the grammar says what there is."""
     drawn = defaultdict(set)
     waited = set()
-    for seed in range(600):
+    for seed in range(900):
         author = Author(random.Random(seed), 2, is_careless=seed % 5 == 0)
         for text in author.program(60):
             operation = parsed(text)

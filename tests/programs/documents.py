@@ -31,6 +31,13 @@ NOT_DRAWN = {
 }
 SIZES_MAX = 1 << 20
 """Of caches and the like: what the host has to hold."""
+ENVIRONMENTS = (
+    {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"},
+    {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"},
+    {"GLIBC_TUNABLES": "glibc.malloc.top_pad=0:glibc.malloc.trim_threshold=65536"},
+    {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=65536"},
+    {"MALLOC_ARENA_MAX": "2", "MALLOC_TOP_PAD_": "4096"},
+)
 STEP_BUDGET = 20_000
 FAULTS = tuple(config_fields(config_fields(Scenario)["faults"].type))[1:]
 EXPECTATIONS = (
@@ -140,7 +147,21 @@ def draw(seed):
     if rng.random() < 0.25:
         known = EXPECTATIONS + HOPES if is_careless else EXPECTATIONS
         document["expect"] = rng.sample(known, rng.choice((1, 2, 3)))
+    for process in document["processes"]:
+        process.update(_library(rng))
     return document
+
+
+def _library(rng):
+    """Return how a process is linked with its C library."""
+    said = {}
+    if rng.random() < 0.1:
+        said["malloc"] = "ptmalloc"
+    if rng.random() < 0.15:
+        said["metadata_in_memory"] = rng.random() < 0.5
+    if rng.random() < 0.15:
+        said["environment"] = rng.choice(ENVIRONMENTS)
+    return said
 
 
 def _machine(rng, cpus):

@@ -115,6 +115,10 @@ class LibraryCaller:
                 reply = await self._answer(request)
                 if self.thread.must_end:
                     raise PathLeftError
+        except GeneratorExit:
+            # The machine stops for good: nobody takes a lock any more.
+            is_done = True
+            raise
         except MallocFaultError:
             await access_noted(self.thread, self.heap)
             self.thread.receive_signal(_NOWHERE)
