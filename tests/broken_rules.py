@@ -4,12 +4,17 @@ A file of such tests lists its rules. The ordinary suite breaks four of them, dr
 `-m slow` breaks the others.
 """
 
+import os
 import random
+import subprocess
+import sys
 from importlib import import_module
+from pathlib import Path
 
 from attrs import frozen
 
 NR_BROKEN = 4
+TESTS = Path(__file__).parent
 
 
 @frozen
@@ -48,3 +53,19 @@ def first_difference(validate, path):
     (result,) = validate(path)
     assert not result.passed
     return result.first_difference
+
+
+def first_difference_apart(module, broken):
+    """Break a rule of compiled functions in a process of its own; return what is said there.
+
+    `module`: the one of the tests that breaks the rule it is given, run as a program.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", module, broken.rule],
+        cwd=TESTS,
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout

@@ -4,14 +4,11 @@ Compiled functions know no other constants than their own, so a rule is broken i
 runs them as Python. Which four are, is up to the seed; `-m slow` breaks all of them.
 """
 
-import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from broken_rules import Broken, drawn
+from broken_rules import TESTS, Broken, drawn, first_difference_apart
 
 from mmactors.malloc.ptmalloc import bins, int_malloc, unsorted
 from mmactors.malloc.ptmalloc.chunk import BK, FD, FD_NEXTSIZE, request2size
@@ -21,7 +18,6 @@ from mmactors.malloc.ptmalloc.tcache import tcache_malloc
 from mmactors.malloc.user_words import load_word, store_word
 from mmactors.validate.malloc.malloc import validate_malloc
 
-TESTS = Path(__file__).parent.parent
 REFERENCE = TESTS / "reference/malloc"
 use_or_bin, from_largebin, cut = (
     unsorted._use_or_bin,
@@ -205,16 +201,8 @@ CHOSEN, OTHERS = drawn(BROKEN, seed=13)
 
 
 def first_difference_of(broken):
-    """Break a rule in a process of its own; return what its recording says first."""
-    done = subprocess.run(
-        [sys.executable, "-m", "fidelity.test_broken_malloc_rules", broken.rule],
-        cwd=TESTS,
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
+    """Return what the recording of a broken rule says first."""
+    return first_difference_apart("fidelity.test_broken_malloc_rules", broken)
 
 
 @pytest.mark.parametrize("broken", CHOSEN, ids=str)

@@ -6,20 +6,16 @@ recording first differs: in a process without native code, where the rules insid
 can be broken, too.
 """
 
-import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from broken_rules import Broken, drawn, first_difference
+from broken_rules import TESTS, Broken, drawn, first_difference, first_difference_apart
 
 from mmactors.mm.percpu import block_md, hints, struct_chunk
 from mmactors.mm.percpu.slots import Slots
 from mmactors.validate.percpu.percpu import validate_percpu
 
-TESTS = Path(__file__).parent.parent
 REFERENCE = TESTS / "reference/linux-6.1/kernel/percpu"
 BLOCK_UPDATE = hints.block_update
 MOVE = Slots.move
@@ -134,16 +130,8 @@ CHOSEN, OTHERS = drawn(BROKEN, seed=12)
 
 
 def first_difference_of(broken):
-    """Break a rule in a process of its own; return what its recording says first."""
-    done = subprocess.run(
-        [sys.executable, "-m", "fidelity.test_broken_percpu_rules", broken.rule],
-        cwd=TESTS,
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
+    """Return what the recording of a broken rule says first."""
+    return first_difference_apart("fidelity.test_broken_percpu_rules", broken)
 
 
 @pytest.mark.parametrize("broken", CHOSEN, ids=str)
