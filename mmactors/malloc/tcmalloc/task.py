@@ -138,7 +138,10 @@ ALIGN_SPAN: Final = 89
 NR_PLACES: Final = 96
 
 
-def new_task() -> NDArray[np.int64]:
+Task = NDArray[np.int64]
+
+
+def new_task() -> Task:
     """Return a task for one call after the other."""
     return np.zeros(NR_PLACES, dtype=np.int64)
 

@@ -10,6 +10,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mmactors.malloc.tcmalloc.layout import PAGE_SHIFT
+from mmactors.malloc.tcmalloc.options.settings import Settings
+
 DATA_AT: Final = 0
 """Where the library's writable data lies (layout.py)."""
 RELEASE_MANTISSA: Final = 1
@@ -55,23 +58,28 @@ MAX_THREAD_CACHE_SIZE: Final = 4 << 20
 MIN_THREAD_CACHE_SIZE: Final = 512 * 1024
 DEFAULT_OVERALL_CACHE_SIZE: Final = 8 * MAX_THREAD_CACHE_SIZE
 STEAL_AMOUNT: Final = 1 << 16
-DEFAULT_TRANSFER_NUM_OBJ: Final = 32
 
 
-def tcmalloc_par(*, data_at: int) -> NDArray[np.int64]:
-    """Return the parameters of a process whose environment sets none."""
+def tcmalloc_par(*, data_at: int, settings: Settings) -> NDArray[np.int64]:
+    """Return the parameters of a process before the library's constructors have run.
+
+    Until then only what is read with the first block is set: no memory is released.
+    """
     par = np.zeros(NR_PARAMETERS, dtype=np.int64)
     par[DATA_AT] = data_at
-    par[TRANSFER_NUM_OBJ] = DEFAULT_TRANSFER_NUM_OBJ
-    set_release_rate(par, 1.0)
+    par[TRANSFER_NUM_OBJ] = settings.transfer_num_obj
+    par[AGGRESSIVE] = settings.aggressive_decommit
+    par[OVERALL_CACHE_BYTES] = settings.max_total_thread_cache_bytes or 0
     return par
 
 
-def set_release_rate(par: NDArray[np.int64], rate: float) -> None:
-    """Let memory be released at a rate (TCMALLOC_RELEASE_RATE): twice of it, twice as often."""
-    if not rate > RELEASE_RATE_LEAST:
-        par[RELEASE_MANTISSA] = 0
-        return
-    mantissa, exponent = math.frexp(PAGES_PER_RATE / rate)
-    par[RELEASE_MANTISSA] = int(mantissa * (1 << _DOUBLE_BITS))
-    par[RELEASE_EXPONENT] = exponent - _DOUBLE_BITS
+def set_at_construction(par: NDArray[np.int64], settings: Settings) -> None:
+    """Set what the library's constructors read from the environment (its flags)."""
+    par[HEAP_LIMIT_PAGES] = max(settings.heap_limit_mb, 0) << 20 - PAGE_SHIFT
+    par[SKIP_SBRK] = settings.skip_sbrk
+    par[SKIP_MMAP] = settings.skip_mmap
+    par[DISABLE_RELEASE] = not settings.releases
+    if settings.release_rate > RELEASE_RATE_LEAST:
+        mantissa, exponent = math.frexp(PAGES_PER_RATE / settings.release_rate)
+        par[RELEASE_MANTISSA] = int(mantissa * (1 << _DOUBLE_BITS))
+        par[RELEASE_EXPONENT] = exponent - _DOUBLE_BITS
