@@ -39,7 +39,7 @@ def advance(words: Words, log: Words, par: Words, task: Words, takes_locks: int)
         if words[GOES_ROUND]:
             words[GOES_ROUND] = 0
             return CIRCLE
-        if code != GO_ON and (takes_locks or (code != LOCK and code != UNLOCK)):
+        if code != GO_ON and (takes_locks or (code not in (LOCK, UNLOCK))):
             return code
     return DONE
 

@@ -133,7 +133,7 @@ def _align_up(size: int, alignment: int) -> int:
     aligned = to_word(size + alignment - 1) & -alignment
     if aligned:
         return aligned
-    return size if size else alignment
+    return size or alignment
 
 
 @compiled
@@ -313,7 +313,7 @@ def _memalign_step(words: Words, log: Words, par: Words, task: Words) -> int:
         if _is_above(int(task[SIZE]), to_word(task[SIZE] + task[ARGUMENT])):
             task[STEP] = steps.FINISHED
             return GO_ON
-        task[SIZE] = task[SIZE] if task[SIZE] else 1
+        task[SIZE] = task[SIZE] or 1
         return lock(task, heap_lock(par), steps.MEMALIGN_PAGES)
     if step == steps.MEMALIGN_PAGES:
         nr_pages = pages_for(to_word(task[SIZE] + task[ARGUMENT]))
@@ -368,9 +368,7 @@ def _skip(words: Words, log: Words, par: Words, task: Words) -> int:
 
 
 @compiled
-def _split(
-    words: Words, log: Words, par: Words, span: int, rest: int, nr_pages: int
-) -> None:
+def _split(words: Words, log: Words, par: Words, span: int, rest: int, nr_pages: int) -> None:
     """Let a span in use end after so many pages, and another have the rest (PageHeap::Split)."""
     start, length = start_of(words, log, span), length_of(words, log, span)
     init_span(words, log, rest, start + nr_pages, length - nr_pages)

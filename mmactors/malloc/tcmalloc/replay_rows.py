@@ -1,7 +1,7 @@
-"""Many operations of a heap trace at once on tcmalloc, in one compiled loop (malloc/replay_rows.py).
+"""Many operations of a heap trace at once on tcmalloc, in one compiled loop.
 
-It stops where the system is needed, in the middle of a row, and at a thread's first call. Nobody
-else runs meanwhile, so no locks are asked for.
+Rows are those of malloc/replay_rows.py. The loop stops where the system is needed, in the middle of
+a row, and at a thread's first call. Nobody else runs meanwhile, so no locks are asked for.
 """
 
 from typing import Final

@@ -307,7 +307,8 @@ class Tcmalloc(MallocLibrary):
         arg: int,  # noqa: ARG002
     ) -> MallocSteps[int]:
         """Go on with the row at which `run_rows` has stopped."""
-        return (yield from self._drive(self._row_task, int(rows.stop[STOPPED])))
+        code = int(rows.stop[STOPPED])
+        return (yield from self._drive(self._row_task, code, takes_locks=False))
 
     def _started_call(
         self, thread: int, op: int, *, block: int = 0, size: int = 0, argument: int = 0
@@ -335,12 +336,14 @@ class Tcmalloc(MallocLibrary):
             self.caches[thread] = task[CACHE]
         return result
 
-    def _drive(self, task: Task, code: int = GO_ON) -> MallocSteps[int]:
+    def _drive(
+        self, task: Task, code: int = GO_ON, *, takes_locks: bool = True
+    ) -> MallocSteps[int]:
         """Do a task to its end, from where a step has returned a code, and return its result."""
         while code != DONE:
             if code == GO_ON:
                 self.words.make_room()
-                code = advance(self.words.words, self.words.log, self.par, task, 1)
+                code = advance(self.words.words, self.words.log, self.par, task, takes_locks)
                 continue
             task[ANSWER] = yield from self._answer(code, task)
             code = GO_ON

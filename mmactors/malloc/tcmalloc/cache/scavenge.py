@@ -47,7 +47,6 @@ from mmactors.malloc.tcmalloc.steps import (
     INCREASE_LIMIT,
     SCAVENGE,
     SCAVENGE_DROPPED,
-    SCAVENGE_LIST,
     TOO_LONG_DROPPED,
 )
 from mmactors.malloc.tcmalloc.task import (
@@ -119,7 +118,7 @@ def cache_step(words: Words, log: Words, par: Words, task: Words) -> int:
     step = task[STEP]
     if step == FETCHED:
         return _fetched(words, log, par, task)
-    if step == DROP or step == DROP_BATCH:
+    if step in (DROP, DROP_BATCH):
         return _drop(words, log, par, task)
     if step == DROPPED:
         add_cached(words, log, int(task[CACHE]), -int(task[DROP_BYTES]))
@@ -130,7 +129,7 @@ def cache_step(words: Words, log: Words, par: Words, task: Words) -> int:
         is_full = is_over(words, log, int(task[CACHE]))
         task[STEP] = SCAVENGE if is_full else task[AFTER_FREE]
         return GO_ON
-    if step == CLEAN_UP or step == CLEAN_LIST:
+    if step in (CLEAN_UP, CLEAN_LIST):
         return _clean_up(words, log, par, task)
     if step == INCREASE_LIMIT:
         increase_limit(words, log, par, int(task[CACHE]))

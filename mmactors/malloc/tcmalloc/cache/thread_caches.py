@@ -199,9 +199,7 @@ def _find_cache(words: Words, log: Words, par: Words, task: Words) -> int:
                 task[CACHE] = cache
                 return unlock(task, heap_lock(par), int(task[AFTER_CREATE]))
             cache = load_word(words, log, cache + NEXT_CACHE)
-    return ask_for_object(
-        task, data + THREADCACHE_ALLOCATOR, THREAD_CACHE_BYTES, CREATE_INIT
-    )
+    return ask_for_object(task, data + THREADCACHE_ALLOCATOR, THREAD_CACHE_BYTES, CREATE_INIT)
 
 
 @compiled

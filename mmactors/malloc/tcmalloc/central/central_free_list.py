@@ -225,9 +225,7 @@ def _fetch_more(words: Words, log: Words, par: Words, task: Words) -> int:
 
 
 @compiled
-def _fetch_from_one_span(
-    words: Words, log: Words, par: Words, task: Words, wanted: int
-) -> int:
+def _fetch_from_one_span(words: Words, log: Words, par: Words, task: Words, wanted: int) -> int:
     """Take blocks of the first span that has some: how many, in FETCH_START to FETCH_END.
 
     0: no span has any; -1: they are linked in a circle.

@@ -183,9 +183,7 @@ def _choose(words: Words, log: Words, par: Words, task: Words) -> bool:
     size = load_bits(words, log, central + CACHE_SIZE, 4)
     if size == 0:
         return False
-    return bool(
-        task[EVICT_FORCE] != 0 or load_bits(words, log, central + USED_SLOTS, 4) != size
-    )
+    return bool(task[EVICT_FORCE] != 0 or load_bits(words, log, central + USED_SLOTS, 4) != size)
 
 
 @compiled

@@ -127,9 +127,9 @@ def coalesce_step(words: Words, log: Words, par: Words, task: Words) -> int:
         task[DELETE_PAGES] = length_of(words, log, int(task[DELETE_SPAN]))
         clear_use(words, log, int(task[DELETE_SPAN]))
         return ask_merge(task, int(task[DELETE_SPAN]), DELETE_MERGED)
-    if step == DELETE_MERGED or step == DELETE_SCAVENGED:
+    if step in (DELETE_MERGED, DELETE_SCAVENGED):
         return _incremental_scavenge(words, log, par, task)
-    if step == MERGE or step == MERGE_DECOMMITTED:
+    if step in (MERGE, MERGE_DECOMMITTED):
         return _merge(words, log, par, task)
     if step == MERGE_PREV:
         page = (start_of(words, log, int(task[MERGE_SPAN])) - 1) & PAGE_ID_MASK
@@ -167,10 +167,7 @@ def _merge(words: Words, log: Words, par: Words, task: Words) -> int:
     if task[STEP] == MERGE_DECOMMITTED:
         if task[DECOMMITTED]:
             set_location(words, log, span, ON_RETURNED_FREELIST)
-    elif (
-        _is_aggressive(words, log, par)
-        and location_of(words, log, span) == ON_NORMAL_FREELIST
-    ):
+    elif _is_aggressive(words, log, par) and location_of(words, log, span) == ON_NORMAL_FREELIST:
         return ask_decommit(task, span, MERGE_DECOMMITTED)
     task[STEP] = MERGE_PREV
     return GO_ON

@@ -94,7 +94,7 @@ def grow_step(words: Words, log: Words, par: Words, task: Words) -> int:
         task[GROW_LEAF_NUMBER] = (task[GROW_PLACE] - 1) >> LEAF_BITS
         task[STEP] = GROW_MAP
         return GO_ON
-    if step == GROW_MAP or step == GROW_LEAF:
+    if step in (GROW_MAP, GROW_LEAF):
         return _ensure(words, log, par, task)
     assert step == GROW_SPAN
     span, start, nr_pages = int(task[OBJ]), int(task[GROW_PLACE]), int(task[GROW_PAGES])

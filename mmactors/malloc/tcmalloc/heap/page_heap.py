@@ -99,20 +99,20 @@ def ask_span(task: Words, nr_pages: int, then: int) -> int:
 def heap_step(words: Words, log: Words, par: Words, task: Words) -> int:
     """Do a step of this module's."""
     step = task[STEP]
-    if step == HEAP_NEW or step == SEARCH:
+    if step in (HEAP_NEW, SEARCH):
         if step == HEAP_NEW:
             task[NEW_ROUND] = _FIRST
             task[SEARCH_PAGES] = task[NEW_PAGES]
         return _search(words, log, par, task)
     if step == SEARCH_RETURNED:
         return _search_returned(words, log, par, task)
-    if step == ALLOC_LARGE or step == LARGE_ALLOWED or step == LARGE_RELEASED:
+    if step in (ALLOC_LARGE, LARGE_ALLOWED, LARGE_RELEASED):
         return _alloc_large(words, log, par, task)
     if step == CARVE:
         return _carve(words, log, par, task)
     if step == CARVE_LEFTOVER:
         return _carve_leftover(words, log, par, task)
-    if step == CARVE_CUT or step == CARVED:
+    if step in (CARVE_CUT, CARVED):
         return _end_carving(words, log, par, task)
     return _not_found(words, log, par, task)
 
@@ -194,9 +194,7 @@ def _carve(words: Words, log: Words, par: Words, task: Words) -> int:
     remove_from_free_list(words, log, par, span)
     set_location(words, log, span, IN_USE)
     if length_of(words, log, span) > nr_pages:
-        return ask_for_object(
-            task, int(par[DATA_AT]) + SPAN_ALLOCATOR, SPAN_BYTES, CARVE_LEFTOVER
-        )
+        return ask_for_object(task, int(par[DATA_AT]) + SPAN_ALLOCATOR, SPAN_BYTES, CARVE_LEFTOVER)
     task[STEP] = CARVED
     return GO_ON
 
@@ -231,9 +229,9 @@ def _end_carving(words: Words, log: Words, par: Words, task: Words) -> int:
 def _not_found(words: Words, log: Words, par: Words, task: Words) -> int:
     """Give back what is free and look again, or let the heap grow; or there is no memory."""
     step = task[STEP]
-    if step == NOT_FOUND and task[NEW_ROUND] == _FIRST:
-        if _should_coalesce(words, log, par, int(task[NEW_PAGES])):
-            return ask_release(task, ALL_PAGES, COALESCED)
+    is_first = step == NOT_FOUND and task[NEW_ROUND] == _FIRST
+    if is_first and _should_coalesce(words, log, par, int(task[NEW_PAGES])):
+        return ask_release(task, ALL_PAGES, COALESCED)
     if step == COALESCED or (step == GROWN and task[GROW_PLACE]):
         task[NEW_ROUND] = _AFTER_RELEASE if step == COALESCED else _AFTER_GROWTH
         task[SEARCH_PAGES] = task[NEW_PAGES]

@@ -63,9 +63,7 @@ def set_span(words: Words, log: Words, par: Words, page: int, span: int) -> None
 
 
 @compiled
-def record_span(
-    words: Words, log: Words, par: Words, start: int, length: int, span: int
-) -> None:
+def record_span(words: Words, log: Words, par: Words, start: int, length: int, span: int) -> None:
     """Let the map have a span for its first and last page."""
     set_span(words, log, par, start, span)
     if length > 1:

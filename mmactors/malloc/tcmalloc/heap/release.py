@@ -42,7 +42,6 @@ from mmactors.malloc.tcmalloc.steps import (
     RELEASE,
     RELEASE_DECOMMITTED,
     RELEASE_MERGED,
-    RELEASE_NEXT,
 )
 from mmactors.malloc.tcmalloc.task import (
     AFTER_DECOMMIT,
@@ -116,9 +115,9 @@ def ask_limit(task: Words, nr_pages: int, releases: int, then: int) -> int:
 def release_step(words: Words, log: Words, par: Words, task: Words) -> int:
     """Do a step of this module's."""
     step = task[STEP]
-    if step == DECOMMIT or step == DECOMMIT_ANSWERED:
+    if step in (DECOMMIT, DECOMMIT_ANSWERED):
         return _decommit(words, log, par, task)
-    if step == ENSURE_LIMIT or step == LIMIT_RELEASED:
+    if step in (ENSURE_LIMIT, LIMIT_RELEASED):
         return _ensure_limit(words, log, par, task)
     if step == RELEASE:
         task[RELEASED] = 0

@@ -245,9 +245,7 @@ def erase_node(words: Words, log: Words, header: int, node: int) -> None:
 
 
 @compiled
-def _replace(
-    words: Words, log: Words, header: int, node: int, leaving: int, child: int
-) -> int:
+def _replace(words: Words, log: Words, header: int, node: int, leaving: int, child: int) -> int:
     """Let the next node stand where one with two children stood, and have its color.
 
     The old node has the color of the place that is lost; the result is the parent of that place.

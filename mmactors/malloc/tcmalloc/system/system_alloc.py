@@ -109,11 +109,11 @@ def system_step(words: Words, log: Words, par: Words, task: Words) -> int:
         return _new_object(words, log, task)
     if step == OBJECT_ROOM:
         return _object_room(words, log, task)
-    if step == META_ALLOC or step == META_CHUNK:
+    if step in (META_ALLOC, META_CHUNK):
         return _metadata(par, task)
     if step == SYSTEM_ALLOC:
         return _system_alloc(par, task)
-    if step == MMAP_ALLOC or step == MMAP_MAPPED or step == MMAP_TAIL:
+    if step in (MMAP_ALLOC, MMAP_MAPPED, MMAP_TAIL):
         return _mmap_alloc(par, task)
     if step == SYSTEM_DONE:
         if task[SYS_RESULT]:
