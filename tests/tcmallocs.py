@@ -1,4 +1,4 @@
-"""tcmalloc without a machine, and its heap walked: where each byte is, and what must hold of that."""
+"""tcmalloc without a machine, and its heap walked: where each byte is, by which laws."""
 
 from collections import Counter
 from typing import Final

@@ -1,5 +1,6 @@
 """tcmalloc under any sequence of calls: blocks never overlap, and every page is somewhere."""
 
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -76,7 +77,7 @@ def do_rows(replay, guest, *, in_bulk):
 
 
 def live_blocks(rows, replay):
-    """Return by object its block and usable bytes, as rows have left them; check each as it came."""
+    """Return by object its block and usable bytes at the end; check each block as it came."""
     blocks = {}
     for (op, _, number, size, argument), address, usable in zip(
         rows, replay.address.tolist(), replay.usable.tolist(), strict=True
@@ -94,7 +95,7 @@ def live_blocks(rows, replay):
 
 def assert_apart(blocks):
     ends = sorted((address, address + usable) for address, usable in blocks.values())
-    for (_, end), (start, _) in zip(ends, ends[1:], strict=False):
+    for (_, end), (start, _) in pairwise(ends):
         assert end <= start, f"two blocks overlap at {start:#x}"
 
 

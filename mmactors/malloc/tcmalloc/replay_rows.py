@@ -119,7 +119,7 @@ def _do_row(
         if block:
             return block
     elif op == FREE:
-        if old == 0 or free_hit(words, log, par, cache, old):
+        if free_hit(words, log, par, cache, old):
             return 0
     elif op == CALLOC:
         size = size // max(arg, 1) * max(arg, 1)
