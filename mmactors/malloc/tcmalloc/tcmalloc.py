@@ -57,6 +57,15 @@ from mmactors.malloc.tcmalloc.layout import (
 from mmactors.malloc.tcmalloc.messages import error_of
 from mmactors.malloc.tcmalloc.options.settings import Settings
 from mmactors.malloc.tcmalloc.replay_rows import replay_rows
+from mmactors.malloc.tcmalloc.report.dump_stats import dump_stats
+from mmactors.malloc.tcmalloc.report.heap_bytes import heap_bytes
+from mmactors.malloc.tcmalloc.report.heap_map import heap_map
+from mmactors.malloc.tcmalloc.report.print_stats import (
+    UNUSED_INFO,
+    UNUSED_NUMBERS,
+    print_stats,
+)
+from mmactors.malloc.tcmalloc.report.stats import extract_stats
 from mmactors.malloc.tcmalloc.task import (
     AFTER_FREE,
     ANSWER,
@@ -344,10 +353,10 @@ class Tcmalloc(MallocLibrary):
         """Have done what a step needs, and return the answer."""
         address, nr_bytes = int(task[REQUEST]), int(task[REQUEST_BYTES])
         if code == LOCK:
-            yield LockMutex(address, self._name_of(address), self.lock_kind)
+            yield self.lock(address)
             return 0
         if code == UNLOCK:
-            yield UnlockMutex(address, self._name_of(address), self.lock_kind)
+            yield self.unlock(address)
             return 0
         if code == BRK:
             return (yield from ask(Brk(address)))
@@ -362,26 +371,45 @@ class Tcmalloc(MallocLibrary):
 
     # -- views -----------------------------------------------------------------------------------
 
+    def lock(self, word: int) -> LockMutex:
+        """Return what asks for the lock whose word lies at an address."""
+        return LockMutex(word, self._name_of(word), self.lock_kind)
+
+    def unlock(self, word: int) -> UnlockMutex:
+        """Return what gives it back."""
+        return UnlockMutex(word, self._name_of(word), self.lock_kind)
+
     def heap_bytes(self) -> HeapBytes:
         """Return what is where, without an access."""
-        raise NotImplementedError
+        return heap_bytes(self.words, self.par)
 
-    def mallinfo2(self, thread: int) -> MallocSteps[HeapNumbers]:
-        """mallinfo2()."""
-        raise NotImplementedError
+    def mallinfo(self) -> MallocSteps[HeapNumbers]:
+        """mallinfo(): tc_mallinfo."""
+        return (yield from extract_stats(self, is_detailed=False)).mallinfo()
 
-    def malloc_info(self, thread: int) -> MallocSteps[str]:
-        """The text that malloc_info(0, stream) prints."""
-        raise NotImplementedError
+    def mallinfo2(self, thread: int) -> MallocSteps[HeapNumbers]:  # noqa: ARG002 - glibc's
+        """mallinfo2(): glibc's own, whose heap is empty."""
+        yield from ()
+        return UNUSED_NUMBERS
+
+    def malloc_info(self, thread: int) -> MallocSteps[str]:  # noqa: ARG002 - glibc's
+        """The text that malloc_info(0, stream) prints: glibc's own, whose heap is empty."""
+        yield from ()
+        return UNUSED_INFO
 
     def malloc_stats(self, thread: int) -> MallocSteps[str]:
-        """The text that malloc_stats() prints on stderr."""
-        raise NotImplementedError
+        """The text that malloc_stats() prints on stderr: tc_malloc_stats."""
+        yield from self.start(thread)
+        return (yield from print_stats(self, thread))
+
+    def get_stats(self) -> MallocSteps[str]:
+        """The long text: MallocExtension::GetStats."""
+        return dump_stats((yield from extract_stats(self, is_detailed=True)), is_detailed=True)
 
     def reports(self) -> dict[str, Callable[[], MallocSteps[object]]]:
         """Return the library's calls that tell of its heap, by the name of what they tell."""
-        raise NotImplementedError
+        return {"mallinfo": self.mallinfo, "GetStats": self.get_stats}
 
     def heap_map(self) -> list[Segment]:
         """Return all memory that it has got from the system and what it holds, without access."""
-        raise NotImplementedError
+        return heap_map(self.words, self.par)

@@ -47,7 +47,12 @@ TSD_INITED: Final = 24
 """Threads find their caches in variables of their own."""
 IS_STARTED: Final = 25
 """The process's own start has used the heap, before main()."""
-NR_PARAMETERS: Final = 32
+NR_METADATA_CHUNKS: Final = 31
+METADATA_CHUNKS: Final = 32
+"""Where they begin, for who looks from outside."""
+MOST_METADATA_CHUNKS: Final = 96
+"""So many are known, of 8 MiB each."""
+NR_PARAMETERS: Final = METADATA_CHUNKS + MOST_METADATA_CHUNKS
 
 _DOUBLE_BITS: Final = 53
 RELEASE_RATE_LEAST: Final = 1e-6

@@ -62,7 +62,10 @@ from mmactors.malloc.tcmalloc.tcmalloc_par import (
     METADATA_AT,
     METADATA_AVAIL,
     METADATA_BYTES,
+    METADATA_CHUNKS,
     MMAP_FAILED,
+    MOST_METADATA_CHUNKS,
+    NR_METADATA_CHUNKS,
     SBRK_FAILED,
     SKIP_MMAP,
     SKIP_SBRK,
@@ -153,6 +156,9 @@ def _metadata(par: Words, task: Words) -> int:
             return GO_ON
         par[METADATA_AT] = task[SYS_RESULT]
         par[METADATA_AVAIL] = task[SYS_ACTUAL]
+        if par[NR_METADATA_CHUNKS] < MOST_METADATA_CHUNKS:
+            par[METADATA_CHUNKS + par[NR_METADATA_CHUNKS]] = task[SYS_RESULT]
+            par[NR_METADATA_CHUNKS] += 1
         skipped = 0
     elif par[METADATA_AVAIL] < nr_bytes + skipped:
         return ask_system(task, METADATA_CHUNK, _METADATA_ALIGNMENT, META_CHUNK)
