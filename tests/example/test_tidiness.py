@@ -41,7 +41,7 @@ HOOK = "called by name: by pytest, by the command line, by the table of topics"
 UNUSED_BUT_KEPT = {
     "mmactors.arch.native.quick._QuickLibrary": HOOK,
     "mmactors.cli.examples.examples": HOOK,
-    "mmactors.cli.heap_trace.heap_trace": HOOK,
+    "mmactors.cli.heap.heap_trace.heap_trace": HOOK,
     "mmactors.cli.logs.logs": HOOK,
     "mmactors.cli.validate.validate": HOOK,
     "mmactors.engine.cell.Cell": FOR_WORLDS,
