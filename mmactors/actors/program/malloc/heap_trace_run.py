@@ -31,9 +31,8 @@ from mmactors.arch.heap_trace import (
 )
 from mmactors.engine.wait_queue import WaitQueue
 from mmactors.events import SysEnter, SysExit
-from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
-from mmactors.malloc.ptmalloc.replay import Replay
-from mmactors.malloc.ptmalloc.replay_rows import TOUCH_ALL, TOUCH_FIRST, TOUCH_NONE
+from mmactors.malloc.replay import Replay
+from mmactors.malloc.replay_rows import TOUCH_ALL, TOUCH_FIRST, TOUCH_NONE
 from mmactors.malloc.user_words import UserWords
 from mmactors.units import ULONG_MAX
 from mmactors.workload.operation.malloc import RunHeapTrace
@@ -68,7 +67,6 @@ class HeapTraceRun(ABC):
 
         `parts`: where threads find theirs; `number`: that of the run on this machine.
         """
-        assert isinstance(heap.library, Ptmalloc), f"{heap.library} has no compiled rows"
         self.call: Final = call
         self.leader: Final = leader
         self.members: Final[dict[int, UserThread]] = {0: leader}
