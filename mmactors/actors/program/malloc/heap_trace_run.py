@@ -45,7 +45,9 @@ _TOUCHES: Final = {"none": TOUCH_NONE, "first": TOUCH_FIRST, "all": TOUCH_ALL}
 _BATCH_ACCESSES: Final = 1 << 12
 """So many accesses of a batch are noted before they are made."""
 _BATCH_ROWS: Final = 1 << 9
-"""So many calls are made before the clock is looked at."""
+"""So many calls are made at most before the clock is looked at."""
+_NEAR_NS: Final = 100_000
+"""One at a time if somebody else comes so soon, so that he finds what he would find with a log."""
 
 
 class HeapTraceRun(ABC):
@@ -175,7 +177,8 @@ class HeapTraceRun(ABC):
         noted_alone = self._touched is not self._library.words
         while replay.row < end:
             begin = replay.row
-            is_stopped = replay.run(min(end, begin + _BATCH_ROWS))
+            is_near = engine.policy.next_ns < thread.cpu.clock.now + _NEAR_NS
+            is_stopped = replay.run(min(end, begin + (1 if is_near else _BATCH_ROWS)))
             self._count(replay.row - begin)
             thread.run_instructions(malloc_ns * (replay.row - begin + is_stopped))
             if noted_alone or not is_stopped:
