@@ -16,7 +16,7 @@ from mmactors.observe.counters.heap import HEAP_CALLS
 from mmactors.observe.counters.series import Series
 from mmactors.units import PAGE_SIZE
 
-_RSS: Final = "anon_rss"
+_RSS: Final = "anon_pages"
 _SAMPLED: Final = (_RSS, "malloc_live_bytes", "malloc_usable_bytes", "malloc_system_bytes")
 
 Numbers = NDArray[np.int64]

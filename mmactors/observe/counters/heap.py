@@ -18,9 +18,6 @@ HEAP_COUNTERS: Final = (
     ("malloc_free_bytes", "bytes", "In free chunks of all arenas, their tops among them."),
     ("malloc_cached_bytes", "bytes", "In caches of threads."),
     ("malloc_calls", "calls", "Of the library, that have returned."),
-    *(
-        (f"malloc_{call}", "calls", f"Of {call}, that the library has made.")
-        for call in HEAP_CALLS
-    ),
+    *((f"malloc_{call}", "calls", f"Of {call}, that the library has made.") for call in HEAP_CALLS),
 )
 NR_HEAP: Final = len(HEAP_COUNTERS)

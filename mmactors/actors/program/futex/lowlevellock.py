@@ -53,6 +53,7 @@ class LowLevelLock:
         """
         self.name: Final = f"{name}[{ctx_id}][{address:#x}]"
         self.lock_class: Final = futexes.kernel.locks.of(name)
+        self.lock_class.is_of_programs = True
         self.address: Final = address
         self.in_memory: Final = in_memory
         self.holder: Actor | None = None
