@@ -5,7 +5,7 @@ program of one process, on a small machine or on that of a scenario.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +14,8 @@ from attrs import evolve, frozen
 
 from mmactors.cli.heap.library_choice import LibraryChoice
 from mmactors.errors import Place, Problem, UserError
+from mmactors.scenario.death import ExpectedDeath
+from mmactors.scenario.document import put_at
 from mmactors.scenario.load import load_scenario, parse_scenario, read_text
 from mmactors.scenario.overrides import Setting
 from mmactors.scenario.run.source import tree_of
@@ -23,7 +25,11 @@ from mmactors.workload.heap_trace.file import open_heap_trace
 from mmactors.workload.operation.malloc import ORDER_TRACE, RunHeapTrace
 
 _SUFFIXES: Final = (".yaml", ".yml")
-_SMALL: Final = "machine: {cpus: 4, memory: {size: 1G}}\nprocesses: []\n"
+_SMALL: Final = """
+machine: {cpus: 4, memory: {size: 1G}}
+engine: {quantum_ns: 0}      # who waits for a lock, and how long, is exact
+processes: []
+"""
 _SAMPLES: Final = 256
 """About so many samples are taken of a trace whose operations take _ROW_NS each."""
 _ROW_NS: Final = 25
@@ -77,7 +83,7 @@ def compared(
     scenarios: list[tuple[LibraryChoice, Scenario]] = []
     for choice in choices:
         try:
-            scenarios.append((choice, _sampled(source.scenario(choice), source.sample_ns)))
+            scenarios.append((choice, _told(source.scenario(choice), source.sample_ns)))
         except UserError as error:
             problems |= dict.fromkeys(error.problems)
     if problems:
@@ -114,11 +120,9 @@ class _OfScenario:
                 )
             )
         for nth, process in calling:
-            yield _setting(f"processes[{nth}].malloc", choice.library, choice)
             # What its own library is told stays; another one would not know it.
-            if choice.environment or process.malloc != choice.library:
-                environment = dict(choice.environment)
-                yield _setting(f"processes[{nth}].environment", environment, choice)
+            is_own = process.malloc == choice.library and not choice.environment
+            yield from _linked(nth, choice, process.environment if is_own else choice.environment)
 
 
 @frozen
@@ -139,18 +143,14 @@ class _OfTrace:
             touch=options.touch or "all",
             order=options.order or ("free" if threads > 1 else ORDER_TRACE),
         )
-        process = {
-            "name": name_of(self.file),
-            "cpu": 0,
-            "malloc": choice.library,
-            "environment": dict(choice.environment),
-            "program": [str(call)],
-        }
+        process = {"name": name_of(self.file), "cpu": 0, "program": [str(call)]}
+        place = Place(str(self.file))
         settings = [
-            _setting("processes", [process], choice),
-            _setting("expect", [], choice),
-            _setting("race", None, choice),
-            _setting("record", {"events": []}, choice),
+            _setting("processes", [process], place),
+            _setting("expect", [], place),
+            _setting("race", None, place),
+            _setting("record", {"events": []}, place),
+            *_linked(0, choice, choice.environment),
         ]
         machine = self.machine
         return parse_scenario(
@@ -180,12 +180,22 @@ def name_of(file: Path) -> str:
     return re.sub(r"\A(?![A-Za-z_])", "_", name)[:_COMM_LENGTH]
 
 
-def _setting(key: str, value: Any, choice: LibraryChoice) -> Setting:
-    return Setting(key, tree_of(value, choice.option))
+def _linked(nth: int, choice: LibraryChoice, environment: Mapping[str, str]) -> Iterator[Setting]:
+    """Yield what links a process with a library."""
+    place = Place(choice.option)
+    yield _setting(f"processes[{nth}].malloc", choice.library, place)
+    yield _setting(f"processes[{nth}].environment", environment, place)
 
 
-def _sampled(scenario: Scenario, sample_ns: int) -> Scenario:
-    """Return the scenario whose samples tell, besides what it wants, what its heaps hold."""
+def _setting(key: str, value: Any, place: Place) -> Setting:
+    return Setting(key, put_at(tree_of(value, str(place)), place))
+
+
+def _told(scenario: Scenario, sample_ns: int) -> Scenario:
+    """Return the scenario whose samples tell, besides what it wants, what its heaps hold.
+
+    Of what must hold only deaths are left: numbers are those of the library that it is written for.
+    """
     heaps = [each.name for each in scenario.instances() if each.malloc is not None]
     ours = [f"process[{heap}].{name}" for heap in heaps for name in _SAMPLED]
     record = evolve(
@@ -193,4 +203,5 @@ def _sampled(scenario: Scenario, sample_ns: int) -> Scenario:
         sample=scenario.record.sample or sample_ns,
         counters=tuple(dict.fromkeys([*scenario.sampled(), *ours])),
     )
-    return evolve(scenario, record=record)
+    deaths = tuple(each for each in scenario.expect if isinstance(each, ExpectedDeath))
+    return evolve(scenario, record=record, expect=deaths)

@@ -84,6 +84,8 @@ def heap_compare(
         "--order": order,
     }
     _must_fit(files, [option for option, value in of_traces.items() if value is not None])
+    if limit is not None and limit < 1:
+        raise UserError(_no_limit(limit))
     choices = library_choices(library or LIBRARIES)
     options = TraceOptions(form=form, limit=limit, touch=touch, order=order)
     wanted = [
@@ -122,6 +124,15 @@ def _runs(
         yield Run(choice=choice, report=report)
         if exit_code(report.outcome) == _INTERRUPTED:
             return
+
+
+def _no_limit(limit: int) -> Problem:
+    return Problem(
+        place=Place("--limit"),
+        found=f"{limit} operations",
+        legal="expected at least 1",
+        advice="leave it away for all",
+    )
 
 
 def _must_fit(files: Sequence[Path], options_of_traces: Sequence[str]) -> None:
