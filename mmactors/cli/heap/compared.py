@@ -32,7 +32,7 @@ processes: []
 """
 _SAMPLES: Final = 256
 """About so many samples are taken of a trace whose operations take _ROW_NS each."""
-_ROW_NS: Final = 25
+_ROW_NS: Final = 100
 _SAMPLE_NS: Final = 10 * US
 """Of a scenario that does not say it."""
 _COMM_LENGTH: Final = 15

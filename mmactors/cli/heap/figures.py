@@ -147,7 +147,7 @@ FIGURES: Final = (
         name="peak_rss_bytes",
         title="RSS, peak, MiB",
         short="peak RSS",
-        value=_heap(lambda usage: usage.maxrss_bytes),
+        value=_level(lambda levels: levels.rss.peak),
         text=_mib,
     ),
     Figure(
