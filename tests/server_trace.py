@@ -1,9 +1,11 @@
-"""The heap trace of a server with sixteen threads, made of a seed: `python tests/server_trace.py FILE`.
+"""The heap trace of a server with sixteen threads, made of a seed.
+
+`python tests/server_trace.py FILE` writes it; configs/traces/server.npz is what it writes.
 
 Thread 0 does the input and output: it takes a connection and a buffer, hands them to one of fifteen
 workers, and frees the answer once it is sent, at most `_IN_FLIGHT` requests later. A worker takes
 many small blocks and a few buffers that grow, frees what thread 0 took, and keeps a session now and
-then, or puts an entry into a cache that all share. configs/traces/server.npz is what it writes.
+then, or puts an entry into a cache that all share.
 """
 
 import sys
@@ -98,6 +100,11 @@ def server_trace(seed=14):
     return HeapOperations(first=0, line=line, **dict(zip(names, columns, strict=True)))
 
 
+def write_server_trace(path):
+    """Write the trace as an archive."""
+    meta = {"case": "server", "kind": "made by tests/server_trace.py", "threads": 1 + WORKERS}
+    write_heap_trace(path, [server_trace()], meta=meta)
+
+
 if __name__ == "__main__":
-    kind = "made by tests/server_trace.py"
-    write_heap_trace(Path(sys.argv[1]), [server_trace()], meta={"case": "server", "kind": kind})
+    write_server_trace(Path(sys.argv[1]))

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+from server_trace import write_server_trace
 
 import mmactors
 from mmactors.cli.heap.library_choice import library_choices
@@ -13,6 +14,7 @@ from mmactors.cli.heap.rss_chart import Curve, chart_lines, columns
 from mmactors.cli.main import run_command
 from mmactors.errors import UserError
 from mmactors.units import PAGE_SIZE
+from mmactors.workload.heap_trace.file import open_heap_trace
 
 ROOT = Path(__file__).parents[2]
 TRACES = ROOT / "tests" / "reference" / "malloc"
@@ -252,3 +254,12 @@ def test_charts_have_one_scale():
     assert "RSS over calls, 100 from left to right" in head
     assert [5, 2, 0] == [sum(filled[start : start + 5]) for start in (1, 7, 13)]
     assert ["▄", "▁"] == [lines[9].partition("|")[2][0], lines[17].partition("|")[2][0]]
+
+
+def test_the_trace_of_the_server_is_made_of_its_seed(tmp_path):
+    """configs/traces/server.npz is what tests/server_trace.py writes, byte by byte."""
+    path = tmp_path / "server.npz"
+    write_server_trace(path)
+
+    assert (ROOT / "configs" / "traces" / "server.npz").read_bytes() == path.read_bytes()
+    assert open_heap_trace(path).meta["threads"] == 16
