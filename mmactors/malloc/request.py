@@ -6,7 +6,8 @@ accesses happen before it answers, and at the path's end.
 """
 
 from collections.abc import Generator
-from typing import TypeVar
+from enum import Enum
+from typing import Final, TypeVar
 
 from attrs import field, frozen
 
@@ -78,14 +79,38 @@ class Mprotect:
     prot: int
 
 
+class LockType(Enum):
+    """How threads wait for a lock of a library's."""
+
+    LLL_LOCK = "lll_lock"
+    """glibc's low-level lock: they sleep."""
+    SPIN_LOCK = "SpinLock"
+    """tcmalloc's: they spin, and sleep for a limited time."""
+    MALLOC_MUTEX = "malloc_mutex"
+    """jemalloc's: they spin, and sleep as at glibc's; its word is that of the pthread mutex."""
+
+
+@frozen
+class LockKind:
+    """What kind of lock one of a library's is."""
+
+    type: LockType
+    spins: int = 0
+    """How often who finds it taken looks again before it sleeps; -1: for ever."""
+
+
+LLL_LOCK: Final = LockKind(LockType.LLL_LOCK)
+
+
 @frozen
 class LockMutex:
-    """A lock of the library's is needed (lll_lock); answered with None when it is held."""
+    """A lock of the library's is needed; answered with None when it is held."""
 
     word: int
     """The address of its word in user memory: who drives a path keeps a lock for each."""
     name: str
     """What people call it: `main_arena.mutex`, `list_lock`."""
+    kind: LockKind = LLL_LOCK
 
 
 @frozen
@@ -94,6 +119,7 @@ class TrylockMutex:
 
     word: int
     name: str
+    kind: LockKind = LLL_LOCK
 
 
 @frozen
@@ -102,6 +128,7 @@ class UnlockMutex:
 
     word: int
     name: str
+    kind: LockKind = LLL_LOCK
 
 
 @frozen
@@ -110,6 +137,7 @@ class InitMutex:
 
     word: int
     name: str
+    kind: LockKind = LLL_LOCK
 
 
 SystemCall = Brk | Mmap | Munmap | Mremap | Madvise | Mprotect

@@ -50,6 +50,8 @@ FREE_SLOT: Final = 4
 NR_FREE: Final = 5
 NR_LOST: Final = 6
 """Writes to pages that found no slot."""
+GOES_ROUND: Final = 7
+"""1: a walk was cut short that would not have ended, and nobody knows of it yet."""
 TABLE: Final = 8
 
 _SPREAD: Final = 0x9E37
@@ -194,11 +196,16 @@ def store_bits(words: Words, log: Words, address: int, nr_bytes: int, value: int
 def clear_words(words: Words, log: Words, address: int, nr_bytes: int) -> None:
     """Write zeros to whole words."""
     note_access(log, address, nr_bytes, 1)
-    for offset in range(0, nr_bytes, 8):
+    offset = 0
+    while offset < nr_bytes:
         each = to_word(address + offset)
+        first = each >> 3 & SLOT - 1
+        count = min(SLOT - first, (nr_bytes - offset + 7) >> 3)
         slot = _slot_of(words, each >> PAGE_BITS)
         if slot:
-            words[slot + (each >> 3 & SLOT - 1)] = 0
+            for place in range(slot + first, slot + first + count):
+                words[place] = 0
+        offset += 8 * count
 
 
 @compiled

@@ -286,8 +286,8 @@ def test_nobody_who_waits_for_ever_is_passed_over():
 
 @pytest.fixture(params=[True, False], ids=["in memory", "a field"])
 def kind(request, monkeypatch):
-    def make(*args, **options):
-        return LowLevelLock(*args, **{**options, "in_memory": request.param})
+    def make(futexes, name, word):
+        return LowLevelLock(futexes, name, evolve(word, in_memory=request.param))
 
     monkeypatch.setattr(futex_calls, "LowLevelLock", make)
 

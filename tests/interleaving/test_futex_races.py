@@ -1,6 +1,7 @@
 """Futexes and low-level locks: threads in any order, and steps that declare enough."""
 
 import pytest
+from attrs import evolve
 from explored import explore
 from explored import scenario_of as explored_scenario
 from machines import EXACT, run, scenario_of
@@ -113,8 +114,8 @@ def kind(request, monkeypatch):
 
 
 def set_kind(monkeypatch, *, in_memory):
-    def make(*args, **options):
-        return LowLevelLock(*args, **{**options, "in_memory": in_memory})
+    def make(futexes, name, word):
+        return LowLevelLock(futexes, name, evolve(word, in_memory=in_memory))
 
     monkeypatch.setattr(futex_calls, "LowLevelLock", make)
 

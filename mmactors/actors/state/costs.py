@@ -85,6 +85,12 @@ class KernelCosts:
         doc="The instructions of one call of the C library's allocator, without its accesses and "
         "calls of the kernel; 5 to 20 (bench-malloc-simple of glibc's benchtests).",
     )
+    pause_ns: int = _cost(
+        45,
+        doc="One turn of a loop that spins in user mode, a load that hits and PAUSE; 4 (about 10 "
+        "cycles before Skylake) to 60 (140 cycles since; Intel optimization manual, 2.5.4).",
+        minimum=1,
+    )
     ipi_ns: int = _cost(
         500,
         doc="From sending an interrupt to its handler running elsewhere; 300 to 1500 by distance "

@@ -8,6 +8,7 @@ from attrs import define, field
 from mmactors.actors.program.area_calls import place_of
 from mmactors.actors.program.futex.futex import ERESTARTSYS, Futexes, MemoryWord
 from mmactors.actors.program.futex.lowlevellock import LowLevelLock
+from mmactors.actors.program.futex.user_lock import UserWord
 from mmactors.actors.program.futex.user_word import change_word, load_word, store_word
 from mmactors.actors.program.thread import UserThread
 from mmactors.arch.frame_words import WORD_MASK
@@ -74,11 +75,6 @@ class FutexCalls:
         ctx_id = thread.space.mm.ctx_id
         lock = self._locks.get((ctx_id, address))
         if lock is None:
-            lock = self._locks[ctx_id, address] = LowLevelLock(
-                self.futexes,
-                name,
-                ctx_id=ctx_id,
-                address=address,
-                in_memory=True,
-            )
+            word = UserWord(ctx_id=ctx_id, address=address, in_memory=True)
+            lock = self._locks[ctx_id, address] = LowLevelLock(self.futexes, name, word)
         return lock

@@ -25,7 +25,7 @@ from mmactors.actors.call.trace_call import (
     trace_call,
 )
 from mmactors.actors.program.area_calls import AreaCalls
-from mmactors.actors.program.futex.lowlevellock import LowLevelLock
+from mmactors.actors.program.futex.user_lock import UserLock
 from mmactors.actors.program.malloc.user_heap import UserHeap
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.program.user_access import signal_beyond
@@ -93,7 +93,7 @@ class LibraryCaller:
     """Says where the call is written; None: the operation of the thread is all of it."""
     takes_locks: bool = True
     """False: nobody else calls the library meanwhile, so that all its locks are free."""
-    _held: list[LowLevelLock] = field(factory=list, init=False)
+    _held: list[UserLock] = field(factory=list, init=False)
 
     async def perform(self, steps: MallocSteps[T]) -> T:
         """Drive a path to its end and return its result; raise PathLeftError if it has none.
@@ -156,23 +156,23 @@ class LibraryCaller:
                 return None
             case ask.TrylockMutex() if not self.takes_locks:
                 return 1
-            case ask.LockMutex(word=word, name=name):
-                lock = self.heap.lock_of(word, name)
+            case ask.LockMutex(word=word, name=name, kind=kind):
+                lock = self.heap.lock_of(word, name, kind)
                 if not await lock.acquire(self.thread):
                     raise PathLeftError
                 self._held.append(lock)
-            case ask.TrylockMutex(word=word, name=name):
-                lock = self.heap.lock_of(word, name)
+            case ask.TrylockMutex(word=word, name=name, kind=kind):
+                lock = self.heap.lock_of(word, name, kind)
                 if not await lock.try_acquire(self.thread):
                     return 0
                 self._held.append(lock)
                 return 1
-            case ask.UnlockMutex(word=word, name=name):
-                lock = self.heap.lock_of(word, name)
+            case ask.UnlockMutex(word=word, name=name, kind=kind):
+                lock = self.heap.lock_of(word, name, kind)
                 self._held.remove(lock)
                 await lock.release(self.thread)
-            case ask.InitMutex(word=word, name=name):
-                await self.heap.lock_of(word, name).initialize(self.thread)
+            case ask.InitMutex(word=word, name=name, kind=kind):
+                await self.heap.lock_of(word, name, kind).initialize(self.thread)
             case _:
                 return await self._system_call(request)
         return None

@@ -5,7 +5,7 @@ has a copy. It ends with the address space, of which it is a part.
 """
 
 from collections import Counter
-from typing import get_args
+from typing import assert_never, get_args
 
 import numpy as np
 from attrs import define, field
@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from mmactors.actors.program.futex.futex import Futexes
 from mmactors.actors.program.futex.lowlevellock import LowLevelLock
+from mmactors.actors.program.futex.malloc_mutex import MallocMutex
+from mmactors.actors.program.futex.spinlock import SpinDelays, SpinLock
+from mmactors.actors.program.futex.user_lock import UserLock, UserWord
 from mmactors.actors.program.malloc.thread_stack import ThreadStacks
 from mmactors.malloc.library import MallocLibrary
 from mmactors.malloc.replay_rows import LIVE_BLOCKS, LIVE_BYTES, LIVE_USABLE, NR_LIVE
-from mmactors.malloc.request import SystemCall
+from mmactors.malloc.request import LockKind, LockType, SystemCall
 from mmactors.mm.area.vm_flags import page_align
 from mmactors.units import PAGE_MASK
 
@@ -44,21 +47,29 @@ class UserHeap:
     """That the library has made."""
     _blocks: dict[int, tuple[int, int]] = field(factory=dict)
     """Blocks of operations by address: bytes that were asked for, and usable ones."""
-    _locks: dict[int, LowLevelLock] = field(factory=dict, init=False)
+    _locks: dict[int, UserLock] = field(factory=dict, init=False)
     """By the address of their words."""
+    _delays: SpinDelays = field(factory=SpinDelays)
 
-    def lock_of(self, word: int, name: str) -> LowLevelLock:
+    def lock_of(self, word: int, name: str, kind: LockKind) -> UserLock:
         """Return the library's lock at an address; all of one name are one class of locks."""
         lock = self._locks.get(word)
         if lock is None:
-            lock = self._locks[word] = LowLevelLock(
-                self.futexes,
-                name,
-                ctx_id=self.ctx_id,
-                address=word,
-                in_memory=self.metadata_in_memory,
-            )
+            lock = self._locks[word] = self._new_lock(word, name, kind)
         return lock
+
+    def _new_lock(self, address: int, name: str, kind: LockKind) -> UserLock:
+        word = UserWord(ctx_id=self.ctx_id, address=address, in_memory=self.metadata_in_memory)
+        match kind.type:
+            case LockType.LLL_LOCK:
+                return LowLevelLock(self.futexes, name, word)
+            case LockType.SPIN_LOCK:
+                return SpinLock(self.futexes, name, word, spins=kind.spins, delays=self._delays)
+            case LockType.MALLOC_MUTEX:
+                words = self.library.words
+                return MallocMutex(self.futexes, name, word, spins=kind.spins, words=words)
+            case _:
+                assert_never(kind.type)
 
     def counters(self) -> tuple[int, ...]:
         """Return what there is of it, as observe/counters/table.py names it (HEAP)."""
@@ -111,4 +122,5 @@ class UserHeap:
             stacks=self.stacks.after_fork(thread),
             live=self.live.copy(),
             blocks=self._blocks.copy(),
+            delays=self._delays.copy(),
         )

@@ -15,6 +15,7 @@ from typing import Final
 
 from attrs import frozen
 
+from mmactors.malloc.environment import EntryIgnored
 from mmactors.units import ULONG_MAX
 
 GLIBC_TUNABLES: Final = "GLIBC_TUNABLES"
@@ -45,18 +46,6 @@ class Tunable:
     """Above it malloc does not take what the dynamic linker has let pass."""
     does_nothing: str | None = None
     """Why it makes no difference, if it makes none."""
-
-
-@frozen(kw_only=True)
-class EntryIgnored:
-    """An entry does not do what it looks like."""
-
-    variable: str
-    """The environment's variable in which it stands."""
-    entry: str
-    """Its text."""
-    why: str
-    legal: str
 
 
 @frozen(kw_only=True)

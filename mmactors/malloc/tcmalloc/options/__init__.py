@@ -1,0 +1,1 @@
+"""What may be set: the environment's variables, which nothing else can change."""
