@@ -6,9 +6,16 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
+from mmactors.cli.heap.compared import CALLS
 from mmactors.cli.heap.library_choice import LibraryChoice
 from mmactors.observe.counters.heap import HEAP_CALLS
-from mmactors.observe.heap_usage import HeapLevels, HeapUsage, heap_usage, processes_with_heaps
+from mmactors.observe.heap_usage import (
+    HeapLevels,
+    HeapUsage,
+    heap_usage,
+    processes_with_heaps,
+    sampled,
+)
 from mmactors.units import MIB, format_ns
 
 if TYPE_CHECKING:
@@ -113,6 +120,15 @@ def _waits(*, of_programs: bool, in_ns: bool) -> Callable[[Run], Number | None]:
     return value
 
 
+def _start_ns(run: Run) -> Number | None:
+    """Return at which sample the library had done a call: by then it has begun its work."""
+    usage, series = run.usage, run.report.outcome.series
+    if usage is None or usage.levels is None or series is None:
+        return None
+    is_done = sampled(usage.processes, series, CALLS) > 0
+    return series.times_ns[int(is_done.argmax())]
+
+
 def _mib(number: Number) -> str:
     return f"{number / MIB:.2f}"
 
@@ -146,14 +162,14 @@ FIGURES: Final = (
     Figure(
         name="peak_rss_bytes",
         title="RSS, peak, MiB",
-        short="peak RSS",
+        short="RSS",
         value=_level(lambda levels: levels.rss.peak),
         text=_mib,
     ),
     Figure(
         name="mean_rss_bytes",
         title="RSS, mean, MiB",
-        short="mean RSS",
+        short="mean",
         value=_level(lambda levels: levels.rss.mean),
         text=_mib,
     ),
@@ -269,6 +285,13 @@ FIGURES: Final = (
         title="virtual time",
         short="time",
         value=lambda run: run.report.outcome.summary.now_ns,
+        text=_ns,
+    ),
+    Figure(
+        name="start_ns",
+        title="of it until the first call is done",
+        short="start",
+        value=_start_ns,
         text=_ns,
     ),
 )
