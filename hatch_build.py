@@ -19,7 +19,18 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import platform_tags
 
-PARTS = ("access", "memory", "percpu", "vmalloc", "slab", "slob", "ptmalloc", "tools")
+PARTS = (
+    "access",
+    "memory",
+    "percpu",
+    "vmalloc",
+    "slab",
+    "slob",
+    "ptmalloc",
+    "tcmalloc",
+    "jemalloc",
+    "tools",
+)
 FOLDER = "mmactors/arch/native/built"
 TIMEOUT_S = 600
 LEAST_GLIBC = "manylinux_2_17"

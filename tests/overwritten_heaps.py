@@ -10,7 +10,6 @@ from ptmallocs import BREAK, Guest, Mappings
 
 from mmactors.arch.trace import as_signed
 from mmactors.malloc.library import MallocAbortError
-from mmactors.malloc.ptmalloc.report.heap_map import heap_map
 from mmactors.malloc.request import Brk, Mmap
 from mmactors.units import PAGE_SIZE, ULONG_MAX
 
@@ -135,7 +134,7 @@ class Program:
             self.blocks.append(result)
         library.heap_bytes()
         if rng.random() < 0.03:
-            heap_map(library)
+            library.heap_map()
         if old:
             library.peek_usable_size(old)
         return result

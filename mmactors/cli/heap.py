@@ -16,9 +16,9 @@ from cyclopts import Parameter
 
 from mmactors.cli.terminal.screen import say_json, show
 from mmactors.errors import Place, Problem, UserError
+from mmactors.malloc.heap_map import KINDS
 from mmactors.observe.heap_view import (
     HEAP_MAP,
-    KINDS,
     HeapSegment,
     HeapView,
     PageRun,
@@ -29,7 +29,7 @@ from mmactors.observe.run_dir import HEAPS
 from mmactors.observe.run_meta import read_meta
 from mmactors.units import PAGE_SIZE, format_bytes
 
-_LETTERS: Final = dict(zip(KINDS, "lcftm", strict=True))
+_LETTERS: Final = dict(zip(KINDS, "lcftmr", strict=True))
 _EMPTY: Final = "."
 _COLUMNS: Final = 64
 _LINES_MAX: Final = 24
@@ -40,6 +40,7 @@ _MEANINGS: Final = {
     "free": "freed, in a bin: used again, but not given back",
     "top": "at the end: what a trim gives back",
     "metadata": "the library's own: sizes, arenas, caches",
+    "returned": "given back to the kernel, or never used; the library keeps the addresses",
 }
 _MAPPED_SHOWN: Final = 8
 """Segments of mapped chunks that are drawn; the others are in the sums."""

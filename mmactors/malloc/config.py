@@ -9,6 +9,10 @@ from mmactors.malloc.ptmalloc.options.tunables import GLIBC_TUNABLES, TUNABLES
 
 PTMALLOC: Final = "ptmalloc"
 """glibc's, of 2.36."""
+TCMALLOC: Final = "tcmalloc"
+"""That of gperftools 2.10, libtcmalloc_minimal."""
+JEMALLOC: Final = "jemalloc"
+"""That of jemalloc 5.3.0."""
 VARIABLES: Final = (GLIBC_TUNABLES, *(tunable.alias for tunable in TUNABLES if tunable.alias))
 """Of the environment, what an allocator reads."""
 

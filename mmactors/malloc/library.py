@@ -1,13 +1,19 @@
 """What every C library's allocator offers, and how it says that a program has broken its heap."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from operator import add
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from attrs import astuple, define, fields, frozen
 
+from mmactors.malloc.heap_map import Segment
+from mmactors.malloc.replay_rows import NEEDS_CALL, STOPPED
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import UserWords
+
+if TYPE_CHECKING:
+    from mmactors.malloc.replay import Replay
 
 
 @define(eq=False)
@@ -79,6 +85,30 @@ class MallocLibrary(ABC):
 
     words: UserWords
     """The process's memory, as far as the library wrote to it."""
+
+    def run_rows(self, rows: "Replay", end: int) -> None:  # noqa: ARG002 - it may know none
+        """Do rows from `rows.row` to before `end`, which is moved on: see `Replay.run`.
+
+        Where it stops at a row, `rows.stop` says why, else 0. Nobody else calls the library.
+        """
+        rows.stop[STOPPED] = NEEDS_CALL
+
+    def resume_row(
+        self, rows: "Replay", thread: int, op: int, old: int, size: int, arg: int
+    ) -> MallocSteps[int]:
+        """Go on where `run_rows` has stopped with another reason than NEEDS_CALL; the result.
+
+        `old` is the block that the row is about.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def reports(self) -> dict[str, Callable[[], MallocSteps[object]]]:
+        """Return the library's calls that tell of its heap, by the name of what they tell."""
+
+    @abstractmethod
+    def heap_map(self) -> list[Segment]:
+        """Return all memory that it has got from the system and what it holds, without access."""
 
     @abstractmethod
     def new_thread(self) -> int:

@@ -5,7 +5,7 @@ a heap that is broken the library's texts are what it would say before it aborts
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -14,52 +14,43 @@ from numpy.typing import NDArray
 from mmactors.actors.program.malloc.user_heap import UserHeap
 from mmactors.actors.program.process import Process
 from mmactors.arch.pte import PRESENT
+from mmactors.malloc.heap_map import Segment
 from mmactors.malloc.library import MallocAbortError
-from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
-from mmactors.malloc.ptmalloc.replay_rows import LIVE_BYTES, LIVE_USABLE
-from mmactors.malloc.ptmalloc.report.heap_map import Segment, heap_map
-from mmactors.malloc.ptmalloc.report.mallinfo import mallinfo2, malloc_stats
-from mmactors.malloc.ptmalloc.report.malloc_info import malloc_info
+from mmactors.malloc.replay_rows import LIVE_BYTES, LIVE_USABLE
 from mmactors.malloc.request import MallocSteps
 from mmactors.mm.page_table.page_table import PageTable
 from mmactors.observe.heap_view import HEAD, HEAP_MAP
 from mmactors.units import PAGE_SIZE
 
-T = TypeVar("T")
 _TABLE_PAGES: Final = 512
 
 
 def heap_texts(process: Process) -> dict[str, str]:
     """Return the texts of a process's heap, by name; none if it never called its library."""
     heap = process.heap
-    if not isinstance(heap, UserHeap) or not isinstance(heap.library, Ptmalloc):
+    if not isinstance(heap, UserHeap):
         return {}
     library, space = heap.library, process.space
+    table = None if space is None else space.mm.page_table
     with library.words.unwatched():
-        numbers = _told(lambda: mallinfo2(library.arenas))
-        return {
-            "mallinfo2": str(numbers),
-            "malloc_info.xml": str(_told(lambda: malloc_info(library.arenas))),
-            "malloc_stats": str(_told(lambda: malloc_stats(library.arenas))),
-            HEAP_MAP: _map(process, heap, library, None if space is None else space.mm.page_table),
-        }
+        texts = {name: _told(call) for name, call in library.reports().items()}
+        return {**texts, HEAP_MAP: _map(process, heap, table)}
 
 
-def _told(call: Callable[[], MallocSteps[T]]) -> T | str:
+def _told(call: Callable[[], MallocSteps[object]]) -> str:
     """Return what a call tells; its locks are nobody's, as nobody runs."""
     steps = call()
     try:
         while True:
             next(steps)
     except StopIteration as done:
-        result: T = done.value
-        return result
+        return str(done.value)
     except MallocAbortError as error:
         return f"{error.message}\n"
 
 
-def _map(process: Process, heap: UserHeap, library: Ptmalloc, table: PageTable | None) -> str:
-    segments = heap_map(library)
+def _map(process: Process, heap: UserHeap, table: PageTable | None) -> str:
+    segments = heap.library.heap_map()
     names: dict[int, list[str]] = {}
     for name, (address, _) in process.names.items():
         names.setdefault(address, []).append(name)
@@ -77,7 +68,7 @@ def _map(process: Process, heap: UserHeap, library: Ptmalloc, table: PageTable |
 def _segment(
     segment: Segment, table: PageTable | None, names: dict[int, list[str]]
 ) -> dict[str, Any]:
-    pin = segment.pin()
+    pin = segment.pin
     borders = segment.page_borders()
     resident = _resident(table, int(borders[0]), int(borders[-1]))
     pages = np.union1d(borders[:-1], resident[:-1, 0])
@@ -90,7 +81,7 @@ def _segment(
         "start": segment.start,
         "end": segment.end,
         "broken_at": segment.broken_at,
-        "top_bytes": segment.top,
+        "top_bytes": segment.top_bytes,
         "pin": None
         if pin is None
         else {"address": pin[0], "usable_bytes": pin[1], "names": names.get(pin[0], [])},

@@ -10,12 +10,11 @@ from attrs import evolve, frozen
 from mmactors.errors import Place, Problem, UserError
 from mmactors.given_file import read_given
 from mmactors.limits import TEXT_BYTES_MAX
+from mmactors.malloc.heap_map import KINDS
 from mmactors.units import PAGE_SIZE
 
 HEAP_MAP: Final = "heap_map.json"
-HEAD: Final = {"schema": "mmactors.heap_map", "version": "1.0"}
-KINDS: Final = ("live", "cached", "free", "top", "metadata")
-"""What bytes of a heap are, in the order in which runs of pages have them."""
+HEAD: Final = {"schema": "mmactors.heap_map", "version": "1.1"}
 _RUN_LENGTH: Final = 1 + len(KINDS) + 1
 _PAGES_MAX: Final = 1 << 36
 """There are no more in user space."""

@@ -9,7 +9,7 @@ import os.path
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from attrs import evolve
 
@@ -29,7 +29,6 @@ from mmactors.scenario.overrides import Setting, apply_overrides, find
 from mmactors.scenario.race_names import FunctionName, Goal, function_parser, goal_parser
 from mmactors.scenario.schema import Expected, Scenario, parse_expected
 from mmactors.scenario.structure import Structurer, TextError
-from mmactors.workload.heap_trace.file import open_heap_trace
 from mmactors.workload.operation.all import (
     By,
     Operation,
@@ -39,6 +38,9 @@ from mmactors.workload.operation.all import (
     parse_operation,
 )
 from mmactors.workload.trace.file import open_trace, trace_format
+
+if TYPE_CHECKING:
+    from mmactors.workload.heap_trace.file import HeapTrace
 
 _Recorded = RunTrace | RunHeapTrace
 _R = TypeVar("_R", bound=RunTrace | RunHeapTrace)
@@ -234,7 +236,7 @@ def _look(trace: _Recorded) -> Problem | None:
     """Return what is wrong with the beginning of a trace."""
     try:
         if isinstance(trace, RunHeapTrace):
-            open_heap_trace(Path(trace.path), trace.format)
+            _open_heap_trace(trace)
         else:
             trace_format(Path(trace.path), trace.format)
     except UserError as error:
@@ -247,7 +249,7 @@ def _read(trace: _Recorded) -> Problem | None:
     try:
         if isinstance(trace, RunHeapTrace):
             rows = 0
-            for piece in open_heap_trace(Path(trace.path), trace.format).chunks():
+            for piece in _open_heap_trace(trace).chunks():
                 rows += len(piece)
                 if trace.limit is not None and rows >= trace.limit:
                     break
@@ -257,3 +259,10 @@ def _read(trace: _Recorded) -> Problem | None:
     except UserError as error:
         return error.problems[0]
     return None
+
+
+def _open_heap_trace(trace: RunHeapTrace) -> "HeapTrace":
+    """Open a heap trace; its readers are imported by who has one."""
+    from mmactors.workload.heap_trace.file import open_heap_trace  # noqa: PLC0415 - see above
+
+    return open_heap_trace(Path(trace.path), trace.format)

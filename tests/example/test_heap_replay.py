@@ -12,8 +12,8 @@ import pytest
 from ptmallocs import Guest
 
 from mmactors.arch.heap_trace import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, HeapOperations
-from mmactors.malloc.ptmalloc.replay import Replay
-from mmactors.malloc.ptmalloc.replay_rows import TOUCH_FIRST
+from mmactors.malloc.replay import Replay
+from mmactors.malloc.replay_rows import TOUCH_FIRST
 from mmactors.malloc.user_words import FIRST_SLOT, SLOT, TABLE
 
 TUNABLES = ({}, {"tcache_count": 0}, {"tcache_count": 2, "arena_max": 2, "perturb": 7})

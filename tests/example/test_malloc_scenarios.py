@@ -34,9 +34,9 @@ def test_thresholds_decide_what_comes_back():
     loose, mapped = "processes[1].environment", "processes[3].environment"
     page = "malloc_fragmentation"
 
-    assert [93] == counters(page, {loose: tunables(trim_threshold=10**6)}, "loose].min_flt")
-    assert [183] == counters(page, {loose: tunables(top_pad=0)}, "loose].min_flt")
-    assert [303] == counters(page, {mapped: tunables(mmap_threshold=131072)}, "mapped].min_flt")
+    assert [94] == counters(page, {loose: tunables(trim_threshold=10**6)}, "loose].min_flt")
+    assert [184] == counters(page, {loose: tunables(top_pad=0)}, "loose].min_flt")
+    assert [304] == counters(page, {mapped: tunables(mmap_threshold=131072)}, "mapped].min_flt")
 
 
 def test_a_cache_that_takes_all_frees_spares_the_mutex():
@@ -72,8 +72,8 @@ def test_who_writes_a_page_first_faults():
     """The library with M_PERTURB; calloc in the heap; nobody else where metadata is left out."""
     page = "malloc_faults"
 
-    assert [28] == counters(page, {FIRST: tunables(perturb=85)}, "untouched].min_flt")
-    assert [37] == counters(
+    assert [29] == counters(page, {FIRST: tunables(perturb=85)}, "untouched].min_flt")
+    assert [38] == counters(
         page, {"processes[6].environment": tunables(mmap_threshold=10**6)}, "mapped].min_flt"
     )
     assert [25] == counters(page, {"processes[1].metadata_in_memory": False}, "touched].min_flt")

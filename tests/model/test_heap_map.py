@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ptmallocs import Guest
 
-from mmactors.malloc.ptmalloc.report.heap_map import KINDS, heap_map
+from mmactors.malloc.heap_map import KINDS
 from mmactors.units import PAGE_SIZE
 
 SIZES = (1, 24, 100, 1000, 1040, 5000, 70000, 140000, 300000)
@@ -26,7 +26,7 @@ def test_each_byte_is_one_thing_and_free_ones_are_those_of_mallinfo2(seed):
         else:
             live.append(guest.call(library.malloc(thread, rng.choice(SIZES))))
     words_before = library.words.words.copy()
-    segments = heap_map(library)
+    segments = library.heap_map()
     numbers = guest.call(library.mallinfo2(0))
 
     assert (words_before == library.words.words).all(), "a look changes nothing"

@@ -15,7 +15,7 @@ from mmactors.actors.call.mm_alloc import mm_alloc
 from mmactors.actors.fault.fault import handle_page_fault
 from mmactors.actors.program.life.signal import fatal_signal, tell_signal
 from mmactors.actors.program.loader import alloc_areas
-from mmactors.actors.program.malloc.libc_data import relocation
+from mmactors.actors.program.malloc.libc_data import first_stores
 from mmactors.actors.program.memory import TransferLines
 from mmactors.actors.program.process import Process
 from mmactors.actors.program.user_access import run_access, run_and_tell
@@ -235,7 +235,7 @@ class UserThread:
         if not await alloc_areas(kernel, mm):
             self.receive_signal(_NO_MEMORY)
         elif process.malloc is not None and process.malloc.metadata_in_memory:
-            await self.access(relocation(mm))
+            await self.access(first_stores(mm))
 
     @property
     def space(self) -> AddressSpace:

@@ -19,15 +19,19 @@ PARTS: Final = {
     "slab": "SLAB",
     "slob": "SLOB",
     "ptmalloc": "ptmalloc",
+    "tcmalloc": "tcmalloc",
+    "jemalloc": "jemalloc",
     "tools": "sanitizers and tools",
 }
 MACHINE_PARTS: Final = ("access", "memory")
-WRAPPING_PARTS: Final = frozenset({"ptmalloc"})
+WRAPPING_PARTS: Final = frozenset({"ptmalloc", "tcmalloc", "jemalloc"})
 """Those whose sums may be of any words, and wrap as C's numbers without sign do."""
 
 _PART_OF: Final = {
     "mmactors.arch": "memory",
     "mmactors.malloc": "ptmalloc",
+    "mmactors.malloc.jemalloc": "jemalloc",
+    "mmactors.malloc.tcmalloc": "tcmalloc",
     "mmactors.mm": "memory",
     "mmactors.mm.percpu": "percpu",
     "mmactors.mm.vmalloc": "vmalloc",

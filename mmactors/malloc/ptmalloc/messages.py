@@ -22,8 +22,6 @@ NEEDS_TRIM_THEN_TAIL: Final = -4
 """As NEEDS_TRIM, after which memalign has more to free."""
 NEEDS_FASTBIN: Final = -5
 """A chunk is to be put into a fastbin."""
-NEEDS_CALL: Final = -6
-"""No compiled path can do it: the library's call can."""
 FIRST_MESSAGE: Final = -16
 
 CIRCLE: Final = -7

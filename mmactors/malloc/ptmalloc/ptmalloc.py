@@ -7,15 +7,17 @@ they cannot go on, a generator asks the kernel. The first call makes the thread'
 A process that has several threads takes locks to the end of its life, as glibc's does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Final, Self
 
 import numpy as np
 from attrs import evolve
 
+from mmactors.arch.heap_trace import CALLOC, FREE, MEMALIGN, REALLOC
 from mmactors.arch.trace import as_signed
 from mmactors.label import WantsStep, never
+from mmactors.malloc.heap_map import Segment
 from mmactors.malloc.library import (
     HeapBytes,
     HeapNumbers,
@@ -50,12 +52,15 @@ from mmactors.malloc.ptmalloc.malloc_state import ATTACHED_THREADS, NEXT, malloc
 from mmactors.malloc.ptmalloc.messages import check
 from mmactors.malloc.ptmalloc.options import mallopt
 from mmactors.malloc.ptmalloc.options.mallopt import HugePages, set_tunables
-from mmactors.malloc.ptmalloc.replay_rows import usable_size_of
+from mmactors.malloc.ptmalloc.replay_rows import ARENA, CHUNK, replay_rows, usable_size_of
 from mmactors.malloc.ptmalloc.report import mallinfo, malloc_info
+from mmactors.malloc.ptmalloc.report.heap_map import heap_map
 from mmactors.malloc.ptmalloc.system import malloc_trim
 from mmactors.malloc.ptmalloc.system.mmap_chunk import free_mapped, mremap_chunk, munmap_chunk
 from mmactors.malloc.ptmalloc.system.sysmalloc import SystemMemory
 from mmactors.malloc.ptmalloc.tcache import ENTRIES, TCACHE_SIZE, malloc_hit, tcache_malloc
+from mmactors.malloc.replay import Replay
+from mmactors.malloc.replay_rows import STOPPED
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import UserWords, clear_words, longest_walk, note_access
 from mmactors.rules import Rules
@@ -297,6 +302,62 @@ class Ptmalloc(MallocLibrary):
     def heap_bytes(self) -> HeapBytes:
         """Return what is where, without an access."""
         return mallinfo.heap_bytes(self.arenas, self.tcache.tolist())
+
+    def reports(self) -> dict[str, Callable[[], MallocSteps[object]]]:
+        """Return the library's calls that tell of its heap, by the name of what they tell."""
+        return {
+            "mallinfo2": lambda: mallinfo.mallinfo2(self.arenas),
+            "malloc_info.xml": lambda: malloc_info.malloc_info(self.arenas),
+            "malloc_stats": lambda: mallinfo.malloc_stats(self.arenas),
+        }
+
+    def heap_map(self) -> list[Segment]:
+        """Return all memory that it has got from the system and what it holds, without access."""
+        return heap_map(self)
+
+    def run_rows(self, rows: Replay, end: int) -> None:
+        """Do rows of a heap trace in one compiled loop, as far as possible without a request."""
+        of = rows.operations
+        rows.row = replay_rows(
+            *self.memory.arrays(),
+            self.tcache,
+            self.arenas.thread_arena,
+            rows.threads,
+            of.op,
+            of.tid,
+            of.id,
+            of.size,
+            of.arg,
+            rows.objects,
+            rows.address,
+            rows.usable,
+            rows.touched,
+            rows.live,
+            rows.lives,
+            rows.stop,
+            rows.row,
+            end,
+            rows.most_accesses,
+            rows.touches,
+        )
+
+    def resume_row(
+        self, rows: Replay, thread: int, op: int, old: int, size: int, arg: int
+    ) -> MallocSteps[int]:
+        """Go on with a row where its compiled path has stopped."""
+        calls, tcache, began = self.calls, int(self.tcache[thread]), int(rows.stop[STOPPED])
+        arena, chunk = int(rows.stop[ARENA]), int(rows.stop[CHUNK])
+        if op == FREE or (op == REALLOC and old and not size):
+            yield from calls.free(tcache, arena, chunk, began)
+            return 0
+        if op == REALLOC and old:
+            return (yield from self.realloc_chunk(thread, arena, chunk, size, began))
+        if op == CALLOC:
+            members = arg or 1
+            return (yield from calls.calloc(thread, tcache, size // members * members, began))
+        if op == MEMALIGN and arg > ALIGN_MASK + 1:
+            return (yield from calls.memalign(thread, tcache, max(arg, MINSIZE), size, began))
+        return (yield from calls.malloc(thread, tcache, size, began))
 
     def mallinfo2(self, thread: int) -> MallocSteps[HeapNumbers]:
         """mallinfo2()."""

@@ -6,9 +6,6 @@ use of the heap, a chunk that is a mapping. Nobody locks an arena: nobody else r
 
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mmactors.arch.column import Column, Words
 from mmactors.arch.heap_trace import CALLOC, FREE, MEMALIGN, REALLOC
 from mmactors.arch.jit import compiled
@@ -31,30 +28,13 @@ from mmactors.malloc.ptmalloc.int_malloc import int_malloc
 from mmactors.malloc.ptmalloc.int_memalign import int_memalign
 from mmactors.malloc.ptmalloc.int_realloc import int_realloc
 from mmactors.malloc.ptmalloc.malloc_par import MAIN_ARENA, SINGLE_THREAD
-from mmactors.malloc.ptmalloc.messages import NEEDS_CALL
 from mmactors.malloc.ptmalloc.tcache import tcache_malloc
-from mmactors.malloc.user_words import NR_FREE, SPARE_SLOTS, load_word, note_access, peek_word
+from mmactors.malloc.replay_rows import NEEDS_CALL, STOPPED, Texts, block_of, end_row
+from mmactors.malloc.user_words import NR_FREE, SPARE_SLOTS, load_word, peek_word
 
-Texts = NDArray[np.uint8]
-
-BEGAN: Final = 0
-"""Why the loop has stopped before the end: 0, or what the row's compiled path has returned."""
 ARENA: Final = 1
 CHUNK: Final = 2
 """Of the row that began: its arena, and the chunk that is freed or changed."""
-NR_STOPS: Final = 3
-
-LIVE_BLOCKS: Final = 0
-LIVE_BYTES: Final = 1
-LIVE_USABLE: Final = 2
-NR_LIVE: Final = 3
-"""What of a heap is in use: blocks, their bytes as asked for, and as usable."""
-
-TOUCH_NONE: Final = 0
-TOUCH_FIRST: Final = 1
-"""The program writes the first byte of each block of more than no bytes."""
-TOUCH_ALL: Final = 2
-"""It writes all bytes that it has asked for."""
 
 _MOST: Final = 1 << 46
 """Sizes from here on are left to calls: half of what a process can map."""
@@ -91,7 +71,7 @@ def replay_rows(
     rows return goes to `address` and, if that has room, `usable`. `touched`, `live`, `lives`:
     see `end_row`.
     """
-    stop[BEGAN] = 0
+    stop[STOPPED] = 0
     while row < end and words[NR_FREE] >= SPARE_SLOTS:
         if touched.shape[0] and touched[0] >= most_accesses:
             break
@@ -104,18 +84,17 @@ def replay_rows(
             int(tcaches[thread]),
             int(arenas[thread]),
             int(op[row]),
-            _block_of(int(op[row]), int(number[row]), objects),
+            block_of(int(op[row]), int(number[row]), objects),
             int(size[row]),
             int(arg[row]),
             stop,
         )
         if block < 0:
-            stop[BEGAN] = block
+            stop[STOPPED] = block
             if block == NEEDS_CALL and log.shape[0]:
                 log[0] = nr_accesses
             break
         end_row(
-            words,
             number,
             size,
             op,
@@ -127,64 +106,11 @@ def replay_rows(
             lives,
             row,
             block,
+            usable_size_of(words, block) if block and (usable.shape[0] or live.shape[0]) else 0,
             touches,
         )
         row += 1
     return row
-
-
-@compiled
-def _block_of(op: int, number: int, objects: Words) -> int:
-    """Return the block that a row is about: that of its object, or the address that it names."""
-    if op > MEMALIGN:
-        return 0
-    return int(objects[number]) if number >= 0 else -number
-
-
-@compiled
-def end_row(
-    words: Words,
-    number: Words,
-    size: Words,
-    op: Texts,
-    objects: Words,
-    address: Words,
-    usable: Words,
-    touched: Words,
-    live: Words,
-    lives: Words,
-    row: int,
-    block: int,
-    touches: int,
-) -> None:
-    """Keep what a row has returned, and let its program write to a block that it gets.
-
-    The write is noted in `touched`. A pointer stays when its block is freed. `live` has how many
-    blocks there are, their bytes as asked for, and as usable; `lives` both of each object.
-    """
-    address[row] = block
-    which = number[row]
-    is_mine = which >= 0 and op[row] <= MEMALIGN
-    if live.shape[0] and is_mine and (block or op[row] == FREE or size[row] == 0):
-        note_life(live, lives, which, int(size[row]), usable_size_of(words, block) if block else 0)
-    if is_mine and op[row] != FREE and (block or op[row] != REALLOC):
-        objects[which] = block
-    if block == 0:
-        return
-    if touches and size[row]:
-        note_access(touched, block, 1 if touches == TOUCH_FIRST else int(size[row]), 1)
-    if usable.shape[0]:
-        usable[row] = usable_size_of(words, block)
-
-
-@compiled
-def note_life(live: Words, lives: Words, which: int, size: int, usable: int) -> None:
-    """Let an object have a block of so many bytes, asked for and usable; none: it has no block."""
-    live[LIVE_BLOCKS] += (1 if usable else 0) - (1 if lives[2 * which + 1] else 0)
-    live[LIVE_BYTES] += (size if usable else 0) - lives[2 * which]
-    live[LIVE_USABLE] += usable - lives[2 * which + 1]
-    lives[2 * which] = size if usable else 0
-    lives[2 * which + 1] = usable
 
 
 @compiled

@@ -22,9 +22,8 @@ from mmactors.arch.heap_trace import (
     THREAD_END,
     HeapOperations,
 )
-from mmactors.malloc.library import HeapNumbers
-from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
-from mmactors.malloc.ptmalloc.replay import Replay
+from mmactors.malloc.library import HeapNumbers, MallocLibrary
+from mmactors.malloc.replay import Replay
 from mmactors.malloc.request import MallocRequest, MallocSteps
 from mmactors.mm.perform import perform
 from mmactors.units import ULONG_MAX
@@ -53,7 +52,7 @@ class Kernel(Protocol):
 class HeapRun:
     """Operations on their way through a library."""
 
-    library: Ptmalloc
+    library: MallocLibrary
     kernel: Kernel
     operations: HeapOperations
     address: NDArray[np.int64] = field(init=False)

@@ -31,9 +31,8 @@ from mmactors.arch.heap_trace import (
 )
 from mmactors.engine.wait_queue import WaitQueue
 from mmactors.events import SysEnter, SysExit
-from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
-from mmactors.malloc.ptmalloc.replay import Replay
-from mmactors.malloc.ptmalloc.replay_rows import TOUCH_ALL, TOUCH_FIRST, TOUCH_NONE
+from mmactors.malloc.replay import Replay
+from mmactors.malloc.replay_rows import TOUCH_ALL, TOUCH_FIRST, TOUCH_NONE
 from mmactors.malloc.user_words import UserWords
 from mmactors.units import ULONG_MAX
 from mmactors.workload.operation.malloc import RunHeapTrace
@@ -46,7 +45,9 @@ _TOUCHES: Final = {"none": TOUCH_NONE, "first": TOUCH_FIRST, "all": TOUCH_ALL}
 _BATCH_ACCESSES: Final = 1 << 12
 """So many accesses of a batch are noted before they are made."""
 _BATCH_ROWS: Final = 1 << 9
-"""So many calls are made before the clock is looked at."""
+"""So many calls are made at most before the clock is looked at."""
+_NEAR_NS: Final = 100_000
+"""One at a time if somebody else comes so soon, so that he finds what he would find with a log."""
 
 
 class HeapTraceRun(ABC):
@@ -68,7 +69,6 @@ class HeapTraceRun(ABC):
 
         `parts`: where threads find theirs; `number`: that of the run on this machine.
         """
-        assert isinstance(heap.library, Ptmalloc), f"{heap.library} has no compiled rows"
         self.call: Final = call
         self.leader: Final = leader
         self.members: Final[dict[int, UserThread]] = {0: leader}
@@ -177,7 +177,8 @@ class HeapTraceRun(ABC):
         noted_alone = self._touched is not self._library.words
         while replay.row < end:
             begin = replay.row
-            is_stopped = replay.run(min(end, begin + _BATCH_ROWS))
+            is_near = engine.policy.next_ns < thread.cpu.clock.now + _NEAR_NS
+            is_stopped = replay.run(min(end, begin + (1 if is_near else _BATCH_ROWS)))
             self._count(replay.row - begin)
             thread.run_instructions(malloc_ns * (replay.row - begin + is_stopped))
             if noted_alone or not is_stopped:

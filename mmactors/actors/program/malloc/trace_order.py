@@ -14,7 +14,7 @@ from mmactors.actors.program.malloc.caller import PathLeftError
 from mmactors.actors.program.malloc.heap_trace_run import HeapTraceRun
 from mmactors.actors.program.thread import UserThread
 from mmactors.arch.heap_trace import MEMALIGN, THREAD_BEGIN, HeapOperations
-from mmactors.malloc.ptmalloc.replay import Replay
+from mmactors.malloc.replay import Replay
 
 
 class TraceOrder(HeapTraceRun):

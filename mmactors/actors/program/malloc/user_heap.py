@@ -15,7 +15,7 @@ from mmactors.actors.program.futex.futex import Futexes
 from mmactors.actors.program.futex.lowlevellock import LowLevelLock
 from mmactors.actors.program.malloc.thread_stack import ThreadStacks
 from mmactors.malloc.library import MallocLibrary
-from mmactors.malloc.ptmalloc.replay_rows import LIVE_BLOCKS, LIVE_BYTES, LIVE_USABLE, NR_LIVE
+from mmactors.malloc.replay_rows import LIVE_BLOCKS, LIVE_BYTES, LIVE_USABLE, NR_LIVE
 from mmactors.malloc.request import SystemCall
 from mmactors.mm.area.vm_flags import page_align
 from mmactors.units import PAGE_MASK
@@ -37,7 +37,7 @@ class UserHeap:
     """It was copied by a fork, and nobody has let its locks be free yet."""
     stacks: ThreadStacks = field(factory=ThreadStacks)
     live: NDArray[np.int64] = field(factory=lambda: np.zeros(NR_LIVE, np.int64))
-    """What of it is in use (NR_LIVE of ptmalloc/replay_rows.py)."""
+    """What of it is in use (NR_LIVE of malloc/replay_rows.py)."""
     nr_calls: int = field(default=0, init=False)
     """Of the library, that have returned."""
     nr_system_calls: Counter[type[SystemCall]] = field(factory=Counter, init=False)

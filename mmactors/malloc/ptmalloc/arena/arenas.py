@@ -3,6 +3,8 @@
 They lie in libc's own data: no accesses are noted.
 """
 
+from typing import Final
+
 import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
@@ -16,6 +18,9 @@ from mmactors.malloc.request import InitMutex, LockMutex, TrylockMutex, UnlockMu
 from mmactors.malloc.user_words import UserWords
 from mmactors.rules import Rules
 
+_FREE_LIST_LOCK: Final = 12
+"""Bytes from list_lock to free_list_lock (2.36-9+deb12u14 of Debian 12, x86-64)."""
+
 
 @define(eq=False, kw_only=True)
 class Arenas:
@@ -26,7 +31,7 @@ class Arenas:
     thread_arena: NDArray[np.int64]
     """By thread the arena that it allocates from; 0: it has none yet, or none any more."""
     locks_at: int
-    """The address of the words of list_lock and free_list_lock."""
+    """The address of list_lock's word, behind which is that of free_list_lock."""
     nr_cpus: int
     """CPUs that are online."""
     may_shrink_heap: bool = False
@@ -54,7 +59,7 @@ class Arenas:
     free_list_unlock: UnlockMutex = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        free_list_lock = self.locks_at + 4, "free_list_lock"
+        free_list_lock = self.locks_at + _FREE_LIST_LOCK, "free_list_lock"
         list_lock = self.locks_at, "list_lock"
         if not self.rules.free_list_has_its_own_lock:
             free_list_lock = list_lock

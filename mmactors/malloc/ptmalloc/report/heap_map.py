@@ -8,14 +8,14 @@ neighbour says so. main_arena itself is in libc's data, and not shown.
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from attrs import frozen
 from numpy.typing import NDArray
 
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
+from mmactors.malloc.heap_map import CACHED, FREE, LIVE, METADATA, TOP_CHUNK, Segment
 from mmactors.malloc.library import MallocAbortError
 from mmactors.malloc.ptmalloc.arena.arena import all_arenas
 from mmactors.malloc.ptmalloc.arena.heap_info import (
@@ -46,20 +46,15 @@ from mmactors.malloc.ptmalloc.malloc_state import (
     UNSORTED,
     bin_at,
 )
-from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
 from mmactors.malloc.ptmalloc.tcache import ENTRIES
 from mmactors.malloc.user_words import longest_walk, peek_word
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
-LIVE: Final = 0
-CACHED: Final = 1
-FREE: Final = 2
-TOP_CHUNK: Final = 3
-METADATA: Final = 4
-"""What bytes are: headers of chunks, heaps and arenas, thread caches, fences."""
-KINDS: Final = ("live", "cached", "free", "top", "metadata")
-_BROKEN: Final = 5
-_NOT_THERE: Final = 6
+if TYPE_CHECKING:
+    from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
+
+_BROKEN: Final = 16
+_NOT_THERE: Final = 17
 """Ends a walk: a header that cannot be true; the end of what was to be walked."""
 _SEGMENT_MAX: Final = 1 << 34
 """Bytes of a segment that are walked, however much an arena says that it has."""
@@ -154,70 +149,7 @@ def walk_chunks(
     return nr_chunks
 
 
-@frozen(eq=False, kw_only=True)
-class Segment:
-    """Memory that goes on: of the main arena's heap, a heap of another one, a mapped chunk."""
-
-    what: str
-    """main, heap, mapped."""
-    arena: int
-    """Its number, from 0; of mapped chunks 0."""
-    start: int
-    end: int
-    pieces: NDArray[np.int64]
-    """Where what each begins, by address: rows of address, bytes and kind, without gaps."""
-    chunks: NDArray[np.int64]
-    """Chunks: rows of address, bytes and kind."""
-    broken_at: int | None = None
-    """Where a header cannot be true; None: nowhere. What is behind it nobody knows."""
-
-    def page_borders(self) -> NDArray[np.int64]:
-        """Return numbers of pages: from one to before the next all pages hold the same.
-
-        The first is that of its begin, the last that behind its end.
-        """
-        first, last = self.start >> PAGE_SHIFT, self.end + PAGE_SIZE - 1 >> PAGE_SHIFT
-        begins = self.pieces[:, 0] >> PAGE_SHIFT
-        borders = np.concatenate([begins, begins + 1, [first, self.end >> PAGE_SHIFT, last]])
-        return np.unique(borders[(first <= borders) & (borders <= last)])
-
-    def bytes_of_pages(self, pages: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return for pages by their numbers, and each of KINDS, how many bytes are that."""
-        begins, ends = pages << PAGE_SHIFT, (pages + 1) << PAGE_SHIFT
-        kinds = range(len(KINDS))
-        upto = [_bytes_before(ends, self.pieces, kind) for kind in kinds]
-        before = [_bytes_before(begins, self.pieces, kind) for kind in kinds]
-        return np.stack(upto, axis=1) - np.stack(before, axis=1)
-
-    @property
-    def top(self) -> int | None:
-        """The top chunk's size in bytes; None: it is in another segment."""
-        tops = self.chunks[self.chunks[:, 2] == TOP_CHUNK]
-        return int(tops[0, 1]) if len(tops) else None
-
-    def pin(self) -> tuple[int, int] | None:
-        """Return the block below the top that keeps what is free below it, and its usable bytes."""
-        used = self.chunks[self.chunks[:, 2] <= CACHED]
-        if self.top is None or not len(used):
-            return None
-        return int(used[-1, 0]) + CHUNK_HDR_SZ, int(used[-1, 1]) - SIZE_SZ
-
-
-def _bytes_before(
-    addresses: NDArray[np.int64], pieces: NDArray[np.int64], kind: int
-) -> NDArray[np.int64]:
-    """Return how many bytes of a kind lie before each of some addresses."""
-    mine = pieces[pieces[:, 2] == kind]
-    if not len(mine):
-        return np.zeros(len(addresses), dtype=np.int64)
-    before = np.concatenate(([0], np.cumsum(mine[:, 1])))
-    nth = np.searchsorted(mine[:, 0], addresses, side="right")
-    last = np.maximum(nth - 1, 0)
-    within = np.minimum(addresses - mine[last, 0], mine[last, 1])
-    return np.where(nth > 0, before[last] + within, 0)
-
-
-def heap_map(library: Ptmalloc) -> list[Segment]:
+def heap_map(library: "Ptmalloc") -> list[Segment]:
     """Return all memory that the library has got from the system, and what it holds."""
     arenas = library.arenas
     with library.words.unwatched():
@@ -238,7 +170,7 @@ def heap_map(library: Ptmalloc) -> list[Segment]:
         )
 
 
-def _cached(library: Ptmalloc, arenas: Sequence[int]) -> NDArray[np.int64]:
+def _cached(library: "Ptmalloc", arenas: Sequence[int]) -> NDArray[np.int64]:
     """Return the chunks of thread caches and fastbins, sorted."""
     found = np.zeros(_CHUNKS_USUAL, dtype=np.int64)
     numbers = np.array(arenas, dtype=np.int64)
@@ -250,7 +182,7 @@ def _cached(library: Ptmalloc, arenas: Sequence[int]) -> NDArray[np.int64]:
 
 
 def _segments_of(
-    library: Ptmalloc, arena: int, number: int, cached: NDArray[np.int64]
+    library: "Ptmalloc", arena: int, number: int, cached: NDArray[np.int64]
 ) -> Iterator[Segment]:
     load, arenas = library.words.peek, library.arenas
     top = load(arena + TOP)
@@ -273,7 +205,7 @@ def _segments_of(
 
 
 def _walked(
-    library: Ptmalloc,
+    library: "Ptmalloc",
     what: str,
     number: int,
     where: tuple[int, int, int],
@@ -296,6 +228,9 @@ def _walked(
     rows = np.concatenate(parts)
     own = np.isin(rows[:, 0] + CHUNK_HDR_SZ, library.tcache[library.tcache != 0])
     rows[own, 2] = METADATA
+    tops = rows[rows[:, 2] == TOP_CHUNK]
+    used = rows[rows[:, 2] <= CACHED]
+    pin = (int(used[-1, 0]) + CHUNK_HDR_SZ, int(used[-1, 1]) - SIZE_SZ) if len(used) else None
     return Segment(
         what=what,
         arena=number,
@@ -304,6 +239,8 @@ def _walked(
         pieces=_pieces(start, rows),
         chunks=rows,
         broken_at=first if why == _BROKEN else None,
+        top_bytes=int(tops[0, 1]) if len(tops) else None,
+        pin=pin if len(tops) else None,
     )
 
 
@@ -324,7 +261,7 @@ def _pieces(start: int, chunks: NDArray[np.int64]) -> NDArray[np.int64]:
     return both[both[:, 1] > 0]
 
 
-def _mapped(library: Ptmalloc, segments: Sequence[Segment]) -> Iterator[Segment]:
+def _mapped(library: "Ptmalloc", segments: Sequence[Segment]) -> Iterator[Segment]:
     """Yield chunks that are mappings: nothing leads to them but that they look like one."""
     end = 0
     for page in library.words.pages():

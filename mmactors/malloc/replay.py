@@ -8,18 +8,8 @@ from attrs import define, field
 from numpy.typing import NDArray
 
 from mmactors.arch.heap_trace import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, HeapOperations
-from mmactors.malloc.ptmalloc.chunk import ALIGN_MASK, MINSIZE
-from mmactors.malloc.ptmalloc.messages import NEEDS_CALL
-from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
-from mmactors.malloc.ptmalloc.replay_rows import (
-    ARENA,
-    BEGAN,
-    CHUNK,
-    NR_STOPS,
-    TOUCH_NONE,
-    end_row,
-    replay_rows,
-)
+from mmactors.malloc.library import MallocLibrary
+from mmactors.malloc.replay_rows import NEEDS_CALL, NR_STOPS, STOPPED, TOUCH_NONE, end_row
 from mmactors.malloc.request import MallocSteps
 from mmactors.units import ULONG_MAX
 
@@ -34,7 +24,7 @@ class Replay:
     too: who runs it does them.
     """
 
-    library: Ptmalloc
+    library: MallocLibrary
     operations: HeapOperations
     threads: NDArray[np.int64]
     """By the trace's number of a thread the library's."""
@@ -56,49 +46,26 @@ class Replay:
     """With so many accesses in `touched`, `run` stops before a row, for them to be taken."""
     row: int = 0
     """The row that comes next."""
-    _stop: NDArray[np.int64] = field(factory=lambda: np.zeros(NR_STOPS, dtype=np.int64), init=False)
+    stop: NDArray[np.int64] = field(factory=lambda: np.zeros(NR_STOPS, dtype=np.int64), init=False)
+    """For who does rows: at STOPPED why it stopped at one, behind it what it keeps of it."""
 
     def run(self, end: int) -> bool:
         """Do rows to before `end`, or to one that `finish` must do: say whether it stopped at one.
 
         It also stops before a row if enough accesses are noted.
         """
-        library, of = self.library, self.operations
         while True:
-            words, log, par = library.memory.arrays()
-            self.row = replay_rows(
-                words,
-                log,
-                par,
-                library.tcache,
-                library.arenas.thread_arena,
-                self.threads,
-                of.op,
-                of.tid,
-                of.id,
-                of.size,
-                of.arg,
-                self.objects,
-                self.address,
-                self.usable,
-                self.touched,
-                self.live,
-                self.lives,
-                self._stop,
-                self.row,
-                end,
-                self.most_accesses,
-                self.touches,
-            )
-            if self._stop[BEGAN]:
+            self.library.words.make_room()
+            self.library.run_rows(self, end)
+            if self.stop[STOPPED]:
                 return True
             if self.row >= end or (self.touched.size and self.touched[0] >= self.most_accesses):
                 return False
 
     def finish(self) -> MallocSteps[None]:
         """Do the rest of the row at which `run` stopped, or all of it. MallocAbortError."""
-        began = int(self._stop[BEGAN])
-        yield from self._do_row(self._call if began == NEEDS_CALL else self._resume)
+        is_whole = self.stop[STOPPED] == NEEDS_CALL
+        yield from self._do_row(self._call if is_whole else self._resume)
 
     def call(self) -> MallocSteps[None]:
         """Do all of a row by the library's call, which others may disturb. MallocAbortError."""
@@ -113,9 +80,7 @@ class Replay:
         thread = int(self.threads[of.tid[row]])
         old = int(self.objects[number]) if number >= 0 else -number
         block = yield from run(thread, op, old, size, arg)
-        words, _, _ = self.library.memory.arrays()
         end_row(
-            words,
             of.id,
             of.size,
             of.op,
@@ -127,6 +92,7 @@ class Replay:
             self.lives,
             row,
             block,
+            self.library.peek_usable_size(block) if block else 0,
             self.touches,
         )
         self.row += 1
@@ -149,18 +115,4 @@ class Replay:
 
     def _resume(self, thread: int, op: int, old: int, size: int, arg: int) -> MallocSteps[int]:
         """Go on with a row where its compiled path has stopped."""
-        library, stop = self.library, self._stop
-        calls, tcache, began = library.calls, int(library.tcache[thread]), int(stop[BEGAN])
-        arena, chunk = int(stop[ARENA]), int(stop[CHUNK])
-        if op == FREE or (op == REALLOC and old and not size):
-            yield from calls.free(tcache, arena, chunk, began)
-            return 0
-        if op == REALLOC and old:
-            return (yield from library.realloc_chunk(thread, arena, chunk, size, began))
-        if op == CALLOC:
-            members = arg or 1
-            return (yield from calls.calloc(thread, tcache, size // members * members, began))
-        if op == MEMALIGN and arg > ALIGN_MASK + 1:
-            alignment = max(arg, MINSIZE)
-            return (yield from calls.memalign(thread, tcache, alignment, size, began))
-        return (yield from calls.malloc(thread, tcache, size, began))
+        return (yield from self.library.resume_row(self, thread, op, old, size, arg))
