@@ -9,6 +9,7 @@ from typing import Final
 from attrs import define
 
 from mmactors.malloc.jemalloc.bins.bin import LOCK, NR_REQUESTS, add_to
+from mmactors.malloc.jemalloc.bins.slab import arena_index_of
 from mmactors.malloc.jemalloc.heap import Heap
 from mmactors.malloc.jemalloc.large_stats import count_large_flush
 from mmactors.malloc.jemalloc.mutex import lock_mutex, unlock_mutex
@@ -65,6 +66,11 @@ class Arenas:
         """Return the address of an arena by its number; 0: there is none yet."""
         words, log, par = self.heap.arrays()
         return arena_at(words, log, par, index)
+
+    def of_extent(self, edata: int) -> int:
+        """Return the arena that an extent is of (arena_get_from_edata)."""
+        words, log, par = self.heap.arrays()
+        return arena_at(words, log, par, arena_index_of(words, log, edata))
 
     def nr_threads(self, arena: int, *, internal: bool) -> int:
         """Return how many threads an arena has (arena_nthreads_get)."""

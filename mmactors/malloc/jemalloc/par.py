@@ -27,6 +27,6 @@ IS_SLOW: Final = 12
 """malloc_slow: options that only the slow paths know are on."""
 ZERO_ALL: Final = 13
 """opt_zero."""
-TSD_SLOW: Final = 14
 NR_FRONT_PARAMETERS: Final = 48
 """What is behind is the page allocator's."""
+NR_PARAMETERS: Final = 96

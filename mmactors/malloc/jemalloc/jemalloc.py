@@ -1,0 +1,144 @@
+"""jemalloc, as a library that a process is linked with (jemalloc 5.3.0, src/jemalloc.c).
+
+The first call sets the library up (malloc_init): its own memory, arena 0, the caller's thread, and
+then what libstdc++ asks for before main, which Debian's libjemalloc is linked with.
+"""
+
+from collections.abc import Callable
+from copy import copy
+from typing import Final, Self
+
+import numpy as np
+
+from mmactors.arch.trace import as_signed
+from mmactors.label import WantsStep, never
+from mmactors.malloc.jemalloc.arenas import Arenas
+from mmactors.malloc.jemalloc.bins.small import SmallBlocks
+from mmactors.malloc.jemalloc.calls import Calls
+from mmactors.malloc.jemalloc.heap import Heap
+from mmactors.malloc.jemalloc.large import LargeBlocks
+from mmactors.malloc.jemalloc.options import JemallocOptions
+from mmactors.malloc.jemalloc.threads import Threads, map_tsd
+from mmactors.malloc.library import MallocLibrary
+from mmactors.malloc.request import MallocSteps
+from mmactors.malloc.user_words import UserWords
+from mmactors.rules import Rules
+from mmactors.units import ULONG_MAX
+
+EMERGENCY_POOL: Final = 72704
+"""Bytes that libstdc++ asks for when it is loaded, for exceptions without memory."""
+
+
+class Jemalloc(MallocLibrary):
+    """The allocator of a process, which has arenas, and a cache for each thread."""
+
+    def __init__(
+        self,
+        *,
+        data_at: int,
+        tsd_of: Callable[[int], int],
+        nr_cpus: int,
+        options: JemallocOptions | None = None,
+        rules: Rules,
+        number: int = 0,
+        wants_step: WantsStep = never,
+    ) -> None:
+        """`tsd_of`: by the number of a thread the address of its tsd."""
+        self.words = UserWords()
+        self.options = options or JemallocOptions()
+        self.par = set_up_par(data_at, self.options, nr_cpus)
+        map_statics(self.words, self.par, self.options)
+        pages = Pages(
+            words=self.words, par=self.par, options=self.options, rules=rules, number=number,
+            wants_step=wants_step,
+        )
+        self._join(Heap(words=self.words, par=self.par, pages=pages))
+        self.tsds = np.zeros(0, dtype=np.int64)
+        """By thread the address of its tsd."""
+        self._tsd_of = tsd_of
+        self._ended: set[int] = set()
+
+    def _join(self, heap: Heap) -> None:
+        """Let all parts work on one heap."""
+        self.heap = heap
+        self.arenas = Arenas(heap)
+        self.small = SmallBlocks(heap)
+        self.large = LargeBlocks(heap, self.arenas)
+        self.calls = Calls(heap, self.arenas, self.small, self.large)
+        self.threads = Threads(heap, self.arenas, self.small, self.large, self.options.tcache)
+
+    def new_thread(self) -> int:
+        """Return the number of a thread that begins."""
+        number = len(self.tsds)
+        tsd = self._tsd_of(number)
+        self.tsds = np.append(self.tsds, tsd)
+        map_tsd(self.words, tsd)
+        return number
+
+    def initialize(self, thread: int) -> MallocSteps[int]:
+        """Set the library up, if it is not, and the thread; return its tsd (malloc_init)."""
+        tsd = int(self.tsds[thread])
+        if not self.threads.is_initialized:
+            yield from self._boot(tsd)
+            yield from self.calls.malloc(tsd, EMERGENCY_POOL)
+        return tsd
+
+    def _boot(self, tsd: int) -> MallocSteps[None]:
+        """Set the library up (malloc_init_hard)."""
+        yield from self.heap.pages.boot(tsd)
+        arena = yield from self.arenas.new(0, 0)
+        assert arena
+        yield from self.threads.fetch(tsd)
+        yield from self.heap.pages.boot_background_threads(tsd)
+        self.threads.is_initialized = True
+
+    def _ready(self, thread: int) -> MallocSteps[int]:
+        """Return the tsd of a thread, for all that its call may need (tsd_fetch)."""
+        tsd = yield from self.initialize(thread)
+        yield from self.threads.fetch(tsd)
+        return tsd
+
+    def malloc(self, thread: int, size: int) -> MallocSteps[int]:
+        """malloc(size)."""
+        tsd = yield from self._ready(thread)
+        return (yield from self.calls.malloc(tsd, as_signed(size)))
+
+    def calloc(self, thread: int, members: int, size: int) -> MallocSteps[int]:
+        """calloc(members, size)."""
+        tsd = yield from self._ready(thread)
+        if members * size > ULONG_MAX:
+            return 0
+        return (yield from self.calls.malloc(tsd, as_signed(members * size), zero=True))
+
+    def memalign(self, thread: int, alignment: int, size: int) -> MallocSteps[int]:
+        """memalign(alignment, size); 0 with EINVAL if `alignment` is no power of two."""
+        tsd = yield from self._ready(thread)
+        if not alignment or alignment & alignment - 1:
+            return 0
+        return (yield from self.calls.memalign(tsd, as_signed(alignment), as_signed(size)))
+
+    def realloc(self, thread: int, address: int, size: int) -> MallocSteps[int]:
+        """realloc(address, size)."""
+        if not address:
+            return (yield from self.malloc(thread, size))
+        tsd = yield from self._ready(thread)
+        if size:
+            return (yield from self.calls.realloc(tsd, address, as_signed(size)))
+        if self.options.zero_realloc == "alloc":
+            return (yield from self.calls.realloc(tsd, address, 1, cached=False))
+        if self.options.zero_realloc == "abort":
+            raise MallocAbortError("Called realloc(non-null-ptr, 0) with zero_realloc:abort set")
+        yield from self.calls.free(tsd, address)
+        return 0
+
+    def free(self, thread: int, address: int) -> MallocSteps[None]:
+        """free(address)."""
+        if not address:
+            return
+        tsd = yield from self.initialize(thread)
+        yield from self.threads.fetch_minimal(tsd)
+        yield from self.calls.free(tsd, address)
+
+    def end_thread(self, thread: int) -> MallocSteps[None]:
+        """Let a thread's cache and arenas go, as it ends (tsd_cleanup)."""
+        yield from self.threads.end(int(self.tsds[thread]))
