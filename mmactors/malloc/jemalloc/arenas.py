@@ -54,6 +54,7 @@ INDEX: Final = 78928
 BASE: Final = 78936
 CREATE_TIME: Final = 78944
 ARENA_BINS: Final = 78952
+CACHELINE: Final = 64
 
 
 @define(eq=False)
@@ -61,6 +62,8 @@ class Arenas:
     """The arenas of a process."""
 
     heap: Heap
+    arena_bytes: int
+    """Of each, with its bins."""
 
     def at(self, index: int) -> int:
         """Return the address of an arena by its number; 0: there is none yet."""
@@ -219,3 +222,19 @@ class Arenas:
             words, log, par = self.heap.arrays()
             add_to(words, log, arena_bin + NR_REQUESTS, take_requests(words, log, cache_bin))
             yield from unlock_mutex(self.heap.words, arena_bin + LOCK, "bin")
+
+    def new(self, tsd: int, index: int) -> MallocSteps[int]:
+        """Make an arena, with a base of its own but for the first; 0: no memory (arena_new)."""
+        pages = self.heap.pages
+        base = yield from pages.new_base(tsd, index)
+        if not base:
+            return 0
+        arena = yield from pages.base_alloc(tsd, base, self.arena_bytes, CACHELINE)
+        if not arena:
+            return 0
+        yield from pages.init_shard(tsd, arena, index, base)
+        words, log, _ = self.heap.arrays()
+        store_word(words, log, arena + BASE, base)
+        store_word(words, log, self.heap.data_at + ARENAS + 8 * index, arena)
+        store_bits(words, log, arena + INDEX, 4, index)
+        return arena

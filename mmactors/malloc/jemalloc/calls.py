@@ -4,10 +4,10 @@ from typing import Final
 
 from attrs import define
 
-from mmactors.malloc.jemalloc.arenas import Arenas
+from mmactors.malloc.jemalloc.arenas import CACHELINE, Arenas
 from mmactors.malloc.jemalloc.bins.small import SmallBlocks
 from mmactors.malloc.jemalloc.heap import Heap
-from mmactors.malloc.jemalloc.large import CACHELINE, LargeBlocks
+from mmactors.malloc.jemalloc.large import LargeBlocks
 from mmactors.malloc.jemalloc.pages.emap import class_at, edata_of, is_slab_at
 from mmactors.malloc.jemalloc.par import (
     LG_FLUSH_LARGE_DIV,

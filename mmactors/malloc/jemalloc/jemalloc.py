@@ -12,14 +12,25 @@ import numpy as np
 
 from mmactors.arch.trace import as_signed
 from mmactors.label import WantsStep, never
-from mmactors.malloc.jemalloc.arenas import Arenas
+from mmactors.malloc.jemalloc.arenas import CACHELINE, Arenas
 from mmactors.malloc.jemalloc.bins.small import SmallBlocks
+from mmactors.malloc.jemalloc.boot import (
+    arena_bytes,
+    map_tables,
+    set_up_par,
+    write_cache_sizes,
+    write_tables,
+)
 from mmactors.malloc.jemalloc.calls import Calls
 from mmactors.malloc.jemalloc.heap import Heap
 from mmactors.malloc.jemalloc.large import LargeBlocks
 from mmactors.malloc.jemalloc.options import JemallocOptions
+from mmactors.malloc.jemalloc.pages.pages import Pages
+from mmactors.malloc.jemalloc.par import NR_CACHE_BINS, TCACHE_BIN_INFO_AT
+from mmactors.malloc.jemalloc.size_classes import NR_BINS
+from mmactors.malloc.jemalloc.statics import TCACHE_BIN_INFO
 from mmactors.malloc.jemalloc.threads import Threads, map_tsd
-from mmactors.malloc.library import MallocLibrary
+from mmactors.malloc.library import MallocAbortError, MallocLibrary
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import UserWords
 from mmactors.rules import Rules
@@ -47,7 +58,7 @@ class Jemalloc(MallocLibrary):
         self.words = UserWords()
         self.options = options or JemallocOptions()
         self.par = set_up_par(data_at, self.options, nr_cpus)
-        map_statics(self.words, self.par, self.options)
+        map_tables(self.words, data_at)
         pages = Pages(
             words=self.words, par=self.par, options=self.options, rules=rules, number=number,
             wants_step=wants_step,
@@ -61,7 +72,7 @@ class Jemalloc(MallocLibrary):
     def _join(self, heap: Heap) -> None:
         """Let all parts work on one heap."""
         self.heap = heap
-        self.arenas = Arenas(heap)
+        self.arenas = Arenas(heap, arena_bytes(self.options))
         self.small = SmallBlocks(heap)
         self.large = LargeBlocks(heap, self.arenas)
         self.calls = Calls(heap, self.arenas, self.small, self.large)
@@ -85,7 +96,14 @@ class Jemalloc(MallocLibrary):
 
     def _boot(self, tsd: int) -> MallocSteps[None]:
         """Set the library up (malloc_init_hard)."""
-        yield from self.heap.pages.boot(tsd)
+        pages = self.heap.pages
+        write_tables(self.words, self.heap.data_at, self.options)
+        yield from pages.boot(tsd)
+        nr_bins = max(int(self.par[NR_CACHE_BINS]), NR_BINS)
+        infos = yield from pages.base_alloc(tsd, 0, 2 * nr_bins, CACHELINE)
+        self.par[TCACHE_BIN_INFO_AT] = infos
+        self.words.put(self.heap.data_at + TCACHE_BIN_INFO, infos)
+        write_cache_sizes(self.words, infos, self.options)
         arena = yield from self.arenas.new(0, 0)
         assert arena
         yield from self.threads.fetch(tsd)
@@ -124,8 +142,6 @@ class Jemalloc(MallocLibrary):
         tsd = yield from self._ready(thread)
         if size:
             return (yield from self.calls.realloc(tsd, address, as_signed(size)))
-        if self.options.zero_realloc == "alloc":
-            return (yield from self.calls.realloc(tsd, address, 1, cached=False))
         if self.options.zero_realloc == "abort":
             raise MallocAbortError("Called realloc(non-null-ptr, 0) with zero_realloc:abort set")
         yield from self.calls.free(tsd, address)

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from attrs import define
 
-from mmactors.malloc.jemalloc.arenas import Arenas
+from mmactors.malloc.jemalloc.arenas import CACHELINE, Arenas
 from mmactors.malloc.jemalloc.bins.slab import ADDRESS, arena_index_of, class_of
 from mmactors.malloc.jemalloc.heap import Heap
 from mmactors.malloc.jemalloc.large_stats import (
@@ -39,7 +39,6 @@ from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import load_word, store_word
 from mmactors.units import PAGE_SIZE
 
-CACHELINE: Final = 64
 _LG_PAGE: Final = PAGE_SIZE.bit_length() - 1
 
 

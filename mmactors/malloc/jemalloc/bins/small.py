@@ -102,7 +102,7 @@ class SmallBlocks:
             fresh = yield from self._new_slab(tsd, arena, index, shard)
             may_ask = False
         if fresh:
-            yield from self.heap.pages.dalloc(tsd, fresh)
+            yield from self.heap.pages.dalloc(tsd, arena, fresh)
         words, log, par = self.heap.arrays()
         finish_fill(words, log, cache_bin, wanted, filled)
         yield from self.heap.tick(tsd, arena)
@@ -131,7 +131,7 @@ class SmallBlocks:
             if not block:
                 return 0
             if fresh:
-                yield from self.heap.pages.dalloc(tsd, fresh)
+                yield from self.heap.pages.dalloc(tsd, arena, fresh)
         if zero:
             words, log, par = self.heap.arrays()
             clear_words(words, log, block, index2size(index))
@@ -159,9 +159,10 @@ class SmallBlocks:
         )
         count_given(words, log, arena_bin, 1)
         yield from unlock_mutex(self.heap.words, arena_bin + LOCK, _BIN)
-        if is_empty:
-            yield from self.heap.pages.dalloc(tsd, slab)
+        words, log, par = self.heap.arrays()
         arena = arena_at(words, log, par, arena_index_of(words, log, slab))
+        if is_empty:
+            yield from self.heap.pages.dalloc(tsd, arena, slab)
         yield from self.heap.tick(tsd, arena)
 
     def flush(self, tsd: int, index: int, nr_blocks: int) -> MallocSteps[None]:
@@ -190,7 +191,9 @@ class SmallBlocks:
             yield from self.heap.tick(tsd, arena, nr_left - rest)
             nr_left = rest
         for slab in stack[first_empty : first_empty + int(stack[NR_EMPTY])].tolist():
-            yield from self.heap.pages.dalloc(tsd, slab)
+            words, log, par = self.heap.arrays()
+            arena = arena_at(words, log, par, arena_index_of(words, log, slab))
+            yield from self.heap.pages.dalloc(tsd, arena, slab)
         words, log, par = self.heap.arrays()
         if not stack[IS_MERGED]:
             arena = load_word(words, log, tsd + SLOW_ARENA)
