@@ -82,9 +82,7 @@ def set_up_par(data_at: int, options: JemallocOptions, nr_cpus: int) -> NDArray[
     par[DATA_AT] = data_at
     par[NR_ARENAS_AUTO] = nr_arenas
     par[NR_CACHE_BINS] = size2index(options.tcache_max) + 1
-    par[OVERSIZE_THRESHOLD] = (
-        options.oversize_threshold if has_huge else LARGE_MAXCLASS + PAGE_SIZE
-    )
+    par[OVERSIZE_THRESHOLD] = options.oversize_threshold if has_huge else LARGE_MAXCLASS + PAGE_SIZE
     par[HUGE_ARENA] = nr_arenas if has_huge else 0
     par[LARGE_PAD] = PAGE_SIZE if options.cache_oblivious else 0
     par[TCACHE_GC_INCR_BYTES] = options.tcache_gc_incr_bytes

@@ -72,16 +72,16 @@ class Calls:
         if index >= NR_SIZES:
             return 0
         zero = zero or bool(self.heap.par[ZERO_ALL])
-        block = yield from self.get(tsd, index, zero=zero)
+        block = yield from self.get(tsd, index, size, zero=zero)
         if block:
             yield from self.count_allocated(tsd, index2size(index))
         return block
 
-    def get(self, tsd: int, index: int, *, zero: bool) -> MallocSteps[int]:
-        """Return a block of a class; 0: there is no memory (arena_malloc)."""
+    def get(self, tsd: int, index: int, size: int, *, zero: bool) -> MallocSteps[int]:
+        """Return a block of a class, of which `size` is asked for; 0: no memory (arena_malloc)."""
         words, log, par = self.heap.arrays()
         if not self.has_cache(tsd) or index >= max(int(par[NR_CACHE_BINS]), NR_BINS):
-            return (yield from self._get_hard(tsd, index, zero=zero))
+            return (yield from self._get_hard(tsd, index, size, zero=zero))
         cache_bin = cache_bin_of(tsd, index)
         block = pop_block(words, log, cache_bin)
         if not block:
@@ -102,10 +102,10 @@ class Calls:
         count_request(words, log, cache_bin)
         return block
 
-    def _get_hard(self, tsd: int, index: int, *, zero: bool) -> MallocSteps[int]:
+    def _get_hard(self, tsd: int, index: int, size: int, *, zero: bool) -> MallocSteps[int]:
         """Return a block of a class without a cache (arena_malloc_hard)."""
         usable = index2size(index)
-        arena = yield from self.arenas.choose_for(tsd, usable)
+        arena = yield from self.arenas.choose_for(tsd, size)
         if not arena:
             return 0
         if index < NR_BINS:
@@ -119,7 +119,7 @@ class Calls:
             return 0
         zero = bool(self.heap.par[ZERO_ALL])
         if usable <= SMALL_MAXCLASS:
-            block = yield from self.get(tsd, size2index(usable), zero=zero)
+            block = yield from self.get(tsd, size2index(usable), usable, zero=zero)
         elif alignment <= CACHELINE:
             block = yield from self.large.malloc(tsd, _ALL, usable, zero=zero)
         else:
@@ -194,7 +194,7 @@ class Calls:
                 return block
             new = yield from self.large.malloc(tsd, _ALL, usable, zero=zero)
         else:
-            new = yield from self.get(tsd, index, zero=zero)
+            new = yield from self.get(tsd, index, usable, zero=zero)
         if not new:
             return 0
         words, log, par = self.heap.arrays()

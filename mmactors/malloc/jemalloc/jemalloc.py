@@ -60,7 +60,11 @@ class Jemalloc(MallocLibrary):
         self.par = set_up_par(data_at, self.options, nr_cpus)
         map_tables(self.words, data_at)
         pages = Pages(
-            words=self.words, par=self.par, options=self.options, rules=rules, number=number,
+            words=self.words,
+            par=self.par,
+            options=self.options,
+            rules=rules,
+            number=number,
             wants_step=wants_step,
         )
         self._join(Heap(words=self.words, par=self.par, pages=pages))

@@ -16,6 +16,7 @@ from mmactors.malloc.jemalloc.bins.slab import (
     take_regions,
 )
 from mmactors.malloc.jemalloc.pages.pairing_heap import (
+    BY_SERIAL,
     heap_insert,
     heap_remove,
     heap_remove_first,
@@ -62,7 +63,7 @@ def _next_slab(words: Words, log: Words, arena_bin: int) -> int:
 
     arena_bin_refill_slabcur_no_fresh_slab.
     """
-    slab = heap_remove_first(words, log, arena_bin + SLABS_NONFULL)
+    slab = heap_remove_first(words, log, BY_SERIAL, arena_bin + SLABS_NONFULL)
     if slab:
         add_to(words, log, arena_bin + RE_SLABS, 1)
         add_to(words, log, arena_bin + NONFULL_SLABS, -1)
@@ -178,7 +179,7 @@ def _leave_bin(words: Words, log: Words, arena_bin: int, nr_regions: int, slab: 
     if slab == load_word(words, log, arena_bin + SLABCUR):
         store_word(words, log, arena_bin + SLABCUR, 0)
     elif nr_regions > 1:
-        heap_remove(words, log, arena_bin + SLABS_NONFULL, slab)
+        heap_remove(words, log, BY_SERIAL, arena_bin + SLABS_NONFULL, slab)
         add_to(words, log, arena_bin + NONFULL_SLABS, -1)
     add_to(words, log, arena_bin + CUR_SLABS, -1)
 
@@ -192,10 +193,10 @@ def _lower_slab(words: Words, log: Words, arena_bin: int, slab: int) -> None:
     current = load_word(words, log, arena_bin + SLABCUR)
     if current and is_older(words, log, slab, current):
         if nr_free_in(words, log, current):
-            heap_insert(words, log, arena_bin + SLABS_NONFULL, current)
+            heap_insert(words, log, BY_SERIAL, arena_bin + SLABS_NONFULL, current)
             add_to(words, log, arena_bin + NONFULL_SLABS, 1)
         store_word(words, log, arena_bin + SLABCUR, slab)
         add_to(words, log, arena_bin + RE_SLABS, 1)
     else:
-        heap_insert(words, log, arena_bin + SLABS_NONFULL, slab)
+        heap_insert(words, log, BY_SERIAL, arena_bin + SLABS_NONFULL, slab)
         add_to(words, log, arena_bin + NONFULL_SLABS, 1)

@@ -142,9 +142,7 @@ def recompute_fast(words: Words, log: Words, tsd: int) -> None:
     """Set up to where the fast paths need not look for events: 0 if none may be taken."""
     is_fast = load_bits(words, log, tsd + STATE, 1) == STATE_NOMINAL
     _recompute(words, log, tsd + ALLOCATED_NEXT_EVENT, tsd + ALLOCATED_NEXT_EVENT_FAST, is_fast)
-    _recompute(
-        words, log, tsd + DEALLOCATED_NEXT_EVENT, tsd + DEALLOCATED_NEXT_EVENT_FAST, is_fast
-    )
+    _recompute(words, log, tsd + DEALLOCATED_NEXT_EVENT, tsd + DEALLOCATED_NEXT_EVENT_FAST, is_fast)
 
 
 @compiled

@@ -127,10 +127,7 @@ def flush_small_pass(
     for place in range(nr_blocks):
         block = load_word(words, log, blocks + 8 * place)
         edata = int(stack[FIRST_EDATA + place])
-        if (
-            arena_index_of(words, log, edata) != arena_index
-            or shard_of(words, log, edata) != shard
-        ):
+        if arena_index_of(words, log, edata) != arena_index or shard_of(words, log, edata) != shard:
             store_word(words, log, blocks + 8 * nr_left, block)
             stack[FIRST_EDATA + nr_left] = edata
             nr_left += 1
