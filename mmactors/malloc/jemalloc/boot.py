@@ -15,6 +15,7 @@ from mmactors.malloc.jemalloc.options import JemallocOptions
 from mmactors.malloc.jemalloc.par import (
     DATA_AT,
     HUGE_ARENA,
+    IS_PLAIN_REALLOC,
     IS_SLOW,
     LARGE_PAD,
     LG_FLUSH_LARGE_DIV,
@@ -89,6 +90,7 @@ def set_up_par(data_at: int, options: JemallocOptions, nr_cpus: int) -> NDArray[
     par[TCACHE_GC_DELAY_BYTES] = options.tcache_gc_delay_bytes
     par[LG_FLUSH_SMALL_DIV] = options.lg_tcache_flush_small_div
     par[LG_FLUSH_LARGE_DIV] = options.lg_tcache_flush_large_div
+    par[IS_PLAIN_REALLOC] = options.zero_realloc == "free"
     par[IS_SLOW] = par[ZERO_ALL] = options.zero
     return par
 

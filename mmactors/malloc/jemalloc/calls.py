@@ -82,24 +82,39 @@ class Calls:
         words, log, par = self.heap.arrays()
         if not self.has_cache(tsd) or index >= max(int(par[NR_CACHE_BINS]), NR_BINS):
             return (yield from self._get_hard(tsd, index, size, zero=zero))
+        block = self._take_filled(tsd, index, zero=zero)
+        if block:
+            return block
+        arena = yield from self.arenas.choose(tsd)
+        if index >= NR_BINS:
+            return (yield from self.large.malloc(tsd, arena, index2size(index), zero=zero))
+        words, log, par = self.heap.arrays()
+        if not most_cached(words, log, par, index):
+            return (yield from self.small.malloc(tsd, arena, index, zero=zero))
+        yield from self.small.fill(tsd, arena, index)
+        return self._take_filled(tsd, index, zero=zero)
+
+    def get_with_slab(self, tsd: int, index: int, filled: int, *, zero: bool) -> MallocSteps[int]:
+        """Return a block of a small class whose bin needs a new slab.
+
+        `filled`: how many blocks the thread's cache has got already, if it has one.
+        """
+        arena = yield from self.arenas.choose(tsd)
+        words, log, par = self.heap.arrays()
+        if not self.has_cache(tsd) or not most_cached(words, log, par, index):
+            return (yield from self.small.malloc(tsd, arena, index, zero=zero, has_begun=True))
+        yield from self.small.fill(tsd, arena, index, filled)
+        return self._take_filled(tsd, index, zero=zero)
+
+    def _take_filled(self, tsd: int, index: int, *, zero: bool) -> int:
+        """Return a block of a bin of the cache; 0: it has none."""
+        words, log, _ = self.heap.arrays()
         cache_bin = cache_bin_of(tsd, index)
         block = pop_block(words, log, cache_bin)
-        if not block:
-            if index >= NR_BINS:
-                arena = yield from self.arenas.choose(tsd)
-                return (yield from self.large.malloc(tsd, arena, index2size(index), zero=zero))
-            arena = yield from self.arenas.choose(tsd)
-            words, log, par = self.heap.arrays()
-            if not most_cached(words, log, par, index):
-                return (yield from self.small.malloc(tsd, arena, index, zero=zero))
-            yield from self.small.fill(tsd, arena, index)
-            words, log, par = self.heap.arrays()
-            block = pop_block(words, log, cache_bin)
-            if not block:
-                return 0
-        if zero:
-            clear_words(words, log, block, index2size(index))
-        count_request(words, log, cache_bin)
+        if block:
+            if zero:
+                clear_words(words, log, block, index2size(index))
+            count_request(words, log, cache_bin)
         return block
 
     def _get_hard(self, tsd: int, index: int, size: int, *, zero: bool) -> MallocSteps[int]:
@@ -216,6 +231,10 @@ class Calls:
     def _do_events(self, tsd: int, due: int) -> MallocSteps[None]:
         if due & COLLECTION_IS_DUE and self.has_cache(tsd):
             yield from self.collect(tsd)
+        self.note_peak(tsd, due)
+
+    def note_peak(self, tsd: int, due: int) -> None:
+        """Look at the peak, if it is due."""
         if due & PEAK_IS_DUE:
             words, log, _ = self.heap.arrays()
             update_peak(words, log, tsd)
@@ -224,9 +243,14 @@ class Calls:
         """Let a bin of a thread's cache give back what nobody needs (tcache_event)."""
         words, log, par = self.heap.arrays()
         index, nr_blocks = plan_collection(words, log, par, tsd)
-        if nr_blocks and index < NR_BINS:
-            yield from self.small.flush(tsd, index, nr_blocks)
-        elif nr_blocks:
-            yield from self.large.flush(tsd, index, nr_blocks)
+        if nr_blocks:
+            yield from self.flush(tsd, index, nr_blocks)
         words, log, par = self.heap.arrays()
         end_collection(words, log, par, tsd, index, nr_blocks)
+
+    def flush(self, tsd: int, index: int, nr_blocks: int) -> MallocSteps[None]:
+        """Give back the oldest blocks of a bin of a thread's cache."""
+        if index < NR_BINS:
+            yield from self.small.flush(tsd, index, nr_blocks)
+        else:
+            yield from self.large.flush(tsd, index, nr_blocks)

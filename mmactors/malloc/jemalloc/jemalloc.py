@@ -25,14 +25,19 @@ from mmactors.malloc.jemalloc.calls import Calls
 from mmactors.malloc.jemalloc.heap import Heap
 from mmactors.malloc.jemalloc.large import LargeBlocks
 from mmactors.malloc.jemalloc.options import JemallocOptions
+from mmactors.malloc.jemalloc.pages.emap import class_at
 from mmactors.malloc.jemalloc.pages.pages import Pages
 from mmactors.malloc.jemalloc.par import NR_CACHE_BINS, TCACHE_BIN_INFO_AT
-from mmactors.malloc.jemalloc.size_classes import NR_BINS
+from mmactors.malloc.jemalloc.rows.resume import RowEnds
+from mmactors.malloc.jemalloc.rows.rows import replay_rows
+from mmactors.malloc.jemalloc.size_classes import NR_BINS, index2size
 from mmactors.malloc.jemalloc.statics import TCACHE_BIN_INFO
+from mmactors.malloc.jemalloc.tcache.flush import FLUSH_STACK
 from mmactors.malloc.jemalloc.threads import Threads, map_tsd
 from mmactors.malloc.library import MallocAbortError, MallocLibrary
+from mmactors.malloc.replay import Replay
 from mmactors.malloc.request import MallocSteps
-from mmactors.malloc.user_words import UserWords
+from mmactors.malloc.user_words import UNWATCHED, UserWords
 from mmactors.rules import Rules
 from mmactors.units import ULONG_MAX
 
@@ -77,10 +82,10 @@ class Jemalloc(MallocLibrary):
         """Let all parts work on one heap."""
         self.heap = heap
         self.arenas = Arenas(heap, arena_bytes(self.options))
-        self.small = SmallBlocks(heap)
-        self.large = LargeBlocks(heap, self.arenas)
-        self.calls = Calls(heap, self.arenas, self.small, self.large)
-        self.threads = Threads(heap, self.arenas, self.small, self.large, self.options.tcache)
+        small, large = SmallBlocks(heap), LargeBlocks(heap, self.arenas)
+        self.calls = Calls(heap, self.arenas, small, large)
+        self.threads = Threads(heap, self.arenas, self.calls, self.options.tcache)
+        self.row_ends = RowEnds(self.calls, np.zeros(FLUSH_STACK, dtype=np.int64))
 
     def new_thread(self) -> int:
         """Return the number of a thread that begins."""
@@ -119,6 +124,49 @@ class Jemalloc(MallocLibrary):
         tsd = yield from self.initialize(thread)
         yield from self.threads.fetch(tsd)
         return tsd
+
+    def run_rows(self, rows: Replay, end: int) -> None:
+        """Do rows of a heap trace in one compiled loop, as far as possible without a request."""
+        of = rows.operations
+        rows.row = replay_rows(
+            *self.heap.arrays(),
+            self.tsds,
+            rows.threads,
+            of.op,
+            of.tid,
+            of.id,
+            of.size,
+            of.arg,
+            rows.objects,
+            rows.address,
+            rows.usable,
+            rows.touched,
+            rows.live,
+            rows.lives,
+            rows.stop,
+            self.row_ends.stack,
+            rows.row,
+            end,
+            rows.most_accesses,
+            rows.touches,
+        )
+
+    def resume_row(
+        self,
+        rows: Replay,
+        thread: int,
+        op: int,
+        old: int,
+        size: int,  # noqa: ARG002 - the compiled path has said what it is
+        arg: int,  # noqa: ARG002
+    ) -> MallocSteps[int]:
+        """Go on with a row where its compiled path has stopped."""
+        return (yield from self.row_ends.resume(rows.stop, int(self.tsds[thread]), op, old))
+
+    def peek_usable_size(self, address: int) -> int:
+        """Return the usable size of a block, without an access."""
+        index = class_at(self.words.words, UNWATCHED, self.par, int(self.tsds[0]), address)
+        return index2size(index)
 
     def malloc(self, thread: int, size: int) -> MallocSteps[int]:
         """malloc(size)."""

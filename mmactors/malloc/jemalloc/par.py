@@ -27,6 +27,8 @@ IS_SLOW: Final = 12
 """malloc_slow: options that only the slow paths know are on."""
 ZERO_ALL: Final = 13
 """opt_zero."""
+IS_PLAIN_REALLOC: Final = 14
+"""realloc(block, 0) frees (opt_zero_realloc_action)."""
 NR_FRONT_PARAMETERS: Final = 48
 """What is behind is the page allocator's."""
 NR_PARAMETERS: Final = 96

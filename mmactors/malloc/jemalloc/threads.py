@@ -10,15 +10,13 @@ from attrs import define
 
 from mmactors.malloc.jemalloc.arenas import STATS_INTERNAL, Arenas
 from mmactors.malloc.jemalloc.bins.bin import add_to
-from mmactors.malloc.jemalloc.bins.small import SmallBlocks
+from mmactors.malloc.jemalloc.calls import Calls
 from mmactors.malloc.jemalloc.heap import Heap
-from mmactors.malloc.jemalloc.large import LargeBlocks
 from mmactors.malloc.jemalloc.mutex import lock_mutex, unlock_mutex
 from mmactors.malloc.jemalloc.pages.emap import init_rtree_ctx
 from mmactors.malloc.jemalloc.par import IS_SLOW, NR_CACHE_BINS
 from mmactors.malloc.jemalloc.ring import append_element, new_element, remove_element
 from mmactors.malloc.jemalloc.size_classes import (
-    NR_BINS,
     SMALL_MAXCLASS,
     size2index,
     usable_aligned,
@@ -74,8 +72,7 @@ class Threads:
 
     heap: Heap
     arenas: Arenas
-    small: SmallBlocks
-    large: LargeBlocks
+    calls: Calls
     has_tcaches: bool
     """Threads have caches (opt.tcache)."""
     is_initialized: bool = False
@@ -187,9 +184,9 @@ class Threads:
         usable = usable_aligned(self._stack_bytes(), PAGE_SIZE)
         arena = self.arenas.at(0)
         if usable <= SMALL_MAXCLASS:
-            block = yield from self.small.malloc(tsd, arena, size2index(usable), zero=True)
+            block = yield from self.calls.small.malloc(tsd, arena, size2index(usable), zero=True)
         else:
-            block = yield from self.large.palloc(tsd, arena, usable, PAGE_SIZE, zero=True)
+            block = yield from self.calls.large.palloc(tsd, arena, usable, PAGE_SIZE, zero=True)
         if block:
             words, log, _ = self.heap.arrays()
             add_to(words, log, arena + STATS_INTERNAL, usable)
@@ -220,9 +217,9 @@ class Threads:
         words, log, _ = self.heap.arrays()
         add_to(words, log, first + STATS_INTERNAL, -usable)
         if usable <= SMALL_MAXCLASS:
-            yield from self.small.free(tsd, stacks)
+            yield from self.calls.small.free(tsd, stacks)
         else:
-            yield from self.large.free(tsd, stacks)
+            yield from self.calls.large.free(tsd, stacks)
         yield from self.heap.pages.decay(tsd, first)
         is_last = not self.arenas.nr_threads(arena, internal=False)
         yield from self.heap.pages.decay(tsd, arena, purge_all=is_last)
@@ -232,7 +229,4 @@ class Threads:
         for index in range(int(self.heap.par[NR_CACHE_BINS])):
             words, log, _ = self.heap.arrays()
             nr_blocks = cached_in(words, log, cache_bin_of(tsd, index))
-            if index < NR_BINS:
-                yield from self.small.flush(tsd, index, nr_blocks)
-            else:
-                yield from self.large.flush(tsd, index, nr_blocks)
+            yield from self.calls.flush(tsd, index, nr_blocks)

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 from attrs import define
+from numpy.typing import NDArray
 
 from mmactors.malloc.jemalloc.bins.bin import (
     LOCK,
@@ -54,6 +55,9 @@ from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import clear_words, load_word, store_bits
 from mmactors.units import PAGE_SIZE
 
+NOT_BEGUN: Final = -1
+"""How many blocks a fill has got that has not begun."""
+
 _BIN: Final = "bin"
 
 
@@ -76,10 +80,10 @@ class SmallBlocks:
             init_slab(words, log, slab, nr_regions_of(words, log, par, index), shard)
         return slab
 
-    def fill(self, tsd: int, arena: int, index: int, filled: int = 0) -> MallocSteps[None]:
+    def fill(self, tsd: int, arena: int, index: int, filled: int = NOT_BEGUN) -> MallocSteps[None]:
         """Let a bin of a thread's cache, which is empty, have blocks.
 
-        arena_cache_bin_fill_small; `filled`: blocks that are there already.
+        arena_cache_bin_fill_small; `filled`: how many are there, and a new slab is needed.
         """
         words, log, par = self.heap.arrays()
         cache_bin = cache_bin_of(tsd, index)
@@ -89,23 +93,25 @@ class SmallBlocks:
         arena_bin = bin_at(words, log, par, arena, index, shard)
         region_bytes = region_bytes_of(words, log, par, index)
         fresh = 0
-        may_ask = True
+        needs_slab = filled != NOT_BEGUN
+        filled = max(filled, 0)
         while True:
+            if needs_slab:
+                fresh = yield from self._new_slab(tsd, arena, index, shard)
             yield from lock_mutex(self.heap.words, arena_bin + LOCK, tsd, _BIN)
             words, log, par = self.heap.arrays()
             before = filled
             filled, fresh = fill_blocks(
                 words, log, arena_bin, region_bytes, target, filled, wanted, fresh
             )
-            may_ask = may_ask or filled > before
-            if filled == wanted or not may_ask:
+            has_failed = needs_slab and filled == before
+            needs_slab = filled < wanted and not has_failed
+            if not needs_slab:
                 requests = take_requests(words, log, cache_bin)
                 count_fill(words, log, arena_bin, filled, requests)
-                yield from unlock_mutex(self.heap.words, arena_bin + LOCK, _BIN)
-                break
             yield from unlock_mutex(self.heap.words, arena_bin + LOCK, _BIN)
-            fresh = yield from self._new_slab(tsd, arena, index, shard)
-            may_ask = False
+            if not needs_slab:
+                break
         if fresh:
             yield from self.heap.pages.dalloc(tsd, arena, fresh)
         words, log, par = self.heap.arrays()
@@ -114,16 +120,23 @@ class SmallBlocks:
         words, log, par = self.heap.arrays()
         store_bits(words, log, tsd + BIN_REFILLED + index, 1, 1)
 
-    def malloc(self, tsd: int, arena: int, index: int, *, zero: bool) -> MallocSteps[int]:
-        """Return a block of a bin, for nobody's cache; 0: no memory (arena_malloc_small)."""
+    def malloc(
+        self, tsd: int, arena: int, index: int, *, zero: bool, has_begun: bool = False
+    ) -> MallocSteps[int]:
+        """Return a block of a bin, for nobody's cache; 0: no memory (arena_malloc_small).
+
+        `has_begun`: the bin was looked at, and has none.
+        """
         words, log, par = self.heap.arrays()
         shard = binshard_of(words, log, tsd, index)
         arena_bin = bin_at(words, log, par, arena, index, shard)
         region_bytes = region_bytes_of(words, log, par, index)
-        yield from lock_mutex(self.heap.words, arena_bin + LOCK, tsd, _BIN)
-        words, log, par = self.heap.arrays()
-        block = take_block(words, log, arena_bin, region_bytes, 0)
-        yield from unlock_mutex(self.heap.words, arena_bin + LOCK, _BIN)
+        block = 0
+        if not has_begun:
+            yield from lock_mutex(self.heap.words, arena_bin + LOCK, tsd, _BIN)
+            words, log, par = self.heap.arrays()
+            block = take_block(words, log, arena_bin, region_bytes, 0)
+            yield from unlock_mutex(self.heap.words, arena_bin + LOCK, _BIN)
         if not block:
             fresh = yield from self._new_slab(tsd, arena, index, shard)
             yield from lock_mutex(self.heap.words, arena_bin + LOCK, tsd, _BIN)
@@ -164,10 +177,11 @@ class SmallBlocks:
         )
         count_given(words, log, arena_bin, 1)
         yield from unlock_mutex(self.heap.words, arena_bin + LOCK, _BIN)
+        if is_empty:
+            yield from self.end_free(tsd, slab)
+            return
         words, log, par = self.heap.arrays()
         arena = arena_at(words, log, par, arena_index_of(words, log, slab))
-        if is_empty:
-            yield from self.heap.pages.dalloc(tsd, arena, slab)
         yield from self.heap.tick(tsd, arena)
 
     def flush(self, tsd: int, index: int, nr_blocks: int) -> MallocSteps[None]:
@@ -195,10 +209,16 @@ class SmallBlocks:
             arena = arena_at(words, log, par, arena_index_of(words, log, slab))
             yield from self.heap.tick(tsd, arena, nr_left - rest)
             nr_left = rest
+        yield from self.end_flush(tsd, index, nr_blocks, stack)
+
+    def end_flush(
+        self, tsd: int, index: int, nr_blocks: int, stack: NDArray[np.int64]
+    ) -> MallocSteps[None]:
+        """Give back the slabs that a flush of so many blocks has made empty, and close the gap."""
+        first_empty = FIRST_EDATA + nr_blocks
+        cache_bin = cache_bin_of(tsd, index)
         for slab in stack[first_empty : first_empty + int(stack[NR_EMPTY])].tolist():
-            words, log, par = self.heap.arrays()
-            arena = arena_at(words, log, par, arena_index_of(words, log, slab))
-            yield from self.heap.pages.dalloc(tsd, arena, slab)
+            yield from self._give_slab(tsd, slab)
         words, log, par = self.heap.arrays()
         if not stack[IS_MERGED]:
             arena = load_word(words, log, tsd + SLOW_ARENA)
@@ -209,3 +229,15 @@ class SmallBlocks:
             yield from unlock_mutex(self.heap.words, arena_bin + LOCK, _BIN)
             words, log, par = self.heap.arrays()
         finish_flush(words, log, cache_bin, nr_blocks)
+
+    def _give_slab(self, tsd: int, slab: int) -> MallocSteps[int]:
+        """Give an empty slab back; return its arena (arena_slab_dalloc)."""
+        words, log, par = self.heap.arrays()
+        arena = arena_at(words, log, par, arena_index_of(words, log, slab))
+        yield from self.heap.pages.dalloc(tsd, arena, slab)
+        return arena
+
+    def end_free(self, tsd: int, slab: int) -> MallocSteps[None]:
+        """Give back a slab that a free has made empty (arena_dalloc_small)."""
+        arena = yield from self._give_slab(tsd, slab)
+        yield from self.heap.tick(tsd, arena)

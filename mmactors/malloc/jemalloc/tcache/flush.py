@@ -11,6 +11,7 @@ from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
 from mmactors.malloc.jemalloc.bins.bin import (
     BIN_BYTES,
+    LOCK,
     NR_FLUSHES,
     NR_REQUESTS,
     add_to,
@@ -18,6 +19,7 @@ from mmactors.malloc.jemalloc.bins.bin import (
     give_block,
 )
 from mmactors.malloc.jemalloc.bins.slab import arena_index_of, shard_of
+from mmactors.malloc.jemalloc.mutex import note_locked, note_unlocked
 from mmactors.malloc.jemalloc.pages.emap import edata_of
 from mmactors.malloc.jemalloc.par import DATA_AT
 from mmactors.malloc.jemalloc.statics import (
@@ -29,8 +31,14 @@ from mmactors.malloc.jemalloc.statics import (
     NR_REGIONS,
     REGION_BYTES,
 )
-from mmactors.malloc.jemalloc.tcache.cache_bin import take_requests
+from mmactors.malloc.jemalloc.tcache.cache_bin import (
+    cached_in,
+    empty_position,
+    finish_flush,
+    take_requests,
+)
 from mmactors.malloc.jemalloc.tcache.tcache import SLOW_ARENA, cache_bin_of
+from mmactors.malloc.jemalloc.tcache.ticker import tick, ticks_left
 from mmactors.malloc.jemalloc.tsd import ARENA, BINSHARDS
 from mmactors.malloc.user_words import load_bits, load_word, store_word
 
@@ -39,6 +47,8 @@ NR_EMPTY: Final = 0
 IS_MERGED: Final = 1
 """1: what the cache's owner asked for was counted in its arena."""
 FIRST_EDATA: Final = 2
+FLUSH_STACK: Final = FIRST_EDATA + 2 * 8192 + 1
+"""What the largest flush needs."""
 
 
 @compiled
@@ -136,6 +146,46 @@ def flush_small_pass(
             stack[NR_EMPTY] += 1
     count_given(words, log, arena_bin, nr_blocks - nr_left)
     return nr_left
+
+
+@compiled
+def flush_small(
+    words: Words, log: Words, par: Words, tsd: int, index: int, nr_blocks: int, stack: Words
+) -> int:
+    """Give the oldest blocks of a cache's bin back, while nobody else runs.
+
+    Return 0, or how many slabs have become empty: with them it ends (SmallBlocks.end_flush). -1:
+    nothing was done, as a block is nobody's, or it will be time to look at the decay.
+    """
+    cache_bin = cache_bin_of(tsd, index)
+    nr_blocks = min(nr_blocks, cached_in(words, log, cache_bin))
+    if ticks_left(words, log, tsd) < nr_blocks:
+        return -1
+    blocks = empty_position(words, log, cache_bin) - 8 * nr_blocks
+    look_up_edatas(words, log, par, tsd, blocks, nr_blocks, stack)
+    for place in range(nr_blocks):
+        if stack[FIRST_EDATA + place] == 0:
+            return -1
+    left = nr_blocks
+    while left:
+        arena_bin = bin_of_slab(words, log, par, index, int(stack[FIRST_EDATA]))
+        note_locked(words, log, arena_bin + LOCK, tsd)
+        rest = flush_small_pass(
+            words, log, par, tsd, index, blocks, left, FIRST_EDATA + nr_blocks, stack
+        )
+        note_unlocked(words, log, arena_bin + LOCK)
+        tick(words, log, par, tsd, left - rest)
+        left = rest
+    if stack[NR_EMPTY]:
+        return int(stack[NR_EMPTY])
+    if stack[IS_MERGED] == 0:
+        arena = load_word(words, log, tsd + SLOW_ARENA)
+        arena_bin = bin_at(words, log, par, arena, index, binshard_of(words, log, tsd, index))
+        note_locked(words, log, arena_bin + LOCK, tsd)
+        count_flush(words, log, tsd, index, arena_bin)
+        note_unlocked(words, log, arena_bin + LOCK)
+    finish_flush(words, log, cache_bin, nr_blocks)
+    return 0
 
 
 @compiled

@@ -49,3 +49,10 @@ def tick(words: Words, log: Words, par: Words, tsd: int, nr_ticks: int) -> bool:
     most = load_bits(words, log, tsd + DECAY_TICKER + 4, 4)
     store_bits(words, log, tsd + DECAY_TICKER, 4, most * weight // _TICKER_MUL)
     return True
+
+
+@compiled
+def ticks_left(words: Words, log: Words, tsd: int) -> int:
+    """Return how many ticks a thread can count without a look at the decay."""
+    left = load_bits(words, log, tsd + DECAY_TICKER, 4)
+    return (left ^ 0x8000_0000) - 0x8000_0000
