@@ -27,6 +27,8 @@ IS_SLOW: Final = 12
 """malloc_slow: options that only the slow paths know are on."""
 ZERO_ALL: Final = 13
 """opt_zero."""
-NR_FRONT_PARAMETERS: Final = 48
-"""What is behind is the page allocator's."""
+LG_MAX_ACTIVE_FIT: Final = 48
+"""opt_lg_extent_max_active_fit."""
+RETAIN: Final = 49
+"""opt_retain."""
 NR_PARAMETERS: Final = 96

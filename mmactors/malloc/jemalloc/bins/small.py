@@ -43,7 +43,12 @@ from mmactors.malloc.jemalloc.tcache.flush import (
     nr_regions_of,
     region_bytes_of,
 )
-from mmactors.malloc.jemalloc.tcache.tcache import BIN_REFILLED, SLOW_ARENA, cache_bin_of, fill_count
+from mmactors.malloc.jemalloc.tcache.tcache import (
+    BIN_REFILLED,
+    SLOW_ARENA,
+    cache_bin_of,
+    fill_count,
+)
 from mmactors.malloc.library import MallocFaultError
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import clear_words, load_word, store_bits
