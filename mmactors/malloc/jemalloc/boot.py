@@ -20,10 +20,12 @@ from mmactors.malloc.jemalloc.par import (
     LARGE_PAD,
     LG_FLUSH_LARGE_DIV,
     LG_FLUSH_SMALL_DIV,
+    LG_MAX_ACTIVE_FIT,
     NR_ARENAS_AUTO,
     NR_CACHE_BINS,
     NR_PARAMETERS,
     OVERSIZE_THRESHOLD,
+    RETAIN,
     TCACHE_GC_DELAY_BYTES,
     TCACHE_GC_INCR_BYTES,
     ZERO_ALL,
@@ -91,6 +93,8 @@ def set_up_par(data_at: int, options: JemallocOptions, nr_cpus: int) -> NDArray[
     par[LG_FLUSH_SMALL_DIV] = options.lg_tcache_flush_small_div
     par[LG_FLUSH_LARGE_DIV] = options.lg_tcache_flush_large_div
     par[IS_PLAIN_REALLOC] = options.zero_realloc == "free"
+    par[LG_MAX_ACTIVE_FIT] = options.lg_extent_max_active_fit
+    par[RETAIN] = options.retain
     par[IS_SLOW] = par[ZERO_ALL] = options.zero
     return par
 

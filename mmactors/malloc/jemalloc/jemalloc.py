@@ -5,8 +5,7 @@ then what libstdc++ asks for before main, which Debian's libjemalloc is linked w
 """
 
 from collections.abc import Callable
-from copy import copy
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 
@@ -64,14 +63,7 @@ class Jemalloc(MallocLibrary):
         self.options = options or JemallocOptions()
         self.par = set_up_par(data_at, self.options, nr_cpus)
         map_tables(self.words, data_at)
-        pages = Pages(
-            words=self.words,
-            par=self.par,
-            options=self.options,
-            rules=rules,
-            number=number,
-            wants_step=wants_step,
-        )
+        pages = Pages(words=self.words, par=self.par, options=self.options)
         self._join(Heap(words=self.words, par=self.par, pages=pages))
         self.tsds = np.zeros(0, dtype=np.int64)
         """By thread the address of its tsd."""

@@ -31,4 +31,8 @@ IS_PLAIN_REALLOC: Final = 14
 """realloc(block, 0) frees (opt_zero_realloc_action)."""
 NR_FRONT_PARAMETERS: Final = 48
 """What is behind is the page allocator's."""
+LG_MAX_ACTIVE_FIT: Final = 48
+"""opt_lg_extent_max_active_fit."""
+RETAIN: Final = 49
+"""opt_retain."""
 NR_PARAMETERS: Final = 96

@@ -5,9 +5,7 @@ Sizes and contents are those of jemalloc 5.3.0; the order is the one of this lis
 
 from typing import Final
 
-from mmactors.arch.column import Words
-from mmactors.malloc.jemalloc.size_classes import NR_BINS, NR_SIZES, index2size, size2index
-from mmactors.malloc.user_words import UserWords
+from mmactors.malloc.jemalloc.size_classes import NR_BINS, NR_SIZES
 from mmactors.units import PAGE_SIZE
 
 SIZE2INDEX_TABLE: Final = 0
@@ -42,3 +40,11 @@ ARENAS_MOST: Final = 4095
 """MALLOCX_ARENA_LIMIT."""
 FRONT_BYTES: Final = (ARENAS + 8 * ARENAS_MOST + PAGE_SIZE - 1) & -PAGE_SIZE
 """What is behind is the page allocator's."""
+EMAP: Final = FRONT_BYTES
+"""arena_emap_global: its base, then its lock, init_lock."""
+EMAP_LOCK: Final = EMAP + 8
+EMAP_ROOT: Final = EMAP + 120
+B0: Final = EMAP_ROOT + (1 << 21)
+"""b0: the base of the library's own memory."""
+DATA_BYTES: Final = (B0 + 8 + PAGE_SIZE - 1) & -PAGE_SIZE
+"""All of it."""

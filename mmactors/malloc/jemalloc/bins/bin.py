@@ -9,14 +9,13 @@ from typing import Final
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
 from mmactors.malloc.jemalloc.bins.slab import (
-    ADDRESS,
     give_region,
     nr_free_in,
     take_region,
     take_regions,
 )
+from mmactors.malloc.jemalloc.pages.edata import is_before
 from mmactors.malloc.jemalloc.pages.pairing_heap import (
-    BY_SERIAL,
     heap_insert,
     heap_remove,
     heap_remove_first,
@@ -37,8 +36,6 @@ CUR_SLABS: Final = 176
 NONFULL_SLABS: Final = 184
 SLABCUR: Final = 192
 SLABS_NONFULL: Final = 200
-SERIAL: Final = 32
-"""e_sn of an edata."""
 
 
 @compiled
@@ -48,22 +45,12 @@ def add_to(words: Words, log: Words, counter: int, number: int) -> None:
 
 
 @compiled
-def is_older(words: Words, log: Words, slab: int, other: int) -> bool:
-    """Return whether a slab comes before another (edata_snad_comp)."""
-    serial = load_word(words, log, slab + SERIAL)
-    other_serial = load_word(words, log, other + SERIAL)
-    if serial != other_serial:
-        return serial < other_serial
-    return load_word(words, log, slab + ADDRESS) < load_word(words, log, other + ADDRESS)
-
-
-@compiled
 def _next_slab(words: Words, log: Words, arena_bin: int) -> int:
     """Let the first slab that has free regions be current; 0: there is none.
 
     arena_bin_refill_slabcur_no_fresh_slab.
     """
-    slab = heap_remove_first(words, log, BY_SERIAL, arena_bin + SLABS_NONFULL)
+    slab = heap_remove_first(words, log, arena_bin + SLABS_NONFULL)
     if slab:
         add_to(words, log, arena_bin + RE_SLABS, 1)
         add_to(words, log, arena_bin + NONFULL_SLABS, -1)
@@ -179,7 +166,7 @@ def _leave_bin(words: Words, log: Words, arena_bin: int, nr_regions: int, slab: 
     if slab == load_word(words, log, arena_bin + SLABCUR):
         store_word(words, log, arena_bin + SLABCUR, 0)
     elif nr_regions > 1:
-        heap_remove(words, log, BY_SERIAL, arena_bin + SLABS_NONFULL, slab)
+        heap_remove(words, log, arena_bin + SLABS_NONFULL, slab)
         add_to(words, log, arena_bin + NONFULL_SLABS, -1)
     add_to(words, log, arena_bin + CUR_SLABS, -1)
 
@@ -191,12 +178,12 @@ def _lower_slab(words: Words, log: Words, arena_bin: int, slab: int) -> None:
     arena_bin_lower_slab.
     """
     current = load_word(words, log, arena_bin + SLABCUR)
-    if current and is_older(words, log, slab, current):
+    if current and is_before(words, log, slab, current):
         if nr_free_in(words, log, current):
-            heap_insert(words, log, BY_SERIAL, arena_bin + SLABS_NONFULL, current)
+            heap_insert(words, log, arena_bin + SLABS_NONFULL, current)
             add_to(words, log, arena_bin + NONFULL_SLABS, 1)
         store_word(words, log, arena_bin + SLABCUR, slab)
         add_to(words, log, arena_bin + RE_SLABS, 1)
     else:
-        heap_insert(words, log, BY_SERIAL, arena_bin + SLABS_NONFULL, slab)
+        heap_insert(words, log, arena_bin + SLABS_NONFULL, slab)
         add_to(words, log, arena_bin + NONFULL_SLABS, 1)

@@ -1,7 +1,7 @@
 """What goes on where a row's compiled path has stopped."""
 
-from attrs import define
 import numpy as np
+from attrs import define
 from numpy.typing import NDArray
 
 from mmactors.arch.heap_trace import CALLOC
