@@ -33,11 +33,13 @@ from mmactors.malloc.jemalloc.pages.extents import (
     deactivate,
     extract,
     find_fit,
+    npages_in,
 )
 from mmactors.malloc.jemalloc.pages.shard import (
     DECAY_DIRTY,
     DECAY_MUZZY,
     ECACHE_DIRTY,
+    ECACHE_MUZZY,
     ECACHE_RETAINED,
     EDATA_CACHE,
     NACTIVE,
@@ -70,9 +72,9 @@ def extent_alloc(
 ) -> int:
     """Return an extent for blocks of a class, which may be dirty; 0: nothing was done.
 
-    As `Pages.alloc`, with no alignment but a page's. Muzzy extents may be there only if they decay.
+    As `Pages.alloc`, with no alignment but a page's.
     """
-    if load_word(words, log, arena + DECAY_MUZZY + TIME_MS) > 0:
+    if npages_in(words, log, arena + ECACHE_MUZZY):
         return 0
     ecache = arena + ECACHE_DIRTY
     edata = find_fit(words, log, par, ecache, size, PAGE_SIZE)
@@ -112,10 +114,11 @@ def extent_dalloc(words: Words, log: Words, par: Words, tsd: int, arena: int, ed
     """Take an extent back, as `Pages.dalloc`; False: nothing was done, a purge may be due."""
     nr_bytes = bytes_of(words, log, edata)
     dirty_ms = load_word(words, log, arena + DECAY_DIRTY + TIME_MS)
-    oversize = load_word(words, log, arena + PAC_OVERSIZE)
     # A large one may become oversize with its neighbors, and its pages go at once then.
+    most = (npages_in(words, log, arena + ECACHE_DIRTY) << PAGE_SHIFT) + nr_bytes
     is_quiet = dirty_ms == -1 or load_word(words, log, arena + DECAY_MUZZY + TIME_MS) == -1
-    if dirty_ms == 0 or (not is_quiet and nr_bytes >= LARGE_MINCLASS and oversize > 0):
+    may_be_oversize = most >= load_word(words, log, arena + PAC_OVERSIZE) and not is_quiet
+    if dirty_ms == 0 or (nr_bytes >= LARGE_MINCLASS and may_be_oversize):
         return False
     if has_bit(words, log, edata, SLAB):
         write_interior(words, log, par, tsd, edata, NO_EXTENT)

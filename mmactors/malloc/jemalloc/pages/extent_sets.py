@@ -139,7 +139,7 @@ class ExtentSets:
 
         Without memory for another edata the extent is left as it is, and is none for the request.
         """
-        words, log, par = self.arrays()
+        words, log, _ = self.arrays()
         lead, trail = 0, 0
         lead_size = lead_bytes(words, log, edata, alignment)
         if lead_size:
