@@ -4,13 +4,13 @@ The first call sets the library up (malloc_init): its own memory, arena 0, the c
 then what libstdc++ asks for before main, which Debian's libjemalloc is linked with.
 """
 
-from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 
 from mmactors.arch.trace import as_signed
 from mmactors.label import WantsStep, never
+from mmactors.malloc.heap_rows import HeapRows
 from mmactors.malloc.jemalloc.arenas import CACHELINE, Arenas
 from mmactors.malloc.jemalloc.bins.small import SmallBlocks
 from mmactors.malloc.jemalloc.boot import (
@@ -33,8 +33,8 @@ from mmactors.malloc.jemalloc.size_classes import NR_BINS, index2size
 from mmactors.malloc.jemalloc.statics import TCACHE_BIN_INFO
 from mmactors.malloc.jemalloc.tcache.flush import FLUSH_STACK
 from mmactors.malloc.jemalloc.threads import Threads, map_tsd
+from mmactors.malloc.jemalloc.tsd import TSD_BYTES
 from mmactors.malloc.library import MallocAbortError, MallocLibrary
-from mmactors.malloc.replay import Replay
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import UNWATCHED, UserWords
 from mmactors.rules import Rules
@@ -51,14 +51,12 @@ class Jemalloc(MallocLibrary):
         self,
         *,
         data_at: int,
-        tsd_of: Callable[[int], int],
         nr_cpus: int,
         options: JemallocOptions | None = None,
         rules: Rules,
         number: int = 0,
         wants_step: WantsStep = never,
     ) -> None:
-        """`tsd_of`: by the number of a thread the address of its tsd."""
         self.words = UserWords()
         self.options = options or JemallocOptions()
         self.par = set_up_par(data_at, self.options, nr_cpus)
@@ -67,7 +65,6 @@ class Jemalloc(MallocLibrary):
         self._join(Heap(words=self.words, par=self.par, pages=pages))
         self.tsds = np.zeros(0, dtype=np.int64)
         """By thread the address of its tsd."""
-        self._tsd_of = tsd_of
         self._ended: set[int] = set()
 
     def _join(self, heap: Heap) -> None:
@@ -82,10 +79,14 @@ class Jemalloc(MallocLibrary):
     def new_thread(self) -> int:
         """Return the number of a thread that begins."""
         number = len(self.tsds)
-        tsd = self._tsd_of(number)
-        self.tsds = np.append(self.tsds, tsd)
-        map_tsd(self.words, tsd)
+        self.tsds = np.append(self.tsds, 0)
         return number
+
+    def set_thread_pointer(self, thread: int, pointer: int) -> None:
+        """Learn where a thread's tsd is: right below its descriptor."""
+        tsd = pointer - TSD_BYTES
+        self.tsds[thread] = tsd
+        map_tsd(self.words, tsd)
 
     def initialize(self, thread: int) -> MallocSteps[int]:
         """Set the library up, if it is not, and the thread; return its tsd (malloc_init)."""
@@ -117,7 +118,7 @@ class Jemalloc(MallocLibrary):
         yield from self.threads.fetch(tsd)
         return tsd
 
-    def run_rows(self, rows: Replay, end: int) -> None:
+    def run_rows(self, rows: HeapRows, end: int) -> None:
         """Do rows of a heap trace in one compiled loop, as far as possible without a request."""
         of = rows.operations
         rows.row = replay_rows(
@@ -145,7 +146,7 @@ class Jemalloc(MallocLibrary):
 
     def resume_row(
         self,
-        rows: Replay,
+        rows: HeapRows,
         thread: int,
         op: int,
         old: int,
