@@ -69,6 +69,11 @@ class Arenas:
         words, log, par = self.heap.arrays()
         return arena_at(words, log, par, index)
 
+    @property
+    def nr_total(self) -> int:
+        """How many arenas there may be, that of huge blocks with them (narenas_total)."""
+        return max(int(self.heap.par[NR_ARENAS_AUTO]), int(self.heap.par[HUGE_ARENA]) + 1)
+
     def of_extent(self, edata: int) -> int:
         """Return the arena that an extent is of (arena_get_from_edata)."""
         words, log, par = self.heap.arrays()
@@ -199,7 +204,7 @@ class Arenas:
         words, log, _ = self.heap.arrays()
         arena = load_word(words, log, tsd + SLOW_ARENA)
         yield from lock_mutex(self.heap.words, arena + TCACHE_QL_MUTEX, tsd, "tcache_ql")
-        words, log, par = self.heap.arrays()
+        words, log, _ = self.heap.arrays()
         remove_element(words, log, arena + TCACHE_QL, tsd + SLOW_LINK)
         remove_element(words, log, arena + DESCRIPTOR_QL, tsd + DESCRIPTOR)
         yield from self._merge_requests(tsd, arena)

@@ -4,6 +4,8 @@ A phase that needs new pages, gives pages back, or will look at the decay, stops
 has done nothing, or `stop` says what there is of it. Calls go on there.
 """
 
+# ruff: noqa: FBT001 -- compiled functions take their arguments by place.
+
 from typing import Final
 
 from mmactors.arch.column import Words
