@@ -121,7 +121,7 @@ class Arenas:
             arena = self.at(index) or (yield from self.new(tsd, index))
             yield from unlock_mutex(self.heap.words, self._lock, "arenas")
             if arena:
-                yield from self.heap.pages.purge_at_once(tsd, arena)
+                yield from self.heap.pages.purge.purge_at_once(tsd, arena)
         return arena
 
     @property

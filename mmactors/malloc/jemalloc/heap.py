@@ -34,4 +34,4 @@ class Heap:
         """Count down, and look at an arena's decay if it is time (arena_decay_ticks)."""
         words, log, par = self.arrays()
         if tick(words, log, par, tsd, nr_ticks):
-            yield from self.pages.decay(tsd, arena)
+            yield from self.pages.purge.decay(tsd, arena)

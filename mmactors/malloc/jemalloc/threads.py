@@ -220,9 +220,9 @@ class Threads:
             yield from self.calls.small.free(tsd, stacks)
         else:
             yield from self.calls.large.free(tsd, stacks)
-        yield from self.heap.pages.decay(tsd, first)
+        yield from self.heap.pages.purge.decay(tsd, first)
         is_last = not self.arenas.nr_threads(arena, internal=False)
-        yield from self.heap.pages.decay(tsd, arena, purge_all=is_last)
+        yield from self.heap.pages.purge.decay(tsd, arena, purge_all=is_last)
 
     def flush_all(self, tsd: int) -> MallocSteps[None]:
         """Give back all that a thread's cache has (tcache_flush_cache)."""

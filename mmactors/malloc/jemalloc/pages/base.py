@@ -1,4 +1,4 @@
-"""The library's own memory, with its locks and the kernel (jemalloc 5.3.0, base.c, edata_cache.c)."""
+"""The library's own memory, with locks and kernel (jemalloc 5.3.0, base.c, edata_cache.c)."""
 
 from typing import Final
 

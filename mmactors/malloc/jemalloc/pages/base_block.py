@@ -125,6 +125,15 @@ def take_edata(words: Words, log: Words, base: int) -> int:
 
 
 @compiled
+def has_room_for_edata(words: Words, log: Words, base: int) -> bool:
+    """Return whether a base has memory for an edata, whatever the alignment costs."""
+    for index in range(size2index(2 * EDATA_BYTES - QUANTUM), NR_SIZES):
+        if load_word(words, log, base + AVAIL + 16 * index):
+            return True
+    return False
+
+
+@compiled
 def number_edata(words: Words, log: Words, edata: int, serial: int) -> None:
     """Write into a new edata of which memory it is (edata_esn_set)."""
     store_word(words, log, edata + SIZE_ESN, serial & PAGE_SIZE - 1)

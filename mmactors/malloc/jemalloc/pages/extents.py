@@ -84,6 +84,13 @@ def _activate(words: Words, log: Words, par: Words, tsd: int, ecache: int, edata
 
 
 @compiled
+def find_fit(words: Words, log: Words, par: Words, ecache: int, size: int, alignment: int) -> int:
+    """Return the extent of an ecache that a request gets; 0: there is none."""
+    lg_max_fit = int(par[LG_MAX_ACTIVE_FIT]) if delays(words, log, ecache) else ANY_FIT
+    return fit_extent(words, log, par, ecache + ESET, size, alignment, lg_max_fit)
+
+
+@compiled
 def extract(
     words: Words, log: Words, par: Words, tsd: int, ecache: int, size: int, alignment: int
 ) -> int:
@@ -91,8 +98,7 @@ def extract(
 
     extent_recycle_extract.
     """
-    lg_max_fit = int(par[LG_MAX_ACTIVE_FIT]) if delays(words, log, ecache) else ANY_FIT
-    edata = fit_extent(words, log, par, ecache + ESET, size, alignment, lg_max_fit)
+    edata = find_fit(words, log, par, ecache, size, alignment)
     if edata:
         _activate(words, log, par, tsd, ecache, edata)
     return edata

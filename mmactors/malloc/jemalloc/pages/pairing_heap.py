@@ -134,7 +134,7 @@ def _merge_children(words: Words, log: Words, order: int, node: int) -> int:
 
 @compiled
 def _merge_pair(words: Words, log: Words, order: int, root: int) -> bool:
-    """Merge two that wait; return whether there is nothing more to merge (ph_try_aux_merge_pair)."""
+    """Merge two that wait; return whether there are no more (ph_try_aux_merge_pair)."""
     node = load_word(words, log, root + NEXT)
     if node == 0:
         return True

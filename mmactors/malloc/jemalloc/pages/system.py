@@ -35,7 +35,7 @@ def pages_unmap(address: int, length: int) -> MallocSteps[None]:
 
 
 def pages_map(length: int, alignment: int) -> MallocSteps[int]:
-    """Map aligned pages (pages_map): at once, or too many, of which the ends go back; 0: no room."""
+    """Map aligned pages, or too many, of which the ends go back; 0: no room (pages_map)."""
     address = yield from os_pages_map(length)
     if not address & alignment - 1:
         return address
