@@ -11,7 +11,7 @@ from attrs import define
 from mmactors.malloc.jemalloc.bins.bin import LOCK, NR_REQUESTS, add_to
 from mmactors.malloc.jemalloc.bins.slab import arena_index_of
 from mmactors.malloc.jemalloc.heap import Heap
-from mmactors.malloc.jemalloc.large_stats import count_large_flush
+from mmactors.malloc.jemalloc.large_block import count_large_flush
 from mmactors.malloc.jemalloc.mutex import lock_mutex, unlock_mutex
 from mmactors.malloc.jemalloc.par import (
     HUGE_ARENA,

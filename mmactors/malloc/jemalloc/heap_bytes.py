@@ -3,7 +3,7 @@
 from mmactors.malloc.jemalloc.arenas import BASE, Arenas
 from mmactors.malloc.jemalloc.bins.bin import BIN_BYTES, CUR_REGIONS
 from mmactors.malloc.jemalloc.heap import Heap
-from mmactors.malloc.jemalloc.large_stats import (
+from mmactors.malloc.jemalloc.large_block import (
     LARGE_STATS_BYTES,
     NR_DALLOC,
     NR_MALLOC,
