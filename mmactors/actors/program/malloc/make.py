@@ -78,14 +78,10 @@ def _jemalloc(process: Process, config: MallocConfig, mm: MmStruct) -> MallocLib
     from mmactors.malloc.jemalloc.jemalloc import Jemalloc  # noqa: PLC0415 - see above
     from mmactors.malloc.jemalloc.malloc_conf import read_malloc_conf  # noqa: PLC0415
 
-    kernel = process.kernel
     return Jemalloc(
         data_at=library_data(mm, JEMALLOC),
-        nr_cpus=len(kernel.cpus),
+        nr_cpus=len(process.kernel.cpus),
         options=read_malloc_conf(config.environment).options,
-        rules=kernel.rules,
-        number=mm.ctx_id,
-        wants_step=kernel.engine.wants_step,
     )
 
 
