@@ -175,7 +175,7 @@ class Arenas:
         for index in range(NR_BINS):
             at = self.heap.data_at + BIN_INFOS + BIN_INFO_BYTES * index + NR_SHARDS
             nr_shards = load_bits(words, log, at, 4)
-            store_bits(words, log, tsd + BINSHARDS + index, 1, shard % nr_shards)
+            store_bits(words, log, tsd + BINSHARDS + index, 1, shard % max(nr_shards, 1))
 
     def unbind(self, tsd: int) -> None:
         """Let go of the arenas of a thread that ends (iarena_cleanup, arena_cleanup)."""
