@@ -4,7 +4,6 @@ The first call sets the library up (malloc_init): its own memory, arena 0, the c
 then what libstdc++ asks for before main, which Debian's libjemalloc is linked with.
 """
 
-from collections.abc import Callable
 from copy import copy
 from typing import Final, Self
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmactors.arch.trace import as_signed
+from mmactors.malloc.heap_rows import HeapRows
 from mmactors.malloc.jemalloc.arenas import CACHELINE, Arenas
 from mmactors.malloc.jemalloc.bins.small import SmallBlocks
 from mmactors.malloc.jemalloc.boot import (
@@ -36,13 +36,13 @@ from mmactors.malloc.jemalloc.size_classes import NR_BINS, NR_SIZES, index2size
 from mmactors.malloc.jemalloc.statics import TCACHE_BIN_INFO
 from mmactors.malloc.jemalloc.tcache.flush import FLUSH_STACK
 from mmactors.malloc.jemalloc.threads import Threads, map_tsd
+from mmactors.malloc.jemalloc.tsd import TSD_BYTES
 from mmactors.malloc.library import (
     HeapBytes,
     HeapNumbers,
     MallocAbortError,
     MallocLibrary,
 )
-from mmactors.malloc.replay import Replay
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import UNWATCHED, UserWords
 from mmactors.units import ULONG_MAX
@@ -58,18 +58,15 @@ class Jemalloc(MallocLibrary):
         self,
         *,
         data_at: int,
-        tsd_of: Callable[[int], int],
         nr_cpus: int,
         options: JemallocOptions | None = None,
     ) -> None:
-        """`tsd_of`: by the number of a thread the address of its tsd."""
         self.words = UserWords()
         self.options = options or JemallocOptions()
         par = set_up_par(data_at, self.options, nr_cpus)
         map_tables(self.words, data_at)
         self.tsds = np.zeros(0, dtype=np.int64)
         """By thread the address of its tsd."""
-        self._tsd_of = tsd_of
         self._join(par, is_initialized=False)
 
     def _join(self, par: NDArray[np.int64], *, is_initialized: bool) -> None:
@@ -88,10 +85,14 @@ class Jemalloc(MallocLibrary):
     def new_thread(self) -> int:
         """Return the number of a thread that begins."""
         number = len(self.tsds)
-        tsd = self._tsd_of(number)
-        self.tsds = np.append(self.tsds, tsd)
-        map_tsd(self.words, tsd)
+        self.tsds = np.append(self.tsds, 0)
         return number
+
+    def set_thread_pointer(self, thread: int, pointer: int) -> None:
+        """Learn where a thread's tsd is: right below its descriptor."""
+        tsd = pointer - TSD_BYTES
+        self.tsds[thread] = tsd
+        map_tsd(self.words, tsd)
 
     def initialize(self, thread: int) -> MallocSteps[int]:
         """Set the library up, if it is not, and the thread; return its tsd (malloc_init)."""
@@ -123,7 +124,7 @@ class Jemalloc(MallocLibrary):
         yield from self.threads.fetch(tsd)
         return tsd
 
-    def run_rows(self, rows: Replay, end: int) -> None:
+    def run_rows(self, rows: HeapRows, end: int) -> None:
         """Do rows of a heap trace in one compiled loop, as far as possible without a request."""
         of = rows.operations
         rows.row = replay_rows(
@@ -151,7 +152,7 @@ class Jemalloc(MallocLibrary):
 
     def resume_row(
         self,
-        rows: Replay,
+        rows: HeapRows,
         thread: int,
         op: int,
         old: int,
