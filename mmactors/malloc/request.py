@@ -140,8 +140,15 @@ class InitMutex:
     kind: LockKind = LLL_LOCK
 
 
+@frozen
+class Say:
+    """The library writes a text on stderr, and goes on; answered with None."""
+
+    text: str
+
+
 SystemCall = Brk | Mmap | Munmap | Mremap | Madvise | Mprotect
-MallocRequest = SystemCall | LockMutex | TrylockMutex | UnlockMutex | InitMutex | Label
+MallocRequest = SystemCall | LockMutex | TrylockMutex | UnlockMutex | InitMutex | Say | Label
 MallocSteps = Generator[MallocRequest, int | None, T]
 
 

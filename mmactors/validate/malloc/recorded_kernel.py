@@ -13,6 +13,7 @@ from mmactors.malloc.request import (
     Mprotect,
     Mremap,
     Munmap,
+    Say,
     SystemCall,
     TrylockMutex,
     UnlockMutex,
@@ -63,7 +64,7 @@ class RecordedKernel:
         match request:
             case TrylockMutex():
                 return 1
-            case LockMutex() | UnlockMutex() | InitMutex() | Label():
+            case LockMutex() | UnlockMutex() | InitMutex() | Say() | Label():
                 return None
         call, numbers = _call_of(request)
         arguments = tuple(each & ULONG_MAX for each in numbers)
