@@ -26,7 +26,7 @@ _TITLE: Final = re.compile(r"^  title: (.+)$", re.MULTILINE)
 _SENTENCE: Final = re.compile(r"(.+?)[.:]( |$)")
 _TAKES: Final = re.compile(r"\bTakes (about .+?)\.( |$)")
 _TAKES_WIDTH: Final = len("about half a minute")
-_TRACE: Final = re.compile(r"(?<=\btrace )\S+\.npz\b")
+_TRACE: Final = re.compile(r"\b(?:heap_)?trace (\S+\.npz)\b")
 
 
 @frozen(kw_only=True)
@@ -61,7 +61,7 @@ class Example:
 
     def traces(self) -> dict[str, Path]:
         """Return the traces that it runs: each path as it is written, and the file."""
-        return {match[0]: self._trace(match[0]) for match in _TRACE.finditer(self.text)}
+        return {match[1]: self._trace(match[1]) for match in _TRACE.finditer(self.text)}
 
     def _trace(self, written: str) -> Path:
         in_wheel = self.path.parent / "traces" / Path(written).name

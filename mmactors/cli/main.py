@@ -35,6 +35,7 @@ _VERBS: Final = {
     "objects": "Show what the kernel's objects took in runs, side by side.",
     "heap": "Show what the pages of a program's heap hold, and what keeps its memory.",
     "heap-trace": "Show what a heap trace holds, and write it in another form.",
+    "heap-compare": "Run a heap trace or a scenario on several C libraries, side by side.",
     "replay": "Run a recorded run again under its schedule and compare the logs.",
     "explore": "Try every order of what races in a scenario, and say how sure that is.",
     "validate": "Run recordings of the real thing against the model.",
@@ -42,6 +43,8 @@ _VERBS: Final = {
     "completion": "Print a completion script for bash, zsh or fish.",
     "warm-up": "Compile everything now, so that no run has to.",
 }
+_ROOMS: Final = {"heap": "heap.", "heap-trace": "heap.", "heap-compare": "heap."}
+"""Of verbs whose modules lie in a folder of `cli/`, which one."""
 
 
 def make_app() -> "App":
@@ -58,7 +61,8 @@ def make_app() -> "App":
     )
     for verb, text in _VERBS.items():
         name = verb.replace("-", "_")
-        app.command(f"mmactors.cli.{name}:{name}", name=verb, help=text)
+        module = f"mmactors.cli.{_ROOMS.get(verb, '')}{name}"
+        app.command(f"{module}:{name}", name=verb, help=text)
     return app
 
 

@@ -68,8 +68,8 @@ def run(
     run_dir = create_run_dir(out=out, name=name, force=force)
     shows_progress = not quiet and not json
     prepare_code(wanted=shows_progress)
-    report = _run(loaded, run_dir, shows_progress=shows_progress)
-    code = _exit_code(report.outcome)
+    report = run_into(loaded, run_dir, shows_progress=shows_progress)
+    code = exit_code(report.outcome)
     if report.outcome.failure is not None:
         complain(f"{report.outcome.failure}\n")
     if json:
@@ -90,7 +90,8 @@ class Report:
     """None: nothing was to be recorded."""
 
 
-def _run(scenario: Scenario, run_dir: RunDir, *, shows_progress: bool) -> Report:
+def run_into(scenario: Scenario, run_dir: RunDir, *, shows_progress: bool) -> Report:
+    """Run a scenario and write its run directory; a signal ends it early, and in order."""
     # What has compiled functions is imported when they are there, and the scenario is known good.
     from mmactors.cli.execute import SIGNALS  # noqa: PLC0415
     from mmactors.scenario.run.interrupt import interruptible  # noqa: PLC0415
@@ -124,7 +125,8 @@ def _execute(
         )
 
 
-def _exit_code(outcome: "Outcome") -> int:
+def exit_code(outcome: "Outcome") -> int:
+    """Return what a verb ends with whose run came to this."""
     if outcome.status == "complete" and outcome.verdict != "ok":
         return 1
     return _EXIT_CODES[outcome.status]

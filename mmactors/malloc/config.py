@@ -13,6 +13,8 @@ TCMALLOC: Final = "tcmalloc"
 """That of gperftools 2.10, libtcmalloc_minimal."""
 JEMALLOC: Final = "jemalloc"
 """That of jemalloc 5.3.0."""
+LIBRARIES: Final = (PTMALLOC,)
+"""Those that a process can be linked with."""
 VARIABLES: Final = (GLIBC_TUNABLES, *(tunable.alias for tunable in TUNABLES if tunable.alias))
 """Of the environment, what an allocator reads."""
 

@@ -297,6 +297,16 @@ def _cut(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def put_at(root: Node, place: Place) -> Node:
+    """Let a tree, and all that is in it, come from one place; return it."""
+    for node in walk(root):
+        node.place = place
+        if isinstance(node, MappingNode):
+            for entry in node.entries.values():
+                entry.place = place
+    return root
+
+
 def walk(node: Node) -> Iterator[Node]:
     """Yield a node and all below it, parents first."""
     yield node

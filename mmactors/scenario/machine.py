@@ -19,6 +19,7 @@ from mmactors.actors.program.process import Process
 from mmactors.engine.actor import NEVER, latest_ns
 from mmactors.engine.driver import InlineDriver, close_actors
 from mmactors.engine.edge import Edge
+from mmactors.engine.lock.lock_stat import LockClassStatistics
 from mmactors.engine.mailbox import Mailbox
 from mmactors.engine.probe import EventSink
 from mmactors.engine.report import Deadlock, StepBudgetExceeded
@@ -338,6 +339,10 @@ class Machine:
     def messages(self) -> dict[str, int]:
         """Return how many messages were sent, by kind."""
         return self._engine.statistics().messages
+
+    def lock_statistics(self) -> tuple[LockClassStatistics, ...]:
+        """Return what locks have cost so far, by class."""
+        return self._wired.kernel.locks.statistics()
 
     def flush(self) -> None:
         """Hand the events that wait to the sink, though they are few."""

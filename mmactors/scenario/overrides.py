@@ -20,7 +20,7 @@ from mmactors.scenario.document import (
     SequenceNode,
     describe,
     parse_document,
-    walk,
+    put_at,
 )
 
 _FORM: Final = "expected --set KEY=VALUE"
@@ -82,13 +82,7 @@ def _set(root: Node, setting: Setting, problems: list[Problem]) -> None:
 def _value(text: str, place: Place) -> Node:
     if not text.strip():
         return ScalarNode(place, "", "null")
-    value = parse_document(text, file=place.file)
-    for node in walk(value):
-        node.place = place
-        if isinstance(node, MappingNode):
-            for entry in node.entries.values():
-                entry.place = place
-    return value
+    return put_at(parse_document(text, file=place.file), place)
 
 
 def _assign(root: Node, steps: list[str], value: Node, place: Place) -> Problem | None:

@@ -29,7 +29,7 @@ from mmactors.workload.operation.all import By, Operation
 from mmactors.workload.operation.malloc import MallocOperation
 
 SAMPLED_OF_HEAP: Final = (
-    "anon_rss",
+    "anon_pages",
     "malloc_live_bytes",
     "malloc_usable_bytes",
     "malloc_system_bytes",
@@ -199,7 +199,7 @@ class RecordConfig:
         doc="What is sampled: names of counters (docs/counters.md), * and ? match any: `pg*` those "
         "of the machine, `cpu[*].read.*` those of all CPUs, `process[a].*` those of a process. "
         "Left out, what is said here, and of each process that allocates by its C library "
-        "`anon_rss`, `malloc_live_bytes`, `malloc_usable_bytes` and `malloc_system_bytes`.",
+        "`anon_pages`, `malloc_live_bytes`, `malloc_usable_bytes` and `malloc_system_bytes`.",
     )
 
 

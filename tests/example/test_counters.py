@@ -44,6 +44,24 @@ def test_cpus_and_processes_have_counters_of_their_own():
     assert 0 == counters["process[a/c].anon_rss"], "it has given its address space back"
 
 
+def test_pages_that_threads_have_not_told_of_are_counted_beside_those_they_have():
+    """`anon_rss` hears of a page at a thread's 66th fault; `anon_pages` is what entries map."""
+    program = ["mmap A 1M", "touch A 0..40 write", "thread T cpu=1", "T: touch A 40..50 write"]
+    scenario = sampled(
+        [*program, "touch A 50..80 write", "compute 30us", "madvise A 0..60 DONTNEED"],
+        sample=1_000,
+        counters=("process[*].anon_rss", "process[*].anon_pages"),
+        cpus=2,
+    )
+    series = mmactors.run(scenario).series
+    told, mapped = series["process[p0].anon_rss"], series["process[p0].anon_pages"]
+
+    assert all(few <= many for few, many in zip(told, mapped, strict=True))
+    assert (0, 50) in zip(told, mapped, strict=True)
+    assert 80 == max(mapped)
+    assert 20 in mapped[mapped.index(80) :]
+
+
 def test_expectations_name_them():
     """As they stand in counters.json; who does not hold is told with its number."""
     expect = ["cpu[1].pgfault == 0", "process[a/c].min_flt < 4", "cpu[0].user_ns >= 30000"]

@@ -1,12 +1,10 @@
 """What a run tells of heaps: live bytes, RSS, fragmentation, calls of library and kernel."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from mmactors.observe.counters.series import Series
-from mmactors.units import MIB, PAGE_SIZE
-
-_CALLS: Final = ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect")
+from mmactors.observe.heap_usage import HeapUsage, heap_usage, processes_with_heaps
+from mmactors.units import MIB
 
 
 def heap_lines(
@@ -16,46 +14,37 @@ def heap_lines(
 
     What was so at most and on average is known from samples; without, what was so at last.
     """
-    called = [each for each in processes if counters.get(f"process[{each}].malloc_calls")]
+    called = processes_with_heaps(processes, counters)
     if not called:
         return []
-    head = f"process[{called[0]}]."
-    own = {name.removeprefix(head): n for name, n in counters.items() if name.startswith(head)}
-    asked = {call: own[f"malloc_{call}"] for call in _CALLS}
-    told = ", ".join(f"{count} {call}" for call, count in asked.items() if count)
+    usage = heap_usage(called[:1], counters, series)
+    told = ", ".join(f"{count} {call}" for call, count in usage.system_calls.items() if count)
     more = f"; {len(called) - 1} more processes allocate" if len(called) > 1 else ""
+    own = usage.counters
     done = f"{own['malloc_calls']} calls, {own['min_flt']} minor faults"
     return [
         f"  heap of {called[0]}: {done}, system calls: {told or 'none'}{more}",
-        f"  {_sizes(head, own, series)}",
+        f"  {_sizes(usage)}",
     ]
 
 
-def _sizes(head: str, own: Mapping[str, int], series: Series | None) -> str:
-    live, usable, system = (f"malloc_{which}_bytes" for which in ("live", "usable", "system"))
-    sampled = [f"{head}{name}" for name in ("anon_rss", live, usable, system)]
-    if series is None or not set(sampled) <= set(series.names):
-        return (
-            f"RSS {_mib(own['maxrss'] * PAGE_SIZE)} at most; at last live {_mib(own[live])}, "
-            f"usable {_mib(own[usable])}, from the kernel {_mib(own[system])}"
+def _sizes(usage: HeapUsage) -> str:
+    own, levels = usage.counters, usage.levels
+    if levels is None:
+        live, usable, system = (
+            mib(own[f"malloc_{which}_bytes"]) for which in ("live", "usable", "system")
         )
-    rss, *sizes = (series[name] for name in sampled)
-    pages = [page * PAGE_SIZE for page in rss]
-    words = [f"RSS {_mib(max(pages))} at most, {_mib(_mean(pages))} on average"]
-    words.append(f"live {_mib(max(sizes[0]))}, {_mib(_mean(sizes[0]))}")
-    inside = _share(sum(sizes[1]) - sum(sizes[0]), sum(sizes[1]))
-    outside = _share(sum(sizes[2]) - sum(sizes[1]), sum(sizes[2]))
-    words.append(f"fragmentation inside {inside}, outside {outside}")
-    return "; ".join(words)
+        return (
+            f"RSS {mib(usage.maxrss_bytes)} at most; at last live {live}, "
+            f"usable {usable}, from the kernel {system}"
+        )
+    return (
+        f"RSS {mib(levels.rss.peak)} at most, {mib(levels.rss.mean)} on average; "
+        f"live {mib(levels.live.peak)}, {mib(levels.live.mean)}; "
+        f"fragmentation inside {levels.inside:.1%}, outside {levels.outside:.1%}"
+    )
 
 
-def _mean(numbers: Sequence[int]) -> float:
-    return sum(numbers) / len(numbers)
-
-
-def _mib(nr_bytes: float) -> str:
+def mib(nr_bytes: float) -> str:
+    """Return a size in MiB, to hundredths."""
     return f"{nr_bytes / MIB:.2f} MiB"
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.1%}" if whole else "0%"

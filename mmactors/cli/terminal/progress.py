@@ -23,7 +23,8 @@ from mmactors.units import format_ns
 if TYPE_CHECKING:
     from mmactors.scenario.machine import Machine, Progress
 
-_BLOCKS: Final = "▁▂▃▄▅▆▇█"
+BLOCKS: Final = "▁▂▃▄▅▆▇█"
+"""Bars of one to eight eighths."""
 _HISTORY: Final = 12
 
 
@@ -65,8 +66,8 @@ class ProgressLine:
 def sparkline(numbers: "deque[int]") -> str:
     """Return small bars between the least and the greatest number."""
     low, high = min(numbers), max(numbers)
-    scale = (len(_BLOCKS) - 1) / (high - low) if high > low else 0
-    return "".join(_BLOCKS[int((number - low) * scale)] for number in numbers)
+    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0
+    return "".join(BLOCKS[int((number - low) * scale)] for number in numbers)
 
 
 def compact(number: float) -> str:

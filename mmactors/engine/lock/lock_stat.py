@@ -57,6 +57,8 @@ class LockClass:
     downgrades: int = 0
     """Exclusive uses that became shared ones; each is a hold of both modes."""
     trylocks_failed: int = 0
+    is_of_programs: bool = False
+    """In memory of programs; the kernel's lock_stat would not know it."""
     may_nest: bool = False
     """Who holds one may wait for another, in an order that is not the class's business."""
     _last_cpu: Processor | None = field(default=None, init=False)
@@ -100,6 +102,7 @@ class LockClassStatistics:
     """One class of /proc/lock_stat."""
 
     name: str
+    is_of_programs: bool
     write: LockSideStatistics
     read: LockSideStatistics
 
@@ -121,7 +124,10 @@ class LockStatistics:
         """Return what was counted, in the order in which the classes were made."""
         return tuple(
             LockClassStatistics(
-                name=lock_class.name, write=_side(lock_class.write), read=_side(lock_class.read)
+                name=lock_class.name,
+                is_of_programs=lock_class.is_of_programs,
+                write=_side(lock_class.write),
+                read=_side(lock_class.read),
             )
             for lock_class in self._classes.values()
         )

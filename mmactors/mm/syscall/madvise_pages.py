@@ -3,7 +3,7 @@
 The entries of one table at a time, under its lock; the flush follows. Left out: swap, huge pages.
 """
 
-from mmactors.arch.page import PG_DIRTY, PG_SWAPBACKED, PageColumns
+from mmactors.arch.page import PG_DIRTY, PG_LOCKED, PG_SWAPBACKED, PageColumns
 from mmactors.arch.pte import ACCESSED, DIRTY, PFN_MASK, PFN_SHIFT, SPECIAL
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.entries.change_protection import Changed
@@ -30,8 +30,10 @@ def madvise_free_pte_range(
         if not is_present(entry) or entry & SPECIAL:
             continue
         pfn = (entry & PFN_MASK) >> PFN_SHIFT
-        if pages.flags_view[pfn] & PG_DIRTY:
-            if pages.mapcount_view[pfn] != 1:
+        flags = pages.flags_view[pfn]
+        if flags & PG_DIRTY:
+            # Its lock is tried, not waited for: somebody reclaims the page just now.
+            if flags & PG_LOCKED or pages.mapcount_view[pfn] != 1:
                 continue
             pages.flags_view[pfn] &= ~PG_DIRTY
         if entry & (ACCESSED | DIRTY):

@@ -8,6 +8,8 @@ it is resident shows in the process's RSS.
 
 from typing import Final
 
+HEAP_CALLS: Final = ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect")
+"""System calls of a library."""
 HEAP_COUNTERS: Final = (
     ("malloc_live_bytes", "bytes", "Asked for, of blocks that are not freed."),
     ("malloc_usable_bytes", "bytes", "Of these blocks, that the program may use."),
@@ -16,9 +18,6 @@ HEAP_COUNTERS: Final = (
     ("malloc_free_bytes", "bytes", "In free chunks of all arenas, their tops among them."),
     ("malloc_cached_bytes", "bytes", "In caches of threads."),
     ("malloc_calls", "calls", "Of the library, that have returned."),
-    *(
-        (f"malloc_{call}", "calls", f"Of {call}, that the library has made.")
-        for call in ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect")
-    ),
+    *((f"malloc_{call}", "calls", f"Of {call}, that the library has made.") for call in HEAP_CALLS),
 )
 NR_HEAP: Final = len(HEAP_COUNTERS)

@@ -164,12 +164,14 @@ def process_counters(process: Process, now_ns: int) -> dict[str, int]:
     values += [process.nr_live_threads]
     space = process.space
     if space is None:
-        values += [0] * 8
+        values += [0] * 9
         values += [process.maxrss_pages]
     else:
         mm = space.mm
         members = (MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS)
         values += [max(mm.rss[member], 0) for member in members]
+        untold = sum(task.rss.count[MM_ANONPAGES] for task in process.tasks if task.mm is mm)
+        values.append(mm.rss[MM_ANONPAGES] + untold)
         values += [mm.total_vm, mm.locked_vm, mm.pgtables_bytes]
         values += [max(mm.hiwater_vm, mm.total_vm), max(mm.hiwater_rss, mm.get_mm_rss())]
     heap = process.heap

@@ -342,6 +342,7 @@ PROCESSES: Final = CounterGroup(
         _of_process("file_rss", "pages", "MM_FILEPAGES."),
         _of_process("shmem_rss", "pages", "MM_SHMEMPAGES."),
         _of_process("swap_entries", "pages", "MM_SWAPENTS."),
+        _of_process("anon_pages", "pages", "As `anon_rss`, with what threads have not told yet."),
         _of_process("total_vm", "pages", "Mapped."),
         _of_process("locked_vm", "pages", "In areas with VM_LOCKED."),
         _of_process("pgtables_bytes", "bytes", "Page tables."),

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from mmactors.actors.program.proc_paths import ReadText
 from mmactors.engine.guard import GuardViolation
+from mmactors.engine.lock.lock_stat import LockClassStatistics
 from mmactors.engine.report import ActorCrashed, Deadlock, EngineError, StepBudgetExceeded, TimeIsUp
 from mmactors.engine.schedule import Schedule, ScheduleMismatch
 from mmactors.errors import UserError
@@ -43,6 +44,8 @@ class Outcome:
     """What programs read of /proc and /sys."""
     series: Series | None
     """Samples of counters; None: the scenario asks for none."""
+    locks: tuple[LockClassStatistics, ...]
+    """What locks cost, by class."""
     findings: str
     """What sanitizers found, in full; empty if nothing."""
     failure: Exception | None
@@ -70,6 +73,7 @@ def outcome_of(
         heaps=machine.heaps(),
         texts=machine.texts(),
         series=machine.series(),
+        locks=machine.lock_statistics(),
         findings="\n\n".join(map(str, machine.findings())),
         failure=failure,
         wall_s=wall_s,

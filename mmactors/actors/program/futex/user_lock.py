@@ -53,6 +53,7 @@ class UserLock(ABC):
         """`name` is that of all locks that are one declaration, such as `main_arena.mutex`."""
         self.name: Final = f"{name}[{word.ctx_id}][{word.address:#x}]"
         self.lock_class: Final = futexes.kernel.locks.of(name)
+        self.lock_class.is_of_programs = True
         self.address: Final = word.address
         self.in_memory: Final = word.in_memory
         self.holder: Actor | None = None

@@ -1,0 +1,1 @@
+"""The verbs about programs' heaps: what they hold, how traces read, libraries side by side."""

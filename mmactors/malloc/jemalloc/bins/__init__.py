@@ -1,0 +1,1 @@
+"""Bins of an arena: its slabs, and the regions of these."""

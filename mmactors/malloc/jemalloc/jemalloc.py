@@ -1,0 +1,204 @@
+"""jemalloc, as a library that a process is linked with (jemalloc 5.3.0, src/jemalloc.c).
+
+The first call sets the library up (malloc_init): its own memory, arena 0, the caller's thread, and
+then what libstdc++ asks for before main, which Debian's libjemalloc is linked with.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from mmactors.arch.trace import as_signed
+from mmactors.label import WantsStep, never
+from mmactors.malloc.jemalloc.arenas import CACHELINE, Arenas
+from mmactors.malloc.jemalloc.bins.small import SmallBlocks
+from mmactors.malloc.jemalloc.boot import (
+    arena_bytes,
+    map_tables,
+    set_up_par,
+    write_cache_sizes,
+    write_tables,
+)
+from mmactors.malloc.jemalloc.calls import Calls
+from mmactors.malloc.jemalloc.heap import Heap
+from mmactors.malloc.jemalloc.large import LargeBlocks
+from mmactors.malloc.jemalloc.options import JemallocOptions
+from mmactors.malloc.jemalloc.pages.emap import class_at
+from mmactors.malloc.jemalloc.pages.pages import Pages
+from mmactors.malloc.jemalloc.par import NR_CACHE_BINS, TCACHE_BIN_INFO_AT
+from mmactors.malloc.jemalloc.rows.resume import RowEnds
+from mmactors.malloc.jemalloc.rows.rows import replay_rows
+from mmactors.malloc.jemalloc.size_classes import NR_BINS, index2size
+from mmactors.malloc.jemalloc.statics import TCACHE_BIN_INFO
+from mmactors.malloc.jemalloc.tcache.flush import FLUSH_STACK
+from mmactors.malloc.jemalloc.threads import Threads, map_tsd
+from mmactors.malloc.library import MallocAbortError, MallocLibrary
+from mmactors.malloc.replay import Replay
+from mmactors.malloc.request import MallocSteps
+from mmactors.malloc.user_words import UNWATCHED, UserWords
+from mmactors.rules import Rules
+from mmactors.units import ULONG_MAX
+
+EMERGENCY_POOL: Final = 72704
+"""Bytes that libstdc++ asks for when it is loaded, for exceptions without memory."""
+
+
+class Jemalloc(MallocLibrary):
+    """The allocator of a process, which has arenas, and a cache for each thread."""
+
+    def __init__(
+        self,
+        *,
+        data_at: int,
+        tsd_of: Callable[[int], int],
+        nr_cpus: int,
+        options: JemallocOptions | None = None,
+        rules: Rules,
+        number: int = 0,
+        wants_step: WantsStep = never,
+    ) -> None:
+        """`tsd_of`: by the number of a thread the address of its tsd."""
+        self.words = UserWords()
+        self.options = options or JemallocOptions()
+        self.par = set_up_par(data_at, self.options, nr_cpus)
+        map_tables(self.words, data_at)
+        pages = Pages(words=self.words, par=self.par, options=self.options)
+        self._join(Heap(words=self.words, par=self.par, pages=pages))
+        self.tsds = np.zeros(0, dtype=np.int64)
+        """By thread the address of its tsd."""
+        self._tsd_of = tsd_of
+        self._ended: set[int] = set()
+
+    def _join(self, heap: Heap) -> None:
+        """Let all parts work on one heap."""
+        self.heap = heap
+        self.arenas = Arenas(heap, arena_bytes(self.options))
+        small, large = SmallBlocks(heap), LargeBlocks(heap, self.arenas)
+        self.calls = Calls(heap, self.arenas, small, large)
+        self.threads = Threads(heap, self.arenas, self.calls, self.options.tcache)
+        self.row_ends = RowEnds(self.calls, np.zeros(FLUSH_STACK, dtype=np.int64))
+
+    def new_thread(self) -> int:
+        """Return the number of a thread that begins."""
+        number = len(self.tsds)
+        tsd = self._tsd_of(number)
+        self.tsds = np.append(self.tsds, tsd)
+        map_tsd(self.words, tsd)
+        return number
+
+    def initialize(self, thread: int) -> MallocSteps[int]:
+        """Set the library up, if it is not, and the thread; return its tsd (malloc_init)."""
+        tsd = int(self.tsds[thread])
+        if not self.threads.is_initialized:
+            yield from self._boot(tsd)
+            yield from self.calls.malloc(tsd, EMERGENCY_POOL)
+        return tsd
+
+    def _boot(self, tsd: int) -> MallocSteps[None]:
+        """Set the library up (malloc_init_hard)."""
+        pages = self.heap.pages
+        write_tables(self.words, self.heap.data_at, self.options)
+        yield from pages.boot(tsd)
+        nr_bins = max(int(self.par[NR_CACHE_BINS]), NR_BINS)
+        infos = yield from pages.base_alloc(tsd, 0, 2 * nr_bins, CACHELINE)
+        self.par[TCACHE_BIN_INFO_AT] = infos
+        self.words.put(self.heap.data_at + TCACHE_BIN_INFO, infos)
+        write_cache_sizes(self.words, infos, self.options)
+        arena = yield from self.arenas.new(0, 0)
+        assert arena
+        yield from self.threads.fetch(tsd)
+        yield from self.heap.pages.boot_background_threads(tsd)
+        self.threads.is_initialized = True
+
+    def _ready(self, thread: int) -> MallocSteps[int]:
+        """Return the tsd of a thread, for all that its call may need (tsd_fetch)."""
+        tsd = yield from self.initialize(thread)
+        yield from self.threads.fetch(tsd)
+        return tsd
+
+    def run_rows(self, rows: Replay, end: int) -> None:
+        """Do rows of a heap trace in one compiled loop, as far as possible without a request."""
+        of = rows.operations
+        rows.row = replay_rows(
+            *self.heap.arrays(),
+            self.tsds,
+            rows.threads,
+            of.op,
+            of.tid,
+            of.id,
+            of.size,
+            of.arg,
+            rows.objects,
+            rows.address,
+            rows.usable,
+            rows.touched,
+            rows.live,
+            rows.lives,
+            rows.stop,
+            self.row_ends.stack,
+            rows.row,
+            end,
+            rows.most_accesses,
+            rows.touches,
+        )
+
+    def resume_row(
+        self,
+        rows: Replay,
+        thread: int,
+        op: int,
+        old: int,
+        size: int,  # noqa: ARG002 - the compiled path has said what it is
+        arg: int,  # noqa: ARG002
+    ) -> MallocSteps[int]:
+        """Go on with a row where its compiled path has stopped."""
+        return (yield from self.row_ends.resume(rows.stop, int(self.tsds[thread]), op, old))
+
+    def peek_usable_size(self, address: int) -> int:
+        """Return the usable size of a block, without an access."""
+        index = class_at(self.words.words, UNWATCHED, self.par, int(self.tsds[0]), address)
+        return index2size(index)
+
+    def malloc(self, thread: int, size: int) -> MallocSteps[int]:
+        """malloc(size)."""
+        tsd = yield from self._ready(thread)
+        return (yield from self.calls.malloc(tsd, as_signed(size)))
+
+    def calloc(self, thread: int, members: int, size: int) -> MallocSteps[int]:
+        """calloc(members, size)."""
+        tsd = yield from self._ready(thread)
+        if members * size > ULONG_MAX:
+            return 0
+        return (yield from self.calls.malloc(tsd, as_signed(members * size), zero=True))
+
+    def memalign(self, thread: int, alignment: int, size: int) -> MallocSteps[int]:
+        """memalign(alignment, size); 0 with EINVAL if `alignment` is no power of two."""
+        tsd = yield from self._ready(thread)
+        if not alignment or alignment & alignment - 1:
+            return 0
+        return (yield from self.calls.memalign(tsd, as_signed(alignment), as_signed(size)))
+
+    def realloc(self, thread: int, address: int, size: int) -> MallocSteps[int]:
+        """realloc(address, size)."""
+        if not address:
+            return (yield from self.malloc(thread, size))
+        tsd = yield from self._ready(thread)
+        if size:
+            return (yield from self.calls.realloc(tsd, address, as_signed(size)))
+        if self.options.zero_realloc == "abort":
+            raise MallocAbortError("Called realloc(non-null-ptr, 0) with zero_realloc:abort set")
+        yield from self.calls.free(tsd, address)
+        return 0
+
+    def free(self, thread: int, address: int) -> MallocSteps[None]:
+        """free(address)."""
+        if not address:
+            return
+        tsd = yield from self.initialize(thread)
+        yield from self.threads.fetch_minimal(tsd)
+        yield from self.calls.free(tsd, address)
+
+    def end_thread(self, thread: int) -> MallocSteps[None]:
+        """Let a thread's cache and arenas go, as it ends (tsd_cleanup)."""
+        yield from self.threads.end(int(self.tsds[thread]))

@@ -1,0 +1,1 @@
+"""Rows of heap traces in compiled loops, and what goes on where they stop."""
