@@ -94,6 +94,10 @@ class Jemalloc(MallocLibrary):
         self.tsds[thread] = tsd
         map_tsd(self.words, tsd)
 
+    def start(self, thread: int) -> MallocSteps[None]:
+        """Set the library up, as libstdc++'s call before main() does."""
+        yield from self.initialize(thread)
+
     def initialize(self, thread: int) -> MallocSteps[int]:
         """Set the library up, if it is not, and the thread; return its tsd (malloc_init)."""
         tsd = int(self.tsds[thread])
