@@ -312,13 +312,13 @@ def _memalign_step(words: Words, log: Words, par: Words, task: Words) -> int:
     """Cut an aligned span out of one that is longer by the alignment (do_memalign_pages)."""
     step = task[STEP]
     if step == steps.MEMALIGN:
-        if _is_above(int(task[SIZE]), to_word(task[SIZE] + task[ARGUMENT])):
+        if _is_above(int(task[SIZE]), to_word(int(task[SIZE]) + int(task[ARGUMENT]))):
             task[STEP] = steps.FINISHED
             return GO_ON
         task[SIZE] = task[SIZE] or 1
         return lock(task, heap_lock(par), steps.MEMALIGN_PAGES)
     if step == steps.MEMALIGN_PAGES:
-        nr_pages = pages_for(to_word(task[SIZE] + task[ARGUMENT]))
+        nr_pages = pages_for(to_word(int(task[SIZE]) + int(task[ARGUMENT])))
         return ask_span(task, nr_pages, steps.MEMALIGN_GOT)
     if step == steps.MEMALIGN_GOT:
         return _skip(words, log, par, task)
