@@ -158,7 +158,9 @@ MallocRequest = SystemCall | LockRequest | Say | ClockGettime | Label
 MallocSteps = Generator[MallocRequest, int | None, T]
 
 
-def ask(request: SystemCall | TrylockMutex | ClockGettime) -> Generator[MallocRequest, int | None, int]:
+def ask(
+    request: SystemCall | TrylockMutex | ClockGettime,
+) -> Generator[MallocRequest, int | None, int]:
     """Yield a request that is answered with a number, and return it."""
     answer = yield request
     assert answer is not None, f"{request} was not answered"

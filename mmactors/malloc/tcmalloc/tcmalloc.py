@@ -18,6 +18,7 @@ from mmactors.arch.heap_trace import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC
 from mmactors.arch.trace import as_signed
 from mmactors.label import WantsStep, never
 from mmactors.malloc.heap_map import Segment
+from mmactors.malloc.heap_rows import HeapRows
 from mmactors.malloc.library import HeapBytes, HeapNumbers, MallocLibrary
 from mmactors.malloc.mman import (
     MADV_DONTNEED,
@@ -26,7 +27,6 @@ from mmactors.malloc.mman import (
     PROT_READ,
     PROT_WRITE,
 )
-from mmactors.malloc.replay import Replay
 from mmactors.malloc.replay_rows import STOPPED
 from mmactors.malloc.request import (
     Brk,
@@ -271,7 +271,7 @@ class Tcmalloc(MallocLibrary):
         """Return the usable size of a block, without an access."""
         return peek_usable_size(self.words.words, self.par, as_signed(address))
 
-    def run_rows(self, rows: Replay, end: int) -> None:
+    def run_rows(self, rows: HeapRows, end: int) -> None:
         """Do rows from `rows.row` to before `end`, as far as the system is not needed."""
         of = rows.operations
         rows.row = replay_rows(
@@ -301,7 +301,7 @@ class Tcmalloc(MallocLibrary):
 
     def resume_row(
         self,
-        rows: Replay,
+        rows: HeapRows,
         thread: int,  # noqa: ARG002 - the task knows all of it
         op: int,  # noqa: ARG002
         old: int,  # noqa: ARG002

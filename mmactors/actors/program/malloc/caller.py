@@ -43,6 +43,7 @@ from mmactors.mm.syscall.brk import do_brk
 from mmactors.mm.syscall.mmap import ksys_mmap
 from mmactors.mm.syscall.mprotect import do_mprotect
 from mmactors.mm.syscall.mremap import do_mremap
+from mmactors.units import JIFFY_NS
 
 T = TypeVar("T")
 _ENDLESS: Final = FaultSignal(number=SIGKILL, code=SI_KERNEL, address=0)
@@ -175,6 +176,8 @@ class LibraryCaller:
                 await lock.release(self.thread)
             case ask.InitMutex(word=word, name=name, kind=kind):
                 await self.heap.lock_of(word, name, kind).initialize(self.thread)
+            case ask.ClockGettime():
+                return self.thread.cpu.clock.now // JIFFY_NS * JIFFY_NS
             case _:
                 return await self._system_call(request)
         return None
