@@ -3,17 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from operator import add
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from attrs import astuple, define, fields, frozen
 
 from mmactors.malloc.heap_map import Segment
+from mmactors.malloc.heap_rows import HeapRows
 from mmactors.malloc.replay_rows import NEEDS_CALL, STOPPED
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import UserWords
-
-if TYPE_CHECKING:
-    from mmactors.malloc.replay import Replay
 
 
 @define(eq=False)
@@ -86,7 +84,7 @@ class MallocLibrary(ABC):
     words: UserWords
     """The process's memory, as far as the library wrote to it."""
 
-    def run_rows(self, rows: "Replay", end: int) -> None:  # noqa: ARG002 - it may know none
+    def run_rows(self, rows: HeapRows, end: int) -> None:  # noqa: ARG002 - it may know none
         """Do rows from `rows.row` to before `end`, which is moved on: see `Replay.run`.
 
         Where it stops at a row, `rows.stop` says why, else 0. Nobody else calls the library.
@@ -94,7 +92,7 @@ class MallocLibrary(ABC):
         rows.stop[STOPPED] = NEEDS_CALL
 
     def resume_row(
-        self, rows: "Replay", thread: int, op: int, old: int, size: int, arg: int
+        self, rows: HeapRows, thread: int, op: int, old: int, size: int, arg: int
     ) -> MallocSteps[int]:
         """Go on where `run_rows` has stopped with another reason than NEEDS_CALL; the result.
 
@@ -113,6 +111,9 @@ class MallocLibrary(ABC):
     @abstractmethod
     def new_thread(self) -> int:
         """Return the number of a thread that begins; from the second on the process has several."""
+
+    def set_thread_pointer(self, thread: int, pointer: int) -> None:  # noqa: B027 - few care
+        """Learn where a thread's descriptor is, below which its variables lie (fs base)."""
 
     @abstractmethod
     def end_thread(self, thread: int) -> MallocSteps[None]:

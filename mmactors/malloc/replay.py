@@ -1,23 +1,19 @@
 """A piece of a heap trace that runs on a process's library, in its own order, with nobody else."""
 
 from collections.abc import Callable
-from typing import Final
 
-import numpy as np
-from attrs import define, field
-from numpy.typing import NDArray
+from attrs import define
 
-from mmactors.arch.heap_trace import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, HeapOperations
+from mmactors.arch.heap_trace import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC
+from mmactors.malloc.heap_rows import HeapRows
 from mmactors.malloc.library import MallocLibrary
-from mmactors.malloc.replay_rows import NEEDS_CALL, NR_STOPS, STOPPED, TOUCH_NONE, end_row
+from mmactors.malloc.replay_rows import NEEDS_CALL, STOPPED, end_row
 from mmactors.malloc.request import MallocSteps
 from mmactors.units import ULONG_MAX
 
-NOT_WANTED: Final[NDArray[np.int64]] = np.zeros(0, dtype=np.int64)
-
 
 @define(eq=False, kw_only=True)
-class Replay:
+class Replay(HeapRows):
     """Operations, done as far as possible without a request: `run`, then `finish` where it stops.
 
     Rows that are no calls of malloc's (a thread's begin and end, malloc_trim, mallopt) stop it,
@@ -25,29 +21,6 @@ class Replay:
     """
 
     library: MallocLibrary
-    operations: HeapOperations
-    threads: NDArray[np.int64]
-    """By the trace's number of a thread the library's."""
-    objects: NDArray[np.int64]
-    """By number of an object its block, 0: it has none; for all numbers in the trace."""
-    address: NDArray[np.int64]
-    """What each operation returned; 0: NULL or nothing."""
-    usable: NDArray[np.int64] = NOT_WANTED
-    """Usable sizes of what they returned; empty: nobody wants to know."""
-    touches: int = TOUCH_NONE
-    """What a program writes of each block that it gets: TOUCH_NONE, TOUCH_FIRST, TOUCH_ALL."""
-    touched: NDArray[np.int64] = NOT_WANTED
-    """The log in which that is noted, as `UserWords.log` is one; empty: none."""
-    live: NDArray[np.int64] = NOT_WANTED
-    """What of the heap is in use (NR_LIVE); empty: nobody wants to know."""
-    lives: NDArray[np.int64] = NOT_WANTED
-    """Two numbers for each object: its bytes as asked for, and as usable."""
-    most_accesses: int = 1 << 16
-    """With so many accesses in `touched`, `run` stops before a row, for them to be taken."""
-    row: int = 0
-    """The row that comes next."""
-    stop: NDArray[np.int64] = field(factory=lambda: np.zeros(NR_STOPS, dtype=np.int64), init=False)
-    """For who does rows: at STOPPED why it stopped at one, behind it what it keeps of it."""
 
     def run(self, end: int) -> bool:
         """Do rows to before `end`, or to one that `finish` must do: say whether it stopped at one.

@@ -141,16 +141,26 @@ class InitMutex:
 
 
 @frozen
+class Say:
+    """The library writes a text on stderr, and goes on; answered with None."""
+
+    text: str
+
+
+@frozen
 class ClockGettime:
     """clock_gettime(CLOCK_MONOTONIC_COARSE), which needs no system call; answered in ns."""
 
 
 SystemCall = Brk | Mmap | Munmap | Mremap | Madvise | Mprotect
-MallocRequest = SystemCall | LockMutex | TrylockMutex | UnlockMutex | InitMutex | ClockGettime | Label
+LockRequest = LockMutex | TrylockMutex | UnlockMutex | InitMutex
+MallocRequest = SystemCall | LockRequest | Say | ClockGettime | Label
 MallocSteps = Generator[MallocRequest, int | None, T]
 
 
-def ask(request: SystemCall | TrylockMutex | ClockGettime) -> Generator[MallocRequest, int | None, int]:
+def ask(
+    request: SystemCall | TrylockMutex | ClockGettime,
+) -> Generator[MallocRequest, int | None, int]:
     """Yield a request that is answered with a number, and return it."""
     answer = yield request
     assert answer is not None, f"{request} was not answered"

@@ -103,6 +103,7 @@ def _process_parts(process: Node, part: Callable[..., Any]) -> ProcessParts:
         name=key("name"),
         cpu=key("cpu"),
         copies=key("copies"),
+        malloc=key("malloc"),
         environment=key("environment"),
         program=_operations(find(process, ("program",)), part),
     )

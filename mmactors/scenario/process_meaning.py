@@ -13,7 +13,7 @@ from mmactors.actors.program.supported import NOT_YET, why_not
 from mmactors.actors.state.namei import full_path
 from mmactors.errors import Place, Problem
 from mmactors.left_out import LeftOut, left_out_at, left_out_called
-from mmactors.malloc.ptmalloc.options.tunables import read_tunables
+from mmactors.malloc.config import PTMALLOC, ignored_entries
 from mmactors.scenario.document import Node
 from mmactors.scenario.overrides import find
 from mmactors.workload.meeting import lonely_barriers
@@ -48,6 +48,7 @@ class ProcessParts:
     cpu: int | None
     copies: int | None
     program: tuple[Operation | None, ...] | None
+    malloc: str | None
     environment: Mapping[str, str] | None
 
 
@@ -72,7 +73,9 @@ def process_problems(
         for error in _program_errors(process.program or (), nr_cpus, nr_nodes):
             yield _at_operation(error, path, root)
         yield from _name_problems(process, path, seen, root)
-        yield from _environment_problems(process.environment or {}, path, root)
+        yield from _environment_problems(
+            process.malloc or PTMALLOC, process.environment or {}, path, root
+        )
         if process.name is not None:
             seen.setdefault(process.name, index)
         if process.cpu is not None and nr_cpus is not None and process.cpu >= nr_cpus:
@@ -108,10 +111,10 @@ def _name_problems(
 
 
 def _environment_problems(
-    environment: Mapping[str, str], path: str, root: Node
+    library: str, environment: Mapping[str, str], path: str, root: Node
 ) -> Iterator[Problem]:
-    """Yield what the C library would pass over without a word."""
-    for ignored in read_tunables(environment).ignored:
+    """Yield what the C library would pass over, or take for something else."""
+    for ignored in ignored_entries(library, environment):
         place = f"{path}.environment.{ignored.variable}"
         yield Problem(
             place=place_of(root, place),

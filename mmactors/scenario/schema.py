@@ -16,7 +16,7 @@ from mmactors.actors.state.config import KernelConfig
 from mmactors.engine.config import EngineConfig
 from mmactors.errors import Place
 from mmactors.hw.config import MAX_CPUS, HardwareConfig
-from mmactors.malloc.config import PTMALLOC, VARIABLES, MallocConfig
+from mmactors.malloc.config import LIBRARIES, PTMALLOC, VARIABLES, MallocConfig
 from mmactors.mm.boot.boot import MemoryConfig
 from mmactors.option import filled_in, option
 from mmactors.sanitize.config import SanitizeConfig
@@ -132,14 +132,16 @@ class ProcessConfig:
     )
     malloc: str = option(
         PTMALLOC,
-        doc="The C library's allocator that it is linked with: `ptmalloc` is that of glibc 2.36. "
+        doc="The allocator that it is linked with: `ptmalloc` is that of glibc 2.36, `tcmalloc` that of "
+        "gperftools 2.10 (libtcmalloc_minimal), `jemalloc` that of 5.3.0. "
         "Without operations such as `malloc` it makes no difference.",
-        choices=(PTMALLOC,),
+        choices=LIBRARIES,
     )
     environment: Mapping[str, str] = option(
         factory=dict,
         doc="Variables that the allocator reads when the program begins, such as GLIBC_TUNABLES: "
-        "`glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0`.",
+        "`glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0`, TCMALLOC_RELEASE_RATE: `10`, "
+        "MALLOC_CONF: `narenas:1,dirty_decay_ms:0`.",
         choices=VARIABLES,
     )
     metadata_in_memory: bool = option(

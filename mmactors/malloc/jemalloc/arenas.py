@@ -11,7 +11,7 @@ from attrs import define
 from mmactors.malloc.jemalloc.bins.bin import LOCK, NR_REQUESTS, add_to
 from mmactors.malloc.jemalloc.bins.slab import arena_index_of
 from mmactors.malloc.jemalloc.heap import Heap
-from mmactors.malloc.jemalloc.large_stats import count_large_flush
+from mmactors.malloc.jemalloc.large_block import count_large_flush
 from mmactors.malloc.jemalloc.mutex import lock_mutex, unlock_mutex
 from mmactors.malloc.jemalloc.par import (
     HUGE_ARENA,
@@ -68,6 +68,11 @@ class Arenas:
         """Return the address of an arena by its number; 0: there is none yet."""
         words, log, par = self.heap.arrays()
         return arena_at(words, log, par, index)
+
+    @property
+    def nr_total(self) -> int:
+        """How many arenas there may be, that of huge blocks with them (narenas_total)."""
+        return max(int(self.heap.par[NR_ARENAS_AUTO]), int(self.heap.par[HUGE_ARENA]) + 1)
 
     def of_extent(self, edata: int) -> int:
         """Return the arena that an extent is of (arena_get_from_edata)."""
@@ -199,7 +204,7 @@ class Arenas:
         words, log, _ = self.heap.arrays()
         arena = load_word(words, log, tsd + SLOW_ARENA)
         yield from lock_mutex(self.heap.words, arena + TCACHE_QL_MUTEX, tsd, "tcache_ql")
-        words, log, par = self.heap.arrays()
+        words, log, _ = self.heap.arrays()
         remove_element(words, log, arena + TCACHE_QL, tsd + SLOW_LINK)
         remove_element(words, log, arena + DESCRIPTOR_QL, tsd + DESCRIPTOR)
         yield from self._merge_requests(tsd, arena)

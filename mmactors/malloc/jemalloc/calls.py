@@ -1,4 +1,4 @@
-"""malloc's calls of a thread that is set up: its cache, bins, large blocks (jemalloc.c, arena.c)."""
+"""malloc's calls of a thread that is set up: cache, bins, large blocks (jemalloc.c, arena.c)."""
 
 from typing import Final
 

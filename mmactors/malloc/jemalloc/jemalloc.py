@@ -4,13 +4,14 @@ The first call sets the library up (malloc_init): its own memory, arena 0, the c
 then what libstdc++ asks for before main, which Debian's libjemalloc is linked with.
 """
 
-from collections.abc import Callable
-from typing import Final
+from copy import copy
+from typing import Final, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmactors.arch.trace import as_signed
-from mmactors.label import WantsStep, never
+from mmactors.malloc.heap_rows import HeapRows
 from mmactors.malloc.jemalloc.arenas import CACHELINE, Arenas
 from mmactors.malloc.jemalloc.bins.small import SmallBlocks
 from mmactors.malloc.jemalloc.boot import (
@@ -21,7 +22,9 @@ from mmactors.malloc.jemalloc.boot import (
     write_tables,
 )
 from mmactors.malloc.jemalloc.calls import Calls
+from mmactors.malloc.jemalloc.fork import Forks
 from mmactors.malloc.jemalloc.heap import Heap
+from mmactors.malloc.jemalloc.heap_bytes import heap_bytes
 from mmactors.malloc.jemalloc.large import LargeBlocks
 from mmactors.malloc.jemalloc.options import JemallocOptions
 from mmactors.malloc.jemalloc.pages.emap import class_at
@@ -33,11 +36,15 @@ from mmactors.malloc.jemalloc.size_classes import NR_BINS, index2size
 from mmactors.malloc.jemalloc.statics import TCACHE_BIN_INFO
 from mmactors.malloc.jemalloc.tcache.flush import FLUSH_STACK
 from mmactors.malloc.jemalloc.threads import Threads, map_tsd
-from mmactors.malloc.library import MallocAbortError, MallocLibrary
-from mmactors.malloc.replay import Replay
+from mmactors.malloc.jemalloc.tsd import TSD_BYTES
+from mmactors.malloc.library import (
+    HeapBytes,
+    HeapNumbers,
+    MallocAbortError,
+    MallocLibrary,
+)
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import UNWATCHED, UserWords
-from mmactors.rules import Rules
 from mmactors.units import ULONG_MAX
 
 EMERGENCY_POOL: Final = 72704
@@ -51,41 +58,41 @@ class Jemalloc(MallocLibrary):
         self,
         *,
         data_at: int,
-        tsd_of: Callable[[int], int],
         nr_cpus: int,
         options: JemallocOptions | None = None,
-        rules: Rules,
-        number: int = 0,
-        wants_step: WantsStep = never,
     ) -> None:
-        """`tsd_of`: by the number of a thread the address of its tsd."""
         self.words = UserWords()
         self.options = options or JemallocOptions()
-        self.par = set_up_par(data_at, self.options, nr_cpus)
+        par = set_up_par(data_at, self.options, nr_cpus)
         map_tables(self.words, data_at)
-        pages = Pages(words=self.words, par=self.par, options=self.options)
-        self._join(Heap(words=self.words, par=self.par, pages=pages))
         self.tsds = np.zeros(0, dtype=np.int64)
         """By thread the address of its tsd."""
-        self._tsd_of = tsd_of
-        self._ended: set[int] = set()
+        self._join(par, is_initialized=False)
 
-    def _join(self, heap: Heap) -> None:
-        """Let all parts work on one heap."""
-        self.heap = heap
-        self.arenas = Arenas(heap, arena_bytes(self.options))
-        small, large = SmallBlocks(heap), LargeBlocks(heap, self.arenas)
-        self.calls = Calls(heap, self.arenas, small, large)
-        self.threads = Threads(heap, self.arenas, self.calls, self.options.tcache)
+    def _join(self, par: NDArray[np.int64], *, is_initialized: bool) -> None:
+        """Let all parts work on the words."""
+        pages = Pages(words=self.words, par=par, options=self.options)
+        self.heap = Heap(words=self.words, par=par, pages=pages)
+        self.arenas = Arenas(self.heap, arena_bytes(self.options))
+        small, large = SmallBlocks(self.heap), LargeBlocks(self.heap, self.arenas)
+        self.calls = Calls(self.heap, self.arenas, small, large)
+        self.threads = Threads(
+            self.heap, self.arenas, self.calls, self.options.tcache, is_initialized
+        )
         self.row_ends = RowEnds(self.calls, np.zeros(FLUSH_STACK, dtype=np.int64))
+        self.forks = Forks(self.heap, self.arenas)
 
     def new_thread(self) -> int:
         """Return the number of a thread that begins."""
         number = len(self.tsds)
-        tsd = self._tsd_of(number)
-        self.tsds = np.append(self.tsds, tsd)
-        map_tsd(self.words, tsd)
+        self.tsds = np.append(self.tsds, 0)
         return number
+
+    def set_thread_pointer(self, thread: int, pointer: int) -> None:
+        """Learn where a thread's tsd is: right below its descriptor."""
+        tsd = pointer - TSD_BYTES
+        self.tsds[thread] = tsd
+        map_tsd(self.words, tsd)
 
     def initialize(self, thread: int) -> MallocSteps[int]:
         """Set the library up, if it is not, and the thread; return its tsd (malloc_init)."""
@@ -100,9 +107,9 @@ class Jemalloc(MallocLibrary):
         pages = self.heap.pages
         write_tables(self.words, self.heap.data_at, self.options)
         yield from pages.boot(tsd)
-        nr_bins = max(int(self.par[NR_CACHE_BINS]), NR_BINS)
+        nr_bins = max(int(self.heap.par[NR_CACHE_BINS]), NR_BINS)
         infos = yield from pages.base_alloc(tsd, 0, 2 * nr_bins, CACHELINE)
-        self.par[TCACHE_BIN_INFO_AT] = infos
+        self.heap.par[TCACHE_BIN_INFO_AT] = infos
         self.words.put(self.heap.data_at + TCACHE_BIN_INFO, infos)
         write_cache_sizes(self.words, infos, self.options)
         arena = yield from self.arenas.new(0, 0)
@@ -117,7 +124,7 @@ class Jemalloc(MallocLibrary):
         yield from self.threads.fetch(tsd)
         return tsd
 
-    def run_rows(self, rows: Replay, end: int) -> None:
+    def run_rows(self, rows: HeapRows, end: int) -> None:
         """Do rows of a heap trace in one compiled loop, as far as possible without a request."""
         of = rows.operations
         rows.row = replay_rows(
@@ -145,7 +152,7 @@ class Jemalloc(MallocLibrary):
 
     def resume_row(
         self,
-        rows: Replay,
+        rows: HeapRows,
         thread: int,
         op: int,
         old: int,
@@ -157,7 +164,7 @@ class Jemalloc(MallocLibrary):
 
     def peek_usable_size(self, address: int) -> int:
         """Return the usable size of a block, without an access."""
-        index = class_at(self.words.words, UNWATCHED, self.par, int(self.tsds[0]), address)
+        index = class_at(self.words.words, UNWATCHED, self.heap.par, 0, address)
         return index2size(index)
 
     def malloc(self, thread: int, size: int) -> MallocSteps[int]:
@@ -202,3 +209,45 @@ class Jemalloc(MallocLibrary):
     def end_thread(self, thread: int) -> MallocSteps[None]:
         """Let a thread's cache and arenas go, as it ends (tsd_cleanup)."""
         yield from self.threads.end(int(self.tsds[thread]))
+
+    def malloc_trim(self, thread: int, pad: int) -> MallocSteps[int]:  # noqa: ARG002 - glibc's
+        """malloc_trim(pad): it is glibc's own, whose heap has nothing: 0."""
+        yield from ()
+        return 0
+
+    def mallopt(self, thread: int, parameter: int, value: int) -> MallocSteps[int]:  # noqa: ARG002
+        """mallopt(parameter, value): it is glibc's own, which says 1, and changes nothing here."""
+        yield from ()
+        return 1
+
+    def heap_bytes(self) -> HeapBytes:
+        """Return what is where, without an access."""
+        return heap_bytes(self.heap, self.arenas, self.tsds.tolist())
+
+    def mallinfo2(self, thread: int) -> MallocSteps[HeapNumbers]:  # noqa: ARG002 - glibc's
+        """mallinfo2(): it is glibc's own, and tells of an empty top chunk."""
+        yield from ()
+        return HeapNumbers(ordblks=1)
+
+    def before_fork(self) -> MallocSteps[None]:
+        """Hold all locks (jemalloc_prefork)."""
+        if self.threads.is_initialized:
+            yield from self.forks.lock_all()
+
+    def after_fork(self) -> MallocSteps[None]:
+        """Give all locks back in the parent (jemalloc_postfork_parent)."""
+        if self.threads.is_initialized:
+            yield from self.forks.unlock_all()
+
+    def fork(self, number: int) -> Self:  # noqa: ARG002 - its locks have no owners
+        """Return the library of a child whose memory is a copy."""
+        child = copy(self)
+        child.words = self.words.copy()
+        child.tsds = self.tsds.copy()
+        child._join(self.heap.par.copy(), is_initialized=self.threads.is_initialized)  # noqa: SLF001
+        return child
+
+    def begin_child(self, thread: int) -> MallocSteps[None]:
+        """Make the child's locks anew (jemalloc_postfork_child)."""
+        if self.threads.is_initialized:
+            yield from self.forks.begin_child(int(self.tsds[thread]))

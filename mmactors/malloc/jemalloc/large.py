@@ -10,18 +10,18 @@ import numpy as np
 from attrs import define
 
 from mmactors.malloc.jemalloc.arenas import CACHELINE, Arenas
-from mmactors.malloc.jemalloc.bins.slab import ADDRESS, arena_index_of, class_of
+from mmactors.malloc.jemalloc.bins.slab import arena_index_of, class_of
 from mmactors.malloc.jemalloc.heap import Heap
-from mmactors.malloc.jemalloc.large_stats import (
+from mmactors.malloc.jemalloc.large_block import (
     count_large_dalloc,
     count_large_flush,
     count_large_malloc,
+    place_block,
 )
 from mmactors.malloc.jemalloc.pages.emap import edata_of
 from mmactors.malloc.jemalloc.par import LARGE_PAD
 from mmactors.malloc.jemalloc.size_classes import (
     index2size,
-    lg_floor,
     size2index,
     usable_aligned,
 )
@@ -33,10 +33,9 @@ from mmactors.malloc.jemalloc.tcache.cache_bin import (
 )
 from mmactors.malloc.jemalloc.tcache.flush import FIRST_EDATA, arena_at, look_up_edatas
 from mmactors.malloc.jemalloc.tcache.tcache import SLOW_ARENA, cache_bin_of
-from mmactors.malloc.jemalloc.tcache.ticker import random_bits
 from mmactors.malloc.library import MallocFaultError
 from mmactors.malloc.request import MallocSteps
-from mmactors.malloc.user_words import load_word, store_word
+from mmactors.malloc.user_words import load_word
 from mmactors.units import PAGE_SIZE
 
 _LG_PAGE: Final = PAGE_SIZE.bit_length() - 1
@@ -67,12 +66,7 @@ class LargeBlocks:
             return 0
         words, log, par = self.heap.arrays()
         count_large_malloc(words, log, arena, usable)
-        address = load_word(words, log, edata + ADDRESS)
-        if par[LARGE_PAD] and alignment < PAGE_SIZE:
-            aligned = alignment + CACHELINE - 1 & -CACHELINE
-            nr_bits = _LG_PAGE - lg_floor(aligned)
-            address += random_bits(words, log, tsd, nr_bits) << _LG_PAGE - nr_bits
-            store_word(words, log, edata + ADDRESS, address)
+        address = place_block(words, log, par, tsd, edata, alignment)
         yield from self.heap.tick(tsd, arena)
         return address
 

@@ -1,4 +1,4 @@
-"""A lock of the library, malloc_mutex_t, with what is counted about it (jemalloc 5.3.0, mutex.h)."""
+"""A lock of the library, malloc_mutex_t, and what is counted about it (jemalloc 5.3.0, mutex.h)."""
 
 from typing import Final
 

@@ -18,6 +18,7 @@ from mmactors.arch.heap_trace import CALLOC, FREE, MEMALIGN, REALLOC
 from mmactors.arch.trace import as_signed
 from mmactors.label import WantsStep, never
 from mmactors.malloc.heap_map import Segment
+from mmactors.malloc.heap_rows import HeapRows
 from mmactors.malloc.library import (
     HeapBytes,
     HeapNumbers,
@@ -59,7 +60,6 @@ from mmactors.malloc.ptmalloc.system import malloc_trim
 from mmactors.malloc.ptmalloc.system.mmap_chunk import free_mapped, mremap_chunk, munmap_chunk
 from mmactors.malloc.ptmalloc.system.sysmalloc import SystemMemory
 from mmactors.malloc.ptmalloc.tcache import ENTRIES, TCACHE_SIZE, malloc_hit, tcache_malloc
-from mmactors.malloc.replay import Replay
 from mmactors.malloc.replay_rows import STOPPED
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import UserWords, clear_words, longest_walk, note_access
@@ -315,7 +315,7 @@ class Ptmalloc(MallocLibrary):
         """Return all memory that it has got from the system and what it holds, without access."""
         return heap_map(self)
 
-    def run_rows(self, rows: Replay, end: int) -> None:
+    def run_rows(self, rows: HeapRows, end: int) -> None:
         """Do rows of a heap trace in one compiled loop, as far as possible without a request."""
         of = rows.operations
         rows.row = replay_rows(
@@ -342,7 +342,7 @@ class Ptmalloc(MallocLibrary):
         )
 
     def resume_row(
-        self, rows: Replay, thread: int, op: int, old: int, size: int, arg: int
+        self, rows: HeapRows, thread: int, op: int, old: int, size: int, arg: int
     ) -> MallocSteps[int]:
         """Go on with a row where its compiled path has stopped."""
         calls, tcache, began = self.calls, int(self.tcache[thread]), int(rows.stop[STOPPED])

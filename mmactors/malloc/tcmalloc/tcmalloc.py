@@ -18,6 +18,7 @@ from mmactors.arch.heap_trace import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC
 from mmactors.arch.trace import as_signed
 from mmactors.label import WantsStep, never
 from mmactors.malloc.heap_map import Segment
+from mmactors.malloc.heap_rows import HeapRows
 from mmactors.malloc.library import HeapBytes, HeapNumbers, MallocLibrary
 from mmactors.malloc.mman import (
     MADV_DONTNEED,
@@ -26,7 +27,6 @@ from mmactors.malloc.mman import (
     PROT_READ,
     PROT_WRITE,
 )
-from mmactors.malloc.replay import Replay
 from mmactors.malloc.replay_rows import STOPPED
 from mmactors.malloc.request import (
     Brk,
@@ -38,6 +38,7 @@ from mmactors.malloc.request import (
     MallocSteps,
     Mmap,
     Munmap,
+    Say,
     UnlockMutex,
     ask,
 )
@@ -54,7 +55,7 @@ from mmactors.malloc.tcmalloc.layout import (
     PER_THREAD_CACHE_SIZE,
     UNCLAIMED_CACHE_SPACE,
 )
-from mmactors.malloc.tcmalloc.messages import error_of
+from mmactors.malloc.tcmalloc.messages import allocation_failed, error_of
 from mmactors.malloc.tcmalloc.options.settings import Settings
 from mmactors.malloc.tcmalloc.replay_rows import replay_rows
 from mmactors.malloc.tcmalloc.report.dump_stats import dump_stats
@@ -80,6 +81,7 @@ from mmactors.malloc.tcmalloc.task import (
     REQUEST,
     REQUEST_BYTES,
     RESULT,
+    SAY_FAILED,
     STEP,
     THREAD,
     UNLOCK,
@@ -269,7 +271,7 @@ class Tcmalloc(MallocLibrary):
         """Return the usable size of a block, without an access."""
         return peek_usable_size(self.words.words, self.par, as_signed(address))
 
-    def run_rows(self, rows: Replay, end: int) -> None:
+    def run_rows(self, rows: HeapRows, end: int) -> None:
         """Do rows from `rows.row` to before `end`, as far as the system is not needed."""
         of = rows.operations
         rows.row = replay_rows(
@@ -299,7 +301,7 @@ class Tcmalloc(MallocLibrary):
 
     def resume_row(
         self,
-        rows: Replay,
+        rows: HeapRows,
         thread: int,  # noqa: ARG002 - the task knows all of it
         op: int,  # noqa: ARG002
         old: int,  # noqa: ARG002
@@ -367,6 +369,9 @@ class Tcmalloc(MallocLibrary):
         if code == MADVISE:
             request = Madvise(address=address, length=nr_bytes, advice=MADV_DONTNEED)
             return (yield from ask(request))
+        if code == SAY_FAILED:
+            yield Say(allocation_failed(nr_bytes))
+            return 0
         raise error_of(code, address, nr_bytes)
 
     # -- views -----------------------------------------------------------------------------------

@@ -38,8 +38,8 @@ PTHREAD_STACK_MIN: Final = 4 * PAGE_SIZE
 """So much below that frame it does not give back (advise_stack_range)."""
 CACHE_BYTES_MAX: Final = 40 * MIB
 """stack_cache_maxsize."""
-DTV_MEMBERS: Final = 17
-"""Two more than modules that may come (DTV_SURPLUS), and one that there is."""
+DTV_SURPLUS: Final = 16
+"""Members of a dtv besides those of modules that are there (DTV_SURPLUS and two)."""
 DTV_BYTES: Final = 16
 """sizeof(dtv_t)."""
 
@@ -59,6 +59,8 @@ class ThreadStacks:
     """All stacks of a process's threads but the first one's."""
 
     stack_bytes: int = STACK_BYTES
+    nr_modules: int = 1
+    """Files of the process that have variables of threads: libc alone."""
     in_use: dict[int, ThreadStack] = field(factory=dict)
     """By the number of the thread."""
     cached: deque[ThreadStack] = field(factory=deque)
@@ -68,7 +70,8 @@ class ThreadStacks:
         """Return those of a child: of the used ones only that of who forked is (reclaim_stacks)."""
         others = [stack for number, stack in self.in_use.items() if number != thread]
         in_use = {thread: self.in_use[thread]} if thread in self.in_use else {}
-        return ThreadStacks(self.stack_bytes, in_use, deque([*others, *self.cached]))
+        cached = deque([*others, *self.cached])
+        return ThreadStacks(self.stack_bytes, self.nr_modules, in_use, cached)
 
 
 def allocate_stack(
@@ -89,7 +92,9 @@ def allocate_stack(
     if not error:
         descriptor = address + length - DESCRIPTOR_BYTES
         library.words.store(descriptor + SELF, descriptor)
-        dtv = yield from library.calloc(creator, DTV_MEMBERS, DTV_BYTES)
+        library.set_thread_pointer(thread, descriptor)
+        members = stacks.nr_modules + DTV_SURPLUS
+        dtv = yield from library.calloc(creator, members, DTV_BYTES)
     else:
         dtv = 0
     if not dtv:

@@ -22,7 +22,6 @@ from mmactors.malloc.jemalloc.heap import Heap
 from mmactors.malloc.jemalloc.mutex import lock_mutex, unlock_mutex
 from mmactors.malloc.jemalloc.pages.emap import edata_of
 from mmactors.malloc.jemalloc.size_classes import index2size
-from mmactors.malloc.jemalloc.statics import BIN_INFO_BYTES, BIN_INFOS, SLAB_BYTES
 from mmactors.malloc.jemalloc.tcache.cache_bin import (
     cached_in,
     empty_position,
@@ -43,6 +42,7 @@ from mmactors.malloc.jemalloc.tcache.flush import (
     look_up_edatas,
     nr_regions_of,
     region_bytes_of,
+    slab_bytes_of,
 )
 from mmactors.malloc.jemalloc.tcache.tcache import (
     BIN_REFILLED,
@@ -70,8 +70,7 @@ class SmallBlocks:
     def _new_slab(self, tsd: int, arena: int, index: int, shard: int) -> MallocSteps[int]:
         """Return a slab from the pages; 0: there is no memory (arena_slab_alloc)."""
         words, log, par = self.heap.arrays()
-        info = self.heap.data_at + BIN_INFOS + BIN_INFO_BYTES * index
-        slab_bytes = load_word(words, log, info + SLAB_BYTES)
+        slab_bytes = slab_bytes_of(words, log, par, index)
         slab = yield from self.heap.pages.alloc(
             tsd, arena, slab_bytes, PAGE_SIZE, is_slab=True, index=index, zero=False
         )

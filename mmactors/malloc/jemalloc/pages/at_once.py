@@ -1,13 +1,17 @@
-"""Extents given and taken at once, without a lock, where no memory and no system call is needed.
+"""Extents given and taken at once, where no memory and no system call is needed.
 
-The same steps as in `ExtentSets`, in one compiled path for who runs alone. It does all or nothing.
+The same steps as in `ExtentSets`, in one compiled path for who runs alone: nobody waits for a lock,
+which is counted only. It does all or nothing.
 """
 
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
+from mmactors.malloc.jemalloc.mutex import note_locked, note_unlocked
 from mmactors.malloc.jemalloc.pages.base_block import (
+    BASE_LOCK,
     CACHE_BASE,
     CACHE_COUNT,
+    CACHE_LOCK,
     add,
     has_room_for_edata,
     put_cached,
@@ -42,6 +46,7 @@ from mmactors.malloc.jemalloc.pages.shard import (
     ECACHE_MUZZY,
     ECACHE_RETAINED,
     EDATA_CACHE,
+    GROW_LOCK,
     NACTIVE,
     PAC_MAPPED,
     PAC_OVERSIZE,
@@ -57,6 +62,40 @@ def _has_leaves(words: Words, log: Words, par: Words, tsd: int, edata: int, size
     border = base_of(words, log, edata) + size
     before = element_of(words, log, par, tsd, border - PAGE_SIZE)
     return before != 0 and element_of(words, log, par, tsd, border) != 0
+
+
+@compiled
+def _pass_lock(words: Words, log: Words, mutex: int, tsd: int) -> None:
+    """Count that a lock is had for a moment."""
+    note_locked(words, log, mutex, tsd)
+    note_unlocked(words, log, mutex)
+
+
+@compiled
+def _pass_sets(words: Words, log: Words, arena: int, tsd: int, is_new: int) -> None:
+    """Count the locks of the sets that are looked at for an extent; the last one is held."""
+    if is_new == 0:
+        note_locked(words, log, arena + ECACHE_DIRTY, tsd)
+        return
+    _pass_lock(words, log, arena + ECACHE_DIRTY, tsd)
+    if load_word(words, log, arena + DECAY_MUZZY + TIME_MS):
+        _pass_lock(words, log, arena + ECACHE_MUZZY, tsd)
+    note_locked(words, log, arena + GROW_LOCK, tsd)
+    note_locked(words, log, arena + ECACHE_RETAINED, tsd)
+
+
+@compiled
+def _new_edata(words: Words, log: Words, cache: int, tsd: int) -> int:
+    """Return an edata that nobody uses, of which there is one."""
+    note_locked(words, log, cache + CACHE_LOCK, tsd)
+    edata = take_cached(words, log, cache)
+    note_unlocked(words, log, cache + CACHE_LOCK)
+    if edata == 0:
+        base = load_word(words, log, cache + CACHE_BASE)
+        note_locked(words, log, base + BASE_LOCK, tsd)
+        edata = take_edata(words, log, base)
+        note_unlocked(words, log, base + BASE_LOCK)
+    return edata
 
 
 @compiled
@@ -94,14 +133,15 @@ def extent_alloc(
             return 0
         if not _has_leaves(words, log, par, tsd, edata, size):
             return 0
+    _pass_sets(words, log, arena, tsd, is_new)
     edata = extract(words, log, par, tsd, ecache, size, PAGE_SIZE)
     if is_cut:
-        trail = take_cached(words, log, cache)
-        if trail == 0:
-            trail = take_edata(words, log, load_word(words, log, cache + CACHE_BASE))
+        trail = _new_edata(words, log, cache, tsd)
         cut(words, log, par, tsd, edata, size, trail)
         deactivate(words, log, par, tsd, ecache, trail)
+    note_unlocked(words, log, ecache)
     if is_new:
+        note_unlocked(words, log, arena + GROW_LOCK)
         add(words, log, arena + PAC_MAPPED, size)
     add(words, log, arena + NACTIVE, size >> PAGE_SHIFT)
     remap(words, log, par, tsd, edata, index, is_slab)
@@ -110,15 +150,24 @@ def extent_alloc(
 
 
 @compiled
+def takes_at_once(words: Words, log: Words, arena: int, nr_bytes: int) -> bool:
+    """Return whether an arena can take extents of so many bytes back without a purge.
+
+    A large one may become oversize with its neighbors, and its pages go at once then.
+    """
+    dirty_ms = load_word(words, log, arena + DECAY_DIRTY + TIME_MS)
+    if dirty_ms == -1 or load_word(words, log, arena + DECAY_MUZZY + TIME_MS) == -1:
+        return dirty_ms != 0
+    most = (npages_in(words, log, arena + ECACHE_DIRTY) << PAGE_SHIFT) + nr_bytes
+    is_small = nr_bytes < LARGE_MINCLASS
+    return dirty_ms != 0 and (is_small or most < load_word(words, log, arena + PAC_OVERSIZE))
+
+
+@compiled
 def extent_dalloc(words: Words, log: Words, par: Words, tsd: int, arena: int, edata: int) -> bool:
     """Take an extent back, as `Pages.dalloc`; False: nothing was done, a purge may be due."""
     nr_bytes = bytes_of(words, log, edata)
-    dirty_ms = load_word(words, log, arena + DECAY_DIRTY + TIME_MS)
-    # A large one may become oversize with its neighbors, and its pages go at once then.
-    most = (npages_in(words, log, arena + ECACHE_DIRTY) << PAGE_SHIFT) + nr_bytes
-    is_quiet = dirty_ms == -1 or load_word(words, log, arena + DECAY_MUZZY + TIME_MS) == -1
-    may_be_oversize = most >= load_word(words, log, arena + PAC_OVERSIZE) and not is_quiet
-    if dirty_ms == 0 or (nr_bytes >= LARGE_MINCLASS and may_be_oversize):
+    if not takes_at_once(words, log, arena, nr_bytes):
         return False
     if has_bit(words, log, edata, SLAB):
         write_interior(words, log, par, tsd, edata, NO_EXTENT)
@@ -126,6 +175,7 @@ def extent_dalloc(words: Words, log: Words, par: Words, tsd: int, arena: int, ed
     add(words, log, arena + NACTIVE, -(nr_bytes >> PAGE_SHIFT))
     begin_dalloc(words, log, edata)
     ecache = arena + ECACHE_DIRTY
+    note_locked(words, log, ecache, tsd)
     is_joined = nr_bytes >= LARGE_MINCLASS
     while is_joined:
         edata, unused = coalesce_once(words, log, par, tsd, ecache, edata, 1)
@@ -133,6 +183,9 @@ def extent_dalloc(words: Words, log: Words, par: Words, tsd: int, arena: int, ed
             edata, unused = coalesce_once(words, log, par, tsd, ecache, edata, 0)
         is_joined = unused != 0
         if is_joined:
+            note_locked(words, log, arena + EDATA_CACHE + CACHE_LOCK, tsd)
             put_cached(words, log, arena + EDATA_CACHE, unused)
+            note_unlocked(words, log, arena + EDATA_CACHE + CACHE_LOCK)
     deactivate(words, log, par, tsd, ecache, edata)
+    note_unlocked(words, log, ecache)
     return True

@@ -49,7 +49,7 @@ class RowEnds:
             if not block:
                 return 0
             if old_usable:
-                words, log, _ = self.calls.heap.arrays()
+                _, log, _ = self.calls.heap.arrays()
                 note_access(log, old, min(usable, old_usable), 0)
                 note_access(log, block, min(usable, old_usable), 1)
         if phase == GIVE and code == NEEDS_DALLOC:

@@ -1,5 +1,7 @@
 """Many operations of a heap trace at once (rows of arch/heap_trace.py), in one compiled loop."""
 
+# ruff: noqa: FBT001 -- compiled functions take their arguments by place.
+
 from typing import Final
 
 from mmactors.arch.column import Column, Words
@@ -118,7 +120,7 @@ def replay_rows(
 
 
 @compiled
-def _class_of_request(par: Words, op: int, size: int, arg: int) -> int:
+def _class_of_request(op: int, size: int, arg: int) -> int:
     """Return the class of what a row asks for; NR_SIZES: it is left to a call."""
     if op == CALLOC:
         members = max(arg, 1)
@@ -164,7 +166,7 @@ def _do_row(
         if old_index >= NR_SIZES or (op == REALLOC and size == 0 and not par[IS_PLAIN_REALLOC]):
             return NEEDS_CALL
     if op != FREE and (op != REALLOC or old == 0 or size):
-        index = _class_of_request(par, op, size, arg)
+        index = _class_of_request(op, size, arg)
         if index >= NR_SIZES:
             return NEEDS_CALL
     if old_index >= NR_BINS and index >= NR_BINS and old_index != index:

@@ -4,6 +4,8 @@ Two events count each of the two: a step of the cache's collection, and a look a
 profiles and of statistics by interval are off.
 """
 
+# ruff: noqa: FBT001 -- compiled functions take their arguments by place.
+
 from typing import Final
 
 from mmactors.arch.column import Words

@@ -19,9 +19,12 @@ from mmactors.malloc.jemalloc.bins.bin import (
     give_block,
 )
 from mmactors.malloc.jemalloc.bins.slab import arena_index_of, shard_of
+from mmactors.malloc.jemalloc.large_block import count_large_dalloc, count_large_flush
 from mmactors.malloc.jemalloc.mutex import note_locked, note_unlocked
+from mmactors.malloc.jemalloc.pages.at_once import extent_dalloc, takes_at_once
 from mmactors.malloc.jemalloc.pages.emap import edata_of
-from mmactors.malloc.jemalloc.par import DATA_AT
+from mmactors.malloc.jemalloc.par import DATA_AT, LARGE_PAD
+from mmactors.malloc.jemalloc.size_classes import index2size
 from mmactors.malloc.jemalloc.statics import (
     ARENAS,
     ARENAS_MOST,
@@ -30,6 +33,7 @@ from mmactors.malloc.jemalloc.statics import (
     BIN_OFFSETS,
     NR_REGIONS,
     REGION_BYTES,
+    SLAB_BYTES,
 )
 from mmactors.malloc.jemalloc.tcache.cache_bin import (
     cached_in,
@@ -149,6 +153,63 @@ def flush_small_pass(
 
 
 @compiled
+def slab_bytes_of(words: Words, log: Words, par: Words, index: int) -> int:
+    """Return the bytes of a class's slabs."""
+    at = int(par[DATA_AT]) + BIN_INFOS + BIN_INFO_BYTES * index
+    return load_word(words, log, at + SLAB_BYTES)
+
+
+@compiled
+def _give_slabs(
+    words: Words, log: Words, par: Words, tsd: int, first_empty: int, stack: Words
+) -> int:
+    """Give empty slabs back as long as the pages take them at once; return how many are left."""
+    for place in range(stack[NR_EMPTY]):
+        slab = int(stack[first_empty + place])
+        arena = arena_at(words, log, par, arena_index_of(words, log, slab))
+        if not extent_dalloc(words, log, par, tsd, arena, slab):
+            left = int(stack[NR_EMPTY]) - place
+            for each in range(left):
+                stack[first_empty + each] = stack[first_empty + place + each]
+            stack[NR_EMPTY] = left
+            return left
+    stack[NR_EMPTY] = 0
+    return 0
+
+
+@compiled
+def flush_large(
+    words: Words, log: Words, par: Words, tsd: int, index: int, nr_blocks: int, stack: Words
+) -> int:
+    """Give the oldest large blocks of a cache's bin back, if the pages take them at once.
+
+    As LargeBlocks.flush, while nobody else runs; 0, or -1: nothing was done.
+    """
+    cache_bin = cache_bin_of(tsd, index)
+    nr_blocks = min(nr_blocks, cached_in(words, log, cache_bin))
+    if ticks_left(words, log, tsd) < nr_blocks:
+        return -1
+    blocks = empty_position(words, log, cache_bin) - 8 * nr_blocks
+    look_up_edatas(words, log, par, tsd, blocks, nr_blocks, stack)
+    own = load_word(words, log, tsd + SLOW_ARENA)
+    usable = index2size(index)
+    most = nr_blocks * (usable + int(par[LARGE_PAD]))
+    for place in range(nr_blocks):
+        edata = int(stack[FIRST_EDATA + place])
+        arena = arena_at(words, log, par, arena_index_of(words, log, edata)) if edata else 0
+        if arena != own or not takes_at_once(words, log, arena, most):
+            return -1
+    count_large_flush(words, log, own, index, take_requests(words, log, cache_bin))
+    for _ in range(nr_blocks):
+        count_large_dalloc(words, log, own, usable)
+    for place in range(nr_blocks):
+        extent_dalloc(words, log, par, tsd, own, int(stack[FIRST_EDATA + place]))
+    tick(words, log, par, tsd, nr_blocks)
+    finish_flush(words, log, cache_bin, nr_blocks)
+    return 0
+
+
+@compiled
 def flush_small(
     words: Words, log: Words, par: Words, tsd: int, index: int, nr_blocks: int, stack: Words
 ) -> int:
@@ -176,8 +237,9 @@ def flush_small(
         note_unlocked(words, log, arena_bin + LOCK)
         tick(words, log, par, tsd, left - rest)
         left = rest
-    if stack[NR_EMPTY]:
-        return int(stack[NR_EMPTY])
+    nr_left = _give_slabs(words, log, par, tsd, FIRST_EDATA + nr_blocks, stack)
+    if nr_left:
+        return nr_left
     if stack[IS_MERGED] == 0:
         arena = load_word(words, log, tsd + SLOW_ARENA)
         arena_bin = bin_at(words, log, par, arena, index, binshard_of(words, log, tsd, index))

@@ -1,12 +1,26 @@
-"""What an arena counts of its large blocks, by class: arena_stats_large_t (arena_stats.h)."""
+"""What an arena counts of its large blocks, by class, and where in their extents these begin.
+
+jemalloc 5.3.0, arena_stats.h, arena_inlines_b.h.
+"""
 
 from typing import Final
 
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
 from mmactors.malloc.jemalloc.bins.bin import add_to
-from mmactors.malloc.jemalloc.size_classes import LARGE_MINCLASS, NR_BINS, size2index
+from mmactors.malloc.jemalloc.bins.slab import ADDRESS
+from mmactors.malloc.jemalloc.par import LARGE_PAD
+from mmactors.malloc.jemalloc.size_classes import (
+    LARGE_MINCLASS,
+    NR_BINS,
+    lg_floor,
+    size2index,
+)
+from mmactors.malloc.jemalloc.tcache.ticker import random_bits
+from mmactors.malloc.user_words import load_word, store_word
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
+CACHELINE: Final = 64
 STATS_LARGE: Final = 24 + 952
 """stats.lstats of an arena."""
 LARGE_STATS_BYTES: Final = 48
@@ -40,3 +54,18 @@ def count_large_flush(words: Words, log: Words, arena: int, index: int, requests
     """Count a flush of a cache's bin, and what its owner asked for."""
     add_to(words, log, _stats_of(arena, index) + NR_REQUESTS, requests)
     add_to(words, log, _stats_of(arena, index) + NR_FLUSHES, 1)
+
+
+@compiled
+def place_block(words: Words, log: Words, par: Words, tsd: int, edata: int, alignment: int) -> int:
+    """Let a block begin at a random place of its extent's first page, if it is less aligned.
+
+    arena_cache_oblivious_randomize. Return where it is.
+    """
+    address = load_word(words, log, edata + ADDRESS)
+    if par[LARGE_PAD] and alignment < PAGE_SIZE:
+        aligned = alignment + CACHELINE - 1 & -CACHELINE
+        nr_bits = PAGE_SHIFT - lg_floor(aligned)
+        address += random_bits(words, log, tsd, nr_bits) << PAGE_SHIFT - nr_bits
+        store_word(words, log, edata + ADDRESS, address)
+    return address
