@@ -117,9 +117,9 @@ class Arenas:
         index = int(self.heap.par[HUGE_ARENA])
         arena = self.at(index)
         if not arena:
-            yield from lock_mutex(self.heap.words, self._lock, tsd, "arenas")
+            yield from lock_mutex(self.heap, self._lock, tsd, "arenas")
             arena = self.at(index) or (yield from self.new(tsd, index))
-            yield from unlock_mutex(self.heap.words, self._lock, "arenas")
+            yield from unlock_mutex(self.heap, self._lock, "arenas")
             if arena:
                 yield from self.heap.pages.purge.purge_at_once(tsd, arena)
         return arena
@@ -136,7 +136,7 @@ class Arenas:
             self._bind(tsd, arena, internal=False)
             self._bind(tsd, arena, internal=True)
             return arena
-        yield from lock_mutex(self.heap.words, self._lock, tsd, "arenas")
+        yield from lock_mutex(self.heap, self._lock, tsd, "arenas")
         chosen = [0, 0]
         first_null = nr_arenas
         for index in range(1, nr_arenas):
@@ -159,7 +159,7 @@ class Arenas:
             if not internal:
                 mine = arena
             self._bind(tsd, arena, internal=internal)
-        yield from unlock_mutex(self.heap.words, self._lock, "arenas")
+        yield from unlock_mutex(self.heap, self._lock, "arenas")
         return mine
 
     def _bind(self, tsd: int, arena: int, *, internal: bool) -> None:
@@ -175,7 +175,7 @@ class Arenas:
         for index in range(NR_BINS):
             at = self.heap.data_at + BIN_INFOS + BIN_INFO_BYTES * index + NR_SHARDS
             nr_shards = load_bits(words, log, at, 4)
-            store_bits(words, log, tsd + BINSHARDS + index, 1, shard % nr_shards)
+            store_bits(words, log, tsd + BINSHARDS + index, 1, shard % max(nr_shards, 1))
 
     def unbind(self, tsd: int) -> None:
         """Let go of the arenas of a thread that ends (iarena_cleanup, arena_cleanup)."""
@@ -190,25 +190,25 @@ class Arenas:
         """Let a thread's cache be one of an arena's (tcache_arena_associate)."""
         words, log, _ = self.heap.arrays()
         store_word(words, log, tsd + SLOW_ARENA, arena)
-        yield from lock_mutex(self.heap.words, arena + TCACHE_QL_MUTEX, tsd, "tcache_ql")
+        yield from lock_mutex(self.heap, arena + TCACHE_QL_MUTEX, tsd, "tcache_ql")
         words, log, _ = self.heap.arrays()
         new_element(words, log, tsd + SLOW_LINK)
         append_element(words, log, arena + TCACHE_QL, tsd + SLOW_LINK)
         new_element(words, log, tsd + DESCRIPTOR)
         store_word(words, log, tsd + DESCRIPTOR + 16, tsd + BINS)
         append_element(words, log, arena + DESCRIPTOR_QL, tsd + DESCRIPTOR)
-        yield from unlock_mutex(self.heap.words, arena + TCACHE_QL_MUTEX, "tcache_ql")
+        yield from unlock_mutex(self.heap, arena + TCACHE_QL_MUTEX, "tcache_ql")
 
     def dissociate(self, tsd: int) -> MallocSteps[None]:
         """Let a thread's cache be no arena's (tcache_arena_dissociate)."""
         words, log, _ = self.heap.arrays()
         arena = load_word(words, log, tsd + SLOW_ARENA)
-        yield from lock_mutex(self.heap.words, arena + TCACHE_QL_MUTEX, tsd, "tcache_ql")
+        yield from lock_mutex(self.heap, arena + TCACHE_QL_MUTEX, tsd, "tcache_ql")
         words, log, _ = self.heap.arrays()
         remove_element(words, log, arena + TCACHE_QL, tsd + SLOW_LINK)
         remove_element(words, log, arena + DESCRIPTOR_QL, tsd + DESCRIPTOR)
         yield from self._merge_requests(tsd, arena)
-        yield from unlock_mutex(self.heap.words, arena + TCACHE_QL_MUTEX, "tcache_ql")
+        yield from unlock_mutex(self.heap, arena + TCACHE_QL_MUTEX, "tcache_ql")
         words, log, _ = self.heap.arrays()
         store_word(words, log, tsd + SLOW_ARENA, 0)
 
@@ -222,10 +222,10 @@ class Arenas:
                 count_large_flush(words, log, arena, index, requests)
                 continue
             arena_bin = bin_at(words, log, par, arena, index, binshard_of(words, log, tsd, index))
-            yield from lock_mutex(self.heap.words, arena_bin + LOCK, tsd, "bin")
+            yield from lock_mutex(self.heap, arena_bin + LOCK, tsd, "bin")
             words, log, par = self.heap.arrays()
             add_to(words, log, arena_bin + NR_REQUESTS, take_requests(words, log, cache_bin))
-            yield from unlock_mutex(self.heap.words, arena_bin + LOCK, "bin")
+            yield from unlock_mutex(self.heap, arena_bin + LOCK, "bin")
 
     def new(self, tsd: int, index: int) -> MallocSteps[int]:
         """Make an arena, with a base of its own but for the first; 0: no memory (arena_new)."""

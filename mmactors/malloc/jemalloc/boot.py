@@ -21,6 +21,7 @@ from mmactors.malloc.jemalloc.par import (
     LG_FLUSH_LARGE_DIV,
     LG_FLUSH_SMALL_DIV,
     LG_MAX_ACTIVE_FIT,
+    MUTEX_SPINS,
     NR_ARENAS_AUTO,
     NR_CACHE_BINS,
     NR_PARAMETERS,
@@ -92,6 +93,8 @@ def set_up_par(data_at: int, options: JemallocOptions, nr_cpus: int) -> NDArray[
     par[TCACHE_GC_DELAY_BYTES] = options.tcache_gc_delay_bytes
     par[LG_FLUSH_SMALL_DIV] = options.lg_tcache_flush_small_div
     par[LG_FLUSH_LARGE_DIV] = options.lg_tcache_flush_large_div
+    spins = options.mutex_max_spin
+    par[MUTEX_SPINS] = spins if spins < 0 else spins + 1 if nr_cpus > 1 else 0
     par[IS_PLAIN_REALLOC] = options.zero_realloc == "free"
     par[LG_MAX_ACTIVE_FIT] = options.lg_extent_max_active_fit
     par[RETAIN] = options.retain

@@ -152,9 +152,11 @@ class Calls:
         yield from self.give(tsd, block, index, is_slab=is_slab_at(words, log, par, tsd, block))
         yield from self.count_deallocated(tsd, index2size(index))
 
-    def give(self, tsd: int, block: int, index: int, *, is_slab: bool) -> MallocSteps[None]:
+    def give(
+        self, tsd: int, block: int, index: int, *, is_slab: bool, may_cache: bool = True
+    ) -> MallocSteps[None]:
         """Let the cache have a block, or who it is of (arena_dalloc)."""
-        if not self._takes_back(tsd):
+        if not may_cache or not self._takes_back(tsd):
             if is_slab:
                 yield from self.small.free(tsd, block)
             else:
@@ -178,8 +180,13 @@ class Calls:
             words, log, par = self.heap.arrays()
             push_block(words, log, cache_bin, block)
 
-    def realloc(self, tsd: int, block: int, size: int) -> MallocSteps[int]:
-        """Return a block of another size with the bytes of an old one; 0: none (do_rallocx)."""
+    def realloc(
+        self, tsd: int, block: int, size: int, *, may_cache: bool = True
+    ) -> MallocSteps[int]:
+        """Return a block of another size with the bytes of an old one; 0: none (do_rallocx).
+
+        Without the thread's cache if it is not `may_cache`.
+        """
         words, log, par = self.heap.arrays()
         old_index, index = class_at(words, log, par, tsd, block), size2index(size)
         if old_index >= NR_SIZES:
@@ -187,13 +194,15 @@ class Calls:
         if index >= NR_SIZES:
             return 0
         old_usable, usable = index2size(old_index), index2size(index)
-        new = yield from self._reallocate(tsd, block, old_index, index)
+        new = yield from self._reallocate(tsd, block, old_index, index, may_cache=may_cache)
         if new:
             yield from self.count_allocated(tsd, usable)
             yield from self.count_deallocated(tsd, old_usable)
         return new
 
-    def _reallocate(self, tsd: int, block: int, old_index: int, index: int) -> MallocSteps[int]:
+    def _reallocate(
+        self, tsd: int, block: int, old_index: int, index: int, *, may_cache: bool
+    ) -> MallocSteps[int]:
         """Return a block of another class, which may be the old one (arena_ralloc)."""
         words, log, par = self.heap.arrays()
         old_usable, usable = index2size(old_index), index2size(index)
@@ -208,14 +217,17 @@ class Calls:
             if (yield from self.large.resize(tsd, edata, usable, zero=zero)):
                 return block
             new = yield from self.large.malloc(tsd, _ALL, usable, zero=zero)
-        else:
+        elif may_cache:
             new = yield from self.get(tsd, index, usable, zero=zero)
+        else:
+            new = yield from self._get_hard(tsd, index, usable, zero=zero)
         if not new:
             return 0
         words, log, par = self.heap.arrays()
         note_access(log, block, min(usable, old_usable), 0)
         note_access(log, new, min(usable, old_usable), 1)
-        yield from self.give(tsd, block, old_index, is_slab=old_index < NR_BINS)
+        is_slab = old_index < NR_BINS
+        yield from self.give(tsd, block, old_index, is_slab=is_slab, may_cache=may_cache)
         return new
 
     def count_allocated(self, tsd: int, usable: int) -> MallocSteps[None]:

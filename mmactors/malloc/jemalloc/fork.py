@@ -20,7 +20,7 @@ from mmactors.malloc.jemalloc.arenas import (
 )
 from mmactors.malloc.jemalloc.bins.bin import BIN_BYTES
 from mmactors.malloc.jemalloc.heap import Heap
-from mmactors.malloc.jemalloc.mutex import LOCK, MUTEX_BYTES, lock_mutex, unlock_mutex
+from mmactors.malloc.jemalloc.mutex import LOCK, MUTEX_BYTES, lock_mutex, mutex_kind, unlock_mutex
 from mmactors.malloc.jemalloc.pages.base_block import BASE_LOCK, CACHE_LOCK
 from mmactors.malloc.jemalloc.pages.shard import (
     DECAY_DIRTY,
@@ -99,12 +99,12 @@ class Forks:
     def lock_all(self) -> MallocSteps[None]:
         """Take all locks (jemalloc_prefork)."""
         for mutex, name in self._locks():
-            yield from lock_mutex(self.heap.words, mutex, 0, name)
+            yield from lock_mutex(self.heap, mutex, 0, name)
 
     def unlock_all(self) -> MallocSteps[None]:
         """Give all locks back in the parent (jemalloc_postfork_parent)."""
         for mutex, name in reversed(list(self._locks())):
-            yield from unlock_mutex(self.heap.words, mutex, name)
+            yield from unlock_mutex(self.heap, mutex, name)
 
     def begin_child(self, tsd: int) -> MallocSteps[None]:
         """Make the child's locks anew, and let its only thread be the only one there.
@@ -114,7 +114,7 @@ class Forks:
         for mutex, name in self._locks():
             words, log, _ = self.heap.arrays()
             clear_words(words, log, mutex, MUTEX_BYTES)
-            yield InitMutex(mutex + LOCK, name)
+            yield InitMutex(mutex + LOCK, name, mutex_kind(self.heap))
         words, log, _ = self.heap.arrays()
         head = self.heap.data_at + NOMINAL_TSDS
         store_word(words, log, head, 0)

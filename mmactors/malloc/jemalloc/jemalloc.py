@@ -32,7 +32,7 @@ from mmactors.malloc.jemalloc.pages.pages import Pages
 from mmactors.malloc.jemalloc.par import NR_CACHE_BINS, TCACHE_BIN_INFO_AT
 from mmactors.malloc.jemalloc.rows.resume import RowEnds
 from mmactors.malloc.jemalloc.rows.rows import replay_rows
-from mmactors.malloc.jemalloc.size_classes import NR_BINS, index2size
+from mmactors.malloc.jemalloc.size_classes import NR_BINS, NR_SIZES, index2size
 from mmactors.malloc.jemalloc.statics import TCACHE_BIN_INFO
 from mmactors.malloc.jemalloc.tcache.flush import FLUSH_STACK
 from mmactors.malloc.jemalloc.threads import Threads, map_tsd
@@ -165,7 +165,7 @@ class Jemalloc(MallocLibrary):
     def peek_usable_size(self, address: int) -> int:
         """Return the usable size of a block, without an access."""
         index = class_at(self.words.words, UNWATCHED, self.heap.par, 0, address)
-        return index2size(index)
+        return index2size(index) if index < NR_SIZES else 0
 
     def malloc(self, thread: int, size: int) -> MallocSteps[int]:
         """malloc(size)."""
@@ -193,6 +193,8 @@ class Jemalloc(MallocLibrary):
         tsd = yield from self._ready(thread)
         if size:
             return (yield from self.calls.realloc(tsd, address, as_signed(size)))
+        if self.options.zero_realloc == "alloc":
+            return (yield from self.calls.realloc(tsd, address, 1, may_cache=False))
         if self.options.zero_realloc == "abort":
             raise MallocAbortError("Called realloc(non-null-ptr, 0) with zero_realloc:abort set")
         yield from self.calls.free(tsd, address)

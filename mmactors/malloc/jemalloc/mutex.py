@@ -1,10 +1,15 @@
 """A lock of the library, malloc_mutex_t, and what is counted about it (jemalloc 5.3.0, mutex.h)."""
 
-from typing import Final
+from functools import cache
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
-from mmactors.malloc.request import LockMutex, MallocSteps, UnlockMutex
+from mmactors.malloc.jemalloc.par import MUTEX_SPINS
+from mmactors.malloc.request import LockKind, LockMutex, LockType, MallocSteps, UnlockMutex
 from mmactors.malloc.user_words import UserWords, load_word, store_bits, store_word
 
 MUTEX_BYTES: Final = 112
@@ -34,14 +39,32 @@ def note_unlocked(words: Words, log: Words, mutex: int) -> None:
     store_bits(words, log, mutex + LOCKED, 1, 0)
 
 
-def lock_mutex(words: UserWords, mutex: int, tsd: int, name: str) -> MallocSteps[None]:
+class LockUser(Protocol):
+    """Who works on a process's words, with its settings."""
+
+    words: UserWords
+    par: NDArray[np.int64]
+
+
+def mutex_kind(user: LockUser) -> LockKind:
+    """Return how threads wait for a lock of the library's."""
+    return _kind_of(int(user.par[MUTEX_SPINS]))
+
+
+@cache
+def _kind_of(spins: int) -> LockKind:
+    return LockKind(LockType.MALLOC_MUTEX, spins)
+
+
+def lock_mutex(user: LockUser, mutex: int, tsd: int, name: str) -> MallocSteps[None]:
     """Wait for a lock and have it (malloc_mutex_lock)."""
-    yield LockMutex(mutex + LOCK, name)
-    words.make_room()
-    note_locked(words.words, words.log, mutex, tsd)
+    yield LockMutex(mutex + LOCK, name, mutex_kind(user))
+    user.words.make_room()
+    note_locked(user.words.words, user.words.log, mutex, tsd)
 
 
-def unlock_mutex(words: UserWords, mutex: int, name: str) -> MallocSteps[None]:
+def unlock_mutex(user: LockUser, mutex: int, name: str) -> MallocSteps[None]:
     """Give a lock back (malloc_mutex_unlock)."""
-    note_unlocked(words.words, words.log, mutex)
-    yield UnlockMutex(mutex + LOCK, name)
+    user.words.make_room()
+    note_unlocked(user.words.words, user.words.log, mutex)
+    yield UnlockMutex(mutex + LOCK, name, mutex_kind(user))

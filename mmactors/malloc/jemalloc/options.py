@@ -39,6 +39,8 @@ class JemallocOptions:
     retain: bool = True
     """Address space is kept when its pages go."""
     lg_extent_max_active_fit: int = 6
+    mutex_max_spin: int = 600
+    """How often who finds a lock taken looks again before it sleeps; -1: for ever."""
     zero: bool = False
     """Each block is filled with zeros."""
     zero_realloc: str = "free"

@@ -29,6 +29,8 @@ ZERO_ALL: Final = 13
 """opt_zero."""
 IS_PLAIN_REALLOC: Final = 14
 """realloc(block, 0) frees (opt_zero_realloc_action)."""
+MUTEX_SPINS: Final = 15
+"""How often who finds a lock taken looks again before it sleeps; -1: for ever."""
 NR_FRONT_PARAMETERS: Final = 48
 """What is behind is the page allocator's."""
 LG_MAX_ACTIVE_FIT: Final = 48

@@ -53,7 +53,8 @@ def size2index(size: int) -> int:
 
 @compiled
 def index2size(index: int) -> int:
-    """Return the bytes of a class (sz_index2size)."""
+    """Return the bytes of a class (sz_index2size); what is no class is the largest."""
+    index = min(index, NR_SIZES - 1)
     if index == 0:
         return _TINY
     group = (index - 1) >> _LG_GROUP

@@ -127,14 +127,14 @@ class Threads:
         store_bits(words, log, tsd + STATE, 1, state)
         was_listed, is_listed = old <= STATE_NOMINAL_MAX, state <= STATE_NOMINAL_MAX
         if is_listed != was_listed:
-            yield from lock_mutex(self.heap.words, lock, tsd, _NOMINAL_LOCK)
+            yield from lock_mutex(self.heap, lock, tsd, _NOMINAL_LOCK)
             words, log, _ = self.heap.arrays()
             if is_listed:
                 new_element(words, log, tsd + TSD_LINK)
                 append_element(words, log, head, tsd + TSD_LINK)
             else:
                 remove_element(words, log, head, tsd + TSD_LINK)
-            yield from unlock_mutex(self.heap.words, lock, _NOMINAL_LOCK)
+            yield from unlock_mutex(self.heap, lock, _NOMINAL_LOCK)
         self._update_slow(tsd)
 
     def _update_slow(self, tsd: int) -> None:

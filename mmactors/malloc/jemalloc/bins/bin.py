@@ -20,7 +20,7 @@ from mmactors.malloc.jemalloc.pages.pairing_heap import (
     heap_remove,
     heap_remove_first,
 )
-from mmactors.malloc.user_words import load_word, store_word
+from mmactors.malloc.user_words import load_word, longest_walk, store_word
 
 BIN_BYTES: Final = 224
 LOCK: Final = 0
@@ -82,7 +82,9 @@ def fill_blocks(
     `fresh` is a new slab that the bin may have, or 0. Return how many blocks are there, and the new
     slab if it was not needed.
     """
-    while filled < wanted:
+    nr_steps = 0
+    while filled < wanted and nr_steps <= longest_walk(words):
+        nr_steps += 1
         slab = load_word(words, log, arena_bin + SLABCUR)
         nr_free = nr_free_in(words, log, slab) if slab else 0
         if nr_free:
@@ -135,7 +137,7 @@ def give_block(
     words: Words,
     log: Words,
     arena_bin: int,
-    region_bytes: int,
+    inverse: int,
     nr_regions: int,
     slab: int,
     block: int,
@@ -144,7 +146,7 @@ def give_block(
 
     arena_dalloc_bin_locked_step. The bin's counters are for `count_given`.
     """
-    nr_free = give_region(words, log, slab, region_bytes, block)
+    nr_free = give_region(words, log, slab, inverse, block)
     if nr_free == nr_regions:
         _leave_bin(words, log, arena_bin, nr_regions, slab)
         return True

@@ -25,7 +25,6 @@ _SZIND_MASK: Final = 0xFF
 _ARENA_MASK: Final = 0xFFF
 _GROUP: Final = 64
 _TOP_BIT: Final = -(1 << 63)
-_DIVIDEND: Final = 1 << 32
 _GROUPS_MOST: Final = 8
 """There is room for no more: 512 regions."""
 
@@ -123,14 +122,13 @@ def take_region(words: Words, log: Words, slab: int, region_bytes: int) -> int:
 
 
 @compiled
-def give_region(words: Words, log: Words, slab: int, region_bytes: int, block: int) -> int:
+def give_region(words: Words, log: Words, slab: int, inverse: int, block: int) -> int:
     """Let a region be free, and return how many are (arena_dalloc_bin_locked_step).
 
-    Without checks, as the library does it: of a block that is free already, too.
+    Without checks, as the library does it: of a block that is free already, or in the middle of a
+    region, too. `inverse`: what to multiply by, instead of a division (div.h).
     """
     base = load_word(words, log, slab + ADDRESS)
-    # As div.h does it: what is no region has a number, too.
-    inverse = (_DIVIDEND + region_bytes - 1) // region_bytes
     region = to_word((block - base) * inverse) >> 32 & 0xFFFF_FFFF
     place = slab + BITMAP + 8 * (region // _GROUP)
     bit = region % _GROUP

@@ -39,6 +39,7 @@ from mmactors.malloc.jemalloc.tcache.flush import (
     binshard_of,
     count_flush,
     flush_small_pass,
+    inverse_of,
     look_up_edatas,
     nr_regions_of,
     region_bytes_of,
@@ -97,7 +98,7 @@ class SmallBlocks:
         while True:
             if needs_slab:
                 fresh = yield from self._new_slab(tsd, arena, index, shard)
-            yield from lock_mutex(self.heap.words, arena_bin + LOCK, tsd, _BIN)
+            yield from lock_mutex(self.heap, arena_bin + LOCK, tsd, _BIN)
             words, log, par = self.heap.arrays()
             before = filled
             filled, fresh = fill_blocks(
@@ -108,7 +109,7 @@ class SmallBlocks:
             if not needs_slab:
                 requests = take_requests(words, log, cache_bin)
                 count_fill(words, log, arena_bin, filled, requests)
-            yield from unlock_mutex(self.heap.words, arena_bin + LOCK, _BIN)
+            yield from unlock_mutex(self.heap, arena_bin + LOCK, _BIN)
             if not needs_slab:
                 break
         if fresh:
@@ -132,19 +133,19 @@ class SmallBlocks:
         region_bytes = region_bytes_of(words, log, par, index)
         block = 0
         if not has_begun:
-            yield from lock_mutex(self.heap.words, arena_bin + LOCK, tsd, _BIN)
+            yield from lock_mutex(self.heap, arena_bin + LOCK, tsd, _BIN)
             words, log, par = self.heap.arrays()
             block = take_block(words, log, arena_bin, region_bytes, 0)
-            yield from unlock_mutex(self.heap.words, arena_bin + LOCK, _BIN)
+            yield from unlock_mutex(self.heap, arena_bin + LOCK, _BIN)
         if not block:
             fresh = yield from self._new_slab(tsd, arena, index, shard)
-            yield from lock_mutex(self.heap.words, arena_bin + LOCK, tsd, _BIN)
+            yield from lock_mutex(self.heap, arena_bin + LOCK, tsd, _BIN)
             words, log, par = self.heap.arrays()
             block = take_block(words, log, arena_bin, region_bytes, 0)
             if not block and fresh:
                 block = take_block(words, log, arena_bin, region_bytes, fresh)
                 fresh = 0
-            yield from unlock_mutex(self.heap.words, arena_bin + LOCK, _BIN)
+            yield from unlock_mutex(self.heap, arena_bin + LOCK, _BIN)
             if not block:
                 return 0
             if fresh:
@@ -163,19 +164,19 @@ class SmallBlocks:
             raise MallocFaultError
         index = class_of(words, log, slab)
         arena_bin = bin_of_slab(words, log, par, index, slab)
-        yield from lock_mutex(self.heap.words, arena_bin + LOCK, tsd, _BIN)
+        yield from lock_mutex(self.heap, arena_bin + LOCK, tsd, _BIN)
         words, log, par = self.heap.arrays()
         is_empty = give_block(
             words,
             log,
             arena_bin,
-            region_bytes_of(words, log, par, index),
+            inverse_of(words, log, par, index),
             nr_regions_of(words, log, par, index),
             slab,
             block,
         )
         count_given(words, log, arena_bin, 1)
-        yield from unlock_mutex(self.heap.words, arena_bin + LOCK, _BIN)
+        yield from unlock_mutex(self.heap, arena_bin + LOCK, _BIN)
         if is_empty:
             yield from self.end_free(tsd, slab)
             return
@@ -199,12 +200,12 @@ class SmallBlocks:
             words, log, par = self.heap.arrays()
             slab = int(stack[FIRST_EDATA])
             arena_bin = bin_of_slab(words, log, par, index, slab)
-            yield from lock_mutex(self.heap.words, arena_bin + LOCK, tsd, _BIN)
+            yield from lock_mutex(self.heap, arena_bin + LOCK, tsd, _BIN)
             words, log, par = self.heap.arrays()
             rest = flush_small_pass(
                 words, log, par, tsd, index, blocks, nr_left, first_empty, stack
             )
-            yield from unlock_mutex(self.heap.words, arena_bin + LOCK, _BIN)
+            yield from unlock_mutex(self.heap, arena_bin + LOCK, _BIN)
             arena = arena_at(words, log, par, arena_index_of(words, log, slab))
             yield from self.heap.tick(tsd, arena, nr_left - rest)
             nr_left = rest
@@ -222,10 +223,10 @@ class SmallBlocks:
         if not stack[IS_MERGED]:
             arena = load_word(words, log, tsd + SLOW_ARENA)
             arena_bin = bin_at(words, log, par, arena, index, binshard_of(words, log, tsd, index))
-            yield from lock_mutex(self.heap.words, arena_bin + LOCK, tsd, _BIN)
+            yield from lock_mutex(self.heap, arena_bin + LOCK, tsd, _BIN)
             words, log, par = self.heap.arrays()
             count_flush(words, log, tsd, index, arena_bin)
-            yield from unlock_mutex(self.heap.words, arena_bin + LOCK, _BIN)
+            yield from unlock_mutex(self.heap, arena_bin + LOCK, _BIN)
             words, log, par = self.heap.arrays()
         finish_flush(words, log, cache_bin, nr_blocks)
 

@@ -114,7 +114,7 @@ class BaseMemory:
     def _take(self, tsd: int, base: int, size: int, alignment: int) -> MallocSteps[tuple[int, int]]:
         alignment = _ceiling(alignment, QUANTUM)
         size = _ceiling(size, alignment)
-        yield from lock_mutex(self.words, base + BASE_LOCK, tsd, _BASE)
+        yield from lock_mutex(self, base + BASE_LOCK, tsd, _BASE)
         found = take_memory(*self._arrays(), base, size, alignment)
         if not found[0]:
             edata = yield from self._grow(tsd, base, size, alignment)
@@ -122,17 +122,17 @@ class BaseMemory:
                 words, log = self._arrays()
                 address = take_from(words, log, base, edata, size, alignment)
                 found = address, load_word(words, log, edata + SERIAL)
-        yield from unlock_mutex(self.words, base + BASE_LOCK, _BASE)
+        yield from unlock_mutex(self, base + BASE_LOCK, _BASE)
         return found
 
     def _grow(self, tsd: int, base: int, size: int, alignment: int) -> MallocSteps[int]:
         """Let a base have another block, whose rest is returned (base_extent_alloc)."""
-        yield from unlock_mutex(self.words, base + BASE_LOCK, _BASE)
+        yield from unlock_mutex(self, base + BASE_LOCK, _BASE)
         words, log = self._arrays()
         pind_last = load_bits(words, log, base + PIND_LAST, 4)
         serial = load_word(words, log, base + EXTENT_SN_NEXT)
         block, pind = yield from self._new_block(pind_last, serial, size, alignment)
-        yield from lock_mutex(self.words, base + BASE_LOCK, tsd, _BASE)
+        yield from lock_mutex(self, base + BASE_LOCK, tsd, _BASE)
         if not block:
             return 0
         words, log = self._arrays()
@@ -147,9 +147,9 @@ class BaseMemory:
 
     def new_edata(self, tsd: int, cache: int) -> MallocSteps[int]:
         """Return an edata that nobody uses; 0: there is no memory (edata_cache_get)."""
-        yield from lock_mutex(self.words, cache + CACHE_LOCK, tsd, _CACHE)
+        yield from lock_mutex(self, cache + CACHE_LOCK, tsd, _CACHE)
         edata = take_cached(*self._arrays(), cache)
-        yield from unlock_mutex(self.words, cache + CACHE_LOCK, _CACHE)
+        yield from unlock_mutex(self, cache + CACHE_LOCK, _CACHE)
         if edata:
             return edata
         words, log = self._arrays()
@@ -161,9 +161,9 @@ class BaseMemory:
 
     def put_edata(self, tsd: int, cache: int, edata: int) -> MallocSteps[None]:
         """Take an edata that nobody uses any more (edata_cache_put)."""
-        yield from lock_mutex(self.words, cache + CACHE_LOCK, tsd, _CACHE)
+        yield from lock_mutex(self, cache + CACHE_LOCK, tsd, _CACHE)
         put_cached(*self._arrays(), cache, edata)
-        yield from unlock_mutex(self.words, cache + CACHE_LOCK, _CACHE)
+        yield from unlock_mutex(self, cache + CACHE_LOCK, _CACHE)
 
     def need_leaf(self, tsd: int, address: int) -> MallocSteps[bool]:
         """Let the map have a leaf for an address; False: there is no memory (rtree_leaf_init)."""
@@ -172,12 +172,12 @@ class BaseMemory:
         if load_word(words, log, element):
             return True
         lock = int(self.par[DATA_AT]) + EMAP_LOCK
-        yield from lock_mutex(self.words, lock, tsd, "rtree")
+        yield from lock_mutex(self, lock, tsd, "rtree")
         words, log = self._arrays()
         leaf = load_word(words, log, element)
         if not leaf:
             leaf = yield from self.alloc(tsd, self.b0, LEAF_BYTES, _CACHELINE)
             words, log = self._arrays()
             store_word(words, log, element, leaf)
-        yield from unlock_mutex(self.words, lock, "rtree")
+        yield from unlock_mutex(self, lock, "rtree")
         return bool(leaf)

@@ -81,7 +81,7 @@ class ExtentSets:
     def _lock(self, tsd: int, ecache: int) -> MallocSteps[str]:
         words, log, _ = self.arrays()
         name = _ECACHES.get(state_of_cache(words, log, ecache), _ECACHES[DIRTY])
-        yield from lock_mutex(self.words, ecache, tsd, name)
+        yield from lock_mutex(self, ecache, tsd, name)
         return name
 
     def recycle(
@@ -108,7 +108,7 @@ class ExtentSets:
             edata = extract(words, log, par, tsd, ecache, size, alignment)
         if edata:
             edata = yield from self._fit(tsd, arena, ecache, edata, size, alignment)
-        yield from unlock_mutex(self.words, ecache, name)
+        yield from unlock_mutex(self, ecache, name)
         if edata and zero:
             yield from self._zero(edata)
         return edata
@@ -205,12 +205,12 @@ class ExtentSets:
             words, log, par = self.arrays()
             is_oversize = bytes_of(words, log, edata) >= load_word(words, log, arena + PAC_OVERSIZE)
             if is_oversize and self._may_force_decay(arena):
-                yield from unlock_mutex(self.words, ecache, name)
+                yield from unlock_mutex(self, ecache, name)
                 yield from self._purge_whole(tsd, arena, edata)
                 return
         words, log, par = self.arrays()
         deactivate(words, log, par, tsd, ecache, edata)
-        yield from unlock_mutex(self.words, ecache, name)
+        yield from unlock_mutex(self, ecache, name)
 
     def _may_force_decay(self, arena: int) -> bool:
         words, log, _ = self.arrays()
@@ -261,5 +261,5 @@ class ExtentSets:
                 break
             words, log, par = self.arrays()
             deactivate(words, log, par, tsd, ecache, edata)
-        yield from unlock_mutex(self.words, ecache, name)
+        yield from unlock_mutex(self, ecache, name)
         return edata

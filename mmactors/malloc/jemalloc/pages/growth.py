@@ -56,13 +56,13 @@ class Growth:
         Retained addresses are used first, then there is a new mapping, of which the rest is
         retained.
         """
-        yield from lock_mutex(self.sets.words, arena + GROW_LOCK, tsd, _GROW)
+        yield from lock_mutex(self.sets, arena + GROW_LOCK, tsd, _GROW)
         edata = yield from self.sets.recycle(
             tsd, arena, ECACHE_RETAINED, size, alignment, zero=zero, behind=behind
         )
         if not edata and self.sets.par[RETAIN] and not behind:
             edata = yield from self._grow(tsd, arena, size, alignment)
-        yield from unlock_mutex(self.sets.words, arena + GROW_LOCK, _GROW)
+        yield from unlock_mutex(self.sets, arena + GROW_LOCK, _GROW)
         if edata or behind:
             return edata
         return (yield from self._map(tsd, arena, size, alignment))

@@ -7,7 +7,7 @@ from typing import Final
 
 from attrs import define
 
-from mmactors.malloc.jemalloc.mutex import LOCK, lock_mutex, note_locked, unlock_mutex
+from mmactors.malloc.jemalloc.mutex import LOCK, lock_mutex, mutex_kind, note_locked, unlock_mutex
 from mmactors.malloc.jemalloc.options import JemallocOptions
 from mmactors.malloc.jemalloc.pages.base_block import add
 from mmactors.malloc.jemalloc.pages.decay import (
@@ -71,16 +71,16 @@ class Purge:
             yield from self._try_decay(tsd, arena, DECAY_MUZZY, ECACHE_MUZZY)
 
     def decay_all(self, tsd: int, arena: int, which: int, ecache: int) -> MallocSteps[None]:
-        yield from lock_mutex(self.sets.words, arena + which, tsd, _DECAY)
+        yield from lock_mutex(self.sets, arena + which, tsd, _DECAY)
         words, log, _ = self.sets.arrays()
         npages = npages_in(words, log, arena + ecache)
         yield from self._purge(tsd, arena, which, ecache, 0, npages, is_full=True)
-        yield from unlock_mutex(self.sets.words, arena + which, _DECAY)
+        yield from unlock_mutex(self.sets, arena + which, _DECAY)
 
     def _try_decay(self, tsd: int, arena: int, which: int, ecache: int) -> MallocSteps[bool]:
         """Let pages go whose time has come; False: another thread does it (arena_decay_impl)."""
         decay = arena + which
-        if not (yield from ask(TrylockMutex(decay + LOCK, _DECAY))):
+        if not (yield from ask(TrylockMutex(decay + LOCK, _DECAY, mutex_kind(self.sets)))):
             return False
         words, log, _ = self.sets.arrays()
         note_locked(words, log, decay, tsd)
@@ -96,7 +96,7 @@ class Purge:
             limit = load_word(words, log, decay + NPAGES_LIMIT)
         if is_time and npages > limit:
             yield from self._purge(tsd, arena, which, ecache, limit, npages - limit)
-        yield from unlock_mutex(self.sets.words, decay, _DECAY)
+        yield from unlock_mutex(self.sets, decay, _DECAY)
         return True
 
     def _purge(
@@ -119,7 +119,7 @@ class Purge:
         if load_bits(words, log, decay + PURGING, 1) or not npages_most:
             return
         store_bits(words, log, decay + PURGING, 1, 1)
-        yield from unlock_mutex(self.sets.words, decay, _DECAY)
+        yield from unlock_mutex(self.sets, decay, _DECAY)
         stashed, npages = [], 0
         while npages < npages_most:
             edata = yield from self.sets.evict(tsd, arena, ecache, limit)
@@ -141,7 +141,7 @@ class Purge:
             add(words, log, stats + NMADVISE, len(stashed))
             add(words, log, stats + PURGED, npages)
             add(words, log, arena + PAC_MAPPED, -(nunmapped << PAGE_SHIFT))
-        yield from lock_mutex(self.sets.words, decay, tsd, _DECAY)
+        yield from lock_mutex(self.sets, decay, tsd, _DECAY)
         words, log, _ = self.sets.arrays()
         store_bits(words, log, decay + PURGING, 1, 0)
 
@@ -167,10 +167,10 @@ class Purge:
         ):
             if default_ms <= 0:
                 continue
-            yield from lock_mutex(self.sets.words, arena + which, tsd, _DECAY)
+            yield from lock_mutex(self.sets, arena + which, tsd, _DECAY)
             now_ns = yield from ask(ClockGettime())
             words, log, _ = self.sets.arrays()
             init_decay(words, log, arena + which, now_ns, 0)
             npages = npages_in(words, log, arena + ecache)
             yield from self._purge(tsd, arena, which, ecache, 0, npages)
-            yield from unlock_mutex(self.sets.words, arena + which, _DECAY)
+            yield from unlock_mutex(self.sets, arena + which, _DECAY)

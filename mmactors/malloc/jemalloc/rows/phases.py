@@ -54,6 +54,7 @@ from mmactors.malloc.jemalloc.tcache.flush import (
     binshard_of,
     flush_large,
     flush_small,
+    inverse_of,
     nr_regions_of,
     region_bytes_of,
     slab_bytes_of,
@@ -251,10 +252,10 @@ def give_block_back(
     if index >= NR_BINS:
         return _give_large(words, log, par, tsd, slab, index)
     arena_bin = bin_of_slab(words, log, par, index, slab)
-    region_bytes = region_bytes_of(words, log, par, index)
+    inverse = inverse_of(words, log, par, index)
     nr_regions = nr_regions_of(words, log, par, index)
     note_locked(words, log, arena_bin + LOCK, tsd)
-    is_empty = give_block(words, log, arena_bin, region_bytes, nr_regions, slab, block)
+    is_empty = give_block(words, log, arena_bin, inverse, nr_regions, slab, block)
     count_given(words, log, arena_bin, 1)
     note_unlocked(words, log, arena_bin + LOCK)
     arena = arena_at(words, log, par, arena_index_of(words, log, slab))

@@ -31,6 +31,7 @@ from mmactors.malloc.jemalloc.statics import (
     BIN_INFO_BYTES,
     BIN_INFOS,
     BIN_OFFSETS,
+    DIV_INFOS,
     NR_REGIONS,
     REGION_BYTES,
     SLAB_BYTES,
@@ -75,6 +76,12 @@ def nr_regions_of(words: Words, log: Words, par: Words, index: int) -> int:
     """Return how many regions a slab of a class has."""
     at = int(par[DATA_AT]) + BIN_INFOS + BIN_INFO_BYTES * index
     return load_bits(words, log, at + NR_REGIONS, 4)
+
+
+@compiled
+def inverse_of(words: Words, log: Words, par: Words, index: int) -> int:
+    """Return what to multiply by instead of a division by a class's bytes."""
+    return load_bits(words, log, int(par[DATA_AT]) + DIV_INFOS + 4 * index, 4)
 
 
 @compiled
@@ -132,7 +139,7 @@ def flush_small_pass(
     shard = shard_of(words, log, first)
     arena = arena_at(words, log, par, arena_index)
     arena_bin = bin_at(words, log, par, arena, index, shard)
-    region_bytes = region_bytes_of(words, log, par, index)
+    inverse = inverse_of(words, log, par, index)
     nr_regions = nr_regions_of(words, log, par, index)
     if stack[IS_MERGED] == 0 and load_word(words, log, tsd + SLOW_ARENA) == arena:
         stack[IS_MERGED] = 1
@@ -145,7 +152,7 @@ def flush_small_pass(
             store_word(words, log, blocks + 8 * nr_left, block)
             stack[FIRST_EDATA + nr_left] = edata
             nr_left += 1
-        elif give_block(words, log, arena_bin, region_bytes, nr_regions, edata, block):
+        elif give_block(words, log, arena_bin, inverse, nr_regions, edata, block):
             stack[first_empty + stack[NR_EMPTY]] = edata
             stack[NR_EMPTY] += 1
     count_given(words, log, arena_bin, nr_blocks - nr_left)
