@@ -1,0 +1,1 @@
+"""What a process's jemalloc has, for who looks from outside."""
