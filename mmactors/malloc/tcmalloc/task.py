@@ -31,6 +31,8 @@ MMAP: Final = 5
 MUNMAP: Final = 6
 MADVISE: Final = 7
 """REQUEST_BYTES from REQUEST on are not needed (MADV_DONTNEED)."""
+SAY_FAILED: Final = 8
+"""A line is to be written: there are no REQUEST_BYTES for a span."""
 
 CIRCLE: Final = -7
 """Links lead round: the call would never return."""

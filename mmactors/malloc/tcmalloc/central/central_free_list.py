@@ -47,6 +47,7 @@ from mmactors.malloc.tcmalloc.steps import (
     FETCHED,
     POPULATE,
     POPULATE_CUT,
+    POPULATE_FAILED,
     POPULATE_LINK,
     POPULATE_NEW,
     POPULATE_REGISTER,
@@ -65,6 +66,8 @@ from mmactors.malloc.tcmalloc.task import (
     FETCH_WANTED,
     GO_ON,
     NEW_SPAN,
+    REQUEST_BYTES,
+    SAY_FAILED,
     STEP,
     lock,
     longest_list,
@@ -128,12 +131,15 @@ def central_step(words: Words, log: Words, par: Words, task: Words) -> int:
         return unlock(task, heap_lock(par), POPULATE_CUT)
     if step == POPULATE_CUT:
         span = int(task[NEW_SPAN])
-        then = FETCH_AGAIN
-        if span:
-            then = POPULATE_LINK
-            if not _cut(words, log, par, span, number):
-                return CIRCLE
-        return lock(task, central_lock(par, number), then)
+        if span == 0:
+            task[REQUEST_BYTES] = class_pages(words, log, par, number) << PAGE_SHIFT
+            task[STEP] = POPULATE_FAILED
+            return SAY_FAILED
+        if not _cut(words, log, par, span, number):
+            return CIRCLE
+        return lock(task, central_lock(par, number), POPULATE_LINK)
+    if step == POPULATE_FAILED:
+        return lock(task, central_lock(par, number), FETCH_AGAIN)
     return _link(words, log, par, task)
 
 
