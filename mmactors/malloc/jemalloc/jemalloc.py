@@ -4,6 +4,7 @@ The first call sets the library up (malloc_init): its own memory, arena 0, the c
 then what libstdc++ asks for before main, which Debian's libjemalloc is linked with.
 """
 
+from collections.abc import Callable
 from copy import copy
 from typing import Final, Self
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmactors.arch.trace import as_signed
+from mmactors.malloc.heap_map import Segment
 from mmactors.malloc.heap_rows import HeapRows
 from mmactors.malloc.jemalloc.arenas import CACHELINE, Arenas
 from mmactors.malloc.jemalloc.bins.small import SmallBlocks
@@ -30,6 +32,7 @@ from mmactors.malloc.jemalloc.options import JemallocOptions
 from mmactors.malloc.jemalloc.pages.emap import class_at
 from mmactors.malloc.jemalloc.pages.pages import Pages
 from mmactors.malloc.jemalloc.par import NR_CACHE_BINS, TCACHE_BIN_INFO_AT
+from mmactors.malloc.jemalloc.report.heap_map import heap_map
 from mmactors.malloc.jemalloc.rows.resume import RowEnds
 from mmactors.malloc.jemalloc.rows.rows import replay_rows
 from mmactors.malloc.jemalloc.size_classes import NR_BINS, NR_SIZES, index2size
@@ -44,6 +47,7 @@ from mmactors.malloc.library import (
     MallocLibrary,
 )
 from mmactors.malloc.request import MallocSteps
+from mmactors.malloc.unused_ptmalloc import UNUSED_INFO, UNUSED_NUMBERS, UNUSED_STATS
 from mmactors.malloc.user_words import UNWATCHED, UserWords
 from mmactors.units import ULONG_MAX
 
@@ -229,7 +233,25 @@ class Jemalloc(MallocLibrary):
     def mallinfo2(self, thread: int) -> MallocSteps[HeapNumbers]:  # noqa: ARG002 - glibc's
         """mallinfo2(): it is glibc's own, and tells of an empty top chunk."""
         yield from ()
-        return HeapNumbers(ordblks=1)
+        return UNUSED_NUMBERS
+
+    def malloc_info(self, thread: int) -> MallocSteps[str]:  # noqa: ARG002 - glibc's
+        """The text that malloc_info(0, stream) prints: glibc's own, whose heap is empty."""
+        yield from ()
+        return UNUSED_INFO
+
+    def malloc_stats(self, thread: int) -> MallocSteps[str]:  # noqa: ARG002 - glibc's
+        """The text that malloc_stats() prints on stderr: glibc's own, whose heap is empty."""
+        yield from ()
+        return UNUSED_STATS
+
+    def reports(self) -> dict[str, Callable[[], MallocSteps[object]]]:
+        """Return the library's calls that tell of its heap, by the name of what they tell."""
+        return {}
+
+    def heap_map(self) -> list[Segment]:
+        """Return all memory that it has got from the system and what it holds, without access."""
+        return heap_map(self.heap, self.arenas, self.tsds)
 
     def before_fork(self) -> MallocSteps[None]:
         """Hold all locks (jemalloc_prefork)."""

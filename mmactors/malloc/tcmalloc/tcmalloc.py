@@ -60,11 +60,7 @@ from mmactors.malloc.tcmalloc.replay_rows import replay_rows
 from mmactors.malloc.tcmalloc.report.dump_stats import dump_stats
 from mmactors.malloc.tcmalloc.report.heap_bytes import heap_bytes
 from mmactors.malloc.tcmalloc.report.heap_map import heap_map
-from mmactors.malloc.tcmalloc.report.print_stats import (
-    UNUSED_INFO,
-    UNUSED_NUMBERS,
-    print_stats,
-)
+from mmactors.malloc.tcmalloc.report.print_stats import print_stats
 from mmactors.malloc.tcmalloc.report.stats import extract_stats
 from mmactors.malloc.tcmalloc.task import (
     AFTER_FREE,
@@ -94,6 +90,7 @@ from mmactors.malloc.tcmalloc.tcmalloc_par import (
     set_at_construction,
     tcmalloc_par,
 )
+from mmactors.malloc.unused_ptmalloc import UNUSED_INFO, UNUSED_NUMBERS
 from mmactors.malloc.user_words import UserWords
 from mmactors.units import ULONG_MAX
 

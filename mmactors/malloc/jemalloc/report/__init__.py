@@ -1,0 +1,1 @@
+"""What jemalloc says of its heap, and what a look from outside finds there."""
