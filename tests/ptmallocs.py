@@ -20,6 +20,7 @@ from mmactors.malloc.request import (
     Mprotect,
     Mremap,
     Munmap,
+    Say,
     SystemCall,
     TrylockMutex,
     UnlockMutex,
@@ -130,6 +131,7 @@ class Guest:
     library: Ptmalloc = field(init=False)
     held: dict[int, Running] = field(factory=dict)
     waiting: deque[Running] = field(factory=deque)
+    said: list[str] = field(factory=list)
 
     def __attrs_post_init__(self) -> None:
         self.library = Ptmalloc(
@@ -171,6 +173,8 @@ class Guest:
                 assert self.held.pop(word) is running, f"{request} is not the holder's"
             case InitMutex(word=word):
                 self.held.pop(word, None)
+            case Say(text=text):
+                self.said.append(text)
             case Label():
                 pass
             case _:

@@ -141,14 +141,20 @@ class InitMutex:
 
 
 @frozen
+class Say:
+    """The library writes a text on stderr, and goes on; answered with None."""
+
+    text: str
+
+
+@frozen
 class ClockGettime:
     """clock_gettime(CLOCK_MONOTONIC_COARSE), which needs no system call; answered in ns."""
 
 
 SystemCall = Brk | Mmap | Munmap | Mremap | Madvise | Mprotect
-MallocRequest = (
-    SystemCall | LockMutex | TrylockMutex | UnlockMutex | InitMutex | ClockGettime | Label
-)
+LockRequest = LockMutex | TrylockMutex | UnlockMutex | InitMutex
+MallocRequest = SystemCall | LockRequest | Say | ClockGettime | Label
 MallocSteps = Generator[MallocRequest, int | None, T]
 
 

@@ -132,8 +132,8 @@ class ProcessConfig:
     )
     malloc: str = option(
         PTMALLOC,
-        doc="The allocator that it is linked with: `ptmalloc` is that of glibc 2.36, `tcmalloc` that of "
-        "gperftools 2.10 (libtcmalloc_minimal), `jemalloc` that of 5.3.0. "
+        doc="The allocator that it is linked with: `ptmalloc` is that of glibc 2.36, `tcmalloc` "
+        "that of gperftools 2.10 (libtcmalloc_minimal), `jemalloc` that of 5.3.0. "
         "Without operations such as `malloc` it makes no difference.",
         choices=LIBRARIES,
     )

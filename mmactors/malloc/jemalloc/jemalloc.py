@@ -26,12 +26,12 @@ from mmactors.malloc.jemalloc.boot import (
 from mmactors.malloc.jemalloc.calls import Calls
 from mmactors.malloc.jemalloc.fork import Forks
 from mmactors.malloc.jemalloc.heap import Heap
-from mmactors.malloc.jemalloc.heap_bytes import heap_bytes
 from mmactors.malloc.jemalloc.large import LargeBlocks
 from mmactors.malloc.jemalloc.options import JemallocOptions
 from mmactors.malloc.jemalloc.pages.emap import class_at
 from mmactors.malloc.jemalloc.pages.pages import Pages
 from mmactors.malloc.jemalloc.par import NR_CACHE_BINS, TCACHE_BIN_INFO_AT
+from mmactors.malloc.jemalloc.report.heap_bytes import heap_bytes
 from mmactors.malloc.jemalloc.report.heap_map import heap_map
 from mmactors.malloc.jemalloc.report.print_stats import stats_text
 from mmactors.malloc.jemalloc.rows.resume import RowEnds
@@ -49,7 +49,7 @@ from mmactors.malloc.library import (
     MallocLibrary,
 )
 from mmactors.malloc.request import ClockGettime, MallocSteps, ask
-from mmactors.malloc.unused_ptmalloc import UNUSED_INFO, UNUSED_NUMBERS, UNUSED_STATS
+from mmactors.malloc.unused_heap import UNUSED_INFO, UNUSED_NUMBERS, UNUSED_STATS
 from mmactors.malloc.user_words import UNWATCHED, UserWords
 from mmactors.units import ULONG_MAX
 
@@ -99,6 +99,10 @@ class Jemalloc(MallocLibrary):
         tsd = pointer - TSD_BYTES
         self.tsds[thread] = tsd
         map_tsd(self.words, tsd)
+
+    def start(self, thread: int) -> MallocSteps[None]:
+        """Set the library up, as libstdc++'s call before main() does."""
+        yield from self.initialize(thread)
 
     def initialize(self, thread: int) -> MallocSteps[int]:
         """Set the library up, if it is not, and the thread; return its tsd (malloc_init)."""
@@ -244,7 +248,7 @@ class Jemalloc(MallocLibrary):
         return UNUSED_INFO
 
     def malloc_stats(self, thread: int) -> MallocSteps[str]:  # noqa: ARG002 - glibc's
-        """The text that malloc_stats() prints on stderr: glibc's own, whose heap is empty."""
+        """The text that malloc_stats() prints on stderr: glibc's own, too."""
         yield from ()
         return UNUSED_STATS
 
@@ -259,7 +263,7 @@ class Jemalloc(MallocLibrary):
 
     def heap_map(self) -> list[Segment]:
         """Return all memory that it has got from the system and what it holds, without access."""
-        return heap_map(self.heap, self.arenas, self.tsds)
+        return heap_map(self.heap, self.arenas, self.tsds.tolist())
 
     def before_fork(self) -> MallocSteps[None]:
         """Hold all locks (jemalloc_prefork)."""

@@ -6,6 +6,11 @@ from mmactors.malloc.tcmalloc.task import CIRCLE, INVALID_FREE, INVALID_REALLOC,
 from mmactors.units import ULONG_MAX
 
 
+def allocation_failed(nr_bytes: int) -> str:
+    """Return what a central list writes that got no span (CentralFreeList::Populate)."""
+    return f"src/central_freelist.cc:330] tcmalloc: allocation failed {nr_bytes} "
+
+
 def error_of(code: int, address: int, nr_bytes: int) -> MallocAbortError:
     """Return what a step's code says: of a block at `address`, or of structures of `nr_bytes`."""
     if code == CIRCLE:

@@ -38,6 +38,7 @@ from mmactors.malloc.request import (
     MallocSteps,
     Mmap,
     Munmap,
+    Say,
     UnlockMutex,
     ask,
 )
@@ -54,7 +55,7 @@ from mmactors.malloc.tcmalloc.layout import (
     PER_THREAD_CACHE_SIZE,
     UNCLAIMED_CACHE_SPACE,
 )
-from mmactors.malloc.tcmalloc.messages import error_of
+from mmactors.malloc.tcmalloc.messages import allocation_failed, error_of
 from mmactors.malloc.tcmalloc.options.settings import Settings
 from mmactors.malloc.tcmalloc.replay_rows import replay_rows
 from mmactors.malloc.tcmalloc.report.dump_stats import dump_stats
@@ -76,6 +77,7 @@ from mmactors.malloc.tcmalloc.task import (
     REQUEST,
     REQUEST_BYTES,
     RESULT,
+    SAY_FAILED,
     STEP,
     THREAD,
     UNLOCK,
@@ -90,7 +92,7 @@ from mmactors.malloc.tcmalloc.tcmalloc_par import (
     set_at_construction,
     tcmalloc_par,
 )
-from mmactors.malloc.unused_ptmalloc import UNUSED_INFO, UNUSED_NUMBERS
+from mmactors.malloc.unused_heap import UNUSED_INFO, UNUSED_NUMBERS
 from mmactors.malloc.user_words import UserWords
 from mmactors.units import ULONG_MAX
 
@@ -364,6 +366,9 @@ class Tcmalloc(MallocLibrary):
         if code == MADVISE:
             request = Madvise(address=address, length=nr_bytes, advice=MADV_DONTNEED)
             return (yield from ask(request))
+        if code == SAY_FAILED:
+            yield Say(allocation_failed(nr_bytes))
+            return 0
         raise error_of(code, address, nr_bytes)
 
     # -- views -----------------------------------------------------------------------------------

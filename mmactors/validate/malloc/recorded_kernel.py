@@ -14,6 +14,7 @@ from mmactors.malloc.request import (
     Mprotect,
     Mremap,
     Munmap,
+    Say,
     SystemCall,
     TrylockMutex,
     UnlockMutex,
@@ -66,7 +67,7 @@ class RecordedKernel:
                 return 1
             case ClockGettime():
                 return 0  # Recordings do not say how late it was.
-            case LockMutex() | UnlockMutex() | InitMutex() | Label():
+            case LockMutex() | UnlockMutex() | InitMutex() | Say() | Label():
                 return None
         call, numbers = _call_of(request)
         arguments = tuple(each & ULONG_MAX for each in numbers)

@@ -153,6 +153,8 @@ class LibraryCaller:
                 engine = self.thread.process.kernel.engine
                 if engine.wants_step():
                     await engine.step(request)
+            case ask.Say(text=text):
+                self._say(text)
             case ask.LockMutex() | ask.UnlockMutex() if not self.takes_locks:
                 return None
             case ask.TrylockMutex() if not self.takes_locks:
@@ -232,11 +234,14 @@ class LibraryCaller:
             return await trace_call(self.thread.process.kernel, call, work)
         return await work
 
-    def _abort(self, message: str) -> None:
-        """Say what the library has found, and end the process of it (__libc_message, abort)."""
+    def _say(self, text: str) -> None:
         probe = self.thread.process.kernel.probe
         if probe.on:
-            probe.emit(LibcMessage(msg=message))
+            probe.emit(LibcMessage(msg=text))
+
+    def _abort(self, message: str) -> None:
+        """Say what the library has found, and end the process of it (__libc_message, abort)."""
+        self._say(message)
         self.thread.receive_signal(ABORT, message=self._at(message))
 
     def _at(self, message: str) -> str:

@@ -1,8 +1,8 @@
 """What a process has of an allocator that is linked before libc: its data, in .data and .bss.
 
-Sizes are those of Debian 12's files (libtcmalloc-minimal4 2.10-1, libjemalloc2 5.3.0-1, x86-64). The
-main thread's variables lie in pages of their own, below its descriptor. Left out: libstdc++'s data,
-the files' other parts, what the dynamic linker writes to them.
+Sizes are those of Debian 12's files (libtcmalloc-minimal4 2.10-1, libjemalloc2 5.3.0-1, x86-64).
+The main thread's variables lie in pages of their own, below its descriptor. Left out: libstdc++'s
+data, the files' other parts, what the dynamic linker writes to them.
 """
 
 from typing import Final

@@ -1,1 +1,1 @@
-"""What jemalloc says of its heap, and what a look from outside finds there."""
+"""What a process's jemalloc has, for who looks from outside."""

@@ -1,263 +1,219 @@
-"""What jemalloc's memory holds: each block, each free region and each unused extent by its place.
+"""What jemalloc's memory holds: each region, large block and free extent by its place.
 
-A look from outside: the map of extents, the slabs' bits and the caches are read as they stand
-(rtree.h, edata.h, cache_bin.h of jemalloc 5.3.0), no access is noted. Extents of an arena that
-border on each other are one segment; blocks of the library's own memory (base.c) are others. What
-an extent has beside its block, to place it in, and what is behind a slab's last region nobody can
-get, so it counts as the library's own, as the stacks of threads' caches do. Extents in no use are
-free as long as they are dirty; muzzy ones were given back, as retained ones were. Where the map has
-an extent for a page that does not begin it, the walk ends.
+A look from outside: the map of extents is read as it stands, no access is noted. Extents of an
+arena that border on each other are one segment, blocks of base memory are others. A block is cached
+if a thread's cache has it. What an extent has more than its block is the library's own.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-from attrs import evolve
+from attrs import frozen
 from numpy.typing import NDArray
 
-from mmactors.arch.column import Words
-from mmactors.arch.jit import compiled
-from mmactors.malloc.heap_map import (
-    CACHED,
-    FREE,
-    LIVE,
-    METADATA,
-    RETURNED,
-    Segment,
-    noted_rows,
-    segment_of_chunks,
-)
+from mmactors.malloc.heap_map import CACHED, FREE, LIVE, METADATA, RETURNED, Segment
 from mmactors.malloc.jemalloc.arenas import BASE, Arenas
-from mmactors.malloc.jemalloc.bins.slab import BITMAP, arena_index_of, class_of
+from mmactors.malloc.jemalloc.bins.slab import BITMAP
 from mmactors.malloc.jemalloc.heap import Heap
-from mmactors.malloc.jemalloc.pages.base_block import BLOCK_EDATA, BLOCK_NEXT, BLOCKS
+from mmactors.malloc.jemalloc.pages.base_block import BLOCK_NEXT, BLOCKS
 from mmactors.malloc.jemalloc.pages.edata import (
     ACTIVE,
     ADDRESS,
-    DIRTY,
+    ARENA_MASK,
+    BITS,
+    RETAINED,
     SIZE_ESN,
     SLAB,
-    base_of,
-    bytes_of,
-    has_bit,
-    state_of,
+    STATE_MASK,
+    STATE_SHIFT,
+    SZIND_MASK,
+    SZIND_SHIFT,
 )
-from mmactors.malloc.jemalloc.pages.emap import LEAF_SHIFT, NR_ROOT_ELEMENTS, edata_of, root_element
+from mmactors.malloc.jemalloc.pages.emap import LEAF_BYTES, LEAF_SHIFT, edata_of
 from mmactors.malloc.jemalloc.par import NR_CACHE_BINS
-from mmactors.malloc.jemalloc.size_classes import NR_BINS, NR_SIZES, index2size
+from mmactors.malloc.jemalloc.size_classes import NR_BINS, index2size
+from mmactors.malloc.jemalloc.statics import EMAP_ROOT
 from mmactors.malloc.jemalloc.tcache.cache_bin import STACK_HEAD, cached_in
-from mmactors.malloc.jemalloc.tcache.tcache import DYN_ALLOC, cache_bin_of
+from mmactors.malloc.jemalloc.tcache.tcache import cache_bin_of, stacks_of
 from mmactors.malloc.jemalloc.tsd import STATE, STATE_NOMINAL_MAX, TCACHE_ENABLED
-from mmactors.malloc.user_words import UNWATCHED, load_bits, longest_walk, peek_word
-from mmactors.units import PAGE_SIZE
+from mmactors.malloc.user_words import UNWATCHED, UserWords, load_bits
+from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
-_ADDRESS: Final = 0
-_BYTES: Final = 1
-_EDATA: Final = 2
-_NR_COLUMNS: Final = 3
-_GROUP: Final = 64
-_REGIONS_MOST: Final = 512
-_ADDRESS_MOST: Final = 1 << 47
+Pieces = list[tuple[int, int, int]]
+
+_ROOT_BYTES: Final = 1 << 21
+_WORDS: Final = PAGE_SIZE // 8
+_BLOCKS_MOST: Final = 1 << 16
 
 
-@compiled
-def walk_extents(words: Words, log: Words, par: Words, extents: Words) -> tuple[int, int]:
-    """Note all extents by address, as far as there is room; return how many there are.
+@frozen
+class Extent:
+    """Pages that the map has as one."""
 
-    And the address where the map cannot be true; -1: nowhere.
-    """
-    nr_extents = 0
-    behind = 0
-    for number in range(NR_ROOT_ELEMENTS >> 1):
-        if peek_word(words, root_element(par, number << LEAF_SHIFT)) == 0:
-            continue
-        # An extent may have begun in the leaf before.
-        address = max(number << LEAF_SHIFT, behind)
-        while address < (number + 1) << LEAF_SHIFT:
-            edata = edata_of(words, log, par, 0, address)
-            if edata == 0:
-                address += PAGE_SIZE
-                continue
-            nr_bytes = bytes_of(words, log, edata)
-            if base_of(words, log, edata) != address or not 0 < nr_bytes <= _ADDRESS_MOST - address:
-                return nr_extents, address
-            if nr_extents < extents.shape[0] // _NR_COLUMNS:
-                extents[_NR_COLUMNS * nr_extents + _ADDRESS] = address
-                extents[_NR_COLUMNS * nr_extents + _BYTES] = nr_bytes
-                extents[_NR_COLUMNS * nr_extents + _EDATA] = edata
-            nr_extents += 1
-            address += nr_bytes
-            behind = address
-    return nr_extents, -1
+    start: int
+    nr_bytes: int
+    edata: int
+    bits: int
+
+    @property
+    def arena(self) -> int:
+        """The number of the arena that has it."""
+        return self.bits & ARENA_MASK
+
+    @property
+    def state(self) -> int:
+        """What the library says that it is."""
+        return self.bits >> STATE_SHIFT & STATE_MASK
 
 
-@compiled
-def note_cached(words: Words, log: Words, par: Words, tsds: Words, found: Words) -> int:
-    """Note the blocks that threads' caches have; return how many, though they be too many."""
-    nr_found = 0
-    for thread in range(tsds.shape[0]):
-        tsd = int(tsds[thread])
-        is_there = load_bits(words, log, tsd + STATE, 1) <= STATE_NOMINAL_MAX
-        if not is_there or load_bits(words, log, tsd + TCACHE_ENABLED, 1) == 0:
-            continue
-        for index in range(int(par[NR_CACHE_BINS])):
-            cache_bin = cache_bin_of(tsd, index)
-            head = peek_word(words, cache_bin + STACK_HEAD)
-            for place in range(cached_in(words, log, cache_bin)):
-                if nr_found < found.shape[0]:
-                    found[nr_found] = peek_word(words, head + 8 * place)
-                nr_found += 1
-    return nr_found
-
-
-@compiled
-def _has(sorted_words: Words, word: int) -> bool:
-    at = np.searchsorted(sorted_words, word)
-    return bool(at < sorted_words.shape[0] and sorted_words[at] == word)
-
-
-@compiled
-def _add(chunks: Words, nr_chunks: int, address: int, nr_bytes: int, kind: int) -> int:
-    """Note a chunk if it has bytes and there is room; return how many there are then."""
-    if nr_bytes <= 0:
-        return nr_chunks
-    if nr_chunks < chunks.shape[0] // _NR_COLUMNS:
-        chunks[_NR_COLUMNS * nr_chunks] = address
-        chunks[_NR_COLUMNS * nr_chunks + 1] = nr_bytes
-        chunks[_NR_COLUMNS * nr_chunks + 2] = kind
-    return nr_chunks + 1
-
-
-@compiled
-def _lay_out_slab(
-    words: Words, log: Words, edata: int, cached: Words, chunks: Words, nr_chunks: int
-) -> int:
-    address = base_of(words, log, edata)
-    end = address + bytes_of(words, log, edata)
-    size = index2size(min(class_of(words, log, edata), NR_BINS - 1))
-    region = 0
-    while address + size <= end and region < _REGIONS_MOST:
-        bits = peek_word(words, edata + BITMAP + 8 * (region // _GROUP))
-        kind = CACHED if _has(cached, address) else LIVE
-        if bits >> region % _GROUP & 1:
-            kind = FREE
-        nr_chunks = _add(chunks, nr_chunks, address, size, kind)
-        address += size
-        region += 1
-    return _add(chunks, nr_chunks, address, end - address, METADATA)
-
-
-@compiled
-def _lay_out_block(
-    words: Words,
-    log: Words,
-    edata: int,
-    cached: Words,
-    own: Words,
-    chunks: Words,
-    nr_chunks: int,
-) -> int:
-    """Note what an extent has that is one block."""
-    base = base_of(words, log, edata)
-    end = base + bytes_of(words, log, edata)
-    block = min(max(peek_word(words, edata + ADDRESS), base), end)
-    index = class_of(words, log, edata)
-    size = min(index2size(index), end - block) if index < NR_SIZES else end - block
-    kind = CACHED if _has(cached, block) else METADATA if _has(own, block) else LIVE
-    nr_chunks = _add(chunks, nr_chunks, base, block - base, METADATA)
-    nr_chunks = _add(chunks, nr_chunks, block, size, kind)
-    return _add(chunks, nr_chunks, block + size, end - block - size, METADATA)
-
-
-@compiled
-def lay_out(
-    words: Words, log: Words, extents: Words, cached: Words, own: Words, chunks: Words
-) -> int:
-    """Note each block, rest and unused extent of some extents; return how many, though too many.
-
-    `cached` and `own`, blocks of the library's own, are sorted.
-    """
-    nr_chunks = 0
-    for row in range(0, extents.shape[0], _NR_COLUMNS):
-        edata = extents[row + _EDATA]
-        state = state_of(words, log, edata)
-        if state != ACTIVE:
-            kind = FREE if state == DIRTY else RETURNED
-            address, nr_bytes = extents[row + _ADDRESS], extents[row + _BYTES]
-            nr_chunks = _add(chunks, nr_chunks, address, nr_bytes, kind)
-        elif has_bit(words, log, edata, SLAB):
-            nr_chunks = _lay_out_slab(words, log, edata, cached, chunks, nr_chunks)
-        else:
-            nr_chunks = _lay_out_block(words, log, edata, cached, own, chunks, nr_chunks)
-    return nr_chunks
-
-
-def heap_map(heap: Heap, arenas: Arenas, tsds: NDArray[np.int64]) -> list[Segment]:
-    """Return all memory that the library has, by address."""
+def heap_map(heap: Heap, arenas: Arenas, tsds: list[int]) -> list[Segment]:
+    """Return all memory that a process's jemalloc has got from the system, and what it holds."""
     with heap.words.unwatched():
-        segments = [*_bases(heap, arenas), *_extents(heap, tsds)]
+        cached, own = _cached_blocks(heap, tsds)
+        segments = [
+            _segment(row, [_pieces(heap, extent, cached, own) for extent in row])
+            for row in _rows(list(_extents(heap)))
+        ]
+        for index in range(arenas.nr_total):
+            arena = arenas.at(index)
+            if arena:
+                segments += _base_blocks(heap.words, heap.words.peek(arena + BASE), index)
     return sorted(segments, key=lambda segment: segment.start)
 
 
-def _extents(heap: Heap, tsds: NDArray[np.int64]) -> list[Segment]:
-    words = heap.words.words
-    broken_at = -1
-
-    def walk(rows: Words) -> int:
-        nonlocal broken_at
-        nr_extents, broken_at = walk_extents(words, UNWATCHED, heap.par, rows)
-        return nr_extents
-
-    extents = noted_rows(walk, _NR_COLUMNS)
-    threads = tsds[tsds != 0]
-    blocks = noted_rows(lambda rows: note_cached(words, UNWATCHED, heap.par, threads, rows), 1)
-    cached = np.sort(blocks.ravel())
-    own = np.sort([peek_word(words, tsd + DYN_ALLOC) for tsd in threads.tolist()])
-    own = own.astype(np.int64)
-    edatas = extents[:, _EDATA].tolist()
-    owners = np.array([arena_index_of(words, UNWATCHED, edata) for edata in edatas], dtype=np.int64)
-    ends = extents[:, _ADDRESS] + extents[:, _BYTES]
-    borders = np.flatnonzero((extents[1:, _ADDRESS] != ends[:-1]) | (owners[1:] != owners[:-1]))
-    segments = []
-    for first, part in zip(
-        [0, *(borders + 1).tolist()], np.split(extents, borders + 1), strict=True
-    ):
-        if not len(part):
+def _extents(heap: Heap) -> Iterator[Extent]:
+    """Yield the extents in the map by address."""
+    words, pages = heap.words, heap.words.pages()
+    root = heap.data_at + EMAP_ROOT
+    for page in pages:
+        if not root >> PAGE_SHIFT <= page <= (root + _ROOT_BYTES - 1) >> PAGE_SHIFT:
             continue
-        rows = part.ravel()
-
-        def note(chunks: Words, rows: Words = rows) -> int:
-            return lay_out(words, UNWATCHED, rows, cached, own, chunks)
-
-        chunks = noted_rows(note, _NR_COLUMNS)
-        segments.append(segment_of_chunks("extents", chunks, arena=int(owners[first])))
-    if broken_at >= 0 and segments:
-        segments[-1] = evolve(segments[-1], broken_at=broken_at)
-    return segments
+        for word in range(_WORDS):
+            at = page * PAGE_SIZE + 8 * word
+            leaf = words.peek(at) if root <= at < root + _ROOT_BYTES else 0
+            if leaf > 0:
+                yield from _extents_of_leaf(heap, leaf, (at - root) // 8 << LEAF_SHIFT, pages)
 
 
-def _bases(heap: Heap, arenas: Arenas) -> list[Segment]:
-    """Return the blocks of the library's own memory; what is behind the last piece is not used."""
-    words = heap.words.words
-    segments = []
-    for index in range(arenas.nr_total):
-        arena = arenas.at(index)
-        block = peek_word(words, peek_word(words, arena + BASE) + BLOCKS) if arena else 0
-        left = longest_walk(words)
-        while block and left:
-            left -= 1
-            size = peek_word(words, block)
-            if size <= 0:
-                break
-            unused = block + BLOCK_EDATA
-            free = min(max(peek_word(words, unused + ADDRESS), block), block + size)
-            rest = min(max(peek_word(words, unused + SIZE_ESN), 0), block + size - free)
-            rows = [
-                (block, free - block, METADATA),
-                (free, rest, RETURNED),
-                (free + rest, block + size - free - rest, METADATA),
-            ]
-            chunks = np.array([row for row in rows if row[1]], dtype=np.int64)
-            segments.append(segment_of_chunks("base", chunks, arena=index))
-            block = peek_word(words, block + BLOCK_NEXT)
-    return segments
+def _extents_of_leaf(heap: Heap, leaf: int, first: int, pages: list[int]) -> Iterator[Extent]:
+    words, behind = heap.words, first
+    for page in pages:
+        if not leaf >> PAGE_SHIFT <= page <= (leaf + LEAF_BYTES - 1) >> PAGE_SHIFT:
+            continue
+        for word in range(_WORDS):
+            element = page * PAGE_SIZE + 8 * word
+            address = first + ((element - leaf) // 8 << PAGE_SHIFT)
+            if not leaf <= element < leaf + LEAF_BYTES or address < behind:
+                continue
+            edata = edata_of(words.words, UNWATCHED, heap.par, 0, address)
+            if not edata or words.peek(edata + ADDRESS) & -PAGE_SIZE != address:
+                continue
+            nr_bytes = words.peek(edata + SIZE_ESN) & -PAGE_SIZE
+            if nr_bytes > 0:
+                yield Extent(address, nr_bytes, edata, words.peek(edata + BITS))
+                behind = address + nr_bytes
+
+
+def _rows(extents: list[Extent]) -> Iterator[list[Extent]]:
+    """Yield extents of one arena that border on each other."""
+    row: list[Extent] = []
+    for extent in extents:
+        last = row[-1] if row else extent
+        if row and (last.start + last.nr_bytes != extent.start or last.arena != extent.arena):
+            yield row
+            row = []
+        row.append(extent)
+    if row:
+        yield row
+
+
+def _cached_blocks(heap: Heap, tsds: list[int]) -> tuple[set[int], set[int]]:
+    """Return the blocks that caches have, and those that caches are in."""
+    words, cached, own = heap.words, set[int](), set[int]()
+    for tsd in tsds:
+        is_there = load_bits(words.words, UNWATCHED, tsd + STATE, 1) <= STATE_NOMINAL_MAX
+        if not is_there or not load_bits(words.words, UNWATCHED, tsd + TCACHE_ENABLED, 1):
+            continue
+        own.add(stacks_of(words.words, UNWATCHED, tsd))
+        for index in range(int(heap.par[NR_CACHE_BINS])):
+            at = cache_bin_of(tsd, index)
+            head = words.peek(at + STACK_HEAD)
+            count = cached_in(words.words, UNWATCHED, at)
+            cached.update(words.peek(head + 8 * place) for place in range(count))
+    return cached, own
+
+
+def _pieces(heap: Heap, extent: Extent, cached: set[int], own: set[int]) -> Pieces:
+    """Return what an extent holds, without gaps."""
+    start, nr_bytes = extent.start, extent.nr_bytes
+    if extent.state == RETAINED:
+        return [(start, nr_bytes, RETURNED)]
+    if extent.state != ACTIVE:
+        return [(start, nr_bytes, FREE)]
+    index = extent.bits >> SZIND_SHIFT & SZIND_MASK
+    block_bytes = index2size(index)
+    if extent.bits & SLAB and index < NR_BINS:
+        return _regions(heap, extent, block_bytes, cached)
+    block = heap.words.peek(extent.edata + ADDRESS)
+    kind = CACHED if block in cached else METADATA if block in own else LIVE
+    end = min(block + block_bytes, start + nr_bytes)
+    pieces = [
+        (start, block - start, METADATA),
+        (block, end - block, kind),
+        (end, start + nr_bytes - end, METADATA),
+    ]
+    return [piece for piece in pieces if piece[1] > 0]
+
+
+def _regions(heap: Heap, slab: Extent, region_bytes: int, cached: set[int]) -> Pieces:
+    words = heap.words
+    pieces = []
+    for region in range(slab.nr_bytes // region_bytes):
+        block = slab.start + region * region_bytes
+        is_free = words.peek(slab.edata + BITMAP + 8 * (region >> 6)) >> (region & 63) & 1
+        pieces.append(
+            (block, region_bytes, FREE if is_free else CACHED if block in cached else LIVE)
+        )
+    used = slab.nr_bytes // region_bytes * region_bytes
+    if used < slab.nr_bytes:
+        pieces.append((slab.start + used, slab.nr_bytes - used, METADATA))
+    return pieces
+
+
+def _base_blocks(words: UserWords, base: int, arena: int) -> Iterator[Segment]:
+    """Yield the blocks of an arena's base, which are the library's own."""
+    block = words.peek(base + BLOCKS)
+    for _ in range(_BLOCKS_MOST):
+        nr_bytes = words.peek(block) if block else 0
+        if nr_bytes <= 0:
+            return
+        pieces = np.array([[block, nr_bytes, METADATA]], dtype=np.int64)
+        yield Segment(
+            what="base",
+            arena=arena,
+            start=block,
+            end=block + nr_bytes,
+            pieces=pieces,
+            chunks=pieces,
+        )
+        block = words.peek(block + BLOCK_NEXT)
+
+
+def _segment(row: list[Extent], pieces: list[Pieces]) -> Segment:
+    """Return extents as a segment: what is the same and borders on each other is one piece."""
+    chunks = np.array([piece for each in pieces for piece in each], dtype=np.int64)
+    return Segment(
+        what="extents",
+        arena=row[0].arena,
+        start=row[0].start,
+        end=row[-1].start + row[-1].nr_bytes,
+        pieces=_joined(chunks),
+        chunks=chunks,
+    )
+
+
+def _joined(chunks: NDArray[np.int64]) -> NDArray[np.int64]:
+    begins = np.flatnonzero(np.diff(chunks[:, 2], prepend=-1))
+    sums = np.add.reduceat(chunks[:, 1], begins)
+    return np.stack([chunks[begins, 0], sums, chunks[begins, 2]], axis=1)

@@ -1,4 +1,4 @@
-"""malloc_stats, tcmalloc's own (tc_malloc_stats of gperftools 2.10)."""
+"""malloc_stats, as tcmalloc 2.10 has it."""
 
 from typing import TYPE_CHECKING, Final
 

@@ -1,7 +1,6 @@
-"""What glibc says of its own heap in a process that has another library for malloc.
+"""What glibc's calls tell of its own heap in a process that is linked with another library.
 
-tcmalloc 2.10 has no mallinfo2, malloc_info and malloc_trim, jemalloc 5.3.0 no malloc_stats either:
-the program calls glibc's, which look at a main arena that nobody ever used.
+That heap was never used: glibc's malloc_info, malloc_stats and mallinfo2 find an empty main arena.
 """
 
 from typing import Final
