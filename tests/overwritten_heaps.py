@@ -7,10 +7,12 @@ import sys
 
 from attrs import define
 from ptmallocs import BREAK, Guest, Mappings
+from tcmallocs import TcGuest
 
 from mmactors.arch.trace import as_signed
 from mmactors.malloc.library import MallocAbortError
 from mmactors.malloc.request import Brk, Mmap
+from mmactors.malloc.tcmalloc.options.settings import Settings
 from mmactors.units import PAGE_SIZE, ULONG_MAX
 
 END_OF_ADDRESSES = (1 << 47) - PAGE_SIZE
@@ -43,8 +45,7 @@ class Program:
 
     def __init__(self, seed):
         self.random = random.Random(seed)
-        tunables = self.random.choice([{}, {}, LIBRARY_KEEPS_BINS, LIBRARY_KEEPS_ALL])
-        self.guest = Guest(kernel=Kernel(), environment=tunables)
+        self.guest = self.new_guest()
         self.library = self.guest.library
         self.threads = [0]
         for _ in range(self.random.choice([0, 0, 1, 2])):
@@ -52,6 +53,11 @@ class Program:
         self.blocks = []
         self.library.words.watch(on=True)
         self.digest = hashlib.sha256()
+
+    def new_guest(self):
+        """Return the process, whose library keeps more or less to itself."""
+        tunables = self.random.choice([{}, {}, LIBRARY_KEEPS_BINS, LIBRARY_KEEPS_ALL])
+        return Guest(kernel=Kernel(), environment=tunables)
 
     def run(self, nr_calls):
         """Return what all calls did, as a number, and how it ended."""
@@ -140,6 +146,26 @@ class Program:
         return result
 
 
+class TcProgram(Program):
+    """Such threads on tcmalloc, whose own data is overwritten, too."""
+
+    def new_guest(self):
+        """Return the process, whose library gives more or less back."""
+        chosen = self.random.choice(
+            [
+                {},
+                {},
+                {"aggressive_decommit": True},
+                {"heap_limit_mb": 20, "release_rate": 100.0},
+                {"transfer_num_obj": 2},
+            ]
+        )
+        return TcGuest(kernel=Kernel(), settings=Settings(**chosen))
+
+
+PROGRAMS = {"ptmalloc": Program, "tcmalloc": TcProgram}
+
 if __name__ == "__main__":
+    of_library = PROGRAMS[sys.argv[4]] if len(sys.argv) > 4 else Program
     for each in range(*map(int, sys.argv[1:3])):
-        print(*Program(each).run(int(sys.argv[3])))  # noqa: T201
+        print(*of_library(each).run(int(sys.argv[3])))  # noqa: T201

@@ -3,6 +3,7 @@
 A look from outside, the same for all libraries: each says of its memory what bytes are.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -10,6 +11,9 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
+
+_USUAL: Final = 1 << 10
+"""Rows that there is room for at first."""
 
 LIVE: Final = 0
 """In blocks that the program has."""
@@ -78,3 +82,27 @@ def _bytes_before(
     last = np.maximum(nth - 1, 0)
     within = np.minimum(addresses - mine[last, 0], mine[last, 1])
     return np.where(nth > 0, before[last] + within, 0)
+
+
+def noted_rows(note: Callable[[NDArray[np.int64]], int], nr_columns: int) -> NDArray[np.int64]:
+    """Return what `note` writes as rows into an array, one behind the other.
+
+    It says how many rows there are, and gets room a second time if that of the first was too small.
+    """
+    found = np.zeros(_USUAL * nr_columns, dtype=np.int64)
+    nr_words = note(found) * nr_columns
+    if nr_words > len(found):
+        found = np.zeros(nr_words, dtype=np.int64)
+        note(found)
+    return found[:nr_words].reshape(-1, nr_columns)
+
+
+def segment_of_chunks(what: str, chunks: NDArray[np.int64], *, arena: int = 0) -> Segment:
+    """Return a segment of chunks without gaps; those of one kind in a row are one piece."""
+    kinds = chunks[:, 2]
+    firsts = np.flatnonzero(np.append(True, kinds[1:] != kinds[:-1]))
+    start, end = int(chunks[0, 0]), int(chunks[-1, 0] + chunks[-1, 1])
+    begins = chunks[firsts, 0]
+    sizes = np.diff(np.append(begins, end))
+    pieces = np.column_stack([begins, sizes, kinds[firsts]])
+    return Segment(what=what, arena=arena, start=start, end=end, pieces=pieces, chunks=chunks)

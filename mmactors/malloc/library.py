@@ -115,6 +115,10 @@ class MallocLibrary(ABC):
     def set_thread_pointer(self, thread: int, pointer: int) -> None:  # noqa: B027 - few care
         """Learn where a thread's descriptor is, below which its variables lie (fs base)."""
 
+    def start(self, thread: int) -> MallocSteps[None]:  # noqa: ARG002 - many do nothing
+        """Do what happens with the heap before main(); the first call does it, too."""
+        yield from ()
+
     @abstractmethod
     def end_thread(self, thread: int) -> MallocSteps[None]:
         """Let a thread's cache and arena go, as it ends (__malloc_arena_thread_freeres)."""

@@ -51,7 +51,7 @@ NR_FREE: Final = 5
 NR_LOST: Final = 6
 """Writes to pages that found no slot."""
 GOES_ROUND: Final = 7
-"""1: a walk was cut short that would not have ended, and nobody knows of it yet."""
+"""What a library keeps of a walk that was cut short, as it would not have ended; 0: of none."""
 TABLE: Final = 8
 
 _SPREAD: Final = 0x9E37

@@ -24,7 +24,16 @@ from mmactors.malloc.tcmalloc.steps import (
     FINISHED,
 )
 from mmactors.malloc.tcmalloc.system.system_alloc import system_step
-from mmactors.malloc.tcmalloc.task import CIRCLE, DONE, GO_ON, LOCK, STEP, UNLOCK
+from mmactors.malloc.tcmalloc.task import (
+    CIRCLE,
+    DONE,
+    GO_ON,
+    LOCK,
+    NR_STEPS,
+    STEP,
+    UNLOCK,
+    longest_list,
+)
 from mmactors.malloc.user_words import GOES_ROUND
 
 
@@ -37,7 +46,11 @@ def advance(words: Words, log: Words, par: Words, task: Words, takes_locks: int)
     while task[STEP] != FINISHED:
         code = _step(words, log, par, task)
         if words[GOES_ROUND]:
+            code = int(words[GOES_ROUND])
             words[GOES_ROUND] = 0
+            return code
+        task[NR_STEPS] += 1
+        if task[NR_STEPS] > longest_list(words):
             return CIRCLE
         if code != GO_ON and (takes_locks or (code not in (LOCK, UNLOCK))):
             return code

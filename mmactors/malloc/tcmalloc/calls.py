@@ -69,6 +69,7 @@ from mmactors.malloc.tcmalloc.task import (
     INVALID_REALLOC,
     NEW_BYTES,
     NEW_SPAN,
+    NR_STEPS,
     OBJ,
     OLD_BYTES,
     REQUEST,
@@ -104,6 +105,7 @@ def begin(
     task[SIZE] = size
     task[ARGUMENT] = argument
     task[RESULT] = 0
+    task[NR_STEPS] = 0
     task[AFTER_MALLOC] = steps.FINISHED
     task[AFTER_FREE] = steps.FINISHED
     task[STEP] = steps.MALLOC
@@ -310,13 +312,13 @@ def _memalign_step(words: Words, log: Words, par: Words, task: Words) -> int:
     """Cut an aligned span out of one that is longer by the alignment (do_memalign_pages)."""
     step = task[STEP]
     if step == steps.MEMALIGN:
-        if _is_above(int(task[SIZE]), to_word(task[SIZE] + task[ARGUMENT])):
+        if _is_above(int(task[SIZE]), to_word(int(task[SIZE]) + int(task[ARGUMENT]))):
             task[STEP] = steps.FINISHED
             return GO_ON
         task[SIZE] = task[SIZE] or 1
         return lock(task, heap_lock(par), steps.MEMALIGN_PAGES)
     if step == steps.MEMALIGN_PAGES:
-        nr_pages = pages_for(to_word(task[SIZE] + task[ARGUMENT]))
+        nr_pages = pages_for(to_word(int(task[SIZE]) + int(task[ARGUMENT])))
         return ask_span(task, nr_pages, steps.MEMALIGN_GOT)
     if step == steps.MEMALIGN_GOT:
         return _skip(words, log, par, task)
@@ -342,11 +344,14 @@ def _memalign_step(words: Words, log: Words, par: Words, task: Words) -> int:
 def _pages_before(words: Words, log: Words, task: Words, span: int) -> int:
     """Return how many pages of a span lie before the first that is aligned."""
     start = start_of(words, log, span)
-    skip = 0
-    length = length_of(words, log, span)
-    while ((start + skip) << PAGE_SHIFT) & (task[ARGUMENT] - 1) and skip < length:
-        skip += 1
-    return skip
+    page, mask = start, int(task[ARGUMENT] - 1) >> PAGE_SHIFT
+    while page & mask:
+        # The bits below are no matter: this one changes when they have gone through all.
+        bit = 1
+        while page & mask & ~(2 * bit - 1):
+            bit *= 2
+        page = to_word((page & -bit) + bit)
+    return to_word(page - start)
 
 
 @compiled
@@ -357,7 +362,7 @@ def _skip(words: Words, log: Words, par: Words, task: Words) -> int:
         return unlock(task, heap_lock(par), steps.FINISHED)
     task[ALIGN_SPAN] = span
     skip = _pages_before(words, log, task, span)
-    if skip >= length_of(words, log, span):
+    if not 0 <= skip < length_of(words, log, span):
         # Only if the alignment is no power of two.
         return FAULT
     if skip:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
-from mmactors.malloc.user_words import GOES_ROUND, NR_TAKEN, SLOT
+from mmactors.malloc.user_words import GOES_ROUND, NR_TAKEN, SLOT, note_access
 
 GO_ON: Final = 0
 """The next step may follow at once."""
@@ -137,6 +137,8 @@ DROP_BYTES: Final = 86
 AFTER_DROP: Final = 87
 SCAVENGE_CLASS: Final = 88
 ALIGN_SPAN: Final = 89
+NR_STEPS: Final = 90
+"""How many steps of a call were done."""
 NR_PLACES: Final = 96
 
 
@@ -174,5 +176,12 @@ def longest_list(words: Words) -> int:
 def goes_on(words: Words, left: int) -> bool:
     """Return whether a walk may go on; if not, the call ends with CIRCLE."""
     if left <= 0:
-        words[GOES_ROUND] = 1
+        words[GOES_ROUND] = CIRCLE
     return left > 0
+
+
+@compiled
+def leads_nowhere(words: Words, log: Words, address: int) -> None:
+    """Let the call end with FAULT, as it goes to an address near 0."""
+    note_access(log, address, 8, 1)
+    words[GOES_ROUND] = FAULT

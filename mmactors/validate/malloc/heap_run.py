@@ -27,10 +27,11 @@ from mmactors.malloc.replay import Replay
 from mmactors.malloc.request import MallocRequest, MallocSteps
 from mmactors.mm.perform import perform
 from mmactors.units import ULONG_MAX
+from mmactors.validate.malloc.linked import Linked
 
 T = TypeVar("T")
 
-_DTV_MEMBERS: Final = 17
+_DTV_SURPLUS: Final = 16
 _DTV_BYTES: Final = 16
 """What the begin of a thread asks calloc for, in the thread that makes it (elf/dl-tls.c,
 allocate_dtv)."""
@@ -52,7 +53,7 @@ class Kernel(Protocol):
 class HeapRun:
     """Operations on their way through a library."""
 
-    library: MallocLibrary
+    linked: Linked
     kernel: Kernel
     operations: HeapOperations
     address: NDArray[np.int64] = field(init=False)
@@ -63,15 +64,17 @@ class HeapRun:
     _threads: NDArray[np.int64] = field(init=False)
     """By the trace's number of a thread that of the library."""
     _rows: Replay = field(init=False)
-    _nr_stacks: int = field(default=0, init=False)
-    """Of threads that have ended, which are used again: their dtv is there already."""
+    _pointers: dict[int, int] = field(factory=dict, init=False)
+    """By thread of the library where its descriptor is."""
+    _stacks: list[int] = field(factory=list, init=False)
+    """The descriptors of threads that have ended, which are used again: their dtv is there."""
 
     def __attrs_post_init__(self) -> None:
         n = len(self.operations)
         self.address, self.usable, self._results = (np.zeros(n, np.int64) for _ in range(3))
         self._threads = np.zeros(int(self.operations.tid.max()) + 1, np.int64)
         self._rows = Replay(
-            library=self.library,
+            library=self.linked.library,
             operations=self.operations,
             threads=self._threads,
             objects=np.zeros(n, np.int64),
@@ -80,12 +83,21 @@ class HeapRun:
         )
 
     @property
+    def library(self) -> MallocLibrary:
+        """The library that it runs on."""
+        return self.linked.library
+
+    @property
     def nr_done(self) -> int:
         """How many operations were done."""
         return self._rows.row
 
-    def begin(self) -> None:
-        """Let all threads begin that the trace does not begin itself."""
+    def begin(self, start: Kernel) -> None:
+        """Let the library begin, then all threads that the trace does not begin itself.
+
+        `start` answers what the library asks for as it begins.
+        """
+        perform(self.library.start(0), start.answer)
         op, tid = self.operations.op, self.operations.tid
         begun = set(tid[op == THREAD_BEGIN].tolist())
         for thread in range(1, len(self._threads)):
@@ -135,7 +147,7 @@ class HeapRun:
             self._begin_thread(tid)
         elif op == THREAD_END:
             self.perform(library.end_thread(thread))
-            self._nr_stacks += 1
+            self._stacks.append(self._pointers[thread])
         elif op == MALLOC_TRIM:
             pad = int(of.size.view(np.uint64)[row])
             self._results[row] = self.perform(library.malloc_trim(thread, pad))
@@ -144,11 +156,15 @@ class HeapRun:
             self._results[row] = self.perform(library.mallopt(thread, arg, size))
 
     def _begin_thread(self, tid: int) -> None:
-        if self._nr_stacks:
-            self._nr_stacks -= 1
+        if self._stacks:
+            pointer = self._stacks.pop()
         else:
-            self.perform(self.library.calloc(0, _DTV_MEMBERS, _DTV_BYTES))
-        self._threads[tid] = self.library.new_thread()
+            pointer = next(self.linked.thread_pointers, 0)
+            members = self.linked.nr_modules + _DTV_SURPLUS
+            self.perform(self.library.calloc(0, members, _DTV_BYTES))
+        number = self._threads[tid] = self.library.new_thread()
+        self._pointers[number] = pointer
+        self.library.set_thread_pointer(int(number), pointer)
 
 
 def text_of_operation(operations: HeapOperations, nth: int) -> str:

@@ -1,9 +1,9 @@
-"""Recorded heap traces, replayed on the C library's allocator that `run` uses.
+"""Recorded heap traces, replayed on the allocators that `run` uses.
 
-Compared is under each configuration of glibc: of each operation the address and the usable size; of
-each system call when it was made and with what; every number of mallinfo2; the text of
-malloc_info; how many bytes were mapped at most and in the end. Taken from the recording is what the
-kernel answered. Configurations of other allocators are listed, and not validated.
+Compared is under each configuration: of each operation the address and the usable size; of each
+system call when it was made and with what; how many bytes were mapped at most and in the end; the
+program break at main(). Of glibc also every number of mallinfo2, and the text of malloc_info. Taken
+from the recording is what the kernel answered, and where the library and its stacks lay.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,9 +16,10 @@ from attrs import astuple, define, field, fields
 
 from mmactors.malloc.library import HeapNumbers, MallocAbortError
 from mmactors.validate.malloc.heap_run import HeapRun, text_of_operation
-from mmactors.validate.malloc.linked import glibc_of, not_glibc
+from mmactors.validate.malloc.linked import library_of, linked, purges_by_time
 from mmactors.validate.malloc.recorded_calls import RecordedCalls
 from mmactors.validate.malloc.recorded_kernel import CallDiffersError, RecordedKernel
+from mmactors.validate.malloc.recorded_start import RecordedStart
 from mmactors.validate.malloc.recording import TOTALS, Configuration, read_recording
 from mmactors.validate.result import CaseResult
 
@@ -37,13 +38,18 @@ def validate_malloc(path: Path) -> Iterator[CaseResult]:
     for name in recording.configurations:
         result = CaseResult(topic="malloc", case=f"{path.stem}/{name}", path=str(path))
         meta = recording.meta_of(name)
-        result.not_validated = not_glibc(meta["env"])
-        if result.not_validated is None:
-            configuration = recording.configuration(name, meta)
-            kernel = RecordedKernel(configuration.calls)
-            library = glibc_of(meta["env"])
-            run = HeapRun(library=library, kernel=kernel, operations=recording.operations)
-            _Comparison(configuration, kernel, run, result).run()
+        library = library_of(meta["env"])
+        if library is None:
+            preloaded = meta["env"]["LD_PRELOAD"][:60]
+            result.not_validated = f"{preloaded} is not modelled"
+        else:
+            configuration = recording.configuration(name, meta, library)
+            calls = configuration.calls
+            kernel = RecordedKernel(calls)
+            process = linked(meta["env"], calls.initial_maps, calls.stacks())
+            run = HeapRun(linked=process, kernel=kernel, operations=recording.operations)
+            is_timed = purges_by_time(process.library)
+            _Comparison(configuration, kernel, run, result, is_timed).run()
         yield result
 
 
@@ -59,14 +65,20 @@ class _Comparison:
     kernel: RecordedKernel
     replay: HeapRun
     result: CaseResult
+    is_timed: bool
+    """The library gives pages back when their time has come."""
     _nr_compared: int = field(default=0, init=False)
     """Operations."""
 
     def run(self) -> None:
         """Replay all and compare all, up to the first difference."""
         replay, result, n = self.replay, self.result, len(self.replay.operations)
+        calls = self.recorded.calls
         try:
-            replay.begin()
+            start = RecordedStart(calls.break_base, calls.initial_maps)
+            replay.begin(start)
+            at_main = calls.break_base + self.recorded.meta["totals"]["initial_brk"]
+            result.compare("the program break at main()", at_main, start.program_break)
             for after, *numbers in self.recorded.mallinfo2.tolist():
                 replay.run(min(after + 1, n))
                 self.kernel.finish(after)
@@ -78,6 +90,12 @@ class _Comparison:
         except CallDiffersError as differs:
             self._compare_operations(max(min(differs.op, replay.nr_done), 0))
             place = f"{self._text_of(differs.op)}, system call {differs.nth}"
+            if self.is_timed and differs.is_purge_alone:
+                result.not_validated = (
+                    f"{result.equal:,} values are equal up to {place}, {differs.recorded}: "
+                    "pages were purged as time went by, which is not recorded"
+                )
+                return
             result.compare(place, differs.recorded, differs.ours)
             return
         except MallocAbortError as abort:

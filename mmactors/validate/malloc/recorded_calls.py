@@ -97,6 +97,11 @@ class RecordedCalls:
             call.apply(mappings)
         return mappings
 
+    def stacks(self) -> list[tuple[int, int]]:
+        """Return address and bytes of each stack, in the order in which they were mapped."""
+        mapped = (call for call in self.calls if call.call == MMAP and call.is_of_stack)
+        return [(call.result, call.arguments[0]) for call in mapped]
+
     def nr_calls_until(self, op: int) -> int:
         """Return how many calls were made up to the end of an operation."""
         return bisect_right(self.calls, op, key=lambda call: call.op)

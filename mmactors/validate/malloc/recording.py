@@ -31,6 +31,7 @@ from mmactors.validate.limits import (
     TEXT_CHARS_MAX,
 )
 from mmactors.validate.malloc.mappings import NO_ADDRESS
+from mmactors.validate.malloc.plain_usable import plain_usable
 from mmactors.validate.malloc.recorded_calls import RecordedCalls, read_calls
 from mmactors.workload.heap_trace.npz import read_npz
 from mmactors.workload.trace.archive import ArchiveForm, Column, open_columns
@@ -120,8 +121,8 @@ class HeapRecording:
         problems.raise_any()
         return meta
 
-    def configuration(self, name: str, meta: dict[str, Any]) -> Configuration:
-        """Read what glibc did under a configuration; raise UserError for what cannot be."""
+    def configuration(self, name: str, meta: dict[str, Any], library: str) -> Configuration:
+        """Read what a library did under a configuration; raise UserError for what cannot be."""
         problems = Problems(path=self.path, advice=ADVICE)
         _GLIBC.check(meta, f"{name}.meta", problems)
         problems.raise_any()
@@ -139,7 +140,7 @@ class HeapRecording:
         _check_regions(name, arrays["region"], calls, problems)
         problems.raise_any()
         address = calls.addresses(arrays["region"], arrays["offset"])
-        usable = plain_usable(self.operations.size)
+        usable = plain_usable(library, self.operations.size)
         usable[address == 0] = 0
         usable[arrays["usable_i"]] = arrays["usable_v"]
         returned = np.zeros(len(usable), np.int64)
@@ -244,6 +245,7 @@ def _json_of(path: Path, column: Column, form: ArchiveForm) -> dict[str, Any]:
 
 def _read_arrays(path: Path, name: str, nr_operations: int) -> dict[str, NDArray[np.int64]]:
     results = f"{name}.ret_i", f"{name}.ret_v"
+    optional = *results, f"{name}.mallinfo2"
     form = _form(
         {
             f"{name}.region": ("<i2", "<i4"),
@@ -254,7 +256,7 @@ def _read_arrays(path: Path, name: str, nr_operations: int) -> dict[str, NDArray
             **dict.fromkeys(results, _WORDS),
         },
         {f"{name}.sys": _CALL_COLUMNS, f"{name}.mallinfo2": _MALLINFO2_COLUMNS},
-        results,
+        optional,
     )
     with open_columns(path, form) as columns:
         for member, column in columns.items():
@@ -269,6 +271,7 @@ def _read_arrays(path: Path, name: str, nr_operations: int) -> dict[str, NDArray
             column.finish()
     for each in ("ret_i", "ret_v"):
         arrays.setdefault(each, np.zeros(0, np.int64))
+    arrays.setdefault("mallinfo2", np.zeros((0, _MALLINFO2_COLUMNS), np.int64))
     return arrays
 
 
@@ -281,12 +284,6 @@ def _check_regions(
     if is_wrong.any():
         nth = int(np.argmax(is_wrong))
         problems.add(f"{name}.region[{nth}] is {region[nth]}", "the number of a mapping")
-
-
-def plain_usable(size: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the usable size of a chunk of glibc's that is no larger than it must be."""
-    usable: NDArray[np.int64] = np.maximum((size + 23) & ~15, 32) - 8
-    return usable
 
 
 def _check_arrays(

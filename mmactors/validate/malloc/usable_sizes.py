@@ -6,8 +6,9 @@ threshold the first request is mapped, later ones are not (up to 32 MiB), so tha
 that is either.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -24,7 +25,7 @@ from mmactors.units import PAGE_SIZE
 from mmactors.validate.form import Problems
 from mmactors.validate.limits import HEAP_OPERATIONS_MAX
 from mmactors.validate.malloc.heap_run import HeapRun
-from mmactors.validate.malloc.linked import glibc_of
+from mmactors.validate.malloc.linked import linked
 from mmactors.validate.malloc.recording import ADVICE
 from mmactors.validate.result import CaseResult
 from mmactors.workload.trace.archive import ArchiveForm, open_columns
@@ -32,7 +33,6 @@ from mmactors.workload.trace.archive import ArchiveForm, open_columns
 _ALL: Final = "usable_0_65536"
 _REQUESTS: Final = "sample_request"
 _SAMPLES: Final = "sample_usable"
-_OTHERS: Final = ("jemalloc", "tcmalloc")
 _LARGEST_REQUEST: Final = 1 << 40
 _BREAK: Final = 0x5555_5555_9000
 _MMAP_TOP: Final = 0x7FFF_F7D8_8000
@@ -40,7 +40,12 @@ _MMAP_TOP: Final = 0x7FFF_F7D8_8000
 
 def validate_usable_sizes(path: Path) -> Iterator[CaseResult]:
     """Make each request; raise UserError for a file that is no such recording."""
-    arrays = {name: f"glibc.{name}" for name in (_ALL, _REQUESTS, _SAMPLES)}
+    for library in _PROCESSES:
+        yield from _validate_library(path, library)
+
+
+def _validate_library(path: Path, library: str) -> Iterator[CaseResult]:
+    arrays = {name: f"{library}.{name}" for name in (_ALL, _REQUESTS, _SAMPLES)}
     form = ArchiveForm(
         dtypes=dict.fromkeys(arrays.values(), ("<u4", "<u8", "<i8")),
         optional=frozenset(),
@@ -58,17 +63,18 @@ def validate_usable_sizes(path: Path) -> Iterator[CaseResult]:
             column.finish()
     problems = Problems(path=path, advice=ADVICE)
     if len(requests) != len(samples):
-        found = f"glibc.{_SAMPLES} has {len(samples)} entries"
-        problems.add(found, f"{len(requests)}, as many as glibc.{_REQUESTS}")
+        found = f"{library}.{_SAMPLES} has {len(samples)} entries"
+        problems.add(found, f"{len(requests)}, as many as {library}.{_REQUESTS}")
     elif len(requests) and not 0 <= requests.min() <= requests.max() <= _LARGEST_REQUEST:
-        problems.add(f"glibc.{_REQUESTS} has {requests.min()} to {requests.max()}", "bytes")
+        problems.add(f"{library}.{_REQUESTS} has {requests.min()} to {requests.max()}", "bytes")
     problems.raise_any()
-    for name, asked, usable, processes in (
-        (_ALL, np.arange(len(every)), every, [_ANY]),
-        (_SAMPLES, requests, samples, [_NEVER_FREED_MAPPED, _FREED_MAPPED]),
+    processes = _PROCESSES[library]
+    for name, asked, usable, chosen in (
+        (_ALL, np.arange(len(every)), every, processes[:1]),
+        (_SAMPLES, requests, samples, processes[1:]),
     ):
-        result = CaseResult(topic="malloc", case=f"{path.stem}/glibc.{name}", path=str(path))
-        ours = np.stack([_usable_sizes(asked, each) for each in processes])
+        result = CaseResult(topic="malloc", case=f"{path.stem}/{library}.{name}", path=str(path))
+        ours = np.stack([_usable_sizes(asked, each) for each in chosen])
         is_equal = (usable == ours).any(axis=0)
         if is_equal.all():
             result.count(len(is_equal))
@@ -79,38 +85,40 @@ def validate_usable_sizes(path: Path) -> Iterator[CaseResult]:
             either = " or ".join(map(str, sorted(set(ours[:, nth].tolist()))))
             result.compare(place, int(usable[nth]), either)
         yield result
-    for other in _OTHERS:
-        yield CaseResult(
-            topic="malloc",
-            case=f"{path.stem}/{other}",
-            path=str(path),
-            not_validated=f"{other} is not modelled yet",
-        )
 
 
 @frozen
 class _Process:
     """What a process is like that asks for sizes."""
 
-    tunables: str = ""
+    environment: Mapping[str, str] = MappingProxyType({})
     freed: int = 0
     """A request that was made and freed before."""
 
 
-_ANY: Final = _Process()
 _FREED_MAPPED: Final = _Process(freed=DEFAULT_MMAP_THRESHOLD_MAX - 2 * PAGE_SIZE)
 """Its threshold has grown as far as it can."""
 _NEVER_FREED_MAPPED: Final = _Process(
-    tunables=":".join(
-        f"glibc.malloc.{name}={value}"
-        for name, value in (
-            ("mmap_threshold", DEFAULT_MMAP_THRESHOLD),
-            ("trim_threshold", 0),
-            ("top_pad", 0),
+    {
+        "GLIBC_TUNABLES": ":".join(
+            f"glibc.malloc.{name}={value}"
+            for name, value in (
+                ("mmap_threshold", DEFAULT_MMAP_THRESHOLD),
+                ("trim_threshold", 0),
+                ("top_pad", 0),
+            )
         )
-    )
+    }
 )
 """Its threshold stays what it is at first, and its top is never larger than that."""
+_JEMALLOC: Final = _Process({"LD_PRELOAD": "libjemalloc.so.2"})
+_TCMALLOC: Final = _Process({"LD_PRELOAD": "libtcmalloc_minimal.so.4"})
+_PROCESSES: Final = {
+    "glibc": (_Process(), _NEVER_FREED_MAPPED, _FREED_MAPPED),
+    "jemalloc": (_JEMALLOC, _JEMALLOC),
+    "tcmalloc": (_TCMALLOC, _TCMALLOC),
+}
+"""By library: a process for all sizes up to 64 KiB, then those of which one must be right."""
 
 
 def _usable_sizes(requests: NDArray[np.int64], process: _Process) -> NDArray[np.int64]:
@@ -120,9 +128,10 @@ def _usable_sizes(requests: NDArray[np.int64], process: _Process) -> NDArray[np.
     size = np.zeros(2 * n, np.int64)
     size[::2] = asked
     numbers = np.arange(2 * n, dtype=np.int64)
+    kernel = _WillingKernel()
     run = HeapRun(
-        library=glibc_of({"GLIBC_TUNABLES": process.tunables}),
-        kernel=_WillingKernel(),
+        linked=linked(process.environment, (), ()),
+        kernel=kernel,
         operations=HeapOperations(
             first=0,
             op=np.where(numbers % 2 == 0, MALLOC, FREE).astype(np.uint8),
@@ -133,7 +142,7 @@ def _usable_sizes(requests: NDArray[np.int64], process: _Process) -> NDArray[np.
             line=numbers,
         ),
     )
-    run.begin()
+    run.begin(kernel)
     run.run(2 * n)
     return run.usable[2::2]
 

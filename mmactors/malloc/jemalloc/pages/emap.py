@@ -31,7 +31,7 @@ from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 LEAF_SHIFT: Final = 30
 LEAF_ELEMENTS: Final = 1 << LEAF_SHIFT - PAGE_SHIFT
 LEAF_BYTES: Final = 8 * LEAF_ELEMENTS
-_ROOT_MASK: Final = (1 << 18) - 1
+NR_ROOT_ELEMENTS: Final = 1 << 18
 _ADDRESS_BITS: Final = 48
 _ADDRESS_MASK: Final = (1 << _ADDRESS_BITS) - 128
 _SLAB: Final = 1
@@ -59,7 +59,7 @@ def init_rtree_ctx(words: Words, log: Words, tsd: int) -> None:
 @compiled
 def root_element(par: Words, address: int) -> int:
     """Return where the root has the leaf of an address."""
-    return int(par[DATA_AT]) + EMAP_ROOT + 8 * (address >> LEAF_SHIFT & _ROOT_MASK)
+    return int(par[DATA_AT]) + EMAP_ROOT + 8 * (address >> LEAF_SHIFT & NR_ROOT_ELEMENTS - 1)
 
 
 @compiled

@@ -74,7 +74,13 @@ from mmactors.malloc.tcmalloc.task import (
     unlock,
 )
 from mmactors.malloc.tcmalloc.tcmalloc_par import DATA_AT
-from mmactors.malloc.user_words import load_bits, load_word, store_bits, store_word
+from mmactors.malloc.user_words import (
+    GOES_ROUND,
+    load_bits,
+    load_word,
+    store_bits,
+    store_word,
+)
 
 
 @compiled
@@ -150,6 +156,8 @@ def _register(words: Words, log: Words, par: Words, span: int, number: int) -> N
     start = start_of(words, log, span)
     for page in range(start + 1, start + length_of(words, log, span) - 1):
         set_span(words, log, par, page, span)
+        if words[GOES_ROUND]:
+            return
 
 
 @compiled
@@ -157,12 +165,14 @@ def _cut(words: Words, log: Words, par: Words, span: int, number: int) -> bool:
     """Cut a span into blocks, and link them; False: there would be no end of it."""
     nr_pages = class_pages(words, log, par, number)
     start = start_of(words, log, span)
+    if nr_pages > longest_list(words):
+        return False
     for page in range(start, start + nr_pages):
         set_cached_class(words, log, par, page, number)
     place = start << PAGE_SHIFT
     limit = place + (nr_pages << PAGE_SHIFT)
     size = class_size(words, log, par, number)
-    if size <= 0:
+    if size <= 0 or (limit - place) // size > longest_list(words):
         return False
     link = span + OBJECTS
     while place + size <= limit:
@@ -213,12 +223,14 @@ def _fetch(words: Words, log: Words, par: Words, task: Words) -> int:
 def _fetch_more(words: Words, log: Words, par: Words, task: Words) -> int:
     """Take blocks of further spans, as long as there are any and more are wanted."""
     start, end = int(task[FETCH_START]), int(task[FETCH_END])
+    left = longest_list(words)
     while 0 < task[FETCH_COUNT] < task[FETCH_WANTED]:
         wanted = int(task[FETCH_WANTED] - task[FETCH_COUNT])
         count = _fetch_from_one_span(words, log, par, task, wanted)
         if count == 0:
             break
-        if count < 0:
+        left -= count
+        if count < 0 or left < 0:
             return CIRCLE
         store_word(words, log, int(task[FETCH_END]), start)
         start = int(task[FETCH_START])

@@ -13,6 +13,7 @@ from typing import Final
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
 from mmactors.malloc.tcmalloc.layout import PAGE_ID_MASK, PAGE_SHIFT, PAGEMAP_CACHE, PAGEMAP_ROOT
+from mmactors.malloc.tcmalloc.task import leads_nowhere
 from mmactors.malloc.tcmalloc.tcmalloc_par import DATA_AT
 from mmactors.malloc.user_words import load_word, peek_word, store_word
 
@@ -59,6 +60,9 @@ def set_span(words: Words, log: Words, par: Words, page: int, span: int) -> None
     """Let the map have a span for a page."""
     number = page >> LEAF_BITS & ROOT_LENGTH - 1
     leaf = load_word(words, log, par[DATA_AT] + PAGEMAP_ROOT + 8 * number)
+    if leaf == 0:
+        leads_nowhere(words, log, 8 * (page & _LEAF_MASK))
+        return
     store_word(words, log, leaf + 8 * (page & _LEAF_MASK), span)
 
 

@@ -111,7 +111,7 @@ def _decrement(words: Words, log: Words, node: int) -> int:
     if below:
         node = below
         below = load_word(words, log, node + RIGHT)
-        while below and left:
+        while below and goes_on(words, left):
             left -= 1
             node = below
             below = load_word(words, log, node + RIGHT)

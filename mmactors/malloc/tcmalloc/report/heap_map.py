@@ -8,7 +8,7 @@ it counts as the library's own. Where the map has a span for a page that does no
 ends.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
-from mmactors.malloc.heap_map import CACHED, FREE, LIVE, METADATA, RETURNED, Segment
+from mmactors.malloc.heap_map import (
+    CACHED,
+    FREE,
+    LIVE,
+    METADATA,
+    RETURNED,
+    Segment,
+    noted_rows,
+    segment_of_chunks,
+)
 from mmactors.malloc.tcmalloc.cache.thread_cache import list_at, load_int
 from mmactors.malloc.tcmalloc.central.size_map import nr_classes, peek_class_size
 from mmactors.malloc.tcmalloc.heap.page_map import (
@@ -60,7 +69,6 @@ from mmactors.malloc.tcmalloc.tcmalloc_par import (
 )
 from mmactors.malloc.user_words import UNWATCHED, UserWords, load_bits, peek_word
 
-_USUAL: Final = 1 << 10
 _MOST_PAGES: Final = 1 << PAGE_BITS
 _ADDRESS: Final = 0
 _PAGES: Final = 1
@@ -207,39 +215,18 @@ def heap_map(user: UserWords, par: NDArray[np.int64]) -> list[Segment]:
         nr_spans, broken_at = walk_spans(words, par, rows)
         return nr_spans
 
-    spans = _noted(walk, _NR_COLUMNS).reshape(-1, _NR_COLUMNS)
-    cached = np.sort(_noted(partial(note_cached, words, UNWATCHED, par)))
-    free = np.sort(_noted(partial(note_free, words, UNWATCHED, spans.ravel())))
+    spans = noted_rows(walk, _NR_COLUMNS)
+    cached = np.sort(noted_rows(partial(note_cached, words, UNWATCHED, par), 1).ravel())
+    free = np.sort(noted_rows(partial(note_free, words, UNWATCHED, spans.ravel()), 1).ravel())
     segments = [*_metadata(par)]
     ends = spans[:, _ADDRESS] + spans[:, _PAGES] * PAGE_BYTES
     borders = np.flatnonzero(spans[1:, _ADDRESS] != ends[:-1]) + 1
     for part in np.split(spans, borders) if len(spans) else []:
-        rows = _noted(partial(lay_out, words, UNWATCHED, par, part.ravel(), cached, free), 3)
-        segments.append(_segment("spans", rows.reshape(-1, 3)))
+        chunks = partial(lay_out, words, UNWATCHED, par, part.ravel(), cached, free)
+        segments.append(segment_of_chunks("spans", noted_rows(chunks, _NR_COLUMNS)))
     if broken_at >= 0 and len(spans):
         segments[-1] = evolve(segments[-1], broken_at=broken_at)
     return sorted(segments, key=lambda segment: segment.start)
-
-
-def _noted(note: Callable[[Words], int], nr_columns: int = 1) -> NDArray[np.int64]:
-    """Return what `note` finds, for which it gets room twice if that of the first time is full."""
-    found = np.zeros(_USUAL * nr_columns, dtype=np.int64)
-    nr_words = note(found) * nr_columns
-    if nr_words > len(found):
-        found = np.zeros(nr_words, dtype=np.int64)
-        note(found)
-    return found[:nr_words]
-
-
-def _segment(what: str, chunks: NDArray[np.int64]) -> Segment:
-    """Return a segment of chunks without gaps; those of one kind in a row are one piece."""
-    kinds = chunks[:, 2]
-    firsts = np.flatnonzero(np.append(True, kinds[1:] != kinds[:-1]))
-    start, end = int(chunks[0, 0]), int(chunks[-1, 0] + chunks[-1, 1])
-    begins = chunks[firsts, 0]
-    sizes = np.diff(np.append(begins, end))
-    pieces = np.column_stack([begins, sizes, kinds[firsts]])
-    return Segment(what=what, arena=0, start=start, end=end, pieces=pieces, chunks=chunks)
 
 
 def _metadata(par: NDArray[np.int64]) -> Iterator[Segment]:
@@ -249,4 +236,4 @@ def _metadata(par: NDArray[np.int64]) -> Iterator[Segment]:
         used = int(par[METADATA_AT]) - start if number == nr_chunks else METADATA_CHUNK
         rows = [(start, used, METADATA), (start + used, METADATA_CHUNK - used, RETURNED)]
         chunks = np.array([row for row in rows if row[1]], dtype=np.int64)
-        yield _segment("metadata", chunks)
+        yield segment_of_chunks("metadata", chunks)

@@ -172,11 +172,11 @@ def _metadata(par: Words, task: Words) -> int:
 
 @compiled
 def _system_alloc(par: Words, task: Words) -> int:
-    size = task[SYS_SIZE]
+    size = int(task[SYS_SIZE])
     task[SYS_RESULT] = 0
     task[STEP] = SYSTEM_DONE
     # A sum that wraps is refused.
-    if (to_word(size + task[SYS_ALIGNMENT]) ^ _SIGN) >= (size ^ _SIGN):
+    if (to_word(size + int(task[SYS_ALIGNMENT])) ^ _SIGN) >= (size ^ _SIGN):
         task[STEP] = MMAP_ALLOC if par[SBRK_FAILED] else SBRK_ALLOC
     return GO_ON
 
@@ -191,11 +191,11 @@ def _brk(task: Words, address: int, then: int) -> int:
 @compiled
 def _sbrk_alloc(par: Words, task: Words) -> int:
     """Move the break (SbrkSysAllocator::Alloc); once more if its old place was not aligned."""
-    alignment = task[SYS_ALIGNMENT]
-    size = int((task[SYS_SIZE] + alignment - 1) // alignment * alignment)
+    alignment = int(task[SYS_ALIGNMENT])
+    size = to_word(int(task[SYS_SIZE]) + alignment - 1) // alignment * alignment
     step = task[STEP]
     if step == SBRK_ALLOC:
-        if par[SKIP_SBRK] or to_word(task[SYS_SIZE] + alignment) < 0:
+        if par[SKIP_SBRK] or to_word(int(task[SYS_SIZE]) + alignment) < 0:
             return _sbrk_failed(par, task)
         task[SYS_ACTUAL] = size
         if par[CURBRK] == 0:
@@ -216,7 +216,7 @@ def _sbrk_alloc(par: Words, task: Words) -> int:
             task[STEP] = SYSTEM_DONE
             return GO_ON
         task[SYS_PLACE] = par[CURBRK]
-        return _brk(task, int(par[CURBRK]) + size + int(alignment) - 1, SBRK_PADDED)
+        return _brk(task, int(par[CURBRK]) + size + alignment - 1, SBRK_PADDED)
     if not is_moved:
         return _sbrk_failed(par, task)
     skipped = int(-task[SYS_PLACE] & (alignment - 1))
@@ -238,7 +238,7 @@ def _sbrk_failed(par: Words, task: Words) -> int:
 def _mmap_alloc(par: Words, task: Words) -> int:
     """Map memory, with more around it to have it aligned (MmapSysAllocator::Alloc)."""
     alignment = max(int(task[SYS_ALIGNMENT]), PAGE_SIZE)
-    size = (int(task[SYS_SIZE]) + alignment - 1) // alignment * alignment
+    size = to_word(int(task[SYS_SIZE]) + alignment - 1) // alignment * alignment
     extra = alignment - PAGE_SIZE
     place = int(task[ANSWER])
     if task[STEP] == MMAP_ALLOC:
