@@ -153,7 +153,7 @@ class _Text:
             time = "N/A" if times[which] < 0 else times[which]
             purges = stats.purges[3 * which : 3 * which + 3].tolist()
             yield row_of(_DECAY, [name, time, pages[which], *purges])
-        yield from _counts(stats, uptime_ns, is_sum=is_sum)
+        yield from _counts(stats, uptime_ns)
         yield from _memory(stats)
         yield from self._bins(stats.bins, uptime_ns)
         yield from _large(stats.large, uptime_ns)
@@ -231,12 +231,12 @@ def _large_bytes(large: Table) -> int:
     return sum(count * index2size(index) for index, count in enumerate(counts, NR_BINS))
 
 
-def _counts(stats: ArenaStats, uptime_ns: int, *, is_sum: bool) -> Iterator[str]:
-    """Yield the rows of what was given and taken; large blocks of a sum have no fills."""
+def _counts(stats: ArenaStats, uptime_ns: int) -> Iterator[str]:
+    """Yield the rows of what was given and taken; each large block counts as a fill."""
     nmalloc, ndalloc, nrequests, _, nfills, nflushes = stats.bins.sum(axis=0).tolist()[:6]
     small = [_small_bytes(stats.bins), nmalloc, ndalloc, nrequests, nfills, nflushes]
     given, taken, asked, flushes = stats.large.sum(axis=0).tolist()
-    large = [_large_bytes(stats.large), given, taken, asked, 0 if is_sum else given, flushes]
+    large = [_large_bytes(stats.large), given, taken, asked, given, flushes]
     yield header_of(_COUNTS)
     total = [sum(both) for both in zip(small, large, strict=True)]
     for name, counts in (("small:", small), ("large:", large), ("total:", total)):
