@@ -38,7 +38,7 @@ from mmactors.malloc.jemalloc.tcache.tcache import (
     cache_bin_of,
 )
 from mmactors.malloc.jemalloc.tsd import ARENA, BINSHARDS, IARENA, TCACHE_ENABLED
-from mmactors.malloc.request import MallocSteps
+from mmactors.malloc.request import ClockGettime, MallocSteps, ask
 from mmactors.malloc.user_words import load_bits, load_word, store_bits, store_word
 
 NR_THREADS: Final = 0
@@ -237,7 +237,9 @@ class Arenas:
         if not arena:
             return 0
         yield from pages.init_shard(tsd, arena, index, base)
+        now_ns = yield from ask(ClockGettime())
         words, log, _ = self.heap.arrays()
+        store_word(words, log, arena + CREATE_TIME, now_ns)
         store_word(words, log, arena + BASE, base)
         store_word(words, log, self.heap.data_at + ARENAS + 8 * index, arena)
         store_bits(words, log, arena + INDEX, 4, index)

@@ -33,6 +33,7 @@ from mmactors.malloc.jemalloc.pages.pages import Pages
 from mmactors.malloc.jemalloc.par import NR_CACHE_BINS, TCACHE_BIN_INFO_AT
 from mmactors.malloc.jemalloc.report.heap_bytes import heap_bytes
 from mmactors.malloc.jemalloc.report.heap_map import heap_map
+from mmactors.malloc.jemalloc.report.print_stats import stats_text
 from mmactors.malloc.jemalloc.rows.resume import RowEnds
 from mmactors.malloc.jemalloc.rows.rows import replay_rows
 from mmactors.malloc.jemalloc.size_classes import NR_BINS, NR_SIZES, index2size
@@ -40,13 +41,14 @@ from mmactors.malloc.jemalloc.statics import TCACHE_BIN_INFO
 from mmactors.malloc.jemalloc.tcache.flush import FLUSH_STACK
 from mmactors.malloc.jemalloc.threads import Threads, map_tsd
 from mmactors.malloc.jemalloc.tsd import TSD_BYTES
+from mmactors.malloc.jemalloc.zero_realloc import count_zero_realloc
 from mmactors.malloc.library import (
     HeapBytes,
     HeapNumbers,
     MallocAbortError,
     MallocLibrary,
 )
-from mmactors.malloc.request import MallocSteps
+from mmactors.malloc.request import ClockGettime, MallocSteps, ask
 from mmactors.malloc.unused_heap import UNUSED_INFO, UNUSED_NUMBERS, UNUSED_STATS
 from mmactors.malloc.user_words import UNWATCHED, UserWords
 from mmactors.units import ULONG_MAX
@@ -201,6 +203,7 @@ class Jemalloc(MallocLibrary):
         tsd = yield from self._ready(thread)
         if size:
             return (yield from self.calls.realloc(tsd, address, as_signed(size)))
+        count_zero_realloc(*self.heap.arrays())
         if self.options.zero_realloc == "alloc":
             return (yield from self.calls.realloc(tsd, address, 1, may_cache=False))
         if self.options.zero_realloc == "abort":
@@ -251,7 +254,12 @@ class Jemalloc(MallocLibrary):
 
     def reports(self) -> dict[str, Callable[[], MallocSteps[object]]]:
         """Return the library's calls that tell of its heap, by the name of what they tell."""
-        return {}
+        return {"malloc_stats_print": self.malloc_stats_print}
+
+    def malloc_stats_print(self) -> MallocSteps[str]:
+        """The text that malloc_stats_print(NULL, NULL, "x") writes, but for its own blocks."""
+        now_ns = yield from ask(ClockGettime())
+        return stats_text(self.heap, self.arenas, self.options, now_ns)
 
     def heap_map(self) -> list[Segment]:
         """Return all memory that it has got from the system and what it holds, without access."""

@@ -34,6 +34,8 @@ NOMINAL_TSDS: Final = ARENAS_LOCK + 112
 NOMINAL_TSDS_LOCK: Final = NOMINAL_TSDS + 16
 INIT_LOCK: Final = NOMINAL_TSDS_LOCK + 112
 """init_lock."""
+ZERO_REALLOCS: Final = INIT_LOCK + 112
+"""zero_realloc_count: how often realloc(block, 0) was called."""
 ARENAS: Final = INIT_LOCK + 128
 """arenas: the address of each arena."""
 ARENAS_MOST: Final = 4095

@@ -47,6 +47,7 @@ from mmactors.malloc.jemalloc.tsd import (
     STATE_REINCARNATED,
     STATE_UNINITIALIZED,
     TCACHE_ENABLED,
+    TSD_BYTES,
     TSD_LINK,
 )
 from mmactors.malloc.request import MallocSteps
@@ -58,7 +59,12 @@ _NO_SHARD: Final = 255
 
 
 def map_tsd(words: UserWords, tsd: int) -> None:
-    """Let a tsd be as the library's file says (TSD_INITIALIZER): no access of the library's."""
+    """Let a tsd be as the library's file says (TSD_INITIALIZER): no access of the library's.
+
+    Nothing is left of a thread that had its stack before: glibc fills all of it (_dl_allocate_tls).
+    """
+    for place in range(0, TSD_BYTES, 8):
+        words.put(tsd + place, 0)
     words.put(tsd + DECAY_TICKER, DECAY_NTICKS_PER_UPDATE << 32 | DECAY_NTICKS_PER_UPDATE)
     # sec_shard, and the first of the shards of bins.
     assert BINSHARDS == SEC_SHARD + 1

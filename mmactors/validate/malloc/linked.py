@@ -94,6 +94,13 @@ def linked(
     )
 
 
+def purges_by_time(library: MallocLibrary) -> bool:
+    """Return whether a library gives pages back when their time has come (decay of jemalloc)."""
+    if not isinstance(library, Jemalloc):
+        return False
+    return max(library.options.dirty_decay_ms, library.options.muzzy_decay_ms) > 0
+
+
 def _start_of(maps: Sequence[Sequence[Any]], nr_bytes: int, otherwise: int) -> int:
     """Return where a mapping of so many bytes begins, that was there before the first operation."""
     return next((start for start, length, _ in maps if length == nr_bytes), otherwise)

@@ -38,6 +38,7 @@ from mmactors.malloc.jemalloc.tsd import (
     STATE_NOMINAL_SLOW,
     TCACHE_ENABLED,
 )
+from mmactors.malloc.jemalloc.zero_realloc import count_zero_realloc
 from mmactors.malloc.replay_rows import NEEDS_CALL, STOPPED, Texts, block_of, end_row
 from mmactors.malloc.user_words import NR_FREE, SPARE_SLOTS, load_bits, note_access
 
@@ -192,6 +193,8 @@ def _do_row(
                 note_access(log, old, count, 0)
                 note_access(log, block, count, 1)
             code = give_block_back(words, log, par, tsd, old, old_index, has_cache, stop, stack)
+            if op == REALLOC and size == 0 and code != NOT_DONE:
+                count_zero_realloc(words, log, par)
             if code:
                 stop[PHASE] = GIVE
                 return NEEDS_CALL if code == NOT_DONE and block == 0 else code
