@@ -120,6 +120,11 @@ ARENA_LIST: Final = "arena_list"
 ARENA_FREE_LIST: Final = "arena_free_list"
 """The list of those without threads, and how many threads each has."""
 
+CENTRAL_LIST: Final = "central_list"
+"""tcmalloc's free blocks of a class that all threads share."""
+PAGE_HEAP: Final = "page_heap"
+"""tcmalloc's spans, their map, and what its caches may have."""
+
 
 def pte(index: int) -> str:
     """Name a word of a page table, by its index in memory."""
@@ -359,6 +364,21 @@ def fastbins(number: int, arena: int) -> str:
 def malloc_par(number: int) -> str:
     """Name the parameters of a process's allocator."""
     return f"{MALLOC_PAR}[{number}]"
+
+
+def central_list(number: int, size_class: int) -> str:
+    """Name what the lock of a class of tcmalloc's guards, in a process."""
+    return f"{CENTRAL_LIST}[{number}][{size_class}]"
+
+
+def central_lists(number: int) -> str:
+    """Name all of these, and whose turn it is to give up a slot."""
+    return f"{CENTRAL_LIST}[{number}]"
+
+
+def page_heap(number: int) -> str:
+    """Name what the lock of tcmalloc's page heap guards."""
+    return f"{PAGE_HEAP}[{number}]"
 
 
 def arena_list(number: int) -> str:

@@ -50,7 +50,12 @@ class TcGuest(Guest):
     kept: Counter = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.library = Tcmalloc(data_at=DATA_AT, nr_cpus=self.nr_cpus, settings=self.settings)
+        self.library = Tcmalloc(
+            data_at=DATA_AT,
+            nr_cpus=self.nr_cpus,
+            settings=self.settings,
+            wants_step=lambda: self.asks_for_steps,
+        )
         assert self.library.new_thread() == 0
         self.call(self.library.start(0))
         nr_taken, held = self._blocks(self.spans())

@@ -17,10 +17,11 @@ from mmactors.arch.pte import PRESENT
 from mmactors.malloc.heap_map import Segment
 from mmactors.malloc.library import MallocAbortError
 from mmactors.malloc.replay_rows import LIVE_BYTES, LIVE_USABLE
-from mmactors.malloc.request import MallocSteps
+from mmactors.malloc.request import ClockGettime, MallocRequest, MallocSteps, TrylockMutex
 from mmactors.mm.page_table.page_table import PageTable
+from mmactors.mm.perform import perform
 from mmactors.observe.heap_view import HEAD, HEAP_MAP
-from mmactors.units import PAGE_SIZE
+from mmactors.units import JIFFY_NS, PAGE_SIZE
 
 _TABLE_PAGES: Final = 512
 
@@ -32,19 +33,26 @@ def heap_texts(process: Process) -> dict[str, str]:
         return {}
     library, space = heap.library, process.space
     table = None if space is None else space.mm.page_table
+    now_ns = process.kernel.engine.now_ns
     with library.words.unwatched():
-        texts = {name: _told(call) for name, call in library.reports().items()}
+        texts = {name: _told(call, now_ns) for name, call in library.reports().items()}
         return {**texts, HEAP_MAP: _map(process, heap, table)}
 
 
-def _told(call: Callable[[], MallocSteps[object]]) -> str:
+def _told(call: Callable[[], MallocSteps[object]], now_ns: int) -> str:
     """Return what a call tells; its locks are nobody's, as nobody runs."""
-    steps = call()
+
+    def answer(request: MallocRequest) -> int | None:
+        match request:
+            case ClockGettime():
+                return now_ns // JIFFY_NS * JIFFY_NS
+            case TrylockMutex():
+                return 1
+            case _:
+                return None
+
     try:
-        while True:
-            next(steps)
-    except StopIteration as done:
-        return str(done.value)
+        return str(perform(call(), answer))
     except MallocAbortError as error:
         return f"{error.message}\n"
 

@@ -205,6 +205,9 @@ class MachineTeller:
             return f"{self._slabs.cache(number)} of node {numbers[1]}"
         if column in _OF_ARENAS and len(numbers) > 1:
             return f"{column} of {self._malloc.arena(number, numbers[1])}"
+        if column == names.CENTRAL_LIST:
+            which = f" of class {numbers[1]}" if len(numbers) > 1 else "s"
+            return f"central list{which} of {places.owner(number)}"
         if column in _OF_HEAPS and len(numbers) > 1:
             return f"{column}{places.whose(number)}"
         if column == names.VMSTAT and number < len(self._kernel.allocator.zones):
@@ -234,11 +237,13 @@ _OF_CPUS: Final = {
     names.RCU: "RCU readers",
 }
 _OF_ARENAS: Final = (names.MALLOC_STATE, names.FASTBINS, "arena.mutex")
-_OF_HEAPS: Final = ("main_arena.mutex", "list_lock", "free_list_lock")
+_OF_HEAPS: Final = (
+    "main_arena.mutex", "list_lock", "free_list_lock", "pageheap_lock", "central_cache.lock",
+)  # fmt: skip
 _OF_SPACES: Final = (
     names.RSS, names.VMAS, names.MM_FLAGS, names.MM_CPUMASK, names.TLB_GEN,
     names.TLB_FLUSH_PENDING, names.TLB_FLUSH_BATCHED, names.VALUE, names.ARENA_LIST,
-    names.ARENA_FREE_LIST, names.MALLOC_PAR, "mmap_lock", "page_table_lock",
+    names.ARENA_FREE_LIST, names.MALLOC_PAR, names.PAGE_HEAP, "mmap_lock", "page_table_lock",
     "write_protect_seq",
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
-from server_trace import write_server_trace
+from made_traces import MADE, write_made_trace
 
 import mmactors
 from mmactors.cli.heap.library_choice import library_choices
@@ -256,10 +256,12 @@ def test_charts_have_one_scale():
     assert ["▄", "▁"] == [lines[9].partition("|")[2][0], lines[17].partition("|")[2][0]]
 
 
-def test_the_trace_of_the_server_is_made_of_its_seed(tmp_path):
-    """configs/traces/server.npz is what tests/server_trace.py writes, byte by byte."""
-    path = tmp_path / "server.npz"
-    write_server_trace(path)
+@pytest.mark.parametrize(("name", "threads"), [("server", 16), ("phases", 1)])
+def test_traces_that_are_made_are_those_that_lie_there(tmp_path, name, threads):
+    """In configs/traces, byte by byte what tests/made_traces.py writes."""
+    path = tmp_path / f"{name}.npz"
+    write_made_trace(name, path)
 
-    assert (ROOT / "configs" / "traces" / "server.npz").read_bytes() == path.read_bytes()
-    assert open_heap_trace(path).meta["threads"] == 16
+    assert (ROOT / "configs" / "traces" / f"{name}.npz").read_bytes() == path.read_bytes()
+    assert threads == open_heap_trace(path).meta["threads"]
+    assert {"server", "phases"} == set(MADE)

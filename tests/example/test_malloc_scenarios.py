@@ -77,3 +77,19 @@ def test_who_writes_a_page_first_faults():
         page, {"processes[6].environment": tunables(mmap_threshold=10**6)}, "mapped].min_flt"
     )
     assert [25] == counters(page, {"processes[1].metadata_in_memory": False}, "touched].min_flt")
+
+
+def test_what_jemalloc_gives_up_lazily_stays_until_it_is_taken_at_once():
+    """RSS after its first peak; muzzy extents that decay, too, are taken a millisecond later."""
+    series = mmactors.run(CONFIGS / "malloc_purge.yaml").series
+    least, most = {}, {}
+    for name in ("dontneed", "free", "never"):
+        pages = [each for each in series[f"process[{name}].anon_pages"] if each]
+        most[name] = max(pages)
+        least[name] = min(pages[pages.index(most[name]) :])
+    decay = {SECOND: {"MALLOC_CONF": "dirty_decay_ms:1,muzzy_decay_ms:1"}}
+    faults = counters("malloc_purge", decay, "free].min_flt", "never].min_flt")
+
+    assert least["free"] == most["free"] == most["never"] == least["never"]
+    assert 4 * least["dontneed"] < most["dontneed"]
+    assert faults[0] > faults[1]

@@ -4,6 +4,7 @@ import pytest
 from ptmallocs import BREAK, Mappings
 from tcmallocs import DATA_AT, TcGuest
 
+from mmactors.label import Label
 from mmactors.malloc.library import MallocAbortError, MallocFaultError
 from mmactors.malloc.request import (
     Brk,
@@ -459,6 +460,38 @@ def test_a_miss_takes_the_lock_of_the_class_then_that_of_the_page_heap():
     ] == locks_of(process, process.library.malloc(0, 2000))
     process.malloc(2000)
     assert [] == locks_of(process, process.library.malloc(0, 2000))
+
+
+def labels_of(process, steps):
+    """Return what a call says of its steps, until it is done."""
+    running, told = process.start(steps), []
+    while not running.is_done:
+        process.go_on(running)
+        if isinstance(running.asked, Label) and not running.is_done:
+            told.append([name for name, _ in running.asked.touches])
+    return told
+
+
+def test_a_search_is_told_what_each_lock_guards():
+    process = guest()
+    process.asks_for_steps = True
+    number = class_of(process, 2000)
+
+    assert [
+        [f"central_list[0][{number}]"],
+        ["page_heap[0]"],
+        [f"central_list[0][{number}]"],
+    ] == labels_of(process, process.library.malloc(0, 2000))
+
+
+def test_a_search_is_told_of_the_look_at_other_classes_without_a_lock():
+    """Who has no slot left for a batch takes one of the class whose turn it is."""
+    process = guest()
+    process.asks_for_steps = True
+    blocks = [process.malloc(8) for _ in range(2000)]
+    told = [labels_of(process, process.library.free(0, block)) for block in blocks]
+
+    assert ["central_list[0]"] in [names for each in told for names in each]
 
 
 def test_a_fork_takes_all_locks_and_its_child_begins_without():

@@ -25,10 +25,13 @@ from mmactors.malloc.tcmalloc.steps import (
 )
 from mmactors.malloc.tcmalloc.system.system_alloc import system_step
 from mmactors.malloc.tcmalloc.task import (
+    ASKS_LOCKS,
+    ASKS_STEPS,
     CIRCLE,
     DONE,
     GO_ON,
     LOCK,
+    LOOK,
     NR_STEPS,
     STEP,
     UNLOCK,
@@ -38,10 +41,10 @@ from mmactors.malloc.user_words import GOES_ROUND
 
 
 @compiled
-def advance(words: Words, log: Words, par: Words, task: Words, takes_locks: int) -> int:
+def advance(words: Words, log: Words, par: Words, task: Words, asks: int) -> int:
     """Do steps of a task; return what it needs, that it is DONE, or what is wrong.
 
-    Without `takes_locks` nobody else calls the library, and locks are not asked for.
+    `asks` says what is wanted of it besides what the system has to do (ASKS_NOTHING and on).
     """
     while task[STEP] != FINISHED:
         code = _step(words, log, par, task)
@@ -52,7 +55,13 @@ def advance(words: Words, log: Words, par: Words, task: Words, takes_locks: int)
         task[NR_STEPS] += 1
         if task[NR_STEPS] > longest_list(words):
             return CIRCLE
-        if code != GO_ON and (takes_locks or (code not in (LOCK, UNLOCK))):
+        if code in (LOCK, UNLOCK):
+            if asks >= ASKS_LOCKS:
+                return code
+        elif code == LOOK:
+            if asks >= ASKS_STEPS:
+                return code
+        elif code != GO_ON:
             return code
     return DONE
 

@@ -19,7 +19,7 @@ def error_of(code: int, address: int, nr_bytes: int) -> MallocAbortError:
     if code == INVALID_FREE:
         return MallocAbortError(f"src/tcmalloc.cc:333] Attempt to free invalid pointer {block} ")
     if code == INVALID_REALLOC:
-        place = "src/tcmalloc.cc:338]"
+        place = "src/tcmalloc.cc:337]"
         return MallocAbortError(f"{place} Attempt to realloc invalid pointer {block} ")
     if code == OUT_OF_METADATA:
         what = "FATAL ERROR: Out of memory trying to allocate internal tcmalloc data"

@@ -16,7 +16,7 @@ from mmactors.malloc.replay_rows import NEEDS_CALL, STOPPED, block_of, end_row
 from mmactors.malloc.tcmalloc.advance import advance
 from mmactors.malloc.tcmalloc.cache.thread_cache import free_hit, malloc_hit
 from mmactors.malloc.tcmalloc.calls import begin, peek_usable_size
-from mmactors.malloc.tcmalloc.task import DONE, RESULT
+from mmactors.malloc.tcmalloc.task import ASKS_NOTHING, DONE, RESULT
 from mmactors.malloc.user_words import NR_FREE, SPARE_SLOTS
 
 Texts = NDArray[np.uint8]
@@ -124,7 +124,7 @@ def _do_row(
     elif op == CALLOC:
         size = size // max(arg, 1) * max(arg, 1)
     begin(task, thread, cache, op, old, size, arg)
-    code = advance(words, log, par, task, 0)
+    code = advance(words, log, par, task, ASKS_NOTHING)
     if code == DONE:
         return int(task[RESULT])
     stop[STOPPED] = code

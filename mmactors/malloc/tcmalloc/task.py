@@ -33,6 +33,13 @@ MADVISE: Final = 7
 """REQUEST_BYTES from REQUEST on are not needed (MADV_DONTNEED)."""
 SAY_FAILED: Final = 8
 """A line is to be written: there are no REQUEST_BYTES for a span."""
+LOOK: Final = 9
+"""What follows looks at all classes without a lock, which matters to who tries all orders."""
+ASKS_NOTHING: Final = 0
+"""Nobody else calls the library: nothing is asked for but what the system has to do."""
+ASKS_LOCKS: Final = 1
+ASKS_STEPS: Final = 2
+"""Locks are asked for, and it is said before what is done without one."""
 
 CIRCLE: Final = -7
 """Links lead round: the call would never return."""

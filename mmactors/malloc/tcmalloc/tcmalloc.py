@@ -14,9 +14,10 @@ from typing import Final, Self
 
 import numpy as np
 
+from mmactors import label
 from mmactors.arch.heap_trace import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC
 from mmactors.arch.trace import as_signed
-from mmactors.label import WantsStep, never
+from mmactors.label import Label, Mode, WantsStep, never
 from mmactors.malloc.heap_map import Segment
 from mmactors.malloc.heap_rows import HeapRows
 from mmactors.malloc.library import HeapBytes, HeapNumbers, MallocLibrary
@@ -66,11 +67,15 @@ from mmactors.malloc.tcmalloc.report.stats import extract_stats
 from mmactors.malloc.tcmalloc.task import (
     AFTER_FREE,
     ANSWER,
+    ASKS_LOCKS,
+    ASKS_NOTHING,
+    ASKS_STEPS,
     BRK,
     CACHE,
     DONE,
     GO_ON,
     LOCK,
+    LOOK,
     MADVISE,
     MMAP,
     MUNMAP,
@@ -181,6 +186,15 @@ class Tcmalloc(MallocLibrary):
 
     def _name_of(self, word: int) -> str:
         return "pageheap_lock" if word == self._heap_lock else "central_cache.lock"
+
+    def _label_of(self, word: int) -> Label:
+        """Say what is touched under a lock, from when it is held until it is given back."""
+        if word == self._heap_lock:
+            touched = label.page_heap(self.number)
+        else:
+            central = self.data_at + CENTRAL_CACHE
+            touched = label.central_list(self.number, (word - central) // CENTRAL_BYTES)
+        return Label(f"hold {self._name_of(word)}", ((touched, Mode.WRITE),))
 
     def before_fork(self) -> MallocSteps[None]:
         """Take all locks, that of the page heap first."""
@@ -307,7 +321,7 @@ class Tcmalloc(MallocLibrary):
     ) -> MallocSteps[int]:
         """Go on with the row at which `run_rows` has stopped."""
         code = int(rows.stop[STOPPED])
-        return (yield from self._drive(self._row_task, code, takes_locks=False))
+        return (yield from self._drive(self._row_task, code, is_alone=True))
 
     def _started_call(
         self, thread: int, op: int, *, block: int = 0, size: int = 0, argument: int = 0
@@ -335,14 +349,14 @@ class Tcmalloc(MallocLibrary):
             self.caches[thread] = task[CACHE]
         return result
 
-    def _drive(
-        self, task: Task, code: int = GO_ON, *, takes_locks: bool = True
-    ) -> MallocSteps[int]:
+    def _drive(self, task: Task, code: int = GO_ON, *, is_alone: bool = False) -> MallocSteps[int]:
         """Do a task to its end, from where a step has returned a code, and return its result."""
+        asks = ASKS_STEPS if self.wants_step() else ASKS_LOCKS
+        asks = ASKS_NOTHING if is_alone else asks
         while code != DONE:
             if code == GO_ON:
                 self.words.make_room()
-                code = advance(self.words.words, self.words.log, self.par, task, takes_locks)
+                code = advance(self.words.words, self.words.log, self.par, task, asks)
                 continue
             task[ANSWER] = yield from self._answer(code, task)
             code = GO_ON
@@ -353,6 +367,12 @@ class Tcmalloc(MallocLibrary):
         address, nr_bytes = int(task[REQUEST]), int(task[REQUEST_BYTES])
         if code == LOCK:
             yield self.lock(address)
+            if self.wants_step():
+                yield self._label_of(address)
+            return 0
+        if code == LOOK:
+            touches = ((label.central_lists(self.number), Mode.WRITE),)
+            yield Label("choose a class to take a slot from", touches)
             return 0
         if code == UNLOCK:
             yield self.unlock(address)

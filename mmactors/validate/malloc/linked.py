@@ -30,11 +30,11 @@ _NR_MODULES: Final = {PTMALLOC: 1, TCMALLOC: 3, JEMALLOC: 3}
 _TC_DATA_BYTES: Final = 0x1B5000
 _JE_BSS_BYTES: Final = 0x21F000
 _TLS_BYTES: Final = 0x7000
-_DESCRIPTOR: Final = 0x5180
+_DESCRIPTOR: Final = 0x3180
 """Where struct pthread is in the pages of the main thread's variables."""
 _DESCRIPTOR_BYTES: Final = 0x940
 _USUAL_DATA: Final = 0x7FFF_F7CC_D000
-_USUAL_TLS: Final = 0x7FFF_F7F8_D000
+_USUAL_TLS: Final = 0x7FFF_F7F8_F000
 """Where the libraries lay in all recordings of tests/reference."""
 
 
@@ -92,6 +92,13 @@ def linked(
         nr_modules=_NR_MODULES[name or PTMALLOC],
         thread_pointers=iter([at + length - _DESCRIPTOR_BYTES for at, length in stacks]),
     )
+
+
+def purges_by_time(library: MallocLibrary) -> bool:
+    """Return whether a library gives pages back when their time has come (decay of jemalloc)."""
+    if not isinstance(library, Jemalloc):
+        return False
+    return max(library.options.dirty_decay_ms, library.options.muzzy_decay_ms) > 0
 
 
 def _start_of(maps: Sequence[Sequence[Any]], nr_bytes: int, otherwise: int) -> int:

@@ -48,6 +48,11 @@ class CallDiffersError(Exception):
         self.ours = ours
         super().__init__(f"{recorded}, {ours}")
 
+    @property
+    def is_purge_alone(self) -> bool:
+        """Whether a call of madvise was recorded, and the library makes none."""
+        return self.recorded.startswith("madvise(") and self.ours == _NO_CALL
+
 
 class RecordedKernel:
     """Serves one library, which has no rival for its locks."""

@@ -23,7 +23,7 @@ from mmactors.units import PAGE_SHIFT
 
 _DATA_BYTES: Final = {TCMALLOC: 0x1B5000, JEMALLOC: 0x220000}
 _TLS_BYTES: Final = 0x7000
-_DESCRIPTOR: Final = 0x5180
+_DESCRIPTOR: Final = 0x3180
 """Where in these pages struct pthread begins."""
 _FLAGS: Final = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | VM_ACCOUNT
 

@@ -52,7 +52,7 @@ from mmactors.malloc.jemalloc.pages.shard import (
     PAC_OVERSIZE,
 )
 from mmactors.malloc.jemalloc.size_classes import LARGE_MINCLASS, NR_SIZES
-from mmactors.malloc.user_words import load_word
+from mmactors.malloc.user_words import load_word, longest_walk
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 
@@ -177,7 +177,9 @@ def extent_dalloc(words: Words, log: Words, par: Words, tsd: int, arena: int, ed
     ecache = arena + ECACHE_DIRTY
     note_locked(words, log, ecache, tsd)
     is_joined = nr_bytes >= LARGE_MINCLASS
-    while is_joined:
+    nr_steps = 0
+    while is_joined and nr_steps <= longest_walk(words):
+        nr_steps += 1
         edata, unused = coalesce_once(words, log, par, tsd, ecache, edata, 1)
         if unused == 0:
             edata, unused = coalesce_once(words, log, par, tsd, ecache, edata, 0)

@@ -56,8 +56,9 @@ from mmactors.malloc.jemalloc.pages.system import (
 )
 from mmactors.malloc.jemalloc.par import RETAIN
 from mmactors.malloc.jemalloc.size_classes import LARGE_MINCLASS
+from mmactors.malloc.library import MallocCircleError
 from mmactors.malloc.request import MallocSteps
-from mmactors.malloc.user_words import UserWords, load_word, note_access
+from mmactors.malloc.user_words import UserWords, load_word, longest_walk, note_access
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 _ECACHES: Final = {1: "extents_dirty", 2: "extents_muzzy", 3: "extents_retained"}
@@ -178,8 +179,12 @@ class ExtentSets:
         """
         is_joined = False
         again = True
+        nr_steps = 0
         while again:
             again = False
+            nr_steps += 1
+            if nr_steps > longest_walk(self.words.words):
+                raise MallocCircleError
             for is_forward in (1, 0):
                 words, log, par = self.arrays()
                 edata, unused = coalesce_once(words, log, par, tsd, ecache, edata, is_forward)
@@ -200,7 +205,11 @@ class ExtentSets:
             edata, _ = yield from self._coalesce(tsd, arena, ecache, edata)
         elif bytes_of(words, log, edata) >= LARGE_MINCLASS:
             is_joined = True
+            nr_steps = 0
             while is_joined:
+                nr_steps += 1
+                if nr_steps > longest_walk(words):
+                    raise MallocCircleError
                 edata, is_joined = yield from self._coalesce(tsd, arena, ecache, edata)
             words, log, par = self.arrays()
             is_oversize = bytes_of(words, log, edata) >= load_word(words, log, arena + PAC_OVERSIZE)

@@ -1,5 +1,7 @@
 """How much memory a process's jemalloc has, for who looks from outside: nothing is accessed."""
 
+from typing import Final
+
 from mmactors.malloc.jemalloc.arenas import BASE, Arenas
 from mmactors.malloc.jemalloc.bins.bin import BIN_BYTES, CUR_REGIONS
 from mmactors.malloc.jemalloc.heap import Heap
@@ -26,6 +28,9 @@ from mmactors.malloc.jemalloc.tsd import STATE, STATE_NOMINAL_MAX, TCACHE_ENABLE
 from mmactors.malloc.library import HeapBytes
 from mmactors.malloc.user_words import UNWATCHED, load_bits, peek_word
 from mmactors.units import PAGE_SIZE
+
+_SHARDS_MOST: Final = 64
+"""BIN_SHARDS_MAX."""
 
 
 def heap_bytes(heap: Heap, arenas: Arenas, tsds: list[int]) -> HeapBytes:
@@ -63,7 +68,7 @@ def _used_bytes(heap: Heap, arena: int) -> int:
     for index in range(NR_BINS):
         first = arena + load_bits(words, UNWATCHED, data_at + BIN_OFFSETS + 4 * index, 4)
         info = data_at + BIN_INFOS + BIN_INFO_BYTES * index
-        for shard in range(load_bits(words, UNWATCHED, info + NR_SHARDS, 4)):
+        for shard in range(min(load_bits(words, UNWATCHED, info + NR_SHARDS, 4), _SHARDS_MOST)):
             regions = peek_word(words, first + BIN_BYTES * shard + CUR_REGIONS)
             used += regions * index2size(index)
     for index in range(NR_BINS, NR_SIZES):

@@ -45,6 +45,9 @@ Pieces = list[tuple[int, int, int]]
 _ROOT_BYTES: Final = 1 << 21
 _WORDS: Final = PAGE_SIZE // 8
 _BLOCKS_MOST: Final = 1 << 16
+_REGIONS_MOST: Final = 512
+_EXTENT_MOST: Final = 1 << 46
+"""Bytes: half of what a process can map. What says more of itself was overwritten."""
 
 
 @frozen
@@ -110,7 +113,7 @@ def _extents_of_leaf(heap: Heap, leaf: int, first: int, pages: list[int]) -> Ite
             if not edata or words.peek(edata + ADDRESS) & -PAGE_SIZE != address:
                 continue
             nr_bytes = words.peek(edata + SIZE_ESN) & -PAGE_SIZE
-            if nr_bytes > 0:
+            if 0 < nr_bytes <= _EXTENT_MOST:
                 yield Extent(address, nr_bytes, edata, words.peek(edata + BITS))
                 behind = address + nr_bytes
 
@@ -153,7 +156,7 @@ def _pieces(heap: Heap, extent: Extent, cached: set[int], own: set[int]) -> Piec
         return [(start, nr_bytes, FREE)]
     index = extent.bits >> SZIND_SHIFT & SZIND_MASK
     block_bytes = index2size(index)
-    if extent.bits & SLAB and index < NR_BINS:
+    if extent.bits & SLAB and index < NR_BINS and nr_bytes // block_bytes <= _REGIONS_MOST:
         return _regions(heap, extent, block_bytes, cached)
     block = heap.words.peek(extent.edata + ADDRESS)
     kind = CACHED if block in cached else METADATA if block in own else LIVE
@@ -186,7 +189,7 @@ def _base_blocks(words: UserWords, base: int, arena: int) -> Iterator[Segment]:
     block = words.peek(base + BLOCKS)
     for _ in range(_BLOCKS_MOST):
         nr_bytes = words.peek(block) if block else 0
-        if nr_bytes <= 0:
+        if not 0 < nr_bytes <= _EXTENT_MOST:
             return
         pieces = np.array([[block, nr_bytes, METADATA]], dtype=np.int64)
         yield Segment(

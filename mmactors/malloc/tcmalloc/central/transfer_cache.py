@@ -32,6 +32,7 @@ from mmactors.malloc.tcmalloc.layout import (
 )
 from mmactors.malloc.tcmalloc.steps import (
     EVICT,
+    EVICT_CHOOSE,
     EVICT_DONE,
     EVICT_LOCKED,
     EVICT_RELOCK,
@@ -53,6 +54,7 @@ from mmactors.malloc.tcmalloc.task import (
     INSERT_COUNT,
     INSERT_END,
     INSERT_START,
+    LOOK,
     STEP,
     lock,
     unlock,
@@ -136,6 +138,9 @@ def _make_space(words: Words, log: Words, task: Words, central: int) -> None:
 def _evict_step(words: Words, log: Words, par: Words, task: Words) -> int:
     step, number = task[STEP], int(task[INSERT_CLASS])
     if step == EVICT:
+        task[STEP] = EVICT_CHOOSE
+        return LOOK
+    if step == EVICT_CHOOSE:
         task[EVICTED] = 0
         task[STEP] = EVICT_RESULT
         if _choose(words, log, par, task):

@@ -1,14 +1,14 @@
-"""The heap trace of a server with sixteen threads, made of a seed.
+"""Heap traces that are made, not recorded: `python tests/made_traces.py` writes them.
 
-`python tests/server_trace.py FILE` writes it; configs/traces/server.npz is what it writes.
+`server`, of a seed: a server with sixteen threads. Thread 0 does the input and output: it takes a
+connection and a buffer, hands them to one of fifteen workers, and frees the answer once it is sent,
+at most `_IN_FLIGHT` requests later. A worker takes many small blocks and a few buffers that grow,
+frees what thread 0 took, and keeps a session now and then, or puts an entry into a cache that all
+share.
 
-Thread 0 does the input and output: it takes a connection and a buffer, hands them to one of fifteen
-workers, and frees the answer once it is sent, at most `_IN_FLIGHT` requests later. A worker takes
-many small blocks and a few buffers that grow, frees what thread 0 took, and keeps a session now and
-then, or puts an entry into a cache that all share.
+`phases`: three times a program takes many blocks, frees all, and works on one at a time.
 """
 
-import sys
 from collections import deque
 from pathlib import Path
 from random import Random
@@ -18,6 +18,7 @@ import numpy as np
 from mmactors.arch.heap_trace import CALLOC, FREE, MALLOC, REALLOC, HeapOperations
 from mmactors.workload.heap_trace.write import write_heap_trace
 
+TRACES = Path(__file__).parents[1] / "configs" / "traces"
 REQUESTS = 160
 WORKERS = 15
 _IN_FLIGHT = 32
@@ -92,19 +93,31 @@ def _serve(random, out, worker, sessions, cache):
     return answer
 
 
-def server_trace(seed=14):
-    """Return the trace in one piece."""
+def phases_rows(*, rounds=3, blocks=64, size=40 << 10, churn=1000):
+    """Return the rows: blocks that no thread's cache takes, so that each call sees the clock."""
+    out = _Writer()
+    for _ in range(rounds):
+        for number in [out.malloc(0, size) for _ in range(blocks)]:
+            out.free(0, number)
+        for _ in range(churn):
+            out.free(0, out.malloc(0, size))
+    return out.rows
+
+
+MADE = {"server": server_rows, "phases": phases_rows}
+
+
+def write_made_trace(name, path):
+    """Write a trace as an archive."""
     names = ("op", "tid", "id", "size", "arg")
-    columns = np.array(server_rows(seed), np.int64).T
+    columns = np.array(MADE[name](), np.int64).T
     line = np.arange(columns.shape[1])
-    return HeapOperations(first=0, line=line, **dict(zip(names, columns, strict=True)))
-
-
-def write_server_trace(path):
-    """Write the trace as an archive."""
-    meta = {"case": "server", "kind": "made by tests/server_trace.py", "threads": 1 + WORKERS}
-    write_heap_trace(path, [server_trace()], meta=meta)
+    rows = HeapOperations(first=0, line=line, **dict(zip(names, columns, strict=True)))
+    threads = int(rows.tid.max()) + 1
+    meta = {"case": name, "kind": "made by tests/made_traces.py", "threads": threads}
+    write_heap_trace(path, [rows], meta=meta)
 
 
 if __name__ == "__main__":
-    write_server_trace(Path(sys.argv[1]))
+    for name in MADE:
+        write_made_trace(name, TRACES / f"{name}.npz")
