@@ -70,7 +70,7 @@ def init_decay(words: Words, log: Words, decay: int, now_ns: int, decay_ms: int)
     """Begin anew (decay_reinit): -1 never, 0 at once."""
     store_word(words, log, decay + TIME_MS, decay_ms)
     if decay_ms > 0:
-        store_word(words, log, decay + INTERVAL, decay_ms * _NS_OF_MS // NR_STEPS)
+        store_word(words, log, decay + INTERVAL, decay_ms * (_NS_OF_MS // NR_STEPS))
     store_word(words, log, decay + EPOCH, now_ns)
     store_word(words, log, decay + JITTER_STATE, decay)
     _init_deadline(words, log, decay)
