@@ -1,4 +1,4 @@
-"""ptmalloc returns the addresses, and makes the system calls, of glibc 2.36."""
+"""Libraries return the addresses, and make the system calls, of those that were recorded."""
 
 import os
 import subprocess
@@ -13,10 +13,14 @@ from mmactors.validate.malloc.malloc import validate_malloc
 from mmactors.validate.malloc.usable_sizes import validate_usable_sizes
 
 REFERENCE = Path(__file__).parent.parent / "reference/malloc"
-RECORDINGS = sorted(set(REFERENCE.glob("*.npz")) - {REFERENCE / "usable_sizes.npz"})
+NO_HEAP_TRACES = {REFERENCE / "usable_sizes.npz", REFERENCE / "tcmalloc_lab.npz"}
+RECORDINGS = sorted(set(REFERENCE.glob("*.npz")) - NO_HEAP_TRACES)
+PRELOADED = sorted((REFERENCE / "preloaded").glob("*.npz"))
 
 
-@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", RECORDINGS + PRELOADED, ids=lambda path: str(path.relative_to(REFERENCE))
+)
 def test_every_address_size_call_and_number_is_the_recorded_one(path):
     """Replaying a heap trace under each configuration gives each value of it."""
     results = list(validate_malloc(path))
@@ -34,9 +38,37 @@ def test_every_request_has_the_recorded_usable_size():
         result.case: result for result in validate_usable_sizes(REFERENCE / "usable_sizes.npz")
     }
 
-    for name, nr_requests in (("usable_0_65536", 65537), ("sample_usable", 16531)):
-        result = results[f"usable_sizes/glibc.{name}"]
-        assert (None, nr_requests) == (result.first_difference, result.equal)
+    for library, nr_samples in (("glibc", 16531), ("jemalloc", 4736), ("tcmalloc", 16532)):
+        for name, nr_requests in (("usable_0_65536", 65537), ("sample_usable", nr_samples)):
+            result = results[f"usable_sizes/{library}.{name}"]
+            assert (None, nr_requests) == (result.first_difference, result.equal)
+
+
+def test_time_goes_by_where_jemalloc_purged_pages_and_nothing_else_explains_it():
+    """Two operations began late, so it says; every value from there on is compared, too."""
+    path = REFERENCE / "preloaded/syn_realloc_mmap_b.npz"
+
+    results = {result.case: result for result in validate_malloc(path)}
+
+    by_time = results["syn_realloc_mmap_b/je_default"]
+    assert (2, 10837) == (by_time.listed, by_time.equal)
+    assert 0 == results["syn_realloc_mmap_b/je_n1"].listed
+
+
+def test_a_purge_that_no_time_explains_differs(tmp_path):
+    """Whatever time has gone by, these are not the pages that jemalloc would let go."""
+
+    def other_pages(arrays):
+        rows = arrays["je_default.sys"]
+        purges = np.flatnonzero((rows[:, 1] == 4) & (rows[:, 0] == 939))
+        rows[purges[0], 4] += 4096
+
+    path = changed_archive(tmp_path, REFERENCE / "preloaded/syn_realloc_mmap_b.npz", other_pages)
+
+    results = {result.case: result for result in validate_malloc(path)}
+
+    expected = "op 939 realloc(#348, 7081842) by thread 0, system call 18: recorded madvise("
+    assert results["damaged/je_default"].first_difference.startswith(expected)
 
 
 def test_the_uncompiled_functions_give_the_same():

@@ -3,7 +3,8 @@
 Compared is under each configuration: of each operation the address and the usable size; of each
 system call when it was made and with what; how many bytes were mapped at most and in the end; the
 program break at main(). Of glibc also every number of mallinfo2, and the text of malloc_info. Taken
-from the recording is what the kernel answered, and where the library and its stacks lay.
+from the recording is what the kernel answered, where the library and its stacks lay, and when time
+went by, as far as pages that jemalloc purged show it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,13 +21,16 @@ from mmactors.validate.malloc.linked import library_of, linked, purges_by_time
 from mmactors.validate.malloc.recorded_calls import RecordedCalls
 from mmactors.validate.malloc.recorded_kernel import CallDiffersError, RecordedKernel
 from mmactors.validate.malloc.recorded_start import RecordedStart
-from mmactors.validate.malloc.recording import TOTALS, Configuration, read_recording
+from mmactors.validate.malloc.recording import TOTALS, Configuration, HeapRecording, read_recording
 from mmactors.validate.result import CaseResult
 
 _MALLINFO2: Final = tuple(each.name for each in fields(HeapNumbers))
 
 _RETURNED: Final = {"address": "address", "usable": "usable size", "returned": "result"}
 """What is compared of each operation, in this order, and what people call it."""
+
+_LATE_OPERATIONS_MAX: Final = 16
+"""Of the recordings that are known the most that have pages purged by time have three."""
 
 _LINE_CHARS: Final = 200
 """Of a line of malloc_info: the longest has 90."""
@@ -43,14 +47,30 @@ def validate_malloc(path: Path) -> Iterator[CaseResult]:
             preloaded = meta["env"]["LD_PRELOAD"][:60]
             result.not_validated = f"{preloaded} is not modelled"
         else:
-            configuration = recording.configuration(name, meta, library)
-            calls = configuration.calls
-            kernel = RecordedKernel(calls)
-            process = linked(meta["env"], calls.initial_maps, calls.stacks())
-            run = HeapRun(linked=process, kernel=kernel, operations=recording.operations)
-            is_timed = purges_by_time(process.library)
-            _Comparison(configuration, kernel, run, result, is_timed).run()
+            _replay(recording, recording.configuration(name, meta, library), result)
         yield result
+
+
+def _replay(recording: HeapRecording, configuration: Configuration, result: CaseResult) -> None:
+    """Hold a configuration against its replay; say in `listed` how often time was taken from it.
+
+    Recordings do not say how late it was. If the first difference is that pages were purged which
+    the library keeps, it is replayed again, with time gone by before that operation.
+    """
+    late: set[int] = set()
+    while True:
+        calls = configuration.calls
+        process = linked(configuration.meta["env"], calls.initial_maps, calls.stacks())
+        kernel = RecordedKernel(calls, late)
+        run = HeapRun(linked=process, kernel=kernel, operations=recording.operations)
+        result.compared = result.equal = 0
+        result.first_difference = None
+        result.listed = len(late)
+        op = _Comparison(configuration, kernel, run, result).run()
+        is_timed = purges_by_time(process.library)
+        if op is None or op in late or not is_timed or len(late) == _LATE_OPERATIONS_MAX:
+            return
+        late.add(op)
 
 
 @define(eq=False)
@@ -65,13 +85,14 @@ class _Comparison:
     kernel: RecordedKernel
     replay: HeapRun
     result: CaseResult
-    is_timed: bool
-    """The library gives pages back when their time has come."""
     _nr_compared: int = field(default=0, init=False)
     """Operations."""
 
-    def run(self) -> None:
-        """Replay all and compare all, up to the first difference."""
+    def run(self) -> int | None:
+        """Replay all and compare all, up to the first difference.
+
+        Return the operation that purged only in the recording, if that is the first difference.
+        """
         replay, result, n = self.replay, self.result, len(self.replay.operations)
         calls = self.recorded.calls
         try:
@@ -83,29 +104,25 @@ class _Comparison:
                 replay.run(min(after + 1, n))
                 self.kernel.finish(after)
                 if not self._compare_operations(min(after + 1, n)):
-                    return
+                    return None
                 self._compare_numbers(f"mallinfo2 {self._after(after)}", numbers)
             replay.run(n)
             self.kernel.finish(n)
         except CallDiffersError as differs:
             self._compare_operations(max(min(differs.op, replay.nr_done), 0))
             place = f"{self._text_of(differs.op)}, system call {differs.nth}"
-            if self.is_timed and differs.is_purge_alone:
-                result.not_validated = (
-                    f"{result.equal:,} values are equal up to {place}, {differs.recorded}: "
-                    "pages were purged as time went by, which is not recorded"
-                )
-                return
             result.compare(place, differs.recorded, differs.ours)
-            return
+            is_alone = differs.is_purge_alone and result.compared == result.equal + 1
+            return differs.op if is_alone else None
         except MallocAbortError as abort:
             self._compare_operations(replay.nr_done)
             place = self._text_of(replay.nr_done)
             result.compare(place, "an answer", f"abort: {abort.message}")
-            return
+            return None
         if self._compare_operations(n):
             result.count(self.kernel.nr_equal)
             self._compare_end()
+        return None
 
     def _compare_numbers(self, place: str, recorded: Sequence[int]) -> None:
         """Compare what mallinfo2 has at the moment."""

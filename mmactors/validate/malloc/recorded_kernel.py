@@ -1,5 +1,6 @@
 """The kernel of a recording: it answers as it did, and sees what it was not asked for then."""
 
+from collections.abc import Collection
 from typing import Final
 
 from mmactors.label import Label
@@ -35,6 +36,10 @@ from mmactors.validate.malloc.recorded_calls import (
 
 _NO_CALL: Final = "no call"
 
+LATE_NS: Final = 100_000_000
+"""Enough that an epoch of jemalloc's decay of 10 s has ended for certain: 50 ms and up to 50 more
+(decay_deadline_init)."""
+
 
 class CallDiffersError(Exception):
     """The library asked for something else than was asked for in the recording."""
@@ -57,12 +62,17 @@ class CallDiffersError(Exception):
 class RecordedKernel:
     """Serves one library, which has no rival for its locks."""
 
-    def __init__(self, recorded: RecordedCalls) -> None:
+    def __init__(self, recorded: RecordedCalls, late: Collection[int] = ()) -> None:
+        """`late`: operations that began later than others; recordings do not say how late it was.
+
+        So does the first operation always: the recorder read its file before it.
+        """
         self.op = -1
         """The operation that is on its way."""
         self.nr_equal = 0
         """Calls that were made as recorded."""
         self._recorded: Final = recorded
+        self._late: Final = late
         self._nth = 0
 
     def answer(self, request: MallocRequest) -> int | None:
@@ -71,7 +81,7 @@ class RecordedKernel:
             case TrylockMutex():
                 return 1
             case ClockGettime():
-                return 0  # Recordings do not say how late it was.
+                return LATE_NS * (1 + sum(op <= self.op for op in self._late))
             case LockMutex() | UnlockMutex() | InitMutex() | Say() | Label():
                 return None
         call, numbers = _call_of(request)

@@ -62,6 +62,8 @@ from mmactors.malloc.user_words import UserWords, load_word, longest_walk, note_
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 _ECACHES: Final = {1: "extents_dirty", 2: "extents_muzzy", 3: "extents_retained"}
+_JOINS_MOST: Final = 1 << 10
+"""Of an extent of a set whose extents never border on each other: more go round."""
 
 
 @define(eq=False, kw_only=True)
@@ -183,7 +185,7 @@ class ExtentSets:
         while again:
             again = False
             nr_steps += 1
-            if nr_steps > longest_walk(self.words.words):
+            if nr_steps > _JOINS_MOST:
                 raise MallocCircleError
             for is_forward in (1, 0):
                 words, log, par = self.arrays()
