@@ -17,7 +17,9 @@ MAX_MODULES = 20
 """Of one folder, its __init__ apart."""
 MAY_BE_A_CIRCLE = "mmactors.mm.area."
 """struct mm_struct, vma and anon_vma know each other."""
-BANNED_WORDS = re.compile(r"\b(?:TODO|FIXME|XXX|HACK|(?<!importlib\.)utils?(?!\.c\b)|helpers?)\b")
+BANNED_WORDS = re.compile(
+    r"\b(?:TODO|FIXME|XXX|HACK|(?<!importlib\.)(?<!\")utils?(?!\.c\b)|helpers?)\b"
+)
 MACHINE_PATHS = re.compile(
     r"(?<![\w.])/(?:home|root|work|Users)/\w|(?<![\w.])/tmp/(?:wt|venv|base)\b"
 )

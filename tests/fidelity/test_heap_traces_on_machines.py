@@ -46,14 +46,14 @@ def as_recorded(request, monkeypatch):
     def lay(name):
         if name != "syn_memalign_mix_b":
             return
-        map_libc_data = process.map_libc_data
+        map_libraries = process.map_libraries
 
-        def moved(mm):
+        def moved(mm, library):
             mm.start_brk = mm.brk = MEMALIGN_BREAK
             mm.mmap_base = MEMALIGN_TOP + 0x2000
-            map_libc_data(mm)
+            map_libraries(mm, library)
 
-        monkeypatch.setattr(process, "map_libc_data", moved)
+        monkeypatch.setattr(process, "map_libraries", moved)
 
     return lay
 

@@ -11,8 +11,7 @@ from mmactors.actors.call.task_struct import exit_notify, wait_task_zombie
 from mmactors.actors.program.life.heap import Heap
 from mmactors.actors.program.life.watcher import ProgramWatcher
 from mmactors.actors.program.loader import ProgramImage, load_program
-from mmactors.actors.program.malloc.libc_data import map_libc_data
-from mmactors.actors.program.malloc.library_data import map_library_data
+from mmactors.actors.program.malloc.library_data import map_libraries
 from mmactors.actors.state.address_space import AddressSpace
 from mmactors.actors.state.coredump import CoreState
 from mmactors.actors.state.fatal_signal import FatalSignal
@@ -277,8 +276,7 @@ class Process:
         if self.image is None:
             begin_program(space.mm)
             if self.malloc is not None:
-                map_libc_data(space.mm)
-                map_library_data(space.mm, self.malloc.library)
+                map_libraries(space.mm, self.malloc.library)
         else:
             # What was in memory before it began is set up, by nobody's steps.
             with self.kernel.engine.guard.suspended():

@@ -7,7 +7,7 @@ data, the files' other parts, what the dynamic linker writes to them.
 
 from typing import Final
 
-from mmactors.actors.program.malloc.libc_data import libc_data
+from mmactors.actors.program.malloc.libc_data import libc_data, map_libc_data
 from mmactors.malloc.config import JEMALLOC, TCMALLOC
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.vm_flags import (
@@ -38,8 +38,9 @@ def main_thread_pointer(mm: MmStruct, library: str) -> int:
     return library_data(mm, library) - _TLS_BYTES + _DESCRIPTOR
 
 
-def map_library_data(mm: MmStruct, library: str) -> None:
-    """Give a process that begins the area of a library's data, and of its main thread's."""
+def map_libraries(mm: MmStruct, library: str) -> None:
+    """Give a process that begins the areas of libc's and a library's data, and a thread's."""
+    map_libc_data(mm)
     if library not in _DATA_BYTES:
         return
     start = library_data(mm, library) - _TLS_BYTES

@@ -8,7 +8,7 @@ neighbour says so. main_arena itself is in libc's data, and not shown.
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from mmactors.arch.jit import compiled
 from mmactors.malloc.heap_map import CACHED, FREE, LIVE, METADATA, TOP_CHUNK, Segment
 from mmactors.malloc.library import MallocAbortError
 from mmactors.malloc.ptmalloc.arena.arena import all_arenas
+from mmactors.malloc.ptmalloc.arena.arenas import Arenas
 from mmactors.malloc.ptmalloc.arena.heap_info import (
     HEAP_INFO,
     HEAP_SIZE,
@@ -46,12 +47,10 @@ from mmactors.malloc.ptmalloc.malloc_state import (
     UNSORTED,
     bin_at,
 )
+from mmactors.malloc.ptmalloc.system.sysmalloc import SystemMemory
 from mmactors.malloc.ptmalloc.tcache import ENTRIES
-from mmactors.malloc.user_words import longest_walk, peek_word
+from mmactors.malloc.user_words import UserWords, longest_walk, peek_word
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
-
-if TYPE_CHECKING:
-    from mmactors.malloc.ptmalloc.ptmalloc import Ptmalloc
 
 _BROKEN: Final = 16
 _NOT_THERE: Final = 17
@@ -59,6 +58,16 @@ _NOT_THERE: Final = 17
 _SEGMENT_MAX: Final = 1 << 34
 """Bytes of a segment that are walked, however much an arena says that it has."""
 _CHUNKS_USUAL: Final = 1 << 12
+
+
+class Heap(Protocol):
+    """A process's ptmalloc, as far as it is looked at (`Ptmalloc`)."""
+
+    words: UserWords
+    par: NDArray[np.int64]
+    tcache: NDArray[np.int64]
+    arenas: Arenas
+    memory: SystemMemory
 
 
 @compiled
@@ -149,7 +158,7 @@ def walk_chunks(
     return nr_chunks
 
 
-def heap_map(library: "Ptmalloc") -> list[Segment]:
+def heap_map(library: Heap) -> list[Segment]:
     """Return all memory that the library has got from the system, and what it holds."""
     arenas = library.arenas
     with library.words.unwatched():
@@ -170,7 +179,7 @@ def heap_map(library: "Ptmalloc") -> list[Segment]:
         )
 
 
-def _cached(library: "Ptmalloc", arenas: Sequence[int]) -> NDArray[np.int64]:
+def _cached(library: Heap, arenas: Sequence[int]) -> NDArray[np.int64]:
     """Return the chunks of thread caches and fastbins, sorted."""
     found = np.zeros(_CHUNKS_USUAL, dtype=np.int64)
     numbers = np.array(arenas, dtype=np.int64)
@@ -182,7 +191,7 @@ def _cached(library: "Ptmalloc", arenas: Sequence[int]) -> NDArray[np.int64]:
 
 
 def _segments_of(
-    library: "Ptmalloc", arena: int, number: int, cached: NDArray[np.int64]
+    library: Heap, arena: int, number: int, cached: NDArray[np.int64]
 ) -> Iterator[Segment]:
     load, arenas = library.words.peek, library.arenas
     top = load(arena + TOP)
@@ -205,7 +214,7 @@ def _segments_of(
 
 
 def _walked(
-    library: "Ptmalloc",
+    library: Heap,
     what: str,
     number: int,
     where: tuple[int, int, int],
@@ -261,7 +270,7 @@ def _pieces(start: int, chunks: NDArray[np.int64]) -> NDArray[np.int64]:
     return both[both[:, 1] > 0]
 
 
-def _mapped(library: "Ptmalloc", segments: Sequence[Segment]) -> Iterator[Segment]:
+def _mapped(library: Heap, segments: Sequence[Segment]) -> Iterator[Segment]:
     """Yield chunks that are mappings: nothing leads to them but that they look like one."""
     end = 0
     for page in library.words.pages():

@@ -132,11 +132,6 @@ def strtod(text: str) -> tuple[float, bool]:
     return value, found.end() == len(text)
 
 
-def _is_true(text: str) -> bool:
-    """Return what the library takes for true (StringToBool)."""
-    return text[:1] in {"t", "T", "y", "Y", "1", ""}
-
-
 _Complain = Callable[[str, str], None]
 """Is told why a text does not do what it looks like, and what is legal."""
 

@@ -1,19 +1,26 @@
 """malloc_stats, as tcmalloc 2.10 has it."""
 
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from mmactors.malloc.library import MallocAbortError
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.tcmalloc.report.dump_stats import BUFFER_BYTES, dump_stats
-from mmactors.malloc.tcmalloc.report.stats import extract_stats
-
-if TYPE_CHECKING:
-    from mmactors.malloc.tcmalloc.tcmalloc import Tcmalloc
+from mmactors.malloc.tcmalloc.report.stats import Counted, extract_stats
 
 _WORD_BYTES: Final = 8
 
 
-def print_stats(library: "Tcmalloc", thread: int) -> MallocSteps[str]:
+class Heap(Counted, Protocol):
+    """A process's tcmalloc, as far as it prints (`Tcmalloc`)."""
+
+    def malloc(self, thread: int, size: int) -> MallocSteps[int]:
+        """malloc(size)."""
+
+    def free(self, thread: int, address: int) -> MallocSteps[None]:
+        """free(address)."""
+
+
+def print_stats(library: Heap, thread: int) -> MallocSteps[str]:
     """Return the text that malloc_stats prints (PrintStats): its buffer is a block like others.
 
     Raises MallocAbortError if there is none: C++'s new throws, and nobody catches it.

@@ -5,14 +5,14 @@ the page heap's: numbers of several lists need not fit each other if other threa
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import numpy as np
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
 from mmactors.malloc.library import HeapNumbers, MallocCircleError, MallocFaultError
-from mmactors.malloc.request import MallocSteps
+from mmactors.malloc.request import LockMutex, MallocSteps, UnlockMutex
 from mmactors.malloc.tcmalloc.cache.thread_cache import list_at, load_int
 from mmactors.malloc.tcmalloc.central.size_map import batch_of, class_pages, class_size, nr_classes
 from mmactors.malloc.tcmalloc.heap.span import NEXT
@@ -49,10 +49,24 @@ from mmactors.malloc.tcmalloc.tcmalloc_par import DATA_AT, METADATA_BYTES
 from mmactors.malloc.user_words import UserWords
 from mmactors.units import ULONG_MAX
 
-if TYPE_CHECKING:
-    from mmactors.malloc.tcmalloc.tcmalloc import Tcmalloc
-
 _INT: Final = 1 << 31
+
+
+class Counted(Protocol):
+    """A process's tcmalloc, as far as it is counted (`Tcmalloc`)."""
+
+    words: UserWords
+    par: NDArray[np.int64]
+
+    @property
+    def data_at(self) -> int:
+        """Where the library's data is."""
+
+    def lock(self, word: int) -> LockMutex:
+        """Return the request for a lock."""
+
+    def unlock(self, word: int) -> UnlockMutex:
+        """Return the request to give a lock back."""
 
 
 @frozen(kw_only=True)
@@ -111,7 +125,7 @@ def _int(number: int) -> int:
     return (number + _INT) % (2 * _INT) - _INT
 
 
-def extract_stats(library: "Tcmalloc", *, is_detailed: bool) -> MallocSteps[Stats]:
+def extract_stats(library: Counted, *, is_detailed: bool) -> MallocSteps[Stats]:
     """Return what is counted now; blocks of classes and free spans only if it `is_detailed`."""
     user, par = library.words, library.par
     look = _Look(user, par)
