@@ -26,8 +26,11 @@ from mmactors.units import JIFFY_NS, PAGE_SIZE
 _TABLE_PAGES: Final = 512
 
 
-def heap_texts(process: Process) -> dict[str, str]:
-    """Return the texts of a process's heap, by name; none if it never called its library."""
+def heap_texts(process: Process, now_ns: int) -> dict[str, str]:
+    """Return the texts of a process's heap, by name; none if it never called its library.
+
+    `now_ns` is the time of the machine's clock.
+    """
     heap = process.heap
     if not isinstance(heap, UserHeap):
         return {}

@@ -383,7 +383,7 @@ class Machine:
         with self._engine.guard.suspended():
             for process in self._wired.processes:
                 kept = self._heaps.get(process.pid)
-                own = _heap_texts(process) if kept is None else kept
+                own = _heap_texts(process, self.now_ns) if kept is None else kept
                 heaps |= {f"{process.pid}/{name}": text for name, text in own.items()}
         return heaps
 
@@ -394,16 +394,16 @@ class Machine:
     def _keep_process(self, process: Process) -> None:
         with self._engine.guard.suspended():
             self._exited[process.pid] = process_texts(process)
-            self._heaps[process.pid] = _heap_texts(process)
+            self._heaps[process.pid] = _heap_texts(process, self.now_ns)
 
 
-def _heap_texts(process: Process) -> dict[str, str]:
+def _heap_texts(process: Process, now_ns: int) -> dict[str, str]:
     """Return the texts of a process's heap; where there is none, nothing is imported."""
     if process.heap is None:
         return {}
     from mmactors.observe.heap_texts import heap_texts  # noqa: PLC0415 - see above
 
-    return heap_texts(process)
+    return heap_texts(process, now_ns)
 
 
 @contextmanager

@@ -56,13 +56,19 @@ from mmactors.units import PAGE_SIZE
 
 _WORD: Final = 8
 _BITMAP_GROUP: Final = 64
+_FIXED_POINT_MASK: Final = (1 << 32) - 1
+_HALF: Final = 1 << 15
+"""In 65536ths."""
+_NEVER: Final = (1 << 63) - 1
+"""No program comes so far."""
 _CACHE_BIN_MOST: Final = 8191
 """CACHE_BIN_NCACHED_MAX."""
 
 
 def nr_arenas_of(options: JemallocOptions, nr_cpus: int) -> int:
     """Return how many arenas threads are spread over (malloc_init_narenas)."""
-    usual = options.narenas_ratio * nr_cpus if nr_cpus > 1 else 1
+    goal = options.narenas_ratio * nr_cpus & _FIXED_POINT_MASK
+    usual = goal + _HALF >> 16 if nr_cpus > 1 else 1
     return min(options.narenas or usual or 1, ARENAS_MOST - 1)
 
 
@@ -88,13 +94,13 @@ def set_up_par(data_at: int, options: JemallocOptions, nr_cpus: int) -> NDArray[
     par[NR_CACHE_BINS] = size2index(options.tcache_max) + 1
     par[OVERSIZE_THRESHOLD] = options.oversize_threshold if has_huge else LARGE_MAXCLASS + PAGE_SIZE
     par[HUGE_ARENA] = nr_arenas if has_huge else 0
-    par[LARGE_PAD] = PAGE_SIZE if options.cache_oblivious else 0
-    par[TCACHE_GC_INCR_BYTES] = options.tcache_gc_incr_bytes
-    par[TCACHE_GC_DELAY_BYTES] = options.tcache_gc_delay_bytes
+    par[LARGE_PAD] = PAGE_SIZE
+    par[TCACHE_GC_INCR_BYTES] = min(options.tcache_gc_incr_bytes, _NEVER)
+    par[TCACHE_GC_DELAY_BYTES] = min(options.tcache_gc_delay_bytes, _NEVER)
     par[LG_FLUSH_SMALL_DIV] = options.lg_tcache_flush_small_div
     par[LG_FLUSH_LARGE_DIV] = options.lg_tcache_flush_large_div
     spins = options.mutex_max_spin
-    par[MUTEX_SPINS] = spins if spins < 0 else spins + 1 if nr_cpus > 1 else 0
+    par[MUTEX_SPINS] = spins if spins < 0 else min(spins + 1, _NEVER) if nr_cpus > 1 else 0
     par[IS_PLAIN_REALLOC] = options.zero_realloc == "free"
     par[LG_MAX_ACTIVE_FIT] = options.lg_extent_max_active_fit
     par[RETAIN] = options.retain

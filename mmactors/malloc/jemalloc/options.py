@@ -17,8 +17,8 @@ class JemallocOptions:
 
     narenas: int = 0
     """0: `narenas_ratio` for each CPU."""
-    narenas_ratio: int = 4
-    """Arenas for each CPU if there are several; with one CPU there is one."""
+    narenas_ratio: int = 4 << 16
+    """Arenas for each CPU if there are several, in 65536ths; with one CPU there is one."""
     dirty_decay_ms: int = 10_000
     """0: at once; -1: never."""
     muzzy_decay_ms: int = 0
@@ -35,7 +35,6 @@ class JemallocOptions:
     lg_tcache_flush_large_div: int = 1
     oversize_threshold: int = 8 * MEBIBYTE
     """Requests from here on have an arena of their own; 0: there is none."""
-    cache_oblivious: bool = True
     retain: bool = True
     """Address space is kept when its pages go."""
     lg_extent_max_active_fit: int = 6

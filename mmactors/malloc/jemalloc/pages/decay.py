@@ -52,7 +52,7 @@ def _init_deadline(words: Words, log: Words, decay: int) -> None:
     deadline = load_word(words, log, decay + EPOCH) + interval
     if load_word(words, log, decay + TIME_MS) > 0:
         nr_bits = 0
-        while 1 << nr_bits < interval:
+        while nr_bits < _WORD_BITS - 1 and 1 << nr_bits < interval:
             nr_bits += 1
         jitter = interval
         nr_tries = 0
@@ -70,7 +70,7 @@ def init_decay(words: Words, log: Words, decay: int, now_ns: int, decay_ms: int)
     """Begin anew (decay_reinit): -1 never, 0 at once."""
     store_word(words, log, decay + TIME_MS, decay_ms)
     if decay_ms > 0:
-        store_word(words, log, decay + INTERVAL, decay_ms * _NS_OF_MS // NR_STEPS)
+        store_word(words, log, decay + INTERVAL, decay_ms * (_NS_OF_MS // NR_STEPS))
     store_word(words, log, decay + EPOCH, now_ns)
     store_word(words, log, decay + JITTER_STATE, decay)
     _init_deadline(words, log, decay)
@@ -87,7 +87,7 @@ def _pages_limit(words: Words, log: Words, decay: int) -> int:
         npages = load_word(words, log, decay + BACKLOG + 8 * step)
         if npages:
             total += npages * part_of(step)
-    return total >> _POINT
+    return to_word(total) >> _POINT
 
 
 @compiled

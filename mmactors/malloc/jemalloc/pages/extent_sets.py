@@ -42,6 +42,7 @@ from mmactors.malloc.jemalloc.pages.extents import (
 from mmactors.malloc.jemalloc.pages.shard import (
     DECAY_DIRTY,
     DECAY_MUZZY,
+    ECACHE_DIRTY,
     ECACHE_RETAINED,
     EDATA_CACHE,
     NMADVISE,
@@ -53,6 +54,7 @@ from mmactors.malloc.jemalloc.pages.shard import (
 from mmactors.malloc.jemalloc.pages.system import (
     pages_unmap,
     purge_forced,
+    purge_lazy,
 )
 from mmactors.malloc.jemalloc.par import RETAIN
 from mmactors.malloc.jemalloc.size_classes import LARGE_MINCLASS
@@ -62,6 +64,8 @@ from mmactors.malloc.user_words import UserWords, load_word, longest_walk, note_
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 _ECACHES: Final = {1: "extents_dirty", 2: "extents_muzzy", 3: "extents_retained"}
+_JOINS_MOST: Final = 1 << 10
+"""Of an extent of a set whose extents never border on each other: more go round."""
 
 
 @define(eq=False, kw_only=True)
@@ -183,7 +187,7 @@ class ExtentSets:
         while again:
             again = False
             nr_steps += 1
-            if nr_steps > longest_walk(self.words.words):
+            if nr_steps > _JOINS_MOST:
                 raise MallocCircleError
             for is_forward in (1, 0):
                 words, log, par = self.arrays()
@@ -213,7 +217,7 @@ class ExtentSets:
                 edata, is_joined = yield from self._coalesce(tsd, arena, ecache, edata)
             words, log, par = self.arrays()
             is_oversize = bytes_of(words, log, edata) >= load_word(words, log, arena + PAC_OVERSIZE)
-            if is_oversize and self._may_force_decay(arena):
+            if is_oversize and which == ECACHE_DIRTY and self._may_force_decay(arena):
                 yield from unlock_mutex(self, ecache, name)
                 yield from self._purge_whole(tsd, arena, edata)
                 return
@@ -246,12 +250,14 @@ class ExtentSets:
             yield from self.base.put_edata(tsd, arena + EDATA_CACHE, edata)
             return
         is_zero = yield from purge_forced(base, nr_bytes)
+        if not is_zero:
+            yield from purge_lazy(base, nr_bytes)
         words, log, _ = self.arrays()
         set_field(words, log, edata, ZEROED, ZEROED if is_zero else 0)
         yield from self.record(tsd, arena, ECACHE_RETAINED, edata)
 
     def evict(self, tsd: int, arena: int, which: int, npages_min: int) -> MallocSteps[int]:
-        """Return the extent that waits for longest, joined with its neighbors (ecacheevict).
+        """Return the extent that waits for longest, joined with its neighbors (ecache_evict).
 
         0: there is none, or no more pages than `npages_min`.
         """

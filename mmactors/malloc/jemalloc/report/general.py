@@ -9,7 +9,7 @@ from typing import Final
 from mmactors.malloc.jemalloc.arenas import Arenas
 from mmactors.malloc.jemalloc.heap import Heap
 from mmactors.malloc.jemalloc.options import JemallocOptions
-from mmactors.malloc.jemalloc.par import NR_ARENAS_AUTO, NR_CACHE_BINS
+from mmactors.malloc.jemalloc.par import HUGE_ARENA, NR_ARENAS_AUTO, NR_CACHE_BINS
 from mmactors.malloc.jemalloc.size_classes import NR_BINS, NR_SIZES, index2size
 from mmactors.units import PAGE_SIZE
 
@@ -105,13 +105,13 @@ def _options(heap: Heap, options: JemallocOptions) -> Iterator[tuple[str, _Value
     """Yield the options by their names in the library's order, up to those of profiling."""
     yield "abort", False
     yield "abort_conf", False
-    yield "cache_oblivious", options.cache_oblivious
+    yield "cache_oblivious", True
     yield "confirm_conf", False
     yield "retain", options.retain
     yield "dss", options.dss
     yield "narenas", int(heap.par[NR_ARENAS_AUTO])
     yield "percpu_arena", options.percpu_arena
-    yield "oversize_threshold", options.oversize_threshold
+    yield "oversize_threshold", options.oversize_threshold if heap.par[HUGE_ARENA] else 0
     yield from _HPA
     yield "metadata_thp", options.metadata_thp
     yield "mutex_max_spin", options.mutex_max_spin

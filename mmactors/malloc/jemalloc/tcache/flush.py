@@ -52,16 +52,21 @@ NR_EMPTY: Final = 0
 IS_MERGED: Final = 1
 """1: what the cache's owner asked for was counted in its arena."""
 FIRST_EDATA: Final = 2
+_END_OF_ADDRESSES: Final = 1 << 47
 FLUSH_STACK: Final = FIRST_EDATA + 2 * 8192 + 1
 """What the largest flush needs."""
 
 
 @compiled
 def arena_at(words: Words, log: Words, par: Words, index: int) -> int:
-    """Return the address of an arena by its number; 0: there is none (arena_get)."""
+    """Return the address of an arena by its number; 0: there is none (arena_get).
+
+    What is no address of a program was overwritten, and is none either.
+    """
     if index >= ARENAS_MOST:
         return 0
-    return load_word(words, log, int(par[DATA_AT]) + ARENAS + 8 * index)
+    arena = load_word(words, log, int(par[DATA_AT]) + ARENAS + 8 * index)
+    return arena if 0 < arena < _END_OF_ADDRESSES else 0
 
 
 @compiled

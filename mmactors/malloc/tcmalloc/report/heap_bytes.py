@@ -24,7 +24,7 @@ from mmactors.malloc.tcmalloc.layout import (
 )
 from mmactors.malloc.tcmalloc.task import longest_list
 from mmactors.malloc.tcmalloc.tcmalloc_par import DATA_AT, METADATA_BYTES
-from mmactors.malloc.user_words import UNWATCHED, UserWords, peek_word
+from mmactors.malloc.user_words import UNWATCHED, UserWords, peek_word, to_word
 
 _FREE: Final = 0
 _CACHED: Final = 1
@@ -32,14 +32,15 @@ _NR: Final = 2
 
 
 @compiled
-def _sum_lists(words: Words, log: Words, par: Words, sums: Words) -> None:
+def sum_lists(words: Words, log: Words, par: Words, sums: Words) -> None:
     """Sum the free blocks of central lists, with what is ready to be moved, and of caches."""
     data = int(par[DATA_AT])
     for number in range(1, nr_classes(words, log, par)):
         central = data + CENTRAL_CACHE + CENTRAL_BYTES * number
         slots = load_int(words, log, central + USED_SLOTS)
         count = peek_word(words, central + COUNTER) + slots * batch_of(words, log, par, number)
-        sums[_FREE] += count * peek_class_size(words, par, number)
+        nr_bytes = count * peek_class_size(words, par, number)
+        sums[_FREE] = to_word(int(sums[_FREE]) + nr_bytes)
     cache = peek_word(words, data + THREAD_HEAPS)
     left = longest_list(words)
     while cache and left:
@@ -51,7 +52,7 @@ def _sum_lists(words: Words, log: Words, par: Words, sums: Words) -> None:
 def heap_bytes(user: UserWords, par: NDArray[np.int64]) -> HeapBytes:
     """Return what is where; the library's own structures count as got from the system."""
     sums = np.zeros(_NR, dtype=np.int64)
-    _sum_lists(user.words, UNWATCHED, par, sums)
+    sum_lists(user.words, UNWATCHED, par, sums)
     data = int(par[DATA_AT])
     returned = user.peek(data + UNMAPPED_BYTES)
     system = user.peek(data + SYSTEM_BYTES) + int(par[METADATA_BYTES])

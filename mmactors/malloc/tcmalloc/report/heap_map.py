@@ -185,6 +185,9 @@ def lay_out(
         end = address + spans[row + _PAGES] * PAGE_BYTES
         number = _class_of(words, log, span)
         size = peek_class_size(words, par, number) if number else end - address
+        if size <= 0 or (end - address) // size > longest_list(words):
+            # More blocks than there is room for: what says so cannot be true.
+            size = end - address
         location = location_of(words, log, span)
         whole = FREE if location == ON_NORMAL_FREELIST else RETURNED
         while address < end:

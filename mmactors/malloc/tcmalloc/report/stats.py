@@ -11,7 +11,7 @@ import numpy as np
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
-from mmactors.malloc.library import HeapNumbers, MallocCircleError
+from mmactors.malloc.library import HeapNumbers, MallocCircleError, MallocFaultError
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.tcmalloc.cache.thread_cache import list_at, load_int
 from mmactors.malloc.tcmalloc.central.size_map import batch_of, class_pages, class_size, nr_classes
@@ -188,6 +188,9 @@ class _Look:
             return 0
         pages = class_pages(self.user.words, self.user.log, self.par, number)
         size = self.class_size(number)
+        if size == 0:
+            # SIGFPE: a program has written over the sizes of classes.
+            raise MallocFaultError
         return self.user.load(central + NUM_SPANS) * (pages * PAGE_BYTES % size)
 
     def caches(self) -> Iterator[int]:
