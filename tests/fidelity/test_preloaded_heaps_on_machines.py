@@ -1,8 +1,8 @@
 """Heap traces through a whole machine: addresses and system calls of tcmalloc and of jemalloc.
 
 Where mappings lie is up to the machine, which has no libstdc++ and no dynamic linker; so a region
-of a recording is one of the machine's, moved as a whole. jemalloc places a large block (16 KiB or more)
-within its first page by the address of its thread's data: such are compared by page.
+of a recording is one of the machine's, moved as a whole. jemalloc places a large block
+(16 KiB or more) within its first page by the address of its thread's data: compared by page.
 """
 
 import json
@@ -59,7 +59,7 @@ class Moved:
     def __init__(self):
         self.bases = {}
 
-    def holds(self, recorded, ours, *, by_page=False):
+    def holds(self, recorded, ours, *, by_page):
         """Learn where a region is from its first address, and hold all others against it."""
         (region, offset), (own_region, own_offset) = recorded, ours
         if by_page:
@@ -125,4 +125,4 @@ def test_addresses_and_calls_are_those_of_the_library(name, configuration, break
             assert (offset, length, ret) == (own[3], own[4], own[6]), op
         else:
             assert (length, argument) == (own[4], own[5]), op
-            assert call == MMAP or moved.holds((region, offset), own[2:4]), op
+            assert call == MMAP or moved.holds((region, offset), own[2:4], by_page=False), op
