@@ -23,7 +23,8 @@ def cases(names):
     ]
 
 
-TRACES = {path.stem for path in REFERENCE.glob("*.npz")} - {"usable_sizes"}
+NO_TRACES = {"usable_sizes", "tcmalloc_lab", "jemalloc_lab"}
+TRACES = {path.stem for path in REFERENCE.glob("*.npz")} - NO_TRACES
 COUNTED = cases(name for name in TRACES if "steps" in FAULTS.get(name, {}).get("touch", {}))
 """Those whose minor faults were recorded, operation by operation."""
 MEMALIGN_BREAK, MEMALIGN_TOP = 0x5555_5566_B000, 0x7FFF_F351_E000

@@ -13,7 +13,9 @@ from mmactors.validate.malloc.malloc import validate_malloc
 from mmactors.validate.malloc.usable_sizes import validate_usable_sizes
 
 REFERENCE = Path(__file__).parent.parent / "reference/malloc"
-NO_HEAP_TRACES = {REFERENCE / "usable_sizes.npz", REFERENCE / "tcmalloc_lab.npz"}
+NO_HEAP_TRACES = {
+    REFERENCE / f"{name}.npz" for name in ("usable_sizes", "tcmalloc_lab", "jemalloc_lab")
+}
 RECORDINGS = sorted(set(REFERENCE.glob("*.npz")) - NO_HEAP_TRACES)
 PRELOADED = sorted((REFERENCE / "preloaded").glob("*.npz"))
 
