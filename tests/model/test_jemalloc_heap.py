@@ -26,7 +26,7 @@ OPTIONS = [
     JemallocOptions(narenas=1, tcache=False, **NEVER),
     JemallocOptions(narenas=2, dirty_decay_ms=0),
     JemallocOptions(tcache_gc_incr_bytes=4096, tcache_gc_delay_bytes=512, tcache_max=4096),
-    JemallocOptions(bin_shards={3: 4, 10: 2}, cache_oblivious=False, oversize_threshold=0),
+    JemallocOptions(bin_shards={3: 4, 10: 2}, oversize_threshold=0),
 ]
 
 
