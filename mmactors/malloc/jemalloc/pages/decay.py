@@ -52,7 +52,7 @@ def _init_deadline(words: Words, log: Words, decay: int) -> None:
     deadline = load_word(words, log, decay + EPOCH) + interval
     if load_word(words, log, decay + TIME_MS) > 0:
         nr_bits = 0
-        while 1 << nr_bits < interval:
+        while nr_bits < _WORD_BITS - 1 and 1 << nr_bits < interval:
             nr_bits += 1
         jitter = interval
         nr_tries = 0
@@ -87,7 +87,7 @@ def _pages_limit(words: Words, log: Words, decay: int) -> int:
         npages = load_word(words, log, decay + BACKLOG + 8 * step)
         if npages:
             total += npages * part_of(step)
-    return total >> _POINT
+    return to_word(total) >> _POINT
 
 
 @compiled

@@ -8,7 +8,7 @@ from typing import Final
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
 from mmactors.malloc.jemalloc.size_classes import NR_SIZES
-from mmactors.malloc.user_words import load_word, store_word
+from mmactors.malloc.user_words import load_word, store_word, to_word
 from mmactors.units import PAGE_SIZE
 
 EDATA_BYTES: Final = 128
@@ -150,3 +150,9 @@ def is_before(words: Words, log: Words, edata: int, other: int) -> bool:
         return serial < other_serial
     address = load_word(words, log, edata + ADDRESS)
     return address < load_word(words, log, other + ADDRESS)
+
+
+@compiled
+def past_of(words: Words, log: Words, edata: int) -> int:
+    """Return the address behind an extent (edata_past_get)."""
+    return to_word(base_of(words, log, edata) + bytes_of(words, log, edata))

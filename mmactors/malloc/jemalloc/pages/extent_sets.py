@@ -42,6 +42,7 @@ from mmactors.malloc.jemalloc.pages.extents import (
 from mmactors.malloc.jemalloc.pages.shard import (
     DECAY_DIRTY,
     DECAY_MUZZY,
+    ECACHE_DIRTY,
     ECACHE_RETAINED,
     EDATA_CACHE,
     NMADVISE,
@@ -53,6 +54,7 @@ from mmactors.malloc.jemalloc.pages.shard import (
 from mmactors.malloc.jemalloc.pages.system import (
     pages_unmap,
     purge_forced,
+    purge_lazy,
 )
 from mmactors.malloc.jemalloc.par import RETAIN
 from mmactors.malloc.jemalloc.size_classes import LARGE_MINCLASS
@@ -215,7 +217,7 @@ class ExtentSets:
                 edata, is_joined = yield from self._coalesce(tsd, arena, ecache, edata)
             words, log, par = self.arrays()
             is_oversize = bytes_of(words, log, edata) >= load_word(words, log, arena + PAC_OVERSIZE)
-            if is_oversize and self._may_force_decay(arena):
+            if is_oversize and which == ECACHE_DIRTY and self._may_force_decay(arena):
                 yield from unlock_mutex(self, ecache, name)
                 yield from self._purge_whole(tsd, arena, edata)
                 return
@@ -248,12 +250,14 @@ class ExtentSets:
             yield from self.base.put_edata(tsd, arena + EDATA_CACHE, edata)
             return
         is_zero = yield from purge_forced(base, nr_bytes)
+        if not is_zero:
+            yield from purge_lazy(base, nr_bytes)
         words, log, _ = self.arrays()
         set_field(words, log, edata, ZEROED, ZEROED if is_zero else 0)
         yield from self.record(tsd, arena, ECACHE_RETAINED, edata)
 
     def evict(self, tsd: int, arena: int, which: int, npages_min: int) -> MallocSteps[int]:
-        """Return the extent that waits for longest, joined with its neighbors (ecacheevict).
+        """Return the extent that waits for longest, joined with its neighbors (ecache_evict).
 
         0: there is none, or no more pages than `npages_min`.
         """

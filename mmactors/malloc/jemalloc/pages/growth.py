@@ -12,6 +12,7 @@ from mmactors.malloc.jemalloc.pages.edata import (
     IS_HEAD,
     ZEROED,
     init_edata,
+    past_of,
 )
 from mmactors.malloc.jemalloc.pages.emap import (
     write_boundary,
@@ -32,6 +33,7 @@ from mmactors.malloc.jemalloc.pages.shard import (
 )
 from mmactors.malloc.jemalloc.pages.system import (
     pages_map,
+    pages_map_at,
 )
 from mmactors.malloc.jemalloc.par import RETAIN
 from mmactors.malloc.jemalloc.size_classes import NR_SIZES
@@ -63,9 +65,10 @@ class Growth:
         if not edata and self.sets.par[RETAIN] and not behind:
             edata = yield from self._grow(tsd, arena, size, alignment)
         yield from unlock_mutex(self.sets, arena + GROW_LOCK, _GROW)
-        if edata or behind:
+        if edata or (self.sets.par[RETAIN] and behind):
             return edata
-        return (yield from self._map(tsd, arena, size, alignment))
+        at = past_of(*self.sets.arrays()[:2], behind) if behind else 0
+        return (yield from self._map(tsd, arena, size, alignment, at=at))
 
     def _grow(self, tsd: int, arena: int, size: int, alignment: int) -> MallocSteps[int]:
         """Map more than is needed, and retain the rest (extent_grow_retained)."""
@@ -90,13 +93,16 @@ class Growth:
         return edata
 
     def _map(
-        self, tsd: int, arena: int, size: int, alignment: int, *, is_head: bool | None = None
+        self, tsd: int, arena: int, size: int, alignment: int, *, is_head: bool = False, at: int = 0
     ) -> MallocSteps[int]:
-        """Return an extent that is a mapping; 0: there is no room (extent_alloc_wrapper)."""
+        """Return an extent that is a mapping; 0: there is no room (extent_alloc_wrapper).
+
+        `at`: where it must begin; 0: anywhere.
+        """
         edata = yield from self.sets.base.new_edata(tsd, arena + EDATA_CACHE)
         if not edata:
             return 0
-        address = yield from pages_map(size, alignment)
+        address = yield from (pages_map_at(at, size) if at else pages_map(size, alignment))
         is_there = bool(address)
         for page in (address, address + size - PAGE_SIZE):
             is_there = is_there and (yield from self.sets.base.need_leaf(tsd, page))

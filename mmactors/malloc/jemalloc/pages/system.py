@@ -53,6 +53,15 @@ def pages_map(length: int, alignment: int) -> MallocSteps[int]:
     return address + lead
 
 
+def pages_map_at(at: int, length: int) -> MallocSteps[int]:
+    """Map pages at an address; 0: the kernel has them elsewhere, or nowhere."""
+    flags = _FLAGS | MAP_NORESERVE
+    address = yield from ask(Mmap(address=at, length=length, prot=_PROT, flags=flags))
+    if address != at and address > 0:
+        yield from pages_unmap(address, length)
+    return at if address == at else 0
+
+
 def purge_forced(address: int, length: int) -> MallocSteps[bool]:
     """Let pages read 0 again (pages_purge_forced); False: the kernel did not do it."""
     return (yield from ask(Madvise(address=address, length=length, advice=MADV_DONTNEED))) == 0
