@@ -106,8 +106,6 @@ def test_large_blocks_begin_at_random_places_of_their_first_page():
     offsets = {guest.malloc(20_000) % PAGE_SIZE for _ in range(30)}
     assert len(offsets) > 10
     assert all(offset % 64 == 0 for offset in offsets)
-    plain = JeGuest(options=JemallocOptions(narenas=1, cache_oblivious=False))
-    assert {plain.malloc(20_000) % PAGE_SIZE for _ in range(30)} == {0}
 
 
 def test_blocks_above_the_largest_cached_class_are_not_cached():
