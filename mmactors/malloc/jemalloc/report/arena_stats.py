@@ -54,7 +54,7 @@ from mmactors.malloc.jemalloc.par import NR_CACHE_BINS
 from mmactors.malloc.jemalloc.size_classes import NR_BINS, NR_SIZES, index2size
 from mmactors.malloc.jemalloc.statics import BIN_INFO_BYTES, BIN_INFOS, BIN_OFFSETS, NR_SHARDS
 from mmactors.malloc.jemalloc.tcache.cache_bin import CACHE_BIN_BYTES, cached_in
-from mmactors.malloc.user_words import UNWATCHED, load_bits, longest_walk
+from mmactors.malloc.user_words import UNWATCHED, load_bits
 from mmactors.units import PAGE_SIZE
 
 Table = NDArray[np.int64]
@@ -191,16 +191,14 @@ class _Look:
     def _cached_of(self, arena: int) -> int:
         """Return the bytes in the caches that are an arena's."""
         words, total = self._words.words, 0
-        first = descriptor = self._peek(arena + DESCRIPTOR_QL)
-        left = longest_walk(words)
-        while descriptor and left:
-            left -= 1
+        descriptor = self._peek(arena + DESCRIPTOR_QL)
+        seen: set[int] = set()
+        while descriptor and descriptor not in seen:
+            seen.add(descriptor)
             bins = self._peek(descriptor + 16)
             total += sum(
                 cached_in(words, UNWATCHED, bins + CACHE_BIN_BYTES * index) * index2size(index)
                 for index in range(int(self._heap.par[NR_CACHE_BINS]))
             )
             descriptor = self._peek(descriptor)
-            if descriptor == first:
-                break
         return total

@@ -35,7 +35,7 @@ from mmactors.malloc.jemalloc.statics import (
     ZERO_REALLOCS,
 )
 from mmactors.malloc.user_words import UNWATCHED, load_bits
-from mmactors.units import PAGE_SIZE
+from mmactors.units import PAGE_SIZE, ULONG_MAX
 
 _SECOND_NS: Final = 1_000_000_000
 _GAP: Final = "                     ---\n"
@@ -142,7 +142,7 @@ class _Text:
 
     def _arena_text(self, stats: ArenaStats, arena: int, *, is_sum: bool) -> Iterator[str]:
         """Yield what is said of an arena (stats_arena_print); of a sum the first one is `arena`."""
-        uptime_ns = self._now_ns - made_at(self._heap, arena)
+        uptime_ns = self._now_ns - made_at(self._heap, arena) & ULONG_MAX
         precedence = "N/A" if is_sum else self._options.dss
         yield f"assigned threads: {stats.nr_threads}\nuptime: {uptime_ns}\n"
         yield f'dss allocation precedence: "{precedence}"\n'
