@@ -224,11 +224,11 @@ LEFT_OUT: Final = (
         words=("kmem_cache_alloc_bulk", "kmem_cache_free_bulk"),
     ),
     LeftOut(
-        name="the allocators jemalloc and tcmalloc are",
+        name="allocators besides ptmalloc, tcmalloc and jemalloc are",
         for_good=False,
-        why="programs are linked with glibc's malloc",
-        instead="use `malloc: ptmalloc`",
-        words=("jemalloc", "tcmalloc", "mimalloc"),
+        why="no other was held against recordings",
+        instead="use `malloc: ptmalloc`, or one of the others",
+        words=("mimalloc", "snmalloc", "hoard", "scudo"),
     ),
     LeftOut(
         name="calls for protection keys are",

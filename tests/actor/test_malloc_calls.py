@@ -489,7 +489,7 @@ def test_what_a_process_is_linked_with_is_checked():
                 "processes": [
                     {
                         "name": "p",
-                        "malloc": "jemalloc",
+                        "malloc": "mimalloc",
                         "environment": {"GLIBC_TUNABLES": "glibc.malloc.arena_max=x:a.b=1"},
                         "program": ["malloc p 1"],
                     }
@@ -498,6 +498,22 @@ def test_what_a_process_is_linked_with_is_checked():
         )
     found = [re.sub(r"^processes\[0\]\.", "", problem.found) for problem in caught.value.problems]
 
-    assert found[0].startswith("malloc: the allocators jemalloc and tcmalloc are left out for now")
+    assert found[0].startswith("malloc: allocators besides ptmalloc, tcmalloc and jemalloc are left")
     assert "environment.GLIBC_TUNABLES has 'glibc.malloc.arena_max=x': 0x0 is out of range" in found
     assert "environment.GLIBC_TUNABLES has 'a.b=1': there is no such tunable" in found
+
+
+@pytest.mark.parametrize(
+    ("library", "variable", "text", "said"),
+    [
+        ("tcmalloc", "TCMALLOC_RELEASE_RATE", "x", "it is taken for 0"),
+        ("jemalloc", "MALLOC_CONF", "narenas:1,nonsense:2", "Invalid conf pair"),
+    ],
+)
+def test_each_library_says_what_it_makes_of_its_variables(library, variable, text, said):
+    process = {"name": "p", "malloc": library, "program": ["malloc p 1"]}
+    with pytest.raises(mmactors.UserError) as caught:
+        mmactors.load({"processes": [{**process, "environment": {variable: text}}]})
+    (problem,) = caught.value.problems
+    assert variable in problem.found
+    assert said in problem.found
