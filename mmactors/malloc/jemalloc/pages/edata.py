@@ -74,12 +74,6 @@ def set_bytes(words: Words, log: Words, edata: int, nr_bytes: int) -> None:
 
 
 @compiled
-def state_of(words: Words, log: Words, edata: int) -> int:
-    """Return an extent's state."""
-    return load_word(words, log, edata + BITS) >> STATE_SHIFT & STATE_MASK
-
-
-@compiled
 def has_bit(words: Words, log: Words, edata: int, bit: int) -> bool:
     """Return whether one of an extent's flags is set."""
     return load_word(words, log, edata + BITS) & bit != 0
