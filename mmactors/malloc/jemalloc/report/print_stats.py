@@ -62,7 +62,7 @@ _REQUESTED: Final = (
 _BINS: Final = (
     *(*_SIZE, *_REQUESTED, Column(_RATE, 10), Column("nshards", 9), Column("curregs", 13)),
     *(Column("curslabs", 13), Column("nonfull_slabs", 15), Column("regs", 5), Column("pgs", 4)),
-    *(Column(" ", 1), Column("util", 6), Column("nfills", 13), Column(_RATE, 8)),
+    *(Column(" ", 1), Column("utilization"[:4], 6), Column("nfills", 13), Column(_RATE, 8)),
     *(Column("nflushes", 13), Column(_RATE, 8), Column("nslabs", 13)),
     *(Column("nreslabs", 13), Column(_RATE, 8)),
 )
