@@ -1,4 +1,4 @@
-"""How fast ptmalloc is: operations per second, as JSON on standard output.
+"""How fast the C libraries' allocators are: operations per second, as JSON on standard output.
 
     python benchmarks/malloc.py [--seconds 0.5]
 
@@ -6,7 +6,8 @@ Recorded heap traces (tests/reference) are run by `validate`'s replay, each from
 process: what needs no system call or lock in compiled calls, the rest by the generators, whose
 system calls are answered as recorded. There is no machine. Figures are medians of processor time.
 
-Then the same traces run on a machine of one CPU (`heap_trace`), where system calls are those of the
+`recorded` are ptmalloc's, `tcmalloc` and `jemalloc` those of the others. Then ptmalloc's traces run
+on a machine of one CPU (`heap_trace`), where system calls are those of the
 simulated kernel and each block's first byte is written, without log; with and without what the
 library itself reads and writes. From the first step to the last: the machine is there already.
 """
@@ -19,22 +20,25 @@ from typing import Any
 from measure import REPOSITORY, asked_seconds, print_figures, rates, run_machine, scenario_of
 
 from mmactors.validate.malloc.heap_run import HeapRun
-from mmactors.validate.malloc.linked import glibc_of
+from mmactors.validate.malloc.linked import library_of, linked
 from mmactors.validate.malloc.recorded_kernel import RecordedKernel
+from mmactors.validate.malloc.recorded_start import RecordedStart
 from mmactors.validate.malloc.recording import Configuration, HeapRecording, read_recording
 
+PRELOADED = ("real_gitgc", "real_tar", "syn_mt_many_b")
 TRACES = ("real_gdb", "real_gitgc", "syn_memalign_mix_b", "syn_mt_many_b", "syn_top_trim_b")
 
 
 def replayed(recording: HeapRecording, configuration: Configuration) -> int:
     """Run a trace from its begin to its end; return how many operations it has."""
     nr_operations = len(recording.operations)
+    calls = configuration.calls
     replay = HeapRun(
-        library=glibc_of(configuration.meta["env"]),
-        kernel=RecordedKernel(configuration.calls),
+        linked=linked(configuration.meta["env"], calls.initial_maps, calls.stacks()),
+        kernel=RecordedKernel(calls),
         operations=recording.operations,
     )
-    replay.begin()
+    replay.begin(RecordedStart(calls.break_base, calls.initial_maps))
     replay.run(nr_operations)
     return nr_operations
 
@@ -66,14 +70,24 @@ def machine_figures(key: str, *, metadata_in_memory: bool) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    seconds = asked_seconds("Operations per second of ptmalloc.")
+def steps_of(folder: str, names: tuple[str, ...], configuration: str) -> dict[str, Any]:
+    """Return what replays each trace under a configuration."""
     steps = {}
-    for name in TRACES:
-        recording = read_recording(Path(REPOSITORY / f"tests/reference/malloc/{name}.npz"))
-        configuration = recording.configuration("glibc", recording.meta_of("glibc"))
-        steps[name] = partial(replayed, recording, configuration)
-    figures = rates("recorded", steps, seconds)
+    for name in names:
+        recording = read_recording(Path(REPOSITORY / f"tests/reference/malloc/{folder}{name}.npz"))
+        meta = recording.meta_of(configuration)
+        library = library_of(meta["env"])
+        assert library is not None, f"{meta['env']} names a library that is modelled"
+        read = recording.configuration(configuration, meta, library)
+        steps[name] = partial(replayed, recording, read)
+    return steps
+
+
+def main() -> None:
+    seconds = asked_seconds("Operations per second of the C libraries' allocators.")
+    figures = rates("recorded", steps_of("", TRACES, "glibc"), seconds)
+    figures |= rates("tcmalloc", steps_of("preloaded/", PRELOADED, "tc"), seconds)
+    figures |= rates("jemalloc", steps_of("preloaded/", PRELOADED, "je_n1"), seconds)
     figures |= machine_figures("machine", metadata_in_memory=True)
     figures |= machine_figures("machine_without_metadata", metadata_in_memory=False)
     print_figures("malloc", figures)
