@@ -124,6 +124,8 @@ CENTRAL_LIST: Final = "central_list"
 """tcmalloc's free blocks of a class that all threads share."""
 PAGE_HEAP: Final = "page_heap"
 """tcmalloc's spans, their map, and what its caches may have."""
+EXTENT_MAP: Final = "extent_map"
+"""jemalloc's map from addresses to extents."""
 
 
 def pte(index: int) -> str:
@@ -379,6 +381,11 @@ def central_lists(number: int) -> str:
 def page_heap(number: int) -> str:
     """Name what the lock of tcmalloc's page heap guards."""
     return f"{PAGE_HEAP}[{number}]"
+
+
+def extent_map(number: int) -> str:
+    """Name what jemalloc knows of a process's addresses."""
+    return f"{EXTENT_MAP}[{number}]"
 
 
 def arena_list(number: int) -> str:

@@ -3,7 +3,7 @@
 A bug is a rule switched off (docs/ARCHITECTURE.md). Each rule is read in exactly one statement, in
 a path that ordinary runs execute too, so that a race is a difference of rules plus a scenario. A
 rule whose code is not of Linux 6.1 names its release. All rules hold unless a scenario says
-otherwise under `kernel: {rules: ...}`. Those of the C library say `glibc`, and its release.
+otherwise under `kernel: {rules: ...}`. Those of C libraries' allocators say whose, and its release.
 
 A rule that says whether something is held around a few lines is read where `held` is entered:
 
@@ -236,4 +236,14 @@ class Rules:
         True,
         doc="glibc: the size of a chunk is computed with a check for overflow before the thread's "
         "cache is asked (BZ #22375, CVE-2017-17426; 34697694e8a9, 2.27).",
+    )
+    tcmalloc_holds_locks_at_fork: bool = option(
+        True,
+        doc="gperftools: fork waits for the locks of the page heap and of all central lists, so "
+        "that the child has none that nobody gives back (issue 496; bd3b3a7e9a67, 2.1).",
+    )
+    jemalloc_deregisters_before_unmap: bool = option(
+        True,
+        doc="jemalloc: an extent leaves the map of extents before its pages are unmapped: after, "
+        "another thread may have registered one at the same addresses (9a645c612f1d, 5.0.0).",
     )

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from operator import add
-from typing import Self
+from typing import ClassVar, Self
 
 from attrs import astuple, define, fields, frozen
 
@@ -83,6 +83,8 @@ class MallocLibrary(ABC):
 
     words: UserWords
     """The process's memory, as far as the library wrote to it."""
+    header_bytes: ClassVar[int] = 0
+    """Bytes before a block that are its own, as a word in them says its size; else none are."""
 
     def run_rows(self, rows: HeapRows, end: int) -> None:  # noqa: ARG002 - it may know none
         """Do rows from `rows.row` to before `end`, which is moved on: see `Replay.run`.

@@ -11,6 +11,7 @@ from mmactors.label import (
     ARENA_FREE_LIST,
     ARENA_LIST,
     CENTRAL_LIST,
+    EXTENT_MAP,
     FASTBINS,
     MALLOC_PAR,
     MALLOC_STATE,
@@ -32,14 +33,15 @@ class Heaps:
             # Chunks do not say whose they are: an arena's value has all words that there are.
             MALLOC_STATE: lambda ctx_id, _: self.of(ctx_id).content(),
             FASTBINS: lambda ctx_id, arena: repr(self.of(ctx_id).fastbins(arena)),
-            CENTRAL_LIST: lambda ctx_id, _: self.library_of(ctx_id).words.content(),
+            CENTRAL_LIST: lambda ctx_id, _: self._words(ctx_id),
         }
         """What objects of two numbers hold: an address space's, and an arena's."""
         self.columns: Final[dict[str, Callable[[int], Hashable]]] = {
             ARENA_LIST: lambda ctx_id: self.of(ctx_id).list_key(),
             ARENA_FREE_LIST: lambda ctx_id: self.of(ctx_id).free_list_key(),
             MALLOC_PAR: lambda ctx_id: self.of(ctx_id).parameters(),
-            CENTRAL_LIST: lambda ctx_id: self.library_of(ctx_id).words.content(),
+            CENTRAL_LIST: self._words,
+            EXTENT_MAP: self._words,
             PAGE_HEAP: self._page_heap,
         }
         """What objects of an address space hold."""
@@ -66,9 +68,19 @@ class Heaps:
                 return heap.library
         raise KeyError(ctx_id)
 
+    def _words(self, ctx_id: int) -> Hashable:
+        """Return all that a library wrote; None: its process has ended."""
+        try:
+            return self.library_of(ctx_id).words.content()
+        except KeyError:
+            return None
+
     def _page_heap(self, ctx_id: int) -> Hashable:
         """Return what tcmalloc's page heap holds: all words, and what it has from the system."""
-        library = self.library_of(ctx_id)
+        try:
+            library = self.library_of(ctx_id)
+        except KeyError:
+            return None
         from mmactors.malloc.tcmalloc.tcmalloc import Tcmalloc  # noqa: PLC0415 - see above
 
         assert isinstance(library, Tcmalloc), f"{library} has no page heap"

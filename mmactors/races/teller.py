@@ -239,12 +239,13 @@ _OF_CPUS: Final = {
 _OF_ARENAS: Final = (names.MALLOC_STATE, names.FASTBINS, "arena.mutex")
 _OF_HEAPS: Final = (
     "main_arena.mutex", "list_lock", "free_list_lock", "pageheap_lock", "central_cache.lock",
+    "extents_dirty", "extents_muzzy", "extents_retained", "edata_cache", "extent_grow",
 )  # fmt: skip
 _OF_SPACES: Final = (
     names.RSS, names.VMAS, names.MM_FLAGS, names.MM_CPUMASK, names.TLB_GEN,
     names.TLB_FLUSH_PENDING, names.TLB_FLUSH_BATCHED, names.VALUE, names.ARENA_LIST,
-    names.ARENA_FREE_LIST, names.MALLOC_PAR, names.PAGE_HEAP, "mmap_lock", "page_table_lock",
-    "write_protect_seq",
+    names.ARENA_FREE_LIST, names.MALLOC_PAR, names.PAGE_HEAP, names.EXTENT_MAP, "mmap_lock",
+    "page_table_lock", "write_protect_seq",
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmactors.arch.trace import as_signed
+from mmactors.label import Mode, WantsStep, never
 from mmactors.malloc.heap_map import Segment
 from mmactors.malloc.heap_rows import HeapRows
 from mmactors.malloc.jemalloc.arenas import CACHELINE, Arenas
@@ -51,6 +52,7 @@ from mmactors.malloc.library import (
 from mmactors.malloc.request import ClockGettime, MallocSteps, ask
 from mmactors.malloc.unused_heap import UNUSED_INFO, UNUSED_NUMBERS, UNUSED_STATS
 from mmactors.malloc.user_words import UNWATCHED, UserWords
+from mmactors.rules import Rules
 from mmactors.units import ULONG_MAX
 
 EMERGENCY_POOL: Final = 72704
@@ -66,7 +68,14 @@ class Jemalloc(MallocLibrary):
         data_at: int,
         nr_cpus: int,
         options: JemallocOptions | None = None,
+        rules: Rules | None = None,
+        number: int = 0,
+        wants_step: WantsStep = never,
     ) -> None:
+        """Link a process with the library, whose writable data lies at `data_at` (statics.py)."""
+        self._rules: Final = rules or Rules()
+        self._number = number
+        self._wants_step: Final = wants_step
         self.words = UserWords()
         self.options = options or JemallocOptions()
         par = set_up_par(data_at, self.options, nr_cpus)
@@ -77,7 +86,14 @@ class Jemalloc(MallocLibrary):
 
     def _join(self, par: NDArray[np.int64], *, is_initialized: bool) -> None:
         """Let all parts work on the words."""
-        pages = Pages(words=self.words, par=par, options=self.options)
+        pages = Pages(
+            words=self.words,
+            par=par,
+            options=self.options,
+            rules=self._rules,
+            number=self._number,
+            wants_step=self._wants_step,
+        )
         self.heap = Heap(words=self.words, par=par, pages=pages)
         self.arenas = Arenas(self.heap, arena_bytes(self.options))
         small, large = SmallBlocks(self.heap), LargeBlocks(self.heap, self.arenas)
@@ -217,6 +233,7 @@ class Jemalloc(MallocLibrary):
             return
         tsd = yield from self.initialize(thread)
         yield from self.threads.fetch_minimal(tsd)
+        yield from self.heap.pages.sets.map_step("look up an extent", Mode.READ)
         yield from self.calls.free(tsd, address)
 
     def end_thread(self, thread: int) -> MallocSteps[None]:
@@ -275,11 +292,12 @@ class Jemalloc(MallocLibrary):
         if self.threads.is_initialized:
             yield from self.forks.unlock_all()
 
-    def fork(self, number: int) -> Self:  # noqa: ARG002 - its locks have no owners
+    def fork(self, number: int) -> Self:
         """Return the library of a child whose memory is a copy."""
         child = copy(self)
         child.words = self.words.copy()
         child.tsds = self.tsds.copy()
+        child._number = number  # noqa: SLF001 - one of us
         child._join(self.heap.par.copy(), is_initialized=self.threads.is_initialized)  # noqa: SLF001
         return child
 

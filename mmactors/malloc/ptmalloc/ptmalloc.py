@@ -9,7 +9,7 @@ A process that has several threads takes locks to the end of its life, as glibc'
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 import numpy as np
 from attrs import evolve
@@ -72,6 +72,8 @@ _HEAD_IN_TCACHE: Final = "tcache_thread_shutdown(): unaligned tcache chunk detec
 
 class Ptmalloc(MallocLibrary):
     """The allocator of a process, which has a heap, arenas and thread caches."""
+
+    header_bytes: ClassVar[int] = 8
 
     def __init__(
         self,

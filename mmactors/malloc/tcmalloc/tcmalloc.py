@@ -99,6 +99,7 @@ from mmactors.malloc.tcmalloc.tcmalloc_par import (
 )
 from mmactors.malloc.unused_heap import UNUSED_INFO, UNUSED_NUMBERS
 from mmactors.malloc.user_words import UserWords
+from mmactors.rules import Rules
 from mmactors.units import ULONG_MAX
 
 EMERGENCY_POOL: Final = 72704
@@ -117,6 +118,7 @@ class Tcmalloc(MallocLibrary):
         *,
         data_at: int,
         nr_cpus: int,
+        rules: Rules | None = None,
         settings: Settings | None = None,
         number: int = 0,
         wants_step: WantsStep = never,
@@ -129,6 +131,7 @@ class Tcmalloc(MallocLibrary):
         """By thread the address of its cache; 0: it has none yet, or none any more."""
         self.data_at: Final = data_at
         self.number = number
+        self.rules: Final = rules or Rules()
         self.wants_step = wants_step
         self.lock_kind: Final = LockKind(LockType.SPIN_LOCK, SPINS if nr_cpus > 1 else 0)
         self._row_task = new_task()
@@ -175,10 +178,17 @@ class Tcmalloc(MallocLibrary):
 
     def _locks(self) -> list[tuple[int, str]]:
         """Return the locks that a fork takes, in order (CentralCacheLockAll)."""
+        if not self.rules.tcmalloc_holds_locks_at_fork:
+            return []
         nr_classes = self.words.peek(self.data_at + NUM_SIZE_CLASSES) & 0xFFFF_FFFF
         central = self.data_at + CENTRAL_CACHE
         words = [central + CENTRAL_BYTES * each for each in range(min(nr_classes, 128))]
         return [(word, self._name_of(word)) for word in [self._heap_lock, *words]]
+
+    def _locks_to_give_back(self) -> list[tuple[int, str]]:
+        """Return them in their order then (CentralCacheUnlockAll)."""
+        locks = self._locks()
+        return [*locks[1:], *locks[:1]]
 
     @property
     def _heap_lock(self) -> int:
@@ -203,14 +213,12 @@ class Tcmalloc(MallocLibrary):
 
     def after_fork(self) -> MallocSteps[None]:
         """Give them back in the parent, that of the page heap last (CentralCacheUnlockAll)."""
-        heap, *central = self._locks()
-        for word, name in [*central, heap]:
+        for word, name in self._locks_to_give_back():
             yield UnlockMutex(word, name, self.lock_kind)
 
     def begin_child(self, thread: int) -> MallocSteps[None]:  # noqa: ARG002 - it is none of ours
         """Let them be free in the child."""
-        heap, *central = self._locks()
-        for word, name in [*central, heap]:
+        for word, name in self._locks_to_give_back():
             yield InitMutex(word, name, self.lock_kind)
 
     def fork(self, number: int) -> Self:

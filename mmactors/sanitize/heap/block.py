@@ -7,16 +7,13 @@ memory by now.
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Mapping
-from typing import Final, Protocol
+from typing import Protocol
 
 from attrs import define, field
 
 from mmactors.malloc.library import MallocLibrary
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.slab.objects import Deed
-
-SIZE_WORD: Final = 8
-"""Bytes before a block that no other has: the size of its chunk."""
 
 
 class Owner(Protocol):
@@ -91,7 +88,7 @@ class Blocks:
 
     def add(self, block: Block) -> list[Block]:
         """Take a block; return those that are in use and have some of the same memory."""
-        first = block.address - SIZE_WORD
+        first = block.address - self.library.header_bytes
         overlapped = self.within(first, block.address + block.usable)
         for each in overlapped:
             self.drop(each)
@@ -106,19 +103,23 @@ class Blocks:
             del self._addresses[bisect_left(self._addresses, block.address)]
 
     def within(self, start: int, end: int) -> list[Block]:
-        """Return the blocks that have memory in a range, their sizes included, lowest first."""
+        """Return the blocks that have memory in a range, their headers included, lowest first."""
         first = max(bisect_right(self._addresses, start) - 1, 0)
-        last = bisect_left(self._addresses, end + SIZE_WORD)
+        header_bytes = self.library.header_bytes
+        last = bisect_left(self._addresses, end + header_bytes)
         found = (self.by_address[each] for each in self._addresses[first:last])
         return [
             each
             for each in found
-            if each.address - SIZE_WORD < end and start < each.address + max(each.usable, 1)
+            if each.address - header_bytes < end and start < each.address + max(each.usable, 1)
         ]
 
     def is_still_there(self, block: Block) -> bool:
         """Return whether the library still has the memory of a block that was freed."""
-        return self.library.words.peek(block.address - SIZE_WORD) != 0
+        header_bytes = self.library.header_bytes
+        if not header_bytes:
+            return self.library.peek_usable_size(block.address) != 0
+        return self.library.words.peek(block.address - header_bytes) != 0
 
     def forget_freed(self) -> None:
         """Forget where blocks were that are free: who has their memory now is not followed."""

@@ -41,6 +41,8 @@ class UserWord:
     """There, at a multiple of 4."""
     in_memory: bool
     """False: no access is made there; the address only says where threads sleep."""
+    value: int = FREE
+    """What it is when it is not in memory, and nobody has changed it."""
 
 
 class UserLock(ABC):
@@ -60,7 +62,7 @@ class UserLock(ABC):
         self._futexes: Final = futexes
         self._engine: Final = futexes.kernel.engine
         self._side: Final = self.lock_class.write
-        self._value = FREE
+        self._value = word.value
         """The word, unless it is in memory."""
         self._last_cpu: Processor | None = None
         self._acquired_ns = 0
@@ -140,8 +142,14 @@ class UserLock(ABC):
 
     async def initialize(self, thread: UserThread) -> None:
         """Let the word be 0, which fork has copied from a lock that was held."""
+        self._value = FREE
         if self.in_memory:
             await store_word(thread, self.address, FREE)
+
+    @property
+    def value(self) -> int:
+        """The word; FREE if it is in memory."""
+        return self._value
 
     # -- with others -----------------------------------------------------------------------------
 

@@ -68,6 +68,7 @@ def _tcmalloc(process: Process, config: MallocConfig, mm: MmStruct) -> MallocLib
     return Tcmalloc(
         data_at=library_data(mm, TCMALLOC),
         nr_cpus=len(kernel.cpus),
+        rules=kernel.rules,
         settings=read_settings(config.environment).settings,
         number=mm.ctx_id,
         wants_step=kernel.engine.wants_step,
@@ -78,10 +79,14 @@ def _jemalloc(process: Process, config: MallocConfig, mm: MmStruct) -> MallocLib
     from mmactors.malloc.jemalloc.jemalloc import Jemalloc  # noqa: PLC0415 - see above
     from mmactors.malloc.jemalloc.malloc_conf import read_malloc_conf  # noqa: PLC0415
 
+    kernel = process.kernel
     return Jemalloc(
         data_at=library_data(mm, JEMALLOC),
-        nr_cpus=len(process.kernel.cpus),
+        nr_cpus=len(kernel.cpus),
         options=read_malloc_conf(config.environment).options,
+        rules=kernel.rules,
+        number=mm.ctx_id,
+        wants_step=kernel.engine.wants_step,
     )
 
 

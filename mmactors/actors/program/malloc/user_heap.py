@@ -15,7 +15,7 @@ from mmactors.actors.program.futex.futex import Futexes
 from mmactors.actors.program.futex.lowlevellock import LowLevelLock
 from mmactors.actors.program.futex.malloc_mutex import MallocMutex
 from mmactors.actors.program.futex.spinlock import SpinDelays, SpinLock
-from mmactors.actors.program.futex.user_lock import UserLock, UserWord
+from mmactors.actors.program.futex.user_lock import FREE, UserLock, UserWord
 from mmactors.actors.program.malloc.thread_stack import ThreadStacks
 from mmactors.malloc.library import MallocLibrary
 from mmactors.malloc.replay_rows import LIVE_BLOCKS, LIVE_BYTES, LIVE_USABLE, NR_LIVE
@@ -47,19 +47,24 @@ class UserHeap:
     """That the library has made."""
     _blocks: dict[int, tuple[int, int]] = field(factory=dict)
     """Blocks of operations by address: bytes that were asked for, and usable ones."""
-    _locks: dict[int, UserLock] = field(factory=dict, init=False)
-    """By the address of their words."""
+    _locks: dict[int, tuple[UserLock, str, LockKind]] = field(factory=dict, init=False)
+    """By the address of their words, each with its name and kind."""
     _delays: SpinDelays = field(factory=SpinDelays)
 
     def lock_of(self, word: int, name: str, kind: LockKind) -> UserLock:
         """Return the library's lock at an address; all of one name are one class of locks."""
-        lock = self._locks.get(word)
-        if lock is None:
-            lock = self._locks[word] = self._new_lock(word, name, kind)
+        found = self._locks.get(word)
+        return self._new_lock(word, name, kind, FREE) if found is None else found[0]
+
+    def _new_lock(self, address: int, name: str, kind: LockKind, value: int) -> UserLock:
+        """Make a lock whose word is `value`, unless it is in memory."""
+        in_memory = self.metadata_in_memory
+        word = UserWord(ctx_id=self.ctx_id, address=address, in_memory=in_memory, value=value)
+        lock = self._made(word, name, kind)
+        self._locks[address] = lock, name, kind
         return lock
 
-    def _new_lock(self, address: int, name: str, kind: LockKind) -> UserLock:
-        word = UserWord(ctx_id=self.ctx_id, address=address, in_memory=self.metadata_in_memory)
+    def _made(self, word: UserWord, name: str, kind: LockKind) -> UserLock:
         match kind.type:
             case LockType.LLL_LOCK:
                 return LowLevelLock(self.futexes, name, word)
@@ -112,7 +117,7 @@ class UserHeap:
 
     def fork(self, ctx_id: int, thread: int) -> "UserHeap":
         """Return the heap of a child whose address space has been copied for a thread of ours."""
-        return UserHeap(
+        child = UserHeap(
             futexes=self.futexes,
             ctx_id=ctx_id,
             library=self.library.fork(ctx_id),
@@ -124,3 +129,7 @@ class UserHeap:
             blocks=self._blocks.copy(),
             delays=self._delays.copy(),
         )
+        for address, (lock, name, lock_kind) in self._locks.items():
+            if lock.value != FREE:
+                child._new_lock(address, name, lock_kind, lock.value)
+        return child

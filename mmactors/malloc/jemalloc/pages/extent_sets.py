@@ -9,6 +9,7 @@ import numpy as np
 from attrs import define
 from numpy.typing import NDArray
 
+from mmactors.label import Label, Mode, WantsStep, extent_map
 from mmactors.malloc.jemalloc.mutex import lock_mutex, unlock_mutex
 from mmactors.malloc.jemalloc.pages.base import BaseMemory
 from mmactors.malloc.jemalloc.pages.base_block import add
@@ -61,6 +62,7 @@ from mmactors.malloc.jemalloc.size_classes import LARGE_MINCLASS
 from mmactors.malloc.library import MallocCircleError
 from mmactors.malloc.request import MallocSteps
 from mmactors.malloc.user_words import UserWords, load_word, longest_walk, note_access
+from mmactors.rules import Rules
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 _ECACHES: Final = {1: "extents_dirty", 2: "extents_muzzy", 3: "extents_retained"}
@@ -75,6 +77,10 @@ class ExtentSets:
     words: UserWords
     par: NDArray[np.int64]
     base: BaseMemory
+    rules: Rules
+    number: int
+    """Of the process."""
+    wants_step: WantsStep
     has_huge_pages: bool
     """opt.thp is `always`: pages are cleared by the library, so that they stay huge."""
 
@@ -87,7 +93,13 @@ class ExtentSets:
         words, log, _ = self.arrays()
         name = _ECACHES.get(state_of_cache(words, log, ecache), _ECACHES[DIRTY])
         yield from lock_mutex(self, ecache, tsd, name)
+        yield from self.map_step(f"hold {name}")
         return name
+
+    def map_step(self, text: str, mode: Mode = Mode.WRITE) -> MallocSteps[None]:
+        """Say that the map of extents is read or changed from here to the next request."""
+        if self.wants_step():
+            yield Label(text, ((extent_map(self.number), mode),))
 
     def recycle(
         self,
@@ -245,8 +257,11 @@ class ExtentSets:
         words, log, par = self.arrays()
         base, nr_bytes = base_of(words, log, edata), bytes_of(words, log, edata)
         if not par[RETAIN]:
-            deregister_boundary(words, log, par, tsd, edata)
-            yield from pages_unmap(base, nr_bytes)
+            steps = [pages_unmap(base, nr_bytes), self._deregister(tsd, edata)]
+            if self.rules.jemalloc_deregisters_before_unmap:
+                steps.reverse()
+            for each in steps:
+                yield from each
             yield from self.base.put_edata(tsd, arena + EDATA_CACHE, edata)
             return
         is_zero = yield from purge_forced(base, nr_bytes)
@@ -255,6 +270,10 @@ class ExtentSets:
         words, log, _ = self.arrays()
         set_field(words, log, edata, ZEROED, ZEROED if is_zero else 0)
         yield from self.record(tsd, arena, ECACHE_RETAINED, edata)
+
+    def _deregister(self, tsd: int, edata: int) -> MallocSteps[None]:
+        yield from self.map_step("deregister an extent")
+        deregister_boundary(*self.arrays(), tsd, edata)
 
     def evict(self, tsd: int, arena: int, which: int, npages_min: int) -> MallocSteps[int]:
         """Return the extent that waits for longest, joined with its neighbors (ecache_evict).

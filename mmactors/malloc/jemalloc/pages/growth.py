@@ -109,6 +109,7 @@ class Growth:
         if not is_there:
             yield from self.sets.base.put_edata(tsd, arena + EDATA_CACHE, edata)
             return 0
+        yield from self.sets.map_step("register an extent")
         words, log, par = self.sets.arrays()
         head = IS_HEAD if is_head or par[RETAIN] else 0
         index = load_bits(words, log, arena + SHARD_INDEX, 4) & ARENA_MASK

@@ -13,6 +13,7 @@ import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
 
+from mmactors.label import WantsStep
 from mmactors.malloc.jemalloc.options import JemallocOptions
 from mmactors.malloc.jemalloc.pages.base import BaseMemory
 from mmactors.malloc.jemalloc.pages.base_block import add
@@ -55,6 +56,7 @@ from mmactors.malloc.jemalloc.par import OVERSIZE_THRESHOLD
 from mmactors.malloc.jemalloc.size_classes import NR_SIZES
 from mmactors.malloc.request import Brk, ClockGettime, MallocSteps, ask
 from mmactors.malloc.user_words import UserWords, load_word
+from mmactors.rules import Rules
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 _BACKGROUND_THREADS: Final = 4
@@ -69,6 +71,10 @@ class Pages:
     words: UserWords
     par: NDArray[np.int64]
     options: JemallocOptions
+    rules: Rules
+    number: int
+    """Of the process."""
+    wants_step: WantsStep
     base: BaseMemory = field(init=False)
     sets: ExtentSets = field(init=False)
     growth: Growth = field(init=False)
@@ -80,6 +86,9 @@ class Pages:
             words=self.words,
             par=self.par,
             base=self.base,
+            rules=self.rules,
+            number=self.number,
+            wants_step=self.wants_step,
             has_huge_pages=self.options.thp == "always",
         )
         self.growth = Growth(self.sets)
@@ -137,6 +146,7 @@ class Pages:
                 return 0
             words, log, par = self.sets.arrays()
             add(words, log, arena + PAC_MAPPED, size)
+        yield from self.sets.map_step("name the class of an extent")
         words, log, par = self.sets.arrays()
         add(words, log, arena + NACTIVE, size >> PAGE_SHIFT)
         remap(words, log, par, tsd, edata, index, is_slab)
@@ -166,6 +176,7 @@ class Pages:
             done = yield from self._shrink(tsd, arena, edata, new_size)
         if not done:
             return False
+        yield from self.sets.map_step("name the class of an extent")
         words, log, par = self.sets.arrays()
         add(words, log, arena + NACTIVE, (new_size - old_size) >> PAGE_SHIFT)
         set_field(words, log, edata, 0xFF << 20, index << 20)
