@@ -75,7 +75,7 @@ def as_json(path: str, result: PairResult) -> dict[str, Any]:
 
 _INTRODUCTION = """\
 Each entry is a published bug: a rule of `mmactors/rules.py` that the kernel of the time did not
-keep, or the C library (M1 to M5), and a scenario in `configs/races/`. What is tried is `mmactors
+keep, or the C library (M1 to M7), and a scenario in `configs/races/`. What is tried is `mmactors
 explore configs/races/*.yaml`: it finds every bug, replays it, and tries all schedules of the right
 kernel within the same scope; this page is what it prints with `--markdown`. Times are processor
 seconds on one core, with set-up and shrinking; each entry names the commit whose figures they are,

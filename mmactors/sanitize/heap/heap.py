@@ -1,9 +1,10 @@
 """O14: blocks of malloc: whose each is, from when to when, and who touches what is not his.
 
 What a program may touch of a block are the bytes that it asked for, as ASan and Memcheck have it:
-what malloc_usable_size adds is the library's. An access is looked at when it is made, before the library
-can stumble over it; so a finding names who did the damage, and the library's own message, which
-comes later or never, whom it struck. The library's accesses to its own words are not looked at.
+what malloc_usable_size adds is the library's. An access is looked at when it is made, before the
+library can stumble over it; so a finding names who did the damage, and the library's own message,
+which comes later or never, whom it struck. The library's accesses to its own words are not looked
+at.
 
 Not seen: what a heap trace does with its blocks, which its own reader tells of; what the kernel
 stores for a program (read, and devices); futex words.
