@@ -172,7 +172,10 @@ SEEN_LATE = [
     Broken(
         "pages go back after 2 GiB were freed, not before",
         *("heap.coalesce", "DEFAULT_RELEASE_DELAY", 1 << 10),
-        *("syn_realloc_mmap_b/tc", r"op \d+ .*, system call \d+: recorded no call, ours madvise"),
+        *(
+            "syn_realloc_mmap_b/tc",
+            r"op 5 realloc\(#0, 273528\) .*, system call 1: recorded no call, ours madvise",
+        ),
     ),
     Broken(
         "a cache takes from others what it may have more",
