@@ -11,6 +11,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import pytest
 from attrs import frozen
 
 NR_BROKEN = 4
@@ -55,13 +56,14 @@ def first_difference(validate, path):
     return result.first_difference
 
 
-def first_difference_apart(module, broken):
-    """Break a rule of compiled functions in a process of its own; return what is said there.
+def first_difference_apart(module, *broken):
+    """Break rules of compiled functions in a process of their own; return what is said there.
 
-    `module`: the one of the tests that breaks the rule it is given, run as a program.
+    `module`: the one of the tests that breaks the rules it is given, one at a time, run as a
+    program.
     """
     done = subprocess.run(
-        [sys.executable, "-m", module, broken.rule],
+        [sys.executable, "-m", module, *(each.rule for each in broken)],
         cwd=TESTS,
         env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
         capture_output=True,
@@ -69,3 +71,16 @@ def first_difference_apart(module, broken):
         check=True,
     )
     return done.stdout
+
+
+def say_first_differences(package, broken, rules, validate, directory):
+    """Break the rules of these names one at a time; say, a line each, where a recording differs.
+
+    A rule's recording is one of the directory's, with the name of one of its configurations.
+    """
+    for each in (each for each in broken if each.rule in rules):
+        with pytest.MonkeyPatch.context() as patch:
+            each.break_in(package, patch.setattr)
+            results = validate(directory / f"{each.recording.partition('/')[0]}.npz")
+            result = next(result for result in results if result.case == each.recording)
+        sys.stdout.write(f"{result.first_difference}\n")
