@@ -9,7 +9,7 @@ from ptmallocs import Guest
 from mmactors.arch.heap_trace import HeapOperations
 from mmactors.malloc.jemalloc.jemalloc import Jemalloc
 from mmactors.malloc.jemalloc.options import JemallocOptions
-from mmactors.malloc.jemalloc.tsd import TSD_BYTES
+from mmactors.malloc.jemalloc.tsd import ARENA, TSD_BYTES
 from mmactors.malloc.replay import Replay
 from mmactors.malloc.request import ClockGettime, Madvise
 from mmactors.validate.malloc.jemalloc_geometry import nr_taken
@@ -80,6 +80,13 @@ class JeGuest(Guest):
 
     def usable(self, block):
         return self.library.peek_usable_size(block)
+
+    def arena_of_thread(self, thread=0):
+        """Return the number of the arena that a thread has."""
+        arenas = self.library.arenas
+        tsd = int(self.library.tsds[thread])
+        chosen = self.library.words.peek(tsd + ARENA)
+        return next(index for index in range(arenas.nr_total) if arenas.at(index) == chosen)
 
     def taken(self, class_bytes):
         """Return how many blocks of a class the first arena has given, to caches too."""
