@@ -7,21 +7,12 @@ from attrs import define, field
 from ptmallocs import Guest
 
 from mmactors.arch.heap_trace import HeapOperations
-from mmactors.malloc.jemalloc.bins.bin import CUR_REGIONS
 from mmactors.malloc.jemalloc.jemalloc import Jemalloc
-from mmactors.malloc.jemalloc.large_block import (
-    LARGE_STATS_BYTES,
-    NR_DALLOC,
-    NR_MALLOC,
-    STATS_LARGE,
-)
 from mmactors.malloc.jemalloc.options import JemallocOptions
-from mmactors.malloc.jemalloc.size_classes import NR_BINS, size2index
-from mmactors.malloc.jemalloc.tcache.flush import bin_at
 from mmactors.malloc.jemalloc.tsd import ARENA, TSD_BYTES
 from mmactors.malloc.replay import Replay
 from mmactors.malloc.request import ClockGettime, Madvise
-from mmactors.malloc.user_words import UNWATCHED
+from mmactors.validate.malloc.jemalloc_geometry import nr_taken
 
 DATA_AT: Final = 0x7FFF_F7CC_D000
 TSD_AT: Final = 0x7FFF_F7F9_1738
@@ -97,15 +88,9 @@ class JeGuest(Guest):
         chosen = self.library.words.peek(tsd + ARENA)
         return next(index for index in range(arenas.nr_total) if arenas.at(index) == chosen)
 
-    def taken(self, class_bytes, arena=0):
-        """Return how many blocks of a class an arena has given, to caches too."""
-        words, index = self.library.words, size2index(class_bytes)
-        at = self.library.arenas.at(arena)
-        if index < NR_BINS:
-            par = self.library.heap.par
-            return words.peek(bin_at(words.words, UNWATCHED, par, at, index, 0) + CUR_REGIONS)
-        stats = at + STATS_LARGE + LARGE_STATS_BYTES * (index - NR_BINS)
-        return words.peek(stats + NR_MALLOC) - words.peek(stats + NR_DALLOC)
+    def taken(self, class_bytes):
+        """Return how many blocks of a class the first arena has given, to caches too."""
+        return nr_taken(self.library, self.library.arenas.at(0), class_bytes)
 
     def rows(self, rows, nr_threads=1):
         """Return a replay of rows of op, thread, object, size and argument."""

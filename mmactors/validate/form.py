@@ -174,6 +174,26 @@ class ListOf:
 
 
 @frozen
+class Row:
+    """A list of certain things, each in its place."""
+
+    columns: Mapping[str, Form]
+
+    @property
+    def legal(self) -> str:
+        """What may stand there, for people."""
+        return f"[{', '.join(self.columns)}]"
+
+    def check(self, value: object, path: str, problems: Problems) -> None:
+        """Add what is wrong with a value."""
+        if not isinstance(value, list) or len(value) != len(self.columns):
+            _refuse(self, value, path, problems)
+        else:
+            for nth, form in enumerate(self.columns.values()):
+                form.check(value[nth], f"{path}[{nth}]", problems)
+
+
+@frozen
 class TableOf:
     """An object whose keys are names of anything and whose values are alike."""
 

@@ -33,6 +33,8 @@ VALIDATORS: Final = {
     "percpu": "mmactors.validate.percpu.percpu:validate_percpu",
     "memblock": "mmactors.validate.memblock.memblock:validate_memblock",
     "malloc": "mmactors.validate.malloc.malloc:validate_malloc",
+    "malloc/jemalloc": "mmactors.validate.malloc.jemalloc_geometry:validate_jemalloc_geometry",
+    "malloc/tcmalloc": "mmactors.validate.malloc.tcmalloc_geometry:validate_tcmalloc_geometry",
     "malloc/usable_sizes": "mmactors.validate.malloc.usable_sizes:validate_usable_sizes",
     "vmalloc": "mmactors.validate.vmalloc.vmalloc:validate_vmalloc",
     "userland/faults": "mmactors.validate.userland.faults:validate_faults",

@@ -33,8 +33,8 @@ _TLS_BYTES: Final = 0x7000
 _DESCRIPTOR: Final = 0x3180
 """Where struct pthread is in the pages of the main thread's variables."""
 _DESCRIPTOR_BYTES: Final = 0x940
-_USUAL_DATA: Final = 0x7FFF_F7CC_D000
-_USUAL_TLS: Final = 0x7FFF_F7F8_F000
+USUAL_DATA: Final = 0x7FFF_F7CC_D000
+USUAL_TLS: Final = 0x7FFF_F7F8_F000
 """Where the libraries lay in all recordings of tests/reference."""
 
 
@@ -67,11 +67,11 @@ def linked(
     name = library_of(environment)
     match name:
         case "tcmalloc":
-            data = _start_of(initial_maps, _TC_DATA_BYTES, _USUAL_DATA)
+            data = _start_of(initial_maps, _TC_DATA_BYTES, USUAL_DATA)
             settings = read_settings(environment).settings
             library: MallocLibrary = Tcmalloc(data_at=data, nr_cpus=_NR_CPUS, settings=settings)
         case "jemalloc":
-            data = _start_of(initial_maps, _JE_BSS_BYTES, _USUAL_DATA)
+            data = _start_of(initial_maps, _JE_BSS_BYTES, USUAL_DATA)
             options = read_malloc_conf(environment).options
             library = Jemalloc(data_at=data, nr_cpus=_NR_CPUS, options=options)
         case _:
@@ -85,7 +85,7 @@ def linked(
             )
     main = library.new_thread()
     assert main == 0, f"the main thread has the number {main}"
-    tls = _start_of(initial_maps, _TLS_BYTES, _USUAL_TLS)
+    tls = _start_of(initial_maps, _TLS_BYTES, USUAL_TLS)
     library.set_thread_pointer(main, tls + _DESCRIPTOR)
     return Linked(
         library=library,

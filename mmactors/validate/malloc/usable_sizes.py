@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 import numpy as np
-from attrs import define, frozen
+from attrs import frozen
 from numpy.typing import NDArray
 
 from mmactors.arch.heap_trace import FREE, MALLOC, HeapOperations
@@ -20,13 +20,13 @@ from mmactors.malloc.ptmalloc.malloc_par import (
     DEFAULT_MMAP_THRESHOLD,
     DEFAULT_MMAP_THRESHOLD_MAX,
 )
-from mmactors.malloc.request import Brk, MallocRequest, Mmap, Mremap, TrylockMutex
 from mmactors.units import PAGE_SIZE
 from mmactors.validate.form import Problems
 from mmactors.validate.limits import HEAP_OPERATIONS_MAX
 from mmactors.validate.malloc.heap_run import HeapRun
 from mmactors.validate.malloc.linked import linked
 from mmactors.validate.malloc.recording import ADVICE
+from mmactors.validate.malloc.willing_kernel import WillingKernel
 from mmactors.validate.result import CaseResult
 from mmactors.workload.trace.archive import ArchiveForm, open_columns
 
@@ -34,8 +34,6 @@ _ALL: Final = "usable_0_65536"
 _REQUESTS: Final = "sample_request"
 _SAMPLES: Final = "sample_usable"
 _LARGEST_REQUEST: Final = 1 << 40
-_BREAK: Final = 0x5555_5555_9000
-_MMAP_TOP: Final = 0x7FFF_F7D8_8000
 
 
 def validate_usable_sizes(path: Path) -> Iterator[CaseResult]:
@@ -128,7 +126,7 @@ def _usable_sizes(requests: NDArray[np.int64], process: _Process) -> NDArray[np.
     size = np.zeros(2 * n, np.int64)
     size[::2] = asked
     numbers = np.arange(2 * n, dtype=np.int64)
-    kernel = _WillingKernel()
+    kernel = WillingKernel()
     run = HeapRun(
         linked=linked(process.environment, (), ()),
         kernel=kernel,
@@ -145,31 +143,3 @@ def _usable_sizes(requests: NDArray[np.int64], process: _Process) -> NDArray[np.
     run.begin(kernel)
     run.run(2 * n)
     return run.usable[2::2]
-
-
-@define
-class _WillingKernel:
-    """A kernel that refuses nothing and never runs out of addresses."""
-
-    op: int = -1
-    _program_break: int = _BREAK
-    _mmap_top: int = _MMAP_TOP
-
-    def answer(self, request: MallocRequest) -> int | None:
-        """Answer a request."""
-        match request:
-            case Brk(address=address):
-                self._program_break = address or self._program_break
-                return self._program_break
-            case Mmap(length=length):
-                return self._place(length)
-            case Mremap(new_length=new_length):
-                return self._place(new_length)
-            case TrylockMutex():
-                return 1
-        return 0
-
-    def _place(self, length: int) -> int:
-        # Where a block was lies another one before long: it begins anew below the first.
-        self._mmap_top -= (length + PAGE_SIZE - 1) & -PAGE_SIZE
-        return self._mmap_top
