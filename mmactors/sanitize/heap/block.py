@@ -7,16 +7,13 @@ memory by now.
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Mapping
-from typing import Final, Protocol
+from typing import Protocol
 
 from attrs import define, field
 
 from mmactors.malloc.library import MallocLibrary
 from mmactors.sanitize.law import Law
 from mmactors.sanitize.slab.objects import Deed
-
-SIZE_WORD: Final = 8
-"""Bytes before a block that no other has: the size of its chunk."""
 
 
 class Owner(Protocol):
@@ -91,7 +88,7 @@ class Blocks:
 
     def add(self, block: Block) -> list[Block]:
         """Take a block; return those that are in use and have some of the same memory."""
-        first = block.address - SIZE_WORD
+        first = block.address - self.library.bytes_before_block
         overlapped = self.within(first, block.address + block.usable)
         for each in overlapped:
             self.drop(each)
@@ -107,18 +104,19 @@ class Blocks:
 
     def within(self, start: int, end: int) -> list[Block]:
         """Return the blocks that have memory in a range, their sizes included, lowest first."""
+        before = self.library.bytes_before_block
         first = max(bisect_right(self._addresses, start) - 1, 0)
-        last = bisect_left(self._addresses, end + SIZE_WORD)
+        last = bisect_left(self._addresses, end + before)
         found = (self.by_address[each] for each in self._addresses[first:last])
         return [
             each
             for each in found
-            if each.address - SIZE_WORD < end and start < each.address + max(each.usable, 1)
+            if each.address - before < end and start < each.address + max(each.usable, 1)
         ]
 
     def is_still_there(self, block: Block) -> bool:
         """Return whether the library still has the memory of a block that was freed."""
-        return self.library.words.peek(block.address - SIZE_WORD) != 0
+        return self.library.has_memory_at(block.address)
 
     def forget_freed(self) -> None:
         """Forget where blocks were that are free: who has their memory now is not followed."""
