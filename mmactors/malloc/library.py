@@ -83,8 +83,12 @@ class MallocLibrary(ABC):
 
     words: UserWords
     """The process's memory, as far as the library wrote to it."""
-    header_bytes: ClassVar[int] = 0
-    """Bytes before a block that are its own, as a word in them says its size; else none are."""
+    bytes_before_block: ClassVar[int] = 0
+    """Those right before a block that no other block has, and where the library keeps its size."""
+
+    def has_memory_at(self, address: int) -> bool:
+        """Return whether the library still has the memory of a block that was freed."""
+        return any(each.start <= address < each.end for each in self.heap_map())
 
     def run_rows(self, rows: HeapRows, end: int) -> None:  # noqa: ARG002 - it may know none
         """Do rows from `rows.row` to before `end`, which is moved on: see `Replay.run`.

@@ -54,7 +54,7 @@ def test_bytes_that_are_usable_but_were_not_asked_for_are_not_the_programs():
     (finding,) = findings("malloc a 20", "store a+16 0x41", "free a")
 
     assert Law.HEAP_OUT_OF_BOUNDS == finding.law
-    assert "the library does not notice it" in finding.facts
+    assert "glibc does not notice it" in finding.facts
 
 
 def test_a_name_stays_stale_when_another_has_the_memory():

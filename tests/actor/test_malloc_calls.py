@@ -498,7 +498,7 @@ def test_what_a_process_is_linked_with_is_checked():
         )
     found = [re.sub(r"^processes\[0\]\.", "", problem.found) for problem in caught.value.problems]
 
-    assert found[0].startswith("malloc: allocators besides ptmalloc, tcmalloc and jemalloc are left")
+    assert found[0].startswith("malloc: allocators besides ptmalloc, tcmalloc and jemalloc are")
     assert "environment.GLIBC_TUNABLES has 'glibc.malloc.arena_max=x': 0x0 is out of range" in found
     assert "environment.GLIBC_TUNABLES has 'a.b=1': there is no such tunable" in found
 

@@ -31,13 +31,33 @@ NOT_DRAWN = {
 }
 SIZES_MAX = 1 << 20
 """Of caches and the like: what the host has to hold."""
-ENVIRONMENTS = (
-    {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"},
-    {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"},
-    {"GLIBC_TUNABLES": "glibc.malloc.top_pad=0:glibc.malloc.trim_threshold=65536"},
-    {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=65536"},
-    {"MALLOC_ARENA_MAX": "2", "MALLOC_TOP_PAD_": "4096"},
-)
+ENVIRONMENTS = {
+    "ptmalloc": (
+        {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"},
+        {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"},
+        {"GLIBC_TUNABLES": "glibc.malloc.top_pad=0:glibc.malloc.trim_threshold=65536"},
+        {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=65536"},
+        {"MALLOC_ARENA_MAX": "2", "MALLOC_TOP_PAD_": "4096"},
+    ),
+    "tcmalloc": (
+        {"TCMALLOC_MAX_TOTAL_THREAD_CACHE_BYTES": "524288", "TCMALLOC_TRANSFER_NUM_OBJ": "2"},
+        {"TCMALLOC_AGGRESSIVE_DECOMMIT": "1"},
+        {"TCMALLOC_RELEASE_RATE": "100"},
+        {"TCMALLOC_HEAP_LIMIT_MB": "4"},
+        {"TCMALLOC_SKIP_SBRK": "1"},
+        {"TCMALLOC_SKIP_MMAP": "1", "TCMALLOC_DISABLE_MEMORY_RELEASE": "1"},
+        {"TCMALLOC_TRANSFER_NUM_OBJ": "many"},
+    ),
+    "jemalloc": (
+        {"MALLOC_CONF": "narenas:1,tcache:false"},
+        {"MALLOC_CONF": "dirty_decay_ms:0,muzzy_decay_ms:0"},
+        {"MALLOC_CONF": "dirty_decay_ms:-1,percpu_arena:percpu"},
+        {"MALLOC_CONF": "abort_conf:true,oversize_threshold:65536"},
+        {"MALLOC_CONF": "junk:true,zero:true,retain:false"},
+        {"MALLOC_CONF": "lg_tcache_max:12,narenas:x,nothing:1"},
+    ),
+}
+"""What a process's library may find, by the library's name."""
 STEP_BUDGET = 20_000
 FAULTS = tuple(config_fields(config_fields(Scenario)["faults"].type))[1:]
 EXPECTATIONS = (
@@ -155,12 +175,14 @@ def draw(seed):
 def _library(rng):
     """Return how a process is linked with its C library."""
     said = {}
-    if rng.random() < 0.1:
-        said["malloc"] = "ptmalloc"
+    library = "ptmalloc"
+    if rng.random() < 0.6:
+        library = said["malloc"] = rng.choice(("ptmalloc", "tcmalloc", "jemalloc"))
     if rng.random() < 0.15:
         said["metadata_in_memory"] = rng.random() < 0.5
     if rng.random() < 0.15:
-        said["environment"] = rng.choice(ENVIRONMENTS)
+        of = library if rng.random() < 0.9 else rng.choice(tuple(ENVIRONMENTS))
+        said["environment"] = rng.choice(ENVIRONMENTS[of])
     return said
 
 

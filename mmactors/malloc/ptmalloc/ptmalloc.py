@@ -9,7 +9,7 @@ A process that has several threads takes locks to the end of its life, as glibc'
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from typing import ClassVar, Final, Self
+from typing import Final, Self
 
 import numpy as np
 from attrs import evolve
@@ -73,7 +73,7 @@ _HEAD_IN_TCACHE: Final = "tcache_thread_shutdown(): unaligned tcache chunk detec
 class Ptmalloc(MallocLibrary):
     """The allocator of a process, which has a heap, arenas and thread caches."""
 
-    header_bytes: ClassVar[int] = 8
+    bytes_before_block = 8
 
     def __init__(
         self,
@@ -296,6 +296,10 @@ class Ptmalloc(MallocLibrary):
         """mallopt(parameter, value): 1 if it was set, else 0."""
         self.initialize(thread)
         return (yield from mallopt.mallopt(self.arenas, parameter, value))
+
+    def has_memory_at(self, address: int) -> bool:
+        """Return whether the chunk of a block that was freed still has a size."""
+        return self.words.peek(address - self.bytes_before_block) != 0
 
     def peek_usable_size(self, address: int) -> int:
         """Return the usable size of a block, without an access."""

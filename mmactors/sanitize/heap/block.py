@@ -88,7 +88,7 @@ class Blocks:
 
     def add(self, block: Block) -> list[Block]:
         """Take a block; return those that are in use and have some of the same memory."""
-        first = block.address - self.library.header_bytes
+        first = block.address - self.library.bytes_before_block
         overlapped = self.within(first, block.address + block.usable)
         for each in overlapped:
             self.drop(each)
@@ -103,23 +103,20 @@ class Blocks:
             del self._addresses[bisect_left(self._addresses, block.address)]
 
     def within(self, start: int, end: int) -> list[Block]:
-        """Return the blocks that have memory in a range, their headers included, lowest first."""
+        """Return the blocks that have memory in a range, their sizes included, lowest first."""
+        before = self.library.bytes_before_block
         first = max(bisect_right(self._addresses, start) - 1, 0)
-        header_bytes = self.library.header_bytes
-        last = bisect_left(self._addresses, end + header_bytes)
+        last = bisect_left(self._addresses, end + before)
         found = (self.by_address[each] for each in self._addresses[first:last])
         return [
             each
             for each in found
-            if each.address - header_bytes < end and start < each.address + max(each.usable, 1)
+            if each.address - before < end and start < each.address + max(each.usable, 1)
         ]
 
     def is_still_there(self, block: Block) -> bool:
         """Return whether the library still has the memory of a block that was freed."""
-        header_bytes = self.library.header_bytes
-        if not header_bytes:
-            return self.library.peek_usable_size(block.address) != 0
-        return self.library.words.peek(block.address - header_bytes) != 0
+        return self.library.has_memory_at(block.address)
 
     def forget_freed(self) -> None:
         """Forget where blocks were that are free: who has their memory now is not followed."""

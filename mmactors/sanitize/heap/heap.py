@@ -1,10 +1,9 @@
 """O14: blocks of malloc: whose each is, from when to when, and who touches what is not his.
 
 What a program may touch of a block are the bytes that it asked for, as ASan and Memcheck have it:
-what malloc_usable_size adds is the library's. An access is looked at when it is made, before the
-library can stumble over it; so a finding names who did the damage, and the library's own message,
-which comes later or never, whom it struck. The library's accesses to its own words are not looked
-at.
+what malloc_usable_size adds is the library's. An access is looked at when it is made, before it
+can stumble over that; so a finding names who did the damage, and the library's own message, which
+comes later or never, whom it struck. The library's accesses to its own words are not looked at.
 
 Not seen: what a heap trace does with its blocks, which its own reader tells of; what the kernel
 stores for a program (read, and devices); futex words.
@@ -29,7 +28,7 @@ from mmactors.workload.operation.address import Address, Region, Span
 from mmactors.workload.operation.malloc import requested_bytes
 
 Report = Callable[[Law, str, Sequence[str]], None]
-_UNSEEN: Final = "the library does not notice it"
+_UNSEEN: Final = "{} does not notice it"
 _SEEN_LATER: Final = (
     "glibc has the size of the next chunk there, and aborts when it comes to look at it"
 )
@@ -145,7 +144,7 @@ class HeapBlocks(HeapChecks):
                 return
         low, high = int(addresses.min()), int((addresses + sizes).max())
         for block in heap.within(low, high):
-            first = block.address - heap.library.header_bytes
+            first = block.address - heap.library.bytes_before_block
             end = block.address + block.usable
             hits = (addresses < end) & (addresses + sizes > first)
             if hits.any() and (block.freed is None or heap.is_still_there(block)):
@@ -195,8 +194,10 @@ class HeapBlocks(HeapChecks):
             if each is not block and each.freed is None
         ]
         is_usable = first >= 0 and last < block.usable
-        is_seen = is_write and not is_usable and heap.library.header_bytes
-        facts.append(_SEEN_LATER if is_seen else _UNSEEN)
+        has_sizes = heap.library.bytes_before_block > 0
+        name = "glibc" if has_sizes else "the allocator"
+        is_seen = has_sizes and is_write and not is_usable
+        facts.append(_SEEN_LATER if is_seen else _UNSEEN.format(name))
         self._tell(heap, law, what, facts)
 
     # -- processes -----------------------------------------------------------------------------
