@@ -126,8 +126,7 @@ SEEN_LATE = [
         *("arenas:Arenas", "choose_for", choose_any),
         *(
             "syn_realloc_mmap_b/je_default",
-            r"op 182 realloc\(#79, 7395232\) .*, system call 3: "
-            r"recorded mmap\(2097152, .*mmap\(14680064,",
+            r"op 182 realloc\(#79, .*, system call 3: recorded mmap\(2097152.*mmap\(14680064,",
         ),
     ),
 ]
