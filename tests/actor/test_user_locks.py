@@ -6,6 +6,7 @@ import pytest
 from attrs import evolve
 from machines import EXACT, drive, run, scenario_of
 
+import mmactors
 from mmactors.actors.program.futex import futex_calls
 from mmactors.actors.program.futex.malloc_mutex import (
     MAX_N_THDS,
@@ -297,3 +298,13 @@ def test_the_flag_stands_behind_the_pthread_mutex(monkeypatch):
     drive(scenario_of(program), watch=lambda _kernel: watcher)
 
     assert [1, 0, 0, 1] == [watcher.seen[nth] for nth in (2, 4, 6, 8)]
+
+
+@pytest.mark.parametrize("library", ["ptmalloc", "tcmalloc", "jemalloc"])
+def test_a_fork_may_hold_all_locks_of_a_library_at_once(library):
+    """Those of one class are taken in an order; lockdep is told that they nest."""
+    program = ["malloc A 9M", "thread W cpu=1", "W: malloc B 10", "fork C", "C: free A", "wait"]
+    process = {"name": "p", "malloc": library, "program": program}
+    document = {"machine": {"cpus": 2, "memory": {"size": "128M"}}, "processes": [process]}
+
+    assert "ok" == mmactors.run({**document, "sanitize": {"lockdep": True}}).verdict

@@ -22,6 +22,7 @@ from mmactors.actors.program.futex.user_lock import FREE, TAKEN, UserWord
 from mmactors.actors.program.futex.user_word import load_word, store_word
 from mmactors.actors.program.thread import UserThread
 from mmactors.engine.actor import Actor
+from mmactors.engine.lock.lock_observer import TOP_LEVEL, Nesting
 from mmactors.label import Mode
 from mmactors.malloc.user_words import UserWords
 
@@ -64,9 +65,9 @@ class MallocMutex(LowLevelLock):
         self._flag = FREE
         """Where it is not in memory."""
 
-    async def acquire(self, thread: UserThread) -> bool:
+    async def acquire(self, thread: UserThread, nesting: Nesting = TOP_LEVEL) -> bool:
         """Take the lock; spin, and sleep, as long as others have it; False: see UserLock."""
-        if not await super().acquire(thread):
+        if not await super().acquire(thread, nesting):
             return False
         await self._set_flag(thread, TAKEN)
         return True

@@ -24,7 +24,7 @@ from mmactors.actors.program.futex.futex_call import NR_FUTEX, wait_arguments, w
 from mmactors.actors.program.futex.user_word import change_word, load_word, store_word
 from mmactors.actors.program.thread import UserThread
 from mmactors.engine.actor import Actor, Processor
-from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold
+from mmactors.engine.lock.lock_observer import TOP_LEVEL, Hold, Nesting
 from mmactors.label import Label, Mode
 
 FREE: Final = 0
@@ -80,7 +80,7 @@ class UserLock(ABC):
 
     # -- what its process calls ------------------------------------------------------------------
 
-    async def acquire(self, thread: UserThread) -> bool:
+    async def acquire(self, thread: UserThread, nesting: Nesting = TOP_LEVEL) -> bool:
         """Take the lock; sleep as long as others have it.
 
         False: the thread does not have it. It has to end, or a signal came for the access.
@@ -94,12 +94,12 @@ class UserLock(ABC):
             and actor.clock.now >= self._released_ns
         ):
             if engine.lock_observer is not None:
-                engine.lock_observer.acquire(self, Hold.WRITE, TOP_LEVEL)
+                engine.lock_observer.acquire(self, Hold.WRITE, nesting)
                 engine.lock_observer.acquired(self)
             self._value = TAKEN
             self._take(actor, actor.clock.now)
             return True
-        return await self._acquire_slowly(thread)
+        return await self._acquire_slowly(thread, nesting)
 
     async def try_acquire(self, thread: UserThread) -> bool:
         """Take the lock if it is free; return whether it was."""
@@ -153,12 +153,12 @@ class UserLock(ABC):
 
     # -- with others -----------------------------------------------------------------------------
 
-    async def _acquire_slowly(self, thread: UserThread) -> bool:
+    async def _acquire_slowly(self, thread: UserThread, nesting: Nesting) -> bool:
         engine = self._engine
         actor = thread.actor
         asked_ns = actor.clock.now
         if engine.lock_observer is not None:
-            engine.lock_observer.acquire(self, Hold.WRITE, TOP_LEVEL)
+            engine.lock_observer.acquire(self, Hold.WRITE, nesting)
         has_waited = False
         seen = await self._take_if_free(thread, TAKEN)
         if seen != FREE and seen is not None:

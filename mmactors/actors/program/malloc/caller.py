@@ -30,6 +30,7 @@ from mmactors.actors.program.malloc.user_heap import UserHeap
 from mmactors.actors.program.thread import UserThread
 from mmactors.actors.program.user_access import signal_beyond
 from mmactors.arch.trace import Trace, as_signed
+from mmactors.engine.lock.lock_observer import Nesting
 from mmactors.events import LibcMessage
 from mmactors.label import Label
 from mmactors.malloc import request as ask
@@ -161,7 +162,9 @@ class LibraryCaller:
                 return 1
             case ask.LockMutex(word=word, name=name, kind=kind):
                 lock = self.heap.lock_of(word, name, kind)
-                if not await lock.acquire(self.thread):
+                # A fork takes all locks, those of one class in a fixed order.
+                nr_held = sum(each.lock_class is lock.lock_class for each in self._held)
+                if not await lock.acquire(self.thread, Nesting(subclass=nr_held)):
                     raise PathLeftError
                 self._held.append(lock)
             case ask.TrylockMutex(word=word, name=name, kind=kind):
