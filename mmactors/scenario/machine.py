@@ -31,8 +31,10 @@ from mmactors.mm.vmstat import NR_FREE_PAGES, PGFAULT
 from mmactors.observe.counters.read import Counted, nr_accesses
 from mmactors.observe.counters.series import Sampler, Series
 from mmactors.observe.inspection import Inspection, inspect_kernel
-from mmactors.observe.proc.of_process import process_texts
+from mmactors.observe.proc.of_process import view_of_process
 from mmactors.observe.proc.of_slab import sys_slab_listing
+from mmactors.observe.proc.process import process_tree
+from mmactors.observe.proc.process_view import ProcessView
 from mmactors.sanitize.config import SanitizeConfig
 from mmactors.sanitize.finding import Finding
 from mmactors.scenario.counter_names import unit_of
@@ -87,7 +89,7 @@ class Machine:
         schedule: Schedule | None = None,
     ) -> None:
         self.scenario: Final = scenario
-        self._exited: Final[dict[int, dict[str, str]]] = {}
+        self._exited: Final[dict[int, ProcessView]] = {}
         self._heaps: Final[dict[int, dict[str, str]]] = {}
         if schedule is not None:
             schedule.must_fit(fingerprint_of_scenario(scenario))
@@ -364,7 +366,7 @@ class Machine:
             texts = self._wired.texts()
             for process in self._wired.processes:
                 kept = self._exited.get(process.pid)
-                own = process_texts(process) if kept is None else kept
+                own = process_tree(view_of_process(process) if kept is None else kept)
                 texts |= {f"{process.pid}/{name}": text for name, text in own.items()}
         return texts
 
@@ -393,7 +395,7 @@ class Machine:
 
     def _keep_process(self, process: Process) -> None:
         with self._engine.guard.suspended():
-            self._exited[process.pid] = process_texts(process)
+            self._exited[process.pid] = view_of_process(process)
             self._heaps[process.pid] = _heap_texts(process, self.now_ns)
 
 

@@ -172,9 +172,14 @@ def kmalloc_name(kind: int, size: int) -> str:
     return f"{_TYPE_NAMES[kind]}-{size >> 10}k" if size >= 1024 else f"{_TYPE_NAMES[kind]}-{size}"
 
 
+_CLASSES_KEPT: Final = 8
+"""Of the three allocators, each with its own least class and flags."""
+
+
+@lru_cache(_CLASSES_KEPT)
 def kmalloc_requests(
     shift_low: int = KMALLOC_SHIFT_LOW, flags: int = 0, first: int | None = None
-) -> list[tuple[int, int, CacheRequest]]:
+) -> tuple[tuple[int, int, CacheRequest], ...]:
     """Return type, class and request of all kmalloc caches in the order of their creation.
 
     The smallest class is `shift_low`; all have `flags`; the normal one of class `first` comes
@@ -199,7 +204,7 @@ def kmalloc_requests(
                 usersize=size,
             )
             found.append((kind, index, request))
-    return found
+    return tuple(found)
 
 
 def kmem_cache_request(nr_nodes: int) -> CacheRequest:

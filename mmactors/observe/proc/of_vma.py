@@ -22,7 +22,7 @@ from mmactors.arch.page import (
     PG_YOUNG,
     PageColumns,
 )
-from mmactors.arch.pte import ACCESSED, DIRTY, SPECIAL
+from mmactors.arch.pte import ACCESSED, DIRTY, PRESENT, PROTNONE, SPECIAL
 from mmactors.mm.area.mapped_file import MappedFile
 from mmactors.mm.area.mm_struct import MmStruct
 from mmactors.mm.area.pkeys import vma_pkey
@@ -62,8 +62,10 @@ def moving_pages(mm: MmStruct, vma: Vma) -> Words:
     pfns: list[int] = []
     for leaves in mm.page_table.leaf_ranges(vma.vm_start, vma.vm_end):
         if leaves.level == PTE_LEVEL:
-            entries = words[leaves.index : leaves.index + leaves.count].tolist()
-            pfns += [migration_entry_pfn(entry) for entry in entries if is_migration_entry(entry)]
+            entries = words[leaves.index : leaves.index + leaves.count]
+            absent = entries[(entries & (PRESENT | PROTNONE)) == 0]
+            others = absent[absent != 0].tolist()
+            pfns += [migration_entry_pfn(entry) for entry in others if is_migration_entry(entry)]
     return np.array(pfns, np.int64)
 
 
@@ -88,6 +90,8 @@ def view_of_vma(mm: MmStruct, vma: Vma, pages: PageColumns, zone_node: Nodes) ->
 
 def numa_of_vma(resident: Resident, pages: PageColumns, zone_node: Nodes) -> NumaNumbers:
     """Return the pages of an area by kind and node (gather_stats); reserved ones do not count."""
+    if not len(resident.pfns):
+        return NumaNumbers()
     flags = pages.flags[resident.pfns]
     is_counted = (flags & PG_RESERVED) == 0
     entries, pfns, flags = (
@@ -112,10 +116,10 @@ def numa_of_vma(resident: Resident, pages: PageColumns, zone_node: Nodes) -> Num
 
 def smaps_of_vma(vma: Vma, resident: Resident, moving: Words, pages: PageColumns) -> SmapsNumbers:
     """Return what of an area is resident, by kind (smaps_pte_range, smaps_account)."""
+    if not len(resident.entries) and not len(moving):
+        return SmapsNumbers()
     entries = np.concatenate([resident.entries, np.zeros(len(moving), np.int64)])
     pfns = np.concatenate([resident.pfns, moving])
-    if not len(entries):
-        return SmapsNumbers()
     flags = pages.flags[pfns]
     mapcount = np.concatenate(
         [pages.mapcount[resident.pfns], np.ones(len(moving), pages.mapcount.dtype)]
@@ -133,10 +137,10 @@ def smaps_of_vma(vma: Vma, resident: Resident, moving: Words, pages: PageColumns
     def share(which: Flags) -> int:
         return int(pss[which].sum())
 
-    everything = np.ones(len(entries), np.bool_)
+    pss_of_all = int(pss.sum())
     return SmapsNumbers(
-        resident=size(everything),
-        pss=share(everything),
+        resident=len(entries) * PAGE_SIZE,
+        pss=pss_of_all,
         pss_dirty=share(is_dirty),
         pss_anon=share(is_anon),
         pss_shmem=share(~is_anon & is_swapbacked),
@@ -148,5 +152,5 @@ def smaps_of_vma(vma: Vma, resident: Resident, moving: Words, pages: PageColumns
         referenced=size(((entries & ACCESSED) != 0) | ((flags & (PG_REFERENCED | PG_YOUNG)) != 0)),
         anonymous=size(is_anon),
         lazyfree=size(is_anon & ~is_swapbacked & ~is_dirty),
-        pss_locked=share(everything) if vma.vm_flags & VM_LOCKED else 0,
+        pss_locked=pss_of_all if vma.vm_flags & VM_LOCKED else 0,
     )

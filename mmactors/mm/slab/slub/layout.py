@@ -4,6 +4,7 @@ Models calculate_sizes, calculate_order and set_cpu_partial with SLUB_DEBUG and 
 Left out: KASAN's metadata.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from attrs import frozen
@@ -44,6 +45,8 @@ ORIG_SIZE_SIZE: Final = 4
 """What kmalloc was asked for."""
 _CPU_PARTIAL: Final = ((PAGE_SIZE, 6), (1024, 24), (256, 52), (0, 120))
 """From which size on a CPU keeps so many free objects in its partial slabs."""
+_LAYOUTS_KEPT: Final = 512
+"""Machines of one process begin with the same caches."""
 
 
 @frozen(kw_only=True)
@@ -203,6 +206,7 @@ def _calc_slab_order(
     return order
 
 
+@lru_cache(_LAYOUTS_KEPT)
 def calculate_sizes(
     *, object_size: int, align: int, flags: int, has_ctor: bool, config: SlubConfig
 ) -> SlabLayout | None:
