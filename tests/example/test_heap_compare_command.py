@@ -25,6 +25,12 @@ FEW = ["--limit", 1500]
 MAPS = "ptmalloc:MALLOC_MMAP_THRESHOLD_=4096"
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    """Tables and paths of temporary folders stand in one line."""
+    monkeypatch.setenv("COLUMNS", "250")
+
+
 def compare(capsys, *arguments, code=0):
     """Run the verb; return what it says on stdout."""
     assert code == run_command(["heap-compare", *map(str, arguments), "-q"])

@@ -88,6 +88,8 @@ UNUSED_BUT_KEPT = {
     "mmactors.validate.userland.faults.validate_faults": HOOK,
     "mmactors.validate.userland.vma.validate_vma": HOOK,
     "mmactors.validate.malloc.malloc.validate_malloc": HOOK,
+    "mmactors.validate.malloc.jemalloc_geometry.validate_jemalloc_geometry": HOOK,
+    "mmactors.validate.malloc.tcmalloc_geometry.validate_tcmalloc_geometry": HOOK,
     "mmactors.validate.malloc.usable_sizes.validate_usable_sizes": HOOK,
 }
 """What nothing but tests names, and why it stays; a module or a class stands for all in it."""

@@ -76,13 +76,13 @@ def break_as_recorded(monkeypatch):
     """Let the program break begin where it did: blocks of large alignments depend on it."""
 
     def lay(page_break_base):
-        map_libc_data = process.map_libc_data
+        map_libraries = process.map_libraries
 
-        def moved(mm):
+        def moved(mm, library):
             mm.start_brk = mm.brk = page_break_base
-            map_libc_data(mm)
+            map_libraries(mm, library)
 
-        monkeypatch.setattr(process, "map_libc_data", moved)
+        monkeypatch.setattr(process, "map_libraries", moved)
 
     return lay
 

@@ -61,6 +61,8 @@ def values_of(kind, hint):
         return st.integers(0, (1 << 64) - 1).map(lambda seed: Order(seed=seed))
     if kind.choices and hint is str:
         return st.sampled_from(kind.choices)
+    if hint is int and kind.symbol == "VALUE":
+        return st.integers(-(1 << 31), (1 << 31) - 1)
     by_symbol = {
         "NAME": names,
         "FILE": names,

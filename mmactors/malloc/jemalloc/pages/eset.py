@@ -64,10 +64,10 @@ def _bit(index: int) -> int:
 
 
 @compiled
-def _set_bit(words: Words, log: Words, eset: int, index: int, is_set: int) -> None:
+def _set_bit(words: Words, log: Words, eset: int, index: int, on: int) -> None:
     at = eset + BITMAP + 8 * (index // _GROUP)
     group = load_word(words, log, at) & ~_bit(index)
-    store_word(words, log, at, group | _bit(index) if is_set else group)
+    store_word(words, log, at, group | _bit(index) if on else group)
 
 
 @compiled
