@@ -59,6 +59,10 @@ def test_the_table_is_what_the_command_prints(capsys, tmp_path):
     assert table() == output
 
 
+@pytest.mark.skipif(
+    "MMACTORS_GUARD" in os.environ,
+    reason="rows run one by one then, and take locks, whose words are touched",
+)
 def test_two_programs_of_the_table_are_as_they_run(capsys, tmp_path):
     lines = printed(capsys, ["bash", "sqlite"], tmp_path).splitlines()
 
