@@ -165,6 +165,12 @@ def store_word(words: Words, log: Words, address: int, value: int) -> None:
 
 
 @compiled
+def add_to(words: Words, log: Words, address: int, number: int) -> None:
+    """Add to the word at an address."""
+    store_word(words, log, address, load_word(words, log, address) + number)
+
+
+@compiled
 def load_bits(words: Words, log: Words, address: int, nr_bytes: int) -> int:
     """Return a number without sign of 1, 2 or 4 bytes, within a word."""
     note_access(log, address, nr_bytes, 0)

@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import define
 
-from mmactors.malloc.jemalloc.bins.bin import LOCK, NR_REQUESTS, add_to
+from mmactors.malloc.jemalloc.bins.bin import LOCK, NR_REQUESTS
 from mmactors.malloc.jemalloc.bins.slab import arena_index_of
 from mmactors.malloc.jemalloc.heap import Heap
 from mmactors.malloc.jemalloc.large_block import count_large_flush
@@ -39,7 +39,7 @@ from mmactors.malloc.jemalloc.tcache.tcache import (
 )
 from mmactors.malloc.jemalloc.tsd import ARENA, BINSHARDS, IARENA, TCACHE_ENABLED
 from mmactors.malloc.request import ClockGettime, MallocSteps, ask
-from mmactors.malloc.user_words import load_bits, load_word, store_bits, store_word
+from mmactors.malloc.user_words import add_to, load_bits, load_word, store_bits, store_word
 
 NR_THREADS: Final = 0
 """nthreads: 4 bytes, then as many for the threads whose metadata it has."""

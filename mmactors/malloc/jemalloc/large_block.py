@@ -7,7 +7,6 @@ from typing import Final
 
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
-from mmactors.malloc.jemalloc.bins.bin import add_to
 from mmactors.malloc.jemalloc.bins.slab import ADDRESS
 from mmactors.malloc.jemalloc.par import LARGE_PAD
 from mmactors.malloc.jemalloc.size_classes import (
@@ -17,7 +16,7 @@ from mmactors.malloc.jemalloc.size_classes import (
     size2index,
 )
 from mmactors.malloc.jemalloc.tcache.ticker import random_bits
-from mmactors.malloc.user_words import load_word, store_word
+from mmactors.malloc.user_words import add_to, load_word, store_word
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 CACHELINE: Final = 64

@@ -9,7 +9,6 @@ from typing import Final
 from attrs import define
 
 from mmactors.malloc.jemalloc.arenas import STATS_INTERNAL, Arenas
-from mmactors.malloc.jemalloc.bins.bin import add_to
 from mmactors.malloc.jemalloc.calls import Calls
 from mmactors.malloc.jemalloc.heap import Heap
 from mmactors.malloc.jemalloc.mutex import lock_mutex, unlock_mutex
@@ -51,7 +50,14 @@ from mmactors.malloc.jemalloc.tsd import (
     TSD_LINK,
 )
 from mmactors.malloc.request import MallocSteps
-from mmactors.malloc.user_words import UserWords, load_bits, load_word, store_bits, store_word
+from mmactors.malloc.user_words import (
+    UserWords,
+    add_to,
+    load_bits,
+    load_word,
+    store_bits,
+    store_word,
+)
 from mmactors.units import PAGE_SIZE
 
 _NOMINAL_LOCK: Final = "tsd_nominal_tsds_lock"

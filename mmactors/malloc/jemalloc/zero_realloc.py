@@ -2,9 +2,9 @@
 
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
-from mmactors.malloc.jemalloc.bins.bin import add_to
 from mmactors.malloc.jemalloc.par import DATA_AT
 from mmactors.malloc.jemalloc.statics import ZERO_REALLOCS
+from mmactors.malloc.user_words import add_to
 
 
 @compiled

@@ -20,7 +20,7 @@ from mmactors.malloc.jemalloc.pages.pairing_heap import (
     heap_remove,
     heap_remove_first,
 )
-from mmactors.malloc.user_words import load_word, longest_walk, store_word
+from mmactors.malloc.user_words import add_to, load_word, longest_walk, store_word
 
 BIN_BYTES: Final = 224
 LOCK: Final = 0
@@ -36,12 +36,6 @@ CUR_SLABS: Final = 176
 NONFULL_SLABS: Final = 184
 SLABCUR: Final = 192
 SLABS_NONFULL: Final = 200
-
-
-@compiled
-def add_to(words: Words, log: Words, counter: int, number: int) -> None:
-    """Add to a counter in memory."""
-    store_word(words, log, counter, load_word(words, log, counter) + number)
 
 
 @compiled

@@ -12,7 +12,6 @@ from mmactors.malloc.jemalloc.pages.base_block import (
     CACHE_BASE,
     CACHE_COUNT,
     CACHE_LOCK,
-    add,
     has_room_for_edata,
     put_cached,
     take_cached,
@@ -52,7 +51,7 @@ from mmactors.malloc.jemalloc.pages.shard import (
     PAC_OVERSIZE,
 )
 from mmactors.malloc.jemalloc.size_classes import LARGE_MINCLASS, NR_SIZES
-from mmactors.malloc.user_words import load_word, longest_walk
+from mmactors.malloc.user_words import add_to, load_word, longest_walk
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 
@@ -142,8 +141,8 @@ def extent_alloc(
     note_unlocked(words, log, ecache)
     if is_new:
         note_unlocked(words, log, arena + GROW_LOCK)
-        add(words, log, arena + PAC_MAPPED, size)
-    add(words, log, arena + NACTIVE, size >> PAGE_SHIFT)
+        add_to(words, log, arena + PAC_MAPPED, size)
+    add_to(words, log, arena + NACTIVE, size >> PAGE_SHIFT)
     remap(words, log, par, tsd, edata, index, is_slab)
     set_class(words, log, edata, index, is_slab)
     return edata
@@ -172,7 +171,7 @@ def extent_dalloc(words: Words, log: Words, par: Words, tsd: int, arena: int, ed
     if has_bit(words, log, edata, SLAB):
         write_interior(words, log, par, tsd, edata, NO_EXTENT)
     set_field(words, log, edata, SZIND_MASK << SZIND_SHIFT, NR_SIZES << SZIND_SHIFT)
-    add(words, log, arena + NACTIVE, -(nr_bytes >> PAGE_SHIFT))
+    add_to(words, log, arena + NACTIVE, -(nr_bytes >> PAGE_SHIFT))
     begin_dalloc(words, log, edata)
     ecache = arena + ECACHE_DIRTY
     note_locked(words, log, ecache, tsd)

@@ -22,7 +22,6 @@ from mmactors.malloc.jemalloc.pages.base_block import (
     PIND_LAST,
     QUANTUM,
     RESIDENT,
-    add,
     bump,
     init_base,
     init_block,
@@ -44,7 +43,14 @@ from mmactors.malloc.jemalloc.pages.system import pages_map
 from mmactors.malloc.jemalloc.par import DATA_AT
 from mmactors.malloc.jemalloc.statics import B0, EMAP_LOCK
 from mmactors.malloc.request import MallocSteps
-from mmactors.malloc.user_words import UserWords, load_bits, load_word, store_bits, store_word
+from mmactors.malloc.user_words import (
+    UserWords,
+    add_to,
+    load_bits,
+    load_word,
+    store_bits,
+    store_word,
+)
 from mmactors.units import PAGE_SIZE
 
 HUGEPAGE: Final = 1 << 21
@@ -140,9 +146,9 @@ class BaseMemory:
         store_word(words, log, base + EXTENT_SN_NEXT, serial + 1)
         store_word(words, log, block + BLOCK_NEXT, load_word(words, log, base + BLOCKS))
         store_word(words, log, base + BLOCKS, block)
-        add(words, log, base + ALLOCATED, BLOCK_HEADER_BYTES)
-        add(words, log, base + RESIDENT, PAGE_SIZE)
-        add(words, log, base + MAPPED, load_word(words, log, block))
+        add_to(words, log, base + ALLOCATED, BLOCK_HEADER_BYTES)
+        add_to(words, log, base + RESIDENT, PAGE_SIZE)
+        add_to(words, log, base + MAPPED, load_word(words, log, block))
         return block + BLOCK_EDATA
 
     def new_edata(self, tsd: int, cache: int) -> MallocSteps[int]:

@@ -25,7 +25,7 @@ from mmactors.malloc.jemalloc.pages.pairing_heap import (
     remove_from,
 )
 from mmactors.malloc.jemalloc.size_classes import NR_SIZES, size2index
-from mmactors.malloc.user_words import load_word, store_bits, store_word
+from mmactors.malloc.user_words import add_to, load_word, store_bits, store_word
 from mmactors.units import PAGE_SIZE
 
 BASE_BYTES: Final = 3912
@@ -46,12 +46,6 @@ CACHE_COUNT: Final = 16
 CACHE_LOCK: Final = 24
 CACHE_BASE: Final = 136
 """In an edata_cache, whose heap is at its begin."""
-
-
-@compiled
-def add(words: Words, log: Words, counter: int, number: int) -> None:
-    """Add to a counter in memory."""
-    store_word(words, log, counter, load_word(words, log, counter) + number)
 
 
 @compiled
@@ -87,10 +81,10 @@ def keep_rest(
     if rest > 0:
         index = size2index(rest + 1) - 1
         heap_insert(words, log, base + AVAIL + 16 * index, edata)
-    add(words, log, base + ALLOCATED, size)
+    add_to(words, log, base + ALLOCATED, size)
     end = address + size + PAGE_SIZE - 1 & -PAGE_SIZE
     begin = address - gap + PAGE_SIZE - 1 & -PAGE_SIZE
-    add(words, log, base + RESIDENT, end - begin)
+    add_to(words, log, base + RESIDENT, end - begin)
 
 
 @compiled
@@ -145,7 +139,7 @@ def take_cached(words: Words, log: Words, cache: int) -> int:
     edata = first_of(words, log, BY_MEMORY, cache)
     if edata:
         remove_from(words, log, BY_MEMORY, cache, edata)
-        add(words, log, cache + CACHE_COUNT, -1)
+        add_to(words, log, cache + CACHE_COUNT, -1)
     return edata
 
 
@@ -153,7 +147,7 @@ def take_cached(words: Words, log: Words, cache: int) -> int:
 def put_cached(words: Words, log: Words, cache: int, edata: int) -> None:
     """Take an edata that nobody uses any more (edata_cache_put)."""
     insert_into(words, log, BY_MEMORY, cache, edata)
-    add(words, log, cache + CACHE_COUNT, 1)
+    add_to(words, log, cache + CACHE_COUNT, 1)
 
 
 @compiled

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from mmactors.label import Label, Mode, WantsStep, extent_map
 from mmactors.malloc.jemalloc.mutex import lock_mutex, unlock_mutex
 from mmactors.malloc.jemalloc.pages.base import BaseMemory
-from mmactors.malloc.jemalloc.pages.base_block import add
 from mmactors.malloc.jemalloc.pages.decay import (
     TIME_MS,
 )
@@ -61,7 +60,7 @@ from mmactors.malloc.jemalloc.par import RETAIN
 from mmactors.malloc.jemalloc.size_classes import LARGE_MINCLASS
 from mmactors.malloc.library import MallocCircleError
 from mmactors.malloc.request import MallocSteps
-from mmactors.malloc.user_words import UserWords, load_word, longest_walk, note_access
+from mmactors.malloc.user_words import UserWords, add_to, load_word, longest_walk, note_access
 from mmactors.rules import Rules
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -248,9 +247,9 @@ class ExtentSets:
         nr_bytes = bytes_of(words, log, edata)
         yield from self.let_go(tsd, arena, edata)
         words, log, _ = self.arrays()
-        add(words, log, arena + PAC_STATS + NMADVISE, 1)
-        add(words, log, arena + PAC_STATS + PURGED, nr_bytes >> PAGE_SHIFT)
-        add(words, log, arena + PAC_MAPPED, -nr_bytes)
+        add_to(words, log, arena + PAC_STATS + NMADVISE, 1)
+        add_to(words, log, arena + PAC_STATS + PURGED, nr_bytes >> PAGE_SHIFT)
+        add_to(words, log, arena + PAC_MAPPED, -nr_bytes)
 
     def let_go(self, tsd: int, arena: int, edata: int) -> MallocSteps[None]:
         """Give an extent's pages back, not the addresses if so set (extent_dalloc_wrapper)."""

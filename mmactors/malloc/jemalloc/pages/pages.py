@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from mmactors.label import WantsStep
 from mmactors.malloc.jemalloc.options import JemallocOptions
 from mmactors.malloc.jemalloc.pages.base import BaseMemory
-from mmactors.malloc.jemalloc.pages.base_block import add
 from mmactors.malloc.jemalloc.pages.decay import (
     TIME_MS,
 )
@@ -55,7 +54,7 @@ from mmactors.malloc.jemalloc.pages.system import (
 from mmactors.malloc.jemalloc.par import OVERSIZE_THRESHOLD
 from mmactors.malloc.jemalloc.size_classes import NR_SIZES
 from mmactors.malloc.request import Brk, ClockGettime, MallocSteps, ask
-from mmactors.malloc.user_words import UserWords, load_word
+from mmactors.malloc.user_words import UserWords, add_to, load_word
 from mmactors.rules import Rules
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -145,10 +144,10 @@ class Pages:
             if not edata:
                 return 0
             words, log, par = self.sets.arrays()
-            add(words, log, arena + PAC_MAPPED, size)
+            add_to(words, log, arena + PAC_MAPPED, size)
         yield from self.sets.map_step("name the class of an extent")
         words, log, par = self.sets.arrays()
-        add(words, log, arena + NACTIVE, size >> PAGE_SHIFT)
+        add_to(words, log, arena + NACTIVE, size >> PAGE_SHIFT)
         remap(words, log, par, tsd, edata, index, is_slab)
         set_class(words, log, edata, index, is_slab)
         return edata
@@ -159,7 +158,7 @@ class Pages:
         if has_bit(words, log, edata, SLAB):
             write_interior(words, log, par, tsd, edata, NO_EXTENT)
         set_field(words, log, edata, 0xFF << 20, NR_SIZES << 20)
-        add(words, log, arena + NACTIVE, -(bytes_of(words, log, edata) >> PAGE_SHIFT))
+        add_to(words, log, arena + NACTIVE, -(bytes_of(words, log, edata) >> PAGE_SHIFT))
         begin_dalloc(words, log, edata)
         yield from self.sets.record(tsd, arena, ECACHE_DIRTY, edata)
         yield from self._deferred_work(tsd, arena)
@@ -178,7 +177,7 @@ class Pages:
             return False
         yield from self.sets.map_step("name the class of an extent")
         words, log, par = self.sets.arrays()
-        add(words, log, arena + NACTIVE, (new_size - old_size) >> PAGE_SHIFT)
+        add_to(words, log, arena + NACTIVE, (new_size - old_size) >> PAGE_SHIFT)
         set_field(words, log, edata, 0xFF << 20, index << 20)
         remap(words, log, par, tsd, edata, index, 0)
         if new_size < old_size:
@@ -203,7 +202,7 @@ class Pages:
             if not trail:
                 return False
             words, log, par = self.sets.arrays()
-            add(words, log, arena + PAC_MAPPED, more)
+            add_to(words, log, arena + PAC_MAPPED, more)
         words, log, par = self.sets.arrays()
         join(words, log, par, tsd, edata, trail)
         yield from self.base.put_edata(tsd, arena + EDATA_CACHE, trail)

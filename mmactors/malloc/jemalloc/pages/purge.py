@@ -9,7 +9,6 @@ from attrs import define
 
 from mmactors.malloc.jemalloc.mutex import LOCK, lock_mutex, mutex_kind, note_locked, unlock_mutex
 from mmactors.malloc.jemalloc.options import JemallocOptions
-from mmactors.malloc.jemalloc.pages.base_block import add
 from mmactors.malloc.jemalloc.pages.decay import (
     NPAGES_LIMIT,
     PURGING,
@@ -42,7 +41,7 @@ from mmactors.malloc.jemalloc.pages.system import (
     purge_lazy,
 )
 from mmactors.malloc.request import ClockGettime, MallocSteps, TrylockMutex, ask
-from mmactors.malloc.user_words import load_bits, load_word, store_bits
+from mmactors.malloc.user_words import add_to, load_bits, load_word, store_bits
 from mmactors.units import PAGE_SHIFT
 
 _DECAY: Final = "decay"
@@ -137,10 +136,10 @@ class Purge:
                 nunmapped += yield from self._purge_one(tsd, arena, edata, tries_muzzy=tries_muzzy)
             words, log, _ = self.sets.arrays()
             stats = arena + PAC_STATS + (0 if which == DECAY_DIRTY else STATS_BYTES)
-            add(words, log, stats + NPURGE, 1)
-            add(words, log, stats + NMADVISE, len(stashed))
-            add(words, log, stats + PURGED, npages)
-            add(words, log, arena + PAC_MAPPED, -(nunmapped << PAGE_SHIFT))
+            add_to(words, log, stats + NPURGE, 1)
+            add_to(words, log, stats + NMADVISE, len(stashed))
+            add_to(words, log, stats + PURGED, npages)
+            add_to(words, log, arena + PAC_MAPPED, -(nunmapped << PAGE_SHIFT))
         yield from lock_mutex(self.sets, decay, tsd, _DECAY)
         words, log, _ = self.sets.arrays()
         store_bits(words, log, decay + PURGING, 1, 0)

@@ -14,7 +14,6 @@ from mmactors.malloc.jemalloc.bins.bin import (
     LOCK,
     NR_FLUSHES,
     NR_REQUESTS,
-    add_to,
     count_given,
     give_block,
 )
@@ -45,7 +44,7 @@ from mmactors.malloc.jemalloc.tcache.cache_bin import (
 from mmactors.malloc.jemalloc.tcache.tcache import SLOW_ARENA, cache_bin_of
 from mmactors.malloc.jemalloc.tcache.ticker import tick, ticks_left
 from mmactors.malloc.jemalloc.tsd import ARENA, BINSHARDS
-from mmactors.malloc.user_words import load_bits, load_word, store_word
+from mmactors.malloc.user_words import add_to, load_bits, load_word, store_word
 
 NR_EMPTY: Final = 0
 """How many slabs have become empty."""

@@ -21,7 +21,6 @@ from mmactors.malloc.tcmalloc.cache.thread_cache import (
 from mmactors.malloc.tcmalloc.central.central_free_list import central_lock, heap_lock
 from mmactors.malloc.tcmalloc.central.size_map import batch_of, class_size, nr_classes
 from mmactors.malloc.tcmalloc.central.transfer_cache import ask_insert
-from mmactors.malloc.tcmalloc.heap.free_lists import add_to
 from mmactors.malloc.tcmalloc.layout import (
     LENGTH,
     LIST,
@@ -76,7 +75,7 @@ from mmactors.malloc.tcmalloc.tcmalloc_par import (
     MIN_THREAD_CACHE_SIZE,
     STEAL_AMOUNT,
 )
-from mmactors.malloc.user_words import load_bits, load_word, store_bits, store_word
+from mmactors.malloc.user_words import add_to, load_bits, load_word, store_bits, store_word
 
 MAX_LIST_LENGTH: Final = 8192
 """kMaxDynamicFreeListLength."""

@@ -13,7 +13,7 @@ from mmactors.malloc.tcmalloc.cache.thread_cache import init_list, load_int
 from mmactors.malloc.tcmalloc.central.central_free_list import heap_lock
 from mmactors.malloc.tcmalloc.central.size_map import init_size_map, nr_classes
 from mmactors.malloc.tcmalloc.central.transfer_cache import init_central
-from mmactors.malloc.tcmalloc.heap.free_lists import add_to, list_of
+from mmactors.malloc.tcmalloc.heap.free_lists import list_of
 from mmactors.malloc.tcmalloc.heap.page_map import ROOT_LENGTH
 from mmactors.malloc.tcmalloc.heap.span import (
     ON_NORMAL_FREELIST,
@@ -93,6 +93,7 @@ from mmactors.malloc.tcmalloc.tcmalloc_par import (
     TSD_INITED,
 )
 from mmactors.malloc.user_words import (
+    add_to,
     clear_words,
     load_bits,
     load_word,

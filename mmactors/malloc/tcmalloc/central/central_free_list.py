@@ -10,7 +10,7 @@ from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
 from mmactors.malloc.tcmalloc.central.size_map import batch_of, class_pages, class_size
 from mmactors.malloc.tcmalloc.heap.coalesce import ask_delete
-from mmactors.malloc.tcmalloc.heap.free_lists import add_to, first_in_list
+from mmactors.malloc.tcmalloc.heap.free_lists import first_in_list
 from mmactors.malloc.tcmalloc.heap.page_heap import ask_span
 from mmactors.malloc.tcmalloc.heap.page_map import page_of, set_cached_class, set_span, span_of
 from mmactors.malloc.tcmalloc.heap.span import (
@@ -76,6 +76,7 @@ from mmactors.malloc.tcmalloc.task import (
 from mmactors.malloc.tcmalloc.tcmalloc_par import DATA_AT
 from mmactors.malloc.user_words import (
     GOES_ROUND,
+    add_to,
     load_bits,
     load_word,
     store_bits,

@@ -8,7 +8,6 @@ pages are given back first, and those of a neighbour that would be joined.
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
 from mmactors.malloc.tcmalloc.heap.free_lists import (
-    add_to,
     count_free,
     list_of,
     remove_from_free_list,
@@ -89,7 +88,7 @@ from mmactors.malloc.tcmalloc.tcmalloc_par import (
     RELEASE_EXPONENT,
     RELEASE_MANTISSA,
 )
-from mmactors.malloc.user_words import load_bits, load_word, store_bits, store_word
+from mmactors.malloc.user_words import add_to, load_bits, load_word, store_bits, store_word
 
 
 @compiled

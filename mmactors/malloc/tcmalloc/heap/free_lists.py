@@ -30,13 +30,7 @@ from mmactors.malloc.tcmalloc.layout import (
 )
 from mmactors.malloc.tcmalloc.system.object_allocator import give_object
 from mmactors.malloc.tcmalloc.tcmalloc_par import DATA_AT
-from mmactors.malloc.user_words import load_word, store_word
-
-
-@compiled
-def add_to(words: Words, log: Words, address: int, number: int) -> None:
-    """Add to a word."""
-    store_word(words, log, address, load_word(words, log, address) + number)
+from mmactors.malloc.user_words import add_to, load_word
 
 
 @compiled

@@ -10,7 +10,6 @@ from typing import Final
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
 from mmactors.malloc.tcmalloc.heap.coalesce import ask_delete
-from mmactors.malloc.tcmalloc.heap.free_lists import add_to
 from mmactors.malloc.tcmalloc.heap.page_map import (
     LEAF_BITS,
     LEAF_BYTES,
@@ -63,7 +62,7 @@ from mmactors.malloc.tcmalloc.task import (
     SYS_RESULT,
 )
 from mmactors.malloc.tcmalloc.tcmalloc_par import DATA_AT
-from mmactors.malloc.user_words import clear_words, load_word, store_word, to_word
+from mmactors.malloc.user_words import add_to, clear_words, load_word, store_word, to_word
 
 _VALID_PAGES_BITS: Final = 64 - PAGE_SHIFT
 

@@ -12,7 +12,6 @@ from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
 from mmactors.malloc.tcmalloc.heap.coalesce import ask_prepend
 from mmactors.malloc.tcmalloc.heap.free_lists import (
-    add_to,
     first_in_list,
     list_of,
     remove_from_free_list,
@@ -75,7 +74,7 @@ from mmactors.malloc.tcmalloc.task import (
     STEP,
 )
 from mmactors.malloc.tcmalloc.tcmalloc_par import DATA_AT, HEAP_LIMIT_PAGES
-from mmactors.malloc.user_words import load_word, store_word, to_word
+from mmactors.malloc.user_words import add_to, load_word, store_word, to_word
 
 ALL_PAGES: Final = 0x7FFF_FFFF
 _FORCED_COALESCE_SHIFT: Final = 27

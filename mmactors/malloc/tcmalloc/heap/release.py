@@ -8,12 +8,7 @@ from typing import Final
 
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
-from mmactors.malloc.tcmalloc.heap.free_lists import (
-    add_to,
-    list_of,
-    remove_from_free_list,
-    set_of,
-)
+from mmactors.malloc.tcmalloc.heap.free_lists import list_of, remove_from_free_list, set_of
 from mmactors.malloc.tcmalloc.heap.span import (
     ON_NORMAL_FREELIST,
     ON_RETURNED_FREELIST,
@@ -74,7 +69,7 @@ from mmactors.malloc.tcmalloc.tcmalloc_par import (
     HEAP_LIMIT_PAGES,
     SYSTEM_TAKEN,
 )
-from mmactors.malloc.user_words import load_bits, load_word, store_bits
+from mmactors.malloc.user_words import add_to, load_bits, load_word, store_bits
 
 _EAGAIN: Final = 11
 _INT_SIGN: Final = 1 << 31
