@@ -9,10 +9,10 @@ from typing import Final
 from attrs import define
 
 from mmactors.malloc.jemalloc.bins.bin import LOCK, NR_REQUESTS
-from mmactors.malloc.jemalloc.bins.slab import arena_index_of
 from mmactors.malloc.jemalloc.heap import Heap
 from mmactors.malloc.jemalloc.large_block import count_large_flush
 from mmactors.malloc.jemalloc.mutex import lock_mutex, unlock_mutex
+from mmactors.malloc.jemalloc.pages.edata import arena_index_of
 from mmactors.malloc.jemalloc.par import (
     HUGE_ARENA,
     NR_ARENAS_AUTO,

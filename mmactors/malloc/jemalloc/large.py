@@ -10,7 +10,6 @@ import numpy as np
 from attrs import define
 
 from mmactors.malloc.jemalloc.arenas import CACHELINE, Arenas
-from mmactors.malloc.jemalloc.bins.slab import arena_index_of, class_of
 from mmactors.malloc.jemalloc.heap import Heap
 from mmactors.malloc.jemalloc.large_block import (
     count_large_dalloc,
@@ -18,6 +17,7 @@ from mmactors.malloc.jemalloc.large_block import (
     count_large_malloc,
     place_block,
 )
+from mmactors.malloc.jemalloc.pages.edata import arena_index_of, class_of
 from mmactors.malloc.jemalloc.pages.emap import edata_of
 from mmactors.malloc.jemalloc.par import LARGE_PAD
 from mmactors.malloc.jemalloc.size_classes import (

@@ -7,15 +7,16 @@ from typing import Final
 
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
-from mmactors.malloc.jemalloc.bins.slab import ADDRESS
+from mmactors.malloc.jemalloc.pages.edata import ADDRESS
 from mmactors.malloc.jemalloc.par import LARGE_PAD
+from mmactors.malloc.jemalloc.prng import random_bits
 from mmactors.malloc.jemalloc.size_classes import (
     LARGE_MINCLASS,
     NR_BINS,
     lg_floor,
     size2index,
 )
-from mmactors.malloc.jemalloc.tcache.ticker import random_bits
+from mmactors.malloc.jemalloc.tsd import PRNG_STATE
 from mmactors.malloc.user_words import add_to, load_word, store_word
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -66,6 +67,6 @@ def place_block(words: Words, log: Words, par: Words, tsd: int, edata: int, alig
     if par[LARGE_PAD] and alignment < PAGE_SIZE:
         aligned = alignment + CACHELINE - 1 & -CACHELINE
         nr_bits = PAGE_SHIFT - lg_floor(aligned)
-        address += random_bits(words, log, tsd, nr_bits) << PAGE_SHIFT - nr_bits
+        address += random_bits(words, log, tsd + PRNG_STATE, nr_bits) << PAGE_SHIFT - nr_bits
         store_word(words, log, edata + ADDRESS, address)
     return address

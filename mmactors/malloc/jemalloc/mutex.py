@@ -10,7 +10,7 @@ from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
 from mmactors.malloc.jemalloc.par import MUTEX_SPINS
 from mmactors.malloc.request import LockKind, LockMutex, LockType, MallocSteps, UnlockMutex
-from mmactors.malloc.user_words import UserWords, load_word, store_bits, store_word
+from mmactors.malloc.user_words import UserWords, add_to, load_word, store_bits, store_word
 
 MUTEX_BYTES: Final = 112
 LOCK: Final = 64
@@ -25,12 +25,10 @@ LOCKED: Final = 104
 def note_locked(words: Words, log: Words, mutex: int, tsd: int) -> None:
     """Count that a thread, or none (0), has a lock (mutex_owner_stats_update)."""
     store_bits(words, log, mutex + LOCKED, 1, 1)
-    at = mutex + NR_LOCK_OPS
-    store_word(words, log, at, load_word(words, log, at) + 1)
+    add_to(words, log, mutex + NR_LOCK_OPS, 1)
     if load_word(words, log, mutex + PREV_OWNER) != tsd:
         store_word(words, log, mutex + PREV_OWNER, tsd)
-        at = mutex + NR_OWNER_SWITCHES
-        store_word(words, log, at, load_word(words, log, at) + 1)
+        add_to(words, log, mutex + NR_OWNER_SWITCHES, 1)
 
 
 @compiled

@@ -7,12 +7,10 @@ from typing import Final
 
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
+from mmactors.malloc.jemalloc.pages.edata import ADDRESS, BITS, set_field
 from mmactors.malloc.jemalloc.size_classes import lg_floor
 from mmactors.malloc.user_words import load_word, store_word, to_word
 
-BITS: Final = 0
-"""e_bits: the fields of an edata that are a few bits wide."""
-ADDRESS: Final = 8
 BITMAP: Final = 64
 """e_slab_data: a bit for each region, set if it is free."""
 
@@ -20,25 +18,10 @@ _NFREE_SHIFT: Final = 28
 _NFREE_MASK: Final = 0x3FF
 _BINSHARD_SHIFT: Final = 38
 _BINSHARD_MASK: Final = 0x3F
-_SZIND_SHIFT: Final = 20
-_SZIND_MASK: Final = 0xFF
-_ARENA_MASK: Final = 0xFFF
 _GROUP: Final = 64
 _TOP_BIT: Final = -(1 << 63)
 _GROUPS_MOST: Final = 8
 """There is room for no more: 512 regions."""
-
-
-@compiled
-def arena_index_of(words: Words, log: Words, edata: int) -> int:
-    """Return the number of the arena that an extent is of (edata_arena_ind_get)."""
-    return load_word(words, log, edata + BITS) & _ARENA_MASK
-
-
-@compiled
-def class_of(words: Words, log: Words, edata: int) -> int:
-    """Return the class of an extent in use (edata_szind_get)."""
-    return load_word(words, log, edata + BITS) >> _SZIND_SHIFT & _SZIND_MASK
 
 
 @compiled
@@ -57,9 +40,8 @@ def shard_of(words: Words, log: Words, slab: int) -> int:
 def init_slab(words: Words, log: Words, slab: int, nr_regions: int, shard: int) -> None:
     """Let all regions of a new slab be free."""
     mask = _NFREE_MASK << _NFREE_SHIFT | _BINSHARD_MASK << _BINSHARD_SHIFT
-    bits = load_word(words, log, slab + BITS) & ~mask
-    bits |= (nr_regions & _NFREE_MASK) << _NFREE_SHIFT
-    store_word(words, log, slab + BITS, bits | (shard & _BINSHARD_MASK) << _BINSHARD_SHIFT)
+    bits = (nr_regions & _NFREE_MASK) << _NFREE_SHIFT
+    set_field(words, log, slab, mask, bits | (shard & _BINSHARD_MASK) << _BINSHARD_SHIFT)
     group = 0
     while nr_regions > 0 and group < _GROUPS_MOST:
         free = -1 if nr_regions >= _GROUP else (1 << nr_regions) - 1

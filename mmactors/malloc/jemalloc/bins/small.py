@@ -17,9 +17,10 @@ from mmactors.malloc.jemalloc.bins.bin import (
     give_block,
     take_block,
 )
-from mmactors.malloc.jemalloc.bins.slab import arena_index_of, class_of, init_slab
+from mmactors.malloc.jemalloc.bins.slab import init_slab
 from mmactors.malloc.jemalloc.heap import Heap
 from mmactors.malloc.jemalloc.mutex import lock_mutex, unlock_mutex
+from mmactors.malloc.jemalloc.pages.edata import arena_index_of, class_of
 from mmactors.malloc.jemalloc.pages.emap import edata_of
 from mmactors.malloc.jemalloc.size_classes import index2size
 from mmactors.malloc.jemalloc.tcache.cache_bin import (

@@ -9,6 +9,7 @@ from typing import Final
 
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
+from mmactors.malloc.jemalloc.prng import random_bits
 from mmactors.malloc.user_words import load_word, store_word, to_word
 
 DECAY_BYTES: Final = 1784
@@ -26,8 +27,6 @@ NR_STEPS: Final = 200
 _POINT: Final = 24
 """SMOOTHSTEP_BFP: bits behind the point."""
 _NS_OF_MS: Final = 1_000_000
-_MULTIPLIER: Final = 6364136223846793005
-_INCREMENT: Final = 1442695040888963407
 _WORD_BITS: Final = 64
 _TRIES_MOST: Final = 1000
 
@@ -57,9 +56,7 @@ def _init_deadline(words: Words, log: Words, decay: int) -> None:
         jitter = interval
         nr_tries = 0
         while interval > 1 and jitter >= interval and nr_tries < _TRIES_MOST:
-            state = to_word(load_word(words, log, decay + JITTER_STATE) * _MULTIPLIER + _INCREMENT)
-            store_word(words, log, decay + JITTER_STATE, state)
-            jitter = state >> _WORD_BITS - nr_bits & (1 << nr_bits) - 1
+            jitter = random_bits(words, log, decay + JITTER_STATE, nr_bits)
             nr_tries += 1
         deadline += jitter if interval > 1 else 0
     store_word(words, log, decay + DEADLINE, deadline)

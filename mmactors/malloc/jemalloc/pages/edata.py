@@ -74,6 +74,18 @@ def set_bytes(words: Words, log: Words, edata: int, nr_bytes: int) -> None:
 
 
 @compiled
+def arena_index_of(words: Words, log: Words, edata: int) -> int:
+    """Return the number of the arena that an extent is of (edata_arena_ind_get)."""
+    return load_word(words, log, edata + BITS) & ARENA_MASK
+
+
+@compiled
+def class_of(words: Words, log: Words, edata: int) -> int:
+    """Return the class of an extent in use (edata_szind_get)."""
+    return load_word(words, log, edata + BITS) >> SZIND_SHIFT & SZIND_MASK
+
+
+@compiled
 def has_bit(words: Words, log: Words, edata: int, bit: int) -> bool:
     """Return whether one of an extent's flags is set."""
     return load_word(words, log, edata + BITS) & bit != 0

@@ -31,7 +31,7 @@ from mmactors.malloc.jemalloc.pages.pairing_heap import (
 )
 from mmactors.malloc.jemalloc.ring import append_element, new_element, remove_element
 from mmactors.malloc.jemalloc.size_classes import lg_floor
-from mmactors.malloc.user_words import load_word, store_word, to_word
+from mmactors.malloc.user_words import add_to, load_word, store_word, to_word
 from mmactors.units import PAGE_SHIFT, PAGE_SIZE
 
 ESET_BYTES: Final = 9656
@@ -87,13 +87,8 @@ def next_class(words: Words, log: Words, eset: int, index: int) -> int:
 @compiled
 def _count(words: Words, log: Words, eset: int, index: int, number: int, nr_bytes: int) -> None:
     at = eset + BIN_STATS + 16 * index
-    store_word(words, log, at, load_word(words, log, at) + number)
-    store_word(words, log, at + 8, load_word(words, log, at + 8) + nr_bytes)
-
-
-@compiled
-def _add_pages(words: Words, log: Words, eset: int, npages: int) -> None:
-    store_word(words, log, eset + NPAGES, load_word(words, log, eset + NPAGES) + npages)
+    add_to(words, log, at, number)
+    add_to(words, log, at + 8, nr_bytes)
 
 
 @compiled
@@ -131,7 +126,7 @@ def insert_extent(words: Words, log: Words, par: Words, eset: int, edata: int) -
     _count(words, log, eset, index, 1, nr_bytes)
     new_element(words, log, edata + INACTIVE_LINK)
     append_element(words, log, eset + LRU, edata + INACTIVE_LINK)
-    _add_pages(words, log, eset, nr_bytes >> PAGE_SHIFT)
+    add_to(words, log, eset + NPAGES, nr_bytes >> PAGE_SHIFT)
 
 
 @compiled
@@ -149,7 +144,7 @@ def remove_extent(words: Words, log: Words, par: Words, eset: int, edata: int) -
     elif _compare_to_min(words, log, at, serial, address) == 0:
         _note_min(words, log, at, first_of(words, log, BY_SERIAL, at))
     remove_element(words, log, eset + LRU, edata + INACTIVE_LINK)
-    _add_pages(words, log, eset, -(nr_bytes >> PAGE_SHIFT))
+    add_to(words, log, eset + NPAGES, -(nr_bytes >> PAGE_SHIFT))
 
 
 @compiled

@@ -19,7 +19,7 @@ from mmactors.malloc.jemalloc.bins.bin import (
     give_block,
     take_block,
 )
-from mmactors.malloc.jemalloc.bins.slab import arena_index_of, init_slab
+from mmactors.malloc.jemalloc.bins.slab import init_slab
 from mmactors.malloc.jemalloc.large_block import (
     count_large_dalloc,
     count_large_malloc,
@@ -27,7 +27,7 @@ from mmactors.malloc.jemalloc.large_block import (
 )
 from mmactors.malloc.jemalloc.mutex import note_locked, note_unlocked
 from mmactors.malloc.jemalloc.pages.at_once import extent_alloc, extent_dalloc, takes_at_once
-from mmactors.malloc.jemalloc.pages.edata import bytes_of
+from mmactors.malloc.jemalloc.pages.edata import arena_index_of, bytes_of
 from mmactors.malloc.jemalloc.pages.emap import edata_of
 from mmactors.malloc.jemalloc.par import (
     LARGE_PAD,

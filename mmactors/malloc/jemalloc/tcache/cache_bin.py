@@ -8,7 +8,7 @@ from typing import Final
 
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
-from mmactors.malloc.user_words import load_bits, load_word, store_bits, store_word
+from mmactors.malloc.user_words import add_to, load_bits, load_word, store_bits, store_word
 
 CACHE_BIN_BYTES: Final = 24
 STACK_HEAD: Final = 0
@@ -77,8 +77,7 @@ def push_block(words: Words, log: Words, cache_bin: int, block: int) -> bool:
 @compiled
 def count_request(words: Words, log: Words, cache_bin: int) -> None:
     """Count a block that the cache's owner gets."""
-    at = cache_bin + NR_REQUESTS
-    store_word(words, log, at, load_word(words, log, at) + 1)
+    add_to(words, log, cache_bin + NR_REQUESTS, 1)
 
 
 @compiled

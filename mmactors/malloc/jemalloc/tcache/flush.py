@@ -17,10 +17,11 @@ from mmactors.malloc.jemalloc.bins.bin import (
     count_given,
     give_block,
 )
-from mmactors.malloc.jemalloc.bins.slab import arena_index_of, shard_of
+from mmactors.malloc.jemalloc.bins.slab import shard_of
 from mmactors.malloc.jemalloc.large_block import count_large_dalloc, count_large_flush
 from mmactors.malloc.jemalloc.mutex import note_locked, note_unlocked
 from mmactors.malloc.jemalloc.pages.at_once import extent_dalloc, takes_at_once
+from mmactors.malloc.jemalloc.pages.edata import arena_index_of
 from mmactors.malloc.jemalloc.pages.emap import edata_of
 from mmactors.malloc.jemalloc.par import DATA_AT, LARGE_PAD
 from mmactors.malloc.jemalloc.size_classes import index2size

@@ -1,6 +1,6 @@
-"""When a thread looks whether pages are to be given back, and its random numbers.
+"""When a thread looks whether pages are to be given back.
 
-jemalloc 5.3.0, ticker.h and ticker.c (ticker_geom_t), prng.h. Both use one state, in the tsd.
+jemalloc 5.3.0, ticker.h and ticker.c (ticker_geom_t).
 """
 
 import math
@@ -9,15 +9,14 @@ from typing import Final
 from mmactors.arch.column import Words
 from mmactors.arch.jit import compiled
 from mmactors.malloc.jemalloc.par import DATA_AT
+from mmactors.malloc.jemalloc.prng import random_bits
 from mmactors.malloc.jemalloc.statics import TICKER_GEOM_TABLE
 from mmactors.malloc.jemalloc.tsd import DECAY_TICKER, PRNG_STATE
-from mmactors.malloc.user_words import load_bits, load_word, store_bits, store_word, to_word
+from mmactors.malloc.user_words import load_bits, store_bits
 
 DECAY_NTICKS_PER_UPDATE: Final = 1000
 """ARENA_DECAY_NTICKS_PER_UPDATE."""
 
-_MULTIPLIER: Final = 6364136223846793005
-_INCREMENT: Final = 1442695040888963407
 _TICKER_BITS: Final = 6
 _TICKER_MUL: Final = 61
 GEOM_TABLE: Final = bytes(
@@ -25,14 +24,6 @@ GEOM_TABLE: Final = bytes(
     for place in range(1 << _TICKER_BITS)
 )
 """ticker_geom_table: how long to wait, of which each place is as likely."""
-
-
-@compiled
-def random_bits(words: Words, log: Words, tsd: int, nr_bits: int) -> int:
-    """Return a thread's next random number of so many bits (prng_lg_range_u64)."""
-    state = to_word(load_word(words, log, tsd + PRNG_STATE) * _MULTIPLIER + _INCREMENT)
-    store_word(words, log, tsd + PRNG_STATE, state)
-    return state >> 64 - nr_bits & (1 << nr_bits) - 1
 
 
 @compiled
@@ -44,7 +35,7 @@ def tick(words: Words, log: Words, par: Words, tsd: int, nr_ticks: int) -> bool:
     store_bits(words, log, tsd + DECAY_TICKER, 4, left)
     if left >= 0:
         return False
-    place = random_bits(words, log, tsd, _TICKER_BITS)
+    place = random_bits(words, log, tsd + PRNG_STATE, _TICKER_BITS)
     weight = load_bits(words, log, int(par[DATA_AT]) + TICKER_GEOM_TABLE + place, 1)
     most = load_bits(words, log, tsd + DECAY_TICKER + 4, 4)
     store_bits(words, log, tsd + DECAY_TICKER, 4, most * weight // _TICKER_MUL)
