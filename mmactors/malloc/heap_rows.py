@@ -6,8 +6,9 @@ import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
 
+from mmactors.arch.column import Column, Words
 from mmactors.arch.heap_trace import HeapOperations
-from mmactors.malloc.replay_rows import NR_STOPS, TOUCH_NONE
+from mmactors.malloc.replay_rows import NR_STOPS, TOUCH_NONE, Texts
 
 NOT_WANTED: Final[NDArray[np.int64]] = np.zeros(0, dtype=np.int64)
 
@@ -39,3 +40,26 @@ class HeapRows:
     """The row that comes next."""
     stop: NDArray[np.int64] = field(factory=lambda: np.zeros(NR_STOPS, dtype=np.int64), init=False)
     """For who does rows: at STOPPED why it stopped at one, behind it what it keeps of it."""
+
+    def arrays(
+        self,
+    ) -> tuple[
+        Words, Texts, Column, Words, Words, Words, Words, Words, Words, Words, Words, Words, Words
+    ]:
+        """Return what each library's `replay_rows` takes of it, in that order."""
+        of = self.operations
+        return (
+            self.threads,
+            of.op,
+            of.tid,
+            of.id,
+            of.size,
+            of.arg,
+            self.objects,
+            self.address,
+            self.usable,
+            self.touched,
+            self.live,
+            self.lives,
+            self.stop,
+        )

@@ -152,23 +152,13 @@ class Jemalloc(MallocLibrary):
 
     def run_rows(self, rows: HeapRows, end: int) -> None:
         """Do rows of a heap trace in one compiled loop, as far as possible without a request."""
-        of = rows.operations
+        words, log, par = self.heap.arrays()
         rows.row = replay_rows(
-            *self.heap.arrays(),
+            words,
+            log,
+            par,
             self.tsds,
-            rows.threads,
-            of.op,
-            of.tid,
-            of.id,
-            of.size,
-            of.arg,
-            rows.objects,
-            rows.address,
-            rows.usable,
-            rows.touched,
-            rows.live,
-            rows.lives,
-            rows.stop,
+            *rows.arrays(),
             self.row_ends.stack,
             rows.row,
             end,

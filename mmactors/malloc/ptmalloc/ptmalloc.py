@@ -323,24 +323,14 @@ class Ptmalloc(MallocLibrary):
 
     def run_rows(self, rows: HeapRows, end: int) -> None:
         """Do rows of a heap trace in one compiled loop, as far as possible without a request."""
-        of = rows.operations
+        words, log, par = self.memory.arrays()
         rows.row = replay_rows(
-            *self.memory.arrays(),
+            words,
+            log,
+            par,
             self.tcache,
             self.arenas.thread_arena,
-            rows.threads,
-            of.op,
-            of.tid,
-            of.id,
-            of.size,
-            of.arg,
-            rows.objects,
-            rows.address,
-            rows.usable,
-            rows.touched,
-            rows.live,
-            rows.lives,
-            rows.stop,
+            *rows.arrays(),
             rows.row,
             end,
             rows.most_accesses,

@@ -6,20 +6,15 @@ a row, and at a thread's first call. Nobody else runs meanwhile, so no locks are
 
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mmactors.arch.column import Column, Words
 from mmactors.arch.heap_trace import CALLOC, FREE, MALLOC, MEMALIGN
 from mmactors.arch.jit import compiled
-from mmactors.malloc.replay_rows import NEEDS_CALL, STOPPED, block_of, end_row
+from mmactors.malloc.replay_rows import NEEDS_CALL, STOPPED, Texts, block_of, end_row
 from mmactors.malloc.tcmalloc.advance import advance
 from mmactors.malloc.tcmalloc.cache.thread_cache import free_hit, malloc_hit
 from mmactors.malloc.tcmalloc.calls import begin, peek_usable_size
 from mmactors.malloc.tcmalloc.task import ASKS_NOTHING, DONE, RESULT
 from mmactors.malloc.user_words import NR_FREE, SPARE_SLOTS
-
-Texts = NDArray[np.uint8]
 
 _MOST: Final = 1 << 46
 """Sizes from here on are left to calls: half of what a process can map."""

@@ -292,26 +292,13 @@ class Tcmalloc(MallocLibrary):
 
     def run_rows(self, rows: HeapRows, end: int) -> None:
         """Do rows from `rows.row` to before `end`, as far as the system is not needed."""
-        of = rows.operations
         rows.row = replay_rows(
             self.words.words,
             self.words.log,
             self.par,
             self._row_task,
             self.caches,
-            rows.threads,
-            of.op,
-            of.tid,
-            of.id,
-            of.size,
-            of.arg,
-            rows.objects,
-            rows.address,
-            rows.usable,
-            rows.touched,
-            rows.live,
-            rows.lives,
-            rows.stop,
+            *rows.arrays(),
             rows.row,
             end,
             rows.most_accesses,
